@@ -1,0 +1,225 @@
+"""What a pattern is: a condition on a query position and a key position.
+
+Two sorts of node, as in the language.  An `Int` is an integer that may depend on the pair (q, k) and on the
+number of keys n; a `Set` is the set of pairs for which a condition holds.  Parameters, heads and layers are
+already bound: whatever depends on them is a `Const` here.  Lowering keeps the writer's order of terms, because
+the condition is read again in the generated kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Literal
+
+# ---------------------------------------------------------------- integers
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    """`q`, `k`: absolute positions of query and key; `n`: number of keys.  Plans add names of tile edges."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    left: Int
+    right: Int
+
+
+@dataclass(frozen=True, slots=True)
+class Sub:
+    left: Int
+    right: Int
+
+
+@dataclass(frozen=True, slots=True)
+class Mul:
+    """A product with at most one side that is not constant (lowering refuses the rest)."""
+
+    left: Int
+    right: Int
+
+
+@dataclass(frozen=True, slots=True)
+class FloorDiv:
+    """left // divisor, rounded down; divisor >= 1."""
+
+    left: Int
+    divisor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mod:
+    """left % divisor, always in [0, divisor); divisor >= 1."""
+
+    left: Int
+    divisor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abs:
+    value: Int
+
+
+@dataclass(frozen=True, slots=True)
+class Min:
+    left: Int
+    right: Int
+
+
+@dataclass(frozen=True, slots=True)
+class Max:
+    left: Int
+    right: Int
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """`then` where the condition holds, else `other`.  Never written by a user: bounds of tiles need it."""
+
+    condition: Set
+    then: Int
+    other: Int
+
+
+Int = Const | Var | Add | Sub | Mul | FloorDiv | Mod | Abs | Min | Max | Select
+
+# ---------------------------------------------------------------- sets of pairs
+
+Comparator = Literal["<", "<=", "==", "!=", ">=", ">"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bool:
+    value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    left: Int
+    op: Comparator
+    right: Int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """value in {members}; members sorted, without repeats, at least one."""
+
+    value: Int
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    parts: tuple[Set, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    parts: tuple[Set, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    part: Set
+
+
+# Leaves that no affine condition can say.  Their meaning never depends on what stands beside them.
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Block row i (queries [i*size, (i+1)*size)) sees the key blocks rows[i]; rows and blocks beyond see nothing."""
+
+    size: int
+    rows: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomBlocks:
+    """Each block of `size` queries sees `count` distinct key blocks of the ceil(n / size) there are, all when fewer.
+
+    With `past`, the blocks are drawn from those not after the query's own.
+    """
+
+    size: int
+    count: int
+    seed: int
+    past: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RandomKeys:
+    """Each query sees `count` distinct keys of the n there are, all when fewer."""
+
+    count: int
+    seed: int
+
+
+Leaf = Blocks | RandomBlocks | RandomKeys
+Set = Bool | Compare | Member | And | Or | Not | Leaf
+Node = Int | Set
+
+TRUE, FALSE = Bool(True), Bool(False)
+
+
+# ---------------------------------------------------------------- patterns
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern with everything bound.
+
+    `conditions[c]` is one distinct condition and `head_conditions[h]` the index of query head h's; a pattern that
+    is the same for every head has one condition and `head_conditions == ()`, and serves any number of heads.
+    """
+
+    name: str
+    doc: str
+    text: str  # the declaration as written, for people
+    parameters: tuple[tuple[str, int], ...]
+    conditions: tuple[Set, ...]
+    head_conditions: tuple[int, ...] = ()
+
+    @property
+    def heads(self) -> int | None:
+        """Number of query heads that the pattern is bound to, None when it serves any."""
+        return len(self.head_conditions) or None
+
+
+# ---------------------------------------------------------------- walking
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes directly below `node`, in the order of writing."""
+    for field in fields(node):
+        value = getattr(node, field.name)
+        for child in value if isinstance(value, tuple) else (value,):
+            if isinstance(child, Node):
+                yield child
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """`node` and every node below it, parents first."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(list(children(node))))
+
+
+def names(node: Node) -> frozenset[str]:
+    """Names of the variables that occur in `node`."""
+    return frozenset(part.name for part in walk(node) if isinstance(part, Var))
+
+
+def leaves(node: Node) -> tuple[Leaf, ...]:
+    """The distinct table leaves of `node`, in the order of writing."""
+    return tuple(dict.fromkeys(part for part in walk(node) if isinstance(part, Leaf)))
