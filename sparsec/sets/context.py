@@ -1,0 +1,60 @@
+"""One isl context per thread, and a budget of operations for what may explode.
+
+Objects of two contexts must never meet (isl does not check), so every set of this package is made here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import islpy as isl
+
+_local = threading.local()
+
+
+class OutOfBudget(Exception):
+    """A set operation needed more steps than it was given; the caller takes a coarser bound."""
+
+
+def context() -> isl.Context:
+    """The isl context of the calling thread."""
+    if not hasattr(_local, "context"):
+        _local.context = isl.Context()
+        # Bounds read better as max(a, b) than as a choice between the two.
+        _local.context.set_ast_build_detect_min_max(1)
+        _local.limit = 0
+    return _local.context
+
+
+@contextmanager
+def budget(operations: int) -> Iterator[None]:
+    """Run the body with at most about `operations` isl steps (a million takes about a second).
+
+    Budgets nest: the inner one counts on its own, then the outer one starts its count anew.
+    Raises `OutOfBudget` where the body exceeds it.
+    """
+    ctx = context()
+    outer = _local.limit
+    _start(ctx, operations)
+    try:
+        yield
+    except isl.Error as error:
+        if "maximal number of operations" in str(error):
+            raise OutOfBudget from None
+        raise
+    finally:
+        _start(ctx, outer)
+
+
+def _start(ctx: isl.Context, limit: int) -> None:
+    # Without the reset every later call in this context would fail too.
+    ctx.reset_operations()
+    ctx.set_max_operations(limit)
+    _local.limit = limit
+
+
+def set_space(*names: str, parameters: tuple[str, ...] = ("n",)) -> isl.Space:
+    """The space [parameters] -> { [names] }."""
+    return isl.Space.create_from_names(context(), set=list(names), params=list(parameters))

@@ -1,0 +1,121 @@
+"""A condition as an integer set.
+
+`relation` reads a condition as the set [n] -> { [q, k] : condition } over all of Z x Z: no clip to 0 <= k < n.
+Leaves that are not affine (tables) are replaced by a bound: everything when the set must not be too small,
+nothing when it must not be too large.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Literal
+
+import islpy as isl
+
+from sparsec.ir import nodes as ir
+from sparsec.sets.context import context, set_space
+
+Bound = Literal["upper", "lower"]
+
+_FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
+
+
+def relation(condition: ir.Set, bound: Bound = "upper") -> isl.Set:
+    """The pairs (q, k) of Z x Z that satisfy `condition`, for every n.
+
+    Exact for affine conditions.  Otherwise a superset (`bound="upper"`) or a subset (`bound="lower"`).
+    """
+    return _Reader(set_space("q", "k"), bound).set(condition, negated=False).coalesce()
+
+
+def clipped(condition: ir.Set, bound: Bound = "upper") -> isl.Set:
+    """The pairs of self-attention: `relation` with 0 <= q < n and 0 <= k < n."""
+    inside = isl.Set.read_from_str(context(), "[n] -> { [q, k] : 0 <= q < n and 0 <= k < n }")
+    return relation(condition, bound).intersect(inside).coalesce()
+
+
+class _Reader:
+    """Reads nodes over one space.  Negations are pushed to the comparisons: isl's complement costs more."""
+
+    def __init__(self, space: isl.Space, bound: Bound):
+        self.space, self.bound = space, bound
+        self.domain = isl.LocalSpace.from_space(space)
+
+    def set(self, node: ir.Set, negated: bool) -> isl.Set:
+        match node:
+            case ir.Bool(value):
+                return self._constant(value != negated)
+            case ir.Compare(left, op, right):
+                return self._compare(self.integer(left), _FLIPPED[op] if negated else op, self.integer(right))
+            case ir.Member(value, members):
+                return self._member(self.integer(value), members, negated)
+            case ir.Not(part):
+                return self.set(part, not negated)
+            case ir.And(parts) | ir.Or(parts):
+                join = isl.Set.intersect if isinstance(node, ir.And) != negated else isl.Set.union
+                return reduce(join, (self.set(part, negated) for part in parts)).coalesce()
+            case _:  # a table: its sign does not matter to a bound
+                return self._constant(self.bound == "upper")
+
+    def integer(self, node: ir.Int) -> isl.PwAff:
+        match node:
+            case ir.Const(value):
+                return self._value(value)
+            case ir.Var(name):
+                return self._variable(name)
+            case ir.Add(left, right):
+                return self.integer(left).add(self.integer(right))
+            case ir.Sub(left, right):
+                return self.integer(left).sub(self.integer(right))
+            case ir.Mul(left, right):
+                return self.integer(left).mul(self.integer(right))
+            case ir.FloorDiv(left, divisor):
+                return self.integer(left).scale_down_val(self._val(divisor)).floor()
+            case ir.Mod(left, divisor):
+                return self.integer(left).mod_val(self._val(divisor))
+            case ir.Abs(value):
+                inner = self.integer(value)
+                return inner.max(inner.neg())
+            case ir.Min(left, right):
+                return self.integer(left).min(self.integer(right))
+            case ir.Max(left, right):
+                return self.integer(left).max(self.integer(right))
+            case ir.Select(condition, then, other):
+                return self.set(condition, negated=False).indicator_function().cond(self.integer(then), self.integer(other))
+        raise TypeError(f"not an integer node: {node!r}")
+
+    def _constant(self, value: bool) -> isl.Set:
+        return isl.Set.universe(self.space) if value else isl.Set.empty(self.space)
+
+    def _member(self, value: isl.PwAff, members: tuple[int, ...], negated: bool) -> isl.Set:
+        inside = reduce(isl.Set.union, (value.eq_set(self._value(member)) for member in members)).coalesce()
+        return inside.complement() if negated else inside
+
+    def _compare(self, left: isl.PwAff, op: str, right: isl.PwAff) -> isl.Set:
+        match op:
+            case "<":
+                return left.lt_set(right)
+            case "<=":
+                return left.le_set(right)
+            case "==":
+                return left.eq_set(right)
+            case "!=":
+                return left.ne_set(right)
+            case ">=":
+                return left.ge_set(right)
+            case ">":
+                return left.gt_set(right)
+        raise ValueError(f"not a comparison: {op!r}")
+
+    def _val(self, value: int) -> isl.Val:
+        return isl.Val.int_from_si(context(), value) if abs(value) < 2**31 else isl.Val(str(value), context())
+
+    def _value(self, value: int) -> isl.PwAff:
+        return isl.PwAff.from_aff(isl.Aff.val_on_domain(self.domain, self._val(value)))
+
+    def _variable(self, name: str) -> isl.PwAff:
+        kind = isl.dim_type.param if name in self.space.get_var_names(isl.dim_type.param) else isl.dim_type.set
+        position = self.space.find_dim_by_name(kind, name)
+        if position < 0:
+            raise KeyError(f"no such variable in this space: {name}")
+        return isl.PwAff.from_aff(isl.Aff.var_on_domain(self.domain, kind, position))
