@@ -30,7 +30,16 @@ def relation(condition: ir.Set, bound: Bound = "upper") -> isl.Set:
 
 def clipped(condition: ir.Set, bound: Bound = "upper") -> isl.Set:
     """The pairs of self-attention: `relation` with 0 <= q < n and 0 <= k < n."""
-    inside = isl.Set.read_from_str(context(), "[n] -> { [q, k] : 0 <= q < n and 0 <= k < n }")
+    return _within(condition, bound, "0 <= q < n and 0 <= k < n")
+
+
+def reachable(condition: ir.Set, bound: Bound = "upper") -> isl.Set:
+    """The pairs that some call can have: `relation` with 0 <= q and 0 <= k < n.  A caller's q_offset may pass n."""
+    return _within(condition, bound, "0 <= q and 0 <= k < n")
+
+
+def _within(condition: ir.Set, bound: Bound, clip: str) -> isl.Set:
+    inside = isl.Set.read_from_str(context(), f"[n] -> {{ [q, k] : {clip} }}")
     return relation(condition, bound).intersect(inside).coalesce()
 
 
@@ -81,7 +90,11 @@ class _Reader:
             case ir.Max(left, right):
                 return self.integer(left).max(self.integer(right))
             case ir.Select(condition, then, other):
-                return self.set(condition, negated=False).indicator_function().cond(self.integer(then), self.integer(other))
+                return (
+                    self.set(condition, negated=False)
+                    .indicator_function()
+                    .cond(self.integer(then), self.integer(other))
+                )
         raise TypeError(f"not an integer node: {node!r}")
 
     def _constant(self, value: bool) -> isl.Set:

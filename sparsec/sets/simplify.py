@@ -1,0 +1,56 @@
+"""Drops the operands of a condition that add nothing, and proves that the set stays the same.
+
+Only what the integer sets show to be needless goes; the order of the rest is the writer's, because people read
+it again in the generated kernel.
+"""
+
+from __future__ import annotations
+
+import islpy as isl
+
+from sparsec.ir import nodes as ir
+from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets.convert import reachable
+
+_OPERATIONS = 50_000
+_MOST_PARTS = 16  # the number of proofs grows with the square
+
+
+def simplify(condition: ir.Set) -> ir.Set:
+    """A condition with the same pairs in 0 <= q, 0 <= k < n, without needless operands.
+
+    Non-goals: no reordering, no rewriting of comparisons; tables are left alone.
+    """
+    if ir.leaves(condition):
+        return condition
+    try:
+        with budget(_OPERATIONS):
+            return _proved(condition, reachable(condition))
+    except OutOfBudget:
+        return condition
+
+
+def _proved(condition: ir.Set, pairs: isl.Set) -> ir.Set:
+    if pairs.is_empty():
+        return ir.FALSE
+    if reachable(ir.TRUE).is_subset(pairs):
+        return ir.TRUE
+    match condition:
+        case ir.And(parts) | ir.Or(parts) if len(parts) <= _MOST_PARTS:
+            return _without_needless(type(condition), parts, pairs)
+    return condition
+
+
+def _without_needless(kind: type, parts: tuple[ir.Set, ...], pairs: isl.Set) -> ir.Set:
+    """kind(parts) without the operands that can go; later operands go first, as the less important ones."""
+    kept = list(parts)
+    for part in reversed(parts):
+        rest = [other for other in kept if other is not part]
+        if rest and reachable(_join(kind, rest)).is_equal(pairs):
+            kept = rest
+    kept = [_proved(part, reachable(part)) if isinstance(part, ir.And | ir.Or) else part for part in kept]
+    return _join(kind, kept)
+
+
+def _join(kind: type, parts: list[ir.Set]) -> ir.Set:
+    return parts[0] if len(parts) == 1 else kind(tuple(parts))
