@@ -1,0 +1,123 @@
+"""The number of pairs of a condition as an exact formula in n, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import sympy
+
+from sparsec.analysis import inclusion
+from sparsec.analysis.formula import Formula, formula
+from sparsec.analysis.numbers import Uncounted, points
+from sparsec.analysis.summation import NotPolynomial, summed
+from sparsec.ir import nodes as ir
+from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets.convert import clipped
+from sparsec.sets.pieces import Piece, pieces
+from sparsec.sets.sums import TooManyCases, nests
+
+_OPERATIONS = 3_000_000
+_MOST_CASES = 500
+_MOST_TEXT = 160  # a formula longer than that says nothing to people
+_SHORT_RANGE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """The count for first <= n <= last (None: no end)."""
+
+    first: int
+    last: int | None
+    count: Formula
+
+    @property
+    def span(self) -> str:
+        """The range of n in words, empty when it is all n."""
+        if self.last is None:
+            return "" if self.first == 1 else f" for n >= {self.first}"
+        if self.first == self.last:
+            return f" for n = {self.first}"
+        return f" for n <= {self.last}" if self.first == 1 else f" for {self.first} <= n <= {self.last}"
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedForm:
+    """An exact count for every n >= 1: one formula for each range of n, rising."""
+
+    cases: tuple[Case, ...]
+
+    def __call__(self, n: int) -> int:
+        """The number of pairs at n >= 1."""
+        return next(case for case in self.cases if case.last is None or n <= case.last).count(n)
+
+    @property
+    def text(self) -> str | None:
+        """The formula for large n, then those for shorter n where they are few; None when too long to read."""
+        last, *shorter = (case.count.text + case.span for case in reversed(self.cases))
+        if len(last) > _MOST_TEXT:
+            return None
+        whole = "; ".join([last, *shorter])
+        return whole if len(whole) <= _MOST_TEXT else last
+
+    def expression(self) -> sympy.Expr:
+        """The same as a SymPy expression in the positive integer n."""
+        n = sympy.Symbol("n", integer=True, positive=True)
+        cases = [(case.count.expression(n), n <= case.last) for case in self.cases[:-1]]
+        return sympy.Piecewise(*cases, (self.cases[-1].count.expression(n), True), evaluate=False)
+
+
+@lru_cache(maxsize=256)
+def closed_form(condition: ir.Set) -> ClosedForm | None:
+    """The number of pairs (q, k) of `condition` with 0 <= q < n and 0 <= k < n, for all n >= 1.
+
+    None for tables, and where the count falls into too many cases.  Every formula is checked by counting at several
+    lengths of each of its ranges before it is returned.
+    """
+    if ir.leaves(condition):
+        return None
+    direct = _checked(condition, ((1, condition),))
+    if direct is not None and direct.text is not None:
+        return direct
+    terms = inclusion.terms(condition)
+    by_terms = _checked(condition, terms) if terms is not None and len(terms) > 1 else None
+    return direct if by_terms is None or (direct is not None and by_terms.text is None) else by_terms
+
+
+def _checked(condition: ir.Set, terms: tuple[tuple[int, ir.Set], ...]) -> ClosedForm | None:
+    try:
+        with budget(_OPERATIONS):
+            pairs = clipped(condition)
+            form = _derived([(weight, part) for weight, term in terms for part in pieces(clipped(term))])
+        good = all(form(n) == points([(1, pairs)], n) for n in _samples(form))
+    except (OutOfBudget, TooManyCases, NotPolynomial, Uncounted):
+        return None
+    return form if good else None
+
+
+def _derived(parts: list[tuple[int, Piece]]) -> ClosedForm:
+    sums, floors = summed(nests(parts, frozenset({"n"}), _MOST_CASES))
+    edges = sorted({1, *(part.first for part in sums), *(part.last + 1 for part in sums if part.last is not None)})
+    cases: list[Case] = []  # falling, so that a formula can take over the shorter lengths for which it is right too
+    for first, after in zip(reversed(edges), [None, *reversed(edges[1:])], strict=True):
+        last = None if after is None else after - 1
+        count = formula([part.value for part in sums if part.covers(first)], floors)
+        if cases and _extends(cases[-1].count, count, first, last):
+            cases[-1] = Case(first, cases[-1].last, cases[-1].count)
+        else:
+            cases.append(Case(first, last, count))
+    return ClosedForm(tuple(reversed(cases)))
+
+
+def _extends(longer: Formula, shorter: Formula, first: int, last: int) -> bool:
+    """Whether the formula for longer n is right for first..last too."""
+    if last - first < _SHORT_RANGE:
+        return all(longer(n) == shorter(n) for n in range(first, last + 1))
+    return longer.same(shorter)
+
+
+def _samples(form: ClosedForm) -> list[int]:
+    """Lengths to check: the ends of each range, a few short ones, and a few past the last edge."""
+    longest = form.cases[-1].first
+    ends = {n for case in form.cases for n in (case.first, case.first + 1, case.last) if n is not None}
+    return sorted({1, 2, 3, 5, 8, 13, 24, 37, longest + 5, longest + 64, 2 * longest + 11, *ends})

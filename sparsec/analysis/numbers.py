@@ -1,0 +1,53 @@
+"""Exact numbers of points at one n."""
+
+from __future__ import annotations
+
+import islpy as isl
+
+from sparsec.analysis import inclusion
+from sparsec.analysis.formula import formula
+from sparsec.analysis.summation import NotPolynomial, summed
+from sparsec.ir import nodes as ir
+from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets.convert import clipped
+from sparsec.sets.pieces import pieces
+from sparsec.sets.points import at, counted
+from sparsec.sets.sums import TooManyCases, nests
+
+_POINT_OPERATIONS = 20_000
+_OPERATIONS = 5_000_000
+_MOST_CASES = 3000
+
+
+class Uncounted(Exception):
+    """The set is too intricate to be counted by its pieces."""
+
+
+def points(weighted: list[tuple[int, isl.Set]], n: int) -> int:
+    """The weighted number of points of bounded sets at n.  Raises Uncounted."""
+    try:
+        with budget(_POINT_OPERATIONS):
+            return sum(weight * counted(part, n) for weight, part in weighted)
+    except OutOfBudget:  # isl goes through lines of points one by one
+        pass
+    try:
+        with budget(_OPERATIONS):
+            parts = [(weight, piece) for weight, part in weighted for piece in pieces(at(part, n))]
+            sums, floors = summed(nests(parts, frozenset(), _MOST_CASES))
+    except (OutOfBudget, TooManyCases, NotPolynomial):
+        raise Uncounted from None
+    return formula([part.value for part in sums], floors)(n)
+
+
+def number(condition: ir.Set, n: int) -> int:
+    """The pairs (q, k) of `condition` with 0 <= q < n and 0 <= k < n, for a condition without tables.
+
+    Raises Uncounted.
+    """
+    try:
+        return points([(1, clipped(condition))], n)
+    except (Uncounted, OutOfBudget):
+        terms = inclusion.terms(condition)
+        if terms is None:
+            raise Uncounted from None
+        return points([(weight, clipped(term)) for weight, term in terms], n)
