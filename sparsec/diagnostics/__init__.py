@@ -1,0 +1,20 @@
+"""Every message a user can see, one class for each code, and one renderer.
+
+    raise SparsecError(UnknownName(name="pas", span=span))
+
+SP01xx text and syntax, SP02xx names and sorts, SP03xx numbers, SP04xx heads and layers, SP05xx tables, SP06xx the
+call, SP07xx files and the cache, SP08xx limits, SP09xx what a set amounts to (mostly warnings).
+"""
+
+from sparsec.diagnostics.core import CODES, Diagnostic, Example, SparsecError
+from sparsec.diagnostics.files import *  # noqa: F403
+from sparsec.diagnostics.heads import *  # noqa: F403
+from sparsec.diagnostics.limits import *  # noqa: F403
+from sparsec.diagnostics.lint import *  # noqa: F403
+from sparsec.diagnostics.names import *  # noqa: F403
+from sparsec.diagnostics.numbers import *  # noqa: F403
+from sparsec.diagnostics.render import render
+from sparsec.diagnostics.tables import *  # noqa: F403
+from sparsec.diagnostics.text import *  # noqa: F403
+
+__all__ = ["CODES", "Diagnostic", "Example", "SparsecError", "render", *(cls.__name__ for cls in CODES.values())]

@@ -1,0 +1,70 @@
+"""What a diagnostic is.  The messages themselves are declared beside this file, one class for each code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal
+
+from sparsec.source import Span
+
+CODES: dict[str, type[Diagnostic]] = {}  # filled as the classes are declared, in the order of their codes
+
+
+@dataclass(frozen=True)
+class Example:
+    """A program that produces a code, run by a test and shown by `explain`.
+
+    `text` is a .spat program, or Python for the codes that a call raises; `files` lie beside it; the rest is what
+    the caller passes when it is lowered.
+    """
+
+    text: str
+    python: bool = False
+    files: dict[str, str] = field(default_factory=dict)
+    heads: int | None = None
+    layer: int | None = None
+    layers: int | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostic:
+    """One message about one place.  A subclass says its code, title, texts, example and cure; its docstring explains.
+
+    The texts are format strings over the fields of the class; one that comes out empty is left away.
+    """
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+    severity: ClassVar[Literal["error", "warning"]] = "error"
+    message: ClassVar[str]
+    label: ClassVar[str] = ""
+    help: ClassVar[str] = ""
+    example: ClassVar[Example]
+    cure: ClassVar[str]
+
+    span: Span | None = None
+
+    def __init_subclass__(cls, code: str, title: str, severity: Literal["error", "warning"] = "error") -> None:
+        cls.code, cls.title, cls.severity = code, title, severity
+        CODES[code] = cls
+
+    def fill(self, text: str) -> str:
+        """`text` with this diagnostic's fields in it."""
+        return text.format(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+    def __str__(self) -> str:
+        from sparsec.diagnostics.render import render
+
+        return render(self)
+
+
+class SparsecError(Exception):
+    """What a user did that can't be; `diagnostics` holds every error found, and the text shows them all."""
+
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        super().__init__(*diagnostics)
+        self.diagnostics = diagnostics
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.diagnostics))

@@ -1,0 +1,59 @@
+"""SP08xx: limits that keep a text from exhausting memory or time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsec.diagnostics.core import Diagnostic, Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTooLong(Diagnostic, code="SP0801", title="text too long"):
+    """A .spat text has at most 1,000,000 characters and 200,000 words, numbers and symbols; a large table belongs in
+    a JSON file of its own.
+    """
+
+    name: str
+    limit: int
+    unit: str = "characters"
+    message = "`{name}` is longer than {limit:,} {unit}"
+    help = 'put large tables into a JSON file: `blocks(64, "table.json")`'
+    example = Example("pattern p = causal #" + "#" * 1_000_000)
+    cure = "Shorten the text."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooDeep(Diagnostic, code="SP0802", title="nested too deep"):
+    """Expressions nest at most 100 levels deep.  `|` is free of this: a union may have any number of parts."""
+
+    limit: int
+    message = "nested deeper than {limit} levels"
+    label = "too deep"
+    help = "name a part with `set`"
+    example = Example("pattern p = " + "(" * 200 + "causal" + ")" * 200 + "\n")
+    cure = "Name a part with `set`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooComplex(Diagnostic, code="SP0803", title="pattern too large"):
+    """With all sets written out the condition has more than 20,000 parts, or nests more than 200 levels deep."""
+
+    what: str
+    message = "with its sets written out, this pattern {what}"
+    label = "grows too large here"
+    example = Example(
+        "set a = past(2) | past(3)\n"
+        + "".join(f"set {y} = {x} | {x} & {x}\n" for x, y in zip("abcdefghij", "bcdefghijm", strict=True))
+        + "pattern p = m\n"
+    )
+    cure = "Use a table, `blocks(b, [[...]])`, or fewer parts."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooManyErrors(Diagnostic, code="SP0804", title="too many errors"):
+    """After 20 errors in the text the rest is not read: one mistake early on often makes the others."""
+
+    count: int
+    message = "more than {count} errors; the rest of the text was not read"
+    example = Example("pattern p = causal\n" + "& ? " * 25)
+    cure = "Correct the first ones and try again."

@@ -1,0 +1,80 @@
+"""SP09xx: what a set amounts to.  Warnings, but for the empty pattern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsec.diagnostics.core import Diagnostic, Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsWithoutKeys(Diagnostic, code="SP0901", title="rows with no key", severity="warning"):
+    """Some queries may attend to no key.  They return 0, with a log-sum-exp of -inf."""
+
+    row: int
+    n: int
+    message = "some queries have no key: with n = {n}, query {row} is the first"
+    label = "leaves query {row} without a key"
+    help = "such rows return 0; add `| k == q` to let each query see itself"
+    example = Example("pattern p = 1 <= q - k < 4\n")
+    cure = "`pattern p = 0 <= q - k < 4`, or leave it so when zeros are meant."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotCausal(Diagnostic, code="SP0902", title="not causal", severity="warning"):
+    """The name of the pattern says that it looks at the past only, and it does not."""
+
+    name: str
+    q: int
+    k: int
+    message = "`{name}` is not causal: query {q} sees the later key {k}"
+    label = "not causal"
+    help = "add `causal & (...)`, or choose another name"
+    example = Example("pattern causal_window = window(8)\n")
+    cure = "`pattern causal_window = causal & window(8)`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddsNothing(Diagnostic, code="SP0903", title="a part that adds nothing", severity="warning"):
+    """The pattern is the same set without this operand."""
+
+    operand: str
+    message = "`{operand}` changes nothing: the pattern is the same without it"
+    label = "changes nothing"
+    example = Example("pattern p = past(8) | past(4)\n")
+    cure = "`pattern p = past(8)`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnionThenWithout(Diagnostic, code="SP0904", title="`a | b \\ c`", severity="warning"):
+    """`\\` binds tighter than `|`: `a | b \\ c` is `a | (b \\ c)`, and the pairs of `c` that are in `a` stay."""
+
+    taken: str
+    message = "only this part of the union is without `{taken}`"
+    label = "`\\` binds tighter than `|`"
+    help = "write brackets: `a | (b \\ c)` or `(a | b) \\ c`"
+    example = Example("pattern p = sinks(4) | past(8) \\ past(2)\n")
+    cure = "`pattern p = sinks(4) | (past(8) \\ past(2))`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalOnOneSide(Diagnostic, code="SP0905", title="`causal & a | b`", severity="warning"):
+    """`&` binds tighter than `|`: `causal & a | b` is `(causal & a) | b`, and `b` may look ahead."""
+
+    guard: str
+    message = "`{guard}` restricts only this part of the union"
+    label = "`&` binds tighter than `|`"
+    help = "write brackets: `{guard} & (a | b)` or `({guard} & a) | b`"
+    example = Example("pattern p = causal & window(8) | global(2)\n")
+    cure = "`pattern p = causal & (window(8) | global(2))`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmptyPattern(Diagnostic, code="SP0906", title="empty pattern"):
+    """No query sees any key, whatever n is; attention over nothing is never meant."""
+
+    name: str
+    message = "pattern `{name}` is empty: no query sees any key"
+    label = "holds no pair"
+    example = Example("pattern p = causal & k > q\n")
+    cure = "Correct the condition."

@@ -1,0 +1,80 @@
+"""SP03xx: numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsec.diagnostics.core import Diagnostic, Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotConstant(Diagnostic, code="SP0301", title="not a constant"):
+    """Divisors, moduli, exponents, block sizes, the members of a set and the like are numbers once the parameters
+    (and, where used, `h` and `layer`) are known.  They can't depend on `q`, `k` or `n`.
+    """
+
+    what: str
+    name: str
+    message = "{what} must be a constant, and this depends on `{name}`"
+    label = "depends on `{name}`"
+    example = Example("pattern p = q % k == 0\n")
+    cure = "Use a number or a parameter: `pattern p(s = 4) = q % s == 0`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadDivisor(Diagnostic, code="SP0302", title="divisor below 1"):
+    """Divisors and moduli are at least 1.  Division rounds down: `-1 // 4` is -1 and `-1 % 4` is 3."""
+
+    what: str
+    value: int
+    message = "{what} must be at least 1, and this is {value}"
+    label = "is {value}"
+    example = Example("pattern p = stride(0)\n")
+    cure = "`pattern p = stride(1)`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonlinearProduct(Diagnostic, code="SP0303", title="product of two positions"):
+    """One side of `*` is a constant.  Products such as `q * k` describe sets that no loop can walk exactly."""
+
+    message = "one side of `*` must be a constant"
+    label = "both sides depend on positions or on `n`"
+    example = Example("pattern p = q * k <= 64\n")
+    cure = "Multiply by a number or a parameter."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativePower(Diagnostic, code="SP0304", title="negative exponent"):
+    """`**` makes integers, so its exponent is at least 0."""
+
+    value: int
+    message = "an exponent must be at least 0, and this is {value}"
+    label = "is {value}"
+    example = Example("pattern p = past(2 ** -1)\n")
+    cure = "Use an exponent of at least 0."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooLarge(Diagnostic, code="SP0305", title="number too large"):
+    """Numbers lie between -(2**31 - 1) and 2**31 - 1, the positions that kernels count with."""
+
+    message = "numbers lie between -2147483647 and 2147483647"
+    label = "outside that range"
+    example = Example("pattern p = past(2 ** 40)\n")
+    cure = "A window longer than any sequence is `causal`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadSize(Diagnostic, code="SP0306", title="size out of range"):
+    """Block sizes are at least 1, the numbers of blocks and keys to draw lie between 1 and 65,536, seeds are at
+    least 0.
+    """
+
+    what: str
+    least: int
+    most: int
+    value: int
+    message = "{what} must lie between {least} and {most}, and this is {value}"
+    label = "is {value}"
+    example = Example("pattern p = random_blocks(0, 2, 1)\n")
+    cure = "`pattern p = random_blocks(64, 2, 1)`"

@@ -1,0 +1,63 @@
+"""Which definitions a definition needs: for recursion, and for whether it depends on heads or layers."""
+
+from __future__ import annotations
+
+from sparsec.diagnostics import Diagnostic, Recursion
+from sparsec.ir.lower_scope import INTEGERS, Entry, Scope
+from sparsec.source import Span
+from sparsec.syntax import ast
+
+
+def references(entry: Entry) -> list[tuple[Entry, Span]]:
+    """The definitions that this one names, in the order of writing, and where."""
+    found = []
+    own = {parameter.name for parameter in entry.definition.parameters}
+    for node in ast.walk(entry.definition.body):
+        bare = isinstance(node, ast.Name) and node.name not in own and node.name not in INTEGERS
+        if (bare or isinstance(node, ast.Call)) and (target := entry.scope.find(node.name)):
+            found.append((target, node.span))
+    return found
+
+
+def recursions(scope: Scope) -> list[Diagnostic]:
+    """One error for each reference in a file that leads back to the definition that holds it."""
+    errors: list[Diagnostic] = []
+    done: set[Entry] = set()
+
+    def visit(entry: Entry, path: tuple[Entry, ...]) -> None:
+        for target, span in references(entry):
+            if target in (*path, entry):
+                names = [item.definition.name for item in (*path, entry)]
+                cycle = names[names.index(target.definition.name) :]
+                errors.append(_recursion(scope, (*cycle, cycle[0]), span))
+            elif target not in done:
+                visit(target, (*path, entry))
+        done.add(entry)
+
+    for entry in scope.own.values():
+        if entry not in done:
+            visit(entry, ())
+    return errors
+
+
+def _recursion(scope: Scope, cycle: tuple[str, ...], span: Span) -> Diagnostic:
+    hidden = scope.outer is not None and scope.outer.find(cycle[0])
+    hint = f"this file's `{cycle[0]}` hides the prelude's: choose another name for it" if hidden else ""
+    return Recursion(cycle=" -> ".join(f"`{name}`" for name in cycle), hint=hint, span=span)
+
+
+def mentions(entry: Entry) -> dict[str, Span]:
+    """The integers of `INTEGERS` that a definition depends on, itself or through others, and where it first does."""
+    found: dict[str, Span] = {}
+    stack, seen = [(entry, None)], {entry}
+    while stack:
+        item, via = stack.pop()
+        own = {parameter.name for parameter in item.definition.parameters}
+        for node in ast.walk(item.definition.body):
+            if isinstance(node, ast.Name) and node.name in INTEGERS and node.name not in own:
+                found.setdefault(node.name, via or node.span)
+        for target, span in references(item):
+            if target not in seen:
+                seen.add(target)
+                stack.append((target, via or span))
+    return found

@@ -1,0 +1,58 @@
+"""Unions that are legal, and that many read otherwise than they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sparsec.diagnostics import CausalOnOneSide, Diagnostic, UnionThenWithout
+from sparsec.ir.nodes import And, Compare, Const, Or, RandomBlocks, Set, Sub, Var
+from sparsec.syntax import ast
+
+
+def lint_union(node: ast.Union, values: Sequence[Set], value: Callable[[ast.Expr], Set | None]) -> list[Diagnostic]:
+    """Warnings for a union whose parts have the given values."""
+    found: list[Diagnostic] = []
+    for number, part in enumerate(node.parts):
+        if not isinstance(part, ast.Binary) or _in_brackets(part):
+            continue
+        others = [other for i, other in enumerate(values) if i != number]
+        if part.op == "\\" and number > 0:
+            found.append(UnionThenWithout(taken=part.right.span.text, span=part.span))
+        elif part.op == "&" and not all(map(_past_only, others)):
+            guards = [term for term in _terms(part) if value(term) in _CAUSAL]
+            found += [CausalOnOneSide(guard=guard.span.text, span=guard.span) for guard in guards[:1]]
+    return found
+
+
+_CAUSAL = (Compare(Var("k"), "<=", Var("q")), Compare(Var("q"), ">=", Var("k")))
+
+
+def _terms(node: ast.Expr) -> list[ast.Expr]:
+    """The operands of `a & b & c`."""
+    if isinstance(node, ast.Binary) and node.op == "&":
+        return [*_terms(node.left), node.right]
+    return [node]
+
+
+def _in_brackets(node: ast.Expr) -> bool:
+    """Did the writer say `(a & b) | c`?"""
+    text = node.span.source.text
+    return text[: node.span.start].rstrip().endswith("(") and text[node.span.end :].lstrip().startswith(")")
+
+
+def _past_only(condition: Set) -> bool:
+    """Does the condition say outright that no key lies after its query?"""
+    match condition:
+        case And(parts):
+            return any(map(_past_only, parts))
+        case Or(parts):
+            return all(map(_past_only, parts))
+        case Compare(Var("k"), "<=" | "<" | "==", Var("q")) | Compare(Var("q"), ">=" | ">" | "==", Var("k")):
+            return True
+        case Compare(Const(least), "<=" | "<", Sub(Var("q"), Var("k"))):
+            return least >= 0
+        case Compare(Sub(Var("q"), Var("k")), ">=" | ">", Const(least)):
+            return least >= 0
+        case RandomBlocks(size=1, past=True):
+            return True
+    return False

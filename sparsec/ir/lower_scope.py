@@ -1,0 +1,101 @@
+"""Which definition a name means: the file's own, a used file's, the prelude's, in this order.
+
+Every definition keeps the scope that it was written in, so that putting its body in the place of its name captures
+nothing.  Parameters are looked up before definitions, but only where the name stands without arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from sparsec import resources
+from sparsec.diagnostics import CircularUse, DefinedTwice, Diagnostic, NotYet, SparsecError
+from sparsec.source import Source
+from sparsec.syntax import ast, parse
+from sparsec.syntax.read import read
+
+INTEGERS = ("q", "k", "n", "h", "H", "layer", "L")  # every condition starts from these
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """A file's names: its own definitions and those of the files it uses; `outer` is the prelude's scope."""
+
+    file: ast.File
+    own: dict[str, Entry] = field(default_factory=dict)
+    used: dict[str, Entry] = field(default_factory=dict)
+    outer: Scope | None = None
+    uses: list[Scope] = field(default_factory=list)
+
+    def find(self, name: str) -> Entry | None:
+        found = self.own.get(name) or self.used.get(name)
+        return found or (self.outer.find(name) if self.outer else None)
+
+    def names(self) -> list[str]:
+        return [*self.own, *self.used, *(self.outer.names() if self.outer else ())]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A definition and the scope that its body is read in."""
+
+    definition: ast.Definition
+    scope: Scope
+
+
+@cache
+def prelude() -> Scope:
+    source = Source("grammar/prelude.spat", resources.text("grammar/prelude.spat"))
+    return _declare(Scope(parse(source)), [])
+
+
+def open_scope(file: ast.File, errors: list[Diagnostic]) -> Scope:
+    """The scope of a file; reads the files that it uses, and adds what is wrong with them or with it to `errors`."""
+    return _open(file, errors, {}, ())
+
+
+def _open(file: ast.File, errors: list[Diagnostic], known: dict[Path, Scope], open_now: tuple[Path, ...]) -> Scope:
+    here = Path(file.source.name)
+    scope = Scope(file, outer=prelude())
+    for use in (item for item in file.declarations if isinstance(item, ast.Use)):
+        path = here.parent / use.path
+        if (key := path.resolve()) in (*open_now, here.resolve()):
+            errors.append(CircularUse(cycle=f"`{here.name}` uses `{use.path}`", span=use.span))
+            continue
+        try:
+            if key not in known:
+                known[key] = _open(parse(read(path, use.span)), errors, known, (*open_now, here.resolve()))
+        except SparsecError as error:
+            errors.extend(error.diagnostics)
+            continue
+        scope.uses.append(known[key])
+        for name, entry in known[key].own.items():
+            if scope.used.setdefault(name, entry) is not entry:
+                errors.append(DefinedTwice(name=name, where="in another used file", span=use.span))
+    return _declare(scope, errors)
+
+
+def _declare(scope: Scope, errors: list[Diagnostic]) -> Scope:
+    for item in scope.file.declarations:
+        if isinstance(item, ast.Input):
+            errors.append(NotYet(what="`input`", span=item.span))
+        elif isinstance(item, ast.Definition):
+            first = scope.own.setdefault(item.name, Entry(item, scope))
+            if first.definition is not item:
+                where = f"in line {first.definition.span.line}"
+                errors.append(DefinedTwice(name=item.name, where=where, span=item.name_span))
+            elif item.name in scope.used:
+                errors.append(DefinedTwice(name=item.name, where="in a used file", span=item.name_span))
+    return scope
+
+
+def all_scopes(scope: Scope) -> list[Scope]:
+    """The scope and those of all files it uses, directly or not, each once."""
+    found, stack = [], [scope]
+    while stack:
+        if (top := stack.pop()) not in found:
+            found.append(top)
+            stack.extend(top.uses)
+    return found

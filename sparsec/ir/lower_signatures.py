@@ -1,0 +1,83 @@
+"""What can be called: definitions by their parameters, and the few functions and primitives that are built in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sparsec.diagnostics import Diagnostic, WrongArguments
+from sparsec.source import Span
+from sparsec.syntax import ast
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Parameters in order, and the defaults of those that have one; `many`: the last may be given again and again."""
+
+    name: str
+    parameters: tuple[str, ...]
+    defaults: tuple[str, ...] = ()
+    sort: str = "set"  # of the result
+    many: bool = False
+
+    def __str__(self) -> str:
+        shown = [f"{name} = ..." if name in self.defaults else name for name in self.parameters]
+        return f"{self.name}({', '.join(shown)}{', ...' if self.many else ''})" if shown else self.name
+
+
+BUILT_IN = {
+    signature.name: signature
+    for signature in (
+        Signature("abs", ("x",), sort="int"),
+        Signature("min", ("x", "y"), sort="int", many=True),
+        Signature("max", ("x", "y"), sort="int", many=True),
+        Signature("blocks", ("b", "table")),
+        Signature("random_blocks", ("b", "r", "seed")),
+        Signature("random_past_blocks", ("b", "r", "seed")),
+        Signature("random_keys", ("r", "seed")),
+    )
+}
+LATER = ("selected", "top_blocks", "top_keys", "lsh", "routed")  # of the language, not in this version
+
+
+def signature_of(definition: ast.Definition) -> Signature:
+    parameters = definition.parameters
+    defaults = tuple(parameter.name for parameter in parameters if parameter.default is not None)
+    return Signature(definition.name, tuple(parameter.name for parameter in parameters), defaults)
+
+
+def bind(signature: Signature, arguments: Sequence[ast.Argument], span: Span) -> dict[str, ast.Expr] | Diagnostic:
+    """Which argument goes to which parameter; extra ones of a `many` function are named `...1`, `...2` and so on."""
+    bound: dict[str, ast.Expr] = {}
+    given = _count(len(arguments), "is", "are") + " given"
+    for position, argument in enumerate(arguments):
+        name = argument.name
+        if name is None and position < len(signature.parameters):
+            name = signature.parameters[position]
+        elif name is None and signature.many:
+            name = f"...{position}"
+        elif name is None:
+            return _wrong(signature, given, span)
+        elif name not in signature.parameters:
+            return _wrong(signature, f"it has no parameter `{name}`", argument.span)
+        if name in bound:
+            return _wrong(signature, f"`{name}` is given twice", argument.span)
+        if argument.name is None and any(earlier.name for earlier in arguments[:position]):
+            return _wrong(signature, "arguments with a name come last", argument.span)
+        bound[name] = argument.value
+    missing = [name for name in signature.parameters if name not in bound and name not in signature.defaults]
+    return _wrong(signature, given, span) if missing else bound
+
+
+def _wrong(signature: Signature, given: str, span: Span) -> Diagnostic:
+    least, most = len(signature.parameters) - len(signature.defaults), len(signature.parameters)
+    if signature.many:
+        takes = f"at least {_count(least)}"
+    else:
+        takes = f"{least} to {_count(most)}" if least < most else _count(most)
+    return WrongArguments(name=signature.name, takes=takes, given=given, signature=str(signature), span=span)
+
+
+def _count(number: int, one: str = "", more: str = "") -> str:
+    word = "no arguments" if number == 0 else "1 argument" if number == 1 else f"{number} arguments"
+    return f"{word} {one if number == 1 else more}".strip()

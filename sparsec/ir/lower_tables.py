@@ -1,0 +1,76 @@
+"""Tables of blocks, in the text or in a JSON file beside it -> sorted rows of integers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from sparsec.diagnostics import BadTable, Diagnostic, NotUtf8, SparsecError, TableTooLarge
+from sparsec.source import Span
+from sparsec.syntax import ast
+from sparsec.syntax.read import read_bytes
+
+Rows = tuple[tuple[int, ...], ...]
+_MAX_BYTES, _MAX_ENTRIES, _MAX_BLOCK = 32_000_000, 1_000_000, 2**31 - 1
+
+
+def table_rows(node: ast.Expr, constant: Callable[[ast.Expr], int | None]) -> Rows | Diagnostic | None:
+    """The rows of a table: each sorted, without repeats.  None where `constant` reported an error of its own."""
+    if isinstance(node, ast.Text):
+        return _rows(_read(node), node.span)
+    if not isinstance(node, ast.Table):
+        return BadTable(problem="not a list of rows", span=node.span)
+    data = []
+    for row in node.items:
+        if not isinstance(row, ast.Table):
+            return BadTable(problem="a row must be a list", span=row.span)
+        if inner := next((item for item in row.items if isinstance(item, ast.Table)), None):
+            return BadTable(problem="a row holds integers", span=inner.span)
+        items = [item.value if isinstance(item, ast.Number) else constant(item) for item in row.items]
+        if None in items:
+            return None
+        data.append(items)
+    return _rows(data, node.span)
+
+
+def table_path(node: ast.Text) -> Path:
+    """The table's file: relative to the folder of the text that names it."""
+    return Path(node.span.source.name).parent / node.value
+
+
+def _read(node: ast.Text) -> object:
+    """What the JSON file says; a Diagnostic when it says nothing."""
+    path = table_path(node)
+    data = read_bytes(path, _MAX_BYTES, node.span)
+    if data is None:
+        return TableTooLarge(problem=f"its file has more than {_MAX_BYTES:,} bytes", span=node.span)
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError as error:
+        raise SparsecError(NotUtf8(name=str(path), offset=error.start, span=node.span)) from None
+    except json.JSONDecodeError as error:
+        return BadTable(problem=f"not JSON at line {error.lineno}, column {error.colno} of the file", span=node.span)
+    except (ValueError, RecursionError):  # a number of thousands of digits; brackets thousands deep
+        return BadTable(problem="its file holds no rows of integers", span=node.span)
+
+
+def _rows(data: object, span: Span) -> Rows | Diagnostic:
+    if isinstance(data, Diagnostic):
+        return data
+    if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
+        return BadTable(problem="not a list of rows", span=span)
+    if not data:
+        return BadTable(problem="it has no rows", span=span)
+    if (entries := len(data) + sum(map(len, data))) > _MAX_ENTRIES:
+        return TableTooLarge(problem=f"it has {entries:,} rows and entries", span=span)
+    for number, row in enumerate(data):
+        for block in row:
+            if type(block) is not int or not 0 <= block <= _MAX_BLOCK:
+                return BadTable(problem=f"row {number} holds {_short(block)}, which is no key block", span=span)
+    return tuple(tuple(sorted(set(row))) for row in data)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value) if not isinstance(value, int) or abs(value) < 10**18 else "a number too large"
+    return text if len(text) < 20 else text[:20] + "..."

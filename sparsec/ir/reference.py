@@ -1,0 +1,85 @@
+"""What a condition means, read literally: a dense Boolean array.  Everything else is tested against this file.
+
+It shares no code with anything that optimises, takes O(n_q n_k) memory, and is for tests and pictures.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparsec.ir import nodes, random
+
+
+def mask(condition: nodes.Set, n_q: int, n_k: int, q_offset: int | None = None) -> np.ndarray:
+    """Bool [n_q, n_k]: may query i attend to key j?  Query i is at position i + q_offset, by default i + n_k - n_q."""
+    offset = n_k - n_q if q_offset is None else q_offset
+    return evaluate(condition, np.arange(n_q) + offset, np.arange(n_k), n_k)
+
+
+def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int) -> np.ndarray:
+    """Bool [len(queries), len(keys)]: the condition at chosen positions, int64 each, of n keys."""
+    q, k = queries[:, None], keys[None, :]
+
+    def value(node: nodes.Int) -> np.ndarray:  # int64, broadcastable to [queries, keys]
+        match node:
+            case nodes.Const(number):
+                return np.int64(number)
+            case nodes.Var(name):
+                return {"q": q, "k": k, "n": np.int64(n)}[name]
+            case nodes.FloorDiv(left, divisor):
+                return np.floor_divide(value(left), divisor)
+            case nodes.Mod(left, divisor):
+                return np.mod(value(left), divisor)
+            case nodes.Abs(inner):
+                return np.abs(value(inner))
+            case nodes.Select(test, then, other):
+                return np.where(holds(test), value(then), value(other))
+        operation = {nodes.Add: np.add, nodes.Sub: np.subtract, nodes.Mul: np.multiply}
+        return (operation | {nodes.Min: np.minimum, nodes.Max: np.maximum})[type(node)](
+            value(node.left), value(node.right)
+        )
+
+    def holds(node: nodes.Set) -> np.ndarray:  # bool, broadcastable to [queries, keys]
+        match node:
+            case nodes.Bool(truth):
+                return np.bool_(truth)
+            case nodes.Compare(left, op, right):
+                return _COMPARE[op](value(left), value(right))
+            case nodes.Member(inner, members):
+                return np.isin(value(inner), members)
+            case nodes.And(parts):
+                return np.logical_and.reduce(np.broadcast_arrays(*map(holds, parts)))
+            case nodes.Or(parts):
+                return np.logical_or.reduce(np.broadcast_arrays(*map(holds, parts)))
+            case nodes.Not(part):
+                return np.logical_not(holds(part))
+            case nodes.RandomKeys(count, seed):
+                return _listed(random.random_keys(count, seed, n), q, k)
+            case nodes.RandomBlocks(size, count, seed, past):
+                return _listed(random.random_blocks(size, count, seed, n, past), q // size, k // size)
+            case nodes.Blocks(size, rows):
+                width = max(map(len, rows), default=0)
+                table = np.array([[*row, *[-1] * (width - len(row))] for row in rows], np.int64)
+                return _listed(table.reshape(len(rows), width), q // size, k // size)
+        raise TypeError(f"not a condition: {node!r}")
+
+    return np.array(np.broadcast_to(holds(condition), (len(queries), len(keys))))
+
+
+_COMPARE = {
+    "<": np.less,
+    "<=": np.less_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">=": np.greater_equal,
+    ">": np.greater,
+}
+
+
+def _listed(table: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Bool [n_q, n_k]: does row `row[i]` of a table [rows, width] list `column[j]`?  Rows beyond it list nothing."""
+    seen = np.zeros((len(row), column.shape[1]), bool)
+    known = (row[:, 0] >= 0) & (row[:, 0] < len(table))
+    for entry in range(table.shape[1]):
+        seen[known] |= table[row[known, 0], entry][:, None] == column
+    return seen

@@ -1,0 +1,197 @@
+"""What the text says, before names and sorts are known.  Every node knows its place; places don't count in `==`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+
+from sparsec.source import Source, Span
+
+
+@dataclass(frozen=True, kw_only=True)
+class Syntax:
+    span: Span = field(compare=False, repr=False)
+
+
+# ---------------------------------------------------------------- expressions, of either sort
+
+
+@dataclass(frozen=True)
+class Number(Syntax):
+    value: int
+
+
+@dataclass(frozen=True)
+class Name(Syntax):
+    name: str
+
+
+@dataclass(frozen=True)
+class Text(Syntax):
+    """A string as an argument: the name of a table's file."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Table(Syntax):
+    """`[...]` as an argument; rows are tables in turn."""
+
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Argument(Syntax):
+    name: str | None
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Call(Syntax):
+    name: str
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class Index(Syntax):
+    """`doc[q]`: data given at the call."""
+
+    name: str
+    indices: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Unary(Syntax):
+    op: str  # - of an integer, ~ of a set
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Binary(Syntax):
+    """`+ - * // % **` of integers, `&` and `\\` of sets."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True)
+class Union(Syntax):
+    """`a | b | ...`, at least two parts."""
+
+    parts: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Chain(Syntax):
+    """`0 <= q - k < w`: one operator between each operand and the next."""
+
+    operands: tuple[Expr, ...]
+    ops: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Range(Syntax):
+    """`first..last`, without `last` itself."""
+
+    first: Expr
+    last: Expr
+
+
+@dataclass(frozen=True)
+class Members(Syntax):
+    """`{0, 17, 33}`"""
+
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Membership(Syntax):
+    """`value in container`; lowering refuses containers that are neither a range nor a set of numbers."""
+
+    value: Expr
+    negated: bool
+    container: Expr
+
+
+@dataclass(frozen=True)
+class Arm(Syntax):
+    """`heads -> body`; `else` has no heads."""
+
+    heads: tuple[Expr, ...]
+    body: Expr
+
+
+@dataclass(frozen=True)
+class Match(Syntax):
+    value: Expr
+    arms: tuple[Arm, ...]
+
+
+Expr = (
+    Number | Name | Text | Table | Call | Index | Unary | Binary | Union | Chain | Range | Members | Membership | Match
+)
+
+# ---------------------------------------------------------------- declarations
+
+
+@dataclass(frozen=True)
+class Parameter(Syntax):
+    name: str
+    default: Expr | None
+
+
+@dataclass(frozen=True)
+class Definition(Syntax):
+    """`pattern name(parameters) = body` or `set ...`; `name_span` is the name's place."""
+
+    kind: str  # pattern or set
+    name: str
+    parameters: tuple[Parameter, ...]
+    body: Expr
+    doc: str | None
+    name_span: Span = field(compare=False, repr=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Use(Syntax):
+    path: str
+    doc: str | None = None
+
+
+@dataclass(frozen=True)
+class Input(Syntax):
+    """`name: kind[axes]`"""
+
+    name: str
+    kind: str
+    axes: tuple[Expr, ...]
+    doc: str | None = None
+
+
+@dataclass(frozen=True)
+class File:
+    declarations: tuple[Definition | Use | Input, ...]
+    source: Source = field(compare=False, repr=False)
+
+    @property
+    def definitions(self) -> tuple[Definition, ...]:
+        return tuple(d for d in self.declarations if isinstance(d, Definition))
+
+
+def children(node: Syntax) -> Iterator[Syntax]:
+    """The nodes directly below `node`, in the order of writing."""
+    for item in fields(node):
+        value = getattr(node, item.name)
+        for child in value if isinstance(value, tuple) else (value,):
+            if isinstance(child, Syntax):
+                yield child
+
+
+def walk(node: Syntax) -> Iterator[Syntax]:
+    """`node` and every node below it, parents first; safe however deep the nesting."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(list(children(node))))

@@ -1,0 +1,115 @@
+"""Why a text is not in the language, in words: the symbols that people bring from elsewhere, and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from lark import Token
+
+from sparsec.diagnostics import Diagnostic, OpenString, ReservedName, UnexpectedText, UnknownCharacter, WrongSymbol
+from sparsec.source import Source
+
+KEYWORDS = ("pattern", "set", "use", "input", "match", "else", "in", "not")
+
+# Words and symbols of other languages -> ours.
+_WORDS = {"and": "&", "or": "|", "xor": "\\", "AND": "&", "OR": "|", "NOT": "~", "mod": "%", "div": "//"}
+_PAIRS = {("&", "&"): "&", ("|", "|"): "|", ("=", ">"): "->", ("%", "%"): "%", ("\\", "\\"): "\\"}
+_CHARACTERS = {
+    "!": "~", "¬": "~", "∧": "&", "∩": "&", "∨": "|", "∪": "|", "∖": "\\", "≤": "<=", "≥": ">=", "≠": "!=", "≡": "==",
+    "×": "*", "·": "*", "÷": "//", "/": "//", "−": "-", "–": "-", "→": "->", "∈": "in", "∉": "not in", "…": "..",
+    "“": '"', "”": '"', "'": '"', "‘": '"', "’": '"',
+}  # fmt: skip
+_HINTS = {
+    "^": "for pairs in exactly one of two sets write `(a \\ b) | (b \\ a)`; a power is `**`",
+    ".": "numbers are integers; a range is `first..last`",
+    ";": "declarations need nothing between them",
+    "@": "names are made of letters, digits and `_`",
+    "$": "names are made of letters, digits and `_`",
+}
+
+_EXPRESSION = {"NUMBER", "NAME", "LPAR", "MATCH"}
+_NAMES = {
+    "NAME": "a name", "NUMBER": "a number", "STRING": "a text in quotes", "COMPARE": "a comparison",
+    "PATTERN": "`pattern`", "SET": "`set`", "USE": "`use`", "INPUT": "`input`", "MATCH": "`match`", "ELSE": "`else`",
+    "IN": "`in`", "NOT": "`not`", "LPAR": "`(`", "RPAR": "`)`", "LSQB": "`[`", "RSQB": "`]`", "LBRACE": "`{`",
+    "RBRACE": "`}`", "COMMA": "`,`", "EQUAL": "`=`", "COLON": "`:`", "$END": "the end",
+}  # fmt: skip
+_DECLARATIONS = {"PATTERN", "SET", "USE", "INPUT"}
+_OPERATORS = {"PLUS", "MINUS", "STAR", "PERCENT", "VBAR", "BACKSLASH", "TILDE", "COMPARE", "IN", "NOT"}
+
+
+def unexpected_character(source: Source, offset: int) -> Diagnostic:
+    """A character with which no token begins."""
+    character, span = source.text[offset], source.span(offset, offset + 1)
+    if character == '"':
+        return OpenString(span=span)
+    if right := _CHARACTERS.get(character):
+        return WrongSymbol(found=character, right=right, span=span)
+    return UnknownCharacter(character=character, hint=_HINTS.get(character, ""), span=span)
+
+
+def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected: Collection[str]) -> Diagnostic:
+    """The token `tokens[at]`, or the end of the text, where only the terminals `expected` could have stood."""
+    token = tokens[at] if at < len(tokens) else None
+    before = tokens[at - 1] if at else None
+    if token is not None:
+        span = source.span(token.start_pos, token.end_pos)
+        if token in KEYWORDS and "NAME" in expected and "NUMBER" not in expected:
+            return ReservedName(name=str(token), why="a set, a pattern or a parameter", span=span)
+        if borrowed := _borrowed(source, token, before):
+            return borrowed
+    else:
+        end = tokens[-1].end_pos if tokens else len(source.text)
+        span = source.span(end, end)
+    found = f"`{token if len(token) < 30 else token[:30] + '...'}`" if token is not None else "the end of the text"
+    return UnexpectedText(found=found, expected=_list(expected), hint=_open_bracket(source, tokens[:at]), span=span)
+
+
+def _borrowed(source: Source, token: Token, before: Token | None) -> Diagnostic | None:
+    """The error for a word or symbol of another language, at the token or just before it."""
+    span = source.span(token.start_pos, token.end_pos)
+    if token.type == "NOT":
+        return WrongSymbol(found="not", right="~", span=span)
+    if token.type == "EQUAL":
+        return WrongSymbol(found="=", right="==", span=span)
+    for word in (token, before):
+        if word is not None and word.type == "NAME" and word in _WORDS:
+            return WrongSymbol(found=str(word), right=_WORDS[word], span=source.span(word.start_pos, word.end_pos))
+    if before is not None and before.end_pos == token.start_pos and (right := _PAIRS.get((before[-1:], token[:1]))):
+        return WrongSymbol(found=f"{before}{token}", right=right, span=source.span(before.start_pos, token.end_pos))
+    return None
+
+
+def _list(expected: Collection[str]) -> str:
+    """The terminals as words, the commonest kinds taken together."""
+    rest = set(expected)
+    words = []
+    if rest >= _EXPRESSION:
+        words.append("an expression")
+        rest -= _EXPRESSION | {"MINUS", "TILDE"}
+    if len(rest & _OPERATORS) > 2:
+        words.append("an operator")
+        rest -= _OPERATORS | {name for name in rest if name.startswith("__ANON")}
+    if rest >= _DECLARATIONS:
+        words.append("a declaration")
+        rest -= _DECLARATIONS | {"STRING"}
+    words += sorted(_NAMES.get(name, "") for name in rest)
+    words = [word for word in words if word]
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words) or "an operator"
+
+
+def _open_bracket(source: Source, tokens: Sequence[Token]) -> str:
+    """A hint about the innermost bracket that is still open."""
+    closes = {")": "(", "]": "[", "}": "{"}
+    stack: list[Token] = []
+    for token in tokens:
+        if token in ("(", "[", "{"):
+            stack.append(token)
+        elif token in closes and stack and stack[-1] == closes[token]:
+            stack.pop()
+        elif token.type in _DECLARATIONS:
+            stack.clear()
+    if not stack:
+        return ""
+    line, column = source.position(stack[-1].start_pos)
+    return f"`{stack[-1]}` of line {line}, column {column} is still open"

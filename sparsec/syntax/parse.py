@@ -1,0 +1,89 @@
+"""Text -> AST.  All errors of a text are reported at once: after one, reading goes on at the next declaration."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedToken
+
+from sparsec import resources
+from sparsec.diagnostics import Diagnostic, SparsecError, TextTooLong, TooManyErrors
+from sparsec.source import Source
+from sparsec.syntax import ast
+from sparsec.syntax.build import build
+from sparsec.syntax.check import MAX_ERRORS, MAX_TOKENS, check_text, too_deep
+from sparsec.syntax.explain import unexpected_character, unexpected_token
+
+
+@cache
+def grammar() -> Lark:
+    """The parser of `grammar/spat.lark`, built once (about 50 ms)."""
+    text = resources.text("grammar/spat.lark")
+    return Lark(text, start="file", parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=True)
+
+
+def parse(source: Source) -> ast.File:
+    """The declarations of a text.  SparsecError, with all errors that were found, when it is not in the language."""
+    check_text(source)
+    errors: list[Diagnostic] = []
+    tokens = _tokens(source, errors)
+    tree = _tree(source, tokens, errors)
+    if errors:
+        cut = [TooManyErrors(count=MAX_ERRORS)] if len(errors) > MAX_ERRORS else []
+        raise SparsecError(*sorted(errors[:MAX_ERRORS], key=lambda error: error.span.start), *cut)
+    file = build(source, tree)
+    if deep := list(too_deep(file)):
+        raise SparsecError(*deep)
+    return file
+
+
+def _tokens(source: Source, errors: list[Diagnostic]) -> list[Token]:
+    """The tokens of a text; what can't begin a token is reported and skipped."""
+    tokens: list[Token] = []
+    text, start = source.text, 0
+    while len(errors) <= MAX_ERRORS:
+        try:
+            for token in grammar().lex(text):
+                tokens.append(token)
+                if len(tokens) > MAX_TOKENS:
+                    raise SparsecError(TextTooLong(name=source.name, limit=MAX_TOKENS, unit="words and symbols"))
+            return tokens
+        except UnexpectedCharacters as error:
+            errors.append(unexpected_character(source, error.pos_in_stream))
+            start = _skip(text, error.pos_in_stream)
+            text = " " * start + text[start:]  # blanks keep the places of what follows
+    return tokens
+
+
+def _skip(text: str, at: int) -> int:
+    """Where to read on: after the character, or after the line or text that an open string swallows."""
+    if text.startswith('"""', at):
+        return len(text)
+    end = text.find("\n", at) if text[at] == '"' else at + 1
+    return len(text) if end < 0 else end
+
+
+def _tree(source: Source, tokens: list[Token], errors: list[Diagnostic]) -> Tree | None:
+    """The whole text's tree, or None after an error."""
+    start = 0
+    while True:
+        parser = grammar().parse_interactive()
+        at = start
+        try:
+            for at in range(start, len(tokens)):
+                parser.feed_token(tokens[at])
+            at = len(tokens)
+            return parser.feed_eof(tokens[-1] if tokens else None)
+        except UnexpectedToken as error:
+            errors.append(unexpected_token(source, tokens, at, error.accepts or error.expected))
+        start = next((i for i in range(max(at, start + 1), len(tokens)) if _declares(tokens[i : i + 3])), None)
+        if start is None or len(errors) > MAX_ERRORS:
+            return None
+
+
+def _declares(tokens: list[Token]) -> bool:
+    """Do these three tokens begin a declaration?"""
+    match [token.type for token in tokens]:
+        case ["PATTERN" | "SET", "NAME", "EQUAL" | "LPAR"] | ["USE", "STRING", *_] | ["INPUT", "NAME", "COLON"]:
+            return True
+    return False
