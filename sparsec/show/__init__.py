@@ -1,0 +1,7 @@
+"""Pictures of masks, drawn from the reference: the dense meaning, on sampled cells where n is large."""
+
+from sparsec.show.colour import supported
+from sparsec.show.page import page
+from sparsec.show.plain import picture
+
+__all__ = ["page", "picture", "supported"]

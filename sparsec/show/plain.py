@@ -1,0 +1,22 @@
+"""Pictures of plain ASCII characters: for pipes, logs and the header of generated files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparsec.ir.nodes import Set
+from sparsec.show.raster import Raster, raster
+
+LEGEND = "# every pair of the cell, + some, . none"
+
+
+def picture(condition: Set, n: int, width: int = 32) -> str:
+    """`width` x `width // 2` characters, queries down and keys across, of the condition at n keys and n queries."""
+    return "\n".join(characters(raster((condition,), n, max(1, width // 2), width)))
+
+
+def characters(cells: Raster) -> list[str]:
+    """One string a row of cells: '#' full, '+' partial, '.' empty."""
+    shares = cells.shares
+    drawn = np.where(shares == 1, "#", np.where(shares > 0, "+", "."))
+    return ["".join(row) for row in drawn]
