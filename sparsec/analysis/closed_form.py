@@ -19,7 +19,9 @@ from sparsec.sets.sums import TooManyCases, nests
 
 _OPERATIONS = 3_000_000
 _MOST_CASES = 500
+_MOST_ENDS = 16
 _MOST_TEXT = 160  # a formula longer than that says nothing to people
+_MOST_RANGES = 3  # that are all printed
 _SHORT_RANGE = 64
 
 
@@ -54,9 +56,13 @@ class ClosedForm:
     @property
     def text(self) -> str | None:
         """The formula for large n, then those for shorter n where they are few; None when too long to read."""
-        last, *shorter = (case.count.text + case.span for case in reversed(self.cases))
-        if len(last) > _MOST_TEXT:
+        formula = self.cases[-1].count.text
+        if formula is None or len(formula) > _MOST_TEXT:
             return None
+        last = formula + self.cases[-1].span
+        if len(self.cases) > _MOST_RANGES:
+            return last
+        shorter = [(case.count.text or "") + case.span for case in reversed(self.cases[:-1])]
         whole = "; ".join([last, *shorter])
         return whole if len(whole) <= _MOST_TEXT else last
 
@@ -117,7 +123,8 @@ def _extends(longer: Formula, shorter: Formula, first: int, last: int) -> bool:
 
 
 def _samples(form: ClosedForm) -> list[int]:
-    """Lengths to check: the ends of each range, a few short ones, and a few past the last edge."""
+    """Lengths to check: a few short ones, a few past the last edge, and the ends of ranges, thinned where many."""
     longest = form.cases[-1].first
-    ends = {n for case in form.cases for n in (case.first, case.first + 1, case.last) if n is not None}
-    return sorted({1, 2, 3, 5, 8, 13, 24, 37, longest + 5, longest + 64, 2 * longest + 11, *ends})
+    ends = [n for case in form.cases for n in (case.first, case.last) if n is not None]
+    thinned = ends[:: len(ends) // _MOST_ENDS + 1]
+    return sorted({1, 2, 3, 5, 8, 13, 24, 37, longest, longest + 1, longest + 64, 2 * longest + 11, *thinned})

@@ -22,6 +22,7 @@ from sparsec.sets.affine import Affine
 _N = Affine.name("n")
 _MOST_REWRITTEN = 3  # quotients for which other ways of writing are tried
 _MOST_REMAINDERS = 4
+_MOST_TERMS = 24  # of a formula that people read
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,10 @@ class Formula:
         return self.polynomial.as_expr(*(atom.expression(values) for atom in self.atoms))
 
     @property
-    def text(self) -> str:
-        """The shortest of the ways to write it, with n // s or n % s."""
+    def text(self) -> str | None:
+        """The shortest of the ways to write it, with n // s or n % s; None when it is too long to be read."""
+        if len(self.polynomial) > _MOST_TERMS:
+            return None
         return min((_text(variant) for variant in _variants(self)), key=len)
 
 

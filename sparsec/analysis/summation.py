@@ -19,8 +19,8 @@ from sparsec.sets.sums import Loop, Nest
 _N = Affine.name("n")
 _LONGEST = 4096  # most values of n that are tried one by one
 _MOST_STEPS = 4
-_MOST_FLOORS = 24
-_MOST_TERMS = 300
+_MOST_FLOORS = 12
+_MOST_TERMS = 200
 
 
 class NotPolynomial(Exception):

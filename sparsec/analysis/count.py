@@ -1,0 +1,126 @@
+"""Exact numbers of pairs and of tiles at one n."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsec.analysis import numbers, tables
+from sparsec.analysis.closed_form import closed_form
+from sparsec.analysis.numbers import Uncounted
+from sparsec.ir import nodes as ir
+from sparsec.sets import grid
+from sparsec.sets.context import OutOfBudget, budget
+
+_OPERATIONS = 5_000_000
+_MOST_CELLS = 1 << 28  # pairs of tiles that are looked at one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Tiles of a grid over [0, n) x [0, n).
+
+    full: all keys of the tile are below n, and every query below n sees them all; partial: some pair is kept;
+    empty: none is.
+    """
+
+    full: int
+    partial: int
+    empty: int
+
+    @property
+    def visited(self) -> int:
+        return self.full + self.partial
+
+    @property
+    def total(self) -> int:
+        return self.full + self.partial + self.empty
+
+
+def count(condition: ir.Set, n: int) -> int:
+    """Pairs (q, k) with 0 <= q < n and 0 <= k < n in `condition`, exactly.  Raises Uncounted where it is too hard."""
+    if not ir.leaves(condition):
+        form = closed_form(condition)
+        return _number(condition, n) if form is None else form(n)
+    _refuse(tables.size(condition, n), tables.MOST_PAIRS)
+    return count(tables.affine(condition), n) + sum(int(change.sum()) for _, _, change in tables.listed(condition, n))
+
+
+def _number(condition: ir.Set, n: int) -> int:
+    try:
+        return numbers.number(condition, n)
+    except (Uncounted, OutOfBudget):
+        return int(_all_kept(condition, n, (64, 64))[0].sum())
+
+
+def pattern_count(pattern: ir.Pattern, n: int) -> int:
+    """Pairs over all heads; of one head for a pattern that is the same for every head."""
+    heads = Counter(pattern.head_conditions or (0,))
+    return sum(number * count(pattern.conditions[index], n) for index, number in heads.items())
+
+
+def tile_counts(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles:
+    """Full, partial and empty tiles of tile[0] queries by tile[1] keys, exactly.  Raises Uncounted."""
+    if ir.leaves(condition):
+        return _with_tables(condition, n, tile)
+    rows, columns = -(-n // tile[0]), -(-n // tile[1])
+    try:
+        with budget(_OPERATIONS):
+            touched = grid.touched(condition, n, tile)
+            lacking = grid.not_full(condition, n, tile)
+        visited = numbers.points([(1, touched)], n)
+        full = rows * (n // tile[1]) - numbers.points([(1, lacking)], n)
+    except (OutOfBudget, Uncounted):
+        kept, areas = _all_kept(condition, n, tile)
+        visited, full = int((kept > 0).sum()), int((kept == areas).sum())
+    return Tiles(full, visited - full, rows * columns - visited)
+
+
+def _all_kept(condition: ir.Set, n: int, tile: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """`_kept` for every tile: the last resort for sets that explode."""
+    _refuse(n * n, _MOST_CELLS)
+    return _kept(condition, np.arange(-(-n // tile[0]) * -(-n // tile[1])), n, tile)
+
+
+def _with_tables(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles:
+    """The tiles of the affine condition, corrected where a table lists a pair."""
+    _refuse(tables.size(condition, n), tables.MOST_PAIRS)
+    columns = -(-n // tile[1])
+    plain = tables.affine(condition)
+    changes: Counter[int] = Counter()
+    for q, k, change in tables.listed(condition, n):
+        places, where = np.unique(q // tile[0] * columns + k // tile[1], return_inverse=True)
+        sums = np.bincount(where, weights=change, minlength=len(places)).astype(np.int64)
+        changes.update(dict(zip(places.tolist(), sums.tolist(), strict=True)))
+    places = np.fromiter(changes, np.int64, len(changes))
+    if plain != ir.FALSE:
+        _refuse(len(places) * tile[0] * tile[1], _MOST_CELLS)
+    before, areas = _kept(plain, places, n, tile)
+    after = before + np.fromiter(changes.values(), np.int64, len(changes))
+    whole = tile_counts(plain, n, tile)
+    full = whole.full + int((after == areas).sum()) - int((before == areas).sum())
+    visited = whole.visited + int((after > 0).sum()) - int((before > 0).sum())
+    return Tiles(full, visited - full, whole.total - visited)
+
+
+def _kept(plain: ir.Set, places: np.ndarray, n: int, tile: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """For tiles by number: pairs kept by an affine condition, and how many a full tile has (none is: -1)."""
+    columns = -(-n // tile[1])
+    kept = np.zeros(len(places), np.int64)
+    step = max(1, (1 << 20) // (tile[0] * tile[1]))
+    for start in range(0, len(places) if plain != ir.FALSE else 0, step):
+        part = places[start : start + step]
+        q = (part // columns * tile[0])[:, None, None] + np.arange(tile[0])[:, None]
+        k = (part % columns * tile[1])[:, None, None] + np.arange(tile[1])
+        inside = tables.holds(plain, q, k, n, {}) & (q < n) & (k < n)
+        kept[start : start + step] = inside.sum((1, 2))
+    queries = np.minimum(tile[0], n - places // columns * tile[0])
+    whole = (places % columns + 1) * tile[1] <= n
+    return kept, np.where(whole, queries * tile[1], -1)
+
+
+def _refuse(work: int, most: int) -> None:
+    if work > most:
+        raise Uncounted

@@ -1,0 +1,145 @@
+"""Exact numbers for conditions with tables, from the pairs that the tables list.
+
+Where no table lists a pair, the condition is the affine one that is left with every table empty.  So its sets
+count all pairs, and only the listed pairs, O(n * listed keys) of them, are looked at one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsec.ir import nodes as ir
+from sparsec.ir import random
+from sparsec.ir.lower_fold import complement, conjunction, disjunction
+
+_CHUNK = 1 << 20  # pairs looked at together
+MOST_PAIRS = 1 << 29  # about a minute
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Row i lists units of `size` keys for queries [i * size, (i + 1) * size): int64 [rows, width], -1 for none."""
+
+    size: int
+    rows: np.ndarray
+
+    def holds(self, q: np.ndarray, k: np.ndarray) -> np.ndarray:
+        row, unit = q // self.size, (k // self.size)[..., None]
+        listed = self.rows[np.minimum(row, len(self.rows) - 1)] if len(self.rows) else np.zeros((*row.shape, 0))
+        return (listed == unit).any(-1) & (row < len(self.rows))
+
+    def pairs(self, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All pairs below n that the table lists, each once, in chunks of flat arrays."""
+        row, _ = at = np.nonzero(self.rows >= 0)
+        entries = np.unique(np.stack([row, self.rows[at]], axis=1), axis=0)
+        within = np.arange(self.size)
+        step = max(1, _CHUNK // self.size**2)
+        for start in range(0, len(entries), step):
+            corner = entries[start : start + step] * self.size
+            q = corner[:, 0, None, None] + within[:, None]
+            k = corner[:, 1, None, None] + within
+            q, k = (side.ravel() for side in np.broadcast_arrays(q, k))
+            inside = (q < n) & (k < n)
+            yield q[inside], k[inside]
+
+
+def tables(condition: ir.Set, n: int) -> dict[ir.Leaf, Table]:
+    """The tables of a condition at n."""
+    return {leaf: _table(leaf, n) for leaf in ir.leaves(condition)}
+
+
+def _table(leaf: ir.Leaf, n: int) -> Table:
+    match leaf:
+        case ir.RandomKeys(count, seed):
+            return Table(1, np.asarray(random.random_keys(count, seed, n)))
+        case ir.RandomBlocks(size, count, seed, past):
+            return Table(size, np.asarray(random.random_blocks(size, count, seed, n, past)))
+        case ir.Blocks(size, rows):
+            width = max(map(len, rows), default=0)
+            filled = [[*row, *[-1] * (width - len(row))] for row in rows]
+            return Table(size, np.array(filled, np.int64).reshape(len(rows), width))
+    raise TypeError(f"not a table: {leaf!r}")
+
+
+def affine(condition: ir.Set) -> ir.Set:
+    """The condition with every table empty."""
+    match condition:
+        case ir.And(parts):
+            return conjunction(*map(affine, parts))
+        case ir.Or(parts):
+            return disjunction(*map(affine, parts))
+        case ir.Not(part):
+            return complement(affine(part))
+    return ir.FALSE if isinstance(condition, ir.Leaf) else condition
+
+
+def listed(condition: ir.Set, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(q, k, change) for every listed pair once: `change` is the condition minus the affine one, -1, 0 or 1."""
+    known = tables(condition, n)
+    done: list[Table] = []
+    plain = affine(condition)
+    for table in known.values():
+        for q, k in table.pairs(n):
+            for other in done:
+                fresh = ~other.holds(q, k)
+                q, k = q[fresh], k[fresh]
+            change = holds(condition, q, k, n, known).astype(np.int8) - holds(plain, q, k, n, known)
+            yield q, k, np.broadcast_to(change, q.shape)
+        done.append(table)
+
+
+def size(condition: ir.Set, n: int) -> int:
+    """How many pairs `listed` goes through, at most."""
+    return sum(int((table.rows >= 0).sum()) * table.size**2 for table in tables(condition, n).values())
+
+
+def holds(node: ir.Set, q: np.ndarray, k: np.ndarray, n: int, known: dict[ir.Leaf, Table]) -> np.ndarray:
+    """Bool, broadcast from q and k: is the pair kept?"""
+    match node:
+        case ir.Bool(value):
+            return np.bool_(value)
+        case ir.Compare(left, op, right):
+            return _COMPARE[op](_integer(left, q, k, n, known), _integer(right, q, k, n, known))
+        case ir.Member(value, members):
+            return np.isin(_integer(value, q, k, n, known), members)
+        case ir.Not(part):
+            return ~holds(part, q, k, n, known)
+        case ir.And(parts) | ir.Or(parts):
+            result = holds(parts[0], q, k, n, known)
+            for part in parts[1:]:
+                other = holds(part, q, k, n, known)
+                result = result & other if isinstance(node, ir.And) else result | other
+            return result
+    return known[node].holds(*np.broadcast_arrays(q, k))
+
+
+def _integer(node: ir.Int, q: np.ndarray, k: np.ndarray, n: int, known: dict[ir.Leaf, Table]) -> np.ndarray:
+    inner = lambda part: _integer(part, q, k, n, known)  # noqa: E731
+    match node:
+        case ir.Const(value):
+            return np.int64(value)
+        case ir.Var(name):
+            return {"q": q, "k": k, "n": np.int64(n)}[name]
+        case ir.FloorDiv(left, divisor):
+            return inner(left) // divisor
+        case ir.Mod(left, divisor):
+            return inner(left) % divisor
+        case ir.Abs(value):
+            return np.abs(inner(value))
+        case ir.Select(condition, then, other):
+            return np.where(holds(condition, q, k, n, known), inner(then), inner(other))
+    return _ARITHMETIC[type(node)](inner(node.left), inner(node.right))
+
+
+_ARITHMETIC = {ir.Add: np.add, ir.Sub: np.subtract, ir.Mul: np.multiply, ir.Min: np.minimum, ir.Max: np.maximum}
+_COMPARE = {
+    "<": np.less,
+    "<=": np.less_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">=": np.greater_equal,
+    ">": np.greater,
+}
