@@ -1,0 +1,128 @@
+"""What a condition amounts to, exact for every n, with witnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from sparsec.analysis import tables
+from sparsec.ir import nodes as ir
+from sparsec.sets import queries
+from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets.queries import Witness
+
+_OPERATIONS = 1_000_000
+_LONGEST = 512  # of the lengths at which tables are looked at
+_MOST_PARTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Facts about one condition in self-attention.
+
+    `unknown` names the facts that were not decided: sets that explode, and tables, whose witnesses are searched for
+    at a few lengths only.
+    """
+
+    empty: bool  # no call keeps any pair
+    later_key: Witness | None  # a pair with k > q
+    row_without_key: Witness | None
+    unseen_key: Witness | None
+    furthest_back: int | None  # the largest q - k; None when it grows with n, or there is no pair
+    furthest_ahead: int | None  # the largest k - q
+    needless: tuple[int, ...]  # operands of a union that add nothing, each beside all the others that stay
+    unknown: frozenset[str]
+
+    @property
+    def causal(self) -> bool | None:
+        """Whether no query sees a later key; None when that is not known."""
+        return None if "later_key" in self.unknown else self.later_key is None
+
+
+@lru_cache(maxsize=256)
+def facts(condition: ir.Set) -> Facts:
+    """Facts about a condition.  Those that need too much work are listed as unknown."""
+    unknown: set[str] = set()
+    pair = _witness("empty", queries.kept_pair, condition, unknown)
+    back, ahead = _furthest(condition, unknown)
+    return Facts(
+        empty=pair is None and "empty" not in unknown,
+        later_key=_witness("later_key", queries.later_key, condition, unknown),
+        row_without_key=_witness("row_without_key", queries.row_without_key, condition, unknown),
+        unseen_key=_witness("unseen_key", queries.unseen_key, condition, unknown),
+        furthest_back=back,
+        furthest_ahead=ahead,
+        needless=_needless(condition, unknown),
+        unknown=frozenset(unknown),
+    )
+
+
+def _witness(
+    name: str, query: Callable[[ir.Set], Witness | None], condition: ir.Set, unknown: set[str]
+) -> Witness | None:
+    try:
+        with budget(_OPERATIONS):
+            found = query(condition)
+    except OutOfBudget:
+        unknown.add(name)
+        return None
+    if found is not None and ir.leaves(condition):
+        found = _searched(name, condition)
+        if found is None:
+            unknown.add(name)
+    return found
+
+
+def _searched(name: str, condition: ir.Set) -> Witness | None:
+    """A witness among a few lengths, for a condition with tables."""
+    unit = max(getattr(leaf, "size", 1) for leaf in ir.leaves(condition))
+    for n in sorted({1, 2, unit, 2 * unit + 1, 4 * unit, 96, 8 * unit + 3}):
+        if n > _LONGEST:
+            break
+        positions = np.arange(n)
+        kept = tables.holds(condition, positions[:, None], positions, n, tables.tables(condition, n))
+        kept = np.broadcast_to(kept, (n, n))
+        match name:
+            case "empty":
+                places = np.argwhere(kept)
+            case "later_key":
+                places = np.argwhere(np.triu(kept, 1))
+            case "row_without_key":
+                places = [(q, -1) for q in np.nonzero(~kept.any(1))[0]]
+            case _:
+                places = [(-1, k) for k in np.nonzero(~kept.any(0))[0]]
+        if len(places):
+            return Witness(n, *map(int, places[0]))
+    return None
+
+
+def _furthest(condition: ir.Set, unknown: set[str]) -> tuple[int | None, int | None]:
+    try:
+        with budget(_OPERATIONS):
+            reach = queries.furthest(condition)
+    except ValueError:
+        return None, None
+    except OutOfBudget:
+        reach = (None, None)
+        unknown |= {"furthest_back", "furthest_ahead"}
+    if ir.leaves(condition):
+        unknown |= {"furthest_back", "furthest_ahead"}
+    return reach
+
+
+def _needless(condition: ir.Set, unknown: set[str]) -> tuple[int, ...]:
+    if not isinstance(condition, ir.Or) or len(condition.parts) > _MOST_PARTS:
+        return ()
+    kept = dict(enumerate(condition.parts))
+    for index in reversed(range(len(condition.parts))):
+        rest = tuple(part for other, part in kept.items() if other != index)
+        try:
+            with budget(_OPERATIONS):
+                if rest and queries.pair_between(condition.parts[index], ir.Or(rest)) is None:
+                    del kept[index]
+        except OutOfBudget:
+            unknown.add("needless")
+    return tuple(index for index in range(len(condition.parts)) if index not in kept)

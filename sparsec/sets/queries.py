@@ -1,0 +1,95 @@
+"""Questions about conditions that sets answer for every n at once, with a pair as witness.
+
+Conditions with tables are bounded on the side that keeps a "none" true; a witness is then only a candidate.
+All may raise OutOfBudget under a budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import islpy as isl
+
+from sparsec.ir import nodes as ir
+from sparsec.sets.context import context
+from sparsec.sets.convert import clipped, reachable
+from sparsec.sets.pieces import integer
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """The pair (q, k) at n keys; -1 for the side that the question is not about."""
+
+    n: int
+    q: int = -1
+    k: int = -1
+
+
+def kept_pair(condition: ir.Set) -> Witness | None:
+    """A pair that some call can keep, at the smallest n; None when the condition is empty."""
+    return _first(reachable(condition))
+
+
+def later_key(condition: ir.Set) -> Witness | None:
+    """A pair with k > q, at the smallest n; None when the condition is causal."""
+    return _first(clipped(condition).intersect(_read("{ [q, k] : k > q }")))
+
+
+def row_without_key(condition: ir.Set) -> Witness | None:
+    """A query of self-attention that sees no key, at the smallest n."""
+    return _first(_uncovered(clipped(condition, "lower"), "q"))
+
+
+def unseen_key(condition: ir.Set) -> Witness | None:
+    """A key of self-attention that no query sees, at the smallest n."""
+    return _first(_uncovered(clipped(condition, "lower"), "k"))
+
+
+def pair_between(condition: ir.Set, other: ir.Set) -> Witness | None:
+    """A pair of `condition` that is not in `other`, for some call; None when `other` contains `condition`."""
+    return _first(reachable(condition).subtract(reachable(other, "lower")))
+
+
+def furthest(condition: ir.Set) -> tuple[int | None, int | None]:
+    """(largest q - k, largest k - q) over all n; None where there is no bound.  ValueError for an empty condition."""
+    distance = clipped(condition).apply(isl.Map.read_from_str(context(), "{ [q, k] -> [q - k] }"))
+    distance = distance.project_out(isl.dim_type.param, 0, distance.dim(isl.dim_type.param))
+    if distance.is_empty():
+        raise ValueError("no pair")
+    return _largest(distance), _largest(distance.neg())
+
+
+def _largest(values: isl.Set) -> int | None:
+    value = values.dim_max_val(0)
+    return None if value.is_infty() else integer(value)
+
+
+def _uncovered(pairs: isl.Set, side: str) -> isl.Set:
+    other = 1 if side == "q" else 0
+    positions = _read(f"[n] -> {{ [{side}] : 0 <= {side} < n }}")
+    return positions.subtract(pairs.project_out(isl.dim_type.set, other, 1).set_dim_name(isl.dim_type.set, 0, side))
+
+
+def _first(points: isl.Set) -> Witness | None:
+    """The point with the smallest n, then the smallest coordinates."""
+    names = points.get_var_names(isl.dim_type.set)
+    if points.dim(isl.dim_type.param):
+        points = points.move_dims(isl.dim_type.set, 0, isl.dim_type.param, 0, 1)
+        names = ["n", *names]
+    points = points.intersect(_at_least_one(points, names))
+    if points.is_empty():
+        return None
+    point = points.lexmin().sample_point()
+    values = [integer(point.get_coordinate_val(isl.dim_type.set, i)) for i in range(len(names))]
+    found = dict(zip(names, values, strict=True))
+    return Witness(**({"n": max(values) + 1} | found))
+
+
+def _at_least_one(points: isl.Set, names: list[str]) -> isl.Set:
+    if "n" not in names:
+        return isl.Set.universe(points.get_space())
+    return isl.Set.universe(points.get_space()).lower_bound_val(isl.dim_type.set, names.index("n"), 1)
+
+
+def _read(text: str) -> isl.Set:
+    return isl.Set.read_from_str(context(), text)
