@@ -1,0 +1,76 @@
+"""The command line.  One file for each command; what a command needs is imported when it runs.
+
+Exit status: 0 all is well, 1 errors in a pattern or a failed verification, 2 wrong usage, 3 a bug in sparsec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+import traceback
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from sparsec.cli import check, explain, show
+from sparsec.cli.output import report
+from sparsec.diagnostics import SparsecError
+
+app = typer.Typer(
+    name="sparsec",
+    help="Which keys each query may attend to, as a condition; exact facts and PyTorch kernels from it.",
+    rich_markup_mode=None,  # rich would double the time to start
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (check, show, explain):
+    app.command(module.__name__.rpartition(".")[2])(module.run)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"sparsec {_installed()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The entry point: a user's mistakes come out as diagnostics, our own as bugs.  Always ends in SystemExit."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="replace")  # a message must not fail for want of a character
+    try:
+        app()
+    except SparsecError as error:
+        report(error.diagnostics)
+        sys.exit(1)
+    except Exception:
+        print(_bug(traceback.format_exc()), file=sys.stderr)
+        sys.exit(3)
+
+
+def _bug(trace: str) -> str:
+    return (
+        f"{trace}\n"
+        "This is a bug in sparsec, not in your pattern.  Please report it to its maintainers: the lines above, the\n"
+        f"command, the .spat file, and sparsec {_installed()}, Python {platform.python_version()}, {platform.platform()}"
+    )
+
+
+def _installed() -> str:
+    try:
+        return version("sparsec")
+    except PackageNotFoundError:
+        return "from a checkout"

@@ -1,0 +1,70 @@
+"""The arguments that several commands share, and the pattern that they choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sparsec.cli.output import report
+from sparsec.diagnostics import BadParameterValue, SparsecError
+
+if TYPE_CHECKING:
+    from sparsec.ir.lower import Lowered
+    from sparsec.syntax.ast import File
+
+FileName = Annotated[str, typer.Argument(metavar="FILE", help="A .spat file.")]
+Define = Annotated[
+    list[str] | None, typer.Option("-D", "--define", metavar="NAME=VALUE", help="Bind a parameter; may be repeated.")
+]
+PatternName = Annotated[
+    str | None, typer.Option("-p", "--pattern", metavar="NAME", help="Which pattern, in a file with several.")
+]
+Heads = Annotated[int | None, typer.Option("--heads", metavar="H", help="Number of query heads.")]
+Layer = Annotated[int | None, typer.Option("--layer", metavar="I", help="Which layer, counted from 0.")]
+Layers = Annotated[int | None, typer.Option("--layers", metavar="L", help="Number of layers.")]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A pattern of a file, and what its parameters, heads and layers are bound to."""
+
+    pattern: str | None = None
+    heads: int | None = None
+    layer: int | None = None
+    layers: int | None = None
+    parameters: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def keywords(self) -> dict[str, object]:
+        """The keywords of `lower`."""
+        return {**vars(self), "parameters": dict(self.parameters)}
+
+    def load(self, name: str) -> tuple[File, Lowered]:
+        """The file of that name, and the pattern chosen from it.  Warnings are printed; SparsecError for the rest."""
+        from sparsec.ir.lower import lower_fully
+        from sparsec.syntax.parse import parse
+        from sparsec.syntax.read import read
+
+        file = parse(read(name))
+        lowered = lower_fully(file, **self.keywords)
+        report(lowered.warnings)
+        return file, lowered
+
+
+def choice(
+    define: list[str] | None, pattern: str | None, heads: int | None, layer: int | None, layers: int | None
+) -> Choice:
+    """The shared options as one value.  BadParameter for a `-D` without `=`, SparsecError for one without integer."""
+    return Choice(pattern, heads, layer, layers, tuple(_definition(text) for text in define or ()))
+
+
+def _definition(text: str) -> tuple[str, int]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="-D")
+    try:
+        return name.strip(), int(value, 10)
+    except ValueError:
+        raise SparsecError(BadParameterValue(name=name.strip(), value=value[:40])) from None
