@@ -6,10 +6,8 @@ Exit status: 0 all is well, 1 errors in a pattern or a failed verification, 2 wr
 from __future__ import annotations
 
 import contextlib
-import platform
 import sys
 import traceback
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -62,14 +60,19 @@ def main() -> None:
 
 
 def _bug(trace: str) -> str:
+    import platform
+
     return (
         f"{trace}\n"
-        "This is a bug in sparsec, not in your pattern.  Please report it to its maintainers: the lines above, the\n"
-        f"command, the .spat file, and sparsec {_installed()}, Python {platform.python_version()}, {platform.platform()}"
+        "This is a bug in sparsec, not in your pattern.  Please report it to its maintainers with the lines above,\n"
+        f"the command, the .spat file, and: sparsec {_installed()}, Python {platform.python_version()}, "
+        f"{platform.platform()}"
     )
 
 
 def _installed() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms
+
     try:
         return version("sparsec")
     except PackageNotFoundError:
