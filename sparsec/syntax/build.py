@@ -103,10 +103,10 @@ class _Builder:
         return ast.Match(parts[1], _nodes(parts[2:]), span=self.place(parts))
 
     def arm(self, parts: list) -> ast.Arm:
-        return ast.Arm(parts[0], parts[2], span=self.place(parts[1:]))
+        return ast.Arm(_nodes(parts[0]), parts[2], span=self.place([*parts[0], parts[2]]))
 
-    def heads(self, parts: list) -> tuple[ast.Expr, ...]:
-        return _nodes(parts)
+    def heads(self, parts: list) -> list[_Part]:
+        return parts
 
     def place(self, parts: list[_Part]) -> Span:
         """From the first part that is there to the last."""

@@ -62,7 +62,24 @@ def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected:
         end = tokens[-1].end_pos if tokens else len(source.text)
         span = source.span(end, end)
     found = f"`{token if len(token) < 30 else token[:30] + '...'}`" if token is not None else "the end of the text"
-    return UnexpectedText(found=found, expected=_list(expected), hint=_open_bracket(source, tokens[:at]), span=span)
+    hint = _hint(token, before) or _open_bracket(source, tokens[:at])
+    return UnexpectedText(found=found, expected=_list(expected), hint=hint, span=span)
+
+
+def _hint(token: Token | None, before: Token | None) -> str:
+    """A cure for the commonest slips."""
+    match before and before.type, token and token.type:
+        case "IN", _:
+            return "`in` takes a range `first..last` or numbers in braces, `{0, 4}`"
+        case _, "LBRACE":
+            return "braces stand after `in` and around the arms of a `match`; group with `(` and `)`"
+        case _, "LSQB":
+            return "a table `[[...]]` stands as an argument of `blocks`"
+        case "STRING", _:
+            return "a text documents the declaration that follows it"
+        case _, "COLON":
+            return "a range is written `first..last`"
+    return ""
 
 
 def _borrowed(source: Source, token: Token, before: Token | None) -> Diagnostic | None:

@@ -7,7 +7,7 @@ from functools import cache
 from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedToken
 
 from sparsec import resources
-from sparsec.diagnostics import Diagnostic, SparsecError, TextTooLong, TooManyErrors
+from sparsec.diagnostics import Diagnostic, SparsecError, TextTooLong, TooManyErrors, UnexpectedText
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.build import build
@@ -28,6 +28,7 @@ def parse(source: Source) -> ast.File:
     errors: list[Diagnostic] = []
     tokens = _tokens(source, errors)
     tree = _tree(source, tokens, errors)
+    errors = _without_echoes(errors)
     if errors:
         cut = [TooManyErrors(count=MAX_ERRORS)] if len(errors) > MAX_ERRORS else []
         raise SparsecError(*sorted(errors[:MAX_ERRORS], key=lambda error: error.span.start), *cut)
@@ -53,6 +54,16 @@ def _tokens(source: Source, errors: list[Diagnostic]) -> list[Token]:
             start = _skip(text, error.pos_in_stream)
             text = " " * start + text[start:]  # blanks keep the places of what follows
     return tokens
+
+
+def _without_echoes(errors: list[Diagnostic]) -> list[Diagnostic]:
+    """The errors less those that a character skipped earlier on the same line has probably caused."""
+    skipped = {error.span.line: error.span.start for error in errors if error.code != UnexpectedText.code}
+    return [
+        error
+        for error in errors
+        if error.code != UnexpectedText.code or error.span.start < skipped.get(error.span.line, error.span.end + 1)
+    ]
 
 
 def _skip(text: str, at: int) -> int:

@@ -1,0 +1,44 @@
+"""Reading what was printed gives what was printed."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from sparsec import resources
+from sparsec.source import Source
+from sparsec.syntax import parse, print_file
+from sparsec.testing.texts import files
+
+TEXTS = {path.name: path.read_text() for path in (Path(__file__).parents[2] / "examples").glob("*.spat")}
+TEXTS["prelude.spat"] = resources.text("grammar/prelude.spat")
+
+
+@given(files())
+def test_round_trip(file):
+    text = print_file(file)
+    assert parse(Source("printed", text)) == file
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_examples(name):
+    file = parse(Source(name, TEXTS[name]))
+    text = print_file(file)
+    assert parse(Source(name, text)) == file
+    assert print_file(parse(Source(name, text))) == text
+
+
+def test_layout():
+    text = '''\
+use "other.spat"
+
+"""Every eighth layer is dense."""
+pattern hybrid(w = 4096) =
+    match layer % 8 {
+        7    -> causal
+        else -> past(w) | sinks(2 ** -(1 + 2)) \\ (stride(2) | ~full) & k not in {0, -1}
+    }
+
+set near(w, s = w // 2) = 0 <= q - k < w & (q - (k - 1)) % s == 0
+'''
+    assert print_file(parse(Source("t", text))) == text
