@@ -189,13 +189,17 @@ def _without_idle_conditions(polynomial: PolyElement, atoms: list[Atom]) -> Poly
         remainder = Atom("%", atom.value, atom.divisor)
         if atom.kind != ">=" or remainder not in atoms:
             continue
-        rest = polynomial.coeff_wrt(place, 1)
-        vanishes = lambda r: not rest.evaluate(atoms.index(remainder), r)  # noqa: B023, E731
-        if atom.divisor - atom.threshold <= _MOST_REMAINDERS and all(map(vanishes, range(atom.threshold, atom.divisor))):
+        rest, remainder_place = polynomial.coeff_wrt(place, 1), atoms.index(remainder)
+        low, high = range(atom.threshold), range(atom.threshold, atom.divisor)
+        if _vanishes(rest, remainder_place, high):
             polynomial -= gens[place] * rest
-        elif atom.threshold <= _MOST_REMAINDERS and all(map(vanishes, range(atom.threshold))):
+        elif _vanishes(rest, remainder_place, low):
             polynomial += (1 - gens[place]) * rest
     return polynomial
+
+
+def _vanishes(polynomial: PolyElement, place: int, values: range) -> bool:
+    return len(values) <= _MOST_REMAINDERS and not any(polynomial.evaluate(place, value) for value in values)
 
 
 # ---------------------------------------------------------------- text

@@ -15,7 +15,6 @@ from sympy.polys.rings import PolyElement, PolyRing, ring
 from sparsec.sets.affine import Affine
 from sparsec.sets.sums import Loop, Nest
 
-
 _N = Affine.name("n")
 _LONGEST = 4096  # most values of n that are tried one by one
 _MOST_STEPS = 4

@@ -66,29 +66,34 @@ def _table(leaf: ir.Leaf, n: int) -> Table:
 
 def affine(condition: ir.Set) -> ir.Set:
     """The condition with every table empty."""
-    match condition:
-        case ir.And(parts):
-            return conjunction(*map(affine, parts))
-        case ir.Or(parts):
-            return disjunction(*map(affine, parts))
-        case ir.Not(part):
-            return complement(affine(part))
-    return ir.FALSE if isinstance(condition, ir.Leaf) else condition
+    return _with(condition, dict.fromkeys(ir.leaves(condition), ir.FALSE))
 
 
 def listed(condition: ir.Set, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(q, k, change) for every listed pair once: `change` is the condition minus the affine one, -1, 0 or 1."""
     known = tables(condition, n)
-    done: list[Table] = []
-    plain = affine(condition)
-    for table in known.values():
+    plain, done = affine(condition), {}
+    for leaf, table in known.items():
+        here = _with(condition, {**dict.fromkeys(done, ir.FALSE), leaf: ir.TRUE})
         for q, k in table.pairs(n):
-            for other in done:
+            for other in done.values():
                 fresh = ~other.holds(q, k)
                 q, k = q[fresh], k[fresh]
-            change = holds(condition, q, k, n, known).astype(np.int8) - holds(plain, q, k, n, known)
+            change = np.subtract(holds(here, q, k, n, known), holds(plain, q, k, n, known), dtype=np.int8)
             yield q, k, np.broadcast_to(change, q.shape)
-        done.append(table)
+        done[leaf] = table
+
+
+def _with(condition: ir.Set, values: dict[ir.Leaf, ir.Bool]) -> ir.Set:
+    """The condition with these tables replaced."""
+    match condition:
+        case ir.And(parts):
+            return conjunction(*(_with(part, values) for part in parts))
+        case ir.Or(parts):
+            return disjunction(*(_with(part, values) for part in parts))
+        case ir.Not(part):
+            return complement(_with(part, values))
+    return values.get(condition, condition) if isinstance(condition, ir.Leaf) else condition
 
 
 def size(condition: ir.Set, n: int) -> int:

@@ -108,9 +108,7 @@ class _Case:
         if not rest.terms:
             return Affine((), sign * (rest.constant // divisor)), self
         floor = Floor(f"f{len(self.nest.floors)}", rest, divisor)  # a lower bound is -floor(-bound)
-        return Affine.name(floor.name) * sign, replace(
-            self, nest=replace(self.nest, floors=(*self.nest.floors, floor))
-        )
+        return Affine.name(floor.name) * sign, replace(self, nest=replace(self.nest, floors=(*self.nest.floors, floor)))
 
     def looped(self, loop: Loop) -> _Case:
         return replace(self, nest=replace(self.nest, loops=(*self.nest.loops, loop)))

@@ -1,0 +1,157 @@
+"""The complexity class of a pattern in its own parameters, such as O(n*(w + g)).
+
+A condition is a union of conjunctions; each conjunction is taken to grow like one product of powers of n and the
+parameters, whose exponents show when one of them grows eightfold.  The sum of these products bounds the whole from
+above; it is a class only if the count of the whole pattern stays within a constant of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from math import log
+
+from sparsec.analysis.bound import TooManyTerms, conjunctions, upper_count
+from sparsec.analysis.count import count
+from sparsec.analysis.numbers import Uncounted, number
+from sparsec.diagnostics import SparsecError
+from sparsec.ir import nodes as ir
+
+NOT_CLASSIFIED = "not classified"
+
+_SCALES = (64, 16, 4)  # parameters are raised by one of them, so that roundings do not matter
+_STEP = 8
+_ROOM = 64  # the longest n is that many times the largest parameter
+_SPREAD = 24.0  # the most by which the count may leave the bound, up or down
+_TOLERANCE = 0.2
+_TABLE_LENGTH = 4096  # at which patterns with tables are counted
+
+Rebind = Callable[[Mapping[str, int]], ir.Pattern]
+Monomial = dict[str, int]  # name -> exponent
+
+
+class _Unclear(Exception):
+    """The parts grow like no product of powers, or not alike at other values."""
+
+
+def complexity(rebind: Rebind, parameters: Mapping[str, int]) -> str:
+    """The class of a pattern; `rebind` lowers it again with other values of all its parameters.
+
+    NOT_CLASSIFIED where the parts do not grow like products, or the count does not follow their sum.
+    """
+    for scale in _SCALES:
+        sizes = {name: value * scale for name, value in parameters.items()}
+        n = _ROOM * _STEP * max([1, *map(abs, sizes.values())])
+        try:
+            terms = _undominated(_growth(rebind, sizes, n))
+            if terms and all(_alike(*pair, terms) for pair in _samples(rebind, parameters, sizes, n)):
+                return f"O({_text(terms)})"
+        except (_Unclear, Uncounted, TooManyTerms, SparsecError):
+            continue
+    return NOT_CLASSIFIED
+
+
+def _growth(rebind: Rebind, sizes: Mapping[str, int], n: int) -> list[Monomial]:
+    """The product that each conjunction of each condition grows like."""
+    before = _counts(rebind(sizes), n)
+    grown = {"n": _counts(rebind(sizes), n * _STEP)}
+    grown |= {name: _counts(rebind({**sizes, name: value * _STEP}), n) for name, value in sizes.items() if value}
+    if any(len(after) != len(before) for after in grown.values()):
+        raise _Unclear
+    found = []
+    for place, value in enumerate(before):
+        if value:
+            exponents = {name: _exponent(value, after[place]) for name, after in grown.items()}
+            found.append({name: exponent for name, exponent in exponents.items() if exponent})
+    return found
+
+
+def _counts(pattern: ir.Pattern, n: int) -> list[int]:
+    """Upper bounds of the conjunctions of all heads, in a fixed order."""
+    known: dict[ir.Set, list[int]] = {}
+    for condition in pattern.conditions:
+        known[condition] = [upper_count(term, n) for term in conjunctions(condition)]
+    heads = pattern.head_conditions or (0,)
+    return [value for index in heads for value in known[pattern.conditions[index]]]
+
+
+def _exponent(before: int, after: int) -> int:
+    if not after:
+        raise _Unclear
+    exact = (log(after) - log(before)) / log(_STEP)
+    if abs(exact - round(exact)) > _TOLERANCE:
+        raise _Unclear
+    return round(exact)
+
+
+def _samples(
+    rebind: Rebind, parameters: Mapping[str, int], sizes: Mapping[str, int], n: int
+) -> Iterator[tuple[Mapping[str, int], int]]:
+    """(values of n and the parameters, the pairs of one head in the mean there)."""
+    first = rebind(parameters)
+    if any(ir.leaves(condition) for condition in first.conditions):
+        yield {**parameters, "n": _TABLE_LENGTH}, _mean(first, _TABLE_LENGTH)
+        yield {**parameters, "n": 4 * _TABLE_LENGTH}, _mean(first, 4 * _TABLE_LENGTH)
+        return
+    yield {**parameters, "n": n}, _mean(first, n)
+    for values in (sizes, *({**sizes, name: value * _STEP} for name, value in sizes.items())):
+        pattern = rebind(values)
+        yield {**values, "n": n}, _mean(pattern, n)
+        yield {**values, "n": n * _STEP}, _mean(pattern, n * _STEP)
+
+
+def _mean(pattern: ir.Pattern, n: int) -> float:
+    heads = pattern.head_conditions or (0,)
+    numbers = {index: _pairs(pattern.conditions[index], n) for index in set(heads)}
+    return sum(numbers[index] for index in heads) / len(heads)
+
+
+def _pairs(condition: ir.Set, n: int) -> int:
+    return count(condition, n) if ir.leaves(condition) else number(condition, n)
+
+
+def _alike(values: Mapping[str, int], pairs: float, terms: list[Monomial]) -> bool:
+    bound = sum(_value(term, values) for term in terms)
+    return bound / _SPREAD <= pairs <= bound * _SPREAD
+
+
+def _value(term: Monomial, values: Mapping[str, int]) -> float:
+    result = 1.0
+    for name, exponent in term.items():
+        result *= float(abs(values[name])) ** exponent
+    return result
+
+
+# ---------------------------------------------------------------- text
+
+
+def _undominated(terms: list[Monomial]) -> list[Monomial]:
+    """Without repeats and without terms that another one covers, in the order of the pattern."""
+    distinct = [term for place, term in enumerate(terms) if term not in terms[:place]]
+    return [term for term in distinct if not any(_covers(other, term) for other in distinct if other is not term)]
+
+
+def _covers(larger: Monomial, smaller: Monomial) -> bool:
+    """larger / smaller >= 1 for all 1 <= parameters <= n."""
+    ratio = {name: larger.get(name, 0) - smaller.get(name, 0) for name in {*larger, *smaller}}
+    spare = ratio.pop("n", 0)
+    return spare + sum(exponent for exponent in ratio.values() if exponent < 0) >= 0
+
+
+def _text(terms: list[Monomial]) -> str:
+    if len(terms) == 1:
+        return _product(terms[0])
+    names = list(dict.fromkeys(name for term in terms for name in ("n", *term)))
+    common = {name: max(0, min(term.get(name, 0) for term in terms)) for name in names}
+    rest = [{name: term.get(name, 0) - common[name] for name in names} for term in terms]
+    total, front = " + ".join(map(_product, rest)), _product(common)
+    return total if front == "1" else f"{front}*({total})"
+
+
+def _product(term: Monomial) -> str:
+    above = "*".join(_power(name, exponent) for name, exponent in term.items() if exponent > 0) or "1"
+    below = [_power(name, -exponent) for name, exponent in term.items() if exponent < 0]
+    return "/".join([above, *below])
+
+
+def _power(name: str, exponent: int) -> str:
+    return name if exponent == 1 else f"{name}^{exponent}"
