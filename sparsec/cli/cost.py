@@ -1,0 +1,87 @@
+"""`sparsec cost`: what a pattern costs at one length, exactly."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
+
+if TYPE_CHECKING:
+    from sparsec.analysis.cost import ConditionCost, Cost
+
+_UNITS = ("", " k", " M", " G", " T", " P", " E")
+
+
+def run(
+    file: FileName,
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of keys and queries.")] = 4096,
+    define: Define = None,
+    pattern: PatternName = None,
+    heads: Heads = None,
+    layer: Layer = None,
+    layers: Layers = None,
+    head_size: Annotated[int, typer.Option("--head-size", min=1, metavar="D", help="Head size.")] = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Count pairs, tiles, operations and bytes, and compare them with dense attention."""
+    _, lowered = choice(define, pattern, heads, layer, layers).load(file)
+    from sparsec.analysis.cost import cost
+
+    result = cost(lowered.pattern, n, head_size=head_size, heads=heads)
+    print(json.dumps(result.to_json(), indent=2) if as_json else "\n".join(_table(result)))
+
+
+def _table(cost: Cost) -> list[str]:
+    heads = "one head" if cost.heads == 1 else f"{cost.heads} heads"
+    rows = [
+        ("pairs", _number(cost.pairs)),
+        *(("", line) for part in cost.conditions for line in _formula(part, len(cost.conditions) > 1)),
+        ("density", f"{_percent(cost.density)} of all pairs, {_percent(cost.causal_density)} of the causal ones"),
+        ("tiles", _tiles(cost)),
+        ("forward", _operations(cost.forward_flops, 4 * cost.head_size, cost)),
+        ("backward", _operations(cost.backward_flops, 10 * cost.head_size, cost)),
+        ("memory", f"{_scaled(cost.bytes)}B for q, k, v, o in 16 bits and the log-sum-exp, each moved once"),
+    ]
+    return [f"{cost.name} at n = {cost.n:,}, {heads} of size {cost.head_size}", *(f"  {a:<9} {b}" for a, b in rows)]
+
+
+def _formula(part: ConditionCost, several: bool) -> list[str]:
+    """One line a piece: a formula in n and where it holds."""
+    heads = f"{part.heads} heads: " if several and part.heads > 1 else "1 head: " if several else ""
+    pieces = part.closed_form.split("; ") if part.closed_form else ["no closed form"]
+    return [f"{heads if index == 0 else ' ' * len(heads)}{piece}" for index, piece in enumerate(pieces)]
+
+
+def _tiles(cost: Cost) -> str:
+    if cost.tiles is None:
+        return "not counted: too many pieces"
+    rows, columns = cost.tile
+    counts = f"{cost.tiles.full:,} full, {cost.tiles.partial:,} partial, {cost.tiles.empty:,} empty"
+    return f"{counts}, of {rows} x {columns}; {_percent(cost.wasted)} of the work in visited tiles is wasted"
+
+
+def _operations(count: int | None, per_pair: int, cost: Cost) -> str:
+    if count is None:
+        return "not counted: too many pieces"
+    dense = per_pair * cost.heads * cost.n**2
+    ratio = f", {dense / count:.3g} times less than dense" if count else ""
+    return f"{_scaled(count)}FLOP{ratio}"
+
+
+def _number(count: int | None) -> str:
+    return "not counted: too many pieces" if count is None else f"{count:,}"
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.3g} %"
+
+
+def _scaled(count: int) -> str:
+    """Three digits and a decimal prefix, ready for a unit."""
+    value, unit = float(count), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g}{_UNITS[unit] or ' '}"

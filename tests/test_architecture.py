@@ -1,0 +1,178 @@
+"""Who imports what, what knows the prelude, and how fast the package is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sparsec import resources
+from sparsec.ir.lower import lower
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "sparsec"
+MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py") if "_data" not in path.parts)
+
+# Which folders may import a dependency.
+OWNERS = {
+    "lark": {"syntax"},
+    "islpy": {"sets"},
+    "sympy": {"analysis"},
+    "jinja2": {"codegen"},
+    "torch": {"runtime", "testing"},
+    "triton": {"runtime", "testing"},
+    "hypothesis": {"testing"},
+    "typer": {"cli"},
+    "numpy": {"ir", "show", "analysis", "runtime", "testing"},
+}
+
+# A part imports only itself and parts with a lower number.
+RANK = {
+    "resources": 0,
+    "source": 0,
+    "diagnostics": 1,
+    "syntax": 2,
+    "ir": 3,
+    "show": 4,
+    "sets": 4,
+    "analysis": 5,
+    "plan": 6,
+    "codegen": 7,
+    "pipeline": 8,
+    "runtime": 9,
+    "testing": 10,
+    "cli": 10,
+    "__init__": 11,
+    "__main__": 12,
+}
+
+
+def part(module: Path) -> str:
+    """The stage that a file belongs to: its folder, or its own name at the top."""
+    return module.parts[1].removesuffix(".py")
+
+
+def imports(module: Path) -> Iterator[str]:
+    """Dotted names of all modules that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse((ROOT / module).read_text())):
+        match node:
+            case ast.Import(names=names):
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=name, level=0, names=names):
+                yield from (f"{name}.{each.name}" for each in names)
+            case ast.ImportFrom():
+                raise AssertionError(f"{module}: relative import")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_dependencies_stay_with_their_owners(module: Path) -> None:
+    for name in imports(module):
+        owners = OWNERS.get(name.split(".")[0])
+        assert owners is None or part(module) in owners, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_stages_depend_downwards(module: Path) -> None:
+    for name in imports(module):
+        package, _, rest = name.partition(".")
+        if package == "sparsec" and rest:
+            target = rest.split(".")[0]
+            lower_stage = RANK.get(target, RANK["__init__"]) < RANK[part(module)]
+            assert target == part(module) or lower_stage, f"{module} imports {name}"
+
+
+def test_the_reference_is_kept_from_what_it_judges() -> None:
+    judged = {"sets", "analysis", "plan", "codegen", "pipeline"}
+    users = {
+        part(module) for module in MODULES if any(name.startswith("sparsec.ir.reference") for name in imports(module))
+    }
+    assert not users & judged
+
+
+# ---------------------------------------------------------------- the prelude is a file like any other
+
+PRELUDE = set(re.findall(r"^set (\w+)", resources.text("grammar/prelude.spat"), re.MULTILINE))
+# Words of the planner's own trade: a full tile, the layout of gathered columns, exact segments, a tensor's stride.
+TRADE = {"full", "columns", "segments", "stride"}
+
+
+def words(path: Path) -> set[str]:
+    """Identifiers and whole strings of a Python file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.arg(arg=word) | ast.keyword(arg=word):
+                found.add(word)
+            case ast.FunctionDef(name=word) | ast.ClassDef(name=word) | ast.Constant(value=str(word)):
+                found.add(word)
+    return found
+
+
+@pytest.mark.parametrize("folder", ["sets", "plan", "codegen"])
+def test_no_planner_names_a_set_of_the_prelude(folder: str) -> None:
+    for path in (PACKAGE / folder).rglob("*.py"):
+        assert not words(path) & (PRELUDE - TRADE), path
+
+
+def test_no_template_names_a_set_of_the_prelude() -> None:
+    for path in (ROOT / "templates").rglob("*"):
+        if path.is_file() and path.suffix != ".md":
+            code = re.sub(r"\{#.*?#\}|#[^\n]*", "", path.read_text(), flags=re.DOTALL)
+            assert not set(re.findall(r"\w+", code)) & (PRELUDE - TRADE), path
+
+
+def renamed(text: str) -> str:
+    """A program with every name of the prelude replaced by another."""
+    return re.sub(r"\b(" + "|".join(sorted(PRELUDE)) + r")\b", r"own_\1", text)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.spat")), ids=lambda path: path.stem)
+def test_a_users_own_set_is_no_different(path: Path) -> None:
+    text = path.read_text()
+    own = renamed(resources.text("grammar/prelude.spat")) + renamed(text)
+    given, same = (lower(parse(Source("p", each)), heads=8, layer=0) for each in (text, own))
+    assert given.conditions == same.conditions
+    assert given.head_conditions == same.head_conditions
+
+
+# ---------------------------------------------------------------- what is loaded when
+
+LOADED = """
+import sys
+from sparsec.cli import main
+try:
+    main()
+except SystemExit as end:
+    print(end.code, *sys.modules)
+"""
+
+
+@pytest.mark.parametrize("command", [["check"], ["explain", "SP0201"], ["show", "--n", "64"]], ids=lambda args: args[0])
+def test_commands_load_no_more_than_they_need(command: list[str]) -> None:
+    arguments = command if command[0] == "explain" else [*command, str(ROOT / "examples/longformer.spat")]
+    run = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    status, *loaded = run.stdout.splitlines()[-1].split()
+    assert status in ("0", "None")
+    unwanted = {"torch", "triton", "sympy", "jinja2", "islpy", "rich"}
+    assert not unwanted & set(loaded)
+    assert "numpy" not in loaded or command[0] == "show"
+
+
+def test_import_is_quick() -> None:
+    code = "import time; t = time.perf_counter(); import sparsec; print(time.perf_counter() - t)"
+    seconds = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout)
+        for _ in range(5)
+    ]
+    print(f"import sparsec: {1000 * statistics.median(seconds):.1f} ms")
+    assert statistics.median(seconds) < 0.15  # 50 ms is the aim; machines that test are busy
