@@ -1,0 +1,15 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# Triton decides when it is imported whether kernels are interpreted: those tests run in a process of their own, which
+# tests/test_interpreter.py starts.
+collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpreter"]
+
+settings.register_profile("default", deadline=None)  # the first example of a test pays for imports and compilers
+settings.register_profile("full", deadline=None, max_examples=2000)  # pytest -m full --hypothesis-profile=full
+settings.load_profile("default")
