@@ -23,10 +23,6 @@ class ConditionCost:
     closed_form: str | None
     tiles: Tiles | None
 
-    @property
-    def unread(self) -> str:
-        return "no closed form" if self.closed_form is None else self.closed_form
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -46,16 +42,18 @@ class Cost:
 
     @property
     def pairs(self) -> int | None:
-        return self._over_heads([part.pairs for part in self.conditions])
+        """Kept pairs over all heads."""
+        if any(part.pairs is None for part in self.conditions):
+            return None
+        return sum(part.heads * part.pairs for part in self.conditions)
 
     @property
     def tiles(self) -> Tiles | None:
         """Tiles over all heads."""
+        if any(part.tiles is None for part in self.conditions):
+            return None
         kinds = ("full", "partial", "empty")
-        sums = [
-            self._over_heads([part.tiles and getattr(part.tiles, kind) for part in self.conditions]) for kind in kinds
-        ]
-        return None if None in sums else Tiles(*sums)
+        return Tiles(*(sum(part.heads * getattr(part.tiles, kind) for part in self.conditions) for kind in kinds))
 
     @property
     def density(self) -> float | None:
@@ -86,11 +84,6 @@ class Cost:
             return None
         area = self.tiles.visited * self.tile[0] * self.tile[1]
         return 1 - self.pairs / area if area else 0.0
-
-    def _over_heads(self, values: list[int | None]) -> int | None:
-        if any(value is None for value in values):
-            return None
-        return sum(part.heads * value for part, value in zip(self.conditions, values, strict=True))
 
     def to_json(self) -> dict:
         """Everything as plain data."""

@@ -95,20 +95,19 @@ class Formula:
         return min((_text(variant) for variant in _variants(self)), key=len)
 
 
-def formula(parts: list[PolyElement], floors: Floors) -> Formula:
-    """The sum of polynomials over n and floors, without the floors that differ from another by a condition."""
+def formula(polynomial: PolyElement, floors: Floors) -> Formula:
+    """A polynomial over n and floors, without the floors that differ from another by a condition."""
     atoms, images = _atoms(floors)
     gens = ring([f"a{i}" for i in range(len(atoms))], QQ)[0].gens
     by_name = {name: sum(gens[place] for place in places) for name, places in images.items()}
+    names = [symbol.name for symbol in polynomial.ring.symbols]
     total = gens[0].ring.zero
-    for part in parts:
-        names = [symbol.name for symbol in part.ring.symbols]
-        for exponents, factor in part.terms():
-            term = gens[0].ring(factor)
-            for name, exponent in zip(names, exponents, strict=True):
-                for _ in range(exponent):
-                    term = _conditions_once(term * by_name[name], atoms)
-            total += term
+    for exponents, factor in polynomial.terms():
+        term = gens[0].ring(factor)
+        for name, exponent in zip(names, exponents, strict=True):
+            for _ in range(exponent):
+                term = _conditions_once(term * by_name[name], atoms)
+        total += term
     return Formula(total, tuple(atoms), floors)
 
 

@@ -33,10 +33,10 @@ def points(weighted: list[tuple[int, isl.Set]], n: int) -> int:
     try:
         with budget(_OPERATIONS):
             parts = [(weight, piece) for weight, part in weighted for piece in pieces(at(part, n))]
-            sums, floors = summed(nests(parts, frozenset(), _MOST_CASES))
+            total = summed(nests(parts, frozenset(), _MOST_CASES))
     except (OutOfBudget, TooManyCases, NotPolynomial):
         raise Uncounted from None
-    return formula([part.value for part in sums], floors)(n)
+    return formula(total.at(n), total.floors)(n)
 
 
 def number(condition: ir.Set, n: int) -> int:

@@ -83,6 +83,17 @@ class Floors:
             raise NotPolynomial
         return period
 
+    def at(self, value: Affine, n: int) -> int:
+        """The value of an affine expression over n and floors."""
+        total = value.constant
+        for name, factor in value.terms:
+            if name == "n":
+                total += factor * n
+            else:
+                inner, divisor = self.known[name]
+                total += factor * (self.at(inner, n) // divisor)
+        return total
+
     def values(self, n: int) -> dict[str, int]:
         """The values of n and of every floor."""
         values = {"n": n}
@@ -103,8 +114,26 @@ class Part:
         return self.first <= n and (self.last is None or n <= self.last)
 
 
-def summed(nests: Iterable[Nest]) -> tuple[list[Part], Floors]:
-    """The sum of the nests as polynomials over n and the floors.  Raises NotPolynomial."""
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Polynomials over `ring`, each for its range of n."""
+
+    parts: tuple[Part, ...]
+    floors: Floors
+    ring: PolyRing
+
+    def edges(self) -> list[int]:
+        """The n from which on another set of parts counts, rising; 1 among them."""
+        ends = {part.last + 1 for part in self.parts if part.last is not None}
+        return sorted({1, *ends, *(part.first for part in self.parts)})
+
+    def at(self, n: int) -> PolyElement:
+        """The polynomial that holds from the edge before n to the one after it."""
+        return sum((part.value for part in self.parts if part.covers(n)), self.ring.zero)
+
+
+def summed(nests: Iterable[Nest]) -> Sum:
+    """The sum of the nests as polynomials over n and floors of n.  Raises NotPolynomial."""
     floors = Floors()
     flat = [_flattened(nest, floors) for nest in nests]
     variables = {loop.variable for item in flat for loop in item.loops}
@@ -115,7 +144,7 @@ def summed(nests: Iterable[Nest]) -> tuple[list[Part], Floors]:
     for item in flat:
         value = _closed(item, polynomials) if item.ranges else polynomials.zero
         parts += [Part(first, last, value) for first, last in item.ranges]
-    return parts, floors
+    return Sum(tuple(parts), floors, polynomials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +187,7 @@ def _repeating(guard: Affine, floors: Floors) -> Affine:
     if low >= 0 or high < 0:
         return Affine((), int(low >= 0))
     period = floors.period(guard)
-    signs = [False, *(guard.at(floors.values(period + r)) >= 0 for r in range(period))]
+    signs = [False, *(floors.at(guard, period + r) >= 0 for r in range(period))]
     steps = [r for r in range(period) if signs[r] != signs[r + 1]]
     if len(steps) > _MOST_STEPS:
         raise NotPolynomial
@@ -189,7 +218,7 @@ def _range(guard: Affine, floors: Floors) -> list[tuple[int, int | None]]:
     begin, end = max(1, floor(begin)), max(1, ceil(end) + 1)
     if end - begin > _LONGEST:
         raise NotPolynomial
-    signs = [guard.at(floors.values(n)) >= 0 for n in range(begin, end)]
+    signs = [floors.at(guard, n) >= 0 for n in range(begin, end)]
     signs = [slope < 0, *signs, slope > 0]
     edges = [begin + i for i in range(len(signs) - 1) if signs[i] != signs[i + 1]]
     if signs[0]:

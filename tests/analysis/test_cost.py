@@ -1,0 +1,39 @@
+import json
+
+import pytest
+from affine_conditions import CAUSAL, past, window
+
+from sparsec.analysis.cost import cost
+from sparsec.ir import nodes as ir
+
+
+def test_numbers_of_one_condition():
+    found = cost(ir.Pattern("p", "", "", (("w", 512),), (past(512),)), 4096, head_size=64, heads=4)
+    pairs = 512 * 4096 - 130816
+    assert found.pairs == 4 * pairs
+    assert found.forward_flops == 4 * 64 * 4 * pairs
+    assert found.backward_flops == 10 * 64 * 4 * pairs
+    assert found.density == pairs / 4096**2
+    assert found.causal_density == pytest.approx(pairs / (4096 * 4097 / 2))
+    assert found.bytes == 4 * 4096 * (4 * 64 * 2 + 4)
+    assert found.conditions[0].closed_form.startswith("512*n - 130816")
+    assert found.tiles.total == 4 * 64 * 64
+    assert found.wasted == pytest.approx(1 - 4 * pairs / (found.tiles.visited * 64 * 64))
+
+
+def test_heads_of_several_conditions():
+    pattern = ir.Pattern("p", "", "", (), (past(64), CAUSAL, window(8)), (0, 0, 1, 2))
+    found = cost(pattern, 100)
+    assert found.heads == 4
+    assert [part.heads for part in found.conditions] == [2, 1, 1]
+    assert found.pairs == sum(part.heads * part.pairs for part in found.conditions)
+
+
+def test_plain_data():
+    found = cost(ir.Pattern("p", "", "", (), (ir.And((CAUSAL, ir.RandomBlocks(16, 2, 0))),)), 300).to_json()
+    assert json.loads(json.dumps(found))["pairs"] == found["pairs"] > 0
+    assert found["conditions"][0]["closed_form"] is None
+
+
+def test_nothing_visited_wastes_nothing():
+    assert cost(ir.Pattern("p", "", "", (), (ir.FALSE,)), 100).wasted == 0

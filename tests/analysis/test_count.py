@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from affine_conditions import CAUSAL, columns, conditions, first, past, same_block, stride, window, with_tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsec.analysis.count import Tiles, count, pattern_count, tile_counts
+from sparsec.analysis.numbers import number
+from sparsec.ir import nodes as ir
+from sparsec.ir.reference import mask
+
+tiles = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+def dense_tiles(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles:
+    kept = mask(condition, n, n)
+    found = [kept[i : i + tile[0], j : j + tile[1]] for i in range(0, n, tile[0]) for j in range(0, n, tile[1])]
+    full = sum(bool(part.all()) and part.shape[1] == tile[1] for part in found)
+    empty = sum(not part.any() for part in found)
+    return Tiles(full, len(found) - full - empty, empty)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(conditions, with_tables), st.integers(1, 60), tiles)
+def test_equals_the_dense_numbers(condition, n, tile):
+    assert count(condition, n) == mask(condition, n, n).sum()
+    assert tile_counts(condition, n, tile) == dense_tiles(condition, n, tile)
+
+
+@settings(max_examples=40, deadline=None)
+@given(conditions, st.integers(1, 60))
+def test_a_number_needs_no_formula(condition, n):
+    assert number(condition, n) == mask(condition, n, n).sum()
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        ir.And(tuple(ir.Not(stride(s)) for s in (3, 5, 7))),
+        ir.Or((ir.And((stride(3), ir.Not(columns(5, 2)))), ir.And((ir.Not(stride(3)), columns(5, 2))))),
+        ir.Member(ir.Var("k"), tuple(range(0, 2000, 10))),
+        ir.Or(tuple(ir.And((CAUSAL, same_block(b), stride(s))) for b, s in ((64, 1), (128, 2), (256, 4)))),
+    ],
+)
+def test_hard_ones_are_exact(condition):
+    assert count(condition, 700) == mask(condition, 700, 700).sum()
+    assert tile_counts(condition, 700, (64, 32)) == dense_tiles(condition, 700, (64, 32))
+
+
+def test_a_million_keys():
+    n = 1_000_000
+    condition = ir.Or((window(512), first(64)))
+    assert count(condition, n) == 641 * n - 102720
+    found = tile_counts(condition, n, (64, 64))
+    assert found.total == 15625**2
+    assert found == Tiles(full=2 * 15625 - 1 + 109356, partial=31240, empty=243968780)
+
+
+def test_tables_at_length():
+    condition = ir.And((CAUSAL, ir.Or((past(100), ir.RandomBlocks(64, 3, 7)))))
+    n = 2000
+    assert count(condition, n) == mask(condition, n, n).sum()
+    assert tile_counts(condition, n, (64, 64)) == dense_tiles(condition, n, (64, 64))
+
+
+def test_heads_add_up():
+    pattern = ir.Pattern("p", "", "", (), (past(4), CAUSAL), (0, 0, 1))
+    assert pattern_count(pattern, 10) == 2 * int(np.tril(mask(past(4), 10, 10)).sum()) + 55
