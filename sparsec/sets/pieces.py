@@ -28,7 +28,7 @@ class Piece:
 
 def pieces(points: isl.Set) -> tuple[Piece, ...]:
     """`points` as disjoint pieces over (its dimensions, floors d0, d1, ..., its parameters)."""
-    disjoint = points.coalesce().make_disjoint().compute_divs().coalesce()
+    disjoint = points.coalesce().make_disjoint().coalesce().compute_divs()
     return tuple(_lifted(piece) for piece in disjoint.get_basic_sets())
 
 
