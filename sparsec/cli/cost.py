@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternN
 
 if TYPE_CHECKING:
     from sparsec.analysis.cost import ConditionCost, Cost
+    from sparsec.ir.nodes import Pattern
 
 _UNITS = ("", " k", " M", " G", " T", " P", " E")
 
@@ -27,10 +29,17 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count pairs, tiles, operations and bytes, and compare them with dense attention."""
-    _, lowered = choice(define, pattern, heads, layer, layers).load(file)
+    chosen = choice(define, pattern, heads, layer, layers)
+    tree, lowered = chosen.load(file)
+    from sparsec.analysis.complexity import complexity
     from sparsec.analysis.cost import cost
+    from sparsec.ir.lower import lower
 
-    result = cost(lowered.pattern, n, head_size=head_size, heads=heads)
+    def rebind(parameters: Mapping[str, int]) -> Pattern:
+        return lower(tree, **{**chosen.keywords, "parameters": parameters})
+
+    grows = complexity(rebind, dict(lowered.pattern.parameters))
+    result = cost(lowered.pattern, n, head_size=head_size, heads=heads, complexity=grows)
     print(json.dumps(result.to_json(), indent=2) if as_json else "\n".join(_table(result)))
 
 
@@ -39,6 +48,7 @@ def _table(cost: Cost) -> list[str]:
     rows = [
         ("pairs", _number(cost.pairs)),
         *(("", line) for part in cost.conditions for line in _formula(part, len(cost.conditions) > 1)),
+        ("class", cost.complexity),
         ("density", f"{_percent(cost.density)} of all pairs, {_percent(cost.causal_density)} of the causal ones"),
         ("tiles", _tiles(cost)),
         ("forward", _operations(cost.forward_flops, 4 * cost.head_size, cost)),

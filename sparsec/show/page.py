@@ -56,10 +56,11 @@ def _legend(parts: Operands, n: int, colours: bool) -> list[str]:
     shares = densities([part for _, part in parts], n)
     about = "" if exact(n) else "about "
     lines = [] if colours else [plain.LEGEND]
-    wide = max(len(name) for name, _ in parts)
-    for index, (name, _) in enumerate(parts if len(parts) > 1 else ()):
+    kept = [(index, name) for index, (name, _) in enumerate(parts) if shares[index]] if len(parts) > 1 else []
+    wide = max((len(name) for _, name in kept), default=0)
+    for place, (index, name) in enumerate(kept):
         mark = colour.swatch(index) + " " if colours else ""
-        lines.append(f"{mark}{name:<{wide}}  {about}{_percent(shares[index])}{' more' if index else ''}")
+        lines.append(f"{mark}{name:<{wide}}  {about}{_percent(shares[index])}{' more' if place else ''}")
     total = float(shares.sum())
     return [*lines, f"{about}{round(total * n * n):,} of {n * n:,} pairs, a density of {_percent(total)}"]
 
