@@ -7,14 +7,18 @@ call, SP07xx files and the cache, SP08xx limits, SP09xx what a set amounts to (m
 """
 
 from sparsec.diagnostics.core import CODES, Diagnostic, Example, SparsecError
-from sparsec.diagnostics.files import *  # noqa: F403
-from sparsec.diagnostics.heads import *  # noqa: F403
-from sparsec.diagnostics.limits import *  # noqa: F403
-from sparsec.diagnostics.lint import *  # noqa: F403
-from sparsec.diagnostics.names import *  # noqa: F403
-from sparsec.diagnostics.numbers import *  # noqa: F403
-from sparsec.diagnostics.render import render
-from sparsec.diagnostics.tables import *  # noqa: F403
-from sparsec.diagnostics.text import *  # noqa: F403
 
-__all__ = ["CODES", "Diagnostic", "Example", "SparsecError", "render", *(cls.__name__ for cls in CODES.values())]
+from sparsec.diagnostics.text import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.names import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.numbers import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.heads import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.tables import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.call import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.files import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.limits import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.lint import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.explain import explain
+from sparsec.diagnostics.render import render
+
+__all__ = ["CODES", "Diagnostic", "Example", "SparsecError", "explain", "render"]
+__all__ += [kind.__name__ for kind in CODES.values()]

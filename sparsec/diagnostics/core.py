@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
@@ -12,19 +13,25 @@ CODES: dict[str, type[Diagnostic]] = {}  # filled as the classes are declared, i
 
 @dataclass(frozen=True)
 class Example:
-    """A program that produces a code, run by a test and shown by `explain`.
+    """A program that produces a code, shown by `explain` and run by a test.
 
-    `text` is a .spat program, or Python for the codes that a call raises; `files` lie beside it; the rest is what
-    the caller passes when it is lowered.
+    `text` is a .spat program, or Python or a command line for codes that no text can produce; `files` lie beside it;
+    the rest is what the caller passes when it is lowered.  What can't be shown as text is made by `make`: the
+    program's bytes and the files.
     """
 
     text: str
-    python: bool = False
-    files: dict[str, str] = field(default_factory=dict)
+    language: Literal["spat", "python", "shell"] = "spat"
+    files: Mapping[str, str] = field(default_factory=dict)
     heads: int | None = None
     layer: int | None = None
     layers: int | None = None
-    parameters: dict[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    make: Callable[[], tuple[bytes, Mapping[str, str]]] | None = None
+
+    def program(self) -> tuple[bytes, Mapping[str, str]]:
+        """The program as it is run, and the files beside it."""
+        return self.make() if self.make else (self.text.encode(), self.files)
 
 
 @dataclass(frozen=True, kw_only=True)

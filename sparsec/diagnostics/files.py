@@ -29,19 +29,47 @@ class CannotWrite(Diagnostic, code="SP0702", title="output can't be written"):
     name: str
     reason: str
     message = "can't write `{name}`: {reason}"
-    example = Example(
-        'import sparsec\n\nsparsec.compile("pattern p = causal").write("/nowhere/at/all")',
-        python=True,
-    )
+    example = Example("sparsec compile examples/longformer.spat -o /dev/null/build\n", language="shell")
     cure = "Choose another folder with `-o`."
 
 
 @dataclass(frozen=True, kw_only=True)
-class CircularUse(Diagnostic, code="SP0703", title="a file that uses itself"):
-    """A file can't use itself, neither directly nor through others."""
+class CacheUnusable(Diagnostic, code="SP0703", title="cache not used", severity="warning"):
+    """The folder of the cache can't be made, read or written to, so what was compiled is not kept.
 
-    cycle: str
-    message = "a file can't use itself: {cycle}"
-    label = "leads back to a file that is being read"
-    example = Example('use "a.spat"\npattern p = causal\n', files={"a.spat": 'use "a.spat"\n'})
-    cure = "Move what both files need into a third."
+    The operator works all the same; the next process compiles it again.
+    """
+
+    folder: str
+    reason: str
+    message = "the cache in `{folder}` can't be used: {reason}"
+    help = "`sparsec cache --info` shows where it is; SPARSEC_CACHE_DIR chooses another folder"
+    example = Example("SPARSEC_CACHE_DIR=/dev/null/cache sparsec verify examples/longformer.spat --n 64\n", "shell")
+    cure = "Make the folder writable, or set SPARSEC_CACHE_DIR to one that is."
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheRefused(Diagnostic, code="SP0704", title="cache entry refused", severity="warning"):
+    """An entry of the cache belongs to another user, or others may write to it.  It is code, so it is never run."""
+
+    entry: str
+    reason: str
+    message = "the cache entry `{entry}` is not used: {reason}"
+    help = "`sparsec cache --clear` empties the cache"
+    example = Example(
+        "chmod -R go+w ~/.cache/sparsec\nsparsec verify examples/longformer.spat --n 64\n", language="shell"
+    )
+    cure = "Empty the cache with `sparsec cache --clear`, or use a folder of your own."
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentLacks(Diagnostic, code="SP0705", title="something is not installed"):
+    """What was asked for needs a package, a compiler or a device that this environment lacks."""
+
+    wanted: str
+    lacking: str
+    hint: str = ""
+    message = "{wanted} needs {lacking}"
+    help = "{hint}"
+    example = Example("sparsec compile examples/longformer.spat -o build --target sm_90 --emit cubin\n", "shell")
+    cure = "Install what is named; on a machine without a GPU that is `pip install triton`."

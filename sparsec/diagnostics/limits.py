@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sparsec.diagnostics.core import Diagnostic, Example
 
@@ -18,7 +19,9 @@ class TextTooLong(Diagnostic, code="SP0801", title="text too long"):
     unit: str = "characters"
     message = "`{name}` is longer than {limit:,} {unit}"
     help = 'put large tables into a JSON file: `blocks(64, "table.json")`'
-    example = Example("pattern p = causal #" + "#" * 1_000_000)
+    example = Example(
+        "pattern p = causal  ##########...\n", make=lambda: (b"pattern p = causal #" + b"#" * 1_000_000, {})
+    )
     cure = "Shorten the text."
 
 
@@ -30,21 +33,22 @@ class TooDeep(Diagnostic, code="SP0802", title="nested too deep"):
     message = "nested deeper than {limit} levels"
     label = "too deep"
     help = "name a part with `set`"
-    example = Example("pattern p = " + "(" * 200 + "causal" + ")" * 200 + "\n")
+    example = Example("pattern p = ~~~~~~...causal\n", make=lambda: (b"pattern p = " + b"~" * 20_000 + b"causal\n", {}))
     cure = "Name a part with `set`."
 
 
 @dataclass(frozen=True, kw_only=True)
 class TooComplex(Diagnostic, code="SP0803", title="pattern too large"):
-    """With all sets written out the condition has more than 20,000 parts, or nests more than 200 levels deep."""
+    """With all sets written out, a condition has at most 20,000 parts (400,000 over all heads) and nests at most 150
+    levels deep; a declaration has at most 64 parameters.
+    """
 
     what: str
-    message = "with its sets written out, this pattern {what}"
+    message = "too large: {what}"
     label = "grows too large here"
     example = Example(
-        "set a = past(2) | past(3)\n"
-        + "".join(f"set {y} = {x} | {x} & {x}\n" for x, y in zip("abcdefghij", "bcdefghijm", strict=True))
-        + "pattern p = m\n"
+        "set a = past(2) | past(3)\nset b = a & ~a | a\nset c = b & ~b | b\n...\npattern big = z\n",
+        make=lambda: (_doubling().encode(), {}),
     )
     cure = "Use a table, `blocks(b, [[...]])`, or fewer parts."
 
@@ -55,5 +59,12 @@ class TooManyErrors(Diagnostic, code="SP0804", title="too many errors"):
 
     count: int
     message = "more than {count} errors; the rest of the text was not read"
-    example = Example("pattern p = causal\n" + "& ? " * 25)
+    example = Example("pattern p = ? ? ? ? ? ? ?...\n", make=lambda: (b"pattern p = " + b"? " * 25, {}))
     cure = "Correct the first ones and try again."
+
+
+def _doubling() -> str:
+    """Sets that each use the one before three times."""
+    letters = "abcdefgijlmoprstuvwxyz"
+    steps = [f"set {y} = {x} & ~{x} | {x}\n" for x, y in pairwise(letters)]
+    return "set a = past(2) | past(3)\n" + "".join(steps) + "pattern big = z\n"

@@ -76,5 +76,5 @@ class EmptyPattern(Diagnostic, code="SP0906", title="empty pattern"):
     name: str
     message = "pattern `{name}` is empty: no query sees any key"
     label = "holds no pair"
-    example = Example("pattern p = causal & k > q\n")
+    example = Example("pattern p = causal & ~full\n")
     cure = "Correct the condition."

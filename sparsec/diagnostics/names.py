@@ -156,7 +156,7 @@ class BadParameterValue(Diagnostic, code="SP0211", title="a parameter that is no
     name: str
     value: str
     message = "parameter `{name}` is an integer, not {value}"
-    example = Example("pattern p(w = 8) = past(w)\n", parameters={"w": 2.5})  # type: ignore[dict-item]
+    example = Example("pattern p(w = 8) = past(w)\n", parameters={"w": 2.5})
     cure = "Pass an integer."
 
 
@@ -168,3 +168,16 @@ class MisplacedTable(Diagnostic, code="SP0212", title="a misplaced table or text
     label = "not an integer"
     example = Example("pattern p = past([4])\n")
     cure = "`pattern p = past(4)`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircularUse(Diagnostic, code="SP0213", title="a file that uses itself"):
+    """A file can't use itself, neither directly nor through others."""
+
+    cycle: str
+    message = "a file can't use itself: {cycle}"
+    label = "leads back to a file that is being read"
+    example = Example(
+        'use "a.spat"\npattern p = causal\n', files={"a.spat": 'use "b.spat"\n', "b.spat": 'use "a.spat"\n'}
+    )
+    cure = "Move what both files need into a third."

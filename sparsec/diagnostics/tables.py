@@ -27,5 +27,8 @@ class TableTooLarge(Diagnostic, code="SP0502", title="table too large"):
     message = "this table is too large: {problem}"
     label = "too large"
     help = "use larger blocks, or say it with conditions"
-    example = Example('pattern p = blocks(64, "t.json")\n', files={"t.json": "[[" + "0, " * 1_000_001 + "0]]"})
+    example = Example(
+        'pattern p = blocks(1, "pairs.json")\n',
+        make=lambda: (b'pattern p = blocks(1, "pairs.json")\n', {"pairs.json": f"[[{'0,' * 1_000_000}0]]"}),
+    )
     cure = "Use larger blocks: four times the size makes a sixteenth of the entries."

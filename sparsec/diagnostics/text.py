@@ -15,7 +15,7 @@ class NotUtf8(Diagnostic, code="SP0101", title="not UTF-8"):
     offset: int
     message = "`{name}` is not UTF-8: byte {offset} can't be read"
     help = "save the file as UTF-8"
-    example = Example('import sparsec\n\nsparsec.compile(b"pattern p = causal \\xff")', python=True)
+    example = Example("pattern p = causal # \\xff\n", make=lambda: (b"pattern p = causal # \xff\n", {}))
     cure = "Save the file as UTF-8, or remove the odd byte."
 
 
@@ -31,7 +31,7 @@ class OddCharacter(Diagnostic, code="SP0102", title="a character that can't be s
     message = "{character} ({name}) can't stand in a .spat file"
     label = "here, invisible"
     help = "remove the character"
-    example = Example("pattern p = causal # \u202e\n")
+    example = Example("pattern p = causal # \\u202e\n", make=lambda: ("pattern p = causal # \u202e\n".encode(), {}))
     cure = "Remove the character."
 
 

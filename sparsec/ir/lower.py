@@ -20,6 +20,7 @@ from sparsec.ir.lower_tables import table_path
 from sparsec.ir.nodes import FALSE, Pattern, Set
 from sparsec.source import Span
 from sparsec.syntax import ast
+from sparsec.syntax.check import MAX_ERRORS
 
 _MAX_HEADS = 4096
 _MAX_STEPS = 400_000  # over all heads
@@ -95,8 +96,10 @@ def check_names(file: ast.File) -> Scope:
     scope = open_scope(file, errors)
     for each in all_scopes(scope):
         errors += check(each) + recursions(each)
-    if errors:
-        raise SparsecError(*dict.fromkeys(errors))
+    if len(found := list(dict.fromkeys(errors))) > MAX_ERRORS:
+        found[MAX_ERRORS:] = [say.TooManyErrors(count=MAX_ERRORS)]
+    if found:
+        raise SparsecError(*found)
     return scope
 
 
@@ -204,7 +207,9 @@ class _Work:
         self.steps += evaluation.steps
         if self.steps > _MAX_STEPS:
             raise SparsecError(
-                say.TooComplex(what="has too many parts over all heads", span=self.entry.definition.name_span)
+                say.TooComplex(
+                    what=f"over all heads, more than {_MAX_STEPS:,} parts", span=self.entry.definition.name_span
+                )
             )
         self.errors += evaluation.errors
         self.warnings += evaluation.warnings

@@ -59,6 +59,7 @@ class Evaluation:
         self.depth += 1
         if self.steps > _MAX_STEPS or self.depth > _MAX_DEPTH:
             what = f"has more than {_MAX_STEPS:,} parts" if self.steps > _MAX_STEPS else "nests too deep"
+            what = f"with its sets written out, the pattern {what}"
             raise SparsecError(say.TooComplex(what=what, span=self.place(node.span, frame)))
         result = self._value(node, frame)
         self.depth -= 1

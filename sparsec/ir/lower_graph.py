@@ -23,27 +23,27 @@ def recursions(scope: Scope) -> list[Diagnostic]:
     """One error for each reference in a file that leads back to the definition that holds it."""
     errors: list[Diagnostic] = []
     done: set[Entry] = set()
-
-    def visit(entry: Entry, path: tuple[Entry, ...]) -> None:
-        for target, span in references(entry):
-            if target in (*path, entry):
-                names = [item.definition.name for item in (*path, entry)]
-                cycle = names[names.index(target.definition.name) :]
-                errors.append(_recursion(scope, (*cycle, cycle[0]), span))
+    for start in scope.own.values():
+        path = {start: iter(references(start))} if start not in done else {}  # from the first to the one being read
+        while path:
+            entry, rest = next(reversed(path.items()))
+            target, span = next(rest, (None, None))
+            if target is None:
+                done.add(entry)
+                del path[entry]
+            elif target in path:
+                cycle = list(path)[list(path).index(target) :]
+                errors.append(_recursion(scope, [item.definition.name for item in [*cycle, target]], span))
             elif target not in done:
-                visit(target, (*path, entry))
-        done.add(entry)
-
-    for entry in scope.own.values():
-        if entry not in done:
-            visit(entry, ())
+                path[target] = iter(references(target))
     return errors
 
 
-def _recursion(scope: Scope, cycle: tuple[str, ...], span: Span) -> Diagnostic:
+def _recursion(scope: Scope, cycle: list[str], span: Span) -> Diagnostic:
     hidden = scope.outer is not None and scope.outer.find(cycle[0])
     hint = f"this file's `{cycle[0]}` hides the prelude's: choose another name for it" if hidden else ""
-    return Recursion(cycle=" -> ".join(f"`{name}`" for name in cycle), hint=hint, span=span)
+    shown = cycle if len(cycle) < 8 else [*cycle[:4], "...", *cycle[-2:]]
+    return Recursion(cycle=" -> ".join(f"`{name}`" for name in shown), hint=hint, span=span)
 
 
 def mentions(entry: Entry) -> dict[str, Span]:

@@ -12,7 +12,9 @@ from sparsec.ir.lower_scope import INTEGERS, Scope
 from sparsec.ir.lower_signatures import BUILT_IN, LATER, bind, signature_of
 from sparsec.source import Span
 from sparsec.syntax import ast
+from sparsec.syntax.check import MAX_ERRORS
 
+_MAX_PARAMETERS = 64
 _RESERVED = (*INTEGERS, "pattern", "heads", "layers")
 _FOREIGN = {
     "i": "the query's position is `q`", "j": "the key's position is `k`", "N": "the number of keys is `n`",
@@ -43,6 +45,9 @@ class _Checker:
         if self.definition.name in INTEGERS:
             why = f"a {self.definition.kind}: it is an integer of every condition"
             self.errors.append(say.ReservedName(name=self.definition.name, why=why, span=self.definition.name_span))
+        if len(self.definition.parameters) > _MAX_PARAMETERS:
+            what = f"more than {_MAX_PARAMETERS} parameters"
+            return [*self.errors, say.TooComplex(what=what, span=self.definition.name_span)]
         for parameter in self.definition.parameters:
             self._parameter(parameter)
         self.want_set(self.definition.body, f"the body of a {self.definition.kind}")
@@ -158,8 +163,8 @@ class _Checker:
         span = Span(node.span.source, node.span.start, node.span.start + len(node.name))
         known = [*self.parameters, *INTEGERS, *BUILT_IN, *self.scope.names()]
         hint = _FOREIGN.get(node.name, "")
-        if near := get_close_matches(node.name, known, n=1, cutoff=0.6):
-            hint = hint or f"did you mean `{near[0]}`?"
+        if not hint and len(self.errors) < MAX_ERRORS and (near := get_close_matches(node.name, known, n=1)):
+            hint = f"did you mean `{near[0]}`?"
         if any(node.name == parameter for entry in self.scope.own.values() for parameter in _names(entry.definition)):
             hint = hint or f"a {self.definition.kind} sees its own parameters only: add `{node.name}` to them"
         return say.UnknownName(name=node.name, hint=hint, span=span)

@@ -50,13 +50,12 @@ def unexpected_character(source: Source, offset: int) -> Diagnostic:
 
 def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected: Collection[str]) -> Diagnostic:
     """The token `tokens[at]`, or the end of the text, where only the terminals `expected` could have stood."""
-    token = tokens[at] if at < len(tokens) else None
-    before = tokens[at - 1] if at else None
+    before, token, after = (tokens[i] if 0 <= i < len(tokens) else None for i in (at - 1, at, at + 1))
     if token is not None:
         span = source.span(token.start_pos, token.end_pos)
         if token in KEYWORDS and "NAME" in expected and "NUMBER" not in expected:
             return ReservedName(name=str(token), why="a set, a pattern or a parameter", span=span)
-        if borrowed := _borrowed(source, token, before):
+        if borrowed := _borrowed(source, before, token, after, "COMPARE" in expected):
             return borrowed
     else:
         end = tokens[-1].end_pos if tokens else len(source.text)
@@ -82,18 +81,24 @@ def _hint(token: Token | None, before: Token | None) -> str:
     return ""
 
 
-def _borrowed(source: Source, token: Token, before: Token | None) -> Diagnostic | None:
-    """The error for a word or symbol of another language, at the token or just before it."""
+def _borrowed(
+    source: Source, before: Token | None, token: Token, after: Token | None, comparable: bool
+) -> Diagnostic | None:
+    """The error for a word or symbol of another language, at the token or beside it."""
+    for left, right in ((before, token), (token, after)):
+        if left is None or right is None or left.end_pos != right.start_pos:
+            continue
+        if ours := _PAIRS.get((left[-1:], right[:1])):
+            span = source.span(left.start_pos, right.end_pos)
+            return WrongSymbol(found=f"{left}{right}", right=ours, span=span)
     span = source.span(token.start_pos, token.end_pos)
     if token.type == "NOT":
         return WrongSymbol(found="not", right="~", span=span)
-    if token.type == "EQUAL":
+    if token.type == "EQUAL" and comparable:
         return WrongSymbol(found="=", right="==", span=span)
     for word in (token, before):
         if word is not None and word.type == "NAME" and word in _WORDS:
             return WrongSymbol(found=str(word), right=_WORDS[word], span=source.span(word.start_pos, word.end_pos))
-    if before is not None and before.end_pos == token.start_pos and (right := _PAIRS.get((before[-1:], token[:1]))):
-        return WrongSymbol(found=f"{before}{token}", right=right, span=source.span(before.start_pos, token.end_pos))
     return None
 
 

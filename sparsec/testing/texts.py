@@ -7,6 +7,24 @@ from hypothesis import strategies as st
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
 
+_PIECES = (
+    *(bytes([symbol]) for symbol in b"(){}[]~|&\\=-0h"),
+    *(
+        b"..",
+        b'"',
+        b'"""',
+        b"match ",
+        b"//",
+        b"% 0",
+        b"** 99",
+        b" in ",
+        b"not ",
+        b"\x00",
+        b"\xff",
+        b"\xe2\x80\xae",
+        b"\n",
+    ),
+)
 _NOWHERE = Span(Source("nowhere", ""), 0, 0)
 
 names = st.sampled_from(("a", "b2", "_c", "lambda", "window", "h", "layer", "q", "k", "and", "settings", "True"))
@@ -84,8 +102,7 @@ def damaged(draw: st.DrawFn, texts: tuple[str, ...]) -> bytes:
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=200))
     data = bytearray(draw(st.sampled_from(texts)).encode())
-    pieces = st.sampled_from((b"(", b")", b"{", b"}", b"~", b"|", b"&", b"\\", b"..", b'"', b'"""', b"match ", b"h", b"0", b"=",
-                              b"-", b"//", b"% 0", b"** 99", b" in ", b"not ", b"\x00", b"\xff", b"\xe2\x80\xae", b"\n"))  # fmt: skip
+    pieces = st.sampled_from(_PIECES)
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))
         stop = min(len(data), start + draw(st.integers(0, 12)))

@@ -67,7 +67,7 @@ def test_seeds_differ():
 
 
 def test_fair():
-    """Every key is drawn about equally often, in every column and from every seed (chi-squared, 5 standard deviations)."""
+    """Every key is drawn about equally often, in every column and from every seed (chi-squared, 5 deviations)."""
     for seed in range(5):
         table = random_keys(4, seed, 1 << 14) >> 8  # 64 classes of 256 keys
         for column in (table, table[:1000], table[:, :1]):

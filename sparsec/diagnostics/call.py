@@ -1,0 +1,110 @@
+"""SP06xx: the call of an operator.  The messages say what was expected and what came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsec.diagnostics.core import Diagnostic, Example
+
+
+def _call(arguments: str, pattern: str = "pattern p = causal", **keywords: int) -> Example:
+    """A call of an operator with tensors of the given shapes."""
+    given = "".join(f", {name}={value}" for name, value in keywords.items())
+    return Example(
+        "import sparsec\nfrom torch import rand\n\n"
+        f'attend = sparsec.compile("{pattern}"{given})\nattend({arguments})\n',
+        language="python",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongShape(Diagnostic, code="SP0601", title="wrong shape"):
+    """q is [B, H, n_q, D]; k and v are [B, H_kv, n_k, D]; the head size D is a multiple of 8 from 16 to 256."""
+
+    argument: str
+    expected: str
+    found: str
+    message = "`{argument}` must be {expected}, and is {found}"
+    example = _call("rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 9, 16)")
+    cure = "Pass tensors of the shapes named."
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongDtype(Diagnostic, code="SP0602", title="wrong dtype"):
+    """q, k and v share one dtype: float32, float16 or bfloat16."""
+
+    argument: str
+    expected: str
+    found: str
+    message = "`{argument}` must be {expected}, and is {found}"
+    example = _call("rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16).double()")
+    cure = "Convert it with `.to(dtype)`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongDevice(Diagnostic, code="SP0603", title="wrong device"):
+    """q, k and v are on one device: the CPU or a GPU."""
+
+    argument: str
+    expected: str
+    found: str
+    message = "`{argument}` must be on {expected}, and is on {found}"
+    example = _call("rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16, device='meta')")
+    cure = "Move it with `.to(device)`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongHeads(Diagnostic, code="SP0604", title="wrong number of heads"):
+    """The number of query heads is a multiple of the number of key heads; a pattern that depends on the heads is
+    called with as many as it was compiled for.
+    """
+
+    expected: str
+    found: str
+    message = "expected {expected}, and there are {found}"
+    example = _call("rand(1, 6, 8, 16), rand(1, 4, 8, 16), rand(1, 4, 8, 16)")
+    cure = "Pass tensors with matching heads, or compile the pattern with another `heads=`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffsetNeeded(Diagnostic, code="SP0605", title="more queries than keys"):
+    """Queries sit at the end of the keys: row i is position i + n_k - n_q.  With more queries than keys that would be
+    negative, so the caller has to say where the first query sits.
+    """
+
+    n_q: int
+    n_k: int
+    message = "{n_q} queries and {n_k} keys: the position of the first query is not known"
+    help = "pass `q_offset=0`, or whatever the first query's position is"
+    example = _call("rand(1, 2, 9, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16)")
+    cure = "Pass `q_offset=...`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongArgument(Diagnostic, code="SP0606", title="wrong argument"):
+    """An argument beside the tensors, such as `scale` or `q_offset`, is not what it has to be."""
+
+    argument: str
+    expected: str
+    found: str
+    message = "`{argument}` must be {expected}, and is {found}"
+    example = _call("rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16), scale='big'")
+    cure = "Pass a value of the kind named."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotDifferentiable(Diagnostic, code="SP0607", title="no such derivative"):
+    """The operator has a backward pass; it has no derivative of that pass, and no forward-mode derivative."""
+
+    what: str
+    message = "{what} of sparse attention is not supported"
+    help = "only first derivatives, in reverse mode, are"
+    example = Example(
+        "import sparsec\nimport torch\n\n"
+        'attend = sparsec.compile("pattern p = causal")\n'
+        "q = torch.rand(1, 2, 8, 16, requires_grad=True)\n"
+        "(grad,) = torch.autograd.grad(attend(q, q, q).sum(), q, create_graph=True)\n"
+        "grad.sum().backward()\n",
+        language="python",
+    )
+    cure = "Use first derivatives in reverse mode, or dense attention."
