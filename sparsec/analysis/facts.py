@@ -6,16 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-
-from sparsec.analysis import tables
 from sparsec.ir import nodes as ir
 from sparsec.sets import queries
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.queries import Witness
 
 _OPERATIONS = 1_000_000
-_LONGEST = 512  # of the lengths at which tables are looked at
 _MOST_PARTS = 32
 
 
@@ -70,33 +66,12 @@ def _witness(
         unknown.add(name)
         return None
     if found is not None and ir.leaves(condition):
-        found = _searched(name, condition)
+        from sparsec.analysis.search import searched  # numpy, which takes long to import
+
+        found = searched(name, condition)
         if found is None:
             unknown.add(name)
     return found
-
-
-def _searched(name: str, condition: ir.Set) -> Witness | None:
-    """A witness among a few lengths, for a condition with tables."""
-    unit = max(getattr(leaf, "size", 1) for leaf in ir.leaves(condition))
-    for n in sorted({1, 2, unit, 2 * unit + 1, 4 * unit, 96, 8 * unit + 3}):
-        if n > _LONGEST:
-            break
-        positions = np.arange(n)
-        kept = tables.holds(condition, positions[:, None], positions, n, tables.tables(condition, n))
-        kept = np.broadcast_to(kept, (n, n))
-        match name:
-            case "empty":
-                places = np.argwhere(kept)
-            case "later_key":
-                places = np.argwhere(np.triu(kept, 1))
-            case "row_without_key":
-                places = [(q, -1) for q in np.nonzero(~kept.any(1))[0]]
-            case _:
-                places = [(-1, k) for k in np.nonzero(~kept.any(0))[0]]
-        if len(places):
-            return Witness(n, *map(int, places[0]))
-    return None
 
 
 def _furthest(condition: ir.Set, unknown: set[str]) -> tuple[int | None, int | None]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets.context import context
+from sparsec.sets.context import OutOfBudget, context
 from sparsec.sets.convert import clipped, reachable
 from sparsec.sets.pieces import integer
 
@@ -61,7 +61,12 @@ def furthest(condition: ir.Set) -> tuple[int | None, int | None]:
 
 def _largest(values: isl.Set) -> int | None:
     value = values.dim_max_val(0)
-    return None if value.is_infty() else integer(value)
+    if value.is_infty():
+        return None
+    past_it = values.lower_bound_val(isl.dim_type.set, 0, value + 1)
+    if values.fix_val(isl.dim_type.set, 0, value).is_empty() or not past_it.is_empty():
+        raise OutOfBudget  # see _smallest
+    return integer(value)
 
 
 def _uncovered(pairs: isl.Set, side: str) -> isl.Set:
@@ -79,10 +84,26 @@ def _first(points: isl.Set) -> Witness | None:
     points = points.intersect(_at_least_one(points, names))
     if points.is_empty():
         return None
-    point = points.lexmin().sample_point()
-    values = [integer(point.get_coordinate_val(isl.dim_type.set, i)) for i in range(len(names))]
-    found = dict(zip(names, values, strict=True))
-    return Witness(**({"n": max(values) + 1} | found))
+    found = {}
+    for place, name in enumerate(names):
+        found[name] = _smallest(points, place)
+        points = points.fix_val(isl.dim_type.set, place, found[name])
+    return Witness(**({"n": max(found.values()) + 1} | found))
+
+
+def _smallest(points: isl.Set, place: int) -> int:
+    """The least value of a coordinate that is nowhere negative.
+
+    By halving, because isl's own lexmin and dim_min have lost points of sets with several moduli.
+    """
+    low, high = 0, integer(points.sample_point().get_coordinate_val(isl.dim_type.set, place))
+    while low < high:
+        middle = (low + high) // 2
+        if points.upper_bound_val(isl.dim_type.set, place, middle).is_empty():
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _at_least_one(points: isl.Set, names: list[str]) -> isl.Set:

@@ -80,3 +80,17 @@ def test_smallest_witnesses():
     assert facts(ir.Or((past(4), past(4)))).needless == (1,)
     assert facts(past(4)).causal
     assert not facts(window(4)).causal
+
+
+@settings(max_examples=60, deadline=None)
+@given(conditions)
+def test_bandwidth_of_random_conditions(condition):
+    found = facts(condition)
+    if {"furthest_back", "furthest_ahead"} & found.unknown:
+        return
+    pairs = [pair for n in (3, 8, 13, 40) for pair in zip(*mask(condition, n, n).nonzero(), strict=True)]
+    distances = [int(q - k) for q, k in pairs]
+    if found.furthest_back is not None:
+        assert max(distances, default=found.furthest_back) <= found.furthest_back
+    if found.furthest_ahead is not None:
+        assert min(distances, default=-found.furthest_ahead) >= -found.furthest_ahead
