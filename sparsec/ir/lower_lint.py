@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sparsec.diagnostics import CausalOnOneSide, Diagnostic, UnionThenWithout
-from sparsec.ir.nodes import And, Compare, Const, Or, RandomBlocks, Set, Sub, Var
+from sparsec.ir.nodes import And, Bool, Compare, Const, Or, RandomBlocks, Set, Sub, Var
 from sparsec.syntax import ast
 
 
@@ -43,6 +43,8 @@ def _in_brackets(node: ast.Expr) -> bool:
 def _past_only(condition: Set) -> bool:
     """Does the condition say outright that no key lies after its query?"""
     match condition:
+        case Bool(value):
+            return not value
         case And(parts):
             return any(map(_past_only, parts))
         case Or(parts):
