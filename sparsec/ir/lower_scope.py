@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from os.path import realpath
 from pathlib import Path
 
 from sparsec import resources
-from sparsec.diagnostics import CircularUse, DefinedTwice, Diagnostic, NotYet, SparsecError
+from sparsec.diagnostics import CircularUse, DefinedTwice, Diagnostic, NotYet, SparsecError, TooComplex
 from sparsec.source import Source
 from sparsec.syntax import ast, parse
 from sparsec.syntax.read import read
 
 INTEGERS = ("q", "k", "n", "h", "H", "layer", "L")  # every condition starts from these
+_MAX_USES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +58,21 @@ def open_scope(file: ast.File, errors: list[Diagnostic]) -> Scope:
     return _open(file, errors, {}, ())
 
 
-def _open(file: ast.File, errors: list[Diagnostic], known: dict[Path, Scope], open_now: tuple[Path, ...]) -> Scope:
+def _open(file: ast.File, errors: list[Diagnostic], known: dict[str, Scope], outside: tuple[str, ...]) -> Scope:
     here = Path(file.source.name)
+    open_now = (*outside, realpath(here))
     scope = Scope(file, outer=prelude())
     for use in (item for item in file.declarations if isinstance(item, ast.Use)):
         path = here.parent / use.path
-        if (key := path.resolve()) in (*open_now, here.resolve()):
+        if len(open_now) > _MAX_USES:
+            errors.append(TooComplex(what=f"files that use each other more than {_MAX_USES} deep", span=use.span))
+            continue
+        if (key := realpath(path)) in open_now:
             errors.append(CircularUse(cycle=f"`{here.name}` uses `{use.path}`", span=use.span))
             continue
         try:
             if key not in known:
-                known[key] = _open(parse(read(path, use.span)), errors, known, (*open_now, here.resolve()))
+                known[key] = _open(parse(read(path, use.span)), errors, known, open_now)
         except SparsecError as error:
             errors.extend(error.diagnostics)
             continue

@@ -74,3 +74,28 @@ def test_fair():
             seen = np.bincount(column.ravel(), minlength=64)
             mean = column.size / 64
             assert ((seen - mean) ** 2 / mean).sum() < 63 + 5 * np.sqrt(2 * 63)
+
+
+def test_the_same_in_torch():
+    """The generator again, as generated files have it: int64 in torch."""
+    torch = pytest.importorskip("torch")
+
+    def mix(x):
+        x = (x ^ x >> 16) * 0x21F0AAAD & 0xFFFFFFFF
+        x = (x ^ x >> 15) * 0x735A2D97 & 0xFFFFFFFF
+        return x ^ x >> 15
+
+    def draw(count, seed, below):
+        row = torch.arange(len(below))
+        start = mix(mix(torch.tensor(seed + 0x9E3779B9 & 0xFFFFFFFF)) + row & 0xFFFFFFFF)
+        taken = below.clamp(max=count)
+        chosen = torch.full((len(below), count), -1)
+        for step in range(count):
+            last = below - taken + step
+            drawn = mix(start + step & 0xFFFFFFFF) * (last + 1) >> 32
+            repeated = (chosen[:, :step] == drawn[:, None]).any(1)
+            chosen[:, step] = torch.where(step < taken, torch.where(repeated, last, drawn), -1)
+        return chosen
+
+    below = torch.arange(300) % 50
+    np.testing.assert_array_equal(draw(7, 2**31 - 1, below).numpy(), distinct(7, 2**31 - 1, below.numpy()))
