@@ -57,7 +57,7 @@ class OverlappingArms(Diagnostic, code="SP0404", title="overlapping arms"):
 
 @dataclass(frozen=True, kw_only=True)
 class BadHeads(Diagnostic, code="SP0405", title="number of heads or layers out of range"):
-    """`heads` and `layers` lie between 1 and 65,536, and `layer` between 0 and `layers`, without `layers` itself."""
+    """`heads` lies between 1 and 4,096, `layers` is at least 1, and `layer` is at least 0 and below `layers`."""
 
     what: str
     range: str

@@ -16,7 +16,7 @@ from sparsec.ir.lower_arms import intervals, overlaps
 from sparsec.ir.lower_lint import lint_union
 from sparsec.ir.lower_scope import Entry
 from sparsec.ir.lower_signatures import BUILT_IN, Signature, bind, signature_of
-from sparsec.ir.lower_tables import table_rows
+from sparsec.ir.lower_tables import Rows, table_rows
 from sparsec.ir.nodes import Blocks, Const, Int, Node, RandomBlocks, RandomKeys, Set, Var, names
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
@@ -205,11 +205,17 @@ class Evaluation:
         given = {}
         for name, argument in bound.items():
             if name == "table":
-                rows = table_rows(argument, lambda item: self.constant(item, frame, "an entry of a table"))
-                given[name] = self.error(rows) if isinstance(rows, Diagnostic) else rows
+                given[name] = self._table(argument, frame)
             else:
                 given[name] = self._size(argument, f"`{name}` of `{signature.name}`", *sizes[name], frame)
         return _join(_PRIMITIVES[signature.name], *given.values()) if None not in given.values() else None
+
+    def _table(self, node: ast.Expr, frame: _Frame) -> Rows | None:
+        try:
+            rows = table_rows(node, lambda item: self.constant(item, frame, "an entry of a table"))
+        except SparsecError as error:
+            return self.errors.extend(error.diagnostics)
+        return self.error(rows) if isinstance(rows, Diagnostic) else rows
 
     def _size(self, node: ast.Expr, what: str, least: int, most: int, frame: _Frame) -> int | None:
         value = self.constant(node, frame, what)

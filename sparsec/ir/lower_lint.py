@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sparsec.diagnostics import CausalOnOneSide, Diagnostic, UnionThenWithout
-from sparsec.ir.nodes import And, Bool, Compare, Const, Or, RandomBlocks, Set, Sub, Var
+from sparsec.ir.nodes import FALSE, And, Bool, Compare, Const, Or, RandomBlocks, Set, Sub, Var
 from sparsec.syntax import ast
 
 
@@ -13,8 +13,8 @@ def lint_union(node: ast.Union, values: Sequence[Set], value: Callable[[ast.Expr
     """Warnings for a union whose parts have the given values."""
     found: list[Diagnostic] = []
     for number, part in enumerate(node.parts):
-        if not isinstance(part, ast.Binary) or _in_brackets(part):
-            continue
+        if not isinstance(part, ast.Binary) or _in_brackets(part) or values[number] == FALSE:
+            continue  # an empty part belongs to other heads
         others = [other for i, other in enumerate(values) if i != number]
         if part.op == "\\" and number > 0:
             found.append(UnionThenWithout(taken=part.right.span.text, span=part.span))

@@ -137,9 +137,19 @@ class _Checker:
             self.errors.append(bound)
             return signature.sort
         for name, value in bound.items():
-            if not (name == "table" and entry is None and isinstance(value, ast.Text | ast.Table)):
-                self.want_int(value, f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`")
+            if name == "table" and entry is None and isinstance(value, ast.Text | ast.Table):
+                self._table(value)
+            else:
+                where = f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`"
+                self.want_int(value, where)
         return signature.sort
+
+    def _table(self, node: ast.Text | ast.Table) -> None:
+        """The entries of a table in the text; whether it is made of rows is seen when it is read."""
+        for row in ast.children(node):
+            for item in ast.children(row) if isinstance(row, ast.Table) else ():
+                if not isinstance(item, ast.Number | ast.Table):
+                    self.want_int(item, "an entry of a table")
 
     def _match(self, node: ast.Match) -> str | None:
         self.want_int(node.value, "`match`")

@@ -27,8 +27,10 @@ _PIECES = (
 )
 _NOWHERE = Span(Source("nowhere", ""), 0, 0)
 
-names = st.sampled_from(("a", "b2", "_c", "lambda", "window", "h", "layer", "q", "k", "and", "settings", "True"))
-_numbers = st.builds(lambda value: ast.Number(value, span=_NOWHERE), st.integers(0, 2**31))
+names = st.sampled_from(
+    tuple("qknhHL") + ("layer", "causal", "past", "abs", "min", "blocks", "random_keys", "a", "_c2", "lambda", "and")
+)
+_numbers = st.builds(lambda value: ast.Number(value, span=_NOWHERE), st.integers(0, 9) | st.integers(0, 2**31))
 _named = st.builds(lambda name: ast.Name(name, span=_NOWHERE), names)
 _quotable = st.text(alphabet='ab"\\\n #é', max_size=8)
 

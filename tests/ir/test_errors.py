@@ -97,6 +97,8 @@ ONE_ERROR = [
     ("pattern p = blocks(1, «[]»)", "SP0501"),
     ("pattern p = blocks(1, «[[-1]]»)", "SP0501"),
     ("pattern p = blocks(1, «4»)", "SP0501"),
+    ("pattern p = blocks(1, [[0, «causal»]])", "SP0202"),
+    ("pattern p = blocks(1, [[0, «w»]])", "SP0201"),
     # not in this version
     ("«input doc: int[n]» pattern p = causal", "SP0107"),
     ("pattern p = «top_blocks(16, 64, among = causal)»", "SP0107"),

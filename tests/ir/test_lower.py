@@ -215,6 +215,7 @@ def test_links_in_a_circle(tmp_path):
         ("causal & window(8) | sinks(2)", []),
         ("causal & window(8) | causal & global(2)", []),
         ("window(8) & k < 4 | global(2)", []),
+        ("causal & window(8) & 0 == 1 | global(2)", []),
     ],
 )
 def test_lint(body, codes):

@@ -11,9 +11,9 @@ from sparsec import resources
 from sparsec.diagnostics import SparsecError
 from sparsec.ir.lower import lower_fully
 from sparsec.source import Source
-from sparsec.syntax import parse
+from sparsec.syntax import parse, print_file
 from sparsec.syntax.read import decode, read
-from sparsec.testing.texts import damaged
+from sparsec.testing.texts import damaged, files
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.spat"))
 TEXTS = (
@@ -39,6 +39,13 @@ def reads(data: bytes) -> None:
 @given(damaged(TEXTS))
 def test_damaged(data):
     reads(data)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(files())
+def test_any_file(file):
+    """Texts that follow the grammar, and mostly nothing else."""
+    reads(print_file(file).encode())
 
 
 @pytest.mark.full
