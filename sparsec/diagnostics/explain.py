@@ -60,6 +60,7 @@ def _section(kind: type[Diagnostic]) -> list[str]:
         f"```{kind.example.language}",
         kind.example.text.rstrip(),
         "```",
+        "",
         *_passed(kind),
         f"Cure: {kind.cure}",
     ]

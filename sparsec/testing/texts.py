@@ -28,7 +28,7 @@ _PIECES = (
 _NOWHERE = Span(Source("nowhere", ""), 0, 0)
 
 names = st.sampled_from(
-    tuple("qknhHL") + ("layer", "causal", "past", "abs", "min", "blocks", "random_keys", "a", "_c2", "lambda", "and")
+    (*"qknhHL", "layer", "causal", "past", "abs", "min", "blocks", "random_keys", "a", "_c2", "lambda", "and")
 )
 _numbers = st.builds(lambda value: ast.Number(value, span=_NOWHERE), st.integers(0, 9) | st.integers(0, 2**31))
 _named = st.builds(lambda name: ast.Name(name, span=_NOWHERE), names)
