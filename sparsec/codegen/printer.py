@@ -1,0 +1,198 @@
+"""Nodes -> Python text, in three dialects.
+
+`Triton` for kernels: integer division truncates there, so floors of what may be negative are spelled out.
+`Torch` for masks on tensors of positions, `Scalar` for plain Python integers.
+Only nodes are printed: no text of a user's file passes through here.
+"""
+
+from __future__ import annotations
+
+from sparsec.codegen.ranges import interval, needs_64_bits
+from sparsec.ir import nodes as ir
+
+_SUM, _PRODUCT, _ATOM = 1, 2, 3  # how tightly a printed integer binds
+_FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
+_LONGEST_LINE = 96
+
+
+class Printer:
+    """What the dialects share: sums, products and comparisons look the same in all of them."""
+
+    def integer(self, node: ir.Int) -> str:
+        return self._int(node)[0]
+
+    def condition(self, node: ir.Set) -> str:
+        """One expression, safe to stand as an operand of `&`, `|`, `and`, `or`."""
+        match node:
+            case ir.Bool(value):
+                return str(value)
+            case ir.Compare():
+                return f"({self._compare(node)})"
+            case ir.Member(value, members):
+                return self._member(value, members)
+            case ir.And(parts):
+                return f"({self.conjunction.join(map(self.condition, parts))})"
+            case ir.Or(parts):
+                return f"({self.disjunction.join(map(self.condition, parts))})"
+            case ir.Not(part):
+                return self.condition(_negated(part))
+        raise TypeError(f"not printable in this dialect: {node!r}")
+
+    def statements(self, node: ir.Set, target: str) -> list[str]:
+        """Lines that leave the condition in `target`: one operand a line where a single line would be long."""
+        text = self._bare(node)
+        if len(text) + len(target) <= _LONGEST_LINE or not isinstance(node, ir.And | ir.Or):
+            return [f"{target} = {text}"]
+        join = self.conjunction if isinstance(node, ir.And) else self.disjunction
+        lines = []
+        for number, part in enumerate(node.parts):
+            name = target if number == 0 else f"{target}_{number}"
+            lines += self.statements(part, name)
+            if number:
+                lines.append(f"{target} = {target}{join}{name}")
+        return lines
+
+    def _bare(self, node: ir.Set) -> str:
+        text = self.condition(node)
+        whole = isinstance(node, ir.And | ir.Or | ir.Compare) and text.startswith("(")
+        return text[1:-1] if whole else text
+
+    def _int(self, node: ir.Int) -> tuple[str, int]:
+        match node:
+            case ir.Const(value):
+                return str(value), _ATOM if value >= 0 else _SUM
+            case ir.Var(name):
+                return self._variable(name), _ATOM
+            case ir.Add(left, ir.Const(value)) if value < 0:
+                return f"{self._at(left, _SUM)} - {-value}", _SUM
+            case ir.Add(left, right):
+                return f"{self._at(left, _SUM)} + {self._at(right, _PRODUCT)}", _SUM
+            case ir.Sub(ir.Const(0), right):
+                return f"-{self._at(right, _ATOM)}", _SUM
+            case ir.Sub(left, right):
+                return f"{self._at(left, _SUM)} - {self._at(right, _PRODUCT)}", _SUM
+            case ir.Mul(left, right):
+                return f"{self._at(left, _PRODUCT)} * {self._at(right, _ATOM)}", _PRODUCT
+            case ir.FloorDiv(left, divisor):
+                return self._floor_div(left, divisor), _PRODUCT
+            case ir.Mod(left, divisor):
+                return self._mod(left, divisor), _PRODUCT
+            case ir.Abs(value):
+                return self._abs(value), _ATOM
+            case ir.Min(left, right) | ir.Max(left, right):
+                return self._extreme("min" if isinstance(node, ir.Min) else "max", left, right), _ATOM
+            case ir.Select(condition, then, other):
+                return self._select(condition, then, other), _ATOM
+        raise TypeError(f"not an integer node: {node!r}")
+
+    def _at(self, node: ir.Int, level: int) -> str:
+        text, binds = self._int(node)
+        return text if binds >= level else f"({text})"
+
+    def _compare(self, node: ir.Compare) -> str:
+        return f"{self.integer(node.left)} {node.op} {self.integer(node.right)}"
+
+    def _member(self, value: ir.Int, members: tuple[int, ...]) -> str:
+        return self.condition(ir.Or(tuple(ir.Compare(value, "==", ir.Const(member)) for member in members)))
+
+    def _variable(self, name: str) -> str:
+        return name
+
+    def _floor_div(self, left: ir.Int, divisor: int) -> str:
+        return f"{self._at(left, _PRODUCT)} // {divisor}"
+
+    def _mod(self, left: ir.Int, divisor: int) -> str:
+        return f"{self._at(left, _PRODUCT)} % {divisor}"
+
+    def _abs(self, value: ir.Int) -> str:
+        return f"abs({self.integer(value)})"
+
+
+def _negated(node: ir.Set) -> ir.Set:
+    """The complement, with the negation one step further in."""
+    match node:
+        case ir.Bool(value):
+            return ir.Bool(not value)
+        case ir.Compare(left, op, right):
+            return ir.Compare(left, _FLIPPED[op], right)
+        case ir.Member(value, members):
+            return ir.And(tuple(ir.Compare(value, "!=", ir.Const(member)) for member in members))
+        case ir.And(parts):
+            return ir.Or(tuple(ir.Not(part) for part in parts))  # ~(a & b) = ~a | ~b
+        case ir.Or(parts):
+            return ir.And(tuple(ir.Not(part) for part in parts))  # ~(a | b) = ~a & ~b
+        case ir.Not(part):
+            return part
+    raise TypeError(f"not printable in this dialect: {node!r}")
+
+
+class Triton(Printer):
+    """Scalars and tensors inside a kernel, 32-bit unless the values may not fit."""
+
+    conjunction, disjunction = " & ", " | "
+
+    def __init__(self) -> None:
+        self.wide = False
+
+    def _compare(self, node: ir.Compare) -> str:
+        match node:
+            case ir.Compare(ir.Mod(left, divisor), "==" | "!=" as op, ir.Const(0)):
+                # The remainder of a truncating division is zero exactly when that of a flooring one is.
+                with_c = f"{self._at(left, _PRODUCT)} % {divisor} {op} 0"
+                return with_c if not needs_64_bits(left) else super()._compare(node)
+        self.wide = needs_64_bits(node.left) or needs_64_bits(node.right)
+        text = super()._compare(node)
+        self.wide = False
+        return text
+
+    def _variable(self, name: str) -> str:
+        return f"{name}.to(tl.int64)" if self.wide else name
+
+    def _floor_div(self, left: ir.Int, divisor: int) -> str:
+        if interval(left)[0] >= 0:
+            return super()._floor_div(left, divisor)
+        return f"_floor_div({self.integer(left)}, {divisor})"
+
+    def _mod(self, left: ir.Int, divisor: int) -> str:
+        if interval(left)[0] >= 0:
+            return super()._mod(left, divisor)
+        return f"_floor_mod({self.integer(left)}, {divisor})"
+
+    def _abs(self, value: ir.Int) -> str:
+        return f"tl.abs({self.integer(value)})"
+
+    def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
+        return f"tl.{kind}imum({self.integer(left)}, {self.integer(right)})"
+
+    def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
+        return f"tl.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"
+
+
+class Torch(Printer):
+    """int64 tensors `q`, `k` of positions and the integer `n`; divisions of tensors round down, as Python's."""
+
+    conjunction, disjunction = " & ", " | "
+
+    def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
+        tensors = [bool(ir.names(side) & {"q", "k"}) for side in (left, right)]
+        if all(tensors):
+            return f"torch.{kind}imum({self.integer(left)}, {self.integer(right)})"
+        if not any(tensors):
+            return f"{kind}({self.integer(left)}, {self.integer(right)})"
+        tensor, scalar = (left, right) if tensors[0] else (right, left)
+        return f"torch.clamp({self.integer(tensor)}, {kind == 'max' and 'min' or 'max'}={self.integer(scalar)})"
+
+    def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
+        return f"torch.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"
+
+
+class Scalar(Printer):
+    """Plain Python integers and booleans."""
+
+    conjunction, disjunction = " and ", " or "
+
+    def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
+        return f"{kind}({self.integer(left)}, {self.integer(right)})"
+
+    def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
+        return f"({self.integer(then)} if {self._bare(condition)} else {self.integer(other)})"
