@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import islpy as isl
-
 from sparsec.analysis import inclusion
 from sparsec.analysis.formula import formula
 from sparsec.analysis.summation import NotPolynomial, summed
@@ -11,7 +9,7 @@ from sparsec.ir import nodes as ir
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.convert import clipped
 from sparsec.sets.pieces import pieces
-from sparsec.sets.points import at, counted
+from sparsec.sets.points import Points, at, counted
 from sparsec.sets.sums import TooManyCases, nests
 
 _POINT_OPERATIONS = 20_000
@@ -23,7 +21,7 @@ class Uncounted(Exception):
     """The set is too intricate to be counted by its pieces."""
 
 
-def points(weighted: list[tuple[int, isl.Set]], n: int) -> int:
+def points(weighted: list[tuple[int, Points]], n: int) -> int:
     """The weighted number of points of bounded sets at n.  Raises Uncounted."""
     try:
         with budget(_POINT_OPERATIONS):

@@ -6,8 +6,10 @@ import islpy as isl
 
 from sparsec.sets.pieces import integer
 
+Points = isl.Set  # what callers outside this folder name in their signatures
 
-def at(points: isl.Set, n: int) -> isl.Set:
+
+def at(points: Points, n: int) -> Points:
     """`points` for one n; the result has no parameter."""
     place = points.find_dim_by_name(isl.dim_type.param, "n")
     if place < 0:
@@ -15,6 +17,6 @@ def at(points: isl.Set, n: int) -> isl.Set:
     return points.fix_val(isl.dim_type.param, place, n).project_out(isl.dim_type.param, place, 1)
 
 
-def counted(points: isl.Set, n: int) -> int:
+def counted(points: Points, n: int) -> int:
     """The number of points at n, by isl: one by one where need be, so for small n."""
     return integer(at(points, n).count_val())
