@@ -78,6 +78,8 @@ class _PartText:
     keeps: bool  # False: the condition is `true` and needs no mask of its own
     keep: list[str]
     keep_torch: list[str]
+    never_full: bool
+    edges: frozenset[str]  # tile edges that `full` asks for
     full: list[str]
     full_scalar: list[str]
     rows: _CoverText
@@ -91,18 +93,20 @@ def _part(part: HeadPlan, index: int, count: int) -> _PartText:
         listed=count > 1,
         heads=str(list(part.heads)),
         keeps=part.condition != ir.TRUE,
-        keep=triton.statements(part.condition, "keep"),
-        keep_torch=_tensor(torch.statements(part.condition, "keep"), part.condition),
-        full=triton.statements(part.full, "full"),
-        full_scalar=scalar.statements(part.full, "full"),
+        keep=triton.lines(part.condition, "return "),
+        keep_torch=torch.lines(_tensor(part.condition), "return "),
+        never_full=part.full == ir.FALSE,
+        edges=ir.names(part.full),
+        full=triton.lines(part.full, "full = "),
+        full_scalar=scalar.lines(part.full, "return "),
         rows=_cover(part.rows, "n"),
         columns=_cover(part.columns, "n_q"),
     )
 
 
-def _tensor(lines: list[str], condition: ir.Set) -> list[str]:
+def _tensor(condition: ir.Set) -> ir.Set:
     """A condition that names neither q nor k is a plain bool in Python; a mask has to be a tensor."""
-    return lines if ir.names(condition) & {"q", "k"} else [*lines, "keep = (k >= 0) & keep"]
+    return condition if ir.names(condition) & {"q", "k"} else ir.And((ir.Compare(ir.Var("k"), ">=", ir.Const(0)), condition))
 
 
 def _cover(cover: Cover, length: str) -> _CoverText:
@@ -115,7 +119,7 @@ def _segment(segment: Segment, length: str) -> _SegmentText:
     first = ir.Const(0) if segment.first is None else segment.first
     stop = ir.Var(length) if segment.last is None else _after(segment.last)
     if segment.when != ir.TRUE:  # an empty range elsewhere
-        first, stop = (ir.Select(segment.when, side, ir.Const(0)) for side in (first, stop))
+        stop = ir.Select(segment.when, stop, ir.Const(0))
     triton, scalar = Triton(), Scalar()
     return _SegmentText(
         triton.integer(first), triton.integer(stop), segment.last is not None, scalar.integer(first), scalar.integer(stop)

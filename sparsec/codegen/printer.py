@@ -12,6 +12,7 @@ from sparsec.ir import nodes as ir
 
 _SUM, _PRODUCT, _ATOM = 1, 2, 3  # how tightly a printed integer binds
 _FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
+_MIRRORED = {"<": ">", "<=": ">=", "==": "==", "!=": "!=", ">=": "<=", ">": "<"}
 _LONGEST_LINE = 96
 
 
@@ -38,24 +39,25 @@ class Printer:
                 return self.condition(_negated(part))
         raise TypeError(f"not printable in this dialect: {node!r}")
 
-    def statements(self, node: ir.Set, target: str) -> list[str]:
-        """Lines that leave the condition in `target`: one operand a line where a single line would be long."""
+    def lines(self, node: ir.Set, lead: str) -> list[str]:
+        """`lead` and the condition; one operand a line where a single line would be long."""
         text = self._bare(node)
-        if len(text) + len(target) <= _LONGEST_LINE or not isinstance(node, ir.And | ir.Or):
-            return [f"{target} = {text}"]
-        join = self.conjunction if isinstance(node, ir.And) else self.disjunction
-        lines = []
-        for number, part in enumerate(node.parts):
-            name = target if number == 0 else f"{target}_{number}"
-            lines += self.statements(part, name)
-            if number:
-                lines.append(f"{target} = {target}{join}{name}")
-        return lines
+        return [lead + text] if len(lead) + len(text) <= _LONGEST_LINE else self._broken(node, lead)
+
+    def _broken(self, node: ir.Set, lead: str) -> list[str]:
+        if not isinstance(node, ir.And | ir.Or):
+            return [lead + self.condition(node)]
+        join = (self.conjunction if isinstance(node, ir.And) else self.disjunction).lstrip()
+        body = [line for i, part in enumerate(node.parts) for line in self._operand(part, join if i else "")]
+        return [f"{lead}(", *(f"    {line}" for line in body), ")"]
+
+    def _operand(self, node: ir.Set, lead: str) -> list[str]:
+        text = self.condition(node)
+        return [lead + text] if len(lead) + len(text) <= _LONGEST_LINE else self._broken(node, lead)
 
     def _bare(self, node: ir.Set) -> str:
         text = self.condition(node)
-        whole = isinstance(node, ir.And | ir.Or | ir.Compare) and text.startswith("(")
-        return text[1:-1] if whole else text
+        return text[1:-1] if isinstance(node, ir.And | ir.Or | ir.Compare) and _wraps(text) else text
 
     def _int(self, node: ir.Int) -> tuple[str, int]:
         match node:
@@ -90,7 +92,10 @@ class Printer:
         return text if binds >= level else f"({text})"
 
     def _compare(self, node: ir.Compare) -> str:
-        return f"{self.integer(node.left)} {node.op} {self.integer(node.right)}"
+        left, op, right = node.left, node.op, node.right
+        if isinstance(left, ir.Const):
+            left, op, right = right, _MIRRORED[op], left
+        return f"{self.integer(left)} {op} {self.integer(right)}"
 
     def _member(self, value: ir.Int, members: tuple[int, ...]) -> str:
         return self.condition(ir.Or(tuple(ir.Compare(value, "==", ir.Const(member)) for member in members)))
@@ -106,6 +111,16 @@ class Printer:
 
     def _abs(self, value: ir.Int) -> str:
         return f"abs({self.integer(value)})"
+
+
+def _wraps(text: str) -> bool:
+    """Whether the first parenthesis of `text` closes at its end."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return letter == ")" and place == len(text) - 1
+    return False
 
 
 def _negated(node: ir.Set) -> ir.Set:
