@@ -43,6 +43,16 @@ def _within(condition: ir.Set, bound: Bound, clip: str) -> isl.Set:
     return relation(condition, bound).intersect(inside).coalesce()
 
 
+def points(condition: ir.Set, space: isl.Space) -> isl.Set:
+    """The points of `space` that satisfy a condition on its dimensions and parameters."""
+    return _Reader(space, "upper").set(condition, negated=False)
+
+
+def function(value: ir.Int, space: isl.Space) -> isl.PwAff:
+    """The value of `value` at every point of `space`."""
+    return _Reader(space, "upper").integer(value)
+
+
 class _Reader:
     """Reads nodes over one space.  Negations are pushed to the comparisons: isl's complement costs more."""
 

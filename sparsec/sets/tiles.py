@@ -17,22 +17,11 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets import expressions
-from sparsec.sets.context import OutOfBudget, budget, context
+from sparsec.sets import convert, expressions
+from sparsec.sets.context import context
+from sparsec.sets.intervals import Bounded, Interval, rising
 
 MIN_TILE = 16
-_LARGEST_BOUND = 32  # nodes of one bound; past that a simpler, wider one is better
-_BOUND_OPERATIONS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Positions first..last, ends included; None is open.  Empty unless `when` holds."""
-
-    first: ir.Int | None
-    last: ir.Int | None
-    when: ir.Set
-    exact: bool  # every position of the interval is touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +45,11 @@ def touched(pairs: isl.Set, side: str, limit: int) -> Reach:
     Raises TooManyPieces, or OutOfBudget under a budget.
     """
     reach, domain = _project(pairs, side)
-    pieces = [_Piece(piece.to_set(), domain) for piece in reach.get_basic_sets()]
-    if len(pieces) > limit:
+    convex = reach.get_basic_sets()
+    if len(convex) > limit:
         raise TooManyPieces
-    order = _rising(pieces)
+    pieces = [Bounded(piece.to_set(), domain) for piece in convex]
+    order = rising(pieces)
     return Reach(tuple(piece.interval for piece in order or pieces), ordered=order is not None)
 
 
@@ -68,7 +58,7 @@ def hull(pairs: isl.Set, side: str) -> Reach:
     reach, domain = _project(pairs, side)
     if reach.is_empty():
         return Reach((), ordered=True)
-    return Reach((_Piece(reach.simple_hull().to_set(), domain).interval,), ordered=True)
+    return Reach((Bounded(reach.simple_hull().to_set(), domain).interval,), ordered=True)
 
 
 def full(pairs: isl.Set, limit: int) -> ir.Set:
@@ -82,9 +72,12 @@ def full(pairs: isl.Set, limit: int) -> ir.Set:
         edges, f"q_lo >= 0 and q_hi - q_lo >= {MIN_TILE - 1} and k_lo >= 0 and k_hi - k_lo >= {MIN_TILE - 1}"
     )
     box = _read(edges, "[q, k] : q_lo <= q <= q_hi and k_lo <= k <= k_hi")
-    kept = domain.subtract(box.intersect_params(domain).subtract(pairs).params()).coalesce()
-    parts = tuple(expressions.condition(piece, domain) for piece in _implicants(kept, domain)[:limit])
-    return parts[0] if len(parts) == 1 else ir.Or(parts) if parts else ir.FALSE
+    boxes = box.intersect_params(domain)
+    kept = domain.subtract(boxes.subtract(pairs).params()).coalesce()
+    parts = [expressions.condition(piece, domain) for piece in _implicants(kept, domain)[:limit]]
+    # Projections are isl's weak side, so what comes back is proved without one.
+    parts = [part for part in parts if boxes.intersect(convert.points(part, boxes.get_space())).is_subset(pairs)]
+    return parts[0] if len(parts) == 1 else ir.Or(tuple(parts)) if parts else ir.FALSE
 
 
 def _project(pairs: isl.Set, side: str) -> tuple[isl.Set, isl.Set]:
@@ -94,74 +87,6 @@ def _project(pairs: isl.Set, side: str) -> tuple[isl.Set, isl.Set]:
     box = _read(edges, f"[q, k] : {side}_lo <= {side} <= {side}_hi")
     reach = pairs.intersect(box).project_out(isl.dim_type.set, "qk".index(side), 1)
     return reach.intersect_params(domain).coalesce(), domain
-
-
-class _Piece:
-    """One convex piece of what is touched, with its bounds as isl expressions (None: open)."""
-
-    def __init__(self, piece: isl.Set, domain: isl.Set):
-        self.domain, self.piece = domain, piece
-        self.when = piece.params()
-        self.first = self._bound(isl.Set.lexmin_pw_multi_aff)
-        self.last = self._bound(isl.Set.lexmax_pw_multi_aff)
-
-    @property
-    def interval(self) -> Interval:
-        read = lambda value: None if value is None else expressions.integer(value, self.domain)  # noqa: E731
-        when = expressions.condition(self.when, self.domain)
-        return Interval(read(self.first), read(self.last), when, self._exact())
-
-    def _bound(self, extreme) -> isl.PwAff | None:
-        """The extreme as a bound that is exact, or else simpler and wider, or else open."""
-        for candidate in (self.piece, self.piece.remove_divs().coalesce()):
-            try:
-                with budget(_BOUND_OPERATIONS):
-                    value = extreme(candidate).get_at(0)
-                    if expressions.size(expressions.integer(value, self.domain)) <= _LARGEST_BOUND:
-                        return value
-            except OutOfBudget:
-                continue
-            except isl.Error as error:
-                if "unbounded" not in str(error):
-                    raise
-                return None
-        return None
-
-    def _exact(self) -> bool:
-        space = self.piece.get_space()
-        position = isl.PwAff.from_aff(isl.Aff.var_on_domain(isl.LocalSpace.from_space(space), isl.dim_type.set, 0))
-        spread = isl.Set.universe(space).intersect_params(self.when)
-        lift = lambda value: value.insert_domain(space)  # noqa: E731
-        if self.first is not None:
-            spread = spread.intersect(lift(self.first).le_set(position))
-        if self.last is not None:
-            spread = spread.intersect(position.le_set(lift(self.last)))
-        try:
-            with budget(_BOUND_OPERATIONS):
-                return spread.is_subset(self.piece)
-        except OutOfBudget:
-            return False
-
-    def may_precede(self, other: _Piece) -> bool:
-        """Whether self.first <= other.first wherever both are there."""
-        if self.first is None:
-            return True
-        both = self.when.intersect(other.when)
-        if other.first is None:
-            return both.is_empty()
-        return self.first.gt_set(other.first).intersect(both).is_empty()
-
-
-def _rising(pieces: list[_Piece]) -> list[_Piece] | None:
-    """`pieces` by rising first position, None where no order holds for every tile."""
-    order: list[_Piece] = []
-    while len(order) < len(pieces):
-        rest = [piece for piece in pieces if piece not in order]
-        first = next((p for p in rest if all(p.may_precede(other) for other in rest if other is not p)), None)
-        if first is None:
-            return None
-        order.append(first)
-    return order
 
 
 def _implicants(values: isl.Set, domain: isl.Set) -> list[isl.Set]:

@@ -1,0 +1,108 @@
+"""Convex sets of positions as intervals whose bounds are printed, read back and proved.
+
+isl's lexmin and lexmax have lost points of sets with several moduli, and what its printer makes is used far from
+here.  So nothing of theirs is believed: every node is read back as a set, and the piece has to lie inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import islpy as isl
+
+from sparsec.ir import nodes as ir
+from sparsec.sets import expressions
+from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets.convert import function, points
+
+_LARGEST_BOUND = 32  # nodes of one bound; past that a simpler, wider one is better
+_OPERATIONS = 20_000  # isl steps for one bound
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Positions first..last, ends included; None is open.  Empty unless `when` holds."""
+
+    first: ir.Int | None
+    last: ir.Int | None
+    when: ir.Set
+    exact: bool  # every position of the interval is touched
+
+
+class Bounded:
+    """A convex set { [x] } over parameters in `domain`, and an interval that is proved to contain it."""
+
+    def __init__(self, piece: isl.Set, domain: isl.Set):
+        self.piece, self.domain, self.space = piece, domain, piece.get_space()
+        place = isl.Aff.var_on_domain(isl.LocalSpace.from_space(self.space), isl.dim_type.set, 0)
+        self._position = isl.PwAff.from_aff(place)
+        self.when = self._when()
+        self.first, self._start = self._bound(isl.Set.lexmin_pw_multi_aff, isl.PwAff.le_set)
+        self.last, self._end = self._bound(isl.Set.lexmax_pw_multi_aff, isl.PwAff.ge_set)
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.first, self.last, self.when, self._exact())
+
+    def may_precede(self, other: Bounded) -> bool:
+        """Whether self.first <= other.first wherever both are there."""
+        if self.first is None:
+            return True
+        both = points(self.when, self.space).intersect(points(other.when, self.space)).intersect_params(self.domain)
+        if other.first is None:
+            return both.is_empty()
+        later = function(self.first, self.space).gt_set(function(other.first, self.space))
+        return later.intersect(both).is_empty()
+
+    def _when(self) -> ir.Set:
+        """The condition on the parameters under which the piece holds a position; true where that has no proof."""
+        for candidate in (self.piece, self.piece.remove_divs()):
+            try:
+                with budget(_OPERATIONS):
+                    node = expressions.condition(candidate.params(), self.domain)
+                    if expressions.size(node) <= _LARGEST_BOUND and self.piece.is_subset(points(node, self.space)):
+                        return node
+            except OutOfBudget:
+                continue
+        return ir.TRUE
+
+    def _bound(self, extreme, side) -> tuple[ir.Int | None, isl.Set | None]:
+        """A bound and the positions it allows: the extreme, or else simpler and wider, or else open (None)."""
+        for candidate in (self.piece, self.piece.remove_divs().coalesce()):
+            try:
+                with budget(_OPERATIONS):
+                    node = expressions.integer(extreme(candidate).get_at(0), self.domain)
+                    if expressions.size(node) > _LARGEST_BOUND:
+                        continue
+                    allowed = side(function(node, self.space), self._position)
+                    if self.piece.is_subset(allowed):
+                        return node, allowed
+            except OutOfBudget:
+                continue
+            except isl.Error as error:
+                if "unbounded" not in str(error):
+                    raise
+                break
+        return None, None
+
+    def _exact(self) -> bool:
+        try:
+            with budget(_OPERATIONS):
+                spread = points(self.when, self.space).intersect_params(self.domain)
+                for allowed in (self._start, self._end):
+                    spread = spread if allowed is None else spread.intersect(allowed)
+                return spread.is_subset(self.piece)
+        except OutOfBudget:
+            return False
+
+
+def rising(pieces: list[Bounded]) -> list[Bounded] | None:
+    """`pieces` by rising first position, None where no order is proved for every tile."""
+    order: list[Bounded] = []
+    while len(order) < len(pieces):
+        rest = [piece for piece in pieces if piece not in order]
+        first = next((p for p in rest if all(p.may_precede(other) for other in rest if other is not p)), None)
+        if first is None:
+            return None
+        order.append(first)
+    return order

@@ -1,0 +1,87 @@
+"""Plans against the dense reference: the cover is complete, visits no tile twice and calls no partial tile full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel import is_full, planned, positions, touches, visited
+
+from sparsec.ir import nodes as ir
+from sparsec.ir import reference
+from sparsec.plan.nodes import Cover, HeadPlan
+from sparsec.testing.programs import conditions
+
+
+@dataclass(frozen=True)
+class Call:
+    """Lengths, the position of the first query, and the sizes of tiles."""
+
+    n_q: int
+    n: int
+    q_offset: int
+    block_m: int
+    block_n: int
+
+    @property
+    def rows(self) -> list[tuple[int, int]]:
+        """q_lo, q_hi of every tile of queries; the last may reach past the sequence."""
+        starts = range(self.q_offset, self.q_offset + self.n_q, self.block_m)
+        return [(low, low + self.block_m - 1) for low in starts]
+
+    @property
+    def columns(self) -> list[tuple[int, int]]:
+        """k_lo, k_hi of every tile of keys."""
+        return [(low, low + self.block_n - 1) for low in range(0, self.n, self.block_n)]
+
+
+calls = st.builds(Call, *(st.integers(1, 90),) * 2, st.integers(0, 70), *(st.integers(16, 40),) * 2)
+
+
+def check(condition: ir.Set, part: HeadPlan, call: Call) -> None:
+    """Every kept pair lies in exactly one visited tile, from both sides, and full tiles are full."""
+    kept = reference.mask(condition, call.n_q, call.n, call.q_offset)
+    assert (kept == reference.mask(part.condition, call.n_q, call.n, call.q_offset)).all()
+    starts = np.arange(0, call.n_q, call.block_m), np.arange(0, call.n, call.block_n)
+    some = np.logical_or.reduceat(np.logical_or.reduceat(kept, starts[0], axis=0), starts[1], axis=1)
+    for i, (low, high) in enumerate(call.rows):
+        tiles = visited(part.rows, low, high, call.n, call.n, call.block_n)
+        assert len(set(tiles)) == len(tiles)
+        assert set(np.nonzero(some[i])[0]) <= set(tiles)
+        for box in ((low, high, *column) for column in call.columns):
+            assert not is_full(part, box, call.n) or touches(condition, box, call.n).all()
+        check_tight(condition, part.rows, (low, high), call)
+    for j, (low, high) in enumerate(call.columns):
+        tiles = visited(part.columns, low, high, call.n, call.n_q, call.block_m, call.q_offset)
+        assert len(set(tiles)) == len(tiles)
+        assert set(np.nonzero(some[:, j])[0]) <= set(tiles)
+        check_tight(condition, part.columns, (low, high), call)
+
+
+def check_tight(condition: ir.Set, cover: Cover, edges: tuple[int, int], call: Call) -> None:
+    """Every position of an exact segment is touched."""
+    length, shift = (call.n, 0) if cover.side == "q" else (call.n_q, call.q_offset)
+    for segment in cover.segments:
+        first, stop = positions(segment, cover.side, *edges, call.n, length, shift)
+        if segment.exact and first < stop:
+            seen = (first + shift, stop - 1 + shift)
+            box = (*edges, *seen) if cover.side == "q" else (*seen, *edges)
+            assert touches(condition, box, call.n).any("qk".index(cover.side)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(conditions(depth=1), st.lists(calls, min_size=3, max_size=3))
+def test_random_conditions(condition, some):
+    part = planned(condition)
+    for call in some:
+        check(condition, part, call)
+
+
+@pytest.mark.full
+@settings(max_examples=2000, deadline=None)
+@given(conditions(depth=2), st.lists(calls, min_size=3, max_size=3))
+def test_many_random_conditions(condition, some):
+    test_random_conditions.hypothesis.inner_test(condition, some)
