@@ -1,0 +1,172 @@
+"""Device code of a generated module for a GPU that is not there, and what the compiler says about it.
+
+The module's own launching code runs on CPU tensors with a driver that compiles for the wanted target and launches
+nothing, so every kernel is specialised and tuned as it would be in a call.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.driver import DriverBase
+from triton.runtime.jit import JITFunction
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A GPU as triton names it, and the bytes of shared memory that one program may use there."""
+
+    gpu: GPUTarget
+    shared: int
+
+
+TARGETS = {
+    "sm_80": Target(GPUTarget("cuda", 80, 32), 163 * 1024),  # A100
+    "sm_90": Target(GPUTarget("cuda", 90, 32), 227 * 1024),  # H100, H200
+    "sm_100": Target(GPUTarget("cuda", 100, 32), 227 * 1024),  # B200
+    "gfx942": Target(GPUTarget("hip", "gfx942", 64), 64 * 1024),  # MI300
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledKernel:
+    """One kernel: its text or bytes by stage ("ttir", "ptx", "cubin", "amdgcn", ...), and what it takes."""
+
+    name: str
+    stages: dict[str, str | bytes]
+    registers: int  # of one thread
+    spills: int  # NVIDIA: bytes stored and loaded; AMD: registers
+    shared: int  # bytes
+    serialized: bool  # ptxas found no way to overlap the products with other work (its C7510 to C7519)
+
+
+def compile_kernels(
+    module: ModuleType, target: str, *, head_size: int = 64, dtype: str = "float16", group: int = 1
+) -> list[CompiledKernel]:
+    """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
+
+    `group` is the number of query heads that share a key head.  Not while other threads launch kernels: triton has
+    one driver for the process.
+    """
+    wanted = TARGETS[target]
+    heads = _heads(module) or group
+    q = torch.empty(1, heads, _LENGTH, head_size, dtype=getattr(torch, dtype))
+    k = q[:, ::group].contiguous()
+    with _driver(wanted) as device, _shared_memory(module, wanted.shared):
+        out, lse = module._forward_gpu(q, k, k, 1.0, 0)
+        module._backward_gpu(q, q, k, k, out, lse, None, 1.0, 0)
+        functions = [each for each in vars(module).values() if isinstance(each, JITFunction)]
+        built = [kernel for each in functions for kernel in each.device_caches.pop(device, [{}])[0].values()]
+    return [_report(kernel, wanted) for kernel in built]
+
+
+_LENGTH = 4096
+
+
+def _heads(module: ModuleType) -> int | None:
+    """The number of heads that a module with a kernel for each set of heads is bound to."""
+    return sum(map(len, module._HEADS)) if hasattr(module, "_HEADS") else None
+
+
+@contextmanager
+def _shared_memory(module: ModuleType, limit: int) -> Iterator[None]:
+    """The module takes every device for one with that much shared memory."""
+    own, module._shared_memory = module._shared_memory, lambda device: limit
+    try:
+        yield
+    finally:
+        module._shared_memory = own
+
+
+@contextmanager
+def _driver(target: Target) -> Iterator[object]:
+    """Triton compiles for the target and launches nothing; yields the key of what it keeps for this device."""
+    before = triton.runtime.driver.active if torch.cuda.is_available() else None  # None: found again when needed
+    driver = _Driver(target)
+    triton.runtime.driver.set_active(driver)
+    try:
+        yield driver.device
+    finally:
+        triton.runtime.driver.set_active(before)
+
+
+class _Driver(DriverBase):
+    """What triton asks of a driver between a launch and the device."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.device = object()  # a device of its own, so that nothing compiled before or after is taken for it
+        self.launcher_cls = lambda source, metadata: lambda *arguments: None
+        self.utils = SimpleNamespace(
+            # A kernel that asks for more shared memory is reported, not refused.
+            get_device_properties=lambda device: {"max_shared_mem": 1 << 30},
+            load_binary=lambda name, binary, shared, device: (None, None, 0, 0, 1 << 30),
+        )
+
+    @classmethod
+    def is_active(cls) -> bool:
+        return True
+
+    def map_python_to_cpp_type(self, ty: str) -> str:
+        return ty
+
+    def get_current_target(self) -> GPUTarget:
+        return self.target.gpu
+
+    def get_current_device(self) -> object:
+        return self.device
+
+    def get_current_stream(self, device: object = None) -> int:
+        return 0
+
+    def get_active_torch_device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def get_benchmarker(self) -> None:
+        raise NotImplementedError
+
+
+# ---------------------------------------------------------------- what the compiler says
+
+
+def _report(kernel, target: Target) -> CompiledKernel:
+    """Registers and spills from ptxas, or from the notes at the end of AMD's assembly."""
+    stages = dict(kernel.asm)
+    if target.gpu.backend == "cuda":
+        said = _ptxas(stages["ptx"], target.gpu.arch)
+        registers, spills = _numbers(r"Used (\d+) registers", said), _numbers(r"(\d+) bytes spill", said)
+    else:
+        said = stages["amdgcn"]
+        registers = _numbers(r"\.vgpr_count:\s+(\d+)", said)
+        spills = _numbers(r"\.[sv]gpr_spill_count:\s+(\d+)", said)
+    return CompiledKernel(
+        kernel.name, stages, max(registers), sum(spills), kernel.metadata.shared, "serialized" in said
+    )
+
+
+def _numbers(form: str, text: str) -> list[int]:
+    found = [int(number) for number in re.findall(form, text)]
+    assert found, f"the compiler's report has changed: no {form!r} in it"
+    return found
+
+
+def _ptxas(ptx: str, arch: int) -> str:
+    """What ptxas reports of one kernel; it comes inside triton."""
+    from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.ptx"
+        path.write_text(ptx)
+        name = sm_arch_from_capability(arch)
+        command = [get_ptxas(arch).path, "-v", f"--gpu-name={name}", path, "-o", f"{path}.o"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr
