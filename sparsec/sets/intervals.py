@@ -30,10 +30,14 @@ class Interval:
 
 
 class Bounded:
-    """A convex set { [x] } over parameters in `domain`, and an interval that is proved to contain it."""
+    """A set { [x] } over parameters in `domain`, and an interval that is proved to contain it.
 
-    def __init__(self, piece: isl.Set, domain: isl.Set):
+    `shape` is the set or a convex one around it, from which the bounds are taken.
+    """
+
+    def __init__(self, piece: isl.Set, domain: isl.Set, shape: isl.Set | None = None):
         self.piece, self.domain, self.space = piece, domain, piece.get_space()
+        self.shape = piece if shape is None else shape
         place = isl.Aff.var_on_domain(isl.LocalSpace.from_space(self.space), isl.dim_type.set, 0)
         self._position = isl.PwAff.from_aff(place)
         self.when = self._when()
@@ -56,7 +60,7 @@ class Bounded:
 
     def _when(self) -> ir.Set:
         """The condition on the parameters under which the piece holds a position; true where that has no proof."""
-        for candidate in (self.piece, self.piece.remove_divs()):
+        for candidate in (self.shape, self.shape.remove_divs()):
             try:
                 with budget(_OPERATIONS):
                     node = expressions.condition(candidate.params(), self.domain)
@@ -68,7 +72,7 @@ class Bounded:
 
     def _bound(self, extreme, side) -> tuple[ir.Int | None, isl.Set | None]:
         """A bound and the positions it allows: the extreme, or else simpler and wider, or else open (None)."""
-        for candidate in (self.piece, self.piece.remove_divs().coalesce()):
+        for candidate in (self.shape, self.shape.remove_divs().coalesce()):
             try:
                 with budget(_OPERATIONS):
                     node = expressions.integer(extreme(candidate).get_at(0), self.domain)

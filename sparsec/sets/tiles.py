@@ -58,7 +58,7 @@ def hull(pairs: isl.Set, side: str) -> Reach:
     reach, domain = _project(pairs, side)
     if reach.is_empty():
         return Reach((), ordered=True)
-    return Reach((Bounded(reach.simple_hull().to_set(), domain).interval,), ordered=True)
+    return Reach((Bounded(reach, domain, reach.simple_hull().to_set()).interval,), ordered=True)
 
 
 def full(pairs: isl.Set, limit: int) -> ir.Set:
