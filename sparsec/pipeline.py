@@ -1,0 +1,94 @@
+"""The compiler on one page: text -> AST -> Pattern -> picture for the header -> Plan -> Python module.
+
+Facts that take longer (closed forms, complexity) are not on this path: `sparsec cost` works them out when asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
+
+from sparsec.codegen.emit import emit, function_name
+from sparsec.diagnostics import Diagnostic
+from sparsec.ir.lower import lower_fully
+from sparsec.ir.nodes import Pattern, Set
+from sparsec.plan.build import build
+from sparsec.plan.nodes import Plan
+from sparsec.show.plain import LEGEND, picture
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
+
+_LENGTHS = (1024, 8192)  # of pictures: the longer where the shorter shows no structure
+_MOST_PICTURES = 4
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the stages made of a text."""
+
+    pattern: Pattern
+    plan: Plan
+    source: str  # the generated module
+    function: str  # the name of the operator in it
+    warnings: tuple[Diagnostic, ...]
+    files: tuple[Path, ...]  # what was read beside the text: used files, tables
+    seconds: Mapping[str, float]  # by stage, in their order
+
+
+def compile(
+    source: Source,
+    *,
+    pattern: str | None = None,
+    heads: int | None = None,
+    layer: int | None = None,
+    layers: int | None = None,
+    parameters: Mapping[str, int] | None = None,
+) -> Compiled:
+    """All stages; keywords as of `sparsec.load`.  SparsecError with every error found."""
+    stage = _Stages()
+    file = stage("parse", lambda: parse(source))
+    chosen = {"pattern": pattern, "heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
+    lowered = stage("lower", lambda: lower_fully(file, **chosen))
+    plan = stage("plan", lambda: build(lowered.pattern))
+    notes = stage("picture", lambda: pictures(lowered.pattern))
+    text = stage("emit", lambda: emit(plan, notes))
+    name = function_name(lowered.pattern.name)
+    return Compiled(lowered.pattern, plan, text, name, lowered.warnings, lowered.files, stage.seconds)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """Runs the stages and takes their times."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, name: str, run: Callable[[], Value]) -> Value:
+        start = perf_counter()
+        value = run()
+        self.seconds[name] = perf_counter() - start
+        return value
+
+
+def pictures(pattern: Pattern) -> str:
+    """Pictures of the distinct masks, for the top of the generated module."""
+    conditions = pattern.conditions
+    n = _telling(conditions[0]) if len(conditions) == 1 else _LENGTHS[0]
+    blocks = [f"At n = {n}, queries down, keys across ({LEGEND}):"]
+    for index, condition in enumerate(conditions[:_MOST_PICTURES]):
+        heads = [str(head) for head, wanted in enumerate(pattern.head_conditions) if wanted == index]
+        blocks += [f"heads {', '.join(heads)}"] if len(conditions) > 1 else []
+        blocks.append(picture(condition, n))
+    if len(conditions) > _MOST_PICTURES:
+        blocks.append(f"and {len(conditions) - _MOST_PICTURES} more")
+    return "\n".join(blocks)
+
+
+def _telling(condition: Set) -> int:
+    """A length at which the mask is more than a triangle or a square: half of its cells are empty."""
+    short = picture(condition, _LENGTHS[0])
+    return _LENGTHS[0] if 2 * short.count(".") > len(short) else _LENGTHS[1]

@@ -1,0 +1,130 @@
+"""What `sparsec.load` returns: an operator that knows its pattern and its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sparsec.runtime.index import Record
+from sparsec.runtime.module import module
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from torch import Tensor
+
+    from sparsec.ir import nodes as ir
+
+
+class Attend:
+    """Attention over one pattern: `attend(q, k, v)`, forward and backward, on a CPU or a GPU.
+
+    It can be copied, pickled with the module that holds it, and called inside `torch.compile(fullgraph=True)`.
+    """
+
+    def __init__(self, text: str, record: Record, path: Path | None = None) -> None:
+        self.source = text
+        self.pattern = BoundPattern(record)
+        self._record = record
+        self._function = getattr(module(text, record.module, path), record.function)
+
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | None = None,
+        return_lse: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], with `return_lse` also lse [B, H, n_q].
+
+        H is a multiple of H_kv; D is a multiple of 8 from 16 to 256; fp32, fp16 or bf16; any strides.  lse is the
+        natural logarithm of the sum of exponentials, -inf where a query sees no key; out is 0 there.  `scale`
+        multiplies the scores, by default D ** -0.5.  Query i stands at position i + q_offset, by default n - n_q.
+        Raises ValueError, its text beginning with a code that `sparsec explain` knows, for what does not fit.
+        """
+        return self._function(q, k, v, scale=scale, q_offset=q_offset, return_lse=return_lse)
+
+    def __repr__(self) -> str:
+        return f"<sparsec.Attend {self.pattern}>"
+
+    def __copy__(self) -> Attend:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> Attend:
+        return self
+
+    def __reduce__(self) -> tuple:
+        return Attend, (self.source, self._record)
+
+
+class BoundPattern:
+    """A pattern with its parameters, heads and layer bound."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    @cached_property
+    def _pattern(self) -> ir.Pattern:
+        from sparsec.runtime.nodes import unpack
+
+        return unpack(self._record.pattern)
+
+    @property
+    def name(self) -> str:
+        return self._pattern.name
+
+    @property
+    def doc(self) -> str:
+        """The string before the declaration, "" where there is none."""
+        return self._pattern.doc
+
+    @property
+    def text(self) -> str:
+        """The declaration as written."""
+        return self._pattern.text
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """What the parameters are bound to, in the order of the declaration."""
+        return dict(self._pattern.parameters)
+
+    @property
+    def heads(self) -> int | None:
+        """Number of query heads that the pattern is compiled for; None when it serves any."""
+        return self._pattern.heads
+
+    def mask(self, n_q: int, n_k: int, q_offset: int | None = None) -> np.ndarray:
+        """Bool [n_q, n_k], or [H, n_q, n_k] for a pattern that depends on the heads: may query i see key j?
+
+        Query i is at position i + q_offset, by default i + n_k - n_q.  Evaluated literally, by the reference; takes
+        memory for every pair.  SparsecError when n_q > n_k and there is no offset.
+        """
+        import numpy as np
+
+        from sparsec.diagnostics import OffsetNeeded, SparsecError
+        from sparsec.ir.reference import mask
+
+        if q_offset is None and n_q > n_k:
+            raise SparsecError(OffsetNeeded(n_q=n_q, n_k=n_k))
+        masks = [mask(condition, n_q, n_k, q_offset) for condition in self._pattern.conditions]
+        heads = self._pattern.head_conditions
+        return np.stack([masks[index] for index in heads]) if heads else masks[0]
+
+    def count(self, n: int) -> int:
+        """Kept pairs of n queries and n keys, exactly, in all heads (in one, for a pattern that serves any number).
+
+        Counted by formula where there is one, so that n may be large.
+        """
+        from sparsec.analysis.count import pattern_count
+
+        return pattern_count(self._pattern, n)
+
+    def __repr__(self) -> str:
+        bound = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        heads = f", heads={self.heads}" if self.heads else ""
+        return f"{self.name}({bound}){heads}"

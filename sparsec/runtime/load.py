@@ -1,0 +1,83 @@
+"""`sparsec.load` and `sparsec.compile`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+
+from sparsec.runtime.attend import Attend
+from sparsec.runtime.fetch import Chosen, fetch
+
+_MOST_BYTES = 8_000_000  # the compiler refuses longer texts
+
+
+def load(
+    path: str | os.PathLike[str],
+    /,
+    *,
+    pattern: str | None = None,
+    heads: int | None = None,
+    layer: int | None = None,
+    layers: int | None = None,
+    parameters: Mapping[str, int] | None = None,
+    **more: int,
+) -> Attend:
+    """The operator of a pattern in a .spat file.
+
+        attend = sparsec.load("longformer.spat", w=256, g=32)
+
+    `pattern` chooses one by name in a file with several.  `heads` (number of query heads), `layer` (counted from 0)
+    and `layers` are needed by patterns that mention h, H, layer or L.  All other keywords bind the pattern's
+    parameters; one that is called like a keyword of this function goes into `parameters`:
+    `load(path, parameters={"parameters": 3})`.
+
+    Raises SparsecError with every error found; warnings come through `warnings`.  What was compiled is kept in the
+    user's cache (see `sparsec cache --info`), so that the next process only reads it.
+    """
+    name = os.fsdecode(path)
+    return _operator(name, _contents(name), Chosen(pattern, heads, layer, layers, _merged(parameters, more)))
+
+
+def compile(
+    text: str,
+    /,
+    *,
+    pattern: str | None = None,
+    heads: int | None = None,
+    layer: int | None = None,
+    layers: int | None = None,
+    parameters: Mapping[str, int] | None = None,
+    **more: int,
+) -> Attend:
+    """The operator of a pattern in a string; keywords as of `load`.  Files it uses are relative to the working folder.
+
+    attend = sparsec.compile("pattern p(w = 512) = past(w) | sinks(4)", w=256)
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"the text of a pattern is a str, not {type(text).__name__}")
+    return _operator("<text>", text, Chosen(pattern, heads, layer, layers, _merged(parameters, more)))
+
+
+def _operator(name: str, content: str | bytes | None, chosen: Chosen) -> Attend:
+    found = fetch(name, content, chosen)
+    for warning in (*found.remarks, *found.record.warnings):
+        warnings.warn(warning, stacklevel=3)
+    return Attend(found.text, found.record, found.path)
+
+
+def _merged(given: Mapping[str, int] | None, more: Mapping[str, int]) -> dict[str, int]:
+    given = dict(given or {})
+    if twice := given.keys() & more.keys():
+        raise TypeError(f"parameter {min(twice)!r} is given twice, as a keyword and in `parameters`")
+    return {**given, **more}
+
+
+def _contents(path: str) -> bytes | None:
+    """The bytes of a file; None when it can't be read or is too long, which the compiler will say better."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            data = file.read(_MOST_BYTES)
+    except (OSError, ValueError):
+        return None
+    return data if len(data) < _MOST_BYTES else None

@@ -1,0 +1,31 @@
+"""Pattern <-> lists of numbers and strings, so that a cached operator knows its pattern without a parser.
+
+JSON and not pickle: what is read back is data and can be nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import get_args
+
+from sparsec.ir import nodes as ir
+
+_KINDS = {kind.__name__: kind for kind in (ir.Pattern, *get_args(ir.Int), *get_args(ir.Set))}
+
+
+def pack(value: object) -> object:
+    """A node as [its kind, its fields]; a tuple as ["", its items]."""
+    match value:
+        case tuple():
+            return ["", *map(pack, value)]
+        case bool() | int() | str():
+            return value
+    return [type(value).__name__, *(pack(getattr(value, field.name)) for field in fields(value))]
+
+
+def unpack(value: object) -> object:
+    """The inverse of `pack`."""
+    if not isinstance(value, list):
+        return value
+    name, *items = value
+    return tuple(map(unpack, items)) if name == "" else _KINDS[name](*map(unpack, items))
