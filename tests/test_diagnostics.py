@@ -46,13 +46,9 @@ def test_example_produces_its_code(code, tmp_path):
 
 @pytest.mark.parametrize("code", [code for code in CODES if CODES[code].example.language == "python"])
 def test_python_example_produces_its_code(code):
-    import sparsec
-
-    if not hasattr(sparsec, "compile"):
-        pytest.skip("needs the operator")
-    with pytest.raises(SparsecError) as info:
+    """A generated module does not know sparsec: it raises errors of Python's that begin with the code."""
+    with pytest.raises((ValueError, RuntimeError), match=rf"^\[{code}\] "):
         exec(compile(CODES[code].example.text, code, "exec"), {})
-    assert [item.code for item in info.value.diagnostics] == [code]
 
 
 @pytest.mark.parametrize("code", CODES)

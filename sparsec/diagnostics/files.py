@@ -43,9 +43,9 @@ class CacheUnusable(Diagnostic, code="SP0703", title="cache not used", severity=
     folder: str
     reason: str
     message = "the cache in `{folder}` can't be used: {reason}"
-    help = "`sparsec cache --info` shows where it is; SPARSEC_CACHE_DIR chooses another folder"
-    example = Example("SPARSEC_CACHE_DIR=/dev/null/cache sparsec verify examples/longformer.spat --n 64\n", "shell")
-    cure = "Make the folder writable, or set SPARSEC_CACHE_DIR to one that is."
+    help = "`sparsec cache --info` shows where it is; SPARSEC_CACHE chooses another folder"
+    example = Example("SPARSEC_CACHE=/dev/null/cache sparsec verify examples/longformer.spat --n 64\n", "shell")
+    cure = "Make the folder writable, or set SPARSEC_CACHE to one that is."
 
 
 @dataclass(frozen=True, kw_only=True)
