@@ -1,0 +1,62 @@
+"""A plan in words: for each condition what a tile visits, how that was found, and which tiles need no mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sparsec.codegen.printer import Scalar
+from sparsec.ir import nodes as ir
+from sparsec.plan.nodes import Cover, HeadPlan, Plan, Segment
+
+_RUNGS = {
+    "exact": "exact: the segments that pairs touch",
+    "hull": "hull: from the first to the last that a pair touches",
+    "all": "all: every tile",
+}
+
+
+class _Words(Scalar):
+    """The dialect of plain Python, with tables by name."""
+
+    def condition(self, node: ir.Set) -> str:
+        match node:
+            case ir.Blocks(size, rows):
+                return f"blocks({size}, [{len(rows)} rows])"
+            case ir.RandomBlocks(size, count, seed, past):
+                return f"random_{'past_' if past else ''}blocks({size}, {count}, {seed})"
+            case ir.RandomKeys(count, seed):
+                return f"random_keys({count}, {seed})"
+        return super().condition(node)
+
+
+def planned(plan: Plan) -> str:
+    """The text of a plan.  Positions are absolute; a tile is q_lo..q_hi by k_lo..k_hi, ends included."""
+    return "\n\n".join("\n".join(_part(part)) for part in plan.parts)
+
+
+def _part(part: HeadPlan) -> Iterator[str]:
+    heads = ", ".join(map(str, part.heads))
+    yield f"heads {heads}" if heads else "every head"
+    yield f"  keeps    {_Words().condition(part.condition)}"
+    yield f"  no mask  {_Words().condition(part.full)}"
+    yield from _cover(part.rows, "a tile of queries visits keys", "n")
+    yield from _cover(part.columns, "a tile of keys visits queries", "n_q")
+
+
+def _cover(cover: Cover, title: str, length: str) -> Iterator[str]:
+    yield f"  {title}"
+    yield f"    rung   {_RUNGS[cover.rung]}{f' ({cover.why})' if cover.why else ''}"
+    for segment in cover.segments:
+        yield f"    range  {_segment(segment, length)}"
+    if not cover.segments:
+        yield "    nothing"
+    elif not cover.ordered:
+        yield "    the ranges are put in order at run time"
+
+
+def _segment(segment: Segment, length: str) -> str:
+    words = _Words()
+    first = "0" if segment.first is None else words.integer(segment.first)
+    last = f"{length} - 1" if segment.last is None else words.integer(segment.last)
+    when = "" if segment.when == ir.TRUE else f"  when {words.condition(segment.when)}"
+    return f"{first} .. {last}{when}{'' if segment.exact else '  with gaps'}"
