@@ -10,10 +10,10 @@ from functools import cache
 import jinja2
 
 from sparsec import resources
+from sparsec.codegen import settings
 from sparsec.codegen.header import header
 from sparsec.codegen.printer import Scalar, Torch, Triton
 from sparsec.codegen.ranges import MOST_POSITIONS
-from sparsec.codegen.settings import tiles_table
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Cover, HeadPlan, Plan, Segment
 from sparsec.sets.tiles import MIN_TILE
@@ -38,7 +38,7 @@ def emit(plan: Plan, notes: str = "") -> str:
             heads=plan.pattern.heads,
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,
-            tiles_table=tiles_table(),
+            settings_table=settings.table(),
         )
     )
     digest = hashlib.sha256(body.encode()).hexdigest()[:12]
@@ -106,7 +106,11 @@ def _part(part: HeadPlan, index: int, count: int) -> _PartText:
 
 def _tensor(condition: ir.Set) -> ir.Set:
     """A condition that names neither q nor k is a plain bool in Python; a mask has to be a tensor."""
-    return condition if ir.names(condition) & {"q", "k"} else ir.And((ir.Compare(ir.Var("k"), ">=", ir.Const(0)), condition))
+    return (
+        condition
+        if ir.names(condition) & {"q", "k"}
+        else ir.And((ir.Compare(ir.Var("k"), ">=", ir.Const(0)), condition))
+    )
 
 
 def _cover(cover: Cover, length: str) -> _CoverText:
@@ -122,7 +126,11 @@ def _segment(segment: Segment, length: str) -> _SegmentText:
         stop = ir.Select(segment.when, stop, ir.Const(0))
     triton, scalar = Triton(), Scalar()
     return _SegmentText(
-        triton.integer(first), triton.integer(stop), segment.last is not None, scalar.integer(first), scalar.integer(stop)
+        triton.integer(first),
+        triton.integer(stop),
+        segment.last is not None,
+        scalar.integer(first),
+        scalar.integer(stop),
     )
 
 

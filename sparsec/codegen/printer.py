@@ -195,7 +195,7 @@ class Torch(Printer):
         if not any(tensors):
             return f"{kind}({self.integer(left)}, {self.integer(right)})"
         tensor, scalar = (left, right) if tensors[0] else (right, left)
-        return f"torch.clamp({self.integer(tensor)}, {kind == 'max' and 'min' or 'max'}={self.integer(scalar)})"
+        return f"torch.clamp({self.integer(tensor)}, {(kind == 'max' and 'min') or 'max'}={self.integer(scalar)})"
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         return f"torch.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"

@@ -31,7 +31,7 @@ def interval(node: ir.Int) -> tuple[int, int]:
             return a // divisor, b // divisor
         case ir.Mod(left, divisor):
             a, b = interval(left)
-            return (a, b) if 0 <= a and b < divisor else (0, divisor - 1)
+            return (a, b) if a >= 0 and b < divisor else (0, divisor - 1)
         case ir.Abs(value):
             a, b = interval(value)
             return (0 if a <= 0 <= b else min(abs(a), abs(b))), max(abs(a), abs(b))

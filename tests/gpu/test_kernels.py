@@ -1,0 +1,106 @@
+"""The kernels on a CUDA device against the dense reference: pytest -m gpu."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from generated import EXAMPLES, attend_of, example, mask_of, pattern_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sparsec.ir.nodes import Pattern
+from sparsec.runtime import oracle
+from sparsec.testing.programs import match_programs, programs, terms
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+BY_HEAD = ("longnet_heads", "per_head_strides", "deepspeed_fixed")
+HALVES = [torch.float16, torch.bfloat16]
+
+
+def check(pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, **problem) -> None:
+    problem = oracle.random_problem(mask_of(pattern, n_q, n_k, q_offset), device="cuda", **problem)
+    found = oracle.compare(oracle.run(attend_of(pattern), problem, q_offset), problem)
+    assert all(each.holds for each in found), ", ".join(map(str, found))
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.spat")))
+def test_examples(name: str, dtype: torch.dtype) -> None:
+    heads = 8 if name in BY_HEAD else None
+    check(example(name, heads), 1111, 1111, heads=heads or 4, kv_heads=2, head_size=64, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("head_size", [16, 32, 40, 64, 80, 128, 192, 256])
+def test_head_sizes(head_size: int, dtype: torch.dtype) -> None:
+    pattern = pattern_of("pattern p = past(200) | sinks(3)")
+    check(pattern, 500, 700, heads=4, kv_heads=2, head_size=head_size, dtype=dtype, batch=2)
+
+
+@pytest.mark.parametrize("lengths", [(1, 1, None), (1, 900, None), (900, 333, 5), (333, 200, 400), (1029, 2048, 0)])
+def test_lengths(lengths: tuple[int, int, int | None]) -> None:
+    check(pattern_of("pattern p = window(70) | global(20) | (causal & stride(9))"), *lengths, dtype=torch.bfloat16)
+
+
+def test_no_new_compile_for_a_new_length() -> None:
+    from generated import module_of
+
+    pattern = pattern_of("pattern p = past(77)")
+    attend, kernel = attend_of(pattern), module_of(pattern)._forward
+    compiled = set()
+    for n in (16, 100, 128, 1024, 1031):
+        q = torch.randn(1, 2, n, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+        attend(q, q, q).sum().backward()
+        compiled.add(len(kernel.device_caches[torch.cuda.current_device()][0]))
+    assert compiled == {1}
+
+
+def test_bitwise_repeatable() -> None:
+    attend = attend_of(pattern_of("pattern p = window(100) | global(5)"))
+    q, k, v = (torch.randn(2, 8, 2000, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    first, second = (torch.autograd.grad(attend(q, k, v).square().sum(), (q, k, v)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_cuda_graphs() -> None:
+    attend = attend_of(pattern_of("pattern p = past(100)"))
+    q, k, v = (torch.randn(1, 4, 640, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+
+    def step() -> list[torch.Tensor]:
+        out = attend(q, k, v)
+        return [out, *torch.autograd.grad(out.float().square().sum(), (q, k, v))]
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    with torch.no_grad():
+        q.mul_(0.5)
+    graph.replay()
+    assert all(torch.equal(a, b) for a, b in zip(captured, step(), strict=True))
+
+
+def test_offsets_beyond_32_bits() -> None:
+    """Keys of the last batch start beyond 2**31 elements."""
+    attend = attend_of(pattern_of("pattern p = past(50)"))
+    q, k, v = (torch.empty(17, 8, 262144, 64, device="cuda", dtype=torch.float16) for _ in range(3))
+    for x in (q, k, v):
+        x[-1].normal_()
+    whole = attend(q, k, v)[-1:, :, -1000:]
+    part = attend(q[-1:, :, -1000:].contiguous(), k[-1:, :, -1100:].contiguous(), v[-1:, :, -1100:].contiguous())
+    assert (whole - part).abs().max() < 2e-2
+
+
+affine_programs = st.one_of(programs(term=terms()), match_programs(term=terms()))
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(affine_programs, st.integers(1, 300), st.integers(1, 300), st.integers(0, 200), st.sampled_from(HALVES))
+def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torch.dtype) -> None:
+    heads = program.heads or 2
+    kv_heads = 2 if heads % 2 == 0 else 1
+    check(pattern_of(program.text, program.heads), n_q, n_k, q_offset, heads=heads, kv_heads=kv_heads, dtype=dtype)

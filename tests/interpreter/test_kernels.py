@@ -1,0 +1,89 @@
+"""Every example, and random patterns, through the kernels in Triton's interpreter, against the dense reference.
+
+Tiles are small, since a tile takes milliseconds here.  bfloat16 is left to GPUs: the interpreter computes it wrongly.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+import torch
+from generated import EXAMPLES, example, mask_of, module_of, pattern_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsec.ir.nodes import Pattern
+from sparsec.runtime import oracle
+from sparsec.testing.programs import match_programs, programs, terms
+
+SMALL = {"forward": (16, 32, 4, 1, None), "dq": (32, 16, 4, 1, None), "dkdv": (16, 32, 4, 1, None)}
+
+
+def interpreted(module: ModuleType):
+    """The module's operator with its kernels on CPU tensors, as a function that `oracle.run` can call."""
+    module._SETTINGS.update(dict.fromkeys(module._SETTINGS, SMALL))
+
+    class Attention(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, q, k, v, scale, q_offset):
+            out, lse = module._forward_gpu(q, k, v, scale, q_offset)
+            ctx.save_for_backward(q, k, v, out, lse)
+            ctx.rest = scale, q_offset
+            return out, lse
+
+        @staticmethod
+        def backward(ctx, g, dlse):
+            return *module._backward_gpu(g, *ctx.saved_tensors, dlse, *ctx.rest), None, None
+
+    def attend(q, k, v, *, scale, q_offset, return_lse):
+        return Attention.apply(q, k, v, scale, k.shape[2] - q.shape[2] if q_offset is None else q_offset)
+
+    return attend
+
+
+def check(pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, **problem) -> None:
+    problem = oracle.random_problem(mask_of(pattern, n_q, n_k, q_offset), **problem)
+    found = oracle.compare(oracle.run(interpreted(module_of(pattern)), problem, q_offset), problem)
+    assert all(each.holds for each in found), ", ".join(map(str, found))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.spat")))
+def test_examples(name: str) -> None:
+    heads = 8 if name in ("longnet_heads", "per_head_strides", "deepspeed_fixed") else None
+    check(example(name, heads), 40, 75, heads=heads or 2, kv_heads=2 if heads else 1, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("head_size", [16, 24, 80])
+def test_head_sizes(head_size: int, dtype: torch.dtype) -> None:
+    pattern = pattern_of("pattern p = past(20) | sinks(3)")
+    check(pattern, 50, 70, heads=4, kv_heads=2, head_size=head_size, dtype=dtype, batch=2)
+
+
+@pytest.mark.parametrize(
+    ("n_q", "n_k", "q_offset"), [(1, 1, None), (1, 90, None), (90, 33, 5), (33, 20, 40), (17, 64, 0)]
+)
+def test_lengths(n_q: int, n_k: int, q_offset: int | None) -> None:
+    check(pattern_of("pattern p = window(7) | global(2) | (causal & stride(9))"), n_q, n_k, q_offset)
+
+
+def test_rows_without_keys() -> None:
+    check(pattern_of("pattern p = past(5) & k >= 30 & q % 3 != 0"), 64, 64)
+
+
+def test_no_key_at_all() -> None:
+    check(pattern_of("pattern p = k > q + 1000000"), 20, 20)
+
+
+affine_programs = st.one_of(programs(term=terms()), match_programs(term=terms()))
+
+
+@settings(max_examples=25)
+@given(affine_programs, st.integers(1, 50), st.integers(1, 60), st.integers(0, 40), st.booleans())
+def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, half: bool) -> None:
+    pattern = pattern_of(program.text, program.heads)
+    heads = program.heads or 2
+    kv_heads = 2 if heads % 2 == 0 else 1
+    dtype = torch.float16 if half else torch.float32
+    check(pattern, n_q, n_k, q_offset, heads=heads, kv_heads=kv_heads, dtype=dtype)
