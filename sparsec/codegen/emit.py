@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import keyword
 from dataclasses import dataclass
@@ -19,7 +20,17 @@ from sparsec.plan.nodes import Cover, HeadPlan, Plan, Segment
 from sparsec.sets.tiles import MIN_TILE
 
 _PLACEHOLDER = "op_name_of_this_content"
-_TAKEN = {"torch", "triton", "tl", "functools", "once_differentiable", "LOG2_E", "LN_2"}
+_TAKEN = {
+    "torch",
+    "triton",
+    "tl",
+    "functools",
+    "once_differentiable",
+    "SimpleNamespace",
+    "TensorDescriptor",
+    "LOG2_E",
+    "LN_2",
+}
 
 
 def emit(plan: Plan, notes: str = "") -> str:
@@ -47,7 +58,8 @@ def emit(plan: Plan, notes: str = "") -> str:
 
 def function_name(name: str) -> str:
     """The name of the generated function: the pattern's, with a `_` where Python or the module needs that name."""
-    return f"{name}_" if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _TAKEN else name
+    python = keyword.iskeyword(name) or keyword.issoftkeyword(name) or hasattr(builtins, name)
+    return f"{name}_" if python or name in _TAKEN or name.startswith("_") else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,127 @@
+"""The compiler as a whole: its stages, its speed, and that no text of a user becomes code."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import io
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from sparsec import pipeline
+from sparsec.codegen.emit import function_name
+from sparsec.diagnostics import SparsecError
+from sparsec.source import Source
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.spat"))
+TABLES = {"bigbird", "deepspeed_variable", "explicit_blocks"}  # not generated yet
+STAGES = ["parse", "lower", "plan", "picture", "emit"]
+
+
+def compiled(text: str, **chosen) -> pipeline.Compiled:
+    return pipeline.compile(Source("p.spat", text), **chosen)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.xfail(strict=True, raises=TypeError) if path.stem in TABLES else ())
+        for path in EXAMPLES
+    ],
+    ids=lambda path: path.stem,
+)
+def test_examples_go_through_quickly(path: Path) -> None:
+    source = Source(str(path), path.read_text())
+    runs = [pipeline.compile(source, heads=8, layer=0) for _ in range(3)]
+    assert len({made.source for made in runs}) == 1, "the same text gives the same bytes"
+    assert list(runs[0].seconds) == STAGES
+    ast.parse(runs[0].source)
+    seconds = min(sum(made.seconds[stage] for stage in ("parse", "lower", "plan")) for made in runs)
+    print(f"{path.stem}: text to plan in {1000 * seconds:.0f} ms")
+    assert seconds < 0.5  # 100 ms is the aim; machines that test are busy
+
+
+def test_compiling_loads_neither_torch_nor_sympy() -> None:
+    code = (
+        "import sys\nfrom sparsec import pipeline\nfrom sparsec.source import Source\n"
+        "pipeline.compile(Source('p', 'pattern p = past(4) | sinks(2)'))\n"
+        "print({'torch', 'triton', 'sympy', 'rich'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+def test_pictures_stand_at_the_top() -> None:
+    one = compiled("pattern p = past(64)")
+    assert "# ++" in one.source
+    four = compiled("pattern p = past(2 ** h)", heads=6)
+    assert "# heads 3\n" in four.source
+    assert "# and 2 more\n" in four.source
+
+
+# ---------------------------------------------------------------- hostile texts
+
+MARK = "HOSTILE"
+TEXTS = [
+    f'pattern p = causal # """ {MARK}()',
+    f"pattern p = causal # ''' {MARK} \\",
+    f"pattern p =\n    # \\\n    # {{{{ {MARK} }}}} {{% include '{MARK}' %}} {{# {MARK}\n    causal",
+    f"pattern p =\n    # fmt: off\n    # type: ignore {MARK}\n    # -*- coding: {MARK} -*-\n    causal",
+    f'"""{MARK} \\""" \\n {{{{ 1 }}}} \'\'\' # """\npattern p = causal',
+    f'"{MARK}\\" + {MARK}() + \\""\npattern p = causal',
+    f"set {MARK}(x) = past(x)\npattern p = {MARK}(4)",
+    f"pattern p({MARK} = 4) = past({MARK})",
+    f"pattern p = causal # \x0c{MARK} \u2028{MARK}() \x85{MARK}()",
+    f"pattern p = causal # \r{MARK}()",
+    f"pattern p = causal # {'x' * 300} {MARK}",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts_of_users_reach_only_comments(text: str) -> None:
+    try:
+        source = compiled(text).source
+    except SparsecError as error:  # odd characters are refused
+        assert {item.code for item in error.diagnostics} == {"SP0102"}
+        return
+    code, docstring = code_of(source)
+    assert MARK not in code
+    assert docstring.count("\n") < 6
+    assert max(map(len, source.splitlines())) < 200
+
+
+def code_of(source: str) -> tuple[str, str]:
+    """All of a module but its comments and its docstring, which may name parameters; and the docstring."""
+    docstring = ast.get_docstring(ast.parse(source), clean=False)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    parts = [token.string for token in tokens if token.type != tokenize.COMMENT]
+    return "\n".join(parts[1:]), docstring
+
+
+NAMES = ["torch", "triton", "tl", "lambda", "print", "None", "case", "type", "float", "max", "range", "_check", "_register",
+         "_forward_cpu", "_Attention", "__name__", "self", "functools", "sparsec", "p" * 300]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_hide_nothing(name: str) -> None:
+    plain, other = (compiled(f"pattern {each} = causal") for each in ("p", name))
+    assert other.function == function_name(name)
+    body = ast.parse(other.source).body
+    bound = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert bound.count(other.function) == 1
+    assert other.function not in module_names(plain.source) | set(dir(builtins))
+
+
+def module_names(source: str) -> set[str]:
+    """What a module binds at its top level."""
+    return {
+        node.id if isinstance(node, ast.Name) else node.name.split(".")[0]
+        for statement in ast.parse(source).body
+        for node in ast.walk(statement)
+        if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+        or isinstance(node, ast.FunctionDef | ast.ClassDef | ast.alias)
+    } - {"p"}
