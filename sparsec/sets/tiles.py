@@ -18,10 +18,11 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets import convert, expressions
-from sparsec.sets.context import context
+from sparsec.sets.context import OutOfBudget, budget, context
 from sparsec.sets.intervals import Bounded, Interval, rising
 
 MIN_TILE = 16
+_OPERATIONS = 10_000  # isl steps for what has a fallback; each takes longer as floors pile up
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,32 @@ def full(pairs: isl.Set, limit: int) -> ir.Set:
     )
     box = _read(edges, "[q, k] : q_lo <= q <= q_hi and k_lo <= k <= k_hi")
     boxes = box.intersect_params(domain)
-    kept = domain.subtract(boxes.subtract(pairs).params()).coalesce()
+    missing = _explicit(boxes.subtract(pairs).params().coalesce())
+    kept = domain.subtract(missing).coalesce()
     parts = [expressions.condition(piece, domain) for piece in _implicants(kept, domain)[:limit]]
-    # Projections are isl's weak side, so what comes back is proved without one.
-    parts = [part for part in parts if boxes.intersect(convert.points(part, boxes.get_space())).is_subset(pairs)]
+    parts = [part for part in parts if _proved_full(part, boxes, pairs)]
     return parts[0] if len(parts) == 1 else ir.Or(tuple(parts)) if parts else ir.FALSE
+
+
+def _explicit(values: isl.Set) -> isl.Set:
+    """`values`, or a set around it, with every floor written out: isl needs that before it can subtract."""
+    try:
+        with budget(_OPERATIONS):
+            return values.compute_divs().coalesce()
+    except OutOfBudget:
+        return values.remove_divs()
+
+
+def _proved_full(part: ir.Set, boxes: isl.Set, pairs: isl.Set) -> bool:
+    """Whether every pair of a box of `boxes` is in `pairs` where `part` holds.
+
+    Projections and printing are steps to believe in no more than need be; this takes neither.
+    """
+    try:
+        with budget(_OPERATIONS):
+            return boxes.intersect(convert.points(part, boxes.get_space())).is_subset(pairs)
+    except OutOfBudget:
+        return False
 
 
 def _project(pairs: isl.Set, side: str) -> tuple[isl.Set, isl.Set]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import wide
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel import is_full, planned, positions, touches, visited
@@ -13,7 +14,7 @@ from kernel import is_full, planned, positions, touches, visited
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.plan.nodes import Cover, HeadPlan
-from sparsec.testing.programs import conditions
+from sparsec.testing import programs
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Call:
         return [(low, low + self.block_n - 1) for low in range(0, self.n, self.block_n)]
 
 
-calls = st.builds(Call, *(st.integers(1, 90),) * 2, st.integers(0, 70), *(st.integers(16, 40),) * 2)
+calls = st.builds(Call, *(st.integers(1, 150),) * 2, st.integers(0, 70), *(st.integers(16, 40),) * 2)
 
 
 def check(condition: ir.Set, part: HeadPlan, call: Call) -> None:
@@ -72,16 +73,16 @@ def check_tight(condition: ir.Set, cover: Cover, edges: tuple[int, int], call: C
             assert touches(condition, box, call.n).any("qk".index(cover.side)).all()
 
 
-@settings(max_examples=60, deadline=None)
-@given(conditions(depth=1), st.lists(calls, min_size=3, max_size=3))
-def test_random_conditions(condition, some):
-    part = planned(condition)
-    for call in some:
-        check(condition, part, call)
+@settings(max_examples=100, deadline=None)
+@given(programs.conditions(depth=1) | wide.conditions, calls)
+def test_random_conditions(condition, call):
+    check(condition, planned(condition), call)
 
 
 @pytest.mark.full
-@settings(max_examples=2000, deadline=None)
-@given(conditions(depth=2), st.lists(calls, min_size=3, max_size=3))
+@settings(max_examples=5000, deadline=None)
+@given(programs.conditions(depth=2) | wide.conditions, st.lists(calls, min_size=3, max_size=3))
 def test_many_random_conditions(condition, some):
-    test_random_conditions.hypothesis.inner_test(condition, some)
+    part = planned(condition)
+    for call in some:
+        check(condition, part, call)
