@@ -48,10 +48,10 @@ def folder() -> Path:
         return Path(chosen).absolute()
     from platformdirs import user_cache_path
 
-    found = user_cache_path("sparsec", appauthor=False)
-    if not found.is_absolute():
-        raise Unusable(found, "there is no home folder")
-    return found
+    try:
+        return user_cache_path("sparsec", appauthor=False).resolve()
+    except (RuntimeError, OSError):  # a user without a home; links in a circle
+        raise Unusable(Path("~/.cache/sparsec"), "there is no such folder") from None
 
 
 @dataclass(frozen=True)
