@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # Triton decides when it is imported whether kernels are interpreted: those tests run in a process of their own, which
@@ -13,3 +15,11 @@ collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpre
 settings.register_profile("default", deadline=None)  # the first example of a test pays for imports and compilers
 settings.register_profile("full", deadline=None, max_examples=2000)  # pytest -m full --hypothesis-profile=full
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests, and the processes that they start, neither find nor leave anything in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARSEC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
