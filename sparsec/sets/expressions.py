@@ -10,6 +10,7 @@ from functools import reduce
 
 import islpy as isl
 
+from sparsec.ir import lower_fold as fold
 from sparsec.ir import nodes as ir
 
 _OP = isl.ast_expr_op_type
@@ -26,12 +27,11 @@ def integer(value: isl.PwAff, domain: isl.Set) -> ir.Int:
 
 def condition(values: isl.Set, domain: isl.Set) -> ir.Set:
     """The parameter set `values` as a node, given that the parameters lie in `domain`."""
-    values = values.gist(domain).coalesce()
-    if values.is_empty():
+    if values.is_disjoint(domain):
         return ir.FALSE
-    if values.plain_is_universe():
+    if domain.is_subset(values):
         return ir.TRUE
-    return _read(isl.AstBuild.from_context(domain).expr_from_set(values))
+    return _truth(_read(isl.AstBuild.from_context(domain).expr_from_set(values.gist(domain).coalesce())))
 
 
 def size(node: ir.Node) -> int:
@@ -63,11 +63,11 @@ def _operation(op: isl.ast_expr_op_type, args: list[ir.Node]) -> ir.Node:
         case _OP.pdiv_r | _OP.zdiv_r:  # `zdiv_r` is only compared with zero
             return ir.Mod(args[0], args[1].value)
         case _OP.and_ | _OP.and_then:
-            return ir.And(_flat(ir.And, args))
+            return fold.conjunction(*map(_truth, args))
         case _OP.or_ | _OP.or_else:
-            return ir.Or(_flat(ir.Or, args))
+            return fold.disjunction(*map(_truth, args))
         case _OP.cond | _OP.select:
-            return ir.Select(*args)
+            return _choice(_truth(args[0]), *args[1:])
     raise NotImplementedError(f"isl made an operation that is not expected here: {op}")
 
 
@@ -85,5 +85,12 @@ def _tidy(node: ir.Int) -> ir.Int:
     return node
 
 
-def _flat(kind: type, args: list[ir.Node]) -> tuple[ir.Node, ...]:
-    return tuple(part for arg in args for part in (arg.parts if isinstance(arg, kind) else (arg,)))
+def _truth(node: ir.Node) -> ir.Set:
+    """isl writes a condition that is always or never true as 1 or 0."""
+    return ir.Bool(node.value != 0) if isinstance(node, ir.Const) else node
+
+
+def _choice(test: ir.Set, then: ir.Int, other: ir.Int) -> ir.Int:
+    if isinstance(test, ir.Bool):
+        return then if test.value else other
+    return ir.Select(test, then, other)

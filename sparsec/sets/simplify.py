@@ -6,6 +6,8 @@ it again in the generated kernel.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import islpy as isl
 
 from sparsec.ir import nodes as ir
@@ -31,6 +33,7 @@ def simplify(condition: ir.Set) -> ir.Set:
 
 
 def _proved(condition: ir.Set, pairs: isl.Set) -> ir.Set:
+    """`condition`, whose pairs are `pairs`, without what adds nothing."""
     if pairs.is_empty():
         return ir.FALSE
     if reachable(ir.TRUE).is_subset(pairs):
@@ -43,14 +46,11 @@ def _proved(condition: ir.Set, pairs: isl.Set) -> ir.Set:
 
 def _without_needless(kind: type, parts: tuple[ir.Set, ...], pairs: isl.Set) -> ir.Set:
     """kind(parts) without the operands that can go; later operands go first, as the less important ones."""
-    kept = list(parts)
-    for part in reversed(parts):
-        rest = [other for other in kept if other is not part]
-        if rest and reachable(_join(kind, rest)).is_equal(pairs):
+    join = isl.Set.intersect if kind is ir.And else isl.Set.union
+    kept = [(part, reachable(part)) for part in parts]
+    for place in reversed(range(len(parts))):
+        rest = kept[:place] + kept[place + 1 :]
+        if rest and reduce(join, (points for _, points in rest)).is_equal(pairs):
             kept = rest
-    kept = [_proved(part, reachable(part)) if isinstance(part, ir.And | ir.Or) else part for part in kept]
-    return _join(kind, kept)
-
-
-def _join(kind: type, parts: list[ir.Set]) -> ir.Set:
-    return parts[0] if len(parts) == 1 else kind(tuple(parts))
+    simple = [_proved(part, points) if isinstance(part, ir.And | ir.Or) else part for part, points in kept]
+    return simple[0] if len(simple) == 1 else kind(tuple(simple))

@@ -80,7 +80,7 @@ def test_random_conditions(condition, call):
 
 
 @pytest.mark.full
-@settings(max_examples=5000, deadline=None)
+@settings(max_examples=2500, deadline=None)
 @given(programs.conditions(depth=2) | wide.conditions, st.lists(calls, min_size=3, max_size=3))
 def test_many_random_conditions(condition, some):
     part = planned(condition)
