@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from unittest.mock import patch
 
 import torch
 import triton
@@ -28,6 +29,12 @@ class Target:
 
     gpu: GPUTarget
     shared: int
+
+    @property
+    def properties(self) -> SimpleNamespace:
+        """What a generated module asks torch about a device, to choose its settings."""
+        major = self.gpu.arch // 10 if self.gpu.backend == "cuda" else 9
+        return SimpleNamespace(major=major, shared_memory_per_block_optin=self.shared)
 
 
 TARGETS = {
@@ -51,26 +58,22 @@ class CompiledKernel:
 
 
 def compile_kernels(
-    module: ModuleType, target: str, *, head_size: int = 64, dtype: str = "float16", group: int = 1
+    module: ModuleType, target: str, *, head_size: int = 64, dtype: str = "float16", group: int = 1, n: int = 4096
 ) -> list[CompiledKernel]:
     """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
 
-    `group` is the number of query heads that share a key head.  Not while other threads launch kernels: triton has
-    one driver for the process.
+    `group` is the number of query heads that share a key head; one kernel serves many lengths n, but short and long
+    sequences may get different ones.  Not while other threads launch kernels: triton has one driver for the process.
     """
     wanted = TARGETS[target]
-    heads = _heads(module) or group
-    q = torch.empty(1, heads, _LENGTH, head_size, dtype=getattr(torch, dtype))
+    q = torch.empty(1, _heads(module) or group, n, head_size, dtype=getattr(torch, dtype))
     k = q[:, ::group].contiguous()
-    with _driver(wanted) as device, _shared_memory(module, wanted.shared):
+    with _driver(wanted) as device, _properties(module, wanted):
         out, lse = module._forward_gpu(q, k, k, 1.0, 0)
         module._backward_gpu(q, q, k, k, out, lse, None, 1.0, 0)
         functions = [each for each in vars(module).values() if isinstance(each, JITFunction)]
         built = [kernel for each in functions for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
-
-
-_LENGTH = 4096
 
 
 def _heads(module: ModuleType) -> int | None:
@@ -79,13 +82,16 @@ def _heads(module: ModuleType) -> int | None:
 
 
 @contextmanager
-def _shared_memory(module: ModuleType, limit: int) -> Iterator[None]:
-    """The module takes every device for one with that much shared memory."""
-    own, module._shared_memory = module._shared_memory, lambda device: limit
-    try:
+def _properties(module: ModuleType, target: Target) -> Iterator[None]:
+    """The module takes the CPU for the target when it chooses its settings."""
+    choose, device = module._tier.__wrapped__, torch.device("cuda", 0)
+    with (
+        patch.dict(module._COMPILED, clear=True),
+        patch.object(module, "_tier", lambda _, width: choose(device, width)),
+        patch.object(torch.cuda, "get_device_properties", lambda _: target.properties),
+        patch.object(torch.version, "hip", None if target.gpu.backend == "cuda" else "6"),
+    ):
         yield
-    finally:
-        module._shared_memory = own
 
 
 @contextmanager
