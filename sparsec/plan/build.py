@@ -1,12 +1,16 @@
 """Pattern -> Plan.
 
-The ladder, per cover: exact segments (at most MOST_SEGMENTS), else one hull, else every tile.  Each rung is
-correct, because a partial tile is masked by the condition itself; a lower rung only visits more tiles.
+The ladder, per cover: exact segments (at most MOST_SEGMENTS), else one hull, else a hull that knows no floors, else
+every tile; tables are visited beside the segments.  Each rung is correct, because a partial tile is masked by the
+condition itself; a lower rung only visits more tiles.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sparsec.ir import nodes as ir
+from sparsec.plan.above import Above, above, below
 from sparsec.plan.nodes import Cover, HeadPlan, Plan, Segment
 from sparsec.sets import tiles
 from sparsec.sets.context import OutOfBudget, budget
@@ -15,7 +19,7 @@ from sparsec.sets.simplify import simplify
 
 MOST_SEGMENTS = 6
 MOST_FULL_TERMS = 8
-_OPERATIONS = 300_000  # isl steps a rung may take; about a quarter of a second
+_OPERATIONS = 150_000  # isl steps a rung may take, about a tenth of a second
 
 
 def build(pattern: ir.Pattern) -> Plan:
@@ -26,43 +30,46 @@ def build(pattern: ir.Pattern) -> Plan:
 def _head_plan(pattern: ir.Pattern, index: int) -> HeadPlan:
     condition = simplify(pattern.conditions[index])
     heads = tuple(head for head, wanted in enumerate(pattern.head_conditions) if wanted == index)
+    bound = above(condition)
+    if bound.tables:  # then `condition` was left as it is
+        affine = simplify(bound.affine)
+        bound = replace(bound, affine=affine, tables=() if affine == ir.TRUE else bound.tables)
     return HeadPlan(
         heads=heads,
         condition=condition,
-        rows=_cover(condition, "q"),
-        columns=_cover(condition, "k"),
+        rows=_cover(bound, "q"),
+        columns=_cover(bound, "k"),
         full=_full(condition),
     )
 
 
-def _cover(condition: ir.Set, side: str) -> Cover:
+def _cover(bound: Above, side: str) -> Cover:
     """What a tile row or column visits: the highest rung of the ladder that the budget allows."""
-    try:
-        with budget(_OPERATIONS):
-            reach = tiles.touched(relation(condition), side, MOST_SEGMENTS)
-            return _from_reach(reach, side, "exact", "")
-    except OutOfBudget:
-        why = "the set library exceeded its budget"
-    except tiles.TooManyPieces:
-        why = f"more than {MOST_SEGMENTS} segments"
-    try:
-        with budget(_OPERATIONS):
-            return _from_reach(tiles.hull(relation(condition), side), side, "hull", why)
-    except OutOfBudget:
-        everything = Segment(None, None, ir.TRUE, exact=False)
-        return Cover(side, (everything,), ordered=True, rung="all", why=why)
-
-
-def _from_reach(reach: tiles.Reach, side: str, rung: str, why: str) -> Cover:
-    segments = tuple(
-        Segment(interval.first, interval.last, interval.when, interval.exact) for interval in reach.intervals
+    rungs = (
+        ("hull" if bound.why else "exact", lambda: tiles.touched(relation(bound.affine), side, MOST_SEGMENTS)),
+        ("hull", lambda: tiles.hull(relation(bound.affine), side)),
+        ("hull", lambda: tiles.hull(relation(bound.affine).remove_divs(), side)),
     )
-    return Cover(side, segments, reach.ordered, rung, why)
+    why = bound.why
+    for rung, reach in rungs:
+        try:
+            with budget(_OPERATIONS):
+                found = reach()
+                return Cover(side, _segments(found, not bound.why), found.ordered, rung, why, bound.tables)
+        except OutOfBudget:
+            why = why or "the set library exceeded its budget"
+        except tiles.TooManyPieces:
+            why = why or f"more than {MOST_SEGMENTS} segments"
+    return Cover(side, (Segment(None, None, ir.TRUE, exact=False),), ordered=True, rung="all", why=why)
+
+
+def _segments(reach: tiles.Reach, exact: bool) -> tuple[Segment, ...]:
+    return tuple(Segment(each.first, each.last, each.when, each.exact and exact) for each in reach.intervals)
 
 
 def _full(condition: ir.Set) -> ir.Set:
     try:
         with budget(_OPERATIONS):
-            return tiles.full(relation(condition, "lower"), MOST_FULL_TERMS)
+            return tiles.full(relation(below(condition)), MOST_FULL_TERMS)
     except OutOfBudget:
         return ir.FALSE  # every tile gets the mask

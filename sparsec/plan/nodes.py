@@ -33,13 +33,18 @@ class Cover:
 
     A tile that meets several segments is visited once: each segment starts after the last tile of those before,
     which asks for segments that rise by their first position.  `ordered` says that they do for every tile.
+
+    Segments alone need not be enough: a tile that holds a pair of one of `tables` is visited too, after the segments
+    and unless one of them met it.  Every kept pair lies in a segment or in a table; a table may list pairs that are
+    not kept, and its tiles always take the mask of the condition unless `full` says otherwise.
     """
 
     side: Literal["q", "k"]
     segments: tuple[Segment, ...]
     ordered: bool
-    rung: Rung
+    rung: Rung  # of the segments
     why: str
+    tables: tuple[ir.Leaf, ...] = ()  # in the order of writing
 
 
 @dataclass(frozen=True, slots=True)
