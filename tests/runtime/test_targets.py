@@ -1,0 +1,75 @@
+"""Kernels compile for GPUs that are not there, spill nothing where it was promised, and fit the shared memory."""
+
+from __future__ import annotations
+
+import pytest
+from generated import EXAMPLES, example, module_of, pattern_of
+
+from sparsec.runtime.targets import TARGETS, compile_kernels
+
+LONG, SHORT = 4096, 1024  # lengths that get different kernels on sm_90
+TYPES = {"float16": "f16", "bfloat16": "bf16"}
+
+
+def assert_fits(module, target: str, **call) -> None:
+    """Every kernel within the target's shared memory, and without spills on sm_90 at D = 64 and 128 in 16 bits."""
+    for kernel in compile_kernels(module, target, **call):
+        assert kernel.shared <= TARGETS[target].shared, (kernel.name, target, call)
+        if target == "sm_90" and call["dtype"] in TYPES and call["head_size"] in (64, 128):
+            assert kernel.spills == 0, (kernel.name, kernel.registers, kernel.spills, call)
+
+
+@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize("name", ["longformer", "mistral", "dilated_window"])
+def test_no_spills_on_sm_90(name, head_size):
+    module = module_of(example(name))
+    assert_fits(module, "sm_90", head_size=head_size, dtype="float16", n=LONG)
+    assert_fits(module, "sm_90", head_size=head_size, dtype="bfloat16", n=SHORT, group=4)
+
+
+@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize("target", ["sm_80", "sm_100", "gfx942"])
+def test_other_targets(target, head_size):
+    assert_fits(module_of(example("longformer")), target, head_size=head_size, dtype="bfloat16")
+
+
+def test_stages():
+    """Text and device code of every stage, under the kernel's name, in the types of the call."""
+    module = module_of(pattern_of("pattern p = match h { 0 -> causal, else -> past(9) }", 2))
+    for target, (text, binary) in {"sm_90": ("ptx", "cubin"), "gfx942": ("amdgcn", "hsaco")}.items():
+        kernels = compile_kernels(module, target, head_size=16, dtype="bfloat16")
+        names = [f"_{kernel}_{part}" for kernel in ("forward", "dq", "dkdv") for part in (0, 1)]
+        assert sorted(kernel.name for kernel in kernels) == sorted(names)
+        for kernel in kernels:
+            assert kernel.name in kernel.stages[text]
+            assert isinstance(kernel.stages[binary], bytes)
+            assert "bf16" in kernel.stages["ttir"]
+            assert kernel.registers > 0
+
+
+def test_the_driver_is_put_back():
+    """Afterwards triton looks for this machine's own driver again; a later target is not taken for the first."""
+    import torch
+    import triton
+
+    module = module_of(example("mistral"))
+    first = compile_kernels(module, "sm_80", head_size=16)
+    assert ".target sm_80" in first[0].stages["ptx"]
+    assert ".target sm_90" in compile_kernels(module, "sm_90", head_size=16)[0].stages["ptx"]
+    if torch.cuda.is_available():
+        assert triton.runtime.driver.active.get_current_target().backend in ("cuda", "hip")
+    else:
+        with pytest.raises(RuntimeError, match="0 active drivers"):
+            _ = triton.runtime.driver.active
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.spat")))
+def test_every_example(name, target):
+    layer = {"layer": 7, "layers": 32} if name == "hybrid_layers" else {}
+    module = module_of(example(name, heads=8, **layer))
+    for head_size in (16, 64, 80, 128, 256):
+        for dtype in ("float16", "bfloat16", "float32"):
+            for n in (LONG, SHORT):
+                assert_fits(module, target, head_size=head_size, dtype=dtype, n=n)
