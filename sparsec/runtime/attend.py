@@ -118,7 +118,8 @@ class BoundPattern:
     def count(self, n: int) -> int:
         """Kept pairs of n queries and n keys, exactly, in all heads (in one, for a pattern that serves any number).
 
-        Counted by formula where there is one, so that n may be large.
+        Counted by formula where there is one, so that n may be large.  `sparsec.analysis.numbers.Uncounted` where a
+        set is too intricate for that and n too large for anything else.
         """
         from sparsec.analysis.count import pattern_count
 

@@ -23,6 +23,7 @@ from sparsec.diagnostics import CacheRefused, CacheUnusable, Diagnostic
 VARIABLE = "SPARSEC_CACHE"
 MODULES, INDEX = "modules", "index"
 _LARGEST = 1 << 28  # bytes of an entry
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not wait for a writer
 _CLOSED = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -68,12 +69,12 @@ class Cache:
         path = self.path(kind, name)
         try:
             self._trust(path.parent)
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            descriptor = os.open(path, _READ)
         except FileNotFoundError:
             return None
         except OSError as error:
-            if path.is_symlink():
-                raise Refused(path, "it is a symbolic link") from None
+            if problem := _refusal(path):
+                raise Refused(path, problem) from None
             raise Unusable(self.root, _reason(error)) from None
         with open(descriptor, "rb") as file:
             if problem := _distrust(os.fstat(descriptor), stat.S_ISREG):
@@ -115,6 +116,15 @@ class Cache:
                 raise Unusable(each, "it is a symbolic link of another user")
 
 
+def _refusal(path: Path) -> str:
+    """Why a file that can't be opened would not be trusted anyway, or nothing."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return ""
+    return "it is a symbolic link" if stat.S_ISLNK(found.st_mode) else _distrust(found, stat.S_ISREG)
+
+
 def _distrust(found: os.stat_result, wanted: object) -> str:
     """Why a file or folder is not to be trusted, or nothing."""
     if not wanted(found.st_mode):
@@ -129,7 +139,7 @@ def _distrust(found: os.stat_result, wanted: object) -> str:
 def replace(path: Path, data: bytes, mode: int) -> None:
     """Write a file in one step: after this, or after a crash within it, `path` is whole.  OSError where it can't be."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)  # O_EXCL follows no link
     try:
         with open(descriptor, "wb") as file:
             file.write(data)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -207,8 +209,15 @@ def fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
-def test_a_pipe_is_refused_at_once(root: Path) -> None:
-    assert "not an ordinary file" in refusals(fifo, "modules", root)
+def sock(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):  # such names are short
+        made.bind(path.name)
+
+
+@pytest.mark.parametrize("make", [fifo, sock])
+def test_pipes_and_sockets_are_refused_at_once(make, root: Path) -> None:
+    assert "not an ordinary file" in refusals(make, "modules", root)
 
 
 def test_a_foreign_entry_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +235,22 @@ def test_a_foreign_entry_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch)
     assert again.text == good.text
     assert "warning[SP0704]" in again.remarks[0]
     assert "belongs to another user" in again.remarks[0]
+
+
+def test_an_entry_that_may_not_be_opened_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private file of another user; the superuser may read all, so opening is made to fail."""
+    good, real = get(), os.open
+    good.path.chmod(0o602)
+
+    def denied(path, *rest, **more) -> int:
+        if path == good.path:
+            raise PermissionError(errno.EACCES, "denied")
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", denied)
+    [remark] = get().remarks
+    assert "SP0704" in remark
+    assert stat.S_IMODE(good.path.stat().st_mode) == 0o600, "rebuilt"
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(root: Path, compiles: list[str]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 import pickle
 import sys
 import threading
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -73,6 +75,22 @@ def test_patterns_of_heads() -> None:
     q, k, v = tensors(heads=3, n_q=20, n=20)
     torch.testing.assert_close(attend(q, k, v), dense(mask, q, k, v))
     assert repr(attend) == "<sparsec.Attend p(), heads=3>"
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_layer_of_the_examples_learns() -> None:
+    losses = example("train").train(steps=40)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_vendored_file_of_the_examples_runs(tmp_path: Path) -> None:
+    assert example("vendor").vendor(tmp_path) == "attended without sparsec: (1, 2, 50, 16)\n"
 
 
 # ---------------------------------------------------------------- keywords
