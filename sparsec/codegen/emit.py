@@ -25,7 +25,6 @@ _TAKEN = {
     "triton",
     "tl",
     "functools",
-    "once_differentiable",
     "SimpleNamespace",
     "TensorDescriptor",
     "LOG2_E",
@@ -118,11 +117,9 @@ def _part(part: HeadPlan, index: int, count: int) -> _PartText:
 
 def _tensor(condition: ir.Set) -> ir.Set:
     """A condition that names neither q nor k is a plain bool in Python; a mask has to be a tensor."""
-    return (
-        condition
-        if ir.names(condition) & {"q", "k"}
-        else ir.And((ir.Compare(ir.Var("k"), ">=", ir.Const(0)), condition))
-    )
+    if ir.names(condition) & {"q", "k"}:
+        return condition
+    return ir.And((ir.Compare(ir.Var("k"), ">=", ir.Const(0)), condition))
 
 
 def _cover(cover: Cover, length: str) -> _CoverText:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -17,18 +18,25 @@ from sparsec.ir.lower import lower
 from sparsec.plan.build import build
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
+from sparsec.testing.programs import Program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 _FOLDER = tempfile.TemporaryDirectory(prefix="sparsec-tests-")
 
 
 @cache
-def pattern_of(text: str, heads: int | None = None, **parameters: int) -> nodes.Pattern:
-    return lower(parse(Source("test", text)), heads=heads, parameters=parameters)
+def pattern_of(text: str, heads: int | None = None, layer: int | None = None, **parameters: int) -> nodes.Pattern:
+    return lower(parse(Source("test", text)), heads=heads, layer=layer, parameters=parameters)
 
 
-def example(name: str, heads: int | None = None, **parameters: int) -> nodes.Pattern:
-    return pattern_of((EXAMPLES / f"{name}.spat").read_text(), heads, **parameters)
+def example(name: str, heads: int | None = None, layer: int | None = None, **parameters: int) -> nodes.Pattern:
+    return pattern_of((EXAMPLES / f"{name}.spat").read_text(), heads, layer, **parameters)
+
+
+def random_pattern(program: Program) -> nodes.Pattern:
+    """The pattern of a random program; past the language, which refuses those that hold no pair."""
+    heads = tuple(range(program.heads)) if program.heads else ()
+    return nodes.Pattern("p", "", program.text, (), program.conditions, heads)
 
 
 @cache
@@ -39,6 +47,7 @@ def module_of(pattern: nodes.Pattern) -> ModuleType:
     path.write_text(text)
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
