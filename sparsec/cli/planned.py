@@ -10,7 +10,7 @@ from sparsec.plan.nodes import Cover, HeadPlan, Plan, Segment
 
 _RUNGS = {
     "exact": "exact: the segments that pairs touch",
-    "hull": "hull: from the first to the last that a pair touches",
+    "hull": "hull: ranges that hold what pairs touch, and more",
     "all": "all: every tile",
 }
 
@@ -38,7 +38,7 @@ def _part(part: HeadPlan) -> Iterator[str]:
     heads = ", ".join(map(str, part.heads))
     yield f"heads {heads}" if heads else "every head"
     yield f"  keeps    {_Words().condition(part.condition)}"
-    yield f"  no mask  {_Words().condition(part.full)}"
+    yield f"  no mask  {'no tile' if part.full == ir.FALSE else _Words().condition(part.full)}"
     yield from _cover(part.rows, "a tile of queries visits keys", "n")
     yield from _cover(part.columns, "a tile of keys visits queries", "n_q")
 
