@@ -42,19 +42,26 @@ def _check(name: str, chosen: Choice) -> bool:
 def _lower_all(name: str, chosen: Choice) -> list[str]:
     """Lower the chosen pattern, or every pattern of the file, and print the warnings.  SparsecError with all errors.
 
-    Returns a note for each pattern that needs more from the command line to be looked at in full.
+    A file of sets alone is there to be used by others: its names are checked.  Returns a note for each pattern that
+    needs more from the command line to be looked at in full.
     """
-    from sparsec.ir.lower import check_names, lower_fully
+    from sparsec.analysis.lint import lint
+    from sparsec.ir.lower import check_names, lower, lower_fully
     from sparsec.syntax.parse import parse
     from sparsec.syntax.read import read
 
     file = parse(read(name))
     check_names(file)
     patterns = [chosen.pattern] if chosen.pattern else [d.name for d in file.definitions if d.kind == "pattern"]
+    if not patterns and file.definitions:
+        return []
     errors, notes = [], []
     for each in patterns or [None]:
+        keywords = {**chosen.keywords, "pattern": each}
         try:
-            report(lower_fully(file, **{**chosen.keywords, "pattern": each}).warnings)
+            lowered = lower_fully(file, **keywords)
+            report(lowered.warnings)
+            report(lint(file, lowered.pattern, lambda changed, given=keywords: lower(changed, **given)))
         except SparsecError as error:
             wanted = {_UNBOUND.get(type(diagnostic)) for diagnostic in error.diagnostics}
             if None in wanted:

@@ -18,7 +18,7 @@ def lint_union(node: ast.Union, values: Sequence[Set], value: Callable[[ast.Expr
         others = [other for i, other in enumerate(values) if i != number]
         if part.op == "\\" and number > 0:
             found.append(UnionThenWithout(taken=part.right.span.text, span=part.span))
-        elif part.op == "&" and not all(map(_past_only, others)):
+        elif part.op == "&" and not all(map(past_only, others)):
             guards = [term for term in _terms(part) if value(term) in _CAUSAL]
             found += [CausalOnOneSide(guard=guard.span.text, span=guard.span) for guard in guards[:1]]
     return found
@@ -40,15 +40,15 @@ def _in_brackets(node: ast.Expr) -> bool:
     return text[: node.span.start].rstrip().endswith("(") and text[node.span.end :].lstrip().startswith(")")
 
 
-def _past_only(condition: Set) -> bool:
+def past_only(condition: Set) -> bool:
     """Does the condition say outright that no key lies after its query?"""
     match condition:
         case Bool(value):
             return not value
         case And(parts):
-            return any(map(_past_only, parts))
+            return any(map(past_only, parts))
         case Or(parts):
-            return all(map(_past_only, parts))
+            return all(map(past_only, parts))
         case Compare(Var("k"), "<=" | "<" | "==", Var("q")) | Compare(Var("q"), ">=" | ">" | "==", Var("k")):
             return True
         case Compare(Const(least), "<=" | "<", Sub(Var("q"), Var("k"))):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sparsec.ir import lower_fold as fold
 from sparsec.ir import nodes as ir
@@ -93,7 +94,7 @@ def _closed(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """`runs` with all but the widest gaps between them closed."""
     widest = sorted(range(1, len(runs)), key=lambda place: runs[place - 1][1] - runs[place][0])[: _MOST_RANGES - 1]
     edges = [0, *sorted(widest), len(runs)]
-    return [(runs[start][0], runs[stop - 1][1]) for start, stop in zip(edges, edges[1:], strict=False)]
+    return [(runs[start][0], runs[stop - 1][1]) for start, stop in pairwise(edges)]
 
 
 def _longest(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -40,6 +40,16 @@ def row_without_key(condition: ir.Set) -> Witness | None:
     return _first(_uncovered(clipped(condition, "lower"), "q"))
 
 
+def lonely_row(condition: ir.Set) -> Witness | None:
+    """As `row_without_key`, but a query that sees no key whatever the tables list."""
+    return _first(_uncovered(clipped(condition), "q"))
+
+
+def sure_later_key(condition: ir.Set) -> Witness | None:
+    """As `later_key`, but a pair that is kept whatever the tables list."""
+    return _first(clipped(condition, "lower").intersect(_read("{ [q, k] : k > q }")))
+
+
 def unseen_key(condition: ir.Set) -> Witness | None:
     """A key of self-attention that no query sees, at the smallest n."""
     return _first(_uncovered(clipped(condition, "lower"), "k"))

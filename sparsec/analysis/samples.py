@@ -1,0 +1,125 @@
+"""Conditions at single points, without numpy and without proof: what a few points refute needs no integer sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from sparsec.ir import lower_fold as fold
+from sparsec.ir import nodes as ir
+
+_MOST_NUMBERS = 10
+_LARGE = 100_003  # a length far beyond all windows, prime
+
+Point = dict[str, int]  # q, k, n
+
+
+def differ(one: ir.Set, other: ir.Set) -> bool:
+    """Whether two conditions are seen to differ, with every table empty or every table full; False says nothing."""
+    tables = (False, True) if ir.leaves(one) or ir.leaves(other) else (False,)
+    points = chain(_points(one), _points(other))
+    return any(_holds(one, point, full) != _holds(other, point, full) for point in points for full in tables)
+
+
+def sees_itself(condition: ir.Set) -> bool:
+    """Whether the text alone tells that every query can see its own key, given tables that list it."""
+    return _diagonal(condition) == ir.TRUE
+
+
+def _points(condition: ir.Set) -> Iterator[Point]:
+    """Points of self-attention near the edges that the numbers of a condition suggest."""
+    numbers = {0, 1}
+    for node in ir.walk(condition):
+        match node:
+            case ir.Const(value) | ir.FloorDiv(_, value) | ir.Mod(_, value):
+                numbers.add(abs(value))
+            case ir.Member(_, members):
+                numbers.update(map(abs, members[:2] + members[-2:]))
+    near = sorted(numbers)[:_MOST_NUMBERS]
+    steps = sorted({number + change for number in near for change in (-1, 0, 1) if number + change >= 0})
+    for n in (_LARGE, 2 * max(near) + 1):
+        for q in {*steps, n // 3, n - 1}:
+            for step in steps:
+                for k in {step, q - step, q + step, n - 1 - step}:
+                    if 0 <= q < n and 0 <= k < n:
+                        yield {"q": q, "k": k, "n": n}
+
+
+def _value(node: ir.Int, at: Point) -> int:
+    match node:
+        case ir.Const(value):
+            return value
+        case ir.Var(name):
+            return at[name]
+        case ir.Add(left, right):
+            return _value(left, at) + _value(right, at)
+        case ir.Sub(left, right):
+            return _value(left, at) - _value(right, at)
+        case ir.Mul(left, right):
+            return _value(left, at) * _value(right, at)
+        case ir.FloorDiv(left, divisor):
+            return _value(left, at) // divisor
+        case ir.Mod(left, divisor):
+            return _value(left, at) % divisor
+        case ir.Abs(value):
+            return abs(_value(value, at))
+        case ir.Min(left, right):
+            return min(_value(left, at), _value(right, at))
+        case ir.Max(left, right):
+            return max(_value(left, at), _value(right, at))
+    raise TypeError(f"not an integer of a pattern: {node!r}")
+
+
+def _holds(node: ir.Set, at: Point, tables: bool) -> bool:
+    match node:
+        case ir.Bool(value):
+            return value
+        case ir.Compare(left, op, right):
+            return fold.compare(ir.Const(_value(left, at)), op, ir.Const(_value(right, at))).value
+        case ir.Member(value, members):
+            return _value(value, at) in members
+        case ir.And(parts):
+            return all(_holds(part, at, tables) for part in parts)
+        case ir.Or(parts):
+            return any(_holds(part, at, tables) for part in parts)
+        case ir.Not(part):
+            return not _holds(part, at, tables)
+    return tables
+
+
+_INTEGERS = {ir.Add: fold.add, ir.Sub: fold.sub, ir.Mul: fold.mul, ir.Min: fold.minimum, ir.Max: fold.maximum}
+_REFLEXIVE = {"<=": True, ">=": True, "==": True, "<": False, ">": False, "!=": False}
+
+
+def _at_diagonal(node: ir.Int) -> ir.Int:
+    match node:
+        case ir.Var("k"):
+            return ir.Var("q")
+        case (
+            ir.Add(left, right) | ir.Sub(left, right) | ir.Mul(left, right) | ir.Min(left, right) | ir.Max(left, right)
+        ):
+            return _INTEGERS[type(node)](_at_diagonal(left), _at_diagonal(right))
+        case ir.FloorDiv(left, divisor):
+            return fold.floordiv(_at_diagonal(left), divisor)
+        case ir.Mod(left, divisor):
+            return fold.mod(_at_diagonal(left), divisor)
+        case ir.Abs(value):
+            return fold.absolute(_at_diagonal(value))
+    return node
+
+
+def _diagonal(node: ir.Set) -> ir.Set:
+    """The condition with q for k, folded."""
+    match node:
+        case ir.Compare(left, op, right):
+            left, right = _at_diagonal(left), _at_diagonal(right)
+            return ir.Bool(_REFLEXIVE[op]) if left == right else fold.compare(left, op, right)
+        case ir.Member(value, members):
+            return fold.member(_at_diagonal(value), members)
+        case ir.And(parts):
+            return fold.conjunction(*map(_diagonal, parts))
+        case ir.Or(parts):
+            return fold.disjunction(*map(_diagonal, parts))
+        case ir.Not(part) if not ir.leaves(part):
+            return fold.complement(_diagonal(part))
+    return node if isinstance(node, ir.Bool) else ir.TRUE
