@@ -55,7 +55,7 @@ def _cover(bound: Above, side: str) -> Cover:
         try:
             with budget(_OPERATIONS):
                 found = reach()
-                return Cover(side, _segments(found, not bound.why), found.ordered, rung, why, bound.tables)
+                return Cover(side, _segments(found, rung), found.ordered, rung, why, bound.tables)
         except OutOfBudget:
             why = why or "the set library exceeded its budget"
         except tiles.TooManyPieces:
@@ -63,8 +63,8 @@ def _cover(bound: Above, side: str) -> Cover:
     return Cover(side, (Segment(None, None, ir.TRUE, exact=False),), ordered=True, rung="all", why=why)
 
 
-def _segments(reach: tiles.Reach, exact: bool) -> tuple[Segment, ...]:
-    return tuple(Segment(each.first, each.last, each.when, each.exact and exact) for each in reach.intervals)
+def _segments(reach: tiles.Reach, rung: str) -> tuple[Segment, ...]:
+    return tuple(Segment(each.first, each.last, each.when, each.exact and rung == "exact") for each in reach.intervals)
 
 
 def _full(condition: ir.Set) -> ir.Set:

@@ -13,7 +13,9 @@ from kernel import is_full, planned, positions, touches, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
+from sparsec.plan import build
 from sparsec.plan.nodes import Cover, HeadPlan
+from sparsec.sets import intervals, simplify, tiles
 from sparsec.testing import programs
 
 
@@ -77,6 +79,19 @@ def check_tight(condition: ir.Set, cover: Cover, edges: tuple[int, int], call: C
 @given(programs.conditions(depth=1) | wide.conditions, calls)
 def test_random_conditions(condition, call):
     check(condition, planned(condition), call)
+
+
+@settings(max_examples=100, deadline=None)
+@given(programs.conditions(depth=1) | wide.conditions, calls, st.integers(1, 12_000), st.integers(1, 3_000))
+def test_any_budget_will_do(condition, call, most, few):
+    """Wherever isl runs out of steps, what is left is a cover."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "_OPERATIONS", most)
+        patch.setattr(tiles, "_OPERATIONS", few)
+        patch.setattr(intervals, "_OPERATIONS", few)
+        patch.setattr(simplify, "_OPERATIONS", few)
+        part = planned(condition)
+    check(condition, part, call)
 
 
 @pytest.mark.full
