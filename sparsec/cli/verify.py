@@ -1,0 +1,74 @@
+"""`sparsec verify`: compile, run, and compare with dense attention on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
+from sparsec.cli.output import report
+
+if TYPE_CHECKING:
+    from sparsec.runtime.oracle import Comparison
+    from sparsec.runtime.verify import Case
+
+_LARGEST = 2**22  # keys
+
+
+def run(
+    file: FileName,
+    n: Annotated[
+        int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys in the longest cases; choose an odd one.")
+    ] = 4999,
+    define: Define = None,
+    pattern: PatternName = None,
+    heads: Heads = None,
+    layer: Layer = None,
+    layers: Layers = None,
+) -> None:
+    """Run the operator forward and backward on the best device here, and compare with dense attention."""
+    chosen = choice(define, pattern, heads, layer, layers)
+    from sparsec import pipeline
+    from sparsec.syntax.read import read
+
+    made = pipeline.compile(read(file), **chosen.keywords)
+    report(made.warnings)
+    from sparsec.runtime.index import digest, module_name
+    from sparsec.runtime.module import module
+    from sparsec.runtime.verify import best_device, cases, verify
+    from sparsec.show import page, supported
+
+    generated = module(made.source, module_name(made.function, digest(made.source.encode())))
+    attend, device = getattr(generated, made.function), best_device()
+    width = shutil.get_terminal_size().columns
+    print(page(made.pattern, n, width=width, colours=supported(sys.stdout, os.environ)), end="\n\n")
+    print(f"On {_name(device)}, the largest error of each output / its bound:")
+    print(
+        "  n_q     n_k    heads    D  dtype    " + "".join(f"{name:<19}" for name in ("out", "lse", "dq", "dk", "dv"))
+    )
+    wrong = 0
+    for case in cases(made.pattern.heads, n, device):
+        found = verify(attend, made.pattern, case, device)
+        wrong += not all(each.holds for each in found)
+        print(_line(case, found), flush=True)
+    if wrong:
+        print(f"NOT dense attention: {wrong} of the cases above, marked with !, have errors beyond their bounds.")
+    else:
+        print("Dense attention over the pattern, forward and backward: every error is within its bound.")
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _name(device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
+
+
+def _line(case: Case, found: list[Comparison]) -> str:
+    shape = f"{case.n_q:>5} {case.n_k:>7} {case.heads:>5}/{case.kv_heads:<3} {case.head_size:>3}"
+    errors = (f"{each.error:.1e} / {each.bound:.1e}{' ' if each.holds else '!'} " for each in found)
+    return f"{shape}  {str(case.dtype).removeprefix('torch.'):<8} {''.join(errors)}".rstrip()

@@ -1,0 +1,133 @@
+"""`sparsec verify`: what it accepts, what it finds, and what it prints."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from generated import EXAMPLES, attend_of, example, pattern_of
+
+import sparsec.runtime.verify
+from sparsec.cli import main
+from sparsec.runtime.oracle import Comparison
+from sparsec.runtime.verify import Case, cases, verify
+
+CPU = torch.device("cpu")
+SMALL = Case(90, 90, 2, 1, 16, torch.float32)
+SAMPLED = replace(SMALL, n_q=1200, n_k=1500, q_offset=310)
+
+
+@pytest.fixture(autouse=True)
+def few_pairs(monkeypatch):
+    """So few that SAMPLED is sampled and SMALL is not."""
+    monkeypatch.setitem(sparsec.runtime.verify._MOST_PAIRS, "cpu", 200_000)
+
+
+def holds(attend, pattern, case) -> bool:
+    found = verify(attend, pattern, case, CPU)
+    assert [each.name for each in found] == ["out", "lse", "dq", "dk", "dv"]
+    return all(each.holds for each in found)
+
+
+@pytest.mark.parametrize("case", [SMALL, SAMPLED], ids=["all rows", "some rows"])
+@pytest.mark.parametrize("name", ["longformer", "streaming_llm", "per_head_strides"])
+def test_right_operators_hold(name, case):
+    pattern = example(name, heads=8, w=40)
+    case = replace(case, heads=8)
+    assert holds(attend_of(pattern), pattern, case)
+
+
+@pytest.mark.parametrize("case", [SMALL, SAMPLED], ids=["all rows", "some rows"])
+@pytest.mark.parametrize("text", ["past(41)", "past(40) | k == 70", "past(40) \\ q % 16 == k % 16", "causal"])
+def test_wrong_operators_do_not(text, case):
+    meant = pattern_of("pattern p = past(40)")
+    assert holds(attend_of(meant), meant, case)
+    assert not holds(attend_of(pattern_of(f"pattern p = {text}")), meant, case)
+
+
+@pytest.mark.parametrize("name", ["q", "k", "v"])
+def test_wrong_gradients_do_not(name):
+    pattern = pattern_of("pattern p = past(40)")
+
+    def attend(q, k, v, **keywords):
+        changed = {"q": q, "k": k, "v": v}
+        changed[name] = changed[name].detach() + 0 * changed[name]
+        return attend_of(pattern)(*changed.values(), **keywords)
+
+    for case in (SMALL, SAMPLED):
+        assert not holds(attend, pattern, case)
+
+
+def test_cases_reach_what_is_promised():
+    """Fewer and more queries than keys, shared key heads, 16-bit types on a GPU, lengths that fit no tile."""
+    for heads, device in ((None, "cpu"), (8, "cuda"), (3, "cuda"), (1, "cpu")):
+        tried = cases(heads, 4999, torch.device(device))
+        assert any(case.n_q < case.n_k for case in tried)
+        assert any(case.n_q > case.n_k for case in tried)
+        assert any(case.n_k == 1 for case in tried)
+        assert any(case.kv_heads < case.heads for case in tried) == (heads not in (1, 3))
+        assert {case.heads for case in tried} == {heads or 4}
+        assert not any(length % 8 == 0 for case in tried for length in (case.n_k,))
+        low = {torch.float16, torch.bfloat16} if device == "cuda" else set()
+        assert {case.dtype for case in tried} == {torch.float32} | low
+
+
+# ---------------------------------------------------------------- the command
+
+
+def command(monkeypatch, capsys, *arguments) -> tuple[int | None, list[str], str]:
+    """Exit status, lines and errors of `sparsec verify`."""
+    monkeypatch.setattr(sys, "argv", ["sparsec", "verify", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    return end.value.code, said.out.splitlines(), said.err
+
+
+def test_command(monkeypatch, capsys):
+    status, lines, _ = command(monkeypatch, capsys, EXAMPLES / "longformer.spat", "--n", 301, "-D", "w=32", "-D", "g=3")
+    assert status in (0, None)
+    assert "longformer(w = 32, g = 3) at n = 301: queries down, keys across" in lines
+    assert "# every pair of the cell, + some, . none" in lines
+    assert sum("float32" in line for line in lines) == 7
+    assert lines[-1].startswith("Dense attention over the pattern, forward and backward")
+
+
+def test_command_by_layer_and_head(monkeypatch, capsys):
+    status, lines, _ = command(
+        monkeypatch, capsys, EXAMPLES / "hybrid_layers.spat", "--n", 99, "--layer", 7, "--layers", 32
+    )
+    assert status in (0, None), lines
+    status, lines, _ = command(monkeypatch, capsys, EXAMPLES / "per_head_strides.spat", "--n", 99, "--heads", 6)
+    assert status in (0, None), lines
+    assert any(" 6/3 " in line for line in lines)
+
+
+def test_command_says_when_it_is_wrong(monkeypatch, capsys):
+    monkeypatch.setattr(sparsec.runtime.verify, "verify", lambda *_: [Comparison("out", float("nan"), 1.0)])
+    status, lines, _ = command(monkeypatch, capsys, EXAMPLES / "mistral.spat", "--n", 99)
+    assert status == 1
+    assert any("nan / 1.0e+00!" in line for line in lines)
+    assert lines[-1].startswith("NOT dense attention")
+
+
+def test_command_on_a_mistake(monkeypatch, capsys, tmp_path):
+    (tmp_path / "wrong.spat").write_text("pattern p = pst(4)")
+    status, _, errors = command(monkeypatch, capsys, tmp_path / "wrong.spat")
+    assert status == 1
+    assert "error[SP02" in errors
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.spat")))
+def test_command_on_every_example(monkeypatch, capsys, name):
+    monkeypatch.setitem(sparsec.runtime.verify._MOST_PAIRS, "cpu", 2**22)
+    start = time.perf_counter()
+    status, lines, errors = command(
+        monkeypatch, capsys, EXAMPLES / f"{name}.spat", "--heads", 8, "--layer", 3, "--layers", 32
+    )
+    assert status in (0, None), (lines, errors)
+    print(f"{name}: {time.perf_counter() - start:.1f} s")
