@@ -113,7 +113,8 @@ def _project(pairs: isl.Set, side: str) -> tuple[isl.Set, isl.Set]:
 
 def _implicants(values: isl.Set, domain: isl.Set) -> list[isl.Set]:
     """`values` as few convex pieces as can be, each freed of every constraint that the others make needless."""
-    wide = list(dict.fromkeys(_widened(piece, values, domain) for piece in values.get_basic_sets()))
+    short = values.gist(domain)  # without what the domain says already
+    wide = list(dict.fromkeys(_widened(piece, values, domain) for piece in short.get_basic_sets()))
     kept = list(wide)
     for piece in wide:
         rest = [other for other in kept if other is not piece]
