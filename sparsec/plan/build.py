@@ -54,8 +54,7 @@ def _cover(bound: Above, side: str) -> Cover:
     for rung, reach in rungs:
         try:
             with budget(_OPERATIONS):
-                found = reach()
-                return Cover(side, _segments(found, rung), found.ordered, rung, why, bound.tables)
+                return _found(reach(), side, rung, why, bound.tables)
         except OutOfBudget:
             why = why or "the set library exceeded its budget"
         except tiles.TooManyPieces:
@@ -63,8 +62,12 @@ def _cover(bound: Above, side: str) -> Cover:
     return Cover(side, (Segment(None, None, ir.TRUE, exact=False),), ordered=True, rung="all", why=why)
 
 
-def _segments(reach: tiles.Reach, rung: str) -> tuple[Segment, ...]:
-    return tuple(Segment(each.first, each.last, each.when, each.exact and rung == "exact") for each in reach.intervals)
+def _found(reach: tiles.Reach, side: str, rung: str, why: str, tables: tuple[ir.Leaf, ...]) -> Cover:
+    exact = rung == "exact"
+    if exact and not all(each.exact for each in reach.intervals):
+        rung, why = "hull", "gaps inside the segments"
+    segments = tuple(Segment(each.first, each.last, each.when, exact and each.exact) for each in reach.intervals)
+    return Cover(side, segments, reach.ordered, rung, why, tables)
 
 
 def _full(condition: ir.Set) -> ir.Set:

@@ -42,7 +42,7 @@ class Cover:
     side: Literal["q", "k"]
     segments: tuple[Segment, ...]
     ordered: bool
-    rung: Rung  # of the segments
+    rung: Rung  # "exact": all segments are; "hull": some are wider than what is touched, for the reason `why`
     why: str
     tables: tuple[ir.Leaf, ...] = ()  # in the order of writing
 
