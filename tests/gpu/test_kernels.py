@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import EXAMPLES, attend_of, example, mask_of, pattern_of
+from generated import EXAMPLES, attend_of, example, mask_of, pattern_of, random_pattern
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ def check(pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, **p
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.spat")))
 def test_examples(name: str, dtype: torch.dtype) -> None:
     heads = 8 if name in BY_HEAD else None
-    check(example(name, heads), 1111, 1111, heads=heads or 4, kv_heads=2, head_size=64, dtype=dtype)
+    check(example(name, heads, layer=0), 1111, 1111, heads=heads or 4, kv_heads=2, head_size=64, dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
@@ -103,4 +103,4 @@ affine_programs = st.one_of(programs(term=terms()), match_programs(term=terms())
 def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torch.dtype) -> None:
     heads = program.heads or 2
     kv_heads = 2 if heads % 2 == 0 else 1
-    check(pattern_of(program.text, program.heads), n_q, n_k, q_offset, heads=heads, kv_heads=kv_heads, dtype=dtype)
+    check(random_pattern(program), n_q, n_k, q_offset, heads=heads, kv_heads=kv_heads, dtype=dtype)

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from generated import EXAMPLES, example, mask_of, module_of, pattern_of
+from generated import EXAMPLES, example, mask_of, module_of, pattern_of, random_pattern
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +51,7 @@ def check(pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, **p
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.spat")))
 def test_examples(name: str) -> None:
     heads = 8 if name in ("longnet_heads", "per_head_strides", "deepspeed_fixed") else None
-    check(example(name, heads), 40, 75, heads=heads or 2, kv_heads=2 if heads else 1, dtype=torch.float16)
+    check(example(name, heads, layer=0), 40, 75, heads=heads or 2, kv_heads=2 if heads else 1, dtype=torch.float16)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
@@ -82,7 +82,7 @@ affine_programs = st.one_of(programs(term=terms()), match_programs(term=terms())
 @settings(max_examples=25)
 @given(affine_programs, st.integers(1, 50), st.integers(1, 60), st.integers(0, 40), st.booleans())
 def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, half: bool) -> None:
-    pattern = pattern_of(program.text, program.heads)
+    pattern = random_pattern(program)
     heads = program.heads or 2
     kv_heads = 2 if heads % 2 == 0 else 1
     dtype = torch.float16 if half else torch.float32
