@@ -39,14 +39,14 @@ def run(
     report(made.warnings)
     from sparsec.runtime.index import digest, module_name
     from sparsec.runtime.module import module
-    from sparsec.runtime.verify import best_device, cases, verify
+    from sparsec.runtime.verify import best_device, cases, device_name, verify
     from sparsec.show import page, supported
 
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     attend, device = getattr(generated, made.function), best_device()
     width = shutil.get_terminal_size().columns
     print(page(made.pattern, n, width=width, colours=supported(sys.stdout, os.environ)), end="\n\n")
-    print(f"On {_name(device)}, the largest error of each output / its bound:")
+    print(f"On {device_name(device)}, the largest error of each output / its bound:")
     print(
         "  n_q     n_k    heads    D  dtype    " + "".join(f"{name:<19}" for name in ("out", "lse", "dq", "dk", "dv"))
     )
@@ -60,12 +60,6 @@ def run(
     else:
         print("Dense attention over the pattern, forward and backward: every error is within its bound.")
     raise typer.Exit(1 if wrong else 0)
-
-
-def _name(device) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
 
 
 def _line(case: Case, found: list[Comparison]) -> str:
