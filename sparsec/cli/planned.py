@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sparsec.codegen.printer import Scalar
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Cover, HeadPlan, Plan, Segment
+from sparsec.plan.nodes import Cover, HeadPlan, Part, Plan, Segment
 
 _RUNGS = {
     "exact": "exact: the segments that pairs touch",
@@ -31,12 +31,20 @@ class _Words(Scalar):
 
 def planned(plan: Plan) -> str:
     """The text of a plan.  Positions are absolute; a tile is q_lo..q_hi by k_lo..k_hi, ends included."""
-    return "\n\n".join("\n".join(_part(part)) for part in plan.parts)
+    return "\n\n".join("\n".join(_heads(part)) for part in plan.parts)
 
 
-def _part(part: HeadPlan) -> Iterator[str]:
-    heads = ", ".join(map(str, part.heads))
+def _heads(plan: HeadPlan) -> Iterator[str]:
+    heads = ", ".join(map(str, plan.heads))
     yield f"heads {heads}" if heads else "every head"
+    for choice in plan.choices:
+        if len(plan.choices) > 1:
+            yield f"  from n = {choice.least_n:,} on"
+        for part in choice.parts:
+            yield from _part(part)
+
+
+def _part(part: Part) -> Iterator[str]:
     yield f"  keeps    {_Words().condition(part.condition)}"
     yield f"  no mask  {'no tile' if part.full == ir.FALSE else _Words().condition(part.full)}"
     yield from _cover(part.rows, "a tile of queries visits keys", "n")

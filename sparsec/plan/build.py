@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sparsec.ir import nodes as ir
 from sparsec.plan.above import Above, above, below
-from sparsec.plan.nodes import Cover, HeadPlan, Plan, Segment
+from sparsec.plan.nodes import Choice, Cover, HeadPlan, Natural, Part, Plan, Segment
 from sparsec.sets import tiles
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.convert import relation
@@ -22,8 +22,8 @@ MOST_FULL_TERMS = 8
 _OPERATIONS = 150_000  # isl steps a rung may take, about a tenth of a second
 
 
-def build(pattern: ir.Pattern) -> Plan:
-    """The plan of every distinct condition of `pattern`."""
+def build(pattern: ir.Pattern, layouts: bool = False) -> Plan:
+    """The plan of every distinct condition of `pattern`; without `layouts`, in the natural order alone."""
     return Plan(pattern, tuple(_head_plan(pattern, index) for index in range(len(pattern.conditions))))
 
 
@@ -34,13 +34,15 @@ def _head_plan(pattern: ir.Pattern, index: int) -> HeadPlan:
     if bound.tables:  # then `condition` was left as it is
         affine = simplify(bound.affine)
         bound = replace(bound, affine=affine, tables=() if affine == ir.TRUE else bound.tables)
-    return HeadPlan(
-        heads=heads,
+    part = Part(
+        layout=Natural(),
         condition=condition,
         rows=_cover(bound, "q"),
         columns=_cover(bound, "k"),
         full=_full(condition),
+        why="Positions as they are.",
     )
+    return HeadPlan(heads=heads, condition=condition, choices=(Choice(0, (part,)),))
 
 
 def _cover(bound: Above, side: str) -> Cover:

@@ -45,6 +45,61 @@ class Cover:
     rung: Rung  # "exact": all segments are; "hull": some are wider than what is touched, for the reason `why`
     why: str
     tables: tuple[ir.Leaf, ...] = ()  # in the order of writing
+    long: int = 0  # rows (or columns) that start below it touch far more than the others do, as global tokens do
+
+
+@dataclass(frozen=True, slots=True)
+class Natural:
+    """Positions as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    """Queries and keys of one residue class side by side: q = stride * q' + residue, k = stride * k' + residue.
+
+    One program serves one class; its covers name `residue`, 0 <= residue < stride.
+    """
+
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Queries as they are, the keys of a comb side by side.
+
+    Place x, counted from 0, stands for the key k = x // width * period + first + x % width.
+    """
+
+    period: int
+    first: int
+    width: int
+
+
+Layout = Natural | Residue | Columns
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one kernel of each kind (forward, dq, dk and dv) works on.
+
+    `condition` is on absolute q, k and n.  Covers and `full` are in the layout's own coordinates: q_lo..q_hi are q'
+    (Residue), k_lo..k_hi are k' (Residue) or places (Columns).  n stays the number of keys, absolute.
+    """
+
+    layout: Layout
+    condition: ir.Set  # what a partial tile's mask evaluates
+    rows: Cover  # forward and dq: per tile of queries, the keys
+    columns: Cover  # dk and dv: per tile of keys, the queries
+    full: ir.Set  # on the four edges: the tile needs no mask
+    why: str  # why this layout, one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The parts that serve lengths n >= least_n, up to the next choice.  They are disjoint as sets."""
+
+    least_n: int
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +107,8 @@ class HeadPlan:
     """The plan of one distinct condition and the query heads that have it (() for every head)."""
 
     heads: tuple[int, ...]
-    condition: ir.Set  # simplified; what a partial tile's mask evaluates
-    rows: Cover  # forward and dq: per tile of queries, the keys
-    columns: Cover  # dk and dv: per tile of keys, the queries
-    full: ir.Set  # on the four edges: the tile needs no mask
+    condition: ir.Set  # simplified; the union of the parts of every choice
+    choices: tuple[Choice, ...]  # by rising least_n, from 0 on; at most two
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import numpy as np
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.plan.build import build
-from sparsec.plan.nodes import Cover, HeadPlan, Segment
+from sparsec.plan.nodes import Cover, HeadPlan, Part, Segment
 
 _COMPARE = {
     "<": int.__lt__,
@@ -19,9 +19,16 @@ _COMPARE = {
 }
 
 
-def planned(condition: ir.Set) -> HeadPlan:
-    """The plan of a pattern with one condition."""
-    return build(ir.Pattern("p", "", "", (), (condition,))).parts[0]
+def planned(condition: ir.Set) -> Part:
+    """The plan of a pattern with one condition, in the natural order."""
+    return natural(build(ir.Pattern("p", "", "", (), (condition,)), layouts=False).parts[0])
+
+
+def natural(plan: HeadPlan) -> Part:
+    """The one part of a plan without layouts."""
+    (choice,) = plan.choices
+    (part,) = choice.parts
+    return part
 
 
 def integer(node: ir.Int, at: dict[str, int]) -> int:
@@ -100,7 +107,7 @@ def visited(cover: Cover, low: int, high: int, n: int, length: int, block: int, 
     return tiles
 
 
-def is_full(part: HeadPlan, box: tuple[int, int, int, int], n: int) -> bool:
+def is_full(part: Part, box: tuple[int, int, int, int], n: int) -> bool:
     """Whether the box (q_lo, q_hi, k_lo, k_hi) goes without a mask."""
     return holds(part.full, dict(zip(("q_lo", "q_hi", "k_lo", "k_hi"), box, strict=True)) | {"n": n})
 

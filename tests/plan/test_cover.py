@@ -14,7 +14,7 @@ from kernel import is_full, planned, positions, touches, visited
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.plan import build
-from sparsec.plan.nodes import Cover, HeadPlan
+from sparsec.plan.nodes import Cover, Part
 from sparsec.sets import intervals, simplify, tiles
 from sparsec.testing import programs
 
@@ -44,7 +44,7 @@ class Call:
 calls = st.builds(Call, *(st.integers(1, 150),) * 2, st.integers(0, 70), *(st.integers(16, 40),) * 2)
 
 
-def check(condition: ir.Set, part: HeadPlan, call: Call) -> None:
+def check(condition: ir.Set, part: Part, call: Call) -> None:
     """Every kept pair lies in exactly one visited tile, from both sides, and full tiles are full."""
     kept = reference.mask(condition, call.n_q, call.n, call.q_offset)
     assert (kept == reference.mask(part.condition, call.n_q, call.n, call.q_offset)).all()
