@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import attend_of, example, mask_of, module_of, pattern_of
+from generated import EXAMPLES, attend_of, example, mask_of, module_of, pattern_of
 from torch import Tensor, nn
 from torch.autograd import forward_ad, gradcheck
 from torch.utils.checkpoint import checkpoint
 
-from sparsec.testing import compare, random_problem, run
+import sparsec
+from sparsec.testing import check, compare, random_problem, run
 
 LONGFORMER = example("longformer", w=16, g=5)
 BY_HEAD = pattern_of("pattern p = match h { 0..2 -> 2 <= q - k < 9, else -> causal }", 4)
@@ -27,15 +28,12 @@ def inputs(n_q: int = 12, n_k: int = 12, dtype=torch.float32, grad: bool = True)
 def test_opcheck(pattern):
     """Schemas, fake kernels and their strides, for both operators."""
     module = module_of(pattern)
-    tests = ("test_schema", "test_faketensor")
     for dtype in (torch.float32, torch.bfloat16):
         q, k, v = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in inputs(10, 14, dtype, grad=False))
-        torch.library.opcheck(module._forward_op, (q, k, v, 0.3, 4), test_utils=tests)
+        torch.library.opcheck(module._forward_op, (q, k, v, 0.3, 4))
         out, lse = module._forward_op(q, k, v, 0.3, 4)
         for dlse in (None, torch.randn_like(lse)):
-            torch.library.opcheck(
-                module._backward_op, (torch.randn_like(out), q, k, v, out, lse, dlse, 0.3, 4), test_utils=tests
-            )
+            torch.library.opcheck(module._backward_op, (torch.randn_like(out), q, k, v, out, lse, dlse, 0.3, 4))
 
 
 @both
@@ -257,3 +255,13 @@ def test_against_scaled_dot_product_attention():
         return out, attend_of(LONGFORMER)(q, k, v, scale=scale, return_lse=True)[1]
 
     assert all(each.holds for each in compare(run(sdpa, problem), problem))
+
+
+def test_what_load_returns():
+    """The object that users get is as good as the generated function: compiled, and checked by the public oracle."""
+    attend = sparsec.load(EXAMPLES / "longformer.spat", w=16, g=5)
+    check(attend, 60, 90, heads=4, kv_heads=2)
+    torch._dynamo.reset()
+    fast = torch.compile(attend, fullgraph=True, dynamic=True, backend="aot_eager")
+    for n in (20, 33):
+        torch.testing.assert_close(fast(*inputs(n, n)), attend(*inputs(n, n)))
