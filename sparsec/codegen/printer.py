@@ -19,6 +19,9 @@ _LONGEST_LINE = 96
 class Printer:
     """What the dialects share: sums, products and comparisons look the same in all of them."""
 
+    def __init__(self, leaves: tuple[ir.Leaf, ...] = ()) -> None:
+        self.leaves = leaves  # tables of the module, by number
+
     def integer(self, node: ir.Int) -> str:
         return self._int(node)[0]
 
@@ -36,7 +39,10 @@ class Printer:
             case ir.Or(parts):
                 return f"({self.disjunction.join(map(self.condition, parts))})"
             case ir.Not(part):
-                return self.condition(_negated(part))
+                negated = _negated(part)
+                return self._not(negated.part) if isinstance(negated, ir.Not) else self.condition(negated)
+            case ir.Blocks() | ir.RandomBlocks() | ir.RandomKeys():
+                return self._leaf(node, self.leaves.index(node))
         raise TypeError(f"not printable in this dialect: {node!r}")
 
     def lines(self, node: ir.Set, lead: str) -> list[str]:
@@ -138,7 +144,7 @@ def _negated(node: ir.Set) -> ir.Set:
             return ir.And(tuple(ir.Not(part) for part in parts))  # ~(a | b) = ~a & ~b
         case ir.Not(part):
             return part
-    raise TypeError(f"not printable in this dialect: {node!r}")
+    return ir.Not(node)  # a table
 
 
 class Triton(Printer):
@@ -146,7 +152,8 @@ class Triton(Printer):
 
     conjunction, disjunction = " & ", " | "
 
-    def __init__(self) -> None:
+    def __init__(self, leaves: tuple[ir.Leaf, ...] = ()) -> None:
+        super().__init__(leaves)
         self.wide = False
 
     def _compare(self, node: ir.Compare) -> str:
@@ -179,6 +186,20 @@ class Triton(Printer):
     def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
         return f"tl.{kind}imum({self.integer(left)}, {self.integer(right)})"
 
+    def _not(self, leaf: ir.Leaf) -> str:
+        return f"({self.condition(leaf)} == 0)"
+
+    def _leaf(self, leaf: ir.Leaf, index: int) -> str:
+        match leaf:
+            case ir.Blocks(size, rows):
+                height, width = str(len(rows)), max(map(len, rows), default=0)
+            case ir.RandomBlocks(size, width, _):
+                height = f"tl.cdiv(n, {size})"
+            case ir.RandomKeys(width, _):
+                size, height = 1, "n"
+        row, column = ("q", "k") if size == 1 else (f"q // {size}", f"k // {size}")
+        return f"_in_table(TABLE_{index}, {row}, {height}, {column}, {width})"
+
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         return f"tl.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"
 
@@ -196,6 +217,14 @@ class Torch(Printer):
             return f"{kind}({self.integer(left)}, {self.integer(right)})"
         tensor, scalar = (left, right) if tensors[0] else (right, left)
         return f"torch.clamp({self.integer(tensor)}, {(kind == 'max' and 'min') or 'max'}={self.integer(scalar)})"
+
+    def _not(self, leaf: ir.Leaf) -> str:
+        return f"~{self.condition(leaf)}"
+
+    def _leaf(self, leaf: ir.Leaf, index: int) -> str:
+        size = 1 if isinstance(leaf, ir.RandomKeys) else leaf.size
+        row, column = ("q", "k") if size == 1 else (f"q // {size}", f"k // {size}")
+        return f"_listed(_table_{index}(n, q.device), {row}, {column})"
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         return f"torch.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"

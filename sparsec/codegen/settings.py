@@ -16,8 +16,8 @@ Setting = tuple[int, int, int, int, int | None]
 SETTINGS: dict[tuple[str, int, int], tuple[Setting, Setting, Setting]] = {
     ("tma", 2, 16): ((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
     ("tma", 2, 32): ((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
-    ("tma", 2, 64): ((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
-    ("tma", 2, 128): ((128, 64, 8, 3, None), (128, 64, 8, 3, None), (32, 128, 8, 2, None)),
+    ("tma", 2, 64): ((64, 64, 4, 3, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
+    ("tma", 2, 128): ((64, 64, 4, 3, None), (128, 64, 8, 3, None), (64, 64, 4, 2, None)),
     ("tma", 2, 256): ((64, 32, 4, 2, None), (64, 32, 4, 2, None), (32, 64, 8, 1, None)),
     ("large", 2, 16): ((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
     ("large", 2, 32): ((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),

@@ -78,7 +78,8 @@ def compile_kernels(
 
 def _heads(module: ModuleType) -> int | None:
     """The number of heads that a module with a kernel for each set of heads is bound to."""
-    return sum(map(len, module._HEADS)) if hasattr(module, "_HEADS") else None
+    heads = [own for own, _ in module._GROUPS if own is not None]
+    return sum(map(len, heads)) or None
 
 
 @contextmanager
