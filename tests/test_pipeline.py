@@ -18,7 +18,6 @@ from sparsec.diagnostics import SparsecError
 from sparsec.source import Source
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.spat"))
-TABLES = {"bigbird", "deepspeed_variable", "explicit_blocks"}  # not generated yet
 STAGES = ["parse", "lower", "plan", "picture", "emit"]
 
 
@@ -26,14 +25,7 @@ def compiled(text: str, **chosen) -> pipeline.Compiled:
     return pipeline.compile(Source("p.spat", text), **chosen)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=pytest.mark.xfail(strict=True, raises=TypeError) if path.stem in TABLES else ())
-        for path in EXAMPLES
-    ],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_go_through_quickly(path: Path) -> None:
     source = Source(str(path), path.read_text())
     runs = [pipeline.compile(source, heads=8, layer=0) for _ in range(3)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sparsec.ir.nodes import Pattern
 from sparsec.runtime import oracle
-from sparsec.testing.programs import match_programs, programs, terms
+from sparsec.testing.programs import match_programs, programs
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -95,11 +95,11 @@ def test_offsets_beyond_32_bits() -> None:
     assert (whole - part).abs().max() < 2e-2
 
 
-affine_programs = st.one_of(programs(term=terms()), match_programs(term=terms()))
+any_program = st.one_of(programs(), match_programs())
 
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
-@given(affine_programs, st.integers(1, 300), st.integers(1, 300), st.integers(0, 200), st.sampled_from(HALVES))
+@given(any_program, st.integers(1, 300), st.integers(1, 300), st.integers(0, 200), st.sampled_from(HALVES))
 def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torch.dtype) -> None:
     heads = program.heads or 2
     kv_heads = 2 if heads % 2 == 0 else 1

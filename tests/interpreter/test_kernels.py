@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sparsec.ir.nodes import Pattern
 from sparsec.runtime import oracle
-from sparsec.testing.programs import match_programs, programs, terms
+from sparsec.testing.programs import match_programs, programs
 
 SMALL = {"forward": (16, 32, 4, 1, None), "dq": (32, 16, 4, 1, None), "dkdv": (16, 32, 4, 1, None)}
 
@@ -76,11 +76,11 @@ def test_no_key_at_all() -> None:
     check(pattern_of("pattern p = k > q + 1000000"), 20, 20)
 
 
-affine_programs = st.one_of(programs(term=terms()), match_programs(term=terms()))
+any_program = st.one_of(programs(), match_programs())
 
 
 @settings(max_examples=25)
-@given(affine_programs, st.integers(1, 50), st.integers(1, 60), st.integers(0, 40), st.booleans())
+@given(any_program, st.integers(1, 50), st.integers(1, 60), st.integers(0, 40), st.booleans())
 def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, half: bool) -> None:
     pattern = random_pattern(program)
     heads = program.heads or 2

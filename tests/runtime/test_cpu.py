@@ -97,8 +97,11 @@ def test_more_random_programs(program, lengths, dtype):
 # Small parameters, so that windows end, strides repeat and blocks are cut within a few hundred positions.
 SMALL: dict[str, dict[str, int]] = {
     "a_shape": {"s": 6, "w": 20},
+    "bigbird": {"b": 8, "w": 3, "g": 2, "r": 2, "seed": 1},
     "deepspeed_fixed": {"b": 4, "w": 4, "g": 1, "patterns": 4},
+    "deepspeed_variable": {"b": 4, "r": 2, "seed": 3},
     "dilated_window": {"w": 9, "s": 4},
+    "explicit_blocks": {"b": 32},
     "longformer": {"w": 16, "g": 5},
     "longnet": {"w": 16},
     "longnet_heads": {"w": 16},
