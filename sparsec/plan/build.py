@@ -1,8 +1,6 @@
-"""Pattern -> Plan.
+"""Pattern -> Plan: each condition in the natural order alone, or split over the layouts that follow its structure.
 
-The ladder, per cover: exact segments (at most MOST_SEGMENTS), else one hull, else a hull that knows no floors, else
-every tile; tables are visited beside the segments.  Each rung is correct, because a partial tile is masked by the
-condition itself; a lower rung only visits more tiles.
+The split is taken from the length on from which its predicted cost stays below that of the natural order.
 """
 
 from __future__ import annotations
@@ -10,71 +8,74 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sparsec.ir import nodes as ir
-from sparsec.plan.above import Above, above, below
-from sparsec.plan.nodes import Choice, Cover, HeadPlan, Natural, Part, Plan, Segment
-from sparsec.sets import tiles
-from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.convert import relation
+from sparsec.plan.covers import part_of
+from sparsec.plan.nodes import Choice, Columns, HeadPlan, Layout, Natural, Part, Plan, Residue
+from sparsec.plan.predict import LENGTHS, cost, least_long
+from sparsec.plan.split import split
 from sparsec.sets.simplify import simplify
 
-MOST_SEGMENTS = 6
-MOST_FULL_TERMS = 8
-_OPERATIONS = 150_000  # isl steps a rung may take, about a tenth of a second
+Parts = tuple[Part, ...]
 
 
 def build(pattern: ir.Pattern, layouts: bool = False) -> Plan:
     """The plan of every distinct condition of `pattern`; without `layouts`, in the natural order alone."""
-    return Plan(pattern, tuple(_head_plan(pattern, index) for index in range(len(pattern.conditions))))
+    return Plan(pattern, tuple(_head_plan(pattern, index, layouts) for index in range(len(pattern.conditions))))
 
 
-def _head_plan(pattern: ir.Pattern, index: int) -> HeadPlan:
+def natural(condition: ir.Set) -> Parts:
+    """All of a simplified condition in the natural order."""
+    return (_part(condition, Natural()),)
+
+
+def spread(condition: ir.Set) -> Parts | None:
+    """A simplified condition over the layouts that are proved to fit and have covers; None where there are none."""
+    barred: frozenset[Layout] = frozenset()
+    while True:
+        places = split(condition, barred)
+        if all(layout == Natural() for layout, _ in places):
+            return None
+        parts = tuple(_part(some, layout) for layout, some in places)
+        lost = {part.layout for part in parts if part.layout != Natural() and "all" in _rungs(part)}
+        if not lost:
+            return parts
+        barred |= lost
+
+
+def _head_plan(pattern: ir.Pattern, index: int, layouts: bool) -> HeadPlan:
     condition = simplify(pattern.conditions[index])
     heads = tuple(head for head, wanted in enumerate(pattern.head_conditions) if wanted == index)
-    bound = above(condition)
-    if bound.tables:  # then `condition` was left as it is
-        affine = simplify(bound.affine)
-        bound = replace(bound, affine=affine, tables=() if affine == ir.TRUE else bound.tables)
-    part = Part(
-        layout=Natural(),
-        condition=condition,
-        rows=_cover(bound, "q"),
-        columns=_cover(bound, "k"),
-        full=_full(condition),
-        why="Positions as they are.",
-    )
-    return HeadPlan(heads=heads, condition=condition, choices=(Choice(0, (part,)),))
+    apart = spread(condition) if layouts else None
+    return HeadPlan(heads, condition, _choices(natural(condition), apart))
 
 
-def _cover(bound: Above, side: str) -> Cover:
-    """What a tile row or column visits: the highest rung of the ladder that the budget allows."""
-    rungs = (
-        ("hull" if bound.why else "exact", lambda: tiles.touched(relation(bound.affine), side, MOST_SEGMENTS)),
-        ("hull", lambda: tiles.hull(relation(bound.affine), side)),
-        ("hull", lambda: tiles.hull(relation(bound.affine).remove_divs(), side)),
-    )
-    why = bound.why
-    for rung, reach in rungs:
-        try:
-            with budget(_OPERATIONS):
-                return _found(reach(), side, rung, why, bound.tables)
-        except OutOfBudget:
-            why = why or "the set library exceeded its budget"
-        except tiles.TooManyPieces:
-            why = why or f"more than {MOST_SEGMENTS} segments"
-    return Cover(side, (Segment(None, None, ir.TRUE, exact=False),), ordered=True, rung="all", why=why)
+def _choices(alone: Parts, apart: Parts | None) -> tuple[Choice, ...]:
+    """The split from the length on from which it is the cheaper, the natural order below."""
+    least = None
+    for n in reversed(LENGTHS if apart else ()):
+        if cost(apart, n) >= cost(alone, n):
+            break
+        least = n
+    if least is None:
+        return (Choice(0, alone),)
+    return (Choice(0, apart),) if least == LENGTHS[0] else (Choice(0, alone), Choice(least, apart))
 
 
-def _found(reach: tiles.Reach, side: str, rung: str, why: str, tables: tuple[ir.Leaf, ...]) -> Cover:
-    exact = rung == "exact"
-    if exact and not all(each.exact for each in reach.intervals):
-        rung, why = "hull", "gaps inside the segments"
-    segments = tuple(Segment(each.first, each.last, each.when, exact and each.exact) for each in reach.intervals)
-    return Cover(side, segments, reach.ordered, rung, why, tables)
+def _part(condition: ir.Set, layout: Layout) -> Part:
+    part = part_of(condition, layout, _why(layout))
+    rows, columns = (replace(cover, long=least_long(cover, part)) for cover in (part.rows, part.columns))
+    return replace(part, rows=rows, columns=columns)
 
 
-def _full(condition: ir.Set) -> ir.Set:
-    try:
-        with budget(_OPERATIONS):
-            return tiles.full(relation(below(condition)), MOST_FULL_TERMS)
-    except OutOfBudget:
-        return ir.FALSE  # every tile gets the mask
+def _rungs(part: Part) -> tuple[str, str]:
+    return part.rows.rung, part.columns.rung
+
+
+def _why(layout: Layout) -> str:
+    match layout:
+        case Residue(stride):
+            return f"Queries see only keys a multiple of {stride} away, so one residue class at a time stands together."
+        case Columns(period, first, width):
+            some = f"{width} of {period}" if width > 1 else f"one in {period}"
+            return f"Only {some} keys are seen, the first of them {first}, so these are gathered."
+        case Natural():
+            return "Positions as they are."

@@ -20,12 +20,12 @@ Bound = Literal["upper", "lower"]
 _FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 
 
-def relation(condition: ir.Set, bound: Bound = "upper") -> isl.Set:
-    """The pairs (q, k) of Z x Z that satisfy `condition`, for every n.
+def relation(condition: ir.Set, bound: Bound = "upper", parameters: tuple[str, ...] = ("n",)) -> isl.Set:
+    """The pairs (q, k) of Z x Z that satisfy `condition`, for every n (and what else it has for parameters).
 
     Exact for affine conditions.  Otherwise a superset (`bound="upper"`) or a subset (`bound="lower"`).
     """
-    return _Reader(set_space("q", "k"), bound).set(condition, negated=False).coalesce()
+    return _Reader(set_space("q", "k", parameters=parameters), bound).set(condition, negated=False).coalesce()
 
 
 def clipped(condition: ir.Set, bound: Bound = "upper") -> isl.Set:

@@ -38,15 +38,18 @@ class Bounded:
     def __init__(self, piece: isl.Set, domain: isl.Set, shape: isl.Set | None = None):
         self.piece, self.domain, self.space = piece, domain, piece.get_space()
         self.shape = piece if shape is None else shape
-        place = isl.Aff.var_on_domain(isl.LocalSpace.from_space(self.space), isl.dim_type.set, 0)
-        self._position = isl.PwAff.from_aff(place)
         self.when = self._when()
-        self.first, self._start = self._bound(isl.Set.lexmin_pw_multi_aff, isl.PwAff.le_set)
-        self.last, self._end = self._bound(isl.Set.lexmax_pw_multi_aff, isl.PwAff.ge_set)
+        self.first = self._bound(isl.Set.lexmin_pw_multi_aff, isl.PwAff.le_set)
+        self.last = self._bound(isl.Set.lexmax_pw_multi_aff, isl.PwAff.ge_set)
 
     @property
     def interval(self) -> Interval:
-        return Interval(self.first, self.last, self.when, self._exact())
+        try:
+            with budget(_OPERATIONS):
+                exact = is_filled(self.piece, self.domain, self.first, self.last, self.when)
+        except OutOfBudget:
+            exact = False
+        return Interval(self.first, self.last, self.when, exact)
 
     def may_precede(self, other: Bounded) -> bool:
         """Whether self.first <= other.first wherever both are there."""
@@ -70,34 +73,38 @@ class Bounded:
                 continue
         return ir.TRUE
 
-    def _bound(self, extreme, side) -> tuple[ir.Int | None, isl.Set | None]:
-        """A bound and the positions it allows: the extreme, or else simpler and wider, or else open (None)."""
+    def _bound(self, extreme, side) -> ir.Int | None:
+        """A proved bound: the extreme, or else simpler and wider, or else open (None)."""
         for candidate in (self.shape, self.shape.remove_divs().coalesce()):
             try:
                 with budget(_OPERATIONS):
                     node = expressions.integer(extreme(candidate).get_at(0), self.domain)
                     if expressions.size(node) > _LARGEST_BOUND:
                         continue
-                    allowed = side(function(node, self.space), self._position)
-                    if self.piece.is_subset(allowed):
-                        return node, allowed
+                    if self.piece.is_subset(side(function(node, self.space), _position(self.space))):
+                        return node
             except OutOfBudget:
                 continue
             except isl.Error as error:
                 if "unbounded" not in str(error):
                     raise
                 break
-        return None, None
+        return None
 
-    def _exact(self) -> bool:
-        try:
-            with budget(_OPERATIONS):
-                spread = points(self.when, self.space).intersect_params(self.domain)
-                for allowed in (self._start, self._end):
-                    spread = spread if allowed is None else spread.intersect(allowed)
-                return spread.is_subset(self.piece)
-        except OutOfBudget:
-            return False
+
+def is_filled(piece: isl.Set, domain: isl.Set, first: ir.Int | None, last: ir.Int | None, when: ir.Set) -> bool:
+    """Whether every position of first..last is in `piece`.  May raise OutOfBudget under a budget."""
+    space = piece.get_space()
+    spread = points(when, space).intersect_params(domain)
+    if first is not None:
+        spread = spread.intersect(function(first, space).le_set(_position(space)))
+    if last is not None:
+        spread = spread.intersect(function(last, space).ge_set(_position(space)))
+    return spread.is_subset(piece)
+
+
+def _position(space: isl.Space) -> isl.PwAff:
+    return isl.PwAff.from_aff(isl.Aff.var_on_domain(isl.LocalSpace.from_space(space), isl.dim_type.set, 0))
 
 
 def rising(pieces: list[Bounded]) -> list[Bounded] | None:

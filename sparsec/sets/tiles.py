@@ -8,6 +8,9 @@ Projections keep those edges symbolic, so one generated file serves every tile s
 - `full(...)`: the condition on the four edges under which every pair of the box is kept.
 
 The clip to the actual lengths is left out of the sets (kernels clip), or even causal would grow special cases.
+
+With a `stride` above 1 the pairs are those of one residue class, counted within it, and have a parameter `residue`
+with 0 <= residue < stride.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import islpy as isl
 from sparsec.ir import nodes as ir
 from sparsec.sets import convert, expressions
 from sparsec.sets.context import OutOfBudget, budget, context
-from sparsec.sets.intervals import Bounded, Interval, rising
+from sparsec.sets.intervals import Bounded, Interval, is_filled, rising
 
 MIN_TILE = 16
 _OPERATIONS = 10_000  # isl steps for what has a fallback; each takes longer as floors pile up
@@ -40,12 +43,12 @@ class TooManyPieces(Exception):
     """What is touched falls into more intervals than the caller wants."""
 
 
-def touched(pairs: isl.Set, side: str, limit: int) -> Reach:
+def touched(pairs: isl.Set, side: str, limit: int, stride: int = 1) -> Reach:
     """What a tile row (`side="q"`) or tile column (`side="k"`) touches, as at most `limit` intervals.
 
     Raises TooManyPieces, or OutOfBudget under a budget.
     """
-    reach, domain = _project(pairs, side)
+    reach, domain = _project(pairs, side, stride)
     convex = reach.get_basic_sets()
     if len(convex) > limit:
         raise TooManyPieces
@@ -54,24 +57,22 @@ def touched(pairs: isl.Set, side: str, limit: int) -> Reach:
     return Reach(tuple(piece.interval for piece in order or pieces), ordered=order is not None)
 
 
-def hull(pairs: isl.Set, side: str) -> Reach:
+def hull(pairs: isl.Set, side: str, stride: int = 1) -> Reach:
     """One interval that covers all that a tile row or column touches."""
-    reach, domain = _project(pairs, side)
+    reach, domain = _project(pairs, side, stride)
     if reach.is_empty():
         return Reach((), ordered=True)
     return Reach((Bounded(reach, domain, reach.simple_hull().to_set()).interval,), ordered=True)
 
 
-def full(pairs: isl.Set, limit: int) -> ir.Set:
+def full(pairs: isl.Set, limit: int, stride: int = 1) -> ir.Set:
     """The condition on q_lo, q_hi, k_lo, k_hi under which the whole box is kept.
 
     A union of at most `limit` convex conditions, each as wide as it can be; where more would be needed the rest
     is left out, which makes full tiles be treated as partial and is never wrong.
     """
-    edges = ("n", "q_lo", "q_hi", "k_lo", "k_hi")
-    domain = _parameters(
-        edges, f"q_lo >= 0 and q_hi - q_lo >= {MIN_TILE - 1} and k_lo >= 0 and k_hi - k_lo >= {MIN_TILE - 1}"
-    )
+    edges = (*parameters(stride), "q_lo", "q_hi", "k_lo", "k_hi")
+    domain = _domain(edges, f"{_tile('q')} and {_tile('k')}", stride)
     box = _read(edges, "[q, k] : q_lo <= q <= q_hi and k_lo <= k <= k_hi")
     boxes = box.intersect_params(domain)
     missing = _explicit(boxes.subtract(pairs).params().coalesce())
@@ -102,13 +103,39 @@ def _proved_full(part: ir.Set, boxes: isl.Set, pairs: isl.Set) -> bool:
         return False
 
 
-def _project(pairs: isl.Set, side: str) -> tuple[isl.Set, isl.Set]:
+def filled(
+    pairs: isl.Set, side: str, first: ir.Int | None, last: ir.Int | None, when: ir.Set, at_edges: str = "1 = 1"
+) -> bool:
+    """Whether first..last is proved to be touched from end to end, for tiles whose edges meet `at_edges`."""
+    try:
+        with budget(_OPERATIONS):
+            reach, domain = _project(pairs, side, stride=1)
+            edges = _parameters(("n", f"{side}_lo", f"{side}_hi"), at_edges)
+            return is_filled(reach, domain.intersect(edges), first, last, when)
+    except OutOfBudget:
+        return False
+
+
+def parameters(stride: int) -> tuple[str, ...]:
+    """What a set of pairs has for parameters."""
+    return ("n", "residue") if stride > 1 else ("n",)
+
+
+def _project(pairs: isl.Set, side: str, stride: int) -> tuple[isl.Set, isl.Set]:
     """The positions touched by [side_lo, side_hi], and the domain of those parameters."""
-    edges = ("n", f"{side}_lo", f"{side}_hi")
-    domain = _parameters(edges, f"n >= 1 and {side}_lo >= 0 and {side}_hi - {side}_lo >= {MIN_TILE - 1}")
+    edges = (*parameters(stride), f"{side}_lo", f"{side}_hi")
+    domain = _domain(edges, f"n >= 1 and {_tile(side)}", stride)
     box = _read(edges, f"[q, k] : {side}_lo <= {side} <= {side}_hi")
     reach = pairs.intersect(box).project_out(isl.dim_type.set, "qk".index(side), 1)
     return reach.intersect_params(domain).coalesce(), domain
+
+
+def _tile(side: str) -> str:
+    return f"{side}_lo >= 0 and {side}_hi - {side}_lo >= {MIN_TILE - 1}"
+
+
+def _domain(names: tuple[str, ...], known: str, stride: int) -> isl.Set:
+    return _parameters(names, f"{known} and 0 <= residue < {stride}" if stride > 1 else known)
 
 
 def _implicants(values: isl.Set, domain: isl.Set) -> list[isl.Set]:

@@ -77,9 +77,11 @@ def holds(node: ir.Set, at: dict[str, int]) -> bool:
     raise TypeError(node)
 
 
-def positions(segment: Segment, side: str, low: int, high: int, n: int, length: int, shift: int) -> tuple[int, int]:
+def positions(
+    segment: Segment, side: str, low: int, high: int, n: int, length: int, shift: int, residue: int = 0
+) -> tuple[int, int]:
     """The rows first..stop of a segment within its sequence; there are none where first >= stop."""
-    at = {"n": n, f"{side}_lo": low, f"{side}_hi": high}
+    at = {"n": n, "residue": residue, f"{side}_lo": low, f"{side}_hi": high}
     if not holds(segment.when, at):
         return 0, 0
     first = 0 if segment.first is None else integer(segment.first, at) - shift
@@ -87,14 +89,16 @@ def positions(segment: Segment, side: str, low: int, high: int, n: int, length: 
     return max(first, 0), max(min(stop, length), 0)
 
 
-def visited(cover: Cover, low: int, high: int, n: int, length: int, block: int, shift: int = 0) -> list[int]:
+def visited(
+    cover: Cover, low: int, high: int, n: int, length: int, block: int, shift: int = 0, residue: int = 0
+) -> list[int]:
     """Tiles of `block` positions that the row or column low..high visits, in order.
 
     `length`, `shift`: of the sequence that is visited, and the position of its first row.
     """
     ranges = []
     for segment in cover.segments:
-        first, stop = positions(segment, cover.side, low, high, n, length, shift)
+        first, stop = positions(segment, cover.side, low, high, n, length, shift, residue)
         end = -(-stop // block)
         ranges.append((min(first // block, end), end))
     if not cover.ordered:
@@ -107,9 +111,10 @@ def visited(cover: Cover, low: int, high: int, n: int, length: int, block: int, 
     return tiles
 
 
-def is_full(part: Part, box: tuple[int, int, int, int], n: int) -> bool:
+def is_full(part: Part, box: tuple[int, int, int, int], n: int, residue: int = 0) -> bool:
     """Whether the box (q_lo, q_hi, k_lo, k_hi) goes without a mask."""
-    return holds(part.full, dict(zip(("q_lo", "q_hi", "k_lo", "k_hi"), box, strict=True)) | {"n": n})
+    edges = dict(zip(("q_lo", "q_hi", "k_lo", "k_hi"), box, strict=True))
+    return holds(part.full, edges | {"n": n, "residue": residue})
 
 
 def touches(condition: ir.Set, box: tuple[int, int, int, int], n: int) -> np.ndarray:

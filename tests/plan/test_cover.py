@@ -13,7 +13,7 @@ from kernel import is_full, planned, positions, touches, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
-from sparsec.plan import build
+from sparsec.plan import covers
 from sparsec.plan.nodes import Cover, Part
 from sparsec.sets import intervals, simplify, tiles
 from sparsec.testing import programs
@@ -86,7 +86,7 @@ def test_random_conditions(condition, call):
 def test_any_budget_will_do(condition, call, most, few):
     """Wherever isl runs out of steps, what is left is a cover."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "_OPERATIONS", most)
+        patch.setattr(covers, "_OPERATIONS", most)
         patch.setattr(tiles, "_OPERATIONS", few)
         patch.setattr(intervals, "_OPERATIONS", few)
         patch.setattr(simplify, "_OPERATIONS", few)

@@ -1,0 +1,84 @@
+"""Positions written in the coordinates of a layout."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from sparsec.ir import lower_fold as fold
+from sparsec.ir import nodes as ir
+from sparsec.plan.nodes import Columns, Layout, Natural, Residue
+
+_Q, _K, _RESIDUE = ir.Var("q"), ir.Var("k"), ir.Var("residue")
+
+
+def pairs_of(layout: Layout) -> ir.Set:
+    """The pairs that a layout can hold."""
+    match layout:
+        case Residue(stride):
+            return ir.Compare(ir.Mod(ir.Sub(_Q, _K), stride), "==", ir.Const(0))
+        case Columns(period, first, width):
+            return ir.Compare(ir.Mod(fold.sub(_K, ir.Const(first)), period), "<", ir.Const(width))
+        case Natural():
+            return ir.TRUE
+
+
+def in_class(node: ir.Node, stride: int) -> ir.Node:
+    """`node` with q and k counted within their class: position * stride + residue for a position."""
+    if isinstance(node, ir.Var):
+        return ir.Add(ir.Mul(node, ir.Const(stride)), _RESIDUE) if node in (_Q, _K) else node
+    match _rebuilt(node, lambda child: in_class(child, stride)):
+        case ir.FloorDiv(ir.Add(ir.Mul(x, ir.Const(s)), r), d) if r == _RESIDUE and d % s == 0:
+            return fold.floordiv(x, d // s)  # (s x + r) // (s d) = x // d
+        case ir.Mod(ir.Add(ir.Mul(x, ir.Const(s)), r), d) if r == _RESIDUE and d % s == 0:
+            rest = fold.mul(fold.mod(x, d // s), ir.Const(s))  # (s x + r) % (s d) = s (x % d) + r
+            return r if rest == ir.Const(0) else ir.Add(rest, r)
+        case ir.Compare(left, op, right):
+            return fold.compare(left, op, right)
+        case changed:
+            return changed
+
+
+def key(place: ir.Int, comb: Columns) -> ir.Int:
+    """The key that stands at a place."""
+    start = fold.mul(fold.floordiv(place, comb.width), ir.Const(comb.period))
+    return fold.add(fold.add(start, ir.Const(comb.first)), fold.mod(place, comb.width))
+
+
+def places(position: ir.Int, comb: Columns) -> ir.Int:
+    """The number of the comb's keys below a position; zero or less where there is none."""
+    after = moved(position, -comb.first)
+    if comb.width == 1:  # those of begun periods
+        return fold.floordiv(moved(after, comb.period - 1), comb.period)
+    begun = fold.minimum(fold.mod(after, comb.period), ir.Const(comb.width))
+    return fold.add(fold.mul(fold.floordiv(after, comb.period), ir.Const(comb.width)), begun)
+
+
+def moved(position: ir.Int, by: int) -> ir.Int:
+    """position + by, with the constants at its end added up."""
+    match position:
+        case ir.Const(value):
+            return ir.Const(value + by)
+        case ir.Add(left, ir.Const(value)):
+            return moved(left, value + by)
+        case ir.Sub(left, ir.Const(value)):
+            return moved(left, by - value)
+    return fold.add(position, ir.Const(by)) if by >= 0 else fold.sub(position, ir.Const(-by))
+
+
+def at_keys(node: ir.Node, comb: Columns) -> ir.Node:
+    """`node`, which names the edges k_lo and k_hi as keys, for edges that are places."""
+    if isinstance(node, ir.Var):
+        return key(node, comb) if node.name in ("k_lo", "k_hi") else node
+    return _rebuilt(node, lambda child: at_keys(child, comb))
+
+
+def _rebuilt(node: ir.Node, change) -> ir.Node:
+    """`node` with its children changed."""
+    made = {}
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if isinstance(value, ir.Node):
+            made[field.name] = change(value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], ir.Node):
+            made[field.name] = tuple(map(change, value))
+    return replace(node, **made) if made else node

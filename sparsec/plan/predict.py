@@ -1,0 +1,160 @@
+"""What a plan will cost, from exact counts of the tiles that its covers visit; and with it the choice of layouts.
+
+The unit is one step of a forward kernel, a tile of 64 x 64 pairs, of one head.  Forward, dq and dk/dv take 2, 3 and
+4 products a tile: the first two follow the rows of the plan, the last its columns.  Tables cost the same in every
+layout and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sparsec.ir import nodes as ir
+from sparsec.plan.nodes import Columns, Cover, Part, Residue, Segment
+
+BLOCK = 64
+LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
+GATHERED = 1.3  # a step of a part that is not natural: rows far apart in memory, a softmax that is continued
+PROGRAM = 2.0  # loading the rows of a tile, storing their results
+LAUNCH = 64.0  # 5 us of a GPU that takes 5 ns a step, over 16 heads
+
+_COMPARE = {
+    "<": np.less,
+    "<=": np.less_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">=": np.greater_equal,
+    ">": np.greater,
+}
+
+_LONG_AT = 65_536  # the length at which long rows are told from others
+_MOST_LONG = 1024
+_FAR_MORE = 8
+
+Values = dict[str, np.ndarray | int]
+
+
+def cost(parts: Sequence[Part], n: int) -> float:
+    """Predicted steps of forward and backward at self-attention of n positions."""
+    return sum(_part(part, n) for part in parts)
+
+
+def steps(cover: Cover, part: Part, n: int) -> np.ndarray:
+    """Tiles that each program of a cover visits, int64 [programs]."""
+    at, length = _programs(cover.side, part, n)
+    size = len(at[f"{cover.side}_lo"])
+    begins, ends = np.zeros((2, len(cover.segments), size), np.int64)
+    for place, segment in enumerate(cover.segments):
+        begins[place], ends[place] = _range(segment, at, length)
+    if not cover.ordered:
+        order = np.argsort(begins, axis=0, kind="stable")
+        begins, ends = np.take_along_axis(begins, order, 0), np.take_along_axis(ends, order, 0)
+    total = done = np.zeros(size, np.int64)
+    for begin, end in zip(begins, ends, strict=True):
+        stop = np.maximum(end, done)
+        total = total + np.maximum(stop - np.maximum(begin, done), 0)
+        done = stop
+    return total
+
+
+def least_long(cover: Cover, part: Part) -> int:
+    """`Cover.long` of a cover without it: the prefix whose tiles visit far more than the median does, at a long n."""
+    candidates = [_prefix(segment, cover.side) for segment in cover.segments if segment.last is None]
+    prefix = max((c for c in candidates if c <= _MOST_LONG), default=0)
+    if not prefix:
+        return 0
+    far = steps(cover, part, _LONG_AT)
+    usual = np.median(far[-(-prefix // BLOCK) :])
+    return prefix if far[0] >= _FAR_MORE * max(1.0, float(usual)) else 0
+
+
+def _prefix(segment: Segment, side: str) -> int:
+    """c where `when` says side_lo <= c - 1; 0 where it does not."""
+    parts = segment.when.parts if isinstance(segment.when, ir.And) else (segment.when,)
+    for part in parts:
+        match part:
+            case ir.Compare(ir.Var(name), "<=", ir.Const(value)) if name == f"{side}_lo":
+                return value + 1
+            case ir.Compare(ir.Const(value), ">=", ir.Var(name)) if name == f"{side}_lo":
+                return value + 1
+    return 0
+
+
+def _part(part: Part, n: int) -> float:
+    rows, columns = steps(part.rows, part, n), steps(part.columns, part, n)
+    work = (5 * rows.sum() + 4 * columns.sum()) / 9
+    gathered = GATHERED if isinstance(part.layout, Residue | Columns) else 1.0
+    return LAUNCH + PROGRAM * (len(rows) + len(columns)) / 2 + gathered * float(work)
+
+
+def _programs(side: str, part: Part, n: int) -> tuple[Values, np.ndarray | int]:
+    """The edges of every tile of one side, and the length of the sequence that it visits."""
+    match part.layout:
+        case Residue(stride):
+            classes = np.arange(min(stride, n))
+            tiles = np.arange(-(-n // (stride * BLOCK)))
+            residue = np.repeat(classes, len(tiles))
+            low, length = np.tile(tiles * BLOCK, len(classes)), -((residue - n) // stride)
+            there = low < length
+            return {"n": n, "residue": residue[there], **_edges(side, low[there])}, length[there]
+        case Columns(period, first, width):
+            keys = max(0, (n - first) // period * width + min((n - first) % period, width))
+            some, length = (n, keys) if side == "q" else (keys, n)
+            return {"n": n, **_edges(side, np.arange(0, some, BLOCK))}, length
+    return {"n": n, **_edges(side, np.arange(0, n, BLOCK))}, n
+
+
+def _edges(side: str, low: np.ndarray) -> Values:
+    return {f"{side}_lo": low, f"{side}_hi": low + (BLOCK - 1)}
+
+
+def _range(segment: Segment, at: Values, length: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    """First tile and the one after the last, equal where there is none."""
+    first = 0 if segment.first is None else np.maximum(_integer(segment.first, at), 0)
+    stop = length if segment.last is None else np.minimum(_integer(segment.last, at) + 1, length)
+    stop = np.where(_holds(segment.when, at), np.maximum(stop, 0), 0)
+    end = -(-stop // BLOCK)
+    return np.minimum(first // BLOCK, end), end
+
+
+def _integer(node: ir.Int, at: Values) -> np.ndarray | int:
+    """int64, one for each program."""
+    match node:
+        case ir.Const(value):
+            return value
+        case ir.Var(name):
+            return at[name]
+        case ir.Add(a, b):
+            return _integer(a, at) + _integer(b, at)
+        case ir.Sub(a, b):
+            return _integer(a, at) - _integer(b, at)
+        case ir.Mul(a, b):
+            return _integer(a, at) * _integer(b, at)
+        case ir.FloorDiv(a, d):
+            return _integer(a, at) // d
+        case ir.Mod(a, d):
+            return _integer(a, at) % d
+        case ir.Abs(a):
+            return abs(_integer(a, at))
+        case ir.Min(a, b):
+            return np.minimum(_integer(a, at), _integer(b, at))
+        case ir.Max(a, b):
+            return np.maximum(_integer(a, at), _integer(b, at))
+        case ir.Select(test, a, b):
+            return np.where(_holds(test, at), _integer(a, at), _integer(b, at))
+    raise TypeError(f"not an integer: {node!r}")
+
+
+def _holds(node: ir.Set, at: Values) -> np.ndarray | bool:
+    match node:
+        case ir.Bool(value):
+            return value
+        case ir.Compare(a, op, b):
+            return _COMPARE[op](_integer(a, at), _integer(b, at))
+        case ir.And(parts):
+            return np.logical_and.reduce(np.broadcast_arrays(*(_holds(part, at) for part in parts)))
+        case ir.Or(parts):
+            return np.logical_or.reduce(np.broadcast_arrays(*(_holds(part, at) for part in parts)))
+    raise TypeError(f"not a condition on edges: {node!r}")

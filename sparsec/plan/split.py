@@ -1,0 +1,93 @@
+"""A condition as parts that each lie in one layout, every one minus those before it.
+
+causal & (past(128) | stride(128))  ->  natural: past(128)
+                                        residue classes of 128: stride(128) & q - k >= 128
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import gcd
+
+from sparsec.ir import lower_fold as fold
+from sparsec.ir import nodes as ir
+from sparsec.plan.nodes import Columns, Layout, Natural, Residue
+from sparsec.sets import classes
+from sparsec.sets.given import given
+from sparsec.sets.simplify import simplify
+
+_MOST_PARTS = 3
+_MOST_TERMS = 8
+_NARROW = 4  # a comb of one key in fewer than this is not worth the gathering
+
+Split = tuple[tuple[Layout, ir.Set], ...]
+
+
+def split(condition: ir.Set, barred: frozenset[Layout] = frozenset()) -> Split:
+    """Layouts and the disjoint conditions that they serve; all of it is natural if no other layout fits.
+
+    The natural part comes first, where what it leaves is simple; with tables it comes last, to keep them to itself.
+    What belongs to a layout of `barred` stays natural.
+    """
+    wanted: dict[Layout, list[ir.Set]] = {Natural(): []}
+    for term in terms(condition):
+        wanted.setdefault(_layout(term), []).append(term)
+    _merge(wanted)
+    for layout in barred & wanted.keys():
+        wanted[Natural()] += wanted.pop(layout)
+    if len(wanted) == 1:
+        return ((Natural(), condition),)
+    if any(ir.leaves(term) for term in wanted[Natural()]):
+        wanted[Natural()] = wanted.pop(Natural())
+    parts: list[tuple[Layout, ir.Set]] = []
+    for layout, some in wanted.items():
+        rest = fold.disjunction(*some)
+        for _, earlier in parts:
+            rest = fold.conjunction(rest, given(ir.Not(earlier), rest))
+        rest = simplify(rest)
+        if rest != ir.FALSE:
+            parts.append((layout, rest))
+    return tuple(parts)
+
+
+def terms(condition: ir.Set) -> tuple[ir.Set, ...]:
+    """The operands of the union that a condition is, with what they have in common written to each."""
+    match condition:
+        case ir.Or(parts):
+            found = tuple(term for part in parts for term in terms(part))
+        case ir.And(parts):
+            unions = [place for place, part in enumerate(parts) if isinstance(part, ir.Or)]
+            if not unions:
+                return (condition,)
+            place = unions[0]
+            found = tuple(
+                term
+                for part in parts[place].parts
+                for term in terms(fold.conjunction(*parts[:place], part, *parts[place + 1 :]))
+            )  # a & (x | y) = a & x | a & y
+        case _:
+            return (condition,)
+    return found if len(found) <= _MOST_TERMS else (condition,)
+
+
+def _layout(term: ir.Set) -> Layout:
+    """The layout in which a term wastes least, by proof."""
+    if ir.leaves(term):
+        return Natural()
+    stride, comb = classes.stride(term), classes.comb(term)
+    if comb and comb[2] * max(_NARROW, stride + 1) <= comb[0]:
+        return Columns(*comb)
+    return Residue(stride) if stride > 1 else Natural()
+
+
+def _merge(wanted: dict[Layout, list[ir.Set]]) -> None:
+    """Bring it down to a few layouts: classes of two strides go with those of their common divisor, or go natural."""
+    while sum(map(bool, wanted.values())) > _MOST_PARTS:
+        strides = [layout.stride for layout in wanted if isinstance(layout, Residue)]
+        shared, a, b = max(((gcd(a, b), a, b) for a, b in combinations(strides, 2)), default=(1, 0, 0))
+        if shared > 1:
+            terms = wanted.pop(Residue(a)) + wanted.pop(Residue(b))
+            wanted.setdefault(Residue(shared), []).extend(terms)
+        else:
+            _, terms = wanted.popitem()
+            wanted[Natural()] += terms
