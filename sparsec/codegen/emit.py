@@ -52,6 +52,7 @@ def emit(plan: Plan, notes: str = "") -> str:
             leaves=[texts.leaf(leaf, index) for index, leaf in enumerate(leaves)],
             listed=len(groups) > 1,
             several=any(len(choice.parts) > 1 for group in groups for choice in group.choices),
+            splits=any(part.long_rows or part.long_keys for part in parts),
             residues=any(part.stride > 1 for part in parts),
             combs=any(part.comb for part in parts),
             heads=plan.pattern.heads,

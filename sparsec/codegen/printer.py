@@ -52,7 +52,7 @@ class Printer:
 
     def _broken(self, node: ir.Set, lead: str) -> list[str]:
         if not isinstance(node, ir.And | ir.Or):
-            return [lead + self.condition(node)]
+            return [f"{lead}(", f"    {self._bare(node)}", ")"]
         join = (self.conjunction if isinstance(node, ir.And) else self.disjunction).lstrip()
         body = [line for i, part in enumerate(node.parts) for line in self._operand(part, join if i else "")]
         return [f"{lead}(", *(f"    {line}" for line in body), ")"]

@@ -66,6 +66,8 @@ class PartText:
     table_arguments: str  # ", TABLE_0, ..."
     rows: CoverText
     columns: CoverText
+    long_rows: int  # queries below it see so many keys that several programs share a tile; 0: none
+    long_keys: int
 
     def arguments(self, side: str) -> str:
         """Names of the tensors that some kernels need besides: lists of heads, tables, lists of tiles."""
@@ -131,6 +133,8 @@ def _part(
         table_arguments="".join(f", TABLE_{index}" for index in tables),
         rows=_cover(part.rows, "n", leaves),
         columns=_cover(part.columns, "n_q", leaves),
+        long_rows=0 if listed or len(parts) > 1 else part.rows.long,
+        long_keys=0 if listed or len(parts) > 1 else part.columns.long,
     )
 
 
