@@ -1,0 +1,168 @@
+"""The README, docs/architecture.md and templates/README.md say what is so: their commands and examples are run."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import doctest
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparsec import pipeline
+from sparsec.codegen import texts
+from sparsec.source import Source
+
+ROOT = Path(__file__).parent.parent
+ARCHITECTURE, README, TEMPLATES = ROOT / "docs/architecture.md", ROOT / "README.md", ROOT / "templates"
+
+
+def blocks(page: Path, info: str) -> list[str]:
+    """The fenced blocks of a page with this info string, all of it."""
+    return re.findall(rf"^```{re.escape(info)}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> Iterator[tuple[str, str]]:
+    """(command, output) of the console blocks.  A line `...` of an output stands for any lines."""
+    for block in blocks(page, "console"):
+        for each in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = each.partition("\n")
+            yield command, output.strip("\n")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of the pages: the examples, and the file of the walk."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "demo.spat").write_text(*blocks(ARCHITECTURE, "spat demo.spat"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+COMMANDS = [(page.name, *each) for page in (README, ARCHITECTURE) for each in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "command", "output"), COMMANDS, ids=[f"{page}: {each}" for page, each, _ in COMMANDS])
+def test_commands(folder: Path, page: str, command: str, output: str) -> None:
+    entry = f'sparsec() {{ "{sys.executable}" -m sparsec "$@"; }}'  # what the console script does
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        ["bash", "-c", f"{entry}\n{command}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    pattern = "".join(r"(?:.*\n)*?" if line == "..." else re.escape(f"{line}\n") for line in output.split("\n"))
+    real = "".join(f"{line.rstrip()}\n" for line in run.stdout.strip("\n").split("\n"))
+    assert re.fullmatch(pattern, real), f"{page} shows another output than\n{real}"
+
+
+def test_python_of_the_walk(folder: Path) -> None:
+    text = "\n".join(blocks(ARCHITECTURE, "python"))
+    examples = doctest.DocTestParser().get_doctest(text, {}, "architecture", str(ARCHITECTURE), 0)
+    report: list[str] = []
+    result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(examples, out=report.append)
+    assert result.attempted > 20
+    assert not result.failed, "".join(report)
+
+
+def test_python_of_the_readme(folder: Path) -> None:
+    q, k, v = torch.randn(3, 1, 2, 100, 16).unbind(0)
+    (block,) = blocks(README, "python")
+    names = {"q": q.requires_grad_(), "k": k, "v": v}
+    exec(block, names)
+    assert names["out"].shape == q.shape == q.grad.shape
+
+
+def test_excerpts_of_the_module() -> None:
+    (text,) = blocks(ARCHITECTURE, "spat demo.spat")
+    source = pipeline.compile(Source("demo.spat", text)).source
+    excerpts = blocks(ARCHITECTURE, "python emitted")
+    assert excerpts
+    for excerpt in excerpts:
+        levels = [
+            re.split(r"^ *\.\.\.\n", textwrap.indent(excerpt, indent), flags=re.MULTILINE)
+            for indent in ("", " " * 4, " " * 8)
+        ]
+        assert any(in_order(pieces, source) for pieces in levels), excerpt
+
+
+def in_order(pieces: list[str], text: str) -> bool:
+    """Whether the pieces, whole lines, stand in the text one after the other."""
+    place = 0
+    for piece in pieces:
+        found = f"\n{text}".find(f"\n{piece}", place)
+        if found < 0:
+            return False
+        place = found + len(piece)
+    return True
+
+
+# ---------------------------------------------------------------- the README
+
+
+def test_commands_of_the_table() -> None:
+    rows = re.findall(r"^\| `sparsec (\w+)[^`]*` \| (.*) \|$", README.read_text(), re.MULTILINE)
+    known = re.findall(r"^  (\w+)  ", helped(), re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted(known)
+    for name, says in rows:
+        options = set(re.findall(r"(?<=`)--?\w[\w-]*", says))
+        assert options <= set(re.findall(r"--?\w[\w-]*", helped(name))), name
+
+
+def helped(*command: str) -> str:
+    run = [sys.executable, "-m", "sparsec", *command, "--help"]
+    return subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+
+
+def test_shell_commands_are_those_that_are_run() -> None:
+    script = (ROOT / ".ci/run").read_text().splitlines()
+    assert blocks(README, "sh")
+    assert all(block.strip() in script for block in blocks(README, "sh"))
+
+
+@pytest.mark.parametrize("page", [README, ARCHITECTURE, TEMPLATES / "README.md"], ids=lambda page: page.parent.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+# ---------------------------------------------------------------- templates/README.md
+
+
+def table(heading: str) -> list[str]:
+    """First column of the table under a heading."""
+    page = (TEMPLATES / "README.md").read_text()
+    section = re.search(rf"^##+ {heading}\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)[1]
+    return re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)
+
+
+def test_names_of_a_module() -> None:
+    tree = ast.parse((ROOT / "sparsec/codegen/emit.py").read_text())
+    calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
+    (render,) = [each for each in calls if isinstance(each.func, ast.Attribute) and each.func.attr == "render"]
+    assert table("Names of a module") == [keyword.arg for keyword in render.keywords]
+
+
+@pytest.mark.parametrize("name", [name for name in vars(texts) if name.endswith("Text")])
+def test_fields(name: str) -> None:
+    assert table(name) == [field.name for field in dataclasses.fields(getattr(texts, name))]
+
+
+def test_which_template_includes_which() -> None:
+    page = (TEMPLATES / "README.md").read_text()
+    users = dict(re.findall(r"^\| `([\w.]+\.jinja)` \| (.*?) \|", page, re.MULTILINE))
+    files = {path.name: path.read_text() for path in TEMPLATES.glob("*.jinja")}
+    assert users.keys() == files.keys()
+    for name, said in users.items():
+        real = {other for other, text in files.items() if re.search(rf'(?:include|from) "{name}"', text)}
+        assert set(re.findall(r"[\w.]+\.jinja", said)) == real, name
