@@ -107,6 +107,26 @@ def in_order(pieces: list[str], text: str) -> bool:
     return True
 
 
+def kept(name: str) -> dict:
+    """A table of tests/test_architecture.py."""
+    tree = ast.parse((ROOT / "tests/test_architecture.py").read_text())
+    (value,) = [each.value for each in tree.body if isinstance(each, ast.Assign) and each.targets[0].id == name]
+    return ast.literal_eval(value)
+
+
+def test_who_may_import_what() -> None:
+    ranks, owners = kept("RANK"), kept("OWNERS")
+    rows = re.findall(r"^\| (\d+) \| (.*?) \| .* \| (.*?) *\|$", ARCHITECTURE.read_text(), re.MULTILINE)
+    said = {folder: (int(rank), owned) for rank, folders, owned in rows for folder in re.findall(r"\w+", folders)}
+    assert {folder: rank for folder, (rank, _) in said.items()} == {
+        folder: rank for folder, rank in ranks.items() if not folder.startswith("__")
+    }
+    for folder, (_, owned) in said.items():
+        names = re.findall(r"\w+", owned)
+        assert all(folder in owners[name] for name in names), folder
+    assert {name for _, owned in said.values() for name in re.findall(r"\w+", owned)} == owners.keys() - {"numpy"}
+
+
 # ---------------------------------------------------------------- the README
 
 
