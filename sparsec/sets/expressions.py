@@ -12,6 +12,9 @@ import islpy as isl
 
 from sparsec.ir import lower_fold as fold
 from sparsec.ir import nodes as ir
+from sparsec.sets.context import OutOfBudget, unlimited
+
+_LARGEST = 80  # constraints and floors of what is printed
 
 _OP = isl.ast_expr_op_type
 
@@ -22,7 +25,9 @@ _FOLDS = {_OP.min: ir.Min, _OP.max: ir.Max}
 
 def integer(value: isl.PwAff, domain: isl.Set) -> ir.Int:
     """`value` as a node, given that the parameters lie in `domain`."""
-    return _read(isl.AstBuild.from_context(domain).expr_from_pw_aff(value))
+    _check([piece for piece, _ in value.get_pieces()])
+    with unlimited():
+        return _read(isl.AstBuild.from_context(domain).expr_from_pw_aff(value))
 
 
 def condition(values: isl.Set, domain: isl.Set) -> ir.Set:
@@ -31,12 +36,25 @@ def condition(values: isl.Set, domain: isl.Set) -> ir.Set:
         return ir.FALSE
     if domain.is_subset(values):
         return ir.TRUE
-    return _truth(_read(isl.AstBuild.from_context(domain).expr_from_set(values.gist(domain).coalesce())))
+    short = values.gist(domain).coalesce()
+    _check([short])
+    with unlimited():
+        return _truth(_read(isl.AstBuild.from_context(domain).expr_from_set(short)))
 
 
 def size(node: ir.Node) -> int:
     """Number of nodes: how much a reader, and a processor, has to go through."""
     return sum(1 for _ in ir.walk(node))
+
+
+def _check(pieces: list[isl.Set]) -> None:
+    """OutOfBudget for what would take long to print.
+
+    The printer itself has to run without a limit: stopped half-way, it frees memory twice.
+    """
+    convex = [part for piece in pieces for part in piece.get_basic_sets()]
+    if sum(part.n_constraint() + part.dim(isl.dim_type.div) for part in convex) > _LARGEST:
+        raise OutOfBudget
 
 
 def _read(expr: isl.AstExpr) -> ir.Node:
