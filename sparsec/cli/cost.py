@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +13,7 @@ from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternN
 if TYPE_CHECKING:
     from sparsec.analysis.cost import ConditionCost, Cost
     from sparsec.ir.nodes import Pattern
+    from sparsec.plan.nodes import Plan
 
 _UNITS = ("", " k", " M", " G", " T", " P", " E")
 
@@ -34,13 +35,18 @@ def run(
     from sparsec.analysis.complexity import complexity
     from sparsec.analysis.cost import cost
     from sparsec.ir.lower import lower
+    from sparsec.plan.build import build
 
     def rebind(parameters: Mapping[str, int]) -> Pattern:
         return lower(tree, **{**chosen.keywords, "parameters": parameters})
 
     grows = complexity(rebind, dict(lowered.pattern.parameters))
     result = cost(lowered.pattern, n, head_size=head_size, heads=heads, complexity=grows)
-    print(json.dumps(result.to_json(), indent=2) if as_json else "\n".join(_table(result)))
+    layouts = list(_layouts(build(lowered.pattern, layouts=True), n))
+    if as_json:
+        print(json.dumps(result.to_json() | {"layouts": layouts}, indent=2))
+    else:
+        print("\n".join([*_table(result), *_layout_lines(layouts)]))
 
 
 def _table(cost: Cost) -> list[str]:
@@ -56,6 +62,30 @@ def _table(cost: Cost) -> list[str]:
         ("memory", f"{_scaled(cost.bytes)}B for q, k, v, o in 16 bits and the log-sum-exp, each moved once"),
     ]
     return [f"{cost.name} at n = {cost.n:,}, {heads} of size {cost.head_size}", *(f"  {a:<9} {b}" for a, b in rows)]
+
+
+def _layouts(plan: Plan, n: int) -> Iterator[dict]:
+    """What the planner chooses at n, for each distinct condition, as plain data."""
+    from sparsec.cli.planned import against, layout_name
+
+    for heads in plan.parts:
+        choice = next(choice for choice in reversed(heads.choices) if choice.least_n <= n)
+        yield {
+            "heads": list(heads.heads),
+            "parts": [{"layout": layout_name(part), "why": part.why} for part in choice.parts],
+            "alternative": against(heads, choice, n),
+            "changes_over_at": [choice.least_n for choice in heads.choices[1:]],
+        }
+
+
+def _layout_lines(layouts: list[dict]) -> Iterator[str]:
+    for each in layouts:
+        name = f"heads {', '.join(map(str, each['heads']))}: " if len(layouts) > 1 else ""
+        lines = [f"{part['layout']}.  {part['why']}" for part in each["parts"]]
+        lines += [each["alternative"]] if each["alternative"] else []
+        lines += [f"the choice changes at n = {least:,}" for least in each["changes_over_at"]]
+        yield f"  {'layout':<9} {name}{lines[0]}"
+        yield from (f"  {'':<9} {line}" for line in lines[1:])
 
 
 def _formula(part: ConditionCost, several: bool) -> list[str]:

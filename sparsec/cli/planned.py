@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 from sparsec.codegen.printer import Scalar
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Cover, HeadPlan, Part, Plan, Segment
+from sparsec.plan.build import natural, spread
+from sparsec.plan.nodes import Choice, Columns, Cover, HeadPlan, Natural, Part, Plan, Residue, Segment
+from sparsec.plan.predict import cost
+
+_USUAL = 32_768  # the length at which layouts are compared
 
 _RUNGS = {
     "exact": "exact: the segments that pairs touch",
@@ -30,7 +34,7 @@ class _Words(Scalar):
 
 
 def planned(plan: Plan) -> str:
-    """The text of a plan.  Positions are absolute; a tile is q_lo..q_hi by k_lo..k_hi, ends included."""
+    """The text of a plan.  A tile is q_lo..q_hi by k_lo..k_hi, ends included, in the coordinates of its layout."""
     return "\n\n".join("\n".join(_heads(part)) for part in plan.parts)
 
 
@@ -40,11 +44,37 @@ def _heads(plan: HeadPlan) -> Iterator[str]:
     for choice in plan.choices:
         if len(plan.choices) > 1:
             yield f"  from n = {choice.least_n:,} on"
-        for part in choice.parts:
+        if len(choice.parts) > 1 or choice.parts[0].layout != Natural():
+            yield f"  {against(plan, choice, max(_USUAL, choice.least_n))}"
+        for number, part in enumerate(choice.parts, 1):
+            if len(choice.parts) > 1:
+                yield f"  part {number}"
             yield from _part(part)
 
 
+def against(plan: HeadPlan, choice: Choice, n: int) -> str:
+    """How a choice's predicted cost compares at n with that of what else there is; nothing where there is no else."""
+    whole = all(part.layout == Natural() for part in choice.parts)
+    other = spread(plan.condition) if whole else natural(plan.condition)
+    if other is None:
+        return ""
+    ratio = cost(other, n) / cost(choice.parts, n)
+    name = " and ".join(map(layout_name, other)) if whole else "the natural order alone"
+    return f"at n = {n:,} {name} would cost {ratio:.3g} times as much, by prediction"
+
+
+def layout_name(part: Part) -> str:
+    """A layout in words."""
+    match part.layout:
+        case Residue(stride):
+            return f"residue classes of {stride}"
+        case Columns(period, first, width):
+            return f"gathered keys {first} to {first + width - 1} of every {period}"
+    return "natural order"
+
+
 def _part(part: Part) -> Iterator[str]:
+    yield f"  layout   {layout_name(part)}.  {part.why}"
     yield f"  keeps    {_Words().condition(part.condition)}"
     yield f"  no mask  {'no tile' if part.full == ir.FALSE else _Words().condition(part.full)}"
     yield from _cover(part.rows, "a tile of queries visits keys", "n")
@@ -56,6 +86,8 @@ def _cover(cover: Cover, title: str, length: str) -> Iterator[str]:
     yield f"    rung   {_RUNGS[cover.rung]}{f' ({cover.why})' if cover.why else ''}"
     for segment in cover.segments:
         yield f"    range  {_segment(segment, length)}"
+    if cover.long:
+        yield f"    long   tiles from below {cover.long} see far more than others"
     if not cover.segments:
         yield "    nothing"
     elif not cover.ordered:

@@ -73,9 +73,8 @@ def _rungs(part: Part) -> tuple[str, str]:
 def _why(layout: Layout) -> str:
     match layout:
         case Residue(stride):
-            return f"Queries see only keys a multiple of {stride} away, so one residue class at a time stands together."
-        case Columns(period, first, width):
-            some = f"{width} of {period}" if width > 1 else f"one in {period}"
-            return f"Only {some} keys are seen, the first of them {first}, so these are gathered."
+            return f"Queries see only keys a multiple of {stride} away."
+        case Columns():
+            return "No query sees the keys between."
         case Natural():
             return "Positions as they are."
