@@ -31,7 +31,7 @@ OWNERS = {
     "triton": {"runtime", "testing"},
     "hypothesis": {"testing"},
     "typer": {"cli"},
-    "numpy": {"ir", "show", "analysis", "runtime", "testing"},
+    "numpy": {"ir", "show", "analysis", "plan", "runtime", "testing"},
 }
 
 # A part imports only itself and parts with a lower number.

@@ -162,10 +162,20 @@ class Triton(Printer):
                 # The remainder of a truncating division is zero exactly when that of a flooring one is.
                 with_c = f"{self._at(left, _PRODUCT)} % {divisor} {op} 0"
                 return with_c if not needs_64_bits(left) else super()._compare(node)
-        self.wide = needs_64_bits(node.left) or needs_64_bits(node.right)
+        outer = self.wide
+        self.wide = outer or needs_64_bits(node.left) or needs_64_bits(node.right)
         text = super()._compare(node)
-        self.wide = False
+        self.wide = outer
         return text
+
+    def position(self, node: ir.Int) -> str:
+        """A bound of positions: 32-bit, also where a value on the way to it may not fit."""
+        if not needs_64_bits(node):
+            return self.integer(node)
+        self.wide = True
+        text = self.integer(node)
+        self.wide = False
+        return f"_narrow({text})"
 
     def _variable(self, name: str) -> str:
         return f"{name}.to(tl.int64)" if self.wide else name

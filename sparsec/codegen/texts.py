@@ -6,6 +6,7 @@ import textwrap
 from dataclasses import dataclass
 
 from sparsec.codegen.printer import Scalar, Torch, Triton
+from sparsec.codegen.ranges import MOST_POSITIONS
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Columns, Cover, HeadPlan, Part, Residue, Segment
 
@@ -68,6 +69,7 @@ class PartText:
     columns: CoverText
     long_rows: int  # queries below it see so many keys that several programs share a tile; 0: none
     long_keys: int
+    table_full: bool  # where a table has every pair of a tile, the tile is full
 
     def arguments(self, side: str) -> str:
         """Names of the tensors that some kernels need besides: lists of heads, tables, lists of tiles."""
@@ -120,7 +122,7 @@ def _part(
         comb=(layout.period, layout.first, layout.width) if isinstance(layout, Columns) else None,
         first=place == 0,
         last=place == len(parts) - 1,
-        adds=listed or order[0] != place,
+        adds=(listed or order[0] != place) and not isinstance(layout, Columns),
         finishes=not listed and order[-1] == place and (len(parts) == 1 or not isinstance(layout, Columns)),
         keeps=part.condition != ir.TRUE,
         keep=triton.lines(part.condition, "return "),
@@ -134,8 +136,16 @@ def _part(
         rows=_cover(part.rows, "n", leaves),
         columns=_cover(part.columns, "n_q", leaves),
         long_rows=0 if listed or len(parts) > 1 else part.rows.long,
-        long_keys=0 if listed or len(parts) > 1 else part.columns.long,
+        long_keys=_long_keys(parts, part, listed),
+        table_full=isinstance(part.condition, ir.Or) and set(part.columns.tables) <= set(part.condition.parts),
     )
+
+
+def _long_keys(parts: tuple[Part, ...], part: Part, listed: bool) -> int:
+    """Gathered keys are few and each sees many queries, so all of them are shared; others where there is one part."""
+    if listed:
+        return 0
+    return MOST_POSITIONS if isinstance(part.layout, Columns) else part.columns.long if len(parts) == 1 else 0
 
 
 def key_order(parts: tuple[Part, ...]) -> list[int]:
@@ -174,8 +184,8 @@ def _segment(segment: Segment, length: str) -> SegmentText:
         stop = ir.Select(segment.when, stop, ir.Const(0))
     triton, scalar = Triton(), Scalar()
     return SegmentText(
-        first=triton.integer(first),
-        stop=triton.integer(stop),
+        first=triton.position(first),
+        stop=triton.position(stop),
         bounded=segment.last is not None,
         scalar_first=scalar.integer(first),
         scalar_stop=scalar.integer(stop),
@@ -223,13 +233,13 @@ def leaf(node: ir.Leaf, index: int) -> LeafText:
                 f"rows = [row + [_NONE] * ({width} - len(row)) for row in _BLOCKS_{index}]\n"
                 f"return torch.tensor(rows, dtype=torch.int32, device=device).reshape(-1, {width})",
             )
-        case ir.RandomBlocks(size, count, seed, past):
-            below = "torch.arange(1, blocks + 1)" if past else "torch.full((blocks,), blocks)"
+        case ir.RandomBlocks(size, count, seed, earlier):
+            below = "torch.arange(1, blocks + 1)" if earlier else "torch.full((blocks,), blocks)"
             return LeafText(
                 index,
                 size,
                 f"{count} key blocks of {size} at random for each block of {size} queries"
-                + (", none later than it" if past else ""),
+                + (", none later than it" if earlier else ""),
                 "",
                 f"blocks = -(-n // {size})\nreturn _drawn({count}, {seed}, {below}.to(device))",
             )

@@ -17,7 +17,7 @@ from sparsec.sets.simplify import simplify
 Parts = tuple[Part, ...]
 
 
-def build(pattern: ir.Pattern, layouts: bool = False) -> Plan:
+def build(pattern: ir.Pattern, layouts: bool = True) -> Plan:
     """The plan of every distinct condition of `pattern`; without `layouts`, in the natural order alone."""
     return Plan(pattern, tuple(_head_plan(pattern, index, layouts) for index in range(len(pattern.conditions))))
 
