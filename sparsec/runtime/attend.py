@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    import torch
     from torch import Tensor
 
     from sparsec.ir import nodes as ir
+    from sparsec.runtime.flex import MaskMod
 
 
 class Attend:
@@ -114,6 +116,15 @@ class BoundPattern:
         masks = [mask(condition, n_q, n_k, q_offset) for condition in self._pattern.conditions]
         heads = self._pattern.head_conditions
         return np.stack([masks[index] for index in heads]) if heads else masks[0]
+
+    def mask_mod(self, n: int, device: torch.device | str = "cpu") -> MaskMod:
+        """The pattern over n queries and n keys as FlexAttention's `create_block_mask` takes it, for comparisons.
+
+        mask_mod(b, h, q_idx, kv_idx); its tables are on `device`.  ValueError for `random_keys`.
+        """
+        from sparsec.runtime.flex import mask_mod
+
+        return mask_mod(self._pattern, n, device)
 
     def count(self, n: int) -> int:
         """Kept pairs of n queries and n keys, exactly, in all heads (in one, for a pattern that serves any number).

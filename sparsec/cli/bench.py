@@ -1,0 +1,117 @@
+"""`sparsec bench`: times of the operator and of its peers, on the best device here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
+from sparsec.cli.output import report as say
+from sparsec.diagnostics import CannotWrite, SparsecError
+
+_PEERS = ("flex", "flex-flash", "sdpa")
+_LARGEST = 2**26
+
+
+def run(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".spat files.")],
+    n: Annotated[int | None, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys and queries.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, metavar="B", help="Batch size.")] = None,
+    heads: Annotated[int | None, typer.Option("--heads", min=1, metavar="H", help="Query heads.")] = None,
+    kv_heads: Annotated[int | None, typer.Option("--kv-heads", min=1, metavar="H", help="Key heads.")] = None,
+    head_size: Annotated[
+        int | None, typer.Option("--head-size", min=16, max=256, metavar="D", help="A multiple of 8.")
+    ] = None,
+    dtype: Annotated[Literal["fp32", "fp16", "bf16"] | None, typer.Option("--dtype", help="Of q, k and v.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="PEERS", help=f"Of {', '.join(_PEERS)}; 'none' for none.")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option("--repeats", min=1, metavar="N", help="Runs of each.")] = None,
+    output: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
+    define: Define = None,
+    pattern: PatternName = None,
+    layer: Layer = None,
+    layers: Layers = None,
+) -> None:
+    """Race the operator against its peers, forward and backward.
+
+    Defaults are those of a GPU (n 32768, 16 heads of size 128, bf16, 15 runs) or smaller ones for a CPU.
+    """
+    if head_size and head_size % 8:
+        raise typer.BadParameter("a multiple of 8", param_hint="--head-size")
+    from sparsec import pipeline
+    from sparsec.runtime.bench import bench, defaults, report
+    from sparsec.runtime.verify import best_device
+    from sparsec.syntax.read import read
+
+    device = best_device()
+    setting = defaults(
+        device,
+        n=n,
+        batch=batch,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_size=head_size,
+        dtype=dtype,
+        repeats=repeats,
+        against=None if against is None else _peers(against),
+    )
+    if setting.heads % setting.kv_heads:
+        raise typer.BadParameter(f"must divide the {setting.heads} query heads", param_hint="--kv-heads")
+    chosen = choice(define, pattern, setting.heads, layer, layers)
+    made = [pipeline.compile(read(name), **chosen.keywords) for name in files]
+    for each in made:
+        say(each.warnings)
+    found = report(setting, device, ["sparsec", *sys.argv[1:]])
+    print(f"On {found['device']}, medians of ms forward / backward:", flush=True)
+    for result in bench(made, setting, device):
+        found["runs"].append(result)
+        if output:
+            _write(output, found)
+        print(_line(result), flush=True)
+    raise typer.Exit(1 if any("wrong" in each or "failed" in each for each in found["runs"]) else 0)
+
+
+def _peers(text: str) -> tuple[str, ...]:
+    names = () if text == "none" else tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in names if name not in _PEERS]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(_PEERS)}", param_hint="--against")
+    return names
+
+
+def _write(name: str, found: dict) -> None:
+    """In one step, so that whatever happens next the file is whole.  SparsecError SP0702."""
+    from sparsec.runtime.cache import replace
+
+    try:
+        replace(Path(name), f"{json.dumps(found, indent=1)}\n".encode(), 0o666)
+    except OSError as error:
+        raise SparsecError(CannotWrite(name=name, reason=(error.strerror or str(error)).lower())) from None
+
+
+def _line(run: dict) -> str:
+    """A run in one line, and a line for each peer that did not take part."""
+    shape = f"{run['pattern']:<16} {run['n']:>8} {run['heads']:>3}/{run['kv_heads']:<3} {run['head_size']:>3}"
+    if "failed" in run:
+        return f"{shape}  FAILED: {run['failed'].splitlines()[-1][:200]}"
+    if "wrong" in run:
+        return f"{shape}  WRONG: {', '.join(run['wrong'])}"
+    ours = run["racers"]["ours"]
+    words = [_times("ours", ours)]
+    if share := ours["floor_share"]:
+        words.append(f"({100 * share['forward']:.0f} / {100 * share['backward']:.0f} % of the floor)")
+    for name, peer in run["racers"].items():
+        if name != "ours":
+            ratio = [peer["ms"][kind]["median"] / ours["ms"][kind]["median"] for kind in ("forward", "backward")]
+            words.append(f"{_times(name, peer)} ({ratio[0]:.2f} / {ratio[1]:.2f} x)")
+    lines = [f"{shape}  {'  '.join(words)}"]
+    lines += [f"  without {name}: {' '.join(note.split())[:160]}" for name, note in run["notes"].items()]
+    return "\n".join(lines)
+
+
+def _times(name: str, facts: dict) -> str:
+    return f"{name} {facts['ms']['forward']['median']:.3f} / {facts['ms']['backward']['median']:.3f}"

@@ -1,0 +1,209 @@
+"""A pattern as FlexAttention's mask_mod, for comparisons: the same condition, read with torch's own operators.
+
+Closures and no text: they are traced, by `torch.vmap` in `create_block_mask` and by `torch.compile`.  Heads whose
+conditions differ only in numbers share one condition, its numbers looked up by head, as a person would write it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from sparsec.ir import nodes as ir
+from sparsec.ir import random
+
+MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+_Term = Callable[[Tensor, Tensor, Tensor], "Tensor | int"]  # of h, q and k, which are index tensors of no dimension
+_ByHead = Mapping[int, ir.Node]
+
+_COMPARE = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+_BINARY = {ir.Add: operator.add, ir.Sub: operator.sub, ir.Mul: operator.mul}
+
+
+def mask_mod(pattern: ir.Pattern, n: int, device: torch.device | str = "cpu") -> MaskMod:
+    """mask_mod(b, h, q_idx, kv_idx) -> bool, for n queries and n keys; its tables are on `device`.
+
+    ValueError for `random_keys`: FlexAttention would need a table of n * n.
+    """
+    heads = pattern.head_conditions or (0,)
+    made = _Terms(n, torch.device(device), len(heads)).condition(
+        {head: pattern.conditions[index] for head, index in enumerate(heads)}
+    )
+
+    def mask(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
+        return made(h, q_idx, kv_idx)
+
+    return mask
+
+
+class _Terms:
+    """Conditions and integers of several heads -> one term of (h, q, k)."""
+
+    def __init__(self, n: int, device: torch.device, heads: int) -> None:
+        self.n, self.device, self.heads = n, device, heads
+
+    def condition(self, nodes: _ByHead) -> _Term:
+        groups = _alike(nodes)
+        if len(groups) > 1:
+            return _any([_both(self._among(group), self.condition(group)) for group in groups])
+        match next(iter(nodes.values())):
+            case ir.Bool(value):
+                return lambda h, q, k: (q == q) & value
+            case ir.Compare(op=op):
+                left, right = self.integer(_field(nodes, "left")), self.integer(_field(nodes, "right"))
+                return _compare(_COMPARE[op], left, right)
+            case ir.Member(members=members):
+                value = self.integer(_field(nodes, "value"))
+                listed = [self._number(_item(nodes, "members", index)) for index in range(len(members))]
+                return _any([_compare(operator.eq, value, member) for member in listed])
+            case ir.And(parts):
+                return _all([self.condition(_item(nodes, "parts", index)) for index in range(len(parts))])
+            case ir.Or(parts):
+                return _any([self.condition(_item(nodes, "parts", index)) for index in range(len(parts))])
+            case ir.Not():
+                part = self.condition(_field(nodes, "part"))
+                return lambda h, q, k: ~part(h, q, k)
+            case leaf:
+                return self._table(leaf)
+
+    def integer(self, nodes: _ByHead) -> _Term:
+        groups = _alike(nodes)
+        if len(groups) > 1:
+            chosen = ((self._among(group), self.integer(group)) for group in groups[1:])
+            return reduce(_where, chosen, self.integer(groups[0]))
+        match next(iter(nodes.values())):
+            case ir.Const():
+                return self._number(_field(nodes, "value"))
+            case ir.Var(name):
+                n = self.n
+                return {"q": lambda h, q, k: q, "k": lambda h, q, k: k, "n": lambda h, q, k: n}[name]
+            case ir.FloorDiv():
+                return _apply(operator.floordiv, *self._divided(nodes))
+            case ir.Mod():
+                return _apply(operator.mod, *self._divided(nodes))
+            case ir.Abs():
+                value = self.integer(_field(nodes, "value"))
+                return lambda h, q, k: abs(value(h, q, k))
+            case ir.Select():
+                test = self.condition(_field(nodes, "condition"))
+                then, other = self.integer(_field(nodes, "then")), self.integer(_field(nodes, "other"))
+                return _where(other, (test, then))
+            case node:
+                operation = {**_BINARY, ir.Min: _least, ir.Max: _greatest}[type(node)]
+                return _apply(operation, self.integer(_field(nodes, "left")), self.integer(_field(nodes, "right")))
+
+    def _divided(self, nodes: _ByHead) -> tuple[_Term, _Term]:
+        return self.integer(_field(nodes, "left")), self._number(_field(nodes, "divisor"))
+
+    def _number(self, values: Mapping[int, int]) -> _Term:
+        """A number, or a look-up by head; heads that are not asked about read one that is valid."""
+        first = next(iter(values.values()))
+        if set(values.values()) == {first}:
+            return lambda h, q, k: first
+        table = torch.tensor([values.get(head, first) for head in range(self.heads)], device=self.device)
+        return lambda h, q, k: table[h]
+
+    def _among(self, nodes: _ByHead) -> _Term:
+        table = torch.tensor([head in nodes for head in range(self.heads)], device=self.device)
+        return lambda h, q, k: table[h]
+
+    def _table(self, leaf: ir.Leaf) -> _Term:
+        """A look-up in bool [blocks, blocks]."""
+        match leaf:
+            case ir.RandomKeys():
+                raise ValueError("FlexAttention has no form for random_keys: it would take a table of n * n")
+            case ir.RandomBlocks(size, count, seed, past):
+                rows = random.random_blocks(size, count, seed, self.n, past).tolist()
+            case ir.Blocks(size, rows):
+                pass
+        blocks = -(-self.n // size)
+        seen = torch.zeros((blocks, blocks), dtype=torch.bool)
+        for row, columns in enumerate(rows[:blocks]):
+            seen[row, [column for column in columns if 0 <= column < blocks]] = True
+        table = seen.to(self.device)
+        return lambda h, q, k: table[q // size, k // size]
+
+
+# ---------------------------------------------------------------- nodes by head
+
+
+def _alike(nodes: _ByHead) -> list[_ByHead]:
+    """The heads in groups whose nodes differ at most in numbers and in what stands below them."""
+    groups: dict[object, dict[int, ir.Node]] = {}
+    for head, node in nodes.items():
+        groups.setdefault(_outline(node), {})[head] = node
+    return list(groups.values())
+
+
+def _outline(node: ir.Node) -> object:
+    match node:
+        case ir.Compare(op=op):
+            return ir.Compare, op
+        case ir.Member(members=items) | ir.And(parts=items) | ir.Or(parts=items):
+            return type(node), len(items)
+    return node if isinstance(node, ir.Var | ir.Bool | ir.Leaf) else type(node)
+
+
+def _field(nodes: _ByHead, name: str) -> dict:
+    return {head: getattr(node, name) for head, node in nodes.items()}
+
+
+def _item(nodes: _ByHead, name: str, index: int) -> dict:
+    return {head: getattr(node, name)[index] for head, node in nodes.items()}
+
+
+# ---------------------------------------------------------------- terms of terms
+
+
+def _apply(operation: Callable, left: _Term, right: _Term) -> _Term:
+    return lambda h, q, k: operation(left(h, q, k), right(h, q, k))  # // and % round down, also on tensors
+
+
+def _compare(operation: Callable, left: _Term, right: _Term) -> _Term:
+    def compared(h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        found = operation(left(h, q, k), right(h, q, k))
+        return found if isinstance(found, Tensor) else (q == q) & found
+
+    return compared
+
+
+def _where(other: _Term, chosen: tuple[_Term, _Term]) -> _Term:
+    test, then = chosen
+    return lambda h, q, k: torch.where(test(h, q, k), then(h, q, k), other(h, q, k))
+
+
+def _both(left: _Term, right: _Term) -> _Term:
+    return lambda h, q, k: left(h, q, k) & right(h, q, k)
+
+
+def _either(left: _Term, right: _Term) -> _Term:
+    return lambda h, q, k: left(h, q, k) | right(h, q, k)
+
+
+def _all(terms: list[_Term]) -> _Term:
+    return reduce(_both, terms)
+
+
+def _any(terms: list[_Term]) -> _Term:
+    return reduce(_either, terms)
+
+
+def _least(left: Tensor | int, right: Tensor | int) -> Tensor | int:
+    if isinstance(left, int):
+        return min(left, right) if isinstance(right, int) else right.clamp(max=left)
+    return left.clamp(max=right) if isinstance(right, int) else torch.minimum(left, right)
+
+
+def _greatest(left: Tensor | int, right: Tensor | int) -> Tensor | int:
+    return -_least(-left, -right)

@@ -1,0 +1,151 @@
+"""Operators side by side: their runs take turns in one process, so that all see the same state of the machine.
+
+On a GPU the times are those between two events on the stream.  Before each the L2 cache is flushed and the stream is
+held up for longer than Python needs to queue the call, so that gaps between launches are the GPU's own; what Python
+needs is reported apart.  On a CPU they are wall clock.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+FLUSH_BYTES = 256 << 20  # more than any L2 cache holds
+_WARM_ROUNDS, _FEWEST_ROUNDS = 3, 5
+_LEAST_PAUSE = 0.5  # ms
+_CYCLES = 2_000_000  # of a pause of 1 ms or a little more: GPUs run at 2 GHz at most
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """q, g [B, H, n, D]; k, v [B, H_kv, n, D]; q, k and v want gradients."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    g: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.q.device
+
+
+@dataclass
+class Racer:
+    """An operator of (q, k, v), and what its runs took: ms by pass, of the device and of Python alone."""
+
+    name: str
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ms: dict[str, list[float]] = field(default_factory=lambda: {"forward": [], "backward": []})
+    host_ms: dict[str, list[float]] = field(default_factory=lambda: {"forward": [], "backward": []})
+
+    def forward(self, t: Tensors) -> Tensor:
+        return self.attend(t.q, t.k, t.v)
+
+    def backward(self, t: Tensors, out: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(out, (t.q, t.k, t.v), t.g)
+
+
+@dataclass(frozen=True)
+class First:
+    """Seconds of the first call of each pass, compilation included, and bytes beyond the inputs at the worst moment,
+    results included; None on a CPU.
+    """
+
+    first_forward_s: float
+    first_backward_s: float
+    peak_bytes: int | None
+
+
+def first(racer: Racer, tensors: Tensors) -> First:
+    """The first call, timed; then a second one, measured for its memory: compilers try out kernels in the first."""
+    start = time.perf_counter()
+    out = racer.forward(tensors)
+    synchronize(tensors.device)
+    middle = time.perf_counter()
+    racer.backward(tensors, out)
+    synchronize(tensors.device)
+    end = time.perf_counter()
+    del out
+    peak = memory(lambda: racer.backward(tensors, racer.forward(tensors)), tensors.device)
+    return First(middle - start, end - middle, peak)
+
+
+def memory(run: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that a call takes beyond what is there before it, at its worst moment."""
+    if device.type != "cuda":
+        return None
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def race(racers: list[Racer], tensors: Tensors, repeats: int, most_seconds: float) -> float:
+    """Up to `repeats` runs of each by turns, fewer where they would take longer than that, but 5.
+
+    The racers keep the times; returns the pause before each run, in ms.
+    """
+    clock = _Clock(tensors.device)
+    for racer in racers * _WARM_ROUNDS:
+        _turn(racer, tensors, clock)
+    clock.calibrate(racers)
+    for racer in racers:
+        racer.ms, racer.host_ms = ({"forward": [], "backward": []} for _ in range(2))
+    start = time.perf_counter()
+    for done in range(repeats):
+        if done >= _FEWEST_ROUNDS and (time.perf_counter() - start) * (done + 1) / done > most_seconds:
+            break
+        for racer in racers:
+            _turn(racer, tensors, clock)
+    return clock.pause_ms
+
+
+def _turn(racer: Racer, tensors: Tensors, clock: _Clock) -> None:
+    out = clock(racer, "forward", lambda: racer.forward(tensors))
+    clock(racer, "backward", lambda: racer.backward(tensors, out))
+
+
+class _Clock:
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.pause_ms = device, 0.0
+        self.gpu = device.type == "cuda"
+        self.flushed = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device) if self.gpu else None
+
+    def calibrate(self, racers: list[Racer]) -> None:
+        """Pause for twice what Python needs, as the last round has shown."""
+        if self.gpu:
+            slowest = max(racer.host_ms[kind][-1] for racer in racers for kind in racer.host_ms)
+            self.pause_ms = max(_LEAST_PAUSE, 2 * slowest)
+
+    def __call__(self, racer: Racer, kind: str, run: Callable[[], object]) -> object:
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if self.gpu else ()
+        if self.gpu:
+            self.flushed.zero_()
+            torch.cuda._sleep(int(self.pause_ms * _CYCLES))
+            events[0].record()
+        start = time.perf_counter()
+        result = run()
+        host_ms = 1000 * (time.perf_counter() - start)
+        if self.gpu:
+            events[1].record()
+            synchronize(self.device)
+        racer.host_ms[kind].append(host_ms)
+        racer.ms[kind].append(events[0].elapsed_time(events[1]) if self.gpu else host_ms)
+        return result
+
+
+def spread(times: list[float]) -> dict[str, object]:
+    """Median, least, most, and all of them in their order."""
+    return {"median": statistics.median(times), "min": min(times), "max": max(times), "all": times}
