@@ -55,7 +55,7 @@ def _race(run: dict, peers: list[str]) -> list[str]:
         return [*cells, "wrong" if "wrong" in run else "failed", *[""] * (2 + 2 * len(peers))]
     ours = run["racers"]["ours"]
     share = {kind: 100 * value for kind, value in ours["floor_share"].items()}
-    cells += [_ms(ours), _pair(ours["tflops"], ".0f"), _pair(share, ".0f", " %")]
+    cells += [_ms(ours), _pair(ours["tflops"], ".3g"), _pair(share, ".0f", " %")]
     for peer in peers:
         facts = run["racers"].get(peer)
         if facts is None:
