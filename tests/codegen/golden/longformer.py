@@ -37,7 +37,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 # Kernels are not specialised on lengths and strides: a new length compiles nothing.
 _RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
-_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset"]
+_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset", "first_tile", "out_rows"]
 
 
 @triton.jit
@@ -64,21 +64,25 @@ def _places(X, head, rows, first, step: tl.constexpr, HEAD: tl.constexpr, ROWS: 
 
 @triton.jit
 def _tile(
-    X, x_b, x_h, x_m, batch, head, first, step: tl.constexpr, rows,
+    X, x_b, x_h, x_m, batch, head, first, rows,
     HEAD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TMA: tl.constexpr,
 ):  # fmt: skip
-    """Rows first, first + step, .. of one head of X, as [ROWS, COLUMNS]; what lies beyond the tensor reads as 0."""
+    """Rows first.. of one head of X, as [ROWS, COLUMNS]; what lies beyond the tensor reads as 0."""
     if TMA:
         tile = X.load([batch, head, first, 0]).reshape(ROWS, COLUMNS)
     else:
         local = tl.arange(0, ROWS)
         start = X + (_elements(batch, x_b) + _elements(head, x_h) + _elements(first, x_m))
-        if step == 1:
-            places = start + local[:, None] * (x_m * 8) + tl.arange(0, COLUMNS)[None, :]
-        else:
-            places = start + _elements(step * local, x_m)[:, None] + tl.arange(0, COLUMNS)[None, :]
-        tile = tl.load(places, mask=_inside(first + step * local, rows, HEAD, COLUMNS), other=0.0)
+        places = start + local[:, None] * (x_m * 8) + tl.arange(0, COLUMNS)[None, :]
+        tile = tl.load(places, mask=_inside(first + local, rows, HEAD, COLUMNS), other=0.0)
     return tile
+
+
+@triton.jit
+def _share(steps, chunk, SPLIT: tl.constexpr):
+    """begin..end of the chunk's share of the steps; shares differ by one step at most."""
+    begin = steps // SPLIT * chunk + tl.minimum(steps % SPLIT, chunk)
+    return begin, begin + steps // SPLIT + tl.where(chunk < steps % SPLIT, 1, 0)
 
 
 @triton.jit
@@ -117,21 +121,23 @@ def _keep(q, k, n):
 def _forward(
     Q, K, V, OUT, LSE,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
-    heads, n_q, n, q_offset, scale_log2,
+    heads, n_q, n, q_offset, scale_log2, first_tile, out_rows,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SPLIT: tl.constexpr,
 ):
     """One tile of queries against all the keys it may see: out and log-sum-exp."""
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    chunk = tl.program_id(0) % SPLIT  # the share of the steps that this program takes
+    row_lo = (first_tile + tl.program_id(0) // SPLIT) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    out_row = (batch * heads + head).to(tl.int64) * n_q + row
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    line = (chunk * tl.num_programs(2) + batch) * heads + head
+    out_row = line.to(tl.int64) * out_rows + row
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -146,14 +152,15 @@ def _forward(
     turn_1 = end_0 - begin_0
     turn_2 = turn_1 + end_1 - begin_1
     steps = turn_2 + end_2 - begin_2
-    for step in range(steps):
+    first_step, last_step = _share(steps, chunk, SPLIT)
+    for step in range(first_step, last_step):
         tile_n = begin_0 + step
         tile_n += tl.where(step >= turn_1, begin_1 - end_0, 0)
         tile_n += tl.where(step >= turn_2, begin_2 - end_1, 0)
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
         k = k_lo + tl.arange(0, BLOCK_N)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
         full = (
             (q_hi <= 63)
@@ -166,7 +173,7 @@ def _forward(
         full = full & (k_hi < n)
         if not full:
             s = tl.where(_keep(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
         m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
         p = tl.exp2(s * scale_log2 - m_new[:, None])
         alpha = tl.exp2(m_i - m_new)
@@ -179,7 +186,7 @@ def _forward(
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
     tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, batch * heads + head, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    places = _places(OUT, line, out_rows, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
     tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
 
 
@@ -187,9 +194,9 @@ def _forward(
 def _dq(
     Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, first_tile, out_rows,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, HAS_DLSE: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, HAS_DLSE: tl.constexpr, SPLIT: tl.constexpr,
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
@@ -198,18 +205,20 @@ def _dq(
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    chunk = tl.program_id(0) % SPLIT  # the share of the steps that this program takes
+    row_lo = (first_tile + tl.program_id(0) // SPLIT) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
-    o_tile = tl.load(_places(OUT, batch * heads + head, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D), mask=inside, other=0.0)
+    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    o_tile = tl.load(places, mask=inside, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + line * n_q + row, mask=row < n_q, other=0.0)
@@ -228,15 +237,16 @@ def _dq(
     turn_1 = end_0 - begin_0
     turn_2 = turn_1 + end_1 - begin_1
     steps = turn_2 + end_2 - begin_2
-    for step in range(steps):
+    first_step, last_step = _share(steps, chunk, SPLIT)
+    for step in range(first_step, last_step):
         tile_n = begin_0 + step
         tile_n += tl.where(step >= turn_1, begin_1 - end_0, 0)
         tile_n += tl.where(step >= turn_2, begin_2 - end_1, 0)
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
         k = k_lo + tl.arange(0, BLOCK_N)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, TMA)
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
         full = (
             (q_hi <= 63)
@@ -255,7 +265,7 @@ def _dq(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, batch * heads + head, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    places = _places(DQ, line + chunk * heads * tl.num_programs(2), out_rows, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
     tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
@@ -263,21 +273,23 @@ def _dq(
 def _dkdv(
     Q, K, V, ROWS, DO, DK, DV,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, first_tile, out_rows,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SPLIT: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.program_id(1)
     n_heads = GROUP
     batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
+    chunk = tl.program_id(0) % SPLIT  # the share of the steps that this program takes
+    k_lo = (first_tile + tl.program_id(0) // SPLIT) * BLOCK_N
     k_hi = k_lo + BLOCK_N - 1
     k = k_lo + tl.arange(0, BLOCK_N)
+
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    out_head = (chunk * tl.num_programs(2) + batch) * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -290,7 +302,8 @@ def _dkdv(
     turn_1 = end_0 - begin_0
     turn_2 = turn_1 + end_1 - begin_1
     steps = turn_2 + end_2 - begin_2
-    for turn in range(n_heads * steps):
+    first_turn, last_turn = _share(n_heads * steps, chunk, SPLIT)
+    for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
@@ -303,7 +316,7 @@ def _dkdv(
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
-        q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
+        q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
         lse_2 = _row_numbers(ROWS, line, n_rows, row_lo, BLOCK_M, TMA)
         s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
         full = (
@@ -317,7 +330,7 @@ def _dkdv(
         if not full:
             s = tl.where(_keep(q[None, :], k[:, None], n), s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[None, :])
-        do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
+        do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
         dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
         dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
         delta = _row_numbers(ROWS, delta_line, n_rows, row_lo, BLOCK_M, TMA)
@@ -325,8 +338,10 @@ def _dkdv(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    tl.store(_places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dk.to(DK.dtype.element_ty), mask=inside)
-    tl.store(_places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dv.to(DV.dtype.element_ty), mask=inside)
+    places = _places(DK, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
+    places = _places(DV, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 # fmt: on
@@ -340,7 +355,7 @@ _SETTINGS = {
     ("tma", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("tma", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("tma", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
-    ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (128, 64, 8, 3, None), "dkdv": (64, 64, 4, 2, None)},
+    ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 256): {"forward": (64, 32, 4, 2, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 8, 1, None)},
     ("large", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("large", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
@@ -374,7 +389,7 @@ def _prepare(kernel, part, q, *moving):
     size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
     tier = _tier(q.device, width)
     short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or part.stride > 1 or part.comb):
+    if tier == "tma" and (short or moving[0].shape[2] % part.stride):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
@@ -439,8 +454,11 @@ def _query_programs(part, rows, block):
     return part.stride * triton.cdiv(triton.cdiv(rows, part.stride), block)
 
 
-def _key_programs(part, n, block):
-    return part.stride * triton.cdiv(triton.cdiv(n, part.stride), block)
+def _shares(long, length, block, steps, lines):
+    """(tiles, programs a tile) of the leading tiles, those below `long`, whose steps are shared out."""
+    tiles = triton.cdiv(min(max(long, 0), length), block)
+    split = min(steps // 16, 64, 2048 // max(tiles * lines, 1))
+    return (tiles, split) if split > 1 else (0, 1)
 
 
 def _forward_gpu(q, k, v, scale, q_offset):
@@ -455,9 +473,36 @@ def _forward_gpu(q, k, v, scale, q_offset):
         for part in parts:
             keys_values, blocks, options = _prepare("forward", part, q, k, v)
             tensors = (q, *keys_values, out, lse)
-            grid = _query_programs(part, n_q, blocks[0]), heads, batch
-            _launch(part.forward, grid, q, (*tensors, *sizes), (heads // kv_heads, dim, *blocks), options)
+            tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
+            if part.long_rows:
+                long, steps = part.long_rows - q_offset, triton.cdiv(n, blocks[1])
+                first, split = _shares(long, n_q, blocks[0], steps, heads * batch)
+                if first:
+                    _forward_shares(part, first, split, (q, out, lse), tensors, sizes, constants, options)
+                if first < tiles:
+                    grid, places = (tiles - first, heads, batch), (first, n_q)
+                    _launch(part.forward, grid, q, (*tensors, *sizes, *places), (*constants, 1), options)
+                continue
+            grid = tiles, heads, batch
+            _launch(part.forward, grid, q, (*tensors, *sizes), constants, options)
     return out, lse
+
+
+def _forward_shares(part, tiles, split, results, tensors, sizes, constants, options):
+    """The leading tiles, each by `split` programs, whose softmaxes are then put together in a fixed order."""
+    q, out, lse = results
+    batch, heads, n_q, dim = q.shape
+    rows = tiles * constants[2]
+    some = q.new_empty(split, batch, heads, rows, dim, dtype=torch.float32)
+    some_lse = some.new_empty(some.shape[:4])
+    shares = tuple(some if x is out else some_lse if x is lse else x for x in tensors)
+    grid = tiles * split, heads, batch
+    _launch(part.forward, grid, q, (*shares, *sizes, 0, rows), (*constants, split), options)
+    some, some_lse = some[:, :, :, :n_q], some_lse[:, :, :, :n_q]
+    total = some_lse.logsumexp(0)
+    weights = (some_lse - total.masked_fill(total == float("-inf"), 0.0)).exp()
+    out[:, :, :rows] = (some * weights[..., None]).sum(0)
+    lse[:, :, :rows] = total
 
 
 def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
@@ -476,7 +521,21 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
             constants = (heads // kv_heads, dim, *blocks)
             tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, dq)
             constants += (dlse is not None,)
-            grid = _query_programs(part, n_rows, blocks[0]), heads, batch
+            tiles = _query_programs(part, n_rows, blocks[0])
+            if part.long_rows:
+                long, steps = part.long_rows - q_offset, triton.cdiv(n, blocks[1])
+                first, split = _shares(long, n_q, blocks[0], steps, heads * batch)
+                if first:
+                    some = q.new_empty(split, batch, heads, first * blocks[0], dim, dtype=torch.float32)
+                    shares = tuple(some if x is dq else x for x in tensors)
+                    grid, places = (first * split, heads, batch), (0, some.shape[3])
+                    _launch(part.dq, grid, q, (*shares, *sizes, *places), (*constants, split), options)
+                    dq[:, :, : some.shape[3]] = some[:, :, :, :n_q].sum(0)
+                if first < tiles:
+                    grid, places = (tiles - first, heads, batch), (first, n_q)
+                    _launch(part.dq, grid, q, (*tensors, *sizes, *places), (*constants, 1), options)
+                continue
+            grid = tiles, heads, batch
             _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
 
     dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
@@ -484,11 +543,33 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
             line = rows
+            pitch = line.shape[1]
             if blocks[3]:  # TMA
-                line = TensorDescriptor(rows, list(rows.shape), [n_rows, 1], [1, blocks[0]])
-            tensors = (q_tiles, k, v, line, g_tiles, dk, dv)
-            grid = _key_programs(part, n, blocks[1]), kv_heads, batch
-            _launch(part.dkdv, grid, q, (*tensors, *sizes), (heads // kv_heads, dim, *blocks), options)
+                line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
+            results = dk, dv
+            before = ()
+            k_part, v_part, length = k, v, n
+            extras = ()
+            strides = _strides(q, k_part, v_part, g)
+            extras += (*strides, heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
+            inputs = (q_tiles, k_part, v_part, line, g_tiles, *before)
+            constants = (heads // kv_heads, dim, *blocks)
+            tiles, first = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1]), 0
+            if part.long_keys:
+                steps = heads // kv_heads * triton.cdiv(n_q, blocks[0])
+                first, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
+            if first:
+                shape = split, batch, kv_heads, first * blocks[1], dim
+                some = [x.new_empty(shape, dtype=torch.float32) for x in (k, v)]
+                arguments = (*inputs, *some, *extras, 0, first * blocks[1])
+                _launch(part.dkdv, (first * split, kv_heads, batch), q, arguments, (*constants, split), options)
+                for x, share in zip(results, some, strict=True):
+                    x[:, :, : first * blocks[1]] = share[:, :, :, :length].sum(0)
+            if part.long_keys:
+                extras, constants = (*extras, first, length), (*constants, 1)
+            if first < tiles:
+                grid = tiles - first, kv_heads, batch
+                _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
     return dq, dk, dv
 
 
@@ -700,6 +781,8 @@ class _Part(NamedTuple):
     keep: object
     stride: int = 1  # queries and keys of one residue class side by side
     comb: tuple | None = None  # (period, first, width): the keys with (k - first) % period < width side by side
+    long_rows: int = 0  # queries below it see far more keys than others: several programs share a tile
+    long_keys: int = 0
 
 
 # (query heads or None for all, ((least n, parts), ...)): the parts of the last choice that n reaches
@@ -710,6 +793,8 @@ _GROUPS = [
             _Part(
                 _forward, _dq, _dkdv,
                 _visit, _is_full, _keep_torch,
+                long_rows=64,
+                long_keys=64,
             ),
         )),
     )),
@@ -724,8 +809,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longformer_c881f04498af"
-_BACKWARD = "longformer_c881f04498af_backward"
+_FORWARD = "longformer_db3708cd6321"
+_BACKWARD = "longformer_db3708cd6321_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -820,7 +905,7 @@ def longformer(q, k, v, *, scale=None, q_offset=None, return_lse=False):
         q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
     if _has_tangent(q, k, v):
         raise RuntimeError(_NO_DERIVATIVE.format("forward-mode differentiation"))
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         out, lse = _Attention.apply(q, k, v, scale, q_offset)
     else:
         out, lse = _forward_op(q, k, v, scale, q_offset)

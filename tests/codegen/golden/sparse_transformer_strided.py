@@ -64,20 +64,33 @@ def _places(X, head, rows, first, step: tl.constexpr, HEAD: tl.constexpr, ROWS: 
 
 @triton.jit
 def _tile(
-    X, x_b, x_h, x_m, batch, head, first, step: tl.constexpr, rows,
+    X, x_b, x_h, x_m, batch, head, first, rows,
     HEAD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TMA: tl.constexpr,
 ):  # fmt: skip
-    """Rows first, first + step, .. of one head of X, as [ROWS, COLUMNS]; what lies beyond the tensor reads as 0."""
+    """Rows first.. of one head of X, as [ROWS, COLUMNS]; what lies beyond the tensor reads as 0."""
     if TMA:
         tile = X.load([batch, head, first, 0]).reshape(ROWS, COLUMNS)
     else:
         local = tl.arange(0, ROWS)
         start = X + (_elements(batch, x_b) + _elements(head, x_h) + _elements(first, x_m))
-        if step == 1:
-            places = start + local[:, None] * (x_m * 8) + tl.arange(0, COLUMNS)[None, :]
-        else:
-            places = start + _elements(step * local, x_m)[:, None] + tl.arange(0, COLUMNS)[None, :]
-        tile = tl.load(places, mask=_inside(first + step * local, rows, HEAD, COLUMNS), other=0.0)
+        places = start + local[:, None] * (x_m * 8) + tl.arange(0, COLUMNS)[None, :]
+        tile = tl.load(places, mask=_inside(first + local, rows, HEAD, COLUMNS), other=0.0)
+    return tile
+
+
+@triton.jit
+def _class_tile(
+    X, x_b, x_h, x_m, batch, head, residue, first, stride: tl.constexpr, rows,
+    HEAD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TMA: tl.constexpr,
+):  # fmt: skip
+    """Rows number first.. of a residue class of one head of X, as [ROWS, COLUMNS]; 0 beyond the tensor."""
+    if TMA:
+        tile = X.load([batch, head, residue, first, 0]).reshape(ROWS, COLUMNS)
+    else:
+        row = residue + stride * (first + tl.arange(0, ROWS))
+        places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
+        mask = _inside(row, rows, HEAD, COLUMNS)
+        tile = tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=mask, other=0.0)
     return tile
 
 
@@ -108,13 +121,13 @@ def _after(done, begin, end):
 
 # fmt: off
 @triton.jit
-def _keep(q, k, n):
+def _keep_a(q, k, n):
     """The pattern: whether query q may attend to key k."""
     return ((q - k >= 0) & (q - k < 128)) | ((k <= q) & ((q - k) % 128 == 0))
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _forward(
+def _forward_a(
     Q, K, V, OUT, LSE,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
@@ -130,8 +143,9 @@ def _forward(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    out_row = (batch * heads + head).to(tl.int64) * n_q + row
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    line = batch * heads + head
+    out_row = line.to(tl.int64) * n_q + row
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -149,13 +163,13 @@ def _forward(
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
         k = k_lo + tl.arange(0, BLOCK_N)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
         full = (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
         full = full & (k_hi < n)
         if not full:
-            s = tl.where(_keep(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+            s = tl.where(_keep_a(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
         m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
         p = tl.exp2(s * scale_log2 - m_new[:, None])
         alpha = tl.exp2(m_i - m_new)
@@ -168,12 +182,12 @@ def _forward(
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
     tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, batch * heads + head, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
     tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dq(
+def _dq_a(
     Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -193,12 +207,13 @@ def _dq(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
-    o_tile = tl.load(_places(OUT, batch * heads + head, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D), mask=inside, other=0.0)
+    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    o_tile = tl.load(places, mask=inside, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + line * n_q + row, mask=row < n_q, other=0.0)
@@ -220,25 +235,25 @@ def _dq(
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
         k = k_lo + tl.arange(0, BLOCK_N)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, TMA)
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
         full = (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
         full = full & (k_hi < n)
         if not full:
-            s = tl.where(_keep(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+            s = tl.where(_keep_a(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[:, None])
         dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, batch * heads + head, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
     tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dkdv(
+def _dkdv_a(
     Q, K, V, ROWS, DO, DK, DV,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -252,9 +267,10 @@ def _dkdv(
     k_lo = tl.program_id(0) * BLOCK_N
     k_hi = k_lo + BLOCK_N - 1
     k = k_lo + tl.arange(0, BLOCK_N)
+
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, 1, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     out_head = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -277,14 +293,14 @@ def _dkdv(
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
-        q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
+        q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
         lse_2 = _row_numbers(ROWS, line, n_rows, row_lo, BLOCK_M, TMA)
         s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
         full = (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
         if not full:
-            s = tl.where(_keep(q[None, :], k[:, None], n), s, float("-inf"))
+            s = tl.where(_keep_a(q[None, :], k[:, None], n), s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[None, :])
-        do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, 1, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
+        do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
         dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
         dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
         delta = _row_numbers(ROWS, delta_line, n_rows, row_lo, BLOCK_M, TMA)
@@ -292,8 +308,414 @@ def _dkdv(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    tl.store(_places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dk.to(DK.dtype.element_ty), mask=inside)
-    tl.store(_places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dv.to(DV.dtype.element_ty), mask=inside)
+    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
+    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _keep_b(q, k, n):
+    """The pattern: whether query q may attend to key k."""
+    return (q - k >= 0) & (q - k < 128)
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _forward_b(
+    Q, K, V, OUT, LSE,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
+    heads, n_q, n, q_offset, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    head = tl.program_id(1)
+    batch = tl.program_id(2)
+    kv_head = head // GROUP
+    row_lo = tl.program_id(0) * BLOCK_M
+    row = row_lo + tl.arange(0, BLOCK_M)
+    q_lo = q_offset + row_lo
+    q_hi = q_lo + BLOCK_M - 1
+    q = q_offset + row
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    line = batch * heads + head
+    out_row = line.to(tl.int64) * n_q + row
+
+    m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
+    l_i = tl.zeros([BLOCK_M], tl.float32)
+    acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(q_lo - 127, q_hi + 1, n, BLOCK_N)
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = k_lo + tl.arange(0, BLOCK_N)
+        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (k_lo + 127 >= q_hi) & (q_lo >= k_hi)
+        full = full & (k_hi < n)
+        if not full:
+            s = tl.where(_keep_b(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+        p = tl.exp2(s * scale_log2 - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+        m_i = m_new
+
+    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
+    l_safe = tl.where(some, l_i, 1.0)
+    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out = acc / l_safe[:, None]
+    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _dq_b(
+    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, HAS_DLSE: tl.constexpr,
+):
+    """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
+
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    """
+    head = tl.program_id(1)
+    batch = tl.program_id(2)
+    kv_head = head // GROUP
+    row_lo = tl.program_id(0) * BLOCK_M
+    row = row_lo + tl.arange(0, BLOCK_M)
+    q_lo = q_offset + row_lo
+    q_hi = q_lo + BLOCK_M - 1
+    q = q_offset + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+
+    line = (batch * heads + head).to(tl.int64)
+    delta_line = line + heads * tl.num_programs(2)
+    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    o_tile = tl.load(places, mask=inside, other=0.0)
+    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
+    if HAS_DLSE:
+        delta -= tl.load(DLSE + line * n_q + row, mask=row < n_q, other=0.0)
+    lse = tl.load(LSE + line * n_q + row, mask=row < n_q, other=float("-inf"))
+    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * LOG2_E)
+    tl.store(ROWS + line * n_rows + row, lse_2, mask=row < n_rows)
+    tl.store(ROWS + delta_line * n_rows + row, delta, mask=row < n_rows)
+    dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(q_lo - 127, q_hi + 1, n, BLOCK_N)
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = k_lo + tl.arange(0, BLOCK_N)
+        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (k_lo + 127 >= q_hi) & (q_lo >= k_hi)
+        full = full & (k_hi < n)
+        if not full:
+            s = tl.where(_keep_b(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[:, None])
+        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
+        ds = p * (dp - delta[:, None])
+        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
+
+    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _dkdv_b(
+    Q, K, V, ROWS, DO, DK, DV,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """Gradients of one tile of keys and values, summed over the query heads that share them."""
+    kv_head = tl.program_id(1)
+    n_heads = GROUP
+    batch = tl.program_id(2)
+    k_lo = tl.program_id(0) * BLOCK_N
+    k_hi = k_lo + BLOCK_N - 1
+    k = k_lo + tl.arange(0, BLOCK_N)
+
+    inside = _inside(k, n, HEAD, BLOCK_D)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    out_head = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+
+    # The queries that these keys touch: 1 range.
+    begin_0, end_0 = _tiles(k_lo - q_offset, k_hi + 128 - q_offset, n_q, BLOCK_M)
+    steps = end_0 - begin_0
+    for turn in range(n_heads * steps):
+        step = turn if GROUP == 1 else turn % steps
+        tile_m = begin_0 + step
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        row_lo = tile_m * BLOCK_M
+        q_lo = q_offset + row_lo
+        q_hi = q_lo + BLOCK_M - 1
+        row = row_lo + tl.arange(0, BLOCK_M)
+        q = q_offset + row
+        line = batch * heads + head
+        delta_line = line + heads * tl.num_programs(2)
+        q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
+        lse_2 = _row_numbers(ROWS, line, n_rows, row_lo, BLOCK_M, TMA)
+        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
+        full = (k_lo + 127 >= q_hi) & (q_lo >= k_hi)
+        if not full:
+            s = tl.where(_keep_b(q[None, :], k[:, None], n), s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[None, :])
+        do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
+        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
+        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
+        delta = _row_numbers(ROWS, delta_line, n_rows, row_lo, BLOCK_M, TMA)
+        ds = p * (dp - delta[None, :])
+        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
+
+    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
+    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _keep_c(q, k, n):
+    """The pattern: whether query q may attend to key k."""
+    return ((q - k) % 128 == 0) & (q - k >= 128)
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _forward_c(
+    Q, K, V, PARTIAL, OUT, LSE,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
+    heads, n_q, n, q_offset, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    head = tl.program_id(1)
+    batch = tl.program_id(2)
+    kv_head = head // GROUP
+    residue_row = tl.program_id(0) % 128
+    row_lo = tl.program_id(0) // 128 * BLOCK_M
+    first_row = residue_row + 128 * row_lo
+    row = first_row + 128 * tl.arange(0, BLOCK_M)
+    residue = (q_offset + residue_row) % 128
+    q_lo = (q_offset + residue_row) // 128 + row_lo
+    keys = tl.cdiv(tl.maximum(n - residue, 0), 128)  # of this residue class
+    q_hi = q_lo + BLOCK_M - 1
+    q = q_offset + row
+    q_tile = _class_tile(
+        Q, q_b, q_h, q_m, batch, head,
+        residue_row, row_lo, 128, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+    )
+    line = batch * heads + head
+    out_row = line.to(tl.int64) * n_q + row
+
+    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
+    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
+    l_i = tl.where(before == float("-inf"), 0.0, 1.0)
+    places = _places(PARTIAL, line, n_q, first_row, 128, HEAD, BLOCK_M, BLOCK_D)
+    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(0, q_hi, keys, BLOCK_N)
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = residue + 128 * (k_lo + tl.arange(0, BLOCK_N))
+        k_tile = _class_tile(
+            K, k_b, k_h, k_n, batch, kv_head,
+            residue, k_lo, 128, n, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = q_lo >= k_hi + 1
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        v_tile = _class_tile(
+            V, v_b, v_h, v_n, batch, kv_head,
+            residue, k_lo, 128, n, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+        p = tl.exp2(s * scale_log2 - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+        m_i = m_new
+
+    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
+    l_safe = tl.where(some, l_i, 1.0)
+    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out = acc / l_safe[:, None]
+    places = _places(OUT, line, n_q, first_row, 128, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _dq_c(
+    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """Gradient of one tile of queries, added to that of the part before."""
+    head = tl.program_id(1)
+    batch = tl.program_id(2)
+    kv_head = head // GROUP
+    residue_row = tl.program_id(0) % 128
+    row_lo = tl.program_id(0) // 128 * BLOCK_M
+    first_row = residue_row + 128 * row_lo
+    row = first_row + 128 * tl.arange(0, BLOCK_M)
+    residue = (q_offset + residue_row) % 128
+    q_lo = (q_offset + residue_row) // 128 + row_lo
+    keys = tl.cdiv(tl.maximum(n - residue, 0), 128)  # of this residue class
+    q_hi = q_lo + BLOCK_M - 1
+    q = q_offset + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
+    q_tile = _class_tile(
+        Q, q_b, q_h, q_m, batch, head,
+        residue_row, row_lo, 128, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+    )
+    do_tile = _class_tile(
+        DO, g_b, g_h, g_m, batch, head,
+        residue_row, row_lo, 128, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+    )
+
+    line = (batch * heads + head).to(tl.int64)
+    delta_line = line + heads * tl.num_programs(2)
+    lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
+    delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
+    places = _places(PARTIAL, line, n_q, first_row, 128, HEAD, BLOCK_M, BLOCK_D)
+    dq = tl.load(places, mask=inside, other=0.0)
+
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(0, q_hi, keys, BLOCK_N)
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = residue + 128 * (k_lo + tl.arange(0, BLOCK_N))
+        k_tile = _class_tile(
+            K, k_b, k_h, k_n, batch, kv_head,
+            residue, k_lo, 128, n, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        v_tile = _class_tile(
+            V, v_b, v_h, v_n, batch, kv_head,
+            residue, k_lo, 128, n, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = q_lo >= k_hi + 1
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[:, None])
+        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
+        ds = p * (dp - delta[:, None])
+        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
+
+    dq *= scale
+    places = _places(DQ, line, n_q, first_row, 128, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _dkdv_c(
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """Gradients of one tile of keys and values, summed over the query heads that share them."""
+    kv_head = tl.program_id(1)
+    n_heads = GROUP
+    batch = tl.program_id(2)
+    residue = tl.program_id(0) % 128
+    k_lo = tl.program_id(0) // 128 * BLOCK_N
+    residue_row = (128 + residue - q_offset % 128) % 128
+    q_first = (q_offset + residue_row) // 128
+    queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 128)  # of this residue class
+    k_hi = k_lo + BLOCK_N - 1
+    k = residue + 128 * (k_lo + tl.arange(0, BLOCK_N))
+
+    inside = _inside(k, n, HEAD, BLOCK_D)
+    k_tile = _class_tile(
+        K, k_b, k_h, k_n, batch, kv_head,
+        residue, k_lo, 128, n, HEAD, BLOCK_N, BLOCK_D, False,
+    )
+    v_tile = _class_tile(
+        V, v_b, v_h, v_n, batch, kv_head,
+        residue, k_lo, 128, n, HEAD, BLOCK_N, BLOCK_D, False,
+    )
+    out_head = batch * (heads // GROUP) + kv_head
+    places = _places(PARTIAL_DK, out_head, n, residue + 128 * k_lo, 128, HEAD, BLOCK_N, BLOCK_D)
+    dk = tl.load(places, mask=inside, other=0.0)
+    places = _places(PARTIAL_DV, out_head, n, residue + 128 * k_lo, 128, HEAD, BLOCK_N, BLOCK_D)
+    dv = tl.load(places, mask=inside, other=0.0)
+
+    # The queries that these keys touch: 1 range.
+    begin_0, end_0 = _tiles(k_lo + 1 - q_first, n_q, queries, BLOCK_M)
+    steps = end_0 - begin_0
+    for turn in range(n_heads * steps):
+        step = turn if GROUP == 1 else turn % steps
+        tile_m = begin_0 + step
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        row_lo = tile_m * BLOCK_M
+        q_lo = q_first + row_lo
+        row = residue_row + 128 * (row_lo + tl.arange(0, BLOCK_M))
+        q = q_offset + row
+        line = batch * heads + head
+        delta_line = line + heads * tl.num_programs(2)
+        q_tile = _class_tile(
+            Q, q_b, q_h, q_m, batch, head,
+            residue_row, row_lo, 128, n_q, HEAD, BLOCK_M, BLOCK_D, TMA,
+        )
+        line = line * 128 + residue_row
+        delta_line = delta_line * 128 + residue_row
+        lse_2 = _row_numbers(ROWS, line, n_rows, row_lo, BLOCK_M, TMA)
+        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
+        full = q_lo >= k_hi + 1
+        if not full:
+            s = tl.where(_keep_c(q[None, :], k[:, None], n), s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[None, :])
+        do_tile = _class_tile(
+            DO, g_b, g_h, g_m, batch, head,
+            residue_row, row_lo, 128, n_q, HEAD, BLOCK_M, BLOCK_D, TMA,
+        )
+        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
+        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
+        delta = _row_numbers(ROWS, delta_line, n_rows, row_lo, BLOCK_M, TMA)
+        ds = p * (dp - delta[None, :])
+        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
+
+    dk *= scale
+    places = _places(DK, out_head, n, residue + 128 * k_lo, 128, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
+    places = _places(DV, out_head, n, residue + 128 * k_lo, 128, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 # fmt: on
@@ -307,7 +729,7 @@ _SETTINGS = {
     ("tma", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("tma", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("tma", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
-    ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (128, 64, 8, 3, None), "dkdv": (64, 64, 4, 2, None)},
+    ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 256): {"forward": (64, 32, 4, 2, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 8, 1, None)},
     ("large", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("large", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
@@ -341,7 +763,7 @@ def _prepare(kernel, part, q, *moving):
     size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
     tier = _tier(q.device, width)
     short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or part.stride > 1 or part.comb):
+    if tier == "tma" and (short or moving[0].shape[2] % part.stride):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
@@ -349,6 +771,9 @@ def _prepare(kernel, part, q, *moving):
         options["maxnreg"] = registers
     if tier == "tma":
         block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
+        if part.stride > 1:  # the residue class as a dimension of its own
+            block = [1, *block]
+            moving = [x.unflatten(2, (-1, part.stride)).transpose(2, 3) for x in moving]
         moving = [TensorDescriptor(x, list(x.shape), list(x.stride()), block) for x in moving]
     return moving, (block_m, block_n, _precision(q), tier == "tma", size), options
 
@@ -406,8 +831,17 @@ def _query_programs(part, rows, block):
     return part.stride * triton.cdiv(triton.cdiv(rows, part.stride), block)
 
 
-def _key_programs(part, n, block):
-    return part.stride * triton.cdiv(triton.cdiv(n, part.stride), block)
+def _by_class(rows, stride):
+    """Numbers of rows [lines, n_rows], each residue class side by side in whole tiles: [lines * stride, padded]."""
+    lines, n_rows = rows.shape
+    length = triton.cdiv(n_rows, stride)
+    sorted_rows = rows.new_full((lines, stride, triton.cdiv(length, 128) * 128), float("inf"))
+    sorted_rows[lines // 2 :] = 0.0  # delta; the others are log-sum-exps
+    whole = torch.nn.functional.pad(rows, (0, length * stride - n_rows)).view(lines, length, stride)
+    sorted_rows[:, :, :length] = whole.transpose(1, 2)
+    if length * stride > n_rows:
+        sorted_rows[: lines // 2, n_rows % stride :, length - 1] = float("inf")
+    return sorted_rows.flatten(0, 1)
 
 
 def _forward_gpu(q, k, v, scale, q_offset):
@@ -419,11 +853,14 @@ def _forward_gpu(q, k, v, scale, q_offset):
         return out, lse
     sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
     for parts in _parts(n):
+        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else out
         for part in parts:
             keys_values, blocks, options = _prepare("forward", part, q, k, v)
-            tensors = (q, *keys_values, out, lse)
-            grid = _query_programs(part, n_q, blocks[0]), heads, batch
-            _launch(part.forward, grid, q, (*tensors, *sizes), (heads // kv_heads, dim, *blocks), options)
+            before = () if part is parts[0] else (partial,)
+            tensors = (q, *keys_values, *before, out if part is parts[-1] else partial, lse)
+            tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
+            grid = tiles, heads, batch
+            _launch(part.forward, grid, q, (*tensors, *sizes), constants, options)
     return out, lse
 
 
@@ -438,24 +875,44 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
     dq, rows = q.new_empty(q.shape), lse.new_empty(2 * batch * heads, n_rows)
     sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
     for parts in _parts(n):
+        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else dq
         for part in parts:
             keys_values, blocks, options = _prepare("dq", part, q, k, v)
             constants = (heads // kv_heads, dim, *blocks)
-            tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, dq)
-            constants += (dlse is not None,)
-            grid = _query_programs(part, n_rows, blocks[0]), heads, batch
+            target = dq if part is parts[-1] else partial
+            if part is parts[0]:
+                tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, target)
+                constants += (dlse is not None,)
+            else:
+                tensors = (q, *keys_values, g, rows, partial, target)
+            tiles = _query_programs(part, n_rows, blocks[0])
+            grid = tiles, heads, batch
             _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
 
     dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
     for parts in _parts(n):
+        parts = sorted(parts, key=lambda part: part.comb is None)  # gathered keys first: they do not reach every key
+        sums = (dk, dv) if len(parts) == 1 else [x.new_empty(x.shape, dtype=torch.float32) for x in (k, v)]
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
-            line = rows
+            line = _by_class(rows, part.stride) if part.stride > 1 else rows
+            pitch = line.shape[1]
             if blocks[3]:  # TMA
-                line = TensorDescriptor(rows, list(rows.shape), [n_rows, 1], [1, blocks[0]])
-            tensors = (q_tiles, k, v, line, g_tiles, dk, dv)
-            grid = _key_programs(part, n, blocks[1]), kv_heads, batch
-            _launch(part.dkdv, grid, q, (*tensors, *sizes), (heads // kv_heads, dim, *blocks), options)
+                line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
+            results = (dk, dv) if part.finishes else sums
+            before = () if part is parts[0] else sums
+            k_part, v_part, length = k, v, n
+            extras = ()
+            strides = _strides(q, k_part, v_part, g)
+            extras += (*strides, heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
+            inputs = (q_tiles, k_part, v_part, line, g_tiles, *before)
+            constants = (heads // kv_heads, dim, *blocks)
+            tiles, first = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1]), 0
+            if first < tiles:
+                grid = tiles - first, kv_heads, batch
+                _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
+        if not parts[-1].finishes:
+            dk, dv = sums[0].mul_(scale).to(k.dtype), sums[1].to(v.dtype)
     return dq, dk, dv
 
 
@@ -487,6 +944,13 @@ class _Piece(NamedTuple):
 
 
 def _pieces(part, n_q, n, q_offset):
+    if part.stride > 1:
+        for row in range(min(part.stride, n_q)):
+            q_first, residue = divmod(q_offset + row, part.stride)
+            keys = slice(residue, None, part.stride)
+            positions = torch.arange(residue, n, part.stride)
+            yield _Piece(slice(row, None, part.stride), keys, q_first, (residue,), positions)
+        return
     yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
 
 
@@ -495,6 +959,8 @@ def _chunks(part, piece, row, rows, n):
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, _SHORTEST) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
+    if piece.residue:
+        q = q * part.stride + piece.residue[0]
     visited = _disjoint(part.visit(q_lo, q_hi, n, *piece.residue), len(piece.positions))
     for first, stop in visited:
         for k_lo in range(first, stop, _KEYS):
@@ -575,9 +1041,18 @@ def _keys(x, heads, dtype):
 def _forward_parts(parts, q, k, v, scale, q_offset):
     """The softmax over all parts, each continuing the one before: q [X, group, n_q, D] -> out, lse."""
     n_q, n = q.shape[2], k.shape[1]
-    (part,) = parts
-    (piece,) = _pieces(part, n_q, n, q_offset)
-    return _forward_rows(part, piece, q, k[:, piece.keys], v[:, piece.keys], scale, n)
+    out, lse = torch.zeros_like(q), q.new_full(q.shape[:3], float("-inf"))
+    for part in parts:
+        for piece in _pieces(part, n_q, n, q_offset):
+            tensors = q[:, :, piece.rows], k[:, piece.keys], v[:, piece.keys]
+            part_out, part_lse = _forward_rows(part, piece, *tensors, scale, n)
+            before = lse[:, :, piece.rows]
+            total = torch.logaddexp(before, part_lse)
+            safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
+            weighted = out[:, :, piece.rows] * (before[..., None] - safe).exp()
+            out[:, :, piece.rows] = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
+            lse[:, :, piece.rows] = total
+    return out, lse
 
 
 def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
@@ -627,12 +1102,12 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 
 # fmt: off
-def _keep_torch(q, k, n):
+def _keep_torch_a(q, k, n):
     """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return ((q - k >= 0) & (q - k < 128)) | ((k <= q) & ((q - k) % 128 == 0))
 
 
-def _visit(q_lo, q_hi, n):
+def _visit_a(q_lo, q_hi, n):
     """Half-open ranges of keys that queries q_lo..q_hi visit."""
     return [
         (0, q_hi + 1),
@@ -640,9 +1115,43 @@ def _visit(q_lo, q_hi, n):
     ]
 
 
-def _is_full(q_lo, q_hi, k_lo, k_hi, n):
+def _is_full_a(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept."""
     return (k_lo + 128 >= q_hi) and (q_lo >= k_hi)
+
+
+def _keep_torch_b(q, k, n):
+    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (q - k >= 0) & (q - k < 128)
+
+
+def _visit_b(q_lo, q_hi, n):
+    """Half-open ranges of keys that queries q_lo..q_hi visit."""
+    return [
+        (q_lo - 127, q_hi + 1),
+    ]
+
+
+def _is_full_b(q_lo, q_hi, k_lo, k_hi, n):
+    """Whether every pair of these queries and keys, ends included, is kept."""
+    return (k_lo + 127 >= q_hi) and (q_lo >= k_hi)
+
+
+def _keep_torch_c(q, k, n):
+    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return ((q - k) % 128 == 0) & (q - k >= 128)
+
+
+def _visit_c(q_lo, q_hi, n, residue):
+    """Half-open ranges of keys that queries q_lo..q_hi visit."""
+    return [
+        (0, q_hi),
+    ]
+
+
+def _is_full_c(q_lo, q_hi, k_lo, k_hi, n, residue):
+    """Whether every pair of these queries and keys, ends included, is kept."""
+    return q_lo >= k_hi + 1
 
 
 # ---------------------------------------------------------------- what runs
@@ -659,6 +1168,7 @@ class _Part(NamedTuple):
     keep: object
     stride: int = 1  # queries and keys of one residue class side by side
     comb: tuple | None = None  # (period, first, width): the keys with (k - first) % period < width side by side
+    finishes: bool = True  # dk and dv are complete after it
 
 
 # (query heads or None for all, ((least n, parts), ...)): the parts of the last choice that n reaches
@@ -667,8 +1177,22 @@ _GROUPS = [
         (0, (
             # Positions as they are.
             _Part(
-                _forward, _dq, _dkdv,
-                _visit, _is_full, _keep_torch,
+                _forward_a, _dq_a, _dkdv_a,
+                _visit_a, _is_full_a, _keep_torch_a,
+            ),
+        )),
+        (4096, (
+            # Positions as they are.
+            _Part(
+                _forward_b, _dq_b, _dkdv_b,
+                _visit_b, _is_full_b, _keep_torch_b,
+                finishes=False,
+            ),
+            # Queries see only keys a multiple of 128 away.
+            _Part(
+                _forward_c, _dq_c, _dkdv_c,
+                _visit_c, _is_full_c, _keep_torch_c,
+                stride=128,
             ),
         )),
     )),
@@ -683,8 +1207,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_strided_946db4345438"
-_BACKWARD = "sparse_transformer_strided_946db4345438_backward"
+_FORWARD = "sparse_transformer_strided_0ebf65fe4a5f"
+_BACKWARD = "sparse_transformer_strided_0ebf65fe4a5f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -779,7 +1303,7 @@ def sparse_transformer_strided(q, k, v, *, scale=None, q_offset=None, return_lse
         q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
     if _has_tangent(q, k, v):
         raise RuntimeError(_NO_DERIVATIVE.format("forward-mode differentiation"))
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         out, lse = _Attention.apply(q, k, v, scale, q_offset)
     else:
         out, lse = _forward_op(q, k, v, scale, q_offset)
