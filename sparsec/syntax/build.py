@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lark import Token, Tree
 
 from sparsec.source import Source, Span
@@ -14,10 +16,19 @@ def build(source: Source, tree: Tree) -> ast.File:
     """The AST of Lark's tree, from the leaves upwards, so that no depth of nesting can exhaust the stack."""
     builder = _Builder(source)
     made: dict[int, _Part] = {}
+    ends: dict[int, int] = {}  # where the last token of each subtree ends
     for subtree in tree.iter_subtrees():
         parts = [made[id(child)] if isinstance(child, Tree) else child for child in subtree.children]
+        ends[id(subtree)] = max((_end(child, ends) for child in subtree.children if child is not None), default=0)
         made[id(subtree)] = getattr(builder, subtree.data)(parts)
+        if isinstance(made[id(subtree)], ast.Definition):  # its body's span lacks the parentheses around it
+            whole = Span(source, made[id(subtree)].span.start, ends[id(subtree)])
+            made[id(subtree)] = replace(made[id(subtree)], span=whole)
     return made[id(tree)]
+
+
+def _end(child: Token | Tree, ends: dict[int, int]) -> int:
+    return ends[id(child)] if isinstance(child, Tree) else child.end_pos
 
 
 class _Builder:

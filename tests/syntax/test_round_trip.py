@@ -42,3 +42,9 @@ pattern hybrid(w = 4096) =
 set near(w, s = w // 2) = 0 <= q - k < w & (q - (k - 1)) % s == 0
 '''
     assert print_file(parse(Source("t", text))) == text
+
+
+def test_the_text_of_a_declaration_is_whole() -> None:
+    for body in ("causal & (past(3) | stride(2))", "((k <= q))", "past(3)  # a comment"):
+        (definition,) = parse(Source("p", f"pattern p = {body}\n")).definitions
+        assert definition.span.text == f"pattern p = {body}".removesuffix("  # a comment")
