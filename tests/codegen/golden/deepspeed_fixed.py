@@ -8,6 +8,7 @@ It needs torch, and triton on a GPU.  The pattern as it was written, with b = 16
 #     causal & (
 #         same_block(b * w)
 #         | k // b % w in w - (1 + h % patterns) * g .. w - h % patterns * g
+#     )
 
 import contextlib
 import functools
@@ -3271,8 +3272,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_fixed_811472993563"
-_BACKWARD = "deepspeed_fixed_811472993563_backward"
+_FORWARD = "deepspeed_fixed_6555ba6a1167"
+_BACKWARD = "deepspeed_fixed_6555ba6a1167_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

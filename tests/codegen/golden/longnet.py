@@ -5,7 +5,7 @@ It needs torch, and triton on a GPU.  The pattern as it was written, with w = 20
 """
 
 # pattern longnet(w = 2048) =
-#     causal & (segments(w, 1) | segments(2 * w, 2) | segments(4 * w, 4)
+#     causal & (segments(w, 1) | segments(2 * w, 2) | segments(4 * w, 4))
 
 import contextlib
 import functools
@@ -1286,8 +1286,7 @@ def _pieces(part, n_q, n, q_offset):
         for row in range(min(part.stride, n_q)):
             q_first, residue = divmod(q_offset + row, part.stride)
             keys = slice(residue, None, part.stride)
-            positions = torch.arange(residue, n, part.stride)
-            yield _Piece(slice(row, None, part.stride), keys, q_first, (residue,), positions)
+            yield _Piece(slice(row, None, part.stride), keys, q_first, (residue,), torch.arange(n)[keys])
         return
     yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
 
@@ -1601,8 +1600,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_6191be63cd13"
-_BACKWARD = "longnet_6191be63cd13_backward"
+_FORWARD = "longnet_4676090bb230"
+_BACKWARD = "longnet_4676090bb230_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -5,7 +5,7 @@ It needs torch, and triton on a GPU.  The pattern as it was written, with w = 20
 """
 
 # pattern longnet_heads(w = 2048) =
-#     causal & (segments(w, 1) | segments(2 * w, 2, h) | segments(4 * w, 4, h)
+#     causal & (segments(w, 1) | segments(2 * w, 2, h) | segments(4 * w, 4, h))
 
 import contextlib
 import functools
@@ -4149,8 +4149,7 @@ def _pieces(part, n_q, n, q_offset):
         for row in range(min(part.stride, n_q)):
             q_first, residue = divmod(q_offset + row, part.stride)
             keys = slice(residue, None, part.stride)
-            positions = torch.arange(residue, n, part.stride)
-            yield _Piece(slice(row, None, part.stride), keys, q_first, (residue,), positions)
+            yield _Piece(slice(row, None, part.stride), keys, q_first, (residue,), torch.arange(n)[keys])
         return
     yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
 
@@ -4870,8 +4869,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_0a6b70648d67"
-_BACKWARD = "longnet_heads_0a6b70648d67_backward"
+_FORWARD = "longnet_heads_82414bf867d0"
+_BACKWARD = "longnet_heads_82414bf867d0_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

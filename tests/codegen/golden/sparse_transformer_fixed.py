@@ -5,7 +5,7 @@ It needs torch, and triton on a GPU.  The pattern as it was written, with l = 12
 """
 
 # pattern sparse_transformer_fixed(l = 128, c = 8) =
-#     causal & (same_block(l) | columns(l, c)
+#     causal & (same_block(l) | columns(l, c))
 
 import contextlib
 import functools
@@ -1274,8 +1274,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_e76dfbe951cb"
-_BACKWARD = "sparse_transformer_fixed_e76dfbe951cb_backward"
+_FORWARD = "sparse_transformer_fixed_c2c8dcfe9e21"
+_BACKWARD = "sparse_transformer_fixed_c2c8dcfe9e21_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

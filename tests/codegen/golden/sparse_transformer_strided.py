@@ -948,8 +948,7 @@ def _pieces(part, n_q, n, q_offset):
         for row in range(min(part.stride, n_q)):
             q_first, residue = divmod(q_offset + row, part.stride)
             keys = slice(residue, None, part.stride)
-            positions = torch.arange(residue, n, part.stride)
-            yield _Piece(slice(row, None, part.stride), keys, q_first, (residue,), positions)
+            yield _Piece(slice(row, None, part.stride), keys, q_first, (residue,), torch.arange(n)[keys])
         return
     yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
 
@@ -1207,8 +1206,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_strided_0ebf65fe4a5f"
-_BACKWARD = "sparse_transformer_strided_0ebf65fe4a5f_backward"
+_FORWARD = "sparse_transformer_strided_a1be4bf488d9"
+_BACKWARD = "sparse_transformer_strided_a1be4bf488d9_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
