@@ -106,9 +106,7 @@ def group(plan: HeadPlan, index: int, count: int, leaves: tuple[ir.Leaf, ...]) -
     return GroupText(str(plan.heads) if count > 1 else "None", tuple(choices))
 
 
-def _part(
-    parts: tuple[Part, ...], place: int, suffix: str, listed: bool, leaves: tuple[ir.Leaf, ...]
-) -> PartText:
+def _part(parts: tuple[Part, ...], place: int, suffix: str, listed: bool, leaves: tuple[ir.Leaf, ...]) -> PartText:
     part, layout = parts[place], parts[place].layout
     triton, torch, scalar = Triton(leaves), Torch(leaves), Scalar(leaves)
     order = key_order(parts)

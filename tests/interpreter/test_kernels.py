@@ -9,9 +9,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from generated import EXAMPLES, example, mask_of, module_of, pattern_of, random_pattern
+from generated import EXAMPLES, example, mask_of, module_of, pattern_of, random_pattern, spread_module_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spread import SPREAD
 
 from sparsec.ir.nodes import Pattern
 from sparsec.runtime import oracle
@@ -42,9 +43,11 @@ def interpreted(module: ModuleType):
     return attend
 
 
-def check(pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, **problem) -> None:
+def check(
+    pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, module: ModuleType | None = None, **problem
+) -> None:
     problem = oracle.random_problem(mask_of(pattern, n_q, n_k, q_offset), **problem)
-    found = oracle.compare(oracle.run(interpreted(module_of(pattern)), problem, q_offset), problem)
+    found = oracle.compare(oracle.run(interpreted(module or module_of(pattern)), problem, q_offset), problem)
     assert all(each.holds for each in found), ", ".join(map(str, found))
 
 
@@ -74,6 +77,29 @@ def test_rows_without_keys() -> None:
 
 def test_no_key_at_all() -> None:
     check(pattern_of("pattern p = k > q + 1000000"), 20, 20)
+
+
+@pytest.mark.parametrize("text", SPREAD)
+def test_layouts(text: str) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    check(pattern, 50, 75, heads=4, kv_heads=2, module=spread_module_of(pattern))
+    check(pattern, 40, 33, 9, heads=2, kv_heads=1, module=spread_module_of(pattern))
+
+
+def test_layouts_by_head() -> None:
+    text = "pattern p = match h { 0 -> causal & stride(4), 1 -> past(9) | k % 32 < 2, 2 -> causal, else -> stride(3) }"
+    pattern = pattern_of(text, 4)
+    check(pattern, 61, 70, heads=4, kv_heads=2, module=spread_module_of(pattern))
+
+
+@pytest.mark.parametrize("text", ["window(9) | global(3)", "past(16) | sinks(4)", "past(9) | q < 20", "k % 24 < 2"])
+@pytest.mark.parametrize("lengths", [(90, 90, None), (40, 33, 9), (50, 80, 2)], ids=str)
+def test_shared_tiles(text: str, lengths: tuple[int, int, int | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of global tokens by three programs each, though these sequences are short."""
+    pattern = pattern_of(f"pattern p = {text}")
+    module = spread_module_of(pattern)
+    monkeypatch.setattr(module, "_shares", lambda long, length, block, *_: (-(-min(max(long, 0), length) // block), 3))
+    check(pattern, *lengths, heads=4, kv_heads=2, module=module)
 
 
 any_program = st.one_of(programs(), match_programs())

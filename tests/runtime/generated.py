@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import sys
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,8 @@ import numpy as np
 from sparsec.codegen.emit import emit, function_name
 from sparsec.ir import nodes, reference
 from sparsec.ir.lower import lower
-from sparsec.plan.build import build
+from sparsec.plan.build import build, spread
+from sparsec.plan.nodes import Choice
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.testing.programs import Program
@@ -41,7 +43,21 @@ def random_pattern(program: Program) -> nodes.Pattern:
 
 @cache
 def module_of(pattern: nodes.Pattern) -> ModuleType:
-    text = emit(build(pattern))
+    return _module(emit(build(pattern)))
+
+
+@cache
+def spread_module_of(pattern: nodes.Pattern) -> ModuleType:
+    """The module with layouts at every length, also where the natural order is predicted to be cheaper."""
+    plan = build(pattern)
+    parts = []
+    for heads in plan.parts:
+        apart = spread(heads.condition)
+        parts.append(replace(heads, choices=(Choice(0, apart),)) if apart else heads)
+    return _module(emit(replace(plan, parts=tuple(parts))))
+
+
+def _module(text: str) -> ModuleType:
     name = f"generated_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     path = Path(_FOLDER.name) / f"{name}.py"
     path.write_text(text)

@@ -1,0 +1,13 @@
+"""Patterns that come apart into layouts."""
+
+SPREAD = [
+    "causal & stride(4)",
+    "stride(8)",
+    "causal & (past(16) | stride(16))",
+    "causal & (same_block(16) | k % 16 in {14, 15})",
+    "k % 40 in {3, 4}",
+    "window(9) | global(3) | stride(20) & causal",
+    "same_block(48) & stride(3)",
+    "random_blocks(8, 2, 1) | causal & stride(7)",
+    "stride(6) & same_block(50) | stride(4) & past(40) | k % 30 < 2",
+]

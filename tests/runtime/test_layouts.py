@@ -1,0 +1,45 @@
+"""Layouts forced at every length, on the torch path: the planner's choice never changes a result beyond its bound."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from generated import mask_of, pattern_of, random_pattern, spread_module_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spread import SPREAD
+from wide import conditions
+
+from sparsec.ir import nodes
+from sparsec.testing import compare, random_problem, run
+from sparsec.testing.programs import Program
+
+LENGTHS = [(150, 150, None), (40, 170, None), (130, 77, 9), (1, 1, None), (1, 70, None), (2, 1, 1)]
+
+
+def assert_exact(pattern: nodes.Pattern, n_q: int, n_k: int, q_offset: int | None = None, **numbers) -> None:
+    problem = random_problem(mask_of(pattern, n_q, n_k, q_offset), **numbers)
+    attend = getattr(spread_module_of(pattern), pattern.name)
+    found = compare(run(attend, problem, q_offset), problem)
+    assert all(each.holds for each in found), ", ".join(map(str, found))
+
+
+@pytest.mark.parametrize("text", SPREAD)
+def test_patterns(text: str) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    parts = spread_module_of(pattern)._parts(1)[0]
+    assert any(part.stride > 1 or part.comb for part in parts)
+    for lengths in LENGTHS:
+        assert_exact(pattern, *lengths, heads=4, kv_heads=2, dtype=torch.float64)
+
+
+def test_heads_of_their_own_layout() -> None:
+    text = "pattern p = match h { 0 -> causal & stride(4), 1 -> past(9) | k % 32 < 2, 2 -> causal, else -> stride(3) }"
+    assert_exact(pattern_of(text, 4), 61, 90, heads=4, kv_heads=2, dtype=torch.float64)
+
+
+@settings(max_examples=40)
+@given(conditions, st.integers(1, 120), st.integers(1, 120), st.integers(0, 90))
+def test_random_conditions(condition: nodes.Set, n_q: int, n_k: int, q_offset: int) -> None:
+    pattern = random_pattern(Program("", (condition,)))
+    assert_exact(pattern, n_q, n_k, q_offset, dtype=torch.float64)
