@@ -418,13 +418,21 @@ def _forward_gpu(q, k, v, scale, q_offset):
 
 def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
     g, q, k, v = _readable(g), _readable(q), _readable(k), _readable(v)
-    batch, heads, n_q, dim = q.shape
-    kv_heads, n = k.shape[1], k.shape[2]
     if q.numel() == 0:
         return q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
     out, lse, dlse = _dense(out), _dense(lse), dlse if dlse is None else _dense(dlse)
-    n_rows = triton.cdiv(n_q, 128) * 128  # whole tiles of any BLOCK_M, so that loads of per-row numbers need no mask
-    dq, rows = q.new_empty(q.shape), lse.new_empty(2 * batch * heads, n_rows)
+    batch, heads, n_q, _ = q.shape
+    # Two numbers of every row, up to whole tiles of any BLOCK_M, so that loads of them need no mask.
+    rows = lse.new_empty(2 * batch * heads, triton.cdiv(n_q, 128) * 128)
+    dq = _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset)
+    return dq, *_dkdv_gpu(g, q, k, v, rows, scale, q_offset)
+
+
+def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
+    """The gradient of q.  Fills `rows` [2 * lines, n_rows] with log-sum-exps in base 2 and deltas."""
+    batch, heads, n_q, dim = q.shape
+    kv_heads, n = k.shape[1], k.shape[2]
+    dq, n_rows = q.new_empty(q.shape), rows.shape[1]
     sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
     for parts in _parts(n):
         for part in parts:
@@ -436,7 +444,13 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
             tiles = _query_programs(part, n_rows, blocks[0])
             grid = tiles, heads, batch
             _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
+    return dq
 
+
+def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
+    """The gradients of k and v from what `_dq_gpu` left in `rows`."""
+    batch, heads, n_q, dim = q.shape
+    kv_heads, n = k.shape[1], k.shape[2]
     dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
     for parts in _parts(n):
         for part in parts:
@@ -458,7 +472,7 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
             if first < tiles:
                 grid = tiles - first, kv_heads, batch
                 _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
-    return dq, dk, dv
+    return dk, dv
 
 
 # ---------------------------------------------------------------- torch, for CPU tensors: the same parts and ranges
@@ -829,8 +843,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "explicit_blocks_9066cda92a74"
-_BACKWARD = "explicit_blocks_9066cda92a74_backward"
+_FORWARD = "explicit_blocks_ff1957a25739"
+_BACKWARD = "explicit_blocks_ff1957a25739_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -969,6 +983,8 @@ def _check(q, k, v, q_offset):
     if q.dtype != k.dtype or q.dtype != v.dtype or q.dtype not in _DTYPES:
         dtypes = f"{q.dtype}, {k.dtype}, {v.dtype}"
         raise ValueError(f"[SP0602] q, k and v must all be float16, bfloat16 or float32, got {dtypes}")
+    if q.dtype == torch.float64 and q.device.type != "cpu":
+        raise ValueError("[SP0602] float64 runs on CPU tensors only; q, k and v must be float16, bfloat16 or float32")
     if q.device != k.device or q.device != v.device:
         raise ValueError(f"[SP0603] q, k and v must be on one device, got {q.device}, {k.device}, {v.device}")
     if q_offset is None:
