@@ -192,6 +192,12 @@ def test_cost_in_words_and_as_json(sparsec) -> None:
     assert data["tiles"]["full"] + data["tiles"]["partial"] + data["tiles"]["empty"] == (32768 // 64) ** 2
 
 
+def test_cost_says_where_tiles_visit_more_than_pairs_touch(sparsec) -> None:
+    gaps = "visit hulls of what they touch: gaps inside the segments"
+    assert sparsec("cost", str(EXAMPLES / "neighbourhood_2d.spat")).out.count(gaps) == 2
+    assert gaps not in sparsec("cost", LONGFORMER).out
+
+
 def test_cost_over_heads(sparsec) -> None:
     name = str(EXAMPLES / "per_head_strides.spat")
     one, eight = (json.loads(sparsec("cost", name, "--heads", heads, "--json").out) for heads in ("4", "8"))

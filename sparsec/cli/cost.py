@@ -66,13 +66,13 @@ def _table(cost: Cost) -> list[str]:
 
 def _layouts(plan: Plan, n: int) -> Iterator[dict]:
     """What the planner chooses at n, for each distinct condition, as plain data."""
-    from sparsec.cli.planned import against, layout_name
+    from sparsec.cli.planned import against, layout_name, rungs
 
     for heads in plan.parts:
         choice = next(choice for choice in reversed(heads.choices) if choice.least_n <= n)
         yield {
             "heads": list(heads.heads),
-            "parts": [{"layout": layout_name(part), "why": part.why} for part in choice.parts],
+            "parts": [{"layout": layout_name(part), "why": part.why, "rungs": rungs(part)} for part in choice.parts],
             "alternative": against(heads, choice, n),
             "changes_over_at": [choice.least_n for choice in heads.choices[1:]],
         }
@@ -81,11 +81,20 @@ def _layouts(plan: Plan, n: int) -> Iterator[dict]:
 def _layout_lines(layouts: list[dict]) -> Iterator[str]:
     for each in layouts:
         name = f"heads {', '.join(map(str, each['heads']))}: " if len(layouts) > 1 else ""
-        lines = [f"{part['layout']}.  {part['why']}" for part in each["parts"]]
+        lines = [line for part in each["parts"] for line in _part_lines(part)]
         lines += [each["alternative"]] if each["alternative"] else []
         lines += [f"the choice changes at n = {least:,}" for least in each["changes_over_at"]]
         yield f"  {'layout':<9} {name}{lines[0]}"
         yield from (f"  {'':<9} {line}" for line in lines[1:])
+
+
+def _part_lines(part: dict) -> Iterator[str]:
+    """The layout of a part, and what it visits besides what pairs touch."""
+    yield f"{part['layout']}.  {part['why']}"
+    for side, (rung, why) in part["rungs"].items():
+        if rung != "exact":
+            visits = "every tile" if rung == "all" else "hulls of what they touch"
+            yield f"tiles of {side} visit {visits}: {why}"
 
 
 def _formula(part: ConditionCost, several: bool) -> list[str]:

@@ -73,6 +73,11 @@ def layout_name(part: Part) -> str:
     return "natural order"
 
 
+def rungs(part: Part) -> dict[str, tuple[str, str]]:
+    """How closely tiles of queries and of keys follow what pairs touch: the rung of the ladder and why not a better."""
+    return {side: (cover.rung, cover.why) for side, cover in (("queries", part.rows), ("keys", part.columns))}
+
+
 def _part(part: Part) -> Iterator[str]:
     yield f"  layout   {layout_name(part)}.  {part.why}"
     yield f"  keeps    {_Words().condition(part.condition)}"
