@@ -158,7 +158,7 @@ def _forward(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -242,7 +242,7 @@ def _dq(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -284,7 +284,7 @@ def _dkdv(
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -309,7 +309,7 @@ def _dkdv(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 4 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 4 * row_lo) + 4 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -784,8 +784,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "dilated_window_5f51b1ccda9c"
-_BACKWARD = "dilated_window_5f51b1ccda9c_backward"
+_FORWARD = "dilated_window_caa4e94b4992"
+_BACKWARD = "dilated_window_caa4e94b4992_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -594,7 +594,7 @@ def _forward_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -679,7 +679,7 @@ def _dq_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -726,7 +726,7 @@ def _dkdv_c(
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -757,7 +757,7 @@ def _dkdv_c(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 2 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 2 * row_lo) + 2 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -853,7 +853,7 @@ def _forward_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -938,7 +938,7 @@ def _dq_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -986,7 +986,7 @@ def _dkdv_d(
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -1017,7 +1017,7 @@ def _dkdv_d(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 4 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 4 * row_lo) + 4 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -1614,8 +1614,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_6edab619553b"
-_BACKWARD = "longnet_6edab619553b_backward"
+_FORWARD = "longnet_d4a52ae19aeb"
+_BACKWARD = "longnet_d4a52ae19aeb_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

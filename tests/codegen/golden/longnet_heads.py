@@ -606,7 +606,7 @@ def _forward_0_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -692,7 +692,7 @@ def _dq_0_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -741,7 +741,7 @@ def _dkdv_0_c(
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -772,7 +772,7 @@ def _dkdv_0_c(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 2 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 2 * row_lo) + 2 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -869,7 +869,7 @@ def _forward_0_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -955,7 +955,7 @@ def _dq_0_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -1005,7 +1005,7 @@ def _dkdv_0_d(
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -1036,7 +1036,7 @@ def _dkdv_0_d(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 4 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 4 * row_lo) + 4 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -1551,7 +1551,7 @@ def _forward_1_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -1637,7 +1637,7 @@ def _dq_1_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -1686,7 +1686,7 @@ def _dkdv_1_c(
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -1717,7 +1717,7 @@ def _dkdv_1_c(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 2 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 2 * row_lo) + 2 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -1814,7 +1814,7 @@ def _forward_1_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -1900,7 +1900,7 @@ def _dq_1_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -1950,7 +1950,7 @@ def _dkdv_1_d(
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -1981,7 +1981,7 @@ def _dkdv_1_d(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 4 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 4 * row_lo) + 4 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -2492,7 +2492,7 @@ def _forward_2_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -2578,7 +2578,7 @@ def _dq_2_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -2627,7 +2627,7 @@ def _dkdv_2_c(
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -2658,7 +2658,7 @@ def _dkdv_2_c(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 2 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 2 * row_lo) + 2 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -2755,7 +2755,7 @@ def _forward_2_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -2841,7 +2841,7 @@ def _dq_2_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -2891,7 +2891,7 @@ def _dkdv_2_d(
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -2922,7 +2922,7 @@ def _dkdv_2_d(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 4 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 4 * row_lo) + 4 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -3437,7 +3437,7 @@ def _forward_3_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -3523,7 +3523,7 @@ def _dq_3_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -3572,7 +3572,7 @@ def _dkdv_3_c(
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -3603,7 +3603,7 @@ def _dkdv_3_c(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 2 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 2 * row_lo) + 2 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -3700,7 +3700,7 @@ def _forward_3_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -3786,7 +3786,7 @@ def _dq_3_d(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -3836,7 +3836,7 @@ def _dkdv_3_d(
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 4 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 4 * k_lo) + 4 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -3867,7 +3867,7 @@ def _dkdv_3_d(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 4 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 4 * row_lo) + 4 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -4883,8 +4883,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_2efbb195dbf4"
-_BACKWARD = "longnet_heads_2efbb195dbf4_backward"
+_FORWARD = "longnet_heads_3e6774d53617"
+_BACKWARD = "longnet_heads_3e6774d53617_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -346,7 +346,7 @@ def _forward_1(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -431,7 +431,7 @@ def _dq_1(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -475,7 +475,7 @@ def _dkdv_1(
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 2 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 2 * k_lo) + 2 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -502,7 +502,7 @@ def _dkdv_1(
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
-        row = residue_row + 2 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 2 * row_lo) + 2 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -1025,8 +1025,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "per_head_strides_294054150f1c"
-_BACKWARD = "per_head_strides_294054150f1c_backward"
+_FORWARD = "per_head_strides_f00fd171e81a"
+_BACKWARD = "per_head_strides_f00fd171e81a_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

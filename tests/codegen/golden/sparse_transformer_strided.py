@@ -542,7 +542,7 @@ def _forward_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 128 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 128 * k_lo) + 128 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 128, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -617,7 +617,7 @@ def _dq_c(
         tile_n = begin_0 + step
         k_lo = tile_n * BLOCK_N
         k_hi = k_lo + BLOCK_N - 1
-        k = residue + 128 * (k_lo + tl.arange(0, BLOCK_N))
+        k = (residue + 128 * k_lo) + 128 * tl.arange(0, BLOCK_N)
         k_tile = _class_tile(
             K, k_b, k_h, k_n, batch, kv_head,
             residue, k_lo, 128, n, HEAD, BLOCK_N, BLOCK_D, TMA,
@@ -659,7 +659,7 @@ def _dkdv_c(
     q_first = (q_offset + residue_row) // 128
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 128)  # of this residue class
     k_hi = k_lo + BLOCK_N - 1
-    k = residue + 128 * (k_lo + tl.arange(0, BLOCK_N))
+    k = (residue + 128 * k_lo) + 128 * tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
@@ -685,7 +685,7 @@ def _dkdv_c(
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
-        row = residue_row + 128 * (row_lo + tl.arange(0, BLOCK_M))
+        row = (residue_row + 128 * row_lo) + 128 * tl.arange(0, BLOCK_M)
         q = q_offset + row
         line = batch * heads + head
         delta_line = line + heads * tl.num_programs(2)
@@ -1220,8 +1220,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_strided_0a492e19b83d"
-_BACKWARD = "sparse_transformer_strided_0a492e19b83d_backward"
+_FORWARD = "sparse_transformer_strided_981119aa45f2"
+_BACKWARD = "sparse_transformer_strided_981119aa45f2_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
