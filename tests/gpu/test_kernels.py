@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import EXAMPLES, attend_of, example, mask_of, pattern_of, random_pattern
+from generated import EXAMPLES, attend_of, example, pattern_of, random_pattern
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from sparsec.ir.nodes import Pattern
-from sparsec.runtime import oracle
-from sparsec.testing.programs import match_programs, programs
+from on_gpu import HALVES, any_program, check
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 BY_HEAD = ("longnet_heads", "per_head_strides", "deepspeed_fixed")
-HALVES = [torch.float16, torch.bfloat16]
-
-
-def check(pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, **problem) -> None:
-    problem = oracle.random_problem(mask_of(pattern, n_q, n_k, q_offset), device="cuda", **problem)
-    found = oracle.compare(oracle.run(attend_of(pattern), problem, q_offset), problem)
-    assert all(each.holds for each in found), ", ".join(map(str, found))
 
 
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
@@ -93,9 +83,6 @@ def test_offsets_beyond_32_bits() -> None:
     whole = attend(q, k, v)[-1:, :, -1000:]
     part = attend(q[-1:, :, -1000:].contiguous(), k[-1:, :, -1100:].contiguous(), v[-1:, :, -1100:].contiguous())
     assert (whole - part).abs().max() < 2e-2
-
-
-any_program = st.one_of(programs(), match_programs())
 
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
