@@ -66,7 +66,7 @@ def _table(leaf: ir.Leaf, n: int) -> Table:
 
 def affine(condition: ir.Set) -> ir.Set:
     """The condition with every table empty."""
-    return _with(condition, dict.fromkeys(ir.leaves(condition), ir.FALSE))
+    return replaced(condition, dict.fromkeys(ir.leaves(condition), ir.FALSE))
 
 
 def listed(condition: ir.Set, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -74,7 +74,7 @@ def listed(condition: ir.Set, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, 
     known = tables(condition, n)
     plain, done = affine(condition), {}
     for leaf, table in known.items():
-        here = _with(condition, {**dict.fromkeys(done, ir.FALSE), leaf: ir.TRUE})
+        here = replaced(condition, {**dict.fromkeys(done, ir.FALSE), leaf: ir.TRUE})
         for q, k in table.pairs(n):
             for other in done.values():
                 fresh = ~other.holds(q, k)
@@ -84,15 +84,15 @@ def listed(condition: ir.Set, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, 
         done[leaf] = table
 
 
-def _with(condition: ir.Set, values: dict[ir.Leaf, ir.Bool]) -> ir.Set:
+def replaced(condition: ir.Set, values: dict[ir.Leaf, ir.Bool]) -> ir.Set:
     """The condition with these tables replaced."""
     match condition:
         case ir.And(parts):
-            return conjunction(*(_with(part, values) for part in parts))
+            return conjunction(*(replaced(part, values) for part in parts))
         case ir.Or(parts):
-            return disjunction(*(_with(part, values) for part in parts))
+            return disjunction(*(replaced(part, values) for part in parts))
         case ir.Not(part):
-            return complement(_with(part, values))
+            return complement(replaced(part, values))
     return values.get(condition, condition) if isinstance(condition, ir.Leaf) else condition
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
+    from torch.nn.attention.flex_attention import BlockMask
 
     from sparsec.ir import nodes as ir
     from sparsec.runtime.flex import MaskMod
@@ -125,6 +126,27 @@ class BoundPattern:
         from sparsec.runtime.flex import mask_mod
 
         return mask_mod(self._pattern, n, device)
+
+    def block_mask(
+        self,
+        n: int,
+        block_size: int | tuple[int, int] = 128,
+        *,
+        n_q: int | None = None,
+        device: torch.device | str = "cpu",
+        batch: int | None = None,
+        heads: int | None = None,
+    ) -> BlockMask:
+        """The pattern as `flex_attention(q, k, v, block_mask=...)` takes it, with `mask_mod` inside.
+
+        The same as `create_block_mask(pattern.mask_mod(n), batch, heads, n, n, device, block_size)`, entry by entry,
+        and made from the classes of tiles, so that its cost grows with their number and not with n * n.  `block_size`
+        is of queries and keys, or both.  Query i stands at position i + n - n_q.  `heads` is the number that the
+        pattern is compiled for, or any where it serves all alike.  ValueError for `random_keys`.
+        """
+        from sparsec.runtime.block_mask import block_mask
+
+        return block_mask(self._pattern, n, block_size, n_q, device, batch, heads)
 
     def count(self, n: int) -> int:
         """Kept pairs of n queries and n keys, exactly, in all heads (in one, for a pattern that serves any number).

@@ -31,8 +31,10 @@ _COMPARE = {
 _BINARY = {ir.Add: operator.add, ir.Sub: operator.sub, ir.Mul: operator.mul}
 
 
-def mask_mod(pattern: ir.Pattern, n: int, device: torch.device | str = "cpu") -> MaskMod:
-    """mask_mod(b, h, q_idx, kv_idx) -> bool, for n queries and n keys; its tables are on `device`.
+def mask_mod(pattern: ir.Pattern, n: int, device: torch.device | str = "cpu", q_offset: int = 0) -> MaskMod:
+    """mask_mod(b, h, q_idx, kv_idx) -> bool, for n keys; its tables are on `device`.
+
+    Query q_idx stands at position q_idx + q_offset, which stays below n.
 
     ValueError for `random_keys`: FlexAttention would need a table of n * n.
     """
@@ -42,7 +44,7 @@ def mask_mod(pattern: ir.Pattern, n: int, device: torch.device | str = "cpu") ->
     )
 
     def mask(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
-        return made(h, q_idx, kv_idx)
+        return made(h, q_idx + q_offset if q_offset else q_idx, kv_idx)
 
     return mask
 

@@ -6,21 +6,29 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets.context import context
-from sparsec.sets.convert import clipped
+from sparsec.sets.convert import clipped, relation
 from sparsec.sets.points import at
 
 
-def touched(condition: ir.Set, n: int, tile: tuple[int, int]) -> isl.Set:
-    """{ [i, j] }: tiles of tile[0] queries and tile[1] keys with a pair of self-attention at n."""
-    return _tiles(at(clipped(condition), n), tile)
+def touched(condition: ir.Set, n: int, tile: tuple[int, int], queries: range | None = None) -> isl.Set:
+    """{ [i, j] }: tiles of tile[0] queries and tile[1] keys with a pair of `queries`, by default 0..n, and n keys."""
+    return _tiles(_pairs(condition, n, queries), tile, queries)
 
 
-def not_full(condition: ir.Set, n: int, tile: tuple[int, int]) -> isl.Set:
-    """{ [i, j] }: tiles with all their keys below n that lack a pair of a query below n."""
-    missing = _tiles(at(clipped(ir.Not(condition)), n), tile)
+def not_full(condition: ir.Set, n: int, tile: tuple[int, int], queries: range | None = None) -> isl.Set:
+    """{ [i, j] }: tiles with all their keys below n that lack a pair of a query of `queries`, by default 0..n."""
+    missing = _tiles(_pairs(ir.Not(condition), n, queries), tile, queries)
     return missing.intersect(isl.Set.read_from_str(context(), f"{{ [i, j] : j < {n // tile[1]} }}"))
 
 
-def _tiles(pairs: isl.Set, tile: tuple[int, int]) -> isl.Set:
-    number = f"{{ [q, k] -> [i, j] : i = floor(q / {tile[0]}) and j = floor(k / {tile[1]}) }}"
+def _pairs(condition: ir.Set, n: int, queries: range | None) -> isl.Set:
+    if queries is None:
+        return at(clipped(condition), n)
+    inside = f"{{ [q, k] : {queries.start} <= q < {queries.stop} and 0 <= k < {n} }}"
+    return at(relation(condition), n).intersect(isl.Set.read_from_str(context(), inside)).coalesce()
+
+
+def _tiles(pairs: isl.Set, tile: tuple[int, int], queries: range | None) -> isl.Set:
+    first = queries.start if queries else 0
+    number = f"{{ [q, k] -> [i, j] : i = floor((q - {first}) / {tile[0]}) and j = floor(k / {tile[1]}) }}"
     return pairs.apply(isl.Map.read_from_str(context(), number)).coalesce()

@@ -14,7 +14,7 @@ import islpy as isl
 from sparsec.sets.affine import Affine
 from sparsec.sets.context import OutOfBudget, context
 
-_KINDS = (isl.dim_type.set, isl.dim_type.div, isl.dim_type.param, isl.dim_type.cst)
+KINDS = (isl.dim_type.set, isl.dim_type.div, isl.dim_type.param, isl.dim_type.cst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ def tightened(piece: Piece) -> Piece | None:
     """The same integer points without needless constraints; None when not even a rational point is left."""
     space = isl.Space.create_from_names(context(), set=list(piece.names), params=[])
     points = isl.BasicSet.from_constraint_matrices(
-        space, _matrix(piece.equalities, piece.names), _matrix(piece.inequalities, piece.names), *_KINDS
+        space, _matrix(piece.equalities, piece.names), _matrix(piece.inequalities, piece.names), *KINDS
     ).remove_redundancies()
     if points.plain_is_empty():
         return None
     return Piece(
         piece.names,
-        _rows(points.equalities_matrix(*_KINDS), piece.names),
-        _rows(points.inequalities_matrix(*_KINDS), piece.names),
+        rows(points.equalities_matrix(*KINDS), piece.names),
+        rows(points.inequalities_matrix(*KINDS), piece.names),
     )
 
 
@@ -61,10 +61,10 @@ def _lifted(piece: isl.BasicSet) -> Piece:
         *(f"d{index}" for index in range(piece.dim(isl.dim_type.div))),
         *piece.get_space().get_var_names(isl.dim_type.param),
     )
-    inequalities = list(_rows(piece.inequalities_matrix(*_KINDS), names))
+    inequalities = list(rows(piece.inequalities_matrix(*KINDS), names))
     for index in range(piece.dim(isl.dim_type.div)):
         inequalities += _floor(piece.get_div(index), f"d{index}", names)
-    return Piece(names, _rows(piece.equalities_matrix(*_KINDS), names), tuple(inequalities))
+    return Piece(names, rows(piece.equalities_matrix(*KINDS), names), tuple(inequalities))
 
 
 def _floor(div: isl.Aff, name: str, names: tuple[str, ...]) -> tuple[Affine, Affine]:
@@ -77,10 +77,10 @@ def _floor(div: isl.Aff, name: str, names: tuple[str, ...]) -> tuple[Affine, Aff
     return rest, rest * -1 + (denominator - 1)
 
 
-def _matrix(rows: Iterable[Affine], names: tuple[str, ...]) -> isl.Mat:
-    rows, columns = tuple(rows), {name: index for index, name in enumerate(names)}
-    matrix = isl.Mat.alloc(context(), len(rows), len(names) + 1)
-    for i, row in enumerate(rows):
+def _matrix(lines: Iterable[Affine], names: tuple[str, ...]) -> isl.Mat:
+    listed, columns = tuple(lines), {name: index for index, name in enumerate(names)}
+    matrix = isl.Mat.alloc(context(), len(listed), len(names) + 1)
+    for i, row in enumerate(listed):
         values = [0] * len(names) + [row.constant]
         for name, value in row.terms:
             values[columns[name]] = value
@@ -89,6 +89,7 @@ def _matrix(rows: Iterable[Affine], names: tuple[str, ...]) -> isl.Mat:
     return matrix
 
 
-def _rows(matrix: isl.Mat, names: tuple[str, ...]) -> tuple[Affine, ...]:
-    rows = ([integer(matrix.get_element_val(i, j)) for j in range(matrix.cols())] for i in range(matrix.rows()))
-    return tuple(Affine.of(zip(names, row[:-1], strict=True), row[-1]) for row in rows)
+def rows(matrix: isl.Mat, names: tuple[str, ...]) -> tuple[Affine, ...]:
+    """The rows of a matrix with a column for each name and one for the constant."""
+    lines = ([integer(matrix.get_element_val(i, j)) for j in range(matrix.cols())] for i in range(matrix.rows()))
+    return tuple(Affine.of(zip(names, line[:-1], strict=True), line[-1]) for line in lines)

@@ -1,0 +1,64 @@
+"""A pattern as FlexAttention's BlockMask, from the classes of its tiles and without looking at a pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
+
+from sparsec.analysis.blocks import blocks
+from sparsec.ir import nodes as ir
+from sparsec.runtime.flex import mask_mod
+
+
+def block_mask(
+    pattern: ir.Pattern,
+    n: int,
+    block_size: int | tuple[int, int] = 128,
+    n_q: int | None = None,
+    device: torch.device | str = "cpu",
+    batch: int | None = None,
+    heads: int | None = None,
+) -> BlockMask:
+    """What `create_block_mask(mask_mod, batch, heads, n_q, n)` makes of the pattern, entry by entry.
+
+    Query i stands at position i + n - n_q.  `heads` is the pattern's own number by default, 1 where it serves any.
+    ValueError for `random_keys` and for numbers that don't fit.
+    """
+    tile = (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
+    n_q = n if n_q is None else n_q
+    heads = _checked(pattern, n, n_q, tile, heads)
+    mod = mask_mod(pattern, n, device, n - n_q)
+    found = [blocks(condition, n, tile, range(n - n_q, n)) for condition in pattern.conditions]
+    chosen = list(pattern.head_conditions or (0,) * heads)
+    partial, full = (np.stack([getattr(each, name) for each in found]) for name in ("partial", "full"))
+    numbers = {}
+    for name, grids in (("", partial), ("full_", full)):
+        for side, seen in (("kv", grids), ("q", grids.swapaxes(1, 2))):
+            count, indices = (_spread(values, chosen, batch or 1, device) for values in _ordered(seen))
+            numbers |= {f"{name}{side}_num_blocks": count, f"{name}{side}_indices": indices}
+    return BlockMask(seq_lengths=(n_q, n), BLOCK_SIZE=tile, mask_mod=mod, **numbers)
+
+
+def _checked(pattern: ir.Pattern, n: int, n_q: int, tile: tuple[int, ...], heads: int | None) -> int:
+    if len(tile) != 2 or min(tile) < 1:
+        raise ValueError(f"block_size is a positive integer or two of them, not {tile}")
+    if not 1 <= n_q <= n:
+        raise ValueError(f"1 <= n_q <= n must hold, and n_q is {n_q}, n is {n}")
+    own = pattern.heads
+    if own is not None and heads not in (None, own):
+        raise ValueError(f"the pattern is compiled for {own} heads, not {heads}")
+    return own or heads or 1
+
+
+def _ordered(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int32 [..., rows] and [..., rows, columns]: how many are true, and all columns, the true ones first."""
+    order = np.argsort(~seen, axis=-1, kind="stable")
+    return seen.sum(-1, dtype=np.int32), order.astype(np.int32)
+
+
+def _spread(values: np.ndarray, chosen: list[int], batch: int, device: torch.device | str) -> Tensor:
+    """[conditions, ...] -> [batch, heads, ...]"""
+    by_head = torch.from_numpy(values).to(device)[torch.tensor(chosen, device=device)]
+    return by_head.expand(batch, *by_head.shape).contiguous()

@@ -1,0 +1,133 @@
+"""A pattern's BlockMask is what `create_block_mask` makes of its mask_mod, entry by entry."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from generated import EXAMPLES, example, pattern_of, random_pattern
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+import sparsec
+from sparsec.analysis import blocks
+from sparsec.ir.nodes import Pattern, RandomKeys, leaves
+from sparsec.runtime.block_mask import block_mask
+from sparsec.runtime.flex import mask_mod
+from sparsec.testing import programs
+
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.spat"))
+SMALL = {"b": 16}, {"w": 40}
+HEADS = 8
+
+
+def theirs(pattern: Pattern, n: int, block_size=128, n_q=None, batch=None, heads=None) -> BlockMask:
+    n_q = n if n_q is None else n_q
+    mod = mask_mod(pattern, n, q_offset=n - n_q)
+    return create_block_mask(mod, batch, heads or pattern.heads, n_q, n, device="cpu", BLOCK_SIZE=block_size)
+
+
+def same(ours: BlockMask, other: BlockMask) -> None:
+    assert (ours.seq_lengths, ours.BLOCK_SIZE, ours.shape) == (other.seq_lengths, other.BLOCK_SIZE, other.shape)
+    for side in ("kv", "q"):
+        for name in (f"{side}_num_blocks", f"{side}_indices"):
+            for field in (name, f"full_{name}"):
+                mine, expected = getattr(ours, field), getattr(other, field)
+                assert mine.dtype == expected.dtype, field
+                assert mine.shape == expected.shape, field
+                assert torch.equal(mine, expected), field
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples(name):
+    pattern = example(name, heads=HEADS, layer=3)
+    for n in (1, 300, 512):
+        same(block_mask(pattern, n), theirs(pattern, n))
+
+
+@pytest.mark.parametrize("name", ["bigbird", "deepspeed_fixed", "deepspeed_variable", "explicit_blocks", "longformer"])
+def test_examples_made_small(name):
+    pattern = example(name, heads=HEADS, **({"w": 40, "g": 3} if name == "longformer" else {"b": 24}))
+    for n, size, n_q in ((401, 32, 401), (384, (64, 16), 384), (401, (48, 32), 70), (130, 128, 1)):
+        same(block_mask(pattern, n, size, n_q), theirs(pattern, n, size, n_q))
+
+
+SHAPES = st.tuples(st.integers(1, 70), st.sampled_from([8, 16, (4, 16), (16, 6), (7, 5)]), st.integers(1, 70))
+
+
+@settings(max_examples=120)
+@given(programs.programs(term=programs.terms() | programs.tables()), SHAPES)
+def test_random_programs(program, shape):
+    same_or_refused(random_pattern(program), *shape)
+
+
+@settings(max_examples=40)
+@given(programs.match_programs(term=programs.terms() | programs.tables()), SHAPES)
+def test_random_programs_by_head(program, shape):
+    same_or_refused(random_pattern(program), *shape)
+
+
+@settings(max_examples=40)
+@given(programs.programs(term=programs.terms() | programs.tables()), SHAPES)
+def test_random_programs_without_sets(program, shape):
+    """What is left when sets explode: pairs are looked at one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "_OPERATIONS", 1)
+        patch.setattr(blocks, "_CELLS", 64)
+        same_or_refused(random_pattern(program), *shape)
+
+
+def same_or_refused(pattern: Pattern, n: int, size, n_q: int) -> None:
+    if any(isinstance(leaf, RandomKeys) for condition in pattern.conditions for leaf in leaves(condition)):
+        with pytest.raises(ValueError, match="random_keys"):
+            block_mask(pattern, n)
+    else:
+        same(block_mask(pattern, n, size, min(n, n_q)), theirs(pattern, n, size, min(n, n_q)))
+
+
+def test_batch_and_heads():
+    pattern = pattern_of("pattern p = past(300) | k < 128 & q % 2 == 0")
+    same(block_mask(pattern, 700, batch=2, heads=3), theirs(pattern, 700, batch=2, heads=3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"n": 8, "block_size": 0}, "block_size"),
+        ({"n": 8, "block_size": (8, 8, 8)}, "block_size"),
+        ({"n": 8, "n_q": 9}, "n_q is 9"),
+        ({"n": 0}, "n is 0"),
+        ({"n": 8, "heads": 3}, "2 heads"),
+    ],
+)
+def test_what_does_not_fit(arguments, said):
+    pattern = pattern_of("pattern p = past(h + 1)", heads=2)
+    with pytest.raises(ValueError, match=said):
+        block_mask(pattern, **arguments)
+
+
+def test_attention_with_it():
+    """FlexAttention with the BlockMask of an operator is the operator, also for the last rows alone."""
+    attend = sparsec.compile("pattern p = past(100) | sinks(4)")
+    q, k, v = torch.randn(3, 1, 2, 300, 16)
+    q = q[:, :, -40:]
+    with torch.no_grad():
+        found = flex_attention(q, k, v, block_mask=attend.pattern.block_mask(300, 32, n_q=40))
+        torch.testing.assert_close(found, attend(q, k, v))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", NAMES)
+def test_quick_and_the_same_where_n_is_large(name):
+    """python -m pytest tests/runtime/test_block_mask.py -m full -s prints both times."""
+    n = 8192
+    pattern = example(name, heads=1, layer=3)
+    start = time.perf_counter()
+    ours = block_mask(pattern, n)
+    middle = time.perf_counter()
+    other = theirs(pattern, n)
+    end = time.perf_counter()
+    print(f"{name}, n = {n:,}: {1000 * (middle - start):.1f} ms, create_block_mask {1000 * (end - middle):.0f} ms")
+    same(ours, other)
