@@ -60,5 +60,4 @@ def _ordered(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _spread(values: np.ndarray, chosen: list[int], batch: int, device: torch.device | str) -> Tensor:
     """[conditions, ...] -> [batch, heads, ...]"""
-    by_head = torch.from_numpy(values).to(device)[torch.tensor(chosen, device=device)]
-    return by_head.expand(batch, *by_head.shape).contiguous()
+    return torch.from_numpy(np.repeat(values[chosen][None], batch, axis=0)).to(device)
