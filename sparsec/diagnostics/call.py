@@ -108,3 +108,20 @@ class NotDifferentiable(Diagnostic, code="SP0607", title="no such derivative"):
         language="python",
     )
     cure = "Use first derivatives in reverse mode, or dense attention."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotImportable(Diagnostic, code="SP0608", title="a mask_mod without an exact form"):
+    """`sparsec.from_mask_mod` turns a function into a condition on positions, exactly or not at all.  It calls the
+    function with objects that record what is done with them; look-ups in tensors, the batch index, floats, and `if`,
+    `and` and `or`, which ask for one answer for all pairs, have no such form.
+    """
+
+    construct: str
+    hint: str = ""
+    message = "{construct} can't be imported exactly"
+    help = "{hint}"
+    example = Example(
+        "import sparsec\n\nsparsec.from_mask_mod(lambda b, h, q, k: q >= k and q - k < 512)\n", language="python"
+    )
+    cure = "`(q >= k) & (q - k < 512)`"
