@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sparsec.diagnostics import SparsecError
+    from sparsec.neighbours.from_config import from_config
     from sparsec.neighbours.from_mask_mod import from_mask_mod
     from sparsec.runtime.attend import Attend
     from sparsec.runtime.load import compile, load
 
     __version__: str
 
-__all__ = ["Attend", "SparsecError", "__version__", "compile", "from_mask_mod", "load"]
+__all__ = ["Attend", "SparsecError", "__version__", "compile", "from_config", "from_mask_mod", "load"]
 
 _HOMES = {
     "Attend": "sparsec.runtime.attend",
     "SparsecError": "sparsec.diagnostics",
     "compile": "sparsec.runtime.load",
+    "from_config": "sparsec.neighbours.from_config",
     "from_mask_mod": "sparsec.neighbours.from_mask_mod",
     "load": "sparsec.runtime.load",
 }

@@ -125,3 +125,20 @@ class NotImportable(Diagnostic, code="SP0608", title="a mask_mod without an exac
         "import sparsec\n\nsparsec.from_mask_mod(lambda b, h, q, k: q >= k and q - k < 512)\n", language="python"
     )
     cure = "`(q >= k) & (q - k < 512)`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongConfig(Diagnostic, code="SP0609", title="a configuration without an exact form"):
+    """`sparsec.from_config` reads configurations of other programs, of the kinds that it knows, exactly or not at
+    all: a field that is missing, unknown or contradicts another is refused, and so is what no text can repeat.
+    """
+
+    kind: str
+    problem: str
+    hint: str = ""
+    message = "{kind}: {problem}"
+    help = "{hint}"
+    example = Example(
+        'import sparsec\n\nsparsec.from_config({"mode": "fixed", "num_local_block": 4})\n', language="python"
+    )
+    cure = '`{"mode": "fixed", "num_local_blocks": 4}`'
