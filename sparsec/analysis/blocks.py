@@ -82,17 +82,24 @@ class _Layout:
 
     def _cells(self, i: np.ndarray, j: np.ndarray) -> _Cells:
         """Cells by row [rows, 1] and column [columns]."""
-        code = np.zeros((len(i), len(j)), np.int64)
-        for bit, table in enumerate(self.known.values()):
-            code |= (
-                _listed(table, self.queries.start + i[:, 0] * self.cell[0], j * self.cell[1]).astype(np.int64) << bit
-            )
-        some, every = np.zeros(code.shape, bool), np.zeros(code.shape, bool)
-        for value in np.unique(code).tolist() if self.known else [0]:
-            here = {leaf: ir.Bool(bool(value >> bit & 1)) for bit, leaf in enumerate(self.known)}
-            found = self._affine(tables.replaced(self.condition, here)).cells(i, j)
-            some, every = (np.where(code == value, new, old) for new, old in zip(found, (some, every), strict=True))
+        some, every = np.zeros((len(i), len(j)), bool), np.zeros((len(i), len(j)), bool)
+        for held, where in self._combinations(i, j):
+            condition = tables.replaced(self.condition, dict(zip(self.known, map(ir.Bool, held), strict=True)))
+            some_here, every_here = self._affine(condition).cells(i, j)
+            some |= some_here & where
+            every |= every_here & where
         return some, every
+
+    def _combinations(self, i: np.ndarray, j: np.ndarray) -> Iterator[tuple[tuple[bool, ...], np.ndarray]]:
+        """Each combination of tables that occurs, and the cells where it does, bool [rows, columns]."""
+        q, k = self.queries.start + i[:, 0] * self.cell[0], j * self.cell[1]
+        held: list[tuple[bool, ...]] = [()]
+        label = np.zeros((len(i), len(j)), np.int64)  # of each cell, its place in `held`
+        for table in self.known.values():
+            found, inverse = np.unique(2 * label + _listed(table, q, k), return_inverse=True)
+            held = [(*held[value // 2], bool(value % 2)) for value in found.tolist()]
+            label = inverse.reshape(label.shape)
+        return ((each, label == place) for place, each in enumerate(held))
 
     def _affine(self, condition: ir.Set) -> _Affine:
         if condition not in self.affine:

@@ -209,6 +209,6 @@ def _divisor(value: ex.Int) -> None:
 def _power(left: ex.Int, right: ex.Int) -> ex.Int:
     if ex.varies(left) or ex.varies(right):
         raise refusal("a power of a position", "powers are of numbers only")
-    if isinstance(right, int) and right < 0:
-        raise refusal("a negative exponent or shift", "exponents are 0 or more")
+    if isinstance(right, int) and not 0 <= right < 63:
+        raise refusal(f"an exponent or shift of {right}", "exponents are 0 or more, and numbers of 64 bits")
     return ex.arithmetic("**", left, right)

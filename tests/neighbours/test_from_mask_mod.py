@@ -213,7 +213,7 @@ BAD = {
     "division by a position": lambda b, h, q, k: q // k == 0,
     "division by 0": lambda b, h, q, k: q // 0 == k,
     "power of a position": lambda b, h, q, k: 2**q > k,
-    "negative exponent": lambda b, h, q, k: q > (k << -1),
+    "exponent or shift of -1": lambda b, h, q, k: q > (k << -1),
     "`&` of an integer": lambda b, h, q, k: (q & 3) == 0,
     "as an index or a Python number": lambda b, h, q, k: [1, 2, 3][q] > k,
     "`sin`": lambda b, h, q, k: torch.sin(q) > 0,

@@ -87,6 +87,13 @@ def same_or_refused(pattern: Pattern, n: int, size, n_q: int) -> None:
         same(block_mask(pattern, n, size, min(n, n_q)), theirs(pattern, n, size, min(n, n_q)))
 
 
+def test_many_tables():
+    """More combinations of tables than one integer has bits."""
+    parts = [f"random_blocks({size}, 1, {seed})" for seed in range(35) for size in (4, 8)]
+    pattern = pattern_of(f"pattern p = past(2) \\ ({' | '.join(parts)}) | causal & random_blocks(4, 2, 99)")
+    same(block_mask(pattern, 61, 8), theirs(pattern, 61, 8))
+
+
 def test_batch_and_heads():
     pattern = pattern_of("pattern p = past(300) | k < 128 & q % 2 == 0")
     same(block_mask(pattern, 700, batch=2, heads=3), theirs(pattern, 700, batch=2, heads=3))
