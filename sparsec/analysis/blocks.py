@@ -96,9 +96,10 @@ class _Layout:
         held: list[tuple[bool, ...]] = [()]
         label = np.zeros((len(i), len(j)), np.int64)  # of each cell, its place in `held`
         for table in self.known.values():
-            found, inverse = np.unique(2 * label + _listed(table, q, k), return_inverse=True)
+            label = 2 * label + _listed(table, q, k)
+            found = np.flatnonzero(np.bincount(label.ravel()))
             held = [(*held[value // 2], bool(value % 2)) for value in found.tolist()]
-            label = inverse.reshape(label.shape)
+            label = np.searchsorted(found, label)
         return ((each, label == place) for place, each in enumerate(held))
 
     def _affine(self, condition: ir.Set) -> _Affine:

@@ -70,6 +70,7 @@ def big_bird(fields: Fields, seed: int | None) -> str:
     remarks = [
         "The first and the last block see, and are seen by, all.",
         f"Up to (5 + 2 * num_random_blocks) * block_size = {(5 + 2 * r) * b} tokens transformers takes full attention.",
+        "Without that line the backward pass has simpler ranges: leave it out where every text is longer.",
     ]
     parts = [
         "block_window(b, 3)",
