@@ -1,11 +1,13 @@
-"""`sparsec show`: the mask in the terminal."""
+"""`sparsec show`: the mask in the terminal, or as SVG in a file."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from sparsec.syntax import ast
 
 _LABEL = 48  # longest name of an operand in the legend
+_TILES = 64  # outlines along an axis: more would not be seen
 _LARGEST = 2**22  # keys; random tables grow with n
 
 
@@ -30,21 +33,55 @@ def run(
     heads: Heads = None,
     layer: Layer = None,
     layers: Layers = None,
+    queries: Annotated[str | None, typer.Option("--q", metavar="A:B", help="Only queries A to B - 1.")] = None,
+    keys: Annotated[str | None, typer.Option("--k", metavar="A:B", help="Only keys A to B - 1.")] = None,
+    tile: Annotated[int | None, typer.Option(min=8, help="Outline tiles of this side (SVG).")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.svg", help="Write SVG here.")] = None,
 ) -> None:
     """Draw the mask, coloured by the operand of the union that each pair belongs to."""
     chosen = choice(define, pattern, heads, layer, layers)
-    tree, lowered = chosen.load(file)
-    from sparsec.show import page, supported
+    spans = _span(queries, n, "--q"), _span(keys, n, "--k")
+    if output and output.suffix.lower() != ".svg":
+        raise typer.BadParameter(f"{str(output)!r} does not end in .svg", param_hint="-o")
+    if tile and not output:
+        raise typer.BadParameter("tiles are outlined in SVG only: add -o FILE.svg", param_hint="--tile")
+    from sparsec.show import View, page, supported, svg
+    from sparsec.show.raster import LIMIT
 
-    print(
-        page(
-            lowered.pattern,
-            n,
-            width=shutil.get_terminal_size().columns,
-            colours=supported(sys.stdout, os.environ),
-            operands=_operands(tree, lowered.pattern, chosen),
-        )
-    )
+    view = View(*spans)
+    if tile and (not view.exact or max(view.shape) > _TILES * tile):
+        most = min(LIMIT, _TILES * tile)
+        raise typer.BadParameter(f"zoom with --q and --k to at most {most} positions", param_hint="--tile")
+    tree, lowered = chosen.load(file)
+    operands = _operands(tree, lowered.pattern, chosen)
+    if output:
+        _write(output, svg(lowered.pattern, n, view, operands, tile))
+        return
+    width, colours = shutil.get_terminal_size().columns, supported(sys.stdout, os.environ)
+    print(page(lowered.pattern, n, width=width, colours=colours, operands=operands, view=view))
+
+
+def _span(text: str | None, n: int, option: str) -> tuple[int, int]:
+    """`A:B` with either left out, within 0 and n.  BadParameter for anything else."""
+    first, colon, last = (":" if text is None else text).partition(":")
+    try:
+        span = int(first or "0", 10), int(last or str(n), 10)
+    except ValueError:
+        span = (0, 0)
+    if not colon or not 0 <= span[0] < span[1] <= n:
+        raise typer.BadParameter(f"{text!r} is not A:B with 0 <= A < B <= {n}", param_hint=option)
+    return span
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole file or nothing.  BadParameter where the folder does not take it."""
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sparsec-") as folder:
+            temporary = Path(folder) / "picture"
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {str(path)!r}: {error.strerror}", param_hint="-o") from None
 
 
 def _operands(file: ast.File, pattern: Pattern, chosen: Choice) -> list[Operands]:

@@ -3,5 +3,7 @@
 from sparsec.show.colour import supported
 from sparsec.show.page import page
 from sparsec.show.plain import picture
+from sparsec.show.raster import View
+from sparsec.show.svg import svg
 
-__all__ = ["page", "picture", "supported"]
+__all__ = ["View", "page", "picture", "supported", "svg"]

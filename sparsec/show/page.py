@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sparsec.ir.nodes import Pattern, Set
 from sparsec.show import colour, plain
-from sparsec.show.raster import densities, exact, raster
+from sparsec.show.raster import View, densities, raster, whole
 
 NARROWEST = 40  # columns of a terminal below which colours give way to characters
 LARGEST = 96  # columns of cells at most: more would not be seen
@@ -21,49 +21,70 @@ def page(
     width: int = 80,
     colours: bool = False,
     operands: Sequence[Operands] | None = None,
+    view: View | None = None,
 ) -> str:
     """Every distinct mask of the pattern at n keys and n queries, in at most `width` columns of text.
 
     `operands[c]` says into which sets the condition `c` is divided by colour, by default into none.
     """
     colours = colours and width >= NARROWEST
-    bound = ", ".join(f"{name} = {value}" for name, value in pattern.parameters)
-    title = f"{pattern.name}({bound})" if bound else pattern.name
-    blocks = [f"{title} at n = {n:,}: queries down, keys across"]
+    view = view or whole(n)
+    blocks = [title(pattern, n)]
     for index, condition in enumerate(pattern.conditions):
         parts = operands[index] if operands else [("", condition)]
-        heads = [str(head) for head, chosen in enumerate(pattern.head_conditions) if chosen == index]
-        title = [f"head{'s' * (len(heads) > 1)} {', '.join(heads)}"] if heads else []
-        blocks.append("\n".join([*title, *_drawing(parts, n, width, colours), *_legend(parts, n, colours)]))
+        heads = heading(pattern, index)
+        drawn = [*_drawing(parts, n, view, width, colours), *_legend(parts, n, view, colours)]
+        blocks.append("\n".join([heads, *drawn] if heads else drawn))
     return "\n\n".join(blocks)
 
 
-def _drawing(parts: Operands, n: int, width: int, colours: bool) -> list[str]:
+def title(pattern: Pattern, n: int) -> str:
+    """Name, parameters and length, and which way the axes run."""
+    bound = ", ".join(f"{name} = {value}" for name, value in pattern.parameters)
+    name = f"{pattern.name}({bound})" if bound else pattern.name
+    return f"{name} at n = {n:,}: queries down, keys across"
+
+
+def heading(pattern: Pattern, index: int) -> str:
+    """The heads that share a condition; empty where all do."""
+    heads = [str(head) for head, chosen in enumerate(pattern.head_conditions) if chosen == index]
+    return f"head{'s' * (len(heads) > 1)} {', '.join(heads)}" if heads else ""
+
+
+def total(share: float, view: View) -> str:
+    """How many of the viewed pairs are kept, and their density."""
+    pairs = view.shape[0] * view.shape[1]
+    about = "" if view.exact else "about "
+    return f"{about}{round(share * pairs):,} of {pairs:,} pairs, a density of {percent(share)}"
+
+
+def _drawing(parts: Operands, n: int, view: View, width: int, colours: bool) -> list[str]:
     """Axis of keys above, axis of queries to the left; a character is about twice as high as wide."""
-    last = str(n - 1)
-    columns = max(1, min(n, LARGEST, width - len(last) - 1))
+    top, bottom = str(view.queries[0]), str(view.queries[1] - 1)
+    first, last = str(view.keys[0]), str(view.keys[1] - 1)
+    columns = max(1, min(view.shape[1], LARGEST, width - len(bottom) - 1))
     rows = columns if colours else (columns + 1) // 2
-    cells = raster([part for _, part in parts], n, rows, columns)
+    cells = raster([part for _, part in parts], n, rows, columns, view)
     lines = colour.half_blocks(cells) if colours else plain.characters(cells)
-    marks = {len(lines) - 1: last, 0: "0"}
-    keys = "0" + last.rjust(columns - 1) if columns > len(last) + 1 else "0"
-    queries = [f"{marks.get(row, ''):>{len(last)}} {line}" for row, line in enumerate(lines)]
-    return [" " * (len(last) + 1) + keys, *queries]
+    marks = {len(lines) - 1: bottom, 0: top}
+    keys = first + last.rjust(columns - len(first)) if columns > len(first) + len(last) else first
+    queries = [f"{marks.get(row, ''):>{len(bottom)}} {line}" for row, line in enumerate(lines)]
+    return [" " * (len(bottom) + 1) + keys, *queries]
 
 
-def _legend(parts: Operands, n: int, colours: bool) -> list[str]:
+def _legend(parts: Operands, n: int, view: View, colours: bool) -> list[str]:
     """What the marks mean, the share of each operand in all pairs, and the total."""
-    shares = densities([part for _, part in parts], n)
-    about = "" if exact(n) else "about "
+    shares = densities([part for _, part in parts], n, view)
+    about = "" if view.exact else "about "
     lines = [] if colours else [plain.LEGEND]
     kept = [(index, name) for index, (name, _) in enumerate(parts) if shares[index]] if len(parts) > 1 else []
     wide = max((len(name) for _, name in kept), default=0)
     for place, (index, name) in enumerate(kept):
         mark = colour.swatch(index) + " " if colours else ""
-        lines.append(f"{mark}{name:<{wide}}  {about}{_percent(shares[index])}{' more' if place else ''}")
-    total = float(shares.sum())
-    return [*lines, f"{about}{round(total * n * n):,} of {n * n:,} pairs, a density of {_percent(total)}"]
+        lines.append(f"{mark}{name:<{wide}}  {about}{percent(shares[index])}{' more' if place else ''}")
+    return [*lines, total(float(shares.sum()), view)]
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Three digits are enough for a legend."""
     return f"{100 * share:.3g} %"
