@@ -77,10 +77,13 @@ def test_python_of_the_walk(folder: Path) -> None:
 
 def test_python_of_the_readme(folder: Path) -> None:
     q, k, v = torch.randn(3, 1, 2, 100, 16).unbind(0)
-    (block,) = blocks(README, "python")
     names = {"q": q.requires_grad_(), "k": k, "v": v}
-    exec(block, names)
+    use, neighbours = blocks(README, "python")
+    exec(use, names)
     assert names["out"].shape == q.shape == q.grad.shape
+    exec(neighbours, names)
+    assert names["blocks"].shape == (1, 1, 8192, 8192)
+    assert "w = 4096" in names["text"] and "past(w)" in names["text"]
 
 
 def test_excerpts_of_the_module() -> None:
