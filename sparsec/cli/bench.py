@@ -19,7 +19,12 @@ _LARGEST = 2**26
 
 def run(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".spat files.")],
-    n: Annotated[int | None, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys and queries.")] = None,
+    n: Annotated[
+        str | None, typer.Option("--n", metavar="N,...", help="Numbers of keys and queries, separated by commas.")
+    ] = None,
+    growth: Annotated[
+        str | None, typer.Option("--growth", metavar="FROM:TO", help="Instead of --n: lengths, each twice the last.")
+    ] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, metavar="B", help="Batch size.")] = None,
     heads: Annotated[int | None, typer.Option("--heads", min=1, metavar="H", help="Query heads.")] = None,
     kv_heads: Annotated[int | None, typer.Option("--kv-heads", min=1, metavar="H", help="Key heads.")] = None,
@@ -39,8 +44,10 @@ def run(
 ) -> None:
     """Race the operator against its peers, forward and backward.
 
-    Defaults are those of a GPU (n 32768, 16 heads of size 128, bf16, 15 runs) or smaller ones for a CPU.
+    Defaults are those of a GPU (n 32768, 16 heads of size 128, bf16, 15 runs) or smaller ones for a CPU.  Of several
+    lengths, what would take too long or too much memory, going by the shorter ones, is skipped and said to be.
     """
+    lengths = _lengths(n, growth)
     if head_size and head_size % 8:
         raise typer.BadParameter("a multiple of 8", param_hint="--head-size")
     from sparsec import pipeline
@@ -51,7 +58,7 @@ def run(
     device = best_device()
     setting = defaults(
         device,
-        n=n,
+        n=lengths[0] if lengths else None,
         batch=batch,
         heads=heads,
         kv_heads=kv_heads,
@@ -66,14 +73,38 @@ def run(
     made = [pipeline.compile(read(name), **chosen.keywords) for name in files]
     for each in made:
         say(each.warnings)
-    found = report(setting, device, ["sparsec", *sys.argv[1:]])
+    found = report(setting, device, ["sparsec", *sys.argv[1:]], lengths)
     print(f"On {found['device']}, medians of ms forward / backward:", flush=True)
-    for result in bench(made, setting, device):
+    for result in bench(made, setting, device, lengths):
         found["runs"].append(result)
         if output:
             _write(output, found)
         print(_line(result), flush=True)
     raise typer.Exit(1 if any("wrong" in each or "failed" in each for each in found["runs"]) else 0)
+
+
+def _lengths(n: str | None, growth: str | None) -> tuple[int, ...]:
+    """What --n or --growth ask for, rising; nothing where neither is given."""
+    if n is not None and growth is not None:
+        raise typer.BadParameter("--n gives the lengths already", param_hint="--growth")
+    if n is not None:
+        return tuple(sorted({_length(part, "--n") for part in n.split(",")}))
+    if growth is None:
+        return ()
+    first, colon, last = growth.partition(":")
+    if not colon:
+        raise typer.BadParameter(f"{growth!r} is not FROM:TO, such as 8192:1048576", param_hint="--growth")
+    start, end = _length(first, "--growth"), _length(last, "--growth")
+    if start > end:
+        raise typer.BadParameter(f"{start} is more than {end}", param_hint="--growth")
+    return tuple(start << step for step in range((end // start).bit_length()))
+
+
+def _length(text: str, option: str) -> int:
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and 1 <= int(digits) <= _LARGEST):
+        raise typer.BadParameter(f"{text[:40]!r} is not a number from 1 to {_LARGEST}", param_hint=option)
+    return int(digits)
 
 
 def _peers(text: str) -> tuple[str, ...]:
@@ -98,6 +129,8 @@ def _line(run: dict) -> str:
     shape = f"{run['pattern']:<16} {run['n']:>8} {run['heads']:>3}/{run['kv_heads']:<3} {run['head_size']:>3}"
     if "failed" in run:
         return f"{shape}  FAILED: {run['failed'].splitlines()[-1][:200]}"
+    if "skipped" in run:
+        return f"{shape}  {run['skipped']}"
     if "wrong" in run:
         return f"{shape}  WRONG: {', '.join(run['wrong'])}"
     ours = run["racers"]["ours"]
@@ -109,6 +142,7 @@ def _line(run: dict) -> str:
             ratio = [peer["ms"][kind]["median"] / ours["ms"][kind]["median"] for kind in ("forward", "backward")]
             words.append(f"{_times(name, peer)} ({ratio[0]:.2f} / {ratio[1]:.2f} x)")
     lines = [f"{shape}  {'  '.join(words)}"]
+    lines += [f"  not compared with dense attention: {run['unchecked']}"] if "unchecked" in run else []
     lines += [f"  without {name}: {' '.join(note.split())[:160]}" for name, note in run["notes"].items()]
     return "\n".join(lines)
 

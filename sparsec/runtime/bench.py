@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +23,9 @@ import torch
 from sparsec.analysis.count import pattern_count
 from sparsec.analysis.numbers import Uncounted
 from sparsec.pipeline import Compiled
+from sparsec.plan.predict import cost
 from sparsec.runtime import peers
+from sparsec.runtime.bench_growth import Growth, room
 from sparsec.runtime.index import digest, environment, module_name
 from sparsec.runtime.module import module
 from sparsec.runtime.race import FLUSH_BYTES, Racer, Tensors, first, race, spread
@@ -34,6 +36,7 @@ PASSES = {"forward": 4, "backward": 10}  # operations a pair and head, in units 
 _CEILINGS = {("H200", "fp16"): (790e12, 4.3e12), ("H200", "bf16"): (790e12, 4.3e12)}  # a second: operations, bytes
 _MOST_DIFFERENCE = 0.03  # of a peer from ours, relative: bf16 alone makes 0.003
 _MOST_SECONDS = 8.0  # of a race
+_MOST_CHECKED = 1 << 28  # numbers in k: the dense check draws random ones on the CPU, 100 million a second
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,10 @@ class Setting:
 CPU = Setting(n=1024, heads=2, kv_heads=2, head_size=32, dtype="fp32", repeats=5, against=("sdpa",))
 
 
-def report(setting: Setting, device: torch.device, command: list[str]) -> dict[str, object]:
-    """What the runs have in common; `runs` is empty."""
+def report(
+    setting: Setting, device: torch.device, command: list[str], lengths: Sequence[int] = ()
+) -> dict[str, object]:
+    """What the runs have in common; `runs` is empty.  `lengths` as of `bench`."""
     ceilings = _ceilings(setting, device)
     return {
         "command": command,
@@ -64,24 +69,41 @@ def report(setting: Setting, device: torch.device, command: list[str]) -> dict[s
         "versions": {"torch": torch.__version__, "cuda": torch.version.cuda, "all": list(environment())},
         "platform": platform.platform(),
         "setting": asdict(setting),
+        "lengths": list(lengths or (setting.n,)),
         "flushed_bytes": FLUSH_BYTES if device.type == "cuda" else 0,
         "ceilings": ceilings and {"flops": ceilings[0], "bytes": ceilings[1]},
         "runs": [],
     }
 
 
-def bench(patterns: Iterable[Compiled], setting: Setting, device: torch.device) -> Iterator[dict[str, object]]:
-    """One run for each pattern.  `failed` holds a trace and `wrong` the errors where there is nothing to time."""
+def bench(
+    patterns: Iterable[Compiled], setting: Setting, device: torch.device, lengths: Sequence[int] = ()
+) -> Iterator[dict[str, object]]:
+    """One run for each pattern and each of `lengths`, rising, instead of setting.n.
+
+    `failed` holds a trace, `wrong` the errors and `skipped` the reason where there is nothing to time; `notes` says
+    why a peer did not take part.  What would take too long, going by shorter lengths, is skipped.
+    """
     with _fresh_caches():
         torch.compile(lambda x: x + 1)(torch.zeros(8, device=device))  # the compiler's own start is nobody's cost
         for made in patterns:
-            run = {**asdict(setting), **_described(made)}
-            try:
-                yield {**run, **_run(made, setting, device)}
-            except Exception:
-                yield {**run, "failed": traceback.format_exc()}
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            growth = Growth()
+            for n in sorted(set(lengths or (setting.n,))):
+                run = _at(made, replace(setting, n=n), device, growth)
+                growth.note(run)
+                yield run
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+
+
+def _at(made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
+    run = {**asdict(setting), **_described(made)}
+    if reason := growth.too_much("ours", setting.n, room(device, _inputs(setting))):
+        return {**run, "skipped": reason}
+    try:
+        return {**run, **_run(made, setting, device, growth)}
+    except Exception:
+        return {**run, "failed": traceback.format_exc()}
 
 
 def _described(made: Compiled) -> dict[str, object]:
@@ -89,19 +111,20 @@ def _described(made: Compiled) -> dict[str, object]:
     return {"pattern": pattern.name, "text": pattern.text, "parameters": dict(pattern.parameters)}
 
 
-def _run(made: Compiled, setting: Setting, device: torch.device) -> dict[str, object]:
+def _run(made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
     torch._dynamo.reset()  # masks share their code: a compiler that saw them all would take them for one that changes
     tensors = _tensors(setting, device)
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     ours = Racer("ours", getattr(generated, made.function))
     facts: dict[str, dict] = {"ours": {"compile_s": dict(made.seconds), **asdict(first(ours, tensors))}}
-    case = Case(setting.n, setting.n, setting.heads, setting.kv_heads, setting.head_size, tensors.q.dtype)
-    errors = verify(ours.attend, made.pattern, case, device)
-    found: dict[str, object] = {"errors": {each.name: [each.error, each.bound] for each in errors}}
-    if not all(each.holds for each in errors):
-        return {**found, "wrong": [str(each) for each in errors if not each.holds]}
+    found = _checked(ours, made, setting, device, growth)
+    if "wrong" in found:
+        return found
     racers, notes = [ours], {}
     for name in setting.against:
+        if reason := growth.too_much(name, setting.n, room(device, _inputs(setting))):
+            notes[name] = reason
+            continue
         try:
             racer, facts[name] = _peer(name, made, tensors, ours)
             racers.append(racer)
@@ -112,7 +135,21 @@ def _run(made: Compiled, setting: Setting, device: torch.device) -> dict[str, ob
     for racer in racers:
         facts[racer.name] |= _times(racer, device)
     facts["ours"] |= _shares(ours, pairs, setting, device)
-    return {**found, "pairs": pairs, "pause_ms": pause, "notes": notes, "racers": facts}
+    numbers = {"pairs": pairs, "predicted_steps": _predicted(made, setting), "pause_ms": pause}
+    return {**found, **numbers, "notes": notes, "racers": facts}
+
+
+def _checked(ours: Racer, made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
+    """`errors` beside their bounds, `wrong` where one is larger; `unchecked` says why long lengths go without."""
+    numbers = setting.kv_heads * setting.n * setting.head_size
+    if growth.checked and numbers > _MOST_CHECKED:
+        return {"unchecked": f"checked at n = {growth.checked:,}; at n = {setting.n:,} the dense check takes minutes"}
+    case = Case(setting.n, setting.n, setting.heads, setting.kv_heads, setting.head_size, DTYPES[setting.dtype])
+    errors = verify(ours.attend, made.pattern, case, device)
+    found: dict[str, object] = {"errors": {each.name: [each.error, each.bound] for each in errors}}
+    if wrong := [str(each) for each in errors if not each.holds]:
+        found["wrong"] = wrong
+    return found
 
 
 def _tensors(setting: Setting, device: torch.device) -> Tensors:
@@ -164,6 +201,15 @@ def _pairs(made: Compiled, setting: Setting) -> int | None:
     return setting.batch * count * (1 if made.pattern.heads else setting.heads)
 
 
+def _predicted(made: Compiled, setting: Setting) -> float:
+    """The planner's own unit of all heads and batches: tiles of 64 x 64 that forward and backward visit."""
+    total = 0.0
+    for heads in made.plan.parts:
+        choice = next(each for each in reversed(heads.choices) if each.least_n <= setting.n)
+        total += (len(heads.heads) or setting.heads) * cost(choice.parts, setting.n)
+    return setting.batch * total
+
+
 def _times(racer: Racer, device: torch.device) -> dict[str, object]:
     """The device's times and, for a GPU, what Python needs to queue a warm call, in microseconds."""
     found: dict[str, object] = {"ms": {kind: spread(times) for kind, times in racer.ms.items()}}
@@ -191,11 +237,21 @@ def _shares(racer: Racer, pairs: int | None, setting: Setting, device: torch.dev
 
 def _bytes(kind: str, setting: Setting) -> int:
     """Forward q, k, v, out and the log-sum-exp; backward these, the gradient of out, and those of q, k and v."""
-    element = DTYPES[setting.dtype].itemsize
-    query = setting.batch * setting.heads * setting.n * setting.head_size * element
-    key = setting.batch * setting.kv_heads * setting.n * setting.head_size * element
+    query, key = _sizes(setting)
     lse = 4 * setting.batch * setting.heads * setting.n
     return lse + (2 * query + 2 * key if kind == "forward" else 4 * query + 4 * key)
+
+
+def _sizes(setting: Setting) -> tuple[int, int]:
+    """Bytes of q and of k."""
+    key_head = setting.batch * setting.n * setting.head_size * DTYPES[setting.dtype].itemsize
+    return setting.heads * key_head, setting.kv_heads * key_head
+
+
+def _inputs(setting: Setting) -> int:
+    """Bytes of q, k, v and the gradient of out."""
+    query, key = _sizes(setting)
+    return 2 * query + 2 * key
 
 
 def _ceilings(setting: Setting, device: torch.device) -> tuple[float, float] | None:

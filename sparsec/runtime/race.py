@@ -17,6 +17,7 @@ from torch import Tensor
 
 FLUSH_BYTES = 256 << 20  # more than any L2 cache holds
 _WARM_ROUNDS, _FEWEST_ROUNDS = 3, 5
+FEWEST_TURNS = _WARM_ROUNDS + _FEWEST_ROUNDS
 _LEAST_PAUSE = 0.5  # ms
 _CYCLES = 2_000_000  # of a pause of 1 ms or a little more: GPUs run at 2 GHz at most
 

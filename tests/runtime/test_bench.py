@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -150,9 +150,8 @@ def test_patterns_are_sound(path):
 
 
 def test_tables(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("table", DOCS / "table.py")
-    table = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(table)
+    monkeypatch.syspath_prepend(str(DOCS))
+    table = importlib.import_module("table")
     monkeypatch.setattr(table, "FOLDER", tmp_path)
     setting = replace(SMALL, against=("flex", "sdpa"))
     made = [of("pattern p = causal | k < 3"), replace(of("pattern x = causal"), function="missing")]

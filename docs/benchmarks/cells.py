@@ -1,0 +1,43 @@
+"""Cells and rows of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+PASSES = ("forward", "backward")
+
+
+def rows(head: list[str], body: list[list[str]]) -> Iterator[str]:
+    for cells in (head, ["---"] * len(head), *body):
+        yield f"| {' | '.join(cells)} |"
+
+
+def body(run: dict) -> str:
+    """The pattern's name and its definition, ready for a cell."""
+    text = " ".join(run["text"].partition("=")[2].split()).replace("|", "\\|")
+    return f"{run['pattern']}: `{text}`"
+
+
+def ms(facts: dict) -> str:
+    return pair({kind: facts["ms"][kind]["median"] for kind in PASSES}, "#.3g")
+
+
+def megabytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:,.1f}"
+
+
+def pair(values: dict, form: str, unit: str = "") -> str:
+    """Forward / backward."""
+    return " / ".join(format(values[kind], form) for kind in PASSES) + unit if values else ""
+
+
+def notes(runs: list[dict]) -> Iterator[str]:
+    """What was left out, and why."""
+    for run in runs:
+        where = f"{run['pattern']}, n = {run['n']:,}"
+        if "skipped" in run:
+            yield f"- {where}: {run['skipped']}"
+        if "unchecked" in run:
+            yield f"- {where}, not compared with dense attention: {run['unchecked']}"
+        for peer, note in run.get("notes", {}).items():
+            yield f"- {where}, without {peer}: {' '.join(note.split())[:200]}"

@@ -1,0 +1,105 @@
+"""Draws time and memory against n, log-log, as plots/NAME.svg and .png: `python docs/benchmarks/plot.py [FILE ...]`.
+
+Without arguments, of all raw files with several lengths.  Needs matplotlib: `pip install 'sparsec[bench]'`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import growth
+from cells import PASSES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FOLDER = Path(__file__).parent
+_COLOURS = {"ours": "#0072b2", "flex": "#d55e00", "flex-flash": "#cc79a7", "sdpa": "#595959"}  # told apart by everyone
+_MARKS = {"ours": "o", "flex": "s", "flex-flash": "^", "sdpa": "x"}
+_PANELS: dict[str, tuple[str, Callable[[str], growth.Figure]]] = {
+    "forward": ("ms", lambda name: growth.time(name, "forward")),
+    "backward": ("ms", lambda name: growth.time(name, "backward")),
+    "memory": ("GB", lambda name: lambda run: (growth.memory(name)(run) or 0) / 1e9 or None),
+}
+
+
+def draw(report: dict) -> Figure:
+    """One row of panels for each pattern with times: forward, backward, and memory where it was measured."""
+    from matplotlib.figure import Figure
+
+    found = {name: runs for name, runs in growth.families(report).items() if any("racers" in run for run in runs)}
+    panels = [title for title, (_, of) in _PANELS.items() if growth.points(report["runs"], of("ours"))]
+    figure = Figure(figsize=(4.2 * len(panels), 3.1 * len(found)), layout="constrained")
+    axes = figure.subplots(len(found), len(panels), squeeze=False)
+    for row, (name, runs) in zip(axes, found.items(), strict=True):
+        for panel, title in zip(row, panels, strict=True):
+            unit, of = _PANELS[title]
+            _racers(panel, runs, of)
+            if title in PASSES:
+                _predicted(panel, runs, of("ours"))
+            panel.grid(True, alpha=0.3)
+            panel.legend(fontsize=7)
+            panel.set(title=f"{name}, {title}", xlabel="n", ylabel=unit)
+    figure.suptitle(f"{report['device']}, torch {report['versions']['torch']}, {report['time'][:10]}", fontsize=9)
+    return figure
+
+
+def _racers(panel: Axes, runs: list[dict], of: Callable[[str], growth.Figure]) -> None:
+    """A line a racer, with the exponent of its upper half."""
+    panel.set_xscale("log", base=2)
+    panel.set_yscale("log")
+    for name in growth.racers(runs):
+        if found := growth.points(runs, of(name)):
+            slope = growth.exponent(found)
+            label = name if slope is None else f"{name}, n^{slope:.2f}"
+            panel.plot(*zip(*found, strict=True), label=label, color=_COLOURS[name], marker=_MARKS[name], markersize=4)
+
+
+def _predicted(panel: Axes, runs: list[dict], of: growth.Figure) -> None:
+    """The predicted work, drawn through our last point."""
+    ours, work = growth.points(runs, of), dict(growth.points(runs, growth.steps))
+    slope = growth.exponent(list(work.items()))
+    if ours and slope is not None:
+        n, value = ours[-1]
+        line = [(length, value * steps / work[n]) for length, steps in work.items()]
+        label = f"predicted work, n^{slope:.2f}"
+        panel.plot(*zip(*line, strict=True), label=label, color="black", linestyle=":", linewidth=1)
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """STEM.svg and STEM.png; equal figures give equal bytes."""
+    import matplotlib
+
+    stem.parent.mkdir(exist_ok=True)
+    with matplotlib.rc_context({"svg.hashsalt": "sparsec", "svg.fonttype": "none"}):
+        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+        figure.savefig(stem.with_suffix(".png"), dpi=130)
+
+
+def main(names: list[str]) -> None:
+    if any(name.startswith("-") for name in names):
+        sys.exit(__doc__)
+    files = [Path(name) for name in names] or sorted((FOLDER / "raw").glob("*.json"))
+    for path in files:
+        try:
+            report = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            sys.exit(f"error: {path}: {error}")
+        if growth.is_growth(report) and any("racers" in run for run in report["runs"]):
+            save(draw(report), FOLDER / "plots" / path.stem)
+            print(FOLDER / "plots" / f"{path.stem}.svg")
+        elif names:
+            sys.exit(f"error: {path}: no times at several lengths; `sparsec bench --growth` makes them")
+
+
+if __name__ == "__main__":
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        sys.exit("error: plots need matplotlib: pip install 'sparsec[bench]'")
+    main(sys.argv[1:])
