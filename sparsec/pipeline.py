@@ -12,6 +12,8 @@ from time import perf_counter
 from typing import TypeVar
 
 from sparsec.codegen.emit import emit, function_name
+from sparsec.codegen.tuned import Tuned
+from sparsec.codegen.tuned_files import known
 from sparsec.diagnostics import Diagnostic
 from sparsec.ir.lower import lower_fully
 from sparsec.ir.nodes import Pattern, Set
@@ -48,15 +50,19 @@ def compile(
     layer: int | None = None,
     layers: int | None = None,
     parameters: Mapping[str, int] | None = None,
+    tuned: Tuned | None = None,
 ) -> Compiled:
-    """All stages; keywords as of `sparsec.load`.  SparsecError with every error found."""
+    """All stages; keywords as of `sparsec.load`, and the tuned settings (None: the package's and the user's).
+
+    SparsecError with every error found.
+    """
     stage = _Stages()
     file = stage("parse", lambda: parse(source))
     chosen = {"pattern": pattern, "heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
     lowered = stage("lower", lambda: lower_fully(file, **chosen))
     plan = stage("plan", lambda: build(lowered.pattern))
     notes = stage("picture", lambda: pictures(lowered.pattern))
-    text = stage("emit", lambda: emit(plan, notes))
+    text = stage("emit", lambda: emit(plan, notes, known() if tuned is None else tuned))
     name = function_name(lowered.pattern.name)
     return Compiled(lowered.pattern, plan, text, name, lowered.warnings, lowered.files, stage.seconds)
 

@@ -19,7 +19,8 @@ settings.load_profile("default")
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests, and the processes that they start, neither find nor leave anything in the user's cache."""
+    """Tests, and the processes that they start, neither find nor leave anything in the user's folders."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARSEC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SPARSEC_TUNED", "")
         yield

@@ -13,6 +13,8 @@ from sparsec import resources
 from sparsec.codegen import settings, texts
 from sparsec.codegen.header import header
 from sparsec.codegen.ranges import MOST_POSITIONS
+from sparsec.codegen.shape import named_shapes
+from sparsec.codegen.tuned import Tuned
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Plan
 from sparsec.sets.tiles import MIN_TILE
@@ -35,8 +37,10 @@ _TAKEN = {
 }
 
 
-def emit(plan: Plan, notes: str = "") -> str:
-    """The module's text, with `notes` (a picture, facts) as comments at its top.  Equal inputs give equal bytes."""
+def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None) -> str:
+    """The module's text, with `notes` (a picture, facts) as comments at its top and the tuned settings that its
+    kernels have.  Equal inputs give equal bytes.
+    """
     conditions = [part.condition for heads in plan.parts for choice in heads.choices for part in choice.parts]
     leaves = tuple(dict.fromkeys(leaf for condition in conditions for leaf in ir.leaves(condition)))
     groups = [texts.group(heads, index, len(plan.parts), leaves) for index, heads in enumerate(plan.parts)]
@@ -60,6 +64,7 @@ def emit(plan: Plan, notes: str = "") -> str:
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,
             settings_table=settings.table(),
+            tuned_table=tuned.table(named_shapes(plan, groups)) if tuned and tuned.settings else "",
         )
     )
     if any(len(line) > _LONGEST_LINE for line in body.splitlines()):  # a bound or a condition with no place to break

@@ -2,13 +2,16 @@
 
 A setting is (BLOCK_M, BLOCK_N, warps, stages, most registers a thread or None).  Tiers: "tma" loads through the tensor
 memory accelerator (H100, H200, B200); "large" asks for at most 160 KiB of shared memory a program (A100); "small" for
-64 KiB (MI300, consumer cards).  Head sizes are rounded up to a power of two.
+64 KiB (MI300, consumer cards).  Head sizes are rounded up to a power of two.  What was tuned for a GPU and a kernel
+comes before the table (sparsec.codegen.tuned).
 """
 
 from __future__ import annotations
 
 LARGE = 160 * 1024  # bytes of shared memory
 TMA_LENGTH = 2048  # below, making the descriptors takes longer than they save
+
+KERNELS = ("forward", "dq", "dkdv")
 
 Setting = tuple[int, int, int, int, int | None]
 

@@ -73,3 +73,21 @@ class EnvironmentLacks(Diagnostic, code="SP0705", title="something is not instal
     help = "{hint}"
     example = Example("sparsec compile examples/longformer.spat -o build --target sm_90 --emit cubin\n", "shell")
     cure = "Install what is named; on a machine without a GPU that is `pip install triton`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedUnusable(Diagnostic, code="SP0706", title="tuned settings can't be used"):
+    """The file of tuned settings, SPARSEC_TUNED or `tuned.json` in the user's folder of settings, is not as
+    `sparsec tune` writes it.  Nothing is compiled with settings that nobody measured.
+    """
+
+    name: str
+    where: str
+    problem: str
+    message = "`{name}`{where}: {problem}"
+    help = "correct or delete it; `sparsec tune` writes a new one; SPARSEC_TUNED= is for none"
+    example = Example(
+        "echo '[64, 64]' > tuned.json\nSPARSEC_TUNED=tuned.json sparsec compile examples/longformer.spat -o build\n",
+        "shell",
+    )
+    cure = '`{"format": 1, "settings": []}`'

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from sparsec.codegen import tuned_files
 from sparsec.runtime import index
 from sparsec.runtime.cache import Cache, Refused, Unusable, folder
 from sparsec.runtime.index import Record
@@ -61,16 +62,16 @@ class Found:
 def fetch(name: str, content: str | bytes | None, chosen: Chosen) -> Found:
     """The module of a text: bytes of the file `name`, a string, or None for a file that could not be read.
 
-    SparsecError with every error of the text.
+    SparsecError with every error of the text, or of the user's tuned settings.
     """
-    plain = chosen.plain()
+    plain, own = chosen.plain(), tuned_files.read(tuned_files.own_path())
     if content is None or plain is None:
-        record, text, _ = _compile(name, content, chosen, "")
+        record, text, _ = _compile(name, content, chosen, "", own)
         return Found(record, text, None, ())
-    key, keeper = index.key(name, content, plain), _Keeper()
+    key, keeper = index.key(name, content, plain, own), _Keeper()
     if hit := keeper.find(key):
         return Found(*hit, keeper.remarks())
-    record, text, lasting = _compile(name, content, chosen, key)
+    record, text, lasting = _compile(name, content, chosen, key, own)
     path = keeper.keep(record, text) if lasting else None
     return Found(record, text, path, keeper.remarks())
 
@@ -105,7 +106,7 @@ class _Keeper:
         return None
 
 
-def _compile(name: str, content: str | bytes | None, chosen: Chosen, key: str) -> tuple[Record, str, bool]:
+def _compile(name: str, content: str | bytes | None, chosen: Chosen, key: str, own: bytes) -> tuple[Record, str, bool]:
     """Record, text, and whether they may be kept: not when a file changed while it was being read."""
     from sparsec import pipeline  # the parser, the set library, the templates
     from sparsec.runtime.nodes import pack
@@ -120,7 +121,7 @@ def _compile(name: str, content: str | bytes | None, chosen: Chosen, key: str) -
         if isinstance(content, bytes)
         else Source(name, content)
     )
-    made = pipeline.compile(source, **vars(chosen))
+    made = pipeline.compile(source, **vars(chosen), tuned=tuned_files.known(own))
     function, digest = made.function, index.digest(made.source.encode())
     files = tuple((str(path), index.file_digest(path)) for path in made.files)
     record = Record(

@@ -1,9 +1,9 @@
 """The index of the cache: what was asked for -> which generated module answers it, and what goes with it.
 
 A key covers everything that decides the text and is known before reading it: the text itself, its name, parameters,
-heads and layers, sparsec's own code with its templates, prelude and tables of tuned tile sizes, and the versions of
-what it runs on.  Used files and tables are known only afterwards, so a record lists them with their digests, and
-holds while these are right.  The device is not part of it: one text serves them all.
+heads and layers, the user's tuned settings, sparsec's own code with its templates, prelude and tuned settings, and the
+versions of what it runs on.  Used files and tables are known only afterwards, so a record lists them with their
+digests, and holds while these are right.  The device is not part of it: one text serves them all.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def key(name: str, content: str | bytes, chosen: Mapping[str, object]) -> str:
-    """The key of a text called `name` (used files are found relative to it) and of what it is compiled for."""
+def key(name: str, content: str | bytes, chosen: Mapping[str, object], tuned: bytes) -> str:
+    """The key of a text called `name` (used files are found relative to it) and of what it is compiled for, with the
+    user's file of tuned settings.
+    """
     data = content if isinstance(content, bytes) else content.encode(errors="surrogatepass")
-    parts = [type(content).__name__, name, digest(data), chosen, own_code(), environment()]
+    parts = [type(content).__name__, name, digest(data), chosen, digest(tuned), own_code(), environment()]
     return digest(json.dumps(parts, sort_keys=True).encode())
 
 

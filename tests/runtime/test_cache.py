@@ -127,7 +127,7 @@ def test_used_files_count(text: str, name: str, contents: tuple[str, str], tmp_p
     emit = fetching.index.digest
     monkeypatch.setattr("sparsec.pipeline.build", lambda pattern: pattern)
     monkeypatch.setattr(
-        "sparsec.pipeline.emit", lambda plan, notes: made.append(notes) or f"# {emit(repr(plan).encode())}"
+        "sparsec.pipeline.emit", lambda plan, notes, _: made.append(notes) or f"# {emit(repr(plan).encode())}"
     )
     source = str(tmp_path / "p.spat")
     old(tmp_path / name, contents[0])
