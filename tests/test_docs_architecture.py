@@ -1,18 +1,16 @@
-"""The README, docs/architecture.md and templates/README.md say what is so: their commands and examples are run."""
+"""The README, docs/architecture.md and templates/README.md say what is so.  (tests/docs runs the blocks of docs/.)"""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import doctest
-import os
 import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
+import pages
 import pytest
 import torch
 
@@ -24,61 +22,20 @@ ROOT = Path(__file__).parent.parent
 ARCHITECTURE, README, TEMPLATES = ROOT / "docs/architecture.md", ROOT / "README.md", ROOT / "templates"
 
 
-def blocks(page: Path, info: str) -> list[str]:
-    """The fenced blocks of a page with this info string, all of it."""
-    return re.findall(rf"^```{re.escape(info)}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+COMMANDS = [block for block in pages.blocks(README) if block.info == "console"]
 
 
-def commands(page: Path) -> Iterator[tuple[str, str]]:
-    """(command, output) of the console blocks.  A line `...` of an output stands for any lines."""
-    for block in blocks(page, "console"):
-        for each in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = each.partition("\n")
-            yield command, output.strip("\n")
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.place)
+def test_commands_of_the_readme(block: pages.Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    pages.console(block, "0")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder of the pages: the examples, and the file of the walk."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (tmp_path / "demo.spat").write_text(*blocks(ARCHITECTURE, "spat demo.spat"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-COMMANDS = [(page.name, *each) for page in (README, ARCHITECTURE) for each in commands(page)]
-
-
-@pytest.mark.parametrize(("page", "command", "output"), COMMANDS, ids=[f"{page}: {each}" for page, each, _ in COMMANDS])
-def test_commands(folder: Path, page: str, command: str, output: str) -> None:
-    entry = f'sparsec() {{ "{sys.executable}" -m sparsec "$@"; }}'  # what the console script does
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    run = subprocess.run(
-        ["bash", "-c", f"{entry}\n{command}"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths},
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    pattern = "".join(r"(?:.*\n)*?" if line == "..." else re.escape(f"{line}\n") for line in output.split("\n"))
-    real = "".join(f"{line.rstrip()}\n" for line in run.stdout.strip("\n").split("\n"))
-    assert re.fullmatch(pattern, real), f"{page} shows another output than\n{real}"
-
-
-def test_python_of_the_walk(folder: Path) -> None:
-    text = "\n".join(blocks(ARCHITECTURE, "python"))
-    examples = doctest.DocTestParser().get_doctest(text, {}, "architecture", str(ARCHITECTURE), 0)
-    report: list[str] = []
-    result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(examples, out=report.append)
-    assert result.attempted > 20
-    assert not result.failed, "".join(report)
-
-
-def test_python_of_the_readme(folder: Path) -> None:
+def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     q, k, v = torch.randn(3, 1, 2, 100, 16).unbind(0)
     names = {"q": q.requires_grad_(), "k": k, "v": v}
-    use, neighbours = blocks(README, "python")
+    use, neighbours = pages.texts(README, "python")
     exec(use, names)
     assert names["out"].shape == q.shape == q.grad.shape
     exec(neighbours, names)
@@ -87,9 +44,9 @@ def test_python_of_the_readme(folder: Path) -> None:
 
 
 def test_excerpts_of_the_module() -> None:
-    (text,) = blocks(ARCHITECTURE, "spat demo.spat")
+    (text,) = pages.texts(ARCHITECTURE, "spat demo.spat")
     source = pipeline.compile(Source("demo.spat", text)).source
-    excerpts = blocks(ARCHITECTURE, "python emitted")
+    excerpts = pages.texts(ARCHITECTURE, "python emitted")
     assert excerpts
     for excerpt in excerpts:
         levels = [
@@ -149,13 +106,13 @@ def helped(*command: str) -> str:
 
 def test_shell_commands_are_those_that_are_run() -> None:
     script = (ROOT / ".ci/run").read_text().splitlines()
-    assert blocks(README, "sh")
-    assert all(block.strip() in script for block in blocks(README, "sh"))
+    assert pages.texts(README, "sh")
+    assert all(block.strip() in script for block in pages.texts(README, "sh"))
 
 
-@pytest.mark.parametrize("page", [README, ARCHITECTURE, TEMPLATES / "README.md"], ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", [README, TEMPLATES / "README.md"], ids=lambda page: page.parent.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    for target in pages.links(page):
         assert (page.parent / target).exists(), target
 
 
