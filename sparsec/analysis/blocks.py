@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsec.analysis import tables
+from sparsec.analysis.replaced import replaced
 from sparsec.ir import nodes as ir
 from sparsec.sets import grid
 from sparsec.sets.affine import Affine
@@ -84,7 +85,7 @@ class _Layout:
         """Cells by row [rows, 1] and column [columns]."""
         some, every = np.zeros((len(i), len(j)), bool), np.zeros((len(i), len(j)), bool)
         for held, where in self._combinations(i, j):
-            condition = tables.replaced(self.condition, dict(zip(self.known, map(ir.Bool, held), strict=True)))
+            condition = replaced(self.condition, dict(zip(self.known, map(ir.Bool, held), strict=True)))
             some_here, every_here = self._affine(condition).cells(i, j)
             some |= some_here & where
             every |= every_here & where

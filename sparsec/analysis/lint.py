@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 
+from sparsec.analysis.replaced import replaced
 from sparsec.analysis.samples import differ, sees_itself
 from sparsec.diagnostics import AddsNothing, Diagnostic, NotCausal, RowsWithoutKeys, SparsecError
 from sparsec.ir import nodes as ir
@@ -147,21 +148,11 @@ def _equal(one: ir.Set, other: ir.Set) -> bool:
         case = dict(zip(tables, values, strict=True))
         try:
             with budget(_OPERATIONS):
-                if not reachable(_filled(one, case)).is_equal(reachable(_filled(other, case))):
+                if not reachable(replaced(one, case)).is_equal(reachable(replaced(other, case))):
                     return False
         except OutOfBudget:
             return False
     return True
-
-
-def _filled(node: ir.Set, values: dict[ir.Leaf, ir.Bool]) -> ir.Set:
-    """`node` with each table replaced by its value."""
-    match node:
-        case ir.And(parts) | ir.Or(parts):
-            return type(node)(tuple(_filled(part, values) for part in parts))
-        case ir.Not(part):
-            return ir.Not(_filled(part, values))
-    return values.get(node, node) if isinstance(node, ir.Leaf) else node
 
 
 def _short(text: str) -> str:

@@ -18,7 +18,12 @@ def differ(one: ir.Set, other: ir.Set) -> bool:
     """Whether two conditions are seen to differ, with every table empty or every table full; False says nothing."""
     tables = (False, True) if ir.leaves(one) or ir.leaves(other) else (False,)
     points = chain(_points(one), _points(other))
-    return any(_holds(one, point, full) != _holds(other, point, full) for point in points for full in tables)
+    return any(holds(one, point, full) != holds(other, point, full) for point in points for full in tables)
+
+
+def seen(condition: ir.Set) -> Point | None:
+    """A point at which an affine condition is seen to hold; None says nothing."""
+    return next((point for point in _points(condition) if holds(condition, point)), None)
 
 
 def sees_itself(condition: ir.Set) -> bool:
@@ -70,7 +75,8 @@ def _value(node: ir.Int, at: Point) -> int:
     raise TypeError(f"not an integer of a pattern: {node!r}")
 
 
-def _holds(node: ir.Set, at: Point, tables: bool) -> bool:
+def holds(node: ir.Set, at: Point, tables: bool = False) -> bool:
+    """Whether the condition holds at a point, every table being full or empty."""
     match node:
         case ir.Bool(value):
             return value
@@ -79,11 +85,11 @@ def _holds(node: ir.Set, at: Point, tables: bool) -> bool:
         case ir.Member(value, members):
             return _value(value, at) in members
         case ir.And(parts):
-            return all(_holds(part, at, tables) for part in parts)
+            return all(holds(part, at, tables) for part in parts)
         case ir.Or(parts):
-            return any(_holds(part, at, tables) for part in parts)
+            return any(holds(part, at, tables) for part in parts)
         case ir.Not(part):
-            return not _holds(part, at, tables)
+            return not holds(part, at, tables)
     return tables
 
 

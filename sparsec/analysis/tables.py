@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sparsec.analysis.replaced import replaced
 from sparsec.ir import nodes as ir
 from sparsec.ir import random
-from sparsec.ir.lower_fold import complement, conjunction, disjunction
 
 _CHUNK = 1 << 20  # pairs looked at together
 MOST_PAIRS = 1 << 29  # about a minute
@@ -48,10 +48,11 @@ class Table:
 
 def tables(condition: ir.Set, n: int) -> dict[ir.Leaf, Table]:
     """The tables of a condition at n."""
-    return {leaf: _table(leaf, n) for leaf in ir.leaves(condition)}
+    return {leaf: table(leaf, n) for leaf in ir.leaves(condition)}
 
 
-def _table(leaf: ir.Leaf, n: int) -> Table:
+def table(leaf: ir.Leaf, n: int) -> Table:
+    """What a leaf lists at n."""
     match leaf:
         case ir.RandomKeys(count, seed):
             return Table(1, np.asarray(random.random_keys(count, seed, n)))
@@ -82,18 +83,6 @@ def listed(condition: ir.Set, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, 
             change = np.subtract(holds(here, q, k, n, known), holds(plain, q, k, n, known), dtype=np.int8)
             yield q, k, np.broadcast_to(change, q.shape)
         done[leaf] = table
-
-
-def replaced(condition: ir.Set, values: dict[ir.Leaf, ir.Bool]) -> ir.Set:
-    """The condition with these tables replaced."""
-    match condition:
-        case ir.And(parts):
-            return conjunction(*(replaced(part, values) for part in parts))
-        case ir.Or(parts):
-            return disjunction(*(replaced(part, values) for part in parts))
-        case ir.Not(part):
-            return complement(replaced(part, values))
-    return values.get(condition, condition) if isinstance(condition, ir.Leaf) else condition
 
 
 def size(condition: ir.Set, n: int) -> int:

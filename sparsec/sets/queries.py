@@ -12,7 +12,7 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets.context import OutOfBudget, context
-from sparsec.sets.convert import clipped, reachable
+from sparsec.sets.convert import Bound, clipped, reachable
 from sparsec.sets.pieces import integer
 
 
@@ -25,9 +25,17 @@ class Witness:
     k: int = -1
 
 
-def kept_pair(condition: ir.Set) -> Witness | None:
-    """A pair that some call can keep, at the smallest n; None when the condition is empty."""
-    return _first(reachable(condition))
+def kept_pair(condition: ir.Set, bound: Bound = "upper") -> Witness | None:
+    """A pair that some call can keep, at the smallest n; None when the condition is empty.
+
+    With `bound="lower"`, a pair that is kept whatever the tables list.
+    """
+    return _first(reachable(condition, bound))
+
+
+def own_pair(condition: ir.Set, bound: Bound = "upper") -> Witness | None:
+    """As `kept_pair`, with the query among the keys, q < n, as in self-attention and decoding."""
+    return _first(clipped(condition, bound))
 
 
 def later_key(condition: ir.Set) -> Witness | None:

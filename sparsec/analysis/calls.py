@@ -1,0 +1,83 @@
+"""Single calls looked at pair by pair, for conditions with tables and those whose sets take too long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from sparsec.analysis import tables
+from sparsec.analysis.tables import Table
+from sparsec.ir import nodes as ir
+from sparsec.sets.queries import Witness
+
+EVERY = 64  # `searched` looks at every pair of every n up to this one
+_FURTHER = {96, 128, 200, 257, 512, 1024, 2048, 4096}
+_MOST_ROWS = 256
+_MOST_ENTRIES = 1 << 23  # of a table compared at one n, or drawn for it
+
+
+def searched(condition: ir.Set) -> Witness | None:
+    """A pair with 0 <= q < 2 n at the first n that shows one, preferably with q < n; None when none is found.
+
+    Every pair of every n up to EVERY is looked at, and some rows of a few longer ones.
+    """
+    beyond = None
+    for n in _lengths(condition):
+        q = np.unique(np.linspace(0, 2 * n - 1, min(2 * n, _MOST_ROWS)).astype(np.int64))
+        if _is_affordable(condition, n, len(q) * n):
+            kept = _holds(condition, q[:, None], np.arange(n), n)
+            if kept.any():
+                row, k = np.argwhere(kept)[0]  # the least q of all
+                found = Witness(n, int(q[row]), int(k))
+                if found.q < n:
+                    return found
+                beyond = beyond or found
+    return beyond
+
+
+def keeps(condition: ir.Set, pair: Witness) -> bool:
+    """Whether the condition, with its tables, keeps a pair.  False also where tables are too large to look."""
+    q, k = np.array([[pair.q]]), np.array([pair.k])
+    return _is_affordable(condition, pair.n, 1) and bool(_holds(condition, q, k, pair.n).all())
+
+
+def _lengths(condition: ir.Set) -> Iterator[int]:
+    yield from range(1, EVERY + 1)
+    # With one block more than are drawn, not all can be.
+    telling = {getattr(leaf, "size", 1) * (getattr(leaf, "count", 1) + 2) + 1 for leaf in ir.leaves(condition)}
+    yield from sorted(n for n in _FURTHER | telling if EVERY < n <= max(_FURTHER))
+
+
+def _is_affordable(condition: ir.Set, n: int, pairs: int) -> bool:
+    for leaf in ir.leaves(condition):
+        units = -(-n // getattr(leaf, "size", 1))
+        width = max(map(len, leaf.rows), default=0) if isinstance(leaf, ir.Blocks) else leaf.count
+        drawn = 0 if isinstance(leaf, ir.Blocks) else units * min(width, units) ** 2
+        if max(drawn, pairs * min(width, units)) > _MOST_ENTRIES:
+            return False
+    return True
+
+
+def _holds(condition: ir.Set, q: np.ndarray, k: np.ndarray, n: int) -> np.ndarray:
+    """Bool [len(q), len(k)], from q [rows, 1] and k [columns]."""
+    known = {leaf: _table(leaf, n, int(q.max())) for leaf in ir.leaves(condition)}
+    return np.broadcast_to(tables.holds(condition, q, k, n, known), (len(q), len(k)))
+
+
+def _table(leaf: ir.Leaf, n: int, last: int) -> Table:
+    """The table at n for queries up to `last`, no wider than it has to be."""
+    match leaf:
+        case ir.RandomKeys(count, seed):
+            return tables.table(ir.RandomKeys(min(count, n), seed), n)
+        case ir.RandomBlocks(size, count, seed, past):
+            return tables.table(ir.RandomBlocks(size, min(count, -(-n // size)), seed, past), n)
+    rows = _explicit(leaf).rows[: last // leaf.size + 1]
+    rows = np.sort(np.where(rows * leaf.size < n, rows, -1))
+    return Table(leaf.size, rows[:, rows.shape[1] - int((rows >= 0).sum(1).max(initial=0)) :])
+
+
+@lru_cache(maxsize=8)
+def _explicit(leaf: ir.Blocks) -> Table:
+    return tables.table(leaf, 0)

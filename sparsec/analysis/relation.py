@@ -1,0 +1,85 @@
+"""How two patterns relate over all calls, head by head: equal, one in the other, disjoint, overlapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from sparsec.analysis.find import NONE, Found, find
+from sparsec.ir import nodes as ir
+
+Verdict = Literal["equal", "A in B", "B in A", "disjoint", "overlapping", "different", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Pairs of A alone, of B alone and of both, for some heads (() where A and B are the same for every head)."""
+
+    heads: tuple[int, ...]
+    only_a: Found
+    only_b: Found
+    both: Found
+
+    @property
+    def verdict(self) -> Verdict:
+        """`different` where a pair tells A and B apart, and what else holds of them is not decided."""
+        match self.only_a.status, self.only_b.status, self.both.status:
+            case "none", "none", _:
+                return "equal"
+            case "none", "pair", _:
+                return "A in B"
+            case "pair", "none", _:
+                return "B in A"
+            case "pair", "pair", "none":
+                return "disjoint"
+            case "pair", "pair", "pair":
+                return "overlapping"
+            case ("pair", _, _) | (_, "pair", _):
+                return "different"
+        return "undecided"
+
+    @property
+    def same_up_to(self) -> float:
+        """A and B are known to be the same in self-attention with n up to this; inf where for all n."""
+        return min(self.only_a.clear, self.only_b.clear)
+
+
+def relations(a: ir.Pattern, b: ir.Pattern) -> tuple[Relation, ...]:
+    """The relations of two patterns bound to the same number of heads, heads with equal relations together."""
+    grouped: dict[tuple[Found, Found, Found], list[int]] = {}
+    known: dict[tuple[ir.Set, ir.Set], tuple[Found, Found, Found]] = {}
+    heads = a.heads or b.heads or 0
+    for head in range(heads or 1):
+        pair = _of_head(a, head), _of_head(b, head)
+        if pair not in known:
+            known[pair] = _compared(*pair)
+        grouped.setdefault(known[pair], []).append(head)
+    return tuple(Relation(tuple(group) if heads else (), *found) for found, group in grouped.items())
+
+
+def overall(parts: Iterable[Relation]) -> Relation:
+    """The relation of all heads together; each pair is the first of theirs."""
+    parts = tuple(parts)
+    sides = ([getattr(part, side) for part in parts] for side in ("only_a", "only_b", "both"))
+    return Relation(tuple(head for part in parts for head in part.heads), *map(_any, sides))
+
+
+def _any(found: list[Found]) -> Found:
+    clear = min(each.clear for each in found)
+    pairs = [each for each in found if each.status == "pair"]
+    if pairs:
+        first = min((each.pair for each in pairs), key=lambda pair: (pair.q >= pair.n, pair.n, pair.q, pair.k))
+        return Found("pair", clear, first)
+    return Found("none" if all(each == NONE for each in found) else "unknown", clear)
+
+
+def _of_head(pattern: ir.Pattern, head: int) -> ir.Set:
+    return pattern.conditions[pattern.head_conditions[head] if pattern.head_conditions else 0]
+
+
+def _compared(a: ir.Set, b: ir.Set) -> tuple[Found, Found, Found]:
+    """Pairs of A alone, of B alone, of both."""
+    if a == b:
+        return NONE, NONE, find(a)
+    return find(ir.And((a, ir.Not(b)))), find(ir.And((b, ir.Not(a)))), find(ir.And((a, b)))

@@ -1,0 +1,178 @@
+"""`sparsec diff`: do two patterns keep the same pairs, and if not, which pairs tell them apart?"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sparsec.cli.options import Choice, Heads, Layer, Layers, choice
+from sparsec.cli.output import report
+from sparsec.diagnostics import SparsecError
+
+if TYPE_CHECKING:
+    from sparsec.analysis.find import Found
+    from sparsec.analysis.relation import Relation
+    from sparsec.ir.nodes import Pattern
+    from sparsec.syntax.ast import File
+
+_SIDES = ("A", "B")
+_PAIRS = {"only_a": "only in A", "only_b": "only in B", "both": "in both"}
+_MEANINGS = {
+    "equal": "the same pairs for every n",
+    "A in B": "every pair of A is in B, for every n",
+    "B in A": "every pair of B is in A, for every n",
+    "disjoint": "no pair is in both, for any n",
+    "overlapping": "neither holds the other",
+    "different": "a pair tells them apart; whether one holds the other was not decided",
+    "undecided": "no difference found, and none excluded",
+}
+
+
+@dataclass(frozen=True)
+class _Side:
+    file: str
+    pattern: Pattern
+
+
+def run(
+    a: Annotated[str, typer.Argument(metavar="A", help="A .spat file.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another, or the same.")],
+    define: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-D",
+            "--define",
+            metavar="NAME=VALUE",
+            help="Bind a parameter of both; A.NAME=VALUE and B.NAME=VALUE bind it in one.  May be repeated.",
+        ),
+    ] = None,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--pattern", metavar="NAME", help="Which pattern; given twice, of A and of B."),
+    ] = None,
+    heads: Heads = None,
+    layer: Layer = None,
+    layers: Layers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two patterns for all n: equal, one in the other, disjoint or overlapping, with pairs that show it.
+
+    All calls count: any number of queries, and queries beyond the keys, which only a q_offset makes.
+    Exit status: 0 equal, 1 different, 2 neither is proved, or an error.
+    """
+    names = pattern or [None]
+    if len(names) > 2:
+        raise typer.BadParameter("given more than twice", param_hint="-p")
+    try:
+        chosen = choice(define, None, heads, layer, layers)
+        sides = _sides((a, b), (names[0], names[-1]), chosen)
+    except SparsecError as error:
+        report(error.diagnostics)
+        raise typer.Exit(2) from None
+    from sparsec.analysis.relation import overall, relations
+
+    parts = relations(*(side.pattern for side in sides))
+    whole = overall(parts)
+    print(json.dumps(_to_json(sides, whole, parts), indent=2) if as_json else "\n".join(_lines(sides, whole, parts)))
+    raise typer.Exit({"equal": 0, "undecided": 2}.get(whole.verdict, 1))
+
+
+def _sides(files: tuple[str, str], names: tuple[str | None, str | None], chosen: Choice) -> list[_Side]:
+    """Both patterns, each with its share of the parameters.  Warnings are printed; SparsecError for the rest."""
+    from sparsec.ir.lower import lower_fully
+    from sparsec.syntax.parse import parse
+    from sparsec.syntax.read import read
+
+    texts = {name: parse(read(name)) for name in dict.fromkeys(files)}
+    declared = [_declared(texts[file], name) for file, name in zip(files, names, strict=True)]
+    sides, told = [], set()
+    for side, file, name, own, other in zip(_SIDES, files, names, declared, reversed(declared), strict=True):
+        bound = _share(chosen.parameters, side, own, other)
+        lowered = lower_fully(texts[file], **replace(chosen, pattern=name, parameters=bound).keywords)
+        report(warning for warning in lowered.warnings if warning not in told)
+        told.update(lowered.warnings)
+        sides.append(_Side(file, lowered.pattern))
+    return sides
+
+
+def _declared(file: File, pattern: str | None) -> set[str]:
+    """The parameters of the pattern that is meant; of none, when that is not clear."""
+    patterns = [each for each in file.definitions if each.kind == "pattern" and pattern in (None, each.name)]
+    return {parameter.name for parameter in patterns[0].parameters} if len(patterns) == 1 else set()
+
+
+def _share(
+    given: tuple[tuple[str, int], ...], side: str, own: set[str], other: set[str]
+) -> tuple[tuple[str, int], ...]:
+    """The parameters of one side: those said to be its own, and those for both that it has, or that neither has."""
+    common = {name: value for name, value in given if "." not in name and (name in own or name not in other)}
+    alone = {name[2:]: value for name, value in given if name.startswith(f"{side}.")}
+    odd = {name: value for name, value in given if "." in name and name[:2] not in ("A.", "B.")}
+    return tuple({**common, **alone, **odd}.items())
+
+
+def _lines(sides: list[_Side], whole: Relation, parts: tuple[Relation, ...]) -> Iterator[str]:
+    titles = [f"{side.pattern.name}({_bound(side.pattern)})" for side in sides]
+    width = max(map(len, titles))
+    for letter, title, side in zip(_SIDES, titles, sides, strict=True):
+        yield f"{letter}  {title:{width}}  {side.file}"
+    yield f"{whole.verdict}: {_MEANINGS[whole.verdict]}"
+    if len(parts) == 1:
+        yield from _details(whole, "  ")
+        return
+    for part in parts:
+        yield f"  {_heads(part.heads)}: {part.verdict}"
+        yield from _details(part, "    ")
+
+
+def _details(part: Relation, indent: str) -> Iterator[str]:
+    """The pairs that show the verdict, and how far it reaches."""
+    if part.verdict == "equal":
+        return
+    for side, title in _PAIRS.items():
+        found = getattr(part, side)
+        if found.pair is not None:
+            far = ", beyond the keys, so only with a q_offset" if found.pair.q >= found.pair.n else ""
+            yield f"{indent}{title:<9}  n = {found.pair.n:,}: q = {found.pair.q:,}, k = {found.pair.k:,}{far}"
+        elif found.status == "unknown":
+            yield f"{indent}{title:<9}  not decided: none for n up to {found.clear}, none seen beyond"
+    if part.same_up_to == math.inf:
+        yield f"{indent}the same for queries among the keys, whatever n is"
+    elif part.same_up_to:
+        yield f"{indent}the same for n up to {part.same_up_to:,}"
+
+
+def _bound(pattern: Pattern) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in pattern.parameters)
+
+
+def _heads(heads: tuple[int, ...]) -> str:
+    return f"head{'s' if len(heads) > 1 else ''} {', '.join(map(str, heads))}"
+
+
+def _to_json(sides: list[_Side], whole: Relation, parts: tuple[Relation, ...]) -> dict:
+    named = {
+        letter.lower(): {
+            "file": side.file,
+            "pattern": side.pattern.name,
+            "parameters": dict(side.pattern.parameters),
+        }
+        for letter, side in zip(_SIDES, sides, strict=True)
+    }
+    return {**named, **_relation(whole), "by_heads": [{"heads": part.heads, **_relation(part)} for part in parts]}
+
+
+def _relation(part: Relation) -> dict:
+    """`same_up_to` is null where self-attention is the same for every n."""
+    same = None if part.same_up_to == math.inf else part.same_up_to
+    return {"verdict": part.verdict, "same_up_to": same, **{side: _found(getattr(part, side)) for side in _PAIRS}}
+
+
+def _found(found: Found) -> dict:
+    pair = found.pair and {"n": found.pair.n, "q": found.pair.q, "k": found.pair.k}
+    return {"status": found.status, "pair": pair}
