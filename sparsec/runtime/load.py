@@ -50,9 +50,11 @@ def compile(
     parameters: Mapping[str, int] | None = None,
     **more: int,
 ) -> Attend:
-    """The operator of a pattern in a string; keywords as of `load`.  Files it uses are relative to the working folder.
+    """The operator of a pattern in a string; keywords and errors as of `load`.
 
-    attend = sparsec.compile("pattern p(w = 512) = past(w) | sinks(4)", w=256)
+        attend = sparsec.compile("pattern p(w = 512) = past(w) | sinks(4)", w=256)
+
+    Files that it uses are relative to the working folder.
     """
     if not isinstance(text, str):
         raise TypeError(f"the text of a pattern is a str, not {type(text).__name__}")
