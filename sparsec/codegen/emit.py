@@ -15,7 +15,6 @@ from sparsec.codegen.header import header
 from sparsec.codegen.ranges import MOST_POSITIONS
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import Tuned
-from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Plan
 from sparsec.sets.tiles import MIN_TILE
 
@@ -41,9 +40,7 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None) -> str:
     """The module's text, with `notes` (a picture, facts) as comments at its top and the tuned settings that its
     kernels have.  Equal inputs give equal bytes.
     """
-    conditions = [part.condition for heads in plan.parts for choice in heads.choices for part in choice.parts]
-    leaves = tuple(dict.fromkeys(leaf for condition in conditions for leaf in ir.leaves(condition)))
-    groups = [texts.group(heads, index, len(plan.parts), leaves) for index, heads in enumerate(plan.parts)]
+    leaves, groups = texts.groups(plan)
     parts = [part for group in groups for choice in group.choices for part in choice.parts]
     body = (
         _environment()

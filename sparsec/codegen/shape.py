@@ -19,12 +19,15 @@ from sparsec.plan.predict import steps
 _USUAL = 32_768  # the length at which programs are told apart by their work
 
 
-def named_shapes(plan: Plan, groups: Iterable[GroupText]) -> list[tuple[str, str, str]]:
-    """(name in the module, kind, word) of every kernel of a plan, whose texts are `groups`."""
+def named_shapes(plan: Plan, groups: Iterable[GroupText], n: int | None = None) -> list[tuple[str, str, str]]:
+    """(name in the module, kind, word) of the kernels of a plan, whose texts are `groups`; of those for n keys alone,
+    where it is given.
+    """
     return [
         (f"_{kernel}{text.suffix}", kernel, shape(choice.parts, place, len(plan.parts) > 1, kernel))
         for heads, group in zip(plan.parts, groups, strict=True)
         for choice, texts in zip(heads.choices, group.choices, strict=True)
+        if n is None or choice is [each for each in heads.choices if each.least_n <= n][-1]
         for place, text in enumerate(texts.parts)
         for kernel in KERNELS
     ]

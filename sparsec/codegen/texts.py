@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sparsec.codegen.printer import Scalar, Torch, Triton
 from sparsec.codegen.ranges import MOST_POSITIONS
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Columns, Cover, HeadPlan, Part, Residue, Segment
+from sparsec.plan.nodes import Columns, Cover, HeadPlan, Part, Plan, Residue, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,13 @@ class GroupText:
 
     heads: str
     choices: tuple[ChoiceText, ...]
+
+
+def groups(plan: Plan) -> tuple[tuple[ir.Leaf, ...], list[GroupText]]:
+    """The tables of a plan in the order of their numbers, and the texts of its conditions."""
+    conditions = [part.condition for heads in plan.parts for choice in heads.choices for part in choice.parts]
+    leaves = tuple(dict.fromkeys(leaf for condition in conditions for leaf in ir.leaves(condition)))
+    return leaves, [group(heads, index, len(plan.parts), leaves) for index, heads in enumerate(plan.parts)]
 
 
 def group(plan: HeadPlan, index: int, count: int, leaves: tuple[ir.Leaf, ...]) -> GroupText:

@@ -37,7 +37,8 @@ class Tuned:
 
     def over(self, other: Tuned) -> Tuned:
         """These, and those of `other` for places that are not here."""
-        below = {place: note for place, note in other.measured.items() if place not in self.settings}
+        lower = other.settings.keys() - self.settings.keys()
+        below = {place: note for place, note in other.measured.items() if place in lower}
         return Tuned({**other.settings, **self.settings}, {**below, **self.measured})
 
     def rendered(self) -> str:

@@ -24,7 +24,7 @@ _SIZES = tuple(dict.fromkeys(size for _, _, size in SETTINGS))
 _BLOCKS_M, _BLOCKS_N = (16, 32, 64, 128), (16, 32, 64, 128, 256)  # rows are padded to whole tiles of 128
 _WARPS, _STAGES = (1, 2, 4, 8, 16), range(1, 9)
 _REGISTERS = range(24, 256, 8)
-_GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()/+-]{0,79}")  # goes into generated code, as a string
+_GPU = re.compile(r'[^"\\]{1,80}')  # goes into generated code, as a string
 _SHAPE = re.compile(r"[a-z0-9.]{1,120}")
 _FIELDS = {"gpu", "tier", "dtype", "head_size", "kernel", "shape", "setting"}
 _MOST_BYTES = 1 << 24
@@ -56,15 +56,22 @@ def read(path: Path | None) -> bytes:
         raise SparsecError(CannotRead(name=str(path), reason=(error.strerror or str(error)).lower())) from None
 
 
+def stored(path: Path | None) -> Tuned:
+    """The settings of a file, none where there is no file.  SparsecError SP0701 and SP0706."""
+    data = read(path)
+    return parse(data, str(path)) if data else Tuned()
+
+
 def known(own: bytes | None = None) -> Tuned:
     """The package's settings under the user's, whose bytes may be given.  SparsecError SP0701 and SP0706."""
     path = own_path()
     data = read(path) if own is None else own
-    return parse(data, str(path)).over(_packaged()) if data else _packaged()
+    return parse(data, str(path)).over(packaged()) if data else packaged()
 
 
 @cache
-def _packaged() -> Tuned:
+def packaged() -> Tuned:
+    """The settings that come with sparsec."""
     path = files("sparsec.codegen") / "tuned.json"
     return parse(path.read_bytes(), str(path))
 
@@ -110,7 +117,7 @@ def _problem(entry: object) -> str | None:
         if not _among(entry[name], allowed):
             return f"`{name}` must be one of {', '.join(map(str, allowed))}"
     for name, form in (("gpu", _GPU), ("shape", _SHAPE)):
-        if not isinstance(entry[name], str) or not form.fullmatch(entry[name]):
+        if not isinstance(entry[name], str) or not entry[name].isprintable() or not form.fullmatch(entry[name]):
             return f"`{name}` is no name that a GPU or a shape can have"
     if (entry["tier"], _WIDTHS[entry["dtype"]], entry["head_size"]) not in SETTINGS:
         return f"tier {entry['tier']} is not for {entry['dtype']}"

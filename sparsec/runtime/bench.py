@@ -98,7 +98,7 @@ def bench(
 
 def _at(made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
     run = {**asdict(setting), **_described(made)}
-    if reason := growth.too_much("ours", setting.n, room(device, _inputs(setting))):
+    if reason := growth.too_much("ours", setting.n, room(device, _input_bytes(setting))):
         return {**run, "skipped": reason}
     try:
         return {**run, **_run(made, setting, device, growth)}
@@ -113,7 +113,7 @@ def _described(made: Compiled) -> dict[str, object]:
 
 def _run(made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
     torch._dynamo.reset()  # masks share their code: a compiler that saw them all would take them for one that changes
-    tensors = _tensors(setting, device)
+    tensors = inputs(setting, device)
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     ours = Racer("ours", getattr(generated, made.function))
     facts: dict[str, dict] = {"ours": {"compile_s": dict(made.seconds), **asdict(first(ours, tensors))}}
@@ -122,7 +122,7 @@ def _run(made: Compiled, setting: Setting, device: torch.device, growth: Growth)
         return found
     racers, notes = [ours], {}
     for name in setting.against:
-        if reason := growth.too_much(name, setting.n, room(device, _inputs(setting))):
+        if reason := growth.too_much(name, setting.n, room(device, _input_bytes(setting))):
             notes[name] = reason
             continue
         try:
@@ -152,7 +152,8 @@ def _checked(ours: Racer, made: Compiled, setting: Setting, device: torch.device
     return found
 
 
-def _tensors(setting: Setting, device: torch.device) -> Tensors:
+def inputs(setting: Setting, device: torch.device) -> Tensors:
+    """Random q, k, v and gradient of out, the same ones every time."""
     generator = torch.Generator(device).manual_seed(0)
     shapes = (setting.heads, setting.kv_heads, setting.kv_heads, setting.heads)
     q, k, v, g = (
@@ -248,7 +249,7 @@ def _sizes(setting: Setting) -> tuple[int, int]:
     return setting.heads * key_head, setting.kv_heads * key_head
 
 
-def _inputs(setting: Setting) -> int:
+def _input_bytes(setting: Setting) -> int:
     """Bytes of q, k, v and the gradient of out."""
     query, key = _sizes(setting)
     return 2 * query + 2 * key

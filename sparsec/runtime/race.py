@@ -11,11 +11,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 FLUSH_BYTES = 256 << 20  # more than any L2 cache holds
+Value = TypeVar("Value")
+
 _WARM_ROUNDS, _FEWEST_ROUNDS = 3, 5
 FEWEST_TURNS = _WARM_ROUNDS + _FEWEST_ROUNDS
 _LEAST_PAUSE = 0.5  # ms
@@ -98,10 +102,10 @@ def race(racers: list[Racer], tensors: Tensors, repeats: int, most_seconds: floa
 
     The racers keep the times; returns the pause before each run, in ms.
     """
-    clock = _Clock(tensors.device)
+    clock = Clock(tensors.device)
     for racer in racers * _WARM_ROUNDS:
         _turn(racer, tensors, clock)
-    clock.calibrate(racers)
+    clock.calibrate(max(racer.host_ms[kind][-1] for racer in racers for kind in racer.host_ms))
     for racer in racers:
         racer.ms, racer.host_ms = ({"forward": [], "backward": []} for _ in range(2))
     start = time.perf_counter()
@@ -113,24 +117,30 @@ def race(racers: list[Racer], tensors: Tensors, repeats: int, most_seconds: floa
     return clock.pause_ms
 
 
-def _turn(racer: Racer, tensors: Tensors, clock: _Clock) -> None:
-    out = clock(racer, "forward", lambda: racer.forward(tensors))
-    clock(racer, "backward", lambda: racer.backward(tensors, out))
+def _turn(racer: Racer, tensors: Tensors, clock: Clock) -> None:
+    out = None
+    for kind in racer.ms:
+        run = partial(racer.forward, tensors) if kind == "forward" else partial(racer.backward, tensors, out)
+        out, ms, host_ms = clock(run)
+        racer.ms[kind].append(ms)
+        racer.host_ms[kind].append(host_ms)
 
 
-class _Clock:
+class Clock:
+    """Times of calls on a device."""
+
     def __init__(self, device: torch.device) -> None:
         self.device, self.pause_ms = device, 0.0
         self.gpu = device.type == "cuda"
         self.flushed = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device) if self.gpu else None
 
-    def calibrate(self, racers: list[Racer]) -> None:
-        """Pause for twice what Python needs, as the last round has shown."""
+    def calibrate(self, host_ms: float) -> None:
+        """Pause for twice what Python needs, as warm calls have shown."""
         if self.gpu:
-            slowest = max(racer.host_ms[kind][-1] for racer in racers for kind in racer.host_ms)
-            self.pause_ms = max(_LEAST_PAUSE, 2 * slowest)
+            self.pause_ms = max(_LEAST_PAUSE, 2 * host_ms)
 
-    def __call__(self, racer: Racer, kind: str, run: Callable[[], object]) -> object:
+    def __call__(self, run: Callable[[], Value]) -> tuple[Value, float, float]:
+        """A call's result, its ms, and those of Python alone."""
         events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if self.gpu else ()
         if self.gpu:
             self.flushed.zero_()
@@ -142,9 +152,7 @@ class _Clock:
         if self.gpu:
             events[1].record()
             synchronize(self.device)
-        racer.host_ms[kind].append(host_ms)
-        racer.ms[kind].append(events[0].elapsed_time(events[1]) if self.gpu else host_ms)
-        return result
+        return result, events[0].elapsed_time(events[1]) if self.gpu else host_ms, host_ms
 
 
 def spread(times: list[float]) -> dict[str, object]:

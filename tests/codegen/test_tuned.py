@@ -19,7 +19,6 @@ from sparsec.codegen.settings import KERNELS, SETTINGS
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import EMPTY, Place, Tuned
 from sparsec.diagnostics import SparsecError
-from sparsec.ir import nodes as ir
 from sparsec.plan.build import build
 from sparsec.runtime.fetch import Chosen, fetch
 from sparsec.runtime.module import module
@@ -34,9 +33,7 @@ PAST = Source("p", "pattern p = past(1024)")
 def words(name: str, **chosen) -> dict[str, str]:
     """The shapes of an example's kernels by their names."""
     plan = build(example(name, **chosen))
-    leaves = tuple(dict.fromkeys(leaf for each in plan.parts for leaf in ir.leaves(each.condition)))
-    groups = [texts.group(heads, place, len(plan.parts), leaves) for place, heads in enumerate(plan.parts)]
-    return {name: word for name, _, word in named_shapes(plan, groups)}
+    return {name: word for name, _, word in named_shapes(plan, texts.groups(plan)[1])}
 
 
 # ---------------------------------------------------------------- shapes
@@ -216,7 +213,7 @@ def test_any_json_is_answered(value):
 
 
 def test_the_packages_own_file_is_sound():
-    assert tuned_files.known(b"") == tuned_files._packaged()
+    assert tuned_files.known(b"") == tuned_files.packaged()
     assert tuned_files.parse(EMPTY.encode(), "t.json") == Tuned()
 
 

@@ -1,0 +1,183 @@
+"""A generated module on a GPU whose kernels can be given other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from sparsec.codegen import texts
+from sparsec.codegen.emit import emit
+from sparsec.codegen.settings import KERNELS, Setting
+from sparsec.codegen.shape import named_shapes
+from sparsec.codegen.tuned import Place, Tuned
+from sparsec.diagnostics import EnvironmentLacks, SparsecError
+from sparsec.pipeline import Compiled
+from sparsec.plan.nodes import Plan
+from sparsec.runtime import bench
+from sparsec.runtime.index import digest, environment, module_name
+from sparsec.runtime.module import module
+from sparsec.runtime.race import Clock, synchronize
+from sparsec.runtime.tune import GpuLost
+
+_NAMES = {dtype: name for name, dtype in bench.DTYPES.items()}
+_LEAST_BOUND = 1e-4  # of relative differences; 2 roundings where these are coarser
+_LARGEST = 8  # times that, of one number relative to the largest
+
+
+def kinds(plan: Plan, n: int) -> dict[str, tuple[str, str]]:
+    """(kind, shape) of the kernels of a plan for n keys, by their names in the module."""
+    return {name: (kernel, word) for name, kernel, word in named_shapes(plan, texts.groups(plan)[1], n)}
+
+
+def usual(made: Compiled, setting: bench.Setting, device: torch.device) -> dict[tuple[str, str], Setting]:
+    """(kind, shape) of the kernels that a device would run, with the usual settings; nothing is run for it."""
+    loaded = module(made.source, module_name(made.function, digest(made.source.encode())))
+    width, size = bench.DTYPES[setting.dtype].itemsize, max(16, 1 << (setting.head_size - 1).bit_length())
+    table = loaded._SETTINGS[loaded._tier(device, width), width, size]
+    return {(kernel, word): table[kernel] for kernel, word in kinds(made.plan, setting.n).values()}
+
+
+def opener(made: Compiled, setting: bench.Setting, device: torch.device) -> Callable[[], GpuSubject]:
+    """Opens a pattern when its turn comes.  SparsecError SP0705 where the GPU's memory is too small for it."""
+
+    def opened() -> GpuSubject:
+        try:
+            return GpuSubject(made, setting, device)
+        except torch.OutOfMemoryError:
+            lacking = "more memory than this GPU has left"
+            raise SparsecError(
+                EnvironmentLacks(wanted=f"n = {setting.n:,}", lacking=lacking, hint="a smaller --n or --heads")
+            ) from None
+
+    return opened
+
+
+class _Chosen(dict):
+    """A module's tuned settings, and which were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: dict[tuple, None] = {}
+
+    def get(self, key: tuple, default: None = None) -> Setting | None:
+        self.asked[key] = None
+        return super().get(key, default)
+
+
+class GpuSubject:
+    """See sparsec.runtime.tune.Subject.  Opening it compiles and runs the kernels with the usual settings."""
+
+    def __init__(self, made: Compiled, setting: bench.Setting, device: torch.device) -> None:
+        self.name, self.device = made.pattern.name, device
+        self.words = kinds(made.plan, setting.n)
+        text = emit(made.plan, tuned=_any(*next(iter(self.words.values()))))
+        self.digest = digest(repr((text, setting, bench.device_name(device), environment())).encode())
+        self.module = module(text, module_name("tuned", digest(text.encode())))
+        self.module._TUNED = self.chosen = _Chosen()
+        self.tensors = [x.detach() for x in vars(bench.inputs(setting, device)).values()]
+        self.scale = setting.head_size**-0.5
+        self.usual = self._results()
+        self.calls = self._calls()
+        self.keys: dict[Place, list[tuple]] = {}
+        for key in self.chosen.asked:
+            self.keys.setdefault(self._place(key), []).append(key)
+        self.spills = {place: self._spilled(place) for place in self.keys}
+        self.clock = Clock(device)
+        self.clock.calibrate(max(self.clock(call)[2] for call in self.calls.values()))
+
+    def kernels(self) -> Mapping[Place, Setting]:
+        """What it runs, with the usual settings."""
+        found = {}
+        for place, (key, *_) in self.keys.items():
+            _, tier, dtype, size, _ = key
+            found[place] = self.module._SETTINGS[tier, dtype.itemsize, size][place.kernel]
+        return found
+
+    def refusal(self, place: Place, setting: Setting) -> str | None:
+        """Why a setting is not to be had.  GpuLost."""
+        self._forget(place)
+        try:
+            results = self._with(place, setting, self._results)
+            synchronize(self.device)
+        except Exception as error:
+            try:
+                synchronize(self.device)
+            except Exception:
+                raise GpuLost(place, setting) from None
+            return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        if (spills := self._spilled(place)) > self.spills[place]:
+            return f"it spills {spills} registers"
+        for name, got, wanted in zip(("out", "lse", "dq", "dk", "dv"), results, self.usual, strict=True):
+            if (difference := _difference(got, wanted)) > 1:
+                return f"its {name} differs {difference:.1f} times as much as it may"
+        return None
+
+    def turn(self, place: Place, setting: Setting) -> float:
+        """ms of one run of the kernels of a kind."""
+        return self._with(place, setting, lambda: self.clock(self.calls[place.kernel])[1])
+
+    def _with(self, place: Place, setting: Setting, run: Callable[[], object]) -> object:
+        self.chosen.update(dict.fromkeys(self.keys[place], setting))
+        try:
+            return run()
+        finally:
+            self.chosen.clear()
+
+    def _results(self) -> list[Tensor]:
+        """out, lse, dq, dk, dv."""
+        q, k, v, g = self.tensors
+        out, lse = self.module._forward_gpu(q, k, v, self.scale, 0)
+        return [out, lse, *self.module._backward_gpu(g, q, k, v, out, lse, None, self.scale, 0)]
+
+    def _calls(self) -> dict[str, Callable[[], object]]:
+        """The kernels of each kind alone, with the arguments that a whole pass gives them."""
+        q, k, v, _ = self.tensors
+        calls = {"forward": lambda: self.module._forward_gpu(q, k, v, self.scale, 0)}
+
+        def noted(kind: str, run: Callable) -> Callable:
+            def call(*arguments: object) -> object:
+                own = [x.clone() if isinstance(x, Tensor) else x for x in arguments]
+                calls[kind] = lambda: run(*own)
+                return run(*arguments)
+
+            return call
+
+        inner = {f"_{kind}_gpu": noted(kind, getattr(self.module, f"_{kind}_gpu")) for kind in KERNELS[1:]}
+        with patch.multiple(self.module, **inner):
+            self._results()
+        return calls
+
+    def _place(self, key: tuple) -> Place:
+        gpu, tier, dtype, size, name = key
+        return Place(gpu, tier, _NAMES[dtype], size, *self.words[name])
+
+    def _compiled(self, place: Place) -> list[tuple]:
+        names = {key[-1] for key in self.keys[place]}
+        return [key for key in self.module._COMPILED if key[0] in names]
+
+    def _forget(self, place: Place) -> None:
+        for key in self._compiled(place):
+            del self.module._COMPILED[key]
+
+    def _spilled(self, place: Place) -> int:
+        """Registers that the kernels compiled last spill, at most."""
+        return max((self.module._COMPILED[key].n_spills or 0 for key in self._compiled(place)), default=0)
+
+
+def _any(kernel: str, word: str) -> Tuned:
+    """Some tuned setting, so that the module looks them up."""
+    return Tuned({Place("no GPU", "small", "fp32", 16, kernel, word): (16, 16, 4, 1, None)})
+
+
+def _difference(got: Tensor, wanted: Tensor) -> float:
+    """How far results are from others, 1 being what rounding may do; equal infinities are no difference."""
+    bound = max(2 * torch.finfo(got.dtype).eps, _LEAST_BOUND)
+    apart = torch.where(got == wanted, 0.0, (got.float() - wanted.float()).abs())
+    size = wanted.float().nan_to_num(posinf=0.0, neginf=0.0)
+    norms = (apart.norm() / size.norm().clamp(min=1e-30)).item()
+    largest = (apart.max() / size.abs().max().clamp(min=1e-30)).item()
+    found = max(norms, largest / _LARGEST) / bound
+    return found if found == found else float("inf")
