@@ -61,11 +61,11 @@ def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected:
         end = tokens[-1].end_pos if tokens else len(source.text)
         span = source.span(end, end)
     found = f"`{token if len(token) < 30 else token[:30] + '...'}`" if token is not None else "the end of the text"
-    hint = _hint(token, before) or _open_bracket(source, tokens[:at])
+    hint = _hint(token, before, expected) or _open_bracket(source, tokens[:at])
     return UnexpectedText(found=found, expected=_list(expected), hint=hint, span=span)
 
 
-def _hint(token: Token | None, before: Token | None) -> str:
+def _hint(token: Token | None, before: Token | None, expected: Collection[str]) -> str:
     """A cure for the commonest slips."""
     match before and before.type, token and token.type:
         case "IN", _:
@@ -76,6 +76,12 @@ def _hint(token: Token | None, before: Token | None) -> str:
             return "a table `[[...]]` stands as an argument of `blocks`"
         case "STRING", _:
             return "a text documents the declaration that follows it"
+        case _, "NAME" if _DECLARATIONS <= set(expected) and "VBAR" not in expected:
+            return "a declaration is written `pattern name = ...` or `set name = ...`"
+        case _, "COLON" if "EQUAL" in expected:
+            return "a declaration is written `pattern name(w = 64) = ...`"
+        case "NAME", "MINUS" if set(expected) == {"LPAR", "EQUAL"}:
+            return "names are made of letters, digits and `_`"
         case _, "COLON":
             return "a range is written `first..last`"
     return ""
