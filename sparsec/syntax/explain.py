@@ -76,7 +76,7 @@ def _hint(token: Token | None, before: Token | None, expected: Collection[str]) 
             return "a table `[[...]]` stands as an argument of `blocks`"
         case "STRING", _:
             return "a text documents the declaration that follows it"
-        case _, "NAME" if _DECLARATIONS <= set(expected) and "VBAR" not in expected:
+        case _, "NAME" if set(expected) >= _DECLARATIONS and "VBAR" not in expected:
             return "a declaration is written `pattern name = ...` or `set name = ...`"
         case _, "COLON" if "EQUAL" in expected:
             return "a declaration is written `pattern name(w = 64) = ...`"
