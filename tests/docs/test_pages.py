@@ -19,6 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "other.spat").write_text("set from_other(w) = past(w)\n")
     (tmp_path / "table.json").write_text("[[0], [1]]")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPARSEC_TUNED", str(tmp_path / "tuned.json"))  # not the user's own, but a file
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
 
