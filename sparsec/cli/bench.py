@@ -51,7 +51,8 @@ def run(
     if head_size and head_size % 8:
         raise typer.BadParameter("a multiple of 8", param_hint="--head-size")
     from sparsec import pipeline
-    from sparsec.runtime.bench import bench, defaults, report
+    from sparsec.runtime.bench import bench, report
+    from sparsec.runtime.bench_setting import defaults
     from sparsec.runtime.verify import best_device
     from sparsec.syntax.read import read
 

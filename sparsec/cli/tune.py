@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sparsec.codegen.settings import Setting
     from sparsec.codegen.tuned import Tuned
     from sparsec.pipeline import Compiled
-    from sparsec.runtime.bench import Setting as Shapes
+    from sparsec.runtime.bench_setting import Setting as Shapes
     from sparsec.runtime.tune import Limits, Outcome
 
 _LARGEST = 2**26
@@ -57,7 +57,7 @@ def run(
         raise typer.BadParameter(f"must divide the {heads} query heads", param_hint="--kv-heads")
     from sparsec import pipeline
     from sparsec.codegen import tuned_files
-    from sparsec.runtime.bench import Setting as Shapes
+    from sparsec.runtime.bench_setting import Setting as Shapes
     from sparsec.runtime.tune import Limits
     from sparsec.syntax.read import read
 

@@ -38,8 +38,8 @@ class Growth:
             if facts["peak_bytes"] is not None:
                 at_rest = facts["peak_bytes"] + facts.get("mask_bytes", 0)
                 self.bytes[name].append((n, max(at_rest, facts.get("mask_peak_bytes", 0))))
-        for name, note in run.get("notes", {}).items():
-            if note.startswith(_OUT_OF_MEMORY):
+        for name, note in {"ours": run.get("failed", ""), **run.get("notes", {})}.items():
+            if _OUT_OF_MEMORY in note:
                 self.ended[name] = f"skipped: it ran out of memory at n = {n:,}"
 
     def too_much(self, name: str, n: int, room: int | None) -> str | None:

@@ -16,13 +16,15 @@ from sparsec.codegen.tuned import Place, Tuned
 from sparsec.diagnostics import EnvironmentLacks, SparsecError
 from sparsec.pipeline import Compiled
 from sparsec.plan.nodes import Plan
-from sparsec.runtime import bench
+from sparsec.runtime.bench_setting import DTYPES, inputs
+from sparsec.runtime.bench_setting import Setting as Shapes
 from sparsec.runtime.index import digest, environment, module_name
 from sparsec.runtime.module import module
 from sparsec.runtime.race import Clock, synchronize
 from sparsec.runtime.tune import GpuLost
+from sparsec.runtime.verify import device_name
 
-_NAMES = {dtype: name for name, dtype in bench.DTYPES.items()}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LEAST_BOUND = 1e-4  # of relative differences; 2 roundings where these are coarser
 _LARGEST = 8  # times that, of one number relative to the largest
 
@@ -32,24 +34,24 @@ def kinds(plan: Plan, n: int) -> dict[str, tuple[str, str]]:
     return {name: (kernel, word) for name, kernel, word in named_shapes(plan, texts.groups(plan)[1], n)}
 
 
-def usual(made: Compiled, setting: bench.Setting, device: torch.device) -> dict[tuple[str, str], Setting]:
+def usual(made: Compiled, shapes: Shapes, device: torch.device) -> dict[tuple[str, str], Setting]:
     """(kind, shape) of the kernels that a device would run, with the usual settings; nothing is run for it."""
     loaded = module(made.source, module_name(made.function, digest(made.source.encode())))
-    width, size = bench.DTYPES[setting.dtype].itemsize, max(16, 1 << (setting.head_size - 1).bit_length())
+    width, size = DTYPES[shapes.dtype].itemsize, max(16, 1 << (shapes.head_size - 1).bit_length())
     table = loaded._SETTINGS[loaded._tier(device, width), width, size]
-    return {(kernel, word): table[kernel] for kernel, word in kinds(made.plan, setting.n).values()}
+    return {(kernel, word): table[kernel] for kernel, word in kinds(made.plan, shapes.n).values()}
 
 
-def opener(made: Compiled, setting: bench.Setting, device: torch.device) -> Callable[[], GpuSubject]:
+def opener(made: Compiled, shapes: Shapes, device: torch.device) -> Callable[[], GpuSubject]:
     """Opens a pattern when its turn comes.  SparsecError SP0705 where the GPU's memory is too small for it."""
 
     def opened() -> GpuSubject:
         try:
-            return GpuSubject(made, setting, device)
+            return GpuSubject(made, shapes, device)
         except torch.OutOfMemoryError:
             lacking = "more memory than this GPU has left"
             raise SparsecError(
-                EnvironmentLacks(wanted=f"n = {setting.n:,}", lacking=lacking, hint="a smaller --n or --heads")
+                EnvironmentLacks(wanted=f"n = {shapes.n:,}", lacking=lacking, hint="a smaller --n or --heads")
             ) from None
 
     return opened
@@ -70,15 +72,15 @@ class _Chosen(dict):
 class GpuSubject:
     """See sparsec.runtime.tune.Subject.  Opening it compiles and runs the kernels with the usual settings."""
 
-    def __init__(self, made: Compiled, setting: bench.Setting, device: torch.device) -> None:
+    def __init__(self, made: Compiled, shapes: Shapes, device: torch.device) -> None:
         self.name, self.device = made.pattern.name, device
-        self.words = kinds(made.plan, setting.n)
+        self.words = kinds(made.plan, shapes.n)
         text = emit(made.plan, tuned=_any(*next(iter(self.words.values()))))
-        self.digest = digest(repr((text, setting, bench.device_name(device), environment())).encode())
+        self.digest = digest(repr((text, shapes, device_name(device), environment())).encode())
         self.module = module(text, module_name("tuned", digest(text.encode())))
         self.module._TUNED = self.chosen = _Chosen()
-        self.tensors = [x.detach() for x in vars(bench.inputs(setting, device)).values()]
-        self.scale = setting.head_size**-0.5
+        self.tensors = [x.detach() for x in vars(inputs(shapes, device)).values()]
+        self.scale = shapes.head_size**-0.5
         self.usual = self._results()
         self.calls = self._calls()
         self.keys: dict[Place, list[tuple]] = {}

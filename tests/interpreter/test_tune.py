@@ -12,7 +12,7 @@ from sparsec import pipeline
 from sparsec.codegen.tuned import Tuned
 from sparsec.plan.build import spread
 from sparsec.plan.nodes import Choice
-from sparsec.runtime.bench import Setting
+from sparsec.runtime.bench_setting import Setting
 from sparsec.runtime.tune_subject import GpuSubject, kinds, usual
 from sparsec.source import Source
 

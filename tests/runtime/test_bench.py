@@ -16,7 +16,8 @@ import sparsec.runtime.bench
 from sparsec import pipeline
 from sparsec.cli import main
 from sparsec.ir.lower import lower
-from sparsec.runtime.bench import CPU, bench, defaults
+from sparsec.runtime.bench import bench
+from sparsec.runtime.bench_setting import CPU, defaults
 from sparsec.runtime.oracle import Comparison
 from sparsec.runtime.race import Racer, Tensors, race
 from sparsec.source import Source

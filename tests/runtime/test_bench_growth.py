@@ -58,6 +58,8 @@ def test_what_takes_too_long_or_too_much():
     growth.note(run(128, ms=2000.0, notes={"flex": "OutOfMemoryError: 256 GiB", "sdpa": "RuntimeError: other"}))
     assert growth.too_much("flex", 256, room=None) == "skipped: it ran out of memory at n = 128"
     assert growth.too_much("sdpa", 256, room=None) is None
+    growth.note({"n": 256, "failed": "Traceback\ntorch.OutOfMemoryError: 1 TB"})
+    assert growth.too_much("ours", 512, room=None) == "skipped: it ran out of memory at n = 256"
     assert growth.checked == 128
 
 
