@@ -71,8 +71,12 @@ def run(
         report(each.warnings)
     if dry_run:
         _list(made, shapes, most)
-    else:
+        return
+    try:
         _tune(made, shapes, Limits(most, gpu_budget), path, verbose)
+    except KeyboardInterrupt:
+        print("Stopped; nothing was written.  Run it again to go on.", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _tune(made: list[Compiled], shapes: Shapes, limits: Limits, path: Path, verbose: bool) -> None:

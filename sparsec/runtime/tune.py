@@ -69,7 +69,8 @@ class Outcome:
         """A file that held `before`, with what was found; `packaged` is under it."""
         kept = {place: setting for place, setting in before.settings.items() if place not in self.usual}
         against = {place: setting for place, setting in self.usual.items() if place in packaged.settings}
-        return self.better.over(Tuned({**kept, **against}, before.measured))
+        notes = {place: note for place, note in before.measured.items() if place in kept}
+        return self.better.over(Tuned({**kept, **against}, notes))
 
 
 class GpuLost(SparsecError):
@@ -157,8 +158,8 @@ def _trial(subject: Subject, place: Place, usual: Setting, setting: Setting) -> 
         after.append(subject.turn(place, setting))
         if done == _FEW_ROUNDS and min(after) > _HOPELESS * max(before):
             break
-    usual_ms, ms = statistics.median(before), statistics.median(after)
-    return Trial(ms / usual_ms, usual_ms, ms)
+    ratio = statistics.median(ms / usual_ms for ms, usual_ms in zip(after, before, strict=True))
+    return Trial(ratio, statistics.median(before), statistics.median(after))
 
 
 # ---------------------------------------------------------------- the choice

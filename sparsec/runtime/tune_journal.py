@@ -25,7 +25,9 @@ Key = tuple[str, Place, Setting]  # what was measured, by a digest of everything
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A setting's time over the usual one's, and both in ms; or why it was left out, and no times."""
+    """The median ratio of a setting's times to the usual one's, turn by turn, and both medians in ms; or why it was
+    left out, and no times.
+    """
 
     ratio: float | None = None
     usual_ms: float | None = None

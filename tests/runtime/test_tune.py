@@ -134,11 +134,14 @@ def test_what_is_known_is_tried_again(path):
 
 def test_merging():
     """Better settings come in, the usual one pushes others out, what was not measured stays."""
-    before = Tuned({FORWARD: SLOWER, DQ: SLOWER, OTHER: SLOWER}, {FORWARD: {"n": 1}, OTHER: {"n": 1}})
+    settings = {FORWARD: SLOWER, DQ: SLOWER, OTHER: SLOWER}
+    before = Tuned(settings, {place: {"n": 1} for place in settings})
     outcome = Outcome(Tuned({FORWARD: FASTEST}, {FORWARD: {"n": 8}}), {DQ: USUAL})
     after = Tuned({FORWARD: FASTEST, OTHER: SLOWER}, {FORWARD: {"n": 8}, OTHER: {"n": 1}})
     assert outcome.merged(before, Tuned()) == after
-    assert outcome.merged(before, Tuned({DQ: FASTER})).settings[DQ] == USUAL  # over the package's
+    over_the_packages = outcome.merged(before, Tuned({DQ: FASTER}))
+    assert over_the_packages.settings[DQ] == USUAL
+    assert DQ not in over_the_packages.measured
 
 
 # ---------------------------------------------------------------- candidates
@@ -337,6 +340,24 @@ def test_nothing_is_written_on_failure(monkeypatch, capsys, tmp_path, gpu):
     assert command(monkeypatch, capsys, MISTRAL, "-o", path)[0] == 0
     assert tuned_files.stored(path).settings == {FORWARD: FASTER, DQ: SLOWER}
     assert (FORWARD, FASTEST) not in gpu["mistral"].asked
+
+
+def test_stopped_by_hand(monkeypatch, capsys, tmp_path, gpu):
+    gpu["mistral"] = Fake(stops={FASTEST: KeyboardInterrupt()})
+    status, _, errors = command(monkeypatch, capsys, MISTRAL, "-o", tmp_path / "tuned.json")
+    assert (status, errors) == (130, "Stopped; nothing was written.  Run it again to go on.\n")
+    assert [each.name for each in tmp_path.iterdir()] == ["tuned.json.journal"]
+
+
+def test_one_slow_turn_changes_nothing(path):
+    """Ratios are taken turn by turn: a machine that slows down for a while is not mistaken for a gain."""
+
+    class Drifting(Fake):
+        def turn(self, place, setting):
+            self.turns.append(setting)
+            return 50.0 if 6 < len(self.turns) <= 16 else 1.0
+
+    assert run(path, Drifting(), most=1).usual == {FORWARD: USUAL}
 
 
 def test_a_budget_leaves_a_journal(monkeypatch, capsys, tmp_path, gpu):
