@@ -31,6 +31,7 @@ def test_a_wheel_holds_package_grammar_and_templates(wheel: set[str]) -> None:
         assert {f"sparsec/_data/{name}" for name in files if "__pycache__" not in name} <= wheel
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sparsec").rglob("*.py")}
     assert {name for name in modules if "/_data/" not in name} <= wheel
+    assert "sparsec/codegen/tuned.json" in wheel
 
 
 def test_a_wheel_holds_nothing_else(wheel: set[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sparsec.codegen.tuned import Tuned
     from sparsec.pipeline import Compiled
     from sparsec.runtime.bench_setting import Setting as Shapes
-    from sparsec.runtime.tune import Limits, Outcome
+    from sparsec.runtime.tune import Limits, Outcome, Progress
 
 _LARGEST = 2**26
 
@@ -159,7 +159,7 @@ def _list(made: list[Compiled], shapes: Shapes, most: int) -> None:
                 print(f"  {'':<8} {'':<32} {_words(other)}")
 
 
-def _progress(verbose: bool) -> object:
+def _progress(verbose: bool) -> AbstractContextManager[Progress]:
     """A bar on a terminal; lines if asked for; otherwise nothing."""
     from sparsec.cli.tune_progress import Bar, Lines, Nothing
 

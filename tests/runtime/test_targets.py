@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 from generated import EXAMPLES, example, module_of, pattern_of
 
+from sparsec import pipeline
+from sparsec.codegen import tuned_files
+from sparsec.runtime.module import module
 from sparsec.runtime.targets import TARGETS, compile_kernels
+from sparsec.syntax.read import read
 
+PATTERNS = EXAMPLES.parent / "docs/benchmarks/patterns"
 LONG, SHORT = 4096, 1024  # lengths that get different kernels on sm_90
 TYPES = {"float16": "f16", "bfloat16": "bf16"}
 
@@ -76,3 +81,22 @@ def test_every_example(name, target):
         for dtype in ("float16", "bfloat16", "float32"):
             for n in (LONG, SHORT) if target in ("sm_90", "sm_100") and dtype != "float32" else (LONG,):
                 assert_fits(module, target, head_size=head_size, dtype=dtype, n=n)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize("path", sorted(PATTERNS.glob("*.spat")), ids=lambda path: path.stem)
+def test_tuned_settings_spill_no_more_than_usual(path, head_size, monkeypatch):
+    """Those that come with sparsec for GPUs of sm_90."""
+    made = pipeline.compile(read(str(path)), heads=16, tuned=tuned_files.packaged())
+    tuned = module(made.source, f"tuned_{path.stem}")
+    gpus = {key[0] for key in getattr(tuned, "_TUNED", {}) if "H200" in key[0] or "H100" in key[0]}
+    if not gpus:
+        pytest.skip("nothing is tuned for it")
+    call = {"head_size": head_size, "dtype": "bfloat16", "n": 32768}
+    usual = {kernel.name: kernel.spills for kernel in compile_kernels(tuned, "sm_90", **call)}
+    for gpu in gpus:
+        monkeypatch.setattr(tuned, "_gpu", lambda device, gpu=gpu: gpu)
+        for kernel in compile_kernels(tuned, "sm_90", **call):
+            assert kernel.spills <= usual[kernel.name], (gpu, kernel.name)
+            assert kernel.shared <= TARGETS["sm_90"].shared
