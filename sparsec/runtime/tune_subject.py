@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from unittest.mock import patch
 
@@ -46,6 +47,7 @@ def opener(made: Compiled, shapes: Shapes, device: torch.device) -> Callable[[],
     """Opens a pattern when its turn comes.  SparsecError SP0705 where the GPU's memory is too small for it."""
 
     def opened() -> GpuSubject:
+        gc.collect()  # the subject before refers to itself, and holds tensors
         try:
             return GpuSubject(made, shapes, device)
         except torch.OutOfMemoryError:
