@@ -7,6 +7,7 @@
 | `console`, `console 1` | commands after `$ ` that end with status 0, or 1, and what they print |
 | `python` | run from top to bottom, in one namespace a page; with `>>>`, what it prints as well |
 | `python gpu` | needs a GPU: compiled only |
+| `python needs NAME` | run where the module NAME is installed, else compiled only |
 | `python emitted` | an excerpt of a generated module (tests/test_docs_architecture.py) |
 | `json` | valid JSON |
 | `sh` | commands of .ci/run, word for word |
@@ -24,6 +25,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from sparsec.diagnostics import SparsecError
@@ -73,7 +75,9 @@ def run(block: Block, folder: Path, names: dict) -> None:
             _doctest(block, names)
         case ["python"]:
             exec(_compiled(block), names)
-        case ["python", "gpu"]:
+        case ["python", "needs", name] if find_spec(name):
+            exec(_compiled(block), names)
+        case ["python", "gpu"] | ["python", "needs", _]:
             _compiled(block)
         case ["json"]:
             json.loads(block.text)

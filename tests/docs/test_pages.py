@@ -46,6 +46,8 @@ RIGHT = [
     ("python", "given = 3"),
     ("python", ">>> given\n3"),
     ("python gpu", "torch.cuda.nothing()"),
+    ("python needs torch", "given = 3"),
+    ("python needs nothing_of_that_name", "import nothing_of_that_name"),
     ("json", "[1]"),
 ]
 WRONG = [
@@ -58,6 +60,8 @@ WRONG = [
     ("python", "missing"),
     ("python", ">>> 1 + 1\n3"),
     ("python gpu", "def"),
+    ("python needs torch", "missing"),
+    ("python needs nothing_of_that_name", "def"),
     ("json", "{"),
     ("sh", "make install"),
     ("", "anything"),
