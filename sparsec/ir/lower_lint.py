@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from sparsec.diagnostics import CausalOnOneSide, Diagnostic, UnionThenWithout
@@ -37,7 +38,20 @@ def _terms(node: ast.Expr) -> list[ast.Expr]:
 def _in_brackets(node: ast.Expr) -> bool:
     """Did the writer say `(a & b) | c`?"""
     text = node.span.source.text
-    return text[: node.span.start].rstrip().endswith("(") and text[node.span.end :].lstrip().startswith(")")
+    return _CLOSES.match(text, node.span.end) is not None and _code_before(text, node.span.start).endswith("(")
+
+
+_CLOSES = re.compile(r"(?:\s|#[^\n]*)*\)")
+
+
+def _code_before(text: str, end: int) -> str:
+    """The line that ends at `end`, or the last one before it that holds more than blanks and comments."""
+    while True:
+        start = text.rfind("\n", 0, end) + 1
+        line = text[start:end].partition("#")[0].rstrip()
+        if line or start == 0:
+            return line
+        end = start - 1
 
 
 def past_only(condition: Set) -> bool:

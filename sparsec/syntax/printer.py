@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sparsec.source import Source
 from sparsec.syntax import ast
-
-_WIDTH = 100
+from sparsec.syntax.layout import lay_out
 
 # How tightly each expression binds; an operand that binds looser than its place asks for is put in brackets.
 _UNION, _AND, _NOT, _COMPARE, _SUM, _PRODUCT, _MINUS, _POWER, _ATOM = range(1, 10)
@@ -21,8 +21,9 @@ _BINARY = {  # operator: its own level, the left operand's, the right operand's
 
 
 def print_file(file: ast.File) -> str:
-    """The declarations of a file in the usual layout."""
-    return "\n".join(map(_declaration, file.declarations))
+    """The declarations of a file in the usual layout, with a blank line between."""
+    text = "\n\n".join(map(_declaration, file.declarations))
+    return lay_out(Source(file.source.name, text))
 
 
 def print_expression(node: ast.Syntax) -> str:
@@ -33,37 +34,25 @@ def print_expression(node: ast.Syntax) -> str:
 def _declaration(node: ast.Definition | ast.Use | ast.Input) -> str:
     doc = "" if node.doc is None else _doc(node.doc) + "\n"
     if isinstance(node, ast.Use):
-        return f"{doc}use {_quoted(node.path)}\n"
+        return f"{doc}use {_quoted(node.path)}"
     if isinstance(node, ast.Input):
         axes = f"[{_list(node.axes)}]" if node.axes else ""
-        return f"{doc}input {node.name}: {node.kind}{axes}\n"
+        return f"{doc}input {node.name}: {node.kind}{axes}"
     parameters = f"({', '.join(map(_parameter, node.parameters))})" if node.parameters else ""
-    head = f"{doc}{node.kind} {node.name}{parameters} ="
-    body = print_expression(node.body)
-    if isinstance(node.body, ast.Match):
-        return f"{head}\n{_match_lines(node.body, '    ')}\n"
-    if isinstance(node.body, ast.Union) and len(body) > _WIDTH - 4:
-        body = "\n    | ".join(_at(part, _AND) for part in node.body.parts)
-        return f"{head}\n      {body}\n"
-    if node.kind == "set" and len(head.rsplit("\n", 1)[-1]) + len(body) < _WIDTH:
-        return f"{head} {body}\n"
-    return f"{head}\n    {body}\n"
+    end = " " if node.kind == "set" and not isinstance(node.body, ast.Match) else "\n"
+    return f"{doc}{node.kind} {node.name}{parameters} ={end}{_body(node.body)}"
 
 
 def _parameter(node: ast.Parameter) -> str:
     return node.name if node.default is None else f"{node.name} = {_at(node.default, _SUM)}"
 
 
-def _match_lines(node: ast.Match, indent: str) -> str:
-    heads = [_heads(arm) for arm in node.arms]
-    width = max(map(len, heads))
-    lines = [f"{indent}match {_at(node.value, _SUM)} {{"]
-    for head, arm in zip(heads, node.arms, strict=True):
-        body = print_expression(arm.body)
-        if isinstance(arm.body, ast.Match):
-            body = _match_lines(arm.body, indent + "    ").lstrip()
-        lines.append(f"{indent}    {head:{width}} -> {body}")
-    return "\n".join([*lines, f"{indent}}}"])
+def _body(node: ast.Expr) -> str:
+    """An expression that has lines to itself: there, a `match` has one for each arm."""
+    if not isinstance(node, ast.Match):
+        return print_expression(node)
+    arms = "\n".join(f"{_heads(arm)} -> {_body(arm.body)}" for arm in node.arms)
+    return f"match {_at(node.value, _SUM)} {{\n{arms}\n}}"
 
 
 def _heads(arm: ast.Arm) -> str:
@@ -108,7 +97,8 @@ def _show(node: ast.Syntax) -> tuple[int, str]:
             own, before, after = _BINARY[op]
             return own, f"{_at(left, before)} {op} {_at(right, after)}"
         case ast.Union(parts):
-            return _UNION, " | ".join(_at(part, _AND) for part in parts)
+            # Unlike the grammar, readers don't take `&` to bind tighter than `|`: SP0904, SP0905.
+            return _UNION, " | ".join(_at(part, _NOT) for part in parts)
         case ast.Chain(operands, ops):
             first, *rest = (_at(operand, _SUM) for operand in operands)
             return _COMPARE, first + "".join(f" {op} {text}" for op, text in zip(ops, rest, strict=True))

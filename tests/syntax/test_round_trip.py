@@ -36,7 +36,7 @@ use "other.spat"
 pattern hybrid(w = 4096) =
     match layer % 8 {
         7    -> causal
-        else -> past(w) | sinks(2 ** -(1 + 2)) \\ (stride(2) | ~full) & k not in {0, -1}
+        else -> past(w) | (sinks(2 ** -(1 + 2)) \\ (stride(2) | ~full) & k not in {0, -1})
     }
 
 set near(w, s = w // 2) = 0 <= q - k < w & (q - (k - 1)) % s == 0

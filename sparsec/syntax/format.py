@@ -1,0 +1,30 @@
+"""A text in the usual layout, with proof that it says the same."""
+
+from __future__ import annotations
+
+from sparsec.source import Source
+from sparsec.syntax.layout import lay_out
+from sparsec.syntax.parse import parse
+from sparsec.syntax.trivia import comments
+
+_MOST_ROUNDS = 10
+
+
+def format_text(source: Source) -> str:
+    """The text laid out anew: the same declarations and the same comments, and its own layout is itself.
+
+    SparsecError with all errors of a text that is not in the language.
+    """
+    file = parse(source)
+    text = lay_out(source)
+    for _ in range(_MOST_ROUNDS):  # a comment that moved can move once more
+        again = lay_out(Source(source.name, text))
+        if again == text:
+            break
+        text = again
+    else:
+        raise AssertionError(f"no stable layout of {source.name}")
+    new = Source(source.name, text)
+    if parse(new) != file or comments(new) != comments(source):
+        raise AssertionError(f"the layout of {source.name} would change what it says")
+    return text
