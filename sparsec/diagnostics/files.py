@@ -24,13 +24,13 @@ class CannotRead(Diagnostic, code="SP0701", title="file can't be read"):
 
 @dataclass(frozen=True, kw_only=True)
 class CannotWrite(Diagnostic, code="SP0702", title="output can't be written"):
-    """The folder for the output can't be made or written to, or the disk is full."""
+    """The file may not be written to, the folder for the output can't be made or written to, or the disk is full."""
 
     name: str
     reason: str
     message = "can't write `{name}`: {reason}"
     example = Example("sparsec compile examples/longformer.spat -o /dev/null/build\n", language="shell")
-    cure = "Choose another folder with `-o`."
+    cure = "Make it writable, or choose another folder with `-o`."
 
 
 @dataclass(frozen=True, kw_only=True)
