@@ -132,7 +132,7 @@ class _Affine:
     def cells(self, i: np.ndarray, j: np.ndarray) -> _Cells:
         if self.sets:
             touched, lacking = self.sets
-            return _inside(touched, i, j), ~_inside(lacking, i, j)
+            return inside(touched, i, j), ~inside(lacking, i, j)
         rows = [self._row(row, j) for row in i[:, 0].tolist()]
         return np.stack([some for some, _ in rows]), np.stack([every for _, every in rows])
 
@@ -163,7 +163,7 @@ def _listed(table: tables.Table, q: np.ndarray, k: np.ndarray) -> np.ndarray:
     return seen[:, k // table.size]
 
 
-def _inside(pieces: tuple[Region, ...], i: np.ndarray, j: np.ndarray) -> np.ndarray:
+def inside(pieces: tuple[Region, ...], i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Bool [rows, columns]: is cell (i, j) in one of the regions?"""
     result = np.zeros((len(i), len(j)), bool)
     for piece in pieces:

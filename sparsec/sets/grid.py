@@ -32,3 +32,14 @@ def _tiles(pairs: isl.Set, tile: tuple[int, int], queries: range | None) -> isl.
     first = queries.start if queries else 0
     number = f"{{ [q, k] -> [i, j] : i = floor((q - {first}) / {tile[0]}) and j = floor(k / {tile[1]}) }}"
     return pairs.apply(isl.Map.read_from_str(context(), number)).coalesce()
+
+
+def numbered(pairs: isl.Set, spans: tuple[tuple[int, int], tuple[int, int]], cells: tuple[int, int]) -> isl.Set:
+    """{ [i, j] }: cells of cells[0] queries by cells[1] keys, from the beginnings of the spans on, with a pair of both.
+
+    The spans are of queries and of keys, their ends not included.
+    """
+    (top, bottom), (first, last) = spans
+    box = isl.Set.read_from_str(context(), f"{{ [q, k] : {top} <= q < {bottom} and {first} <= k < {last} }}")
+    number = f"{{ [q, k] -> [i, j] : i = floor((q - {top}) / {cells[0]}) and j = floor((k - {first}) / {cells[1]}) }}"
+    return pairs.intersect(box).coalesce().apply(isl.Map.read_from_str(context(), number)).coalesce()

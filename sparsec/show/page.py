@@ -51,10 +51,10 @@ def heading(pattern: Pattern, index: int) -> str:
     return f"head{'s' * (len(heads) > 1)} {', '.join(heads)}" if heads else ""
 
 
-def total(share: float, view: View) -> str:
+def total(share: float, view: View, sure: bool) -> str:
     """How many of the viewed pairs are kept, and their density."""
     pairs = view.shape[0] * view.shape[1]
-    about = "" if view.exact else "about "
+    about = "" if sure else "about "
     return f"{about}{round(share * pairs):,} of {pairs:,} pairs, a density of {percent(share)}"
 
 
@@ -74,15 +74,15 @@ def _drawing(parts: Operands, n: int, view: View, width: int, colours: bool) -> 
 
 def _legend(parts: Operands, n: int, view: View, colours: bool) -> list[str]:
     """What the marks mean, the share of each operand in all pairs, and the total."""
-    shares = densities([part for _, part in parts], n, view)
-    about = "" if view.exact else "about "
+    shares, sure = densities([part for _, part in parts], n, view)
+    about = "" if sure else "about "
     lines = [] if colours else [plain.LEGEND]
     kept = [(index, name) for index, (name, _) in enumerate(parts) if shares[index]] if len(parts) > 1 else []
     wide = max((len(name) for _, name in kept), default=0)
     for place, (index, name) in enumerate(kept):
         mark = colour.swatch(index) + " " if colours else ""
         lines.append(f"{mark}{name:<{wide}}  {about}{percent(shares[index])}{' more' if place else ''}")
-    return [*lines, total(float(shares.sum()), view)]
+    return [*lines, total(float(shares.sum()), view, sure)]
 
 
 def percent(share: float) -> str:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsec.ir import reference
+from sparsec.ir.lower_fold import disjunction
 from sparsec.ir.nodes import Set
+from sparsec.show import exact
 
 LIMIT = 2048  # most positions looked at along one axis: beyond it cells are sampled, never counted
 _GOLDEN, _SILVER = 0.6180339887498949, 0.4142135623730951  # frac(j * either) is spread evenly and hits no period
@@ -28,7 +30,7 @@ class View:
 
     @property
     def exact(self) -> bool:
-        """Whether all pairs are looked at, so that counts are counts and not estimates."""
+        """Whether all pairs are looked at, one by one."""
         return max(self.shape) <= LIMIT
 
 
@@ -60,39 +62,68 @@ def whole(n: int) -> View:
 
 
 def raster(parts: Sequence[Set], n: int, rows: int, columns: int, view: View | None = None) -> Raster:
-    """The union of some sets at n >= 1 keys, all of it or a view; never more than LIMIT**2 pairs are evaluated."""
+    """The union of some sets at n >= 1 keys, all of it or a view; never more than LIMIT**2 pairs are evaluated.
+
+    Where that is not all of them, the sets say which cells are empty or full, and the pairs only how dense the rest is.
+    """
     view = view or whole(n)
     cells = min(rows, view.shape[0]), min(columns, view.shape[1])
     spans = view.queries, view.keys
     # Both axes share their positions, so that a thin diagonal is hit in each cell that it crosses.
     limit = LIMIT if view.exact or spans[0] == spans[1] else LIMIT // 2
-    sampled = np.unique(np.concatenate([_positions(span, max(cells), limit) for span in spans]))
-    axes = [sampled[(sampled >= first) & (sampled < last)] for first, last in spans]
-    starts = [
-        np.searchsorted(axis, first + edges(last - first, count)[:-1])
-        for axis, (first, last), count in zip(axes, spans, cells, strict=True)
+    firsts = [
+        first + edges(last - first, count, not view.exact)[:-1]
+        for (first, last), count in zip(spans, cells, strict=True)
     ]
+    sampled = np.unique(np.concatenate([*firsts, *(_positions(span, max(cells), limit) for span in spans)]))
+    axes = [sampled[(sampled >= first) & (sampled < last)] for first, last in spans]
+    starts = [np.searchsorted(axis, first) for axis, first in zip(axes, firsts, strict=True)]
     sizes = [np.diff(np.append(start, len(axis))) for start, axis in zip(starts, axes, strict=True)]
     kept = [
         np.add.reduceat(np.add.reduceat(pairs.astype(np.int64), starts[0], axis=0), starts[1], axis=1)
         for pairs in _credited(parts, *axes, n)
     ]
-    return Raster(np.stack(kept), np.outer(*sizes))
+    sampled_cells = Raster(np.stack(kept), np.outer(*sizes))
+    return sampled_cells if view.exact else _corrected(sampled_cells, parts, n, view, cells)
 
 
-def densities(parts: Sequence[Set], n: int, view: View | None = None) -> np.ndarray:
-    """Share of the viewed pairs that each set is credited with, float64 [parts]; an estimate unless view.exact."""
+def _corrected(cells: Raster, parts: Sequence[Set], n: int, view: View, most: tuple[int, int]) -> Raster:
+    """The sampled cells, with a pair where a set has one that was missed, and without one where not all are kept."""
+    spans = view.queries, view.keys
+    size = tuple(_cell(length, count) for length, count in zip(view.shape, most, strict=True))
+    kept = cells.kept.copy()
+    for part, pairs in zip(exact.credited(parts), kept, strict=True):
+        if found := exact.classes(part, n, spans, size):
+            pairs[found[0] & (pairs == 0)] = 1
+    if found := exact.classes(disjunction(*parts), n, spans, size):
+        seen = np.where(found[1], cells.seen, np.maximum(cells.seen, kept.sum(axis=0) + 1))
+        return Raster(kept, np.maximum(seen, kept.sum(axis=0)))
+    return Raster(kept, np.maximum(cells.seen, kept.sum(axis=0)))
+
+
+def densities(parts: Sequence[Set], n: int, view: View | None = None) -> tuple[np.ndarray, bool]:
+    """Share of the viewed pairs that each set is credited with, float64 [parts]; False where it is an estimate."""
     view = view or whole(n)
     if view.exact:
         queries, keys = np.arange(*view.queries), np.arange(*view.keys)
+    elif (counted := exact.counts(parts, n, (view.queries, view.keys))) is not None:
+        return np.array(counted) / (view.shape[0] * view.shape[1]), True
     else:
         queries, keys = _spread(view.queries, _GOLDEN), _spread(view.keys, _SILVER)
-    return np.array([pairs.mean() for pairs in _credited(parts, queries, keys, n)])
+    return np.array([pairs.mean() for pairs in _credited(parts, queries, keys, n)]), view.exact
 
 
-def edges(n: int, cells: int) -> np.ndarray:
-    """The first position of each cell, and n: int64 [cells + 1]."""
-    return np.arange(cells + 1) * n // cells
+def edges(n: int, cells: int, alike: bool = False) -> np.ndarray:
+    """The first position of each cell, and n: int64 [cells + 1], or fewer where all but the last are alike."""
+    if not alike:
+        return np.arange(cells + 1) * n // cells
+    size = _cell(n, cells)
+    return np.minimum(np.arange(-(-n // size) + 1) * size, n)
+
+
+def _cell(n: int, cells: int) -> int:
+    """The side of all cells but the last."""
+    return -(-n // cells)
 
 
 def _credited(parts: Sequence[Set], queries: np.ndarray, keys: np.ndarray, n: int) -> Iterator[np.ndarray]:
@@ -111,7 +142,7 @@ def _positions(span: tuple[int, int], cells: int, limit: int) -> np.ndarray:
         return np.arange(*span)
     step = np.arange(limit // cells)
     inside = (step + step * _GOLDEN % 1) / len(step)
-    first, size = edges(n, cells)[:-1], np.diff(edges(n, cells))
+    first, size = edges(n, cells, True)[:-1], np.diff(edges(n, cells, True))
     return start + np.unique(first[:, None] + np.floor(inside * size[:, None]).astype(np.int64))
 
 

@@ -46,7 +46,7 @@ def _panel(parts: Operands, n: int, view: View) -> Iterator[str]:
     yield _text(LEFT - 4, TOP + 12, str(top), "end")
     yield _text(LEFT - 4, TOP + SIDE, str(bottom - 1), "end")
     yield from _sparklines(cells)
-    yield from _legend(parts, densities(sets, n, view), view)
+    yield from _legend(parts, *densities(sets, n, view), view)
 
 
 def _cells(cells: Raster) -> Iterator[str]:
@@ -93,14 +93,14 @@ def _sparklines(cells: Raster) -> Iterator[str]:
         yield f'<polyline points="{points}" fill="none" stroke="#555"/>'
 
 
-def _legend(parts: Operands, shares: np.ndarray, view: View) -> Iterator[str]:
+def _legend(parts: Operands, shares: np.ndarray, sure: bool, view: View) -> Iterator[str]:
     y = TOP + SIDE + SPARK + LINE
     for index, (name, _) in enumerate(parts):
         if name:
             yield f'<rect x="{LEFT}" y="{y - 10}" width="12" height="12" fill="{_colour(index)}"/>'
             yield _text(LEFT + 18, y, f"{name}  {percent(shares[index])}", "")
             y += LINE
-    yield _text(LEFT, y, total(float(shares.sum()), view), "")
+    yield _text(LEFT, y, total(float(shares.sum()), view, sure), "")
 
 
 def _colour(part: int) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.ir import reference
-from sparsec.ir.nodes import Abs, And, Compare, Const, Mod, Or, Pattern, Set, Sub, Var
+from sparsec.ir.nodes import Abs, And, Compare, Const, Mod, Or, Pattern, RandomKeys, Set, Sub, Var
 from sparsec.show import page, picture, supported
 from sparsec.show.raster import LIMIT, densities, edges, raster
 
@@ -64,9 +64,27 @@ def test_a_pair_in_two_operands_belongs_to_the_first() -> None:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_sampled_density_is_near_the_true_one(condition: Set) -> None:
+def test_density_of_a_long_mask_is_counted(condition: Set) -> None:
     n = 3 * LIMIT + 5
-    assert densities((condition,), n).sum() == pytest.approx(reference.mask(condition, n, n).mean(), rel=0.1, abs=2e-4)
+    shares, sure = densities((condition,), n)
+    assert (sure, shares.sum()) == (True, pytest.approx(reference.mask(condition, n, n).mean(), rel=1e-12))
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_cells_of_a_long_mask_are_what_they_are(condition: Set) -> None:
+    n = LIMIT + 300
+    cells = raster((condition,), n, 50, 70)
+    mask, (down, across) = reference.mask(condition, n, n), (edges(n, 50, True), edges(n, 70, True))
+    for i, row in enumerate(cells.shares):
+        for j, share in enumerate(row):
+            block = mask[down[i] : down[i + 1], across[j] : across[j + 1]]
+            assert (share > 0, share == 1) == (block.any(), block.all())
+
+
+def test_tables_are_sampled_and_said_to_be() -> None:
+    table = RandomKeys(4, 0)
+    shares, sure = densities((table,), 3 * LIMIT)
+    assert (sure, shares.sum()) == (False, pytest.approx(4 / (3 * LIMIT), rel=0.1))
 
 
 def test_thin_lines_survive_at_a_million() -> None:
@@ -103,7 +121,8 @@ def test_page_counts() -> None:
     n = 100
     kept = int(reference.mask(BAND, n, n).sum())
     assert f"{kept:,} of 10,000 pairs" in page(pattern(BAND), n)
-    assert "about" in page(pattern(BAND), 10_000)
+    assert "159,880 of 100,000,000 pairs" in page(pattern(BAND), 10_000)
+    assert "about" in page(pattern(RandomKeys(4, 0)), 10_000)
 
 
 def test_page_names_operands_and_heads() -> None:

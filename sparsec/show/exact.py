@@ -1,0 +1,64 @@
+"""What sets say of a mask that is too large to look at: classes of cells and numbers of pairs, never from pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sparsec.ir.lower_fold import complement, conjunction, disjunction
+from sparsec.ir.nodes import And, Compare, Const, Set, Var, leaves
+
+_OPERATIONS = 300_000  # of the set library, about a third of a second
+
+
+def credited(parts: Sequence[Set]) -> list[Set]:
+    """Each set less those before it, so that every pair of the union is in one of them."""
+    return [conjunction(part, complement(disjunction(*parts[:index]))) for index, part in enumerate(parts)]
+
+
+def classes(
+    condition: Set, n: int, spans: tuple[tuple[int, int], tuple[int, int]], cells: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Bool [rows, columns] each: cells of cells[0] queries by cells[1] keys with a pair, and those that lack none.
+
+    The cells are counted from the beginnings of the spans, and the last of them end with the spans.  None where the
+    condition has tables or is too intricate.
+    """
+    if leaves(condition):
+        return None
+    from sparsec.analysis.blocks import inside
+    from sparsec.sets.context import OutOfBudget, budget
+    from sparsec.sets.convert import relation
+    from sparsec.sets.grid import numbered
+    from sparsec.sets.points import at
+    from sparsec.sets.regions import regions
+
+    shape = [-(-(last - first) // size) for (first, last), size in zip(spans, cells, strict=True)]
+    i, j = np.arange(shape[0])[:, None], np.arange(shape[1])
+    try:
+        with budget(_OPERATIONS):
+            kept, missing = (
+                regions(numbered(at(relation(each), n), spans, cells)) for each in (condition, complement(condition))
+            )
+    except OutOfBudget:
+        return None
+    return inside(kept, i, j), ~inside(missing, i, j)
+
+
+def counts(parts: Sequence[Set], n: int, spans: tuple[tuple[int, int], tuple[int, int]]) -> list[int] | None:
+    """Pairs within the spans that are credited to each set; None where there are tables or a set is too intricate."""
+    if any(map(leaves, parts)):
+        return None
+    from sparsec.analysis.numbers import Uncounted, number
+    from sparsec.sets.context import OutOfBudget
+
+    within = [
+        Compare(Var(name), op, Const(edge))
+        for name, (first, last) in zip("qk", spans, strict=True)
+        for op, edge in (((">="), first), ("<", last))
+    ]
+    try:
+        return [number(And((part, *within)), n) for part in credited(parts)]
+    except (Uncounted, OutOfBudget):
+        return None
