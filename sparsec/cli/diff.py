@@ -34,7 +34,7 @@ _MEANINGS = {
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     file: str
     pattern: Pattern
 
@@ -70,7 +70,7 @@ def run(
         raise typer.BadParameter("given more than twice", param_hint="-p")
     try:
         chosen = choice(define, None, heads, layer, layers)
-        sides = _sides((a, b), (names[0], names[-1]), chosen)
+        sides = sides_of((a, b), (names[0], names[-1]), chosen)
     except SparsecError as error:
         report(error.diagnostics)
         raise typer.Exit(2) from None
@@ -82,7 +82,7 @@ def run(
     raise typer.Exit({"equal": 0, "undecided": 2}.get(whole.verdict, 1))
 
 
-def _sides(files: tuple[str, str], names: tuple[str | None, str | None], chosen: Choice) -> list[_Side]:
+def sides_of(files: tuple[str, str], names: tuple[str | None, str | None], chosen: Choice) -> list[Side]:
     """Both patterns, each with its share of the parameters.  Warnings are printed; SparsecError for the rest."""
     from sparsec.ir.lower import lower_fully
     from sparsec.syntax.parse import parse
@@ -96,7 +96,7 @@ def _sides(files: tuple[str, str], names: tuple[str | None, str | None], chosen:
         lowered = lower_fully(texts[file], **replace(chosen, pattern=name, parameters=bound).keywords)
         report(warning for warning in lowered.warnings if warning not in told)
         told.update(lowered.warnings)
-        sides.append(_Side(file, lowered.pattern))
+        sides.append(Side(file, lowered.pattern))
     return sides
 
 
@@ -116,7 +116,7 @@ def _share(
     return tuple({**common, **alone, **odd}.items())
 
 
-def _lines(sides: list[_Side], whole: Relation, parts: tuple[Relation, ...]) -> Iterator[str]:
+def _lines(sides: list[Side], whole: Relation, parts: tuple[Relation, ...]) -> Iterator[str]:
     titles = [f"{side.pattern.name}({_bound(side.pattern)})" for side in sides]
     width = max(map(len, titles))
     for letter, title, side in zip(_SIDES, titles, sides, strict=True):
@@ -155,7 +155,7 @@ def _heads(heads: tuple[int, ...]) -> str:
     return f"head{'s' if len(heads) > 1 else ''} {', '.join(map(str, heads))}"
 
 
-def _to_json(sides: list[_Side], whole: Relation, parts: tuple[Relation, ...]) -> dict:
+def _to_json(sides: list[Side], whole: Relation, parts: tuple[Relation, ...]) -> dict:
     named = {
         letter.lower(): {
             "file": side.file,

@@ -1,9 +1,10 @@
-"""Pictures of masks, drawn from the reference: the dense meaning, on sampled cells where n is large."""
+"""Pictures of masks, drawn from the reference where they are small, from sets where n is large."""
 
 from sparsec.show.colour import supported
 from sparsec.show.page import page
 from sparsec.show.plain import picture
+from sparsec.show.png import png
 from sparsec.show.raster import View
 from sparsec.show.svg import svg
 
-__all__ = ["View", "page", "picture", "supported", "svg"]
+__all__ = ["View", "page", "picture", "png", "supported", "svg"]

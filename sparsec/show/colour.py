@@ -29,12 +29,10 @@ def supported(stream: TextIO, environment: Mapping[str, str]) -> bool:
 
 def half_blocks(cells: Raster) -> list[str]:
     """One string for each two rows of cells: the upper cell is the foreground, the lower the background."""
-    pixels = _pixels(cells)
-    if len(pixels) % 2:
-        pixels = np.concatenate([pixels, np.broadcast_to(EMPTY, (1, *pixels.shape[1:]))])
-    return [
-        "".join(map(_character, upper, lower)) + RESET for upper, lower in zip(pixels[::2], pixels[1::2], strict=True)
-    ]
+    rows = pixels(cells)
+    if len(rows) % 2:
+        rows = np.concatenate([rows, np.broadcast_to(EMPTY, (1, *rows.shape[1:]))])
+    return ["".join(map(_character, upper, lower)) + RESET for upper, lower in zip(rows[::2], rows[1::2], strict=True)]
 
 
 def swatch(part: int) -> str:
@@ -43,7 +41,7 @@ def swatch(part: int) -> str:
     return f"\x1b[38;2;{red};{green};{blue}m██{RESET}"
 
 
-def _pixels(cells: Raster) -> np.ndarray:
+def pixels(cells: Raster) -> np.ndarray:
     """int64 [rows, columns, 3]: the owner's colour, darker the fewer pairs are kept, but never lost in the ground."""
     strength = np.where(cells.shares > 0, 0.4 + 0.6 * cells.shares, 0.0)[..., None]
     hue = PALETTE[cells.owners % len(PALETTE)]

@@ -1,0 +1,128 @@
+"""What `sparsec show` draws, and where it goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from sparsec.cli.options import Choice
+from sparsec.diagnostics import SparsecError
+
+if TYPE_CHECKING:
+    from sparsec.ir.lower import Lowered
+    from sparsec.ir.nodes import Pattern, Set
+    from sparsec.show import View
+    from sparsec.show.page import Operands
+    from sparsec.syntax import ast
+
+_LABEL = 48  # longest name of an operand in the legend
+
+
+def deliver(drawn: str | bytes, path: Path | None) -> None:
+    """To the standard output, or the whole file or nothing.  BadParameter where the folder does not take it."""
+    data = drawn.encode() if isinstance(drawn, str) else drawn
+    if path is None:
+        if isinstance(drawn, str):
+            sys.stdout.write(drawn)
+        else:
+            sys.stdout.buffer.write(data)
+        return
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sparsec-") as folder:
+            temporary = Path(folder) / "picture"
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {str(path)!r}: {error.strerror}", param_hint="-o") from None
+
+
+def divided(file: ast.File, lowered: Lowered, chosen: Choice) -> tuple[Pattern, list[Operands]]:
+    """The pattern, and for each of its conditions the operands of the union as written, with their sets."""
+    return lowered.pattern, _operands(file, lowered.pattern, chosen)
+
+
+def difference(file: str, other: str, chosen: Choice) -> tuple[Pattern, list[Operands]]:
+    """Two patterns as one, a condition for each pair of theirs, divided into what only A, only B and both keep."""
+    from sparsec.cli.diff import sides_of
+    from sparsec.ir.lower_fold import complement, conjunction, disjunction
+
+    a, b = (side.pattern for side in sides_of((file, other), (chosen.pattern, chosen.pattern), chosen))
+    heads = [pattern.head_conditions or (0,) * (b.heads or a.heads or 1) for pattern in (a, b)]
+    pairs = list(zip(*heads, strict=True))
+    distinct = list(dict.fromkeys(pairs))
+    conditions, operands = [], []
+    for x, y in ((a.conditions[i], b.conditions[j]) for i, j in distinct):
+        conditions.append(disjunction(x, y))
+        sets = conjunction(x, complement(y)), conjunction(y, complement(x)), conjunction(x, y)
+        operands.append(list(zip((f"only in {file}", f"only in {other}", "in both"), sets, strict=True)))
+    indices = tuple(map(distinct.index, pairs)) if a.heads or b.heads else ()
+    merged = replace(
+        a, name=f"{_title(a)} and {_title(b)}", parameters=(), conditions=tuple(conditions), head_conditions=indices
+    )
+    return merged, operands
+
+
+def html_of(name: str, chosen: Choice, n: int, view: View, tile: int | None) -> str:
+    """The page of a pattern; `chosen` says where its sliders stand at first."""
+    from sparsec.ir.lower import check_names
+    from sparsec.ir.lower_graph import mentions
+    from sparsec.ir.lower_open import open_operands
+    from sparsec.show.html import Operand, Subject, html
+
+    file, lowered = chosen.load(name)
+    entry = check_names(file).own[lowered.pattern.name]
+    bound = {"h": 0, "H": chosen.heads, "layer": chosen.layer, "L": chosen.layers}
+    used = set(mentions(entry))
+    used |= {"H"} if "h" in used else set()
+    names = {"n": n, **dict(lowered.pattern.parameters)}
+    names |= {each: value for each, value in bound.items() if each in used and value is not None}
+    operands = tuple(Operand(_label(part), node) for part, node in open_operands(entry))
+    pattern = lowered.pattern
+    return html(Subject(pattern.name, pattern.doc, pattern.text, names, operands), view, tile)
+
+
+def _title(pattern: Pattern) -> str:
+    bound = ", ".join(f"{name} = {value}" for name, value in pattern.parameters)
+    return f"{pattern.name}({bound})" if bound else pattern.name
+
+
+def _operands(file: ast.File, pattern: Pattern, chosen: Choice) -> list[Operands]:
+    """For each condition of the pattern, the operands of its top-level union as written, with their sets."""
+    from sparsec.syntax import ast
+
+    definition = next(d for d in file.definitions if d.name == pattern.name)
+    written = definition.body.parts if isinstance(definition.body, ast.Union) else ()
+    alone = [(_label(part), _alone(file, definition, part, chosen)) for part in written]
+    found = []
+    for index, condition in enumerate(pattern.conditions):
+        head = pattern.head_conditions.index(index) if pattern.head_conditions else 0
+        parts = [(label, _of_head(part, head)) for label, part in alone if part is not None]
+        found.append(parts or [("", condition)])
+    return found
+
+
+def _alone(file: ast.File, definition: ast.Definition, part: ast.Expr, chosen: Choice) -> Pattern | None:
+    """The pattern as if `part` were all of it, or None where that keeps no pair for any head."""
+    from sparsec.ir.lower import lower
+
+    changed = replace(definition, body=part)
+    declarations = tuple(changed if each is definition else each for each in file.declarations)
+    try:
+        return lower(replace(file, declarations=declarations), **chosen.keywords)
+    except SparsecError:
+        return None
+
+
+def _of_head(pattern: Pattern, head: int) -> Set:
+    return pattern.conditions[pattern.head_conditions[head] if pattern.head_conditions else 0]
+
+
+def _label(part: ast.Expr) -> str:
+    text = " ".join(part.span.text.split())
+    return text if len(text) <= _LABEL else text[: _LABEL - 3] + "..."
