@@ -55,6 +55,12 @@ class Attend:
     def __repr__(self) -> str:
         return f"<sparsec.Attend {self.pattern}>"
 
+    def _repr_html_(self) -> str:
+        return self.pattern._repr_html_()
+
+    def _repr_svg_(self) -> str:
+        return self.pattern._repr_svg_()
+
     def __copy__(self) -> Attend:
         return self
 
@@ -162,3 +168,15 @@ class BoundPattern:
         bound = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
         heads = f", heads={self.heads}" if self.heads else ""
         return f"{self.name}({bound}){heads}"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the mask at 1,024 keys, and the declaration."""
+        from sparsec.show.notebook import notebook_html
+
+        return notebook_html(self._pattern)
+
+    def _repr_svg_(self) -> str:
+        """For notebooks that take no HTML: the mask at 1,024 keys."""
+        from sparsec.show.notebook import notebook_svg
+
+        return notebook_svg(self._pattern)

@@ -1,0 +1,25 @@
+"""How a pattern shows itself in a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import escape
+
+from sparsec.ir.nodes import Pattern
+from sparsec.show.raster import whole
+from sparsec.show.svg import svg
+
+_LENGTH = 1024
+_MOST = 4  # distinct masks
+
+
+def notebook_svg(pattern: Pattern) -> str:
+    """The first distinct masks at 1,024 keys."""
+    return svg(replace(pattern, conditions=pattern.conditions[:_MOST]), _LENGTH, whole(_LENGTH))
+
+
+def notebook_html(pattern: Pattern) -> str:
+    """The same with the text of the pattern below, and how many masks are left out."""
+    left = len(pattern.conditions) - _MOST
+    more = f"<p>and {left} more masks</p>" if left > 0 else ""
+    return f"<div>{notebook_svg(pattern)}{more}<pre>{escape(pattern.text)}</pre></div>"
