@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,13 @@ from sparsec.cli.options import Choice
 from sparsec.diagnostics import SparsecError
 
 if TYPE_CHECKING:
-    from sparsec.ir.lower import Lowered
     from sparsec.ir.nodes import Pattern, Set
     from sparsec.show import View
     from sparsec.show.page import Operands
     from sparsec.syntax import ast
 
 _LABEL = 48  # longest name of an operand in the legend
+_PANELS = 64  # masks in a grid
 
 
 def deliver(drawn: str | bytes, path: Path | None) -> None:
@@ -42,12 +43,64 @@ def deliver(drawn: str | bytes, path: Path | None) -> None:
         raise typer.BadParameter(f"cannot write {str(path)!r}: {error.strerror}", param_hint="-o") from None
 
 
-def divided(file: ast.File, lowered: Lowered, chosen: Choice) -> tuple[Pattern, list[Operands]]:
+@dataclass(frozen=True)
+class Masks:
+    """A pattern and how its conditions are shown: as `sparsec.show.page` takes it, and how many side by side."""
+
+    pattern: Pattern
+    operands: list[Operands]
+    headings: list[str] | None = None
+    columns: int = 1
+
+
+def divided(file: str, chosen: Choice) -> Masks:
     """The pattern, and for each of its conditions the operands of the union as written, with their sets."""
-    return lowered.pattern, _operands(file, lowered.pattern, chosen)
+    tree, lowered = chosen.load(file)
+    return Masks(lowered.pattern, _operands(tree, lowered.pattern, chosen))
 
 
-def difference(file: str, other: str, chosen: Choice) -> tuple[Pattern, list[Operands]]:
+def by_head(file: str, chosen: Choice) -> Masks:
+    """The pattern with a condition for every head, also where heads are alike."""
+    masks = divided(file, chosen)
+    heads = masks.pattern.head_conditions or (0,)
+    return _grid(masks.pattern, [(f"head {head}", *_at(masks, index)) for head, index in enumerate(heads)])
+
+
+def by_layer(file: str, chosen: Choice) -> Masks:
+    """The pattern with a condition for every layer, and in it for all heads that are alike.  BadParameter."""
+    from sparsec.ir.lower import lower
+    from sparsec.show.page import heading
+
+    if chosen.layers is None:
+        raise typer.BadParameter("how many?  Add --layers L", param_hint="--grid")
+    if not 1 <= chosen.layers <= _PANELS:
+        raise typer.BadParameter(f"a grid has at most {_PANELS} masks", param_hint="--layers")
+    tree, first = replace(chosen, layer=0).load(file)
+    panels = []
+    for layer in range(chosen.layers):
+        here = replace(chosen, layer=layer)
+        pattern = lower(tree, **here.keywords) if layer else first.pattern
+        masks = Masks(pattern, _operands(tree, pattern, here))
+        for index in range(len(masks.pattern.conditions)):
+            words = filter(None, (f"layer {layer}", heading(masks.pattern, index)))
+            panels.append((", ".join(words), *_at(masks, index)))
+    return _grid(first.pattern, panels)
+
+
+def _at(masks: Masks, index: int) -> tuple[Set, Operands]:
+    return masks.pattern.conditions[index], masks.operands[index]
+
+
+def _grid(pattern: Pattern, panels: list[tuple[str, Set, Operands]]) -> Masks:
+    """About as many rows as columns.  BadParameter for more masks than can be told apart."""
+    if len(panels) > _PANELS:
+        raise typer.BadParameter(f"{len(panels)} masks, and a grid has at most {_PANELS}", param_hint="--grid")
+    headings, conditions, operands = map(list, zip(*panels, strict=True))
+    drawn = replace(pattern, conditions=tuple(conditions), head_conditions=())
+    return Masks(drawn, operands, headings, math.isqrt(len(panels) - 1) + 1)
+
+
+def difference(file: str, other: str, chosen: Choice) -> Masks:
     """Two patterns as one, a condition for each pair of theirs, divided into what only A, only B and both keep."""
     from sparsec.cli.diff import sides_of
     from sparsec.ir.lower_fold import complement, conjunction, disjunction
@@ -65,7 +118,7 @@ def difference(file: str, other: str, chosen: Choice) -> tuple[Pattern, list[Ope
     merged = replace(
         a, name=f"{_title(a)} and {_title(b)}", parameters=(), conditions=tuple(conditions), head_conditions=indices
     )
-    return merged, operands
+    return Masks(merged, operands)
 
 
 def html_of(name: str, chosen: Choice, n: int, view: View, tile: int | None) -> str:

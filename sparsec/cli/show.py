@@ -14,9 +14,8 @@ import typer
 from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
 
 if TYPE_CHECKING:
-    from sparsec.ir.nodes import Pattern
+    from sparsec.cli.picture import Masks
     from sparsec.show import View
-    from sparsec.show.page import Operands
 
 _TILES = 64  # outlines along an axis: more would not be seen
 _LARGEST = 2**22  # keys; random tables grow with n
@@ -29,6 +28,13 @@ class Format(StrEnum):
     SVG = "svg"
     PNG = "png"
     HTML = "html"
+
+
+class Grid(StrEnum):
+    """What a grid has a mask for each of."""
+
+    HEADS = "heads"
+    LAYERS = "layers"
 
 
 def run(
@@ -47,6 +53,9 @@ def run(
     other: Annotated[
         str | None, typer.Option("--diff", metavar="OTHER", help="Colour by what only FILE, only OTHER or both keep.")
     ] = None,
+    grid: Annotated[
+        Grid | None, typer.Option("--grid", help="Every head, or every layer of --layers; SVG, PNG: side by side.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="PATH", help="Write here: .svg, .png, .html or .txt.")
     ] = None,
@@ -62,6 +71,8 @@ def run(
         )
     if other and kind is Format.HTML:
         raise typer.BadParameter("a page shows one pattern; text, SVG and PNG show two", param_hint="--diff")
+    if grid and (other or kind is Format.HTML):
+        raise typer.BadParameter("neither with --diff nor for a page, which has sliders instead", param_hint="--grid")
     from sparsec.show import View
 
     view = View(*spans)
@@ -72,23 +83,26 @@ def run(
     if kind is Format.HTML:
         drawn = picture.html_of(file, chosen, n, view, tile)
     else:
-        masks = picture.difference(file, other, chosen) if other else picture.divided(*chosen.load(file), chosen)
-        drawn = _drawn(kind, *masks, n, view, tile, output is None)
+        if grid:
+            masks = picture.by_layer(file, chosen) if grid is Grid.LAYERS else picture.by_head(file, chosen)
+        else:
+            masks = picture.difference(file, other, chosen) if other else picture.divided(file, chosen)
+        drawn = _drawn(kind, masks, n, view, tile, output is None)
     picture.deliver(drawn, output)
 
 
-def _drawn(
-    kind: Format, pattern: Pattern, operands: list[Operands], n: int, view: View, tile: int | None, printed: bool
-) -> str | bytes:
+def _drawn(kind: Format, masks: Masks, n: int, view: View, tile: int | None, printed: bool) -> str | bytes:
     from sparsec.show import page, png, supported, svg
 
+    pattern, operands, headings, columns = masks.pattern, masks.operands, masks.headings, masks.columns
     match kind:
         case Format.SVG:
-            return svg(pattern, n, view, operands, tile)
+            return svg(pattern, n, view, operands, tile, headings, columns)
         case Format.PNG:
-            return png(pattern, n, view, operands)
+            return png(pattern, n, view, operands, columns)
     width, colours = shutil.get_terminal_size().columns, printed and supported(sys.stdout, os.environ)
-    return page(pattern, n, width=width, colours=colours, operands=operands, view=view) + "\n"
+    drawn = page(pattern, n, width=width, colours=colours, operands=operands, view=view, headings=headings)
+    return drawn + "\n"
 
 
 def _format(output: Path | None) -> Format:

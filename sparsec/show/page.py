@@ -22,17 +22,19 @@ def page(
     colours: bool = False,
     operands: Sequence[Operands] | None = None,
     view: View | None = None,
+    headings: Sequence[str] | None = None,
 ) -> str:
     """Every distinct mask of the pattern at n keys and n queries, in at most `width` columns of text.
 
-    `operands[c]` says into which sets the condition `c` is divided by colour, by default into none.
+    `operands[c]` says into which sets the condition `c` is divided by colour, by default into none; `headings[c]` what
+    stands above it, by default the heads that share it.
     """
     colours = colours and width >= NARROWEST
     view = view or whole(n)
     blocks = [title(pattern, n)]
     for index, condition in enumerate(pattern.conditions):
         parts = operands[index] if operands else [("", condition)]
-        heads = heading(pattern, index)
+        heads = headings[index] if headings else heading(pattern, index)
         drawn = [*_drawing(parts, n, view, width, colours), *_legend(parts, n, view, colours)]
         blocks.append("\n".join([heads, *drawn] if heads else drawn))
     return "\n\n".join(blocks)

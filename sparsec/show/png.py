@@ -9,25 +9,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from sparsec.ir.nodes import Pattern
-from sparsec.show.colour import EMPTY, pixels
+from sparsec.show.colour import pixels
 from sparsec.show.page import Operands
 from sparsec.show.raster import View, raster
 
 SIDE = 512  # cells along an axis at most, and about as many pixels
-_GAP = 8  # pixels between two masks
+_GAP, _GROUND = 8, 238  # pixels between two masks, and their grey
 
 
-def png(pattern: Pattern, n: int, view: View, operands: Sequence[Operands] | None = None) -> bytes:
-    """The distinct masks, each below the one before it."""
+def png(pattern: Pattern, n: int, view: View, operands: Sequence[Operands] | None = None, columns: int = 1) -> bytes:
+    """The distinct masks, each after the one before it, `columns` side by side."""
     masks = []
     for index, condition in enumerate(pattern.conditions):
         parts = operands[index] if operands else [("", condition)]
         cells = pixels(raster([part for _, part in parts], n, SIDE, SIDE, view)).astype(np.uint8)
         scale = [max(1, SIDE // size) for size in cells.shape[:2]]
         masks.append(cells.repeat(scale[0], axis=0).repeat(scale[1], axis=1))
-    gap = np.full((_GAP, masks[0].shape[1], 3), EMPTY + 200, np.uint8)
-    rows = np.concatenate([each for mask in masks for each in (gap, mask)][1:])
-    return _encoded(rows)
+    (high, wide), columns = masks[0].shape[:2], min(columns, len(masks))
+    down = -(-len(masks) // columns)
+    image = np.full((down * (high + _GAP) - _GAP, columns * (wide + _GAP) - _GAP, 3), _GROUND, np.uint8)
+    for index, mask in enumerate(masks):
+        y, x = index // columns * (high + _GAP), index % columns * (wide + _GAP)
+        image[y : y + high, x : x + wide] = mask
+    return _encoded(image)
 
 
 def _encoded(rows: np.ndarray) -> bytes:

@@ -20,17 +20,31 @@ LEFT, TOP, MARGIN, SPARK, LINE = 72, 64, 16, 40, 20  # pixels
 
 
 def svg(
-    pattern: Pattern, n: int, view: View, operands: Sequence[Operands] | None = None, tile: int | None = None
+    pattern: Pattern,
+    n: int,
+    view: View,
+    operands: Sequence[Operands] | None = None,
+    tile: int | None = None,
+    headings: Sequence[str] | None = None,
+    columns: int = 1,
 ) -> str:
-    """Each distinct mask below the one before it.  Tiles of `tile` x `tile` need a view that is exact."""
-    body, y = [_text(MARGIN, 24, title(pattern, n), "")], 0
-    for index, condition in enumerate(pattern.conditions):
-        parts = operands[index] if operands else [("", condition)]
+    """Each distinct mask after the one before it, `columns` side by side; `operands` and `headings` as of `page`.
+
+    Tiles of `tile` x `tile` need a view that is exact.
+    """
+    divided = operands or [[("", condition)] for condition in pattern.conditions]
+    high = TOP + SIDE + SPARK + MARGIN + LINE * (max(map(len, divided)) + 2)
+    wide = LEFT + SIDE + SPARK + 2 * MARGIN
+    body = [_text(MARGIN, 24, title(pattern, n), "")]
+    for index, parts in enumerate(divided):
+        above = headings[index] if headings else heading(pattern, index)
         drawn = [*_panel(parts, n, view), *(_tiles(parts, n, view, tile) if tile else ())]
-        body += [f'<g transform="translate(0 {y})">', _text(LEFT, 44, heading(pattern, index), ""), *drawn, "</g>"]
-        y += TOP + SIDE + SPARK + MARGIN + LINE * (len(parts) + 2)
-    width = LEFT + SIDE + SPARK + 2 * MARGIN
-    opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" width="{width}" height="{y}"'
+        place = f"translate({index % columns * wide} {index // columns * high})"
+        body += [f'<g transform="{place}">', _text(LEFT, 44, above, ""), *drawn, "</g>"]
+    width, height = min(columns, len(divided)) * wide, -(-len(divided) // columns) * high
+    opening = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    )
     style = ' font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
     return "\n".join([opening + style, *body, "</svg>", ""])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -119,3 +120,26 @@ def test_a_folder_in_the_way_is_a_usage_error(files: Path) -> None:
     (files / "p.png").mkdir()
     assert show(files, "-o", files / "p.png").exit_code == 2
     assert len(list(files.iterdir())) == 4
+
+
+LAYERS = "pattern d = match layer % 2 { 0 -> past(8) | sinks(2), else -> past(16) }\n"
+
+
+def test_grid_has_every_head_and_every_layer(files: Path) -> None:
+    (files / "d.spat").write_text(LAYERS)
+    heads = CliRunner().invoke(app, ["show", str(files / "c.spat"), "--heads", "5", "--grid", "heads", "--n", "32"])
+    assert [line for line in heads.output.splitlines() if line.startswith("head ")] == [f"head {i}" for i in range(5)]
+    command = ["show", str(files / "d.spat"), "--layers", "5", "--grid", "layers", "--n", "32"]
+    layers = CliRunner().invoke(app, command)
+    assert [line for line in layers.output.splitlines() if "layer " in line] == [f"layer {i}" for i in range(5)]
+    image = CliRunner().invoke(app, [*command, "--format", "png"]).stdout_bytes
+    assert pixels(image).shape == (2 * 512 + 8, 3 * 512 + 16, 3)
+    drawn = CliRunner().invoke(app, [*command, "--format", "svg"]).stdout
+    places = [each.get("transform") for each in ElementTree.fromstring(drawn) if each.tag.endswith("g")]
+    assert len({place.split()[0] for place in places}) == 3
+    assert len({place.split()[1] for place in places}) == 2
+
+
+@pytest.mark.parametrize("options", [["layers"], ["layers", "--layers", "65"], ["heads", "-o", "p.html"], ["rows"]])
+def test_grids_that_cannot_be(files: Path, options: list[str]) -> None:
+    assert show(files, "--grid", *options).exit_code == 2
