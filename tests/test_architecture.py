@@ -51,6 +51,7 @@ RANK = {
     "runtime": 9,
     "testing": 10,
     "cli": 10,
+    "hook": 10,
     "__init__": 11,
     "__main__": 12,
 }

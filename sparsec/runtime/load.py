@@ -36,7 +36,7 @@ def load(
     user's cache (see `sparsec cache --info`), so that the next process only reads it.
     """
     name = os.fsdecode(path)
-    return _operator(name, _contents(name), Chosen(pattern, heads, layer, layers, _merged(parameters, more)))
+    return operator(name, _contents(name), Chosen(pattern, heads, layer, layers, _merged(parameters, more)))
 
 
 def compile(
@@ -58,13 +58,14 @@ def compile(
     """
     if not isinstance(text, str):
         raise TypeError(f"the text of a pattern is a str, not {type(text).__name__}")
-    return _operator("<text>", text, Chosen(pattern, heads, layer, layers, _merged(parameters, more)))
+    return operator("<text>", text, Chosen(pattern, heads, layer, layers, _merged(parameters, more)))
 
 
-def _operator(name: str, content: str | bytes | None, chosen: Chosen) -> Attend:
+def operator(name: str, content: str | bytes | None, chosen: Chosen, stacklevel: int = 3) -> Attend:
+    """The operator of the text `content` of the file `name`; warnings point `stacklevel` calls up."""
     found = fetch(name, content, chosen)
     for warning in (*found.remarks, *found.record.warnings):
-        warnings.warn(warning, stacklevel=3)
+        warnings.warn(warning, stacklevel=stacklevel)
     return Attend(found.text, found.record, found.path)
 
 
