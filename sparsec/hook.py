@@ -28,10 +28,8 @@ from typing import TYPE_CHECKING
 from sparsec.diagnostics import SparsecError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sparsec.diagnostics import Diagnostic
-    from sparsec.runtime.attend import Attend, BoundPattern
+    from sparsec.runtime.attend import Attend, BoundPattern, Tensor
     from sparsec.source import Source
     from sparsec.syntax.ast import Definition
 
