@@ -20,6 +20,7 @@ N, HEADS = 150, 8
 SMALL: dict[str, dict[str, int]] = {
     "a_shape": {"s": 6, "w": 20},
     "bigbird": {"b": 8, "w": 3, "g": 2, "r": 2, "seed": 1},
+    "bigbird_tokens": {"w": 9, "g": 2, "r": 3, "seed": 1},
     "deepspeed_fixed": {"b": 4, "w": 4, "g": 1, "patterns": 4},
     "deepspeed_variable": {"b": 4, "r": 2, "seed": 3},
     "dilated_window": {"w": 9, "s": 4},
@@ -153,6 +154,15 @@ def test_bigbird() -> None:
     assert (blocks.sum(axis=1) <= 2).all()
     assert blocks.sum() > count // 2, "most rows keep a random block outside window and globals"
     assert (kept[16:24] == kept[16]).sum() == 8 * N, "all queries of a block see the same blocks"
+
+
+def test_bigbird_tokens() -> None:
+    kept = mask(load("bigbird_tokens"), 0)
+    sure = pairs(lambda q, k: abs(q - k) <= 4 or q < 2 or k < 2)
+    assert (kept | ~sure).all()
+    drawn = (kept & ~sure).sum(axis=1)
+    assert drawn.max() == 3 and drawn.sum() > N, "most rows keep random keys outside window and globals"
+    assert len(np.unique(kept & ~sure, axis=0)) > N // 2, "every query draws its own"
 
 
 def test_explicit_blocks_is_a_ring_of_four() -> None:

@@ -61,7 +61,7 @@ class _Layout:
 
     @staticmethod
     def of(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> _Layout:
-        sizes = [1 if isinstance(leaf, ir.RandomKeys) else leaf.size for leaf in ir.leaves(condition)]
+        sizes = [leaf.size for leaf in ir.leaves(condition)]
         offset = [queries.start] if sizes else []
         cell = math.gcd(tile[0], *sizes, *offset), math.gcd(tile[1], *sizes)
         return _Layout(condition, n, tile, queries, cell)

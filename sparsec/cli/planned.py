@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sparsec.codegen.printer import Scalar
 from sparsec.ir import nodes as ir
 from sparsec.plan.build import natural, spread
-from sparsec.plan.nodes import Choice, Columns, Cover, HeadPlan, Natural, Part, Plan, Residue, Segment
+from sparsec.plan.nodes import Choice, Columns, Cover, HeadPlan, Natural, Part, Plan, Residue, Scattered, Segment
 from sparsec.plan.predict import cost
 
 _USUAL = 32_768  # the length at which layouts are compared
@@ -31,6 +31,9 @@ class _Words(Scalar):
             case ir.RandomKeys(count, seed):
                 return f"random_keys({count}, {seed})"
         return super().condition(node)
+
+    def _not(self, leaf: ir.Leaf) -> str:
+        return f"not {self.condition(leaf)}"
 
 
 def planned(plan: Plan) -> str:
@@ -70,6 +73,8 @@ def layout_name(part: Part) -> str:
             return f"residue classes of {stride}"
         case Columns(period, first, width):
             return f"gathered keys {first} to {first + width - 1} of every {period}"
+        case Scattered():
+            return "scattered pairs"
     return "natural order"
 
 
@@ -81,6 +86,9 @@ def rungs(part: Part) -> dict[str, tuple[str, str]]:
 def _part(part: Part) -> Iterator[str]:
     yield f"  layout   {layout_name(part)}.  {part.why}"
     yield f"  keeps    {_Words().condition(part.condition)}"
+    if part.layout == Scattered():
+        yield "  visits   the kept pairs of each tile, from a list"
+        return
     yield f"  no mask  {'no tile' if part.full == ir.FALSE else _Words().condition(part.full)}"
     yield from _cover(part.rows, "a tile of queries visits keys", "n")
     yield from _cover(part.columns, "a tile of keys visits queries", "n_q")
@@ -91,9 +99,11 @@ def _cover(cover: Cover, title: str, length: str) -> Iterator[str]:
     yield f"    rung   {_RUNGS[cover.rung]}{f' ({cover.why})' if cover.why else ''}"
     for segment in cover.segments:
         yield f"    range  {_segment(segment, length)}"
+    for table in cover.tables:
+        yield f"    table  tiles of {_Words().condition(table)}, from a list"
     if cover.long:
         yield f"    long   tiles from below {cover.long} see far more than others"
-    if not cover.segments:
+    if not cover.segments and not cover.tables:
         yield "    nothing"
     elif not cover.ordered:
         yield "    the ranges are put in order at run time"

@@ -232,8 +232,7 @@ class Torch(Printer):
         return f"~{self.condition(leaf)}"
 
     def _leaf(self, leaf: ir.Leaf, index: int) -> str:
-        size = 1 if isinstance(leaf, ir.RandomKeys) else leaf.size
-        row, column = ("q", "k") if size == 1 else (f"q // {size}", f"k // {size}")
+        row, column = ("q", "k") if leaf.size == 1 else (f"q // {leaf.size}", f"k // {leaf.size}")
         return f"_listed(_table_{index}(n, q.device), {row}, {column})"
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:

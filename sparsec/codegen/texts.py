@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sparsec.codegen.printer import Scalar, Torch, Triton
 from sparsec.codegen.ranges import MOST_POSITIONS
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Columns, Cover, HeadPlan, Part, Plan, Residue, Segment
+from sparsec.plan.nodes import Columns, Cover, HeadPlan, Part, Plan, Residue, Scattered, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,14 @@ class PartText:
     suffix: str
     why: str
     listed: bool
-    layout: str  # "natural", "residue", "columns"
+    layout: str  # "natural", "residue", "columns", "scattered"
     stride: int
     comb: tuple[int, int, int] | None  # period, first, width
     first: bool  # of the forward pass and dq: starts the softmax, computes delta
     last: bool
     adds: bool  # dk and dv: adds to what earlier parts left
     finishes: bool  # dk and dv: writes the result itself
-    keeps: bool  # False: the condition is `true` and needs no mask of its own
+    keeps: bool  # False: kernels do not evaluate the condition, which is `true` or has its pairs listed
     keep: list[str]
     keep_torch: list[str]
     never_full: bool
@@ -75,7 +75,11 @@ class PartText:
         """Names of the tensors that some kernels need besides: lists of heads, tables, lists of tiles."""
         heads = ["HEADS"] if side == "rows" else ["HEADS", "KV_HEADS", "FIRST_HEAD"]
         lists = ["LIST_STARTS", "LIST"] if getattr(self, side).tables else []
-        return ", ".join([*(heads if self.listed else []), *(f"TABLE_{index}" for index in self.tables), *lists])
+        if self.layout == "scattered":
+            also = [*lists, "SEEN"]
+        else:
+            also = [*(f"TABLE_{index}" for index in self.tables), *lists]
+        return ", ".join([*(heads if self.listed else []), *also])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ def _part(parts: tuple[Part, ...], place: int, suffix: str, listed: bool, leaves
         last=place == len(parts) - 1,
         adds=(listed or order[0] != place) and not isinstance(layout, Columns),
         finishes=not listed and order[-1] == place and (len(parts) == 1 or not isinstance(layout, Columns)),
-        keeps=part.condition != ir.TRUE,
+        keeps=part.condition != ir.TRUE and layout != Scattered(),
         keep=triton.lines(part.condition, "return "),
         keep_torch=torch.lines(_tensor(part.condition), "return "),
         never_full=part.full == ir.FALSE,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 # ---------------------------------------------------------------- integers
 
@@ -161,6 +161,7 @@ class RandomKeys:
 
     count: int
     seed: int
+    size: ClassVar[int] = 1
 
 
 Leaf = Blocks | RandomBlocks | RandomKeys

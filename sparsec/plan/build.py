@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sparsec.ir import nodes as ir
 from sparsec.plan.covers import part_of
-from sparsec.plan.nodes import Choice, Columns, HeadPlan, Layout, Natural, Part, Plan, Residue
+from sparsec.plan.nodes import Choice, Columns, HeadPlan, Layout, Natural, Part, Plan, Residue, Scattered
 from sparsec.plan.predict import LENGTHS, cost, least_long
 from sparsec.plan.split import split
 from sparsec.sets.simplify import simplify
@@ -35,7 +35,7 @@ def spread(condition: ir.Set) -> Parts | None:
         if all(layout == Natural() for layout, _ in places):
             return None
         parts = tuple(_part(some, layout) for layout, some in places)
-        lost = {part.layout for part in parts if part.layout != Natural() and "all" in _rungs(part)}
+        lost = {part.layout for part in parts if part.layout != Natural() and _lost(part)}
         if not lost:
             return parts
         barred |= lost
@@ -66,8 +66,12 @@ def _part(condition: ir.Set, layout: Layout) -> Part:
     return replace(part, rows=rows, columns=columns)
 
 
-def _rungs(part: Part) -> tuple[str, str]:
-    return part.rows.rung, part.columns.rung
+def _lost(part: Part) -> bool:
+    """Whether a part has to visit what its layout is there to spare it."""
+    covers = part.rows, part.columns
+    if part.layout == Scattered():
+        return any(cover.segments for cover in covers)
+    return any(cover.rung == "all" for cover in covers)
 
 
 def _why(layout: Layout) -> str:
@@ -76,5 +80,7 @@ def _why(layout: Layout) -> str:
             return f"Queries see only keys a multiple of {stride} away."
         case Columns():
             return "No query sees the keys between."
+        case Scattered():
+            return "A table names pairs that lie far apart."
         case Natural():
             return "Positions as they are."

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 from sparsec.ir import lower_fold as fold
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Columns, Layout, Natural, Residue
+from sparsec.plan.nodes import Columns, Layout, Natural, Residue, Scattered
 
 _Q, _K, _RESIDUE = ir.Var("q"), ir.Var("k"), ir.Var("residue")
 
@@ -18,7 +18,7 @@ def pairs_of(layout: Layout) -> ir.Set:
             return ir.Compare(ir.Mod(ir.Sub(_Q, _K), stride), "==", ir.Const(0))
         case Columns(period, first, width):
             return ir.Compare(ir.Mod(fold.sub(_K, ir.Const(first)), period), "<", ir.Const(width))
-        case Natural():
+        case Natural() | Scattered():
             return ir.TRUE
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from sparsec.ir import nodes as ir
 from sparsec.plan.above import Above, above, below
 from sparsec.plan.coordinates import at_keys, in_class, moved, pairs_of, places
-from sparsec.plan.nodes import Columns, Cover, Layout, Natural, Part, Residue, Segment
+from sparsec.plan.nodes import Columns, Cover, Layout, Natural, Part, Residue, Scattered, Segment
 from sparsec.sets import tiles
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.convert import relation
@@ -31,6 +31,9 @@ def part_of(condition: ir.Set, layout: Layout, why: str) -> Part:
     match layout:
         case Natural():
             rows, columns, full = _seen(condition, stride=1)
+        case Scattered():
+            rows, columns, _ = _seen(condition, stride=1)
+            full = ir.FALSE
         case Residue(stride):
             rows, columns, full = _seen(in_class(given(condition, pairs_of(layout)), stride), stride)
         case Columns():

@@ -75,7 +75,15 @@ class Columns:
     width: int
 
 
-Layout = Natural | Residue | Columns
+@dataclass(frozen=True, slots=True)
+class Scattered:
+    """Positions as they are, the pairs of small tables one by one.
+
+    A program gathers what the pairs of its tile name: exactly the kept ones, from a list made for the length.
+    """
+
+
+Layout = Natural | Residue | Columns | Scattered
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,7 @@ class Part:
     condition: ir.Set  # what a partial tile's mask evaluates
     rows: Cover  # forward and dq: per tile of queries, the keys
     columns: Cover  # dk and dv: per tile of keys, the queries
-    full: ir.Set  # on the four edges: the tile needs no mask
+    full: ir.Set  # on the four edges: the tile needs no mask (Scattered: never asked, every tile has its mask listed)
     why: str  # why this layout, one sentence
 
 

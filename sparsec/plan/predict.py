@@ -1,24 +1,28 @@
 """What a plan will cost, from exact counts of the tiles that its covers visit; and with it the choice of layouts.
 
 The unit is one step of a forward kernel, a tile of 64 x 64 pairs, of one head.  Forward, dq and dk/dv take 2, 3 and
-4 products a tile: the first two follow the rows of the plan, the last its columns.  Tables cost the same in every
-layout and are left out.
+4 products a tile: the first two follow the rows of the plan, the last its columns.  What tables add is an
+expectation, as if their entries were drawn evenly.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Columns, Cover, Part, Residue, Segment
+from sparsec.plan.nodes import Columns, Cover, Natural, Part, Residue, Scattered, Segment
 
 BLOCK = 64
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
 GATHERED = 1.3  # a step of a part that is not natural: rows far apart in memory, a softmax that is continued
+SCATTERED = 2.0  # a step whose rows are gathered one by one
 PROGRAM = 2.0  # loading the rows of a tile, storing their results
 LAUNCH = 64.0  # 5 us of a GPU that takes 5 ns a step, over 16 heads
+
+_STEP = {Natural: 1.0, Residue: GATHERED, Columns: GATHERED, Scattered: SCATTERED}
 
 _COMPARE = {
     "<": np.less,
@@ -84,9 +88,34 @@ def _prefix(segment: Segment, side: str) -> int:
 
 def _part(part: Part, n: int) -> float:
     rows, columns = steps(part.rows, part, n), steps(part.columns, part, n)
-    work = (5 * rows.sum() + 4 * columns.sum()) / 9
-    gathered = GATHERED if isinstance(part.layout, Residue | Columns) else 1.0
-    return LAUNCH + PROGRAM * (len(rows) + len(columns)) / 2 + gathered * float(work)
+    named = [len(programs) * _named(cover, part, n) for cover, programs in ((part.rows, rows), (part.columns, columns))]
+    work = (5 * (rows.sum() + named[0]) + 4 * (columns.sum() + named[1])) / 9
+    return LAUNCH + PROGRAM * (len(rows) + len(columns)) / 2 + _STEP[type(part.layout)] * float(work)
+
+
+def _named(cover: Cover, part: Part, n: int) -> float:
+    """Tiles that tables add to a program, on average; those that its ranges meet already are not taken off."""
+    total = 0.0
+    for leaf in cover.tables:
+        entries, share = _entries(leaf, n)
+        if part.layout == Scattered():
+            total += share * _distinct(n, entries * BLOCK) / BLOCK
+        else:
+            wide = max(1.0, leaf.size / BLOCK)  # tiles of a block
+            total += share * wide * _distinct(n / (BLOCK * wide), entries * max(1.0, BLOCK / leaf.size))
+    return total
+
+
+def _entries(leaf: ir.Leaf, n: int) -> tuple[float, float]:
+    """How many blocks a row of the table names, and the share of all rows that do."""
+    if isinstance(leaf, ir.Blocks):
+        return sum(map(len, leaf.rows)) / max(len(leaf.rows), 1), min(1.0, len(leaf.rows) * leaf.size / n)
+    return leaf.count, 1.0
+
+
+def _distinct(places: float, draws: float) -> float:
+    """Expected distinct places among even draws."""
+    return places * -math.expm1(draws * math.log1p(-1 / places)) if places > 1 else min(places, draws)
 
 
 def _programs(side: str, part: Part, n: int) -> tuple[Values, np.ndarray | int]:

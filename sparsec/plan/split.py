@@ -2,6 +2,9 @@
 
 causal & (past(128) | stride(128))  ->  natural: past(128)
                                         residue classes of 128: stride(128) & q - k >= 128
+
+past(64) | random_keys(8, 1)        ->  natural: past(64)
+                                        scattered: random_keys(8, 1) & ~past(64)
 """
 
 from __future__ import annotations
@@ -11,13 +14,14 @@ from math import gcd
 
 from sparsec.ir import lower_fold as fold
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Columns, Layout, Natural, Residue
+from sparsec.plan.nodes import Columns, Layout, Natural, Residue, Scattered
 from sparsec.sets import classes
 from sparsec.sets.given import given
 from sparsec.sets.simplify import simplify
 
 _MOST_PARTS = 3
 _MOST_TERMS = 8
+_SMALL = 32  # blocks of so many positions fill half a tile
 _NARROW = 4  # a comb of one key in fewer than this is not worth the gathering
 
 Split = tuple[tuple[Layout, ir.Set], ...]
@@ -26,7 +30,8 @@ Split = tuple[tuple[Layout, ir.Set], ...]
 def split(condition: ir.Set, barred: frozenset[Layout] = frozenset()) -> Split:
     """Layouts and the disjoint conditions that they serve; all of it is natural if no other layout fits.
 
-    The natural part comes first, where what it leaves is simple; with tables it comes last, to keep them to itself.
+    The natural part comes first, where what it leaves is simple; with tables it comes later, to keep them to itself.
+    Scattered pairs come last: what they leave out is listed for them, and costs nothing.
     What belongs to a layout of `barred` stays natural.
     """
     wanted: dict[Layout, list[ir.Set]] = {Natural(): []}
@@ -39,6 +44,8 @@ def split(condition: ir.Set, barred: frozenset[Layout] = frozenset()) -> Split:
         return ((Natural(), condition),)
     if any(ir.leaves(term) for term in wanted[Natural()]):
         wanted[Natural()] = wanted.pop(Natural())
+    if Scattered() in wanted:
+        wanted[Scattered()] = wanted.pop(Scattered())
     parts: list[tuple[Layout, ir.Set]] = []
     for layout, some in wanted.items():
         rest = fold.disjunction(*some)
@@ -73,7 +80,9 @@ def terms(condition: ir.Set) -> tuple[ir.Set, ...]:
 def _layout(term: ir.Set) -> Layout:
     """The layout in which a term wastes least, by proof."""
     if ir.leaves(term):
-        return Natural()
+        operands = term.parts if isinstance(term, ir.And) else (term,)
+        small = any(isinstance(each, ir.Leaf) and each.size < _SMALL for each in operands)
+        return Scattered() if small else Natural()
     stride, comb = classes.stride(term), classes.comb(term)
     if comb and comb[2] * max(_NARROW, stride + 1) <= comb[0]:
         return Columns(*comb)

@@ -127,7 +127,7 @@ class BoundPattern:
     def mask_mod(self, n: int, device: torch.device | str = "cpu") -> MaskMod:
         """The pattern over n queries and n keys as FlexAttention's `create_block_mask` takes it, for comparisons.
 
-        mask_mod(b, h, q_idx, kv_idx); its tables are on `device`.  ValueError for `random_keys`.
+        mask_mod(b, h, q_idx, kv_idx); its tables are on `device`.
         """
         from sparsec.runtime.flex import mask_mod
 
@@ -148,7 +148,7 @@ class BoundPattern:
         The same as `create_block_mask(pattern.mask_mod(n), batch, heads, n, n, device, block_size)`, entry by entry,
         and made from the classes of tiles, so that its cost grows with their number and not with n * n.  `block_size`
         is of queries and keys, or both.  Query i stands at position i + n - n_q.  `heads` is the number that the
-        pattern is compiled for, or any where it serves all alike.  ValueError for `random_keys`.
+        pattern is compiled for, or any where it serves all alike.
         """
         from sparsec.runtime.block_mask import block_mask
 

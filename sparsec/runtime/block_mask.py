@@ -24,7 +24,7 @@ def block_mask(
     """What `create_block_mask(mask_mod, batch, heads, n_q, n)` makes of the pattern, entry by entry.
 
     Query i stands at position i + n - n_q.  `heads` is the pattern's own number by default, 1 where it serves any.
-    ValueError for `random_keys` and for numbers that don't fit.
+    ValueError for numbers that don't fit.
     """
     tile = (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
     n_q = n if n_q is None else n_q

@@ -35,8 +35,6 @@ def mask_mod(pattern: ir.Pattern, n: int, device: torch.device | str = "cpu", q_
     """mask_mod(b, h, q_idx, kv_idx) -> bool, for n keys; its tables are on `device`.
 
     Query q_idx stands at position q_idx + q_offset, which stays below n.
-
-    ValueError for `random_keys`: FlexAttention would need a table of n * n.
     """
     heads = pattern.head_conditions or (0,)
     made = _Terms(n, torch.device(device), len(heads)).condition(
@@ -121,10 +119,11 @@ class _Terms:
         return lambda h, q, k: table[h]
 
     def _table(self, leaf: ir.Leaf) -> _Term:
-        """A look-up in bool [blocks, blocks]."""
+        """A look-up in bool [blocks, blocks], or among the keys of each query."""
         match leaf:
-            case ir.RandomKeys():
-                raise ValueError("FlexAttention has no form for random_keys: it would take a table of n * n")
+            case ir.RandomKeys(count, seed):
+                keys = torch.from_numpy(random.random_keys(count, seed, self.n)).to(self.device)
+                return lambda h, q, k: reduce(operator.or_, (keys[q, place] == k for place in range(count)))
             case ir.RandomBlocks(size, count, seed, past):
                 rows = random.random_blocks(size, count, seed, self.n, past).tolist()
             case ir.Blocks(size, rows):

@@ -87,8 +87,8 @@ def test_layouts(text: str) -> None:
 
 
 def test_layouts_by_head() -> None:
-    text = "pattern p = match h { 0 -> causal & stride(4), 1 -> past(9) | k % 32 < 2, 2 -> causal, else -> stride(3) }"
-    pattern = pattern_of(text, 4)
+    cases = "0 -> causal & stride(4), 1 -> past(9) | k % 32 < 2, 2 -> causal | random_keys(2, 4), else -> stride(3)"
+    pattern = pattern_of(f"pattern p = match h {{ {cases} }}", 4)
     check(pattern, 61, 70, heads=4, kv_heads=2, module=spread_module_of(pattern))
 
 

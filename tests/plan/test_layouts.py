@@ -18,7 +18,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.ir.lower import lower
 from sparsec.plan.build import build, spread
-from sparsec.plan.nodes import Columns, Cover, Natural, Part, Residue
+from sparsec.plan.nodes import Columns, Cover, Natural, Part, Residue, Scattered
 from sparsec.sets.simplify import simplify
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -44,7 +44,7 @@ def check(condition: ir.Set, parts: tuple[Part, ...], call: Call) -> None:
         for leaf in part.rows.tables:  # its tiles are visited beside the segments
             wanted = wanted & ~reference.mask(leaf, call.n_q, call.n, call.q_offset)
         assert not (wanted & (seen == 0)).any()
-        assert part.layout == Natural() or not ir.leaves(part.condition)
+        assert part.layout in (Natural(), Scattered()) or not ir.leaves(part.condition)
 
 
 def visit_keys(group: Group, call: Call, seen: np.ndarray) -> None:
@@ -103,7 +103,9 @@ LOOSE = {
     "stride(6) & same_block(50) | stride(4) & past(40) | k % 30 < 2": [Residue(6), Residue(4), Columns(30, 0, 2)],
     "(q - k) % 5 == 2 | stride(3) & stride(4)": [Natural(), Residue(12)],
     "stride(8) | stride(12) | stride(20) | past(9)": [Natural(), Residue(8), Residue(4)],
-    "random_blocks(8, 2, 1) | causal & stride(7)": [Residue(7), Natural()],
+    "random_blocks(32, 2, 1) | causal & stride(7)": [Residue(7), Natural()],
+    "random_keys(3, 1) | causal & stride(7) | random_blocks(32, 2, 1)": [Residue(7), Natural(), Scattered()],
+    "random_blocks(8, 2, 1) & causal | past(9)": [Natural(), Scattered()],
     "n - k <= 30 & stride(3)": [Residue(3)],
 }
 CALLS = (Call(150, 150, 0, 16, 16), Call(61, 133, 72, 16, 32), Call(100, 40, 3, 17, 19), Call(7, 9, 2, 16, 16))

@@ -9,5 +9,8 @@ SPREAD = [
     "window(9) | global(3) | stride(20) & causal",
     "same_block(48) & stride(3)",
     "random_blocks(8, 2, 1) | causal & stride(7)",
+    "random_keys(3, 1)",
+    "causal & (past(12) | random_keys(4, 5) | random_past_blocks(4, 2, 9))",
+    "global(2) | blocks(8, [[0, 3, 9], [], [4]]) | random_blocks(32, 2, 3) | k % 40 < 2",
     "stride(6) & same_block(50) | stride(4) & past(40) | k % 30 < 2",
 ]

@@ -13,7 +13,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 import sparsec
 from sparsec.analysis import blocks
-from sparsec.ir.nodes import Pattern, RandomKeys, leaves
+from sparsec.ir.nodes import Pattern
 from sparsec.runtime.block_mask import block_mask
 from sparsec.runtime.flex import mask_mod
 from sparsec.testing import programs
@@ -54,19 +54,23 @@ def test_examples_made_small(name):
         same(block_mask(pattern, n, size, n_q), theirs(pattern, n, size, n_q))
 
 
+def same_as_theirs(pattern: Pattern, n: int, size, n_q: int) -> None:
+    same(block_mask(pattern, n, size, min(n, n_q)), theirs(pattern, n, size, min(n, n_q)))
+
+
 SHAPES = st.tuples(st.integers(1, 70), st.sampled_from([8, 16, (4, 16), (16, 6), (7, 5)]), st.integers(1, 70))
 
 
 @settings(max_examples=120)
 @given(programs.programs(term=programs.terms() | programs.tables()), SHAPES)
 def test_random_programs(program, shape):
-    same_or_refused(random_pattern(program), *shape)
+    same_as_theirs(random_pattern(program), *shape)
 
 
 @settings(max_examples=40)
 @given(programs.match_programs(term=programs.terms() | programs.tables()), SHAPES)
 def test_random_programs_by_head(program, shape):
-    same_or_refused(random_pattern(program), *shape)
+    same_as_theirs(random_pattern(program), *shape)
 
 
 @settings(max_examples=40)
@@ -76,15 +80,7 @@ def test_random_programs_without_sets(program, shape):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "_OPERATIONS", 1)
         patch.setattr(blocks, "_CELLS", 64)
-        same_or_refused(random_pattern(program), *shape)
-
-
-def same_or_refused(pattern: Pattern, n: int, size, n_q: int) -> None:
-    if any(isinstance(leaf, RandomKeys) for condition in pattern.conditions for leaf in leaves(condition)):
-        with pytest.raises(ValueError, match="random_keys"):
-            block_mask(pattern, n)
-    else:
-        same(block_mask(pattern, n, size, min(n, n_q)), theirs(pattern, n, size, min(n, n_q)))
+        same_as_theirs(random_pattern(program), *shape)
 
 
 def test_many_tables():

@@ -98,6 +98,7 @@ def test_more_random_programs(program, lengths, dtype):
 SMALL: dict[str, dict[str, int]] = {
     "a_shape": {"s": 6, "w": 20},
     "bigbird": {"b": 8, "w": 3, "g": 2, "r": 2, "seed": 1},
+    "bigbird_tokens": {"w": 9, "g": 2, "r": 3, "seed": 1},
     "deepspeed_fixed": {"b": 4, "w": 4, "g": 1, "patterns": 4},
     "deepspeed_variable": {"b": 4, "r": 2, "seed": 3},
     "dilated_window": {"w": 9, "s": 4},

@@ -28,14 +28,14 @@ def assert_exact(pattern: nodes.Pattern, n_q: int, n_k: int, q_offset: int | Non
 def test_patterns(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     parts = spread_module_of(pattern)._parts(1)[0]
-    assert any(part.stride > 1 or part.comb for part in parts)
+    assert any(part.stride > 1 or part.comb or getattr(part, "scattered", False) for part in parts)
     for lengths in LENGTHS:
         assert_exact(pattern, *lengths, heads=4, kv_heads=2, dtype=torch.float64)
 
 
 def test_heads_of_their_own_layout() -> None:
-    text = "pattern p = match h { 0 -> causal & stride(4), 1 -> past(9) | k % 32 < 2, 2 -> causal, else -> stride(3) }"
-    assert_exact(pattern_of(text, 4), 61, 90, heads=4, kv_heads=2, dtype=torch.float64)
+    cases = "0 -> causal & stride(4), 1 -> past(9) | k % 32 < 2, 2 -> causal | random_keys(2, 4), else -> stride(3)"
+    assert_exact(pattern_of(f"pattern p = match h {{ {cases} }}", 4), 61, 90, heads=4, kv_heads=2, dtype=torch.float64)
 
 
 @settings(max_examples=40)

@@ -284,9 +284,9 @@ def _dkdv(
     first_turn, last_turn = _share(n_heads * steps, chunk, SPLIT)
     for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -793,8 +793,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "a_shape_11fad44c53d4"
-_BACKWARD = "a_shape_11fad44c53d4_backward"
+_FORWARD = "a_shape_e1b7ac0950aa"
+_BACKWARD = "a_shape_e1b7ac0950aa_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

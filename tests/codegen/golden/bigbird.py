@@ -341,13 +341,13 @@ def _dkdv(
     first_turn, last_turn = _share(n_heads * steps, chunk, SPLIT)
     for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
         tile_m += tl.where(step >= turn_2, begin_2 - end_1, 0)
         tile_m += tl.where(step >= turn_3, begin_3 - end_2, 0)
         named = tl.load(LIST + first_listed + step - listed, mask=step >= listed, other=0)
         tile_m = tl.where(step >= listed, named // 2, tile_m)
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1014,8 +1014,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_6b30aa003510"
-_BACKWARD = "bigbird_6b30aa003510_backward"
+_FORWARD = "bigbird_3bdea3ce1130"
+_BACKWARD = "bigbird_3bdea3ce1130_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

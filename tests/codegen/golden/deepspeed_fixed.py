@@ -318,9 +318,9 @@ def _dkdv_0_a(
     steps = turn_1 + end_1 - begin_1
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -508,8 +508,8 @@ def _dkdv_0_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -706,8 +706,8 @@ def _dkdv_0_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         row = row_lo + tl.arange(0, BLOCK_M)
@@ -915,9 +915,9 @@ def _dkdv_1_a(
     steps = turn_1 + end_1 - begin_1
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1105,8 +1105,8 @@ def _dkdv_1_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1303,8 +1303,8 @@ def _dkdv_1_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         row = row_lo + tl.arange(0, BLOCK_M)
@@ -1512,9 +1512,9 @@ def _dkdv_2_a(
     steps = turn_1 + end_1 - begin_1
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1702,8 +1702,8 @@ def _dkdv_2_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1900,8 +1900,8 @@ def _dkdv_2_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         row = row_lo + tl.arange(0, BLOCK_M)
@@ -2109,9 +2109,9 @@ def _dkdv_3_a(
     steps = turn_1 + end_1 - begin_1
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -2299,8 +2299,8 @@ def _dkdv_3_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -2489,8 +2489,8 @@ def _dkdv_3_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         row = row_lo + tl.arange(0, BLOCK_M)
@@ -3286,8 +3286,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_fixed_cd62175580bc"
-_BACKWARD = "deepspeed_fixed_cd62175580bc_backward"
+_FORWARD = "deepspeed_fixed_3f7496b69489"
+_BACKWARD = "deepspeed_fixed_3f7496b69489_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

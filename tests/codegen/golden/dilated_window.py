@@ -79,6 +79,13 @@ def _tile(
 
 
 @triton.jit
+def _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD: tl.constexpr, COLUMNS: tl.constexpr):
+    """The given rows of one head of X, as [len(row), COLUMNS]; what lies beyond the tensor reads as 0."""
+    places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
+    return tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=_inside(row, rows, HEAD, COLUMNS), other=0.0)
+
+
+@triton.jit
 def _class_tile(
     X, x_b, x_h, x_m, batch, head, residue, first, stride: tl.constexpr, rows,
     HEAD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TMA: tl.constexpr,
@@ -88,9 +95,7 @@ def _class_tile(
         tile = X.load([batch, head, residue, first, 0]).reshape(ROWS, COLUMNS)
     else:
         row = residue + stride * (first + tl.arange(0, ROWS))
-        places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
-        mask = _inside(row, rows, HEAD, COLUMNS)
-        tile = tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=mask, other=0.0)
+        tile = _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD, COLUMNS)
     return tile
 
 
@@ -304,8 +309,8 @@ def _dkdv(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -784,8 +789,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "dilated_window_caa4e94b4992"
-_BACKWARD = "dilated_window_caa4e94b4992_backward"
+_FORWARD = "dilated_window_532138c41aa3"
+_BACKWARD = "dilated_window_532138c41aa3_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -259,10 +259,10 @@ def _dkdv(
     steps += tl.load(LIST_STARTS + k_lo // BLOCK_N + 1) - first_listed
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         tile_m = step
         named = tl.load(LIST + first_listed + step - listed, mask=step >= listed, other=0)
         tile_m = tl.where(step >= listed, named // 2, tile_m)
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         row = row_lo + tl.arange(0, BLOCK_M)
         q = q_offset + row
@@ -843,8 +843,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "explicit_blocks_ff1957a25739"
-_BACKWARD = "explicit_blocks_ff1957a25739_backward"
+_FORWARD = "explicit_blocks_6ffcf1905c47"
+_BACKWARD = "explicit_blocks_6ffcf1905c47_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

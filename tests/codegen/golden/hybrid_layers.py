@@ -252,8 +252,8 @@ def _dkdv(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -690,8 +690,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "hybrid_layers_8aae8adddccb"
-_BACKWARD = "hybrid_layers_8aae8adddccb_backward"
+_FORWARD = "hybrid_layers_ead4f48571ac"
+_BACKWARD = "hybrid_layers_ead4f48571ac_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -305,10 +305,10 @@ def _dkdv(
     first_turn, last_turn = _share(n_heads * steps, chunk, SPLIT)
     for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
         tile_m += tl.where(step >= turn_2, begin_2 - end_1, 0)
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -823,8 +823,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longformer_d27e1ba282f6"
-_BACKWARD = "longformer_d27e1ba282f6_backward"
+_FORWARD = "longformer_3f645f6b0e13"
+_BACKWARD = "longformer_3f645f6b0e13_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

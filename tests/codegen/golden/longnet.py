@@ -80,6 +80,13 @@ def _tile(
 
 
 @triton.jit
+def _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD: tl.constexpr, COLUMNS: tl.constexpr):
+    """The given rows of one head of X, as [len(row), COLUMNS]; what lies beyond the tensor reads as 0."""
+    places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
+    return tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=_inside(row, rows, HEAD, COLUMNS), other=0.0)
+
+
+@triton.jit
 def _class_tile(
     X, x_b, x_h, x_m, batch, head, residue, first, stride: tl.constexpr, rows,
     HEAD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TMA: tl.constexpr,
@@ -89,9 +96,7 @@ def _class_tile(
         tile = X.load([batch, head, residue, first, 0]).reshape(ROWS, COLUMNS)
     else:
         row = residue + stride * (first + tl.arange(0, ROWS))
-        places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
-        mask = _inside(row, rows, HEAD, COLUMNS)
-        tile = tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=mask, other=0.0)
+        tile = _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD, COLUMNS)
     return tile
 
 
@@ -324,10 +329,10 @@ def _dkdv_a(
     steps = turn_2 + end_2 - begin_2
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
         tile_m += tl.where(step >= turn_2, begin_2 - end_1, 0)
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -507,8 +512,8 @@ def _dkdv_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -752,8 +757,8 @@ def _dkdv_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1012,8 +1017,8 @@ def _dkdv_d(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1614,8 +1619,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_d4a52ae19aeb"
-_BACKWARD = "longnet_d4a52ae19aeb_backward"
+_FORWARD = "longnet_9e0867967ab5"
+_BACKWARD = "longnet_9e0867967ab5_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -80,6 +80,13 @@ def _tile(
 
 
 @triton.jit
+def _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD: tl.constexpr, COLUMNS: tl.constexpr):
+    """The given rows of one head of X, as [len(row), COLUMNS]; what lies beyond the tensor reads as 0."""
+    places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
+    return tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=_inside(row, rows, HEAD, COLUMNS), other=0.0)
+
+
+@triton.jit
 def _class_tile(
     X, x_b, x_h, x_m, batch, head, residue, first, stride: tl.constexpr, rows,
     HEAD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TMA: tl.constexpr,
@@ -89,9 +96,7 @@ def _class_tile(
         tile = X.load([batch, head, residue, first, 0]).reshape(ROWS, COLUMNS)
     else:
         row = residue + stride * (first + tl.arange(0, ROWS))
-        places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
-        mask = _inside(row, rows, HEAD, COLUMNS)
-        tile = tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=mask, other=0.0)
+        tile = _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD, COLUMNS)
     return tile
 
 
@@ -330,10 +335,10 @@ def _dkdv_0_a(
     steps = turn_2 + end_2 - begin_2
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
         tile_m += tl.where(step >= turn_2, begin_2 - end_1, 0)
-        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -518,8 +523,8 @@ def _dkdv_0_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -767,8 +772,8 @@ def _dkdv_0_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1031,8 +1036,8 @@ def _dkdv_0_d(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1275,10 +1280,10 @@ def _dkdv_1_a(
     steps = turn_2 + end_2 - begin_2
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
         tile_m += tl.where(step >= turn_2, begin_2 - end_1, 0)
-        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1463,8 +1468,8 @@ def _dkdv_1_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1712,8 +1717,8 @@ def _dkdv_1_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -1976,8 +1981,8 @@ def _dkdv_1_d(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -2216,10 +2221,10 @@ def _dkdv_2_a(
     steps = turn_2 + end_2 - begin_2
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
         tile_m += tl.where(step >= turn_2, begin_2 - end_1, 0)
-        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -2404,8 +2409,8 @@ def _dkdv_2_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -2653,8 +2658,8 @@ def _dkdv_2_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -2917,8 +2922,8 @@ def _dkdv_2_d(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -3161,10 +3166,10 @@ def _dkdv_3_a(
     steps = turn_2 + end_2 - begin_2
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
         tile_m += tl.where(step >= turn_2, begin_2 - end_1, 0)
-        head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -3349,8 +3354,8 @@ def _dkdv_3_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -3598,8 +3603,8 @@ def _dkdv_3_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -3862,8 +3867,8 @@ def _dkdv_3_d(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -4883,8 +4888,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_3e6774d53617"
-_BACKWARD = "longnet_heads_3e6774d53617_backward"
+_FORWARD = "longnet_heads_1e62e10cbc18"
+_BACKWARD = "longnet_heads_1e62e10cbc18_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -249,8 +249,8 @@ def _dkdv(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -687,8 +687,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "mistral_9fd93d41c6ef"
-_BACKWARD = "mistral_9fd93d41c6ef_backward"
+_FORWARD = "mistral_d24392c31b66"
+_BACKWARD = "mistral_d24392c31b66_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

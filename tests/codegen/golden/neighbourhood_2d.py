@@ -249,8 +249,8 @@ def _dkdv(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         row = row_lo + tl.arange(0, BLOCK_M)
         q = q_offset + row
@@ -683,8 +683,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "neighbourhood_2d_f7299667d9b8"
-_BACKWARD = "neighbourhood_2d_f7299667d9b8_backward"
+_FORWARD = "neighbourhood_2d_1f5acc4c7aa5"
+_BACKWARD = "neighbourhood_2d_1f5acc4c7aa5_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -267,9 +267,9 @@ def _dkdv(
     steps = turn_1 + end_1 - begin_1
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         row = row_lo + tl.arange(0, BLOCK_M)
@@ -706,8 +706,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "prefix_lm_746cf48e189a"
-_BACKWARD = "prefix_lm_746cf48e189a_backward"
+_FORWARD = "prefix_lm_271865fb7c0f"
+_BACKWARD = "prefix_lm_271865fb7c0f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

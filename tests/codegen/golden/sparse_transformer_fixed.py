@@ -310,9 +310,9 @@ def _dkdv_a(
     steps = turn_1 + end_1 - begin_1
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -494,8 +494,8 @@ def _dkdv_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -691,8 +691,8 @@ def _dkdv_c(
     first_turn, last_turn = _share(n_heads * steps, chunk, SPLIT)
     for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         row = row_lo + tl.arange(0, BLOCK_M)
@@ -1288,8 +1288,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_f18431feeb28"
-_BACKWARD = "sparse_transformer_fixed_f18431feeb28_backward"
+_FORWARD = "sparse_transformer_fixed_5b2db663f2da"
+_BACKWARD = "sparse_transformer_fixed_5b2db663f2da_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -79,6 +79,13 @@ def _tile(
 
 
 @triton.jit
+def _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD: tl.constexpr, COLUMNS: tl.constexpr):
+    """The given rows of one head of X, as [len(row), COLUMNS]; what lies beyond the tensor reads as 0."""
+    places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
+    return tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=_inside(row, rows, HEAD, COLUMNS), other=0.0)
+
+
+@triton.jit
 def _class_tile(
     X, x_b, x_h, x_m, batch, head, residue, first, stride: tl.constexpr, rows,
     HEAD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TMA: tl.constexpr,
@@ -88,9 +95,7 @@ def _class_tile(
         tile = X.load([batch, head, residue, first, 0]).reshape(ROWS, COLUMNS)
     else:
         row = residue + stride * (first + tl.arange(0, ROWS))
-        places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
-        mask = _inside(row, rows, HEAD, COLUMNS)
-        tile = tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=mask, other=0.0)
+        tile = _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD, COLUMNS)
     return tile
 
 
@@ -283,9 +288,9 @@ def _dkdv_a(
     steps = turn_1 + end_1 - begin_1
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -465,8 +470,8 @@ def _dkdv_b(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -681,8 +686,8 @@ def _dkdv_c(
     steps = end_0 - begin_0
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
-        tile_m = begin_0 + step
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
         row_lo = tile_m * BLOCK_M
         q_lo = q_first + row_lo
         row = (residue_row + 128 * row_lo) + 128 * tl.arange(0, BLOCK_M)
@@ -1220,8 +1225,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_strided_981119aa45f2"
-_BACKWARD = "sparse_transformer_strided_981119aa45f2_backward"
+_FORWARD = "sparse_transformer_strided_aa9a80fc910f"
+_BACKWARD = "sparse_transformer_strided_aa9a80fc910f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

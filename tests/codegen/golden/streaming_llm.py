@@ -276,9 +276,9 @@ def _dkdv(
     first_turn, last_turn = _share(n_heads * steps, chunk, SPLIT)
     for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         tile_m = begin_0 + step
         tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
         row_lo = tile_m * BLOCK_M
         q_lo = q_offset + row_lo
         q_hi = q_lo + BLOCK_M - 1
@@ -777,8 +777,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "streaming_llm_06bc587d6eea"
-_BACKWARD = "streaming_llm_06bc587d6eea_backward"
+_FORWARD = "streaming_llm_abf3551c265b"
+_BACKWARD = "streaming_llm_abf3551c265b_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
