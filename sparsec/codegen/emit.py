@@ -57,6 +57,7 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None) -> str:
             splits=any(part.long_rows or part.long_keys for part in parts),
             residues=any(part.stride > 1 for part in parts),
             combs=any(part.comb for part in parts),
+            blocks=any(part.block > 1 for part in parts),
             scattered=any(part.layout == "scattered" for part in parts),
             heads=plan.pattern.heads,
             min_tile=MIN_TILE,

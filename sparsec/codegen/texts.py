@@ -9,6 +9,7 @@ from sparsec.codegen.printer import Scalar, Torch, Triton
 from sparsec.codegen.ranges import MOST_POSITIONS
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Columns, Cover, HeadPlan, Part, Plan, Residue, Scattered, Segment
+from sparsec.sets.tiles import MIN_TILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class PartText:
     columns: CoverText
     long_rows: int  # queries below it see so many keys that several programs share a tile; 0: none
     long_keys: int
+    block: int  # whole blocks of at least the shortest tile, whose tiles need no mask; 1: none
     table_full: bool  # where a table has every pair of a tile, the tile is full
 
     def arguments(self, side: str) -> str:
@@ -146,6 +148,7 @@ def _part(parts: tuple[Part, ...], place: int, suffix: str, listed: bool, leaves
         columns=_cover(part.columns, "n_q", leaves),
         long_rows=0 if listed or len(parts) > 1 else part.rows.long,
         long_keys=_long_keys(parts, part, listed),
+        block=part.block if part.block >= MIN_TILE else 1,
         table_full=isinstance(part.condition, ir.Or) and set(part.columns.tables) <= set(part.condition.parts),
     )
 

@@ -12,6 +12,7 @@ from sparsec.plan.covers import part_of
 from sparsec.plan.nodes import Choice, Columns, HeadPlan, Layout, Natural, Part, Plan, Residue, Scattered
 from sparsec.plan.predict import LENGTHS, cost, least_long
 from sparsec.plan.split import split
+from sparsec.sets.closure import block_size
 from sparsec.sets.simplify import simplify
 
 Parts = tuple[Part, ...]
@@ -63,7 +64,14 @@ def _choices(alone: Parts, apart: Parts | None) -> tuple[Choice, ...]:
 def _part(condition: ir.Set, layout: Layout) -> Part:
     part = part_of(condition, layout, _why(layout))
     rows, columns = (replace(cover, long=least_long(cover, part)) for cover in (part.rows, part.columns))
-    return replace(part, rows=rows, columns=columns)
+    return replace(part, rows=rows, columns=columns, block=_block(part))
+
+
+def _block(part: Part) -> int:
+    """`Part.block`: whole blocks, and no tile visited but for a pair that is kept."""
+    operands = part.condition.parts if isinstance(part.condition, ir.Or) else (part.condition,)
+    tight = all(cover.rung == "exact" and set(cover.tables) <= set(operands) for cover in (part.rows, part.columns))
+    return block_size(part.condition) if tight and part.layout == Natural() else 1
 
 
 def _lost(part: Part) -> bool:

@@ -100,6 +100,7 @@ class Part:
     columns: Cover  # dk and dv: per tile of keys, the queries
     full: ir.Set  # on the four edges: the tile needs no mask (Scattered: never asked, every tile has its mask listed)
     why: str  # why this layout, one sentence
+    block: int = 1  # tiles that lie within aligned blocks of so many positions are full where they are visited at all
 
 
 @dataclass(frozen=True, slots=True)

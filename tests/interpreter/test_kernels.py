@@ -102,6 +102,14 @@ def test_shared_tiles(text: str, lengths: tuple[int, int, int | None], monkeypat
     check(pattern, *lengths, heads=4, kv_heads=2, module=module)
 
 
+@pytest.mark.parametrize("lengths", [(90, 90, None), (40, 104, 64), (50, 80, 2), (70, 33, 32)], ids=str)
+def test_whole_blocks(lengths: tuple[int, int, int | None]) -> None:
+    """Tiles within blocks and across them: kernels without a mask, and with it."""
+    pattern = pattern_of("pattern p = block_window(32, 3) | global(32) | random_blocks(32, 1, 2)")
+    assert module_of(pattern)._parts(1)[0][0].block == 32
+    check(pattern, *lengths, heads=4, kv_heads=2)
+
+
 any_program = st.one_of(programs(), match_programs())
 
 
