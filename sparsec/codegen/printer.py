@@ -51,6 +51,8 @@ class Printer:
         return [lead + text] if len(lead) + len(text) <= _LONGEST_LINE else self._broken(node, lead)
 
     def _broken(self, node: ir.Set, lead: str) -> list[str]:
+        if isinstance(node, ir.Not) and not isinstance(node.part, ir.Leaf):
+            return self._broken(_negated(node.part), lead)
         if not isinstance(node, ir.And | ir.Or):
             return [f"{lead}(", f"    {self._bare(node)}", ")"]
         join = (self.conjunction if isinstance(node, ir.And) else self.disjunction).lstrip()

@@ -2,8 +2,8 @@
 
 A setting is (BLOCK_M, BLOCK_N, warps, stages, most registers a thread or None).  Tiers: "tma" loads through the tensor
 memory accelerator (H100, H200, B200); "large" asks for at most 160 KiB of shared memory a program (A100); "small" for
-64 KiB (MI300, consumer cards).  Head sizes are rounded up to a power of two.  What was tuned for a GPU and a kernel
-comes before the table (sparsec.codegen.tuned).
+64 KiB (MI300, consumer cards); "scattered" gathers rows one by one, on the GPUs of the first two.  Head sizes are
+rounded up to a power of two.  What was tuned for a GPU and a kernel comes before the table (sparsec.codegen.tuned).
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ SETTINGS: dict[tuple[str, int, int], tuple[Setting, Setting, Setting]] = {
     ("tma", 2, 64): ((64, 64, 4, 3, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
     ("tma", 2, 128): ((64, 64, 4, 3, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
     ("tma", 2, 256): ((64, 32, 4, 2, None), (64, 32, 4, 2, None), (32, 64, 8, 1, None)),
+    ("scattered", 2, 16): ((32, 64, 4, 3, None), (64, 32, 4, 2, None), (64, 32, 4, 2, None)),
+    ("scattered", 2, 32): ((32, 64, 4, 3, None), (64, 32, 4, 2, None), (64, 32, 4, 2, None)),
+    ("scattered", 2, 64): ((32, 64, 4, 3, None), (64, 32, 4, 2, None), (64, 32, 4, 2, None)),
+    ("scattered", 2, 128): ((32, 64, 4, 3, None), (64, 32, 4, 2, None), (32, 64, 4, 2, None)),
+    ("scattered", 2, 256): ((32, 32, 4, 2, None), (32, 32, 4, 2, None), (32, 32, 4, 1, None)),
     ("large", 2, 16): ((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
     ("large", 2, 32): ((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
     ("large", 2, 64): ((64, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),

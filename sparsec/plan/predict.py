@@ -18,7 +18,7 @@ from sparsec.plan.nodes import Columns, Cover, Natural, Part, Residue, Scattered
 BLOCK = 64
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
 GATHERED = 1.3  # a step of a part that is not natural: rows far apart in memory, a softmax that is continued
-SCATTERED = 2.0  # a step whose rows are gathered one by one
+SCATTERED = 1.5  # a step whose rows are gathered one by one
 PROGRAM = 2.0  # loading the rows of a tile, storing their results
 LAUNCH = 64.0  # 5 us of a GPU that takes 5 ns a step, over 16 heads
 

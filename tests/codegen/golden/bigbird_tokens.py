@@ -785,6 +785,11 @@ _SETTINGS = {
     ("tma", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 256): {"forward": (64, 32, 4, 2, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 8, 1, None)},
+    ("scattered", 2, 16): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
+    ("scattered", 2, 32): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
+    ("scattered", 2, 64): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
+    ("scattered", 2, 128): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 4, 2, None)},
+    ("scattered", 2, 256): {"forward": (32, 32, 4, 2, None), "dq": (32, 32, 4, 2, None), "dkdv": (32, 32, 4, 1, None)},
     ("large", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("large", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("large", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
@@ -819,8 +824,8 @@ def _prepare(kernel, part, q, *moving):
     short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
     if tier == "tma" and (short or moving[0].shape[2] % part.stride):
         tier = "large"
-    if part.scattered and tier == "tma":
-        tier = "large"
+    if part.scattered and tier != "small" and width == 2:
+        tier = "scattered"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     if part.scattered:
         block_m, block_n = min(block_m, _WORD), min(block_n, _WORD)
@@ -1498,7 +1503,7 @@ _GROUPS = [
                 visit_queries=_visit_queries_a,
             ),
         )),
-        (2048, (
+        (1024, (
             # Positions as they are.
             _Part(
                 _forward_b, _dq_b, _dkdv_b,
@@ -1528,8 +1533,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_tokens_51504db7acba"
-_BACKWARD = "bigbird_tokens_51504db7acba_backward"
+_FORWARD = "bigbird_tokens_73c110b50faf"
+_BACKWARD = "bigbird_tokens_73c110b50faf_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

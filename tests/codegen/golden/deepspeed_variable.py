@@ -83,6 +83,13 @@ def _tile(
 
 
 @triton.jit
+def _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD: tl.constexpr, COLUMNS: tl.constexpr):
+    """The given rows of one head of X, as [len(row), COLUMNS]; what lies beyond the tensor reads as 0."""
+    places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
+    return tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=_inside(row, rows, HEAD, COLUMNS), other=0.0)
+
+
+@triton.jit
 def _share(steps, chunk, SPLIT: tl.constexpr):
     """begin..end of the chunk's share of the steps; shares differ by one step at most."""
     begin = steps // SPLIT * chunk + tl.minimum(steps % SPLIT, chunk)
@@ -150,7 +157,7 @@ def _floor_mod(x, divisor):
 
 # fmt: off
 @triton.jit
-def _keep(q, k, n, TABLE_0):
+def _keep_a(q, k, n, TABLE_0):
     """The pattern: whether query q may attend to key k."""
     return (
         ((q >= 0) & (q < 32) & (k >= 0) & (k < 32))
@@ -162,7 +169,7 @@ def _keep(q, k, n, TABLE_0):
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _forward(
+def _forward_a(
     Q, K, V, OUT, LSE,
     TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
@@ -250,7 +257,7 @@ def _forward(
             full = full | (named % 2 == 1)
             full = full & (k_hi < n)
             if not full:
-                s = tl.where(_keep(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
+                s = tl.where(_keep_a(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
         elif k_hi >= n:
             s = tl.where((k < n)[None, :], s, float("-inf"))
         v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
@@ -271,7 +278,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dq(
+def _dq_a(
     Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
     TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
@@ -372,7 +379,7 @@ def _dq(
             full = full | (named % 2 == 1)
             full = full & (k_hi < n)
             if not full:
-                s = tl.where(_keep(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
+                s = tl.where(_keep_a(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
         elif k_hi >= n:
             s = tl.where((k < n)[None, :], s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[:, None])
@@ -386,7 +393,7 @@ def _dq(
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dkdv(
+def _dkdv_a(
     Q, K, V, ROWS, DO, DK, DV,
     TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
@@ -470,7 +477,7 @@ def _dkdv(
             )
             full = full | (named % 2 == 1)
             if not full:
-                s = tl.where(_keep(q[None, :], k[:, None], n, TABLE_0), s, float("-inf"))
+                s = tl.where(_keep_a(q[None, :], k[:, None], n, TABLE_0), s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[None, :])
         do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
         dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
@@ -483,6 +490,483 @@ def _dkdv(
     places = _places(DK, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
     tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
     places = _places(DV, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _keep_b(q, k, n):
+    """The pattern: whether query q may attend to key k."""
+    return (
+        ((q < 32) & (k < 32))
+        | ((q >= 32) & (q < 96) & (k >= 32) & (k < 96))
+        | ((q >= 96) & (_floor_div(q - 96, 128) == _floor_div(k - 96, 128)))
+        | ((k // 16 == 0) | (k // 16 == 7))
+    )
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _forward_b(
+    Q, K, V, OUT, LSE,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
+    heads, n_q, n, q_offset, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    WHOLE: tl.constexpr,
+):
+    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    head = tl.program_id(1)
+    batch = tl.program_id(2)
+    kv_head = head // GROUP
+    row_lo = tl.program_id(0) * BLOCK_M
+    row = row_lo + tl.arange(0, BLOCK_M)
+    q_lo = q_offset + row_lo
+    q_hi = q_lo + BLOCK_M - 1
+    q = q_offset + row
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    line = batch * heads + head
+    out_row = line.to(tl.int64) * n_q + row
+
+    m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
+    l_i = tl.zeros([BLOCK_M], tl.float32)
+    acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+
+    # The keys that these queries touch: 5 ranges.
+    begin_0, end_0 = _tiles(112, 128, n, BLOCK_N)
+    begin_1, end_1 = _tiles(0, 16, n, BLOCK_N)
+    begin_2, end_2 = _tiles(0, tl.where(q_lo <= 31, 32, 0), n, BLOCK_N)
+    begin_3, end_3 = _tiles(32, tl.where((q_lo <= 95) & (q_hi >= 32), 96, 0), n, BLOCK_N)
+    begin_4, end_4 = _tiles(
+        tl.maximum(96, q_lo - (q_lo + 32) % 128),
+        tl.where(q_hi >= 96, q_hi - _floor_mod(q_hi - 96, 128) + 128, 0),
+        n, BLOCK_N,
+    )
+    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
+    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
+    begin_2, end_2, begin_3, end_3 = _in_order(begin_2, end_2, begin_3, end_3)
+    begin_3, end_3, begin_4, end_4 = _in_order(begin_3, end_3, begin_4, end_4)
+    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
+    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
+    begin_2, end_2, begin_3, end_3 = _in_order(begin_2, end_2, begin_3, end_3)
+    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
+    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
+    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
+    begin_1, end_1 = _after(end_0, begin_1, end_1)
+    begin_2, end_2 = _after(end_1, begin_2, end_2)
+    begin_3, end_3 = _after(end_2, begin_3, end_3)
+    begin_4, end_4 = _after(end_3, begin_4, end_4)
+    turn_1 = end_0 - begin_0
+    turn_2 = turn_1 + end_1 - begin_1
+    turn_3 = turn_2 + end_2 - begin_2
+    turn_4 = turn_3 + end_3 - begin_3
+    steps = turn_4 + end_4 - begin_4
+    for step in range(steps):
+        tile_n = begin_0 + step
+        tile_n += tl.where(step >= turn_1, begin_1 - end_0, 0)
+        tile_n += tl.where(step >= turn_2, begin_2 - end_1, 0)
+        tile_n += tl.where(step >= turn_3, begin_3 - end_2, 0)
+        tile_n += tl.where(step >= turn_4, begin_4 - end_3, 0)
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = k_lo + tl.arange(0, BLOCK_N)
+        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        if not WHOLE:
+            full = (
+                ((q_lo >= 32) & (q_hi <= 95) & (k_lo >= 32) & (k_hi <= 95))
+                | ((q_hi <= 31) & (k_hi <= 31))
+                | (
+                    (k_lo >= 224)
+                    & (q_lo + 127 >= (q_lo + 32) % 128 + q_hi)
+                    & (q_lo + 127 >= (q_lo + 32) % 128 + k_hi)
+                    & ((q_lo + 160) % 128 + k_lo >= q_lo)
+                )
+                | ((q_lo >= 96) & (q_hi <= 223) & (k_lo >= 96) & (k_hi <= 223))
+                | ((k_lo == 112) & (k_hi == 127))
+                | (k_hi == 15)
+            )
+            full = full & (k_hi < n)
+            if not full:
+                s = tl.where(_keep_b(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        elif k_hi >= n:
+            s = tl.where((k < n)[None, :], s, float("-inf"))
+        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+        p = tl.exp2(s * scale_log2 - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+        m_i = m_new
+
+    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
+    l_safe = tl.where(some, l_i, 1.0)
+    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out = acc / l_safe[:, None]
+    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _dq_b(
+    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    WHOLE: tl.constexpr, HAS_DLSE: tl.constexpr,
+):
+    """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
+
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    """
+    head = tl.program_id(1)
+    batch = tl.program_id(2)
+    kv_head = head // GROUP
+    row_lo = tl.program_id(0) * BLOCK_M
+    row = row_lo + tl.arange(0, BLOCK_M)
+    q_lo = q_offset + row_lo
+    q_hi = q_lo + BLOCK_M - 1
+    q = q_offset + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+
+    line = (batch * heads + head).to(tl.int64)
+    delta_line = line + heads * tl.num_programs(2)
+    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    o_tile = tl.load(places, mask=inside, other=0.0)
+    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
+    if HAS_DLSE:
+        delta -= tl.load(DLSE + line * n_q + row, mask=row < n_q, other=0.0)
+    lse = tl.load(LSE + line * n_q + row, mask=row < n_q, other=float("-inf"))
+    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * LOG2_E)
+    tl.store(ROWS + line * n_rows + row, lse_2, mask=row < n_rows)
+    tl.store(ROWS + delta_line * n_rows + row, delta, mask=row < n_rows)
+    dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+
+    # The keys that these queries touch: 5 ranges.
+    begin_0, end_0 = _tiles(112, 128, n, BLOCK_N)
+    begin_1, end_1 = _tiles(0, 16, n, BLOCK_N)
+    begin_2, end_2 = _tiles(0, tl.where(q_lo <= 31, 32, 0), n, BLOCK_N)
+    begin_3, end_3 = _tiles(32, tl.where((q_lo <= 95) & (q_hi >= 32), 96, 0), n, BLOCK_N)
+    begin_4, end_4 = _tiles(
+        tl.maximum(96, q_lo - (q_lo + 32) % 128),
+        tl.where(q_hi >= 96, q_hi - _floor_mod(q_hi - 96, 128) + 128, 0),
+        n, BLOCK_N,
+    )
+    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
+    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
+    begin_2, end_2, begin_3, end_3 = _in_order(begin_2, end_2, begin_3, end_3)
+    begin_3, end_3, begin_4, end_4 = _in_order(begin_3, end_3, begin_4, end_4)
+    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
+    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
+    begin_2, end_2, begin_3, end_3 = _in_order(begin_2, end_2, begin_3, end_3)
+    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
+    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
+    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
+    begin_1, end_1 = _after(end_0, begin_1, end_1)
+    begin_2, end_2 = _after(end_1, begin_2, end_2)
+    begin_3, end_3 = _after(end_2, begin_3, end_3)
+    begin_4, end_4 = _after(end_3, begin_4, end_4)
+    turn_1 = end_0 - begin_0
+    turn_2 = turn_1 + end_1 - begin_1
+    turn_3 = turn_2 + end_2 - begin_2
+    turn_4 = turn_3 + end_3 - begin_3
+    steps = turn_4 + end_4 - begin_4
+    for step in range(steps):
+        tile_n = begin_0 + step
+        tile_n += tl.where(step >= turn_1, begin_1 - end_0, 0)
+        tile_n += tl.where(step >= turn_2, begin_2 - end_1, 0)
+        tile_n += tl.where(step >= turn_3, begin_3 - end_2, 0)
+        tile_n += tl.where(step >= turn_4, begin_4 - end_3, 0)
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = k_lo + tl.arange(0, BLOCK_N)
+        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        if not WHOLE:
+            full = (
+                ((q_lo >= 32) & (q_hi <= 95) & (k_lo >= 32) & (k_hi <= 95))
+                | ((q_hi <= 31) & (k_hi <= 31))
+                | (
+                    (k_lo >= 224)
+                    & (q_lo + 127 >= (q_lo + 32) % 128 + q_hi)
+                    & (q_lo + 127 >= (q_lo + 32) % 128 + k_hi)
+                    & ((q_lo + 160) % 128 + k_lo >= q_lo)
+                )
+                | ((q_lo >= 96) & (q_hi <= 223) & (k_lo >= 96) & (k_hi <= 223))
+                | ((k_lo == 112) & (k_hi == 127))
+                | (k_hi == 15)
+            )
+            full = full & (k_hi < n)
+            if not full:
+                s = tl.where(_keep_b(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        elif k_hi >= n:
+            s = tl.where((k < n)[None, :], s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[:, None])
+        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
+        ds = p * (dp - delta[:, None])
+        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
+
+    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _dkdv_b(
+    Q, K, V, ROWS, DO, DK, DV,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    WHOLE: tl.constexpr,
+):
+    """Gradients of one tile of keys and values, summed over the query heads that share them."""
+    kv_head = tl.program_id(1)
+    n_heads = GROUP
+    batch = tl.program_id(2)
+    k_lo = tl.program_id(0) * BLOCK_N
+    k_hi = k_lo + BLOCK_N - 1
+    k = k_lo + tl.arange(0, BLOCK_N)
+
+    inside = _inside(k, n, HEAD, BLOCK_D)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    out_head = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+
+    # The queries that these keys touch: 5 ranges.
+    begin_0, end_0 = _tiles(-q_offset, tl.where(k_lo <= 15, n_q, 0), n_q, BLOCK_M)
+    begin_1, end_1 = _tiles(-q_offset, tl.where(k_lo <= 31, 32, 0) - q_offset, n_q, BLOCK_M)
+    begin_2, end_2 = _tiles(-q_offset, tl.where((k_lo <= 127) & (k_hi >= 112), n_q, 0), n_q, BLOCK_M)
+    begin_3, end_3 = _tiles(32 - q_offset, tl.where((k_lo <= 95) & (k_hi >= 32), 96, 0) - q_offset, n_q, BLOCK_M)
+    begin_4, end_4 = _tiles(
+        tl.maximum(96, k_lo - (k_lo + 32) % 128) - q_offset,
+        tl.where(k_hi >= 96, k_hi - _floor_mod(k_hi - 96, 128) + 128, 0) - q_offset,
+        n_q, BLOCK_M,
+    )
+    begin_1, end_1 = _after(end_0, begin_1, end_1)
+    begin_2, end_2 = _after(end_1, begin_2, end_2)
+    begin_3, end_3 = _after(end_2, begin_3, end_3)
+    begin_4, end_4 = _after(end_3, begin_4, end_4)
+    turn_1 = end_0 - begin_0
+    turn_2 = turn_1 + end_1 - begin_1
+    turn_3 = turn_2 + end_2 - begin_2
+    turn_4 = turn_3 + end_3 - begin_3
+    steps = turn_4 + end_4 - begin_4
+    for turn in range(n_heads * steps):
+        step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin_0 + step
+        tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
+        tile_m += tl.where(step >= turn_2, begin_2 - end_1, 0)
+        tile_m += tl.where(step >= turn_3, begin_3 - end_2, 0)
+        tile_m += tl.where(step >= turn_4, begin_4 - end_3, 0)
+        row_lo = tile_m * BLOCK_M
+        q_lo = q_offset + row_lo
+        q_hi = q_lo + BLOCK_M - 1
+        row = row_lo + tl.arange(0, BLOCK_M)
+        q = q_offset + row
+        line = batch * heads + head
+        delta_line = line + heads * tl.num_programs(2)
+        q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
+        lse_2 = _row_numbers(ROWS, line, n_rows, row_lo, BLOCK_M, TMA)
+        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
+        if not WHOLE:
+            full = (
+                ((q_lo >= 32) & (q_hi <= 95) & (k_lo >= 32) & (k_hi <= 95))
+                | ((q_hi <= 31) & (k_hi <= 31))
+                | (
+                    (k_lo >= 224)
+                    & (q_lo + 127 >= (q_lo + 32) % 128 + q_hi)
+                    & (q_lo + 127 >= (q_lo + 32) % 128 + k_hi)
+                    & ((q_lo + 160) % 128 + k_lo >= q_lo)
+                )
+                | ((q_lo >= 96) & (q_hi <= 223) & (k_lo >= 96) & (k_hi <= 223))
+                | ((k_lo == 112) & (k_hi == 127))
+                | (k_hi == 15)
+            )
+            if not full:
+                s = tl.where(_keep_b(q[None, :], k[:, None], n), s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[None, :])
+        do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
+        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
+        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
+        delta = _row_numbers(ROWS, delta_line, n_rows, row_lo, BLOCK_M, TMA)
+        ds = p * (dp - delta[None, :])
+        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
+
+    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
+    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+
+
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _forward_c(
+    Q, K, V, PARTIAL, OUT, LSE,
+    LIST_STARTS, LIST, SEEN,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
+    heads, n_q, n, q_offset, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    head = tl.program_id(1)
+    batch = tl.program_id(2)
+    kv_head = head // GROUP
+    row_lo = tl.program_id(0) * BLOCK_M
+    row = row_lo + tl.arange(0, BLOCK_M)
+
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    line = batch * heads + head
+    out_row = line.to(tl.int64) * n_q + row
+
+    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
+    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
+    l_i = tl.where(before == float("-inf"), 0.0, 1.0)
+    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+
+    # The keys of its pairs, gathered one by one from a list.
+    first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
+    end_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M + 1)
+    for step in range(first_listed, end_listed, BLOCK_N):
+        place = step + tl.arange(0, BLOCK_N)
+        k = tl.load(LIST + place, mask=place < end_listed, other=n)
+        seen = tl.load(SEEN + place, mask=place < end_listed, other=0)
+
+        k_tile = _rows_at(K, k_b, k_h, k_n, batch, kv_head, k, n, HEAD, BLOCK_D)
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        own = tl.arange(0, BLOCK_M)
+        s = tl.where((seen[None, :] >> own[:, None]) & 1 == 1, s, float("-inf"))
+        v_tile = _rows_at(V, v_b, v_h, v_n, batch, kv_head, k, n, HEAD, BLOCK_D)
+        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+        p = tl.exp2(s * scale_log2 - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+        m_i = m_new
+
+    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
+    l_safe = tl.where(some, l_i, 1.0)
+    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out = acc / l_safe[:, None]
+    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _dq_c(
+    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    LIST_STARTS, LIST, SEEN,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """Gradient of one tile of queries, added to that of the part before."""
+    head = tl.program_id(1)
+    batch = tl.program_id(2)
+    kv_head = head // GROUP
+    row_lo = tl.program_id(0) * BLOCK_M
+    row = row_lo + tl.arange(0, BLOCK_M)
+
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+
+    line = (batch * heads + head).to(tl.int64)
+    delta_line = line + heads * tl.num_programs(2)
+    lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
+    delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
+    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    dq = tl.load(places, mask=inside, other=0.0)
+
+    # The keys of its pairs, gathered one by one from a list.
+    first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
+    end_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M + 1)
+    for step in range(first_listed, end_listed, BLOCK_N):
+        place = step + tl.arange(0, BLOCK_N)
+        k = tl.load(LIST + place, mask=place < end_listed, other=n)
+        seen = tl.load(SEEN + place, mask=place < end_listed, other=0)
+
+        k_tile = _rows_at(K, k_b, k_h, k_n, batch, kv_head, k, n, HEAD, BLOCK_D)
+        v_tile = _rows_at(V, v_b, v_h, v_n, batch, kv_head, k, n, HEAD, BLOCK_D)
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        own = tl.arange(0, BLOCK_M)
+        s = tl.where((seen[None, :] >> own[:, None]) & 1 == 1, s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[:, None])
+        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
+        ds = p * (dp - delta[:, None])
+        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
+
+    dq *= scale
+    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=_RUN_TIME)
+def _dkdv_c(
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    LIST_STARTS, LIST, SEEN,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """Gradients of one tile of keys and values, summed over the query heads that share them."""
+    kv_head = tl.program_id(1)
+    n_heads = GROUP
+    batch = tl.program_id(2)
+    k_lo = tl.program_id(0) * BLOCK_N
+    k = k_lo + tl.arange(0, BLOCK_N)
+
+    inside = _inside(k, n, HEAD, BLOCK_D)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    out_head = batch * (heads // GROUP) + kv_head
+    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    dk = tl.load(places, mask=inside, other=0.0)
+    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    dv = tl.load(places, mask=inside, other=0.0)
+
+    # The queries of its pairs, gathered one by one from a list.
+    first_listed = tl.load(LIST_STARTS + k_lo // BLOCK_N)
+    end_listed = tl.load(LIST_STARTS + k_lo // BLOCK_N + 1)
+    steps = tl.cdiv(end_listed - first_listed, BLOCK_M)
+    for turn in range(n_heads * steps):
+        step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        place = first_listed + step * BLOCK_M + tl.arange(0, BLOCK_M)
+        row = tl.load(LIST + place, mask=place < end_listed, other=n_q)
+        seen = tl.load(SEEN + place, mask=place < end_listed, other=0)
+
+        line = batch * heads + head
+        delta_line = line + heads * tl.num_programs(2)
+        q_tile = _rows_at(Q, q_b, q_h, q_m, batch, head, row, n_q, HEAD, BLOCK_D)
+        lse_2 = tl.load(ROWS + line.to(tl.int64) * n_rows + row, mask=row < n_q, other=0.0)
+        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
+        own = tl.arange(0, BLOCK_N)
+        s = tl.where((seen[None, :] >> own[:, None]) & 1 == 1, s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[None, :])
+        do_tile = _rows_at(DO, g_b, g_h, g_m, batch, head, row, n_q, HEAD, BLOCK_D)
+        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
+        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
+        delta = tl.load(ROWS + delta_line.to(tl.int64) * n_rows + row, mask=row < n_q, other=0.0)
+        ds = p * (dp - delta[None, :])
+        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
+
+    dk *= scale
+    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
+    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
     tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
@@ -499,6 +983,11 @@ _SETTINGS = {
     ("tma", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 256): {"forward": (64, 32, 4, 2, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 8, 1, None)},
+    ("scattered", 2, 16): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
+    ("scattered", 2, 32): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
+    ("scattered", 2, 64): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
+    ("scattered", 2, 128): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 4, 2, None)},
+    ("scattered", 2, 256): {"forward": (32, 32, 4, 2, None), "dq": (32, 32, 4, 2, None), "dkdv": (32, 32, 4, 1, None)},
     ("large", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("large", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("large", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
@@ -533,7 +1022,11 @@ def _prepare(kernel, part, q, q_offset, *moving):
     short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
     if tier == "tma" and (short or moving[0].shape[2] % part.stride):
         tier = "large"
+    if part.scattered and tier != "small" and width == 2:
+        tier = "scattered"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
+    if part.scattered:
+        block_m, block_n = min(block_m, _WORD), min(block_n, _WORD)
     options = {"num_warps": warps, "num_stages": stages}
     if registers:
         options["maxnreg"] = registers
@@ -615,9 +1108,11 @@ def _forward_gpu(q, k, v, scale, q_offset):
         return out, lse
     sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
     for parts in _parts(n):
+        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else out
         for part in parts:
             keys_values, blocks, options = _prepare("forward", part, q, q_offset, k, v)
-            tensors = (q, *keys_values, out, lse)
+            before = () if part is parts[0] else (partial,)
+            tensors = (q, *keys_values, *before, out if part is parts[-1] else partial, lse)
             tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
             tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             if part.long_rows:
@@ -670,11 +1165,16 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     dq, n_rows = q.new_empty(q.shape), rows.shape[1]
     sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
     for parts in _parts(n):
+        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else dq
         for part in parts:
             keys_values, blocks, options = _prepare("dq", part, q, q_offset, k, v)
             constants = (heads // kv_heads, dim, *blocks)
-            tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, dq)
-            constants += (dlse is not None,)
+            target = dq if part is parts[-1] else partial
+            if part is parts[0]:
+                tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, target)
+                constants += (dlse is not None,)
+            else:
+                tensors = (q, *keys_values, g, rows, partial, target)
             tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
             tiles = _query_programs(part, n_rows, blocks[0])
             if part.long_rows:
@@ -701,14 +1201,16 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     kv_heads, n = k.shape[1], k.shape[2]
     dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
     for parts in _parts(n):
+        parts = sorted(parts, key=lambda part: part.comb is None)  # gathered keys first: they do not reach every key
+        sums = (dk, dv) if len(parts) == 1 else [x.new_empty(x.shape, dtype=torch.float32) for x in (k, v)]
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q_offset, q, g)
             line = rows
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            results = dk, dv
-            before = ()
+            results = (dk, dv) if part.finishes else sums
+            before = () if part is parts[0] else sums
             k_part, v_part, length = k, v, n
             extras = ()
             extras += _extras(part, "columns", n_q, n, q_offset, blocks, q.device)
@@ -732,6 +1234,8 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
             if first < tiles:
                 grid = tiles - first, kv_heads, batch
                 _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
+        if not parts[-1].finishes:
+            dk, dv = sums[0].mul_(scale).to(k.dtype), sums[1].to(v.dtype)
     return dk, dv
 
 
@@ -858,9 +1362,18 @@ def _keys(x, heads, dtype):
 def _forward_parts(parts, q, k, v, scale, q_offset):
     """The softmax over all parts, each continuing the one before: q [X, group, n_q, D] -> out, lse."""
     n_q, n = q.shape[2], k.shape[1]
-    (part,) = parts
-    (piece,) = _pieces(part, n_q, n, q_offset)
-    return _forward_rows(part, piece, q, k[:, piece.keys], v[:, piece.keys], scale, n)
+    out, lse = torch.zeros_like(q), q.new_full(q.shape[:3], float("-inf"))
+    for part in parts:
+        for piece in _pieces(part, n_q, n, q_offset):
+            tensors = q[:, :, piece.rows], k[:, piece.keys], v[:, piece.keys]
+            part_out, part_lse = _forward_rows(part, piece, *tensors, scale, n)
+            before = lse[:, :, piece.rows]
+            total = torch.logaddexp(before, part_lse)
+            safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
+            weighted = out[:, :, piece.rows] * (before[..., None] - safe).exp()
+            out[:, :, piece.rows] = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
+            lse[:, :, piece.rows] = total
+    return out, lse
 
 
 def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
@@ -1018,8 +1531,49 @@ def _tiles_of(block, size, offset, length, tile):
     return tiles, (torch.minimum(stop[:, None], (tiles + 1) * tile) - begin).clamp(min=0)
 
 
+_WORD = 64  # most rows of a tile of scattered pairs: one bit for each
+
+
+def _pairs(part, tables, n_q, n, q_offset, device):
+    """The kept pairs of a part that tables name, each once: rows of Q and keys, int64 [pairs]."""
+    codes = [torch.zeros(0, dtype=torch.int64, device=device)]
+    for table, size in tables:
+        entries, within = table(n, device).to(torch.int64), torch.arange(size, device=device)
+        row, place = (entries != _NONE).nonzero(as_tuple=True)
+        keys = entries[row, place][:, None, None] * size + within
+        rows = row[:, None, None] * size + within[:, None] - q_offset
+        rows, keys = (x.flatten() for x in torch.broadcast_tensors(rows, keys))
+        codes.append((rows * n + keys)[(rows >= 0) & (rows < n_q) & (keys < n)])
+    code = torch.cat(codes).unique()
+    kept = [part.keep(some[:, None] // n + q_offset, some[:, None] % n, n)[:, 0] for some in code.split(1 << 20)]
+    code = code[torch.cat(kept)]
+    return code // n, code % n
+
+
+@functools.lru_cache(maxsize=32)
+def _scattered(part, side, n_q, n, q_offset, block, device):
+    """For tiles of `block` queries ("rows") or keys ("columns"), what their pairs have on the other side.
+
+    int32 starts [tiles + 1]; tile after tile, int32 positions, rising, and int64 words for them: bit i says that row i
+    of the tile has a pair with the position.
+    """
+    if side == "rows":
+        own, other = _pairs(part, part.rows_tables, n_q, n, q_offset, device)
+        tiles, others = -(-n_q // 128) * 128 // block, n
+    else:
+        other, own = _pairs(part, part.columns_tables, n_q, n, q_offset, device)
+        tiles, others = -(-n // block), n_q
+    place, pair = (own // block * others + other).unique(return_inverse=True)
+    seen = torch.zeros_like(place).index_add_(0, pair, torch.ones_like(own) << own % block)  # no bit comes twice
+    starts = torch.zeros(tiles + 1, dtype=torch.int64, device=device)
+    starts[1:] = torch.bincount(place // others, minlength=tiles).cumsum(0)
+    return starts.to(torch.int32), (place % others).to(torch.int32), seen
+
+
 def _extras(part, side, n_q, n, q_offset, blocks, device):
     """What kernels of a part read besides: its tables, and lists of the tiles that they name."""
+    if part.scattered:
+        return _scattered(part, side, n_q, n, q_offset, blocks[0 if side == "rows" else 1], device)
     tables = tuple(table(n, device) for table in part.tables)
     if not (part.rows_tables if side == "rows" else part.columns_tables):
         return tables
@@ -1028,7 +1582,7 @@ def _extras(part, side, n_q, n, q_offset, blocks, device):
 
 
 # fmt: off
-def _keep_torch(q, k, n):
+def _keep_torch_a(q, k, n):
     """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         ((q >= 0) & (q < 32) & (k >= 0) & (k < 32))
@@ -1039,7 +1593,7 @@ def _keep_torch(q, k, n):
     )
 
 
-def _visit(q_lo, q_hi, n):
+def _visit_a(q_lo, q_hi, n):
     """Half-open ranges of keys that queries q_lo..q_hi visit."""
     return [
         (112, 128),
@@ -1050,7 +1604,7 @@ def _visit(q_lo, q_hi, n):
     ]
 
 
-def _visit_queries(k_lo, k_hi, n, n_q):
+def _visit_queries_a(k_lo, k_hi, n, n_q):
     """Half-open ranges of queries, below n_q, that keys k_lo..k_hi visit."""
     return [
         (0, (n_q if k_lo <= 15 else 0)),
@@ -1061,7 +1615,7 @@ def _visit_queries(k_lo, k_hi, n, n_q):
     ]
 
 
-def _is_full(q_lo, q_hi, k_lo, k_hi, n):
+def _is_full_a(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept."""
     return (
         ((q_lo >= 96) and (q_hi <= 223) and (k_lo >= 96) and (k_hi <= 223))
@@ -1076,6 +1630,74 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
         or ((k_lo == 112) and (k_hi == 127))
         or (k_hi == 15)
     )
+
+
+def _keep_torch_b(q, k, n):
+    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (
+        ((q < 32) & (k < 32))
+        | ((q >= 32) & (q < 96) & (k >= 32) & (k < 96))
+        | ((q >= 96) & ((q - 96) // 128 == (k - 96) // 128))
+        | ((k // 16 == 0) | (k // 16 == 7))
+    )
+
+
+def _visit_b(q_lo, q_hi, n):
+    """Half-open ranges of keys that queries q_lo..q_hi visit."""
+    return [
+        (112, 128),
+        (0, 16),
+        (0, (32 if q_lo <= 31 else 0)),
+        (32, (96 if (q_lo <= 95) and (q_hi >= 32) else 0)),
+        (max(96, q_lo - (q_lo + 32) % 128), (q_hi - (q_hi - 96) % 128 + 128 if q_hi >= 96 else 0)),
+    ]
+
+
+def _is_full_b(q_lo, q_hi, k_lo, k_hi, n):
+    """Whether every pair of these queries and keys, ends included, is kept."""
+    return (
+        ((q_lo >= 32) and (q_hi <= 95) and (k_lo >= 32) and (k_hi <= 95))
+        or ((q_hi <= 31) and (k_hi <= 31))
+        or (
+            (k_lo >= 224)
+            and (q_lo + 127 >= (q_lo + 32) % 128 + q_hi)
+            and (q_lo + 127 >= (q_lo + 32) % 128 + k_hi)
+            and ((q_lo + 160) % 128 + k_lo >= q_lo)
+        )
+        or ((q_lo >= 96) and (q_hi <= 223) and (k_lo >= 96) and (k_hi <= 223))
+        or ((k_lo == 112) and (k_hi == 127))
+        or (k_hi == 15)
+    )
+
+
+def _keep_torch_c(q, k, n):
+    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (
+        _listed(_table_0(n, q.device), q // 16, k // 16)
+        & (
+            ((q >= 32) | (k >= 32))
+            & ((q < 32) | (q >= 96) | (k < 32) | (k >= 96))
+            & ((q < 96) | ((q - 96) // 128 != (k - 96) // 128))
+            & ((k // 16 != 0) & (k // 16 != 7))
+        )
+    )
+
+
+def _visit_c(q_lo, q_hi, n):
+    """Half-open ranges of keys that queries q_lo..q_hi visit."""
+    return [
+    ]
+
+
+def _visit_queries_c(k_lo, k_hi, n, n_q):
+    """Half-open ranges of queries, below n_q, that keys k_lo..k_hi visit."""
+    return [
+    ]
+
+
+def _is_full_c(q_lo, q_hi, k_lo, k_hi, n):
+    """Whether every pair of these queries and keys, ends included, is kept."""
+    return False
 
 
 # ---------------------------------------------------------------- what runs
@@ -1093,6 +1715,8 @@ class _Part(NamedTuple):
     stride: int = 1  # queries and keys of one residue class side by side
     comb: tuple | None = None  # (period, first, width): the keys with (k - first) % period < width side by side
     block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
+    scattered: bool = False  # pairs one by one, from a list
+    finishes: bool = True  # dk and dv are complete after it
     long_rows: int = 0  # queries below it see far more keys than others: several programs share a tile
     long_keys: int = 0
     tables: tuple = ()  # tables that `keep` reads
@@ -1107,14 +1731,33 @@ _GROUPS = [
         (0, (
             # Positions as they are.
             _Part(
-                _forward, _dq, _dkdv,
-                _visit, _is_full, _keep_torch,
+                _forward_a, _dq_a, _dkdv_a,
+                _visit_a, _is_full_a, _keep_torch_a,
                 block=16,
                 long_keys=128,
                 tables=(_table_0, ),
                 rows_tables=((_table_0, 16), ),
                 columns_tables=((_table_0, 16), ),
-                visit_queries=_visit_queries,
+                visit_queries=_visit_queries_a,
+            ),
+        )),
+        (16384, (
+            # Positions as they are.
+            _Part(
+                _forward_b, _dq_b, _dkdv_b,
+                _visit_b, _is_full_b, _keep_torch_b,
+                block=16,
+                finishes=False,
+            ),
+            # A table names pairs that lie far apart.
+            _Part(
+                _forward_c, _dq_c, _dkdv_c,
+                _visit_c, _is_full_c, _keep_torch_c,
+                scattered=True,
+                tables=(_table_0, ),
+                rows_tables=((_table_0, 16), ),
+                columns_tables=((_table_0, 16), ),
+                visit_queries=_visit_queries_c,
             ),
         )),
     )),
@@ -1129,8 +1772,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_variable_e99190b42936"
-_BACKWARD = "deepspeed_variable_e99190b42936_backward"
+_FORWARD = "deepspeed_variable_d0d3a6c46924"
+_BACKWARD = "deepspeed_variable_d0d3a6c46924_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -734,6 +734,11 @@ _SETTINGS = {
     ("tma", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 256): {"forward": (64, 32, 4, 2, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 8, 1, None)},
+    ("scattered", 2, 16): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
+    ("scattered", 2, 32): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
+    ("scattered", 2, 64): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
+    ("scattered", 2, 128): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 4, 2, None)},
+    ("scattered", 2, 256): {"forward": (32, 32, 4, 2, None), "dq": (32, 32, 4, 2, None), "dkdv": (32, 32, 4, 1, None)},
     ("large", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("large", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("large", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
@@ -1288,8 +1293,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_5b2db663f2da"
-_BACKWARD = "sparse_transformer_fixed_5b2db663f2da_backward"
+_FORWARD = "sparse_transformer_fixed_92ceefe2c5b9"
+_BACKWARD = "sparse_transformer_fixed_92ceefe2c5b9_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
