@@ -40,10 +40,11 @@ def shape(parts: tuple[Part, ...], place: int, listed: bool, kernel: str) -> str
     order = key_order(parts) if kernel == "dkdv" else list(range(len(parts)))
     words = [type(part.layout).__name__.lower(), _role(order.index(place), len(parts))]
     words += [f"r{len(cover.segments)}", f"s{_power_of_four(cover, part)}"]
-    words += [f"t{_size(leaf)}" for leaf in cover.tables]
+    words += [f"t{leaf.size}" for leaf in cover.tables]
     words += ["sorted"] if not cover.ordered else []
     words += ["long"] if cover.long else []
     words += ["masked"] if part.full == ir.FALSE else []
+    words += ["whole"] if part.block > 1 else []
     words += ["heads"] if listed else []
     return ".".join(words)
 
@@ -60,6 +61,3 @@ def _power_of_four(cover: Cover, part: Part) -> int:
     visited = median_low(steps(cover, part, _USUAL).tolist() or [0])
     return 1 << (visited.bit_length() - 1) // 2 * 2 if visited else 0
 
-
-def _size(leaf: ir.Leaf) -> int:
-    return 1 if isinstance(leaf, ir.RandomKeys) else leaf.size

@@ -39,8 +39,12 @@ def usual(made: Compiled, shapes: Shapes, device: torch.device) -> dict[tuple[st
     """(kind, shape) of the kernels that a device would run, with the usual settings; nothing is run for it."""
     loaded = module(made.source, module_name(made.function, digest(made.source.encode())))
     width, size = DTYPES[shapes.dtype].itemsize, max(16, 1 << (shapes.head_size - 1).bit_length())
-    table = loaded._SETTINGS[loaded._tier(device, width), width, size]
-    return {(kernel, word): table[kernel] for kernel, word in kinds(made.plan, shapes.n).values()}
+    tier = loaded._tier(device, width)
+    gathered = tier if tier == "small" or width == 4 else "scattered"
+    return {
+        (kernel, word): loaded._SETTINGS[gathered if word.startswith("scattered.") else tier, width, size][kernel]
+        for kernel, word in kinds(made.plan, shapes.n).values()
+    }
 
 
 def opener(made: Compiled, shapes: Shapes, device: torch.device) -> Callable[[], GpuSubject]:

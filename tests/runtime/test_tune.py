@@ -147,7 +147,7 @@ def test_merging():
 # ---------------------------------------------------------------- candidates
 
 
-@pytest.mark.parametrize("usual", {setting for kinds in SETTINGS.values() for setting in kinds}, ids=str)
+@pytest.mark.parametrize("usual", dict.fromkeys(setting for kinds in SETTINGS.values() for setting in kinds), ids=str)
 def test_candidates(usual):
     found = candidates(usual, 99)
     assert len(found) == len(set(found)) > 5
