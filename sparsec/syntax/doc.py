@@ -174,7 +174,9 @@ class _Renderer:
                 case Group(inner, must_break):
                     if must_break and mode != "broken":
                         return False
-                    stack.append(("broken" if must_break else "flat", inner))
+                    # A group that comes after is free to break at its first line.
+                    free = mode == "broken" and not inside
+                    stack.append(("broken" if must_break or free else "flat", inner))
         return False
 
     def _text(self, text: str) -> None:

@@ -127,6 +127,17 @@ LAYOUTS = {
         "pattern p =\n    causal & (\n        past(4) | sinks(4)\n    )\n",
     ),
     "doubled brackets": ("pattern p = (((k <= q))) & past((4))", "pattern p = (k <= q) & past((4))\n"),
+    "what breaks later does not break what comes before it": (
+        "pattern p =\nmatch 0 { 0 * 0 -> random_keys | causal "
+        "| match 0 { else -> past, else -> causal, 1 | 2 -> past + causal } }",
+        """pattern p =
+    match 0 {
+        0 * 0 -> random_keys
+            | causal
+            | match 0 { else -> past, else -> causal, 1 | 2 -> past + causal }
+    }
+""",
+    ),
     "arms": (
         "pattern p = match h {\n0..4->past(3),else->full,}",
         "pattern p = match h {\n    0..4 -> past(3)\n    else -> full\n}\n",
