@@ -28,7 +28,7 @@ def megabytes(count: int | None) -> str:
 
 def pair(values: dict, form: str, unit: str = "") -> str:
     """Forward / backward."""
-    return " / ".join(format(values[kind], form) for kind in PASSES) + unit if values else ""
+    return " / ".join(format(values[kind], form).rstrip(".") for kind in PASSES) + unit if values else ""
 
 
 def notes(runs: list[dict]) -> Iterator[str]:
