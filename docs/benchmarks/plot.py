@@ -1,4 +1,4 @@
-"""Draws time and memory against n, log-log, as plots/NAME.svg: `python docs/benchmarks/plot.py [FILE ...]`.
+"""Draws time and memory against n, log-log, as plots/NAME.svg and .png: `python docs/benchmarks/plot.py [FILE ...]`.
 
 Without arguments, of all raw files with several lengths.  Needs matplotlib: `pip install 'sparsec[bench]'`.
 """
@@ -72,12 +72,13 @@ def _predicted(panel: Axes, runs: list[dict], of: growth.Figure) -> None:
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """STEM.svg; equal figures give equal bytes."""
+    """STEM.svg and STEM.png; equal figures give equal bytes."""
     import matplotlib
 
     stem.parent.mkdir(exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "sparsec", "svg.fonttype": "none"}):
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+        figure.savefig(stem.with_suffix(".png"), dpi=80)
 
 
 def main(names: list[str]) -> None:

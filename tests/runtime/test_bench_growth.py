@@ -177,6 +177,7 @@ def test_plots(page, tmp_path):
     assert svg == (tmp_path / "b/growth.svg").read_text()
     for words in ("p, forward", "p, memory", "ours, n^1.00", "predicted work, n^2.00"):
         assert words in svg
+    assert (tmp_path / "a/growth.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"lengths": [8], "runs": []}'])
