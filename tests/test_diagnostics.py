@@ -11,7 +11,7 @@ from sparsec.diagnostics import CODES, SparsecError, explain, render
 from sparsec.diagnostics.explain import errors_page
 from sparsec.ir.lower import lower_fully
 from sparsec.source import Source
-from sparsec.syntax import parse
+from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ from pathlib import Path
 from sparsec import resources
 from sparsec.diagnostics import CircularUse, DefinedTwice, Diagnostic, NotYet, SparsecError, TooComplex
 from sparsec.source import Source
-from sparsec.syntax import ast, parse
+from sparsec.syntax import ast
+from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
 INTEGERS = ("q", "k", "n", "h", "H", "layer", "L")  # every condition starts from these

@@ -15,7 +15,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.lower import lower
 from sparsec.ir.reference import mask
 from sparsec.source import Source
-from sparsec.syntax import parse
+from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 from sparsec.testing.programs import conditions, match_programs, tables, terms
 

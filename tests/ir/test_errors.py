@@ -5,7 +5,7 @@ import pytest
 from sparsec.diagnostics import SparsecError
 from sparsec.ir.lower import lower
 from sparsec.source import Source
-from sparsec.syntax import parse
+from sparsec.syntax.parse import parse
 
 # text with the marked words between « and », and the code
 ONE_ERROR = [

@@ -8,7 +8,7 @@ from sparsec.ir.lower import lower, lower_fully
 from sparsec.ir.nodes import And, Blocks, Compare, Const, Member, Not, Or, RandomBlocks, RandomKeys, Sub, Var
 from sparsec.ir.reference import mask
 from sparsec.source import Source
-from sparsec.syntax import parse
+from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
 Q, K = Var("q"), Var("k")

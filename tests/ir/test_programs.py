@@ -8,7 +8,7 @@ from sparsec.diagnostics import EmptyPattern, SparsecError
 from sparsec.ir.lower import lower
 from sparsec.ir.reference import mask
 from sparsec.source import Source
-from sparsec.syntax import parse
+from sparsec.syntax.parse import parse
 from sparsec.testing.programs import Program, conditions, match_programs, programs, tables, terms
 
 lengths = st.tuples(st.integers(0, 12), st.integers(0, 20))
