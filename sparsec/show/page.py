@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sparsec.ir.nodes import Pattern, Set
 from sparsec.show import colour, plain
-from sparsec.show.raster import View, densities, raster, whole
+from sparsec.show.raster import Raster, View, densities, raster, whole
 
 NARROWEST = 40  # columns of a terminal below which colours give way to characters
 LARGEST = 96  # columns of cells at most: more would not be seen
@@ -35,7 +35,7 @@ def page(
     for index, condition in enumerate(pattern.conditions):
         parts = operands[index] if operands else [("", condition)]
         heads = headings[index] if headings else heading(pattern, index)
-        drawn = [*_drawing(parts, n, view, width, colours), *_legend(parts, n, view, colours)]
+        drawn = _drawing(parts, n, view, width, colours)
         blocks.append("\n".join([heads, *drawn] if heads else drawn))
     return "\n\n".join(blocks)
 
@@ -61,7 +61,7 @@ def total(share: float, view: View, sure: bool) -> str:
 
 
 def _drawing(parts: Operands, n: int, view: View, width: int, colours: bool) -> list[str]:
-    """Axis of keys above, axis of queries to the left; a character is about twice as high as wide."""
+    """Axis of keys above, axis of queries to the left, legend below; a character is about twice as high as wide."""
     top, bottom = str(view.queries[0]), str(view.queries[1] - 1)
     first, last = str(view.keys[0]), str(view.keys[1] - 1)
     columns = max(1, min(view.shape[1], LARGEST, width - len(bottom) - 1))
@@ -71,12 +71,12 @@ def _drawing(parts: Operands, n: int, view: View, width: int, colours: bool) -> 
     marks = {len(lines) - 1: bottom, 0: top}
     keys = first + last.rjust(columns - len(first)) if columns > len(first) + len(last) else first
     queries = [f"{marks.get(row, ''):>{len(bottom)}} {line}" for row, line in enumerate(lines)]
-    return [" " * (len(bottom) + 1) + keys, *queries]
+    return [" " * (len(bottom) + 1) + keys, *queries, *_legend(parts, n, view, colours, cells)]
 
 
-def _legend(parts: Operands, n: int, view: View, colours: bool) -> list[str]:
+def _legend(parts: Operands, n: int, view: View, colours: bool, cells: Raster) -> list[str]:
     """What the marks mean, the share of each operand in all pairs, and the total."""
-    shares, sure = densities([part for _, part in parts], n, view)
+    shares, sure = densities([part for _, part in parts], n, view, cells)
     about = "" if sure else "about "
     lines = [] if colours else [plain.LEGEND]
     kept = [(index, name) for index, (name, _) in enumerate(parts) if shares[index]] if len(parts) > 1 else []

@@ -80,7 +80,7 @@ def raster(parts: Sequence[Set], n: int, rows: int, columns: int, view: View | N
     starts = [np.searchsorted(axis, first) for axis, first in zip(axes, firsts, strict=True)]
     sizes = [np.diff(np.append(start, len(axis))) for start, axis in zip(starts, axes, strict=True)]
     kept = [
-        np.add.reduceat(np.add.reduceat(pairs.astype(np.int64), starts[0], axis=0), starts[1], axis=1)
+        np.add.reduceat(np.add.reduceat(pairs, starts[0], axis=0, dtype=np.int64), starts[1], axis=1)
         for pairs in _credited(parts, *axes, n)
     ]
     sampled_cells = Raster(np.stack(kept), np.outer(*sizes))
@@ -101,16 +101,21 @@ def _corrected(cells: Raster, parts: Sequence[Set], n: int, view: View, most: tu
     return Raster(kept, np.maximum(cells.seen, kept.sum(axis=0)))
 
 
-def densities(parts: Sequence[Set], n: int, view: View | None = None) -> tuple[np.ndarray, bool]:
-    """Share of the viewed pairs that each set is credited with, float64 [parts]; False where it is an estimate."""
+def densities(
+    parts: Sequence[Set], n: int, view: View | None = None, cells: Raster | None = None
+) -> tuple[np.ndarray, bool]:
+    """Share of the viewed pairs that each set is credited with, float64 [parts]; False where it is an estimate.
+
+    `cells` is a raster of the same view, where there is one: it has looked at the pairs.
+    """
     view = view or whole(n)
     if view.exact:
-        queries, keys = np.arange(*view.queries), np.arange(*view.keys)
-    elif (counted := exact.counts(parts, n, (view.queries, view.keys))) is not None:
+        cells = cells or raster(parts, n, 1, 1, view)
+        return cells.kept.sum(axis=(1, 2)) / cells.seen.sum(), True
+    if (counted := exact.counts(parts, n, (view.queries, view.keys))) is not None:
         return np.array(counted) / (view.shape[0] * view.shape[1]), True
-    else:
-        queries, keys = _spread(view.queries, _GOLDEN), _spread(view.keys, _SILVER)
-    return np.array([pairs.mean() for pairs in _credited(parts, queries, keys, n)]), view.exact
+    queries, keys = _spread(view.queries, _GOLDEN), _spread(view.keys, _SILVER)
+    return np.array([pairs.mean() for pairs in _credited(parts, queries, keys, n)]), False
 
 
 def edges(n: int, cells: int, alike: bool = False) -> np.ndarray:

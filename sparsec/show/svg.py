@@ -60,7 +60,7 @@ def _panel(parts: Operands, n: int, view: View) -> Iterator[str]:
     yield _text(LEFT - 4, TOP + 12, str(top), "end")
     yield _text(LEFT - 4, TOP + SIDE, str(bottom - 1), "end")
     yield from _sparklines(cells)
-    yield from _legend(parts, *densities(sets, n, view), view)
+    yield from _legend(parts, *densities(sets, n, view, cells), view)
 
 
 def _cells(cells: Raster) -> Iterator[str]:
