@@ -45,12 +45,15 @@ def deliver(drawn: str | bytes, path: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Masks:
-    """A pattern and how its conditions are shown: as `sparsec.show.page` takes it, and how many side by side."""
+    """A pattern and how its conditions are shown: as `sparsec.show.page` takes it, how many side by side, and whether the
+    operands compare two patterns.
+    """
 
     pattern: Pattern
     operands: list[Operands]
     headings: list[str] | None = None
     columns: int = 1
+    compared: bool = False
 
 
 def divided(file: str, chosen: Choice) -> Masks:
@@ -118,7 +121,7 @@ def difference(file: str, other: str, chosen: Choice) -> Masks:
     merged = replace(
         a, name=f"{_title(a)} and {_title(b)}", parameters=(), conditions=tuple(conditions), head_conditions=indices
     )
-    return Masks(merged, operands)
+    return Masks(merged, operands, compared=True)
 
 
 def html_of(name: str, chosen: Choice, n: int, view: View, tile: int | None) -> str:

@@ -94,15 +94,14 @@ def run(
 def _drawn(kind: Format, masks: Masks, n: int, view: View, tile: int | None, printed: bool) -> str | bytes:
     from sparsec.show import page, png, supported, svg
 
-    pattern, operands, headings, columns = masks.pattern, masks.operands, masks.headings, masks.columns
+    pattern, shown = masks.pattern, {"operands": masks.operands, "compared": masks.compared}
     match kind:
         case Format.SVG:
-            return svg(pattern, n, view, operands, tile, headings, columns)
+            return svg(pattern, n, view, tile=tile, headings=masks.headings, columns=masks.columns, **shown)
         case Format.PNG:
-            return png(pattern, n, view, operands, columns)
+            return png(pattern, n, view, columns=masks.columns, **shown)
     width, colours = shutil.get_terminal_size().columns, printed and supported(sys.stdout, os.environ)
-    drawn = page(pattern, n, width=width, colours=colours, operands=operands, view=view, headings=headings)
-    return drawn + "\n"
+    return page(pattern, n, width=width, colours=colours, view=view, headings=masks.headings, **shown) + "\n"
 
 
 def _format(output: Path | None) -> Format:

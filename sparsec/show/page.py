@@ -23,11 +23,13 @@ def page(
     operands: Sequence[Operands] | None = None,
     view: View | None = None,
     headings: Sequence[str] | None = None,
+    compared: bool = False,
 ) -> str:
     """Every distinct mask of the pattern at n keys and n queries, in at most `width` columns of text.
 
     `operands[c]` says into which sets the condition `c` is divided by colour, by default into none; `headings[c]` what
-    stands above it, by default the heads that share it.
+    stands above it, by default the heads that share it; `compared`: the operands are what only one pattern, only
+    another and both keep.
     """
     colours = colours and width >= NARROWEST
     view = view or whole(n)
@@ -35,7 +37,7 @@ def page(
     for index, condition in enumerate(pattern.conditions):
         parts = operands[index] if operands else [("", condition)]
         heads = headings[index] if headings else heading(pattern, index)
-        drawn = _drawing(parts, n, view, width, colours)
+        drawn = _drawing(parts, n, view, width, colours, compared)
         blocks.append("\n".join([heads, *drawn] if heads else drawn))
     return "\n\n".join(blocks)
 
@@ -60,13 +62,13 @@ def total(share: float, view: View, sure: bool) -> str:
     return f"{about}{round(share * pairs):,} of {pairs:,} pairs, a density of {percent(share)}"
 
 
-def _drawing(parts: Operands, n: int, view: View, width: int, colours: bool) -> list[str]:
+def _drawing(parts: Operands, n: int, view: View, width: int, colours: bool, compared: bool) -> list[str]:
     """Axis of keys above, axis of queries to the left, legend below; a character is about twice as high as wide."""
     top, bottom = str(view.queries[0]), str(view.queries[1] - 1)
     first, last = str(view.keys[0]), str(view.keys[1] - 1)
     columns = max(1, min(view.shape[1], LARGEST, width - len(bottom) - 1))
     rows = columns if colours else (columns + 1) // 2
-    cells = raster([part for _, part in parts], n, rows, columns, view)
+    cells = raster([part for _, part in parts], n, rows, columns, view, compared)
     lines = colour.half_blocks(cells) if colours else plain.characters(cells)
     marks = {len(lines) - 1: bottom, 0: top}
     keys = first + last.rjust(columns - len(first)) if columns > len(first) + len(last) else first
@@ -78,7 +80,7 @@ def _legend(parts: Operands, n: int, view: View, colours: bool, cells: Raster) -
     """What the marks mean, the share of each operand in all pairs, and the total."""
     shares, sure = densities([part for _, part in parts], n, view, cells)
     about = "" if sure else "about "
-    lines = [] if colours else [plain.LEGEND]
+    lines = [] if colours else [plain.COMPARED if cells.compared else plain.LEGEND]
     kept = [(index, name) for index, (name, _) in enumerate(parts) if shares[index]] if len(parts) > 1 else []
     wide = max((len(name) for _, name in kept), default=0)
     for place, (index, name) in enumerate(kept):

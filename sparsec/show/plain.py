@@ -8,6 +8,7 @@ from sparsec.ir.nodes import Set
 from sparsec.show.raster import Raster, raster
 
 LEGEND = "# every pair of the cell, + some, . none"
+COMPARED = "< some pair of the cell only in the first, > only in the second, x both of these, = in both, . none"
 
 
 def picture(condition: Set, n: int, width: int = 32) -> str:
@@ -16,7 +17,11 @@ def picture(condition: Set, n: int, width: int = 32) -> str:
 
 
 def characters(cells: Raster) -> list[str]:
-    """One string a row of cells: '#' full, '+' partial, '.' empty."""
-    shares = cells.shares
-    drawn = np.where(shares == 1, "#", np.where(shares > 0, "+", "."))
+    """One string a row of cells, in the characters of LEGEND, or of COMPARED."""
+    if cells.compared:
+        first, second, both = cells.kept > 0
+        drawn = np.select([first & second, first, second, both], ["x", "<", ">", "="], ".")
+    else:
+        shares = cells.shares
+        drawn = np.where(shares == 1, "#", np.where(shares > 0, "+", "."))
     return ["".join(row) for row in drawn]

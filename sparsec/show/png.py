@@ -17,12 +17,19 @@ SIDE = 512  # cells along an axis at most, and about as many pixels
 _GAP, _GROUND = 8, 238  # pixels between two masks, and their grey
 
 
-def png(pattern: Pattern, n: int, view: View, operands: Sequence[Operands] | None = None, columns: int = 1) -> bytes:
+def png(
+    pattern: Pattern,
+    n: int,
+    view: View,
+    operands: Sequence[Operands] | None = None,
+    columns: int = 1,
+    compared: bool = False,
+) -> bytes:
     """The distinct masks, each after the one before it, `columns` side by side."""
     masks = []
     for index, condition in enumerate(pattern.conditions):
         parts = operands[index] if operands else [("", condition)]
-        cells = pixels(raster([part for _, part in parts], n, SIDE, SIDE, view)).astype(np.uint8)
+        cells = pixels(raster([part for _, part in parts], n, SIDE, SIDE, view, compared)).astype(np.uint8)
         scale = [max(1, SIDE // size) for size in cells.shape[:2]]
         masks.append(cells.repeat(scale[0], axis=0).repeat(scale[1], axis=1))
     (high, wide), columns = masks[0].shape[:2], min(columns, len(masks))

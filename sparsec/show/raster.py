@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,11 +39,13 @@ class Raster:
     """A union of sets at n keys and n queries, cut into rows x columns cells.
 
     `kept` is int64 [parts, rows, columns], the kept pairs among those looked at, each pair credited to the first
-    set that holds it; `seen` is int64 [rows, columns], the pairs looked at.
+    set that holds it; `seen` is int64 [rows, columns], the pairs looked at.  `compared`: the last set is what two
+    patterns share and those before it are what they don't, of which a single pair is to be seen.
     """
 
     kept: np.ndarray
     seen: np.ndarray
+    compared: bool = False
 
     @property
     def shares(self) -> np.ndarray:
@@ -52,8 +54,14 @@ class Raster:
 
     @property
     def owners(self) -> np.ndarray:
-        """The set with the most pairs in each cell, int64 [rows, columns], -1 where no pair is kept."""
-        return np.where(self.kept.any(axis=0), self.kept.argmax(axis=0), -1)
+        """The set with the most pairs in each cell, int64 [rows, columns], -1 where no pair is kept.
+
+        Of compared patterns, what they share owns a cell only where there is nothing else.
+        """
+        kept = self.kept.copy()
+        if self.compared:
+            kept[-1] = np.where(kept[:-1].any(axis=0), 0, kept[-1])
+        return np.where(kept.any(axis=0), kept.argmax(axis=0), -1)
 
 
 def whole(n: int) -> View:
@@ -61,7 +69,9 @@ def whole(n: int) -> View:
     return View((0, n), (0, n))
 
 
-def raster(parts: Sequence[Set], n: int, rows: int, columns: int, view: View | None = None) -> Raster:
+def raster(
+    parts: Sequence[Set], n: int, rows: int, columns: int, view: View | None = None, compared: bool = False
+) -> Raster:
     """The union of some sets at n >= 1 keys, all of it or a view; never more than LIMIT**2 pairs are evaluated.
 
     Where that is not all of them, the sets say which cells are empty or full, and the pairs only how dense the rest is.
@@ -83,7 +93,7 @@ def raster(parts: Sequence[Set], n: int, rows: int, columns: int, view: View | N
         np.add.reduceat(np.add.reduceat(pairs, starts[0], axis=0, dtype=np.int64), starts[1], axis=1)
         for pairs in _credited(parts, *axes, n)
     ]
-    sampled_cells = Raster(np.stack(kept), np.outer(*sizes))
+    sampled_cells = Raster(np.stack(kept), np.outer(*sizes), compared)
     return sampled_cells if view.exact else _corrected(sampled_cells, parts, n, view, cells)
 
 
@@ -97,8 +107,8 @@ def _corrected(cells: Raster, parts: Sequence[Set], n: int, view: View, most: tu
             pairs[found[0] & (pairs == 0)] = 1
     if found := exact.classes(disjunction(*parts), n, spans, size):
         seen = np.where(found[1], cells.seen, np.maximum(cells.seen, kept.sum(axis=0) + 1))
-        return Raster(kept, np.maximum(seen, kept.sum(axis=0)))
-    return Raster(kept, np.maximum(cells.seen, kept.sum(axis=0)))
+        return replace(cells, kept=kept, seen=np.maximum(seen, kept.sum(axis=0)))
+    return replace(cells, kept=kept, seen=np.maximum(cells.seen, kept.sum(axis=0)))
 
 
 def densities(

@@ -27,8 +27,9 @@ def svg(
     tile: int | None = None,
     headings: Sequence[str] | None = None,
     columns: int = 1,
+    compared: bool = False,
 ) -> str:
-    """Each distinct mask after the one before it, `columns` side by side; `operands` and `headings` as of `page`.
+    """Each distinct mask after the one before it, `columns` side by side; `operands` to `compared` as of `page`.
 
     Tiles of `tile` x `tile` need a view that is exact.
     """
@@ -38,7 +39,7 @@ def svg(
     body = [_text(MARGIN, 24, title(pattern, n), "")]
     for index, parts in enumerate(divided):
         above = headings[index] if headings else heading(pattern, index)
-        drawn = [*_panel(parts, n, view), *(_tiles(parts, n, view, tile) if tile else ())]
+        drawn = [*_panel(parts, n, view, compared), *(_tiles(parts, n, view, tile) if tile else ())]
         place = f"translate({index % columns * wide} {index // columns * high})"
         body += [f'<g transform="{place}">', _text(LEFT, 44, above, ""), *drawn, "</g>"]
     width, height = min(columns, len(divided)) * wide, -(-len(divided) // columns) * high
@@ -49,9 +50,9 @@ def svg(
     return "\n".join([opening + style, *body, "</svg>", ""])
 
 
-def _panel(parts: Operands, n: int, view: View) -> Iterator[str]:
+def _panel(parts: Operands, n: int, view: View, compared: bool) -> Iterator[str]:
     sets = [part for _, part in parts]
-    cells = raster(sets, n, CELLS, CELLS, view)
+    cells = raster(sets, n, CELLS, CELLS, view, compared)
     yield from _cells(cells)
     yield f'<rect x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}" fill="none" stroke="#888"/>'
     (top, bottom), (first, last) = view.queries, view.keys
