@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +16,7 @@ from sparsec.ir import nodes as ir
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.convert import clipped
 from sparsec.sets.pieces import Piece, pieces
+from sparsec.sets.points import Points
 from sparsec.sets.sums import TooManyCases, nests
 
 _OPERATIONS = 3_000_000
@@ -76,19 +78,26 @@ def closed_form(condition: ir.Set) -> ClosedForm | None:
     """
     if ir.leaves(condition):
         return None
-    direct = _checked(condition, ((1, condition),))
+    direct = number_of(lambda: clipped(condition))
     if direct is not None:
         return direct
     terms = inclusion.terms(condition)
-    return _checked(condition, terms) if terms is not None and len(terms) > 1 else None
+    if terms is None or len(terms) == 1:
+        return None
+    return _checked(lambda: clipped(condition), lambda: [(weight, clipped(term)) for weight, term in terms])
 
 
-def _checked(condition: ir.Set, terms: tuple[tuple[int, ir.Set], ...]) -> ClosedForm | None:
+def number_of(made: Callable[[], Points]) -> ClosedForm | None:
+    """The number of points of what `made` makes within a budget: a set whose one parameter is n, finite for every n."""
+    return _checked(made, lambda: [(1, made())])
+
+
+def _checked(made: Callable[[], Points], weighted: Callable[[], list[tuple[int, Points]]]) -> ClosedForm | None:
     try:
         with budget(_OPERATIONS):
-            pairs = clipped(condition)
-            form = _derived([(weight, part) for weight, term in terms for part in pieces(clipped(term))])
-        good = all(form(n) == points([(1, pairs)], n) for n in _samples(form))
+            whole = made()
+            form = _derived([(weight, part) for weight, some in weighted() for part in pieces(some)])
+        good = all(form(n) == points([(1, whole)], n) for n in _samples(form))
     except (OutOfBudget, TooManyCases, NotPolynomial, Uncounted):
         return None
     return form if good else None

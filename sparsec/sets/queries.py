@@ -30,42 +30,42 @@ def kept_pair(condition: ir.Set, bound: Bound = "upper") -> Witness | None:
 
     With `bound="lower"`, a pair that is kept whatever the tables list.
     """
-    return _first(reachable(condition, bound))
+    return first(reachable(condition, bound))
 
 
 def own_pair(condition: ir.Set, bound: Bound = "upper") -> Witness | None:
     """As `kept_pair`, with the query among the keys, q < n, as in self-attention and decoding."""
-    return _first(clipped(condition, bound))
+    return first(clipped(condition, bound))
 
 
 def later_key(condition: ir.Set) -> Witness | None:
     """A pair with k > q, at the smallest n; None when the condition is causal."""
-    return _first(clipped(condition).intersect(_read("{ [q, k] : k > q }")))
+    return first(clipped(condition).intersect(_read("{ [q, k] : k > q }")))
 
 
 def row_without_key(condition: ir.Set) -> Witness | None:
     """A query of self-attention that sees no key, at the smallest n."""
-    return _first(_uncovered(clipped(condition, "lower"), "q"))
+    return first(_uncovered(clipped(condition, "lower"), "q"))
 
 
 def lonely_row(condition: ir.Set) -> Witness | None:
     """As `row_without_key`, but a query that sees no key whatever the tables list."""
-    return _first(_uncovered(clipped(condition), "q"))
+    return first(_uncovered(clipped(condition), "q"))
 
 
 def sure_later_key(condition: ir.Set) -> Witness | None:
     """As `later_key`, but a pair that is kept whatever the tables list."""
-    return _first(clipped(condition, "lower").intersect(_read("{ [q, k] : k > q }")))
+    return first(clipped(condition, "lower").intersect(_read("{ [q, k] : k > q }")))
 
 
 def unseen_key(condition: ir.Set) -> Witness | None:
     """A key of self-attention that no query sees, at the smallest n."""
-    return _first(_uncovered(clipped(condition, "lower"), "k"))
+    return first(_uncovered(clipped(condition, "lower"), "k"))
 
 
 def pair_between(condition: ir.Set, other: ir.Set) -> Witness | None:
     """A pair of `condition` that is not in `other`, for some call; None when `other` contains `condition`."""
-    return _first(reachable(condition).subtract(reachable(other, "lower")))
+    return first(reachable(condition).subtract(reachable(other, "lower")))
 
 
 def furthest(condition: ir.Set) -> tuple[int | None, int | None]:
@@ -74,10 +74,11 @@ def furthest(condition: ir.Set) -> tuple[int | None, int | None]:
     distance = distance.project_out(isl.dim_type.param, 0, distance.dim(isl.dim_type.param))
     if distance.is_empty():
         raise ValueError("no pair")
-    return _largest(distance), _largest(distance.neg())
+    return largest(distance), largest(distance.neg())
 
 
-def _largest(values: isl.Set) -> int | None:
+def largest(values: isl.Set) -> int | None:
+    """The largest of a set of integers without parameters, None where they have no bound."""
     value = values.dim_max_val(0)
     if value.is_infty():
         return None
@@ -93,8 +94,8 @@ def _uncovered(pairs: isl.Set, side: str) -> isl.Set:
     return positions.subtract(pairs.project_out(isl.dim_type.set, other, 1).set_dim_name(isl.dim_type.set, 0, side))
 
 
-def _first(points: isl.Set) -> Witness | None:
-    """The point with the smallest n, then the smallest coordinates."""
+def first(points: isl.Set) -> Witness | None:
+    """None for no point, else the point with the smallest n, then the smallest coordinates."""
     names = points.get_var_names(isl.dim_type.set)
     if points.dim(isl.dim_type.param):
         points = points.move_dims(isl.dim_type.set, 0, isl.dim_type.param, 0, 1)
