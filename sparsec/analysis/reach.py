@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from sparsec.analysis import numbers, tables
+from sparsec.analysis import tables
 from sparsec.analysis.count import count
-from sparsec.analysis.numbers import Uncounted
+from sparsec.analysis.numbers import Uncounted, points
 from sparsec.analysis.replaced import replaced
 from sparsec.analysis.rooms import exact, room
 from sparsec.ir import nodes as ir
@@ -96,14 +96,26 @@ class _Travelled:
     whole: object
 
 
-def _travelled(ones: Sequence[_T], composed: Callable[[_T, _T], _T], same: Callable[[_T, _T], bool]) -> _Travelled:
-    if all(one is ones[0] for one in ones):
+def _travelled(
+    ones: Sequence[_T], alike: bool, composed: Callable[[_T, _T], _T], same: Callable[[_T, _T], bool]
+) -> _Travelled:
+    """`alike`: any number of layers may follow.  Otherwise what all of them reach is all there is."""
+    if alike:
         return _Travelled(power(ones[0], len(ones), composed), *settled(ones[0], composed, same))
     first = [ones[0]]
     for one in ones[1:]:
         first.append(composed(one, first[-1]))
     depth = next(depth for depth, reached in enumerate(first, 1) if same(reached, first[-1]))
     return _Travelled(first[-1], depth, first[-1])
+
+
+def _alike(layers: Layers) -> bool:
+    return len(set(layers)) == 1
+
+
+def _told(layers: Layers, full: bool | None, value: _T) -> _T | None:
+    """Layers that differ tell nothing of those that would follow, unless all is reached."""
+    return value if full or _alike(layers) else None
 
 
 # ---------------------------------------------------------------- by sets
@@ -113,34 +125,34 @@ def _by_sets(layers: Layers, n: int) -> Reach | None:
     """What sets tell, with every table empty and with every table full; None where they take too long."""
     try:
         with budget(_OPERATIONS):
-            least = most = _of_sets(_without_tables(layers, full=False), n)
+            least = most = _of_sets(layers, n, full=False)
             if any(ir.leaves(condition) for heads in layers for condition in heads):
-                most = _of_sets(_without_tables(layers, full=True), n)
-            ahead = sets.looks_ahead(most.through)
-            missing = sets.lacking(least.whole, n, past_only=not ahead)
-            full = (
-                True if missing is None else None if sets.lacking(most.whole, n, past_only=not ahead) is None else False
-            )
+                most = _of_sets(layers, n, full=True)
+            causal = not sets.looks_ahead(most.through)
+            full = _is_full(least.whole, most.whole, n, causal)
             between = _between(layers, n, least, most) if sets.same(least.whole, most.whole) else None
-            known = (None,) * 4
-            if sets.same(least.through, most.through):
-                pairs, last = (
-                    numbers.points([(1, some)], n) for some in (least.through, sets.row(least.through, n - 1))
-                )
-                known = pairs, last, *sets.distances(least.through)
+            numbers = _numbers(least.through, n) if sets.same(least.through, most.through) else (None,) * 4
     except (OutOfBudget, Uncounted):
         return None
-    return Reach(n, len(layers), not ahead, *known, _told(layers, full, between), _told(layers, full, full))
+    return Reach(n, len(layers), causal, *numbers, _told(layers, full, between), _told(layers, full, full))
 
 
-def _told(layers: Layers, full: bool | None, value: _T) -> _T | None:
-    """Layers that differ tell nothing of those that would follow, unless all is reached."""
-    return value if full or len(set(layers)) == 1 else None
+def _is_full(least: sets.Reached, most: sets.Reached, n: int, causal: bool) -> bool | None:
+    """Whether all is reached, between two bounds."""
+    if sets.lacking(least, n, past_only=causal) is None:
+        return True
+    return None if sets.lacking(most, n, past_only=causal) is None else False
 
 
-def _of_sets(layers: Layers, n: int) -> _Travelled:
-    ones = {heads: sets.layer(heads, n=n) for heads in dict.fromkeys(layers)}
-    return _travelled([ones[heads] for heads in layers], sets.composed, sets.same)
+def _numbers(through: sets.Reached, n: int) -> tuple[int | None, ...]:
+    """Pairs, positions of the last query, the largest distances."""
+    return points([(1, through)], n), points([(1, sets.row(through, n - 1))], n), *sets.distances(through)
+
+
+def _of_sets(layers: Layers, n: int, full: bool) -> _Travelled:
+    plain = _without_tables(layers, full)
+    ones = {heads: sets.layer(heads, n=n) for heads in dict.fromkeys(plain)}
+    return _travelled([ones[heads] for heads in plain], _alike(layers), sets.composed, sets.same)
 
 
 def _without_tables(layers: Layers, full: bool) -> Layers:
@@ -154,9 +166,9 @@ def _without_tables(layers: Layers, full: bool) -> Layers:
 
 def _between(layers: Layers, n: int, least: _Travelled, most: _Travelled) -> tuple[int, int]:
     """The depths between which the true one lies; tables can only bring pairs nearer."""
-    if most.depth == 1 < least.depth and len(set(layers)) == 1:
+    if most.depth == 1 < least.depth and _alike(layers):
         itself = ir.Compare(ir.Var("k"), "==", ir.Var("q"))
-        if count(ir.Or((*layers[0], itself)), n) != numbers.points([(1, least.whole)], n):
+        if count(ir.Or((*layers[0], itself)), n) != points([(1, least.whole)], n):
             return min(2, least.depth), least.depth
     return most.depth, least.depth
 
@@ -166,7 +178,7 @@ def _between(layers: Layers, n: int, least: _Travelled, most: _Travelled) -> tup
 
 def _by_pairs(layers: Layers, n: int) -> Reach:
     ones = {heads: _dense(heads, n) for heads in dict.fromkeys(layers)}
-    found = _travelled([ones[heads] for heads in layers], _product, np.array_equal)
+    found = _travelled([ones[heads] for heads in layers], _alike(layers), _product, np.array_equal)
     back, ahead = (int((np.subtract.outer(*[np.arange(n)] * 2) * sign * found.through).max()) for sign in (1, -1))
     causal = not np.triu(found.through, 1).any()
     size = n * (n + 1) // 2 if causal else n * n

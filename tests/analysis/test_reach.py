@@ -105,3 +105,8 @@ def test_layers_of_several_kinds():
     assert (found.full, found.settled, found.share) == (True, (4, 4), 1.0)
     found = reach([(past(64),)] * 3 + [(past(32),)], 1000)
     assert (found.full, found.settled, found.back) == (None, None, 3 * 63 + 31)
+
+
+def test_layers_that_draw_anew_are_not_alike():
+    found = reach([(ir.Or((past(64), ir.RandomKeys(1, seed))),) for seed in range(3)], 4096)
+    assert (found.full, found.settled) == (None, None)
