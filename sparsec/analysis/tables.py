@@ -13,7 +13,7 @@ import numpy as np
 
 from sparsec.analysis.replaced import replaced
 from sparsec.ir import nodes as ir
-from sparsec.ir import random
+from sparsec.ir import random, vector
 
 _CHUNK = 1 << 20  # pairs looked at together
 MOST_PAIRS = 1 << 29  # about a minute
@@ -92,48 +92,5 @@ def size(condition: ir.Set, n: int) -> int:
 
 def holds(node: ir.Set, q: np.ndarray, k: np.ndarray, n: int, known: dict[ir.Leaf, Table]) -> np.ndarray:
     """Bool, broadcast from q and k: is the pair kept?"""
-    match node:
-        case ir.Bool(value):
-            return np.bool_(value)
-        case ir.Compare(left, op, right):
-            return _COMPARE[op](_integer(left, q, k, n, known), _integer(right, q, k, n, known))
-        case ir.Member(value, members):
-            return np.isin(_integer(value, q, k, n, known), members)
-        case ir.Not(part):
-            return ~holds(part, q, k, n, known)
-        case ir.And(parts) | ir.Or(parts):
-            result = holds(parts[0], q, k, n, known)
-            for part in parts[1:]:
-                other = holds(part, q, k, n, known)
-                result = result & other if isinstance(node, ir.And) else result | other
-            return result
-    return known[node].holds(*np.broadcast_arrays(q, k))
-
-
-def _integer(node: ir.Int, q: np.ndarray, k: np.ndarray, n: int, known: dict[ir.Leaf, Table]) -> np.ndarray:
-    inner = lambda part: _integer(part, q, k, n, known)  # noqa: E731
-    match node:
-        case ir.Const(value):
-            return np.int64(value)
-        case ir.Var(name):
-            return {"q": q, "k": k, "n": np.int64(n)}[name]
-        case ir.FloorDiv(left, divisor):
-            return inner(left) // divisor
-        case ir.Mod(left, divisor):
-            return inner(left) % divisor
-        case ir.Abs(value):
-            return np.abs(inner(value))
-        case ir.Select(condition, then, other):
-            return np.where(holds(condition, q, k, n, known), inner(then), inner(other))
-    return _ARITHMETIC[type(node)](inner(node.left), inner(node.right))
-
-
-_ARITHMETIC = {ir.Add: np.add, ir.Sub: np.subtract, ir.Mul: np.multiply, ir.Min: np.minimum, ir.Max: np.maximum}
-_COMPARE = {
-    "<": np.less,
-    "<=": np.less_equal,
-    "==": np.equal,
-    "!=": np.not_equal,
-    ">=": np.greater_equal,
-    ">": np.greater,
-}
+    at = {"q": q, "k": k, "n": np.int64(n)}
+    return vector.holds(node, at, lambda leaf: known[leaf].holds(*np.broadcast_arrays(q, k)))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.vector import Values, holds, integer
 from sparsec.plan.nodes import Columns, Cover, Natural, Part, Residue, Scattered, Segment
 
 BLOCK = 64
@@ -24,20 +25,9 @@ LAUNCH = 64.0  # 5 us of a GPU that takes 5 ns a step, over 16 heads
 
 _STEP = {Natural: 1.0, Residue: GATHERED, Columns: GATHERED, Scattered: SCATTERED}
 
-_COMPARE = {
-    "<": np.less,
-    "<=": np.less_equal,
-    "==": np.equal,
-    "!=": np.not_equal,
-    ">=": np.greater_equal,
-    ">": np.greater,
-}
-
 _LONG_AT = 65_536  # the length at which long rows are told from others
 _MOST_LONG = 1024
 _FAR_MORE = 8
-
-Values = dict[str, np.ndarray | int]
 
 
 def cost(parts: Sequence[Part], n: int) -> float:
@@ -141,49 +131,8 @@ def _edges(side: str, low: np.ndarray) -> Values:
 
 def _range(segment: Segment, at: Values, length: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     """First tile and the one after the last, equal where there is none."""
-    first = 0 if segment.first is None else np.maximum(_integer(segment.first, at), 0)
-    stop = length if segment.last is None else np.minimum(_integer(segment.last, at) + 1, length)
-    stop = np.where(_holds(segment.when, at), np.maximum(stop, 0), 0)
+    first = 0 if segment.first is None else np.maximum(integer(segment.first, at), 0)
+    stop = length if segment.last is None else np.minimum(integer(segment.last, at) + 1, length)
+    stop = np.where(holds(segment.when, at), np.maximum(stop, 0), 0)
     end = -(-stop // BLOCK)
     return np.minimum(first // BLOCK, end), end
-
-
-def _integer(node: ir.Int, at: Values) -> np.ndarray | int:
-    """int64, one for each program."""
-    match node:
-        case ir.Const(value):
-            return value
-        case ir.Var(name):
-            return at[name]
-        case ir.Add(a, b):
-            return _integer(a, at) + _integer(b, at)
-        case ir.Sub(a, b):
-            return _integer(a, at) - _integer(b, at)
-        case ir.Mul(a, b):
-            return _integer(a, at) * _integer(b, at)
-        case ir.FloorDiv(a, d):
-            return _integer(a, at) // d
-        case ir.Mod(a, d):
-            return _integer(a, at) % d
-        case ir.Abs(a):
-            return abs(_integer(a, at))
-        case ir.Min(a, b):
-            return np.minimum(_integer(a, at), _integer(b, at))
-        case ir.Max(a, b):
-            return np.maximum(_integer(a, at), _integer(b, at))
-        case ir.Select(test, a, b):
-            return np.where(_holds(test, at), _integer(a, at), _integer(b, at))
-    raise TypeError(f"not an integer: {node!r}")
-
-
-def _holds(node: ir.Set, at: Values) -> np.ndarray | bool:
-    match node:
-        case ir.Bool(value):
-            return value
-        case ir.Compare(a, op, b):
-            return _COMPARE[op](_integer(a, at), _integer(b, at))
-        case ir.And(parts):
-            return np.logical_and.reduce(np.broadcast_arrays(*(_holds(part, at) for part in parts)))
-        case ir.Or(parts):
-            return np.logical_or.reduce(np.broadcast_arrays(*(_holds(part, at) for part in parts)))
-    raise TypeError(f"not a condition on edges: {node!r}")

@@ -1,0 +1,58 @@
+"""Nodes on numpy arrays of positions, for what counts and plans.  The reference has its own reading of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+
+import numpy as np
+
+from sparsec.ir import nodes as ir
+
+Values = Mapping[str, np.ndarray | int]  # by variable; int64 arrays that broadcast
+
+_ARITHMETIC = {ir.Add: np.add, ir.Sub: np.subtract, ir.Mul: np.multiply, ir.Min: np.minimum, ir.Max: np.maximum}
+_COMPARE = {
+    "<": np.less,
+    "<=": np.less_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">=": np.greater_equal,
+    ">": np.greater,
+}
+
+
+def integer(node: ir.Int, at: Values) -> np.ndarray:
+    """The value, int64, broadcast as far as its variables ask for."""
+    match node:
+        case ir.Const(value):
+            return np.int64(value)
+        case ir.Var(name):
+            return at[name]
+        case ir.FloorDiv(left, divisor):
+            return integer(left, at) // divisor
+        case ir.Mod(left, divisor):
+            return integer(left, at) % divisor
+        case ir.Abs(value):
+            return np.abs(integer(value, at))
+        case ir.Select(condition, then, other):
+            return np.where(holds(condition, at), integer(then, at), integer(other, at))
+    return _ARITHMETIC[type(node)](integer(node.left, at), integer(node.right, at))
+
+
+def holds(node: ir.Set, at: Values, listed: Callable[[ir.Leaf], np.ndarray] | None = None) -> np.ndarray:
+    """Whether the condition holds, bool, broadcast as far as its variables ask for; `listed` answers for tables."""
+    match node:
+        case ir.Bool(value):
+            return np.bool_(value)
+        case ir.Compare(left, op, right):
+            return _COMPARE[op](integer(left, at), integer(right, at))
+        case ir.Member(value, members):
+            return np.isin(integer(value, at), members)
+        case ir.Not(part):
+            return ~holds(part, at, listed)
+        case ir.And(parts):
+            return reduce(np.logical_and, (holds(part, at, listed) for part in parts))
+        case ir.Or(parts):
+            return reduce(np.logical_or, (holds(part, at, listed) for part in parts))
+    return listed(node)
