@@ -23,11 +23,11 @@ def searched(condition: ir.Set) -> Witness | None:
 
     Every pair of every n up to EVERY is looked at, and some rows of a few longer ones.
     """
-    beyond = None
-    for n in _lengths(condition):
+    beyond, leaves = None, ir.leaves(condition)
+    for n in _lengths(leaves):
         q = np.unique(np.linspace(0, 2 * n - 1, min(2 * n, _MOST_ROWS)).astype(np.int64))
-        if _is_affordable(condition, n, len(q) * n):
-            kept = _holds(condition, q[:, None], np.arange(n), n)
+        if _is_affordable(leaves, n, len(q) * n):
+            kept = _holds(condition, leaves, q[:, None], np.arange(n), n)
             if kept.any():
                 row, k = np.argwhere(kept)[0]  # the least q of all
                 found = Witness(n, int(q[row]), int(k))
@@ -39,19 +39,19 @@ def searched(condition: ir.Set) -> Witness | None:
 
 def keeps(condition: ir.Set, pair: Witness) -> bool:
     """Whether the condition, with its tables, keeps a pair.  False also where tables are too large to look."""
-    q, k = np.array([[pair.q]]), np.array([pair.k])
-    return _is_affordable(condition, pair.n, 1) and bool(_holds(condition, q, k, pair.n).all())
+    q, k, leaves = np.array([[pair.q]]), np.array([pair.k]), ir.leaves(condition)
+    return _is_affordable(leaves, pair.n, 1) and bool(_holds(condition, leaves, q, k, pair.n).all())
 
 
-def _lengths(condition: ir.Set) -> Iterator[int]:
+def _lengths(leaves: tuple[ir.Leaf, ...]) -> Iterator[int]:
     yield from range(1, EVERY + 1)
     # With one block more than are drawn, not all can be.
-    telling = {getattr(leaf, "size", 1) * (getattr(leaf, "count", 1) + 2) + 1 for leaf in ir.leaves(condition)}
+    telling = {getattr(leaf, "size", 1) * (getattr(leaf, "count", 1) + 2) + 1 for leaf in leaves}
     yield from sorted(n for n in _FURTHER | telling if EVERY < n <= max(_FURTHER))
 
 
-def _is_affordable(condition: ir.Set, n: int, pairs: int) -> bool:
-    for leaf in ir.leaves(condition):
+def _is_affordable(leaves: tuple[ir.Leaf, ...], n: int, pairs: int) -> bool:
+    for leaf in leaves:
         units = -(-n // getattr(leaf, "size", 1))
         width = max(map(len, leaf.rows), default=0) if isinstance(leaf, ir.Blocks) else leaf.count
         drawn = 0 if isinstance(leaf, ir.Blocks) else units * min(width, units) ** 2
@@ -60,9 +60,9 @@ def _is_affordable(condition: ir.Set, n: int, pairs: int) -> bool:
     return True
 
 
-def _holds(condition: ir.Set, q: np.ndarray, k: np.ndarray, n: int) -> np.ndarray:
+def _holds(condition: ir.Set, leaves: tuple[ir.Leaf, ...], q: np.ndarray, k: np.ndarray, n: int) -> np.ndarray:
     """Bool [len(q), len(k)], from q [rows, 1] and k [columns]."""
-    known = {leaf: _table(leaf, n, int(q.max())) for leaf in ir.leaves(condition)}
+    known = {leaf: _table(leaf, n, int(q.max())) for leaf in leaves}
     return np.broadcast_to(tables.holds(condition, q, k, n, known), (len(q), len(k)))
 
 
