@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -101,10 +102,28 @@ def test_odd_bytes_are_diagnostics(content: bytes, code: str, sparsec, spat) -> 
 
 def test_files_that_cannot_be_read_are_diagnostics(sparsec, tmp_path: Path) -> None:
     for command in ("check", "show", "cost"):
-        for name in (tmp_path / "missing.spat", tmp_path):
-            ran = sparsec(command, str(name))
-            assert ran.status == 1
-            assert "error[SP0701]" in ran.err
+        ran = sparsec(command, str(tmp_path / "missing.spat"))
+        assert ran.status == 1
+        assert "error[SP0701]" in ran.err
+    for command in ("show", "cost"):
+        assert "error[SP0701]" in sparsec(command, str(tmp_path)).err
+
+
+def test_check_reads_folders_and_standard_input(sparsec, spat, monkeypatch: pytest.MonkeyPatch) -> None:
+    spat("pattern p = causal\n")
+    Path("sets").mkdir()
+    Path("sets/a.spat").write_text("set near = past(4)\n")
+    Path("sets/b.spat").write_text('use "a.spat"\npattern p = near | pas(2)\n')
+    ran = sparsec("check", ".", "p.spat")
+    assert (ran.status, ran.out.splitlines()) == (1, ["./p.spat: ok", "./sets/a.spat: ok", "p.spat: ok"])
+    assert "./sets/b.spat:2:20" in ran.err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"pattern p = past(h)\r\n")))
+    assert sparsec("check", "-").out.splitlines()[0] == "<stdin>: ok"
+    monkeypatch.setattr(sys, "stdin", None)
+    ran = sparsec("check", "-")
+    assert (ran.status, ran.out) == (1, "")
+    assert "error[SP0701]: can't read `<stdin>`: it is closed" in ran.err
+    assert sparsec("check", "-", "p.spat").status == 2
 
 
 def test_windows_line_ends(sparsec, spat) -> None:

@@ -7,17 +7,16 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sparsec.cli.inputs import Names, named, read
 from sparsec.cli.output import report
-from sparsec.diagnostics import CannotRead, CannotWrite, SparsecError, TextTooLong
+from sparsec.diagnostics import CannotWrite, SparsecError
 
-_STDIN = "-"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -33,9 +32,7 @@ class _Laid:
 
 
 def run(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILES", help="Files, folders with .spat files, or - for standard input.")
-    ],
+    files: Names,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; say which files would change.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Write nothing; print what would change.")] = False,
 ) -> None:
@@ -47,10 +44,8 @@ def run(
 
     Exit status: 0 well, 1 errors, or with --check or --diff something to change, 2 usage.
     """
-    if _STDIN in files and len(files) > 1:
-        raise typer.BadParameter("- stands alone", param_hint="FILES")
     well = True
-    for name in dict.fromkeys(_named(files)):
+    for name in named(files):
         try:
             laid = _laid_out(name)
             if not (check or diff):
@@ -70,41 +65,15 @@ def run(
     raise typer.Exit(0 if well else 1)
 
 
-def _named(files: Iterable[str]) -> Iterator[str]:
-    """The files, and those of folders, in order of name; hidden folders are passed over."""
-    for name in files:
-        if not os.path.isdir(name):
-            yield name
-            continue
-        found = []
-        for folder, inside, names in os.walk(name, onerror=_unreadable):
-            inside[:] = [each for each in inside if not each.startswith(".")]
-            found += [os.path.join(folder, each) for each in names if each.endswith(".spat")]
-        if not found:
-            print(f"{name}: no .spat files", file=sys.stderr)
-        yield from sorted(found)
-
-
-def _unreadable(error: OSError) -> None:
-    raise SparsecError(CannotRead(name=str(error.filename), reason=(error.strerror or "unknown").lower()))
-
-
 def _laid_out(name: str) -> _Laid:
     """SparsecError for what can't be read or is not in the language."""
-    from sparsec.syntax.check import MAX_TEXT
     from sparsec.syntax.format import format_text
-    from sparsec.syntax.read import decode, read_bytes
 
-    limit = 4 * MAX_TEXT
-    shown = "<stdin>" if name == _STDIN else name
-    data = sys.stdin.buffer.read(limit + 1) if name == _STDIN else read_bytes(name, limit)
-    if data is None or len(data) > limit:
-        raise SparsecError(TextTooLong(name=shown, limit=MAX_TEXT))
-    source = decode(shown, data)
-    new = format_text(source)
-    ends = new.replace("\n", "\r\n") if b"\r\n" in data else new
-    path = None if name == _STDIN else Path(name)
-    return _Laid(shown, path, source.text, new, (_BOM if data.startswith(_BOM) else b"") + ends.encode())
+    given = read(name)
+    new = format_text(given.source)
+    ends = new.replace("\n", "\r\n") if b"\r\n" in given.data else new
+    data = (_BOM if given.data.startswith(_BOM) else b"") + ends.encode()
+    return _Laid(given.source.name, given.path, given.source.text, new, data)
 
 
 def _write(laid: _Laid) -> None:
