@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,9 @@ def test_the_table_as_json_is_that_of_each_file(cost, literature: list[Path]) ->
     table = json.loads(cost(*literature, "--json", "--n", 1000).out)
     for row, path in zip(table, literature, strict=True):
         alone = json.loads(cost(path, "--json", "--n", 1000).out)
-        del alone["layouts"]
-        assert row == {"file": str(path)} | alone
+        assert row.pop("file") == str(path)
+        assert row.pop("tile_sizes") == {}
+        assert row == {key: alone[key] for key in row}
 
 
 def test_narrow_terminals_get_lines_instead_of_columns(cost, literature, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,3 +117,79 @@ def test_every_pattern_of_a_file_has_a_row(cost, tmp_path: Path) -> None:
     assert [row.split()[:2] for row in rows] == [["one", "32,740"], ["two", "36,844"], ["one", "20,470"]]
     rows = cost(*names, "-D", "w=8", "-p", "one").out.splitlines()[2:]
     assert [row.split()[0] for row in rows] == ["one", "one"]
+
+
+# ---------------------------------------------------------------- one pattern
+
+
+def row(text: str, word: str) -> str:
+    """The lines of a row, joined."""
+    lines = iter(text.splitlines())
+    first = next(line for line in lines if line.startswith(f"  {word} "))
+    rest = []
+    for line in lines:
+        if not line.startswith(" " * 12):
+            break
+        rest.append(line.strip())
+    return " / ".join([first[12:], *rest])
+
+
+def test_rows_of_one_pattern(cost) -> None:
+    out = cost(EXAMPLES / "streaming_llm.spat", "--n", 32768, "--gpu", "H200", "--depth", 3).out
+    assert row(out, "cache") == "a decoder keeps at most 1,024 keys / 1024 for n >= 1025 / n for n <= 1024"
+    assert "the last position depends on 3,062 of 32,768" in row(out, "reach")
+    assert row(out, "reach").endswith("every earlier position is reached from depth 33 on")
+    assert "wasted by size: 5.83 % with 32 x 32, 11 % with 64 x 64" in row(out, "tiles")
+    assert "bound by operations" in row(out, "floor")
+    assert "no prediction: 989 TFLOP/s and 4.8 TB/s" in row(out, "floor")
+    assert "causal dense" in row(out, "speed")
+
+
+def test_floors_are_those_of_the_data_sheet(cost) -> None:
+    data = json.loads(cost(EXAMPLES / "mistral.spat", "--n", 8192, "--gpu", "l40s", "--json").out)
+    forward, backward = data["floor"]["forward"], data["floor"]["backward"]
+    assert forward["pairs"] == pytest.approx(4 * 128 * data["pairs"] / 362.05e12)
+    assert forward["bytes"] == pytest.approx(8192 * (4 * 128 * 2 + 4) / 0.864e12)
+    assert backward["bytes"] == pytest.approx(8192 * (8 * 128 * 2 + 4) / 0.864e12)
+    assert forward["least"] == max(forward["pairs"], forward["bytes"])
+    area = 64 * 64 * (data["tiles"]["full"] + data["tiles"]["partial"])
+    assert backward["tiles"] == pytest.approx(10 * 128 * area / 362.05e12)
+
+
+def test_layers_that_differ_are_passed_in_turn(cost) -> None:
+    name, model = EXAMPLES / "hybrid_layers.spat", ("--layer", 0, "--layers", 16, "-D", "w=64")
+    near = json.loads(cost(name, *model, "--depth", 7, "--json").out)["reach"]
+    assert (near["back"], near["causal"]) == (7 * 63, True)
+    far = json.loads(cost(name, *model, "--depth", 8, "--json").out)["reach"]
+    assert (far["back"], far["full"], far["settled"]) == (4095, True, [8, 8])
+    assert "SP0405" in cost(name, *model, "--depth", 17).err
+
+
+def test_what_is_not_known_is_said(cost) -> None:
+    out = cost(EXAMPLES / "deepspeed_variable.spat", "--depth", 2).out
+    assert row(out, "reach").startswith("after 2 layers not known at this length")
+    assert row(out, "cache") == "a decoder keeps up to n keys: not known which are not seen again"
+    assert "depends on 1,024 of 1,024" in cost(EXAMPLES / "deepspeed_variable.spat", "--depth", 4, "--n", 1024).out
+
+
+def test_heads_that_keep_different_keys(cost) -> None:
+    out = cost(EXAMPLES / "per_head_strides.spat", "--heads", 8).out
+    assert row(out, "cache").startswith("4 heads: a decoder keeps at most 129 keys")
+    assert "/ 4 heads: a decoder keeps at most 257 keys" in row(out, "cache")
+
+
+@pytest.mark.parametrize("arguments", [["--gpu", "h300"], ["--depth", "0"]])
+def test_wrong_usage(cost, arguments: list[str]) -> None:
+    assert cost(EXAMPLES / "mistral.spat", *arguments).status == 2
+
+
+def test_tables_have_no_room_for_gpus_and_layers(cost) -> None:
+    files = EXAMPLES / "mistral.spat", EXAMPLES / "longformer.spat"
+    assert cost(*files, "--gpu", "h200").status == cost(*files, "--depth", 2).status == 2
+
+
+def test_costs_are_told_without_torch() -> None:
+    code = "import sys; from sparsec.cli import main\ntry: main()\nexcept SystemExit: print(*sys.modules)"
+    arguments = ["cost", EXAMPLES / "longformer.spat", "--gpu", "h200", "--depth", "4"]
+    ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert not {"torch", "triton", "jinja2"} & set(ran.stdout.splitlines()[-1].split())

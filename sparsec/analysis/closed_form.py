@@ -87,24 +87,26 @@ def closed_form(condition: ir.Set) -> ClosedForm | None:
     return _checked(lambda: clipped(condition), lambda: [(weight, clipped(term)) for weight, term in terms])
 
 
-def number_of(made: Callable[[], Points]) -> ClosedForm | None:
+def number_of(made: Callable[[], Points], most_cases: int = _MOST_CASES) -> ClosedForm | None:
     """The number of points of what `made` makes within a budget: a set whose one parameter is n, finite for every n."""
-    return _checked(made, lambda: [(1, made())])
+    return _checked(made, lambda: [(1, made())], most_cases)
 
 
-def _checked(made: Callable[[], Points], weighted: Callable[[], list[tuple[int, Points]]]) -> ClosedForm | None:
+def _checked(
+    made: Callable[[], Points], weighted: Callable[[], list[tuple[int, Points]]], most_cases: int = _MOST_CASES
+) -> ClosedForm | None:
     try:
         with budget(_OPERATIONS):
             whole = made()
-            form = _derived([(weight, part) for weight, some in weighted() for part in pieces(some)])
+            form = _derived([(weight, part) for weight, some in weighted() for part in pieces(some)], most_cases)
         good = all(form(n) == points([(1, whole)], n) for n in _samples(form))
     except (OutOfBudget, TooManyCases, NotPolynomial, Uncounted):
         return None
     return form if good else None
 
 
-def _derived(parts: list[tuple[int, Piece]]) -> ClosedForm:
-    total = summed(nests(parts, frozenset({"n"}), _MOST_CASES))
+def _derived(parts: list[tuple[int, Piece]], most_cases: int) -> ClosedForm:
+    total = summed(nests(parts, frozenset({"n"}), most_cases))
     edges = total.edges()
     cases: list[Case] = []  # falling, so that a formula can take over the shorter lengths for which it is right too
     for first, after in zip(reversed(edges), [None, *reversed(edges[1:])], strict=True):

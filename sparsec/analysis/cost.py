@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sparsec.analysis.closed_form import closed_form
 from sparsec.analysis.count import Tiles, count, tile_counts
@@ -29,7 +29,8 @@ class Cost:
     """A pattern at n queries and n keys, over all heads.  Numbers are None where one of the counts is.
 
     Forward takes 4 * head_size operations a pair, backward 10; bytes are those of q, k, v, o in a 16-bit type and of
-    the log-sum-exp, each moved once, with as many key heads as query heads.
+    the log-sum-exp, each moved once, with as many key heads as query heads.  Backward moves q, k, v, o, dq, dk, dv and
+    do, and the log-sum-exp.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Cost:
     tile: tuple[int, int]
     conditions: tuple[ConditionCost, ...]
     complexity: str | None = None
+    tile_sizes: tuple[tuple[int, float | None], ...] = ()  # (side of a square tile, share of work wasted with it)
 
     @property
     def pairs(self) -> int | None:
@@ -50,10 +52,7 @@ class Cost:
     @property
     def tiles(self) -> Tiles | None:
         """Tiles over all heads."""
-        if any(part.tiles is None for part in self.conditions):
-            return None
-        kinds = ("full", "partial", "empty")
-        return Tiles(*(sum(part.heads * getattr(part.tiles, kind) for part in self.conditions) for kind in kinds))
+        return _summed([(part.heads, part.tiles) for part in self.conditions])
 
     @property
     def density(self) -> float | None:
@@ -78,18 +77,19 @@ class Cost:
         return self.heads * self.n * (4 * self.head_size * _ELEMENT + _LSE)
 
     @property
+    def backward_bytes(self) -> int:
+        return self.heads * self.n * (8 * self.head_size * _ELEMENT + _LSE)
+
+    @property
     def wasted(self) -> float | None:
         """The share of the area of visited tiles that holds no pair; 0 for a pattern without pairs."""
-        if self.tiles is None or self.pairs is None:
-            return None
-        area = self.tiles.visited * self.tile[0] * self.tile[1]
-        return 1 - self.pairs / area if area else 0.0
+        return _wasted(self.pairs, self.tiles, self.tile)
 
     def to_json(self) -> dict:
         """Everything as plain data."""
-        derived = ("pairs", "density", "causal_density", "forward_flops", "backward_flops", "bytes", "wasted")
-        tiles = self.tiles and asdict(self.tiles)
-        return asdict(self) | {name: getattr(self, name) for name in derived} | {"tiles": tiles}
+        derived = ("pairs", "density", "causal_density", "forward_flops", "backward_flops", "bytes", "backward_bytes")
+        plain = {name: getattr(self, name) for name in (*derived, "wasted")}
+        return asdict(self) | plain | {"tiles": self.tiles and asdict(self.tiles), "tile_sizes": dict(self.tile_sizes)}
 
 
 def cost(
@@ -99,12 +99,47 @@ def cost(
     head_size: int = 128,
     heads: int | None = None,
     complexity: str | None = None,
+    tile_sizes: tuple[int, ...] = (),
 ) -> Cost:
-    """The cost of a pattern; `heads` (by default 1) only counts where the pattern itself is bound to none."""
+    """The cost of a pattern; `heads` (by default 1) only counts where the pattern itself is bound to none.
+
+    What is wasted is also told for square tiles of the sides `tile_sizes`.
+    """
     heads = pattern.heads or heads or 1
     sharing = Counter(pattern.head_conditions or [0] * heads)
     parts = tuple(_condition(pattern.conditions[index], number, n, tile) for index, number in sorted(sharing.items()))
-    return Cost(pattern.name, n, heads, head_size, tile, parts, complexity)
+    found = Cost(pattern.name, n, heads, head_size, tile, parts, complexity)
+    return replace(found, tile_sizes=tuple((side, _wasted_by(found, pattern, sharing, side)) for side in tile_sizes))
+
+
+def _wasted_by(found: Cost, pattern: ir.Pattern, sharing: Counter[int], side: int) -> float | None:
+    tile = side, side
+    if found.tile == tile or found.wasted is None:
+        return found.wasted
+    counts = [(heads, _counted(pattern.conditions[index], found.n, tile)) for index, heads in sharing.items()]
+    return _wasted(found.pairs, _summed(counts), tile)
+
+
+def _counted(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles | None:
+    try:
+        return tile_counts(condition, n, tile)
+    except Uncounted:
+        return None
+
+
+def _summed(counts: list[tuple[int, Tiles | None]]) -> Tiles | None:
+    """Tiles over all heads, from (heads, tiles of one of them)."""
+    if any(tiles is None for _, tiles in counts):
+        return None
+    kinds = ("full", "partial", "empty")
+    return Tiles(*(sum(heads * getattr(tiles, kind) for heads, tiles in counts) for kind in kinds))
+
+
+def _wasted(pairs: int | None, tiles: Tiles | None, tile: tuple[int, int]) -> float | None:
+    if tiles is None or pairs is None:
+        return None
+    area = tiles.visited * tile[0] * tile[1]
+    return 1 - pairs / area if area else 0.0
 
 
 def _condition(condition: ir.Set, heads: int, n: int, tile: tuple[int, int]) -> ConditionCost:
@@ -114,7 +149,4 @@ def _condition(condition: ir.Set, heads: int, n: int, tile: tuple[int, int]) -> 
         pairs = count(condition, n)
     except Uncounted:
         return ConditionCost(heads, None, text, None)
-    try:
-        return ConditionCost(heads, pairs, text, tile_counts(condition, n, tile))
-    except Uncounted:
-        return ConditionCost(heads, pairs, text, None)
+    return ConditionCost(heads, pairs, text, _counted(condition, n, tile))

@@ -8,14 +8,14 @@ from functools import lru_cache
 from math import prod
 
 from sparsec.analysis.closed_form import ClosedForm, number_of
-from sparsec.analysis.replaced import replaced
-from sparsec.analysis.rooms import exact, room
+from sparsec.analysis.rooms import bound, exact
 from sparsec.ir import nodes as ir
 from sparsec.sets import held
 from sparsec.sets.affine import Affine
 from sparsec.sets.context import OutOfBudget, budget
 
 _OPERATIONS = 200_000
+_MOST_CASES = 64  # more make no formula that people read
 _MOST_LENGTHS = 4096  # at which one range of a formula is evaluated for its largest value
 
 
@@ -40,11 +40,9 @@ class DecoderCache:
 @lru_cache(maxsize=256)
 def decoder_cache(condition: ir.Set) -> DecoderCache:
     """What decoding one token at a time has to keep of a condition; the step with n keys has the query n - 1."""
-    tables = ir.leaves(condition)
-    known = {leaf: exact(leaf) for leaf in tables}
-    affine = replaced(condition, {leaf: some or room(leaf) for leaf, some in known.items()})
-    tight = all(known.values())
-    form = number_of(lambda: held.held(affine))
+    affine = bound(condition, above=True)
+    tight = all(map(exact, ir.leaves(condition)))
+    form = number_of(lambda: held.held(affine), _MOST_CASES)
     if form is None:
         oldest = _oldest(affine)
         return DecoderCache(None, True if oldest is not None else None, oldest, tight=False)

@@ -56,6 +56,13 @@ def facts(condition: ir.Set) -> Facts:
     )
 
 
+def is_causal(condition: ir.Set) -> bool | None:
+    """Whether no query sees a later key; None when that is not known."""
+    unknown: set[str] = set()
+    later = _witness("later_key", queries.later_key, condition, unknown)
+    return None if unknown else later is None
+
+
 def _witness(
     name: str, query: Callable[[ir.Set], Witness | None], condition: ir.Set, unknown: set[str]
 ) -> Witness | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from sparsec.analysis import inclusion
 from sparsec.analysis.formula import formula
 from sparsec.analysis.summation import NotPolynomial, summed
@@ -37,6 +39,7 @@ def points(weighted: list[tuple[int, Points]], n: int) -> int:
     return formula(total.at(n), total.floors)(n)
 
 
+@lru_cache(maxsize=4096)
 def number(condition: ir.Set, n: int) -> int:
     """The pairs (q, k) of `condition` with 0 <= q < n and 0 <= k < n, for a condition without tables.
 

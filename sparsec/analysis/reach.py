@@ -11,8 +11,7 @@ import numpy as np
 from sparsec.analysis import tables
 from sparsec.analysis.count import count
 from sparsec.analysis.numbers import Uncounted, points
-from sparsec.analysis.replaced import replaced
-from sparsec.analysis.rooms import exact, room
+from sparsec.analysis.rooms import bound
 from sparsec.ir import nodes as ir
 from sparsec.sets import reach as sets
 from sparsec.sets.context import OutOfBudget, budget
@@ -43,13 +42,13 @@ class Reach:
     full: bool | None  # whether then each output depends on every position, or on every one up to it if causal
 
     @property
-    def share(self) -> float | None:
-        """`pairs` as a share of all n * n, or of the n (n + 1) / 2 with k <= q."""
-        return None if self.pairs is None else self.pairs / (self.n * (self.n + 1) // 2 if self.causal else self.n**2)
+    def all_pairs(self) -> int:
+        """The most pairs that could be reached: n * n, or the n (n + 1) / 2 with k <= q."""
+        return self.n * (self.n + 1) // 2 if self.causal else self.n**2
 
     def to_json(self) -> dict:
         """Everything as plain data."""
-        return asdict(self) | {"share": self.share}
+        return asdict(self) | {"all_pairs": self.all_pairs}
 
 
 def reach(layers: Layers, n: int) -> Reach:
@@ -122,7 +121,7 @@ def _told(layers: Layers, full: bool | None, value: _T) -> _T | None:
 
 
 def _by_sets(layers: Layers, n: int) -> Reach | None:
-    """What sets tell, with every table empty and with every table full; None where they take too long."""
+    """What sets tell, with tables bounded from below and from above; None where they take too long."""
     try:
         with budget(_OPERATIONS):
             least = most = _of_sets(layers, n, full=False)
@@ -156,11 +155,7 @@ def _of_sets(layers: Layers, n: int, full: bool) -> _Travelled:
 
 
 def _without_tables(layers: Layers, full: bool) -> Layers:
-    def plain(condition: ir.Set) -> ir.Set:
-        room_of = {leaf: exact(leaf) or (room(leaf) if full else ir.FALSE) for leaf in ir.leaves(condition)}
-        return replaced(condition, room_of)
-
-    known = {heads: tuple(map(plain, heads)) for heads in dict.fromkeys(layers)}
+    known = {heads: tuple(bound(condition, above=full) for condition in heads) for heads in dict.fromkeys(layers)}
     return [known[heads] for heads in layers]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.lower_fold import complement, conjunction, disjunction
 
 _MOST_ENTRIES = 64
 
@@ -22,6 +23,20 @@ def exact(table: ir.Leaf) -> ir.Set | None:
         )
         or (ir.FALSE,)
     )
+
+
+def bound(condition: ir.Set, above: bool) -> ir.Set:
+    """An affine condition that holds wherever `condition` can, or (above=False) only where it does in any case."""
+    match condition:
+        case ir.And(parts):
+            return conjunction(*(bound(part, above) for part in parts))
+        case ir.Or(parts):
+            return disjunction(*(bound(part, above) for part in parts))
+        case ir.Not(part):
+            return complement(bound(part, not above))
+    if not isinstance(condition, ir.Leaf):
+        return condition
+    return exact(condition) or (room(condition) if above else ir.FALSE)
 
 
 def room(table: ir.Leaf) -> ir.Set:

@@ -76,6 +76,12 @@ def test_long_texts_with_tables_are_told_no_lies(condition, depth, n):
         check(reach(layers, n), layers, n)
 
 
+def test_what_a_table_takes_away():
+    condition = ir.Not(ir.RandomBlocks(1, 1, 0, past=True))
+    found = reach([(condition,)], 4096)
+    assert (found.causal, found.full) == (False, None)
+
+
 @pytest.mark.parametrize(
     ("condition", "n", "settled", "full"),
     [
@@ -102,7 +108,7 @@ def test_tables_that_decide_are_not_guessed():
 
 def test_layers_of_several_kinds():
     found = reach([(past(64),)] * 3 + [(CAUSAL,)], 1000)
-    assert (found.full, found.settled, found.share) == (True, (4, 4), 1.0)
+    assert (found.full, found.settled, found.pairs) == (True, (4, 4), found.all_pairs)
     found = reach([(past(64),)] * 3 + [(past(32),)], 1000)
     assert (found.full, found.settled, found.back) == (None, None, 3 * 63 + 31)
 

@@ -1,0 +1,62 @@
+"""Dense attention beside a plan, by the cost model that the planner chooses layouts with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from sparsec.ir import nodes as ir
+from sparsec.plan.build import Parts, natural
+from sparsec.plan.nodes import HeadPlan, Plan
+from sparsec.plan.predict import BLOCK, LENGTHS, cost, steps
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Forward and backward against dense attention of as many heads."""
+
+    ratio: float  # how many times faster than dense at the length asked for
+    pays_from: int | None  # the length from which on it is faster; None where that is beyond a million
+
+    def to_json(self) -> dict:
+        """Everything as plain data."""
+        return asdict(self)
+
+
+def speed(plan: Plan, n: int, *, past: bool) -> Speed:
+    """The prediction for a plan, against dense attention to all or to the past."""
+    dense = natural(ir.Compare(ir.Var("k"), "<=", ir.Var("q")) if past else ir.TRUE)
+    return Speed(_ratio(plan, dense, n), _pays_from(plan, dense))
+
+
+def visited(plan: Plan, n: int) -> int:
+    """Pairs of all tiles of 64 x 64 that forward visits, over all heads that are told apart; without tables."""
+    parts = (part for heads in plan.parts for part in _parts(heads, n) * max(1, len(heads.heads)))
+    return BLOCK**2 * sum(int(steps(part.rows, part, n).sum()) for part in parts)
+
+
+def _parts(heads: HeadPlan, n: int) -> Parts:
+    """What runs at n."""
+    return next(choice.parts for choice in reversed(heads.choices) if choice.least_n <= n)
+
+
+def _ratio(plan: Plan, dense: Parts, n: int) -> float:
+    weights = [max(1, len(heads.heads)) for heads in plan.parts]
+    own = sum(weight * cost(_parts(heads, n), n) for weight, heads in zip(weights, plan.parts, strict=True))
+    return sum(weights) * cost(dense, n) / own
+
+
+def _pays_from(plan: Plan, dense: Parts) -> int | None:
+    """The least multiple of a tile, as far as the lengths that are looked at tell."""
+    slow, fast = BLOCK, None
+    for n in reversed(LENGTHS):
+        if _ratio(plan, dense, n) <= 1:
+            slow = n
+            break
+        fast = n
+    while fast is not None and fast - slow > BLOCK:
+        middle = (slow + fast) // 2 // BLOCK * BLOCK
+        if _ratio(plan, dense, middle) > 1:
+            fast = middle
+        else:
+            slow = middle
+    return fast
