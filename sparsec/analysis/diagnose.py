@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sparsec.analysis.lint import lint
+from sparsec.analysis.lint import Lower, lint
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
+from sparsec.ir import nodes as ir
 from sparsec.ir.lower import check_names, lower, lower_fully
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse
+
+Advice = Callable[[ast.File, ir.Pattern, Lower], Iterable[Diagnostic]]
 
 # Errors of the call, not of the text: it is right as far as it tells.
 _UNBOUND = (NeedsHeads, NeedsLayer, MissingParameter)
@@ -40,10 +43,12 @@ def diagnose(
     layer: int | None = None,
     layers: int | None = None,
     parameters: Mapping[str, int] | None = None,
+    advice: Advice | None = None,
 ) -> Diagnosis:
     """The errors and warnings of a text, of its one pattern called `pattern` or of all; keywords as of `sparsec.load`.
 
-    A text of sets alone is there to be used by others: its names are checked.  Raises nothing for a wrong text.
+    A text of sets alone is there to be used by others: its names are checked.  `advice` is asked for more about each
+    pattern.  Raises nothing for a wrong text.
     """
     chosen = {"heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
     found: list[Diagnostic] = []
@@ -55,7 +60,7 @@ def diagnose(
         return Diagnosis(error.diagnostics)
     for name in _patterns(file, pattern):
         try:
-            found += _looked_at(file, {**chosen, "pattern": name})
+            found += _looked_at(file, {**chosen, "pattern": name}, advice)
         except SparsecError as error:
             if all(isinstance(each, _UNBOUND) for each in error.diagnostics):
                 unbound[str(name)] = error.diagnostics
@@ -72,8 +77,9 @@ def _patterns(file: ast.File, wanted: str | None) -> list[str | None]:
     return declared or ([] if file.definitions else [None])
 
 
-def _looked_at(file: ast.File, chosen: Mapping[str, object]) -> Iterator[Diagnostic]:
+def _looked_at(file: ast.File, chosen: Mapping[str, object], advice: Advice | None) -> Iterator[Diagnostic]:
     """The warnings of one pattern.  SparsecError with its errors."""
     lowered = lower_fully(file, **chosen)
     yield from lowered.warnings
-    yield from lint(file, lowered.pattern, lambda changed: lower(changed, **chosen))
+    for ask in (lint, advice) if advice else (lint,):
+        yield from ask(file, lowered.pattern, lambda changed: lower(changed, **chosen))

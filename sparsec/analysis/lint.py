@@ -76,12 +76,12 @@ def _adds_nothing(
 
     Later operands go first, each from what the others left.
     """
-    operands = list(_operands(definition.body))
-    if len(operands) * max(1, len(pattern.head_conditions)) > _MOST_LOWERED:
+    found = list(operands(definition.body))
+    if len(found) * max(1, len(pattern.head_conditions)) > _MOST_LOWERED:
         return
     dropped: list[ast.Expr] = []
-    for operand in reversed(operands):
-        body = _without(definition.body, [*dropped, operand])
+    for operand in reversed(found):
+        body = without(definition.body, [*dropped, operand])
         if body is None:
             continue
         declarations = tuple(replace(each, body=body) if each is definition else each for each in file.declarations)
@@ -94,31 +94,31 @@ def _adds_nothing(
             yield AddsNothing(operand=_short(operand.span.text), span=operand.span)
 
 
-def _operands(node: ast.Expr) -> Iterator[ast.Expr]:
+def operands(node: ast.Expr) -> Iterator[ast.Expr]:
     """Parts of unions and right sides of `\\`, in the order of writing."""
     match node:
         case ast.Union(parts):
             for part in parts:
                 yield part
-                yield from _operands(part)
+                yield from operands(part)
         case ast.Binary("\\", left, right):
-            yield from _operands(left)
+            yield from operands(left)
             yield right
         case ast.Binary("&", left, right):
-            yield from _operands(left)
-            yield from _operands(right)
+            yield from operands(left)
+            yield from operands(right)
 
 
-def _without(node: ast.Expr, dropped: list[ast.Expr]) -> ast.Expr | None:
+def without(node: ast.Expr, dropped: list[ast.Expr]) -> ast.Expr | None:
     """`node` without the dropped operands; None where nothing is left of it."""
     if any(node is each for each in dropped):
         return None
     match node:
         case ast.Union(parts):
-            kept = tuple(part for part in (_without(part, dropped) for part in parts) if part is not None)
+            kept = tuple(part for part in (without(part, dropped) for part in parts) if part is not None)
             return replace(node, parts=kept) if len(kept) > 1 else kept[0] if kept else None
         case ast.Binary("&" | "\\" as op, left, right):
-            left, right = _without(left, dropped), _without(right, dropped)
+            left, right = without(left, dropped), without(right, dropped)
             if left is None or right is None:
                 return left if op == "\\" else None
             return replace(node, left=left, right=right)

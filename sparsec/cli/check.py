@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from sparsec.cli.inputs import Names, named, read, shown
 from sparsec.cli.options import Choice, Define, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
+
+if TYPE_CHECKING:
+    from sparsec.analysis.diagnose import Advice
 
 _OPTIONS = {NeedsHeads: "--heads", NeedsLayer: "--layer and --layers", MissingParameter: "-D"}
 
@@ -19,19 +24,32 @@ def run(
     heads: Heads = None,
     layer: Layer = None,
     layers: Layers = None,
+    lint: Annotated[bool, typer.Option("--lint", help="Say also what might serve better, with a cure.")] = False,
+    depth: Annotated[
+        int | None, typer.Option("--depth", min=1, metavar="L", help="With --lint: whether L layers reach everything.")
+    ] = None,
 ) -> None:
     """Say whether files are valid, with all their errors and warnings."""
+    if depth is not None and not lint:
+        raise typer.BadParameter("needs --lint", param_hint="--depth")
     chosen = choice(define, pattern, heads, layer, layers)
-    valid = [_check(name, chosen) for name in named(files)]
+    valid = [_check(name, chosen, _advice(depth) if lint else None) for name in named(files)]
     raise typer.Exit(0 if all(valid) else 1)
 
 
-def _check(name: str, chosen: Choice) -> bool:
+def _advice(depth: int | None) -> Advice:
+    from sparsec.analysis.advice import advise
+    from sparsec.cli.predicted import work
+
+    return lambda file, pattern, lower: advise(file, pattern, lower, work, depth)
+
+
+def _check(name: str, chosen: Choice, advice: Advice | None) -> bool:
     """Print what there is to say about one file; is it valid?"""
     from sparsec.analysis.diagnose import Diagnosis, diagnose
 
     try:
-        found = diagnose(read(name).source, **chosen.keywords)
+        found = diagnose(read(name).source, **chosen.keywords, advice=advice)
     except SparsecError as error:
         found = Diagnosis(error.diagnostics)
     report(found.diagnostics)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from sparsec.analysis.count import pattern_count
 from sparsec.ir import nodes as ir
-from sparsec.plan.build import Parts, natural
+from sparsec.plan.build import Parts, build, natural
 from sparsec.plan.nodes import HeadPlan, Plan
 from sparsec.plan.predict import BLOCK, LENGTHS, cost, steps
 
@@ -32,6 +33,11 @@ def visited(plan: Plan, n: int) -> int:
     """Pairs of all tiles of 64 x 64 that forward visits, over all heads that are told apart; without tables."""
     parts = (part for heads in plan.parts for part in _parts(heads, n) * max(1, len(heads.heads)))
     return BLOCK**2 * sum(int(steps(part.rows, part, n).sum()) for part in parts)
+
+
+def work(pattern: ir.Pattern, n: int = 8192) -> tuple[int, int]:
+    """(kept pairs, pairs of the tiles that forward visits); for patterns without tables."""
+    return pattern_count(pattern, n), visited(build(pattern), n)
 
 
 def _parts(heads: HeadPlan, n: int) -> Parts:

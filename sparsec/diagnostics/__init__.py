@@ -6,7 +6,7 @@ SP01xx text and syntax, SP02xx names and sorts, SP03xx numbers, SP04xx heads and
 call, SP07xx files and the cache, SP08xx limits, SP09xx what a set amounts to (mostly warnings).
 """
 
-from sparsec.diagnostics.core import CODES, Diagnostic, Example, SparsecError
+from sparsec.diagnostics.core import CODES, Diagnostic, Example, Fix, SparsecError
 
 from sparsec.diagnostics.text import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.names import *  # noqa: F403  # isort: skip
@@ -17,8 +17,9 @@ from sparsec.diagnostics.call import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.files import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.limits import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.lint import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.advice import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.explain import explain
 from sparsec.diagnostics.render import render
 
-__all__ = ["CODES", "Diagnostic", "Example", "SparsecError", "explain", "render"]
+__all__ = ["CODES", "Diagnostic", "Example", "Fix", "SparsecError", "explain", "render"]
 __all__ += [kind.__name__ for kind in CODES.values()]

@@ -77,6 +77,18 @@ def furthest(condition: ir.Set) -> tuple[int | None, int | None]:
     return largest(distance), largest(distance.neg())
 
 
+def last_row(condition: ir.Set, bound: Bound = "upper", *, ahead: bool = False) -> int | None:
+    """The largest q of a pair, or of one with k > q, over all n; None where there is no bound.  ValueError: no pair."""
+    pairs = clipped(condition, bound)
+    if ahead:
+        pairs = pairs.intersect(_read("{ [q, k] : k > q }"))
+    rows = pairs.project_out(isl.dim_type.set, 1, 1)
+    rows = rows.project_out(isl.dim_type.param, 0, rows.dim(isl.dim_type.param))
+    if rows.is_empty():
+        raise ValueError("no pair")
+    return largest(rows)
+
+
 def largest(values: isl.Set) -> int | None:
     """The largest of a set of integers without parameters, None where they have no bound."""
     value = values.dim_max_val(0)

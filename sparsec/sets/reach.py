@@ -44,7 +44,7 @@ def looks_ahead(reached: Reached) -> bool:
 
 
 def lacking(reached: Reached, n: int | None = None, *, past_only: bool) -> Witness | None:
-    """A pair (q, k), with `past_only` one of k <= q, that is not reached, at the smallest n; None where there is none."""
+    """A pair (q, k), with `past_only` one of k <= q, that is not reached, at the smallest n; None: all are."""
     wanted = isl.Set.read_from_str(
         context(), f"[n] -> {{ [q, k] : 0 <= q < n and 0 <= k < n {'and k <= q' * past_only} }}"
     )

@@ -1,0 +1,97 @@
+"""SP0907 to SP0911: what `sparsec check --lint` adds.  The pattern is right; another might serve better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsec.diagnostics.core import Diagnostic, Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitsTiles(Diagnostic, code="SP0907", title="a number that splits tiles", severity="warning"):
+    """With this number the tiles that a GPU works on hold few kept pairs; with the other they hold far more, and no
+    more tiles are visited.
+
+    Said by `sparsec check --lint`.  Counted are kept pairs, and the tiles of 64 x 64 that the plan visits, at n = 8192.
+    """
+
+    written: int
+    better: int
+    useful: int  # percent
+    better_useful: int
+    message = "{useful} % of the work in visited tiles is useful work"
+    label = "{written} -> {better} makes {better_useful} % of the work useful work"
+    example = Example("pattern p = causal & stride(96)\n")
+    cure = "`pattern p = causal & stride(64)`, where the model allows another number."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSink(Diagnostic, code="SP0908", title="a stream without sinks", severity="warning"):
+    """Queries forget the first key.  Models put much of their attention there and lose quality when it goes.
+
+    Said by `sparsec check --lint` of patterns with which a decoder keeps a bounded number of keys (StreamingLLM, Xiao
+    et al., 2023, arXiv:2309.17453).
+    """
+
+    name: str
+    n: int
+    most: int
+    message = "`{name}` drops its first key: from n = {n} on no query sees key 0"
+    label = "forgets key 0"
+    help = "add `| k < 4 & k <= q`: then every query sees it, and a decoder keeps at most {most} keys"
+    example = Example("pattern p = past(512)\n")
+    cure = "`pattern p = past(512) | sinks(4)`, where the model was not trained without."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreachable(Diagnostic, code="SP0909", title="tokens out of reach", severity="warning"):
+    """So many layers of the pattern do not carry information from every token to every query.
+
+    Said by `sparsec check --lint --depth L`.  In causal patterns, tokens up to the query's own count.
+    """
+
+    depth: int
+    n: int
+    q: int
+    k: int
+    reached: str
+    message = "{depth} such layers do not reach everything: with n = {n}, query {q} does not depend on key {k}"
+    label = "reaches too near"
+    help = "{reached}"
+    example = Example("pattern p = past(512)\n")
+    cure = "More layers, or `pattern p = past(512) | causal & stride(512)`, which reaches everything in two."
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewLookAhead(Diagnostic, code="SP0910", title="some tokens break causality", severity="warning"):
+    """The pattern is causal but for the first queries, as those of global tokens.  Generating text, they look ahead.
+
+    Said by `sparsec check --lint`.
+    """
+
+    last: int
+    q: int
+    k: int
+    message = "causal but for queries up to {last}: query {q} sees the later key {k}"
+    label = "looks ahead in a few rows"
+    help = "write `causal & (...)`, which is causal, or leave it so where the first tokens are given"
+    example = Example("pattern p = past(512) | global(4)\n")
+    cure = "`pattern p = causal & (past(512) | global(4))`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnboundedCache(Diagnostic, code="SP0911", title="a cache without bound", severity="warning"):
+    """Not all keys are seen, and yet a decoder has to keep ever more of them, since later queries see some again.
+
+    Said by `sparsec check --lint` of causal patterns.
+    """
+
+    keys: int
+    n: int
+    most: int
+    bound: str
+    message = "a decoder keeps ever more keys: {keys} at n = {n}"
+    label = "needs keys of any age"
+    help = "{bound} a decoder keeps at most {most} keys"
+    example = Example("pattern p = past(64) | causal & stride(64)\n")
+    cure = "`pattern p = past(64) | past(4096) & stride(64)`"
