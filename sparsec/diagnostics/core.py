@@ -34,9 +34,26 @@ class Example:
         return self.make() if self.make else (self.text.encode(), self.files)
 
 
+@dataclass(frozen=True)
+class Fix:
+    """An edit that takes a diagnostic away: `replacement` in the place of `span`; `title` says it in the imperative."""
+
+    title: str
+    span: Span
+    replacement: str
+
+    @property
+    def text(self) -> str:
+        """The whole text after the edit."""
+        before = self.span.source.text
+        return before[: self.span.start] + self.replacement + before[self.span.end :]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Diagnostic:
     """One message about one place.  A subclass says its code, title, texts, example and cure; its docstring explains.
+
+    `fixes` are edits for an editor to offer, the likeliest first, where some are known; each is enough by itself.
 
     The texts are format strings over the fields of the class; one that comes out empty is left away.
     """
@@ -51,6 +68,7 @@ class Diagnostic:
     cure: ClassVar[str]
 
     span: Span | None = None
+    fixes: tuple[Fix, ...] = ()
 
     def __init_subclass__(cls, code: str, title: str, severity: Literal["error", "warning"] = "error") -> None:
         cls.code, cls.title, cls.severity = code, title, severity
