@@ -178,7 +178,16 @@ def test_heads_that_keep_different_keys(cost) -> None:
     assert "/ 4 heads: a decoder keeps at most 257 keys" in row(out, "cache")
 
 
-@pytest.mark.parametrize("arguments", [["--gpu", "h300"], ["--depth", "0"]])
+@pytest.mark.parametrize("n", [1, 2, 65])
+@pytest.mark.parametrize("body", ["k < 0 | q == 100", "causal", "random_keys(3, 0)", "past(1) | k == n - 1"])
+def test_short_texts(cost, tmp_path: Path, body: str, n: int) -> None:
+    (tmp_path / "p.spat").write_text(f"pattern p = {body}\n")
+    ran = cost(tmp_path / "p.spat", "--n", n, "--depth", 3, "--gpu", "mi300x")
+    assert ran.status == 0
+    assert row(ran.out, "reach").startswith("after 3 layers the last position depends on ")
+
+
+@pytest.mark.parametrize("arguments", [["--gpu", "h300"], ["--depth", "0"], ["--depth", "10000000"]])
 def test_wrong_usage(cost, arguments: list[str]) -> None:
     assert cost(EXAMPLES / "mistral.spat", *arguments).status == 2
 

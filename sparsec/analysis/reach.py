@@ -27,7 +27,8 @@ _T = TypeVar("_T")
 class Reach:
     """What the outputs of `depth` layers depend on, among n positions.  None: not known.
 
-    Each position depends on itself, by the residual connection.
+    Each position depends on itself, by the residual connection.  Where layers differ, `settled` and `full` are known
+    only if the given ones reach everything.
     """
 
     n: int
@@ -37,8 +38,7 @@ class Reach:
     last: int | None  # positions that the output at n - 1 depends on
     back: int | None  # the largest q - k
     ahead: int | None  # the largest k - q
-    settled: tuple[int, int] | None  # the least depth from which layers add nothing lies from .. to; None also
-    # where layers differ and the given ones do not settle
+    settled: tuple[int, int] | None  # bounds of the least depth from which layers add nothing
     full: bool | None  # whether then each output depends on every position, or on every one up to it if causal
 
     @property
@@ -57,10 +57,10 @@ def reach(layers: Layers, n: int) -> Reach:
     Where all layers are alike, `settled` and `full` are those of any number of them.  Exact by sets; where a table
     decides, or sets take too long, by looking at all pairs if n is at most 1024.
     """
-    known = _by_sets(layers, n)
-    if n <= _LONGEST_DENSE and (known is None or None in (known.pairs, known.full) or len(set(known.settled)) > 1):
+    known = _by_sets(layers, n) or Reach(n, len(layers), False, None, None, None, None, None, None)
+    if n <= _LONGEST_DENSE and (None in (known.pairs, known.full, known.settled) or len(set(known.settled)) > 1):
         return _by_pairs(layers, n)
-    return known or Reach(n, len(layers), False, None, None, None, None, None, None)
+    return known
 
 
 def power(one: _T, depth: int, composed: Callable[[_T, _T], _T]) -> _T:

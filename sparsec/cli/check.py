@@ -26,7 +26,8 @@ def run(
     layers: Layers = None,
     lint: Annotated[bool, typer.Option("--lint", help="Say also what might serve better, with a cure.")] = False,
     depth: Annotated[
-        int | None, typer.Option("--depth", min=1, metavar="L", help="With --lint: whether L layers reach everything.")
+        int | None,
+        typer.Option("--depth", min=1, max=65_536, metavar="L", help="With --lint: whether L layers reach everything."),
     ] = None,
 ) -> None:
     """Say whether files are valid, with all their errors and warnings."""

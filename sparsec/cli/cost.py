@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +15,11 @@ from sparsec.diagnostics import SparsecError
 
 if TYPE_CHECKING:
     from sparsec.analysis.cost import Cost
-    from sparsec.analysis.reach import Reach
+    from sparsec.analysis.reach import Layers as LayersThrough
     from sparsec.ir.nodes import Pattern
-    from sparsec.plan.nodes import Plan
     from sparsec.syntax.ast import File
 
+MOST_LAYERS = 65_536
 _TILES = (32, 64, 128)  # sides of the tiles for which the wasted share is told
 
 
@@ -36,14 +36,16 @@ def run(
         str | None, typer.Option("--gpu", metavar="NAME", help="Say how long it takes at least on a100, h200, ...")
     ] = None,
     depth: Annotated[
-        int | None, typer.Option("--depth", min=1, metavar="L", help="Say how far L layers, from 0 on, reach.")
+        int | None,
+        typer.Option("--depth", min=1, max=MOST_LAYERS, metavar="L", help="Say how far L layers, from 0 on, reach."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count pairs, tiles, operations and bytes, and compare them with dense attention, or patterns with each other."""
     chosen = choice(define, pattern, heads, layer, layers)
+    gpu = _gpu(gpu)
     if len(files) == 1:
-        _one(files[0], chosen, n, head_size, _gpu(gpu), depth, as_json)
+        _one(files[0], chosen, n, head_size, gpu, depth, as_json)
         return
     for option, value in (("--gpu", gpu), ("--depth", depth)):
         if value is not None:
@@ -61,71 +63,22 @@ def _gpu(name: str | None) -> str | None:
     return name.lower()
 
 
-# ---------------------------------------------------------------- one pattern
-
-
 def _one(name: str, chosen: Choice, n: int, head_size: int, gpu: str | None, depth: int | None, as_json: bool) -> None:
-    from sparsec.analysis.decoder_cache import decoder_cache
-    from sparsec.analysis.facts import is_causal
-    from sparsec.analysis.gpus import GPUS, floors
-    from sparsec.cli import cost_text as text
-    from sparsec.cli.predicted import speed
-    from sparsec.plan.build import build
+    from sparsec.cli.cost_one import told
 
     tree, lowered = chosen.load(name)
-    pattern = lowered.pattern
-    result = _cost(tree, pattern, chosen, n, head_size, _TILES)
-    plan = build(pattern, layouts=True)
-    layouts = list(_layouts(plan, n))
-    floor = floors(result, GPUS[gpu]) if gpu else None
-    dense = speed(plan, n, past=False)
-    causal = speed(plan, n, past=True) if all(map(is_causal, pattern.conditions)) else None
-    caches = [decoder_cache(condition) for condition in pattern.conditions]
-    reach = _reach(tree, chosen, n, depth) if depth else None
-    if as_json:
-        more = {
-            "floor": floor and {"gpu": gpu} | {word: each.to_json() for word, each in floor.items()},
-            "speed": {"dense": dense.to_json(), "causal": causal and causal.to_json()},
-            "cache": [cache.to_json() for cache in caches],
-            "reach": reach and reach.to_json(),
-        }
-        print(json.dumps(result.to_json() | more | {"layouts": layouts}, indent=2))
-        return
-    print(f"{result.name} at n = {n:,}, {text.heads_of(result)} of size {head_size}")
-    for word, line in (
-        *text.rows(result),
-        *(text.floor_rows(GPUS[gpu], floor) if floor else ()),
-        *text.speed_rows(dense, causal),
-        *text.cache_rows(result, caches),
-        *(text.reach_rows(reach) if reach else ()),
-        *text.layout_rows(layouts),
-    ):
-        print(f"  {word:<9} {line}")
+    cost = _cost(tree, lowered.pattern, chosen, n, head_size, _TILES)
+    found = told(lowered.pattern, cost, gpu, _through(tree, lowered.pattern, chosen, depth) if depth else None)
+    print(found.to_json() if as_json else found.to_text())
 
 
-def _reach(tree: File, chosen: Choice, n: int, depth: int) -> Reach:
-    """What the layers 0, ..., depth - 1 see through each other."""
-    from sparsec.analysis.reach import reach
+def _through(tree: File, pattern: Pattern, chosen: Choice, depth: int) -> LayersThrough:
+    """The conditions of the layers 0, ..., depth - 1; a pattern that was lowered without a layer is in all the same."""
     from sparsec.ir.lower import lower
 
-    return reach([lower(tree, **{**chosen.keywords, "layer": layer}).conditions for layer in range(depth)], n)
-
-
-def _layouts(plan: Plan, n: int) -> Iterator[dict]:
-    """What the planner chooses at n, for each distinct condition, as plain data."""
-    from sparsec.cli.planned import against, layout_name, rungs
-
-    for heads in plan.parts:
-        choice = next(choice for choice in reversed(heads.choices) if choice.least_n <= n)
-        yield {
-            "heads": list(heads.heads),
-            "parts": [{"layout": layout_name(part), "why": part.why, "rungs": rungs(part)} for part in choice.parts],
-            "alternative": against(heads, choice, n),
-            "changes_over_at": [choice.least_n for choice in heads.choices[1:]],
-        }
-
-
-# ---------------------------------------------------------------- several
+    if chosen.layer is None:
+        return [pattern.conditions] * depth
+    return [lower(tree, **{**chosen.keywords, "layer": layer}).conditions for layer in range(depth)]
 
 
 def _several(files: list[str], chosen: Choice, n: int, head_size: int, as_json: bool) -> int:

@@ -147,11 +147,6 @@ def _operations(count: int | None, per_pair: int, cost: Cost) -> str:
     return f"{scaled(count)}FLOP{ratio}"
 
 
-def heads_of(cost: Cost) -> str:
-    """How many heads were counted, in words."""
-    return "one head" if cost.heads == 1 else f"{cost.heads} heads"
-
-
 def number(count: int | None) -> str:
     """A count with its thousands apart."""
     return _TOO_HARD if count is None else f"{count:,}"

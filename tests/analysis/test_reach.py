@@ -76,6 +76,13 @@ def test_long_texts_with_tables_are_told_no_lies(condition, depth, n):
         check(reach(layers, n), layers, n)
 
 
+def test_tables_that_decide_the_depth_alone():
+    condition = ir.And(
+        (ir.RandomKeys(1, 0), ir.Compare(ir.Var("q"), "<", ir.Const(3)), ir.Compare(ir.Var("k"), "<", ir.Const(5)))
+    )
+    check(reach([(condition,)], 200), [(condition,)], 200)
+
+
 def test_what_a_table_takes_away():
     condition = ir.Not(ir.RandomBlocks(1, 1, 0, past=True))
     found = reach([(condition,)], 4096)
