@@ -13,10 +13,11 @@ from itertools import product
 
 from sparsec.analysis.replaced import replaced
 from sparsec.analysis.samples import differ, sees_itself
-from sparsec.diagnostics import AddsNothing, Diagnostic, NotCausal, RowsWithoutKeys, SparsecError
+from sparsec.diagnostics import AddsNothing, Diagnostic, Fix, NotCausal, RowsWithoutKeys, SparsecError
 from sparsec.ir import nodes as ir
 from sparsec.ir.lower_lint import past_only
 from sparsec.syntax import ast
+from sparsec.syntax.repair import removal
 
 _OPERATIONS = 50_000  # isl steps for one proof
 _MOST_CONDITIONS = 8
@@ -44,7 +45,8 @@ def _without_keys(definition: ast.Definition, pattern: ir.Pattern) -> Iterator[D
     found = [witness for condition in doubtful[:_MOST_CONDITIONS] if (witness := _asked("lonely_row", condition))]
     if found:
         first = min(found, key=lambda witness: (witness.n, witness.q))
-        yield RowsWithoutKeys(row=first.q, n=first.n, span=definition.body.span)
+        fix = Fix("let each query see itself", definition.body.span, f"{definition.body.span.text} | k == q")
+        yield RowsWithoutKeys(row=first.q, n=first.n, span=definition.body.span, fixes=(fix,))
 
 
 def _not_causal(definition: ast.Definition, pattern: ir.Pattern) -> Iterator[Diagnostic]:
@@ -55,7 +57,9 @@ def _not_causal(definition: ast.Definition, pattern: ir.Pattern) -> Iterator[Dia
     found = [witness for condition in doubtful[:_MOST_CONDITIONS] if (witness := _asked("sure_later_key", condition))]
     if found:
         first = min(found, key=lambda witness: (witness.n, witness.q, witness.k))
-        yield NotCausal(name=definition.name, q=first.q, k=first.k, span=definition.name_span)
+        body = definition.body.span
+        fix = Fix("leave out later keys", body, f"k <= q & ({body.text})")
+        yield NotCausal(name=definition.name, q=first.q, k=first.k, span=definition.name_span, fixes=(fix,))
 
 
 def _asked(question: str, condition: ir.Set):
@@ -80,18 +84,23 @@ def _adds_nothing(
     if len(found) * max(1, len(pattern.head_conditions)) > _MOST_LOWERED:
         return
     dropped: list[ast.Expr] = []
-    for operand in reversed(found):
-        body = without(definition.body, [*dropped, operand])
+
+    def needless(parts: list[ast.Expr]) -> bool:
+        body = without(definition.body, parts)
         if body is None:
-            continue
+            return False
         declarations = tuple(replace(each, body=body) if each is definition else each for each in file.declarations)
         try:
-            rest = lower(replace(file, declarations=declarations))
+            return _same(pattern, lower(replace(file, declarations=declarations)))
         except SparsecError:  # nothing is left of it, say
-            continue
-        if _same(pattern, rest):
+            return False
+
+    for operand in reversed(found):
+        if needless([*dropped, operand]):
+            alone = not dropped or needless([operand])  # it may need the others to go first
             dropped.append(operand)
-            yield AddsNothing(operand=_short(operand.span.text), span=operand.span)
+            fixes = (Fix("remove it", removal(operand.span, definition.span), ""),) if alone else ()
+            yield AddsNothing(operand=_short(operand.span.text), span=operand.span, fixes=fixes)
 
 
 def operands(node: ast.Expr) -> Iterator[ast.Expr]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from sparsec.diagnostics import CausalOnOneSide, Diagnostic, UnionThenWithout
+from sparsec.diagnostics import CausalOnOneSide, Diagnostic, Fix, UnionThenWithout
 from sparsec.ir.nodes import FALSE, And, Bool, Compare, Const, Or, RandomBlocks, Set, Sub, Var
 from sparsec.syntax import ast
 
@@ -18,11 +18,26 @@ def lint_union(node: ast.Union, values: Sequence[Set], value: Callable[[ast.Expr
             continue  # an empty part belongs to other heads
         others = [other for i, other in enumerate(values) if i != number]
         if part.op == "\\" and number > 0:
-            found.append(UnionThenWithout(taken=part.right.span.text, span=part.span))
+            fix = Fix("write brackets around this part", part.span, f"({part.span.text})")
+            found.append(UnionThenWithout(taken=part.right.span.text, span=part.span, fixes=(fix,)))
         elif part.op == "&" and not all(map(past_only, others)):
             guards = [term for term in _terms(part) if value(term) in _CAUSAL]
-            found += [CausalOnOneSide(guard=guard.span.text, span=guard.span) for guard in guards[:1]]
+            fix = Fix("write brackets around this part", part.span, f"({part.span.text})")
+            found += [
+                CausalOnOneSide(guard=guard.span.text, span=guard.span, fixes=(*_for_all(node, guard), fix))
+                for guard in guards[:1]
+            ]
     return found
+
+
+def _for_all(node: ast.Union, guard: ast.Expr) -> tuple[Fix, ...]:
+    """`a & b | c` -> `a & (b | c)`, where the union begins with the guard `a`, without brackets around it."""
+    text, start = node.span.source.text, node.span.start
+    behind = re.match(r"\s*&\s*", text[guard.span.end : node.span.end])
+    if guard.span.start != start or behind is None:
+        return ()
+    rest = text[guard.span.end + behind.end() : node.span.end]
+    return (Fix("restrict all of the union", node.span, f"{guard.span.text} & ({rest})"),)
 
 
 _CAUSAL = (Compare(Var("k"), "<=", Var("q")), Compare(Var("q"), ">=", Var("k")))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from sparsec import diagnostics as say
-from sparsec.diagnostics import Diagnostic
+from sparsec.diagnostics import Diagnostic, Fix
 from sparsec.ir.lower_arms import overlaps
 from sparsec.ir.lower_scope import INTEGERS, Scope
 from sparsec.ir.lower_signatures import BUILT_IN, LATER, bind, signature_of
@@ -71,7 +71,7 @@ class _Checker:
 
     def want_set(self, node: ast.Expr, where: str) -> None:
         if self.sort(node) == "int":
-            self.errors.append(say.SetNeeded(where=where, hint=self._as_set(node), span=node.span))
+            self.errors.append(say.SetNeeded(where=where, hint=_as_set(node), span=node.span, fixes=_compared(node)))
 
     def sort(self, node: ast.Expr) -> str | None:
         match node:
@@ -163,7 +163,7 @@ class _Checker:
         for arm, other in zip(node.arms, sorts, strict=True):
             if sort == "set" and other == "int":
                 where = "an arm of this `match`"
-                self.errors.append(say.SetNeeded(where=where, hint=self._as_set(arm.body), span=arm.body.span))
+                self.errors.append(say.SetNeeded(where=where, hint=_as_set(arm.body), span=arm.body.span))
             elif sort == "int" and other == "set":
                 self.errors.append(say.IntegerNeeded(where="an arm of this `match`", span=arm.body.span))
         self.errors += overlaps(node, _literal)
@@ -173,17 +173,26 @@ class _Checker:
         span = Span(node.span.source, node.span.start, node.span.start + len(node.name))
         known = [*self.parameters, *INTEGERS, *BUILT_IN, *self.scope.names()]
         hint = _FOREIGN.get(node.name, "")
-        if not hint and len(self.errors) < MAX_ERRORS and (near := get_close_matches(node.name, known, n=1)):
+        near: list[str] = []
+        if not hint and len(self.errors) < MAX_ERRORS and (near := get_close_matches(node.name, known, n=3)):
             hint = f"did you mean `{near[0]}`?"
         if any(node.name == parameter for entry in self.scope.own.values() for parameter in _names(entry.definition)):
             hint = hint or f"a {self.definition.kind} sees its own parameters only: add `{node.name}` to them"
-        return say.UnknownName(name=node.name, hint=hint, span=span)
+        fixes = tuple(Fix(f"change to `{name}`", span, name) for name in dict.fromkeys(near))
+        return say.UnknownName(name=node.name, hint=hint, span=span, fixes=fixes)
 
-    def _as_set(self, node: ast.Expr) -> str:
-        """How an integer could have been meant as a set."""
-        if isinstance(node, ast.Number):
-            return f"for one key write `k == {node.value}`"
-        return "compare it: `... == 0`"
+
+def _as_set(node: ast.Expr) -> str:
+    """How an integer could have been meant as a set."""
+    if isinstance(node, ast.Number):
+        return f"for one key write `k == {node.value}`"
+    return "compare it: `... == 0`"
+
+
+def _compared(node: ast.Expr) -> tuple[Fix, ...]:
+    if isinstance(node, ast.Number):
+        return (Fix(f"write `k == {node.value}`", node.span, f"k == {node.value}"),)
+    return ()
 
 
 def _literal(node: ast.Expr) -> int | None:

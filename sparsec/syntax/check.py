@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from sparsec.diagnostics import Diagnostic, OddCharacter, SparsecError, TextTooLong, TooDeep
+from sparsec.diagnostics import Diagnostic, Fix, OddCharacter, SparsecError, TextTooLong, TooDeep
 from sparsec.source import Source
 from sparsec.syntax import ast
 
@@ -29,7 +29,9 @@ def check_text(source: Source) -> None:
     for match in _ODD.finditer(source.text):
         code = ord(match[0])
         name = unicodedata.name(match[0], "a control character").lower()
-        found.append(OddCharacter(character=f"U+{code:04X}", name=name, span=source.span(*match.span())))
+        span = source.span(*match.span())
+        fix = Fix("remove the character", span, "")
+        found.append(OddCharacter(character=f"U+{code:04X}", name=name, span=span, fixes=(fix,)))
         if len(found) == MAX_ERRORS:
             break
     if found:

@@ -6,13 +6,22 @@ from collections.abc import Collection, Sequence
 
 from lark import Token
 
-from sparsec.diagnostics import Diagnostic, OpenString, ReservedName, UnexpectedText, UnknownCharacter, WrongSymbol
-from sparsec.source import Source
+from sparsec.diagnostics import (
+    Diagnostic,
+    Fix,
+    OpenString,
+    ReservedName,
+    UnexpectedText,
+    UnknownCharacter,
+    WrongSymbol,
+)
+from sparsec.source import Source, Span
+from sparsec.syntax import repair
 
 KEYWORDS = ("pattern", "set", "use", "input", "match", "else", "in", "not")
 
 # Words and symbols of other languages -> ours.
-_WORDS = {"and": "&", "or": "|", "xor": "\\", "AND": "&", "OR": "|", "NOT": "~", "mod": "%", "div": "//"}
+_WORDS = {"and": "&", "or": "|", "AND": "&", "OR": "|", "NOT": "~", "mod": "%", "div": "//"}
 _PAIRS = {("&", "&"): "&", ("|", "|"): "|", ("=", ">"): "->", ("%", "%"): "%", ("\\", "\\"): "\\"}
 _CHARACTERS = {
     "!": "~", "¬": "~", "∧": "&", "∩": "&", "∨": "|", "∪": "|", "∖": "\\", "≤": "<=", "≥": ">=", "≠": "!=", "≡": "==",
@@ -42,10 +51,11 @@ def unexpected_character(source: Source, offset: int) -> Diagnostic:
     """A character with which no token begins."""
     character, span = source.text[offset], source.span(offset, offset + 1)
     if character == '"':
-        return OpenString(span=span)
+        return OpenString(span=span, fixes=repair.open_string(source, offset))
     if right := _CHARACTERS.get(character):
-        return WrongSymbol(found=character, right=right, span=span)
-    return UnknownCharacter(character=character, hint=_HINTS.get(character, ""), span=span)
+        return _wrong_symbol(character, right, span)
+    fixes = (Fix("remove it", span, ""),) if character == ";" else ()
+    return UnknownCharacter(character=character, hint=_HINTS.get(character, ""), span=span, fixes=fixes)
 
 
 def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected: Collection[str]) -> Diagnostic:
@@ -62,7 +72,12 @@ def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected:
         span = source.span(end, end)
     found = f"`{token if len(token) < 30 else token[:30] + '...'}`" if token is not None else "the end of the text"
     hint = _hint(token, before, expected) or _open_bracket(source, tokens[:at])
-    return UnexpectedText(found=found, expected=_list(expected), hint=hint, span=span)
+    fixes = repair.unexpected(source, tokens, at, expected)
+    return UnexpectedText(found=found, expected=_list(expected), hint=hint, span=span, fixes=fixes)
+
+
+def _wrong_symbol(found: str, right: str, span: Span) -> Diagnostic:
+    return WrongSymbol(found=found, right=right, span=span, fixes=(repair.written(span, right),))
 
 
 def _hint(token: Token | None, before: Token | None, expected: Collection[str]) -> str:
@@ -76,6 +91,8 @@ def _hint(token: Token | None, before: Token | None, expected: Collection[str]) 
             return "a table `[[...]]` stands as an argument of `blocks`"
         case "STRING", _:
             return "a text documents the declaration that follows it"
+        case _, "NAME" if token in ("xor", "XOR"):
+            return _HINTS["^"]
         case _, "NAME" if set(expected) >= _DECLARATIONS and "VBAR" not in expected:
             return "a declaration is written `pattern name = ...` or `set name = ...`"
         case _, "COLON" if "EQUAL" in expected:
@@ -96,15 +113,15 @@ def _borrowed(
             continue
         if ours := _PAIRS.get((left[-1:], right[:1])):
             span = source.span(left.start_pos, right.end_pos)
-            return WrongSymbol(found=f"{left}{right}", right=ours, span=span)
+            return _wrong_symbol(f"{left}{right}", ours, span)
     span = source.span(token.start_pos, token.end_pos)
     if token.type == "NOT":
-        return WrongSymbol(found="not", right="~", span=span)
+        return _wrong_symbol("not", "~", span)
     if token.type == "EQUAL" and comparable:
-        return WrongSymbol(found="=", right="==", span=span)
+        return _wrong_symbol("=", "==", span)
     for word in (token, before):
         if word is not None and word.type == "NAME" and word in _WORDS:
-            return WrongSymbol(found=str(word), right=_WORDS[word], span=source.span(word.start_pos, word.end_pos))
+            return _wrong_symbol(str(word), _WORDS[word], source.span(word.start_pos, word.end_pos))
     return None
 
 

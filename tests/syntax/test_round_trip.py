@@ -49,3 +49,11 @@ def test_the_text_of_a_declaration_is_whole() -> None:
     for body in ("causal & (past(3) | stride(2))", "((k <= q))", "past(3)  # a comment"):
         (definition,) = parse(Source("p", f"pattern p = {body}\n")).definitions
         assert definition.span.text == f"pattern p = {body}".removesuffix("  # a comment")
+
+
+def test_places_hold_the_brackets_of_what_stands_inside() -> None:
+    text = "pattern p = (past(4)) \\ ((k < 3)) | (q - 1) // 2 < (4)"
+    union = parse(Source("p.spat", text)).definitions[0].body
+    assert union.span.text == text.removeprefix("pattern p = ")
+    assert [part.span.text for part in union.parts] == ["(past(4)) \\ ((k < 3))", "(q - 1) // 2 < (4)"]
+    assert union.parts[0].right.span.text == "k < 3"
