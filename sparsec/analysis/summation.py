@@ -9,6 +9,7 @@ from functools import cache
 from itertools import zip_longest
 from math import ceil, floor, gcd, lcm
 
+import numpy as np
 from sympy import QQ, bernoulli, binomial
 from sympy.polys.rings import PolyElement, PolyRing, ring
 
@@ -17,6 +18,7 @@ from sparsec.sets.sums import Loop, Nest
 
 _N = Affine.name("n")
 _LONGEST = 4096  # most values of n that are tried one by one
+_SMALL = 1 << 31  # products of two such numbers fit 64 bits
 _MOST_STEPS = 4
 _MOST_FLOORS = 12
 _MOST_TERMS = 200
@@ -83,8 +85,8 @@ class Floors:
             raise NotPolynomial
         return period
 
-    def at(self, value: Affine, n: int) -> int:
-        """The value of an affine expression over n and floors."""
+    def at(self, value: Affine, n: int | np.ndarray) -> int | np.ndarray:
+        """The value of an affine expression over n and floors, at one n or at an array of them."""
         total = value.constant
         for name, factor in value.terms:
             if name == "n":
@@ -218,8 +220,8 @@ def _range(guard: Affine, floors: Floors) -> list[tuple[int, int | None]]:
     begin, end = max(1, floor(begin)), max(1, ceil(end) + 1)
     if end - begin > _LONGEST:
         raise NotPolynomial
-    signs = [floors.at(guard, n) >= 0 for n in range(begin, end)]
-    signs = [slope < 0, *signs, slope > 0]
+    lengths = np.arange(begin, end, dtype=np.int64 if max(end, abs(guard.constant)) < _SMALL else object)
+    signs = [slope < 0, *(floors.at(guard, lengths) >= 0).tolist(), slope > 0]
     edges = [begin + i for i in range(len(signs) - 1) if signs[i] != signs[i + 1]]
     if signs[0]:
         edges = [1, *edges]

@@ -79,13 +79,11 @@ def _floor(div: isl.Aff, name: str, names: tuple[str, ...]) -> tuple[Affine, Aff
 
 def _matrix(lines: Iterable[Affine], names: tuple[str, ...]) -> isl.Mat:
     listed, columns = tuple(lines), {name: index for index, name in enumerate(names)}
-    matrix = isl.Mat.alloc(context(), len(listed), len(names) + 1)
+    matrix = isl.Mat.alloc(context(), 0, len(names) + 1).add_zero_rows(len(listed))
     for i, row in enumerate(listed):
-        values = [0] * len(names) + [row.constant]
-        for name, value in row.terms:
-            values[columns[name]] = value
-        for j, value in enumerate(values):
-            matrix = matrix.set_element_val(i, j, value if abs(value) < 2**31 else isl.Val(str(value), context()))
+        for j, value in (*((columns[name], value) for name, value in row.terms), (len(names), row.constant)):
+            if value:
+                matrix = matrix.set_element_val(i, j, value if abs(value) < 2**31 else isl.Val(str(value), context()))
     return matrix
 
 
