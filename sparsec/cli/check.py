@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsec.cli.findings import Finding, Format, writer
 from sparsec.cli.inputs import Names, named, read, shown
 from sparsec.cli.options import Choice, Define, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
 
 if TYPE_CHECKING:
-    from sparsec.analysis.diagnose import Advice
+    from sparsec.analysis.diagnose import Advice, Diagnosis
 
 _OPTIONS = {NeedsHeads: "--heads", NeedsLayer: "--layer and --layers", MissingParameter: "-D"}
 
@@ -29,13 +30,26 @@ def run(
         int | None,
         typer.Option("--depth", min=1, max=65_536, metavar="L", help="With --lint: whether L layers reach everything."),
     ] = None,
+    form: Annotated[Format, typer.Option("--output-format", help="How to say it.")] = "human",
 ) -> None:
-    """Say whether files are valid, with all their errors and warnings."""
+    """Say whether files are valid, with all their errors and warnings.
+
+    The formats json, sarif and github are for machines: all of it goes to standard output.
+    """
     if depth is not None and not lint:
         raise typer.BadParameter("needs --lint", param_hint="--depth")
     chosen = choice(define, pattern, heads, layer, layers)
-    valid = [_check(name, chosen, _advice(depth) if lint else None) for name in named(files)]
+    advice = _advice(depth) if lint else None
+    found = (Finding(shown(name), _diagnosis(name, chosen, advice)) for name in named(files))
+    valid = [_print(each) for each in found] if form == "human" else _written(list(found), form)
     raise typer.Exit(0 if all(valid) else 1)
+
+
+def _written(found: list[Finding], form: Format) -> list[bool]:
+    """Print all of it for a machine; which files are valid?"""
+    if text := writer(form)(found):
+        print(text)
+    return [each.diagnosis.valid for each in found]
 
 
 def _advice(depth: int | None) -> Advice:
@@ -45,21 +59,25 @@ def _advice(depth: int | None) -> Advice:
     return lambda file, pattern, lower: advise(file, pattern, lower, work, depth)
 
 
-def _check(name: str, chosen: Choice, advice: Advice | None) -> bool:
-    """Print what there is to say about one file; is it valid?"""
+def _diagnosis(name: str, chosen: Choice, advice: Advice | None) -> Diagnosis:
     from sparsec.analysis.diagnose import Diagnosis, diagnose
 
     try:
-        found = diagnose(read(name).source, **chosen.keywords, advice=advice)
+        return diagnose(read(name).source, **chosen.keywords, advice=advice)
     except SparsecError as error:
-        found = Diagnosis(error.diagnostics)
-    report(found.diagnostics)
-    if found.valid:
+        return Diagnosis(error.diagnostics)
+
+
+def _print(found: Finding) -> bool:
+    """Print what there is to say about one file; is it valid?"""
+    report(found.diagnosis.diagnostics)
+    if found.diagnosis.valid:
         notes = (
-            f"  {each}: pass {_wanted(asked)} to check what depends on it" for each, asked in found.unbound.items()
+            f"  {each}: pass {_wanted(asked)} to check what depends on it"
+            for each, asked in found.diagnosis.unbound.items()
         )
-        print("\n".join([f"{shown(name)}: ok", *notes]))
-    return found.valid
+        print("\n".join([f"{found.name}: ok", *notes]))
+    return found.diagnosis.valid
 
 
 def _wanted(asked: tuple[Diagnostic, ...]) -> str:
