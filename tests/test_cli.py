@@ -171,6 +171,19 @@ def test_wrong_values_are_diagnostics(arguments: list[str], code: str | None, sp
     assert code is None or f"error[{code}]" in ran.err
 
 
+def test_usage_has_each_bracket_once(sparsec) -> None:
+    for command in ("explain", "tune", "bench", "check", "fmt", "cost", "new"):
+        usage = sparsec(command, "--help").out.partition("\n\n")[0]
+        assert "[[" not in usage
+        assert "......" not in usage
+
+
+def test_a_dry_run_needs_no_file_to_write(sparsec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEC_TUNED", "")
+    assert sparsec("tune", "--dry-run", LONGFORMER).status == 0
+    assert "--output" in sparsec("tune", LONGFORMER).err
+
+
 def test_help_and_version(sparsec) -> None:
     assert "check" in sparsec("--help").out
     assert sparsec("--version").out.startswith("sparsec ")

@@ -29,6 +29,9 @@ def test_a_wheel_holds_package_grammar_and_templates(wheel: set[str]) -> None:
         files = [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()]
         assert files
         assert {f"sparsec/_data/{name}" for name in files if "__pycache__" not in name} <= wheel
+    assert {f"sparsec/_data/examples/{path.name}" for path in (ROOT / "examples").glob("*.spat")} == {
+        name for name in wheel if "/examples/" in name
+    }
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sparsec").rglob("*.py")}
     assert {name for name in modules if "/_data/" not in name} <= wheel
     assert "sparsec/codegen/tuned.json" in wheel
@@ -56,6 +59,10 @@ def test_a_wheel_works_without_the_checkout(tmp_path: Path) -> None:
         text=True,
     )
     assert (run.returncode, run.stdout) == (0, "p.spat: ok\n"), run.stderr
+    made = subprocess.run(
+        [sys.executable, "-m", "sparsec", "new", "mine"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (made.returncode, (tmp_path / "mine.spat").exists()) == (0, True), made.stderr
 
 
 def test_an_editable_install_makes_no_copies(tmp_path: Path) -> None:

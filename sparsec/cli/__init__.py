@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from sparsec.cli import bench, cache, check, compile, cost, diff, explain, fmt, show, tune, verify
+from sparsec.cli import bench, cache, check, compile, cost, diff, explain, fmt, new, show, tune, verify
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (check, fmt, cost, show, diff, compile, verify, bench, tune, explain, cache):
+for module in (new, check, fmt, cost, show, diff, compile, verify, bench, tune, explain, cache):
     app.command(module.__name__.rpartition(".")[2])(module.run)
 
 

@@ -18,7 +18,7 @@ _LARGEST = 2**26
 
 
 def run(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".spat files.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILES", help=".spat files.")],
     n: Annotated[
         str | None, typer.Option("--n", metavar="N,...", help="Numbers of keys and queries, separated by commas.")
     ] = None,

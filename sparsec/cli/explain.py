@@ -12,7 +12,7 @@ from sparsec.diagnostics import CODES
 
 def run(
     code: Annotated[
-        str | None, typer.Argument(metavar="[CODE]", help="A code such as SP0201; without it, all are listed.")
+        str | None, typer.Argument(metavar="CODE", help="A code such as SP0201; without it, all are listed.")
     ] = None,
 ) -> None:
     """Explain the code of a message."""

@@ -25,7 +25,7 @@ _LARGEST = 2**26
 
 
 def run(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".spat files.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILES", help=".spat files.")],
     n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys and queries.")] = 32768,
     batch: Annotated[int, typer.Option("--batch", min=1, metavar="B", help="Batch size.")] = 1,
     heads: Annotated[int, typer.Option("--heads", min=1, metavar="H", help="Query heads.")] = 16,
@@ -62,7 +62,7 @@ def run(
     from sparsec.syntax.read import read
 
     path = Path(output).absolute() if output else tuned_files.own_path()
-    if path is None:
+    if path is None and not dry_run:
         raise typer.BadParameter("needed where there is no file of one's own", param_hint="--output")
     shapes = Shapes(n, batch, heads, kv_heads or heads, head_size, dtype, against=())
     chosen = choice(define, pattern, heads, layer, layers)

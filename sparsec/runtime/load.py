@@ -54,10 +54,12 @@ def compile(
 
         attend = sparsec.compile("pattern p(w = 512) = past(w) | sinks(4)", w=256)
 
-    Files that it uses are relative to the working folder.
+    Files that it uses are relative to the working folder.  ValueError for the name of a file.
     """
     if not isinstance(text, str):
-        raise TypeError(f"the text of a pattern is a str, not {type(text).__name__}")
+        raise TypeError(f"the text of a pattern is a str, not {type(text).__name__}; sparsec.load reads files")
+    if text.endswith(".spat"):  # no text of the language does
+        raise ValueError(f"{text[-80:]!r} names a file, which sparsec.load reads; sparsec.compile takes its text")
     return operator("<text>", text, Chosen(pattern, heads, layer, layers, _merged(parameters, more)))
 
 

@@ -1,0 +1,112 @@
+"""`sparsec new`: a pattern of one's own, begun from a published one."""
+
+from __future__ import annotations
+
+import os
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sparsec import resources
+from sparsec.diagnostics import CannotWrite, SparsecError
+
+if TYPE_CHECKING:
+    from sparsec.syntax.ast import Definition
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_STDOUT = "-"
+
+
+def run(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="What to call the pattern; without it, as the template does.")
+    ] = None,
+    template: Annotated[
+        str, typer.Option("-t", "--template", metavar="TEMPLATE", help="The pattern to begin from; --list names all.")
+    ] = "longformer",
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Where to write; without it NAME.spat, - prints it."),
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the templates and leave.")] = False,
+) -> None:
+    """Write NAME.spat, a published pattern with comments, to be changed; what exists is never overwritten."""
+    known = resources.names("examples", ".spat")
+    if listed:
+        _list(known)
+        return
+    if template not in known:
+        near = get_close_matches(template, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "--list names all"
+        raise typer.BadParameter(f"there is no template {template!r}; {hint}", param_hint="--template")
+    name = name or template
+    text = _made(name, template)
+    if output == _STDOUT:
+        print(text, end="")
+        return
+    path = Path(output or f"{name}.spat")
+    _write(path, text)
+    print(f"wrote {path}", f"next: sparsec show {path}", sep="\n")
+
+
+def _list(known: list[str]) -> None:
+    width = max(map(len, known))
+    for each in known:
+        doc = " ".join((_pattern(resources.text(f"examples/{each}.spat")).doc or "").split())
+        print(f"{each:<{width}}  {doc}")
+
+
+def _pattern(text: str) -> Definition:
+    """The first pattern of a template."""
+    from sparsec.source import Source
+    from sparsec.syntax.parse import parse
+
+    return next(each for each in parse(Source("<template>", text)).definitions if each.kind == "pattern")
+
+
+def _made(name: str, template: str) -> str:
+    """The text of a template whose pattern is called `name`.  BadParameter for what can't be a name."""
+    if not _NAME.fullmatch(name):
+        right = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
+        hint = f", such as {right}" if _NAME.fullmatch(right) else ""
+        raise typer.BadParameter(f"{name!r}: names are made of letters, digits and _{hint}", param_hint="NAME")
+    from sparsec.ir.lower import check_names
+    from sparsec.source import Source
+    from sparsec.syntax.parse import grammar, parse
+
+    text = resources.text(f"examples/{template}.spat")
+    old = _pattern(text).name
+    for token in reversed(list(grammar().lex(text))):
+        if token.type == "NAME" and token == old:
+            text = text[: token.start_pos] + name + text[token.end_pos :]
+    text = (
+        f"# Begun from the template {template}.  To go on:\n"
+        f"#   sparsec show {name}.spat    draws it;  sparsec cost {name}.spat    counts it\n"
+        f"#   sparsec check {name}.spat   after every change\n\n{text}"
+    )
+    try:
+        check_names(parse(Source(f"{name}.spat", text)))
+    except SparsecError as error:
+        first = error.diagnostics[0]
+        raise typer.BadParameter(f"{name!r}: {first.fill(first.message)}", param_hint="NAME") from None
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    """A new file, in one step.  SparsecError SP0702 where there is one or it can't be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+            os.link(temporary, path)  # unlike a rename it never replaces
+        finally:
+            temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        reason = "it exists, and is not overwritten; choose another NAME, or a file with -o"
+        raise SparsecError(CannotWrite(name=str(path), reason=reason)) from None
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or "not a file name").lower()
+        raise SparsecError(CannotWrite(name=str(path), reason=reason)) from None
