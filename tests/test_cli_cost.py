@@ -119,6 +119,18 @@ def test_every_pattern_of_a_file_has_a_row(cost, tmp_path: Path) -> None:
     assert [row.split()[0] for row in rows] == ["one", "one"]
 
 
+def test_pairs_of_all_heads(cost, literature: list[Path]) -> None:
+    length, _, dense, *_ = cost(*literature, "--heads", 4).out.splitlines()
+    assert length == "n = 4,096, 4 heads"
+    assert dense.split()[:3] == ["dense", f"{4 * 4096**2:,}", "100"]
+
+
+def test_the_files_of_a_folder(cost, literature: list[Path], tmp_path: Path) -> None:
+    assert sorted(cost(tmp_path).out.splitlines()) == sorted(cost(*literature).out.splitlines())
+    (tmp_path / "empty").mkdir()
+    assert cost(tmp_path / "empty").out == ""
+
+
 # ---------------------------------------------------------------- one pattern
 
 

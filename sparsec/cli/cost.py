@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsec.cli.inputs import named
 from sparsec.cli.options import Choice, Define, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
@@ -24,7 +25,10 @@ _TILES = (32, 64, 128)  # sides of the tiles for which the wasted share is told
 
 
 def run(
-    files: Annotated[list[str], typer.Argument(metavar="FILES", help="A .spat file, or several for a table.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILES", help="A .spat file, or several for a table; folders for all in them."),
+    ],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of keys and queries.")] = 4096,
     define: Define = None,
     pattern: PatternName = None,
@@ -43,7 +47,7 @@ def run(
 ) -> None:
     """Count pairs, tiles, operations and bytes, and compare them with dense attention, or patterns with each other."""
     chosen = choice(define, pattern, heads, layer, layers)
-    gpu = _gpu(gpu)
+    gpu, files = _gpu(gpu), named(files)
     if len(files) == 1:
         _one(files[0], chosen, n, head_size, gpu, depth, as_json)
         return
@@ -97,7 +101,11 @@ def _several(files: list[str], chosen: Choice, n: int, head_size: int, as_json: 
     if as_json:
         print(json.dumps([{"file": name} | cost.to_json() for name, cost in found], indent=2))
     elif found:
-        print(f"n = {n:,}", table([cost for _, cost in found]), sep="\n")
+        print(
+            f"n = {n:,}{f', {chosen.heads} heads' if chosen.heads else ''}",
+            table([cost for _, cost in found]),
+            sep="\n",
+        )
     return status
 
 
