@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from sparsec.cli import bench, cache, check, compile, cost, diff, explain, fmt, new, show, tune, verify
+from sparsec.cli import bench, cache, check, compile, cost, diff, doctor, explain, fmt, new, show, tune, verify
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
 
@@ -21,11 +21,10 @@ app = typer.Typer(
     help="Which keys each query may attend to, as a condition; exact facts and PyTorch kernels from it.",
     rich_markup_mode=None,  # rich would double the time to start
     pretty_exceptions_enable=False,
-    add_completion=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (new, check, fmt, cost, show, diff, compile, verify, bench, tune, explain, cache):
+for module in (new, check, fmt, cost, show, diff, compile, verify, bench, tune, explain, doctor, cache):
     app.command(module.__name__.rpartition(".")[2])(module.run)
 
 
@@ -50,7 +49,7 @@ def main() -> None:
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # a message must not fail for want of a character
     try:
-        app()
+        app(prog_name="sparsec")  # which completion goes by too
     except SparsecError as error:
         report(error.diagnostics)
         sys.exit(1)

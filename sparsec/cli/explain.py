@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from sparsec.cli import completion
 from sparsec.diagnostics import CODES
 
 
 def run(
     code: Annotated[
-        str | None, typer.Argument(metavar="CODE", help="A code such as SP0201; without it, all are listed.")
+        str | None,
+        typer.Argument(
+            metavar="CODE", help="A code such as SP0201; without it, all are listed.", autocompletion=completion.codes
+        ),
     ] = None,
 ) -> None:
     """Explain the code of a message."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sparsec import resources
+from sparsec.cli import completion
 from sparsec.diagnostics import CannotWrite, SparsecError
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ def run(
         str | None, typer.Argument(metavar="NAME", help="What to call the pattern; without it, as the template does.")
     ] = None,
     template: Annotated[
-        str, typer.Option("-t", "--template", metavar="TEMPLATE", help="The pattern to begin from; --list names all.")
+        str,
+        typer.Option(
+            "-t",
+            "--template",
+            metavar="TEMPLATE",
+            help="The pattern to begin from; --list names all.",
+            autocompletion=completion.templates,
+        ),
     ] = "longformer",
     output: Annotated[
         str | None,

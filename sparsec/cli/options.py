@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsec.cli import completion
 from sparsec.cli.output import report
 from sparsec.diagnostics import BadParameterValue, SparsecError
 
@@ -16,10 +17,24 @@ if TYPE_CHECKING:
 
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="A .spat file.")]
 Define = Annotated[
-    list[str] | None, typer.Option("-D", "--define", metavar="NAME=VALUE", help="Bind a parameter; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "-D",
+        "--define",
+        metavar="NAME=VALUE",
+        help="Bind a parameter; may be repeated.",
+        autocompletion=completion.parameters,
+    ),
 ]
 PatternName = Annotated[
-    str | None, typer.Option("-p", "--pattern", metavar="NAME", help="Which pattern, in a file with several.")
+    str | None,
+    typer.Option(
+        "-p",
+        "--pattern",
+        metavar="NAME",
+        help="Which pattern, in a file with several.",
+        autocompletion=completion.patterns,
+    ),
 ]
 Heads = Annotated[int | None, typer.Option("--heads", metavar="H", help="Number of query heads.")]
 Layer = Annotated[int | None, typer.Option("--layer", metavar="I", help="Which layer, counted from 0.")]

@@ -231,3 +231,9 @@ def test_inside_torch_compile(number: int) -> None:
         torch.testing.assert_close(out, function(*inputs))
         out.sum().backward()
         assert all(each.grad is not None for each in inputs)
+
+
+@pytest.mark.parametrize("name", ["mine.spat", "examples/longformer.spat"])
+def test_a_file_name_is_no_text(name):
+    with pytest.raises(ValueError, match=r"sparsec\.load reads"):
+        sparsec.compile(name)
