@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,10 @@ from sparsec.ir.lower import lower
 from sparsec.ir.reference import mask
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
+from sparsec.testing import texts
 from sparsec.testing.programs import conditions, to_text
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.spat"))
 
 
 def said(text: str) -> tuple[Diagnostic, ...]:
@@ -40,6 +45,7 @@ SLIPS = {
     "pattern p = match h { 0..2: causal else -> full }": "pattern p = match h { 0..2 -> causal else -> full }",
     "pattern p = match h { 0: causal else -> full }": "pattern p = match h { 0 -> causal else -> full }",
     "pattern p = k in 0:4": "pattern p = k in 0..4",
+    "set s(w = 2) = k not in q - w:q + 1": "set s(w = 2) = k not in q - w..q + 1",
     "pattern p = causal and k < 3": "pattern p = causal & k < 3",
     "pattern p = causal && k < 3": "pattern p = causal & k < 3",
     "pattern p = k = q": "pattern p = k == q",
@@ -70,9 +76,19 @@ def test_the_first_fix_of_a_slip(text: str, cured: str) -> None:
     assert not said(cured)
 
 
-@pytest.mark.parametrize(
-    "text", ["pattern p =", "x", "p(w = (3 = full", 'pattern p = """', "pattern p = full xor k < 3"]
-)
+UNKNOWN = [
+    "pattern p =",
+    "x",
+    "p(w = (3 = full",
+    'pattern p = """',
+    "set s = full xor k < 3",
+    'set s = "a""b',
+    "set s = k :",
+    "pattern p(g = 2) = gl(g)",  # no parameter can be called
+]
+
+
+@pytest.mark.parametrize("text", UNKNOWN)
 def test_where_nothing_is_known_nothing_is_offered(text: str) -> None:
     assert [each.fixes for each in said(text)] == [()] * len(said(text))
     assert said(text)
@@ -88,7 +104,17 @@ def test_fixes_of_examples_take_the_code_away(code: str) -> None:
             assert (found.code, found.span) not in [(each.code, each.span) for each in said(fix.text)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
+@given(texts.damaged(tuple(path.read_text() for path in EXAMPLES)))
+def test_fixes_of_damaged_texts_take_their_diagnostic_away(data: bytes) -> None:
+    for found in said(data.decode(errors="replace")):
+        for fix in found.fixes:
+            assert (found.code, found.span.start) not in [
+                (each.code, each.span.start) for each in said(fix.text) if each.span
+            ]
+
+
+@settings(max_examples=25, deadline=None)
 @given(st.lists(conditions(depth=1), min_size=2, max_size=4), st.sampled_from(["|", "\\", "&"]))
 def test_what_adds_nothing_can_go(parts: list, symbol: str) -> None:
     body = f"({to_text(parts[0])}) {symbol} ({to_text(parts[0])}) | {' | '.join(map(to_text, parts[1:]))}"

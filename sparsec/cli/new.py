@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -104,14 +103,15 @@ def _made(name: str, template: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """A new file, in one step.  SparsecError SP0702 where there is one or it can't be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """A new file.  SparsecError SP0702 where there is one or it can't be written."""
     try:
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            os.link(temporary, path)  # unlike a rename it never replaces
-        finally:
-            temporary.unlink(missing_ok=True)
+        with open(path, "x", encoding="utf-8", newline="\n") as file:  # x: whatever appears meanwhile is safe too
+            try:
+                file.write(text)
+                file.flush()
+            except OSError:
+                path.unlink()
+                raise
     except FileExistsError:
         reason = "it exists, and is not overwritten; choose another NAME, or a file with -o"
         raise SparsecError(CannotWrite(name=str(path), reason=reason)) from None

@@ -171,7 +171,8 @@ class _Checker:
 
     def _unknown(self, node: ast.Call) -> Diagnostic:
         span = Span(node.span.source, node.span.start, node.span.start + len(node.name))
-        known = [*self.parameters, *INTEGERS, *BUILT_IN, *self.scope.names()]
+        integers = () if node.arguments else (*self.parameters, *INTEGERS)
+        known = [*integers, *BUILT_IN, *self.scope.names()]
         hint = _FOREIGN.get(node.name, "")
         near: list[str] = []
         if not hint and len(self.errors) < MAX_ERRORS and (near := get_close_matches(node.name, known, n=3)):

@@ -88,7 +88,10 @@ def _triton(name: str, gpu: bool) -> Look:
 
 
 def _gpus(name: str) -> Look:
-    cuda = import_module("torch").cuda
+    try:
+        cuda = import_module("torch").cuda
+    except Exception:  # said where torch is looked at
+        return Look(name, "not known without torch", "note", "mend torch")
     if cuda.is_available():
         return Look(name, "; ".join(_gpu(cuda.get_device_properties(i)) for i in range(cuda.device_count())))
     if shutil.which("nvidia-smi"):

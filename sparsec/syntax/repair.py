@@ -14,6 +14,7 @@ _DECLARATIONS = {"PATTERN", "SET", "USE", "INPUT"}
 _FOREIGN = ("def", "let", "fn", "func", "function", "mask")  # words that declare elsewhere
 _RANGE, _ARROW = "__ANON_0", "__ANON_3"  # how Lark names `..` and `->`
 _BEGIN = {"NAME", "NUMBER", "LPAR", "TILDE", "MINUS", "MATCH"}  # what an expression can begin with
+_SUM = {"NAME", "NUMBER", "PLUS", "MINUS", "STAR", "PERCENT"}
 
 
 def unexpected(source: Source, tokens: Sequence[Token], at: int, expected: Collection[str]) -> tuple[Fix, ...]:
@@ -60,18 +61,27 @@ def _colon(source: Source, tokens: Sequence[Token], at: int, expected: Collectio
     """`p: a`, `p(w: int = 4)`, `p(w: 4)`, an arm `0: a`, a range `0:4`."""
     token = tokens[at]
     span = source.span(token.start_pos, token.end_pos)
+    blank = " " if source.text[span.end : span.end + 1].strip() else ""
     following = [each.type for each in tokens[at + 1 : at + 3]]
     if "EQUAL" in expected:
         if following[:1] == ["EQUAL"]:
             return (Fix("write `=`", source.span(span.start, tokens[at + 1].end_pos), "="),)
         if following[:1] == ["NAME"] and following[1:] in (["EQUAL"], ["COMMA"], ["RPAR"]) and "RPAR" in expected:
-            return (
-                Fix("remove the type: parameters are integers", source.span(span.start, tokens[at + 1].end_pos), ""),
-            )
-        return (Fix("write `=`", span, " = " if source.text[span.end : span.end + 1].strip() else " ="),)
+            return (Fix("remove the type", source.span(span.start, tokens[at + 1].end_pos), ""),)
+        return (Fix("write `=`", span, f" ={blank}"),)
     if _ARROW in expected:
-        return (Fix("write `->`", span, " -> " if source.text[span.end : span.end + 1].strip() else " ->"),)
-    return (Fix("write `..`", span, ".."),) if _RANGE in expected else ()
+        return (Fix("write `->`", span, f" ->{blank}"),)
+    if _RANGE in expected and _behind_in(tokens[:at]) and following[:1] and following[0] in _BEGIN:
+        return (Fix("write `..`", span, ".."),)
+    return ()
+
+
+def _behind_in(tokens: Sequence[Token]) -> bool:
+    """Do the tokens end with `in` and a sum?"""
+    for token in reversed(tokens):
+        if token.type not in _SUM:
+            return token.type == "IN"
+    return False
 
 
 def written(span: Span, right: str) -> Fix:
@@ -87,10 +97,10 @@ def _in_word(character: str) -> bool:
 
 
 def open_string(source: Source, offset: int) -> tuple[Fix, ...]:
-    """A `"` at the end of the line; of a text in three quotes nobody knows where it should end."""
-    if source.text.startswith('"""', offset):
-        return ()
+    """A `"` at the end of the line; where there are more quotes nobody knows which is wrong."""
     line = source.text[offset:].partition("\n")[0].rstrip()
+    if '"' in line[1:]:
+        return ()
     end = offset + len(line)
     return (Fix('close it with `"`', source.span(end, end), '"'),)
 
