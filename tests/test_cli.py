@@ -175,6 +175,8 @@ def test_usage_has_each_bracket_once(sparsec) -> None:
         usage = sparsec(command, "--help").out.partition("\n\n")[0]
         assert "[[" not in usage
         assert "......" not in usage
+        assert "{" not in usage
+    assert "sparsec check [OPTIONS] FILES..." in sparsec("check", "--help").out
 
 
 def test_a_dry_run_needs_no_file_to_write(sparsec, monkeypatch: pytest.MonkeyPatch) -> None:

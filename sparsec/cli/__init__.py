@@ -11,10 +11,19 @@ import traceback
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from sparsec.cli import bench, cache, check, compile, cost, diff, doctor, explain, fmt, new, show, tune, verify
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
+
+
+class _Command(TyperCommand):
+    """typer puts what must be given in braces, which nobody types."""
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
 
 app = typer.Typer(
     name="sparsec",
@@ -25,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (new, check, fmt, cost, show, diff, compile, verify, bench, tune, explain, doctor, cache):
-    app.command(module.__name__.rpartition(".")[2])(module.run)
+    app.command(module.__name__.rpartition(".")[2], cls=_Command)(module.run)
 
 
 def _version(asked: bool) -> None:

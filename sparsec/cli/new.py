@@ -90,12 +90,11 @@ def _made(name: str, template: str) -> str:
         if token.type == "NAME" and token == old:
             text = text[: token.start_pos] + name + text[token.end_pos :]
     text = (
-        f"# Begun from the template {template}.  To go on:\n"
-        f"#   sparsec show {name}.spat    draws it;  sparsec cost {name}.spat    counts it\n"
-        f"#   sparsec check {name}.spat   after every change\n\n{text}"
+        f"# Begun from the template {template}.  `sparsec check` says whether it is still right, `sparsec show` draws it,\n"
+        f"# `sparsec cost` counts its pairs.\n\n{text}"
     )
     try:
-        check_names(parse(Source(f"{name}.spat", text)))
+        check_names(parse(Source("<template>", text)))
     except SparsecError as error:
         first = error.diagnostics[0]
         raise typer.BadParameter(f"{name!r}: {first.fill(first.message)}", param_hint="NAME") from None
