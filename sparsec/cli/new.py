@@ -90,8 +90,8 @@ def _made(name: str, template: str) -> str:
         if token.type == "NAME" and token == old:
             text = text[: token.start_pos] + name + text[token.end_pos :]
     text = (
-        f"# Begun from the template {template}.  `sparsec check` says whether it is still right, `sparsec show` draws it,\n"
-        f"# `sparsec cost` counts its pairs.\n\n{text}"
+        f"# Begun from the template {template}.  `sparsec check` says whether it is still right,\n"
+        f"# `sparsec show` draws it, `sparsec cost` counts its pairs.\n\n{text}"
     )
     try:
         check_names(parse(Source("<template>", text)))
