@@ -3,6 +3,10 @@
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
+from sparsec.editor.lexer import SpatLexer
+
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "sparsec"
@@ -19,3 +23,7 @@ python_use_unqualified_type_names = True
 
 # Pages and errors.md show texts that are wrong on purpose, which no lexer can read to the end.
 suppress_warnings = ["misc.highlighting_failure"]
+
+
+def setup(app: Sphinx) -> None:
+    app.add_lexer("spat", SpatLexer)  # also where the package was installed before it had the entry point

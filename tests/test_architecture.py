@@ -31,6 +31,7 @@ OWNERS = {
     "triton": {"runtime", "testing"},
     "hypothesis": {"testing"},
     "typer": {"cli"},
+    "pygments": {"editor"},
     "numpy": {"ir", "show", "analysis", "plan", "runtime", "testing"},
 }
 
@@ -50,6 +51,7 @@ RANK = {
     "pipeline": 8,
     "runtime": 9,
     "testing": 10,
+    "editor": 10,
     "cli": 10,
     "hook": 10,
     "__init__": 11,
