@@ -32,6 +32,8 @@ OWNERS = {
     "hypothesis": {"testing"},
     "typer": {"cli"},
     "pygments": {"editor"},
+    "pygls": {"editor"},
+    "lsprotocol": {"editor"},
     "numpy": {"ir", "show", "analysis", "plan", "runtime", "testing"},
 }
 
@@ -52,10 +54,10 @@ RANK = {
     "runtime": 9,
     "testing": 10,
     "editor": 10,
-    "cli": 10,
+    "cli": 11,
     "hook": 10,
-    "__init__": 11,
-    "__main__": 12,
+    "__init__": 12,
+    "__main__": 13,
 }
 
 

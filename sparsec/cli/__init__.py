@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from sparsec.cli import bench, cache, check, compile, cost, diff, doctor, explain, fmt, new, show, tune, verify
+from sparsec.cli import bench, cache, check, compile, cost, diff, doctor, explain, fmt, lsp, new, show, tune, verify
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
 
@@ -33,7 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (new, check, fmt, cost, show, diff, compile, verify, bench, tune, explain, doctor, cache):
+for module in (new, check, fmt, cost, show, diff, compile, verify, bench, tune, explain, doctor, cache, lsp):
     app.command(module.__name__.rpartition(".")[2], cls=_Command)(module.run)
 
 

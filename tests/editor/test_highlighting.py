@@ -40,7 +40,8 @@ SCOPES = {
 SAMPLES = {
     **{path.stem: path.read_text() for path in sorted((ROOT / "examples").glob("*.spat"))},
     "prelude": resources.text("grammar/prelude.spat"),
-    "every token": '# a # b\n"""d \\" "\n # e"""\npattern patterns(not_in = 1_000) = ~a \\ b & (k not in {0, -1} | q // 2 ** 3 % 4 != n)\n'
+    "every token": '# a # b\n"""d \\" "\n # e"""\npattern patterns(not_in = 1_000) = ~a \\ b & (k not in {0, -1} | q //'
+    " 2 ** 3 % 4 != n)\n"
     'set setter = match h + 1 { 0..2 -> f("x\\"#.json", [[0]]) else -> doc[q] >= 4 - L * H }\n'
     'use "a.spat" input doc: int[layer, n] # end',
 }
@@ -67,7 +68,7 @@ def agrees(text: str) -> None:
     for lexeme, kind in kinds(lexemes):
         if kind == "blank":
             continue
-        there = {scope for scope in painted[lexeme.start : lexeme.end]}
+        there = set(painted[lexeme.start : lexeme.end])
         assert there == {SCOPES[kind]}, (lexeme, kind, there)
     pygments = list(SpatLexer().get_tokens_unprocessed(text))
     assert pygments == [(lexeme.start, _COLOURS[kind], lexeme.text) for lexeme, kind in kinds(lexemes)]

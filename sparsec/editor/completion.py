@@ -1,0 +1,41 @@
+"""What could be written at a place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsec.editor.hover import POSITIONS
+from sparsec.editor.outline import outline
+from sparsec.editor.scope import visible
+from sparsec.ir.lower_signatures import BUILT_IN
+from sparsec.source import Source
+from sparsec.syntax.explain import KEYWORDS
+from sparsec.syntax.scan import scan
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    label: str
+    kind: str  # parameter, position, definition, built in, keyword
+    detail: str = ""
+    doc: str = ""
+
+
+def complete(source: Source, offset: int) -> list[Suggestion]:
+    """Names in scope and words of the language, each once, the nearest first; nothing in comments and strings."""
+    before = list(scan(source.text[:offset]))
+    if before and (before[-1].terminal in ("COMMENT", "NUMBER") or before[-1].text[:1] == '"'):
+        return []
+    words = [each for each in before if each.terminal not in ("SPACE", "COMMENT")]
+    if words and words[-1].terminal == "NAME" and words[-1].end == offset:
+        words.pop()
+    if words and words[-1].terminal in ("PATTERN", "SET", "USE", "INPUT"):
+        return []
+    inside = outline(source).inside(offset)
+    found = [Suggestion(each.text, "parameter", inside.head) for each in (inside.parameters if inside else ())]
+    found += [Suggestion(name, "position", text) for name, text in POSITIONS.items()]
+    for _, known in visible(source):
+        found += [Suggestion(each.name.text, "definition", each.head, each.doc) for each in known.definitions()]
+    found += [Suggestion(name, "built in", str(signature)) for name, signature in BUILT_IN.items()]
+    found += [Suggestion(word, "keyword") for word in KEYWORDS]
+    return list({each.label: each for each in reversed(found)}.values())[::-1]
