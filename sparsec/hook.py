@@ -22,6 +22,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from inspect import cleandoc
+from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ class Operator:
         self.__doc__ = _described(definition)
         self._path, self._content, self._definition, self._bound = path, content, definition, bound
         self._attend: Attend | None = None
+        self._lock = Lock()
 
     @property
     def attend(self) -> Attend:
@@ -90,14 +92,15 @@ class Operator:
         return self._compiled()(q, k, v, scale=scale, q_offset=q_offset, return_lse=return_lse)
 
     def _compiled(self) -> Attend:
-        if self._attend is None:
-            from sparsec.runtime.fetch import Chosen
-            from sparsec.runtime.load import operator
+        with self._lock:  # of threads that call it first, one compiles
+            if self._attend is None:
+                from sparsec.runtime.fetch import Chosen
+                from sparsec.runtime.load import operator
 
-            counts = [self._bound.get(name) for name in _COUNTS]
-            rest = {name: value for name, value in self._bound.items() if name not in _COUNTS}
-            self._attend = operator(self._path, self._content, Chosen(self.__name__, *counts, rest), stacklevel=4)
-        return self._attend
+                counts = [self._bound.get(name) for name in _COUNTS]
+                rest = {name: value for name, value in self._bound.items() if name not in _COUNTS}
+                self._attend = operator(self._path, self._content, Chosen(self.__name__, *counts, rest), stacklevel=4)
+            return self._attend
 
     def __repr__(self) -> str:
         bound = ", ".join(f"{name}={value}" for name, value in self._bound.items())

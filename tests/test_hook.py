@@ -78,6 +78,13 @@ def test_bind_makes_another_operator(patterns) -> None:
             wrong.pattern  # noqa: B018
 
 
+def test_threads_share_one_operator(patterns) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(each) for each in pool.map(lambda _: patterns.near.attend, range(8))}) == 1
+
+
 def test_operators_can_be_pickled(patterns) -> None:
     again = pickle.loads(pickle.dumps(patterns.near.bind(w=7)))
     assert again.pattern.parameters == {"w": 7}
