@@ -92,15 +92,19 @@ class Operator:
         return self._compiled()(q, k, v, scale=scale, q_offset=q_offset, return_lse=return_lse)
 
     def _compiled(self) -> Attend:
-        with self._lock:  # of threads that call it first, one compiles
-            if self._attend is None:
-                from sparsec.runtime.fetch import Chosen
-                from sparsec.runtime.load import operator
+        if self._attend is None:  # looked at twice: torch.compile traces no lock
+            with self._lock:
+                if self._attend is None:
+                    self._attend = self._made()
+        return self._attend
 
-                counts = [self._bound.get(name) for name in _COUNTS]
-                rest = {name: value for name, value in self._bound.items() if name not in _COUNTS}
-                self._attend = operator(self._path, self._content, Chosen(self.__name__, *counts, rest), stacklevel=4)
-            return self._attend
+    def _made(self) -> Attend:
+        from sparsec.runtime.fetch import Chosen
+        from sparsec.runtime.load import operator
+
+        counts = [self._bound.get(name) for name in _COUNTS]
+        rest = {name: value for name, value in self._bound.items() if name not in _COUNTS}
+        return operator(self._path, self._content, Chosen(self.__name__, *counts, rest), stacklevel=5)
 
     def __repr__(self) -> str:
         bound = ", ".join(f"{name}={value}" for name, value in self._bound.items())
