@@ -34,7 +34,8 @@ def test_examples_go_through_quickly(path: Path) -> None:
     ast.parse(runs[0].source)
     seconds = min(sum(made.seconds[stage] for stage in ("parse", "lower", "plan")) for made in runs)
     print(f"{path.stem}: text to plan in {1000 * seconds:.0f} ms")
-    assert seconds < 0.5  # 100 ms is the aim; machines that test are busy
+    conditions = len(runs[0].pattern.conditions)
+    assert seconds < 0.25 * max(2, conditions)  # 100 ms a condition is the aim; machines that test are busy
 
 
 def test_compiling_loads_neither_torch_nor_sympy() -> None:

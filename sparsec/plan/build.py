@@ -5,7 +5,9 @@ The split is taken from the length on from which its predicted cost stays below 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from sparsec.ir import nodes as ir
 from sparsec.plan.covers import part_of
@@ -16,37 +18,39 @@ from sparsec.sets.closure import block_size
 from sparsec.sets.simplify import simplify
 
 Parts = tuple[Part, ...]
+Make = Callable[[ir.Set, Layout], Part]
 
 
 def build(pattern: ir.Pattern, layouts: bool = True) -> Plan:
     """The plan of every distinct condition of `pattern`; without `layouts`, in the natural order alone."""
-    return Plan(pattern, tuple(_head_plan(pattern, index, layouts) for index in range(len(pattern.conditions))))
+    make = cache(_part)  # heads that differ in one term share the others
+    return Plan(pattern, tuple(_head_plan(pattern, index, layouts, make) for index in range(len(pattern.conditions))))
 
 
-def natural(condition: ir.Set) -> Parts:
+def natural(condition: ir.Set, make: Make | None = None) -> Parts:
     """All of a simplified condition in the natural order."""
-    return (_part(condition, Natural()),)
+    return ((make or _part)(condition, Natural()),)
 
 
-def spread(condition: ir.Set) -> Parts | None:
+def spread(condition: ir.Set, make: Make | None = None) -> Parts | None:
     """A simplified condition over the layouts that are proved to fit and have covers; None where there are none."""
     barred: frozenset[Layout] = frozenset()
     while True:
         places = split(condition, barred)
         if all(layout == Natural() for layout, _ in places):
             return None
-        parts = tuple(_part(some, layout) for layout, some in places)
+        parts = tuple((make or _part)(some, layout) for layout, some in places)
         lost = {part.layout for part in parts if part.layout != Natural() and _lost(part)}
         if not lost:
             return parts
         barred |= lost
 
 
-def _head_plan(pattern: ir.Pattern, index: int, layouts: bool) -> HeadPlan:
+def _head_plan(pattern: ir.Pattern, index: int, layouts: bool, make: Make) -> HeadPlan:
     condition = simplify(pattern.conditions[index])
     heads = tuple(head for head, wanted in enumerate(pattern.head_conditions) if wanted == index)
-    apart = spread(condition) if layouts else None
-    return HeadPlan(heads, condition, _choices(natural(condition), apart))
+    apart = spread(condition, make) if layouts else None
+    return HeadPlan(heads, condition, _choices(natural(condition, make), apart))
 
 
 def _choices(alone: Parts, apart: Parts | None) -> tuple[Choice, ...]:
