@@ -21,7 +21,9 @@ _FOREIGN = {
     "True": "every pair is `full`", "False": "no pair is `~full`", "range": "a range is written `first..last`",
     "if": "a choice by head or layer is `match h { ... }`", "len": "the number of keys is `n`",
     "head": "the query head is `h`", "num_heads": "the number of heads is `H`", "Q": "the query's position is `q`",
-    "K": "the key's position is `k`",
+    "K": "the key's position is `k`", "q_idx": "the query's position is `q`", "kv_idx": "the key's position is `k`",
+    "seq_len": "the number of keys is `n`", "heads": "the number of heads is `H`", "layer_idx": "the layer is `layer`",
+    "where": "a choice by position is `(a & b) | (c \\ a)`",
 }  # fmt: skip
 
 

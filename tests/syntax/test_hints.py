@@ -2,6 +2,7 @@
 
 import pytest
 
+import sparsec
 from sparsec.diagnostics import SparsecError
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -23,4 +24,21 @@ DECLARED = "a declaration is written `pattern name = ...` or `set name = ...`"
 def test_cure(text, cure):
     with pytest.raises(SparsecError) as raised:
         parse(Source("mine.spat", text))
+    assert cure in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("condition", "cure"),
+    [
+        ("q_idx >= k", "the query's position is `q`"),
+        ("q >= kv_idx", "the key's position is `k`"),
+        ("k < seq_len", "the number of keys is `n`"),
+        ("heads < 3 & causal", "the number of heads is `H`"),
+        ("layer_idx < 3 & causal", "the layer is `layer`"),
+        ("where(q > k, causal, full)", "a choice by position is `(a & b) | (c \\ a)`"),
+    ],
+)
+def test_names_of_pytorch(condition, cure):
+    with pytest.raises(SparsecError) as raised:
+        sparsec.compile(f"pattern p = {condition}")
     assert cure in str(raised.value)
