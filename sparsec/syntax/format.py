@@ -7,8 +7,6 @@ from sparsec.syntax.layout import lay_out
 from sparsec.syntax.parse import parse
 from sparsec.syntax.trivia import comments
 
-_MOST_ROUNDS = 10
-
 
 def format_text(source: Source) -> str:
     """The text laid out anew: the same declarations and the same comments, and its own layout is itself.
@@ -17,13 +15,6 @@ def format_text(source: Source) -> str:
     """
     file = parse(source)
     text = lay_out(source)
-    for _ in range(_MOST_ROUNDS):  # a comment that moved can move once more
-        again = lay_out(Source(source.name, text))
-        if again == text:
-            break
-        text = again
-    else:
-        raise AssertionError(f"no stable layout of {source.name}")
     new = Source(source.name, text)
     if parse(new) != file or comments(new) != comments(source):
         raise AssertionError(f"the layout of {source.name} would change what it says")

@@ -17,12 +17,23 @@ from sparsec.syntax.pieces import Piece, between, bracketed, chain, inner, remar
 from sparsec.syntax.trivia import Around, read
 
 WIDTH = 100
+_MOST_ROUNDS = 10
 _LEVELS = {"|": 1, "&": 2, "\\": 2, "+": 4, "-": 4, "*": 5, "//": 5, "%": 5, "**": 6}
 _COMPARISON = 3
 
 
 def lay_out(source: Source) -> str:
-    """The text in the usual layout.  It has been parsed without errors."""
+    """The text in the usual layout, whose own layout is itself.  It has been parsed without errors."""
+    text = _laid_out(source)
+    for _ in range(_MOST_ROUNDS):  # what moved to another line can move once more
+        again = _laid_out(Source(source.name, text))
+        if again == text:
+            return text
+        text = again
+    raise AssertionError(f"no stable layout of {source.name}")
+
+
+def _laid_out(source: Source) -> str:
     found = read(source)
     around = {each.start_pos: here for each, here in zip(found.tokens, found.around, strict=False)}
     parser = grammar().parse_interactive()
