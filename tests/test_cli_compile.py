@@ -93,6 +93,13 @@ def test_other_files_are_left_alone(sparsec, tmp_path: Path) -> None:
     assert "with w = 4" in path.read_text()
 
 
+def test_a_remark_for_linters_may_come_first(sparsec, tmp_path: Path) -> None:
+    longnet = str(EXAMPLES / "longnet.spat")
+    assert sparsec("compile", longnet).status == 0
+    assert (tmp_path / "longnet.py").read_text().startswith("# ruff: noqa")
+    assert sparsec("compile", longnet, "-D", "w=1024").status == 0, "its own files are overwritten"
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link", "broken link"])
 def test_odd_files_are_left_alone(kind: str, sparsec, tmp_path: Path) -> None:
     path = tmp_path / "longformer.py"

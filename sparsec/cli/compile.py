@@ -107,8 +107,8 @@ def _write(folder: Path, name: str, data: str | bytes, force: bool) -> str:
 
 
 def _ours(path: Path) -> bool:
-    """Nothing of the user's is lost by overwriting `path`: it is not there, or says in its first line who made it."""
+    """Nothing of the user's is lost by overwriting `path`: it is not there, or says at its top who made it."""
     if not path.is_file():
         return not path.is_symlink() and not path.exists()
     with open(path, "rb") as file:
-        return _MARK.encode() in file.readline(1000)
+        return any(_MARK.encode() in file.readline(1000) for _ in range(2))  # a remark for linters may come first

@@ -45,8 +45,8 @@ def deliver(drawn: str | bytes, path: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Masks:
-    """A pattern and how its conditions are shown: as `sparsec.show.page` takes it, how many side by side, and whether the
-    operands compare two patterns.
+    """A pattern and how its conditions are shown: as `sparsec.show.page` takes it, how many side by side, and whether
+    the operands compare two patterns.
     """
 
     pattern: Pattern
