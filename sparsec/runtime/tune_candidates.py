@@ -8,7 +8,7 @@ from sparsec.codegen.settings import Setting
 from sparsec.codegen.tuned_files import right
 
 _LARGEST_TILE = 128 * 128
-_LESS_REGISTERS = 128  # a thread: two programs of 8 warps share a multiprocessor of 64 K registers
+_LESS_REGISTERS = 128  # a thread: two programs of 8 warps, or four of 4, share a multiprocessor of 64 K registers
 
 
 def candidates(usual: Setting, most: int, known: Setting | None = None) -> list[Setting]:
@@ -19,10 +19,12 @@ def candidates(usual: Setting, most: int, known: Setting | None = None) -> list[
 
 
 def _around(m: int, n: int, warps: int, stages: int, registers: int | None) -> Iterator[Setting]:
-    """Other depths of the pipeline, other shapes of the same tile, larger tiles by more warps, smaller tiles."""
+    """Other depths of the pipeline; smaller tiles, more of which run at a time; larger tiles by more warps."""
     twice = 2 * warps
     yield from ((m, n, warps, stages + step, registers) for step in (-1, 1))
     yield (m, n // 2, warps, stages, registers)
+    yield (m, n // 2, warps, stages - 1, registers)
+    yield (m, n // 2, warps, stages - 1, _LESS_REGISTERS)
     yield (m // 2, n, warps, stages, registers)
     yield (2 * m, n, twice, stages, registers)
     yield (m, 2 * n, warps, stages - 1, registers)
