@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sparsec.analysis.count import pattern_count
-from sparsec.cli.predicted import speed, visited
+from sparsec.cli.predicted import speed, visited, wasted
 from sparsec.ir.lower import lower
 from sparsec.plan.build import build
 from sparsec.source import Source
@@ -32,6 +32,20 @@ def test_where_sparse_pays(body: str) -> None:
 def test_heads_count_each() -> None:
     one, both = plan("past(64)"), plan("match h { 0 -> past(64) else -> full }", heads=2)
     assert 1 < speed(both, 4096, past=False).ratio < 2 < speed(one, 4096, past=False).ratio
+
+
+@pytest.mark.parametrize("body", ["causal & stride(64)", "causal & (same_block(128) | columns(128, 8))"])
+def test_layouts_waste_little(body: str) -> None:
+    """Of what tiles in the natural order waste, which is nearly all."""
+    (heads,) = plan(body).parts
+    alone, apart = heads.choices
+    assert wasted(heads.condition, alone.parts, 8192) is None, "told by the row of tiles"
+    assert 0 <= wasted(heads.condition, apart.parts, 8192) < 0.5
+
+
+def test_what_is_not_counted_is_not_guessed() -> None:
+    (heads,) = plan("random_keys(2, 1) | causal & stride(64)").parts
+    assert all(wasted(heads.condition, choice.parts, 8192) is None for choice in heads.choices)
 
 
 @pytest.mark.parametrize("body", ["past(100)", "causal & stride(96)", "window(64) | global(8)", "full"])

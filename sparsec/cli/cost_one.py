@@ -13,7 +13,7 @@ from sparsec.analysis.gpus import GPUS, Floor, floors
 from sparsec.analysis.reach import Layers, Reach, reach
 from sparsec.cli import cost_text as text
 from sparsec.cli.planned import against, layout_name, rungs
-from sparsec.cli.predicted import Speed, speed
+from sparsec.cli.predicted import Speed, speed, wasted
 from sparsec.ir.nodes import Pattern
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
@@ -81,6 +81,7 @@ def _layouts(plan: Plan, n: int) -> Iterator[dict]:
         yield {
             "heads": list(heads.heads),
             "parts": [{"layout": layout_name(part), "why": part.why, "rungs": rungs(part)} for part in choice.parts],
+            "wasted": wasted(heads.condition, choice.parts, n),
             "alternative": against(heads, choice, n),
             "changes_over_at": [choice.least_n for choice in heads.choices[1:]],
         }

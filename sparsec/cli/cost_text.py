@@ -82,6 +82,8 @@ def layout_rows(layouts: list[dict]) -> Iterator[Row]:
     for each in layouts:
         name = f"heads {', '.join(map(str, each['heads']))}: " if len(layouts) > 1 else ""
         lines = [line for part in each["parts"] for line in _part(part)]
+        if each["wasted"] is not None:
+            lines.append(f"in tiles of 64 x 64 of these layouts {percent(each['wasted'])} of the work is wasted")
         lines += [each["alternative"]] if each["alternative"] else []
         lines += [f"the choice changes at n = {least:,}" for least in each["changes_over_at"]]
         yield "layout", f"{name}{lines[0]}"

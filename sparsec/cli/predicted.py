@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from sparsec.analysis.count import pattern_count
+from sparsec.analysis.count import count, pattern_count
+from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.plan.build import Parts, build, natural
-from sparsec.plan.nodes import HeadPlan, Plan
+from sparsec.plan.nodes import HeadPlan, Natural, Plan
 from sparsec.plan.predict import BLOCK, LENGTHS, cost, steps
 
 
@@ -31,7 +32,23 @@ def speed(plan: Plan, n: int, *, past: bool) -> Speed:
 
 def visited(plan: Plan, n: int) -> int:
     """Pairs of all tiles of 64 x 64 that forward visits, over all heads that are told apart; without tables."""
-    parts = (part for heads in plan.parts for part in _parts(heads, n) * max(1, len(heads.heads)))
+    return sum(max(1, len(heads.heads)) * _visited(_parts(heads, n), n) for heads in plan.parts)
+
+
+def wasted(condition: ir.Set, parts: Parts, n: int) -> float | None:
+    """The share of the pairs in tiles that forward visits which a condition does not keep, in layouts of their own.
+
+    None in the natural order alone, which is told for itself, with tables, and where pairs can't be counted.
+    """
+    if all(part.layout == Natural() for part in parts) or ir.leaves(condition):
+        return None
+    try:
+        return 1 - count(condition, n) / max(1, _visited(parts, n))
+    except Uncounted:
+        return None
+
+
+def _visited(parts: Parts, n: int) -> int:
     return BLOCK**2 * sum(int(steps(part.rows, part, n).sum()) for part in parts)
 
 

@@ -27,6 +27,7 @@ _TAKEN = {
     "contextlib",
     "functools",
     "inspect",
+    "math",
     "NamedTuple",
     "SimpleNamespace",
     "TensorDescriptor",
@@ -41,7 +42,9 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None) -> str:
     kernels have.  Equal inputs give equal bytes.
     """
     leaves, groups = texts.groups(plan)
-    parts = [part for group in groups for choice in group.choices for part in choice.parts]
+    choices = [choice for group in groups for choice in group.choices]
+    walks = [walk for choice in choices for walk in choice.walks]
+    parts = [part for walk in walks for part in walk.parts]
     body = (
         _environment()
         .get_template("module.py.jinja")
@@ -50,13 +53,20 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None) -> str:
             name=function_name(plan.pattern.name),
             op=_PLACEHOLDER,
             groups=groups,
+            walks=walks,
             parts=parts,
             leaves=[texts.leaf(leaf, index) for index, leaf in enumerate(leaves)],
             listed=len(groups) > 1,
-            several=any(len(choice.parts) > 1 for group in groups for choice in group.choices),
-            splits=any(part.long_rows or part.long_keys for part in parts),
+            several=any(len(choice.parts) > 1 for choice in choices),
+            continued=any(len(choice.walks) > 1 for choice in choices),
+            summed=any(sum(not part.comb for part in choice.parts) > 1 for choice in choices),
+            handed_on=any(walk.long and not walk.last for walk in walks)
+            or any(part.long_keys and not part.finishes and not part.comb for part in parts),
+            long_rows=any(walk.long for walk in walks),
+            long_keys=any(part.long_keys for part in parts),
             residues=any(part.stride > 1 for part in parts),
             combs=any(part.comb for part in parts),
+            combs_alone=any(all(part.comb for part in choice.parts) for choice in choices),
             blocks=any(part.block > 1 for part in parts),
             scattered=any(part.layout == "scattered" for part in parts),
             heads=plan.pattern.heads,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparsec.codegen.printer import Scalar, Torch, Triton
 from sparsec.codegen.ranges import MOST_POSITIONS
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Columns, Cover, HeadPlan, Part, Plan, Residue, Scattered, Segment
+from sparsec.plan.nodes import Columns, Cover, HeadPlan, Natural, Part, Plan, Residue, Scattered, Segment
+from sparsec.plan.walks import walks
 from sparsec.sets.tiles import MIN_TILE
 
 
@@ -30,6 +32,7 @@ class CoverText:
     exchanges: tuple[tuple[int, int], ...]  # pairs to compare and swap until the ranges are in order
     names: frozenset[str]  # variables of the bounds
     tables: tuple[int, ...]  # leaves whose tiles come after the ranges, from a list made for the length
+    rising: bool  # later tiles have more to do, and start first
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class LeafText:
 
 @dataclass(frozen=True, slots=True)
 class PartText:
-    """One kernel of each kind; see sparsec.plan.nodes.Part."""
+    """A part, with a kernel for dk and dv; see sparsec.plan.nodes.Part."""
 
     suffix: str
     why: str
@@ -53,9 +56,8 @@ class PartText:
     layout: str  # "natural", "residue", "columns", "scattered"
     stride: int
     comb: tuple[int, int, int] | None  # period, first, width
-    first: bool  # of the forward pass and dq: starts the softmax, computes delta
-    last: bool
     adds: bool  # dk and dv: adds to what earlier parts left
+    combs: tuple[tuple[str, tuple[int, int, int]], ...]  # suffix and comb of the gathered parts whose sums it adds
     finishes: bool  # dk and dv: writes the result itself
     keeps: bool  # False: kernels do not evaluate the condition, which is `true` or has its pairs listed
     keep: list[str]
@@ -68,26 +70,89 @@ class PartText:
     table_arguments: str  # ", TABLE_0, ..."
     rows: CoverText
     columns: CoverText
-    long_rows: int  # queries below it see so many keys that several programs share a tile; 0: none
-    long_keys: int
+    long_keys: int  # keys below it see so many queries that several programs share a tile; 0: none
     block: int  # whole blocks of at least the shortest tile, whose tiles need no mask; 1: none
     table_full: bool  # where a table has every pair of a tile, the tile is full
 
-    def arguments(self, side: str) -> str:
-        """Names of the tensors that some kernels need besides: lists of heads, tables, lists of tiles."""
-        heads = ["HEADS"] if side == "rows" else ["HEADS", "KV_HEADS", "FIRST_HEAD"]
+    def lists(self, side: str) -> list[str]:
+        """Names of the tensors of tables, and of lists of what they name, that kernels of a side read."""
         lists = ["LIST_STARTS", "LIST"] if getattr(self, side).tables else []
         if self.layout == "scattered":
-            also = [*lists, "SEEN"]
-        else:
-            also = [*(f"TABLE_{index}" for index in self.tables), *lists]
-        return ", ".join([*(heads if self.listed else []), *also])
+            return [*lists, "SEEN"]
+        return [*(f"TABLE_{index}" for index in self.tables), *lists]
+
+    @property
+    def arguments(self) -> str:
+        """Names of the tensors that the kernel for dk and dv takes besides."""
+        return ", ".join([*(["HEADS", "KV_HEADS", "FIRST_HEAD"] if self.listed else []), *self.lists("columns")])
+
+
+@dataclass(frozen=True, slots=True)
+class WalkText:
+    """The parts that one forward kernel and one dq kernel go through; see sparsec.plan.walks."""
+
+    suffix: str
+    parts: tuple[PartText, ...]
+    first: bool  # starts the softmax, computes delta
+    last: bool  # stores the result
+    long: int  # queries below it see so many keys that several programs share a tile; 0: none
+
+    @property
+    def listed(self) -> bool:
+        """Whether it serves a list of heads."""
+        return self.parts[0].listed
+
+    @property
+    def layout(self) -> str:
+        """How its queries stand: "natural" also beside gathered keys."""
+        return "natural" if self.parts[0].layout == "columns" else self.parts[0].layout
+
+    @property
+    def stride(self) -> int:
+        """Of its residue classes."""
+        return self.parts[0].stride
+
+    @property
+    def block(self) -> int:
+        """PartText.block of the part that has one."""
+        return max(part.block for part in self.parts)
+
+    @property
+    def rising(self) -> bool:
+        """Whether later tiles of queries have more to do, and start first."""
+        return any(part.rows.rising for part in self.parts) and not self.long
+
+    @property
+    def fills_rows(self) -> bool:
+        """Whether it stores or reads numbers of rows in the natural order; classes alone keep theirs class by class."""
+        return self.layout != "residue" or not (self.first and self.last)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Edges of its tiles of queries that some part asks for."""
+        return frozenset().union(*(part.rows.names | part.edges for part in self.parts))
+
+    @property
+    def tensors(self) -> str:
+        """Names of the keys and values that it walks over."""
+        return ", ".join(f"{x}_COMB{part.suffix.upper()}" if part.comb else x for part in self.parts for x in "KV")
+
+    @property
+    def arguments(self) -> str:
+        """Names of the tensors that its kernels take besides."""
+        lists = [name for part in self.parts for name in part.lists("rows")]
+        return ", ".join([*(["HEADS"] if self.listed else []), *lists])
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceText:
     least_n: int
-    parts: tuple[PartText, ...]
+    walks: tuple[WalkText, ...]
+
+    @property
+    def parts(self) -> tuple[PartText, ...]:
+        """Those of all walks."""
+        return tuple(part for walk in self.walks for part in walk.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,33 +173,42 @@ def groups(plan: Plan) -> tuple[tuple[ir.Leaf, ...], list[GroupText]]:
 def group(plan: HeadPlan, index: int, count: int, leaves: tuple[ir.Leaf, ...]) -> GroupText:
     """The texts of a condition, which is number `index` of `count`."""
     several = sum(len(choice.parts) for choice in plan.choices) > 1
-    choices, number = [], 0
+    choices, letters = [], iter("abcdefgh")
     for choice in plan.choices:
-        parts = []
-        for place in range(len(choice.parts)):
-            suffix = (f"_{index}" if count > 1 else "") + (f"_{'abcdefgh'[number]}" if several else "")
-            parts.append(_part(choice.parts, place, suffix, count > 1, leaves))
-            number += 1
-        choices.append(ChoiceText(choice.least_n, tuple(parts)))
+        walked = walks(choice.parts)
+        ordered = tuple(part for walk in walked for part in walk)
+        stem = f"_{index}" if count > 1 else ""
+        suffixes = [f"{stem}_{next(letters)}" if several else stem for _ in ordered]
+        parts = iter([_part(ordered, place, suffixes, count > 1, leaves) for place in range(len(ordered))])
+        made = []
+        for place, walk in enumerate(walked):
+            some = tuple(next(parts) for _ in walk)
+            suffix = stem + ("_" + "".join(part.suffix[-1] for part in some) if several else "")
+            long = max(part.rows.long for part in walk) if isinstance(walk[0].layout, Natural | Columns) else 0
+            made.append(WalkText(suffix, some, place == 0, place == len(walked) - 1, long))
+        choices.append(ChoiceText(choice.least_n, tuple(made)))
     return GroupText(str(plan.heads) if count > 1 else "None", tuple(choices))
 
 
-def _part(parts: tuple[Part, ...], place: int, suffix: str, listed: bool, leaves: tuple[ir.Leaf, ...]) -> PartText:
+def _part(
+    parts: tuple[Part, ...], place: int, suffixes: list[str], listed: bool, leaves: tuple[ir.Leaf, ...]
+) -> PartText:
     part, layout = parts[place], parts[place].layout
     triton, torch, scalar = Triton(leaves), Torch(leaves), Scalar(leaves)
+    combs = tuple((suffix, comb(each)) for suffix, each in zip(suffixes, parts, strict=True) if comb(each))
     order = key_order(parts)
+    starts = order.index(place) == len(combs)  # the first that reaches every key
     tables = tuple(leaves.index(leaf) for leaf in ir.leaves(part.condition))
     return PartText(
-        suffix=suffix,
+        suffix=suffixes[place],
         why=part.why,
         listed=listed,
         layout=type(layout).__name__.lower(),
         stride=layout.stride if isinstance(layout, Residue) else 1,
-        comb=(layout.period, layout.first, layout.width) if isinstance(layout, Columns) else None,
-        first=place == 0,
-        last=place == len(parts) - 1,
-        adds=(listed or order[0] != place) and not isinstance(layout, Columns),
-        finishes=not listed and order[-1] == place and (len(parts) == 1 or not isinstance(layout, Columns)),
+        comb=comb(part),
+        adds=not comb(part) and not starts,
+        combs=combs if starts else (),
+        finishes=not comb(part) and order[-1] == place,
         keeps=part.condition != ir.TRUE and layout != Scattered(),
         keep=triton.lines(part.condition, "return "),
         keep_torch=torch.lines(_tensor(part.condition), "return "),
@@ -146,21 +220,26 @@ def _part(parts: tuple[Part, ...], place: int, suffix: str, listed: bool, leaves
         table_arguments="".join(f", TABLE_{index}" for index in tables),
         rows=_cover(part.rows, "n", leaves),
         columns=_cover(part.columns, "n_q", leaves),
-        long_rows=0 if listed or len(parts) > 1 else part.rows.long,
-        long_keys=_long_keys(parts, part, listed),
+        long_keys=_long_keys(part),
         block=part.block if part.block >= MIN_TILE else 1,
         table_full=isinstance(part.condition, ir.Or) and set(part.columns.tables) <= set(part.condition.parts),
     )
 
 
-def _long_keys(parts: tuple[Part, ...], part: Part, listed: bool) -> int:
-    """Gathered keys are few and each sees many queries, so all of them are shared; others where there is one part."""
-    if listed:
-        return 0
-    return MOST_POSITIONS if isinstance(part.layout, Columns) else part.columns.long if len(parts) == 1 else 0
+def comb(part: Part) -> tuple[int, int, int] | None:
+    """(period, first, width) of gathered keys."""
+    layout = part.layout
+    return (layout.period, layout.first, layout.width) if isinstance(layout, Columns) else None
 
 
-def key_order(parts: tuple[Part, ...]) -> list[int]:
+def _long_keys(part: Part) -> int:
+    """Gathered keys are few and each sees many queries, so all of them are shared."""
+    if comb(part):
+        return MOST_POSITIONS
+    return part.columns.long if part.layout == Natural() else 0
+
+
+def key_order(parts: Sequence[Part]) -> list[int]:
     """The order in which dk and dv are summed: gathered columns first, since they do not reach every key."""
     return sorted(range(len(parts)), key=lambda place: not isinstance(parts[place].layout, Columns))
 
@@ -181,6 +260,7 @@ def _cover(cover: Cover, length: str, leaves: tuple[ir.Leaf, ...]) -> CoverText:
         exchanges,
         frozenset().union(*map(_names, cover.segments)),
         tuple(map(leaves.index, cover.tables)),
+        cover.rising,
     )
 
 

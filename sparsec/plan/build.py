@@ -12,7 +12,7 @@ from functools import cache
 from sparsec.ir import nodes as ir
 from sparsec.plan.covers import part_of
 from sparsec.plan.nodes import Choice, Columns, HeadPlan, Layout, Natural, Part, Plan, Residue, Scattered
-from sparsec.plan.predict import LENGTHS, cost, least_long
+from sparsec.plan.predict import LENGTHS, cost, least_long, rising
 from sparsec.plan.split import split
 from sparsec.sets.closure import block_size
 from sparsec.sets.simplify import simplify
@@ -53,11 +53,14 @@ def _head_plan(pattern: ir.Pattern, index: int, layouts: bool, make: Make) -> He
     return HeadPlan(heads, condition, _choices(natural(condition, make), apart))
 
 
+_WORTH = 0.9  # of the cost in the natural order: predictions are not better than that
+
+
 def _choices(alone: Parts, apart: Parts | None) -> tuple[Choice, ...]:
     """The split from the length on from which it is the cheaper, the natural order below."""
     least = None
     for n in reversed(LENGTHS if apart else ()):
-        if cost(apart, n) >= cost(alone, n):
+        if cost(apart, n) > _WORTH * cost(alone, n):
             break
         least = n
     if least is None:
@@ -67,7 +70,9 @@ def _choices(alone: Parts, apart: Parts | None) -> tuple[Choice, ...]:
 
 def _part(condition: ir.Set, layout: Layout) -> Part:
     part = part_of(condition, layout, _why(layout))
-    rows, columns = (replace(cover, long=least_long(cover, part)) for cover in (part.rows, part.columns))
+    rows, columns = (
+        replace(cover, long=least_long(cover, part), rising=rising(cover, part)) for cover in (part.rows, part.columns)
+    )
     return replace(part, rows=rows, columns=columns, block=_block(part))
 
 

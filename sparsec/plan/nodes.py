@@ -46,6 +46,7 @@ class Cover:
     why: str
     tables: tuple[ir.Leaf, ...] = ()  # in the order of writing
     long: int = 0  # rows (or columns) that start below it touch far more than the others do, as global tokens do
+    rising: bool = False  # later tiles visit more than earlier ones do, as those of causal attention do
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ Layout = Natural | Residue | Columns | Scattered
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one kernel of each kind (forward, dq, dk and dv) works on.
+    """What a kernel for dk and dv works on, and one loop of forward and of dq (sparsec.plan.walks).
 
     `condition` is on absolute q, k and n.  Covers and `full` are in the layout's own coordinates: q_lo..q_hi are q'
     (Residue), k_lo..k_hi are k' (Residue) or places (Columns).  n stays the number of keys, absolute.

@@ -1,8 +1,10 @@
 """What a plan will cost, from exact counts of the tiles that its covers visit; and with it the choice of layouts.
 
-The unit is one step of a forward kernel, a tile of 64 x 64 pairs, of one head.  Forward, dq and dk/dv take 2, 3 and
-4 products a tile: the first two follow the rows of the plan, the last its columns.  What tables add is an
-expectation, as if their entries were drawn evenly.
+The unit is one step of one head through all three kernels, each a tile of 64 x 64 pairs: some 13 ns of an H100 with
+heads of 128 in 16 bits.  Forward, dq and dk/dv take 2, 3 and 4 products a tile: the first two follow the rows of the
+plan, the last its columns.  What a program costs beside its steps, mostly bytes that it moves, was measured there too,
+with torch's profiler on the kernels of past1024 (17 steps a program) and strided (3) of docs/benchmarks/patterns.
+What tables add is an expectation, as if their entries were drawn evenly.
 """
 
 from __future__ import annotations
@@ -15,24 +17,34 @@ import numpy as np
 from sparsec.ir import nodes as ir
 from sparsec.ir.vector import Values, holds, integer
 from sparsec.plan.nodes import Columns, Cover, Natural, Part, Residue, Scattered, Segment
+from sparsec.plan.walks import walks
 
 BLOCK = 64
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
-GATHERED = 1.3  # a step of a part that is not natural: rows far apart in memory, a softmax that is continued
+GATHERED = 1.2  # a step over gathered keys, nearly all of which are masked or copied first
 SCATTERED = 1.5  # a step whose rows are gathered one by one
-PROGRAM = 2.0  # loading the rows of a tile, storing their results
-LAUNCH = 64.0  # 5 us of a GPU that takes 5 ns a step, over 16 heads
+PROGRAM = 5.5  # loading the rows of a tile, storing their results, forward and backward
+CONTINUED = 2.5  # going on with what the kernels before have stored
+LAUNCH = 64.0  # of three kernels, 4 us each, over 16 heads
 
-_STEP = {Natural: 1.0, Residue: GATHERED, Columns: GATHERED, Scattered: SCATTERED}
+_STEP = {Natural: 1.0, Residue: 1.0, Columns: GATHERED, Scattered: SCATTERED}
 
 _LONG_AT = 65_536  # the length at which long rows are told from others
 _MOST_LONG = 1024
 _FAR_MORE = 8
+_FAR_LATER = 1.5
 
 
 def cost(parts: Sequence[Part], n: int) -> float:
     """Predicted steps of forward and backward at self-attention of n positions."""
-    return sum(_part(part, n) for part in parts)
+    walked = walks(parts)
+    total = LAUNCH / 3 * (len(parts) - len(walked))  # of dk and dv alone
+    for place, walk in enumerate(walked):
+        a_program = (PROGRAM + (CONTINUED if place else 0.0)) / 2  # half of it forward and in dq
+        covers = walk[0].rows, *(part.columns for part in walk)
+        programs = sum(len(steps(cover, part, n)) for cover, part in zip(covers, (walk[0], *walk), strict=True))
+        total += LAUNCH + a_program * programs + sum(_work(part, n) for part in walk)
+    return total
 
 
 def steps(cover: Cover, part: Part, n: int) -> np.ndarray:
@@ -64,6 +76,14 @@ def least_long(cover: Cover, part: Part) -> int:
     return prefix if far[0] >= _FAR_MORE * max(1.0, float(usual)) else 0
 
 
+def rising(cover: Cover, part: Part) -> bool:
+    """`Cover.rising`: whether the later half of the tiles visits far more than the earlier one, at a long n."""
+    visited = steps(cover, part, _LONG_AT)
+    low = _programs(cover.side, part, _LONG_AT)[0][f"{cover.side}_lo"]
+    late = low > np.median(low) if len(low) else low
+    return bool(late.any() and visited[late].mean() > _FAR_LATER * visited[~late].mean())
+
+
 def _prefix(segment: Segment, side: str) -> int:
     """c where `when` says side_lo <= c - 1; 0 where it does not."""
     parts = segment.when.parts if isinstance(segment.when, ir.And) else (segment.when,)
@@ -76,11 +96,11 @@ def _prefix(segment: Segment, side: str) -> int:
     return 0
 
 
-def _part(part: Part, n: int) -> float:
+def _work(part: Part, n: int) -> float:
     rows, columns = steps(part.rows, part, n), steps(part.columns, part, n)
     named = [len(programs) * _named(cover, part, n) for cover, programs in ((part.rows, rows), (part.columns, columns))]
     work = (5 * (rows.sum() + named[0]) + 4 * (columns.sum() + named[1])) / 9
-    return LAUNCH + PROGRAM * (len(rows) + len(columns)) / 2 + _STEP[type(part.layout)] * float(work)
+    return _STEP[type(part.layout)] * float(work)
 
 
 def _named(cover: Cover, part: Part, n: int) -> float:

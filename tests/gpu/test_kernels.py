@@ -46,9 +46,21 @@ def test_no_new_compile_for_a_new_length() -> None:
     assert compiled == {1}
 
 
-def test_bitwise_repeatable() -> None:
-    attend = attend_of(pattern_of("pattern p = window(100) | global(5)"))
-    q, k, v = (torch.randn(2, 8, 2000, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+REPEATED = [
+    "window(100) | global(5)",
+    "causal & (past(64) | stride(16))",
+    "causal & (same_block(64) | k % 64 >= 60)",
+    "block_window(64, 3) | random_blocks(64, 2, 1) | random_keys(2, 1)",
+    "match h { 0 -> window(100) | global(5), 1 -> causal & (past(64) | stride(16)), else -> causal & k % 64 >= 60 }",
+]
+
+
+@pytest.mark.parametrize("n", [2000, 4096])
+@pytest.mark.parametrize("text", REPEATED)
+def test_bitwise_repeatable(text: str, n: int) -> None:
+    """The second call finds its kernels compiled; shares and parts are added up in one order."""
+    attend = attend_of(pattern_of(f"pattern p = {text}", 8 if "match" in text else None))
+    q, k, v = (torch.randn(2, 8, n, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
     first, second = (torch.autograd.grad(attend(q, k, v).square().sum(), (q, k, v)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 

@@ -92,7 +92,18 @@ def test_layouts_by_head() -> None:
     check(pattern, 61, 70, heads=4, kv_heads=2, module=spread_module_of(pattern))
 
 
-@pytest.mark.parametrize("text", ["window(9) | global(3)", "past(16) | sinks(4)", "past(9) | q < 20", "k % 24 < 2"])
+SHARED = [
+    "window(9) | global(3)",
+    "past(16) | sinks(4)",
+    "past(9) | q < 20",
+    "k % 24 < 2",
+    "global(3) | k % 24 < 2",
+    "window(9) | global(3) | stride(8)",  # handed on
+    "global(4) | random_blocks(32, 1, 3) | stride(8)",  # taken over
+]
+
+
+@pytest.mark.parametrize("text", SHARED)
 @pytest.mark.parametrize("lengths", [(90, 90, None), (40, 33, 9), (50, 80, 2)], ids=str)
 def test_shared_tiles(text: str, lengths: tuple[int, int, int | None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles of global tokens by three programs each, though these sequences are short."""
@@ -100,6 +111,28 @@ def test_shared_tiles(text: str, lengths: tuple[int, int, int | None], monkeypat
     module = spread_module_of(pattern)
     monkeypatch.setattr(module, "_shares", lambda long, length, block, *_: (-(-min(max(long, 0), length) // block), 3))
     check(pattern, *lengths, heads=4, kv_heads=2, module=module)
+
+
+@pytest.mark.parametrize("text", ["past(9)", "past(9) | stride(8)"])
+def test_an_infinity_stays_in_its_column(text: str) -> None:
+    """Also where a part hands it on to the next."""
+    pattern = pattern_of(f"pattern p = {text}")
+    q, k, v = (torch.randn(1, 1, 40, 16, dtype=torch.float16) for _ in range(3))
+    v[..., 5, 3] = torch.inf
+    out = interpreted(spread_module_of(pattern))(q, k, v, scale=0.25, q_offset=0, return_lse=True)[0]
+    assert not out[..., 3].isfinite().all()
+    assert out[..., [column for column in range(16) if column != 3]].isfinite().all()
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_shared_tiles_by_head(kv_heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of heads that share a key head, and groups that do not."""
+    cases = "0 -> window(9) | global(3), 1 -> k % 24 < 2, else -> past(16) | sinks(4) | k % 24 < 2"
+    pattern = pattern_of(f"pattern p = match h {{ {cases} }}", 4)
+    module = spread_module_of(pattern)
+    assert module._shared_keys(4, kv_heads) == (kv_heads < 4)
+    monkeypatch.setattr(module, "_shares", lambda long, length, block, *_: (-(-min(max(long, 0), length) // block), 3))
+    check(pattern, 40, 70, heads=4, kv_heads=kv_heads, module=module)
 
 
 @pytest.mark.parametrize("lengths", [(90, 90, None), (40, 104, 64), (50, 80, 2), (70, 33, 32)], ids=str)

@@ -17,8 +17,9 @@ from test_cover import Call, calls
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.ir.lower import lower
-from sparsec.plan.build import build, spread
+from sparsec.plan.build import build, natural, spread
 from sparsec.plan.nodes import Columns, Cover, Natural, Part, Residue, Scattered
+from sparsec.plan.walks import walks
 from sparsec.sets.simplify import simplify
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -159,7 +160,7 @@ def test_many_random_layouts(condition, some):
     [
         ("causal & stride(64)", 2048, [Residue(64)]),
         ("dilated(256, 4)", 0, [Residue(4)]),
-        ("causal & (same_block(128) | columns(128, 8))", 2048, [Natural(), Columns(128, 120, 8)]),
+        ("causal & (same_block(128) | columns(128, 8))", 1024, [Natural(), Columns(128, 120, 8)]),
         ("causal & (past(128) | stride(128))", 4096, [Natural(), Residue(128)]),
         ("window(512) | global(64)", 0, [Natural()]),
         ("past(64) & stride(16)", 0, [Natural()]),
@@ -171,6 +172,40 @@ def test_choice(text: str, least: int, layouts: list) -> None:
     assert [part.layout for part in plan.choices[-1].parts] == layouts
     assert least == 0 or [part.layout for part in plan.choices[0].parts] == [Natural()]
     assert plan.choices[0].least_n == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("causal & stride(8)", [[Residue(8)]]),
+        ("causal & (same_block(16) | columns(16, 2))", [[Natural(), Columns(16, 14, 2)]]),
+        ("stride(6) & same_block(50) | past(40) | k % 30 < 2", [[Natural(), Columns(30, 0, 2)], [Residue(6)]]),
+        ("random_blocks(32, 2, 1) | causal & stride(7) | k % 40 < 2", [[Residue(7)], [Natural(), Columns(40, 0, 2)]]),
+        ("random_keys(3, 1) | k % 24 < 2 | past(9)", [[Natural(), Columns(24, 0, 2)], [Scattered()]]),
+    ],
+)
+def test_walks(text: str, joined: list) -> None:
+    """Parts whose queries stand alike go together, the natural one first; each part in one walk."""
+    parts = spread(simplify(lowered(text)))
+    assert [[part.layout for part in walk] for walk in walks(parts)] == joined
+    assert sorted(map(id, parts)) == sorted(id(part) for walk in walks(parts) for part in walk)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "columns"),
+    [
+        ("causal", True, False),
+        ("q <= k", False, True),
+        ("causal & stride(64)", True, False),
+        ("past(512)", False, False),
+        ("window(512) | global(64)", False, False),
+        ("causal & k % 64 < 4", True, False),
+    ],
+)
+def test_who_starts_first(text: str, rows: bool, columns: bool) -> None:
+    condition = simplify(lowered(text))
+    (part,) = spread(condition) or natural(condition)
+    assert (part.rows.rising, part.columns.rising) == (rows, columns)
 
 
 @pytest.mark.parametrize(

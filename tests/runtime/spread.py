@@ -3,6 +3,7 @@
 SPREAD = [
     "causal & stride(4)",
     "stride(8)",
+    "stride(4) & (past(30) | q < 4)",
     "causal & (past(16) | stride(16))",
     "causal & (same_block(16) | k % 16 in {14, 15})",
     "k % 40 in {3, 4}",

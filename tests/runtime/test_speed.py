@@ -39,15 +39,19 @@ print(json.dumps({"sparse": sparse, "dense": slow, "memory": first[1]}))
 
 
 @pytest.mark.full
-def test_past_512_against_causal_attention(tmp_path):
-    """n = 16,384, 4 heads of size 64, float32, forward and backward: 16 times fewer pairs."""
+@pytest.mark.parametrize(("text", "least"), [("past(512)", 4), ("causal & stride(64)", 8)])
+def test_against_causal_attention(text, least, tmp_path):
+    """n = 16,384, 4 heads of size 64, float32, forward and backward: 16 and 63 times fewer pairs.
+
+    The bounds are half of what was measured, since machines differ in how fast dense attention is.
+    """
     from generated import pattern_of
 
-    (tmp_path / "generated_for_speed.py").write_text(emit(build(pattern_of("pattern p = past(512)"))))
+    (tmp_path / "generated_for_speed.py").write_text(emit(build(pattern_of(f"pattern p = {text}"))))
     (tmp_path / "measure.py").write_text(MEASURE)
     run = subprocess.run([sys.executable, tmp_path / "measure.py"], capture_output=True, text=True, check=True)
     found = json.loads(run.stdout)
     ratio = found["dense"] / found["sparse"]
     print(f"{found['sparse']:.2f} s, {ratio:.1f} times faster than dense, {found['memory'] / 2**20:.0f} MiB more")
-    assert ratio >= 7
+    assert ratio >= least
     assert found["memory"] < 1e9

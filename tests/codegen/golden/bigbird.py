@@ -9,6 +9,7 @@ It needs torch, and triton on a GPU.  The pattern as it was written, with b = 64
 import contextlib
 import functools
 import inspect
+import math
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 # Kernels are not specialised on lengths and strides: a new length compiles nothing.
 _RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
-_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset", "first_tile", "out_rows"]
+_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset", "long_tiles", "split"]
 
 
 @triton.jit
@@ -79,10 +80,76 @@ def _tile(
 
 
 @triton.jit
-def _share(steps, chunk, SPLIT: tl.constexpr):
+def _long_first(long_tiles, split):
+    """This program's tile; whether programs share it, this one's number among them, and how many they are.
+
+    The first tiles have far more to do than others: `split` programs each, which start before all others.
+    """
+    program = tl.program_id(0)
+    shared = program < long_tiles * split
+    tile = tl.where(shared, program // split, program - long_tiles * (split - 1))
+    return tile, shared, tl.where(shared, program % split, 0), tl.where(shared, split, 1)
+
+
+@triton.jit
+def _share(steps, chunk, chunks):
     """begin..end of the chunk's share of the steps; shares differ by one step at most."""
-    begin = steps // SPLIT * chunk + tl.minimum(steps % SPLIT, chunk)
-    return begin, begin + steps // SPLIT + tl.where(chunk < steps % SPLIT, 1, 0)
+    begin = steps // chunks * chunk + tl.minimum(steps % chunks, chunk)
+    return begin, begin + steps // chunks + tl.where(chunk < steps % chunks, 1, 0)
+
+
+@triton.jit(do_not_specialize=["heads", "length", "rows", "split"])
+def _add_shares(
+    SHARES, OUT, heads, length, rows, split,
+    HEAD: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """The first `rows` rows of each line of OUT [lines, length, HEAD], from SHARES [split, lines, rows, HEAD]."""
+    head = tl.program_id(1)
+    line, lines = tl.program_id(2) * heads + head, tl.num_programs(2) * heads
+    first = tl.program_id(0) * ROWS
+    row = first + tl.arange(0, ROWS)
+    inside = _inside(row, tl.minimum(rows, length), HEAD, BLOCK_D)
+    total = tl.zeros([ROWS, BLOCK_D], tl.float32)
+    for chunk in range(split):
+        places = _places(SHARES, chunk * lines + line, rows, first, 1, HEAD, ROWS, BLOCK_D)
+        total += tl.load(places, mask=inside, other=0.0)
+    out_places = _places(OUT, line, length, first, 1, HEAD, ROWS, BLOCK_D)
+    tl.store(out_places, total.to(OUT.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["heads", "n_q", "rows", "split"])
+def _join_shares(
+    SHARES, SHARES_LSE, OUT, LSE, heads, n_q, rows, split,
+    HEAD: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """The softmaxes in SHARES [split, lines, rows, HEAD] as one: the first `rows` rows of OUT [lines, n_q, HEAD]."""
+    head = tl.program_id(1)
+    line, lines = tl.program_id(2) * heads + head, tl.num_programs(2) * heads
+    first = tl.program_id(0) * ROWS
+    row = first + tl.arange(0, ROWS)
+    there = row < tl.minimum(rows, n_q)
+    inside = _inside(row, tl.minimum(rows, n_q), HEAD, BLOCK_D)
+    m_i = tl.full([ROWS], -1.0e30, tl.float32)
+    l_i = tl.zeros([ROWS], tl.float32)
+    acc = tl.zeros([ROWS, BLOCK_D], tl.float32)
+    for chunk in range(split):
+        share = chunk * lines + line
+        lse_2 = LOG2_E * tl.load(SHARES_LSE + share.to(tl.int64) * rows + row, mask=there, other=float("-inf"))
+        places = _places(SHARES, share, rows, first, 1, HEAD, ROWS, BLOCK_D)
+        out = tl.load(places, mask=inside, other=0.0)
+        m_new = tl.maximum(m_i, lse_2)
+        alpha, weight = tl.exp2(m_i - m_new), tl.exp2(lse_2 - m_new)
+        l_i = l_i * alpha + weight
+        acc = acc * alpha[:, None] + out * weight[:, None]
+        m_i = m_new
+    some = l_i > 0
+    l_safe = tl.where(some, l_i, 1.0)
+    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
+    out_row = line.to(tl.int64) * n_q + row
+    tl.store(LSE + out_row, lse, mask=there)
+    out = acc / l_safe[:, None]
+    out_places = _places(OUT, line, n_q, first, 1, HEAD, ROWS, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -133,27 +200,28 @@ def _keep(q, k, n, TABLE_0):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward(
-    Q, K, V, OUT, LSE,
+    Q, K, V, OUT, LSE, SHARES, SHARES_LSE,
     TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
-    heads, n_q, n, q_offset, scale_log2, first_tile, out_rows,
+    heads, n_q, n, q_offset, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-    WHOLE: tl.constexpr, SPLIT: tl.constexpr,
+    WHOLE: tl.constexpr,
 ):
     """One tile of queries against all the keys it may see: out and log-sum-exp."""
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    chunk = tl.program_id(0) % SPLIT  # the share of the steps that this program takes
-    row_lo = (first_tile + tl.program_id(0) // SPLIT) * BLOCK_M
+    tile_m, shared, chunk, chunks = _long_first(long_tiles, split)
+    row_lo = tile_m * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    line = (chunk * tl.num_programs(2) + batch) * heads + head
-    out_row = line.to(tl.int64) * out_rows + row
+    line = batch * heads + head
+    out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -171,7 +239,7 @@ def _forward(
     listed = steps
     first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
     steps += tl.load(LIST_STARTS + row_lo // BLOCK_M + 1) - first_listed
-    first_step, last_step = _share(steps, chunk, SPLIT)
+    first_step, last_step = _share(steps, chunk, chunks)
     for step in range(first_step, last_step):
         tile_n = begin_0 + step
         tile_n += tl.where(step >= turn_1, begin_1 - end_0, 0)
@@ -209,31 +277,37 @@ def _forward(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, out_rows, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    if shared:
+        share, rows = chunk * heads * tl.num_programs(2) + line, long_tiles * BLOCK_M
+        share_places = _places(SHARES, share, rows, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+        tl.store(share_places, out, mask=_inside(row, rows, HEAD, BLOCK_D))
+        tl.store(SHARES_LSE + share.to(tl.int64) * rows + row, lse)
+    else:
+        tl.store(LSE + out_row, lse, mask=row < n_q)
+        out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+        tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ, SHARES,
     TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2, first_tile, out_rows,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-    WHOLE: tl.constexpr, HAS_DLSE: tl.constexpr, SPLIT: tl.constexpr,
+    WHOLE: tl.constexpr, HAS_DLSE: tl.constexpr,
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    chunk = tl.program_id(0) % SPLIT  # the share of the steps that this program takes
-    row_lo = (first_tile + tl.program_id(0) // SPLIT) * BLOCK_M
+    tile_m, shared, chunk, chunks = _long_first(long_tiles, split)
+    row_lo = tile_m * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -267,7 +341,7 @@ def _dq(
     listed = steps
     first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
     steps += tl.load(LIST_STARTS + row_lo // BLOCK_M + 1) - first_listed
-    first_step, last_step = _share(steps, chunk, SPLIT)
+    first_step, last_step = _share(steps, chunk, chunks)
     for step in range(first_step, last_step):
         tile_n = begin_0 + step
         tile_n += tl.where(step >= turn_1, begin_1 - end_0, 0)
@@ -301,33 +375,39 @@ def _dq(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line + chunk * heads * tl.num_programs(2), out_rows, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    if shared:
+        share, rows = chunk * heads * tl.num_programs(2) + line, long_tiles * BLOCK_M
+        share_places = _places(SHARES, share, rows, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+        tl.store(share_places, dq, mask=_inside(row, rows, HEAD, BLOCK_D))
+    else:
+        out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+        tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv(
-    Q, K, V, ROWS, DO, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DK_SHARES, DV_SHARES,
     TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2, first_tile, out_rows,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-    WHOLE: tl.constexpr, SPLIT: tl.constexpr,
+    WHOLE: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.program_id(1)
     n_heads = GROUP
     batch = tl.program_id(2)
-    chunk = tl.program_id(0) % SPLIT  # the share of the steps that this program takes
-    k_lo = (first_tile + tl.program_id(0) // SPLIT) * BLOCK_N
+    tile_n, shared, chunk, chunks = _long_first(long_tiles, split)
+    k_lo = tile_n * BLOCK_N
     k_hi = k_lo + BLOCK_N - 1
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = (chunk * tl.num_programs(2) + batch) * (heads // GROUP) + kv_head
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -346,7 +426,7 @@ def _dkdv(
     listed = steps
     first_listed = tl.load(LIST_STARTS + k_lo // BLOCK_N)
     steps += tl.load(LIST_STARTS + k_lo // BLOCK_N + 1) - first_listed
-    first_turn, last_turn = _share(n_heads * steps, chunk, SPLIT)
+    first_turn, last_turn = _share(n_heads * steps, chunk, chunks)
     for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
@@ -387,10 +467,16 @@ def _dkdv(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    places = _places(DK, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if shared:
+        share, rows = chunk * kv_lines + out_line, long_tiles * BLOCK_N
+        whole = _inside(k_lo + tl.arange(0, BLOCK_N), rows, HEAD, BLOCK_D)
+        tl.store(_places(DK_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(_places(DV_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dv, mask=whole)
+    else:
+        out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+        out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 # fmt: on
@@ -434,18 +520,23 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, part, q, q_offset, *moving):
-    """What a launch needs for this device and these sizes.
+def _prepare(kernel, run, q, q_offset, *moving):
+    """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D, WHOLE for parts of whole blocks; the launch options.
     """
     size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % part.stride):
+    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
+    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
+    rows, columns = math.gcd(block_m, run.block), math.gcd(block_n, run.block)  # tiles across blocks would need masks
+    if 32 <= rows < block_m:
+        block_m, warps = rows, max(4, warps * rows // block_m)
+    if 32 <= columns < block_n:
+        block_n = columns
     options = {"num_warps": warps, "num_stages": stages}
     if registers:
         options["maxnreg"] = registers
@@ -453,8 +544,8 @@ def _prepare(kernel, part, q, q_offset, *moving):
         block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
         moving = [TensorDescriptor(x, list(x.shape), list(x.stride()), block) for x in moving]
     constants = block_m, block_n, _precision(q), tier == "tma", size
-    if part.block > 1:
-        constants += (part.block % block_m == part.block % block_n == q_offset % block_m == 0,)
+    if run.block > 1:
+        constants += (run.block % block_m == run.block % block_n == q_offset % block_m == 0,)
     return moving, constants, options
 
 
@@ -495,20 +586,23 @@ def _strides(*tensors):
 _COMPILED = {}  # kernels by what decides their code
 
 
-def _launch(kernel, grid, q, arguments, constants, options):
-    """kernel[grid](*arguments, *constants), but looked up by type and constants alone; q is on the wanted device."""
-    key = kernel.__name__, q.dtype, q.device, constants, *options.values()
-    elsewhere = q.is_cuda and q.device.index != torch.cuda.current_device()
-    with torch.cuda.device(q.device) if elsewhere else contextlib.nullcontext():
+def _launch(kernel, grid, x, arguments, constants, options):
+    """kernel[grid](*arguments, *constants), looked up by constants and by the type of x, which is on the device."""
+    key = kernel.__name__, x.dtype, x.device, constants, *options.values()
+    elsewhere = x.is_cuda and x.device.index != torch.cuda.current_device()
+    with torch.cuda.device(x.device) if elsewhere else contextlib.nullcontext():
         if key in _COMPILED:
             _COMPILED[key][grid](*arguments, *constants)
         elif compiled := kernel[grid](*arguments, *constants, **options):  # None in the interpreter
             _COMPILED[key] = compiled
 
 
-def _query_programs(part, rows, block):
+def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return part.stride * triton.cdiv(triton.cdiv(rows, part.stride), block)
+    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
+
+
+_SHARED_ROWS = 16  # of a program that adds up shares
 
 
 def _shares(long, length, block, steps, lines):
@@ -518,6 +612,14 @@ def _shares(long, length, block, steps, lines):
     return (tiles, split) if split > 1 else (0, 1)
 
 
+def _sum_shares(shares, out, size):
+    """The first rows of out [B, H, length, D] from the sums [split, B, H, rows, D] of the programs that share them."""
+    split, batch, heads, rows, dim = shares.shape
+    grid = triton.cdiv(min(rows, out.shape[2]), _SHARED_ROWS), heads, batch
+    sizes = heads, out.shape[2], rows, split
+    _launch(_add_shares, grid, out, (shares, out, *sizes), (dim, size, _SHARED_ROWS), {})
+
+
 def _forward_gpu(q, k, v, scale, q_offset):
     q, k, v = _readable(q), _readable(k), _readable(v)
     batch, heads, n_q, dim = q.shape
@@ -525,42 +627,30 @@ def _forward_gpu(q, k, v, scale, q_offset):
     out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
-    sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
-    for parts in _parts(n):
-        for part in parts:
-            keys_values, blocks, options = _prepare("forward", part, q, q_offset, k, v)
-            tensors = (q, *keys_values, out, lse)
-            tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
-            tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
-            if part.long_rows:
-                long, steps = part.long_rows - q_offset, triton.cdiv(n, blocks[1])
-                first, split = _shares(long, n_q, blocks[0], steps, heads * batch)
-                if first:
-                    _forward_shares(part, first, split, (q, out, lse), tensors, sizes, constants, options)
-                if first < tiles:
-                    grid, places = (tiles - first, heads, batch), (first, n_q)
-                    _launch(part.forward, grid, q, (*tensors, *sizes, *places), (*constants, 1), options)
-                continue
+    for walks in _walks(n):
+        for walk in walks:
+            moving, blocks, options = _prepare("forward", walk, q, q_offset, k, v)
+            tensors = (q, *moving, out, lse)
+            sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
+            tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
+            if walk.long:
+                steps = triton.cdiv(n, blocks[1])
+                long, split = _shares(walk.long - q_offset, n_q, blocks[0], steps, heads * batch)
+                shares = lse.new_empty(split, batch, heads, long * blocks[0], dim)
+                shares_lse = lse.new_empty(shares.shape[:4])
+                tensors += (shares, shares_lse)
+                sizes += (long, split)
+                tiles += long * (split - 1)
+            for part in walk.parts:
+                tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
             grid = tiles, heads, batch
-            _launch(part.forward, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.forward, grid, q, (*tensors, *sizes), constants, options)
+            if walk.long and long:
+                grid = triton.cdiv(min(shares.shape[3], n_q), _SHARED_ROWS), *grid[1:]
+                sizes = heads, n_q, shares.shape[3], split
+                arguments = (shares, shares_lse, out, lse, *sizes)
+                _launch(_join_shares, grid, out, arguments, (dim, blocks[4], _SHARED_ROWS), {})
     return out, lse
-
-
-def _forward_shares(part, tiles, split, results, tensors, sizes, constants, options):
-    """The leading tiles, each by `split` programs, whose softmaxes are then put together in a fixed order."""
-    q, out, lse = results
-    batch, heads, n_q, dim = q.shape
-    rows = tiles * constants[2]
-    some = q.new_empty(split, batch, heads, rows, dim, dtype=torch.float32)
-    some_lse = some.new_empty(some.shape[:4])
-    shares = tuple(some if x is out else some_lse if x is lse else x for x in tensors)
-    grid = tiles * split, heads, batch
-    _launch(part.forward, grid, q, (*shares, *sizes, 0, rows), (*constants, split), options)
-    some, some_lse = some[:, :, :, :n_q], some_lse[:, :, :, :n_q]
-    total = some_lse.logsumexp(0)
-    weights = (some_lse - total.masked_fill(total == float("-inf"), 0.0)).exp()
-    out[:, :, :rows] = (some * weights[..., None]).sum(0)
-    lse[:, :, :rows] = total
 
 
 def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
@@ -580,30 +670,27 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
     dq, n_rows = q.new_empty(q.shape), rows.shape[1]
-    sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
-    for parts in _parts(n):
-        for part in parts:
-            keys_values, blocks, options = _prepare("dq", part, q, q_offset, k, v)
+    for walks in _walks(n):
+        for walk in walks:
+            moving, blocks, options = _prepare("dq", walk, q, q_offset, k, v)
             constants = (heads // kv_heads, dim, *blocks)
-            tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, dq)
+            tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, rows, dq)
             constants += (dlse is not None,)
-            tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
-            tiles = _query_programs(part, n_rows, blocks[0])
-            if part.long_rows:
-                long, steps = part.long_rows - q_offset, triton.cdiv(n, blocks[1])
-                first, split = _shares(long, n_q, blocks[0], steps, heads * batch)
-                if first:
-                    some = q.new_empty(split, batch, heads, first * blocks[0], dim, dtype=torch.float32)
-                    shares = tuple(some if x is dq else x for x in tensors)
-                    grid, places = (first * split, heads, batch), (0, some.shape[3])
-                    _launch(part.dq, grid, q, (*shares, *sizes, *places), (*constants, split), options)
-                    dq[:, :, : some.shape[3]] = some[:, :, :, :n_q].sum(0)
-                if first < tiles:
-                    grid, places = (tiles - first, heads, batch), (first, n_q)
-                    _launch(part.dq, grid, q, (*tensors, *sizes, *places), (*constants, 1), options)
-                continue
+            sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
+            tiles = _query_programs(walk, n_rows, blocks[0])
+            if walk.long:
+                steps = triton.cdiv(n, blocks[1])
+                long, split = _shares(walk.long - q_offset, n_q, blocks[0], steps, heads * batch)
+                shares = lse.new_empty(split, batch, heads, long * blocks[0], dim)
+                tensors += (shares,)
+                sizes += (long, split)
+                tiles += long * (split - 1)
+            for part in walk.parts:
+                tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
             grid = tiles, heads, batch
-            _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.dq, grid, q, (*tensors, *sizes), constants, options)
+            if walk.long and long:
+                _sum_shares(shares, dq, blocks[4])
     return dq
 
 
@@ -619,31 +706,26 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            results = dk, dv
-            before = ()
-            k_part, v_part, length = k, v, n
-            extras = ()
-            extras += _extras(part, "columns", n_q, n, q_offset, blocks, q.device)
-            strides = _strides(q, k_part, v_part, g)
-            extras += (*strides, heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
-            inputs = (q_tiles, k_part, v_part, line, g_tiles, *before)
-            constants = (heads // kv_heads, dim, *blocks)
-            tiles, first = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1]), 0
+            k_part, v_part, results = k, v, (dk, dv)
+            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors += results
+            sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
+            constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
+            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
             if part.long_keys:
                 steps = heads // kv_heads * triton.cdiv(n_q, blocks[0])
-                first, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
-            if first:
-                shape = split, batch, kv_heads, first * blocks[1], dim
-                some = [x.new_empty(shape, dtype=torch.float32) for x in (k, v)]
-                arguments = (*inputs, *some, *extras, 0, first * blocks[1])
-                _launch(part.dkdv, (first * split, kv_heads, batch), q, arguments, (*constants, split), options)
-                for x, share in zip(results, some, strict=True):
-                    x[:, :, : first * blocks[1]] = share[:, :, :, :length].sum(0)
-            if part.long_keys:
-                extras, constants = (*extras, first, length), (*constants, 1)
-            if first < tiles:
-                grid = tiles - first, kv_heads, batch
-                _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
+                long, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
+                shape = split, batch, kv_heads, long * blocks[1], dim
+                shares = tuple(k.new_empty(shape, dtype=torch.float32) for _ in results)
+                tensors += shares
+                sizes += (long, split)
+                tiles += long * (split - 1)
+            tensors += _extras(part, "columns", n_q, n, q_offset, blocks, q.device)
+            grid = tiles, kv_heads, batch
+            _launch(part.dkdv, grid, q, (*tensors, *sizes), constants, options)
+            if part.long_keys and long:
+                for x, share in zip(results, shares, strict=True):
+                    _sum_shares(share, x, blocks[4])
     return dk, dv
 
 
@@ -665,17 +747,17 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together; positions in its own order."""
+    """Queries and keys that a part brings together.  Positions are in the part's own order."""
 
-    rows: slice  # of the queries
-    keys: object  # of the keys: a slice, or a tensor of positions
+    rows: tuple  # slices of the queries
+    keys: tuple  # of the keys: slices, or a tensor of positions
     q_first: int  # place of the first query
-    residue: tuple  # the residue class, where there is one
-    positions: object  # absolute positions of the keys
+    positions: object  # absolute positions of the keys, [keys]
+    residues: tuple = ((),)  # what bounds take besides
 
 
 def _pieces(part, n_q, n, q_offset):
-    yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
+    yield _Piece((slice(None),), (slice(None),), q_offset, torch.arange(n))
 
 
 def _chunks(part, piece, row, rows, n):
@@ -683,24 +765,39 @@ def _chunks(part, piece, row, rows, n):
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, _SHORTEST) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
-    visited = _disjoint(part.visit(q_lo, q_hi, n, *piece.residue), len(piece.positions))
+    ranges = [some for residue in piece.residues for some in part.visit(q_lo, q_hi, n, *residue)]
+    visited = _disjoint(ranges, piece.positions.shape[-1])
     for first, stop in visited:
         for k_lo in range(first, stop, _KEYS):
             k_end = min(k_lo + _KEYS, stop)
-            whole = k_end - k_lo >= _SHORTEST and part.is_full(q_lo, q_hi, k_lo, k_end - 1, n, *piece.residue)
-            yield slice(k_lo, k_end), None if whole else part.keep(q, piece.positions[None, k_lo:k_end], n)
+            edges = q_lo, q_hi, k_lo, k_end - 1, n
+            whole = k_end - k_lo >= _SHORTEST and all(part.is_full(*edges, *residue) for residue in piece.residues)
+            k = piece.positions[..., k_lo:k_end]
+            yield slice(k_lo, k_end), None if whole else part.keep(q, k if k.dim() > 1 else k[None], n)
     for keys in _named_keys(part, q_lo, q_hi, n, visited, q.device).split(_KEYS):
         if len(keys):
             yield keys, part.keep(q, keys[None, :], n)
 
 
+def _side_by_side(x, dim, places):
+    """x [X, ..] at each of some places of a dimension, as [X * places, ..]."""
+    some = [x[(slice(None),) * dim + (place,)] for place in places]
+    return some[0] if len(some) == 1 else torch.stack(some, 1).flatten(0, 1)
+
+
+def _one_by_one(x, count):
+    """What stands side by side, as [X, ..] for each of the places."""
+    return x.unflatten(0, (-1, count)).unbind(1)
+
+
 def _scores(q, k, mask, scale):
     """q [X, group * rows, D], k [X, keys, D] -> scaled scores [X, group * rows, keys], -inf where the mask is false."""
     s = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)  # beta 0: the first is not read
-    if mask is not None:
-        x, rows, keys = s.shape
-        mask = mask.expand(mask.shape[0], keys)
-        s.view(x, rows // mask.shape[0], *mask.shape).masked_fill_(~mask, float("-inf"))
+    if mask is not None:  # [rows, keys]; one row stands for all
+        rows, keys = s.shape[1:]
+        mask = mask.expand(*mask.shape[:-1], keys)
+        classes, own = mask.shape[0] if mask.dim() > 2 else 1, mask.shape[-2]
+        s.view(-1, classes, rows // own, own, keys).masked_fill_(~mask.view(classes, 1, own, keys), float("-inf"))
     return s
 
 
@@ -772,7 +869,7 @@ def _forward_parts(parts, q, k, v, scale, q_offset):
     n_q, n = q.shape[2], k.shape[1]
     (part,) = parts
     (piece,) = _pieces(part, n_q, n, q_offset)
-    return _forward_rows(part, piece, q, k[:, piece.keys], v[:, piece.keys], scale, n)
+    return _forward_rows(part, piece, q, k[:, piece.keys[0]], v[:, piece.keys[0]], scale, n)
 
 
 def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
@@ -780,8 +877,9 @@ def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            g_part, q_part, lse_part, delta_part, dq_part = (x[:, :, piece.rows] for x in (g, q, lse, delta, dq))
-            k_part, v_part, dk_part, dv_part = (x[:, piece.keys] for x in (k, v, dk, dv))
+            queries = (_side_by_side(x, 2, piece.rows) for x in (g, q, lse, delta, dq))
+            g_part, q_part, lse_part, delta_part, dq_part = queries
+            k_part, v_part, dk_part, dv_part = (_side_by_side(x, 1, piece.keys) for x in (k, v, dk, dv))
             rows = (g_part, q_part, k_part, v_part, lse_part, delta_part)
             _backward_rows(part, piece, *rows, dq_part, dk_part, dv_part, scale, n)
 
@@ -985,10 +1083,8 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 
 
 class _Part(NamedTuple):
-    """A disjoint part of the pattern, with kernels of its own."""
+    """A disjoint part of the pattern, with a kernel for dk and dv."""
 
-    forward: object
-    dq: object
     dkdv: object
     visit: object
     is_full: object
@@ -996,45 +1092,66 @@ class _Part(NamedTuple):
     stride: int = 1  # queries and keys of one residue class side by side
     comb: tuple | None = None  # (period, first, width): the keys with (k - first) % period < width side by side
     block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
-    long_rows: int = 0  # queries below it see far more keys than others: several programs share a tile
-    long_keys: int = 0
+    long_keys: int = 0  # keys below it see far more queries than others: several programs share a tile
     tables: tuple = ()  # tables that `keep` reads
     rows_tables: tuple = ()  # tables, with their block sizes, whose tiles are visited besides
     columns_tables: tuple = ()
     visit_queries: object = None
 
 
-# (query heads or None for all, ((least n, parts), ...)): the parts of the last choice that n reaches
+class _Walk(NamedTuple):
+    """Parts whose queries stand alike, with a kernel for the forward pass and one for dq."""
+
+    forward: object
+    dq: object
+    parts: tuple
+    long: int = 0  # queries below it see far more keys than others: several programs share a tile
+
+    @property
+    def stride(self):
+        return self.parts[0].stride
+
+    @property
+    def block(self):
+        return max(part.block for part in self.parts)
+
+
+# (query heads or None for all, ((least n, walks), ...)): the walks of the last choice that n reaches
 _GROUPS = [
     (None, (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward, _dq, _dkdv,
-                _visit, _is_full, _keep_torch,
-                block=64,
-                long_rows=128,
-                long_keys=128,
-                tables=(_table_0, ),
-                rows_tables=((_table_0, 64), ),
-                columns_tables=((_table_0, 64), ),
-                visit_queries=_visit_queries,
-            ),
+            _Walk(_forward, _dq, long=128, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv, _visit, _is_full, _keep_torch,
+                    block=64,
+                    long_keys=128,
+                    tables=(_table_0, ),
+                    rows_tables=((_table_0, 64), ),
+                    columns_tables=((_table_0, 64), ),
+                    visit_queries=_visit_queries,
+                ),
+            )),
         )),
     )),
 ]
 
 
+def _walks(n):
+    """For every group of heads, the walks that serve n keys."""
+    return [[walks for least_n, walks in choices if n >= least_n][-1] for _, choices in _GROUPS]
+
+
 def _parts(n):
     """For every group of heads, the parts that serve n keys."""
-    return [[parts for least_n, parts in choices if n >= least_n][-1] for _, choices in _GROUPS]
+    return [[part for walk in walks for part in walk.parts] for walks in _walks(n)]
 # fmt: on
 
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_72b64eb2cdea"
-_BACKWARD = "bigbird_72b64eb2cdea_backward"
+_FORWARD = "bigbird_424bdc80fc9f"
+_BACKWARD = "bigbird_424bdc80fc9f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -41,7 +41,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 # Kernels are not specialised on lengths and strides: a new length compiles nothing.
 _RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
-_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset"]
+_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset", "long_tiles", "split"]
 
 
 @triton.jit
@@ -89,6 +89,44 @@ def _narrow(x):
 
 
 @triton.jit
+def _long_first(long_tiles, split):
+    """This program's tile; whether programs share it, this one's number among them, and how many they are.
+
+    The first tiles have far more to do than others: `split` programs each, which start before all others.
+    """
+    program = tl.program_id(0)
+    shared = program < long_tiles * split
+    tile = tl.where(shared, program // split, program - long_tiles * (split - 1))
+    return tile, shared, tl.where(shared, program % split, 0), tl.where(shared, split, 1)
+
+
+@triton.jit
+def _share(steps, chunk, chunks):
+    """begin..end of the chunk's share of the steps; shares differ by one step at most."""
+    begin = steps // chunks * chunk + tl.minimum(steps % chunks, chunk)
+    return begin, begin + steps // chunks + tl.where(chunk < steps % chunks, 1, 0)
+
+
+@triton.jit(do_not_specialize=["heads", "length", "rows", "split"])
+def _add_shares(
+    SHARES, OUT, HEADS, heads, length, rows, split,
+    HEAD: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """The first `rows` rows of each line of OUT [lines, length, HEAD], from SHARES [split, lines, rows, HEAD]."""
+    head = tl.load(HEADS + tl.program_id(1))
+    line, lines = tl.program_id(2) * heads + head, tl.num_programs(2) * heads
+    first = tl.program_id(0) * ROWS
+    row = first + tl.arange(0, ROWS)
+    inside = _inside(row, tl.minimum(rows, length), HEAD, BLOCK_D)
+    total = tl.zeros([ROWS, BLOCK_D], tl.float32)
+    for chunk in range(split):
+        places = _places(SHARES, chunk * lines + line, rows, first, 1, HEAD, ROWS, BLOCK_D)
+        total += tl.load(places, mask=inside, other=0.0)
+    out_places = _places(OUT, line, length, first, 1, HEAD, ROWS, BLOCK_D)
+    tl.store(out_places, total.to(OUT.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def _comb_key(place, period: tl.constexpr, first: tl.constexpr, width: tl.constexpr):
     """The key of a place among those with (k - first) % period < width."""
     return place // width * period + first + place % width
@@ -98,6 +136,20 @@ def _comb_key(place, period: tl.constexpr, first: tl.constexpr, width: tl.conste
 def _comb_size(n, period: tl.constexpr, first: tl.constexpr, width: tl.constexpr):
     """How many keys below n have (k - first) % period < width."""
     return n // period * width + tl.minimum(tl.maximum(n % period - first, 0), width)
+
+
+@triton.jit
+def _of_comb(
+    X, line, k, there, n, period: tl.constexpr, first: tl.constexpr, width: tl.constexpr,
+    HEAD: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """The rows of X [lines, gathered keys, HEAD] that keys k have; 0 for those that are not gathered or not `there`."""
+    after = k - first
+    there &= (after >= 0) & (after % period < width)
+    row = line.to(tl.int64) * _comb_size(n, period, first, width) + after // period * width + after % period
+    places = X + row[:, None] * HEAD + tl.arange(0, COLUMNS)[None, :]
+    mask = _inside(tl.where(there, 0, 1), 1, HEAD, COLUMNS)  # 0 is inside a length of 1
+    return tl.load(places, mask=mask, other=0.0)
 
 
 @triton.jit
@@ -158,7 +210,7 @@ def _forward_0_a(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -166,6 +218,7 @@ def _forward_0_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -203,10 +256,10 @@ def _forward_0_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -220,12 +273,12 @@ def _dq_0_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -275,18 +328,18 @@ def _dq_0_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_0_a(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -300,11 +353,15 @@ def _dkdv_0_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 2 ranges.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 64 * 64 + 64 - q_offset, n_q, BLOCK_M)
@@ -345,10 +402,12 @@ def _dkdv_0_a(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -357,20 +416,26 @@ def _keep_0_b(q, k, n):
     return (k <= q) & (q // 64 == k // 64)
 
 
+@triton.jit
+def _keep_0_c(q, k, n):
+    """The pattern: whether query q may attend to key k."""
+    return (k <= q) & (k // 16 % 4 >= 3) & (q // 64 != k // 64)
+
+
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_0_b(
-    Q, K, V, OUT, LSE,
+def _forward_0_bc(
+    Q, K, V, K_COMB_0_C, V_COMB_0_C, OUT, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against all the keys it may see: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -378,6 +443,7 @@ def _forward_0_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -405,18 +471,54 @@ def _forward_0_b(
         acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
         m_i = m_new
 
+    keys = _comb_size(n, 64, 48, 16)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(
+        0,
+        _floor_div(q_hi // 64 * 64 - 48, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 48, 64), 16),
+        keys, BLOCK_N,
+    )
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 48, 16)
+        k_tile = _tile(
+            K_COMB_0_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 48 + k_hi.to(tl.int64) % 16) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_0_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        v_tile = _tile(
+            V_COMB_0_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+        p = tl.exp2(s * scale_log2 - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+        m_i = m_new
+
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_0_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+def _dq_0_bc(
+    Q, K, V, K_COMB_0_C, V_COMB_0_C, OUT, LSE, DO, DLSE, ROWS, DQ,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -425,12 +527,12 @@ def _dq_0_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -472,18 +574,54 @@ def _dq_0_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    keys = _comb_size(n, 64, 48, 16)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(
+        0,
+        _floor_div(q_hi // 64 * 64 - 48, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 48, 64), 16),
+        keys, BLOCK_N,
+    )
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 48, 16)
+        k_tile = _tile(
+            K_COMB_0_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        v_tile = _tile(
+            V_COMB_0_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 48 + k_hi.to(tl.int64) % 16) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_0_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[:, None])
+        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
+        ds = p * (dp - delta[:, None])
+        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
+
+    dq *= scale
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_0_b(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
+    DK_COMB_0_C, DV_COMB_0_C,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -497,11 +635,17 @@ def _dkdv_0_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    dk += _of_comb(DK_COMB_0_C, out_line, k, there, n, 64, 48, 16, HEAD, BLOCK_D)
+    dv += _of_comb(DV_COMB_0_C, out_line, k, there, n, 64, 48, 16, HEAD, BLOCK_D)
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 1 range.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 64 * 64 + 64 - q_offset, n_q, BLOCK_M)
@@ -531,152 +675,20 @@ def _dkdv_0_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _keep_0_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k // 16 % 4 >= 3) & (q // 64 != k // 64)
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_0_c(
-    Q, K, V, PARTIAL, OUT, LSE,
-    HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
-    heads, n_q, n, q_offset, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
-    head = tl.load(HEADS + tl.program_id(1))
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 64, 48, 16)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    line = batch * heads + head
-    out_row = line.to(tl.int64) * n_q + row
-
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
-    m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
-    l_i = tl.where(before == float("-inf"), 0.0, 1.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(
-        0,
-        _floor_div(q_hi // 64 * 64 - 48, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 48, 64), 16),
-        keys, BLOCK_N,
-    )
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 48, 16)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 48 + k_hi.to(tl.int64) % 16) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_0_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
-        p = tl.exp2(s * scale_log2 - m_new[:, None])
-        alpha = tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(p, 1)
-        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
-        m_i = m_new
-
-    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
-    l_safe = tl.where(some, l_i, 1.0)
-    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
-    out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_0_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
-    HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """Gradient of one tile of queries, added to that of the part before."""
-    head = tl.load(HEADS + tl.program_id(1))
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 64, 48, 16)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-
-    line = (batch * heads + head).to(tl.int64)
-    delta_line = line + heads * tl.num_programs(2)
-    lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
-    delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(
-        0,
-        _floor_div(q_hi // 64 * 64 - 48, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 48, 64), 16),
-        keys, BLOCK_N,
-    )
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 48, 16)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 48 + k_hi.to(tl.int64) % 16) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_0_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[:, None])
-        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
-        ds = p * (dp - delta[:, None])
-        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
-
-    dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_0_c(
-    Q, K, V, ROWS, DO, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DK_SHARES, DV_SHARES,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
@@ -685,7 +697,8 @@ def _dkdv_0_c(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
+    tile_n, shared, chunk, chunks = _long_first(long_tiles, split)
+    k_lo = tile_n * BLOCK_N
     k_hi = k_lo + BLOCK_N - 1
     k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 48, 16)
     keys = _comb_size(n, 64, 48, 16)  # gathered ones
@@ -693,7 +706,8 @@ def _dkdv_0_c(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -704,7 +718,8 @@ def _dkdv_0_c(
         n_q, BLOCK_M,
     )
     steps = end_0 - begin_0
-    for turn in range(n_heads * steps):
+    first_turn, last_turn = _share(n_heads * steps, chunk, chunks)
+    for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
@@ -730,10 +745,16 @@ def _dkdv_0_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if shared:
+        share, rows = chunk * kv_lines + out_line, long_tiles * BLOCK_N
+        whole = _inside(k_lo + tl.arange(0, BLOCK_N), rows, HEAD, BLOCK_D)
+        tl.store(_places(DK_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(_places(DV_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dv, mask=whole)
+    else:
+        out_places = _places(DK, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+        out_places = _places(DV, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -755,7 +776,7 @@ def _forward_1_a(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -763,6 +784,7 @@ def _forward_1_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -800,10 +822,10 @@ def _forward_1_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -817,12 +839,12 @@ def _dq_1_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -872,18 +894,18 @@ def _dq_1_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_1_a(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -897,11 +919,15 @@ def _dkdv_1_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 2 ranges.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 64 * 64 + 64 - q_offset, n_q, BLOCK_M)
@@ -942,10 +968,12 @@ def _dkdv_1_a(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -954,20 +982,26 @@ def _keep_1_b(q, k, n):
     return (k <= q) & (q // 64 == k // 64)
 
 
+@triton.jit
+def _keep_1_c(q, k, n):
+    """The pattern: whether query q may attend to key k."""
+    return (k <= q) & (k // 16 % 4 >= 2) & (k // 16 % 4 < 3) & (q // 64 != k // 64)
+
+
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_1_b(
-    Q, K, V, OUT, LSE,
+def _forward_1_bc(
+    Q, K, V, K_COMB_1_C, V_COMB_1_C, OUT, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against all the keys it may see: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -975,6 +1009,7 @@ def _forward_1_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -1002,18 +1037,54 @@ def _forward_1_b(
         acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
         m_i = m_new
 
+    keys = _comb_size(n, 64, 32, 16)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(
+        0,
+        _floor_div(q_hi // 64 * 64 - 32, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 32, 64), 16),
+        keys, BLOCK_N,
+    )
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 32, 16)
+        k_tile = _tile(
+            K_COMB_1_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 32 + k_hi.to(tl.int64) % 16) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_1_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        v_tile = _tile(
+            V_COMB_1_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+        p = tl.exp2(s * scale_log2 - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+        m_i = m_new
+
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_1_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+def _dq_1_bc(
+    Q, K, V, K_COMB_1_C, V_COMB_1_C, OUT, LSE, DO, DLSE, ROWS, DQ,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -1022,12 +1093,12 @@ def _dq_1_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -1069,18 +1140,54 @@ def _dq_1_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    keys = _comb_size(n, 64, 32, 16)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(
+        0,
+        _floor_div(q_hi // 64 * 64 - 32, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 32, 64), 16),
+        keys, BLOCK_N,
+    )
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 32, 16)
+        k_tile = _tile(
+            K_COMB_1_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        v_tile = _tile(
+            V_COMB_1_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 32 + k_hi.to(tl.int64) % 16) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_1_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[:, None])
+        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
+        ds = p * (dp - delta[:, None])
+        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
+
+    dq *= scale
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_1_b(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
+    DK_COMB_1_C, DV_COMB_1_C,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -1094,11 +1201,17 @@ def _dkdv_1_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    dk += _of_comb(DK_COMB_1_C, out_line, k, there, n, 64, 32, 16, HEAD, BLOCK_D)
+    dv += _of_comb(DV_COMB_1_C, out_line, k, there, n, 64, 32, 16, HEAD, BLOCK_D)
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 1 range.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 64 * 64 + 64 - q_offset, n_q, BLOCK_M)
@@ -1128,152 +1241,20 @@ def _dkdv_1_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _keep_1_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k // 16 % 4 >= 2) & (k // 16 % 4 < 3) & (q // 64 != k // 64)
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_1_c(
-    Q, K, V, PARTIAL, OUT, LSE,
-    HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
-    heads, n_q, n, q_offset, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
-    head = tl.load(HEADS + tl.program_id(1))
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 64, 32, 16)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    line = batch * heads + head
-    out_row = line.to(tl.int64) * n_q + row
-
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
-    m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
-    l_i = tl.where(before == float("-inf"), 0.0, 1.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(
-        0,
-        _floor_div(q_hi // 64 * 64 - 32, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 32, 64), 16),
-        keys, BLOCK_N,
-    )
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 32, 16)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 32 + k_hi.to(tl.int64) % 16) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_1_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
-        p = tl.exp2(s * scale_log2 - m_new[:, None])
-        alpha = tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(p, 1)
-        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
-        m_i = m_new
-
-    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
-    l_safe = tl.where(some, l_i, 1.0)
-    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
-    out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_1_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
-    HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """Gradient of one tile of queries, added to that of the part before."""
-    head = tl.load(HEADS + tl.program_id(1))
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 64, 32, 16)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-
-    line = (batch * heads + head).to(tl.int64)
-    delta_line = line + heads * tl.num_programs(2)
-    lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
-    delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(
-        0,
-        _floor_div(q_hi // 64 * 64 - 32, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 32, 64), 16),
-        keys, BLOCK_N,
-    )
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 32, 16)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 32 + k_hi.to(tl.int64) % 16) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_1_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[:, None])
-        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
-        ds = p * (dp - delta[:, None])
-        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
-
-    dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_1_c(
-    Q, K, V, ROWS, DO, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DK_SHARES, DV_SHARES,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
@@ -1282,7 +1263,8 @@ def _dkdv_1_c(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
+    tile_n, shared, chunk, chunks = _long_first(long_tiles, split)
+    k_lo = tile_n * BLOCK_N
     k_hi = k_lo + BLOCK_N - 1
     k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 32, 16)
     keys = _comb_size(n, 64, 32, 16)  # gathered ones
@@ -1290,7 +1272,8 @@ def _dkdv_1_c(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -1301,7 +1284,8 @@ def _dkdv_1_c(
         n_q, BLOCK_M,
     )
     steps = end_0 - begin_0
-    for turn in range(n_heads * steps):
+    first_turn, last_turn = _share(n_heads * steps, chunk, chunks)
+    for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
@@ -1327,10 +1311,16 @@ def _dkdv_1_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if shared:
+        share, rows = chunk * kv_lines + out_line, long_tiles * BLOCK_N
+        whole = _inside(k_lo + tl.arange(0, BLOCK_N), rows, HEAD, BLOCK_D)
+        tl.store(_places(DK_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(_places(DV_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dv, mask=whole)
+    else:
+        out_places = _places(DK, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+        out_places = _places(DV, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -1352,7 +1342,7 @@ def _forward_2_a(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -1360,6 +1350,7 @@ def _forward_2_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -1397,10 +1388,10 @@ def _forward_2_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1414,12 +1405,12 @@ def _dq_2_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -1469,18 +1460,18 @@ def _dq_2_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_2_a(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -1494,11 +1485,15 @@ def _dkdv_2_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 2 ranges.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 64 * 64 + 64 - q_offset, n_q, BLOCK_M)
@@ -1539,10 +1534,12 @@ def _dkdv_2_a(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -1551,20 +1548,26 @@ def _keep_2_b(q, k, n):
     return (k <= q) & (q // 64 == k // 64)
 
 
+@triton.jit
+def _keep_2_c(q, k, n):
+    """The pattern: whether query q may attend to key k."""
+    return (k <= q) & (k // 16 % 4 >= 1) & (k // 16 % 4 < 2) & (q // 64 != k // 64)
+
+
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_2_b(
-    Q, K, V, OUT, LSE,
+def _forward_2_bc(
+    Q, K, V, K_COMB_2_C, V_COMB_2_C, OUT, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against all the keys it may see: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -1572,6 +1575,7 @@ def _forward_2_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -1599,18 +1603,54 @@ def _forward_2_b(
         acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
         m_i = m_new
 
+    keys = _comb_size(n, 64, 16, 16)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(
+        0,
+        _floor_div(q_hi // 64 * 64 - 16, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 16, 64), 16),
+        keys, BLOCK_N,
+    )
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 16, 16)
+        k_tile = _tile(
+            K_COMB_2_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 16 + k_hi.to(tl.int64) % 16) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_2_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        v_tile = _tile(
+            V_COMB_2_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+        p = tl.exp2(s * scale_log2 - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+        m_i = m_new
+
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_2_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+def _dq_2_bc(
+    Q, K, V, K_COMB_2_C, V_COMB_2_C, OUT, LSE, DO, DLSE, ROWS, DQ,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -1619,12 +1659,12 @@ def _dq_2_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -1666,18 +1706,54 @@ def _dq_2_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    keys = _comb_size(n, 64, 16, 16)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(
+        0,
+        _floor_div(q_hi // 64 * 64 - 16, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 16, 64), 16),
+        keys, BLOCK_N,
+    )
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 16, 16)
+        k_tile = _tile(
+            K_COMB_2_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        v_tile = _tile(
+            V_COMB_2_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 16 + k_hi.to(tl.int64) % 16) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_2_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[:, None])
+        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
+        ds = p * (dp - delta[:, None])
+        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
+
+    dq *= scale
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_2_b(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
+    DK_COMB_2_C, DV_COMB_2_C,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -1691,11 +1767,17 @@ def _dkdv_2_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    dk += _of_comb(DK_COMB_2_C, out_line, k, there, n, 64, 16, 16, HEAD, BLOCK_D)
+    dv += _of_comb(DV_COMB_2_C, out_line, k, there, n, 64, 16, 16, HEAD, BLOCK_D)
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 1 range.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 64 * 64 + 64 - q_offset, n_q, BLOCK_M)
@@ -1725,152 +1807,20 @@ def _dkdv_2_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _keep_2_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k // 16 % 4 >= 1) & (k // 16 % 4 < 2) & (q // 64 != k // 64)
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_2_c(
-    Q, K, V, PARTIAL, OUT, LSE,
-    HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
-    heads, n_q, n, q_offset, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
-    head = tl.load(HEADS + tl.program_id(1))
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 64, 16, 16)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    line = batch * heads + head
-    out_row = line.to(tl.int64) * n_q + row
-
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
-    m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
-    l_i = tl.where(before == float("-inf"), 0.0, 1.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(
-        0,
-        _floor_div(q_hi // 64 * 64 - 16, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 16, 64), 16),
-        keys, BLOCK_N,
-    )
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 16, 16)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 16 + k_hi.to(tl.int64) % 16) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_2_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
-        p = tl.exp2(s * scale_log2 - m_new[:, None])
-        alpha = tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(p, 1)
-        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
-        m_i = m_new
-
-    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
-    l_safe = tl.where(some, l_i, 1.0)
-    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
-    out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_2_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
-    HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """Gradient of one tile of queries, added to that of the part before."""
-    head = tl.load(HEADS + tl.program_id(1))
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 64, 16, 16)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-
-    line = (batch * heads + head).to(tl.int64)
-    delta_line = line + heads * tl.num_programs(2)
-    lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
-    delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(
-        0,
-        _floor_div(q_hi // 64 * 64 - 16, 64) * 16 + tl.minimum(_floor_mod(q_hi // 64 * 64 - 16, 64), 16),
-        keys, BLOCK_N,
-    )
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 16, 16)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + 16 + k_hi.to(tl.int64) % 16) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_2_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[:, None])
-        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
-        ds = p * (dp - delta[:, None])
-        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
-
-    dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_2_c(
-    Q, K, V, ROWS, DO, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DK_SHARES, DV_SHARES,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
@@ -1879,7 +1829,8 @@ def _dkdv_2_c(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
+    tile_n, shared, chunk, chunks = _long_first(long_tiles, split)
+    k_lo = tile_n * BLOCK_N
     k_hi = k_lo + BLOCK_N - 1
     k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 16, 16)
     keys = _comb_size(n, 64, 16, 16)  # gathered ones
@@ -1887,7 +1838,8 @@ def _dkdv_2_c(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -1898,7 +1850,8 @@ def _dkdv_2_c(
         n_q, BLOCK_M,
     )
     steps = end_0 - begin_0
-    for turn in range(n_heads * steps):
+    first_turn, last_turn = _share(n_heads * steps, chunk, chunks)
+    for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
@@ -1924,10 +1877,16 @@ def _dkdv_2_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if shared:
+        share, rows = chunk * kv_lines + out_line, long_tiles * BLOCK_N
+        whole = _inside(k_lo + tl.arange(0, BLOCK_N), rows, HEAD, BLOCK_D)
+        tl.store(_places(DK_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(_places(DV_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dv, mask=whole)
+    else:
+        out_places = _places(DK, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+        out_places = _places(DV, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -1949,7 +1908,7 @@ def _forward_3_a(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -1957,6 +1916,7 @@ def _forward_3_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -1994,10 +1954,10 @@ def _forward_3_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -2011,12 +1971,12 @@ def _dq_3_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -2066,18 +2026,18 @@ def _dq_3_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_3_a(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -2091,11 +2051,15 @@ def _dkdv_3_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 2 ranges.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 64 * 64 + 64 - q_offset, n_q, BLOCK_M)
@@ -2136,10 +2100,12 @@ def _dkdv_3_a(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -2148,20 +2114,26 @@ def _keep_3_b(q, k, n):
     return (k <= q) & (q // 64 == k // 64)
 
 
+@triton.jit
+def _keep_3_c(q, k, n):
+    """The pattern: whether query q may attend to key k."""
+    return (k <= q) & (k // 16 % 4 < 1) & (q // 64 != k // 64)
+
+
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_3_b(
-    Q, K, V, OUT, LSE,
+def _forward_3_bc(
+    Q, K, V, K_COMB_3_C, V_COMB_3_C, OUT, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against all the keys it may see: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -2169,6 +2141,7 @@ def _forward_3_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -2196,18 +2169,50 @@ def _forward_3_b(
         acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
         m_i = m_new
 
+    keys = _comb_size(n, 64, 0, 16)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(0, q_hi // 64 * 64 // 64 * 16 + tl.minimum(q_hi // 64 * 64 % 64, 16), keys, BLOCK_N)
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 0, 16)
+        k_tile = _tile(
+            K_COMB_3_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + k_hi.to(tl.int64) % 16) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_3_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        v_tile = _tile(
+            V_COMB_3_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+        p = tl.exp2(s * scale_log2 - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+        m_i = m_new
+
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_3_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+def _dq_3_bc(
+    Q, K, V, K_COMB_3_C, V_COMB_3_C, OUT, LSE, DO, DLSE, ROWS, DQ,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -2216,12 +2221,12 @@ def _dq_3_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -2263,18 +2268,50 @@ def _dq_3_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    keys = _comb_size(n, 64, 0, 16)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(0, q_hi // 64 * 64 // 64 * 16 + tl.minimum(q_hi // 64 * 64 % 64, 16), keys, BLOCK_N)
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 0, 16)
+        k_tile = _tile(
+            K_COMB_3_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        v_tile = _tile(
+            V_COMB_3_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + k_hi.to(tl.int64) % 16) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_3_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[:, None])
+        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
+        ds = p * (dp - delta[:, None])
+        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
+
+    dq *= scale
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_3_b(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
+    DK_COMB_3_C, DV_COMB_3_C,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -2288,11 +2325,17 @@ def _dkdv_3_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    dk += _of_comb(DK_COMB_3_C, out_line, k, there, n, 64, 0, 16, HEAD, BLOCK_D)
+    dv += _of_comb(DV_COMB_3_C, out_line, k, there, n, 64, 0, 16, HEAD, BLOCK_D)
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 1 range.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 64 * 64 + 64 - q_offset, n_q, BLOCK_M)
@@ -2322,144 +2365,20 @@ def _dkdv_3_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _keep_3_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k // 16 % 4 < 1) & (q // 64 != k // 64)
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_3_c(
-    Q, K, V, PARTIAL, OUT, LSE,
-    HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
-    heads, n_q, n, q_offset, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
-    head = tl.load(HEADS + tl.program_id(1))
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 64, 0, 16)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    line = batch * heads + head
-    out_row = line.to(tl.int64) * n_q + row
-
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
-    m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
-    l_i = tl.where(before == float("-inf"), 0.0, 1.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(0, q_hi // 64 * 64 // 64 * 16 + tl.minimum(q_hi // 64 * 64 % 64, 16), keys, BLOCK_N)
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 0, 16)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + k_hi.to(tl.int64) % 16) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_3_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
-        p = tl.exp2(s * scale_log2 - m_new[:, None])
-        alpha = tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(p, 1)
-        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
-        m_i = m_new
-
-    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
-    l_safe = tl.where(some, l_i, 1.0)
-    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
-    out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_3_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
-    HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """Gradient of one tile of queries, added to that of the part before."""
-    head = tl.load(HEADS + tl.program_id(1))
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 64, 0, 16)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-
-    line = (batch * heads + head).to(tl.int64)
-    delta_line = line + heads * tl.num_programs(2)
-    lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
-    delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(0, q_hi // 64 * 64 // 64 * 16 + tl.minimum(q_hi // 64 * 64 % 64, 16), keys, BLOCK_N)
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 0, 16)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 64 + (k_hi.to(tl.int64) // 16 * 64 + k_hi.to(tl.int64) % 16) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_3_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[:, None])
-        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
-        ds = p * (dp - delta[:, None])
-        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
-
-    dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_3_c(
-    Q, K, V, ROWS, DO, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DK_SHARES, DV_SHARES,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
@@ -2468,7 +2387,8 @@ def _dkdv_3_c(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
+    tile_n, shared, chunk, chunks = _long_first(long_tiles, split)
+    k_lo = tile_n * BLOCK_N
     k_hi = k_lo + BLOCK_N - 1
     k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 64, 0, 16)
     keys = _comb_size(n, 64, 0, 16)  # gathered ones
@@ -2476,7 +2396,8 @@ def _dkdv_3_c(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -2487,7 +2408,8 @@ def _dkdv_3_c(
         n_q, BLOCK_M,
     )
     steps = end_0 - begin_0
-    for turn in range(n_heads * steps):
+    first_turn, last_turn = _share(n_heads * steps, chunk, chunks)
+    for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
         head = tl.load(HEADS + first_head + (0 if GROUP == 1 else turn // steps))
         tile_m = begin_0 + step
@@ -2513,10 +2435,16 @@ def _dkdv_3_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if shared:
+        share, rows = chunk * kv_lines + out_line, long_tiles * BLOCK_N
+        whole = _inside(k_lo + tl.arange(0, BLOCK_N), rows, HEAD, BLOCK_D)
+        tl.store(_places(DK_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(_places(DV_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dv, mask=whole)
+    else:
+        out_places = _places(DK, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+        out_places = _places(DV, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 # fmt: on
@@ -2560,16 +2488,16 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, part, q, *moving):
-    """What a launch needs for this device and these sizes.
+def _prepare(kernel, run, q, *moving):
+    """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
     """
     size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % part.stride):
+    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
+    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
@@ -2618,20 +2546,54 @@ def _strides(*tensors):
 _COMPILED = {}  # kernels by what decides their code
 
 
-def _launch(kernel, grid, q, arguments, constants, options):
-    """kernel[grid](*arguments, *constants), but looked up by type and constants alone; q is on the wanted device."""
-    key = kernel.__name__, q.dtype, q.device, constants, *options.values()
-    elsewhere = q.is_cuda and q.device.index != torch.cuda.current_device()
-    with torch.cuda.device(q.device) if elsewhere else contextlib.nullcontext():
+def _launch(kernel, grid, x, arguments, constants, options):
+    """kernel[grid](*arguments, *constants), looked up by constants and by the type of x, which is on the device."""
+    key = kernel.__name__, x.dtype, x.device, constants, *options.values()
+    elsewhere = x.is_cuda and x.device.index != torch.cuda.current_device()
+    with torch.cuda.device(x.device) if elsewhere else contextlib.nullcontext():
         if key in _COMPILED:
             _COMPILED[key][grid](*arguments, *constants)
         elif compiled := kernel[grid](*arguments, *constants, **options):  # None in the interpreter
             _COMPILED[key] = compiled
 
 
-def _query_programs(part, rows, block):
+def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return part.stride * triton.cdiv(triton.cdiv(rows, part.stride), block)
+    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
+
+
+def _gathered(x, comb):
+    """The keys of a comb side by side, contiguous [B, H_kv, keys, D]."""
+    return x.index_select(2, _comb_keys(x.shape[2], *comb, x.device)).contiguous()
+
+
+def _keys_values(walk, k, v):
+    """The keys and values that the parts of a walk go over, in turn."""
+    return [x if part.comb is None else _gathered(x, part.comb) for part in walk.parts for x in (k, v)]
+
+
+_SHARED_ROWS = 16  # of a program that adds up shares
+
+
+def _shares(long, length, block, steps, lines):
+    """(tiles, programs a tile) of the leading tiles, those below `long`, whose steps are shared out."""
+    tiles = triton.cdiv(min(max(long, 0), length), block)
+    split = min(steps // 16, 64, 2048 // max(tiles * lines, 1))
+    return (tiles, split) if split > 1 else (0, 1)
+
+
+def _sum_shares(shares, out, own, size):
+    """The first rows of out [B, H, length, D] from the sums [split, B, H, rows, D] of the programs that share them."""
+    split, batch, heads, rows, dim = shares.shape
+    grid = triton.cdiv(min(rows, out.shape[2]), _SHARED_ROWS), len(own), batch
+    sizes = heads, out.shape[2], rows, split
+    _launch(_add_shares, grid, out, (shares, out, own, *sizes), (dim, size, _SHARED_ROWS), {})
+
+
+def _shared_keys(heads, kv_heads):
+    """Whether query heads of different groups share a key head."""
+    shared_by = heads // kv_heads
+    return sum(len({head // shared_by for head in own}) for own, _ in _GROUPS) > kv_heads
 
 
 @functools.cache
@@ -2653,20 +2615,16 @@ def _forward_gpu(q, k, v, scale, q_offset):
     out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
-    rest = heads, n_q, n, q_offset, scale * _LOG2_E
-    for group, parts in enumerate(_parts(n)):
+    for group, walks in enumerate(_walks(n)):
         own, _, _ = _head_lists(heads, kv_heads, q.device)[group]
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else out
-        for part in parts:
-            k_part, v_part = (x[:, :, _comb_keys(n, *part.comb, q.device)] if part.comb else x for x in (k, v))
-            keys_values, blocks, options = _prepare("forward", part, q, k_part, v_part)
-            sizes = (*_strides(q, k_part, v_part), *rest)
-            before = () if part is parts[0] else (partial,)
-            tensors = (q, *keys_values, *before, out if part is parts[-1] else partial, lse)
+        for walk in walks:
+            moving, blocks, options = _prepare("forward", walk, q, *_keys_values(walk, k, v))
+            tensors = (q, *moving, out, lse)
+            sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
+            tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             tensors += (own,)
-            tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             grid = tiles, len(own), batch
-            _launch(part.forward, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.forward, grid, q, (*tensors, *sizes), constants, options)
     return out, lse
 
 
@@ -2687,25 +2645,18 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
     dq, n_rows = q.new_empty(q.shape), rows.shape[1]
-    rest = heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E
-    for group, parts in enumerate(_parts(n)):
+    for group, walks in enumerate(_walks(n)):
         own, _, _ = _head_lists(heads, kv_heads, q.device)[group]
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else dq
-        for part in parts:
-            k_part, v_part = (x[:, :, _comb_keys(n, *part.comb, q.device)] if part.comb else x for x in (k, v))
-            keys_values, blocks, options = _prepare("dq", part, q, k_part, v_part)
-            sizes = (*_strides(q, k_part, v_part, g), *rest)
+        for walk in walks:
+            moving, blocks, options = _prepare("dq", walk, q, *_keys_values(walk, k, v))
             constants = (heads // kv_heads, dim, *blocks)
-            target = dq if part is parts[-1] else partial
-            if part is parts[0]:
-                tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, target)
-                constants += (dlse is not None,)
-            else:
-                tensors = (q, *keys_values, g, rows, partial, target)
+            tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, rows, dq)
+            constants += (dlse is not None,)
+            sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
+            tiles = _query_programs(walk, n_rows, blocks[0])
             tensors += (own,)
-            tiles = _query_programs(part, n_rows, blocks[0])
             grid = tiles, len(own), batch
-            _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.dq, grid, q, (*tensors, *sizes), constants, options)
     return dq
 
 
@@ -2713,37 +2664,50 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     """The gradients of k and v from what `_dq_gpu` left in `rows`."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    # Query heads of one key head may stand in several groups, which add up in their order.
-    dk, dv = k.new_zeros(k.shape, dtype=torch.float32), v.new_zeros(v.shape, dtype=torch.float32)
+    # Query heads of one key head may stand in several groups: these add up in their order.
+    shared = _shared_keys(heads, kv_heads)
+    dk, dv = (x.new_zeros(x.shape, dtype=torch.float32) if shared else x.new_empty(x.shape) for x in (k, v))
     for group, parts in enumerate(_parts(n)):
         lists = _head_lists(heads, kv_heads, q.device)[group]
+        parts, gathered = sorted(parts, key=lambda part: part.comb is None), []  # combs do not reach every key: first
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
             line = rows
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            results = dk, dv
-            before = (dk, dv)
-            k_part, v_part, length = k, v, n
+            k_part, v_part, results = k, v, (dk, dv)
             if part.comb:
-                keys = _comb_keys(n, *part.comb, q.device)
-                k_part, v_part, length = k[:, :, keys], v[:, :, keys], len(keys)
-                whole, before = results, ()
-                results = [x.new_zeros(k_part.shape) for x in whole]
-            extras = tuple(lists)
-            strides = _strides(q, k_part, v_part, g)
-            extras += (*strides, heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
-            inputs = (q_tiles, k_part, v_part, line, g_tiles, *before)
-            constants = (heads // kv_heads, dim, *blocks)
-            tiles, first = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1]), 0
-            if first < tiles:
-                grid = tiles - first, len(lists[1]), batch
-                _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
+                k_part, v_part = _gathered(k, part.comb), _gathered(v, part.comb)
+                results = tuple(x.new_zeros(x.shape, dtype=torch.float32) for x in (k_part, v_part))
+            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors += results
+            sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
+            constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
+            constants += (shared,) if part.finishes else ()
+            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
+            if part.long_keys:
+                steps = heads // kv_heads * triton.cdiv(n_q, blocks[0])
+                long, split = _shares(part.long_keys, length, blocks[1], steps, len(lists[1]) * batch)
+                shape = split, batch, kv_heads, long * blocks[1], dim
+                shares = tuple(k.new_empty(shape, dtype=torch.float32) for _ in results)
+                tensors += shares
+                sizes += (long, split)
+                tiles += long * (split - 1)
+            if part.comb is None:
+                tensors += tuple(x for _, sums in gathered for x in sums)
+                gathered = []
+            tensors += tuple(lists)
+            grid = tiles, len(lists[1]), batch
+            _launch(part.dkdv, grid, q, (*tensors, *sizes), constants, options)
+            if part.long_keys and long:
+                for x, share in zip(results, shares, strict=True):
+                    _sum_shares(share, x, lists[1], blocks[4])
             if part.comb:
-                for x, gathered in zip(whole, results, strict=True):
-                    x[:, :, keys] += gathered
-    return dk.mul_(scale).to(k.dtype), dv.to(v.dtype)
+                gathered.append((part.comb, results))
+    if shared:
+        dk, dv = dk.mul_(scale).to(k.dtype), dv.to(v.dtype)
+    return dk, dv
 
 
 # ---------------------------------------------------------------- torch, for CPU tensors: the same parts and ranges
@@ -2764,21 +2728,21 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together; positions in its own order."""
+    """Queries and keys that a part brings together.  Positions are in the part's own order."""
 
-    rows: slice  # of the queries
-    keys: object  # of the keys: a slice, or a tensor of positions
+    rows: tuple  # slices of the queries
+    keys: tuple  # of the keys: slices, or a tensor of positions
     q_first: int  # place of the first query
-    residue: tuple  # the residue class, where there is one
-    positions: object  # absolute positions of the keys
+    positions: object  # absolute positions of the keys, [keys]
+    residues: tuple = ((),)  # what bounds take besides
 
 
 def _pieces(part, n_q, n, q_offset):
     if part.comb:
         keys = _comb_keys(n, *part.comb, torch.device("cpu"))
-        yield _Piece(slice(None), keys, q_offset, (), keys)
+        yield _Piece((slice(None),), (keys,), q_offset, keys)
         return
-    yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
+    yield _Piece((slice(None),), (slice(None),), q_offset, torch.arange(n))
 
 
 def _chunks(part, piece, row, rows, n):
@@ -2786,21 +2750,36 @@ def _chunks(part, piece, row, rows, n):
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, _SHORTEST) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
-    visited = _disjoint(part.visit(q_lo, q_hi, n, *piece.residue), len(piece.positions))
+    ranges = [some for residue in piece.residues for some in part.visit(q_lo, q_hi, n, *residue)]
+    visited = _disjoint(ranges, piece.positions.shape[-1])
     for first, stop in visited:
         for k_lo in range(first, stop, _KEYS):
             k_end = min(k_lo + _KEYS, stop)
-            whole = k_end - k_lo >= _SHORTEST and part.is_full(q_lo, q_hi, k_lo, k_end - 1, n, *piece.residue)
-            yield slice(k_lo, k_end), None if whole else part.keep(q, piece.positions[None, k_lo:k_end], n)
+            edges = q_lo, q_hi, k_lo, k_end - 1, n
+            whole = k_end - k_lo >= _SHORTEST and all(part.is_full(*edges, *residue) for residue in piece.residues)
+            k = piece.positions[..., k_lo:k_end]
+            yield slice(k_lo, k_end), None if whole else part.keep(q, k if k.dim() > 1 else k[None], n)
+
+
+def _side_by_side(x, dim, places):
+    """x [X, ..] at each of some places of a dimension, as [X * places, ..]."""
+    some = [x[(slice(None),) * dim + (place,)] for place in places]
+    return some[0] if len(some) == 1 else torch.stack(some, 1).flatten(0, 1)
+
+
+def _one_by_one(x, count):
+    """What stands side by side, as [X, ..] for each of the places."""
+    return x.unflatten(0, (-1, count)).unbind(1)
 
 
 def _scores(q, k, mask, scale):
     """q [X, group * rows, D], k [X, keys, D] -> scaled scores [X, group * rows, keys], -inf where the mask is false."""
     s = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)  # beta 0: the first is not read
-    if mask is not None:
-        x, rows, keys = s.shape
-        mask = mask.expand(mask.shape[0], keys)
-        s.view(x, rows // mask.shape[0], *mask.shape).masked_fill_(~mask, float("-inf"))
+    if mask is not None:  # [rows, keys]; one row stands for all
+        rows, keys = s.shape[1:]
+        mask = mask.expand(*mask.shape[:-1], keys)
+        classes, own = mask.shape[0] if mask.dim() > 2 else 1, mask.shape[-2]
+        s.view(-1, classes, rows // own, own, keys).masked_fill_(~mask.view(classes, 1, own, keys), float("-inf"))
     return s
 
 
@@ -2871,17 +2850,21 @@ def _keys(x, heads, dtype):
 def _forward_parts(parts, q, k, v, scale, q_offset):
     """The softmax over all parts, each continuing the one before: q [X, group, n_q, D] -> out, lse."""
     n_q, n = q.shape[2], k.shape[1]
-    out, lse = torch.zeros_like(q), q.new_full(q.shape[:3], float("-inf"))
+    out, lse = torch.empty_like(q), q.new_empty(q.shape[:3])
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            tensors = q[:, :, piece.rows], k[:, piece.keys], v[:, piece.keys]
-            part_out, part_lse = _forward_rows(part, piece, *tensors, scale, n)
-            before = lse[:, :, piece.rows]
-            total = torch.logaddexp(before, part_lse)
-            safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
-            weighted = out[:, :, piece.rows] * (before[..., None] - safe).exp()
-            out[:, :, piece.rows] = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
-            lse[:, :, piece.rows] = total
+            count = len(piece.rows)
+            tensors = _side_by_side(q, 2, piece.rows), *(_side_by_side(x, 1, piece.keys) for x in (k, v))
+            found = _forward_rows(part, piece, *tensors, scale, n)
+            for rows, part_out, part_lse in zip(piece.rows, *(_one_by_one(x, count) for x in found), strict=True):
+                if part is not parts[0]:
+                    before = lse[:, :, rows]
+                    total = torch.logaddexp(before, part_lse)
+                    safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
+                    weighted = out[:, :, rows] * (before[..., None] - safe).exp()
+                    part_out = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
+                    part_lse = total
+                out[:, :, rows], lse[:, :, rows] = part_out, part_lse
     return out, lse
 
 
@@ -2890,12 +2873,19 @@ def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            g_part, q_part, lse_part, delta_part, dq_part = (x[:, :, piece.rows] for x in (g, q, lse, delta, dq))
-            k_part, v_part, dk_part, dv_part = (x[:, piece.keys] for x in (k, v, dk, dv))
+            queries = (_side_by_side(x, 2, piece.rows) for x in (g, q, lse, delta, dq))
+            g_part, q_part, lse_part, delta_part, dq_part = queries
+            k_part, v_part, dk_part, dv_part = (_side_by_side(x, 1, piece.keys) for x in (k, v, dk, dv))
             rows = (g_part, q_part, k_part, v_part, lse_part, delta_part)
             _backward_rows(part, piece, *rows, dq_part, dk_part, dv_part, scale, n)
-            if part.comb:  # gathered keys are copies
-                dk[:, piece.keys], dv[:, piece.keys] = dk_part, dv_part
+            count = len(piece.rows)
+            if count > 1:  # copies, as are keys that were gathered
+                for place, some in zip(piece.rows, _one_by_one(dq_part, count), strict=True):
+                    dq[:, :, place] = some
+            if count > 1 or not isinstance(piece.keys[0], slice):
+                for x, sums in ((dk, dk_part), (dv, dv_part)):
+                    for place, some in zip(piece.keys, _one_by_one(sums, count), strict=True):
+                        x[:, place] = some
 
 
 @torch.autocast("cpu", enabled=False)  # which would reach the products below
@@ -3158,10 +3148,8 @@ def _is_full_3_c(q_lo, q_hi, k_lo, k_hi, n):
 
 
 class _Part(NamedTuple):
-    """A disjoint part of the pattern, with kernels of its own."""
+    """A disjoint part of the pattern, with a kernel for dk and dv."""
 
-    forward: object
-    dq: object
     dkdv: object
     visit: object
     is_full: object
@@ -3169,116 +3157,134 @@ class _Part(NamedTuple):
     stride: int = 1  # queries and keys of one residue class side by side
     comb: tuple | None = None  # (period, first, width): the keys with (k - first) % period < width side by side
     finishes: bool = True  # dk and dv are complete after it
+    long_keys: int = 0  # keys below it see far more queries than others: several programs share a tile
 
 
-# (query heads or None for all, ((least n, parts), ...)): the parts of the last choice that n reaches
+class _Walk(NamedTuple):
+    """Parts whose queries stand alike, with a kernel for the forward pass and one for dq."""
+
+    forward: object
+    dq: object
+    parts: tuple
+
+    @property
+    def stride(self):
+        return self.parts[0].stride
+
+
+# (query heads or None for all, ((least n, walks), ...)): the walks of the last choice that n reaches
 _GROUPS = [
     ((0, 4), (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_0_a, _dq_0_a, _dkdv_0_a,
-                _visit_0_a, _is_full_0_a, _keep_torch_0_a,
-                finishes=False,
-            ),
+            _Walk(_forward_0_a, _dq_0_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_0_a, _visit_0_a, _is_full_0_a, _keep_torch_0_a,
+                ),
+            )),
         )),
-        (2048, (
-            # Positions as they are.
-            _Part(
-                _forward_0_b, _dq_0_b, _dkdv_0_b,
-                _visit_0_b, _is_full_0_b, _keep_torch_0_b,
-                finishes=False,
-            ),
-            # No query sees the keys between.
-            _Part(
-                _forward_0_c, _dq_0_c, _dkdv_0_c,
-                _visit_0_c, _is_full_0_c, _keep_torch_0_c,
-                comb=(64, 48, 16),
-                finishes=False,
-            ),
+        (1024, (
+            _Walk(_forward_0_bc, _dq_0_bc, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_0_b, _visit_0_b, _is_full_0_b, _keep_torch_0_b,
+                ),
+                # No query sees the keys between.
+                _Part(
+                    _dkdv_0_c, _visit_0_c, _is_full_0_c, _keep_torch_0_c,
+                    comb=(64, 48, 16),
+                    long_keys=1073741824,
+                    finishes=False,
+                ),
+            )),
         )),
     )),
     ((1, 5), (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_1_a, _dq_1_a, _dkdv_1_a,
-                _visit_1_a, _is_full_1_a, _keep_torch_1_a,
-                finishes=False,
-            ),
+            _Walk(_forward_1_a, _dq_1_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_1_a, _visit_1_a, _is_full_1_a, _keep_torch_1_a,
+                ),
+            )),
         )),
-        (2048, (
-            # Positions as they are.
-            _Part(
-                _forward_1_b, _dq_1_b, _dkdv_1_b,
-                _visit_1_b, _is_full_1_b, _keep_torch_1_b,
-                finishes=False,
-            ),
-            # No query sees the keys between.
-            _Part(
-                _forward_1_c, _dq_1_c, _dkdv_1_c,
-                _visit_1_c, _is_full_1_c, _keep_torch_1_c,
-                comb=(64, 32, 16),
-                finishes=False,
-            ),
+        (1024, (
+            _Walk(_forward_1_bc, _dq_1_bc, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_1_b, _visit_1_b, _is_full_1_b, _keep_torch_1_b,
+                ),
+                # No query sees the keys between.
+                _Part(
+                    _dkdv_1_c, _visit_1_c, _is_full_1_c, _keep_torch_1_c,
+                    comb=(64, 32, 16),
+                    long_keys=1073741824,
+                    finishes=False,
+                ),
+            )),
         )),
     )),
     ((2, 6), (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_2_a, _dq_2_a, _dkdv_2_a,
-                _visit_2_a, _is_full_2_a, _keep_torch_2_a,
-                finishes=False,
-            ),
+            _Walk(_forward_2_a, _dq_2_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_2_a, _visit_2_a, _is_full_2_a, _keep_torch_2_a,
+                ),
+            )),
         )),
-        (2048, (
-            # Positions as they are.
-            _Part(
-                _forward_2_b, _dq_2_b, _dkdv_2_b,
-                _visit_2_b, _is_full_2_b, _keep_torch_2_b,
-                finishes=False,
-            ),
-            # No query sees the keys between.
-            _Part(
-                _forward_2_c, _dq_2_c, _dkdv_2_c,
-                _visit_2_c, _is_full_2_c, _keep_torch_2_c,
-                comb=(64, 16, 16),
-                finishes=False,
-            ),
+        (1024, (
+            _Walk(_forward_2_bc, _dq_2_bc, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_2_b, _visit_2_b, _is_full_2_b, _keep_torch_2_b,
+                ),
+                # No query sees the keys between.
+                _Part(
+                    _dkdv_2_c, _visit_2_c, _is_full_2_c, _keep_torch_2_c,
+                    comb=(64, 16, 16),
+                    long_keys=1073741824,
+                    finishes=False,
+                ),
+            )),
         )),
     )),
     ((3, 7), (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_3_a, _dq_3_a, _dkdv_3_a,
-                _visit_3_a, _is_full_3_a, _keep_torch_3_a,
-                finishes=False,
-            ),
+            _Walk(_forward_3_a, _dq_3_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_3_a, _visit_3_a, _is_full_3_a, _keep_torch_3_a,
+                ),
+            )),
         )),
-        (2048, (
-            # Positions as they are.
-            _Part(
-                _forward_3_b, _dq_3_b, _dkdv_3_b,
-                _visit_3_b, _is_full_3_b, _keep_torch_3_b,
-                finishes=False,
-            ),
-            # No query sees the keys between.
-            _Part(
-                _forward_3_c, _dq_3_c, _dkdv_3_c,
-                _visit_3_c, _is_full_3_c, _keep_torch_3_c,
-                comb=(64, 0, 16),
-                finishes=False,
-            ),
+        (1024, (
+            _Walk(_forward_3_bc, _dq_3_bc, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_3_b, _visit_3_b, _is_full_3_b, _keep_torch_3_b,
+                ),
+                # No query sees the keys between.
+                _Part(
+                    _dkdv_3_c, _visit_3_c, _is_full_3_c, _keep_torch_3_c,
+                    comb=(64, 0, 16),
+                    long_keys=1073741824,
+                    finishes=False,
+                ),
+            )),
         )),
     )),
 ]
 
 
+def _walks(n):
+    """For every group of heads, the walks that serve n keys."""
+    return [[walks for least_n, walks in choices if n >= least_n][-1] for _, choices in _GROUPS]
+
+
 def _parts(n):
     """For every group of heads, the parts that serve n keys."""
-    return [[parts for least_n, parts in choices if n >= least_n][-1] for _, choices in _GROUPS]
+    return [[part for walk in walks for part in walk.parts] for walks in _walks(n)]
 
 
 @functools.lru_cache(maxsize=8)
@@ -3291,8 +3297,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_fixed_557a2dba66cc"
-_BACKWARD = "deepspeed_fixed_557a2dba66cc_backward"
+_FORWARD = "deepspeed_fixed_9aefb8884a2d"
+_BACKWARD = "deepspeed_fixed_9aefb8884a2d_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

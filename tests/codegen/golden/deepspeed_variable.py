@@ -13,6 +13,7 @@ It needs torch, and triton on a GPU.  The pattern as it was written, with b = 16
 import contextlib
 import functools
 import inspect
+import math
 from typing import NamedTuple
 
 import torch
@@ -41,7 +42,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 # Kernels are not specialised on lengths and strides: a new length compiles nothing.
 _RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
-_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset", "first_tile", "out_rows"]
+_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset", "long_tiles", "split"]
 
 
 @triton.jit
@@ -83,17 +84,41 @@ def _tile(
 
 
 @triton.jit
-def _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD: tl.constexpr, COLUMNS: tl.constexpr):
-    """The given rows of one head of X, as [len(row), COLUMNS]; what lies beyond the tensor reads as 0."""
-    places = X + (_elements(batch, x_b) + _elements(head, x_h)) + _elements(row, x_m)[:, None]
-    return tl.load(places + tl.arange(0, COLUMNS)[None, :], mask=_inside(row, rows, HEAD, COLUMNS), other=0.0)
+def _long_first(long_tiles, split):
+    """This program's tile; whether programs share it, this one's number among them, and how many they are.
+
+    The first tiles have far more to do than others: `split` programs each, which start before all others.
+    """
+    program = tl.program_id(0)
+    shared = program < long_tiles * split
+    tile = tl.where(shared, program // split, program - long_tiles * (split - 1))
+    return tile, shared, tl.where(shared, program % split, 0), tl.where(shared, split, 1)
 
 
 @triton.jit
-def _share(steps, chunk, SPLIT: tl.constexpr):
+def _share(steps, chunk, chunks):
     """begin..end of the chunk's share of the steps; shares differ by one step at most."""
-    begin = steps // SPLIT * chunk + tl.minimum(steps % SPLIT, chunk)
-    return begin, begin + steps // SPLIT + tl.where(chunk < steps % SPLIT, 1, 0)
+    begin = steps // chunks * chunk + tl.minimum(steps % chunks, chunk)
+    return begin, begin + steps // chunks + tl.where(chunk < steps % chunks, 1, 0)
+
+
+@triton.jit(do_not_specialize=["heads", "length", "rows", "split"])
+def _add_shares(
+    SHARES, OUT, heads, length, rows, split,
+    HEAD: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """The first `rows` rows of each line of OUT [lines, length, HEAD], from SHARES [split, lines, rows, HEAD]."""
+    head = tl.program_id(1)
+    line, lines = tl.program_id(2) * heads + head, tl.num_programs(2) * heads
+    first = tl.program_id(0) * ROWS
+    row = first + tl.arange(0, ROWS)
+    inside = _inside(row, tl.minimum(rows, length), HEAD, BLOCK_D)
+    total = tl.zeros([ROWS, BLOCK_D], tl.float32)
+    for chunk in range(split):
+        places = _places(SHARES, chunk * lines + line, rows, first, 1, HEAD, ROWS, BLOCK_D)
+        total += tl.load(places, mask=inside, other=0.0)
+    out_places = _places(OUT, line, length, first, 1, HEAD, ROWS, BLOCK_D)
+    tl.store(out_places, total.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -157,7 +182,7 @@ def _floor_mod(x, divisor):
 
 # fmt: off
 @triton.jit
-def _keep_a(q, k, n, TABLE_0):
+def _keep(q, k, n, TABLE_0):
     """The pattern: whether query q may attend to key k."""
     return (
         ((q >= 0) & (q < 32) & (k >= 0) & (k < 32))
@@ -169,7 +194,7 @@ def _keep_a(q, k, n, TABLE_0):
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_a(
+def _forward(
     Q, K, V, OUT, LSE,
     TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
@@ -190,6 +215,7 @@ def _forward_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -257,7 +283,7 @@ def _forward_a(
             full = full | (named % 2 == 1)
             full = full & (k_hi < n)
             if not full:
-                s = tl.where(_keep_a(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
+                s = tl.where(_keep(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
         elif k_hi >= n:
             s = tl.where((k < n)[None, :], s, float("-inf"))
         v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
@@ -271,14 +297,14 @@ def _forward_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_a(
+def _dq(
     Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
     TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
@@ -289,7 +315,7 @@ def _dq_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.program_id(1)
     batch = tl.program_id(2)
@@ -379,7 +405,7 @@ def _dq_a(
             full = full | (named % 2 == 1)
             full = full & (k_hi < n)
             if not full:
-                s = tl.where(_keep_a(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
+                s = tl.where(_keep(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
         elif k_hi >= n:
             s = tl.where((k < n)[None, :], s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[:, None])
@@ -388,33 +414,34 @@ def _dq_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dkdv_a(
-    Q, K, V, ROWS, DO, DK, DV,
+def _dkdv(
+    Q, K, V, ROWS, DO, DK, DV, DK_SHARES, DV_SHARES,
     TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2, first_tile, out_rows,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-    WHOLE: tl.constexpr, SPLIT: tl.constexpr,
+    WHOLE: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.program_id(1)
     n_heads = GROUP
     batch = tl.program_id(2)
-    chunk = tl.program_id(0) % SPLIT  # the share of the steps that this program takes
-    k_lo = (first_tile + tl.program_id(0) // SPLIT) * BLOCK_N
+    tile_n, shared, chunk, chunks = _long_first(long_tiles, split)
+    k_lo = tile_n * BLOCK_N
     k_hi = k_lo + BLOCK_N - 1
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = (chunk * tl.num_programs(2) + batch) * (heads // GROUP) + kv_head
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -440,7 +467,7 @@ def _dkdv_a(
     listed = steps
     first_listed = tl.load(LIST_STARTS + k_lo // BLOCK_N)
     steps += tl.load(LIST_STARTS + k_lo // BLOCK_N + 1) - first_listed
-    first_turn, last_turn = _share(n_heads * steps, chunk, SPLIT)
+    first_turn, last_turn = _share(n_heads * steps, chunk, chunks)
     for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
@@ -477,7 +504,7 @@ def _dkdv_a(
             )
             full = full | (named % 2 == 1)
             if not full:
-                s = tl.where(_keep_a(q[None, :], k[:, None], n, TABLE_0), s, float("-inf"))
+                s = tl.where(_keep(q[None, :], k[:, None], n, TABLE_0), s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[None, :])
         do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
         dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
@@ -487,487 +514,16 @@ def _dkdv_a(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    places = _places(DK, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _keep_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        ((q < 32) & (k < 32))
-        | ((q >= 32) & (q < 96) & (k >= 32) & (k < 96))
-        | ((q >= 96) & (_floor_div(q - 96, 128) == _floor_div(k - 96, 128)))
-        | ((k // 16 == 0) | (k // 16 == 7))
-    )
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_b(
-    Q, K, V, OUT, LSE,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
-    heads, n_q, n, q_offset, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-    WHOLE: tl.constexpr,
-):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
-    head = tl.program_id(1)
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    line = batch * heads + head
-    out_row = line.to(tl.int64) * n_q + row
-
-    m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
-    l_i = tl.zeros([BLOCK_M], tl.float32)
-    acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-
-    # The keys that these queries touch: 5 ranges.
-    begin_0, end_0 = _tiles(112, 128, n, BLOCK_N)
-    begin_1, end_1 = _tiles(0, 16, n, BLOCK_N)
-    begin_2, end_2 = _tiles(0, tl.where(q_lo <= 31, 32, 0), n, BLOCK_N)
-    begin_3, end_3 = _tiles(32, tl.where((q_lo <= 95) & (q_hi >= 32), 96, 0), n, BLOCK_N)
-    begin_4, end_4 = _tiles(
-        tl.maximum(96, q_lo - (q_lo + 32) % 128),
-        tl.where(q_hi >= 96, q_hi - _floor_mod(q_hi - 96, 128) + 128, 0),
-        n, BLOCK_N,
-    )
-    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
-    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
-    begin_2, end_2, begin_3, end_3 = _in_order(begin_2, end_2, begin_3, end_3)
-    begin_3, end_3, begin_4, end_4 = _in_order(begin_3, end_3, begin_4, end_4)
-    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
-    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
-    begin_2, end_2, begin_3, end_3 = _in_order(begin_2, end_2, begin_3, end_3)
-    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
-    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
-    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
-    begin_1, end_1 = _after(end_0, begin_1, end_1)
-    begin_2, end_2 = _after(end_1, begin_2, end_2)
-    begin_3, end_3 = _after(end_2, begin_3, end_3)
-    begin_4, end_4 = _after(end_3, begin_4, end_4)
-    turn_1 = end_0 - begin_0
-    turn_2 = turn_1 + end_1 - begin_1
-    turn_3 = turn_2 + end_2 - begin_2
-    turn_4 = turn_3 + end_3 - begin_3
-    steps = turn_4 + end_4 - begin_4
-    for step in range(steps):
-        tile_n = begin_0 + step
-        tile_n += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        tile_n += tl.where(step >= turn_2, begin_2 - end_1, 0)
-        tile_n += tl.where(step >= turn_3, begin_3 - end_2, 0)
-        tile_n += tl.where(step >= turn_4, begin_4 - end_3, 0)
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = k_lo + tl.arange(0, BLOCK_N)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        if not WHOLE:
-            full = (
-                ((q_lo >= 32) & (q_hi <= 95) & (k_lo >= 32) & (k_hi <= 95))
-                | ((q_hi <= 31) & (k_hi <= 31))
-                | (
-                    (k_lo >= 224)
-                    & (q_lo + 127 >= (q_lo + 32) % 128 + q_hi)
-                    & (q_lo + 127 >= (q_lo + 32) % 128 + k_hi)
-                    & ((q_lo + 160) % 128 + k_lo >= q_lo)
-                )
-                | ((q_lo >= 96) & (q_hi <= 223) & (k_lo >= 96) & (k_hi <= 223))
-                | ((k_lo == 112) & (k_hi == 127))
-                | (k_hi == 15)
-            )
-            full = full & (k_hi < n)
-            if not full:
-                s = tl.where(_keep_b(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        elif k_hi >= n:
-            s = tl.where((k < n)[None, :], s, float("-inf"))
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
-        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
-        p = tl.exp2(s * scale_log2 - m_new[:, None])
-        alpha = tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(p, 1)
-        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
-        m_i = m_new
-
-    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
-    l_safe = tl.where(some, l_i, 1.0)
-    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
-    out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-    WHOLE: tl.constexpr, HAS_DLSE: tl.constexpr,
-):
-    """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
-
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
-    """
-    head = tl.program_id(1)
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-
-    line = (batch * heads + head).to(tl.int64)
-    delta_line = line + heads * tl.num_programs(2)
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    o_tile = tl.load(places, mask=inside, other=0.0)
-    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
-        delta -= tl.load(DLSE + line * n_q + row, mask=row < n_q, other=0.0)
-    lse = tl.load(LSE + line * n_q + row, mask=row < n_q, other=float("-inf"))
-    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * LOG2_E)
-    tl.store(ROWS + line * n_rows + row, lse_2, mask=row < n_rows)
-    tl.store(ROWS + delta_line * n_rows + row, delta, mask=row < n_rows)
-    dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-
-    # The keys that these queries touch: 5 ranges.
-    begin_0, end_0 = _tiles(112, 128, n, BLOCK_N)
-    begin_1, end_1 = _tiles(0, 16, n, BLOCK_N)
-    begin_2, end_2 = _tiles(0, tl.where(q_lo <= 31, 32, 0), n, BLOCK_N)
-    begin_3, end_3 = _tiles(32, tl.where((q_lo <= 95) & (q_hi >= 32), 96, 0), n, BLOCK_N)
-    begin_4, end_4 = _tiles(
-        tl.maximum(96, q_lo - (q_lo + 32) % 128),
-        tl.where(q_hi >= 96, q_hi - _floor_mod(q_hi - 96, 128) + 128, 0),
-        n, BLOCK_N,
-    )
-    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
-    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
-    begin_2, end_2, begin_3, end_3 = _in_order(begin_2, end_2, begin_3, end_3)
-    begin_3, end_3, begin_4, end_4 = _in_order(begin_3, end_3, begin_4, end_4)
-    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
-    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
-    begin_2, end_2, begin_3, end_3 = _in_order(begin_2, end_2, begin_3, end_3)
-    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
-    begin_1, end_1, begin_2, end_2 = _in_order(begin_1, end_1, begin_2, end_2)
-    begin_0, end_0, begin_1, end_1 = _in_order(begin_0, end_0, begin_1, end_1)
-    begin_1, end_1 = _after(end_0, begin_1, end_1)
-    begin_2, end_2 = _after(end_1, begin_2, end_2)
-    begin_3, end_3 = _after(end_2, begin_3, end_3)
-    begin_4, end_4 = _after(end_3, begin_4, end_4)
-    turn_1 = end_0 - begin_0
-    turn_2 = turn_1 + end_1 - begin_1
-    turn_3 = turn_2 + end_2 - begin_2
-    turn_4 = turn_3 + end_3 - begin_3
-    steps = turn_4 + end_4 - begin_4
-    for step in range(steps):
-        tile_n = begin_0 + step
-        tile_n += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        tile_n += tl.where(step >= turn_2, begin_2 - end_1, 0)
-        tile_n += tl.where(step >= turn_3, begin_3 - end_2, 0)
-        tile_n += tl.where(step >= turn_4, begin_4 - end_3, 0)
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = k_lo + tl.arange(0, BLOCK_N)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        if not WHOLE:
-            full = (
-                ((q_lo >= 32) & (q_hi <= 95) & (k_lo >= 32) & (k_hi <= 95))
-                | ((q_hi <= 31) & (k_hi <= 31))
-                | (
-                    (k_lo >= 224)
-                    & (q_lo + 127 >= (q_lo + 32) % 128 + q_hi)
-                    & (q_lo + 127 >= (q_lo + 32) % 128 + k_hi)
-                    & ((q_lo + 160) % 128 + k_lo >= q_lo)
-                )
-                | ((q_lo >= 96) & (q_hi <= 223) & (k_lo >= 96) & (k_hi <= 223))
-                | ((k_lo == 112) & (k_hi == 127))
-                | (k_hi == 15)
-            )
-            full = full & (k_hi < n)
-            if not full:
-                s = tl.where(_keep_b(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        elif k_hi >= n:
-            s = tl.where((k < n)[None, :], s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[:, None])
-        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
-        ds = p * (dp - delta[:, None])
-        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
-
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _dkdv_b(
-    Q, K, V, ROWS, DO, DK, DV,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-    WHOLE: tl.constexpr,
-):
-    """Gradients of one tile of keys and values, summed over the query heads that share them."""
-    kv_head = tl.program_id(1)
-    n_heads = GROUP
-    batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
-    k_hi = k_lo + BLOCK_N - 1
-    k = k_lo + tl.arange(0, BLOCK_N)
-
-    inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-
-    # The queries that these keys touch: 5 ranges.
-    begin_0, end_0 = _tiles(-q_offset, tl.where(k_lo <= 15, n_q, 0), n_q, BLOCK_M)
-    begin_1, end_1 = _tiles(-q_offset, tl.where(k_lo <= 31, 32, 0) - q_offset, n_q, BLOCK_M)
-    begin_2, end_2 = _tiles(-q_offset, tl.where((k_lo <= 127) & (k_hi >= 112), n_q, 0), n_q, BLOCK_M)
-    begin_3, end_3 = _tiles(32 - q_offset, tl.where((k_lo <= 95) & (k_hi >= 32), 96, 0) - q_offset, n_q, BLOCK_M)
-    begin_4, end_4 = _tiles(
-        tl.maximum(96, k_lo - (k_lo + 32) % 128) - q_offset,
-        tl.where(k_hi >= 96, k_hi - _floor_mod(k_hi - 96, 128) + 128, 0) - q_offset,
-        n_q, BLOCK_M,
-    )
-    begin_1, end_1 = _after(end_0, begin_1, end_1)
-    begin_2, end_2 = _after(end_1, begin_2, end_2)
-    begin_3, end_3 = _after(end_2, begin_3, end_3)
-    begin_4, end_4 = _after(end_3, begin_4, end_4)
-    turn_1 = end_0 - begin_0
-    turn_2 = turn_1 + end_1 - begin_1
-    turn_3 = turn_2 + end_2 - begin_2
-    turn_4 = turn_3 + end_3 - begin_3
-    steps = turn_4 + end_4 - begin_4
-    for turn in range(n_heads * steps):
-        step = turn if GROUP == 1 else turn % steps
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
-        tile_m = begin_0 + step
-        tile_m += tl.where(step >= turn_1, begin_1 - end_0, 0)
-        tile_m += tl.where(step >= turn_2, begin_2 - end_1, 0)
-        tile_m += tl.where(step >= turn_3, begin_3 - end_2, 0)
-        tile_m += tl.where(step >= turn_4, begin_4 - end_3, 0)
-        row_lo = tile_m * BLOCK_M
-        q_lo = q_offset + row_lo
-        q_hi = q_lo + BLOCK_M - 1
-        row = row_lo + tl.arange(0, BLOCK_M)
-        q = q_offset + row
-        line = batch * heads + head
-        delta_line = line + heads * tl.num_programs(2)
-        q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
-        lse_2 = _row_numbers(ROWS, line, n_rows, row_lo, BLOCK_M, TMA)
-        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
-        if not WHOLE:
-            full = (
-                ((q_lo >= 32) & (q_hi <= 95) & (k_lo >= 32) & (k_hi <= 95))
-                | ((q_hi <= 31) & (k_hi <= 31))
-                | (
-                    (k_lo >= 224)
-                    & (q_lo + 127 >= (q_lo + 32) % 128 + q_hi)
-                    & (q_lo + 127 >= (q_lo + 32) % 128 + k_hi)
-                    & ((q_lo + 160) % 128 + k_lo >= q_lo)
-                )
-                | ((q_lo >= 96) & (q_hi <= 223) & (k_lo >= 96) & (k_hi <= 223))
-                | ((k_lo == 112) & (k_hi == 127))
-                | (k_hi == 15)
-            )
-            if not full:
-                s = tl.where(_keep_b(q[None, :], k[:, None], n), s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[None, :])
-        do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
-        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
-        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
-        delta = _row_numbers(ROWS, delta_line, n_rows, row_lo, BLOCK_M, TMA)
-        ds = p * (dp - delta[None, :])
-        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
-
-
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_c(
-    Q, K, V, PARTIAL, OUT, LSE,
-    LIST_STARTS, LIST, SEEN,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
-    heads, n_q, n, q_offset, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
-    head = tl.program_id(1)
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    line = batch * heads + head
-    out_row = line.to(tl.int64) * n_q + row
-
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
-    m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
-    l_i = tl.where(before == float("-inf"), 0.0, 1.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
-
-    # The keys of its pairs, gathered one by one from a list.
-    first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
-    end_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M + 1)
-    for step in range(first_listed, end_listed, BLOCK_N):
-        place = step + tl.arange(0, BLOCK_N)
-        k = tl.load(LIST + place, mask=place < end_listed, other=n)
-        seen = tl.load(SEEN + place, mask=place < end_listed, other=0)
-
-        k_tile = _rows_at(K, k_b, k_h, k_n, batch, kv_head, k, n, HEAD, BLOCK_D)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        own = tl.arange(0, BLOCK_M)
-        s = tl.where((seen[None, :] >> own[:, None]) & 1 == 1, s, float("-inf"))
-        v_tile = _rows_at(V, v_b, v_h, v_n, batch, kv_head, k, n, HEAD, BLOCK_D)
-        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
-        p = tl.exp2(s * scale_log2 - m_new[:, None])
-        alpha = tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(p, 1)
-        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
-        m_i = m_new
-
-    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
-    l_safe = tl.where(some, l_i, 1.0)
-    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
-    out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
-    LIST_STARTS, LIST, SEEN,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """Gradient of one tile of queries, added to that of the part before."""
-    head = tl.program_id(1)
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-
-    inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-
-    line = (batch * heads + head).to(tl.int64)
-    delta_line = line + heads * tl.num_programs(2)
-    lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
-    delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
-
-    # The keys of its pairs, gathered one by one from a list.
-    first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
-    end_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M + 1)
-    for step in range(first_listed, end_listed, BLOCK_N):
-        place = step + tl.arange(0, BLOCK_N)
-        k = tl.load(LIST + place, mask=place < end_listed, other=n)
-        seen = tl.load(SEEN + place, mask=place < end_listed, other=0)
-
-        k_tile = _rows_at(K, k_b, k_h, k_n, batch, kv_head, k, n, HEAD, BLOCK_D)
-        v_tile = _rows_at(V, v_b, v_h, v_n, batch, kv_head, k, n, HEAD, BLOCK_D)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        own = tl.arange(0, BLOCK_M)
-        s = tl.where((seen[None, :] >> own[:, None]) & 1 == 1, s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[:, None])
-        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
-        ds = p * (dp - delta[:, None])
-        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
-
-    dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _dkdv_c(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
-    LIST_STARTS, LIST, SEEN,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """Gradients of one tile of keys and values, summed over the query heads that share them."""
-    kv_head = tl.program_id(1)
-    n_heads = GROUP
-    batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
-    k = k_lo + tl.arange(0, BLOCK_N)
-
-    inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
-
-    # The queries of its pairs, gathered one by one from a list.
-    first_listed = tl.load(LIST_STARTS + k_lo // BLOCK_N)
-    end_listed = tl.load(LIST_STARTS + k_lo // BLOCK_N + 1)
-    steps = tl.cdiv(end_listed - first_listed, BLOCK_M)
-    for turn in range(n_heads * steps):
-        step = turn if GROUP == 1 else turn % steps
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
-        place = first_listed + step * BLOCK_M + tl.arange(0, BLOCK_M)
-        row = tl.load(LIST + place, mask=place < end_listed, other=n_q)
-        seen = tl.load(SEEN + place, mask=place < end_listed, other=0)
-
-        line = batch * heads + head
-        delta_line = line + heads * tl.num_programs(2)
-        q_tile = _rows_at(Q, q_b, q_h, q_m, batch, head, row, n_q, HEAD, BLOCK_D)
-        lse_2 = tl.load(ROWS + line.to(tl.int64) * n_rows + row, mask=row < n_q, other=0.0)
-        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
-        own = tl.arange(0, BLOCK_N)
-        s = tl.where((seen[None, :] >> own[:, None]) & 1 == 1, s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[None, :])
-        do_tile = _rows_at(DO, g_b, g_h, g_m, batch, head, row, n_q, HEAD, BLOCK_D)
-        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
-        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
-        delta = tl.load(ROWS + delta_line.to(tl.int64) * n_rows + row, mask=row < n_q, other=0.0)
-        ds = p * (dp - delta[None, :])
-        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
-    dk *= scale
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if shared:
+        share, rows = chunk * kv_lines + out_line, long_tiles * BLOCK_N
+        whole = _inside(k_lo + tl.arange(0, BLOCK_N), rows, HEAD, BLOCK_D)
+        tl.store(_places(DK_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(_places(DV_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dv, mask=whole)
+    else:
+        out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+        out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 # fmt: on
@@ -1011,22 +567,23 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, part, q, q_offset, *moving):
-    """What a launch needs for this device and these sizes.
+def _prepare(kernel, run, q, q_offset, *moving):
+    """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D, WHOLE for parts of whole blocks; the launch options.
     """
     size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % part.stride):
+    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
+    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
         tier = "large"
-    if part.scattered and tier != "small" and width == 2:
-        tier = "scattered"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
-    if part.scattered:
-        block_m, block_n = min(block_m, _WORD), min(block_n, _WORD)
+    rows, columns = math.gcd(block_m, run.block), math.gcd(block_n, run.block)  # tiles across blocks would need masks
+    if 32 <= rows < block_m:
+        block_m, warps = rows, max(4, warps * rows // block_m)
+    if 32 <= columns < block_n:
+        block_n = columns
     options = {"num_warps": warps, "num_stages": stages}
     if registers:
         options["maxnreg"] = registers
@@ -1034,8 +591,8 @@ def _prepare(kernel, part, q, q_offset, *moving):
         block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
         moving = [TensorDescriptor(x, list(x.shape), list(x.stride()), block) for x in moving]
     constants = block_m, block_n, _precision(q), tier == "tma", size
-    if part.block > 1:
-        constants += (part.block % block_m == part.block % block_n == q_offset % block_m == 0,)
+    if run.block > 1:
+        constants += (run.block % block_m == run.block % block_n == q_offset % block_m == 0,)
     return moving, constants, options
 
 
@@ -1076,20 +633,23 @@ def _strides(*tensors):
 _COMPILED = {}  # kernels by what decides their code
 
 
-def _launch(kernel, grid, q, arguments, constants, options):
-    """kernel[grid](*arguments, *constants), but looked up by type and constants alone; q is on the wanted device."""
-    key = kernel.__name__, q.dtype, q.device, constants, *options.values()
-    elsewhere = q.is_cuda and q.device.index != torch.cuda.current_device()
-    with torch.cuda.device(q.device) if elsewhere else contextlib.nullcontext():
+def _launch(kernel, grid, x, arguments, constants, options):
+    """kernel[grid](*arguments, *constants), looked up by constants and by the type of x, which is on the device."""
+    key = kernel.__name__, x.dtype, x.device, constants, *options.values()
+    elsewhere = x.is_cuda and x.device.index != torch.cuda.current_device()
+    with torch.cuda.device(x.device) if elsewhere else contextlib.nullcontext():
         if key in _COMPILED:
             _COMPILED[key][grid](*arguments, *constants)
         elif compiled := kernel[grid](*arguments, *constants, **options):  # None in the interpreter
             _COMPILED[key] = compiled
 
 
-def _query_programs(part, rows, block):
+def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return part.stride * triton.cdiv(triton.cdiv(rows, part.stride), block)
+    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
+
+
+_SHARED_ROWS = 16  # of a program that adds up shares
 
 
 def _shares(long, length, block, steps, lines):
@@ -1099,6 +659,14 @@ def _shares(long, length, block, steps, lines):
     return (tiles, split) if split > 1 else (0, 1)
 
 
+def _sum_shares(shares, out, size):
+    """The first rows of out [B, H, length, D] from the sums [split, B, H, rows, D] of the programs that share them."""
+    split, batch, heads, rows, dim = shares.shape
+    grid = triton.cdiv(min(rows, out.shape[2]), _SHARED_ROWS), heads, batch
+    sizes = heads, out.shape[2], rows, split
+    _launch(_add_shares, grid, out, (shares, out, *sizes), (dim, size, _SHARED_ROWS), {})
+
+
 def _forward_gpu(q, k, v, scale, q_offset):
     q, k, v = _readable(q), _readable(k), _readable(v)
     batch, heads, n_q, dim = q.shape
@@ -1106,44 +674,17 @@ def _forward_gpu(q, k, v, scale, q_offset):
     out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
-    sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
-    for parts in _parts(n):
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else out
-        for part in parts:
-            keys_values, blocks, options = _prepare("forward", part, q, q_offset, k, v)
-            before = () if part is parts[0] else (partial,)
-            tensors = (q, *keys_values, *before, out if part is parts[-1] else partial, lse)
-            tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
-            tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
-            if part.long_rows:
-                long, steps = part.long_rows - q_offset, triton.cdiv(n, blocks[1])
-                first, split = _shares(long, n_q, blocks[0], steps, heads * batch)
-                if first:
-                    _forward_shares(part, first, split, (q, out, lse), tensors, sizes, constants, options)
-                if first < tiles:
-                    grid, places = (tiles - first, heads, batch), (first, n_q)
-                    _launch(part.forward, grid, q, (*tensors, *sizes, *places), (*constants, 1), options)
-                continue
+    for walks in _walks(n):
+        for walk in walks:
+            moving, blocks, options = _prepare("forward", walk, q, q_offset, k, v)
+            tensors = (q, *moving, out, lse)
+            sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
+            tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
+            for part in walk.parts:
+                tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
             grid = tiles, heads, batch
-            _launch(part.forward, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.forward, grid, q, (*tensors, *sizes), constants, options)
     return out, lse
-
-
-def _forward_shares(part, tiles, split, results, tensors, sizes, constants, options):
-    """The leading tiles, each by `split` programs, whose softmaxes are then put together in a fixed order."""
-    q, out, lse = results
-    batch, heads, n_q, dim = q.shape
-    rows = tiles * constants[2]
-    some = q.new_empty(split, batch, heads, rows, dim, dtype=torch.float32)
-    some_lse = some.new_empty(some.shape[:4])
-    shares = tuple(some if x is out else some_lse if x is lse else x for x in tensors)
-    grid = tiles * split, heads, batch
-    _launch(part.forward, grid, q, (*shares, *sizes, 0, rows), (*constants, split), options)
-    some, some_lse = some[:, :, :, :n_q], some_lse[:, :, :, :n_q]
-    total = some_lse.logsumexp(0)
-    weights = (some_lse - total.masked_fill(total == float("-inf"), 0.0)).exp()
-    out[:, :, :rows] = (some * weights[..., None]).sum(0)
-    lse[:, :, :rows] = total
 
 
 def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
@@ -1163,35 +704,18 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
     dq, n_rows = q.new_empty(q.shape), rows.shape[1]
-    sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
-    for parts in _parts(n):
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else dq
-        for part in parts:
-            keys_values, blocks, options = _prepare("dq", part, q, q_offset, k, v)
+    for walks in _walks(n):
+        for walk in walks:
+            moving, blocks, options = _prepare("dq", walk, q, q_offset, k, v)
             constants = (heads // kv_heads, dim, *blocks)
-            target = dq if part is parts[-1] else partial
-            if part is parts[0]:
-                tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, target)
-                constants += (dlse is not None,)
-            else:
-                tensors = (q, *keys_values, g, rows, partial, target)
-            tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
-            tiles = _query_programs(part, n_rows, blocks[0])
-            if part.long_rows:
-                long, steps = part.long_rows - q_offset, triton.cdiv(n, blocks[1])
-                first, split = _shares(long, n_q, blocks[0], steps, heads * batch)
-                if first:
-                    some = q.new_empty(split, batch, heads, first * blocks[0], dim, dtype=torch.float32)
-                    shares = tuple(some if x is dq else x for x in tensors)
-                    grid, places = (first * split, heads, batch), (0, some.shape[3])
-                    _launch(part.dq, grid, q, (*shares, *sizes, *places), (*constants, split), options)
-                    dq[:, :, : some.shape[3]] = some[:, :, :, :n_q].sum(0)
-                if first < tiles:
-                    grid, places = (tiles - first, heads, batch), (first, n_q)
-                    _launch(part.dq, grid, q, (*tensors, *sizes, *places), (*constants, 1), options)
-                continue
+            tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, rows, dq)
+            constants += (dlse is not None,)
+            sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
+            tiles = _query_programs(walk, n_rows, blocks[0])
+            for part in walk.parts:
+                tensors += _extras(part, "rows", n_q, n, q_offset, blocks, q.device)
             grid = tiles, heads, batch
-            _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.dq, grid, q, (*tensors, *sizes), constants, options)
     return dq
 
 
@@ -1201,41 +725,32 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     kv_heads, n = k.shape[1], k.shape[2]
     dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
     for parts in _parts(n):
-        parts = sorted(parts, key=lambda part: part.comb is None)  # gathered keys first: they do not reach every key
-        sums = (dk, dv) if len(parts) == 1 else [x.new_empty(x.shape, dtype=torch.float32) for x in (k, v)]
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q_offset, q, g)
             line = rows
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            results = (dk, dv) if part.finishes else sums
-            before = () if part is parts[0] else sums
-            k_part, v_part, length = k, v, n
-            extras = ()
-            extras += _extras(part, "columns", n_q, n, q_offset, blocks, q.device)
-            strides = _strides(q, k_part, v_part, g)
-            extras += (*strides, heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
-            inputs = (q_tiles, k_part, v_part, line, g_tiles, *before)
-            constants = (heads // kv_heads, dim, *blocks)
-            tiles, first = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1]), 0
+            k_part, v_part, results = k, v, (dk, dv)
+            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors += results
+            sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
+            constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
+            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
             if part.long_keys:
                 steps = heads // kv_heads * triton.cdiv(n_q, blocks[0])
-                first, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
-            if first:
-                shape = split, batch, kv_heads, first * blocks[1], dim
-                some = [x.new_empty(shape, dtype=torch.float32) for x in (k, v)]
-                arguments = (*inputs, *some, *extras, 0, first * blocks[1])
-                _launch(part.dkdv, (first * split, kv_heads, batch), q, arguments, (*constants, split), options)
-                for x, share in zip(results, some, strict=True):
-                    x[:, :, : first * blocks[1]] = share[:, :, :, :length].sum(0)
-            if part.long_keys:
-                extras, constants = (*extras, first, length), (*constants, 1)
-            if first < tiles:
-                grid = tiles - first, kv_heads, batch
-                _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
-        if not parts[-1].finishes:
-            dk, dv = sums[0].mul_(scale).to(k.dtype), sums[1].to(v.dtype)
+                long, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
+                shape = split, batch, kv_heads, long * blocks[1], dim
+                shares = tuple(k.new_empty(shape, dtype=torch.float32) for _ in results)
+                tensors += shares
+                sizes += (long, split)
+                tiles += long * (split - 1)
+            tensors += _extras(part, "columns", n_q, n, q_offset, blocks, q.device)
+            grid = tiles, kv_heads, batch
+            _launch(part.dkdv, grid, q, (*tensors, *sizes), constants, options)
+            if part.long_keys and long:
+                for x, share in zip(results, shares, strict=True):
+                    _sum_shares(share, x, blocks[4])
     return dk, dv
 
 
@@ -1257,17 +772,17 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together; positions in its own order."""
+    """Queries and keys that a part brings together.  Positions are in the part's own order."""
 
-    rows: slice  # of the queries
-    keys: object  # of the keys: a slice, or a tensor of positions
+    rows: tuple  # slices of the queries
+    keys: tuple  # of the keys: slices, or a tensor of positions
     q_first: int  # place of the first query
-    residue: tuple  # the residue class, where there is one
-    positions: object  # absolute positions of the keys
+    positions: object  # absolute positions of the keys, [keys]
+    residues: tuple = ((),)  # what bounds take besides
 
 
 def _pieces(part, n_q, n, q_offset):
-    yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
+    yield _Piece((slice(None),), (slice(None),), q_offset, torch.arange(n))
 
 
 def _chunks(part, piece, row, rows, n):
@@ -1275,24 +790,39 @@ def _chunks(part, piece, row, rows, n):
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, _SHORTEST) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
-    visited = _disjoint(part.visit(q_lo, q_hi, n, *piece.residue), len(piece.positions))
+    ranges = [some for residue in piece.residues for some in part.visit(q_lo, q_hi, n, *residue)]
+    visited = _disjoint(ranges, piece.positions.shape[-1])
     for first, stop in visited:
         for k_lo in range(first, stop, _KEYS):
             k_end = min(k_lo + _KEYS, stop)
-            whole = k_end - k_lo >= _SHORTEST and part.is_full(q_lo, q_hi, k_lo, k_end - 1, n, *piece.residue)
-            yield slice(k_lo, k_end), None if whole else part.keep(q, piece.positions[None, k_lo:k_end], n)
+            edges = q_lo, q_hi, k_lo, k_end - 1, n
+            whole = k_end - k_lo >= _SHORTEST and all(part.is_full(*edges, *residue) for residue in piece.residues)
+            k = piece.positions[..., k_lo:k_end]
+            yield slice(k_lo, k_end), None if whole else part.keep(q, k if k.dim() > 1 else k[None], n)
     for keys in _named_keys(part, q_lo, q_hi, n, visited, q.device).split(_KEYS):
         if len(keys):
             yield keys, part.keep(q, keys[None, :], n)
 
 
+def _side_by_side(x, dim, places):
+    """x [X, ..] at each of some places of a dimension, as [X * places, ..]."""
+    some = [x[(slice(None),) * dim + (place,)] for place in places]
+    return some[0] if len(some) == 1 else torch.stack(some, 1).flatten(0, 1)
+
+
+def _one_by_one(x, count):
+    """What stands side by side, as [X, ..] for each of the places."""
+    return x.unflatten(0, (-1, count)).unbind(1)
+
+
 def _scores(q, k, mask, scale):
     """q [X, group * rows, D], k [X, keys, D] -> scaled scores [X, group * rows, keys], -inf where the mask is false."""
     s = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)  # beta 0: the first is not read
-    if mask is not None:
-        x, rows, keys = s.shape
-        mask = mask.expand(mask.shape[0], keys)
-        s.view(x, rows // mask.shape[0], *mask.shape).masked_fill_(~mask, float("-inf"))
+    if mask is not None:  # [rows, keys]; one row stands for all
+        rows, keys = s.shape[1:]
+        mask = mask.expand(*mask.shape[:-1], keys)
+        classes, own = mask.shape[0] if mask.dim() > 2 else 1, mask.shape[-2]
+        s.view(-1, classes, rows // own, own, keys).masked_fill_(~mask.view(classes, 1, own, keys), float("-inf"))
     return s
 
 
@@ -1362,18 +892,9 @@ def _keys(x, heads, dtype):
 def _forward_parts(parts, q, k, v, scale, q_offset):
     """The softmax over all parts, each continuing the one before: q [X, group, n_q, D] -> out, lse."""
     n_q, n = q.shape[2], k.shape[1]
-    out, lse = torch.zeros_like(q), q.new_full(q.shape[:3], float("-inf"))
-    for part in parts:
-        for piece in _pieces(part, n_q, n, q_offset):
-            tensors = q[:, :, piece.rows], k[:, piece.keys], v[:, piece.keys]
-            part_out, part_lse = _forward_rows(part, piece, *tensors, scale, n)
-            before = lse[:, :, piece.rows]
-            total = torch.logaddexp(before, part_lse)
-            safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
-            weighted = out[:, :, piece.rows] * (before[..., None] - safe).exp()
-            out[:, :, piece.rows] = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
-            lse[:, :, piece.rows] = total
-    return out, lse
+    (part,) = parts
+    (piece,) = _pieces(part, n_q, n, q_offset)
+    return _forward_rows(part, piece, q, k[:, piece.keys[0]], v[:, piece.keys[0]], scale, n)
 
 
 def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
@@ -1381,8 +902,9 @@ def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            g_part, q_part, lse_part, delta_part, dq_part = (x[:, :, piece.rows] for x in (g, q, lse, delta, dq))
-            k_part, v_part, dk_part, dv_part = (x[:, piece.keys] for x in (k, v, dk, dv))
+            queries = (_side_by_side(x, 2, piece.rows) for x in (g, q, lse, delta, dq))
+            g_part, q_part, lse_part, delta_part, dq_part = queries
+            k_part, v_part, dk_part, dv_part = (_side_by_side(x, 1, piece.keys) for x in (k, v, dk, dv))
             rows = (g_part, q_part, k_part, v_part, lse_part, delta_part)
             _backward_rows(part, piece, *rows, dq_part, dk_part, dv_part, scale, n)
 
@@ -1531,49 +1053,8 @@ def _tiles_of(block, size, offset, length, tile):
     return tiles, (torch.minimum(stop[:, None], (tiles + 1) * tile) - begin).clamp(min=0)
 
 
-_WORD = 64  # most rows of a tile of scattered pairs: one bit for each
-
-
-def _pairs(part, tables, n_q, n, q_offset, device):
-    """The kept pairs of a part that tables name, each once: rows of Q and keys, int64 [pairs]."""
-    codes = [torch.zeros(0, dtype=torch.int64, device=device)]
-    for table, size in tables:
-        entries, within = table(n, device).to(torch.int64), torch.arange(size, device=device)
-        row, place = (entries != _NONE).nonzero(as_tuple=True)
-        keys = entries[row, place][:, None, None] * size + within
-        rows = row[:, None, None] * size + within[:, None] - q_offset
-        rows, keys = (x.flatten() for x in torch.broadcast_tensors(rows, keys))
-        codes.append((rows * n + keys)[(rows >= 0) & (rows < n_q) & (keys < n)])
-    code = torch.cat(codes).unique()
-    kept = [part.keep(some[:, None] // n + q_offset, some[:, None] % n, n)[:, 0] for some in code.split(1 << 20)]
-    code = code[torch.cat(kept)]
-    return code // n, code % n
-
-
-@functools.lru_cache(maxsize=32)
-def _scattered(part, side, n_q, n, q_offset, block, device):
-    """For tiles of `block` queries ("rows") or keys ("columns"), what their pairs have on the other side.
-
-    int32 starts [tiles + 1]; tile after tile, int32 positions, rising, and int64 words for them: bit i says that row i
-    of the tile has a pair with the position.
-    """
-    if side == "rows":
-        own, other = _pairs(part, part.rows_tables, n_q, n, q_offset, device)
-        tiles, others = -(-n_q // 128) * 128 // block, n
-    else:
-        other, own = _pairs(part, part.columns_tables, n_q, n, q_offset, device)
-        tiles, others = -(-n // block), n_q
-    place, pair = (own // block * others + other).unique(return_inverse=True)
-    seen = torch.zeros_like(place).index_add_(0, pair, torch.ones_like(own) << own % block)  # no bit comes twice
-    starts = torch.zeros(tiles + 1, dtype=torch.int64, device=device)
-    starts[1:] = torch.bincount(place // others, minlength=tiles).cumsum(0)
-    return starts.to(torch.int32), (place % others).to(torch.int32), seen
-
-
 def _extras(part, side, n_q, n, q_offset, blocks, device):
     """What kernels of a part read besides: its tables, and lists of the tiles that they name."""
-    if part.scattered:
-        return _scattered(part, side, n_q, n, q_offset, blocks[0 if side == "rows" else 1], device)
     tables = tuple(table(n, device) for table in part.tables)
     if not (part.rows_tables if side == "rows" else part.columns_tables):
         return tables
@@ -1582,7 +1063,7 @@ def _extras(part, side, n_q, n, q_offset, blocks, device):
 
 
 # fmt: off
-def _keep_torch_a(q, k, n):
+def _keep_torch(q, k, n):
     """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         ((q >= 0) & (q < 32) & (k >= 0) & (k < 32))
@@ -1593,7 +1074,7 @@ def _keep_torch_a(q, k, n):
     )
 
 
-def _visit_a(q_lo, q_hi, n):
+def _visit(q_lo, q_hi, n):
     """Half-open ranges of keys that queries q_lo..q_hi visit."""
     return [
         (112, 128),
@@ -1604,7 +1085,7 @@ def _visit_a(q_lo, q_hi, n):
     ]
 
 
-def _visit_queries_a(k_lo, k_hi, n, n_q):
+def _visit_queries(k_lo, k_hi, n, n_q):
     """Half-open ranges of queries, below n_q, that keys k_lo..k_hi visit."""
     return [
         (0, (n_q if k_lo <= 15 else 0)),
@@ -1615,7 +1096,7 @@ def _visit_queries_a(k_lo, k_hi, n, n_q):
     ]
 
 
-def _is_full_a(q_lo, q_hi, k_lo, k_hi, n):
+def _is_full(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept."""
     return (
         ((q_lo >= 96) and (q_hi <= 223) and (k_lo >= 96) and (k_hi <= 223))
@@ -1632,82 +1113,12 @@ def _is_full_a(q_lo, q_hi, k_lo, k_hi, n):
     )
 
 
-def _keep_torch_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        ((q < 32) & (k < 32))
-        | ((q >= 32) & (q < 96) & (k >= 32) & (k < 96))
-        | ((q >= 96) & ((q - 96) // 128 == (k - 96) // 128))
-        | ((k // 16 == 0) | (k // 16 == 7))
-    )
-
-
-def _visit_b(q_lo, q_hi, n):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [
-        (112, 128),
-        (0, 16),
-        (0, (32 if q_lo <= 31 else 0)),
-        (32, (96 if (q_lo <= 95) and (q_hi >= 32) else 0)),
-        (max(96, q_lo - (q_lo + 32) % 128), (q_hi - (q_hi - 96) % 128 + 128 if q_hi >= 96 else 0)),
-    ]
-
-
-def _is_full_b(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (
-        ((q_lo >= 32) and (q_hi <= 95) and (k_lo >= 32) and (k_hi <= 95))
-        or ((q_hi <= 31) and (k_hi <= 31))
-        or (
-            (k_lo >= 224)
-            and (q_lo + 127 >= (q_lo + 32) % 128 + q_hi)
-            and (q_lo + 127 >= (q_lo + 32) % 128 + k_hi)
-            and ((q_lo + 160) % 128 + k_lo >= q_lo)
-        )
-        or ((q_lo >= 96) and (q_hi <= 223) and (k_lo >= 96) and (k_hi <= 223))
-        or ((k_lo == 112) and (k_hi == 127))
-        or (k_hi == 15)
-    )
-
-
-def _keep_torch_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        _listed(_table_0(n, q.device), q // 16, k // 16)
-        & (
-            ((q >= 32) | (k >= 32))
-            & ((q < 32) | (q >= 96) | (k < 32) | (k >= 96))
-            & ((q < 96) | ((q - 96) // 128 != (k - 96) // 128))
-            & ((k // 16 != 0) & (k // 16 != 7))
-        )
-    )
-
-
-def _visit_c(q_lo, q_hi, n):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [
-    ]
-
-
-def _visit_queries_c(k_lo, k_hi, n, n_q):
-    """Half-open ranges of queries, below n_q, that keys k_lo..k_hi visit."""
-    return [
-    ]
-
-
-def _is_full_c(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return False
-
-
 # ---------------------------------------------------------------- what runs
 
 
 class _Part(NamedTuple):
-    """A disjoint part of the pattern, with kernels of its own."""
+    """A disjoint part of the pattern, with a kernel for dk and dv."""
 
-    forward: object
-    dq: object
     dkdv: object
     visit: object
     is_full: object
@@ -1715,65 +1126,65 @@ class _Part(NamedTuple):
     stride: int = 1  # queries and keys of one residue class side by side
     comb: tuple | None = None  # (period, first, width): the keys with (k - first) % period < width side by side
     block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
-    scattered: bool = False  # pairs one by one, from a list
-    finishes: bool = True  # dk and dv are complete after it
-    long_rows: int = 0  # queries below it see far more keys than others: several programs share a tile
-    long_keys: int = 0
+    long_keys: int = 0  # keys below it see far more queries than others: several programs share a tile
     tables: tuple = ()  # tables that `keep` reads
     rows_tables: tuple = ()  # tables, with their block sizes, whose tiles are visited besides
     columns_tables: tuple = ()
     visit_queries: object = None
 
 
-# (query heads or None for all, ((least n, parts), ...)): the parts of the last choice that n reaches
+class _Walk(NamedTuple):
+    """Parts whose queries stand alike, with a kernel for the forward pass and one for dq."""
+
+    forward: object
+    dq: object
+    parts: tuple
+
+    @property
+    def stride(self):
+        return self.parts[0].stride
+
+    @property
+    def block(self):
+        return max(part.block for part in self.parts)
+
+
+# (query heads or None for all, ((least n, walks), ...)): the walks of the last choice that n reaches
 _GROUPS = [
     (None, (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_a, _dq_a, _dkdv_a,
-                _visit_a, _is_full_a, _keep_torch_a,
-                block=16,
-                long_keys=128,
-                tables=(_table_0, ),
-                rows_tables=((_table_0, 16), ),
-                columns_tables=((_table_0, 16), ),
-                visit_queries=_visit_queries_a,
-            ),
-        )),
-        (16384, (
-            # Positions as they are.
-            _Part(
-                _forward_b, _dq_b, _dkdv_b,
-                _visit_b, _is_full_b, _keep_torch_b,
-                block=16,
-                finishes=False,
-            ),
-            # A table names pairs that lie far apart.
-            _Part(
-                _forward_c, _dq_c, _dkdv_c,
-                _visit_c, _is_full_c, _keep_torch_c,
-                scattered=True,
-                tables=(_table_0, ),
-                rows_tables=((_table_0, 16), ),
-                columns_tables=((_table_0, 16), ),
-                visit_queries=_visit_queries_c,
-            ),
+            _Walk(_forward, _dq, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv, _visit, _is_full, _keep_torch,
+                    block=16,
+                    long_keys=128,
+                    tables=(_table_0, ),
+                    rows_tables=((_table_0, 16), ),
+                    columns_tables=((_table_0, 16), ),
+                    visit_queries=_visit_queries,
+                ),
+            )),
         )),
     )),
 ]
 
 
+def _walks(n):
+    """For every group of heads, the walks that serve n keys."""
+    return [[walks for least_n, walks in choices if n >= least_n][-1] for _, choices in _GROUPS]
+
+
 def _parts(n):
     """For every group of heads, the parts that serve n keys."""
-    return [[parts for least_n, parts in choices if n >= least_n][-1] for _, choices in _GROUPS]
+    return [[part for walk in walks for part in walk.parts] for walks in _walks(n)]
 # fmt: on
 
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_variable_d0d3a6c46924"
-_BACKWARD = "deepspeed_variable_d0d3a6c46924_backward"
+_FORWARD = "deepspeed_variable_72a5b1bebfa9"
+_BACKWARD = "deepspeed_variable_72a5b1bebfa9_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

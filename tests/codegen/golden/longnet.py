@@ -38,7 +38,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 # Kernels are not specialised on lengths and strides: a new length compiles nothing.
 _RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
-_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset"]
+_RUN_TIME += ["heads", "n_q", "n_rows", "n_class_rows", "n", "q_offset"]
 
 
 @triton.jit
@@ -98,6 +98,28 @@ def _class_tile(
         row = residue + stride * (first + tl.arange(0, ROWS))
         tile = _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD, COLUMNS)
     return tile
+
+
+@triton.jit
+def _hand_over(places, TOPS, x, there, inside):
+    """Stores x [rows, columns] for a kernel that goes on with it: in float32, or in float16 as shares of the largest
+    number of each row, which is stored too.  The error is at most 2**-12 of that number.
+    """
+    if places.dtype.element_ty == tl.float32:
+        tl.store(places, x, mask=inside)
+    else:
+        top = tl.minimum(tl.maximum(tl.max(tl.abs(x), 1), 1.0e-30), 1.0e37)  # an inf stays one, in its column alone
+        tl.store(TOPS, top, mask=there)
+        tl.store(places, (x * (1.0 / top)[:, None]).to(tl.float16), mask=inside)
+
+
+@triton.jit
+def _taken_over(places, TOPS, there, inside):
+    """What `_hand_over` stored; rows that are not `there` are 0."""
+    x = tl.load(places, mask=inside & there[:, None], other=0.0).to(tl.float32)
+    if places.dtype.element_ty != tl.float32:
+        x *= tl.load(TOPS, mask=there, other=0.0)[:, None]
+    return x
 
 
 @triton.jit
@@ -171,6 +193,7 @@ def _forward_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -212,10 +235,10 @@ def _forward_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -228,7 +251,7 @@ def _dq_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.program_id(1)
     batch = tl.program_id(2)
@@ -287,8 +310,8 @@ def _dq_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -310,7 +333,7 @@ def _dkdv_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -355,10 +378,10 @@ def _dkdv_a(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -369,13 +392,13 @@ def _keep_b(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_b(
-    Q, K, V, OUT, LSE,
+    Q, K, V, OUT, OUT_TOP, LSE,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -387,6 +410,7 @@ def _forward_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -417,15 +441,15 @@ def _forward_b(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ, DQ_TOP,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -433,7 +457,7 @@ def _dq_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.program_id(1)
     batch = tl.program_id(2)
@@ -480,13 +504,13 @@ def _dq_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_b(
-    Q, K, V, ROWS, DO, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DKDV_TOP,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -503,7 +527,8 @@ def _dkdv_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -535,10 +560,10 @@ def _dkdv_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -555,13 +580,13 @@ def _keep_c(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_c(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, OUT_TOP, LSE,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -580,13 +605,15 @@ def _forward_c(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -629,21 +656,21 @@ def _forward_c(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ, DQ_TOP,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -671,7 +698,12 @@ def _dq_c(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 2 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 2 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -709,13 +741,13 @@ def _dq_c(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_c(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV, DKDV_TOP,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -742,11 +774,17 @@ def _dkdv_c(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -794,10 +832,10 @@ def _dkdv_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -814,13 +852,13 @@ def _keep_d(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_d(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, LSE,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -839,13 +877,15 @@ def _forward_d(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -888,21 +928,21 @@ def _forward_d(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_d(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -930,7 +970,12 @@ def _dq_d(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 4 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 4 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -969,13 +1014,13 @@ def _dq_d(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_d(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -1002,11 +1047,17 @@ def _dkdv_d(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -1055,10 +1106,10 @@ def _dkdv_d(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    places = _places(DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    out_places = _places(DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 # fmt: on
@@ -1102,16 +1153,16 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, part, q, *moving):
-    """What a launch needs for this device and these sizes.
+def _prepare(kernel, run, q, *moving):
+    """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
     """
     size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % part.stride):
+    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
+    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
@@ -1119,9 +1170,9 @@ def _prepare(kernel, part, q, *moving):
         options["maxnreg"] = registers
     if tier == "tma":
         block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
-        if part.stride > 1:  # the residue class as a dimension of its own
+        if run.stride > 1:  # the residue class as a dimension of its own
             block = [1, *block]
-            moving = [x.unflatten(2, (-1, part.stride)).transpose(2, 3) for x in moving]
+            moving = [x.unflatten(2, (-1, run.stride)).transpose(2, 3) for x in moving]
         moving = [TensorDescriptor(x, list(x.shape), list(x.stride()), block) for x in moving]
     return moving, (block_m, block_n, _precision(q), tier == "tma", size), options
 
@@ -1163,33 +1214,39 @@ def _strides(*tensors):
 _COMPILED = {}  # kernels by what decides their code
 
 
-def _launch(kernel, grid, q, arguments, constants, options):
-    """kernel[grid](*arguments, *constants), but looked up by type and constants alone; q is on the wanted device."""
-    key = kernel.__name__, q.dtype, q.device, constants, *options.values()
-    elsewhere = q.is_cuda and q.device.index != torch.cuda.current_device()
-    with torch.cuda.device(q.device) if elsewhere else contextlib.nullcontext():
+def _launch(kernel, grid, x, arguments, constants, options):
+    """kernel[grid](*arguments, *constants), looked up by constants and by the type of x, which is on the device."""
+    key = kernel.__name__, x.dtype, x.device, constants, *options.values()
+    elsewhere = x.is_cuda and x.device.index != torch.cuda.current_device()
+    with torch.cuda.device(x.device) if elsewhere else contextlib.nullcontext():
         if key in _COMPILED:
             _COMPILED[key][grid](*arguments, *constants)
         elif compiled := kernel[grid](*arguments, *constants, **options):  # None in the interpreter
             _COMPILED[key] = compiled
 
 
-def _query_programs(part, rows, block):
+def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return part.stride * triton.cdiv(triton.cdiv(rows, part.stride), block)
+    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
 
 
-def _by_class(rows, stride):
-    """Numbers of rows [lines, n_rows], each residue class side by side in whole tiles: [lines * stride, padded]."""
-    lines, n_rows = rows.shape
-    length = triton.cdiv(n_rows, stride)
-    sorted_rows = rows.new_full((lines, stride, triton.cdiv(length, 128) * 128), float("inf"))
-    sorted_rows[lines // 2 :] = 0.0  # delta; the others are log-sum-exps
-    whole = torch.nn.functional.pad(rows, (0, length * stride - n_rows)).view(lines, length, stride)
-    sorted_rows[:, :, :length] = whole.transpose(1, 2)
-    if length * stride > n_rows:
-        sorted_rows[: lines // 2, n_rows % stride :, length - 1] = float("inf")
-    return sorted_rows.flatten(0, 1)
+def _partial(x, count=1):
+    """Room for `count` sums like x that the next kernel goes on with, and for the largest number of each row."""
+    dtype = torch.float32 if x.dtype == torch.float32 else torch.float16
+    sums = [x.new_empty(x.shape, dtype=dtype) for _ in range(count)]
+    return *sums, x.new_empty(count, *x.shape[:3], dtype=torch.float32)
+
+
+def _class_rows(lse, stride):
+    """Room for two numbers of every row [B, H, n_q], each residue class side by side in whole tiles of any BLOCK_M.
+
+    [2 * lines * stride, n_class_rows].  Rows beyond n_q have no weights: a log-sum-exp of inf, and a delta of 0.
+    """
+    batch, heads, n_q = lse.shape
+    length = triton.cdiv(triton.cdiv(n_q, stride), 128) * 128
+    rows = lse.new_full((2, batch * heads * stride, length), float("inf"))
+    rows[1] = 0.0
+    return rows.flatten(0, 1)
 
 
 def _forward_gpu(q, k, v, scale, q_offset):
@@ -1199,16 +1256,17 @@ def _forward_gpu(q, k, v, scale, q_offset):
     out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
-    sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
-    for parts in _parts(n):
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else out
-        for part in parts:
-            keys_values, blocks, options = _prepare("forward", part, q, k, v)
-            before = () if part is parts[0] else (partial,)
-            tensors = (q, *keys_values, *before, out if part is parts[-1] else partial, lse)
-            tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
+    for walks in _walks(n):
+        partial = _partial(q) if len(walks) > 1 else ()
+        for walk in walks:
+            moving, blocks, options = _prepare("forward", walk, q, k, v)
+            before = () if walk is walks[0] else partial
+            target = (out,) if walk is walks[-1] else partial
+            tensors = (q, *moving, *before, *target, lse)
+            sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
+            tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             grid = tiles, heads, batch
-            _launch(part.forward, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.forward, grid, q, (*tensors, *sizes), constants, options)
     return out, lse
 
 
@@ -1219,31 +1277,38 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
     out, lse, dlse = _dense(out), _dense(lse), dlse if dlse is None else _dense(dlse)
     batch, heads, n_q, _ = q.shape
     # Two numbers of every row, up to whole tiles of any BLOCK_M, so that loads of them need no mask.
-    rows = lse.new_empty(2 * batch * heads, triton.cdiv(n_q, 128) * 128)
+    rows = {}
+    for walks in _walks(k.shape[2]):
+        if len(walks) > 1 or walks[0].stride == 1:
+            rows[1] = lse.new_empty(2 * batch * heads, triton.cdiv(n_q, 128) * 128)
+        rows |= {walk.stride: _class_rows(lse, walk.stride) for walk in walks if walk.stride not in (1, *rows)}
     dq = _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset)
     return dq, *_dkdv_gpu(g, q, k, v, rows, scale, q_offset)
 
 
 def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
-    """The gradient of q.  Fills `rows` [2 * lines, n_rows] with log-sum-exps in base 2 and deltas."""
+    """The gradient of q.  Fills `rows` of every stride with log-sum-exps in base 2 and deltas."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dq, n_rows = q.new_empty(q.shape), rows.shape[1]
-    sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
-    for parts in _parts(n):
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else dq
-        for part in parts:
-            keys_values, blocks, options = _prepare("dq", part, q, k, v)
+    dq, n_rows = q.new_empty(q.shape), triton.cdiv(n_q, 128) * 128
+    for walks in _walks(n):
+        partial = _partial(q) if len(walks) > 1 else ()
+        for walk in walks:
+            moving, blocks, options = _prepare("dq", walk, q, k, v)
             constants = (heads // kv_heads, dim, *blocks)
-            target = dq if part is parts[-1] else partial
-            if part is parts[0]:
-                tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, target)
+            numbers = () if walk.stride > 1 and len(walks) == 1 else (rows[1],)
+            numbers += (rows[walk.stride],) if walk.stride > 1 else ()
+            pitches = tuple(x.shape[1] for x in numbers)
+            target = (dq,) if walk is walks[-1] else partial
+            if walk is walks[0]:
+                tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, *numbers, *target)
                 constants += (dlse is not None,)
             else:
-                tensors = (q, *keys_values, g, rows, partial, target)
-            tiles = _query_programs(part, n_rows, blocks[0])
+                tensors = (q, *moving, g, *numbers, *partial, *target)
+            sizes = (*_strides(q, k, v, g), heads, n_q, *pitches, n, q_offset, scale, scale * _LOG2_E)
+            tiles = _query_programs(walk, n_rows, blocks[0])
             grid = tiles, heads, batch
-            _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.dq, grid, q, (*tensors, *sizes), constants, options)
     return dq
 
 
@@ -1253,34 +1318,32 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     kv_heads, n = k.shape[1], k.shape[2]
     dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
     for parts in _parts(n):
-        parts = sorted(parts, key=lambda part: part.comb is None)  # gathered keys first: they do not reach every key
-        sums = (dk, dv) if len(parts) == 1 else [x.new_empty(x.shape, dtype=torch.float32) for x in (k, v)]
+        partial = _partial(k, 2) if sum(part.comb is None for part in parts) > 1 else ()
+        before = ()
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
-            line = _by_class(rows, part.stride) if part.stride > 1 else rows
+            line = rows[part.stride]
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            results = (dk, dv) if part.finishes else sums
-            before = () if part is parts[0] else sums
-            k_part, v_part, length = k, v, n
-            extras = ()
-            strides = _strides(q, k_part, v_part, g)
-            extras += (*strides, heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
-            inputs = (q_tiles, k_part, v_part, line, g_tiles, *before)
-            constants = (heads // kv_heads, dim, *blocks)
-            tiles, first = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1]), 0
-            if first < tiles:
-                grid = tiles - first, kv_heads, batch
-                _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
-        if not parts[-1].finishes:
-            dk, dv = sums[0].mul_(scale).to(k.dtype), sums[1].to(v.dtype)
+            k_part, v_part, results, tops = k, v, (dk, dv), None
+            if not part.finishes:
+                *results, tops = partial
+            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors += (*before, *results) if tops is None else (*before, *results, tops)
+            before = partial
+            sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
+            constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
+            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
+            grid = tiles, kv_heads, batch
+            _launch(part.dkdv, grid, q, (*tensors, *sizes), constants, options)
     return dk, dv
 
 
 # ---------------------------------------------------------------- torch, for CPU tensors: the same parts and ranges
 
 _ROWS, _KEYS = 96, 1024  # queries and keys of one step
+_TOGETHER = 4096  # keys of residue classes that are alike, in one step
 _SHORTEST = 16  # the plan holds for tiles at least this long
 
 
@@ -1296,23 +1359,33 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together; positions in its own order."""
+    """Queries and keys that a part brings together: several residue classes alike at a time.  Positions are in the part's own order."""
 
-    rows: slice  # of the queries
-    keys: object  # of the keys: a slice, or a tensor of positions
+    rows: tuple  # slices of the queries
+    keys: tuple  # of the keys: slices, or a tensor of positions
     q_first: int  # place of the first query
-    residue: tuple  # the residue class, where there is one
-    positions: object  # absolute positions of the keys
+    positions: object  # absolute positions of the keys, [keys] or [classes, 1, keys]
+    residues: tuple = ((),)  # what bounds take besides, for each class
 
 
 def _pieces(part, n_q, n, q_offset):
     if part.stride > 1:
+        alike = {}
         for row in range(min(part.stride, n_q)):
             q_first, residue = divmod(q_offset + row, part.stride)
-            keys = slice(residue, None, part.stride)
-            yield _Piece(slice(row, None, part.stride), keys, q_first, (residue,), torch.arange(n)[keys])
+            lengths = len(range(row, n_q, part.stride)), len(range(residue, n, part.stride))
+            alike.setdefault((q_first, *lengths), []).append((row, residue))
+        for (q_first, _, length), classes in alike.items():
+            together = max(1, _TOGETHER // max(length, 1))
+            for first in range(0, len(classes), together):
+                some = classes[first : first + together]
+                residues = torch.tensor([residue for _, residue in some])[:, None, None]
+                keys = torch.arange(length) * part.stride + residues
+                rows = tuple(slice(row, None, part.stride) for row, _ in some)
+                places = tuple(slice(residue, None, part.stride) for _, residue in some)
+                yield _Piece(rows, places, q_first, keys, tuple((residue,) for _, residue in some))
         return
-    yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
+    yield _Piece((slice(None),), (slice(None),), q_offset, torch.arange(n))
 
 
 def _chunks(part, piece, row, rows, n):
@@ -1320,23 +1393,38 @@ def _chunks(part, piece, row, rows, n):
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, _SHORTEST) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
-    if piece.residue:
-        q = q * part.stride + piece.residue[0]
-    visited = _disjoint(part.visit(q_lo, q_hi, n, *piece.residue), len(piece.positions))
+    if part.stride > 1:
+        q = q * part.stride + torch.tensor(piece.residues)[:, None]
+    ranges = [some for residue in piece.residues for some in part.visit(q_lo, q_hi, n, *residue)]
+    visited = _disjoint(ranges, piece.positions.shape[-1])
     for first, stop in visited:
         for k_lo in range(first, stop, _KEYS):
             k_end = min(k_lo + _KEYS, stop)
-            whole = k_end - k_lo >= _SHORTEST and part.is_full(q_lo, q_hi, k_lo, k_end - 1, n, *piece.residue)
-            yield slice(k_lo, k_end), None if whole else part.keep(q, piece.positions[None, k_lo:k_end], n)
+            edges = q_lo, q_hi, k_lo, k_end - 1, n
+            whole = k_end - k_lo >= _SHORTEST and all(part.is_full(*edges, *residue) for residue in piece.residues)
+            k = piece.positions[..., k_lo:k_end]
+            yield slice(k_lo, k_end), None if whole else part.keep(q, k if k.dim() > 1 else k[None], n)
+
+
+def _side_by_side(x, dim, places):
+    """x [X, ..] at each of some places of a dimension, as [X * places, ..]."""
+    some = [x[(slice(None),) * dim + (place,)] for place in places]
+    return some[0] if len(some) == 1 else torch.stack(some, 1).flatten(0, 1)
+
+
+def _one_by_one(x, count):
+    """What stands side by side, as [X, ..] for each of the places."""
+    return x.unflatten(0, (-1, count)).unbind(1)
 
 
 def _scores(q, k, mask, scale):
     """q [X, group * rows, D], k [X, keys, D] -> scaled scores [X, group * rows, keys], -inf where the mask is false."""
     s = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)  # beta 0: the first is not read
-    if mask is not None:
-        x, rows, keys = s.shape
-        mask = mask.expand(mask.shape[0], keys)
-        s.view(x, rows // mask.shape[0], *mask.shape).masked_fill_(~mask, float("-inf"))
+    if mask is not None:  # [rows, keys] or [classes, rows, keys]; one row stands for all
+        rows, keys = s.shape[1:]
+        mask = mask.expand(*mask.shape[:-1], keys)
+        classes, own = mask.shape[0] if mask.dim() > 2 else 1, mask.shape[-2]
+        s.view(-1, classes, rows // own, own, keys).masked_fill_(~mask.view(classes, 1, own, keys), float("-inf"))
     return s
 
 
@@ -1402,17 +1490,21 @@ def _keys(x, heads, dtype):
 def _forward_parts(parts, q, k, v, scale, q_offset):
     """The softmax over all parts, each continuing the one before: q [X, group, n_q, D] -> out, lse."""
     n_q, n = q.shape[2], k.shape[1]
-    out, lse = torch.zeros_like(q), q.new_full(q.shape[:3], float("-inf"))
+    out, lse = torch.empty_like(q), q.new_empty(q.shape[:3])
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            tensors = q[:, :, piece.rows], k[:, piece.keys], v[:, piece.keys]
-            part_out, part_lse = _forward_rows(part, piece, *tensors, scale, n)
-            before = lse[:, :, piece.rows]
-            total = torch.logaddexp(before, part_lse)
-            safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
-            weighted = out[:, :, piece.rows] * (before[..., None] - safe).exp()
-            out[:, :, piece.rows] = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
-            lse[:, :, piece.rows] = total
+            count = len(piece.rows)
+            tensors = _side_by_side(q, 2, piece.rows), *(_side_by_side(x, 1, piece.keys) for x in (k, v))
+            found = _forward_rows(part, piece, *tensors, scale, n)
+            for rows, part_out, part_lse in zip(piece.rows, *(_one_by_one(x, count) for x in found), strict=True):
+                if part is not parts[0]:
+                    before = lse[:, :, rows]
+                    total = torch.logaddexp(before, part_lse)
+                    safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
+                    weighted = out[:, :, rows] * (before[..., None] - safe).exp()
+                    part_out = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
+                    part_lse = total
+                out[:, :, rows], lse[:, :, rows] = part_out, part_lse
     return out, lse
 
 
@@ -1421,10 +1513,19 @@ def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            g_part, q_part, lse_part, delta_part, dq_part = (x[:, :, piece.rows] for x in (g, q, lse, delta, dq))
-            k_part, v_part, dk_part, dv_part = (x[:, piece.keys] for x in (k, v, dk, dv))
+            queries = (_side_by_side(x, 2, piece.rows) for x in (g, q, lse, delta, dq))
+            g_part, q_part, lse_part, delta_part, dq_part = queries
+            k_part, v_part, dk_part, dv_part = (_side_by_side(x, 1, piece.keys) for x in (k, v, dk, dv))
             rows = (g_part, q_part, k_part, v_part, lse_part, delta_part)
             _backward_rows(part, piece, *rows, dq_part, dk_part, dv_part, scale, n)
+            count = len(piece.rows)
+            if count > 1:  # copies, as are keys that were gathered
+                for place, some in zip(piece.rows, _one_by_one(dq_part, count), strict=True):
+                    dq[:, :, place] = some
+            if count > 1 or not isinstance(piece.keys[0], slice):
+                for x, sums in ((dk, dk_part), (dv, dv_part)):
+                    for place, some in zip(piece.keys, _one_by_one(sums, count), strict=True):
+                        x[:, place] = some
 
 
 @torch.autocast("cpu", enabled=False)  # which would reach the products below
@@ -1568,10 +1669,8 @@ def _is_full_d(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 class _Part(NamedTuple):
-    """A disjoint part of the pattern, with kernels of its own."""
+    """A disjoint part of the pattern, with a kernel for dk and dv."""
 
-    forward: object
-    dq: object
     dkdv: object
     visit: object
     is_full: object
@@ -1581,51 +1680,72 @@ class _Part(NamedTuple):
     finishes: bool = True  # dk and dv are complete after it
 
 
-# (query heads or None for all, ((least n, parts), ...)): the parts of the last choice that n reaches
+class _Walk(NamedTuple):
+    """Parts whose queries stand alike, with a kernel for the forward pass and one for dq."""
+
+    forward: object
+    dq: object
+    parts: tuple
+
+    @property
+    def stride(self):
+        return self.parts[0].stride
+
+
+# (query heads or None for all, ((least n, walks), ...)): the walks of the last choice that n reaches
 _GROUPS = [
     (None, (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_a, _dq_a, _dkdv_a,
-                _visit_a, _is_full_a, _keep_torch_a,
-            ),
+            _Walk(_forward_a, _dq_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_a, _visit_a, _is_full_a, _keep_torch_a,
+                ),
+            )),
         )),
-        (4096, (
-            # Positions as they are.
-            _Part(
-                _forward_b, _dq_b, _dkdv_b,
-                _visit_b, _is_full_b, _keep_torch_b,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 2 away.
-            _Part(
-                _forward_c, _dq_c, _dkdv_c,
-                _visit_c, _is_full_c, _keep_torch_c,
-                stride=2,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 4 away.
-            _Part(
-                _forward_d, _dq_d, _dkdv_d,
-                _visit_d, _is_full_d, _keep_torch_d,
-                stride=4,
-            ),
+        (8192, (
+            _Walk(_forward_b, _dq_b, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_b, _visit_b, _is_full_b, _keep_torch_b,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_c, _dq_c, parts=(
+                # Queries see only keys a multiple of 2 away.
+                _Part(
+                    _dkdv_c, _visit_c, _is_full_c, _keep_torch_c,
+                    stride=2,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_d, _dq_d, parts=(
+                # Queries see only keys a multiple of 4 away.
+                _Part(
+                    _dkdv_d, _visit_d, _is_full_d, _keep_torch_d,
+                    stride=4,
+                ),
+            )),
         )),
     )),
 ]
 
 
+def _walks(n):
+    """For every group of heads, the walks that serve n keys."""
+    return [[walks for least_n, walks in choices if n >= least_n][-1] for _, choices in _GROUPS]
+
+
 def _parts(n):
     """For every group of heads, the parts that serve n keys."""
-    return [[parts for least_n, parts in choices if n >= least_n][-1] for _, choices in _GROUPS]
+    return [[part for walk in walks for part in walk.parts] for walks in _walks(n)]
 # fmt: on
 
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_1481ace45fdc"
-_BACKWARD = "longnet_1481ace45fdc_backward"
+_FORWARD = "longnet_06b8d10eedca"
+_BACKWARD = "longnet_06b8d10eedca_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

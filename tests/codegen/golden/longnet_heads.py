@@ -38,7 +38,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 # Kernels are not specialised on lengths and strides: a new length compiles nothing.
 _RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
-_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset"]
+_RUN_TIME += ["heads", "n_q", "n_rows", "n_class_rows", "n", "q_offset"]
 
 
 @triton.jit
@@ -98,6 +98,28 @@ def _class_tile(
         row = residue + stride * (first + tl.arange(0, ROWS))
         tile = _rows_at(X, x_b, x_h, x_m, batch, head, row, rows, HEAD, COLUMNS)
     return tile
+
+
+@triton.jit
+def _hand_over(places, TOPS, x, there, inside):
+    """Stores x [rows, columns] for a kernel that goes on with it: in float32, or in float16 as shares of the largest
+    number of each row, which is stored too.  The error is at most 2**-12 of that number.
+    """
+    if places.dtype.element_ty == tl.float32:
+        tl.store(places, x, mask=inside)
+    else:
+        top = tl.minimum(tl.maximum(tl.max(tl.abs(x), 1), 1.0e-30), 1.0e37)  # an inf stays one, in its column alone
+        tl.store(TOPS, top, mask=there)
+        tl.store(places, (x * (1.0 / top)[:, None]).to(tl.float16), mask=inside)
+
+
+@triton.jit
+def _taken_over(places, TOPS, there, inside):
+    """What `_hand_over` stored; rows that are not `there` are 0."""
+    x = tl.load(places, mask=inside & there[:, None], other=0.0).to(tl.float32)
+    if places.dtype.element_ty != tl.float32:
+        x *= tl.load(TOPS, mask=there, other=0.0)[:, None]
+    return x
 
 
 @triton.jit
@@ -172,6 +194,7 @@ def _forward_0_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -213,10 +236,10 @@ def _forward_0_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -230,7 +253,7 @@ def _dq_0_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
@@ -289,18 +312,18 @@ def _dq_0_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_0_a(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -314,11 +337,15 @@ def _dkdv_0_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 3 ranges, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 2048 * 2048 + 2048 - q_offset, n_q, BLOCK_M)
@@ -360,10 +387,12 @@ def _dkdv_0_a(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -374,14 +403,14 @@ def _keep_0_b(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_0_b(
-    Q, K, V, OUT, LSE,
+    Q, K, V, OUT, OUT_TOP, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -393,6 +422,7 @@ def _forward_0_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -423,15 +453,15 @@ def _forward_0_b(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_0_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ, DQ_TOP,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -440,7 +470,7 @@ def _dq_0_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
@@ -487,13 +517,13 @@ def _dq_0_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_0_b(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DKDV_TOP,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -512,11 +542,10 @@ def _dkdv_0_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
     # The queries that these keys touch: 1 range.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 2048 * 2048 + 2048 - q_offset, n_q, BLOCK_M)
@@ -546,10 +575,10 @@ def _dkdv_0_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -566,14 +595,14 @@ def _keep_0_c(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_0_c(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, OUT_TOP, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -592,13 +621,15 @@ def _forward_0_c(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -641,22 +672,22 @@ def _forward_0_c(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_0_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ, DQ_TOP,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -684,7 +715,12 @@ def _dq_0_c(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 2 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 2 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -722,13 +758,13 @@ def _dq_0_c(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_0_c(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV, DKDV_TOP,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -757,11 +793,17 @@ def _dkdv_0_c(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -809,10 +851,10 @@ def _dkdv_0_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -829,14 +871,14 @@ def _keep_0_d(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_0_d(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -855,13 +897,15 @@ def _forward_0_d(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -904,22 +948,22 @@ def _forward_0_d(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_0_d(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -947,7 +991,12 @@ def _dq_0_d(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 4 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 4 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -986,18 +1035,18 @@ def _dq_0_d(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_0_d(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -1021,11 +1070,21 @@ def _dkdv_0_d(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -1073,10 +1132,12 @@ def _dkdv_0_d(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -1113,6 +1174,7 @@ def _forward_1_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -1154,10 +1216,10 @@ def _forward_1_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1171,7 +1233,7 @@ def _dq_1_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
@@ -1230,18 +1292,18 @@ def _dq_1_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_1_a(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -1255,11 +1317,15 @@ def _dkdv_1_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 3 ranges, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 2048 * 2048 + 2048 - q_offset, n_q, BLOCK_M)
@@ -1305,10 +1371,12 @@ def _dkdv_1_a(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -1319,14 +1387,14 @@ def _keep_1_b(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_1_b(
-    Q, K, V, OUT, LSE,
+    Q, K, V, OUT, OUT_TOP, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -1338,6 +1406,7 @@ def _forward_1_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -1368,15 +1437,15 @@ def _forward_1_b(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_1_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ, DQ_TOP,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -1385,7 +1454,7 @@ def _dq_1_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
@@ -1432,13 +1501,13 @@ def _dq_1_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_1_b(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DKDV_TOP,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -1457,11 +1526,10 @@ def _dkdv_1_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
     # The queries that these keys touch: 1 range.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 2048 * 2048 + 2048 - q_offset, n_q, BLOCK_M)
@@ -1491,10 +1559,10 @@ def _dkdv_1_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -1511,14 +1579,14 @@ def _keep_1_c(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_1_c(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, OUT_TOP, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -1537,13 +1605,15 @@ def _forward_1_c(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -1586,22 +1656,22 @@ def _forward_1_c(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_1_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ, DQ_TOP,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -1629,7 +1699,12 @@ def _dq_1_c(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 2 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 2 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -1667,13 +1742,13 @@ def _dq_1_c(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_1_c(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV, DKDV_TOP,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -1702,11 +1777,17 @@ def _dkdv_1_c(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -1754,10 +1835,10 @@ def _dkdv_1_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -1774,14 +1855,14 @@ def _keep_1_d(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_1_d(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -1800,13 +1881,15 @@ def _forward_1_d(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -1849,22 +1932,22 @@ def _forward_1_d(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_1_d(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -1892,7 +1975,12 @@ def _dq_1_d(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 4 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 4 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -1931,18 +2019,18 @@ def _dq_1_d(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_1_d(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -1966,11 +2054,21 @@ def _dkdv_1_d(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -2018,10 +2116,12 @@ def _dkdv_1_d(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -2058,6 +2158,7 @@ def _forward_2_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -2099,10 +2200,10 @@ def _forward_2_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -2116,7 +2217,7 @@ def _dq_2_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
@@ -2175,18 +2276,18 @@ def _dq_2_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_2_a(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -2200,11 +2301,15 @@ def _dkdv_2_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 3 ranges, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 2048 * 2048 + 2048 - q_offset, n_q, BLOCK_M)
@@ -2246,10 +2351,12 @@ def _dkdv_2_a(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -2260,14 +2367,14 @@ def _keep_2_b(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_2_b(
-    Q, K, V, OUT, LSE,
+    Q, K, V, OUT, OUT_TOP, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -2279,6 +2386,7 @@ def _forward_2_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -2309,15 +2417,15 @@ def _forward_2_b(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_2_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ, DQ_TOP,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -2326,7 +2434,7 @@ def _dq_2_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
@@ -2373,13 +2481,13 @@ def _dq_2_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_2_b(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DKDV_TOP,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -2398,11 +2506,10 @@ def _dkdv_2_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
     # The queries that these keys touch: 1 range.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 2048 * 2048 + 2048 - q_offset, n_q, BLOCK_M)
@@ -2432,10 +2539,10 @@ def _dkdv_2_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -2452,14 +2559,14 @@ def _keep_2_c(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_2_c(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, OUT_TOP, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -2478,13 +2585,15 @@ def _forward_2_c(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -2527,22 +2636,22 @@ def _forward_2_c(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_2_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ, DQ_TOP,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -2570,7 +2679,12 @@ def _dq_2_c(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 2 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 2 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -2608,13 +2722,13 @@ def _dq_2_c(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_2_c(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV, DKDV_TOP,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -2643,11 +2757,17 @@ def _dkdv_2_c(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -2695,10 +2815,10 @@ def _dkdv_2_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -2715,14 +2835,14 @@ def _keep_2_d(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_2_d(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -2741,13 +2861,15 @@ def _forward_2_d(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -2790,22 +2912,22 @@ def _forward_2_d(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_2_d(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -2833,7 +2955,12 @@ def _dq_2_d(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 4 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 4 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -2872,18 +2999,18 @@ def _dq_2_d(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_2_d(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -2907,11 +3034,21 @@ def _dkdv_2_d(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -2959,10 +3096,12 @@ def _dkdv_2_d(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -2999,6 +3138,7 @@ def _forward_3_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -3040,10 +3180,10 @@ def _forward_3_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -3057,7 +3197,7 @@ def _dq_3_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
@@ -3116,18 +3256,18 @@ def _dq_3_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_3_a(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -3141,11 +3281,15 @@ def _dkdv_3_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 3 ranges, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 2048 * 2048 + 2048 - q_offset, n_q, BLOCK_M)
@@ -3191,10 +3335,12 @@ def _dkdv_3_a(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -3205,14 +3351,14 @@ def _keep_3_b(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_3_b(
-    Q, K, V, OUT, LSE,
+    Q, K, V, OUT, OUT_TOP, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -3224,6 +3370,7 @@ def _forward_3_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -3254,15 +3401,15 @@ def _forward_3_b(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_3_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ, DQ_TOP,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -3271,7 +3418,7 @@ def _dq_3_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
@@ -3318,13 +3465,13 @@ def _dq_3_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_3_b(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DKDV_TOP,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -3343,11 +3490,10 @@ def _dkdv_3_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
     # The queries that these keys touch: 1 range.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 2048 * 2048 + 2048 - q_offset, n_q, BLOCK_M)
@@ -3377,10 +3523,10 @@ def _dkdv_3_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -3397,14 +3543,14 @@ def _keep_3_c(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_3_c(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, OUT_TOP, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -3423,13 +3569,15 @@ def _forward_3_c(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -3472,22 +3620,22 @@ def _forward_3_c(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, OUT_TOP + out_row, out, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_3_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ, DQ_TOP,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -3515,7 +3663,12 @@ def _dq_3_c(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 2 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 2 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -3553,13 +3706,13 @@ def _dq_3_c(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 2, HEAD, BLOCK_M, BLOCK_D)
+    _hand_over(out_places, DQ_TOP + line * n_q + row, dq, row < n_q, inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_3_c(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV, DKDV_TOP,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
@@ -3588,11 +3741,17 @@ def _dkdv_3_c(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -3640,10 +3799,10 @@ def _dkdv_3_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    tops = DKDV_TOP + out_line.to(tl.int64) * n + k
+    _hand_over(_places(DK, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dk, k < n, inside)
+    tops += kv_lines.to(tl.int64) * n
+    _hand_over(_places(DV, out_line, n, residue + 2 * k_lo, 2, HEAD, BLOCK_N, BLOCK_D), tops, dv, k < n, inside)
 
 
 @triton.jit
@@ -3660,14 +3819,14 @@ def _keep_3_d(q, k, n):
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward_3_d(
-    Q, K, V, PARTIAL, OUT, LSE,
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, LSE,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against the keys of this walk: out and log-sum-exp."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -3686,13 +3845,15 @@ def _forward_3_d(
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
+    # The softmax goes on where the kernel before left it: its log-sum-exp is the maximum of a sum of 1.
+    there = row < n_q
+    before = tl.load(LSE + out_row, mask=there, other=float("-inf"))
     m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.where(before == float("-inf"), 0.0, 1.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
+    acc = _taken_over(places, PARTIAL_TOP + out_row, there, inside)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -3735,22 +3896,22 @@ def _forward_3_d(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq_3_d(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
+    Q, K, V, DO, ROWS, CLASS_ROWS, PARTIAL, PARTIAL_TOP, DQ,
     HEADS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one tile of queries, added to that of the part before."""
+    """Gradient of one tile of queries, added to what the kernel before left."""
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
@@ -3778,7 +3939,12 @@ def _dq_3_d(
     lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
     delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
     places = _places(PARTIAL, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
+    there = row < n_q
+    dq = _taken_over(places, PARTIAL_TOP + line * n_q + row, there, inside)
+    # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
+    class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
+    tl.store(CLASS_ROWS + line * 4 * n_class_rows + class_row, lse_2, mask=row < n_q)
+    tl.store(CLASS_ROWS + delta_line * 4 * n_class_rows + class_row, delta, mask=row < n_q)
 
     # The keys that these queries touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -3817,18 +3983,18 @@ def _dq_3_d(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, first_row, 4, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_3_d(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV,
     HEADS, KV_HEADS, FIRST_HEAD,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SHARED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.load(KV_HEADS + tl.program_id(1))
@@ -3852,11 +4018,21 @@ def _dkdv_3_d(
         V, v_b, v_h, v_n, batch, kv_head,
         residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
     )
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    tops = PARTIAL_TOP + out_line.to(tl.int64) * n + k
+    places = _places(PARTIAL_DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dk += _taken_over(places, tops, there, inside)
+    places = _places(PARTIAL_DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    dv += _taken_over(places, tops + kv_lines.to(tl.int64) * n, there, inside)
+    if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
+        mask = inside & there[:, None]
+        dk += tl.load(_places(DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
+        dv += tl.load(_places(DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D), mask=mask, other=0.0)
 
     # The queries that these keys touch: 1 range, as hulls: the pattern has gaps inside them.
     begin_0, end_0 = _tiles(
@@ -3904,10 +4080,12 @@ def _dkdv_3_d(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if not SHARED:
+        dk *= scale
+    out_places = _places(DK, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, residue + 4 * k_lo, 4, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 # fmt: on
@@ -3951,16 +4129,16 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, part, q, *moving):
-    """What a launch needs for this device and these sizes.
+def _prepare(kernel, run, q, *moving):
+    """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
     """
     size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % part.stride):
+    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
+    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
@@ -3968,9 +4146,9 @@ def _prepare(kernel, part, q, *moving):
         options["maxnreg"] = registers
     if tier == "tma":
         block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
-        if part.stride > 1:  # the residue class as a dimension of its own
+        if run.stride > 1:  # the residue class as a dimension of its own
             block = [1, *block]
-            moving = [x.unflatten(2, (-1, part.stride)).transpose(2, 3) for x in moving]
+            moving = [x.unflatten(2, (-1, run.stride)).transpose(2, 3) for x in moving]
         moving = [TensorDescriptor(x, list(x.shape), list(x.stride()), block) for x in moving]
     return moving, (block_m, block_n, _precision(q), tier == "tma", size), options
 
@@ -4012,33 +4190,45 @@ def _strides(*tensors):
 _COMPILED = {}  # kernels by what decides their code
 
 
-def _launch(kernel, grid, q, arguments, constants, options):
-    """kernel[grid](*arguments, *constants), but looked up by type and constants alone; q is on the wanted device."""
-    key = kernel.__name__, q.dtype, q.device, constants, *options.values()
-    elsewhere = q.is_cuda and q.device.index != torch.cuda.current_device()
-    with torch.cuda.device(q.device) if elsewhere else contextlib.nullcontext():
+def _launch(kernel, grid, x, arguments, constants, options):
+    """kernel[grid](*arguments, *constants), looked up by constants and by the type of x, which is on the device."""
+    key = kernel.__name__, x.dtype, x.device, constants, *options.values()
+    elsewhere = x.is_cuda and x.device.index != torch.cuda.current_device()
+    with torch.cuda.device(x.device) if elsewhere else contextlib.nullcontext():
         if key in _COMPILED:
             _COMPILED[key][grid](*arguments, *constants)
         elif compiled := kernel[grid](*arguments, *constants, **options):  # None in the interpreter
             _COMPILED[key] = compiled
 
 
-def _query_programs(part, rows, block):
+def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return part.stride * triton.cdiv(triton.cdiv(rows, part.stride), block)
+    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
 
 
-def _by_class(rows, stride):
-    """Numbers of rows [lines, n_rows], each residue class side by side in whole tiles: [lines * stride, padded]."""
-    lines, n_rows = rows.shape
-    length = triton.cdiv(n_rows, stride)
-    sorted_rows = rows.new_full((lines, stride, triton.cdiv(length, 128) * 128), float("inf"))
-    sorted_rows[lines // 2 :] = 0.0  # delta; the others are log-sum-exps
-    whole = torch.nn.functional.pad(rows, (0, length * stride - n_rows)).view(lines, length, stride)
-    sorted_rows[:, :, :length] = whole.transpose(1, 2)
-    if length * stride > n_rows:
-        sorted_rows[: lines // 2, n_rows % stride :, length - 1] = float("inf")
-    return sorted_rows.flatten(0, 1)
+def _partial(x, count=1):
+    """Room for `count` sums like x that the next kernel goes on with, and for the largest number of each row."""
+    dtype = torch.float32 if x.dtype == torch.float32 else torch.float16
+    sums = [x.new_empty(x.shape, dtype=dtype) for _ in range(count)]
+    return *sums, x.new_empty(count, *x.shape[:3], dtype=torch.float32)
+
+
+def _class_rows(lse, stride):
+    """Room for two numbers of every row [B, H, n_q], each residue class side by side in whole tiles of any BLOCK_M.
+
+    [2 * lines * stride, n_class_rows].  Rows beyond n_q have no weights: a log-sum-exp of inf, and a delta of 0.
+    """
+    batch, heads, n_q = lse.shape
+    length = triton.cdiv(triton.cdiv(n_q, stride), 128) * 128
+    rows = lse.new_full((2, batch * heads * stride, length), float("inf"))
+    rows[1] = 0.0
+    return rows.flatten(0, 1)
+
+
+def _shared_keys(heads, kv_heads):
+    """Whether query heads of different groups share a key head."""
+    shared_by = heads // kv_heads
+    return sum(len({head // shared_by for head in own}) for own, _ in _GROUPS) > kv_heads
 
 
 @functools.cache
@@ -4060,18 +4250,19 @@ def _forward_gpu(q, k, v, scale, q_offset):
     out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
-    sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
-    for group, parts in enumerate(_parts(n)):
+    for group, walks in enumerate(_walks(n)):
         own, _, _ = _head_lists(heads, kv_heads, q.device)[group]
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else out
-        for part in parts:
-            keys_values, blocks, options = _prepare("forward", part, q, k, v)
-            before = () if part is parts[0] else (partial,)
-            tensors = (q, *keys_values, *before, out if part is parts[-1] else partial, lse)
+        partial = _partial(q) if len(walks) > 1 else ()
+        for walk in walks:
+            moving, blocks, options = _prepare("forward", walk, q, k, v)
+            before = () if walk is walks[0] else partial
+            target = (out,) if walk is walks[-1] else partial
+            tensors = (q, *moving, *before, *target, lse)
+            sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
+            tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             tensors += (own,)
-            tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             grid = tiles, len(own), batch
-            _launch(part.forward, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.forward, grid, q, (*tensors, *sizes), constants, options)
     return out, lse
 
 
@@ -4082,33 +4273,40 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
     out, lse, dlse = _dense(out), _dense(lse), dlse if dlse is None else _dense(dlse)
     batch, heads, n_q, _ = q.shape
     # Two numbers of every row, up to whole tiles of any BLOCK_M, so that loads of them need no mask.
-    rows = lse.new_empty(2 * batch * heads, triton.cdiv(n_q, 128) * 128)
+    rows = {}
+    for walks in _walks(k.shape[2]):
+        if len(walks) > 1 or walks[0].stride == 1:
+            rows[1] = lse.new_empty(2 * batch * heads, triton.cdiv(n_q, 128) * 128)
+        rows |= {walk.stride: _class_rows(lse, walk.stride) for walk in walks if walk.stride not in (1, *rows)}
     dq = _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset)
     return dq, *_dkdv_gpu(g, q, k, v, rows, scale, q_offset)
 
 
 def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
-    """The gradient of q.  Fills `rows` [2 * lines, n_rows] with log-sum-exps in base 2 and deltas."""
+    """The gradient of q.  Fills `rows` of every stride with log-sum-exps in base 2 and deltas."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dq, n_rows = q.new_empty(q.shape), rows.shape[1]
-    sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
-    for group, parts in enumerate(_parts(n)):
+    dq, n_rows = q.new_empty(q.shape), triton.cdiv(n_q, 128) * 128
+    for group, walks in enumerate(_walks(n)):
         own, _, _ = _head_lists(heads, kv_heads, q.device)[group]
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else dq
-        for part in parts:
-            keys_values, blocks, options = _prepare("dq", part, q, k, v)
+        partial = _partial(q) if len(walks) > 1 else ()
+        for walk in walks:
+            moving, blocks, options = _prepare("dq", walk, q, k, v)
             constants = (heads // kv_heads, dim, *blocks)
-            target = dq if part is parts[-1] else partial
-            if part is parts[0]:
-                tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, target)
+            numbers = () if walk.stride > 1 and len(walks) == 1 else (rows[1],)
+            numbers += (rows[walk.stride],) if walk.stride > 1 else ()
+            pitches = tuple(x.shape[1] for x in numbers)
+            target = (dq,) if walk is walks[-1] else partial
+            if walk is walks[0]:
+                tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, *numbers, *target)
                 constants += (dlse is not None,)
             else:
-                tensors = (q, *keys_values, g, rows, partial, target)
+                tensors = (q, *moving, g, *numbers, *partial, *target)
+            sizes = (*_strides(q, k, v, g), heads, n_q, *pitches, n, q_offset, scale, scale * _LOG2_E)
+            tiles = _query_programs(walk, n_rows, blocks[0])
             tensors += (own,)
-            tiles = _query_programs(part, n_rows, blocks[0])
             grid = tiles, len(own), batch
-            _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.dq, grid, q, (*tensors, *sizes), constants, options)
     return dq
 
 
@@ -4116,34 +4314,41 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     """The gradients of k and v from what `_dq_gpu` left in `rows`."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    # Query heads of one key head may stand in several groups, which add up in their order.
-    dk, dv = k.new_zeros(k.shape, dtype=torch.float32), v.new_zeros(v.shape, dtype=torch.float32)
+    # Query heads of one key head may stand in several groups: these add up in their order.
+    shared = _shared_keys(heads, kv_heads)
+    dk, dv = (x.new_zeros(x.shape, dtype=torch.float32) if shared else x.new_empty(x.shape) for x in (k, v))
     for group, parts in enumerate(_parts(n)):
         lists = _head_lists(heads, kv_heads, q.device)[group]
+        partial = _partial(k, 2) if sum(part.comb is None for part in parts) > 1 else ()
+        before = ()
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
-            line = _by_class(rows, part.stride) if part.stride > 1 else rows
+            line = rows[part.stride]
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            results = dk, dv
-            before = (dk, dv)
-            k_part, v_part, length = k, v, n
-            extras = tuple(lists)
-            strides = _strides(q, k_part, v_part, g)
-            extras += (*strides, heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
-            inputs = (q_tiles, k_part, v_part, line, g_tiles, *before)
-            constants = (heads // kv_heads, dim, *blocks)
-            tiles, first = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1]), 0
-            if first < tiles:
-                grid = tiles - first, len(lists[1]), batch
-                _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
-    return dk.mul_(scale).to(k.dtype), dv.to(v.dtype)
+            k_part, v_part, results, tops = k, v, (dk, dv), None
+            if not part.finishes:
+                *results, tops = partial
+            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors += (*before, *results) if tops is None else (*before, *results, tops)
+            before = partial
+            sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
+            constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
+            constants += (shared,) if part.finishes else ()
+            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
+            tensors += tuple(lists)
+            grid = tiles, len(lists[1]), batch
+            _launch(part.dkdv, grid, q, (*tensors, *sizes), constants, options)
+    if shared:
+        dk, dv = dk.mul_(scale).to(k.dtype), dv.to(v.dtype)
+    return dk, dv
 
 
 # ---------------------------------------------------------------- torch, for CPU tensors: the same parts and ranges
 
 _ROWS, _KEYS = 96, 1024  # queries and keys of one step
+_TOGETHER = 4096  # keys of residue classes that are alike, in one step
 _SHORTEST = 16  # the plan holds for tiles at least this long
 
 
@@ -4159,23 +4364,33 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together; positions in its own order."""
+    """Queries and keys that a part brings together: several residue classes alike at a time.  Positions are in the part's own order."""
 
-    rows: slice  # of the queries
-    keys: object  # of the keys: a slice, or a tensor of positions
+    rows: tuple  # slices of the queries
+    keys: tuple  # of the keys: slices, or a tensor of positions
     q_first: int  # place of the first query
-    residue: tuple  # the residue class, where there is one
-    positions: object  # absolute positions of the keys
+    positions: object  # absolute positions of the keys, [keys] or [classes, 1, keys]
+    residues: tuple = ((),)  # what bounds take besides, for each class
 
 
 def _pieces(part, n_q, n, q_offset):
     if part.stride > 1:
+        alike = {}
         for row in range(min(part.stride, n_q)):
             q_first, residue = divmod(q_offset + row, part.stride)
-            keys = slice(residue, None, part.stride)
-            yield _Piece(slice(row, None, part.stride), keys, q_first, (residue,), torch.arange(n)[keys])
+            lengths = len(range(row, n_q, part.stride)), len(range(residue, n, part.stride))
+            alike.setdefault((q_first, *lengths), []).append((row, residue))
+        for (q_first, _, length), classes in alike.items():
+            together = max(1, _TOGETHER // max(length, 1))
+            for first in range(0, len(classes), together):
+                some = classes[first : first + together]
+                residues = torch.tensor([residue for _, residue in some])[:, None, None]
+                keys = torch.arange(length) * part.stride + residues
+                rows = tuple(slice(row, None, part.stride) for row, _ in some)
+                places = tuple(slice(residue, None, part.stride) for _, residue in some)
+                yield _Piece(rows, places, q_first, keys, tuple((residue,) for _, residue in some))
         return
-    yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
+    yield _Piece((slice(None),), (slice(None),), q_offset, torch.arange(n))
 
 
 def _chunks(part, piece, row, rows, n):
@@ -4183,23 +4398,38 @@ def _chunks(part, piece, row, rows, n):
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, _SHORTEST) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
-    if piece.residue:
-        q = q * part.stride + piece.residue[0]
-    visited = _disjoint(part.visit(q_lo, q_hi, n, *piece.residue), len(piece.positions))
+    if part.stride > 1:
+        q = q * part.stride + torch.tensor(piece.residues)[:, None]
+    ranges = [some for residue in piece.residues for some in part.visit(q_lo, q_hi, n, *residue)]
+    visited = _disjoint(ranges, piece.positions.shape[-1])
     for first, stop in visited:
         for k_lo in range(first, stop, _KEYS):
             k_end = min(k_lo + _KEYS, stop)
-            whole = k_end - k_lo >= _SHORTEST and part.is_full(q_lo, q_hi, k_lo, k_end - 1, n, *piece.residue)
-            yield slice(k_lo, k_end), None if whole else part.keep(q, piece.positions[None, k_lo:k_end], n)
+            edges = q_lo, q_hi, k_lo, k_end - 1, n
+            whole = k_end - k_lo >= _SHORTEST and all(part.is_full(*edges, *residue) for residue in piece.residues)
+            k = piece.positions[..., k_lo:k_end]
+            yield slice(k_lo, k_end), None if whole else part.keep(q, k if k.dim() > 1 else k[None], n)
+
+
+def _side_by_side(x, dim, places):
+    """x [X, ..] at each of some places of a dimension, as [X * places, ..]."""
+    some = [x[(slice(None),) * dim + (place,)] for place in places]
+    return some[0] if len(some) == 1 else torch.stack(some, 1).flatten(0, 1)
+
+
+def _one_by_one(x, count):
+    """What stands side by side, as [X, ..] for each of the places."""
+    return x.unflatten(0, (-1, count)).unbind(1)
 
 
 def _scores(q, k, mask, scale):
     """q [X, group * rows, D], k [X, keys, D] -> scaled scores [X, group * rows, keys], -inf where the mask is false."""
     s = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)  # beta 0: the first is not read
-    if mask is not None:
-        x, rows, keys = s.shape
-        mask = mask.expand(mask.shape[0], keys)
-        s.view(x, rows // mask.shape[0], *mask.shape).masked_fill_(~mask, float("-inf"))
+    if mask is not None:  # [rows, keys] or [classes, rows, keys]; one row stands for all
+        rows, keys = s.shape[1:]
+        mask = mask.expand(*mask.shape[:-1], keys)
+        classes, own = mask.shape[0] if mask.dim() > 2 else 1, mask.shape[-2]
+        s.view(-1, classes, rows // own, own, keys).masked_fill_(~mask.view(classes, 1, own, keys), float("-inf"))
     return s
 
 
@@ -4270,17 +4500,21 @@ def _keys(x, heads, dtype):
 def _forward_parts(parts, q, k, v, scale, q_offset):
     """The softmax over all parts, each continuing the one before: q [X, group, n_q, D] -> out, lse."""
     n_q, n = q.shape[2], k.shape[1]
-    out, lse = torch.zeros_like(q), q.new_full(q.shape[:3], float("-inf"))
+    out, lse = torch.empty_like(q), q.new_empty(q.shape[:3])
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            tensors = q[:, :, piece.rows], k[:, piece.keys], v[:, piece.keys]
-            part_out, part_lse = _forward_rows(part, piece, *tensors, scale, n)
-            before = lse[:, :, piece.rows]
-            total = torch.logaddexp(before, part_lse)
-            safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
-            weighted = out[:, :, piece.rows] * (before[..., None] - safe).exp()
-            out[:, :, piece.rows] = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
-            lse[:, :, piece.rows] = total
+            count = len(piece.rows)
+            tensors = _side_by_side(q, 2, piece.rows), *(_side_by_side(x, 1, piece.keys) for x in (k, v))
+            found = _forward_rows(part, piece, *tensors, scale, n)
+            for rows, part_out, part_lse in zip(piece.rows, *(_one_by_one(x, count) for x in found), strict=True):
+                if part is not parts[0]:
+                    before = lse[:, :, rows]
+                    total = torch.logaddexp(before, part_lse)
+                    safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
+                    weighted = out[:, :, rows] * (before[..., None] - safe).exp()
+                    part_out = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
+                    part_lse = total
+                out[:, :, rows], lse[:, :, rows] = part_out, part_lse
     return out, lse
 
 
@@ -4289,10 +4523,19 @@ def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            g_part, q_part, lse_part, delta_part, dq_part = (x[:, :, piece.rows] for x in (g, q, lse, delta, dq))
-            k_part, v_part, dk_part, dv_part = (x[:, piece.keys] for x in (k, v, dk, dv))
+            queries = (_side_by_side(x, 2, piece.rows) for x in (g, q, lse, delta, dq))
+            g_part, q_part, lse_part, delta_part, dq_part = queries
+            k_part, v_part, dk_part, dv_part = (_side_by_side(x, 1, piece.keys) for x in (k, v, dk, dv))
             rows = (g_part, q_part, k_part, v_part, lse_part, delta_part)
             _backward_rows(part, piece, *rows, dq_part, dk_part, dv_part, scale, n)
+            count = len(piece.rows)
+            if count > 1:  # copies, as are keys that were gathered
+                for place, some in zip(piece.rows, _one_by_one(dq_part, count), strict=True):
+                    dq[:, :, place] = some
+            if count > 1 or not isinstance(piece.keys[0], slice):
+                for x, sums in ((dk, dk_part), (dv, dv_part)):
+                    for place, some in zip(piece.keys, _one_by_one(sums, count), strict=True):
+                        x[:, place] = some
 
 
 @torch.autocast("cpu", enabled=False)  # which would reach the products below
@@ -4739,10 +4982,8 @@ def _is_full_3_d(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 class _Part(NamedTuple):
-    """A disjoint part of the pattern, with kernels of its own."""
+    """A disjoint part of the pattern, with a kernel for dk and dv."""
 
-    forward: object
-    dq: object
     dkdv: object
     visit: object
     is_full: object
@@ -4752,149 +4993,174 @@ class _Part(NamedTuple):
     finishes: bool = True  # dk and dv are complete after it
 
 
-# (query heads or None for all, ((least n, parts), ...)): the parts of the last choice that n reaches
+class _Walk(NamedTuple):
+    """Parts whose queries stand alike, with a kernel for the forward pass and one for dq."""
+
+    forward: object
+    dq: object
+    parts: tuple
+
+    @property
+    def stride(self):
+        return self.parts[0].stride
+
+
+# (query heads or None for all, ((least n, walks), ...)): the walks of the last choice that n reaches
 _GROUPS = [
     ((0, 4), (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_0_a, _dq_0_a, _dkdv_0_a,
-                _visit_0_a, _is_full_0_a, _keep_torch_0_a,
-                finishes=False,
-            ),
+            _Walk(_forward_0_a, _dq_0_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_0_a, _visit_0_a, _is_full_0_a, _keep_torch_0_a,
+                ),
+            )),
         )),
-        (4096, (
-            # Positions as they are.
-            _Part(
-                _forward_0_b, _dq_0_b, _dkdv_0_b,
-                _visit_0_b, _is_full_0_b, _keep_torch_0_b,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 2 away.
-            _Part(
-                _forward_0_c, _dq_0_c, _dkdv_0_c,
-                _visit_0_c, _is_full_0_c, _keep_torch_0_c,
-                stride=2,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 4 away.
-            _Part(
-                _forward_0_d, _dq_0_d, _dkdv_0_d,
-                _visit_0_d, _is_full_0_d, _keep_torch_0_d,
-                stride=4,
-                finishes=False,
-            ),
+        (8192, (
+            _Walk(_forward_0_b, _dq_0_b, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_0_b, _visit_0_b, _is_full_0_b, _keep_torch_0_b,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_0_c, _dq_0_c, parts=(
+                # Queries see only keys a multiple of 2 away.
+                _Part(
+                    _dkdv_0_c, _visit_0_c, _is_full_0_c, _keep_torch_0_c,
+                    stride=2,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_0_d, _dq_0_d, parts=(
+                # Queries see only keys a multiple of 4 away.
+                _Part(
+                    _dkdv_0_d, _visit_0_d, _is_full_0_d, _keep_torch_0_d,
+                    stride=4,
+                ),
+            )),
         )),
     )),
     ((1, 5), (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_1_a, _dq_1_a, _dkdv_1_a,
-                _visit_1_a, _is_full_1_a, _keep_torch_1_a,
-                finishes=False,
-            ),
+            _Walk(_forward_1_a, _dq_1_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_1_a, _visit_1_a, _is_full_1_a, _keep_torch_1_a,
+                ),
+            )),
         )),
-        (4096, (
-            # Positions as they are.
-            _Part(
-                _forward_1_b, _dq_1_b, _dkdv_1_b,
-                _visit_1_b, _is_full_1_b, _keep_torch_1_b,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 2 away.
-            _Part(
-                _forward_1_c, _dq_1_c, _dkdv_1_c,
-                _visit_1_c, _is_full_1_c, _keep_torch_1_c,
-                stride=2,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 4 away.
-            _Part(
-                _forward_1_d, _dq_1_d, _dkdv_1_d,
-                _visit_1_d, _is_full_1_d, _keep_torch_1_d,
-                stride=4,
-                finishes=False,
-            ),
+        (8192, (
+            _Walk(_forward_1_b, _dq_1_b, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_1_b, _visit_1_b, _is_full_1_b, _keep_torch_1_b,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_1_c, _dq_1_c, parts=(
+                # Queries see only keys a multiple of 2 away.
+                _Part(
+                    _dkdv_1_c, _visit_1_c, _is_full_1_c, _keep_torch_1_c,
+                    stride=2,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_1_d, _dq_1_d, parts=(
+                # Queries see only keys a multiple of 4 away.
+                _Part(
+                    _dkdv_1_d, _visit_1_d, _is_full_1_d, _keep_torch_1_d,
+                    stride=4,
+                ),
+            )),
         )),
     )),
     ((2, 6), (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_2_a, _dq_2_a, _dkdv_2_a,
-                _visit_2_a, _is_full_2_a, _keep_torch_2_a,
-                finishes=False,
-            ),
+            _Walk(_forward_2_a, _dq_2_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_2_a, _visit_2_a, _is_full_2_a, _keep_torch_2_a,
+                ),
+            )),
         )),
-        (4096, (
-            # Positions as they are.
-            _Part(
-                _forward_2_b, _dq_2_b, _dkdv_2_b,
-                _visit_2_b, _is_full_2_b, _keep_torch_2_b,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 2 away.
-            _Part(
-                _forward_2_c, _dq_2_c, _dkdv_2_c,
-                _visit_2_c, _is_full_2_c, _keep_torch_2_c,
-                stride=2,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 4 away.
-            _Part(
-                _forward_2_d, _dq_2_d, _dkdv_2_d,
-                _visit_2_d, _is_full_2_d, _keep_torch_2_d,
-                stride=4,
-                finishes=False,
-            ),
+        (8192, (
+            _Walk(_forward_2_b, _dq_2_b, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_2_b, _visit_2_b, _is_full_2_b, _keep_torch_2_b,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_2_c, _dq_2_c, parts=(
+                # Queries see only keys a multiple of 2 away.
+                _Part(
+                    _dkdv_2_c, _visit_2_c, _is_full_2_c, _keep_torch_2_c,
+                    stride=2,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_2_d, _dq_2_d, parts=(
+                # Queries see only keys a multiple of 4 away.
+                _Part(
+                    _dkdv_2_d, _visit_2_d, _is_full_2_d, _keep_torch_2_d,
+                    stride=4,
+                ),
+            )),
         )),
     )),
     ((3, 7), (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_3_a, _dq_3_a, _dkdv_3_a,
-                _visit_3_a, _is_full_3_a, _keep_torch_3_a,
-                finishes=False,
-            ),
+            _Walk(_forward_3_a, _dq_3_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_3_a, _visit_3_a, _is_full_3_a, _keep_torch_3_a,
+                ),
+            )),
         )),
-        (4096, (
-            # Positions as they are.
-            _Part(
-                _forward_3_b, _dq_3_b, _dkdv_3_b,
-                _visit_3_b, _is_full_3_b, _keep_torch_3_b,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 2 away.
-            _Part(
-                _forward_3_c, _dq_3_c, _dkdv_3_c,
-                _visit_3_c, _is_full_3_c, _keep_torch_3_c,
-                stride=2,
-                finishes=False,
-            ),
-            # Queries see only keys a multiple of 4 away.
-            _Part(
-                _forward_3_d, _dq_3_d, _dkdv_3_d,
-                _visit_3_d, _is_full_3_d, _keep_torch_3_d,
-                stride=4,
-                finishes=False,
-            ),
+        (8192, (
+            _Walk(_forward_3_b, _dq_3_b, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_3_b, _visit_3_b, _is_full_3_b, _keep_torch_3_b,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_3_c, _dq_3_c, parts=(
+                # Queries see only keys a multiple of 2 away.
+                _Part(
+                    _dkdv_3_c, _visit_3_c, _is_full_3_c, _keep_torch_3_c,
+                    stride=2,
+                    finishes=False,
+                ),
+            )),
+            _Walk(_forward_3_d, _dq_3_d, parts=(
+                # Queries see only keys a multiple of 4 away.
+                _Part(
+                    _dkdv_3_d, _visit_3_d, _is_full_3_d, _keep_torch_3_d,
+                    stride=4,
+                ),
+            )),
         )),
     )),
 ]
 
 
+def _walks(n):
+    """For every group of heads, the walks that serve n keys."""
+    return [[walks for least_n, walks in choices if n >= least_n][-1] for _, choices in _GROUPS]
+
+
 def _parts(n):
     """For every group of heads, the parts that serve n keys."""
-    return [[parts for least_n, parts in choices if n >= least_n][-1] for _, choices in _GROUPS]
+    return [[part for walk in walks for part in walk.parts] for walks in _walks(n)]
 # fmt: on
 
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_dab0b47c9566"
-_BACKWARD = "longnet_heads_dab0b47c9566_backward"
+_FORWARD = "longnet_heads_a92f7a314ee9"
+_BACKWARD = "longnet_heads_a92f7a314ee9_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

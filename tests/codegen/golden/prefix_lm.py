@@ -122,7 +122,7 @@ def _forward(
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -130,6 +130,7 @@ def _forward(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -164,10 +165,10 @@ def _forward(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -180,12 +181,12 @@ def _dq(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -232,8 +233,8 @@ def _dq(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -255,7 +256,7 @@ def _dkdv(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -291,10 +292,10 @@ def _dkdv(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 # fmt: on
@@ -338,16 +339,16 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, part, q, *moving):
-    """What a launch needs for this device and these sizes.
+def _prepare(kernel, run, q, *moving):
+    """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
     """
     size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % part.stride):
+    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
+    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
@@ -396,20 +397,20 @@ def _strides(*tensors):
 _COMPILED = {}  # kernels by what decides their code
 
 
-def _launch(kernel, grid, q, arguments, constants, options):
-    """kernel[grid](*arguments, *constants), but looked up by type and constants alone; q is on the wanted device."""
-    key = kernel.__name__, q.dtype, q.device, constants, *options.values()
-    elsewhere = q.is_cuda and q.device.index != torch.cuda.current_device()
-    with torch.cuda.device(q.device) if elsewhere else contextlib.nullcontext():
+def _launch(kernel, grid, x, arguments, constants, options):
+    """kernel[grid](*arguments, *constants), looked up by constants and by the type of x, which is on the device."""
+    key = kernel.__name__, x.dtype, x.device, constants, *options.values()
+    elsewhere = x.is_cuda and x.device.index != torch.cuda.current_device()
+    with torch.cuda.device(x.device) if elsewhere else contextlib.nullcontext():
         if key in _COMPILED:
             _COMPILED[key][grid](*arguments, *constants)
         elif compiled := kernel[grid](*arguments, *constants, **options):  # None in the interpreter
             _COMPILED[key] = compiled
 
 
-def _query_programs(part, rows, block):
+def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return part.stride * triton.cdiv(triton.cdiv(rows, part.stride), block)
+    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
 
 
 def _forward_gpu(q, k, v, scale, q_offset):
@@ -419,14 +420,14 @@ def _forward_gpu(q, k, v, scale, q_offset):
     out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
-    sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
-    for parts in _parts(n):
-        for part in parts:
-            keys_values, blocks, options = _prepare("forward", part, q, k, v)
-            tensors = (q, *keys_values, out, lse)
-            tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
+    for walks in _walks(n):
+        for walk in walks:
+            moving, blocks, options = _prepare("forward", walk, q, k, v)
+            tensors = (q, *moving, out, lse)
+            sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
+            tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             grid = tiles, heads, batch
-            _launch(part.forward, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.forward, grid, q, (*tensors, *sizes), constants, options)
     return out, lse
 
 
@@ -447,16 +448,16 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
     dq, n_rows = q.new_empty(q.shape), rows.shape[1]
-    sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
-    for parts in _parts(n):
-        for part in parts:
-            keys_values, blocks, options = _prepare("dq", part, q, k, v)
+    for walks in _walks(n):
+        for walk in walks:
+            moving, blocks, options = _prepare("dq", walk, q, k, v)
             constants = (heads // kv_heads, dim, *blocks)
-            tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, dq)
+            tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, rows, dq)
             constants += (dlse is not None,)
-            tiles = _query_programs(part, n_rows, blocks[0])
+            sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
+            tiles = _query_programs(walk, n_rows, blocks[0])
             grid = tiles, heads, batch
-            _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.dq, grid, q, (*tensors, *sizes), constants, options)
     return dq
 
 
@@ -472,18 +473,14 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            results = dk, dv
-            before = ()
-            k_part, v_part, length = k, v, n
-            extras = ()
-            strides = _strides(q, k_part, v_part, g)
-            extras += (*strides, heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
-            inputs = (q_tiles, k_part, v_part, line, g_tiles, *before)
-            constants = (heads // kv_heads, dim, *blocks)
-            tiles, first = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1]), 0
-            if first < tiles:
-                grid = tiles - first, kv_heads, batch
-                _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
+            k_part, v_part, results = k, v, (dk, dv)
+            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors += results
+            sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
+            constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
+            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
+            grid = tiles, kv_heads, batch
+            _launch(part.dkdv, grid, q, (*tensors, *sizes), constants, options)
     return dk, dv
 
 
@@ -505,17 +502,17 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together; positions in its own order."""
+    """Queries and keys that a part brings together.  Positions are in the part's own order."""
 
-    rows: slice  # of the queries
-    keys: object  # of the keys: a slice, or a tensor of positions
+    rows: tuple  # slices of the queries
+    keys: tuple  # of the keys: slices, or a tensor of positions
     q_first: int  # place of the first query
-    residue: tuple  # the residue class, where there is one
-    positions: object  # absolute positions of the keys
+    positions: object  # absolute positions of the keys, [keys]
+    residues: tuple = ((),)  # what bounds take besides
 
 
 def _pieces(part, n_q, n, q_offset):
-    yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
+    yield _Piece((slice(None),), (slice(None),), q_offset, torch.arange(n))
 
 
 def _chunks(part, piece, row, rows, n):
@@ -523,21 +520,36 @@ def _chunks(part, piece, row, rows, n):
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, _SHORTEST) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
-    visited = _disjoint(part.visit(q_lo, q_hi, n, *piece.residue), len(piece.positions))
+    ranges = [some for residue in piece.residues for some in part.visit(q_lo, q_hi, n, *residue)]
+    visited = _disjoint(ranges, piece.positions.shape[-1])
     for first, stop in visited:
         for k_lo in range(first, stop, _KEYS):
             k_end = min(k_lo + _KEYS, stop)
-            whole = k_end - k_lo >= _SHORTEST and part.is_full(q_lo, q_hi, k_lo, k_end - 1, n, *piece.residue)
-            yield slice(k_lo, k_end), None if whole else part.keep(q, piece.positions[None, k_lo:k_end], n)
+            edges = q_lo, q_hi, k_lo, k_end - 1, n
+            whole = k_end - k_lo >= _SHORTEST and all(part.is_full(*edges, *residue) for residue in piece.residues)
+            k = piece.positions[..., k_lo:k_end]
+            yield slice(k_lo, k_end), None if whole else part.keep(q, k if k.dim() > 1 else k[None], n)
+
+
+def _side_by_side(x, dim, places):
+    """x [X, ..] at each of some places of a dimension, as [X * places, ..]."""
+    some = [x[(slice(None),) * dim + (place,)] for place in places]
+    return some[0] if len(some) == 1 else torch.stack(some, 1).flatten(0, 1)
+
+
+def _one_by_one(x, count):
+    """What stands side by side, as [X, ..] for each of the places."""
+    return x.unflatten(0, (-1, count)).unbind(1)
 
 
 def _scores(q, k, mask, scale):
     """q [X, group * rows, D], k [X, keys, D] -> scaled scores [X, group * rows, keys], -inf where the mask is false."""
     s = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)  # beta 0: the first is not read
-    if mask is not None:
-        x, rows, keys = s.shape
-        mask = mask.expand(mask.shape[0], keys)
-        s.view(x, rows // mask.shape[0], *mask.shape).masked_fill_(~mask, float("-inf"))
+    if mask is not None:  # [rows, keys]; one row stands for all
+        rows, keys = s.shape[1:]
+        mask = mask.expand(*mask.shape[:-1], keys)
+        classes, own = mask.shape[0] if mask.dim() > 2 else 1, mask.shape[-2]
+        s.view(-1, classes, rows // own, own, keys).masked_fill_(~mask.view(classes, 1, own, keys), float("-inf"))
     return s
 
 
@@ -605,7 +617,7 @@ def _forward_parts(parts, q, k, v, scale, q_offset):
     n_q, n = q.shape[2], k.shape[1]
     (part,) = parts
     (piece,) = _pieces(part, n_q, n, q_offset)
-    return _forward_rows(part, piece, q, k[:, piece.keys], v[:, piece.keys], scale, n)
+    return _forward_rows(part, piece, q, k[:, piece.keys[0]], v[:, piece.keys[0]], scale, n)
 
 
 def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
@@ -613,8 +625,9 @@ def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            g_part, q_part, lse_part, delta_part, dq_part = (x[:, :, piece.rows] for x in (g, q, lse, delta, dq))
-            k_part, v_part, dk_part, dv_part = (x[:, piece.keys] for x in (k, v, dk, dv))
+            queries = (_side_by_side(x, 2, piece.rows) for x in (g, q, lse, delta, dq))
+            g_part, q_part, lse_part, delta_part, dq_part = queries
+            k_part, v_part, dk_part, dv_part = (_side_by_side(x, 1, piece.keys) for x in (k, v, dk, dv))
             rows = (g_part, q_part, k_part, v_part, lse_part, delta_part)
             _backward_rows(part, piece, *rows, dq_part, dk_part, dv_part, scale, n)
 
@@ -677,10 +690,8 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 
 
 class _Part(NamedTuple):
-    """A disjoint part of the pattern, with kernels of its own."""
+    """A disjoint part of the pattern, with a kernel for dk and dv."""
 
-    forward: object
-    dq: object
     dkdv: object
     visit: object
     is_full: object
@@ -689,30 +700,48 @@ class _Part(NamedTuple):
     comb: tuple | None = None  # (period, first, width): the keys with (k - first) % period < width side by side
 
 
-# (query heads or None for all, ((least n, parts), ...)): the parts of the last choice that n reaches
+class _Walk(NamedTuple):
+    """Parts whose queries stand alike, with a kernel for the forward pass and one for dq."""
+
+    forward: object
+    dq: object
+    parts: tuple
+
+    @property
+    def stride(self):
+        return self.parts[0].stride
+
+
+# (query heads or None for all, ((least n, walks), ...)): the walks of the last choice that n reaches
 _GROUPS = [
     (None, (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward, _dq, _dkdv,
-                _visit, _is_full, _keep_torch,
-            ),
+            _Walk(_forward, _dq, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv, _visit, _is_full, _keep_torch,
+                ),
+            )),
         )),
     )),
 ]
 
 
+def _walks(n):
+    """For every group of heads, the walks that serve n keys."""
+    return [[walks for least_n, walks in choices if n >= least_n][-1] for _, choices in _GROUPS]
+
+
 def _parts(n):
     """For every group of heads, the parts that serve n keys."""
-    return [[parts for least_n, parts in choices if n >= least_n][-1] for _, choices in _GROUPS]
+    return [[part for walk in walks for part in walk.parts] for walks in _walks(n)]
 # fmt: on
 
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "prefix_lm_cb719ffb2428"
-_BACKWARD = "prefix_lm_cb719ffb2428_backward"
+_FORWARD = "prefix_lm_6bcd35e3b60a"
+_BACKWARD = "prefix_lm_6bcd35e3b60a_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

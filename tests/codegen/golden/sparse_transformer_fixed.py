@@ -38,7 +38,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 # Kernels are not specialised on lengths and strides: a new length compiles nothing.
 _RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
-_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset", "first_tile", "out_rows"]
+_RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset", "long_tiles", "split"]
 
 
 @triton.jit
@@ -86,10 +86,41 @@ def _narrow(x):
 
 
 @triton.jit
-def _share(steps, chunk, SPLIT: tl.constexpr):
+def _long_first(long_tiles, split):
+    """This program's tile; whether programs share it, this one's number among them, and how many they are.
+
+    The first tiles have far more to do than others: `split` programs each, which start before all others.
+    """
+    program = tl.program_id(0)
+    shared = program < long_tiles * split
+    tile = tl.where(shared, program // split, program - long_tiles * (split - 1))
+    return tile, shared, tl.where(shared, program % split, 0), tl.where(shared, split, 1)
+
+
+@triton.jit
+def _share(steps, chunk, chunks):
     """begin..end of the chunk's share of the steps; shares differ by one step at most."""
-    begin = steps // SPLIT * chunk + tl.minimum(steps % SPLIT, chunk)
-    return begin, begin + steps // SPLIT + tl.where(chunk < steps % SPLIT, 1, 0)
+    begin = steps // chunks * chunk + tl.minimum(steps % chunks, chunk)
+    return begin, begin + steps // chunks + tl.where(chunk < steps % chunks, 1, 0)
+
+
+@triton.jit(do_not_specialize=["heads", "length", "rows", "split"])
+def _add_shares(
+    SHARES, OUT, heads, length, rows, split,
+    HEAD: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """The first `rows` rows of each line of OUT [lines, length, HEAD], from SHARES [split, lines, rows, HEAD]."""
+    head = tl.program_id(1)
+    line, lines = tl.program_id(2) * heads + head, tl.num_programs(2) * heads
+    first = tl.program_id(0) * ROWS
+    row = first + tl.arange(0, ROWS)
+    inside = _inside(row, tl.minimum(rows, length), HEAD, BLOCK_D)
+    total = tl.zeros([ROWS, BLOCK_D], tl.float32)
+    for chunk in range(split):
+        places = _places(SHARES, chunk * lines + line, rows, first, 1, HEAD, ROWS, BLOCK_D)
+        total += tl.load(places, mask=inside, other=0.0)
+    out_places = _places(OUT, line, length, first, 1, HEAD, ROWS, BLOCK_D)
+    tl.store(out_places, total.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -102,6 +133,20 @@ def _comb_key(place, period: tl.constexpr, first: tl.constexpr, width: tl.conste
 def _comb_size(n, period: tl.constexpr, first: tl.constexpr, width: tl.constexpr):
     """How many keys below n have (k - first) % period < width."""
     return n // period * width + tl.minimum(tl.maximum(n % period - first, 0), width)
+
+
+@triton.jit
+def _of_comb(
+    X, line, k, there, n, period: tl.constexpr, first: tl.constexpr, width: tl.constexpr,
+    HEAD: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """The rows of X [lines, gathered keys, HEAD] that keys k have; 0 for those that are not gathered or not `there`."""
+    after = k - first
+    there &= (after >= 0) & (after % period < width)
+    row = line.to(tl.int64) * _comb_size(n, period, first, width) + after // period * width + after % period
+    places = X + row[:, None] * HEAD + tl.arange(0, COLUMNS)[None, :]
+    mask = _inside(tl.where(there, 0, 1), 1, HEAD, COLUMNS)  # 0 is inside a length of 1
+    return tl.load(places, mask=mask, other=0.0)
 
 
 @triton.jit
@@ -161,7 +206,7 @@ def _forward_a(
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -169,6 +214,7 @@ def _forward_a(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -203,10 +249,10 @@ def _forward_a(
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -219,12 +265,12 @@ def _dq_a(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -271,8 +317,8 @@ def _dq_a(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
     dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -294,7 +340,7 @@ def _dkdv_a(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -335,10 +381,10 @@ def _dkdv_a(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -347,19 +393,25 @@ def _keep_b(q, k, n):
     return (k <= q) & (q // 128 == k // 128)
 
 
+@triton.jit
+def _keep_c(q, k, n):
+    """The pattern: whether query q may attend to key k."""
+    return (k <= q) & (k % 128 >= 120) & (q // 128 != k // 128)
+
+
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_b(
-    Q, K, V, OUT, LSE,
+def _forward_bc(
+    Q, K, V, K_COMB_C, V_COMB_C, OUT, LSE,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
+    """One tile of queries against all the keys it may see: out and log-sum-exp."""
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -367,6 +419,7 @@ def _forward_b(
     q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
+    inside = _inside(row, n_q, HEAD, BLOCK_D)
 
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -394,18 +447,54 @@ def _forward_b(
         acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
         m_i = m_new
 
+    keys = _comb_size(n, 128, 120, 8)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(
+        0,
+        _floor_div(q_hi // 128 * 128 - 120, 128) * 8 + tl.minimum(_floor_mod(q_hi // 128 * 128 - 120, 128), 8),
+        keys, BLOCK_N,
+    )
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 128, 120, 8)
+        k_tile = _tile(
+            K_COMB_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 128 + (k_hi.to(tl.int64) // 8 * 128 + 120 + k_hi.to(tl.int64) % 8) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        v_tile = _tile(
+            V_COMB_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+        p = tl.exp2(s * scale_log2 - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+        m_i = m_new
+
     some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
     out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, out.to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_b(
-    Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ,
+def _dq_bc(
+    Q, K, V, K_COMB_C, V_COMB_C, OUT, LSE, DO, DLSE, ROWS, DQ,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -413,12 +502,12 @@ def _dq_b(
 ):
     """Gradient of one tile of queries; also leaves what dk and dv need of every row, n_rows of them: whole tiles.
 
-    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  ROWS[1]: delta = sum(o * do) - dlse.
+    ROWS[0]: the log-sum-exp in base 2, +inf for a row that has no weights.  [1]: delta = sum(o * do) - dlse.
     """
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
+    row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
@@ -460,13 +549,49 @@ def _dq_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
 
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    keys = _comb_size(n, 128, 120, 8)  # gathered ones
+    kv_heads = heads // GROUP
+    # The keys that these queries touch: 1 range.
+    begin_0, end_0 = _tiles(
+        0,
+        _floor_div(q_hi // 128 * 128 - 120, 128) * 8 + tl.minimum(_floor_mod(q_hi // 128 * 128 - 120, 128), 8),
+        keys, BLOCK_N,
+    )
+    steps = end_0 - begin_0
+    for step in range(steps):
+        tile_n = begin_0 + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 128, 120, 8)
+        k_tile = _tile(
+            K_COMB_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        v_tile = _tile(
+            V_COMB_C, kv_heads * keys * (HEAD // 8), keys * (HEAD // 8), HEAD // 8,
+            batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA,
+        )
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        full = (
+            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 128 + (k_hi.to(tl.int64) // 8 * 128 + 120 + k_hi.to(tl.int64) % 8) + 1
+        )
+        full = full & (k_hi < keys)
+        if not full:
+            s = tl.where(_keep_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[:, None])
+        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
+        ds = p * (dp - delta[:, None])
+        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
+
+    dq *= scale
+    out_places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
+    tl.store(out_places, dq.to(DQ.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_b(
-    Q, K, V, ROWS, DO, PARTIAL_DK, PARTIAL_DV, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV,
+    DK_COMB_C, DV_COMB_C,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -483,11 +608,13 @@ def _dkdv_b(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = batch * (heads // GROUP) + kv_head
-    places = _places(PARTIAL_DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dk = tl.load(places, mask=inside, other=0.0)
-    places = _places(PARTIAL_DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    dv = tl.load(places, mask=inside, other=0.0)
+    out_line = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    there = k < n
+    dk += _of_comb(DK_COMB_C, out_line, k, there, n, 128, 120, 8, HEAD, BLOCK_D)
+    dv += _of_comb(DV_COMB_C, out_line, k, there, n, 128, 120, 8, HEAD, BLOCK_D)
 
     # The queries that these keys touch: 1 range.
     begin_0, end_0 = _tiles(k_lo - q_offset, k_hi // 128 * 128 + 128 - q_offset, n_q, BLOCK_M)
@@ -518,158 +645,26 @@ def _dkdv_b(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    places = _places(DK, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _keep_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k % 128 >= 120) & (q // 128 != k // 128)
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _forward_c(
-    Q, K, V, PARTIAL, OUT, LSE,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
-    heads, n_q, n, q_offset, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """One tile of queries against the keys of this part: out and log-sum-exp."""
-    head = tl.program_id(1)
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 128, 120, 8)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    line = batch * heads + head
-    out_row = line.to(tl.int64) * n_q + row
-
-    # The softmax goes on where the part before left it: its log-sum-exp is the maximum of a sum of 1.
-    before = tl.load(LSE + out_row, mask=row < n_q, other=float("-inf"))
-    m_i = tl.maximum(before * LOG2_E, -1.0e30)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
-    l_i = tl.where(before == float("-inf"), 0.0, 1.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    acc = tl.load(places, mask=_inside(row, n_q, HEAD, BLOCK_D), other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(
-        0,
-        _floor_div(q_hi // 128 * 128 - 120, 128) * 8 + tl.minimum(_floor_mod(q_hi // 128 * 128 - 120, 128), 8),
-        keys, BLOCK_N,
-    )
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 128, 120, 8)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 128 + (k_hi.to(tl.int64) // 8 * 128 + 120 + k_hi.to(tl.int64) % 8) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
-        p = tl.exp2(s * scale_log2 - m_new[:, None])
-        alpha = tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(p, 1)
-        acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
-        m_i = m_new
-
-    some = l_i > 0  # a row without a key gives 0 and a log-sum-exp of -inf
-    l_safe = tl.where(some, l_i, 1.0)
-    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    tl.store(LSE + out_row, lse, mask=row < n_q)
-    out = acc / l_safe[:, None]
-    places = _places(OUT, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, out.to(OUT.dtype.element_ty), mask=_inside(row, n_q, HEAD, BLOCK_D))
-
-
-@triton.jit(do_not_specialize=_RUN_TIME)
-def _dq_c(
-    Q, K, V, DO, ROWS, PARTIAL, DQ,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
-):
-    """Gradient of one tile of queries, added to that of the part before."""
-    head = tl.program_id(1)
-    batch = tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    keys = _comb_size(n, 128, 120, 8)  # gathered ones
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-
-    line = (batch * heads + head).to(tl.int64)
-    delta_line = line + heads * tl.num_programs(2)
-    lse_2 = tl.load(ROWS + line * n_rows + row, mask=row < n_rows, other=float("inf"))
-    delta = tl.load(ROWS + delta_line * n_rows + row, mask=row < n_rows, other=0.0)
-    places = _places(PARTIAL, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    dq = tl.load(places, mask=inside, other=0.0)
-
-    # The keys that these queries touch: 1 range.
-    begin_0, end_0 = _tiles(
-        0,
-        _floor_div(q_hi // 128 * 128 - 120, 128) * 8 + tl.minimum(_floor_mod(q_hi // 128 * 128 - 120, 128), 8),
-        keys, BLOCK_N,
-    )
-    steps = end_0 - begin_0
-    for step in range(steps):
-        tile_n = begin_0 + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 128, 120, 8)
-        k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        full = (
-            q_lo.to(tl.int64) >= q_lo.to(tl.int64) % 128 + (k_hi.to(tl.int64) // 8 * 128 + 120 + k_hi.to(tl.int64) % 8) + 1
-        )
-        full = full & (k_hi < keys)
-        if not full:
-            s = tl.where(_keep_c(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[:, None])
-        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
-        ds = p * (dp - delta[:, None])
-        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
-
-    dq *= scale
-    places = _places(DQ, line, n_q, row_lo, 1, HEAD, BLOCK_M, BLOCK_D)
-    tl.store(places, dq.to(DQ.dtype.element_ty), mask=inside)
+    out_places = _places(DK, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+    out_places = _places(DV, out_line, n, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+    tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv_c(
-    Q, K, V, ROWS, DO, DK, DV,
+    Q, K, V, ROWS, DO, DK, DV, DK_SHARES, DV_SHARES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2, first_tile, out_rows,
+    heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr, SPLIT: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them."""
     kv_head = tl.program_id(1)
     n_heads = GROUP
     batch = tl.program_id(2)
-    chunk = tl.program_id(0) % SPLIT  # the share of the steps that this program takes
-    k_lo = (first_tile + tl.program_id(0) // SPLIT) * BLOCK_N
+    tile_n, shared, chunk, chunks = _long_first(long_tiles, split)
+    k_lo = tile_n * BLOCK_N
     k_hi = k_lo + BLOCK_N - 1
     k = _comb_key(k_lo + tl.arange(0, BLOCK_N), 128, 120, 8)
     keys = _comb_size(n, 128, 120, 8)  # gathered ones
@@ -677,7 +672,8 @@ def _dkdv_c(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
     v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys, HEAD, BLOCK_N, BLOCK_D, False)
-    out_head = (chunk * tl.num_programs(2) + batch) * (heads // GROUP) + kv_head
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
 
@@ -688,7 +684,7 @@ def _dkdv_c(
         n_q, BLOCK_M,
     )
     steps = end_0 - begin_0
-    first_turn, last_turn = _share(n_heads * steps, chunk, SPLIT)
+    first_turn, last_turn = _share(n_heads * steps, chunk, chunks)
     for turn in range(first_turn, last_turn):
         step = turn if GROUP == 1 else turn % steps
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
@@ -715,10 +711,16 @@ def _dkdv_c(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
-    places = _places(DK, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dk.to(DK.dtype.element_ty), mask=inside)
-    places = _places(DV, out_head, out_rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
-    tl.store(places, dv.to(DV.dtype.element_ty), mask=inside)
+    if shared:
+        share, rows = chunk * kv_lines + out_line, long_tiles * BLOCK_N
+        whole = _inside(k_lo + tl.arange(0, BLOCK_N), rows, HEAD, BLOCK_D)
+        tl.store(_places(DK_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(_places(DV_SHARES, share, rows, k_lo, 1, HEAD, BLOCK_N, BLOCK_D), dv, mask=whole)
+    else:
+        out_places = _places(DK, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dk.to(DK.dtype.element_ty), mask=inside)
+        out_places = _places(DV, out_line, keys, k_lo, 1, HEAD, BLOCK_N, BLOCK_D)
+        tl.store(out_places, dv.to(DV.dtype.element_ty), mask=inside)
 
 
 # fmt: on
@@ -762,16 +764,16 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, part, q, *moving):
-    """What a launch needs for this device and these sizes.
+def _prepare(kernel, run, q, *moving):
+    """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
     """
     size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % part.stride):
+    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
+    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
@@ -820,20 +822,33 @@ def _strides(*tensors):
 _COMPILED = {}  # kernels by what decides their code
 
 
-def _launch(kernel, grid, q, arguments, constants, options):
-    """kernel[grid](*arguments, *constants), but looked up by type and constants alone; q is on the wanted device."""
-    key = kernel.__name__, q.dtype, q.device, constants, *options.values()
-    elsewhere = q.is_cuda and q.device.index != torch.cuda.current_device()
-    with torch.cuda.device(q.device) if elsewhere else contextlib.nullcontext():
+def _launch(kernel, grid, x, arguments, constants, options):
+    """kernel[grid](*arguments, *constants), looked up by constants and by the type of x, which is on the device."""
+    key = kernel.__name__, x.dtype, x.device, constants, *options.values()
+    elsewhere = x.is_cuda and x.device.index != torch.cuda.current_device()
+    with torch.cuda.device(x.device) if elsewhere else contextlib.nullcontext():
         if key in _COMPILED:
             _COMPILED[key][grid](*arguments, *constants)
         elif compiled := kernel[grid](*arguments, *constants, **options):  # None in the interpreter
             _COMPILED[key] = compiled
 
 
-def _query_programs(part, rows, block):
+def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return part.stride * triton.cdiv(triton.cdiv(rows, part.stride), block)
+    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
+
+
+def _gathered(x, comb):
+    """The keys of a comb side by side, contiguous [B, H_kv, keys, D]."""
+    return x.index_select(2, _comb_keys(x.shape[2], *comb, x.device)).contiguous()
+
+
+def _keys_values(walk, k, v):
+    """The keys and values that the parts of a walk go over, in turn."""
+    return [x if part.comb is None else _gathered(x, part.comb) for part in walk.parts for x in (k, v)]
+
+
+_SHARED_ROWS = 16  # of a program that adds up shares
 
 
 def _shares(long, length, block, steps, lines):
@@ -843,6 +858,14 @@ def _shares(long, length, block, steps, lines):
     return (tiles, split) if split > 1 else (0, 1)
 
 
+def _sum_shares(shares, out, size):
+    """The first rows of out [B, H, length, D] from the sums [split, B, H, rows, D] of the programs that share them."""
+    split, batch, heads, rows, dim = shares.shape
+    grid = triton.cdiv(min(rows, out.shape[2]), _SHARED_ROWS), heads, batch
+    sizes = heads, out.shape[2], rows, split
+    _launch(_add_shares, grid, out, (shares, out, *sizes), (dim, size, _SHARED_ROWS), {})
+
+
 def _forward_gpu(q, k, v, scale, q_offset):
     q, k, v = _readable(q), _readable(k), _readable(v)
     batch, heads, n_q, dim = q.shape
@@ -850,45 +873,15 @@ def _forward_gpu(q, k, v, scale, q_offset):
     out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
-    rest = heads, n_q, n, q_offset, scale * _LOG2_E
-    for parts in _parts(n):
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else out
-        for part in parts:
-            k_part, v_part = (x[:, :, _comb_keys(n, *part.comb, q.device)] if part.comb else x for x in (k, v))
-            keys_values, blocks, options = _prepare("forward", part, q, k_part, v_part)
-            sizes = (*_strides(q, k_part, v_part), *rest)
-            before = () if part is parts[0] else (partial,)
-            tensors = (q, *keys_values, *before, out if part is parts[-1] else partial, lse)
-            tiles, constants = _query_programs(part, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
-            if part.long_rows:
-                long, steps = part.long_rows - q_offset, triton.cdiv(n, blocks[1])
-                first, split = _shares(long, n_q, blocks[0], steps, heads * batch)
-                if first:
-                    _forward_shares(part, first, split, (q, out, lse), tensors, sizes, constants, options)
-                if first < tiles:
-                    grid, places = (tiles - first, heads, batch), (first, n_q)
-                    _launch(part.forward, grid, q, (*tensors, *sizes, *places), (*constants, 1), options)
-                continue
+    for walks in _walks(n):
+        for walk in walks:
+            moving, blocks, options = _prepare("forward", walk, q, *_keys_values(walk, k, v))
+            tensors = (q, *moving, out, lse)
+            sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
+            tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             grid = tiles, heads, batch
-            _launch(part.forward, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.forward, grid, q, (*tensors, *sizes), constants, options)
     return out, lse
-
-
-def _forward_shares(part, tiles, split, results, tensors, sizes, constants, options):
-    """The leading tiles, each by `split` programs, whose softmaxes are then put together in a fixed order."""
-    q, out, lse = results
-    batch, heads, n_q, dim = q.shape
-    rows = tiles * constants[2]
-    some = q.new_empty(split, batch, heads, rows, dim, dtype=torch.float32)
-    some_lse = some.new_empty(some.shape[:4])
-    shares = tuple(some if x is out else some_lse if x is lse else x for x in tensors)
-    grid = tiles * split, heads, batch
-    _launch(part.forward, grid, q, (*shares, *sizes, 0, rows), (*constants, split), options)
-    some, some_lse = some[:, :, :, :n_q], some_lse[:, :, :, :n_q]
-    total = some_lse.logsumexp(0)
-    weights = (some_lse - total.masked_fill(total == float("-inf"), 0.0)).exp()
-    out[:, :, :rows] = (some * weights[..., None]).sum(0)
-    lse[:, :, :rows] = total
 
 
 def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
@@ -908,36 +901,16 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
     dq, n_rows = q.new_empty(q.shape), rows.shape[1]
-    rest = heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E
-    for parts in _parts(n):
-        partial = q.new_empty(q.shape, dtype=torch.float32) if len(parts) > 1 else dq
-        for part in parts:
-            k_part, v_part = (x[:, :, _comb_keys(n, *part.comb, q.device)] if part.comb else x for x in (k, v))
-            keys_values, blocks, options = _prepare("dq", part, q, k_part, v_part)
-            sizes = (*_strides(q, k_part, v_part, g), *rest)
+    for walks in _walks(n):
+        for walk in walks:
+            moving, blocks, options = _prepare("dq", walk, q, *_keys_values(walk, k, v))
             constants = (heads // kv_heads, dim, *blocks)
-            target = dq if part is parts[-1] else partial
-            if part is parts[0]:
-                tensors = (q, *keys_values, out, lse, g, lse if dlse is None else dlse, rows, target)
-                constants += (dlse is not None,)
-            else:
-                tensors = (q, *keys_values, g, rows, partial, target)
-            tiles = _query_programs(part, n_rows, blocks[0])
-            if part.long_rows:
-                long, steps = part.long_rows - q_offset, triton.cdiv(n, blocks[1])
-                first, split = _shares(long, n_q, blocks[0], steps, heads * batch)
-                if first:
-                    some = q.new_empty(split, batch, heads, first * blocks[0], dim, dtype=torch.float32)
-                    shares = tuple(some if x is dq else x for x in tensors)
-                    grid, places = (first * split, heads, batch), (0, some.shape[3])
-                    _launch(part.dq, grid, q, (*shares, *sizes, *places), (*constants, split), options)
-                    dq[:, :, : some.shape[3]] = some[:, :, :, :n_q].sum(0)
-                if first < tiles:
-                    grid, places = (tiles - first, heads, batch), (first, n_q)
-                    _launch(part.dq, grid, q, (*tensors, *sizes, *places), (*constants, 1), options)
-                continue
+            tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, rows, dq)
+            constants += (dlse is not None,)
+            sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
+            tiles = _query_programs(walk, n_rows, blocks[0])
             grid = tiles, heads, batch
-            _launch(part.dq, grid, q, (*tensors, *sizes), constants, options)
+            _launch(walk.dq, grid, q, (*tensors, *sizes), constants, options)
     return dq
 
 
@@ -947,51 +920,40 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     kv_heads, n = k.shape[1], k.shape[2]
     dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
     for parts in _parts(n):
-        parts = sorted(parts, key=lambda part: part.comb is None)  # gathered keys first: they do not reach every key
-        sums = (dk, dv) if len(parts) == 1 else [x.new_empty(x.shape, dtype=torch.float32) for x in (k, v)]
-        if parts[0].comb:  # keys that are not gathered get nothing from these kernels
-            for x in sums:
-                x.zero_()
+        parts, gathered = sorted(parts, key=lambda part: part.comb is None), []  # combs do not reach every key: first
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
             line = rows
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            results = (dk, dv) if part.finishes else sums
-            before = () if part is parts[0] else sums
-            k_part, v_part, length = k, v, n
+            k_part, v_part, results = k, v, (dk, dv)
             if part.comb:
-                keys = _comb_keys(n, *part.comb, q.device)
-                k_part, v_part, length = k[:, :, keys], v[:, :, keys], len(keys)
-                whole, before = results, ()
-                results = [x.new_zeros(k_part.shape) for x in whole]
-            extras = ()
-            strides = _strides(q, k_part, v_part, g)
-            extras += (*strides, heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
-            inputs = (q_tiles, k_part, v_part, line, g_tiles, *before)
-            constants = (heads // kv_heads, dim, *blocks)
-            tiles, first = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1]), 0
+                k_part, v_part = _gathered(k, part.comb), _gathered(v, part.comb)
+                results = tuple(x.new_zeros(x.shape, dtype=torch.float32) for x in (k_part, v_part))
+            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors += results
+            sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
+            constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
+            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
             if part.long_keys:
                 steps = heads // kv_heads * triton.cdiv(n_q, blocks[0])
-                first, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
-            if first:
-                shape = split, batch, kv_heads, first * blocks[1], dim
-                some = [x.new_empty(shape, dtype=torch.float32) for x in (k, v)]
-                arguments = (*inputs, *some, *extras, 0, first * blocks[1])
-                _launch(part.dkdv, (first * split, kv_heads, batch), q, arguments, (*constants, split), options)
-                for x, share in zip(results, some, strict=True):
-                    x[:, :, : first * blocks[1]] = share[:, :, :, :length].sum(0)
-            if part.long_keys:
-                extras, constants = (*extras, first, length), (*constants, 1)
-            if first < tiles:
-                grid = tiles - first, kv_heads, batch
-                _launch(part.dkdv, grid, q, (*inputs, *results, *extras), constants, options)
+                long, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
+                shape = split, batch, kv_heads, long * blocks[1], dim
+                shares = tuple(k.new_empty(shape, dtype=torch.float32) for _ in results)
+                tensors += shares
+                sizes += (long, split)
+                tiles += long * (split - 1)
+            if part.comb is None:
+                tensors += tuple(x for _, sums in gathered for x in sums)
+                gathered = []
+            grid = tiles, kv_heads, batch
+            _launch(part.dkdv, grid, q, (*tensors, *sizes), constants, options)
+            if part.long_keys and long:
+                for x, share in zip(results, shares, strict=True):
+                    _sum_shares(share, x, blocks[4])
             if part.comb:
-                for x, gathered in zip(whole, results, strict=True):
-                    x[:, :, keys] += gathered
-        if not parts[-1].finishes:
-            dk, dv = sums[0].mul_(scale).to(k.dtype), sums[1].to(v.dtype)
+                gathered.append((part.comb, results))
     return dk, dv
 
 
@@ -1013,21 +975,21 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together; positions in its own order."""
+    """Queries and keys that a part brings together.  Positions are in the part's own order."""
 
-    rows: slice  # of the queries
-    keys: object  # of the keys: a slice, or a tensor of positions
+    rows: tuple  # slices of the queries
+    keys: tuple  # of the keys: slices, or a tensor of positions
     q_first: int  # place of the first query
-    residue: tuple  # the residue class, where there is one
-    positions: object  # absolute positions of the keys
+    positions: object  # absolute positions of the keys, [keys]
+    residues: tuple = ((),)  # what bounds take besides
 
 
 def _pieces(part, n_q, n, q_offset):
     if part.comb:
         keys = _comb_keys(n, *part.comb, torch.device("cpu"))
-        yield _Piece(slice(None), keys, q_offset, (), keys)
+        yield _Piece((slice(None),), (keys,), q_offset, keys)
         return
-    yield _Piece(slice(None), slice(None), q_offset, (), torch.arange(n))
+    yield _Piece((slice(None),), (slice(None),), q_offset, torch.arange(n))
 
 
 def _chunks(part, piece, row, rows, n):
@@ -1035,21 +997,36 @@ def _chunks(part, piece, row, rows, n):
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, _SHORTEST) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
-    visited = _disjoint(part.visit(q_lo, q_hi, n, *piece.residue), len(piece.positions))
+    ranges = [some for residue in piece.residues for some in part.visit(q_lo, q_hi, n, *residue)]
+    visited = _disjoint(ranges, piece.positions.shape[-1])
     for first, stop in visited:
         for k_lo in range(first, stop, _KEYS):
             k_end = min(k_lo + _KEYS, stop)
-            whole = k_end - k_lo >= _SHORTEST and part.is_full(q_lo, q_hi, k_lo, k_end - 1, n, *piece.residue)
-            yield slice(k_lo, k_end), None if whole else part.keep(q, piece.positions[None, k_lo:k_end], n)
+            edges = q_lo, q_hi, k_lo, k_end - 1, n
+            whole = k_end - k_lo >= _SHORTEST and all(part.is_full(*edges, *residue) for residue in piece.residues)
+            k = piece.positions[..., k_lo:k_end]
+            yield slice(k_lo, k_end), None if whole else part.keep(q, k if k.dim() > 1 else k[None], n)
+
+
+def _side_by_side(x, dim, places):
+    """x [X, ..] at each of some places of a dimension, as [X * places, ..]."""
+    some = [x[(slice(None),) * dim + (place,)] for place in places]
+    return some[0] if len(some) == 1 else torch.stack(some, 1).flatten(0, 1)
+
+
+def _one_by_one(x, count):
+    """What stands side by side, as [X, ..] for each of the places."""
+    return x.unflatten(0, (-1, count)).unbind(1)
 
 
 def _scores(q, k, mask, scale):
     """q [X, group * rows, D], k [X, keys, D] -> scaled scores [X, group * rows, keys], -inf where the mask is false."""
     s = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)  # beta 0: the first is not read
-    if mask is not None:
-        x, rows, keys = s.shape
-        mask = mask.expand(mask.shape[0], keys)
-        s.view(x, rows // mask.shape[0], *mask.shape).masked_fill_(~mask, float("-inf"))
+    if mask is not None:  # [rows, keys]; one row stands for all
+        rows, keys = s.shape[1:]
+        mask = mask.expand(*mask.shape[:-1], keys)
+        classes, own = mask.shape[0] if mask.dim() > 2 else 1, mask.shape[-2]
+        s.view(-1, classes, rows // own, own, keys).masked_fill_(~mask.view(classes, 1, own, keys), float("-inf"))
     return s
 
 
@@ -1115,17 +1092,21 @@ def _keys(x, heads, dtype):
 def _forward_parts(parts, q, k, v, scale, q_offset):
     """The softmax over all parts, each continuing the one before: q [X, group, n_q, D] -> out, lse."""
     n_q, n = q.shape[2], k.shape[1]
-    out, lse = torch.zeros_like(q), q.new_full(q.shape[:3], float("-inf"))
+    out, lse = torch.empty_like(q), q.new_empty(q.shape[:3])
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            tensors = q[:, :, piece.rows], k[:, piece.keys], v[:, piece.keys]
-            part_out, part_lse = _forward_rows(part, piece, *tensors, scale, n)
-            before = lse[:, :, piece.rows]
-            total = torch.logaddexp(before, part_lse)
-            safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
-            weighted = out[:, :, piece.rows] * (before[..., None] - safe).exp()
-            out[:, :, piece.rows] = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
-            lse[:, :, piece.rows] = total
+            count = len(piece.rows)
+            tensors = _side_by_side(q, 2, piece.rows), *(_side_by_side(x, 1, piece.keys) for x in (k, v))
+            found = _forward_rows(part, piece, *tensors, scale, n)
+            for rows, part_out, part_lse in zip(piece.rows, *(_one_by_one(x, count) for x in found), strict=True):
+                if part is not parts[0]:
+                    before = lse[:, :, rows]
+                    total = torch.logaddexp(before, part_lse)
+                    safe = total.masked_fill(total == float("-inf"), 0.0)[..., None]
+                    weighted = out[:, :, rows] * (before[..., None] - safe).exp()
+                    part_out = weighted.addcmul_(part_out, (part_lse[..., None] - safe).exp())
+                    part_lse = total
+                out[:, :, rows], lse[:, :, rows] = part_out, part_lse
     return out, lse
 
 
@@ -1134,12 +1115,19 @@ def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     for part in parts:
         for piece in _pieces(part, n_q, n, q_offset):
-            g_part, q_part, lse_part, delta_part, dq_part = (x[:, :, piece.rows] for x in (g, q, lse, delta, dq))
-            k_part, v_part, dk_part, dv_part = (x[:, piece.keys] for x in (k, v, dk, dv))
+            queries = (_side_by_side(x, 2, piece.rows) for x in (g, q, lse, delta, dq))
+            g_part, q_part, lse_part, delta_part, dq_part = queries
+            k_part, v_part, dk_part, dv_part = (_side_by_side(x, 1, piece.keys) for x in (k, v, dk, dv))
             rows = (g_part, q_part, k_part, v_part, lse_part, delta_part)
             _backward_rows(part, piece, *rows, dq_part, dk_part, dv_part, scale, n)
-            if part.comb:  # gathered keys are copies
-                dk[:, piece.keys], dv[:, piece.keys] = dk_part, dv_part
+            count = len(piece.rows)
+            if count > 1:  # copies, as are keys that were gathered
+                for place, some in zip(piece.rows, _one_by_one(dq_part, count), strict=True):
+                    dq[:, :, place] = some
+            if count > 1 or not isinstance(piece.keys[0], slice):
+                for x, sums in ((dk, dk_part), (dv, dv_part)):
+                    for place, some in zip(piece.keys, _one_by_one(sums, count), strict=True):
+                        x[:, place] = some
 
 
 @torch.autocast("cpu", enabled=False)  # which would reach the products below
@@ -1234,53 +1222,66 @@ def _is_full_c(q_lo, q_hi, k_lo, k_hi, n):
 
 
 class _Part(NamedTuple):
-    """A disjoint part of the pattern, with kernels of its own."""
+    """A disjoint part of the pattern, with a kernel for dk and dv."""
 
-    forward: object
-    dq: object
     dkdv: object
     visit: object
     is_full: object
     keep: object
     stride: int = 1  # queries and keys of one residue class side by side
     comb: tuple | None = None  # (period, first, width): the keys with (k - first) % period < width side by side
-    finishes: bool = True  # dk and dv are complete after it
-    long_rows: int = 0  # queries below it see far more keys than others: several programs share a tile
-    long_keys: int = 0
+    long_keys: int = 0  # keys below it see far more queries than others: several programs share a tile
 
 
-# (query heads or None for all, ((least n, parts), ...)): the parts of the last choice that n reaches
+class _Walk(NamedTuple):
+    """Parts whose queries stand alike, with a kernel for the forward pass and one for dq."""
+
+    forward: object
+    dq: object
+    parts: tuple
+
+    @property
+    def stride(self):
+        return self.parts[0].stride
+
+
+# (query heads or None for all, ((least n, walks), ...)): the walks of the last choice that n reaches
 _GROUPS = [
     (None, (
         (0, (
-            # Positions as they are.
-            _Part(
-                _forward_a, _dq_a, _dkdv_a,
-                _visit_a, _is_full_a, _keep_torch_a,
-            ),
+            _Walk(_forward_a, _dq_a, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_a, _visit_a, _is_full_a, _keep_torch_a,
+                ),
+            )),
         )),
-        (2048, (
-            # Positions as they are.
-            _Part(
-                _forward_b, _dq_b, _dkdv_b,
-                _visit_b, _is_full_b, _keep_torch_b,
-            ),
-            # No query sees the keys between.
-            _Part(
-                _forward_c, _dq_c, _dkdv_c,
-                _visit_c, _is_full_c, _keep_torch_c,
-                comb=(128, 120, 8),
-                long_keys=1073741824,
-                finishes=False,
-            ),
+        (1024, (
+            _Walk(_forward_bc, _dq_bc, parts=(
+                # Positions as they are.
+                _Part(
+                    _dkdv_b, _visit_b, _is_full_b, _keep_torch_b,
+                ),
+                # No query sees the keys between.
+                _Part(
+                    _dkdv_c, _visit_c, _is_full_c, _keep_torch_c,
+                    comb=(128, 120, 8),
+                    long_keys=1073741824,
+                ),
+            )),
         )),
     )),
 ]
 
 
+def _walks(n):
+    """For every group of heads, the walks that serve n keys."""
+    return [[walks for least_n, walks in choices if n >= least_n][-1] for _, choices in _GROUPS]
+
+
 def _parts(n):
     """For every group of heads, the parts that serve n keys."""
-    return [[parts for least_n, parts in choices if n >= least_n][-1] for _, choices in _GROUPS]
+    return [[part for walk in walks for part in walk.parts] for walks in _walks(n)]
 
 
 @functools.lru_cache(maxsize=8)
@@ -1293,8 +1294,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_92ceefe2c5b9"
-_BACKWARD = "sparse_transformer_fixed_92ceefe2c5b9_backward"
+_FORWARD = "sparse_transformer_fixed_eca4a079e63f"
+_BACKWARD = "sparse_transformer_fixed_eca4a079e63f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
