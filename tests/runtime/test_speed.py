@@ -43,7 +43,7 @@ print(json.dumps({"sparse": sparse, "dense": slow, "memory": first[1]}))
 def test_against_causal_attention(text, least, tmp_path):
     """n = 16,384, 4 heads of size 64, float32, forward and backward: 16 and 63 times fewer pairs.
 
-    The bounds are half of what was measured, since machines differ in how fast dense attention is.
+    The bounds are well below what was measured, since machines differ in how fast dense attention is.
     """
     from generated import pattern_of
 
