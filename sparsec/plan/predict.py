@@ -41,9 +41,11 @@ def cost(parts: Sequence[Part], n: int) -> float:
     total = LAUNCH / 3 * (len(parts) - len(walked))  # of dk and dv alone
     for place, walk in enumerate(walked):
         a_program = (PROGRAM + (CONTINUED if place else 0.0)) / 2  # half of it forward and in dq
-        covers = walk[0].rows, *(part.columns for part in walk)
-        programs = sum(len(steps(cover, part, n)) for cover, part in zip(covers, (walk[0], *walk), strict=True))
-        total += LAUNCH + a_program * programs + sum(_work(part, n) for part in walk)
+        total += LAUNCH
+        for part in walk:
+            rows, columns = steps(part.rows, part, n), steps(part.columns, part, n)
+            programs = len(columns) + (len(rows) if part is walk[0] else 0)
+            total += a_program * programs + _work(part, n, rows, columns)
     return total
 
 
@@ -96,8 +98,7 @@ def _prefix(segment: Segment, side: str) -> int:
     return 0
 
 
-def _work(part: Part, n: int) -> float:
-    rows, columns = steps(part.rows, part, n), steps(part.columns, part, n)
+def _work(part: Part, n: int, rows: np.ndarray, columns: np.ndarray) -> float:
     named = [len(programs) * _named(cover, part, n) for cover, programs in ((part.rows, rows), (part.columns, columns))]
     work = (5 * (rows.sum() + named[0]) + 4 * (columns.sum() + named[1])) / 9
     return _STEP[type(part.layout)] * float(work)
