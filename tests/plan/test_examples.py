@@ -1,11 +1,10 @@
-"""The plans of the examples: quick, the same in every process, and with no tile that holds nothing."""
+"""The plans of the examples: the same in every process, and with no tile that holds nothing."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +30,6 @@ def lowered(path: Path, shrink: int = 1) -> ir.Pattern:
     return lower(
         file, heads=8, layer=0, parameters={name: x // shrink for name, x in whole.parameters if x // shrink >= 32}
     )
-
-
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_quick(path: Path) -> None:
-    build(lowered(path), layouts=True)  # imports
-    pattern = lowered(path)
-    start = time.perf_counter()
-    build(pattern, layouts=True)
-    milliseconds = 1000 * (time.perf_counter() - start)
-    print(f"plan of {path.stem}: {milliseconds:.1f} ms")
-    assert milliseconds < 300 * len(pattern.conditions)  # 100 is the aim; machines that test are busy
 
 
 @pytest.mark.parametrize("block", [16, 64])

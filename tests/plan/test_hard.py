@@ -47,11 +47,11 @@ HARD = {
 @pytest.mark.parametrize("name", HARD)
 def test_in_time_and_exact(name: str) -> None:
     pattern = lower(parse(Source("hard", f"pattern p = {HARD[name]}\n")))
-    start = time.perf_counter()
+    start = time.process_time()
     (plan,) = build(pattern, layouts=False).parts
     part = natural(plan)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     print(f"{name}: {1000 * seconds:.0f} ms, {part.rows.rung} ({part.rows.why}), {part.columns.rung}")
-    assert seconds < 4  # 2 is the aim; machines that test are busy
+    assert seconds < 4  # 2 is the aim; machines that test are slow
     for call in (Call(200, 200, 0, 16, 32), Call(65, 300, 235, 32, 24), Call(100, 70, 4, 17, 19)):
         check(pattern.conditions[0], part, call)
