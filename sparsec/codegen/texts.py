@@ -16,8 +16,8 @@ from sparsec.sets.tiles import MIN_TILE
 
 def groups(plan: Plan) -> tuple[tuple[ir.Leaf, ...], list[GroupText]]:
     """The tables of a plan in the order of their numbers, and the texts of its conditions."""
-    conditions = [part.condition for heads in plan.parts for choice in heads.choices for part in choice.parts]
-    leaves = tuple(dict.fromkeys(leaf for condition in conditions for leaf in ir.leaves(condition)))
+    masks = [part.mask for heads in plan.parts for choice in heads.choices for part in choice.parts]
+    leaves = tuple(dict.fromkeys(leaf for mask in masks for leaf in ir.leaves(mask)))
     return leaves, [group(heads, index, len(plan.parts), leaves) for index, heads in enumerate(plan.parts)]
 
 
@@ -49,7 +49,7 @@ def _part(
     combs = tuple((suffix, comb(each)) for suffix, each in zip(suffixes, parts, strict=True) if comb(each))
     order = key_order(parts)
     starts = order.index(place) == len(combs)  # the first that reaches every key
-    tables = tuple(leaves.index(leaf) for leaf in ir.leaves(part.condition))
+    tables = tuple(leaves.index(leaf) for leaf in ir.leaves(part.mask))
     return PartText(
         suffix=suffixes[place],
         why=part.why,
@@ -60,9 +60,9 @@ def _part(
         adds=not comb(part) and not starts,
         combs=combs if starts else (),
         finishes=not comb(part) and order[-1] == place,
-        keeps=part.condition != ir.TRUE and layout != Scattered(),
-        keep=triton.lines(part.condition, "return "),
-        keep_torch=torch.lines(_tensor(part.condition), "return "),
+        keeps=part.mask != ir.TRUE and layout != Scattered(),
+        keep=triton.lines(part.mask, "return "),
+        keep_torch=torch.lines(_tensor(part.mask), "return "),
         never_full=part.full == ir.FALSE,
         edges=ir.names(part.full),
         full=triton.lines(part.full, "full = "),
@@ -73,7 +73,7 @@ def _part(
         columns=_cover(part.columns, "n_q", leaves),
         long_keys=_long_keys(part),
         block=part.block if part.block >= MIN_TILE else 1,
-        table_full=isinstance(part.condition, ir.Or) and set(part.columns.tables) <= set(part.condition.parts),
+        table_full=isinstance(part.mask, ir.Or) and set(part.columns.tables) <= set(part.mask.parts),
     )
 
 

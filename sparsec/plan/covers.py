@@ -28,19 +28,19 @@ EVERYTHING = (Segment(None, None, ir.TRUE, exact=False),)
 
 def part_of(condition: ir.Set, layout: Layout, why: str) -> Part:
     """The part of a simplified condition that lies in the layout."""
+    mask = given(condition, facts) if (facts := pairs_of(layout)) != ir.TRUE else condition
     match layout:
         case Natural():
-            rows, columns, full = _seen(condition, stride=1)
+            rows, columns, full = _seen(mask, stride=1)
         case Scattered():
-            rows, columns, _ = _seen(condition, stride=1)
+            rows, columns, _ = _seen(mask, stride=1)
             full = ir.FALSE
         case Residue(stride):
-            rows, columns, full = _seen(in_class(given(condition, pairs_of(layout)), stride), stride)
+            rows, columns, full = _seen(in_class(mask, stride), stride)
         case Columns():
-            between = given(condition, pairs_of(layout))
-            rows, columns, full = _seen(between, stride=1)
+            rows, columns, full = _seen(mask, stride=1)
             rows, columns, full = _gathered(rows, layout), _spread(columns, layout, condition), at_keys(full, layout)
-    return Part(layout, condition, rows, columns, full, why)
+    return Part(layout, condition, mask, rows, columns, full, why)
 
 
 def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:

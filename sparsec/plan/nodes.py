@@ -91,12 +91,13 @@ Layout = Natural | Residue | Columns | Scattered
 class Part:
     """What a kernel for dk and dv works on, and one loop of forward and of dq (sparsec.plan.walks).
 
-    `condition` is on absolute q, k and n.  Covers and `full` are in the layout's own coordinates: q_lo..q_hi are q'
-    (Residue), k_lo..k_hi are k' (Residue) or places (Columns).  n stays the number of keys, absolute.
+    `condition` and `mask` are on absolute q, k and n.  Covers and `full` are in the layout's own coordinates:
+    q_lo..q_hi are q' (Residue), k_lo..k_hi are k' (Residue) or places (Columns).  n stays the number of keys, absolute.
     """
 
     layout: Layout
-    condition: ir.Set  # what a partial tile's mask evaluates
+    condition: ir.Set
+    mask: ir.Set  # what a partial tile evaluates: the condition, without what holds for all pairs of the layout
     rows: Cover  # forward and dq: per tile of queries, the keys
     columns: Cover  # dk and dv: per tile of keys, the queries
     full: ir.Set  # on the four edges: the tile needs no mask (Scattered: never asked, every tile has its mask listed)

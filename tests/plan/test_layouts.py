@@ -39,6 +39,8 @@ def check(condition: ir.Set, parts: tuple[Part, ...], call: Call) -> None:
     for part, wanted in zip(parts, each, strict=True):
         seen = np.zeros((2, *wanted.shape), np.int64)
         for group in groups(part, call.n_q, call.n, call.q_offset):
+            pairs = call.q_offset + group.rows, group.keys, call.n
+            assert (reference.evaluate(part.mask, *pairs) == reference.evaluate(part.condition, *pairs)).all()
             visit_keys(group, call, seen[0])
             visit_queries(group, call, seen[1])
         assert seen.max(initial=0) <= 1

@@ -1039,7 +1039,7 @@ def _extras(part, side, n_q, n, q_offset, blocks, device):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         (abs(q // 64 - k // 64) <= 1)
         | (q < 128)
@@ -1150,8 +1150,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_424bdc80fc9f"
-_BACKWARD = "bigbird_424bdc80fc9f_backward"
+_FORWARD = "bigbird_0756eb4e2b1e"
+_BACKWARD = "bigbird_0756eb4e2b1e_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -225,7 +225,7 @@ def _after(done, begin, end):
 # fmt: off
 @triton.jit
 def _keep_a(q, k, n, TABLE_0):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (tl.abs(q - k) <= 96) | (q < 128) | (k < 128) | _in_table(TABLE_0, q, n, k, 8)
 
 
@@ -498,7 +498,7 @@ def _dkdv_a(
 
 @triton.jit
 def _keep_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (tl.abs(q - k) <= 96) | (q < 128) | (k < 128)
 
 
@@ -1557,7 +1557,7 @@ def _extras(part, side, n_q, n, q_offset, blocks, device):
 
 # fmt: off
 def _keep_torch_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (abs(q - k) <= 96) | (q < 128) | (k < 128) | _listed(_table_0(n, q.device), q, k)
 
 
@@ -1592,7 +1592,7 @@ def _is_full_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (abs(q - k) <= 96) | (q < 128) | (k < 128)
 
 
@@ -1618,7 +1618,7 @@ def _is_full_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return _listed(_table_0(n, q.device), q, k) & (abs(q - k) > 96) & (q >= 128) & (k >= 128)
 
 
@@ -1731,8 +1731,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_tokens_53de041591ef"
-_BACKWARD = "bigbird_tokens_53de041591ef_backward"
+_FORWARD = "bigbird_tokens_8fd5735dce8d"
+_BACKWARD = "bigbird_tokens_8fd5735dce8d_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

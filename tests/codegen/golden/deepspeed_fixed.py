@@ -193,7 +193,7 @@ def _floor_mod(x, divisor):
 # fmt: off
 @triton.jit
 def _keep_0_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & ((q // 64 == k // 64) | (k // 16 % 4 >= 3))
 
 
@@ -412,14 +412,14 @@ def _dkdv_0_a(
 
 @triton.jit
 def _keep_0_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 64 == k // 64)
 
 
 @triton.jit
 def _keep_0_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k // 16 % 4 >= 3) & (q // 64 != k // 64)
+    """A part of the pattern: whether query q may attend to key k, a gathered one."""
+    return (k <= q) & (q // 64 != k // 64)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -759,7 +759,7 @@ def _dkdv_0_c(
 
 @triton.jit
 def _keep_1_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & ((q // 64 == k // 64) | ((k // 16 % 4 >= 2) & (k // 16 % 4 < 3)))
 
 
@@ -978,14 +978,14 @@ def _dkdv_1_a(
 
 @triton.jit
 def _keep_1_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 64 == k // 64)
 
 
 @triton.jit
 def _keep_1_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k // 16 % 4 >= 2) & (k // 16 % 4 < 3) & (q // 64 != k // 64)
+    """A part of the pattern: whether query q may attend to key k, a gathered one."""
+    return (k <= q) & (q // 64 != k // 64)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1325,7 +1325,7 @@ def _dkdv_1_c(
 
 @triton.jit
 def _keep_2_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & ((q // 64 == k // 64) | ((k // 16 % 4 >= 1) & (k // 16 % 4 < 2)))
 
 
@@ -1544,14 +1544,14 @@ def _dkdv_2_a(
 
 @triton.jit
 def _keep_2_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 64 == k // 64)
 
 
 @triton.jit
 def _keep_2_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k // 16 % 4 >= 1) & (k // 16 % 4 < 2) & (q // 64 != k // 64)
+    """A part of the pattern: whether query q may attend to key k, a gathered one."""
+    return (k <= q) & (q // 64 != k // 64)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1891,7 +1891,7 @@ def _dkdv_2_c(
 
 @triton.jit
 def _keep_3_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & ((q // 64 == k // 64) | (k // 16 % 4 < 1))
 
 
@@ -2110,14 +2110,14 @@ def _dkdv_3_a(
 
 @triton.jit
 def _keep_3_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 64 == k // 64)
 
 
 @triton.jit
 def _keep_3_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k // 16 % 4 < 1) & (q // 64 != k // 64)
+    """A part of the pattern: whether query q may attend to key k, a gathered one."""
+    return (k <= q) & (q // 64 != k // 64)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -2925,7 +2925,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch_0_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & ((q // 64 == k // 64) | (k // 16 % 4 >= 3))
 
 
@@ -2946,7 +2946,7 @@ def _is_full_0_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_0_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 64 == k // 64)
 
 
@@ -2963,8 +2963,8 @@ def _is_full_0_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_0_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (k <= q) & (k // 16 % 4 >= 3) & (q // 64 != k // 64)
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 64 != k // 64)
 
 
 def _visit_0_c(q_lo, q_hi, n):
@@ -2980,7 +2980,7 @@ def _is_full_0_c(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_1_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & ((q // 64 == k // 64) | ((k // 16 % 4 >= 2) & (k // 16 % 4 < 3)))
 
 
@@ -3001,7 +3001,7 @@ def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_1_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 64 == k // 64)
 
 
@@ -3018,8 +3018,8 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_1_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (k <= q) & (k // 16 % 4 >= 2) & (k // 16 % 4 < 3) & (q // 64 != k // 64)
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 64 != k // 64)
 
 
 def _visit_1_c(q_lo, q_hi, n):
@@ -3035,7 +3035,7 @@ def _is_full_1_c(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_2_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & ((q // 64 == k // 64) | ((k // 16 % 4 >= 1) & (k // 16 % 4 < 2)))
 
 
@@ -3056,7 +3056,7 @@ def _is_full_2_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_2_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 64 == k // 64)
 
 
@@ -3073,8 +3073,8 @@ def _is_full_2_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_2_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (k <= q) & (k // 16 % 4 >= 1) & (k // 16 % 4 < 2) & (q // 64 != k // 64)
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 64 != k // 64)
 
 
 def _visit_2_c(q_lo, q_hi, n):
@@ -3090,7 +3090,7 @@ def _is_full_2_c(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_3_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & ((q // 64 == k // 64) | (k // 16 % 4 < 1))
 
 
@@ -3111,7 +3111,7 @@ def _is_full_3_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_3_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 64 == k // 64)
 
 
@@ -3128,8 +3128,8 @@ def _is_full_3_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_3_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (k <= q) & (k // 16 % 4 < 1) & (q // 64 != k // 64)
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 64 != k // 64)
 
 
 def _visit_3_c(q_lo, q_hi, n):
@@ -3297,8 +3297,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_fixed_9aefb8884a2d"
-_BACKWARD = "deepspeed_fixed_9aefb8884a2d_backward"
+_FORWARD = "deepspeed_fixed_3eb3ceb3b7d2"
+_BACKWARD = "deepspeed_fixed_3eb3ceb3b7d2_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

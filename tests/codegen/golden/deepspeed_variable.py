@@ -1064,7 +1064,7 @@ def _extras(part, side, n_q, n, q_offset, blocks, device):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         ((q >= 0) & (q < 32) & (k >= 0) & (k < 32))
         | ((q >= 32) & (q < 96) & (k >= 32) & (k < 96))
@@ -1183,8 +1183,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_variable_72a5b1bebfa9"
-_BACKWARD = "deepspeed_variable_72a5b1bebfa9_backward"
+_FORWARD = "deepspeed_variable_c888e64e0845"
+_BACKWARD = "deepspeed_variable_c888e64e0845_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -121,8 +121,8 @@ def _row_numbers(X, line, n_rows, first, ROWS: tl.constexpr, TMA: tl.constexpr):
 # fmt: off
 @triton.jit
 def _keep(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (tl.abs(q - k) <= 512) & ((q - k) % 4 == 0)
+    """The pattern: whether query q may attend to key k of its class."""
+    return tl.abs(q - k) <= 512
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -784,8 +784,8 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (abs(q - k) <= 512) & ((q - k) % 4 == 0)
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return abs(q - k) <= 512
 
 
 def _visit(q_lo, q_hi, n, residue):
@@ -855,8 +855,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "dilated_window_c30763558258"
-_BACKWARD = "dilated_window_c30763558258_backward"
+_FORWARD = "dilated_window_ee367b90c58e"
+_BACKWARD = "dilated_window_ee367b90c58e_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

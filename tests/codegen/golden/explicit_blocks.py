@@ -816,7 +816,7 @@ def _extras(part, side, n_q, n, q_offset, blocks, device):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return _listed(_table_0(n, q.device), q // 64, k // 64)
 
 
@@ -905,8 +905,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "explicit_blocks_bb163994a908"
-_BACKWARD = "explicit_blocks_bb163994a908_backward"
+_FORWARD = "explicit_blocks_26b12d44e73f"
+_BACKWARD = "explicit_blocks_26b12d44e73f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

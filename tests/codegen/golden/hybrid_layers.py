@@ -654,7 +654,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (q - k >= 0) & (q - k < 4096)
 
 
@@ -724,8 +724,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "hybrid_layers_e5e2356732d0"
-_BACKWARD = "hybrid_layers_e5e2356732d0_backward"
+_FORWARD = "hybrid_layers_910d0fb4e063"
+_BACKWARD = "hybrid_layers_910d0fb4e063_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

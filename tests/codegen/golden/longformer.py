@@ -851,7 +851,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (abs(q - k) <= 256) | (q < 64) | (k < 64)
 
 
@@ -933,8 +933,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longformer_d1bf6e239266"
-_BACKWARD = "longformer_d1bf6e239266_backward"
+_FORWARD = "longformer_e935c31be3d9"
+_BACKWARD = "longformer_e935c31be3d9_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -162,7 +162,7 @@ def _in_order(begin_a, end_a, begin_b, end_b):
 # fmt: off
 @triton.jit
 def _keep_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (
         (k <= q)
         & (
@@ -386,7 +386,7 @@ def _dkdv_a(
 
 @triton.jit
 def _keep_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -568,14 +568,8 @@ def _dkdv_b(
 
 @triton.jit
 def _keep_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 0)
-        & (k % 4096 % 2 == 0)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 0) & (q // 2048 != k // 2048)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -840,14 +834,8 @@ def _dkdv_c(
 
 @triton.jit
 def _keep_d(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 0)
-        & (k % 8192 % 4 == 0)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 0) & (q // 4096 != k // 4096)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1565,7 +1553,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         (k <= q)
         & (
@@ -1591,7 +1579,7 @@ def _is_full_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -1608,14 +1596,8 @@ def _is_full_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 0)
-        & (k % 4096 % 2 == 0)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 0) & (q // 2048 != k // 2048)
 
 
 def _visit_c(q_lo, q_hi, n, residue):
@@ -1637,14 +1619,8 @@ def _is_full_c(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 def _keep_torch_d(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 0)
-        & (k % 8192 % 4 == 0)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 0) & (q // 4096 != k // 4096)
 
 
 def _visit_d(q_lo, q_hi, n, residue):
@@ -1744,8 +1720,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_06b8d10eedca"
-_BACKWARD = "longnet_06b8d10eedca_backward"
+_FORWARD = "longnet_3e39a08ae059"
+_BACKWARD = "longnet_3e39a08ae059_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -162,7 +162,7 @@ def _in_order(begin_a, end_a, begin_b, end_b):
 # fmt: off
 @triton.jit
 def _keep_0_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (
         (k <= q)
         & (
@@ -397,7 +397,7 @@ def _dkdv_0_a(
 
 @triton.jit
 def _keep_0_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -583,14 +583,8 @@ def _dkdv_0_b(
 
 @triton.jit
 def _keep_0_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 0)
-        & (k % 4096 % 2 == 0)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 0) & (q // 2048 != k // 2048)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -859,14 +853,8 @@ def _dkdv_0_c(
 
 @triton.jit
 def _keep_0_d(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 0)
-        & (k % 8192 % 4 == 0)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 0) & (q // 4096 != k // 4096)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1142,7 +1130,7 @@ def _dkdv_0_d(
 
 @triton.jit
 def _keep_1_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (
         (k <= q)
         & (
@@ -1381,7 +1369,7 @@ def _dkdv_1_a(
 
 @triton.jit
 def _keep_1_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -1567,14 +1555,8 @@ def _dkdv_1_b(
 
 @triton.jit
 def _keep_1_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 1)
-        & (k % 4096 % 2 == 1)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 1) & (q // 2048 != k // 2048)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1843,14 +1825,8 @@ def _dkdv_1_c(
 
 @triton.jit
 def _keep_1_d(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 1)
-        & (k % 8192 % 4 == 1)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 1) & (q // 4096 != k // 4096)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -2126,7 +2102,7 @@ def _dkdv_1_d(
 
 @triton.jit
 def _keep_2_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (
         (k <= q)
         & (
@@ -2361,7 +2337,7 @@ def _dkdv_2_a(
 
 @triton.jit
 def _keep_2_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -2547,14 +2523,8 @@ def _dkdv_2_b(
 
 @triton.jit
 def _keep_2_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 0)
-        & (k % 4096 % 2 == 0)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 0) & (q // 2048 != k // 2048)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -2823,14 +2793,8 @@ def _dkdv_2_c(
 
 @triton.jit
 def _keep_2_d(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 2)
-        & (k % 8192 % 4 == 2)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 2) & (q // 4096 != k // 4096)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -3106,7 +3070,7 @@ def _dkdv_2_d(
 
 @triton.jit
 def _keep_3_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (
         (k <= q)
         & (
@@ -3345,7 +3309,7 @@ def _dkdv_3_a(
 
 @triton.jit
 def _keep_3_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -3531,14 +3495,8 @@ def _dkdv_3_b(
 
 @triton.jit
 def _keep_3_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 1)
-        & (k % 4096 % 2 == 1)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 1) & (q // 2048 != k // 2048)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -3807,14 +3765,8 @@ def _dkdv_3_c(
 
 @triton.jit
 def _keep_3_d(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 3)
-        & (k % 8192 % 4 == 3)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 3) & (q // 4096 != k // 4096)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -4575,7 +4527,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch_0_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         (k <= q)
         & (
@@ -4601,7 +4553,7 @@ def _is_full_0_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_0_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -4618,14 +4570,8 @@ def _is_full_0_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_0_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 0)
-        & (k % 4096 % 2 == 0)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 0) & (q // 2048 != k // 2048)
 
 
 def _visit_0_c(q_lo, q_hi, n, residue):
@@ -4647,14 +4593,8 @@ def _is_full_0_c(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 def _keep_torch_0_d(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 0)
-        & (k % 8192 % 4 == 0)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 0) & (q // 4096 != k // 4096)
 
 
 def _visit_0_d(q_lo, q_hi, n, residue):
@@ -4676,7 +4616,7 @@ def _is_full_0_d(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 def _keep_torch_1_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         (k <= q)
         & (
@@ -4702,7 +4642,7 @@ def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_1_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -4719,14 +4659,8 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_1_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 1)
-        & (k % 4096 % 2 == 1)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 1) & (q // 2048 != k // 2048)
 
 
 def _visit_1_c(q_lo, q_hi, n, residue):
@@ -4748,14 +4682,8 @@ def _is_full_1_c(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 def _keep_torch_1_d(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 1)
-        & (k % 8192 % 4 == 1)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 1) & (q // 4096 != k // 4096)
 
 
 def _visit_1_d(q_lo, q_hi, n, residue):
@@ -4777,7 +4705,7 @@ def _is_full_1_d(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 def _keep_torch_2_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         (k <= q)
         & (
@@ -4803,7 +4731,7 @@ def _is_full_2_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_2_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -4820,14 +4748,8 @@ def _is_full_2_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_2_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 0)
-        & (k % 4096 % 2 == 0)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 0) & (q // 2048 != k // 2048)
 
 
 def _visit_2_c(q_lo, q_hi, n, residue):
@@ -4849,14 +4771,8 @@ def _is_full_2_c(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 def _keep_torch_2_d(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 2)
-        & (k % 8192 % 4 == 2)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 2) & (q // 4096 != k // 4096)
 
 
 def _visit_2_d(q_lo, q_hi, n, residue):
@@ -4878,7 +4794,7 @@ def _is_full_2_d(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 def _keep_torch_3_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         (k <= q)
         & (
@@ -4904,7 +4820,7 @@ def _is_full_3_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_3_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 2048 == k // 2048)
 
 
@@ -4921,14 +4837,8 @@ def _is_full_3_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_3_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 4096 == k // 4096)
-        & (q % 4096 % 2 == 1)
-        & (k % 4096 % 2 == 1)
-        & (q // 2048 != k // 2048)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 4096 == k // 4096) & (q % 4096 % 2 == 1) & (q // 2048 != k // 2048)
 
 
 def _visit_3_c(q_lo, q_hi, n, residue):
@@ -4950,14 +4860,8 @@ def _is_full_3_c(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 
 def _keep_torch_3_d(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (
-        (k <= q)
-        & (q // 8192 == k // 8192)
-        & (q % 8192 % 4 == 3)
-        & (k % 8192 % 4 == 3)
-        & (q // 4096 != k // 4096)
-    )
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 8192 == k // 8192) & (q % 8192 % 4 == 3) & (q // 4096 != k // 4096)
 
 
 def _visit_3_d(q_lo, q_hi, n, residue):
@@ -5159,8 +5063,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_a92f7a314ee9"
-_BACKWARD = "longnet_heads_a92f7a314ee9_backward"
+_FORWARD = "longnet_heads_c8391699625a"
+_BACKWARD = "longnet_heads_c8391699625a_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -651,7 +651,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (q - k >= 0) & (q - k < 4096)
 
 
@@ -721,8 +721,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "mistral_8ee09971ffa1"
-_BACKWARD = "mistral_8ee09971ffa1_backward"
+_FORWARD = "mistral_47e6ed31b7ed"
+_BACKWARD = "mistral_47e6ed31b7ed_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

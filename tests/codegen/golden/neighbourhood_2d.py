@@ -647,7 +647,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (abs(q // 64 - k // 64) <= 3) & (abs(q % 64 - k % 64) <= 3)
 
 
@@ -717,8 +717,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "neighbourhood_2d_06a6a995409c"
-_BACKWARD = "neighbourhood_2d_06a6a995409c_backward"
+_FORWARD = "neighbourhood_2d_161ae005a02c"
+_BACKWARD = "neighbourhood_2d_161ae005a02c_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -121,7 +121,7 @@ def _row_numbers(X, line, n_rows, first, ROWS: tl.constexpr, TMA: tl.constexpr):
 # fmt: off
 @triton.jit
 def _keep_0(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (tl.abs(q - k) <= 128)
 
 
@@ -315,7 +315,7 @@ def _dkdv_0(
 
 @triton.jit
 def _keep_1_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (tl.abs(q - k) <= 256) & ((q - k) % 2 == 0)
 
 
@@ -497,8 +497,8 @@ def _dkdv_1_a(
 
 @triton.jit
 def _keep_1_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (tl.abs(q - k) <= 256) & ((q - k) % 2 == 0)
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return (k <= q) & (tl.abs(q - k) <= 256)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1205,7 +1205,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch_0(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (abs(q - k) <= 128)
 
 
@@ -1222,7 +1222,7 @@ def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_1_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (abs(q - k) <= 256) & ((q - k) % 2 == 0)
 
 
@@ -1239,8 +1239,8 @@ def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_1_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (k <= q) & (abs(q - k) <= 256) & ((q - k) % 2 == 0)
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (abs(q - k) <= 256)
 
 
 def _visit_1_b(q_lo, q_hi, n, residue):
@@ -1328,8 +1328,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "per_head_strides_f73f6fd7593a"
-_BACKWARD = "per_head_strides_f73f6fd7593a_backward"
+_FORWARD = "per_head_strides_24db25f1d455"
+_BACKWARD = "per_head_strides_24db25f1d455_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

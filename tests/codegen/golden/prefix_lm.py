@@ -669,7 +669,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) | (k < 256)
 
 
@@ -740,8 +740,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "prefix_lm_6bcd35e3b60a"
-_BACKWARD = "prefix_lm_6bcd35e3b60a_backward"
+_FORWARD = "prefix_lm_8b868052b26a"
+_BACKWARD = "prefix_lm_8b868052b26a_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -651,7 +651,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return abs(q - k) <= 256
 
 
@@ -721,8 +721,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sliding_window_29152bbfb37a"
-_BACKWARD = "sliding_window_29152bbfb37a_backward"
+_FORWARD = "sliding_window_103f327c0946"
+_BACKWARD = "sliding_window_103f327c0946_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -190,7 +190,7 @@ def _floor_mod(x, divisor):
 # fmt: off
 @triton.jit
 def _keep_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & ((q // 128 == k // 128) | (k % 128 >= 120))
 
 
@@ -389,14 +389,14 @@ def _dkdv_a(
 
 @triton.jit
 def _keep_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (k <= q) & (q // 128 == k // 128)
 
 
 @triton.jit
 def _keep_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return (k <= q) & (k % 128 >= 120) & (q // 128 != k // 128)
+    """A part of the pattern: whether query q may attend to key k, a gathered one."""
+    return (k <= q) & (q // 128 != k // 128)
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1167,7 +1167,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & ((q // 128 == k // 128) | (k % 128 >= 120))
 
 
@@ -1185,7 +1185,7 @@ def _is_full_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 128 == k // 128)
 
 
@@ -1202,8 +1202,8 @@ def _is_full_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (k <= q) & (k % 128 >= 120) & (q // 128 != k // 128)
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (k <= q) & (q // 128 != k // 128)
 
 
 def _visit_c(q_lo, q_hi, n):
@@ -1294,8 +1294,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_eca4a079e63f"
-_BACKWARD = "sparse_transformer_fixed_eca4a079e63f_backward"
+_FORWARD = "sparse_transformer_fixed_e54b21ead9a8"
+_BACKWARD = "sparse_transformer_fixed_e54b21ead9a8_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

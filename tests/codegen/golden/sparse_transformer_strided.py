@@ -150,7 +150,7 @@ def _after(done, begin, end):
 # fmt: off
 @triton.jit
 def _keep_a(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return ((q - k >= 0) & (q - k < 128)) | ((k <= q) & ((q - k) % 128 == 0))
 
 
@@ -345,7 +345,7 @@ def _dkdv_a(
 
 @triton.jit
 def _keep_b(q, k, n):
-    """The pattern: whether query q may attend to key k."""
+    """A part of the pattern: whether query q may attend to key k."""
     return (q - k >= 0) & (q - k < 128)
 
 
@@ -527,8 +527,8 @@ def _dkdv_b(
 
 @triton.jit
 def _keep_c(q, k, n):
-    """The pattern: whether query q may attend to key k."""
-    return ((q - k) % 128 == 0) & (q - k >= 128)
+    """A part of the pattern: whether query q may attend to key k of its class."""
+    return q - k >= 128
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
@@ -1215,7 +1215,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch_a(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return ((q - k >= 0) & (q - k < 128)) | ((k <= q) & ((q - k) % 128 == 0))
 
 
@@ -1233,7 +1233,7 @@ def _is_full_a(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_b(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (q - k >= 0) & (q - k < 128)
 
 
@@ -1250,8 +1250,8 @@ def _is_full_b(q_lo, q_hi, k_lo, k_hi, n):
 
 
 def _keep_torch_c(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return ((q - k) % 128 == 0) & (q - k >= 128)
+    """A part of the pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return q - k >= 128
 
 
 def _visit_c(q_lo, q_hi, n, residue):
@@ -1337,8 +1337,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_strided_c33159124ca1"
-_BACKWARD = "sparse_transformer_strided_c33159124ca1_backward"
+_FORWARD = "sparse_transformer_strided_1401d161e016"
+_BACKWARD = "sparse_transformer_strided_1401d161e016_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -746,7 +746,7 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # fmt: off
 def _keep_torch(q, k, n):
-    """The pattern on tensors of positions: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return ((k < 4) & (k <= q)) | ((q - k >= 0) & (q - k < 1020))
 
 
@@ -819,8 +819,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "streaming_llm_614f936f7826"
-_BACKWARD = "streaming_llm_614f936f7826_backward"
+_FORWARD = "streaming_llm_5d0201e3394a"
+_BACKWARD = "streaming_llm_5d0201e3394a_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
