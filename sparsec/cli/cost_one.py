@@ -77,7 +77,7 @@ def told(pattern: Pattern, cost: Cost, gpu: str | None, layers: Layers | None) -
 def _layouts(plan: Plan, n: int) -> Iterator[dict]:
     """What the planner chooses at n, for each distinct condition, as plain data."""
     for heads in plan.parts:
-        choice = next(choice for choice in reversed(heads.choices) if choice.least_n <= n)
+        choice = heads.at(n)
         yield {
             "heads": list(heads.heads),
             "parts": [{"layout": layout_name(part), "why": part.why, "rungs": rungs(part)} for part in choice.parts],

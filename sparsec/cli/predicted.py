@@ -8,7 +8,7 @@ from sparsec.analysis.count import count, pattern_count
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.plan.build import Parts, build, natural
-from sparsec.plan.nodes import HeadPlan, Natural, Plan
+from sparsec.plan.nodes import Natural, Plan
 from sparsec.plan.predict import BLOCK, LENGTHS, cost, steps
 
 
@@ -32,7 +32,7 @@ def speed(plan: Plan, n: int, *, past: bool) -> Speed:
 
 def visited(plan: Plan, n: int) -> int:
     """Pairs of all tiles of 64 x 64 that forward visits, over all heads that are told apart; without tables."""
-    return sum(max(1, len(heads.heads)) * _visited(_parts(heads, n), n) for heads in plan.parts)
+    return sum(max(1, len(heads.heads)) * _visited(heads.at(n).parts, n) for heads in plan.parts)
 
 
 def wasted(condition: ir.Set, parts: Parts, n: int) -> float | None:
@@ -57,14 +57,9 @@ def work(pattern: ir.Pattern, n: int = 8192) -> tuple[int, int]:
     return pattern_count(pattern, n), visited(build(pattern), n)
 
 
-def _parts(heads: HeadPlan, n: int) -> Parts:
-    """What runs at n."""
-    return next(choice.parts for choice in reversed(heads.choices) if choice.least_n <= n)
-
-
 def _ratio(plan: Plan, dense: Parts, n: int) -> float:
     weights = [max(1, len(heads.heads)) for heads in plan.parts]
-    own = sum(weight * cost(_parts(heads, n), n) for weight, heads in zip(weights, plan.parts, strict=True))
+    own = sum(weight * cost(heads.at(n).parts, n) for weight, heads in zip(weights, plan.parts, strict=True))
     return sum(weights) * cost(dense, n) / own
 
 

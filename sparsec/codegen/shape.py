@@ -28,7 +28,7 @@ def named_shapes(plan: Plan, groups: Iterable[GroupText], n: int | None = None) 
     found = []
     for heads, group in zip(plan.parts, groups, strict=True):
         for choice, texts in zip(heads.choices, group.choices, strict=True):
-            if n is not None and choice is not [each for each in heads.choices if each.least_n <= n][-1]:
+            if n is not None and choice is not heads.at(n):
                 continue
             walked = walks(choice.parts)
             for place, text in enumerate(texts.walks):

@@ -121,6 +121,10 @@ class HeadPlan:
     condition: ir.Set  # simplified; the union of the parts of every choice
     choices: tuple[Choice, ...]  # by rising least_n, from 0 on; at most two
 
+    def at(self, n: int) -> Choice:
+        """The choice that serves n keys."""
+        return next(choice for choice in reversed(self.choices) if choice.least_n <= n)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -36,8 +36,7 @@ def predicted(made: Compiled, setting: Setting) -> float:
     """The planner's own unit of all heads and batches: tiles of 64 x 64 that forward and backward visit."""
     total = 0.0
     for heads in made.plan.parts:
-        choice = next(each for each in reversed(heads.choices) if each.least_n <= setting.n)
-        total += (len(heads.heads) or setting.heads) * cost(choice.parts, setting.n)
+        total += (len(heads.heads) or setting.heads) * cost(heads.at(setting.n).parts, setting.n)
     return setting.batch * total
 
 
