@@ -10,7 +10,7 @@ from math import gcd, lcm
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets.context import OutOfBudget, budget, context
+from sparsec.sets.context import OutOfBudget, budget, context, unshared
 from sparsec.sets.convert import reachable
 from sparsec.sets.pieces import integer
 
@@ -60,7 +60,7 @@ def _residues(pairs: isl.Set, period: int) -> tuple[int, int] | None:
     values = values.project_out(isl.dim_type.param, 0, values.dim(isl.dim_type.param))
     if values.is_empty():
         return None
-    low, high = integer(values.dim_min_val(0)), integer(values.dim_max_val(0))
+    low, high = integer(unshared(values).dim_min_val(0)), integer(unshared(values).dim_max_val(0))
     return (low, high) if pairs.is_subset(_read(f"{low} <= k mod {period} <= {high}")) else None
 
 

@@ -65,6 +65,13 @@ def unlimited() -> Iterator[None]:
         ctx.set_max_operations(_local.limit)
 
 
+def unshared(values: isl.Set) -> isl.Set:
+    """The set again, for lexmin and what is built on it: these take constraints off the very object that they are
+    asked about, and off all that share its parts, some of them not needless.
+    """
+    return values.set_dim_name(isl.dim_type.set, 0, "unshared")  # a new name makes isl copy every part
+
+
 def _exceeded(ctx: isl.Context) -> bool:
     """Whether the budget is used up: then not even a number can be made."""
     try:

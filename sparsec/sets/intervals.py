@@ -12,7 +12,7 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets import expressions
-from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets.context import OutOfBudget, budget, unshared
 from sparsec.sets.convert import function, points
 
 _LARGEST_BOUND = 32  # nodes of one bound; past that a simpler, wider one is better
@@ -78,7 +78,7 @@ class Bounded:
         for candidate in (self.shape, self.shape.remove_divs().coalesce()):
             try:
                 with budget(_OPERATIONS):
-                    node = expressions.integer(extreme(candidate).get_at(0), self.domain)
+                    node = expressions.integer(extreme(unshared(candidate)).get_at(0), self.domain)
                     if expressions.size(node) > _LARGEST_BOUND:
                         continue
                     if self.piece.is_subset(side(function(node, self.space), _position(self.space))):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets.context import OutOfBudget, context
+from sparsec.sets.context import OutOfBudget, context, unshared
 from sparsec.sets.convert import Bound, clipped, reachable
 from sparsec.sets.pieces import integer
 
@@ -91,7 +91,7 @@ def last_row(condition: ir.Set, bound: Bound = "upper", *, ahead: bool = False) 
 
 def largest(values: isl.Set) -> int | None:
     """The largest of a set of integers without parameters, None where they have no bound."""
-    value = values.dim_max_val(0)
+    value = unshared(values).dim_max_val(0)
     if value.is_infty():
         return None
     past_it = values.lower_bound_val(isl.dim_type.set, 0, value + 1)
@@ -127,7 +127,7 @@ def _smallest(points: isl.Set, place: int) -> int:
 
     By halving, because isl's own lexmin and dim_min have lost points of sets with several moduli.
     """
-    low, high = 0, integer(points.sample_point().get_coordinate_val(isl.dim_type.set, place))
+    low, high = 0, integer(unshared(points).sample_point().get_coordinate_val(isl.dim_type.set, place))
     while low < high:
         middle = (low + high) // 2
         if points.upper_bound_val(isl.dim_type.set, place, middle).is_empty():
