@@ -526,10 +526,10 @@ def _prepare(kernel, run, q, q_offset, *moving):
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D, WHOLE for parts of whole blocks; the launch options.
     """
-    size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
+    size, width = max(16, 1 << (q.shape[3] - 1).bit_length()), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
+    length = moving[0].shape[2]
+    if tier == "tma" and (length < _TMA_LENGTH or length % run.stride or any(0 in x.stride() for x in moving)):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     rows, columns = math.gcd(block_m, run.block), math.gcd(block_n, run.block)  # tiles across blocks would need masks
@@ -542,11 +542,16 @@ def _prepare(kernel, run, q, q_offset, *moving):
         options["maxnreg"] = registers
     if tier == "tma":
         block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
-        moving = [TensorDescriptor(x, list(x.shape), list(x.stride()), block) for x in moving]
+        moving = [_descriptor(x, block) for x in moving]
     constants = block_m, block_n, _precision(q), tier == "tma", size
     if run.block > 1:
         constants += (run.block % block_m == run.block % block_n == q_offset % block_m == 0,)
     return moving, constants, options
+
+
+def _descriptor(x, block):
+    """x [B, H, n, D] for the tensor memory accelerator."""
+    return TensorDescriptor(x, list(x.shape), list(x.stride()), block)
 
 
 @functools.cache
@@ -583,6 +588,15 @@ def _strides(*tensors):
     return [stride // 8 for x in tensors for stride in x.stride()[:3]]
 
 
+def _room(x, dtype=None):
+    """Uninitialised, contiguous, in the shape of x."""
+    return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+
+
+def _cdiv(x, y):  # triton.cdiv takes microseconds on the host
+    return -(-x // y)
+
+
 _COMPILED = {}  # kernels by what decides their code
 
 
@@ -599,7 +613,7 @@ def _launch(kernel, grid, x, arguments, constants, options):
 
 def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
+    return walk.stride * _cdiv(_cdiv(rows, walk.stride), block)
 
 
 _SHARED_ROWS = 16  # of a program that adds up shares
@@ -607,7 +621,7 @@ _SHARED_ROWS = 16  # of a program that adds up shares
 
 def _shares(long, length, block, steps, lines):
     """(tiles, programs a tile) of the leading tiles, those below `long`, whose steps are shared out."""
-    tiles = triton.cdiv(min(max(long, 0), length), block)
+    tiles = _cdiv(min(max(long, 0), length), block)
     split = min(steps // 16, 64, 2048 // max(tiles * lines, 1))
     return (tiles, split) if split > 1 else (0, 1)
 
@@ -615,7 +629,7 @@ def _shares(long, length, block, steps, lines):
 def _sum_shares(shares, out, size):
     """The first rows of out [B, H, length, D] from the sums [split, B, H, rows, D] of the programs that share them."""
     split, batch, heads, rows, dim = shares.shape
-    grid = triton.cdiv(min(rows, out.shape[2]), _SHARED_ROWS), heads, batch
+    grid = _cdiv(min(rows, out.shape[2]), _SHARED_ROWS), heads, batch
     sizes = heads, out.shape[2], rows, split
     _launch(_add_shares, grid, out, (shares, out, *sizes), (dim, size, _SHARED_ROWS), {})
 
@@ -624,7 +638,7 @@ def _forward_gpu(q, k, v, scale, q_offset):
     q, k, v = _readable(q), _readable(k), _readable(v)
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+    out, lse = _room(q), q.new_empty(batch, heads, n_q, dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
     for walks in _walks(n):
@@ -634,7 +648,7 @@ def _forward_gpu(q, k, v, scale, q_offset):
             sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
             tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             if walk.long:
-                steps = triton.cdiv(n, blocks[1])
+                steps = _cdiv(n, blocks[1])
                 long, split = _shares(walk.long - q_offset, n_q, blocks[0], steps, heads * batch)
                 shares = lse.new_empty(split, batch, heads, long * blocks[0], dim)
                 shares_lse = lse.new_empty(shares.shape[:4])
@@ -646,7 +660,7 @@ def _forward_gpu(q, k, v, scale, q_offset):
             grid = tiles, heads, batch
             _launch(walk.forward, grid, q, (*tensors, *sizes), constants, options)
             if walk.long and long:
-                grid = triton.cdiv(min(shares.shape[3], n_q), _SHARED_ROWS), *grid[1:]
+                grid = _cdiv(min(shares.shape[3], n_q), _SHARED_ROWS), *grid[1:]
                 sizes = heads, n_q, shares.shape[3], split
                 arguments = (shares, shares_lse, out, lse, *sizes)
                 _launch(_join_shares, grid, out, arguments, (dim, blocks[4], _SHARED_ROWS), {})
@@ -660,7 +674,7 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
     out, lse, dlse = _dense(out), _dense(lse), dlse if dlse is None else _dense(dlse)
     batch, heads, n_q, _ = q.shape
     # Two numbers of every row, up to whole tiles of any BLOCK_M, so that loads of them need no mask.
-    rows = lse.new_empty(2 * batch * heads, triton.cdiv(n_q, 128) * 128)
+    rows = lse.new_empty(2 * batch * heads, _cdiv(n_q, 128) * 128)
     dq = _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset)
     return dq, *_dkdv_gpu(g, q, k, v, rows, scale, q_offset)
 
@@ -669,7 +683,7 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     """The gradient of q.  Fills `rows` [2 * lines, n_rows] with log-sum-exps in base 2 and deltas."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dq, n_rows = q.new_empty(q.shape), rows.shape[1]
+    dq, n_rows = _room(q), rows.shape[1]
     for walks in _walks(n):
         for walk in walks:
             moving, blocks, options = _prepare("dq", walk, q, q_offset, k, v)
@@ -679,7 +693,7 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
             sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
             tiles = _query_programs(walk, n_rows, blocks[0])
             if walk.long:
-                steps = triton.cdiv(n, blocks[1])
+                steps = _cdiv(n, blocks[1])
                 long, split = _shares(walk.long - q_offset, n_q, blocks[0], steps, heads * batch)
                 shares = lse.new_empty(split, batch, heads, long * blocks[0], dim)
                 tensors += (shares,)
@@ -698,7 +712,7 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     """The gradients of k and v from what `_dq_gpu` left in `rows`."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
+    dk, dv = _room(k), _room(v)
     for parts in _parts(n):
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q_offset, q, g)
@@ -711,9 +725,9 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
             tensors += results
             sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
             constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
-            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
+            tiles = part.stride * _cdiv(_cdiv(length, part.stride), blocks[1])
             if part.long_keys:
-                steps = heads // kv_heads * triton.cdiv(n_q, blocks[0])
+                steps = heads // kv_heads * _cdiv(n_q, blocks[0])
                 long, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
                 shape = split, batch, kv_heads, long * blocks[1], dim
                 shares = tuple(k.new_empty(shape, dtype=torch.float32) for _ in results)
@@ -1150,8 +1164,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_0756eb4e2b1e"
-_BACKWARD = "bigbird_0756eb4e2b1e_backward"
+_FORWARD = "bigbird_08b181b088b2"
+_BACKWARD = "bigbird_08b181b088b2_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

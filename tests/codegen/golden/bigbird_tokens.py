@@ -968,10 +968,10 @@ def _prepare(kernel, run, q, *moving):
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
     """
-    size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
+    size, width = max(16, 1 << (q.shape[3] - 1).bit_length()), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
+    length = moving[0].shape[2]
+    if tier == "tma" and (length < _TMA_LENGTH or length % run.stride or any(0 in x.stride() for x in moving)):
         tier = "large"
     if run.scattered and tier != "small" and width == 2:
         tier = "scattered"
@@ -983,8 +983,13 @@ def _prepare(kernel, run, q, *moving):
         options["maxnreg"] = registers
     if tier == "tma":
         block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
-        moving = [TensorDescriptor(x, list(x.shape), list(x.stride()), block) for x in moving]
+        moving = [_descriptor(x, block) for x in moving]
     return moving, (block_m, block_n, _precision(q), tier == "tma", size), options
+
+
+def _descriptor(x, block):
+    """x [B, H, n, D] for the tensor memory accelerator."""
+    return TensorDescriptor(x, list(x.shape), list(x.stride()), block)
 
 
 @functools.cache
@@ -1021,6 +1026,15 @@ def _strides(*tensors):
     return [stride // 8 for x in tensors for stride in x.stride()[:3]]
 
 
+def _room(x, dtype=None):
+    """Uninitialised, contiguous, in the shape of x."""
+    return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+
+
+def _cdiv(x, y):  # triton.cdiv takes microseconds on the host
+    return -(-x // y)
+
+
 _COMPILED = {}  # kernels by what decides their code
 
 
@@ -1037,13 +1051,13 @@ def _launch(kernel, grid, x, arguments, constants, options):
 
 def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
+    return walk.stride * _cdiv(_cdiv(rows, walk.stride), block)
 
 
 def _partial(x, count=1):
     """Room for `count` sums like x that the next kernel goes on with, and for the largest number of each row."""
     dtype = torch.float32 if x.dtype == torch.float32 else torch.float16
-    sums = [x.new_empty(x.shape, dtype=dtype) for _ in range(count)]
+    sums = [_room(x, dtype) for _ in range(count)]
     return *sums, x.new_empty(count, *x.shape[:3], dtype=torch.float32)
 
 
@@ -1052,7 +1066,7 @@ _SHARED_ROWS = 16  # of a program that adds up shares
 
 def _shares(long, length, block, steps, lines):
     """(tiles, programs a tile) of the leading tiles, those below `long`, whose steps are shared out."""
-    tiles = triton.cdiv(min(max(long, 0), length), block)
+    tiles = _cdiv(min(max(long, 0), length), block)
     split = min(steps // 16, 64, 2048 // max(tiles * lines, 1))
     return (tiles, split) if split > 1 else (0, 1)
 
@@ -1063,7 +1077,7 @@ def _sum_shares(shares, out, top, size):
     `top` [B, H, length]: the largest number of each row, where another kernel goes on with out; else None.
     """
     split, batch, heads, rows, dim = shares.shape
-    grid = triton.cdiv(min(rows, out.shape[2]), _SHARED_ROWS), heads, batch
+    grid = _cdiv(min(rows, out.shape[2]), _SHARED_ROWS), heads, batch
     sizes = heads, out.shape[2], rows, split
     arguments = (shares, out, shares if top is None else top, *sizes)
     _launch(_add_shares, grid, out, arguments, (dim, size, _SHARED_ROWS, top is None), {})
@@ -1073,7 +1087,7 @@ def _forward_gpu(q, k, v, scale, q_offset):
     q, k, v = _readable(q), _readable(k), _readable(v)
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+    out, lse = _room(q), q.new_empty(batch, heads, n_q, dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
     for walks in _walks(n):
@@ -1086,7 +1100,7 @@ def _forward_gpu(q, k, v, scale, q_offset):
             sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
             tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             if walk.long:
-                steps = triton.cdiv(n, blocks[1])
+                steps = _cdiv(n, blocks[1])
                 long, split = _shares(walk.long - q_offset, n_q, blocks[0], steps, heads * batch)
                 shares = lse.new_empty(split, batch, heads, long * blocks[0], dim)
                 shares_lse = lse.new_empty(shares.shape[:4])
@@ -1098,7 +1112,7 @@ def _forward_gpu(q, k, v, scale, q_offset):
             grid = tiles, heads, batch
             _launch(walk.forward, grid, q, (*tensors, *sizes), constants, options)
             if walk.long and long:
-                grid = triton.cdiv(min(shares.shape[3], n_q), _SHARED_ROWS), *grid[1:]
+                grid = _cdiv(min(shares.shape[3], n_q), _SHARED_ROWS), *grid[1:]
                 sizes = heads, n_q, shares.shape[3], split
                 last = walk is walks[-1]
                 target += (lse,) if last else ()  # in place of the largest numbers, which nobody asks for
@@ -1114,7 +1128,7 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
     out, lse, dlse = _dense(out), _dense(lse), dlse if dlse is None else _dense(dlse)
     batch, heads, n_q, _ = q.shape
     # Two numbers of every row, up to whole tiles of any BLOCK_M, so that loads of them need no mask.
-    rows = lse.new_empty(2 * batch * heads, triton.cdiv(n_q, 128) * 128)
+    rows = lse.new_empty(2 * batch * heads, _cdiv(n_q, 128) * 128)
     dq = _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset)
     return dq, *_dkdv_gpu(g, q, k, v, rows, scale, q_offset)
 
@@ -1123,7 +1137,7 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     """The gradient of q.  Fills `rows` [2 * lines, n_rows] with log-sum-exps in base 2 and deltas."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dq, n_rows = q.new_empty(q.shape), rows.shape[1]
+    dq, n_rows = _room(q), rows.shape[1]
     for walks in _walks(n):
         partial = _partial(q) if len(walks) > 1 else ()
         for walk in walks:
@@ -1138,7 +1152,7 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
             sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
             tiles = _query_programs(walk, n_rows, blocks[0])
             if walk.long:
-                steps = triton.cdiv(n, blocks[1])
+                steps = _cdiv(n, blocks[1])
                 long, split = _shares(walk.long - q_offset, n_q, blocks[0], steps, heads * batch)
                 shares = lse.new_empty(split, batch, heads, long * blocks[0], dim)
                 tensors += (shares,)
@@ -1158,7 +1172,7 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     """The gradients of k and v from what `_dq_gpu` left in `rows`."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
+    dk, dv = _room(k), _room(v)
     for parts in _parts(n):
         partial = _partial(k, 2) if sum(part.comb is None for part in parts) > 1 else ()
         before = ()
@@ -1176,9 +1190,9 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
             before = partial
             sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
             constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
-            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
+            tiles = part.stride * _cdiv(_cdiv(length, part.stride), blocks[1])
             if part.long_keys:
-                steps = heads // kv_heads * triton.cdiv(n_q, blocks[0])
+                steps = heads // kv_heads * _cdiv(n_q, blocks[0])
                 long, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
                 shape = split, batch, kv_heads, long * blocks[1], dim
                 shares = tuple(k.new_empty(shape, dtype=torch.float32) for _ in results)
@@ -1731,8 +1745,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_tokens_8fd5735dce8d"
-_BACKWARD = "bigbird_tokens_8fd5735dce8d_backward"
+_FORWARD = "bigbird_tokens_8823c49f2e60"
+_BACKWARD = "bigbird_tokens_8823c49f2e60_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -330,10 +330,10 @@ def _prepare(kernel, run, q, *moving):
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
     """
-    size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
+    size, width = max(16, 1 << (q.shape[3] - 1).bit_length()), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
+    length = moving[0].shape[2]
+    if tier == "tma" and (length < _TMA_LENGTH or length % run.stride or any(0 in x.stride() for x in moving)):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
@@ -341,8 +341,13 @@ def _prepare(kernel, run, q, *moving):
         options["maxnreg"] = registers
     if tier == "tma":
         block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
-        moving = [TensorDescriptor(x, list(x.shape), list(x.stride()), block) for x in moving]
+        moving = [_descriptor(x, block) for x in moving]
     return moving, (block_m, block_n, _precision(q), tier == "tma", size), options
+
+
+def _descriptor(x, block):
+    """x [B, H, n, D] for the tensor memory accelerator."""
+    return TensorDescriptor(x, list(x.shape), list(x.stride()), block)
 
 
 @functools.cache
@@ -379,6 +384,15 @@ def _strides(*tensors):
     return [stride // 8 for x in tensors for stride in x.stride()[:3]]
 
 
+def _room(x, dtype=None):
+    """Uninitialised, contiguous, in the shape of x."""
+    return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+
+
+def _cdiv(x, y):  # triton.cdiv takes microseconds on the host
+    return -(-x // y)
+
+
 _COMPILED = {}  # kernels by what decides their code
 
 
@@ -395,14 +409,14 @@ def _launch(kernel, grid, x, arguments, constants, options):
 
 def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
+    return walk.stride * _cdiv(_cdiv(rows, walk.stride), block)
 
 
 def _forward_gpu(q, k, v, scale, q_offset):
     q, k, v = _readable(q), _readable(k), _readable(v)
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+    out, lse = _room(q), q.new_empty(batch, heads, n_q, dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
     for walks in _walks(n):
@@ -423,7 +437,7 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
     out, lse, dlse = _dense(out), _dense(lse), dlse if dlse is None else _dense(dlse)
     batch, heads, n_q, _ = q.shape
     # Two numbers of every row, up to whole tiles of any BLOCK_M, so that loads of them need no mask.
-    rows = lse.new_empty(2 * batch * heads, triton.cdiv(n_q, 128) * 128)
+    rows = lse.new_empty(2 * batch * heads, _cdiv(n_q, 128) * 128)
     dq = _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset)
     return dq, *_dkdv_gpu(g, q, k, v, rows, scale, q_offset)
 
@@ -432,7 +446,7 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     """The gradient of q.  Fills `rows` [2 * lines, n_rows] with log-sum-exps in base 2 and deltas."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dq, n_rows = q.new_empty(q.shape), rows.shape[1]
+    dq, n_rows = _room(q), rows.shape[1]
     for walks in _walks(n):
         for walk in walks:
             moving, blocks, options = _prepare("dq", walk, q, k, v)
@@ -450,7 +464,7 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     """The gradients of k and v from what `_dq_gpu` left in `rows`."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
+    dk, dv = _room(k), _room(v)
     for parts in _parts(n):
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
@@ -463,7 +477,7 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
             tensors += results
             sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
             constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
-            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
+            tiles = part.stride * _cdiv(_cdiv(length, part.stride), blocks[1])
             grid = tiles, kv_heads, batch
             _launch(part.dkdv, grid, q, (*tensors, *sizes), constants, options)
     return dk, dv
@@ -724,8 +738,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "hybrid_layers_910d0fb4e063"
-_BACKWARD = "hybrid_layers_910d0fb4e063_backward"
+_FORWARD = "hybrid_layers_5edc48ad5d17"
+_BACKWARD = "hybrid_layers_5edc48ad5d17_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

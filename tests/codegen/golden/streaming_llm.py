@@ -393,10 +393,10 @@ def _prepare(kernel, run, q, *moving):
     Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
     pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
     """
-    size, width = max(16, triton.next_power_of_2(q.shape[3])), q.element_size()
+    size, width = max(16, 1 << (q.shape[3] - 1).bit_length()), q.element_size()
     tier = _tier(q.device, width)
-    short = moving[0].shape[2] < _TMA_LENGTH or min(min(*x.shape, *x.stride()) for x in moving) <= 0
-    if tier == "tma" and (short or moving[0].shape[2] % run.stride):
+    length = moving[0].shape[2]
+    if tier == "tma" and (length < _TMA_LENGTH or length % run.stride or any(0 in x.stride() for x in moving)):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
@@ -404,8 +404,13 @@ def _prepare(kernel, run, q, *moving):
         options["maxnreg"] = registers
     if tier == "tma":
         block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
-        moving = [TensorDescriptor(x, list(x.shape), list(x.stride()), block) for x in moving]
+        moving = [_descriptor(x, block) for x in moving]
     return moving, (block_m, block_n, _precision(q), tier == "tma", size), options
+
+
+def _descriptor(x, block):
+    """x [B, H, n, D] for the tensor memory accelerator."""
+    return TensorDescriptor(x, list(x.shape), list(x.stride()), block)
 
 
 @functools.cache
@@ -442,6 +447,15 @@ def _strides(*tensors):
     return [stride // 8 for x in tensors for stride in x.stride()[:3]]
 
 
+def _room(x, dtype=None):
+    """Uninitialised, contiguous, in the shape of x."""
+    return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+
+
+def _cdiv(x, y):  # triton.cdiv takes microseconds on the host
+    return -(-x // y)
+
+
 _COMPILED = {}  # kernels by what decides their code
 
 
@@ -458,7 +472,7 @@ def _launch(kernel, grid, x, arguments, constants, options):
 
 def _query_programs(walk, rows, block):
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return walk.stride * triton.cdiv(triton.cdiv(rows, walk.stride), block)
+    return walk.stride * _cdiv(_cdiv(rows, walk.stride), block)
 
 
 _SHARED_ROWS = 16  # of a program that adds up shares
@@ -466,7 +480,7 @@ _SHARED_ROWS = 16  # of a program that adds up shares
 
 def _shares(long, length, block, steps, lines):
     """(tiles, programs a tile) of the leading tiles, those below `long`, whose steps are shared out."""
-    tiles = triton.cdiv(min(max(long, 0), length), block)
+    tiles = _cdiv(min(max(long, 0), length), block)
     split = min(steps // 16, 64, 2048 // max(tiles * lines, 1))
     return (tiles, split) if split > 1 else (0, 1)
 
@@ -474,7 +488,7 @@ def _shares(long, length, block, steps, lines):
 def _sum_shares(shares, out, size):
     """The first rows of out [B, H, length, D] from the sums [split, B, H, rows, D] of the programs that share them."""
     split, batch, heads, rows, dim = shares.shape
-    grid = triton.cdiv(min(rows, out.shape[2]), _SHARED_ROWS), heads, batch
+    grid = _cdiv(min(rows, out.shape[2]), _SHARED_ROWS), heads, batch
     sizes = heads, out.shape[2], rows, split
     _launch(_add_shares, grid, out, (shares, out, *sizes), (dim, size, _SHARED_ROWS), {})
 
@@ -483,7 +497,7 @@ def _forward_gpu(q, k, v, scale, q_offset):
     q, k, v = _readable(q), _readable(k), _readable(v)
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+    out, lse = _room(q), q.new_empty(batch, heads, n_q, dtype=torch.float32)
     if out.numel() == 0:
         return out, lse
     for walks in _walks(n):
@@ -504,7 +518,7 @@ def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
     out, lse, dlse = _dense(out), _dense(lse), dlse if dlse is None else _dense(dlse)
     batch, heads, n_q, _ = q.shape
     # Two numbers of every row, up to whole tiles of any BLOCK_M, so that loads of them need no mask.
-    rows = lse.new_empty(2 * batch * heads, triton.cdiv(n_q, 128) * 128)
+    rows = lse.new_empty(2 * batch * heads, _cdiv(n_q, 128) * 128)
     dq = _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset)
     return dq, *_dkdv_gpu(g, q, k, v, rows, scale, q_offset)
 
@@ -513,7 +527,7 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     """The gradient of q.  Fills `rows` [2 * lines, n_rows] with log-sum-exps in base 2 and deltas."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dq, n_rows = q.new_empty(q.shape), rows.shape[1]
+    dq, n_rows = _room(q), rows.shape[1]
     for walks in _walks(n):
         for walk in walks:
             moving, blocks, options = _prepare("dq", walk, q, k, v)
@@ -531,7 +545,7 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     """The gradients of k and v from what `_dq_gpu` left in `rows`."""
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    dk, dv = k.new_empty(k.shape), v.new_empty(v.shape)
+    dk, dv = _room(k), _room(v)
     for parts in _parts(n):
         for part in parts:
             (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
@@ -544,9 +558,9 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
             tensors += results
             sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
             constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
-            tiles = part.stride * triton.cdiv(triton.cdiv(length, part.stride), blocks[1])
+            tiles = part.stride * _cdiv(_cdiv(length, part.stride), blocks[1])
             if part.long_keys:
-                steps = heads // kv_heads * triton.cdiv(n_q, blocks[0])
+                steps = heads // kv_heads * _cdiv(n_q, blocks[0])
                 long, split = _shares(part.long_keys, length, blocks[1], steps, kv_heads * batch)
                 shape = split, batch, kv_heads, long * blocks[1], dim
                 shares = tuple(k.new_empty(shape, dtype=torch.float32) for _ in results)
@@ -819,8 +833,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "streaming_llm_5d0201e3394a"
-_BACKWARD = "streaming_llm_5d0201e3394a_backward"
+_FORWARD = "streaming_llm_f73191b78e24"
+_BACKWARD = "streaming_llm_f73191b78e24_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
