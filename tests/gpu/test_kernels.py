@@ -65,9 +65,11 @@ def test_bitwise_repeatable(text: str, n: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_cuda_graphs() -> None:
-    attend = attend_of(pattern_of("pattern p = past(100)"))
-    q, k, v = (torch.randn(1, 4, 640, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+@pytest.mark.parametrize("n", [640, 4096])
+@pytest.mark.parametrize("text", ["past(100)", *REPEATED])
+def test_cuda_graphs(text: str, n: int) -> None:
+    attend = attend_of(pattern_of(f"pattern p = {text}", 8 if "match" in text else None))
+    q, k, v = (torch.randn(1, 8, n, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
 
     def step() -> list[torch.Tensor]:
         out = attend(q, k, v)
