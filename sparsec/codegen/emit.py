@@ -31,7 +31,6 @@ _TAKEN = {
     "NamedTuple",
     "SimpleNamespace",
     "TensorDescriptor",
-    "once_differentiable",
     "LOG2_E",
     "LN_2",
 }
