@@ -761,7 +761,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -1164,8 +1167,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_08b181b088b2"
-_BACKWARD = "bigbird_08b181b088b2_backward"
+_FORWARD = "bigbird_21af5fc0a8d3"
+_BACKWARD = "bigbird_21af5fc0a8d3_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

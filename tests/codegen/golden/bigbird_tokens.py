@@ -1226,7 +1226,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -1745,8 +1748,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_tokens_8823c49f2e60"
-_BACKWARD = "bigbird_tokens_8823c49f2e60_backward"
+_FORWARD = "bigbird_tokens_245e5db5a221"
+_BACKWARD = "bigbird_tokens_245e5db5a221_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

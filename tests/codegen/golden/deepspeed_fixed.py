@@ -2742,7 +2742,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -3311,8 +3314,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_fixed_dfb885ca3acf"
-_BACKWARD = "deepspeed_fixed_dfb885ca3acf_backward"
+_FORWARD = "deepspeed_fixed_2046d43567a4"
+_BACKWARD = "deepspeed_fixed_2046d43567a4_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

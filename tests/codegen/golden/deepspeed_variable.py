@@ -786,7 +786,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -1197,8 +1200,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_variable_972747e4eb79"
-_BACKWARD = "deepspeed_variable_972747e4eb79_backward"
+_FORWARD = "deepspeed_variable_024c8a58989b"
+_BACKWARD = "deepspeed_variable_024c8a58989b_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

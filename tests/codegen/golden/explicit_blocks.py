@@ -531,7 +531,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -919,8 +922,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "explicit_blocks_26e2c3806e46"
-_BACKWARD = "explicit_blocks_26e2c3806e46_backward"
+_FORWARD = "explicit_blocks_e380de2e0d1f"
+_BACKWARD = "explicit_blocks_e380de2e0d1f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

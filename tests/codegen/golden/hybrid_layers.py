@@ -501,7 +501,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -738,8 +741,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "hybrid_layers_5edc48ad5d17"
-_BACKWARD = "hybrid_layers_5edc48ad5d17_backward"
+_FORWARD = "hybrid_layers_71cbc1a2973b"
+_BACKWARD = "hybrid_layers_71cbc1a2973b_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -698,7 +698,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -947,8 +950,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longformer_b071deb51560"
-_BACKWARD = "longformer_b071deb51560_backward"
+_FORWARD = "longformer_99dc4bbdbbcd"
+_BACKWARD = "longformer_99dc4bbdbbcd_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

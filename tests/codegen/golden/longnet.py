@@ -1363,7 +1363,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together: several residue classes alike at a time.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together: several residue classes alike at a time.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -1736,8 +1739,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_bbdf97c4f3c4"
-_BACKWARD = "longnet_bbdf97c4f3c4_backward"
+_FORWARD = "longnet_a67752ef119e"
+_BACKWARD = "longnet_a67752ef119e_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -4332,7 +4332,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together: several residue classes alike at a time.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together: several residue classes alike at a time.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -5079,8 +5082,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_562e8cf4d4fe"
-_BACKWARD = "longnet_heads_562e8cf4d4fe_backward"
+_FORWARD = "longnet_heads_219faa3161f7"
+_BACKWARD = "longnet_heads_219faa3161f7_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -498,7 +498,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -735,8 +738,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "mistral_b38c4fcdb5cb"
-_BACKWARD = "mistral_b38c4fcdb5cb_backward"
+_FORWARD = "mistral_a63f36d13ea6"
+_BACKWARD = "mistral_a63f36d13ea6_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -494,7 +494,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -731,8 +734,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "neighbourhood_2d_1faa0ec2329b"
-_BACKWARD = "neighbourhood_2d_1faa0ec2329b_backward"
+_FORWARD = "neighbourhood_2d_550ae7a04315"
+_BACKWARD = "neighbourhood_2d_550ae7a04315_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -516,7 +516,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -754,8 +757,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "prefix_lm_21716072fd99"
-_BACKWARD = "prefix_lm_21716072fd99_backward"
+_FORWARD = "prefix_lm_ffad74ca76cd"
+_BACKWARD = "prefix_lm_ffad74ca76cd_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -498,7 +498,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -735,8 +738,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sliding_window_6f398fecea12"
-_BACKWARD = "sliding_window_6f398fecea12_backward"
+_FORWARD = "sliding_window_6c746a0f0fa4"
+_BACKWARD = "sliding_window_6c746a0f0fa4_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

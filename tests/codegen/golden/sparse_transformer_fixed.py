@@ -989,7 +989,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -1308,8 +1311,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_c9ef62b7ae3a"
-_BACKWARD = "sparse_transformer_fixed_c9ef62b7ae3a_backward"
+_FORWARD = "sparse_transformer_fixed_1d646215bdea"
+_BACKWARD = "sparse_transformer_fixed_1d646215bdea_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -593,7 +593,10 @@ def _disjoint(ranges, length):
 
 
 class _Piece(NamedTuple):
-    """Queries and keys that a part brings together.  Positions are in the part's own order."""
+    """Queries and keys that a part brings together.
+
+    Positions are in the part's own order.
+    """
 
     rows: tuple  # slices of the queries
     keys: tuple  # of the keys: slices, or a tensor of positions
@@ -833,8 +836,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "streaming_llm_f73191b78e24"
-_BACKWARD = "streaming_llm_f73191b78e24_backward"
+_FORWARD = "streaming_llm_87bcb6af059e"
+_BACKWARD = "streaming_llm_87bcb6af059e_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
