@@ -86,6 +86,17 @@ def test_layouts(text: str) -> None:
     check(pattern, 40, 33, 9, heads=2, kv_heads=1, module=spread_module_of(pattern))
 
 
+@pytest.mark.parametrize("text", ["causal & stride(2)", "causal & (past(8) | stride(2))"])
+def test_whole_classes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows in whole tiles of 128 a class: what kernels leave for one another is written by kernels alone."""
+    empty = torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda *size, **kind: empty(*size, **kind).fill_(torch.nan))
+    pattern = pattern_of(f"pattern p = {text}")
+    module = spread_module_of(pattern)
+    assert any(part.stride == 2 for part in module._parts(256)[0])
+    check(pattern, 256, 256, heads=1, kv_heads=1, module=module)
+
+
 def test_layouts_by_head() -> None:
     cases = "0 -> causal & stride(4), 1 -> past(9) | k % 32 < 2, 2 -> causal | random_keys(2, 4), else -> stride(3)"
     pattern = pattern_of(f"pattern p = match h {{ {cases} }}", 4)
