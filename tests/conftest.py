@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
@@ -15,9 +15,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
 # tests/test_interpreter.py starts.
 collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpreter"]
 
-settings.register_profile("default", deadline=None)  # the first example of a test pays for imports and compilers
+settings.register_profile(
+    "default", deadline=None, max_examples=50
+)  # the first example of a test pays for imports and compilers
 settings.register_profile("full", deadline=None, max_examples=2000)  # pytest -m full --hypothesis-profile=full
 settings.load_profile("default")
+
+
+@pytest.fixture
+def in_time() -> Callable[[float, float], None]:
+    """in_time(seconds, aim) prints both.  Ten times the aim fails: machines that test are slow and busy.
+
+    SPARSEC_AIMS=1 python -m pytest -n 0 asks for the aim itself.
+    """
+    most = 1 if os.environ.get("SPARSEC_AIMS") == "1" else 10
+
+    def check(seconds: float, aim: float) -> None:
+        print(f"{1000 * seconds:.0f} ms, the aim is {1000 * aim:.0f} ms")
+        assert seconds < most * aim
+
+    return check
 
 
 @pytest.fixture(scope="session", autouse=True)

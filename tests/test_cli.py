@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -312,11 +313,10 @@ def test_colours_on_a_terminal_only_where_wanted() -> None:
         assert b"\x1b" not in colours(**{"NO_COLOR": "", **plain})
 
 
-def test_check_answers_at_once() -> None:
+def test_check_answers_at_once(in_time: Callable[[float, float], None]) -> None:
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
         command("check", LONGFORMER, check=True, capture_output=True)
         seconds.append(time.perf_counter() - start)
-    print(f"sparsec check: {1000 * min(seconds):.0f} ms")
-    assert min(seconds) < 1.0  # 300 ms is the aim; machines that test are busy
+    in_time(min(seconds), 0.3)

@@ -80,7 +80,6 @@ def test_names_that_say_causal(text, pair):
     assert found == ([] if pair is None else [pair])
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(conditions(1, terms() | tables()), min_size=1, max_size=4))
 def test_warnings_are_true(parts):
     text = "pattern causal_p = " + " | ".join(f"({to_text(part)})" for part in parts)

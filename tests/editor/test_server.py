@@ -12,7 +12,7 @@ from queue import Queue
 import pytest
 
 pytest.importorskip("pygls")
-LIMIT = 60  # seconds
+LIMIT = 120  # seconds
 
 
 class Client:

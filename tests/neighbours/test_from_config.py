@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import sparsec
@@ -220,7 +220,6 @@ def sparsities(draw: st.DrawFn) -> dict:
     return config
 
 
-@settings(max_examples=150)
 @given(sparsities(), st.integers(1, 14))
 def test_deepspeed(config, blocks):
     assume(blocks >= config.get("num_global_blocks", 1))

@@ -180,7 +180,6 @@ def conditions(depth: int) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=150)
 @given(conditions(2))
 def test_random_functions(text):
     f = eval(f"lambda b, h, q, k: {text}", {"torch": torch})

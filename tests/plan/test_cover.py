@@ -78,14 +78,12 @@ def check_tight(condition: ir.Set, cover: Cover, edges: tuple[int, int], call: C
             assert touches(condition, box, call.n).any("qk".index(cover.side)).all()
 
 
-@settings(max_examples=100, deadline=None)
 @example(ir.And((ir.Compare(AFTER, ">=", ir.Const(0)), ir.Compare(AFTER, "<", ir.Const(2)))), Call(1, 1, 0, 16, 16))
 @given(programs.conditions(depth=1) | wide.conditions, calls)
 def test_random_conditions(condition, call):
     check(condition, planned(condition), call)
 
 
-@settings(max_examples=100, deadline=None)
 @given(programs.conditions(depth=1) | wide.conditions, calls, st.integers(1, 12_000), st.integers(1, 3_000))
 def test_any_budget_will_do(condition, call, most, few):
     """Wherever isl runs out of steps, what is left is a cover."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from kernel import natural
@@ -45,13 +46,12 @@ HARD = {
 
 
 @pytest.mark.parametrize("name", HARD)
-def test_in_time_and_exact(name: str) -> None:
+def test_in_time_and_exact(name: str, in_time: Callable[[float, float], None]) -> None:
     pattern = lower(parse(Source("hard", f"pattern p = {HARD[name]}\n")))
     start = time.process_time()
     (plan,) = build(pattern, layouts=False).parts
     part = natural(plan)
-    seconds = time.process_time() - start
-    print(f"{name}: {1000 * seconds:.0f} ms, {part.rows.rung} ({part.rows.why}), {part.columns.rung}")
-    assert seconds < 4  # 2 is the aim; machines that test are slow
+    in_time(time.process_time() - start, 2)
+    print(f"{name}: {part.rows.rung} ({part.rows.why}), {part.columns.rung}")
     for call in (Call(200, 200, 0, 16, 32), Call(65, 300, 235, 32, 24), Call(100, 70, 4, 17, 19)):
         check(pattern.conditions[0], part, call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel import planned, visited
 
@@ -25,7 +25,6 @@ def tiled(kept: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return np.logical_or.reduceat(some, np.arange(0, kept.shape[1], columns), axis=1)
 
 
-@settings(max_examples=150, deadline=None)
 @given(conditions(term=terms() | tables()), st.integers(1, 90), st.integers(16, 33), st.integers(16, 33))
 def test_segments_and_tables_hold_every_pair(condition, n, block_m, block_n):
     part = planned(condition)
@@ -40,7 +39,6 @@ def test_segments_and_tables_hold_every_pair(condition, n, block_m, block_n):
         assert not (wanted & ~met).any()
 
 
-@settings(max_examples=150, deadline=None)
 @given(conditions(term=terms() | tables()), st.integers(1, 40))
 def test_bounds(condition, n):
     kept, bound = mask(condition, n, n), above(condition)
@@ -51,7 +49,6 @@ def test_bounds(condition, n):
     assert not (mask(below(condition), n, n) & ~kept).any()
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.sets(st.integers(-9, 60), min_size=2, max_size=40), st.booleans())
 def test_bounds_of_explicit_sets(members, negated):
     condition = ir.Member(ir.Sub(Q, K), tuple(sorted(members)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel import visited
 
@@ -71,7 +71,6 @@ _rounded = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(conditions(term=_rounded | terms() | tables()) | conditions(term=_rounded | tables()))
 def test_found_blocks_are_whole(condition: ir.Set) -> None:
     size = block_size(condition)

@@ -61,7 +61,6 @@ def same_as_theirs(pattern: Pattern, n: int, size, n_q: int) -> None:
 SHAPES = st.tuples(st.integers(1, 70), st.sampled_from([8, 16, (4, 16), (16, 6), (7, 5)]), st.integers(1, 70))
 
 
-@settings(max_examples=120)
 @given(programs.programs(term=programs.terms() | programs.tables()), SHAPES)
 def test_random_programs(program, shape):
     same_as_theirs(random_pattern(program), *shape)

@@ -69,7 +69,7 @@ def test_64_processes_at_once(tmp_path: Path) -> None:
         assert process.stdout.readline() == "ready\n", process.stderr.read()
     go.touch()
     for process in processes:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert out == "ok\n", err
     names = sorted(path.name for path in root.rglob("*") if path.is_file())
     assert len(names) == 8, names
@@ -139,9 +139,9 @@ def load(root: object, code: str = LOAD, **environment: str) -> subprocess.Popen
 
 def test_whole_processes_at_once_and_then_a_warm_one(tmp_path: Path) -> None:
     root = tmp_path / "cache"
-    outputs = [process.communicate(timeout=100) for process in [load(root) for _ in range(4)]]
+    outputs = [process.communicate(timeout=300) for process in [load(root) for _ in range(4)]]
     assert len({out.split()[0] for out, _ in outputs}) == 1, outputs
-    out, err = load(root).communicate(timeout=100)
+    out, err = load(root).communicate(timeout=300)
     number, loaded = out.split(" ", 1)
     assert number == outputs[0][0].split()[0]
     assert loaded == "[]\n", "a warm start parses nothing"
@@ -153,6 +153,6 @@ def test_a_module_needs_no_file(tmp_path: Path) -> None:
     """Triton reads the lines in memory, here for its interpreter."""
     pytest.importorskip("triton")
     process = load("/dev/null/cache", LOAD + KERNELS, TRITON_INTERPRET="1")
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert err.count("warning[SP0703]") == 1

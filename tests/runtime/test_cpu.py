@@ -50,7 +50,6 @@ def lengths(draw: st.DrawFn) -> tuple[int, int, int | None]:
 # ---------------------------------------------------------------- random programs
 
 
-@settings(max_examples=100)
 @given(
     programs(),
     lengths(),
@@ -64,7 +63,6 @@ def test_random_programs(program, lengths, heads, dtype, scale, seed):
     assert_exact(lowered(program), *lengths, **numbers)
 
 
-@settings(max_examples=100)
 @given(programs(), lengths(), st.sampled_from((16, 48)), st.sampled_from((16, 64)))
 def test_random_programs_in_short_steps(program, lengths, rows, keys):
     """Steps of a few rows and keys, so that short sequences take several of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import islpy as isl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.ir import nodes as ir
@@ -76,7 +76,6 @@ def holds(node: ir.Set, at: dict[str, int]) -> bool:
     raise TypeError(node)
 
 
-@settings(max_examples=150, deadline=None)
 @given(integers, st.lists(places, min_size=8, max_size=8))
 def test_integers(node, some):
     read = function(node, SPACE.params())
@@ -86,7 +85,6 @@ def test_integers(node, some):
     assert DOMAIN.is_subset(function(printed, SPACE.params()).eq_set(read))
 
 
-@settings(max_examples=150, deadline=None)
 @given(conditions, st.lists(places, min_size=8, max_size=8))
 def test_conditions(node, some):
     read = points(node, SPACE.params())

@@ -14,7 +14,6 @@ Q, K = ir.Var("q"), ir.Var("k")
 CAUSAL, STRICT = ir.Compare(K, "<=", Q), ir.Compare(K, "<", Q)
 
 
-@settings(max_examples=150, deadline=None)
 @given(conditions(), st.integers(1, 30), st.integers(1, 30), st.integers(0, 20))
 def test_the_set_stays(condition, n_q, n, q_offset):
     simple = simplify(condition)

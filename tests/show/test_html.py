@@ -81,7 +81,6 @@ def test_examples(evaluate: Evaluate, path: Path, n: int) -> None:
 
 
 @given(programs(), st.integers(1, 24))
-@settings(max_examples=120, deadline=None)
 def test_random_programs(evaluate: Evaluate, program, n: int) -> None:
     file = parse(Source("random", program.text))
     tree = opened(file, next(each.name for each in file.definitions if each.kind == "pattern"))

@@ -36,13 +36,12 @@ def reads(data: bytes) -> None:
         assert str(error)
 
 
-@settings(max_examples=300)
 @given(damaged(TEXTS))
 def test_damaged(data):
     reads(data)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(files())
 def test_any_file(file):
     """Texts that follow the grammar, and mostly nothing else."""
@@ -56,37 +55,38 @@ def test_damaged_many(data):
     reads(data)
 
 
+MANY = 8_000
 HOSTILE = {
-    "brackets": "pattern p = " + "(" * 20_000 + "causal" + ")" * 20_000,
+    "brackets": "pattern p = " + "(" * MANY + "causal" + ")" * MANY,
     "open brackets": "pattern p = " + "(" * 900_000,
-    "complements": "pattern p = " + "~" * 20_000 + "causal",
-    "minuses": "pattern p = k < " + "-" * 20_000 + "1",
-    "powers": "pattern p = k < " + "1 ** " * 20_000 + "1",
-    "sum": "pattern p = k < " + "1 + " * 20_000 + "1",
-    "intersection": "pattern p = " + "causal & " * 20_000 + "causal",
-    "union": "pattern p = " + "causal | " * 20_000 + "causal",
-    "chain": "pattern p = " + "0 <= " * 20_000 + "q",
-    "matches": "pattern p = " + "match h { else -> " * 20_000 + "causal" + "}" * 20_000,
-    "calls": "pattern p = " + "past(" * 20_000 + "1" + ")" * 20_000,
-    "lists": "pattern p = blocks(1, " + "[" * 20_000 + "]" * 20_000 + ")",
-    "arms": "pattern p = match h { " + "".join(f"{i} -> causal\n" for i in range(20_000)) + "}",
-    "overlapping arms": "pattern p = match h { " + "0 -> causal " * 20_000 + "}",
+    "complements": "pattern p = " + "~" * MANY + "causal",
+    "minuses": "pattern p = k < " + "-" * MANY + "1",
+    "powers": "pattern p = k < " + "1 ** " * MANY + "1",
+    "sum": "pattern p = k < " + "1 + " * MANY + "1",
+    "intersection": "pattern p = " + "causal & " * MANY + "causal",
+    "union": "pattern p = " + "causal | " * MANY + "causal",
+    "chain": "pattern p = " + "0 <= " * MANY + "q",
+    "matches": "pattern p = " + "match h { else -> " * MANY + "causal" + "}" * MANY,
+    "calls": "pattern p = " + "past(" * MANY + "1" + ")" * MANY,
+    "lists": "pattern p = blocks(1, " + "[" * MANY + "]" * MANY + ")",
+    "arms": "pattern p = match h { " + "".join(f"{i} -> causal\n" for i in range(MANY)) + "}",
+    "overlapping arms": "pattern p = match h { " + "0 -> causal " * MANY + "}",
     "digits": "pattern p = past(" + "9" * 400 + ")",
     "a million digits": "pattern p = past(" + "9" * 999_000 + ")",
     "power tower": "pattern p = past(9 ** 9 ** 9 ** 9)",
     "large power": "pattern p = past(2 ** 2147483647)",
-    "members": "pattern p = k in {" + "1, " * 90_000 + "1}",
-    "table": "pattern p = blocks(1, [[" + "1, " * 90_000 + "1]])",
-    "computed table": "pattern p(w = 1) = blocks(1, [[" + "w, " * 90_000 + "w]])",
-    "parameters": "pattern p(" + ", ".join(f"a{i} = {i}" for i in range(20_000)) + ") = causal",
-    "twenty thousand unknown names": "pattern p = " + " | ".join(f"no_such_set_{i}" for i in range(20_000)),
-    "patterns": "".join(f"pattern p{i} = causal\n" for i in range(20_000)),
+    "members": "pattern p = k in {" + "1, " * 4 * MANY + "1}",
+    "table": "pattern p = blocks(1, [[" + "1, " * 4 * MANY + "1]])",
+    "computed table": "pattern p(w = 1) = blocks(1, [[" + "w, " * 4 * MANY + "w]])",
+    "parameters": "pattern p(" + ", ".join(f"a{i} = {i}" for i in range(MANY)) + ") = causal",
+    "unknown names": "pattern p = " + " | ".join(f"no_such_set_{i}" for i in range(MANY)),
+    "patterns": "".join(f"pattern p{i} = causal\n" for i in range(MANY)),
     "sets in a row": "set s0 = causal\n"
-    + "".join(f"set s{i + 1} = s{i}\n" for i in range(20_000))
-    + "pattern p = s20000",
-    "sets in the opposite order": "".join(f"set s{i} = s{i + 1}\n" for i in range(9_000))
-    + "set s9000 = causal pattern p = s0",
-    "a long cycle": "".join(f"set s{i} = s{i + 1}\n" for i in range(9_000)) + "set s9000 = s0",
+    + "".join(f"set s{i + 1} = s{i}\n" for i in range(MANY))
+    + f"pattern p = s{MANY}",
+    "sets in the opposite order": "".join(f"set s{i} = s{i + 1}\n" for i in range(MANY))
+    + f"set s{MANY} = causal pattern p = s0",
+    "a long cycle": "".join(f"set s{i} = s{i + 1}\n" for i in range(MANY)) + f"set s{MANY} = s0",
     "broken declarations": "pattern = \n" * 50_000,
     "unknown characters": "?" * 900_000,
     "quotes": '"' * 900_001,
@@ -100,10 +100,10 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile(name):
+def test_hostile(name, in_time):
     start = time.process_time()
     reads(HOSTILE[name].encode())
-    assert time.process_time() - start < 20  # minutes, where time grows with the square
+    in_time(time.process_time() - start, 2)
 
 
 def test_a_hundred_megabytes(tmp_path):
