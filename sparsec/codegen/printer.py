@@ -217,12 +217,13 @@ class Triton(Printer):
 
 
 class Torch(Printer):
-    """int64 tensors `q`, `k` of positions and the integer `n`; divisions of tensors round down, as Python's."""
+    """int64 tensors of positions, the integers `n` and `n_q`; divisions of tensors round down, as Python's."""
 
     conjunction, disjunction = " & ", " | "
+    tensors = frozenset(("q", "k", "q_lo", "q_hi", "k_lo", "k_hi"))
 
     def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
-        tensors = [bool(ir.names(side) & {"q", "k"}) for side in (left, right)]
+        tensors = [bool(ir.names(side) & self.tensors) for side in (left, right)]
         if all(tensors):
             return f"torch.{kind}imum({self.integer(left)}, {self.integer(right)})"
         if not any(tensors):
@@ -238,7 +239,9 @@ class Torch(Printer):
         return f"_listed(_table_{index}(n, q.device), {row}, {column})"
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
-        return f"torch.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"
+        text = self._bare(condition)
+        text = text if ir.names(condition) & self.tensors else f"torch.tensor({text})"
+        return f"torch.where({text}, {self.integer(then)}, {self.integer(other)})"
 
 
 class Scalar(Printer):

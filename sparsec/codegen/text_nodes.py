@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SegmentText:
-    """A segment as half-open bounds, in the dialect of kernels and in that of plain Python."""
+    """A segment as half-open bounds, in three dialects: of kernels, of plain Python, and of tensors over tiles."""
 
     first: str
     stop: str
     bounded: bool  # `stop` is a position; otherwise it is the length of the sequence
     scalar_first: str
     scalar_stop: str
+    tiles_first: str
+    tiles_stop: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,13 +125,15 @@ def _segment(segment: Segment, length: str) -> SegmentText:
     stop = ir.Var(length) if segment.last is None else _after(segment.last)
     if segment.when != ir.TRUE:  # an empty range elsewhere
         stop = ir.Select(segment.when, stop, ir.Const(0))
-    triton, scalar = Triton(), Scalar()
+    triton, torch, scalar = Triton(), Torch(), Scalar()
     return SegmentText(
         first=triton.position(first),
         stop=triton.position(stop),
         bounded=segment.last is not None,
         scalar_first=scalar.integer(first),
         scalar_stop=scalar.integer(stop),
+        tiles_first=torch.integer(first),
+        tiles_stop=torch.integer(stop),
     )
 
 
@@ -174,7 +176,7 @@ def leaf(node: ir.Leaf, index: int) -> LeafText:
                 f"Key blocks of {size} that each block of {size} queries may attend to",
                 "\n".join(textwrap.wrap(entries, 110, initial_indent="    ", subsequent_indent="    ")),
                 f"rows = [row + [_NONE] * ({width} - len(row)) for row in _BLOCKS_{index}]\n"
-                f"return torch.tensor(rows, dtype=torch.int32, device=device).reshape(-1, {width})",
+                f"return torch.tensor(rows, dtype=torch.int32, device=device).reshape({len(rows)}, {width})",
             )
         case ir.RandomBlocks(size, count, seed, earlier):
             below = "torch.arange(1, blocks + 1)" if earlier else "torch.full((blocks,), blocks)"

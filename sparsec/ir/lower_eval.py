@@ -17,7 +17,7 @@ from sparsec.ir.lower_lint import lint_union
 from sparsec.ir.lower_scope import Entry
 from sparsec.ir.lower_signatures import BUILT_IN, Signature, bind, signature_of
 from sparsec.ir.lower_tables import Rows, table_rows
-from sparsec.ir.nodes import Blocks, Const, Int, Node, RandomBlocks, RandomKeys, Set, Var, names
+from sparsec.ir.nodes import FALSE, Blocks, Const, Int, Node, RandomBlocks, RandomKeys, Set, Var, names
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
 
@@ -252,7 +252,7 @@ _BINARY = {
     "\\": lambda left, right: fold.conjunction(left, fold.complement(right)),  # a \ b = a & ~b
 }
 _PRIMITIVES = {
-    "blocks": Blocks,
+    "blocks": lambda size, rows: Blocks(size, rows) if any(rows) else FALSE,
     "random_blocks": RandomBlocks,
     "random_past_blocks": lambda size, count, seed: RandomBlocks(size, count, seed, past=True),
     "random_keys": RandomKeys,

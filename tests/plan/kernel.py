@@ -100,7 +100,7 @@ def visited(
     for segment in cover.segments:
         first, stop = positions(segment, cover.side, low, high, n, length, shift, residue)
         end = -(-stop // block)
-        ranges.append((min(first // block, end), end))
+        ranges.append((first // block if first < stop else end, end))
     if not cover.ordered:
         ranges.sort(key=lambda pair: pair[0])
     tiles, done = [], 0

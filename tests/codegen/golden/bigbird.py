@@ -1019,18 +1019,13 @@ def _tile_lists(part, side, n_q, n, q_offset, block_m, block_n, device):
         codes, place = torch.cat([codes, named]).unique(return_inverse=True)
         full = torch.zeros_like(codes).index_add_(0, place, torch.cat([full, covered == block_m * block_n]).long()) > 0
     line, other = codes // max(others, 1), codes % max(others, 1)
-    if rows:
-        firsts = range(q_offset, q_offset + lines * block_m, block_m)
-        bounds = [_disjoint(part.visit(q_lo, q_lo + block_m - 1, n), n) for q_lo in firsts]
-        block, shift = block_n, 0
-    else:
-        end, firsts = q_offset + n_q, range(0, lines * block_n, block_n)
-        bounds = [_disjoint(part.visit_queries(k_lo, k_lo + block_n - 1, n, end), end) for k_lo in firsts]
-        block, shift = block_m, q_offset
-    for turn in range(max(map(len, bounds), default=0)):
-        ends = [ranges[turn] if turn < len(ranges) else (shift, shift) for ranges in bounds]
-        first, stop = (torch.tensor(end, device=device)[line] - shift for end in zip(*ends, strict=True))
-        keep = (other < first // block) | (other >= (stop + block - 1) // block)
+    own, block, length, shift = (block_m, block_n, n, 0) if rows else (block_n, block_m, n_q, q_offset)
+    lo = torch.arange(lines) * own + (q_offset if rows else 0)
+    edges = lo, lo + own - 1, n
+    for ends in part.keys_visited(*edges) if rows else part.queries_visited(*edges, q_offset + n_q):
+        first, stop = (torch.as_tensor(end).expand(lines).to(device)[line] - shift for end in ends)
+        stop = stop.clamp(max=length)
+        keep = (first >= stop) | (other < first // block) | (other >= (stop + block - 1) // block)
         line, other, full = line[keep], other[keep], full[keep]
     starts = torch.zeros(lines + 1, dtype=torch.int64, device=device)
     starts[1:] = torch.bincount(line, minlength=lines).cumsum(0)
@@ -1074,11 +1069,20 @@ def _visit(q_lo, q_hi, n):
     ]
 
 
-def _visit_queries(k_lo, k_hi, n, n_q):
-    """Half-open ranges of queries, below n_q, that keys k_lo..k_hi visit."""
+def _keys_visited(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
     return [
         (0, 128),
-        (0, (n_q if k_lo <= 127 else 0)),
+        (0, torch.where(q_lo <= 127, n, 0)),
+        (q_lo // 64 * 64 - 64, q_hi // 64 * 64 + 128),
+    ]
+
+
+def _queries_visited(k_lo, k_hi, n, n_q):
+    """Half-open ranges of queries, below n_q, that tiles of keys visit: tensors on the CPU, an entry for each tile."""
+    return [
+        (0, 128),
+        (0, torch.where(k_lo <= 127, n_q, 0)),
         (k_lo // 64 * 64 - 64, k_hi // 64 * 64),
         (k_lo // 64 * 64, k_hi // 64 * 64 + 128),
     ]
@@ -1113,7 +1117,8 @@ class _Part(NamedTuple):
     tables: tuple = ()  # tables that `keep` reads
     rows_tables: tuple = ()  # tables, with their block sizes, whose tiles are visited besides
     columns_tables: tuple = ()
-    visit_queries: object = None
+    keys_visited: object = None
+    queries_visited: object = None
 
 
 class _Walk(NamedTuple):
@@ -1145,8 +1150,9 @@ _GROUPS = [
                     long_keys=128,
                     tables=(_table_0, ),
                     rows_tables=((_table_0, 64), ),
+                    keys_visited=_keys_visited,
                     columns_tables=((_table_0, 64), ),
-                    visit_queries=_visit_queries,
+                    queries_visited=_queries_visited,
                 ),
             )),
         )),
@@ -1167,8 +1173,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_21af5fc0a8d3"
-_BACKWARD = "bigbird_21af5fc0a8d3_backward"
+_FORWARD = "bigbird_91cd0392c1eb"
+_BACKWARD = "bigbird_91cd0392c1eb_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

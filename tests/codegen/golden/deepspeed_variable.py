@@ -1044,18 +1044,13 @@ def _tile_lists(part, side, n_q, n, q_offset, block_m, block_n, device):
         codes, place = torch.cat([codes, named]).unique(return_inverse=True)
         full = torch.zeros_like(codes).index_add_(0, place, torch.cat([full, covered == block_m * block_n]).long()) > 0
     line, other = codes // max(others, 1), codes % max(others, 1)
-    if rows:
-        firsts = range(q_offset, q_offset + lines * block_m, block_m)
-        bounds = [_disjoint(part.visit(q_lo, q_lo + block_m - 1, n), n) for q_lo in firsts]
-        block, shift = block_n, 0
-    else:
-        end, firsts = q_offset + n_q, range(0, lines * block_n, block_n)
-        bounds = [_disjoint(part.visit_queries(k_lo, k_lo + block_n - 1, n, end), end) for k_lo in firsts]
-        block, shift = block_m, q_offset
-    for turn in range(max(map(len, bounds), default=0)):
-        ends = [ranges[turn] if turn < len(ranges) else (shift, shift) for ranges in bounds]
-        first, stop = (torch.tensor(end, device=device)[line] - shift for end in zip(*ends, strict=True))
-        keep = (other < first // block) | (other >= (stop + block - 1) // block)
+    own, block, length, shift = (block_m, block_n, n, 0) if rows else (block_n, block_m, n_q, q_offset)
+    lo = torch.arange(lines) * own + (q_offset if rows else 0)
+    edges = lo, lo + own - 1, n
+    for ends in part.keys_visited(*edges) if rows else part.queries_visited(*edges, q_offset + n_q):
+        first, stop = (torch.as_tensor(end).expand(lines).to(device)[line] - shift for end in ends)
+        stop = stop.clamp(max=length)
+        keep = (first >= stop) | (other < first // block) | (other >= (stop + block - 1) // block)
         line, other, full = line[keep], other[keep], full[keep]
     starts = torch.zeros(lines + 1, dtype=torch.int64, device=device)
     starts[1:] = torch.bincount(line, minlength=lines).cumsum(0)
@@ -1102,14 +1097,25 @@ def _visit(q_lo, q_hi, n):
     ]
 
 
-def _visit_queries(k_lo, k_hi, n, n_q):
-    """Half-open ranges of queries, below n_q, that keys k_lo..k_hi visit."""
+def _keys_visited(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
     return [
-        (0, (n_q if k_lo <= 15 else 0)),
-        (0, (32 if k_lo <= 31 else 0)),
-        (0, (n_q if (k_lo <= 127) and (k_hi >= 112) else 0)),
-        (32, (96 if (k_lo <= 95) and (k_hi >= 32) else 0)),
-        (max(96, k_lo - (k_lo + 32) % 128), (k_hi - (k_hi - 96) % 128 + 128 if k_hi >= 96 else 0)),
+        (112, 128),
+        (0, 16),
+        (0, torch.where(q_lo <= 31, 32, 0)),
+        (32, torch.where((q_lo <= 95) & (q_hi >= 32), 96, 0)),
+        (torch.clamp(q_lo - (q_lo + 32) % 128, min=96), torch.where(q_hi >= 96, q_hi - (q_hi - 96) % 128 + 128, 0)),
+    ]
+
+
+def _queries_visited(k_lo, k_hi, n, n_q):
+    """Half-open ranges of queries, below n_q, that tiles of keys visit: tensors on the CPU, an entry for each tile."""
+    return [
+        (0, torch.where(k_lo <= 15, n_q, 0)),
+        (0, torch.where(k_lo <= 31, 32, 0)),
+        (0, torch.where((k_lo <= 127) & (k_hi >= 112), n_q, 0)),
+        (32, torch.where((k_lo <= 95) & (k_hi >= 32), 96, 0)),
+        (torch.clamp(k_lo - (k_lo + 32) % 128, min=96), torch.where(k_hi >= 96, k_hi - (k_hi - 96) % 128 + 128, 0)),
     ]
 
 
@@ -1147,7 +1153,8 @@ class _Part(NamedTuple):
     tables: tuple = ()  # tables that `keep` reads
     rows_tables: tuple = ()  # tables, with their block sizes, whose tiles are visited besides
     columns_tables: tuple = ()
-    visit_queries: object = None
+    keys_visited: object = None
+    queries_visited: object = None
 
 
 class _Walk(NamedTuple):
@@ -1178,8 +1185,9 @@ _GROUPS = [
                     long_keys=128,
                     tables=(_table_0, ),
                     rows_tables=((_table_0, 16), ),
+                    keys_visited=_keys_visited,
                     columns_tables=((_table_0, 16), ),
-                    visit_queries=_visit_queries,
+                    queries_visited=_queries_visited,
                 ),
             )),
         )),
@@ -1200,8 +1208,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_variable_024c8a58989b"
-_BACKWARD = "deepspeed_variable_024c8a58989b_backward"
+_FORWARD = "deepspeed_variable_cec16e1266df"
+_BACKWARD = "deepspeed_variable_cec16e1266df_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
