@@ -99,8 +99,7 @@ def visited(
     ranges = []
     for segment in cover.segments:
         first, stop = positions(segment, cover.side, low, high, n, length, shift, residue)
-        end = -(-stop // block)
-        ranges.append((first // block if first < stop else end, end))
+        ranges.append((first // block, -(-stop // block)) if first < stop else (0, 0))
     if not cover.ordered:
         ranges.sort(key=lambda pair: pair[0])
     tiles, done = [], 0

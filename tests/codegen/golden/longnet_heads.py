@@ -124,10 +124,10 @@ def _taken_over(places, TOPS, there, inside):
 
 @triton.jit
 def _tiles(first, stop, length, BLOCK: tl.constexpr):
-    """Tiles begin..end of the positions first..stop of a sequence, both half open."""
-    stop = tl.maximum(tl.minimum(stop, length), 0)
-    end = tl.cdiv(stop, BLOCK)
-    return tl.where(first < stop, tl.maximum(first, 0) // BLOCK, end), end
+    """Tiles begin..end of the positions first..stop of a sequence, both half open; 0..0 of none, to be in nobody's way."""
+    first, stop = tl.maximum(first, 0), tl.minimum(stop, length)
+    some = first < stop
+    return tl.where(some, first // BLOCK, 0), tl.where(some, tl.cdiv(stop, BLOCK), 0)
 
 
 @triton.jit
@@ -5082,8 +5082,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_219faa3161f7"
-_BACKWARD = "longnet_heads_219faa3161f7_backward"
+_FORWARD = "longnet_heads_6253278a8922"
+_BACKWARD = "longnet_heads_6253278a8922_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -151,10 +151,10 @@ def _of_comb(
 
 @triton.jit
 def _tiles(first, stop, length, BLOCK: tl.constexpr):
-    """Tiles begin..end of the positions first..stop of a sequence, both half open."""
-    stop = tl.maximum(tl.minimum(stop, length), 0)
-    end = tl.cdiv(stop, BLOCK)
-    return tl.where(first < stop, tl.maximum(first, 0) // BLOCK, end), end
+    """Tiles begin..end of the positions first..stop of a sequence, both half open; 0..0 of none, to be in nobody's way."""
+    first, stop = tl.maximum(first, 0), tl.minimum(stop, length)
+    some = first < stop
+    return tl.where(some, first // BLOCK, 0), tl.where(some, tl.cdiv(stop, BLOCK), 0)
 
 
 @triton.jit
@@ -1311,8 +1311,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_1d646215bdea"
-_BACKWARD = "sparse_transformer_fixed_1d646215bdea_backward"
+_FORWARD = "sparse_transformer_fixed_5b598a48de5e"
+_BACKWARD = "sparse_transformer_fixed_5b598a48de5e_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
