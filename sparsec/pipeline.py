@@ -14,9 +14,9 @@ from typing import TypeVar
 from sparsec.codegen.emit import emit, function_name
 from sparsec.codegen.tuned import Tuned
 from sparsec.codegen.tuned_files import known
-from sparsec.diagnostics import Diagnostic
+from sparsec.diagnostics import Diagnostic, EmptyPattern, SparsecError
 from sparsec.ir.lower import lower_fully
-from sparsec.ir.nodes import Pattern, Set
+from sparsec.ir.nodes import FALSE, Pattern, Set
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
 from sparsec.show.plain import LEGEND, picture
@@ -61,6 +61,10 @@ def compile(
     chosen = {"pattern": pattern, "heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
     lowered = stage("lower", lambda: lower_fully(file, **chosen))
     plan = stage("plan", lambda: build(lowered.pattern))
+    if all(part.condition == FALSE for heads in plan.parts for choice in heads.choices for part in choice.parts):
+        name = lowered.pattern.name
+        definition = next(each for each in file.definitions if each.kind == "pattern" and each.name == name)
+        raise SparsecError(EmptyPattern(name=name, span=definition.name_span))
     notes = stage("picture", lambda: pictures(lowered.pattern))
     text = stage("emit", lambda: emit(plan, notes, known() if tuned is None else tuned))
     name = function_name(lowered.pattern.name)

@@ -13,7 +13,7 @@ from itertools import product
 
 from sparsec.analysis.replaced import replaced
 from sparsec.analysis.samples import differ, sees_itself
-from sparsec.diagnostics import AddsNothing, Diagnostic, Fix, NotCausal, RowsWithoutKeys, SparsecError
+from sparsec.diagnostics import AddsNothing, Diagnostic, EmptyPattern, Fix, NotCausal, RowsWithoutKeys, SparsecError
 from sparsec.ir import nodes as ir
 from sparsec.ir.lower_lint import past_only
 from sparsec.syntax import ast
@@ -40,10 +40,12 @@ def lint(file: ast.File, pattern: ir.Pattern, lower: Lower) -> list[Diagnostic]:
 
 
 def _without_keys(definition: ast.Definition, pattern: ir.Pattern) -> Iterator[Diagnostic]:
-    """The shortest call in which some query has no key, whatever the tables list."""
+    """The shortest call in which some query has no key, whatever the tables list; or that none ever has one."""
     doubtful = [condition for condition in pattern.conditions if not sees_itself(condition)]
     found = [witness for condition in doubtful[:_MOST_CONDITIONS] if (witness := _asked("lonely_row", condition))]
-    if found:
+    if len(found) == len(pattern.conditions) and all(_asked("no_pair", condition) for condition in pattern.conditions):
+        yield EmptyPattern(name=definition.name, span=definition.name_span)
+    elif found:
         first = min(found, key=lambda witness: (witness.n, witness.q))
         fix = Fix("let each query see itself", definition.body.span, f"{definition.body.span.text} | k == q")
         yield RowsWithoutKeys(row=first.q, n=first.n, span=definition.body.span, fixes=(fix,))

@@ -33,6 +33,11 @@ def kept_pair(condition: ir.Set, bound: Bound = "upper") -> Witness | None:
     return first(reachable(condition, bound))
 
 
+def no_pair(condition: ir.Set) -> bool:
+    """Whether no call keeps any pair, whatever the tables list."""
+    return bool(reachable(condition).is_empty())
+
+
 def own_pair(condition: ir.Set, bound: Bound = "upper") -> Witness | None:
     """As `kept_pair`, with the query among the keys, q < n, as in self-attention and decoding."""
     return first(clipped(condition, bound))

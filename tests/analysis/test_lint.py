@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparsec import pipeline
+from sparsec.analysis.diagnose import diagnose
 from sparsec.analysis.lint import lint
 from sparsec.analysis.samples import differ, sees_itself
 from sparsec.diagnostics import CODES, SparsecError
@@ -152,3 +154,15 @@ def test_a_file_of_sets_is_valid_when_its_names_are(tmp_path):
     status, _, printed = check(path)
     assert status == "1"
     assert "error[SP0201]" in printed
+
+
+@pytest.mark.parametrize(
+    "body", ["past(0)", "k in 4..0", "causal & ~causal", "k > q & k < q", "match h { 0 -> k < 0, else -> past(0) }"]
+)
+def test_no_pair_at_all(body):
+    source = Source("p.spat", f"pattern p = {body}")
+    assert [each.code for each in diagnose(source, heads=2).diagnostics] == ["SP0906"]
+    with pytest.raises(SparsecError, match="SP0906"):
+        pipeline.compile(source, heads=2)
+    assert diagnose(Source("p.spat", "pattern p = match h { 0 -> causal, else -> past(0) }"), heads=2).valid
+    assert diagnose(Source("p.spat", "pattern p = k > q + 1000000")).valid

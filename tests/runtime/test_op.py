@@ -119,6 +119,7 @@ def test_zero_batches_and_queries(shape, pattern):
         ("SP0601", "264", (rand(1, 2, 8, 264), rand(1, 2, 8, 264), rand(1, 2, 8, 264))),
         ("SP0601", "0", (rand(1, 2, 0, 16), rand(1, 2, 0, 16), rand(1, 2, 0, 16))),
         ("SP0602", "float64", (rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16).double())),
+        ("SP0601", "ndarray, Tensor, NoneType", (rand(1, 2, 8, 16).numpy(), rand(1, 2, 8, 16), None)),
         ("SP0602", "int64", tuple(torch.ones(1, 2, 8, 16, dtype=torch.int64) for _ in range(3))),
         ("SP0603", "meta", (rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16, device="meta"))),
         ("SP0604", "6", (rand(1, 6, 8, 16), rand(1, 4, 8, 16), rand(1, 4, 8, 16))),
@@ -134,7 +135,7 @@ def test_errors_of_tensors(attend, code, said, tensors):
 
 def test_errors_of_offsets(attend):
     q = rand(1, 2, 8, 16)
-    for q_offset in (-1, 2**30):
+    for q_offset in (-1, 2**30, 1.5, torch.tensor(1)):
         with pytest.raises(ValueError, match=r"^\[SP0606\]"):
             attend(q, q, q, q_offset=q_offset)
 

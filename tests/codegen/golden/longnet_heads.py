@@ -124,7 +124,7 @@ def _taken_over(places, TOPS, there, inside):
 
 @triton.jit
 def _tiles(first, stop, length, BLOCK: tl.constexpr):
-    """Tiles begin..end of the positions first..stop of a sequence, both half open; 0..0 of none, to be in nobody's way."""
+    """Tiles begin..end of the positions first..stop of a sequence, both half open; 0..0 where there are none."""
     first, stop = tl.maximum(first, 0), tl.minimum(stop, length)
     some = first < stop
     return tl.where(some, first // BLOCK, 0), tl.where(some, tl.cdiv(stop, BLOCK), 0)
@@ -5082,8 +5082,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_6253278a8922"
-_BACKWARD = "longnet_heads_6253278a8922_backward"
+_FORWARD = "longnet_heads_e537f549512a"
+_BACKWARD = "longnet_heads_e537f549512a_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -5169,7 +5169,9 @@ def longnet_heads(q, k, v, *, scale=None, q_offset=None, return_lse=False):
     scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
     the last of the keys.  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
-    if torch.is_autocast_enabled(q.device.type):
+    if not all(isinstance(x, torch.Tensor) for x in (q, k, v)):
+        raise ValueError(f"[SP0601] q, k and v must be tensors, got {', '.join(type(x).__name__ for x in (q, k, v))}")
+    if q.device.type != "meta" and torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     q_offset = _check(q, k, v, q_offset)
@@ -5223,8 +5225,10 @@ def _check(q, k, v, q_offset):
         raise ValueError(f"[SP0604] this pattern was compiled for 8 query heads, got {heads}")
     if q.dtype != k.dtype or q.dtype != v.dtype or q.dtype not in _DTYPES:
         dtypes = f"{q.dtype}, {k.dtype}, {v.dtype}"
-        raise ValueError(f"[SP0602] q, k and v must all be float16, bfloat16 or float32, got {dtypes}")
-    if q.dtype == torch.float64 and q.device.type != "cpu":
+        raise ValueError(
+            f"[SP0602] q, k and v must all be float16, bfloat16 or float32, or float64 on the CPU; got {dtypes}"
+        )
+    if q.dtype == torch.float64 and q.device.type not in ("cpu", "meta"):
         raise ValueError("[SP0602] float64 runs on CPU tensors only; q, k and v must be float16, bfloat16 or float32")
     if q.device != k.device or q.device != v.device:
         raise ValueError(f"[SP0603] q, k and v must be on one device, got {q.device}, {k.device}, {v.device}")
@@ -5232,6 +5236,8 @@ def _check(q, k, v, q_offset):
         if n_q > n:
             raise ValueError(f"[SP0605] {n_q} queries for {n} keys: pass q_offset, the position of the first query")
         return n - n_q
+    if isinstance(q_offset, (float, torch.Tensor)):
+        raise ValueError(f"[SP0606] q_offset must be an integer, got {q_offset!r}")
     if q_offset < 0 or q_offset + n_q > 1073741824:
         raise ValueError(f"[SP0606] q_offset must be 0 or more (positions stay below 1073741824), got {q_offset}")
     return q_offset

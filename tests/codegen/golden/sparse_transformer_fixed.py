@@ -151,7 +151,7 @@ def _of_comb(
 
 @triton.jit
 def _tiles(first, stop, length, BLOCK: tl.constexpr):
-    """Tiles begin..end of the positions first..stop of a sequence, both half open; 0..0 of none, to be in nobody's way."""
+    """Tiles begin..end of the positions first..stop of a sequence, both half open; 0..0 where there are none."""
     first, stop = tl.maximum(first, 0), tl.minimum(stop, length)
     some = first < stop
     return tl.where(some, first // BLOCK, 0), tl.where(some, tl.cdiv(stop, BLOCK), 0)
@@ -1311,8 +1311,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_5b598a48de5e"
-_BACKWARD = "sparse_transformer_fixed_5b598a48de5e_backward"
+_FORWARD = "sparse_transformer_fixed_9dd939f8d85f"
+_BACKWARD = "sparse_transformer_fixed_9dd939f8d85f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1398,7 +1398,9 @@ def sparse_transformer_fixed(q, k, v, *, scale=None, q_offset=None, return_lse=F
     scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
     the last of the keys.  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
-    if torch.is_autocast_enabled(q.device.type):
+    if not all(isinstance(x, torch.Tensor) for x in (q, k, v)):
+        raise ValueError(f"[SP0601] q, k and v must be tensors, got {', '.join(type(x).__name__ for x in (q, k, v))}")
+    if q.device.type != "meta" and torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     q_offset = _check(q, k, v, q_offset)
@@ -1450,8 +1452,10 @@ def _check(q, k, v, q_offset):
         raise ValueError(f"[SP0604] the number of query heads must be a multiple of that of key heads, got {counts}")
     if q.dtype != k.dtype or q.dtype != v.dtype or q.dtype not in _DTYPES:
         dtypes = f"{q.dtype}, {k.dtype}, {v.dtype}"
-        raise ValueError(f"[SP0602] q, k and v must all be float16, bfloat16 or float32, got {dtypes}")
-    if q.dtype == torch.float64 and q.device.type != "cpu":
+        raise ValueError(
+            f"[SP0602] q, k and v must all be float16, bfloat16 or float32, or float64 on the CPU; got {dtypes}"
+        )
+    if q.dtype == torch.float64 and q.device.type not in ("cpu", "meta"):
         raise ValueError("[SP0602] float64 runs on CPU tensors only; q, k and v must be float16, bfloat16 or float32")
     if q.device != k.device or q.device != v.device:
         raise ValueError(f"[SP0603] q, k and v must be on one device, got {q.device}, {k.device}, {v.device}")
@@ -1459,6 +1463,8 @@ def _check(q, k, v, q_offset):
         if n_q > n:
             raise ValueError(f"[SP0605] {n_q} queries for {n} keys: pass q_offset, the position of the first query")
         return n - n_q
+    if isinstance(q_offset, (float, torch.Tensor)):
+        raise ValueError(f"[SP0606] q_offset must be an integer, got {q_offset!r}")
     if q_offset < 0 or q_offset + n_q > 1073741824:
         raise ValueError(f"[SP0606] q_offset must be 0 or more (positions stay below 1073741824), got {q_offset}")
     return q_offset
