@@ -8,7 +8,7 @@ from typing import TypeVar
 from sparsec.analysis.decoder_cache import decoder_cache
 from sparsec.analysis.facts import is_causal
 from sparsec.analysis.find import find
-from sparsec.analysis.lint import operands, without
+from sparsec.analysis.needless import operands, without
 from sparsec.analysis.subject import Subject
 from sparsec.diagnostics import Diagnostic, FewLookAhead, NoSink, UnboundedCache
 from sparsec.ir import nodes as ir

@@ -31,6 +31,15 @@ def sees_itself(condition: ir.Set) -> bool:
     return _diagonal(condition) == ir.TRUE
 
 
+def leans_ahead(condition: ir.Set) -> bool:
+    """Whether points suggest that every query sees all later keys, and some earlier ones but not all."""
+    n = _LARGE
+    later = [(0, 1), (0, n - 1), (n // 2, n // 2 + 1), (n // 2, n - 1), (n - 2, n - 1)]
+    earlier = [(n - 1, 0), (n - 1, n // 2), (n // 2, 0), (n - 1, n - 2)]
+    ahead, *back = ([holds(condition, {"q": q, "k": k, "n": n}) for q, k in pairs] for pairs in (later, earlier))
+    return all(ahead) and any(back[0]) and not all(back[0])
+
+
 def _points(condition: ir.Set) -> Iterator[Point]:
     """Points of self-attention near the edges that the numbers of a condition suggest."""
     numbers = {0, 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sparsec.analysis.lint import Lower
+from sparsec.analysis.needless import Lower
 from sparsec.diagnostics import SparsecError
 from sparsec.ir import nodes as ir
 from sparsec.source import Source

@@ -27,7 +27,12 @@ def run(
     file: FileName,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; without it a plan is printed."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder to write to, by default this one; without it a plan is printed.",
+        ),
     ] = None,
     define: Define = None,
     pattern: PatternName = None,

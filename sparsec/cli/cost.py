@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sparsec.syntax.ast import File
 
 MOST_LAYERS = 65_536
+_LARGEST = 2**30 - 1  # as many keys as operators take
 _TILES = (32, 64, 128)  # sides of the tiles for which the wasted share is told
 
 
@@ -29,7 +30,7 @@ def run(
         list[str],
         typer.Argument(metavar="FILES", help="A .spat file, or several for a table; folders for all in them."),
     ],
-    n: Annotated[int, typer.Option("--n", min=1, help="Number of keys and queries.")] = 4096,
+    n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys and queries.")] = 4096,
     define: Define = None,
     pattern: PatternName = None,
     heads: Heads = None,

@@ -35,6 +35,17 @@ class NotCausal(Diagnostic, code="SP0902", title="not causal", severity="warning
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeesAllLater(Diagnostic, code="SP0912", title="no lower end", severity="warning"):
+    """Every query sees all keys behind it, and only some before it: `q - k < w` alone also keeps every k > q."""
+
+    message = "every query sees all later keys, and not all earlier ones"
+    label = "sees all later keys"
+    help = "for keys of the past add `& k <= q`; `q - k < w` alone has no lower end"
+    example = Example("pattern p = q - k < 8\n")
+    cure = "`pattern p = 0 <= q - k < 8`, which is `past(8)`"
+
+
+@dataclass(frozen=True, kw_only=True)
 class AddsNothing(Diagnostic, code="SP0903", title="a part that adds nothing", severity="warning"):
     """The pattern is the same set without this operand."""
 

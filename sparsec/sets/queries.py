@@ -63,6 +63,11 @@ def sure_later_key(condition: ir.Set) -> Witness | None:
     return first(clipped(condition, "lower").intersect(_read("{ [q, k] : k > q }")))
 
 
+def every_later_key(condition: ir.Set) -> bool:
+    """Whether every query of self-attention sees all keys k > q, whatever the tables list."""
+    return bool(clipped(ir.TRUE).intersect(_read("{ [q, k] : k > q }")).is_subset(clipped(condition, "lower")))
+
+
 def unseen_key(condition: ir.Set) -> Witness | None:
     """A key of self-attention that no query sees, at the smallest n."""
     return first(_uncovered(clipped(condition, "lower"), "k"))

@@ -30,7 +30,7 @@ def warnings(text: str, **given):
     return lint(file, lower(file, **given), lambda changed: lower(changed, **given))
 
 
-@pytest.mark.parametrize("code", ["SP0901", "SP0902", "SP0903"])
+@pytest.mark.parametrize("code", ["SP0901", "SP0902", "SP0903", "SP0912"])
 def test_examples_produce_their_codes(code):
     assert code in [warning.code for warning in warnings(CODES[code].example.text)]
 
@@ -154,6 +154,23 @@ def test_a_file_of_sets_is_valid_when_its_names_are(tmp_path):
     status, _, printed = check(path)
     assert status == "1"
     assert "error[SP0201]" in printed
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("sinks(4) | q - k <= 8", "SP0912"),
+        ("stride(2) | q - k < 8", "SP0912"),
+        ("match h { 0 -> past(4), else -> q - k < 4 }", "SP0912"),
+        ("causal | k < 100", None),
+        ("k >= q", None),
+        ("abs(q - k) < 8", None),
+        ("full", None),
+    ],
+)
+def test_later_keys_without_end(body, code):
+    found = warnings(f"pattern p = {body}", heads=2)
+    assert [each.code for each in found] == ([code] if code else [])
 
 
 @pytest.mark.parametrize(
