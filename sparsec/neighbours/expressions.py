@@ -5,6 +5,8 @@ An integer is `int | ast.Expr`, a condition `bool | ast.Expr`.
 
 from __future__ import annotations
 
+from sparsec.ir.lower_eval import MAX_NUMBER
+from sparsec.neighbours.refusal import refusal
 from sparsec.source import Source
 from sparsec.syntax import ast
 
@@ -43,6 +45,8 @@ def node(value: Int) -> ast.Expr:
     """An integer as a node; a negative number is a minus before a positive one."""
     if not isinstance(value, int):
         return value
+    if abs(value) > MAX_NUMBER:
+        raise refusal(f"the number {value}", f"numbers of the language are at most {MAX_NUMBER}")
     number = ast.Number(abs(value), span=NOWHERE)
     return number if value >= 0 else ast.Unary("-", number, span=NOWHERE)
 

@@ -210,6 +210,7 @@ BAD = {
     "`truediv`": lambda b, h, q, k: q / 2 > k,
     "a float, 3.5": lambda b, h, q, k: q > 3.5,
     "product of two positions": lambda b, h, q, k: q * k < 9,
+    "the number 1099511627776": lambda b, h, q, k: q - k < 2**40,
     "division by a position": lambda b, h, q, k: q // k == 0,
     "division by 0": lambda b, h, q, k: q // 0 == k,
     "power of a position": lambda b, h, q, k: 2**q > k,
