@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from difflib import get_close_matches
-
 from sparsec import diagnostics as say
-from sparsec.diagnostics import Diagnostic, Fix
+from sparsec.diagnostics import Diagnostic
 from sparsec.ir.lower_arms import overlaps
+from sparsec.ir.lower_hints import (
+    as_set,
+    comments,
+    compared,
+    loose,
+    misplaced_container,
+    otherwise_arm,
+    unknown,
+    written_as_set,
+)
 from sparsec.ir.lower_scope import INTEGERS, Scope
 from sparsec.ir.lower_signatures import BUILT_IN, LATER, bind, signature_of
-from sparsec.source import Span
 from sparsec.syntax import ast
+from sparsec.syntax.borrowed import COMMENT
 from sparsec.syntax.check import MAX_ERRORS
 
 _MAX_PARAMETERS = 64
 _RESERVED = (*INTEGERS, "pattern", "heads", "layers")
-_FOREIGN = {
-    "i": "the query's position is `q`", "j": "the key's position is `k`", "N": "the number of keys is `n`",
-    "True": "every pair is `full`", "False": "no pair is `~full`", "range": "a range is written `first..last`",
-    "if": "a choice by head or layer is `match h { ... }`", "len": "the number of keys is `n`",
-    "head": "the query head is `h`", "num_heads": "the number of heads is `H`", "Q": "the query's position is `q`",
-    "K": "the key's position is `k`", "q_idx": "the query's position is `q`", "kv_idx": "the key's position is `k`",
-    "seq_len": "the number of keys is `n`", "heads": "the number of heads is `H`", "layer_idx": "the layer is `layer`",
-    "where": "a choice by position is `(a & b) | (c \\ a)`",
-}  # fmt: skip
 
 
 def check(scope: Scope) -> list[Diagnostic]:
@@ -68,23 +66,23 @@ class _Checker:
         self.parameters.append(parameter.name)
 
     def want_int(self, node: ast.Expr, where: str) -> None:
-        if self.sort(node) == "set":
-            self.errors.append(say.IntegerNeeded(where=where, hint=_loose(node), span=node.span))
+        if self.sort(node, "int") == "set":
+            self.errors.append(say.IntegerNeeded(where=where, hint=loose(node), span=node.span))
 
     def want_set(self, node: ast.Expr, where: str) -> None:
-        if self.sort(node) == "int":
-            self.errors.append(say.SetNeeded(where=where, hint=_as_set(node), span=node.span, fixes=_compared(node)))
+        if self.sort(node, "set") == "int":
+            self.errors.append(say.SetNeeded(where=where, hint=as_set(node), span=node.span, fixes=compared(node)))
 
-    def sort(self, node: ast.Expr) -> str | None:
+    def sort(self, node: ast.Expr, wanted: str = "") -> str | None:
         match node:
             case ast.Number():
                 return "int"
             case ast.Name():
-                return self._name(node)
+                return self._name(node, wanted)
             case ast.Call():
-                return self._call(node)
+                return self._call(node, wanted)
             case ast.Match():
-                return self._match(node)
+                return self._match(node, wanted)
             case ast.Unary("~", value):
                 self.want_set(value, "`~`")
                 return "set"
@@ -98,15 +96,34 @@ class _Checker:
                 return "set"
             case ast.Chain() | ast.Membership():
                 return self._comparison(node)
-            case ast.Unary(op) | ast.Binary(op):
-                for part in ast.children(node):
-                    self.want_int(part, f"`{op}`")
+            case ast.Binary():
+                return self._arithmetic(node)
+            case ast.Unary(op, value):
+                self.want_int(value, f"`{op}`")
                 return "int"
             case ast.Index(name):
                 self.errors.append(say.NotYet(what=f"`{name}[...]`, data given at the call,", span=node.span))
             case _:
                 self.errors.append(say.MisplacedTable(span=node.span))
         return None
+
+    def _arithmetic(self, node: ast.Binary) -> str | None:
+        """One error where sets stand, whatever becomes of the result."""
+        left = self.sort(node.left, "int")
+        if left == "set" and comments(node):
+            # The words of the comment are no names.
+            hint = f"`//` divides integers; {COMMENT}" if node.op == "//" else COMMENT
+            self.errors.append(say.IntegerNeeded(where=f"`{node.op}`", hint=hint, span=node.left.span))
+            return None
+        right = self.sort(node.right, "" if left == "set" else "int")
+        sets = {left, right} in ({"set"}, {"set", None})  # beside a set an unknown name was meant as one
+        if sets and (symbol := written_as_set(node)):
+            self.errors.append(symbol)
+            return "set"
+        for part, sort in ((node.left, left), (node.right, right)):
+            if sort == "set":
+                self.errors.append(say.IntegerNeeded(where=f"`{node.op}`", hint=loose(part), span=part.span))
+        return None if "set" in (left, right) else "int"
 
     def _comparison(self, node: ast.Chain | ast.Membership) -> str:
         if isinstance(node, ast.Chain):
@@ -118,21 +135,21 @@ class _Checker:
             for part in ast.children(node.container):
                 self.want_int(part, "a range" if isinstance(node.container, ast.Range) else "a set of numbers")
         else:
-            expected, found = "a range `first..last` or numbers in braces", "an expression"
-            self.errors.append(say.UnexpectedText(expected=expected, found=found, span=node.container.span))
+            self.errors.append(misplaced_container(node.container))
         return "set"
 
-    def _name(self, node: ast.Name) -> str | None:
+    def _name(self, node: ast.Name, wanted: str) -> str | None:
         if node.name in self.parameters or node.name in INTEGERS:
             return "int"
-        return self._call(ast.Call(node.name, (), span=node.span))
+        return self._call(ast.Call(node.name, (), span=node.span), wanted)
 
-    def _call(self, node: ast.Call) -> str | None:
+    def _call(self, node: ast.Call, wanted: str) -> str | None:
         entry = self.scope.find(node.name)
         signature = signature_of(entry.definition) if entry else BUILT_IN.get(node.name)
         if signature is None:
             later = say.NotYet(what=f"`{node.name}`", span=node.span) if node.name in LATER else None
-            self.errors.append(later or self._unknown(node))
+            near = len(self.errors) < MAX_ERRORS
+            self.errors.append(later or unknown(node, self.scope, self.definition, self.parameters, wanted, near))
             return None
         bound = bind(signature, node.arguments, node.span)
         if isinstance(bound, say.WrongArguments):
@@ -153,61 +170,27 @@ class _Checker:
                 if not isinstance(item, ast.Number | ast.Table):
                     self.want_int(item, "an entry of a table")
 
-    def _match(self, node: ast.Match) -> str | None:
+    def _match(self, node: ast.Match, wanted: str) -> str | None:
         self.want_int(node.value, "`match`")
         sorts = []
         for arm in node.arms:
             for head in arm.heads:
+                if (otherwise := otherwise_arm(head, self.parameters)) is not None:
+                    self.errors.append(otherwise)
+                    continue
                 for bound in ast.children(head) if isinstance(head, ast.Range) else (head,):
                     self.want_int(bound, "an arm's head")
-            sorts.append(self.sort(arm.body))
+            sorts.append(self.sort(arm.body, wanted))
         sort = next((sort for sort in sorts if sort), None)
         for arm, other in zip(node.arms, sorts, strict=True):
             if sort == "set" and other == "int":
                 where = "an arm of this `match`"
-                self.errors.append(say.SetNeeded(where=where, hint=_as_set(arm.body), span=arm.body.span))
+                self.errors.append(say.SetNeeded(where=where, hint=as_set(arm.body), span=arm.body.span))
             elif sort == "int" and other == "set":
                 self.errors.append(say.IntegerNeeded(where="an arm of this `match`", span=arm.body.span))
         self.errors += overlaps(node, _literal)
         return sort
 
-    def _unknown(self, node: ast.Call) -> Diagnostic:
-        span = Span(node.span.source, node.span.start, node.span.start + len(node.name))
-        integers = () if node.arguments else (*self.parameters, *INTEGERS)
-        known = [*integers, *BUILT_IN, *self.scope.names()]
-        hint = _FOREIGN.get(node.name, "")
-        near: list[str] = []
-        if not hint and len(self.errors) < MAX_ERRORS and (near := get_close_matches(node.name, known, n=3)):
-            hint = f"did you mean `{near[0]}`?"
-        if any(node.name == parameter for entry in self.scope.own.values() for parameter in _names(entry.definition)):
-            hint = hint or f"a {self.definition.kind} sees its own parameters only: add `{node.name}` to them"
-        fixes = tuple(Fix(f"change to `{name}`", span, name) for name in dict.fromkeys(near))
-        return say.UnknownName(name=node.name, hint=hint, span=span, fixes=fixes)
-
-
-def _as_set(node: ast.Expr) -> str:
-    """How an integer could have been meant as a set."""
-    if isinstance(node, ast.Number):
-        return f"for one key write `k == {node.value}`"
-    return "compare it: `... == 0`"
-
-
-def _compared(node: ast.Expr) -> tuple[Fix, ...]:
-    if isinstance(node, ast.Number):
-        return (Fix(f"write `k == {node.value}`", node.span, f"k == {node.value}"),)
-    return ()
-
 
 def _literal(node: ast.Expr) -> int | None:
     return node.value if isinstance(node, ast.Number) else None
-
-
-def _names(definition: ast.Definition) -> Iterator[str]:
-    return (parameter.name for parameter in definition.parameters)
-
-
-def _loose(node: ast.Expr) -> str:
-    """`&` and its like bind looser than comparisons, which surprises people who come from C or numpy."""
-    if isinstance(node, ast.Chain | ast.Membership):
-        return "comparisons chain without brackets: `0 <= q - k < w`"
-    return ""

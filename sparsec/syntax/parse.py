@@ -10,9 +10,12 @@ from sparsec import resources
 from sparsec.diagnostics import Diagnostic, SparsecError, TextTooLong, TooManyErrors, UnexpectedText
 from sparsec.source import Source
 from sparsec.syntax import ast
+from sparsec.syntax.borrowed import DECLARATIONS
 from sparsec.syntax.build import build
 from sparsec.syntax.check import MAX_ERRORS, MAX_TOKENS, check_text, too_deep
 from sparsec.syntax.explain import unexpected_character, unexpected_token
+
+_DEEP = 1_000  # states on the stack; ordinary texts need some tens
 
 
 @cache
@@ -58,7 +61,10 @@ def _tokens(source: Source, errors: list[Diagnostic]) -> list[Token]:
 
 def _without_echoes(errors: list[Diagnostic]) -> list[Diagnostic]:
     """The errors less those that a character skipped earlier on the same line has probably caused."""
-    skipped = {error.span.line: error.span.start for error in errors if error.code != UnexpectedText.code}
+    skipped: dict[int, int] = {}  # line -> where its first such character is
+    for error in errors:
+        if error.code != UnexpectedText.code:
+            skipped[error.span.line] = min(error.span.start, skipped.get(error.span.line, error.span.start))
     return [
         error
         for error in errors
@@ -86,10 +92,24 @@ def _tree(source: Source, tokens: list[Token], errors: list[Diagnostic]) -> Tree
             at = len(tokens)
             return parser.feed_eof(tokens[-1] if tokens else None)
         except UnexpectedToken as error:
-            errors.append(unexpected_token(source, tokens, at, error.accepts or error.expected))
+            begin = next((i for i in range(at - 1, start, -1) if tokens[i].type in DECLARATIONS), start)
+            expected = _accepted(tokens[begin:at]) or error.expected
+            errors.append(unexpected_token(source, tokens, at, expected))
         start = next((i for i in range(max(at, start + 1), len(tokens)) if _declares(tokens[i : i + 3])), None)
         if start is None or len(errors) > MAX_ERRORS:
             return None
+
+
+def _accepted(tokens: list[Token]) -> set[str]:
+    """Which terminals can follow these of one declaration; none where that takes too long to find out.
+
+    An LALR parser that meets an error knows more terminals than can stand there, or has already reduced to fewer.
+    """
+    parser = grammar().parse_interactive()
+    for token in tokens:
+        parser.feed_token(token)
+    # Each terminal may ask for as many reductions as the stack is deep.
+    return parser.accepts() if len(parser.parser_state.state_stack) <= _DEEP else set()
 
 
 def _declares(tokens: list[Token]) -> bool:

@@ -9,10 +9,10 @@ from lark import Token
 
 from sparsec.diagnostics import Fix
 from sparsec.source import Source, Span
+from sparsec.syntax.borrowed import ARROW, DECLARATIONS, RANGE_SYMBOL
+from sparsec.syntax.slips import range_in_head
 
-_DECLARATIONS = {"PATTERN", "SET", "USE", "INPUT"}
 _FOREIGN = ("def", "let", "fn", "func", "function", "mask")  # words that declare elsewhere
-_RANGE, _ARROW = "__ANON_0", "__ANON_3"  # how Lark names `..` and `->`
 _BEGIN = {"NAME", "NUMBER", "LPAR", "TILDE", "MINUS", "MATCH"}  # what an expression can begin with
 _SUM = {"NAME", "NUMBER", "PLUS", "MINUS", "STAR", "PERCENT"}
 
@@ -23,11 +23,11 @@ def unexpected(source: Source, tokens: Sequence[Token], at: int, expected: Colle
         return ()
     token = tokens[at]
     span = source.span(token.start_pos, token.end_pos)
-    if token.type == "NAME" and set(expected) >= _DECLARATIONS:
+    if token.type == "NAME" and set(expected) >= DECLARATIONS:
         return _declared(span, tokens[at:])
     if token.type == "COLON":
         return _colon(source, tokens, at, expected)
-    if token.type == _ARROW and "EQUAL" in expected:
+    if token.type == ARROW and "EQUAL" in expected:
         return (Fix("write `=`", span, "="),)
     if set(expected) <= {"EQUAL", "LPAR"} and token.type in _BEGIN - {"MINUS", "LPAR"}:
         return (Fix("insert `=`", source.span(span.start, span.start), "= "),)
@@ -52,7 +52,7 @@ def _defines(tokens: Sequence[Token]) -> bool:
         depth += {"LPAR": 1, "RPAR": -1}.get(token.type, 0)
         if depth == 0 and token.type != "RPAR":
             return token.type == "EQUAL"
-        if depth < 0 or token.type in _DECLARATIONS:
+        if depth < 0 or token.type in DECLARATIONS:
             return False
     return False
 
@@ -69,9 +69,11 @@ def _colon(source: Source, tokens: Sequence[Token], at: int, expected: Collectio
         if following[:1] == ["NAME"] and following[1:] in (["EQUAL"], ["COMMA"], ["RPAR"]) and "RPAR" in expected:
             return (Fix("remove the type", source.span(span.start, tokens[at + 1].end_pos), ""),)
         return (Fix("write `=`", span, f" ={blank}"),)
-    if _ARROW in expected:
+    if range_in_head(tokens, at, expected):
+        return (Fix("write `..`", span, ".."),)
+    if ARROW in expected:
         return (Fix("write `->`", span, f" ->{blank}"),)
-    if _RANGE in expected and _behind_in(tokens[:at]) and following[:1] and following[0] in _BEGIN:
+    if RANGE_SYMBOL in expected and _behind_in(tokens[:at]) and following[:1] and following[0] in _BEGIN:
         return (Fix("write `..`", span, ".."),)
     return ()
 

@@ -4,10 +4,27 @@ import pytest
 
 import sparsec
 from sparsec.diagnostics import SparsecError
+from sparsec.ir.lower import lower
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 
 DECLARED = "a declaration is written `pattern name = ...` or `set name = ...`"
+RANGE = "a range is written `first..end`, without `end` itself"
+IN = "`in` takes a range `first..end`, without `end` itself, or numbers in braces, `{0, 4}`"
+CHOICE = "a choice by head or layer is `match h { ... }`, by position `(a & b) | (c \\ a)`"
+CONDITION = "a pattern is its condition alone: `pattern p = k <= q`"
+ARM = "`->` stands before what an arm chooses: `0 -> causal`"
+CASE = "`case` is left out: an arm is written `0 -> causal`"
+COMMENT = "a comment begins with `#`"
+WHOLE = "numbers are whole and decimal: write `10 ** 4` or `10_000`"
+USE = 'another file is made known by `use "other.spat"`'
+
+
+def said(text: str) -> list:
+    """All errors of a text, of its syntax or of its names."""
+    with pytest.raises(SparsecError) as raised:
+        lower(parse(Source("mine.spat", text)), heads=4, layer=0, layers=2)
+    return list(raised.value.diagnostics)
 
 
 @pytest.mark.parametrize(
@@ -18,13 +35,130 @@ DECLARED = "a declaration is written `pattern name = ...` or `set name = ...`"
         ("mine = causal", DECLARED),
         ("mine.spat", DECLARED),
         ("pattern p = causal q = causal", DECLARED),
-        ("pattern p = k in 0:4", "a range is written `first..last`"),
+        ("pattern p = k // 4 q = causal", DECLARED),
+        ("pattern p = k in 0:4", RANGE),
+        ("pattern p = match h { 0:2 -> causal, else -> full }", RANGE),
+        ("pattern p = k < 4.5", RANGE),
+        ("pattern p = past(w: 4)", "an argument is given a name by `=`: `past(w = 4)`"),
     ],
 )
 def test_cure(text, cure):
     with pytest.raises(SparsecError) as raised:
         parse(Source("mine.spat", text))
     assert cure in str(raised.value)
+
+
+# text with the marked words between « and »: one error stands there, and its help is the cure
+ONE_CURE = [
+    ("pattern p(w = 4 «=» past(w)", "`(` of line 1, column 10 is still open"),
+    ("pattern p(w = 4, v = 3 «=» past(w) set s = full", "`(` of line 1, column 10 is still open"),
+    ("pattern p = match h { 0«:» causal, else: full }", ARM),
+    ("pattern p = match h { 0 | 2..4 «:» k in 0:3, else -> full }", ARM),
+    ("pattern p = match h { 0 -> full, else«:» full }", ARM),
+    ("pattern p = match h { «case» 0 -> causal, _ -> full }", CASE),
+    ("pattern p = match h { 0 -> causal\n «case» 1: full }", CASE),
+    ("pattern p = match h«:» 0 -> causal", "in braces: `match h { 0 -> causal, else -> full }`"),
+    ("pattern p = k in «[»0, 4]", IN),
+    ("pattern p = k in (0«,» 4) & causal", IN),
+    ("pattern p = past(w = 4) & (q - k not in (q // (2)«,» 4, 5))", IN),
+    ("pattern p = k in «range(0, 4)»", "write `in 0..4`"),
+    ("pattern p(w = 3) = k not in «range(w)» | full", "write `in 0..w`"),
+    ("pattern p = k in «range(0, 8, 2)»", "a range has no step: write `k in 0..8 & k % 2 == 0`"),
+    ("pattern p = torch«.»abs(q - k) < 4", "there are no modules or methods: write `abs(q - k)`"),
+    ("pattern p = (q - k)«.»abs() < 4", "there are no modules or methods: write `abs(q - k)`"),
+    ("pattern p = np«.»minimum(q, k) < 4", "there are no modules or methods: write `min(q, k)`"),
+    ("pattern p = math«.»floor(q) < 4", "the functions are `abs`, `min` and `max`"),
+    ("pattern p = «past(4)» // comment", COMMENT),
+    ("pattern p = match h { 0 -> «past(4)» // comment\n else -> full }", COMMENT),
+    ("pattern p = past(4) // the «last» four", COMMENT),
+    ("pattern p = past(4) -- the «last» four", COMMENT),
+    ("pattern p = «past(4)» -- comment", COMMENT),
+    ("«//» the past\npattern p = past(4)", COMMENT),
+    ("pattern p = past(4) & «//» the past\n causal", COMMENT),
+    ("pattern p = «lambda» q, k: k <= q", CONDITION),
+    ("pattern p = «if» q >= k then full else causal", CHOICE),
+    ("pattern p = causal «if» h < 4 else full", CHOICE),
+    ("pattern p = past(4 «if» h < 2 else 8)", CHOICE),
+    ("pattern p = match h { 0 -> causal «if» k < 4, else -> full }", CHOICE),
+    ("pattern p = «if»(h < 4, causal, full)", CHOICE),
+    ("pattern p = h < 4 «?» causal : full", CHOICE),
+    ("pattern p(if = 3) = k < if «foo»", DECLARED),  # here `if` is a name
+    ("pattern p = past(«w»)", "declare it as a parameter: `pattern p(w = 64)`"),
+    ("set s(v = 3) = k < «w» | past(v)", "declare it as a parameter: `set s(..., w = 64)`"),
+    ("pattern p(a = «w», c = 3) = past(a)", "declare it as a parameter: `pattern p(w = 64, ...)`"),
+    ("pattern p(a = «c», c = 3) = past(a)", "a default may name the parameters before it: declare `c` first"),
+    ("pattern p = match h { «foo» -> causal, else -> full }", "declare it as a parameter: `pattern p(foo = 64)`"),
+    ("pattern p = «foo» & causal", ""),
+    ("pattern p = past(«foo»(3))", ""),
+    ("pattern p(width = 3) = past(«widht»)", "did you mean `width`?"),
+    ("pattern p = «sliding_window»(4)", "a window is `past(w)`, or on both sides `window(w)`"),
+    ("«import» x\npattern p = causal", USE),
+    ("pattern p = past(1«e4»)", WHOLE),
+    ("pattern p = match h { 0 -> past(4«k»), else -> full }", WHOLE),
+    ("pattern p = «causal» + 4", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "cure"), ONE_CURE)
+def test_one_error_and_its_cure(text, cure):
+    (found,) = said(text.replace("«", "").replace("»", ""))
+    assert (found.span.start, found.span.end) == (text.find("«"), text.find("»") - 1)
+    help = found.fill(found.help)
+    assert cure in help
+    assert cure or not help
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pattern p(w = 4 = past(w)", "an operator, `)` or `,`"),
+        ("pattern p = causal causal", "an operator, a declaration, `(`, `[` or the end"),
+        ("pattern p = match h { 0: causal }", "an operator, `->` or `..`"),
+        ("pattern p = match h { else: causal }", "`->`"),
+        ("pattern p = q < k..4", "an operator, a declaration, `(`, `[` or the end"),
+        ("pattern p = " + "(" * 2_000 + "k :", "an operator"),  # too deep to say it exactly
+    ],
+)
+def test_what_is_expected_can_stand_there(text, expected):
+    (found,) = said(text)
+    assert found.expected.startswith(expected)
+
+
+# text and what it is with the first fix of each error, from the last to the first
+WRITTEN = [
+    ("pattern p = q => k", "pattern p = q >= k"),
+    ("pattern p = past(4) & (q => k)", "pattern p = past(4) & (q >= k)"),
+    ("pattern p = q =< k", "pattern p = q <= k"),
+    ("pattern p = match h { else -> q => k }", "pattern p = match h { else -> q >= k }"),
+    ("pattern p = match h { else => causal }", "pattern p = match h { else -> causal }"),
+    ("pattern p = match h { 0..4 = causal }", "pattern p = match h { 0..4 -> causal }"),
+    ("pattern p = match h { 0 -> causal, _ -> full }", "pattern p = match h { 0 -> causal, else -> full }"),
+    ("pattern p => causal", "pattern p = causal"),
+    ("pattern p(w => 4) = past(w)", "pattern p(w = 4) = past(w)"),
+    ("pattern p = past(w => 4)", "pattern p = past(w = 4)"),
+    ("pattern p = q / 4 == k / 4", "pattern p = q // 4 == k // 4"),
+    ("pattern p = causal + sinks(4)", "pattern p = causal | sinks(4)"),
+    ("pattern p = causal - sinks(4) & full", "pattern p = causal \\ sinks(4) & full"),
+    ("pattern p = causal * (k < 4)", "pattern p = causal & (k < 4)"),
+    ("pattern p = (full) - # a - b\n (past(4) + sinks(4))", "pattern p = (full) \\ # a - b\n (past(4) | sinks(4))"),
+    ("pattern p = k in range(q - 3, q)", "pattern p = k in q - 3..q"),
+    ("pattern p = match h { 0:4 -> causal }", "pattern p = match h { 0..4 -> causal }"),
+]
+
+
+@pytest.mark.parametrize(("text", "right"), WRITTEN)
+def test_what_is_written_here(text, right):
+    for found in sorted(said(text), key=lambda each: -each.span.start):
+        text = text[: found.fixes[0].span.start] + found.fixes[0].replacement + text[found.fixes[0].span.end :]
+    assert text == right
+    lower(parse(Source("mine.spat", right)), heads=4, layer=0, layers=2)
+
+
+def test_foreign_words_as_names_and_in_comments_and_texts():
+    text = '"a => b / c . d ? lambda" pattern p(case = 1, _ = 3, if = 2) = # => 1e4 // lambda\n'
+    lower(parse(Source("mine.spat", text + "match h { case -> past(if), _ -> full, else -> causal }")), heads=4)
+    assert said('import "x"\npattern p = causal')[0].right == "use"
+    assert parse(Source("mine.spat", "pattern import = causal set lambda = full"))
 
 
 @pytest.mark.parametrize(
