@@ -16,7 +16,7 @@ from sparsec.codegen.tuned import Tuned
 from sparsec.codegen.tuned_files import known
 from sparsec.diagnostics import Diagnostic, EmptyPattern, SparsecError
 from sparsec.ir.lower import lower_fully
-from sparsec.ir.nodes import FALSE, Pattern, Set
+from sparsec.ir.nodes import Pattern, Set
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
 from sparsec.show.plain import LEGEND, picture
@@ -61,7 +61,7 @@ def compile(
     chosen = {"pattern": pattern, "heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
     lowered = stage("lower", lambda: lower_fully(file, **chosen))
     plan = stage("plan", lambda: build(lowered.pattern))
-    if all(part.condition == FALSE for heads in plan.parts for choice in heads.choices for part in choice.parts):
+    if plan.empty:
         name = lowered.pattern.name
         definition = next(each for each in file.definitions if each.kind == "pattern" and each.name == name)
         raise SparsecError(EmptyPattern(name=name, span=definition.name_span))

@@ -132,3 +132,8 @@ class Plan:
 
     pattern: ir.Pattern
     parts: tuple[HeadPlan, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is proved that no call keeps any pair."""
+        return all(part.condition == ir.FALSE for heads in self.parts for each in heads.choices for part in each.parts)

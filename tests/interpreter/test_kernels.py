@@ -13,10 +13,11 @@ from generated import EXAMPLES, example, mask_of, module_of, pattern_of, random_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spread import SPREAD
+from wide import layered
 
 from sparsec.ir.nodes import Pattern
 from sparsec.runtime import oracle
-from sparsec.testing.programs import match_programs, programs
+from sparsec.testing.programs import Program, match_programs, programs
 
 SMALL = {"forward": (16, 32, 4, 1, None), "dq": (32, 16, 4, 1, None), "dkdv": (16, 32, 4, 1, None)}
 
@@ -165,3 +166,10 @@ def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, half: bool)
     kv_heads = 2 if heads % 2 == 0 else 1
     dtype = torch.float16 if half else torch.float32
     check(pattern, n_q, n_k, q_offset, heads=heads, kv_heads=kv_heads, dtype=dtype)
+
+
+@pytest.mark.full
+@given(layered, st.integers(1, 90), st.integers(1, 90), st.integers(0, 60))
+def test_random_layouts(condition, n_q: int, n_k: int, q_offset: int) -> None:
+    pattern = random_pattern(Program("", (condition,)))
+    check(pattern, n_q, n_k, q_offset, heads=2, kv_heads=1, module=spread_module_of(pattern))

@@ -126,23 +126,8 @@ def test_layouts(text: str) -> None:
         check(condition, parts, call)
 
 
-_strided = st.builds(
-    lambda s, rest: ir.And((ir.Compare(ir.Mod(wide.DISTANCE, s), "==", ir.Const(0)), rest)),
-    st.integers(2, 20),
-    wide.terms,
-)
-_combed = st.builds(
-    lambda p, first, width, rest: ir.And(
-        (ir.Compare(ir.Mod(ir.Add(wide.K, ir.Const(first)), p), "<", ir.Const(width)), rest)
-    ),
-    st.sampled_from((4, 9, 16, 24, 40)), st.integers(0, 30), st.integers(1, 4), wide.terms,
-)  # fmt: skip
-_layered = st.lists(_strided | _combed | wide.terms, min_size=1, max_size=4).map(tuple).map(ir.Or)
-conditions = _layered | st.builds(lambda a, b: ir.And((a, b)), wide.terms, _layered)
-
-
 @settings(max_examples=80, deadline=None)
-@given(conditions, calls)
+@given(wide.layered, calls)
 def test_random_layouts(condition, call):
     parts = spread(simplify(condition))
     assume(parts)
@@ -151,7 +136,7 @@ def test_random_layouts(condition, call):
 
 @pytest.mark.full
 @settings(max_examples=2500, deadline=None)
-@given(conditions, st.lists(calls, min_size=2, max_size=2))
+@given(wide.layered, st.lists(calls, min_size=2, max_size=2))
 def test_many_random_layouts(condition, some):
     parts = spread(simplify(condition))
     assume(parts)

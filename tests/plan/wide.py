@@ -52,3 +52,17 @@ def _joined(parts: st.SearchStrategy) -> st.SearchStrategy:
 
 terms = _terms
 conditions = st.one_of(_terms, _joined(_terms), _joined(_joined(_terms)))
+
+_strided = st.builds(
+    lambda s, rest: ir.And((ir.Compare(ir.Mod(DISTANCE, s), "==", ir.Const(0)), rest)),
+    st.integers(2, 20),
+    terms,
+)
+_combed = st.builds(
+    lambda p, first, width, rest: ir.And(
+        (ir.Compare(ir.Mod(ir.Add(K, ir.Const(first)), p), "<", ir.Const(width)), rest)
+    ),
+    st.sampled_from((4, 9, 16, 24, 40)), st.integers(0, 30), st.integers(1, 4), terms,
+)  # fmt: skip
+_layered = st.lists(_strided | _combed | terms, min_size=1, max_size=4).map(tuple).map(ir.Or)
+layered = _layered | st.builds(lambda a, b: ir.And((a, b)), terms, _layered)  # most of them come apart into layouts

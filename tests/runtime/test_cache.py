@@ -122,12 +122,11 @@ def old(path: Path, text: str) -> None:
     ],
 )
 def test_used_files_count(text: str, name: str, contents: tuple[str, str], tmp_path: Path, monkeypatch) -> None:
-    """Fakes the last stages: what matters here is what is looked up again."""
+    """Fakes the last stage: what matters here is what is looked up again."""
     made: list[str] = []
     emit = fetching.index.digest
-    monkeypatch.setattr("sparsec.pipeline.build", lambda pattern: pattern)
     monkeypatch.setattr(
-        "sparsec.pipeline.emit", lambda plan, notes, _: made.append(notes) or f"# {emit(repr(plan).encode())}"
+        "sparsec.pipeline.emit", lambda plan, notes, _: made.append(notes) or f"# {emit(repr(plan.pattern).encode())}"
     )
     source = str(tmp_path / "p.spat")
     old(tmp_path / name, contents[0])
