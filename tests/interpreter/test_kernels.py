@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from spread import SPREAD
 from wide import layered
 
-from sparsec.ir.nodes import Pattern
+from sparsec.ir.nodes import Compare, Const, Or, Pattern, Set, Var
 from sparsec.runtime import oracle
 from sparsec.testing.programs import Program, match_programs, programs
 
@@ -104,6 +104,11 @@ def test_layouts_by_head() -> None:
     check(pattern, 61, 70, heads=4, kv_heads=2, module=spread_module_of(pattern))
 
 
+def shares_of_three(long: int, length: int, block: int, *_) -> tuple[int, int]:
+    """Three programs for each tile of global tokens, however short the sequence is."""
+    return -(-min(max(long, 0), length) // block), 3
+
+
 SHARED = [
     "window(9) | global(3)",
     "past(16) | sinks(4)",
@@ -121,7 +126,7 @@ def test_shared_tiles(text: str, lengths: tuple[int, int, int | None], monkeypat
     """Tiles of global tokens by three programs each, though these sequences are short."""
     pattern = pattern_of(f"pattern p = {text}")
     module = spread_module_of(pattern)
-    monkeypatch.setattr(module, "_shares", lambda long, length, block, *_: (-(-min(max(long, 0), length) // block), 3))
+    monkeypatch.setattr(module, "_shares", shares_of_three)
     check(pattern, *lengths, heads=4, kv_heads=2, module=module)
 
 
@@ -143,7 +148,7 @@ def test_shared_tiles_by_head(kv_heads: int, monkeypatch: pytest.MonkeyPatch) ->
     pattern = pattern_of(f"pattern p = match h {{ {cases} }}", 4)
     module = spread_module_of(pattern)
     assert module._shared_keys(4, kv_heads) == (kv_heads < 4)
-    monkeypatch.setattr(module, "_shares", lambda long, length, block, *_: (-(-min(max(long, 0), length) // block), 3))
+    monkeypatch.setattr(module, "_shares", shares_of_three)
     check(pattern, 40, 70, heads=4, kv_heads=kv_heads, module=module)
 
 
@@ -169,7 +174,13 @@ def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, half: bool)
 
 
 @pytest.mark.full
-@given(layered, st.integers(1, 90), st.integers(1, 90), st.integers(0, 60))
-def test_random_layouts(condition, n_q: int, n_k: int, q_offset: int) -> None:
+@given(layered, st.integers(0, 9), *(st.integers(least, most) for least, most in ((1, 90), (1, 90), (0, 60))))
+def test_random_layouts(condition: Set, tokens: int, n_q: int, n_k: int, q_offset: int) -> None:
+    """Also with global tokens, whose tiles are shared by three programs."""
+    if tokens:
+        condition = Or((condition, *(Compare(Var(name), "<", Const(tokens)) for name in "qk")))
     pattern = random_pattern(Program("", (condition,)))
-    check(pattern, n_q, n_k, q_offset, heads=2, kv_heads=1, module=spread_module_of(pattern))
+    module = spread_module_of(pattern)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_shares", shares_of_three, raising=False)
+        check(pattern, n_q, n_k, q_offset, heads=2, kv_heads=1, module=module)
