@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 from sparsec.runtime.index import Record
 from sparsec.runtime.module import module
@@ -118,6 +119,7 @@ class BoundPattern:
         from sparsec.diagnostics import OffsetNeeded, SparsecError
         from sparsec.ir.reference import mask
 
+        n_q, n_k = _length("n_q", n_q), _length("n_k", n_k)
         if q_offset is None and n_q > n_k:
             raise SparsecError(OffsetNeeded(n_q=n_q, n_k=n_k))
         masks = [mask(condition, n_q, n_k, q_offset) for condition in self._pattern.conditions]
@@ -131,7 +133,7 @@ class BoundPattern:
         """
         from sparsec.runtime.flex import mask_mod
 
-        return mask_mod(self._pattern, n, device)
+        return mask_mod(self._pattern, _length("n", n), device)
 
     def block_mask(
         self,
@@ -152,7 +154,7 @@ class BoundPattern:
         """
         from sparsec.runtime.block_mask import block_mask
 
-        return block_mask(self._pattern, n, block_size, n_q, device, batch, heads)
+        return block_mask(self._pattern, _length("n", n), block_size, n_q, device, batch, heads)
 
     def count(self, n: int) -> int:
         """Kept pairs of n queries and n keys, exactly, in all heads (in one, for a pattern that serves any number).
@@ -162,7 +164,7 @@ class BoundPattern:
         """
         from sparsec.analysis.count import pattern_count
 
-        return pattern_count(self._pattern, n)
+        return pattern_count(self._pattern, _length("n", n))
 
     def __repr__(self) -> str:
         bound = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
@@ -180,3 +182,14 @@ class BoundPattern:
         from sparsec.show.notebook import notebook_svg
 
         return notebook_svg(self._pattern)
+
+
+def _length(name: str, value: SupportsIndex) -> int:
+    """A number of positions as an int, whatever kind of integer it is."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ValueError(f"[SP0601] {name} must be an integer, 0 or more, got {value!r}")
+    return number

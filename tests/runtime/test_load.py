@@ -52,6 +52,10 @@ def test_what_the_readme_shows() -> None:
     attend(q, k, v, scale=0.1, q_offset=5).sum().backward()
     assert attend.pattern.count(50) == attend.pattern.mask(50, 50).sum()
     assert attend.pattern.count(1_000_000) > 10_000_000  # by formula
+    for wrong in (-1, 8.0, "8"):
+        for ask in (attend.pattern.count, attend.pattern.mask_mod, attend.pattern.block_mask):
+            with pytest.raises(ValueError, match=r"^\[SP0601\] n must be an integer"):
+                ask(wrong)
     assert attend.source.startswith('"""Attention over the pattern `longformer`')
     assert repr(attend) == "<sparsec.Attend longformer(w=16, g=3)>"
 
