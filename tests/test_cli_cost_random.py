@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.analysis.cost import cost
@@ -19,7 +19,6 @@ from sparsec.syntax.parse import parse
 from sparsec.testing.programs import Program, match_programs, programs, tables, terms
 
 
-@settings(max_examples=40, deadline=None)
 @given(programs(1, terms() | tables()) | match_programs(), st.integers(1, 150), st.integers(1, 3))
 def test_an_answer_for_every_pattern(program: Program, n: int, depth: int) -> None:
     try:

@@ -104,7 +104,6 @@ def test_fixes_of_examples_take_the_code_away(code: str) -> None:
             assert (found.code, found.span) not in [(each.code, each.span) for each in said(fix.text)]
 
 
-@settings(max_examples=80, deadline=None)
 @given(texts.damaged(tuple(path.read_text() for path in EXAMPLES)))
 def test_fixes_of_damaged_texts_take_their_diagnostic_away(data: bytes) -> None:
     before = said(data.decode(errors="replace"))

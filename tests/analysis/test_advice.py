@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_reach import dense
 
@@ -141,7 +141,6 @@ def test_out_of_reach() -> None:
 # ---------------------------------------------------------------- nothing is said that is not so
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(conditions(1, terms() | tables()), min_size=1, max_size=3), st.integers(1, 3))
 def test_advice_is_true(parts: list[ir.Set], depth: int) -> None:
     text = "pattern p = " + " | ".join(f"({to_text(part)})" for part in parts)

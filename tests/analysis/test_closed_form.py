@@ -1,6 +1,6 @@
 import pytest
 from affine_conditions import CAUSAL, K, Q, columns, conditions, first, past, same_block, stride, window
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.analysis.closed_form import closed_form
@@ -31,7 +31,6 @@ def test_text(name):
     assert closed_form(condition).text == text
 
 
-@settings(max_examples=60, deadline=None)
 @given(conditions, st.lists(st.integers(1, 60), min_size=3, max_size=6, unique=True))
 def test_equals_the_dense_count(condition, lengths):
     form = closed_form(condition)

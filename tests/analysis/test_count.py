@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from affine_conditions import CAUSAL, columns, conditions, first, past, same_block, stride, window, with_tables
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.analysis.count import Tiles, count, pattern_count, tile_counts
@@ -20,14 +20,12 @@ def dense_tiles(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles:
     return Tiles(full, len(found) - full - empty, empty)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.one_of(conditions, with_tables), st.integers(1, 60), tiles)
 def test_equals_the_dense_numbers(condition, n, tile):
     assert count(condition, n) == mask(condition, n, n).sum()
     assert tile_counts(condition, n, tile) == dense_tiles(condition, n, tile)
 
 
-@settings(max_examples=40, deadline=None)
 @given(conditions, st.integers(1, 60))
 def test_a_number_needs_no_formula(condition, n):
     assert number(condition, n) == mask(condition, n, n).sum()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from affine_conditions import CAUSAL, columns, first, past, same_block, stride, window
-from hypothesis import given, settings
+from hypothesis import given
 
 from sparsec.analysis.decoder_cache import decoder_cache
 from sparsec.ir import nodes as ir
@@ -28,7 +28,6 @@ def held_keys(condition: ir.Set, last: int = FAR) -> list[set[int]]:
     return [{k for k in range(n) if later[n - 1, k]} for n in range(1, N + 1)]
 
 
-@settings(max_examples=80, deadline=None)
 @given(conditions(1))
 def test_formulas_count_what_steps_see(condition):
     cache = decoder_cache(condition)
@@ -43,7 +42,6 @@ def test_formulas_count_what_steps_see(condition):
         assert late > soon
 
 
-@settings(max_examples=40, deadline=None)
 @given(conditions(1, terms() | tables()))
 def test_tables_are_bounded_from_above(condition):
     cache = decoder_cache(condition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from sparsec.analysis.diagnose import diagnose
 from sparsec.diagnostics import CODES
@@ -65,7 +65,6 @@ def test_every_code_of_a_text_is_found(code: str, tmp_path: Path) -> None:
     assert code in [*(each.code for each in found.diagnostics), *asked]
 
 
-@settings(max_examples=60, deadline=None)
 @given(texts.damaged(tuple(path.read_text() for path in EXAMPLES)))
 def test_no_text_raises(data: bytes) -> None:
     diagnose(Source("p.spat", data.decode(errors="replace")), heads=2, layer=0, layers=2)

@@ -1,6 +1,6 @@
 import pytest
 from affine_conditions import CAUSAL, DISTANCE, K, Q, conditions, first, past, same_block, stride, window, with_tables
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.analysis.facts import facts
@@ -12,7 +12,6 @@ from sparsec.sets.queries import Witness
 LENGTHS = range(1, 14)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.one_of(conditions, with_tables))
 def test_facts_and_witnesses_are_real(condition):
     found = facts(condition)
@@ -35,7 +34,6 @@ def test_facts_and_witnesses_are_real(condition):
         assert not any(pairs.any() for pairs in kept.values())
 
 
-@settings(max_examples=40, deadline=None)
 @given(conditions, conditions)
 def test_a_pair_tells_two_conditions_apart(one, other):
     pair = queries.pair_between(one, other)
@@ -47,7 +45,6 @@ def test_a_pair_tells_two_conditions_apart(one, other):
         assert not any((mask(one, n, n) & ~mask(other, n, n)).any() for n in LENGTHS)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(conditions, min_size=2, max_size=3).map(tuple))
 def test_needless_operands_change_nothing(parts):
     needless = facts(ir.Or(parts)).needless
@@ -82,7 +79,6 @@ def test_smallest_witnesses():
     assert not facts(window(4)).causal
 
 
-@settings(max_examples=60, deadline=None)
 @given(conditions)
 def test_bandwidth_of_random_conditions(condition):
     found = facts(condition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from affine_conditions import CAUSAL, first, past, stride, window
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.analysis import reach as module
@@ -51,7 +51,6 @@ def check(found: Reach, layers: list[tuple[ir.Set, ...]], n: int) -> None:
         assert found.full and found.settled[0] <= found.settled[1] <= len(layers)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(conditions(1), min_size=1, max_size=2), st.integers(1, 4), st.integers(1, 24))
 def test_layers_that_are_alike(heads, depth, n):
     layers = [tuple(heads)] * depth
@@ -60,14 +59,12 @@ def test_layers_that_are_alike(heads, depth, n):
     check(found, layers, n)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(conditions(1, terms() | tables()), min_size=1, max_size=3), st.integers(1, 24))
 def test_layers_that_differ(each, n):
     layers = [(condition,) for condition in each]
     check(reach(layers, n), layers, n)
 
 
-@settings(max_examples=60, deadline=None)
 @given(conditions(1, terms() | tables()), st.integers(1, 3), st.integers(1, 20))
 def test_long_texts_with_tables_are_told_no_lies(condition, depth, n):
     layers = [(condition,)] * depth

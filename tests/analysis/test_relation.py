@@ -58,7 +58,6 @@ def agrees(found: Relation, one: ir.Set, other: ir.Set) -> None:
                 assert n > answer.clear or not kept(n, masks)[:n].any()
 
 
-@settings(max_examples=60)
 @given(conditions(1), conditions(1))
 def test_affine_conditions(one, other):
     found = overall(relations(alone(one), alone(other)))

@@ -126,7 +126,6 @@ def test_layouts(text: str) -> None:
         check(condition, parts, call)
 
 
-@settings(max_examples=80, deadline=None)
 @given(wide.layered, calls)
 def test_random_layouts(condition, call):
     parts = spread(simplify(condition))

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 from generated import EXAMPLES, example, pattern_of, random_pattern
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
@@ -66,13 +66,11 @@ def test_random_programs(program, shape):
     same_as_theirs(random_pattern(program), *shape)
 
 
-@settings(max_examples=40)
 @given(programs.match_programs(term=programs.terms() | programs.tables()), SHAPES)
 def test_random_programs_by_head(program, shape):
     same_as_theirs(random_pattern(program), *shape)
 
 
-@settings(max_examples=40)
 @given(programs.programs(term=programs.terms() | programs.tables()), SHAPES)
 def test_random_programs_without_sets(program, shape):
     """What is left when sets explode: pairs are looked at one by one."""

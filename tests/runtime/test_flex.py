@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from generated import EXAMPLES, example, mask_of, pattern_of, random_pattern
-from hypothesis import given, settings
+from hypothesis import given
 from torch.nn.attention.flex_attention import create_block_mask, create_mask, flex_attention
 
 import sparsec
@@ -33,13 +33,11 @@ def test_examples(name):
         assert (flex_mask(pattern, n) == mask_of(pattern, n, n)).all()
 
 
-@settings(max_examples=60)
 @given(programs.programs(term=programs.terms() | programs.tables()))
 def test_random_programs(program):
     same(random_pattern(program))
 
 
-@settings(max_examples=60)
 @given(programs.match_programs(term=programs.terms() | programs.tables()))
 def test_random_programs_by_head(program):
     same(random_pattern(program))

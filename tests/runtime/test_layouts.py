@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from generated import mask_of, pattern_of, random_pattern, spread_module_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from spread import SPREAD
 from wide import conditions
@@ -38,7 +38,6 @@ def test_heads_of_their_own_layout() -> None:
     assert_exact(pattern_of(f"pattern p = match h {{ {cases} }}", 4), 61, 90, heads=4, kv_heads=2, dtype=torch.float64)
 
 
-@settings(max_examples=40)
 @given(conditions, st.integers(1, 120), st.integers(1, 120), st.integers(0, 90))
 def test_random_conditions(condition: nodes.Set, n_q: int, n_k: int, q_offset: int) -> None:
     pattern = random_pattern(Program("", (condition,)))

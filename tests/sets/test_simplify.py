@@ -1,7 +1,7 @@
 """Simplifying drops what adds nothing and keeps the set."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.ir import nodes as ir
@@ -22,7 +22,6 @@ def test_the_set_stays(condition, n_q, n, q_offset):
     assert len(list(ir.walk(simple))) <= len(list(ir.walk(condition)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(conditions(term=terms() | tables()), st.integers(1, 30), st.integers(1, 30), st.integers(0, 20))
 def test_the_set_stays_with_tables(condition, n_q, n, q_offset):
     n_q = min(n_q, n)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -99,7 +99,6 @@ pattern p(w = 8, s = 4, b = 4) =
 
 
 @given(st.integers(1, 30), st.integers(1, 9), st.integers(1, 9), st.integers(1, 60))
-@settings(max_examples=40, deadline=None)
 def test_parameters_are_open(evaluate: Evaluate, w: int, s: int, b: int, n: int) -> None:
     file = parse(Source("p", TEXT))
     condition = lower(file, parameters={"w": w, "s": s, "b": b}).conditions[0]

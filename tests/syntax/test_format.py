@@ -64,7 +64,7 @@ def scattered(text: str, seed: int) -> str:
     return out
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(files(), seeds)
 def test_any_text(file, seed):
     text = scattered(print_file(file), seed)
@@ -75,7 +75,7 @@ def test_any_text(file, seed):
     assert not re.search(r"[ \t]+$|\n\n\n|\A\n|\n\n\Z", re.sub(r'"""(?s:.)*?"""', "''", new), re.MULTILINE)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(STABLE)), seeds)
 def test_scattered_examples(name, seed):
     text = scattered(STABLE[name], seed)
@@ -85,7 +85,6 @@ def test_scattered_examples(name, seed):
     assert comments(new) == comments(text)
 
 
-@settings(max_examples=50)
 @given(programs(term=terms() | tables()) | match_programs())
 def test_the_set_stays(program):
     try:
@@ -102,7 +101,7 @@ def test_stable(name):
     assert formatted(STABLE[name]) == STABLE[name]
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(files())
 def test_what_is_printed_is_laid_out(file):
     text = print_file(file)
