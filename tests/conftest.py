@@ -15,9 +15,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
 # tests/test_interpreter.py starts.
 collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpreter"]
 
-settings.register_profile(
-    "default", deadline=None, max_examples=50
-)  # the first example of a test pays for imports and compilers
+# No deadline: the first example of a test pays for imports and compilers.
+settings.register_profile("default", deadline=None, max_examples=40)
 settings.register_profile("full", deadline=None, max_examples=2000)  # pytest -m full --hypothesis-profile=full
 settings.load_profile("default")
 
