@@ -10,6 +10,7 @@ from __future__ import annotations
 
 LARGE = 160 * 1024  # bytes of shared memory
 TMA_LENGTH = 2048  # below, making the descriptors takes longer than they save
+TMA_STILL = 8192  # likewise, for what a program loads once
 
 KERNELS = ("forward", "dq", "dkdv")
 
@@ -19,7 +20,7 @@ Setting = tuple[int, int, int, int, int | None]
 SETTINGS: dict[tuple[str, int, int], tuple[Setting, Setting, Setting]] = {
     ("tma", 2, 16): ((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
     ("tma", 2, 32): ((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
-    ("tma", 2, 64): ((64, 64, 4, 3, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
+    ("tma", 2, 64): ((64, 64, 4, 2, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
     ("tma", 2, 128): ((64, 64, 4, 3, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
     ("tma", 2, 256): ((64, 32, 4, 2, None), (64, 32, 4, 2, None), (32, 64, 8, 1, None)),
     ("scattered", 2, 16): ((32, 64, 4, 3, None), (64, 32, 4, 2, None), (64, 32, 4, 2, None)),
@@ -55,6 +56,7 @@ def table() -> str:
     lines = [
         f"_LARGE = {LARGE // 1024} * 1024  # bytes of shared memory that the larger settings may ask for",
         f"_TMA_LENGTH = {TMA_LENGTH}  # shorter sequences end before descriptors pay",
+        f"_TMA_STILL = {TMA_STILL}  # likewise, for what a program loads once",
         "",
         "# (tier, bytes per element, head size) -> kernel -> (BLOCK_M, BLOCK_N, warps, stages, most registers)",
         "_SETTINGS = {",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_TOGETHER = 8  # residue classes, at most: their rows are neighbours, 2 KB of 16-bit rows of 128
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentText:
@@ -75,6 +77,11 @@ class PartText:
         return [*(f"TABLE_{index}" for index in self.tables), *lists]
 
     @property
+    def together(self) -> int:
+        """How many residue classes take turns, of which the programs run at the same time: a divisor of the stride."""
+        return max(count for count in range(1, _TOGETHER + 1) if self.stride % count == 0)
+
+    @property
     def arguments(self) -> str:
         """Names of the tensors that the kernel for dk and dv takes besides."""
         return ", ".join([*(["HEADS", "KV_HEADS", "FIRST_HEAD"] if self.listed else []), *self.lists("columns")])
@@ -104,6 +111,11 @@ class WalkText:
     def stride(self) -> int:
         """Of its residue classes."""
         return self.parts[0].stride
+
+    @property
+    def together(self) -> int:
+        """PartText.together of its parts."""
+        return self.parts[0].together
 
     @property
     def block(self) -> int:

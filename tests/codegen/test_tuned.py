@@ -107,7 +107,7 @@ def test_what_a_launch_takes(monkeypatch, gpu, dtype, size, kernel, tuned):
     monkeypatch.setattr(loaded, "TensorDescriptor", lambda *_: None, raising=False)
     run = SimpleNamespace(stride=1, **{name: SimpleNamespace(__name__=f"_{name}") for name in KERNELS})
     q = torch.empty(1, 1, 4096, size, dtype=dtype)
-    _, blocks, options = loaded._prepare(kernel, run, q, q, q)
+    *_, blocks, options = loaded._prepare(kernel, run, (q, q), (q, q))
     found = (*blocks[:2], options["num_warps"], options["num_stages"], options.get("maxnreg"))
     usual = SETTINGS["tma", 2, 1 << (size - 1).bit_length()][KERNELS.index(kernel)]
     assert found == (SETTING if tuned else usual)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import EXAMPLES, attend_of, example, pattern_of, random_pattern
+from generated import EXAMPLES, attend_of, example, pattern_of, random_pattern, spread_module_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from on_gpu import HALVES, any_program, check
+from spread import SPREAD
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -31,6 +32,17 @@ def test_head_sizes(head_size: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("lengths", [(1, 1, None), (1, 900, None), (900, 333, 5), (333, 200, 400), (1029, 2048, 0)])
 def test_lengths(lengths: tuple[int, int, int | None]) -> None:
     check(pattern_of("pattern p = window(70) | global(20) | (causal & stride(9))"), *lengths, dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("text", SPREAD)
+def test_layouts(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With descriptors for all that can have them: 1,152 positions fall into classes of equal size, 500 do not."""
+    pattern = pattern_of(f"pattern p = {text}")
+    module = spread_module_of(pattern)
+    monkeypatch.setattr(module, "_TMA_LENGTH", 1)
+    monkeypatch.setattr(module, "_TMA_STILL", 1)
+    for lengths in [(1152, 1152), (500, 1152), (1152, 1152, 7), (1000, 1111)]:
+        check(pattern, *lengths, attend=module.p, heads=4, kv_heads=2, head_size=64, dtype=torch.bfloat16)
 
 
 def test_no_new_compile_for_a_new_length() -> None:

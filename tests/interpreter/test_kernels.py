@@ -98,6 +98,35 @@ def test_whole_classes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(pattern, 256, 256, heads=1, kv_heads=1, module=module)
 
 
+DESCRIBED = [  # which of the constant TMA, in a call of 96 or 50 queries
+    ("causal & (past(16) | stride(16))", 96, {2}),
+    ("causal & (past(16) | stride(16))", 50, {0, 1, 2}),  # classes of unequal size have no descriptors
+    ("causal & (same_block(16) | k % 16 in {14, 15})", 50, {2}),
+    ("window(9) | global(3) | stride(12) & causal", 96, {2}),
+    ("block_window(32, 3) | random_blocks(32, 1, 1)", 50, {2}),
+    ("random_keys(3, 1) | past(9)", 96, {0, 2}),
+]
+
+
+@pytest.mark.parametrize(("text", "n_q", "expected"), DESCRIBED)
+def test_descriptors(text: str, n_q: int, expected: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loads as of GPUs with a tensor memory accelerator, though these sequences are short."""
+    pattern = pattern_of(f"pattern p = {text}")
+    module, found = spread_module_of(pattern), set()
+    monkeypatch.setattr(module, "_tier", lambda device, width: "tma")
+    monkeypatch.setattr(module, "_TMA_LENGTH", 1)
+    monkeypatch.setattr(module, "_TMA_STILL", 1)
+    launch = module._launch
+
+    def noted(kernel, grid, x, arguments, constants, options) -> None:
+        found.update(constants[5:6] if options else ())  # kernels that add up shares have none
+        launch(kernel, grid, x, arguments, constants, options)
+
+    monkeypatch.setattr(module, "_launch", noted)
+    check(pattern, n_q, 144, heads=4, kv_heads=2, module=module, dtype=torch.float16)
+    assert found == expected
+
+
 def test_layouts_by_head() -> None:
     cases = "0 -> causal & stride(4), 1 -> past(9) | k % 32 < 2, 2 -> causal | random_keys(2, 4), else -> stride(3)"
     pattern = pattern_of(f"pattern p = match h {{ {cases} }}", 4)

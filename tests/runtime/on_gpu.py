@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from generated import attend_of, mask_of
 from hypothesis import strategies as st
@@ -14,8 +16,13 @@ HALVES = [torch.float16, torch.bfloat16]
 any_program = st.one_of(programs(), match_programs())
 
 
-def check(pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, **problem) -> None:
-    """Forward and all gradients, within bounds that come from the data; keywords as of oracle.random_problem."""
+def check(
+    pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, attend: Callable | None = None, **problem
+) -> None:
+    """Forward and all gradients, within bounds that come from the data; keywords as of oracle.random_problem.
+
+    `attend`: another operator of the pattern than the usual one.
+    """
     problem = oracle.random_problem(mask_of(pattern, n_q, n_k, q_offset), device="cuda", **problem)
-    found = oracle.compare(oracle.run(attend_of(pattern), problem, q_offset), problem)
+    found = oracle.compare(oracle.run(attend or attend_of(pattern), problem, q_offset), problem)
     assert all(each.holds for each in found), ", ".join(map(str, found))

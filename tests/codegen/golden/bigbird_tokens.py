@@ -248,7 +248,7 @@ def _forward_a(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -339,8 +339,8 @@ def _dq_a(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -426,8 +426,8 @@ def _dkdv_a(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -520,7 +520,7 @@ def _forward_b(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -604,8 +604,8 @@ def _dq_b(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -683,8 +683,8 @@ def _dkdv_b(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -764,7 +764,7 @@ def _forward_c(
     row_lo = tl.program_id(0) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
 
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -823,8 +823,8 @@ def _dq_c(
     row = row_lo + tl.arange(0, BLOCK_M)
 
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -874,8 +874,8 @@ def _dkdv_c(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -926,12 +926,13 @@ def _dkdv_c(
 
 _LARGE = 160 * 1024  # bytes of shared memory that the larger settings may ask for
 _TMA_LENGTH = 2048  # shorter sequences end before descriptors pay
+_TMA_STILL = 8192  # likewise, for what a program loads once
 
 # (tier, bytes per element, head size) -> kernel -> (BLOCK_M, BLOCK_N, warps, stages, most registers)
 _SETTINGS = {
     ("tma", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("tma", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
-    ("tma", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
+    ("tma", 2, 64): {"forward": (64, 64, 4, 2, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 256): {"forward": (64, 32, 4, 2, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 8, 1, None)},
     ("scattered", 2, 16): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
@@ -962,16 +963,17 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, run, q, *moving):
+def _prepare(kernel, run, still, moving):
     """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
-    Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
-    pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
+    `still` is what a program loads once, `moving` what its loop walks over: [B, H, n, D] each.  Returns them, as
+    descriptors for the tensor memory accelerator where that pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA (who
+    has descriptors, 0: none, 1: moving, 2: both), BLOCK_D; the launch options.
     """
-    size, width = max(16, 1 << (q.shape[3] - 1).bit_length()), q.element_size()
-    tier = _tier(q.device, width)
-    length = moving[0].shape[2]
-    if tier == "tma" and (length < _TMA_LENGTH or length % run.stride or any(0 in x.stride() for x in moving)):
+    device, dtype, width = still[0].device, still[0].dtype, still[0].element_size()
+    size = max(16, 1 << (still[0].shape[3] - 1).bit_length())
+    tier, tma = _tier(device, width), 0
+    if tier == "tma" and not _boxed(moving, run.stride, _TMA_LENGTH):
         tier = "large"
     if run.scattered and tier != "small" and width == 2:
         tier = "scattered"
@@ -982,9 +984,18 @@ def _prepare(kernel, run, q, *moving):
     if registers:
         options["maxnreg"] = registers
     if tier == "tma":
-        block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
-        moving = [_descriptor(x, block) for x in moving]
-    return moving, (block_m, block_n, _precision(q), tier == "tma", size), options
+        own, other = (block_n, block_m) if kernel == "dkdv" else (block_m, block_n)
+        moving, tma = [_descriptor(x, [1, 1, other, size]) for x in moving], 1
+        if _boxed(still, run.stride, _TMA_STILL):
+            still, tma = [_descriptor(x, [1, 1, own, size]) for x in still], 2
+    constants = block_m, block_n, _precision(dtype), tma, size
+    return still, moving, constants, options
+
+
+def _boxed(tensors, stride, least):
+    """Whether tensors of one length are worth descriptors, and can have them: classes need equally many rows."""
+    length = tensors[0].shape[2]
+    return length >= least and length % stride == 0 and not any(0 in x.stride() for x in tensors)
 
 
 def _descriptor(x, block):
@@ -1003,9 +1014,9 @@ def _tier(device, width):
     return "large" if properties.shared_memory_per_block_optin >= _LARGE else "small"
 
 
-def _precision(q):
+def _precision(dtype):
     """Products of float32 follow torch's own switch; 16-bit types have one precision."""
-    if q.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+    if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
         return "tf32"
     return "ieee"
 
@@ -1093,10 +1104,11 @@ def _forward_gpu(q, k, v, scale, q_offset):
     for walks in _walks(n):
         partial = _partial(q) if len(walks) > 1 else ()
         for walk in walks:
-            moving, blocks, options = _prepare("forward", walk, q, k, v)
+            moving = k, v
+            still, moving, blocks, options = _prepare("forward", walk, (q,), moving)
             before = () if walk is walks[0] else partial
             target = (out,) if walk is walks[-1] else partial
-            tensors = (q, *moving, *before, *target, lse)
+            tensors = (*still, *moving, *before, *target, lse)
             sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
             tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             if walk.long:
@@ -1141,14 +1153,15 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     for walks in _walks(n):
         partial = _partial(q) if len(walks) > 1 else ()
         for walk in walks:
-            moving, blocks, options = _prepare("dq", walk, q, k, v)
+            moving = k, v
+            (q_tile, g_tile), moving, blocks, options = _prepare("dq", walk, (q, g), moving)
             constants = (heads // kv_heads, dim, *blocks)
             target = (dq,) if walk is walks[-1] else partial
             if walk is walks[0]:
-                tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, rows, *target)
+                tensors = (q_tile, *moving, out, lse, g_tile, lse if dlse is None else dlse, rows, *target)
                 constants += (dlse is not None,)
             else:
-                tensors = (q, *moving, g, rows, *partial, *target)
+                tensors = (q_tile, *moving, g_tile, rows, *partial, *target)
             sizes = (*_strides(q, k, v, g), heads, n_q, n_rows, n, q_offset, scale, scale * _LOG2_E)
             tiles = _query_programs(walk, n_rows, blocks[0])
             if walk.long:
@@ -1177,15 +1190,15 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
         partial = _partial(k, 2) if sum(part.comb is None for part in parts) > 1 else ()
         before = ()
         for part in parts:
-            (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
+            k_part, v_part, results, tops = k, v, (dk, dv), None
+            if not part.finishes:
+                *results, tops = partial
+            still, moving, blocks, options = _prepare("dkdv", part, (k_part, v_part), (q, g))
             line = rows
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            k_part, v_part, results, tops = k, v, (dk, dv), None
-            if not part.finishes:
-                *results, tops = partial
-            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors = (moving[0], *still, line, moving[1])
             tensors += (*before, *results) if tops is None else (*before, *results, tops)
             before = partial
             sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
@@ -1761,8 +1774,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_tokens_21ef6e0981ae"
-_BACKWARD = "bigbird_tokens_21ef6e0981ae_backward"
+_FORWARD = "bigbird_tokens_f0e013f6574e"
+_BACKWARD = "bigbird_tokens_f0e013f6574e_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

@@ -100,6 +100,20 @@ def _class_tile(
 
 
 @triton.jit
+def _of_class(stride: tl.constexpr, TOGETHER: tl.constexpr, RISING: tl.constexpr):
+    """The residue class of a program, and which of its tiles; where later ones have more to do, they start first.
+
+    A few classes take turns, then the next: tiles of a class share what they load while the cache holds it, and those
+    with much to do run beside others with little.
+    """
+    tiles = tl.num_programs(0) // stride
+    place = tl.program_id(0) % (TOGETHER * tiles)
+    residue = tl.program_id(0) // (TOGETHER * tiles) * TOGETHER + place % TOGETHER
+    tile = place // TOGETHER
+    return residue, tiles - 1 - tile if RISING else tile
+
+
+@triton.jit
 def _tiles(first, stop, length, BLOCK: tl.constexpr):
     """Tiles begin..end of the positions first..stop of a sequence, both half open; 0..0 where there are none."""
     first, stop = tl.maximum(first, 0), tl.minimum(stop, length)
@@ -136,8 +150,8 @@ def _forward(
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -147,7 +161,7 @@ def _forward(
     q = q_offset + row
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
@@ -209,8 +223,8 @@ def _dq(
     head = tl.program_id(1)
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -221,11 +235,11 @@ def _dq(
     inside = _inside(row, n_q, HEAD, BLOCK_D)
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     do_tile = _class_tile(
         DO, g_b, g_h, g_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
 
     line = (batch * heads + head).to(tl.int64)
@@ -286,8 +300,8 @@ def _dkdv(
     kv_head = tl.program_id(1)
     n_heads = GROUP
     batch = tl.program_id(2)
-    residue = tl.program_id(0) % 4
-    k_lo = tl.program_id(0) // 4 * BLOCK_N
+    residue, tile_n = _of_class(4, 4, False)
+    k_lo = tile_n * BLOCK_N
     residue_row = (4 + residue - q_offset % 4) % 4
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
@@ -297,11 +311,11 @@ def _dkdv(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
         K, k_b, k_h, k_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     v_tile = _class_tile(
         V, v_b, v_h, v_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -355,12 +369,13 @@ def _dkdv(
 
 _LARGE = 160 * 1024  # bytes of shared memory that the larger settings may ask for
 _TMA_LENGTH = 2048  # shorter sequences end before descriptors pay
+_TMA_STILL = 8192  # likewise, for what a program loads once
 
 # (tier, bytes per element, head size) -> kernel -> (BLOCK_M, BLOCK_N, warps, stages, most registers)
 _SETTINGS = {
     ("tma", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("tma", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
-    ("tma", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
+    ("tma", 2, 64): {"forward": (64, 64, 4, 2, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 256): {"forward": (64, 32, 4, 2, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 8, 1, None)},
     ("scattered", 2, 16): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
@@ -391,25 +406,35 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, run, q, *moving):
+def _prepare(kernel, run, still, moving):
     """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
-    Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
-    pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
+    `still` is what a program loads once, `moving` what its loop walks over: [B, H, n, D] each.  Returns them, as
+    descriptors for the tensor memory accelerator where that pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA (who
+    has descriptors, 0: none, 1: moving, 2: both), BLOCK_D; the launch options.
     """
-    size, width = max(16, 1 << (q.shape[3] - 1).bit_length()), q.element_size()
-    tier = _tier(q.device, width)
-    length = moving[0].shape[2]
-    if tier == "tma" and (length < _TMA_LENGTH or length % run.stride or any(0 in x.stride() for x in moving)):
+    device, dtype, width = still[0].device, still[0].dtype, still[0].element_size()
+    size = max(16, 1 << (still[0].shape[3] - 1).bit_length())
+    tier, tma = _tier(device, width), 0
+    if tier == "tma" and not _boxed(moving, run.stride, _TMA_LENGTH):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
     if registers:
         options["maxnreg"] = registers
     if tier == "tma":
-        block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
-        moving = [_descriptor(x, run.stride, block) for x in moving]
-    return moving, (block_m, block_n, _precision(q), tier == "tma", size), options
+        own, other = (block_n, block_m) if kernel == "dkdv" else (block_m, block_n)
+        moving, tma = [_descriptor(x, run.stride, [1, 1, other, size]) for x in moving], 1
+        if _boxed(still, run.stride, _TMA_STILL):
+            still, tma = [_descriptor(x, run.stride, [1, 1, own, size]) for x in still], 2
+    constants = block_m, block_n, _precision(dtype), tma, size
+    return still, moving, constants, options
+
+
+def _boxed(tensors, stride, least):
+    """Whether tensors of one length are worth descriptors, and can have them: classes need equally many rows."""
+    length = tensors[0].shape[2]
+    return length >= least and length % stride == 0 and not any(0 in x.stride() for x in tensors)
 
 
 def _descriptor(x, stride, block):
@@ -432,9 +457,9 @@ def _tier(device, width):
     return "large" if properties.shared_memory_per_block_optin >= _LARGE else "small"
 
 
-def _precision(q):
+def _precision(dtype):
     """Products of float32 follow torch's own switch; 16-bit types have one precision."""
-    if q.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+    if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
         return "tf32"
     return "ieee"
 
@@ -505,8 +530,9 @@ def _forward_gpu(q, k, v, scale, q_offset):
         return out, lse
     for walks in _walks(n):
         for walk in walks:
-            moving, blocks, options = _prepare("forward", walk, q, k, v)
-            tensors = (q, *moving, out, lse)
+            moving = k, v
+            still, moving, blocks, options = _prepare("forward", walk, (q,), moving)
+            tensors = (*still, *moving, out, lse)
             sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
             tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             grid = tiles, heads, batch
@@ -537,12 +563,13 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
     dq, n_rows = _room(q), _cdiv(n_q, 128) * 128
     for walks in _walks(n):
         for walk in walks:
-            moving, blocks, options = _prepare("dq", walk, q, k, v)
+            moving = k, v
+            (q_tile, g_tile), moving, blocks, options = _prepare("dq", walk, (q, g), moving)
             constants = (heads // kv_heads, dim, *blocks)
             numbers = () if walk.stride > 1 and len(walks) == 1 else (rows[1],)
             numbers += (rows[walk.stride],) if walk.stride > 1 else ()
             pitches = tuple(x.shape[1] for x in numbers)
-            tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, *numbers, dq)
+            tensors = (q_tile, *moving, out, lse, g_tile, lse if dlse is None else dlse, *numbers, dq)
             constants += (dlse is not None,)
             sizes = (*_strides(q, k, v, g), heads, n_q, *pitches, n, q_offset, scale, scale * _LOG2_E)
             tiles = _query_programs(walk, n_rows, blocks[0])
@@ -558,13 +585,13 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
     dk, dv = _room(k), _room(v)
     for parts in _parts(n):
         for part in parts:
-            (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
+            k_part, v_part, results = k, v, (dk, dv)
+            still, moving, blocks, options = _prepare("dkdv", part, (k_part, v_part), (q, g))
             line = rows[part.stride]
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            k_part, v_part, results = k, v, (dk, dv)
-            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors = (moving[0], *still, line, moving[1])
             tensors += results
             sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
             constants, length = (heads // kv_heads, dim, *blocks), k_part.shape[2]
@@ -873,8 +900,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "dilated_window_582d9b5c4452"
-_BACKWARD = "dilated_window_582d9b5c4452_backward"
+_FORWARD = "dilated_window_b08dce49db9d"
+_BACKWARD = "dilated_window_b08dce49db9d_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):

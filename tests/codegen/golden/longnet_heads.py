@@ -101,6 +101,20 @@ def _class_tile(
 
 
 @triton.jit
+def _of_class(stride: tl.constexpr, TOGETHER: tl.constexpr, RISING: tl.constexpr):
+    """The residue class of a program, and which of its tiles; where later ones have more to do, they start first.
+
+    A few classes take turns, then the next: tiles of a class share what they load while the cache holds it, and those
+    with much to do run beside others with little.
+    """
+    tiles = tl.num_programs(0) // stride
+    place = tl.program_id(0) % (TOGETHER * tiles)
+    residue = tl.program_id(0) // (TOGETHER * tiles) * TOGETHER + place % TOGETHER
+    tile = place // TOGETHER
+    return residue, tiles - 1 - tile if RISING else tile
+
+
+@triton.jit
 def _hand_over(places, TOPS, x, there, inside):
     """Stores x [rows, columns] for a kernel that goes on with it: in float32, or in float16 as shares of the largest
     number of each row, which is stored too.  The error is at most 2**-12 of that number.
@@ -191,7 +205,7 @@ def _forward_0_a(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -264,8 +278,8 @@ def _dq_0_a(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -335,8 +349,8 @@ def _dkdv_0_a(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -419,7 +433,7 @@ def _forward_0_b(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -481,8 +495,8 @@ def _dq_0_b(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -540,8 +554,8 @@ def _dkdv_0_b(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -600,8 +614,8 @@ def _forward_0_c(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 2
-    row_lo = tl.program_id(0) // 2 * BLOCK_M
+    residue_row, tile_m = _of_class(2, 2, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 2 * row_lo
     row = first_row + 2 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 2
@@ -611,7 +625,7 @@ def _forward_0_c(
     q = q_offset + row
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
@@ -685,8 +699,8 @@ def _dq_0_c(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 2
-    row_lo = tl.program_id(0) // 2 * BLOCK_M
+    residue_row, tile_m = _of_class(2, 2, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 2 * row_lo
     row = first_row + 2 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 2
@@ -697,11 +711,11 @@ def _dq_0_c(
     inside = _inside(row, n_q, HEAD, BLOCK_D)
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     do_tile = _class_tile(
         DO, g_b, g_h, g_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
 
     line = (batch * heads + head).to(tl.int64)
@@ -770,8 +784,8 @@ def _dkdv_0_c(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    residue = tl.program_id(0) % 2
-    k_lo = tl.program_id(0) // 2 * BLOCK_N
+    residue, tile_n = _of_class(2, 2, False)
+    k_lo = tile_n * BLOCK_N
     residue_row = (2 + residue - q_offset % 2) % 2
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
@@ -781,11 +795,11 @@ def _dkdv_0_c(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
         K, k_b, k_h, k_n, batch, kv_head,
-        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     v_tile = _class_tile(
         V, v_b, v_h, v_n, batch, kv_head,
-        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
@@ -870,8 +884,8 @@ def _forward_0_d(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -881,7 +895,7 @@ def _forward_0_d(
     q = q_offset + row
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
@@ -955,8 +969,8 @@ def _dq_0_d(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -967,11 +981,11 @@ def _dq_0_d(
     inside = _inside(row, n_q, HEAD, BLOCK_D)
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     do_tile = _class_tile(
         DO, g_b, g_h, g_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
 
     line = (batch * heads + head).to(tl.int64)
@@ -1041,8 +1055,8 @@ def _dkdv_0_d(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    residue = tl.program_id(0) % 4
-    k_lo = tl.program_id(0) // 4 * BLOCK_N
+    residue, tile_n = _of_class(4, 4, False)
+    k_lo = tile_n * BLOCK_N
     residue_row = (4 + residue - q_offset % 4) % 4
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
@@ -1052,11 +1066,11 @@ def _dkdv_0_d(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
         K, k_b, k_h, k_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     v_tile = _class_tile(
         V, v_b, v_h, v_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
@@ -1159,7 +1173,7 @@ def _forward_1_a(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -1232,8 +1246,8 @@ def _dq_1_a(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -1303,8 +1317,8 @@ def _dkdv_1_a(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -1391,7 +1405,7 @@ def _forward_1_b(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -1453,8 +1467,8 @@ def _dq_1_b(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -1512,8 +1526,8 @@ def _dkdv_1_b(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -1572,8 +1586,8 @@ def _forward_1_c(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 2
-    row_lo = tl.program_id(0) // 2 * BLOCK_M
+    residue_row, tile_m = _of_class(2, 2, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 2 * row_lo
     row = first_row + 2 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 2
@@ -1583,7 +1597,7 @@ def _forward_1_c(
     q = q_offset + row
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
@@ -1657,8 +1671,8 @@ def _dq_1_c(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 2
-    row_lo = tl.program_id(0) // 2 * BLOCK_M
+    residue_row, tile_m = _of_class(2, 2, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 2 * row_lo
     row = first_row + 2 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 2
@@ -1669,11 +1683,11 @@ def _dq_1_c(
     inside = _inside(row, n_q, HEAD, BLOCK_D)
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     do_tile = _class_tile(
         DO, g_b, g_h, g_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
 
     line = (batch * heads + head).to(tl.int64)
@@ -1742,8 +1756,8 @@ def _dkdv_1_c(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    residue = tl.program_id(0) % 2
-    k_lo = tl.program_id(0) // 2 * BLOCK_N
+    residue, tile_n = _of_class(2, 2, False)
+    k_lo = tile_n * BLOCK_N
     residue_row = (2 + residue - q_offset % 2) % 2
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
@@ -1753,11 +1767,11 @@ def _dkdv_1_c(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
         K, k_b, k_h, k_n, batch, kv_head,
-        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     v_tile = _class_tile(
         V, v_b, v_h, v_n, batch, kv_head,
-        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
@@ -1842,8 +1856,8 @@ def _forward_1_d(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -1853,7 +1867,7 @@ def _forward_1_d(
     q = q_offset + row
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
@@ -1927,8 +1941,8 @@ def _dq_1_d(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -1939,11 +1953,11 @@ def _dq_1_d(
     inside = _inside(row, n_q, HEAD, BLOCK_D)
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     do_tile = _class_tile(
         DO, g_b, g_h, g_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
 
     line = (batch * heads + head).to(tl.int64)
@@ -2013,8 +2027,8 @@ def _dkdv_1_d(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    residue = tl.program_id(0) % 4
-    k_lo = tl.program_id(0) // 4 * BLOCK_N
+    residue, tile_n = _of_class(4, 4, False)
+    k_lo = tile_n * BLOCK_N
     residue_row = (4 + residue - q_offset % 4) % 4
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
@@ -2024,11 +2038,11 @@ def _dkdv_1_d(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
         K, k_b, k_h, k_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     v_tile = _class_tile(
         V, v_b, v_h, v_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
@@ -2131,7 +2145,7 @@ def _forward_2_a(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -2204,8 +2218,8 @@ def _dq_2_a(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -2275,8 +2289,8 @@ def _dkdv_2_a(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -2359,7 +2373,7 @@ def _forward_2_b(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -2421,8 +2435,8 @@ def _dq_2_b(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -2480,8 +2494,8 @@ def _dkdv_2_b(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -2540,8 +2554,8 @@ def _forward_2_c(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 2
-    row_lo = tl.program_id(0) // 2 * BLOCK_M
+    residue_row, tile_m = _of_class(2, 2, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 2 * row_lo
     row = first_row + 2 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 2
@@ -2551,7 +2565,7 @@ def _forward_2_c(
     q = q_offset + row
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
@@ -2625,8 +2639,8 @@ def _dq_2_c(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 2
-    row_lo = tl.program_id(0) // 2 * BLOCK_M
+    residue_row, tile_m = _of_class(2, 2, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 2 * row_lo
     row = first_row + 2 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 2
@@ -2637,11 +2651,11 @@ def _dq_2_c(
     inside = _inside(row, n_q, HEAD, BLOCK_D)
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     do_tile = _class_tile(
         DO, g_b, g_h, g_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
 
     line = (batch * heads + head).to(tl.int64)
@@ -2710,8 +2724,8 @@ def _dkdv_2_c(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    residue = tl.program_id(0) % 2
-    k_lo = tl.program_id(0) // 2 * BLOCK_N
+    residue, tile_n = _of_class(2, 2, False)
+    k_lo = tile_n * BLOCK_N
     residue_row = (2 + residue - q_offset % 2) % 2
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
@@ -2721,11 +2735,11 @@ def _dkdv_2_c(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
         K, k_b, k_h, k_n, batch, kv_head,
-        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     v_tile = _class_tile(
         V, v_b, v_h, v_n, batch, kv_head,
-        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
@@ -2810,8 +2824,8 @@ def _forward_2_d(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -2821,7 +2835,7 @@ def _forward_2_d(
     q = q_offset + row
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
@@ -2895,8 +2909,8 @@ def _dq_2_d(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -2907,11 +2921,11 @@ def _dq_2_d(
     inside = _inside(row, n_q, HEAD, BLOCK_D)
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     do_tile = _class_tile(
         DO, g_b, g_h, g_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
 
     line = (batch * heads + head).to(tl.int64)
@@ -2981,8 +2995,8 @@ def _dkdv_2_d(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    residue = tl.program_id(0) % 4
-    k_lo = tl.program_id(0) // 4 * BLOCK_N
+    residue, tile_n = _of_class(4, 4, False)
+    k_lo = tile_n * BLOCK_N
     residue_row = (4 + residue - q_offset % 4) % 4
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
@@ -2992,11 +3006,11 @@ def _dkdv_2_d(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
         K, k_b, k_h, k_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     v_tile = _class_tile(
         V, v_b, v_h, v_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
@@ -3099,7 +3113,7 @@ def _forward_3_a(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -3172,8 +3186,8 @@ def _dq_3_a(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -3243,8 +3257,8 @@ def _dkdv_3_a(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -3331,7 +3345,7 @@ def _forward_3_b(
     q_lo = q_offset + row_lo
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
@@ -3393,8 +3407,8 @@ def _dq_3_b(
     q_hi = q_lo + BLOCK_M - 1
     q = q_offset + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
-    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
-    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, False)
+    q_tile = _tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
+    do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2)
 
     line = (batch * heads + head).to(tl.int64)
     delta_line = line + heads * tl.num_programs(2)
@@ -3452,8 +3466,8 @@ def _dkdv_3_b(
     k = k_lo + tl.arange(0, BLOCK_N)
 
     inside = _inside(k, n, HEAD, BLOCK_D)
-    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
-    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, False)
+    k_tile = _tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
+    v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2)
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -3512,8 +3526,8 @@ def _forward_3_c(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 2
-    row_lo = tl.program_id(0) // 2 * BLOCK_M
+    residue_row, tile_m = _of_class(2, 2, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 2 * row_lo
     row = first_row + 2 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 2
@@ -3523,7 +3537,7 @@ def _forward_3_c(
     q = q_offset + row
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
@@ -3597,8 +3611,8 @@ def _dq_3_c(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 2
-    row_lo = tl.program_id(0) // 2 * BLOCK_M
+    residue_row, tile_m = _of_class(2, 2, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 2 * row_lo
     row = first_row + 2 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 2
@@ -3609,11 +3623,11 @@ def _dq_3_c(
     inside = _inside(row, n_q, HEAD, BLOCK_D)
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     do_tile = _class_tile(
         DO, g_b, g_h, g_m, batch, head,
-        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 2, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
 
     line = (batch * heads + head).to(tl.int64)
@@ -3682,8 +3696,8 @@ def _dkdv_3_c(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    residue = tl.program_id(0) % 2
-    k_lo = tl.program_id(0) // 2 * BLOCK_N
+    residue, tile_n = _of_class(2, 2, False)
+    k_lo = tile_n * BLOCK_N
     residue_row = (2 + residue - q_offset % 2) % 2
     q_first = (q_offset + residue_row) // 2
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 2)  # of this residue class
@@ -3693,11 +3707,11 @@ def _dkdv_3_c(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
         K, k_b, k_h, k_n, batch, kv_head,
-        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     v_tile = _class_tile(
         V, v_b, v_h, v_n, batch, kv_head,
-        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 2, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
@@ -3782,8 +3796,8 @@ def _forward_3_d(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -3793,7 +3807,7 @@ def _forward_3_d(
     q = q_offset + row
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     line = batch * heads + head
     out_row = line.to(tl.int64) * n_q + row
@@ -3867,8 +3881,8 @@ def _dq_3_d(
     head = tl.load(HEADS + tl.program_id(1))
     batch = tl.program_id(2)
     kv_head = head // GROUP
-    residue_row = tl.program_id(0) % 4
-    row_lo = tl.program_id(0) // 4 * BLOCK_M
+    residue_row, tile_m = _of_class(4, 4, False)
+    row_lo = tile_m * BLOCK_M
     first_row = residue_row + 4 * row_lo
     row = first_row + 4 * tl.arange(0, BLOCK_M)
     residue = (q_offset + residue_row) % 4
@@ -3879,11 +3893,11 @@ def _dq_3_d(
     inside = _inside(row, n_q, HEAD, BLOCK_D)
     q_tile = _class_tile(
         Q, q_b, q_h, q_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
     do_tile = _class_tile(
         DO, g_b, g_h, g_m, batch, head,
-        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, False,
+        residue_row, row_lo, 4, n_q, HEAD, BLOCK_M, BLOCK_D, TMA == 2,
     )
 
     line = (batch * heads + head).to(tl.int64)
@@ -3953,8 +3967,8 @@ def _dkdv_3_d(
     first_head = tl.load(FIRST_HEAD + tl.program_id(1))
     n_heads = tl.load(FIRST_HEAD + tl.program_id(1) + 1) - first_head
     batch = tl.program_id(2)
-    residue = tl.program_id(0) % 4
-    k_lo = tl.program_id(0) // 4 * BLOCK_N
+    residue, tile_n = _of_class(4, 4, False)
+    k_lo = tile_n * BLOCK_N
     residue_row = (4 + residue - q_offset % 4) % 4
     q_first = (q_offset + residue_row) // 4
     queries = tl.cdiv(tl.maximum(n_q - residue_row, 0), 4)  # of this residue class
@@ -3964,11 +3978,11 @@ def _dkdv_3_d(
     inside = _inside(k, n, HEAD, BLOCK_D)
     k_tile = _class_tile(
         K, k_b, k_h, k_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     v_tile = _class_tile(
         V, v_b, v_h, v_n, batch, kv_head,
-        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, False,
+        residue, k_lo, 4, n, HEAD, BLOCK_N, BLOCK_D, TMA == 2,
     )
     kv_lines = heads // GROUP * tl.num_programs(2)
     out_line = batch * (heads // GROUP) + kv_head
@@ -4045,12 +4059,13 @@ def _dkdv_3_d(
 
 _LARGE = 160 * 1024  # bytes of shared memory that the larger settings may ask for
 _TMA_LENGTH = 2048  # shorter sequences end before descriptors pay
+_TMA_STILL = 8192  # likewise, for what a program loads once
 
 # (tier, bytes per element, head size) -> kernel -> (BLOCK_M, BLOCK_N, warps, stages, most registers)
 _SETTINGS = {
     ("tma", 2, 16): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
     ("tma", 2, 32): {"forward": (128, 64, 4, 3, None), "dq": (64, 64, 4, 3, None), "dkdv": (64, 64, 4, 3, None)},
-    ("tma", 2, 64): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
+    ("tma", 2, 64): {"forward": (64, 64, 4, 2, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 128): {"forward": (64, 64, 4, 3, None), "dq": (64, 64, 4, 2, None), "dkdv": (64, 64, 4, 2, None)},
     ("tma", 2, 256): {"forward": (64, 32, 4, 2, None), "dq": (64, 32, 4, 2, None), "dkdv": (32, 64, 8, 1, None)},
     ("scattered", 2, 16): {"forward": (32, 64, 4, 3, None), "dq": (64, 32, 4, 2, None), "dkdv": (64, 32, 4, 2, None)},
@@ -4081,25 +4096,35 @@ _SETTINGS = {
 }
 
 
-def _prepare(kernel, run, q, *moving):
+def _prepare(kernel, run, still, moving):
     """What a launch of the kernel of that name of `run`, a walk or a part, needs for this device and these sizes.
 
-    Returns the tensors that the kernel's loop walks over, as descriptors for the tensor memory accelerator where that
-    pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA, BLOCK_D; the launch options.
+    `still` is what a program loads once, `moving` what its loop walks over: [B, H, n, D] each.  Returns them, as
+    descriptors for the tensor memory accelerator where that pays; the constants BLOCK_M, BLOCK_N, PRECISION, TMA (who
+    has descriptors, 0: none, 1: moving, 2: both), BLOCK_D; the launch options.
     """
-    size, width = max(16, 1 << (q.shape[3] - 1).bit_length()), q.element_size()
-    tier = _tier(q.device, width)
-    length = moving[0].shape[2]
-    if tier == "tma" and (length < _TMA_LENGTH or length % run.stride or any(0 in x.stride() for x in moving)):
+    device, dtype, width = still[0].device, still[0].dtype, still[0].element_size()
+    size = max(16, 1 << (still[0].shape[3] - 1).bit_length())
+    tier, tma = _tier(device, width), 0
+    if tier == "tma" and not _boxed(moving, run.stride, _TMA_LENGTH):
         tier = "large"
     block_m, block_n, warps, stages, registers = _SETTINGS[tier, width, size][kernel]
     options = {"num_warps": warps, "num_stages": stages}
     if registers:
         options["maxnreg"] = registers
     if tier == "tma":
-        block = [1, 1, block_m if kernel == "dkdv" else block_n, size]
-        moving = [_descriptor(x, run.stride, block) for x in moving]
-    return moving, (block_m, block_n, _precision(q), tier == "tma", size), options
+        own, other = (block_n, block_m) if kernel == "dkdv" else (block_m, block_n)
+        moving, tma = [_descriptor(x, run.stride, [1, 1, other, size]) for x in moving], 1
+        if _boxed(still, run.stride, _TMA_STILL):
+            still, tma = [_descriptor(x, run.stride, [1, 1, own, size]) for x in still], 2
+    constants = block_m, block_n, _precision(dtype), tma, size
+    return still, moving, constants, options
+
+
+def _boxed(tensors, stride, least):
+    """Whether tensors of one length are worth descriptors, and can have them: classes need equally many rows."""
+    length = tensors[0].shape[2]
+    return length >= least and length % stride == 0 and not any(0 in x.stride() for x in tensors)
 
 
 def _descriptor(x, stride, block):
@@ -4122,9 +4147,9 @@ def _tier(device, width):
     return "large" if properties.shared_memory_per_block_optin >= _LARGE else "small"
 
 
-def _precision(q):
+def _precision(dtype):
     """Products of float32 follow torch's own switch; 16-bit types have one precision."""
-    if q.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+    if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
         return "tf32"
     return "ieee"
 
@@ -4222,10 +4247,11 @@ def _forward_gpu(q, k, v, scale, q_offset):
         own, _, _ = _head_lists(heads, kv_heads, q.device)[group]
         partial = _partial(q) if len(walks) > 1 else ()
         for walk in walks:
-            moving, blocks, options = _prepare("forward", walk, q, k, v)
+            moving = k, v
+            still, moving, blocks, options = _prepare("forward", walk, (q,), moving)
             before = () if walk is walks[0] else partial
             target = (out,) if walk is walks[-1] else partial
-            tensors = (q, *moving, *before, *target, lse)
+            tensors = (*still, *moving, *before, *target, lse)
             sizes = (*_strides(q, k, v), heads, n_q, n, q_offset, scale * _LOG2_E)
             tiles, constants = _query_programs(walk, n_q, blocks[0]), (heads // kv_heads, dim, *blocks)
             tensors += (own,)
@@ -4259,17 +4285,18 @@ def _dq_gpu(g, q, k, v, out, lse, dlse, rows, scale, q_offset):
         own, _, _ = _head_lists(heads, kv_heads, q.device)[group]
         partial = _partial(q) if len(walks) > 1 else ()
         for walk in walks:
-            moving, blocks, options = _prepare("dq", walk, q, k, v)
+            moving = k, v
+            (q_tile, g_tile), moving, blocks, options = _prepare("dq", walk, (q, g), moving)
             constants = (heads // kv_heads, dim, *blocks)
             numbers = () if walk.stride > 1 and len(walks) == 1 else (rows[1],)
             numbers += (rows[walk.stride],) if walk.stride > 1 else ()
             pitches = tuple(x.shape[1] for x in numbers)
             target = (dq,) if walk is walks[-1] else partial
             if walk is walks[0]:
-                tensors = (q, *moving, out, lse, g, lse if dlse is None else dlse, *numbers, *target)
+                tensors = (q_tile, *moving, out, lse, g_tile, lse if dlse is None else dlse, *numbers, *target)
                 constants += (dlse is not None,)
             else:
-                tensors = (q, *moving, g, *numbers, *partial, *target)
+                tensors = (q_tile, *moving, g_tile, *numbers, *partial, *target)
             sizes = (*_strides(q, k, v, g), heads, n_q, *pitches, n, q_offset, scale, scale * _LOG2_E)
             tiles = _query_programs(walk, n_rows, blocks[0])
             tensors += (own,)
@@ -4290,15 +4317,15 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
         partial = _partial(k, 2) if sum(part.comb is None for part in parts) > 1 else ()
         before = ()
         for part in parts:
-            (q_tiles, g_tiles), blocks, options = _prepare("dkdv", part, q, q, g)
+            k_part, v_part, results, tops = k, v, (dk, dv), None
+            if not part.finishes:
+                *results, tops = partial
+            still, moving, blocks, options = _prepare("dkdv", part, (k_part, v_part), (q, g))
             line = rows[part.stride]
             pitch = line.shape[1]
             if blocks[3]:  # TMA
                 line = TensorDescriptor(line, list(line.shape), [pitch, 1], [1, blocks[0]])
-            k_part, v_part, results, tops = k, v, (dk, dv), None
-            if not part.finishes:
-                *results, tops = partial
-            tensors = (q_tiles, k_part, v_part, line, g_tiles)
+            tensors = (moving[0], *still, line, moving[1])
             tensors += (*before, *results) if tops is None else (*before, *results, tops)
             before = partial
             sizes = (*_strides(q, k_part, v_part, g), heads, n_q, pitch, n, q_offset, scale, scale * _LOG2_E)
@@ -5082,8 +5109,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_e537f549512a"
-_BACKWARD = "longnet_heads_e537f549512a_backward"
+_FORWARD = "longnet_heads_d6c94671d96f"
+_BACKWARD = "longnet_heads_d6c94671d96f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
