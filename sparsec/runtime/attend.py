@@ -126,14 +126,16 @@ class BoundPattern:
         heads = self._pattern.head_conditions
         return np.stack([masks[index] for index in heads]) if heads else masks[0]
 
-    def mask_mod(self, n: int, device: torch.device | str = "cpu") -> MaskMod:
-        """The pattern over n queries and n keys as FlexAttention's `create_block_mask` takes it, for comparisons.
+    def mask_mod(self, n: int, device: torch.device | str = "cpu", *, n_q: int | None = None) -> MaskMod:
+        """The pattern over n keys and n_q queries as FlexAttention's `create_block_mask` takes it, for comparisons.
 
-        mask_mod(b, h, q_idx, kv_idx); its tables are on `device`.
+        mask_mod(b, h, q_idx, kv_idx); its tables are on `device`.  Query i stands at position i + n - n_q; n_q is n
+        unless given.  ValueError for what does not fit.
         """
         from sparsec.runtime.flex import mask_mod
 
-        return mask_mod(self._pattern, _length("n", n), device)
+        n, n_q = _lengths(n, n_q)
+        return mask_mod(self._pattern, n, _device(device), n - n_q)
 
     def block_mask(
         self,
@@ -154,7 +156,8 @@ class BoundPattern:
         """
         from sparsec.runtime.block_mask import block_mask
 
-        return block_mask(self._pattern, _length("n", n), block_size, n_q, device, batch, heads)
+        n, n_q = _lengths(n, n_q)
+        return block_mask(self._pattern, n, block_size, n_q, _device(device), batch, heads)
 
     def count(self, n: int) -> int:
         """Kept pairs of n queries and n keys, exactly, in all heads (in one, for a pattern that serves any number).
@@ -193,3 +196,24 @@ def _length(name: str, value: SupportsIndex) -> int:
     if number < 0:
         raise ValueError(f"[SP0601] {name} must be an integer, 0 or more, got {value!r}")
     return number
+
+
+def _lengths(n: SupportsIndex, n_q: SupportsIndex | None) -> tuple[int, int]:
+    """The numbers of keys and of queries, the last of these keys; all of them unless given."""
+    n = _length("n", n)
+    n_q = n if n_q is None else _length("n_q", n_q)
+    if not 1 <= n_q <= n:
+        raise ValueError(f"[SP0601] 1 <= n_q <= n must hold, got n_q = {n_q}, n = {n}")
+    return n, n_q
+
+
+def _device(value: torch.device | str) -> torch.device:
+    """A device as torch knows it; a number there is a length that went astray."""
+    import torch
+
+    try:
+        if isinstance(value, torch.device | str):
+            return torch.device(value)
+    except RuntimeError:
+        pass
+    raise ValueError(f"[SP0606] device must be one of torch's, such as 'cuda', got {value!r}")

@@ -28,7 +28,7 @@ def block_mask(
     """
     tile = (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
     n_q = n if n_q is None else n_q
-    heads = _checked(pattern, n, n_q, tile, heads)
+    heads = _checked(pattern, tile, heads)
     mod = mask_mod(pattern, n, device, n - n_q)
     found = [blocks(condition, n, tile, range(n - n_q, n)) for condition in pattern.conditions]
     chosen = list(pattern.head_conditions or (0,) * heads)
@@ -41,11 +41,9 @@ def block_mask(
     return BlockMask(seq_lengths=(n_q, n), BLOCK_SIZE=tile, mask_mod=mod, **numbers)
 
 
-def _checked(pattern: ir.Pattern, n: int, n_q: int, tile: tuple[int, ...], heads: int | None) -> int:
+def _checked(pattern: ir.Pattern, tile: tuple[int, ...], heads: int | None) -> int:
     if len(tile) != 2 or min(tile) < 1:
         raise ValueError(f"block_size is a positive integer or two of them, not {tile}")
-    if not 1 <= n_q <= n:
-        raise ValueError(f"1 <= n_q <= n must hold, and n_q is {n_q}, n is {n}")
     own = pattern.heads
     if own is not None and heads not in (None, own):
         raise ValueError(f"the pattern is compiled for {own} heads, not {heads}")

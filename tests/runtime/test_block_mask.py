@@ -97,15 +97,16 @@ def test_batch_and_heads():
     [
         ({"n": 8, "block_size": 0}, "block_size"),
         ({"n": 8, "block_size": (8, 8, 8)}, "block_size"),
-        ({"n": 8, "n_q": 9}, "n_q is 9"),
-        ({"n": 0}, "n is 0"),
+        ({"n": 8, "n_q": 9}, "n_q = 9"),
+        ({"n": 0}, "n = 0"),
         ({"n": 8, "heads": 3}, "2 heads"),
+        ({"n": 8, "device": 1}, "SP0606.*device"),
     ],
 )
 def test_what_does_not_fit(arguments, said):
-    pattern = pattern_of("pattern p = past(h + 1)", heads=2)
+    pattern = sparsec.compile("pattern p = past(h + 1)", heads=2).pattern
     with pytest.raises(ValueError, match=said):
-        block_mask(pattern, **arguments)
+        pattern.block_mask(**arguments)
 
 
 def test_attention_with_it():

@@ -55,6 +55,20 @@ def test_block_mask():
     assert (blocks.to_dense()[0, 0].bool().numpy() == kept).all()
 
 
+@pytest.mark.parametrize("arguments", [(1, 150), (8, "gpu"), (8, None)])
+def test_what_is_no_device(arguments):
+    """Who has mask(n_q, n) in mind gives two numbers."""
+    pattern = sparsec.compile("pattern p = past(4)").pattern
+    with pytest.raises(ValueError, match=r"^\[SP0606\] device"):
+        pattern.mask_mod(*arguments)
+
+
+def test_last_queries_alone():
+    pattern = sparsec.compile("pattern p = past(4) | sinks(1)").pattern
+    found = create_mask(pattern.mask_mod(20, n_q=7), None, None, 7, 20, device="cpu")[0, 0]
+    assert (found.numpy() == pattern.mask(7, 20)).all()
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "parameters"), [("bigbird", {"b": 16}), ("deepspeed_fixed", {"b": 16}), ("longnet_heads", {"w": 32})]

@@ -140,6 +140,13 @@ def test_errors_of_offsets(attend):
             attend(q, q, q, q_offset=q_offset)
 
 
+def test_errors_of_scales(attend):
+    q = rand(1, 2, 8, 16)
+    for scale in ("big", float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(ValueError, match=r"^\[SP0606\]"):
+            attend(q, q, q, scale=scale)
+
+
 def test_errors_of_heads():
     with pytest.raises(ValueError, match=r"^\[SP0604\].*6.*4"):
         attend_of(BY_HEAD)(rand(1, 4, 8, 16), rand(1, 4, 8, 16), rand(1, 4, 8, 16))

@@ -865,8 +865,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "a_shape_daf6189c5ffb"
-_BACKWARD = "a_shape_daf6189c5ffb_backward"
+_FORWARD = "a_shape_69c77f46fd15"
+_BACKWARD = "a_shape_69c77f46fd15_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -980,9 +980,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

@@ -1185,8 +1185,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_6beec0d4b168"
-_BACKWARD = "bigbird_6beec0d4b168_backward"
+_FORWARD = "bigbird_dcfce9302fdd"
+_BACKWARD = "bigbird_dcfce9302fdd_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1300,9 +1300,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

@@ -1774,8 +1774,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_tokens_f0e013f6574e"
-_BACKWARD = "bigbird_tokens_f0e013f6574e_backward"
+_FORWARD = "bigbird_tokens_a0f5614617ee"
+_BACKWARD = "bigbird_tokens_a0f5614617ee_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1889,9 +1889,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

@@ -3327,8 +3327,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_fixed_06e74432dfac"
-_BACKWARD = "deepspeed_fixed_06e74432dfac_backward"
+_FORWARD = "deepspeed_fixed_0d42cff1d1ff"
+_BACKWARD = "deepspeed_fixed_0d42cff1d1ff_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -3442,9 +3442,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

@@ -1220,8 +1220,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_variable_7cf2e0914746"
-_BACKWARD = "deepspeed_variable_7cf2e0914746_backward"
+_FORWARD = "deepspeed_variable_f55819fd8a0e"
+_BACKWARD = "deepspeed_variable_f55819fd8a0e_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1335,9 +1335,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

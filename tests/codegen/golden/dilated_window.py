@@ -900,8 +900,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "dilated_window_b08dce49db9d"
-_BACKWARD = "dilated_window_b08dce49db9d_backward"
+_FORWARD = "dilated_window_525fd9887a8d"
+_BACKWARD = "dilated_window_525fd9887a8d_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1015,9 +1015,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

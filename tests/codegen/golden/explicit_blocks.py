@@ -937,8 +937,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "explicit_blocks_77ea4b0a2779"
-_BACKWARD = "explicit_blocks_77ea4b0a2779_backward"
+_FORWARD = "explicit_blocks_5a38b6249f81"
+_BACKWARD = "explicit_blocks_5a38b6249f81_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1052,9 +1052,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

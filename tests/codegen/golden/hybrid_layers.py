@@ -754,8 +754,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "hybrid_layers_b0e91379a853"
-_BACKWARD = "hybrid_layers_b0e91379a853_backward"
+_FORWARD = "hybrid_layers_7b5ac8ad7d38"
+_BACKWARD = "hybrid_layers_7b5ac8ad7d38_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -869,9 +869,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

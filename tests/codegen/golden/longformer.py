@@ -963,8 +963,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longformer_618ed20e7133"
-_BACKWARD = "longformer_618ed20e7133_backward"
+_FORWARD = "longformer_b021154a84b0"
+_BACKWARD = "longformer_b021154a84b0_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1078,9 +1078,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

@@ -1766,8 +1766,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_617761582738"
-_BACKWARD = "longnet_617761582738_backward"
+_FORWARD = "longnet_31e8dd33c31e"
+_BACKWARD = "longnet_31e8dd33c31e_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1881,9 +1881,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

@@ -5109,8 +5109,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_d6c94671d96f"
-_BACKWARD = "longnet_heads_d6c94671d96f_backward"
+_FORWARD = "longnet_heads_c7f64e8648bf"
+_BACKWARD = "longnet_heads_c7f64e8648bf_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -5224,9 +5224,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

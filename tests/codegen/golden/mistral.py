@@ -751,8 +751,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "mistral_7a2784ceb12e"
-_BACKWARD = "mistral_7a2784ceb12e_backward"
+_FORWARD = "mistral_5a8ffe985af8"
+_BACKWARD = "mistral_5a8ffe985af8_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -866,9 +866,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

@@ -747,8 +747,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "neighbourhood_2d_d8d50ac57424"
-_BACKWARD = "neighbourhood_2d_d8d50ac57424_backward"
+_FORWARD = "neighbourhood_2d_a044dae58e2c"
+_BACKWARD = "neighbourhood_2d_a044dae58e2c_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -862,9 +862,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

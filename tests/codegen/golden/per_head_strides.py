@@ -1373,8 +1373,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "per_head_strides_702d1f0dd215"
-_BACKWARD = "per_head_strides_702d1f0dd215_backward"
+_FORWARD = "per_head_strides_ce312142f593"
+_BACKWARD = "per_head_strides_ce312142f593_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1488,9 +1488,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

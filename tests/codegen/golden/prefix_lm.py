@@ -770,8 +770,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "prefix_lm_f22abc33063d"
-_BACKWARD = "prefix_lm_f22abc33063d_backward"
+_FORWARD = "prefix_lm_4ef71d6f8939"
+_BACKWARD = "prefix_lm_4ef71d6f8939_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -885,9 +885,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

@@ -1324,8 +1324,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_f9aa7466ef80"
-_BACKWARD = "sparse_transformer_fixed_f9aa7466ef80_backward"
+_FORWARD = "sparse_transformer_fixed_774b60dbcdf6"
+_BACKWARD = "sparse_transformer_fixed_774b60dbcdf6_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1439,9 +1439,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

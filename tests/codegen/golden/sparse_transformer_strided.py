@@ -1382,8 +1382,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_strided_f38ec27e8980"
-_BACKWARD = "sparse_transformer_strided_f38ec27e8980_backward"
+_FORWARD = "sparse_transformer_strided_bd83c648e854"
+_BACKWARD = "sparse_transformer_strided_bd83c648e854_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1497,9 +1497,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):

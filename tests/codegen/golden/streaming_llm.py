@@ -849,8 +849,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "streaming_llm_518b2fc568ea"
-_BACKWARD = "streaming_llm_518b2fc568ea_backward"
+_FORWARD = "streaming_llm_209f28e876a4"
+_BACKWARD = "streaming_llm_209f28e876a4_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -964,9 +964,12 @@ def _has_tangent(*tensors):
 
 def _number(scale):
     try:
-        return float(scale)
+        number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+    if not abs(number) < float("inf"):
+        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    return number
 
 
 def _check(q, k, v, q_offset):
