@@ -40,7 +40,7 @@ def sparsec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 def test_every_template_makes_a_valid_neat_file_of_the_same_meaning(sparsec, template: str) -> None:
     ran = sparsec("new", "mine", "--template", template)
     assert (ran.status, ran.err) == (0, "")
-    assert ran.out.splitlines()[0] == "wrote mine.spat"
+    assert ran.out.splitlines()[0] == f"wrote mine.spat, begun from {template}"
     assert os.listdir() == ["mine.spat"]
     assert sparsec("fmt", "--check", "mine.spat").status == 0
     given = {"heads": 8, "layer": 0, "layers": 8}
@@ -69,6 +69,15 @@ def test_output(sparsec) -> None:
     for name in ("\0", "."):
         assert "error[SP0702]" in sparsec("new", "mine", "-o", name).err
     assert os.listdir() == ["other.spat"]
+
+
+def test_the_name_of_a_template_is_that_template(sparsec) -> None:
+    assert "begun from mistral" in sparsec("new", "mistral").out
+    assert "begun from bigbird" in sparsec("new", "mistral", "-t", "bigbird", "-o", "other.spat").out
+    ran = sparsec("new", "mistrl")
+    assert ran.status == 2
+    assert "nearly the template 'mistral'" in " ".join(ran.err.replace("│", " ").split())
+    assert "begun from mistral" in sparsec("new", "mistrl", "-t", "mistral").out
 
 
 @pytest.mark.parametrize("name", ["my-own", "9", "", "é", "a b", "match", "q", "window", "../up"])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sparsec.syntax.ast import Definition
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_STDOUT = "-"
+_STDOUT, _DEFAULT = "-", "longformer"
 
 
 def run(
@@ -25,15 +25,15 @@ def run(
         str | None, typer.Argument(metavar="NAME", help="What to call the pattern; without it, as the template does.")
     ] = None,
     template: Annotated[
-        str,
+        str | None,
         typer.Option(
             "-t",
             "--template",
             metavar="TEMPLATE",
-            help="The pattern to begin from; --list names all.",
+            help="The pattern to begin from, by default the one called NAME, else longformer; --list names all.",
             autocompletion=completion.templates,
         ),
-    ] = "longformer",
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", metavar="FILE", help="Where to write; without it NAME.spat, - prints it."),
@@ -45,18 +45,29 @@ def run(
     if listed:
         _list(known)
         return
-    if template not in known:
-        near = get_close_matches(template, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "--list names all"
-        raise typer.BadParameter(f"there is no template {template!r}; {hint}", param_hint="--template")
-    name = name or template
+    name, template = _chosen(name, template, known)
     text = _made(name, template)
     if output == _STDOUT:
         print(text, end="")
         return
     path = Path(output or f"{name}.spat")
     _write(path, text)
-    print(f"wrote {path}", f"next: sparsec show {path}", sep="\n")
+    print(f"wrote {path}, begun from {template}", f"next: sparsec show {path}", sep="\n")
+
+
+def _chosen(name: str | None, template: str | None, known: list[str]) -> tuple[str, str]:
+    """The name and the template.  BadParameter for a template that is not there, or a name that is nearly one."""
+    wanted = template or name or _DEFAULT
+    near = [] if wanted in known else get_close_matches(wanted, known, n=1)
+    if template and template not in known:
+        hint = f"did you mean {near[0]}?" if near else "--list names all"
+        raise typer.BadParameter(f"there is no template {template!r}; {hint}", param_hint="--template")
+    if near:
+        raise typer.BadParameter(
+            f"{name!r} is nearly the template {near[0]!r}: give that name, or say what to begin from with --template",
+            param_hint="NAME",
+        )
+    return name or wanted, wanted if wanted in known else _DEFAULT
 
 
 def _list(known: list[str]) -> None:
