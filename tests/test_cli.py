@@ -126,6 +126,23 @@ def test_check_reads_folders_and_standard_input(sparsec, spat, monkeypatch: pyte
     assert sparsec("check", "-", "p.spat").status == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("show", "-", "--n", "8"), "p at n = 8"),
+        (("cost", "-"), "p at n = 4,096"),
+        (("compile", "-", "--emit", "plan"), "The plan of `p`"),
+        (("diff", "-", "p.spat"), "<stdin>"),
+    ],
+)
+def test_standard_input_is_a_file(sparsec, spat, monkeypatch, arguments: tuple[str, ...], said: str) -> None:
+    spat("pattern p = past(9)\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"pattern p = past(3)\n")))
+    ran = sparsec(*arguments)
+    assert ran.err == ""
+    assert said in ran.out
+
+
 def test_windows_line_ends(sparsec, spat) -> None:
     assert sparsec("check", spat(b"pattern p(w = 4) =\r\n    past(w)\r\n")).status == 0
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sparsec.cli.inputs import read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report as say
 from sparsec.diagnostics import CannotWrite, SparsecError
@@ -54,7 +55,6 @@ def run(
     from sparsec.runtime.bench import bench, report
     from sparsec.runtime.bench_setting import defaults
     from sparsec.runtime.verify import best_device
-    from sparsec.syntax.read import read
 
     device = best_device()
     setting = defaults(
@@ -71,7 +71,7 @@ def run(
     if setting.heads % setting.kv_heads:
         raise typer.BadParameter(f"must divide the {setting.heads} query heads", param_hint="--kv-heads")
     chosen = choice(define, pattern, setting.heads, layer, layers)
-    made = [pipeline.compile(read(name), **chosen.keywords) for name in files]
+    made = [pipeline.compile(read(name).source, **chosen.keywords) for name in files]
     for each in made:
         say(each.warnings)
     found = report(setting, device, ["sparsec", *sys.argv[1:]], lengths)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sparsec.cli.inputs import read
 from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError
@@ -49,9 +50,8 @@ def run(
     _check(emit, target, head_size)
     chosen = choice(define, pattern, heads, layer, layers)
     from sparsec import pipeline
-    from sparsec.syntax.read import read
 
-    made = pipeline.compile(read(file), **chosen.keywords)
+    made = pipeline.compile(read(file).source, **chosen.keywords)
     report(made.warnings)
     if emit == "plan" and output is None:
         print(_plan(made), end="")

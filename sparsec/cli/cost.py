@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsec.cli.inputs import named
+from sparsec.cli.inputs import named, read
 from sparsec.cli.options import Choice, Define, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
@@ -28,7 +28,9 @@ _TILES = (32, 64, 128)  # sides of the tiles for which the wasted share is told
 def run(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILES", help="A .spat file, or several for a table; folders for all in them."),
+        typer.Argument(
+            metavar="FILES", help="A .spat file, or - for standard input; several, or folders, for a table."
+        ),
     ],
     n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys and queries.")] = 4096,
     define: Define = None,
@@ -113,11 +115,10 @@ def _several(files: list[str], chosen: Choice, n: int, head_size: int, as_json: 
 def _patterns(name: str, chosen: Choice) -> list[Choice]:
     """The chosen pattern of a file, or each of its patterns."""
     from sparsec.syntax.parse import parse
-    from sparsec.syntax.read import read
 
     if chosen.pattern is not None:
         return [chosen]
-    names = [each.name for each in parse(read(name)).definitions if each.kind == "pattern"]
+    names = [each.name for each in parse(read(name).source).definitions if each.kind == "pattern"]
     return [replace(chosen, pattern=each) for each in names] or [chosen]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsec.cli.inputs import read, shown
 from sparsec.cli.options import Choice, Heads, Layer, Layers, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
@@ -40,7 +41,7 @@ class Side:
 
 
 def run(
-    a: Annotated[str, typer.Argument(metavar="A", help="A .spat file.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A .spat file, or - for standard input.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another, or the same.")],
     define: Annotated[
         list[str] | None,
@@ -86,9 +87,8 @@ def sides_of(files: tuple[str, str], names: tuple[str | None, str | None], chose
     """Both patterns, each with its share of the parameters.  Warnings are printed; SparsecError for the rest."""
     from sparsec.ir.lower import lower_fully
     from sparsec.syntax.parse import parse
-    from sparsec.syntax.read import read
 
-    texts = {name: parse(read(name)) for name in dict.fromkeys(files)}
+    texts = {name: parse(read(name).source) for name in dict.fromkeys(files)}
     declared = [_declared(texts[file], name) for file, name in zip(files, names, strict=True)]
     sides, told = [], set()
     for side, file, name, own, other in zip(_SIDES, files, names, declared, reversed(declared), strict=True):
@@ -96,7 +96,7 @@ def sides_of(files: tuple[str, str], names: tuple[str | None, str | None], chose
         lowered = lower_fully(texts[file], **replace(chosen, pattern=name, parameters=bound).keywords)
         report(warning for warning in lowered.warnings if warning not in told)
         told.update(lowered.warnings)
-        sides.append(Side(file, lowered.pattern))
+        sides.append(Side(shown(file), lowered.pattern))
     return sides
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sparsec.cli import completion
+from sparsec.cli.inputs import read
 from sparsec.cli.output import report
 from sparsec.diagnostics import BadParameterValue, SparsecError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from sparsec.ir.lower import Lowered
     from sparsec.syntax.ast import File
 
-FileName = Annotated[str, typer.Argument(metavar="FILE", help="A .spat file.")]
+FileName = Annotated[str, typer.Argument(metavar="FILE", help="A .spat file, or - for standard input.")]
 Define = Annotated[
     list[str] | None,
     typer.Option(
@@ -60,9 +61,8 @@ class Choice:
         """The file of that name, and the pattern chosen from it.  Warnings are printed; SparsecError for the rest."""
         from sparsec.ir.lower import lower_fully
         from sparsec.syntax.parse import parse
-        from sparsec.syntax.read import read
 
-        file = parse(read(name))
+        file = parse(read(name).source)
         lowered = lower_fully(file, **self.keywords)
         report(lowered.warnings)
         return file, lowered

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sparsec.cli.inputs import read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError
@@ -59,14 +60,13 @@ def run(
     from sparsec.codegen import tuned_files
     from sparsec.runtime.bench_setting import Setting as Shapes
     from sparsec.runtime.tune import Limits
-    from sparsec.syntax.read import read
 
     path = Path(output).absolute() if output else tuned_files.own_path()
     if path is None and not dry_run:
         raise typer.BadParameter("needed where there is no file of one's own", param_hint="--output")
     shapes = Shapes(n, batch, heads, kv_heads or heads, head_size, dtype, against=())
     chosen = choice(define, pattern, heads, layer, layers)
-    made = [pipeline.compile(read(name), **chosen.keywords) for name in files]
+    made = [pipeline.compile(read(name).source, **chosen.keywords) for name in files]
     for each in made:
         report(each.warnings)
     if dry_run:

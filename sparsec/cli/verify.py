@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsec.cli.inputs import read
 from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 
@@ -36,9 +37,8 @@ def run(
     """Run the operator forward and backward on the best device here, and compare with dense attention."""
     chosen = choice(define, pattern, heads, layer, layers)
     from sparsec import pipeline
-    from sparsec.syntax.read import read
 
-    made = pipeline.compile(read(file), **chosen.keywords)
+    made = pipeline.compile(read(file).source, **chosen.keywords)
     report(made.warnings)
     from sparsec.runtime.index import digest, module_name
     from sparsec.runtime.module import module
