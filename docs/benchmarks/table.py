@@ -1,4 +1,5 @@
-"""Draws the tables of README.md from the raw results: `python docs/benchmarks/table.py`, with nothing installed.
+"""Draws the tables of README.md, and the short one of the project's README, from the raw results:
+`python docs/benchmarks/table.py`, with nothing installed.
 
 Each file raw/NAME.json was written by `sparsec bench --json`; what it holds is described in README.md.  Plots of growth
 are drawn before, by plot.py.
@@ -11,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import growth
+import speed
 from cells import PASSES, body, megabytes, ms, notes, pair, rows
 
 FOLDER = Path(__file__).parent
-BEGIN, END = "<!-- tables: drawn by table.py -->", "<!-- end of tables -->"
+BEGIN, END = "<!-- tables: drawn by docs/benchmarks/table.py -->", "<!-- end of tables -->"
 
 
 def tables(files: list[Path]) -> str:
@@ -93,9 +95,15 @@ def _first(facts: dict) -> str:
 
 
 def main() -> None:
-    page = FOLDER / "README.md"
+    raw = {path.stem: path for path in sorted((FOLDER / "raw").glob("*.json"))}
+    _draw(FOLDER / "README.md", tables(list(raw.values())))
+    if found := [json.loads(raw[name].read_text()) for name in speed.RAW if name in raw]:
+        _draw(FOLDER.parents[1] / "README.md", "\n".join(speed.summary(found)))
+
+
+def _draw(page: Path, drawn: str) -> None:
+    """Put the tables between the marks of a page."""
     before, _, rest = page.read_text().partition(BEGIN)
-    drawn = tables(sorted((FOLDER / "raw").glob("*.json")))
     page.write_text(f"{before}{BEGIN}\n\n{drawn}\n\n{END}{rest.partition(END)[2]}")
 
 

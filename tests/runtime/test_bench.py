@@ -172,3 +172,14 @@ def test_tables(tmp_path, monkeypatch):
     assert "| failed |" in page
     table.main()
     assert (tmp_path / "README.md").read_text() == page
+
+
+def test_speed_of_the_front_page(monkeypatch):
+    """It is drawn, not typed."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    speed = importlib.import_module("speed")
+    reports = [json.loads((DOCS / f"raw/{name}.json").read_text()) for name in speed.RAW]
+    lines = list(speed.summary(reports))
+    assert "\n".join(lines) in (DOCS.parents[1] / "README.md").read_text()
+    factors = [float(factor) for row in lines[4:] for factor in row.rstrip(" |").split(" | ")[-1].split(" / ")]
+    assert min(factors) > 1
