@@ -117,7 +117,7 @@ def _peers(text: str) -> tuple[str, ...]:
 
 def _write(name: str, found: dict) -> None:
     """In one step, so that whatever happens next the file is whole.  SparsecError SP0702."""
-    from sparsec.runtime.cache import replace
+    from sparsec.cache import replace
 
     try:
         replace(Path(name), f"{json.dumps(found, indent=1)}\n".encode(), 0o666)

@@ -22,8 +22,8 @@ def run(
     """Look at the cache of compiled patterns, or empty it."""
     if info + clear + prune > 1:
         raise typer.BadParameter("only one of --info, --clear and --prune")
+    from sparsec.cache import Cache, Unusable, folder
     from sparsec.runtime import tidy
-    from sparsec.runtime.cache import Cache, Unusable, folder
 
     try:
         store = Cache(folder())

@@ -97,7 +97,7 @@ def _plan(made: Compiled) -> str:
 
 def _write(folder: Path, name: str, data: str | bytes, force: bool) -> str:
     """Write a file in one step; what to say about it.  SparsecError SP0702."""
-    from sparsec.runtime.cache import replace
+    from sparsec.cache import replace
 
     path, content = folder / name, data.encode() if isinstance(data, str) else data
     try:

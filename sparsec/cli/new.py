@@ -93,7 +93,8 @@ def _made(name: str, template: str) -> str:
         raise typer.BadParameter(f"{name!r}: names are made of letters, digits and _{hint}", param_hint="NAME")
     from sparsec.ir.lower import check_names
     from sparsec.source import Source
-    from sparsec.syntax.parse import grammar, parse
+    from sparsec.syntax.grammar import grammar
+    from sparsec.syntax.parse import parse
 
     text = resources.text(f"examples/{template}.spat")
     old = _pattern(text).name

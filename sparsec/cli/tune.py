@@ -115,7 +115,7 @@ def _gpu() -> object:
 
 
 def _write(path: Path, tuned: Tuned) -> None:
-    from sparsec.runtime.cache import replace
+    from sparsec.cache import replace
 
     try:
         replace(path, tuned.rendered().encode(), 0o644)

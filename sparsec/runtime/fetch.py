@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from sparsec.cache import Cache, Refused, Unusable, folder
 from sparsec.codegen import tuned_files
 from sparsec.runtime import index
-from sparsec.runtime.cache import Cache, Refused, Unusable, folder
 from sparsec.runtime.index import Record
 
 _CLOCK_STEP = 20_000_000  # nanoseconds by which a file system's clock may be behind

@@ -117,7 +117,7 @@ def _compiler(name: str, gpu: bool) -> Look:
 
 def _cache(name: str) -> Look:
     """A cache that can't be used costs time, nothing else."""
-    from sparsec.runtime.cache import Cache, Unusable, folder
+    from sparsec.cache import Cache, Unusable, folder
     from sparsec.runtime.tidy import info
 
     try:

@@ -21,7 +21,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from sparsec import resources
-from sparsec.runtime.cache import INDEX, MODULES, Cache
+from sparsec.cache import INDEX, MODULES, Cache
 
 _LIBRARIES = ("torch", "triton", "islpy", "lark", "jinja2", "numpy")
 _LARGEST_FILE = 1 << 26

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsec.runtime.cache import INDEX, MODULES, Cache, Refused, Unusable
+from sparsec.cache import INDEX, MODULES, PARSER, Cache, Refused, Unusable
 from sparsec.runtime.index import Record, current, own_code, parse
 
 _HOUR, _DAY = 3600, 86400
@@ -37,13 +37,13 @@ def info(store: Cache) -> Info:
         records=len(records),
         modules=sum(path.suffix == ".py" for path, _ in files),
         stale=sum(record is None or not _usable(record) for record in records),
-        bytes=sum(found.st_size for _, found in files),
+        bytes=sum(found.st_size for _, found in [*files, *_files(store, PARSER)]),
     )
 
 
 def clear(store: Cache) -> tuple[int, int]:
     """Remove everything; the number of files and of bytes that went."""
-    return _remove([*_files(store, INDEX), *_files(store, MODULES)])
+    return _remove([each for kind in (INDEX, MODULES, PARSER) for each in _files(store, kind)])
 
 
 def prune(store: Cache) -> tuple[int, int]:
@@ -62,6 +62,7 @@ def prune(store: Cache) -> tuple[int, int]:
     for path, found in _files(store, MODULES):
         if path.name not in named and now - found.st_mtime > _HOUR:
             gone.append((path, found))
+    gone += [(path, found) for path, found in _files(store, PARSER) if now - found.st_mtime > UNUSED_DAYS * _DAY]
     return _remove(gone)
 
 

@@ -12,7 +12,7 @@ from lark import Tree
 
 from sparsec.source import Source
 from sparsec.syntax.doc import Comment, Concat, Group, Hard, IfBroken, Indent, Line, concat, render, width
-from sparsec.syntax.parse import grammar
+from sparsec.syntax.grammar import grammar
 from sparsec.syntax.pieces import Piece, between, bracketed, chain, inner, remarks, row, token
 from sparsec.syntax.trivia import Around, read
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from lark import Token, Tree, UnexpectedCharacters, UnexpectedToken
 
-from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedToken
-
-from sparsec import resources
 from sparsec.diagnostics import Diagnostic, SparsecError, TextTooLong, TooManyErrors, UnexpectedText
 from sparsec.source import Source
 from sparsec.syntax import ast
@@ -14,15 +11,9 @@ from sparsec.syntax.borrowed import DECLARATIONS
 from sparsec.syntax.build import build
 from sparsec.syntax.check import MAX_ERRORS, MAX_TOKENS, check_text, too_deep
 from sparsec.syntax.explain import unexpected_character, unexpected_token
+from sparsec.syntax.grammar import grammar
 
 _DEEP = 1_000  # states on the stack; ordinary texts need some tens
-
-
-@cache
-def grammar() -> Lark:
-    """The parser of `grammar/spat.lark`, built once (about 50 ms)."""
-    text = resources.text("grammar/spat.lark")
-    return Lark(text, start="file", parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=True)
 
 
 def parse(source: Source) -> ast.File:

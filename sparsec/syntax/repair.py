@@ -109,7 +109,7 @@ def open_string(source: Source, offset: int) -> tuple[Fix, ...]:
 
 def removal(operand: Span, definition: Span) -> Span:
     """What goes with an operand of `|`, or with the right side of `\\`: its brackets, its symbol and blanks."""
-    from sparsec.syntax.parse import grammar
+    from sparsec.syntax.grammar import grammar
 
     source = operand.source
     tokens = [

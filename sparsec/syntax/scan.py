@@ -9,7 +9,7 @@ from functools import cache
 
 from lark.lexer import PatternStr
 
-from sparsec.syntax.parse import grammar
+from sparsec.syntax.grammar import grammar
 
 ERROR = "ERROR"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from lark import Token
 
 from sparsec.source import Source
-from sparsec.syntax.parse import grammar
+from sparsec.syntax.grammar import grammar
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from sparsec.editor.lexer import _COLOURS, SpatLexer
 from sparsec.ir.lower_scope import INTEGERS
 from sparsec.source import Source
 from sparsec.syntax.explain import KEYWORDS
-from sparsec.syntax.parse import grammar, parse
+from sparsec.syntax.grammar import grammar
+from sparsec.syntax.parse import parse
 from sparsec.syntax.printer import print_file
 from sparsec.syntax.scan import ERROR, scan
 from sparsec.testing.texts import damaged, files

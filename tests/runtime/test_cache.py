@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sparsec.cache import Cache, Unusable, folder
 from sparsec.runtime import fetch as fetching
 from sparsec.runtime import index, tidy
-from sparsec.runtime.cache import Cache, Unusable, folder
 from sparsec.runtime.fetch import Chosen, Found, fetch
 
 TEXT = "pattern p(w = 8) = past(w)\n"

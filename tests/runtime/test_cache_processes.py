@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from sparsec.cache import INDEX, MODULES, Cache
 from sparsec.runtime import index, tidy
-from sparsec.runtime.cache import INDEX, MODULES, Cache
 from sparsec.runtime.index import Record
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ COMMON = """
 import sys
 from pathlib import Path
 from sparsec.runtime import index
-from sparsec.runtime.cache import Cache
+from sparsec.cache import Cache
 from sparsec.runtime.index import Record
 store = Cache(Path(sys.argv[1]))
 

@@ -1,7 +1,8 @@
-"""Files of code that is kept between processes, and what makes it safe to run them again.
+"""Files that are kept between processes, and what makes it safe to use them again.
 
     FOLDER/modules/NAME_DIGEST.py   generated modules, named by the SHA-256 of their text
     FOLDER/index/KEY.json           which module belongs to what was asked for (sparsec.runtime.index)
+    FOLDER/parser/KEY.tables        tables of the parser (sparsec.syntax.grammar)
 
 Writing: a temporary file beside the target, fsync, rename.  A reader sees the old file, the new one or none, however
 many processes write and whenever one is killed.  Reading: one descriptor, opened without following links, must be an
@@ -21,7 +22,7 @@ from pathlib import Path
 from sparsec.diagnostics import CacheRefused, CacheUnusable, Diagnostic
 
 VARIABLE = "SPARSEC_CACHE"
-MODULES, INDEX = "modules", "index"
+MODULES, INDEX, PARSER = "modules", "index", "parser"
 _LARGEST = 1 << 28  # bytes of an entry
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not wait for a writer
 _CLOSED = stat.S_IWGRP | stat.S_IWOTH
