@@ -14,6 +14,7 @@ _TILE = 64
 _MOST_NUMBERS = 8  # of a text for which others are tried
 _LARGEST_NUMBER = 16_384
 _GAIN = 1.2  # how many times more of the work has to be useful for another number to be worth a word
+_USEFUL = 0.5  # of the work, at least: below, pairs are scattered over tiles, and the number is not why
 
 Work = Callable[[ir.Pattern], tuple[int, int]]  # (kept pairs, pairs of the tiles that are visited), at one length
 
@@ -34,7 +35,7 @@ def splits_tiles(subject: Subject, work: Work) -> Iterator[Diagnostic]:
                 if 0 < visited <= most:
                     shares[value] = kept / visited
         best = max(shares, key=lambda value: (round(shares[value], 2), value), default=None)
-        if best is not None and shares[best] >= _GAIN * pairs / most:
+        if best is not None and shares[best] >= max(_USEFUL, _GAIN * pairs / most):
             shown = {"useful": round(100 * pairs / most), "better_useful": round(100 * shares[best])}
             yield SplitsTiles(written=node.value, better=best, span=node.span, **shown)
 

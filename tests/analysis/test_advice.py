@@ -56,6 +56,8 @@ def test_examples_produce_their_codes_and_cures_do_not(code: str) -> None:
         ("pattern p = past(512)", []),
         ("pattern p = past(500)", []),  # a wider one holds more pairs, but visits more tiles too
         ("pattern p = causal & stride(96) | random_keys(2, 0)", []),
+        ("pattern p = causal & (q - 2 * k) % 7 == 0", []),  # scattered over every tile with any number
+        ("pattern p = causal & (k * 31 + q * 17) % 101 < 5", []),
     ],
 )
 def test_numbers_that_split_tiles(text: str, found: list[tuple[int, int]]) -> None:
