@@ -47,7 +47,10 @@ class Refused(Exception):
 def folder() -> Path:
     """Where the cache is: SPARSEC_CACHE, or `sparsec` in the user's folder of caches.  Raises Unusable."""
     if chosen := os.environ.get(VARIABLE):
-        return Path(chosen).absolute()
+        try:
+            return Path(chosen).absolute()
+        except OSError as error:  # the working folder is gone
+            raise Unusable(Path(chosen), _reason(error)) from None
     from platformdirs import user_cache_path
 
     try:
@@ -77,13 +80,15 @@ class Cache:
             if problem := _refusal(path):
                 raise Refused(path, problem) from None
             raise Unusable(self.root, _reason(error)) from None
-        with open(descriptor, "rb") as file:
+        try:
             if problem := _distrust(os.fstat(descriptor), stat.S_ISREG):
                 raise Refused(path, problem)
-            try:
+            with open(descriptor, "rb", closefd=False) as file:
                 data = file.read(_LARGEST + 1)
-            except OSError as error:
-                raise Unusable(self.root, _reason(error)) from None
+        except OSError as error:
+            raise Unusable(self.root, _reason(error)) from None
+        finally:
+            os.close(descriptor)
         return data if len(data) <= _LARGEST else None
 
     def write(self, kind: str, name: str, data: bytes) -> Path:

@@ -133,6 +133,7 @@ def test_check_reads_folders_and_standard_input(sparsec, spat, monkeypatch: pyte
         (("cost", "-"), "p at n = 4,096"),
         (("compile", "-", "--emit", "plan"), "The plan of `p`"),
         (("diff", "-", "p.spat"), "<stdin>"),
+        (("tune", "-", "--dry-run"), "forward"),
     ],
 )
 def test_standard_input_is_a_file(sparsec, spat, monkeypatch, arguments: tuple[str, ...], said: str) -> None:
@@ -141,6 +142,11 @@ def test_standard_input_is_a_file(sparsec, spat, monkeypatch, arguments: tuple[s
     ran = sparsec(*arguments)
     assert ran.err == ""
     assert said in ran.out
+
+
+def test_standard_input_stands_alone(sparsec) -> None:
+    for command in ("check", "cost", "bench", "tune"):
+        assert sparsec(command, "-", "-").status == 2
 
 
 def test_windows_line_ends(sparsec, spat) -> None:

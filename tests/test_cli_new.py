@@ -75,9 +75,10 @@ def test_the_name_of_a_template_is_that_template(sparsec) -> None:
     assert "begun from mistral" in sparsec("new", "mistral").out
     assert "begun from bigbird" in sparsec("new", "mistral", "-t", "bigbird", "-o", "other.spat").out
     ran = sparsec("new", "mistrl")
-    assert ran.status == 2
-    assert "nearly the template 'mistral'" in " ".join(ran.err.replace("│", " ").split())
-    assert "begun from mistral" in sparsec("new", "mistrl", "-t", "mistral").out
+    assert (ran.status, ran.err) == (0, "did you mean the template mistral?  sparsec new mistrl --template mistral\n")
+    assert "begun from longformer" in ran.out
+    assert sparsec("new", "mine").err == ""
+    assert "there is no template ''" in sparsec("new", "x", "-t", "").err
 
 
 @pytest.mark.parametrize("name", ["my-own", "9", "", "é", "a b", "match", "q", "window", "../up"])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cells import PASSES, body, ms, pair, rows
 
-RAW = ("reach_h100", "reach_fa4_h100", "reach_million_h100", "reach_longnet_h100")  # of a pattern, the last counts
+RAW = ("reach_h100", "reach_fa4_h100", "reach_longnet_h100")  # of a pattern, the last counts
 _PEERS = {"flex": "FlexAttention", "flex-flash": "FlexAttention on FA4", "sdpa": "dense, causal"}
 
 

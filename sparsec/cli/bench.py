@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sparsec.cli.inputs import read
+from sparsec.cli.inputs import Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report as say
 from sparsec.diagnostics import CannotWrite, SparsecError
@@ -19,7 +19,7 @@ _LARGEST = 2**26
 
 
 def run(
-    files: Annotated[list[str], typer.Argument(metavar="FILES", help=".spat files.")],
+    files: Names,
     n: Annotated[
         str | None, typer.Option("--n", metavar="N,...", help="Numbers of keys and queries, separated by commas.")
     ] = None,
@@ -71,7 +71,7 @@ def run(
     if setting.heads % setting.kv_heads:
         raise typer.BadParameter(f"must divide the {setting.heads} query heads", param_hint="--kv-heads")
     chosen = choice(define, pattern, setting.heads, layer, layers)
-    made = [pipeline.compile(read(name).source, **chosen.keywords) for name in files]
+    made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
         say(each.warnings)
     found = report(setting, device, ["sparsec", *sys.argv[1:]], lengths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +46,8 @@ def run(
     if listed:
         _list(known)
         return
-    name, template = _chosen(name, template, known)
+    template = _chosen(name, template, known)
+    name = name or template
     text = _made(name, template)
     if output == _STDOUT:
         print(text, end="")
@@ -55,19 +57,18 @@ def run(
     print(f"wrote {path}, begun from {template}", f"next: sparsec show {path}", sep="\n")
 
 
-def _chosen(name: str | None, template: str | None, known: list[str]) -> tuple[str, str]:
-    """The name and the template.  BadParameter for a template that is not there, or a name that is nearly one."""
-    wanted = template or name or _DEFAULT
-    near = [] if wanted in known else get_close_matches(wanted, known, n=1)
-    if template and template not in known:
+def _chosen(name: str | None, template: str | None, known: list[str]) -> str:
+    """The template.  BadParameter for one that is not there; a name that is nearly one is asked about."""
+    wanted = template if template is not None else name or _DEFAULT
+    if wanted in known:
+        return wanted
+    near = get_close_matches(wanted.lower(), known, n=1, cutoff=0.8)
+    if template is not None:
         hint = f"did you mean {near[0]}?" if near else "--list names all"
         raise typer.BadParameter(f"there is no template {template!r}; {hint}", param_hint="--template")
     if near:
-        raise typer.BadParameter(
-            f"{name!r} is nearly the template {near[0]!r}: give that name, or say what to begin from with --template",
-            param_hint="NAME",
-        )
-    return name or wanted, wanted if wanted in known else _DEFAULT
+        print(f"did you mean the template {near[0]}?  sparsec new {name} --template {near[0]}", file=sys.stderr)
+    return _DEFAULT
 
 
 def _list(known: list[str]) -> None:

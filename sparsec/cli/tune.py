@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sparsec.cli.inputs import read
+from sparsec.cli.inputs import Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError
@@ -26,7 +26,7 @@ _LARGEST = 2**26
 
 
 def run(
-    files: Annotated[list[str], typer.Argument(metavar="FILES", help=".spat files.")],
+    files: Names,
     n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys and queries.")] = 32768,
     batch: Annotated[int, typer.Option("--batch", min=1, metavar="B", help="Batch size.")] = 1,
     heads: Annotated[int, typer.Option("--heads", min=1, metavar="H", help="Query heads.")] = 16,
@@ -66,7 +66,7 @@ def run(
         raise typer.BadParameter("needed where there is no file of one's own", param_hint="--output")
     shapes = Shapes(n, batch, heads, kv_heads or heads, head_size, dtype, against=())
     chosen = choice(define, pattern, heads, layer, layers)
-    made = [pipeline.compile(read(name).source, **chosen.keywords) for name in files]
+    made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
         report(each.warnings)
     if dry_run:

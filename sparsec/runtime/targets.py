@@ -58,7 +58,7 @@ class CompiledKernel:
 
 
 def compile_kernels(
-    module: ModuleType, target: str, *, head_size: int = 64, dtype: str = "float16", group: int = 1, n: int = 4096
+    module: ModuleType, target: str, *, head_size: int = 64, dtype: str = "float16", group: int = 1, n: int = 8192
 ) -> list[CompiledKernel]:
     """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
 

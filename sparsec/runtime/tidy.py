@@ -62,7 +62,9 @@ def prune(store: Cache) -> tuple[int, int]:
     for path, found in _files(store, MODULES):
         if path.name not in named and now - found.st_mtime > _HOUR:
             gone.append((path, found))
-    gone += [(path, found) for path, found in _files(store, PARSER) if now - found.st_mtime > UNUSED_DAYS * _DAY]
+    for path, found in _files(store, PARSER):
+        if now - found.st_mtime > (UNUSED_DAYS * _DAY if path.suffix == ".tables" else _HOUR):
+            gone.append((path, found))
     return _remove(gone)
 
 

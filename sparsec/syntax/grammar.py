@@ -16,7 +16,7 @@ from lark.grammar import Rule
 from lark.lexer import TerminalDef
 
 from sparsec import resources
-from sparsec.cache import PARSER, Cache, Refused, Unusable, folder
+from sparsec.cache import PARSER, Cache, folder
 
 _OPTIONS = {"start": "file", "parser": "lalr", "lexer": "basic", "keep_all_tokens": True, "maybe_placeholders": True}
 _SEAL = hashlib.sha256().digest_size
@@ -28,24 +28,29 @@ def grammar() -> Lark:
     text = resources.text("grammar/spat.lark")
     made_with = (text, _OPTIONS, lark.__version__, sys.implementation.cache_tag, marshal.version)
     name = f"{hashlib.sha256(repr(made_with).encode()).hexdigest()}.tables"
-    parser = _kept(name) or _built(text, name)
-    parser.lexer = parser.parser.lexer  # or every text would get a lexer of its own
+    parser = _kept(name)
+    if parser is None:
+        parser = Lark(text, **_OPTIONS)
+        _keep(parser, name)
+    with suppress(AttributeError):
+        parser.lexer = parser.parser.lexer  # or every text would get a lexer of its own
     return parser
 
 
 def _kept(name: str) -> Lark | None:
-    with suppress(Refused, Unusable):
-        if (found := Cache(folder()).read(PARSER, name)) and found[:_SEAL] == _seal(found[_SEAL:]):
-            return Lark._load_from_dict(*marshal.loads(found[_SEAL:]))  # as parsers do that Lark generates
+    with suppress(Exception):  # also of Lark, whose own these tables are: another one may want to build them
+        store = Cache(folder())
+        if (found := store.read(PARSER, name)) and found[:_SEAL] == _seal(found[_SEAL:]):
+            parser = Lark._load_from_dict(*marshal.loads(found[_SEAL:]))  # as the parsers do that Lark generates
+            store.touch(PARSER, name)
+            return parser
     return None
 
 
-def _built(text: str, name: str) -> Lark:
-    parser = Lark(text, **_OPTIONS)
-    tables = marshal.dumps(parser.memo_serialize([TerminalDef, Rule]))
-    with suppress(Unusable):
+def _keep(parser: Lark, name: str) -> None:
+    with suppress(Exception):
+        tables = marshal.dumps(parser.memo_serialize([TerminalDef, Rule]))
         Cache(folder()).write(PARSER, name, _seal(tables) + tables)
-    return parser
 
 
 def _seal(tables: bytes) -> bytes:

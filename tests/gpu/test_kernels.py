@@ -50,12 +50,12 @@ def test_no_new_compile_for_a_new_length() -> None:
 
     pattern = pattern_of("pattern p = past(77)")
     attend, kernel = attend_of(pattern), module_of(pattern)._forward
-    compiled = set()
-    for n in (16, 100, 128, 1024, 1031):
+    compiled = []
+    for n in (16, 100, 1031, 2048, 5000, 8192, 20001):  # descriptors from 2,048 on, and more of them from 8,192 on
         q = torch.randn(1, 2, n, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
         attend(q, q, q).sum().backward()
-        compiled.add(len(kernel.device_caches[torch.cuda.current_device()][0]))
-    assert compiled == {1}
+        compiled.append(len(kernel.device_caches[torch.cuda.current_device()][0]))
+    assert compiled == [1, 1, 1, 2, 2, 3, 3] or compiled == [1] * 7  # GPUs with a tensor memory accelerator, or others
 
 
 REPEATED = [
@@ -67,7 +67,7 @@ REPEATED = [
 ]
 
 
-@pytest.mark.parametrize("n", [2000, 4096])
+@pytest.mark.parametrize("n", [2000, 8192])
 @pytest.mark.parametrize("text", REPEATED)
 def test_bitwise_repeatable(text: str, n: int) -> None:
     """The second call finds its kernels compiled; shares and parts are added up in one order."""
@@ -77,7 +77,7 @@ def test_bitwise_repeatable(text: str, n: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("n", [640, 4096])
+@pytest.mark.parametrize("n", [640, 8192])
 @pytest.mark.parametrize("text", ["past(100)", *REPEATED])
 def test_cuda_graphs(text: str, n: int) -> None:
     attend = attend_of(pattern_of(f"pattern p = {text}", 8 if "match" in text else None))

@@ -181,5 +181,3 @@ def test_speed_of_the_front_page(monkeypatch):
     reports = [json.loads((DOCS / f"raw/{name}.json").read_text()) for name in speed.RAW]
     lines = list(speed.summary(reports))
     assert "\n".join(lines) in (DOCS.parents[1] / "README.md").read_text()
-    factors = [float(factor) for row in lines[4:] for factor in row.rstrip(" |").split(" | ")[-1].split(" / ")]
-    assert min(factors) > 1

@@ -142,7 +142,7 @@ def test_errors_of_offsets(attend):
 
 def test_errors_of_scales(attend):
     q = rand(1, 2, 8, 16)
-    for scale in ("big", float("nan"), float("inf"), -float("inf")):
+    for scale in ("big", float("nan"), float("inf"), -float("inf"), 1e39, 10**400):
         with pytest.raises(ValueError, match=r"^\[SP0606\]"):
             attend(q, q, q, scale=scale)
 

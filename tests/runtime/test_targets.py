@@ -12,7 +12,7 @@ from sparsec.runtime.targets import TARGETS, compile_kernels
 from sparsec.syntax.read import read
 
 PATTERNS = EXAMPLES.parent / "docs/benchmarks/patterns"
-LONG, SHORT = 4096, 1024  # lengths that get different kernels on sm_90
+LONG, MIDDLE, SHORT = 8192, 4096, 1024  # lengths that get different kernels on sm_90
 TYPES = {"float16": "f16", "bfloat16": "bf16"}
 
 
@@ -33,6 +33,7 @@ def assert_fits(module, target: str, **call) -> None:
 def test_no_spills_on_sm_90(name, head_size):
     module = module_of(example(name))
     assert_fits(module, "sm_90", head_size=head_size, dtype="float16", n=LONG)
+    assert_fits(module, "sm_90", head_size=head_size, dtype="bfloat16", n=MIDDLE)
     assert_fits(module, "sm_90", head_size=head_size, dtype="bfloat16", n=SHORT, group=4)
 
 

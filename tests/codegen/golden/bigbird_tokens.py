@@ -35,7 +35,7 @@ _LOG2_E = 1.4426950408889634
 LOG2_E = tl.constexpr(_LOG2_E)
 LN_2 = tl.constexpr(0.6931471805599453)
 
-# Kernels are not specialised on lengths and strides: a new length compiles nothing.
+# Kernels are not specialised on lengths and strides.
 _RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
 _RUN_TIME += ["heads", "n_q", "n_rows", "n", "q_offset", "long_tiles", "split"]
 
@@ -1774,8 +1774,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_tokens_a0f5614617ee"
-_BACKWARD = "bigbird_tokens_a0f5614617ee_backward"
+_FORWARD = "bigbird_tokens_add0943bfafa"
+_BACKWARD = "bigbird_tokens_add0943bfafa_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1892,8 +1892,10 @@ def _number(scale):
         number = float(scale)
     except (TypeError, ValueError):
         raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
-    if not abs(number) < float("inf"):
-        raise ValueError(f"[SP0606] scale must be finite, got {scale!r}")
+    except OverflowError:
+        number = float("inf")
+    if not abs(number) < 1.0e38:
+        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
     return number
 
 
