@@ -1,5 +1,5 @@
-"""The parser of `grammar/spat.lark`.  Building its tables takes longer than all else that a command does, so they are
-kept in the user's cache.
+"""The parser of `grammar/spat.lark`.  Building its tables takes about as long as all else that `sparsec check` does, so
+they are kept in the user's cache.
 """
 
 from __future__ import annotations

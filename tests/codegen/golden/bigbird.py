@@ -1185,8 +1185,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_3d3927819841"
-_BACKWARD = "bigbird_3d3927819841_backward"
+_FORWARD = "bigbird_839378c9071f"
+_BACKWARD = "bigbird_839378c9071f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1306,7 +1306,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

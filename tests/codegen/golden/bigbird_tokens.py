@@ -1774,8 +1774,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_tokens_add0943bfafa"
-_BACKWARD = "bigbird_tokens_add0943bfafa_backward"
+_FORWARD = "bigbird_tokens_8d0815f6d45c"
+_BACKWARD = "bigbird_tokens_8d0815f6d45c_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1895,7 +1895,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

@@ -3327,8 +3327,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_fixed_7079167a0848"
-_BACKWARD = "deepspeed_fixed_7079167a0848_backward"
+_FORWARD = "deepspeed_fixed_d25dba613a6a"
+_BACKWARD = "deepspeed_fixed_d25dba613a6a_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -3448,7 +3448,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

@@ -1220,8 +1220,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "deepspeed_variable_55193ce613b9"
-_BACKWARD = "deepspeed_variable_55193ce613b9_backward"
+_FORWARD = "deepspeed_variable_9a4e89a698a7"
+_BACKWARD = "deepspeed_variable_9a4e89a698a7_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1341,7 +1341,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

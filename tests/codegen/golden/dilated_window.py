@@ -900,8 +900,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "dilated_window_16d31ebe6242"
-_BACKWARD = "dilated_window_16d31ebe6242_backward"
+_FORWARD = "dilated_window_d9dd5f565584"
+_BACKWARD = "dilated_window_d9dd5f565584_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1021,7 +1021,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

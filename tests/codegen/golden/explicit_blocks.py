@@ -937,8 +937,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "explicit_blocks_75b5b5216b49"
-_BACKWARD = "explicit_blocks_75b5b5216b49_backward"
+_FORWARD = "explicit_blocks_dedd43ee2f73"
+_BACKWARD = "explicit_blocks_dedd43ee2f73_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1058,7 +1058,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

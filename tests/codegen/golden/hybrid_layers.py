@@ -754,8 +754,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "hybrid_layers_d14bdefd5ec0"
-_BACKWARD = "hybrid_layers_d14bdefd5ec0_backward"
+_FORWARD = "hybrid_layers_1b581609f552"
+_BACKWARD = "hybrid_layers_1b581609f552_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -875,7 +875,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

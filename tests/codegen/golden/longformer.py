@@ -963,8 +963,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longformer_2baaa6ab9033"
-_BACKWARD = "longformer_2baaa6ab9033_backward"
+_FORWARD = "longformer_71f31d67a74e"
+_BACKWARD = "longformer_71f31d67a74e_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1084,7 +1084,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

@@ -1766,8 +1766,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_78ecf8bbde9f"
-_BACKWARD = "longnet_78ecf8bbde9f_backward"
+_FORWARD = "longnet_eff08f7e2742"
+_BACKWARD = "longnet_eff08f7e2742_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1887,7 +1887,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

@@ -5109,8 +5109,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "longnet_heads_2584cd95f330"
-_BACKWARD = "longnet_heads_2584cd95f330_backward"
+_FORWARD = "longnet_heads_0ecb47a7ed30"
+_BACKWARD = "longnet_heads_0ecb47a7ed30_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -5230,7 +5230,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

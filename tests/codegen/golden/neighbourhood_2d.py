@@ -747,8 +747,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "neighbourhood_2d_5059e72183bc"
-_BACKWARD = "neighbourhood_2d_5059e72183bc_backward"
+_FORWARD = "neighbourhood_2d_cf78a3954a19"
+_BACKWARD = "neighbourhood_2d_cf78a3954a19_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -868,7 +868,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

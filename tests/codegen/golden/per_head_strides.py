@@ -1373,8 +1373,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "per_head_strides_507c9372c944"
-_BACKWARD = "per_head_strides_507c9372c944_backward"
+_FORWARD = "per_head_strides_a0a447c59648"
+_BACKWARD = "per_head_strides_a0a447c59648_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1494,7 +1494,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

@@ -770,8 +770,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "prefix_lm_9082fac31a8e"
-_BACKWARD = "prefix_lm_9082fac31a8e_backward"
+_FORWARD = "prefix_lm_155ad52c3e8f"
+_BACKWARD = "prefix_lm_155ad52c3e8f_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -891,7 +891,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

@@ -751,8 +751,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sliding_window_c212ad3b6a9e"
-_BACKWARD = "sliding_window_c212ad3b6a9e_backward"
+_FORWARD = "sliding_window_548ad4647ff2"
+_BACKWARD = "sliding_window_548ad4647ff2_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -872,7 +872,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

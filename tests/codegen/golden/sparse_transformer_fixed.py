@@ -1324,8 +1324,8 @@ def _comb_keys(n, period, first, width, device):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_fixed_1987919aa863"
-_BACKWARD = "sparse_transformer_fixed_1987919aa863_backward"
+_FORWARD = "sparse_transformer_fixed_02051639d64c"
+_BACKWARD = "sparse_transformer_fixed_02051639d64c_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1445,7 +1445,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

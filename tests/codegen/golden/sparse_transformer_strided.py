@@ -1382,8 +1382,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "sparse_transformer_strided_349846288843"
-_BACKWARD = "sparse_transformer_strided_349846288843_backward"
+_FORWARD = "sparse_transformer_strided_2daf3eb8ec72"
+_BACKWARD = "sparse_transformer_strided_2daf3eb8ec72_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -1503,7 +1503,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 

@@ -849,8 +849,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "streaming_llm_fa5bbca6d12a"
-_BACKWARD = "streaming_llm_fa5bbca6d12a_backward"
+_FORWARD = "streaming_llm_a2636f5b308b"
+_BACKWARD = "streaming_llm_a2636f5b308b_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -970,7 +970,7 @@ def _number(scale):
     except OverflowError:
         number = float("inf")
     if not abs(number) < 1.0e38:
-        raise ValueError(f"[SP0606] scale must be a number that float32 can hold, got {scale!r}")
+        raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 
