@@ -5,6 +5,10 @@ An integer is `int | ast.Expr`, a condition `bool | ast.Expr`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+from itertools import groupby
+
 from sparsec.ir.lower_eval import MAX_NUMBER
 from sparsec.neighbours.refusal import refusal
 from sparsec.source import Source
@@ -91,6 +95,17 @@ def compare(left: Int, op: str, right: Int) -> Set:
     if isinstance(left, int) and isinstance(right, int):
         return _HOLDS[op](left, right)
     return ast.Chain((node(left), node(right)), (op,), span=NOWHERE)
+
+
+def member(value: Int, numbers: Sequence[int]) -> Set:
+    """Whether it is one of these numbers, which are sorted; runs of three and more are written as ranges."""
+    if isinstance(value, int):
+        return value in numbers
+    runs = [[each for _, each in run] for _, run in groupby(enumerate(numbers), key=lambda at: at[1] - at[0])]
+    single = tuple(node(each) for run in runs if len(run) < 3 for each in run)
+    containers: list[ast.Expr] = [ast.Members(single, span=NOWHERE)] if single else []
+    containers += [ast.Range(node(run[0]), node(run[-1] + 1), span=NOWHERE) for run in runs if len(run) > 2]
+    return reduce(either, (ast.Membership(value, False, each, span=NOWHERE) for each in containers), False)
 
 
 def both(left: Set, right: Set) -> Set:

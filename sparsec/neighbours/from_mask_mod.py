@@ -28,9 +28,10 @@ def from_mask_mod(f: MaskMod, name: str | None = None, *, heads: int | None = No
         text = sparsec.from_mask_mod(lambda b, h, q, k: (q >= k) & (q - k < 512), name="local")
         attend = sparsec.compile(text)
 
-    `f` is called once with objects that record what is done with them: + - * // % abs, comparisons, & | ~ ^,
-    `torch.where`, `minimum`, `maximum`, `clamp`, `logical_and` and their like, FlexAttention's `and_masks` and
-    `or_masks`.  Numbers from outside, also tensors of no dimension, count as what they are at that moment.
+    `f` is called once with objects that record what is done with them: + - * // % abs, comparisons, & | ~ ^, squares
+    that are compared with numbers, `torch.where`, `minimum`, `maximum`, `clamp`, `isin` and their like as functions or
+    methods, and the mask functions, `and_masks` and `or_masks` of FlexAttention and of transformers.  Numbers from
+    outside, also tensors of no dimension, count as what they are at that moment.
 
     With `heads`, `f` is called once for each head, h being a tensor of no dimension, so that look-ups by head, such
     as `strides[h]`, become a `match`.  The text is then compiled with `heads=heads`.

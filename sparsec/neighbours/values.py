@@ -1,15 +1,16 @@
-"""What a traced mask_mod computes with: integers by case, and conditions.
+"""What a traced mask_mod computes with: integers by case, squares of them, and conditions.
 
 `torch.where` of integers has no form in the language, so an integer is a list of cases, and a comparison of two of
-them the union of what it is in each pair of cases.
+them the union of what it is in each pair of cases.  Parameters have the names that torch gives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from itertools import islice
+from math import isqrt
 
 from sparsec.neighbours import expressions as ex
 from sparsec.neighbours.refusal import refusal
@@ -17,6 +18,7 @@ from sparsec.syntax import ast
 
 _MOST_CASES = 64
 _MOST_PARTS = 20_000
+_MIRRORED = {"<": ">", "<=": ">=", "==": "==", "!=": "!=", ">=": "<=", ">": "<"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,14 @@ def _check(value: ex.Int | ex.Set) -> None:
         raise refusal(f"an expression of {_MOST_PARTS:,} parts or more", "`^` and `where` write their operands twice")
 
 
-Value = Integer | Condition
+@dataclass(frozen=True)
+class Square:
+    """The square of an integer that depends on the pair: no formula of the language, but its comparisons are."""
+
+    root: Integer
+
+
+Value = Integer | Condition | Square
 
 
 def number(value: ex.Int) -> Integer:
@@ -53,162 +62,106 @@ def number(value: ex.Int) -> Integer:
 
 def as_integer(value: Value) -> Integer:
     """A condition counts as 1 where it holds, and as 0 elsewhere."""
+    if isinstance(value, Square):
+        raise refusal("a product of two positions", "one factor has to be a number, or compare a square with a number")
     return where(value, number(1), number(0)) if isinstance(value, Condition) else value
 
 
-def as_condition(value: Value, what: str) -> Condition:
-    if isinstance(value, Condition):
-        return value
-    raise refusal(f"{what} of an integer", "compare first, as in `x != 0`; for `x & (2**m - 1)` write `x % 2**m`")
+def truth(input: Value) -> Condition:
+    """Whether it is not 0."""
+    return input if isinstance(input, Condition) else compare("!=")(input, number(0))
 
 
-def where(test: Value, then: Value, other: Value) -> Value:
-    test = as_condition(test, "`where`")
-    if isinstance(then, Condition) and isinstance(other, Condition):
-        return disjunction(conjunction(test, then), conjunction(complement(test), other))
-    sides = ((test.value, as_integer(then)), (ex.complement(test.value), as_integer(other)))
-    return _integer([(ex.both(guard, held), value) for guard, side in sides for held, value in side.cases])
+def where(condition: Value, input: Value, other: Value) -> Value:
+    if not isinstance(condition, Condition):
+        raise refusal("`where` by an integer", "compare first, as in `x != 0`")
+    if isinstance(input, Condition) and isinstance(other, Condition):
+        return either(both(condition, input), both(complement(condition), other))
+    sides = ((condition.value, as_integer(input)), (ex.complement(condition.value), as_integer(other)))
+    return by_case([(ex.both(guard, held), value) for guard, side in sides for held, value in side.cases])
 
 
-def conjunction(left: Value, right: Value) -> Condition:
-    return Condition(ex.both(as_condition(left, "`&`").value, as_condition(right, "`&`").value))
+def both(left: Condition, right: Condition) -> Condition:
+    return Condition(ex.both(left.value, right.value))
 
 
-def disjunction(left: Value, right: Value) -> Condition:
-    return Condition(ex.either(as_condition(left, "`|`").value, as_condition(right, "`|`").value))
+def either(left: Condition, right: Condition) -> Condition:
+    return Condition(ex.either(left.value, right.value))
 
 
-def complement(value: Value) -> Condition:
-    return Condition(ex.complement(as_condition(value, "`~`").value))
-
-
-def exclusive(left: Value, right: Value) -> Condition:
+def differ(left: Condition, right: Condition) -> Condition:
     """True where one of the two is."""
-    return disjunction(conjunction(left, complement(right)), conjunction(complement(left), right))
+    return either(both(left, complement(right)), both(complement(left), right))
+
+
+def complement(value: Condition) -> Condition:
+    return Condition(ex.complement(value.value))
+
+
+def member(value: Integer, numbers: Iterable[int]) -> Condition:
+    """Whether it is one of the numbers."""
+    numbers = sorted(set(numbers))
+    return Condition(reduce(ex.either, (ex.both(held, ex.member(each, numbers)) for held, each in value.cases), False))
 
 
 def compare(op: str) -> Callable[[Value, Value], Condition]:
-    def compared(left: Value, right: Value) -> Condition:
-        if isinstance(left, Condition) and isinstance(right, Condition) and op in ("==", "!="):
-            differ = exclusive(left, right)
-            return differ if op == "!=" else complement(differ)
-        pairs = _pairs(as_integer(left), as_integer(right))
-        return Condition(reduce(ex.either, (ex.both(held, ex.compare(a, op, b)) for held, a, b in pairs), False))
+    def compared(input: Value, other: Value) -> Condition:
+        if isinstance(input, Condition) and isinstance(other, Condition) and op in ("==", "!="):
+            found = differ(input, other)
+            return found if op == "!=" else complement(found)
+        if isinstance(input, Square) or isinstance(other, Square):
+            return _compare_squares(input, op, other)
+        cases = pairs(as_integer(input), as_integer(other))
+        return Condition(reduce(ex.either, (ex.both(held, ex.compare(a, op, b)) for held, a, b in cases), False))
 
     return compared
 
 
-def add(left: Value, right: Value) -> Value:
-    """As torch adds: two conditions give their union."""
-    if isinstance(left, Condition) and isinstance(right, Condition):
-        return disjunction(left, right)
-    return _each(lambda a, b: ex.arithmetic("+", a, b), left, right)
+def _compare_squares(left: Value, op: str, right: Value) -> Condition:
+    """Of two squares their roots' sizes are compared; a number is compared with the root's by its own root."""
+    if isinstance(left, Square) and isinstance(right, Square):
+        return compare(op)(magnitude(left.root), magnitude(right.root))
+    if not isinstance(left, Square):
+        return _compare_squares(right, _MIRRORED[op], left)
+    other = as_integer(right)
+    if not all(isinstance(bound, int) for _, bound in other.cases):
+        raise refusal("a square beside a position", "compare it with a number")
+    size, parts = magnitude(left.root), (Condition(False))
+    for held, bound in other.cases:
+        parts = either(parts, both(Condition(held), _compare_with_bound(size, op, bound)))
+    return parts
 
 
-def subtract(left: Value, right: Value) -> Value:
-    if isinstance(left, Condition) and isinstance(right, Condition):
-        raise refusal("`-` of two conditions", "write `a & ~b`")
-    return _each(lambda a, b: ex.arithmetic("-", a, b), left, right)
+def _compare_with_bound(size: Integer, op: str, bound: int) -> Condition:
+    """`size**2 op bound`, size being at least 0."""
+    root = isqrt(bound) if bound >= 0 else -1
+    exact = bound >= 0 and root * root == bound
+    if op in ("==", "!="):
+        return compare(op)(size, number(root)) if exact else Condition(op == "!=")
+    if op in ("<", ">="):  # below the bound is up to the root, but for the root of a square itself
+        root -= exact
+    return compare("<=" if op in ("<", "<=") else ">")(size, number(root))
 
 
-def multiply(left: Value, right: Value) -> Value:
-    if isinstance(left, Condition) and isinstance(right, Condition):
-        return conjunction(left, right)
-    return _each(_product, left, right)
-
-
-def floor_divide(left: Value, right: Value) -> Value:
-    return _each(_quotient, left, right)
-
-
-def remainder(left: Value, right: Value) -> Value:
-    return _each(_remainder, left, right)
-
-
-def power(left: Value, right: Value) -> Value:
-    return _each(_power, left, right)
-
-
-def left_shift(left: Value, right: Value) -> Value:
-    return multiply(left, power(number(2), right))
-
-
-def right_shift(left: Value, right: Value) -> Value:
-    return floor_divide(left, power(number(2), right))
-
-
-def negative(value: Value) -> Value:
-    return _integer([(held, ex.negative(each)) for held, each in as_integer(value).cases])
-
-
-def absolute(value: Value) -> Value:
-    return _integer([(held, ex.folded("abs", each)) for held, each in as_integer(value).cases])
-
-
-def minimum(left: Value, right: Value) -> Value:
-    return _each(lambda a, b: ex.folded("min", a, b), left, right)
-
-
-def maximum(left: Value, right: Value) -> Value:
-    return _each(lambda a, b: ex.folded("max", a, b), left, right)
-
-
-def clamp(value: Value, min: Value | None = None, max: Value | None = None) -> Value:
-    """As `torch.clamp`: where the bounds cross, `max` wins."""
-    value = value if min is None else maximum(value, min)
-    return value if max is None else minimum(value, max)
+def magnitude(value: Integer) -> Integer:
+    return by_case([(held, ex.folded("abs", each)) for held, each in value.cases])
 
 
 # ---------------------------------------------------------------- cases
 
 
-def _each(operation: Callable[[ex.Int, ex.Int], ex.Int], left: Value, right: Value) -> Integer:
-    return _integer([(held, operation(a, b)) for held, a, b in _pairs(as_integer(left), as_integer(right))])
+def each(operation: Callable[[ex.Int, ex.Int], ex.Int], left: Value, right: Value) -> Integer:
+    return by_case([(held, operation(a, b)) for held, a, b in pairs(as_integer(left), as_integer(right))])
 
 
-def _pairs(left: Integer, right: Integer) -> list[tuple[ex.Set, ex.Int, ex.Int]]:
+def pairs(left: Integer, right: Integer) -> list[tuple[ex.Set, ex.Int, ex.Int]]:
     return [(ex.both(p, r), a, b) for p, a in left.cases for r, b in right.cases if ex.both(p, r) is not False]
 
 
-def _integer(cases: list[tuple[ex.Set, ex.Int]]) -> Integer:
+def by_case(cases: list[tuple[ex.Set, ex.Int]]) -> Integer:
     cases = [(held, value) for held, value in cases if held is not False]
     if len(cases) > _MOST_CASES:
         raise refusal(
             f"a choice between more than {_MOST_CASES} integers", "choose between conditions: `where(a, x, y) < z`"
         )
     return Integer(tuple(cases))
-
-
-def _product(left: ex.Int, right: ex.Int) -> ex.Int:
-    if ex.varies(left) and ex.varies(right):
-        raise refusal("a product of two positions", "one factor has to be a number; products are not affine")
-    return ex.arithmetic("*", left, right)
-
-
-def _quotient(left: ex.Int, right: ex.Int) -> ex.Int:
-    if isinstance(right, int) and right < 0:
-        return _quotient(ex.negative(left), -right)  # x // -d = -x // d
-    _divisor(right)
-    return ex.arithmetic("//", left, right)
-
-
-def _remainder(left: ex.Int, right: ex.Int) -> ex.Int:
-    if isinstance(right, int) and right < 0:
-        return ex.negative(_remainder(ex.negative(left), -right))  # x % -d = -(-x % d)
-    _divisor(right)
-    return ex.arithmetic("%", left, right)
-
-
-def _divisor(value: ex.Int) -> None:
-    if value == 0:
-        raise refusal("a division by 0", "divide by a number of at least 1")
-    if ex.varies(value):
-        raise refusal("a division by a position", "divide by a number; such quotients are not affine")
-
-
-def _power(left: ex.Int, right: ex.Int) -> ex.Int:
-    if ex.varies(left) or ex.varies(right):
-        raise refusal("a power of a position", "powers are of numbers only")
-    if isinstance(right, int) and not 0 <= right < 63:
-        raise refusal(f"an exponent or shift of {right}", "exponents are 0 or more, and numbers of 64 bits")
-    return ex.arithmetic("**", left, right)

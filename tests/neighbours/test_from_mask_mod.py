@@ -83,6 +83,7 @@ GOOD = {
     "tensor of no dimension": lambda b, h, q, k: (q - k < SCALAR) & (SCALAR * k > q),
     "numpy": lambda b, h, q, k: (q - k < np.int64(4)) | (np.int64(2) * q < k),
     "by head": lambda b, h, q, k: (q - k) % (2**h) == 0,
+    "method of another order": lambda b, h, q, k: (q >= k).where(q < 10, k < 5),
     "some heads": lambda b, h, q, k: torch.where(h < 2, q >= k, k > 3),
     "always": lambda b, h, q, k: True,
 }
@@ -215,7 +216,7 @@ BAD = {
     "division by 0": lambda b, h, q, k: q // 0 == k,
     "power of a position": lambda b, h, q, k: 2**q > k,
     "exponent or shift of -1": lambda b, h, q, k: q > (k << -1),
-    "`&` of an integer": lambda b, h, q, k: (q & 3) == 0,
+    "`&`, `|` or `^` of two integers": lambda b, h, q, k: (q & k) == 0,
     "as an index or a Python number": lambda b, h, q, k: [1, 2, 3][q] > k,
     "`sin`": lambda b, h, q, k: torch.sin(q) > 0,
     "`gather`": lambda b, h, q, k: torch.gather(DOCUMENTS, 0, q) > 0,
@@ -226,7 +227,7 @@ BAD = {
     "NameError": lambda b, h, q, k: missing,  # noqa: F821
     "takes 3 positional arguments": lambda b, h, q: q > 3,
     "a NoneType": lambda b, h, q, k: None,
-    "`add` with these arguments": lambda b, h, q, k: torch.add(q, k, alpha=2) > 3,
+    "`add` with these arguments": lambda b, h, q, k: torch.add(q, k, out=SCALAR) > 3,
 }
 
 
@@ -242,6 +243,12 @@ def test_place():
     with pytest.raises(SparsecError) as info:
         sparsec.from_mask_mod(lambda b, h, q, k: (q >= k) & (DOCUMENTS[q] == 0))
     assert info.value.diagnostics[0].span.text == "DOCUMENTS[q]"
+
+
+def test_divmod():
+    """torch's own tensors have none; it is // and %."""
+    found = sparsec.from_mask_mod(lambda b, h, q, k: divmod(q, 4)[0] == divmod(k, 3)[1], name="p")
+    assert found == sparsec.from_mask_mod(lambda b, h, q, k: q // 4 == k % 3, name="p")
 
 
 def test_what_would_be_a_text_without_end():
