@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparsec.diagnostics import CacheRefused, CacheUnusable, Diagnostic
+from sparsec.files import contents
 
 VARIABLE = "SPARSEC_CACHE"
 MODULES, INDEX, PARSER = "modules", "index", "parser"
@@ -48,7 +49,7 @@ def folder() -> Path:
     """Where the cache is: SPARSEC_CACHE, or `sparsec` in the user's folder of caches.  Raises Unusable."""
     if chosen := os.environ.get(VARIABLE):
         try:
-            return Path(chosen).absolute()
+            return Path(os.path.expanduser(chosen)).absolute()
         except OSError as error:  # the working folder is gone
             raise Unusable(Path(chosen), _reason(error)) from None
     from platformdirs import user_cache_path
@@ -83,13 +84,11 @@ class Cache:
         try:
             if problem := _distrust(os.fstat(descriptor), stat.S_ISREG):
                 raise Refused(path, problem)
-            with open(descriptor, "rb", closefd=False) as file:
-                data = file.read(_LARGEST + 1)
+            return contents(descriptor, _LARGEST)
         except OSError as error:
             raise Unusable(self.root, _reason(error)) from None
         finally:
             os.close(descriptor)
-        return data if len(data) <= _LARGEST else None
 
     def write(self, kind: str, name: str, data: bytes) -> Path:
         """Put an entry in place of whatever has its name; returns its path."""

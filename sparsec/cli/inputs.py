@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -75,7 +76,10 @@ def _inside(name: str) -> list[str]:
 
 def _standard_input(most: int) -> bytes:
     try:
-        return sys.stdin.buffer.read(most)
+        data = sys.stdin.buffer.read(most)
+        if data is None:  # a descriptor that does not block
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return data
     except (AttributeError, OSError, ValueError) as error:  # None where the caller closed it
         reason = (getattr(error, "strerror", None) or "it is closed").lower()
         raise SparsecError(CannotRead(name=shown(_STDIN), reason=reason)) from None

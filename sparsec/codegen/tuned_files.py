@@ -9,9 +9,10 @@ import os
 import re
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 
+from sparsec import files
 from sparsec.codegen.settings import KERNELS, SETTINGS, Setting
 from sparsec.codegen.tuned import FORMAT, Place, Tuned
 from sparsec.diagnostics import CannotRead, SparsecError, TunedUnusable
@@ -34,7 +35,7 @@ def own_path() -> Path | None:
     """A user's own file: SPARSEC_TUNED (empty: none), or `tuned.json` in the user's folder of settings."""
     chosen = os.environ.get(VARIABLE)
     if chosen is not None:
-        return Path(chosen).absolute() if chosen else None
+        return Path(os.path.expanduser(chosen)).absolute() if chosen else None
     from platformdirs import user_config_path
 
     try:
@@ -48,12 +49,15 @@ def read(path: Path | None) -> bytes:
     try:
         if path is None:
             return b""
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            return file.read(_MOST_BYTES)
+        data = files.read(path, _MOST_BYTES)
     except FileNotFoundError:
         return b""
-    except OSError as error:
-        raise SparsecError(CannotRead(name=str(path), reason=(error.strerror or str(error)).lower())) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise SparsecError(CannotRead(name=str(path), reason=reason)) from None
+    if data is None:
+        raise _unusable(str(path), "", f"it has more than {_MOST_BYTES:,} bytes")
+    return data
 
 
 def stored(path: Path | None) -> Tuned:
@@ -72,7 +76,7 @@ def known(own: bytes | None = None) -> Tuned:
 @cache
 def packaged() -> Tuned:
     """The settings that come with sparsec."""
-    path = files("sparsec.codegen") / "tuned.json"
+    path = resources.files("sparsec.codegen") / "tuned.json"
     return parse(path.read_bytes(), str(path))
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from sparsec import resources
 from sparsec.cache import INDEX, MODULES, Cache
+from sparsec.files import read
 
 _LIBRARIES = ("torch", "triton", "islpy", "lark", "jinja2", "numpy")
 _LARGEST_FILE = 1 << 26
@@ -117,12 +118,12 @@ def current(record: Record) -> bool:
 
 
 def file_digest(name: str | Path) -> str:
-    """The digest of a file, empty when it can't be read."""
+    """The digest of an ordinary file, empty when it can't be read or is larger than any that sparsec reads."""
     try:
-        with open(name, "rb") as file:
-            return digest(file.read(_LARGEST_FILE))
+        data = read(name, _LARGEST_FILE)
     except (OSError, ValueError):
         return ""
+    return "" if data is None else digest(data)
 
 
 def render(record: Record) -> bytes:

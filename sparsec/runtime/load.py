@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 
+from sparsec import files
 from sparsec.runtime.attend import Attend
 from sparsec.runtime.fetch import Chosen, fetch
 
@@ -81,8 +82,6 @@ def _merged(given: Mapping[str, int] | None, more: Mapping[str, int]) -> dict[st
 def _contents(path: str) -> bytes | None:
     """The bytes of a file; None when it can't be read or is too long, which the compiler will say better."""
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            data = file.read(_MOST_BYTES)
+        return files.read(path, _MOST_BYTES)
     except (OSError, ValueError):
         return None
-    return data if len(data) < _MOST_BYTES else None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
+from sparsec import files
 from sparsec.diagnostics import CannotRead, NotUtf8, SparsecError, TextTooLong
 from sparsec.source import Source, Span
 from sparsec.syntax.check import MAX_TEXT
@@ -22,19 +21,10 @@ def read(path: str | Path, span: Span | None = None) -> Source:
 def read_bytes(path: str | Path, limit: int, span: Span | None = None) -> bytes | None:
     """What an ordinary file holds, or None when that is more than `limit` bytes.  SparsecError SP0701."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SparsecError(CannotRead(name=str(path), reason="not an ordinary file", span=span))
-            data = file.read(limit + 1)
+        return files.read(path, limit)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = (getattr(error, "strerror", None) or "not a file name").lower()
         raise SparsecError(CannotRead(name=str(path), reason=reason, span=span)) from None
-    return data if len(data) <= limit else None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Opening a pipe must not wait for a writer."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def decode(name: str, data: bytes, span: Span | None = None) -> Source:
