@@ -10,8 +10,7 @@ from sparsec.analysis.advice_decoding import few_look_ahead, no_sink, unbounded
 from sparsec.analysis.advice_reach import out_of_reach
 from sparsec.analysis.advice_tiles import Work, splits_tiles
 from sparsec.analysis.facts import is_causal
-from sparsec.analysis.needless import Lower
-from sparsec.analysis.subject import Subject
+from sparsec.analysis.subject import Lower, Subject
 from sparsec.diagnostics import Diagnostic
 from sparsec.ir import nodes as ir
 from sparsec.syntax import ast

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sparsec.analysis.lint import Lower, lint
+from sparsec.analysis.lint import lint
+from sparsec.analysis.subject import Lower
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower import check_names, lower, lower_fully
+from sparsec.ir.lower import check_names, lower_fully
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse
@@ -82,4 +83,4 @@ def _looked_at(file: ast.File, chosen: Mapping[str, object], advice: Advice | No
     lowered = lower_fully(file, **chosen)
     yield from lowered.warnings
     for ask in (lint, advice) if advice else (lint,):
-        yield from ask(file, lowered.pattern, lambda changed: lower(changed, **chosen))
+        yield from ask(file, lowered.pattern, Lower(chosen))

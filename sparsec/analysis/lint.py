@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sparsec.analysis.needless import Lower, adds_nothing
+from sparsec.analysis.needless import adds_nothing
 from sparsec.analysis.samples import leans_ahead, sees_itself
+from sparsec.analysis.subject import Lower, Subject
 from sparsec.diagnostics import Diagnostic, EmptyPattern, Fix, NotCausal, RowsWithoutKeys, SeesAllLater
 from sparsec.ir import nodes as ir
 from sparsec.ir.lower_lint import past_only
@@ -25,45 +26,53 @@ _NOT_WORDS = {"non", "not", "no", "un", "anti"}
 def lint(file: ast.File, pattern: ir.Pattern, lower: Lower) -> list[Diagnostic]:
     """Warnings about one pattern of a file; `lower` makes it from a changed file, SparsecError where that fails."""
     definition = next(each for each in file.definitions if each.kind == "pattern" and each.name == pattern.name)
+    subject = Subject(file, definition, pattern, lower)
     return [
-        *_without_keys(definition, pattern),
-        *(_not_causal(definition, pattern) or _all_later(definition, pattern)),
-        *adds_nothing(file, definition, pattern, lower),
+        *_without_keys(subject),
+        *(_not_causal(subject) or _all_later(subject)),
+        *adds_nothing(subject),
     ]
 
 
-def _without_keys(definition: ast.Definition, pattern: ir.Pattern) -> Iterator[Diagnostic]:
+def _without_keys(subject: Subject) -> Iterator[Diagnostic]:
     """The shortest call in which some query has no key, whatever the tables list; or that none ever has one."""
-    doubtful = [condition for condition in pattern.conditions if not sees_itself(condition)]
-    found = [witness for condition in doubtful[:_MOST_CONDITIONS] if (witness := _asked("lonely_row", condition))]
-    if len(found) == len(pattern.conditions) and all(_asked("no_pair", condition) for condition in pattern.conditions):
-        yield EmptyPattern(name=definition.name, span=definition.name_span)
+    definition, conditions = subject.definition, subject.pattern.conditions
+    doubtful = [condition for condition in conditions if not sees_itself(condition)][:_MOST_CONDITIONS]
+    found = [(witness, each) for each in doubtful if (witness := _asked("lonely_row", each))]
+    if len(found) == len(conditions) and all(_asked("no_pair", condition) for condition in conditions):
+        yield EmptyPattern(name=definition.name, where=subject.where(), span=definition.name_span)
     elif found:
-        first = min(found, key=lambda witness: (witness.n, witness.q))
-        fix = Fix("let each query see itself", definition.body.span, f"{definition.body.span.text} | k == q")
-        yield RowsWithoutKeys(row=first.q, n=first.n, span=definition.body.span, fixes=(fix,))
+        first, condition = min(found, key=lambda pair: (pair[0].n, pair[0].q))
+        text = f"{definition.body.span.text} | k == q"
+        fix = Fix("let each query see itself", definition.body.span, text)
+        fixes = () if subject.varies else (fix,)  # other heads and layers may mean it
+        where = subject.where(condition)
+        yield RowsWithoutKeys(row=first.q, n=first.n, where=where, span=definition.body.span, fixes=fixes)
 
 
-def _not_causal(definition: ast.Definition, pattern: ir.Pattern) -> list[Diagnostic]:
+def _not_causal(subject: Subject) -> list[Diagnostic]:
     """The first later key that is seen, where the name says that there are none."""
+    definition = subject.definition
     words = re.findall(r"[a-z]+", definition.name.lower())
     if not _PAST_WORDS & set(words) or _NOT_WORDS & set(words):
         return []
-    doubtful = [condition for condition in pattern.conditions if not past_only(condition)]
-    found = [witness for condition in doubtful[:_MOST_CONDITIONS] if (witness := _asked("sure_later_key", condition))]
+    doubtful = [condition for condition in subject.pattern.conditions if not past_only(condition)][:_MOST_CONDITIONS]
+    found = [(witness, each) for each in doubtful if (witness := _asked("sure_later_key", each))]
     if not found:
         return []
-    first = min(found, key=lambda witness: (witness.n, witness.q, witness.k))
-    fixes = (_only_past(definition),)
-    return [NotCausal(name=definition.name, q=first.q, k=first.k, span=definition.name_span, fixes=fixes)]
+    first, condition = min(found, key=lambda pair: (pair[0].n, pair[0].q, pair[0].k))
+    shown = {"q": first.q, "k": first.k, "where": subject.where(condition)}
+    return [NotCausal(name=definition.name, **shown, span=definition.name_span, fixes=(_only_past(definition),))]
 
 
-def _all_later(definition: ast.Definition, pattern: ir.Pattern) -> list[Diagnostic]:
+def _all_later(subject: Subject) -> list[Diagnostic]:
     """Where a head sees all of the future and only some of the past: the lower end of a distance was forgotten."""
-    leaning = [condition for condition in pattern.conditions if leans_ahead(condition)]
-    if not any(_asked("every_later_key", condition) for condition in leaning[:_MOST_CONDITIONS]):
+    leaning = [condition for condition in subject.pattern.conditions if leans_ahead(condition)]
+    condition = next((each for each in leaning[:_MOST_CONDITIONS] if _asked("every_later_key", each)), None)
+    if condition is None:
         return []
-    return [SeesAllLater(span=definition.body.span, fixes=(_only_past(definition),))]
+    fixes = () if subject.varies else (_only_past(subject.definition),)  # other heads and layers may look ahead
+    return [SeesAllLater(where=subject.where(condition), span=subject.definition.body.span, fixes=fixes)]
 
 
 def _only_past(definition: ast.Definition) -> Fix:

@@ -1,15 +1,37 @@
-"""A pattern of a file as something to change: with another body, another number."""
+"""A pattern of a file as something to change, and what it is bound to: with another body, another number, layer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-from sparsec.analysis.needless import Lower
 from sparsec.diagnostics import SparsecError
 from sparsec.ir import nodes as ir
+from sparsec.ir.lower import check_names, lower
+from sparsec.ir.lower_binding import binding, used_parameters
+from sparsec.ir.lower_graph import mentions
+from sparsec.ir.lower_scope import Entry
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse
+
+
+@dataclass(frozen=True)
+class Lower:
+    """A file -> the pattern that is looked at.  `chosen` are the keywords of `sparsec.ir.lower.lower`."""
+
+    chosen: Mapping[str, object] = field(default_factory=dict)
+
+    def __call__(self, file: ast.File, **others: object) -> ir.Pattern:
+        """The pattern, with other values of some keywords.  SparsecError where there is none."""
+        return lower(file, **{**self.chosen, **others})
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """H, L and layer as far as they are given."""
+        given = {"H": "heads", "L": "layers", "layer": "layer"}
+        return {name: self.chosen[key] for name, key in given.items() if self.chosen.get(key) is not None}
 
 
 @dataclass(frozen=True)
@@ -21,11 +43,36 @@ class Subject:
     pattern: ir.Pattern
     lower: Lower
 
+    @cached_property
+    def entry(self) -> Entry:
+        """The definition with the scope that its names are read in."""
+        return check_names(self.file).own[self.definition.name]
+
+    @cached_property
+    def varies(self) -> frozenset[str]:
+        """Which of h, H, layer and L the text depends on: each head or layer is bound to another pattern."""
+        return frozenset(mentions(self.entry)) & {"h", "H", "layer", "L"}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other parameters, heads or layers make another pattern of the text."""
+        return bool(self.varies or used_parameters(self.definition))
+
+    def where(self, condition: ir.Set | None = None) -> str:
+        """What a claim about the pattern, or about one of its conditions, holds for; empty where it holds for all."""
+        head = None
+        if condition is not None and self.pattern.head_conditions:
+            head = self.pattern.head_conditions.index(self.pattern.conditions.index(condition))
+        return binding(self.entry, dict(self.pattern.parameters), self.lower.counts, head)
+
+    def file_with(self, body: ast.Expr) -> ast.File:
+        """The file, its pattern with another body."""
+        return self._replaced(replace(self.definition, body=body))
+
     def changed(self, definition: ast.Definition) -> ir.Pattern | None:
         """The pattern with another declaration; None where that is no pattern."""
-        declarations = tuple(definition if each is self.definition else each for each in self.file.declarations)
         try:
-            return self.lower(replace(self.file, declarations=declarations))
+            return self.lower(self._replaced(definition))
         except SparsecError:
             return None
 
@@ -35,8 +82,15 @@ class Subject:
 
     def joined(self, op: str, text: str) -> ir.Pattern | None:
         """The pattern with `| text` or `& text` after its body in brackets."""
-        (other,) = parse(Source("cure", f"pattern cure = {text}\n")).definitions
-        parts = self.definition.body, other.body
-        return self.with_body(
-            ast.Union(parts, span=other.span) if op == "|" else ast.Binary(op, *parts, span=other.span)
-        )
+        return self.with_body(joined(self.definition.body, op, text))
+
+    def _replaced(self, definition: ast.Definition) -> ast.File:
+        declarations = tuple(definition if each is self.definition else each for each in self.file.declarations)
+        return replace(self.file, declarations=declarations)
+
+
+def joined(body: ast.Expr, op: str, text: str) -> ast.Expr:
+    """`(body) | text` or `(body) & text`."""
+    (other,) = parse(Source("cure", f"pattern cure = {text}\n")).definitions
+    parts = body, other.body
+    return ast.Union(parts, span=other.span) if op == "|" else ast.Binary(op, *parts, span=other.span)

@@ -36,11 +36,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Fix:
-    """An edit that takes a diagnostic away: `replacement` in the place of `span`; `title` says it in the imperative."""
+    """An edit that takes a diagnostic away: `replacement` in the place of `span`; `title` says it in the imperative.
+
+    `safe`: the pattern stays the same for whatever its text is bound to, or the text can have meant nothing else.
+    """
 
     title: str
     span: Span
     replacement: str
+    safe: bool = False
 
     @property
     def text(self) -> str:

@@ -13,7 +13,8 @@ class RowsWithoutKeys(Diagnostic, code="SP0901", title="rows with no key", sever
 
     row: int
     n: int
-    message = "some queries have no key: with n = {n}, query {row} is the first"
+    where: str = ""
+    message = "some queries have no key{where}: with n = {n}, query {row} is the first"
     label = "leaves query {row} without a key"
     help = "such rows return 0; add `| k == q` to let each query see itself"
     example = Example("pattern p = 1 <= q - k < 4\n")
@@ -27,9 +28,10 @@ class NotCausal(Diagnostic, code="SP0902", title="not causal", severity="warning
     name: str
     q: int
     k: int
-    message = "`{name}` is not causal: query {q} sees the later key {k}"
+    where: str = ""
+    message = "`{name}` is not causal{where}: query {q} sees the later key {k}"
     label = "not causal"
-    help = "add `causal & (...)`, or choose another name"
+    help = "write `k <= q & (...)` around all of it, or choose another name"
     example = Example("pattern causal_window = window(8)\n")
     cure = "`pattern causal_window = causal & window(8)`"
 
@@ -38,7 +40,8 @@ class NotCausal(Diagnostic, code="SP0902", title="not causal", severity="warning
 class SeesAllLater(Diagnostic, code="SP0912", title="no lower end", severity="warning"):
     """Every query sees all keys behind it, and only some before it: `q - k < w` alone also keeps every k > q."""
 
-    message = "every query sees all later keys, and not all earlier ones"
+    where: str = ""
+    message = "every query sees all later keys, and not all earlier ones{where}"
     label = "sees all later keys"
     help = "for keys of the past add `& k <= q`; `q - k < w` alone has no lower end"
     example = Example("pattern p = q - k < 8\n")
@@ -50,7 +53,8 @@ class AddsNothing(Diagnostic, code="SP0903", title="a part that adds nothing", s
     """The pattern is the same set without this operand."""
 
     operand: str
-    message = "`{operand}` changes nothing: the pattern is the same without it"
+    where: str = ""
+    message = "`{operand}` changes nothing{where}: the pattern is the same without it"
     label = "changes nothing"
     example = Example("pattern p = past(8) | past(4)\n")
     cure = "`pattern p = past(8)`"
@@ -85,7 +89,8 @@ class EmptyPattern(Diagnostic, code="SP0906", title="empty pattern"):
     """No query sees any key, whatever n is; attention over nothing is never meant."""
 
     name: str
-    message = "pattern `{name}` is empty: no query sees any key"
+    where: str = ""
+    message = "pattern `{name}` is empty{where}: no query sees any key"
     label = "holds no pair"
     example = Example("pattern p = causal & ~full\n")
     cure = "Correct the condition."

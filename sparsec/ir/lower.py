@@ -12,6 +12,7 @@ from pathlib import Path
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir.lower_arms import shown
+from sparsec.ir.lower_binding import binding
 from sparsec.ir.lower_eval import MAX_NUMBER, Evaluation
 from sparsec.ir.lower_graph import mentions, recursions
 from sparsec.ir.lower_scope import Entry, Scope, all_scopes, open_scope
@@ -224,7 +225,8 @@ class _Work:
         found += reversed(errors.values())
         definition = self.entry.definition
         if not found and set(conditions) == {FALSE}:
-            found = [say.EmptyPattern(name=definition.name, span=definition.name_span)]
+            where = binding(self.entry, self.parameters, self.counts)
+            found = [say.EmptyPattern(name=definition.name, where=where, span=definition.name_span)]
         if found:
             raise SparsecError(*sorted(found, key=lambda error: error.span.start))
 

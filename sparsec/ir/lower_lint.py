@@ -18,11 +18,11 @@ def lint_union(node: ast.Union, values: Sequence[Set], value: Callable[[ast.Expr
             continue  # an empty part belongs to other heads
         others = [other for i, other in enumerate(values) if i != number]
         if part.op == "\\" and number > 0:
-            fix = Fix("write brackets around this part", part.span, f"({part.span.text})")
+            fix = Fix("write brackets around this part", part.span, f"({part.span.text})", safe=True)
             found.append(UnionThenWithout(taken=part.right.span.text, span=part.span, fixes=(fix,)))
         elif part.op == "&" and not all(map(past_only, others)):
             guards = [term for term in _terms(part) if value(term) in _CAUSAL]
-            fix = Fix("write brackets around this part", part.span, f"({part.span.text})")
+            fix = Fix("write brackets around this part", part.span, f"({part.span.text})", safe=True)
             found += [
                 CausalOnOneSide(guard=guard.span.text, span=guard.span, fixes=(*_for_all(node, guard), fix))
                 for guard in guards[:1]

@@ -30,7 +30,7 @@ def check_text(source: Source) -> None:
         code = ord(match[0])
         name = unicodedata.name(match[0], "a control character").lower()
         span = source.span(*match.span())
-        fix = Fix("remove the character", span, "")
+        fix = Fix("remove the character", span, "", safe=True)
         found.append(OddCharacter(character=f"U+{code:04X}", name=name, span=span, fixes=(fix,)))
         if len(found) == MAX_ERRORS:
             break

@@ -40,7 +40,7 @@ def unexpected_character(source: Source, offset: int) -> Diagnostic:
     right, hint = borrowed.character(source.text, offset)
     if right:
         return _wrong_symbol(character, right, span)
-    fixes = (Fix("remove it", span, ""),) if character == ";" else ()
+    fixes = (Fix("remove it", span, "", safe=True),) if character == ";" else ()
     return UnknownCharacter(character=character, hint=hint, span=span, fixes=fixes)
 
 

@@ -91,7 +91,7 @@ def written(span: Span, right: str) -> Fix:
     text = span.source.text
     before = " " if right[0].isalpha() and _in_word(text[span.start - 1 : span.start]) else ""
     after = " " if right[-1].isalpha() and _in_word(text[span.end : span.end + 1]) else ""
-    return Fix(f"write `{right}`", span, f"{before}{right}{after}")
+    return Fix(f"write `{right}`", span, f"{before}{right}{after}", safe=True)
 
 
 def _in_word(character: str) -> bool:

@@ -12,7 +12,7 @@ from test_reach import dense
 
 from sparsec.analysis.advice import advise
 from sparsec.analysis.advice_tiles import splits_tiles
-from sparsec.analysis.subject import Subject
+from sparsec.analysis.subject import Lower, Subject
 from sparsec.cli.predicted import work
 from sparsec.diagnostics import CODES, Diagnostic, SparsecError
 from sparsec.ir import nodes as ir
@@ -27,7 +27,7 @@ ADVICE = ["SP0907", "SP0908", "SP0909", "SP0910", "SP0911"]
 
 def advice(text: str, depth: int | None = None, work=work, **given) -> list[Diagnostic]:
     file = parse(Source("p.spat", text))
-    return advise(file, lower(file, **given), lambda changed: lower(changed, **given), work, depth)
+    return advise(file, lower(file, **given), Lower(given), work, depth)
 
 
 def codes(text: str, **given) -> list[str]:
@@ -81,7 +81,7 @@ def test_places_of_numbers() -> None:
 
 def test_nothing_is_counted_where_no_number_is_odd() -> None:
     file = parse(Source("p", "pattern p(w = 512) = past(w) | sinks(4)"))
-    subject = Subject(file, file.definitions[0], lower(file), lower)
+    subject = Subject(file, file.definitions[0], lower(file), Lower())
     assert list(splits_tiles(subject, work=None)) == []
 
 

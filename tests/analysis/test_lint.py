@@ -14,6 +14,7 @@ from sparsec import pipeline
 from sparsec.analysis.diagnose import diagnose
 from sparsec.analysis.lint import lint
 from sparsec.analysis.samples import differ, sees_itself
+from sparsec.analysis.subject import Lower
 from sparsec.diagnostics import CODES, SparsecError
 from sparsec.ir import nodes as ir
 from sparsec.ir.lower import lower
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 def warnings(text: str, **given):
     file = parse(Source("p.spat", text))
-    return lint(file, lower(file, **given), lambda changed: lower(changed, **given))
+    return lint(file, lower(file, **given), Lower(given))
 
 
 @pytest.mark.parametrize("code", ["SP0901", "SP0902", "SP0903", "SP0912"])
@@ -90,7 +91,7 @@ def test_warnings_are_true(parts):
         pattern = lower(file)
     except SparsecError:  # an empty pattern
         return
-    found = lint(file, pattern, lower)
+    found = lint(file, pattern, Lower())
     whole = ir.Or(tuple(parts))
     for warning in found:
         match warning.code:
