@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text and the name that messages call it by: a path, or something like `<text>`."""
+    """A text and the name that messages call it by: a path, or something like `<text>`.
+
+    Messages show no words of a text that is not `quotable`: it may be a file that its reader would not show around.
+    """
 
     name: str
     text: str = field(repr=False)
+    quotable: bool = True
 
     def position(self, offset: int) -> tuple[int, int]:
         """(line, column) of a character offset, both counted from 1."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -19,6 +22,40 @@ collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpre
 settings.register_profile("default", deadline=None, max_examples=40)
 settings.register_profile("full", deadline=None, max_examples=2000)  # pytest -m full --hypothesis-profile=full
 settings.load_profile("default")
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def sparsec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs the command line in this process; what it printed, where, and its status."""
+
+    from sparsec.cli import main
+
+    def run(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["sparsec", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Ran(end.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def spat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Writes p.spat in a fresh working folder and returns its name."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(text: str | bytes) -> str:
+        Path("p.spat").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return "p.spat"
+
+    return write
 
 
 @pytest.fixture

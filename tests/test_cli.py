@@ -11,49 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from sparsec.cli import main
 from sparsec.diagnostics import CODES
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 LONGFORMER = str(EXAMPLES / "longformer.spat")
-
-
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def sparsec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs the command line in this process."""
-
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sparsec", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Ran(end.value.code or 0, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def spat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Writes p.spat in a fresh working folder and returns its name."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(text: str | bytes) -> str:
-        Path("p.spat").write_bytes(text if isinstance(text, bytes) else text.encode())
-        return "p.spat"
-
-    return write
 
 
 # ---------------------------------------------------------------- check
@@ -151,6 +117,19 @@ def test_standard_input_stands_alone(sparsec) -> None:
 
 def test_windows_line_ends(sparsec, spat) -> None:
     assert sparsec("check", spat(b"pattern p(w = 4) =\r\n    past(w)\r\n")).status == 0
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\r\n", "\n\r"])
+def test_a_lone_carriage_return_is_refused_by_every_way_to_read(end: str, sparsec, spat) -> None:
+    """It ends a line for Python's `open` and for old editors: `past(4)` would stand in the comment, or not."""
+    from sparsec.diagnostics import SparsecError
+    from sparsec.runtime.load import compile, load
+
+    text = f"pattern p = causal # the last 4 of it:{end}    & past(4)\n"
+    assert "error[SP0102]" in sparsec("check", spat(text)).err
+    for make in (lambda: load("p.spat"), lambda: compile(text)):
+        with pytest.raises(SparsecError, match="SP0102"):
+            make()
 
 
 # ---------------------------------------------------------------- usage

@@ -55,6 +55,7 @@ SLIPS = {
     "pattern p = causal | 5": "pattern p = causal | k == 5",
     '"the past  \npattern p = causal': '"the past"  \npattern p = causal',
     "pattern p = causal\u200b": "pattern p = causal",
+    "pattern p = causal # all\r & past(4)": "pattern p = causal # all\n & past(4)",
     "pattern p = past(8) | past(4)": "pattern p = past(8)",
     "pattern p = past(4) | past(8)  # wide": "pattern p = past(8)  # wide",
     "pattern p = (past(4))  # near\n | (past(8))": "pattern p = (past(8))",

@@ -10,7 +10,7 @@ from sparsec.cli.findings import Finding, Format, writer
 from sparsec.cli.inputs import Names, named, read, shown
 from sparsec.cli.options import Choice, Define, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
-from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
+from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError, printable
 
 if TYPE_CHECKING:
     from sparsec.analysis.diagnose import Advice, Diagnosis
@@ -76,7 +76,7 @@ def _print(found: Finding) -> bool:
             f"  {each}: pass {_wanted(asked)} to check what depends on it"
             for each, asked in found.diagnosis.unbound.items()
         )
-        print("\n".join([f"{found.name}: ok", *notes]))
+        print("\n".join([f"{printable(found.name)}: ok", *notes]))
     return found.diagnosis.valid
 
 

@@ -24,7 +24,8 @@ def _line(found: Finding, diagnostic: Diagnostic) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    shown = "".join(c if c.isprintable() or c in "\r\n" else "�" for c in text)  # a log is read in terminals, too
+    return shown.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -10,7 +10,7 @@ import typer
 from sparsec.cli.inputs import read
 from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
-from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError
+from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError, printable
 
 if TYPE_CHECKING:
     from sparsec.pipeline import Compiled
@@ -114,7 +114,7 @@ def _write(folder: Path, name: str, data: str | bytes, force: bool) -> str:
         replace(path, content, 0o666)
     except OSError as error:
         raise SparsecError(CannotWrite(name=str(path), reason=(error.strerror or str(error)).lower())) from None
-    return f"wrote {path} ({len(content):,} bytes)"
+    return f"wrote {printable(str(path))} ({len(content):,} bytes)"
 
 
 def _ours(path: Path) -> bool:

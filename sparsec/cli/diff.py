@@ -13,7 +13,7 @@ import typer
 from sparsec.cli.inputs import read, shown
 from sparsec.cli.options import Choice, Heads, Layer, Layers, choice
 from sparsec.cli.output import report
-from sparsec.diagnostics import SparsecError
+from sparsec.diagnostics import SparsecError, printable
 
 if TYPE_CHECKING:
     from sparsec.analysis.find import Found
@@ -120,7 +120,7 @@ def _lines(sides: list[Side], whole: Relation, parts: tuple[Relation, ...]) -> I
     titles = [f"{side.pattern.name}({_bound(side.pattern)})" for side in sides]
     width = max(map(len, titles))
     for letter, title, side in zip(_SIDES, titles, sides, strict=True):
-        yield f"{letter}  {title:{width}}  {side.file}"
+        yield f"{letter}  {title:{width}}  {printable(side.file)}"
     yield f"{whole.verdict}: {_MEANINGS[whole.verdict]}"
     if len(parts) == 1:
         yield from _details(whole, "  ")

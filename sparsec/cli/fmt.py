@@ -15,7 +15,7 @@ import typer
 
 from sparsec.cli.inputs import Names, named, read
 from sparsec.cli.output import report
-from sparsec.diagnostics import CannotWrite, SparsecError
+from sparsec.diagnostics import CannotWrite, SparsecError, printable
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -59,9 +59,9 @@ def run(
         if changed and diff:
             _print_diff(laid)
         elif changed and check:
-            print(f"{laid.name}: would be formatted")
+            print(f"{printable(laid.name)}: would be formatted")
         elif changed and laid.path:
-            print(f"{laid.name}: formatted")
+            print(f"{printable(laid.name)}: formatted")
     raise typer.Exit(0 if well else 1)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from sparsec.diagnostics import CannotRead, SparsecError, TextTooLong
+from sparsec.diagnostics import CannotRead, SparsecError, TextTooLong, printable
 from sparsec.source import Source
 
 Names = Annotated[
@@ -70,7 +70,7 @@ def _inside(name: str) -> list[str]:
         found += [os.path.join(folder, each) for each in files if each.endswith(".spat")]
     found += [str(error.filename) for error in refused]
     if not found:
-        print(f"{name}: no .spat files", file=sys.stderr)
+        print(f"{printable(name)}: no .spat files", file=sys.stderr)
     return sorted(found)
 
 

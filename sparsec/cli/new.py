@@ -12,7 +12,7 @@ import typer
 
 from sparsec import resources
 from sparsec.cli import completion
-from sparsec.diagnostics import CannotWrite, SparsecError
+from sparsec.diagnostics import CannotWrite, SparsecError, printable
 
 if TYPE_CHECKING:
     from sparsec.syntax.ast import Definition
@@ -54,7 +54,8 @@ def run(
         return
     path = Path(output or f"{name}.spat")
     _write(path, text)
-    print(f"wrote {path}, begun from {template}", f"next: sparsec show {path}", sep="\n")
+    written = printable(str(path))
+    print(f"wrote {written}, begun from {template}", f"next: sparsec show {written}", sep="\n")
 
 
 def _chosen(name: str | None, template: str | None, known: list[str]) -> str:

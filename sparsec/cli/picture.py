@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sparsec.cli.options import Choice
-from sparsec.diagnostics import SparsecError
+from sparsec.diagnostics import SparsecError, printable
 
 if TYPE_CHECKING:
     from sparsec.ir.nodes import Pattern, Set
@@ -112,11 +112,12 @@ def difference(file: str, other: str, chosen: Choice) -> Masks:
     heads = [pattern.head_conditions or (0,) * (b.heads or a.heads or 1) for pattern in (a, b)]
     pairs = list(zip(*heads, strict=True))
     distinct = list(dict.fromkeys(pairs))
+    names = f"only in {printable(file)}", f"only in {printable(other)}", "in both"
     conditions, operands = [], []
     for x, y in ((a.conditions[i], b.conditions[j]) for i, j in distinct):
         conditions.append(disjunction(x, y))
         sets = conjunction(x, complement(y)), conjunction(y, complement(x)), conjunction(x, y)
-        operands.append(list(zip((f"only in {file}", f"only in {other}", "in both"), sets, strict=True)))
+        operands.append(list(zip(names, sets, strict=True)))
     indices = tuple(map(distinct.index, pairs)) if a.heads or b.heads else ()
     merged = replace(
         a, name=f"{_title(a)} and {_title(b)}", parameters=(), conditions=tuple(conditions), head_conditions=indices
@@ -180,5 +181,5 @@ def _of_head(pattern: Pattern, head: int) -> Set:
 
 
 def _label(part: ast.Expr) -> str:
-    text = " ".join(part.span.text.split())
+    text = printable(" ".join(part.span.text.split()))
     return text if len(text) <= _LABEL else text[: _LABEL - 3] + "..."

@@ -23,6 +23,23 @@ class CannotRead(Diagnostic, code="SP0701", title="file can't be read"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotQuoted(Diagnostic, code="SP0707", title="errors in a file that is not quoted"):
+    """A file is not in the language, and is none that messages may quote: they end up in public logs.
+
+    Quoted are files that are named on the command line or in Python, and those that they use, as far as they are called
+    `.spat`, with links followed, and lie in the folder of the first, in the working folder, or below one of them.
+    """
+
+    name: str
+    codes: str
+    message = "`{name}` has errors: {codes}"
+    label = "not quoted"
+    help = "is it a file of patterns?  `sparsec check` with its name shows them"
+    example = Example('use "notes.txt"\npattern p = causal\n', files={"notes.txt": "nothing to show around\n"})
+    cure = "Use a file of patterns; put it beside the text that uses it, with a name that ends in `.spat`."
+
+
+@dataclass(frozen=True, kw_only=True)
 class CannotWrite(Diagnostic, code="SP0702", title="output can't be written"):
     """The file may not be written to, the folder for the output can't be made or written to, or the disk is full."""
 

@@ -2,54 +2,64 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from sparsec.diagnostics.core import Diagnostic
 from sparsec.source import Span
 
+# What GitHub Actions and Azure Pipelines read as a command to them in a log: the first at the beginning of a line only.
+_COMMAND = re.compile(r"^(\s*:)(?=:)|(#)(?=#(?:\[|vso\[))", re.MULTILINE)
 _WIDTH = 110  # columns of the source line that are shown
 _RED, _YELLOW, _BLUE, _BOLD, _RESET = "\x1b[1;31m", "\x1b[1;33m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m"
 
 
 def render(diagnostic: Diagnostic, colour: bool = False) -> str:
-    """The message as lines of plain text, or with terminal colours.  Odd characters of the source are never printed."""
+    """The message as lines of plain text, or with terminal colours.
+
+    Odd characters of the source are never printed, nor what the host of a log would take for a command to it.
+    """
     paint = (lambda text, style: f"{style}{text}{_RESET}") if colour else (lambda text, style: text)
     style = _RED if diagnostic.severity == "error" else _YELLOW
-    message = _printable(diagnostic.fill(diagnostic.message), keep="\n")
+    message = printable(diagnostic.fill(diagnostic.message), keep="\n")
     lines = [paint(f"{diagnostic.severity}[{diagnostic.code}]", style) + paint(f": {message}", _BOLD)]
     if diagnostic.span is not None:
         lines += _place(diagnostic.span, diagnostic.fill(diagnostic.label), paint, style)
     if text := diagnostic.fill(diagnostic.help):
         indent = "   " if diagnostic.span is None else " " * (len(str(diagnostic.span.line)) + 1)
-        lines.append(f"{indent}{paint('=', _BLUE)} help: " + _printable(text, keep="\n"))
+        lines.append(f"{indent}{paint('=', _BLUE)} help: " + printable(text, keep="\n"))
     return "\n".join(lines)
 
 
 def _place(span: Span, label: str, paint, style: str) -> list[str]:
     text = span.source.text
     line, column = span.source.position(span.start)
+    gutter = " " * len(str(line))
+    at = f"{gutter}{paint('-->', _BLUE)} {printable(span.source.name)}:{line}:{column}"
+    if not span.source.quotable:
+        return [at]
     first = span.start - column + 1
     last = text.find("\n", span.start)
     end = len(text) if last < 0 else last
     shown = max(first, span.start - _WIDTH // 2)  # long lines are cut to a window around the caret
     stop = min(end, shown + _WIDTH)
-    before = _printable(text[shown : span.start])
-    marked = _printable(text[span.start : max(span.start, min(span.end, stop))])
-    after = _printable(text[max(span.start, min(span.end, stop)) : stop])
-    gutter = " " * len(str(line))
+    before = printable(text[shown : span.start])
+    marked = printable(text[span.start : max(span.start, min(span.end, stop))])
+    after = printable(text[max(span.start, min(span.end, stop)) : stop])
     carets = "^" * max(1, _width(marked))
-    below = " " * _width(before) + paint(f"{carets} {_printable(label)}".rstrip(), style)
+    below = " " * _width(before) + paint(f"{carets} {printable(label)}".rstrip(), style)
     return [
-        f"{gutter}{paint('-->', _BLUE)} {_printable(span.source.name)}:{line}:{column}",
+        at,
         f"{gutter} {paint('|', _BLUE)}",
         f"{paint(f'{line} |', _BLUE)} {before}{marked}{after}".rstrip(),
         f"{gutter} {paint('|', _BLUE)} {below}",
     ]
 
 
-def _printable(text: str, keep: str = "") -> str:
-    """`text` without characters that move a terminal's cursor or reorder the line."""
-    return "".join(c if c in keep or (c.isprintable() and c != "\x7f") else " " if c == "\t" else "�" for c in text)
+def printable(text: str, keep: str = "") -> str:
+    """`text` without characters that move a terminal's cursor or reorder the line, and without commands to a host."""
+    shown = "".join(c if c in keep or (c.isprintable() and c != "\x7f") else " " if c == "\t" else "�" for c in text)
+    return _COMMAND.sub(r"\1\2 ", shown)
 
 
 def _width(text: str) -> int:

@@ -23,14 +23,16 @@ class NotUtf8(Diagnostic, code="SP0101", title="not UTF-8"):
 class OddCharacter(Diagnostic, code="SP0102", title="a character that can't be shown"):
     """Control characters and marks that change the direction of writing make a text read otherwise than it means.
 
-    They are refused everywhere, also in comments and strings.
+    They are refused everywhere, also in comments and strings.  Lines end with a line feed or with a carriage return and
+    a line feed; a carriage return alone is refused, since some programs end a line at it and others do not.
     """
 
     character: str  # as U+XXXX
     name: str
+    hint: str = "remove the character"
     message = "{character} ({name}) can't stand in a .spat file"
     label = "here, invisible"
-    help = "remove the character"
+    help = "{hint}"
     example = Example("pattern p = causal # \\u202e\n", make=lambda: ("pattern p = causal # \u202e\n".encode(), {}))
     cure = "Remove the character."
 

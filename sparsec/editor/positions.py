@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from sparsec.source import Source
-
 _BYTES = {"utf-8": 1, "utf-16": 2, "utf-32": 4}  # of one unit
 
 
-def normalised(name: str, text: str) -> Source:
-    """The text with `\\n` for line ends, which moves no position."""
-    return Source(name, text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
 class Lines:
-    """The lines of a text with `\\n` for line ends."""
+    """The lines of a text with `\\n` for `\\r\\n`; the protocol ends lines at lone carriage returns too."""
 
     def __init__(self, text: str, encoding: str = "utf-16") -> None:
         self.text, self.encoding = text, encoding
-        self.starts = [0, *(i + 1 for i, character in enumerate(text) if character == "\n")]
+        self.starts = [0, *(i + 1 for i, character in enumerate(text) if character in "\n\r")]
 
     def position(self, offset: int) -> tuple[int, int]:
         """(line, character), both from 0."""

@@ -12,10 +12,11 @@ from pygls.lsp.server import LanguageServer
 from sparsec.diagnostics import SparsecError
 from sparsec.editor import completion, hover, problems, rename
 from sparsec.editor.outline import outline
-from sparsec.editor.positions import Lines, normalised
+from sparsec.editor.positions import Lines
 from sparsec.editor.scope import path_of, target
 from sparsec.source import Source
 from sparsec.syntax.format import format_text
+from sparsec.syntax.read import with_line_ends
 
 _DELAY = 0.25  # seconds without typing before a text is looked at
 _KINDS = {
@@ -33,7 +34,7 @@ class Document:
     def __init__(self, server: LanguageServer, uri: str) -> None:
         opened = server.workspace.get_text_document(uri)
         self.uri, self.version, self._raw = uri, opened.version, opened.source
-        self.source = normalised(uris.to_fs_path(uri) or uri, opened.source)
+        self.source = with_line_ends(uris.to_fs_path(uri) or uri, opened.source)
         self._encoding = str(getattr(server.workspace.position_encoding, "value", server.workspace.position_encoding))
         self._lines = self.lines_of(self.source)
 

@@ -6,7 +6,7 @@ nothing.  Parameters are looked up before definitions, but only where the name s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from os.path import realpath
 from pathlib import Path
@@ -56,10 +56,13 @@ def prelude() -> Scope:
 
 def open_scope(file: ast.File, errors: list[Diagnostic]) -> Scope:
     """The scope of a file; reads the files that it uses, and adds what is wrong with them or with it to `errors`."""
-    return _open(file, errors, {}, ())
+    return _open(file, errors, {}, (), (realpath(Path(file.source.name).parent), realpath(".")))
 
 
-def _open(file: ast.File, errors: list[Diagnostic], known: dict[str, Scope], outside: tuple[str, ...]) -> Scope:
+def _open(
+    file: ast.File, errors: list[Diagnostic], known: dict[str, Scope], outside: tuple[str, ...], trees: tuple[str, ...]
+) -> Scope:
+    """`outside` are the files that are being opened; messages may quote files of `trees`."""
     here = Path(file.source.name)
     open_now = (*outside, realpath(here))
     scope = Scope(file, outer=prelude())
@@ -73,9 +76,9 @@ def _open(file: ast.File, errors: list[Diagnostic], known: dict[str, Scope], out
             continue
         try:
             if key not in known:
-                known[key] = _open(parse(read(path, use.span)), errors, known, open_now)
+                known[key] = _open(parse(read(path, use.span, trees)), errors, known, open_now, trees)
         except SparsecError as error:
-            errors.extend(error.diagnostics)
+            errors.extend(each if each.span else replace(each, span=use.span) for each in error.diagnostics)
             continue
         scope.uses.append(known[key])
         for name, entry in known[key].own.items():

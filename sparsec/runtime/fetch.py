@@ -110,8 +110,7 @@ def _compile(name: str, content: str | bytes | None, chosen: Chosen, key: str, o
     """Record, text, and whether they may be kept: not when a file changed while it was being read."""
     from sparsec import pipeline  # the parser, the set library, the templates
     from sparsec.runtime.nodes import pack
-    from sparsec.source import Source
-    from sparsec.syntax.read import decode, read
+    from sparsec.syntax.read import decode, read, with_line_ends
 
     start = time.time_ns()
     source = (
@@ -119,7 +118,7 @@ def _compile(name: str, content: str | bytes | None, chosen: Chosen, key: str, o
         if content is None
         else decode(name, content)
         if isinstance(content, bytes)
-        else Source(name, content)
+        else with_line_ends(name, content)
     )
     made = pipeline.compile(source, **vars(chosen), tuned=tuned_files.known(own))
     function, digest = made.function, index.digest(made.source.encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lark import Token, Tree, UnexpectedCharacters, UnexpectedToken
 
-from sparsec.diagnostics import Diagnostic, SparsecError, TextTooLong, TooManyErrors, UnexpectedText
+from sparsec.diagnostics import Diagnostic, NotQuoted, SparsecError, TextTooLong, TooManyErrors, UnexpectedText
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.borrowed import DECLARATIONS
@@ -18,6 +18,16 @@ _DEEP = 1_000  # states on the stack; ordinary texts need some tens
 
 def parse(source: Source) -> ast.File:
     """The declarations of a text.  SparsecError, with all errors that were found, when it is not in the language."""
+    try:
+        return _parse(source)
+    except SparsecError as error:
+        if source.quotable:
+            raise
+        codes = ", ".join(dict.fromkeys(each.code for each in error.diagnostics))
+        raise SparsecError(NotQuoted(name=source.name, codes=codes)) from None  # its words stand in those messages
+
+
+def _parse(source: Source) -> ast.File:
     check_text(source)
     errors: list[Diagnostic] = []
     tokens = _tokens(source, errors)

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from sparsec.editor.completion import complete
 from sparsec.editor.hover import hover
 from sparsec.editor.outline import outline
-from sparsec.editor.positions import Lines, normalised
+from sparsec.editor.positions import Lines
 from sparsec.editor.rename import Refused, references, rename, renamed
 from sparsec.editor.scope import is_prelude, path_of, target
 from sparsec.ir.lower import check_names, lower
 from sparsec.ir.lower_graph import references as named_definitions
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
+from sparsec.syntax.read import with_line_ends
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.spat"))
 TEXT = '''"""Near."""
@@ -84,7 +85,7 @@ def test_a_parameter_captures_nothing() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_rename_keeps_the_meaning(path: Path) -> None:
-    source = normalised(str(path), path.read_text())
+    source = Source(str(path), path.read_text())
     before = lower(parse(source), heads=8, layer=1, layers=4)
     for each in outline(source).occurrences:
         meant = target(source, each)
@@ -97,7 +98,7 @@ def test_rename_keeps_the_meaning(path: Path) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_names_mean_what_the_compiler_takes_them_for(path: Path) -> None:
-    source = normalised(str(path), path.read_text())
+    source = Source(str(path), path.read_text())
     for entry in check_names(parse(source)).own.values():
         for found, span in named_definitions(entry):
             meant = target(source, outline(source).at(span.start))
@@ -132,7 +133,7 @@ def test_completion_knows_the_scope() -> None:
 
 @given(st.text(alphabet="a\né😀\r", max_size=20), st.sampled_from(["utf-8", "utf-16", "utf-32"]))
 def test_positions_there_and_back(text: str, encoding: str) -> None:
-    lines = Lines(normalised("x", text).text, encoding)
+    lines = Lines(with_line_ends("x", text).text, encoding)
     for offset in range(len(lines.text) + 1):
         assert lines.offset(*lines.position(offset)) == offset
 
