@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from sparsec.neighbours.encoders import check_seed
 from sparsec.neighbours.fields import Fields, wrong
-from sparsec.neighbours.huggingface import check_seed
 
 _BLOCKS = "n is a multiple of block, as DeepSpeed asks."
 _DIAGONAL = "Blocks on the diagonal are kept whole: for tokens that see no later one, add `causal &`."
@@ -85,12 +85,21 @@ def longformer(fields: Fields, seed: int | None) -> str:
     return fields.comment(*remarks) + _pattern("bslongformer", f"b = {_block(fields)}, w = {w}", parts, past)
 
 
+def local_sliding_window(fields: Fields, seed: int | None) -> str:
+    """Sliding blocks alone; DeepSpeed has it as a class, and not as a mode of its configuration file."""
+    past, w = _past(fields, "unidirectional"), fields.integer("num_sliding_window_blocks", 3)
+    remarks = [f"{_BLOCKS[:-1]}, and has num_sliding_window_blocks at least.", *([_DIAGONAL] if past else [])]
+    text = _pattern("local_sliding_window", f"b = {_block(fields)}, w = {w}", ["block_window(b, w)"], past)
+    return fields.comment(*remarks) + text
+
+
 MODES: dict[str, Callable[[Fields, int | None], str]] = {
     "dense": dense,
     "fixed": fixed,
     "variable": variable,
     "bigbird": big_bird,
     "bslongformer": longformer,
+    "local_sliding_window": local_sliding_window,
 }
 _COMMON = {"mode", "num_heads", "block", "different_layout_per_head", "attention"}
 
@@ -109,8 +118,8 @@ def _block(fields: Fields) -> int:
     return fields.integer("block", 16)
 
 
-def _past(fields: Fields) -> bool:
-    return fields.choice("attention", ("unidirectional", "bidirectional"), "bidirectional") == "unidirectional"
+def _past(fields: Fields, default: str = "bidirectional") -> bool:
+    return fields.choice("attention", ("unidirectional", "bidirectional"), default) == "unidirectional"
 
 
 def _global_spans(fields: Fields) -> list[tuple[int, int]]:

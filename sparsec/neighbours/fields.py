@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from textwrap import wrap
 
 from sparsec.diagnostics import SparsecError, WrongConfig
 
 _MISSING = object()
+_NO_SLIP = {"decoder_layers"}  # beside encoder_layers
 
 
 def wrong(kind: str, problem: str, hint: str = "") -> SparsecError:
@@ -31,9 +33,19 @@ class Fields:
         else:
             found = getattr(self.config, name, default)
         if found is _MISSING:
+            self.read[name] = None
+            self.refuse_misspelt()
             raise wrong(self.kind, f"it has no `{name}`")
         self.read[name] = found
         return found
+
+    def refuse_misspelt(self) -> None:
+        """Refuse a field whose name is almost one that was read; what begins with an underscore nobody writes."""
+        given = self.config if isinstance(self.config, Mapping) else getattr(self.config, "__dict__", {})
+        others = [name for name in given if name not in {*self.read, *_NO_SLIP} and not name.startswith("_")]
+        for name in self.read:
+            if close := get_close_matches(name, others, n=1, cutoff=0.9):
+                raise wrong(self.kind, f"it has no field `{close[0]}`", f"did you mean `{name}`?")
 
     def integer(self, name: str, default: object = _MISSING, least: int = 1) -> int:
         found = self.value(name, default)
@@ -61,10 +73,17 @@ class Fields:
 
     def comment(self, *lines: str) -> str:
         """The fields that were read, and remarks, as comments."""
-        shown = ", ".join(f"{name} = {value!r}" for name, value in self.read.items())
+        shown = ", ".join(f"{name} = {_shown(value)}" for name, value in self.read.items() if value is not None)
         wrapped = wrap(f"From {self.kind}: {shown}.", 116) if shown else [f"From {self.kind}."]
         return "".join(f"# {line}\n" for line in (*wrapped, *lines))
 
 
 def _is_integer(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _shown(value: object) -> str:
+    """The first of a long list, such as one entry for each layer, stands for all."""
+    if isinstance(value, list | tuple) and len(value) > 8:
+        return f"[{value[0]!r}, ...] of {len(value)}"
+    return repr(value)

@@ -63,6 +63,7 @@ def test_gemma():
 def test_alternating_layers(kind, period, listed):
     kinds = ["full_attention" if layer % period == period - 1 else "sliding_attention" for layer in range(14)]
     fields = {"sliding_window": 5, "num_hidden_layers": 14, "layer_types": kinds if listed else None}
+    fields["attn_logit_softcapping"] = None
     inner = {"model_type": "gemma3_text" if kind == "gemma3" else kind, **fields}
     text = sparsec.from_config({"model_type": kind, "text_config": inner} if kind == "gemma3" else inner)
     assert f"layer % {period}" in text
@@ -74,7 +75,7 @@ def test_alternating_layers(kind, period, listed):
 @given(st.lists(st.sampled_from(["sliding_attention", "full_attention"]), min_size=1, max_size=12))
 def test_any_layers(kinds):
     text = sparsec.from_config(
-        {"model_type": "gemma2", "sliding_window": 3, "num_hidden_layers": len(kinds), "layer_types": kinds}
+        {"model_type": "olmo3", "sliding_window": 3, "num_hidden_layers": len(kinds), "layer_types": kinds}
     )
     for layer, kind in enumerate(kinds):
         assert (mask(text, 12, layer) == (CAUSAL if kind == "full_attention" else windowed(3))[:12, :12]).all()
@@ -186,6 +187,7 @@ _LAYOUTS = {
     "variable": _variable,
     "bigbird": _sliding,
     "bslongformer": _sliding,
+    "local_sliding_window": lambda config, h, blocks: _sliding({**config, "num_global_blocks": 0}, h, blocks),
 }
 
 DIRECTIONS = st.sampled_from(["unidirectional", "bidirectional"])
@@ -215,6 +217,8 @@ def sparsities(draw: st.DrawFn) -> dict:
         config["local_window_blocks"] = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
     if mode in ("bigbird", "bslongformer"):
         config["num_sliding_window_blocks"] = draw(st.integers(1, 6))
+    if mode == "local_sliding_window":
+        config["num_sliding_window_blocks"] = draw(st.integers(1, 6))
     if mode == "bigbird":
         config |= {"num_random_blocks": 0, "num_global_blocks": draw(st.integers(1, 3))}
     return config
@@ -233,6 +237,11 @@ def test_deepspeed_forms():
     class FixedSparsityConfig(SimpleNamespace):
         pass
 
+    class LocalSlidingWindowSparsityConfig(SimpleNamespace):
+        pass
+
+    text = sparsec.from_config(LocalSlidingWindowSparsityConfig(num_heads=8, block=4, num_sliding_window_blocks=3))
+    assert (mask(text, 20)[0] == np.kron(np.tri(5) - np.tri(5, k=-2), np.ones((4, 4)))).all()  # past by default
     text = sparsec.from_config({"mode": "fixed", "block": 4})
     assert sparsec.from_config({"sparse_attention": {"block": 4}}) == text
     assert sparsec.from_config(FixedSparsityConfig(num_heads=8, num_layout_heads=1, block=4)) == text
@@ -260,17 +269,17 @@ BIRD = {"model_type": "big_bird", "block_size": 4, "num_random_blocks": 0}
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"model_type": "llama"}, "`llama`: it is not known here"),
-        ({"mode": "local"}, "known are model_type mistral"),
+        ({"model_type": "bloom"}, "`bloom`: it is not known here"),
+        ({"mode": "local"}, "known are model_type llama"),
         ({"mode": ["fixed"]}, "not known here"),
         (3, "an object of type int"),
         ({"sparse_attention": None}, "an object of type NoneType"),
         ({"model_type": "mistral", "sliding_window": "big"}, "`sliding_window` is 'big'"),
         ({"model_type": "mistral", "sliding_window": True}, "`sliding_window` is True"),
-        ({"model_type": "gemma2", "num_hidden_layers": 2}, "it has no `sliding_window`"),
+        ({"model_type": "olmo3", "num_hidden_layers": 2}, "it has no `sliding_window`"),
         ({"model_type": "gemma", "use_bidirectional_attention": True}, "use_bidirectional_attention"),
         (
-            {"model_type": "gemma2", "sliding_window": 4, "num_hidden_layers": 2, "layer_types": ["chunked_attention"]},
+            {"model_type": "olmo3", "sliding_window": 4, "num_hidden_layers": 2, "layer_types": ["full_attention"]},
             "`layer_types` is",
         ),
         ({"model_type": "longformer", "attention_window": [4, 4], "num_hidden_layers": 3}, "one for each layer"),
@@ -295,6 +304,75 @@ def test_refused(config, said):
         sparsec.from_config(config)
     assert [type(each) for each in info.value.diagnostics] == [WrongConfig]
     assert said in str(info.value)
+
+
+CAPPED = {"model_type": "gemma2", "num_hidden_layers": 2, "sliding_window": 4}
+SINKS = {"model_type": "gpt_oss", "num_hidden_layers": 2, "sliding_window": 4}
+BIASED = {"model_type": "longt5", "local_radius": 4}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (CAPPED, "scores are capped, `50.0 * tanh(score / 50.0)`"),
+        ({**CAPPED, "attn_logit_softcapping": 5.0}, "`5.0 * tanh(score / 5.0)`"),
+        (SINKS, "a learned sink"),
+        (BIASED, "a bias by relative position"),
+    ],
+)
+def test_other_scores(config, said):
+    """What is no softmax of scaled scores is refused, or said in the text where the pairs alone are asked for."""
+    with pytest.raises(SparsecError) as info:
+        sparsec.from_config(config)
+    assert [type(each) for each in info.value.diagnostics] == [WrongConfig]
+    assert said in str(info.value)
+    assert "pairs_only=True" in str(info.value)
+    text = sparsec.from_config(config, pairs_only=True)
+    assert text.startswith("# The pairs alone:")
+    assert said in text
+    without = sparsec.from_config({**CAPPED, "attn_logit_softcapping": None})
+    assert "The pairs alone" not in without
+    assert (mask(without, 40, 0) == windowed(4)).all()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "mistral", "sliding_windw": 4096}, "did you mean `sliding_window`"),
+        ({"model_type": "mistral"}, "it has no `sliding_window`"),
+        ({"model_type": "qwen2", "num_hidden_layers": 4, "use_sliding_window": True}, "it has no `sliding_window`"),
+        (
+            {
+                "model_type": "qwen2",
+                "num_hidden_layers": 4,
+                "use_sliding_window": True,
+                "sliding_window": 4,
+                "max_window_layer": 2,
+            },
+            "did you mean `max_window_layers`",
+        ),
+        ({"model_type": "llama4_text", "num_hidden_layers": 4}, "it has no `attention_chunk_size`"),
+        ({"model_type": "cwm", "num_hidden_layers": 4, "sliding_window": 4}, "it has no `layer_types`"),
+        ({"model_type": "olmo3", "sliding_window": 4, "num_hidden_layers": 2, "layer_type": []}, "did you mean"),
+        ({"model_type": "mistral", "sliding_window": 4, "layer_types": ["full_attention"]}, "all alike"),
+        ({"model_type": "gemma", "is_causal": False}, "`is_causal`"),
+    ],
+)
+def test_missing_and_misspelt_fields(config, said):
+    with pytest.raises(SparsecError) as info:
+        sparsec.from_config(config)
+    assert [type(each) for each in info.value.diagnostics] == [WrongConfig]
+    assert said in str(info.value)
+
+
+def test_layers_without_attention():
+    kinds = ["conv", "full_attention", "sliding_attention"] * 2
+    config = {"model_type": "lfm2", "num_hidden_layers": 6, "layer_types": kinds, "sliding_window": 3}
+    text = sparsec.from_config(config)
+    assert (mask(text, 40, 4) == CAUSAL).all()
+    assert (mask(text, 40, 5) == windowed(3)).all()
+    with pytest.raises(SparsecError, match="no arm"):
+        mask(text, 40, 3)
 
 
 def test_global_tokens_are_longformers():
