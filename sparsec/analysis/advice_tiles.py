@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 
-from sparsec.analysis.subject import Subject
+from sparsec.analysis.knobs import knobs
+from sparsec.analysis.subject import Subject, put
 from sparsec.diagnostics import Diagnostic, SplitsTiles
 from sparsec.ir import nodes as ir
-from sparsec.syntax import ast
 
 _TILE = 64
 _MOST_NUMBERS = 8  # of a text for which others are tried
@@ -24,12 +24,12 @@ def splits_tiles(subject: Subject, work: Work) -> Iterator[Diagnostic]:
     definition, pattern = subject.definition, subject.pattern
     if any(ir.leaves(condition) for condition in pattern.conditions):
         return
-    places = [node for node in _numbers(definition) if _rounded(node.value)]
+    places = [node for node in knobs(subject.entry) if _rounded(node.value)]
     pairs, most = work(pattern) if places else (0, 0)
     for node in places[:_MOST_NUMBERS]:
         shares = {}
         for value in _rounded(node.value):
-            other = subject.changed(_put(definition, node, replace(node, value=value)))
+            other = subject.changed(put(definition, node, replace(node, value=value)))
             if other is not None and other.conditions != pattern.conditions:
                 kept, visited = work(other)
                 if 0 < visited <= most:
@@ -37,14 +37,7 @@ def splits_tiles(subject: Subject, work: Work) -> Iterator[Diagnostic]:
         best = max(shares, key=lambda value: (round(shares[value], 2), value), default=None)
         if best is not None and shares[best] >= max(_USEFUL, _GAIN * pairs / most):
             shown = {"useful": round(100 * pairs / most), "better_useful": round(100 * shares[best])}
-            yield SplitsTiles(written=node.value, better=best, span=node.span, **shown)
-
-
-def _numbers(definition: ast.Definition) -> Iterator[ast.Number]:
-    """The numbers of defaults and of the body."""
-    for parameter in definition.parameters:
-        yield from (node for node in ast.walk(parameter) if isinstance(node, ast.Number))
-    yield from (node for node in ast.walk(definition.body) if isinstance(node, ast.Number))
+            yield SplitsTiles(written=node.value, better=best, where=subject.where(), span=node.span, **shown)
 
 
 def _rounded(value: int) -> tuple[int, ...]:
@@ -54,16 +47,3 @@ def _rounded(value: int) -> tuple[int, ...]:
     low = value // _TILE * _TILE or 1 << (value.bit_length() - 1)
     high = -(-value // _TILE) * _TILE if value >= _TILE // 2 else 1 << value.bit_length()
     return () if value in (low, high) else (low, high)
-
-
-def _put(node: ast.Syntax, old: ast.Syntax, new: ast.Syntax) -> ast.Syntax:
-    """`node` with `new` in place of the one node `old`."""
-    if node is old:
-        return new
-
-    def inner(value: object) -> object:
-        if isinstance(value, tuple):
-            return tuple(map(inner, value))
-        return _put(value, old, new) if isinstance(value, ast.Syntax) else value
-
-    return replace(node, **{each.name: inner(getattr(node, each.name)) for each in fields(node)})

@@ -20,6 +20,7 @@ _MOST_LOWERED = 400  # conditions lowered anew, over all operands and heads
 _MOST_TABLES = 3
 _MOST_HEADS, _MOST_LAYERS = 4096, 12  # of the bindings that are tried
 
+
 def adds_nothing(subject: Subject) -> Iterator[Diagnostic]:
     """Operands of unions, and what `\\` takes away, without which the pattern is the same for every head.
 

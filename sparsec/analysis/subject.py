@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 from sparsec.diagnostics import SparsecError
@@ -94,3 +94,16 @@ def joined(body: ast.Expr, op: str, text: str) -> ast.Expr:
     (other,) = parse(Source("cure", f"pattern cure = {text}\n")).definitions
     parts = body, other.body
     return ast.Union(parts, span=other.span) if op == "|" else ast.Binary(op, *parts, span=other.span)
+
+
+def put(node: ast.Syntax, old: ast.Syntax, new: ast.Syntax) -> ast.Syntax:
+    """`node` with `new` in place of the one node `old`."""
+    if node is old:
+        return new
+
+    def inner(value: object) -> object:
+        if isinstance(value, tuple):
+            return tuple(map(inner, value))
+        return put(value, old, new) if isinstance(value, ast.Syntax) else value
+
+    return replace(node, **{each.name: inner(getattr(node, each.name)) for each in fields(node)})

@@ -87,16 +87,29 @@ def furthest(condition: ir.Set) -> tuple[int | None, int | None]:
     return largest(distance), largest(distance.neg())
 
 
-def last_row(condition: ir.Set, bound: Bound = "upper", *, ahead: bool = False) -> int | None:
-    """The largest q of a pair, or of one with k > q, over all n; None where there is no bound.  ValueError: no pair."""
+def last(condition: ir.Set, side: str, bound: Bound = "upper", *, ahead: bool = False) -> int | None:
+    """The largest q, or k, of a pair, or of one with k > q, over all n; None: no bound.  ValueError: no pair."""
+    positions = _side(condition, side, bound, ahead)
+    positions = positions.project_out(isl.dim_type.param, 0, positions.dim(isl.dim_type.param))
+    if positions.is_empty():
+        raise ValueError("no pair")
+    return largest(positions)
+
+
+def rows(condition: ir.Set, n: int, bound: Bound = "upper", *, ahead: bool = False) -> int:
+    """How many of n queries of self-attention see a key, or a later key."""
+    positions = _side(condition, "q", bound, ahead)
+    if positions.dim(isl.dim_type.param):
+        positions = positions.fix_val(isl.dim_type.param, 0, n)
+    return integer(positions.coalesce().count_val())
+
+
+def _side(condition: ir.Set, side: str, bound: Bound, ahead: bool) -> isl.Set:
+    """The queries, or keys, of the pairs of self-attention, or of those with k > q."""
     pairs = clipped(condition, bound)
     if ahead:
         pairs = pairs.intersect(_read("{ [q, k] : k > q }"))
-    rows = pairs.project_out(isl.dim_type.set, 1, 1)
-    rows = rows.project_out(isl.dim_type.param, 0, rows.dim(isl.dim_type.param))
-    if rows.is_empty():
-        raise ValueError("no pair")
-    return largest(rows)
+    return pairs.project_out(isl.dim_type.set, 1 if side == "q" else 0, 1)
 
 
 def largest(values: isl.Set) -> int | None:

@@ -92,7 +92,7 @@ BINDINGS = [
 ]
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(PARTS, GUARDS), min_size=2, max_size=4), st.sampled_from(BINDINGS))
 def test_safe_fixes_keep_the_mask_of_every_binding(parts: list[tuple[str, str]], bound: dict) -> None:
     body = " | ".join(f"{part}{guard}" for part, guard in parts)
