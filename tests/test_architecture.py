@@ -41,6 +41,7 @@ OWNERS = {
 RANK = {
     "resources": 0,
     "source": 0,
+    "terminal": 0,
     "files": 0,
     "diagnostics": 1,
     "cache": 2,

@@ -5,7 +5,6 @@ Exit status: 0 all is well, 1 errors in a pattern or a failed verification, 2 wr
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import traceback
 from typing import Annotated
@@ -13,7 +12,23 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from sparsec.cli import bench, cache, check, compile, cost, diff, doctor, explain, fmt, lsp, new, show, tune, verify
+from sparsec.cli import (
+    bench,
+    cache,
+    check,
+    compile,
+    cost,
+    diff,
+    doctor,
+    explain,
+    fmt,
+    lsp,
+    new,
+    show,
+    streams,
+    tune,
+    verify,
+)
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
 
@@ -54,11 +69,12 @@ def _common(
 
 def main() -> None:
     """The entry point: a user's mistakes come out as diagnostics, our own as bugs.  Always ends in SystemExit."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):
-            stream.reconfigure(errors="replace")  # a message must not fail for want of a character
+    streams.prepare()
     try:
-        app(prog_name="sparsec")  # which completion goes by too
+        try:
+            app(prog_name="sparsec")  # which completion goes by too
+        finally:
+            sys.stdout.flush()
     except SparsecError as error:
         report(error.diagnostics)
         sys.exit(1)

@@ -12,7 +12,7 @@ import typer
 from sparsec.cli.inputs import Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report as say
-from sparsec.diagnostics import CannotWrite, SparsecError
+from sparsec.cli.output import write
 
 _PEERS = ("flex", "flex-flash", "sdpa")
 _LARGEST = 2**26
@@ -79,7 +79,7 @@ def run(
     for result in bench(made, setting, device, lengths):
         found["runs"].append(result)
         if output:
-            _write(output, found)
+            write(Path(output), f"{json.dumps(found, indent=1)}\n".encode())
         print(_line(result), flush=True)
     raise typer.Exit(1 if any("wrong" in each or "failed" in each for each in found["runs"]) else 0)
 
@@ -113,16 +113,6 @@ def _peers(text: str) -> tuple[str, ...]:
     if unknown := [name for name in names if name not in _PEERS]:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(_PEERS)}", param_hint="--against")
     return names
-
-
-def _write(name: str, found: dict) -> None:
-    """In one step, so that whatever happens next the file is whole.  SparsecError SP0702."""
-    from sparsec.cache import replace
-
-    try:
-        replace(Path(name), f"{json.dumps(found, indent=1)}\n".encode(), 0o666)
-    except OSError as error:
-        raise SparsecError(CannotWrite(name=name, reason=(error.strerror or str(error)).lower())) from None
 
 
 def _line(run: dict) -> str:

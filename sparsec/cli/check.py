@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +13,7 @@ from sparsec.cli.inputs import Names, named, read, shown
 from sparsec.cli.options import Choice, Define, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError, printable
+from sparsec.terminal import GREEN, coloured, painter
 
 if TYPE_CHECKING:
     from sparsec.analysis.diagnose import Advice, Diagnosis
@@ -76,7 +79,8 @@ def _print(found: Finding) -> bool:
             f"  {each}: pass {_wanted(asked)} to check what depends on it"
             for each, asked in found.diagnosis.unbound.items()
         )
-        print("\n".join([f"{printable(found.name)}: ok", *notes]))
+        paint = painter(coloured(sys.stdout, os.environ))
+        print("\n".join([f"{printable(found.name)}: {paint('ok', GREEN)}", *notes]))
     return found.diagnosis.valid
 
 

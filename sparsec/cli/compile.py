@@ -9,7 +9,7 @@ import typer
 
 from sparsec.cli.inputs import read
 from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
-from sparsec.cli.output import report
+from sparsec.cli.output import report, write
 from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError, printable
 
 if TYPE_CHECKING:
@@ -103,17 +103,15 @@ def _plan(made: Compiled) -> str:
 
 def _write(folder: Path, name: str, data: str | bytes, force: bool) -> str:
     """Write a file in one step; what to say about it.  SparsecError SP0702."""
-    from sparsec.cache import replace
-
     path, content = folder / name, data.encode() if isinstance(data, str) else data
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not force and not _ours(path):
             reason = "there is a file of that name that sparsec did not generate; --force overwrites it"
             raise SparsecError(CannotWrite(name=str(path), reason=reason))
-        replace(path, content, 0o666)
     except OSError as error:
         raise SparsecError(CannotWrite(name=str(path), reason=(error.strerror or str(error)).lower())) from None
+    write(path, content)
     return f"wrote {printable(str(path))} ({len(content):,} bytes)"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +15,7 @@ from sparsec.cli.inputs import named, read
 from sparsec.cli.options import Choice, Define, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
+from sparsec.terminal import coloured
 
 if TYPE_CHECKING:
     from sparsec.analysis.cost import Cost
@@ -76,7 +79,7 @@ def _one(name: str, chosen: Choice, n: int, head_size: int, gpu: str | None, dep
     tree, lowered = chosen.load(name)
     cost = _cost(tree, lowered.pattern, chosen, n, head_size, _TILES)
     found = told(lowered.pattern, cost, gpu, _through(tree, lowered.pattern, chosen, depth) if depth else None)
-    print(found.to_json() if as_json else found.to_text())
+    print(found.to_json() if as_json else found.to_text(coloured(sys.stdout, os.environ)))
 
 
 def _through(tree: File, pattern: Pattern, chosen: Choice, depth: int) -> LayersThrough:

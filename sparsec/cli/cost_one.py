@@ -17,6 +17,7 @@ from sparsec.cli.predicted import Speed, speed, wasted
 from sparsec.ir.nodes import Pattern
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
+from sparsec.terminal import BLUE, BOLD, painter
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class Told:
         }
         return json.dumps(self.cost.to_json() | more, indent=2)
 
-    def to_text(self) -> str:
-        cost = self.cost
+    def to_text(self, colour: bool = False) -> str:
+        cost, paint = self.cost, painter(colour)
         heads = "one head" if cost.heads == 1 else f"{cost.heads} heads"
-        lines = (f"  {word:<9} {line}" for word, line in self._rows())
-        return "\n".join([f"{cost.name} at n = {cost.n:,}, {heads} of size {cost.head_size}", *lines])
+        lines = (f"  {paint(f'{word:<9}', BLUE)} {line}" for word, line in self._rows())
+        return "\n".join([f"{paint(cost.name, BOLD)} at n = {cost.n:,}, {heads} of size {cost.head_size}", *lines])
 
     def _rows(self) -> Iterator[text.Row]:
         yield from text.rows(self.cost)

@@ -69,17 +69,20 @@ def run(
     names = pattern or [None]
     if len(names) > 2:
         raise typer.BadParameter("given more than twice", param_hint="-p")
+    from sparsec.analysis.relation import overall, relations
+
     try:
         chosen = choice(define, None, heads, layer, layers)
         sides = sides_of((a, b), (names[0], names[-1]), chosen)
+        parts = relations(*(side.pattern for side in sides))
+        whole = overall(parts)
+        told = (
+            json.dumps(_to_json(sides, whole, parts), indent=2) if as_json else "\n".join(_lines(sides, whole, parts))
+        )
+        print(told, flush=True)
     except SparsecError as error:
         report(error.diagnostics)
         raise typer.Exit(2) from None
-    from sparsec.analysis.relation import overall, relations
-
-    parts = relations(*(side.pattern for side in sides))
-    whole = overall(parts)
-    print(json.dumps(_to_json(sides, whole, parts), indent=2) if as_json else "\n".join(_lines(sides, whole, parts)))
     raise typer.Exit({"equal": 0, "undecided": 2}.get(whole.verdict, 1))
 
 

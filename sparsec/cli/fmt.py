@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
-import stat
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +11,8 @@ from typing import Annotated
 import typer
 
 from sparsec.cli.inputs import Names, named, read
-from sparsec.cli.output import report
-from sparsec.diagnostics import CannotWrite, SparsecError, printable
+from sparsec.cli.output import report, rewrite
+from sparsec.diagnostics import SparsecError, printable
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -82,21 +79,7 @@ def _write(laid: _Laid) -> None:
         sys.stdout.buffer.write(laid.data)
         sys.stdout.buffer.flush()
     elif laid.new != laid.old:
-        try:
-            _replace(laid.path.resolve(), laid.data)  # a link stays one
-        except OSError as error:
-            reason = (error.strerror or "unknown").lower()
-            raise SparsecError(CannotWrite(name=laid.name, reason=reason)) from None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    with open(path, "r+b") as file:  # a file that may not be written to is not to be replaced either
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sparsec-") as folder:
-        temporary = Path(folder) / path.name
-        temporary.write_bytes(data)
-        temporary.chmod(mode)
-        os.replace(temporary, path)
+        rewrite(laid.path, laid.data)
 
 
 def _print_diff(laid: _Laid) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sparsec.cli.options import Choice
+from sparsec.cli.output import write
 from sparsec.diagnostics import SparsecError, printable
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _PANELS = 64  # masks in a grid
 
 
 def deliver(drawn: str | bytes, path: Path | None) -> None:
-    """To the standard output, or the whole file or nothing.  BadParameter where the folder does not take it."""
+    """To the standard output, or the whole file or nothing.  SparsecError SP0702."""
     data = drawn.encode() if isinstance(drawn, str) else drawn
     if path is None:
         if isinstance(drawn, str):
@@ -34,13 +33,7 @@ def deliver(drawn: str | bytes, path: Path | None) -> None:
         else:
             sys.stdout.buffer.write(data)
         return
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sparsec-") as folder:
-            temporary = Path(folder) / "picture"
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-    except OSError as error:
-        raise typer.BadParameter(f"cannot write {str(path)!r}: {error.strerror}", param_hint="-o") from None
+    write(path, data)
 
 
 @dataclass(frozen=True)

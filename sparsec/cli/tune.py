@@ -12,12 +12,11 @@ import typer
 
 from sparsec.cli.inputs import Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
-from sparsec.cli.output import report
-from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError
+from sparsec.cli.output import report, write
+from sparsec.diagnostics import EnvironmentLacks, SparsecError
 
 if TYPE_CHECKING:
     from sparsec.codegen.settings import Setting
-    from sparsec.codegen.tuned import Tuned
     from sparsec.pipeline import Compiled
     from sparsec.runtime.bench_setting import Setting as Shapes
     from sparsec.runtime.tune import Limits, Outcome, Progress
@@ -98,7 +97,7 @@ def _tune(made: list[Compiled], shapes: Shapes, limits: Limits, path: Path, verb
             progress,
             {"n": shapes.n, "heads": shapes.heads, "kv_heads": shapes.kv_heads},
         )
-        _write(path, outcome.merged(before, tuned_files.packaged()))
+        write(path, outcome.merged(before, tuned_files.packaged()).rendered().encode(), 0o644)
         if outcome.complete:
             journal.remove()
     _say(outcome, path)
@@ -112,15 +111,6 @@ def _gpu() -> object:
         hint = "`--dry-run` lists what would be tried; without tuning, kernels have settings that are safe everywhere"
         raise SparsecError(EnvironmentLacks(wanted="`sparsec tune`", lacking="a GPU", hint=hint))
     return device
-
-
-def _write(path: Path, tuned: Tuned) -> None:
-    from sparsec.cache import replace
-
-    try:
-        replace(path, tuned.rendered().encode(), 0o644)
-    except OSError as error:
-        raise SparsecError(CannotWrite(name=str(path), reason=(error.strerror or str(error)).lower())) from None
 
 
 # ---------------------------------------------------------------- what is said

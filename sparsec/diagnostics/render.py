@@ -7,11 +7,11 @@ import unicodedata
 
 from sparsec.diagnostics.core import Diagnostic
 from sparsec.source import Span
+from sparsec.terminal import BLUE, BOLD, RED, YELLOW, Paint, painter
 
 # What GitHub Actions and Azure Pipelines read as a command to them in a log: the first at the beginning of a line only.
 _COMMAND = re.compile(r"^(\s*:)(?=:)|(#)(?=#(?:\[|vso\[))", re.MULTILINE)
 _WIDTH = 110  # columns of the source line that are shown
-_RED, _YELLOW, _BLUE, _BOLD, _RESET = "\x1b[1;31m", "\x1b[1;33m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m"
 
 
 def render(diagnostic: Diagnostic, colour: bool = False) -> str:
@@ -19,23 +19,23 @@ def render(diagnostic: Diagnostic, colour: bool = False) -> str:
 
     Odd characters of the source are never printed, nor what the host of a log would take for a command to it.
     """
-    paint = (lambda text, style: f"{style}{text}{_RESET}") if colour else (lambda text, style: text)
-    style = _RED if diagnostic.severity == "error" else _YELLOW
+    paint = painter(colour)
+    style = RED if diagnostic.severity == "error" else YELLOW
     message = printable(diagnostic.fill(diagnostic.message), keep="\n")
-    lines = [paint(f"{diagnostic.severity}[{diagnostic.code}]", style) + paint(f": {message}", _BOLD)]
+    lines = [paint(f"{diagnostic.severity}[{diagnostic.code}]", style) + paint(f": {message}", BOLD)]
     if diagnostic.span is not None:
         lines += _place(diagnostic.span, diagnostic.fill(diagnostic.label), paint, style)
     if text := diagnostic.fill(diagnostic.help):
         indent = "   " if diagnostic.span is None else " " * (len(str(diagnostic.span.line)) + 1)
-        lines.append(f"{indent}{paint('=', _BLUE)} help: " + printable(text, keep="\n"))
+        lines.append(f"{indent}{paint('=', BLUE)} help: " + printable(text, keep="\n"))
     return "\n".join(lines)
 
 
-def _place(span: Span, label: str, paint, style: str) -> list[str]:
+def _place(span: Span, label: str, paint: Paint, style: str) -> list[str]:
     text = span.source.text
     line, column = span.source.position(span.start)
     gutter = " " * len(str(line))
-    at = f"{gutter}{paint('-->', _BLUE)} {printable(span.source.name)}:{line}:{column}"
+    at = f"{gutter}{paint('-->', BLUE)} {printable(span.source.name)}:{line}:{column}"
     if not span.source.quotable:
         return [at]
     first = span.start - column + 1
@@ -50,9 +50,9 @@ def _place(span: Span, label: str, paint, style: str) -> list[str]:
     below = " " * _width(before) + paint(f"{carets} {printable(label)}".rstrip(), style)
     return [
         at,
-        f"{gutter} {paint('|', _BLUE)}",
-        f"{paint(f'{line} |', _BLUE)} {before}{marked}{after}".rstrip(),
-        f"{gutter} {paint('|', _BLUE)} {below}",
+        f"{gutter} {paint('|', BLUE)}",
+        f"{paint(f'{line} |', BLUE)} {before}{marked}{after}".rstrip(),
+        f"{gutter} {paint('|', BLUE)} {below}",
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TextIO
 import numpy as np
 
 from sparsec.show.raster import Raster
+from sparsec.terminal import coloured, forced
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 PALETTE = np.array(
@@ -18,11 +19,10 @@ RESET = "\x1b[0m"
 
 
 def supported(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether the stream is a terminal that says it knows truecolour and half-blocks, and nobody objects."""
+    """Whether the stream gets colours, knows half-blocks, and says that it knows truecolour, if nobody insists."""
     return (
-        stream.isatty()
-        and not environment.get("NO_COLOR")
-        and environment.get("COLORTERM") in ("truecolor", "24bit")
+        coloured(stream, environment)
+        and (forced(environment) or environment.get("COLORTERM") in ("truecolor", "24bit"))
         and (stream.encoding or "").lower().startswith("utf")
     )
 
