@@ -20,13 +20,13 @@ class ConditionCost:
 
     heads: int
     pairs: int | None  # None where counting takes too long
-    closed_form: str | None
+    closed_form: str | None  # of self-attention; None for other calls and where there is none
     tiles: Tiles | None
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """A pattern at n queries and n keys, over all heads.  Numbers are None where one of the counts is.
+    """A pattern at some queries and n keys, over all heads.  Numbers are None where one of the counts is.
 
     Forward takes 4 * head_size operations a pair, backward 10; bytes are those of q, k, v, o in a 16-bit type and of
     the log-sum-exp, each moved once, with as many key heads as query heads.  Backward moves q, k, v, o, dq, dk, dv and
@@ -35,6 +35,7 @@ class Cost:
 
     name: str
     n: int
+    queries: range
     heads: int
     head_size: int
     tile: tuple[int, int]
@@ -56,13 +57,22 @@ class Cost:
 
     @property
     def density(self) -> float | None:
-        """Pairs as a share of all n * n."""
-        return None if self.pairs is None else self.pairs / (self.heads * self.n**2)
+        """Pairs as a share of all n_q * n."""
+        return None if self.pairs is None else self.pairs / (self.heads * len(self.queries) * self.n)
 
     @property
     def causal_density(self) -> float | None:
-        """Pairs as a share of the n (n + 1) / 2 with k <= q; above 1 for patterns that look ahead far."""
-        return None if self.pairs is None else self.pairs / (self.heads * self.n * (self.n + 1) / 2)
+        """Pairs as a share of those with k <= q; above 1 for patterns that look ahead far, None where there are none.
+
+        At self-attention these are n (n + 1) / 2.
+        """
+        all_causal = _causal(self.queries, self.n)
+        return None if self.pairs is None or not all_causal else self.pairs / (self.heads * all_causal)
+
+    @property
+    def square(self) -> bool:
+        """Whether it is self-attention: the queries are the positions of the keys."""
+        return self.queries == range(self.n)
 
     @property
     def forward_flops(self) -> int | None:
@@ -74,11 +84,13 @@ class Cost:
 
     @property
     def bytes(self) -> int:
-        return self.heads * self.n * (4 * self.head_size * _ELEMENT + _LSE)
+        rows = 2 * (len(self.queries) + self.n) * self.head_size * _ELEMENT
+        return self.heads * (rows + len(self.queries) * _LSE)
 
     @property
     def backward_bytes(self) -> int:
-        return self.heads * self.n * (8 * self.head_size * _ELEMENT + _LSE)
+        rows = 4 * (len(self.queries) + self.n) * self.head_size * _ELEMENT
+        return self.heads * (rows + len(self.queries) * _LSE)
 
     @property
     def wasted(self) -> float | None:
@@ -89,7 +101,10 @@ class Cost:
         """Everything as plain data."""
         derived = ("pairs", "density", "causal_density", "forward_flops", "backward_flops", "bytes", "backward_bytes")
         plain = {name: getattr(self, name) for name in (*derived, "wasted")}
-        return asdict(self) | plain | {"tiles": self.tiles and asdict(self.tiles), "tile_sizes": dict(self.tile_sizes)}
+        call = {"n_q": len(self.queries), "q_offset": self.queries.start}
+        tiles = {"tiles": self.tiles and asdict(self.tiles), "tile_sizes": dict(self.tile_sizes)}
+        own = {name: value for name, value in asdict(self).items() if name != "queries"}
+        return own | call | plain | tiles
 
 
 def cost(
@@ -100,15 +115,20 @@ def cost(
     heads: int | None = None,
     complexity: str | None = None,
     tile_sizes: tuple[int, ...] = (),
+    queries: range | None = None,
 ) -> Cost:
     """The cost of a pattern; `heads` (by default 1) only counts where the pattern itself is bound to none.
 
+    `queries` are the positions of the queries, by default those of the keys.
     What is wasted is also told for square tiles of the sides `tile_sizes`.
     """
+    queries = range(n) if queries is None else queries
     heads = pattern.heads or heads or 1
     sharing = Counter(pattern.head_conditions or [0] * heads)
-    parts = tuple(_condition(pattern.conditions[index], number, n, tile) for index, number in sorted(sharing.items()))
-    found = Cost(pattern.name, n, heads, head_size, tile, parts, complexity)
+    parts = tuple(
+        _condition(pattern.conditions[index], number, n, tile, queries) for index, number in sorted(sharing.items())
+    )
+    found = Cost(pattern.name, n, queries, heads, head_size, tile, parts, complexity)
     return replace(found, tile_sizes=tuple((side, _wasted_by(found, pattern, sharing, side)) for side in tile_sizes))
 
 
@@ -116,13 +136,15 @@ def _wasted_by(found: Cost, pattern: ir.Pattern, sharing: Counter[int], side: in
     tile = side, side
     if found.tile == tile or found.wasted is None:
         return found.wasted
-    counts = [(heads, _counted(pattern.conditions[index], found.n, tile)) for index, heads in sharing.items()]
+    counts = [
+        (heads, _counted(pattern.conditions[index], found.n, tile, found.queries)) for index, heads in sharing.items()
+    ]
     return _wasted(found.pairs, _summed(counts), tile)
 
 
-def _counted(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles | None:
+def _counted(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> Tiles | None:
     try:
-        return tile_counts(condition, n, tile)
+        return tile_counts(condition, n, tile, queries)
     except Uncounted:
         return None
 
@@ -142,11 +164,18 @@ def _wasted(pairs: int | None, tiles: Tiles | None, tile: tuple[int, int]) -> fl
     return 1 - pairs / area if area else 0.0
 
 
-def _condition(condition: ir.Set, heads: int, n: int, tile: tuple[int, int]) -> ConditionCost:
-    form = closed_form(condition)
+def _causal(queries: range, n: int) -> int:
+    """Pairs with 0 <= k <= q and k < n."""
+    first, beyond = max(queries.start, 0), max(queries.stop, 0)
+    among = range(min(first, n), min(beyond, n))
+    return sum((among.start + 1, among.stop)) * len(among) // 2 + n * (beyond - first - len(among))
+
+
+def _condition(condition: ir.Set, heads: int, n: int, tile: tuple[int, int], queries: range) -> ConditionCost:
+    form = closed_form(condition) if queries == range(n) else None
     text = form and form.text
     try:
-        pairs = count(condition, n)
+        pairs = count(condition, n, queries)
     except Uncounted:
         return ConditionCost(heads, None, text, None)
-    return ConditionCost(heads, pairs, text, _counted(condition, n, tile))
+    return ConditionCost(heads, pairs, text, _counted(condition, n, tile, queries))

@@ -20,9 +20,9 @@ _MOST_CELLS = 1 << 28  # pairs of tiles that are looked at one by one
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Tiles of a grid over [0, n) x [0, n).
+    """Tiles of a grid over some queries, counted from the first, and the keys [0, n).
 
-    full: all keys of the tile are below n, and every query below n sees them all; partial: some pair is kept;
+    full: all keys of the tile are below n, and every query of the call sees them all; partial: some pair is kept;
     empty: none is.
     """
 
@@ -39,86 +39,99 @@ class Tiles:
         return self.full + self.partial + self.empty
 
 
-def count(condition: ir.Set, n: int) -> int:
-    """Pairs (q, k) with 0 <= q < n and 0 <= k < n in `condition`, exactly.  Raises Uncounted where it is too hard."""
+def count(condition: ir.Set, n: int, queries: range | None = None) -> int:
+    """Pairs (q, k) with q in `queries`, by default 0..n, and 0 <= k < n in `condition`, exactly.
+
+    `queries` are positions one after the other, as of a call with n_q and q_offset; they may lie outside 0..n.
+    Raises Uncounted where it is too hard.
+    """
+    queries = range(n) if queries is None else queries
     if not ir.leaves(condition):
-        form = closed_form(condition)
-        return _number(condition, n) if form is None else form(n)
+        form = closed_form(condition) if queries == range(n) else None
+        return _number(condition, n, queries) if form is None else form(n)
     _refuse(tables.size(condition, n), tables.MOST_PAIRS)
-    return count(tables.affine(condition), n) + sum(int(change.sum()) for _, _, change in tables.listed(condition, n))
+    changes = tables.listed(condition, n, queries)
+    return count(tables.affine(condition), n, queries) + sum(int(change.sum()) for _, _, change in changes)
 
 
-def _number(condition: ir.Set, n: int) -> int:
+def _number(condition: ir.Set, n: int, queries: range) -> int:
     try:
-        return numbers.number(condition, n)
+        return numbers.number(condition, n, queries)
     except (Uncounted, OutOfBudget):
-        return int(_all_kept(condition, n, (64, 64))[0].sum())
+        return int(_all_kept(condition, n, (64, 64), queries)[0].sum())
 
 
-def pattern_count(pattern: ir.Pattern, n: int) -> int:
+def pattern_count(pattern: ir.Pattern, n: int, queries: range | None = None) -> int:
     """Pairs over all heads; of one head for a pattern that is the same for every head."""
     heads = Counter(pattern.head_conditions or (0,))
-    return sum(number * count(pattern.conditions[index], n) for index, number in heads.items())
+    return sum(number * count(pattern.conditions[index], n, queries) for index, number in heads.items())
 
 
-def tile_counts(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles:
-    """Full, partial and empty tiles of tile[0] queries by tile[1] keys, exactly.  Raises Uncounted."""
+def tile_counts(condition: ir.Set, n: int, tile: tuple[int, int], queries: range | None = None) -> Tiles:
+    """Full, partial and empty tiles of tile[0] queries, by default of 0..n, by tile[1] keys, exactly.
+
+    Raises Uncounted.
+    """
+    queries = range(n) if queries is None else queries
     if ir.leaves(condition):
-        return _with_tables(condition, n, tile)
-    rows, columns = -(-n // tile[0]), -(-n // tile[1])
+        return _with_tables(condition, n, tile, queries)
+    rows, columns = -(-len(queries) // tile[0]), -(-n // tile[1])
     try:
         with budget(_OPERATIONS):
-            touched = grid.touched(condition, n, tile)
-            lacking = grid.not_full(condition, n, tile)
+            touched = grid.touched(condition, n, tile, queries)
+            lacking = grid.not_full(condition, n, tile, queries)
         visited = numbers.points([(1, touched)], n)
         full = rows * (n // tile[1]) - numbers.points([(1, lacking)], n)
     except (OutOfBudget, Uncounted):
-        kept, areas = _all_kept(condition, n, tile)
+        kept, areas = _all_kept(condition, n, tile, queries)
         visited, full = int((kept > 0).sum()), int((kept == areas).sum())
     return Tiles(full, visited - full, rows * columns - visited)
 
 
-def _all_kept(condition: ir.Set, n: int, tile: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _all_kept(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> tuple[np.ndarray, np.ndarray]:
     """`_kept` for every tile: the last resort for sets that explode."""
-    _refuse(n * n, _MOST_CELLS)
-    return _kept(condition, np.arange(-(-n // tile[0]) * -(-n // tile[1])), n, tile)
+    _refuse(len(queries) * n, _MOST_CELLS)
+    return _kept(condition, np.arange(-(-len(queries) // tile[0]) * -(-n // tile[1])), n, tile, queries)
 
 
-def _with_tables(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles:
+def _with_tables(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> Tiles:
     """The tiles of the affine condition, corrected where a table lists a pair."""
     _refuse(tables.size(condition, n), tables.MOST_PAIRS)
     columns = -(-n // tile[1])
     plain = tables.affine(condition)
     changes: Counter[int] = Counter()
-    for q, k, change in tables.listed(condition, n):
-        places, where = np.unique(q // tile[0] * columns + k // tile[1], return_inverse=True)
+    for q, k, change in tables.listed(condition, n, queries):
+        row = (q - queries.start) // tile[0]
+        places, where = np.unique(row * columns + k // tile[1], return_inverse=True)
         sums = np.bincount(where, weights=change, minlength=len(places)).astype(np.int64)
         changes.update(dict(zip(places.tolist(), sums.tolist(), strict=True)))
     places = np.fromiter(changes, np.int64, len(changes))
     if plain != ir.FALSE:
         _refuse(len(places) * tile[0] * tile[1], _MOST_CELLS)
-    before, areas = _kept(plain, places, n, tile)
+    before, areas = _kept(plain, places, n, tile, queries)
     after = before + np.fromiter(changes.values(), np.int64, len(changes))
-    whole = tile_counts(plain, n, tile)
+    whole = tile_counts(plain, n, tile, queries)
     full = whole.full + int((after == areas).sum()) - int((before == areas).sum())
     visited = whole.visited + int((after > 0).sum()) - int((before > 0).sum())
     return Tiles(full, visited - full, whole.total - visited)
 
 
-def _kept(plain: ir.Set, places: np.ndarray, n: int, tile: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _kept(
+    plain: ir.Set, places: np.ndarray, n: int, tile: tuple[int, int], queries: range
+) -> tuple[np.ndarray, np.ndarray]:
     """For tiles by number: pairs kept by an affine condition, and how many a full tile has (none is: -1)."""
     columns = -(-n // tile[1])
     kept = np.zeros(len(places), np.int64)
     step = max(1, (1 << 20) // (tile[0] * tile[1]))
     for start in range(0, len(places) if plain != ir.FALSE else 0, step):
         part = places[start : start + step]
-        q = (part // columns * tile[0])[:, None, None] + np.arange(tile[0])[:, None]
+        q = queries.start + (part // columns * tile[0])[:, None, None] + np.arange(tile[0])[:, None]
         k = (part % columns * tile[1])[:, None, None] + np.arange(tile[1])
-        inside = tables.holds(plain, q, k, n, {}) & (q < n) & (k < n)
+        inside = tables.holds(plain, q, k, n, {}) & (q < queries.stop) & (k < n)
         kept[start : start + step] = inside.sum((1, 2))
-    queries = np.minimum(tile[0], n - places // columns * tile[0])
+    high = np.minimum(tile[0], len(queries) - places // columns * tile[0])
     whole = (places % columns + 1) * tile[1] <= n
-    return kept, np.where(whole, queries * tile[1], -1)
+    return kept, np.where(whole, high * tile[1], -1)
 
 
 def _refuse(work: int, most: int) -> None:

@@ -8,8 +8,8 @@ from sparsec.analysis import inclusion
 from sparsec.analysis.formula import formula
 from sparsec.analysis.summation import NotPolynomial, summed
 from sparsec.ir import nodes as ir
+from sparsec.sets import grid
 from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.convert import clipped
 from sparsec.sets.pieces import pieces
 from sparsec.sets.points import Points, at, counted
 from sparsec.sets.sums import TooManyCases, nests
@@ -40,15 +40,15 @@ def points(weighted: list[tuple[int, Points]], n: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def number(condition: ir.Set, n: int) -> int:
-    """The pairs (q, k) of `condition` with 0 <= q < n and 0 <= k < n, for a condition without tables.
+def number(condition: ir.Set, n: int, queries: range | None = None) -> int:
+    """The pairs (q, k) of `condition` with q in `queries`, by default 0..n, and 0 <= k < n; no tables.
 
     Raises Uncounted.
     """
     try:
-        return points([(1, clipped(condition))], n)
+        return points([(1, grid.pairs(condition, n, queries))], n)
     except (Uncounted, OutOfBudget):
         terms = inclusion.terms(condition)
         if terms is None:
             raise Uncounted from None
-        return points([(weight, clipped(term)) for weight, term in terms], n)
+        return points([(weight, grid.pairs(term, n, queries)) for weight, term in terms], n)

@@ -28,11 +28,11 @@ class Table:
 
     def holds(self, q: np.ndarray, k: np.ndarray) -> np.ndarray:
         row, unit = q // self.size, (k // self.size)[..., None]
-        listed = self.rows[np.minimum(row, len(self.rows) - 1)] if len(self.rows) else np.zeros((*row.shape, 0))
-        return (listed == unit).any(-1) & (row < len(self.rows))
+        listed = self.rows[np.clip(row, 0, len(self.rows) - 1)] if len(self.rows) else np.zeros((*row.shape, 0))
+        return (listed == unit).any(-1) & (row >= 0) & (row < len(self.rows))
 
-    def pairs(self, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """All pairs below n that the table lists, each once, in chunks of flat arrays."""
+    def pairs(self, n: int, queries: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All pairs of `queries` and keys below n that the table lists, each once, in chunks of flat arrays."""
         row, _ = at = np.nonzero(self.rows >= 0)
         entries = np.unique(np.stack([row, self.rows[at]], axis=1), axis=0)
         within = np.arange(self.size)
@@ -42,7 +42,7 @@ class Table:
             q = corner[:, 0, None, None] + within[:, None]
             k = corner[:, 1, None, None] + within
             q, k = (side.ravel() for side in np.broadcast_arrays(q, k))
-            inside = (q < n) & (k < n)
+            inside = (queries.start <= q) & (q < queries.stop) & (k < n)
             yield q[inside], k[inside]
 
 
@@ -70,13 +70,19 @@ def affine(condition: ir.Set) -> ir.Set:
     return replaced(condition, dict.fromkeys(ir.leaves(condition), ir.FALSE))
 
 
-def listed(condition: ir.Set, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(q, k, change) for every listed pair once: `change` is the condition minus the affine one, -1, 0 or 1."""
+def listed(
+    condition: ir.Set, n: int, queries: range | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(q, k, change) for every listed pair of `queries`, by default 0..n, once.
+
+    `change` is the condition minus the affine one, -1, 0 or 1.
+    """
+    queries = range(n) if queries is None else queries
     known = tables(condition, n)
     plain, done = affine(condition), {}
     for leaf, table in known.items():
         here = replaced(condition, {**dict.fromkeys(done, ir.FALSE), leaf: ir.TRUE})
-        for q, k in table.pairs(n):
+        for q, k in table.pairs(n, queries):
             for other in done.values():
                 fresh = ~other.holds(q, k)
                 q, k = q[fresh], k[fresh]

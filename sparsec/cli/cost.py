@@ -6,13 +6,25 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sparsec.cli.inputs import named, read
-from sparsec.cli.options import Choice, Define, Heads, Layer, Layers, PatternName, choice
+from sparsec.cli.options import (
+    MOST,
+    Choice,
+    Define,
+    Heads,
+    Layer,
+    Layers,
+    PatternName,
+    QueryCount,
+    QueryOffset,
+    choice,
+    queries_of,
+)
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
 from sparsec.terminal import coloured
@@ -24,8 +36,16 @@ if TYPE_CHECKING:
     from sparsec.syntax.ast import File
 
 MOST_LAYERS = 65_536
-_LARGEST = 2**30 - 1  # as many keys as operators take
 _TILES = (32, 64, 128)  # sides of the tiles for which the wasted share is told
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is costed: `queries` are positions, keys are 0..n."""
+
+    n: int
+    queries: range
+    head_size: int
 
 
 def run(
@@ -35,7 +55,9 @@ def run(
             metavar="FILES", help="A .spat file, or - for standard input; several, or folders, for a table."
         ),
     ],
-    n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys and queries.")] = 4096,
+    n: Annotated[int, typer.Option("--n", min=1, max=MOST, help="Number of keys.")] = 4096,
+    n_q: QueryCount = None,
+    q_offset: QueryOffset = None,
     define: Define = None,
     pattern: PatternName = None,
     heads: Heads = None,
@@ -54,13 +76,16 @@ def run(
     """Count pairs, tiles, operations and bytes, and compare them with dense attention, or patterns with each other."""
     chosen = choice(define, pattern, heads, layer, layers)
     gpu, files = _gpu(gpu), named(files)
+    call = Call(n, queries_of(n, n_q, q_offset), head_size)
+    if depth is not None and call.queries != range(n):
+        raise typer.BadParameter("layers pass on as many positions as they get: without --n-q", param_hint="--depth")
     if len(files) == 1:
-        _one(files[0], chosen, n, head_size, gpu, depth, as_json)
+        _one(files[0], chosen, call, gpu, depth, as_json)
         return
     for option, value in (("--gpu", gpu), ("--depth", depth)):
         if value is not None:
             raise typer.BadParameter("needs one file; a table has no room for it", param_hint=option)
-    raise typer.Exit(_several(files, chosen, n, head_size, as_json))
+    raise typer.Exit(_several(files, chosen, call, as_json))
 
 
 def _gpu(name: str | None) -> str | None:
@@ -73,11 +98,11 @@ def _gpu(name: str | None) -> str | None:
     return name.lower()
 
 
-def _one(name: str, chosen: Choice, n: int, head_size: int, gpu: str | None, depth: int | None, as_json: bool) -> None:
+def _one(name: str, chosen: Choice, call: Call, gpu: str | None, depth: int | None, as_json: bool) -> None:
     from sparsec.cli.cost_one import told
 
     tree, lowered = chosen.load(name)
-    cost = _cost(tree, lowered.pattern, chosen, n, head_size, _TILES)
+    cost = _cost(tree, lowered.pattern, chosen, call, _TILES)
     found = told(lowered.pattern, cost, gpu, _through(tree, lowered.pattern, chosen, depth) if depth else None)
     print(found.to_json() if as_json else found.to_text(coloured(sys.stdout, os.environ)))
 
@@ -91,16 +116,17 @@ def _through(tree: File, pattern: Pattern, chosen: Choice, depth: int) -> Layers
     return [lower(tree, **{**chosen.keywords, "layer": layer}).conditions for layer in range(depth)]
 
 
-def _several(files: list[str], chosen: Choice, n: int, head_size: int, as_json: bool) -> int:
+def _several(files: list[str], chosen: Choice, call: Call, as_json: bool) -> int:
     """Print a row for each pattern of the files, and the errors of those that have some.  The exit status."""
     from sparsec.cli.cost_table import table
+    from sparsec.cli.cost_text import length
 
     found, status = [], 0
     for name in files:
         try:
             for each in _patterns(name, chosen):
                 tree, lowered = each.load(name)
-                found.append((name, _cost(tree, lowered.pattern, each, n, head_size)))
+                found.append((name, _cost(tree, lowered.pattern, each, call)))
         except SparsecError as error:
             report(error.diagnostics)
             status = 1
@@ -108,7 +134,7 @@ def _several(files: list[str], chosen: Choice, n: int, head_size: int, as_json: 
         print(json.dumps([{"file": name} | cost.to_json() for name, cost in found], indent=2))
     elif found:
         print(
-            f"n = {n:,}{f', {chosen.heads} heads' if chosen.heads else ''}",
+            f"{length(call.n, call.queries)}{f', {chosen.heads} heads' if chosen.heads else ''}",
             table([cost for _, cost in found]),
             sep="\n",
         )
@@ -125,9 +151,7 @@ def _patterns(name: str, chosen: Choice) -> list[Choice]:
     return [replace(chosen, pattern=each) for each in names] or [chosen]
 
 
-def _cost(
-    tree: File, pattern: Pattern, chosen: Choice, n: int, head_size: int, tile_sizes: tuple[int, ...] = ()
-) -> Cost:
+def _cost(tree: File, pattern: Pattern, chosen: Choice, call: Call, tile_sizes: tuple[int, ...] = ()) -> Cost:
     from sparsec.analysis.complexity import complexity
     from sparsec.analysis.cost import cost
     from sparsec.ir.lower import lower
@@ -136,4 +160,12 @@ def _cost(
         return lower(tree, **{**chosen.keywords, "parameters": parameters})
 
     grows = complexity(rebind, dict(pattern.parameters))
-    return cost(pattern, n, head_size=head_size, heads=chosen.heads, complexity=grows, tile_sizes=tile_sizes)
+    return cost(
+        pattern,
+        call.n,
+        queries=call.queries,
+        head_size=call.head_size,
+        heads=chosen.heads,
+        complexity=grows,
+        tile_sizes=tile_sizes,
+    )

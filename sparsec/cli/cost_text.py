@@ -21,8 +21,8 @@ def rows(cost: Cost) -> Iterator[Row]:
     """What was counted at one length."""
     yield "pairs", number(cost.pairs)
     for part in cost.conditions:
-        formula = _pieces(part.closed_form or "no closed form")
-        yield from (("", line) for line in _of_heads(part.heads, len(cost.conditions) > 1, formula))
+        if formula := part.closed_form or "no closed form" * cost.square:
+            yield from (("", line) for line in _of_heads(part.heads, len(cost.conditions) > 1, _pieces(formula)))
     yield "class", cost.complexity
     yield "density", f"{percent(cost.density)} of all pairs, {percent(cost.causal_density)} of the causal ones"
     yield "tiles", _tiles(cost)
@@ -144,9 +144,14 @@ def _tiles(cost: Cost) -> str:
 def _operations(count: int | None, per_pair: int, cost: Cost) -> str:
     if count is None:
         return _TOO_HARD
-    dense = per_pair * cost.heads * cost.n**2
+    dense = per_pair * cost.heads * len(cost.queries) * cost.n
     ratio = f", {dense / count:.3g} times less than dense" if count else ""
     return f"{scaled(count)}FLOP{ratio}"
+
+
+def length(n: int, queries: range) -> str:
+    """The numbers of a call: the keys, and the queries where they are not the same positions."""
+    return f"n = {n:,}" if queries == range(n) else f"n = {n:,}, queries {queries[0]:,} to {queries[-1]:,}"
 
 
 def number(count: int | None) -> str:

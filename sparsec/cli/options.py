@@ -10,11 +10,13 @@ import typer
 from sparsec.cli import completion
 from sparsec.cli.inputs import read
 from sparsec.cli.output import report
-from sparsec.diagnostics import BadParameterValue, SparsecError
+from sparsec.diagnostics import BadParameterValue, OffsetNeeded, SparsecError
 
 if TYPE_CHECKING:
     from sparsec.ir.lower import Lowered
     from sparsec.syntax.ast import File
+
+MOST = 2**30 - 1  # positions: as many as operators take
 
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="A .spat file, or - for standard input.")]
 Define = Annotated[
@@ -40,6 +42,16 @@ PatternName = Annotated[
 Heads = Annotated[int | None, typer.Option("--heads", metavar="H", help="Number of query heads.")]
 Layer = Annotated[int | None, typer.Option("--layer", metavar="I", help="Which layer, counted from 0.")]
 Layers = Annotated[int | None, typer.Option("--layers", metavar="L", help="Number of layers.")]
+QueryCount = Annotated[
+    int | None,
+    typer.Option("--n-q", min=1, max=MOST, metavar="N", help="Number of queries, by default as many as keys."),
+]
+QueryOffset = Annotated[
+    int | None,
+    typer.Option(
+        "--q-offset", min=-MOST, max=MOST, metavar="I", help="Position of the first query, by default n - n_q."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,15 @@ class Choice:
         lowered = lower_fully(file, **self.keywords)
         report(lowered.warnings)
         return file, lowered
+
+
+def queries_of(n: int, n_q: int | None, q_offset: int | None) -> range:
+    """The positions of the queries of a call, as operators place them.  SparsecError SP0605 as from a call."""
+    n_q = n if n_q is None else n_q
+    if q_offset is None and n_q > n:
+        raise SparsecError(OffsetNeeded(n_q=n_q, n_k=n))
+    first = n - n_q if q_offset is None else q_offset
+    return range(first, first + n_q)
 
 
 def choice(

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
+from sparsec.cli.options import (
+    Define,
+    FileName,
+    Heads,
+    Layer,
+    Layers,
+    PatternName,
+    QueryCount,
+    QueryOffset,
+    choice,
+    queries_of,
+)
 
 if TYPE_CHECKING:
     from sparsec.cli.picture import Masks
@@ -39,13 +50,15 @@ class Grid(StrEnum):
 
 def run(
     file: FileName,
-    n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys and queries.")] = 1024,
+    n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys.")] = 1024,
+    n_q: QueryCount = None,
+    q_offset: QueryOffset = None,
     define: Define = None,
     pattern: PatternName = None,
     heads: Heads = None,
     layer: Layer = None,
     layers: Layers = None,
-    queries: Annotated[str | None, typer.Option("--q", metavar="A:B", help="Only queries A to B - 1.")] = None,
+    queries: Annotated[str | None, typer.Option("--q", metavar="A:B", help="Only the queries at A to B - 1.")] = None,
     keys: Annotated[str | None, typer.Option("--k", metavar="A:B", help="Only keys A to B - 1.")] = None,
     tile: Annotated[
         int | None, typer.Option(min=8, max=256, help="Side of tiles: outlined (SVG), named (HTML).")
@@ -63,7 +76,7 @@ def run(
 ) -> None:
     """Draw the mask, coloured by the operand of the union that each pair belongs to."""
     chosen = choice(define, pattern, heads, layer, layers)
-    spans = _span(queries, n, "--q"), _span(keys, n, "--k")
+    spans = _span(queries, queries_of(n, n_q, q_offset), "--q"), _span(keys, range(n), "--k")
     kind = kind or _format(output)
     if tile and kind not in (Format.SVG, Format.HTML):
         raise typer.BadParameter(
@@ -123,13 +136,15 @@ def _fits(view: View, tile: int) -> None:
         raise typer.BadParameter(f"zoom with --q and --k to at most {most} positions", param_hint="--tile")
 
 
-def _span(text: str | None, n: int, option: str) -> tuple[int, int]:
-    """`A:B` with either left out, within 0 and n.  BadParameter for anything else."""
+def _span(text: str | None, all_of: range, option: str) -> tuple[int, int]:
+    """`A:B` with either left out, within the positions that there are.  BadParameter for anything else."""
     first, colon, last = (":" if text is None else text).partition(":")
     try:
-        span = int(first or "0", 10), int(last or str(n), 10)
+        span = int(first or all_of.start), int(last or all_of.stop)
     except ValueError:
         span = (0, 0)
-    if not colon or not 0 <= span[0] < span[1] <= n:
-        raise typer.BadParameter(f"{text!r} is not A:B with 0 <= A < B <= {n}", param_hint=option)
+    if not colon or not all_of.start <= span[0] < span[1] <= all_of.stop:
+        raise typer.BadParameter(
+            f"{text!r} is not A:B with {all_of.start} <= A < B <= {all_of.stop}", param_hint=option
+        )
     return span

@@ -75,7 +75,7 @@ class OffsetNeeded(Diagnostic, code="SP0605", title="more queries than keys"):
     n_q: int
     n_k: int
     message = "{n_q} queries and {n_k} keys: the position of the first query is not known"
-    help = "pass `q_offset=0`, or whatever the first query's position is"
+    help = "pass `q_offset=0` (`--q-offset 0` to a command), or whatever the first query's position is"
     example = _call("rand(1, 2, 9, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16)")
     cure = "Pass `q_offset=...`."
 

@@ -12,17 +12,18 @@ from sparsec.sets.points import at
 
 def touched(condition: ir.Set, n: int, tile: tuple[int, int], queries: range | None = None) -> isl.Set:
     """{ [i, j] }: tiles of tile[0] queries and tile[1] keys with a pair of `queries`, by default 0..n, and n keys."""
-    return _tiles(_pairs(condition, n, queries), tile, queries)
+    return _tiles(pairs(condition, n, queries), tile, queries)
 
 
 def not_full(condition: ir.Set, n: int, tile: tuple[int, int], queries: range | None = None) -> isl.Set:
     """{ [i, j] }: tiles with all their keys below n that lack a pair of a query of `queries`, by default 0..n."""
-    missing = _tiles(_pairs(ir.Not(condition), n, queries), tile, queries)
+    missing = _tiles(pairs(ir.Not(condition), n, queries), tile, queries)
     return missing.intersect(isl.Set.read_from_str(context(), f"{{ [i, j] : j < {n // tile[1]} }}"))
 
 
-def _pairs(condition: ir.Set, n: int, queries: range | None) -> isl.Set:
-    if queries is None:
+def pairs(condition: ir.Set, n: int, queries: range | None = None) -> isl.Set:
+    """{ [q, k] }: the pairs of `queries`, by default 0..n, and n keys; no tables."""
+    if queries in (None, range(n)):
         return at(clipped(condition), n)
     inside = f"{{ [q, k] : {queries.start} <= q < {queries.stop} and 0 <= k < {n} }}"
     return at(relation(condition), n).intersect(isl.Set.read_from_str(context(), inside)).coalesce()

@@ -53,12 +53,9 @@ def counts(parts: Sequence[Set], n: int, spans: tuple[tuple[int, int], tuple[int
     from sparsec.analysis.numbers import Uncounted, number
     from sparsec.sets.context import OutOfBudget
 
-    within = [
-        Compare(Var(name), op, Const(edge))
-        for name, (first, last) in zip("qk", spans, strict=True)
-        for op, edge in (((">="), first), ("<", last))
-    ]
+    queries, (first, last) = range(*spans[0]), spans[1]
+    within = Compare(Var("k"), ">=", Const(first)), Compare(Var("k"), "<", Const(last))
     try:
-        return [number(And((part, *within)), n) for part in credited(parts)]
+        return [number(And((part, *within)), n, queries) for part in credited(parts)]
     except (Uncounted, OutOfBudget):
         return None

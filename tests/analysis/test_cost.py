@@ -5,6 +5,7 @@ from affine_conditions import CAUSAL, past, window
 
 from sparsec.analysis.cost import cost
 from sparsec.ir import nodes as ir
+from sparsec.ir.reference import mask
 
 
 def test_numbers_of_one_condition():
@@ -37,3 +38,19 @@ def test_plain_data():
 
 def test_nothing_visited_wastes_nothing():
     assert cost(ir.Pattern("p", "", "", (), (ir.FALSE,)), 100).wasted == 0
+
+
+@pytest.mark.parametrize("queries", [range(-3, 9), range(5, 6), range(40), range(30, 60)])
+def test_other_calls_than_self_attention(queries):
+    """More queries than keys, fewer, and some that stand before or beyond all keys."""
+    n, kept = 40, mask(past(7), len(queries), 40, queries.start).sum()
+    causal = mask(CAUSAL, len(queries), n, queries.start).sum()
+    found = cost(ir.Pattern("p", "", "", (), (past(7),)), n, head_size=64, heads=2, queries=queries)
+    assert found.pairs == 2 * kept
+    assert found.density == kept / (len(queries) * n)
+    assert found.causal_density == kept / causal
+    assert found.bytes == 2 * (2 * 64 * 2 * (len(queries) + n) + 4 * len(queries))
+    assert (found.conditions[0].closed_form is None) == (queries != range(n))
+    plain = found.to_json()
+    assert (plain["n_q"], plain["q_offset"]) == (len(queries), queries.start)
+    assert json.loads(json.dumps(plain))["pairs"] == found.pairs

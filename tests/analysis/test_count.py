@@ -12,9 +12,9 @@ from sparsec.ir.reference import mask
 tiles = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 
-def dense_tiles(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles:
-    kept = mask(condition, n, n)
-    found = [kept[i : i + tile[0], j : j + tile[1]] for i in range(0, n, tile[0]) for j in range(0, n, tile[1])]
+def dense_tiles(condition: ir.Set, n: int, tile: tuple[int, int], queries: range | None = None) -> Tiles:
+    kept = mask(condition, len(queries), n, queries.start) if queries else mask(condition, n, n)
+    found = [kept[i : i + tile[0], j : j + tile[1]] for i in range(0, len(kept), tile[0]) for j in range(0, n, tile[1])]
     full = sum(bool(part.all()) and part.shape[1] == tile[1] for part in found)
     empty = sum(not part.any() for part in found)
     return Tiles(full, len(found) - full - empty, empty)
@@ -24,6 +24,14 @@ def dense_tiles(condition: ir.Set, n: int, tile: tuple[int, int]) -> Tiles:
 def test_equals_the_dense_numbers(condition, n, tile):
     assert count(condition, n) == mask(condition, n, n).sum()
     assert tile_counts(condition, n, tile) == dense_tiles(condition, n, tile)
+
+
+@given(st.one_of(conditions, with_tables), st.integers(1, 40), st.integers(-20, 60), st.integers(1, 60), tiles)
+def test_any_call_equals_the_dense_numbers(condition, n, q_offset, n_q, tile):
+    """Fewer and more queries than keys, before the first key and beyond the last."""
+    queries = range(q_offset, q_offset + n_q)
+    assert count(condition, n, queries) == mask(condition, n_q, n, q_offset).sum()
+    assert tile_counts(condition, n, tile, queries) == dense_tiles(condition, n, tile, queries)
 
 
 @given(conditions, st.integers(1, 60))

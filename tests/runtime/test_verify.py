@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from generated import EXAMPLES, attend_of, example, pattern_of
@@ -13,7 +14,7 @@ from generated import EXAMPLES, attend_of, example, pattern_of
 import sparsec.runtime.verify
 from sparsec.cli import main
 from sparsec.runtime.oracle import Comparison
-from sparsec.runtime.verify import Case, cases, verify
+from sparsec.runtime.verify import Case, Tried, cases, telling, verify
 
 CPU = torch.device("cpu")
 SMALL = Case(90, 90, 2, 1, 16, torch.float32)
@@ -28,8 +29,9 @@ def few_pairs(monkeypatch):
 
 def holds(attend, pattern, case) -> bool:
     found = verify(attend, pattern, case, CPU)
-    assert [each.name for each in found] == ["out", "lse", "dq", "dk", "dv"]
-    return all(each.holds for each in found)
+    assert [each.name for each in found.comparisons] == ["out", "lse", "dq", "dk", "dv"]
+    assert found.pairs
+    return found.holds
 
 
 @pytest.mark.parametrize("case", [SMALL, SAMPLED], ids=["all rows", "some rows"])
@@ -75,6 +77,30 @@ def test_cases_reach_what_is_promised():
         assert {case.dtype for case in tried} == {torch.float32} | low
 
 
+CANVAS = "pattern fl(t = 3) = k // t == 0 & q in 0..7 | k // t == 1 & q in 1..7 | k // t == 2 & q in 7..12"
+FAR = "pattern far = k == 300 & q in 700..720"
+
+
+@pytest.mark.parametrize("text", [CANVAS, FAR, "pattern p = blocks(16, [[3], [0]])", "pattern p = past(8)"])
+@pytest.mark.parametrize("n", [9, 150, 4999])
+def test_cases_are_moved_to_where_pairs_are(text, n):
+    pattern = pattern_of(text)
+    for case in cases(None, n, CPU):
+        moved = telling(case, pattern)
+        rows = sparsec.runtime.verify._rows(moved, pattern, 200_000, 0)
+        assert sparsec.runtime.verify._mask(pattern, rows + moved.queries.start, moved.n_k).any(), (case, moved)
+        kept = sparsec.runtime.verify._mask(pattern, np.array(case.queries), case.n_k).any()
+        assert not kept or moved == case
+        assert (moved.n_q, moved.heads, moved.dtype) == (case.n_q, case.heads, case.dtype)
+        assert moved.n_k >= case.n_k
+
+
+def test_a_case_without_pairs_says_so():
+    pattern = pattern_of(CANVAS)
+    assert not verify(attend_of(pattern), pattern, replace(SMALL, q_offset=40), CPU).pairs
+    assert verify(attend_of(pattern), pattern, replace(SMALL, q_offset=5), CPU).pairs
+
+
 # ---------------------------------------------------------------- the command
 
 
@@ -107,11 +133,31 @@ def test_command_by_layer_and_head(monkeypatch, capsys):
 
 
 def test_command_says_when_it_is_wrong(monkeypatch, capsys):
-    monkeypatch.setattr(sparsec.runtime.verify, "verify", lambda *_: [Comparison("out", float("nan"), 1.0)])
+    wrong = Tried([Comparison("out", float("nan"), 1.0)], True)
+    monkeypatch.setattr(sparsec.runtime.verify, "verify", lambda *_: wrong)
     status, lines, _ = command(monkeypatch, capsys, EXAMPLES / "mistral.spat", "--n", 99)
     assert status == 1
     assert any("nan / 1.0e+00!" in line for line in lines)
     assert lines[-1].startswith("NOT dense attention")
+
+
+def test_command_on_a_canvas(monkeypatch, capsys, tmp_path):
+    (tmp_path / "fl.spat").write_text(CANVAS)
+    status, lines, _ = command(monkeypatch, capsys, tmp_path / "fl.spat", "--n", 9, "--n-q", 12, "--q-offset", 0)
+    assert status in (0, None), lines
+    assert any(line.split()[:3] == ["12", "9", "0"] for line in lines)
+    assert not any("keep no pair" in line for line in lines), "all cases were moved to pairs"
+    status, lines, _ = command(monkeypatch, capsys, tmp_path / "fl.spat", "--n", 20, "--n-q", 5, "--q-offset", 13)
+    assert status in (0, None), lines
+    assert "Of 7 cases 2 keep no pair, marked with -: that these give zeros proves little." in lines
+    assert any(line.split()[:3] == ["5", "20", "13"] and "float32-" in line.replace(" ", "") for line in lines)
+
+
+def test_command_that_verified_nothing_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(sparsec.runtime.verify, "verify", lambda *_: Tried([Comparison("out", 0.0, 1.0)], False))
+    status, lines, _ = command(monkeypatch, capsys, EXAMPLES / "mistral.spat", "--n", 99)
+    assert status == 1
+    assert lines[-1].startswith("Nothing is verified")
 
 
 def test_command_on_a_mistake(monkeypatch, capsys, tmp_path):

@@ -1,0 +1,52 @@
+"""Which queries have keys: for what looks at a few calls of a pattern and wants them to say something."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparsec.analysis import tables
+from sparsec.analysis.blocks import inside
+from sparsec.analysis.find import find
+from sparsec.ir import nodes as ir
+from sparsec.sets import grid
+from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets.queries import Witness
+from sparsec.sets.regions import regions
+
+_OPERATIONS = 300_000
+_PAIRS = 1 << 24  # that are looked at one by one, where sets give no answer or tables list them
+
+
+def queries_with_keys(pattern: ir.Pattern, n: int, queries: range) -> np.ndarray:
+    """Positions among `queries` that see one of n keys in some head, int64, rising.
+
+    A hint: where sets take too long, some queries are looked at and the others left out, and so are long tables.
+    """
+    some = np.zeros(len(queries), bool)
+    for condition in pattern.conditions:
+        some |= _affine(tables.affine(condition), n, queries)
+        if ir.leaves(condition) and tables.size(condition, n) <= _PAIRS:
+            for q, _, change in tables.listed(condition, n, queries):
+                some[q[change > 0] - queries.start] = True
+    return queries.start + np.flatnonzero(some)
+
+
+def first_pair(pattern: ir.Pattern) -> Witness | None:
+    """A kept pair of some head, at the least number of keys that the conditions show; None where none is found."""
+    pairs = [found.pair for found in map(find, pattern.conditions) if found.pair]
+    return min(pairs, key=lambda pair: (pair.n, pair.q), default=None)
+
+
+def _affine(condition: ir.Set, n: int, queries: range) -> np.ndarray:
+    try:
+        with budget(_OPERATIONS):
+            rows = regions(grid.touched(condition, n, (1, n), queries))
+        return inside(rows, np.arange(len(queries))[:, None], np.zeros(1, np.int64))[:, 0]
+    except OutOfBudget:
+        some = np.zeros(len(queries), bool)
+        step = -(-len(queries) * n // _PAIRS)
+        chunk = step * max(1, (1 << 20) // n)
+        for first in range(0, len(queries), chunk):
+            rows = np.arange(first, min(first + chunk, len(queries)), step)
+            some[rows] = tables.holds(condition, queries.start + rows[:, None], np.arange(n), n, {}).any(-1)
+        return some
