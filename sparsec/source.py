@@ -44,3 +44,9 @@ class Span:
     @property
     def text(self) -> str:
         return self.source.text[self.start : self.end]
+
+    @property
+    def brief(self) -> str:
+        """The text in one line of at most 60 characters, for a message."""
+        words = " ".join(self.text.split())
+        return words if len(words) <= 60 else words[:57] + "..."

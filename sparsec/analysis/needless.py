@@ -42,11 +42,11 @@ def adds_nothing(subject: Subject) -> Iterator[Diagnostic]:
         dropped.append(operand)
         edit = removal(operand.span, subject.definition.span)
         fixes = (Fix("remove it", edit, "", safe=True),) if alone else ()
-        yield AddsNothing(operand=_short(operand.span.text), span=operand.span, fixes=fixes)
+        yield AddsNothing(operand=operand.span.brief, span=operand.span, fixes=fixes)
     for operand in at_times:
         if always.here([*dropped, operand]) and not always.elsewhere([*dropped, operand]):
             dropped.append(operand)
-            yield AddsNothing(operand=_short(operand.span.text), where=subject.where(), span=operand.span)
+            yield AddsNothing(operand=operand.span.brief, where=subject.where(), span=operand.span)
 
 
 class _Needless:
@@ -167,8 +167,3 @@ def _equal(one: ir.Set, other: ir.Set) -> bool:
         except OutOfBudget:
             return False
     return True
-
-
-def _short(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= 60 else words[:57] + "..."

@@ -12,9 +12,9 @@ import jinja2
 from sparsec import resources
 from sparsec.codegen import settings, texts
 from sparsec.codegen.header import header
-from sparsec.codegen.ranges import MOST_POSITIONS
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import Tuned
+from sparsec.ir.ranges import MOST_POSITIONS
 from sparsec.plan.nodes import Plan
 from sparsec.sets.tiles import MIN_TILE
 

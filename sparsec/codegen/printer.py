@@ -7,8 +7,8 @@ Only nodes are printed: no text of a user's file passes through here.
 
 from __future__ import annotations
 
-from sparsec.codegen.ranges import interval, needs_64_bits
 from sparsec.ir import nodes as ir
+from sparsec.ir.ranges import interval, needs_more
 
 _SUM, _PRODUCT, _ATOM = 1, 2, 3  # how tightly a printed integer binds
 _FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
@@ -163,16 +163,16 @@ class Triton(Printer):
             case ir.Compare(ir.Mod(left, divisor), "==" | "!=" as op, ir.Const(0)):
                 # The remainder of a truncating division is zero exactly when that of a flooring one is.
                 with_c = f"{self._at(left, _PRODUCT)} % {divisor} {op} 0"
-                return with_c if not needs_64_bits(left) else super()._compare(node)
+                return with_c if not needs_more(left, 32) else super()._compare(node)
         outer = self.wide
-        self.wide = outer or needs_64_bits(node.left) or needs_64_bits(node.right)
+        self.wide = outer or needs_more(node.left, 32) or needs_more(node.right, 32)
         text = super()._compare(node)
         self.wide = outer
         return text
 
     def position(self, node: ir.Int) -> str:
         """A bound of positions: 32-bit, also where a value on the way to it may not fit."""
-        if not needs_64_bits(node):
+        if not needs_more(node, 32):
             return self.integer(node)
         self.wide = True
         text = self.integer(node)

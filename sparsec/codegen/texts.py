@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 
 from sparsec.codegen.printer import Scalar, Torch, Triton
-from sparsec.codegen.ranges import MOST_POSITIONS
 from sparsec.codegen.text_nodes import ChoiceText, CoverText, GroupText, LeafText, PartText, SegmentText, WalkText
 from sparsec.ir import nodes as ir
+from sparsec.ir.ranges import MOST_POSITIONS
 from sparsec.plan.nodes import Columns, Cover, HeadPlan, Natural, Part, Plan, Residue, Scattered, Segment
 from sparsec.plan.walks import walks
 from sparsec.sets.tiles import MIN_TILE

@@ -78,3 +78,21 @@ class BadSize(Diagnostic, code="SP0306", title="size out of range"):
     label = "is {value}"
     example = Example("pattern p = random_blocks(0, 2, 1)\n")
     cure = "`pattern p = random_blocks(64, 2, 1)`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooWide(Diagnostic, code="SP0307", title="value beyond 64 bits"):
+    """Kernels count in 64 bits, without a check, so whatever a condition computes on its way must lie between -(2**63)
+    and 2**63 - 1 for all positions below 2**30.  `%` and `//` make values small again; products with large numbers, one
+    after the other, leave 64 bits.
+    """
+
+    part: str
+    home: str  # where it stands, if the message points elsewhere
+    low: int
+    high: int
+    message = "`{part}`{home} may leave 64 bits"
+    label = "lies between {low:.1e} and {high:.1e} for positions below 2**30"
+    help = "take `% m` before multiplying again (`a % m * b % m` is `a * b % m`), or use smaller numbers"
+    example = Example("pattern hash = (k * 1103515245 + 12345) * 1103515245 % 1000003 % 4 == 0\n")
+    cure = "`pattern hash = (k * 1103515245 + 12345) % 1000003 * 1103515245 % 1000003 % 4 == 0`"

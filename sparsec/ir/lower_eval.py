@@ -17,7 +17,8 @@ from sparsec.ir.lower_lint import lint_union
 from sparsec.ir.lower_scope import Entry
 from sparsec.ir.lower_signatures import BUILT_IN, Signature, bind, signature_of
 from sparsec.ir.lower_tables import Rows, table_rows
-from sparsec.ir.nodes import FALSE, Blocks, Const, Int, Node, RandomBlocks, RandomKeys, Set, Var, names
+from sparsec.ir.nodes import FALSE, Blocks, Const, Int, Node, RandomBlocks, RandomKeys, Set, Var, names, walk
+from sparsec.ir.ranges import Intervals, fits
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
 
@@ -44,6 +45,7 @@ class Evaluation:
         self.warnings: list[Diagnostic] = []
         self.missing: list[tuple[Span, int]] = []  # a `match`, and a number that none of its arms takes
         self.steps = self.depth = 0
+        self.intervals = Intervals()
 
     def condition(self, entry: Entry, parameters: Mapping[str, int]) -> Set | None:
         """What the definition says.  SparsecError when it grows beyond the limits."""
@@ -55,17 +57,31 @@ class Evaluation:
         return self.constant(default, frame, "a default")
 
     def value(self, node: ast.Expr, frame: _Frame) -> Node | None:
-        self.steps += 1
         self.depth += 1
-        if self.steps > _MAX_STEPS or self.depth > _MAX_DEPTH:
-            what = f"has more than {_MAX_STEPS:,} parts" if self.steps > _MAX_STEPS else "nests too deep"
-            what = f"with its sets written out, the pattern {what}"
-            raise SparsecError(say.TooComplex(what=what, span=self.place(node.span, frame)))
+        self._step(1, node, frame)
         result = self._value(node, frame)
         self.depth -= 1
         if isinstance(result, Const) and abs(result.value) > MAX_NUMBER:
             return self.error(say.TooLarge(span=self.place(node.span, frame)))
+        if isinstance(result, Int) and not fits(bounds := self.intervals.of(result), 64):
+            span = self.place(node.span, frame)
+            home = "" if span is node.span else f" in `{frame.entry.definition.name}`"
+            return self.error(say.TooWide(part=node.span.brief, home=home, low=bounds[0], high=bounds[1], span=span))
         return result
+
+    def _step(self, count: int, node: ast.Expr, frame: _Frame) -> None:
+        """Count what was read or written out.  SparsecError beyond the limits."""
+        self.steps += count
+        if self.steps > _MAX_STEPS or self.depth > _MAX_DEPTH:
+            what = f"has more than {_MAX_STEPS:,} parts" if self.steps > _MAX_STEPS else "nests too deep"
+            what = f"with its sets written out, the pattern {what}"
+            raise SparsecError(say.TooComplex(what=what, span=self.place(node.span, frame)))
+
+    def _again(self, value: Node | None, node: ast.Expr, frame: _Frame, times: int = 1) -> Node | None:
+        """`value`, which was read before and is written out again: walks meet all its parts as often."""
+        if value is not None:
+            self._step(times * (sum(1 for _ in walk(value)) - 1), node, frame)
+        return value
 
     def constant(self, node: ast.Expr, frame: _Frame, what: str) -> int | None:
         """The value of an integer that must not depend on positions or on n."""
@@ -96,7 +112,7 @@ class Evaluation:
             case ast.Number(number):
                 return Const(number)
             case ast.Name(name) if name in frame.values:
-                return frame.values[name]
+                return self._again(frame.values[name], node, frame)
             case ast.Name("q" | "k" | "n" as name):
                 return Var(name)
             case ast.Name(name) if name in self.constants:
@@ -168,6 +184,7 @@ class Evaluation:
         elif all(isinstance(bound, Const) for bound in bounds):
             inside = fold.member(value, tuple(bound.value for bound in bounds))
         else:
+            self._again(value, node.value, frame, len(bounds))
             inside = fold.disjunction(*(fold.compare(value, "==", bound) for bound in bounds))
         return fold.complement(inside) if node.negated else inside
 

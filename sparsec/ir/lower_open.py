@@ -52,16 +52,13 @@ def open_operands(entry: Entry) -> list[tuple[ast.Expr, Open]]:
 
 
 def _open(node: ast.Expr, frame: _Frame) -> Open:
-    frame.steps.taken += 1
-    if frame.steps.taken > _MAX_STEPS or frame.depth > _MAX_DEPTH:
-        raise SparsecError(
-            say.TooComplex(what="with its sets written out, the pattern is too large for a page; it", span=node.span)
-        )
+    _step(1, node, frame)
     frame = _Frame(frame.entry, frame.values, frame.depth + 1, frame.steps)
     match node:
         case ast.Number(number):
             return ["number", number]
         case ast.Name(name) if name in frame.values:
+            _step(_size(frame.values[name]) - 1, node, frame)  # it is written out again
             return frame.values[name]
         case ast.Name("q" | "k" | "n" | "h" | "H" | "layer" | "L" as name):
             return ["name", name]
@@ -81,11 +78,26 @@ def _open(node: ast.Expr, frame: _Frame) -> Open:
             return ["|", *(_open(part, frame) for part in parts)]
         case ast.Chain(operands, ops):
             values = [_open(operand, frame) for operand in operands]
+            _step(sum(map(_size, values[1:-1])), node, frame)  # what stands between two comparisons is in both
             return ["&", *([op, *pair] for op, *pair in zip(ops, values, values[1:], strict=False))]
         case ast.Membership(value, negated, container):
             inside = _inside(_open(value, frame), container, frame)
             return ["~", inside] if negated else inside
     raise TypeError(f"not an expression: {node!r}")
+
+
+def _step(count: int, node: ast.Expr, frame: _Frame) -> None:
+    """Count what was read or written out.  SparsecError beyond the limits."""
+    frame.steps.taken += count
+    if frame.steps.taken > _MAX_STEPS or frame.depth > _MAX_DEPTH:
+        raise SparsecError(
+            say.TooComplex(what="with its sets written out, the pattern is too large for a page; it", span=node.span)
+        )
+
+
+def _size(value: Open) -> int:
+    """How many nodes and ranges of arms are written out in `value`."""
+    return 1 + sum(_size(part) for part in value if isinstance(part, list))
 
 
 def _heads(arm: ast.Arm, frame: _Frame) -> list[list[Open]]:

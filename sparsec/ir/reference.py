@@ -5,6 +5,8 @@ It shares no code with anything that optimises, takes O(n_q n_k) memory, and is 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sparsec.ir import nodes, random
@@ -17,15 +19,21 @@ def mask(condition: nodes.Set, n_q: int, n_k: int, q_offset: int | None = None) 
 
 
 def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int) -> np.ndarray:
-    """Bool [len(queries), len(keys)]: the condition at chosen positions, int64 each, of n keys."""
-    q, k = queries[:, None], keys[None, :]
+    """Bool [len(queries), len(keys)]: the condition at chosen positions, int64 each, of n keys.
 
-    def value(node: nodes.Int) -> np.ndarray:  # int64, broadcastable to [queries, keys]
+    Exact whatever the numbers: where 64 bits may not hold a value, Python's own integers are counted with.
+    """
+    q, k = queries[:, None], keys[None, :]
+    furthest = max(n, *(int(np.abs(positions).max(initial=0)) for positions in (queries, keys)))
+    integers = np.int64 if _largest(condition, furthest) < 2**63 else object
+    variables = {"q": q.astype(integers), "k": k.astype(integers), "n": np.full((1, 1), n, integers)}
+
+    def value(node: nodes.Int) -> np.ndarray:  # of `integers`, broadcastable to [queries, keys]
         match node:
             case nodes.Const(number):
-                return np.int64(number)
+                return np.full((1, 1), number, integers)
             case nodes.Var(name):
-                return {"q": q, "k": k, "n": np.int64(n)}[name]
+                return variables[name]
             case nodes.FloorDiv(left, divisor):
                 return np.floor_divide(value(left), divisor)
             case nodes.Mod(left, divisor):
@@ -44,9 +52,9 @@ def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int
             case nodes.Bool(truth):
                 return np.bool_(truth)
             case nodes.Compare(left, op, right):
-                return _COMPARE[op](value(left), value(right))
+                return np.asarray(_COMPARE[op](value(left), value(right)), bool)
             case nodes.Member(inner, members):
-                return np.isin(value(inner), members)
+                return np.isin(value(inner), np.array(members, integers))
             case nodes.And(parts):
                 return np.logical_and.reduce(np.broadcast_arrays(*map(holds, parts)))
             case nodes.Or(parts):
@@ -64,6 +72,26 @@ def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int
         raise TypeError(f"not a condition: {node!r}")
 
     return np.array(np.broadcast_to(holds(condition), (len(queries), len(keys))))
+
+
+def _largest(node: nodes.Node, furthest: int) -> int:
+    """A bound of the size of every number met on the way to `node`, with positions up to `furthest`."""
+    match node:
+        case nodes.Const(number):
+            return abs(number)
+        case nodes.Var():
+            return furthest
+        case nodes.FloorDiv(inner, divisor) | nodes.Mod(inner, divisor):
+            return max(_largest(inner, furthest), divisor)
+        case nodes.Member(inner, members):
+            return max(_largest(inner, furthest), *map(abs, members))
+    below = [_largest(part, furthest) for part in nodes.children(node)]
+    match node:
+        case nodes.Add() | nodes.Sub():
+            return sum(below)
+        case nodes.Mul():
+            return math.prod(below)
+    return max(below, default=0)
 
 
 _COMPARE = {

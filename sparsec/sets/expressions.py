@@ -12,6 +12,7 @@ import islpy as isl
 
 from sparsec.ir import lower_fold as fold
 from sparsec.ir import nodes as ir
+from sparsec.ir.ranges import needs_more
 from sparsec.sets.context import OutOfBudget, unlimited
 
 _LARGEST = 80  # constraints and floors of what is printed
@@ -27,7 +28,7 @@ def integer(value: isl.PwAff, domain: isl.Set) -> ir.Int:
     """`value` as a node, given that the parameters lie in `domain`."""
     _check([piece for piece, _ in value.get_pieces()])
     with unlimited():
-        return _read(isl.AstBuild.from_context(domain).expr_from_pw_aff(value))
+        return _narrow(_read(isl.AstBuild.from_context(domain).expr_from_pw_aff(value)))
 
 
 def condition(values: isl.Set, domain: isl.Set) -> ir.Set:
@@ -39,7 +40,14 @@ def condition(values: isl.Set, domain: isl.Set) -> ir.Set:
     short = values.gist(domain).coalesce()
     _check([short])
     with unlimited():
-        return _truth(_read(isl.AstBuild.from_context(domain).expr_from_set(short)))
+        return _narrow(_truth(_read(isl.AstBuild.from_context(domain).expr_from_set(short))))
+
+
+def _narrow(node: ir.Node) -> ir.Node:
+    """`node`; OutOfBudget where a value in it may leave 64 bits, as products of coefficients do."""
+    if needs_more(node, 64):
+        raise OutOfBudget
+    return node
 
 
 def size(node: ir.Node) -> int:

@@ -58,20 +58,20 @@ sizes = st.integers(1, 9)  # divisors, windows, strides
 offsets = st.integers(-6, 6)
 
 
-def integers(depth: int = 2) -> st.SearchStrategy[Int]:
-    """Integers over q, k, n and small constants; products have a constant side and divisors are at least 1."""
-    leaf = st.sampled_from((Q, K)) | st.builds(Const, offsets) | st.sampled_from((Q, K, N))
+def integers(depth: int = 2, constants: st.SearchStrategy[int] = offsets) -> st.SearchStrategy[Int]:
+    """Integers over q, k, n and constants, by default small; products have a constant side, divisors are at least 1."""
+    leaf = st.sampled_from((Q, K)) | st.builds(Const, constants) | st.sampled_from((Q, K, N))
     if depth == 0:
         return leaf
-    part = integers(depth - 1)
+    part = integers(depth - 1, constants)
     return st.one_of(
         leaf,
         st.builds(Sub, part, part),
         st.builds(Add, part, part),
         st.builds(FloorDiv, part, sizes),
         st.builds(Mod, part, sizes),
-        st.builds(Mul, st.builds(Const, offsets), part),
-        st.builds(Mul, part, st.builds(Const, offsets)),
+        st.builds(Mul, st.builds(Const, constants), part),
+        st.builds(Mul, part, st.builds(Const, constants)),
         st.builds(Abs, part),
         st.builds(Min, part, part),
         st.builds(Max, part, part),
