@@ -27,7 +27,8 @@ OWNERS = {
     "islpy": {"sets"},
     "sympy": {"analysis"},
     "jinja2": {"codegen"},
-    "torch": {"runtime", "testing", "neighbours"},
+    "torch": {"runtime", "testing", "neighbours", "transformers"},
+    "transformers": {"transformers"},
     "triton": {"runtime", "testing"},
     "hypothesis": {"testing"},
     "typer": {"cli"},
@@ -59,6 +60,7 @@ RANK = {
     "editor": 11,
     "cli": 12,
     "hook": 11,
+    "transformers": 11,
     "__init__": 13,
     "__main__": 14,
 }

@@ -142,3 +142,29 @@ class WrongConfig(Diagnostic, code="SP0609", title="a configuration without an e
         'import sparsec\n\nsparsec.from_config({"mode": "fixed", "num_local_block": 4})\n', language="python"
     )
     cure = '`{"mode": "fixed", "num_local_blocks": 4}`'
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than a pattern"):
+    """`sparsec.transformers` is the attention of a model of transformers: softmax of scaled scores over the keys that a
+    pattern keeps.  What a model asks for beyond that (dropout, capped scores, biases), and masks that depend on the
+    data (padding, packed rows), are refused: left out, they would change the result in silence.
+    """
+
+    where: str
+    asked: str
+    hint: str = ""
+    message = "{where} asks for {asked}, which a pattern can't give"
+    help = "{hint}"
+    example = Example(
+        "import torch\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        "import sparsec.transformers\n\n"
+        "config = LlamaConfig(vocab_size=8, hidden_size=32, intermediate_size=32, num_hidden_layers=1,\n"
+        "                     num_attention_heads=2, attention_dropout=0.1)\n"
+        "model = LlamaForCausalLM(config).train()\n"
+        'sparsec.transformers.use(model, "pattern p = past(4)")\n'
+        "model(torch.ones(1, 8, dtype=int))\n",
+        language="python",
+    )
+    cure = "`attention_dropout=0`"

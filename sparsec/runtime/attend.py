@@ -85,6 +85,11 @@ class BoundPattern:
         return unpack(self._record.pattern)
 
     @property
+    def nodes(self) -> ir.Pattern:
+        """The conditions, one for each kind of head, as `sparsec.ir.nodes` has them."""
+        return self._pattern
+
+    @property
     def name(self) -> str:
         return self._pattern.name
 

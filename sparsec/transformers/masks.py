@@ -1,0 +1,174 @@
+"""What transformers is given instead of a mask: which pattern, and where queries and keys stand.
+
+transformers asks for a mask once for each kind of layer and passes it through to the attention function untouched, so
+a small tensor carries the numbers.  It stays on the CPU, where reading it waits for no device.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from types import FunctionType
+
+import torch
+from torch import Tensor
+from transformers import masking_utils
+
+from sparsec.analysis.relation import relations
+from sparsec.diagnostics import SparsecError
+from sparsec.ir import nodes as ir
+from sparsec.ir.lower import lower
+from sparsec.neighbours.from_mask_mod import from_mask_mod
+from sparsec.runtime.attend import Attend
+from sparsec.runtime.load import compile
+from sparsec.sets.queries import later_key
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
+from sparsec.transformers.refusal import refusal
+
+_MARK = 0x5BA7  # no mask of anyone else's begins so
+_PLAIN = {name: f"pattern mask =\n    {name}\n" for name in ("causal", "full")}
+
+
+@dataclass(frozen=True)
+class ModelMask:
+    """A mask function of transformers as a pattern.  `period`: a shift of all positions by it changes nothing."""
+
+    text: str
+    period: int | None
+
+    @cached_property
+    def attend(self) -> Attend:
+        return compile(self.text)
+
+    @cached_property
+    def pattern(self) -> ir.Pattern:
+        return _pattern(self.text)
+
+    @cached_property
+    def is_causal(self) -> bool:
+        return is_causal(self.pattern)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """All of the past, or all: where the model leaves it to the pattern what is seen."""
+        return any(same(self.pattern, _pattern(text)) for text in _PLAIN.values())
+
+
+@dataclass(frozen=True)
+class Place:
+    """Query i stands at q_offset + i; n keys are passed, the first at kv_offset."""
+
+    number: int
+    n_q: int
+    q_offset: int
+    n: int
+    kv_offset: int
+
+
+_texts: dict[object, str] = {}
+_numbers: dict[tuple[str, int | None], int] = {}
+_masks: list[ModelMask] = []
+
+
+def mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int | Tensor = 0,
+    kv_offset: int = 0,
+    mask_function: Callable = masking_utils.causal_mask_function,
+    attention_mask: Tensor | None = None,
+    local_size: int | None = None,
+    **how: object,
+) -> Tensor:
+    """int64 [1, 1, 1, 6] for `attention`; refuses what depends on the data: padding, packed rows, images."""
+    number = _number(_text(mask_function), local_size)
+    q_offset = int(q_offset)
+    if attention_mask is not None:
+        end = q_offset + q_length if _masks[number].is_causal else kv_offset + kv_length
+        if attention_mask.shape[-1] < end or not bool(attention_mask[:, :end].all()):
+            raise refusal(
+                "padding",
+                "it is data, which a pattern does not know: pad on the right, pass no `attention_mask`, and ignore "
+                "what comes out for the padding; or give rows of one length",
+            )
+    return torch.tensor([_MARK, number, q_length, q_offset, kv_length, kv_offset]).view(1, 1, 1, 6)
+
+
+def read(carried: Tensor | None) -> tuple[ModelMask, Place] | None:
+    """What `mask` wrote; None for anything else."""
+    if carried is None or carried.shape != (1, 1, 1, 6) or carried.dtype != torch.int64:
+        return None
+    mark, number, n_q, q_offset, n, kv_offset = carried.flatten().tolist()
+    return (_masks[number], Place(number, n_q, q_offset, n, kv_offset)) if mark == _MARK else None
+
+
+def _text(mask_function: Callable) -> str:
+    """The pattern of a mask function; one is made anew at each step of `generate`, so the like of it is looked up."""
+    key = _key(mask_function)
+    if key is None or key not in _texts:
+        try:
+            text = from_mask_mod(mask_function, name="mask")
+        except SparsecError as error:
+            raise refusal(
+                "a mask that depends on the data",
+                "packed rows (`position_ids` that restart) and images need a mask from data: give each text a row",
+            ) from error
+        if key is None:
+            return text
+        _texts[key] = text
+    return _texts[key]
+
+
+def _key(value: object) -> object:
+    """Code and captured values of transformers' own functions, which use nothing else; None for all others."""
+    if isinstance(value, Tensor):
+        return tuple(value.tolist()) if value.ndim == 1 else None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, tuple):
+        parts = tuple(map(_key, value))
+    elif isinstance(value, FunctionType) and value.__module__ == masking_utils.__name__:
+        parts = (value.__code__, *(_key(cell.cell_contents) for cell in value.__closure__ or ()))
+    else:
+        return None
+    return None if None in parts else parts
+
+
+def _number(text: str, local_size: int | None) -> int:
+    if (text, local_size) not in _numbers:
+        _masks.append(ModelMask(text, _period(text, local_size)))
+        _numbers[text, local_size] = len(_masks) - 1
+    return _numbers[text, local_size]
+
+
+def _period(text: str, local_size: int | None) -> int | None:
+    """1 where only the distance counts, the size of a chunk where chunks do; None where neither is proved."""
+    for step in (1, local_size):
+        if step and same(_pattern(text), _pattern(_shifted(text, step))):
+            return step
+    return None
+
+
+def _shifted(text: str, step: int) -> str:
+    head, _, body = text.partition("=\n")
+    return f"{head}=\n" + re.sub(r"\b[qk]\b", rf"(\g<0> + {step})", body)
+
+
+@cache
+def _pattern(text: str) -> ir.Pattern:
+    return lower(parse(Source("mask", text)))
+
+
+@cache
+def same(one: ir.Pattern, other: ir.Pattern) -> bool:
+    """Whether they keep the same pairs for every n, proved."""
+    return all(each.verdict == "equal" for each in relations(one, other))
+
+
+@cache
+def is_causal(pattern: ir.Pattern) -> bool:
+    return all(later_key(condition) is None for condition in pattern.conditions)
