@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 
 from sparsec.analysis.needless import adds_nothing
-from sparsec.analysis.samples import leans_ahead, sees_itself
+from sparsec.analysis.samples import earlier_key, leans_ahead, sees_itself
 from sparsec.analysis.subject import Lower, Subject
-from sparsec.diagnostics import Diagnostic, EmptyPattern, Fix, NotCausal, RowsWithoutKeys, SeesAllLater
+from sparsec.diagnostics import Diagnostic, EmptyPattern, Fix, FutureOnly, NotCausal, RowsWithoutKeys, SeesAllLater
 from sparsec.ir import nodes as ir
 from sparsec.ir.lower_lint import past_only
 from sparsec.syntax import ast
@@ -29,7 +29,7 @@ def lint(file: ast.File, pattern: ir.Pattern, lower: Lower) -> list[Diagnostic]:
     subject = Subject(file, definition, pattern, lower)
     return [
         *_without_keys(subject),
-        *(_not_causal(subject) or _all_later(subject)),
+        *(_not_causal(subject) or _all_later(subject) or _future_only(subject)),
         *adds_nothing(subject),
     ]
 
@@ -73,6 +73,22 @@ def _all_later(subject: Subject) -> list[Diagnostic]:
         return []
     fixes = () if subject.varies else (_only_past(subject.definition),)  # other heads and layers may look ahead
     return [SeesAllLater(where=subject.where(condition), span=subject.definition.body.span, fixes=fixes)]
+
+
+def _future_only(subject: Subject) -> list[Diagnostic]:
+    """Where no head sees an earlier key: `q` and `k` were taken for each other."""
+    conditions = subject.pattern.conditions
+    if len(conditions) > _MOST_CONDITIONS or any(map(earlier_key, conditions)):
+        return []
+    if not all(_asked("future_only", condition) for condition in conditions):
+        return []
+    fixes: tuple[Fix, ...] = ()
+    match body := subject.definition.body:
+        case ast.Chain((ast.Name("q"), ast.Name("k")), ("<=" | "<" as op,)):
+            fixes = (Fix("look at the past", body.span, f"k {op} q"),)
+        case ast.Chain((ast.Name("k"), ast.Name("q")), (">=" | ">" as op,)):
+            fixes = (Fix("look at the past", body.span, f"q {op} k"),)
+    return [FutureOnly(where=subject.where(), span=body.span, fixes=fixes)]
 
 
 def _only_past(definition: ast.Definition) -> Fix:

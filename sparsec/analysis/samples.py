@@ -40,6 +40,12 @@ def leans_ahead(condition: ir.Set) -> bool:
     return all(ahead) and any(back[0]) and not all(back[0])
 
 
+def earlier_key(condition: ir.Set) -> bool:
+    """Whether points show that some query sees a key before its own, given tables that list it; False says nothing."""
+    points = ({"q": q, "k": q - back, "n": _LARGE} for q in (_LARGE - 1, 8, 1) for back in (1, 2, 8) if back <= q)
+    return any(holds(condition, point, tables=True) for point in points)
+
+
 def _points(condition: ir.Set) -> Iterator[Point]:
     """Points of self-attention near the edges that the numbers of a condition suggest."""
     numbers = {0, 1}

@@ -49,6 +49,18 @@ class SeesAllLater(Diagnostic, code="SP0912", title="no lower end", severity="wa
 
 
 @dataclass(frozen=True, kw_only=True)
+class FutureOnly(Diagnostic, code="SP0913", title="only later keys", severity="warning"):
+    """No query sees a key before its own, and some see keys behind it: `q <= k` is often meant to be `k <= q`."""
+
+    where: str = ""
+    message = "no query sees an earlier key, and some see later ones{where}"
+    label = "the future alone"
+    help = "the query's position is `q`, the key's `k`: the past is `k <= q`"
+    example = Example("pattern p = q <= k\n")
+    cure = "`pattern p = k <= q`, which is `causal`, or leave it so where the future is meant."
+
+
+@dataclass(frozen=True, kw_only=True)
 class AddsNothing(Diagnostic, code="SP0903", title="a part that adds nothing", severity="warning"):
     """The pattern is the same set without this operand."""
 

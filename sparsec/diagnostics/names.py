@@ -104,9 +104,10 @@ class ReservedName(Diagnostic, code="SP0207", title="reserved name"):
 
     name: str
     why: str
+    hint: str = "it is a word of the language; choose another name"
     message = "`{name}` can't be the name of {why}"
     label = "reserved"
-    help = "choose another name"
+    help = "{hint}"
     example = Example("pattern p(heads = 8) = past(heads)\n")
     cure = "`pattern p(count = 8) = past(count)`"
 

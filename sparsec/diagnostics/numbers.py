@@ -15,8 +15,10 @@ class NotConstant(Diagnostic, code="SP0301", title="not a constant"):
 
     what: str
     name: str
+    hint: str = ""
     message = "{what} must be a constant, and this depends on `{name}`"
     label = "depends on `{name}`"
+    help = "{hint}"
     example = Example("pattern p = q % k == 0\n")
     cure = "Use a number or a parameter: `pattern p(s = 4) = q % s == 0`."
 
@@ -37,10 +39,12 @@ class BadDivisor(Diagnostic, code="SP0302", title="divisor below 1"):
 class NonlinearProduct(Diagnostic, code="SP0303", title="product of two positions"):
     """One side of `*` is a constant.  Products such as `q * k` describe sets that no loop can walk exactly."""
 
+    hint: str = ""
     message = "one side of `*` must be a constant"
     label = "both sides depend on positions or on `n`"
-    example = Example("pattern p = q * k <= 64\n")
-    cure = "Multiply by a number or a parameter."
+    help = "{hint}"
+    example = Example("pattern p = (q - k) * (q - k) <= 64\n")
+    cure = "`pattern p = abs(q - k) <= 8`; other products of positions have none."
 
 
 @dataclass(frozen=True, kw_only=True)

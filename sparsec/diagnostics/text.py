@@ -93,13 +93,21 @@ class OpenString(Diagnostic, code="SP0106", title="string without an end"):
 
 @dataclass(frozen=True, kw_only=True)
 class NotYet(Diagnostic, code="SP0107", title="not in this version"):
-    """The construct is part of the language, but this version can't compile it."""
+    """What is asked for is not part of patterns, or not yet: data given at the call, packed documents, padding, scores
+    such as softcapping and ALiBi, dropout, keys chosen by content, one pattern for each text of a batch.  The message
+    names the way around.
+    """
 
     what: str
+    hint: str
     message = "{what} is not in this version of sparsec"
     label = "not in this version"
+    help = "{hint}"
     example = Example("input doc: int[n]\npattern p = causal & doc[q] == doc[k]\n")
-    cure = "Leave it away, or use a later version."
+    cure = (
+        "For documents, `pattern p = causal`, each document in a row of its own; for documents of one length, "
+        "`pattern p = causal & same_block(512)`."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

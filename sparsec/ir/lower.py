@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from operator import index
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from sparsec.ir.nodes import FALSE, Pattern, Set
 from sparsec.source import Span
 from sparsec.syntax import ast
 from sparsec.syntax.check import MAX_ERRORS
+from sparsec.syntax.near import near
 
 _MAX_HEADS = 4096
 _MAX_STEPS = 400_000  # over all heads
@@ -113,8 +113,8 @@ def _choose(scope: Scope, name: str | None) -> Entry:
         hint = "pass `pattern=...`, or on the command line `-p ...`"
         raise SparsecError(say.UnknownPattern(problem=f"this file declares {listed}: which is meant?", hint=hint))
     if name is not None and name not in patterns:
-        near = get_close_matches(name, patterns, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"it declares {listed}"
+        names = near(name, patterns)
+        hint = f"did you mean `{names[0]}`?" if names else f"it declares {listed}"
         raise SparsecError(say.UnknownPattern(problem=f"this file declares no pattern `{name}`", hint=hint))
     return patterns[name] if name is not None else next(iter(patterns.values()))
 
@@ -159,9 +159,9 @@ def _parameters(entry: Entry, given: Mapping[str, int]) -> dict[str, int]:
     values: dict[str, int] = {}
     for name in given:
         if name not in declared:
-            near = get_close_matches(str(name), declared, n=1)
+            names = near(str(name), declared)
             takes = ", ".join(f"`{key}`" for key in declared)
-            hint = f"did you mean `{near[0]}`?" if near else f"it has {takes}" if takes else "it has none"
+            hint = f"did you mean `{names[0]}`?" if names else f"it has {takes}" if takes else "it has none"
             errors.append(say.UnknownParameter(name=str(name), pattern=definition.name, hint=hint))
     evaluation = Evaluation(definition.span.source, {})
     for parameter in definition.parameters:

@@ -7,7 +7,7 @@ None, and so is everything made of it; reading goes on, so that all errors are f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
@@ -16,6 +16,7 @@ from sparsec.ir.lower_arms import intervals, overlaps
 from sparsec.ir.lower_lint import lint_union
 from sparsec.ir.lower_scope import Entry
 from sparsec.ir.lower_signatures import BUILT_IN, Signature, bind, signature_of
+from sparsec.ir.lower_squares import ROOTS, is_square, without_square
 from sparsec.ir.lower_tables import Rows, table_rows
 from sparsec.ir.nodes import FALSE, Blocks, Const, Int, Node, RandomBlocks, RandomKeys, Set, Var, names, walk
 from sparsec.ir.ranges import Intervals, fits
@@ -136,18 +137,29 @@ class Evaluation:
                     self.warnings += lint_union(node, values, lambda part: self.value(part, frame))
                 return _join(fold.disjunction, *values)
             case ast.Chain(operands, ops):
+                known = len(self.errors)
                 values = [self.value(operand, frame) for operand in operands]
                 if None in values:
-                    return None
+                    return self._rooted(node, known)
                 links = zip(values, ops, values[1:], strict=False)
                 return fold.conjunction(*(fold.compare(*link) for link in links))  # a < b < c = (a < b) & (b < c)
             case ast.Membership():
                 return self._membership(node, frame)
         raise TypeError(f"not an expression: {node!r}")
 
+    def _rooted(self, node: ast.Chain, known: int) -> None:
+        """Say how to compare without squares, where they are all that is wrong with a comparison."""
+        cure = without_square(node) if node.span.source is self.main else None
+        if cure is not None and all(getattr(error, "hint", "") == ROOTS for error in self.errors[known:]):
+            fix = say.Fix(f"write `{cure}`", node.span, cure, safe=True)
+            self.errors[known:] = [
+                replace(error, hint=f"write `{cure}`", fixes=(fix,)) for error in self.errors[known:]
+            ]
+
     def _binary(self, node: ast.Binary, op: str, left: Node | None, right: Node | None, frame: _Frame) -> Node | None:
         if op == "*" and not (isinstance(left, Const) or isinstance(right, Const) or None in (left, right)):
-            return self.error(say.NonlinearProduct(span=self.place(node.span, frame)))
+            hint = ROOTS if is_square(node) else ""
+            return self.error(say.NonlinearProduct(hint=hint, span=self.place(node.span, frame)))
         return _join(_BINARY[op], left, right)
 
     def _by_constant(self, node: ast.Binary, frame: _Frame) -> Node | None:
@@ -166,7 +178,8 @@ class Evaluation:
     def _power(self, node: ast.Binary, base: Int, exponent: int, frame: _Frame) -> Int | None:
         if not isinstance(base, Const):
             span = self.place(node.left.span, frame)
-            return self.error(say.NotConstant(what="the base of `**`", name=min(names(base)), span=span))
+            hint = ROOTS if exponent == 2 else ""
+            return self.error(say.NotConstant(what="the base of `**`", name=min(names(base)), hint=hint, span=span))
         if exponent < 0:
             return self.error(say.NegativePower(value=exponent, span=self.place(node.right.span, frame)))
         if abs(base.value) > 1 and exponent > 31:

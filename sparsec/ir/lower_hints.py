@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, Fix
+from sparsec.ir.foreign_names import foreign, may_be_own
 from sparsec.ir.lower_scope import INTEGERS, Scope
 from sparsec.ir.lower_signatures import BUILT_IN
 from sparsec.source import Span
 from sparsec.syntax import ast
-from sparsec.syntax.borrowed import CHOICE, RANGE
+from sparsec.syntax.borrowed import RANGE
+from sparsec.syntax.later import way_around
+from sparsec.syntax.near import near
 
-_WINDOW = "a window is `past(w)`, or on both sides `window(w)`"
-_FOREIGN = {
-    "i": "the query's position is `q`", "j": "the key's position is `k`", "N": "the number of keys is `n`",
-    "True": "every pair is `full`", "False": "no pair is `~full`", "range": RANGE, "if": CHOICE,
-    "len": "the number of keys is `n`", "head": "the query head is `h`", "num_heads": "the number of heads is `H`",
-    "Q": "the query's position is `q`", "K": "the key's position is `k`", "q_idx": "the query's position is `q`",
-    "kv_idx": "the key's position is `k`", "seq_len": "the number of keys is `n`",
-    "heads": "the number of heads is `H`", "layers": "the number of layers is `L`",
-    "layer_idx": "the layer is `layer`", "where": "a choice by position is `(a & b) | (c \\ a)`",
-    "sliding_window": _WINDOW, "sliding_window_causal": _WINDOW, "causal_mask": "keys up to the query are `causal`",
-}  # fmt: skip
 _OTHERWISE = ("_", "default", "otherwise")
 _SETS = {"+": "|", "-": "\\", "*": "&"}  # of sets, in numpy and elsewhere -> ours
 
@@ -34,16 +25,23 @@ def unknown(
 ) -> Diagnostic:
     """The name of a call that nothing defines.  `known` are the parameters so far; `search`: look for names like it."""
     span = Span(node.span.source, node.span.start, node.span.start + len(node.name))
-    integers = () if node.arguments else (*known, *INTEGERS)
-    hint = _FOREIGN.get(node.name, "")
-    near: list[str] = []
-    if not hint and search:
-        near = get_close_matches(node.name, [*integers, *BUILT_IN, *scope.names()], n=3)
-        hint = f"did you mean `{near[0]}`?" if near else ""
-    if not hint:
-        hint = _parameter(node, scope, definition, known, wanted)
-    fixes = tuple(Fix(f"change to `{name}`", span, name) for name in dict.fromkeys(near))
+    if way := way_around(node.name):
+        return say.NotYet(what=f"`{node.name}`", hint=way, span=node.span)
+    names = near(node.name, _candidates(node, scope, known, wanted)) if search else []
+    hint = foreign(node.name, wanted)
+    if not hint and names:
+        hint = f"did you mean `{names[0]}`?"
+    elif not hint or may_be_own(node.name):
+        hint = "; or ".join(filter(None, [hint, _parameter(node, scope, definition, known, wanted)]))
+    fixes = () if foreign(node.name, wanted) else tuple(Fix(f"change to `{name}`", span, name) for name in names)
     return say.UnknownName(name=node.name, hint=hint, span=span, fixes=fixes)
+
+
+def _candidates(node: ast.Call, scope: Scope, known: Sequence[str], wanted: str) -> list[str]:
+    """The names of what could stand there: integers, sets, or both where either could."""
+    integers = [] if node.arguments else [*known, *INTEGERS]
+    built_in = [name for name, signature in BUILT_IN.items() if wanted in ("", signature.sort)]
+    return [*(integers if wanted != "set" else ()), *built_in, *(scope.names() if wanted != "int" else ())]
 
 
 def _parameter(node: ast.Call, scope: Scope, definition: ast.Definition, known: Sequence[str], wanted: str) -> str:
@@ -60,6 +58,20 @@ def _parameter(node: ast.Call, scope: Scope, definition: ast.Definition, known: 
     if own:
         declared = f"{declared}, ..." if in_default else f"..., {declared}"
     return f"declare it as a parameter: `{definition.kind} {definition.name}({declared})`"
+
+
+_RESERVED = {
+    "q": ("the query's position", "rows"), "k": ("the key's position", "keys"), "n": ("the number of keys", "size"),
+    "h": ("the query head", "height"), "H": ("the number of heads", "height"), "layer": ("the layer", "depth"),
+    "L": ("the number of layers", "length"), "pattern": ("a keyword of `sparsec.load`", "name"),
+    "heads": ("a keyword of `sparsec.load`", "count"), "layers": ("a keyword of `sparsec.load`", "depth"),
+}  # fmt: skip
+
+
+def reserved(name: str) -> str:
+    """What a reserved name means everywhere, and a name that is free."""
+    meaning, free = _RESERVED[name]
+    return f"`{name}` is {meaning} everywhere; choose another name, `{free}` say"
 
 
 def otherwise_arm(head: ast.Expr, parameters: Sequence[str]) -> Diagnostic | None:

@@ -15,6 +15,7 @@ from sparsec import resources
 from sparsec.diagnostics import CircularUse, DefinedTwice, Diagnostic, NotYet, SparsecError, TooComplex
 from sparsec.source import Source
 from sparsec.syntax import ast
+from sparsec.syntax.later import INPUT
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
@@ -90,7 +91,7 @@ def _open(
 def _declare(scope: Scope, errors: list[Diagnostic]) -> Scope:
     for item in scope.file.declarations:
         if isinstance(item, ast.Input):
-            errors.append(NotYet(what="`input`", span=item.span))
+            errors.append(NotYet(what="`input`", hint=INPUT, span=item.span))
         elif isinstance(item, ast.Definition):
             first = scope.own.setdefault(item.name, Entry(item, scope))
             if first.definition is not item:

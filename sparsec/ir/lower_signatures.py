@@ -37,7 +37,6 @@ BUILT_IN = {
         Signature("random_keys", ("r", "seed")),
     )
 }
-LATER = ("selected", "top_blocks", "top_keys", "lsh", "routed")  # of the language, not in this version
 
 
 def signature_of(definition: ast.Definition) -> Signature:

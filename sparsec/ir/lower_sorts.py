@@ -12,14 +12,16 @@ from sparsec.ir.lower_hints import (
     loose,
     misplaced_container,
     otherwise_arm,
+    reserved,
     unknown,
     written_as_set,
 )
 from sparsec.ir.lower_scope import INTEGERS, Scope
-from sparsec.ir.lower_signatures import BUILT_IN, LATER, bind, signature_of
+from sparsec.ir.lower_signatures import BUILT_IN, bind, signature_of
 from sparsec.syntax import ast
 from sparsec.syntax.borrowed import COMMENT
 from sparsec.syntax.check import MAX_ERRORS
+from sparsec.syntax.later import INPUT, way_around
 
 _MAX_PARAMETERS = 64
 _RESERVED = (*INTEGERS, "pattern", "heads", "layers")
@@ -43,8 +45,9 @@ class _Checker:
 
     def run(self) -> list[Diagnostic]:
         if self.definition.name in INTEGERS:
-            why = f"a {self.definition.kind}: it is an integer of every condition"
-            self.errors.append(say.ReservedName(name=self.definition.name, why=why, span=self.definition.name_span))
+            name, why = self.definition.name, f"a {self.definition.kind}"
+            hint = reserved(name)
+            self.errors.append(say.ReservedName(name=name, why=why, hint=hint, span=self.definition.name_span))
         if len(self.definition.parameters) > _MAX_PARAMETERS:
             what = f"more than {_MAX_PARAMETERS} parameters"
             return [*self.errors, say.TooComplex(what=what, span=self.definition.name_span)]
@@ -55,7 +58,8 @@ class _Checker:
 
     def _parameter(self, parameter: ast.Parameter) -> None:
         if parameter.name in _RESERVED:
-            self.errors.append(say.ReservedName(name=parameter.name, why="a parameter", span=parameter.span))
+            name = parameter.name
+            self.errors.append(say.ReservedName(name=name, why="a parameter", hint=reserved(name), span=parameter.span))
         if parameter.name in self.parameters:
             self.errors.append(say.DefinedTwice(name=parameter.name, where="in this list", span=parameter.span))
         if parameter.default is not None:
@@ -102,7 +106,9 @@ class _Checker:
                 self.want_int(value, f"`{op}`")
                 return "int"
             case ast.Index(name):
-                self.errors.append(say.NotYet(what=f"`{name}[...]`, data given at the call,", span=node.span))
+                hint = way_around(name) or INPUT
+                what = f"`{name}[...]`, data given at the call,"
+                self.errors.append(say.NotYet(what=what, hint=hint, span=node.span))
             case _:
                 self.errors.append(say.MisplacedTable(span=node.span))
         return None
@@ -147,9 +153,8 @@ class _Checker:
         entry = self.scope.find(node.name)
         signature = signature_of(entry.definition) if entry else BUILT_IN.get(node.name)
         if signature is None:
-            later = say.NotYet(what=f"`{node.name}`", span=node.span) if node.name in LATER else None
-            near = len(self.errors) < MAX_ERRORS
-            self.errors.append(later or unknown(node, self.scope, self.definition, self.parameters, wanted, near))
+            search = len(self.errors) < MAX_ERRORS
+            self.errors.append(unknown(node, self.scope, self.definition, self.parameters, wanted, search))
             return None
         bound = bind(signature, node.arguments, node.span)
         if isinstance(bound, say.WrongArguments):

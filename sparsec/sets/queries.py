@@ -68,6 +68,12 @@ def every_later_key(condition: ir.Set) -> bool:
     return bool(clipped(ir.TRUE).intersect(_read("{ [q, k] : k > q }")).is_subset(clipped(condition, "lower")))
 
 
+def future_only(condition: ir.Set) -> bool:
+    """Whether no query of self-attention sees a key before its own, and some see later ones, whatever tables list."""
+    earlier = clipped(condition).intersect(_read("{ [q, k] : k < q }"))
+    return bool(earlier.is_empty()) and sure_later_key(condition) is not None
+
+
 def unseen_key(condition: ir.Set) -> Witness | None:
     """A key of self-attention that no query sees, at the smallest n."""
     return first(_uncovered(clipped(condition, "lower"), "k"))

@@ -15,7 +15,7 @@ CHOICE = "a choice by head or layer is `match h { ... }`, by position `(a & b) |
 NAMED = "names are made of letters, digits and `_`"
 _XOR = "for pairs in exactly one of two sets write `(a \\ b) | (b \\ a)`; a power is `**`"
 COMMENT = "a comment begins with `#`"
-_CONDITION = "a pattern is its condition alone: `pattern p = k <= q`"
+PYTHON = "a pattern is its condition alone, `pattern p = k <= q`; a Python function is read by `sparsec.from_mask_mod`"
 _NO_PARTS = "there are no modules or methods"
 _FUNCTIONS = "the functions are `abs`, `min` and `max`"
 
@@ -23,6 +23,8 @@ _FUNCTIONS = "the functions are `abs`, `min` and `max`"
 _WORDS = {"and": "&", "or": "|", "AND": "&", "OR": "|", "NOT": "~", "mod": "%", "div": "//"}
 _PAIRS = {("&", "&"): "&", ("|", "|"): "|", ("%", "%"): "%", ("\\", "\\"): "\\"}
 _TURNED = {("=", ">"): ">=", ("=", "<"): "<="}  # in a condition
+_DEFINES = {("==", ">"), ("<=", "="), (":", "="), ("-", "="), ("<", "-")}  # between a name and what it means
+_COMPARES = {("==", "="): "==", ("<", ">"): "!=", ("!=", "="): "!="}
 USES = ("import", "include", "from", "require")
 CHARACTERS = {
     "!": "~", "¬": "~", "∧": "&", "∩": "&", "∨": "|", "∪": "|", "∖": "\\", "≤": "<=", "≥": ">=", "≠": "!=", "≡": "==",
@@ -39,7 +41,7 @@ _HINTS = {
 }
 # Words after which no text of ours goes on; they have no symbol of ours in their place.
 _STRUCTURE = {
-    "lambda": _CONDITION, "return": _CONDITION, "if": CHOICE, "elif": CHOICE, "then": CHOICE,
+    "lambda": PYTHON, "return": PYTHON, "if": CHOICE, "elif": CHOICE, "then": CHOICE,
     "for": "a condition holds for every `q` and `k`; there are no loops", "xor": _XOR, "XOR": _XOR,
     "case": "`case` is left out: an arm is written `0 -> causal`",
 }  # fmt: skip
@@ -71,6 +73,10 @@ def symbol(tokens: Sequence[Token], at: int, expected: Collection[str]) -> tuple
             ours = "->"
         elif pair in _TURNED and "COMPARE" in expected:
             ours = _TURNED[pair]
+        elif pair in _DEFINES and "EQUAL" in expected:
+            ours = "="
+        elif pair in _COMPARES and right is token:
+            ours = _COMPARES[pair]
         elif pair == ("=", ">") and right is token:  # its `=` was right
             ours = "="
         if ours:
@@ -79,6 +85,8 @@ def symbol(tokens: Sequence[Token], at: int, expected: Collection[str]) -> tuple
         return at, at, "~"
     if token.type == "EQUAL" and (ARROW in expected or "COMPARE" in expected):
         return at, at, "->" if ARROW in expected else "=="
+    if (token.type == ARROW or token == "==") and "EQUAL" in expected and "COMPARE" not in expected:
+        return at, at, "="
     if token in USES and set(expected) >= DECLARATIONS and after is not None and after.type == "STRING":
         return at, at, "use"
     for i, word in ((at, token), (at - 1, before)):

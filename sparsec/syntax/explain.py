@@ -9,6 +9,7 @@ from lark import Token
 from sparsec.diagnostics import (
     Diagnostic,
     Fix,
+    NotYet,
     OpenString,
     ReservedName,
     UnexpectedText,
@@ -18,6 +19,8 @@ from sparsec.diagnostics import (
 from sparsec.source import Source, Span
 from sparsec.syntax import borrowed, repair, slips
 from sparsec.syntax.borrowed import ARROW, DECLARATIONS
+from sparsec.syntax.later import INPUT, announced
+from sparsec.syntax.rewritten import rewritten
 
 KEYWORDS = ("pattern", "set", "use", "input", "match", "else", "in", "not")
 
@@ -46,6 +49,8 @@ def unexpected_character(source: Source, offset: int) -> Diagnostic:
 
 def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected: Collection[str]) -> Diagnostic:
     """The token `tokens[at]`, or the end of the text, where only the terminals `expected` could have stood."""
+    if unfinished := _not_yet(source, tokens, at, expected) or rewritten(source, tokens, at):
+        return unfinished
     if at >= len(tokens):
         end = tokens[-1].end_pos if tokens else len(source.text)
         found, span = "the end of the text", source.span(end, end)
@@ -66,6 +71,19 @@ def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected:
     hint = slips.hint(tokens, at, expected) or _open_bracket(source, tokens[:at])
     fixes = repair.unexpected(source, tokens, at, expected)
     return UnexpectedText(found=found, expected=_list(expected), hint=hint, span=span, fixes=fixes)
+
+
+def _not_yet(source: Source, tokens: Sequence[Token], at: int, expected: Collection[str]) -> Diagnostic | None:
+    """An `input` that is written otherwise than it will be, or a word with which scores or dropout would begin."""
+    begin = next((i for i in range(min(at, len(tokens)) - 1, -1, -1) if tokens[i].type in DECLARATIONS), None)
+    if begin is not None and tokens[begin].type == "INPUT":
+        span = source.span(tokens[begin].start_pos, tokens[at - 1].end_pos)
+        return NotYet(what="`input`", hint=INPUT, span=span)
+    if at < len(tokens) and set(expected) >= DECLARATIONS:
+        word = tokens[at]
+        if way := announced(str(word), str(tokens[at + 1]) if at + 1 < len(tokens) else ""):
+            return NotYet(what=f"`{word}`", hint=way, span=source.span(word.start_pos, word.end_pos))
+    return None
 
 
 def _quoted(token: Token) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 
 from lark import Token
 
 from sparsec.diagnostics import Fix
 from sparsec.source import Source, Span
 from sparsec.syntax.borrowed import ARROW, DECLARATIONS, RANGE_SYMBOL
+from sparsec.syntax.near import near
 from sparsec.syntax.slips import range_in_head
 
 _FOREIGN = ("def", "let", "fn", "func", "function", "mask")  # words that declare elsewhere
@@ -25,10 +25,10 @@ def unexpected(source: Source, tokens: Sequence[Token], at: int, expected: Colle
     span = source.span(token.start_pos, token.end_pos)
     if token.type == "NAME" and set(expected) >= DECLARATIONS:
         return _declared(span, tokens[at:])
+    if token.type == "EQUAL" and at and tokens[at - 1].type in ("PATTERN", "SET"):
+        return (Fix("insert a name", source.span(span.start, span.start), "p "),)
     if token.type == "COLON":
         return _colon(source, tokens, at, expected)
-    if token.type == ARROW and "EQUAL" in expected:
-        return (Fix("write `=`", span, "="),)
     if set(expected) <= {"EQUAL", "LPAR"} and token.type in _BEGIN - {"MINUS", "LPAR"}:
         return (Fix("insert `=`", source.span(span.start, span.start), "= "),)
     return ()
@@ -37,9 +37,11 @@ def unexpected(source: Source, tokens: Sequence[Token], at: int, expected: Colle
 def _declared(span: Span, tokens: Sequence[Token]) -> tuple[Fix, ...]:
     """A name where a declaration should begin: its first word is missing, misspelt, or another language's."""
     word = str(tokens[0])
+    if word == "def" and not _defines(tokens[1:]):
+        return ()  # a Python function
     if len(tokens) > 1 and tokens[1].type == "NAME":
-        near = get_close_matches(word, ("pattern", "set"), n=1) or (["pattern"] if word in _FOREIGN else [])
-        return tuple(Fix(f"change to `{keyword}`", span, keyword) for keyword in near)
+        names = near(word, ("pattern", "set")) or (["pattern"] if word in _FOREIGN else [])
+        return tuple(Fix(f"change to `{keyword}`", span, keyword) for keyword in names)
     if _defines(tokens):
         return (Fix("insert `pattern`", span.source.span(span.start, span.start), "pattern "),)
     return ()
@@ -64,8 +66,6 @@ def _colon(source: Source, tokens: Sequence[Token], at: int, expected: Collectio
     blank = " " if source.text[span.end : span.end + 1].strip() else ""
     following = [each.type for each in tokens[at + 1 : at + 3]]
     if "EQUAL" in expected:
-        if following[:1] == ["EQUAL"]:
-            return (Fix("write `=`", source.span(span.start, tokens[at + 1].end_pos), "="),)
         if following[:1] == ["NAME"] and following[1:] in (["EQUAL"], ["COMMA"], ["RPAR"]) and "RPAR" in expected:
             return (Fix("remove the type", source.span(span.start, tokens[at + 1].end_pos), ""),)
         return (Fix("write `=`", span, f" ={blank}"),)

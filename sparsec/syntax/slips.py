@@ -6,7 +6,18 @@ from collections.abc import Collection, Sequence
 
 from lark import Token
 
-from sparsec.syntax.borrowed import ARROW, COMMENT, DECLARATIONS, DIVIDE, NAMED, RANGE, RANGE_SYMBOL, USES, around
+from sparsec.syntax.borrowed import (
+    ARROW,
+    COMMENT,
+    DECLARATIONS,
+    DIVIDE,
+    NAMED,
+    PYTHON,
+    RANGE,
+    RANGE_SYMBOL,
+    USES,
+    around,
+)
 
 _IN = "`in` takes a range `first..end`, without `end` itself, or numbers in braces, `{0, 4}`"
 _WHOLE = "numbers are whole and decimal: write `10 ** 4` or `10_000`"
@@ -21,7 +32,13 @@ def hint(tokens: Sequence[Token], at: int, expected: Collection[str]) -> str:
         return _WHOLE
     if _comments(tokens, at, declares):
         return COMMENT
+    if token == "->" and "VBAR" in expected:
+        return "`a -> b` of two sets is `~a | b`"
     match before and before.type, token and token.type:
+        case "PATTERN" | "SET" as kind, "EQUAL":
+            return f"a name is missing: `{kind.lower()} p = ...`"
+        case "NAME", "NUMBER":
+            return f"arguments stand in brackets: `{before}({token})`"
         case "IN", _:
             return _IN
         case _, "COMMA" if _innermost_after_in(tokens, at):
@@ -32,6 +49,8 @@ def hint(tokens: Sequence[Token], at: int, expected: Collection[str]) -> str:
             return "a table `[[...]]` stands as an argument of `blocks`"
         case _, "NAME" if declares and token in USES and after is not None and after.type == "NAME":
             return 'another file is made known by `use "other.spat"`'
+        case _, "NAME" if declares and token == "def":
+            return PYTHON
         case "STRING", _:
             return "a text documents the declaration that follows it"
         case _, "NAME" if declares:

@@ -31,7 +31,7 @@ def warnings(text: str, **given):
     return lint(file, lower(file, **given), Lower(given))
 
 
-@pytest.mark.parametrize("code", ["SP0901", "SP0902", "SP0903", "SP0912"])
+@pytest.mark.parametrize("code", ["SP0901", "SP0902", "SP0903", "SP0912", "SP0913"])
 def test_examples_produce_their_codes(code):
     assert code in [warning.code for warning in warnings(CODES[code].example.text)]
 
@@ -164,7 +164,12 @@ def test_a_file_of_sets_is_valid_when_its_names_are(tmp_path):
         ("stride(2) | q - k < 8", "SP0912"),
         ("match h { 0 -> past(4), else -> q - k < 4 }", "SP0912"),
         ("causal | k < 100", None),
-        ("k >= q", None),
+        ("k >= q", "SP0913"),
+        ("k >= q & k < q + 4", "SP0913"),
+        ("k == q", None),
+        ("k >= q | k == q - 9000", None),
+        ("match h { 0 -> past(4), else -> k >= q }", None),
+        ("k >= q & random_keys(2, 1) | k == q", None),  # it depends on what is drawn
         ("abs(q - k) < 8", None),
         ("full", None),
     ],

@@ -1,18 +1,29 @@
 """Slips of somebody's first minutes, and the cure that is offered."""
 
+import re
+from math import isqrt
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sparsec
 from sparsec.diagnostics import SparsecError
+from sparsec.ir.foreign_names import _INTEGER_HINTS, _SET_HINTS
 from sparsec.ir.lower import lower
+from sparsec.ir.lower_scope import INTEGERS, prelude
+from sparsec.ir.lower_signatures import BUILT_IN
+from sparsec.ir.lower_squares import without_square
 from sparsec.source import Source
+from sparsec.syntax.later import _WORDS
+from sparsec.syntax.near import near
 from sparsec.syntax.parse import parse
 
 DECLARED = "a declaration is written `pattern name = ...` or `set name = ...`"
 RANGE = "a range is written `first..end`, without `end` itself"
 IN = "`in` takes a range `first..end`, without `end` itself, or numbers in braces, `{0, 4}`"
 CHOICE = "a choice by head or layer is `match h { ... }`, by position `(a & b) | (c \\ a)`"
-CONDITION = "a pattern is its condition alone: `pattern p = k <= q`"
+PYTHON = "`pattern p = k <= q`; a Python function is read by `sparsec.from_mask_mod`"
 ARM = "`->` stands before what an arm chooses: `0 -> causal`"
 CASE = "`case` is left out: an arm is written `0 -> causal`"
 COMMENT = "a comment begins with `#`"
@@ -75,7 +86,24 @@ ONE_CURE = [
     ("pattern p = «past(4)» -- comment", COMMENT),
     ("«//» the past\npattern p = past(4)", COMMENT),
     ("pattern p = past(4) & «//» the past\n causal", COMMENT),
-    ("pattern p = «lambda» q, k: k <= q", CONDITION),
+    ("pattern p = «lambda» q, k: k <= q", PYTHON),
+    ("«lambda» b, h, q_idx, kv_idx: q_idx >= kv_idx", PYTHON),
+    ("«def» mask(b, h, q_idx, kv_idx): return q_idx >= kv_idx", PYTHON),
+    ("pattern p = «return» q >= k", PYTHON),
+    ("pattern p = k in {0«..»4, 9}", "write `k in 0..4 | k == 9`"),
+    ("pattern p = causal & q - k not in {9, 1«..»(3 + 4),} | full", "write `~(q - k == 9 | q - k in 1..(3 + 4))`"),
+    ("pattern p = past «64»", "arguments stand in brackets: `past(64)`"),
+    ("pattern p = causal «->» past(4)", "`a -> b` of two sets is `~a | b`"),
+    ("pattern «=» causal", "a name is missing: `pattern p = ...`"),
+    ("pattern p = «local»(4)", "a window is `past(w)`, or on both sides `window(w)`"),
+    ("pattern p = «and_masks»(causal, full)", "sets are joined by `a & b`"),
+    ("pattern p = q - «n_q» >= k - n", "queries already stand at the end of the keys"),
+    ("pattern p = «b» == 0", "the batch is no part of a pattern"),
+    ("pattern p = same_block(«b»)", "or declare it as a parameter: `pattern p(b = 64)`"),
+    ("pattern p = past(«window_size»)", "declare it as a parameter: `pattern p(window_size = 64)`"),
+    ("pattern p(t, «h», w) = past(w)", "`h` is the query head everywhere; choose another name, `height` say"),
+    ("pattern «layer» = causal", "`layer` is the layer everywhere; choose another name, `depth` say"),
+    ("pattern p(«heads = 8») = past(heads)", "`heads` is a keyword of `sparsec.load` everywhere"),
     ("pattern p = «if» q >= k then full else causal", CHOICE),
     ("pattern p = causal «if» h < 4 else full", CHOICE),
     ("pattern p = past(4 «if» h < 2 else 8)", CHOICE),
@@ -143,6 +171,22 @@ WRITTEN = [
     ("pattern p = (full) - # a - b\n (past(4) + sinks(4))", "pattern p = (full) \\ # a - b\n (past(4) | sinks(4))"),
     ("pattern p = k in range(q - 3, q)", "pattern p = k in q - 3..q"),
     ("pattern p = match h { 0:4 -> causal }", "pattern p = match h { 0..4 -> causal }"),
+    ("pattern p = match h { 0..=2 -> causal, else -> full }", "pattern p = match h { 0..3 -> causal, else -> full }"),
+    ("pattern p = k in 0..=3", "pattern p = k in 0..4"),
+    ("pattern p = q >> 3 == k // 8", "pattern p = q // 8 == k // 8"),
+    ("pattern p = (q - k) << 1 < 8", "pattern p = (q - k) * 2 < 8"),
+    ("pattern p(w = 2) = min(q, k) >> w == 0", "pattern p(w = 2) = min(q, k) // 2 ** w == 0"),
+    ("pattern p -> causal", "pattern p = causal"),
+    ("pattern p == causal", "pattern p = causal"),
+    ("pattern p ==> causal", "pattern p = causal"),
+    ("pattern p(w -> 4) = past(w)", "pattern p(w = 4) = past(w)"),
+    ("pattern p = q === k", "pattern p = q == k"),
+    ("pattern p = q <> k", "pattern p = q != k"),
+    ("pattern p = k in {0..4, 9}", "pattern p = k in 0..4 | k == 9"),
+    ("pattern p = causal & k in {0..4, 9}", "pattern p = causal & (k in 0..4 | k == 9)"),
+    ("pattern p = (q - k) ** 2 <= 25", "pattern p = abs(q - k) <= 5"),
+    ("pattern p = causal | 26 > (q - k) * (q - k)", "pattern p = causal | abs(q - k) < 6"),
+    ("pattern p(r = 3) = (q - k) ** 2 < r ** 2", "pattern p(r = 3) = abs(q - k) < abs(r)"),
 ]
 
 
@@ -176,3 +220,81 @@ def test_names_of_pytorch(condition, cure):
     with pytest.raises(SparsecError) as raised:
         sparsec.compile(f"pattern p = {condition}")
     assert cure in str(raised.value)
+
+
+@given(st.integers(-60, 60), st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), st.integers(0, 2500), st.booleans())
+def test_comparisons_without_squares_are_the_same(x: int, op: str, square: int, turned: bool) -> None:
+    turn = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+    written = f"{square} {turn.get(op, op)} x * x" if turned else f"x ** 2 {op} {square}"
+    (definition,) = parse(Source("mine.spat", f"set s(x) = {written}")).definitions
+    cure = without_square(definition.body)
+    if cure is None:
+        assert op in ("==", "!=")
+        assert isqrt(square) ** 2 != square
+    else:
+        assert eval(cure, {"abs": abs, "x": x}) == eval(written, {"x": x})
+
+
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [
+        ("«input prefix» pattern p = k < prefix", "a number known before the call is a parameter"),
+        ("«input doc: int[n]» pattern p = causal", "give each document a row of its own"),
+        ("pattern p = causal & «doc[q]» == 4", "give each document a row of its own"),
+        ("pattern p = «prefix[q]» == 4", "a number known before the call is a parameter"),
+        ("«score» s = softcap(50)", "a pattern chooses pairs and leaves scores alone"),
+        ("pattern p = causal «with» softcap(50)", "FlexAttention takes a `score_mod` beside its `block_mask`"),
+        ("pattern p = causal «with» dropout(5)", "drop entries of the output"),
+        ("pattern p = causal & «alibi»", "a pattern chooses pairs and leaves scores alone"),
+        ("pattern p = causal & «key_padding_mask»", "pad at the end"),
+        ("pattern p = «document_mask» & causal", "give each document a row of its own"),
+        ("pattern p = «top_keys(64)»", "the keys are chosen before the call"),
+    ],
+)
+def test_what_is_not_in_this_version_has_a_way_around(text: str, way: str) -> None:
+    (found,) = said(text.replace("«", "").replace("»", ""))
+    assert (found.code, found.span.start, found.span.end) == ("SP0107", text.find("«"), text.find("»") - 1)
+    assert way in found.fill(found.help)
+
+
+def test_a_difference_that_is_shifted_needs_brackets() -> None:
+    (found,) = said("pattern p = q - k >> 3 == 0")
+    assert (found.right, found.fixes) == ("(...) // 8", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        ("pas", ["past"]),
+        ("casual", ["causal"]),
+        ("windwo", ["window"]),
+        ("Causal", ["causal"]),
+        ("blocks2", ["blocks"]),
+        ("random", ["random_blocks", "random_keys", "random_past_blocks"]),
+        ("colums", ["columns"]),
+        ("sameblock", ["same_block"]),
+        ("stride_", ["stride"]),
+        ("block", ["blocks", "block_window"]),
+        *((name, []) for name in ("noncausal", "acausal", "cal", "q1", "masks", "and_masks", "local", "")),
+    ],
+)
+def test_names_that_may_be_meant(name: str, offered: list[str]) -> None:
+    assert set(near(name, [*prelude().names(), *BUILT_IN])) == set(offered)
+
+
+def test_names_of_other_libraries_are_not_answered_with_what_is_merely_alike() -> None:
+    ours = [*prelude().names(), *BUILT_IN, *INTEGERS]
+    for word in (*_INTEGER_HINTS, *_SET_HINTS, *_WORDS):
+        assert word not in ours
+        (found,) = said(f"pattern p = {word} | causal")
+        assert found.fill(found.help), word
+        assert "did you mean" not in found.fill(found.help)
+        assert not found.fixes
+
+
+@pytest.mark.parametrize("hints", [_INTEGER_HINTS, _SET_HINTS, _WORDS])
+def test_what_hints_write_is_in_the_language(hints: dict[str, str]) -> None:
+    for hint in set(hints.values()):
+        for piece in re.findall(r"`([^`]*)`", hint):
+            if re.search(r"[&|~%<>=*]|//", piece) and re.search(r"\w", piece) and "..." not in piece:
+                parse(Source("hint", f"pattern p = {piece}" if " = " not in piece else f"pattern {piece}"))
