@@ -74,7 +74,8 @@ def main() -> None:
         try:
             app(prog_name="sparsec")  # which completion goes by too
         finally:
-            sys.stdout.flush()
+            if not sys.stdout.closed:  # as a language server leaves it
+                sys.stdout.flush()
     except SparsecError as error:
         report(error.diagnostics)
         sys.exit(1)

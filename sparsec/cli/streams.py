@@ -52,7 +52,7 @@ def _text(raw: _Output, like: TextIO) -> TextIO:
         io.BufferedWriter(raw),
         encoding=like.encoding,
         errors="replace",  # a message must not fail for want of a character
-        line_buffering=like.line_buffering,
+        line_buffering=like.line_buffering or like.write_through,  # what is unbuffered may not wait in our buffer
         write_through=like.write_through,
     )
 
