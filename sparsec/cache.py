@@ -25,7 +25,8 @@ from sparsec.files import contents
 VARIABLE = "SPARSEC_CACHE"
 MODULES, INDEX, PARSER = "modules", "index", "parser"
 _LARGEST = 1 << 28  # bytes of an entry
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not wait for a writer
+_BINARY = getattr(os, "O_BINARY", 0)  # on Windows, where the next two are not
+_READ = os.O_RDONLY | _BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # pipes must not wait
 _CLOSED = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -48,6 +49,8 @@ class Refused(Exception):
 def folder() -> Path:
     """Where the cache is: SPARSEC_CACHE, or `sparsec` in the user's folder of caches.  Raises Unusable."""
     if chosen := os.environ.get(VARIABLE):
+        if not _knows_owners():
+            raise Unusable(Path(chosen), f"this system does not say whose it is; without {VARIABLE} your own is used")
         try:
             return Path(os.path.expanduser(chosen)).absolute()
         except OSError as error:  # the working folder is gone
@@ -117,8 +120,13 @@ class Cache:
         for each in (self.root, below):
             if problem := _distrust(os.stat(each), stat.S_ISDIR):
                 raise Unusable(each, problem)
-            if each.is_symlink() and os.lstat(each).st_uid not in (0, os.geteuid()):
+            if each.is_symlink() and _knows_owners() and os.lstat(each).st_uid not in (0, os.geteuid()):
                 raise Unusable(each, "it is a symbolic link of another user")
+
+
+def _knows_owners() -> bool:
+    """Not on Windows, where the user's own folder of caches is closed to others, and no other is used."""
+    return hasattr(os, "geteuid")
 
 
 def _refusal(path: Path) -> str:
@@ -134,6 +142,8 @@ def _distrust(found: os.stat_result, wanted: object) -> str:
     """Why a file or folder is not to be trusted, or nothing."""
     if not wanted(found.st_mode):
         return "it is not a folder" if wanted is stat.S_ISDIR else "it is not an ordinary file"
+    if not _knows_owners():
+        return ""
     if found.st_uid != os.geteuid():
         return "it belongs to another user"
     if found.st_mode & _CLOSED:
@@ -144,7 +154,7 @@ def _distrust(found: os.stat_result, wanted: object) -> str:
 def replace(path: Path, data: bytes, mode: int) -> None:
     """Write a file in one step: after this, or after a crash within it, `path` is whole.  OSError where it can't be."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)  # O_EXCL follows no link
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)  # O_EXCL follows no link
     try:
         with open(descriptor, "wb") as file:
             file.write(data)

@@ -51,23 +51,19 @@ def test_this_machine_is_well(tmp_path: Path) -> None:
 
 
 def test_without_torch_and_triton() -> None:
+    """Only operators need torch: a machine that checks and draws patterns is well."""
     run = doctor(blocked=("torch", "triton"), SPARSEC_CACHE="/dev/null/cache", CC="no-such-compiler")
-    assert run.returncode == 1
+    assert run.returncode == 0
     assert "Traceback" not in run.stdout + run.stderr
     lines = run.stdout.splitlines()
     cures = {line.split()[1]: after.strip() for line, after in pairwise(lines)}
-    assert cures["torch"] == "cure: `pip install torch`"
+    assert cures["torch"].startswith("cure: `pip install 'sparsec[cpu]'`")
     assert cures["triton"].startswith("cure: `pip install triton`")
     assert cures["compiler"] == "cure: correct CC, or unset it"
     assert "SPARSEC_CACHE" in cures["cache"]
     assert cures["self-test"].startswith("cure: ")
     states = {line.split()[1]: line.split()[0] for line in lines if not line.startswith(" ")}
-    assert (states["torch"], states["triton"], states["cache"], states["self-test"]) == (
-        "broken",
-        "note",
-        "note",
-        "broken",
-    )
+    assert {states[name] for name in ("torch", "triton", "cache", "self-test")} == {"note"}
 
 
 @pytest.mark.parametrize("name", ["islpy", "lark"])

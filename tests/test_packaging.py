@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import re
 import subprocess
 import sys
 import zipfile
@@ -34,7 +36,7 @@ def test_a_wheel_holds_package_grammar_and_templates(wheel: set[str]) -> None:
     }
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sparsec").rglob("*.py")}
     assert {name for name in modules if "/_data/" not in name} <= wheel
-    assert "sparsec/codegen/tuned.json" in wheel
+    assert {"sparsec/codegen/tuned.json", "sparsec/py.typed"} <= wheel
 
 
 def test_a_wheel_holds_nothing_else(wheel: set[str]) -> None:
@@ -63,6 +65,22 @@ def test_a_wheel_works_without_the_checkout(tmp_path: Path) -> None:
         [sys.executable, "-m", "sparsec", "new", "mine"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert (made.returncode, (tmp_path / "mine.spat").exists()) == (0, True), made.stderr
+
+
+def test_the_metadata_leads_nowhere_that_is_not_there(tmp_path: Path) -> None:
+    build("wheel", tmp_path)
+    [file] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(file) as opened:
+        [name] = [each for each in opened.namelist() if each.endswith(".dist-info/METADATA")]
+        metadata = email.message_from_bytes(opened.read(name))
+    links = re.findall(r"\]\(([^)]*)\)", metadata.get_payload())
+    assert all(link.startswith("https://") for link in links)
+    assert "`docs/tutorial.md`" in metadata.get_payload()
+    required = [each for each in metadata.get_all("Requires-Dist") if "extra ==" not in each]
+    assert not any(each.startswith(("torch", "triton")) for each in required)
+    assert {"torch", "cpu"} <= set(metadata.get_all("Provides-Extra"))
+    assert metadata.get_all("Classifier")
+    assert "compiler" in metadata["Keywords"]
 
 
 def test_an_editable_install_makes_no_copies(tmp_path: Path) -> None:

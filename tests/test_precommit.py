@@ -19,6 +19,7 @@ def test_hooks_run(hook: dict, tmp_path: Path) -> None:
     assert {"id", "name", "entry", "language", "files"} <= set(hook)
     (tmp_path / "good.spat").write_text("pattern p = causal\n")
     (tmp_path / "bad.spat").write_text("pattern p = \n")
+    assert hook["language"] == "python"  # its environment gets no torch, which the command does without
     program, *arguments = shlex.split(hook["entry"])
     assert program == "sparsec"
     for name, status in (("good.spat", 0), ("bad.spat", 1)):

@@ -13,6 +13,7 @@ from sparsec.cli.inputs import Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report as say
 from sparsec.cli.output import write
+from sparsec.diagnostics import torch_for
 
 _PEERS = ("flex", "flex-flash", "sdpa")
 _LARGEST = 2**26
@@ -51,10 +52,11 @@ def run(
     lengths = _lengths(n, growth)
     if head_size and head_size % 8:
         raise typer.BadParameter("a multiple of 8", param_hint="--head-size")
+    with torch_for("`sparsec bench`"):
+        from sparsec.runtime.bench import bench, report
+        from sparsec.runtime.bench_setting import defaults
+        from sparsec.runtime.verify import best_device
     from sparsec import pipeline
-    from sparsec.runtime.bench import bench, report
-    from sparsec.runtime.bench_setting import defaults
-    from sparsec.runtime.verify import best_device
 
     device = best_device()
     setting = defaults(

@@ -10,7 +10,7 @@ import typer
 from sparsec.cli.inputs import read
 from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report, write
-from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError, printable
+from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError, printable, torch_for
 
 if TYPE_CHECKING:
     from sparsec.pipeline import Compiled
@@ -88,8 +88,9 @@ def _files(
         raise SparsecError(EnvironmentLacks(wanted=f"`--emit {emit}`", lacking="triton", hint=hint))
     from sparsec.runtime.index import digest, module_name
     from sparsec.runtime.module import module
-    from sparsec.runtime.targets import compile_kernels
 
+    with torch_for(f"`--emit {emit}`"):
+        from sparsec.runtime.targets import compile_kernels
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     kernels = compile_kernels(generated, target, head_size=head_size, dtype=dtype, n=n)
     return {f"{made.function}.{kernel.name.strip('_')}.{target}.{emit}": kernel.stages[emit] for kernel in kernels}

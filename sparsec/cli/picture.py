@@ -113,7 +113,7 @@ def difference(file: str, other: str, chosen: Choice) -> Masks:
         operands.append(list(zip(names, sets, strict=True)))
     indices = tuple(map(distinct.index, pairs)) if a.heads or b.heads else ()
     merged = replace(
-        a, name=f"{_title(a)} and {_title(b)}", parameters=(), conditions=tuple(conditions), head_conditions=indices
+        a, name=f"{title(a)} and {title(b)}", parameters=(), conditions=tuple(conditions), head_conditions=indices
     )
     return Masks(merged, operands, compared=True)
 
@@ -137,7 +137,7 @@ def html_of(name: str, chosen: Choice, n: int, view: View, tile: int | None) -> 
     return html(Subject(pattern.name, pattern.doc, pattern.text, names, operands), view, tile)
 
 
-def _title(pattern: Pattern) -> str:
+def title(pattern: Pattern) -> str:
     bound = ", ".join(f"{name} = {value}" for name, value in pattern.parameters)
     return f"{pattern.name}({bound})" if bound else pattern.name
 

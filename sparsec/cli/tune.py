@@ -13,7 +13,7 @@ import typer
 from sparsec.cli.inputs import Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report, write
-from sparsec.diagnostics import EnvironmentLacks, SparsecError
+from sparsec.diagnostics import EnvironmentLacks, SparsecError, torch_for
 
 if TYPE_CHECKING:
     from sparsec.codegen.settings import Setting
@@ -55,10 +55,11 @@ def run(
         raise typer.BadParameter("a multiple of 8", param_hint="--head-size")
     if heads % (kv_heads or heads):
         raise typer.BadParameter(f"must divide the {heads} query heads", param_hint="--kv-heads")
+    with torch_for("`sparsec tune`"):
+        from sparsec.runtime.bench_setting import Setting as Shapes
+        from sparsec.runtime.tune import Limits
     from sparsec import pipeline
     from sparsec.codegen import tuned_files
-    from sparsec.runtime.bench_setting import Setting as Shapes
-    from sparsec.runtime.tune import Limits
 
     path = Path(output).absolute() if output else tuned_files.own_path()
     if path is None and not dry_run:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,11 +24,16 @@ from sparsec.cli.options import (
     queries_of,
 )
 from sparsec.cli.output import report
+from sparsec.cli.picture import title
+from sparsec.diagnostics import torch_for
+from sparsec.terminal import GREEN, RED, coloured, painter
 
 if TYPE_CHECKING:
     from sparsec.runtime.verify import Case, Tried
 
 _LARGEST = 2**22  # keys
+_OUTPUTS = "".join(f"{name + ' error / bound':<19}" for name in ("out", "lse", "dq", "dk", "dv"))
+_HEADING = f"  n_q     n_k  q_offset  heads    D  dtype    {_OUTPUTS}".rstrip()
 
 
 def run(
@@ -50,41 +56,60 @@ def run(
     chosen = choice(define, pattern, heads, layer, layers)
     queries = queries_of(n, n_q, q_offset)
     asked = n_q is not None or q_offset is not None
+    with torch_for("`sparsec verify`"):
+        from sparsec.runtime.verify import best_device, cases, device_name, telling, verify
     from sparsec import pipeline
+    from sparsec.runtime.index import digest, module_name
+    from sparsec.runtime.module import module
 
     made = pipeline.compile(read(file).source, **chosen.keywords)
     report(made.warnings)
-    from sparsec.runtime.index import digest, module_name
-    from sparsec.runtime.module import module
-    from sparsec.runtime.verify import best_device, cases, device_name, telling, verify
-    from sparsec.show import View, page, supported
-
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     attend, device = getattr(generated, made.function), best_device()
-    width = shutil.get_terminal_size().columns
-    view = View((queries.start, queries.stop), (0, n))
-    print(page(made.pattern, n, width=width, colours=supported(sys.stdout, os.environ), view=view), end="\n\n")
-    print(f"On {device_name(device)}, the largest error of each output / its bound:")
-    print(
-        "  n_q     n_k  q_offset  heads    D  dtype    "
-        + "".join(f"{name:<19}" for name in ("out", "lse", "dq", "dk", "dv"))
-    )
-    wrong = empty = done = 0
-    for case in cases(made.pattern.heads, n, device, queries):
-        if not (asked and case.n_k == n):
-            case = telling(case, made.pattern)
-        found = verify(attend, made.pattern, case, device)
-        wrong, empty, done = wrong + (not found.holds), empty + (not found.pairs), done + 1
-        print(_line(case, found), flush=True)
-    if empty == done:
-        print("Nothing is verified: no case keeps a pair; --n, --n-q and --q-offset choose a call that does.")
-    elif empty:
-        print(f"Of {done} cases {empty} keep no pair, marked with -: that these give zeros proves little.")
+    tried: list[tuple[Case, Tried]] = []
+    planned = cases(made.pattern.heads, n, device, queries)
+    with _progress(len(planned)) as told:
+        for case in planned:
+            if not (asked and case.n_k == n):
+                case = telling(case, made.pattern)
+            told(len(tried), case)
+            tried.append((case, verify(attend, made.pattern, case, device)))
+    well, lines = _verdict(title(made.pattern), device_name(device), [found for _, found in tried])
+    print(painter(coloured(sys.stdout, os.environ))(lines[0], GREEN if well else RED))
+    print(*lines[1:], _HEADING, *(_line(case, found) for case, found in tried), sep="\n")
+    raise typer.Exit(0 if well else 1)
+
+
+def _verdict(name: str, device: str, found: list[Tried]) -> tuple[bool, list[str]]:
+    """Whether it is right, and what to say."""
+    wrong, empty = sum(not each.holds for each in found), sum(not each.pairs for each in found)
+    remark = [f"Of {len(found)} calls {empty} keep no pair, marked with -: that these give zeros proves little."]
+    remark = remark if empty else []
     if wrong:
-        print(f"NOT dense attention: {wrong} of the cases above, marked with !, have errors beyond their bounds.")
-    elif empty < done:
-        print("Dense attention over the pattern, forward and backward: every error is within its bound.")
-    raise typer.Exit(1 if wrong or empty == done else 0)
+        text = f"{name} is NOT dense attention on {device}: {wrong} of these calls, marked with !, exceed their bounds."
+        return False, [text, *remark]
+    if empty == len(found):
+        text = "Nothing is verified: no call keeps a pair; --n, --n-q and --q-offset choose one that does."
+        return False, [text]
+    text = f"{name} equals dense attention on {device}, forward and backward: every error is within its bound."
+    return True, [text, *remark]
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Callable[[int, Case], None]]:
+    """Tells on the error stream, where it is a terminal, which call runs; the line is gone in the end."""
+    shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def tell(done: int, case: Case) -> None:
+        if shown:
+            text = f"call {done + 1} of {count}: n_q = {case.n_q:,}, n_k = {case.n_k:,}"
+            print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        if shown:
+            print(f"\r{'':<78}\r", end="", file=sys.stderr, flush=True)
 
 
 def _line(case: Case, found: Tried) -> str:

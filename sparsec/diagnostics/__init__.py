@@ -19,7 +19,8 @@ from sparsec.diagnostics.limits import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.lint import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.advice import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.explain import explain
+from sparsec.diagnostics.needs import torch_for
 from sparsec.diagnostics.render import printable, render
 
-__all__ = ["CODES", "Diagnostic", "Example", "Fix", "SparsecError", "explain", "printable", "render"]
+__all__ = ["CODES", "Diagnostic", "Example", "Fix", "SparsecError", "explain", "printable", "render", "torch_for"]
 __all__ += [kind.__name__ for kind in CODES.values()]

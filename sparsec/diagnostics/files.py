@@ -81,7 +81,11 @@ class CacheRefused(Diagnostic, code="SP0704", title="cache entry refused", sever
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentLacks(Diagnostic, code="SP0705", title="something is not installed"):
-    """What was asked for needs a package, a compiler or a device that this environment lacks."""
+    """What was asked for needs a package, a compiler or a device that this environment lacks.
+
+    `pip install sparsec` brings no torch: `check`, `show`, `cost`, `diff`, `fmt` and `compile` work without, in a
+    pre-commit hook for instance.  Operators, `verify`, `bench` and `tune` need it.
+    """
 
     wanted: str
     lacking: str
@@ -89,7 +93,7 @@ class EnvironmentLacks(Diagnostic, code="SP0705", title="something is not instal
     message = "{wanted} needs {lacking}"
     help = "{hint}"
     example = Example("sparsec compile examples/longformer.spat -o build --target sm_90 --emit cubin\n", "shell")
-    cure = "Install what is named; on a machine without a GPU that is `pip install triton`."
+    cure = "Install what is named: here `pip install triton`; for torch `pip install 'sparsec[cpu]'` or `[torch]`."
 
 
 @dataclass(frozen=True, kw_only=True)

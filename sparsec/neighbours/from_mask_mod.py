@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from itertools import groupby
 
-from sparsec.diagnostics import NotImportable, ReservedName, SparsecError
+from sparsec.diagnostics import NotImportable, ReservedName, SparsecError, torch_for
 from sparsec.ir.lower_scope import INTEGERS
 from sparsec.ir.lower_signatures import BUILT_IN
 from sparsec.neighbours import expressions as ex
@@ -82,7 +82,8 @@ def _traced(f: MaskMod, h: object) -> ex.Set:
 
 def _by_head(f: MaskMod, heads: int) -> ast.Expr:
     """One arm for each run of heads with the same condition."""
-    import torch
+    with torch_for("a function of heads"):
+        import torch
 
     found = [ex.condition(_traced(f, torch.tensor(head))) for head in range(heads)]
     runs = [(list(run), condition) for condition, run in groupby(range(heads), key=found.__getitem__)]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, SupportsIndex
 
+from sparsec.diagnostics import torch_for
 from sparsec.runtime.index import Record
 from sparsec.runtime.module import module
 
@@ -32,7 +33,8 @@ class Attend:
         self.source = text
         self.pattern = BoundPattern(record)
         self._record = record
-        self._function = getattr(module(text, record.module, path), record.function)
+        with torch_for("an operator"):
+            self._function = getattr(module(text, record.module, path), record.function)
 
     def __call__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -13,8 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from sparsec.diagnostics import SparsecError
+from sparsec.diagnostics.needs import TORCH
 
-_LIBRARIES = ("torch", "islpy", "lark", "sympy", "jinja2", "numpy")
+_LIBRARIES = ("islpy", "lark", "sympy", "jinja2", "numpy")
 _TEXT = "pattern self_test = 0 <= q - k < 24 | k < 3 & k <= q"
 _LONGEST = 203  # keys in the self-test
 
@@ -33,6 +35,7 @@ def looks() -> Iterator[Look]:
     """All there is to say, one by one, the slowest last."""
     yield Look("python", f"{platform.python_version()}, {platform.platform()}")
     yield Look("sparsec", _version("sparsec"))
+    yield _guarded("torch", _torch, "`pip install --force-reinstall torch`")
     for name in _LIBRARIES:
         yield _guarded(name, _library, f"`pip install --force-reinstall {name}`")
     gpu = _has_gpu()
@@ -73,6 +76,14 @@ def _library(name: str) -> Look:
     return Look(name, str(getattr(module, "__version__", None) or _version(name)))
 
 
+def _torch(name: str) -> Look:
+    """check, show, cost, diff, fmt and compile do without."""
+    found = _library(name)
+    if found.state == "ok" or importlib.util.find_spec(name):
+        return found
+    return Look(name, "not installed; operators, verify, bench and tune need it, other commands do not", "note", TORCH)
+
+
 def _has_gpu() -> bool:
     try:
         return import_module("torch").cuda.is_available()
@@ -91,7 +102,7 @@ def _gpus(name: str) -> Look:
     try:
         cuda = import_module("torch").cuda
     except Exception:  # said where torch is looked at
-        return Look(name, "not known without torch", "note", "mend torch")
+        return Look(name, "not known without torch")
     if cuda.is_available():
         return Look(name, "; ".join(_gpu(cuda.get_device_properties(i)) for i in range(cuda.device_count())))
     if shutil.which("nvidia-smi"):
@@ -138,6 +149,8 @@ def _cache(name: str) -> Look:
 
 def _self_test(name: str) -> Look:
     """A small pattern, compiled, run forward and backward, and compared with dense attention."""
+    if importlib.util.find_spec("torch") is None:
+        return Look(name, "not done: it needs torch", "note", TORCH)
     from sparsec import pipeline
     from sparsec.runtime.index import digest, module_name
     from sparsec.runtime.module import module

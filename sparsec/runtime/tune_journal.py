@@ -6,7 +6,6 @@ tried a line says so; one that twice came to no end is not tried again, since it
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections import Counter
@@ -48,11 +47,9 @@ class Journal:
             self.file: BinaryIO = open(path, "a+b")  # noqa: SIM115
         except OSError as error:
             raise self._failed(error.strerror or str(error)) from None
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(self.file):
             self.file.close()
-            raise self._failed("another `sparsec tune` writes to it") from None
+            raise self._failed("another `sparsec tune` writes to it")
         self._read()
 
     def find(self, key: Key) -> Trial | None:
@@ -110,6 +107,19 @@ class Journal:
 
     def _failed(self, reason: str) -> SparsecError:
         return SparsecError(CannotWrite(name=str(self.path), reason=reason.lower()))
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Whether the file is this process's alone; where files have no locks, on Windows, it is taken to be."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _trial(ratio: float | None, usual_ms: float | None, ms: float | None, skipped: str) -> Trial:

@@ -116,10 +116,8 @@ def command(monkeypatch, capsys, *arguments) -> tuple[int | None, list[str], str
 def test_command(monkeypatch, capsys):
     status, lines, _ = command(monkeypatch, capsys, EXAMPLES / "longformer.spat", "--n", 301, "-D", "w=32", "-D", "g=3")
     assert status in (0, None)
-    assert "longformer(w = 32, g = 3) at n = 301: queries down, keys across" in lines
-    assert "# every pair of the cell, + some, . none" in lines
-    assert sum("float32" in line for line in lines) == 7
-    assert lines[-1].startswith("Dense attention over the pattern, forward and backward")
+    assert lines[0].startswith("longformer(w = 32, g = 3) equals dense attention on the CPU, forward and backward")
+    assert [("float32" in line) for line in lines] == [False, False] + [True] * 7
 
 
 def test_command_by_layer_and_head(monkeypatch, capsys):
@@ -138,7 +136,17 @@ def test_command_says_when_it_is_wrong(monkeypatch, capsys):
     status, lines, _ = command(monkeypatch, capsys, EXAMPLES / "mistral.spat", "--n", 99)
     assert status == 1
     assert any("nan / 1.0e+00!" in line for line in lines)
-    assert lines[-1].startswith("NOT dense attention")
+    assert lines[0].startswith("mistral(w = 4096) is NOT dense attention on the CPU: 7 of these calls")
+
+
+def test_progress_is_for_terminals(monkeypatch, capsys):
+    monkeypatch.delenv("TERM", raising=False)
+    _, _, errors = command(monkeypatch, capsys, EXAMPLES / "mistral.spat", "--n", 9)
+    assert errors == ""
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    _, _, errors = command(monkeypatch, capsys, EXAMPLES / "mistral.spat", "--n", 9)
+    assert "call 2 of 7: n_q = 13, n_k = 13" in errors
+    assert errors.endswith("\r" + " " * 78 + "\r")
 
 
 def test_command_on_a_canvas(monkeypatch, capsys, tmp_path):
@@ -149,7 +157,7 @@ def test_command_on_a_canvas(monkeypatch, capsys, tmp_path):
     assert not any("keep no pair" in line for line in lines), "all cases were moved to pairs"
     status, lines, _ = command(monkeypatch, capsys, tmp_path / "fl.spat", "--n", 20, "--n-q", 5, "--q-offset", 13)
     assert status in (0, None), lines
-    assert "Of 7 cases 2 keep no pair, marked with -: that these give zeros proves little." in lines
+    assert "Of 7 calls 2 keep no pair, marked with -: that these give zeros proves little." in lines
     assert any(line.split()[:3] == ["5", "20", "13"] and "float32-" in line.replace(" ", "") for line in lines)
 
 
@@ -157,7 +165,7 @@ def test_command_that_verified_nothing_says_so(monkeypatch, capsys):
     monkeypatch.setattr(sparsec.runtime.verify, "verify", lambda *_: Tried([Comparison("out", 0.0, 1.0)], False))
     status, lines, _ = command(monkeypatch, capsys, EXAMPLES / "mistral.spat", "--n", 99)
     assert status == 1
-    assert lines[-1].startswith("Nothing is verified")
+    assert lines[0].startswith("Nothing is verified")
 
 
 def test_command_on_a_mistake(monkeypatch, capsys, tmp_path):
