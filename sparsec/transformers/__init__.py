@@ -14,7 +14,10 @@ from __future__ import annotations
 try:
     from transformers import AttentionInterface, AttentionMaskInterface
 except ImportError as missing:
-    raise ImportError("sparsec.transformers needs transformers 5.5 or later: pip install transformers") from missing
+    if missing.name != "transformers":  # a package that transformers itself lacks
+        raise
+    hint = "[SP0705] sparsec.transformers needs transformers 5.5 or later: pip install transformers"
+    raise ImportError(hint, name="transformers") from missing
 
 from sparsec.transformers.attention import attention
 from sparsec.transformers.masks import mask

@@ -6,6 +6,7 @@ a small tensor carries the numbers.  It stays on the CPU, where reading it waits
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ _numbers: dict[tuple[str, int | None], int] = {}
 _masks: list[ModelMask] = []
 
 
+@torch.compiler.disable(reason="which pattern it is decides what is compiled")
 def mask(
     batch_size: int,
     q_length: int,
@@ -85,7 +87,7 @@ def mask(
     **how: object,
 ) -> Tensor:
     """int64 [1, 1, 1, 6] for `attention`; refuses what depends on the data: padding, packed rows, images."""
-    number = _number(_text(mask_function), local_size)
+    number = _number(_text(_of_one_document(mask_function)), local_size)
     q_offset = int(q_offset)
     if attention_mask is not None:
         end = q_offset + q_length if _masks[number].is_causal else kv_offset + kv_length
@@ -106,12 +108,38 @@ def read(carried: Tensor | None) -> tuple[ModelMask, Place] | None:
     return (_masks[number], Place(number, n_q, q_offset, n, kv_offset)) if mark == _MARK else None
 
 
+def _of_one_document(mask_function: Callable) -> Callable:
+    """Without the parts for packed rows, where no row has several: under torch.compile they are always there."""
+    if not _is_of(mask_function, "and_masks"):
+        return mask_function
+    parts = inspect.getclosurevars(mask_function).nonlocals["mask_functions"]
+    packed = [each for each in parts if _is_of(each, "packed_sequence_mask_function")]
+    documents = [inspect.getclosurevars(each).nonlocals["packed_sequence_mask"] for each in packed]
+    if not packed or not all(bool((each == each[:, :1]).all()) for each in documents):
+        return mask_function
+    return masking_utils.and_masks(
+        *(
+            inspect.getclosurevars(each).nonlocals["mask_function"]
+            if _is_of(each, "remap_positions_for_packed_sequence")
+            else each
+            for each in parts
+            if each not in packed
+        )
+    )
+
+
+def _is_of(function: Callable, maker: str) -> bool:
+    """Whether the function of this name made it."""
+    return getattr(function, "__qualname__", "").startswith(f"{maker}.<locals>")
+
+
 def _text(mask_function: Callable) -> str:
     """The pattern of a mask function; one is made anew at each step of `generate`, so the like of it is looked up."""
     key = _key(mask_function)
     if key is None or key not in _texts:
         try:
             text = from_mask_mod(mask_function, name="mask")
+            text = text[text.index("pattern mask") :]  # without the name of a function, which may be any
         except SparsecError as error:
             raise refusal(
                 "a mask that depends on the data",

@@ -13,6 +13,7 @@ from sparsec.diagnostics import ModelAsksMore, SparsecError
 
 pytest.importorskip("transformers", reason="transformers is not installed (extra: test)")
 import transformers as tf
+from transformers import masking_utils
 
 import sparsec.transformers
 from sparsec.transformers import masks
@@ -125,6 +126,32 @@ def test_encoder_and_decoder():
         decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, dropout=0.0,
     )  # fmt: skip
     check(randomized(tf.BartModel, config), input_ids=tokens(9), decoder_input_ids=tokens(23))
+
+
+def test_one_document():
+    """Under torch.compile transformers can't look whether rows are packed, and always says so."""
+
+    def number(documents: list[int]) -> int:
+        positions = torch.arange(4)[None]
+        parts = (
+            masking_utils.remap_positions_for_packed_sequence(masking_utils.causal_mask_function, positions),
+            masking_utils.packed_sequence_mask_function(torch.tensor([documents])),
+        )
+        return masks.read(masks.mask(1, 4, 4, mask_function=masking_utils.and_masks(*parts)))[1].number
+
+    assert number([0, 0, 0, 0]) == masks.read(masks.mask(1, 4, 4))[1].number
+    assert "packed rows" in refused(lambda: number([0, 0, 1, 1]))
+
+
+@pytest.mark.full  # dynamo takes its time
+def test_compiled():
+    model, prompt = model_of("mistral"), tokens(20)
+    expected = model(prompt, use_cache=False).logits
+    model.set_attn_implementation("sparsec")
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(prompt, use_cache=False).logits, expected, atol=1e-4, rtol=1e-4)
+    packed = torch.cat([torch.arange(9), torch.arange(11)])[None]
+    assert "packed rows" in refused(lambda: compiled(prompt, position_ids=packed, use_cache=False))
 
 
 # ---------------------------------------------------------------- a pattern of one's own

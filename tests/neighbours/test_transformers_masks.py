@@ -94,7 +94,7 @@ def theirs(config: object) -> list[np.ndarray | None]:
             "sliding_attention": masking_utils.create_bidirectional_sliding_window_mask(**given),
         }
     else:
-        masks = masking_utils.create_masks_for_generate(**given, cache=None)
+        masks = masking_utils.create_masks_for_generate(*given.values(), None)
     if not isinstance(masks, dict):
         return [masks[0, 0].numpy() == 0] * layers
     types = config.layer_types
