@@ -161,7 +161,8 @@ def _self_test(name: str) -> Look:
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     attend, device = getattr(generated, made.function), best_device()
     tried = cases(None, _LONGEST, device)
-    wrong = [str(each) for case in tried for each in verify(attend, made.pattern, case, device) if not each.holds]
+    found = [verify(attend, made.pattern, case, device) for case in tried]
+    wrong = [str(each) for one in found for each in one.comparisons if not each.holds]
     if wrong:
         cure = "do not use this machine's results; report this to the maintainers of sparsec"
         return Look(name, f"not dense attention on {device_name(device)}: {wrong[0]}", "broken", cure)
