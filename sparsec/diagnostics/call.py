@@ -130,7 +130,8 @@ class NotImportable(Diagnostic, code="SP0608", title="a mask_mod without an exac
 @dataclass(frozen=True, kw_only=True)
 class WrongConfig(Diagnostic, code="SP0609", title="a configuration without an exact form"):
     """`sparsec.from_config` reads configurations of other programs, of the kinds that it knows, exactly or not at
-    all: a field that is missing, unknown or contradicts another is refused, and so is what no text can repeat.
+    all: a field that is missing, misspelt or contradicts another is refused, and so is what no text can repeat, such
+    as scores that are capped.
     """
 
     kind: str

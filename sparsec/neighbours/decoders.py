@@ -129,8 +129,7 @@ def _with_sinks(fields: Fields) -> str:
 
 
 MODELS: dict[str, Model] = {
-    **dict.fromkeys(("mistral", "ministral3", "mixtral", "phi3", "phimoe", "starcoder2"), Model(_alike)),
-    "ministral": Model(_alike),
+    **dict.fromkeys(("ministral", "mistral", "ministral3", "mixtral", "phi3", "phimoe", "starcoder2"), Model(_alike)),
     **dict.fromkeys(("qwen2", "qwen3"), Model(_from_layer(28))),
     "qwen2_moe": Model(_qwen2_moe),
     "qwen3_moe": Model(_flagged),

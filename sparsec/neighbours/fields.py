@@ -40,7 +40,7 @@ class Fields:
         return found
 
     def refuse_misspelt(self) -> None:
-        """Refuse a field whose name is almost one that was read; what begins with an underscore nobody writes."""
+        """Refuse a field whose name is almost one that was read; those with an underscore first are not for users."""
         given = self.config if isinstance(self.config, Mapping) else getattr(self.config, "__dict__", {})
         others = [name for name in given if name not in {*self.read, *_NO_SLIP} and not name.startswith("_")]
         for name in self.read:

@@ -60,7 +60,7 @@ _CAPPED = "where the cap is to be left out, set `attn_logit_softcapping` to None
 _CURES = {
     "gemma2": _CAPPED,
     "vaultgemma": _CAPPED,
-    "gpt_oss": "`return_lse=True` and `out * sigmoid(lse - sink)` make the sink",
+    "gpt_oss": "with it `out * sigmoid(lse - sink)` is exact, and what `sparsec.transformers` does",
     "longt5": "it is no attention without the bias",
 }
 

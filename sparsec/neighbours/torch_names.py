@@ -1,7 +1,7 @@
 """torch's functions and methods by name, and what each does to the values of a traced mask_mod.
 
 Parameters are named and ordered as in torch, so that Python itself reads calls by position and by keyword; where a
-method has another order than the function of its name, `METHODS` has it.
+method has another order than the function of its name, `_METHODS` has it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _listed(entries: object) -> Iterable[object]:
 
 
 def _look_up(table: object, index: object) -> Value:
-    """One entry of a table: of all rows of a batch the same, or of positions below a length that is known."""
+    """One entry of a table by the batch index, where it is the same for all: no padding, in transformers' chunks."""
     indices = index if isinstance(index, tuple) else (index,)
     if all(isinstance(each, Batch) for each in indices) and len(indices) == len(getattr(table, "shape", ())):
         entries = set(table.reshape(-1).tolist())
