@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sparsec.diagnostics import SparsecError
+    from sparsec.diagnostics import PatternWarning, SparsecError
     from sparsec.neighbours.from_config import from_config
     from sparsec.neighbours.from_mask_mod import from_mask_mod
     from sparsec.runtime.attend import Attend
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Attend", "SparsecError", "__version__", "compile", "from_config", "from_mask_mod", "load"]
+__all__ = ["Attend", "PatternWarning", "SparsecError", "__version__", "compile", "from_config", "from_mask_mod", "load"]
 
 _HOMES = {
     "Attend": "sparsec.runtime.attend",
+    "PatternWarning": "sparsec.diagnostics",
     "SparsecError": "sparsec.diagnostics",
     "compile": "sparsec.runtime.load",
     "from_config": "sparsec.neighbours.from_config",

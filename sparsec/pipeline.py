@@ -11,11 +11,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
+from sparsec.analysis.diagnose import examine
 from sparsec.codegen.emit import emit, function_name
 from sparsec.codegen.tuned import Tuned
 from sparsec.codegen.tuned_files import known
 from sparsec.diagnostics import Diagnostic, EmptyPattern, SparsecError
-from sparsec.ir.lower import lower_fully
 from sparsec.ir.nodes import Pattern, Set
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
@@ -59,7 +59,7 @@ def compile(
     stage = _Stages()
     file = stage("parse", lambda: parse(source))
     chosen = {"pattern": pattern, "heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
-    lowered = stage("lower", lambda: lower_fully(file, **chosen))
+    lowered = stage("lower", lambda: examine(file, **chosen))
     plan = stage("plan", lambda: build(lowered.pattern))
     if plan.empty:
         name = lowered.pattern.name

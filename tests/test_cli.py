@@ -188,6 +188,19 @@ def test_a_dry_run_needs_no_file_to_write(sparsec, monkeypatch: pytest.MonkeyPat
     assert "--output" in sparsec("tune", LONGFORMER).err
 
 
+@pytest.mark.parametrize("columns", ["80", "60"])
+def test_help_is_whole(columns: str, sparsec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    said = sparsec("--help").out
+    assert "..." not in said.replace("[ARGS]...", "")
+    assert max(map(len, said.splitlines())) <= int(columns)
+    words = " ".join(said.split())
+    for name in ("new", "check", "fmt", "cost", "show", "diff", "compile", "verify", "bench", "tune", "doctor", "lsp"):
+        first = sparsec(name, "--help").out.partition("\n\n")[2].partition("\n\n")[0]
+        sentence = " ".join(first.split()).partition(". ")[0].removesuffix(".")
+        assert f"{name} {sentence}" in words
+
+
 def test_help_and_version(sparsec) -> None:
     assert "check" in sparsec("--help").out
     assert sparsec("--version").out.startswith("sparsec ")

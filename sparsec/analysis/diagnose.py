@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sparsec.analysis.lint import lint
 from sparsec.analysis.subject import Lower
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower import check_names, lower_fully
+from sparsec.ir.lower import Lowered, check_names, lower_fully
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse
@@ -70,6 +70,18 @@ def diagnose(
     return Diagnosis(tuple(dict.fromkeys(found)), unbound)
 
 
+def examine(file: ast.File, **chosen: object) -> Lowered:
+    """As `lower_fully`, with the warnings that ask for proofs: every command says the same of a text.
+
+    SparsecError with every error, that of a pattern which is proved to keep no pair (SP0906) among them.
+    """
+    lowered = lower_fully(file, **chosen)
+    found = lint(file, lowered.pattern, Lower(chosen))
+    if errors := [each for each in found if each.severity == "error"]:
+        raise SparsecError(*errors)
+    return replace(lowered, warnings=tuple(dict.fromkeys((*lowered.warnings, *found))))
+
+
 def _patterns(file: ast.File, wanted: str | None) -> list[str | None]:
     """The names to lower; None where there is nothing, which is an error to be found there."""
     declared = [each.name for each in file.definitions if each.kind == "pattern"]
@@ -80,7 +92,7 @@ def _patterns(file: ast.File, wanted: str | None) -> list[str | None]:
 
 def _looked_at(file: ast.File, chosen: Mapping[str, object], advice: Advice | None) -> Iterator[Diagnostic]:
     """The warnings of one pattern.  SparsecError with its errors."""
-    lowered = lower_fully(file, **chosen)
+    lowered = examine(file, **chosen)
     yield from lowered.warnings
-    for ask in (lint, advice) if advice else (lint,):
-        yield from ask(file, lowered.pattern, Lower(chosen))
+    if advice:
+        yield from advice(file, lowered.pattern, Lower(chosen))

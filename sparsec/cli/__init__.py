@@ -33,11 +33,18 @@ from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
 
 
+_ENDLESS = 1 << 20
+
+
 class _Command(TyperCommand):
-    """typer puts what must be given in braces, which nobody types."""
+    """typer puts what must be given in braces, which nobody types, and cuts what a command does to one line."""
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The whole first sentence, over several lines where need be; `limit` would cut it."""
+        return super().get_short_help_str(_ENDLESS)
 
 
 app = typer.Typer(

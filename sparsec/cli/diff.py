@@ -88,7 +88,7 @@ def run(
 
 def sides_of(files: tuple[str, str], names: tuple[str | None, str | None], chosen: Choice) -> list[Side]:
     """Both patterns, each with its share of the parameters.  Warnings are printed; SparsecError for the rest."""
-    from sparsec.ir.lower import lower_fully
+    from sparsec.analysis.diagnose import examine
     from sparsec.syntax.parse import parse
 
     texts = {name: parse(read(name).source) for name in dict.fromkeys(files)}
@@ -96,7 +96,7 @@ def sides_of(files: tuple[str, str], names: tuple[str | None, str | None], chose
     sides, told = [], set()
     for side, file, name, own, other in zip(_SIDES, files, names, declared, reversed(declared), strict=True):
         bound = _share(chosen.parameters, side, own, other)
-        lowered = lower_fully(texts[file], **replace(chosen, pattern=name, parameters=bound).keywords)
+        lowered = examine(texts[file], **replace(chosen, pattern=name, parameters=bound).keywords)
         report(warning for warning in lowered.warnings if warning not in told)
         told.update(lowered.warnings)
         sides.append(Side(shown(file), lowered.pattern))

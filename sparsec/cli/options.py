@@ -71,11 +71,11 @@ class Choice:
 
     def load(self, name: str) -> tuple[File, Lowered]:
         """The file of that name, and the pattern chosen from it.  Warnings are printed; SparsecError for the rest."""
-        from sparsec.ir.lower import lower_fully
+        from sparsec.analysis.diagnose import examine
         from sparsec.syntax.parse import parse
 
         file = parse(read(name).source)
-        lowered = lower_fully(file, **self.keywords)
+        lowered = examine(file, **self.keywords)
         report(lowered.warnings)
         return file, lowered
 

@@ -6,7 +6,7 @@ SP01xx text and syntax, SP02xx names and sorts, SP03xx numbers, SP04xx heads and
 call, SP07xx files and the cache, SP08xx limits, SP09xx what a set amounts to (mostly warnings).
 """
 
-from sparsec.diagnostics.core import CODES, Diagnostic, Example, Fix, SparsecError
+from sparsec.diagnostics.core import CODES, Diagnostic, Example, Fix, PatternWarning, SparsecError
 
 from sparsec.diagnostics.text import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.names import *  # noqa: F403  # isort: skip
@@ -22,5 +22,6 @@ from sparsec.diagnostics.explain import explain
 from sparsec.diagnostics.needs import torch_for
 from sparsec.diagnostics.render import printable, render
 
-__all__ = ["CODES", "Diagnostic", "Example", "Fix", "SparsecError", "explain", "printable", "render", "torch_for"]
+__all__ = ["CODES", "Diagnostic", "Example", "Fix", "PatternWarning", "SparsecError"]
+__all__ += ["explain", "printable", "render", "torch_for"]
 __all__ += [kind.__name__ for kind in CODES.values()]

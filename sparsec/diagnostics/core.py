@@ -97,3 +97,7 @@ class SparsecError(Exception):
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self.diagnostics))
+
+
+class PatternWarning(UserWarning):
+    """What is legal but odd about a pattern, when it is compiled: the warnings of `sparsec check`."""

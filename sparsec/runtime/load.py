@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 
 from sparsec import files
+from sparsec.diagnostics import PatternWarning
 from sparsec.runtime.attend import Attend
 from sparsec.runtime.fetch import Chosen, fetch
 
@@ -33,7 +34,8 @@ def load(
     parameters; one that is called like a keyword of this function goes into `parameters`:
     `load(path, parameters={"parameters": 3})`.
 
-    Raises SparsecError with every error found; warnings come through `warnings`.  What was compiled is kept in the
+    Raises SparsecError with every error found.  What `sparsec check` warns of comes as `sparsec.PatternWarning`, which
+    `warnings.simplefilter("ignore", sparsec.PatternWarning)` silences.  What was compiled is kept in the
     user's cache (see `sparsec cache --info`), so that the next process only reads it.
     """
     name = os.fsdecode(path)
@@ -67,8 +69,10 @@ def compile(
 def operator(name: str, content: str | bytes | None, chosen: Chosen, stacklevel: int = 3) -> Attend:
     """The operator of the text `content` of the file `name`; warnings point `stacklevel` calls up."""
     found = fetch(name, content, chosen)
-    for warning in (*found.remarks, *found.record.warnings):
-        warnings.warn(warning, stacklevel=stacklevel)
+    for remark in found.remarks:
+        warnings.warn(remark, stacklevel=stacklevel)
+    for warning in found.record.warnings:
+        warnings.warn(warning, PatternWarning, stacklevel=stacklevel)
     return Attend(found.text, found.record, found.path)
 
 
