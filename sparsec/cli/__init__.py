@@ -32,7 +32,6 @@ from sparsec.cli import (
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
 
-
 _ENDLESS = 1 << 20
 
 
