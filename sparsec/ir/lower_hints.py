@@ -82,6 +82,14 @@ def otherwise_arm(head: ast.Expr, parameters: Sequence[str]) -> Diagnostic | Non
     return None
 
 
+def in_round_brackets(node: ast.Index) -> Diagnostic:
+    """`past[4]` of a set that takes arguments."""
+    inside = node.span.text.partition("[")[2].rpartition("]")[0]
+    right = f"{node.name}({inside})"
+    fix = Fix("write `(...)`", node.span, right, safe=True)
+    return say.WrongSymbol(found=f"{node.name}[...]", right=f"{node.name}(...)", span=node.span, fixes=(fix,))
+
+
 def misplaced_container(node: ast.Expr) -> Diagnostic:
     """What stands behind `in` and is neither a range nor numbers in braces; `range(0, 4)` can be written."""
     hint, fixes = "", ()

@@ -9,6 +9,7 @@ from sparsec.ir.lower_hints import (
     as_set,
     comments,
     compared,
+    in_round_brackets,
     loose,
     misplaced_container,
     otherwise_arm,
@@ -105,6 +106,8 @@ class _Checker:
             case ast.Unary(op, value):
                 self.want_int(value, f"`{op}`")
                 return "int"
+            case ast.Index(name) if name in BUILT_IN or self.scope.find(name):
+                self.errors.append(in_round_brackets(node))
             case ast.Index(name):
                 hint = way_around(name) or INPUT
                 what = f"`{name}[...]`, data given at the call,"

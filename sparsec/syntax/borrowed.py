@@ -22,6 +22,7 @@ _FUNCTIONS = "the functions are `abs`, `min` and `max`"
 # Words and symbols of other languages -> ours.
 _WORDS = {"and": "&", "or": "|", "AND": "&", "OR": "|", "NOT": "~", "mod": "%", "div": "//"}
 _PAIRS = {("&", "&"): "&", ("|", "|"): "|", ("%", "%"): "%", ("\\", "\\"): "\\"}
+_CHOOSE = ("case", "switch", "when", "select", "if")  # before `h {`
 _TURNED = {("=", ">"): ">=", ("=", "<"): "<="}  # in a condition
 _DEFINES = {("==", ">"), ("<=", "="), (":", "="), ("-", "="), ("<", "-")}  # between a name and what it means
 _COMPARES = {("==", "="): "==", ("<", ">"): "!=", ("!=", "="): "!="}
@@ -58,6 +59,9 @@ def character(text: str, offset: int) -> tuple[str, str]:
         if part[1] in _METHODS and part[2]:
             return "", f"{_NO_PARTS}: write `{_METHODS[part[1]]}`"
         return "", f"{_NO_PARTS}; {_FUNCTIONS}"
+    line = text[text.rfind("\n", 0, offset) + 1 : offset].partition("#")[0]
+    if here == ";" and line.count("(") > line.count(")"):
+        return ",", ""
     return CHARACTERS.get(here, ""), _HINTS.get(here, "")
 
 
@@ -84,15 +88,24 @@ def symbol(tokens: Sequence[Token], at: int, expected: Collection[str]) -> tuple
     if token.type == "NOT":
         return at, at, "~"
     if token.type == "EQUAL" and (ARROW in expected or "COMPARE" in expected):
-        return at, at, "->" if ARROW in expected else "=="
+        return at, at, "->" if ARROW in expected else "in" if _to_range(tokens[at + 1 :]) else "=="
     if (token.type == ARROW or token == "==") and "EQUAL" in expected and "COMPARE" not in expected:
         return at, at, "="
     if token in USES and set(expected) >= DECLARATIONS and after is not None and after.type == "STRING":
         return at, at, "use"
+    if before in _CHOOSE and after == "{":
+        return at - 1, at - 1, "match"
     for i, word in ((at, token), (at - 1, before)):
         if word is not None and word in _WORDS and not _is_name(tokens, i):
             return i, i, _WORDS[word]
     return None
+
+
+def _to_range(tokens: Sequence[Token]) -> bool:
+    """Do the tokens begin with numbers in braces, or with the first end of a range?"""
+    summands = ("NAME", "NUMBER", "PLUS", "MINUS", "STAR", "PERCENT", DIVIDE)
+    first = next((token for token in tokens if token.type not in summands), None)
+    return bool(tokens) and (tokens[0].type == "LBRACE" or (first is not None and first.type == RANGE_SYMBOL))
 
 
 def structure(tokens: Sequence[Token], at: int, expected: Collection[str]) -> tuple[int, str] | None:

@@ -17,7 +17,7 @@ from sparsec.diagnostics import (
     WrongSymbol,
 )
 from sparsec.source import Source, Span
-from sparsec.syntax import borrowed, repair, slips
+from sparsec.syntax import borrowed, brackets, repair, slips
 from sparsec.syntax.borrowed import ARROW, DECLARATIONS
 from sparsec.syntax.later import INPUT, announced
 from sparsec.syntax.rewritten import rewritten
@@ -68,8 +68,9 @@ def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected:
         wanted = _list(expected) if word == at else "an arm's head" if ARROW in expected else "an expression"
         span = source.span(tokens[word].start_pos, tokens[word].end_pos)
         return UnexpectedText(found=_quoted(tokens[word]), expected=wanted, hint=hint, span=span)
-    hint = slips.hint(tokens, at, expected) or _open_bracket(source, tokens[:at])
-    fixes = repair.unexpected(source, tokens, at, expected)
+    hint, fixes = slips.hint(tokens, at, expected), repair.unexpected(source, tokens, at, expected)
+    if not hint and not fixes:
+        hint, fixes = brackets.hint(source, tokens, at, expected)
     return UnexpectedText(found=found, expected=_list(expected), hint=hint, span=span, fixes=fixes)
 
 
@@ -110,20 +111,3 @@ def _list(expected: Collection[str]) -> str:
     words += sorted(_NAMES.get(name, "") for name in rest)
     words = [word for word in words if word]
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words) or "an operator"
-
-
-def _open_bracket(source: Source, tokens: Sequence[Token]) -> str:
-    """A hint about the innermost bracket that is still open."""
-    closes = {")": "(", "]": "[", "}": "{"}
-    stack: list[Token] = []
-    for token in tokens:
-        if token in ("(", "[", "{"):
-            stack.append(token)
-        elif token in closes and stack and stack[-1] == closes[token]:
-            stack.pop()
-        elif token.type in DECLARATIONS:
-            stack.clear()
-    if not stack:
-        return ""
-    line, column = source.position(stack[-1].start_pos)
-    return f"`{stack[-1]}` of line {line}, column {column} is still open"

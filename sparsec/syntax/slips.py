@@ -18,9 +18,11 @@ from sparsec.syntax.borrowed import (
     USES,
     around,
 )
+from sparsec.syntax.brackets import JOINED, innermost
 
 _IN = "`in` takes a range `first..end`, without `end` itself, or numbers in braces, `{0, 4}`"
 _WHOLE = "numbers are whole and decimal: write `10 ** 4` or `10_000`"
+_DECLARED = "a declaration is written `pattern name = ...` or `set name = ...`"
 _ARM = "`->` stands before what an arm chooses: `0 -> causal`"
 
 
@@ -32,20 +34,20 @@ def hint(tokens: Sequence[Token], at: int, expected: Collection[str]) -> str:
         return _WHOLE
     if _comments(tokens, at, declares):
         return COMMENT
-    if token == "->" and "VBAR" in expected:
+    if token == "->" and "VBAR" in expected and innermost(tokens[:at]) is None:
         return "`a -> b` of two sets is `~a | b`"
     match before and before.type, token and token.type:
         case "PATTERN" | "SET" as kind, "EQUAL":
             return f"a name is missing: `{kind.lower()} p = ...`"
-        case "NAME", "NUMBER":
+        case "NAME", "NUMBER" if "LBRACE" not in expected and ARROW not in expected:
             return f"arguments stand in brackets: `{before}({token})`"
         case "IN", _:
             return _IN
         case _, "COMMA" if _innermost_after_in(tokens, at):
             return _IN
-        case _, "LBRACE":
+        case _, "LBRACE" if before is None or before.type != "NAME":
             return "braces stand after `in` and around the arms of a `match`; group with `(` and `)`"
-        case _, "LSQB":
+        case _, "LSQB" if before is None or before.type != "NAME":
             return "a table `[[...]]` stands as an argument of `blocks`"
         case _, "NAME" if declares and token in USES and after is not None and after.type == "NAME":
             return 'another file is made known by `use "other.spat"`'
@@ -53,8 +55,12 @@ def hint(tokens: Sequence[Token], at: int, expected: Collection[str]) -> str:
             return PYTHON
         case "STRING", _:
             return "a text documents the declaration that follows it"
+        case _, "NAME" if declares and "VBAR" in expected and not _defines(tokens, at):
+            return f"{JOINED}; {_DECLARED}"
+        case _, "COMMA" if declares and "VBAR" in expected:
+            return JOINED
         case _, "NAME" if declares:
-            return "a declaration is written `pattern name = ...` or `set name = ...`"
+            return _DECLARED
         case "NAME", "MINUS" if set(expected) == {"LPAR", "EQUAL"}:
             return NAMED
         case _, "COLON":
@@ -77,6 +83,12 @@ def _colon(tokens: Sequence[Token], at: int, expected: Collection[str]) -> str:
 def range_in_head(tokens: Sequence[Token], at: int, expected: Collection[str]) -> bool:
     """Is the colon `tokens[at]` that of a range before an arm's `->`, as in `0:4 -> causal`?"""
     return RANGE_SYMBOL in expected and [each.type for each in tokens[at + 2 : at + 3]] == [ARROW]
+
+
+def _defines(tokens: Sequence[Token], at: int) -> bool:
+    """Does a declaration begin at the name `tokens[at]`, perhaps behind a word of another language?"""
+    following = [token.type for token in tokens[at + 1 : at + 3]]
+    return "EQUAL" in following or following[:1] in (["NAME"], ["COLON"])
 
 
 def _exponent(tokens: Sequence[Token], at: int) -> bool:
