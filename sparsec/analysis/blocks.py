@@ -56,7 +56,7 @@ class _Layout:
 
     def __init__(self, condition: ir.Set, n: int, tile: tuple[int, int], queries: range, cell: tuple[int, int]) -> None:
         self.condition, self.n, self.tile, self.queries, self.cell = condition, n, tile, queries, cell
-        self.known = tables.tables(condition, n)
+        self.sources = {leaf: tables.source(leaf) for leaf in ir.leaves(condition)}
         self.affine: dict[ir.Set, _Affine] = {}
 
     @staticmethod
@@ -85,7 +85,7 @@ class _Layout:
         """Cells by row [rows, 1] and column [columns]."""
         some, every = np.zeros((len(i), len(j)), bool), np.zeros((len(i), len(j)), bool)
         for held, where in self._combinations(i, j):
-            condition = replaced(self.condition, dict(zip(self.known, map(ir.Bool, held), strict=True)))
+            condition = replaced(self.condition, dict(zip(self.sources, map(ir.Bool, held), strict=True)))
             some_here, every_here = self._affine(condition).cells(i, j)
             some |= some_here & where
             every |= every_here & where
@@ -96,8 +96,8 @@ class _Layout:
         q, k = self.queries.start + i[:, 0] * self.cell[0], j * self.cell[1]
         held: list[tuple[bool, ...]] = [()]
         label = np.zeros((len(i), len(j)), np.int64)  # of each cell, its place in `held`
-        for table in self.known.values():
-            label = 2 * label + _listed(table, q, k)
+        for made in self.sources.values():
+            label = 2 * label + _listed(made(self.n, range(int(q[0]), int(q[-1]) + 1)), q, k)
             found = np.flatnonzero(np.bincount(label.ravel()))
             held = [(*held[value // 2], bool(value % 2)) for value in found.tolist()]
             label = np.searchsorted(found, label)
@@ -154,13 +154,11 @@ class _Affine:
 def _listed(table: tables.Table, q: np.ndarray, k: np.ndarray) -> np.ndarray:
     """Bool [q, k]: does the table list the key of this query?"""
     units = int(k[-1]) // table.size + 1
-    seen = np.zeros((len(q), units + 1), bool)  # the last column takes what is not there
-    if len(table.rows):
-        row = q // table.size
-        entries = table.rows[np.minimum(row, len(table.rows) - 1)]
-        there = (row < len(table.rows))[:, None] & (entries >= 0) & (entries < units)
-        seen[np.arange(len(q))[:, None], np.where(there, entries, units)] = True
-    return seen[:, k // table.size]
+    row = q // table.size - table.first
+    seen = np.zeros((int(row[-1]) + 1, units), bool)
+    there = table.entries < units
+    seen[table.rows[there], table.entries[there]] = True
+    return seen[row][:, k // table.size]
 
 
 def inside(pieces: tuple[Region, ...], i: np.ndarray, j: np.ndarray) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -15,7 +14,10 @@ from sparsec.sets.queries import Witness
 EVERY = 64  # `searched` looks at every pair of every n up to this one
 _FURTHER = {96, 128, 200, 257, 512, 1024, 2048, 4096}
 _MOST_ROWS = 256
-_MOST_ENTRIES = 1 << 23  # of a table compared at one n, or drawn for it
+_MOST_DRAWN = 1 << 20  # entries of a table at one n
+_MOST_PAIRS = 1 << 21
+
+_Sources = dict[ir.Leaf, Callable[[int, range], Table]]
 
 
 def searched(condition: ir.Set) -> Witness | None:
@@ -24,10 +26,11 @@ def searched(condition: ir.Set) -> Witness | None:
     Every pair of every n up to EVERY is looked at, and some rows of a few longer ones.
     """
     beyond, leaves = None, ir.leaves(condition)
+    sources = {leaf: tables.source(leaf) for leaf in leaves}
     for n in _lengths(leaves):
         q = np.unique(np.linspace(0, 2 * n - 1, min(2 * n, _MOST_ROWS)).astype(np.int64))
         if _is_affordable(leaves, n, len(q) * n):
-            kept = _holds(condition, leaves, q[:, None], np.arange(n), n)
+            kept = _holds(condition, sources, q[:, None], np.arange(n), n)
             if kept.any():
                 row, k = np.argwhere(kept)[0]  # the least q of all
                 found = Witness(n, int(q[row]), int(k))
@@ -40,7 +43,8 @@ def searched(condition: ir.Set) -> Witness | None:
 def keeps(condition: ir.Set, pair: Witness) -> bool:
     """Whether the condition, with its tables, keeps a pair.  False also where tables are too large to look."""
     q, k, leaves = np.array([[pair.q]]), np.array([pair.k]), ir.leaves(condition)
-    return _is_affordable(leaves, pair.n, 1) and bool(_holds(condition, leaves, q, k, pair.n).all())
+    sources = {leaf: tables.source(leaf) for leaf in leaves}
+    return _is_affordable(leaves, pair.n, 1) and bool(_holds(condition, sources, q, k, pair.n).all())
 
 
 def _lengths(leaves: tuple[ir.Leaf, ...]) -> Iterator[int]:
@@ -52,32 +56,14 @@ def _lengths(leaves: tuple[ir.Leaf, ...]) -> Iterator[int]:
 
 def _is_affordable(leaves: tuple[ir.Leaf, ...], n: int, pairs: int) -> bool:
     for leaf in leaves:
-        units = -(-n // getattr(leaf, "size", 1))
-        width = max(map(len, leaf.rows), default=0) if isinstance(leaf, ir.Blocks) else leaf.count
-        drawn = 0 if isinstance(leaf, ir.Blocks) else units * min(width, units) ** 2
-        if max(drawn, pairs * min(width, units)) > _MOST_ENTRIES:
+        units = -(-n // leaf.size)
+        drawn = 0 if isinstance(leaf, ir.Blocks) else units * min(leaf.count, units)
+        if drawn > _MOST_DRAWN or pairs > _MOST_PAIRS:
             return False
     return True
 
 
-def _holds(condition: ir.Set, leaves: tuple[ir.Leaf, ...], q: np.ndarray, k: np.ndarray, n: int) -> np.ndarray:
+def _holds(condition: ir.Set, sources: _Sources, q: np.ndarray, k: np.ndarray, n: int) -> np.ndarray:
     """Bool [len(q), len(k)], from q [rows, 1] and k [columns]."""
-    known = {leaf: _table(leaf, n, int(q.max())) for leaf in leaves}
+    known = {leaf: made(n, range(int(q.max()) + 1)) for leaf, made in sources.items()}
     return np.broadcast_to(tables.holds(condition, q, k, n, known), (len(q), len(k)))
-
-
-def _table(leaf: ir.Leaf, n: int, last: int) -> Table:
-    """The table at n for queries up to `last`, no wider than it has to be."""
-    match leaf:
-        case ir.RandomKeys(count, seed):
-            return tables.table(ir.RandomKeys(min(count, n), seed), n)
-        case ir.RandomBlocks(size, count, seed, past):
-            return tables.table(ir.RandomBlocks(size, min(count, -(-n // size)), seed, past), n)
-    rows = _explicit(leaf).rows[: last // leaf.size + 1]
-    rows = np.sort(np.where(rows * leaf.size < n, rows, -1))
-    return Table(leaf.size, rows[:, rows.shape[1] - int((rows >= 0).sum(1).max(initial=0)) :])
-
-
-@lru_cache(maxsize=8)
-def _explicit(leaf: ir.Blocks) -> Table:
-    return tables.table(leaf, 0)

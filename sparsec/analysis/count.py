@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +50,10 @@ def count(condition: ir.Set, n: int, queries: range | None = None) -> int:
     if not ir.leaves(condition):
         form = closed_form(condition) if queries == range(n) else None
         return _number(condition, n, queries) if form is None else form(n)
-    _refuse(tables.size(condition, n), tables.MOST_PAIRS)
-    changes = tables.listed(condition, n, queries)
-    return count(tables.affine(condition), n, queries) + sum(int(change.sum()) for _, _, change in changes)
+    if not tables.are_few(condition, n, queries):
+        raise Uncounted
+    changes = (int(change.sum()) for some in tables.listed(condition, n, queries) for _, _, change in some)
+    return count(tables.affine(condition), n, queries) + sum(changes)
 
 
 def _number(condition: ir.Set, n: int, queries: range) -> int:
@@ -96,24 +98,37 @@ def _all_kept(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) 
 
 def _with_tables(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> Tiles:
     """The tiles of the affine condition, corrected where a table lists a pair."""
-    _refuse(tables.size(condition, n), tables.MOST_PAIRS)
-    columns = -(-n // tile[1])
-    plain = tables.affine(condition)
-    changes: Counter[int] = Counter()
-    for q, k, change in tables.listed(condition, n, queries):
-        row = (q - queries.start) // tile[0]
-        places, where = np.unique(row * columns + k // tile[1], return_inverse=True)
-        sums = np.bincount(where, weights=change, minlength=len(places)).astype(np.int64)
-        changes.update(dict(zip(places.tolist(), sums.tolist(), strict=True)))
-    places = np.fromiter(changes, np.int64, len(changes))
-    if plain != ir.FALSE:
-        _refuse(len(places) * tile[0] * tile[1], _MOST_CELLS)
-    before, areas = _kept(plain, places, n, tile, queries)
-    after = before + np.fromiter(changes.values(), np.int64, len(changes))
+    if not tables.are_few(condition, n, queries):
+        raise Uncounted
+    plain, cells = tables.affine(condition), 0
     whole = tile_counts(plain, n, tile, queries)
-    full = whole.full + int((after == areas).sum()) - int((before == areas).sum())
-    visited = whole.visited + int((after > 0).sum()) - int((before > 0).sum())
+    full, visited = whole.full, whole.visited
+    for some in tables.listed(condition, n, queries, tile[0]):
+        places, changes = _by_tile(some, n, tile, queries)
+        cells += len(places) * tile[0] * tile[1] if plain != ir.FALSE else 0
+        _refuse(cells, _MOST_CELLS)
+        before, areas = _kept(plain, places, n, tile, queries)
+        after = before + changes
+        full += int((after == areas).sum()) - int((before == areas).sum())
+        visited += int((after > 0).sum()) - int((before > 0).sum())
     return Tiles(full, visited - full, whole.total - visited)
+
+
+def _by_tile(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], n: int, tile: tuple[int, int], queries: range
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of tiles, each once, and by how much the pairs change what each keeps: int64 [tiles] both."""
+    columns = -(-n // tile[1])
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for q, k, change in pairs:
+        found.append(_summed((q - queries.start) // tile[0] * columns + k // tile[1], change))
+    return _summed(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _summed(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct places, and the sum of the values of each."""
+    places, where = np.unique(places, return_inverse=True)
+    return places, np.bincount(where, weights=values, minlength=len(places)).astype(np.int64)
 
 
 def _kept(

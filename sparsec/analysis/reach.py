@@ -189,7 +189,7 @@ def _dense(heads: tuple[ir.Set, ...], n: int) -> np.ndarray:
     at = np.arange(n)
     reached = np.eye(n, dtype=bool)
     for condition in heads:
-        reached |= tables.holds(condition, at[:, None], at, n, tables.tables(condition, n))
+        reached |= tables.holds(condition, at[:, None], at, n, tables.tables(condition, n, range(n)))
     return reached
 
 

@@ -18,7 +18,7 @@ def searched(name: str, condition: ir.Set) -> Witness | None:
         if n > _LONGEST:
             break
         positions = np.arange(n)
-        kept = tables.holds(condition, positions[:, None], positions, n, tables.tables(condition, n))
+        kept = tables.holds(condition, positions[:, None], positions, n, tables.tables(condition, n, range(n)))
         kept = np.broadcast_to(kept, (n, n))
         match name:
             case "empty":

@@ -1,13 +1,17 @@
 """Exact numbers for conditions with tables, from the pairs that the tables list.
 
 Where no table lists a pair, the condition is the affine one that is left with every table empty.  So its sets
-count all pairs, and only the listed pairs, O(n * listed keys) of them, are looked at one by one.
+count all pairs, and only the listed pairs, O(n * listed keys) of them, are looked at one by one: some queries at a
+time, whose rows alone are drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -15,54 +19,102 @@ from sparsec.analysis.replaced import replaced
 from sparsec.ir import nodes as ir
 from sparsec.ir import random, vector
 
-_CHUNK = 1 << 20  # pairs looked at together
-MOST_PAIRS = 1 << 29  # about a minute
+_CHUNK = 1 << 20  # pairs, or entries of tables, looked at together
+_MOST_ENTRIES, _MOST_PAIRS = 1 << 23, 1 << 28  # of tables that are counted: seconds
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Row i lists units of `size` keys for queries [i * size, (i + 1) * size): int64 [rows, width], -1 for none."""
+    """Row first + i lists the units entries[starts[i] : starts[i + 1]], rising: of `size` keys, for as many queries.
+
+    starts is int64 [rows + 1], entries int64; rows that are not there list nothing.
+    """
 
     size: int
-    rows: np.ndarray
+    first: int
+    starts: np.ndarray
+    entries: np.ndarray
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The row of each entry, counted from the first: int64 [entries]."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    @cached_property
+    def _units(self) -> int:
+        return 2 + int(self.entries.max(initial=-1))
+
+    @cached_property
+    def _codes(self) -> np.ndarray:
+        return self.rows * self._units + self.entries
 
     def holds(self, q: np.ndarray, k: np.ndarray) -> np.ndarray:
-        row, unit = q // self.size, (k // self.size)[..., None]
-        listed = self.rows[np.clip(row, 0, len(self.rows) - 1)] if len(self.rows) else np.zeros((*row.shape, 0))
-        return (listed == unit).any(-1) & (row >= 0) & (row < len(self.rows))
+        """Bool: are these pairs, of any shape, listed?"""
+        if not len(self.entries):
+            return np.zeros(np.shape(q), bool)
+        wanted = (q // self.size - self.first) * self._units + np.minimum(k // self.size, self._units - 1)
+        return self._codes[np.minimum(np.searchsorted(self._codes, wanted), len(self._codes) - 1)] == wanted
 
-    def pairs(self, n: int, queries: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """All pairs of `queries` and keys below n that the table lists, each once, in chunks of flat arrays."""
-        row, _ = at = np.nonzero(self.rows >= 0)
-        entries = np.unique(np.stack([row, self.rows[at]], axis=1), axis=0)
-        within = np.arange(self.size)
-        step = max(1, _CHUNK // self.size**2)
-        for start in range(0, len(entries), step):
-            corner = entries[start : start + step] * self.size
-            q = corner[:, 0, None, None] + within[:, None]
-            k = corner[:, 1, None, None] + within
-            q, k = (side.ravel() for side in np.broadcast_arrays(q, k))
-            inside = (queries.start <= q) & (q < queries.stop) & (k < n)
-            yield q[inside], k[inside]
+    def pairs(self, queries: range, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The listed pairs of these queries and n keys, each once, in chunks of flat arrays."""
+        low = (self.rows + self.first) * self.size
+        start, stop = np.maximum(low, queries.start), np.minimum(low + self.size, queries.stop)
+        there = np.flatnonzero((start < stop) & (self.entries < -(-n // self.size)))
+        start, stop, corner = start[there], stop[there], self.entries[there] * self.size
+        ends = np.cumsum(stop - start)  # of the queries of each entry, one after the other
+        within = np.arange(min(self.size, n))
+        lines = max(1, _CHUNK // max(1, len(within)))
+        for line in range(0, int(ends[-1]) if len(ends) else 0, lines):
+            some = np.arange(line, min(line + lines, int(ends[-1])))
+            entry = np.searchsorted(ends, some, "right")
+            q = stop[entry] - ends[entry] + some
+            k = corner[entry][:, None] + within
+            inside = k < n
+            yield np.broadcast_to(q[:, None], k.shape)[inside], k[inside]
 
 
-def tables(condition: ir.Set, n: int) -> dict[ir.Leaf, Table]:
-    """The tables of a condition at n."""
-    return {leaf: table(leaf, n) for leaf in ir.leaves(condition)}
+def tables(condition: ir.Set, n: int, queries: range) -> dict[ir.Leaf, Table]:
+    """What the tables of a condition list for some consecutive queries at n."""
+    return {leaf: source(leaf)(n, queries) for leaf in ir.leaves(condition)}
 
 
-def table(leaf: ir.Leaf, n: int) -> Table:
-    """What a leaf lists at n."""
-    match leaf:
-        case ir.RandomKeys(count, seed):
-            return Table(1, np.asarray(random.random_keys(count, seed, n)))
-        case ir.RandomBlocks(size, count, seed, past):
-            return Table(size, np.asarray(random.random_blocks(size, count, seed, n, past)))
-        case ir.Blocks(size, rows):
-            width = max(map(len, rows), default=0)
-            filled = [[*row, *[-1] * (width - len(row))] for row in rows]
-            return Table(size, np.array(filled, np.int64).reshape(len(rows), width))
-    raise TypeError(f"not a table: {leaf!r}")
+def source(leaf: ir.Leaf) -> Callable[[int, range], Table]:
+    """A function of n and of some consecutive queries to what a leaf lists for them."""
+    if isinstance(leaf, ir.Blocks):
+        return _explicit(leaf)
+
+    def drawn(n: int, queries: range) -> Table:
+        rows = _rows(queries, leaf.size, -(-n // leaf.size))
+        found = np.sort(_drawn(leaf, n, np.arange(rows.start, rows.stop)), axis=1)
+        there = found >= 0
+        return Table(leaf.size, rows.start, np.concatenate([[0], np.cumsum(there.sum(1))]), found[there])
+
+    return drawn
+
+
+def _explicit(leaf: ir.Blocks) -> Callable[[int, range], Table]:
+    lengths = np.fromiter(map(len, leaf.rows), np.int64, len(leaf.rows))
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    entries = np.fromiter(chain.from_iterable(leaf.rows), np.int64, int(starts[-1]))
+
+    def cut(n: int, queries: range) -> Table:
+        rows = _rows(queries, leaf.size, len(leaf.rows))
+        ends = starts[rows.start : rows.stop + 1]
+        return Table(leaf.size, rows.start, ends - ends[0], entries[ends[0] : ends[-1]])
+
+    return cut
+
+
+def _rows(queries: range, size: int, height: int) -> range:
+    """The rows of some queries, of those that there are."""
+    first = min(max(queries.start // size, 0), height)
+    return range(first, min(max(first, -(-queries.stop // size)), height))
+
+
+def _drawn(leaf: ir.RandomBlocks | ir.RandomKeys, n: int, rows: np.ndarray) -> np.ndarray:
+    if isinstance(leaf, ir.RandomKeys):
+        return random.random_keys(leaf.count, leaf.seed, n, rows)
+    return random.random_blocks(leaf.size, leaf.count, leaf.seed, n, leaf.past, rows)
 
 
 def affine(condition: ir.Set) -> ir.Set:
@@ -71,29 +123,55 @@ def affine(condition: ir.Set) -> ir.Set:
 
 
 def listed(
-    condition: ir.Set, n: int, queries: range | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(q, k, change) for every listed pair of `queries`, by default 0..n, once.
+    condition: ir.Set, n: int, queries: range, side: int = 1
+) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """(q, k, change) for every listed pair of some queries once: the condition minus the affine one, -1, 0 or 1.
 
-    `change` is the condition minus the affine one, -1, 0 or 1.
+    They come for some of the queries at a time, which are whole tiles of `side`.
     """
-    queries = range(n) if queries is None else queries
-    known = tables(condition, n)
-    plain, done = affine(condition), {}
-    for leaf, table in known.items():
-        here = replaced(condition, {**dict.fromkeys(done, ir.FALSE), leaf: ir.TRUE})
-        for q, k in table.pairs(n, queries):
-            for other in done.values():
-                fresh = ~other.holds(q, k)
-                q, k = q[fresh], k[fresh]
-            change = np.subtract(holds(here, q, k, n, known), holds(plain, q, k, n, known), dtype=np.int8)
-            yield q, k, np.broadcast_to(change, q.shape)
-        done[leaf] = table
+    leaves = ir.leaves(condition)
+    sources = {leaf: source(leaf) for leaf in leaves}
+    step = min(leaf.size * max(1, _CHUNK // _width(leaf, n)) for leaf in leaves)
+    step = max(1, step // side) * side
+    plain = affine(condition)
+    apart = {
+        leaf: replaced(condition, {**dict.fromkeys(leaves[:place], ir.FALSE), leaf: ir.TRUE})
+        for place, leaf in enumerate(leaves)
+    }
+
+    def among(some: range) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        known = {leaf: made(n, some) for leaf, made in sources.items()}
+        for place, leaf in enumerate(leaves):
+            for q, k in known[leaf].pairs(some, n):
+                for other in leaves[:place]:
+                    fresh = ~known[other].holds(q, k)
+                    q, k = q[fresh], k[fresh]
+                here, before = holds(apart[leaf], q, k, n, known), holds(plain, q, k, n, known)
+                yield q, k, np.broadcast_to(np.subtract(here, before, dtype=np.int8), q.shape)
+
+    return (among(queries[start : start + step]) for start in range(0, len(queries), step))
 
 
-def size(condition: ir.Set, n: int) -> int:
-    """How many pairs `listed` goes through, at most."""
-    return sum(int((table.rows >= 0).sum()) * table.size**2 for table in tables(condition, n).values())
+def _width(leaf: ir.Leaf, n: int) -> int:
+    """Entries of a row, on average; at least 1."""
+    if isinstance(leaf, ir.Blocks):
+        return 1 + sum(map(len, leaf.rows)) // max(1, len(leaf.rows))
+    return max(1, min(leaf.count, -(-n // leaf.size)))
+
+
+def are_few(condition: ir.Set, n: int, queries: range) -> bool:
+    """Whether `listed` is quick.  Nothing is drawn to find out."""
+    entries = {leaf: _entries(leaf, n, queries) for leaf in ir.leaves(condition)}
+    pairs = sum(count * min(leaf.size, n) * min(leaf.size, len(queries)) for leaf, count in entries.items())
+    return sum(entries.values()) <= _MOST_ENTRIES and pairs <= _MOST_PAIRS
+
+
+def _entries(leaf: ir.Leaf, n: int, queries: range) -> int:
+    """The most entries that name keys below n for some queries."""
+    blocks = -(-n // leaf.size)
+    if isinstance(leaf, ir.Blocks):
+        return sum(bisect_left(leaf.rows[row], blocks) for row in _rows(queries, leaf.size, len(leaf.rows)))
+    return len(_rows(queries, leaf.size, blocks)) * min(leaf.count, blocks)
 
 
 def holds(node: ir.Set, q: np.ndarray, k: np.ndarray, n: int, known: dict[ir.Leaf, Table]) -> np.ndarray:

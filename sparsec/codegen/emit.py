@@ -14,6 +14,7 @@ from sparsec.codegen import settings, texts
 from sparsec.codegen.header import header
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import Tuned
+from sparsec.ir.nodes import Blocks
 from sparsec.ir.ranges import MOST_POSITIONS
 from sparsec.plan.nodes import Plan
 from sparsec.sets.tiles import MIN_TILE
@@ -27,6 +28,7 @@ _TAKEN = {
     "contextlib",
     "functools",
     "inspect",
+    "itertools",
     "math",
     "NamedTuple",
     "SimpleNamespace",
@@ -55,6 +57,8 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None) -> str:
             walks=walks,
             parts=parts,
             leaves=[texts.leaf(leaf, index) for index, leaf in enumerate(leaves)],
+            written=any(isinstance(leaf, Blocks) for leaf in leaves),
+            drawn=any(not isinstance(leaf, Blocks) for leaf in leaves),
             listed=len(groups) > 1,
             several=any(len(choice.parts) > 1 for choice in choices),
             continued=any(len(choice.walks) > 1 for choice in choices),

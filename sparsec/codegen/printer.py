@@ -14,6 +14,7 @@ _SUM, _PRODUCT, _ATOM = 1, 2, 3  # how tightly a printed integer binds
 _FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 _MIRRORED = {"<": ">", "<=": ">=", "==": "==", "!=": "!=", ">=": "<=", ">": "<"}
 _LONGEST_LINE = 96
+_SHORT_ROW = 16  # entries of a table's row that a kernel compares one by one
 
 
 class Printer:
@@ -121,6 +122,11 @@ class Printer:
         return f"abs({self.integer(value)})"
 
 
+def width(leaf: ir.Leaf) -> int:
+    """The most entries of a row of a table."""
+    return max(map(len, leaf.rows), default=0) if isinstance(leaf, ir.Blocks) else leaf.count
+
+
 def _wraps(text: str) -> bool:
     """Whether the first parenthesis of `text` closes at its end."""
     depth = 0
@@ -202,15 +208,13 @@ class Triton(Printer):
         return f"({self.condition(leaf)} == 0)"
 
     def _leaf(self, leaf: ir.Leaf, index: int) -> str:
-        match leaf:
-            case ir.Blocks(size, rows):
-                height, width = str(len(rows)), max(map(len, rows), default=0)
-            case ir.RandomBlocks(size, width, _):
-                height = f"tl.cdiv(n, {size})"
-            case ir.RandomKeys(width, _):
-                size, height = 1, "n"
-        row, column = ("q", "k") if size == 1 else (f"q // {size}", f"k // {size}")
-        return f"_in_table(TABLE_{index}, {row}, {height}, {column}, {width})"
+        height = "n" if leaf.size == 1 else f"tl.cdiv(n, {leaf.size})"
+        if isinstance(leaf, ir.Blocks):
+            height = str(len(leaf.rows))
+        row, column = ("q", "k") if leaf.size == 1 else (f"q // {leaf.size}", f"k // {leaf.size}")
+        most = width(leaf)
+        function, bound = ("_in_table", most) if most <= _SHORT_ROW else ("_in_long_table", most.bit_length())
+        return f"{function}(STARTS_{index}, TABLE_{index}, {row}, {height}, {column}, {bound})"
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         return f"tl.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"
@@ -236,7 +240,7 @@ class Torch(Printer):
 
     def _leaf(self, leaf: ir.Leaf, index: int) -> str:
         row, column = ("q", "k") if leaf.size == 1 else (f"q // {leaf.size}", f"k // {leaf.size}")
-        return f"_listed(_table_{index}(n, q.device), {row}, {column})"
+        return f"_listed(TABLE_{index}, {row}, {column})"
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         text = self._bare(condition)

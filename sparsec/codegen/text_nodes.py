@@ -37,8 +37,9 @@ class LeafText:
     index: int
     size: int
     doc: str
+    width: int  # the most entries of a row
     rows: str  # the entries as Python lists, "" for tables that are drawn
-    body: str  # of the function that makes the tensor
+    body: str  # of the function that makes some of its rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class PartText:
     full: list[str]
     full_scalar: list[str]
     tables: tuple[int, ...]  # leaves of the condition
-    table_arguments: str  # ", TABLE_0, ..."
+    table_arguments: str  # ", STARTS_0, TABLE_0, ...", of kernels
+    table_names: str  # ", TABLE_0, ...", of the torch path
     rows: CoverText
     columns: CoverText
     long_keys: int  # keys below it see so many queries that several programs share a tile; 0: none
@@ -74,7 +76,7 @@ class PartText:
         lists = ["LIST_STARTS", "LIST"] if getattr(self, side).tables else []
         if self.layout == "scattered":
             return [*lists, "SEEN"]
-        return [*(f"TABLE_{index}" for index in self.tables), *lists]
+        return [*(f"{x}_{index}" for index in self.tables for x in ("STARTS", "TABLE")), *lists]
 
     @property
     def together(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from sparsec.codegen.printer import Scalar, Torch, Triton
+from sparsec.codegen.printer import Scalar, Torch, Triton, width
 from sparsec.codegen.text_nodes import ChoiceText, CoverText, GroupText, LeafText, PartText, SegmentText, WalkText
 from sparsec.ir import nodes as ir
 from sparsec.ir.ranges import MOST_POSITIONS
@@ -68,7 +68,8 @@ def _part(
         full=triton.lines(part.full, "full = "),
         full_scalar=scalar.lines(part.full, "return "),
         tables=tables,
-        table_arguments="".join(f", TABLE_{index}" for index in tables),
+        table_arguments="".join(f", STARTS_{index}, TABLE_{index}" for index in tables),
+        table_names="".join(f", TABLE_{index}" for index in tables),
         rows=_cover(part.rows, "n", leaves),
         columns=_cover(part.columns, "n_q", leaves),
         long_keys=_long_keys(part),
@@ -168,32 +169,35 @@ def leaf(node: ir.Leaf, index: int) -> LeafText:
     """The text that makes a table at run time."""
     match node:
         case ir.Blocks(size, rows):
-            entries = ", ".join(str(sorted(set(row))) for row in rows)
-            width = max(map(len, rows), default=0)
+            entries = ", ".join(map(str, map(list, rows)))
             return LeafText(
                 index,
                 size,
                 f"Key blocks of {size} that each block of {size} queries may attend to",
-                "\n".join(textwrap.wrap(entries, 110, initial_indent="    ", subsequent_indent="    ")),
-                f"rows = [row + [_NONE] * ({width} - len(row)) for row in _BLOCKS_{index}]\n"
-                f"return torch.tensor(rows, dtype=torch.int32, device=device).reshape({len(rows)}, {width})",
+                width(node),
+                "\n".join(textwrap.wrap(entries, 106, initial_indent=" " * 8, subsequent_indent=" " * 8)),
+                f"stop = {len(rows)} if stop is None else min(stop, {len(rows)})\n"
+                f"return _written({index}, min(first, stop), stop, device)",
             )
         case ir.RandomBlocks(size, count, seed, earlier):
-            below = "torch.arange(1, blocks + 1)" if earlier else "torch.full((blocks,), blocks)"
             return LeafText(
                 index,
                 size,
                 f"{count} key blocks of {size} at random for each block of {size} queries"
                 + (", none later than it" if earlier else ""),
+                count,
                 "",
-                f"blocks = -(-n // {size})\nreturn _drawn({count}, {seed}, {below}.to(device))",
+                f"blocks = -(-n // {size})\n" + _drawn(count, seed, "blocks", "None" if earlier else "blocks"),
             )
         case ir.RandomKeys(count, seed):
             return LeafText(
-                index,
-                1,
-                f"{count} keys at random for each query",
-                "",
-                f"return _drawn({count}, {seed}, torch.full((n,), n, device=device))",
+                index, 1, f"{count} keys at random for each query", count, "", _drawn(count, seed, "n", "n")
             )
     raise TypeError(f"not a table: {node!r}")
+
+
+def _drawn(count: int, seed: int, rows: str, below: str) -> str:
+    return (
+        f"stop = {rows} if stop is None else min(stop, {rows})\n"
+        f"return _drawn({count}, {seed}, min(first, stop), stop, {below}, device)"
+    )

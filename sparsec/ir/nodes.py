@@ -136,7 +136,9 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Block row i (queries [i*size, (i+1)*size)) sees the key blocks rows[i]; rows and blocks beyond see nothing."""
+    """Block row i (queries [i*size, (i+1)*size)) sees the key blocks rows[i], which rise; rows and
+    blocks beyond see nothing.
+    """
 
     size: int
     rows: tuple[tuple[int, ...], ...]

@@ -6,6 +6,7 @@ It shares no code with anything that optimises, takes O(n_q n_k) memory, and is 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -61,14 +62,8 @@ def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int
                 return np.logical_or.reduce(np.broadcast_arrays(*map(holds, parts)))
             case nodes.Not(part):
                 return np.logical_not(holds(part))
-            case nodes.RandomKeys(count, seed):
-                return _listed(random.random_keys(count, seed, n), q, k)
-            case nodes.RandomBlocks(size, count, seed, past):
-                return _listed(random.random_blocks(size, count, seed, n, past), q // size, k // size)
-            case nodes.Blocks(size, rows):
-                width = max(map(len, rows), default=0)
-                table = np.array([[*row, *[-1] * (width - len(row))] for row in rows], np.int64)
-                return _listed(table.reshape(len(rows), width), q // size, k // size)
+            case nodes.Blocks() | nodes.RandomBlocks() | nodes.RandomKeys():
+                return _listed(node, queries // node.size, keys // node.size, n)
         raise TypeError(f"not a condition: {node!r}")
 
     return np.array(np.broadcast_to(holds(condition), (len(queries), len(keys))))
@@ -104,10 +99,24 @@ _COMPARE = {
 }
 
 
-def _listed(table: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Bool [n_q, n_k]: does row `row[i]` of a table [rows, width] list `column[j]`?  Rows beyond it list nothing."""
-    seen = np.zeros((len(row), column.shape[1]), bool)
-    known = (row[:, 0] >= 0) & (row[:, 0] < len(table))
-    for entry in range(table.shape[1]):
-        seen[known] |= table[row[known, 0], entry][:, None] == column
-    return seen
+def _listed(table: nodes.Leaf, row: np.ndarray, unit: np.ndarray, n: int) -> np.ndarray:
+    """Bool [len(row), len(unit)]: does row `row[i]` of the table list the block or key `unit[j]`?"""
+    rows, row_place = np.unique(row, return_inverse=True)
+    units, unit_place = np.unique(unit, return_inverse=True)
+    lists = np.zeros((len(rows), len(units)), bool)
+    height = len(table.rows) if isinstance(table, nodes.Blocks) else -(-n // table.size)
+    known = np.flatnonzero((rows >= 0) & (rows < height))  # rows beyond the table list nothing
+    for place, entries in zip(known, _entries(table, rows[known], n), strict=True):
+        lists[place] = np.isin(units, entries)
+    return lists[row_place][:, unit_place]
+
+
+def _entries(table: nodes.Leaf, rows: np.ndarray, n: int) -> Iterable[Sequence[int]]:
+    """What each of some rows lists; -1 among it is no block."""
+    match table:
+        case nodes.Blocks(_, listed):
+            return (listed[row] for row in rows)
+        case nodes.RandomBlocks(size, count, seed, past):
+            return random.random_blocks(size, count, seed, n, past, rows)
+        case nodes.RandomKeys(count, seed):
+            return random.random_keys(count, seed, n, rows)

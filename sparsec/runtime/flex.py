@@ -10,11 +10,12 @@ import operator
 from collections.abc import Callable, Mapping
 from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sparsec.analysis import tables
 from sparsec.ir import nodes as ir
-from sparsec.ir import random
 
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 _Term = Callable[[Tensor, Tensor, Tensor], "Tensor | int"]  # of h, q and k, which are index tensors of no dimension
@@ -28,6 +29,8 @@ _COMPARE = {
     ">=": operator.ge,
     ">": operator.gt,
 }
+_FEW = 16  # keys of a query that are compared one by one
+_DENSE = 1 << 28  # bytes of a table with an entry for each pair of blocks
 _BINARY = {ir.Add: operator.add, ir.Sub: operator.sub, ir.Mul: operator.mul}
 
 
@@ -119,21 +122,40 @@ class _Terms:
         return lambda h, q, k: table[h]
 
     def _table(self, leaf: ir.Leaf) -> _Term:
-        """A look-up in bool [blocks, blocks], or among the keys of each query."""
-        match leaf:
-            case ir.RandomKeys(count, seed):
-                keys = torch.from_numpy(random.random_keys(count, seed, self.n)).to(self.device)
-                return lambda h, q, k: reduce(operator.or_, (keys[q, place] == k for place in range(count)))
-            case ir.RandomBlocks(size, count, seed, past):
-                rows = random.random_blocks(size, count, seed, self.n, past).tolist()
-            case ir.Blocks(size, rows):
-                pass
-        blocks = -(-self.n // size)
-        seen = torch.zeros((blocks, blocks), dtype=torch.bool)
-        for row, columns in enumerate(rows[:blocks]):
-            seen[row, [column for column in columns if 0 <= column < blocks]] = True
-        table = seen.to(self.device)
-        return lambda h, q, k: table[q // size, k // size]
+        """A look-up among the few keys of each query, in bool [blocks, blocks], or in rows one after the other."""
+        table = tables.source(leaf)(self.n, range(self.n))
+        size, blocks, width = leaf.size, -(-self.n // leaf.size), int(np.diff(table.starts).max(initial=0))
+        if isinstance(leaf, ir.RandomKeys) and width <= _FEW:
+            keys = torch.from_numpy(table.entries).view(self.n, width).to(self.device)
+            return lambda h, q, k: reduce(operator.or_, (keys[q, place] == k for place in range(width)))
+        if width == 0:
+            return lambda h, q, k: q != q
+        if blocks**2 <= _DENSE:
+            seen = torch.zeros((blocks, blocks), dtype=torch.bool)
+            there = table.entries < blocks
+            seen[table.rows[there], table.entries[there]] = True
+            seen = seen.to(self.device)
+            return lambda h, q, k: seen[q // size, k // size]
+        return _searched(
+            leaf.size, *(torch.from_numpy(x).to(self.device) for x in (table.starts, table.entries)), width
+        )
+
+
+def _searched(size: int, starts: Tensor, entries: Tensor, width: int) -> _Term:
+    """A look-up by halving, without a loop whose length depends on data: rows have at most `width` entries."""
+
+    def listed(h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        unit, row = k // size, q // size
+        known, row = row < len(starts) - 1, row.clamp(max=len(starts) - 2)
+        first, stop = starts[row], starts[row + 1]
+        place = first - 1  # of the last entry that is seen to be at most `unit`
+        for step in reversed(range(width.bit_length())):
+            ahead = place + (1 << step)
+            right = (ahead < stop) & (entries[ahead.clamp(max=len(entries) - 1)] <= unit)
+            place = torch.where(right, ahead, place)
+        return known & (place >= first) & (entries[place.clamp(min=0)] == unit)
+
+    return listed
 
 
 # ---------------------------------------------------------------- nodes by head

@@ -63,7 +63,7 @@ tables = st.one_of(
     st.builds(
         ir.Blocks,
         st.integers(1, 5),
-        st.lists(st.lists(st.integers(0, 6), max_size=3).map(tuple), max_size=5).map(tuple),
+        st.lists(st.sets(st.integers(0, 6), max_size=3).map(sorted).map(tuple), max_size=5).map(tuple),
     ),
     st.builds(ir.RandomBlocks, st.integers(1, 5), st.integers(0, 3), st.integers(0, 9), st.booleans()),
     st.builds(ir.RandomKeys, st.integers(0, 3), st.integers(0, 9)),

@@ -72,6 +72,23 @@ def test_lengths(n_q: int, n_k: int, q_offset: int | None) -> None:
     check(pattern_of("pattern p = window(7) | global(2) | (causal & stride(9))"), n_q, n_k, q_offset)
 
 
+EVERYTHING = ", ".join(map(str, range(0, 60, 2)))  # a row of 30 blocks among shorter ones
+RAGGED = [
+    f"blocks(3, [[{EVERYTHING}], [], [1, 5], [2147483647], [{EVERYTHING}]])",
+    f"blocks(16, [[0], [{EVERYTHING}], [], [0, 1, 2], [0, 4]]) | past(9)",
+    f"past(40) & ~blocks(1, [[], [0], [{EVERYTHING}], [3], [{EVERYTHING}], [2, 4], [6]])",
+    "past(30) & ~random_keys(20, 1)",
+    "random_past_blocks(2, 20, 3) | past(3)",
+    "random_blocks(16, 65536, 3) & q % 3 == 0",
+]
+
+
+@pytest.mark.parametrize("text", RAGGED)
+def test_rows_of_tables_of_all_lengths(text: str) -> None:
+    for n_q, n_k, q_offset in ((50, 75, None), (40, 33, 9)):
+        check(pattern_of(f"pattern p = {text}"), n_q, n_k, q_offset, heads=2, kv_heads=1)
+
+
 def test_rows_without_keys() -> None:
     check(pattern_of("pattern p = past(5) & k >= 30 & q % 3 != 0"), 64, 64)
 

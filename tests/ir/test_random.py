@@ -1,7 +1,11 @@
 """The one generator: fixed for ever, fair, distinct, and independent of what lies beyond."""
 
+from time import process_time
+
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sparsec.ir.random import bits, distinct, random_blocks, random_keys
 
@@ -35,14 +39,37 @@ def test_rows_in_python():
             last = m - taken + step
             drawn = python_bits(3, row, step) * (last + 1) >> 32
             chosen.append(last if drawn in chosen else drawn)
-        assert distinct(4, 3, below)[row].tolist() == chosen + [-1] * (4 - taken)
+        assert distinct(4, 3, np.arange(len(below)), below)[row].tolist() == chosen + [-1] * (4 - taken)
+
+
+@given(st.integers(1, 90), st.integers(0, 2**31 - 1), st.lists(st.integers(0, 120), max_size=6), st.integers(0, 2**30))
+@example(60, 0, [61, 62, 63, 64, 120], 7)  # long chains of steps that fall back
+def test_rows_are_drawn_as_if_step_by_step(count: int, seed: int, below: list[int], first: int) -> None:
+    rows = first + np.arange(len(below))
+    found = distinct(count, seed, rows, np.array(below, np.int64))
+    for row, m, drawn in zip(rows.tolist(), below, found.tolist(), strict=True):
+        chosen = []
+        for step in range(min(count, m)):
+            last = m - min(count, m) + step
+            t = python_bits(seed, row, step) * (last + 1) >> 32
+            chosen.append(last if t in chosen else t)
+        assert drawn == chosen + [-1] * (len(drawn) - len(chosen))
+
+
+def test_many_numbers_of_a_row_take_time_in_proportion() -> None:
+    """Step by step, each compared with all before it, a row like these took 4 billion comparisons."""
+    start = process_time()
+    assert (np.sort(random_keys(65_535, 0, 65_536, np.arange(3)))[:, 1:] <= 65_535).all()
+    everything = random_keys(65_536, 0, 65_536, np.arange(3))
+    assert (everything == np.arange(65_536)).all()
+    assert process_time() - start < 2
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
 @pytest.mark.parametrize("n", [0, 1, 5, 64])
 def test_distinct_and_in_range(count, n):
     table = random_keys(count, 5, n)
-    assert table.shape == (n, count)
+    assert table.shape == (n, min(count, n))
     for row in table.tolist():
         taken = [key for key in row if key >= 0]
         assert len(set(taken)) == len(taken) == min(count, n)
@@ -58,6 +85,7 @@ def test_past_is_stable():
 
 def test_shapes():
     assert random_blocks(16, 3, 0, 100).shape == (7, 3)
+    assert random_keys(9, 0, 5).shape == (5, 5)
     assert (random_blocks(16, 9, 0, 100) >= 0).sum(axis=1).tolist() == [7] * 7
 
 
@@ -98,4 +126,6 @@ def test_the_same_in_torch():
         return chosen
 
     below = torch.arange(300) % 50
-    np.testing.assert_array_equal(draw(7, 2**31 - 1, below).numpy(), distinct(7, 2**31 - 1, below.numpy()))
+    np.testing.assert_array_equal(
+        draw(7, 2**31 - 1, below).numpy(), distinct(7, 2**31 - 1, np.arange(300), below.numpy())
+    )

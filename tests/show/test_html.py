@@ -122,7 +122,7 @@ def test_choices_among_many_are_the_same(seed: int) -> None:
     ask = f"const rows = {limits}.map((m, i) => [...require(process.argv[1]).distinct(5, {seed}, i, m)]);"
     command = [node, "-e", ask + "console.log(JSON.stringify(rows))", str(ROOT / "sparsec/show/mask.js")]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    drawn = random.distinct(5, seed, np.array(limits))
+    drawn = random.distinct(5, seed, np.arange(len(limits)), np.array(limits))
     assert found == [[x for x in row if x >= 0] for row in drawn.tolist()]
 
 

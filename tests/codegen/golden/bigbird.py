@@ -153,11 +153,13 @@ def _join_shares(
 
 
 @triton.jit
-def _in_table(TABLE, row, rows, column, WIDTH: tl.constexpr):
-    """Whether `column` stands in a row of the table [rows, WIDTH]; rows beyond it are empty."""
+def _in_table(STARTS, TABLE, row, rows, column, WIDTH: tl.constexpr):
+    """Whether `column` stands in a row of a table whose rows have at most WIDTH entries; rows beyond it are empty."""
+    place = tl.load(STARTS + row, mask=row < rows, other=0)
+    stop = tl.load(STARTS + row + 1, mask=row < rows, other=0)
     found = (row < 0) & (column < 0)
     for i in range(WIDTH):
-        found |= tl.load(TABLE + row.to(tl.int64) * WIDTH + i, mask=row < rows, other=-1) == column
+        found |= tl.load(TABLE + place + i, mask=place + i < stop, other=-1) == column
     return found
 
 
@@ -188,20 +190,20 @@ def _after(done, begin, end):
 
 # fmt: off
 @triton.jit
-def _keep(q, k, n, TABLE_0):
+def _keep(q, k, n, STARTS_0, TABLE_0):
     """The pattern: whether query q may attend to key k."""
     return (
         (tl.abs(q // 64 - k // 64) <= 1)
         | (q < 128)
         | (k < 128)
-        | _in_table(TABLE_0, q // 64, tl.cdiv(n, 64), k // 64, 3)
+        | _in_table(STARTS_0, TABLE_0, q // 64, tl.cdiv(n, 64), k // 64, 3)
     )
 
 
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _forward(
     Q, K, V, OUT, LSE, SHARES, SHARES_LSE,
-    TABLE_0, LIST_STARTS, LIST,
+    STARTS_0, TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n,
     heads, n_q, n, q_offset, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -263,7 +265,7 @@ def _forward(
             full = full | (named % 2 == 1)
             full = full & (k_hi < n)
             if not full:
-                s = tl.where(_keep(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
+                s = tl.where(_keep(q[:, None], k[None, :], n, STARTS_0, TABLE_0) & (k < n)[None, :], s, float("-inf"))
         elif k_hi >= n:
             s = tl.where((k < n)[None, :], s, float("-inf"))
         v_tile = _tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD, BLOCK_N, BLOCK_D, TMA)
@@ -292,7 +294,7 @@ def _forward(
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dq(
     Q, K, V, OUT, LSE, DO, DLSE, ROWS, DQ, SHARES,
-    TABLE_0, LIST_STARTS, LIST,
+    STARTS_0, TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -366,7 +368,7 @@ def _dq(
             full = full | (named % 2 == 1)
             full = full & (k_hi < n)
             if not full:
-                s = tl.where(_keep(q[:, None], k[None, :], n, TABLE_0) & (k < n)[None, :], s, float("-inf"))
+                s = tl.where(_keep(q[:, None], k[None, :], n, STARTS_0, TABLE_0) & (k < n)[None, :], s, float("-inf"))
         elif k_hi >= n:
             s = tl.where((k < n)[None, :], s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[:, None])
@@ -387,7 +389,7 @@ def _dq(
 @triton.jit(do_not_specialize=_RUN_TIME)
 def _dkdv(
     Q, K, V, ROWS, DO, DK, DV, DK_SHARES, DV_SHARES,
-    TABLE_0, LIST_STARTS, LIST,
+    STARTS_0, TABLE_0, LIST_STARTS, LIST,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
     heads, n_q, n_rows, n, q_offset, scale, scale_log2, long_tiles, split,
     GROUP: tl.constexpr, HEAD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -457,7 +459,7 @@ def _dkdv(
             )
             full = full | (named % 2 == 1)
             if not full:
-                s = tl.where(_keep(q[None, :], k[:, None], n, TABLE_0), s, float("-inf"))
+                s = tl.where(_keep(q[None, :], k[:, None], n, STARTS_0, TABLE_0), s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[None, :])
         do_tile = _tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD, BLOCK_M, BLOCK_D, TMA)
         dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
@@ -758,6 +760,7 @@ def _dkdv_gpu(g, q, k, v, rows, scale, q_offset):
 # ---------------------------------------------------------------- torch, for CPU tensors: the same parts and ranges
 
 _ROWS, _KEYS = 96, 1024  # queries and keys of one step
+_ENTRIES = 1 << 24  # of a table, at a time
 _SHORTEST = 16  # the plan holds for tiles at least this long
 
 
@@ -789,11 +792,21 @@ def _pieces(part, n_q, n, q_offset):
     yield _Piece((slice(None),), (slice(None),), q_offset, torch.arange(n))
 
 
-def _chunks(part, piece, row, rows, n):
-    """(places of keys, mask or None) for every chunk of keys that `rows` queries from `row` on visit."""
+def _read(sources, part, piece, row, n_q, n):
+    """Tables for the queries from `row` on: all n_q of the piece, or fewer where rows are long."""
+    most = [_ENTRIES // max(min(source.width, n), 1) * source.size for source in sources]
+    band = max(min(most, default=n_q) // _ROWS, 1) * _ROWS
+    first = row // band * band
+    q_lo, q_hi = piece.q_first + first, piece.q_first + min(first + band, n_q) - 1
+    return [_of_queries(source, q_lo, q_hi, n, torch.device("cpu")) for source in sources]
+
+
+def _chunks(part, piece, row, rows, n_q, n):
+    """(places of keys, mask or None) for every chunk of keys that `rows` queries of n_q from `row` on visit."""
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, _SHORTEST) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
+    tables = _read(part.tables, part, piece, row, n_q, n)
     ranges = [some for residue in piece.residues for some in part.visit(q_lo, q_hi, n, *residue)]
     visited = _disjoint(ranges, piece.positions.shape[-1])
     for first, stop in visited:
@@ -802,10 +815,11 @@ def _chunks(part, piece, row, rows, n):
             edges = q_lo, q_hi, k_lo, k_end - 1, n
             whole = k_end - k_lo >= _SHORTEST and all(part.is_full(*edges, *residue) for residue in piece.residues)
             k = piece.positions[..., k_lo:k_end]
-            yield slice(k_lo, k_end), None if whole else part.keep(q, k if k.dim() > 1 else k[None], n)
-    for keys in _named_keys(part, q_lo, q_hi, n, visited, q.device).split(_KEYS):
+            yield slice(k_lo, k_end), None if whole else part.keep(q, k if k.dim() > 1 else k[None], n, *tables)
+    named = _read(part.rows_tables, part, piece, row, n_q, n)
+    for keys in _named_keys(part, named, q_lo, q_hi, n, visited).split(_KEYS):
         if len(keys):
-            yield keys, part.keep(q, keys[None, :], n)
+            yield keys, part.keep(q, keys[None, :], n, *tables)
 
 
 def _side_by_side(x, dim, places):
@@ -840,7 +854,7 @@ def _forward_rows(part, piece, q, k, v, scale, n):
         m_i = q.new_full((x, group * rows, 1), -1.0e30)  # finite, so that exp(-inf - m_i) is 0 and never NaN
         l_i = torch.zeros_like(m_i)
         acc = torch.zeros_like(q_tile)
-        for keys, mask in _chunks(part, piece, row, rows, n):
+        for keys, mask in _chunks(part, piece, row, rows, n_q, n):
             s = _scores(q_tile, k[:, keys], mask, scale)
             m_new = torch.maximum(m_i, s.amax(2, keepdim=True))
             p = s.sub_(m_new).exp_()
@@ -864,7 +878,7 @@ def _backward_rows(part, piece, g, q, k, v, lse, delta, dq, dk, dv, scale, n):
         q_tile, g_tile = (t[:, :, row : row + rows].reshape(x, -1, dim) for t in (q, g))
         lse_tile, delta_tile = (t[:, :, row : row + rows].reshape(x, -1, 1) for t in (lse, delta))
         dq_tile = torch.zeros_like(q_tile)
-        for keys, mask in _chunks(part, piece, row, rows, n):
+        for keys, mask in _chunks(part, piece, row, rows, n_q, n):
             p = _scores(q_tile, k[:, keys], mask, scale).sub_(lse_tile).exp_()
             ds = torch.bmm(g_tile, v[:, keys].transpose(1, 2)).sub_(delta_tile).mul_(p)
             dq_tile.baddbmm_(ds, k[:, keys], alpha=scale)
@@ -950,13 +964,63 @@ def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
 
 # ---------------------------------------------------------------- tables: key blocks of each block of queries
 
-_NONE = 1 << 30  # fills up the rows that have fewer entries
+_AT_ONCE = 1 << 22  # entries of a table that are drawn together
 
 
-def _drawn(count, seed, below):
-    """int32 [rows, count], rising: row i holds min(count, below[i]) distinct numbers below below[i].
+class _Table(NamedTuple):
+    """Row first + i lists the key blocks entries[starts[i] : starts[i + 1]], rising; other rows list nothing."""
+
+    first: int
+    starts: object  # int64 [rows + 1]
+    entries: object  # int32
+
+    def rows(self):
+        """The row of each entry, int64."""
+        lengths = self.starts.diff()
+        row = torch.arange(self.first, self.first + len(lengths), device=lengths.device)
+        return row.repeat_interleave(lengths, output_size=len(self.entries))
+
+    def cut(self, first, stop):
+        """Rows first..stop - 1, of those that are there."""
+        first, stop = (min(max(edge - self.first, 0), len(self.starts) - 1) for edge in (first, stop))
+        starts = self.starts[first : stop + 1]
+        return _Table(self.first + first, starts - starts[0], self.entries[int(starts[0]) : int(starts[-1])])
+
+
+class _Source(NamedTuple):
+    """rows(n, first, stop, device) is the _Table of rows first..stop - 1 at n, of those that there are."""
+
+    rows: object
+    size: int  # positions in a block
+    width: int  # the most entries of a row
+
+
+def _of_queries(source, q_lo, q_hi, n, device):
+    """What queries q_lo..q_hi see by a table."""
+    return source.rows(n, q_lo // source.size, q_hi // source.size + 1, device)
+
+
+@functools.lru_cache(maxsize=8)
+def _drawn(count, seed, first, stop, below, device):
+    """Row i holds min(count, m) distinct numbers below m: m is `below`, or, where that is None, i + 1.
 
     Floyd's algorithm (Bentley & Floyd, CACM 1987) over a counter-based hash of (seed, row, step), in 32 bits.
+    """
+    width = min(count, stop if below is None else below)
+    row = torch.arange(first, stop, device=device)
+    below = row + 1 if below is None else torch.full_like(row, below)
+    taken = below.clamp(max=count)
+    starts = torch.zeros(len(row) + 1, dtype=torch.int64, device=device)
+    starts[1:] = taken.cumsum(0)
+    some = zip(*(x[:, None].split(max(1, _AT_ONCE // max(width, 1))) for x in (row, below, taken)), strict=True)
+    return _Table(first, starts, torch.cat([_floyd(seed, *lines, width) for lines in some]))
+
+
+def _floyd(seed, row, below, taken, width):
+    """int32: `taken` numbers of each row, rising.  All are drawn at once.
+
+    Step c draws t from 0..j with j = below - taken + c, and falls back to j where t is taken: where an earlier step
+    drew it, or fell back to it.  The latter is a chain of steps, followed in leaps that double.
     """
 
     def mix(x):
@@ -964,41 +1028,63 @@ def _drawn(count, seed, below):
         x = (x ^ x >> 15) * 0x735A2D97 & 0xFFFFFFFF
         return x ^ x >> 15
 
-    row = torch.arange(len(below), device=below.device)
-    start = mix(mix(torch.tensor(seed + 0x9E3779B9 & 0xFFFFFFFF, device=below.device)) + row & 0xFFFFFFFF)
-    taken = below.clamp(max=count)
-    chosen = torch.full((len(below), count), _NONE, device=below.device)
-    for step in range(count):
-        last = below - taken + step
-        drawn = mix(start + step & 0xFFFFFFFF) * (last + 1) >> 32
-        repeated = (chosen[:, :step] == drawn[:, None]).any(1)
-        chosen[:, step] = torch.where(step < taken, torch.where(repeated, last, drawn), _NONE)
-    return chosen.sort(1).values.to(torch.int32)
+    step = torch.arange(width, device=row.device)
+    start = mix(mix(torch.tensor(seed + 0x9E3779B9 & 0xFFFFFFFF, device=row.device)) + row & 0xFFFFFFFF)
+    last = below - taken + step
+    drawn = mix(start + step & 0xFFFFFFFF) * (last + 1) >> 32
+    beyond = 1 << 31  # of the steps that a short row does not take
+    drawn = torch.where(step < taken, drawn, beyond)
+    ordered, order = drawn.sort(dim=1, stable=True)
+    falls_back = torch.zeros_like(drawn, dtype=torch.bool)
+    falls_back.scatter_(1, order[:, 1:], ordered[:, 1:] == ordered[:, :-1])
+    earlier = drawn - (below - taken)  # the step whose j was drawn
+    earlier = torch.where((earlier >= 0) & (earlier < step), earlier, step)
+    for _ in range((width - 1).bit_length()):
+        falls_back = falls_back | falls_back.gather(1, earlier)
+        earlier = earlier.gather(1, earlier)
+    chosen = torch.where(step < taken, torch.where(falls_back, last, drawn), beyond).sort(1).values
+    return chosen[step < taken].to(torch.int32)
 
 
-@functools.lru_cache(maxsize=8)
-def _table_0(n, device):
-    """3 key blocks of 64 at random for each block of 64 queries: int32 [rows, entries], rising."""
+def _table_0(n, first, stop, device):
+    """3 key blocks of 64 at random for each block of 64 queries."""
     blocks = -(-n // 64)
-    return _drawn(3, 0, torch.full((blocks,), blocks).to(device))
+    stop = blocks if stop is None else min(stop, blocks)
+    return _drawn(3, 0, min(first, stop), stop, blocks, device)
+
+
+_TABLE_0 = _Source(_table_0, 64, 3)
 
 
 def _listed(table, row, column):
-    """Whether `column` [1, keys] stands in row `row` [queries, 1] of the table."""
-    if table.numel() == 0:
-        return (row < 0) & (column < 0)
-    entries = table[row.flatten().clamp(max=len(table) - 1)]
-    column = column.expand(len(entries), -1).to(torch.int32).contiguous()
-    place = torch.searchsorted(entries, column).clamp(max=entries.shape[1] - 1)
-    return (entries.gather(1, place) == column) & (row < len(table))
+    """Whether blocks of keys stand in rows of the table: bool, broadcast from row [.., queries, 1] and column."""
+    if row.dim() == 2 and column.shape[0] == 1:
+        return _listed_among(table, row[:, 0], column[0])
+    codes = table.rows() << 31 | table.entries
+    wanted = row << 31 | column
+    if not len(codes):
+        return wanted < 0
+    return codes[torch.searchsorted(codes, wanted).clamp(max=len(codes) - 1)] == wanted
 
 
-def _named_keys(part, q_lo, q_hi, n, visited, device):
+def _listed_among(table, row, column):
+    """Bool [queries, keys], from row [queries], rising, and column [keys]: in proportion to what the rows list."""
+    columns, place = column.unique(return_inverse=True)
+    first, stop = int(row[0]), int(row[-1]) + 1
+    table = table.cut(first, stop)
+    found = torch.searchsorted(columns, table.entries.to(columns.dtype)).clamp(max=len(columns) - 1)
+    there = columns[found] == table.entries
+    seen = torch.zeros(stop - first, len(columns), dtype=torch.bool, device=column.device)
+    seen[table.rows()[there] - first, found[there]] = True
+    return seen[row - first][:, place]
+
+
+def _named_keys(part, tables, q_lo, q_hi, n, visited):
     """Positions of the keys in blocks that tables name for queries q_lo..q_hi, without those in `visited` ranges."""
-    named = [torch.zeros(0, dtype=torch.int64, device=device)]
-    for table, size in part.rows_tables:
-        blocks = table(n, device)[q_lo // size : q_hi // size + 1].unique()
-        keys = blocks[blocks != _NONE].to(torch.int64)[:, None] * size + torch.arange(size, device=device)
+    named = [torch.zeros(0, dtype=torch.int64)]
+    for (_, size, _), table in zip(part.rows_tables, tables, strict=True):
+        corners = table.cut(q_lo // size, q_hi // size + 1).entries.unique().to(torch.int64) * size
+        keys = corners[corners < n][:, None] + torch.arange(min(size, n))
         named.append(keys[keys < n])
     keys = torch.cat(named).unique()
     for first, stop in visited:
@@ -1017,12 +1103,13 @@ def _tile_lists(part, side, n_q, n, q_offset, block_m, block_n, device):
     lines = -(-n_q // block_m) if rows else -(-n // block_n)
     codes = torch.zeros(0, dtype=torch.int64, device=device)
     full = torch.zeros(0, dtype=torch.bool, device=device)
-    for table, size in part.rows_tables if rows else part.columns_tables:
-        entries = table(n, device).to(torch.int64)
-        row, place = (entries != _NONE).nonzero(as_tuple=True)
+    for source in part.rows_tables if rows else part.columns_tables:
+        table = _of_queries(source, q_offset, q_offset + n_q - 1, n, device)
+        row, block = table.rows(), table.entries.to(torch.int64)
+        there = block * source.size < n
         (tile_m, queries), (tile_n, keys) = (
-            _tiles_of(row, size, q_offset, n_q, block_m),
-            _tiles_of(entries[row, place], size, 0, n, block_n),
+            _tiles_of(row[there], source.size, q_offset, n_q, block_m),
+            _tiles_of(block[there], source.size, 0, n, block_n),
         )
         tile_m, tile_n, pairs = tile_m[:, :, None], tile_n[:, None, :], queries[:, :, None] * keys[:, None, :]
         line, other = (tile_m, tile_n) if rows else (tile_n, tile_m)
@@ -1047,14 +1134,15 @@ def _tile_lists(part, side, n_q, n, q_offset, block_m, block_n, device):
 def _tiles_of(block, size, offset, length, tile):
     """Tiles of the sequence from `offset` on that blocks of `size` positions meet, and in how many: [entries, m]."""
     first, stop = (block * size - offset).clamp(min=0), (block * size + size - offset).clamp(max=length)
-    tiles = (first // tile)[:, None] + torch.arange((size - 1) // tile + 2, device=block.device)
+    most = min((size - 1) // tile, length // tile) + 2
+    tiles = (first // tile)[:, None] + torch.arange(most, device=block.device)
     begin = torch.maximum(first[:, None], tiles * tile)
     return tiles, (torch.minimum(stop[:, None], (tiles + 1) * tile) - begin).clamp(min=0)
 
 
 def _extras(part, side, n_q, n, q_offset, blocks, device):
     """What kernels of a part read besides: its tables, and lists of the tiles that they name."""
-    tables = tuple(table(n, device) for table in part.tables)
+    tables = tuple(x for source in part.tables for x in source.rows(n, 0, None, device)[1:])
     if not (part.rows_tables if side == "rows" else part.columns_tables):
         return tables
     lines = -(-n_q // 128) * 128 if side == "rows" else n_q
@@ -1062,13 +1150,13 @@ def _extras(part, side, n_q, n, q_offset, blocks, device):
 
 
 # fmt: off
-def _keep_torch(q, k, n):
+def _keep_torch(q, k, n, TABLE_0):
     """The pattern on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (
         (abs(q // 64 - k // 64) <= 1)
         | (q < 128)
         | (k < 128)
-        | _listed(_table_0(n, q.device), q // 64, k // 64)
+        | _listed(TABLE_0, q // 64, k // 64)
     )
 
 
@@ -1126,8 +1214,8 @@ class _Part(NamedTuple):
     comb: tuple | None = None  # (period, first, width): the keys with (k - first) % period < width side by side
     block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
     long_keys: int = 0  # keys below it see far more queries than others: several programs share a tile
-    tables: tuple = ()  # tables that `keep` reads
-    rows_tables: tuple = ()  # tables, with their block sizes, whose tiles are visited besides
+    tables: tuple = ()  # that `keep` reads
+    rows_tables: tuple = ()  # whose tiles are visited besides
     columns_tables: tuple = ()
     keys_visited: object = None
     queries_visited: object = None
@@ -1160,10 +1248,10 @@ _GROUPS = [
                     _dkdv, _visit, _is_full, _keep_torch,
                     block=64,
                     long_keys=128,
-                    tables=(_table_0, ),
-                    rows_tables=((_table_0, 64), ),
+                    tables=(_TABLE_0, ),
+                    rows_tables=(_TABLE_0, ),
                     keys_visited=_keys_visited,
-                    columns_tables=((_table_0, 64), ),
+                    columns_tables=(_TABLE_0, ),
                     queries_visited=_queries_visited,
                 ),
             )),
@@ -1185,8 +1273,8 @@ def _parts(n):
 
 # ---------------------------------------------------------------- the operator
 
-_FORWARD = "bigbird_839378c9071f"
-_BACKWARD = "bigbird_839378c9071f_backward"
+_FORWARD = "bigbird_a94eb3c28da7"
+_BACKWARD = "bigbird_a94eb3c28da7_backward"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
