@@ -30,21 +30,22 @@ def adds_nothing(subject: Subject) -> Iterator[Diagnostic]:
     found = list(operands(subject.definition.body))
     if len(found) * max(1, len(subject.pattern.head_conditions)) > _MOST_LOWERED:
         return
-    always, at_times = _Needless(subject, Unbound(subject.entry)), []
+    needless = _Needless(subject, Unbound(subject.entry))
+    here_only: list[ast.Expr] = []
     dropped: list[ast.Expr] = []
     for operand in reversed(found):
-        if not always.here([*dropped, operand]):
+        if not needless.here([*dropped, operand]):
             continue
-        if not always.ever([*dropped, operand]):
-            at_times.append(operand)
+        if not needless.ever([*dropped, operand]):
+            here_only.append(operand)
             continue
-        alone = not dropped or always.ever([operand])  # it may need the others to go first
+        alone = not dropped or needless.ever([operand])  # it may need the others to go first
         dropped.append(operand)
-        edit = removal(operand.span, subject.definition.span)
-        fixes = (Fix("remove it", edit, "", safe=True),) if alone else ()
+        span = subject.definition.span
+        fixes = (Fix("remove it", removal(operand.span, span), "", safe=True),) if alone else ()
         yield AddsNothing(operand=operand.span.brief, span=operand.span, fixes=fixes)
-    for operand in at_times:
-        if always.here([*dropped, operand]) and not always.elsewhere([*dropped, operand]):
+    for operand in here_only:
+        if needless.here([*dropped, operand]) and not needless.elsewhere([*dropped, operand]):
             dropped.append(operand)
             yield AddsNothing(operand=operand.span.brief, where=subject.where(), span=operand.span)
 

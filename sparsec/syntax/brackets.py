@@ -10,6 +10,7 @@ from sparsec.diagnostics import Fix
 from sparsec.source import Source
 from sparsec.syntax.borrowed import ARROW, DECLARATIONS
 
+JOINED = "between two sets stands `|` (in either) or `&` (in both)"
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
 _BEGIN = {"NAME", "NUMBER", "LPAR", "TILDE", "MATCH"}
 
@@ -50,12 +51,10 @@ def hint(source: Source, tokens: Sequence[Token], at: int, expected: Collection[
     if opening is None:
         return "", ()
     if "COMMA" in expected and token.type in ("NAME", "NUMBER") and tokens[at - 1].end_pos < span.start:
-        return "a `,` stands between two of them", (Fix("insert `,`", source.span(*[tokens[at - 1].end_pos] * 2), ","),)
+        behind = source.span(tokens[at - 1].end_pos, tokens[at - 1].end_pos)
+        return "a `,` stands between two of them", (Fix("insert `,`", behind, ","),)
     joins = tokens[opening] == "(" and (token == "," or token.type in _BEGIN)
     return (JOINED if joins and "COMMA" not in expected else _still_open(source, tokens[opening])), ()
-
-
-JOINED = "between two sets stands `|` (in either) or `&` (in both)"
 
 
 def _closing(source: Source, tokens: Sequence[Token], at: int, opening: int) -> tuple[str, tuple[Fix, ...]]:

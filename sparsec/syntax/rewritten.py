@@ -8,12 +8,12 @@ from lark import Token
 
 from sparsec.diagnostics import Diagnostic, Fix, UnexpectedText, WrongSymbol
 from sparsec.source import Source
-from sparsec.syntax.borrowed import DIVIDE, RANGE_SYMBOL, around
+from sparsec.syntax.borrowed import ARROW, DIVIDE, RANGE_SYMBOL, around
 
 _SHIFTS = {">": "//", "<": "*"}
 _MOST_BITS = 30
 _BINDS = {"PLUS", "MINUS", "STAR", "PERCENT", DIVIDE}  # tighter than a shift does elsewhere
-_ENDS = {"VBAR", "BACKSLASH", "AMPERSAND", "TILDE", "EQUAL", "LPAR", "LBRACE", "COMMA"}
+_ENDS = {"VBAR", "BACKSLASH", "AMPERSAND", "TILDE", "EQUAL", "LPAR", "LBRACE", "COMMA", ARROW}
 _OPEN, _CLOSED = {"LPAR", "LBRACE", "LSQB"}, {"RPAR", "RBRACE", "RSQB"}
 
 

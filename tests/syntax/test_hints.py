@@ -198,6 +198,11 @@ WRITTEN = [
     ("pattern p(w = 64; s = 4) = past(w) | sinks(s)", "pattern p(w = 64, s = 4) = past(w) | sinks(s)"),
     ("pattern p = causal & k = q - 3..q", "pattern p = causal & k in q - 3..q"),
     ("pattern p = k = {1, 2}", "pattern p = k in {1, 2}"),
+    (
+        "pattern p = match h { 0 -> k in {0..2, 5}, else -> full }",
+        "pattern p = match h { 0 -> (k in 0..2 | k == 5), else -> full }",
+    ),
+    ("pattern p = abs(q - k) in {1, 3..5}", "pattern p = abs(q - k) == 1 | abs(q - k) in 3..5"),
     ("pattern p = k in {1 2}", "pattern p = k in {1, 2}"),
     ("pattern p = past[4] | causal", "pattern p = past(4) | causal"),
     ("pattern p = match h { 0 -> causal, else full }", "pattern p = match h { 0 -> causal, else -> full }"),
