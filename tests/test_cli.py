@@ -37,7 +37,7 @@ def test_check_prints_all_errors_and_goes_on_to_the_next_file(sparsec, spat) -> 
     assert ran.status == 1
     assert re.findall(r"error\[(\w+)\]", ran.err) == ["SP0201", "SP0203"]
     assert "p.spat:1:13" in ran.err
-    assert ran.out == f"{LONGFORMER}: ok\n"
+    assert ran.out == f"{LONGFORMER}: ok\n2 files: 1 valid, 1 with errors\n"
 
 
 def test_check_prints_warnings_and_is_content(sparsec, spat) -> None:
@@ -81,7 +81,8 @@ def test_check_reads_folders_and_standard_input(sparsec, spat, monkeypatch: pyte
     Path("sets/a.spat").write_text("set near = past(4)\n")
     Path("sets/b.spat").write_text('use "a.spat"\npattern p = near | pas(2)\n')
     ran = sparsec("check", ".", "p.spat")
-    assert (ran.status, ran.out.splitlines()) == (1, ["./p.spat: ok", "./sets/a.spat: ok", "p.spat: ok"])
+    valid = ["./p.spat: ok", "./sets/a.spat: ok", "p.spat: ok"]
+    assert (ran.status, ran.out.splitlines()) == (1, [*valid, "4 files: 3 valid, 1 with errors"])
     assert "./sets/b.spat:2:20" in ran.err
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"pattern p = past(h)\r\n")))
     assert sparsec("check", "-").out.splitlines()[0] == "<stdin>: ok"

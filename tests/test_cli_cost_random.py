@@ -35,4 +35,4 @@ def test_an_answer_for_every_pattern(program: Program, n: int, depth: int) -> No
     assert data["reach"]["pairs"] >= n
     assert data["speed"]["causal"] is None or not any(np.triu(kept, 1).any() for kept in each)
     assert found.to_text().startswith(f"{pattern.name} at n = {n}, ")
-    assert pattern.name in table([counted])
+    assert pattern.name in table([counted], [pattern.name])

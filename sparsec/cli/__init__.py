@@ -21,6 +21,7 @@ from sparsec.cli import (
     diff,
     doctor,
     explain,
+    expressions,
     fmt,
     lsp,
     new,
@@ -36,7 +37,14 @@ _ENDLESS = 1 << 20
 
 
 class _Command(TyperCommand):
-    """typer puts what must be given in braces, which nobody types, and cuts what a command does to one line."""
+    """A command, with a name of a file in the place of each `-e EXPR`.
+
+    typer puts what must be given in braces, which nobody types, and cuts what a command does to one line.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        reads = any(expressions.OPTIONS[0] in each.opts for each in self.params)
+        return super().parse_args(ctx, list(expressions.as_names(args)) if reads else args)
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]

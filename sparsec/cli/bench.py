@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sparsec.cli.inputs import Names, named, read
+from sparsec.cli.inputs import Expression, Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report as say
 from sparsec.cli.output import write
@@ -21,6 +21,7 @@ _LARGEST = 2**26
 
 def run(
     files: Names,
+    _: Expression = None,
     n: Annotated[
         str | None, typer.Option("--n", metavar="N,...", help="Numbers of keys and queries, separated by commas.")
     ] = None,

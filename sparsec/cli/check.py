@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sparsec.cli.findings import Finding, Format, writer
-from sparsec.cli.inputs import Names, named, read, shown
+from sparsec.cli.inputs import Expression, Names, named, read, shown
 from sparsec.cli.options import Choice, Define, Heads, Layer, Layers, PatternName, choice
-from sparsec.cli.output import report
+from sparsec.cli.output import report, rewrite
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError, printable
 from sparsec.terminal import GREEN, coloured, painter
 
@@ -23,6 +24,7 @@ _OPTIONS = {NeedsHeads: "--heads", NeedsLayer: "--layer and --layers", MissingPa
 
 def run(
     files: Names,
+    _: Expression = None,
     define: Define = None,
     pattern: PatternName = None,
     heads: Heads = None,
@@ -33,6 +35,9 @@ def run(
         int | None,
         typer.Option("--depth", min=1, max=65_536, metavar="L", help="With --lint: whether L layers reach everything."),
     ] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Make the edits that are safe, where they are proved to be, in the files.")
+    ] = False,
     form: Annotated[Format, typer.Option("--output-format", help="How to say it.")] = "human",
 ) -> None:
     """Say whether files are valid, with all their errors and warnings.
@@ -43,9 +48,33 @@ def run(
         raise typer.BadParameter("needs --lint", param_hint="--depth")
     chosen = choice(define, pattern, heads, layer, layers)
     advice = _advice(depth) if lint else None
-    found = (Finding(shown(name), _diagnosis(name, chosen, advice)) for name in named(files))
+    names = named(files)
+    if fix:
+        _mend(names, chosen)
+    found = (Finding(shown(name), _diagnosis(name, chosen, advice)) for name in names)
     valid = [_print(each) for each in found] if form == "human" else _written(list(found), form)
+    if form == "human" and len(valid) > 1:
+        print(f"{len(valid)} files: {valid.count(True)} valid, {valid.count(False)} with errors")
     raise typer.Exit(0 if all(valid) else 1)
+
+
+def _mend(names: list[str], chosen: Choice) -> None:
+    """Make the edits of files, each file whole or not at all, and say on the error stream what was done."""
+    from sparsec.cli.fix import fixed
+
+    if others := [name for name in names if shown(name) != name]:
+        raise typer.BadParameter(f"changes files, and {shown(others[0])} is none", param_hint="--fix")
+    for name in names:
+        try:
+            given = read(name)
+            found = fixed(given.source, chosen.keywords)
+            if found.edits:
+                rewrite(Path(name), given.encoded(found.source.text))
+        except SparsecError as error:
+            report(error.diagnostics)
+            continue
+        for edit in found.edits:
+            print(printable(f"{name}: {edit}"), file=sys.stderr)
 
 
 def _written(found: list[Finding], form: Format) -> list[bool]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sparsec.cli.inputs import read
+from sparsec.cli.inputs import Expression, read
 from sparsec.cli.options import Define, FileName, Heads, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report, write
 from sparsec.diagnostics import CannotWrite, EnvironmentLacks, SparsecError, printable, torch_for
@@ -27,6 +27,7 @@ _VENDORS = {"ptx": "sm_", "cubin": "sm_", "amdgcn": "gfx"}  # the targets that h
 
 def run(
     file: FileName,
+    _: Expression = None,
     output: Annotated[
         str | None,
         typer.Option(

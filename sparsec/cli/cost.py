@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsec.cli.inputs import named, read
+from sparsec.cli import expressions
+from sparsec.cli.inputs import Expression, named, read, shown
 from sparsec.cli.options import (
     MOST,
     Choice,
@@ -26,7 +27,7 @@ from sparsec.cli.options import (
     queries_of,
 )
 from sparsec.cli.output import report
-from sparsec.diagnostics import SparsecError
+from sparsec.diagnostics import SparsecError, printable
 from sparsec.terminal import coloured
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def run(
             metavar="FILES", help="A .spat file, or - for standard input; several, or folders, for a table."
         ),
     ],
+    _: Expression = None,
     n: Annotated[int, typer.Option("--n", min=1, max=MOST, help="Number of keys.")] = 4096,
     n_q: QueryCount = None,
     q_offset: QueryOffset = None,
@@ -131,14 +133,29 @@ def _several(files: list[str], chosen: Choice, call: Call, as_json: bool) -> int
             report(error.diagnostics)
             status = 1
     if as_json:
-        print(json.dumps([{"file": name} | cost.to_json() for name, cost in found], indent=2))
+        print(json.dumps([{"file": shown(name)} | cost.to_json() for name, cost in found], indent=2))
     elif found:
         print(
             f"{length(call.n, call.queries)}{f', {chosen.heads} heads' if chosen.heads else ''}",
-            table([cost for _, cost in found]),
+            table([cost for _, cost in found], _told_apart(found)),
             sep="\n",
         )
     return status
+
+
+def _told_apart(found: list[tuple[str, Cost]]) -> list[str]:
+    """The name of each pattern; with its file, or as an expression itself, where several are called so."""
+    names = [cost.name for _, cost in found]
+    places = [_place(name) for name, _ in found]
+    return [
+        name if names.count(name) == 1 else printable(f"{name}: {place}")
+        for name, place in zip(names, places, strict=True)
+    ]
+
+
+def _place(name: str) -> str:
+    text = expressions.text(name)
+    return shown(name) if text is None else text.partition("=")[2].strip()
 
 
 def _patterns(name: str, chosen: Choice) -> list[Choice]:

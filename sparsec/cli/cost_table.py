@@ -15,19 +15,19 @@ _ENDLESS = 1 << 20  # columns, where no terminal says how many there are
 Cells = tuple[str, ...]
 
 
-def table(costs: Sequence[Cost]) -> str:
-    """A row for each pattern, under a heading."""
-    cells = [_cells(cost) for cost in costs]
+def table(costs: Sequence[Cost], names: Sequence[str]) -> str:
+    """A row for each pattern, under a heading; `names` tell them apart."""
+    cells = [_cells(cost, name) for cost, name in zip(costs, names, strict=True)]
     widths = [max(map(len, column)) for column in zip(_HEADING, *cells, strict=True)]
     if sum(widths) + 2 * (len(widths) - 1) > shutil.get_terminal_size((_ENDLESS, 24)).columns:
         return "\n".join(map(_stanza, cells))
     return "\n".join(_line(line, widths) for line in [_HEADING, *cells])
 
 
-def _cells(cost: Cost) -> Cells:
+def _cells(cost: Cost, name: str) -> Cells:
     pairs = "unknown" if cost.pairs is None else f"{cost.pairs:,}"
     saving = f"{1 / cost.density:.3g} x" if cost.density else "unknown" if cost.density is None else ""
-    return cost.name, pairs, percent(cost.density), cost.complexity, saving
+    return name, pairs, percent(cost.density), cost.complexity, saving
 
 
 def _line(cells: Cells, widths: list[int]) -> str:

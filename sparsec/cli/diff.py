@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsec.cli.inputs import read, shown
+from sparsec.cli.inputs import Expression, read, shown
 from sparsec.cli.options import Choice, Heads, Layer, Layers, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError, printable
@@ -43,6 +43,7 @@ class Side:
 def run(
     a: Annotated[str, typer.Argument(metavar="A", help="A .spat file, or - for standard input.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another, or the same.")],
+    _: Expression = None,
     define: Annotated[
         list[str] | None,
         typer.Option(

@@ -10,11 +10,9 @@ from typing import Annotated
 
 import typer
 
-from sparsec.cli.inputs import Names, named, read
+from sparsec.cli.inputs import Expression, Names, named, read
 from sparsec.cli.output import report, rewrite
 from sparsec.diagnostics import SparsecError, printable
-
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class _Laid:
 
 def run(
     files: Names,
+    _: Expression = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; say which files would change.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Write nothing; print what would change.")] = False,
 ) -> None:
@@ -68,9 +67,7 @@ def _laid_out(name: str) -> _Laid:
 
     given = read(name)
     new = format_text(given.source)
-    ends = new.replace("\n", "\r\n") if b"\r\n" in given.data else new
-    data = (_BOM if given.data.startswith(_BOM) else b"") + ends.encode()
-    return _Laid(given.source.name, given.path, given.source.text, new, data)
+    return _Laid(given.source.name, given.path, given.source.text, new, given.encoded(new))
 
 
 def _write(laid: _Laid) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from sparsec.cli import expressions
 from sparsec.diagnostics import CannotRead, SparsecError, TextTooLong, printable
 from sparsec.source import Source
 
@@ -19,16 +20,29 @@ Names = Annotated[
     list[str], typer.Argument(metavar="FILES", help="Files, folders with .spat files, or - for standard input.")
 ]
 
+Expression = Annotated[
+    list[str] | None,
+    typer.Option(
+        *expressions.OPTIONS, metavar="EXPR", help="In the place of a file: 'past(64) | sinks(4)', or declarations."
+    ),
+]
+
 _STDIN = "-"
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
 class Input:
-    """A text, the bytes that it was read from, and the file that holds them, None for standard input."""
+    """A text, the bytes that it was read from, and the file that holds them, None where none does."""
 
     source: Source
     data: bytes
     path: Path | None
+
+    def encoded(self, text: str) -> bytes:
+        """Another text in its place: with the line ends and the byte order mark that this one has."""
+        ends = text.replace("\n", "\r\n") if b"\r\n" in self.data else text
+        return (_BOM if self.data.startswith(_BOM) else b"") + ends.encode()
 
 
 def named(names: Iterable[str]) -> list[str]:
@@ -41,14 +55,16 @@ def named(names: Iterable[str]) -> list[str]:
 
 def shown(name: str) -> str:
     """What messages call it."""
-    return "<stdin>" if name == _STDIN else name
+    return "<stdin>" if name == _STDIN else name if expressions.text(name) is None else expressions.SHOWN
 
 
 def read(name: str) -> Input:
     """SparsecError for what can't be read, is too long or not UTF-8."""
     from sparsec.syntax.check import MAX_TEXT
-    from sparsec.syntax.read import decode, read_bytes
+    from sparsec.syntax.read import decode, read_bytes, with_line_ends
 
+    if (written := expressions.text(name)) is not None:
+        return Input(with_line_ends(shown(name), written), written.encode(errors="surrogateescape"), None)
     limit = 4 * MAX_TEXT
     data = _standard_input(limit + 1) if name == _STDIN else read_bytes(name, limit)
     if data is None or len(data) > limit:

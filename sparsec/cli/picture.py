@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from sparsec.cli.inputs import shown
 from sparsec.cli.options import Choice
 from sparsec.cli.output import write
 from sparsec.diagnostics import SparsecError, printable
@@ -105,7 +106,7 @@ def difference(file: str, other: str, chosen: Choice) -> Masks:
     heads = [pattern.head_conditions or (0,) * (b.heads or a.heads or 1) for pattern in (a, b)]
     pairs = list(zip(*heads, strict=True))
     distinct = list(dict.fromkeys(pairs))
-    names = f"only in {printable(file)}", f"only in {printable(other)}", "in both"
+    names = f"only in {printable(shown(file))}", f"only in {printable(shown(other))}", "in both"
     conditions, operands = [], []
     for x, y in ((a.conditions[i], b.conditions[j]) for i, j in distinct):
         conditions.append(disjunction(x, y))

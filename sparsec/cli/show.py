@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsec.cli.inputs import Expression
 from sparsec.cli.options import (
     Define,
     FileName,
@@ -50,6 +51,7 @@ class Grid(StrEnum):
 
 def run(
     file: FileName,
+    _: Expression = None,
     n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys.")] = 1024,
     n_q: QueryCount = None,
     q_offset: QueryOffset = None,

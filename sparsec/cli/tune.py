@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sparsec.cli.inputs import Names, named, read
+from sparsec.cli.inputs import Expression, Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report, write
 from sparsec.diagnostics import EnvironmentLacks, SparsecError, torch_for
@@ -26,6 +26,7 @@ _LARGEST = 2**26
 
 def run(
     files: Names,
+    _: Expression = None,
     n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys and queries.")] = 32768,
     batch: Annotated[int, typer.Option("--batch", min=1, metavar="B", help="Batch size.")] = 1,
     heads: Annotated[int, typer.Option("--heads", min=1, metavar="H", help="Query heads.")] = 16,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsec.cli.inputs import read
+from sparsec.cli.inputs import Expression, read
 from sparsec.cli.options import (
     Define,
     FileName,
@@ -38,6 +38,7 @@ _HEADING = f"  n_q     n_k  q_offset  heads    D  dtype    {_OUTPUTS}".rstrip()
 
 def run(
     file: FileName,
+    _: Expression = None,
     n: Annotated[
         int,
         typer.Option(

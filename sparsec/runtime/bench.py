@@ -118,7 +118,7 @@ def _checked(ours: Racer, made: Compiled, setting: Setting, device: torch.device
     if growth.checked and size > _MOST_CHECKED:
         return {"unchecked": f"checked at n = {growth.checked:,}; at n = {setting.n:,} the dense check takes minutes"}
     case = Case(setting.n, setting.n, setting.heads, setting.kv_heads, setting.head_size, DTYPES[setting.dtype])
-    errors = verify(ours.attend, made.pattern, case, device)
+    errors = verify(ours.attend, made.pattern, case, device).comparisons
     found: dict[str, object] = {"errors": {each.name: [each.error, each.bound] for each in errors}}
     if wrong := [str(each) for each in errors if not each.holds]:
         found["wrong"] = wrong
