@@ -26,6 +26,7 @@ _FOLDS = {_OP.min: ir.Min, _OP.max: ir.Max}
 
 def integer(value: isl.PwAff, domain: isl.Set) -> ir.Int:
     """`value` as a node, given that the parameters lie in `domain`."""
+    value = value.gist(domain)
     _check([piece for piece, _ in value.get_pieces()])
     with unlimited():
         return _narrow(_read(isl.AstBuild.from_context(domain).expr_from_pw_aff(value)))
