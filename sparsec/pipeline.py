@@ -62,9 +62,7 @@ def compile(
     lowered = stage("lower", lambda: examine(file, **chosen))
     plan = stage("plan", lambda: build(lowered.pattern))
     if plan.empty:
-        name = lowered.pattern.name
-        definition = next(each for each in file.definitions if each.kind == "pattern" and each.name == name)
-        raise SparsecError(EmptyPattern(name=name, span=definition.name_span))
+        raise SparsecError(EmptyPattern(name=lowered.pattern.name, span=lowered.entry.definition.name_span))
     notes = stage("picture", lambda: pictures(lowered.pattern))
     text = stage("emit", lambda: emit(plan, notes, known() if tuned is None else tuned))
     name = function_name(lowered.pattern.name)

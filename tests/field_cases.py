@@ -1,4 +1,4 @@
-"""Patterns that users of other tools wrote down, and texts written to be hard: what every command must end on in time."""
+"""Patterns that users of other tools wrote down, and texts written to be hard: every command ends on them in time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ pattern plain = tiles(4, 4, 4, 64) & q < 4096 & k < 4096
 
 SMALL_CANVAS = """
 pattern fl(t = 3) = k // t == 0 & q in 0..7 | k // t == 1 & q in 1..7 | k // t == 2 & q in 7..12
-pattern scales = causal & (q < 1 | q in 1..5 & k < 5 | q in 5..14 & k < 14 | q in 14..30 & k < 30 | q in 30..55 & k < 55)
+pattern scales =
+    causal & (q < 1 | q in 1..5 & k < 5 | q in 5..14 & k < 14 | q in 14..30 & k < 30 | q in 30..55 & k < 55)
 pattern tree = causal & (k in {0, 1, 3} | k == q | q in 4..9 & k in 4..6 | q in 9..13 & k in {4, 9})
 pattern image = causal | q in 17..593 & k in 17..593
 """

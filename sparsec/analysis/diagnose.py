@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from sparsec.analysis.lint import lint
-from sparsec.analysis.subject import Lower
+from sparsec.analysis.subject import Lower, Subject
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
-from sparsec.ir import nodes as ir
 from sparsec.ir.lower import Lowered, check_names, lower_fully
+from sparsec.ir.lower_scope import Scope
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse
 
-Advice = Callable[[ast.File, ir.Pattern, Lower], Iterable[Diagnostic]]
+Advice = Callable[[Subject], Iterable[Diagnostic]]
 
 # Errors of the call, not of the text: it is right as far as it tells.
 _UNBOUND = (NeedsHeads, NeedsLayer, MissingParameter)
@@ -56,12 +56,12 @@ def diagnose(
     unbound: dict[str, tuple[Diagnostic, ...]] = {}
     try:
         file = parse(source)
-        check_names(file)
+        scope = check_names(file)
     except SparsecError as error:
         return Diagnosis(error.diagnostics)
     for name in _patterns(file, pattern):
         try:
-            found += _looked_at(file, {**chosen, "pattern": name}, advice)
+            found += _looked_at(scope, {**chosen, "pattern": name}, advice)
         except SparsecError as error:
             if all(isinstance(each, _UNBOUND) for each in error.diagnostics):
                 unbound[str(name)] = error.diagnostics
@@ -70,13 +70,13 @@ def diagnose(
     return Diagnosis(tuple(dict.fromkeys(found)), unbound)
 
 
-def examine(file: ast.File, **chosen: object) -> Lowered:
+def examine(file: ast.File | Scope, **chosen: object) -> Lowered:
     """As `lower_fully`, with the warnings that ask for proofs: every command says the same of a text.
 
     SparsecError with every error, that of a pattern which is proved to keep no pair (SP0906) among them.
     """
     lowered = lower_fully(file, **chosen)
-    found = lint(file, lowered.pattern, Lower(chosen))
+    found = lint(Subject(lowered.entry, lowered.pattern, Lower(chosen)))
     if errors := [each for each in found if each.severity == "error"]:
         raise SparsecError(*errors)
     return replace(lowered, warnings=tuple(dict.fromkeys((*lowered.warnings, *found))))
@@ -90,9 +90,9 @@ def _patterns(file: ast.File, wanted: str | None) -> list[str | None]:
     return declared or ([] if file.definitions else [None])
 
 
-def _looked_at(file: ast.File, chosen: Mapping[str, object], advice: Advice | None) -> Iterator[Diagnostic]:
+def _looked_at(scope: Scope, chosen: Mapping[str, object], advice: Advice | None) -> Iterator[Diagnostic]:
     """The warnings of one pattern.  SparsecError with its errors."""
-    lowered = examine(file, **chosen)
+    lowered = examine(scope, **chosen)
     yield from lowered.warnings
     if advice:
-        yield from advice(file, lowered.pattern, Lower(chosen))
+        yield from advice(Subject(lowered.entry, lowered.pattern, Lower(chosen)))

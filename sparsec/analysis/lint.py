@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from sparsec.analysis.needless import adds_nothing
 from sparsec.analysis.samples import earlier_key, leans_ahead, sees_itself
-from sparsec.analysis.subject import Lower, Subject
+from sparsec.analysis.subject import Subject
 from sparsec.diagnostics import Diagnostic, EmptyPattern, Fix, FutureOnly, NotCausal, RowsWithoutKeys, SeesAllLater
 from sparsec.ir import nodes as ir
 from sparsec.ir.lower_lint import past_only
@@ -23,10 +23,8 @@ _PAST_WORDS = {"causal", "past", "autoregressive", "unidirectional"}
 _NOT_WORDS = {"non", "not", "no", "un", "anti"}
 
 
-def lint(file: ast.File, pattern: ir.Pattern, lower: Lower) -> list[Diagnostic]:
-    """Warnings about one pattern of a file; `lower` makes it from a changed file, SparsecError where that fails."""
-    definition = next(each for each in file.definitions if each.kind == "pattern" and each.name == pattern.name)
-    subject = Subject(file, definition, pattern, lower)
+def lint(subject: Subject) -> list[Diagnostic]:
+    """Warnings about one pattern of a file."""
     return [
         *_without_keys(subject),
         *(_not_causal(subject) or _all_later(subject) or _future_only(subject)),

@@ -79,11 +79,11 @@ class _Needless:
         tried: set[tuple[ir.Set, ir.Set]] = set()
         for other in _others(self.subject):
             try:
-                whole = self.subject.lower(self.subject.file, **other)
+                whole = self.subject.lower(self.subject.entry.scope, **other)
             except SparsecError:
                 continue
             try:
-                rest = self.subject.lower(self.subject.file_with(body), **other)
+                rest = self.subject.lower(self.subject.scope_with(body), **other)
             except SparsecError:  # nothing is left
                 return True
             new = {pair for pair in _pairs(whole, rest) if pair[0] != pair[1]} - tried

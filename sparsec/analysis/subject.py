@@ -8,10 +8,10 @@ from functools import cached_property
 
 from sparsec.diagnostics import SparsecError
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower import check_names, lower
+from sparsec.ir.lower import check_changed, lower
 from sparsec.ir.lower_binding import binding, used_parameters
 from sparsec.ir.lower_graph import mentions
-from sparsec.ir.lower_scope import Entry
+from sparsec.ir.lower_scope import Entry, Scope
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse
@@ -19,13 +19,13 @@ from sparsec.syntax.parse import parse
 
 @dataclass(frozen=True)
 class Lower:
-    """A file -> the pattern that is looked at.  `chosen` are the keywords of `sparsec.ir.lower.lower`."""
+    """The names of a file -> the pattern that is looked at.  `chosen` are the keywords of `sparsec.ir.lower.lower`."""
 
     chosen: Mapping[str, object] = field(default_factory=dict)
 
-    def __call__(self, file: ast.File, **others: object) -> ir.Pattern:
+    def __call__(self, scope: Scope, **others: object) -> ir.Pattern:
         """The pattern, with other values of some keywords.  SparsecError where there is none."""
-        return lower(file, **{**self.chosen, **others})
+        return lower(scope, **{**self.chosen, **others})
 
     @property
     def counts(self) -> dict[str, int]:
@@ -36,17 +36,15 @@ class Lower:
 
 @dataclass(frozen=True)
 class Subject:
-    """A pattern of a file."""
+    """A pattern of a file: its definition with the scope that its names are read in, and what it is bound to."""
 
-    file: ast.File
-    definition: ast.Definition
+    entry: Entry
     pattern: ir.Pattern
     lower: Lower
 
-    @cached_property
-    def entry(self) -> Entry:
-        """The definition with the scope that its names are read in."""
-        return check_names(self.file).own[self.definition.name]
+    @property
+    def definition(self) -> ast.Definition:
+        return self.entry.definition
 
     @cached_property
     def varies(self) -> frozenset[str]:
@@ -65,14 +63,14 @@ class Subject:
             head = self.pattern.head_conditions.index(self.pattern.conditions.index(condition))
         return binding(self.entry, dict(self.pattern.parameters), self.lower.counts, head)
 
-    def file_with(self, body: ast.Expr) -> ast.File:
-        """The file, its pattern with another body."""
-        return self._replaced(replace(self.definition, body=body))
+    def scope_with(self, body: ast.Expr) -> Scope:
+        """The names of the file, its pattern with another body.  SparsecError where that is none."""
+        return check_changed(self.entry.scope, replace(self.definition, body=body))
 
     def changed(self, definition: ast.Definition) -> ir.Pattern | None:
         """The pattern with another declaration; None where that is no pattern."""
         try:
-            return self.lower(self._replaced(definition))
+            return self.lower(check_changed(self.entry.scope, definition))
         except SparsecError:
             return None
 
@@ -83,10 +81,6 @@ class Subject:
     def joined(self, op: str, text: str) -> ir.Pattern | None:
         """The pattern with `| text` or `& text` after its body in brackets."""
         return self.with_body(joined(self.definition.body, op, text))
-
-    def _replaced(self, definition: ast.Definition) -> ast.File:
-        declarations = tuple(definition if each is self.definition else each for each in self.file.declarations)
-        return replace(self.file, declarations=declarations)
 
 
 def joined(body: ast.Expr, op: str, text: str) -> ast.Expr:

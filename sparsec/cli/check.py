@@ -88,7 +88,7 @@ def _advice(depth: int | None) -> Advice:
     from sparsec.analysis.advice import advise
     from sparsec.cli.predicted import work
 
-    return lambda file, pattern, lower: advise(file, pattern, lower, work, depth)
+    return lambda subject: advise(subject, work, depth)
 
 
 def _diagnosis(name: str, chosen: Choice, advice: Advice | None) -> Diagnosis:

@@ -29,15 +29,26 @@ _MAX_STEPS = 400_000  # over all heads
 
 @dataclass(frozen=True)
 class Lowered:
-    """A pattern, what is legal but odd about it, and the files beside its own that it was made of."""
+    """A pattern, what is legal but odd about it, and the names that it was made with."""
 
     pattern: Pattern
     warnings: tuple[Diagnostic, ...]
-    files: tuple[Path, ...]
+    entry: Entry
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The used files and the tables' files, each once; without the pattern's own file."""
+        found: list[Path] = []
+        for scope in all_scopes(self.entry.scope):
+            if scope is not self.entry.scope:
+                found.append(Path(scope.file.source.name))
+            for entry in scope.own.values():
+                found += [table_path(node) for node in ast.walk(entry.definition.body) if isinstance(node, ast.Text)]
+        return tuple(dict.fromkeys(found))
 
 
 def lower(
-    file: ast.File,
+    file: ast.File | Scope,
     *,
     pattern: str | None = None,
     heads: int | None = None,
@@ -45,7 +56,7 @@ def lower(
     layers: int | None = None,
     parameters: Mapping[str, int] | None = None,
 ) -> Pattern:
-    """The pattern that a file declares, or the one called `pattern`, with everything bound.
+    """The pattern that a file (or its names, once checked) declares, or the one called `pattern`, everything bound.
 
     `heads`, `layer` and `layers` are needed only by patterns that mention h or H, layer, L.  Raises SparsecError with
     every error found.
@@ -54,7 +65,7 @@ def lower(
 
 
 def lower_fully(
-    file: ast.File,
+    file: ast.File | Scope,
     *,
     pattern: str | None = None,
     heads: int | None = None,
@@ -63,8 +74,7 @@ def lower_fully(
     parameters: Mapping[str, int] | None = None,
 ) -> Lowered:
     """As `lower`, with the warnings and the files read."""
-    scope = check_names(file)
-    entry = _choose(scope, pattern)
+    entry = _choose(file if isinstance(file, Scope) else check_names(file), pattern)
     counts = _counts(heads, layer, layers)
     needs = mentions(entry)
     if missing := _missing(needs, counts):
@@ -87,7 +97,7 @@ def lower_fully(
             head_conditions=tuple(map(distinct.index, conditions)) if {"h", "H"} & set(needs) else (),
         ),
         tuple(dict.fromkeys(work.warnings)),
-        _files(scope),
+        entry,
     )
 
 
@@ -96,15 +106,30 @@ def check_names(file: ast.File) -> Scope:
     errors: list[Diagnostic] = []
     scope = open_scope(file, errors)
     for each in all_scopes(scope):
-        errors += check(each) + recursions(each)
+        errors += [error for entry in each.own.values() for error in check(entry)]
+        errors += recursions(each, each.own.values())
+    _refuse(errors)
+    return scope
+
+
+def check_changed(scope: Scope, definition: ast.Definition) -> Scope:
+    """The names of a checked file with another definition in the place of one.  SparsecError with what is wrong."""
+    changed = scope.changed(definition)
+    entry = changed.own[definition.name]
+    _refuse(check(entry) + recursions(changed, [entry]))
+    return changed
+
+
+def _refuse(errors: list[Diagnostic]) -> None:
     if len(found := list(dict.fromkeys(errors))) > MAX_ERRORS:
         found[MAX_ERRORS:] = [say.TooManyErrors(count=MAX_ERRORS)]
     if found:
         raise SparsecError(*found)
-    return scope
 
 
 def _choose(scope: Scope, name: str | None) -> Entry:
+    if name in scope.own and scope.own[name].definition.kind == "pattern":
+        return scope.own[name]
     patterns = {key: entry for key, entry in scope.own.items() if entry.definition.kind == "pattern"}
     listed = ", ".join(f"`{key}`" for key in patterns)
     if not patterns:
@@ -112,11 +137,11 @@ def _choose(scope: Scope, name: str | None) -> Entry:
     if name is None and len(patterns) > 1:
         hint = "pass `pattern=...`, or on the command line `-p ...`"
         raise SparsecError(say.UnknownPattern(problem=f"this file declares {listed}: which is meant?", hint=hint))
-    if name is not None and name not in patterns:
+    if name is not None:
         names = near(name, patterns)
         hint = f"did you mean `{names[0]}`?" if names else f"it declares {listed}"
         raise SparsecError(say.UnknownPattern(problem=f"this file declares no pattern `{name}`", hint=hint))
-    return patterns[name] if name is not None else next(iter(patterns.values()))
+    return next(iter(patterns.values()))
 
 
 def _counts(heads: int | None, layer: int | None, layers: int | None) -> dict[str, int]:
@@ -229,14 +254,3 @@ class _Work:
             found = [say.EmptyPattern(name=definition.name, where=where, span=definition.name_span)]
         if found:
             raise SparsecError(*sorted(found, key=lambda error: error.span.start))
-
-
-def _files(scope: Scope) -> tuple[Path, ...]:
-    """The used files and the tables' files of a scope, each once."""
-    found: list[Path] = []
-    for each in all_scopes(scope):
-        if each is not scope:
-            found.append(Path(each.file.source.name))
-        for entry in each.own.values():
-            found += [table_path(node) for node in ast.walk(entry.definition.body) if isinstance(node, ast.Text)]
-    return tuple(dict.fromkeys(found))

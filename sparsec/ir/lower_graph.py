@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sparsec.diagnostics import Diagnostic, Recursion
 from sparsec.ir.lower_scope import INTEGERS, Entry, Scope
 from sparsec.source import Span
@@ -19,11 +21,11 @@ def references(entry: Entry) -> list[tuple[Entry, Span]]:
     return found
 
 
-def recursions(scope: Scope) -> list[Diagnostic]:
-    """One error for each reference in a file that leads back to the definition that holds it."""
+def recursions(scope: Scope, first: Iterable[Entry]) -> list[Diagnostic]:
+    """One error for each reference that leads back to the definition that holds it, met from `first` on."""
     errors: list[Diagnostic] = []
     done: set[Entry] = set()
-    for start in scope.own.values():
+    for start in first:
         path = {start: iter(references(start))} if start not in done else {}  # from the first to the one being read
         while path:
             entry, rest = next(reversed(path.items()))

@@ -37,6 +37,12 @@ class Scope:
         found = self.own.get(name) or self.used.get(name)
         return found or (self.outer.find(name) if self.outer else None)
 
+    def changed(self, definition: ast.Definition) -> Scope:
+        """The names with another definition in the place of the one that is called so."""
+        scope = replace(self, own=dict(self.own))
+        scope.own[definition.name] = Entry(definition, scope)
+        return scope
+
     def names(self) -> list[str]:
         return [*self.own, *self.used, *(self.outer.names() if self.outer else ())]
 

@@ -17,7 +17,7 @@ from sparsec.ir.lower_hints import (
     unknown,
     written_as_set,
 )
-from sparsec.ir.lower_scope import INTEGERS, Scope
+from sparsec.ir.lower_scope import INTEGERS, Entry, Scope
 from sparsec.ir.lower_signatures import BUILT_IN, bind, signature_of
 from sparsec.syntax import ast
 from sparsec.syntax.borrowed import COMMENT
@@ -28,12 +28,9 @@ _MAX_PARAMETERS = 64
 _RESERVED = (*INTEGERS, "pattern", "heads", "layers")
 
 
-def check(scope: Scope) -> list[Diagnostic]:
-    """All errors of names, arguments and sorts in one file's own definitions."""
-    errors: list[Diagnostic] = []
-    for entry in scope.own.values():
-        errors += _Checker(scope, entry.definition).run()
-    return errors
+def check(entry: Entry) -> list[Diagnostic]:
+    """All errors of names, arguments and sorts in one definition."""
+    return _Checker(entry.scope, entry.definition).run()
 
 
 class _Checker:

@@ -18,7 +18,7 @@ from sparsec.analysis.subject import Lower, Subject
 from sparsec.cli.predicted import work
 from sparsec.diagnostics import CODES, Diagnostic, SparsecError
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower import lower
+from sparsec.ir.lower import check_names, lower, lower_fully
 from sparsec.ir.reference import mask
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -28,8 +28,12 @@ ADVICE = ["SP0907", "SP0908", "SP0909", "SP0910", "SP0911"]
 
 
 def advice(text: str, depth: int | None = None, work=work, **given) -> list[Diagnostic]:
-    file = parse(Source("p.spat", text))
-    return advise(file, lower(file, **given), Lower(given), work, depth)
+    return advise(subject(text, **given), work, depth)
+
+
+def subject(text: str, **given) -> Subject:
+    lowered = lower_fully(parse(Source("p.spat", text)), **given)
+    return Subject(lowered.entry, lowered.pattern, Lower(given))
 
 
 def codes(text: str, **given) -> list[str]:
@@ -97,9 +101,8 @@ def test_defaults_that_are_bound_are_not_spoken_of() -> None:
     ],
 )
 def test_numbers_that_could_be_turned(text: str, found: list[int]) -> None:
-    file = parse(Source("p", text))
-    subject = Subject(file, file.definitions[-1], None, Lower())
-    assert [node.value for node in knobs(subject.entry)] == found
+    (*_, entry) = check_names(parse(Source("p", text))).own.values()
+    assert [node.value for node in knobs(entry)] == found
 
 
 def test_places_of_numbers() -> None:
@@ -108,9 +111,7 @@ def test_places_of_numbers() -> None:
 
 
 def test_nothing_is_counted_where_no_number_is_odd() -> None:
-    file = parse(Source("p", "pattern p(w = 512) = past(w) | sinks(4)"))
-    subject = Subject(file, file.definitions[0], lower(file), Lower())
-    assert list(splits_tiles(subject, work=None)) == []
+    assert list(splits_tiles(subject("pattern p(w = 512) = past(w) | sinks(4)"), work=None)) == []
 
 
 # ---------------------------------------------------------------- generating text
@@ -208,9 +209,7 @@ def test_looking_ahead_no_longer(text: str) -> None:
 )
 def test_with_sinks_every_query_sees_the_first_key(text: str) -> None:
     file = parse(Source("p.spat", f"pattern p = {text}"))
-    (said,) = (
-        each for each in advise(file, lower(file, layer=0), Lower({"layer": 0}), work, None) if each.code == "SP0908"
-    )
+    (said,) = (each for each in advice(file.source.text, layer=0) if each.code == "SP0908")
     assert said.where == (", for layer 0" if "layer" in text else "")
     cured = parse(Source("p.spat", f"pattern p = {text} | k < 4 & k <= q"))
     old, new = (mask(lower(each, layer=0).conditions[0], 90, 90) for each in (file, cured))

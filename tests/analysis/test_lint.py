@@ -14,10 +14,10 @@ from sparsec import pipeline
 from sparsec.analysis.diagnose import diagnose
 from sparsec.analysis.lint import lint
 from sparsec.analysis.samples import differ, sees_itself
-from sparsec.analysis.subject import Lower
+from sparsec.analysis.subject import Lower, Subject
 from sparsec.diagnostics import CODES, SparsecError
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower import lower
+from sparsec.ir.lower import lower_fully
 from sparsec.ir.reference import mask
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def warnings(text: str, **given):
-    file = parse(Source("p.spat", text))
-    return lint(file, lower(file, **given), Lower(given))
+    lowered = lower_fully(parse(Source("p.spat", text)), **given)
+    return lint(Subject(lowered.entry, lowered.pattern, Lower(given)))
 
 
 @pytest.mark.parametrize("code", ["SP0901", "SP0902", "SP0903", "SP0912", "SP0913"])
@@ -88,10 +88,10 @@ def test_warnings_are_true(parts):
     text = "pattern causal_p = " + " | ".join(f"({to_text(part)})" for part in parts)
     file = parse(Source("p.spat", text))
     try:
-        pattern = lower(file)
+        lowered = lower_fully(file)
     except SparsecError:  # an empty pattern
         return
-    found = lint(file, pattern, Lower())
+    found = lint(Subject(lowered.entry, lowered.pattern, Lower()))
     whole = ir.Or(tuple(parts))
     for warning in found:
         match warning.code:
