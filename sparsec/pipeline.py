@@ -16,14 +16,14 @@ from sparsec.codegen.emit import emit, function_name
 from sparsec.codegen.tuned import Tuned
 from sparsec.codegen.tuned_files import known
 from sparsec.diagnostics import Diagnostic, EmptyPattern, SparsecError
-from sparsec.ir.nodes import Pattern, Set
+from sparsec.ir.nodes import Pattern
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
 from sparsec.show.plain import LEGEND, picture
+from sparsec.show.scale import telling_length
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 
-_LENGTHS = (1024, 8192)  # of pictures: the longer where the shorter shows no structure
 _MOST_PICTURES = 4
 
 Value = TypeVar("Value")
@@ -84,9 +84,8 @@ class _Stages:
 
 def pictures(pattern: Pattern) -> str:
     """Pictures of the distinct masks, for the top of the generated module."""
-    conditions = pattern.conditions
-    n = _telling(conditions[0]) if len(conditions) == 1 else _LENGTHS[0]
-    blocks = [f"At n = {n}, queries down, keys across ({LEGEND}):"]
+    conditions, n = pattern.conditions, telling_length(pattern)
+    blocks = [f"At n = {n:,}, queries down, keys across ({LEGEND}):"]
     for index, condition in enumerate(conditions[:_MOST_PICTURES]):
         heads = [str(head) for head, wanted in enumerate(pattern.head_conditions) if wanted == index]
         blocks += [f"heads {', '.join(heads)}"] if len(conditions) > 1 else []
@@ -94,9 +93,3 @@ def pictures(pattern: Pattern) -> str:
     if len(conditions) > _MOST_PICTURES:
         blocks.append(f"and {len(conditions) - _MOST_PICTURES} more")
     return "\n".join(blocks)
-
-
-def _telling(condition: Set) -> int:
-    """A length at which the mask is more than a triangle or a square: half of its cells are empty."""
-    short = picture(condition, _LENGTHS[0])
-    return _LENGTHS[0] if 2 * short.count(".") > len(short) else _LENGTHS[1]

@@ -16,7 +16,8 @@ from sphinx.application import Sphinx
 from sphinx.util.display import status_iterator
 
 from sparsec.cli import app as sparsec
-from sparsec.syntax.ast import Definition
+from sparsec.ir.lower import lower
+from sparsec.show.scale import telling_length
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
@@ -44,9 +45,10 @@ def _fill(app: Sphinx, page: str, source: list[str]) -> None:
 
 def section(path: Path, folder: Path) -> str:
     """One pattern as Markdown; its picture is written to `folder`, which the page knows as `_images`."""
-    pattern = next(each for each in parse(read(str(path))).definitions if each.kind == "pattern")
-    n = _length(pattern)
-    _run("show", str(path), "--n", str(n), *BOUND, "-o", str(folder / f"{path.stem}.svg"))
+    file = parse(read(str(path)))
+    pattern = next(each for each in file.definitions if each.kind == "pattern")
+    n = telling_length(lower(file, heads=8, layer=0, layers=8))
+    _run("show", str(path), *BOUND, "-o", str(folder / f"{path.stem}.svg"))
     cost = json.loads(_run("cost", str(path), "--n", str(n), *BOUND, "--json"))
     return "\n\n".join(
         [
@@ -75,12 +77,6 @@ def _remarks(text: str) -> str:
 
 def _linked(text: str) -> str:
     return re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
-
-
-def _length(pattern: Definition) -> int:
-    """A length at which all parts of a pattern are seen: a few times its largest number."""
-    numbers = [int(digits) for digits in re.findall(r"\b\d+\b", pattern.span.text)]
-    return min(32768, max(512, 1 << (8 * max(numbers, default=1) - 1).bit_length()))
 
 
 def _run(*arguments: str) -> str:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsec.cli import expressions
-from sparsec.cli.inputs import Expression, named, read, shown
+from sparsec.cli import expressions, inputs
+from sparsec.cli.inputs import Expression, shown
+from sparsec.cli.layered import by_layers, named
 from sparsec.cli.options import (
     MOST,
     Choice,
@@ -77,7 +78,7 @@ def run(
 ) -> None:
     """Count pairs, tiles, operations and bytes, and compare them with dense attention, or patterns with each other."""
     chosen = choice(define, pattern, heads, layer, layers)
-    gpu, files = _gpu(gpu), named(files)
+    gpu, files = _gpu(gpu), inputs.named(files)
     call = Call(n, queries_of(n, n_q, q_offset), head_size)
     if depth is not None and call.queries != range(n):
         raise typer.BadParameter("layers pass on as many positions as they get: without --n-q", param_hint="--depth")
@@ -102,11 +103,23 @@ def _gpu(name: str | None) -> str | None:
 
 def _one(name: str, chosen: Choice, call: Call, gpu: str | None, depth: int | None, as_json: bool) -> None:
     from sparsec.cli.cost_one import told
+    from sparsec.cli.cost_text import in_all_layers
 
-    tree, lowered = chosen.load(name)
-    cost = _cost(tree, lowered.pattern, chosen, call, _TILES)
-    found = told(lowered.pattern, cost, gpu, _through(tree, lowered.pattern, chosen, depth) if depth else None)
-    print(found.to_json() if as_json else found.to_text(coloured(sys.stdout, os.environ)))
+    tree, groups = by_layers(name, chosen)
+    costs = [_cost(tree, group.pattern, group.chosen, call, _TILES) for group in groups]
+    through = _through(tree, groups[0].pattern, groups[0].chosen, depth) if depth else None
+    found = [told(group.pattern, cost, gpu, through) for group, cost in zip(groups, costs, strict=True)]
+    if as_json:
+        plain = [each.to_json() for each in found]
+        layered = [{"layers": group.layers, **each} for group, each in zip(groups, plain, strict=True)]
+        print(json.dumps(layered if groups[0].layers else plain[0], indent=2))
+        return
+    for group, each in zip(groups, found, strict=True):
+        if group.layers:
+            print(f"{named(group.layers)}:")
+        print(each.to_text(coloured(sys.stdout, os.environ)))
+    if groups[0].layers:
+        print(in_all_layers([(len(group.layers), cost) for group, cost in zip(groups, costs, strict=True)]))
 
 
 def _through(tree: File, pattern: Pattern, chosen: Choice, depth: int) -> LayersThrough:
@@ -127,8 +140,11 @@ def _several(files: list[str], chosen: Choice, call: Call, as_json: bool) -> int
     for name in files:
         try:
             for each in _patterns(name, chosen):
-                tree, lowered = each.load(name)
-                found.append((name, _cost(tree, lowered.pattern, each, call)))
+                tree, groups = by_layers(name, each)
+                for group in groups:
+                    cost = _cost(tree, group.pattern, group.chosen, call)
+                    words = ", ".join(filter(None, (cost.name, named(group.layers))))
+                    found.append((name, replace(cost, name=words)))
         except SparsecError as error:
             report(error.diagnostics)
             status = 1
@@ -164,7 +180,7 @@ def _patterns(name: str, chosen: Choice) -> list[Choice]:
 
     if chosen.pattern is not None:
         return [chosen]
-    names = [each.name for each in parse(read(name).source).definitions if each.kind == "pattern"]
+    names = [each.name for each in parse(inputs.read(name).source).definitions if each.kind == "pattern"]
     return [replace(chosen, pattern=each) for each in names] or [chosen]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class Told:
     reach: Reach | None
     layouts: list[dict]
 
-    def to_json(self) -> str:
+    def to_json(self) -> dict:
         more = {
             "floor": self.floor and {"gpu": self.gpu} | {word: each.to_json() for word, each in self.floor.items()},
             "speed": self.dense and {"dense": self.dense.to_json(), "causal": self.causal and self.causal.to_json()},
@@ -41,7 +40,7 @@ class Told:
             "reach": self.reach and self.reach.to_json(),
             "layouts": self.layouts,
         }
-        return json.dumps(self.cost.to_json() | more, indent=2)
+        return self.cost.to_json() | more
 
     def to_text(self, colour: bool = False) -> str:
         cost, paint = self.cost, painter(colour)

@@ -149,6 +149,18 @@ def _operations(count: int | None, per_pair: int, cost: Cost) -> str:
     return f"{scaled(count)}FLOP{ratio}"
 
 
+def in_all_layers(costs: Sequence[tuple[int, Cost]]) -> str:
+    """What the layers of a model cost together, from (layers, the cost of one of them)."""
+    layers = sum(number for number, _ in costs)
+    if any(cost.pairs is None for _, cost in costs):
+        return f"in all {layers} layers: {_TOO_HARD}"
+    pairs, forward, backward = (
+        sum(number * getattr(cost, name) for number, cost in costs)
+        for name in ("pairs", "forward_flops", "backward_flops")
+    )
+    return f"in all {layers} layers: {pairs:,} pairs, {scaled(forward)}FLOP forward, {scaled(backward)}FLOP backward"
+
+
 def length(n: int, queries: range) -> str:
     """The numbers of a call: the keys, and the queries where they are not the same positions."""
     return f"n = {n:,}" if queries == range(n) else f"n = {n:,}, queries {queries[0]:,} to {queries[-1]:,}"

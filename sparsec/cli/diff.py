@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sparsec.cli.inputs import Expression, read, shown
+from sparsec.cli.layered import alike, depends_on_layer, each_layer, named
 from sparsec.cli.options import Choice, Heads, Layer, Layers, choice
 from sparsec.cli.output import report
-from sparsec.diagnostics import SparsecError, printable
+from sparsec.diagnostics import Diagnostic, SparsecError, printable
 
 if TYPE_CHECKING:
     from sparsec.analysis.find import Found
@@ -38,6 +39,15 @@ _MEANINGS = {
 class Side:
     file: str
     pattern: Pattern
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What holds of two patterns in some layers, () where these don't matter."""
+
+    layers: tuple[int, ...]
+    sides: list[Side]
+    parts: tuple[Relation, ...]
 
 
 def run(
@@ -74,34 +84,56 @@ def run(
 
     try:
         chosen = choice(define, None, heads, layer, layers)
-        sides = sides_of((a, b), (names[0], names[-1]), chosen)
-        parts = relations(*(side.pattern for side in sides))
-        whole = overall(parts)
-        told = (
-            json.dumps(_to_json(sides, whole, parts), indent=2) if as_json else "\n".join(_lines(sides, whole, parts))
-        )
-        print(told, flush=True)
+        compared = [
+            Compared(layers, sides, relations(*(side.pattern for side in sides)))
+            for layers, sides in sides_by_layers((a, b), (names[0], names[-1]), chosen)
+        ]
+        whole = overall(part for each in compared for part in each.parts)
+        print(json.dumps(_to_json(compared), indent=2) if as_json else "\n".join(_lines(compared)), flush=True)
     except SparsecError as error:
         report(error.diagnostics)
         raise typer.Exit(2) from None
     raise typer.Exit({"equal": 0, "undecided": 2}.get(whole.verdict, 1))
 
 
-def sides_of(files: tuple[str, str], names: tuple[str | None, str | None], chosen: Choice) -> list[Side]:
-    """Both patterns, each with its share of the parameters.  Warnings are printed; SparsecError for the rest."""
-    from sparsec.analysis.diagnose import examine
+def sides_by_layers(
+    files: tuple[str, str], names: tuple[str | None, str | None], chosen: Choice
+) -> list[tuple[tuple[int, ...], list[Side]]]:
+    """Both patterns, each with its share of the parameters, for each group of layers in which both are the same.
+
+    One group, of no layers, where they don't matter or one was chosen.  Warnings are printed; SparsecError for the
+    rest.
+    """
     from sparsec.syntax.parse import parse
 
     texts = {name: parse(read(name).source) for name in dict.fromkeys(files)}
     declared = [_declared(texts[file], name) for file, name in zip(files, names, strict=True)]
-    sides, told = [], set()
-    for side, file, name, own, other in zip(_SIDES, files, names, declared, reversed(declared), strict=True):
-        bound = _share(chosen.parameters, side, own, other)
-        lowered = examine(texts[file], **replace(chosen, pattern=name, parameters=bound).keywords)
+    shares = [_share(chosen.parameters, *each) for each in zip(_SIDES, declared, reversed(declared), strict=True)]
+    bound = [
+        (shown(file), texts[file], replace(chosen, pattern=name, parameters=share))
+        for file, name, share in zip(files, names, shares, strict=True)
+    ]
+    first = _sides(bound, 0 if chosen.layer is None and chosen.layers else chosen.layer, told := set())
+    if chosen.layer is not None or not chosen.layers or not _depend_on_layer(bound, first):
+        return [((), first)]
+    each = [first, *(_sides(bound, one.layer, told) for one in each_layer(chosen)[1:])]
+    return alike(each, lambda sides: tuple((side.pattern.conditions, side.pattern.head_conditions) for side in sides))
+
+
+def _sides(bound: list[tuple[str, File, Choice]], layer: int | None, told: set[Diagnostic]) -> list[Side]:
+    from sparsec.analysis.diagnose import examine
+
+    sides = []
+    for name, text, chosen in bound:
+        lowered = examine(text, **replace(chosen, layer=layer).keywords)
         report(warning for warning in lowered.warnings if warning not in told)
         told.update(lowered.warnings)
-        sides.append(Side(shown(file), lowered.pattern))
+        sides.append(Side(name, lowered.pattern))
     return sides
+
+
+def _depend_on_layer(bound: list[tuple[str, File, Choice]], sides: list[Side]) -> bool:
+    return any(depends_on_layer(text, side.pattern) for (_, text, _), side in zip(bound, sides, strict=True))
 
 
 def _declared(file: File, pattern: str | None) -> set[str]:
@@ -120,17 +152,23 @@ def _share(
     return tuple({**common, **alone, **odd}.items())
 
 
-def _lines(sides: list[Side], whole: Relation, parts: tuple[Relation, ...]) -> Iterator[str]:
+def _lines(compared: list[Compared]) -> Iterator[str]:
+    from sparsec.analysis.relation import overall
+
+    sides = compared[0].sides
     titles = [f"{side.pattern.name}({_bound(side.pattern)})" for side in sides]
     width = max(map(len, titles))
     for letter, title, side in zip(_SIDES, titles, sides, strict=True):
         yield f"{letter}  {title:{width}}  {printable(side.file)}"
+    parts = [(each.layers, part) for each in compared for part in each.parts]
+    whole = overall(part for _, part in parts)
     yield f"{whole.verdict}: {_MEANINGS[whole.verdict]}"
     if len(parts) == 1:
         yield from _details(whole, "  ")
         return
-    for part in parts:
-        yield f"  {_heads(part.heads)}: {part.verdict}"
+    for layers, part in parts:
+        words = ", ".join(filter(None, (named(layers), _heads(part.heads))))
+        yield f"  {words}: {part.verdict}"
         yield from _details(part, "    ")
 
 
@@ -156,19 +194,29 @@ def _bound(pattern: Pattern) -> str:
 
 
 def _heads(heads: tuple[int, ...]) -> str:
-    return f"head{'s' if len(heads) > 1 else ''} {', '.join(map(str, heads))}"
+    return f"head{'s' if len(heads) > 1 else ''} {', '.join(map(str, heads))}" if heads else ""
 
 
-def _to_json(sides: list[Side], whole: Relation, parts: tuple[Relation, ...]) -> dict:
-    named = {
+def _to_json(compared: list[Compared]) -> dict:
+    """`by_layers` is there where layers are told apart; `by_heads` then holds the heads of all of them."""
+
+    sides = {
         letter.lower(): {
             "file": side.file,
             "pattern": side.pattern.name,
             "parameters": dict(side.pattern.parameters),
         }
-        for letter, side in zip(_SIDES, sides, strict=True)
+        for letter, side in zip(_SIDES, compared[0].sides, strict=True)
     }
-    return {**named, **_relation(whole), "by_heads": [{"heads": part.heads, **_relation(part)} for part in parts]}
+    layered = {"by_layers": [{"layers": each.layers, **_by_heads(each.parts)} for each in compared]}
+    parts = [part for each in compared for part in each.parts]
+    return {**sides, **_by_heads(parts), **(layered if compared[0].layers else {})}
+
+
+def _by_heads(parts: Sequence[Relation]) -> dict:
+    from sparsec.analysis.relation import overall
+
+    return {**_relation(overall(parts)), "by_heads": [{"heads": part.heads, **_relation(part)} for part in parts]}
 
 
 def _relation(part: Relation) -> dict:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from sparsec.cli.inputs import shown
+from sparsec.cli.layered import by_layers, named
+from sparsec.cli.operands import of_head, operands_of
 from sparsec.cli.options import Choice
 from sparsec.cli.output import write
-from sparsec.diagnostics import SparsecError, printable
+from sparsec.diagnostics import printable
 
 if TYPE_CHECKING:
-    from sparsec.ir.nodes import Pattern, Set
-    from sparsec.show import View
+    from sparsec.ir.nodes import Pattern
+    from sparsec.show.html import Subject
     from sparsec.show.page import Operands
-    from sparsec.syntax import ast
 
-_LABEL = 48  # longest name of an operand in the legend
 _PANELS = 64  # masks in a grid
 
 
@@ -51,62 +51,88 @@ class Masks:
 
 
 def divided(file: str, chosen: Choice) -> Masks:
-    """The pattern, and for each of its conditions the operands of the union as written, with their sets."""
-    tree, lowered = chosen.load(file)
-    return Masks(lowered.pattern, _operands(tree, lowered.pattern, chosen))
+    """The pattern, and for each of its conditions the operands of the union as written, with their sets.
+
+    Of a pattern that depends on the layer, where only the number of layers is chosen, all distinct ones.
+    """
+    return _every_condition(_groups(file, chosen))
 
 
-def by_head(file: str, chosen: Choice) -> Masks:
-    """The pattern with a condition for every head, also where heads are alike."""
-    masks = divided(file, chosen)
-    heads = masks.pattern.head_conditions or (0,)
-    return _grid(masks.pattern, [(f"head {head}", *_at(masks, index)) for head, index in enumerate(heads)])
+def side_by_side(file: str, chosen: Choice, each_head: bool) -> Masks:
+    """A grid: a mask for every head, also where heads are alike, or those of all distinct layers.  BadParameter."""
+    if not each_head and chosen.layers is None:
+        raise typer.BadParameter("how many?  Add --layers L", param_hint="--grid")
+    masks = _every_head(_groups(file, chosen)) if each_head else divided(file, chosen)
+    shown = len(masks.operands)
+    if shown > _PANELS:
+        raise typer.BadParameter(f"{shown} masks, and a grid has at most {_PANELS}", param_hint="--grid")
+    return replace(masks, columns=math.isqrt(shown - 1) + 1)
 
 
-def by_layer(file: str, chosen: Choice) -> Masks:
-    """The pattern with a condition for every layer, and in it for all heads that are alike.  BadParameter."""
-    from sparsec.ir.lower import lower
+def _groups(file: str, chosen: Choice) -> list[tuple[str, Masks]]:
+    """The masks of each group of layers that are alike, and these layers in words, empty where they don't matter."""
+    tree, groups = by_layers(file, chosen)
+    return [(named(each.layers), Masks(each.pattern, operands_of(tree, each.pattern, each.chosen))) for each in groups]
+
+
+def _every_condition(groups: list[tuple[str, Masks]]) -> Masks:
+    """A mask for each distinct condition of each group; those of one group that needs no name as they are."""
     from sparsec.show.page import heading
 
-    if chosen.layers is None:
-        raise typer.BadParameter("how many?  Add --layers L", param_hint="--grid")
-    if not 1 <= chosen.layers <= _PANELS:
-        raise typer.BadParameter(f"a grid has at most {_PANELS} masks", param_hint="--layers")
-    tree, first = replace(chosen, layer=0).load(file)
-    panels = []
-    for layer in range(chosen.layers):
-        here = replace(chosen, layer=layer)
-        pattern = lower(tree, **here.keywords) if layer else first.pattern
-        masks = Masks(pattern, _operands(tree, pattern, here))
-        for index in range(len(masks.pattern.conditions)):
-            words = filter(None, (f"layer {layer}", heading(masks.pattern, index)))
-            panels.append((", ".join(words), *_at(masks, index)))
-    return _grid(first.pattern, panels)
+    if not groups[0][0]:
+        return groups[0][1]
+    return _panels(
+        [
+            (_joined(words, heading(masks.pattern, index)), masks, index)
+            for words, masks in groups
+            for index in range(len(masks.operands))
+        ]
+    )
 
 
-def _at(masks: Masks, index: int) -> tuple[Set, Operands]:
-    return masks.pattern.conditions[index], masks.operands[index]
+def _every_head(groups: list[tuple[str, Masks]]) -> Masks:
+    return _panels(
+        [
+            (_joined(words, f"head {head}"), masks, index)
+            for words, masks in groups
+            for head, index in enumerate(masks.pattern.head_conditions or (0,))
+        ]
+    )
 
 
-def _grid(pattern: Pattern, panels: list[tuple[str, Set, Operands]]) -> Masks:
-    """About as many rows as columns.  BadParameter for more masks than can be told apart."""
-    if len(panels) > _PANELS:
-        raise typer.BadParameter(f"{len(panels)} masks, and a grid has at most {_PANELS}", param_hint="--grid")
-    headings, conditions, operands = map(list, zip(*panels, strict=True))
-    drawn = replace(pattern, conditions=tuple(conditions), head_conditions=())
-    return Masks(drawn, operands, headings, math.isqrt(len(panels) - 1) + 1)
+def _panels(panels: list[tuple[str, Masks, int]]) -> Masks:
+    """Single conditions of some masks under headings of their own."""
+    first = panels[0][1]
+    conditions = tuple(masks.pattern.conditions[index] for _, masks, index in panels)
+    return replace(
+        first,
+        pattern=replace(first.pattern, conditions=conditions, head_conditions=()),
+        operands=[masks.operands[index] for _, masks, index in panels],
+        headings=[words for words, _, _ in panels],
+    )
+
+
+def _joined(*words: str) -> str:
+    return ", ".join(filter(None, words))
 
 
 def difference(file: str, other: str, chosen: Choice) -> Masks:
     """Two patterns as one, a condition for each pair of theirs, divided into what only A, only B and both keep."""
-    from sparsec.cli.diff import sides_of
+    from sparsec.cli.diff import sides_by_layers
+
+    names = f"only in {printable(shown(file))}", f"only in {printable(shown(other))}", "in both"
+    groups = sides_by_layers((file, other), (chosen.pattern, chosen.pattern), chosen)
+    return _every_condition(
+        [(named(layers), _merged(*(side.pattern for side in sides), names)) for layers, sides in groups]
+    )
+
+
+def _merged(a: Pattern, b: Pattern, names: tuple[str, str, str]) -> Masks:
     from sparsec.ir.lower_fold import complement, conjunction, disjunction
 
-    a, b = (side.pattern for side in sides_of((file, other), (chosen.pattern, chosen.pattern), chosen))
     heads = [pattern.head_conditions or (0,) * (b.heads or a.heads or 1) for pattern in (a, b)]
     pairs = list(zip(*heads, strict=True))
     distinct = list(dict.fromkeys(pairs))
-    names = f"only in {printable(shown(file))}", f"only in {printable(shown(other))}", "in both"
     conditions, operands = [], []
     for x, y in ((a.conditions[i], b.conditions[j]) for i, j in distinct):
         conditions.append(disjunction(x, y))
@@ -119,61 +145,27 @@ def difference(file: str, other: str, chosen: Choice) -> Masks:
     return Masks(merged, operands, compared=True)
 
 
-def html_of(name: str, chosen: Choice, n: int, view: View, tile: int | None) -> str:
-    """The page of a pattern; `chosen` says where its sliders stand at first."""
+def opened(file: str, chosen: Choice) -> tuple[Pattern, Subject]:
+    """A pattern, and the same for a page; `chosen` says where its sliders stand at first."""
     from sparsec.ir.lower import check_names
     from sparsec.ir.lower_graph import mentions
     from sparsec.ir.lower_open import open_operands
-    from sparsec.show.html import Operand, Subject, html
+    from sparsec.show.html import Operand, Subject
 
-    file, lowered = chosen.load(name)
-    entry = check_names(file).own[lowered.pattern.name]
+    tree, (group, *_) = by_layers(file, chosen)
+    pattern, chosen = group.pattern, group.chosen
+    entry = check_names(tree).own[pattern.name]
     bound = {"h": 0, "H": chosen.heads, "layer": chosen.layer, "L": chosen.layers}
     used = set(mentions(entry))
     used |= {"H"} if "h" in used else set()
-    names = {"n": n, **dict(lowered.pattern.parameters)}
+    names = dict(pattern.parameters)
     names |= {each: value for each, value in bound.items() if each in used and value is not None}
-    operands = tuple(Operand(_label(part), node) for part, node in open_operands(entry))
-    pattern = lowered.pattern
-    return html(Subject(pattern.name, pattern.doc, pattern.text, names, operands), view, tile)
+    sets = of_head(tree, pattern, chosen, 0)
+    nodes = (node for _, node in open_operands(entry))
+    operands = tuple(Operand(words, node, part) for (words, part), node in zip(sets, nodes, strict=True))
+    return pattern, Subject(pattern.name, pattern.doc, pattern.text, names, operands)
 
 
 def title(pattern: Pattern) -> str:
     bound = ", ".join(f"{name} = {value}" for name, value in pattern.parameters)
     return f"{pattern.name}({bound})" if bound else pattern.name
-
-
-def _operands(file: ast.File, pattern: Pattern, chosen: Choice) -> list[Operands]:
-    """For each condition of the pattern, the operands of its top-level union as written, with their sets."""
-    from sparsec.syntax import ast
-
-    definition = next(d for d in file.definitions if d.name == pattern.name)
-    written = definition.body.parts if isinstance(definition.body, ast.Union) else ()
-    alone = [(_label(part), _alone(file, definition, part, chosen)) for part in written]
-    found = []
-    for index, condition in enumerate(pattern.conditions):
-        head = pattern.head_conditions.index(index) if pattern.head_conditions else 0
-        parts = [(label, _of_head(part, head)) for label, part in alone if part is not None]
-        found.append(parts or [("", condition)])
-    return found
-
-
-def _alone(file: ast.File, definition: ast.Definition, part: ast.Expr, chosen: Choice) -> Pattern | None:
-    """The pattern as if `part` were all of it, or None where that keeps no pair for any head."""
-    from sparsec.ir.lower import lower
-
-    changed = replace(definition, body=part)
-    declarations = tuple(changed if each is definition else each for each in file.declarations)
-    try:
-        return lower(replace(file, declarations=declarations), **chosen.keywords)
-    except SparsecError:
-        return None
-
-
-def _of_head(pattern: Pattern, head: int) -> Set:
-    return pattern.conditions[pattern.head_conditions[head] if pattern.head_conditions else 0]
-
-
-def _label(part: ast.Expr) -> str:
-    text = printable(" ".join(part.span.text.split()))
-    return text if len(text) <= _LABEL else text[: _LABEL - 3] + "..."

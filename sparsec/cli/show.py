@@ -52,7 +52,10 @@ class Grid(StrEnum):
 def run(
     file: FileName,
     _: Expression = None,
-    n: Annotated[int, typer.Option("--n", min=1, max=_LARGEST, help="Number of keys.")] = 1024,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", min=1, max=_LARGEST, help="Number of keys; by default some that show the structure."),
+    ] = None,
     n_q: QueryCount = None,
     q_offset: QueryOffset = None,
     define: Define = None,
@@ -78,7 +81,6 @@ def run(
 ) -> None:
     """Draw the mask, coloured by the operand of the union that each pair belongs to."""
     chosen = choice(define, pattern, heads, layer, layers)
-    spans = _span(queries, queries_of(n, n_q, q_offset), "--q"), _span(keys, range(n), "--k")
     kind = kind or _format(output)
     if tile and kind not in (Format.SVG, Format.HTML):
         raise typer.BadParameter(
@@ -88,35 +90,40 @@ def run(
         raise typer.BadParameter("a page shows one pattern; text, SVG and PNG show two", param_hint="--diff")
     if grid and (other or kind is Format.HTML):
         raise typer.BadParameter("neither with --diff nor for a page, which has sliders instead", param_hint="--grid")
-    from sparsec.show import View
-
-    view = View(*spans)
-    if tile and kind is Format.SVG:
-        _fits(view, tile)
     from sparsec.cli import picture
+    from sparsec.show import View, html, telling_length
 
     if kind is Format.HTML:
-        drawn = picture.html_of(file, chosen, n, view, tile)
+        shown, subject = picture.opened(file, chosen)
     else:
         if grid:
-            masks = picture.by_layer(file, chosen) if grid is Grid.LAYERS else picture.by_head(file, chosen)
+            masks = picture.side_by_side(file, chosen, each_head=grid is Grid.HEADS)
         else:
             masks = picture.difference(file, other, chosen) if other else picture.divided(file, chosen)
-        drawn = _drawn(kind, masks, n, view, tile, output is None)
+        shown = masks.pattern
+    n = n or telling_length(shown)
+    call = queries_of(n, n_q, q_offset)
+    view = View(_span(queries, call, "--q"), _span(keys, range(n), "--k"))
+    if tile and kind is Format.SVG:
+        _fits(view, tile)
+    if kind is Format.HTML:
+        drawn = html(subject, n, call, view, tile)
+    else:
+        drawn = _drawn(kind, masks, n, call, view, tile, output is None)
     picture.deliver(drawn, output)
 
 
-def _drawn(kind: Format, masks: Masks, n: int, view: View, tile: int | None, printed: bool) -> str | bytes:
+def _drawn(kind: Format, masks: Masks, n: int, call: range, view: View, tile: int | None, printed: bool) -> str | bytes:
     from sparsec.show import page, png, supported, svg
 
-    pattern, shown = masks.pattern, {"operands": masks.operands, "compared": masks.compared}
+    shown = {"operands": masks.operands, "headings": masks.headings, "compared": masks.compared}
     match kind:
         case Format.SVG:
-            return svg(pattern, n, view, tile=tile, headings=masks.headings, columns=masks.columns, **shown)
+            return svg(masks.pattern, n, view, tile=tile, queries=call, columns=masks.columns, **shown)
         case Format.PNG:
-            return png(pattern, n, view, columns=masks.columns, **shown)
+            return png(masks.pattern, n, view, columns=masks.columns, **shown)
     width, colours = shutil.get_terminal_size().columns, printed and supported(sys.stdout, os.environ)
-    return page(pattern, n, width=width, colours=colours, view=view, headings=masks.headings, **shown) + "\n"
+    return page(masks.pattern, n, width=width, colours=colours, view=view, **shown) + "\n"
 
 
 def _format(output: Path | None) -> Format:

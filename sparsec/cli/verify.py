@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsec.cli.inputs import Expression, read
+from sparsec.cli.inputs import Expression
+from sparsec.cli.layered import Layered, by_layers, named
 from sparsec.cli.options import (
     Define,
     FileName,
@@ -23,13 +24,13 @@ from sparsec.cli.options import (
     choice,
     queries_of,
 )
-from sparsec.cli.output import report
 from sparsec.cli.picture import title
 from sparsec.diagnostics import torch_for
 from sparsec.terminal import GREEN, RED, coloured, painter
 
 if TYPE_CHECKING:
     from sparsec.runtime.verify import Case, Tried
+    from sparsec.source import Source
 
 _LARGEST = 2**22  # keys
 _OUTPUTS = "".join(f"{name + ' error / bound':<19}" for name in ("out", "lse", "dq", "dk", "dv"))
@@ -58,13 +59,20 @@ def run(
     queries = queries_of(n, n_q, q_offset)
     asked = n_q is not None or q_offset is not None
     with torch_for("`sparsec verify`"):
-        from sparsec.runtime.verify import best_device, cases, device_name, telling, verify
+        import sparsec.runtime.verify  # noqa: F401, said before anything is printed
+    tree, groups = by_layers(file, chosen)
+    well = [_verified(tree.source, group, n, queries, asked) for group in groups]
+    raise typer.Exit(0 if all(well) else 1)
+
+
+def _verified(source: Source, group: Layered, n: int, queries: range, asked: bool) -> bool:
+    """Try all calls of one pattern and print what came of it; whether it is right."""
     from sparsec import pipeline
     from sparsec.runtime.index import digest, module_name
     from sparsec.runtime.module import module
+    from sparsec.runtime.verify import best_device, cases, device_name, telling, verify
 
-    made = pipeline.compile(read(file).source, **chosen.keywords)
-    report(made.warnings)
+    made = pipeline.compile(source, **group.chosen.keywords)
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     attend, device = getattr(generated, made.function), best_device()
     tried: list[tuple[Case, Tried]] = []
@@ -75,10 +83,11 @@ def run(
                 case = telling(case, made.pattern)
             told(len(tried), case)
             tried.append((case, verify(attend, made.pattern, case, device)))
-    well, lines = _verdict(title(made.pattern), device_name(device), [found for _, found in tried])
+    name = ", ".join(filter(None, (title(made.pattern), named(group.layers))))
+    well, lines = _verdict(name, device_name(device), [found for _, found in tried])
     print(painter(coloured(sys.stdout, os.environ))(lines[0], GREEN if well else RED))
     print(*lines[1:], _HEADING, *(_line(case, found) for case, found in tried), sep="\n")
-    raise typer.Exit(0 if well else 1)
+    return well
 
 
 def _verdict(name: str, device: str, found: list[Tried]) -> tuple[bool, list[str]]:

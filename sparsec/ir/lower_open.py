@@ -21,6 +21,7 @@ from sparsec.ir.lower_scope import Entry
 from sparsec.ir.lower_signatures import BUILT_IN, bind, signature_of
 from sparsec.ir.lower_tables import table_rows
 from sparsec.syntax import ast
+from sparsec.syntax.operands import operands
 
 _MAX_STEPS, _MAX_DEPTH = 20_000, 150
 
@@ -41,14 +42,14 @@ class _Frame:
 
 
 def open_operands(entry: Entry) -> list[tuple[ast.Expr, Open]]:
-    """The operands of the union that a checked definition is, or all of it, each with its node.
+    """The operands of the union that a checked definition or an arm of it is, or all of it, each with its node.
 
     SparsecError where its sets, written out, grow beyond the limits of a pattern, or a table can't be read.
     """
     body = entry.definition.body
     own = {parameter.name: ["name", parameter.name] for parameter in entry.definition.parameters}
     frame = _Frame(entry, own)
-    return [(part, _open(part, frame)) for part in (body.parts if isinstance(body, ast.Union) else (body,))]
+    return [(part, _open(alone, frame)) for part, alone in operands(body)]
 
 
 def _open(node: ast.Expr, frame: _Frame) -> Open:

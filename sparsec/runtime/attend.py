@@ -166,15 +166,22 @@ class BoundPattern:
         n, n_q = _lengths(n, n_q)
         return block_mask(self._pattern, n, block_size, n_q, _device(device), batch, heads)
 
-    def count(self, n: int) -> int:
-        """Kept pairs of n queries and n keys, exactly, in all heads (in one, for a pattern that serves any number).
+    def count(self, n: int, *, n_q: int | None = None, q_offset: int | None = None) -> int:
+        """Kept pairs of n keys and n_q queries, exactly, in all heads (in one, for a pattern that serves any number).
 
-        Counted by formula where there is one, so that n may be large.  `sparsec.analysis.numbers.Uncounted` where a
-        set is too intricate for that and n too large for anything else.
+        n_q is n unless given; query i is at position i + q_offset, by default i + n - n_q.  Counted by formula where
+        there is one, so that n may be large.  `sparsec.analysis.numbers.Uncounted` where a set is too intricate for
+        that and n too large for anything else.
         """
         from sparsec.analysis.count import pattern_count
+        from sparsec.diagnostics import OffsetNeeded, SparsecError
 
-        return pattern_count(self._pattern, _length("n", n))
+        n = _length("n", n)
+        n_q = n if n_q is None else _length("n_q", n_q)
+        if q_offset is None and n_q > n:
+            raise SparsecError(OffsetNeeded(n_q=n_q, n_k=n))
+        first = n - n_q if q_offset is None else operator.index(q_offset)
+        return pattern_count(self._pattern, n, range(first, first + n_q))
 
     def __repr__(self) -> str:
         bound = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
@@ -182,13 +189,13 @@ class BoundPattern:
         return f"{self.name}({bound}){heads}"
 
     def _repr_html_(self) -> str:
-        """For notebooks: the mask at 1,024 keys, and the declaration."""
+        """For notebooks: the mask, at a length at which its structure is seen, and the declaration."""
         from sparsec.show.notebook import notebook_html
 
         return notebook_html(self._pattern)
 
     def _repr_svg_(self) -> str:
-        """For notebooks that take no HTML: the mask at 1,024 keys."""
+        """For notebooks that take no HTML: the mask, at a length at which its structure is seen."""
         from sparsec.show.notebook import notebook_svg
 
         return notebook_svg(self._pattern)

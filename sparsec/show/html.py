@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
+import numpy as np
+
 from sparsec.ir.lower_open import Open
+from sparsec.ir.nodes import Set
 from sparsec.show.colour import PALETTE
-from sparsec.show.raster import View
+from sparsec.show.raster import View, densities
 
 LONGEST = 1 << 20  # keys that the slider reaches
 _TILE = 64
@@ -19,6 +22,7 @@ _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">
 <link rel="icon" href="data:,">
@@ -31,9 +35,15 @@ _PAGE = """<!DOCTYPE html>
 <p>{doc}</p>
 <main>
 <div>
-<canvas id="mask" width="512" height="512"></canvas>
+<div id="picture">
+<div id="keys" class="axis"></div>
+<div id="queries" class="axis"></div>
+<canvas id="mask"></canvas>
+</div>
 <p id="view"></p>
-<button id="in">zoom in</button> <button id="out">zoom out</button> <button id="whole">whole mask</button>
+<div id="buttons">
+<button id="in">zoom in</button><button id="out">zoom out</button><button id="whole">whole mask</button>
+</div>
 </div>
 <div>
 <div id="controls"></div>
@@ -56,15 +66,16 @@ _PAGE = """<!DOCTYPE html>
 
 @dataclass(frozen=True)
 class Operand:
-    """An operand of the union as written, and its node with the parameters left open."""
+    """An operand of the union as written, its node with the parameters left open, and its set with them bound."""
 
     label: str
     node: Open
+    set: Set
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A pattern as a page needs it; `names` binds n, the parameters and, where they occur, h, H, layer and L."""
+    """A pattern as a page needs it; `names` binds the parameters and, where they occur, h, H, layer and L."""
 
     name: str
     doc: str
@@ -73,19 +84,22 @@ class Subject:
     operands: tuple[Operand, ...]
 
 
-def html(subject: Subject, view: View, tile: int | None = None) -> str:
-    """The page; it shows the view at first, made square and at least as large."""
-    length = max(view.shape)
-    first = [min(span[0], subject.names["n"] - length) for span in (view.queries, view.keys)]
+def html(subject: Subject, n: int, queries: range, view: View, tile: int | None = None) -> str:
+    """The page; it shows the view at first.  Counts of it that take long in a browser are written into the page."""
+    names = {"n": n, **subject.names}
+    call = {} if queries == range(n) else {"n_q": len(queries), "q_offset": queries.start}
+    shown = {"q": view.queries[0], "k": view.keys[0], "high": view.shape[0], "wide": view.shape[1]}
+    shares, sure = densities([operand.set for operand in subject.operands], n, view)
+    counts = np.rint(shares * (view.shape[0] * view.shape[1])).astype(np.int64).tolist()
     data = {
-        "names": dict(subject.names),
-        "parts": [vars(operand) for operand in subject.operands],
-        "controls": [
-            _control(name, value, subject.names) for name, value in subject.names.items() if name not in ("H", "L")
-        ],
+        "names": names,
+        "call": call,
+        "parts": [{"label": operand.label, "node": operand.node} for operand in subject.operands],
+        "controls": [_control(name, value, names) for name, value in (names | call).items() if name not in ("H", "L")],
         "colours": ["#{:02x}{:02x}{:02x}".format(*colour) for colour in PALETTE],
         "tile": tile or _TILE,
-        "view": {"q": first[0], "k": first[1], "length": length},
+        "view": shown,
+        "known": {"names": names, "view": shown, "counts": counts} if sure else None,
     }
     return _PAGE.format(
         name=escape(subject.name),
@@ -102,6 +116,11 @@ def _control(name: str, value: int, names: Mapping[str, int]) -> dict[str, str |
     match name:
         case "n":
             return {"name": name, "least": 1, "most": max(value, min(LONGEST, max(4096, 4 * value)))}
+        case "n_q":
+            return {"name": name, "least": 1, "most": max(1024, 4 * value)}
+        case "q_offset":
+            most = max(names["n"], 2 * abs(value))
+            return {"name": name, "least": -most, "most": most}
         case "h":
             return {"name": name, "least": 0, "most": names["H"] - 1}
         case "layer":

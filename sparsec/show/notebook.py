@@ -7,15 +7,17 @@ from html import escape
 
 from sparsec.ir.nodes import Pattern
 from sparsec.show.raster import whole
+from sparsec.show.scale import telling_length
 from sparsec.show.svg import svg
 
-_LENGTH = 1024
 _MOST = 4  # distinct masks
 
 
 def notebook_svg(pattern: Pattern) -> str:
-    """The first distinct masks at 1,024 keys."""
-    return svg(replace(pattern, conditions=pattern.conditions[:_MOST]), _LENGTH, whole(_LENGTH))
+    """The first distinct masks, at a length at which their structure is seen."""
+    shown = replace(pattern, conditions=pattern.conditions[:_MOST])
+    n = telling_length(shown)
+    return svg(shown, n, whole(n))
 
 
 def notebook_html(pattern: Pattern) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from sparsec.ir.nodes import Pattern, Set
 from sparsec.show import colour, plain
 from sparsec.show.raster import Raster, View, densities, raster, whole
+from sparsec.show.ticks import ticks
 
 NARROWEST = 40  # columns of a terminal below which colours give way to characters
 LARGEST = 96  # columns of cells at most: more would not be seen
@@ -64,16 +66,34 @@ def total(share: float, view: View, sure: bool) -> str:
 
 def _drawing(parts: Operands, n: int, view: View, width: int, colours: bool, compared: bool) -> list[str]:
     """Axis of keys above, axis of queries to the left, legend below; a character is about twice as high as wide."""
-    top, bottom = str(view.queries[0]), str(view.queries[1] - 1)
-    first, last = str(view.keys[0]), str(view.keys[1] - 1)
-    columns = max(1, min(view.shape[1], LARGEST, width - len(bottom) - 1))
-    rows = columns if colours else (columns + 1) // 2
-    cells = raster([part for _, part in parts], n, rows, columns, view, compared)
+    label = max(len(str(edge)) for edge in (view.queries[0], view.queries[1] - 1))
+    columns = max(1, min(view.shape[1], LARGEST, width - label - 1))
+    high = min(max(1.0, columns * view.shape[0] / view.shape[1]), LARGEST)
+    cells = raster([part for _, part in parts], n, ceil(high) if colours else ceil(high / 2), columns, view, compared)
     lines = colour.half_blocks(cells) if colours else plain.characters(cells)
-    marks = {len(lines) - 1: bottom, 0: top}
-    keys = first + last.rjust(columns - len(first)) if columns > len(first) + len(last) else first
-    queries = [f"{marks.get(row, ''):>{len(bottom)}} {line}" for row, line in enumerate(lines)]
-    return [" " * (len(bottom) + 1) + keys, *queries, *_legend(parts, n, view, colours, cells)]
+    marks = _marks(view.queries, len(lines))
+    queries = [f"{marks.get(row, ''):>{label}} {line}" for row, line in enumerate(lines)]
+    return [" " * (label + 1) + _keys(view.keys, columns), *queries, *_legend(parts, n, view, colours, cells)]
+
+
+def _keys(span: tuple[int, int], columns: int) -> str:
+    """The axis of keys: ticks where they begin a column, as far as they stand apart; the last ends the line."""
+    (*between, last), length = ticks(span, columns // (len(str(span[1])) + 6) or 1), span[1] - span[0]
+    last = str(last) if columns > len(str(span[0])) + len(str(span[1] - 1)) else ""
+    line = ""
+    for position in between or [span[0]]:
+        place, words = (position - span[0]) * columns // length, str(position)
+        if place >= len(line) + 2 * bool(line) and (not line or place + len(words) + 2 <= columns - len(last)):
+            line = line.ljust(place) + words
+    return (line + last.rjust(columns - len(line)) if between else line).rstrip()
+
+
+def _marks(span: tuple[int, int], rows: int) -> dict[int, str]:
+    """The axis of queries: by row, the tick that it holds; ends win."""
+    length = span[1] - span[0]
+    first, *others = ticks(span, max(1, rows // 4))
+    found = {(position - span[0]) * rows // length: str(position) for position in others}
+    return {**found, 0: str(first)}
 
 
 def _legend(parts: Operands, n: int, view: View, colours: bool, cells: Raster) -> list[str]:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from sparsec.analysis.numbers import number
 from sparsec.cli import app
 from sparsec.ir import random, reference
 from sparsec.ir.lower import check_names, lower
@@ -150,8 +151,14 @@ def test_no_text_of_the_user_is_markup(page_file: Path) -> None:
 
 
 @pytest.fixture
-def browser_page(page_file: Path) -> Iterator:
+def browser_page(page_file: Path, opened_in):
     """The page, open in a headless Chromium without a network."""
+    return opened_in(page_file)
+
+
+@pytest.fixture
+def opened_in() -> Iterator:
+    """Opens a page in a headless Chromium without a network, with options of its context."""
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as tools:
         path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -159,12 +166,16 @@ def browser_page(page_file: Path) -> Iterator:
             browser = tools.chromium.launch(executable_path=path, args=["--no-sandbox"])
         except sync_api.Error as error:
             pytest.skip(f"no browser: {str(error).splitlines()[0]}")
-        page = browser.new_context(offline=True).new_page()
         problems = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.goto(page_file.as_uri())
-        yield page
+
+        def opened(path: Path, **options):
+            page = browser.new_context(offline=True, **options).new_page()
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+            page.goto(path.as_uri())
+            return page
+
+        yield opened
         browser.close()
         assert not problems
 
@@ -175,7 +186,8 @@ def slide(page, name: str, value: int) -> None:
 
 def point(page, q: int, k: int, n: int) -> str:
     """What is said of a pair where the canvas shows n x n of them."""
-    page.locator("#mask").hover(position={"x": (k + 0.5) * 512 / n, "y": (q + 0.5) * 512 / n})
+    side = page.evaluate("document.getElementById('mask').clientWidth")
+    page.locator("#mask").hover(position={"x": (k + 0.5) * side / n + 1, "y": (q + 0.5) * side / n + 1})
     return page.inner_text("#hover")
 
 
@@ -200,7 +212,7 @@ def test_page_in_a_browser(browser_page) -> None:
     assert "(q, k) = (32, 32)" in point(page, 0, 0, 64)
     page.mouse.down()
     box = page.locator("#mask").bounding_box()
-    page.mouse.move(box["x"] + 85, box["y"] + 5)
+    page.mouse.move(box["x"] + 1 + 10.5 * (box["width"] - 2) / 64, box["y"] + 1 + 0.5 * (box["height"] - 2) / 64)
     page.mouse.up()
     assert page.inner_text("#view") == "queries 32 to 95 down, keys 22 to 85 across"
     page.mouse.wheel(0, 100)
@@ -209,7 +221,83 @@ def test_page_in_a_browser(browser_page) -> None:
     assert page.inner_text("#view") == "queries 0 to 127 down, keys 0 to 127 across"
 
 
-def test_long_masks_are_sampled_in_the_page(browser_page) -> None:
-    slide(browser_page, "n", 4096)
-    assert "about" in browser_page.inner_text("#total")
+def test_long_masks_are_counted_after_they_are_drawn(browser_page) -> None:
+    slide(browser_page, "n", 900)
+    condition = lower(parse(Source("p", FILE))).conditions[0]
+    kept = int(reference.mask(condition, 900, 900).sum())
+    browser_page.get_by_text(f"{kept:,} of 810,000 pairs").wait_for()
+    assert "about" not in browser_page.inner_text("#legend")
+    slide(browser_page, "n", 1000)
+    slide(browser_page, "n", 256)
+    assert "of 65,536 pairs" in browser_page.inner_text("#total"), "counting ends where something else is shown"
+    browser_page.wait_for_timeout(400)
+    assert "of 65,536 pairs" in browser_page.inner_text("#total")
     assert browser_page.inner_text("#error") == ""
+
+
+def test_pages_of_a_million_keys_say_what_sparsec_counted(tmp_path: Path) -> None:
+    data = made(tmp_path, FILE, "--n", "1000000")
+    condition = lower(parse(Source("p", FILE))).conditions[0]
+    assert sum(data["known"]["counts"]) == number(condition, 1_000_000)
+    assert data["known"]["view"] == data["view"] == {"q": 0, "k": 0, "high": 1_000_000, "wide": 1_000_000}
+
+
+def test_arms_of_a_match_keep_their_operands(tmp_path: Path) -> None:
+    text = (
+        "pattern p(w = 8) = match layer { 0..2 -> past(w) | sinks(2), else -> match h { 0 -> full, else -> causal } }"
+    )
+    data = made(tmp_path, text, "--layers", "4", "--heads", "2", "--n", "32")
+    assert [part["label"] for part in data["parts"]] == ["past(w)", "sinks(2)", "full", "causal"]
+    names = {control["name"] for control in data["controls"]}
+    assert names == {"n", "w", "layer", "h"}
+
+
+@pytest.mark.parametrize("layer", [0, 3])
+@pytest.mark.parametrize("head", [0, 1])
+def test_operands_of_arms_are_the_mask(evaluate: Evaluate, tmp_path: Path, layer: int, head: int) -> None:
+    text = (
+        "pattern p(w = 8) = match layer { 0..2 -> past(w) | sinks(2), else -> match h { 0 -> full, else -> causal } }"
+    )
+    data = made(tmp_path, text, "--layers", "4", "--heads", "2", "--n", "32")
+    names = {**data["names"], "layer": layer, "h": head}
+    found = evaluate(["|", *(part["node"] for part in data["parts"])], names)
+    pattern = lower(parse(Source("p", text)), layer=layer, heads=2)
+    index = pattern.head_conditions[head] if pattern.head_conditions else 0
+    assert (found == reference.mask(pattern.conditions[index], 32, 32)).all()
+
+
+def test_other_calls_than_self_attention_have_sliders(tmp_path: Path) -> None:
+    data = made(tmp_path, FILE, "--n", "9", "--n-q", "12", "--q-offset", "-2")
+    assert data["call"] == {"n_q": 12, "q_offset": -2}
+    assert data["view"] == {"q": -2, "k": 0, "high": 12, "wide": 9}
+    assert {"n_q", "q_offset"} <= {control["name"] for control in data["controls"]}
+    condition = lower(parse(Source("p", FILE))).conditions[0]
+    assert sum(data["known"]["counts"]) == reference.mask(condition, 12, 9, -2).sum()
+
+
+def made(folder: Path, text: str, *options: str) -> dict:
+    """What the page of a text has to go by."""
+    source, target = folder / "p.spat", folder / "p.html"
+    source.write_text(text)
+    result = CliRunner().invoke(app, ["show", str(source), *options, "-o", str(target)])
+    assert result.exit_code == 0, result.output
+    page = target.read_text()
+    assert '<meta name="viewport" content="width=device-width' in page
+    return json.loads(page.split('id="data">')[1].split("</script>")[0])
+
+
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (1200, False), (360, True)])
+def test_the_page_fits_a_phone_and_the_night(page_file: Path, opened_in, width: int, dark: bool) -> None:
+    page = opened_in(
+        page_file, viewport={"width": width, "height": 700}, device_scale_factor=3, color_scheme=["light", "dark"][dark]
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing is cut off"
+    drawn, shown = page.evaluate("[document.getElementById('mask').width, document.getElementById('mask').clientWidth]")
+    assert drawn == 3 * shown, "a pixel for each of the screen"
+    lefts = page.evaluate(
+        "[...document.querySelectorAll('input[type=range]')].map((x) => x.getBoundingClientRect().left)"
+    )
+    assert len(set(lefts)) == 1, "sliders stand in line"
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    light = sum(map(int, ground[4:-1].split(","))) / 3
+    assert light < 64 if dark else light > 192

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import sparsec
-from sparsec.show.svg import SIDE
+from sparsec.show.figure import SIDE
 
 
 def test_operator_and_pattern_show_themselves() -> None:
@@ -21,4 +21,4 @@ def test_operator_and_pattern_show_themselves() -> None:
 def test_few_of_many_masks_are_drawn() -> None:
     attend = sparsec.compile("pattern p = past(2 ** h)", heads=7)
     assert "and 3 more masks" in attend._repr_html_()
-    assert attend._repr_svg_().count("<g ") == 4
+    assert attend._repr_svg_().count("crispEdges") == 4

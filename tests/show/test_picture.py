@@ -9,12 +9,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from sparsec.cli import app
 from sparsec.ir import reference
 from sparsec.ir.lower import lower
-from sparsec.show import View, png
+from sparsec.show import View, figure, glyphs, png, svg
+from sparsec.show.png import SCALE
+from sparsec.show.ticks import ticks
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 
@@ -51,21 +55,78 @@ def pixels(data: bytes) -> np.ndarray:
     return lines[:, 1:].reshape(rows, columns, 3)
 
 
-@pytest.mark.parametrize("n", [1, 7, 256, 600])
+def mask_of(image: np.ndarray, n: int, row: int = 0, high: int = 0) -> np.ndarray:
+    """Bool [n, n]: the cells of a square mask in a PNG that are not of the colour of empty ones."""
+    side = figure.SIDE * SCALE
+    middles = ((np.arange(n) + 0.5) * side / n).astype(int)
+    top, left = figure.TOP * SCALE + row * high, figure.LEFT * SCALE
+    return (image[top + middles[:, None], left + middles] != pixel(figure.EMPTY)).any(axis=2)
+
+
+def pixel(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+@pytest.mark.parametrize("n", [1, 7, 256, 400])
 def test_png_is_the_mask(n: int) -> None:
     pattern = lower(parse(Source("a", A)))
     image = pixels(png(pattern, n, View((0, n), (0, n))))
-    scale = max(1, 512 // n)
-    cells = min(n, 512)
-    assert image.shape == (cells * scale, cells * scale, 3)
-    if n <= 512:
-        mask = reference.mask(pattern.conditions[0], n, n).repeat(scale, axis=0).repeat(scale, axis=1)
-        assert ((image != (38, 38, 42)).any(axis=2) == mask).all()
+    assert (mask_of(image, n) == reference.mask(pattern.conditions[0], n, n)).all()
 
 
 def test_png_of_two_masks_has_both() -> None:
     pattern = lower(parse(Source("c", HEADS)), heads=4)
-    assert pixels(png(pattern, 64, View((0, 64), (0, 64)))).shape == (2 * 512 + 8, 512, 3)
+    image = pixels(png(pattern, 64, View((0, 64), (0, 64))))
+    for row, condition in enumerate(pattern.conditions):
+        assert (mask_of(image, 64, row, len(image) // 2) == reference.mask(condition, 64, 64)).all()
+
+
+@pytest.mark.parametrize("shape", [(12, 9, 0), (3, 40, -1), (40, 3, 5)])
+def test_oblong_masks_keep_their_shape(shape: tuple[int, int, int]) -> None:
+    n_q, n, first = shape
+    drawn = figure.figure(lower(parse(Source("a", A))), n, View((first, first + n_q), (0, n)), cells=64)
+    (cells,) = [each for each in drawn.shapes if isinstance(each, figure.Cells)]
+    assert max(cells.size) == figure.SIDE
+    assert cells.size[1] / cells.size[0] == pytest.approx(min(4, max(1 / 4, n_q / n)))
+    assert cells.raster.kept.sum() == reference.mask(lower(parse(Source("a", A))).conditions[0], n_q, n, first).sum()
+
+
+def test_svg_and_png_have_one_ground_and_the_same_words() -> None:
+    pattern, view = lower(parse(Source("a", A))), View((0, 1024), (0, 1024))
+    drawn = ElementTree.fromstring(svg(pattern, 1024, view))
+    assert drawn[0].get("fill") == figure.GROUND
+    image = pixels(png(pattern, 1024, view))
+    assert tuple(image[0, 0]) == pixel(figure.GROUND)
+    assert image.shape[:2] == (SCALE * int(drawn.get("height")), SCALE * int(drawn.get("width")))
+    words = [each.text for each in drawn.iter() if each.tag.endswith("text")]
+    for expected in ("a(w = 16) at n = 1,024: queries down, keys across", "key k", "query q", "0", "512", "1,023"):
+        assert expected in words
+    assert "keys of a query, up to 20" in words
+    assert "queries of a key, up to 1,024" in words
+    shown = [each for each in figure.figure(pattern, 1024, view, cells=64).shapes if isinstance(each, figure.Words)]
+    for each in shown:
+        x, y = (round(place * SCALE) for place in each.at)
+        near = image[max(0, y - 30) : y + 30, max(0, x - 30) : x + 30]
+        assert not each.text or (near != pixel(figure.GROUND)).any(axis=2).sum() > 20, each
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=40))
+def test_any_words_are_drawn(text: str) -> None:
+    drawn = glyphs.drawn(text)
+    assert drawn.shape[0] == glyphs.HIGH
+    assert 0 <= drawn.min(initial=0) <= drawn.max(initial=0) <= 1
+    assert drawn.any() == bool(text.strip(" "))
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(1, 10**6), st.integers(1, 12))
+def test_ticks_are_few_and_stand_apart(first: int, length: int, most: int) -> None:
+    found = ticks((first, first + length), most)
+    assert found == sorted(set(found))
+    assert (found[0], found[-1]) == (first, first + length - 1)
+    assert len(found) <= most + 2
+    gaps = np.diff(found)
+    assert len(set(gaps[1:-1])) <= 1
+    assert not len(gaps) or gaps.min() >= 0.3 * gaps.max()
 
 
 def test_difference_counts_each_side(files: Path) -> None:
@@ -130,15 +191,20 @@ def test_grid_has_every_head_and_every_layer(files: Path) -> None:
     assert [line for line in heads.output.splitlines() if line.startswith("head ")] == [f"head {i}" for i in range(5)]
     command = ["show", str(files / "d.spat"), "--layers", "5", "--grid", "layers", "--n", "32"]
     layers = CliRunner().invoke(app, command)
-    assert [line for line in layers.output.splitlines() if "layer " in line] == [f"layer {i}" for i in range(5)]
-    image = CliRunner().invoke(app, [*command, "--format", "png"]).stdout_bytes
-    assert pixels(image).shape == (2 * 512 + 8, 3 * 512 + 16, 3)
+    assert [line for line in layers.output.splitlines() if line.startswith("layer")] == [
+        "layers 0, 2, 4",
+        "layers 1, 3",
+    ]
+    assert all(word in layers.output for word in ("past(8) ", "sinks(2) ")), "operands of an arm"
+    both = CliRunner().invoke(app, ["show", str(files / "d.spat"), "--layers", "5", "--n", "32"])
+    assert both.output == layers.output, "all distinct layers, without being asked for a grid"
     drawn = CliRunner().invoke(app, [*command, "--format", "svg"]).stdout
-    places = [each.get("transform") for each in ElementTree.fromstring(drawn) if each.tag.endswith("g")]
-    assert len({place.split()[0] for place in places}) == 3
-    assert len({place.split()[1] for place in places}) == 2
+    masks = [each for each in ElementTree.fromstring(drawn) if each.tag.endswith("g")]
+    cells = [[(float(rect.get("x")), float(rect.get("y"))) for rect in mask] for mask in masks]
+    lefts, tops = ({round(min(each[axis] for each in mask)) for mask in cells} for axis in (0, 1))
+    assert (len(masks), len(lefts), len(tops)) == (2, 2, 1), "side by side"
 
 
-@pytest.mark.parametrize("options", [["layers"], ["layers", "--layers", "65"], ["heads", "-o", "p.html"], ["rows"]])
+@pytest.mark.parametrize("options", [["layers"], ["heads", "-o", "p.html"], ["rows"]])
 def test_grids_that_cannot_be(files: Path, options: list[str]) -> None:
     assert show(files, "--grid", *options).exit_code == 2

@@ -15,6 +15,7 @@ from sparsec.cli import app
 from sparsec.ir import reference
 from sparsec.ir.nodes import Compare, Pattern, Var
 from sparsec.show import View, svg
+from sparsec.show.figure import INK
 from sparsec.show.raster import densities, raster
 
 CAUSAL = Compare(Var("k"), "<=", Var("q"))
@@ -37,7 +38,7 @@ def test_every_cell_of_an_oblong_view_is_looked_at(view: View) -> None:
 
 def test_tiles_are_solid_dashed_or_left_out() -> None:
     tree = ElementTree.fromstring(svg(Pattern("<p>", "", "", (), (CAUSAL,), ()), 64, View((0, 64), (0, 64)), tile=16))
-    outlines = [each for each in tree.iter() if each.get("stroke") == "#222"]
+    outlines = [each for each in tree.iter() if each.get("stroke") == INK]
     dashed = [each for each in outlines if each.get("stroke-dasharray")]
     assert (len(outlines), len(dashed)) == (10, 4)
 
@@ -45,7 +46,9 @@ def test_tiles_are_solid_dashed_or_left_out() -> None:
 def test_command_writes_a_whole_file(tmp_path: Path) -> None:
     source, target = tmp_path / "p.spat", tmp_path / "p.svg"
     source.write_text(FILE)
-    result = CliRunner().invoke(app, ["show", str(source), "--q", "0:512", "--k", ":512", "-o", str(target)])
+    result = CliRunner().invoke(
+        app, ["show", str(source), "--n", "1024", "--q", "0:512", "--k", ":512", "-o", str(target)]
+    )
     assert result.exit_code == 0, result.output
     assert ElementTree.parse(target).getroot().tag.endswith("svg")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["p.spat", "p.svg"]
