@@ -66,7 +66,7 @@ def run(
     queries: Annotated[str | None, typer.Option("--q", metavar="A:B", help="Only the queries at A to B - 1.")] = None,
     keys: Annotated[str | None, typer.Option("--k", metavar="A:B", help="Only keys A to B - 1.")] = None,
     tile: Annotated[
-        int | None, typer.Option(min=8, max=256, help="Side of tiles: outlined (SVG), named (HTML).")
+        int | None, typer.Option(min=8, max=256, help="Side of tiles: outlined (SVG, PNG), named (HTML).")
     ] = None,
     other: Annotated[
         str | None, typer.Option("--diff", metavar="OTHER", help="Colour by what only FILE, only OTHER or both keep.")
@@ -82,10 +82,9 @@ def run(
     """Draw the mask, coloured by the operand of the union that each pair belongs to."""
     chosen = choice(define, pattern, heads, layer, layers)
     kind = kind or _format(output)
-    if tile and kind not in (Format.SVG, Format.HTML):
-        raise typer.BadParameter(
-            "tiles are outlined in SVG and named in HTML only: add -o FILE.svg", param_hint="--tile"
-        )
+    if tile and kind is Format.TEXT:
+        problem = "tiles are outlined in SVG and PNG and named in HTML: add -o FILE.svg"
+        raise typer.BadParameter(problem, param_hint="--tile")
     if other and kind is Format.HTML:
         raise typer.BadParameter("a page shows one pattern; text, SVG and PNG show two", param_hint="--diff")
     if grid and (other or kind is Format.HTML):
@@ -104,7 +103,7 @@ def run(
     n = n or telling_length(shown)
     call = queries_of(n, n_q, q_offset)
     view = View(_span(queries, call, "--q"), _span(keys, range(n), "--k"))
-    if tile and kind is Format.SVG:
+    if tile and kind in (Format.SVG, Format.PNG):
         _fits(view, tile)
     if kind is Format.HTML:
         drawn = html(subject, n, call, view, tile)
@@ -121,7 +120,7 @@ def _drawn(kind: Format, masks: Masks, n: int, call: range, view: View, tile: in
         case Format.SVG:
             return svg(masks.pattern, n, view, tile=tile, queries=call, columns=masks.columns, **shown)
         case Format.PNG:
-            return png(masks.pattern, n, view, columns=masks.columns, **shown)
+            return png(masks.pattern, n, view, tile=tile, queries=call, columns=masks.columns, **shown)
     width, colours = shutil.get_terminal_size().columns, printed and supported(sys.stdout, os.environ)
     return page(masks.pattern, n, width=width, colours=colours, view=view, **shown) + "\n"
 

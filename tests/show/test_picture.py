@@ -165,7 +165,7 @@ def test_format_wins_over_the_name_and_prints_without_one(files: Path) -> None:
     [
         ["-o", "p.gif"],
         ["--format", "gif"],
-        ["--tile", "64", "-o", "p.png"],
+        ["--tile", "64", "-o", "p.txt"],
         ["--diff", "b.spat", "-o", "p.html"],
         ["--k", "0:99999", "-o", "p.png"],
     ],
