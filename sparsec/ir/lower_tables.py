@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 
 from sparsec.diagnostics import BadTable, Diagnostic, NotUtf8, SparsecError, TableTooLarge
@@ -12,13 +13,14 @@ from sparsec.syntax import ast
 from sparsec.syntax.read import read_bytes
 
 Rows = tuple[tuple[int, ...], ...]
+Problem = Callable[..., Diagnostic]  # what is wrong, for the place where it is said
 _MAX_BYTES, _MAX_ENTRIES, _MAX_BLOCK = 32_000_000, 1_000_000, 2**31 - 1
 
 
 def table_rows(node: ast.Expr, constant: Callable[[ast.Expr], int | None]) -> Rows | Diagnostic | None:
     """The rows of a table: each sorted, without repeats.  None where `constant` reported an error of its own."""
     if isinstance(node, ast.Text):
-        return _rows(_read(node), node.span)
+        return _placed(_read(node), node.span)
     if not isinstance(node, ast.Table):
         return BadTable(problem="not a list of rows", span=node.span)
     data = []
@@ -31,7 +33,11 @@ def table_rows(node: ast.Expr, constant: Callable[[ast.Expr], int | None]) -> Ro
         if None in items:
             return None
         data.append(items)
-    return _rows(data, node.span)
+    return _placed(_rows(data), node.span)
+
+
+def _placed(found: Rows | Problem, span: Span) -> Rows | Diagnostic:
+    return found if isinstance(found, tuple) else found(span=span)
 
 
 def table_path(node: ast.Text) -> Path:
@@ -39,35 +45,41 @@ def table_path(node: ast.Text) -> Path:
     return Path(node.span.source.name).parent / node.value
 
 
-def _read(node: ast.Text) -> object:
-    """What the JSON file says; a Diagnostic when it says nothing."""
+def _read(node: ast.Text) -> Rows | Problem:
     path = table_path(node)
     data = read_bytes(path, _MAX_BYTES, node.span)
     if data is None:
-        return TableTooLarge(problem=f"its file has more than {_MAX_BYTES:,} bytes", span=node.span)
+        return partial(TableTooLarge, problem=f"its file has more than {_MAX_BYTES:,} bytes")
     try:
-        return json.loads(data)
+        return _parsed(data)
     except UnicodeDecodeError as error:
         raise SparsecError(NotUtf8(name=str(path), offset=error.start, span=node.span)) from None
+
+
+@lru_cache(maxsize=2)  # patterns are lowered many times over, for one parameter after the other
+def _parsed(data: bytes) -> Rows | Problem:
+    """What a JSON file says.  UnicodeDecodeError."""
+    try:
+        return _rows(json.loads(data))
+    except UnicodeDecodeError:
+        raise
     except json.JSONDecodeError as error:
-        return BadTable(problem=f"not JSON at line {error.lineno}, column {error.colno} of the file", span=node.span)
+        return partial(BadTable, problem=f"not JSON at line {error.lineno}, column {error.colno} of the file")
     except (ValueError, RecursionError):  # a number of thousands of digits; brackets thousands deep
-        return BadTable(problem="its file holds no rows of integers", span=node.span)
+        return partial(BadTable, problem="its file holds no rows of integers")
 
 
-def _rows(data: object, span: Span) -> Rows | Diagnostic:
-    if isinstance(data, Diagnostic):
-        return data
+def _rows(data: object) -> Rows | Problem:
     if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
-        return BadTable(problem="not a list of rows", span=span)
+        return partial(BadTable, problem="not a list of rows")
     if not data:
-        return BadTable(problem="it has no rows", span=span)
+        return partial(BadTable, problem="it has no rows")
     if (entries := len(data) + sum(map(len, data))) > _MAX_ENTRIES:
-        return TableTooLarge(problem=f"it has {entries:,} rows and entries", span=span)
+        return partial(TableTooLarge, problem=f"it has {entries:,} rows and entries")
     for number, row in enumerate(data):
         for block in row:
             if type(block) is not int or not 0 <= block <= _MAX_BLOCK:
-                return BadTable(problem=f"row {number} holds {_short(block)}, which is no key block", span=span)
+                return partial(BadTable, problem=f"row {number} holds {_short(block)}, which is no key block")
     return tuple(tuple(sorted(set(row))) for row in data)
 
 

@@ -202,6 +202,8 @@ class Pattern:
 
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below `node`, in the order of writing."""
+    if isinstance(node, Leaf):  # whose rows are many, and no nodes
+        return
     for field in fields(node):
         value = getattr(node, field.name)
         for child in value if isinstance(value, tuple) else (value,):

@@ -1,11 +1,14 @@
 """What programs mean after lowering."""
 
+from pathlib import Path
+from time import process_time
+
 import numpy as np
 import pytest
 
 from sparsec.diagnostics import SparsecError
 from sparsec.ir.lower import lower, lower_fully
-from sparsec.ir.nodes import And, Blocks, Compare, Const, Member, Not, Or, RandomBlocks, RandomKeys, Sub, Var
+from sparsec.ir.nodes import And, Blocks, Compare, Const, Member, Not, Or, RandomBlocks, RandomKeys, Sub, Var, children
 from sparsec.ir.reference import mask
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -221,3 +224,23 @@ def test_links_in_a_circle(tmp_path):
 def test_lint(body, codes):
     lowered = lower_fully(parse(Source("p.spat", f"pattern p = {body}")))
     assert [warning.code for warning in lowered.warnings] == codes
+
+
+def test_a_file_of_rows_is_taken_apart_once(tmp_path: Path) -> None:
+    """Commands lower a pattern for one parameter after the other; only the bytes are read each time."""
+    path, main = (
+        tmp_path / "t.json",
+        Source(str(tmp_path / "p.spat"), 'pattern p(w = 3) = blocks(4, "t.json") | past(w)'),
+    )
+    path.write_text("[[0], [1, 0]]")
+    first, second = (lower(parse(main), parameters={"w": w}).conditions[0].parts[0] for w in (3, 4))
+    assert first.rows is second.rows
+    path.write_text("[[0], [1]]")
+    assert lower(parse(main)).conditions[0].parts[0].rows == ((0,), (1,))
+
+
+def test_rows_of_a_table_are_not_walked() -> None:
+    """They are up to a million numbers, and nodes are walked a thousand times."""
+    table, start = Blocks(1, ((),) * 200_000), process_time()
+    assert all(not list(children(table)) for _ in range(1000))
+    assert process_time() - start < 1
