@@ -29,7 +29,7 @@ POSITIONS = dict(
         strict=True,
     )
 )
-_LENGTH, _ROWS, _COLUMNS = 512, 16, 32
+_ROWS, _COLUMNS = 16, 32
 
 
 def hover(source: Source, offset: int) -> tuple[str, int, int] | None:
@@ -67,12 +67,15 @@ def _picture(source: Source, here: Occurrence) -> str:
         pattern = lower(replace(file, declarations=declarations), pattern=definition.name)
     except (SparsecError, StopIteration):
         return ""
+    from sparsec.show.page import total
     from sparsec.show.plain import characters
-    from sparsec.show.raster import raster
+    from sparsec.show.raster import densities, raster, whole
+    from sparsec.show.scale import telling_length
 
-    cells = raster(pattern.conditions[:1], _LENGTH, _ROWS, _COLUMNS)
-    kept = int(cells.kept.sum())
-    counted = f"{kept:,} of {_LENGTH**2:,} pairs at n = {_LENGTH}, {100 * kept / _LENGTH**2:.3g} %"
+    n = telling_length(pattern)
+    cells = raster(pattern.conditions[:1], n, _ROWS, _COLUMNS)
+    shares, sure = densities(pattern.conditions[:1], n, cells=cells)
+    counted = f"At n = {n:,} {total(float(shares.sum()), whole(n), sure)}"
     return "\n".join(["```text", *characters(cells), "```", counted])
 
 

@@ -10,6 +10,7 @@
   const COUNTED = 2 ** 26; // pairs that are counted one by one, while nothing else is to be done
   const SLICE = 12; // milliseconds of counting at a time
   const LEAST = 8; // positions that are seen at least
+  const CENTRED = 24; // positions that are so wide that their numbers stand at their middles
   const canvas = document.getElementById("mask");
   const pen = canvas.getContext("2d");
   const image = document.createElement("canvas"); // a pixel for each cell
@@ -112,8 +113,10 @@
         ...positions.map((position) => {
           const mark = document.createElement("span");
           mark.textContent = commas(position);
-          const end = position === start + length - 1 && length > 1;
-          mark.style[side] = `${end ? 100 : position === start ? 0 : (100 * (position - start + 0.5)) / length}%`;
+          const at = position === start ? 0 : position === start + length - 1 ? 1 : 0.5;
+          const edge = at !== 0.5 && length > CENTRED; // at the very end, so that the words stay inside
+          if (edge) mark.className = at ? "last" : "first";
+          mark.style[side] = `${edge ? 100 * at : (100 * (position - start + 0.5)) / length}%`;
           return mark;
         })
       );

@@ -14,8 +14,10 @@ from sparsec.editor.outline import outline
 from sparsec.editor.positions import Lines
 from sparsec.editor.rename import Refused, references, rename, renamed
 from sparsec.editor.scope import is_prelude, path_of, target
+from sparsec.ir import reference
 from sparsec.ir.lower import check_names, lower
 from sparsec.ir.lower_graph import references as named_definitions
+from sparsec.show import telling_length
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import with_line_ends
@@ -117,7 +119,10 @@ def test_no_prefix_is_too_broken(text: str, data: st.DataObject) -> None:
 def test_hover_says_what_it_keeps() -> None:
     text, start, end = hover(SOURCE, spots("pattern p"[-1:] + "("))
     assert TEXT[start:end] == "p"
-    assert "2,037 of 262,144 pairs at n = 512" in text  # the kept pairs of a dense mask
+    pattern = lower(parse(SOURCE), pattern="p")
+    n = telling_length(pattern)
+    kept = reference.mask(pattern.conditions[0], n, n).sum()
+    assert f"At n = {n:,} {kept:,} of {n**2:,} pairs" in text
     assert ".+++" in text
     assert "The last w keys" in hover(SOURCE, spots("past"))[0]
     assert "position of the query" in hover(SOURCE, spots("q - k"))[0]
