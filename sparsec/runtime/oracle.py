@@ -159,7 +159,7 @@ def _attention(problem: Problem, dtype: torch.dtype) -> Results:
 
     q, k, v, g = _spread(problem, work)
     s = (q @ k.mT * problem.scale).masked_fill(~problem.mask, float("-inf"))
-    m = s.amax(3, keepdim=True).clamp(min=-1e30)  # finite, so that exp(-inf - m) is 0 and never NaN
+    m = s.amax(3, keepdim=True).clamp(min=torch.finfo(s.dtype).min)  # finite, so that exp(-inf - m) is 0 and never NaN
     e = (s - m).exp()
     total = e.sum(3, keepdim=True)
     out = low(low(e) @ v / total.where(total > 0, 1.0))

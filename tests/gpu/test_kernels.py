@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import EXAMPLES, attend_of, example, pattern_of, random_pattern, spread_module_of
+from generated import EXAMPLES, attend_of, example, mask_of, pattern_of, random_pattern, spread_module_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from on_gpu import HALVES, any_program, check
@@ -56,6 +56,46 @@ def test_no_new_compile_for_a_new_length() -> None:
         attend(q, q, q).sum().backward()
         compiled.append(len(kernel.device_caches[torch.cuda.current_device()][0]))
     assert compiled == [1, 1, 1, 2, 2, 3, 3] or compiled == [1] * 7  # GPUs with a tensor memory accelerator, or others
+
+
+def test_hugely_negative_scores() -> None:
+    """Rows whose keys are all equally bad average them."""
+    pattern = pattern_of("pattern p = past(200) | sinks(5)")
+    q, k, v = (torch.zeros(1, 1, 3000, 64, device="cuda") for _ in range(3))
+    q[..., 0], k[..., 0], v[:] = 4.0, -1e37, torch.rand(3000, 1, device="cuda")
+    out, lse = attend_of(pattern)(q, k, v, return_lse=True)
+    mask = torch.from_numpy(mask_of(pattern, 3000, 3000)).cuda()
+    torch.testing.assert_close(out, torch.nn.functional.scaled_dot_product_attention(q, k, v, mask))
+    torch.testing.assert_close(lse, k[..., 0] / 2)
+
+
+def test_without_keys() -> None:
+    q = torch.ones(2, 4, 5, 64, device="cuda", requires_grad=True)
+    k = torch.ones(2, 2, 0, 64, device="cuda", requires_grad=True)
+    out, lse = attend_of(pattern_of("pattern p = causal"))(q, k, k, q_offset=0, return_lse=True)
+    out.sum().backward()
+    assert not out.any()
+    assert (lse == -torch.inf).all()
+    assert not q.grad.any()
+    assert k.grad.shape == k.shape
+
+
+def test_transforms_of_torch() -> None:
+    """torch.func and torch.vmap, compiled by the default backend or not, and one tensor in several places."""
+    attend = attend_of(pattern_of("pattern p = past(99) | sinks(3)"))
+    q, k, v = torch.randn(3, 3, 2, 4, 200, 32, device="cuda", dtype=torch.bfloat16).unbind(0)
+
+    def loss(q, k, v):
+        return (q + attend(q, k, k)).float().square().sum() + attend(q, k, v).float().sum()
+
+    wanted = []
+    for sample in zip(q, k, v, strict=True):
+        tensors = [x.clone().requires_grad_() for x in sample]
+        wanted.append(torch.autograd.grad(loss(*tensors), tensors))
+    take = torch.vmap(torch.func.grad(loss, (0, 1, 2)))
+    for every in (take, torch.compile(take, fullgraph=True)):
+        for found, each in zip(every(q, k, v), zip(*wanted, strict=True), strict=True):
+            torch.testing.assert_close(found, torch.stack(each), atol=2e-2, rtol=2e-2)
 
 
 REPEATED = [

@@ -97,6 +97,28 @@ def test_no_key_at_all() -> None:
     check(pattern_of("pattern p = k > q + 1000000"), 20, 20)
 
 
+def test_hugely_negative_scores() -> None:
+    """Rows whose keys are all equally bad average them."""
+    pattern = pattern_of("pattern p = past(20) | sinks(3)")
+    q, k, v = (torch.zeros(1, 1, 70, 16) for _ in range(3))
+    q[..., 0], k[..., 0], v[:] = 4.0, -1e37, torch.arange(70.0)[:, None]
+    out, lse = interpreted(module_of(pattern))(q, k, v, scale=0.25, q_offset=0, return_lse=True)
+    mask = torch.from_numpy(mask_of(pattern, 70, 70))
+    torch.testing.assert_close(out, torch.nn.functional.scaled_dot_product_attention(q, k, v, mask))
+    torch.testing.assert_close(lse, k[..., 0])
+
+
+def test_without_keys() -> None:
+    q, k = torch.ones(1, 1, 5, 16), torch.ones(1, 1, 0, 16)
+    module = module_of(pattern_of("pattern p = causal"))
+    out, lse = module._forward_gpu(q, k, k, 0.25, 0)
+    assert not out.any()
+    assert (lse == -torch.inf).all()
+    dq, dk, dv = module._backward_gpu(q, q, k, k, out, lse, None, 0.25, 0)
+    assert not dq.any()
+    assert dk.shape == dv.shape == k.shape
+
+
 @pytest.mark.parametrize("text", SPREAD)
 def test_layouts(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
@@ -182,7 +204,7 @@ def test_an_infinity_stays_in_its_column(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     q, k, v = (torch.randn(1, 1, 40, 16, dtype=torch.float16) for _ in range(3))
     v[..., 5, 3] = torch.inf
-    out = interpreted(spread_module_of(pattern))(q, k, v, scale=0.25, q_offset=0, return_lse=True)[0]
+    out = interpreted(module_of(pattern))(q, k, v, scale=0.25, q_offset=0, return_lse=True)[0]
     assert not out[..., 3].isfinite().all()
     assert out[..., [column for column in range(16) if column != 3]].isfinite().all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from generated import attend_of, example, mask_of, module_of, pattern_of
@@ -104,6 +105,42 @@ def test_zero_batches_and_queries(shape, pattern):
     assert not v.grad.any()
 
 
+@pytest.mark.parametrize("pattern", [LONGFORMER, BY_HEAD], ids=lambda pattern: pattern.name)
+def test_no_keys(pattern):
+    """As scaled_dot_product_attention does: zeros."""
+    q = rand(2, 6, 5, 16, requires_grad=True)
+    k, v = (rand(2, 2, 0, 16, requires_grad=True) for _ in range(2))
+    out, lse = attend_of(pattern)(q, k, v, q_offset=0, return_lse=True)
+    assert torch.equal(out, torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True))
+    assert (lse == -torch.inf).all()
+    out.sum().backward()
+    assert not q.grad.any()
+    assert k.grad.shape == k.shape
+
+
+def test_no_heads(attend):
+    q = rand(2, 0, 5, 16)
+    assert attend(q, q, q).shape == q.shape
+
+
+# ---------------------------------------------------------------- extreme scores
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("score", [-1e31, -1e37])
+def test_rows_of_hugely_negative_scores_have_their_softmax(dtype, score):
+    """As a bias of the least number through a column of q and k makes them: keys that are equally bad are averaged."""
+    pattern = pattern_of("pattern p = past(7) | sinks(2)")
+    q, k, v = (torch.zeros(1, 1, 40, 16, dtype=dtype) for _ in range(3))
+    q[..., 0], k[..., 0] = 4.0, score
+    v.normal_(generator=torch.Generator().manual_seed(0))
+    out, lse = attend_of(pattern)(q, k, v, return_lse=True)
+    mask = torch.from_numpy(mask_of(pattern, 40, 40))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, mask)
+    torch.testing.assert_close(out, expected)
+    assert (lse == k[..., 0].float()).all()
+
+
 # ---------------------------------------------------------------- errors
 
 
@@ -117,34 +154,73 @@ def test_zero_batches_and_queries(shape, pattern):
         ("SP0601", "20", (rand(1, 2, 8, 20), rand(1, 2, 8, 20), rand(1, 2, 8, 20))),
         ("SP0601", "8", (rand(1, 2, 8, 8), rand(1, 2, 8, 8), rand(1, 2, 8, 8))),
         ("SP0601", "264", (rand(1, 2, 8, 264), rand(1, 2, 8, 264), rand(1, 2, 8, 264))),
-        ("SP0601", "0", (rand(1, 2, 0, 16), rand(1, 2, 0, 16), rand(1, 2, 0, 16))),
+        (
+            "SP0601",
+            "nested",
+            tuple(torch.nested.nested_tensor([rand(2, 8, 16)], layout=torch.jagged) for _ in range(3)),
+        ),
+        ("SP0601", "sparse_coo", tuple(rand(1, 2, 8, 16).to_sparse() for _ in range(3))),
         ("SP0602", "float64", (rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16).double())),
         ("SP0601", "ndarray, Tensor, NoneType", (rand(1, 2, 8, 16).numpy(), rand(1, 2, 8, 16), None)),
         ("SP0602", "int64", tuple(torch.ones(1, 2, 8, 16, dtype=torch.int64) for _ in range(3))),
+        ("SP0602", "complex64", tuple(torch.ones(1, 2, 8, 16, dtype=torch.complex64) for _ in range(3))),
         ("SP0603", "meta", (rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16, device="meta"))),
         ("SP0604", "6", (rand(1, 6, 8, 16), rand(1, 4, 8, 16), rand(1, 4, 8, 16))),
-        ("SP0605", "9", (rand(1, 2, 9, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16))),
+        ("SP0604", "2 query heads and 0 key", (rand(1, 2, 8, 16), rand(1, 0, 8, 16), rand(1, 0, 8, 16))),
+        ("SP0605", "q_offset=0", (rand(1, 2, 9, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16))),
     ],
 )
-def test_errors_of_tensors(attend, code, said, tensors):
-    with pytest.raises(ValueError) as caught:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_errors_of_tensors(attend, code, said, tensors, autocast):
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast), pytest.raises(ValueError) as caught:
         attend(*tensors)
     assert str(caught.value).startswith(f"[{code}]")
     assert said in str(caught.value)
 
 
+def test_errors_of_devices(attend):
+    """Devices that no kernel is for; a fake one, since no machine has them all."""
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode(), pytest.raises(ValueError, match=r"^\[SP0603\].*mps"):
+        q = torch.empty(1, 2, 8, 16, device="mps")
+        attend(q, q, q)
+
+
 def test_errors_of_offsets(attend):
     q = rand(1, 2, 8, 16)
-    for q_offset in (-1, 2**30, 1.5, torch.tensor(1)):
+    for q_offset in (-1, 2**30, 1.5, torch.tensor(1), "3", True, np.bool_(True), [0]):
         with pytest.raises(ValueError, match=r"^\[SP0606\]"):
             attend(q, q, q, q_offset=q_offset)
+    with pytest.raises(ValueError, match="shift the keys in the text"):
+        attend(q, q, q, q_offset=-3)
+
+
+def test_offsets_of_any_integer_type(attend):
+    q, k = rand(1, 2, 5, 16), rand(1, 2, 8, 16)
+    for q_offset in (2, np.int64(2), np.uint8(2)):
+        assert torch.equal(attend(q, k, k, q_offset=q_offset), attend(q, k, k, q_offset=2))
 
 
 def test_errors_of_scales(attend):
     q = rand(1, 2, 8, 16)
-    for scale in ("big", float("nan"), float("inf"), -float("inf"), 1e39, 10**400):
+    for scale in ("big", "0.1", b"1", True, [1], float("nan"), float("inf"), -float("inf"), 1e39, 10**400):
         with pytest.raises(ValueError, match=r"^\[SP0606\]"):
             attend(q, q, q, scale=scale)
+
+
+def test_a_scale_that_is_a_tensor_is_told_how_to_be_differentiated(attend):
+    q, k, v = (rand(1, 2, 8, 16) for _ in range(3))
+    scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    for each in (scale, scale.detach(), rand(2, 1, 1)):
+        with pytest.raises(ValueError, match=r"^\[SP0606\].*attend\(q \* scale, k, v, scale=1\.0\)"):
+            attend(q, k, v, scale=each)
+    q, k, v = (x.double() for x in (q, k, v))
+    (found,) = torch.autograd.grad(attend(q * scale, k, v, scale=1.0).square().sum(), scale)
+    mask = torch.from_numpy(mask_of(LONGFORMER, 8, 8))
+    dense = torch.nn.functional.scaled_dot_product_attention(q * scale, k, v, mask, scale=1.0)
+    torch.testing.assert_close(found, torch.autograd.grad(dense.square().sum(), scale)[0])
+    assert torch.equal(attend(q, k, v, scale=np.float32(0.5)), attend(q, k, v, scale=0.5))
 
 
 def test_errors_of_heads():

@@ -113,6 +113,55 @@ def test_autocast():
     assert all(grad.dtype == torch.float32 for grad in grads)
 
 
+def test_autocast_leaves_alone_what_torch_leaves_alone():
+    q, k, v = inputs(30, 30, torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = attend_of(LONGFORMER)(q, k, v)
+        assert out.dtype == nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True).dtype == torch.float64
+    assert torch.equal(out, attend_of(LONGFORMER)(q, k, v))
+
+
+def test_flop_counter():
+    """Kept pairs, exactly, of each layout, group of heads and table; five products backward, two forward."""
+    from torch._subclasses import FakeTensorMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    texts = [
+        "causal & (past(64) | stride(16))",
+        "causal & (same_block(64) | k % 64 >= 60)",
+        "block_window(64, 3) | random_blocks(64, 2, 1) | random_keys(2, 1)",
+        "match h { 0 -> window(100) | global(5), else -> causal & k % 64 >= 60 }",
+    ]
+    for text in texts:
+        pattern = pattern_of(f"pattern p = {text}", 4 if "match" in text else None)
+        attend = attend_of(pattern)
+        for n_q, q_offset in ((300, None), (123, None), (200, 99)):
+            mask = mask_of(pattern, n_q, 300, q_offset)
+            pairs = int(mask.sum()) * (1 if mask.ndim == 3 else 4)
+            q, k, v = inputs(n_q, 300)
+            with FlopCounterMode(display=False) as counter:
+                out = attend(q, k, v, q_offset=q_offset)
+            assert counter.get_total_flops() == 2 * 2 * 2 * 16 * pairs
+            with FlopCounterMode(display=False) as counter:
+                out.sum().backward()
+            assert counter.get_total_flops() == 2 * 5 * 2 * 16 * pairs
+            with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+                attend(*inputs(n_q, 300), q_offset=q_offset)
+            assert counter.get_total_flops() == 2 * 2 * 2 * 16 * pairs
+    attend = attend_of(LONGFORMER)
+    with FlopCounterMode(display=False) as counter:
+        attend(torch.rand(1, 2, 3, 16), *torch.rand(2, 1, 2, 0, 16), q_offset=0)
+    assert counter.get_total_flops() == 0
+
+
+def test_symbolic_trace():
+    def block(q, k, v):
+        return attend_of(LONGFORMER)(q, k, v, scale=0.3) * 2
+
+    tensors = inputs(30, 30)
+    assert torch.equal(torch.fx.symbolic_trace(block)(*tensors), block(*tensors))
+
+
 @both
 def test_func_grad(pattern):
     attend, tensors = attend_of(pattern), inputs()

@@ -8,10 +8,11 @@ It needs torch, and triton on a GPU.  The pattern as it was written, with s = 10
 
 import contextlib
 import functools
-import inspect
-from typing import NamedTuple
+import operator
+from typing import Literal, NamedTuple, overload
 
 import torch
+from torch.utils.flop_counter import register_flop_formula
 
 try:
     import triton
@@ -170,7 +171,7 @@ def _forward(
     out_row = line.to(tl.int64) * n_q + row
     inside = _inside(row, n_q, HEAD, BLOCK_D)
 
-    m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
+    m_i = tl.full([BLOCK_M], -3.4028234e38, tl.float32)  # finite, so that exp2(-inf - m_i) is 0 and never NaN
     l_i = tl.zeros([BLOCK_M], tl.float32)
     acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
 
@@ -521,8 +522,8 @@ def _forward_gpu(q, k, v, scale, q_offset):
     batch, heads, n_q, dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
     out, lse = _room(q), q.new_empty(batch, heads, n_q, dtype=torch.float32)
-    if out.numel() == 0:
-        return out, lse
+    if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
+        return out.zero_(), lse.fill_(float("-inf"))
     for walks in _walks(n):
         for walk in walks:
             moving = k, v
@@ -537,8 +538,8 @@ def _forward_gpu(q, k, v, scale, q_offset):
 
 def _backward_gpu(g, q, k, v, out, lse, dlse, scale, q_offset):
     g, q, k, v = _readable(g), _readable(q), _readable(k), _readable(v)
-    if q.numel() == 0:
-        return q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
+    if q.numel() * k.numel() == 0:
+        return q.new_zeros(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
     out, lse, dlse = _dense(out), _dense(lse), dlse if dlse is None else _dense(dlse)
     batch, heads, n_q, _ = q.shape
     # Two numbers of every row, up to whole tiles of any BLOCK_M, so that loads of them need no mask.
@@ -679,7 +680,7 @@ def _forward_rows(part, piece, q, k, v, scale, n):
     for row in range(0, n_q, _ROWS):
         rows = min(_ROWS, n_q - row)
         q_tile = q[:, :, row : row + rows].reshape(x, -1, dim)
-        m_i = q.new_full((x, group * rows, 1), -1.0e30)  # finite, so that exp(-inf - m_i) is 0 and never NaN
+        m_i = q.new_full((x, group * rows, 1), torch.finfo(q.dtype).min)  # finite: exp(-inf - m_i) is 0, never NaN
         l_i = torch.zeros_like(m_i)
         acc = torch.zeros_like(q_tile)
         for keys, mask in _chunks(part, piece, row, rows, n):
@@ -755,8 +756,8 @@ def _backward_parts(parts, g, q, k, v, lse, delta, dq, dk, dv, scale, q_offset):
 def _forward_cpu(q, k, v, scale, q_offset):
     exact = torch.promote_types(q.dtype, torch.float32)
     out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=exact)
-    if q.numel() == 0:
-        return out, lse
+    if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
+        return out.zero_(), lse.fill_(float("-inf"))
     for parts, heads, kv in _groups(q.shape[1], k.shape[1], k.shape[2]):
         kv_heads = len(range(k.shape[1])[kv])
         tensors = _queries(q, heads, kv_heads, exact), _keys(k, kv, exact), _keys(v, kv, exact)
@@ -768,8 +769,8 @@ def _forward_cpu(q, k, v, scale, q_offset):
 
 @torch.autocast("cpu", enabled=False)  # which would reach the products below
 def _backward_cpu(g, q, k, v, out, lse, dlse, scale, q_offset):
-    if q.numel() == 0:
-        return q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
+    if q.numel() * k.numel() == 0:
+        return q.new_zeros(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
     exact = lse.dtype
     delta = (out.to(exact) * g.to(exact)).sum(3)
     if dlse is not None:
@@ -863,10 +864,48 @@ def _parts(n):
 # fmt: on
 
 
-# ---------------------------------------------------------------- the operator
+# ---------------------------------------------------------------- what torch.utils.flop_counter counts
 
-_FORWARD = "a_shape_3356adb8fcd4"
-_BACKWARD = "a_shape_3356adb8fcd4_backward"
+
+@functools.lru_cache(maxsize=64)
+def _kept(heads, kv_heads, n_q, n, q_offset):
+    """Pairs that the pattern keeps in all heads; partial tiles are looked at pair by pair."""
+    total = 0
+    for parts, _, _ in _groups(heads, kv_heads, n):
+        kept = 0
+        for part in parts:
+            for piece in _pieces(part, n_q, n, q_offset):
+                classes, length = len(piece.rows), len(range(n_q)[piece.rows[0]])
+                for row in range(0, length, _ROWS):
+                    rows = min(_ROWS, length - row)
+                    for keys, mask in _chunks(part, piece, row, rows, n):
+                        count = keys.stop - keys.start if isinstance(keys, slice) else len(keys)
+                        tile = classes, rows, count
+                        kept += classes * rows * count if mask is None else int(mask.expand(tile).sum())
+        total += kept * heads
+    return total
+
+
+def _flops(q, k, q_offset, products):
+    """Two operations for each number of each product of tiles, for kept pairs alone; SDPA counts the same products."""
+    batch, heads, n_q, dim = q.shape
+    with torch.utils._python_dispatch._disable_current_modes():
+        return 2 * products * batch * dim * _kept(heads, k.shape[1], n_q, k.shape[2], q_offset)
+
+
+def _forward_flops(q, k, v, scale, q_offset, out_val):
+    return _flops(q, k, q_offset, 2)
+
+
+def _backward_flops(g, q, k, v, out, lse, dlse, scale, q_offset, out_val):
+    return _flops(q, k, q_offset, 5)
+
+
+# ---------------------------------------------------------------- the operator, as torch knows it
+
+_FORWARD = "a_shape_93c462835aaa"
+_BACKWARD = f"{_FORWARD}_backward"
+_REFUSED = f"{_FORWARD}_refused"
 
 
 def _forward_meta(q, k, v, scale, q_offset):
@@ -878,72 +917,168 @@ def _backward_meta(g, q, k, v, out, lse, dlse, scale, q_offset):
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _register():
-    """Once per process and content: the same text may be loaded from a cache and from a copy of it."""
-    if hasattr(torch.ops.sparsec, _FORWARD):
-        return
-    library = torch.library
-    tensors = "Tensor q, Tensor k, Tensor v"
-    library.define(f"sparsec::{_FORWARD}", f"({tensors}, float scale, SymInt q_offset) -> (Tensor, Tensor)")
-    library.define(
-        f"sparsec::{_BACKWARD}",
-        f"(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, float scale, SymInt q_offset)"
-        " -> (Tensor, Tensor, Tensor)",
-    )
-    for name, meta, cpu, gpu in (
-        (_FORWARD, _forward_meta, _forward_cpu, _forward_gpu),
-        (_BACKWARD, _backward_meta, _backward_cpu, _backward_gpu),
-    ):
-        library.register_fake(f"sparsec::{name}", meta)
-        library.impl(f"sparsec::{name}", "CPU", cpu)
-        library.impl(f"sparsec::{name}", "CUDA", gpu)
+def _refused_meta(dq, dk, dv):
+    return (*_backward_meta(dq, dq, dk, dv, *[None] * 5), _forward_meta(dq, dk, dv, None, None)[1])
 
 
-_register()
-_forward_op = getattr(torch.ops.sparsec, _FORWARD).default
-_backward_op = getattr(torch.ops.sparsec, _BACKWARD).default
+# Autograd stands inside the operator, under torch's Autograd key: so it is there for whoever calls the operator, traces
+# it or finds it in an exported program.  torch.func calls that kernel once for each of its levels, and what it calls
+# below belongs to the next; hence `enable_grad`.
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(q, k, v, scale, q_offset):
-        return _forward_op(q, k, v, scale, q_offset)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        q, k, v, ctx.scale, ctx.q_offset = inputs
-        ctx.save_for_backward(q, k, v, *output)
+    def forward(ctx, q, k, v, scale, q_offset):
+        with torch.enable_grad():
+            out, lse = _below_autograd(_forward_op, q, k, v, scale, q_offset)
+        ctx.scale, ctx.q_offset = scale, q_offset
+        ctx.save_for_backward(q, k, v, out, lse)
         ctx.set_materialize_grads(False)
+        return out, lse
 
     @staticmethod
     def backward(ctx, g, dlse):
         q, k, v, out, lse = ctx.saved_tensors
         if g is None:
             g = torch.zeros_like(out)
-        run = _Gradients.apply if torch.is_grad_enabled() else _backward_op  # enabled: for derivatives of gradients
-        return *run(g, q, k, v, out, lse, dlse, ctx.scale, ctx.q_offset), None, None
+        return *_backward_op(g, q, k, v, out, lse, dlse, ctx.scale, ctx.q_offset), None, None
 
 
 class _Gradients(torch.autograd.Function):
     """The gradients as a function of their own, so that asking for its derivative is an error and never a zero."""
 
     @staticmethod
-    def forward(g, q, k, v, out, lse, dlse, scale, q_offset):
-        return _backward_op(g, q, k, v, out, lse, dlse, scale, q_offset)
+    def forward(ctx, *arguments):
+        with torch.enable_grad():
+            return _below_autograd(_backward_op, *arguments)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(ctx, *grads):
-        raise RuntimeError(_NO_DERIVATIVE.format("double backward"))
+    def backward(ctx, dq, dk, dv):
+        like_q, like_k, like_v, like_lse = _refused_op(dq, dk, dv)
+        like_dlse = like_lse if ctx.needs_input_grad[6] else None  # there may be no dlse
+        return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, None, None
 
 
 _NO_DERIVATIVE = "[SP0607] {} of sparse attention is not supported; only first derivatives, in reverse mode, are"
-_Attention.forward.__signature__ = inspect.signature(_Attention.forward)  # torch asks for it at every call
 
 
+def _refused(dq, dk, dv):
+    """An operator, so that a graph that is traced for both derivatives still runs where only the first is asked for."""
+    raise RuntimeError(_NO_DERIVATIVE.format("double backward"))
+
+
+def _below_autograd(op, *arguments):
+    with torch._C._AutoDispatchBelowAutograd():
+        return op(*arguments)
+
+
+def _differentiated(op, function):
+    """The kernel of an operator for the Autograd key: `function` where something asks for a gradient."""
+    apply = super(torch.autograd.Function, function).apply  # the one for a single level
+
+    def kernel(*arguments):
+        tensors = [x for x in arguments if isinstance(x, torch.Tensor)]
+        if _has_tangent(tensors):
+            raise RuntimeError(_NO_DERIVATIVE.format("forward-mode differentiation"))
+        if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+            if not torch._C._are_functorch_transforms_active():
+                return apply(*arguments)
+            with torch._functorch.utils.enable_single_level_autograd_function():
+                return apply(*arguments)
+        return _below_autograd(op, *arguments)
+
+    return kernel
+
+
+def _has_tangent(tensors):
+    """Forward-mode differentiation is on, and would take the operator's tangents for zeros."""
+    forward_ad = torch.autograd.forward_ad
+    return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+
+
+def _batched(op):
+    """The rule of an operator for torch.vmap: a batch of batches is one long batch."""
+
+    def rule(info, in_dims, *arguments):
+        def folded(x, dim):
+            if not isinstance(x, torch.Tensor):
+                return x
+            return (x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)).flatten(0, 1)
+
+        results = op(*map(folded, arguments, in_dims))
+        batch = results[0].shape[0] // max(info.batch_size, 1)
+        return tuple(x.unflatten(0, (info.batch_size, batch)) for x in results), (0,) * len(results)
+
+    return rule
+
+
+def _register():
+    """Once per process and content: the same text may be loaded from a cache and from a copy of it."""
+    if hasattr(torch.ops.sparsec, _FORWARD):
+        return None
+    library = torch.library.Library("sparsec", "FRAGMENT")
+    tensors = "Tensor q, Tensor k, Tensor v"
+    library.define(f"{_FORWARD}({tensors}, float scale, SymInt q_offset) -> (Tensor, Tensor)")
+    library.define(
+        f"{_BACKWARD}(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, float scale, SymInt q_offset)"
+        " -> (Tensor, Tensor, Tensor)"
+    )
+    library.define(f"{_REFUSED}(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
+    for name, meta, cpu, gpu, function, flops in (
+        (_FORWARD, _forward_meta, _forward_cpu, _forward_gpu, _Attention, _forward_flops),
+        (_BACKWARD, _backward_meta, _backward_cpu, _backward_gpu, _Gradients, _backward_flops),
+        (_REFUSED, _refused_meta, _refused, _refused, None, None),
+    ):
+        packet = getattr(torch.ops.sparsec, name)
+        torch.library.register_fake(packet.default, meta, lib=library)
+        torch.library.register_vmap(packet.default, _batched(packet.default), lib=library)
+        library.impl(name, cpu, "CPU")
+        library.impl(name, gpu, "CUDA")
+        if function:
+            library.impl(name, _differentiated(packet.default, function), "Autograd")
+            register_flop_formula(packet, get_raw=True)(flops)
+    return library
+
+
+_LIBRARY = _register()  # the operators live as long as this does: as long as torch, which holds their kernels
+_forward_op = getattr(torch.ops.sparsec, _FORWARD).default
+_backward_op = getattr(torch.ops.sparsec, _BACKWARD).default
+_refused_op = getattr(torch.ops.sparsec, _REFUSED).default
+
+
+# ---------------------------------------------------------------- the call
+
+
+@overload
+def a_shape(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    scale: float | None = None,
+    q_offset: int | None = None,
+    return_lse: Literal[False] = False,
+) -> torch.Tensor: ...
+@overload
+def a_shape(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    scale: float | None = None,
+    q_offset: int | None = None,
+    return_lse: Literal[True],
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+@overload
+def a_shape(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    scale: float | None = None,
+    q_offset: int | None = None,
+    return_lse: bool,
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
 def a_shape(q, k, v, *, scale=None, q_offset=None, return_lse=False):
     """Attention over the pattern `a_shape`.
 
@@ -953,45 +1088,68 @@ def a_shape(q, k, v, *, scale=None, q_offset=None, return_lse=False):
     the last of the keys.  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     if not all(isinstance(x, torch.Tensor) for x in (q, k, v)):
+        if torch.overrides.has_torch_function((q, k, v)):  # torch.fx and others that stand in for tensors
+            given = {"scale": scale, "q_offset": q_offset, "return_lse": return_lse}
+            return torch.overrides.handle_torch_function(a_shape, (q, k, v), q, k, v, **given)
         raise ValueError(f"[SP0601] q, k and v must be tensors, got {', '.join(type(x).__name__ for x in (q, k, v))}")
-    if q.device.type != "meta" and torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
-        q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+    if q.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(q.device.type):
+        q, k, v = (_cast(x, torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
     q_offset = _check(q, k, v, q_offset)
     scale = q.shape[-1] ** -0.5 if scale is None else _number(scale)
     if scale <= 0:  # kernels take the largest score before they scale it
         q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
-    if _has_tangent(q, k, v):
-        raise RuntimeError(_NO_DERIVATIVE.format("forward-mode differentiation"))
-    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
-        out, lse = _Attention.apply(q, k, v, scale, q_offset)
-    else:
-        out, lse = _forward_op(q, k, v, scale, q_offset)
+    out, lse = _forward_op(q, k, v, scale, q_offset)
     return (out, lse) if return_lse else out
 
 
-def _has_tangent(*tensors):
-    """Forward-mode differentiation is on, and would take the operator's tangents for zeros."""
-    forward_ad = torch.autograd.forward_ad
-    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
-        return False
-    return any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+def _cast(x, dtype):
+    """What autocast makes of a tensor: float64 and what is no floating-point number stay as they are."""
+    return x.to(dtype) if x.is_floating_point() and x.dtype != torch.float64 else x
 
 
 def _number(scale):
+    if isinstance(scale, torch.Tensor):
+        cure = "attend(q * scale, k, v, scale=1.0), which also differentiates by it"
+        raise ValueError(f"[SP0606] scale must be a number, got a tensor of shape {tuple(scale.shape)}: write {cure}")
     try:
-        number = float(scale)
+        number = None if isinstance(scale, (str, bytes, bool)) else float(scale)
     except (TypeError, ValueError):
-        raise ValueError(f"[SP0606] scale must be a number, got {scale!r}") from None
+        number = None
     except OverflowError:
         number = float("inf")
+    if number is None:
+        raise ValueError(f"[SP0606] scale must be a number, got {scale!r}")
     if not abs(number) < 1.0e38:
         raise ValueError(f"[SP0606] scale must be finite, and below 1e38, got {scale!r}")
     return number
 
 
+def _position(q_offset, n_q):
+    """q_offset as an integer, whatever kind of integer it is."""
+    number = q_offset
+    if not isinstance(q_offset, (int, torch.SymInt)):
+        try:
+            number = None if isinstance(q_offset, torch.Tensor) else operator.index(q_offset)
+        except TypeError:
+            number = None
+    if number is None or isinstance(q_offset, bool):
+        raise ValueError(f"[SP0606] q_offset must be an integer, got {q_offset!r}")
+    if number < 0:
+        cure = "shift the keys in the text instead, k + s in place of k"
+        raise ValueError(f"[SP0606] q_offset must be 0 or more, got {q_offset}: positions begin at 0; {cure}")
+    if number + n_q > 1073741824:
+        raise ValueError(f"[SP0606] positions stay below 1073741824, got q_offset {q_offset} and {n_q} queries")
+    return number
+
+
 def _check(q, k, v, q_offset):
     """The absolute position of the first query, after everything about the call has been found sound."""
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if x.is_nested or x.layout != torch.strided:
+            kind = "nested" if x.is_nested else str(x.layout).removeprefix("torch.")
+            raise ValueError(
+                f"[SP0601] {name} is a {kind} tensor: pass dense ones, sequences of unequal length one by one or padded"
+            )
     if q.dim() != 4 or k.dim() != 4 or v.dim() != 4:
         shapes = ", ".join(f"{x} {tuple(t.shape)}" for x, t in (("q", q), ("k", k), ("v", v)))
         raise ValueError(f"[SP0601] expected q [B, H, n_q, D] and k, v [B, H_kv, n, D], got {shapes}")
@@ -1004,9 +1162,9 @@ def _check(q, k, v, q_offset):
         )
     if dim % 8 or not 16 <= dim <= 256:
         raise ValueError(f"[SP0601] the head size must be a multiple of 8 from 16 to 256, got {dim}")
-    if n < 1 or n >= 1073741824:
-        raise ValueError(f"[SP0601] the number of keys must be from 1 to 1073741823, got {n}")
-    if kv_heads < 1 or heads % kv_heads:
+    if n >= 1073741824:
+        raise ValueError(f"[SP0601] the number of keys must be below 1073741824, got {n}")
+    if heads % kv_heads if kv_heads else heads:
         counts = f"{heads} query heads and {kv_heads} key heads"
         raise ValueError(f"[SP0604] the number of query heads must be a multiple of that of key heads, got {counts}")
     if q.dtype != k.dtype or q.dtype != v.dtype or q.dtype not in _DTYPES:
@@ -1014,16 +1172,17 @@ def _check(q, k, v, q_offset):
         raise ValueError(
             f"[SP0602] q, k and v must all be float16, bfloat16 or float32, or float64 on the CPU; got {dtypes}"
         )
-    if q.dtype == torch.float64 and q.device.type not in ("cpu", "meta"):
-        raise ValueError("[SP0602] float64 runs on CPU tensors only; q, k and v must be float16, bfloat16 or float32")
     if q.device != k.device or q.device != v.device:
         raise ValueError(f"[SP0603] q, k and v must be on one device, got {q.device}, {k.device}, {v.device}")
-    if q_offset is None:
-        if n_q > n:
-            raise ValueError(f"[SP0605] {n_q} queries for {n} keys: pass q_offset, the position of the first query")
-        return n - n_q
-    if isinstance(q_offset, (float, torch.Tensor)):
-        raise ValueError(f"[SP0606] q_offset must be an integer, got {q_offset!r}")
-    if q_offset < 0 or q_offset + n_q > 1073741824:
-        raise ValueError(f"[SP0606] q_offset must be 0 or more (positions stay below 1073741824), got {q_offset}")
-    return q_offset
+    if q.device.type not in ("cpu", "cuda", "meta"):
+        raise ValueError(f"[SP0603] q, k and v must be on the CPU or on a GPU that torch calls cuda, got {q.device}")
+    if q.dtype == torch.float64 and q.device.type == "cuda":
+        raise ValueError("[SP0602] float64 runs on CPU tensors only; q, k and v must be float16, bfloat16 or float32")
+    if q_offset is not None:
+        return _position(q_offset, n_q)
+    if n_q > n:
+        raise ValueError(
+            f"[SP0605] {n_q} queries for {n} keys: pass q_offset, the position of the first query; "
+            "with q_offset=0, query i stands at position i"
+        )
+    return n - n_q
