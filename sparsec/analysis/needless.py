@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import product
 
-from sparsec.analysis.replaced import replaced
-from sparsec.analysis.samples import differ
+from sparsec.analysis.difference import difference
 from sparsec.analysis.subject import Subject
 from sparsec.analysis.unbound import Unbound
-from sparsec.diagnostics import AddsNothing, Diagnostic, Fix, SparsecError
+from sparsec.diagnostics import AddsNothing, Diagnostic, EmptyPattern, Fix, SparsecError
+from sparsec.ir import lower_fold as fold
 from sparsec.ir import nodes as ir
 from sparsec.syntax import ast
 from sparsec.syntax.repair import removal
 
 _OPERATIONS = 50_000  # isl steps for one proof
-_MOST_LOWERED = 400  # conditions lowered anew, over all operands and heads
-_MOST_TABLES = 3
+_MOST_COMPARED = 400  # conditions, over all operands and heads
+_MOST_LOOKS = 400_000  # at a part at a point, over all operands
+_MOST_UNDECIDED = 8  # proofs that may end without an answer
+_MOST_SAID = 20
 _MOST_HEADS, _MOST_LAYERS = 4096, 12  # of the bindings that are tried
 
 
@@ -28,12 +29,17 @@ def adds_nothing(subject: Subject) -> Iterator[Diagnostic]:
     text is bound to; of the others it is said what they are needless for, unless other heads or layers need them.
     """
     found = list(operands(subject.definition.body))
-    if len(found) * max(1, len(subject.pattern.head_conditions)) > _MOST_LOWERED:
+    if len(found) * max(1, len(subject.pattern.head_conditions)) > _MOST_COMPARED:
         return
-    needless = _Needless(subject, Unbound(subject.entry))
+    try:
+        needless = _Needless(subject, Unbound(subject.entry), _MOST_LOOKS // max(1, len(found)))
+    except SparsecError:
+        return
     here_only: list[ast.Expr] = []
     dropped: list[ast.Expr] = []
     for operand in reversed(found):
+        if needless.undecided >= _MOST_UNDECIDED or len(dropped) == _MOST_SAID:
+            break
         if not needless.here([*dropped, operand]):
             continue
         if not needless.ever([*dropped, operand]):
@@ -53,14 +59,69 @@ def adds_nothing(subject: Subject) -> Iterator[Diagnostic]:
 class _Needless:
     """Whether a pattern is the same without some of its operands: here, for every binding, or not for another one."""
 
-    def __init__(self, subject: Subject, unbound: Unbound) -> None:
-        self.subject, self.unbound = subject, unbound
+    def __init__(self, subject: Subject, unbound: Unbound, most_looks: int) -> None:
+        """`most_looks` are taken for a difference before a proof.  May raise SparsecError."""
+        self.subject, self.unbound, self.most_looks = subject, unbound, most_looks
+        self.undecided = 0  # proofs that ended without an answer
+        body = subject.definition.body
+        values = {id(part): self._value(part) for part in _parts(body) if not _is_joint(part)}
+        heads = range(subject.pattern.heads or 1)
+        self.heads = {tuple(_index(value, head) for value in values.values()): head for head in heads}.values()
+        self.known = {  # by node of the pattern's own body
+            (part, head): ir.FALSE if value is None else value.conditions[_index(value, head)]
+            for part, value in values.items()
+            for head in self.heads
+        }
+        for part in _parts(body):
+            self.known |= {(id(part), head): self._condition(part, head) for head in self.heads}
 
     def here(self, parts: list[ast.Expr]) -> bool:
         """Proved for the pattern as it is bound."""
-        body = without(self.subject.definition.body, parts)
-        rest = self.subject.with_body(body) if body is not None else None
-        return rest is not None and _same(self.subject.pattern, rest)
+        whole = self.subject.definition.body
+        body = without(whole, parts)
+        if body is None:
+            return False
+        pairs = [(self._condition(whole, head), self._condition(body, head)) for head in self.heads]
+        return any(other != ir.FALSE for _, other in pairs) and self._same(pairs)
+
+    def _value(self, part: ast.Expr) -> ir.Pattern | None:
+        """A part of the body as a pattern; None where it is empty."""
+        try:
+            return self.subject.lower(self.subject.scope_with(part))
+        except SparsecError as error:
+            if all(isinstance(each, EmptyPattern) for each in error.diagnostics):
+                return None
+            raise
+
+    def _condition(self, node: ast.Expr, head: int) -> ir.Set:
+        """What a body that is made of parts of the pattern's own lowers to."""
+        if (known := self.known.get((id(node), head))) is not None:
+            return known
+        match node:
+            case ast.Union(parts):
+                return fold.disjunction(*(self._condition(part, head) for part in parts))
+            case ast.Binary("&", left, right):
+                return fold.conjunction(self._condition(left, head), self._condition(right, head))
+            case ast.Binary("\\", left, right):
+                return fold.conjunction(self._condition(left, head), fold.complement(self._condition(right, head)))
+        raise KeyError(f"no part of the pattern: {node!r}")
+
+    def _same(self, pairs: Iterable[tuple[ir.Set, ir.Set]]) -> bool:
+        """Whether the conditions of each pair are proved to keep the same pairs of positions."""
+        return all(one == other or self._equal(one, other) for one, other in pairs)
+
+    def _equal(self, one: ir.Set, other: ir.Set) -> bool:
+        between = difference(one, other)
+        if between.seen(self.most_looks):
+            return False
+        from sparsec.sets.context import OutOfBudget, budget
+
+        try:
+            with budget(_OPERATIONS):
+                return between.none()
+        except OutOfBudget:
+            self.undecided += 1
+            return False
 
     def ever(self, parts: list[ast.Expr]) -> bool:
         """Proved for all parameters, heads and layers, of parts that are needless here."""
@@ -71,7 +132,7 @@ class _Needless:
         if body is None or not self.unbound.possible:
             return False
         whole, rest = (self.subject.with_body(self.unbound.body(each)) for each in (whole, body))
-        return whole is not None and rest is not None and _same(whole, rest)
+        return whole is not None and rest is not None and self._same(_pairs(whole, rest))
 
     def elsewhere(self, parts: list[ast.Expr]) -> bool:
         """Whether some other heads or layer are seen to need the parts."""
@@ -87,7 +148,7 @@ class _Needless:
             except SparsecError:  # nothing is left
                 return True
             new = {pair for pair in _pairs(whole, rest) if pair[0] != pair[1]} - tried
-            if any(differ(*pair) for pair in new):
+            if any(difference(*pair).seen() for pair in new):
                 return True
             tried |= new
         return False
@@ -120,6 +181,17 @@ def operands(node: ast.Expr) -> Iterator[ast.Expr]:
             yield from operands(right)
 
 
+def _is_joint(node: ast.Expr) -> bool:
+    return isinstance(node, ast.Union) or (isinstance(node, ast.Binary) and node.op in ("&", "\\"))
+
+
+def _parts(node: ast.Expr) -> Iterator[ast.Expr]:
+    """A body, and what unions, `&` and `\\` join to make it; the inner ones first."""
+    for part in ast.children(node) if _is_joint(node) else ():
+        yield from _parts(part)
+    yield node
+
+
 def without(node: ast.Expr, dropped: list[ast.Expr]) -> ast.Expr | None:
     """`node` without the dropped operands; None where nothing is left of it."""
     if any(node is each for each in dropped):
@@ -129,42 +201,19 @@ def without(node: ast.Expr, dropped: list[ast.Expr]) -> ast.Expr | None:
             kept = tuple(part for part in (without(part, dropped) for part in parts) if part is not None)
             return replace(node, parts=kept) if len(kept) > 1 else kept[0] if kept else None
         case ast.Binary("&" | "\\" as op, left, right):
-            left, right = without(left, dropped), without(right, dropped)
-            if left is None or right is None:
-                return left if op == "\\" else None
-            return replace(node, left=left, right=right)
+            rest, taken = without(left, dropped), without(right, dropped)
+            if rest is None or taken is None:
+                return rest if op == "\\" else None
+            return node if rest is left and taken is right else replace(node, left=rest, right=taken)
     return node
-
-
-def _same(one: ir.Pattern, other: ir.Pattern) -> bool:
-    """Whether two patterns are proved to keep the same pairs for every head."""
-    return all(first == second or _equal(first, second) for first, second in _pairs(one, other))
 
 
 def _pairs(one: ir.Pattern, other: ir.Pattern) -> dict[tuple[ir.Set, ir.Set], None]:
     """The conditions of both for each head, every pair of them once."""
     heads = range(one.heads or other.heads or 1)
-    return dict.fromkeys((_of_head(one, head), _of_head(other, head)) for head in heads)
+    return dict.fromkeys((one.conditions[_index(one, head)], other.conditions[_index(other, head)]) for head in heads)
 
 
-def _of_head(pattern: ir.Pattern, head: int) -> ir.Set:
-    return pattern.conditions[pattern.head_conditions[head] if pattern.head_conditions else 0]
-
-
-def _equal(one: ir.Set, other: ir.Set) -> bool:
-    tables = tuple(dict.fromkeys((*ir.leaves(one), *ir.leaves(other))))
-    if len(tables) > _MOST_TABLES or differ(one, other):
-        return False
-    from sparsec.sets.context import OutOfBudget, budget
-    from sparsec.sets.convert import reachable
-
-    # A pair is in a table or not: equal in all cases is equal.
-    for values in product((ir.TRUE, ir.FALSE), repeat=len(tables)):
-        case = dict(zip(tables, values, strict=True))
-        try:
-            with budget(_OPERATIONS):
-                if not reachable(replaced(one, case)).is_equal(reachable(replaced(other, case))):
-                    return False
-        except OutOfBudget:
-            return False
-    return True
+def _index(pattern: ir.Pattern | None, head: int) -> int:
+    """Which of the conditions is the head's."""
+    return pattern.head_conditions[head] if pattern and pattern.head_conditions else 0

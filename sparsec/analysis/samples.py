@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
 from sparsec.ir import lower_fold as fold
 from sparsec.ir import nodes as ir
@@ -14,16 +13,9 @@ _LARGE = 100_003  # a length far beyond all windows, prime
 Point = dict[str, int]  # q, k, n
 
 
-def differ(one: ir.Set, other: ir.Set) -> bool:
-    """Whether two conditions are seen to differ, with every table empty or every table full; False says nothing."""
-    tables = (False, True) if ir.leaves(one) or ir.leaves(other) else (False,)
-    points = chain(_points(one), _points(other))
-    return any(holds(one, point, full) != holds(other, point, full) for point in points for full in tables)
-
-
 def seen(condition: ir.Set) -> Point | None:
     """A point at which an affine condition is seen to hold; None says nothing."""
-    return next((point for point in _points(condition) if holds(condition, point)), None)
+    return next((point for point in points(condition) if holds(condition, point)), None)
 
 
 def sees_itself(condition: ir.Set) -> bool:
@@ -46,7 +38,7 @@ def earlier_key(condition: ir.Set) -> bool:
     return any(holds(condition, point, tables=True) for point in points)
 
 
-def _points(condition: ir.Set) -> Iterator[Point]:
+def points(condition: ir.Set) -> Iterator[Point]:
     """Points of self-attention near the edges that the numbers of a condition suggest."""
     numbers = {0, 1}
     for node in ir.walk(condition):

@@ -1,0 +1,98 @@
+"""The pairs at which two conditions differ, with what both share taken out: seen at points, or proved to be none.
+
+A part of a long union is then looked at for itself, and the other parts only where it keeps a pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, product
+
+from sparsec.analysis.replaced import replaced
+from sparsec.analysis.samples import Point, holds, points
+from sparsec.ir import lower_fold as fold
+from sparsec.ir import nodes as ir
+
+_MOST_LOOKS = 30_000
+_MOST_TABLES = 3
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The pairs of `core` that are in all of `inside` and in none of `outside`."""
+
+    core: ir.Set
+    inside: tuple[ir.Set, ...] = ()
+    outside: tuple[ir.Set, ...] = ()
+
+    @property
+    def tables(self) -> tuple[ir.Leaf, ...]:
+        parts = (self.core, *self.inside, *self.outside)
+        return tuple(dict.fromkeys(leaf for part in parts for leaf in ir.leaves(part)))
+
+    def seen(self, most: int = _MOST_LOOKS) -> bool:
+        """Whether one of the points tried is such a pair, with every table empty or every table full.
+
+        At most about `most` times a part is looked at at a point.
+        """
+        return self._seen(most, tables=False) or (bool(self.tables) and self._seen(most, tables=True))
+
+    def none(self) -> bool:
+        """Whether it is proved that there are none, whatever the tables list.  May raise OutOfBudget under a budget."""
+        tables = self.tables
+        if len(tables) > _MOST_TABLES:
+            return False
+        # A pair is in a table or not: none in all cases is none.
+        cases = product((ir.TRUE, ir.FALSE), repeat=len(tables))
+        return all(self._none(dict(zip(tables, case, strict=True))) for case in cases)
+
+    def _seen(self, most: int, tables: bool) -> bool:
+        whole = 1 + len(self.inside) + len(self.outside)
+        for point in chain(points(self.core), points(ir.And((*self.inside, *self.outside)))):
+            inner = holds(self.core, point, tables)
+            if inner and self._is_around(point, tables):
+                return True
+            most -= whole if inner else 1
+            if most <= 0:
+                return False
+        return False
+
+    def _is_around(self, at: Point, tables: bool) -> bool:
+        inside = all(holds(part, at, tables) for part in self.inside)
+        return inside and not any(holds(part, at, tables) for part in self.outside)
+
+    def _none(self, case: dict[ir.Leaf, ir.Set]) -> bool:
+        from sparsec.sets.convert import reachable, relation
+
+        pairs = reachable(replaced(fold.conjunction(self.core, *self.inside), case))
+        for part in self.outside:
+            if pairs.is_empty():
+                break
+            pairs = pairs.subtract(relation(replaced(part, case)))
+        return bool(pairs.is_empty())
+
+
+def difference(one: ir.Set, other: ir.Set) -> Difference:
+    """The pairs that are in one of two conditions and not in the other."""
+    for kind, join in ((ir.Or, fold.disjunction), (ir.And, fold.conjunction)):
+        if not isinstance(one, kind) and not isinstance(other, kind):
+            continue
+        left, right = (each.parts if isinstance(each, kind) else (each,) for each in (one, other))
+        shared = _shared(left, right)
+        if not shared:
+            continue
+        rest = difference(*(join(*(part for part in parts if id(part) not in shared)) for parts in (left, right)))
+        around = tuple(part for part in left if id(part) in shared)
+        if kind is ir.Or:
+            return Difference(rest.core, rest.inside, (*rest.outside, *around))
+        return Difference(rest.core, (*rest.inside, *around), rest.outside)
+    without = (fold.conjunction(one, fold.complement(other)), fold.conjunction(other, fold.complement(one)))
+    return Difference(ir.FALSE if one == other else fold.disjunction(*without))
+
+
+def _shared(left: tuple[ir.Set, ...], right: tuple[ir.Set, ...]) -> set[int]:
+    """The ids of the parts on both sides; equal ones count only where none is the very same, as hashing takes long."""
+    if same := set(map(id, left)) & set(map(id, right)):
+        return same
+    equal = set(left) & set(right)
+    return {id(part) for part in (*left, *right) if part in equal} if equal else set()
