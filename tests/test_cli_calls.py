@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+import sparsec
 from sparsec.cli import app
 from sparsec.ir import reference
 from sparsec.ir.lower import lower
@@ -87,3 +88,12 @@ def test_queries_of_a_call_can_be_zoomed(canvas: Path) -> None:
 
 def test_depth_is_of_self_attention(canvas: Path) -> None:
     assert run("cost", canvas, *called(9, 12, 0), "--depth", 2).exit_code == 2
+
+
+@pytest.mark.parametrize("call", [*CALLS, (9, 9, None)])
+def test_patterns_count_the_call(call: tuple[int, int, int | None]) -> None:
+    n, n_q, q_offset = call
+    pattern = sparsec.compile(CANVAS).pattern
+    assert pattern.count(n, n_q=n_q, q_offset=q_offset) == mask(CANVAS, *call).sum()
+    with pytest.raises(sparsec.SparsecError, match="SP0605"):
+        pattern.count(9, n_q=12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 
 from sparsec.analysis import tables
@@ -14,7 +16,7 @@ from sparsec.sets.queries import Witness
 from sparsec.sets.regions import regions
 
 _OPERATIONS = 300_000
-_PAIRS = 1 << 24  # that are looked at one by one, where sets give no answer or tables list them
+_PAIRS = 1 << 24  # that are looked at one by one where sets give no answer
 
 
 def queries_with_keys(pattern: ir.Pattern, n: int, queries: range) -> np.ndarray:
@@ -25,8 +27,8 @@ def queries_with_keys(pattern: ir.Pattern, n: int, queries: range) -> np.ndarray
     some = np.zeros(len(queries), bool)
     for condition in pattern.conditions:
         some |= _affine(tables.affine(condition), n, queries)
-        if ir.leaves(condition) and tables.size(condition, n) <= _PAIRS:
-            for q, _, change in tables.listed(condition, n, queries):
+        if ir.leaves(condition) and tables.are_few(condition, n, queries):
+            for q, _, change in chain.from_iterable(tables.listed(condition, n, queries)):
                 some[q[change > 0] - queries.start] = True
     return queries.start + np.flatnonzero(some)
 
