@@ -12,9 +12,14 @@ def rows(head: list[str], body: list[list[str]]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def definition(run: dict) -> str:
+    """What stands behind the `=` of the pattern, on one line."""
+    return " ".join(run["text"].partition("=")[2].split())
+
+
 def body(run: dict) -> str:
     """The pattern's name and its definition, ready for a cell."""
-    text = " ".join(run["text"].partition("=")[2].split()).replace("|", "\\|")
+    text = definition(run).replace("|", "\\|")
     return f"{run['pattern']}: `{text}`"
 
 

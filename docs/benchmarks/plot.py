@@ -1,6 +1,7 @@
 """Draws time and memory against n, log-log, as plots/NAME.svg and .png: `python docs/benchmarks/plot.py [FILE ...]`.
 
-Without arguments, of all raw files with several lengths.  Needs matplotlib: `pip install 'sparsec[bench]'`.
+Without arguments, of all raw files with several lengths, and plots/speed.svg, the chart to the short table.  Needs
+matplotlib: `pip install -e '.[bench]'`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import growth
-from cells import PASSES
+import speed
+from cells import PASSES, definition
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,6 +73,32 @@ def _predicted(panel: Axes, runs: list[dict], of: growth.Figure) -> None:
         panel.plot(*zip(*line, strict=True), label=label, color="black", linestyle=":", linewidth=1)
 
 
+def draw_speed(reports: list[dict]) -> Figure:
+    """Two bars for each pattern: how many times as long the fastest peer took, forward and backward."""
+    from matplotlib.figure import Figure
+
+    races = speed.races(reports)[::-1]  # bars are stacked from below
+    figure = Figure(figsize=(9.0, 0.62 * len(races) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for offset, (kind, colour) in zip((0.2, -0.2), zip(PASSES, ("#0072b2", "#7fb8d8"), strict=True), strict=True):
+        places, factors = [place + offset for place in range(len(races))], [race.factors[kind] for race in races]
+        axes.bar_label(axes.barh(places, factors, 0.38, color=colour, label=kind), fmt=" {:#.3g}", fontsize=8)
+    axes.set_yticks(range(len(races)), [_named(race) for race in races], fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlim(1, 2 * max(max(race.factors.values()) for race in races))
+    axes.xaxis.set_major_formatter("{x:g} x")
+    axes.legend(fontsize=8, loc="lower right")
+    axes.set_xlabel("sparsec is faster by")
+    axes.set_title(speed.conditions(reports), fontsize=9)
+    return figure
+
+
+def _named(race: speed.Race) -> str:
+    """The pattern on a line of its own, shortened, above whom it was raced with."""
+    text = definition(race.run)
+    return f"{text if len(text) <= 58 else text[:56] + ' …'}\nn = {race.run['n']:,}, against {race.rival}"
+
+
 def save(figure: Figure, stem: Path) -> None:
     """STEM.svg and STEM.png; equal figures give equal bytes."""
     import matplotlib
@@ -95,11 +123,14 @@ def main(names: list[str]) -> None:
             print(FOLDER / "plots" / f"{path.stem}.svg")
         elif names:
             sys.exit(f"error: {path}: no times at several lengths; `sparsec bench --growth` makes them")
+    if not names and (reports := speed.read(FOLDER / "raw")):
+        save(draw_speed(reports), FOLDER / "plots" / "speed")
+        print(FOLDER / "plots" / "speed.svg")
 
 
 if __name__ == "__main__":
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        sys.exit("error: plots need matplotlib: pip install 'sparsec[bench]'")
+        sys.exit("error: plots need matplotlib: pip install -e '.[bench]'")
     main(sys.argv[1:])

@@ -1,32 +1,71 @@
-"""The short table of the project's own README: each pattern beside the fastest that was raced with it."""
+"""The short table, and what its chart shows: each pattern beside the fastest that was raced with it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-from cells import PASSES, body, ms, pair, rows
+from cells import PASSES, definition, ms, pair, rows
 
 RAW = ("reach_h100", "reach_fa4_h100", "reach_longnet_h100")  # of a pattern, the last counts
 _PEERS = {"flex": "FlexAttention", "flex-flash": "FlexAttention on FA4", "sdpa": "dense, causal"}
 
 
-def summary(reports: list[dict]) -> Iterator[str]:
-    """Lines of Markdown.  The reports are of one device, type and head size."""
+@dataclass(frozen=True)
+class Race:
+    """A pattern's run, and the peer that took the least for both passes."""
+
+    run: dict
+    peer: str
+
+    @property
+    def rival(self) -> str:
+        """The peer as readers call it."""
+        return _PEERS[self.peer]
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """By pass, how many times as long the peer took."""
+        ours, theirs = (self.run["racers"][name]["ms"] for name in ("ours", self.peer))
+        return {kind: theirs[kind]["median"] / ours[kind]["median"] for kind in PASSES}
+
+
+def read(folder: Path) -> list[dict]:
+    """The reports that the table is drawn from, of those in the folder."""
+    return [json.loads(path.read_text()) for name in RAW if (path := folder / f"{name}.json").exists()]
+
+
+def races(reports: list[dict]) -> list[Race]:
+    """One for each pattern and length."""
     runs = [run for report in reports for run in report["runs"] if "racers" in run]
+    return list({(run["text"], run["n"]): Race(run, _fastest(run["racers"])) for run in runs}.values())
+
+
+def _fastest(racers: dict[str, dict]) -> str:
+    peers = (name for name in racers if name != "ours")
+    return min(peers, key=lambda name: sum(racers[name]["ms"][kind]["median"] for kind in PASSES))
+
+
+def conditions(reports: list[dict]) -> str:
+    """What all the reports have in common: they are of one device, type and head size."""
     [(device, dtype, size)] = {
         (report["device"], run["dtype"], run["head_size"]) for report in reports for run in report["runs"]
     }
-    yield f"Forward / backward in ms on an {device}: {dtype}, batch 1, heads of size {size}."
+    return f"{device}: {dtype}, batch 1, heads of size {size}"
+
+
+def summary(reports: list[dict]) -> Iterator[str]:
+    """Lines of Markdown."""
+    yield f"Forward / backward in ms on an {conditions(reports)}."
     yield ""
-    last = {(run["text"], run["n"]): _row(run) for run in runs}
-    yield from rows(["pattern", "n", "heads", "sparsec", "raced with", "its time", "faster by"], list(last.values()))
+    head = ["pattern", "n", "heads", "sparsec", "raced with", "its time", "faster by"]
+    yield from rows(head, [_row(race) for race in races(reports)])
 
 
-def _row(run: dict) -> list[str]:
-    """Against the peer that takes the least for both passes."""
-    ours = run["racers"]["ours"]
-    peers = {name: facts for name, facts in run["racers"].items() if name != "ours"}
-    name = min(peers, key=lambda each: sum(peers[each]["ms"][kind]["median"] for kind in PASSES))
-    factors = {kind: peers[name]["ms"][kind]["median"] / ours["ms"][kind]["median"] for kind in PASSES}
-    text = body(run).partition(": ")[2]
-    return [text, f"{run['n']:,}", str(run["heads"]), ms(ours), _PEERS[name], ms(peers[name]), pair(factors, "#.3g")]
+def _row(race: Race) -> list[str]:
+    run, racers = race.run, race.run["racers"]
+    text = f"`{definition(run)}`".replace("|", "\\|")
+    sizes = [f"{run['n']:,}", str(run["heads"])]
+    return [text, *sizes, ms(racers["ours"]), race.rival, ms(racers[race.peer]), pair(race.factors, "#.3g")]

@@ -1,8 +1,8 @@
-"""Draws the tables of README.md, and the short one of the project's README, from the raw results:
-`python docs/benchmarks/table.py`, with nothing installed.
+"""Draws the tables of README.md, and the short one there, on the home page and in the project's README, from the raw
+results: `python docs/benchmarks/table.py`, with nothing installed.
 
 Each file raw/NAME.json was written by `sparsec bench --json`; what it holds is described in README.md.  Plots of growth
-are drawn before, by plot.py.
+and of speed are drawn before, by plot.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import speed
 from cells import PASSES, body, megabytes, ms, notes, pair, rows
 
 FOLDER = Path(__file__).parent
-BEGIN, END = "<!-- tables: drawn by docs/benchmarks/table.py -->", "<!-- end of tables -->"
+TABLES = "<!-- tables: drawn by docs/benchmarks/table.py -->", "<!-- end of tables -->"
+SUMMARY = "<!-- speed: drawn by docs/benchmarks/table.py -->", "<!-- end of speed -->"
 
 
 def tables(files: list[Path]) -> str:
@@ -95,16 +96,18 @@ def _first(facts: dict) -> str:
 
 
 def main() -> None:
-    raw = {path.stem: path for path in sorted((FOLDER / "raw").glob("*.json"))}
-    _draw(FOLDER / "README.md", tables(list(raw.values())))
-    if found := [json.loads(raw[name].read_text()) for name in speed.RAW if name in raw]:
-        _draw(FOLDER.parents[1] / "README.md", "\n".join(speed.summary(found)))
+    raw = FOLDER / "raw"
+    _draw(FOLDER / "README.md", TABLES, tables(sorted(raw.glob("*.json"))))
+    if found := speed.read(raw):
+        for page in (FOLDER / "README.md", FOLDER.parent / "index.md", FOLDER.parents[1] / "README.md"):
+            _draw(page, SUMMARY, "\n".join(speed.summary(found)))
 
 
-def _draw(page: Path, drawn: str) -> None:
-    """Put the tables between the marks of a page."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{drawn}\n\n{END}{rest.partition(END)[2]}")
+def _draw(page: Path, marks: tuple[str, str], drawn: str) -> None:
+    """Put what was drawn between the marks of a page."""
+    begin, end = marks
+    before, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{before}{begin}\n\n{drawn}\n\n{end}{rest.partition(end)[2]}")
 
 
 if __name__ == "__main__":

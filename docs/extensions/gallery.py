@@ -1,6 +1,7 @@
 """The gallery: for each file of examples/ its text, its picture by `sparsec show` and its class by `sparsec cost`.
 
-A page asks for it with a line `<!-- gallery -->`, which shows nothing where the page is read as it stands.
+A page asks for it with a line `<!-- gallery -->`, or with `<!-- picture: NAME -->` for one picture alone; both show
+nothing where the page is read as it stands.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
 MARK = "<!-- gallery -->"
+PICTURE = re.compile(r"<!-- picture: (\w+) -->")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BOUND = ("--heads", "8", "--layer", "0", "--layers", "8")  # for the patterns that depend on them
 
@@ -32,10 +34,11 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def _fill(app: Sphinx, page: str, source: list[str]) -> None:
-    if MARK not in source[0]:
-        return
     folder = Path(app.outdir) / "_images"
     folder.mkdir(parents=True, exist_ok=True)
+    source[0] = PICTURE.sub(lambda mark: picture(EXAMPLES / f"{mark[1]}.spat", folder), source[0])
+    if MARK not in source[0]:
+        return
     files = sorted(EXAMPLES.glob("*.spat"))
     for path in files:
         app.env.note_dependency(str(path))
@@ -45,10 +48,8 @@ def _fill(app: Sphinx, page: str, source: list[str]) -> None:
 
 def section(path: Path, folder: Path) -> str:
     """One pattern as Markdown; its picture is written to `folder`, which the page knows as `_images`."""
-    file = parse(read(str(path)))
-    pattern = next(each for each in file.definitions if each.kind == "pattern")
-    n = telling_length(lower(file, heads=8, layer=0, layers=8))
-    _run("show", str(path), *BOUND, "-o", str(folder / f"{path.stem}.svg"))
+    pattern = next(each for each in parse(read(str(path))).definitions if each.kind == "pattern")
+    n = _length(path)
     cost = json.loads(_run("cost", str(path), "--n", str(n), *BOUND, "--json"))
     return "\n\n".join(
         [
@@ -56,11 +57,23 @@ def section(path: Path, folder: Path) -> str:
             _linked(pattern.doc or ""),
             *(f"- {each}" for each in _facts(cost)),
             f"```spat\n{pattern.span.text}\n```",
-            f'<img src="_images/{path.stem}.svg" alt="The mask of {path.stem} at n = {n}" style="max-width: 100%">',
+            picture(path, folder),
             _linked(_remarks(path.read_text(encoding="utf-8"))),
             f"[examples/{path.name}](../examples/{path.name})\n",
         ]
     )
+
+
+def picture(path: Path, folder: Path) -> str:
+    """The mask of one pattern, written to `folder`, as HTML."""
+    _run("show", str(path), *BOUND, "-o", str(folder / f"{path.stem}.svg"))
+    alt = f"The mask of {path.stem} at n = {_length(path)}"
+    return f'<img src="_images/{path.stem}.svg" alt="{alt}" style="max-width: 100%">'
+
+
+def _length(path: Path) -> int:
+    """The number of keys that `sparsec show` chooses."""
+    return telling_length(lower(parse(read(str(path))), heads=8, layer=0, layers=8))
 
 
 def _facts(cost: dict) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pages
 import pytest
@@ -25,10 +27,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_blocks(folder: Path, page: Path) -> None:
-    names: dict = {"__name__": "page"}
+def test_blocks(folder: Path, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("page")  # a real one: torch looks up the module of a function that it traces
+    monkeypatch.setitem(sys.modules, "page", module)
     for block in pages.blocks(page):
-        pages.run(block, folder, names)
+        pages.run(block, folder, module.__dict__)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -161,7 +161,7 @@ def test_tables(tmp_path, monkeypatch):
     report["runs"] = list(bench(made, setting, torch.device("cpu")))
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/small.json").write_text(json.dumps(report))
-    (tmp_path / "README.md").write_text(f"above\n{table.BEGIN}\nold\n{table.END}\nbelow\n")
+    (tmp_path / "README.md").write_text(f"above\n{table.TABLES[0]}\nold\n{table.TABLES[1]}\nbelow\n")
     table.main()
     page = (tmp_path / "README.md").read_text()
     assert page.startswith("above\n")
@@ -175,10 +175,21 @@ def test_tables(tmp_path, monkeypatch):
     assert (tmp_path / "README.md").read_text() == page
 
 
-def test_speed_of_the_front_page(monkeypatch):
-    """It is drawn, not typed."""
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/benchmarks/README.md"])
+def test_speed_is_drawn_and_not_typed(monkeypatch, page):
     monkeypatch.syspath_prepend(str(DOCS))
     speed = importlib.import_module("speed")
-    reports = [json.loads((DOCS / f"raw/{name}.json").read_text()) for name in speed.RAW]
-    lines = list(speed.summary(reports))
-    assert "\n".join(lines) in (DOCS.parents[1] / "README.md").read_text()
+    lines = list(speed.summary(speed.read(DOCS / "raw")))
+    assert "\n".join(lines) in (DOCS.parents[1] / page).read_text()
+
+
+def test_chart_of_speed(monkeypatch):
+    """Two bars for each row of the table."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(DOCS))
+    plot, speed = importlib.import_module("plot"), importlib.import_module("speed")
+    reports = speed.read(DOCS / "raw")
+    [axes] = plot.draw_speed(reports).axes
+    races = [race.factors for race in speed.races(reports)]
+    widths = [bar.get_width() for bar in axes.patches]
+    assert sorted(widths) == sorted(factor for each in races for factor in each.values())
