@@ -21,12 +21,14 @@ SUMMARY = "<!-- speed: drawn by docs/benchmarks/table.py -->", "<!-- end of spee
 
 
 def tables(files: list[Path]) -> str:
-    """Markdown for all files, in the order of their names."""
-    return "\n\n".join("\n".join(_report(path.stem, json.loads(path.read_text()))) for path in files)
+    """Markdown for all files, the newest first."""
+    reports = [(path.stem, json.loads(path.read_text())) for path in files]
+    reports.sort(key=lambda each: each[1]["time"], reverse=True)
+    return "\n\n".join("\n".join(_report(*each)) for each in reports)
 
 
 def _report(name: str, report: dict) -> Iterator[str]:
-    yield f"### {name}"
+    yield f"### {_title(report)} ({name})"
     yield ""
     yield f"{report['device']}, torch {report['versions']['torch']}, {report['time']}; raw/{name}.json.  Made by"
     yield f"`{' '.join(report['command'])}`"
@@ -36,6 +38,17 @@ def _report(name: str, report: dict) -> Iterator[str]:
         yield from growth.tables(report, picture if (FOLDER / picture).exists() else None)
     else:
         yield from _races(report)
+
+
+def _title(report: dict) -> str:
+    """What was measured, in words."""
+    if growth.is_growth(report):
+        lengths = report["lengths"]
+        return f"Growth from {lengths[0]:,} to {lengths[-1]:,} keys"
+    shapes = {(run["n"], run["heads"], run["kv_heads"], run["head_size"]) for run in report["runs"]}
+    n, heads, kv_heads, size = max(shapes)
+    shared = f" sharing {kv_heads} of keys" if kv_heads < heads else ""
+    return f"{n:,} keys, {heads} head{'s' if heads > 1 else ''} of size {size}{shared}"
 
 
 def _races(report: dict) -> Iterator[str]:
