@@ -24,7 +24,7 @@ from importlib.util import spec_from_file_location
 from inspect import cleandoc
 from threading import Lock
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from sparsec.diagnostics import SparsecError
 
@@ -78,6 +78,7 @@ class Operator:
         """The operator with other parameters; `heads`, `layer` and `layers` as of `sparsec.load`."""
         return Operator(self.__module__, self._path, self._content, self._definition, {**self._bound, **values})
 
+    @overload
     def __call__(
         self,
         q: Tensor,
@@ -86,17 +87,46 @@ class Operator:
         *,
         scale: float | None = None,
         q_offset: int | None = None,
+        return_lse: Literal[False] = False,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | None = None,
+        return_lse: Literal[True],
+    ) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | None = None,
+        return_lse: bool,
+    ) -> Tensor | tuple[Tensor, Tensor]: ...
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *more: object,
+        scale: float | None = None,
+        q_offset: int | None = None,
         return_lse: bool = False,
+        **foreign: object,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """As `sparsec.Attend`: q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> [B, H, n_q, D]."""
-        return self._compiled()(q, k, v, scale=scale, q_offset=q_offset, return_lse=return_lse)
+        return self._compiled()(q, k, v, *more, scale=scale, q_offset=q_offset, return_lse=return_lse, **foreign)
 
     def _compiled(self) -> Attend:
-        if self._attend is None:  # looked at twice: torch.compile traces no lock
-            with self._lock:
-                if self._attend is None:
-                    self._attend = self._made()
-        return self._attend
+        return self._attend or self._made()
 
     def _made(self) -> Attend:
         from sparsec.runtime.fetch import Chosen
@@ -104,7 +134,15 @@ class Operator:
 
         counts = [self._bound.get(name) for name in _COUNTS]
         rest = {name: value for name, value in self._bound.items() if name not in _COUNTS}
-        return operator(self._path, self._content, Chosen(self.__name__, *counts, rest), stacklevel=5)
+        with self._lock:
+            if self._attend is None:
+                chosen = Chosen(self.__name__, *counts, rest)
+                self._attend = operator(self._path, self._content, chosen, stacklevel=5)
+            return self._attend
+
+    # torch.compile leaves its graph there, or says this where it may not: it traces no compiler.
+    _made._torchdynamo_disable = True  # type: ignore[attr-defined]
+    _made._torchdynamo_disable_msg = "a pattern is compiled here: for fullgraph=True, call it before"  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         bound = ", ".join(f"{name}={value}" for name, value in self._bound.items())

@@ -50,7 +50,7 @@ def test_python_example_produces_its_code(code):
     """A generated module does not know sparsec: it raises errors of Python's that begin with the code."""
     if "transformers" in CODES[code].example.text:
         pytest.importorskip("transformers", reason="transformers is not installed (extra: test)")
-    with pytest.raises((ValueError, RuntimeError, SparsecError), match=rf"^(error)?\[{code}\]"):
+    with pytest.raises((ValueError, TypeError, RuntimeError, SparsecError), match=rf"^(error)?\[{code}\]"):
         exec(compile(CODES[code].example.text, code, "exec"), {})
 
 

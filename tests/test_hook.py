@@ -158,3 +158,29 @@ def test_no_torch_before_the_first_call(folder: Path) -> None:
     code = "import sys, sparsec.hook; from own_patterns import near; near.bind(w=2); print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+def test_first_use_within_torch_compile(folder: Path):
+    """It leaves the graph once, and says so where it may not; compiled before, it is part of the graph."""
+    import torch
+
+    (folder / "spat_cold.spat").write_text("pattern near(w = 4) = past(w) & q % 9 != 5")
+    near = importlib.import_module("spat_cold").near
+    q = torch.rand(1, 2, 12, 16)
+    whole = torch.compile(lambda q: near(q, q, q) * 2, fullgraph=True, backend="eager")
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="for fullgraph=True, call it before"):
+        whole(q)
+    torch._dynamo.reset()
+    cold = torch.compile(lambda q: near(q, q, q) * 2, backend="eager")(q)
+    assert torch.equal(whole(q), cold)
+    assert torch.equal(near(q, q, q) * 2, cold)
+
+
+def test_foreign_arguments_say_so(folder: Path):
+    import torch
+
+    (folder / "spat_call.spat").write_text("pattern near(w = 4) = past(w)")
+    q = torch.rand(1, 2, 12, 16)
+    with pytest.raises(TypeError, match=r"^\[SP0611\]"):
+        importlib.import_module("spat_call").near(q, q, q, is_causal=True)

@@ -94,7 +94,8 @@ def code_of(source: str) -> tuple[str, str]:
     """All of a module but its comments and its docstring, which may name parameters; and the docstring."""
     docstring = ast.get_docstring(ast.parse(source), clean=False)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    parts = [token.string for token in tokens if token.type != tokenize.COMMENT]
+    parts = [token.string for token in tokens if token.type not in (tokenize.COMMENT, tokenize.NL)]
+    assert ast.literal_eval(parts[0]) == docstring
     return "\n".join(parts[1:]), docstring
 
 

@@ -169,3 +169,17 @@ class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than
         language="python",
     )
     cure = "`attention_dropout=0`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignArgument(Diagnostic, code="SP0611", title="an argument of another attention function"):
+    """A call takes q, k and v, and by keyword `scale`, `q_offset` and `return_lse`.  What other functions take beside
+    them is part of the pattern here (masks, windows, causality), true by itself (shared key heads), or not there
+    (dropout, biases, padding); the message says which.
+    """
+
+    name: str
+    hint: str
+    message = "a call takes no `{name}`: {hint}"
+    example = _call("rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16), is_causal=True")
+    cure = "Say it in the text of the pattern, or leave it out."

@@ -5,9 +5,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, SupportsIndex
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, SupportsIndex, overload
 
 from sparsec.diagnostics import torch_for
+from sparsec.runtime.foreign import refused
 from sparsec.runtime.index import Record
 from sparsec.runtime.module import module
 
@@ -29,13 +31,18 @@ class Attend:
     It can be copied, pickled with the module that holds it, and called inside `torch.compile(fullgraph=True)`.
     """
 
-    def __init__(self, text: str, record: Record, path: Path | None = None) -> None:
+    def __init__(
+        self, text: str, record: Record, path: Path | None = None, counts: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """`counts`: the heads, layer and layers that were given; calls have as many heads."""
         self.source = text
-        self.pattern = BoundPattern(record)
-        self._record = record
+        self.pattern = BoundPattern(record, counts)
+        self._record, self._counts = record, dict(counts)
+        self._heads = counts.get("heads")
         with torch_for("an operator"):
             self._function = getattr(module(text, record.module, path), record.function)
 
+    @overload
     def __call__(
         self,
         q: Tensor,
@@ -44,16 +51,63 @@ class Attend:
         *,
         scale: float | None = None,
         q_offset: int | None = None,
+        return_lse: Literal[False] = False,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | None = None,
+        return_lse: Literal[True],
+    ) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | None = None,
+        return_lse: bool,
+    ) -> Tensor | tuple[Tensor, Tensor]: ...
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *more: object,
+        scale: float | None = None,
+        q_offset: int | None = None,
         return_lse: bool = False,
+        **foreign: object,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], with `return_lse` also lse [B, H, n_q].
 
         H is a multiple of H_kv; D is a multiple of 8 from 16 to 256; fp32, fp16 or bf16; any strides.  lse is the
         natural logarithm of the sum of exponentials, -inf where a query sees no key; out is 0 there.  `scale`
         multiplies the scores, by default D ** -0.5.  Query i stands at position i + q_offset, by default n - n_q.
-        Raises ValueError, its text beginning with a code that `sparsec explain` knows, for what does not fit.
+        Raises ValueError for what does not fit, and TypeError for arguments of other attention functions; the text
+        begins with a code that `sparsec explain` knows.
         """
+        if more or foreign:
+            raise refused(more, foreign)
+        if self._heads is not None:
+            self._check_heads(q)
         return self._function(q, k, v, scale=scale, q_offset=q_offset, return_lse=return_lse)
+
+    def _check_heads(self, q: Tensor) -> None:
+        """Also where the pattern is the same for all heads: a call with another number is most likely transposed."""
+        import torch
+
+        if isinstance(q, torch.Tensor) and q.dim() == 4 and q.shape[1] != self._heads:
+            order = ": is this [B, n, H, D]? Then transpose(1, 2)" if q.shape[2] == self._heads else ""
+            said = f"this pattern was compiled for {self._heads} query heads, got {q.shape[1]}{order}"
+            raise ValueError(f"[SP0604] {said}")
 
     def __repr__(self) -> str:
         return f"<sparsec.Attend {self.pattern}>"
@@ -71,14 +125,14 @@ class Attend:
         return self
 
     def __reduce__(self) -> tuple:
-        return Attend, (self.source, self._record)
+        return Attend, (self.source, self._record, None, self._counts)
 
 
 class BoundPattern:
     """A pattern with its parameters, heads and layer bound."""
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, record: Record, counts: Mapping[str, int]) -> None:
+        self._record, self._counts = record, counts
 
     @cached_property
     def _pattern(self) -> ir.Pattern:
@@ -185,8 +239,8 @@ class BoundPattern:
 
     def __repr__(self) -> str:
         bound = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
-        heads = f", heads={self.heads}" if self.heads else ""
-        return f"{self.name}({bound}){heads}"
+        counts = "".join(f", {name}={value}" for name, value in self._counts.items())
+        return f"{self.name}({bound}){counts}"
 
     def _repr_html_(self) -> str:
         """For notebooks: the mask, at a length at which its structure is seen, and the declaration."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from sparsec import files
 from sparsec.diagnostics import PatternWarning
 from sparsec.runtime.attend import Attend
-from sparsec.runtime.fetch import Chosen, fetch
+from sparsec.runtime.fetch import Chosen, Found, fetch
+
+Result = TypeVar("Result")
 
 _MOST_BYTES = 8_000_000  # the compiler refuses longer texts
 
@@ -68,12 +72,30 @@ def compile(
 
 def operator(name: str, content: str | bytes | None, chosen: Chosen, stacklevel: int = 3) -> Attend:
     """The operator of the text `content` of the file `name`; warnings point `stacklevel` calls up."""
-    found = fetch(name, content, chosen)
+    found, attend = _untraced(_made)(name, content, chosen)
     for remark in found.remarks:
         warnings.warn(remark, stacklevel=stacklevel)
     for warning in found.record.warnings:
         warnings.warn(warning, PatternWarning, stacklevel=stacklevel)
-    return Attend(found.text, found.record, found.path)
+    return attend
+
+
+def _made(name: str, content: str | bytes | None, chosen: Chosen) -> tuple[Found, Attend]:
+    found = fetch(name, content, chosen)
+    counts = {"heads": chosen.heads, "layer": chosen.layer, "layers": chosen.layers}
+    given = {count: int(value) for count, value in counts.items() if value is not None}
+    return found, Attend(found.text, found.record, found.path, given)
+
+
+_UNTRACED = "a pattern is compiled here: for fullgraph=True, compile it before"
+for _function in (load, compile, operator):  # what torch.compile says where it may not leave the graph
+    _function._torchdynamo_disable, _function._torchdynamo_disable_msg = True, _UNTRACED  # type: ignore[union-attr]
+
+
+def _untraced(function: Callable[..., Result]) -> Callable[..., Result]:
+    """A function that torch.compile does not look into, where it has been loaded: compilers can't be traced."""
+    dynamo = sys.modules.get("torch._dynamo")
+    return dynamo.disable(function, reason=_UNTRACED) if dynamo else function
 
 
 def _merged(given: Mapping[str, int] | None, more: Mapping[str, int]) -> dict[str, int]:

@@ -1,0 +1,60 @@
+"""Arguments that other attention functions take, such as is_causal and attn_mask: how each is said here (SP0611)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from numbers import Real
+
+_OWN = ("scale", "q_offset", "return_lse")
+
+_HINTS = {
+    "the text of the pattern says it, as in `causal & past(64)`": ("is_causal", "causal"),
+    "the text of the pattern says it: `past(w)` keeps the last w keys": (
+        "window_size", "sliding_window", "window_left", "local_window_size",
+    ),
+    "the pattern is the mask; `sparsec.from_mask_mod` writes a mask function as a pattern": (
+        "attn_mask", "attention_mask", "mask", "block_mask", "mask_mod",
+    ),
+    "it is the same pattern for every row of the batch; pass rows of one length, without padding": (
+        "key_padding_mask", "padding_mask", "cu_seqlens", "cu_seqlens_q", "cu_seqlens_k", "seqused_k", "seq_lens",
+        "cache_seqlens", "position_ids", "max_seqlen_q", "max_seqlen_k",
+    ),
+    "scores are scaled and masked, and nothing else": (
+        "score_mod", "attn_bias", "bias", "position_bias", "alibi_slopes", "softcap", "logits_soft_cap", "s_aux",
+        "sinks",
+    ),
+    "weights are never dropped; where it is 0, leave it out": ("dropout_p", "dropout", "attn_dropout", "p"),
+    "query heads share key heads whenever H is a multiple of H_kv; leave it out": ("enable_gqa", "num_kv_groups"),
+    "it is called `scale` here": ("softmax_scale", "sm_scale", "scaling"),
+    "it is called `return_lse` here": ("return_softmax_lse", "return_aux", "lse"),
+    "weights are never made; `return_lse=True` returns their normaliser, `.pattern.mask` which pairs there are": (
+        "return_attn_probs", "need_weights", "average_attn_weights", "output_attentions",
+    ),
+    "kernels and their tiles are chosen by the module, and are deterministic; leave it out": (
+        "kernel_options", "deterministic", "backend",
+    ),
+    "it is bound when the pattern is compiled: a keyword of `sparsec.load` and `sparsec.compile`": (
+        "heads", "layer", "layers", "parameters", "pattern",
+    ),
+}  # fmt: skip
+_HINT_OF = {name: hint for hint, names in _HINTS.items() for name in names}
+
+
+def refused(positional: tuple[object, ...], keywords: Mapping[str, object]) -> TypeError:
+    """The error of a call with more than q, k, v, scale, q_offset and return_lse."""
+    if positional:
+        first = positional[0]
+        number = isinstance(first, Real) and not isinstance(first, bool)
+        hint = f"is this `scale={first}`?" if number else _HINT_OF["attn_mask"]
+        return TypeError(f"[SP0611] a call takes three tensors, and all else by keyword, not a fourth argument: {hint}")
+    name = next(iter(keywords))
+    hint = _HINT_OF.get(name) or _hint(name)
+    return TypeError(f"[SP0611] a call takes no `{name}`: {hint}")
+
+
+def _hint(name: str) -> str:
+    near = get_close_matches(name, (*_OWN, *_HINT_OF), 1)
+    if not near:
+        return f"beside q, k and v there are {', '.join(_OWN[:-1])} and {_OWN[-1]}"
+    return f"did you mean `{near[0]}`?" if near[0] in _OWN else _HINT_OF[near[0]]
