@@ -187,6 +187,19 @@ def test_errors_of_devices(attend):
         attend(q, q, q)
 
 
+def test_errors_of_distributed_tensors(attend, tmp_path):
+    import torch.distributed as distributed
+    from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
+
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        q = distribute_tensor(rand(1, 2, 8, 16), init_device_mesh("cpu", (1,)), [Shard(1)])
+        with pytest.raises(ValueError, match=r"^\[SP0601\].*local_map"):
+            attend(q, q, q)
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_errors_of_offsets(attend):
     q = rand(1, 2, 8, 16)
     for q_offset in (-1, 2**30, 1.5, torch.tensor(1), "3", True, np.bool_(True), [0]):

@@ -1424,7 +1424,7 @@ def _backward_flops(g, q, k, v, out, lse, dlse, scale, q_offset, out_val):
 
 # ---------------------------------------------------------------- the operator, as torch knows it
 
-_FORWARD = "sparse_transformer_strided_fb8ce20eb035"
+_FORWARD = "sparse_transformer_strided_38fd9c42f0ab"
 _BACKWARD = f"{_FORWARD}_backward"
 _REFUSED = f"{_FORWARD}_refused"
 
@@ -1666,11 +1666,13 @@ def _position(q_offset, n_q):
 def _check(q, k, v, q_offset):
     """The absolute position of the first query, after everything about the call has been found sound."""
     for name, x in (("q", q), ("k", k), ("v", v)):
+        if hasattr(x, "device_mesh"):
+            cure = "call the operator on local tensors, over batches or heads, as local_map does"
+            raise ValueError(f"[SP0601] {name} is a DTensor: {cure}")
         if x.is_nested or x.layout != torch.strided:
             kind = "nested" if x.is_nested else str(x.layout).removeprefix("torch.")
-            raise ValueError(
-                f"[SP0601] {name} is a {kind} tensor: pass dense ones, sequences of unequal length one by one or padded"
-            )
+            cure = "pass dense ones, sequences of unequal length one by one or padded"
+            raise ValueError(f"[SP0601] {name} is a {kind} tensor: {cure}")
     if q.dim() != 4 or k.dim() != 4 or v.dim() != 4:
         shapes = ", ".join(f"{x} {tuple(t.shape)}" for x, t in (("q", q), ("k", k), ("v", v)))
         raise ValueError(f"[SP0601] expected q [B, H, n_q, D] and k, v [B, H_kv, n, D], got {shapes}")
