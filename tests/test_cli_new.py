@@ -95,3 +95,13 @@ def test_templates_are_listed(sparsec) -> None:
     assert all(len(line.split()) > 3 for line in listed)
     assert "did you mean longformer?" in sparsec("new", "--template", "longfromer").err
     assert sparsec("new", "--template", "longfromer").status == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [("gemma", "local_global"), ("gemma3", "local_global"), ("Gemma", "local_global"), ("llama4", "chunked"),
+     ("gpt_oss", "gpt_oss"), ("mine", "longformer"), ("windows", "longformer")],
+)  # fmt: skip
+def test_the_name_of_a_model_begins_from_its_template(sparsec, name: str, template: str) -> None:
+    ran = sparsec("new", name)
+    assert ran.out.splitlines()[0] == f"wrote {name}.spat, begun from {template}"

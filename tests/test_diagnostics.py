@@ -69,6 +69,12 @@ def test_page_is_current():
     assert (ROOT / "docs/errors.md").read_text() == errors_page(), "python -m sparsec.diagnostics > docs/errors.md"
 
 
+def test_every_code_has_an_anchor_of_its_own():
+    anchors = re.findall(r'<a id="(\w+)"></a>\n\n### (\w+):', errors_page())
+    assert [anchor for anchor, _ in anchors] == sorted(code.lower() for code in CODES)
+    assert all(anchor == code.lower() for anchor, code in anchors)
+
+
 def test_all_exported():
     assert {kind.__name__ for kind in CODES.values()} <= set(diagnostics.__all__)
 

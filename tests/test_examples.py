@@ -21,11 +21,15 @@ SMALL: dict[str, dict[str, int]] = {
     "a_shape": {"s": 6, "w": 20},
     "bigbird": {"b": 8, "w": 3, "g": 2, "r": 2, "seed": 1},
     "bigbird_tokens": {"w": 9, "g": 2, "r": 3, "seed": 1},
+    "block_diffusion": {"b": 7, "p": 20},
+    "chunked": {"c": 16},
     "deepspeed_fixed": {"b": 4, "w": 4, "g": 1, "patterns": 4},
     "deepspeed_variable": {"b": 4, "r": 2, "seed": 3},
     "dilated_window": {"w": 9, "s": 4},
     "explicit_blocks": {"b": 32},
+    "gpt_oss": {"w": 20},
     "hybrid_layers": {"w": 20},
+    "local_global": {"w": 20},
     "longformer": {"w": 16, "g": 5},
     "longnet": {"w": 16},
     "longnet_heads": {"w": 16},
@@ -207,3 +211,27 @@ def test_hybrid_layers() -> None:
     window = pairs(lambda q, k: 0 <= q - k < 20)
     for layer in range(10):
         assert (mask(load("hybrid_layers", layer), 0) == (dense if layer == 7 else window)).all()
+
+
+@pytest.mark.parametrize(("name", "dense"), [("local_global", {5, 11}), ("gpt_oss", {1, 3, 5, 7, 9, 11})])
+def test_layers_of_windows_and_layers_of_the_whole_past(name: str, dense: set[int]) -> None:
+    """Gemma 3: `(layer + 1) % 6` is not 0 for windows; GPT-OSS: `layer_types` begins with a window and alternates."""
+    past, window = np.tri(N, dtype=bool), pairs(lambda q, k: 0 <= q - k < 20)
+    for layer in range(12):
+        assert (mask(load(name, layer), 0) == (past if layer in dense else window)).all()
+
+
+def test_chunked() -> None:
+    """Llama 4: keys from `q // chunk * chunk` on; layers 3, 7, 11 ... see everything before them."""
+    chunks = pairs(lambda q, k: q // 16 * 16 <= k <= q)
+    for layer in range(8):
+        assert (mask(load("chunked", layer), 0) == (np.tri(N, dtype=bool) if layer in (3, 7) else chunks)).all()
+
+
+def test_block_diffusion() -> None:
+    """A query of the prompt sees the prompt; one behind it, everything to the end of its own block."""
+    kept = np.zeros((N, N), dtype=bool)
+    kept[:20, :20] = True
+    for first in range(20, N, 7):
+        kept[first : first + 7, : first + 7] = True
+    assert (mask(load("block_diffusion"), 0) == kept).all()

@@ -31,7 +31,7 @@ def run(
             "-t",
             "--template",
             metavar="TEMPLATE",
-            help="The pattern to begin from, by default the one called NAME, else longformer; --list names all.",
+            help="The pattern to begin from, by default the one of NAME, else longformer; --list names all.",
             autocompletion=completion.templates,
         ),
     ] = None,
@@ -63,6 +63,8 @@ def _chosen(name: str | None, template: str | None, known: list[str]) -> str:
     wanted = template if template is not None else name or _DEFAULT
     if wanted in known:
         return wanted
+    if template is None and len(named := [each for each in known if _names(each, wanted)]) == 1:
+        return named[0]
     near = get_close_matches(wanted.lower(), known, n=1, cutoff=0.8)
     if template is not None:
         hint = f"did you mean {near[0]}?" if near else "--list names all"
@@ -70,6 +72,14 @@ def _chosen(name: str | None, template: str | None, known: list[str]) -> str:
     if near:
         print(f"did you mean the template {near[0]}?  sparsec new {name} --template {near[0]}", file=sys.stderr)
     return _DEFAULT
+
+
+def _names(template: str, wanted: str) -> bool:
+    """Whether the documentation of a template names a model or paper, a word in capitals, that is so called."""
+    word = wanted.strip("0123456789_-.")
+    doc = _pattern(resources.text(f"examples/{template}.spat")).doc or ""
+    names = re.findall(r"\b[A-Z][A-Za-z]+(?:-[A-Za-z]+)*\b", doc.partition("(")[0])
+    return len(word) > 3 and word.lower() in {each.lower() for each in names}
 
 
 def _list(known: list[str]) -> None:

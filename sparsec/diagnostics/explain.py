@@ -53,6 +53,8 @@ def errors_page() -> str:
 def _section(kind: type[Diagnostic]) -> list[str]:
     warning = " (warning)" if kind.severity == "warning" else ""
     return [
+        f'<a id="{kind.code.lower()}"></a>',  # docs/errors.md#sp0201, whatever its title
+        "",
         f"### {kind.code}: {kind.title}{warning}",
         "",
         inspect.cleandoc(kind.__doc__),

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from generated import attend_of, example, mask_of, module_of, pattern_of
+from generated import attend_of, example, mask_of, pattern_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from sparsec.diagnostics import EmptyPattern, SparsecError
 from sparsec.ir import nodes
+from sparsec.kernels import torch_path
 from sparsec.testing import compare, random_problem, run
 from sparsec.testing.programs import Program, match_programs, programs
 
@@ -67,9 +68,10 @@ def test_random_programs(program, lengths, heads, dtype, scale, seed):
 def test_random_programs_in_short_steps(program, lengths, rows, keys):
     """Steps of a few rows and keys, so that short sequences take several of them."""
     pattern = lowered(program)
-    module = module_of(pattern)
-    module._ROWS, module._KEYS = rows, keys
-    assert_exact(pattern, *lengths, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_path, "_ROWS", rows)
+        patch.setattr(torch_path, "_KEYS", keys)
+        assert_exact(pattern, *lengths, dtype=torch.float64)
 
 
 @settings(max_examples=30)
@@ -97,6 +99,7 @@ SMALL: dict[str, dict[str, int]] = {
     "a_shape": {"s": 6, "w": 20},
     "bigbird": {"b": 8, "w": 3, "g": 2, "r": 2, "seed": 1},
     "bigbird_tokens": {"w": 9, "g": 2, "r": 3, "seed": 1},
+    "block_diffusion": {"b": 7, "p": 20},
     "deepspeed_fixed": {"b": 4, "w": 4, "g": 1, "patterns": 4},
     "deepspeed_variable": {"b": 4, "r": 2, "seed": 3},
     "dilated_window": {"w": 9, "s": 4},
