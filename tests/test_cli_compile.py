@@ -57,8 +57,9 @@ print("sparsec" in sys.modules)
 
 def test_the_file_works_without_sparsec(sparsec, tmp_path: Path) -> None:
     ran = sparsec("compile", LONGFORMER, "-o", "build", "-D", "w=16", "-D", "g=2")
-    size = (tmp_path / "build/longformer.py").stat().st_size
-    assert (ran.status, ran.out, ran.err) == (0, f"wrote build/longformer.py ({size:,} bytes)\n", "")
+    sizes = {name: (tmp_path / f"build/{name}.py").stat().st_size for name in ("longformer", "sparsec_kernels")}
+    said = "".join(f"wrote build/{name}.py ({size:,} bytes)\n" for name, size in sizes.items())
+    assert (ran.status, ran.out, ran.err) == (0, said, "")
     assert "with w = 16, g = 2" in (tmp_path / "build/longformer.py").read_text()
     run = subprocess.run([sys.executable, "-c", USE], cwd=tmp_path, capture_output=True, text=True)
     assert run.stdout == "False\n", run.stderr
@@ -67,8 +68,46 @@ def test_the_file_works_without_sparsec(sparsec, tmp_path: Path) -> None:
 def test_the_file_is_what_load_runs(sparsec, tmp_path: Path) -> None:
     from sparsec import load
 
+    sparsec("compile", LONGFORMER, "--standalone")
+    written = (tmp_path / "longformer.py").read_text()
+    made_again = f"Made again by `sparsec compile {LONGFORMER} --standalone`; edit the pattern instead of this file.\n"
+    assert written.replace(made_again, "Edit the pattern instead of this file.  ") == load(LONGFORMER).source
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["longformer.py"]
+
+
+def alone(folder: Path, code: str) -> subprocess.CompletedProcess:
+    """What a process says that does not see sparsec."""
+    hidden = "import sys; sys.modules['sparsec'] = None\n"
+    return subprocess.run([sys.executable, "-c", hidden + code], cwd=folder, capture_output=True, text=True)
+
+
+CALL = "import torch; q = torch.ones(1, 1, 20, 16); print(longformer(q, q, q).sum().item())"
+
+
+@pytest.mark.parametrize(
+    ("options", "package", "statement"),
+    [
+        ((), False, "from longformer import longformer"),
+        ((), True, "from build.longformer import longformer"),
+        (("--standalone",), False, "from longformer import longformer"),
+    ],
+    ids=["folder", "package", "standalone"],
+)
+def test_files_find_the_library(options, package: bool, statement: str, sparsec, tmp_path: Path) -> None:
+    assert sparsec("compile", LONGFORMER, "-o", "build", *options).status == 0
+    if package:
+        (tmp_path / "build/__init__.py").write_text("")
+    ran = alone(tmp_path if package else tmp_path / "build", f"{statement}\n{CALL}")
+    assert (ran.stdout, ran.stderr) == ("320.0\n", "")
+
+
+def test_another_version_of_the_library_is_refused(sparsec, tmp_path: Path) -> None:
     sparsec("compile", LONGFORMER)
-    assert (tmp_path / "longformer.py").read_text() == load(LONGFORMER).source
+    library = tmp_path / "sparsec_kernels.py"
+    library.write_text(re.sub('^VERSION = ".*"', 'VERSION = "other"', library.read_text(), flags=re.MULTILINE))
+    ran = alone(tmp_path, "import longformer")
+    assert "ImportError: longformer.py was generated with another sparsec_kernels.py" in ran.stderr
+    assert "sparsec compile -o" in ran.stderr
 
 
 def test_permissions_follow_the_users_mask(sparsec, tmp_path: Path) -> None:
@@ -128,7 +167,7 @@ def test_a_full_disk_leaves_the_old_file(sparsec, tmp_path: Path, monkeypatch: p
     assert (ran.status, ran.out) == (1, "")
     assert "no space left on device" in ran.err
     assert (tmp_path / "longformer.py").read_text() == before
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["longformer.py"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["longformer.py", "sparsec_kernels.py"]
 
 
 def test_folders_that_cannot_be(sparsec) -> None:
@@ -181,6 +220,7 @@ def test_the_plan_says_why_a_rung_was_taken(sparsec, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "emit", "start"), [("sm_90", "ptx", "//"), ("gfx942", "amdgcn", "\t.amdgcn_target")]
 )
+@pytest.mark.filterwarnings("error")  # what Triton tells its users is nothing to those of sparsec
 def test_device_code(target: str, emit: str, start: str, sparsec, tmp_path: Path) -> None:
     pytest.importorskip("triton")
     given = ["--target", target, "--emit", emit, "--head-size", "64", "-o", "build"]

@@ -49,9 +49,15 @@ def run(
     n: Annotated[
         int, typer.Option("--n", min=1, max=_LONGEST, help="Of device code: keys and queries; short ones differ.")
     ] = 8192,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="One file, with the support library in it instead of beside it.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that sparsec did not generate.")] = False,
 ) -> None:
-    """Write DIR/NAME.py, which needs torch only (and triton on a GPU), or the named stage."""
+    """Write DIR/NAME.py, which needs torch only (and triton on a GPU), or the named stage.
+
+    The support library of all generated files is written beside it, as sparsec_kernels.py.
+    """
     _check(emit, target, head_size)
     chosen = choice(define, pattern, heads, layer, layers)
     from sparsec import pipeline
@@ -61,7 +67,11 @@ def run(
     if emit == "plan" and output is None:
         print(_plan(made), end="")
         return
-    for name, data in _files(made, emit, target, head_size, _DTYPES[dtype], n).items():
+    if emit == "py":
+        files = _modules(made, ["sparsec", "compile", file, *chosen.arguments], standalone)
+    else:
+        files = _stages(made, emit, target, head_size, _DTYPES[dtype], n)
+    for name, data in files.items():
         print(_write(Path(output or "."), name, data, force or emit not in _SAME))
 
 
@@ -74,12 +84,21 @@ def _check(emit: Emit, target: Target | None, head_size: int) -> None:
         raise typer.BadParameter("a multiple of 8", param_hint="--head-size")
 
 
-def _files(
+def _modules(made: Compiled, command: list[str], standalone: bool) -> dict[str, str | bytes]:
+    """The generated module and, unless that is in it, the support library, by file name."""
+    from sparsec.codegen import header, support
+
+    signed = header.made_by(made.source, [*command, *(["--standalone"] if standalone else [])])
+    name = f"{made.function}.py"
+    if standalone:
+        return {name: support.standalone(signed)}
+    return {name: support.beside(signed, made.function), f"{support.NAME}.py": support.text()}
+
+
+def _stages(
     made: Compiled, emit: Emit, target: Target | None, head_size: int, dtype: str, n: int
 ) -> dict[str, str | bytes]:
-    """What to write, by file name.  SparsecError SP0705 without triton."""
-    if emit == "py":
-        return {f"{made.function}.py": made.source}
+    """Other stages than the module, by file name.  SparsecError SP0705 without triton."""
     if emit == "plan":
         return {f"{made.function}.plan.txt": _plan(made)}
     import importlib.util
@@ -94,7 +113,13 @@ def _files(
         from sparsec.runtime.targets import compile_kernels
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     kernels = compile_kernels(generated, target, head_size=head_size, dtype=dtype, n=n)
-    return {f"{made.function}.{kernel.name.strip('_')}.{target}.{emit}": kernel.stages[emit] for kernel in kernels}
+    files: dict[str, str | bytes] = {}
+    for kernel in kernels:
+        # Heads that differ in numbers share a kernel, which is compiled for each of them.
+        before = sum(each.startswith(f"{made.function}.{kernel.name.strip('_')}.") for each in files)
+        number = f".{before}" if before else ""
+        files[f"{made.function}.{kernel.name.strip('_')}{number}.{target}.{emit}"] = kernel.stages[emit]
+    return files
 
 
 def _plan(made: Compiled) -> str:

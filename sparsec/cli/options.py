@@ -69,6 +69,14 @@ class Choice:
         """The keywords of `lower`."""
         return {**vars(self), "parameters": dict(self.parameters)}
 
+    @property
+    def arguments(self) -> list[str]:
+        """The options of a command that chooses the same."""
+        numbers = {"--heads": self.heads, "--layer": self.layer, "--layers": self.layers}
+        chosen = [f"{option}={value}" for option, value in numbers.items() if value is not None]
+        chosen += [f"-D{name}={value}" for name, value in self.parameters]
+        return [*(["-p", self.pattern] if self.pattern else []), *chosen]
+
     def load(self, name: str) -> tuple[File, Lowered]:
         """The file of that name, and the pattern chosen from it.  Warnings are printed; SparsecError for the rest."""
         from sparsec.analysis.diagnose import examine

@@ -16,7 +16,7 @@ from sparsec.cli.output import report, write
 from sparsec.diagnostics import EnvironmentLacks, SparsecError, torch_for
 
 if TYPE_CHECKING:
-    from sparsec.codegen.settings import Setting
+    from sparsec.kernels.settings import Setting
     from sparsec.pipeline import Compiled
     from sparsec.runtime.bench_setting import Setting as Shapes
     from sparsec.runtime.tune import Limits, Outcome, Progress

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from sparsec.codegen.settings import Setting
     from sparsec.codegen.tuned import Place
+    from sparsec.kernels.settings import Setting
     from sparsec.runtime.tune_journal import Trial
 
 

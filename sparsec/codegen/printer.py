@@ -183,7 +183,7 @@ class Triton(Printer):
         self.wide = True
         text = self.integer(node)
         self.wide = False
-        return f"_narrow({text})"
+        return f"sk.to_int32({text})"
 
     def _variable(self, name: str) -> str:
         return f"{name}.to(tl.int64)" if self.wide else name
@@ -191,12 +191,12 @@ class Triton(Printer):
     def _floor_div(self, left: ir.Int, divisor: int) -> str:
         if interval(left)[0] >= 0:
             return super()._floor_div(left, divisor)
-        return f"_floor_div({self.integer(left)}, {divisor})"
+        return f"sk.floor_div({self.integer(left)}, {divisor})"
 
     def _mod(self, left: ir.Int, divisor: int) -> str:
         if interval(left)[0] >= 0:
             return super()._mod(left, divisor)
-        return f"_floor_mod({self.integer(left)}, {divisor})"
+        return f"sk.floor_mod({self.integer(left)}, {divisor})"
 
     def _abs(self, value: ir.Int) -> str:
         return f"tl.abs({self.integer(value)})"
@@ -213,8 +213,8 @@ class Triton(Printer):
             height = str(len(leaf.rows))
         row, column = ("q", "k") if leaf.size == 1 else (f"q // {leaf.size}", f"k // {leaf.size}")
         most = width(leaf)
-        function, bound = ("_in_table", most) if most <= _SHORT_ROW else ("_in_long_table", most.bit_length())
-        return f"{function}(STARTS_{index}, TABLE_{index}, {row}, {height}, {column}, {bound})"
+        function, bound = ("in_table_row", most) if most <= _SHORT_ROW else ("in_long_table_row", most.bit_length())
+        return f"sk.{function}(STARTS_{index}, TABLE_{index}, {row}, {height}, {column}, {bound})"
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         return f"tl.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"
@@ -240,7 +240,7 @@ class Torch(Printer):
 
     def _leaf(self, leaf: ir.Leaf, index: int) -> str:
         row, column = ("q", "k") if leaf.size == 1 else (f"q // {leaf.size}", f"k // {leaf.size}")
-        return f"_listed(TABLE_{index}, {row}, {column})"
+        return f"sk.in_listed_row(TABLE_{index}, {row}, {column})"
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         text = self._bare(condition)

@@ -11,32 +11,39 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median_low
 
-from sparsec.codegen.texts import GroupText, key_order
+from sparsec.codegen.text_nodes import ChoiceText
+from sparsec.codegen.texts import key_order
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Cover, Part, Plan
+from sparsec.plan.nodes import Choice, Cover, Part, Plan
 from sparsec.plan.predict import steps
 from sparsec.plan.walks import Walk, walks
+
+Groups = Iterable[tuple[object, Iterable[ChoiceText]]]  # heads, and the texts of their choices
 
 _USUAL = 32_768  # the length at which programs are told apart by their work
 
 
-def named_shapes(plan: Plan, groups: Iterable[GroupText], n: int | None = None) -> list[tuple[str, str, str]]:
+def named_shapes(plan: Plan, groups: Groups, n: int | None = None) -> list[tuple[str, str, str]]:
     """(name in the module, kind, word) of the kernels of a plan, whose texts are `groups`; of those for n keys alone,
     where it is given.
     """
-    listed = len(plan.parts) > 1
-    found = []
-    for heads, group in zip(plan.parts, groups, strict=True):
-        for choice, texts in zip(heads.choices, group.choices, strict=True):
-            if n is not None and choice is not heads.at(n):
-                continue
-            walked = walks(choice.parts)
-            for place, text in enumerate(texts.walks):
-                word = rows_shape(walked, place, listed)
-                found += [(f"_{kernel}{text.suffix}", kernel, word) for kernel in ("forward", "dq")]
-            parts = [part for walk in walked for part in walk]
-            for place, text in enumerate(texts.parts):
-                found.append((f"_dkdv{text.suffix}", "dkdv", keys_shape(parts, place, listed)))
+    found: dict[tuple[str, str, str], None] = {}  # heads that differ in numbers share kernels
+    for heads, (_, choices) in zip(plan.parts, groups, strict=True):
+        for choice, text in zip(heads.choices, choices, strict=True):
+            if n is None or choice is heads.at(n):
+                found |= dict.fromkeys(choice_shapes(choice, text, len(plan.parts) > 1))
+    return list(found)
+
+
+def choice_shapes(choice: Choice, text: ChoiceText, listed: bool) -> list[tuple[str, str, str]]:
+    """(name in the module, kind, word) of the kernels of a choice."""
+    walked, found = walks(choice.parts), []
+    for place, walk in enumerate(text.walks):
+        word = rows_shape(walked, place, listed)
+        found += [(f"_{kernel}{walk.suffix}", kernel, word) for kernel in ("forward", "dq")]
+    parts = [part for walk in walked for part in walk]
+    for place, part in enumerate(text.parts):
+        found.append((f"_dkdv{part.suffix}", "dkdv", keys_shape(parts, place, listed)))
     return found
 
 

@@ -5,80 +5,96 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from sparsec.codegen.printer import Scalar, Torch, Triton, width
-from sparsec.codegen.text_nodes import ChoiceText, CoverText, GroupText, LeafText, PartText, SegmentText, WalkText
+from sparsec.codegen.printer import Scalar, Torch, Triton
+from sparsec.codegen.text_nodes import ChoiceText, CoverText, LeafText, PartText, SegmentText, WalkText
 from sparsec.ir import nodes as ir
 from sparsec.ir.ranges import MOST_POSITIONS
-from sparsec.plan.nodes import Columns, Cover, HeadPlan, Natural, Part, Plan, Residue, Scattered, Segment
+from sparsec.plan.nodes import Choice, Columns, Cover, Natural, Part, Plan, Residue, Scattered, Segment
 from sparsec.plan.walks import walks
 from sparsec.sets.tiles import MIN_TILE
 
 
-def groups(plan: Plan) -> tuple[tuple[ir.Leaf, ...], list[GroupText]]:
-    """The tables of a plan in the order of their numbers, and the texts of its conditions."""
-    masks = [part.mask for heads in plan.parts for choice in heads.choices for part in choice.parts]
-    leaves = tuple(dict.fromkeys(leaf for mask in masks for leaf in ir.leaves(mask)))
-    return leaves, [group(heads, index, len(plan.parts), leaves) for index, heads in enumerate(plan.parts)]
+def tables(plan: Plan) -> tuple[ir.Leaf, ...]:
+    """The tables of a plan in the order of their numbers."""
+    return tuple(
+        dict.fromkeys(
+            leaf
+            for heads in plan.parts
+            for choice in heads.choices
+            for part in choice.parts
+            for leaf in ir.leaves(part.mask)
+        )
+    )
 
 
-def group(plan: HeadPlan, index: int, count: int, leaves: tuple[ir.Leaf, ...]) -> GroupText:
-    """The texts of a condition, which is number `index` of `count`."""
-    several = sum(len(choice.parts) for choice in plan.choices) > 1
-    choices, letters = [], iter("abcdefgh")
-    for choice in plan.choices:
-        walked = walks(choice.parts)
-        ordered = tuple(part for walk in walked for part in walk)
-        stem = f"_{index}" if count > 1 else ""
-        suffixes = [f"{stem}_{next(letters)}" if several else stem for _ in ordered]
-        parts = iter([_part(ordered, place, suffixes, count > 1, leaves) for place in range(len(ordered))])
-        made = []
-        for place, walk in enumerate(walked):
-            some = tuple(next(parts) for _ in walk)
-            suffix = stem + ("_" + "".join(part.suffix[-1] for part in some) if several else "")
-            long = max(part.rows.long for part in walk) if isinstance(walk[0].layout, Natural | Columns) else 0
-            made.append(WalkText(suffix, some, place == 0, place == len(walked) - 1, long))
-        choices.append(ChoiceText(choice.least_n, tuple(made)))
-    return GroupText(str(plan.heads) if count > 1 else "None", tuple(choices))
+def choice_text(
+    choice: Choice, leaves: tuple[ir.Leaf, ...], listed: bool, stem: str = "", numbers: tuple[int, ...] = ()
+) -> ChoiceText:
+    """The texts of the kernels of a choice, whose names end in `stem`.
+
+    `leaves`: the tables of the module.  `listed`: kernels serve lists of heads.  `numbers`: their constants.
+    """
+    walked = walks(choice.parts)
+    ordered = tuple(part for walk in walked for part in walk)
+    suffixes = [stem] if len(ordered) == 1 else [f"{stem}_{letter}" for letter in "abcdefgh"[: len(ordered)]]
+    own = tuple(dict.fromkeys(leaf for part in ordered for leaf in ir.leaves(part.mask)))
+    parts = iter(
+        [_part(ordered, place, suffixes, listed, (own, leaves), bool(numbers)) for place in range(len(ordered))]
+    )
+    made = []
+    for place, walk in enumerate(walked):
+        some = tuple(next(parts) for _ in walk)
+        suffix = stem if len(ordered) == 1 else f"{stem}_{''.join(part.suffix[-1] for part in some)}"
+        long = max(part.rows.long for part in walk) if isinstance(walk[0].layout, Natural | Columns) else 0
+        made.append(WalkText(suffix, some, place == 0, place == len(walked) - 1, long))
+    return ChoiceText(choice.least_n, tuple(made), numbers)
 
 
 def _part(
-    parts: tuple[Part, ...], place: int, suffixes: list[str], listed: bool, leaves: tuple[ir.Leaf, ...]
+    parts: tuple[Part, ...],
+    place: int,
+    suffixes: list[str],
+    listed: bool,
+    leaves: tuple[tuple[ir.Leaf, ...], tuple[ir.Leaf, ...]],
+    numbered: bool,
 ) -> PartText:
+    """The text of parts[place]; `leaves`: the tables of the kernels, and those of the module."""
     part, layout = parts[place], parts[place].layout
-    triton, torch, scalar = Triton(leaves), Torch(leaves), Scalar(leaves)
-    combs = tuple((suffix, comb(each)) for suffix, each in zip(suffixes, parts, strict=True) if comb(each))
+    own, everyone = leaves
+    triton, torch, scalar = Triton(own), Torch(own), Scalar(own)
+    collects = tuple((suffix, gathered(each)) for suffix, each in zip(suffixes, parts, strict=True) if gathered(each))
     order = key_order(parts)
-    starts = order.index(place) == len(combs)  # the first that reaches every key
-    tables = tuple(leaves.index(leaf) for leaf in ir.leaves(part.mask))
+    starts = order.index(place) == len(collects)  # the first that reaches every key
+    read = tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.leaves(part.mask))
     return PartText(
         suffix=suffixes[place],
         why=part.why,
         listed=listed,
         layout=type(layout).__name__.lower(),
         stride=layout.stride if isinstance(layout, Residue) else 1,
-        comb=comb(part),
-        adds=not comb(part) and not starts,
-        combs=combs if starts else (),
-        finishes=not comb(part) and order[-1] == place,
+        gathered=gathered(part),
+        adds=not gathered(part) and not starts,
+        collects=collects if starts else (),
+        finishes=not gathered(part) and order[-1] == place,
         keeps=part.mask != ir.TRUE and layout != Scattered(),
         keep=triton.lines(part.mask, "return "),
         keep_torch=torch.lines(_tensor(part.mask), "return "),
         never_full=part.full == ir.FALSE,
-        edges=ir.names(part.full),
-        full=triton.lines(part.full, "full = "),
+        full=triton.lines(part.full, "return "),
         full_scalar=scalar.lines(part.full, "return "),
-        tables=tables,
-        table_arguments="".join(f", STARTS_{index}, TABLE_{index}" for index in tables),
-        table_names="".join(f", TABLE_{index}" for index in tables),
-        rows=_cover(part.rows, "n", leaves),
-        columns=_cover(part.columns, "n_q", leaves),
+        tables=read,
+        table_arguments="".join(f", STARTS_{index}, TABLE_{index}" for index, _ in read),
+        table_names="".join(f", TABLE_{index}" for index, _ in read),
+        rows=_cover(part.rows, "n", everyone),
+        columns=_cover(part.columns, "n_q", everyone),
         long_keys=_long_keys(part),
         block=part.block if part.block >= MIN_TILE else 1,
         table_full=isinstance(part.mask, ir.Or) and set(part.columns.tables) <= set(part.mask.parts),
+        numbers=", NUMBERS" if numbered else "",
     )
 
 
-def comb(part: Part) -> tuple[int, int, int] | None:
+def gathered(part: Part) -> tuple[int, int, int] | None:
     """(period, first, width) of gathered keys."""
     layout = part.layout
     return (layout.period, layout.first, layout.width) if isinstance(layout, Columns) else None
@@ -86,7 +102,7 @@ def comb(part: Part) -> tuple[int, int, int] | None:
 
 def _long_keys(part: Part) -> int:
     """Gathered keys are few and each sees many queries, so all of them are shared."""
-    if comb(part):
+    if gathered(part):
         return MOST_POSITIONS
     return part.columns.long if part.layout == Natural() else 0
 
@@ -110,32 +126,30 @@ def _cover(cover: Cover, length: str, leaves: tuple[ir.Leaf, ...]) -> CoverText:
         _reason(cover),
         tuple(_segment(segment, length) for segment in cover.segments),
         exchanges,
-        frozenset().union(*map(_names, cover.segments)),
         tuple(map(leaves.index, cover.tables)),
         cover.rising,
     )
 
 
-def _names(segment: Segment) -> frozenset[str]:
-    bounds = (bound for bound in (segment.first, segment.last, segment.when) if bound is not None)
-    return frozenset().union(*map(ir.names, bounds))
-
-
 def _segment(segment: Segment, length: str) -> SegmentText:
     first = ir.Const(0) if segment.first is None else segment.first
-    stop = ir.Var(length) if segment.last is None else _after(segment.last)
-    if segment.when != ir.TRUE:  # an empty range elsewhere
-        stop = ir.Select(segment.when, stop, ir.Const(0))
+    stop = _stop(segment, length)
     triton, torch, scalar = Triton(), Torch(), Scalar()
     return SegmentText(
         first=triton.position(first),
-        stop=triton.position(stop),
+        stop=triton.position(_stop(segment, "length")),
         bounded=segment.last is not None,
         scalar_first=scalar.integer(first),
         scalar_stop=scalar.integer(stop),
         tiles_first=torch.integer(first),
         tiles_stop=torch.integer(stop),
     )
+
+
+def _stop(segment: Segment, length: str) -> ir.Int:
+    """The end of a segment, not included; that of an open one is the end of the sequence, `length` positions long."""
+    stop = ir.Var(length) if segment.last is None else _after(segment.last)
+    return stop if segment.when == ir.TRUE else ir.Select(segment.when, stop, ir.Const(0))  # an empty range elsewhere
 
 
 def _after(last: ir.Int) -> ir.Int:
@@ -166,38 +180,17 @@ def _reason(cover: Cover) -> str:
 
 
 def leaf(node: ir.Leaf, index: int) -> LeafText:
-    """The text that makes a table at run time."""
+    """The text that makes a table."""
     match node:
         case ir.Blocks(size, rows):
             entries = ", ".join(map(str, map(list, rows)))
-            return LeafText(
-                index,
-                size,
-                f"Key blocks of {size} that each block of {size} queries may attend to",
-                width(node),
-                "\n".join(textwrap.wrap(entries, 106, initial_indent=" " * 8, subsequent_indent=" " * 8)),
-                f"stop = {len(rows)} if stop is None else min(stop, {len(rows)})\n"
-                f"return _written({index}, min(first, stop), stop, device)",
-            )
+            listed = "\n".join(textwrap.wrap(entries, 110, initial_indent="    ", subsequent_indent="    "))
+            doc = f"Key blocks of {size} that each block of {size} queries may attend to"
+            return LeafText(index, doc, f"Blocks({size}, [\n{listed}\n])")
         case ir.RandomBlocks(size, count, seed, earlier):
-            return LeafText(
-                index,
-                size,
-                f"{count} key blocks of {size} at random for each block of {size} queries"
-                + (", none later than it" if earlier else ""),
-                count,
-                "",
-                f"blocks = -(-n // {size})\n" + _drawn(count, seed, "blocks", "None" if earlier else "blocks"),
-            )
+            doc = f"{count} key blocks of {size} at random for each block of {size} queries"
+            doc += ", none later than it" if earlier else ""
+            return LeafText(index, doc, f"RandomBlocks({size}, {count}, {seed}{', earlier=True' if earlier else ''})")
         case ir.RandomKeys(count, seed):
-            return LeafText(
-                index, 1, f"{count} keys at random for each query", count, "", _drawn(count, seed, "n", "n")
-            )
+            return LeafText(index, f"{count} keys at random for each query", f"RandomKeys({count}, {seed})")
     raise TypeError(f"not a table: {node!r}")
-
-
-def _drawn(count: int, seed: int, rows: str, below: str) -> str:
-    return (
-        f"stop = {rows} if stop is None else min(stop, {rows})\n"
-        f"return _drawn({count}, {seed}, min(first, stop), stop, {below}, device)"
-    )

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sparsec.codegen.settings import KERNELS, Setting
+from sparsec.kernels.settings import KERNELS, Setting
 
 FORMAT = 1
 
@@ -21,7 +21,7 @@ class Place:
     """What a setting is for.  `head_size` is rounded up to a power of two; `shape` is sparsec.codegen.shape's word."""
 
     gpu: str  # as torch.cuda.get_device_name says
-    tier: str  # of sparsec.codegen.settings
+    tier: str  # of sparsec.kernels.settings
     dtype: str
     head_size: int
     kernel: str
@@ -57,7 +57,7 @@ class Tuned:
             if (place.kernel, place.shape) == (kind, word)
         ]
         head = "# (GPU, tier, type, head size, kernel) -> what was measured to be faster there than the table's setting"
-        return "\n".join([head, "# fmt: off", "_TUNED = {", *lines, "}", "# fmt: on"]) if lines else ""
+        return "\n".join([head, "_TUNED = {", *lines, "}"]) if lines else ""
 
     def _entry(self, place: Place) -> dict:
         entry = {name: getattr(place, name) for name in Place.__slots__} | {"setting": self.settings[place]}

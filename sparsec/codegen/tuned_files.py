@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path
 
 from sparsec import files
-from sparsec.codegen.settings import KERNELS, SETTINGS, Setting
 from sparsec.codegen.tuned import FORMAT, Place, Tuned
 from sparsec.diagnostics import CannotRead, SparsecError, TunedUnusable
+from sparsec.kernels.settings import KERNELS, SETTINGS, Setting
 
 VARIABLE = "SPARSEC_TUNED"
 

@@ -35,12 +35,19 @@ class Attend:
         self, text: str, record: Record, path: Path | None = None, counts: Mapping[str, int] = MappingProxyType({})
     ) -> None:
         """`counts`: the heads, layer and layers that were given; calls have as many heads."""
-        self.source = text
+        self._text = text
         self.pattern = BoundPattern(record, counts)
         self._record, self._counts = record, dict(counts)
         self._heads = counts.get("heads")
         with torch_for("an operator"):
             self._function = getattr(module(text, record.module, path), record.function)
+
+    @property
+    def source(self) -> str:
+        """The generated module as one file, which runs without sparsec: as `sparsec compile --standalone` writes it."""
+        from sparsec.codegen.support import standalone
+
+        return standalone(self._text)
 
     @overload
     def __call__(

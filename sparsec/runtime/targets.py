@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
@@ -21,6 +22,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 from triton.runtime.jit import JITFunction
+
+from sparsec.kernels import gpu, hardware
+from sparsec.kernels.device import combine_splits, reduce_splits
+from sparsec.kernels.gpu import backward_gpu, forward_gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +71,25 @@ def compile_kernels(
     sequences may get different ones.  Not while other threads launch kernels: triton has one driver for the process.
     """
     wanted = TARGETS[target]
-    q = torch.empty(1, _heads(module) or group, n, head_size, dtype=getattr(torch, dtype))
+    program = replace(module._PROGRAM, compiled={}, passes={})
+    q = torch.empty(1, program.heads or group, n, head_size, dtype=getattr(torch, dtype))
     k = q[:, ::group].contiguous()
-    with _driver(wanted) as device, _properties(module, wanted):
-        out, lse = module._forward_gpu(q, k, k, 1.0, 0)
-        module._backward_gpu(q, q, k, k, out, lse, None, 1.0, 0)
-        functions = [each for each in vars(module).values() if isinstance(each, JITFunction)]
+    with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
+        out, lse = forward_gpu(program, q, k, k, 1.0, 0)
+        backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0)
+        own = [*vars(module).values(), reduce_splits, combine_splits]
+        functions = [each for each in own if isinstance(each, JITFunction)]
         built = [kernel for each in functions for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
 
-def _heads(module: ModuleType) -> int | None:
-    """The number of heads that a module with a kernel for each set of heads is bound to."""
-    heads = [own for own, _ in module._GROUPS if own is not None]
-    return sum(map(len, heads)) or None
-
-
 @contextmanager
-def _properties(module: ModuleType, target: Target) -> Iterator[None]:
-    """The module takes the CPU for the target when it chooses its settings."""
-    choose, device = module._tier.__wrapped__, torch.device("cuda", 0)
+def _properties(target: Target) -> Iterator[None]:
+    """The CPU is taken for the target when settings are chosen."""
+    choose, device = hardware.device_tier.__wrapped__, torch.device("cuda", 0)
     with (
-        patch.dict(module._COMPILED, clear=True),
-        patch.object(module, "_tier", lambda _, width: choose(device, width)),
+        patch.object(gpu, "device_tier", lambda _, width: choose(device, width)),
         patch.object(torch.cuda, "get_device_properties", lambda _: target.properties),
         patch.object(torch.version, "hip", None if target.gpu.backend == "cuda" else "6"),
     ):

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Protocol
 
-from sparsec.codegen.settings import Setting
 from sparsec.codegen.tuned import Place, Tuned
 from sparsec.diagnostics import EnvironmentLacks, SparsecError
+from sparsec.kernels.settings import Setting
 from sparsec.runtime.tune_candidates import candidates
 from sparsec.runtime.tune_journal import Journal, Trial
 

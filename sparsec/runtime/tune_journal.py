@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from sparsec.codegen.settings import Setting
 from sparsec.codegen.tuned import Place
 from sparsec.diagnostics import CannotWrite, SparsecError
+from sparsec.kernels.settings import Setting
 
 _MOST_TRIES = 2
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
-from unittest.mock import patch
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from sparsec.codegen import texts
-from sparsec.codegen.emit import emit
-from sparsec.codegen.settings import KERNELS, Setting
+from sparsec.codegen.emit import emit, kernels_of
 from sparsec.codegen.shape import named_shapes
-from sparsec.codegen.tuned import Place, Tuned
+from sparsec.codegen.tuned import Place
 from sparsec.diagnostics import EnvironmentLacks, SparsecError
+from sparsec.kernels.gpu import backward_gpu, backward_inputs, forward_gpu, prepared_backward
+from sparsec.kernels.hardware import device_tier
+from sparsec.kernels.settings import SETTINGS, Setting
 from sparsec.pipeline import Compiled
 from sparsec.plan.nodes import Plan
 from sparsec.runtime.bench_setting import DTYPES, inputs
@@ -32,17 +33,16 @@ _LARGEST = 8  # times that, of one number relative to the largest
 
 def kinds(plan: Plan, n: int) -> dict[str, tuple[str, str]]:
     """(kind, shape) of the kernels of a plan for n keys, by their names in the module."""
-    return {name: (kernel, word) for name, kernel, word in named_shapes(plan, texts.groups(plan)[1], n)}
+    return {name: (kernel, word) for name, kernel, word in named_shapes(plan, kernels_of(plan).groups, n)}
 
 
 def usual(made: Compiled, shapes: Shapes, device: torch.device) -> dict[tuple[str, str], Setting]:
     """(kind, shape) of the kernels that a device would run, with the usual settings; nothing is run for it."""
-    loaded = module(made.source, module_name(made.function, digest(made.source.encode())))
     width, size = DTYPES[shapes.dtype].itemsize, max(16, 1 << (shapes.head_size - 1).bit_length())
-    tier = loaded._tier(device, width)
+    tier = device_tier(device, width)
     gathered = tier if tier == "small" or width == 4 else "scattered"
     return {
-        (kernel, word): loaded._SETTINGS[gathered if word.startswith("scattered.") else tier, width, size][kernel]
+        (kernel, word): getattr(SETTINGS[gathered if word.startswith("scattered.") else tier, width, size], kernel)
         for kernel, word in kinds(made.plan, shapes.n).values()
     }
 
@@ -81,10 +81,11 @@ class GpuSubject:
     def __init__(self, made: Compiled, shapes: Shapes, device: torch.device) -> None:
         self.name, self.device = made.pattern.name, device
         self.words = kinds(made.plan, shapes.n)
-        text = emit(made.plan, tuned=_any(*next(iter(self.words.values()))))
+        text = emit(made.plan)
         self.digest = digest(repr((text, shapes, device_name(device), environment())).encode())
-        self.module = module(text, module_name("tuned", digest(text.encode())))
-        self.module._TUNED = self.chosen = _Chosen()
+        self.chosen = _Chosen()
+        generated = module(text, module_name("tuned", digest(text.encode())))
+        self.program = replace(generated._PROGRAM, tuned=self.chosen, compiled={}, passes={})
         self.tensors = [x.detach() for x in vars(inputs(shapes, device)).values()]
         self.scale = shapes.head_size**-0.5
         self.usual = self._results()
@@ -101,7 +102,7 @@ class GpuSubject:
         found = {}
         for place, (key, *_) in self.keys.items():
             _, tier, dtype, size, _ = key
-            found[place] = self.module._SETTINGS[tier, dtype.itemsize, size][place.kernel]
+            found[place] = getattr(SETTINGS[tier, dtype.itemsize, size], place.kernel)
         return found
 
     def refusal(self, place: Place, setting: Setting) -> str | None:
@@ -129,34 +130,29 @@ class GpuSubject:
 
     def _with(self, place: Place, setting: Setting, run: Callable[[], object]) -> object:
         self.chosen.update(dict.fromkeys(self.keys[place], setting))
+        self.program.passes.clear()
         try:
             return run()
         finally:
             self.chosen.clear()
+            self.program.passes.clear()
 
     def _results(self) -> list[Tensor]:
         """out, lse, dq, dk, dv."""
         q, k, v, g = self.tensors
-        out, lse = self.module._forward_gpu(q, k, v, self.scale, 0)
-        return [out, lse, *self.module._backward_gpu(g, q, k, v, out, lse, None, self.scale, 0)]
+        out, lse = forward_gpu(self.program, q, k, v, self.scale, 0)
+        return [out, lse, *backward_gpu(self.program, g, q, k, v, out, lse, None, self.scale, 0)]
 
     def _calls(self) -> dict[str, Callable[[], object]]:
-        """The kernels of each kind alone, with the arguments that a whole pass gives them."""
-        q, k, v, _ = self.tensors
-        calls = {"forward": lambda: self.module._forward_gpu(q, k, v, self.scale, 0)}
-
-        def noted(kind: str, run: Callable) -> Callable:
-            def call(*arguments: object) -> object:
-                own = [x.clone() if isinstance(x, Tensor) else x for x in arguments]
-                calls[kind] = lambda: run(*own)
-                return run(*arguments)
-
-            return call
-
-        inner = {f"_{kind}_gpu": noted(kind, getattr(self.module, f"_{kind}_gpu")) for kind in KERNELS[1:]}
-        with patch.multiple(self.module, **inner):
-            self._results()
-        return calls
+        """The launches of each kind alone, on what a whole pass leaves them."""
+        q, k, v, g = self.tensors
+        out, lse = forward_gpu(self.program, q, k, v, self.scale, 0)
+        env = backward_inputs(g, q, k, v, out, lse, None, self.scale)
+        prepared_backward(self.program, env, 0)(env)
+        calls: dict[str, Callable[[], object]] = {
+            kind: lambda kind=kind: prepared_backward(self.program, env, 0).only(kind, env) for kind in ("dq", "dkdv")
+        }
+        return {"forward": lambda: forward_gpu(self.program, q, k, v, self.scale, 0)} | calls
 
     def _place(self, key: tuple) -> Place:
         gpu, tier, dtype, size, name = key
@@ -164,20 +160,15 @@ class GpuSubject:
 
     def _compiled(self, place: Place) -> list[tuple]:
         names = {key[-1] for key in self.keys[place]}
-        return [key for key in self.module._COMPILED if key[0] in names]
+        return [key for key in self.program.compiled if key[0].__name__ in names]
 
     def _forget(self, place: Place) -> None:
         for key in self._compiled(place):
-            del self.module._COMPILED[key]
+            del self.program.compiled[key]
 
     def _spilled(self, place: Place) -> int:
         """Registers that the kernels compiled last spill, at most."""
-        return max((self.module._COMPILED[key].n_spills or 0 for key in self._compiled(place)), default=0)
-
-
-def _any(kernel: str, word: str) -> Tuned:
-    """Some tuned setting, so that the module looks them up."""
-    return Tuned({Place("no GPU", "small", "fp32", 16, kernel, word): (16, 16, 4, 1, None)})
+        return max((self.program.compiled[key].n_spills or 0 for key in self._compiled(place)), default=0)
 
 
 def _difference(got: Tensor, wanted: Tensor) -> float:

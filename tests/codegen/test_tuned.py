@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec import pipeline
-from sparsec.codegen import texts, tuned_files
-from sparsec.codegen.emit import emit
-from sparsec.codegen.settings import KERNELS, SETTINGS
+from sparsec.codegen import tuned_files
+from sparsec.codegen.emit import emit, kernels_of
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import EMPTY, Place, Tuned
 from sparsec.diagnostics import SparsecError
+from sparsec.kernels import gpu as gpu_launches
+from sparsec.kernels.launch import Meta
+from sparsec.kernels.settings import KERNELS, SETTINGS
 from sparsec.plan.build import build
 from sparsec.runtime.fetch import Chosen, fetch
 from sparsec.runtime.module import module
@@ -33,7 +34,7 @@ PAST = Source("p", "pattern p = past(1024)")
 def words(name: str, **chosen) -> dict[str, str]:
     """The shapes of an example's kernels by their names."""
     plan = build(example(name, **chosen))
-    return {name: word for name, _, word in named_shapes(plan, texts.groups(plan)[1])}
+    return {name: word for name, _, word in named_shapes(plan, kernels_of(plan).groups)}
 
 
 # ---------------------------------------------------------------- shapes
@@ -48,8 +49,8 @@ def test_shapes_by_work():
 
 def test_shapes_by_layout():
     strided = words("sparse_transformer_strided")
-    assert strided["_forward_b"] == "natural.first.r1.s1"
-    assert strided["_forward_c"].startswith("residue.last.")
+    assert strided["_forward_1_a"] == "natural.first.r1.s1"
+    assert strided["_forward_1_b"].startswith("residue.last.")
     fixed = words("sparse_transformer_fixed")
     assert any(word.startswith("columns.") for word in fixed.values())
     assert "t64" in words("bigbird")["_forward"]
@@ -101,21 +102,17 @@ def test_lint_clean(tmp_path):
 def test_what_a_launch_takes(monkeypatch, gpu, dtype, size, kernel, tuned):
     """On its GPU, for its type, size and kernel the tuned setting; else the table's."""
     made = pipeline.compile(PAST, tuned=Tuned({PLACE: SETTING}))
-    loaded = module(made.source, "tuned_under_test")
-    monkeypatch.setattr(loaded, "_tier", lambda device, width: "tma")
-    monkeypatch.setattr(loaded, "_gpu", lambda device: gpu)
-    monkeypatch.setattr(loaded, "TensorDescriptor", lambda *_: None, raising=False)
-    run = SimpleNamespace(stride=1, **{name: SimpleNamespace(__name__=f"_{name}") for name in KERNELS})
-    q = torch.empty(1, 1, 4096, size, dtype=dtype)
-    *_, blocks, options = loaded._prepare(kernel, run, (q, q), (q, q))
-    found = (*blocks[:2], options["num_warps"], options["num_stages"], options.get("maxnreg"))
-    usual = SETTINGS["tma", 2, 1 << (size - 1).bit_length()][KERNELS.index(kernel)]
+    program = module(made.source, "tuned_under_test")._PROGRAM
+    monkeypatch.setattr(gpu_launches, "device_tier", lambda device, width: "tma")
+    monkeypatch.setattr(gpu_launches, "gpu_name", lambda device: gpu)
+    (walk,) = program.groups[0].at(4096).walks
+    (region,) = walk.regions
+    run, function = (region, region.dkdv) if kernel == "dkdv" else (walk, getattr(walk, kernel))
+    q = Meta.of(torch.empty(1, 1, 4096, size, dtype=dtype))
+    made = gpu_launches.prepare_launch(program, kernel, run, function, {"Q": q}, {"K": q}, 0)
+    found = (*made.blocks, made.options["num_warps"], made.options["num_stages"], made.options.get("maxnreg"))
+    usual = getattr(SETTINGS["tma", 2, 1 << (size - 1).bit_length()], kernel)
     assert found == (SETTING if tuned else usual)
-
-
-def test_no_other_gpu_is_asked_for_its_name():
-    loaded = module(pipeline.compile(PAST, tuned=Tuned({PLACE: SETTING})).source, "tuned_under_test")
-    assert loaded._gpu(torch.device("cpu")) == ""
 
 
 # ---------------------------------------------------------------- files

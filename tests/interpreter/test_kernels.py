@@ -16,27 +16,35 @@ from spread import SPREAD
 from wide import layered
 
 from sparsec.ir.nodes import Compare, Const, Or, Pattern, Set, Var
+from sparsec.kernels import gpu
+from sparsec.kernels.settings import Settings
 from sparsec.runtime import oracle
 from sparsec.testing.programs import Program, match_programs, programs
 
-SMALL = {"forward": (16, 32, 4, 1, None), "dq": (32, 16, 4, 1, None), "dkdv": (16, 32, 4, 1, None)}
+SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "SETTINGS", dict.fromkeys(gpu.SETTINGS, Settings(*SMALL)))
 
 
 def interpreted(module: ModuleType):
     """The module's operator with its kernels on CPU tensors, as a function that `oracle.run` can call."""
-    module._SETTINGS.update(dict.fromkeys(module._SETTINGS, SMALL))
+    program = module._PROGRAM
+    program.passes.clear()
 
     class Attention(torch.autograd.Function):
         @staticmethod
         def forward(ctx, q, k, v, scale, q_offset):
-            out, lse = module._forward_gpu(q, k, v, scale, q_offset)
+            out, lse = gpu.forward_gpu(program, q, k, v, scale, q_offset)
             ctx.save_for_backward(q, k, v, out, lse)
             ctx.rest = scale, q_offset
             return out, lse
 
         @staticmethod
         def backward(ctx, g, dlse):
-            return *module._backward_gpu(g, *ctx.saved_tensors, dlse, *ctx.rest), None, None
+            return *gpu.backward_gpu(program, g, *ctx.saved_tensors, dlse, *ctx.rest), None, None
 
     def attend(q, k, v, *, scale, q_offset, return_lse):
         return Attention.apply(q, k, v, scale, k.shape[2] - q.shape[2] if q_offset is None else q_offset)
@@ -97,24 +105,13 @@ def test_no_key_at_all() -> None:
     check(pattern_of("pattern p = k > q + 1000000"), 20, 20)
 
 
-def test_hugely_negative_scores() -> None:
-    """Rows whose keys are all equally bad average them."""
-    pattern = pattern_of("pattern p = past(20) | sinks(3)")
-    q, k, v = (torch.zeros(1, 1, 70, 16) for _ in range(3))
-    q[..., 0], k[..., 0], v[:] = 4.0, -1e37, torch.arange(70.0)[:, None]
-    out, lse = interpreted(module_of(pattern))(q, k, v, scale=0.25, q_offset=0, return_lse=True)
-    mask = torch.from_numpy(mask_of(pattern, 70, 70))
-    torch.testing.assert_close(out, torch.nn.functional.scaled_dot_product_attention(q, k, v, mask))
-    torch.testing.assert_close(lse, k[..., 0])
-
-
 def test_without_keys() -> None:
     q, k = torch.ones(1, 1, 5, 16), torch.ones(1, 1, 0, 16)
-    module = module_of(pattern_of("pattern p = causal"))
-    out, lse = module._forward_gpu(q, k, k, 0.25, 0)
+    program = module_of(pattern_of("pattern p = causal"))._PROGRAM
+    out, lse = gpu.forward_gpu(program, q, k, k, 0.25, 0)
     assert not out.any()
     assert (lse == -torch.inf).all()
-    dq, dk, dv = module._backward_gpu(q, q, k, k, out, lse, None, 0.25, 0)
+    dq, dk, dv = gpu.backward_gpu(program, q, q, k, k, out, lse, None, 0.25, 0)
     assert not dq.any()
     assert dk.shape == dv.shape == k.shape
 
@@ -133,7 +130,7 @@ def test_whole_classes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "new_empty", lambda *size, **kind: empty(*size, **kind).fill_(torch.nan))
     pattern = pattern_of(f"pattern p = {text}")
     module = spread_module_of(pattern)
-    assert any(part.stride == 2 for part in module._parts(256)[0])
+    assert any(part.stride == 2 for part in module._PROGRAM.groups[0].at(256).regions)
     check(pattern, 256, 256, heads=1, kv_heads=1, module=module)
 
 
@@ -152,16 +149,17 @@ def test_descriptors(text: str, n_q: int, expected: set[int], monkeypatch: pytes
     """Loads as of GPUs with a tensor memory accelerator, though these sequences are short."""
     pattern = pattern_of(f"pattern p = {text}")
     module, found = spread_module_of(pattern), set()
-    monkeypatch.setattr(module, "_tier", lambda device, width: "tma")
-    monkeypatch.setattr(module, "_TMA_LENGTH", 1)
-    monkeypatch.setattr(module, "_TMA_STILL", 1)
-    launch = module._launch
+    monkeypatch.setattr(gpu, "device_tier", lambda device, width: "tma")
+    monkeypatch.setattr(gpu, "TMA_LENGTH", 1)
+    monkeypatch.setattr(gpu, "TMA_STILL", 1)
+    made = gpu.prepare_launch
 
-    def noted(kernel, grid, x, arguments, constants, options) -> None:
-        found.update(constants[5:6] if options else ())  # kernels that add up shares have none
-        launch(kernel, grid, x, arguments, constants, options)
+    def noted(*arguments) -> gpu.Prepared:
+        prepared = made(*arguments)
+        found.add(prepared.constants["TMA"] + prepared.constants["OWN_TMA"])
+        return prepared
 
-    monkeypatch.setattr(module, "_launch", noted)
+    monkeypatch.setattr(gpu, "prepare_launch", noted)
     check(pattern, n_q, 144, heads=4, kv_heads=2, module=module, dtype=torch.float16)
     assert found == expected
 
@@ -194,7 +192,7 @@ def test_shared_tiles(text: str, lengths: tuple[int, int, int | None], monkeypat
     """Tiles of global tokens by three programs each, though these sequences are short."""
     pattern = pattern_of(f"pattern p = {text}")
     module = spread_module_of(pattern)
-    monkeypatch.setattr(module, "_shares", shares_of_three)
+    monkeypatch.setattr(gpu, "_splits", shares_of_three)
     check(pattern, *lengths, heads=4, kv_heads=2, module=module)
 
 
@@ -204,7 +202,7 @@ def test_an_infinity_stays_in_its_column(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     q, k, v = (torch.randn(1, 1, 40, 16, dtype=torch.float16) for _ in range(3))
     v[..., 5, 3] = torch.inf
-    out = interpreted(module_of(pattern))(q, k, v, scale=0.25, q_offset=0, return_lse=True)[0]
+    out = interpreted(spread_module_of(pattern))(q, k, v, scale=0.25, q_offset=0, return_lse=True)[0]
     assert not out[..., 3].isfinite().all()
     assert out[..., [column for column in range(16) if column != 3]].isfinite().all()
 
@@ -215,8 +213,8 @@ def test_shared_tiles_by_head(kv_heads: int, monkeypatch: pytest.MonkeyPatch) ->
     cases = "0 -> window(9) | global(3), 1 -> k % 24 < 2, else -> past(16) | sinks(4) | k % 24 < 2"
     pattern = pattern_of(f"pattern p = match h {{ {cases} }}", 4)
     module = spread_module_of(pattern)
-    assert module._shared_keys(4, kv_heads) == (kv_heads < 4)
-    monkeypatch.setattr(module, "_shares", shares_of_three)
+    assert gpu._shared_keys(module._PROGRAM, 4, kv_heads) == (kv_heads < 4)
+    monkeypatch.setattr(gpu, "_splits", shares_of_three)
     check(pattern, 40, 70, heads=4, kv_heads=kv_heads, module=module)
 
 
@@ -224,7 +222,7 @@ def test_shared_tiles_by_head(kv_heads: int, monkeypatch: pytest.MonkeyPatch) ->
 def test_whole_blocks(lengths: tuple[int, int, int | None]) -> None:
     """Tiles within blocks and across them: kernels without a mask, and with it."""
     pattern = pattern_of("pattern p = block_window(32, 3) | global(32) | random_blocks(32, 1, 2)")
-    assert module_of(pattern)._parts(1)[0][0].block == 32
+    assert module_of(pattern)._PROGRAM.groups[0].at(1).regions[0].block == 32
     check(pattern, *lengths, heads=4, kv_heads=2)
 
 
@@ -250,5 +248,5 @@ def test_random_layouts(condition: Set, tokens: int, n_q: int, n_k: int, q_offse
     pattern = random_pattern(Program("", (condition,)))
     module = spread_module_of(pattern)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_shares", shares_of_three, raising=False)
+        patch.setattr(gpu, "_splits", shares_of_three)
         check(pattern, n_q, n_k, q_offset, heads=2, kv_heads=1, module=module)

@@ -10,6 +10,7 @@ import torch
 
 from sparsec import pipeline
 from sparsec.codegen.tuned import Tuned
+from sparsec.kernels.launch import Launch
 from sparsec.plan.build import spread
 from sparsec.plan.nodes import Choice
 from sparsec.runtime.bench_setting import Setting
@@ -17,6 +18,7 @@ from sparsec.runtime.tune_subject import GpuSubject, kinds, usual
 from sparsec.source import Source
 
 CPU = torch.device("cpu")
+LAUNCHED = Launch.__call__
 SMALL = Setting(n=32, heads=2, kv_heads=1, head_size=16, dtype="fp16")
 OTHER = {"forward": (16, 32, 4, 1, None), "dq": (32, 16, 4, 1, None), "dkdv": (16, 16, 4, 1, None)}
 
@@ -51,35 +53,28 @@ def test_right_settings(text: str) -> None:
 def test_heads_of_one_kind_are_tried_together() -> None:
     made = of("pattern p = match h { 0 -> past(9), else -> past(8) }", heads=2)
     subject = opened(made)
-    assert len(kinds(made.plan, SMALL.n)) == 2 * len(subject.kernels())
+    assert len(kinds(made.plan, SMALL.n)) == len(subject.kernels())  # they share their kernels
     for place in subject.kernels():
         assert subject.refusal(place, OTHER[place.kernel]) is None
 
 
 @pytest.mark.parametrize(
     ("kernel", "spoilt", "said"),
-    [
-        ("forward", "_forward_gpu", "its out differs"),
-        ("dq", "_dq_gpu", "its dq differs"),
-        ("dkdv", "_dkdv_gpu", "its dk differs"),
-    ],
+    [("forward", "OUT", "its out differs"), ("dq", "DQ", "its dq differs"), ("dkdv", "DK", "its dk differs")],
 )
 def test_wrong_settings(monkeypatch: pytest.MonkeyPatch, kernel: str, spoilt: str, said: str) -> None:
     """A setting under which one tile comes out wrong."""
     subject = opened(of("pattern p = past(9)"))
-    run = getattr(subject.module, spoilt)
 
-    def wrong(*arguments: object) -> object:
-        found = run(*arguments)
-        if subject.chosen:
-            first = found if isinstance(found, torch.Tensor) else found[0]
-            first[:, :, 16:32] *= 1.5
-        return found
+    def wrong(launch: Launch, env: dict) -> None:
+        LAUNCHED(launch, env)
+        if subject.chosen and launch.kernel.__name__ == f"_{kernel}":
+            env[spoilt][:, :, 16:32] *= 1.5
 
-    monkeypatch.setattr(subject.module, spoilt, wrong)
+    monkeypatch.setattr(Launch, "__call__", wrong)
     [place] = [place for place in subject.kernels() if place.kernel == kernel]
     assert subject.refusal(place, OTHER[kernel]).startswith(said)
-    monkeypatch.setattr(subject.module, spoilt, run)
+    monkeypatch.setattr(Launch, "__call__", LAUNCHED)
     assert subject.refusal(place, OTHER[kernel]) is None
 
 
@@ -89,7 +84,7 @@ def test_what_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object) -> None:
         raise ValueError("no\nroom")
 
-    monkeypatch.setattr(subject.module, "_launch", failing)
+    monkeypatch.setattr(Launch, "__call__", failing)
     place = next(iter(subject.kernels()))
     assert subject.refusal(place, OTHER["forward"]) == "ValueError: no room"
     assert not subject.chosen
@@ -98,15 +93,14 @@ def test_what_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_spills(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a setting spills beyond the usual one; kernels compiled before it do not count."""
     subject = opened(of("pattern p = past(9)"))
-    launch = subject.module._launch
 
-    def noted(kernel, grid, q, arguments, constants, options):
-        launch(kernel, grid, q, arguments, constants, options)
-        spills = 3 if subject.chosen and constants[2] == 32 else 0
-        subject.module._COMPILED[kernel.__name__, constants] = SimpleNamespace(n_spills=spills)
+    def noted(launch: Launch, env: dict) -> None:
+        launch.compiled.pop(launch.key, None)
+        LAUNCHED(launch, env)
+        block_m = launch.arguments[launch.kernel.arg_names.index("BLOCK_M")]
+        launch.compiled[launch.key] = SimpleNamespace(n_spills=3 if subject.chosen and block_m == 32 else 0)
 
-    monkeypatch.setattr(subject.module, "_launch", noted)
-    monkeypatch.setattr(subject.module, "_COMPILED", {})
+    monkeypatch.setattr(Launch, "__call__", noted)
     [place] = [place for place in subject.kernels() if place.kernel == "dq"]
     assert subject.refusal(place, (32, 16, 4, 1, None)) == "it spills 3 registers"
     assert subject.refusal(place, (16, 16, 4, 1, None)) is None

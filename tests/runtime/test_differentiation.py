@@ -223,7 +223,7 @@ def test_export_of_forward_and_backward():
     program = _export_forward_backward(torch.export.export(Loss(NEAR), (inputs()[0],)))
     called = [node.target for node in program.graph.nodes if node.op == "call_function"]
     module = module_of(NEAR)
-    assert called.count(module._forward_op) == called.count(module._backward_op) == 1
+    assert called.count(module._OPERATOR.forward) == called.count(module._OPERATOR.backward) == 1
 
 
 def test_functional_call_compiled():
@@ -239,7 +239,7 @@ def test_opcheck_with_gradients():
     """All of torch's tests of operators, those of autograd included."""
     module = module_of(BY_HEAD)
     q, k, v = (x.requires_grad_() for x in inputs())
-    torch.library.opcheck(module._forward_op, (q, k, v, 0.3, 0))
+    torch.library.opcheck(module._OPERATOR.forward, (q, k, v, 0.3, 0))
 
 
 def test_compiled_autograd():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import pattern_of, spread_module_of
 
+from sparsec.kernels import gpu
+from sparsec.kernels.launch import Meta, Pass
+from sparsec.kernels.program import Program, cdiv
 
-def strided():
-    return spread_module_of(pattern_of("pattern p = causal & (past(16) | stride(16))"))
+EMPTY = Program(groups=(), min_tile=16, most_positions=1 << 30)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -16,16 +17,17 @@ def test_a_descriptor_sees_residue_classes(transposed: bool) -> None:
     """As a view that has them for a dimension of their own."""
     x = torch.empty(2, 96, 3, 16).transpose(1, 2) if transposed else torch.empty(2, 3, 96, 16)
     view = x.unflatten(2, (-1, 16)).transpose(2, 3)
-    found = strided()._descriptor(x, 16, [1, 1, 4, 16])
-    assert (found.base.data_ptr(), found.shape, found.strides) == (view.data_ptr(), [*view.shape], [*view.stride()])
-    assert found.block_shape == [1, 1, 1, 4, 16]
-    plain = strided()._descriptor(x, 1, [1, 1, 4, 16])
-    assert (plain.shape, plain.strides, plain.block_shape) == ([*x.shape], [*x.stride()], [1, 1, 4, 16])
+    found = gpu.tma_box("Q", Meta.of(x), 16, 4, 16)
+    assert (found.shape, found.strides, found.block) == ([*view.shape], [*view.stride()], [1, 1, 1, 4, 16])
+    plain = gpu.tma_box("Q", Meta.of(x), 1, 4, 16)
+    assert (plain.shape, plain.strides, plain.block) == ([*x.shape], [*x.stride()], [1, 1, 4, 16])
 
 
 @pytest.mark.parametrize(("n_q", "length"), [(16 * 128, 128), (16 * 128 + 1, 256), (16 * 128 - 1, 128), (5, 128)])
 def test_rows_that_are_not_there_weigh_nothing(n_q: int, length: int) -> None:
-    rows = strided()._class_rows(torch.empty(2, 3, n_q), 16)
+    run = Pass(EMPTY, Q=Meta.of(torch.empty(2, 3, n_q, 16)))
+    gpu._class_stats(run, run.metas["Q"], 16)
+    rows = run({})["STATS_16"]
     assert rows.shape == (2 * 2 * 3 * 16, length)
     if n_q < 16 * length:  # else every row is written
         lse, delta = rows.chunk(2)
@@ -34,9 +36,30 @@ def test_rows_that_are_not_there_weigh_nothing(n_q: int, length: int) -> None:
 
 
 def test_sizes_are_rounded_up() -> None:
-    module = strided()
-    assert [module._cdiv(x, 16) for x in (0, 1, 16, 17)] == [0, 1, 1, 2]
-    room = module._room(torch.empty(2, 5, 3, 16).transpose(1, 2), torch.float16)
-    assert room.shape == (2, 3, 5, 16)
-    assert room.is_contiguous()
-    assert room.dtype == torch.float16
+    assert [cdiv(x, 16) for x in (0, 1, 16, 17)] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 16), (1, 1), (4, 0, 3), (7,)])
+def test_metas_are_those_of_the_tensors(shape: tuple[int, ...]) -> None:
+    run = Pass(EMPTY, Q=Meta.of(torch.empty(2, 5, 3, 16).transpose(1, 2)))
+    run.empty("X", shape, torch.float16)
+    assert Meta.of(run({})["X"]) == run.metas["X"]
+
+
+def test_parts_of_a_pass() -> None:
+    run, seen = Pass(EMPTY, Q=Meta.of(torch.empty(1))), []
+    for part in ("", "dq", "dkdv"):
+        if part:
+            run.begin(part)
+        run.step(lambda env, part=part: seen.append(part))
+    run.only("dq", {})
+    run.only("dkdv", {})
+    assert seen == ["dq", "dkdv"]
+
+
+def test_prepared_passes_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_MOST_PASSES", 3)
+    program = Program(groups=(), min_tile=16, most_positions=1 << 30)
+    for key in range(5):
+        gpu._remember(program, (key,), Pass(program, Q=Meta.of(torch.empty(1))))
+    assert list(program.passes) == [(2,), (3,), (4,)]

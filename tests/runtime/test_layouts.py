@@ -27,8 +27,8 @@ def assert_exact(pattern: nodes.Pattern, n_q: int, n_k: int, q_offset: int | Non
 @pytest.mark.parametrize("text", SPREAD)
 def test_patterns(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
-    parts = spread_module_of(pattern)._parts(1)[0]
-    assert any(part.stride > 1 or part.comb or getattr(part, "scattered", False) for part in parts)
+    regions = spread_module_of(pattern)._PROGRAM.groups[0].at(1).regions
+    assert any(region.stride > 1 or region.gathered or region.scattered for region in regions)
     for lengths in LENGTHS:
         assert_exact(pattern, *lengths, heads=4, kv_heads=2, dtype=torch.float64)
 

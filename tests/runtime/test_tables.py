@@ -21,6 +21,9 @@ from sparsec.analysis.count import count, tile_counts
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
+from sparsec.kernels import tables as kernel_tables
+from sparsec.kernels import torch_path
+from sparsec.kernels.tables import in_listed_row, rows_of_queries, tile_lists
 from sparsec.runtime.flex import mask_mod
 from sparsec.testing.programs import Program
 
@@ -62,9 +65,10 @@ def pattern_of(condition: ir.Set) -> ir.Pattern:
 def test_attention(table: ir.Leaf, how: int, lengths: tuple[int, int, int | None], entries: int) -> None:
     """Forward and gradients, with steps of few rows whose part of the table is read by itself."""
     pattern = pattern_of(around(table, how))
-    module = module_of(pattern)
-    module._ROWS, module._ENTRIES = 16, entries
-    assert_exact(pattern, *lengths, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_path, "_ROWS", 16)
+        patch.setattr(torch_path, "_ENTRIES", entries)
+        assert_exact(pattern, *lengths, dtype=torch.float64)
 
 
 @settings(max_examples=12)
@@ -73,7 +77,7 @@ def test_attention(table: ir.Leaf, how: int, lengths: tuple[int, int, int | None
 def test_rows_of_a_module_are_those_of_the_analysis(table: ir.Leaf, n: int, first: int, queries: int) -> None:
     """Random choices are the same for ever, whichever rows are drawn."""
     module = module_of(pattern_of(ir.Or((table, NEAR))))
-    found = module._of_queries(module._TABLE_0, first, first + queries - 1, n, CPU)
+    found = rows_of_queries(module._TABLE_0, first, first + queries - 1, n, CPU)
     wanted = tables.source(table)(n, range(first, first + queries))
     assert found.first == wanted.first
     assert found.starts.tolist() == wanted.starts.tolist()
@@ -88,11 +92,11 @@ def test_lists_say_what_the_reference_says(table: ir.Leaf, n_q: int, n: int, q_o
     known = tables.tables(table, n, range(q_offset, q_offset + n_q))
     assert (tables.holds(table, q[:, None], k, n, known) == wanted).all()
     module = module_of(pattern_of(ir.Or((table, NEAR))))
-    listed = module._of_queries(module._TABLE_0, q_offset, q_offset + n_q - 1, n, CPU)
+    listed = rows_of_queries(module._TABLE_0, q_offset, q_offset + n_q - 1, n, CPU)
     rows, columns = torch.from_numpy(q // table.size)[:, None], torch.from_numpy(k // table.size)[None]
-    assert (module._listed(listed, rows, columns).numpy() == wanted).all()
+    assert (in_listed_row(listed, rows, columns).numpy() == wanted).all()
     pairs = (x.flatten()[:, None] for x in torch.broadcast_tensors(rows, columns))
-    assert (module._listed(listed, *pairs).numpy() == wanted.reshape(-1, 1)).all()
+    assert (in_listed_row(listed, *pairs).numpy() == wanted.reshape(-1, 1)).all()
 
 
 @given(ragged() | drawn(), st.integers(1, 60), st.sampled_from((0, 1 << 28)))
@@ -135,8 +139,8 @@ def test_a_block_beyond_the_sequence_takes_what_the_sequence_takes(table: ir.Lea
     pattern = pattern_of(table)
     assert_exact(pattern, 64, 64)
     module = module_of(pattern)
-    (part,) = module._parts(64)[0]
-    starts, _ = module._tile_lists(part, "rows", 64, 64, 0, 16, 16, CPU)
+    (part,) = module._PROGRAM.groups[0].at(64).regions
+    starts, _ = tile_lists(part, "rows", 64, 64, 0, 16, 16, CPU)
     assert starts.tolist() == [0, 4, 8, 12, 16]
     assert count(table, 64) == 64 * 64
     assert peak(lambda: mask(table, 64, 64)) < 1_000_000
@@ -145,14 +149,19 @@ def test_a_block_beyond_the_sequence_takes_what_the_sequence_takes(table: ir.Lea
 def test_a_step_of_decoding_draws_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = pattern_of(ir.RandomKeys(64, 0))
     module, lines = module_of(pattern), []
-    floyd = module._floyd
-    monkeypatch.setattr(module, "_floyd", lambda seed, row, *rest: (lines.append(len(row)), floyd(seed, row, *rest))[1])
-    module._drawn.cache_clear()
+    floyd = kernel_tables._floyd
+
+    def counted(seed: int, row: torch.Tensor, *rest: object) -> torch.Tensor:
+        lines.append(len(row))
+        return floyd(seed, row, *rest)
+
+    monkeypatch.setattr(kernel_tables, "_floyd", counted)
+    kernel_tables.draw_rows.cache_clear()
     k = torch.randn(1, 1, 5000, 16)
     for n in (4998, 4999, 5000):
         module.p(torch.randn(1, 1, 1, 16), k[:, :, :n], k[:, :, :n])
-        (part,) = module._parts(n)[0]
-        module._scattered(part, "rows", 1, n, n - 1, 16, CPU)  # as on a GPU
+        (part,) = module._PROGRAM.groups[0].at(n).regions
+        kernel_tables.pair_lists(part, "rows", 1, n, n - 1, 16, CPU)  # as on a GPU
     assert lines == [1, 1, 1]
 
 

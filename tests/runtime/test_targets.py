@@ -7,6 +7,7 @@ from generated import EXAMPLES, example, module_of, pattern_of
 
 from sparsec import pipeline
 from sparsec.codegen import tuned_files
+from sparsec.kernels import gpu as gpu_launches
 from sparsec.runtime.module import module
 from sparsec.runtime.targets import TARGETS, compile_kernels
 from sparsec.syntax.read import read
@@ -21,7 +22,7 @@ def assert_fits(module, target: str, **call) -> None:
 
     Kernels that look into tables do spill, up to some 400 bytes.
     """
-    tables = hasattr(module, "_tile_lists")
+    tables = hasattr(module, "_TABLE_0")
     for kernel in compile_kernels(module, target, **call):
         assert kernel.shared <= TARGETS[target].shared, (kernel.name, target, call)
         if not tables and target == "sm_90" and call["dtype"] in TYPES and call["head_size"] in (64, 128):
@@ -91,13 +92,13 @@ def test_tuned_settings_spill_no_more_than_usual(path, head_size, monkeypatch):
     """Those that come with sparsec for GPUs of sm_90."""
     made = pipeline.compile(read(str(path)), heads=16, tuned=tuned_files.packaged())
     tuned = module(made.source, f"tuned_{path.stem}")
-    gpus = {key[0] for key in getattr(tuned, "_TUNED", {}) if "H200" in key[0] or "H100" in key[0]}
+    gpus = {key[0] for key in tuned._PROGRAM.tuned if "H200" in key[0] or "H100" in key[0]}
     if not gpus:
         pytest.skip("nothing is tuned for it")
     call = {"head_size": head_size, "dtype": "bfloat16", "n": 32768}
     usual = {kernel.name: kernel.spills for kernel in compile_kernels(tuned, "sm_90", **call)}
     for gpu in gpus:
-        monkeypatch.setattr(tuned, "_gpu", lambda device, gpu=gpu: gpu)
+        monkeypatch.setattr(gpu_launches, "gpu_name", lambda device, gpu=gpu: gpu)
         for kernel in compile_kernels(tuned, "sm_90", **call):
             assert kernel.spills <= usual[kernel.name], (gpu, kernel.name)
             assert kernel.shared <= TARGETS["sm_90"].shared

@@ -11,6 +11,7 @@ from kernel import natural, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
+from sparsec.kernels.tables import tile_lists
 from sparsec.plan.build import build
 from sparsec.testing.programs import Program, conditions, tables, terms
 
@@ -33,13 +34,13 @@ def test_every_tile_once(condition: ir.Set, n_q: int, n: int, q_offset: int, blo
 
     pattern = random_pattern(Program("", (condition,)))
     plan, module = natural(build(pattern, layouts=False).parts[0]), module_of(pattern)
-    (part,) = module._parts(1)[0]
-    if getattr(part, "scattered", False):
+    (part,) = module._PROGRAM.groups[0].at(1).regions
+    if part.scattered:
         return
     for side, cover in (("rows", plan.rows), ("columns", plan.columns)):
         if not cover.tables:
             continue
-        starts, codes = (x.tolist() for x in module._tile_lists(part, side, n_q, n, q_offset, block_m, block_n, CPU))
+        starts, codes = (x.tolist() for x in tile_lists(part, side, n_q, n, q_offset, block_m, block_n, CPU))
         kept, *named = (x if side == "rows" else x.swapaxes(0, 1) for x in map(tiles, (condition, *cover.tables)))
         assert len(starts) == len(kept) + 1
         for line, pairs in enumerate(kept):

@@ -30,10 +30,10 @@ def test_opcheck(pattern):
     module = module_of(pattern)
     for dtype in (torch.float32, torch.bfloat16):
         q, k, v = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in inputs(10, 14, dtype, grad=False))
-        torch.library.opcheck(module._forward_op, (q, k, v, 0.3, 4))
-        out, lse = module._forward_op(q, k, v, 0.3, 4)
+        torch.library.opcheck(module._OPERATOR.forward, (q, k, v, 0.3, 4))
+        out, lse = module._OPERATOR.forward(q, k, v, 0.3, 4)
         for dlse in (None, torch.randn_like(lse)):
-            torch.library.opcheck(module._backward_op, (torch.randn_like(out), q, k, v, out, lse, dlse, 0.3, 4))
+            torch.library.opcheck(module._OPERATOR.backward, (torch.randn_like(out), q, k, v, out, lse, dlse, 0.3, 4))
 
 
 @both
@@ -194,7 +194,7 @@ def test_selective_checkpointing():
     seen = []
 
     def policy(context, op, *args, **keywords):
-        if op is module._forward_op:
+        if op is module._OPERATOR.forward:
             seen.append(context.is_recompute)
             return CheckpointPolicy.MUST_SAVE
         return CheckpointPolicy.PREFER_RECOMPUTE

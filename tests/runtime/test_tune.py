@@ -17,9 +17,9 @@ import sparsec.cli.tune
 import sparsec.runtime.tune_subject
 from sparsec.cli import main
 from sparsec.codegen import tuned_files
-from sparsec.codegen.settings import KERNELS, SETTINGS
 from sparsec.codegen.tuned import Place, Tuned
 from sparsec.diagnostics import SparsecError
+from sparsec.kernels.settings import KERNELS, SETTINGS
 from sparsec.runtime.tune import ROUNDS, GpuLost, Limits, Outcome, tune
 from sparsec.runtime.tune_candidates import candidates
 from sparsec.runtime.tune_journal import Journal, Trial

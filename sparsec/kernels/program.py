@@ -1,0 +1,123 @@
+"""The program of a pattern: groups of heads, regions of their pairs, and the kernels that serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+WHOLE_ROWS = 128  # numbers of rows come in whole tiles of any BLOCK_M, so that loads of them need no mask
+WORD = 64  # most rows of a tile of scattered pairs: one bit for each
+
+Gathered = tuple[int, int, int]  # period, first, width: the keys with (k - first) % period < width, side by side
+
+
+class Region(NamedTuple):
+    """A disjoint part of the pattern, with a kernel for dk and dv of its pairs."""
+
+    name: str  # ends the names of what belongs to it: "", "_a", "_0_b"
+    dkdv: Any  # the kernel
+    visit: Callable[..., list[tuple[int, int]]]  # (q_lo, q_hi, n) -> half-open ranges of keys
+    is_full: Callable[..., bool]  # (q_lo, q_hi, k_lo, k_hi, n) -> every pair of the tile is kept
+    keep: Callable[..., Any]  # (q, k, n) -> mask, on tensors
+    stride: int = 1  # queries and keys of one residue class side by side
+    gathered: Gathered | None = None
+    block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
+    scattered: bool = False  # pairs one by one, from a list
+    finishes: bool = True  # dk and dv are complete after it
+    long_keys: int = 0  # keys below it see far more queries than others: several programs split a tile
+    tables: tuple[tuple[int, Any], ...] = ()  # tables that `keep` reads, with their numbers
+    rows_tables: tuple = ()  # tables whose tiles are visited besides the ranges
+    columns_tables: tuple = ()
+    keys_visited: Callable[..., list] | None = None  # `visit` for many tiles of queries
+    queries_visited: Callable[..., list] | None = None
+    numbers: tuple[int, ...] = ()  # that kernels and answers take, where heads that differ in them share these
+
+    @property
+    def more(self) -> tuple:
+        """What its answers on a CPU take besides."""
+        return (self.numbers,) if self.numbers else ()
+
+
+class Walk(NamedTuple):
+    """Regions whose queries stand alike, with a kernel for the forward pass and one for dq that go through them."""
+
+    forward: Any
+    dq: Any
+    regions: tuple[Region, ...]
+    long_rows: int = 0  # queries below it see far more keys than others: several programs split a tile
+    numbers: tuple[int, ...] = ()  # Region.numbers
+
+    @property
+    def stride(self) -> int:
+        return self.regions[0].stride
+
+    @property
+    def block(self) -> int:
+        return max(region.block for region in self.regions)
+
+    @property
+    def scattered(self) -> bool:
+        return self.regions[0].scattered
+
+
+class Variant(NamedTuple):
+    """The walks that serve n keys and more, up to the next variant, in the order of their launch."""
+
+    from_n: int
+    walks: tuple[Walk, ...]
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        return tuple(region for walk in self.walks for region in walk.regions)
+
+
+class Group(NamedTuple):
+    """The query heads that share a condition."""
+
+    heads: tuple[int, ...] | None  # None: all
+    variants: tuple[Variant, ...]  # by rising from_n
+
+    def at(self, n: int) -> Variant:
+        """The variant that serves n keys."""
+        return next(variant for variant in reversed(self.variants) if n >= variant.from_n)
+
+
+@dataclass(eq=False)
+class Program:
+    """A compiled pattern."""
+
+    groups: tuple[Group, ...]
+    min_tile: int  # the plan holds for tiles at least this long
+    most_positions: int  # positions and lengths stay below it
+    tuned: dict = field(default_factory=dict)  # (GPU, tier, dtype, head size, kernel) -> setting, before the table's
+    compiled: dict = field(default_factory=dict)  # kernels that Triton compiled, by what decides their code
+    passes: dict = field(default_factory=dict)  # prepared passes, by what decides their launches
+
+    @property
+    def listed(self) -> bool:
+        """Whether kernels serve lists of heads."""
+        return self.groups[0].heads is not None
+
+    @property
+    def heads(self) -> int | None:
+        """The number of query heads that the groups are about; None for any."""
+        return sum(len(group.heads) for group in self.groups if group.heads is not None) or None
+
+
+@lru_cache(maxsize=8)
+def gathered_keys(n: int, gathered: Gathered, device: torch.device) -> Tensor:
+    """Positions of the keys below n with (k - first) % period < width."""
+    period, first, width = gathered
+    places = torch.arange(-(-n // period) * width, device=device)
+    keys = places // width * period + first + places % width
+    return keys[keys < n]
+
+
+def cdiv(x: int, y: int) -> int:
+    """x / y rounded up; triton.cdiv takes microseconds on the host."""
+    return -(-x // y)
