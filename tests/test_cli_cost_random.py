@@ -27,7 +27,7 @@ def test_an_answer_for_every_pattern(program: Program, n: int, depth: int) -> No
         return
     counted = cost(pattern, n, complexity="", tile_sizes=(16, 64))
     found = told(pattern, counted, "h200", [pattern.conditions] * depth)
-    data = json.loads(found.to_json())
+    data = json.loads(json.dumps(found.to_json()))
     each = [mask(program.conditions[head % len(program.conditions)], n, n) for head in range(counted.heads)]
     assert data["pairs"] == sum(int(kept.sum()) for kept in each)
     visited = sum(kept[i : i + 16, j : j + 16].any() for kept in each for i in range(0, n, 16) for j in range(0, n, 16))
