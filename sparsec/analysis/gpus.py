@@ -23,15 +23,6 @@ GPUS = {
     "h200": Gpu("NVIDIA H200 SXM", 989.4e12, 4.8e12, "NVIDIA H200 Tensor Core GPU data sheet"),
     "b200": Gpu("NVIDIA HGX B200", 2250e12, 8e12, "NVIDIA Blackwell architecture technical brief"),
     "l40s": Gpu("NVIDIA L40S", 362.05e12, 0.864e12, "NVIDIA L40S data sheet"),
-    "l4": Gpu("NVIDIA L4", 121e12, 0.3e12, "NVIDIA L4 data sheet"),
-    "a10": Gpu("NVIDIA A10", 125e12, 0.6e12, "NVIDIA A10 data sheet"),
-    "a40": Gpu("NVIDIA A40", 149.7e12, 0.696e12, "NVIDIA A40 data sheet"),
-    # Consumer cards multiply bf16 at half the rate of workstation cards where they sum in fp32, which attention does.
-    "rtx3090": Gpu("NVIDIA GeForce RTX 3090", 71e12, 0.936e12, "NVIDIA Ampere GA102 architecture"),
-    "rtx4090": Gpu("NVIDIA GeForce RTX 4090", 165.2e12, 1.008e12, "NVIDIA Ada GPU architecture"),
-    "rtx5090": Gpu("NVIDIA GeForce RTX 5090", 209.5e12, 1.792e12, "NVIDIA RTX Blackwell GPU architecture"),
-    "rtx-a6000": Gpu("NVIDIA RTX A6000", 154.8e12, 0.768e12, "NVIDIA Ampere GA102 architecture"),
-    "rtx-6000-ada": Gpu("NVIDIA RTX 6000 Ada Generation", 364.2e12, 0.96e12, "NVIDIA Ada GPU architecture"),
     "mi300x": Gpu("AMD Instinct MI300X", 1307.4e12, 5.3e12, "AMD Instinct MI300X data sheet"),
 }
 

@@ -68,7 +68,7 @@ def run(
     layers: Layers = None,
     head_size: Annotated[int, typer.Option("--head-size", min=1, metavar="D", help="Head size.")] = 128,
     gpu: Annotated[
-        str | None, typer.Option("--gpu", metavar="NAME", help="Say how long it takes at least: on h100, rtx4090, ...")
+        str | None, typer.Option("--gpu", metavar="NAME", help="Say how long it takes at least: on a100, h200, ...")
     ] = None,
     depth: Annotated[
         int | None,
