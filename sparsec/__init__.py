@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sparsec.diagnostics import PatternWarning, SparsecError
-    from sparsec.neighbours.from_config import from_config
-    from sparsec.neighbours.from_mask_mod import from_mask_mod
+    from sparsec.importers.from_config import from_config
+    from sparsec.importers.from_mask_mod import from_mask_mod
     from sparsec.runtime.attend import Attend
     from sparsec.runtime.load import compile, load
 
@@ -26,8 +26,8 @@ _HOMES = {
     "PatternWarning": "sparsec.diagnostics",
     "SparsecError": "sparsec.diagnostics",
     "compile": "sparsec.runtime.load",
-    "from_config": "sparsec.neighbours.from_config",
-    "from_mask_mod": "sparsec.neighbours.from_mask_mod",
+    "from_config": "sparsec.importers.from_config",
+    "from_mask_mod": "sparsec.importers.from_mask_mod",
     "load": "sparsec.runtime.load",
 }
 

@@ -129,7 +129,7 @@ class Operator:
         return self._attend or self._made()
 
     def _made(self) -> Attend:
-        from sparsec.runtime.fetch import Chosen
+        from sparsec.runtime.build_or_load import Chosen
         from sparsec.runtime.load import operator
 
         counts = [self._bound.get(name) for name in _COUNTS]
@@ -186,7 +186,7 @@ class SpatLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """PatternSyntaxError for a text that is wrong, ImportError for a file that can't be read."""
-        from sparsec.ir.lower import check_names
+        from sparsec.lower.file import check_names
         from sparsec.syntax.parse import parse
 
         content = self._read(module.__name__)

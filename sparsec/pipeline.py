@@ -11,12 +11,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
-from sparsec.analysis.diagnose import examine
 from sparsec.codegen.emit import emit, function_name
 from sparsec.codegen.tuned import Tuned
 from sparsec.codegen.tuned_files import known
 from sparsec.diagnostics import Diagnostic, EmptyPattern, SparsecError
 from sparsec.ir.nodes import Pattern
+from sparsec.lint.diagnose import examine
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
 from sparsec.show.plain import LEGEND, picture

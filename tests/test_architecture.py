@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sparsec import resources
-from sparsec.ir.lower import lower
+from sparsec.lower.file import lower
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 
@@ -27,15 +27,15 @@ OWNERS = {
     "islpy": {"sets"},
     "sympy": {"analysis"},
     "jinja2": {"codegen"},
-    "torch": {"kernels", "runtime", "testing", "neighbours", "transformers", "nn"},
+    "torch": {"kernels", "runtime", "bench", "tuning", "testing", "importers", "transformers", "nn"},
     "transformers": {"transformers"},
-    "triton": {"kernels", "runtime", "testing"},
+    "triton": {"kernels", "runtime", "bench", "tuning", "testing"},
     "hypothesis": {"testing"},
     "typer": {"cli"},
     "pygments": {"editor"},
     "pygls": {"editor"},
     "lsprotocol": {"editor"},
-    "numpy": {"ir", "show", "analysis", "plan", "runtime", "testing"},
+    "numpy": {"ir", "show", "analysis", "plan", "bench", "runtime", "testing"},
 }
 
 # A part imports only itself and parts with a lower number.
@@ -49,22 +49,28 @@ RANK = {
     "cache": 2,
     "syntax": 3,
     "ir": 4,
-    "neighbours": 5,
+    "lower": 5,
     "sets": 5,
+    "importers": 6,
     "analysis": 6,
     "show": 7,
     "plan": 7,
+    "lint": 8,
+    "report": 9,
     "codegen": 8,
     "pipeline": 9,
     "runtime": 10,
     "testing": 11,
+    "bench": 12,
+    "tuning": 13,
     "editor": 11,
-    "cli": 12,
-    "hook": 11,
     "nn": 11,
     "transformers": 11,
-    "__init__": 13,
-    "__main__": 14,
+    "doctor": 12,
+    "hook": 14,
+    "cli": 15,
+    "__init__": 16,
+    "__main__": 17,
 }
 
 

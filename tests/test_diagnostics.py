@@ -9,14 +9,14 @@ import pytest
 from sparsec import diagnostics
 from sparsec.diagnostics import CODES, SparsecError, explain, render
 from sparsec.diagnostics.explain import errors_page
-from sparsec.ir.lower import lower_fully
+from sparsec.lower.file import lower_fully
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
 ROOT = Path(__file__).parents[1]
 ANALYSED = {"SP0901", "SP0902", "SP0903", "SP0912", "SP0913"}  # found by proof, so not by lowering
-ANALYSED |= {"SP0907", "SP0908", "SP0909", "SP0910", "SP0911"}  # said when asked for (tests/analysis/test_advice.py)
+ANALYSED |= {"SP0907", "SP0908", "SP0909", "SP0910", "SP0911"}  # said when asked for (tests/lint/test_advice.py)
 SPAT = [code for code in CODES if CODES[code].example.language == "spat" and code not in ANALYSED]
 
 

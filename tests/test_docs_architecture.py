@@ -10,9 +10,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pages
 import pytest
 import torch
+from support import pages
 
 from sparsec import pipeline
 from sparsec.codegen import support, text_nodes

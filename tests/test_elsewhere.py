@@ -81,7 +81,7 @@ def test_without_what_only_posix_has(tmp_path: Path) -> None:
 import warnings
 from pathlib import Path
 import sparsec
-from sparsec.runtime.tune_journal import Journal
+from sparsec.tuning.journal import Journal
 
 for line in ("check p.spat", "fmt p.spat", "show p.spat -o p.png", "cache"):
     status, out, err = run(*line.split())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sparsec.ir import reference
-from sparsec.ir.lower import Lowered, lower_fully
+from sparsec.lower.file import Lowered, lower_fully
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 

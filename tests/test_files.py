@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from sparsec import files
-from sparsec.cache import Cache, folder
+from sparsec.cache import prune, records
+from sparsec.cache.files import Cache, folder
 from sparsec.codegen import tuned_files
 from sparsec.diagnostics import SparsecError
-from sparsec.ir.lower import lower_fully
-from sparsec.runtime import index, tidy
-from sparsec.runtime.fetch import Chosen, fetch
+from sparsec.lower.file import lower_fully
+from sparsec.runtime.build_or_load import Chosen, fetch
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
@@ -85,7 +85,7 @@ def test_what_is_no_ordinary_file_is_refused(reader: Callable, make: Callable, t
     make(tmp_path / "odd")
     with pytest.raises(SparsecError, match="SP0701"):
         reader(tmp_path / "odd")
-    assert index.file_digest(tmp_path / "odd") == ""
+    assert records.file_digest(tmp_path / "odd") == ""
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -103,7 +103,7 @@ def test_a_file_that_has_nothing_to_give_yet(reader: Callable, tmp_path: Path, m
     monkeypatch.setattr(os, "read", waits)
     with pytest.raises(SparsecError, match="SP0701"):
         reader(path)
-    assert index.file_digest(path) == ""
+    assert records.file_digest(path) == ""
 
 
 def test_a_table_that_became_a_pipe(tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_a_table_that_became_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(listed)
     with pytest.raises(SparsecError, match="SP0701"):
         fetch(str(main), main.read_bytes(), Chosen())
-    assert tidy.info(Cache(folder())).stale == 1
-    assert tidy.prune(Cache(folder()))[0] == 1
+    assert prune.info(Cache(folder())).stale == 1
+    assert prune.prune(Cache(folder()))[0] == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])

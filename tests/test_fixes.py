@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sparsec.analysis.diagnose import diagnose
 from sparsec.diagnostics import CODES, Diagnostic
-from sparsec.ir.lower import lower
 from sparsec.ir.reference import mask
+from sparsec.lint.diagnose import diagnose
+from sparsec.lower.file import lower
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.testing import texts

@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.util.display import status_iterator
 
 from sparsec.cli import app as sparsec
-from sparsec.ir.lower import lower
+from sparsec.lower.file import lower
 from sparsec.show.scale import telling_length
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read

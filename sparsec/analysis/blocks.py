@@ -15,7 +15,7 @@ import numpy as np
 from sparsec.analysis import tables
 from sparsec.analysis.replaced import replaced
 from sparsec.ir import nodes as ir
-from sparsec.sets import grid
+from sparsec.sets import fixed_tiles
 from sparsec.sets.affine import Affine
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.regions import Region, regions
@@ -123,8 +123,8 @@ class _Affine:
     def of(condition: ir.Set, n: int, cell: tuple[int, int], queries: range) -> _Affine:
         try:
             with budget(_OPERATIONS):
-                touched = regions(grid.touched(condition, n, cell, queries))
-                sets = touched, regions(grid.not_full(condition, n, cell, queries))
+                touched = regions(fixed_tiles.touched(condition, n, cell, queries))
+                sets = touched, regions(fixed_tiles.not_full(condition, n, cell, queries))
         except OutOfBudget:
             sets = None
         return _Affine(condition, n, cell, queries, sets)

@@ -6,7 +6,7 @@ from itertools import product
 
 from sparsec.analysis.numbers import number
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower_fold import complement, conjunction
+from sparsec.ir.algebra import complement, conjunction
 
 _MOST_TERMS = 64
 

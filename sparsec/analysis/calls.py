@@ -9,7 +9,7 @@ import numpy as np
 from sparsec.analysis import tables
 from sparsec.analysis.tables import Table
 from sparsec.ir import nodes as ir
-from sparsec.sets.queries import Witness
+from sparsec.sets.witness import Witness
 
 EVERY = 64  # `searched` looks at every pair of every n up to this one
 _FURTHER = {96, 128, 200, 257, 512, 1024, 2048, 4096}

@@ -14,10 +14,10 @@ from sparsec.analysis.numbers import Uncounted, points
 from sparsec.analysis.summation import NotPolynomial, summed
 from sparsec.ir import nodes as ir
 from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.convert import clipped
+from sparsec.sets.loop_nests import TooManyCases, nests
 from sparsec.sets.pieces import Piece, pieces
 from sparsec.sets.points import Points
-from sparsec.sets.sums import TooManyCases, nests
+from sparsec.sets.to_isl import clipped
 
 _OPERATIONS = 3_000_000
 _MOST_CASES = 1500

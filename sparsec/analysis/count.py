@@ -12,7 +12,7 @@ from sparsec.analysis import numbers, tables
 from sparsec.analysis.closed_form import closed_form
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
-from sparsec.sets import grid
+from sparsec.sets import fixed_tiles
 from sparsec.sets.context import OutOfBudget, budget
 
 _OPERATIONS = 5_000_000
@@ -80,8 +80,8 @@ def tile_counts(condition: ir.Set, n: int, tile: tuple[int, int], queries: range
     rows, columns = -(-len(queries) // tile[0]), -(-n // tile[1])
     try:
         with budget(_OPERATIONS):
-            touched = grid.touched(condition, n, tile, queries)
-            lacking = grid.not_full(condition, n, tile, queries)
+            touched = fixed_tiles.touched(condition, n, tile, queries)
+            lacking = fixed_tiles.not_full(condition, n, tile, queries)
         visited = numbers.points([(1, touched)], n)
         full = rows * (n // tile[1]) - numbers.points([(1, lacking)], n)
     except (OutOfBudget, Uncounted):

@@ -10,7 +10,7 @@ from math import prod
 from sparsec.analysis.closed_form import ClosedForm, number_of
 from sparsec.analysis.rooms import bound, exact
 from sparsec.ir import nodes as ir
-from sparsec.sets import held
+from sparsec.sets import kv_cache
 from sparsec.sets.affine import Affine
 from sparsec.sets.context import OutOfBudget, budget
 
@@ -42,7 +42,7 @@ def decoder_cache(condition: ir.Set) -> DecoderCache:
     """What decoding one token at a time has to keep of a condition; the step with n keys has the query n - 1."""
     affine = bound(condition, above=True)
     tight = all(map(exact, ir.leaves(condition)))
-    form = number_of(lambda: held.held(affine), _MOST_CASES)
+    form = number_of(lambda: kv_cache.held(affine), _MOST_CASES)
     if form is None:
         oldest = _oldest(affine)
         return DecoderCache(None, True if oldest is not None else None, oldest, tight=False)
@@ -55,7 +55,7 @@ def decoder_cache(condition: ir.Set) -> DecoderCache:
 def _oldest(condition: ir.Set) -> int | None:
     try:
         with budget(_OPERATIONS):
-            return held.oldest(condition)
+            return kv_cache.oldest(condition)
     except OutOfBudget:
         return None
 

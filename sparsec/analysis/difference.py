@@ -10,7 +10,7 @@ from itertools import chain, product
 
 from sparsec.analysis.replaced import replaced
 from sparsec.analysis.samples import Point, holds, points
-from sparsec.ir import lower_fold as fold
+from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 
 _MOST_LOOKS = 30_000
@@ -62,9 +62,9 @@ class Difference:
         return inside and not any(holds(part, at, tables) for part in self.outside)
 
     def _none(self, case: dict[ir.Leaf, ir.Set]) -> bool:
-        from sparsec.sets.convert import reachable, relation
+        from sparsec.sets.to_isl import reachable, relation
 
-        pairs = reachable(replaced(fold.conjunction(self.core, *self.inside), case))
+        pairs = reachable(replaced(algebra.conjunction(self.core, *self.inside), case))
         for part in self.outside:
             if pairs.is_empty():
                 break
@@ -74,7 +74,7 @@ class Difference:
 
 def difference(one: ir.Set, other: ir.Set) -> Difference:
     """The pairs that are in one of two conditions and not in the other."""
-    for kind, join in ((ir.Or, fold.disjunction), (ir.And, fold.conjunction)):
+    for kind, join in ((ir.Or, algebra.disjunction), (ir.And, algebra.conjunction)):
         if not isinstance(one, kind) and not isinstance(other, kind):
             continue
         left, right = (each.parts if isinstance(each, kind) else (each,) for each in (one, other))
@@ -86,8 +86,8 @@ def difference(one: ir.Set, other: ir.Set) -> Difference:
         if kind is ir.Or:
             return Difference(rest.core, rest.inside, (*rest.outside, *around))
         return Difference(rest.core, (*rest.inside, *around), rest.outside)
-    without = (fold.conjunction(one, fold.complement(other)), fold.conjunction(other, fold.complement(one)))
-    return Difference(ir.FALSE if one == other else fold.disjunction(*without))
+    without = (algebra.conjunction(one, algebra.complement(other)), algebra.conjunction(other, algebra.complement(one)))
+    return Difference(ir.FALSE if one == other else algebra.disjunction(*without))
 
 
 def _shared(left: tuple[ir.Set, ...], right: tuple[ir.Set, ...]) -> set[int]:

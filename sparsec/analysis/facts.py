@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sparsec.ir import nodes as ir
-from sparsec.sets import queries
+from sparsec.sets import witness
 from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.queries import Witness
+from sparsec.sets.witness import Witness
 
 _OPERATIONS = 1_000_000
 _MOST_PARTS = 32
@@ -42,13 +42,13 @@ class Facts:
 def facts(condition: ir.Set) -> Facts:
     """Facts about a condition.  Those that need too much work are listed as unknown."""
     unknown: set[str] = set()
-    pair = _witness("empty", queries.kept_pair, condition, unknown)
+    pair = _witness("empty", witness.kept_pair, condition, unknown)
     back, ahead = _furthest(condition, unknown)
     return Facts(
         empty=pair is None and "empty" not in unknown,
-        later_key=_witness("later_key", queries.later_key, condition, unknown),
-        row_without_key=_witness("row_without_key", queries.row_without_key, condition, unknown),
-        unseen_key=_witness("unseen_key", queries.unseen_key, condition, unknown),
+        later_key=_witness("later_key", witness.later_key, condition, unknown),
+        row_without_key=_witness("row_without_key", witness.row_without_key, condition, unknown),
+        unseen_key=_witness("unseen_key", witness.unseen_key, condition, unknown),
         furthest_back=back,
         furthest_ahead=ahead,
         needless=_needless(condition, unknown),
@@ -59,7 +59,7 @@ def facts(condition: ir.Set) -> Facts:
 def is_causal(condition: ir.Set) -> bool | None:
     """Whether no query sees a later key; None when that is not known."""
     unknown: set[str] = set()
-    later = _witness("later_key", queries.later_key, condition, unknown)
+    later = _witness("later_key", witness.later_key, condition, unknown)
     return None if unknown else later is None
 
 
@@ -84,7 +84,7 @@ def _witness(
 def _furthest(condition: ir.Set, unknown: set[str]) -> tuple[int | None, int | None]:
     try:
         with budget(_OPERATIONS):
-            reach = queries.furthest(condition)
+            reach = witness.furthest(condition)
     except ValueError:
         return None, None
     except OutOfBudget:
@@ -103,7 +103,7 @@ def _needless(condition: ir.Set, unknown: set[str]) -> tuple[int, ...]:
         rest = tuple(part for other, part in kept.items() if other != index)
         try:
             with budget(_OPERATIONS):
-                if rest and queries.pair_between(condition.parts[index], ir.Or(rest)) is None:
+                if rest and witness.pair_between(condition.parts[index], ir.Or(rest)) is None:
                     del kept[index]
         except OutOfBudget:
             unknown.add("needless")

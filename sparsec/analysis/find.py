@@ -16,10 +16,10 @@ from sparsec.analysis.replaced import replaced
 from sparsec.analysis.rooms import exact, room
 from sparsec.analysis.samples import holds, seen
 from sparsec.ir import nodes as ir
-from sparsec.sets import queries
+from sparsec.sets import witness
 from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.convert import Bound
-from sparsec.sets.queries import Witness
+from sparsec.sets.to_isl import Bound
+from sparsec.sets.witness import Witness
 
 _OPERATIONS = 400_000  # isl steps for one question
 _MOST_TABLES = 4  # decided by cases, two for each
@@ -61,7 +61,7 @@ def _asked(condition: ir.Set, *, beyond: bool = False, bound: Bound = "upper") -
     """What the sets say; a pair that does not hold, or takes too long, counts as no answer."""
     try:
         with budget(_OPERATIONS):
-            pair = (queries.kept_pair if beyond else queries.own_pair)(condition, bound)
+            pair = (witness.kept_pair if beyond else witness.own_pair)(condition, bound)
     except OutOfBudget:
         return None
     if pair is None:

@@ -8,11 +8,11 @@ from sparsec.analysis import inclusion
 from sparsec.analysis.formula import formula
 from sparsec.analysis.summation import NotPolynomial, summed
 from sparsec.ir import nodes as ir
-from sparsec.sets import grid
+from sparsec.sets import fixed_tiles
 from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets.loop_nests import TooManyCases, nests
 from sparsec.sets.pieces import pieces
 from sparsec.sets.points import Points, at, counted
-from sparsec.sets.sums import TooManyCases, nests
 
 _POINT_OPERATIONS = 20_000
 _OPERATIONS = 5_000_000
@@ -46,9 +46,9 @@ def number(condition: ir.Set, n: int, queries: range | None = None) -> int:
     Raises Uncounted.
     """
     try:
-        return points([(1, grid.pairs(condition, n, queries))], n)
+        return points([(1, fixed_tiles.pairs(condition, n, queries))], n)
     except (Uncounted, OutOfBudget):
         terms = inclusion.terms(condition)
         if terms is None:
             raise Uncounted from None
-        return points([(weight, grid.pairs(term, n, queries)) for weight, term in terms], n)
+        return points([(weight, fixed_tiles.pairs(term, n, queries)) for weight, term in terms], n)

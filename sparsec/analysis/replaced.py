@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower_fold import complement, conjunction, disjunction
+from sparsec.ir.algebra import complement, conjunction, disjunction
 
 
 def replaced(condition: ir.Set, values: Mapping[ir.Leaf, ir.Set]) -> ir.Set:

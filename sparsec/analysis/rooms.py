@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower_fold import complement, conjunction, disjunction
+from sparsec.ir.algebra import complement, conjunction, disjunction
 
 _MOST_ENTRIES = 64
 

@@ -10,10 +10,10 @@ from sparsec.analysis import tables
 from sparsec.analysis.blocks import inside
 from sparsec.analysis.find import find
 from sparsec.ir import nodes as ir
-from sparsec.sets import grid
+from sparsec.sets import fixed_tiles
 from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.queries import Witness
 from sparsec.sets.regions import regions
+from sparsec.sets.witness import Witness
 
 _OPERATIONS = 300_000
 _PAIRS = 1 << 24  # that are looked at one by one where sets give no answer
@@ -42,7 +42,7 @@ def first_pair(pattern: ir.Pattern) -> Witness | None:
 def _affine(condition: ir.Set, n: int, queries: range) -> np.ndarray:
     try:
         with budget(_OPERATIONS):
-            rows = regions(grid.touched(condition, n, (1, n), queries))
+            rows = regions(fixed_tiles.touched(condition, n, (1, n), queries))
         return inside(rows, np.arange(len(queries))[:, None], np.zeros(1, np.int64))[:, 0]
     except OutOfBudget:
         some = np.zeros(len(queries), bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sparsec.ir import lower_fold as fold
+from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 
 _MOST_NUMBERS = 10
@@ -88,7 +88,7 @@ def holds(node: ir.Set, at: Point, tables: bool = False) -> bool:
         case ir.Bool(value):
             return value
         case ir.Compare(left, op, right):
-            return fold.compare(ir.Const(_value(left, at)), op, ir.Const(_value(right, at))).value
+            return algebra.compare(ir.Const(_value(left, at)), op, ir.Const(_value(right, at))).value
         case ir.Member(value, members):
             return _value(value, at) in members
         case ir.And(parts):
@@ -100,7 +100,13 @@ def holds(node: ir.Set, at: Point, tables: bool = False) -> bool:
     return tables
 
 
-_INTEGERS = {ir.Add: fold.add, ir.Sub: fold.sub, ir.Mul: fold.mul, ir.Min: fold.minimum, ir.Max: fold.maximum}
+_INTEGERS = {
+    ir.Add: algebra.add,
+    ir.Sub: algebra.sub,
+    ir.Mul: algebra.mul,
+    ir.Min: algebra.minimum,
+    ir.Max: algebra.maximum,
+}
 _REFLEXIVE = {"<=": True, ">=": True, "==": True, "<": False, ">": False, "!=": False}
 
 
@@ -113,11 +119,11 @@ def _at_diagonal(node: ir.Int) -> ir.Int:
         ):
             return _INTEGERS[type(node)](_at_diagonal(left), _at_diagonal(right))
         case ir.FloorDiv(left, divisor):
-            return fold.floordiv(_at_diagonal(left), divisor)
+            return algebra.floordiv(_at_diagonal(left), divisor)
         case ir.Mod(left, divisor):
-            return fold.mod(_at_diagonal(left), divisor)
+            return algebra.mod(_at_diagonal(left), divisor)
         case ir.Abs(value):
-            return fold.absolute(_at_diagonal(value))
+            return algebra.absolute(_at_diagonal(value))
     return node
 
 
@@ -126,13 +132,13 @@ def _diagonal(node: ir.Set) -> ir.Set:
     match node:
         case ir.Compare(left, op, right):
             left, right = _at_diagonal(left), _at_diagonal(right)
-            return ir.Bool(_REFLEXIVE[op]) if left == right else fold.compare(left, op, right)
+            return ir.Bool(_REFLEXIVE[op]) if left == right else algebra.compare(left, op, right)
         case ir.Member(value, members):
-            return fold.member(_at_diagonal(value), members)
+            return algebra.member(_at_diagonal(value), members)
         case ir.And(parts):
-            return fold.conjunction(*map(_diagonal, parts))
+            return algebra.conjunction(*map(_diagonal, parts))
         case ir.Or(parts):
-            return fold.disjunction(*map(_diagonal, parts))
+            return algebra.disjunction(*map(_diagonal, parts))
         case ir.Not(part) if not ir.leaves(part):
-            return fold.complement(_diagonal(part))
+            return algebra.complement(_diagonal(part))
     return node if isinstance(node, ir.Bool) else ir.TRUE

@@ -6,7 +6,7 @@ import numpy as np
 
 from sparsec.analysis import tables
 from sparsec.ir import nodes as ir
-from sparsec.sets.queries import Witness
+from sparsec.sets.witness import Witness
 
 _LONGEST = 512
 

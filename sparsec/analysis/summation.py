@@ -14,7 +14,7 @@ from sympy import QQ, bernoulli, binomial
 from sympy.polys.rings import PolyElement, PolyRing, ring
 
 from sparsec.sets.affine import Affine
-from sparsec.sets.sums import Loop, Nest
+from sparsec.sets.loop_nests import Loop, Nest
 
 _N = Affine.name("n")
 _LONGEST = 4096  # most values of n that are tried one by one

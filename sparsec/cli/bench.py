@@ -54,9 +54,9 @@ def run(
     if head_size and head_size % 8:
         raise typer.BadParameter("a multiple of 8", param_hint="--head-size")
     with torch_for("`sparsec bench`"):
-        from sparsec.runtime.bench import bench, report
-        from sparsec.runtime.bench_setting import defaults
-        from sparsec.runtime.verify import best_device
+        from sparsec.bench.run import bench, report
+        from sparsec.bench.setting import defaults
+        from sparsec.testing.verify import best_device
     from sparsec import pipeline
 
     device = best_device()

@@ -22,17 +22,17 @@ def run(
     """Look at the cache of compiled patterns, or empty it."""
     if info + clear + prune > 1:
         raise typer.BadParameter("only one of --info, --clear and --prune")
-    from sparsec.cache import Cache, Unusable, folder
-    from sparsec.runtime import tidy
+    from sparsec.cache import prune as pruning
+    from sparsec.cache.files import Cache, Unusable, folder
 
     try:
         store = Cache(folder())
         if clear or prune:
-            count, size = tidy.clear(store) if clear else tidy.prune(store)
+            count, size = pruning.clear(store) if clear else pruning.prune(store)
             found = {"folder": str(store.root), "removed": count, "bytes": size}
             text = f"removed {count:,} files, {_size(size)}, from {store.root}"
         else:
-            held = tidy.info(store)
+            held = pruning.info(store)
             found, text = asdict(held), _words(held)
     except Unusable as error:
         report([error.diagnostic])

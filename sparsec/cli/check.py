@@ -17,7 +17,7 @@ from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsL
 from sparsec.terminal import GREEN, coloured, painter
 
 if TYPE_CHECKING:
-    from sparsec.analysis.diagnose import Advice, Diagnosis
+    from sparsec.lint.diagnose import Advice, Diagnosis
 
 _OPTIONS = {NeedsHeads: "--heads", NeedsLayer: "--layer and --layers", MissingParameter: "-D"}
 
@@ -85,14 +85,14 @@ def _written(found: list[Finding], form: Format) -> list[bool]:
 
 
 def _advice(depth: int | None) -> Advice:
-    from sparsec.analysis.advice import advise
-    from sparsec.cli.predicted import work
+    from sparsec.lint.advice import advise
+    from sparsec.report.prediction import work
 
     return lambda subject: advise(subject, work, depth)
 
 
 def _diagnosis(name: str, chosen: Choice, advice: Advice | None) -> Diagnosis:
-    from sparsec.analysis.diagnose import Diagnosis, diagnose
+    from sparsec.lint.diagnose import Diagnosis, diagnose
 
     try:
         return diagnose(read(name).source, **chosen.keywords, advice=advice)

@@ -106,11 +106,11 @@ def _stages(
     if importlib.util.find_spec("triton") is None:
         hint = "`pip install triton`; no GPU is needed"
         raise SparsecError(EnvironmentLacks(wanted=f"`--emit {emit}`", lacking="triton", hint=hint))
-    from sparsec.runtime.index import digest, module_name
+    from sparsec.cache.records import digest, module_name
     from sparsec.runtime.module import module
 
     with torch_for(f"`--emit {emit}`"):
-        from sparsec.runtime.targets import compile_kernels
+        from sparsec.runtime.offline_compile import compile_kernels
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     kernels = compile_kernels(generated, target, head_size=head_size, dtype=dtype, n=n)
     files: dict[str, str | bytes] = {}
@@ -123,7 +123,7 @@ def _stages(
 
 
 def _plan(made: Compiled) -> str:
-    from sparsec.cli.planned import planned
+    from sparsec.report.plan import planned
 
     return f"The plan of `{made.pattern.name}`, {_MARK}.\n\n{planned(made.plan)}\n"
 

@@ -94,7 +94,7 @@ def run(
 def _gpu(name: str | None) -> str | None:
     if name is None:
         return None
-    from sparsec.analysis.gpus import GPUS
+    from sparsec.report.roofline import GPUS
 
     if name.lower() not in GPUS:
         raise typer.BadParameter(f"{name!r} is not known; known are {', '.join(GPUS)}", param_hint="--gpu")
@@ -102,8 +102,8 @@ def _gpu(name: str | None) -> str | None:
 
 
 def _one(name: str, chosen: Choice, call: Call, gpu: str | None, depth: int | None, as_json: bool) -> None:
-    from sparsec.cli.cost_one import told
-    from sparsec.cli.cost_text import in_all_layers
+    from sparsec.report.cost import told
+    from sparsec.report.cost_text import in_all_layers
 
     tree, groups = by_layers(name, chosen)
     costs = [_cost(tree, group.pattern, group.chosen, call, _TILES) for group in groups]
@@ -124,7 +124,7 @@ def _one(name: str, chosen: Choice, call: Call, gpu: str | None, depth: int | No
 
 def _through(tree: File, pattern: Pattern, chosen: Choice, depth: int) -> LayersThrough:
     """The conditions of the layers 0, ..., depth - 1; a pattern that was lowered without a layer is in all the same."""
-    from sparsec.ir.lower import lower
+    from sparsec.lower.file import lower
 
     if chosen.layer is None:
         return [pattern.conditions] * depth
@@ -133,8 +133,8 @@ def _through(tree: File, pattern: Pattern, chosen: Choice, depth: int) -> Layers
 
 def _several(files: list[str], chosen: Choice, call: Call, as_json: bool) -> int:
     """Print a row for each pattern of the files, and the errors of those that have some.  The exit status."""
-    from sparsec.cli.cost_table import table
-    from sparsec.cli.cost_text import length
+    from sparsec.report.cost_table import table
+    from sparsec.report.cost_text import length
 
     found, status = [], 0
     for name in files:
@@ -187,7 +187,7 @@ def _patterns(name: str, chosen: Choice) -> list[Choice]:
 def _cost(tree: File, pattern: Pattern, chosen: Choice, call: Call, tile_sizes: tuple[int, ...] = ()) -> Cost:
     from sparsec.analysis.complexity import complexity
     from sparsec.analysis.cost import cost
-    from sparsec.ir.lower import lower
+    from sparsec.lower.file import lower
 
     def rebind(parameters: Mapping[str, int]) -> Pattern:
         return lower(tree, **{**chosen.keywords, "parameters": parameters})

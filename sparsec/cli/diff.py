@@ -121,7 +121,7 @@ def sides_by_layers(
 
 
 def _sides(bound: list[tuple[str, File, Choice]], layer: int | None, told: set[Diagnostic]) -> list[Side]:
-    from sparsec.analysis.diagnose import examine
+    from sparsec.lint.diagnose import examine
 
     sides = []
     for name, text, chosen in bound:

@@ -14,7 +14,7 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 
     Exit status: 0 well, 1 something needed is broken; the line below it says what to do.
     """
-    from sparsec.runtime.health import looks
+    from sparsec.doctor import looks
 
     found = []
     for look in looks():

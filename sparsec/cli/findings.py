@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from sparsec.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
-    from sparsec.analysis.diagnose import Diagnosis
+    from sparsec.lint.diagnose import Diagnosis
 
 Format = Literal["human", "json", "sarif", "github"]
 

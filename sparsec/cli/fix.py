@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sparsec.analysis.diagnose import Diagnosis, diagnose, examine
 from sparsec.analysis.relation import overall, relations
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir.nodes import Pattern
+from sparsec.lint.diagnose import Diagnosis, diagnose, examine
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse

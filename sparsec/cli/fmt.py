@@ -63,7 +63,7 @@ def run(
 
 def _laid_out(name: str) -> _Laid:
     """SparsecError for what can't be read or is not in the language."""
-    from sparsec.syntax.format import format_text
+    from sparsec.syntax.format.text import format_text
 
     given = read(name)
     new = format_text(given.source)

@@ -34,7 +34,7 @@ def by_layers(name: str, chosen: Choice) -> tuple[File, list[Layered]]:
     file, lowered = first.load(name)
     if first is chosen or not depends_on_layer(file, lowered.pattern):
         return file, [Layered((), chosen, lowered.pattern)]
-    from sparsec.ir.lower import lower
+    from sparsec.lower.file import lower
 
     choices = each_layer(chosen)
     patterns = [lowered.pattern, *(lower(file, **each.keywords) for each in choices[1:])]
@@ -52,8 +52,8 @@ def each_layer(chosen: Choice) -> list[Choice]:
 
 def depends_on_layer(file: File, pattern: Pattern) -> bool:
     """Whether a pattern of the file names `layer`, itself or through others."""
-    from sparsec.ir.lower import check_names
-    from sparsec.ir.lower_graph import mentions
+    from sparsec.lower.file import check_names
+    from sparsec.lower.scope import mentions
 
     return "layer" in mentions(check_names(file).own[pattern.name])
 

@@ -103,7 +103,7 @@ def _made(name: str, template: str) -> str:
         right = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
         hint = f", such as {right}" if _NAME.fullmatch(right) else ""
         raise typer.BadParameter(f"{name!r}: names are made of letters, digits and _{hint}", param_hint="NAME")
-    from sparsec.ir.lower import check_names
+    from sparsec.lower.file import check_names
     from sparsec.source import Source
     from sparsec.syntax.grammar import grammar
     from sparsec.syntax.parse import parse

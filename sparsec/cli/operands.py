@@ -50,7 +50,7 @@ def label(part: ast.Expr) -> str:
 
 def _alone(file: ast.File, definition: ast.Definition, body: ast.Expr, chosen: Choice) -> Pattern | None:
     """The pattern as if `body` were all of it, or None where that keeps no pair for any head."""
-    from sparsec.ir.lower import lower
+    from sparsec.lower.file import lower
 
     changed = replace(definition, body=body)
     declarations = tuple(changed if each is definition else each for each in file.declarations)

@@ -13,7 +13,7 @@ from sparsec.cli.output import report
 from sparsec.diagnostics import BadParameterValue, OffsetNeeded, SparsecError
 
 if TYPE_CHECKING:
-    from sparsec.ir.lower import Lowered
+    from sparsec.lower.file import Lowered
     from sparsec.syntax.ast import File
 
 MOST = 2**30 - 1  # positions: as many as operators take
@@ -79,7 +79,7 @@ class Choice:
 
     def load(self, name: str) -> tuple[File, Lowered]:
         """The file of that name, and the pattern chosen from it.  Warnings are printed; SparsecError for the rest."""
-        from sparsec.analysis.diagnose import examine
+        from sparsec.lint.diagnose import examine
         from sparsec.syntax.parse import parse
 
         file = parse(read(name).source)

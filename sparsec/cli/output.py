@@ -21,7 +21,7 @@ def report(diagnostics: Iterable[Diagnostic]) -> None:
 
 def write(path: Path, data: bytes, mode: int = 0o666) -> None:
     """A new file, or one in the place of another, whole or not at all.  SparsecError SP0702."""
-    from sparsec.cache import replace
+    from sparsec.cache.files import replace
 
     _or_refused(path, lambda: replace(path, data, mode))
 
@@ -31,7 +31,7 @@ def rewrite(path: Path, data: bytes) -> None:
 
     SparsecError SP0702.
     """
-    from sparsec.cache import replace
+    from sparsec.cache.files import replace
 
     def change() -> None:
         target = path.resolve()

@@ -128,7 +128,7 @@ def difference(file: str, other: str, chosen: Choice) -> Masks:
 
 
 def _merged(a: Pattern, b: Pattern, names: tuple[str, str, str]) -> Masks:
-    from sparsec.ir.lower_fold import complement, conjunction, disjunction
+    from sparsec.ir.algebra import complement, conjunction, disjunction
 
     heads = [pattern.head_conditions or (0,) * (b.heads or a.heads or 1) for pattern in (a, b)]
     pairs = list(zip(*heads, strict=True))
@@ -147,9 +147,9 @@ def _merged(a: Pattern, b: Pattern, names: tuple[str, str, str]) -> Masks:
 
 def opened(file: str, chosen: Choice) -> tuple[Pattern, Subject]:
     """A pattern, and the same for a page; `chosen` says where its sliders stand at first."""
-    from sparsec.ir.lower import check_names
-    from sparsec.ir.lower_graph import mentions
-    from sparsec.ir.lower_open import open_operands
+    from sparsec.lower.file import check_names
+    from sparsec.lower.scope import mentions
+    from sparsec.lower.symbolic import open_operands
     from sparsec.show.html import Operand, Subject
 
     tree, (group, *_) = by_layers(file, chosen)

@@ -16,10 +16,10 @@ from sparsec.cli.output import report, write
 from sparsec.diagnostics import EnvironmentLacks, SparsecError, torch_for
 
 if TYPE_CHECKING:
+    from sparsec.bench.setting import Setting as Shapes
     from sparsec.kernels.settings import Setting
     from sparsec.pipeline import Compiled
-    from sparsec.runtime.bench_setting import Setting as Shapes
-    from sparsec.runtime.tune import Limits, Outcome, Progress
+    from sparsec.tuning.tune import Limits, Outcome, Progress
 
 _LARGEST = 2**26
 
@@ -57,8 +57,8 @@ def run(
     if heads % (kv_heads or heads):
         raise typer.BadParameter(f"must divide the {heads} query heads", param_hint="--kv-heads")
     with torch_for("`sparsec tune`"):
-        from sparsec.runtime.bench_setting import Setting as Shapes
-        from sparsec.runtime.tune import Limits
+        from sparsec.bench.setting import Setting as Shapes
+        from sparsec.tuning.tune import Limits
     from sparsec import pipeline
     from sparsec.codegen import tuned_files
 
@@ -82,9 +82,9 @@ def run(
 
 def _tune(made: list[Compiled], shapes: Shapes, limits: Limits, path: Path, verbose: bool) -> None:
     from sparsec.codegen import tuned_files
-    from sparsec.runtime.tune import tune
-    from sparsec.runtime.tune_journal import Journal
-    from sparsec.runtime.tune_subject import kinds, opener
+    from sparsec.tuning.journal import Journal
+    from sparsec.tuning.subject import kinds, opener
+    from sparsec.tuning.tune import tune
 
     device = _gpu()
     before = tuned_files.stored(path)
@@ -106,7 +106,7 @@ def _tune(made: list[Compiled], shapes: Shapes, limits: Limits, path: Path, verb
 
 
 def _gpu() -> object:
-    from sparsec.runtime.verify import best_device
+    from sparsec.testing.verify import best_device
 
     device = best_device()
     if device.type != "cuda":
@@ -136,9 +136,9 @@ def _words(setting: Setting) -> str:
 
 def _list(made: list[Compiled], shapes: Shapes, most: int) -> None:
     """Every kernel, its usual setting and those that would be tried."""
-    from sparsec.runtime.tune_candidates import candidates
-    from sparsec.runtime.tune_subject import usual
-    from sparsec.runtime.verify import best_device
+    from sparsec.testing.verify import best_device
+    from sparsec.tuning.candidates import candidates
+    from sparsec.tuning.subject import usual
 
     device = best_device()
     if device.type != "cuda":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from sparsec.codegen.tuned import Place
     from sparsec.kernels.settings import Setting
-    from sparsec.runtime.tune_journal import Trial
+    from sparsec.tuning.journal import Trial
 
 
 class Nothing:

@@ -29,8 +29,8 @@ from sparsec.diagnostics import torch_for
 from sparsec.terminal import GREEN, RED, coloured, painter
 
 if TYPE_CHECKING:
-    from sparsec.runtime.verify import Case, Tried
     from sparsec.source import Source
+    from sparsec.testing.verify import Case, Tried
 
 _LARGEST = 2**22  # keys
 _OUTPUTS = "".join(f"{name + ' error / bound':<19}" for name in ("out", "lse", "dq", "dk", "dv"))
@@ -59,7 +59,7 @@ def run(
     queries = queries_of(n, n_q, q_offset)
     asked = n_q is not None or q_offset is not None
     with torch_for("`sparsec verify`"):
-        import sparsec.runtime.verify  # noqa: F401, said before anything is printed
+        import sparsec.testing.verify  # noqa: F401, said before anything is printed
     tree, groups = by_layers(file, chosen)
     well = [_verified(tree.source, group, n, queries, asked) for group in groups]
     raise typer.Exit(0 if all(well) else 1)
@@ -68,9 +68,9 @@ def run(
 def _verified(source: Source, group: Layered, n: int, queries: range, asked: bool) -> bool:
     """Try all calls of one pattern and print what came of it; whether it is right."""
     from sparsec import pipeline
-    from sparsec.runtime.index import digest, module_name
+    from sparsec.cache.records import digest, module_name
     from sparsec.runtime.module import module
-    from sparsec.runtime.verify import best_device, cases, device_name, telling, verify
+    from sparsec.testing.verify import best_device, cases, device_name, telling, verify
 
     made = pipeline.compile(source, **group.chosen.keywords)
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))

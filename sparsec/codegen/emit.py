@@ -17,7 +17,7 @@ from sparsec.codegen.sharing import Shared, shared
 from sparsec.codegen.tuned import Tuned
 from sparsec.ir.ranges import MOST_POSITIONS
 from sparsec.plan.nodes import Plan
-from sparsec.sets.tiles import MIN_TILE
+from sparsec.sets.symbolic_tiles import MIN_TILE
 
 _LONGEST_LINE = 120
 _PLACEHOLDER = "op_name_of_this_content"

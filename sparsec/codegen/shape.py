@@ -14,8 +14,8 @@ from statistics import median_low
 from sparsec.codegen.text_nodes import ChoiceText
 from sparsec.codegen.texts import key_order
 from sparsec.ir import nodes as ir
+from sparsec.plan.cost_model import steps
 from sparsec.plan.nodes import Choice, Cover, Part, Plan
-from sparsec.plan.predict import steps
 from sparsec.plan.walks import Walk, walks
 
 Groups = Iterable[tuple[object, Iterable[ChoiceText]]]  # heads, and the texts of their choices

@@ -11,7 +11,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.ranges import MOST_POSITIONS
 from sparsec.plan.nodes import Choice, Columns, Cover, Natural, Part, Plan, Residue, Scattered, Segment
 from sparsec.plan.walks import walks
-from sparsec.sets.tiles import MIN_TILE
+from sparsec.sets.symbolic_tiles import MIN_TILE
 
 
 def tables(plan: Plan) -> tuple[ir.Leaf, ...]:

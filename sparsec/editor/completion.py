@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sparsec.editor.hover import POSITIONS
 from sparsec.editor.outline import outline
 from sparsec.editor.scope import visible
-from sparsec.ir.lower_signatures import BUILT_IN
+from sparsec.lower.signatures import BUILT_IN
 from sparsec.source import Source
-from sparsec.syntax.explain import KEYWORDS
+from sparsec.syntax.errors.explain import KEYWORDS
 from sparsec.syntax.scan import scan
 
 

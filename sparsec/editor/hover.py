@@ -7,9 +7,9 @@ from dataclasses import replace
 from sparsec.diagnostics import SparsecError
 from sparsec.editor.outline import Occurrence, outline
 from sparsec.editor.scope import Target, is_prelude, target
-from sparsec.ir.lower import lower
-from sparsec.ir.lower_scope import INTEGERS
-from sparsec.ir.lower_signatures import BUILT_IN
+from sparsec.lower.file import lower
+from sparsec.lower.scope import INTEGERS
+from sparsec.lower.signatures import BUILT_IN
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sparsec.ir.lower_scope import INTEGERS
+from sparsec.lower.scope import INTEGERS
 from sparsec.syntax.scan import ERROR, Lexeme
 
 DECLARING = ("PATTERN", "SET", "USE", "INPUT")

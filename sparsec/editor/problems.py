@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparsec.analysis.diagnose import diagnose
 from sparsec.diagnostics import Diagnostic
 from sparsec.editor.outline import outline, quoted
+from sparsec.lint.diagnose import diagnose
 from sparsec.source import Source
 
 

@@ -6,9 +6,9 @@ import re
 
 from sparsec.editor.outline import outline
 from sparsec.editor.scope import find, target
-from sparsec.ir.lower_scope import INTEGERS
+from sparsec.lower.scope import INTEGERS
 from sparsec.source import Source
-from sparsec.syntax.explain import KEYWORDS
+from sparsec.syntax.errors.explain import KEYWORDS
 
 _RESERVED = (*INTEGERS, *KEYWORDS, "heads", "layers")
 

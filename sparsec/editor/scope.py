@@ -8,7 +8,7 @@ from pathlib import Path
 from sparsec import resources
 from sparsec.diagnostics import SparsecError
 from sparsec.editor.outline import Declaration, Occurrence, Outline, outline, quoted
-from sparsec.ir.lower_scope import INTEGERS, prelude
+from sparsec.lower.scope import INTEGERS, prelude
 from sparsec.source import Source
 from sparsec.syntax.read import read
 

@@ -15,7 +15,7 @@ from sparsec.editor.outline import outline
 from sparsec.editor.positions import Lines
 from sparsec.editor.scope import path_of, target
 from sparsec.source import Source
-from sparsec.syntax.format import format_text
+from sparsec.syntax.format.text import format_text
 from sparsec.syntax.read import with_line_ends
 
 _DELAY = 0.25  # seconds without typing before a text is looked at

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sparsec.ir import lower_fold as fold
+from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 
 _MOST_RANGES = 6  # that stand for one explicit set
@@ -32,7 +32,7 @@ def above(condition: ir.Set) -> Above:
 
 def below(condition: ir.Set) -> ir.Set:
     """An affine condition all of whose pairs are kept: what is not above the complement."""
-    return fold.complement(_above(condition, negated=True, keep_tables=False).affine)
+    return algebra.complement(_above(condition, negated=True, keep_tables=False).affine)
 
 
 def _above(node: ir.Set, negated: bool, keep_tables: bool) -> Above:
@@ -45,7 +45,7 @@ def _above(node: ir.Set, negated: bool, keep_tables: bool) -> Above:
         case ir.Member():
             return _ranges(node, negated)
         case ir.Bool() | ir.Compare():
-            return Above(fold.complement(node) if negated else node)
+            return Above(algebra.complement(node) if negated else node)
     if negated or not keep_tables:
         return Above(ir.TRUE, why="a table under a complement")
     return Above(ir.FALSE, (node,))
@@ -53,7 +53,7 @@ def _above(node: ir.Set, negated: bool, keep_tables: bool) -> Above:
 
 def _any(bounds: list[Above]) -> Above:
     """a | x | b | y  is in  (a | b) | (x | y)."""
-    affine = fold.disjunction(*(bound.affine for bound in bounds))
+    affine = algebra.disjunction(*(bound.affine for bound in bounds))
     return Above(affine, _tables(bounds), _reason(bounds))
 
 
@@ -62,7 +62,7 @@ def _all(bounds: list[Above]) -> Above:
     alone = [bound for bound in bounds if bound.affine == ir.FALSE]
     if alone:
         return min(alone, key=lambda bound: len(bound.tables))
-    affine = fold.conjunction(*(bound.affine for bound in bounds))
+    affine = algebra.conjunction(*(bound.affine for bound in bounds))
     return Above(affine, _tables(bounds), _reason(bounds))
 
 
@@ -86,8 +86,8 @@ def _ranges(node: ir.Member, negated: bool) -> Above:
     if len(runs) > _MOST_RANGES:
         why = f"an explicit set of {len(node.members)} numbers"
         runs = _longest(runs) if negated else _closed(runs)
-    inside = fold.disjunction(*(_between(node.value, *run) for run in runs))
-    return Above(fold.complement(inside) if negated else inside, why=why)
+    inside = algebra.disjunction(*(_between(node.value, *run) for run in runs))
+    return Above(algebra.complement(inside) if negated else inside, why=why)
 
 
 def _closed(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import cache
 
 from sparsec.ir import nodes as ir
+from sparsec.plan.cost_model import LENGTHS, cost, least_long, rising
 from sparsec.plan.covers import part_of
 from sparsec.plan.nodes import Choice, Columns, HeadPlan, Layout, Natural, Part, Plan, Residue, Scattered
-from sparsec.plan.predict import LENGTHS, cost, least_long, rising
 from sparsec.plan.split import split
-from sparsec.sets.closure import block_size
+from sparsec.sets.block_alignment import block_size
 from sparsec.sets.simplify import simplify
 
 Parts = tuple[Part, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from sparsec.ir import lower_fold as fold
+from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Columns, Layout, Natural, Residue, Scattered
 
@@ -17,7 +17,7 @@ def pairs_of(layout: Layout) -> ir.Set:
         case Residue(stride):
             return ir.Compare(ir.Mod(ir.Sub(_Q, _K), stride), "==", ir.Const(0))
         case Columns(period, first, width):
-            return ir.Compare(ir.Mod(fold.sub(_K, ir.Const(first)), period), "<", ir.Const(width))
+            return ir.Compare(ir.Mod(algebra.sub(_K, ir.Const(first)), period), "<", ir.Const(width))
         case Natural() | Scattered():
             return ir.TRUE
 
@@ -28,29 +28,29 @@ def in_class(node: ir.Node, stride: int) -> ir.Node:
         return ir.Add(ir.Mul(node, ir.Const(stride)), _RESIDUE) if node in (_Q, _K) else node
     match _rebuilt(node, lambda child: in_class(child, stride)):
         case ir.FloorDiv(ir.Add(ir.Mul(x, ir.Const(s)), r), d) if r == _RESIDUE and d % s == 0:
-            return fold.floordiv(x, d // s)  # (s x + r) // (s d) = x // d
+            return algebra.floordiv(x, d // s)  # (s x + r) // (s d) = x // d
         case ir.Mod(ir.Add(ir.Mul(x, ir.Const(s)), r), d) if r == _RESIDUE and d % s == 0:
-            rest = fold.mul(fold.mod(x, d // s), ir.Const(s))  # (s x + r) % (s d) = s (x % d) + r
+            rest = algebra.mul(algebra.mod(x, d // s), ir.Const(s))  # (s x + r) % (s d) = s (x % d) + r
             return r if rest == ir.Const(0) else ir.Add(rest, r)
         case ir.Compare(left, op, right):
-            return fold.compare(left, op, right)
+            return algebra.compare(left, op, right)
         case changed:
             return changed
 
 
 def key(place: ir.Int, comb: Columns) -> ir.Int:
     """The key that stands at a place."""
-    start = fold.mul(fold.floordiv(place, comb.width), ir.Const(comb.period))
-    return fold.add(fold.add(start, ir.Const(comb.first)), fold.mod(place, comb.width))
+    start = algebra.mul(algebra.floordiv(place, comb.width), ir.Const(comb.period))
+    return algebra.add(algebra.add(start, ir.Const(comb.first)), algebra.mod(place, comb.width))
 
 
 def places(position: ir.Int, comb: Columns) -> ir.Int:
     """The number of the comb's keys below a position; zero or less where there is none."""
     after = moved(position, -comb.first)
     if comb.width == 1:  # those of begun periods
-        return fold.floordiv(moved(after, comb.period - 1), comb.period)
-    begun = fold.minimum(fold.mod(after, comb.period), ir.Const(comb.width))
-    return fold.add(fold.mul(fold.floordiv(after, comb.period), ir.Const(comb.width)), begun)
+        return algebra.floordiv(moved(after, comb.period - 1), comb.period)
+    begun = algebra.minimum(algebra.mod(after, comb.period), ir.Const(comb.width))
+    return algebra.add(algebra.mul(algebra.floordiv(after, comb.period), ir.Const(comb.width)), begun)
 
 
 def moved(position: ir.Int, by: int) -> ir.Int:
@@ -62,7 +62,7 @@ def moved(position: ir.Int, by: int) -> ir.Int:
             return moved(left, value + by)
         case ir.Sub(left, ir.Const(value)):
             return moved(left, by - value)
-    return fold.add(position, ir.Const(by)) if by >= 0 else fold.sub(position, ir.Const(-by))
+    return algebra.add(position, ir.Const(by)) if by >= 0 else algebra.sub(position, ir.Const(-by))
 
 
 def at_keys(node: ir.Node, comb: Columns) -> ir.Node:

@@ -13,11 +13,11 @@ from sparsec.ir import nodes as ir
 from sparsec.plan.above import Above, above, below
 from sparsec.plan.coordinates import at_keys, in_class, moved, pairs_of, places
 from sparsec.plan.nodes import Columns, Cover, Layout, Natural, Part, Residue, Scattered, Segment
-from sparsec.sets import tiles
+from sparsec.sets import symbolic_tiles
 from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.convert import relation
-from sparsec.sets.given import given
+from sparsec.sets.gist import given
 from sparsec.sets.simplify import simplify
+from sparsec.sets.to_isl import relation
 
 MOST_SEGMENTS = 6
 MOST_FULL_TERMS = 8
@@ -55,12 +55,12 @@ def _cover(bound: Above, side: str, stride: int) -> Cover:
     """What a tile row or column visits: the highest rung of the ladder that the budget allows."""
 
     def pairs():
-        return relation(bound.affine, parameters=tiles.parameters(stride))
+        return relation(bound.affine, parameters=symbolic_tiles.parameters(stride))
 
     rungs = (
-        ("hull" if bound.why else "exact", lambda: tiles.touched(pairs(), side, MOST_SEGMENTS, stride)),
-        ("hull", lambda: tiles.hull(pairs(), side, stride)),
-        ("hull", lambda: tiles.hull(pairs().remove_divs(), side, stride)),
+        ("hull" if bound.why else "exact", lambda: symbolic_tiles.touched(pairs(), side, MOST_SEGMENTS, stride)),
+        ("hull", lambda: symbolic_tiles.hull(pairs(), side, stride)),
+        ("hull", lambda: symbolic_tiles.hull(pairs().remove_divs(), side, stride)),
     )
     why = bound.why
     for rung, reach in rungs:
@@ -69,12 +69,12 @@ def _cover(bound: Above, side: str, stride: int) -> Cover:
                 return _found(reach(), side, rung, why, bound.tables)
         except OutOfBudget:
             why = why or "the set library exceeded its budget"
-        except tiles.TooManyPieces:
+        except symbolic_tiles.TooManyPieces:
             why = why or f"more than {MOST_SEGMENTS} segments"
     return Cover(side, EVERYTHING, ordered=True, rung="all", why=why)
 
 
-def _found(reach: tiles.Reach, side: str, rung: str, why: str, tables: tuple[ir.Leaf, ...]) -> Cover:
+def _found(reach: symbolic_tiles.Reach, side: str, rung: str, why: str, tables: tuple[ir.Leaf, ...]) -> Cover:
     exact = rung == "exact"
     if exact and not all(each.exact for each in reach.intervals):
         rung, why = "hull", "gaps inside the segments"
@@ -85,7 +85,9 @@ def _found(reach: tiles.Reach, side: str, rung: str, why: str, tables: tuple[ir.
 def _full(condition: ir.Set, stride: int) -> ir.Set:
     try:
         with budget(_OPERATIONS):
-            return tiles.full(relation(below(condition), parameters=tiles.parameters(stride)), MOST_FULL_TERMS, stride)
+            return symbolic_tiles.full(
+                relation(below(condition), parameters=symbolic_tiles.parameters(stride)), MOST_FULL_TERMS, stride
+            )
     except OutOfBudget:
         return ir.FALSE  # every tile gets the mask
 
@@ -108,7 +110,7 @@ def _spread(cover: Cover, comb: Columns, condition: ir.Set) -> Cover:
 
     def spread(segment: Segment) -> Segment:
         first, last = (None if end is None else at_keys(end, comb) for end in (segment.first, segment.last))
-        exact = segment.exact and tiles.filled(pairs, "k", segment.first, segment.last, segment.when, at_edges)
+        exact = segment.exact and symbolic_tiles.filled(pairs, "k", segment.first, segment.last, segment.when, at_edges)
         return Segment(first, last, at_keys(segment.when, comb), exact)
 
     segments = tuple(map(spread, cover.segments))

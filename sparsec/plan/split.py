@@ -12,11 +12,11 @@ from __future__ import annotations
 from itertools import combinations
 from math import gcd
 
-from sparsec.ir import lower_fold as fold
+from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Columns, Layout, Natural, Residue, Scattered
-from sparsec.sets import classes
-from sparsec.sets.given import given
+from sparsec.sets import periodicity
+from sparsec.sets.gist import given
 from sparsec.sets.simplify import simplify
 
 _MOST_PARTS = 3
@@ -48,9 +48,9 @@ def split(condition: ir.Set, barred: frozenset[Layout] = frozenset()) -> Split:
         wanted[Scattered()] = wanted.pop(Scattered())
     parts: list[tuple[Layout, ir.Set]] = []
     for layout, some in wanted.items():
-        rest = fold.disjunction(*some)
+        rest = algebra.disjunction(*some)
         for _, earlier in parts:
-            rest = fold.conjunction(rest, given(ir.Not(earlier), rest))
+            rest = algebra.conjunction(rest, given(ir.Not(earlier), rest))
         rest = simplify(rest)
         if rest != ir.FALSE:
             parts.append((layout, rest))
@@ -70,7 +70,7 @@ def terms(condition: ir.Set) -> tuple[ir.Set, ...]:
             found = tuple(
                 term
                 for part in parts[place].parts
-                for term in terms(fold.conjunction(*parts[:place], part, *parts[place + 1 :]))
+                for term in terms(algebra.conjunction(*parts[:place], part, *parts[place + 1 :]))
             )  # a & (x | y) = a & x | a & y
         case _:
             return (condition,)
@@ -83,7 +83,7 @@ def _layout(term: ir.Set) -> Layout:
         operands = term.parts if isinstance(term, ir.And) else (term,)
         small = any(isinstance(each, ir.Leaf) and each.size < _SMALL for each in operands)
         return Scattered() if small else Natural()
-    stride, comb = classes.stride(term), classes.comb(term)
+    stride, comb = periodicity.stride(term), periodicity.comb(term)
     if comb and comb[2] * max(_NARROW, stride + 1) <= comb[0]:
         return Columns(*comb)
     return Residue(stride) if stride > 1 else Natural()

@@ -8,9 +8,9 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, SupportsIndex, overload
 
+from sparsec.cache.records import Record
 from sparsec.diagnostics import torch_for
 from sparsec.runtime.foreign import refused
-from sparsec.runtime.index import Record
 from sparsec.runtime.module import module
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class BoundPattern:
 
     @cached_property
     def _pattern(self) -> ir.Pattern:
-        from sparsec.runtime.nodes import unpack
+        from sparsec.ir.serialize import unpack
 
         return unpack(self._record.pattern)
 

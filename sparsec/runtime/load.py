@@ -11,7 +11,7 @@ from typing import TypeVar
 from sparsec import files
 from sparsec.diagnostics import PatternWarning
 from sparsec.runtime.attend import Attend
-from sparsec.runtime.fetch import Chosen, Found, fetch
+from sparsec.runtime.build_or_load import Chosen, Found, fetch
 
 Result = TypeVar("Result")
 

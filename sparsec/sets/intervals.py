@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets import expressions
+from sparsec.sets import from_isl
 from sparsec.sets.context import OutOfBudget, budget, unshared
-from sparsec.sets.convert import function, points
+from sparsec.sets.to_isl import function, points
 
 _LARGEST_BOUND = 32  # nodes of one bound; past that a simpler, wider one is better
 _OPERATIONS = 20_000  # isl steps for one bound
@@ -66,8 +66,8 @@ class Bounded:
         for candidate in (self.shape, self.shape.remove_divs()):
             try:
                 with budget(_OPERATIONS):
-                    node = expressions.condition(candidate.params(), self.domain)
-                    if expressions.size(node) <= _LARGEST_BOUND and self.piece.is_subset(points(node, self.space)):
+                    node = from_isl.condition(candidate.params(), self.domain)
+                    if from_isl.size(node) <= _LARGEST_BOUND and self.piece.is_subset(points(node, self.space)):
                         return node
             except OutOfBudget:
                 continue
@@ -78,8 +78,8 @@ class Bounded:
         for candidate in (self.shape, self.shape.remove_divs().coalesce()):
             try:
                 with budget(_OPERATIONS):
-                    node = expressions.integer(extreme(unshared(candidate)).get_at(0), self.domain)
-                    if expressions.size(node) > _LARGEST_BOUND:
+                    node = from_isl.integer(extreme(unshared(candidate)).get_at(0), self.domain)
+                    if from_isl.size(node) > _LARGEST_BOUND:
                         continue
                     if self.piece.is_subset(side(function(node, self.space), _position(self.space))):
                         return node

@@ -12,9 +12,9 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets.context import context
-from sparsec.sets.convert import Bound, clipped
 from sparsec.sets.points import at
-from sparsec.sets.queries import Witness, first, largest
+from sparsec.sets.to_isl import Bound, clipped
+from sparsec.sets.witness import Witness, first, largest
 
 Reached = isl.Set  # [n] -> { [q, k] }, or without n
 

@@ -12,7 +12,7 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.convert import reachable
+from sparsec.sets.to_isl import reachable
 
 _OPERATIONS = 50_000
 _MOST_PARTS = 16  # the number of proofs grows with the square

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sparsec.ir.lower_fold import complement, conjunction, disjunction
+from sparsec.ir.algebra import complement, conjunction, disjunction
 from sparsec.ir.nodes import And, Compare, Const, Set, Var, leaves
 
 _OPERATIONS = 300_000  # of the set library, about a third of a second
@@ -29,10 +29,10 @@ def classes(
         return None
     from sparsec.analysis.blocks import inside
     from sparsec.sets.context import OutOfBudget, budget
-    from sparsec.sets.convert import relation
-    from sparsec.sets.grid import numbered
+    from sparsec.sets.fixed_tiles import numbered
     from sparsec.sets.points import at
     from sparsec.sets.regions import regions
+    from sparsec.sets.to_isl import relation
 
     shape = [-(-(last - first) // size) for (first, last), size in zip(spans, cells, strict=True)]
     i, j = np.arange(shape[0])[:, None], np.arange(shape[1])

@@ -10,8 +10,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from sparsec.ir.lower_open import Open
 from sparsec.ir.nodes import Set
+from sparsec.lower.symbolic import Open
 from sparsec.show.colour import PALETTE
 from sparsec.show.raster import View, densities
 

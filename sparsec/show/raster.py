@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sparsec.ir import reference
-from sparsec.ir.lower_fold import disjunction
+from sparsec.ir.algebra import disjunction
 from sparsec.ir.nodes import Set
 from sparsec.show import exact
 

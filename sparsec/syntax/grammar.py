@@ -16,7 +16,7 @@ from lark.grammar import Rule
 from lark.lexer import TerminalDef
 
 from sparsec import resources
-from sparsec.cache import PARSER, Cache, folder
+from sparsec.cache.files import PARSER, Cache, folder
 
 _OPTIONS = {"start": "file", "parser": "lalr", "lexer": "basic", "keep_all_tokens": True, "maybe_placeholders": True}
 _SEAL = hashlib.sha256().digest_size

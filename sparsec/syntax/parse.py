@@ -7,10 +7,10 @@ from lark import Token, Tree, UnexpectedCharacters, UnexpectedToken
 from sparsec.diagnostics import Diagnostic, NotQuoted, SparsecError, TextTooLong, TooManyErrors, UnexpectedText
 from sparsec.source import Source
 from sparsec.syntax import ast
-from sparsec.syntax.borrowed import DECLARATIONS
 from sparsec.syntax.build import build
 from sparsec.syntax.check import MAX_ERRORS, MAX_TOKENS, check_text, too_deep
-from sparsec.syntax.explain import unexpected_character, unexpected_token
+from sparsec.syntax.errors.borrowed import DECLARATIONS
+from sparsec.syntax.errors.explain import unexpected_character, unexpected_token
 from sparsec.syntax.grammar import grammar
 
 _DEEP = 1_000  # states on the stack; ordinary texts need some tens

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sparsec.syntax.doc import Comment, Concat, Doc, FillLine, Group, Hard, IfBroken, Indent, Line, concat, width
-from sparsec.syntax.trivia import Around, Remark
+from sparsec.syntax.format.doc import Comment, Concat, Doc, FillLine, Group, Hard, IfBroken, Indent, Line, concat, width
+from sparsec.syntax.format.trivia import Around, Remark
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from lark import Token
 
 from sparsec.diagnostics import Diagnostic, Fix, UnexpectedText, WrongSymbol
 from sparsec.source import Source
-from sparsec.syntax.borrowed import ARROW, DIVIDE, RANGE_SYMBOL, around
+from sparsec.syntax.errors.borrowed import ARROW, DIVIDE, RANGE_SYMBOL, around
 
 _SHIFTS = {">": "//", "<": "*"}
 _MOST_BITS = 30

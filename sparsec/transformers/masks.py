@@ -19,12 +19,12 @@ from transformers import masking_utils
 
 from sparsec.analysis.relation import relations
 from sparsec.diagnostics import SparsecError
+from sparsec.importers.from_mask_mod import from_mask_mod
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower import lower
-from sparsec.neighbours.from_mask_mod import from_mask_mod
+from sparsec.lower.file import lower
 from sparsec.runtime.attend import Attend
 from sparsec.runtime.load import compile
-from sparsec.sets.queries import later_key
+from sparsec.sets.witness import later_key
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.transformers.refusal import refusal

@@ -1,7 +1,7 @@
 import pytest
-from affine_conditions import CAUSAL, K, Q, columns, conditions, first, past, same_block, stride, window
 from hypothesis import given
 from hypothesis import strategies as st
+from support.affine_conditions import CAUSAL, K, Q, columns, conditions, first, past, same_block, stride, window
 
 from sparsec.analysis.closed_form import closed_form
 from sparsec.ir import nodes as ir

@@ -1,7 +1,7 @@
 import pytest
 
 from sparsec.analysis.complexity import NOT_CLASSIFIED, complexity
-from sparsec.ir.lower import lower
+from sparsec.lower.file import lower
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from affine_conditions import CAUSAL, past, window
+from support.affine_conditions import CAUSAL, past, window
 
 from sparsec.analysis.cost import cost
 from sparsec.ir import nodes as ir

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from affine_conditions import CAUSAL, columns, conditions, first, past, same_block, stride, window, with_tables
 from hypothesis import given
 from hypothesis import strategies as st
+from support.affine_conditions import CAUSAL, columns, conditions, first, past, same_block, stride, window, with_tables
 
 from sparsec.analysis.count import Tiles, count, pattern_count, tile_counts
 from sparsec.analysis.numbers import number

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from affine_conditions import CAUSAL, columns, first, past, same_block, stride, window
 from hypothesis import given
+from support.affine_conditions import CAUSAL, columns, first, past, same_block, stride, window
 
 from sparsec.analysis.decoder_cache import decoder_cache
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import evaluate
-from sparsec.sets import held
+from sparsec.sets import kv_cache
 from sparsec.testing.programs import conditions, tables, terms
 
 N = 20  # lengths that are looked at
@@ -89,4 +89,4 @@ def test_what_tables_may_draw_is_not_called_unbounded():
     ("condition", "length"), [(past(512), 513), (window(8), 6), (CAUSAL, None), (ir.Or((past(9), SINKS)), None)]
 )
 def test_when_the_first_key_is_dropped(condition, length):
-    assert held.dropped(condition) == length
+    assert kv_cache.dropped(condition) == length

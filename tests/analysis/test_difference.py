@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.analysis.difference import Difference, difference
-from sparsec.ir import lower_fold as fold
+from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
 from sparsec.sets.context import OutOfBudget, budget
@@ -36,16 +36,16 @@ def holds(found: Difference, one: ir.Set, other: ir.Set) -> None:
 def test_a_union_without_a_part(parts, place, common, below):
     """Also below a union in an intersection, and where a part has taken something away."""
     place %= len(parts)
-    one, other = fold.disjunction(*parts), fold.disjunction(*parts[:place], *parts[place + 1 :])
+    one, other = algebra.disjunction(*parts), algebra.disjunction(*parts[:place], *parts[place + 1 :])
     if below:
-        one, other = (fold.disjunction(common, fold.conjunction(parts[0], each)) for each in (one, other))
+        one, other = (algebra.disjunction(common, algebra.conjunction(parts[0], each)) for each in (one, other))
     holds(difference(one, other), one, other)
 
 
 @given(_parts, terms())
 def test_without_what_is_taken_away(parts, common):
-    one = fold.conjunction(common, *map(fold.complement, parts))
-    other = fold.conjunction(common, *map(fold.complement, parts[1:]))
+    one = algebra.conjunction(common, *map(algebra.complement, parts))
+    other = algebra.conjunction(common, *map(algebra.complement, parts[1:]))
     holds(difference(one, other), one, other)
 
 

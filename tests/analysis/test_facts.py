@@ -1,13 +1,25 @@
 import pytest
-from affine_conditions import CAUSAL, DISTANCE, K, Q, conditions, first, past, same_block, stride, window, with_tables
 from hypothesis import given
 from hypothesis import strategies as st
+from support.affine_conditions import (
+    CAUSAL,
+    DISTANCE,
+    K,
+    Q,
+    conditions,
+    first,
+    past,
+    same_block,
+    stride,
+    window,
+    with_tables,
+)
 
 from sparsec.analysis.facts import facts
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
-from sparsec.sets import queries
-from sparsec.sets.queries import Witness
+from sparsec.sets import witness
+from sparsec.sets.witness import Witness
 
 LENGTHS = range(1, 14)
 
@@ -36,7 +48,7 @@ def test_facts_and_witnesses_are_real(condition):
 
 @given(conditions, conditions)
 def test_a_pair_tells_two_conditions_apart(one, other):
-    pair = queries.pair_between(one, other)
+    pair = witness.pair_between(one, other)
     if pair is not None:
         places = {"n_q": 1, "n_k": pair.n, "q_offset": pair.q}
         assert mask(one, **places)[0, pair.k]

@@ -2,9 +2,9 @@
 
 import time
 
-from field_cases import documents
+from support.field_cases import documents
 
-from sparsec.analysis.diagnose import diagnose
+from sparsec.lint.diagnose import diagnose
 from sparsec.source import Source
 
 

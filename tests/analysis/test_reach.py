@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from affine_conditions import CAUSAL, first, past, stride, window
 from hypothesis import given
 from hypothesis import strategies as st
+from support.affine_conditions import CAUSAL, first, past, stride, window
 
 from sparsec.analysis import reach as module
 from sparsec.analysis.reach import Reach, reach

@@ -12,8 +12,8 @@ from sparsec.analysis import find as find_module
 from sparsec.analysis.find import find
 from sparsec.analysis.relation import Relation, overall, relations
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower import lower
 from sparsec.ir.reference import mask
+from sparsec.lower.file import lower
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read

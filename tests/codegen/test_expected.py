@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from generated import EXAMPLES, example
+from support.generated import EXAMPLES, example
 
-from sparsec.cli.planned import planned
 from sparsec.codegen.emit import emit
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
+from sparsec.report.plan import planned
 
 EXPECTED = Path(__file__).parent / "expected"
 BY_HEAD = ("longnet_heads", "per_head_strides", "deepspeed_fixed")

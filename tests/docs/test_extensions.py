@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import pages
 import pytest
+from support import pages
 
 pytest.importorskip("sphinx")
 

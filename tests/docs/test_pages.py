@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import pages
 import pytest
+from support import pages
 
 ROOT = pages.ROOT
 GENERATED = ROOT / "docs/errors.md"  # tests/test_diagnostics.py makes it anew and compiles its examples

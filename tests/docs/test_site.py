@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pages
 import pytest
+from support import pages
 
 ROOT = pages.ROOT
 

@@ -15,8 +15,8 @@ from sparsec.editor.positions import Lines
 from sparsec.editor.rename import Refused, references, rename, renamed
 from sparsec.editor.scope import is_prelude, path_of, target
 from sparsec.ir import reference
-from sparsec.ir.lower import check_names, lower
-from sparsec.ir.lower_graph import references as named_definitions
+from sparsec.lower.file import check_names, lower
+from sparsec.lower.scope import references as named_definitions
 from sparsec.show import telling_length
 from sparsec.source import Source
 from sparsec.syntax.parse import parse

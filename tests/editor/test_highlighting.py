@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from textmate import scopes
+from support.textmate import scopes
 
 from sparsec import resources
 from sparsec.editor.kinds import kinds
 from sparsec.editor.lexer import _COLOURS, SpatLexer
-from sparsec.ir.lower_scope import INTEGERS
+from sparsec.lower.scope import INTEGERS
 from sparsec.source import Source
-from sparsec.syntax.explain import KEYWORDS
+from sparsec.syntax.errors.explain import KEYWORDS
+from sparsec.syntax.format.printer import print_file
 from sparsec.syntax.grammar import grammar
 from sparsec.syntax.parse import parse
-from sparsec.syntax.printer import print_file
 from sparsec.syntax.scan import ERROR, scan
 from sparsec.testing.texts import damaged, files
 

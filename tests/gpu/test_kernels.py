@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import EXAMPLES, attend_of, example, pattern_of, random_pattern, spread_module_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from on_gpu import HALVES, any_program, check
-from spread import SPREAD
+from support.generated import EXAMPLES, attend_of, example, pattern_of, random_pattern, spread_module_of
+from support.on_gpu import HALVES, any_program, check
+from support.spread import SPREAD
 
 from sparsec.kernels import gpu
 
@@ -49,7 +49,7 @@ def test_layouts(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_new_compile_for_a_new_length() -> None:
-    from generated import module_of
+    from support.generated import module_of
 
     pattern = pattern_of("pattern p = past(77)")
     attend, kernel = attend_of(pattern), module_of(pattern)._forward

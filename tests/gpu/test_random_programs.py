@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import random_pattern
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from on_gpu import HALVES, any_program, check
+from support.generated import random_pattern
+from support.on_gpu import HALVES, any_program, check
 
 pytestmark = [pytest.mark.full, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from sparsec import pipeline
+from sparsec.bench.setting import Setting
 from sparsec.codegen.tuned import Tuned
 from sparsec.kernels.launch import Launch
 from sparsec.plan.build import spread
 from sparsec.plan.nodes import Choice
-from sparsec.runtime.bench_setting import Setting
-from sparsec.runtime.tune_subject import GpuSubject, kinds, usual
 from sparsec.source import Source
+from sparsec.tuning.subject import GpuSubject, kinds, usual
 
 CPU = torch.device("cpu")
 LAUNCHED = Launch.__call__

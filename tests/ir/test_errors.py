@@ -3,7 +3,7 @@
 import pytest
 
 from sparsec.diagnostics import SparsecError
-from sparsec.ir.lower import lower
+from sparsec.lower.file import lower
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 

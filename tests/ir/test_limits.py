@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsec.diagnostics import EmptyPattern, SparsecError, TooWide
-from sparsec.ir.lower import check_names, lower
-from sparsec.ir.lower_open import open_operands
 from sparsec.ir.nodes import Compare, walk
 from sparsec.ir.ranges import needs_more
 from sparsec.ir.reference import mask
+from sparsec.lower.file import check_names, lower
+from sparsec.lower.symbolic import open_operands
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.testing.programs import conditions, integers, to_text

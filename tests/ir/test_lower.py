@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sparsec.diagnostics import SparsecError
-from sparsec.ir.lower import lower, lower_fully
 from sparsec.ir.nodes import And, Blocks, Compare, Const, Member, Not, Or, RandomBlocks, RandomKeys, Sub, Var, children
 from sparsec.ir.reference import mask
+from sparsec.lower.file import lower, lower_fully
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read

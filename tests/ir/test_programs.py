@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.diagnostics import EmptyPattern, SparsecError
-from sparsec.ir.lower import lower
 from sparsec.ir.reference import mask
+from sparsec.lower.file import lower
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.testing.programs import Program, conditions, match_programs, programs, tables, terms

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import wide
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from kernel import is_full, planned, positions, touches, visited
+from support import wide
+from support.kernel import is_full, planned, positions, touches, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.plan import covers
 from sparsec.plan.nodes import Cover, Part
-from sparsec.sets import intervals, simplify, tiles
+from sparsec.sets import intervals, simplify, symbolic_tiles
 from sparsec.testing import programs
 
 AFTER = ir.Sub(ir.Var("n"), ir.Var("k"))
@@ -89,7 +89,7 @@ def test_any_budget_will_do(condition, call, most, few):
     """Wherever isl runs out of steps, what is left is a cover."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(covers, "_OPERATIONS", most)
-        patch.setattr(tiles, "_OPERATIONS", few)
+        patch.setattr(symbolic_tiles, "_OPERATIONS", few)
         patch.setattr(intervals, "_OPERATIONS", few)
         patch.setattr(simplify, "_OPERATIONS", few)
         part = planned(condition)

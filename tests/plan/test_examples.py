@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel import natural, visited
+from support.kernel import natural, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
-from sparsec.ir.lower import lower
+from sparsec.lower.file import lower
 from sparsec.plan.build import build
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -52,7 +52,7 @@ def test_no_tile_in_vain(path: Path, block: int) -> None:
 
 PLANS = """
 import sys
-from sparsec.ir.lower import lower
+from sparsec.lower.file import lower
 from sparsec.plan.build import build
 from sparsec.source import Source
 from sparsec.syntax.parse import parse

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from kernel import natural
+from support.kernel import natural
 from test_cover import Call, check
 
-from sparsec.ir.lower import lower
+from sparsec.lower.file import lower
 from sparsec.plan.build import build
 from sparsec.source import Source
 from sparsec.syntax.parse import parse

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import wide
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from kernel import is_full, positions, visited
-from layouts import Group, groups
+from support import wide
+from support.kernel import is_full, positions, visited
+from support.layouts import Group, groups
 from test_cover import Call, calls
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
-from sparsec.ir.lower import lower
+from sparsec.lower.file import lower
 from sparsec.plan.build import build, natural, spread
 from sparsec.plan.nodes import Columns, Cover, Natural, Part, Residue, Scattered
 from sparsec.plan.walks import walks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel import planned, visited
+from support.kernel import planned, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask

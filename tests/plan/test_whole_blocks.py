@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel import visited
+from support.kernel import visited
 
 from sparsec.ir import nodes as ir
-from sparsec.ir.lower import lower
 from sparsec.ir.reference import mask
+from sparsec.lower.file import lower
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Part
-from sparsec.sets.closure import block_size
+from sparsec.sets.block_alignment import block_size
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.testing.programs import conditions, tables, terms

@@ -6,9 +6,9 @@ import time
 
 import pytest
 import torch
-from generated import EXAMPLES, example, pattern_of, random_pattern
 from hypothesis import given
 from hypothesis import strategies as st
+from support.generated import EXAMPLES, example, pattern_of, random_pattern
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 import sparsec

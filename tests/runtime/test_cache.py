@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sparsec.cache import Cache, Unusable, folder
-from sparsec.runtime import fetch as fetching
-from sparsec.runtime import index, tidy
-from sparsec.runtime.fetch import Chosen, Found, fetch
+from sparsec.cache import prune, records
+from sparsec.cache.files import Cache, Unusable, folder
+from sparsec.runtime import build_or_load
+from sparsec.runtime.build_or_load import Chosen, Found, fetch
 
 TEXT = "pattern p(w = 8) = past(w)\n"
 EVIL = b"raise SystemExit('damaged code was run')\n"
@@ -24,20 +24,20 @@ EVIL = b"raise SystemExit('damaged code was run')\n"
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache's folder, in a process that has made no remark on it yet."""
     monkeypatch.setenv("SPARSEC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fetching, "_told", set())
+    monkeypatch.setattr(build_or_load, "_told", set())
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def compiles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the texts that went through the compiler."""
-    names, compiler = [], fetching._compile
+    names, compiler = [], build_or_load._compile
 
     def counted(name: str, *rest: object):
         names.append(name)
         return compiler(name, *rest)
 
-    monkeypatch.setattr(fetching, "_compile", counted)
+    monkeypatch.setattr(build_or_load, "_compile", counted)
     return names
 
 
@@ -90,7 +90,7 @@ def test_all_that_decides_the_text_is_in_the_key(compiles: list[str], monkeypatc
         call()
     assert len(compiles) == len(calls)
     for name in ("own_code", "environment"):
-        monkeypatch.setattr(index, name, lambda: "another")
+        monkeypatch.setattr(records, name, lambda: "another")
         calls[0]()
     assert len(compiles) == len(calls) + 2
 
@@ -124,14 +124,14 @@ def old(path: Path, text: str) -> None:
 def test_used_files_count(text: str, name: str, contents: tuple[str, str], tmp_path: Path, monkeypatch) -> None:
     """Fakes the last stage: what matters here is what is looked up again."""
     made: list[str] = []
-    emit = fetching.index.digest
+    emit = build_or_load.index.digest
     monkeypatch.setattr(
         "sparsec.pipeline.emit", lambda plan, notes, _: made.append(notes) or f"# {emit(repr(plan.pattern).encode())}"
     )
     source = str(tmp_path / "p.spat")
     old(tmp_path / name, contents[0])
     first = get(text, source)
-    assert first.record.files == ((str(tmp_path / name), index.digest(contents[0].encode())),)
+    assert first.record.files == ((str(tmp_path / name), records.digest(contents[0].encode())),)
     assert get(text, source).text == first.text
     assert len(made) == 1
     old(tmp_path / name, contents[1])
@@ -157,7 +157,7 @@ def test_a_damaged_record_is_rebuilt(root: Path) -> None:
     good = get()
     path = only(root / "index")
     data = path.read_bytes()
-    for damage in (b"", data[:-1], data.replace(b'"p"', b'"q"'), b"{}", b"\xff", index.render(good.record)[::-1]):
+    for damage in (b"", data[:-1], data.replace(b'"p"', b'"q"'), b"{}", b"\xff", records.render(good.record)[::-1]):
         path.write_bytes(damage)
         again = get()
         assert (again.text, again.record) == (good.text, good.record)
@@ -198,7 +198,7 @@ def link(path: Path) -> None:
 @pytest.mark.parametrize("entry", ["modules", "index"])
 def test_entries_that_others_could_have_made_are_refused(entry: str, root: Path) -> None:
     for bits in (0o602, 0o620):
-        fetching._told.clear()
+        build_or_load._told.clear()
         assert "others may write to it" in refusals(lambda path, bits=bits: path.chmod(bits), entry, root)
     assert "SP0704" in refusals(link, entry, root)
 
@@ -255,7 +255,7 @@ def test_an_entry_that_may_not_be_opened_is_refused(root: Path, monkeypatch: pyt
 def test_a_folder_that_others_may_write_to_is_not_used(root: Path, compiles: list[str]) -> None:
     good = get()
     for path in (root, root / "index", root / "modules"):
-        fetching._told.clear()
+        build_or_load._told.clear()
         path.chmod(0o777)
         good.path.write_bytes(EVIL)
         again = get()
@@ -319,21 +319,21 @@ def age(path: Path, seconds: float) -> None:
 
 def test_info_clear_and_prune(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Cache(root)
-    assert (tidy.info(store).records, tidy.clear(store), tidy.prune(store)) == (0, (0, 0), (0, 0))
+    assert (prune.info(store).records, prune.clear(store), prune.prune(store)) == (0, (0, 0), (0, 0))
     keep, unused = get(), get(parameters={"w": 9})
     left = root / "modules" / ".1.tmp"
     left.write_text("half")
-    assert (tidy.info(store).records, tidy.info(store).modules, tidy.info(store).stale) == (2, 2, 0)
-    assert tidy.prune(store) == (0, 0)
+    assert (prune.info(store).records, prune.info(store).modules, prune.info(store).stale) == (2, 2, 0)
+    assert prune.prune(store) == (0, 0)
     age(root / "index" / f"{unused.record.key}.json", 31 * 86400)
     for path in (root / "modules").iterdir():
         age(path, 7200)
-    assert tidy.prune(store)[0] == 3  # the record, its module, the temporary file
+    assert prune.prune(store)[0] == 3  # the record, its module, the temporary file
     assert get().path == keep.path == only(root / "modules")
-    monkeypatch.setattr(index, "own_code", lambda: "newer")
-    monkeypatch.setattr(tidy, "own_code", lambda: "newer")
-    assert tidy.info(store).stale == 1
-    assert tidy.clear(store)[0] == 2
+    monkeypatch.setattr(records, "own_code", lambda: "newer")
+    monkeypatch.setattr(prune, "own_code", lambda: "newer")
+    assert prune.info(store).stale == 1
+    assert prune.clear(store)[0] == 2
     assert not [path for path in root.rglob("*") if path.is_file()]
 
 
@@ -341,7 +341,7 @@ def test_use_keeps_an_entry_young(root: Path) -> None:
     get()
     age(only(root / "index"), 31 * 86400)
     get()
-    assert tidy.prune(Cache(root)) == (0, 0)
+    assert prune.prune(Cache(root)) == (0, 0)
 
 
 def test_clear_removes_links_and_not_what_they_point_to(root: Path, tmp_path: Path) -> None:
@@ -349,5 +349,5 @@ def test_clear_removes_links_and_not_what_they_point_to(root: Path, tmp_path: Pa
     precious = tmp_path / "precious"
     precious.write_text("mine")
     (root / "modules" / "link").symlink_to(precious)
-    tidy.clear(Cache(root))
+    prune.clear(Cache(root))
     assert precious.read_text() == "mine"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sparsec.cache import INDEX, MODULES, Cache
-from sparsec.runtime import index, tidy
-from sparsec.runtime.index import Record
+from sparsec.cache import prune, records
+from sparsec.cache.files import INDEX, MODULES, Cache
+from sparsec.cache.records import Record
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,15 +22,15 @@ ROOT = Path(__file__).parents[2]
 COMMON = """
 import sys
 from pathlib import Path
-from sparsec.runtime import index
-from sparsec.cache import Cache
-from sparsec.runtime.index import Record
+from sparsec.cache import records
+from sparsec.cache.files import Cache
+from sparsec.cache.records import Record
 store = Cache(Path(sys.argv[1]))
 
 def entry(i):
     text = f"# {i}\\n" * SIZE
-    digest = index.digest(text.encode())
-    return Record(str(i), "code", index.module_name("p", digest), digest, "p", [], (), ()), text
+    digest = records.digest(text.encode())
+    return Record(str(i), "code", records.module_name("p", digest), digest, "p", [], (), ()), text
 """
 
 
@@ -53,11 +53,11 @@ while not go.exists():
     time.sleep(0.002)
 for i in range(4):
     record, text = entry(i)
-    found = index.find(store, str(i))
+    found = records.find(store, str(i))
     assert found is None or found[:2] == (record, text), "damaged"
     if found is None:
-        index.keep(store, record, text)
-    assert index.find(store, str(i))[:2] == (record, text), "lost"
+        records.keep(store, record, text)
+    assert records.find(store, str(i))[:2] == (record, text), "lost"
 print("ok")
 """
 
@@ -79,7 +79,7 @@ WRITES = """
 print("ready", flush=True)
 while True:
     for i in range(3):
-        index.keep(store, *entry(i))
+        records.keep(store, *entry(i))
 """
 
 
@@ -99,13 +99,13 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
             path = store.path(MODULES, f"{record.module}.py")
             assert not path.exists() or path.read_text() == text
             data = store.read(INDEX, f"{i}.json")
-            assert data in (None, index.render(record))
-            assert data is None or index.find(store, str(i))[:2] == (record, text), "a record comes after its module"
+            assert data in (None, records.render(record))
+            assert data is None or records.find(store, str(i))[:2] == (record, text), "a record comes after its module"
         left = len(list(store.root.rglob("*.tmp")))
     print(f"{left} temporary files left behind")
     for path in store.root.rglob("*.tmp"):
         os.utime(path, (0, 0))
-    tidy.prune(store)
+    prune.prune(store)
     assert not list(store.root.rglob("*.tmp"))
 
 

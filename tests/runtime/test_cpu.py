@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from generated import attend_of, example, mask_of, pattern_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.generated import attend_of, example, mask_of, pattern_of
 from torch import Tensor
 
 from sparsec.diagnostics import EmptyPattern, SparsecError

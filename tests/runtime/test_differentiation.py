@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from generated import attend_of, module_of, pattern_of
+from support.generated import attend_of, module_of, pattern_of
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, grad_and_value, hessian, jacfwd, jacrev, jvp, vjp

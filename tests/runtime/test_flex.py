@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from generated import EXAMPLES, example, mask_of, pattern_of, random_pattern
 from hypothesis import given
+from support.generated import EXAMPLES, example, mask_of, pattern_of, random_pattern
 from torch.nn.attention.flex_attention import create_block_mask, create_mask, flex_attention
 
 import sparsec

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import mask_of, pattern_of, random_pattern, spread_module_of
 from hypothesis import given
 from hypothesis import strategies as st
-from spread import SPREAD
-from wide import conditions
+from support.generated import mask_of, pattern_of, random_pattern, spread_module_of
+from support.spread import SPREAD
+from support.wide import conditions
 
 from sparsec.ir import nodes
 from sparsec.testing import compare, random_problem, run

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import sparsec
-from sparsec.runtime import fetch
+from sparsec.runtime import build_or_load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONGFORMER = EXAMPLES / "longformer.spat"
@@ -27,7 +27,7 @@ LONGFORMER = EXAMPLES / "longformer.spat"
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSEC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fetch, "_told", set())
+    monkeypatch.setattr(build_or_load, "_told", set())
 
 
 def tensors(heads: int = 2, n_q: int = 50, n: int = 50, size: int = 16) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from generated import attend_of, example, mask_of, module_of, pattern_of
+from support.generated import attend_of, example, mask_of, module_of, pattern_of
 from torch import rand
 
 from sparsec.testing import check, compare, random_problem, run

@@ -45,7 +45,7 @@ def test_against_causal_attention(text, least, tmp_path):
 
     The bounds are well below what was measured, since machines differ in how fast dense attention is.
     """
-    from generated import pattern_of
+    from support.generated import pattern_of
 
     (tmp_path / "generated_for_speed.py").write_text(emit(build(pattern_of(f"pattern p = {text}"))))
     (tmp_path / "measure.py").write_text(MEASURE)

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from generated import mask_of, module_of, random_pattern
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.generated import mask_of, module_of, random_pattern
 from test_cpu import assert_exact, lengths
 
 from sparsec.analysis import tables
@@ -182,7 +182,7 @@ def test_what_takes_too_long_is_not_counted(table: ir.Leaf, n: int) -> None:
 
 
 def within_limits(seed: int, programs: int) -> None:
-    script = Path(__file__).with_name("hostile_tables.py")
+    script = Path(__file__).parents[1] / "support/hostile_tables.py"
     run = subprocess.run(
         [sys.executable, "-W", "ignore", str(script), str(seed), str(programs)],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

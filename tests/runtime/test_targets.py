@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from generated import EXAMPLES, example, module_of, pattern_of
+from support.generated import EXAMPLES, example, module_of, pattern_of
 
 from sparsec import pipeline
 from sparsec.codegen import tuned_files
 from sparsec.kernels import gpu as gpu_launches
 from sparsec.runtime.module import module
-from sparsec.runtime.targets import TARGETS, compile_kernels
+from sparsec.runtime.offline_compile import TARGETS, compile_kernels
 from sparsec.syntax.read import read
 
 PATTERNS = EXAMPLES.parent / "docs/benchmarks/patterns"

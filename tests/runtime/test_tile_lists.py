@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from generated import module_of, random_pattern
 from hypothesis import example, given
 from hypothesis import strategies as st
-from kernel import natural, visited
+from support.generated import module_of, random_pattern
+from support.kernel import natural, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generated import EXAMPLES, attend_of, example, mask_of, module_of, pattern_of
+from support.generated import EXAMPLES, attend_of, example, mask_of, module_of, pattern_of
 from torch import Tensor, nn
 from torch.autograd import forward_ad, gradcheck
 from torch.utils.checkpoint import checkpoint

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.ir import nodes as ir
-from sparsec.sets import expressions
+from sparsec.sets import from_isl
 from sparsec.sets.context import context
-from sparsec.sets.convert import function, points
+from sparsec.sets.to_isl import function, points
 
 EDGES = ("n", "q_lo", "q_hi")
 SPACE = isl.Space.create_from_names(context(), set=["k"], params=list(EDGES))
@@ -79,7 +79,7 @@ def holds(node: ir.Set, at: dict[str, int]) -> bool:
 @given(integers, st.lists(places, min_size=8, max_size=8))
 def test_integers(node, some):
     read = function(node, SPACE.params())
-    printed = expressions.integer(read, DOMAIN)
+    printed = from_isl.integer(read, DOMAIN)
     for at in some:
         assert value(printed, at) == value(node, at)
     assert DOMAIN.is_subset(function(printed, SPACE.params()).eq_set(read))
@@ -88,6 +88,6 @@ def test_integers(node, some):
 @given(conditions, st.lists(places, min_size=8, max_size=8))
 def test_conditions(node, some):
     read = points(node, SPACE.params())
-    printed = expressions.condition(read, DOMAIN)
+    printed = from_isl.condition(read, DOMAIN)
     for at in some:
         assert holds(printed, at) == holds(node, at)

@@ -4,8 +4,8 @@ import islpy as isl
 import pytest
 
 from sparsec.sets.context import context
+from sparsec.sets.loop_nests import TooManyCases, nests
 from sparsec.sets.pieces import Piece, pieces, tightened
-from sparsec.sets.sums import TooManyCases, nests
 
 SETS = {
     "window or first": "0 <= q - k < 3 or k < 2 or q < 2",

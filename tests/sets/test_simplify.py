@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
-from sparsec.sets.convert import reachable
 from sparsec.sets.simplify import simplify
+from sparsec.sets.to_isl import reachable
 from sparsec.testing.programs import conditions, tables, terms
 
 Q, K = ir.Var("q"), ir.Var("k")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.ir import reference
-from sparsec.ir.lower import lower
-from sparsec.ir.lower_fold import complement, conjunction
+from sparsec.ir.algebra import complement, conjunction
 from sparsec.ir.nodes import Set
+from sparsec.lower.file import lower
 from sparsec.show import plain
 from sparsec.show.colour import EMPTY, PALETTE, pixels
 from sparsec.show.raster import LIMIT, edges, raster

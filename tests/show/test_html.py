@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from sparsec.analysis.numbers import number
 from sparsec.cli import app
 from sparsec.ir import random, reference
-from sparsec.ir.lower import check_names, lower
-from sparsec.ir.lower_open import open_operands
+from sparsec.lower.file import check_names, lower
+from sparsec.lower.symbolic import open_operands
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read

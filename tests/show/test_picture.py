@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from sparsec.cli import app
 from sparsec.ir import reference
-from sparsec.ir.lower import lower
+from sparsec.lower.file import lower
 from sparsec.show import View, figure, glyphs, png, svg
 from sparsec.show.png import SCALE
 from sparsec.show.ticks import ticks

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.ir import reference
-from sparsec.ir.lower import lower
 from sparsec.ir.nodes import Pattern
+from sparsec.lower.file import lower
 from sparsec.show import picture, telling_length
 from sparsec.source import Source
 from sparsec.syntax.parse import parse

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from sparsec import resources
 from sparsec.diagnostics import SparsecError
-from sparsec.ir.lower import lower, lower_fully
+from sparsec.lower.file import lower, lower_fully
 from sparsec.source import Source
-from sparsec.syntax.format import format_text
+from sparsec.syntax.format.layout import WIDTH
+from sparsec.syntax.format.printer import print_file
+from sparsec.syntax.format.text import format_text
 from sparsec.syntax.grammar import grammar
-from sparsec.syntax.layout import WIDTH
 from sparsec.syntax.parse import parse
-from sparsec.syntax.printer import print_file
 from sparsec.testing.programs import match_programs, programs, tables, terms
 from sparsec.testing.texts import files
 

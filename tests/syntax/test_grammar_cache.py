@@ -11,8 +11,8 @@ import pytest
 from lark import Lark
 
 from sparsec import resources
-from sparsec.cache import PARSER, Cache
-from sparsec.runtime import tidy
+from sparsec.cache import prune
+from sparsec.cache.files import PARSER, Cache
 from sparsec.syntax import grammar as made
 from sparsec.syntax.grammar import grammar
 
@@ -111,17 +111,17 @@ def test_they_are_tidied_with_the_rest(kept: Path) -> None:
     grammar()
     [path] = kept.iterdir()
     store, size = Cache(kept.parent), path.stat().st_size
-    assert tidy.info(store).bytes == size
-    assert tidy.prune(store) == (0, 0)
+    assert prune.info(store).bytes == size
+    assert prune.prune(store) == (0, 0)
     then = time.time() - 31 * 86400
     os.utime(path, (then, then))
     grammar.cache_clear()
     grammar()
-    assert tidy.prune(store) == (0, 0), "they are used"
+    assert prune.prune(store) == (0, 0), "they are used"
     os.utime(path, (then, then))
     (kept / ".left.tmp").write_bytes(b"12")
     os.utime(kept / ".left.tmp", (time.time() - 7200,) * 2)
-    assert tidy.prune(store) == (2, size + 2)
+    assert prune.prune(store) == (2, size + 2)
     grammar.cache_clear()
     grammar()
-    assert tidy.clear(store) == (1, size)
+    assert prune.clear(store) == (1, size)

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 import sparsec
 from sparsec.diagnostics import SparsecError
-from sparsec.ir.foreign_names import _INTEGER_HINTS, _SET_HINTS
-from sparsec.ir.lower import lower
-from sparsec.ir.lower_scope import INTEGERS, prelude
-from sparsec.ir.lower_signatures import BUILT_IN
-from sparsec.ir.lower_squares import without_square
+from sparsec.lower.file import lower
+from sparsec.lower.hints import _INTEGER_HINTS, _SET_HINTS
+from sparsec.lower.scope import INTEGERS, prelude
+from sparsec.lower.signatures import BUILT_IN
+from sparsec.lower.squares import without_square
 from sparsec.source import Source
+from sparsec.syntax.errors.near import near
 from sparsec.syntax.later import _WORDS
-from sparsec.syntax.near import near
 from sparsec.syntax.parse import parse
 
 DECLARED = "a declaration is written `pattern name = ...` or `set name = ...`"

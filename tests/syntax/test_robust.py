@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 
 from sparsec import resources
 from sparsec.diagnostics import SparsecError
-from sparsec.ir.lower import lower_fully
+from sparsec.lower.file import lower_fully
 from sparsec.source import Source
+from sparsec.syntax.format.printer import print_file
 from sparsec.syntax.parse import parse
-from sparsec.syntax.printer import print_file
 from sparsec.syntax.read import decode, read
 from sparsec.testing.texts import damaged, files
 

@@ -7,8 +7,8 @@ from hypothesis import given
 
 from sparsec import resources
 from sparsec.source import Source
+from sparsec.syntax.format.printer import print_file
 from sparsec.syntax.parse import parse
-from sparsec.syntax.printer import print_file
 from sparsec.testing.texts import files
 
 TEXTS = {path.name: path.read_text() for path in (Path(__file__).parents[2] / "examples").glob("*.spat")}

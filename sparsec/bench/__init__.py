@@ -1,0 +1,1 @@
+"""Operators timed against dense attention and FlexAttention."""

@@ -1,0 +1,67 @@
+"""What an operator is raced against.  Each entry makes an attention of (q, k, v), facts about its setting up, and
+whether it computes the same pattern.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+from sparsec.bench.race import Tensors, memory, synchronize
+from sparsec.ir import nodes as ir
+from sparsec.runtime.flex import mask_mod
+
+Peer = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], dict[str, object], bool]
+CAUSAL = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
+
+
+def flex(pattern: ir.Pattern, t: Tensors, backend: str | None = None) -> Peer:
+    """FlexAttention, compiled for this mask and these shapes; the facts are about its block mask."""
+    if t.device.type != "cuda":
+        raise NotImplementedError("FlexAttention has a backward pass on a GPU only")
+    blocks, facts = _block_mask(pattern, t)
+    attend = partial(
+        torch.compile(flex_attention, dynamic=False),
+        block_mask=blocks,
+        enable_gqa=t.q.shape[1] != t.k.shape[1],
+        kernel_options={"BACKEND": backend} if backend else None,
+    )
+    return attend, facts, True
+
+
+def _block_mask(pattern: ir.Pattern, t: Tensors) -> tuple[BlockMask, dict[str, object]]:
+    """The block mask, with the time of making it first and again, its memory at the worst moment and at rest."""
+    n = t.q.shape[2]
+    heads = pattern.heads if len(pattern.conditions) > 1 else None
+    make = partial(
+        torch.compile(create_block_mask, dynamic=False), mask_mod(pattern, n, t.device), None, heads, n, n, t.device
+    )
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        blocks = make()
+        synchronize(t.device)
+        seconds.append(time.perf_counter() - start)
+    kept = sum(x.numel() * x.element_size() for x in blocks.as_tuple() if isinstance(x, Tensor))
+    facts = {"mask_first_s": seconds[0], "mask_s": seconds[1], "mask_bytes": kept}
+    return blocks, facts | {"mask_peak_bytes": memory(make, t.device)}
+
+
+def sdpa(pattern: ir.Pattern, t: Tensors) -> Peer:
+    """Dense causal attention, by the kernel that torch chooses: a yardstick unless the pattern is just that."""
+    grouped = t.q.shape[1] != t.k.shape[1]
+    attend = partial(scaled_dot_product_attention, is_causal=True, enable_gqa=grouped)
+    return attend, {}, pattern.conditions == (CAUSAL,)
+
+
+PEERS: dict[str, Callable[[ir.Pattern, Tensors], Peer]] = {
+    "flex": flex,
+    "flex-flash": partial(flex, backend="FLASH"),
+    "sdpa": sdpa,
+}

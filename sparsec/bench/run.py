@@ -1,0 +1,168 @@
+"""`sparsec bench`: an operator, proved right, then raced against its peers; all that is found, as plain data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import torch
+
+from sparsec.bench import numbers, peers
+from sparsec.bench.growth import Growth, room
+from sparsec.bench.race import FLUSH_BYTES, Racer, Tensors, first, race
+from sparsec.bench.setting import DTYPES, Setting, input_bytes, inputs
+from sparsec.cache.records import digest, environment, module_name
+from sparsec.pipeline import Compiled
+from sparsec.runtime.module import module
+from sparsec.testing.verify import Case, device_name, verify
+
+_MOST_DIFFERENCE = 0.03  # of a peer from ours, relative: bf16 alone makes 0.003
+_MOST_SECONDS = 8.0  # of a race
+_MOST_CHECKED = 1 << 28  # numbers in k: the dense check draws random ones on the CPU, 100 million a second
+
+
+def report(
+    setting: Setting, device: torch.device, command: list[str], lengths: Sequence[int] = ()
+) -> dict[str, object]:
+    """What the runs have in common; `runs` is empty.  `lengths` as of `bench`."""
+    ceilings = numbers.ceilings(setting, device)
+    return {
+        "command": command,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device_name(device),
+        "driver": _driver() if device.type == "cuda" else None,
+        "versions": {"torch": torch.__version__, "cuda": torch.version.cuda, "all": list(environment())},
+        "platform": platform.platform(),
+        "setting": asdict(setting),
+        "lengths": list(lengths or (setting.n,)),
+        "flushed_bytes": FLUSH_BYTES if device.type == "cuda" else 0,
+        "ceilings": ceilings and {"flops": ceilings[0], "bytes": ceilings[1]},
+        "runs": [],
+    }
+
+
+def bench(
+    patterns: Iterable[Compiled], setting: Setting, device: torch.device, lengths: Sequence[int] = ()
+) -> Iterator[dict[str, object]]:
+    """One run for each pattern and each of `lengths`, rising, instead of setting.n.
+
+    `failed` holds a trace, `wrong` the errors and `skipped` the reason where there is nothing to time; `notes` says
+    why a peer did not take part.  What would take too long, going by shorter lengths, is skipped.
+    """
+    with _fresh_caches():
+        torch.compile(lambda x: x + 1)(torch.zeros(8, device=device))  # the compiler's own start is nobody's cost
+        for made in patterns:
+            growth = Growth()
+            for n in sorted(set(lengths or (setting.n,))):
+                run = _at(made, replace(setting, n=n), device, growth)
+                growth.note(run)
+                yield run
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+
+
+def _at(made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
+    run = {**asdict(setting), **_described(made)}
+    if reason := growth.too_much("ours", setting.n, room(device, input_bytes(setting))):
+        return {**run, "skipped": reason}
+    try:
+        return {**run, **_run(made, setting, device, growth)}
+    except Exception:
+        return {**run, "failed": traceback.format_exc()}
+
+
+def _described(made: Compiled) -> dict[str, object]:
+    pattern = made.pattern
+    return {"pattern": pattern.name, "text": pattern.text, "parameters": dict(pattern.parameters)}
+
+
+def _run(made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
+    torch._dynamo.reset()  # masks share their code: a compiler that saw them all would take them for one that changes
+    tensors = inputs(setting, device)
+    generated = module(made.source, module_name(made.function, digest(made.source.encode())))
+    ours = Racer("ours", getattr(generated, made.function))
+    facts: dict[str, dict] = {"ours": {"compile_s": dict(made.seconds), **asdict(first(ours, tensors))}}
+    found = _checked(ours, made, setting, device, growth)
+    if "wrong" in found:
+        return found
+    racers, notes = [ours], {}
+    for name in setting.against:
+        if reason := growth.too_much(name, setting.n, room(device, input_bytes(setting))):
+            notes[name] = reason
+            continue
+        try:
+            racer, facts[name] = _peer(name, made, tensors, ours)
+            racers.append(racer)
+        except Exception as error:
+            notes[name] = f"{type(error).__name__}: {error}"[:2000]
+    pause = race(racers, tensors, setting.repeats, _MOST_SECONDS)
+    pairs = numbers.pairs(made, setting)
+    for racer in racers:
+        facts[racer.name] |= numbers.times(racer, device)
+    facts["ours"] |= numbers.shares(ours, pairs, setting, device)
+    counted = {"pairs": pairs, "predicted_steps": numbers.predicted(made, setting), "pause_ms": pause}
+    return {**found, **counted, "notes": notes, "racers": facts}
+
+
+def _checked(ours: Racer, made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
+    """`errors` beside their bounds, `wrong` where one is larger; `unchecked` says why long lengths go without."""
+    size = setting.kv_heads * setting.n * setting.head_size
+    if growth.checked and size > _MOST_CHECKED:
+        return {"unchecked": f"checked at n = {growth.checked:,}; at n = {setting.n:,} the dense check takes minutes"}
+    case = Case(setting.n, setting.n, setting.heads, setting.kv_heads, setting.head_size, DTYPES[setting.dtype])
+    errors = verify(ours.attend, made.pattern, case, device).comparisons
+    found: dict[str, object] = {"errors": {each.name: [each.error, each.bound] for each in errors}}
+    if wrong := [str(each) for each in errors if not each.holds]:
+        found["wrong"] = wrong
+    return found
+
+
+def _peer(name: str, made: Compiled, tensors: Tensors, ours: Racer) -> tuple[Racer, dict[str, object]]:
+    """A peer that has run once and, where it has the same pattern, has been compared with ours."""
+    attend, facts, same = peers.PEERS[name](made.pattern, tensors)
+    racer = Racer(name, attend)
+    facts |= asdict(first(racer, tensors)) | {"same_pattern": same}
+    if same:
+        facts["difference"] = _difference(racer, ours, tensors)
+        if not facts["difference"] <= _MOST_DIFFERENCE:
+            raise ArithmeticError(f"its results differ from ours by {facts['difference']:.1e}, relatively")
+    return racer, facts
+
+
+def _difference(left: Racer, right: Racer, tensors: Tensors) -> float:
+    """The largest relative difference, by norms, of out and the gradients."""
+    worst = 0.0
+    both = [(out := racer.forward(tensors), *racer.backward(tensors, out)) for racer in (left, right)]
+    for one, other in zip(*both, strict=True):
+        norm = other.float().norm().item()
+        worst = max(worst, (one.float() - other.float()).norm().item() / (norm or 1.0))
+    return worst
+
+
+def _driver() -> str | None:
+    """Driver and power limit, as the driver's own tool prints them."""
+    with suppress(OSError, subprocess.SubprocessError):
+        query = ["nvidia-smi", "--query-gpu=driver_version,power.limit", "--format=csv,noheader"]
+        return subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    return None
+
+
+@contextmanager
+def _fresh_caches() -> Iterator[None]:
+    """Nothing compiled by an earlier process is found, so that first calls are first calls."""
+    names = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+    before = {name: os.environ.get(name) for name in names}
+    with tempfile.TemporaryDirectory(prefix="sparsec-bench-", ignore_cleanup_errors=True) as folder:
+        os.environ |= {name: os.path.join(folder, name.lower()) for name in names}
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,0 +1,64 @@
+"""What `sparsec bench` runs: shapes, dtype and repeats, and tensors of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from sparsec.bench.race import Tensors
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Shapes and dtype of every call, how often it runs, and against whom."""
+
+    n: int = 32768
+    batch: int = 1
+    heads: int = 16
+    kv_heads: int = 16
+    head_size: int = 128
+    dtype: str = "bf16"
+    repeats: int = 15
+    against: tuple[str, ...] = ("flex", "sdpa")
+
+
+CPU = Setting(n=1024, heads=2, kv_heads=2, head_size=32, dtype="fp32", repeats=5, against=("sdpa",))
+
+
+def defaults(device: torch.device, **given: object) -> Setting:
+    """The setting for a device, with what is given and not None; as many key heads as query heads unless given."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if "heads" in chosen:
+        chosen.setdefault("kv_heads", chosen["heads"])
+    return replace(Setting() if device.type == "cuda" else CPU, **chosen)
+
+
+def inputs(setting: Setting, device: torch.device) -> Tensors:
+    """Random q, k, v and gradient of out, the same ones every time."""
+    generator = torch.Generator(device).manual_seed(0)
+    shapes = (setting.heads, setting.kv_heads, setting.kv_heads, setting.heads)
+    q, k, v, g = (
+        torch.randn(
+            (setting.batch, heads, setting.n, setting.head_size),
+            generator=generator,
+            device=device,
+            dtype=DTYPES[setting.dtype],
+        )
+        for heads in shapes
+    )
+    return Tensors(*(x.requires_grad_() for x in (q, k, v)), g)
+
+
+def sizes(setting: Setting) -> tuple[int, int]:
+    """Bytes of q and of k."""
+    key_head = setting.batch * setting.n * setting.head_size * DTYPES[setting.dtype].itemsize
+    return setting.heads * key_head, setting.kv_heads * key_head
+
+
+def input_bytes(setting: Setting) -> int:
+    """Bytes of q, k, v and the gradient of out."""
+    query, key = sizes(setting)
+    return 2 * query + 2 * key

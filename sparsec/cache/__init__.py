@@ -1,0 +1,1 @@
+"""Files that sparsec keeps between processes: modules under digests, records of what they were made of."""

@@ -1,0 +1,1 @@
+"""Remarks and advice about patterns, each proved: what `sparsec check` and `check --lint` print."""

@@ -1,0 +1,98 @@
+"""Everything there is to say about a text: what `sparsec check` prints and an editor underlines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
+from sparsec.lint.remarks import lint
+from sparsec.lint.subject import Lower, Subject
+from sparsec.lower.file import Lowered, check_names, lower_fully
+from sparsec.lower.scope import Scope
+from sparsec.source import Source
+from sparsec.syntax import ast
+from sparsec.syntax.parse import parse
+
+Advice = Callable[[Subject], Iterable[Diagnostic]]
+
+# Errors of the call, not of the text: it is right as far as it tells.
+_UNBOUND = (NeedsHeads, NeedsLayer, MissingParameter)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found in a text.
+
+    A place may lie in another text, one that this one uses.  `unbound` has the patterns that could not be looked at
+    in full, each with what it asks of the caller: heads, a layer, a parameter without default.
+    """
+
+    diagnostics: tuple[Diagnostic, ...] = ()
+    unbound: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> bool:
+        return all(each.severity != "error" for each in self.diagnostics)
+
+
+def diagnose(
+    source: Source,
+    *,
+    pattern: str | None = None,
+    heads: int | None = None,
+    layer: int | None = None,
+    layers: int | None = None,
+    parameters: Mapping[str, int] | None = None,
+    advice: Advice | None = None,
+) -> Diagnosis:
+    """The errors and warnings of a text, of its one pattern called `pattern` or of all; keywords as of `sparsec.load`.
+
+    A text of sets alone is there to be used by others: its names are checked.  `advice` is asked for more about each
+    pattern.  Raises nothing for a wrong text.
+    """
+    chosen = {"heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
+    found: list[Diagnostic] = []
+    unbound: dict[str, tuple[Diagnostic, ...]] = {}
+    try:
+        file = parse(source)
+        scope = check_names(file)
+    except SparsecError as error:
+        return Diagnosis(error.diagnostics)
+    for name in _patterns(file, pattern):
+        try:
+            found += _looked_at(scope, {**chosen, "pattern": name}, advice)
+        except SparsecError as error:
+            if all(isinstance(each, _UNBOUND) for each in error.diagnostics):
+                unbound[str(name)] = error.diagnostics
+            else:
+                found += error.diagnostics
+    return Diagnosis(tuple(dict.fromkeys(found)), unbound)
+
+
+def examine(file: ast.File | Scope, **chosen: object) -> Lowered:
+    """As `lower_fully`, with the warnings that ask for proofs: every command says the same of a text.
+
+    SparsecError with every error, that of a pattern which is proved to keep no pair (SP0906) among them.
+    """
+    lowered = lower_fully(file, **chosen)
+    found = lint(Subject(lowered.entry, lowered.pattern, Lower(chosen)))
+    if errors := [each for each in found if each.severity == "error"]:
+        raise SparsecError(*errors)
+    return replace(lowered, warnings=tuple(dict.fromkeys((*lowered.warnings, *found))))
+
+
+def _patterns(file: ast.File, wanted: str | None) -> list[str | None]:
+    """The names to lower; None where there is nothing, which is an error to be found there."""
+    declared = [each.name for each in file.definitions if each.kind == "pattern"]
+    if wanted is not None:
+        return [wanted]
+    return declared or ([] if file.definitions else [None])
+
+
+def _looked_at(scope: Scope, chosen: Mapping[str, object], advice: Advice | None) -> Iterator[Diagnostic]:
+    """The warnings of one pattern.  SparsecError with its errors."""
+    lowered = examine(scope, **chosen)
+    yield from lowered.warnings
+    if advice:
+        yield from advice(Subject(lowered.entry, lowered.pattern, Lower(chosen)))

@@ -1,0 +1,1 @@
+"""AST -> Pattern: names resolved, sorts checked, parameters, heads and layers bound."""

@@ -1,0 +1,289 @@
+"""One definition's condition for one head and layer: names bound, sets written out, constants folded.
+
+The definition has passed `lower_sorts`, so names, arguments and sorts are right here.  After an error the value is
+None, and so is everything made of it; reading goes on, so that all errors are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from sparsec import diagnostics as say
+from sparsec.diagnostics import Diagnostic, SparsecError
+from sparsec.ir import algebra
+from sparsec.ir.nodes import FALSE, Blocks, Const, Int, Node, RandomBlocks, RandomKeys, Set, Var, names, walk
+from sparsec.ir.ranges import Intervals, fits
+from sparsec.lower.match_arms import intervals, overlaps
+from sparsec.lower.misread import lint_union
+from sparsec.lower.scope import Entry
+from sparsec.lower.signatures import BUILT_IN, Signature, bind, signature_of
+from sparsec.lower.squares import ROOTS, is_square, without_square
+from sparsec.lower.tables import Rows, table_rows
+from sparsec.source import Source, Span
+from sparsec.syntax import ast
+
+MAX_NUMBER = 2**31 - 1
+_MAX_STEPS, _MAX_DEPTH = 20_000, 150
+_MAX_COUNT = 65_536  # blocks or keys drawn for one row
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a body is read: its definition, its parameters' values, and the calls that led here, outermost first."""
+
+    entry: Entry
+    values: Mapping[str, Int | None]
+    calls: tuple[Span, ...] = ()
+
+
+class Evaluation:
+    """`constants` binds h, H, layer and L, as far as the caller gave them; errors and warnings are collected."""
+
+    def __init__(self, main: Source, constants: Mapping[str, int]) -> None:
+        self.main, self.constants = main, constants
+        self.errors: list[Diagnostic] = []
+        self.warnings: list[Diagnostic] = []
+        self.missing: list[tuple[Span, int]] = []  # a `match`, and a number that none of its arms takes
+        self.steps = self.depth = 0
+        self.intervals = Intervals()
+
+    def condition(self, entry: Entry, parameters: Mapping[str, int]) -> Set | None:
+        """What the definition says.  SparsecError when it grows beyond the limits."""
+        return self.value(entry.definition.body, _Frame(entry, {name: Const(x) for name, x in parameters.items()}))
+
+    def default(self, entry: Entry, default: ast.Expr, parameters: Mapping[str, int]) -> int | None:
+        """The value of a parameter's default, which may name the parameters before it."""
+        frame = _Frame(entry, {name: Const(x) for name, x in parameters.items()})
+        return self.constant(default, frame, "a default")
+
+    def value(self, node: ast.Expr, frame: _Frame) -> Node | None:
+        self.depth += 1
+        self._step(1, node, frame)
+        result = self._value(node, frame)
+        self.depth -= 1
+        if isinstance(result, Const) and abs(result.value) > MAX_NUMBER:
+            return self.error(say.TooLarge(span=self.place(node.span, frame)))
+        if isinstance(result, Int) and not fits(bounds := self.intervals.of(result), 64):
+            span = self.place(node.span, frame)
+            home = "" if span is node.span else f" in `{frame.entry.definition.name}`"
+            return self.error(say.TooWide(part=node.span.brief, home=home, low=bounds[0], high=bounds[1], span=span))
+        return result
+
+    def _step(self, count: int, node: ast.Expr, frame: _Frame) -> None:
+        """Count what was read or written out.  SparsecError beyond the limits."""
+        self.steps += count
+        if self.steps > _MAX_STEPS or self.depth > _MAX_DEPTH:
+            what = f"has more than {_MAX_STEPS:,} parts" if self.steps > _MAX_STEPS else "nests too deep"
+            what = f"with its sets written out, the pattern {what}"
+            raise SparsecError(say.TooComplex(what=what, span=self.place(node.span, frame)))
+
+    def _again(self, value: Node | None, node: ast.Expr, frame: _Frame, times: int = 1) -> Node | None:
+        """`value`, which was read before and is written out again: walks meet all its parts as often."""
+        if value is not None:
+            self._step(times * (sum(1 for _ in walk(value)) - 1), node, frame)
+        return value
+
+    def constant(self, node: ast.Expr, frame: _Frame, what: str) -> int | None:
+        """The value of an integer that must not depend on positions or on n."""
+        value = self.value(node, frame)
+        if value is None or isinstance(value, Const):
+            return value and value.value
+        span = self.place(node.span, frame)
+        return self.error(say.NotConstant(what=self.named(what, node, frame), name=min(names(value)), span=span))
+
+    def error(self, diagnostic: Diagnostic) -> None:
+        self.errors.append(diagnostic)
+
+    def place(self, span: Span, frame: _Frame) -> Span:
+        """`span`, or for a place in another file (the prelude, say) the call in the main file that leads to it."""
+        inside = [call for call in frame.calls if call.source is self.main]
+        return span if span.source is self.main or not inside else inside[-1]
+
+    def named(self, what: str, node: ast.Expr, frame: _Frame) -> str:
+        """`what`, with its text when the message will point elsewhere."""
+        if self.place(node.span, frame) is node.span:
+            return what
+        return f"{what} `{node.span.text}` in `{frame.entry.definition.name}`"
+
+    # ------------------------------------------------------------ one method for each kind of expression
+
+    def _value(self, node: ast.Expr, frame: _Frame) -> Node | None:
+        match node:
+            case ast.Number(number):
+                return Const(number)
+            case ast.Name(name) if name in frame.values:
+                return self._again(frame.values[name], node, frame)
+            case ast.Name("q" | "k" | "n" as name):
+                return Var(name)
+            case ast.Name(name) if name in self.constants:
+                return Const(self.constants[name])
+            case ast.Name(name):
+                return self._call(ast.Call(name, (), span=node.span), frame)
+            case ast.Call():
+                return self._call(node, frame)
+            case ast.Match():
+                return self._match(node, frame)
+            case ast.Unary(op, inner):
+                negate = algebra.complement if op == "~" else lambda value: algebra.sub(Const(0), value)
+                return _join(negate, self.value(inner, frame))
+            case ast.Binary("//" | "%" | "**"):
+                return self._by_constant(node, frame)
+            case ast.Binary(op, left, right):
+                return self._binary(node, op, self.value(left, frame), self.value(right, frame), frame)
+            case ast.Union(parts):
+                values = [self.value(part, frame) for part in parts]
+                if node.span.source is self.main and None not in values:
+                    self.warnings += lint_union(node, values, lambda part: self.value(part, frame))
+                return _join(algebra.disjunction, *values)
+            case ast.Chain(operands, ops):
+                known = len(self.errors)
+                values = [self.value(operand, frame) for operand in operands]
+                if None in values:
+                    return self._rooted(node, known)
+                links = zip(values, ops, values[1:], strict=False)
+                return algebra.conjunction(*(algebra.compare(*link) for link in links))  # a < b < c = (a < b) & (b < c)
+            case ast.Membership():
+                return self._membership(node, frame)
+        raise TypeError(f"not an expression: {node!r}")
+
+    def _rooted(self, node: ast.Chain, known: int) -> None:
+        """Say how to compare without squares, where they are all that is wrong with a comparison."""
+        cure = without_square(node) if node.span.source is self.main else None
+        if cure is not None and all(getattr(error, "hint", "") == ROOTS for error in self.errors[known:]):
+            fix = say.Fix(f"write `{cure}`", node.span, cure, safe=True)
+            self.errors[known:] = [
+                replace(error, hint=f"write `{cure}`", fixes=(fix,)) for error in self.errors[known:]
+            ]
+
+    def _binary(self, node: ast.Binary, op: str, left: Node | None, right: Node | None, frame: _Frame) -> Node | None:
+        if op == "*" and not (isinstance(left, Const) or isinstance(right, Const) or None in (left, right)):
+            hint = ROOTS if is_square(node) else ""
+            return self.error(say.NonlinearProduct(hint=hint, span=self.place(node.span, frame)))
+        return _join(_BINARY[op], left, right)
+
+    def _by_constant(self, node: ast.Binary, frame: _Frame) -> Node | None:
+        left = self.value(node.left, frame)
+        right = self.constant(node.right, frame, _WHAT[node.op])
+        if left is None or right is None:
+            return None
+        span = self.place(node.right.span, frame)
+        if node.op == "**":
+            return self._power(node, left, right, frame)
+        if right < 1:
+            what = self.named(_WHAT[node.op], node.right, frame)
+            return self.error(say.BadDivisor(what=what, value=right, span=span))
+        return algebra.floordiv(left, right) if node.op == "//" else algebra.mod(left, right)
+
+    def _power(self, node: ast.Binary, base: Int, exponent: int, frame: _Frame) -> Int | None:
+        if not isinstance(base, Const):
+            span = self.place(node.left.span, frame)
+            hint = ROOTS if exponent == 2 else ""
+            return self.error(say.NotConstant(what="the base of `**`", name=min(names(base)), hint=hint, span=span))
+        if exponent < 0:
+            return self.error(say.NegativePower(value=exponent, span=self.place(node.right.span, frame)))
+        if abs(base.value) > 1 and exponent > 31:
+            return self.error(say.TooLarge(span=self.place(node.span, frame)))
+        return Const(base.value**exponent)
+
+    def _membership(self, node: ast.Membership, frame: _Frame) -> Set | None:
+        value = self.value(node.value, frame)
+        bounds = [self.value(part, frame) for part in ast.children(node.container)]
+        if value is None or None in bounds:
+            return None
+        if isinstance(node.container, ast.Range):
+            first, last = bounds  # x in a..b = (a <= x) & (x < b)
+            inside = algebra.conjunction(algebra.compare(first, "<=", value), algebra.compare(value, "<", last))
+        elif all(isinstance(bound, Const) for bound in bounds):
+            inside = algebra.member(value, tuple(bound.value for bound in bounds))
+        else:
+            self._again(value, node.value, frame, len(bounds))
+            inside = algebra.disjunction(*(algebra.compare(value, "==", bound) for bound in bounds))
+        return algebra.complement(inside) if node.negated else inside
+
+    def _match(self, node: ast.Match, frame: _Frame) -> Node | None:
+        value = self.constant(node.value, frame, "the integer of a `match`")
+        if value is None:
+            return None
+        if found := overlaps(node, lambda bound: self.constant(bound, frame, "an arm's head")):
+            return self.errors.extend(found)
+        arms = [item.arm for item in intervals(node, lambda bound: self.constant(bound, frame, "an arm's head"))
+                if item.first <= value < item.last]  # fmt: skip
+        arms += [number for number, arm in enumerate(node.arms) if not arm.heads]
+        if not arms:
+            return self.missing.append((self.place(node.span, frame), value))
+        return self.value(node.arms[arms[0]].body, frame)
+
+    def _call(self, node: ast.Call, frame: _Frame) -> Node | None:
+        entry = frame.entry.scope.find(node.name)
+        signature = signature_of(entry.definition) if entry else BUILT_IN[node.name]
+        bound = bind(signature, node.arguments, node.span)
+        if entry is None:
+            return self._built_in(signature, bound, node, frame)
+        values = {name: self.value(argument, frame) for name, argument in bound.items()}
+        inner = _Frame(entry, values, (*frame.calls, node.span))
+        for parameter in entry.definition.parameters:
+            if parameter.name not in values:
+                values[parameter.name] = self.value(parameter.default, inner)
+        return self.value(entry.definition.body, inner)
+
+    def _built_in(self, signature: Signature, bound: dict[str, ast.Expr], node: ast.Call, frame: _Frame) -> Node | None:
+        if signature.sort == "int":
+            values = [self.value(argument, frame) for argument in bound.values()]
+            return _join(_FUNCTIONS[signature.name], *values)
+        sizes = {"b": (1, MAX_NUMBER), "r": (1, _MAX_COUNT), "seed": (0, MAX_NUMBER)}
+        given = {}
+        for name, argument in bound.items():
+            if name == "table":
+                given[name] = self._table(argument, frame)
+            else:
+                given[name] = self._size(argument, f"`{name}` of `{signature.name}`", *sizes[name], frame)
+        return _join(_PRIMITIVES[signature.name], *given.values()) if None not in given.values() else None
+
+    def _table(self, node: ast.Expr, frame: _Frame) -> Rows | None:
+        try:
+            rows = table_rows(node, lambda item: self.constant(item, frame, "an entry of a table"))
+        except SparsecError as error:
+            return self.errors.extend(error.diagnostics)
+        return self.error(rows) if isinstance(rows, Diagnostic) else rows
+
+    def _size(self, node: ast.Expr, what: str, least: int, most: int, frame: _Frame) -> int | None:
+        value = self.constant(node, frame, what)
+        if value is not None and not least <= value <= most:
+            return self.error(
+                say.BadSize(what=what, least=least, most=most, value=value, span=self.place(node.span, frame))
+            )
+        return value
+
+
+def _join(make: Callable, *values: Node | None) -> Node | None:
+    """What `make` makes of the values, None when one of them is."""
+    return None if any(value is None for value in values) else make(*values)
+
+
+def _repeated(make: Callable[[Int, Int], Int]) -> Callable[..., Int]:
+    """min(a, b, c) = min(min(a, b), c)"""
+
+    def joined(first: Int, *rest: Int) -> Int:
+        for value in rest:
+            first = make(first, value)
+        return first
+
+    return joined
+
+
+_WHAT = {"//": "the divisor of `//`", "%": "the modulus of `%`", "**": "the exponent of `**`"}
+_FUNCTIONS = {"abs": algebra.absolute, "min": _repeated(algebra.minimum), "max": _repeated(algebra.maximum)}
+_BINARY = {
+    "+": algebra.add,
+    "-": algebra.sub,
+    "*": algebra.mul,
+    "&": algebra.conjunction,
+    "\\": lambda left, right: algebra.conjunction(left, algebra.complement(right)),  # a \ b = a & ~b
+}
+_PRIMITIVES = {
+    "blocks": lambda size, rows: Blocks(size, rows) if any(rows) else FALSE,
+    "random_blocks": RandomBlocks,
+    "random_past_blocks": lambda size, count, seed: RandomBlocks(size, count, seed, past=True),
+    "random_keys": RandomKeys,
+}

@@ -1,0 +1,197 @@
+"""Which definition a name means: the file's own, a used file's, the prelude's, in this order.
+
+Every definition keeps the scope that it was written in, so that putting its body in the place of its name captures
+nothing.  Parameters are looked up before definitions, but only where the name stands without arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from os.path import realpath
+from pathlib import Path
+
+from sparsec import resources
+from sparsec.diagnostics import CircularUse, DefinedTwice, Diagnostic, NotYet, Recursion, SparsecError, TooComplex
+from sparsec.source import Source, Span
+from sparsec.syntax import ast
+from sparsec.syntax.later import INPUT
+from sparsec.syntax.parse import parse
+from sparsec.syntax.read import read
+
+INTEGERS = ("q", "k", "n", "h", "H", "layer", "L")  # every condition starts from these
+_MAX_USES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """A file's names: its own definitions and those of the files it uses; `outer` is the prelude's scope."""
+
+    file: ast.File
+    own: dict[str, Entry] = field(default_factory=dict)
+    used: dict[str, Entry] = field(default_factory=dict)
+    outer: Scope | None = None
+    uses: list[Scope] = field(default_factory=list)
+
+    def find(self, name: str) -> Entry | None:
+        found = self.own.get(name) or self.used.get(name)
+        return found or (self.outer.find(name) if self.outer else None)
+
+    def changed(self, definition: ast.Definition) -> Scope:
+        """The names with another definition in the place of the one that is called so."""
+        scope = replace(self, own=dict(self.own))
+        scope.own[definition.name] = Entry(definition, scope)
+        return scope
+
+    def names(self) -> list[str]:
+        return [*self.own, *self.used, *(self.outer.names() if self.outer else ())]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A definition and the scope that its body is read in."""
+
+    definition: ast.Definition
+    scope: Scope
+
+
+@cache
+def prelude() -> Scope:
+    source = Source("grammar/prelude.spat", resources.text("grammar/prelude.spat"))
+    return _declare(Scope(parse(source)), [])
+
+
+def open_scope(file: ast.File, errors: list[Diagnostic]) -> Scope:
+    """The scope of a file; reads the files that it uses, and adds what is wrong with them or with it to `errors`."""
+    return _open(file, errors, {}, (), (realpath(Path(file.source.name).parent), realpath(".")))
+
+
+def _open(
+    file: ast.File, errors: list[Diagnostic], known: dict[str, Scope], outside: tuple[str, ...], trees: tuple[str, ...]
+) -> Scope:
+    """`outside` are the files that are being opened; messages may quote files of `trees`."""
+    here = Path(file.source.name)
+    open_now = (*outside, realpath(here))
+    scope = Scope(file, outer=prelude())
+    for use in (item for item in file.declarations if isinstance(item, ast.Use)):
+        path = here.parent / use.path
+        if len(open_now) > _MAX_USES:
+            errors.append(TooComplex(what=f"files that use each other more than {_MAX_USES} deep", span=use.span))
+            continue
+        if (key := realpath(path)) in open_now:
+            errors.append(CircularUse(cycle=f"`{here.name}` uses `{use.path}`", span=use.span))
+            continue
+        try:
+            if key not in known:
+                known[key] = _open(parse(read(path, use.span, trees)), errors, known, open_now, trees)
+        except SparsecError as error:
+            errors.extend(each if each.span else replace(each, span=use.span) for each in error.diagnostics)
+            continue
+        scope.uses.append(known[key])
+        for name, entry in known[key].own.items():
+            if scope.used.setdefault(name, entry) is not entry:
+                errors.append(DefinedTwice(name=name, where="in another used file", span=use.span))
+    return _declare(scope, errors)
+
+
+def _declare(scope: Scope, errors: list[Diagnostic]) -> Scope:
+    for item in scope.file.declarations:
+        if isinstance(item, ast.Input):
+            errors.append(NotYet(what="`input`", hint=INPUT, span=item.span))
+        elif isinstance(item, ast.Definition):
+            first = scope.own.setdefault(item.name, Entry(item, scope))
+            if first.definition is not item:
+                where = f"in line {first.definition.span.line}"
+                errors.append(DefinedTwice(name=item.name, where=where, span=item.name_span))
+            elif item.name in scope.used:
+                errors.append(DefinedTwice(name=item.name, where="in a used file", span=item.name_span))
+    return scope
+
+
+def all_scopes(scope: Scope) -> list[Scope]:
+    """The scope and those of all files it uses, directly or not, each once."""
+    found, stack = [], [scope]
+    while stack:
+        if (top := stack.pop()) not in found:
+            found.append(top)
+            stack.extend(top.uses)
+    return found
+
+
+def references(entry: Entry) -> list[tuple[Entry, Span]]:
+    """The definitions that this one names, in the order of writing, and where."""
+    found = []
+    own = {parameter.name for parameter in entry.definition.parameters}
+    for node in ast.walk(entry.definition.body):
+        bare = isinstance(node, ast.Name) and node.name not in own and node.name not in INTEGERS
+        if (bare or isinstance(node, ast.Call)) and (target := entry.scope.find(node.name)):
+            found.append((target, node.span))
+    return found
+
+
+def recursions(scope: Scope, first: Iterable[Entry]) -> list[Diagnostic]:
+    """One error for each reference that leads back to the definition that holds it, met from `first` on."""
+    errors: list[Diagnostic] = []
+    done: set[Entry] = set()
+    for start in first:
+        path = {start: iter(references(start))} if start not in done else {}  # from the first to the one being read
+        while path:
+            entry, rest = next(reversed(path.items()))
+            target, span = next(rest, (None, None))
+            if target is None:
+                done.add(entry)
+                del path[entry]
+            elif target in path:
+                cycle = list(path)[list(path).index(target) :]
+                errors.append(_recursion(scope, [item.definition.name for item in [*cycle, target]], span))
+            elif target not in done:
+                path[target] = iter(references(target))
+    return errors
+
+
+def _recursion(scope: Scope, cycle: list[str], span: Span) -> Diagnostic:
+    hidden = scope.outer is not None and scope.outer.find(cycle[0])
+    hint = f"this file's `{cycle[0]}` hides the prelude's: choose another name for it" if hidden else ""
+    shown = cycle if len(cycle) < 8 else [*cycle[:4], "...", *cycle[-2:]]
+    return Recursion(cycle=" -> ".join(f"`{name}`" for name in shown), hint=hint, span=span)
+
+
+def mentions(entry: Entry) -> dict[str, Span]:
+    """The integers of `INTEGERS` that a definition depends on, itself or through others, and where it first does."""
+    found: dict[str, Span] = {}
+    stack, seen = [(entry, None)], {entry}
+    while stack:
+        item, via = stack.pop()
+        own = {parameter.name for parameter in item.definition.parameters}
+        for node in ast.walk(item.definition.body):
+            if isinstance(node, ast.Name) and node.name in INTEGERS and node.name not in own:
+                found.setdefault(node.name, via or node.span)
+        for target, span in references(item):
+            if target not in seen:
+                seen.add(target)
+                stack.append((target, via or span))
+    return found
+
+
+def binding(entry: Entry, parameters: Mapping[str, int], counts: Mapping[str, int], head: int | None = None) -> str:
+    """`, for w = 64, head 3 of 8 and layer 0`, as far as the text depends on them; else empty.
+
+    `counts` holds H, L and layer as far as they are given; without `head` the claim is about all heads.
+    """
+    needs = mentions(entry)
+    words = [f"{name} = {parameters[name]}" for name in used_parameters(entry.definition) if name in parameters]
+    if {"h", "H"} & set(needs) and "H" in counts:
+        one = head is not None and "h" in needs
+        words.append(f"head {head} of {counts['H']}" if one else f"{counts['H']} head{'s' * (counts['H'] > 1)}")
+    if "layer" in needs and "layer" in counts:
+        words.append(f"layer {counts['layer']}" + (f" of {counts['L']}" if "L" in counts else ""))
+    elif "L" in needs and "L" in counts:
+        words.append(f"{counts['L']} layers")
+    return ", for " + " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+
+
+def used_parameters(definition: ast.Definition) -> list[str]:
+    """The parameters that the body names, in the order of their declaration."""
+    named = {node.name for node in ast.walk(definition.body) if isinstance(node, ast.Name)}
+    return [parameter.name for parameter in definition.parameters if parameter.name in named]

@@ -1,0 +1,201 @@
+"""Names, arguments and the two sorts of every declaration of a file, whatever its parameters; no value is computed."""
+
+from __future__ import annotations
+
+from sparsec import diagnostics as say
+from sparsec.diagnostics import Diagnostic
+from sparsec.lower.hints import (
+    as_set,
+    comments,
+    compared,
+    in_round_brackets,
+    loose,
+    misplaced_container,
+    otherwise_arm,
+    reserved,
+    unknown,
+    written_as_set,
+)
+from sparsec.lower.match_arms import overlaps
+from sparsec.lower.scope import INTEGERS, Entry, Scope
+from sparsec.lower.signatures import BUILT_IN, bind, signature_of
+from sparsec.syntax import ast
+from sparsec.syntax.check import MAX_ERRORS
+from sparsec.syntax.errors.borrowed import COMMENT
+from sparsec.syntax.later import INPUT, way_around
+
+_MAX_PARAMETERS = 64
+_RESERVED = (*INTEGERS, "pattern", "heads", "layers")
+
+
+def check(entry: Entry) -> list[Diagnostic]:
+    """All errors of names, arguments and sorts in one definition."""
+    return _Checker(entry.scope, entry.definition).run()
+
+
+class _Checker:
+    """Walks one definition.  `sort` returns "int", "set", or None where an error already stands."""
+
+    def __init__(self, scope: Scope, definition: ast.Definition) -> None:
+        self.scope, self.definition = scope, definition
+        self.parameters: list[str] = []
+        self.errors: list[Diagnostic] = []
+
+    def run(self) -> list[Diagnostic]:
+        if self.definition.name in INTEGERS:
+            name, why = self.definition.name, f"a {self.definition.kind}"
+            hint = reserved(name)
+            self.errors.append(say.ReservedName(name=name, why=why, hint=hint, span=self.definition.name_span))
+        if len(self.definition.parameters) > _MAX_PARAMETERS:
+            what = f"more than {_MAX_PARAMETERS} parameters"
+            return [*self.errors, say.TooComplex(what=what, span=self.definition.name_span)]
+        for parameter in self.definition.parameters:
+            self._parameter(parameter)
+        self.want_set(self.definition.body, f"the body of a {self.definition.kind}")
+        return self.errors
+
+    def _parameter(self, parameter: ast.Parameter) -> None:
+        if parameter.name in _RESERVED:
+            name = parameter.name
+            self.errors.append(say.ReservedName(name=name, why="a parameter", hint=reserved(name), span=parameter.span))
+        if parameter.name in self.parameters:
+            self.errors.append(say.DefinedTwice(name=parameter.name, where="in this list", span=parameter.span))
+        if parameter.default is not None:
+            self.want_int(parameter.default, "a default")
+            for node in ast.walk(parameter.default):
+                if isinstance(node, ast.Name) and node.name in INTEGERS:
+                    self.errors.append(say.NotConstant(what="a default", name=node.name, span=node.span))
+        self.parameters.append(parameter.name)
+
+    def want_int(self, node: ast.Expr, where: str) -> None:
+        if self.sort(node, "int") == "set":
+            self.errors.append(say.IntegerNeeded(where=where, hint=loose(node), span=node.span))
+
+    def want_set(self, node: ast.Expr, where: str) -> None:
+        if self.sort(node, "set") == "int":
+            self.errors.append(say.SetNeeded(where=where, hint=as_set(node), span=node.span, fixes=compared(node)))
+
+    def sort(self, node: ast.Expr, wanted: str = "") -> str | None:
+        match node:
+            case ast.Number():
+                return "int"
+            case ast.Name():
+                return self._name(node, wanted)
+            case ast.Call():
+                return self._call(node, wanted)
+            case ast.Match():
+                return self._match(node, wanted)
+            case ast.Unary("~", value):
+                self.want_set(value, "`~`")
+                return "set"
+            case ast.Binary("&" | "\\" as op, left, right):
+                self.want_set(left, f"`{op}`")
+                self.want_set(right, f"`{op}`")
+                return "set"
+            case ast.Union(parts):
+                for part in parts:
+                    self.want_set(part, "`|`")
+                return "set"
+            case ast.Chain() | ast.Membership():
+                return self._comparison(node)
+            case ast.Binary():
+                return self._arithmetic(node)
+            case ast.Unary(op, value):
+                self.want_int(value, f"`{op}`")
+                return "int"
+            case ast.Index(name) if name in BUILT_IN or self.scope.find(name):
+                self.errors.append(in_round_brackets(node))
+            case ast.Index(name):
+                hint = way_around(name) or INPUT
+                what = f"`{name}[...]`, data given at the call,"
+                self.errors.append(say.NotYet(what=what, hint=hint, span=node.span))
+            case _:
+                self.errors.append(say.MisplacedTable(span=node.span))
+        return None
+
+    def _arithmetic(self, node: ast.Binary) -> str | None:
+        """One error where sets stand, whatever becomes of the result."""
+        left = self.sort(node.left, "int")
+        if left == "set" and comments(node):
+            # The words of the comment are no names.
+            hint = f"`//` divides integers; {COMMENT}" if node.op == "//" else COMMENT
+            self.errors.append(say.IntegerNeeded(where=f"`{node.op}`", hint=hint, span=node.left.span))
+            return None
+        right = self.sort(node.right, "" if left == "set" else "int")
+        sets = {left, right} in ({"set"}, {"set", None})  # beside a set an unknown name was meant as one
+        if sets and (symbol := written_as_set(node)):
+            self.errors.append(symbol)
+            return "set"
+        for part, sort in ((node.left, left), (node.right, right)):
+            if sort == "set":
+                self.errors.append(say.IntegerNeeded(where=f"`{node.op}`", hint=loose(part), span=part.span))
+        return None if "set" in (left, right) else "int"
+
+    def _comparison(self, node: ast.Chain | ast.Membership) -> str:
+        if isinstance(node, ast.Chain):
+            for operand, op in zip(node.operands, (node.ops[0], *node.ops), strict=True):
+                self.want_int(operand, f"`{op}`")
+            return "set"
+        self.want_int(node.value, "`in`")
+        if isinstance(node.container, ast.Range | ast.Members):
+            for part in ast.children(node.container):
+                self.want_int(part, "a range" if isinstance(node.container, ast.Range) else "a set of numbers")
+        else:
+            self.errors.append(misplaced_container(node.container))
+        return "set"
+
+    def _name(self, node: ast.Name, wanted: str) -> str | None:
+        if node.name in self.parameters or node.name in INTEGERS:
+            return "int"
+        return self._call(ast.Call(node.name, (), span=node.span), wanted)
+
+    def _call(self, node: ast.Call, wanted: str) -> str | None:
+        entry = self.scope.find(node.name)
+        signature = signature_of(entry.definition) if entry else BUILT_IN.get(node.name)
+        if signature is None:
+            search = len(self.errors) < MAX_ERRORS
+            self.errors.append(unknown(node, self.scope, self.definition, self.parameters, wanted, search))
+            return None
+        bound = bind(signature, node.arguments, node.span)
+        if isinstance(bound, say.WrongArguments):
+            self.errors.append(bound)
+            return signature.sort
+        for name, value in bound.items():
+            if name == "table" and entry is None and isinstance(value, ast.Text | ast.Table):
+                self._table(value)
+            else:
+                where = f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`"
+                self.want_int(value, where)
+        return signature.sort
+
+    def _table(self, node: ast.Text | ast.Table) -> None:
+        """The entries of a table in the text; whether it is made of rows is seen when it is read."""
+        for row in ast.children(node):
+            for item in ast.children(row) if isinstance(row, ast.Table) else ():
+                if not isinstance(item, ast.Number | ast.Table):
+                    self.want_int(item, "an entry of a table")
+
+    def _match(self, node: ast.Match, wanted: str) -> str | None:
+        self.want_int(node.value, "`match`")
+        sorts = []
+        for arm in node.arms:
+            for head in arm.heads:
+                if (otherwise := otherwise_arm(head, self.parameters)) is not None:
+                    self.errors.append(otherwise)
+                    continue
+                for bound in ast.children(head) if isinstance(head, ast.Range) else (head,):
+                    self.want_int(bound, "an arm's head")
+            sorts.append(self.sort(arm.body, wanted))
+        sort = next((sort for sort in sorts if sort), None)
+        for arm, other in zip(node.arms, sorts, strict=True):
+            if sort == "set" and other == "int":
+                where = "an arm of this `match`"
+                self.errors.append(say.SetNeeded(where=where, hint=as_set(arm.body), span=arm.body.span))
+            elif sort == "int" and other == "set":
+                self.errors.append(say.IntegerNeeded(where="an arm of this `match`", span=arm.body.span))
+        self.errors += overlaps(node, _literal)
+        return sort
+
+
+def _literal(node: ast.Expr) -> int | None:
+    return node.value if isinstance(node, ast.Number) else None

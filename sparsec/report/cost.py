@@ -1,0 +1,90 @@
+"""All that `sparsec cost` says about one pattern, as rows of text or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sparsec.analysis.cost import Cost
+from sparsec.analysis.decoder_cache import DecoderCache, decoder_cache
+from sparsec.analysis.facts import is_causal
+from sparsec.analysis.reach import Layers, Reach, reach
+from sparsec.ir.nodes import Pattern
+from sparsec.plan.build import build
+from sparsec.plan.nodes import Plan
+from sparsec.report import cost_text as text
+from sparsec.report.plan import against, layout_name, rungs
+from sparsec.report.prediction import Speed, speed, wasted
+from sparsec.report.roofline import GPUS, Floor, floors
+from sparsec.terminal import BLUE, BOLD, painter
+
+
+@dataclass(frozen=True)
+class Told:
+    """What there is to say; None: not asked for, or of no use."""
+
+    cost: Cost
+    gpu: str | None
+    floor: dict[str, Floor] | None
+    dense: Speed | None  # of self-attention
+    causal: Speed | None
+    caches: list[DecoderCache]
+    reach: Reach | None
+    layouts: list[dict]
+
+    def to_json(self) -> dict:
+        more = {
+            "floor": self.floor and {"gpu": self.gpu} | {word: each.to_json() for word, each in self.floor.items()},
+            "speed": self.dense and {"dense": self.dense.to_json(), "causal": self.causal and self.causal.to_json()},
+            "cache": [cache.to_json() for cache in self.caches],
+            "reach": self.reach and self.reach.to_json(),
+            "layouts": self.layouts,
+        }
+        return self.cost.to_json() | more
+
+    def to_text(self, colour: bool = False) -> str:
+        cost, paint = self.cost, painter(colour)
+        heads = "one head" if cost.heads == 1 else f"{cost.heads} heads"
+        lines = (f"  {paint(f'{word:<9}', BLUE)} {line}" for word, line in self._rows())
+        call = text.length(cost.n, cost.queries)
+        return "\n".join([f"{paint(cost.name, BOLD)} at {call}, {heads} of size {cost.head_size}", *lines])
+
+    def _rows(self) -> Iterator[text.Row]:
+        yield from text.rows(self.cost)
+        if self.floor:
+            yield from text.floor_rows(GPUS[self.gpu], self.floor)
+        if self.dense:
+            yield from text.speed_rows(self.dense, self.causal)
+        yield from text.cache_rows(self.cost, self.caches)
+        if self.reach:
+            yield from text.reach_rows(self.reach)
+        yield from text.layout_rows(self.layouts)
+
+
+def told(pattern: Pattern, cost: Cost, gpu: str | None, layers: Layers | None) -> Told:
+    """Everything about a pattern whose pairs are counted; `layers` are those to follow information through."""
+    plan = build(pattern)
+    causal = cost.square and all(map(is_causal, pattern.conditions))
+    return Told(
+        cost=cost,
+        gpu=gpu,
+        floor=floors(cost, GPUS[gpu]) if gpu else None,
+        dense=speed(plan, cost.n, past=False) if cost.square else None,
+        causal=speed(plan, cost.n, past=True) if causal else None,
+        caches=[decoder_cache(condition) for condition in pattern.conditions],
+        reach=reach(layers, cost.n) if layers else None,
+        layouts=list(_layouts(plan, cost.n, cost.square)),
+    )
+
+
+def _layouts(plan: Plan, n: int, square: bool) -> Iterator[dict]:
+    """What the planner chooses at n, for each distinct condition, as plain data; predictions are of self-attention."""
+    for heads in plan.parts:
+        choice = heads.at(n)
+        yield {
+            "heads": list(heads.heads),
+            "parts": [{"layout": layout_name(part), "why": part.why, "rungs": rungs(part)} for part in choice.parts],
+            "wasted": wasted(heads.condition, choice.parts, n) if square else None,
+            "alternative": against(heads, choice, n) if square else "",
+            "changes_over_at": [choice.least_n for choice in heads.choices[1:]],
+        }

@@ -1,0 +1,80 @@
+"""Dense attention beside a plan, by the cost model that the planner chooses layouts with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from sparsec.analysis.count import count, pattern_count
+from sparsec.analysis.numbers import Uncounted
+from sparsec.ir import nodes as ir
+from sparsec.plan.build import Parts, build, natural
+from sparsec.plan.cost_model import BLOCK, LENGTHS, cost, steps
+from sparsec.plan.nodes import Natural, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Forward and backward against dense attention of as many heads."""
+
+    ratio: float  # how many times faster than dense at the length asked for
+    pays_from: int | None  # the length from which on it is faster; None where that is beyond a million
+
+    def to_json(self) -> dict:
+        """Everything as plain data."""
+        return asdict(self)
+
+
+def speed(plan: Plan, n: int, *, past: bool) -> Speed:
+    """The prediction for a plan, against dense attention to all or to the past."""
+    dense = natural(ir.Compare(ir.Var("k"), "<=", ir.Var("q")) if past else ir.TRUE)
+    return Speed(_ratio(plan, dense, n), _pays_from(plan, dense))
+
+
+def visited(plan: Plan, n: int) -> int:
+    """Pairs of all tiles of 64 x 64 that forward visits, over all heads that are told apart; without tables."""
+    return sum(max(1, len(heads.heads)) * _visited(heads.at(n).parts, n) for heads in plan.parts)
+
+
+def wasted(condition: ir.Set, parts: Parts, n: int) -> float | None:
+    """The share of the pairs in tiles that forward visits which a condition does not keep, in layouts of their own.
+
+    None in the natural order alone, which is told for itself, with tables, and where pairs can't be counted.
+    """
+    if all(part.layout == Natural() for part in parts) or ir.leaves(condition):
+        return None
+    try:
+        return 1 - count(condition, n) / max(1, _visited(parts, n))
+    except Uncounted:
+        return None
+
+
+def _visited(parts: Parts, n: int) -> int:
+    return BLOCK**2 * sum(int(steps(part.rows, part, n).sum()) for part in parts)
+
+
+def work(pattern: ir.Pattern, n: int = 8192) -> tuple[int, int]:
+    """(kept pairs, pairs of the tiles that forward visits); for patterns without tables."""
+    return pattern_count(pattern, n), visited(build(pattern), n)
+
+
+def _ratio(plan: Plan, dense: Parts, n: int) -> float:
+    weights = [max(1, len(heads.heads)) for heads in plan.parts]
+    own = sum(weight * cost(heads.at(n).parts, n) for weight, heads in zip(weights, plan.parts, strict=True))
+    return sum(weights) * cost(dense, n) / own
+
+
+def _pays_from(plan: Plan, dense: Parts) -> int | None:
+    """The least multiple of a tile, as far as the lengths that are looked at tell."""
+    slow, fast = BLOCK, None
+    for n in reversed(LENGTHS):
+        if _ratio(plan, dense, n) <= 1:
+            slow = n
+            break
+        fast = n
+    while fast is not None and fast - slow > BLOCK:
+        middle = (slow + fast) // 2 // BLOCK * BLOCK
+        if _ratio(plan, dense, middle) > 1:
+            fast = middle
+        else:
+            slow = middle
+    return fast

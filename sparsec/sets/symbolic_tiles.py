@@ -1,0 +1,181 @@
+"""A pattern seen through tiles whose sizes are not known yet.
+
+A tile is a box: queries q_lo..q_hi and keys k_lo..k_hi, ends included, every side at least MIN_TILE long.
+Projections keep those edges symbolic, so one generated file serves every tile size and every n:
+
+- `touched(...)`: which keys a row of tiles has to visit, as intervals in q_lo, q_hi (or, seen from the other
+  side, which queries a column of tiles has to visit, in k_lo, k_hi);
+- `full(...)`: the condition on the four edges under which every pair of the box is kept.
+
+The clip to the actual lengths is left out of the sets (kernels clip), or even causal would grow special cases.
+
+With a `stride` above 1 the pairs are those of one residue class, counted within it, and have a parameter `residue`
+with 0 <= residue < stride.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import islpy as isl
+
+from sparsec.ir import nodes as ir
+from sparsec.sets import from_isl, to_isl
+from sparsec.sets.context import OutOfBudget, budget, context
+from sparsec.sets.intervals import Bounded, Interval, is_filled, rising
+
+MIN_TILE = 16
+_OPERATIONS = 10_000  # isl steps for what has a fallback; each takes longer as floors pile up
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Intervals whose union covers what a tile row or column touches.
+
+    `ordered`: they rise by their first position for every tile; otherwise the kernel has to sort them.
+    """
+
+    intervals: tuple[Interval, ...]
+    ordered: bool
+
+
+class TooManyPieces(Exception):
+    """What is touched falls into more intervals than the caller wants."""
+
+
+def touched(pairs: isl.Set, side: str, limit: int, stride: int = 1) -> Reach:
+    """What a tile row (`side="q"`) or tile column (`side="k"`) touches, as at most `limit` intervals.
+
+    Raises TooManyPieces, or OutOfBudget under a budget.
+    """
+    reach, domain = _project(pairs, side, stride)
+    convex = reach.get_basic_sets()
+    if len(convex) > limit:
+        raise TooManyPieces
+    pieces = [Bounded(piece.to_set(), domain) for piece in convex]
+    order = rising(pieces)
+    return Reach(tuple(piece.interval for piece in order or pieces), ordered=order is not None)
+
+
+def hull(pairs: isl.Set, side: str, stride: int = 1) -> Reach:
+    """One interval that covers all that a tile row or column touches."""
+    reach, domain = _project(pairs, side, stride)
+    if reach.is_empty():
+        return Reach((), ordered=True)
+    return Reach((Bounded(reach, domain, reach.simple_hull().to_set()).interval,), ordered=True)
+
+
+def full(pairs: isl.Set, limit: int, stride: int = 1) -> ir.Set:
+    """The condition on q_lo, q_hi, k_lo, k_hi under which the whole box is kept.
+
+    A union of at most `limit` convex conditions, each as wide as it can be; where more would be needed the rest
+    is left out, which makes full tiles be treated as partial and is never wrong.
+    """
+    edges = (*parameters(stride), "q_lo", "q_hi", "k_lo", "k_hi")
+    domain = _domain(edges, f"{_tile('q')} and {_tile('k')}", stride)
+    box = _read(edges, "[q, k] : q_lo <= q <= q_hi and k_lo <= k <= k_hi")
+    boxes = box.intersect_params(domain)
+    missing = _explicit(boxes.subtract(pairs).params().coalesce())
+    kept = domain.subtract(missing).coalesce()
+    parts = [from_isl.condition(piece, domain) for piece in _implicants(kept, domain)[:limit]]
+    parts = [part for part in parts if _proved_full(part, boxes, pairs)]
+    return parts[0] if len(parts) == 1 else ir.Or(tuple(parts)) if parts else ir.FALSE
+
+
+def _explicit(values: isl.Set) -> isl.Set:
+    """`values`, or a set around it, with every floor written out: isl needs that before it can subtract."""
+    try:
+        with budget(_OPERATIONS):
+            return values.compute_divs().coalesce()
+    except OutOfBudget:
+        return values.remove_divs()
+
+
+def _proved_full(part: ir.Set, boxes: isl.Set, pairs: isl.Set) -> bool:
+    """Whether every pair of a box of `boxes` is in `pairs` where `part` holds.
+
+    Projections and printing are steps to believe in no more than need be; this takes neither.
+    """
+    try:
+        with budget(_OPERATIONS):
+            return boxes.intersect(to_isl.points(part, boxes.get_space())).is_subset(pairs)
+    except OutOfBudget:
+        return False
+
+
+def filled(
+    pairs: isl.Set, side: str, first: ir.Int | None, last: ir.Int | None, when: ir.Set, at_edges: str = "1 = 1"
+) -> bool:
+    """Whether first..last is proved to be touched from end to end, for tiles whose edges meet `at_edges`."""
+    try:
+        with budget(_OPERATIONS):
+            reach, domain = _project(pairs, side, stride=1)
+            edges = _parameters(("n", f"{side}_lo", f"{side}_hi"), at_edges)
+            return is_filled(reach, domain.intersect(edges), first, last, when)
+    except OutOfBudget:
+        return False
+
+
+def parameters(stride: int) -> tuple[str, ...]:
+    """What a set of pairs has for parameters."""
+    return ("n", "residue") if stride > 1 else ("n",)
+
+
+def _project(pairs: isl.Set, side: str, stride: int) -> tuple[isl.Set, isl.Set]:
+    """The positions touched by [side_lo, side_hi], and the domain of those parameters."""
+    edges = (*parameters(stride), f"{side}_lo", f"{side}_hi")
+    domain = _domain(edges, f"n >= 1 and {_tile(side)}", stride)
+    box = _read(edges, f"[q, k] : {side}_lo <= {side} <= {side}_hi")
+    reach = pairs.intersect(box).project_out(isl.dim_type.set, "qk".index(side), 1)
+    return reach.intersect_params(domain).coalesce(), domain
+
+
+def _tile(side: str) -> str:
+    return f"{side}_lo >= 0 and {side}_hi - {side}_lo >= {MIN_TILE - 1}"
+
+
+def _domain(names: tuple[str, ...], known: str, stride: int) -> isl.Set:
+    return _parameters(names, f"{known} and 0 <= residue < {stride}" if stride > 1 else known)
+
+
+def _implicants(values: isl.Set, domain: isl.Set) -> list[isl.Set]:
+    """`values` as few convex pieces as can be, each freed of every constraint that the others make needless."""
+    short = values.gist(domain)  # without what the domain says already
+    wide = list(dict.fromkeys(_widened(piece, values, domain) for piece in short.get_basic_sets()))
+    kept = list(wide)
+    for piece in wide:
+        rest = [other for other in kept if other is not piece]
+        if rest and piece.intersect(domain).is_subset(_union(rest)):
+            kept = rest
+    return kept
+
+
+def _widened(piece: isl.BasicSet, values: isl.Set, domain: isl.Set) -> isl.Set:
+    constraints = piece.get_constraints()
+    for constraint in list(constraints):
+        rest = [other for other in constraints if other is not constraint]
+        if _meet(piece, rest).intersect(domain).is_subset(values):
+            constraints = rest
+    return _meet(piece, constraints)
+
+
+def _meet(piece: isl.BasicSet, constraints: list[isl.Constraint]) -> isl.Set:
+    result = isl.BasicSet.universe(piece.get_space())
+    for constraint in constraints:
+        result = result.add_constraint(constraint)
+    return result.to_set()
+
+
+def _union(sets: list[isl.Set]) -> isl.Set:
+    result = sets[0]
+    for other in sets[1:]:
+        result = result.union(other)
+    return result
+
+
+def _parameters(names: tuple[str, ...], text: str) -> isl.Set:
+    return isl.Set.read_from_str(context(), f"[{', '.join(names)}] -> {{ : {text} }}")
+
+
+def _read(names: tuple[str, ...], text: str) -> isl.Set:
+    return isl.Set.read_from_str(context(), f"[{', '.join(names)}] -> {{ {text} }}")

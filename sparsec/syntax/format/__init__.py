@@ -1,0 +1,1 @@
+"""AST -> text in one layout, comments kept."""

@@ -1,0 +1,1 @@
+"""Tile sizes found by measurement, kept beside the pattern."""

@@ -1,0 +1,195 @@
+"""`sparsec bench`: nothing wrong is timed, everything is written down, and the tables are drawn from it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.generated import EXAMPLES
+
+import sparsec.bench.run
+from sparsec import pipeline
+from sparsec.bench.race import Racer, Tensors, race
+from sparsec.bench.run import bench
+from sparsec.bench.setting import CPU, defaults
+from sparsec.cli import main
+from sparsec.lower.file import lower
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
+from sparsec.syntax.read import read
+from sparsec.testing.dense import Comparison
+from sparsec.testing.verify import Tried
+
+DOCS = Path(__file__).parents[2] / "docs/benchmarks"
+SMALL = replace(CPU, n=96, head_size=16, repeats=2)
+
+
+def of(text: str) -> pipeline.Compiled:
+    return pipeline.compile(Source("test", text))
+
+
+def command(monkeypatch, capsys, *arguments) -> tuple[int | None, list[str], str]:
+    monkeypatch.setattr(sys, "argv", ["sparsec", "bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    return end.value.code or 0, said.out.splitlines(), said.err
+
+
+def test_a_run():
+    (run,) = bench(
+        [of("pattern p = causal")], replace(SMALL, kv_heads=1, against=("flex", "sdpa")), torch.device("cpu")
+    )
+    assert run["pairs"] == 2 * 96 * 97 // 2
+    assert set(run["racers"]) == {"ours", "sdpa"}
+    assert "GPU" in run["notes"]["flex"]
+    for facts in run["racers"].values():
+        for kind in ("forward", "backward"):
+            times = facts["ms"][kind]
+            assert len(times["all"]) == 2
+            assert 0 < times["min"] <= times["median"] <= times["max"]
+    assert run["racers"]["sdpa"]["same_pattern"]
+    assert run["racers"]["sdpa"]["difference"] < 1e-5
+    median = run["racers"]["ours"]["ms"]["backward"]["median"]
+    assert run["racers"]["ours"]["tflops"]["backward"] == pytest.approx(10 * 16 * run["pairs"] / median / 1e9)
+
+
+def test_the_yardstick_is_not_compared():
+    (run,) = bench([of("pattern p = past(7)")], SMALL, torch.device("cpu"))
+    assert not run["racers"]["sdpa"]["same_pattern"]
+    assert "difference" not in run["racers"]["sdpa"]
+
+
+def test_what_is_wrong_is_not_timed(monkeypatch):
+    monkeypatch.setattr(sparsec.bench.run, "verify", lambda *_: Tried([Comparison("dq", 1.0, 0.1)], True))
+    (run,) = bench([of("pattern p = causal")], SMALL, torch.device("cpu"))
+    assert run["wrong"] == ["dq  1.0e+00 >  1.0e-01"]
+    assert "racers" not in run
+
+
+def test_a_peer_that_differs_is_not_timed(monkeypatch):
+    def other(pattern, tensors):
+        return lambda q, k, v: 2 * torch.nn.functional.scaled_dot_product_attention(q, k, v), {}, True
+
+    monkeypatch.setitem(sparsec.bench.run.peers.PEERS, "sdpa", other)
+    (run,) = bench([of("pattern p = causal")], SMALL, torch.device("cpu"))
+    assert set(run["racers"]) == {"ours"}
+    assert "differ from ours" in run["notes"]["sdpa"]
+
+
+def test_one_failure_does_not_end_it(monkeypatch):
+    made = of("pattern p = causal")
+    runs = list(bench([replace(made, function="missing"), made], SMALL, torch.device("cpu")))
+    assert "AttributeError" in runs[0]["failed"]
+    assert "racers" in runs[1]
+
+
+def test_turns():
+    """Racers take turns, and long races are cut short."""
+    turns, x = [], torch.ones(1, 1, 2, 16)
+
+    def racer(name):
+        return Racer(name, lambda q, k, v: turns.append(name) or q + k + v)
+
+    racers = [racer("a"), racer("b")]
+    race(racers, Tensors(*(x.clone().requires_grad_() for _ in range(3)), x), repeats=40, most_seconds=0)
+    assert turns == ["a", "b"] * 8  # 3 rounds to warm up, and no fewer than 5
+    assert all(len(times) == 5 for each in racers for times in (*each.ms.values(), *each.host_ms.values()))
+
+
+def test_defaults():
+    gpu = defaults(torch.device("cuda"), heads=32, n=None)
+    assert (gpu.n, gpu.heads, gpu.kv_heads, gpu.dtype) == (32768, 32, 32, "bf16")
+    assert defaults(torch.device("cpu"), heads=8, kv_heads=2).kv_heads == 2
+
+
+# ---------------------------------------------------------------- the command, the patterns, the tables
+
+
+def test_command(monkeypatch, capsys, tmp_path):
+    out = tmp_path / "out.json"
+    files = [EXAMPLES / "longformer.spat", EXAMPLES / "mistral.spat"]
+    status, lines, _ = command(
+        monkeypatch, capsys, *files, "--n", 96, "--head-size", 16, "--repeats", 2, "-D", "w=32", "--json", out
+    )
+    assert status == 0, lines
+    assert [line.split()[0] for line in lines[1:]] == ["longformer", "mistral"]
+    found = json.loads(out.read_text())
+    assert [run["parameters"]["w"] for run in found["runs"]] == [32, 32]
+    assert found["command"][:2] == ["sparsec", "bench"]
+    assert {"time", "device", "driver", "versions", "setting", "ceilings"} <= found.keys()
+
+
+@pytest.mark.parametrize("arguments", [["--against", "flax"], ["--head-size", 20], ["--heads", 4, "--kv-heads", 3]])
+def test_wrong_usage(monkeypatch, capsys, arguments):
+    assert command(monkeypatch, capsys, EXAMPLES / "mistral.spat", *arguments)[0] == 2
+
+
+def test_unwritable(monkeypatch, capsys, tmp_path):
+    status, _, errors = command(
+        monkeypatch,
+        capsys,
+        EXAMPLES / "mistral.spat",
+        "--n",
+        64,
+        "--against",
+        "none",
+        "--json",
+        tmp_path / "no/out.json",
+    )
+    assert status == 1
+    assert "SP0702" in errors
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "patterns").glob("*.spat")), ids=lambda path: path.stem)
+def test_patterns_are_sound(path):
+    assert lower(parse(read(str(path))), heads=16).name == path.stem
+
+
+def test_tables(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    table = importlib.import_module("table")
+    monkeypatch.setattr(table, "FOLDER", tmp_path)
+    setting = replace(SMALL, against=("flex", "sdpa"))
+    made = [of("pattern p = causal | k < 3"), replace(of("pattern x = causal"), function="missing")]
+    report = sparsec.bench.run.report(setting, torch.device("cpu"), ["sparsec", "bench"])
+    report["runs"] = list(bench(made, setting, torch.device("cpu")))
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/small.json").write_text(json.dumps(report))
+    (tmp_path / "README.md").write_text(f"above\n{table.TABLES[0]}\nold\n{table.TABLES[1]}\nbelow\n")
+    table.main()
+    page = (tmp_path / "README.md").read_text()
+    assert page.startswith("above\n")
+    assert page.endswith("\nbelow\n")
+    assert "old" not in page
+    rows = [line for line in page.splitlines() if line.startswith("| p: `causal \\| k < 3` | 96 | 2/2 | 16 | fp32 |")]
+    assert len(rows) == 1
+    assert rows[0].endswith("x (causal) |")
+    assert "| failed |" in page
+    table.main()
+    assert (tmp_path / "README.md").read_text() == page
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/benchmarks/README.md"])
+def test_speed_is_drawn_and_not_typed(monkeypatch, page):
+    monkeypatch.syspath_prepend(str(DOCS))
+    speed = importlib.import_module("speed")
+    lines = list(speed.summary(speed.read(DOCS / "raw")))
+    assert "\n".join(lines) in (DOCS.parents[1] / page).read_text()
+
+
+def test_chart_of_speed(monkeypatch):
+    """Two bars for each row of the table."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(DOCS))
+    plot, speed = importlib.import_module("plot"), importlib.import_module("speed")
+    reports = speed.read(DOCS / "raw")
+    [axes] = plot.draw_speed(reports).axes
+    races = [race.factors for race in speed.races(reports)]
+    widths = [bar.get_width() for bar in axes.patches]
+    assert sorted(widths) == sorted(factor for each in races for factor in each.values())

@@ -1,0 +1,79 @@
+"""Texts and conditions -> generated modules, imported from a file of their own as users of `sparsec compile` do."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from sparsec.codegen.emit import emit, function_name
+from sparsec.ir import nodes, reference
+from sparsec.lower.file import lower
+from sparsec.plan.build import build, spread
+from sparsec.plan.nodes import Choice
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
+from sparsec.testing.programs import Program
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+_FOLDER = tempfile.TemporaryDirectory(prefix="sparsec-tests-")
+
+
+@cache
+def pattern_of(text: str, heads: int | None = None, layer: int | None = None, **parameters: int) -> nodes.Pattern:
+    return lower(parse(Source("test", text)), heads=heads, layer=layer, parameters=parameters)
+
+
+def example(name: str, heads: int | None = None, layer: int | None = None, **parameters: int) -> nodes.Pattern:
+    return pattern_of((EXAMPLES / f"{name}.spat").read_text(), heads, layer, **parameters)
+
+
+def random_pattern(program: Program) -> nodes.Pattern:
+    """The pattern of a random program; past the language, which refuses those that hold no pair."""
+    heads = tuple(range(program.heads)) if program.heads else ()
+    return nodes.Pattern("p", "", program.text, (), program.conditions, heads)
+
+
+@cache
+def module_of(pattern: nodes.Pattern) -> ModuleType:
+    return _module(emit(build(pattern)))
+
+
+@cache
+def spread_module_of(pattern: nodes.Pattern) -> ModuleType:
+    """The module with layouts at every length, also where the natural order is predicted to be cheaper."""
+    plan = build(pattern)
+    parts = []
+    for heads in plan.parts:
+        apart = spread(heads.condition)
+        parts.append(replace(heads, choices=(Choice(0, apart),)) if apart else heads)
+    return _module(emit(replace(plan, parts=tuple(parts))))
+
+
+def _module(text: str) -> ModuleType:
+    name = f"generated_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    path = Path(_FOLDER.name) / f"{name}.py"
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def attend_of(pattern: nodes.Pattern):
+    """The generated function of a pattern."""
+    return getattr(module_of(pattern), function_name(pattern.name))
+
+
+def mask_of(pattern: nodes.Pattern, n_q: int, n_k: int, q_offset: int | None = None) -> np.ndarray:
+    """Bool [n_q, n_k], or [H, n_q, n_k] where heads differ."""
+    masks = [reference.mask(condition, n_q, n_k, q_offset) for condition in pattern.conditions]
+    return np.stack([masks[c] for c in pattern.head_conditions]) if pattern.heads else masks[0]
