@@ -1,6 +1,6 @@
 """One definition's condition for one head and layer: names bound, sets written out, constants folded.
 
-The definition has passed `lower_sorts`, so names, arguments and sorts are right here.  After an error the value is
+The definition has passed `sorts`, so names, arguments and sorts are right here.  After an error the value is
 None, and so is everything made of it; reading goes on, so that all errors are found.
 """
 

@@ -1,4 +1,4 @@
-// What a pattern means, for a browser: the evaluator of open nodes (sparsec/ir/lower_open.py) and of random choices
+// What a pattern means, for a browser: the evaluator of open nodes (sparsec/lower/symbolic.py) and of random choices
 // (sparsec/ir/random.py).  Integers are doubles that hold every integer below 2 ** 53; what would leave them is refused.
 "use strict";
 

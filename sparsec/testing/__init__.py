@@ -6,6 +6,6 @@
 `sparsec.testing.programs` draws random patterns, `sparsec.testing.texts` random texts; both need hypothesis.
 """
 
-from sparsec.testing.dense import Comparison, Problem, Results, check, compare, dense, random_problem, run
+from sparsec.testing.dense_attention import Comparison, Problem, Results, check, compare, dense, random_problem, run
 
 __all__ = ["Comparison", "Problem", "Results", "check", "compare", "dense", "random_problem", "run"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from sparsec.analysis.rows import first_pair, queries_with_keys
 from sparsec.ir import reference
 from sparsec.ir.nodes import Pattern
-from sparsec.testing.dense import Comparison, compare, random_problem, run
+from sparsec.testing.dense_attention import Comparison, compare, random_problem, run
 
 _MOST_PAIRS = {"cpu": 2**21, "cuda": 2**25}  # of all heads, in the dense computation: some 0.2 and 4 GB
 _FEWEST_ROWS = 8

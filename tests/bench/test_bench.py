@@ -22,7 +22,7 @@ from sparsec.lower.file import lower
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
-from sparsec.testing.dense import Comparison
+from sparsec.testing.dense_attention import Comparison
 from sparsec.testing.verify import Tried
 
 DOCS = Path(__file__).parents[2] / "docs/benchmarks"

@@ -75,7 +75,7 @@ def test_every_library_may_be_missing(name: str) -> None:
 
 def test_wrong_results_and_broken_libraries_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from sparsec.testing import verify
-    from sparsec.testing.dense import Comparison
+    from sparsec.testing.dense_attention import Comparison
 
     monkeypatch.setattr(verify, "verify", lambda *_: verify.Tried([Comparison("out", 1.0, 0.1)], True))
 

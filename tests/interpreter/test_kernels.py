@@ -18,7 +18,7 @@ from support.wide import layered
 from sparsec.ir.nodes import Compare, Const, Or, Pattern, Set, Var
 from sparsec.kernels import gpu
 from sparsec.kernels.settings import Settings
-from sparsec.testing import dense
+from sparsec.testing import dense_attention
 from sparsec.testing.programs import Program, match_programs, programs
 
 SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
@@ -55,8 +55,10 @@ def interpreted(module: ModuleType):
 def check(
     pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, module: ModuleType | None = None, **problem
 ) -> None:
-    problem = dense.random_problem(mask_of(pattern, n_q, n_k, q_offset), **problem)
-    found = dense.compare(dense.run(interpreted(module or module_of(pattern)), problem, q_offset), problem)
+    problem = dense_attention.random_problem(mask_of(pattern, n_q, n_k, q_offset), **problem)
+    found = dense_attention.compare(
+        dense_attention.run(interpreted(module or module_of(pattern)), problem, q_offset), problem
+    )
     assert all(each.holds for each in found), ", ".join(map(str, found))
 
 

@@ -124,7 +124,7 @@ def old(path: Path, text: str) -> None:
 def test_used_files_count(text: str, name: str, contents: tuple[str, str], tmp_path: Path, monkeypatch) -> None:
     """Fakes the last stage: what matters here is what is looked up again."""
     made: list[str] = []
-    emit = build_or_load.index.digest
+    emit = build_or_load.records.digest
     monkeypatch.setattr(
         "sparsec.pipeline.emit", lambda plan, notes, _: made.append(notes) or f"# {emit(repr(plan.pattern).encode())}"
     )

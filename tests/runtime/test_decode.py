@@ -8,7 +8,7 @@ from support.generated import mask_of, module_of, pattern_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsec.kernels.torch_path import forward_cpu
-from sparsec.testing import dense
+from sparsec.testing import dense_attention
 
 
 class Elements(TorchDispatchMode):
@@ -59,5 +59,5 @@ def test_steps_are_right(text, dtype):
     pattern = pattern_of(f"pattern p = {text}")
     function = module_of(pattern).p
     for n_q, n in ((1, 200), (3, 517), (97, 300)):
-        problem = dense.random_problem(mask_of(pattern, n_q, n), heads=4, kv_heads=2, dtype=dtype)
-        assert all(each.holds for each in dense.compare(dense.run(function, problem), problem))
+        problem = dense_attention.random_problem(mask_of(pattern, n_q, n), heads=4, kv_heads=2, dtype=dtype)
+        assert all(each.holds for each in dense_attention.compare(dense_attention.run(function, problem), problem))

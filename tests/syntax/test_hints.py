@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import sparsec
 from sparsec.diagnostics import SparsecError
 from sparsec.lower.file import lower
-from sparsec.lower.hints import _INTEGER_HINTS, _SET_HINTS
+from sparsec.lower.foreign_names import _INTEGER_HINTS, _SET_HINTS
 from sparsec.lower.scope import INTEGERS, prelude
 from sparsec.lower.signatures import BUILT_IN
 from sparsec.lower.squares import without_square

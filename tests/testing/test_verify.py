@@ -13,7 +13,7 @@ from support.generated import EXAMPLES, attend_of, example, pattern_of
 
 import sparsec.testing.verify
 from sparsec.cli import main
-from sparsec.testing.dense import Comparison
+from sparsec.testing.dense_attention import Comparison
 from sparsec.testing.verify import Case, Tried, cases, telling, verify
 
 CPU = torch.device("cpu")
