@@ -59,9 +59,9 @@ def _races(report: dict) -> Iterator[str]:
         [_race(run, peers) for run in report["runs"]],
     )
     yield ""
-    head = ["pattern", "ours: compile + first calls s", "ours: Python µs", "ours: memory MB"]
+    head = ["pattern", "ours: compile + first calls s", "ours: Python µs, without gradients", "ours: memory MB"]
     for peer in peers:
-        head += [f"{peer}: first calls s", f"{peer}: Python µs", f"{peer}: memory MB"]
+        head += [f"{peer}: first calls s", f"{peer}: Python µs, without gradients", f"{peer}: memory MB"]
     head += ["block mask: first s, then ms", "block mask: peak, kept MB"]
     yield from rows(head, [_setting_up(run, peers) for run in report["runs"] if "racers" in run])
     if said := list(notes(report["runs"])):
@@ -89,7 +89,7 @@ def _race(run: dict, peers: list[str]) -> list[str]:
 def _setting_up(run: dict, peers: list[str]) -> list[str]:
     ours = run["racers"]["ours"]
     compiled = sum(ours["compile_s"].values())
-    cells = [run["pattern"], f"{compiled:.2f} + {_first(ours)}", pair(ours.get("host_us", {}), ".0f")]
+    cells = [run["pattern"], f"{compiled:.2f} + {_first(ours)}", _host(ours)]
     cells += [megabytes(ours["peak_bytes"])]
     mask = ["", ""]
     for peer in peers:
@@ -97,11 +97,17 @@ def _setting_up(run: dict, peers: list[str]) -> list[str]:
         if facts is None:
             cells += ["", "", ""]
             continue
-        cells += [_first(facts), pair(facts.get("host_us", {}), ".0f"), megabytes(facts["peak_bytes"])]
+        cells += [_first(facts), _host(facts), megabytes(facts["peak_bytes"])]
         if "mask_s" in facts:
             mask = [f"{facts['mask_first_s']:.2f}, {1000 * facts['mask_s']:.1f}"]
             mask += [f"{megabytes(facts['mask_peak_bytes'])}, {megabytes(facts['mask_bytes'])}"]
     return cells + mask
+
+
+def _host(facts: dict) -> str:
+    """Microseconds of Python: forward / backward with gradients, and forward without, where that was measured."""
+    without = facts.get("inference_us")
+    return pair(facts.get("host_us", {}), ".0f") + (f", {without:.0f}" if without else "")
 
 
 def _first(facts: dict) -> str:

@@ -23,6 +23,7 @@ Value = TypeVar("Value")
 _WARM_ROUNDS, _FEWEST_ROUNDS = 3, 5
 FEWEST_TURNS = _WARM_ROUNDS + _FEWEST_ROUNDS
 _LEAST_PAUSE = 0.5  # ms
+_QUEUES, _QUEUED, _QUEUE_PAUSE = 7, 40, 30  # runs of so many calls, after a pause of so many ms
 _CYCLES = 2_000_000  # of a pause of 1 ms or a little more: GPUs run at 2 GHz at most
 
 
@@ -90,6 +91,24 @@ def memory(run: Callable[[], object], device: torch.device) -> int | None:
     run()
     synchronize(device)
     return torch.cuda.max_memory_allocated(device) - before
+
+
+def queueing(racer: Racer, tensors: Tensors) -> float | None:
+    """Microseconds that Python needs to queue a warm call without gradients, of many in a row; None on a CPU."""
+    if tensors.device.type != "cuda":
+        return None
+    found = []
+    with torch.no_grad():
+        for _ in range(_QUEUES):
+            racer.forward(tensors)
+            synchronize(tensors.device)
+            torch.cuda._sleep(_QUEUE_PAUSE * _CYCLES)  # the queue has room for all calls, and none of them waits
+            start = time.perf_counter()
+            for _ in range(_QUEUED):
+                racer.forward(tensors)
+            found.append((time.perf_counter() - start) / _QUEUED)
+            synchronize(tensors.device)
+    return 1e6 * statistics.median(found)
 
 
 def synchronize(device: torch.device) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from sparsec.bench import numbers, peers
 from sparsec.bench.growth import Growth, room
-from sparsec.bench.race import FLUSH_BYTES, Racer, Tensors, first, race
+from sparsec.bench.race import FLUSH_BYTES, Racer, Tensors, first, queueing, race
 from sparsec.bench.setting import DTYPES, Setting, input_bytes, inputs
 from sparsec.cache.records import digest, environment, module_name
 from sparsec.pipeline import Compiled
@@ -105,7 +105,7 @@ def _run(made: Compiled, setting: Setting, device: torch.device, growth: Growth)
     pause = race(racers, tensors, setting.repeats, _MOST_SECONDS)
     pairs = numbers.pairs(made, setting)
     for racer in racers:
-        facts[racer.name] |= numbers.times(racer, device)
+        facts[racer.name] |= numbers.times(racer, device) | {"inference_us": queueing(racer, tensors)}
     facts["ours"] |= numbers.shares(ours, pairs, setting, device)
     counted = {"pairs": pairs, "predicted_steps": numbers.predicted(made, setting), "pause_ms": pause}
     return {**found, **counted, "notes": notes, "racers": facts}

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E, combine_splits, reduce_splits
+from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import device_tier, dot_precision, gpu_name
-from sparsec.kernels.launch import Box, Environment, Meta, Pass, Slot
+from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.program import WHOLE_ROWS, WORD, Group, Program, Region, Walk, cdiv, gathered_keys
 from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
 from sparsec.kernels.tables import read_besides
 
-_LOG2_E: float = getattr(LOG2_E, "value", LOG2_E)
+LOG2_E_FLOAT: float = getattr(LOG2_E, "value", LOG2_E)
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
 _MOST_PASSES = 128  # that are kept prepared
 
@@ -25,26 +26,22 @@ def forward_gpu(
     program: Program, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32."""
-    q, k, v = as_readable(q), as_readable(k), as_readable(v)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return q.new_zeros(q.shape), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
-    key = (
-        "forward",
-        q.shape,
-        q.stride(),
-        k.shape,
-        k.stride(),
-        v.stride(),
-        q.dtype,
-        q.device,
-        q_offset,
-        dot_precision(q.dtype),
-    )
+    q, k, v = as_readable(q), as_readable(k), as_readable(v)
+    run = prepared_forward(program, q, k, v, q_offset)
+    env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT})
+    return env["OUT"], env["LSE"]
+
+
+def prepared_forward(program: Program, q: Tensor, k: Tensor, v: Tensor, q_offset: int) -> Pass:
+    """The forward pass for such tensors, all readable."""
+    strides = q.stride(), k.stride(), v.stride()
+    key = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, dot_precision(q.dtype)
     run = program.passes.get(key)
     if run is None:
         run = _remember(program, key, _forward_pass(program, Meta.of(q), Meta.of(k), Meta.of(v), q_offset))
-    env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * _LOG2_E})
-    return env["OUT"], env["LSE"]
+    return run
 
 
 def backward_gpu(
@@ -72,7 +69,7 @@ def backward_inputs(
 ) -> Environment:
     """What a backward pass starts from, by name."""
     env = {"Q": as_readable(q), "K": as_readable(k), "V": as_readable(v), "DO": as_readable(g)}
-    env |= {"OUT": as_contiguous(out), "LSE": as_contiguous(lse), "scale": scale, "scale_log2": scale * _LOG2_E}
+    env |= {"OUT": as_contiguous(out), "LSE": as_contiguous(lse), "scale": scale, "scale_log2": scale * LOG2_E_FLOAT}
     if dlse is not None:
         env["DLSE"] = as_contiguous(dlse)
     return env

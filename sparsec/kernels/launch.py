@@ -1,19 +1,22 @@
 """Launches of Triton kernels, prepared once for each set of shapes, strides, dtype and device, and repeated.
 
 A pass is a list of steps over named tensors.  Preparing one decides tile sizes, grids, descriptors and scalars; a call
-then only allocates, fills in addresses, and launches.
+then only allocates, fills in addresses, and launches.  The first call compiles all kernels of its pass side by side.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsec.kernels.device import TensorDescriptor
+from sparsec.kernels.device import triton
+from sparsec.kernels.direct import Box, Direct, direct
 from sparsec.kernels.program import Program
 
 Environment = dict[str, Any]  # tensors and numbers of one call, by name
@@ -45,15 +48,6 @@ class Slot(NamedTuple):
     name: str
 
 
-class Box(NamedTuple):
-    """A tensor of the call that the tensor memory accelerator loads in blocks."""
-
-    name: str
-    shape: list[int]
-    strides: list[int]
-    block: list[int]
-
-
 class Pass:
     """The steps of a forward or a backward pass, in order."""
 
@@ -63,6 +57,7 @@ class Pass:
         self.device = next(iter(inputs.values())).device
         self.steps: list[Callable[[Environment], object]] = []
         self.parts: dict[str, int] = {}  # where parts begin that have a name
+        self.compiled = False
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Meta:
         """Room for a tensor, contiguous."""
@@ -98,9 +93,24 @@ class Pass:
             step(env)
 
     def __call__(self, env: Environment) -> Environment:
+        if not self.compiled:
+            self._compile()
         for step in self.steps:
             step(env)
         return env
+
+    def _compile(self) -> None:
+        """Compiles what is not compiled yet, side by side; what fails is compiled again by its launch, which raises."""
+        self.compiled = True
+        launches = [step for step in self.steps if isinstance(step, Launch)]
+        new = list({launch.key: launch for launch in launches if launch.key not in self.program.compiled}.values())
+        if len(new) < 2 or not isinstance(new[0].kernel, triton.runtime.JITFunction):  # one, or the interpreter's
+            return
+        with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1)) as threads, _current(self.device):
+            with contextlib.suppress(RuntimeError), triton.AsyncCompileMode(threads, ignore_errors=True):
+                made = [launch.compile() for launch in new]  # RuntimeError: the caller compiles side by side already
+            with contextlib.suppress(Exception):
+                list(threads.map(lambda kernel: getattr(kernel, "kernel", kernel).run, made))  # loads them
 
 
 class Launch:
@@ -115,19 +125,23 @@ class Launch:
         self.numbers: list[tuple[int, str]] = []
         self.boxes: list[tuple[int, Box]] = []
         self.kept: list[tuple[int, Tensor]] = []  # tensors that are the same at every call
-        self.made: list[dict | None] = []  # fields of descriptors, without their tensors
+        self.dtypes: dict[int, torch.dtype] = {}  # of all tensors, by their places
         described = []
         for index, name in enumerate(kernel.arg_names):
             value = values.get(name, Slot(name))
             if isinstance(value, Slot):
                 own = owner.metas.get(value.name)
                 (self.numbers if own is None else self.tensors).append((index, value.name))
+                if own is not None:
+                    self.dtypes[index] = own.dtype
                 described.append("number" if own is None else own.dtype)
             elif isinstance(value, Box):
                 self.boxes.append((index, value))
-                described.append((owner.metas[value.name].dtype, tuple(value.block)))
+                self.dtypes[index] = owner.metas[value.name].dtype
+                described.append((self.dtypes[index], tuple(value.block)))
             elif isinstance(value, Tensor):
                 self.kept.append((index, value))
+                self.dtypes[index] = value.dtype
                 described.append(value.dtype)
             else:
                 # Other numbers differ from call to call and decide nothing: kernels are not specialised on them.
@@ -135,49 +149,52 @@ class Launch:
             self.arguments.append(value)
         self.compiled = owner.program.compiled
         self.key = kernel, self.device, tuple(described), tuple(options.items())
-        self.made = [None] * len(self.boxes)
+        self.direct: Direct | None = None
+        self.prepared = False
 
     def __call__(self, env: Environment) -> None:
-        arguments = self.arguments.copy()
-        for index, name in self.numbers:
-            arguments[index] = env[name]
-        compiled = self.compiled.get(self.key)
-        if compiled is None:
-            self._first(arguments, env)
-            return
-        for place, (index, box) in enumerate(self.boxes):
-            arguments[index] = self._descriptor(place, box, env[box.name])
-        for index, name in self.tensors:
-            arguments[index] = env[name].data_ptr()
-        for index, tensor in self.kept:
-            arguments[index] = tensor.data_ptr()
-        with self._on_device():
-            compiled[self.grid](*arguments)
-
-    def _first(self, arguments: list[Any], env: Environment) -> None:
-        """The first launch compiles the kernel; the interpreter runs it and compiles nothing."""
-        for place, (index, box) in enumerate(self.boxes):
-            arguments[index] = self._descriptor(place, box, env[box.name])
-        for index, name in self.tensors:
-            arguments[index] = env[name]
-        with self._on_device():
-            if compiled := self.kernel[self.grid](*arguments, **self.options):
+        with _current(self.device):
+            if self.direct is not None and self.direct(env):
+                return
+            compiled = self.compiled.get(self.key)
+            if compiled is not None and not self.prepared:
+                self._prepare(compiled)
+            arguments = self.arguments.copy()
+            for index, name in self.numbers:
+                arguments[index] = env[name]
+            for index, name in self.tensors:  # Triton looks at tensors where it compiles; later an address will do
+                arguments[index] = env[name] if compiled is None else env[name].data_ptr()
+            for index, box in self.boxes:
+                arguments[index] = box.descriptor(env[box.name])
+            if compiled is not None:
+                compiled[self.grid](*arguments)
+            elif compiled := self.kernel[self.grid](*arguments, **self.options):  # the interpreter compiles nothing
                 self.compiled[self.key] = compiled
 
-    def _descriptor(self, place: int, box: Box, x: Tensor) -> Any:
-        """TensorDescriptor(x, ...), whose checks cost microseconds and are made once."""
-        fields = self.made[place]
-        if fields is None:
-            made = TensorDescriptor(x, box.shape, box.strides, box.block)
-            self.made[place] = {**vars(made), "base": None}
-            return made
-        made = object.__new__(TensorDescriptor)
-        made.__dict__.update(fields)
-        made.base = x
-        return made
+    def _prepare(self, compiled: Any) -> None:
+        self.prepared = True
+        arguments = self.arguments.copy()
+        for index, tensor in self.kept:
+            arguments[index] = tensor.data_ptr()
+        self.direct = direct(compiled, self.grid, arguments, self.numbers, self.tensors, self.boxes, self.device)
 
-    def _on_device(self) -> contextlib.AbstractContextManager:
-        device = self.device
-        if device.type == "cuda" and device.index != torch.cuda.current_device():
-            return torch.cuda.device(device)
-        return contextlib.nullcontext()
+    def compile(self) -> Any:
+        """The kernel as the launch will find it, or a promise of it inside of triton.AsyncCompileMode."""
+        arguments = self.arguments.copy()
+        for index, _ in self.numbers:
+            arguments[index] = 1.0
+        for index, dtype in self.dtypes.items():
+            arguments[index] = dtype
+        for index, box in self.boxes:
+            arguments[index] = box.descriptor(torch.empty(0, dtype=self.dtypes[index]))
+        return self.kernel.warmup(*arguments, grid=self.grid, **self.options)
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager:
+    """The device made current, where it is not."""
+    if device.type == "cuda" and device.index != torch.cuda.current_device():
+        return torch.cuda.device(device)
+    return _NOTHING
+
+
+_NOTHING = contextlib.nullcontext()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
+import triton
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.generated import EXAMPLES, attend_of, example, pattern_of, random_pattern, spread_module_of
@@ -11,6 +14,7 @@ from support.on_gpu import HALVES, any_program, check
 from support.spread import SPREAD
 
 from sparsec.kernels import gpu
+from sparsec.kernels.launch import Launch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -149,3 +153,107 @@ def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torc
     heads = program.heads or 2
     kv_heads = 2 if heads % 2 == 0 else 1
     check(random_pattern(program), n_q, n_k, q_offset, heads=heads, kv_heads=kv_heads, dtype=dtype)
+
+
+# ---------------------------------------------------------------- calls that go straight to the prepared kernels
+
+
+def launches(attend) -> list[Launch]:
+    """Of all passes that a pattern has prepared."""
+    program = sys.modules[attend.__module__]._PROGRAM
+    return [step for each in program.passes.values() for step in each.steps if isinstance(step, Launch)]
+
+
+@pytest.mark.parametrize(
+    "text", ["past(1000)", "window(70) | global(20)", "causal & stride(64)", "causal & (past(128) | columns(128, 8))"]
+)
+def test_direct_launches(text: str) -> None:
+    """Triton's launcher called directly does what Triton does, wherever the tensors lie, and in a CUDA graph."""
+    attend = attend_of(pattern_of(f"pattern p = {text}"))
+    drawn = torch.randn(4, 1, 4, 4096, 64, device="cuda", dtype=torch.bfloat16)
+
+    def results(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        q, k, v = (x.detach().clone().requires_grad_() for x in tensors[:3])
+        out = attend(q, k, v)
+        return [out, *torch.autograd.grad(out, (q, k, v), tensors[3])]
+
+    usual = [results(*drawn) for _ in range(3)][-1]
+    assert {each.prepared for each in launches(attend)} == {True}
+    if triton.__version__.startswith("3.6") and torch.version.hip is None:
+        assert all(each.direct is not None for each in launches(attend))
+    kept = [each.direct for each in launches(attend)]
+    for each in launches(attend):
+        each.direct = None
+    by_triton = results(*drawn)
+    for each, direct in zip(launches(attend), kept, strict=True):
+        each.direct = direct
+    for shift in (64, 1 << 20):  # other addresses
+        held = torch.empty(shift, device="cuda")
+        assert all(map(torch.equal, results(*drawn.clone()), by_triton))
+        del held
+    assert all(map(torch.equal, usual, by_triton))
+
+    with torch.no_grad():
+        q, k, v = drawn[:3].clone()
+        expected = attend(q, k, v)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            out = attend(q, k, v)
+        q.zero_()
+        graph.replay()
+        assert torch.equal(out, attend(q, k, v))
+        assert not torch.equal(out, expected)
+
+
+def test_hooks_of_triton_see_launches() -> None:
+    attend = attend_of(pattern_of("pattern p = past(300)"))
+    q, k, v = torch.randn(3, 1, 2, 4096, 64, device="cuda", dtype=torch.bfloat16)
+    attend(q, k, v), attend(q, k, v)
+    seen = []
+    triton.knobs.runtime.launch_enter_hook.add(seen.append)
+    try:
+        attend(q, k, v)
+    finally:
+        triton.knobs.runtime.launch_enter_hook.remove(seen.append)
+    assert [each.get()["name"] for each in seen] == ["_forward"]
+
+
+@pytest.mark.parametrize("scale", [None, 0.3, -0.3, 0.0, 2])
+@pytest.mark.parametrize("rows", [4096, 7])
+def test_repeated_calls(scale: float | None, rows: int) -> None:
+    """A call like one before skips checks and the dispatcher, with the same result for other numbers."""
+    pattern = pattern_of("pattern p = past(100) | sinks(4)")
+    attend = attend_of(pattern)
+    for seed in range(3):
+        generator = torch.Generator("cuda").manual_seed(seed)
+        q, k, v = torch.randn(3, 1, 4, 4096, 64, device="cuda", dtype=torch.bfloat16, generator=generator)
+        q = q[:, :, -rows:]
+        wanted = attend(q.clone().requires_grad_(), k, v, scale=scale, return_lse=True)
+        with torch.no_grad():
+            found = attend(q, k, v, scale=scale, return_lse=True)
+            assert torch.equal(attend(q, k, v, scale=scale), wanted[0])
+        assert all(map(torch.equal, found, wanted))
+        with pytest.raises(ValueError, match="SP0602"):
+            attend(q, k, v.float(), scale=scale)
+        with pytest.raises(ValueError, match="SP0604"):
+            attend(q[:, :3], k, v, scale=scale)
+
+
+def test_what_watches_sees_repeated_calls() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    attend = attend_of(pattern_of("pattern p = past(100) | sinks(4)"))
+    q, k, v = torch.randn(3, 1, 4, 1024, 64, device="cuda", dtype=torch.bfloat16)
+    with torch.no_grad():
+        plain = attend(q, k, v), attend(q, k, v)
+        with FlopCounterMode(display=False) as counted:
+            attend(q, k, v)
+        assert counted.get_total_flops() > 0
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            attend(q, k, v)
+        assert any(each.key.startswith("sparsec::") for each in profile.key_averages())
+        with torch.autocast("cuda", torch.float16):
+            assert attend(q.float(), k.float(), v.float()).dtype == torch.float16
+        batched = torch.vmap(attend)(q[None], k[None], v[None])[0]
+        compiled = torch.compile(attend, fullgraph=True)(q, k, v)
+    assert all(torch.equal(each, plain[0]) for each in (plain[1], batched, compiled))
