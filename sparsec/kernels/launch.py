@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -154,6 +155,7 @@ class Launch:
 
     def __call__(self, env: Environment) -> None:
         with _current(self.device):
+            _attach(self.device)
             if self.direct is not None and self.direct(env):
                 return
             compiled = self.compiled.get(self.key)
@@ -198,3 +200,16 @@ def _current(device: torch.device) -> contextlib.AbstractContextManager:
 
 
 _NOTHING = contextlib.nullcontext()
+
+
+def _attach(device: torch.device) -> None:
+    """Gives this thread the device's context, which Triton expects where another thread has loaded the kernel.
+
+    Threads of autograd have none before they call CUDA's runtime.
+    """
+    if device.type == "cuda" and device.index not in _attached.__dict__:
+        torch.cuda.mem_get_info(device)
+        _attached.__dict__[device.index] = True
+
+
+_attached = threading.local()
