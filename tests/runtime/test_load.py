@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import importlib.util
 import io
 import pickle
 import sys
 import threading
+import tracemalloc
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -241,3 +243,24 @@ def test_inside_torch_compile(number: int) -> None:
 def test_a_file_name_is_no_text(name):
     with pytest.raises(ValueError, match=r"sparsec\.load reads"):
         sparsec.compile(name)
+
+
+def test_what_a_pattern_keeps() -> None:
+    """A new text keeps its module and operators, as much as the documentation says; the same one keeps nothing more."""
+
+    def kept(w: int) -> int:
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        sparsec.compile("pattern kept(w) = past(w) | sinks(3)", w=w)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+
+    sparsec.compile("pattern kept(w) = past(w) | sinks(3)", w=70)  # what only the first one needs
+    tracemalloc.start()
+    try:
+        assert 50_000 < kept(71) < 500_000
+        modules = set(sys.modules)
+        assert kept(71) < 20_000
+        assert set(sys.modules) == modules
+    finally:
+        tracemalloc.stop()
