@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,8 @@ def _write(laid: _Laid) -> None:
 
 
 def _print_diff(laid: _Laid) -> None:
-    old, new = (text.splitlines(keepends=True) for text in (laid.old, laid.new))
-    for line in difflib.unified_diff(old, new, laid.name, f"{laid.name} (formatted)"):
-        print(line, end="" if line.endswith("\n") else "\n\\ No newline at end of file\n")
+    old, new = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (laid.old, laid.new))
+    name = printable(laid.name)
+    for line in difflib.unified_diff(old, new, name, f"{name} (formatted)"):
+        shown = printable(line, keep="\t\n")  # a comment may hold what a terminal would obey
+        print(shown, end="" if line.endswith("\n") else "\n\\ No newline at end of file\n")

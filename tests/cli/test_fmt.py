@@ -80,6 +80,13 @@ def test_a_diff_tells_of_a_missing_line_end(fmt) -> None:
     ]
 
 
+def test_a_diff_commands_no_host(fmt) -> None:
+    """Comments are shown as messages show them; U+110BD is invisible, and files may hold it."""
+    Path("p.spat").write_text("set  a = full  # ##[error]x \U000110bd\n#\u2003y\n", encoding="utf-8")
+    ran = fmt("--diff", "p.spat")
+    assert ran.out.splitlines()[3:5] == ["-set  a = full  # # #[error]x �", "+set a = full  # # #[error]x �"]
+
+
 def test_standard_input(fmt) -> None:
     assert fmt("-", given=UGLY.encode()) == Ran(0, NEAT, "")
     assert fmt("-", given=NEAT.encode()) == Ran(0, NEAT, "")
