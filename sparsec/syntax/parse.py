@@ -11,6 +11,7 @@ from sparsec.syntax.build import build
 from sparsec.syntax.check import MAX_ERRORS, MAX_TOKENS, check_text, too_deep
 from sparsec.syntax.errors.borrowed import DECLARATIONS
 from sparsec.syntax.errors.explain import unexpected_character, unexpected_token
+from sparsec.syntax.errors.recovery import mended
 from sparsec.syntax.grammar import grammar
 
 _DEEP = 1_000  # states on the stack; ordinary texts need some tens
@@ -29,10 +30,11 @@ def parse(source: Source) -> ast.File:
 
 def _parse(source: Source) -> ast.File:
     check_text(source)
-    errors: list[Diagnostic] = []
-    tokens = _tokens(source, errors)
+    characters: list[Diagnostic] = []
+    tokens = _tokens(source, characters)
+    errors = characters.copy()
     tree = _tree(source, tokens, errors)
-    errors = _without_echoes(errors)
+    errors = _without_echoes(errors, characters)
     if errors:
         cut = [TooManyErrors(count=MAX_ERRORS)] if len(errors) > MAX_ERRORS else []
         raise SparsecError(*sorted(errors[:MAX_ERRORS], key=lambda error: error.span.start), *cut)
@@ -60,12 +62,11 @@ def _tokens(source: Source, errors: list[Diagnostic]) -> list[Token]:
     return tokens
 
 
-def _without_echoes(errors: list[Diagnostic]) -> list[Diagnostic]:
+def _without_echoes(errors: list[Diagnostic], characters: list[Diagnostic]) -> list[Diagnostic]:
     """The errors less those that a character skipped earlier on the same line has probably caused."""
     skipped: dict[int, int] = {}  # line -> where its first such character is
-    for error in errors:
-        if error.code != UnexpectedText.code:
-            skipped[error.span.line] = min(error.span.start, skipped.get(error.span.line, error.span.start))
+    for error in characters:
+        skipped[error.span.line] = min(error.span.start, skipped.get(error.span.line, error.span.start))
     return [
         error
         for error in errors
@@ -82,8 +83,8 @@ def _skip(text: str, at: int) -> int:
 
 
 def _tree(source: Source, tokens: list[Token], errors: list[Diagnostic]) -> Tree | None:
-    """The whole text's tree, or None after an error."""
-    start = 0
+    """The whole text's tree, or None after an error from which no reading on was possible."""
+    start, reached = 0, -1  # the declaration to begin with; where the last error was in the text
     while True:
         parser = grammar().parse_interactive()
         at = start
@@ -95,8 +96,16 @@ def _tree(source: Source, tokens: list[Token], errors: list[Diagnostic]) -> Tree
         except UnexpectedToken as error:
             begin = next((i for i in range(at - 1, start, -1) if tokens[i].type in DECLARATIONS), start)
             expected = _accepted(tokens[begin:at]) or error.expected
+        place = tokens[at].start_pos if at < len(tokens) else len(source.text)
+        whole = None
+        if place > reached:  # else an echo of the last error
             errors.append(unexpected_token(source, tokens, at, expected))
-        start = next((i for i in range(max(at, start + 1), len(tokens)) if _declares(tokens[i : i + 3])), None)
+            whole = mended(tokens, begin, at, errors[-1])
+        reached = place
+        if whole:
+            tokens, start = whole, begin
+        else:
+            start = next((i for i in range(max(at, start + 1), len(tokens)) if _declares(tokens[i : i + 3])), None)
         if start is None or len(errors) > MAX_ERRORS:
             return None
 

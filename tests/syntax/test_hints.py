@@ -63,8 +63,8 @@ def test_cure(text, cure):
 ONE_CURE = [
     ("pattern p(w = 4 «=» past(w)", "`(` of line 1, column 10 is still open"),
     ("pattern p(w = 4, v = 3 «=» past(w) set s = full", "`(` of line 1, column 10 is still open"),
-    ("pattern p = match h { 0«:» causal, else: full }", ARM),
-    ("pattern p = match h { 0 | 2..4 «:» k in 0:3, else -> full }", ARM),
+    ("pattern p = match h { 0«:» causal, else -> full }", ARM),
+    ("pattern p = match h { 0 | 2..4 «:» k in 0..3, else -> full }", ARM),
     ("pattern p = match h { 0 -> full, else«:» full }", ARM),
     ("pattern p = match h { «case» 0 -> causal, _ -> full }", CASE),
     ("pattern p = match h { 0 -> causal\n «case» 1: full }", CASE),
@@ -275,6 +275,9 @@ def test_comparisons_without_squares_are_the_same(x: int, op: str, square: int, 
         ("pattern p = causal & «key_padding_mask»", "pad at the end"),
         ("pattern p = «document_mask» & causal", "give each document a row of its own"),
         ("pattern p = «top_keys(64)»", "the keys are chosen before the call"),
+        ("pattern p = causal & «dropout(0.1)»", "drop entries of the output"),
+        ("pattern p = «attention_dropout( p = 0.1 )»", "drop entries of the output"),
+        ("pattern p = «softcap(30.0)» & causal", "a pattern chooses pairs and leaves scores alone"),
     ],
 )
 def test_what_is_not_in_this_version_has_a_way_around(text: str, way: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from lark import Token
@@ -19,8 +20,10 @@ from sparsec.diagnostics import (
 from sparsec.source import Source, Span
 from sparsec.syntax.errors import borrowed, brackets, repair, slips
 from sparsec.syntax.errors.borrowed import ARROW, DECLARATIONS
-from sparsec.syntax.later import INPUT, announced
+from sparsec.syntax.later import INPUT, announced, way_around
 from sparsec.syntax.rewritten import rewritten
+
+_FRACTION = re.compile(r"\b([A-Za-z_]\w*)\( *(?:\w+ *= *)?\d*$")  # as far as its point
 
 KEYWORDS = ("pattern", "set", "use", "input", "match", "else", "in", "not")
 
@@ -40,6 +43,11 @@ def unexpected_character(source: Source, offset: int) -> Diagnostic:
     character, span = source.text[offset], source.span(offset, offset + 1)
     if character == '"':
         return OpenString(span=span, fixes=repair.open_string(source, offset))
+    if character == "." and (fraction := _FRACTION.search(source.text[:offset])):
+        name = fraction[1]
+        if way := way_around(name):  # a share or a factor of what is not there yet
+            end = offset + len(re.match(r"[\w. ]*\)?", source.text[offset:])[0])
+            return NotYet(what=f"`{name}`", hint=way, span=source.span(fraction.start(1), end))
     right, hint = borrowed.character(source.text, offset)
     if right:
         return _wrong_symbol(character, right, span)
