@@ -11,7 +11,10 @@ _TOGETHER = 8  # residue classes, at most: their rows are neighbours, 2 KB of 16
 
 
 def _parameters(tensors: list[str], strided: str, numbers: list[str], constants: list[str]) -> str:
-    """The parameters of a kernel, in lines: tensors, strides of q, k, v, g, numbers, constants."""
+    """The parameters of a kernel, in lines: tensors, strides, numbers, constants.
+
+    `strided`: letters of Q, K, V, of g, the gradient of the output, of o, the output read again, and of r, the result.
+    """
     strides = [f"{x}_{axis}" for x in strided for axis in ("bhn" if x in "kv" else "bhm")]
     typed = [f"{name}: tl.constexpr" for name in [*_SIZES, *constants]]
     return "\n".join(line for some in (tensors, [*strides, *numbers], typed) for line in _filled(some))
@@ -172,7 +175,7 @@ class PartText:
         constants = ["WHOLE"] if self.block > 1 else []
         constants += ["SHARED"] if self.listed and self.finishes else []
         constants += ["NUMBERS"] if self.numbers else []
-        return _parameters(tensors, "qkvg", numbers, constants)
+        return _parameters(tensors, f"qkvg{'' if carries else 'r'}", numbers, constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +235,7 @@ class WalkText:
         stored = ["OUT", *([] if self.last else ["OUT_TOP"]), "LSE", *(["SPLITS", "SPLITS_LSE"] if self.long else [])]
         numbers = ["heads", "n_q", "n", "q_offset", "scale_log2", *(_SPLIT if self.long else [])]
         tensors = ["Q", *self._moving, *carried, *stored, *self._besides]
-        return _parameters(tensors, "qkv", numbers, self._constants)
+        return _parameters(tensors, f"qkv{'r' if self.last else ''}", numbers, self._constants)
 
     @property
     def dq_arguments(self) -> str:
@@ -244,7 +247,8 @@ class WalkText:
         rows = [*(["n_rows"] if self.fills_rows else []), *(["n_class_rows"] if classes else [])]
         numbers = ["heads", "n_q", *rows, "n", "q_offset", "scale", "scale_log2", *(_SPLIT if self.long else [])]
         tensors = ["Q", *self._moving, *read, *stats, *stored, *self._besides]
-        return _parameters(tensors, "qkvg", numbers, [*self._constants, *(["HAS_DLSE"] if self.first else [])])
+        strided = f"qkvg{'o' if self.first else ''}{'r' if self.last else ''}"
+        return _parameters(tensors, strided, numbers, [*self._constants, *(["HAS_DLSE"] if self.first else [])])
 
     @property
     def _moving(self) -> list[str]:

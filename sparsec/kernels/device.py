@@ -4,7 +4,7 @@ Names here and in the kernels.  q, k: absolute positions.  q_lo..q_hi, k_lo..k_h
 ends included.  row: a query's index in Q, q - q_offset.  bh: the index of a (batch, head) pair in a contiguous tensor.
 m_i, l_i, acc: running maximum (base 2), sum and output of the softmax (Milakov & Gimelshein, 2018; FlashAttention,
 Dao et al., 2022).  X_b, X_h, X_m, X_n: strides of batch, head and row in units of 8 elements, which keeps every load
-16 bytes wide whatever the length.
+16 bytes wide whatever the length; r_b, ..: those of the result, which is out, dq, or dk and dv alike.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 # Kernels are not specialised on lengths and strides, or a new length would compile them again.
 RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
+RUN_TIME += ["o_b", "o_h", "o_m", "r_b", "r_h", "r_m"]
 RUN_TIME += ["heads", "n_q", "n_rows", "n_class_rows", "n", "q_offset", "split_tiles", "splits"]
 
 
@@ -108,6 +109,20 @@ def row_ptrs(
 
 
 @triton.jit
+def tile_ptrs(X, x_b, x_h, x_m, batch, head, first, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Pointers to [BLOCK, BLOCK_D] from row `first` on of one head of X."""
+    start = X + (element_offset(batch, x_b) + element_offset(head, x_h) + element_offset(first, x_m))
+    return start + tl.arange(0, BLOCK)[:, None] * (x_m * 8) + tl.arange(0, BLOCK_D)[None, :]
+
+
+@triton.jit
+def rows_ptrs(X, x_b, x_h, x_m, batch, head, row, BLOCK_D: tl.constexpr):
+    """Pointers to [len(row), BLOCK_D] at the given rows of one head of X."""
+    ptrs = X + (element_offset(batch, x_b) + element_offset(head, x_h)) + element_offset(row, x_m)[:, None]
+    return ptrs + tl.arange(0, BLOCK_D)[None, :]
+
+
+@triton.jit
 def load_tile(
     X, x_b, x_h, x_m, batch, head, first, rows,
     HEAD_DIM: tl.constexpr, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, TMA: tl.constexpr,
@@ -116,18 +131,16 @@ def load_tile(
     if TMA:
         tile = X.load([batch, head, first, 0]).reshape(BLOCK, BLOCK_D)
     else:
-        local = tl.arange(0, BLOCK)
-        start = X + (element_offset(batch, x_b) + element_offset(head, x_h) + element_offset(first, x_m))
-        ptrs = start + local[:, None] * (x_m * 8) + tl.arange(0, BLOCK_D)[None, :]
-        tile = tl.load(ptrs, mask=tile_mask(first + local, rows, HEAD_DIM, BLOCK_D), other=0.0)
+        ptrs = tile_ptrs(X, x_b, x_h, x_m, batch, head, first, BLOCK, BLOCK_D)
+        tile = tl.load(ptrs, mask=tile_mask(first + tl.arange(0, BLOCK), rows, HEAD_DIM, BLOCK_D), other=0.0)
     return tile
 
 
 @triton.jit
 def load_rows(X, x_b, x_h, x_m, batch, head, row, rows, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):
     """The given rows of one head of X, as [len(row), BLOCK_D]; what lies beyond the tensor reads as 0."""
-    ptrs = X + (element_offset(batch, x_b) + element_offset(head, x_h)) + element_offset(row, x_m)[:, None]
-    return tl.load(ptrs + tl.arange(0, BLOCK_D)[None, :], mask=tile_mask(row, rows, HEAD_DIM, BLOCK_D), other=0.0)
+    ptrs = rows_ptrs(X, x_b, x_h, x_m, batch, head, row, BLOCK_D)
+    return tl.load(ptrs, mask=tile_mask(row, rows, HEAD_DIM, BLOCK_D), other=0.0)
 
 
 @triton.jit
@@ -248,18 +261,20 @@ def split_steps(steps, part, parts):
     return begin, begin + steps // parts + tl.where(part < steps % parts, 1, 0)
 
 
-@triton.jit(do_not_specialize=["heads", "length", "rows", "splits"])
+@triton.jit(do_not_specialize=["r_b", "r_h", "r_m", "heads", "length", "rows", "splits"])
 def reduce_splits(
-    SPLITS, OUT, OUT_TOP, HEADS, heads, length, rows, splits,
+    SPLITS, OUT, OUT_TOP, HEADS, r_b, r_h, r_m, heads, length, rows, splits,
     HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr, LISTED: tl.constexpr, CARRY: tl.constexpr,
 ):  # fmt: skip
-    """The first `rows` rows of each line of OUT [bh, length, HEAD_DIM], from SPLITS [splits, bh, rows, HEAD_DIM].
+    """The first `rows` rows of each head of OUT [B, H, length, D], from SPLITS [splits, B * H, rows, D].
 
-    CARRY: another kernel goes on with OUT and its largest numbers OUT_TOP.  LISTED: HEADS says which heads.
+    CARRY: another kernel goes on with OUT, then contiguous, and its largest numbers OUT_TOP.  LISTED: HEADS says which
+    heads.
     """
     # OUT_TOP may begin anywhere: its rows count lengths, of which nothing is assumed.
     head = tl.load(HEADS + tl.program_id(1)) if LISTED else tl.program_id(1)
-    bh, lines = tl.program_id(2) * heads + head, tl.num_programs(2) * heads
+    batch = tl.program_id(2)
+    bh, lines = batch * heads + head, tl.num_programs(2) * heads
     first = tl.program_id(0) * BLOCK
     row = first + tl.arange(0, BLOCK)
     mask = tile_mask(row, tl.minimum(rows, length), HEAD_DIM, BLOCK_D)
@@ -267,24 +282,26 @@ def reduce_splits(
     for part in range(splits):
         ptrs = row_ptrs(SPLITS, part * lines + bh, rows, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
         total += tl.load(ptrs, mask=mask, other=0.0)
-    out_ptrs = row_ptrs(OUT, bh, length, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
     if CARRY:
+        out_ptrs = row_ptrs(OUT, bh, length, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
         store_carry(out_ptrs, OUT_TOP + bh.to(tl.int64) * length + row, total, row < tl.minimum(rows, length), mask)
     else:
+        out_ptrs = tile_ptrs(OUT, r_b, r_h, r_m, batch, head, first, BLOCK, BLOCK_D)
         tl.store(out_ptrs, total.to(OUT.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["heads", "n_q", "rows", "splits"])
+@triton.jit(do_not_specialize=["r_b", "r_h", "r_m", "heads", "n_q", "rows", "splits"])
 def combine_splits(
-    SPLITS, SPLITS_LSE, OUT, OUT_TOP, LSE, HEADS, heads, n_q, rows, splits,
+    SPLITS, SPLITS_LSE, OUT, OUT_TOP, LSE, HEADS, r_b, r_h, r_m, heads, n_q, rows, splits,
     HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr, LISTED: tl.constexpr, CARRY: tl.constexpr,
 ):  # fmt: skip
-    """The softmaxes in SPLITS [splits, bh, rows, HEAD_DIM] as one: the first `rows` rows of OUT [bh, n_q, HEAD_DIM].
+    """The softmaxes in SPLITS [splits, B * H, rows, D] as one: the first `rows` rows of OUT [B, H, n_q, D].
 
     CARRY, LISTED: as in `reduce_splits`.
     """
     head = tl.load(HEADS + tl.program_id(1)) if LISTED else tl.program_id(1)
-    bh, lines = tl.program_id(2) * heads + head, tl.num_programs(2) * heads
+    batch = tl.program_id(2)
+    bh, lines = batch * heads + head, tl.num_programs(2) * heads
     first = tl.program_id(0) * BLOCK
     row = first + tl.arange(0, BLOCK)
     row_mask = row < tl.minimum(rows, n_q)
@@ -307,10 +324,11 @@ def combine_splits(
     out_row = bh.to(tl.int64) * n_q + row
     tl.store(LSE + out_row, lse, mask=row_mask)
     out = acc / l_safe[:, None]
-    out_ptrs = row_ptrs(OUT, bh, n_q, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
     if CARRY:
+        out_ptrs = row_ptrs(OUT, bh, n_q, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
         store_carry(out_ptrs, OUT_TOP + out_row, out, row_mask, mask)
     else:
+        out_ptrs = tile_ptrs(OUT, r_b, r_h, r_m, batch, head, first, BLOCK, BLOCK_D)
         tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 

@@ -13,6 +13,7 @@ from sparsec.kernels.device import LOG2_E, combine_splits, reduce_splits
 from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import device_tier, dot_precision, gpu_name
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
+from sparsec.kernels.memory import FAR, dense_strides, empty_as
 from sparsec.kernels.program import WHOLE_ROWS, WORD, Group, Program, Region, Walk, cdiv, gathered_keys
 from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
 from sparsec.kernels.tables import read_besides
@@ -27,7 +28,7 @@ def forward_gpu(
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32."""
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
-        return q.new_zeros(q.shape), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
+        return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
     q, k, v = as_readable(q), as_readable(k), as_readable(v)
     run = prepared_forward(program, q, k, v, q_offset)
     env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT})
@@ -58,7 +59,7 @@ def backward_gpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp."""
     if q.numel() * k.numel() == 0:
-        return q.new_zeros(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
+        return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
     env = backward_inputs(g, q, k, v, out, lse, dlse, scale)
     prepared_backward(program, env, q_offset)(env)
     return env["DQ"], env["DK"], env["DV"]
@@ -69,7 +70,7 @@ def backward_inputs(
 ) -> Environment:
     """What a backward pass starts from, by name."""
     env = {"Q": as_readable(q), "K": as_readable(k), "V": as_readable(v), "DO": as_readable(g)}
-    env |= {"OUT": as_contiguous(out), "LSE": as_contiguous(lse), "scale": scale, "scale_log2": scale * LOG2_E_FLOAT}
+    env |= {"OUT": as_readable(out), "LSE": as_contiguous(lse), "scale": scale, "scale_log2": scale * LOG2_E_FLOAT}
     if dlse is not None:
         env["DLSE"] = as_contiguous(dlse)
     return env
@@ -77,12 +78,12 @@ def backward_inputs(
 
 def prepared_backward(program: Program, env: Environment, q_offset: int) -> Pass:
     """The backward pass for such inputs; its parts are "dq" and "dkdv"."""
-    q, k, v, g = env["Q"], env["K"], env["V"], env["DO"]
-    strides = (*q.stride(), *k.stride(), *v.stride(), *g.stride())
+    q, k, v, g, out = (env[name] for name in ("Q", "K", "V", "DO", "OUT"))
+    strides = (*q.stride(), *k.stride(), *v.stride(), *g.stride(), *out.stride())
     key = "backward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, "DLSE" in env, dot_precision(q.dtype)
     run = program.passes.get(key)
     if run is None:
-        metas = {name: Meta.of(env[name]) for name in ("Q", "K", "V", "DO")}
+        metas = {name: Meta.of(env[name]) for name in ("Q", "K", "V", "DO", "OUT")}
         run = _remember(program, key, _backward_pass(program, metas, q_offset, "DLSE" in env))
     return run
 
@@ -100,8 +101,8 @@ def _remember(program: Program, key: tuple, made: Pass) -> Pass:
 def as_readable(x: Tensor) -> Tensor:
     """x, or a copy of it: strides are passed in units of 8 elements, and a tile's own offsets fit 32 bits."""
     b, h, m, d = x.stride()
-    fits = d == 1 and not (b | h | m) % 8 and m < 1 << 23 and x.data_ptr() % 16 == 0
-    return x if fits else x.clone(memory_format=torch.contiguous_format)
+    fits = d == 1 and not (b | h | m) % 8 and m < FAR and x.data_ptr() % 16 == 0
+    return x if fits else empty_as(x).copy_(x)
 
 
 def as_contiguous(x: Tensor) -> Tensor:
@@ -263,13 +264,14 @@ def _splits(long: int, length: int, block: int, steps: int, lines: int) -> tuple
 def _join(run: Pass, kernel: Any, splits: str, values: Environment, heads: Heads, carry: bool) -> None:
     """The rows that programs split, in one: from SPLITS [splits, B, H, rows, D] to OUT [B, H, length, D]."""
     parts, batch, lines, rows, head_dim = run.metas[splits].shape
-    length = run.metas[values["OUT"].name].shape[2]
+    out = run.metas[values["OUT"].name]
+    length = out.shape[2]
     listed = values["HEADS"] is not None
     constants = {"HEAD_DIM": head_dim, "BLOCK": _SPLIT_ROWS, "LISTED": listed, "CARRY": carry}
     constants["BLOCK_D"] = max(16, 1 << (head_dim - 1).bit_length())
     sizes = {"heads": lines, "length": length, "n_q": length, "rows": rows, "splits": parts}
     any_tensor = Slot(splits)  # in place of what is not read
-    values = {"SPLITS": Slot(splits), "OUT_TOP": any_tensor, **values, **constants, **sizes}
+    values = {"SPLITS": Slot(splits), "OUT_TOP": any_tensor, **values, **constants, **sizes, **_strides(r=out)}
     values["HEADS"] = values["HEADS"] if listed else any_tensor
     run.launch(kernel, (cdiv(min(rows, length), _SPLIT_ROWS), heads.queries, batch), values)
 
@@ -281,7 +283,7 @@ def _forward_pass(program: Program, q: Meta, k: Meta, v: Meta, q_offset: int) ->
     run = Pass(program, Q=q, K=k, V=v)
     batch, heads, n_q, _ = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    run.empty("OUT", q.shape, q.dtype)
+    out = run.empty("OUT", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
     for group in program.groups:
         own, walks = _heads(group, q, k), group.at(n).walks
@@ -292,7 +294,7 @@ def _forward_pass(program: Program, q: Meta, k: Meta, v: Meta, q_offset: int) ->
             moving = _moving(run, walk)
             made = prepare_launch(program, "forward", walk, walk.forward, {"Q": q}, moving, q_offset)
             block_m, block_n = made.blocks
-            values = _strides(q=q, k=k, v=v) | {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
+            values = _strides(q=q, k=k, v=v, r=out) | {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
             values |= {"q_offset": q_offset, **own.lists, **made.constants}
             values |= {"PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP"), "OUT_TOP": Slot("CARRY_TOP")}
             values["OUT"] = Slot("OUT" if last else "CARRY")
@@ -329,7 +331,6 @@ def _moving(run: Pass, walk: Walk) -> Environment:
 def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse: bool) -> Pass:
     q, k = metas["Q"], metas["K"]
     outputs = {name: Meta.contiguous(q.shape[:3], torch.float32, q.device) for name in ("LSE", "DLSE")}
-    outputs["OUT"] = Meta.contiguous(q.shape, q.dtype, q.device)
     run = Pass(program, **metas, **outputs)
     strides = {
         walk.stride: walks for group in program.groups for walks in [group.at(k.shape[2]).walks] for walk in walks
@@ -366,7 +367,7 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
     program, q, k, v, g = run.program, *(run.metas[name] for name in ("Q", "K", "V", "DO"))
     batch, heads, n_q, head_dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
-    run.empty("DQ", q.shape, q.dtype)
+    dq = run.empty("DQ", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     for group in program.groups:
         own, walks = _heads(group, q, k), group.at(n).walks
         if len(walks) > 1:
@@ -376,7 +377,8 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
             moving = _moving(run, walk)
             made = prepare_launch(program, "dq", walk, walk.dq, {"Q": q, "DO": g}, moving, q_offset)
             block_m, block_n = made.blocks
-            values = _strides(q=q, k=k, v=v, g=g) | {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
+            values = _strides(q=q, k=k, v=v, g=g, o=run.metas["OUT"], r=dq)
+            values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
             values |= {"q_offset": q_offset, "HAS_DLSE": has_dlse, **own.lists, **made.constants}
             values |= {} if has_dlse else {"DLSE": Slot("LSE")}  # in place of what is not read
             values |= {"PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP"), "DQ_TOP": Slot("CARRY_TOP")}
@@ -409,8 +411,9 @@ def _launch_dkdv(run: Pass, q_offset: int) -> None:
     # Where query heads of one key head stand in several groups, or gathered keys are all there is, sums start at 0.
     alone = any(all(region.gathered for region in group.at(n).regions) for group in program.groups)
     shared = alone or (program.listed and _shared_keys(program, q.shape[1], kv_heads))
-    for name, x in (("DK", k), ("DV", v)):
-        run.zeros(name, x.shape, torch.float32) if shared else run.empty(name, x.shape, x.dtype)
+    dense = dense_strides(k.shape, k.strides)  # of both: kernels know one layout
+    for name in ("DK", "DV"):
+        run.zeros(name, k.shape, torch.float32, dense) if shared else run.empty(name, k.shape, k.dtype, dense)
     for group in program.groups:
         own, regions = _heads(group, q, k), group.at(n).regions
         carried = sum(region.gathered is None for region in regions) > 1
@@ -458,7 +461,8 @@ def _launch_dkdv_region(run: Pass, region: Region, own: Heads, shared: bool, q_o
         target = {"DK": "CARRY_DK", "DV": "CARRY_DV"}
     made = prepare_launch(program, "dkdv", region, region.dkdv, {"K": k, "V": v}, {"Q": q, "DO": g}, q_offset)
     block_m, block_n = made.blocks
-    values = _strides(q=q, k=k, v=v, g=g) | {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
+    values = _strides(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]])
+    values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
     values |= {"q_offset": q_offset, "SHARED": shared, **own.lists, **made.constants}
     for name, stored in {**source, **target}.items():
         made_box = values.get(name)

@@ -60,15 +60,23 @@ class Pass:
         self.parts: dict[str, int] = {}  # where parts begin that have a name
         self.compiled = False
 
-    def empty(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Meta:
-        """Room for a tensor, contiguous."""
-        device = self.device
-        self.steps.append(lambda env: env.__setitem__(name, torch.empty(shape, dtype=dtype, device=device)))
-        self.metas[name] = Meta.contiguous(shape, dtype, device)
-        return self.metas[name]
+    def empty(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None = None
+    ) -> Meta:
+        """Room for a tensor, contiguous without `strides`."""
+        made = Meta.contiguous(shape, dtype, self.device)
+        made = made if strides is None else made._replace(strides=strides)
+        strides, device = made.strides, self.device
+        self.steps.append(
+            lambda env: env.__setitem__(name, torch.empty_strided(shape, strides, dtype=dtype, device=device))
+        )
+        self.metas[name] = made
+        return made
 
-    def zeros(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Meta:
-        made = self.empty(name, shape, dtype)
+    def zeros(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None = None
+    ) -> Meta:
+        made = self.empty(name, shape, dtype, strides)
         self.steps.append(lambda env: env[name].zero_())
         return made
 

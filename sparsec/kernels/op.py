@@ -12,6 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 from sparsec.kernels.call import checked
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.gpu import backward_gpu, forward_gpu
+from sparsec.kernels.memory import empty_as
 from sparsec.kernels.program import Program
 from sparsec.kernels.repeated import Repeated
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu
@@ -61,11 +62,11 @@ def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _forward_meta(q: Tensor, k: Tensor, v: Tensor, scale: Any, q_offset: Any) -> tuple[Tensor, Tensor]:
     exact = torch.promote_types(q.dtype, torch.float32)
-    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=exact)
+    return empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
 
 
 def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+    return empty_as(q), empty_as(k), empty_as(k)
 
 
 def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

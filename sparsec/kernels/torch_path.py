@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sparsec.kernels.memory import empty_as, lying_as
 from sparsec.kernels.program import Program, Region, gathered_keys
 from sparsec.kernels.tables import Source, Table, named_keys, rows_of_queries
 
@@ -25,7 +26,7 @@ def forward_cpu(
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is."""
     exact = torch.promote_types(q.dtype, torch.float32)
-    out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=exact)
+    out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return out.zero_(), lse.fill_(float("-inf"))
     for regions, heads, kv in _head_groups(program, q.shape[1], k.shape[1], k.shape[2]):
@@ -54,12 +55,12 @@ def backward_cpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp."""
     if q.numel() * k.numel() == 0:
-        return q.new_zeros(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
+        return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
     exact = lse.dtype
     delta = (out.to(exact) * g.to(exact)).sum(3)
     if dlse is not None:
         delta -= dlse
-    dq = q.new_empty(q.shape)
+    dq = empty_as(q)
     dk, dv = k.new_zeros(k.shape, dtype=exact), v.new_zeros(v.shape, dtype=exact)
     for regions, heads, kv in _head_groups(program, q.shape[1], k.shape[1], k.shape[2]):
         kv_heads = len(range(k.shape[1])[kv])
@@ -69,7 +70,7 @@ def backward_cpu(
         tensors = some_g, some_q, some_k, some_v, some_lse, some_delta
         _backward_regions(program, regions, *tensors, *sums, scale, q_offset)
         dq[:, heads] = sums[0].view(dq[:, heads].shape).to(q.dtype)
-    return dq, dk.to(k.dtype), dv.to(v.dtype)
+    return dq, lying_as(dk.to(k.dtype), k), lying_as(dv.to(k.dtype), k)
 
 
 # ---------------------------------------------------------------- heads

@@ -5,6 +5,7 @@ Tiles are small, since a tile takes milliseconds here.  bfloat16 is left to GPUs
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from support.generated import EXAMPLES, example, mask_of, module_of, pattern_of, random_pattern, spread_module_of
 from support.spread import SPREAD
 from support.wide import layered
+from torch import Tensor
 
 from sparsec.ir.nodes import Compare, Const, Or, Pattern, Set, Var
 from sparsec.kernels import gpu
@@ -52,10 +54,21 @@ def interpreted(module: ModuleType):
     return attend
 
 
+ORDERS = [(0, 1, 2, 3), (0, 2, 1, 3), (2, 0, 1, 3)]  # [B, H, n, D], [B, n, H, D], [n, B, H, D]
+
+
+def lying(x: Tensor, order: tuple[int, ...]) -> Tensor:
+    """x [B, H, n, D] in memory by the order of its dimensions."""
+    return x.permute(order).contiguous().permute([order.index(dim) for dim in range(4)])
+
+
 def check(
     pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, module: ModuleType | None = None, **problem
 ) -> None:
+    """Queries and keys lie in memory in orders that differ from length to length."""
     problem = dense_attention.random_problem(mask_of(pattern, n_q, n_k, q_offset), **problem)
+    q_order, k_order = ORDERS[n_q % 3], ORDERS[(n_q + n_k) % 3]
+    problem = replace(problem, q=lying(problem.q, q_order), **{x: lying(getattr(problem, x), k_order) for x in "kv"})
     found = dense_attention.compare(
         dense_attention.run(interpreted(module or module_of(pattern)), problem, q_offset), problem
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sparsec.kernels import gpu
 from sparsec.kernels.launch import Meta, Pass
+from sparsec.kernels.memory import dense_strides, empty_as
 from sparsec.kernels.program import Program, cdiv
 
 EMPTY = Program(groups=(), min_tile=16, most_positions=1 << 30)
@@ -44,6 +47,34 @@ def test_metas_are_those_of_the_tensors(shape: tuple[int, ...]) -> None:
     run = Pass(EMPTY, Q=Meta.of(torch.empty(2, 5, 3, 16).transpose(1, 2)))
     run.empty("X", shape, torch.float16)
     assert Meta.of(run({})["X"]) == run.metas["X"]
+
+
+transposed = st.permutations(range(3)).map(lambda order: [*order, 3])
+sizes = st.tuples(*[st.integers(1, 5)] * 3, st.sampled_from([8, 16]))
+
+
+@given(sizes, transposed, st.integers(0, 2), st.integers(0, 8))
+def test_results_lie_like_torch_would_have_them(shape, order, expanded: int, more: int) -> None:
+    """As `torch.empty_like` of a tensor with gaps; an expanded tensor has no order."""
+    wide = torch.empty([shape[dim] for dim in order[:3]] + [shape[3] + more])
+    x = wide[..., : shape[3]].permute([order.index(dim) for dim in range(4)])
+    found = dense_strides(tuple(x.shape), x.stride())
+    expected = torch.empty_like(x).stride()
+    for dim in range(4):
+        assert found[dim] == expected[dim] or shape[dim] == 1
+    y = x.narrow(expanded, 0, 1).expand(x.shape)
+    assert dense_strides(tuple(y.shape), y.stride()) == torch.empty(y.shape).stride() or shape[expanded] == 1
+    result = empty_as(x)
+    assert gpu.as_readable(result) is result  # kernels take what they return
+
+
+def test_rows_far_apart_lie_in_the_usual_order() -> None:
+    """Kernels count elements of a tile in 32 bits, also of results."""
+    near, far = ((256, 1, 2, 1 << exponent) for exponent in (14, 15))
+    for shape, usual in ((near, False), (far, True)):
+        strides = (shape[3], shape[3], shape[0] * shape[3], 1)  # [n, B, H, D]
+        found = dense_strides(shape, strides)
+        assert (found == Meta.contiguous(shape, torch.float16, torch.device("cpu")).strides) == usual
 
 
 def test_parts_of_a_pass() -> None:

@@ -38,12 +38,26 @@ def test_dtypes_of_results(attend, dtype):
     assert lse.dtype == torch.promote_types(dtype, torch.float32)
 
 
-def test_results_are_contiguous(attend):
-    q = rand(2, 9, 4, 16).transpose(1, 2).requires_grad_()
-    out = attend(q, q, q)
-    assert out.is_contiguous()
-    out.sum().backward()
-    assert q.grad.shape == q.shape
+@pytest.mark.parametrize("order", ["bhmd", "bmhd", "mbhd", "hbmd"])
+@pytest.mark.parametrize("name", ["q", "q of a projection", "k"])
+def test_results_lie_like_what_they_belong_to(attend, order: str, name: str) -> None:
+    """out and dq like q, dk and dv like k; torch's own attention says how, for q."""
+
+    def lying(x: torch.Tensor) -> torch.Tensor:
+        places = [order.index(dim) for dim in "bhmd"]
+        wide = x.permute(["bhmd".index(dim) for dim in order]).repeat(1, 1, 1, 3 if "projection" in name else 1)
+        return wide.contiguous()[..., :16].permute(places).requires_grad_()
+
+    heads = dict.fromkeys("qkv", rand(2, 4, 9, 16))
+    q, k, v = (lying(x) if each == name[0] else x.clone().requires_grad_() for each, x in heads.items())
+    out = attend(q, k, v)
+    dq, dk, dv = torch.autograd.grad(out.sum(), (q, k, v))
+    dense = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    assert [x.stride() for x in (out, dq)] == [torch.empty_like(q).stride()] * 2
+    assert [x.stride() for x in (dk, dv)] == [torch.empty_like(k).stride()] * 2
+    if order == "bmhd" and name != "k":
+        assert out.stride() == dense.stride()
+        assert out.transpose(1, 2).flatten(2).data_ptr() == out.data_ptr()
 
 
 def test_inputs_stay_as_they_are(attend):

@@ -28,8 +28,8 @@ def inputs(n_q: int = 12, n_k: int = 12, dtype=torch.float32, grad: bool = True)
 def test_opcheck(pattern):
     """Schemas, fake kernels and their strides, for both operators."""
     module = module_of(pattern)
-    for dtype in (torch.float32, torch.bfloat16):
-        q, k, v = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in inputs(10, 14, dtype, grad=False))
+    for dtype, order in ((torch.float32, (1, 2)), (torch.bfloat16, (0, 2)), (torch.float32, (1, 3))):
+        q, k, v = (x.transpose(*order).contiguous().transpose(*order) for x in inputs(10, 14, dtype, grad=False))
         torch.library.opcheck(module._OPERATOR.forward, (q, k, v, 0.3, 4))
         out, lse = module._OPERATOR.forward(q, k, v, 0.3, 4)
         for dlse in (None, torch.randn_like(lse)):

@@ -72,7 +72,8 @@ def _queries(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward(
     Q, K, V, OUT, LSE, SPLITS, SPLITS_LSE,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, heads, n_q, n, q_offset, scale_log2, split_tiles, splits,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2, split_tiles,
+    splits,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -113,15 +114,15 @@ def _forward(
         tl.store(SPLITS_LSE + line.to(tl.int64) * rows + row, lse)
     else:
         tl.store(LSE + out_row, lse, mask=row < n_q)
-        out_ptrs = sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+        out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
         tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq(
     Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ, SPLITS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    split_tiles, splits,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, n_rows, n,
+    q_offset, scale, scale_log2, split_tiles, splits,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
     HAS_DLSE: tl.constexpr,
@@ -142,7 +143,7 @@ def _dq(
     do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
-    o_tile = tl.load(sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
+    o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
@@ -175,15 +176,15 @@ def _dq(
         split_ptrs = sk.row_ptrs(SPLITS, line, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
         tl.store(split_ptrs, dq, mask=sk.tile_mask(row, rows, HEAD_DIM, BLOCK_D))
     else:
-        dq_ptrs = sk.row_ptrs(DQ, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+        dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
         tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv(
     Q, K, V, ROW_STATS, DO, DK, DV, DK_SPLITS, DV_SPLITS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    split_tiles, splits,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2, split_tiles, splits,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -237,8 +238,8 @@ def _dkdv(
         tl.store(sk.row_ptrs(DK_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dk, mask=whole)
         tl.store(sk.row_ptrs(DV_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dv, mask=whole)
     else:
-        dk_ptrs = sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
-        dv_ptrs = sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
+        dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+        dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
         tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
         tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
@@ -284,7 +285,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("longformer_427551c4aa13", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_e6a4d0298f55", _PROGRAM, heads=None)
 
 
 @overload

@@ -54,7 +54,7 @@ def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_0(
     Q, K, V, OUT, LSE, HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, heads, n_q, n, q_offset, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -85,14 +85,15 @@ def _forward_0(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_0(
     Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ, HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, n_rows, n,
+    q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
     HAS_DLSE: tl.constexpr,
@@ -112,7 +113,7 @@ def _dq_0(
     do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
-    o_tile = tl.load(sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
+    o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
@@ -137,14 +138,15 @@ def _dq_0(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.row_ptrs(DQ, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_0(
     Q, K, V, ROW_STATS, DO, DK, DV, HEADS, KV_HEADS, FIRST_HEAD,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, SHARED: tl.constexpr,
 ):
@@ -159,14 +161,13 @@ def _dkdv_0(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     # What kernels before this one found.
     carried = k < n
     if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
-        dk += tl.load(sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
-        dv += tl.load(sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
+        dk += tl.load(sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
+        dv += tl.load(sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
     steps, begin = _queries_0(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
@@ -194,8 +195,8 @@ def _dkdv_0(
 
     if not SHARED:
         dk *= scale
-    dk_ptrs = sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
-    dv_ptrs = sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
     tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
     tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
@@ -240,7 +241,7 @@ def _queries_1(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_1(
     Q, K, V, OUT, LSE, HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, heads, n_q, n, q_offset, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -269,14 +270,15 @@ def _forward_1(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_1(
     Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ, HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, n_rows, n,
+    q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
     HAS_DLSE: tl.constexpr,
@@ -296,7 +298,7 @@ def _dq_1(
     do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
-    o_tile = tl.load(sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
+    o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
@@ -319,14 +321,15 @@ def _dq_1(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.row_ptrs(DQ, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_1(
     Q, K, V, ROW_STATS, DO, DK, DV, HEADS, KV_HEADS, FIRST_HEAD,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, SHARED: tl.constexpr,
 ):
@@ -341,14 +344,13 @@ def _dkdv_1(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     # What kernels before this one found.
     carried = k < n
     if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
-        dk += tl.load(sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
-        dv += tl.load(sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
+        dk += tl.load(sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
+        dv += tl.load(sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
     steps, begin = _queries_1(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
@@ -373,8 +375,8 @@ def _dkdv_1(
 
     if not SHARED:
         dk *= scale
-    dk_ptrs = sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
-    dv_ptrs = sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
     tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
     tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
@@ -425,7 +427,7 @@ def _queries_2(k_lo, k_hi, n, length, shift, residue, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_2(
     Q, K, V, OUT, LSE, HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, heads, n_q, n, q_offset, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -460,15 +462,15 @@ def _forward_2(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.row_ptrs(OUT, bh, n_q, first_row, 2, HEAD_DIM, BLOCK_M, BLOCK_D)
+    out_ptrs = sk.rows_ptrs(OUT, r_b, r_h, r_m, batch, head, row, BLOCK_D)
     tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_2(
     Q, K, V, OUT, LSE, DO, DLSE, CLASS_STATS, DQ, HEADS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_class_rows, n, q_offset, scale,
-    scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q,
+    n_class_rows, n, q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
     HAS_DLSE: tl.constexpr,
@@ -492,7 +494,7 @@ def _dq_2(
     do_tile = sk.load_residue_tile(DO, g_b, g_h, g_m, batch, head, residue_row, row_lo, 2, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
-    o_tile = tl.load(sk.row_ptrs(OUT, bh, n_q, first_row, 2, HEAD_DIM, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
+    o_tile = tl.load(sk.rows_ptrs(OUT, o_b, o_h, o_m, batch, head, row, BLOCK_D), mask=mask, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
@@ -519,14 +521,15 @@ def _dq_2(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.row_ptrs(DQ, bh, n_q, first_row, 2, HEAD_DIM, BLOCK_M, BLOCK_D)
+    dq_ptrs = sk.rows_ptrs(DQ, r_b, r_h, r_m, batch, head, row, BLOCK_D)
     tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_2(
     Q, K, V, ROW_STATS, DO, DK, DV, HEADS, KV_HEADS, FIRST_HEAD,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, SHARED: tl.constexpr,
 ):
@@ -545,14 +548,13 @@ def _dkdv_2(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_residue_tile(K, k_b, k_h, k_n, batch, kv_head, residue, k_lo, 2, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_residue_tile(V, v_b, v_h, v_n, batch, kv_head, residue, k_lo, 2, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     # What kernels before this one found.
     carried = k < n
     if SHARED:  # other groups of heads add to these keys: DK and DV are float32, and scaled in the end
-        dk += tl.load(sk.row_ptrs(DK, kv_bh, n, residue + 2 * k_lo, 2, HEAD_DIM, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
-        dv += tl.load(sk.row_ptrs(DV, kv_bh, n, residue + 2 * k_lo, 2, HEAD_DIM, BLOCK_N, BLOCK_D), mask=mask & carried[:, None], other=0.0)
+        dk += tl.load(sk.rows_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D), mask=mask & carried[:, None], other=0.0)
+        dv += tl.load(sk.rows_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D), mask=mask & carried[:, None], other=0.0)
     steps, begin = _queries_2(k_lo, k_hi, n, queries_here, q_first, residue, BLOCK_M)
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
@@ -582,8 +584,8 @@ def _dkdv_2(
 
     if not SHARED:
         dk *= scale
-    dk_ptrs = sk.row_ptrs(DK, kv_bh, n, residue + 2 * k_lo, 2, HEAD_DIM, BLOCK_N, BLOCK_D)
-    dv_ptrs = sk.row_ptrs(DV, kv_bh, n, residue + 2 * k_lo, 2, HEAD_DIM, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.rows_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
+    dv_ptrs = sk.rows_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
     tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
     tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
@@ -638,7 +640,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("per_head_strides_993355ddcf68", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_480beebc954e", _PROGRAM, heads=8)
 
 
 @overload

@@ -63,7 +63,7 @@ def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_0(
     Q, K, V, OUT, LSE,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, heads, n_q, n, q_offset, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -95,14 +95,15 @@ def _forward_0(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_0(
     Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, n_rows, n,
+    q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
     HAS_DLSE: tl.constexpr,
@@ -122,7 +123,7 @@ def _dq_0(
     do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
-    o_tile = tl.load(sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
+    o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
@@ -148,14 +149,15 @@ def _dq_0(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.row_ptrs(DQ, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_0(
     Q, K, V, ROW_STATS, DO, DK, DV,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -169,7 +171,6 @@ def _dkdv_0(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     steps, begin, turn_1, skip_1 = _queries_0(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
@@ -199,8 +200,8 @@ def _dkdv_0(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    dk_ptrs = sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
-    dv_ptrs = sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
     tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
     tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
@@ -289,7 +290,7 @@ def _queries_1_b(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_1_ab(
     Q, K, V, K_GATHERED_1_B, V_GATHERED_1_B, OUT, LSE,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, heads, n_q, n, q_offset, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -339,14 +340,15 @@ def _forward_1_ab(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_1_ab(
     Q, K, V, K_GATHERED_1_B, V_GATHERED_1_B, OUT, LSE, DO, DLSE, ROW_STATS, DQ,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, n_rows, n,
+    q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
     HAS_DLSE: tl.constexpr,
@@ -366,7 +368,7 @@ def _dq_1_ab(
     do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
-    o_tile = tl.load(sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
+    o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
@@ -413,14 +415,15 @@ def _dq_1_ab(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.row_ptrs(DQ, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_1_a(
     Q, K, V, ROW_STATS, DO, DK, DV, DK_GATHERED_1_B, DV_GATHERED_1_B,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -467,8 +470,8 @@ def _dkdv_1_a(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    dk_ptrs = sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
-    dv_ptrs = sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
     tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
     tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
@@ -476,8 +479,8 @@ def _dkdv_1_a(
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_1_b(
     Q, K, V, ROW_STATS, DO, DK, DV, DK_SPLITS, DV_SPLITS,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    split_tiles, splits,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2, split_tiles, splits,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -529,8 +532,8 @@ def _dkdv_1_b(
         tl.store(sk.row_ptrs(DK_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dk, mask=whole)
         tl.store(sk.row_ptrs(DV_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dv, mask=whole)
     else:
-        dk_ptrs = sk.row_ptrs(DK, kv_bh, keys_here, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
-        dv_ptrs = sk.row_ptrs(DV, kv_bh, keys_here, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
+        dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+        dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
         tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
         tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
@@ -596,7 +599,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_ac8bb518bfb6", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_526dd6fd63a8", _PROGRAM, heads=None)
 
 
 @overload

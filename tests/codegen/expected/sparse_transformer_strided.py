@@ -60,7 +60,7 @@ def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_0(
     Q, K, V, OUT, LSE,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, heads, n_q, n, q_offset, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -92,14 +92,15 @@ def _forward_0(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_0(
     Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, n_rows, n,
+    q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
     HAS_DLSE: tl.constexpr,
@@ -119,7 +120,7 @@ def _dq_0(
     do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
-    o_tile = tl.load(sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
+    o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
@@ -145,14 +146,15 @@ def _dq_0(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.row_ptrs(DQ, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+    dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
     tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_0(
     Q, K, V, ROW_STATS, DO, DK, DV,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -166,7 +168,6 @@ def _dkdv_0(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     steps, begin, turn_1, skip_1 = _queries_0(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
@@ -196,8 +197,8 @@ def _dkdv_0(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    dk_ptrs = sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
-    dv_ptrs = sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
     tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
     tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
@@ -279,14 +280,14 @@ def _forward_1_a(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
-    sk.store_carry(out_ptrs, OUT_TOP + out_row, out, row < n_q, mask)
+    sk.store_carry(sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), OUT_TOP + out_row, out, row < n_q, mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_1_a(
     Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ, DQ_TOP,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
     HAS_DLSE: tl.constexpr,
@@ -306,7 +307,7 @@ def _dq_1_a(
     do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
-    o_tile = tl.load(sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
+    o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
     if HAS_DLSE:
         delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
@@ -330,8 +331,7 @@ def _dq_1_a(
         dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
-    dq_ptrs = sk.row_ptrs(DQ, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
-    sk.store_carry(dq_ptrs, DQ_TOP + bh * n_q + row, dq, row < n_q, mask)
+    sk.store_carry(sk.row_ptrs(DQ, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), DQ_TOP + bh * n_q + row, dq, row < n_q, mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -431,7 +431,7 @@ def _queries_1_b(k_lo, k_hi, n, length, shift, residue, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_1_b(
     Q, K, V, PARTIAL, PARTIAL_TOP, OUT, LSE,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, heads, n_q, n, q_offset, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -470,15 +470,15 @@ def _forward_1_b(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.row_ptrs(OUT, bh, n_q, first_row, 128, HEAD_DIM, BLOCK_M, BLOCK_D)
+    out_ptrs = sk.rows_ptrs(OUT, r_b, r_h, r_m, batch, head, row, BLOCK_D)
     tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_1_b(
     Q, K, V, DO, PARTIAL, PARTIAL_TOP, ROW_STATS, CLASS_STATS, DQ,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n_class_rows, n, q_offset,
-    scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n_class_rows, n,
+    q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -523,14 +523,15 @@ def _dq_1_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.row_ptrs(DQ, bh, n_q, first_row, 128, HEAD_DIM, BLOCK_M, BLOCK_D)
+    dq_ptrs = sk.rows_ptrs(DQ, r_b, r_h, r_m, batch, head, row, BLOCK_D)
     tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_1_b(
     Q, K, V, ROW_STATS, DO, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK, DV,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
@@ -585,8 +586,8 @@ def _dkdv_1_b(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
 
     dk *= scale
-    dk_ptrs = sk.row_ptrs(DK, kv_bh, n, residue + 128 * k_lo, 128, HEAD_DIM, BLOCK_N, BLOCK_D)
-    dv_ptrs = sk.row_ptrs(DV, kv_bh, n, residue + 128 * k_lo, 128, HEAD_DIM, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.rows_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
+    dv_ptrs = sk.rows_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
     tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
     tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
@@ -638,7 +639,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_c12116ffa544", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_be1640fade1b", _PROGRAM, heads=None)
 
 
 @overload

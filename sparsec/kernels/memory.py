@@ -1,0 +1,58 @@
+"""How results lie in memory: out and dq like q, dk and dv like k, as in FlashAttention and torch's own attention.
+
+So `out.transpose(1, 2).flatten(2)` copies nothing where q is a transposed [B, n, H, D].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FAR = 1 << 23  # elements from row to row: below it, kernels count those of a tile in 32 bits
+
+
+def dense_strides(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a dense [B, H, n, D] whose first three dimensions lie in the order of `strides`; D is innermost.
+
+    The usual order for expanded tensors, which have none, and where rows would be FAR apart.  Not all of `shape` and
+    `strides` need be known numbers.
+    """
+    outer = [0, 1, 2]
+    if not any(isinstance(stride, int) and stride == 0 for stride in strides[:3]):
+        for last in (1, 2):
+            for i in range(last, 0, -1):
+                if _less(strides[outer[i - 1]], strides[outer[i]]):
+                    outer[i - 1], outer[i] = outer[i], outer[i - 1]
+    dense = _packed(shape, (*outer, 3))
+    return dense if outer == [0, 1, 2] or _less(dense[2], FAR) else _packed(shape, (0, 1, 2, 3))
+
+
+def empty_as(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Room for a tensor of the shape of x [B, H, n, D], which lies like x."""
+    return x.new_empty_strided(x.shape, dense_strides(x.shape, x.stride()), dtype=dtype)
+
+
+def lying_as(x: Tensor, like: Tensor) -> Tensor:
+    """x, or a copy of it that lies as results for `like` do."""
+    wanted = dense_strides(like.shape, like.stride())
+    return x if x.stride() == wanted else x.new_empty_strided(x.shape, wanted).copy_(x)
+
+
+def _packed(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides without gaps, for dimensions from the outermost to the innermost."""
+    strides, step = [1] * len(order), 1
+    for dim in reversed(order):
+        strides[dim] = step
+        step = step * shape[dim]
+    return tuple(strides)
+
+
+def _less(a: Any, b: Any) -> bool:
+    """a < b; False where that depends on numbers which are unknown while a program is traced."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a < b
+    from torch.fx.experimental.symbolic_shapes import guard_or_false
+
+    return guard_or_false(a < b)
