@@ -119,7 +119,7 @@ def test_the_reference_is_kept_from_what_it_judges() -> None:
 # ---------------------------------------------------------------- the prelude is a file like any other
 
 PRELUDE = set(re.findall(r"^set (\w+)", resources.text("grammar/prelude.spat"), re.MULTILINE))
-# Words of the planner's own trade: a full tile, the layout of gathered columns, exact segments, a tensor's stride.
+# Words of the planner's own trade: a full tile, the keys of a plan (columns), exact segments, a tensor's stride.
 TRADE = {"full", "columns", "segments", "stride"}
 
 

@@ -15,7 +15,7 @@ import torch
 from support import pages
 
 from sparsec import pipeline
-from sparsec.codegen import support, text_nodes
+from sparsec.codegen import answers, kernels, support
 from sparsec.source import Source
 
 ROOT = Path(__file__).parent.parent
@@ -134,9 +134,12 @@ def test_names_of_a_module() -> None:
     assert table("Names of a module") == [keyword.arg for keyword in render.keywords]
 
 
-@pytest.mark.parametrize("name", [name for name in vars(text_nodes) if name.endswith("Text")])
-def test_fields(name: str) -> None:
-    assert table(name) == [field.name for field in dataclasses.fields(getattr(text_nodes, name))]
+PRINTED = (kernels.VariantText, kernels.KernelText, answers.Answers, answers.Ranges, answers.Bounds)
+
+
+@pytest.mark.parametrize("printed", PRINTED, ids=lambda printed: printed.__name__)
+def test_fields(printed: type) -> None:
+    assert table(printed.__name__) == [field.name for field in dataclasses.fields(printed)]
 
 
 def test_which_template_includes_which() -> None:

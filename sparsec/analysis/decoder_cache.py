@@ -8,8 +8,8 @@ from functools import lru_cache
 from math import prod
 
 from sparsec.analysis.closed_form import ClosedForm, number_of
-from sparsec.analysis.rooms import bound, exact
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import affine_over, exact
 from sparsec.sets import kv_cache
 from sparsec.sets.affine import Affine
 from sparsec.sets.context import OutOfBudget, budget
@@ -40,7 +40,7 @@ class DecoderCache:
 @lru_cache(maxsize=256)
 def decoder_cache(condition: ir.Set) -> DecoderCache:
     """What decoding one token at a time has to keep of a condition; the step with n keys has the query n - 1."""
-    affine = bound(condition, above=True)
+    affine = affine_over(condition)
     tight = all(map(exact, ir.leaves(condition)))
     form = number_of(lambda: kv_cache.held(affine), _MOST_CASES)
     if form is None:

@@ -13,9 +13,9 @@ from itertools import product
 from typing import Literal
 
 from sparsec.analysis.replaced import replaced
-from sparsec.analysis.rooms import exact, room
 from sparsec.analysis.samples import holds, seen
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import exact, extent
 from sparsec.sets import witness
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.to_isl import Bound
@@ -83,7 +83,7 @@ def _none_in_any_case(condition: ir.Set) -> bool:
     leaves = ir.leaves(condition)
     if len(leaves) > _MOST_TABLES:
         return False
-    cases = product(*((ir.FALSE, room(leaf)) for leaf in leaves))
+    cases = product(*((ir.FALSE, extent(leaf)) for leaf in leaves))
     return all(_asked(replaced(condition, dict(zip(leaves, case, strict=True))), beyond=True) == NONE for case in cases)
 
 

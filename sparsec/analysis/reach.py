@@ -11,8 +11,8 @@ import numpy as np
 from sparsec.analysis import tables
 from sparsec.analysis.count import count
 from sparsec.analysis.numbers import Uncounted, points
-from sparsec.analysis.rooms import bound
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import affine_over, affine_under
 from sparsec.sets import reach as sets
 from sparsec.sets.context import OutOfBudget, budget
 
@@ -155,7 +155,8 @@ def _of_sets(layers: Layers, n: int, full: bool) -> _Travelled:
 
 
 def _without_tables(layers: Layers, full: bool) -> Layers:
-    known = {heads: tuple(bound(condition, above=full) for condition in heads) for heads in dict.fromkeys(layers)}
+    bound = affine_over if full else affine_under
+    known = {heads: tuple(map(bound, heads)) for heads in dict.fromkeys(layers)}
     return [known[heads] for heads in layers]
 
 

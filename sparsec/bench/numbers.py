@@ -35,8 +35,8 @@ def pairs(made: Compiled, setting: Setting) -> int | None:
 def predicted(made: Compiled, setting: Setting) -> float:
     """The planner's own unit of all heads and batches: tiles of 64 x 64 that forward and backward visit."""
     total = 0.0
-    for heads in made.plan.parts:
-        total += (len(heads.heads) or setting.heads) * cost(heads.at(setting.n).parts, setting.n)
+    for group in made.plan.groups:
+        total += (len(group.heads) or setting.heads) * cost(group.at(setting.n), setting.n)
     return setting.batch * total
 
 

@@ -10,8 +10,9 @@ from functools import cache
 import jinja2
 
 from sparsec import resources
-from sparsec.codegen import support, texts
+from sparsec.codegen import program, support
 from sparsec.codegen.header import header
+from sparsec.codegen.kernels import VariantText, tables
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.sharing import Shared, shared
 from sparsec.codegen.tuned import Tuned
@@ -36,11 +37,11 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None) -> str:
             header=header(plan, notes),
             import_support=support.INSIDE,
             kernels=made.kernels,
-            leaves=[texts.leaf(leaf, index) for index, leaf in enumerate(texts.tables(plan))],
+            tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,
-            groups=made.groups,
+            groups=[(heads, [_runs(plan, text) for text in variants]) for heads, variants in made.groups],
             op=_PLACEHOLDER,
             heads=plan.pattern.heads,
             name=function_name(plan.pattern.name),
@@ -52,10 +53,16 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None) -> str:
     return body.replace(_PLACEHOLDER, f"{plan.pattern.name}_{digest}")
 
 
+def _runs(plan: Plan, text: VariantText) -> tuple[int, list[tuple[str, str]], list[str]]:
+    """What serves a length: from which on; regions, with why they are what they are; kernels in launch order."""
+    regions = [(program.region(each, tables(plan), text.numbers), each.region.why) for each in text.answers]
+    return text.variant.from_n, regions, [program.kernel(each, text) for each in text.kernels]
+
+
 def kernels_of(plan: Plan) -> Shared:
     """The texts of the kernels of a plan, and which heads they serve."""
     template = _environment().get_template("kernels.py.jinja")
-    return shared(plan, lambda choice: template.render(choice=choice))
+    return shared(plan, lambda variant: template.render(variant=variant))
 
 
 def function_name(name: str) -> str:

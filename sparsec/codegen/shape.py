@@ -1,24 +1,22 @@
 """What decides how fast a kernel of a plan is with given tile sizes, as a short word: kernels with equal words share
 tuned settings.
 
-    natural.alone.r1.s16        one part in the natural order, one range of keys, some 16 tiles of 64 a program
-    columns.first.r1.s64        gathered keys, which are the first of which dk and dv are summed
-    natural.alone.r1.s1.columns.r1.s16   forward or dq, which walk over both
+    contiguous.alone.r1.s16     one contiguous region, one range of keys, some 16 tiles of 64 a program
+    gathered.first.r1.s64       gathered keys, which are the first of which dk and dv are summed
+    contiguous.alone.r1.s1.gathered.r1.s16   forward or dq, which walk over both
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from statistics import median_low
 
-from sparsec.codegen.text_nodes import ChoiceText
-from sparsec.codegen.texts import key_order
+from sparsec.codegen.kernels import VariantText
 from sparsec.ir import nodes as ir
-from sparsec.plan.cost_model import steps
-from sparsec.plan.nodes import Choice, Cover, Part, Plan
-from sparsec.plan.walks import Walk, walks
+from sparsec.plan.evaluate import steps
+from sparsec.plan.nodes import Cover, Kernel, Plan, Region, Variant
 
-Groups = Iterable[tuple[object, Iterable[ChoiceText]]]  # heads, and the texts of their choices
+Groups = Iterable[tuple[object, Iterable[VariantText]]]  # heads, and the texts of their variants
 
 _USUAL = 32_768  # the length at which programs are told apart by their work
 
@@ -28,50 +26,42 @@ def named_shapes(plan: Plan, groups: Groups, n: int | None = None) -> list[tuple
     where it is given.
     """
     found: dict[tuple[str, str, str], None] = {}  # heads that differ in numbers share kernels
-    for heads, (_, choices) in zip(plan.parts, groups, strict=True):
-        for choice, text in zip(heads.choices, choices, strict=True):
-            if n is None or choice is heads.at(n):
-                found |= dict.fromkeys(choice_shapes(choice, text, len(plan.parts) > 1))
+    for group, (_, texts) in zip(plan.groups, groups, strict=True):
+        for text in texts:
+            if n is None or text.variant is group.at(n):
+                found |= dict.fromkeys(variant_shapes(text))
     return list(found)
 
 
-def choice_shapes(choice: Choice, text: ChoiceText, listed: bool) -> list[tuple[str, str, str]]:
-    """(name in the module, kind, word) of the kernels of a choice."""
-    walked, found = walks(choice.parts), []
-    for place, walk in enumerate(text.walks):
-        word = rows_shape(walked, place, listed)
-        found += [(f"_{kernel}{walk.suffix}", kernel, word) for kernel in ("forward", "dq")]
-    parts = [part for walk in walked for part in walk]
-    for place, part in enumerate(text.parts):
-        found.append((f"_dkdv{part.suffix}", "dkdv", keys_shape(parts, place, listed)))
-    return found
+def variant_shapes(text: VariantText) -> list[tuple[str, str, str]]:
+    """(name in the module, kind, word) of the kernels of a variant."""
+    heads = ["heads"] if text.by_head else []
+    return [
+        (each.name, each.kernel.kind, ".".join([*_words(each.kernel, text.variant), *heads])) for each in text.kernels
+    ]
 
 
-def rows_shape(walked: Sequence[Walk], place: int, listed: bool) -> str:
-    """The word of the kernels for forward and dq of walked[place]; `listed`: they serve a list of heads."""
-    first, *others = ([_layout(part), *_work(part.rows, part)] for part in walked[place])
-    words = [first[0], _role(place, len(walked)), *first[1:]]
-    return ".".join([*words, *(word for other in others for word in other), *(["heads"] if listed else [])])
+def _words(kernel: Kernel, variant: Variant) -> list[str]:
+    """Layout, role and work of the first region, layout and work of others."""
+    alike = variant.of(kernel.kind)
+    role = _role(alike.index(kernel), len(alike))
+    first, *others = (
+        [_layout(region), *_work(cover, region)] for region, cover in zip(kernel.regions, kernel.covers, strict=True)
+    )
+    return [first[0], role, *first[1:], *(word for other in others for word in other)]
 
 
-def keys_shape(parts: Sequence[Part], place: int, listed: bool) -> str:
-    """The word of the kernel for dk and dv of parts[place]."""
-    part = parts[place]
-    role = _role(key_order(parts).index(place), len(parts))
-    return ".".join([_layout(part), role, *_work(part.columns, part), *(["heads"] if listed else [])])
+def _layout(region: Region) -> str:
+    return type(region.layout).__name__.lower()
 
 
-def _layout(part: Part) -> str:
-    return type(part.layout).__name__.lower()
-
-
-def _work(cover: Cover, part: Part) -> list[str]:
-    words = [f"r{len(cover.segments)}", f"s{_power_of_four(cover, part)}"]
+def _work(cover: Cover, region: Region) -> list[str]:
+    words = [f"r{len(cover.segments)}", f"s{_power_of_four(cover, region)}"]
     words += [f"t{leaf.size}" for leaf in cover.tables]
     words += ["sorted"] if not cover.ordered else []
-    words += ["long"] if cover.long else []
-    words += ["masked"] if part.full == ir.FALSE else []
-    words += ["whole"] if part.block > 1 else []
+    words += ["split"] if cover.split_prefix else []
+    words += ["masked"] if region.full == ir.FALSE else []
+    words += ["whole"] if region.block > 1 else []
     return words
 
 
@@ -82,7 +72,7 @@ def _role(place: int, count: int) -> str:
     return "first" if place == 0 else "last" if place == count - 1 else "next"
 
 
-def _power_of_four(cover: Cover, part: Part) -> int:
+def _power_of_four(cover: Cover, region: Region) -> int:
     """Tiles of 64 that the median program visits in ranges, rounded down to a power of 4."""
-    visited = median_low(steps(cover, part, _USUAL).tolist() or [0])
+    visited = median_low(steps(cover, region, _USUAL).tolist() or [0])
     return 1 << (visited.bit_length() - 1) // 2 * 2 if visited else 0

@@ -1,6 +1,6 @@
-"""Which choices of a plan share their kernels: heads that differ in numbers only have one text for all of them.
+"""Which variants of a plan share their kernels: heads that differ in numbers only have one text for all of them.
 
-Each choice is rendered; what is equal but for its integers is printed once.  Integers that differ become NUMBERS, a
+Each variant is rendered; what is equal but for its integers is printed once.  Integers that differ become NUMBERS, a
 constant of each launch, so the compiled code is what it would have been.
 """
 
@@ -10,63 +10,60 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sparsec.codegen.shape import choice_shapes
-from sparsec.codegen.text_nodes import ChoiceText
-from sparsec.codegen.texts import choice_text, tables
-from sparsec.ir.nodes import Leaf
-from sparsec.plan.nodes import Choice, Plan
+from sparsec.codegen.kernels import VariantText, variant_text
+from sparsec.codegen.shape import variant_shapes
+from sparsec.plan.nodes import Plan, Variant
 
 _INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 
-Render = Callable[[ChoiceText], str]
+Render = Callable[[VariantText], str]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Texts of kernels, each once, and for every group of heads (None: all heads) the choices that use them."""
+    """Texts of kernels, each once, and for every group of heads (None: all heads) the variants that use them."""
 
     kernels: tuple[str, ...]
-    groups: tuple[tuple[tuple[int, ...] | None, tuple[ChoiceText, ...]], ...]
+    groups: tuple[tuple[tuple[int, ...] | None, tuple[VariantText, ...]], ...]
 
 
 def shared(plan: Plan, render: Render) -> Shared:
     """The kernels of a plan."""
-    leaves, listed = tables(plan), len(plan.parts) > 1
-    choices = [choice for heads in plan.parts for choice in heads.choices]
+    variants = [variant for group in plan.groups for variant in group.variants]
     alike: dict[object, list[int]] = {}
-    for place, choice in enumerate(choices):
-        text = choice_text(choice, leaves, listed)
-        shape = _INTEGER.sub("0", render(text)) if len(choices) > 1 else ""
-        words = tuple(word for _, _, word in choice_shapes(choice, text, listed))
+    for place, variant in enumerate(variants):
+        text = variant_text(plan, variant)
+        shape = _INTEGER.sub("0", render(text)) if len(variants) > 1 else ""
+        words = tuple(word for _, _, word in variant_shapes(text))
         alike.setdefault((shape, words), []).append(place)
     kernels: list[str] = []
-    found: dict[int, ChoiceText] = {}
+    found: dict[int, VariantText] = {}
     for number, places in enumerate(alike.values()):
         stem = f"_{number}" if len(alike) > 1 else ""
-        text, numbers = _printed([choices[place] for place in places], render, leaves, listed, stem)
+        text, numbers = _printed(plan, [variants[place] for place in places], render, stem)
         kernels.append(text)
         for place, own in zip(places, numbers, strict=True):
-            found[place] = choice_text(choices[place], leaves, listed, stem, own)
-    made = (found[place] for place in range(len(choices)))
-    groups = tuple((heads.heads if listed else None, tuple(next(made) for _ in heads.choices)) for heads in plan.parts)
+            found[place] = variant_text(plan, variants[place], stem, own)
+    made = (found[place] for place in range(len(variants)))
+    groups = tuple(
+        (heads.heads if plan.by_head else None, tuple(next(made) for _ in heads.variants)) for heads in plan.groups
+    )
     return Shared(tuple(kernels), groups)
 
 
-def _printed(
-    choices: list[Choice], render: Render, leaves: tuple[Leaf, ...], listed: bool, stem: str
-) -> tuple[str, list[tuple[int, ...]]]:
-    """The text of kernels that all these choices share, and the numbers of each."""
-    texts = [render(choice_text(choice, leaves, listed, stem)) for choice in choices]
+def _printed(plan: Plan, variants: list[Variant], render: Render, stem: str) -> tuple[str, list[tuple[int, ...]]]:
+    """The text of kernels that all these variants share, and the numbers of each."""
+    texts = [render(variant_text(plan, variant, stem)) for variant in variants]
     columns = list(zip(*(map(int, _INTEGER.findall(text)) for text in texts), strict=True))
     different = list(dict.fromkeys(column for column in columns if len({*column}) > 1))  # equal columns are one number
     if not different:
-        return texts[0], [()] * len(choices)
+        return texts[0], [()] * len(variants)
     names = {column: f"NUMBERS[{index}]" for index, column in enumerate(different)}
-    numbers = [tuple(column[place] for column in different) for place in range(len(choices))]
+    numbers = [tuple(column[place] for column in different) for place in range(len(variants))]
     left = iter(columns)
 
     def named(match: re.Match[str]) -> str:
         return names.get(next(left), match[0])
 
-    text = render(choice_text(choices[0], leaves, listed, stem, numbers[0]))
+    text = render(variant_text(plan, variants[0], stem, numbers[0]))
     return _INTEGER.sub(named, text), numbers

@@ -14,7 +14,7 @@ from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import device_tier, dot_precision, gpu_name
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.memory import FAR, dense_strides, empty_as
-from sparsec.kernels.program import WHOLE_ROWS, WORD, Group, Program, Region, Walk, cdiv, gathered_keys
+from sparsec.kernels.program import WHOLE_ROWS, WORD, Group, Kernel, Program, Region, cdiv, gathered_keys
 from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
 from sparsec.kernels.tables import read_besides
 
@@ -130,10 +130,8 @@ class Prepared(NamedTuple):
     options: dict[str, Any]
 
 
-def prepare_launch(
-    program: Program, kind: str, run: Walk | Region, kernel: Any, own: Environment, moving: Environment, q_offset: int
-) -> Prepared:
-    """Tile sizes of a kernel of a walk or a region, by device and sizes, and descriptors where these pay.
+def prepare_launch(program: Program, kernel: Kernel, own: Environment, moving: Environment, q_offset: int) -> Prepared:
+    """Tile sizes of a kernel, by device and sizes, and descriptors where these pay.
 
     `own`: names and metas of what a program loads once; `moving`: of what its loop goes over; [B, H, n, D] each.
     """
@@ -141,16 +139,16 @@ def prepare_launch(
     width, head_dim = first.dtype.itemsize, first.shape[3]
     size = max(16, 1 << (head_dim - 1).bit_length())
     own_tier, tma = device_tier(first.device, width), False
-    if own_tier == "tma" and not _boxed(moving.values(), run.stride, TMA_LENGTH):
+    if own_tier == "tma" and not _boxed(moving.values(), kernel.stride, TMA_LENGTH):
         own_tier = "large"
-    if run.scattered and own_tier != "small" and width == 2:
-        own_tier = "scattered"
-    tuned = program.tuned.get((gpu_name(first.device), own_tier, first.dtype, size, kernel.__name__))
-    block_m, block_n, warps, stages, registers = tuned or getattr(SETTINGS[own_tier, width, size], kind)
-    if run.scattered:
+    if kernel.listed and own_tier != "small" and width == 2:
+        own_tier = "listed"
+    tuned = program.tuned.get((gpu_name(first.device), own_tier, first.dtype, size, kernel.run.__name__))
+    block_m, block_n, warps, stages, registers = tuned or getattr(SETTINGS[own_tier, width, size], kernel.kind)
+    if kernel.listed:
         block_m, block_n = min(block_m, WORD), min(block_n, WORD)
-    if run.block > 1:  # tiles across blocks would need masks
-        rows, columns = math.gcd(block_m, run.block), math.gcd(block_n, run.block)
+    if kernel.block > 1:  # tiles across blocks would need masks
+        rows, columns = math.gcd(block_m, kernel.block), math.gcd(block_n, kernel.block)
         if 32 <= rows < block_m:
             block_m, warps = rows, max(4, warps * rows // block_m)
         if 32 <= columns < block_n:
@@ -159,17 +157,17 @@ def prepare_launch(
     options = {"num_warps": warps, "num_stages": stages, **({"maxnreg": registers} if registers else {})}
     own_tma = False
     if own_tier == "tma":
-        sides = (block_n, block_m) if kind == "dkdv" else (block_m, block_n)
+        sides = (block_n, block_m) if kernel.kind == "dkdv" else (block_m, block_n)
         tma = True
-        own_tma = _boxed(own.values(), run.stride, TMA_STILL)
+        own_tma = _boxed(own.values(), kernel.stride, TMA_STILL)
         for names, rows, wanted in ((own, sides[0], own_tma), (moving, sides[1], tma)):
             if wanted:
-                constants |= {name: tma_box(name, x, run.stride, rows, size) for name, x in names.items()}
+                constants |= {name: tma_box(name, x, kernel.stride, rows, size) for name, x in names.items()}
     constants |= {"PRECISION": dot_precision(first.dtype), "TMA": tma, "OWN_TMA": own_tma}
-    if run.numbers:
-        constants["NUMBERS"] = run.numbers
-    if run.block > 1:
-        constants["WHOLE"] = run.block % block_m == run.block % block_n == q_offset % block_m == 0
+    if kernel.numbers:
+        constants["NUMBERS"] = kernel.numbers
+    if kernel.block > 1:
+        constants["WHOLE"] = kernel.block % block_m == kernel.block % block_n == q_offset % block_m == 0
     return Prepared((block_m, block_n), constants, options)
 
 
@@ -189,9 +187,9 @@ def tma_box(name: str, x: Meta, stride: int, rows: int, columns: int) -> Box:
     return Box(name, shape, strides, block)
 
 
-def _query_tiles(walk: Walk, rows: int, block: int) -> int:
+def _query_tiles(kernel: Kernel, rows: int, block: int) -> int:
     """Programs that tile `rows` queries; every residue class has tiles of its own."""
-    return walk.stride * cdiv(cdiv(rows, walk.stride), block)
+    return kernel.stride * cdiv(cdiv(rows, kernel.stride), block)
 
 
 # ---------------------------------------------------------------- heads
@@ -286,41 +284,42 @@ def _forward_pass(program: Program, q: Meta, k: Meta, v: Meta, q_offset: int) ->
     out = run.empty("OUT", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
     for group in program.groups:
-        own, walks = _heads(group, q, k), group.at(n).walks
-        if len(walks) > 1:
+        own, kernels = _heads(group, q, k), group.at(n).of("forward")
+        if any(kernel.carries for kernel in kernels):
             _carry(run, "CARRY_TOP", q, ("CARRY",))
-        for walk in walks:
-            last = walk is walks[-1]
-            moving = _moving(run, walk)
-            made = prepare_launch(program, "forward", walk, walk.forward, {"Q": q}, moving, q_offset)
+        for kernel in kernels:
+            moving = _moving(run, kernel)
+            made = prepare_launch(program, kernel, {"Q": q}, moving, q_offset)
             block_m, block_n = made.blocks
             values = _strides(q=q, k=k, v=v, r=out) | {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
             values |= {"q_offset": q_offset, **own.lists, **made.constants}
             values |= {"PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP"), "OUT_TOP": Slot("CARRY_TOP")}
-            values["OUT"] = Slot("OUT" if last else "CARRY")
-            tiles, long = _query_tiles(walk, n_q, block_m), 0
-            if walk.long_rows:
+            values["OUT"] = Slot("CARRY" if kernel.carries else "OUT")
+            tiles, long = _query_tiles(kernel, n_q, block_m), 0
+            if kernel.split_prefix:
                 steps = cdiv(n, block_n)
-                long, parts = _splits(walk.long_rows - q_offset, n_q, block_m, steps, own.queries * batch)
+                long, parts = _splits(kernel.split_prefix - q_offset, n_q, block_m, steps, own.queries * batch)
                 shape = parts, batch, heads, long * block_m
                 run.empty("SPLITS", (*shape, q.shape[3]), torch.float32)
                 run.empty("SPLITS_LSE", shape, torch.float32)
                 values |= {"split_tiles": long, "splits": parts}
                 tiles += long * (parts - 1)
-            for region in walk.regions:
+            for region in kernel.regions:
                 values |= read_besides(region, "rows", n_q, n, q_offset, made.blocks, q.device)
-            run.launch(walk.forward, (tiles, own.queries, batch), values, made.options)
+            run.launch(kernel.run, (tiles, own.queries, batch), values, made.options)
             if long:
                 joined = {"OUT": values["OUT"], "HEADS": own.lists.get("HEADS")}
-                joined |= {"SPLITS_LSE": Slot("SPLITS_LSE")} | ({} if last else {"OUT_TOP": Slot("CARRY_TOP")})
-                _join(run, combine_splits, "SPLITS", joined, own, carry=not last)
+                joined |= {"SPLITS_LSE": Slot("SPLITS_LSE")} | (
+                    {"OUT_TOP": Slot("CARRY_TOP")} if kernel.carries else {}
+                )
+                _join(run, combine_splits, "SPLITS", joined, own, carry=kernel.carries)
     return run
 
 
-def _moving(run: Pass, walk: Walk) -> Environment:
-    """Names and metas of the keys and values that the regions of a walk go over."""
+def _moving(run: Pass, kernel: Kernel) -> Environment:
+    """Names and metas of the keys and values that a kernel goes over."""
     moving: Environment = {}
-    for region in walk.regions:
+    for region in kernel.regions:
         moving |= _gather(run, "KV", region) if region.gathered else {name: run.metas[name] for name in "KV"}
     return moving
 
@@ -332,14 +331,13 @@ def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse
     q, k = metas["Q"], metas["K"]
     outputs = {name: Meta.contiguous(q.shape[:3], torch.float32, q.device) for name in ("LSE", "DLSE")}
     run = Pass(program, **metas, **outputs)
-    strides = {
-        walk.stride: walks for group in program.groups for walks in [group.at(k.shape[2]).walks] for walk in walks
-    }
-    alone = all(len(group.at(k.shape[2]).walks) == 1 for group in program.groups)
+    passes = [group.at(k.shape[2]).of("dq") for group in program.groups]
+    strides = {kernel.stride for kernels in passes for kernel in kernels}
+    alone = all(len(kernels) == 1 for kernels in passes)
     lines = q.shape[0] * q.shape[1]
     if 1 in strides or not alone:
         run.empty("STATS_1", (2 * lines, cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
-    for stride in sorted(strides.keys() - {1}):
+    for stride in sorted(strides - {1}):
         _class_stats(run, q, stride)
     run.begin("dq")
     _launch_dq(run, q_offset, has_dlse)
@@ -369,39 +367,38 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
     kv_heads, n = k.shape[1], k.shape[2]
     dq = run.empty("DQ", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     for group in program.groups:
-        own, walks = _heads(group, q, k), group.at(n).walks
-        if len(walks) > 1:
+        own, kernels = _heads(group, q, k), group.at(n).of("dq")
+        if any(kernel.carries for kernel in kernels):
             _carry(run, "CARRY_TOP", q, ("CARRY",))
-        for walk in walks:
-            last = walk is walks[-1]
-            moving = _moving(run, walk)
-            made = prepare_launch(program, "dq", walk, walk.dq, {"Q": q, "DO": g}, moving, q_offset)
+        for kernel in kernels:
+            moving = _moving(run, kernel)
+            made = prepare_launch(program, kernel, {"Q": q, "DO": g}, moving, q_offset)
             block_m, block_n = made.blocks
             values = _strides(q=q, k=k, v=v, g=g, o=run.metas["OUT"], r=dq)
             values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
             values |= {"q_offset": q_offset, "HAS_DLSE": has_dlse, **own.lists, **made.constants}
             values |= {} if has_dlse else {"DLSE": Slot("LSE")}  # in place of what is not read
             values |= {"PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP"), "DQ_TOP": Slot("CARRY_TOP")}
-            values["DQ"] = Slot("DQ" if last else "CARRY")
+            values["DQ"] = Slot("CARRY" if kernel.carries else "DQ")
             n_rows = cdiv(n_q, WHOLE_ROWS) * WHOLE_ROWS
             values |= {"ROW_STATS": Slot("STATS_1"), "n_rows": n_rows}
-            if walk.stride > 1:
-                stats = f"STATS_{walk.stride}"
+            if kernel.stride > 1:
+                stats = f"STATS_{kernel.stride}"
                 values |= {"CLASS_STATS": Slot(stats), "n_class_rows": run.metas[stats].shape[1]}
-            tiles, long = _query_tiles(walk, n_rows, block_m), 0
-            if walk.long_rows:
+            tiles, long = _query_tiles(kernel, n_rows, block_m), 0
+            if kernel.split_prefix:
                 steps = cdiv(n, block_n)
-                long, parts = _splits(walk.long_rows - q_offset, n_q, block_m, steps, own.queries * batch)
+                long, parts = _splits(kernel.split_prefix - q_offset, n_q, block_m, steps, own.queries * batch)
                 run.empty("SPLITS", (parts, batch, heads, long * block_m, head_dim), torch.float32)
                 values |= {"split_tiles": long, "splits": parts}
                 tiles += long * (parts - 1)
-            for region in walk.regions:
+            for region in kernel.regions:
                 values |= read_besides(region, "rows", n_q, n, q_offset, made.blocks, q.device)
-            run.launch(walk.dq, (tiles, own.queries, batch), values, made.options)
+            run.launch(kernel.run, (tiles, own.queries, batch), values, made.options)
             if long:
                 joined = {"OUT": values["DQ"], "HEADS": own.lists.get("HEADS")}
-                joined |= {} if last else {"OUT_TOP": Slot("CARRY_TOP")}
-                _join(run, reduce_splits, "SPLITS", joined, own, carry=not last)
+                joined |= {"OUT_TOP": Slot("CARRY_TOP")} if kernel.carries else {}
+                _join(run, reduce_splits, "SPLITS", joined, own, carry=kernel.carries)
 
 
 def _launch_dkdv(run: Pass, q_offset: int) -> None:
@@ -409,22 +406,21 @@ def _launch_dkdv(run: Pass, q_offset: int) -> None:
     program, q, k, v = run.program, *(run.metas[name] for name in "QKV")
     kv_heads, n = k.shape[1], k.shape[2]
     # Where query heads of one key head stand in several groups, or gathered keys are all there is, sums start at 0.
-    alone = any(all(region.gathered for region in group.at(n).regions) for group in program.groups)
-    shared = alone or (program.listed and _shared_keys(program, q.shape[1], kv_heads))
+    kernels = [group.at(n).of("dkdv") for group in program.groups]
+    alone = [all(kernel.regions[0].gathered for kernel in each) for each in kernels]
+    shared = any(alone) or (program.by_head and _shared_keys(program, q.shape[1], kv_heads))
     dense = dense_strides(k.shape, k.strides)  # of both: kernels know one layout
     for name in ("DK", "DV"):
         run.zeros(name, k.shape, torch.float32, dense) if shared else run.empty(name, k.shape, k.dtype, dense)
-    for group in program.groups:
-        own, regions = _heads(group, q, k), group.at(n).regions
-        carried = sum(region.gathered is None for region in regions) > 1
-        if carried:
+    for group, each, no_other in zip(program.groups, kernels, alone, strict=True):
+        own = _heads(group, q, k)
+        if any(kernel.carries for kernel in each):
             _carry(run, "CARRY_DKDV_TOP", k, ("CARRY_DK", "CARRY_DV"))
-        ordered = sorted(regions, key=lambda region: region.gathered is None)  # gathered ones do not reach every key
-        for region in ordered:
-            _launch_dkdv_region(run, region, own, shared, q_offset)
-        if all(region.gathered for region in regions):
-            for region in regions:
-                _scatter(run, region, n)
+        for kernel in each:
+            _launch_dkdv_kernel(run, kernel, own, shared, q_offset)
+        if no_other:
+            for kernel in each:
+                _scatter(run, kernel.regions[0], n)
     if shared:
         for name, dtype, scaled in (("DK", k.dtype, True), ("DV", v.dtype, False)):
             run.step(lambda env, name=name, dtype=dtype, scaled=scaled: _finish(env, name, dtype, scaled))
@@ -444,7 +440,8 @@ def _scatter(run: Pass, region: Region, n: int) -> None:
         run.step(lambda env, name=name, some=some: env[name].index_add_(2, keys, env[some]))
 
 
-def _launch_dkdv_region(run: Pass, region: Region, own: Heads, shared: bool, q_offset: int) -> None:
+def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_offset: int) -> None:
+    (region,) = kernel.regions
     program, q, k, v, g = run.program, *(run.metas[name] for name in ("Q", "K", "V", "DO"))
     batch, heads, n_q, head_dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
@@ -457,9 +454,9 @@ def _launch_dkdv_region(run: Pass, region: Region, own: Heads, shared: bool, q_o
         target = {name: f"{name}_GATHERED{region.name.upper()}" for name in ("DK", "DV")}
         for name, x in zip(target.values(), (k, v), strict=True):
             run.zeros(name, x.shape, torch.float32)
-    elif not region.finishes:
+    elif kernel.carries:
         target = {"DK": "CARRY_DK", "DV": "CARRY_DV"}
-    made = prepare_launch(program, "dkdv", region, region.dkdv, {"K": k, "V": v}, {"Q": q, "DO": g}, q_offset)
+    made = prepare_launch(program, kernel, {"K": k, "V": v}, {"Q": q, "DO": g}, q_offset)
     block_m, block_n = made.blocks
     values = _strides(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]])
     values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
@@ -474,21 +471,20 @@ def _launch_dkdv_region(run: Pass, region: Region, own: Heads, shared: bool, q_o
     box_of_stats = Box(stats, list(run.metas[stats].shape), [pitch, 1], [1, block_m])
     values |= {"n_rows": pitch, "ROW_STATS": box_of_stats if made.constants["TMA"] else Slot(stats)}
     tiles, long = region.stride * cdiv(cdiv(k.shape[2], region.stride), block_n), 0
-    if region.long_keys:
+    if kernel.split_prefix:
         steps = heads // kv_heads * cdiv(n_q, block_m)
-        long, parts = _splits(region.long_keys, k.shape[2], block_n, steps, own.keys * batch)
+        long, parts = _splits(kernel.split_prefix, k.shape[2], block_n, steps, own.keys * batch)
         for name in ("DK_SPLITS", "DV_SPLITS"):
             run.empty(name, (parts, batch, kv_heads, long * block_n, head_dim), torch.float32)
         values |= {"split_tiles": long, "splits": parts}
         tiles += long * (parts - 1)
     values |= read_besides(region, "columns", n_q, n, q_offset, made.blocks, q.device)
-    run.launch(region.dkdv, (tiles, own.keys, batch), values, made.options)
+    run.launch(kernel.run, (tiles, own.keys, batch), values, made.options)
     if long:
-        carry = not region.gathered and not region.finishes
         for part, name in enumerate(("DK", "DV")):
             joined = {"OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}
-            if carry:
+            if kernel.carries:
                 run.metas[f"{top}_{part}"] = Meta.contiguous(k.shape[:3], torch.float32, k.device)
                 run.step(lambda env, part=part: env.__setitem__(f"{top}_{part}", env[top][part]))
                 joined["OUT_TOP"] = Slot(f"{top}_{part}")
-            _join(run, reduce_splits, f"{name}_SPLITS", joined, own._replace(queries=own.keys), carry)
+            _join(run, reduce_splits, f"{name}_SPLITS", joined, own._replace(queries=own.keys), kernel.carries)

@@ -11,25 +11,22 @@ import torch
 from torch import Tensor
 
 WHOLE_ROWS = 128  # numbers of rows come in whole tiles of any BLOCK_M, so that loads of them need no mask
-WORD = 64  # most rows of a tile of scattered pairs: one bit for each
+WORD = 64  # most rows of a tile of listed pairs: one bit for each
 
 Gathered = tuple[int, int, int]  # period, first, width: the keys with (k - first) % period < width, side by side
 
 
 class Region(NamedTuple):
-    """A disjoint part of the pattern, with a kernel for dk and dv of its pairs."""
+    """A disjoint part of the pattern, and its answers on a CPU."""
 
     name: str  # ends the names of what belongs to it: "", "_a", "_0_b"
-    dkdv: Any  # the kernel
     visit: Callable[..., list[tuple[int, int]]]  # (q_lo, q_hi, n) -> half-open ranges of keys
     is_full: Callable[..., bool]  # (q_lo, q_hi, k_lo, k_hi, n) -> every pair of the tile is kept
     keep: Callable[..., Any]  # (q, k, n) -> mask, on tensors
     stride: int = 1  # queries and keys of one residue class side by side
     gathered: Gathered | None = None
     block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
-    scattered: bool = False  # pairs one by one, from a list
-    finishes: bool = True  # dk and dv are complete after it
-    long_keys: int = 0  # keys below it see far more queries than others: several programs split a tile
+    listed: bool = False  # pairs one by one, from a list
     tables: tuple[tuple[int, Any], ...] = ()  # tables that `keep` reads, with their numbers
     rows_tables: tuple = ()  # tables whose tiles are visited besides the ranges
     columns_tables: tuple = ()
@@ -43,14 +40,14 @@ class Region(NamedTuple):
         return (self.numbers,) if self.numbers else ()
 
 
-class Walk(NamedTuple):
-    """Regions whose queries stand alike, with a kernel for the forward pass and one for dq that go through them."""
+class Kernel(NamedTuple):
+    """A kernel of the plan: "forward" and "dq" go over regions whose queries stand alike, "dkdv" over one."""
 
-    forward: Any
-    dq: Any
-    regions: tuple[Region, ...]
-    long_rows: int = 0  # queries below it see far more keys than others: several programs split a tile
-    numbers: tuple[int, ...] = ()  # Region.numbers
+    kind: str
+    run: Any
+    regions: tuple[Any, ...]  # places in the variant; Variant.of has the regions themselves
+    carries: bool = False  # hands its state over to the next kernel of the kind, instead of storing results
+    split_prefix: int = 0  # rows (or keys) below it visit far more than others: several programs split a tile
 
     @property
     def stride(self) -> int:
@@ -61,19 +58,28 @@ class Walk(NamedTuple):
         return max(region.block for region in self.regions)
 
     @property
-    def scattered(self) -> bool:
-        return self.regions[0].scattered
+    def listed(self) -> bool:
+        return self.regions[0].listed
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return self.regions[0].numbers
 
 
 class Variant(NamedTuple):
-    """The walks that serve n keys and more, up to the next variant, in the order of their launch."""
+    """What serves n keys and more, up to the next variant: regions, and kernels in the order of their launch."""
 
     from_n: int
-    walks: tuple[Walk, ...]
+    regions: tuple[Region, ...]
+    kernels: tuple[Kernel, ...]
 
-    @property
-    def regions(self) -> tuple[Region, ...]:
-        return tuple(region for walk in self.walks for region in walk.regions)
+    def of(self, kind: str) -> tuple[Kernel, ...]:
+        """The kernels of a kind, with their regions."""
+        return tuple(
+            kernel._replace(regions=tuple(self.regions[place] for place in kernel.regions))
+            for kernel in self.kernels
+            if kernel.kind == kind
+        )
 
 
 class Group(NamedTuple):
@@ -99,7 +105,7 @@ class Program:
     passes: dict = field(default_factory=dict)  # prepared passes, by what decides their launches
 
     @property
-    def listed(self) -> bool:
+    def by_head(self) -> bool:
         """Whether kernels serve lists of heads."""
         return self.groups[0].heads is not None
 

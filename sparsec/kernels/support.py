@@ -36,7 +36,7 @@ from sparsec.kernels.device import (
     triton,
 )
 from sparsec.kernels.op import Operator
-from sparsec.kernels.program import Group, Program, Region, Variant, Walk
+from sparsec.kernels.program import Group, Kernel, Program, Region, Variant
 from sparsec.kernels.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
 
 __all__ = [
@@ -45,13 +45,13 @@ __all__ = [
     "RUN_TIME",
     "Blocks",
     "Group",
+    "Kernel",
     "Operator",
     "Program",
     "RandomBlocks",
     "RandomKeys",
     "Region",
     "Variant",
-    "Walk",
     "after_range",
     "floor_div",
     "floor_mod",

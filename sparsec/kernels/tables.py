@@ -268,7 +268,7 @@ def read_besides(
     region: Region, side: str, n_q: int, n: int, q_offset: int, blocks: tuple[int, int], device: torch.device
 ) -> dict[str, Tensor]:
     """What kernels of a region read besides, by name: tables, and lists of the tiles or the pairs that they name."""
-    if region.scattered:
+    if region.listed:
         block = blocks[0 if side == "rows" else 1]
         lists = pair_lists(region, side, n_q, n, q_offset, block, device)
         return dict(zip(("LIST_STARTS", "LIST", "SEEN"), lists, strict=True))

@@ -80,7 +80,7 @@ def _head_groups(
     program: Program, heads: int, kv_heads: int, n: int
 ) -> Iterator[tuple[tuple[Region, ...], Any, slice]]:
     """(regions, query heads, key heads) of everything to run: the query heads share the key heads evenly."""
-    if not program.listed:
+    if not program.by_head:
         yield program.groups[0].at(n).regions, slice(None), slice(None)
         return
     shared_by = heads // kv_heads

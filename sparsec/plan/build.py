@@ -1,6 +1,6 @@
-"""Pattern -> Plan: each condition in the natural order alone, or split over the layouts that follow its structure.
+"""Pattern -> Plan: each condition in the contiguous layout alone, or split over the layouts that follow its structure.
 
-The split is taken from the length on from which its predicted cost stays below that of the natural order.
+The split is taken from the length on from which its predicted cost stays below that of the contiguous layout.
 """
 
 from __future__ import annotations
@@ -10,94 +10,101 @@ from dataclasses import replace
 from functools import cache
 
 from sparsec.ir import nodes as ir
-from sparsec.plan.cost_model import LENGTHS, cost, least_long, rising
-from sparsec.plan.covers import part_of
-from sparsec.plan.nodes import Choice, Columns, HeadPlan, Layout, Natural, Part, Plan, Residue, Scattered
+from sparsec.plan.cost_model import LENGTHS, cost
+from sparsec.plan.covers import region_of
+from sparsec.plan.evaluate import longest_first, split_prefix
+from sparsec.plan.nodes import Contiguous, Gathered, Group, Layout, Listed, Plan, Region, Residue, Variant
+from sparsec.plan.program import variant
 from sparsec.plan.split import split
 from sparsec.sets.block_alignment import block_size
 from sparsec.sets.simplify import simplify
+from sparsec.sets.symbolic_tiles import MIN_TILE
 
-Parts = tuple[Part, ...]
-Make = Callable[[ir.Set, Layout], Part]
+Make = Callable[[ir.Set, Layout], Region]
 
 
 def build(pattern: ir.Pattern, layouts: bool = True) -> Plan:
-    """The plan of every distinct condition of `pattern`; without `layouts`, in the natural order alone."""
-    make = cache(_part)  # heads that differ in one term share the others
-    return Plan(pattern, tuple(_head_plan(pattern, index, layouts, make) for index in range(len(pattern.conditions))))
+    """The plan of every distinct condition of `pattern`; without `layouts`, in the contiguous layout alone."""
+    make = cache(_region)  # heads that differ in one term share the others
+    return Plan(pattern, tuple(_group(pattern, index, layouts, make) for index in range(len(pattern.conditions))))
 
 
-def natural(condition: ir.Set, make: Make | None = None) -> Parts:
-    """All of a simplified condition in the natural order."""
-    return ((make or _part)(condition, Natural()),)
+def contiguous(condition: ir.Set, make: Make | None = None) -> Variant:
+    """All of a simplified condition in the contiguous layout."""
+    return variant([(make or _region)(condition, Contiguous())])
 
 
-def spread(condition: ir.Set, make: Make | None = None) -> Parts | None:
+def spread(condition: ir.Set, make: Make | None = None) -> Variant | None:
     """A simplified condition over the layouts that are proved to fit and have covers; None where there are none."""
     barred: frozenset[Layout] = frozenset()
     while True:
         places = split(condition, barred)
-        if all(layout == Natural() for layout, _ in places):
+        if all(layout == Contiguous() for layout, _ in places):
             return None
-        parts = tuple((make or _part)(some, layout) for layout, some in places)
-        lost = {part.layout for part in parts if part.layout != Natural() and _lost(part)}
+        regions = [(make or _region)(some, layout) for layout, some in places]
+        lost = {region.layout for region in regions if region.layout != Contiguous() and _lost(region)}
         if not lost:
-            return parts
+            return variant(regions)
         barred |= lost
 
 
-def _head_plan(pattern: ir.Pattern, index: int, layouts: bool, make: Make) -> HeadPlan:
+def _group(pattern: ir.Pattern, index: int, layouts: bool, make: Make) -> Group:
     condition = simplify(pattern.conditions[index])
     heads = tuple(head for head, wanted in enumerate(pattern.head_conditions) if wanted == index)
     apart = spread(condition, make) if layouts else None
-    return HeadPlan(heads, condition, _choices(natural(condition, make), apart))
+    weighed = contiguous(condition, make), *([apart] if apart else [])
+    variants = _variants(*weighed)
+    rejected = tuple(each for each in weighed if all(each.regions is not taken.regions for taken in variants))
+    return Group(heads, condition, variants, rejected)
 
 
-_WORTH = 0.9  # of the cost in the natural order: predictions are not better than that
+_WORTH = 0.9  # of the cost in the contiguous layout: predictions are not better than that
 
 
-def _choices(alone: Parts, apart: Parts | None) -> tuple[Choice, ...]:
-    """The split from the length on from which it is the cheaper, the natural order below."""
+def _variants(alone: Variant, apart: Variant | None = None) -> tuple[Variant, ...]:
+    """The split from the length on from which it is the cheaper, the contiguous layout below."""
     least = None
     for n in reversed(LENGTHS if apart else ()):
         if cost(apart, n) > _WORTH * cost(alone, n):
             break
         least = n
     if least is None:
-        return (Choice(0, alone),)
-    return (Choice(0, apart),) if least == LENGTHS[0] else (Choice(0, alone), Choice(least, apart))
+        return (alone,)
+    assert apart is not None
+    return (apart,) if least == LENGTHS[0] else (alone, replace(apart, from_n=least))
 
 
-def _part(condition: ir.Set, layout: Layout) -> Part:
-    part = part_of(condition, layout, _why(layout))
+def _region(condition: ir.Set, layout: Layout) -> Region:
+    region = region_of(condition, layout, _why(layout))
     rows, columns = (
-        replace(cover, long=least_long(cover, part), rising=rising(cover, part)) for cover in (part.rows, part.columns)
+        replace(cover, split_prefix=split_prefix(cover, region), longest_first=longest_first(cover, region))
+        for cover in region.covers
     )
-    return replace(part, rows=rows, columns=columns, block=_block(part))
+    return replace(region, rows=rows, columns=columns, block=_block(region))
 
 
-def _block(part: Part) -> int:
-    """`Part.block`: whole blocks, and no tile visited but for a pair that is kept."""
-    operands = part.condition.parts if isinstance(part.condition, ir.Or) else (part.condition,)
-    tight = all(cover.rung == "exact" and set(cover.tables) <= set(operands) for cover in (part.rows, part.columns))
-    return block_size(part.condition) if tight and part.layout == Natural() else 1
+def _block(region: Region) -> int:
+    """`Region.block`: whole blocks, and no tile visited but for a pair that is kept."""
+    operands = region.condition.parts if isinstance(region.condition, ir.Or) else (region.condition,)
+    tight = all(cover.precision == "exact" and set(cover.tables) <= set(operands) for cover in region.covers)
+    size = block_size(region.condition) if tight and region.layout == Contiguous() else 1
+    return size if size >= MIN_TILE else 1
 
 
-def _lost(part: Part) -> bool:
-    """Whether a part has to visit what its layout is there to spare it."""
-    covers = part.rows, part.columns
-    if part.layout == Scattered():
-        return any(cover.segments for cover in covers)
-    return any(cover.rung == "all" for cover in covers)
+def _lost(region: Region) -> bool:
+    """Whether a region has to visit what its layout is there to spare it."""
+    if region.layout == Listed():
+        return any(cover.segments for cover in region.covers)
+    return any(cover.precision == "all" for cover in region.covers)
 
 
 def _why(layout: Layout) -> str:
     match layout:
         case Residue(stride):
             return f"Queries see only keys a multiple of {stride} away."
-        case Columns():
+        case Gathered():
             return "No query sees the keys between."
-        case Scattered():
+        case Listed():
             return "A table names pairs that lie far apart."
-        case Natural():
+        case Contiguous():
             return "Positions as they are."

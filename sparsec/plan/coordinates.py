@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Columns, Layout, Natural, Residue, Scattered
+from sparsec.plan.nodes import Contiguous, Gathered, Layout, Listed, Residue
 
 _Q, _K, _RESIDUE = ir.Var("q"), ir.Var("k"), ir.Var("residue")
 
@@ -16,9 +16,9 @@ def pairs_of(layout: Layout) -> ir.Set:
     match layout:
         case Residue(stride):
             return ir.Compare(ir.Mod(ir.Sub(_Q, _K), stride), "==", ir.Const(0))
-        case Columns(period, first, width):
+        case Gathered(period, first, width):
             return ir.Compare(ir.Mod(algebra.sub(_K, ir.Const(first)), period), "<", ir.Const(width))
-        case Natural() | Scattered():
+        case Contiguous() | Listed():
             return ir.TRUE
 
 
@@ -38,19 +38,19 @@ def in_class(node: ir.Node, stride: int) -> ir.Node:
             return changed
 
 
-def key(place: ir.Int, comb: Columns) -> ir.Int:
+def key(place: ir.Int, layout: Gathered) -> ir.Int:
     """The key that stands at a place."""
-    start = algebra.mul(algebra.floordiv(place, comb.width), ir.Const(comb.period))
-    return algebra.add(algebra.add(start, ir.Const(comb.first)), algebra.mod(place, comb.width))
+    start = algebra.mul(algebra.floordiv(place, layout.width), ir.Const(layout.period))
+    return algebra.add(algebra.add(start, ir.Const(layout.first)), algebra.mod(place, layout.width))
 
 
-def places(position: ir.Int, comb: Columns) -> ir.Int:
-    """The number of the comb's keys below a position; zero or less where there is none."""
-    after = moved(position, -comb.first)
-    if comb.width == 1:  # those of begun periods
-        return algebra.floordiv(moved(after, comb.period - 1), comb.period)
-    begun = algebra.minimum(algebra.mod(after, comb.period), ir.Const(comb.width))
-    return algebra.add(algebra.mul(algebra.floordiv(after, comb.period), ir.Const(comb.width)), begun)
+def places(position: ir.Int, layout: Gathered) -> ir.Int:
+    """The number of the gathered keys below a position; zero or less where there is none."""
+    after = moved(position, -layout.first)
+    if layout.width == 1:  # those of begun periods
+        return algebra.floordiv(moved(after, layout.period - 1), layout.period)
+    begun = algebra.minimum(algebra.mod(after, layout.period), ir.Const(layout.width))
+    return algebra.add(algebra.mul(algebra.floordiv(after, layout.period), ir.Const(layout.width)), begun)
 
 
 def moved(position: ir.Int, by: int) -> ir.Int:
@@ -65,11 +65,11 @@ def moved(position: ir.Int, by: int) -> ir.Int:
     return algebra.add(position, ir.Const(by)) if by >= 0 else algebra.sub(position, ir.Const(-by))
 
 
-def at_keys(node: ir.Node, comb: Columns) -> ir.Node:
+def at_keys(node: ir.Node, layout: Gathered) -> ir.Node:
     """`node`, which names the edges k_lo and k_hi as keys, for edges that are places."""
     if isinstance(node, ir.Var):
-        return key(node, comb) if node.name in ("k_lo", "k_hi") else node
-    return _rebuilt(node, lambda child: at_keys(child, comb))
+        return key(node, layout) if node.name in ("k_lo", "k_hi") else node
+    return _rebuilt(node, lambda child: at_keys(child, layout))
 
 
 def _rebuilt(node: ir.Node, change) -> ir.Node:

@@ -1,8 +1,8 @@
 """What tile rows and columns of a condition visit, in the coordinates of a layout.
 
 The ladder, per cover: exact segments (at most MOST_SEGMENTS), else one hull, else a hull that knows no floors, else
-every tile; tables are visited beside the segments.  Each rung is correct, because a partial tile is masked by the
-condition itself; a lower rung only visits more tiles.
+every tile; tables are visited beside the segments.  Each precision is correct, because a partial tile is masked by the
+condition itself; a lower precision only visits more tiles.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sparsec.ir import nodes as ir
-from sparsec.plan.above import Above, above, below
+from sparsec.ir.approximate import Over, over, under
 from sparsec.plan.coordinates import at_keys, in_class, moved, pairs_of, places
-from sparsec.plan.nodes import Columns, Cover, Layout, Natural, Part, Residue, Scattered, Segment
+from sparsec.plan.nodes import Contiguous, Cover, Gathered, Layout, Listed, Region, Residue, Segment
 from sparsec.sets import symbolic_tiles
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.gist import given
@@ -21,99 +21,103 @@ from sparsec.sets.to_isl import relation
 
 MOST_SEGMENTS = 6
 MOST_FULL_TERMS = 8
-_OPERATIONS = 150_000  # isl steps a rung may take, about a tenth of a second
+_OPERATIONS = 150_000  # isl steps a precision may take, about a tenth of a second
 
 EVERYTHING = (Segment(None, None, ir.TRUE, exact=False),)
 
 
-def part_of(condition: ir.Set, layout: Layout, why: str) -> Part:
-    """The part of a simplified condition that lies in the layout."""
+def region_of(condition: ir.Set, layout: Layout, why: str) -> Region:
+    """The region of a simplified condition that lies in the layout."""
     mask = given(condition, facts) if (facts := pairs_of(layout)) != ir.TRUE else condition
     match layout:
-        case Natural():
+        case Contiguous():
             rows, columns, full = _seen(mask, stride=1)
-        case Scattered():
+        case Listed():
             rows, columns, _ = _seen(mask, stride=1)
             full = ir.FALSE
         case Residue(stride):
             rows, columns, full = _seen(in_class(mask, stride), stride)
-        case Columns():
+        case Gathered():
             rows, columns, full = _seen(mask, stride=1)
-            rows, columns, full = _gathered(rows, layout), _spread(columns, layout, condition), at_keys(full, layout)
-    return Part(layout, condition, mask, rows, columns, full, why)
+            rows, columns, full = (
+                _keys_gathered(rows, layout),
+                _queries_gathered(columns, layout, condition),
+                at_keys(full, layout),
+            )
+    return Region(layout, condition, mask, rows, columns, full, why)
 
 
 def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:
-    bound = above(condition)
+    bound = over(condition)
     if bound.tables:  # then `condition` was left as it is
         affine = simplify(bound.affine)
         bound = replace(bound, affine=affine, tables=() if affine == ir.TRUE else bound.tables)
     return _cover(bound, "q", stride), _cover(bound, "k", stride), _full(condition, stride)
 
 
-def _cover(bound: Above, side: str, stride: int) -> Cover:
-    """What a tile row or column visits: the highest rung of the ladder that the budget allows."""
+def _cover(bound: Over, side: str, stride: int) -> Cover:
+    """What a tile row or column visits: the highest precision of the ladder that the budget allows."""
 
     def pairs():
         return relation(bound.affine, parameters=symbolic_tiles.parameters(stride))
 
-    rungs = (
+    precisions = (
         ("hull" if bound.why else "exact", lambda: symbolic_tiles.touched(pairs(), side, MOST_SEGMENTS, stride)),
         ("hull", lambda: symbolic_tiles.hull(pairs(), side, stride)),
         ("hull", lambda: symbolic_tiles.hull(pairs().remove_divs(), side, stride)),
     )
     why = bound.why
-    for rung, reach in rungs:
+    for precision, reach in precisions:
         try:
             with budget(_OPERATIONS):
-                return _found(reach(), side, rung, why, bound.tables)
+                return _found(reach(), side, precision, why, bound.tables)
         except OutOfBudget:
             why = why or "the set library exceeded its budget"
         except symbolic_tiles.TooManyPieces:
             why = why or f"more than {MOST_SEGMENTS} segments"
-    return Cover(side, EVERYTHING, ordered=True, rung="all", why=why)
+    return Cover(side, EVERYTHING, ordered=True, precision="all", why=why)
 
 
-def _found(reach: symbolic_tiles.Reach, side: str, rung: str, why: str, tables: tuple[ir.Leaf, ...]) -> Cover:
-    exact = rung == "exact"
+def _found(reach: symbolic_tiles.Reach, side: str, precision: str, why: str, tables: tuple[ir.Leaf, ...]) -> Cover:
+    exact = precision == "exact"
     if exact and not all(each.exact for each in reach.intervals):
-        rung, why = "hull", "gaps inside the segments"
+        precision, why = "hull", "gaps inside the segments"
     segments = tuple(Segment(each.first, each.last, each.when, exact and each.exact) for each in reach.intervals)
-    return Cover(side, segments, reach.ordered, rung, why, tables)
+    return Cover(side, segments, reach.ordered, precision, why, tables)
 
 
 def _full(condition: ir.Set, stride: int) -> ir.Set:
     try:
         with budget(_OPERATIONS):
             return symbolic_tiles.full(
-                relation(below(condition), parameters=symbolic_tiles.parameters(stride)), MOST_FULL_TERMS, stride
+                relation(under(condition), parameters=symbolic_tiles.parameters(stride)), MOST_FULL_TERMS, stride
             )
     except OutOfBudget:
         return ir.FALSE  # every tile gets the mask
 
 
-def _gathered(cover: Cover, comb: Columns) -> Cover:
+def _keys_gathered(cover: Cover, layout: Gathered) -> Cover:
     """A cover of keys as a cover of places: exact where it was, as places rise with their keys."""
 
     def gathered(segment: Segment) -> Segment:
-        first = None if segment.first is None else places(segment.first, comb)
-        last = None if segment.last is None else moved(places(moved(segment.last, 1), comb), -1)
+        first = None if segment.first is None else places(segment.first, layout)
+        last = None if segment.last is None else moved(places(moved(segment.last, 1), layout), -1)
         return replace(segment, first=first, last=last)
 
     return replace(cover, segments=tuple(map(gathered, cover.segments)))
 
 
-def _spread(cover: Cover, comb: Columns, condition: ir.Set) -> Cover:
+def _queries_gathered(cover: Cover, layout: Gathered, condition: ir.Set) -> Cover:
     """A cover of queries, for tiles of keys, as one for tiles of places, which hold some of the keys between."""
-    pairs, at_edges = relation(condition), f"(k_lo - {comb.first}) mod {comb.period} < {comb.width}"
-    at_edges += f" and (k_hi - {comb.first}) mod {comb.period} < {comb.width}"
+    pairs, at_edges = relation(condition), f"(k_lo - {layout.first}) mod {layout.period} < {layout.width}"
+    at_edges += f" and (k_hi - {layout.first}) mod {layout.period} < {layout.width}"
 
     def spread(segment: Segment) -> Segment:
-        first, last = (None if end is None else at_keys(end, comb) for end in (segment.first, segment.last))
+        first, last = (None if end is None else at_keys(end, layout) for end in (segment.first, segment.last))
         exact = segment.exact and symbolic_tiles.filled(pairs, "k", segment.first, segment.last, segment.when, at_edges)
-        return Segment(first, last, at_keys(segment.when, comb), exact)
+        return Segment(first, last, at_keys(segment.when, layout), exact)
 
     segments = tuple(map(spread, cover.segments))
-    if cover.rung == "exact" and not all(segment.exact for segment in segments):
-        return replace(cover, segments=segments, rung="hull", why="keys between those of the comb see more")
+    if cover.precision == "exact" and not all(segment.exact for segment in segments):
+        return replace(cover, segments=segments, precision="hull", why="keys between the gathered ones see more")
     return replace(cover, segments=segments)

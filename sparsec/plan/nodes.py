@@ -1,4 +1,4 @@
-"""A plan: which tiles a pattern visits, seen from the queries and from the keys, and which need a mask.
+"""A plan: which tiles a pattern visits, seen from the queries and from the keys, which need a mask, and the kernels.
 
 Tile edges are variables (`q_lo`, `q_hi`, `k_lo`, `k_hi`, ends included), so a plan holds for every tile size
 from `MIN_TILE` on and for every n.  Positions are absolute: q counts from the start of the keys.
@@ -11,7 +11,12 @@ from typing import Literal
 
 from sparsec.ir import nodes as ir
 
-Rung = Literal["exact", "hull", "all"]
+Precision = Literal["exact", "hull", "all"]
+Kind = Literal["forward", "dq", "dkdv"]
+Begin = Literal["init", "continue"]  # continue: the softmax goes on, or sums are added to carried ones
+End = Literal["store", "carry", "sums"]  # results in their type; state for the next kernel; sums of gathered keys
+
+_TOGETHER = 8  # residue classes, at most: their rows are neighbours, 2 KB of 16-bit rows of 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +47,15 @@ class Cover:
     side: Literal["q", "k"]
     segments: tuple[Segment, ...]
     ordered: bool
-    rung: Rung  # "exact": all segments are; "hull": some are wider than what is touched, for the reason `why`
+    precision: Precision  # "exact": all segments are; "hull": some are wider than what is touched, for the reason `why`
     why: str
     tables: tuple[ir.Leaf, ...] = ()  # in the order of writing
-    long: int = 0  # rows (or columns) that start below it touch far more than the others do, as global tokens do
-    rising: bool = False  # later tiles visit more than earlier ones do, as those of causal attention do
+    split_prefix: int = 0  # rows (or columns) that start below it touch far more than others do: global tokens
+    longest_first: bool = False  # later tiles visit more than earlier ones do, as those of causal attention do
 
 
 @dataclass(frozen=True, slots=True)
-class Natural:
+class Contiguous:
     """Positions as they are."""
 
 
@@ -65,8 +70,8 @@ class Residue:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Queries as they are, the keys of a comb side by side.
+class Gathered:
+    """Queries as they are, periodic keys side by side.
 
     Place x, counted from 0, stands for the key k = x // width * period + first + x % width.
     """
@@ -77,22 +82,22 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Scattered:
+class Listed:
     """Positions as they are, the pairs of small tables one by one.
 
     A program gathers what the pairs of its tile name: exactly the kept ones, from a list made for the length.
     """
 
 
-Layout = Natural | Residue | Columns | Scattered
+Layout = Contiguous | Residue | Gathered | Listed
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What a kernel for dk and dv works on, and one loop of forward and of dq (sparsec.plan.walks).
+class Region:
+    """Pairs of one layout: what a loop of the kernels for out and dq goes over, and what a kernel for dk and dv is for.
 
     `condition` and `mask` are on absolute q, k and n.  Covers and `full` are in the layout's own coordinates:
-    q_lo..q_hi are q' (Residue), k_lo..k_hi are k' (Residue) or places (Columns).  n stays the number of keys, absolute.
+    q_lo..q_hi are q' (Residue), k_lo..k_hi are k' (Residue) or places (Gathered).  n stays the number of all keys.
     """
 
     layout: Layout
@@ -100,30 +105,137 @@ class Part:
     mask: ir.Set  # what a partial tile evaluates: the condition, without what holds for all pairs of the layout
     rows: Cover  # forward and dq: per tile of queries, the keys
     columns: Cover  # dk and dv: per tile of keys, the queries
-    full: ir.Set  # on the four edges: the tile needs no mask (Scattered: never asked, every tile has its mask listed)
+    full: ir.Set  # on the four edges: the tile needs no mask (Listed: never asked, every tile has its mask listed)
     why: str  # why this layout, one sentence
     block: int = 1  # tiles that lie within aligned blocks of so many positions are full where they are visited at all
 
+    @property
+    def covers(self) -> tuple[Cover, Cover]:
+        """Of rows and of columns."""
+        return self.rows, self.columns
+
+    @property
+    def stride(self) -> int:
+        """Of its residue classes; 1 where there are none."""
+        return self.layout.stride if isinstance(self.layout, Residue) else 1
+
+    @property
+    def gathered(self) -> tuple[int, int, int] | None:
+        """(period, first, width) of gathered keys."""
+        layout = self.layout
+        return (layout.period, layout.first, layout.width) if isinstance(layout, Gathered) else None
+
+    @property
+    def listed(self) -> bool:
+        """Whether its pairs come one by one from a list."""
+        return isinstance(self.layout, Listed)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether kernels evaluate the mask: not all pairs of the layout are kept, nor are the kept ones listed."""
+        return self.mask != ir.TRUE and not self.listed
+
+    @property
+    def never_full(self) -> bool:
+        """Whether no tile is proved full, so that every tile is masked."""
+        return self.full == ir.FALSE
+
+    @property
+    def asks_full(self) -> bool:
+        """Whether kernels ask if a tile is full."""
+        return self.keeps and not self.never_full
+
+    @property
+    def table_full(self) -> bool:
+        """Whether a tile of which a table has every pair is full."""
+        return isinstance(self.mask, ir.Or) and set(self.columns.tables) <= set(self.mask.parts)
+
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The parts that serve lengths n >= least_n, up to the next choice.  They are disjoint as sets."""
+class Kernel:
+    """One kernel of a variant: what it computes, over which regions, and what it takes up and hands over.
 
-    least_n: int
-    parts: tuple[Part, ...]
+    "forward" and "dq" work on tiles of queries and go over the keys of all regions whose queries stand alike; "dkdv"
+    works on tiles of keys and goes over the queries of one region.  Tensors have the names of the kernel's parameters.
+    """
+
+    kind: Kind
+    name: str  # letters of its regions; "" where the variant has one region
+    regions: tuple[Region, ...]
+    begin: Begin
+    end: End
+    split_prefix: int  # rows (or columns) below it touch so much that several programs split a tile; 0: none
+    collects: tuple[tuple[str, Region], ...]  # gathered regions, by name, whose sums it adds to its own
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    beside: tuple[str, ...]  # tables, and lists of what they name, that it reads besides
+
+    @property
+    def covers(self) -> tuple[Cover, ...]:
+        """What its tiles visit of each region."""
+        return tuple(region.columns if self.kind == "dkdv" else region.rows for region in self.regions)
+
+    @property
+    def longest_first(self) -> bool:
+        """Whether later tiles have more to do, and start first."""
+        return any(cover.longest_first for cover in self.covers) and not self.split_prefix
+
+    @property
+    def asks_edges(self) -> bool:
+        """Whether somebody asks for the first and the last position of its tile."""
+        covers = zip(self.regions, self.covers, strict=True)
+        return any(cover.segments or region.asks_full for region, cover in covers)
+
+    @property
+    def stride(self) -> int:
+        """Of its residue classes."""
+        return self.regions[0].stride
+
+    @property
+    def together(self) -> int:
+        """How many residue classes take turns, of which the programs run at the same time: a divisor of the stride."""
+        return max(count for count in range(1, _TOGETHER + 1) if self.stride % count == 0)
+
+    @property
+    def listed(self) -> bool:
+        """Whether its pairs come one by one from a list."""
+        return self.regions[0].listed
+
+    @property
+    def block(self) -> int:
+        """`Region.block` of the region that has one."""
+        return max(region.block for region in self.regions)
 
 
 @dataclass(frozen=True, slots=True)
-class HeadPlan:
+class Variant:
+    """What serves lengths n >= from_n, up to the next variant: regions, disjoint as sets, and kernels as launched."""
+
+    from_n: int
+    regions: tuple[Region, ...]
+    kernels: tuple[Kernel, ...]
+
+    def of(self, kind: Kind) -> tuple[Kernel, ...]:
+        """The kernels of one kind."""
+        return tuple(kernel for kernel in self.kernels if kernel.kind == kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
     """The plan of one distinct condition and the query heads that have it (() for every head)."""
 
     heads: tuple[int, ...]
-    condition: ir.Set  # simplified; the union of the parts of every choice
-    choices: tuple[Choice, ...]  # by rising least_n, from 0 on; at most two
+    condition: ir.Set  # simplified; the union of the regions of every variant
+    variants: tuple[Variant, ...]  # by rising from_n, from 0 on; at most two
+    rejected: tuple[Variant, ...] = ()  # what was weighed and serves no length
 
-    def at(self, n: int) -> Choice:
-        """The choice that serves n keys."""
-        return next(choice for choice in reversed(self.choices) if choice.least_n <= n)
+    def at(self, n: int) -> Variant:
+        """The variant that serves n keys."""
+        return next(variant for variant in reversed(self.variants) if variant.from_n <= n)
+
+    def instead(self, variant: Variant) -> Variant | None:
+        """What else was weighed."""
+        return next((each for each in (*self.variants, *self.rejected) if each is not variant), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +243,15 @@ class Plan:
     """Everything that code generation needs."""
 
     pattern: ir.Pattern
-    parts: tuple[HeadPlan, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def by_head(self) -> bool:
+        """Whether kernels serve lists of heads."""
+        return len(self.groups) > 1
 
     @property
     def empty(self) -> bool:
         """Whether it is proved that no call keeps any pair."""
-        return all(part.condition == ir.FALSE for heads in self.parts for each in heads.choices for part in each.parts)
+        regions = (region for group in self.groups for variant in group.variants for region in variant.regions)
+        return all(region.condition == ir.FALSE for region in regions)

@@ -1,10 +1,10 @@
-"""A condition as parts that each lie in one layout, every one minus those before it.
+"""A condition as regions that each lie in one layout, every one minus those before it.
 
-causal & (past(128) | stride(128))  ->  natural: past(128)
+causal & (past(128) | stride(128))  ->  contiguous: past(128)
                                         residue classes of 128: stride(128) & q - k >= 128
 
-past(64) | random_keys(8, 1)        ->  natural: past(64)
-                                        scattered: random_keys(8, 1) & ~past(64)
+past(64) | random_keys(8, 1)        ->  contiguous: past(64)
+                                        listed: random_keys(8, 1) & ~past(64)
 """
 
 from __future__ import annotations
@@ -14,47 +14,47 @@ from math import gcd
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Columns, Layout, Natural, Residue, Scattered
+from sparsec.plan.nodes import Contiguous, Gathered, Layout, Listed, Residue
 from sparsec.sets import periodicity
 from sparsec.sets.gist import given
 from sparsec.sets.simplify import simplify
 
-_MOST_PARTS = 3
+_MOST_REGIONS = 3
 _MOST_TERMS = 8
 _SMALL = 32  # blocks of so many positions fill half a tile
-_NARROW = 4  # a comb of one key in fewer than this is not worth the gathering
+_NARROW = 4  # one key in fewer than this is not worth the gathering
 
 Split = tuple[tuple[Layout, ir.Set], ...]
 
 
 def split(condition: ir.Set, barred: frozenset[Layout] = frozenset()) -> Split:
-    """Layouts and the disjoint conditions that they serve; all of it is natural if no other layout fits.
+    """Layouts and the disjoint conditions that they serve; all of it is contiguous if no other layout fits.
 
-    The natural part comes first, where what it leaves is simple; with tables it comes later, to keep them to itself.
-    Scattered pairs come last: what they leave out is listed for them, and costs nothing.
-    What belongs to a layout of `barred` stays natural.
+    The contiguous region comes first, where what it leaves is simple; with tables it comes later, and keeps them.
+    Listed pairs come last: what they leave out is listed for them, and costs nothing.
+    What belongs to a layout of `barred` stays contiguous.
     """
-    wanted: dict[Layout, list[ir.Set]] = {Natural(): []}
+    wanted: dict[Layout, list[ir.Set]] = {Contiguous(): []}
     for term in terms(condition):
         wanted.setdefault(_layout(term), []).append(term)
     _merge(wanted)
     for layout in barred & wanted.keys():
-        wanted[Natural()] += wanted.pop(layout)
+        wanted[Contiguous()] += wanted.pop(layout)
     if len(wanted) == 1:
-        return ((Natural(), condition),)
-    if any(ir.leaves(term) for term in wanted[Natural()]):
-        wanted[Natural()] = wanted.pop(Natural())
-    if Scattered() in wanted:
-        wanted[Scattered()] = wanted.pop(Scattered())
-    parts: list[tuple[Layout, ir.Set]] = []
+        return ((Contiguous(), condition),)
+    if any(ir.leaves(term) for term in wanted[Contiguous()]):
+        wanted[Contiguous()] = wanted.pop(Contiguous())
+    if Listed() in wanted:
+        wanted[Listed()] = wanted.pop(Listed())
+    regions: list[tuple[Layout, ir.Set]] = []
     for layout, some in wanted.items():
         rest = algebra.disjunction(*some)
-        for _, earlier in parts:
+        for _, earlier in regions:
             rest = algebra.conjunction(rest, given(ir.Not(earlier), rest))
         rest = simplify(rest)
         if rest != ir.FALSE:
-            parts.append((layout, rest))
-    return tuple(parts)
+            regions.append((layout, rest))
+    return tuple(regions)
 
 
 def terms(condition: ir.Set) -> tuple[ir.Set, ...]:
@@ -82,16 +82,16 @@ def _layout(term: ir.Set) -> Layout:
     if ir.leaves(term):
         operands = term.parts if isinstance(term, ir.And) else (term,)
         small = any(isinstance(each, ir.Leaf) and each.size < _SMALL for each in operands)
-        return Scattered() if small else Natural()
-    stride, comb = periodicity.stride(term), periodicity.comb(term)
-    if comb and comb[2] * max(_NARROW, stride + 1) <= comb[0]:
-        return Columns(*comb)
-    return Residue(stride) if stride > 1 else Natural()
+        return Listed() if small else Contiguous()
+    stride, gathered = periodicity.stride(term), periodicity.periodic_keys(term)
+    if gathered and gathered[2] * max(_NARROW, stride + 1) <= gathered[0]:
+        return Gathered(*gathered)
+    return Residue(stride) if stride > 1 else Contiguous()
 
 
 def _merge(wanted: dict[Layout, list[ir.Set]]) -> None:
-    """Bring it down to a few layouts: classes of two strides go with those of their common divisor, or go natural."""
-    while sum(map(bool, wanted.values())) > _MOST_PARTS:
+    """Bring it down to a few layouts: two strides go with their common divisor, or all go contiguous."""
+    while sum(map(bool, wanted.values())) > _MOST_REGIONS:
         strides = [layout.stride for layout in wanted if isinstance(layout, Residue)]
         shared, a, b = max(((gcd(a, b), a, b) for a, b in combinations(strides, 2)), default=(1, 0, 0))
         if shared > 1:
@@ -99,4 +99,4 @@ def _merge(wanted: dict[Layout, list[ir.Set]]) -> None:
             wanted.setdefault(Residue(shared), []).extend(terms)
         else:
             _, terms = wanted.popitem()
-            wanted[Natural()] += terms
+            wanted[Contiguous()] += terms

@@ -13,7 +13,7 @@ from sparsec.ir.nodes import Pattern
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
 from sparsec.report import cost_text as text
-from sparsec.report.plan import against, layout_name, rungs
+from sparsec.report.plan import against, layout_name, precisions
 from sparsec.report.prediction import Speed, speed, wasted
 from sparsec.report.roofline import GPUS, Floor, floors
 from sparsec.terminal import BLUE, BOLD, painter
@@ -79,12 +79,15 @@ def told(pattern: Pattern, cost: Cost, gpu: str | None, layers: Layers | None) -
 
 def _layouts(plan: Plan, n: int, square: bool) -> Iterator[dict]:
     """What the planner chooses at n, for each distinct condition, as plain data; predictions are of self-attention."""
-    for heads in plan.parts:
-        choice = heads.at(n)
+    for heads in plan.groups:
+        variant = heads.at(n)
         yield {
             "heads": list(heads.heads),
-            "parts": [{"layout": layout_name(part), "why": part.why, "rungs": rungs(part)} for part in choice.parts],
-            "wasted": wasted(heads.condition, choice.parts, n) if square else None,
-            "alternative": against(heads, choice, n) if square else "",
-            "changes_over_at": [choice.least_n for choice in heads.choices[1:]],
+            "regions": [
+                {"layout": layout_name(region), "why": region.why, "precisions": precisions(region)}
+                for region in variant.regions
+            ],
+            "wasted": wasted(heads.condition, variant.regions, n) if square else None,
+            "alternative": against(heads, variant, n) if square else "",
+            "changes_over_at": [variant.from_n for variant in heads.variants[1:]],
         }

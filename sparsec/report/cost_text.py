@@ -81,7 +81,7 @@ def layout_rows(layouts: list[dict]) -> Iterator[Row]:
     """What the planner chooses, from the plain data of `sparsec cost --json`."""
     for each in layouts:
         name = f"heads {', '.join(map(str, each['heads']))}: " if len(layouts) > 1 else ""
-        lines = [line for part in each["parts"] for line in _part(part)]
+        lines = [line for region in each["regions"] for line in _region(region)]
         if each["wasted"] is not None:
             lines.append(f"in tiles of 64 x 64 of these layouts {percent(each['wasted'])} of the work is wasted")
         lines += [each["alternative"]] if each["alternative"] else []
@@ -90,12 +90,12 @@ def layout_rows(layouts: list[dict]) -> Iterator[Row]:
         yield from (("", line) for line in lines[1:])
 
 
-def _part(part: dict) -> Iterator[str]:
-    """The layout of a part, and what it visits besides what pairs touch."""
-    yield f"{part['layout']}.  {part['why']}"
-    for side, (rung, why) in part["rungs"].items():
-        if rung != "exact":
-            visits = "every tile" if rung == "all" else "hulls of what they touch"
+def _region(region: dict) -> Iterator[str]:
+    """The layout of a region, and what it visits besides what pairs touch."""
+    yield f"{region['layout']}.  {region['why']}"
+    for side, (precision, why) in region["precisions"].items():
+        if precision != "exact":
+            visits = "every tile" if precision == "all" else "hulls of what they touch"
             yield f"tiles of {side} visit {visits}: {why}"
 
 

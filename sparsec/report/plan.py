@@ -6,13 +6,24 @@ from collections.abc import Iterator
 
 from sparsec.codegen.printer import Scalar
 from sparsec.ir import nodes as ir
-from sparsec.plan.build import natural, spread
 from sparsec.plan.cost_model import cost
-from sparsec.plan.nodes import Choice, Columns, Cover, HeadPlan, Natural, Part, Plan, Residue, Scattered, Segment
+from sparsec.plan.nodes import (
+    Contiguous,
+    Cover,
+    Gathered,
+    Group,
+    Kernel,
+    Listed,
+    Plan,
+    Region,
+    Residue,
+    Segment,
+    Variant,
+)
 
 _USUAL = 32_768  # the length at which layouts are compared
 
-_RUNGS = {
+_PRECISIONS = {
     "exact": "exact: the segments that pairs touch",
     "hull": "hull: ranges that hold what pairs touch, and more",
     "all": "all: every tile",
@@ -38,71 +49,84 @@ class _Words(Scalar):
 
 def planned(plan: Plan) -> str:
     """The text of a plan.  A tile is q_lo..q_hi by k_lo..k_hi, ends included, in the coordinates of its layout."""
-    return "\n\n".join("\n".join(_heads(part)) for part in plan.parts)
+    return "\n\n".join("\n".join(_group(group)) for group in plan.groups)
 
 
-def _heads(plan: HeadPlan) -> Iterator[str]:
-    heads = ", ".join(map(str, plan.heads))
+def _group(group: Group) -> Iterator[str]:
+    heads = ", ".join(map(str, group.heads))
     yield f"heads {heads}" if heads else "every head"
-    for choice in plan.choices:
-        if len(plan.choices) > 1:
-            yield f"  from n = {choice.least_n:,} on"
-        if len(choice.parts) > 1 or choice.parts[0].layout != Natural():
-            yield f"  {against(plan, choice, max(_USUAL, choice.least_n))}"
-        for number, part in enumerate(choice.parts, 1):
-            if len(choice.parts) > 1:
-                yield f"  part {number}"
-            yield from _part(part)
+    for variant in group.variants:
+        if len(group.variants) > 1:
+            yield f"  from n = {variant.from_n:,} on"
+        if variant is group.variants[-1] and (line := against(group, variant, max(_USUAL, variant.from_n))):
+            yield f"  {line}"
+        for number, region in enumerate(variant.regions, 1):
+            if len(variant.regions) > 1:
+                yield f"  region {number}"
+            yield from _region(region)
+        yield "  kernels, in the order of their launch"
+        yield from (f"    {_kernel(kernel, variant)}" for kernel in variant.kernels)
 
 
-def against(plan: HeadPlan, choice: Choice, n: int) -> str:
-    """How a choice's predicted cost compares at n with that of what else there is; nothing where there is no else."""
-    whole = all(part.layout == Natural() for part in choice.parts)
-    other = spread(plan.condition) if whole else natural(plan.condition)
+def _kernel(kernel: Kernel, variant: Variant) -> str:
+    """Kind, regions, how it begins and ends: init or continue, store or carry, sums of gathered keys."""
+    numbers = [str(variant.regions.index(region) + 1) for region in kernel.regions]
+    regions = f"{', '.join(numbers):<8} " if len(variant.regions) > 1 else ""
+    collected = [str(variant.regions.index(region) + 1) for _, region in kernel.collects]
+    more = f", with the sums of {', '.join(collected)}" if collected else ""
+    more += ", long tiles split" if kernel.split_prefix else ""
+    return f"{kernel.kind:<8} {regions}{kernel.begin} -> {kernel.end}{more}"
+
+
+def against(group: Group, variant: Variant, n: int) -> str:
+    """How the predicted cost of a variant compares at n with that of what else was weighed; nothing where none was."""
+    other = group.instead(variant)
     if other is None:
         return ""
-    ratio = cost(other, n) / cost(choice.parts, n)
-    name = " and ".join(map(layout_name, other)) if whole else "the natural order alone"
+    ratio = cost(other, n) / cost(variant, n)
+    alone = all(region.layout == Contiguous() for region in other.regions)
+    name = "the contiguous layout alone" if alone else " and ".join(map(layout_name, other.regions))
     return f"at n = {n:,} {name} would cost {ratio:.3g} times as much, by prediction"
 
 
-def layout_name(part: Part) -> str:
+def layout_name(region: Region) -> str:
     """A layout in words."""
-    match part.layout:
+    match region.layout:
         case Residue(stride):
             return f"residue classes of {stride}"
-        case Columns(period, first, width):
+        case Gathered(period, first, width):
             return f"gathered keys {first} to {first + width - 1} of every {period}"
-        case Scattered():
-            return "scattered pairs"
-    return "natural order"
+        case Listed():
+            return "listed pairs"
+    return "contiguous"
 
 
-def rungs(part: Part) -> dict[str, tuple[str, str]]:
-    """How closely tiles of queries and of keys follow what pairs touch: the rung of the ladder and why not a better."""
-    return {side: (cover.rung, cover.why) for side, cover in (("queries", part.rows), ("keys", part.columns))}
+def precisions(region: Region) -> dict[str, tuple[str, str]]:
+    """How closely tiles of queries and of keys follow what pairs touch, and why not more closely."""
+    sides = zip(("queries", "keys"), region.covers, strict=True)
+    return {side: (cover.precision, cover.why) for side, cover in sides}
 
 
-def _part(part: Part) -> Iterator[str]:
-    yield f"  layout   {layout_name(part)}.  {part.why}"
-    yield f"  keeps    {_Words().condition(part.condition)}"
-    if part.layout == Scattered():
+def _region(region: Region) -> Iterator[str]:
+    yield f"  layout   {layout_name(region)}.  {region.why}"
+    yield f"  keeps    {_Words().condition(region.condition)}"
+    if region.layout == Listed():
         yield "  visits   the kept pairs of each tile, from a list"
         return
-    yield f"  no mask  {'no tile' if part.full == ir.FALSE else _Words().condition(part.full)}"
-    yield from _cover(part.rows, "a tile of queries visits keys", "n")
-    yield from _cover(part.columns, "a tile of keys visits queries", "n_q")
+    yield f"  no mask  {'no tile' if region.full == ir.FALSE else _Words().condition(region.full)}"
+    yield from _cover(region.rows, "a tile of queries visits keys", "n")
+    yield from _cover(region.columns, "a tile of keys visits queries", "n_q")
 
 
 def _cover(cover: Cover, title: str, length: str) -> Iterator[str]:
     yield f"  {title}"
-    yield f"    rung   {_RUNGS[cover.rung]}{f' ({cover.why})' if cover.why else ''}"
+    yield f"    precision  {_PRECISIONS[cover.precision]}{f' ({cover.why})' if cover.why else ''}"
     for segment in cover.segments:
-        yield f"    range  {_segment(segment, length)}"
+        yield f"    range      {_segment(segment, length)}"
     for table in cover.tables:
-        yield f"    table  tiles of {_Words().condition(table)}, from a list"
-    if cover.long:
-        yield f"    long   tiles from below {cover.long} see far more than others"
+        yield f"    table      tiles of {_Words().condition(table)}, from a list"
+    if cover.split_prefix:
+        yield f"    split      tiles from below {cover.split_prefix} see far more than others"
     if not cover.segments and not cover.tables:
         yield "    nothing"
     elif not cover.ordered:

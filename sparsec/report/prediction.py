@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sparsec.analysis.count import count, pattern_count
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
-from sparsec.plan.build import Parts, build, natural
-from sparsec.plan.cost_model import BLOCK, LENGTHS, cost, steps
-from sparsec.plan.nodes import Natural, Plan
+from sparsec.plan.build import build, contiguous
+from sparsec.plan.cost_model import LENGTHS, cost
+from sparsec.plan.evaluate import BLOCK, steps
+from sparsec.plan.nodes import Contiguous, Plan, Region, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,30 +28,30 @@ class Speed:
 
 def speed(plan: Plan, n: int, *, past: bool) -> Speed:
     """The prediction for a plan, against dense attention to all or to the past."""
-    dense = natural(ir.Compare(ir.Var("k"), "<=", ir.Var("q")) if past else ir.TRUE)
+    dense = contiguous(ir.Compare(ir.Var("k"), "<=", ir.Var("q")) if past else ir.TRUE)
     return Speed(_ratio(plan, dense, n), _pays_from(plan, dense))
 
 
 def visited(plan: Plan, n: int) -> int:
     """Pairs of all tiles of 64 x 64 that forward visits, over all heads that are told apart; without tables."""
-    return sum(max(1, len(heads.heads)) * _visited(heads.at(n).parts, n) for heads in plan.parts)
+    return sum(max(1, len(group.heads)) * _visited(group.at(n).regions, n) for group in plan.groups)
 
 
-def wasted(condition: ir.Set, parts: Parts, n: int) -> float | None:
+def wasted(condition: ir.Set, regions: Sequence[Region], n: int) -> float | None:
     """The share of the pairs in tiles that forward visits which a condition does not keep, in layouts of their own.
 
-    None in the natural order alone, which is told for itself, with tables, and where pairs can't be counted.
+    None in the contiguous layout alone, which is told for itself, with tables, and where pairs can't be counted.
     """
-    if all(part.layout == Natural() for part in parts) or ir.leaves(condition):
+    if all(region.layout == Contiguous() for region in regions) or ir.leaves(condition):
         return None
     try:
-        return 1 - count(condition, n) / max(1, _visited(parts, n))
+        return 1 - count(condition, n) / max(1, _visited(regions, n))
     except Uncounted:
         return None
 
 
-def _visited(parts: Parts, n: int) -> int:
-    return BLOCK**2 * sum(int(steps(part.rows, part, n).sum()) for part in parts)
+def _visited(regions: Sequence[Region], n: int) -> int:
+    return BLOCK**2 * sum(int(steps(region.rows, region, n).sum()) for region in regions)
 
 
 def work(pattern: ir.Pattern, n: int = 8192) -> tuple[int, int]:
@@ -57,13 +59,13 @@ def work(pattern: ir.Pattern, n: int = 8192) -> tuple[int, int]:
     return pattern_count(pattern, n), visited(build(pattern), n)
 
 
-def _ratio(plan: Plan, dense: Parts, n: int) -> float:
-    weights = [max(1, len(heads.heads)) for heads in plan.parts]
-    own = sum(weight * cost(heads.at(n).parts, n) for weight, heads in zip(weights, plan.parts, strict=True))
+def _ratio(plan: Plan, dense: Variant, n: int) -> float:
+    weights = [max(1, len(group.heads)) for group in plan.groups]
+    own = sum(weight * cost(group.at(n), n) for weight, group in zip(weights, plan.groups, strict=True))
     return sum(weights) * cost(dense, n) / own
 
 
-def _pays_from(plan: Plan, dense: Parts) -> int | None:
+def _pays_from(plan: Plan, dense: Variant) -> int | None:
     """The least multiple of a tile, as far as the lengths that are looked at tell."""
     slow, fast = BLOCK, None
     for n in reversed(LENGTHS):

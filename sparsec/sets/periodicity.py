@@ -36,7 +36,7 @@ def stride(condition: ir.Set) -> int:
     return found
 
 
-def comb(condition: ir.Set) -> tuple[int, int, int] | None:
+def periodic_keys(condition: ir.Set) -> tuple[int, int, int] | None:
     """(period, first, width) with 0 <= (k - first) mod period < width <= period - first for every kept key.
 
     The narrowest share of the keys that is found, None where that is all.
@@ -50,7 +50,7 @@ def comb(condition: ir.Set) -> tuple[int, int, int] | None:
                     found.append((period, residues[0], residues[1] - residues[0] + 1))
         except OutOfBudget:
             continue
-    return min(found, key=lambda comb: (comb[2] / comb[0], comb[0]), default=None)
+    return min(found, key=lambda keys: (keys[2] / keys[0], keys[0]), default=None)
 
 
 def _residues(pairs: isl.Set, period: int) -> tuple[int, int] | None:

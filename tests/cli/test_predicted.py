@@ -36,16 +36,16 @@ def test_heads_count_each() -> None:
 
 @pytest.mark.parametrize("body", ["causal & stride(64)", "causal & (same_block(128) | columns(128, 8))"])
 def test_layouts_waste_little(body: str) -> None:
-    """Of what tiles in the natural order waste, which is nearly all."""
-    (heads,) = plan(body).parts
-    alone, apart = heads.choices
-    assert wasted(heads.condition, alone.parts, 8192) is None, "told by the row of tiles"
-    assert 0 <= wasted(heads.condition, apart.parts, 8192) < 0.5
+    """Of what tiles in the contiguous layout waste, which is nearly all."""
+    (heads,) = plan(body).groups
+    alone, apart = heads.variants
+    assert wasted(heads.condition, alone.regions, 8192) is None, "told by the row of tiles"
+    assert 0 <= wasted(heads.condition, apart.regions, 8192) < 0.5
 
 
 def test_what_is_not_counted_is_not_guessed() -> None:
-    (heads,) = plan("random_keys(2, 1) | causal & stride(64)").parts
-    assert all(wasted(heads.condition, choice.parts, 8192) is None for choice in heads.choices)
+    (heads,) = plan("random_keys(2, 1) | causal & stride(64)").groups
+    assert all(wasted(heads.condition, variant.regions, 8192) is None for variant in heads.variants)
 
 
 @pytest.mark.parametrize("body", ["past(100)", "causal & stride(96)", "window(64) | global(8)", "full"])

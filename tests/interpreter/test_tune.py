@@ -13,7 +13,6 @@ from sparsec.bench.setting import Setting
 from sparsec.codegen.tuned import Tuned
 from sparsec.kernels.launch import Launch
 from sparsec.plan.build import spread
-from sparsec.plan.nodes import Choice
 from sparsec.source import Source
 from sparsec.tuning.subject import GpuSubject, kinds, usual
 
@@ -30,11 +29,11 @@ def opened(made: pipeline.Compiled, setting: Setting = SMALL) -> GpuSubject:
 def of(text: str, heads: int | None = None) -> pipeline.Compiled:
     """Compiled, over layouts where there are any for it, however short the sequence."""
     made = pipeline.compile(Source("test", text), heads=heads, tuned=Tuned())
-    parts = []
-    for each in made.plan.parts:
+    groups = []
+    for each in made.plan.groups:
         apart = spread(each.condition)
-        parts.append(replace(each, choices=(Choice(0, apart),)) if apart else each)
-    return replace(made, plan=replace(made.plan, parts=tuple(parts)))
+        groups.append(replace(each, variants=(apart,)) if apart else each)
+    return replace(made, plan=replace(made.plan, groups=tuple(groups)))
 
 
 @pytest.mark.parametrize("text", ["causal & (past(8) | stride(6))", "window(8) | global(3)", "k % 16 < 3"])

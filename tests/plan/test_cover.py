@@ -14,7 +14,7 @@ from support.kernel import is_full, planned, positions, touches, visited
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.plan import covers
-from sparsec.plan.nodes import Cover, Part
+from sparsec.plan.nodes import Cover, Region
 from sparsec.sets import intervals, simplify, symbolic_tiles
 from sparsec.testing import programs
 
@@ -46,25 +46,25 @@ class Call:
 calls = st.builds(Call, *(st.integers(1, 150),) * 2, st.integers(0, 70), *(st.integers(16, 40),) * 2)
 
 
-def check(condition: ir.Set, part: Part, call: Call) -> None:
+def check(condition: ir.Set, region: Region, call: Call) -> None:
     """Every kept pair lies in exactly one visited tile, from both sides, and full tiles are full."""
     kept = reference.mask(condition, call.n_q, call.n, call.q_offset)
-    assert (kept == reference.mask(part.condition, call.n_q, call.n, call.q_offset)).all()
+    assert (kept == reference.mask(region.condition, call.n_q, call.n, call.q_offset)).all()
     starts = np.arange(0, call.n_q, call.block_m), np.arange(0, call.n, call.block_n)
     some = np.logical_or.reduceat(np.logical_or.reduceat(kept, starts[0], axis=0), starts[1], axis=1)
     for i, (low, high) in enumerate(call.rows):
-        tiles = visited(part.rows, low, high, call.n, call.n, call.block_n)
+        tiles = visited(region.rows, low, high, call.n, call.n, call.block_n)
         assert len(set(tiles)) == len(tiles)
         assert set(np.nonzero(some[i])[0]) <= set(tiles)
         for box in ((low, high, *column) for column in call.columns):
             there = touches(condition, box, call.n)[:, : call.n - box[2]]  # kernels mask a tile that hangs over the end
-            assert not is_full(part, box, call.n) or there.all()
-        check_tight(condition, part.rows, (low, high), call)
+            assert not is_full(region, box, call.n) or there.all()
+        check_tight(condition, region.rows, (low, high), call)
     for j, (low, high) in enumerate(call.columns):
-        tiles = visited(part.columns, low, high, call.n, call.n_q, call.block_m, call.q_offset)
+        tiles = visited(region.columns, low, high, call.n, call.n_q, call.block_m, call.q_offset)
         assert len(set(tiles)) == len(tiles)
         assert set(np.nonzero(some[:, j])[0]) <= set(tiles)
-        check_tight(condition, part.columns, (low, high), call)
+        check_tight(condition, region.columns, (low, high), call)
 
 
 def check_tight(condition: ir.Set, cover: Cover, edges: tuple[int, int], call: Call) -> None:
@@ -92,14 +92,14 @@ def test_any_budget_will_do(condition, call, most, few):
         patch.setattr(symbolic_tiles, "_OPERATIONS", few)
         patch.setattr(intervals, "_OPERATIONS", few)
         patch.setattr(simplify, "_OPERATIONS", few)
-        part = planned(condition)
-    check(condition, part, call)
+        region = planned(condition)
+    check(condition, region, call)
 
 
 @pytest.mark.full
 @settings(max_examples=2500, deadline=None)
 @given(programs.conditions(depth=2) | wide.conditions, st.lists(calls, min_size=3, max_size=3))
 def test_many_random_conditions(condition, some):
-    part = planned(condition)
+    region = planned(condition)
     for call in some:
-        check(condition, part, call)
+        check(condition, region, call)

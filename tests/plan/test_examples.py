@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.kernel import natural, visited
+from support.kernel import only_region, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
@@ -35,11 +35,11 @@ def lowered(path: Path, shrink: int = 1) -> ir.Pattern:
 @pytest.mark.parametrize("block", [16, 64])
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_no_tile_in_vain(path: Path, block: int) -> None:
-    for part in map(natural, build(lowered(path, shrink=8), layouts=False).parts):
-        kept = reference.mask(part.condition, N, N)
+    for region in map(only_region, build(lowered(path, shrink=8), layouts=False).groups):
+        kept = reference.mask(region.condition, N, N)
         edges = np.arange(0, N, block)
         some = np.logical_or.reduceat(np.logical_or.reduceat(kept, edges, axis=0), edges, axis=1)
-        for cover, wanted in ((part.rows, some), (part.columns, some.T)):
+        for cover, wanted in ((region.rows, some), (region.columns, some.T)):
             tiles = [visited(cover, low, low + block - 1, N, N, block) for low in edges.tolist()]
             met = np.zeros_like(wanted)
             for row, row_tiles in enumerate(tiles):
@@ -47,7 +47,7 @@ def test_no_tile_in_vain(path: Path, block: int) -> None:
             vain = int((met & ~wanted).sum())
             print(f"{path.stem}, side {cover.side}, block {block}: {vain} of {sum(map(len, tiles))} tiles in vain")
             assert cover.tables or not (wanted & ~met).any()
-            assert not vain or cover.rung != "exact"
+            assert not vain or cover.precision != "exact"
 
 
 PLANS = """
@@ -70,4 +70,4 @@ def test_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }  # fmt: skip
     assert len(printed) == 1
-    assert "HeadPlan" in printed.pop()
+    assert "Group" in printed.pop()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from support.kernel import natural
+from support.kernel import only_region
 from test_cover import Call, check
 
 from sparsec.lower.file import lower
@@ -49,9 +49,9 @@ HARD = {
 def test_in_time_and_exact(name: str, in_time: Callable[[float, float], None]) -> None:
     pattern = lower(parse(Source("hard", f"pattern p = {HARD[name]}\n")))
     start = time.process_time()
-    (plan,) = build(pattern, layouts=False).parts
-    part = natural(plan)
+    (plan,) = build(pattern, layouts=False).groups
+    region = only_region(plan)
     in_time(time.process_time() - start, 2)
-    print(f"{name}: {part.rows.rung} ({part.rows.why}), {part.columns.rung}")
+    print(f"{name}: {region.rows.precision} ({region.rows.why}), {region.columns.precision}")
     for call in (Call(200, 200, 0, 16, 32), Call(65, 300, 235, 32, 24), Call(100, 70, 4, 17, 19)):
-        check(pattern.conditions[0], part, call)
+        check(pattern.conditions[0], region, call)

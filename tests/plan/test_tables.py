@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.kernel import planned, visited
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import over, under
 from sparsec.ir.reference import mask
-from sparsec.plan.above import above, below
 from sparsec.testing.programs import conditions, tables, terms
 
 Q, K = ir.Var("q"), ir.Var("k")
@@ -27,9 +27,12 @@ def tiled(kept: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 @given(conditions(term=terms() | tables()), st.integers(1, 90), st.integers(16, 33), st.integers(16, 33))
 def test_segments_and_tables_hold_every_pair(condition, n, block_m, block_n):
-    part = planned(condition)
+    region = planned(condition)
     kept = tiled(mask(condition, n, n), block_m, block_n)
-    for cover, wanted, block, other in ((part.rows, kept, block_m, block_n), (part.columns, kept.T, block_n, block_m)):
+    for cover, wanted, block, other in (
+        (region.rows, kept, block_m, block_n),
+        (region.columns, kept.T, block_n, block_m),
+    ):
         met = np.zeros_like(kept)
         for leaf in cover.tables:
             met |= tiled(mask(leaf, n, n), block_m, block_n)
@@ -41,21 +44,21 @@ def test_segments_and_tables_hold_every_pair(condition, n, block_m, block_n):
 
 @given(conditions(term=terms() | tables()), st.integers(1, 40))
 def test_bounds(condition, n):
-    kept, bound = mask(condition, n, n), above(condition)
+    kept, bound = mask(condition, n, n), over(condition)
     inside = mask(bound.affine, n, n)
     listed = [mask(leaf, n, n) for leaf in bound.tables]
     assert not (kept & ~np.logical_or.reduce([inside, *listed])).any()
     assert bound.why or not (inside & ~kept).any()
-    assert not (mask(below(condition), n, n) & ~kept).any()
+    assert not (mask(under(condition), n, n) & ~kept).any()
 
 
 @given(st.sets(st.integers(-9, 60), min_size=2, max_size=40), st.booleans())
 def test_bounds_of_explicit_sets(members, negated):
     condition = ir.Member(ir.Sub(Q, K), tuple(sorted(members)))
     condition = ir.Not(condition) if negated else condition
-    kept, bound = mask(condition, 70, 70), above(condition)
+    kept, bound = mask(condition, 70, 70), over(condition)
     assert not (kept & ~mask(bound.affine, 70, 70)).any()
-    assert not (mask(below(condition), 70, 70) & ~kept).any()
+    assert not (mask(under(condition), 70, 70) & ~kept).any()
     assert bound.why or (kept == mask(bound.affine, 70, 70)).all()
 
 
@@ -72,7 +75,7 @@ def test_bounds_of_explicit_sets(members, negated):
     ],
 )
 def test_what_is_set_aside(condition, affine, tables):
-    part = planned(condition)
-    assert part.rows.tables == part.columns.tables == tables
-    assert part.rows.segments == planned(affine).rows.segments or "complement" in part.rows.why
-    assert part.condition == condition
+    region = planned(condition)
+    assert region.rows.tables == region.columns.tables == tables
+    assert region.rows.segments == planned(affine).rows.segments or "complement" in region.rows.why
+    assert region.condition == condition

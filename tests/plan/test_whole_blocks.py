@@ -12,7 +12,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
 from sparsec.lower.file import lower
 from sparsec.plan.build import build
-from sparsec.plan.nodes import Part
+from sparsec.plan.nodes import Region
 from sparsec.sets.block_alignment import block_size
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -21,9 +21,9 @@ from sparsec.testing.programs import conditions, tables, terms
 TILE = 16
 
 
-def part_of(text: str) -> Part:
-    (plan,) = build(lower(parse(Source("test", f"pattern p = {text}\n")))).parts
-    return plan.choices[0].parts[0]
+def region_of(text: str) -> Region:
+    (plan,) = build(lower(parse(Source("test", f"pattern p = {text}\n")))).groups
+    return plan.variants[0].regions[0]
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,18 @@ def part_of(text: str) -> Part:
     ],
 )
 def test_block(text: str, block: int) -> None:
-    part = part_of(text)
-    assert part.block == block
+    region = region_of(text)
+    assert region.block == block
     if block > 1:
-        assert_full(part, block, 5 * block)
+        assert_full(region, block, 5 * block)
 
 
-def assert_full(part: Part, block: int, n: int) -> None:
+def assert_full(region: Region, block: int, n: int) -> None:
     """No visited tile within a block has a pair that is left out."""
-    kept = mask(part.condition, n, n)
+    kept = mask(region.condition, n, n)
     for tile in (tile for tile in (TILE, 2 * TILE, block) if block % tile == 0):
         every = kept.reshape(n // tile, tile, n // tile, tile).all(axis=(1, 3))
-        for cover, full in ((part.rows, every), (part.columns, every.T)):
+        for cover, full in ((region.rows, every), (region.columns, every.T)):
             seen = np.zeros_like(full)
             for leaf in cover.tables:
                 some = mask(leaf, n, n).reshape(n // tile, tile, n // tile, tile).any(axis=(1, 3))

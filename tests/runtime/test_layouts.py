@@ -1,4 +1,4 @@
-"""Layouts forced at every length, on the torch path: the planner's choice never changes a result beyond its bound."""
+"""Layouts forced at every length, on the torch path: the planner's variant never changes a result beyond its bound."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def assert_exact(pattern: nodes.Pattern, n_q: int, n_k: int, q_offset: int | Non
 def test_patterns(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     regions = spread_module_of(pattern)._PROGRAM.groups[0].at(1).regions
-    assert any(region.stride > 1 or region.gathered or region.scattered for region in regions)
+    assert any(region.stride > 1 or region.gathered or region.listed for region in regions)
     for lengths in LENGTHS:
         assert_exact(pattern, *lengths, heads=4, kv_heads=2, dtype=torch.float64)
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.generated import module_of, random_pattern
-from support.kernel import natural, visited
+from support.kernel import only_region, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
@@ -33,14 +33,14 @@ def test_every_tile_once(condition: ir.Set, n_q: int, n: int, q_offset: int, blo
         return kept.reshape(len(kept) // block_m, block_m, -1, block_n).swapaxes(1, 2)
 
     pattern = random_pattern(Program("", (condition,)))
-    plan, module = natural(build(pattern, layouts=False).parts[0]), module_of(pattern)
-    (part,) = module._PROGRAM.groups[0].at(1).regions
-    if part.scattered:
+    plan, module = only_region(build(pattern, layouts=False).groups[0]), module_of(pattern)
+    (region,) = module._PROGRAM.groups[0].at(1).regions
+    if region.listed:
         return
     for side, cover in (("rows", plan.rows), ("columns", plan.columns)):
         if not cover.tables:
             continue
-        starts, codes = (x.tolist() for x in tile_lists(part, side, n_q, n, q_offset, block_m, block_n, CPU))
+        starts, codes = (x.tolist() for x in tile_lists(region, side, n_q, n, q_offset, block_m, block_n, CPU))
         kept, *named = (x if side == "rows" else x.swapaxes(0, 1) for x in map(tiles, (condition, *cover.tables)))
         assert len(starts) == len(kept) + 1
         for line, pairs in enumerate(kept):

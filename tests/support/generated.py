@@ -17,7 +17,6 @@ from sparsec.codegen.emit import emit, function_name
 from sparsec.ir import nodes, reference
 from sparsec.lower.file import lower
 from sparsec.plan.build import build, spread
-from sparsec.plan.nodes import Choice
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.testing.programs import Program
@@ -48,13 +47,13 @@ def module_of(pattern: nodes.Pattern) -> ModuleType:
 
 @cache
 def spread_module_of(pattern: nodes.Pattern) -> ModuleType:
-    """The module with layouts at every length, also where the natural order is predicted to be cheaper."""
+    """The module with layouts at every length, also where the contiguous layout is predicted to be cheaper."""
     plan = build(pattern)
-    parts = []
-    for heads in plan.parts:
+    groups = []
+    for heads in plan.groups:
         apart = spread(heads.condition)
-        parts.append(replace(heads, choices=(Choice(0, apart),)) if apart else heads)
-    return _module(emit(replace(plan, parts=tuple(parts))))
+        groups.append(replace(heads, variants=(apart,)) if apart else heads)
+    return _module(emit(replace(plan, groups=tuple(groups))))
 
 
 def _module(text: str) -> ModuleType:

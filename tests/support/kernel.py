@@ -7,7 +7,7 @@ import numpy as np
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.plan.build import build
-from sparsec.plan.nodes import Cover, HeadPlan, Part, Segment
+from sparsec.plan.nodes import Cover, Group, Region, Segment
 
 _COMPARE = {
     "<": int.__lt__,
@@ -19,16 +19,16 @@ _COMPARE = {
 }
 
 
-def planned(condition: ir.Set) -> Part:
-    """The plan of a pattern with one condition, in the natural order."""
-    return natural(build(ir.Pattern("p", "", "", (), (condition,)), layouts=False).parts[0])
+def planned(condition: ir.Set) -> Region:
+    """The plan of a pattern with one condition, in the contiguous layout."""
+    return only_region(build(ir.Pattern("p", "", "", (), (condition,)), layouts=False).groups[0])
 
 
-def natural(plan: HeadPlan) -> Part:
-    """The one part of a plan without layouts."""
-    (choice,) = plan.choices
-    (part,) = choice.parts
-    return part
+def only_region(plan: Group) -> Region:
+    """The one region of a plan without layouts."""
+    (variant,) = plan.variants
+    (region,) = variant.regions
+    return region
 
 
 def integer(node: ir.Int, at: dict[str, int]) -> int:
@@ -110,10 +110,10 @@ def visited(
     return tiles
 
 
-def is_full(part: Part, box: tuple[int, int, int, int], n: int, residue: int = 0) -> bool:
+def is_full(region: Region, box: tuple[int, int, int, int], n: int, residue: int = 0) -> bool:
     """Whether the box (q_lo, q_hi, k_lo, k_hi) goes without a mask."""
     edges = dict(zip(("q_lo", "q_hi", "k_lo", "k_hi"), box, strict=True))
-    return holds(part.full, edges | {"n": n, "residue": residue})
+    return holds(region.full, edges | {"n": n, "residue": residue})
 
 
 def touches(condition: ir.Set, box: tuple[int, int, int, int], n: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The programs of a part's kernels: sequences of rows and keys that stand side by side, and their positions."""
+"""The programs of a region's kernels: sequences of rows and keys that stand side by side, and their positions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsec.plan.nodes import Columns, Part, Residue
+from sparsec.plan.nodes import Gathered, Region, Residue
 
 
 @dataclass(frozen=True)
-class Group:
+class SideBySide:
     """What one layout puts side by side: rows and keys as they stand, and what their coordinates start from.
 
     `rows`: of the tensors q and out; `keys`: of k and v.  A row's own coordinate is its place plus `q_start`.
@@ -21,37 +21,37 @@ class Group:
     keys: np.ndarray
     q_start: int
     residue: int
-    part: Part
+    region: Region
 
     def queries_at(self, low: int, high: int) -> np.ndarray:
         """Positions of the queries with the coordinates low..high."""
         own = np.arange(low, high + 1)
-        match self.part.layout:
+        match self.region.layout:
             case Residue(stride):
                 return own * stride + self.residue
         return own
 
     def keys_at(self, low: int, high: int) -> np.ndarray:
         own = np.arange(low, high + 1)
-        match self.part.layout:
+        match self.region.layout:
             case Residue(stride):
                 return own * stride + self.residue
-            case Columns(period, first, width):
+            case Gathered(period, first, width):
                 return own // width * period + first + own % width
         return own
 
 
-def groups(part: Part, n_q: int, n: int, q_offset: int) -> Iterator[Group]:
-    """Every program group of the part's forward kernel (and of dk and dv, where it has keys)."""
+def side_by_side(region: Region, n_q: int, n: int, q_offset: int) -> Iterator[SideBySide]:
+    """Every program beside of the region's forward kernel (and of dk and dv, where it has keys)."""
     rows, keys = np.arange(n_q), np.arange(n)
-    match part.layout:
+    match region.layout:
         case Residue(stride):
             for residue in range(stride):
                 some = rows[(q_offset + rows) % stride == residue]
                 start = (q_offset + int(some[0]) - residue) // stride if len(some) else 0
-                yield Group(some, keys[residue::stride], start, residue, part)
-        case Columns(period, first, width):
+                yield SideBySide(some, keys[residue::stride], start, residue, region)
+        case Gathered(period, first, width):
             comb = keys[(keys >= first) & ((keys - first) % period < width)]
-            yield Group(rows, comb, q_offset, 0, part)
+            yield SideBySide(rows, comb, q_offset, 0, region)
         case _:
-            yield Group(rows, keys, q_offset, 0, part)
+            yield SideBySide(rows, keys, q_offset, 0, region)

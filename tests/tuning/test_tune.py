@@ -26,8 +26,8 @@ from sparsec.tuning.tune import ROUNDS, GpuLost, Limits, Outcome, tune
 
 USUAL = (64, 64, 4, 2, None)
 FASTER, FASTEST, SLOWER = (64, 64, 4, 3, None), (64, 32, 4, 2, None), (64, 64, 4, 1, None)
-FORWARD, DQ = (Place("A GPU", "tma", "bf16", 128, kernel, "natural.alone.r1.s16") for kernel in ("forward", "dq"))
-OTHER = replace(FORWARD, shape="natural.alone.r1.s64")
+FORWARD, DQ = (Place("A GPU", "tma", "bf16", 128, kernel, "contiguous.alone.r1.s16") for kernel in ("forward", "dq"))
+OTHER = replace(FORWARD, shape="contiguous.alone.r1.s64")
 
 
 @dataclass

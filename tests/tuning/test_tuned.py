@@ -26,7 +26,7 @@ from sparsec.runtime.module import module
 from sparsec.source import Source
 
 SETTING = (128, 32, 8, 2, None)
-WORD = "natural.alone.r1.s16"
+WORD = "contiguous.alone.r1.s16"
 PLACE = Place("Some GPU", "tma", "bf16", 128, "forward", WORD)
 PAST = Source("p", "pattern p = past(1024)")
 
@@ -41,20 +41,20 @@ def words(name: str, **chosen) -> dict[str, str]:
 
 
 def test_shapes_by_work():
-    assert words("mistral")["_forward"] == "natural.alone.r1.s64"
+    assert words("mistral")["_forward"] == "contiguous.alone.r1.s64"
     assert words("mistral", w=1024)["_forward"] == WORD
     assert words("mistral", w=1100) == words("mistral", w=1024)
-    assert words("mistral", w=300)["_dkdv"] == "natural.alone.r1.s4"
+    assert words("mistral", w=300)["_dkdv"] == "contiguous.alone.r1.s4"
 
 
 def test_shapes_by_layout():
     strided = words("sparse_transformer_strided")
-    assert strided["_forward_1_a"] == "natural.first.r1.s1"
+    assert strided["_forward_1_a"] == "contiguous.first.r1.s1"
     assert strided["_forward_1_b"].startswith("residue.last.")
     fixed = words("sparse_transformer_fixed")
-    assert any(word.startswith("columns.") for word in fixed.values())
+    assert any(word.startswith("gathered.") for word in fixed.values())
     assert "t64" in words("bigbird")["_forward"]
-    assert words("longformer")["_dq"].endswith(".long")
+    assert words("longformer")["_dq"].endswith(".split")
     assert all(word.endswith(".heads") for word in words("longnet_heads", heads=8).values())
 
 
@@ -71,7 +71,7 @@ def test_every_kernel_has_one(name):
 
 
 def test_a_module_carries_its_own():
-    other = replace(PLACE, shape="natural.alone.r1.s1")
+    other = replace(PLACE, shape="contiguous.alone.r1.s1")
     made = pipeline.compile(PAST, tuned=Tuned({PLACE: SETTING, other: SETTING}))
     assert made.source.count("Some GPU") == 1
     assert '    ("Some GPU", "tma", torch.bfloat16, 128, "_forward"): (128, 32, 8, 2, None),\n' in made.source
@@ -105,11 +105,9 @@ def test_what_a_launch_takes(monkeypatch, gpu, dtype, size, kernel, tuned):
     program = module(made.source, "tuned_under_test")._PROGRAM
     monkeypatch.setattr(gpu_launches, "device_tier", lambda device, width: "tma")
     monkeypatch.setattr(gpu_launches, "gpu_name", lambda device: gpu)
-    (walk,) = program.groups[0].at(4096).walks
-    (region,) = walk.regions
-    run, function = (region, region.dkdv) if kernel == "dkdv" else (walk, getattr(walk, kernel))
+    (launched,) = program.groups[0].at(4096).of(kernel)
     q = Meta.of(torch.empty(1, 1, 4096, size, dtype=dtype))
-    made = gpu_launches.prepare_launch(program, kernel, run, function, {"Q": q}, {"K": q}, 0)
+    made = gpu_launches.prepare_launch(program, launched, {"Q": q}, {"K": q}, 0)
     found = (*made.blocks, made.options["num_warps"], made.options["num_stages"], made.options.get("maxnreg"))
     usual = getattr(SETTINGS["tma", 2, 1 << (size - 1).bit_length()], kernel)
     assert found == (SETTING if tuned else usual)

@@ -76,8 +76,6 @@ def _queries(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return turn_3 + end_3 - begin_3, begin_0, turn_1, begin_1 - end_0, turn_2, begin_2 - end_1, turn_3, begin_3 - end_2
 
 
-
-
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward(
     Q, K, V, OUT, LSE, SPLITS, SPLITS_LSE, STARTS_0, TABLE_0, LIST_STARTS, LIST,
@@ -323,24 +321,20 @@ _PROGRAM = sk.Program(
     groups=(
         sk.Group(None, (
             sk.Variant(0, (
-                sk.Walk(_forward, _dq, long_rows=128, regions=(
-                    sk.Region(  # Positions as they are.
-                        "", _dkdv, _visit, _is_full, _keep_cpu,
-                        block=64,
-                        long_keys=128,
-                        tables=((0, _TABLE_0),),
-                        rows_tables=(_TABLE_0,),
-                        keys_visited=_keys_visited,
-                        columns_tables=(_TABLE_0,),
-                        queries_visited=_queries_visited,
-                    ),
-                )),
+                sk.Region(  # Positions as they are.
+                    "", _visit, _is_full, _keep_cpu, block=64, tables=((0, _TABLE_0),), rows_tables=(_TABLE_0,),
+                    keys_visited=_keys_visited, columns_tables=(_TABLE_0,), queries_visited=_queries_visited
+                ),
+            ), (
+                sk.Kernel("forward", _forward, (0,), split_prefix=128),
+                sk.Kernel("dq", _dq, (0,), split_prefix=128),
+                sk.Kernel("dkdv", _dkdv, (0,), split_prefix=128),
             )),
         )),
     ),
 )
 
-_OPERATOR = sk.Operator("bigbird_242d0ad04b1c", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("bigbird_f29c8ae6402f", _PROGRAM, heads=None)
 
 
 @overload

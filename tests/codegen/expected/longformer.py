@@ -67,8 +67,6 @@ def _queries(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return turn_2 + end_2 - begin_2, begin_0, turn_1, begin_1 - end_0, turn_2, begin_2 - end_1
 
 
-
-
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward(
     Q, K, V, OUT, LSE, SPLITS, SPLITS_LSE,
@@ -274,18 +272,19 @@ _PROGRAM = sk.Program(
     groups=(
         sk.Group(None, (
             sk.Variant(0, (
-                sk.Walk(_forward, _dq, long_rows=64, regions=(
-                    sk.Region(  # Positions as they are.
-                        "", _dkdv, _visit, _is_full, _keep_cpu,
-                        long_keys=64,
-                    ),
-                )),
+                sk.Region(  # Positions as they are.
+                    "", _visit, _is_full, _keep_cpu
+                ),
+            ), (
+                sk.Kernel("forward", _forward, (0,), split_prefix=64),
+                sk.Kernel("dq", _dq, (0,), split_prefix=64),
+                sk.Kernel("dkdv", _dkdv, (0,), split_prefix=64),
             )),
         )),
     ),
 )
 
-_OPERATOR = sk.Operator("longformer_e6a4d0298f55", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_ac5534c1c38b", _PROGRAM, heads=None)
 
 
 @overload

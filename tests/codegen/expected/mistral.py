@@ -48,8 +48,6 @@ def _queries(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return end_0 - begin_0, begin_0
 
 
-
-
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward(
     Q, K, V, OUT, LSE,
@@ -216,17 +214,19 @@ _PROGRAM = sk.Program(
     groups=(
         sk.Group(None, (
             sk.Variant(0, (
-                sk.Walk(_forward, _dq, regions=(
-                    sk.Region(  # Positions as they are.
-                        "", _dkdv, _visit, _is_full, _keep_cpu,
-                    ),
-                )),
+                sk.Region(  # Positions as they are.
+                    "", _visit, _is_full, _keep_cpu
+                ),
+            ), (
+                sk.Kernel("forward", _forward, (0,)),
+                sk.Kernel("dq", _dq, (0,)),
+                sk.Kernel("dkdv", _dkdv, (0,)),
             )),
         )),
     ),
 )
 
-_OPERATOR = sk.Operator("mistral_960ffafa490a", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("mistral_39c4281ffc10", _PROGRAM, heads=None)
 
 
 @overload

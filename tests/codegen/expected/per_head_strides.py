@@ -49,8 +49,6 @@ def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return end_0 - begin_0, begin_0
 
 
-
-
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_0(
     Q, K, V, OUT, LSE, HEADS,
@@ -236,8 +234,6 @@ def _queries_1(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return end_0 - begin_0, begin_0
 
 
-
-
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_1(
     Q, K, V, OUT, LSE, HEADS,
@@ -420,8 +416,6 @@ def _queries_2(k_lo, k_hi, n, length, shift, residue, BLOCK: tl.constexpr):
     """The queries that these keys touch: 1 range."""
     begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 129 - shift, length, BLOCK)
     return end_0 - begin_0, begin_0
-
-
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -613,34 +607,39 @@ _PROGRAM = sk.Program(
     groups=(
         sk.Group((0, 1, 2, 3), (
             sk.Variant(0, (
-                sk.Walk(_forward_0, _dq_0, regions=(
-                    sk.Region(  # Positions as they are.
-                        "_0", _dkdv_0, _visit_0, _is_full_0, _keep_cpu_0,
-                    ),
-                )),
+                sk.Region(  # Positions as they are.
+                    "_0", _visit_0, _is_full_0, _keep_cpu_0
+                ),
+            ), (
+                sk.Kernel("forward", _forward_0, (0,)),
+                sk.Kernel("dq", _dq_0, (0,)),
+                sk.Kernel("dkdv", _dkdv_0, (0,)),
             )),
         )),
         sk.Group((4, 5, 6, 7), (
             sk.Variant(0, (
-                sk.Walk(_forward_1, _dq_1, regions=(
-                    sk.Region(  # Positions as they are.
-                        "_1", _dkdv_1, _visit_1, _is_full_1, _keep_cpu_1,
-                    ),
-                )),
+                sk.Region(  # Positions as they are.
+                    "_1", _visit_1, _is_full_1, _keep_cpu_1
+                ),
+            ), (
+                sk.Kernel("forward", _forward_1, (0,)),
+                sk.Kernel("dq", _dq_1, (0,)),
+                sk.Kernel("dkdv", _dkdv_1, (0,)),
             )),
             sk.Variant(1024, (
-                sk.Walk(_forward_2, _dq_2, regions=(
-                    sk.Region(  # Queries see only keys a multiple of 2 away.
-                        "_2", _dkdv_2, _visit_2, _is_full_2, _keep_cpu_2,
-                        stride=2,
-                    ),
-                )),
+                sk.Region(  # Queries see only keys a multiple of 2 away.
+                    "_2", _visit_2, _is_full_2, _keep_cpu_2, stride=2
+                ),
+            ), (
+                sk.Kernel("forward", _forward_2, (0,)),
+                sk.Kernel("dq", _dq_2, (0,)),
+                sk.Kernel("dkdv", _dkdv_2, (0,)),
             )),
         )),
     ),
 )
 
-_OPERATOR = sk.Operator("per_head_strides_480beebc954e", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_8b8d2ff5be58", _PROGRAM, heads=8)
 
 
 @overload

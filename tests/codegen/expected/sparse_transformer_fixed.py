@@ -58,8 +58,6 @@ def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return turn_1 + end_1 - begin_1, begin_0, turn_1, begin_1 - end_0
 
 
-
-
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_0(
     Q, K, V, OUT, LSE,
@@ -247,8 +245,6 @@ def _queries_1_a(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return end_0 - begin_0, begin_0
 
 
-
-
 @triton.jit
 def _keep_1_b(q, k, n):
     """Whether query q may attend to key k, a gathered one."""
@@ -283,8 +279,6 @@ def _queries_1_b(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
         length, BLOCK,
     )
     return end_0 - begin_0, begin_0
-
-
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -420,63 +414,6 @@ def _dq_1_ab(
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
-def _dkdv_1_a(
-    Q, K, V, ROW_STATS, DO, DK, DV, DK_GATHERED_1_B, DV_GATHERED_1_B,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
-    scale, scale_log2,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
-):
-    """Gradients of one tile of keys and values, summed over the query heads that share them."""
-    kv_head, n_heads = tl.program_id(1), GROUP
-    batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
-    k_hi = k_lo + BLOCK_N - 1
-    k = k_lo + tl.arange(0, BLOCK_N)
-
-    mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
-    k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_bh = batch * (heads // GROUP) + kv_head
-    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    # What kernels before this one found.
-    carried = k < n
-    dk += sk.load_gathered_sums(DK_GATHERED_1_B, kv_bh, k, carried, n, 128, 120, 8, HEAD_DIM, BLOCK_D)
-    dv += sk.load_gathered_sums(DV_GATHERED_1_B, kv_bh, k, carried, n, 128, 120, 8, HEAD_DIM, BLOCK_D)
-    steps, begin = _queries_1_a(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
-    for turn in range(n_heads * steps):
-        step = turn if GROUP == 1 else turn % steps
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
-        tile_m = begin + step
-        row_lo = tile_m * BLOCK_M
-        q_lo = q_offset + row_lo
-        q_hi = q_lo + BLOCK_M - 1
-        row = row_lo + tl.arange(0, BLOCK_M)
-        q = q_offset + row
-        bh = batch * heads + head
-        delta_bh = bh + heads * tl.num_programs(2)
-        q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
-        lse_2 = sk.load_row_stats(ROW_STATS, bh, n_rows, row_lo, BLOCK_M, TMA)
-        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
-        if not (_full_1_a(q_lo, q_hi, k_lo, k_hi, n)):
-            s = tl.where(_keep_1_a(q[None, :], k[:, None], n), s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[None, :])
-        do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
-        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
-        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
-        delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
-        ds = p * (dp - delta[None, :])
-        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
-    dk *= scale
-    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
-    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
-    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
-    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
-
-
-@triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_1_b(
     Q, K, V, ROW_STATS, DO, DK, DV, DK_SPLITS, DV_SPLITS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
@@ -538,6 +475,63 @@ def _dkdv_1_b(
         tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
+@triton.jit(do_not_specialize=sk.RUN_TIME)
+def _dkdv_1_a(
+    Q, K, V, ROW_STATS, DO, DK, DV, DK_GATHERED_1_B, DV_GATHERED_1_B,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
+    scale, scale_log2,
+    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+):
+    """Gradients of one tile of keys and values, summed over the query heads that share them."""
+    kv_head, n_heads = tl.program_id(1), GROUP
+    batch = tl.program_id(2)
+    k_lo = tl.program_id(0) * BLOCK_N
+    k_hi = k_lo + BLOCK_N - 1
+    k = k_lo + tl.arange(0, BLOCK_N)
+
+    mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
+    k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
+    v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
+    kv_bh = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    # What kernels before this one found.
+    carried = k < n
+    dk += sk.load_gathered_sums(DK_GATHERED_1_B, kv_bh, k, carried, n, 128, 120, 8, HEAD_DIM, BLOCK_D)
+    dv += sk.load_gathered_sums(DV_GATHERED_1_B, kv_bh, k, carried, n, 128, 120, 8, HEAD_DIM, BLOCK_D)
+    steps, begin = _queries_1_a(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
+    for turn in range(n_heads * steps):
+        step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin + step
+        row_lo = tile_m * BLOCK_M
+        q_lo = q_offset + row_lo
+        q_hi = q_lo + BLOCK_M - 1
+        row = row_lo + tl.arange(0, BLOCK_M)
+        q = q_offset + row
+        bh = batch * heads + head
+        delta_bh = bh + heads * tl.num_programs(2)
+        q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
+        lse_2 = sk.load_row_stats(ROW_STATS, bh, n_rows, row_lo, BLOCK_M, TMA)
+        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
+        if not (_full_1_a(q_lo, q_hi, k_lo, k_hi, n)):
+            s = tl.where(_keep_1_a(q[None, :], k[:, None], n), s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[None, :])
+        do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
+        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
+        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
+        delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
+        ds = p * (dp - delta[None, :])
+        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
+
+    dk *= scale
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
+
+
 def _keep_cpu_1_a(q, k, n):
     """`_keep_1_a` on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (q // 128 == k // 128)
@@ -576,30 +570,32 @@ _PROGRAM = sk.Program(
     groups=(
         sk.Group(None, (
             sk.Variant(0, (
-                sk.Walk(_forward_0, _dq_0, regions=(
-                    sk.Region(  # Positions as they are.
-                        "_0", _dkdv_0, _visit_0, _is_full_0, _keep_cpu_0,
-                    ),
-                )),
+                sk.Region(  # Positions as they are.
+                    "_0", _visit_0, _is_full_0, _keep_cpu_0
+                ),
+            ), (
+                sk.Kernel("forward", _forward_0, (0,)),
+                sk.Kernel("dq", _dq_0, (0,)),
+                sk.Kernel("dkdv", _dkdv_0, (0,)),
             )),
             sk.Variant(1024, (
-                sk.Walk(_forward_1_ab, _dq_1_ab, regions=(
-                    sk.Region(  # Positions as they are.
-                        "_1_a", _dkdv_1_a, _visit_1_a, _is_full_1_a, _keep_cpu_1_a,
-                    ),
-                    sk.Region(  # No query sees the keys between.
-                        "_1_b", _dkdv_1_b, _visit_1_b, _is_full_1_b, _keep_cpu_1_b,
-                        gathered=(128, 120, 8),
-                        finishes=False,
-                        long_keys=1073741824,
-                    ),
-                )),
+                sk.Region(  # Positions as they are.
+                    "_1_a", _visit_1_a, _is_full_1_a, _keep_cpu_1_a
+                ),
+                sk.Region(  # No query sees the keys between.
+                    "_1_b", _visit_1_b, _is_full_1_b, _keep_cpu_1_b, gathered=(128, 120, 8)
+                ),
+            ), (
+                sk.Kernel("forward", _forward_1_ab, (0, 1,)),
+                sk.Kernel("dq", _dq_1_ab, (0, 1,)),
+                sk.Kernel("dkdv", _dkdv_1_b, (1,), split_prefix=1073741824),
+                sk.Kernel("dkdv", _dkdv_1_a, (0,)),
             )),
         )),
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_526dd6fd63a8", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_b68a9ca373f5", _PROGRAM, heads=None)
 
 
 @overload

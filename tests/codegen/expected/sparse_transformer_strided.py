@@ -55,8 +55,6 @@ def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return turn_1 + end_1 - begin_1, begin_0, turn_1, begin_1 - end_0
 
 
-
-
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_0(
     Q, K, V, OUT, LSE,
@@ -244,6 +242,30 @@ def _queries_1_a(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return end_0 - begin_0, begin_0
 
 
+@triton.jit
+def _keep_1_b(q, k, n):
+    """Whether query q may attend to key k of its residue class."""
+    return q - k >= 128
+
+
+@triton.jit
+def _full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
+    """Whether every pair of a tile is kept: queries q_lo..q_hi and keys k_lo..k_hi, ends included."""
+    return q_lo >= k_hi + 1
+
+
+@triton.jit
+def _keys_1_b(q_lo, q_hi, n, length, residue, BLOCK: tl.constexpr):
+    """The keys that these queries touch: 1 range."""
+    begin_0, end_0 = sk.tile_range(0, q_hi, length, BLOCK)
+    return end_0 - begin_0, begin_0
+
+
+@triton.jit
+def _queries_1_b(k_lo, k_hi, n, length, shift, residue, BLOCK: tl.constexpr):
+    """The queries that these keys touch: 1 range."""
+    begin_0, end_0 = sk.tile_range(k_lo + 1 - shift, length, length, BLOCK)
+    return end_0 - begin_0, begin_0
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -253,7 +275,7 @@ def _forward_1_a(
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
 ):
-    """One tile of queries against the keys of this walk: out and log-sum-exp."""
+    """One tile of queries against the keys of its regions: out and log-sum-exp."""
     head, batch = tl.program_id(1), tl.program_id(2)
     kv_head = head // GROUP
     row_lo = tl.program_id(0) * BLOCK_M
@@ -281,6 +303,52 @@ def _forward_1_a(
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
     sk.store_carry(sk.row_ptrs(OUT, bh, n_q, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D), OUT_TOP + out_row, out, row < n_q, mask)
+
+
+@triton.jit(do_not_specialize=sk.RUN_TIME)
+def _forward_1_b(
+    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, LSE,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
+    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+):
+    """One tile of queries against the keys of its regions: out and log-sum-exp."""
+    head, batch = tl.program_id(1), tl.program_id(2)
+    kv_head = head // GROUP
+    residue_row, tile_m = sk.residue_tile(128, 8, True)
+    row_lo = tile_m * BLOCK_M
+    first_row = residue_row + 128 * row_lo
+    row = first_row + 128 * tl.arange(0, BLOCK_M)
+    residue = (q_offset + residue_row) % 128
+    q_lo = (q_offset + residue_row) // 128 + row_lo
+    keys_here = tl.cdiv(tl.maximum(n - residue, 0), 128)  # of this residue class
+    q_hi = q_lo + BLOCK_M - 1
+    q = q_offset + row
+    q_tile = sk.load_residue_tile(Q, q_b, q_h, q_m, batch, head, residue_row, row_lo, 128, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
+    bh = batch * heads + head
+    out_row = bh.to(tl.int64) * n_q + row
+    mask = sk.tile_mask(row, n_q, HEAD_DIM, BLOCK_D)
+    # The softmax goes on where the kernel before left it.
+    carried = row < n_q
+    lse = tl.load(LSE + out_row, mask=carried, other=float("-inf"))
+    out = sk.load_carry(sk.row_ptrs(PARTIAL, bh, n_q, first_row, 128, HEAD_DIM, BLOCK_M, BLOCK_D), PARTIAL_TOP + out_row, carried, mask)
+    m_i, l_i, acc = sk.softmax_continue(lse, out)
+    steps, begin = _keys_1_b(q_lo, q_hi, n, keys_here, residue, BLOCK_N)
+    for step in range(steps):
+        tile_n = begin + step
+        k_lo = tile_n * BLOCK_N
+        k_hi = k_lo + BLOCK_N - 1
+        k = (residue + 128 * k_lo) + 128 * tl.arange(0, BLOCK_N)
+        k_tile = sk.load_residue_tile(K, k_b, k_h, k_n, batch, kv_head, residue, k_lo, 128, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
+        if not (_full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue) & (k_hi < keys_here)):
+            s = tl.where(_keep_1_b(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        v_tile = sk.load_residue_tile(V, v_b, v_h, v_n, batch, kv_head, residue, k_lo, 128, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
+        m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
+    out, lse = sk.softmax_end(m_i, l_i, acc)
+    tl.store(LSE + out_row, lse, mask=row < n_q)
+    out_ptrs = sk.rows_ptrs(OUT, r_b, r_h, r_m, batch, head, row, BLOCK_D)
+    tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -335,146 +403,6 @@ def _dq_1_a(
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
-def _dkdv_1_a(
-    Q, K, V, ROW_STATS, DO, DK, DV, DKDV_TOP,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
-):
-    """Gradients of one tile of keys and values, summed over the query heads that share them."""
-    kv_head, n_heads = tl.program_id(1), GROUP
-    batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
-    k_hi = k_lo + BLOCK_N - 1
-    k = k_lo + tl.arange(0, BLOCK_N)
-
-    mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
-    k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_lines = heads // GROUP * tl.num_programs(2)
-    kv_bh = batch * (heads // GROUP) + kv_head
-    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    steps, begin = _queries_1_a(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
-    for turn in range(n_heads * steps):
-        step = turn if GROUP == 1 else turn % steps
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
-        tile_m = begin + step
-        row_lo = tile_m * BLOCK_M
-        q_lo = q_offset + row_lo
-        q_hi = q_lo + BLOCK_M - 1
-        row = row_lo + tl.arange(0, BLOCK_M)
-        q = q_offset + row
-        bh = batch * heads + head
-        delta_bh = bh + heads * tl.num_programs(2)
-        q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
-        lse_2 = sk.load_row_stats(ROW_STATS, bh, n_rows, row_lo, BLOCK_M, TMA)
-        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
-        if not (_full_1_a(q_lo, q_hi, k_lo, k_hi, n)):
-            s = tl.where(_keep_1_a(q[None, :], k[:, None], n), s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[None, :])
-        do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
-        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
-        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
-        delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
-        ds = p * (dp - delta[None, :])
-        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
-    tops = DKDV_TOP + kv_bh.to(tl.int64) * n + k
-    sk.store_carry(sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops, dk, k < n, mask)
-    sk.store_carry(sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops + kv_lines.to(tl.int64) * n, dv, k < n, mask)
-
-
-def _keep_cpu_1_a(q, k, n):
-    """`_keep_1_a` on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (q - k >= 0) & (q - k < 128)
-
-
-def _visit_1_a(q_lo, q_hi, n):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [(q_lo - 127, q_hi + 1)]
-
-
-def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (k_lo + 127 >= q_hi) and (q_lo >= k_hi)
-
-
-@triton.jit
-def _keep_1_b(q, k, n):
-    """Whether query q may attend to key k of its residue class."""
-    return q - k >= 128
-
-
-@triton.jit
-def _full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
-    """Whether every pair of a tile is kept: queries q_lo..q_hi and keys k_lo..k_hi, ends included."""
-    return q_lo >= k_hi + 1
-
-
-@triton.jit
-def _keys_1_b(q_lo, q_hi, n, length, residue, BLOCK: tl.constexpr):
-    """The keys that these queries touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(0, q_hi, length, BLOCK)
-    return end_0 - begin_0, begin_0
-
-
-@triton.jit
-def _queries_1_b(k_lo, k_hi, n, length, shift, residue, BLOCK: tl.constexpr):
-    """The queries that these keys touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(k_lo + 1 - shift, length, length, BLOCK)
-    return end_0 - begin_0, begin_0
-
-
-
-
-@triton.jit(do_not_specialize=sk.RUN_TIME)
-def _forward_1_b(
-    Q, K, V, PARTIAL, PARTIAL_TOP, OUT, LSE,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
-):
-    """One tile of queries against the keys of this walk: out and log-sum-exp."""
-    head, batch = tl.program_id(1), tl.program_id(2)
-    kv_head = head // GROUP
-    residue_row, tile_m = sk.residue_tile(128, 8, True)
-    row_lo = tile_m * BLOCK_M
-    first_row = residue_row + 128 * row_lo
-    row = first_row + 128 * tl.arange(0, BLOCK_M)
-    residue = (q_offset + residue_row) % 128
-    q_lo = (q_offset + residue_row) // 128 + row_lo
-    keys_here = tl.cdiv(tl.maximum(n - residue, 0), 128)  # of this residue class
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    q_tile = sk.load_residue_tile(Q, q_b, q_h, q_m, batch, head, residue_row, row_lo, 128, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
-    bh = batch * heads + head
-    out_row = bh.to(tl.int64) * n_q + row
-    mask = sk.tile_mask(row, n_q, HEAD_DIM, BLOCK_D)
-    # The softmax goes on where the kernel before left it.
-    carried = row < n_q
-    lse = tl.load(LSE + out_row, mask=carried, other=float("-inf"))
-    out = sk.load_carry(sk.row_ptrs(PARTIAL, bh, n_q, first_row, 128, HEAD_DIM, BLOCK_M, BLOCK_D), PARTIAL_TOP + out_row, carried, mask)
-    m_i, l_i, acc = sk.softmax_continue(lse, out)
-    steps, begin = _keys_1_b(q_lo, q_hi, n, keys_here, residue, BLOCK_N)
-    for step in range(steps):
-        tile_n = begin + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = (residue + 128 * k_lo) + 128 * tl.arange(0, BLOCK_N)
-        k_tile = sk.load_residue_tile(K, k_b, k_h, k_n, batch, kv_head, residue, k_lo, 128, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        if not (_full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue) & (k_hi < keys_here)):
-            s = tl.where(_keep_1_b(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        v_tile = sk.load_residue_tile(V, v_b, v_h, v_n, batch, kv_head, residue, k_lo, 128, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
-        m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
-    out, lse = sk.softmax_end(m_i, l_i, acc)
-    tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.rows_ptrs(OUT, r_b, r_h, r_m, batch, head, row, BLOCK_D)
-    tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
-
-
-@triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_1_b(
     Q, K, V, DO, PARTIAL, PARTIAL_TOP, ROW_STATS, CLASS_STATS, DQ,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n_class_rows, n,
@@ -525,6 +453,57 @@ def _dq_1_b(
     dq *= scale
     dq_ptrs = sk.rows_ptrs(DQ, r_b, r_h, r_m, batch, head, row, BLOCK_D)
     tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=sk.RUN_TIME)
+def _dkdv_1_a(
+    Q, K, V, ROW_STATS, DO, DK, DV, DKDV_TOP,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, heads, n_q, n_rows, n, q_offset, scale, scale_log2,
+    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+):
+    """Gradients of one tile of keys and values, summed over the query heads that share them."""
+    kv_head, n_heads = tl.program_id(1), GROUP
+    batch = tl.program_id(2)
+    k_lo = tl.program_id(0) * BLOCK_N
+    k_hi = k_lo + BLOCK_N - 1
+    k = k_lo + tl.arange(0, BLOCK_N)
+
+    mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
+    k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
+    v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
+    kv_lines = heads // GROUP * tl.num_programs(2)
+    kv_bh = batch * (heads // GROUP) + kv_head
+    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    steps, begin = _queries_1_a(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
+    for turn in range(n_heads * steps):
+        step = turn if GROUP == 1 else turn % steps
+        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
+        tile_m = begin + step
+        row_lo = tile_m * BLOCK_M
+        q_lo = q_offset + row_lo
+        q_hi = q_lo + BLOCK_M - 1
+        row = row_lo + tl.arange(0, BLOCK_M)
+        q = q_offset + row
+        bh = batch * heads + head
+        delta_bh = bh + heads * tl.num_programs(2)
+        q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
+        lse_2 = sk.load_row_stats(ROW_STATS, bh, n_rows, row_lo, BLOCK_M, TMA)
+        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
+        if not (_full_1_a(q_lo, q_hi, k_lo, k_hi, n)):
+            s = tl.where(_keep_1_a(q[None, :], k[:, None], n), s, float("-inf"))
+        p = tl.exp2(s * scale_log2 - lse_2[None, :])
+        do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
+        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
+        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
+        delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
+        ds = p * (dp - delta[None, :])
+        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
+
+    tops = DKDV_TOP + kv_bh.to(tl.int64) * n + k
+    sk.store_carry(sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops, dk, k < n, mask)
+    sk.store_carry(sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops + kv_lines.to(tl.int64) * n, dv, k < n, mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -592,6 +571,21 @@ def _dkdv_1_b(
     tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
+def _keep_cpu_1_a(q, k, n):
+    """`_keep_1_a` on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+    return (q - k >= 0) & (q - k < 128)
+
+
+def _visit_1_a(q_lo, q_hi, n):
+    """Half-open ranges of keys that queries q_lo..q_hi visit."""
+    return [(q_lo - 127, q_hi + 1)]
+
+
+def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
+    """Whether every pair of these queries and keys, ends included, is kept."""
+    return (k_lo + 127 >= q_hi) and (q_lo >= k_hi)
+
+
 def _keep_cpu_1_b(q, k, n):
     """`_keep_1_b` on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return q - k >= 128
@@ -615,31 +609,34 @@ _PROGRAM = sk.Program(
     groups=(
         sk.Group(None, (
             sk.Variant(0, (
-                sk.Walk(_forward_0, _dq_0, regions=(
-                    sk.Region(  # Positions as they are.
-                        "_0", _dkdv_0, _visit_0, _is_full_0, _keep_cpu_0,
-                    ),
-                )),
+                sk.Region(  # Positions as they are.
+                    "_0", _visit_0, _is_full_0, _keep_cpu_0
+                ),
+            ), (
+                sk.Kernel("forward", _forward_0, (0,)),
+                sk.Kernel("dq", _dq_0, (0,)),
+                sk.Kernel("dkdv", _dkdv_0, (0,)),
             )),
             sk.Variant(4096, (
-                sk.Walk(_forward_1_a, _dq_1_a, regions=(
-                    sk.Region(  # Positions as they are.
-                        "_1_a", _dkdv_1_a, _visit_1_a, _is_full_1_a, _keep_cpu_1_a,
-                        finishes=False,
-                    ),
-                )),
-                sk.Walk(_forward_1_b, _dq_1_b, regions=(
-                    sk.Region(  # Queries see only keys a multiple of 128 away.
-                        "_1_b", _dkdv_1_b, _visit_1_b, _is_full_1_b, _keep_cpu_1_b,
-                        stride=128,
-                    ),
-                )),
+                sk.Region(  # Positions as they are.
+                    "_1_a", _visit_1_a, _is_full_1_a, _keep_cpu_1_a
+                ),
+                sk.Region(  # Queries see only keys a multiple of 128 away.
+                    "_1_b", _visit_1_b, _is_full_1_b, _keep_cpu_1_b, stride=128
+                ),
+            ), (
+                sk.Kernel("forward", _forward_1_a, (0,), carries=True),
+                sk.Kernel("forward", _forward_1_b, (1,)),
+                sk.Kernel("dq", _dq_1_a, (0,), carries=True),
+                sk.Kernel("dq", _dq_1_b, (1,)),
+                sk.Kernel("dkdv", _dkdv_1_a, (0,), carries=True),
+                sk.Kernel("dkdv", _dkdv_1_b, (1,)),
             )),
         )),
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_be1640fade1b", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_941030f1ac33", _PROGRAM, heads=None)
 
 
 @overload

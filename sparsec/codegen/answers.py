@@ -1,0 +1,174 @@
+"""The answers of a region as text: whether a pair is kept, whether a tile is full, which keys and queries it touches.
+
+Templates print them once for each region, and kernels call them; templates/README.md describes every name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsec.codegen.printer import Scalar, Torch, Triton
+from sparsec.ir import nodes as ir
+from sparsec.plan.nodes import Cover, Region, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A segment as half-open bounds, in three dialects: of kernels, of plain Python, and of tensors over tiles."""
+
+    first: str
+    stop: str
+    bounded: bool  # `stop` is a position; otherwise it is the length of the sequence
+    scalar_first: str
+    scalar_stop: str
+    tiles_first: str
+    tiles_stop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """The segments of a cover."""
+
+    why: str
+    segments: tuple[Bounds, ...]
+    exchanges: tuple[tuple[int, int], ...]  # pairs to compare and swap until the ranges are in order
+
+    @property
+    def turns(self) -> list[tuple[str, str]]:
+        """For each range after the first: the step at which it begins, and how many tiles are skipped there."""
+        return [(f"turn_{index}", f"skip_{index}") for index in range(1, len(self.segments))]
+
+    @property
+    def names(self) -> list[str]:
+        """What the answer returns."""
+        return ["steps", "begin", *(name for turn in self.turns for name in turn)]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What kernels and the torch path ask about a region."""
+
+    region: Region
+    suffix: str
+    keep: list[str]
+    keep_torch: list[str]
+    full: list[str]
+    full_scalar: list[str]
+    keys: Ranges
+    queries: Ranges
+    tables: tuple[tuple[int, int], ...]  # leaves of the mask: their numbers in kernels, and in the module
+    numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
+
+    @property
+    def table_arguments(self) -> str:
+        """The tables as arguments of kernels."""
+        return "".join(f", STARTS_{index}, TABLE_{index}" for index, _ in self.tables)
+
+    @property
+    def table_names(self) -> str:
+        """The tables as arguments on a CPU."""
+        return "".join(f", TABLE_{index}" for index, _ in self.tables)
+
+    @property
+    def more(self) -> str:
+        """What answers take besides positions and lengths."""
+        return f"{', residue' if self.region.stride > 1 else ''}{self.numbers}"
+
+    @property
+    def numbers_typed(self) -> str:
+        """`numbers` as a parameter of device functions."""
+        return f"{self.numbers}: tl.constexpr" if self.numbers else ""
+
+    @property
+    def more_typed(self) -> str:
+        """`more` as parameters of device functions."""
+        return f"{', residue' if self.region.stride > 1 else ''}{self.numbers_typed}"
+
+    @property
+    def visits(self) -> list[tuple[str, Ranges, str, str]]:
+        """(name, ranges, parameters, what positions are counted from) of what kernels ask about tiles to visit."""
+        asked = [
+            ("keys", self.keys, f"q_lo, q_hi, n, length{self.more_typed}", ""),
+            ("queries", self.queries, f"k_lo, k_hi, n, length, shift{self.more_typed}", "shift"),
+        ]
+        return [each for each in asked if each[1].segments]
+
+
+def answers(
+    region: Region, suffix: str, own: tuple[ir.Leaf, ...], everyone: tuple[ir.Leaf, ...], numbered: bool
+) -> Answers:
+    """The text of a region; `own`: the tables of its variant, `everyone`: those of the module."""
+    triton, torch, scalar = Triton(own), Torch(own), Scalar(own)
+    return Answers(
+        region=region,
+        suffix=suffix,
+        keep=triton.lines(region.mask, "return "),
+        keep_torch=torch.lines(_tensor(region.mask), "return "),
+        full=triton.lines(region.full, "return "),
+        full_scalar=scalar.lines(region.full, "return "),
+        keys=_ranges(region.rows, "n"),
+        queries=_ranges(region.columns, "n_q"),
+        tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.leaves(region.mask)),
+        numbers=", NUMBERS" if numbered else "",
+    )
+
+
+def _tensor(condition: ir.Set) -> ir.Set:
+    """A condition that names neither q nor k is a plain bool in Python; a mask has to be a tensor."""
+    if ir.names(condition) & {"q", "k"} or ir.leaves(condition):
+        return condition
+    return ir.And((ir.Compare(ir.Var("k"), ">=", ir.Const(0)), condition))
+
+
+def _ranges(cover: Cover, length: str) -> Ranges:
+    count = len(cover.segments)
+    exchanges = () if cover.ordered else tuple((j, j + 1) for i in range(count) for j in range(count - 1 - i))
+    return Ranges(_reason(cover), tuple(_bounds(segment, length) for segment in cover.segments), exchanges)
+
+
+def _bounds(segment: Segment, length: str) -> Bounds:
+    first = ir.Const(0) if segment.first is None else segment.first
+    stop = _stop(segment, length)
+    triton, torch, scalar = Triton(), Torch(), Scalar()
+    return Bounds(
+        first=triton.position(first),
+        stop=triton.position(_stop(segment, "length")),
+        bounded=segment.last is not None,
+        scalar_first=scalar.integer(first),
+        scalar_stop=scalar.integer(stop),
+        tiles_first=torch.integer(first),
+        tiles_stop=torch.integer(stop),
+    )
+
+
+def _stop(segment: Segment, length: str) -> ir.Int:
+    """The end of a segment, not included; that of an open one is the end of the sequence, `length` positions long."""
+    stop = ir.Var(length) if segment.last is None else _after(segment.last)
+    return stop if segment.when == ir.TRUE else ir.Select(segment.when, stop, ir.Const(0))  # an empty range elsewhere
+
+
+def _after(last: ir.Int) -> ir.Int:
+    match last:
+        case ir.Const(value):
+            return ir.Const(value + 1)
+        case ir.Add(left, ir.Const(value)):
+            return ir.Add(left, ir.Const(value + 1))
+        case ir.Sub(left, ir.Const(1)):
+            return left
+        case ir.Sub(left, ir.Const(value)):
+            return ir.Sub(left, ir.Const(value - 1))
+    return ir.Add(last, ir.Const(1))
+
+
+def _reason(cover: Cover) -> str:
+    rows, seen = ("these queries", "keys") if cover.side == "q" else ("these keys", "queries")
+    listed = f"tiles of {seen} that tables name, from a list" if cover.tables else ""
+    if not cover.segments:
+        return f"The {listed}." if listed else f"The pattern is empty: {rows} see nothing."
+    if cover.precision == "all":
+        return f"Every tile of {seen}: {cover.why}."
+    exact = all(segment.exact for segment in cover.segments)
+    count = len(cover.segments)
+    extent = "" if exact else ", as hulls: the pattern has gaps inside them"
+    also = f"; then {listed}" if listed else ""
+    return f"The {seen} that {rows} touch: {count} range{'s' if count > 1 else ''}{extent}{also}."

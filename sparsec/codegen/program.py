@@ -1,0 +1,59 @@
+"""What a module says at its end, as text: its tables, and which regions and kernels serve which heads and lengths."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from sparsec.codegen.answers import Answers
+from sparsec.codegen.kernels import KernelText, VariantText, filled
+from sparsec.ir import nodes as ir
+
+
+def region(answers: Answers, leaves: tuple[ir.Leaf, ...], numbers: tuple[int, ...]) -> str:
+    """The arguments of sk.Region, in lines."""
+    own, suffix = answers.region, answers.suffix
+    said: dict[str, object] = {"stride": own.stride} if own.stride > 1 else {}
+    said |= {"gathered": own.gathered} if own.gathered else {}
+    said |= {"block": own.block} if own.block > 1 else {}
+    said |= {"listed": True} if own.listed else {}
+    said |= (
+        {"tables": _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)} if answers.tables else {}
+    )
+    for cover, side, answer in ((own.rows, "rows", "keys_visited"), (own.columns, "columns", "queries_visited")):
+        if cover.tables:
+            said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
+            said[answer] = f"_{answer}{suffix}"
+    said |= {"numbers": numbers} if numbers else {}
+    names = [f'"{suffix}"', f"_visit{suffix}", f"_is_full{suffix}", f"_keep_cpu{suffix}"]
+    return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
+
+
+def kernel(text: KernelText, variant: VariantText) -> str:
+    """The arguments of sk.Kernel."""
+    own = text.kernel
+    regions = _tuple(variant.variant.regions.index(each) for each in own.regions)
+    said = [f"carries={own.end == 'carry'}"] if own.end == "carry" else []
+    said += [f"split_prefix={own.split_prefix}"] if own.split_prefix else []
+    return ", ".join([f'"{own.kind}"', text.name, regions, *said])
+
+
+def _tuple(items: Iterable[object]) -> str:
+    return f"({', '.join(map(str, items))},)"
+
+
+def table(node: ir.Leaf, index: int) -> tuple[int, str, str]:
+    """Its number, what it is, and the text that makes it."""
+    match node:
+        case ir.Blocks(size, rows):
+            entries = ", ".join(map(str, map(list, rows)))
+            listed = "\n".join(textwrap.wrap(entries, 110, initial_indent="    ", subsequent_indent="    "))
+            doc = f"Key blocks of {size} that each block of {size} queries may attend to"
+            return (index, doc, f"Blocks({size}, [\n{listed}\n])")
+        case ir.RandomBlocks(size, count, seed, earlier):
+            doc = f"{count} key blocks of {size} at random for each block of {size} queries"
+            doc += ", none later than it" if earlier else ""
+            return (index, doc, f"RandomBlocks({size}, {count}, {seed}{', earlier=True' if earlier else ''})")
+        case ir.RandomKeys(count, seed):
+            return (index, f"{count} keys at random for each query", f"RandomKeys({count}, {seed})")
+    raise TypeError(f"not a table: {node!r}")

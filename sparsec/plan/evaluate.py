@@ -1,0 +1,95 @@
+"""Numbers of a cover: the tiles that each program visits at a length, and which programs visit far more than others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparsec.ir import nodes as ir
+from sparsec.ir.vector import Values, holds, integer
+from sparsec.plan.nodes import Cover, Gathered, Region, Residue, Segment
+
+BLOCK = 64  # positions of a tile
+
+_LONG_AT = 65_536  # the length at which long rows are told from others
+_MOST_LONG = 1024
+_FAR_MORE = 8
+_FAR_LATER = 1.5
+
+
+def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
+    """Tiles that each program of a cover visits, int64 [programs]."""
+    at, length = _programs(cover.side, region, n)
+    size = len(at[f"{cover.side}_lo"])
+    begins, ends = np.zeros((2, len(cover.segments), size), np.int64)
+    for place, segment in enumerate(cover.segments):
+        begins[place], ends[place] = _range(segment, at, length)
+    if not cover.ordered:
+        order = np.argsort(begins, axis=0, kind="stable")
+        begins, ends = np.take_along_axis(begins, order, 0), np.take_along_axis(ends, order, 0)
+    total = done = np.zeros(size, np.int64)
+    for begin, end in zip(begins, ends, strict=True):
+        stop = np.maximum(end, done)
+        total = total + np.maximum(stop - np.maximum(begin, done), 0)
+        done = stop
+    return total
+
+
+def split_prefix(cover: Cover, region: Region) -> int:
+    """`Cover.split_prefix`: the prefix whose tiles visit far more than the median does, at a long n."""
+    candidates = [_prefix(segment, cover.side) for segment in cover.segments if segment.last is None]
+    prefix = max((c for c in candidates if c <= _MOST_LONG), default=0)
+    if not prefix:
+        return 0
+    far = steps(cover, region, _LONG_AT)
+    usual = np.median(far[-(-prefix // BLOCK) :])
+    return prefix if far[0] >= _FAR_MORE * max(1.0, float(usual)) else 0
+
+
+def longest_first(cover: Cover, region: Region) -> bool:
+    """`Cover.longest_first`: whether the later half of the tiles visits far more than the earlier one, at a long n."""
+    visited = steps(cover, region, _LONG_AT)
+    low = _programs(cover.side, region, _LONG_AT)[0][f"{cover.side}_lo"]
+    late = low > np.median(low) if len(low) else low
+    return bool(late.any() and visited[late].mean() > _FAR_LATER * visited[~late].mean())
+
+
+def _prefix(segment: Segment, side: str) -> int:
+    """c where `when` says side_lo <= c - 1; 0 where it does not."""
+    operands = segment.when.parts if isinstance(segment.when, ir.And) else (segment.when,)
+    for operand in operands:
+        match operand:
+            case ir.Compare(ir.Var(name), "<=", ir.Const(value)) if name == f"{side}_lo":
+                return value + 1
+            case ir.Compare(ir.Const(value), ">=", ir.Var(name)) if name == f"{side}_lo":
+                return value + 1
+    return 0
+
+
+def _programs(side: str, region: Region, n: int) -> tuple[Values, np.ndarray | int]:
+    """The edges of every tile of one side, and the length of the sequence that it visits."""
+    match region.layout:
+        case Residue(stride):
+            classes = np.arange(min(stride, n))
+            tiles = np.arange(-(-n // (stride * BLOCK)))
+            residue = np.repeat(classes, len(tiles))
+            low, length = np.tile(tiles * BLOCK, len(classes)), -((residue - n) // stride)
+            there = low < length
+            return {"n": n, "residue": residue[there], **_edges(side, low[there])}, length[there]
+        case Gathered(period, first, width):
+            keys = max(0, (n - first) // period * width + min((n - first) % period, width))
+            some, length = (n, keys) if side == "q" else (keys, n)
+            return {"n": n, **_edges(side, np.arange(0, some, BLOCK))}, length
+    return {"n": n, **_edges(side, np.arange(0, n, BLOCK))}, n
+
+
+def _edges(side: str, low: np.ndarray) -> Values:
+    return {f"{side}_lo": low, f"{side}_hi": low + (BLOCK - 1)}
+
+
+def _range(segment: Segment, at: Values, length: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    """First tile and the one after the last, equal where there is none."""
+    first = 0 if segment.first is None else np.maximum(integer(segment.first, at), 0)
+    stop = length if segment.last is None else np.minimum(integer(segment.last, at) + 1, length)
+    stop = np.where(holds(segment.when, at), np.maximum(stop, 0), 0)
+    end = -(-stop // BLOCK)
+    return np.minimum(first // BLOCK, end), end

@@ -1,0 +1,126 @@
+"""Regions -> the kernels of a variant, in launch order, with what they read and write.
+
+A forward and a dq kernel go over all regions whose queries stand alike, so that the softmax stays in registers:
+
+    contiguous a, residue classes c, gathered b  ->  forward ab, forward c; dq ab, dq c; dkdv b, dkdv a, dkdv c
+
+The first forward kernel starts the softmax, each next one goes on with it; the last one stores the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sparsec.ir import nodes as ir
+from sparsec.ir.ranges import MOST_POSITIONS
+from sparsec.plan.nodes import Contiguous, Gathered, Kernel, Kind, Region, Variant
+
+
+def variant(regions: Sequence[Region], from_n: int = 0) -> Variant:
+    """The variant of some disjoint regions."""
+    alike = _alike(regions)
+    ordered = tuple(region for some in alike for region in some)
+    made = _Kernels(ordered, "abcdefgh" if len(ordered) > 1 else "")
+    by_key = sorted(ordered, key=lambda region: region.gathered is None)  # gathered keys are not every key
+    rows = [
+        made.of_rows(kind, some, place == 0, place == len(alike) - 1)
+        for kind in ("forward", "dq")
+        for place, some in enumerate(alike)
+    ]
+    return Variant(from_n, ordered, (*rows, *(made.of_columns(region, by_key) for region in by_key)))
+
+
+def _alike(regions: Sequence[Region]) -> list[tuple[Region, ...]]:
+    """Regions whose queries stand alike: the contiguous one and gathered keys.
+
+    Listed pairs have kernels of their own: these gather, and want other tiles.
+    """
+    joined = [region for region in regions if isinstance(region.layout, Contiguous | Gathered)]
+    joined.sort(key=lambda region: isinstance(region.layout, Gathered))
+    made: list[tuple[Region, ...]] = []
+    for region in regions:
+        if region not in joined:
+            made.append((region,))
+        elif tuple(joined) not in made:
+            made.append(tuple(joined))
+    return made
+
+
+@dataclass(frozen=True)
+class _Kernels:
+    """Makes the kernels of a variant whose regions have these letters."""
+
+    regions: tuple[Region, ...]
+    letters: str
+
+    def name(self, regions: Iterable[Region]) -> str:
+        return "".join(self.letters[place : place + 1] for place in map(self.regions.index, regions))
+
+    def of_rows(self, kind: Kind, regions: tuple[Region, ...], first: bool, last: bool) -> Kernel:
+        """Out and log-sum-exp, or dq, of tiles of queries."""
+        prefix = max(region.rows.split_prefix for region in regions) if regions[0].stride == 1 else 0
+        prefix = 0 if regions[0].listed else prefix
+        moving = [f"{x}{self._gathered(region)}" for region in regions for x in "KV"]
+        carried = [] if first else ["PARTIAL", "PARTIAL_TOP"]
+        classes = regions[0].stride > 1
+        row_stats = ["ROW_STATS"] if not (classes and first and last) else []  # else class by class alone
+        if kind == "forward":
+            reads = ["Q", *moving, *carried]
+            writes = ["OUT", *([] if last else ["OUT_TOP"]), "LSE", *(["SPLITS", "SPLITS_LSE"] if prefix else [])]
+        else:
+            reads = ["Q", *moving, *(["OUT", "LSE", "DO", "DLSE"] if first else ["DO", *carried, *row_stats])]
+            writes = [*(row_stats if first else []), *(["CLASS_STATS"] if classes else [])]
+            writes += ["DQ", *([] if last else ["DQ_TOP"]), *(["SPLITS"] if prefix else [])]
+        return Kernel(
+            kind,
+            self.name(regions),
+            regions,
+            "init" if first else "continue",
+            "store" if last else "carry",
+            prefix,
+            (),
+            tuple(reads),
+            tuple(writes),
+            self._beside(regions, "rows"),
+        )
+
+    def of_columns(self, region: Region, by_key: list[Region]) -> Kernel:
+        """Dk and dv of tiles of keys.  The first that reaches every key collects the sums of gathered keys."""
+        gathered = [each for each in by_key if each.gathered]
+        starts = region is by_key[min(len(gathered), len(by_key) - 1)] and not region.gathered
+        adds, last = not (region.gathered or starts), region is by_key[-1]
+        end = "sums" if region.gathered else "store" if last else "carry"
+        prefix = MOST_POSITIONS if region.gathered else 0  # gathered keys are few, and each sees many queries
+        prefix = region.columns.split_prefix if isinstance(region.layout, Contiguous) else prefix
+        collects = tuple((self.name([each]), each) for each in gathered) if starts else ()
+        reads = ["Q", "K", "V", "ROW_STATS", "DO", *(["PARTIAL_DK", "PARTIAL_DV", "PARTIAL_TOP"] if adds else [])]
+        writes = ["DK", "DV", *(["DKDV_TOP"] if end == "carry" else [])]
+        writes += ["DK_SPLITS", "DV_SPLITS"] if prefix else []
+        return Kernel(
+            "dkdv",
+            self.name([region]),
+            (region,),
+            "continue" if adds else "init",
+            end,
+            prefix,
+            collects,
+            tuple(reads),
+            tuple(writes),
+            self._beside((region,), "columns"),
+        )
+
+    def _gathered(self, region: Region) -> str:
+        """The end of the names of gathered tensors."""
+        name = self.name([region]).upper()
+        return f"_GATHERED{name and f'_{name}'}" if region.gathered else ""
+
+    def _beside(self, regions: tuple[Region, ...], side: str) -> tuple[str, ...]:
+        tables = list(dict.fromkeys(leaf for region in self.regions for leaf in ir.leaves(region.mask)))
+        found: list[str] = []
+        for region in regions:
+            own = [] if region.listed else [tables.index(leaf) for leaf in ir.leaves(region.mask)]
+            found += [f"{x}_{index}" for index in own for x in ("STARTS", "TABLE")]
+            found += ["LIST_STARTS", "LIST"] if getattr(region, side).tables else []
+            found += ["SEEN"] if region.listed else []
+        return tuple(found)
