@@ -271,7 +271,9 @@ def test_the_cache_is_looked_at_and_emptied(sparsec, tmp_path: Path) -> None:
     assert (held["records"], held["modules"], held["stale"]) == (1, 1, 0)
     assert f"folder   {tmp_path / 'cache'}\nrecords  1\nmodules  1\n" in sparsec("cache").out
     assert sparsec("cache", "--prune").out.startswith("removed 0 files, 0 bytes")
-    assert sparsec("cache", "--clear").out.startswith("removed 2 files")
+    files = sum(path.is_file() for path in (tmp_path / "cache").rglob("*"))  # tables of the parser, where it is new
+    assert files >= 2
+    assert sparsec("cache", "--clear").out.startswith(f"removed {files} files")
     assert json.loads(sparsec("cache", "--json").out)["records"] == 0
     assert sparsec("cache", "--clear", "--prune").status == 2
 
