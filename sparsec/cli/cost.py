@@ -13,7 +13,7 @@ import typer
 
 from sparsec.cli import expressions, inputs
 from sparsec.cli.inputs import Expression, shown
-from sparsec.cli.layered import by_layers, named
+from sparsec.cli.layered import by_layers
 from sparsec.cli.options import (
     MOST,
     Choice,
@@ -29,6 +29,7 @@ from sparsec.cli.options import (
 )
 from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError, printable
+from sparsec.lower.layers import named
 from sparsec.terminal import coloured
 
 if TYPE_CHECKING:

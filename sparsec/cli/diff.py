@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sparsec.cli.inputs import Expression, read, shown
-from sparsec.cli.layered import alike, depends_on_layer, each_layer, named
+from sparsec.cli.layered import depends_on_layer, each_layer
 from sparsec.cli.options import Choice, Heads, Layer, Layers, choice
 from sparsec.cli.output import report
 from sparsec.diagnostics import Diagnostic, SparsecError, printable
+from sparsec.lower.layers import alike, named
 
 if TYPE_CHECKING:
     from sparsec.analysis.find import Found

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
+from sparsec.cli.inputs import read
 from sparsec.cli.options import Choice
+from sparsec.cli.output import report
+from sparsec.lower.layers import MOST_LAYERS
 
 if TYPE_CHECKING:
     from sparsec.ir.nodes import Pattern
     from sparsec.syntax.ast import File
-
-_MOST = 1024  # layers that are gone through
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -29,23 +27,30 @@ class Layered:
 
 
 def by_layers(name: str, chosen: Choice) -> tuple[File, list[Layered]]:
-    """A file, and the chosen pattern for the layer that was chosen, or for each group of layers with the same masks."""
-    first = replace(chosen, layer=0) if _is_open(chosen) else chosen
-    file, lowered = first.load(name)
-    if first is chosen or not depends_on_layer(file, lowered.pattern):
-        return file, [Layered((), chosen, lowered.pattern)]
-    from sparsec.lower.file import lower
+    """A file, and the chosen pattern for the layer that was chosen, or for each group of layers with the same masks.
 
-    choices = each_layer(chosen)
-    patterns = [lowered.pattern, *(lower(file, **each.keywords) for each in choices[1:])]
-    groups = alike(zip(choices, patterns, strict=True), lambda pair: (pair[1].conditions, pair[1].head_conditions))
-    return file, [Layered(layers, *pair) for layers, pair in groups]
+    Warnings about each of them are printed.
+    """
+    if not _is_open(chosen):
+        file, lowered = chosen.load(name)
+        return file, [Layered((), chosen, lowered.pattern)]
+    from sparsec.lint.diagnose import examine_layers
+    from sparsec.syntax.parse import parse
+
+    each_layer(chosen)
+    file = parse(read(name).source)
+    groups = examine_layers(file, **chosen.keywords)
+    report(dict.fromkeys(warning for _, lowered in groups for warning in lowered.warnings))
+    choices = [replace(chosen, layer=layers[0]) if layers else chosen for layers, _ in groups]
+    return file, [
+        Layered(layers, choice, lowered.pattern) for choice, (layers, lowered) in zip(choices, groups, strict=True)
+    ]
 
 
 def each_layer(chosen: Choice) -> list[Choice]:
     """The choice of each of its layers.  BadParameter for more than can be gone through."""
-    if chosen.layers > _MOST:
-        problem = f"more than {_MOST} layers are not gone through one by one: choose one with --layer"
+    if chosen.layers > MOST_LAYERS:
+        problem = f"more than {MOST_LAYERS} layers are not gone through one by one: choose one with --layer"
         raise typer.BadParameter(problem, param_hint="--layers")
     return [replace(chosen, layer=layer) for layer in range(chosen.layers)]
 
@@ -56,26 +61,6 @@ def depends_on_layer(file: File, pattern: Pattern) -> bool:
     from sparsec.lower.scope import mentions
 
     return "layer" in mentions(check_names(file).own[pattern.name])
-
-
-def alike(values: Iterable[_Value], key: Callable[[_Value], object]) -> list[tuple[tuple[int, ...], _Value]]:
-    """Values with equal keys together: their places, and the first of them."""
-    found: dict[object, tuple[list[int], _Value]] = {}
-    for place, value in enumerate(values):
-        found.setdefault(key(value), ([], value))[0].append(place)
-    return [(tuple(places), value) for places, value in found.values()]
-
-
-def named(layers: Sequence[int]) -> str:
-    """Layers in words, runs of three and more by their ends; empty for none."""
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    words = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
-    return f"layer{'s' * (len(layers) > 1)} {', '.join(words)}" if layers else ""
 
 
 def _is_open(chosen: Choice) -> bool:

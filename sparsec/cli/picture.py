@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from sparsec.cli.inputs import shown
-from sparsec.cli.layered import by_layers, named
+from sparsec.cli.layered import by_layers
 from sparsec.cli.operands import of_head, operands_of
 from sparsec.cli.options import Choice
 from sparsec.cli.output import write
 from sparsec.diagnostics import printable
+from sparsec.lower.layers import named
 
 if TYPE_CHECKING:
     from sparsec.ir.nodes import Pattern

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sparsec.cli.inputs import Expression
-from sparsec.cli.layered import Layered, by_layers, named
+from sparsec.cli.layered import Layered, by_layers
 from sparsec.cli.options import (
     Define,
     FileName,
@@ -26,6 +26,7 @@ from sparsec.cli.options import (
 )
 from sparsec.cli.picture import title
 from sparsec.diagnostics import torch_for
+from sparsec.lower.layers import named
 from sparsec.terminal import GREEN, RED, coloured, painter
 
 if TYPE_CHECKING:

@@ -9,7 +9,10 @@ from sparsec.diagnostics.core import Diagnostic, Example
 
 @dataclass(frozen=True, kw_only=True)
 class RowsWithoutKeys(Diagnostic, code="SP0901", title="rows with no key", severity="warning"):
-    """Some queries may attend to no key.  They return 0, with a log-sum-exp of -inf."""
+    """Some queries may attend to no key.  They return 0, with a log-sum-exp of -inf.
+
+    Not said where every query up to a last one sees itself and none beyond sees a key, as on the canvas of an image.
+    """
 
     row: int
     n: int

@@ -9,7 +9,8 @@ from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsL
 from sparsec.lint.remarks import lint
 from sparsec.lint.subject import Lower, Subject
 from sparsec.lower.file import Lowered, check_names, lower_fully
-from sparsec.lower.scope import Scope
+from sparsec.lower.layers import MOST_LAYERS, alike
+from sparsec.lower.scope import Scope, mentions
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse
@@ -70,16 +71,33 @@ def diagnose(
     return Diagnosis(tuple(dict.fromkeys(found)), unbound)
 
 
-def examine(file: ast.File | Scope, **chosen: object) -> Lowered:
+def examine(file: ast.File | Scope, alike: tuple[int, ...] = (), **chosen: object) -> Lowered:
     """As `lower_fully`, with the warnings that ask for proofs: every command says the same of a text.
 
-    SparsecError with every error, that of a pattern which is proved to keep no pair (SP0906) among them.
+    `alike`: layers that have the pattern of the chosen one; warnings speak of all of them.  SparsecError with every
+    error, that of a pattern which is proved to keep no pair (SP0906) among them.
     """
     lowered = lower_fully(file, **chosen)
-    found = lint(Subject(lowered.entry, lowered.pattern, Lower(chosen)))
+    found = lint(Subject(lowered.entry, lowered.pattern, Lower(chosen, alike)))
     if errors := [each for each in found if each.severity == "error"]:
         raise SparsecError(*errors)
     return replace(lowered, warnings=tuple(dict.fromkeys((*lowered.warnings, *found))))
+
+
+def examine_layers(file: ast.File | Scope, **chosen: object) -> list[tuple[tuple[int, ...], Lowered]]:
+    """As `examine`, for each of `layers` where none is chosen, those with the same masks together.
+
+    () stands for all layers, where it does not matter which, and for the one that was chosen.
+    """
+    count = chosen.get("layers")
+    if chosen.get("layer") is not None or not isinstance(count, int) or not 0 < count <= MOST_LAYERS:
+        return [((), examine(file, **chosen))]
+    first = lower_fully(file, **{**chosen, "layer": 0})
+    if "layer" not in mentions(first.entry):
+        return [((), examine(file, **{**chosen, "layer": 0}))]
+    patterns = [lower_fully(file, **{**chosen, "layer": layer}).pattern for layer in range(count)]
+    groups = alike(patterns, lambda pattern: (pattern.conditions, pattern.head_conditions))
+    return [(layers, examine(file, layers, **{**chosen, "layer": layers[0]})) for layers, _ in groups]
 
 
 def _patterns(file: ast.File, wanted: str | None) -> list[str | None]:
@@ -92,7 +110,8 @@ def _patterns(file: ast.File, wanted: str | None) -> list[str | None]:
 
 def _looked_at(scope: Scope, chosen: Mapping[str, object], advice: Advice | None) -> Iterator[Diagnostic]:
     """The warnings of one pattern.  SparsecError with its errors."""
-    lowered = examine(scope, **chosen)
-    yield from lowered.warnings
-    if advice:
-        yield from advice(Subject(lowered.entry, lowered.pattern, Lower(chosen)))
+    for layers, lowered in examine_layers(scope, **chosen):
+        yield from lowered.warnings
+        if advice:
+            one = {**chosen, "layer": layers[0]} if layers else chosen
+            yield from advice(Subject(lowered.entry, lowered.pattern, Lower(one, layers)))

@@ -33,13 +33,18 @@ def lint(subject: Subject) -> list[Diagnostic]:
 
 
 def _without_keys(subject: Subject) -> Iterator[Diagnostic]:
-    """The shortest call in which some query has no key, whatever the tables list; or that none ever has one."""
+    """The shortest call in which some query has no key, whatever the tables list; or that none ever has one.
+
+    Nothing of a pattern on a canvas of fixed size, such as an image: calls are as long as the canvas.
+    """
     definition, conditions = subject.definition, subject.pattern.conditions
     doubtful = [condition for condition in conditions if not sees_itself(condition)][:_MOST_CONDITIONS]
     found = [(witness, each) for each in doubtful if (witness := _asked("lonely_row", each))]
     if len(found) == len(conditions) and all(_asked("no_pair", condition) for condition in conditions):
         yield EmptyPattern(name=definition.name, where=subject.where(), span=definition.name_span)
-    elif found:
+        return
+    found = [(witness, each) for witness, each in found if not _asked("ends_at", each, witness.q)]
+    if found:
         first, condition = min(found, key=lambda pair: (pair[0].n, pair[0].q))
         text = f"{definition.body.span.text} | k == q"
         fix = Fix("let each query see itself", definition.body.span, text)
@@ -94,13 +99,13 @@ def _only_past(definition: ast.Definition) -> Fix:
     return Fix("leave out later keys", body, f"k <= q & ({body.text})")
 
 
-def _asked(question: str, condition: ir.Set):
+def _asked(question: str, condition: ir.Set, *more: int):
     """The answer, None where it takes too long."""
     from sparsec.sets import witness
     from sparsec.sets.context import OutOfBudget, budget
 
     try:
         with budget(_OPERATIONS):
-            return getattr(witness, question)(condition)
+            return getattr(witness, question)(condition, *more)
     except OutOfBudget:
         return None

@@ -17,9 +17,13 @@ from sparsec.syntax.parse import parse
 
 @dataclass(frozen=True)
 class Lower:
-    """The names of a file -> the pattern that is looked at.  `chosen` are the keywords of `lower`."""
+    """The names of a file -> the pattern that is looked at.
+
+    `chosen` are the keywords of `sparsec.lower.file.lower`, `alike` the layers that have the pattern of the chosen one.
+    """
 
     chosen: Mapping[str, object] = field(default_factory=dict)
+    alike: tuple[int, ...] = ()
 
     def __call__(self, scope: Scope, **others: object) -> ir.Pattern:
         """The pattern, with other values of some keywords.  SparsecError where there is none."""
@@ -59,7 +63,7 @@ class Subject:
         head = None
         if condition is not None and self.pattern.head_conditions:
             head = self.pattern.head_conditions.index(self.pattern.conditions.index(condition))
-        return binding(self.entry, dict(self.pattern.parameters), self.lower.counts, head)
+        return binding(self.entry, dict(self.pattern.parameters), self.lower.counts, head, self.lower.alike)
 
     def scope_with(self, body: ast.Expr) -> Scope:
         """The names of the file, its pattern with another body.  SparsecError where that is none."""

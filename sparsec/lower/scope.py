@@ -6,7 +6,7 @@ nothing.  Parameters are looked up before definitions, but only where the name s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from os.path import realpath
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sparsec import resources
 from sparsec.diagnostics import CircularUse, DefinedTwice, Diagnostic, NotYet, Recursion, SparsecError, TooComplex
+from sparsec.lower.layers import named
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
 from sparsec.syntax.later import INPUT
@@ -174,10 +175,17 @@ def mentions(entry: Entry) -> dict[str, Span]:
     return found
 
 
-def binding(entry: Entry, parameters: Mapping[str, int], counts: Mapping[str, int], head: int | None = None) -> str:
+def binding(
+    entry: Entry,
+    parameters: Mapping[str, int],
+    counts: Mapping[str, int],
+    head: int | None = None,
+    alike: Sequence[int] = (),
+) -> str:
     """`, for w = 64, head 3 of 8 and layer 0`, as far as the text depends on them; else empty.
 
-    `counts` holds H, L and layer as far as they are given; without `head` the claim is about all heads.
+    `counts` holds H, L and layer as far as they are given; without `head` the claim is about all heads.  `alike`: the
+    layers in which the pattern is that of `layer`.
     """
     needs = mentions(entry)
     words = [f"{name} = {parameters[name]}" for name in used_parameters(entry.definition) if name in parameters]
@@ -185,7 +193,7 @@ def binding(entry: Entry, parameters: Mapping[str, int], counts: Mapping[str, in
         one = head is not None and "h" in needs
         words.append(f"head {head} of {counts['H']}" if one else f"{counts['H']} head{'s' * (counts['H'] > 1)}")
     if "layer" in needs and "layer" in counts:
-        words.append(f"layer {counts['layer']}" + (f" of {counts['L']}" if "L" in counts else ""))
+        words.append(named(alike or [counts["layer"]]) + (f" of {counts['L']}" if "L" in counts else ""))
     elif "L" in needs and "L" in counts:
         words.append(f"{counts['L']} layers")
     return ", for " + " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""

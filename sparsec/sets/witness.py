@@ -58,6 +58,13 @@ def lonely_row(condition: ir.Set) -> Witness | None:
     return first(_uncovered(clipped(condition), "q"))
 
 
+def ends_at(condition: ir.Set, row: int) -> bool:
+    """Whether queries below `row` see themselves, and no other sees any key, in any call, whatever the tables list."""
+    own = clipped(ir.TRUE).intersect(_read(f"{{ [q, k] : q = k and q < {row} }}"))
+    beyond = reachable(condition).intersect(_read(f"{{ [q, k] : q >= {row} }}"))
+    return bool(beyond.is_empty()) and bool(own.is_subset(clipped(condition, "lower")))
+
+
 def sure_later_key(condition: ir.Set) -> Witness | None:
     """As `later_key`, but a pair that is kept whatever the tables list."""
     return first(clipped(condition, "lower").intersect(_read("{ [q, k] : k > q }")))

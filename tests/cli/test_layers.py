@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sparsec.cli import app
-from sparsec.cli.layered import named
 from sparsec.ir import reference
 from sparsec.lower.file import lower
+from sparsec.lower.layers import named
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 
@@ -116,3 +116,31 @@ def test_diff_tells_layers_apart(folder: Path) -> None:
 
 def test_more_layers_than_can_be_gone_through(folder: Path) -> None:
     assert run("cost", folder / "mixed.spat", "--layers", 100_000).exit_code == 2
+
+
+ODD = "pattern odd = match layer % 2 { 0 -> causal, else -> causal & q - k in {1, 2} }\n"
+
+
+@pytest.mark.parametrize(
+    "command", [["check"], ["show", "--n", 16], ["cost", "--n", 64], ["verify", "--n", 33]], ids=str
+)
+def test_warnings_speak_of_every_layer(command: list, tmp_path: Path) -> None:
+    path = tmp_path / "odd.spat"
+    path.write_text(ODD)
+    told = [line for line in run(*command, path, "--layers", 6).stderr.splitlines() if line.startswith("warning")]
+    assert told == [
+        "warning[SP0901]: some queries have no key, for layers 1, 3, 5 of 6: with n = 1, query 0 is the first"
+    ]
+    assert "for layer 3 of 6" in run(*command, path, "--layers", 6, "--layer", 3).stderr
+    assert not run(*command, path, "--layers", 6, "--layer", 2).stderr
+
+
+def test_check_looks_at_every_layer(tmp_path: Path) -> None:
+    """Also for errors, of which the text shows none at layer 0."""
+    path = tmp_path / "odd.spat"
+    path.write_text("pattern odd = match layer { 4 -> past(0), else -> causal }\n")
+    result = run("check", path, "--layers", 6)
+    assert result.exit_code == 1
+    assert "SP0906" in result.stderr
+    assert "for layer 4 of 6" in result.stderr
+    assert run("check", path, "--layers", 4).exit_code == 0

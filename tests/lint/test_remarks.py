@@ -32,6 +32,29 @@ def warnings(text: str, **given):
     return lint(Subject(lowered.entry, lowered.pattern, Lower(given)))
 
 
+CANVASES = [
+    "q < 256 & k < 256 & abs(q // 16 - k // 16) <= 1 & abs(q % 16 - k % 16) <= 1",
+    "q in 0..60 & k in 0..60 & abs(q // 12 - k // 12) <= 1 & abs(q // 4 % 3 - k // 4 % 3) <= 1",
+    "same_block(4) & q < 64",
+    "past(5) & q < 100",
+]
+
+
+@pytest.mark.parametrize("text", CANVASES)
+def test_a_canvas_ends(text: str) -> None:
+    """Queries beyond an image are no oversight; a gap within it is one."""
+    assert not warnings(f"pattern p = {text}")
+    (found,) = warnings(f"pattern p = ({text}) & q != 7")
+    assert (found.code, found.n, found.row) == ("SP0901", 8, 7)
+
+
+@pytest.mark.parametrize(("text", "row"), [("past(5) & k < 100", 104), ("past(50) & sinks(4)", 53)])
+def test_keys_that_end_are_no_canvas(text: str, row: int) -> None:
+    """`&` in the place of `|`, perhaps."""
+    found = [each for each in warnings(f"pattern p = {text}") if each.code == "SP0901"]
+    assert [each.row for each in found] == [row]
+
+
 @pytest.mark.parametrize("code", ["SP0901", "SP0902", "SP0903", "SP0912", "SP0913"])
 def test_examples_produce_their_codes(code):
     assert code in [warning.code for warning in warnings(CODES[code].example.text)]
