@@ -15,12 +15,11 @@ import numpy as np
 from sparsec.analysis import tables
 from sparsec.analysis.replaced import replaced
 from sparsec.ir import nodes as ir
-from sparsec.sets import fixed_tiles
+from sparsec.sets import budgets, fixed_tiles
 from sparsec.sets.affine import Affine
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.regions import Region, regions
 
-_OPERATIONS = 1_000_000
 _CELLS = 1 << 20  # cells looked at together, and pairs where sets give no answer
 
 _Cells = tuple[np.ndarray, np.ndarray]  # bool: cells with a pair, and cells without a missing pair
@@ -122,7 +121,7 @@ class _Affine:
     @staticmethod
     def of(condition: ir.Set, n: int, cell: tuple[int, int], queries: range) -> _Affine:
         try:
-            with budget(_OPERATIONS):
+            with budget(budgets.BLOCKS):
                 touched = regions(fixed_tiles.touched(condition, n, cell, queries))
                 sets = touched, regions(fixed_tiles.not_full(condition, n, cell, queries))
         except OutOfBudget:

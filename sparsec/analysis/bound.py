@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 
 from sparsec.analysis.numbers import number
 from sparsec.ir import nodes as ir
@@ -21,7 +22,10 @@ def conjunctions(condition: ir.Set) -> list[ir.Set]:
         case ir.Or(parts):
             found = [term for part in parts for term in conjunctions(part)]
         case ir.And(parts):
-            found = [conjunction(*terms) for terms in product(*map(conjunctions, parts))]
+            choices = [conjunctions(part) for part in parts]
+            if prod(map(len, choices)) > _MOST_TERMS:
+                raise TooManyTerms
+            found = [conjunction(*terms) for terms in product(*choices)]
         case ir.Not(ir.Or(parts)):
             return conjunctions(ir.And(tuple(map(complement, parts))))
         case ir.Not(ir.And(parts)):

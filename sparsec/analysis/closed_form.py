@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 
 import sympy
 
-from sparsec.analysis import inclusion
+from sparsec.analysis import inclusion, numbers
+from sparsec.analysis.dense import looked
 from sparsec.analysis.formula import Formula, formula
-from sparsec.analysis.numbers import Uncounted, points
+from sparsec.analysis.numbers import Uncounted
 from sparsec.analysis.summation import NotPolynomial, summed
 from sparsec.ir import nodes as ir
-from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets import budgets
+from sparsec.sets.context import OutOfBudget, allowance, budget, within
 from sparsec.sets.loop_nests import TooManyCases, nests
 from sparsec.sets.pieces import Piece, pieces
 from sparsec.sets.points import Points
 from sparsec.sets.to_isl import clipped
 
-_OPERATIONS = 3_000_000
 _MOST_CASES = 1500
 _MOST_ENDS = 6
 _MOST_TEXT = 160  # a formula longer than that says nothing to people
@@ -69,7 +70,7 @@ class ClosedForm:
         return sympy.Piecewise(*cases, (self.cases[-1].count.expression(n), True), evaluate=False)
 
 
-@lru_cache(maxsize=256)
+@within(budgets.CLOSED_FORM)
 def closed_form(condition: ir.Set) -> ClosedForm | None:
     """The number of pairs (q, k) of `condition` with 0 <= q < n and 0 <= k < n, for all n >= 1.
 
@@ -78,13 +79,31 @@ def closed_form(condition: ir.Set) -> ClosedForm | None:
     """
     if ir.leaves(condition):
         return None
-    direct = number_of(lambda: clipped(condition))
+
+    def whole() -> Points:
+        return clipped(condition)
+
+    counted = partial(_pairs, condition)
+    direct = _checked(whole, lambda: [(1, whole())], counted=counted)
     if direct is not None:
         return direct
     terms = inclusion.terms(condition)
     if terms is None or len(terms) == 1:
         return None
-    return _checked(lambda: clipped(condition), lambda: [(weight, clipped(term)) for weight, term in terms])
+    return _checked(whole, lambda: [(weight, clipped(term)) for weight, term in terms], counted=counted)
+
+
+def _counted(points: Points, n: int) -> int:
+    return numbers.points([(1, points)], n)
+
+
+def _pairs(condition: ir.Set, points: Points, n: int) -> int:
+    """The number of pairs, by looking where that is soon done."""
+    try:
+        with allowance(budgets.LOOK_CHECK):
+            return looked(condition, n, range(n)).pairs
+    except Uncounted:
+        return _counted(points, n)
 
 
 def number_of(made: Callable[[], Points], most_cases: int = _MOST_CASES) -> ClosedForm | None:
@@ -93,13 +112,17 @@ def number_of(made: Callable[[], Points], most_cases: int = _MOST_CASES) -> Clos
 
 
 def _checked(
-    made: Callable[[], Points], weighted: Callable[[], list[tuple[int, Points]]], most_cases: int = _MOST_CASES
+    made: Callable[[], Points],
+    weighted: Callable[[], list[tuple[int, Points]]],
+    most_cases: int = _MOST_CASES,
+    counted: Callable[[Points, int], int] | None = None,
 ) -> ClosedForm | None:
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.CLOSED_FORM):
             whole = made()
             form = _derived([(weight, part) for weight, some in weighted() for part in pieces(some)], most_cases)
-        good = all(form(n) == points([(1, whole)], n) for n in _samples(form))
+        counted = counted or _counted
+        good = all(form(n) == counted(whole, n) for n in _samples(form))
     except (OutOfBudget, TooManyCases, NotPolynomial, Uncounted):
         return None
     return form if good else None

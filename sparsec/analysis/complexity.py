@@ -8,20 +8,22 @@ above; it is a class only if the count of the whole pattern stays within a const
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from math import log
+from math import inf, log
 
 from sparsec.analysis.bound import TooManyTerms, conjunctions, upper_count
 from sparsec.analysis.count import count
 from sparsec.analysis.numbers import Uncounted, number
 from sparsec.diagnostics import SparsecError
 from sparsec.ir import nodes as ir
+from sparsec.sets import budgets
+from sparsec.sets.context import Allowance, allowance
 
 NOT_CLASSIFIED = "not classified"
 
 _SCALES = (64, 16, 4)  # parameters are raised by one of them, so that roundings do not matter
 _STEP = 8
 _ROOM = 64  # the longest n is that many times the largest parameter
-_SPREAD = 24.0  # the most by which the count may leave the bound, up or down
+_SPREAD = 24.0  # the most by which the count may follow the bound more closely in one place than in another
 _TOLERANCE = 0.2
 _TABLE_LENGTH = 4096  # at which patterns with tables are counted
 
@@ -38,16 +40,55 @@ def complexity(rebind: Rebind, parameters: Mapping[str, int]) -> str:
 
     NOT_CLASSIFIED where the parts do not grow like products, or the count does not follow their sum.
     """
-    for scale in _SCALES:
+    known: dict[tuple[int, ...], ir.Pattern] = {}
+
+    def bound(values: Mapping[str, int]) -> ir.Pattern:
+        key = tuple(values[name] for name in parameters)
+        if key not in known:
+            known[key] = rebind(values)
+        return known[key]
+
+    with allowance(budgets.COMPLEXITY) as allowed:
+        return _class(bound, parameters, allowed)
+
+
+def _class(rebind: Rebind, parameters: Mapping[str, int], allowed: Allowance) -> str:
+    for scale in _SCALES if parameters else (1,):
         sizes = {name: value * scale for name, value in parameters.items()}
-        n = _ROOM * _STEP * max([1, *map(abs, sizes.values())])
         try:
+            n = _ROOM * _STEP * max([1, *map(abs, sizes.values()), *(_written(rebind, parameters, sizes))])
             terms = _undominated(_growth(rebind, sizes, n))
-            if terms and all(_alike(*pair, terms) for pair in _samples(rebind, parameters, sizes, n)):
+            if terms and _alike(_samples(rebind, parameters, sizes, n), terms):
                 return f"O({_text(terms)})"
-        except (_Unclear, Uncounted, TooManyTerms, SparsecError):
-            continue
+        except (_Unclear, Uncounted, SparsecError):
+            if allowed.cut:
+                break
+        except TooManyTerms:
+            break
     return NOT_CLASSIFIED
+
+
+def _written(rebind: Rebind, parameters: Mapping[str, int], sizes: Mapping[str, int]) -> frozenset[int]:
+    """Numbers that stay what they are when the parameters are raised: n has to be large beside them, too."""
+    return frozenset.intersection(*(_numbers(rebind(values)) for values in (parameters, sizes)))
+
+
+def _numbers(pattern: ir.Pattern) -> frozenset[int]:
+    """Constants, and how far tables reach that are not drawn for any n."""
+    found: set[int] = set()
+    for node in (part for condition in pattern.conditions for part in ir.walk(condition)):
+        match node:
+            case ir.Const(value) | ir.FloorDiv(_, value) | ir.Mod(_, value):
+                found.add(abs(value))
+            case ir.Member(_, members):
+                found |= {abs(members[0]), abs(members[-1])}
+            case ir.Blocks(size, rows):
+                found.add(size * max(len(rows), *(1 + row[-1] for row in rows if row), 0))
+            case ir.RandomBlocks(size, count):
+                found.add(size * count)
+            case ir.RandomKeys(count):
+                found.add(count)
+    return frozenset(found)
 
 
 def _growth(rebind: Rebind, sizes: Mapping[str, int], n: int) -> list[Monomial]:
@@ -86,17 +127,19 @@ def _exponent(before: int, after: int) -> int:
 def _samples(
     rebind: Rebind, parameters: Mapping[str, int], sizes: Mapping[str, int], n: int
 ) -> Iterator[tuple[Mapping[str, int], int]]:
-    """(values of n and the parameters, the pairs of one head in the mean there)."""
+    """(values of n and the parameters, the pairs of one head in the mean there).
+
+    Where a pattern has one part only, these are counted already but for the first.
+    """
     first = rebind(parameters)
     if any(ir.leaves(condition) for condition in first.conditions):
         yield {**parameters, "n": _TABLE_LENGTH}, _mean(first, _TABLE_LENGTH)
         yield {**parameters, "n": 4 * _TABLE_LENGTH}, _mean(first, 4 * _TABLE_LENGTH)
         return
     yield {**parameters, "n": n}, _mean(first, n)
+    yield {**sizes, "n": n * _STEP}, _mean(rebind(sizes), n * _STEP)
     for values in (sizes, *({**sizes, name: value * _STEP} for name, value in sizes.items())):
-        pattern = rebind(values)
-        yield {**values, "n": n}, _mean(pattern, n)
-        yield {**values, "n": n * _STEP}, _mean(pattern, n * _STEP)
+        yield {**values, "n": n}, _mean(rebind(values), n)
 
 
 def _mean(pattern: ir.Pattern, n: int) -> float:
@@ -109,9 +152,15 @@ def _pairs(condition: ir.Set, n: int) -> int:
     return count(condition, n) if ir.leaves(condition) else number(condition, n)
 
 
-def _alike(values: Mapping[str, int], pairs: float, terms: list[Monomial]) -> bool:
-    bound = sum(_value(term, values) for term in terms)
-    return bound / _SPREAD <= pairs <= bound * _SPREAD
+def _alike(samples: Iterator[tuple[Mapping[str, int], float]], terms: list[Monomial]) -> bool:
+    """Whether the pairs are about as many times the bound everywhere; how many, numbers of the text decide."""
+    least, most = inf, 0.0
+    for values, pairs in samples:
+        times = pairs / sum(_value(term, values) for term in terms)
+        least, most = min(least, times), max(most, times)
+        if most > _SPREAD * least:
+            return False
+    return most > 0
 
 
 def _value(term: Monomial, values: Mapping[str, int]) -> float:

@@ -9,6 +9,8 @@ from sparsec.analysis.closed_form import closed_form
 from sparsec.analysis.count import Tiles, count, tile_counts
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
+from sparsec.sets import budgets
+from sparsec.sets.context import allowance
 
 _ELEMENT = 2  # bytes of fp16 and bf16
 _LSE = 4
@@ -125,11 +127,13 @@ def cost(
     queries = range(n) if queries is None else queries
     heads = pattern.heads or heads or 1
     sharing = Counter(pattern.head_conditions or [0] * heads)
-    parts = tuple(
-        _condition(pattern.conditions[index], number, n, tile, queries) for index, number in sorted(sharing.items())
-    )
-    found = Cost(pattern.name, n, queries, heads, head_size, tile, parts, complexity)
-    return replace(found, tile_sizes=tuple((side, _wasted_by(found, pattern, sharing, side)) for side in tile_sizes))
+    with allowance(budgets.COST):
+        parts = tuple(
+            _condition(pattern.conditions[index], number, n, tile, queries) for index, number in sorted(sharing.items())
+        )
+        found = Cost(pattern.name, n, queries, heads, head_size, tile, parts, complexity)
+        shares = tuple((side, _wasted_by(found, pattern, sharing, side)) for side in tile_sizes)
+    return replace(found, tile_sizes=shares)
 
 
 def _wasted_by(found: Cost, pattern: ir.Pattern, sharing: Counter[int], side: int) -> float | None:
@@ -175,7 +179,7 @@ def _condition(condition: ir.Set, heads: int, n: int, tile: tuple[int, int], que
     form = closed_form(condition) if queries == range(n) else None
     text = form and form.text
     try:
-        pairs = count(condition, n, queries)
+        pairs = form(n) if form else count(condition, n, queries)
     except Uncounted:
         return ConditionCost(heads, None, text, None)
     return ConditionCost(heads, pairs, text, _counted(condition, n, tile, queries))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from sparsec.analysis import numbers, tables
-from sparsec.analysis.closed_form import closed_form
+from sparsec.analysis import dense, numbers, tables
+from sparsec.analysis.dense import looked
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
-from sparsec.sets import fixed_tiles
-from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets import budgets, fixed_tiles
+from sparsec.sets.context import OutOfBudget, allowance, budget
 
-_OPERATIONS = 5_000_000
-_MOST_CELLS = 1 << 28  # pairs of tiles that are looked at one by one
+_SHORT = 16_384  # keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +49,29 @@ def count(condition: ir.Set, n: int, queries: range | None = None) -> int:
     """
     queries = range(n) if queries is None else queries
     if not ir.leaves(condition):
-        form = closed_form(condition) if queries == range(n) else None
-        return _number(condition, n, queries) if form is None else form(n)
+        return _number(condition, n, queries)
     if not tables.are_few(condition, n, queries):
         raise Uncounted
-    changes = (int(change.sum()) for some in tables.listed(condition, n, queries) for _, _, change in some)
-    return count(tables.affine(condition), n, queries) + sum(changes)
+    try:
+        changes = sum(boxes.pairs for some in tables.listed(condition, n, queries) for boxes in some)
+    except OutOfBudget:
+        raise Uncounted from None
+    return count(tables.affine(condition), n, queries) + changes
 
 
 def _number(condition: ir.Set, n: int, queries: range) -> int:
+    with suppress(Uncounted), allowance(_look_first(n)):
+        return looked(condition, n, queries).pairs
     try:
         return numbers.number(condition, n, queries)
     except (Uncounted, OutOfBudget):
-        return int(_all_kept(condition, n, (64, 64), queries)[0].sum())
+        with allowance(budgets.LOOK):
+            return looked(condition, n, queries).pairs
+
+
+def _look_first(n: int) -> int:
+    """Steps for looking before sets are asked: none at lengths at which boxes alone are many."""
+    return budgets.LOOK_FIRST if n <= _SHORT else 0
 
 
 def pattern_count(pattern: ir.Pattern, n: int, queries: range | None = None) -> int:
@@ -76,38 +87,47 @@ def tile_counts(condition: ir.Set, n: int, tile: tuple[int, int], queries: range
     """
     queries = range(n) if queries is None else queries
     if ir.leaves(condition):
-        return _with_tables(condition, n, tile, queries)
-    rows, columns = -(-len(queries) // tile[0]), -(-n // tile[1])
+        try:
+            return _with_tables(condition, n, tile, queries)
+        except OutOfBudget:
+            raise Uncounted from None
+    visited, full = _visited(condition, n, tile, queries)
+    total = -(-len(queries) // tile[0]) * -(-n // tile[1])
+    return Tiles(full, visited - full, total - visited)
+
+
+def _visited(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> tuple[int, int]:
+    """Tiles of an affine condition that are visited, and those that are full.  Raises Uncounted."""
+    grain = dense.grain(tile)
+    with suppress(Uncounted), allowance(_look_first(n)):
+        return looked(condition, n, queries, grain).tiles(tile)
     try:
-        with budget(_OPERATIONS):
-            touched = fixed_tiles.touched(condition, n, tile, queries)
-            lacking = fixed_tiles.not_full(condition, n, tile, queries)
-        visited = numbers.points([(1, touched)], n)
-        full = rows * (n // tile[1]) - numbers.points([(1, lacking)], n)
+        return _by_sets(condition, n, tile, queries)
     except (OutOfBudget, Uncounted):
-        kept, areas = _all_kept(condition, n, tile, queries)
-        visited, full = int((kept > 0).sum()), int((kept == areas).sum())
-    return Tiles(full, visited - full, rows * columns - visited)
+        with allowance(budgets.LOOK):
+            return looked(condition, n, queries, grain).tiles(tile)
 
 
-def _all_kept(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> tuple[np.ndarray, np.ndarray]:
-    """`_kept` for every tile: the last resort for sets that explode."""
-    _refuse(len(queries) * n, _MOST_CELLS)
-    return _kept(condition, np.arange(-(-len(queries) // tile[0]) * -(-n // tile[1])), n, tile, queries)
+def _by_sets(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> tuple[int, int]:
+    """`_visited` by sets.  Raises OutOfBudget too."""
+    with budget(budgets.COUNT):
+        touched = fixed_tiles.touched(condition, n, tile, queries)
+        lacking = fixed_tiles.not_full(condition, n, tile, queries)
+    rows = -(-len(queries) // tile[0])
+    visited = numbers.points([(1, touched)], n, rows)
+    return visited, rows * (n // tile[1]) - numbers.points([(1, lacking)], n, rows)
 
 
 def _with_tables(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> Tiles:
     """The tiles of the affine condition, corrected where a table lists a pair."""
     if not tables.are_few(condition, n, queries):
         raise Uncounted
-    plain, cells = tables.affine(condition), 0
+    plain = tables.affine(condition)
     whole = tile_counts(plain, n, tile, queries)
     full, visited = whole.full, whole.visited
     for some in tables.listed(condition, n, queries, tile[0]):
         places, changes = _by_tile(some, n, tile, queries)
-        cells += len(places) * tile[0] * tile[1] if plain != ir.FALSE else 0
-        _refuse(cells, _MOST_CELLS)
-        before, areas = _kept(plain, places, n, tile, queries)
+        before, areas = dense.kept(plain, places, n, tile, queries), dense.areas(places, n, tile, queries)
         after = before + changes
         full += int((after == areas).sum()) - int((before == areas).sum())
         visited += int((after > 0).sum()) - int((before > 0).sum())
@@ -115,40 +135,28 @@ def _with_tables(condition: ir.Set, n: int, tile: tuple[int, int], queries: rang
 
 
 def _by_tile(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], n: int, tile: tuple[int, int], queries: range
+    found: Iterable[tables.Boxes], n: int, tile: tuple[int, int], queries: range
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of tiles, each once, and by how much the pairs change what each keeps: int64 [tiles] both."""
-    columns = -(-n // tile[1])
-    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-    for q, k, change in pairs:
-        found.append(_summed((q - queries.start) // tile[0] * columns + k // tile[1], change))
-    return _summed(*map(np.concatenate, zip(*found, strict=True)))
+    """Numbers of tiles, each once, and by how much the boxes change what each keeps: int64 [tiles] both."""
+    columns, parts = -(-n // tile[1]), [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for boxes in found:
+        q, k = boxes.q - queries.start, boxes.k
+        first, last = q // tile[0], (q + boxes.high - 1) // tile[0]
+        left, right = k // tile[1], (k + boxes.wide - 1) // tile[1]
+        for down, across in product(range(_most(last - first)), range(_most(right - left))):
+            row, column = first + down, left + across
+            high = np.minimum(q + boxes.high, (row + 1) * tile[0]) - np.maximum(q, row * tile[0])
+            wide = np.minimum(k + boxes.wide, (column + 1) * tile[1]) - np.maximum(k, column * tile[1])
+            there = (high > 0) & (wide > 0)
+            parts.append(_summed((row * columns + column)[there], (high * wide * boxes.change)[there]))
+    return _summed(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _most(further: np.ndarray) -> int:
+    return 1 + int(further.max(initial=-1))
 
 
 def _summed(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct places, and the sum of the values of each."""
     places, where = np.unique(places, return_inverse=True)
     return places, np.bincount(where, weights=values, minlength=len(places)).astype(np.int64)
-
-
-def _kept(
-    plain: ir.Set, places: np.ndarray, n: int, tile: tuple[int, int], queries: range
-) -> tuple[np.ndarray, np.ndarray]:
-    """For tiles by number: pairs kept by an affine condition, and how many a full tile has (none is: -1)."""
-    columns = -(-n // tile[1])
-    kept = np.zeros(len(places), np.int64)
-    step = max(1, (1 << 20) // (tile[0] * tile[1]))
-    for start in range(0, len(places) if plain != ir.FALSE else 0, step):
-        part = places[start : start + step]
-        q = queries.start + (part // columns * tile[0])[:, None, None] + np.arange(tile[0])[:, None]
-        k = (part % columns * tile[1])[:, None, None] + np.arange(tile[1])
-        inside = tables.holds(plain, q, k, n, {}) & (q < queries.stop) & (k < n)
-        kept[start : start + step] = inside.sum((1, 2))
-    high = np.minimum(tile[0], len(queries) - places // columns * tile[0])
-    whole = (places % columns + 1) * tile[1] <= n
-    return kept, np.where(whole, high * tile[1], -1)
-
-
-def _refuse(work: int, most: int) -> None:
-    if work > most:
-        raise Uncounted

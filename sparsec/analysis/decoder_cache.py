@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 
 from sparsec.analysis.closed_form import ClosedForm, number_of
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import affine_over, exact
-from sparsec.sets import kv_cache
+from sparsec.sets import budgets, kv_cache
 from sparsec.sets.affine import Affine
-from sparsec.sets.context import OutOfBudget, budget
+from sparsec.sets.context import OutOfBudget, allowance, budget, within
 
-_OPERATIONS = 200_000
 _MOST_CASES = 64  # more make no formula that people read
 _MOST_LENGTHS = 4096  # at which one range of a formula is evaluated for its largest value
 
@@ -37,12 +35,13 @@ class DecoderCache:
         return {"formula": form, "bounded": self.bounded, "most": self.most, "tight": self.tight}
 
 
-@lru_cache(maxsize=256)
+@within(budgets.CACHE)
 def decoder_cache(condition: ir.Set) -> DecoderCache:
     """What decoding one token at a time has to keep of a condition; the step with n keys has the query n - 1."""
     affine = affine_over(condition)
     tight = all(map(exact, ir.leaves(condition)))
-    form = number_of(lambda: kv_cache.held(affine), _MOST_CASES)
+    with allowance(budgets.CACHE // 2):  # the rest is for a bound
+        form = number_of(lambda: kv_cache.held(affine), _MOST_CASES)
     if form is None:
         oldest = _oldest(affine)
         return DecoderCache(None, True if oldest is not None else None, oldest, tight=False)
@@ -54,7 +53,7 @@ def decoder_cache(condition: ir.Set) -> DecoderCache:
 
 def _oldest(condition: ir.Set) -> int | None:
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.QUESTION):
             return kv_cache.oldest(condition)
     except OutOfBudget:
         return None

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sparsec.ir import nodes as ir
-from sparsec.sets import witness
+from sparsec.sets import budgets, witness
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.witness import Witness
 
-_OPERATIONS = 1_000_000
 _MOST_PARTS = 32
 
 
@@ -67,7 +66,7 @@ def _witness(
     name: str, query: Callable[[ir.Set], Witness | None], condition: ir.Set, unknown: set[str]
 ) -> Witness | None:
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.FACT):
             found = query(condition)
     except OutOfBudget:
         unknown.add(name)
@@ -83,7 +82,7 @@ def _witness(
 
 def _furthest(condition: ir.Set, unknown: set[str]) -> tuple[int | None, int | None]:
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.FACT):
             reach = witness.furthest(condition)
     except ValueError:
         return None, None
@@ -102,7 +101,7 @@ def _needless(condition: ir.Set, unknown: set[str]) -> tuple[int, ...]:
     for index in reversed(range(len(condition.parts))):
         rest = tuple(part for other, part in kept.items() if other != index)
         try:
-            with budget(_OPERATIONS):
+            with budget(budgets.FACT):
                 if rest and witness.pair_between(condition.parts[index], ir.Or(rest)) is None:
                     del kept[index]
         except OutOfBudget:

@@ -16,12 +16,11 @@ from sparsec.analysis.replaced import replaced
 from sparsec.analysis.samples import holds, seen
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import exact, extent
-from sparsec.sets import witness
+from sparsec.sets import budgets, witness
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.to_isl import Bound
 from sparsec.sets.witness import Witness
 
-_OPERATIONS = 400_000  # isl steps for one question
 _MOST_TABLES = 4  # decided by cases, two for each
 
 
@@ -60,7 +59,7 @@ def _proved(condition: ir.Set) -> Found | None:
 def _asked(condition: ir.Set, *, beyond: bool = False, bound: Bound = "upper") -> Found | None:
     """What the sets say; a pair that does not hold, or takes too long, counts as no answer."""
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.DIFFERENCE):
             pair = (witness.kept_pair if beyond else witness.own_pair)(condition, bound)
     except OutOfBudget:
         return None

@@ -18,6 +18,7 @@ from sympy.polys.rings import PolyElement, ring
 
 from sparsec.analysis.summation import Floors
 from sparsec.sets.affine import Affine
+from sparsec.sets.context import spend
 
 _N = Affine.name("n")
 _MOST_REWRITTEN = 3  # quotients for which other ways of writing are tried
@@ -66,6 +67,7 @@ class Formula:
     floors: Floors
 
     def __call__(self, n: int) -> int:
+        spend(len(self.polynomial) * len(self.atoms))
         values = self.floors.values(n)
         numbers = [atom(values) for atom in self.atoms]
         total = QQ(0)
@@ -130,6 +132,7 @@ def _atoms(floors: Floors) -> tuple[list[Atom], dict[str, tuple[int, ...]]]:
 
 def _conditions_once(polynomial: PolyElement, atoms: list[Atom]) -> PolyElement:
     """c * c == c, and of two conditions on one remainder the stricter."""
+    spend(len(polynomial) * len(atoms))
     terms: dict[tuple[int, ...], object] = defaultdict(lambda: QQ(0))
     for exponents, factor in polynomial.terms():
         kept = list(exponents)

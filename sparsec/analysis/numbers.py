@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from sparsec.analysis import inclusion
 from sparsec.analysis.formula import formula
 from sparsec.analysis.summation import NotPolynomial, summed
 from sparsec.ir import nodes as ir
-from sparsec.sets import fixed_tiles
+from sparsec.sets import budgets, fixed_tiles
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.loop_nests import TooManyCases, nests
 from sparsec.sets.pieces import pieces
 from sparsec.sets.points import Points, at, counted
 
-_POINT_OPERATIONS = 20_000
-_OPERATIONS = 5_000_000
+_MOST_LINES = 2000
 _MOST_CASES = 3000
 
 
@@ -23,15 +23,16 @@ class Uncounted(Exception):
     """The set is too intricate to be counted by its pieces."""
 
 
-def points(weighted: list[tuple[int, Points]], n: int) -> int:
-    """The weighted number of points of bounded sets at n.  Raises Uncounted."""
+def points(weighted: list[tuple[int, Points]], n: int, lines: int | None = None) -> int:
+    """The weighted number of points of bounded sets at n, of so many lines, by default n.  Raises Uncounted."""
     try:
-        with budget(_POINT_OPERATIONS):
-            return sum(weight * counted(part, n) for weight, part in weighted)
-    except OutOfBudget:  # isl goes through lines of points one by one
+        with budget(budgets.COUNT_BY_ISL):
+            if (n if lines is None else lines) <= _MOST_LINES:  # isl goes through lines of points one by one
+                return sum(weight * counted(part, n) for weight, part in weighted)
+    except OutOfBudget:
         pass
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.COUNT):
             parts = [(weight, piece) for weight, part in weighted for piece in pieces(at(part, n))]
             total = summed(nests(parts, frozenset(), _MOST_CASES))
     except (OutOfBudget, TooManyCases, NotPolynomial):
@@ -46,9 +47,18 @@ def number(condition: ir.Set, n: int, queries: range | None = None) -> int:
     Raises Uncounted.
     """
     try:
-        return points([(1, fixed_tiles.pairs(condition, n, queries))], n)
+        return _number([(1, condition)], n, queries)
     except (Uncounted, OutOfBudget):
         terms = inclusion.terms(condition)
         if terms is None:
             raise Uncounted from None
-        return points([(weight, fixed_tiles.pairs(term, n, queries)) for weight, term in terms], n)
+    try:
+        return _number(terms, n, queries)
+    except OutOfBudget:
+        raise Uncounted from None
+
+
+def _number(weighted: Iterable[tuple[int, ir.Set]], n: int, queries: range | None) -> int:
+    with budget(budgets.COUNT):
+        found = [(weight, fixed_tiles.pairs(condition, n, queries)) for weight, condition in weighted]
+    return points(found, n, None if queries is None else len(queries))

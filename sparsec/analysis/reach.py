@@ -13,10 +13,10 @@ from sparsec.analysis.count import count
 from sparsec.analysis.numbers import Uncounted, points
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import affine_over, affine_under
+from sparsec.sets import budgets
 from sparsec.sets import reach as sets
 from sparsec.sets.context import OutOfBudget, budget
 
-_OPERATIONS = 3_000_000
 _LONGEST_DENSE = 1024  # the most positions for which reach is computed pair by pair
 
 Layers = Sequence[tuple[ir.Set, ...]]  # the conditions of the heads of each layer, the first layer first
@@ -123,7 +123,7 @@ def _told(layers: Layers, full: bool | None, value: _T) -> _T | None:
 def _by_sets(layers: Layers, n: int) -> Reach | None:
     """What sets tell, with tables bounded from below and from above; None where they take too long."""
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.REACH):
             least = most = _of_sets(layers, n, full=False)
             if any(ir.leaves(condition) for heads in layers for condition in heads):
                 most = _of_sets(layers, n, full=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain
 
 import numpy as np
@@ -10,12 +11,11 @@ from sparsec.analysis import tables
 from sparsec.analysis.blocks import inside
 from sparsec.analysis.find import find
 from sparsec.ir import nodes as ir
-from sparsec.sets import fixed_tiles
+from sparsec.sets import budgets, fixed_tiles
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.regions import regions
 from sparsec.sets.witness import Witness
 
-_OPERATIONS = 300_000
 _PAIRS = 1 << 24  # that are looked at one by one where sets give no answer
 
 
@@ -28,8 +28,13 @@ def queries_with_keys(pattern: ir.Pattern, n: int, queries: range) -> np.ndarray
     for condition in pattern.conditions:
         some |= _affine(tables.affine(condition), n, queries)
         if ir.leaves(condition) and tables.are_few(condition, n, queries):
-            for q, _, change in chain.from_iterable(tables.listed(condition, n, queries)):
-                some[q[change > 0] - queries.start] = True
+            begun = np.zeros(len(queries) + 1, np.int64)  # boxes that begin at a query, less those that end before it
+            with suppress(OutOfBudget):
+                for boxes in chain.from_iterable(tables.listed(condition, n, queries)):
+                    more = boxes.chosen(boxes.change > 0)
+                    np.add.at(begun, more.q - queries.start, 1)
+                    np.add.at(begun, more.q + more.high - queries.start, -1)
+            some |= np.cumsum(begun)[:-1] > 0
     return queries.start + np.flatnonzero(some)
 
 
@@ -41,7 +46,7 @@ def first_pair(pattern: ir.Pattern) -> Witness | None:
 
 def _affine(condition: ir.Set, n: int, queries: range) -> np.ndarray:
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.ROWS):
             rows = regions(fixed_tiles.touched(condition, n, (1, n), queries))
         return inside(rows, np.arange(len(queries))[:, None], np.zeros(1, np.int64))[:, 0]
     except OutOfBudget:

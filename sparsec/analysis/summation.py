@@ -14,6 +14,7 @@ from sympy import QQ, bernoulli, binomial
 from sympy.polys.rings import PolyElement, PolyRing, ring
 
 from sparsec.sets.affine import Affine
+from sparsec.sets.context import spend
 from sparsec.sets.loop_nests import Loop, Nest
 
 _N = Affine.name("n")
@@ -22,6 +23,7 @@ _SMALL = 1 << 31  # products of two such numbers fit 64 bits
 _MOST_STEPS = 4
 _MOST_FLOORS = 12
 _MOST_TERMS = 200
+_STEPS = 300  # of a budget, for a loop that is summed
 
 
 class NotPolynomial(Exception):
@@ -135,7 +137,7 @@ class Sum:
 
 
 def summed(nests: Iterable[Nest]) -> Sum:
-    """The sum of the nests as polynomials over n and floors of n.  Raises NotPolynomial."""
+    """The sum of the nests as polynomials over n and floors of n.  Raises NotPolynomial, OutOfBudget."""
     floors = Floors()
     flat = [_flattened(nest, floors) for nest in nests]
     variables = {loop.variable for item in flat for loop in item.loops}
@@ -144,6 +146,7 @@ def summed(nests: Iterable[Nest]) -> Sum:
     polynomials = ring((*sorted(variables), "n", *floors.known), QQ)[0]
     parts = []
     for item in flat:
+        spend(_STEPS * (1 + len(item.loops)))
         value = _closed(item, polynomials) if item.ranges else polynomials.zero
         parts += [Part(first, last, value) for first, last in item.ranges]
     return Sum(tuple(parts), floors, polynomials)

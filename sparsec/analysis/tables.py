@@ -9,18 +9,53 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
 import numpy as np
 
+from sparsec.analysis.boxes import Decided, decided
 from sparsec.analysis.replaced import replaced
 from sparsec.ir import nodes as ir
 from sparsec.ir import random, vector
+from sparsec.sets.context import OutOfBudget, afford
 
 _CHUNK = 1 << 20  # pairs, or entries of tables, looked at together
-_MOST_ENTRIES, _MOST_PAIRS = 1 << 23, 1 << 28  # of tables that are counted: seconds
+_MOST_ENTRIES, _MOST_PAIRS = 1 << 23, 1 << 28  # of tables that are drawn, and looked at in one go: seconds
+_PAIR_STEPS = 60  # of a budget, for a thousand listed pairs
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Rectangles of `high` queries from q on by `wide` keys from k on; what is said of all pairs of each: [boxes]."""
+
+    q: np.ndarray
+    k: np.ndarray
+    high: np.ndarray
+    wide: np.ndarray
+    change: np.ndarray
+
+    @property
+    def pairs(self) -> int:
+        """The sum of the changes, over all pairs."""
+        return int((self.high * self.wide * self.change.astype(np.int64)).sum())
+
+    def chosen(self, some: np.ndarray) -> Boxes:
+        return Boxes(self.q[some], self.k[some], self.high[some], self.wide[some], self.change[some])
+
+    def single(self) -> Iterator[Boxes]:
+        """The same pair by pair, in chunks."""
+        ends = np.cumsum(self.high)  # of the queries of each box, one after the other
+        within = np.arange(int(self.wide.max(initial=1)))
+        lines = max(1, _CHUNK // len(within))
+        for line in range(0, int(ends[-1]) if len(ends) else 0, lines):
+            some = np.arange(line, min(line + lines, int(ends[-1])))
+            box = np.searchsorted(ends, some, "right")
+            q, k = self.q[box] + self.high[box] - ends[box] + some, self.k[box][:, None] + within
+            inside = within < self.wide[box][:, None]
+            change, one = (np.broadcast_to(each[:, None], k.shape)[inside] for each in (self.change[box], q * 0 + 1))
+            yield Boxes(np.broadcast_to(q[:, None], k.shape)[inside], k[inside], one, one, change)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,22 +90,13 @@ class Table:
         wanted = (q // self.size - self.first) * self._units + np.minimum(k // self.size, self._units - 1)
         return self._codes[np.minimum(np.searchsorted(self._codes, wanted), len(self._codes) - 1)] == wanted
 
-    def pairs(self, queries: range, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The listed pairs of these queries and n keys, each once, in chunks of flat arrays."""
+    def blocks(self, queries: range, n: int) -> Boxes:
+        """What is listed of these queries and n keys, each block once and cut off where they end."""
         low = (self.rows + self.first) * self.size
         start, stop = np.maximum(low, queries.start), np.minimum(low + self.size, queries.stop)
         there = np.flatnonzero((start < stop) & (self.entries < -(-n // self.size)))
-        start, stop, corner = start[there], stop[there], self.entries[there] * self.size
-        ends = np.cumsum(stop - start)  # of the queries of each entry, one after the other
-        within = np.arange(min(self.size, n))
-        lines = max(1, _CHUNK // max(1, len(within)))
-        for line in range(0, int(ends[-1]) if len(ends) else 0, lines):
-            some = np.arange(line, min(line + lines, int(ends[-1])))
-            entry = np.searchsorted(ends, some, "right")
-            q = stop[entry] - ends[entry] + some
-            k = corner[entry][:, None] + within
-            inside = k < n
-            yield np.broadcast_to(q[:, None], k.shape)[inside], k[inside]
+        start, stop, k = start[there], stop[there], self.entries[there] * self.size
+        return Boxes(start, k, stop - start, np.minimum(self.size, n - k), np.ones(len(k), np.int8))
 
 
 def tables(condition: ir.Set, n: int, queries: range) -> dict[ir.Leaf, Table]:
@@ -122,12 +148,11 @@ def affine(condition: ir.Set) -> ir.Set:
     return replaced(condition, dict.fromkeys(ir.leaves(condition), ir.FALSE))
 
 
-def listed(
-    condition: ir.Set, n: int, queries: range, side: int = 1
-) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """(q, k, change) for every listed pair of some queries once: the condition minus the affine one, -1, 0 or 1.
+def listed(condition: ir.Set, n: int, queries: range, side: int = 1) -> Iterator[Iterator[Boxes]]:
+    """Every listed pair of some queries once: the condition minus the affine one, -1, 0 or 1.
 
-    They come for some of the queries at a time, which are whole tiles of `side`.
+    They come for some of the queries at a time, which are whole tiles of `side`.  Blocks of which intervals tell that
+    all pairs change alike come as a whole, where all tables have blocks of one size.  Raises OutOfBudget.
     """
     leaves = ir.leaves(condition)
     sources = {leaf: source(leaf) for leaf in leaves}
@@ -138,18 +163,53 @@ def listed(
         leaf: replaced(condition, {**dict.fromkeys(leaves[:place], ir.FALSE), leaf: ir.TRUE})
         for place, leaf in enumerate(leaves)
     }
+    alike = len({leaf.size for leaf in leaves}) == 1
 
-    def among(some: range) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def among(some: range) -> Iterator[Boxes]:
         known = {leaf: made(n, some) for leaf, made in sources.items()}
         for place, leaf in enumerate(leaves):
-            for q, k in known[leaf].pairs(some, n):
-                for other in leaves[:place]:
-                    fresh = ~known[other].holds(q, k)
-                    q, k = q[fresh], k[fresh]
-                here, before = holds(apart[leaf], q, k, n, known), holds(plain, q, k, n, known)
-                yield q, k, np.broadcast_to(np.subtract(here, before, dtype=np.int8), q.shape)
+            blocks = known[leaf].blocks(some, n)
+            if alike:
+                blocks = _fresh(blocks, [known[other] for other in leaves[:place]])
+                whole, sure = _decided(blocks, apart[leaf], plain, n, known)
+                yield whole
+                blocks = blocks.chosen(~sure)
+            pairs = int((blocks.high * blocks.wide).sum())
+            if pairs > _MOST_PAIRS or not afford(_PAIR_STEPS * pairs // 1000):
+                raise OutOfBudget
+            for each in blocks.single():
+                pairs = _fresh(each, [known[other] for other in leaves[:place]])
+                here, before = (holds(one, pairs.q, pairs.k, n, known) for one in (apart[leaf], plain))
+                yield replace(pairs, change=np.broadcast_to(np.subtract(here, before, dtype=np.int8), pairs.q.shape))
 
     return (among(queries[start : start + step]) for start in range(0, len(queries), step))
+
+
+def _fresh(boxes: Boxes, before: list[Table]) -> Boxes:
+    """Those that no table before lists, which are pairs or blocks of the size of all tables."""
+    for table in before:
+        boxes = boxes.chosen(~table.holds(boxes.q, boxes.k))
+    return boxes
+
+
+def _decided(
+    blocks: Boxes, here: ir.Set, plain: ir.Set, n: int, known: dict[ir.Leaf, Table]
+) -> tuple[Boxes, np.ndarray]:
+    """Blocks that change as a whole from `plain` to `here`, and for all of them whether intervals tell that."""
+    q, k = (blocks.q, blocks.q + blocks.high - 1), (blocks.k, blocks.k + blocks.wide - 1)
+    at = {"q": q, "k": k, "n": (np.int64(n), np.int64(n))}
+
+    def listed(leaf: ir.Leaf) -> Decided:
+        inside = known[leaf].holds(blocks.q, blocks.k)
+        return ~inside, inside
+
+    shape = blocks.q.shape
+    (none, all_), (none_before, all_before) = (
+        [np.broadcast_to(each, shape) for each in decided(condition, at, listed)] for condition in (here, plain)
+    )
+    sure = (none | all_) & (none_before | all_before)
+    change = np.subtract(all_, all_before, dtype=np.int8)
+    return replace(blocks, change=change).chosen(sure & (change != 0)), sure
 
 
 def _width(leaf: ir.Leaf, n: int) -> int:
@@ -160,10 +220,8 @@ def _width(leaf: ir.Leaf, n: int) -> int:
 
 
 def are_few(condition: ir.Set, n: int, queries: range) -> bool:
-    """Whether `listed` is quick.  Nothing is drawn to find out."""
-    entries = {leaf: _entries(leaf, n, queries) for leaf in ir.leaves(condition)}
-    pairs = sum(count * min(leaf.size, n) * min(leaf.size, len(queries)) for leaf, count in entries.items())
-    return sum(entries.values()) <= _MOST_ENTRIES and pairs <= _MOST_PAIRS
+    """Whether tables are soon drawn.  Nothing is drawn to find out."""
+    return sum(_entries(leaf, n, queries) for leaf in ir.leaves(condition)) <= _MOST_ENTRIES
 
 
 def _entries(leaf: ir.Leaf, n: int, queries: range) -> int:

@@ -12,11 +12,10 @@ from sparsec.diagnostics import Diagnostic, FewLookAhead, NoSink, UnboundedCache
 from sparsec.ir import nodes as ir
 from sparsec.lint.needless import operands, without
 from sparsec.lint.subject import Subject, joined, put
-from sparsec.sets import kv_cache, witness
+from sparsec.sets import budgets, kv_cache, witness
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.syntax import ast
 
-_OPERATIONS = 200_000
 _LONG = 65_536  # the length at which a cache without bound is told
 _MOST_OPERANDS = 32
 _MANY, _FEW = 8192, 8  # the length at which queries are counted; one in so many is few
@@ -111,7 +110,7 @@ def _largest_cache(pattern: ir.Pattern) -> int | None:
 def _asked(question: Callable[[ir.Set], _T], condition: ir.Set, otherwise: _T) -> _T:
     """The answer of sets, `otherwise` where it takes too long or there is nothing to ask about."""
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.QUESTION):
             return question(condition)
     except (OutOfBudget, ValueError):
         return otherwise

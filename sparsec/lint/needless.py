@@ -14,7 +14,6 @@ from sparsec.lint.unbound import Unbound
 from sparsec.syntax import ast
 from sparsec.syntax.errors.repair import removal
 
-_OPERATIONS = 50_000  # isl steps for one proof
 _MOST_COMPARED = 400  # conditions, over all operands and heads
 _MOST_LOOKS = 400_000  # at a part at a point, over all operands
 _MOST_UNDECIDED = 8  # proofs that may end without an answer
@@ -116,10 +115,11 @@ class _Needless:
         between = difference(one, other)
         if between.seen(self.most_looks):
             return False
+        from sparsec.sets import budgets
         from sparsec.sets.context import OutOfBudget, budget
 
         try:
-            with budget(_OPERATIONS):
+            with budget(budgets.WARNING):
                 return between.none()
         except OutOfBudget:
             self.undecided += 1

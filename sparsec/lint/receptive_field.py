@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from sparsec.analysis.reach import Reach, power, reach
 from sparsec.diagnostics import Diagnostic, Unreachable
 from sparsec.lint.subject import Subject
+from sparsec.sets import budgets
 from sparsec.sets import reach as sets
 from sparsec.sets.context import OutOfBudget, budget
-
-_OPERATIONS = 3_000_000
 
 
 def out_of_reach(subject: Subject, depth: int, causal: bool) -> Iterator[Diagnostic]:
     """The shortest call in which `depth` layers leave something out, whatever tables list, and the depth it takes."""
     conditions = subject.pattern.conditions
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.REACH):
             through = power(sets.layer(conditions), depth, sets.composed)
             missing = sets.lacking(through, past_only=causal)
     except OutOfBudget:

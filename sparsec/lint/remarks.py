@@ -17,7 +17,6 @@ from sparsec.lint.subject import Subject
 from sparsec.lower.misread import past_only
 from sparsec.syntax import ast
 
-_OPERATIONS = 50_000  # isl steps for one proof
 _MOST_CONDITIONS = 8
 _PAST_WORDS = {"causal", "past", "autoregressive", "unidirectional"}
 _NOT_WORDS = {"non", "not", "no", "un", "anti"}
@@ -101,11 +100,11 @@ def _only_past(definition: ast.Definition) -> Fix:
 
 def _asked(question: str, condition: ir.Set, *more: int):
     """The answer, None where it takes too long."""
-    from sparsec.sets import witness
+    from sparsec.sets import budgets, witness
     from sparsec.sets.context import OutOfBudget, budget
 
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.WARNING):
             return getattr(witness, question)(condition, *more)
     except OutOfBudget:
         return None

@@ -13,7 +13,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Over, over, under
 from sparsec.plan.coordinates import at_keys, in_class, moved, pairs_of, places
 from sparsec.plan.nodes import Contiguous, Cover, Gathered, Layout, Listed, Region, Residue, Segment
-from sparsec.sets import symbolic_tiles
+from sparsec.sets import budgets, symbolic_tiles
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.gist import given
 from sparsec.sets.simplify import simplify
@@ -21,7 +21,6 @@ from sparsec.sets.to_isl import relation
 
 MOST_SEGMENTS = 6
 MOST_FULL_TERMS = 8
-_OPERATIONS = 150_000  # isl steps a precision may take, about a tenth of a second
 
 EVERYTHING = (Segment(None, None, ir.TRUE, exact=False),)
 
@@ -69,7 +68,7 @@ def _cover(bound: Over, side: str, stride: int) -> Cover:
     why = bound.why
     for precision, reach in precisions:
         try:
-            with budget(_OPERATIONS):
+            with budget(budgets.PRECISION):
                 return _found(reach(), side, precision, why, bound.tables)
         except OutOfBudget:
             why = why or "the set library exceeded its budget"
@@ -88,7 +87,7 @@ def _found(reach: symbolic_tiles.Reach, side: str, precision: str, why: str, tab
 
 def _full(condition: ir.Set, stride: int) -> ir.Set:
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.PRECISION):
             return symbolic_tiles.full(
                 relation(under(condition), parameters=symbolic_tiles.parameters(stride)), MOST_FULL_TERMS, stride
             )

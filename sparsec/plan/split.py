@@ -9,7 +9,8 @@ past(64) | random_keys(8, 1)        ->  contiguous: past(64)
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Iterator
+from itertools import combinations, count
 from math import gcd
 
 from sparsec.ir import algebra
@@ -21,6 +22,7 @@ from sparsec.sets.simplify import simplify
 
 _MOST_REGIONS = 3
 _MOST_TERMS = 8
+_MOST_CALLS = 2000  # to find them
 _SMALL = 32  # blocks of so many positions fill half a tile
 _NARROW = 4  # one key in fewer than this is not worth the gathering
 
@@ -59,9 +61,18 @@ def split(condition: ir.Set, barred: frozenset[Layout] = frozenset()) -> Split:
 
 def terms(condition: ir.Set) -> tuple[ir.Set, ...]:
     """The operands of the union that a condition is, with what they have in common written to each."""
+    try:
+        return _terms(condition, count(1))
+    except OverflowError:  # an intersection of unions has a term for each choice of operands
+        return (condition,)
+
+
+def _terms(condition: ir.Set, calls: Iterator[int]) -> tuple[ir.Set, ...]:
+    if next(calls) > _MOST_CALLS:
+        raise OverflowError
     match condition:
         case ir.Or(parts):
-            found = tuple(term for part in parts for term in terms(part))
+            found = tuple(term for part in parts for term in _terms(part, calls))
         case ir.And(parts):
             unions = [place for place, part in enumerate(parts) if isinstance(part, ir.Or)]
             if not unions:
@@ -70,7 +81,7 @@ def terms(condition: ir.Set) -> tuple[ir.Set, ...]:
             found = tuple(
                 term
                 for part in parts[place].parts
-                for term in terms(algebra.conjunction(*parts[:place], part, *parts[place + 1 :]))
+                for term in _terms(algebra.conjunction(*parts[:place], part, *parts[place + 1 :]), calls)
             )  # a & (x | y) = a & x | a & y
         case _:
             return (condition,)

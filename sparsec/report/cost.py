@@ -16,6 +16,8 @@ from sparsec.report import cost_text as text
 from sparsec.report.plan import against, layout_name, precisions
 from sparsec.report.prediction import Speed, speed, wasted
 from sparsec.report.roofline import GPUS, Floor, floors
+from sparsec.sets import budgets
+from sparsec.sets.context import allowance
 from sparsec.terminal import BLUE, BOLD, painter
 
 
@@ -64,14 +66,16 @@ class Told:
 def told(pattern: Pattern, cost: Cost, gpu: str | None, layers: Layers | None) -> Told:
     """Everything about a pattern whose pairs are counted; `layers` are those to follow information through."""
     plan = build(pattern)
-    causal = cost.square and all(map(is_causal, pattern.conditions))
+    with allowance(budgets.BESIDE):
+        causal = cost.square and all(map(is_causal, pattern.conditions))
+        caches = [decoder_cache(condition) for condition in pattern.conditions]
     return Told(
         cost=cost,
         gpu=gpu,
         floor=floors(cost, GPUS[gpu]) if gpu else None,
         dense=speed(plan, cost.n, past=False) if cost.square else None,
         causal=speed(plan, cost.n, past=True) if causal else None,
-        caches=[decoder_cache(condition) for condition in pattern.conditions],
+        caches=caches,
         reach=reach(layers, cost.n) if layers else None,
         layouts=list(_layouts(plan, cost.n, cost.square)),
     )
@@ -81,13 +85,15 @@ def _layouts(plan: Plan, n: int, square: bool) -> Iterator[dict]:
     """What the planner chooses at n, for each distinct condition, as plain data; predictions are of self-attention."""
     for heads in plan.groups:
         variant = heads.at(n)
+        with allowance(budgets.LAYOUT):
+            share = wasted(heads.condition, variant.regions, n) if square else None
         yield {
             "heads": list(heads.heads),
             "regions": [
                 {"layout": layout_name(region), "why": region.why, "precisions": precisions(region)}
                 for region in variant.regions
             ],
-            "wasted": wasted(heads.condition, variant.regions, n) if square else None,
+            "wasted": share,
             "alternative": against(heads, variant, n) if square else "",
             "changes_over_at": [variant.from_n for variant in heads.variants[1:]],
         }

@@ -9,10 +9,9 @@ import islpy as isl
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
+from sparsec.sets import budgets
 from sparsec.sets.context import OutOfBudget, budget, context
 from sparsec.sets.to_isl import relation
-
-_OPERATIONS = 20_000
 
 
 def block_size(condition: ir.Set) -> int:
@@ -24,7 +23,7 @@ def block_size(condition: ir.Set) -> int:
     sizes = sizes or [node.divisor for node in ir.walk(condition) if isinstance(node, ir.FloorDiv)]
     size = reduce(gcd, sizes, 0)
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.CLOSURE):
             return size if size > 1 and _whole(condition, size) else 1
     except OutOfBudget:
         return 1

@@ -1,4 +1,4 @@
-"""One isl context per thread, and a budget of operations for what may explode.
+"""One isl context per thread, and steps for what may explode; how many stands in `budgets`.
 
 Objects of two contexts must never meet (isl does not check), so every set of this package is made here.
 """
@@ -6,12 +6,17 @@ Objects of two contexts must never meet (isl does not check), so every set of th
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar
 
 import islpy as isl
 
 _local = threading.local()
+_MOST_KNOWN = 256  # answers of one function that are remembered
+_T = TypeVar("_T")
 
 _BUGS = ("Assertion", "original tableau does not correspond")  # how isl says that it is at fault
 
@@ -20,13 +25,23 @@ class OutOfBudget(Exception):
     """A set operation needed more steps than it was given; the caller takes a coarser bound."""
 
 
+@dataclass
+class Allowance:
+    """Steps that all questions within it share: how many it began with and has left, and whether some went without."""
+
+    given: int
+    left: int
+    cut: bool = False
+
+
 def context() -> isl.Context:
     """The isl context of the calling thread."""
     if not hasattr(_local, "context"):
         _local.context = isl.Context()
         # Bounds read better as max(a, b) than as a choice between the two.
         _local.context.set_ast_build_detect_min_max(1)
-        _local.limit = 0
+        _local.limit = _local.most = _local.own = 0  # of the innermost budget: given, allowed, taken by our own work
+        _local.allowance = None
     return _local.context
 
 
@@ -34,11 +49,16 @@ def context() -> isl.Context:
 def budget(operations: int) -> Iterator[None]:
     """Run the body with at most about `operations` isl steps (a million takes about a second).
 
-    Budgets nest: the inner one counts on its own, then the outer one starts its count anew.
-    Raises `OutOfBudget` where the body exceeds it.
+    Budgets nest: the inner one counts on its own, then the outer one starts its count anew.  All of them together take
+    no more than an `allowance` around them has left.  Raises `OutOfBudget` where the body exceeds it.
     """
     ctx = context()
     outer = _local.limit
+    _settle(ctx)
+    if _local.allowance is not None and _local.allowance.left <= 0:
+        _local.allowance.cut = True
+        _start(ctx, outer)
+        raise OutOfBudget
     _start(ctx, operations)
     try:
         yield
@@ -48,10 +68,86 @@ def budget(operations: int) -> Iterator[None]:
         # The error can be any other: a parser that gets no memory says "syntax error", and text is None.
         # Bugs of isl itself, which it finds by assertions, are met the same way: by a coarser bound.
         if _exceeded(ctx) or (isinstance(error, isl.Error) and any(sign in str(error) for sign in _BUGS)):
+            if _local.most < operations:
+                _local.allowance.cut = True
             raise OutOfBudget from None
         raise
     finally:
+        _settle(ctx)
         _start(ctx, outer)
+
+
+@contextmanager
+def allowance(operations: int) -> Iterator[Allowance]:
+    """Run the body with at most about `operations` steps in all its budgets together, and no more than one around has.
+
+    Where it is used up, budgets end as soon as they begin.  Steps outside of budgets are not counted.
+    """
+    ctx = context()
+    _settle(ctx)
+    outer = _local.allowance
+    given = operations if outer is None else min(operations, outer.left)
+    _local.allowance = own = Allowance(given, given)
+    _start(ctx, _local.limit)
+    try:
+        yield own
+    finally:
+        _settle(ctx)
+        _local.allowance = outer
+        if outer is not None:
+            outer.left -= own.given - own.left
+            outer.cut |= own.cut and own.given < operations
+        _start(ctx, _local.limit)
+
+
+def within(operations: int) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
+    """A function that has an allowance of so many steps, and is remembered.
+
+    An answer that had to do with less, since the allowance around it had no more left, is not remembered: the next
+    who asks may have more.
+    """
+
+    def allowed(function: Callable[..., _T]) -> Callable[..., _T]:
+        known: dict[tuple[Hashable, ...], _T] = {}
+
+        @wraps(function)
+        def asked(*arguments: Hashable) -> _T:
+            if arguments in known:
+                return known[arguments]
+            with allowance(operations) as own:
+                found = function(*arguments)
+            if not own.cut or own.given == operations:
+                if len(known) >= _MOST_KNOWN:
+                    known.clear()
+                known[arguments] = found
+            return found
+
+        return asked
+
+    return allowed
+
+
+def spend(operations: int) -> None:
+    """Count work of our own as so many isl steps.  OutOfBudget where the budget is used up; without one, nothing."""
+    ctx = context()
+    if _local.most:
+        _local.own += operations
+        _limit(ctx)
+        if _exceeded(ctx):
+            raise OutOfBudget
+
+
+def afford(operations: int) -> bool:
+    """Take so many steps from the allowance, for work outside of budgets; whether it had them."""
+    context()
+    own = _local.allowance
+    if own is None:
+        return True
+    if operations > own.left:
+        own.cut = True
+        return False
+    own.left -= operations
+    return True
 
 
 @contextmanager
@@ -62,7 +158,7 @@ def unlimited() -> Iterator[None]:
     try:
         yield
     finally:
-        ctx.set_max_operations(_local.limit)
+        _limit(ctx)
 
 
 def unshared(values: isl.Set) -> isl.Set:
@@ -81,10 +177,36 @@ def _exceeded(ctx: isl.Context) -> bool:
 
 
 def _start(ctx: isl.Context, limit: int) -> None:
+    """Count from nothing, up to the limit of a budget (0: there is none) and to what is left of an allowance."""
     # Without the reset every later call in this context would fail too.
     ctx.reset_operations()
-    ctx.set_max_operations(limit)
-    _local.limit = limit
+    _local.limit, _local.own = limit, 0
+    _local.most = limit if not limit or _local.allowance is None else max(1, min(limit, _local.allowance.left))
+    _limit(ctx)
+
+
+def _limit(ctx: isl.Context) -> None:
+    ctx.set_max_operations(max(1, _local.most - _local.own) if _local.most else 0)
+
+
+def _settle(ctx: isl.Context) -> None:
+    """Take what was counted since the last start from the allowance."""
+    if _local.allowance is not None and _local.most:
+        _local.allowance.left -= min(_local.most, _taken(ctx) + _local.own)
+
+
+def _taken(ctx: isl.Context) -> int:
+    """The steps that isl has counted.  It does not tell them, but for whether they reach a limit."""
+    low, high = 0, _local.most
+    while low < high:
+        middle = (low + high) // 2
+        ctx.set_max_operations(middle + 1)
+        if _exceeded(ctx):
+            low = middle + 1
+        else:
+            high = middle
+    _limit(ctx)
+    return low
 
 
 def set_space(*names: str, parameters: tuple[str, ...] = ("n",)) -> isl.Space:

@@ -13,16 +13,15 @@ import islpy as isl
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
+from sparsec.sets import budgets
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.to_isl import reachable
-
-_OPERATIONS = 50_000
 
 
 def given(condition: ir.Set, facts: ir.Set) -> ir.Set:
     """A condition with `given & facts = condition & facts`, in 0 <= q, 0 <= k < n."""
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.GIVEN):
             return _given(condition, reachable(facts), negated=False)
     except OutOfBudget:
         return condition

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets import from_isl
+from sparsec.sets import budgets, from_isl
 from sparsec.sets.context import OutOfBudget, budget, unshared
 from sparsec.sets.to_isl import function, points
 
 _LARGEST_BOUND = 32  # nodes of one bound; past that a simpler, wider one is better
-_OPERATIONS = 20_000  # isl steps for one bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Bounded:
     @property
     def interval(self) -> Interval:
         try:
-            with budget(_OPERATIONS):
+            with budget(budgets.BOUND):
                 exact = is_filled(self.piece, self.domain, self.first, self.last, self.when)
         except OutOfBudget:
             exact = False
@@ -65,7 +64,7 @@ class Bounded:
         """The condition on the parameters under which the piece holds a position; true where that has no proof."""
         for candidate in (self.shape, self.shape.remove_divs()):
             try:
-                with budget(_OPERATIONS):
+                with budget(budgets.BOUND):
                     node = from_isl.condition(candidate.params(), self.domain)
                     if from_isl.size(node) <= _LARGEST_BOUND and self.piece.is_subset(points(node, self.space)):
                         return node
@@ -77,7 +76,7 @@ class Bounded:
         """A proved bound: the extreme, or else simpler and wider, or else open (None)."""
         for candidate in (self.shape, self.shape.remove_divs().coalesce()):
             try:
-                with budget(_OPERATIONS):
+                with budget(budgets.BOUND):
                     node = from_isl.integer(extreme(unshared(candidate)).get_at(0), self.domain)
                     if from_isl.size(node) > _LARGEST_BOUND:
                         continue

@@ -18,9 +18,11 @@ from itertools import product
 from math import lcm
 
 from sparsec.sets.affine import Affine
+from sparsec.sets.context import spend
 from sparsec.sets.pieces import Piece, tightened
 
 _MOST_RESIDUES = 64
+_STEPS = 4  # of a budget, for a number of a case: about as long as isl's
 
 
 class TooManyCases(Exception):
@@ -117,7 +119,7 @@ class _Case:
 def nests(parts: Iterable[tuple[int, Piece]], symbols: frozenset[str], limit: int) -> tuple[Nest, ...]:
     """Nests that together count the points of weighted pieces, over the names that are not `symbols`.
 
-    Raises TooManyCases when more than `limit` have to be told apart.
+    Raises TooManyCases when more than `limit` have to be told apart, OutOfBudget under a budget.
     """
     found: list[Nest] = []
     pending = [_Case(part, symbols, Nest(weight=weight)) for weight, part in parts]
@@ -125,6 +127,7 @@ def nests(parts: Iterable[tuple[int, Piece]], symbols: frozenset[str], limit: in
         if not pending:
             return tuple(found)
         case = pending.pop()
+        spend(_STEPS * len(case.piece.inequalities) * len(case.piece.names))
         piece = tightened(case.piece)
         if piece is None:
             continue

@@ -10,13 +10,13 @@ from math import gcd, lcm
 import islpy as isl
 
 from sparsec.ir import nodes as ir
+from sparsec.sets import budgets
 from sparsec.sets.context import OutOfBudget, budget, context, unshared
 from sparsec.sets.pieces import integer
 from sparsec.sets.to_isl import reachable
 
 LARGEST = 1 << 15  # stride or period
 _MOST = 12  # numbers that are tried
-_OPERATIONS = 20_000
 
 
 def stride(condition: ir.Set) -> int:
@@ -25,7 +25,7 @@ def stride(condition: ir.Set) -> int:
     shared = {gcd(a, b) for a, b in combinations(numbers, 2)}
     found = 1
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.CLASSES):
             pairs = reachable(condition)
             for s in sorted({*numbers, *shared}, reverse=True):
                 both = lcm(found, s)
@@ -44,7 +44,7 @@ def periodic_keys(condition: ir.Set) -> tuple[int, int, int] | None:
     found = []
     for period in sorted(_periods(condition))[-_MOST:]:
         try:
-            with budget(_OPERATIONS):
+            with budget(budgets.CLASSES):
                 residues = _residues(reachable(condition), period)
                 if residues is not None:
                     found.append((period, residues[0], residues[1] - residues[0] + 1))

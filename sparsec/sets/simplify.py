@@ -11,10 +11,10 @@ from functools import reduce
 import islpy as isl
 
 from sparsec.ir import nodes as ir
+from sparsec.sets import budgets
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.to_isl import reachable
 
-_OPERATIONS = 50_000
 _MOST_PARTS = 16  # the number of proofs grows with the square
 
 
@@ -26,7 +26,7 @@ def simplify(condition: ir.Set) -> ir.Set:
     if ir.leaves(condition):
         return condition
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.SIMPLIFY):
             return _proved(condition, reachable(condition))
     except OutOfBudget:
         return condition

@@ -20,12 +20,11 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets import from_isl, to_isl
+from sparsec.sets import budgets, from_isl, to_isl
 from sparsec.sets.context import OutOfBudget, budget, context
 from sparsec.sets.intervals import Bounded, Interval, is_filled, rising
 
 MIN_TILE = 16
-_OPERATIONS = 10_000  # isl steps for what has a fallback; each takes longer as floors pile up
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def full(pairs: isl.Set, limit: int, stride: int = 1) -> ir.Set:
 def _explicit(values: isl.Set) -> isl.Set:
     """`values`, or a set around it, with every floor written out: isl needs that before it can subtract."""
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.NEATER):
             return values.compute_divs().coalesce()
     except OutOfBudget:
         return values.remove_divs()
@@ -97,7 +96,7 @@ def _proved_full(part: ir.Set, boxes: isl.Set, pairs: isl.Set) -> bool:
     Projections and printing are steps to believe in no more than need be; this takes neither.
     """
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.NEATER):
             return boxes.intersect(to_isl.points(part, boxes.get_space())).is_subset(pairs)
     except OutOfBudget:
         return False
@@ -108,7 +107,7 @@ def filled(
 ) -> bool:
     """Whether first..last is proved to be touched from end to end, for tiles whose edges meet `at_edges`."""
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.NEATER):
             reach, domain = _project(pairs, side, stride=1)
             edges = _parameters(("n", f"{side}_lo", f"{side}_hi"), at_edges)
             return is_filled(reach, domain.intersect(edges), first, last, when)

@@ -9,8 +9,6 @@ import numpy as np
 from sparsec.ir.algebra import complement, conjunction, disjunction
 from sparsec.ir.nodes import And, Compare, Const, Set, Var, leaves
 
-_OPERATIONS = 300_000  # of the set library, about a third of a second
-
 
 def credited(parts: Sequence[Set]) -> list[Set]:
     """Each set less those before it, so that every pair of the union is in one of them."""
@@ -28,6 +26,7 @@ def classes(
     if leaves(condition):
         return None
     from sparsec.analysis.blocks import inside
+    from sparsec.sets import budgets
     from sparsec.sets.context import OutOfBudget, budget
     from sparsec.sets.fixed_tiles import numbered
     from sparsec.sets.points import at
@@ -37,7 +36,7 @@ def classes(
     shape = [-(-(last - first) // size) for (first, last), size in zip(spans, cells, strict=True)]
     i, j = np.arange(shape[0])[:, None], np.arange(shape[1])
     try:
-        with budget(_OPERATIONS):
+        with budget(budgets.PICTURE):
             kept, missing = (
                 regions(numbered(at(relation(each), n), spans, cells)) for each in (condition, complement(condition))
             )

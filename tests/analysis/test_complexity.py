@@ -10,6 +10,14 @@ CLASSES = {
     "pattern p = causal": "O(n^2)",
     "pattern p(w = 512) = window(w)": "O(n*w)",
     "pattern p(w = 512) = past(w) & causal": "O(n*w)",
+    "pattern p = past(4096)": "O(n)",
+    "pattern p = causal & stride(4096) | past(1000000)": "O(n^2)",
+    "pattern p = q // 4096 == k // 4096 | k < 100000": "O(n)",
+    "pattern p = k < 5000 & q < 5000": "O(1)",
+    "pattern p = random_blocks(64, 3, 0)": "O(n)",
+    "pattern p = random_keys(30, 0) | past(2)": "O(n)",
+    "pattern p = blocks(64, [[0], [0, 1, 2]])": "O(1)",
+    "pattern p(w = 64) = past(w) | past(3000)": NOT_CLASSIFIED,
     "pattern p(s = 4) = stride(s)": "O(n^2/s)",
     "pattern p(s = 4) = causal & stride(s)": "O(n^2/s)",
     "pattern p(w = 512, s = 4) = dilated(w, s)": "O(n*w)",
@@ -23,7 +31,7 @@ CLASSES = {
     "pattern p(w = 512, p = 64) = past(w) | full": "O(n^2)",
     "pattern p(w = 2048, s = 4) = segments(w, s)": "O(n*w/s^2)",
     "pattern p(w = 2048, s = 4) = match h { 0 -> past(w) else -> causal & stride(s) }": "O(n*(w + n/s))",
-    "pattern p(r = 7) = abs(q // 64 - k // 64) <= r & abs(q % 64 - k % 64) <= r": NOT_CLASSIFIED,
+    "pattern p(r = 7) = abs(q // 64 - k // 64) <= r & abs(q % 64 - k % 64) <= r": "O(n*r)",
 }
 
 

@@ -1,11 +1,14 @@
 import json
 
 import pytest
-from support.affine_conditions import CAUSAL, past, window
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.affine_conditions import CAUSAL, conditions, past, window, with_tables
 
 from sparsec.analysis.cost import cost
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
+from sparsec.sets.context import allowance
 
 
 def test_numbers_of_one_condition():
@@ -54,3 +57,17 @@ def test_other_calls_than_self_attention(queries):
     plain = found.to_json()
     assert (plain["n_q"], plain["q_offset"]) == (len(queries), queries.start)
     assert json.loads(json.dumps(plain))["pairs"] == found.pairs
+
+
+@settings(max_examples=40)
+@given(st.one_of(conditions, with_tables), st.integers(1, 150), st.integers(0, 30_000))
+def test_with_any_number_of_steps_nothing_wrong_is_said(condition, n, steps):
+    """Wherever the steps run out, numbers are right or not there, and they are there for the next who asks."""
+    pattern = ir.Pattern("p", "", "", (), (condition,))
+    with allowance(steps):
+        found = cost(pattern, n)
+    whole = cost(pattern, n)
+    assert whole.pairs == mask(condition, n, n).sum()
+    assert whole.tiles is not None
+    assert found.pairs in (None, whole.pairs)
+    assert found.tiles in (None, whole.tiles)

@@ -8,6 +8,8 @@ from sparsec.analysis.count import Tiles, count, pattern_count, tile_counts
 from sparsec.analysis.numbers import number
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
+from sparsec.sets import budgets
+from sparsec.sets.context import allowance
 
 tiles = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
@@ -72,3 +74,21 @@ def test_tables_at_length():
 def test_heads_add_up():
     pattern = ir.Pattern("p", "", "", (), (past(4), CAUSAL), (0, 0, 1))
     assert pattern_count(pattern, 10) == 2 * int(np.tril(mask(past(4), 10, 10)).sum()) + 55
+
+
+def block_sparse(size: int) -> ir.Set:
+    """A window of blocks, the first block of each side, and drawn blocks that overlap both and each other."""
+    q, k = (ir.FloorDiv(ir.Var(name), size) for name in "qk")
+    near = ir.Compare(ir.Abs(ir.Sub(q, k)), "<=", ir.Const(1))
+    ends = (ir.Compare(side, "==", ir.Const(0)) for side in (q, k))
+    return ir.Or((near, *ends, ir.RandomBlocks(size, 3, 0), ir.RandomBlocks(size, 2, 1)))
+
+
+def test_blocks_of_long_tables_are_counted_whole():
+    """A million positions with the steps of a command: as many blocks as there are pairs of single positions."""
+    blocks, size = 1 << 14, 64
+    with allowance(budgets.COST):
+        pairs = count(block_sparse(size), size * blocks)
+        tiles = tile_counts(block_sparse(size), size * blocks, (size, size))
+    assert pairs == size**2 * count(block_sparse(1), blocks)
+    assert (tiles.full, tiles.partial) == (pairs // size**2, 0)

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsec.analysis import find as find_module
 from sparsec.analysis.find import find
 from sparsec.analysis.relation import Relation, overall, relations
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
 from sparsec.lower.file import lower
+from sparsec.sets import budgets
+from sparsec.sets.witness import Witness
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
@@ -83,7 +84,7 @@ def test_conditions_with_tables(one, other):
 @given(conditions(1), conditions(1))
 def test_without_a_budget_answers_are_honest(one, other):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(find_module, "_OPERATIONS", 1)
+        patch.setattr(budgets, "DIFFERENCE", 1)
         found = overall(relations(alone(one), alone(other)))
     agrees(found, one, other)
     assert found.verdict != "equal" or one == other
@@ -174,4 +175,4 @@ def test_examples_are_decided(path):
 
 def test_no_pair_of_nothing():
     assert find(ir.FALSE).status == "none"
-    assert find(ir.TRUE).pair == find_module.Witness(1, 0, 0)
+    assert find(ir.TRUE).pair == Witness(1, 0, 0)

@@ -13,9 +13,8 @@ from support.kernel import is_full, planned, positions, touches, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
-from sparsec.plan import covers
 from sparsec.plan.nodes import Cover, Region
-from sparsec.sets import intervals, simplify, symbolic_tiles
+from sparsec.sets import budgets
 from sparsec.testing import programs
 
 AFTER = ir.Sub(ir.Var("n"), ir.Var("k"))
@@ -88,10 +87,9 @@ def test_random_conditions(condition, call):
 def test_any_budget_will_do(condition, call, most, few):
     """Wherever isl runs out of steps, what is left is a cover."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(covers, "_OPERATIONS", most)
-        patch.setattr(symbolic_tiles, "_OPERATIONS", few)
-        patch.setattr(intervals, "_OPERATIONS", few)
-        patch.setattr(simplify, "_OPERATIONS", few)
+        patch.setattr(budgets, "PRECISION", most)
+        for name in ("NEATER", "BOUND", "SIMPLIFY"):
+            patch.setattr(budgets, name, few)
         region = planned(condition)
     check(condition, region, call)
 

@@ -16,6 +16,7 @@ from sparsec.analysis import blocks
 from sparsec.ir.nodes import Pattern
 from sparsec.runtime.block_mask import block_mask
 from sparsec.runtime.flex import mask_mod
+from sparsec.sets import budgets
 from sparsec.testing import programs
 
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.spat"))
@@ -75,7 +76,7 @@ def test_random_programs_by_head(program, shape):
 def test_random_programs_without_sets(program, shape):
     """What is left when sets explode: pairs are looked at one by one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "_OPERATIONS", 1)
+        patch.setattr(budgets, "BLOCKS", 1)
         patch.setattr(blocks, "_CELLS", 64)
         same_as_theirs(random_pattern(program), *shape)
 

@@ -1,0 +1,47 @@
+"""How much work each question may take: the one table of budgets of the set library and of what counts with it.
+
+The unit is a step: an operation of isl, or as much work of our own; a million take about a second.  Steps are counted,
+never seconds, so that every machine gets the same answers.  `context.budget` gives steps to one question, which is left
+unanswered (or gets a coarser answer) where they do not suffice; `context.allowance` gives them to all questions of a
+command together, since each of many may be cheap and all of them not.  What is not found in time is not said.
+"""
+
+# ---------------------------------------------------------------- allowances: all of a command's questions
+
+COMPLEXITY = 350_000  # the class of a pattern: half a dozen counts of each of its parts
+COST = 450_000  # the numbers of all conditions of a pattern
+BESIDE = 150_000  # what `cost` says beside the numbers: causality, what a decoder holds
+LAYOUT = 50_000  # the share that the layouts of one condition waste
+TILES = 500_000  # advice about numbers beside multiples of a tile: a plan and a count for each changed pattern
+DECODING = 400_000  # advice about sinks, caches without bound and the first queries
+
+# ---------------------------------------------------------------- counts
+
+CLOSED_FORM = 150_000  # a formula of one count: those that people can read are found in far fewer
+COUNT = 200_000  # the points of one set at one length
+COUNT_BY_ISL = 20_000  # isl's own count, one point after the other: quick or of no use
+CACHE = 100_000  # what a decoder holds: a formula that people can read, or one bound
+LOOK_CHECK = 20_000  # looking at the pairs of one short length, to check a formula
+LOOK_FIRST = 300_000  # looking at pairs before sets are asked: soon done at usual lengths, and whatever the sets
+LOOK = 2_000_000  # looking at pairs as the last resort
+
+# ---------------------------------------------------------------- proofs about one condition
+
+FACT = 1_000_000  # what `diff`, `verify` and the tests ask for
+WARNING = 50_000  # a proof behind a warning: patterns that people write need a tenth
+QUESTION = 200_000  # a question of advice about decoding
+DIFFERENCE = 400_000  # a pair that two patterns tell apart
+ROWS = 300_000  # rows of which a mask says something
+BLOCKS = 1_000_000  # the blocks of a mask for another library
+REACH = 3_000_000  # composing layers, asked for by its own option
+PICTURE = 300_000  # the cells of one picture
+
+# ---------------------------------------------------------------- plans, whose coarser answer costs run time
+
+PRECISION = 150_000  # one precision of a cover, from the exact one down
+SIMPLIFY = 50_000  # dropping what the rest of a condition implies
+GIVEN = 50_000  # dropping what is known where a condition is asked
+CLASSES = 20_000  # whether a layout by residues pays, for each number tried
+BOUND = 20_000  # one bound of an interval
+CLOSURE = 20_000  # whether a part is made of whole blocks
+NEATER = 10_000  # a shorter way of writing, for which the longer one stands in

@@ -1,0 +1,77 @@
+"""Pairs and tiles that are counted by looking, against the dense mask: with boxes of every size and cut-off edges."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.affine_conditions import CAUSAL, conditions, past, same_block, stride
+
+from sparsec.analysis.boxes import decided
+from sparsec.analysis.dense import areas, grain, kept, looked
+from sparsec.analysis.diagonals import Along, by_diagonal
+from sparsec.analysis.numbers import Uncounted
+from sparsec.ir import nodes as ir
+from sparsec.ir import vector
+from sparsec.ir.reference import mask
+from sparsec.sets.context import allowance
+
+Q, K = ir.Var("q"), ir.Var("k")
+queries_of = st.builds(lambda start, length: range(start, start + length), st.integers(-20, 60), st.integers(1, 150))
+sides = st.sampled_from([3, 16, 32, 64, 96, 128])
+
+
+def by_tile(condition: ir.Set, n: int, queries: range, tile: tuple[int, int]) -> list[np.ndarray]:
+    dense = mask(condition, len(queries), n, queries.start)
+    return [
+        dense[i : i + tile[0], j : j + tile[1]] for i in range(0, len(dense), tile[0]) for j in range(0, n, tile[1])
+    ]
+
+
+@settings(max_examples=40)
+@given(conditions, st.integers(1, 200), queries_of, st.tuples(sides, sides))
+def test_equals_the_dense_mask(condition, n, queries, tile):
+    parts = by_tile(condition, n, queries, tile)
+    full = [bool(part.all()) and part.shape[1] == tile[1] for part in parts]
+    seen = looked(condition, n, queries, grain(tile))
+    assert seen.pairs == sum(int(part.sum()) for part in parts)
+    assert seen.tiles(tile) == (sum(bool(part.any()) for part in parts), sum(full))
+    places = np.arange(len(parts))
+    counts = kept(condition, places, n, tile, queries)
+    assert counts.tolist() == [int(part.sum()) for part in parts]
+    assert (counts == areas(places, n, tile, queries)).tolist() == full
+
+
+@settings(max_examples=40)
+@given(conditions, st.integers(0, 40), st.integers(1, 9), st.integers(0, 40), st.integers(1, 9), st.integers(1, 60))
+def test_what_is_decided_of_a_box_is_so(condition, q, high, k, wide, n):
+    at = {"q": (q, q + high - 1), "k": (k, k + wide - 1), "n": (n, n)}
+    box = vector.holds(condition, {"q": np.arange(q, q + high)[:, None], "k": np.arange(k, k + wide), "n": np.int64(n)})
+    never, always = decided(condition, {name: (np.array([low]), np.array([top])) for name, (low, top) in at.items()})
+    assert not (never and np.any(box))
+    assert not always or np.all(box)
+
+
+@settings(max_examples=40)
+@given(conditions, st.integers(1, 40), queries_of)
+def test_diagonals_change_nothing(condition, n, queries):
+    read = by_diagonal(condition, n, queries)
+    q, k = np.array(queries)[:, None], np.arange(n)
+    held = vector.holds(read, {"q": q, "k": k, "n": np.int64(n)}, lambda along: along.holds(q, k))
+    assert (np.broadcast_to(held, (len(queries), n)) == mask(condition, len(queries), n, queries.start)).all()
+
+
+@pytest.mark.parametrize("condition", [CAUSAL, past(64), stride(7), ir.And((CAUSAL, ir.Not(stride(5)), past(40)))])
+def test_what_the_distance_decides_is_read_by_diagonal(condition):
+    assert isinstance(by_diagonal(condition, 50, range(50)), Along)
+
+
+def test_a_large_mask_takes_few_steps():
+    """A million positions of blocks: nearly all boxes are decided as a whole."""
+    with allowance(600_000):
+        assert looked(same_block(1 << 14), 1 << 18, range(1 << 18)).pairs == 1 << (18 + 14)
+
+
+def test_out_of_steps():
+    with allowance(1000) as allowed, pytest.raises(Uncounted):
+        looked(ir.Compare(ir.Mod(ir.Add(Q, ir.Mul(ir.Const(3), K)), 7), "==", ir.Const(2)), 4096, range(4096))
+    assert allowed.cut

@@ -1,0 +1,61 @@
+"""Steps that questions get: from one table, shared under an allowance, and never a reason for a wrong answer later."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sparsec.sets import budgets
+from sparsec.sets.context import OutOfBudget, afford, allowance, budget, set_space, spend, within
+
+PACKAGE = Path(__file__).parent.parent / "sparsec"
+
+
+def test_all_budgets_stand_in_the_table():
+    """Whoever gives steps names an entry, and every entry is somebody's."""
+    texts = [path.read_text() for path in PACKAGE.rglob("*.py") if "_data" not in path.parts]
+    used = {name for text in texts for name in re.findall(r"\bbudgets\.([A-Z_]+)", text)}
+    assert used == {name for name in vars(budgets) if name.isupper()}
+    assert not [text for text in texts if re.search(r"\b(budget|allowance|within)\((\d|_[A-Z])", text)]
+
+
+def test_budgets_share_an_allowance():
+    with allowance(1000) as allowed:
+        with budget(10_000):
+            spend(600)
+        assert not allowed.cut
+        with pytest.raises(OutOfBudget), budget(10_000):
+            spend(600)
+        assert allowed.cut
+        with pytest.raises(OutOfBudget), budget(10):
+            set_space("q")
+    with budget(10_000):
+        spend(600)
+
+
+def test_an_inner_allowance_has_no_more_than_the_outer():
+    with allowance(100) as outer:
+        with allowance(1000) as inner:
+            assert not afford(500)
+            assert afford(60)
+        assert inner.cut
+        assert outer.cut
+        assert not afford(60)
+        assert afford(40)
+
+
+def test_what_a_small_allowance_cut_short_is_not_remembered():
+    asked = []
+
+    @within(1000)
+    def answer(wanted: int) -> bool:
+        asked.append(wanted)
+        return afford(wanted)
+
+    with allowance(100):
+        assert not answer(500)
+    assert answer(500)
+    assert answer(500)
+    assert not answer(2000)
+    assert not answer(2000)
+    assert asked == [500, 500, 2000]
