@@ -19,7 +19,7 @@ def _call(arguments: str, pattern: str = "pattern p = causal", **keywords: int) 
 
 @dataclass(frozen=True, kw_only=True)
 class WrongShape(Diagnostic, code="SP0601", title="wrong shape"):
-    """q is [B, H, n_q, D]; k and v are [B, H_kv, n_k, D]; the head size D is a multiple of 8 from 16 to 256."""
+    """q is [B, H, n_q, D]; k and v are [B, H_kv, n, D]; the head size D is a multiple of 8 from 16 to 256."""
 
     argument: str
     expected: str
@@ -31,7 +31,7 @@ class WrongShape(Diagnostic, code="SP0601", title="wrong shape"):
 
 @dataclass(frozen=True, kw_only=True)
 class WrongDtype(Diagnostic, code="SP0602", title="wrong dtype"):
-    """q, k and v share one dtype: float32, float16 or bfloat16."""
+    """q, k and v share one dtype: float32, float16 or bfloat16, or float64 on the CPU."""
 
     argument: str
     expected: str
@@ -68,8 +68,8 @@ class WrongHeads(Diagnostic, code="SP0604", title="wrong number of heads"):
 
 @dataclass(frozen=True, kw_only=True)
 class OffsetNeeded(Diagnostic, code="SP0605", title="more queries than keys"):
-    """Queries sit at the end of the keys: row i is position i + n_k - n_q.  With more queries than keys that would be
-    negative, so the caller has to say where the first query sits.
+    """Queries stand at the end of the keys: row i is position i + n - n_q.  With more queries than keys that would be
+    negative, so the caller has to say where the first query stands.
     """
 
     n_q: int

@@ -32,7 +32,7 @@ class TooDeep(Diagnostic, code="SP0802", title="nested too deep"):
     limit: int
     message = "nested deeper than {limit} levels"
     label = "too deep"
-    help = "name a part with `set`"
+    help = "name a part: `set part = ...`, and write `part` in its place"
     example = Example("pattern p = ~~~~~~...causal\n", make=lambda: (b"pattern p = " + b"~" * 20_000 + b"causal\n", {}))
     cure = "Name a part with `set`."
 

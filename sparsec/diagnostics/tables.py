@@ -26,7 +26,7 @@ class TableTooLarge(Diagnostic, code="SP0502", title="table too large"):
     problem: str
     message = "this table is too large: {problem}"
     label = "too large"
-    help = "use larger blocks, or say it with conditions"
+    help = "use larger blocks, or describe the pairs by conditions on `q` and `k`"
     example = Example(
         'pattern p = blocks(1, "pairs.json")\n',
         make=lambda: (b'pattern p = blocks(1, "pairs.json")\n', {"pairs.json": f"[[{'0,' * 1_000_000}0]]"}),

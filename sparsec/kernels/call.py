@@ -59,14 +59,16 @@ def _check_kinds(q: Tensor, k: Tensor, v: Tensor) -> None:
     if q.dtype != k.dtype or q.dtype != v.dtype or q.dtype not in _DTYPES:
         dtypes = f"{q.dtype}, {k.dtype}, {v.dtype}"
         raise ValueError(
-            f"[SP0602] q, k and v must all be float16, bfloat16 or float32, or float64 on the CPU; got {dtypes}"
+            "[SP0602] q, k and v must all be float16, bfloat16 or float32, or float64 on the CPU: "
+            f"convert with .to(dtype); got {dtypes}"
         )
     if q.device != k.device or q.device != v.device:
-        raise ValueError(f"[SP0603] q, k and v must be on one device, got {q.device}, {k.device}, {v.device}")
+        devices = f"{q.device}, {k.device}, {v.device}"
+        raise ValueError(f"[SP0603] q, k and v must be on one device: move them with .to(q.device); got {devices}")
     if q.device.type not in ("cpu", "cuda", "meta"):
         raise ValueError(f"[SP0603] q, k and v must be on the CPU or on a GPU that torch calls cuda, got {q.device}")
     if q.dtype == torch.float64 and q.device.type == "cuda":
-        raise ValueError("[SP0602] float64 runs on CPU tensors only; q, k and v must be float16, bfloat16 or float32")
+        raise ValueError("[SP0602] float64 runs on CPU tensors only: convert with .float(), or move to the CPU")
 
 
 def _number(scale: Any) -> float:

@@ -296,6 +296,7 @@ def test_a_difference_that_is_shifted_needs_brackets() -> None:
     [
         ("pas", ["past"]),
         ("casual", ["causal"]),
+        ("casul", ["causal"]),
         ("windwo", ["window"]),
         ("Causal", ["causal"]),
         ("blocks2", ["blocks"]),

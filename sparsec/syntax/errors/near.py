@@ -12,7 +12,8 @@ def near(name: str, known: Iterable[str]) -> list[str]:
     """Those of `known` that `name` misspells or begins, the likeliest first.
 
     A short name has one slip, a long one two or three: a letter too many, too few, wrong or swapped with its
-    neighbour.  `noncausal` ends with `causal` and is no slip of it.
+    neighbour.  A name of five letters has two where both of its ends are right.  `noncausal` ends with `causal` and is
+    no slip of it.
     """
     slips = 0 if len(name) < 3 else 1 if len(name) < 6 else 2 if len(name) < 10 else 3
     found: dict[str, tuple[bool, int]] = {}
@@ -22,9 +23,11 @@ def near(name: str, known: Iterable[str]) -> list[str]:
             continue
         begins = len(word) >= _LEAST_PREFIX and real.startswith(word)
         extends = len(real) >= _LEAST_PREFIX and word.startswith(real)
-        distance = _distance(word, real, slips)
-        if distance <= slips or begins or extends:
-            found[other] = (distance > slips, distance)
+        ends = len(word) == 5 and (word[0], word[-1]) == (real[:1], real[-1:])
+        most = slips + ends
+        distance = _distance(word, real, most)
+        if distance <= most or begins or extends:
+            found[other] = (distance > most, distance)
     return sorted(found, key=lambda other: found[other])[:_MOST]
 
 
