@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import sympy
 
@@ -80,9 +80,7 @@ def closed_form(condition: ir.Set) -> ClosedForm | None:
     if ir.leaves(condition):
         return None
 
-    def whole() -> Points:
-        return clipped(condition)
-
+    whole = cache(partial(clipped, condition))
     counted = partial(_pairs, condition)
     direct = _checked(whole, lambda: [(1, whole())], counted=counted)
     if direct is not None:

@@ -93,9 +93,10 @@ def looked(condition: ir.Set, n: int, queries: range, grain: tuple[int, int] = (
     while (rows >> level) * (columns >> level) > _MOST_FIRST:
         level += 1
     condition, found = _by_diagonal(condition, n, queries), []
+    price = _price(condition)
     row, column = (each.ravel() for each in np.mgrid[: -(-rows >> level), : -(-columns >> level)])
     while True:
-        never, always = _decided(condition, row, column, (grain[0] << level, grain[1] << level), n, queries)
+        never, always = _decided(condition, price, row, column, (grain[0] << level, grain[1] << level), n, queries)
         found.append(np.stack([row[always], column[always], np.full(int(always.sum()), level)], 1))
         open_ = ~(never | always)
         row, column = row[open_], column[open_]
@@ -113,7 +114,7 @@ def looked(condition: ir.Set, n: int, queries: range, grain: tuple[int, int] = (
 def kept(condition: ir.Set, places: np.ndarray, n: int, tile: tuple[int, int], queries: range) -> np.ndarray:
     """Pairs that an affine condition keeps in tiles by number: int64 [tiles].  Raises Uncounted."""
     row, column = np.divmod(places, -(-n // tile[1]))
-    never, always = _decided(condition, row, column, tile, n, queries)
+    never, always = _decided(condition, _price(condition), row, column, tile, n, queries)
     high = np.minimum(tile[0], len(queries) - row * tile[0])
     found = np.where(always, high * np.minimum(tile[1], n - column * tile[1]), 0)
     open_ = ~(never | always)
@@ -129,12 +130,17 @@ def areas(places: np.ndarray, n: int, tile: tuple[int, int], queries: range) -> 
 
 
 def _decided(
-    condition: ir.Set, row: np.ndarray, column: np.ndarray, sides: tuple[int, int], n: int, queries: range
+    condition: ir.Set,
+    price: tuple[int, float],
+    row: np.ndarray,
+    column: np.ndarray,
+    sides: tuple[int, int],
+    n: int,
+    queries: range,
 ) -> Decided:
-    """As `decided`, for boxes by row and column of their grid."""
-    _pay(
-        sum(_BOXES_NANOSECONDS + len(row) * _BOX_NANOSECONDS.get(type(node), 3.0) for node in _nodes(condition)) / 1000
-    )
+    """As `decided`, for boxes by row and column of their grid, at the price of the condition."""
+    nodes, each = price
+    _pay((nodes * _BOXES_NANOSECONDS + len(row) * each) / 1000)
     q, k = queries.start + row * sides[0], column * sides[1]
     at = {
         "q": (q, np.minimum(q + sides[0], queries.stop) - 1),
@@ -184,6 +190,12 @@ def _looking(node: ir.Node | Along) -> tuple[frozenset[str], float]:
     names = frozenset((node.name,)) if isinstance(node, ir.Var) else frozenset().union(*(names for names, _ in below))
     own = _NANOSECONDS.get(type(node), 1.0) * max(1, len(below) - 1) if names >= {"q", "k"} else 0.0
     return names, own + sum(each for _, each in below)
+
+
+def _price(condition: ir.Set) -> tuple[int, float]:
+    """How many nodes a condition has, and the nanoseconds that all take for a box."""
+    prices = [_BOX_NANOSECONDS.get(type(node), 3.0) for node in _nodes(condition)]
+    return len(prices), sum(prices)
 
 
 def _nodes(node: ir.Node | Along) -> Iterator[ir.Node | Along]:

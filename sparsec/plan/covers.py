@@ -7,7 +7,9 @@ condition itself; a lower precision only visits more tiles.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Over, over, under
@@ -16,6 +18,7 @@ from sparsec.plan.nodes import Contiguous, Cover, Gathered, Layout, Listed, Regi
 from sparsec.sets import budgets, symbolic_tiles
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.gist import given
+from sparsec.sets.points import Points
 from sparsec.sets.simplify import simplify
 from sparsec.sets.to_isl import relation
 
@@ -51,15 +54,13 @@ def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:
     if bound.tables:  # then `condition` was left as it is
         affine = simplify(bound.affine)
         bound = replace(bound, affine=affine, tables=() if affine == ir.TRUE else bound.tables)
-    return _cover(bound, "q", stride), _cover(bound, "k", stride), _full(condition, stride)
+    pairs = cache(partial(relation, bound.affine, parameters=symbolic_tiles.parameters(stride)))
+    rows, columns = (_cover(bound, pairs, side, stride) for side in ("q", "k"))
+    return rows, columns, _full(condition, stride)
 
 
-def _cover(bound: Over, side: str, stride: int) -> Cover:
+def _cover(bound: Over, pairs: Callable[[], Points], side: str, stride: int) -> Cover:
     """What a tile row or column visits: the highest precision of the ladder that the budget allows."""
-
-    def pairs():
-        return relation(bound.affine, parameters=symbolic_tiles.parameters(stride))
-
     precisions = (
         ("hull" if bound.why else "exact", lambda: symbolic_tiles.touched(pairs(), side, MOST_SEGMENTS, stride)),
         ("hull", lambda: symbolic_tiles.hull(pairs(), side, stride)),
