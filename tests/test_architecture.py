@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.sizes import LONGEST, sizes
 
 from sparsec import resources
 from sparsec.lower.file import lower
@@ -114,6 +115,15 @@ def test_the_reference_is_kept_from_what_it_judges() -> None:
         part(module) for module in MODULES if any(name.startswith("sparsec.ir.reference") for name in imports(module))
     }
     assert not users & judged
+
+
+# One program each that is read from its beginning to its end: the page's script, and kernels and what launches them.
+LONGER = {"kernels/device.py", "kernels/gpu.py", "kernels/torch_path.py", "show/page.js"}
+
+
+def test_files_are_short() -> None:
+    too_long = {str(path.relative_to("sparsec")) for path, lines in sizes("sparsec").items() if lines > LONGEST}
+    assert not too_long - LONGER
 
 
 # ---------------------------------------------------------------- the prelude is a file like any other

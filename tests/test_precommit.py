@@ -31,3 +31,12 @@ def test_hooks_run(hook: dict, tmp_path: Path) -> None:
 
 def test_both_hooks_are_there() -> None:
     assert [hook["id"] for hook in HOOKS] == ["sparsec-check", "sparsec-fmt"]
+
+
+def test_our_own_hooks_are_commands_of_contributing() -> None:
+    root = Path(__file__).parents[1]
+    [repository] = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"]
+    entries = [hook["entry"] for hook in repository["hooks"]]
+    assert entries == ["ruff check", "ruff format --check", "mypy"]
+    said = (root / "CONTRIBUTING.md").read_text()
+    assert all(entry in said for entry in entries)
