@@ -78,6 +78,12 @@ class Diagnostic:
         cls.code, cls.title, cls.severity = code, title, severity
         CODES[code] = cls
 
+    @property
+    def place(self) -> Span:
+        """The span of a message about a place in a text."""
+        assert self.span is not None, self.code
+        return self.span
+
     def fill(self, text: str) -> str:
         """`text` with this diagnostic's fields in it."""
         return text.format(**{field.name: getattr(self, field.name) for field in fields(self)})

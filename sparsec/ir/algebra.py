@@ -5,6 +5,8 @@ Each constructor is a table of rules; the algebra stands beside it.  What takes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sparsec.ir.nodes import (
     FALSE,
     TRUE,
@@ -12,6 +14,7 @@ from sparsec.ir.nodes import (
     Add,
     And,
     Bool,
+    Comparator,
     Compare,
     Const,
     FloorDiv,
@@ -99,7 +102,7 @@ def maximum(left: Int, right: Int) -> Int:
 
 # ---------------------------------------------------------------- sets
 
-_HOLDS = {
+_HOLDS: dict[Comparator, Callable[[int, int], bool]] = {
     "<": int.__lt__,
     "<=": int.__le__,
     "==": int.__eq__,
@@ -107,10 +110,10 @@ _HOLDS = {
     ">=": int.__ge__,
     ">": int.__gt__,
 }
-_OPPOSITE = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
+_OPPOSITE: dict[Comparator, Comparator] = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 
 
-def compare(left: Int, op: str, right: Int) -> Set:
+def compare(left: Int, op: Comparator, right: Int) -> Set:
     match left, right:
         case Const(a), Const(b):
             return Bool(_HOLDS[op](a, b))

@@ -51,7 +51,7 @@ def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int
     def holds(node: nodes.Set) -> np.ndarray:  # bool, broadcastable to [queries, keys]
         match node:
             case nodes.Bool(truth):
-                return np.bool_(truth)
+                return np.asarray(truth)
             case nodes.Compare(left, op, right):
                 return np.asarray(_COMPARE[op](value(left), value(right)), bool)
             case nodes.Member(inner, members):

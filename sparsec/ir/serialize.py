@@ -10,6 +10,7 @@ from typing import get_args
 
 from sparsec.ir import nodes as ir
 
+_NODES = ir.Pattern | ir.Node
 _KINDS = {kind.__name__: kind for kind in (ir.Pattern, *get_args(ir.Int), *get_args(ir.Set))}
 
 
@@ -20,6 +21,7 @@ def pack(value: object) -> object:
             return ["", *map(pack, value)]
         case bool() | int() | str():
             return value
+    assert isinstance(value, _NODES), value
     return [type(value).__name__, *(pack(getattr(value, field.name)) for field in fields(value))]
 
 

@@ -26,9 +26,9 @@ def integer(node: ir.Int, at: Values) -> np.ndarray:
     """The value, int64, broadcast as far as its variables ask for."""
     match node:
         case ir.Const(value):
-            return np.int64(value)
+            return np.asarray(value, np.int64)
         case ir.Var(name):
-            return at[name]
+            return np.asarray(at[name])
         case ir.FloorDiv(left, divisor):
             return integer(left, at) // divisor
         case ir.Mod(left, divisor):
@@ -44,7 +44,7 @@ def holds(node: ir.Set, at: Values, listed: Callable[[ir.Leaf], np.ndarray] | No
     """Whether the condition holds, bool, broadcast as far as its variables ask for; `listed` answers for tables."""
     match node:
         case ir.Bool(value):
-            return np.bool_(value)
+            return np.asarray(value)
         case ir.Compare(left, op, right):
             return _COMPARE[op](integer(left, at), integer(right, at))
         case ir.Member(value, members):
@@ -55,4 +55,5 @@ def holds(node: ir.Set, at: Values, listed: Callable[[ir.Leaf], np.ndarray] | No
             return reduce(np.logical_and, (holds(part, at, listed) for part in parts))
         case ir.Or(parts):
             return reduce(np.logical_or, (holds(part, at, listed) for part in parts))
+    assert listed is not None, node  # whoever asks about tables says how they are read
     return listed(node)

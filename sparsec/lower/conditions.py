@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir import algebra
-from sparsec.ir.nodes import FALSE, Blocks, Const, Int, Node, RandomBlocks, RandomKeys, Set, Var, names, walk
+from sparsec.ir.nodes import (
+    Comparator,
+    Const,
+    Int,
+    Node,
+    Set,
+    Var,
+    names,
+    walk,
+)
 from sparsec.ir.ranges import Intervals, fits
 from sparsec.lower.match_arms import intervals, overlaps
 from sparsec.lower.misread import lint_union
+from sparsec.lower.operators import BINARY, FUNCTIONS, PRIMITIVES, WHAT
 from sparsec.lower.scope import Entry
 from sparsec.lower.signatures import BUILT_IN, Signature, bind, signature_of
 from sparsec.lower.squares import ROOTS, is_square, without_square
@@ -50,7 +61,7 @@ class Evaluation:
 
     def condition(self, entry: Entry, parameters: Mapping[str, int]) -> Set | None:
         """What the definition says.  SparsecError when it grows beyond the limits."""
-        return self.value(entry.definition.body, _Frame(entry, {name: Const(x) for name, x in parameters.items()}))
+        return self.set(entry.definition.body, _Frame(entry, {name: Const(x) for name, x in parameters.items()}))
 
     def default(self, entry: Entry, default: ast.Expr, parameters: Mapping[str, int]) -> int | None:
         """The value of a parameter's default, which may name the parameters before it."""
@@ -70,6 +81,21 @@ class Evaluation:
             return self.error(say.TooWide(part=node.span.brief, home=home, low=bounds[0], high=bounds[1], span=span))
         return result
 
+    def integer(self, node: ast.Expr, frame: _Frame) -> Int | None:
+        value = self.value(node, frame)
+        assert value is None or isinstance(value, Int)
+        return value
+
+    def integers(self, nodes: tuple[ast.Expr, ...], frame: _Frame) -> list[Int] | None:
+        """All values, None when one of them is."""
+        values = [value for value in [self.integer(node, frame) for node in nodes] if value is not None]
+        return values if len(values) == len(nodes) else None
+
+    def set(self, node: ast.Expr, frame: _Frame) -> Set | None:
+        value = self.value(node, frame)
+        assert value is None or isinstance(value, Set)
+        return value
+
     def _step(self, count: int, node: ast.Expr, frame: _Frame) -> None:
         """Count what was read or written out.  SparsecError beyond the limits."""
         self.steps += count
@@ -87,8 +113,10 @@ class Evaluation:
     def constant(self, node: ast.Expr, frame: _Frame, what: str) -> int | None:
         """The value of an integer that must not depend on positions or on n."""
         value = self.value(node, frame)
-        if value is None or isinstance(value, Const):
-            return value and value.value
+        if isinstance(value, Const):
+            return value.value
+        if value is None:
+            return None
         span = self.place(node.span, frame)
         return self.error(say.NotConstant(what=self.named(what, node, frame), name=min(names(value)), span=span))
 
@@ -132,16 +160,19 @@ class Evaluation:
             case ast.Binary(op, left, right):
                 return self._binary(node, op, self.value(left, frame), self.value(right, frame), frame)
             case ast.Union(parts):
-                values = [self.value(part, frame) for part in parts]
-                if node.span.source is self.main and None not in values:
-                    self.warnings += lint_union(node, values, lambda part: self.value(part, frame))
-                return _join(algebra.disjunction, *values)
+                sets = [value for value in [self.set(part, frame) for part in parts] if value is not None]
+                if len(sets) < len(parts):
+                    return None
+                if node.span.source is self.main:
+                    self.warnings += lint_union(node, sets, lambda part: self.set(part, frame))
+                return algebra.disjunction(*sets)
             case ast.Chain(operands, ops):
                 known = len(self.errors)
-                values = [self.value(operand, frame) for operand in operands]
-                if None in values:
+                values = self.integers(operands, frame)
+                if values is None:
                     return self._rooted(node, known)
-                links = zip(values, ops, values[1:], strict=False)
+                comparators = cast(tuple[Comparator, ...], ops)  # the grammar has no others
+                links = zip(values, comparators, values[1:], strict=False)
                 return algebra.conjunction(*(algebra.compare(*link) for link in links))  # a < b < c = (a < b) & (b < c)
             case ast.Membership():
                 return self._membership(node, frame)
@@ -150,28 +181,31 @@ class Evaluation:
     def _rooted(self, node: ast.Chain, known: int) -> None:
         """Say how to compare without squares, where they are all that is wrong with a comparison."""
         cure = without_square(node) if node.span.source is self.main else None
-        if cure is not None and all(getattr(error, "hint", "") == ROOTS for error in self.errors[known:]):
+        squares = [
+            error
+            for error in self.errors[known:]
+            if isinstance(error, say.NotConstant | say.NonlinearProduct) and error.hint == ROOTS
+        ]
+        if cure is not None and len(squares) == len(self.errors[known:]):
             fix = say.Fix(f"write `{cure}`", node.span, cure, safe=True)
-            self.errors[known:] = [
-                replace(error, hint=f"write `{cure}`", fixes=(fix,)) for error in self.errors[known:]
-            ]
+            self.errors[known:] = [replace(error, hint=f"write `{cure}`", fixes=(fix,)) for error in squares]
 
     def _binary(self, node: ast.Binary, op: str, left: Node | None, right: Node | None, frame: _Frame) -> Node | None:
         if op == "*" and not (isinstance(left, Const) or isinstance(right, Const) or None in (left, right)):
             hint = ROOTS if is_square(node) else ""
             return self.error(say.NonlinearProduct(hint=hint, span=self.place(node.span, frame)))
-        return _join(_BINARY[op], left, right)
+        return _join(BINARY[op], left, right)
 
     def _by_constant(self, node: ast.Binary, frame: _Frame) -> Node | None:
-        left = self.value(node.left, frame)
-        right = self.constant(node.right, frame, _WHAT[node.op])
+        left = self.integer(node.left, frame)
+        right = self.constant(node.right, frame, WHAT[node.op])
         if left is None or right is None:
             return None
         span = self.place(node.right.span, frame)
         if node.op == "**":
             return self._power(node, left, right, frame)
         if right < 1:
-            what = self.named(_WHAT[node.op], node.right, frame)
+            what = self.named(WHAT[node.op], node.right, frame)
             return self.error(say.BadDivisor(what=what, value=right, span=span))
         return algebra.floordiv(left, right) if node.op == "//" else algebra.mod(left, right)
 
@@ -187,15 +221,16 @@ class Evaluation:
         return Const(base.value**exponent)
 
     def _membership(self, node: ast.Membership, frame: _Frame) -> Set | None:
-        value = self.value(node.value, frame)
-        bounds = [self.value(part, frame) for part in ast.children(node.container)]
-        if value is None or None in bounds:
+        assert isinstance(node.container, ast.Range | ast.Members)  # `sorts` has refused others
+        value = self.integer(node.value, frame)
+        bounds = self.integers(ast.bounds(node.container), frame)
+        if value is None or bounds is None:
             return None
         if isinstance(node.container, ast.Range):
             first, last = bounds  # x in a..b = (a <= x) & (x < b)
             inside = algebra.conjunction(algebra.compare(first, "<=", value), algebra.compare(value, "<", last))
-        elif all(isinstance(bound, Const) for bound in bounds):
-            inside = algebra.member(value, tuple(bound.value for bound in bounds))
+        elif len(numbers := [bound.value for bound in bounds if isinstance(bound, Const)]) == len(bounds):
+            inside = algebra.member(value, tuple(numbers))
         else:
             self._again(value, node.value, frame, len(bounds))
             inside = algebra.disjunction(*(algebra.compare(value, "==", bound) for bound in bounds))
@@ -218,27 +253,29 @@ class Evaluation:
         entry = frame.entry.scope.find(node.name)
         signature = signature_of(entry.definition) if entry else BUILT_IN[node.name]
         bound = bind(signature, node.arguments, node.span)
+        assert not isinstance(bound, Diagnostic)  # `sorts` has reported it
         if entry is None:
             return self._built_in(signature, bound, node, frame)
-        values = {name: self.value(argument, frame) for name, argument in bound.items()}
+        values = {name: self.integer(argument, frame) for name, argument in bound.items()}
         inner = _Frame(entry, values, (*frame.calls, node.span))
         for parameter in entry.definition.parameters:
             if parameter.name not in values:
-                values[parameter.name] = self.value(parameter.default, inner)
+                assert parameter.default is not None  # `bind` asks for the others
+                values[parameter.name] = self.integer(parameter.default, inner)
         return self.value(entry.definition.body, inner)
 
     def _built_in(self, signature: Signature, bound: dict[str, ast.Expr], node: ast.Call, frame: _Frame) -> Node | None:
         if signature.sort == "int":
             values = [self.value(argument, frame) for argument in bound.values()]
-            return _join(_FUNCTIONS[signature.name], *values)
+            return _join(FUNCTIONS[signature.name], *values)
         sizes = {"b": (1, MAX_NUMBER), "r": (1, _MAX_COUNT), "seed": (0, MAX_NUMBER)}
-        given = {}
+        given: dict[str, int | Rows | None] = {}
         for name, argument in bound.items():
             if name == "table":
                 given[name] = self._table(argument, frame)
             else:
                 given[name] = self._size(argument, f"`{name}` of `{signature.name}`", *sizes[name], frame)
-        return _join(_PRIMITIVES[signature.name], *given.values()) if None not in given.values() else None
+        return PRIMITIVES[signature.name](*given.values()) if None not in given.values() else None
 
     def _table(self, node: ast.Expr, frame: _Frame) -> Rows | None:
         try:
@@ -256,34 +293,6 @@ class Evaluation:
         return value
 
 
-def _join(make: Callable, *values: Node | None) -> Node | None:
+def _join(make: Callable[..., Node], *values: Node | None) -> Node | None:
     """What `make` makes of the values, None when one of them is."""
     return None if any(value is None for value in values) else make(*values)
-
-
-def _repeated(make: Callable[[Int, Int], Int]) -> Callable[..., Int]:
-    """min(a, b, c) = min(min(a, b), c)"""
-
-    def joined(first: Int, *rest: Int) -> Int:
-        for value in rest:
-            first = make(first, value)
-        return first
-
-    return joined
-
-
-_WHAT = {"//": "the divisor of `//`", "%": "the modulus of `%`", "**": "the exponent of `**`"}
-_FUNCTIONS = {"abs": algebra.absolute, "min": _repeated(algebra.minimum), "max": _repeated(algebra.maximum)}
-_BINARY = {
-    "+": algebra.add,
-    "-": algebra.sub,
-    "*": algebra.mul,
-    "&": algebra.conjunction,
-    "\\": lambda left, right: algebra.conjunction(left, algebra.complement(right)),  # a \ b = a & ~b
-}
-_PRIMITIVES = {
-    "blocks": lambda size, rows: Blocks(size, rows) if any(rows) else FALSE,
-    "random_blocks": RandomBlocks,
-    "random_past_blocks": lambda size, count, seed: RandomBlocks(size, count, seed, past=True),
-    "random_keys": RandomKeys,
-}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
+from typing import SupportsIndex
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
@@ -80,10 +81,9 @@ def lower_fully(
     values = _parameters(entry, parameters or {})
     work = _Work(entry, values, counts)
     if "h" in needs:
-        conditions = [work.condition(h) for h in range(counts["H"])]
+        conditions = work.finish([work.condition(h) for h in range(counts["H"])])
     else:
-        conditions = [work.condition(None)] * (counts["H"] if "H" in needs else 1)
-    work.finish(conditions)
+        conditions = work.finish([work.condition(None)]) * (counts["H"] if "H" in needs else 1)
     distinct = tuple(dict.fromkeys(conditions))
     return Lowered(
         Pattern(
@@ -209,7 +209,7 @@ def _parameters(entry: Entry, given: Mapping[str, int]) -> dict[str, int]:
 def _integer(value: object) -> int | None:
     """An int, or what stands for one (numpy's integers do, True and 2.0 do not)."""
     try:
-        return None if isinstance(value, bool) else index(value)
+        return index(value) if isinstance(value, SupportsIndex) and not isinstance(value, bool) else None
     except TypeError:
         return None
 
@@ -241,14 +241,19 @@ class _Work:
             self.missing.setdefault(span, []).append(value)
         return condition
 
-    def finish(self, conditions: list[Set | None]) -> None:
-        """Raise what was found; of errors at one place, which differ by head, the first."""
+    def finish(self, conditions: list[Set | None]) -> list[Set]:
+        """The conditions.  SparsecError with what was wrong, the first error where those of heads share a place."""
         errors = {(error.code, error.span): error for error in reversed(self.errors)}
-        found = [say.MissingArm(values=shown(values), span=span) for span, values in self.missing.items()]
+        found: list[Diagnostic] = [
+            say.MissingArm(values=shown(values), span=span) for span, values in self.missing.items()
+        ]
         found += reversed(errors.values())
         definition = self.entry.definition
         if not found and set(conditions) == {FALSE}:
             where = binding(self.entry, self.parameters, self.counts)
             found = [say.EmptyPattern(name=definition.name, where=where, span=definition.name_span)]
         if found:
-            raise SparsecError(*sorted(found, key=lambda error: error.span.start))
+            raise SparsecError(*sorted(found, key=lambda error: error.place.start))
+        known = [condition for condition in conditions if condition is not None]
+        assert len(known) == len(conditions)  # a condition that is missing left an error
+        return known

@@ -92,7 +92,8 @@ def in_round_brackets(node: ast.Index) -> Diagnostic:
 
 def misplaced_container(node: ast.Expr) -> Diagnostic:
     """What stands behind `in` and is neither a range nor numbers in braces; `range(0, 4)` can be written."""
-    hint, fixes = "", ()
+    hint = ""
+    fixes: tuple[Fix, ...] = ()
     if isinstance(node, ast.Call) and node.name == "range":
         hint = RANGE
         bounds = [each.value.span.text for each in node.arguments if each.name is None]

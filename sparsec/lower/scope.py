@@ -125,8 +125,10 @@ def references(entry: Entry) -> list[tuple[Entry, Span]]:
     found = []
     own = {parameter.name for parameter in entry.definition.parameters}
     for node in ast.walk(entry.definition.body):
-        bare = isinstance(node, ast.Name) and node.name not in own and node.name not in INTEGERS
-        if (bare or isinstance(node, ast.Call)) and (target := entry.scope.find(node.name)):
+        if not isinstance(node, ast.Name | ast.Call):
+            continue
+        integer = isinstance(node, ast.Name) and (node.name in own or node.name in INTEGERS)
+        if not integer and (target := entry.scope.find(node.name)):
             found.append((target, node.span))
     return found
 
@@ -139,11 +141,13 @@ def recursions(scope: Scope, first: Iterable[Entry]) -> list[Diagnostic]:
         path = {start: iter(references(start))} if start not in done else {}  # from the first to the one being read
         while path:
             entry, rest = next(reversed(path.items()))
-            target, span = next(rest, (None, None))
-            if target is None:
+            following = next(rest, None)
+            if following is None:
                 done.add(entry)
                 del path[entry]
-            elif target in path:
+                continue
+            target, span = following
+            if target in path:
                 cycle = list(path)[list(path).index(target) :]
                 errors.append(_recursion(scope, [item.definition.name for item in [*cycle, target]], span))
             elif target not in done:
@@ -161,7 +165,8 @@ def _recursion(scope: Scope, cycle: list[str], span: Span) -> Diagnostic:
 def mentions(entry: Entry) -> dict[str, Span]:
     """The integers of `INTEGERS` that a definition depends on, itself or through others, and where it first does."""
     found: dict[str, Span] = {}
-    stack, seen = [(entry, None)], {entry}
+    stack: list[tuple[Entry, Span | None]] = [(entry, None)]
+    seen = {entry}
     while stack:
         item, via = stack.pop()
         own = {parameter.name for parameter in item.definition.parameters}

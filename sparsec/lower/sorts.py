@@ -138,7 +138,7 @@ class _Checker:
             return "set"
         self.want_int(node.value, "`in`")
         if isinstance(node.container, ast.Range | ast.Members):
-            for part in ast.children(node.container):
+            for part in ast.bounds(node.container):
                 self.want_int(part, "a range" if isinstance(node.container, ast.Range) else "a set of numbers")
         else:
             self.errors.append(misplaced_container(node.container))
@@ -157,7 +157,7 @@ class _Checker:
             self.errors.append(unknown(node, self.scope, self.definition, self.parameters, wanted, search))
             return None
         bound = bind(signature, node.arguments, node.span)
-        if isinstance(bound, say.WrongArguments):
+        if isinstance(bound, say.Diagnostic):
             self.errors.append(bound)
             return signature.sort
         for name, value in bound.items():
@@ -170,8 +170,8 @@ class _Checker:
 
     def _table(self, node: ast.Text | ast.Table) -> None:
         """The entries of a table in the text; whether it is made of rows is seen when it is read."""
-        for row in ast.children(node):
-            for item in ast.children(row) if isinstance(row, ast.Table) else ():
+        for row in node.items if isinstance(node, ast.Table) else ():
+            for item in row.items if isinstance(row, ast.Table) else ():
                 if not isinstance(item, ast.Number | ast.Table):
                     self.want_int(item, "an entry of a table")
 
@@ -183,7 +183,7 @@ class _Checker:
                 if (otherwise := otherwise_arm(head, self.parameters)) is not None:
                     self.errors.append(otherwise)
                     continue
-                for bound in ast.children(head) if isinstance(head, ast.Range) else (head,):
+                for bound in ast.bounds(head) if isinstance(head, ast.Range) else (head,):
                     self.want_int(bound, "an arm's head")
             sorts.append(self.sort(arm.body, wanted))
         sort = next((sort for sort in sorts if sort), None)

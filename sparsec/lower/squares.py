@@ -23,9 +23,9 @@ def without_square(node: ast.Chain) -> str | None:
     if len(node.operands) != 2:
         return None
     (left, right), (op,) = node.operands, node.ops
-    if not isinstance(left, ast.Number) and _root(left) is not None:
-        return _compared(_root(left), op, right)
-    return _compared(_root(right), _TURNED[op], left) if _root(right) is not None else None
+    if not isinstance(left, ast.Number) and (root := _root(left)) is not None:
+        return _compared(root, op, right)
+    return _compared(root, _TURNED[op], left) if (root := _root(right)) is not None else None
 
 
 def _root(node: ast.Expr) -> ast.Expr | None:

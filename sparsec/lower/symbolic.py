@@ -114,7 +114,8 @@ def _heads(arm: ast.Arm, frame: _Frame) -> list[list[Open]]:
 
 
 def _inside(value: Open, container: ast.Expr, frame: _Frame) -> Open:
-    bounds = [_open(part, frame) for part in ast.children(container)]
+    assert isinstance(container, ast.Range | ast.Members)  # `sorts` has refused others
+    bounds = [_open(part, frame) for part in ast.bounds(container)]
     if isinstance(container, ast.Range):
         return ["&", ["<=", bounds[0], value], ["<", value, bounds[1]]]
     return ["in", value, *bounds]
@@ -123,12 +124,14 @@ def _inside(value: Open, container: ast.Expr, frame: _Frame) -> Open:
 def _call(node: ast.Call, frame: _Frame) -> Open:
     entry = frame.entry.scope.find(node.name)
     bound = bind(signature_of(entry.definition) if entry else BUILT_IN[node.name], node.arguments, node.span)
+    assert not isinstance(bound, Diagnostic)  # `sorts` has reported it
     if entry is None:
         return _built_in(node.name, bound, frame)
     values = {name: _open(argument, frame) for name, argument in bound.items()}
     inner = _Frame(entry, values, frame.depth, frame.steps)
     for parameter in entry.definition.parameters:
         if parameter.name not in values:
+            assert parameter.default is not None  # `bind` asks for the others
             values[parameter.name] = _open(parameter.default, inner)
     return _open(entry.definition.body, inner)
 
@@ -147,7 +150,7 @@ def _built_in(name: str, bound: Mapping[str, ast.Expr], frame: _Frame) -> Open:
 def _table(node: ast.Expr, frame: _Frame) -> list[list]:
     """Rows of numbers, or of nodes where the text has expressions."""
     if isinstance(node, ast.Table):
-        return [[_open(item, frame) for item in row.items] for row in node.items]
+        return [[_open(item, frame) for item in row.items] for row in node.items if isinstance(row, ast.Table)]
     rows = table_rows(node, lambda item: None)
     if isinstance(rows, Diagnostic):
         raise SparsecError(rows)

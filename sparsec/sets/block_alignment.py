@@ -42,6 +42,7 @@ def _whole(node: ir.Set, size: int) -> bool:
             join = algebra.conjunction if isinstance(node, ir.And) else algebra.disjunction
             plain = join(*(part for part in parts if not ir.leaves(part)))
             return _whole(plain, size) and all(_whole(part, size) for part in tables)
+    assert isinstance(node, ir.Leaf), node
     return node.size % size == 0
 
 

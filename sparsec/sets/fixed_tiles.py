@@ -23,7 +23,7 @@ def not_full(condition: ir.Set, n: int, tile: tuple[int, int], queries: range | 
 
 def pairs(condition: ir.Set, n: int, queries: range | None = None) -> isl.Set:
     """{ [q, k] }: the pairs of `queries`, by default 0..n, and n keys; no tables."""
-    if queries in (None, range(n)):
+    if queries is None or queries == range(n):
         return at(clipped(condition), n)
     inside = f"{{ [q, k] : {queries.start} <= q < {queries.stop} and 0 <= k < {n} }}"
     return at(relation(condition), n).intersect(isl.Set.read_from_str(context(), inside)).coalesce()

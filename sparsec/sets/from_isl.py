@@ -6,7 +6,9 @@ is translated node by node.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
+from typing import TypeVar
 
 import islpy as isl
 
@@ -19,9 +21,21 @@ _LARGEST = 80  # constraints and floors of what is printed
 
 _OP = isl.ast_expr_op_type
 
-_COMPARISONS = {_OP.eq: "==", _OP.le: "<=", _OP.lt: "<", _OP.ge: ">=", _OP.gt: ">"}
-_INTEGERS = {_OP.add: ir.Add, _OP.sub: ir.Sub, _OP.mul: ir.Mul}
-_FOLDS = {_OP.min: ir.Min, _OP.max: ir.Max}
+Sort = TypeVar("Sort", bound=ir.Node)
+
+_COMPARISONS: dict[object, ir.Comparator] = {
+    _OP.eq: "==",
+    _OP.le: "<=",
+    _OP.lt: "<",
+    _OP.ge: ">=",
+    _OP.gt: ">",
+}
+_INTEGERS: dict[object, Callable[[ir.Int, ir.Int], ir.Int]] = {
+    _OP.add: ir.Add,
+    _OP.sub: ir.Sub,
+    _OP.mul: ir.Mul,
+}
+_FOLDS: dict[object, Callable[[ir.Int, ir.Int], ir.Int]] = {_OP.min: ir.Min, _OP.max: ir.Max}
 
 
 def integer(value: isl.PwAff, domain: isl.Set) -> ir.Int:
@@ -29,7 +43,7 @@ def integer(value: isl.PwAff, domain: isl.Set) -> ir.Int:
     value = value.gist(domain)
     _check([piece for piece, _ in value.get_pieces()])
     with unlimited():
-        return _narrow(_read(isl.AstBuild.from_context(domain).expr_from_pw_aff(value)))
+        return _narrow(_number(isl.AstBuild.from_context(domain).expr_from_pw_aff(value)))
 
 
 def condition(values: isl.Set, domain: isl.Set) -> ir.Set:
@@ -41,10 +55,10 @@ def condition(values: isl.Set, domain: isl.Set) -> ir.Set:
     short = values.gist(domain).coalesce()
     _check([short])
     with unlimited():
-        return _narrow(_truth(_read(isl.AstBuild.from_context(domain).expr_from_set(short))))
+        return _narrow(_truth(isl.AstBuild.from_context(domain).expr_from_set(short)))
 
 
-def _narrow(node: ir.Node) -> ir.Node:
+def _narrow(node: Sort) -> Sort:
     """`node`; OutOfBudget where a value in it may leave 64 bits, as products of coefficients do."""
     if needs_more(node, 64):
         raise OutOfBudget
@@ -72,29 +86,29 @@ def _read(expr: isl.AstExpr) -> ir.Node:
         return ir.Const(expr.get_val().to_python())
     if kind == isl.ast_expr_type.id:
         return ir.Var(expr.get_id().get_name())
-    return _operation(expr.get_op_type(), [_read(expr.get_op_arg(i)) for i in range(expr.get_op_n_arg())])
+    return _operation(expr.get_op_type(), [expr.get_op_arg(i) for i in range(expr.get_op_n_arg())])
 
 
-def _operation(op: isl.ast_expr_op_type, args: list[ir.Node]) -> ir.Node:
+def _operation(op: isl.ast_expr_op_type, args: list[isl.AstExpr]) -> ir.Node:
     if op in _COMPARISONS:
-        return ir.Compare(args[0], _COMPARISONS[op], args[1])
+        return ir.Compare(_number(args[0]), _COMPARISONS[op], _number(args[1]))
     if op in _INTEGERS:
-        return _tidy(_INTEGERS[op](*args))
+        return _tidy(_INTEGERS[op](_number(args[0]), _number(args[1])))
     if op in _FOLDS:
-        return reduce(_FOLDS[op], args)
+        return reduce(_FOLDS[op], map(_number, args))
     match op:
         case _OP.minus:
-            return ir.Sub(ir.Const(0), args[0])
+            return ir.Sub(ir.Const(0), _number(args[0]))
         case _OP.fdiv_q | _OP.pdiv_q | _OP.div:  # `div` is exact, so rounding does not matter
-            return ir.FloorDiv(args[0], args[1].value)
+            return ir.FloorDiv(_number(args[0]), _constant(args[1]))
         case _OP.pdiv_r | _OP.zdiv_r:  # `zdiv_r` is only compared with zero
-            return ir.Mod(args[0], args[1].value)
+            return ir.Mod(_number(args[0]), _constant(args[1]))
         case _OP.and_ | _OP.and_then:
             return algebra.conjunction(*map(_truth, args))
         case _OP.or_ | _OP.or_else:
             return algebra.disjunction(*map(_truth, args))
         case _OP.cond | _OP.select:
-            return _choice(_truth(args[0]), *args[1:])
+            return _choice(_truth(args[0]), _number(args[1]), _number(args[2]))
     raise NotImplementedError(f"isl made an operation that is not expected here: {op}")
 
 
@@ -112,9 +126,25 @@ def _tidy(node: ir.Int) -> ir.Int:
     return node
 
 
-def _truth(node: ir.Node) -> ir.Set:
+def _number(expr: isl.AstExpr) -> ir.Int:
+    node = _read(expr)
+    assert isinstance(node, ir.Int), node
+    return node
+
+
+def _constant(expr: isl.AstExpr) -> int:
+    node = _read(expr)
+    assert isinstance(node, ir.Const), node
+    return node.value
+
+
+def _truth(expr: isl.AstExpr) -> ir.Set:
     """isl writes a condition that is always or never true as 1 or 0."""
-    return ir.Bool(node.value != 0) if isinstance(node, ir.Const) else node
+    node = _read(expr)
+    if isinstance(node, ir.Const):
+        return ir.Bool(node.value != 0)
+    assert isinstance(node, ir.Set), node
+    return node
 
 
 def _choice(test: ir.Set, then: ir.Int, other: ir.Int) -> ir.Int:

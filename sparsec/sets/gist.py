@@ -63,5 +63,5 @@ def _any(parts: list[ir.Set], facts: isl.Set) -> ir.Set:
     return algebra.disjunction(*kept)
 
 
-def _flat(node: ir.Set, kind: type) -> list[ir.Set]:
+def _flat(node: ir.Set, kind: type[ir.And] | type[ir.Or]) -> list[ir.Set]:
     return list(node.parts) if isinstance(node, kind) else [node]

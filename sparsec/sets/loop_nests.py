@@ -243,13 +243,13 @@ def _by_residues(case: _Case) -> list[_Case]:
         period = lcm(*(row[name] for row in rows))
         others = {o for row in rows for o in row.names if o in case.free and o != name and row[o] % row[name]}
         choices.append((period ** len(others), name, period, tuple(sorted(others))))
-    number, name, period, others = min(choices)
+    number, name, period, beside = min(choices)
     if number > _MOST_RESIDUES:
         raise TooManyCases
     cases = []
-    for residues in product(range(period), repeat=len(others)):
+    for residues in product(range(period), repeat=len(beside)):
         inner = case
-        for other, residue in zip(others, residues, strict=True):
+        for other, residue in zip(beside, residues, strict=True):
             inner = inner.replaced(other, Affine(((other, period),), residue))
         cases.append(_divided(inner, name))
     return cases

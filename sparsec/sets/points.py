@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import islpy as isl
 
 from sparsec.sets.pieces import integer
 
-Points = isl.Set  # what callers outside this folder name in their signatures
+Points: TypeAlias = isl.Set  # what callers outside this folder name in their signatures
 
 
 def at(points: Points, n: int) -> Points:

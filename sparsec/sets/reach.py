@@ -7,6 +7,7 @@ all heads (the residual connection).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import islpy as isl
 
@@ -16,7 +17,7 @@ from sparsec.sets.points import at
 from sparsec.sets.to_isl import Bound, clipped
 from sparsec.sets.witness import Witness, first, largest
 
-Reached = isl.Set  # [n] -> { [q, k] }, or without n
+Reached: TypeAlias = isl.Set  # [n] -> { [q, k] }, or without n
 
 
 def layer(conditions: Iterable[ir.Set], bound: Bound = "upper", n: int | None = None) -> Reached:

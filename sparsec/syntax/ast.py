@@ -179,6 +179,11 @@ class File:
         return tuple(d for d in self.declarations if isinstance(d, Definition))
 
 
+def bounds(container: Range | Members) -> tuple[Expr, ...]:
+    """The ends of a range, or the numbers in braces."""
+    return (container.first, container.last) if isinstance(container, Range) else container.items
+
+
 def children(node: Syntax) -> Iterator[Syntax]:
     """The nodes directly below `node`, in the order of writing."""
     for item in fields(node):

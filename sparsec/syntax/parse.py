@@ -37,7 +37,7 @@ def _parse(source: Source) -> ast.File:
     errors = _without_echoes(errors, characters)
     if errors:
         cut = [TooManyErrors(count=MAX_ERRORS)] if len(errors) > MAX_ERRORS else []
-        raise SparsecError(*sorted(errors[:MAX_ERRORS], key=lambda error: error.span.start), *cut)
+        raise SparsecError(*sorted(errors[:MAX_ERRORS], key=lambda error: error.place.start), *cut)
     file = build(source, tree)
     if deep := list(too_deep(file)):
         raise SparsecError(*deep)
@@ -66,11 +66,11 @@ def _without_echoes(errors: list[Diagnostic], characters: list[Diagnostic]) -> l
     """The errors less those that a character skipped earlier on the same line has probably caused."""
     skipped: dict[int, int] = {}  # line -> where its first such character is
     for error in characters:
-        skipped[error.span.line] = min(error.span.start, skipped.get(error.span.line, error.span.start))
+        skipped[error.place.line] = min(error.place.start, skipped.get(error.place.line, error.place.start))
     return [
         error
         for error in errors
-        if error.code != UnexpectedText.code or error.span.start < skipped.get(error.span.line, error.span.end + 1)
+        if error.code != UnexpectedText.code or error.place.start < skipped.get(error.place.line, error.place.end + 1)
     ]
 
 
@@ -102,12 +102,14 @@ def _tree(source: Source, tokens: list[Token], errors: list[Diagnostic]) -> Tree
             errors.append(unexpected_token(source, tokens, at, expected))
             whole = mended(tokens, begin, at, errors[-1])
         reached = place
+        following: int | None = begin
         if whole:
-            tokens, start = whole, begin
+            tokens = whole
         else:
-            start = next((i for i in range(max(at, start + 1), len(tokens)) if _declares(tokens[i : i + 3])), None)
-        if start is None or len(errors) > MAX_ERRORS:
+            following = next((i for i in range(max(at, start + 1), len(tokens)) if _declares(tokens[i : i + 3])), None)
+        if following is None or len(errors) > MAX_ERRORS:
             return None
+        start = following
 
 
 def _accepted(tokens: list[Token]) -> set[str]:

@@ -22,7 +22,7 @@ class Piece:
     brackets: Group | None = None  # with which it ends, to be broken rather than what stands before them
     simple: bool = True  # a number, a name, something in brackets
     level: int = 0  # of a chain of operators; its links are (operator, operand), the first without operator
-    links: tuple[tuple[Piece | None, Piece], ...] = ()
+    links: Links = ()
     text: str = ""  # of a token
 
     @property
@@ -31,22 +31,26 @@ class Piece:
         return _chain(self.links, indented=True) if self.links else self.doc
 
 
+Links = tuple[tuple[Piece | None, Piece], ...]
+
+
 def token(text: str, around: Around) -> Piece:
     return Piece(text, around.above, around.after, around.newline, around.blank, text=text)
 
 
-def row(*parts: Piece | Doc, **changes: object) -> Piece:
+def row(*parts: Piece | Doc, simple: bool = False) -> Piece:
     """Pieces side by side, with no line end between them."""
     given = [part for part in parts if isinstance(part, Piece)]
     first, last = given[0], given[-1]
     docs = [inner(part, part is first, part is last) if isinstance(part, Piece) else part for part in parts]
-    kept = {"newline": first.newline, "blank": first.blank, "brackets": last.brackets, "simple": False, **changes}
-    return Piece(Concat(tuple(docs)), first.above, last.after, **kept)
+    return Piece(Concat(tuple(docs)), first.above, last.after, first.newline, first.blank, last.brackets, simple)
 
 
 def inner(piece: Piece, first: bool = False, last: bool = False, nested: bool = True) -> Doc:
     """A piece with those of its comments that are not handed upwards: all but the first's above, the last's after."""
-    docs = [] if first or not piece.above else [Comment(tuple(remark.text for remark in piece.above), own=True)]
+    docs: list[Doc] = (
+        [] if first or not piece.above else [Comment(tuple(remark.text for remark in piece.above), own=True)]
+    )
     docs.append(piece.nested if nested else piece.doc)
     docs += [] if last or not piece.after else [Comment(piece.after)]
     return Concat(tuple(docs)) if len(docs) > 1 else docs[0]
@@ -59,8 +63,8 @@ def remarks(parts: Sequence[Piece]) -> bool:
 
 def chain(level: int, left: Piece, operator: Piece, right: Piece) -> Piece:
     """`left operator right`; operands of one level stand side by side."""
-    links = left.links if left.links and left.level == level else ((None, left),)
-    links = (*links, (operator, right))
+    before: Links = left.links if left.links and left.level == level else ((None, left),)
+    links = (*before, (operator, right))
     return replace(
         row(left, operator, right),
         doc=_chain(links, indented=False),
@@ -70,11 +74,12 @@ def chain(level: int, left: Piece, operator: Piece, right: Piece) -> Piece:
     )
 
 
-def _chain(links: tuple[tuple[Piece | None, Piece], ...], indented: bool) -> Group:
+def _chain(links: Links, indented: bool) -> Group:
     pieces = [piece for link in links for piece in link if piece is not None]
     last = pieces[-1]
     docs: list[Doc] = [inner(pieces[0], first=True)]
     for operator, operand in links[1:]:
+        assert operator is not None  # the first link alone has none
         rest = concat(Line(), inner(operator), " ", inner(operand, last=operand is last))
         docs.append(Indent(rest) if indented else rest)
     kept = any(piece.newline and _joins_sets(links) for piece in pieces[1:])
@@ -82,8 +87,9 @@ def _chain(links: tuple[tuple[Piece | None, Piece], ...], indented: bool) -> Gro
     return Group(Concat(tuple(docs)), kept or remarks(pieces), hug)
 
 
-def _joins_sets(links: tuple[tuple[Piece | None, Piece], ...]) -> bool:
-    return links[1][0].text in ("|", "&", "\\")
+def _joins_sets(links: Links) -> bool:
+    operator, _ = links[1]
+    return operator is not None and operator.text in ("|", "&", "\\")
 
 
 def bracketed(

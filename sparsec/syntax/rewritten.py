@@ -24,20 +24,22 @@ def rewritten(source: Source, tokens: Sequence[Token], at: int) -> Diagnostic | 
         return None
     joined = before.end_pos == token.start_pos
     if joined and token in _SHIFTS and before == token and at > 1:
-        return _shift(source, tokens, at)
+        return _shift(source, tokens, at, before, token, after)
     if joined and before.type == RANGE_SYMBOL and token == "=":
         return _with_end(source, before, token, after)
     return _mixed_members(source, tokens, at) if token.type == RANGE_SYMBOL else None
 
 
-def _shift(source: Source, tokens: Sequence[Token], at: int) -> Diagnostic:
+def _shift(
+    source: Source, tokens: Sequence[Token], at: int, before: Token, token: Token, after: Token | None
+) -> Diagnostic:
     """`q >> 3` is `q // 8`; in `q - k >> 3` all of the difference is shifted."""
-    before, token, after = around(tokens, at)
     symbol = _SHIFTS[str(token)]
     bits = int(after) if after is not None and after.type == "NUMBER" and after.isdecimal() else None
-    known = bits is not None and bits <= _MOST_BITS
-    right = f"{symbol} {2**bits}" if known else f"{symbol} 2 **"
-    span = source.span(before.start_pos, after.end_pos if known else token.end_pos)
+    right, last = f"{symbol} 2 **", token
+    if after is not None and bits is not None and bits <= _MOST_BITS:
+        right, last = f"{symbol} {2**bits}", after
+    span = source.span(before.start_pos, last.end_pos)
     first = _operand(tokens, at - 2)
     loose = first > 0 and tokens[first - 1].type in _BINDS
     fixes = () if loose else (Fix(f"write `{right}`", span, right),)
@@ -56,10 +58,11 @@ def _operand(tokens: Sequence[Token], last: int) -> int:
 
 def _with_end(source: Source, before: Token, token: Token, after: Token | None) -> Diagnostic:
     """`0..=3` is `0..4`."""
-    known = after is not None and after.type == "NUMBER" and after.isdecimal()
-    right = f"..{int(after) + 1}" if known else "..last + 1"
-    span = source.span(before.start_pos, after.end_pos if known else token.end_pos)
-    fixes = (Fix(f"write `{right}`", span, right, safe=True),) if known else ()
+    if after is None or after.type != "NUMBER" or not after.isdecimal():
+        span = source.span(before.start_pos, token.end_pos)
+        return WrongSymbol(found=span.text, right="..last + 1", span=span)
+    right, span = f"..{int(after) + 1}", source.span(before.start_pos, after.end_pos)
+    fixes = (Fix(f"write `{right}`", span, right, safe=True),)
     return WrongSymbol(found=span.text, right=right, span=span, fixes=fixes)
 
 

@@ -33,7 +33,7 @@ def scan(text: str) -> Iterator[Lexeme]:
     start = 0
     while start < len(text):
         found = pattern.match(text, start)
-        name = found.lastgroup if found else ERROR
+        name = (found.lastgroup if found else None) or ERROR
         part = found[0] if found else _unknown(text, start)
         yield Lexeme(words.get(part, name) if name == "NAME" else name, part, start)
         start += len(part)

@@ -85,6 +85,8 @@ def symbol(tokens: Sequence[Token], at: int, expected: Collection[str]) -> tuple
             ours = "="
         if ours:
             return first, first + 1, ours
+    if token is None:
+        return None
     if token.type == "NOT":
         return at, at, "~"
     if token.type == "EQUAL" and (ARROW in expected or "COMPARE" in expected):
@@ -118,7 +120,8 @@ def structure(tokens: Sequence[Token], at: int, expected: Collection[str]) -> tu
 
 
 def around(tokens: Sequence[Token], at: int) -> tuple[Token | None, Token | None, Token | None]:
-    return tuple(tokens[i] if 0 <= i < len(tokens) else None for i in (at - 1, at, at + 1))
+    before, token, after = (tokens[i] if 0 <= i < len(tokens) else None for i in (at - 1, at, at + 1))
+    return before, token, after
 
 
 def _is_name(tokens: Sequence[Token], at: int) -> bool:

@@ -67,8 +67,8 @@ def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected:
         found, span = _quoted(token), source.span(token.start_pos, token.end_pos)
         if token in KEYWORDS and "NAME" in expected and "NUMBER" not in expected:
             return ReservedName(name=str(token), why="a set, a pattern or a parameter", span=span)
-        if foreign := borrowed.symbol(tokens, at, expected):
-            first, last, right = foreign
+        if symbol := borrowed.symbol(tokens, at, expected):
+            first, last, right = symbol
             span = source.span(tokens[first].start_pos, tokens[last].end_pos)
             return _wrong_symbol(span.text, right, span)
     if foreign := borrowed.structure(tokens, at, expected):

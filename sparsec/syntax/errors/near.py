@@ -35,7 +35,8 @@ def _distance(one: str, other: str, most: int) -> int:
     """How many letters were put in, left out, changed or swapped; `most` + 1 where it is more than that."""
     if abs(len(one) - len(other)) > most:
         return most + 1
-    before, row = [], list(range(len(other) + 1))
+    before: list[int] = []
+    row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
         last, before, row = before, row, [i]
         for j, wanted in enumerate(other, 1):

@@ -7,11 +7,12 @@ others of their kind there; the rest is broken where a line would be too long.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from lark import Tree
 
 from sparsec.source import Source
-from sparsec.syntax.format.doc import Comment, Concat, Group, Hard, IfBroken, Indent, Line, concat, render, width
+from sparsec.syntax.format.doc import Comment, Concat, Doc, Group, Hard, IfBroken, Indent, Line, concat, render, width
 from sparsec.syntax.format.trivia import Around, read
 from sparsec.syntax.grammar import grammar
 from sparsec.syntax.pieces import Piece, between, bracketed, chain, inner, remarks, row, token
@@ -20,6 +21,11 @@ WIDTH = 100
 _MOST_ROUNDS = 10
 _LEVELS = {"|": 1, "&": 2, "\\": 2, "+": 4, "-": 4, "*": 5, "//": 5, "%": 5, "**": 6}
 _COMPARISON = 3
+
+# Named here, because a rule of the grammar is called `list`.
+Pieces = list[Piece]
+Docs = list[Doc]
+Parts = list[Any]  # pieces, and lists of them for the arms of a `match`
 
 
 def lay_out(source: Source) -> str:
@@ -40,7 +46,7 @@ def _laid_out(source: Source) -> str:
     for each in found.tokens:
         parser.feed_token(each)
     tree = parser.feed_eof(found.tokens[-1] if found.tokens else None)
-    made: dict[int, Piece | list[Piece]] = {}
+    made: dict[int, Any] = {}  # a piece, or those of a rule that only groups its parts
     for subtree in tree.iter_subtrees():  # from the leaves, so that no depth of brackets can exhaust the stack
         parts = [
             made[id(child)] if isinstance(child, Tree) else token(str(child), around[child.start_pos])
@@ -72,108 +78,109 @@ class _Rules:
     """One function for each rule of the grammar: the pieces of its parts, tokens included -> its piece."""
 
     @staticmethod
-    def file(parts: list[Piece]) -> list[Piece]:
+    def file(parts: Pieces) -> Pieces:
         return parts
 
     @staticmethod
-    def definition(parts: list[Piece]) -> Piece:
+    def definition(parts: Pieces) -> Piece:
         *doc, kind, name = parts[: next(i for i, part in enumerate(parts) if part.text in ("pattern", "set")) + 2]
         *parameters, equals, body = parts[len(doc) + 2 :]
         head = row(kind, " ", name, *parameters, " ", equals)
         if body.newline or remarks([head, body]):
-            said = concat(inner(head, first=True), Indent(concat(Hard(), _body(body))))
+            said: Doc = concat(inner(head, first=True), Indent(concat(Hard(), _body(body))))
         else:
             said = Group(concat(inner(head, first=True), Indent(concat(Line(), body.doc))), hug=body.brackets)
         return _documented(doc, Piece(said, head.above, body.after, head.newline, head.blank))
 
     @staticmethod
-    def use(parts: list[Piece]) -> Piece:
+    def use(parts: Pieces) -> Piece:
         return _documented(parts[:-2], row(parts[-2], " ", parts[-1]))
 
     @staticmethod
-    def input(parts: list[Piece]) -> Piece:
+    def input(parts: Pieces) -> Piece:
         start = next(i for i, part in enumerate(parts) if part.text == "input")
         word, name, colon, kind, *axes = parts[start:]
         found = row(word, " ", name, colon, " ", kind, *([_listed(axes)] if axes else []))
         return _documented(parts[:start], found)
 
     @staticmethod
-    def parameters(parts: list[Piece]) -> Piece:
+    def parameters(parts: Pieces) -> Piece:
         return _listed(parts)
 
     @staticmethod
-    def parameter(parts: list[Piece]) -> Piece:
+    def parameter(parts: Pieces) -> Piece:
         return _named(parts)
 
     @staticmethod
-    def union(parts: list[Piece]) -> Piece:
+    def union(parts: Pieces) -> Piece:
         found = parts[0]
         for operator, operand in zip(parts[1::2], parts[2::2], strict=True):
             found = chain(_LEVELS["|"], found, operator, operand)
         return found
 
     @staticmethod
-    def binary(parts: list[Piece]) -> Piece:
+    def binary(parts: Pieces) -> Piece:
         left, operator, right = parts
         return chain(_LEVELS[operator.text], left, operator, right)
 
     @staticmethod
-    def unary(parts: list[Piece]) -> Piece:
+    def unary(parts: Pieces) -> Piece:
         return row(*parts, simple=parts[1].simple)
 
     @staticmethod
-    def chain(parts: list[Piece]) -> Piece:
+    def chain(parts: Pieces) -> Piece:
         found = parts[0]
         for operator, operand in zip(parts[1::2], parts[2::2], strict=True):
             found = chain(_COMPARISON, found, operator, operand)
         return found
 
     @staticmethod
-    def membership(parts: list[Piece]) -> Piece:
+    def membership(parts: Pieces) -> Piece:
         value, *words, container = parts
         return row(value, *(part for word in words for part in (" ", word)), " ", container)
 
     @staticmethod
-    def range(parts: list[Piece]) -> Piece:
+    def range(parts: Pieces) -> Piece:
         first, dots, last = parts
         blank = "" if first.simple and last.simple else " "
         return row(first, blank, dots, blank, last)
 
     @staticmethod
-    def members(parts: list[Piece]) -> Piece:
+    def members(parts: Pieces) -> Piece:
         return _listed(parts, fill=True)
 
     @staticmethod
-    def number(parts: list[Piece]) -> Piece:
+    def number(parts: Pieces) -> Piece:
         return parts[0]
 
     name = text = number
 
     @staticmethod
-    def parenthesised(parts: list[Piece]) -> Piece:
+    def parenthesised(parts: Pieces) -> Piece:
         return bracketed(parts[0], parts[1:2], parts[2], comma=False)
 
     @staticmethod
-    def call(parts: list[Piece]) -> Piece:
+    def call(parts: Pieces) -> Piece:
         name, *brackets = parts
         arguments = _listed(brackets, hug=True)
         return row(name, arguments, simple=True)
 
     @staticmethod
-    def argument(parts: list[Piece]) -> Piece:
+    def argument(parts: Pieces) -> Piece:
         return _named(parts)
 
     index = call
 
     @staticmethod
-    def list(parts: list[Piece]) -> Piece:
+    def list(parts: Pieces) -> Piece:
         return _listed(parts, fill=not any(part.brackets for part in parts))
 
     @staticmethod
-    def match(parts: list[Piece]) -> Piece:
+    def match(parts: Parts) -> Piece:
         word, value, opening, *arms, closing = parts
         wide = max(width(arm[0].doc) for arm in arms)
-        listed, pieces = [], []
+        listed: Docs = []
+        pieces: Pieces = []
         for arm in arms:
             heads, arrow, body, *comma = arm
             pad = IfBroken(" " * (wide - width(heads.doc)), "")
@@ -190,15 +197,15 @@ class _Rules:
         return Piece(group, word.above, closing.after, word.newline, word.blank, group)
 
     @staticmethod
-    def arm(parts: list) -> list[Piece]:
+    def arm(parts: Pieces) -> Pieces:
         return parts
 
     @staticmethod
-    def heads(parts: list[Piece]) -> Piece:
+    def heads(parts: Pieces) -> Piece:
         return row(*(part for each in parts for part in ((" ", each, " ") if each.text == "|" else (each,))))
 
 
-def _body(piece: Piece):
+def _body(piece: Piece) -> Doc:
     return Concat((*([Comment(tuple(r.text for r in piece.above), own=True)] if piece.above else []), piece.doc))
 
 
@@ -207,11 +214,8 @@ def _documented(doc: list[Piece], said: Piece) -> Piece:
     if not doc:
         return said
     (text,) = doc
-    return replace(said, doc=concat(inner(text, first=True), Hard(), inner(replace(said, after=()))), **_edge(text))
-
-
-def _edge(piece: Piece) -> dict[str, object]:
-    return {"above": piece.above, "newline": piece.newline, "blank": piece.blank}
+    doc_and_said = concat(inner(text, first=True), Hard(), inner(replace(said, after=())))
+    return replace(said, doc=doc_and_said, above=text.above, newline=text.newline, blank=text.blank)
 
 
 def _named(parts: list[Piece]) -> Piece:

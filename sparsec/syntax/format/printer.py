@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.format.layout import lay_out
@@ -65,7 +67,7 @@ def _at(node: ast.Expr, level: int) -> str:
     return text if own >= level else f"({text})"
 
 
-def _list(nodes: tuple[ast.Expr, ...]) -> str:
+def _list(nodes: Iterable[ast.Expr | ast.Argument]) -> str:
     return ", ".join(map(print_expression, nodes))
 
 

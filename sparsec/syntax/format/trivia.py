@@ -91,7 +91,9 @@ def _doubled(tokens: list[Token]) -> Iterator[int]:
 
 def _without(found: Tokens, dropped: set[int]) -> Tokens:
     """The tokens but for some, whose comments go to the next one."""
-    tokens, around, pending = [], [], ()
+    tokens: list[Token] = []
+    around: list[Around] = []
+    pending: tuple[Remark, ...] = ()
     for index, here in enumerate(found.around):
         here = replace(here, above=(*pending, *here.above))
         if index in dropped:
