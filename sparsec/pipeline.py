@@ -59,7 +59,7 @@ def compile(
     stage = _Stages()
     file = stage("parse", lambda: parse(source))
     chosen = {"pattern": pattern, "heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
-    lowered = stage("lower", lambda: examine(file, **chosen))
+    lowered = stage("lower", lambda: examine(file, (), **chosen))
     plan = stage("plan", lambda: build(lowered.pattern))
     if plan.empty:
         raise SparsecError(EmptyPattern(name=lowered.pattern.name, span=lowered.entry.definition.name_span))

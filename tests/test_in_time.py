@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.hostile_texts import hostile
 from support.field_cases import texts
+from support.hostile_texts import hostile
 
 # One process for all texts of a test: it is stopped by the system where isl does not listen, and says how far it came.
 CHILD = """

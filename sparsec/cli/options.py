@@ -83,7 +83,7 @@ class Choice:
         from sparsec.syntax.parse import parse
 
         file = parse(read(name).source)
-        lowered = examine(file, **self.keywords)
+        lowered = examine(file, (), **self.keywords)
         report(lowered.warnings)
         return file, lowered
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.ranges import MOST_POSITIONS
-from sparsec.plan.nodes import Contiguous, Gathered, Kernel, Kind, Region, Variant
+from sparsec.plan.nodes import Contiguous, End, Gathered, Kernel, Kind, Region, Variant
 
 
 def variant(regions: Sequence[Region], from_n: int = 0) -> Variant:
@@ -90,7 +90,7 @@ class _Kernels:
         gathered = [each for each in by_key if each.gathered]
         starts = region is by_key[min(len(gathered), len(by_key) - 1)] and not region.gathered
         adds, last = not (region.gathered or starts), region is by_key[-1]
-        end = "sums" if region.gathered else "store" if last else "carry"
+        end: End = "sums" if region.gathered else "store" if last else "carry"
         prefix = MOST_POSITIONS if region.gathered else 0  # gathered keys are few, and each sees many queries
         prefix = region.columns.split_prefix if isinstance(region.layout, Contiguous) else prefix
         collects = tuple((self.name([each]), each) for each in gathered) if starts else ()

@@ -46,7 +46,9 @@ def unexpected_character(source: Source, offset: int) -> Diagnostic:
     if character == "." and (fraction := _FRACTION.search(source.text[:offset])):
         name = fraction[1]
         if way := way_around(name):  # a share or a factor of what is not there yet
-            end = offset + len(re.match(r"[\w. ]*\)?", source.text[offset:])[0])
+            rest = re.match(r"[\w. ]*\)?", source.text[offset:])
+            assert rest is not None  # the empty text matches
+            end = offset + rest.end()
             return NotYet(what=f"`{name}`", hint=way, span=source.span(fraction.start(1), end))
     right, hint = borrowed.character(source.text, offset)
     if right:
