@@ -15,9 +15,11 @@ from sparsec.analysis.dense import looked
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets, fixed_tiles
-from sparsec.sets.context import OutOfBudget, allowance, budget
+from sparsec.sets.context import OutOfBudget, afford, allowance, budget
 
 _SHORT = 16_384  # keys
+_MOST_CORRECTIONS = 1 << 24  # of tiles by boxes of tables, in one go
+_A_STEP = 4  # corrections
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +145,16 @@ def _by_tile(
         q, k = boxes.q - queries.start, boxes.k
         first, last = q // tile[0], (q + boxes.high - 1) // tile[0]
         left, right = k // tile[1], (k + boxes.wide - 1) // tile[1]
-        for down, across in product(range(_most(last - first)), range(_most(right - left))):
+        down_most, across_most = _most(last - first), _most(right - left)
+        work = len(q) * down_most * across_most
+        if work > _MOST_CORRECTIONS or not afford(work // _A_STEP):
+            raise Uncounted
+        for down, across in product(range(down_most), range(across_most)):
             row, column = first + down, left + across
             high = np.minimum(q + boxes.high, (row + 1) * tile[0]) - np.maximum(q, row * tile[0])
-            wide = np.minimum(k + boxes.wide, (column + 1) * tile[1]) - np.maximum(k, column * tile[1])
-            there = (high > 0) & (wide > 0)
-            parts.append(_summed((row * columns + column)[there], (high * wide * boxes.change)[there]))
+            broad = np.minimum(k + boxes.wide, (column + 1) * tile[1]) - np.maximum(k, column * tile[1])
+            there = (high > 0) & (broad > 0)
+            parts.append(_summed((row * columns + column)[there], (high * broad * boxes.change)[there]))
     return _summed(*map(np.concatenate, zip(*parts, strict=True)))
 
 
