@@ -118,8 +118,9 @@ def tile_ptrs(X, x_b, x_h, x_m, batch, head, first, BLOCK: tl.constexpr, BLOCK_D
 @triton.jit
 def rows_ptrs(X, x_b, x_h, x_m, batch, head, row, BLOCK_D: tl.constexpr):
     """Pointers to [len(row), BLOCK_D] at the given rows of one head of X."""
-    ptrs = X + (element_offset(batch, x_b) + element_offset(head, x_h)) + element_offset(row, x_m)[:, None]
-    return ptrs + tl.arange(0, BLOCK_D)[None, :]
+    # X comes last: dk and dv, which lie alike, then share their offsets, or kernels of residue classes would spill.
+    offsets = (element_offset(batch, x_b) + element_offset(head, x_h)) + element_offset(row, x_m)[:, None]
+    return X + (offsets + tl.arange(0, BLOCK_D)[None, :])
 
 
 @triton.jit
