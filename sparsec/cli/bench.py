@@ -77,14 +77,15 @@ def run(
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
         say(each.warnings)
-    found = report(setting, device, ["sparsec", *sys.argv[1:]], lengths)
+    runs: list[dict[str, object]] = []
+    found = report(setting, device, ["sparsec", *sys.argv[1:]], lengths) | {"runs": runs}
     print(f"On {found['device']}, medians of ms forward / backward:", flush=True)
     for result in bench(made, setting, device, lengths):
-        found["runs"].append(result)
+        runs.append(result)
         if output:
             write(Path(output), f"{json.dumps(found, indent=1)}\n".encode())
         print(_line(result), flush=True)
-    raise typer.Exit(1 if any("wrong" in each or "failed" in each for each in found["runs"]) else 0)
+    raise typer.Exit(1 if any("wrong" in each or "failed" in each for each in runs) else 0)
 
 
 def _lengths(n: str | None, growth: str | None) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ def write(found: Iterable[Finding]) -> str:
 
 
 def _line(found: Finding, diagnostic: Diagnostic) -> str:
-    properties = {"file": found.place(diagnostic)}
+    properties: dict[str, str | int] = {"file": found.place(diagnostic)}
     if span := diagnostic.span:
         (line, column), (last, end) = map(span.source.position, (span.start, span.end))
         properties |= {"line": line, "col": column, "endLine": last, "endColumn": end}

@@ -49,7 +49,7 @@ def _rule(code: str) -> dict:
 
 
 def _result(found: Finding, diagnostic: Diagnostic, codes: list[str]) -> dict:
-    place = {"artifactLocation": _artifact(found.place(diagnostic))}
+    place: dict[str, object] = {"artifactLocation": _artifact(found.place(diagnostic))}
     if diagnostic.span is not None:
         place["region"] = _region(diagnostic.span)
     result = {

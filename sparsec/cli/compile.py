@@ -101,6 +101,7 @@ def _stages(
     """Other stages than the module, by file name.  SparsecError SP0705 without triton."""
     if emit == "plan":
         return {f"{made.function}.plan.txt": _plan(made)}
+    assert target is not None  # `_check` asks for one
     import importlib.util
 
     if importlib.util.find_spec("triton") is None:

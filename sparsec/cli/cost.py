@@ -129,7 +129,7 @@ def _through(tree: File, pattern: Pattern, chosen: Choice, depth: int) -> Layers
 
     if chosen.layer is None:
         return [pattern.conditions] * depth
-    return [lower(tree, **{**chosen.keywords, "layer": layer}).conditions for layer in range(depth)]
+    return [lower(tree, **replace(chosen, layer=layer).keywords).conditions for layer in range(depth)]
 
 
 def _several(files: list[str], chosen: Choice, call: Call, as_json: bool) -> int:
@@ -191,7 +191,7 @@ def _cost(tree: File, pattern: Pattern, chosen: Choice, call: Call, tile_sizes: 
     from sparsec.lower.file import lower
 
     def rebind(parameters: Mapping[str, int]) -> Pattern:
-        return lower(tree, **{**chosen.keywords, "parameters": parameters})
+        return lower(tree, **replace(chosen, parameters=tuple(parameters.items())).keywords)
 
     grows = complexity(rebind, dict(pattern.parameters))
     return cost(

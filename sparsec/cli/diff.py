@@ -78,7 +78,7 @@ def run(
     All calls count: any number of queries, and queries beyond the keys, which only a q_offset makes.
     Exit status: 0 equal, 1 different, 2 neither is proved, or an error.
     """
-    names = pattern or [None]
+    names: Sequence[str | None] = pattern or [None]
     if len(names) > 2:
         raise typer.BadParameter("given more than twice", param_hint="-p")
     from sparsec.analysis.relation import overall, relations
@@ -114,10 +114,11 @@ def sides_by_layers(
         (shown(file), texts[file], replace(chosen, pattern=name, parameters=share))
         for file, name, share in zip(files, names, shares, strict=True)
     ]
-    first = _sides(bound, 0 if chosen.layer is None and chosen.layers else chosen.layer, told := set())
+    told: set[Diagnostic] = set()
+    first = _sides(bound, 0 if chosen.layer is None and chosen.layers else chosen.layer, told)
     if chosen.layer is not None or not chosen.layers or not _depend_on_layer(bound, first):
         return [((), first)]
-    each = [first, *(_sides(bound, one.layer, told) for one in each_layer(chosen)[1:])]
+    each = [first, *(_sides(bound, one.layer, told) for one in each_layer(chosen, chosen.layers)[1:])]
     return alike(each, lambda sides: tuple((side.pattern.conditions, side.pattern.head_conditions) for side in sides))
 
 

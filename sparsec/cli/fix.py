@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sparsec.analysis.relation import overall, relations
+from sparsec.cli.options import Keywords
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir.nodes import Pattern
 from sparsec.lint.diagnose import Diagnosis, diagnose, examine
@@ -24,7 +24,7 @@ class Fixed:
     edits: tuple[str, ...] = ()
 
 
-def fixed(source: Source, chosen: Mapping[str, object]) -> Fixed:
+def fixed(source: Source, chosen: Keywords) -> Fixed:
     """The text after all safe edits, one after the other.
 
     An edit of a right text keeps every pair of every pattern, which is proved for what is bound; one of a wrong text
@@ -40,7 +40,7 @@ def fixed(source: Source, chosen: Mapping[str, object]) -> Fixed:
     return found
 
 
-def _next(found: Fixed, chosen: Mapping[str, object]) -> Fixed | None:
+def _next(found: Fixed, chosen: Keywords) -> Fixed | None:
     """One edit further, or None where there is none to make."""
     before = diagnose(found.source, **chosen)
     for each in before.diagnostics:
@@ -54,15 +54,15 @@ def _next(found: Fixed, chosen: Mapping[str, object]) -> Fixed | None:
     return None
 
 
-def _right(before: Diagnosis, cured: Diagnostic, old: Source, new: Source, chosen: Mapping[str, object]) -> bool:
+def _right(before: Diagnosis, cured: Diagnostic, old: Source, new: Source, chosen: Keywords) -> bool:
     after = diagnose(new, **chosen)
     if before.valid:
         return after.valid and _same(old, new, chosen)
-    place = (cured.code, cured.span.start)
+    place = (cured.code, cured.place.start)
     return all((each.code, each.span.start) != place for each in after.diagnostics if each.span)
 
 
-def _same(old: Source, new: Source, chosen: Mapping[str, object]) -> bool:
+def _same(old: Source, new: Source, chosen: Keywords) -> bool:
     """Whether each pattern is proved to keep the same pairs, for all n and what is bound."""
     files = parse(old), parse(new)
     if files[0] == files[1]:
@@ -80,5 +80,5 @@ def _same(old: Source, new: Source, chosen: Mapping[str, object]) -> bool:
     return True
 
 
-def _pattern(file: ast.File, chosen: Mapping[str, object]) -> Pattern:
+def _pattern(file: ast.File, chosen: Keywords) -> Pattern:
     return examine(file, **chosen).pattern

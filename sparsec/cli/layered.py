@@ -37,7 +37,8 @@ def by_layers(name: str, chosen: Choice) -> tuple[File, list[Layered]]:
     from sparsec.lint.diagnose import examine_layers
     from sparsec.syntax.parse import parse
 
-    each_layer(chosen)
+    assert chosen.layers is not None  # as `_is_open` found
+    each_layer(chosen, chosen.layers)
     file = parse(read(name).source)
     groups = examine_layers(file, **chosen.keywords)
     report(dict.fromkeys(warning for _, lowered in groups for warning in lowered.warnings))
@@ -47,12 +48,12 @@ def by_layers(name: str, chosen: Choice) -> tuple[File, list[Layered]]:
     ]
 
 
-def each_layer(chosen: Choice) -> list[Choice]:
-    """The choice of each of its layers.  BadParameter for more than can be gone through."""
-    if chosen.layers > MOST_LAYERS:
+def each_layer(chosen: Choice, layers: int) -> list[Choice]:
+    """The choice of each of the layers.  BadParameter for more than can be gone through."""
+    if layers > MOST_LAYERS:
         problem = f"more than {MOST_LAYERS} layers are not gone through one by one: choose one with --layer"
         raise typer.BadParameter(problem, param_hint="--layers")
-    return [replace(chosen, layer=layer) for layer in range(chosen.layers)]
+    return [replace(chosen, layer=layer) for layer in range(layers)]
 
 
 def depends_on_layer(file: File, pattern: Pattern) -> bool:

@@ -20,7 +20,7 @@ def operands_of(file: ast.File, pattern: Pattern, chosen: Choice) -> list[Operan
     """For each condition of the pattern, the operands of its union, or of that in its arm of a `match`."""
     from sparsec.ir.nodes import FALSE
 
-    found = []
+    found: list[Operands] = []
     for index, condition in enumerate(pattern.conditions):
         head = pattern.head_conditions.index(index) if pattern.head_conditions else 0
         parts = [(words, part) for words, part in of_head(file, pattern, chosen, head) if part != FALSE]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -54,6 +55,16 @@ QueryOffset = Annotated[
 ]
 
 
+class Keywords(TypedDict):
+    """How `lower` is told which pattern is meant, and what it is bound to."""
+
+    pattern: str | None
+    heads: int | None
+    layer: int | None
+    layers: int | None
+    parameters: Mapping[str, int]
+
+
 @dataclass(frozen=True)
 class Choice:
     """A pattern of a file, and what its parameters, heads and layers are bound to."""
@@ -65,9 +76,14 @@ class Choice:
     parameters: tuple[tuple[str, int], ...] = ()
 
     @property
-    def keywords(self) -> dict[str, object]:
-        """The keywords of `lower`."""
-        return {**vars(self), "parameters": dict(self.parameters)}
+    def keywords(self) -> Keywords:
+        return {
+            "pattern": self.pattern,
+            "heads": self.heads,
+            "layer": self.layer,
+            "layers": self.layers,
+            "parameters": dict(self.parameters),
+        }
 
     @property
     def arguments(self) -> list[str]:

@@ -19,7 +19,7 @@ from sparsec.diagnostics import printable
 from sparsec.lower.layers import named
 
 if TYPE_CHECKING:
-    from sparsec.ir.nodes import Pattern
+    from sparsec.ir.nodes import Pattern, Set
     from sparsec.show.html import Subject
     from sparsec.show.page import Operands
 
@@ -123,9 +123,7 @@ def difference(file: str, other: str, chosen: Choice) -> Masks:
 
     names = f"only in {printable(shown(file))}", f"only in {printable(shown(other))}", "in both"
     groups = sides_by_layers((file, other), (chosen.pattern, chosen.pattern), chosen)
-    return _every_condition(
-        [(named(layers), _merged(*(side.pattern for side in sides), names)) for layers, sides in groups]
-    )
+    return _every_condition([(named(layers), _merged(a.pattern, b.pattern, names)) for layers, (a, b) in groups])
 
 
 def _merged(a: Pattern, b: Pattern, names: tuple[str, str, str]) -> Masks:
@@ -134,7 +132,8 @@ def _merged(a: Pattern, b: Pattern, names: tuple[str, str, str]) -> Masks:
     heads = [pattern.head_conditions or (0,) * (b.heads or a.heads or 1) for pattern in (a, b)]
     pairs = list(zip(*heads, strict=True))
     distinct = list(dict.fromkeys(pairs))
-    conditions, operands = [], []
+    conditions: list[Set] = []
+    operands: list[Operands] = []
     for x, y in ((a.conditions[i], b.conditions[j]) for i, j in distinct):
         conditions.append(disjunction(x, y))
         sets = conjunction(x, complement(y)), conjunction(y, complement(x)), conjunction(x, y)

@@ -28,6 +28,7 @@ from sparsec.cli.options import (
 if TYPE_CHECKING:
     from sparsec.cli.picture import Masks
     from sparsec.show import View
+    from sparsec.show.page import Divided
 
 _TILES = 64  # outlines along an axis: more would not be seen
 _LARGEST = 2**22  # keys; random tables grow with n
@@ -106,7 +107,7 @@ def run(
     if tile and kind in (Format.SVG, Format.PNG):
         _fits(view, tile)
     if kind is Format.HTML:
-        drawn = html(subject, n, call, view, tile)
+        drawn: str | bytes = html(subject, n, call, view, tile)
     else:
         drawn = _drawn(kind, masks, n, call, view, tile, output is None)
     picture.deliver(drawn, output)
@@ -115,7 +116,7 @@ def run(
 def _drawn(kind: Format, masks: Masks, n: int, call: range, view: View, tile: int | None, printed: bool) -> str | bytes:
     from sparsec.show import page, png, supported, svg
 
-    shown = {"operands": masks.operands, "headings": masks.headings, "compared": masks.compared}
+    shown: Divided = {"operands": masks.operands, "headings": masks.headings, "compared": masks.compared}
     match kind:
         case Format.SVG:
             return svg(masks.pattern, n, view, tile=tile, queries=call, columns=masks.columns, **shown)

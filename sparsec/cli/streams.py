@@ -7,9 +7,12 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO, TypeGuard
 
 from sparsec.diagnostics import CannotWrite, SparsecError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -41,13 +44,14 @@ def _occupy() -> None:
             os.open(os.devnull, os.O_WRONLY if descriptor == _STDERR else os.O_RDONLY)  # the lowest that is free
 
 
-def _is(stream: TextIO, descriptor: int) -> bool:
-    with suppress(OSError, AttributeError, ValueError):
-        return stream.fileno() == descriptor
+def _is(stream: TextIO, descriptor: int) -> TypeGuard[io.TextIOWrapper]:
+    """Whether Python's own stream on the descriptor stands there still; what a caller has put there stays."""
+    with suppress(OSError, ValueError):
+        return isinstance(stream, io.TextIOWrapper) and stream.fileno() == descriptor
     return False
 
 
-def _text(raw: _Output, like: TextIO) -> TextIO:
+def _text(raw: _Output, like: io.TextIOWrapper) -> TextIO:
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=like.encoding,
@@ -63,14 +67,14 @@ class _Output(io.FileIO):
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
             self.failed(error)
-            return len(data)
+            return memoryview(data).nbytes
 
     def failed(self, error: OSError) -> None:
         if not isinstance(error, BrokenPipeError):

@@ -70,7 +70,7 @@ def run(
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
         report(each.warnings)
-    if dry_run:
+    if dry_run or path is None:
         _list(made, shapes, most)
         return
     try:

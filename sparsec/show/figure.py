@@ -13,7 +13,7 @@ import numpy as np
 from sparsec.ir import reference
 from sparsec.ir.nodes import Pattern, Set
 from sparsec.show.colour import PALETTE
-from sparsec.show.page import Operands, heading, percent, title, total
+from sparsec.show.page import Divided, Operands, heading, percent, title, total
 from sparsec.show.raster import Raster, View, densities, raster
 from sparsec.show.ticks import ticks
 
@@ -69,9 +69,17 @@ class Cells:
 Shape = Box | Path | Words | Cells
 
 
+class Shown(Divided, total=False):
+    """What `figure` takes beside pattern, length and view."""
+
+    tile: int | None
+    queries: range | None
+    columns: int
+
+
 @dataclass(frozen=True)
 class Figure:
-    size: tuple[float, float]
+    size: tuple[int, int]
     shapes: tuple[Shape, ...]
 
 
@@ -176,8 +184,8 @@ def _fullest(sets: Sequence[Set], n: int, view: View, cells: Raster) -> tuple[st
     if view.exact:
         by_query, by_key = (raster(sets, n, *shape, view) for shape in ((view.shape[0], 1), (1, view.shape[1])))
         return f"{by_query.kept.sum(axis=0).max():,}", f"{by_key.kept.sum(axis=0).max():,}"
-    most = (round(_means(cells, axis).max() * view.shape[axis]) for axis in (1, 0))
-    return tuple(f"about {each:,}" for each in most)
+    keys, queries = (round(_means(cells, axis).max() * view.shape[axis]) for axis in (1, 0))
+    return f"about {keys:,}", f"about {queries:,}"
 
 
 def _means(cells: Raster, axis: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import TypedDict
 
 from sparsec.ir.nodes import Pattern, Set
 from sparsec.show import colour, plain
@@ -14,6 +15,14 @@ NARROWEST = 40  # columns of a terminal below which colours give way to characte
 LARGEST = 96  # columns of cells at most: more would not be seen
 
 Operands = Sequence[tuple[str, Set]]  # how each operand of a union is written, and its set
+
+
+class Divided(TypedDict, total=False):
+    """What masks are divided into by colour, and whether that compares two patterns: as `page` takes it."""
+
+    operands: Sequence[Operands] | None
+    headings: Sequence[str] | None
+    compared: bool
 
 
 def page(
@@ -78,8 +87,8 @@ def _drawing(parts: Operands, n: int, view: View, width: int, colours: bool, com
 
 def _keys(span: tuple[int, int], columns: int) -> str:
     """The axis of keys: ticks where they begin a column, as far as they stand apart; the last ends the line."""
-    (*between, last), length = ticks(span, columns // (len(str(span[1])) + 6) or 1), span[1] - span[0]
-    last = str(last) if columns > len(str(span[0])) + len(str(span[1] - 1)) else ""
+    (*between, end), length = ticks(span, columns // (len(str(span[1])) + 6) or 1), span[1] - span[0]
+    last = str(end) if columns > len(str(span[0])) + len(str(span[1] - 1)) else ""
     line = ""
     for position in between or [span[0]]:
         place, words = (position - span[0]) * columns // length, str(position)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 import zlib
 from itertools import pairwise
+from typing import Unpack
 
 import numpy as np
 
 from sparsec.ir.nodes import Pattern
 from sparsec.show import glyphs
 from sparsec.show.colour import PALETTE
-from sparsec.show.figure import GROUND, Box, Cells, Path, Shape, Words, figure
+from sparsec.show.figure import GROUND, Box, Cells, Path, Place, Shape, Shown, Words, figure
 from sparsec.show.raster import Raster, View
 
 CELLS = 512  # along an axis
@@ -19,7 +20,7 @@ SCALE = 2  # for dense screens
 _DASH, _GAP = 6, 4
 
 
-def png(pattern: Pattern, n: int, view: View, **shown: object) -> bytes:
+def png(pattern: Pattern, n: int, view: View, **shown: Unpack[Shown]) -> bytes:
     """The distinct masks with axes, curves and legend; `shown` as `figure` takes it."""
     drawn = figure(pattern, n, view, cells=CELLS, **shown)
     width, height = drawn.size
@@ -36,7 +37,7 @@ def _paint(image: np.ndarray, shape: Shape) -> None:
             if fill:
                 image[top:bottom, left:right] = _rgb(fill)
             if stroke:
-                corners = (left, top), (right, top), (right, bottom), (left, bottom), (left, top)
+                corners: tuple[Place, ...] = (left, top), (right, top), (right, bottom), (left, bottom), (left, top)
                 for one, other in pairwise(corners):
                     _line(image, one, other, stroke, dashed)
         case Path(points, stroke):

@@ -86,12 +86,12 @@ def raster(
         for (first, last), count in zip(spans, cells, strict=True)
     ]
     sampled = np.unique(np.concatenate([*firsts, *(_positions(span, max(cells), limit) for span in spans)]))
-    axes = [sampled[(sampled >= first) & (sampled < last)] for first, last in spans]
+    queries, keys = axes = [sampled[(sampled >= first) & (sampled < last)] for first, last in spans]
     starts = [np.searchsorted(axis, first) for axis, first in zip(axes, firsts, strict=True)]
     sizes = [np.diff(np.append(start, len(axis))) for start, axis in zip(starts, axes, strict=True)]
     kept = [
         np.add.reduceat(np.add.reduceat(pairs, starts[0], axis=0, dtype=np.int64), starts[1], axis=1)
-        for pairs in _credited(parts, *axes, n)
+        for pairs in _credited(parts, queries, keys, n)
     ]
     sampled_cells = Raster(np.stack(kept), np.outer(*sizes), compared)
     return sampled_cells if view.exact else _corrected(sampled_cells, parts, n, view, cells)
@@ -100,7 +100,7 @@ def raster(
 def _corrected(cells: Raster, parts: Sequence[Set], n: int, view: View, most: tuple[int, int]) -> Raster:
     """The sampled cells, with a pair where a set has one that was missed, and without one where not all are kept."""
     spans = view.queries, view.keys
-    size = tuple(_cell(length, count) for length, count in zip(view.shape, most, strict=True))
+    size = _cell(view.shape[0], most[0]), _cell(view.shape[1], most[1])
     kept = cells.kept.copy()
     for part, pairs in zip(exact.credited(parts), kept, strict=True):
         if found := exact.classes(part, n, spans, size):

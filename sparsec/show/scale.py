@@ -66,6 +66,7 @@ def _is_seen(part: ir.Node, at: vector.Values) -> bool:
     """Whether a comparison holds for some pairs and not for others; whether what is divided reaches its divisor."""
     if isinstance(part, ir.FloorDiv | ir.Mod):
         return bool((np.abs(vector.integer(part.left, at)) >= part.divisor).any())
+    assert isinstance(part, ir.Compare | ir.Member), part
     held = vector.holds(part, at)
     return bool(held.any() and not held.all())
 

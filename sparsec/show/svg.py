@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 from itertools import pairwise
+from typing import Unpack
 
 import numpy as np
 
 from sparsec.ir.nodes import Pattern
-from sparsec.show.figure import GROUND, Box, Cells, Path, Shape, Words, colour, figure
+from sparsec.show.figure import GROUND, Box, Cells, Path, Shape, Shown, Words, colour, figure
 from sparsec.show.raster import View
 
 CELLS = 128  # along an axis
 _DASHES = ' stroke-dasharray="3 2"'
 
 
-def svg(pattern: Pattern, n: int, view: View, **shown: object) -> str:
+def svg(pattern: Pattern, n: int, view: View, **shown: Unpack[Shown]) -> str:
     """The distinct masks with axes, curves and legend; `shown` as `figure` takes it."""
     drawn = figure(pattern, n, view, cells=CELLS, **shown)
     width, height = drawn.size
