@@ -132,11 +132,11 @@ class Operator:
         from sparsec.runtime.build_or_load import Chosen
         from sparsec.runtime.load import operator
 
-        counts = [self._bound.get(name) for name in _COUNTS]
+        heads, layer, layers = (self._bound.get(name) for name in _COUNTS)
         rest = {name: value for name, value in self._bound.items() if name not in _COUNTS}
         with self._lock:
             if self._attend is None:
-                chosen = Chosen(self.__name__, *counts, rest)
+                chosen = Chosen(self.__name__, heads, layer, layers, rest)
                 self._attend = operator(self._path, self._content, chosen, stacklevel=5)
             return self._attend
 
@@ -198,8 +198,7 @@ class SpatLoader(Loader):
         patterns = [each for each in file.definitions if each.kind == "pattern" and not each.name.startswith("__")]
         made = {each.name: Operator(module.__name__, self.path, content, each, {}) for each in patterns}
         module.__doc__ = "\n\n".join([f"Patterns of {os.path.basename(self.path)}.", *map(_described, patterns)])
-        module.__all__ = list(made)
-        vars(module).update(made)
+        vars(module).update(made, __all__=list(made))
 
     def get_filename(self, fullname: str) -> str:
         return self.path

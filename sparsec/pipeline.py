@@ -17,6 +17,7 @@ from sparsec.codegen.tuned_files import known
 from sparsec.diagnostics import Diagnostic, EmptyPattern, SparsecError
 from sparsec.ir.nodes import Pattern
 from sparsec.lint.diagnose import examine
+from sparsec.lower.file import Keywords
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
 from sparsec.show.plain import LEGEND, picture
@@ -58,8 +59,8 @@ def compile(
     """
     stage = _Stages()
     file = stage("parse", lambda: parse(source))
-    chosen = {"pattern": pattern, "heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
-    lowered = stage("lower", lambda: examine(file, (), **chosen))
+    chosen = Keywords(pattern=pattern, heads=heads, layer=layer, layers=layers, parameters=parameters)
+    lowered = stage("lower", lambda: examine(file, **chosen))
     plan = stage("plan", lambda: build(lowered.pattern))
     if plan.empty:
         raise SparsecError(EmptyPattern(name=lowered.pattern.name, span=lowered.entry.definition.name_span))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def _refusal(path: Path) -> str:
     return "it is a symbolic link" if stat.S_ISLNK(found.st_mode) else _distrust(found, stat.S_ISREG)
 
 
-def _distrust(found: os.stat_result, wanted: object) -> str:
+def _distrust(found: os.stat_result, wanted: Callable[[int], bool]) -> str:
     """Why a file or folder is not to be trusted, or nothing."""
     if not wanted(found.st_mode):
         return "it is not a folder" if wanted is stat.S_ISDIR else "it is not an ordinary file"

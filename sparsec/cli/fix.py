@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sparsec.analysis.relation import overall, relations
-from sparsec.cli.options import Keywords
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir.nodes import Pattern
 from sparsec.lint.diagnose import Diagnosis, diagnose, examine
+from sparsec.lower.file import Keywords
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse

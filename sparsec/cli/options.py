@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +13,7 @@ from sparsec.cli.output import report
 from sparsec.diagnostics import BadParameterValue, OffsetNeeded, SparsecError
 
 if TYPE_CHECKING:
-    from sparsec.lower.file import Lowered
+    from sparsec.lower.file import Keywords, Lowered
     from sparsec.syntax.ast import File
 
 MOST = 2**30 - 1  # positions: as many as operators take
@@ -53,16 +52,6 @@ QueryOffset = Annotated[
         "--q-offset", min=-MOST, max=MOST, metavar="I", help="Position of the first query, by default n - n_q."
     ),
 ]
-
-
-class Keywords(TypedDict):
-    """How `lower` is told which pattern is meant, and what it is bound to."""
-
-    pattern: str | None
-    heads: int | None
-    layer: int | None
-    layers: int | None
-    parameters: Mapping[str, int]
 
 
 @dataclass(frozen=True)

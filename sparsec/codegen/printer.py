@@ -7,18 +7,23 @@ Only nodes are printed: no text of a user's file passes through here.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from sparsec.ir import nodes as ir
 from sparsec.ir.ranges import interval, needs_more
 
 _SUM, _PRODUCT, _ATOM = 1, 2, 3  # how tightly a printed integer binds
-_FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
-_MIRRORED = {"<": ">", "<=": ">=", "==": "==", "!=": "!=", ">=": "<=", ">": "<"}
+_FLIPPED: dict[ir.Comparator, ir.Comparator] = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
+_MIRRORED: dict[ir.Comparator, ir.Comparator] = {"<": ">", "<=": ">=", "==": "==", "!=": "!=", ">=": "<=", ">": "<"}
 _LONGEST_LINE = 96
 _SHORT_ROW = 16  # entries of a table's row that a kernel compares one by one
 
 
-class Printer:
+class Printer(ABC):
     """What the dialects share: sums, products and comparisons look the same in all of them."""
+
+    conjunction: str
+    disjunction: str
 
     def __init__(self, leaves: tuple[ir.Leaf, ...] = ()) -> None:
         self.leaves = leaves  # tables of the module, by number
@@ -40,11 +45,24 @@ class Printer:
             case ir.Or(parts):
                 return f"({self.disjunction.join(map(self.condition, parts))})"
             case ir.Not(part):
-                negated = _negated(part)
-                return self._not(negated.part) if isinstance(negated, ir.Not) else self.condition(negated)
+                return self._not(part) if isinstance(part, ir.Leaf) else self.condition(_negated(part))
             case ir.Blocks() | ir.RandomBlocks() | ir.RandomKeys():
                 return self._leaf(node, self.leaves.index(node))
-        raise TypeError(f"not printable in this dialect: {node!r}")
+        raise TypeError(f"not a condition: {node!r}")
+
+    def _not(self, leaf: ir.Leaf) -> str:
+        raise TypeError(f"no tables in this dialect: {leaf!r}")
+
+    def _leaf(self, leaf: ir.Leaf, index: int) -> str:
+        raise TypeError(f"no tables in this dialect: {leaf!r}")
+
+    @abstractmethod
+    def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
+        """The smaller, `kind` min, or the larger, max, of two."""
+
+    @abstractmethod
+    def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
+        """`then` where the condition holds, else `other`."""
 
     def lines(self, node: ir.Set, lead: str) -> list[str]:
         """`lead` and the condition; one operand a line where a single line would be long."""

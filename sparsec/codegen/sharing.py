@@ -40,8 +40,8 @@ def shared(plan: Plan, render: Render) -> Shared:
     found: dict[int, VariantText] = {}
     for number, places in enumerate(alike.values()):
         stem = f"_{number}" if len(alike) > 1 else ""
-        text, numbers = _printed(plan, [variants[place] for place in places], render, stem)
-        kernels.append(text)
+        printed, numbers = _printed(plan, [variants[place] for place in places], render, stem)
+        kernels.append(printed)
         for place, own in zip(places, numbers, strict=True):
             found[place] = variant_text(plan, variants[place], stem, own)
     made = (found[place] for place in range(len(variants)))

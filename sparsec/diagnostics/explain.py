@@ -26,7 +26,7 @@ def explain(code: str) -> str:
     return "\n\n".join(
         [
             f"{kind.severity}[{kind.code}]: {kind.title}",
-            inspect.cleandoc(kind.__doc__),
+            inspect.cleandoc(kind.__doc__ or ""),
             "Example:\n\n" + textwrap.indent(kind.example.text.rstrip(), "    "),
             f"Cure: {kind.cure}",
         ]
@@ -57,7 +57,7 @@ def _section(kind: type[Diagnostic]) -> list[str]:
         "",
         f"### {kind.code}: {kind.title}{warning}",
         "",
-        inspect.cleandoc(kind.__doc__),
+        inspect.cleandoc(kind.__doc__ or ""),
         "",
         f"```{kind.example.language}",
         kind.example.text.rstrip(),

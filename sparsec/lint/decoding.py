@@ -22,24 +22,31 @@ _MANY, _FEW = 8192, 8  # the length at which queries are counted; one in so many
 _NEAR = "q - k < 4096"
 _CAUSAL = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
 _T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 def no_sink(subject: Subject) -> Iterator[Diagnostic]:
     """Every head of a causal pattern forgets key 0, and four sinks would change that."""
     dropped = _all_dropped(subject.pattern)
     cured = subject.joined("|", "k < 4 & k <= q") if dropped else None
-    if cured is None or _largest_cache(subject.pattern) is None or not all(map(is_causal, cured.conditions)):
+    if (
+        not dropped
+        or cured is None
+        or _largest_cache(subject.pattern) is None
+        or not all(map(is_causal, cured.conditions))
+    ):
         return
     most = _largest_cache(cured)
     if most is not None and all(_asked(kv_cache.dropped, each, -1) is None for each in cured.conditions):
-        shown = {"name": subject.pattern.name, "n": dropped, "most": most, "where": subject.where()}
-        yield NoSink(**shown, span=subject.definition.body.span)
+        span = subject.definition.body.span
+        yield NoSink(name=subject.pattern.name, n=dropped, most=most, where=subject.where(), span=span)
 
 
 def _all_dropped(pattern: ir.Pattern) -> int | None:
     """The length from which on no head sees key 0; None where some does or may."""
     lengths = [_asked(kv_cache.dropped, condition, None) for condition in pattern.conditions]
-    return None if None in lengths else max(lengths)
+    known = [length for length in lengths if length is not None]
+    return max(known) if len(known) == len(lengths) else None
 
 
 def unbounded(subject: Subject) -> Iterator[Diagnostic]:
@@ -51,7 +58,7 @@ def unbounded(subject: Subject) -> Iterator[Diagnostic]:
     if grows and not dense:
         part, most = _bounded(subject)
         bound = f"write `(...) & {_NEAR}`: then a decoder keeps at most {most} keys" if most is not None else ""
-        keys = max(cache.form(_LONG) for cache in grows)
+        keys = max(cache.form(_LONG) for cache in grows if cache.form is not None)
         yield UnboundedCache(keys=keys, n=_LONG, bound=bound, where=subject.where(), span=part.span)
 
 
@@ -84,13 +91,14 @@ def few_look_ahead(subject: Subject) -> Iterator[Diagnostic]:
     ahead = [condition for condition in subject.pattern.conditions if not is_causal(condition)]
     lasts = [_asked(lambda each: witness.last(each, "q", ahead=True), condition, None) for condition in ahead]
     pairs = [_asked(witness.sure_later_key, condition, None) for condition in ahead]
-    if not ahead or None in lasts or None in pairs or not all(map(_goes_on, ahead)):
+    known = [(last, pair) for last, pair in zip(lasts, pairs, strict=True) if last is not None and pair is not None]
+    if not ahead or len(known) < len(ahead) or not all(map(_goes_on, ahead)):
         return
     cured = subject.joined("&", "k <= q")
     if cured is not None and all(map(is_causal, cured.conditions)):
-        first = min(pairs, key=lambda pair: (pair.n, pair.q, pair.k))
-        shown = {"last": max(lasts), "q": first.q, "k": first.k, "where": subject.where()}
-        yield FewLookAhead(**shown, span=subject.definition.body.span)
+        first = min((pair for _, pair in known), key=lambda pair: (pair.n, pair.q, pair.k))
+        last, span = max(last for last, _ in known), subject.definition.body.span
+        yield FewLookAhead(last=last, q=first.q, k=first.k, where=subject.where(), span=span)
 
 
 def _goes_on(condition: ir.Set) -> bool:
@@ -104,10 +112,11 @@ def _goes_on(condition: ir.Set) -> bool:
 def _largest_cache(pattern: ir.Pattern) -> int | None:
     """The most keys that any head keeps; None where that has no bound, or none that is known."""
     caches = [decoder_cache(condition) for condition in pattern.conditions]
-    return max(cache.most for cache in caches) if all(cache.bounded for cache in caches) else None
+    most = [cache.most for cache in caches if cache.bounded and cache.most is not None]
+    return max(most) if len(most) == len(caches) else None
 
 
-def _asked(question: Callable[[ir.Set], _T], condition: ir.Set, otherwise: _T) -> _T:
+def _asked(question: Callable[[ir.Set], _T], condition: ir.Set, otherwise: _U) -> _T | _U:
     """The answer of sets, `otherwise` where it takes too long or there is nothing to ask about."""
     try:
         with budget(budgets.QUESTION):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
 from sparsec.lint.remarks import lint
 from sparsec.lint.subject import Lower, Subject
-from sparsec.lower.file import Lowered, check_names, lower_fully
+from sparsec.lower.file import Keywords, Lowered, check_names, lower_fully
 from sparsec.lower.layers import MOST_LAYERS, alike
 from sparsec.lower.scope import Scope, mentions
 from sparsec.source import Source
@@ -52,7 +53,7 @@ def diagnose(
     A text of sets alone is there to be used by others: its names are checked.  `advice` is asked for more about each
     pattern.  Raises nothing for a wrong text.
     """
-    chosen = {"heads": heads, "layer": layer, "layers": layers, "parameters": parameters}
+    chosen = Keywords(heads=heads, layer=layer, layers=layers, parameters=parameters)
     found: list[Diagnostic] = []
     unbound: dict[str, tuple[Diagnostic, ...]] = {}
     try:
@@ -71,7 +72,7 @@ def diagnose(
     return Diagnosis(tuple(dict.fromkeys(found)), unbound)
 
 
-def examine(file: ast.File | Scope, alike: tuple[int, ...] = (), **chosen: object) -> Lowered:
+def examine(file: ast.File | Scope, alike: tuple[int, ...] = (), **chosen: Unpack[Keywords]) -> Lowered:
     """As `lower_fully`, with the warnings that ask for proofs: every command says the same of a text.
 
     `alike`: layers that have the pattern of the chosen one; warnings speak of all of them.  SparsecError with every
@@ -84,7 +85,7 @@ def examine(file: ast.File | Scope, alike: tuple[int, ...] = (), **chosen: objec
     return replace(lowered, warnings=tuple(dict.fromkeys((*lowered.warnings, *found))))
 
 
-def examine_layers(file: ast.File | Scope, **chosen: object) -> list[tuple[tuple[int, ...], Lowered]]:
+def examine_layers(file: ast.File | Scope, **chosen: Unpack[Keywords]) -> list[tuple[tuple[int, ...], Lowered]]:
     """As `examine`, for each of `layers` where none is chosen, those with the same masks together.
 
     () stands for all layers, where it does not matter which, and for the one that was chosen.
@@ -92,26 +93,26 @@ def examine_layers(file: ast.File | Scope, **chosen: object) -> list[tuple[tuple
     count = chosen.get("layers")
     if chosen.get("layer") is not None or not isinstance(count, int) or not 0 < count <= MOST_LAYERS:
         return [((), examine(file, **chosen))]
-    first = lower_fully(file, **{**chosen, "layer": 0})
-    if "layer" not in mentions(first.entry):
-        return [((), examine(file, **{**chosen, "layer": 0}))]
-    patterns = [lower_fully(file, **{**chosen, "layer": layer}).pattern for layer in range(count)]
+    each: list[Keywords] = [{**chosen, "layer": layer} for layer in range(count)]
+    if "layer" not in mentions(lower_fully(file, **each[0]).entry):
+        return [((), examine(file, **each[0]))]
+    patterns = [lower_fully(file, **keywords).pattern for keywords in each]
     groups = alike(patterns, lambda pattern: (pattern.conditions, pattern.head_conditions))
-    return [(layers, examine(file, layers, **{**chosen, "layer": layers[0]})) for layers, _ in groups]
+    return [(layers, examine(file, layers, **each[layers[0]])) for layers, _ in groups]
 
 
 def _patterns(file: ast.File, wanted: str | None) -> list[str | None]:
     """The names to lower; None where there is nothing, which is an error to be found there."""
-    declared = [each.name for each in file.definitions if each.kind == "pattern"]
+    declared: list[str | None] = [each.name for each in file.definitions if each.kind == "pattern"]
     if wanted is not None:
         return [wanted]
     return declared or ([] if file.definitions else [None])
 
 
-def _looked_at(scope: Scope, chosen: Mapping[str, object], advice: Advice | None) -> Iterator[Diagnostic]:
+def _looked_at(scope: Scope, chosen: Keywords, advice: Advice | None) -> Iterator[Diagnostic]:
     """The warnings of one pattern.  SparsecError with its errors."""
     for layers, lowered in examine_layers(scope, **chosen):
         yield from lowered.warnings
         if advice:
-            one = {**chosen, "layer": layers[0]} if layers else chosen
+            one: Keywords = {**chosen, "layer": layers[0]} if layers else chosen
             yield from advice(Subject(lowered.entry, lowered.pattern, Lower(one, layers)))

@@ -5,7 +5,7 @@ No knobs are factors of positions, moduli of hashes, exponents, members, and all
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sparsec.lower.scope import Entry
 from sparsec.lower.signatures import bind, signature_of
@@ -29,6 +29,7 @@ def knobs(entry: Entry) -> Iterator[ast.Number]:
 def _fixed(entry: Entry, known: dict[Entry, frozenset[str]]) -> Iterator[ast.Number | ast.Name]:
     """The numbers and parameters of a body that are no knobs; `known` are such parameters of the sets that it calls."""
     for node in ast.walk(entry.definition.body):
+        parts: Iterable[ast.Expr]
         match node:
             case ast.Binary("*", left, right) if _at_positions(left) or _at_positions(right):
                 parts = (left, right)
@@ -60,6 +61,7 @@ def _arguments(node: ast.Call, entry: Entry, known: dict[Entry, frozenset[str]])
     if target not in known:
         known[target] = frozenset(each.name for each in _fixed(target, known) if isinstance(each, ast.Name))
     bound = bind(signature_of(target.definition), node.arguments, node.span)
+    assert isinstance(bound, dict)  # the definition is checked
     yield from (value for name, value in bound.items() if name in known[target])
 
 

@@ -11,6 +11,7 @@ from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 from sparsec.lint.subject import Subject
 from sparsec.lint.unbound import Unbound
+from sparsec.lower.file import Keywords
 from sparsec.syntax import ast
 from sparsec.syntax.errors.repair import removal
 
@@ -63,7 +64,7 @@ class _Needless:
         self.subject, self.unbound, self.most_looks = subject, unbound, most_looks
         self.undecided = 0  # proofs that ended without an answer
         body = subject.definition.body
-        values = {id(part): self._value(part) for part in _parts(body) if not _is_joint(part)}
+        values = {id(part): self._value(part) for part in _parts(body) if not _joined(part)}
         heads = range(subject.pattern.heads or 1)
         self.heads = {tuple(_index(value, head) for value in values.values()): head for head in heads}.values()
         self.known = {  # by node of the pattern's own body
@@ -133,8 +134,8 @@ class _Needless:
         body = without(whole, parts)
         if body is None or not self.unbound.possible:
             return False
-        whole, rest = (self.subject.with_body(self.unbound.body(each)) for each in (whole, body))
-        return whole is not None and rest is not None and self._same(_pairs(whole, rest))
+        before, after = (self.subject.with_body(self.unbound.body(each)) for each in (whole, body))
+        return before is not None and after is not None and self._same(_pairs(before, after))
 
     def elsewhere(self, parts: list[ast.Expr]) -> bool:
         """Whether some other heads or layer are seen to need the parts."""
@@ -145,6 +146,8 @@ class _Needless:
                 whole = self.subject.lower(self.subject.entry.scope, **other)
             except SparsecError:
                 continue
+            if body is None:  # nothing is left
+                return True
             try:
                 rest = self.subject.lower(self.subject.scope_with(body), **other)
             except SparsecError:  # nothing is left
@@ -156,16 +159,16 @@ class _Needless:
         return False
 
 
-def _others(subject: Subject) -> Iterator[dict[str, int]]:
+def _others(subject: Subject) -> Iterator[Keywords]:
     """Other numbers of heads, other layers and numbers of layers that the text can be bound to."""
     counts = subject.lower.counts
     if subject.varies & {"h", "H"}:
-        yield from ({"heads": heads} for heads in (2 * counts["H"], 32) if heads <= _MOST_HEADS)
+        yield from (Keywords(heads=heads) for heads in (2 * counts["H"], 32) if heads <= _MOST_HEADS)
     if "layer" in subject.varies:
-        yield from ({"layer": layer} for layer in range(min(counts.get("L", _MOST_LAYERS), _MOST_LAYERS)))
+        yield from (Keywords(layer=layer) for layer in range(min(counts.get("L", _MOST_LAYERS), _MOST_LAYERS)))
     if "L" in subject.varies:
         first = counts.get("layer", 0)
-        yield from ({"layers": layers} for layers in (counts["L"] + 1, 2 * counts["L"]) if layers > first)
+        yield from (Keywords(layers=layers) for layers in (counts["L"] + 1, 2 * counts["L"]) if layers > first)
 
 
 def operands(node: ast.Expr) -> Iterator[ast.Expr]:
@@ -183,13 +186,16 @@ def operands(node: ast.Expr) -> Iterator[ast.Expr]:
             yield from operands(right)
 
 
-def _is_joint(node: ast.Expr) -> bool:
-    return isinstance(node, ast.Union) or (isinstance(node, ast.Binary) and node.op in ("&", "\\"))
+def _joined(node: ast.Expr) -> tuple[ast.Expr, ...]:
+    """What a union, `&` or `\\` joins; nothing for another node."""
+    if isinstance(node, ast.Union):
+        return node.parts
+    return (node.left, node.right) if isinstance(node, ast.Binary) and node.op in ("&", "\\") else ()
 
 
 def _parts(node: ast.Expr) -> Iterator[ast.Expr]:
     """A body, and what unions, `&` and `\\` join to make it; the inner ones first."""
-    for part in ast.children(node) if _is_joint(node) else ():
+    for part in _joined(node):
         yield from _parts(part)
     yield node
 

@@ -24,8 +24,15 @@ def out_of_reach(subject: Subject, depth: int, causal: bool) -> Iterator[Diagnos
     if missing is not None:
         found = reach([conditions] * depth, missing.n)
         span = subject.definition.body.span
-        place = {"n": missing.n, "q": missing.q, "k": missing.k, "where": subject.where()}
-        yield Unreachable(depth=depth, reached=_reached(found), **place, span=span)
+        yield Unreachable(
+            depth=depth,
+            n=missing.n,
+            q=missing.q,
+            k=missing.k,
+            reached=_reached(found),
+            where=subject.where(),
+            span=span,
+        )
 
 
 def _reached(found: Reach) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any, TypeVar, Unpack
 
 from sparsec.diagnostics import SparsecError
 from sparsec.ir import nodes as ir
-from sparsec.lower.file import check_changed, lower
+from sparsec.lower.file import Keywords, check_changed, lower
 from sparsec.lower.scope import Entry, Scope, binding, mentions, used_parameters
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse
+
+Node = TypeVar("Node", bound=ast.Syntax)
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,19 @@ class Lower:
     `chosen` are the keywords of `sparsec.lower.file.lower`, `alike` the layers that have the pattern of the chosen one.
     """
 
-    chosen: Mapping[str, object] = field(default_factory=dict)
+    chosen: Keywords = field(default_factory=Keywords)
     alike: tuple[int, ...] = ()
 
-    def __call__(self, scope: Scope, **others: object) -> ir.Pattern:
+    def __call__(self, scope: Scope, **others: Unpack[Keywords]) -> ir.Pattern:
         """The pattern, with other values of some keywords.  SparsecError where there is none."""
-        return lower(scope, **{**self.chosen, **others})
+        keywords: Keywords = {**self.chosen, **others}
+        return lower(scope, **keywords)
 
     @property
     def counts(self) -> dict[str, int]:
         """H, L and layer as far as they are given."""
-        given = {"H": "heads", "L": "layers", "layer": "layer"}
-        return {name: self.chosen[key] for name, key in given.items() if self.chosen.get(key) is not None}
+        given = {"H": self.chosen.get("heads"), "L": self.chosen.get("layers"), "layer": self.chosen.get("layer")}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,18 @@ def joined(body: ast.Expr, op: str, text: str) -> ast.Expr:
     return ast.Union(parts, span=other.span) if op == "|" else ast.Binary(op, *parts, span=other.span)
 
 
-def put(node: ast.Syntax, old: ast.Syntax, new: ast.Syntax) -> ast.Syntax:
-    """`node` with `new` in place of the one node `old`."""
-    if node is old:
-        return new
+def put(definition: ast.Definition, old: ast.Expr, new: ast.Expr) -> ast.Definition:
+    """The definition with `new` in place of the one node `old`."""
 
-    def inner(value: object) -> object:
+    def inner(value: Any) -> Any:  # what a field of a node holds
+        if value is old:
+            return new
         if isinstance(value, tuple):
             return tuple(map(inner, value))
-        return put(value, old, new) if isinstance(value, ast.Syntax) else value
+        return fields_changed(value) if isinstance(value, ast.Syntax) else value
 
-    return replace(node, **{each.name: inner(getattr(node, each.name)) for each in fields(node)})
+    def fields_changed(node: Node) -> Node:
+        changed: dict[str, Any] = {each.name: inner(getattr(node, each.name)) for each in fields(node)}
+        return replace(node, **changed)
+
+    return fields_changed(definition)

@@ -36,8 +36,14 @@ def splits_tiles(subject: Subject, work: Work) -> Iterator[Diagnostic]:
                     shares[value] = kept / visited
         best = max(shares, key=lambda value: (round(shares[value], 2), value), default=None)
         if best is not None and shares[best] >= max(_USEFUL, _GAIN * pairs / most):
-            shown = {"useful": round(100 * pairs / most), "better_useful": round(100 * shares[best])}
-            yield SplitsTiles(written=node.value, better=best, where=subject.where(), span=node.span, **shown)
+            yield SplitsTiles(
+                written=node.value,
+                better=best,
+                useful=round(100 * pairs / most),
+                better_useful=round(100 * shares[best]),
+                where=subject.where(),
+                span=node.span,
+            )
 
 
 def _rounded(value: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
-from typing import SupportsIndex
+from typing import SupportsIndex, TypedDict
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
@@ -44,6 +44,16 @@ class Lowered:
             for entry in scope.own.values():
                 found += [table_path(node) for node in ast.walk(entry.definition.body) if isinstance(node, ast.Text)]
         return tuple(dict.fromkeys(found))
+
+
+class Keywords(TypedDict, total=False):
+    """Which pattern of a file `lower` is asked for, and what it is bound to."""
+
+    pattern: str | None
+    heads: int | None
+    layer: int | None
+    layers: int | None
+    parameters: Mapping[str, int] | None
 
 
 def lower(

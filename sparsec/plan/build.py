@@ -64,8 +64,8 @@ _WORTH = 0.9  # of the cost in the contiguous layout: predictions are not better
 def _variants(alone: Variant, apart: Variant | None = None) -> tuple[Variant, ...]:
     """The split from the length on from which it is the cheaper, the contiguous layout below."""
     least = None
-    for n in reversed(LENGTHS if apart else ()):
-        if cost(apart, n) > _WORTH * cost(alone, n):
+    for n in reversed(LENGTHS):
+        if apart is None or cost(apart, n) > _WORTH * cost(alone, n):
             break
         least = n
     if least is None:

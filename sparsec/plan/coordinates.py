@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any, overload
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
@@ -22,6 +24,10 @@ def pairs_of(layout: Layout) -> ir.Set:
             return ir.TRUE
 
 
+@overload
+def in_class(node: ir.Int, stride: int) -> ir.Int: ...
+@overload
+def in_class(node: ir.Set, stride: int) -> ir.Set: ...
 def in_class(node: ir.Node, stride: int) -> ir.Node:
     """`node` with q and k counted within their class: position * stride + residue for a position."""
     if isinstance(node, ir.Var):
@@ -65,6 +71,10 @@ def moved(position: ir.Int, by: int) -> ir.Int:
     return algebra.add(position, ir.Const(by)) if by >= 0 else algebra.sub(position, ir.Const(-by))
 
 
+@overload
+def at_keys(node: ir.Int, layout: Gathered) -> ir.Int: ...
+@overload
+def at_keys(node: ir.Set, layout: Gathered) -> ir.Set: ...
 def at_keys(node: ir.Node, layout: Gathered) -> ir.Node:
     """`node`, which names the edges k_lo and k_hi as keys, for edges that are places."""
     if isinstance(node, ir.Var):
@@ -72,9 +82,9 @@ def at_keys(node: ir.Node, layout: Gathered) -> ir.Node:
     return _rebuilt(node, lambda child: at_keys(child, layout))
 
 
-def _rebuilt(node: ir.Node, change) -> ir.Node:
+def _rebuilt(node: ir.Node, change: Callable[[ir.Node], ir.Node]) -> ir.Node:
     """`node` with its children changed."""
-    made = {}
+    made: dict[str, Any] = {}  # what a field holds
     for field in fields(node):
         value = getattr(node, field.name)
         if isinstance(value, ir.Node):

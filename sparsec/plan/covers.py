@@ -14,7 +14,7 @@ from functools import cache, partial
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Over, over, under
 from sparsec.plan.coordinates import at_keys, in_class, moved, pairs_of, places
-from sparsec.plan.nodes import Contiguous, Cover, Gathered, Layout, Listed, Region, Residue, Segment
+from sparsec.plan.nodes import Contiguous, Cover, Gathered, Layout, Listed, Precision, Region, Residue, Segment, Side
 from sparsec.sets import budgets, symbolic_tiles
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.gist import given
@@ -55,13 +55,12 @@ def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:
         affine = simplify(bound.affine)
         bound = replace(bound, affine=affine, tables=() if affine == ir.TRUE else bound.tables)
     pairs = cache(partial(relation, bound.affine, parameters=symbolic_tiles.parameters(stride)))
-    rows, columns = (_cover(bound, pairs, side, stride) for side in ("q", "k"))
-    return rows, columns, _full(condition, stride)
+    return _cover(bound, pairs, "q", stride), _cover(bound, pairs, "k", stride), _full(condition, stride)
 
 
-def _cover(bound: Over, pairs: Callable[[], Points], side: str, stride: int) -> Cover:
+def _cover(bound: Over, pairs: Callable[[], Points], side: Side, stride: int) -> Cover:
     """What a tile row or column visits: the highest precision of the ladder that the budget allows."""
-    precisions = (
+    precisions: tuple[tuple[Precision, Callable[[], symbolic_tiles.Reach]], ...] = (
         ("hull" if bound.why else "exact", lambda: symbolic_tiles.touched(pairs(), side, MOST_SEGMENTS, stride)),
         ("hull", lambda: symbolic_tiles.hull(pairs(), side, stride)),
         ("hull", lambda: symbolic_tiles.hull(pairs().remove_divs(), side, stride)),
@@ -78,7 +77,9 @@ def _cover(bound: Over, pairs: Callable[[], Points], side: str, stride: int) -> 
     return Cover(side, EVERYTHING, ordered=True, precision="all", why=why)
 
 
-def _found(reach: symbolic_tiles.Reach, side: str, precision: str, why: str, tables: tuple[ir.Leaf, ...]) -> Cover:
+def _found(
+    reach: symbolic_tiles.Reach, side: Side, precision: Precision, why: str, tables: tuple[ir.Leaf, ...]
+) -> Cover:
     exact = precision == "exact"
     if exact and not all(each.exact for each in reach.intervals):
         precision, why = "hull", "gaps inside the segments"

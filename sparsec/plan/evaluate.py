@@ -19,7 +19,7 @@ _FAR_LATER = 1.5
 def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     """Tiles that each program of a cover visits, int64 [programs]."""
     at, length = _programs(cover.side, region, n)
-    size = len(at[f"{cover.side}_lo"])
+    size = np.size(at[f"{cover.side}_lo"])
     begins, ends = np.zeros((2, len(cover.segments), size), np.int64)
     for place, segment in enumerate(cover.segments):
         begins[place], ends[place] = _range(segment, at, length)
@@ -48,8 +48,8 @@ def split_prefix(cover: Cover, region: Region) -> int:
 def longest_first(cover: Cover, region: Region) -> bool:
     """`Cover.longest_first`: whether the later half of the tiles visits far more than the earlier one, at a long n."""
     visited = steps(cover, region, _LONG_AT)
-    low = _programs(cover.side, region, _LONG_AT)[0][f"{cover.side}_lo"]
-    late = low > np.median(low) if len(low) else low
+    low = np.asarray(_programs(cover.side, region, _LONG_AT)[0][f"{cover.side}_lo"])
+    late = low > np.median(low) if len(low) else np.zeros(0, bool)
     return bool(late.any() and visited[late].mean() > _FAR_LATER * visited[~late].mean())
 
 
@@ -77,8 +77,8 @@ def _programs(side: str, region: Region, n: int) -> tuple[Values, np.ndarray | i
             return {"n": n, "residue": residue[there], **_edges(side, low[there])}, length[there]
         case Gathered(period, first, width):
             keys = max(0, (n - first) // period * width + min((n - first) % period, width))
-            some, length = (n, keys) if side == "q" else (keys, n)
-            return {"n": n, **_edges(side, np.arange(0, some, BLOCK))}, length
+            own, other = (n, keys) if side == "q" else (keys, n)
+            return {"n": n, **_edges(side, np.arange(0, own, BLOCK))}, other
     return {"n": n, **_edges(side, np.arange(0, n, BLOCK))}, n
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from sparsec.ir import nodes as ir
 
+Side = Literal["q", "k"]
 Precision = Literal["exact", "hull", "all"]
 Kind = Literal["forward", "dq", "dkdv"]
 Begin = Literal["init", "continue"]  # continue: the softmax goes on, or sums are added to carried ones
@@ -44,7 +45,7 @@ class Cover:
     not kept, and its tiles always take the mask of the condition unless `full` says otherwise.
     """
 
-    side: Literal["q", "k"]
+    side: Side
     segments: tuple[Segment, ...]
     ordered: bool
     precision: Precision  # "exact": all segments are; "hull": some are wider than what is touched, for the reason `why`

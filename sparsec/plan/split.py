@@ -74,13 +74,13 @@ def _terms(condition: ir.Set, calls: Iterator[int]) -> tuple[ir.Set, ...]:
         case ir.Or(parts):
             found = tuple(term for part in parts for term in _terms(part, calls))
         case ir.And(parts):
-            unions = [place for place, part in enumerate(parts) if isinstance(part, ir.Or)]
+            unions = [(place, part) for place, part in enumerate(parts) if isinstance(part, ir.Or)]
             if not unions:
                 return (condition,)
-            place = unions[0]
+            place, union = unions[0]
             found = tuple(
                 term
-                for part in parts[place].parts
+                for part in union.parts
                 for term in _terms(algebra.conjunction(*parts[:place], part, *parts[place + 1 :]), calls)
             )  # a & (x | y) = a & x | a & y
         case _:

@@ -53,7 +53,7 @@ class Told:
 
     def _rows(self) -> Iterator[text.Row]:
         yield from text.rows(self.cost)
-        if self.floor:
+        if self.gpu and self.floor:
             yield from text.floor_rows(GPUS[self.gpu], self.floor)
         if self.dense:
             yield from text.speed_rows(self.dense, self.causal)

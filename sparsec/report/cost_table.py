@@ -27,7 +27,7 @@ def table(costs: Sequence[Cost], names: Sequence[str]) -> str:
 def _cells(cost: Cost, name: str) -> Cells:
     pairs = "unknown" if cost.pairs is None else f"{cost.pairs:,}"
     saving = f"{1 / cost.density:.3g} x" if cost.density else "unknown" if cost.density is None else ""
-    return name, pairs, percent(cost.density), cost.complexity, saving
+    return name, pairs, percent(cost.density), cost.complexity or "unknown", saving
 
 
 def _line(cells: Cells, widths: list[int]) -> str:

@@ -23,7 +23,8 @@ def rows(cost: Cost) -> Iterator[Row]:
     for part in cost.conditions:
         if formula := part.closed_form or "no closed form" * cost.square:
             yield from (("", line) for line in _of_heads(part.heads, len(cost.conditions) > 1, _pieces(formula)))
-    yield "class", cost.complexity
+    if cost.complexity is not None:
+        yield "class", cost.complexity
     yield "density", f"{percent(cost.density)} of all pairs, {percent(cost.causal_density)} of the causal ones"
     yield "tiles", _tiles(cost)
     if sizes := ", ".join(f"{percent(wasted)} with {side} x {side}" for side, wasted in cost.tile_sizes):

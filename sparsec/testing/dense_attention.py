@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparsec.runtime.attend import Attend
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -119,7 +121,7 @@ def compare(results: Results, problem: Problem) -> list[Comparison]:
 
 
 def check(
-    attend: Callable,
+    attend: Attend,
     n_q: int,
     n_k: int,
     *,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import PreTrainedModel
 
 from sparsec.runtime.attend import Attend
@@ -9,7 +11,7 @@ from sparsec.runtime.load import compile
 from sparsec.transformers.refusal import refusal
 
 
-def use(model: PreTrainedModel, pattern: str | Attend, /, **parameters: int) -> PreTrainedModel:
+def use(model: PreTrainedModel, pattern: str | Attend, /, **keywords: Any) -> PreTrainedModel:
     """Let every layer of a model attend by `pattern`, in training and in `generate`; returns the model.
 
         sparsec.transformers.use(model, "pattern p(w = 512) = sinks(4) | past(w)", w=256)
@@ -22,7 +24,7 @@ def use(model: PreTrainedModel, pattern: str | Attend, /, **parameters: int) -> 
     """
     if model.config.is_encoder_decoder:
         raise refusal("patterns for encoder, decoder and between", "call `use` for its encoder alone", model)
-    layers = {getattr(module, "layer_idx", None) for module in model.modules()} - {None}
+    layers = {index for module in model.modules() if (index := getattr(module, "layer_idx", None)) is not None}
     model.set_attn_implementation("sparsec")
     if not layers or model.config.get_text_config()._attn_implementation != "sparsec":
         raise refusal("attention of its own", "transformers replaces attention in models that ask for it", model)
@@ -30,7 +32,7 @@ def use(model: PreTrainedModel, pattern: str | Attend, /, **parameters: int) -> 
         by_layer = dict.fromkeys(layers, pattern)
     else:
         by_layer = {
-            layer: compile(pattern, layer=layer, layers=max(layers) + 1, **parameters) for layer in sorted(layers)
+            layer: compile(pattern, layer=layer, layers=max(layers) + 1, **keywords) for layer in sorted(layers)
         }
     for module in model.modules():
         if getattr(module, "layer_idx", None) is not None:
