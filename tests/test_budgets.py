@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sparsec.ir import nodes as ir
 from sparsec.sets import budgets
 from sparsec.sets.context import OutOfBudget, afford, allowance, budget, set_space, spend, within
 
@@ -15,7 +16,7 @@ def test_all_budgets_stand_in_the_table():
     """Whoever gives steps names an entry, and every entry is somebody's."""
     texts = [path.read_text() for path in PACKAGE.rglob("*.py") if "_data" not in path.parts]
     used = {name for text in texts for name in re.findall(r"\bbudgets\.([A-Z_]+)", text)}
-    assert used == {name for name in vars(budgets) if name.isupper()}
+    assert used == {name for name in vars(budgets) if name.isupper() and not name.startswith("_")}
     assert not [text for text in texts if re.search(r"\b(budget|allowance|within)\((\d|_[A-Z])", text)]
 
 
@@ -59,3 +60,13 @@ def test_what_a_small_allowance_cut_short_is_not_remembered():
     assert not answer(2000)
     assert not answer(2000)
     assert asked == [500, 500, 2000]
+
+
+def test_many_divisions_get_fewer_steps():
+    few, many = (
+        ir.And(tuple(ir.Compare(ir.Mod(ir.Var("q"), m), "!=", ir.Const(0)) for m in range(2, 2 + n))) for n in (7, 32)
+    )
+    assert budgets.scaled(1600, few) == 1600
+    assert budgets.scaled(1600, many) == 100
+    assert budgets.scaled(1600, *many.parts) == 100
+    assert budgets.scaled(1, many) == 1

@@ -112,7 +112,7 @@ def _visited(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -
 
 def _by_sets(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> tuple[int, int]:
     """`_visited` by sets.  Raises OutOfBudget too."""
-    with budget(budgets.COUNT):
+    with budget(budgets.scaled(budgets.COUNT, condition)):
         touched = fixed_tiles.touched(condition, n, tile, queries)
         lacking = fixed_tiles.not_full(condition, n, tile, queries)
     rows = -(-len(queries) // tile[0])

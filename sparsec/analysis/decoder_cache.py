@@ -53,7 +53,7 @@ def decoder_cache(condition: ir.Set) -> DecoderCache:
 
 def _oldest(condition: ir.Set) -> int | None:
     try:
-        with budget(budgets.QUESTION):
+        with budget(budgets.scaled(budgets.QUESTION, condition)):
             return kv_cache.oldest(condition)
     except OutOfBudget:
         return None

@@ -15,6 +15,7 @@ from sparsec.ir import nodes as ir
 
 _MOST_LOOKS = 30_000
 _MOST_TABLES = 3
+_LOOK = 5  # comparisons
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,17 @@ class Difference:
     outside: tuple[ir.Set, ...] = ()
 
     @property
+    def parts(self) -> tuple[ir.Set, ...]:
+        return (self.core, *self.inside, *self.outside)
+
+    @property
     def tables(self) -> tuple[ir.Leaf, ...]:
-        parts = (self.core, *self.inside, *self.outside)
-        return tuple(dict.fromkeys(leaf for part in parts for leaf in ir.leaves(part)))
+        return tuple(dict.fromkeys(leaf for part in self.parts for leaf in ir.leaves(part)))
 
     def seen(self, most: int = _MOST_LOOKS) -> bool:
         """Whether one of the points tried is such a pair, with every table empty or every table full.
 
-        At most about `most` times a part is looked at at a point.
+        At most about `most` looks are taken at parts at points, one for each rectangle or so of a part.
         """
         return self._seen(most, tables=False) or (bool(self.tables) and self._seen(most, tables=True))
 
@@ -47,12 +51,13 @@ class Difference:
         return all(self._none(dict(zip(tables, case, strict=True))) for case in cases)
 
     def _seen(self, most: int, tables: bool) -> bool:
-        whole = 1 + len(self.inside) + len(self.outside)
+        own, *around = map(_looks, self.parts)
+        whole = own + sum(around)
         for point in chain(points(self.core), points(ir.And((*self.inside, *self.outside)))):
             inner = holds(self.core, point, tables)
             if inner and self._is_around(point, tables):
                 return True
-            most -= whole if inner else 1
+            most -= whole if inner else own
             if most <= 0:
                 return False
         return False
@@ -70,6 +75,11 @@ class Difference:
                 break
             pairs = pairs.subtract(relation(replaced(part, case)))
         return bool(pairs.is_empty())
+
+
+def _looks(part: ir.Set) -> int:
+    """How many looks at a part count for: a rectangle is one."""
+    return 1 + sum(isinstance(node, ir.Compare | ir.Member) for node in ir.walk(part)) // _LOOK
 
 
 def difference(one: ir.Set, other: ir.Set) -> Difference:

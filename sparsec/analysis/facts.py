@@ -66,7 +66,7 @@ def _witness(
     name: str, query: Callable[[ir.Set], Witness | None], condition: ir.Set, unknown: set[str]
 ) -> Witness | None:
     try:
-        with budget(budgets.FACT):
+        with budget(budgets.scaled(budgets.FACT, condition)):
             found = query(condition)
     except OutOfBudget:
         unknown.add(name)
@@ -82,7 +82,7 @@ def _witness(
 
 def _furthest(condition: ir.Set, unknown: set[str]) -> tuple[int | None, int | None]:
     try:
-        with budget(budgets.FACT):
+        with budget(budgets.scaled(budgets.FACT, condition)):
             reach = witness.furthest(condition)
     except ValueError:
         return None, None
@@ -101,7 +101,7 @@ def _needless(condition: ir.Set, unknown: set[str]) -> tuple[int, ...]:
     for index in reversed(range(len(condition.parts))):
         rest = tuple(part for other, part in kept.items() if other != index)
         try:
-            with budget(budgets.FACT):
+            with budget(budgets.scaled(budgets.FACT, condition)):
                 if rest and witness.pair_between(condition.parts[index], ir.Or(rest)) is None:
                     del kept[index]
         except OutOfBudget:

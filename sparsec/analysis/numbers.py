@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 
 from sparsec.analysis import inclusion
@@ -58,7 +58,8 @@ def number(condition: ir.Set, n: int, queries: range | None = None) -> int:
         raise Uncounted from None
 
 
-def _number(weighted: Iterable[tuple[int, ir.Set]], n: int, queries: range | None) -> int:
-    with budget(budgets.COUNT):
+def _number(weighted: Sequence[tuple[int, ir.Set]], n: int, queries: range | None) -> int:
+    steps = (budgets.scaled(budgets.COUNT, condition) for _, condition in weighted)
+    with budget(min(steps, default=budgets.COUNT)):
         found = [(weight, fixed_tiles.pairs(condition, n, queries)) for weight, condition in weighted]
     return points(found, n, None if queries is None else len(queries))

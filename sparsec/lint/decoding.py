@@ -119,7 +119,7 @@ def _largest_cache(pattern: ir.Pattern) -> int | None:
 def _asked(question: Callable[[ir.Set], _T], condition: ir.Set, otherwise: _U) -> _T | _U:
     """The answer of sets, `otherwise` where it takes too long or there is nothing to ask about."""
     try:
-        with budget(budgets.QUESTION):
+        with budget(budgets.scaled(budgets.QUESTION, condition)):
             return question(condition)
     except (OutOfBudget, ValueError):
         return otherwise

@@ -120,7 +120,7 @@ class _Needless:
         from sparsec.sets.context import OutOfBudget, budget
 
         try:
-            with budget(budgets.WARNING):
+            with budget(budgets.scaled(budgets.WARNING, *between.parts)):
                 return between.none()
         except OutOfBudget:
             self.undecided += 1

@@ -104,7 +104,7 @@ def _asked(question: str, condition: ir.Set, *more: int):
     from sparsec.sets.context import OutOfBudget, budget
 
     try:
-        with budget(budgets.WARNING):
+        with budget(budgets.scaled(budgets.WARNING, condition)):
             return getattr(witness, question)(condition, *more)
     except OutOfBudget:
         return None

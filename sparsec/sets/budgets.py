@@ -6,6 +6,20 @@ unanswered (or gets a coarser answer) where they do not suffice; `context.allowa
 command together, since each of many may be cheap and all of them not.  What is not found in time is not said.
 """
 
+from sparsec.ir import nodes as ir
+
+_FEW_DIVISIONS = 8  # up to so many, a step takes a microsecond
+
+
+def scaled(operations: int, *conditions: ir.Set) -> int:
+    """The steps that take as long as `operations` usually do, for questions about all of these conditions.
+
+    Each division is a column of every row that isl reduces, so the time of a step grows with their square.
+    """
+    divisions = sum(isinstance(node, ir.Mod | ir.FloorDiv) for each in conditions for node in ir.walk(each))
+    return max(1, operations * _FEW_DIVISIONS**2 // max(_FEW_DIVISIONS, divisions) ** 2)
+
+
 # ---------------------------------------------------------------- allowances: all of a command's questions
 
 COMPLEXITY = 350_000  # the class of a pattern: half a dozen counts of each of its parts

@@ -1,6 +1,7 @@
 """What two conditions differ in, with what they share taken out, is what they differ in."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,3 +60,19 @@ def test_shared_parts_are_taken_out():
     causal = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
     one, other = (ir.And((causal, ir.Or(some))) for some in (parts, parts[:4] + parts[5:]))
     assert difference(one, other) == Difference(parts[4], (causal,), parts[:4] + parts[5:])
+
+
+def test_looks_count_what_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that is a union of hundreds takes hundreds of looks, so that few points are tried."""
+    taken = [0]
+    compare = algebra.compare
+
+    def counted(*arguments: object) -> ir.Bool:
+        taken[0] += 1
+        return compare(*arguments)
+
+    monkeypatch.setattr(algebra, "compare", counted)
+    q, k = ir.Var("q"), ir.Var("k")
+    never = ir.Or(tuple(ir.Compare(ir.Sub(k, q), "==", ir.Const(1_000_000 + place)) for place in range(500)))
+    assert not Difference(never).seen(2000)
+    assert 500 <= taken[0] <= 12_000
