@@ -115,9 +115,10 @@ class Pass:
         new = list({launch.key: launch for launch in launches if launch.key not in self.program.compiled}.values())
         if len(new) < 2 or not isinstance(new[0].kernel, triton.runtime.JITFunction):  # one, or the interpreter's
             return
+        made: list[Any] = []
         with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1)) as threads, _current(self.device):
             with contextlib.suppress(RuntimeError), triton.AsyncCompileMode(threads, ignore_errors=True):
-                made = [launch.compile() for launch in new]  # RuntimeError: the caller compiles side by side already
+                made += [launch.compile() for launch in new]  # RuntimeError: the caller compiles side by side already
             with contextlib.suppress(Exception):
                 list(threads.map(lambda kernel: getattr(kernel, "kernel", kernel).run, made))  # loads them
 
