@@ -78,7 +78,7 @@ class _Layout:
         j = np.arange(-(-self.n // self.tile[1]) * across)
         some, every = self._cells(i, j)
         shape = rows.stop - rows.start, down, len(j) // across, across
-        return some.reshape(shape).any((1, 3)), every.reshape(shape).all((1, 3))
+        return np.any(some.reshape(shape), (1, 3)), np.all(every.reshape(shape), (1, 3))
 
     def _cells(self, i: np.ndarray, j: np.ndarray) -> _Cells:
         """Cells by row [rows, 1] and column [columns]."""
@@ -178,4 +178,4 @@ def inside(pieces: tuple[Region, ...], i: np.ndarray, j: np.ndarray) -> np.ndarr
 
 def _value(value: Affine, values: dict[str, np.ndarray]) -> np.ndarray:
     terms = sorted((values[name] * factor for name, factor in value.terms), key=np.size)
-    return sum(terms, np.int64(value.constant))
+    return sum(terms, np.asarray(value.constant))

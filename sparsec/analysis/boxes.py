@@ -14,16 +14,14 @@ Decided = tuple[np.ndarray, np.ndarray]  # bool, by box: whether no pair of it i
 _FLIPPED = {">": "<", ">=": "<="}
 
 
-def decided(
-    node: ir.Set, at: Mapping[str, Bounds], listed: Callable[[ir.Leaf], Decided] | None = None
-) -> tuple[np.ndarray | np.bool_, np.ndarray | np.bool_]:
+def decided(node: ir.Set, at: Mapping[str, Bounds], listed: Callable[[ir.Leaf], Decided] | None = None) -> Decided:
     """Whether no pair of a box is kept, and whether all are: neither where intervals do not tell.
 
     `at` has the bounds of q, k and n, which broadcast; `listed` answers for tables.
     """
     match node:
         case ir.Bool(value):
-            return np.bool_(not value), np.bool_(value)
+            return np.asarray(not value), np.asarray(value)
         case ir.Compare(left, op, right):
             return _compared(bounds(left, at), op, bounds(right, at))
         case ir.Member(value, members):
@@ -34,11 +32,12 @@ def decided(
             never, always = decided(part, at, listed)
             return always, never
         case ir.And(parts):
-            never, always = zip(*(decided(part, at, listed) for part in parts), strict=True)
-            return _any(never), _all(always)
+            nevers, alls = zip(*(decided(part, at, listed) for part in parts), strict=True)
+            return _any(nevers), _all(alls)
         case ir.Or(parts):
-            never, always = zip(*(decided(part, at, listed) for part in parts), strict=True)
-            return _all(never), _any(always)
+            nevers, alls = zip(*(decided(part, at, listed) for part in parts), strict=True)
+            return _all(nevers), _any(alls)
+    assert listed is not None, node  # whoever asks about tables says how they are read
     return listed(node)
 
 
@@ -46,7 +45,7 @@ def bounds(node: ir.Int, at: Mapping[str, Bounds]) -> Bounds:
     """The smallest and the largest value of an integer in each box, or a wider interval."""
     match node:
         case ir.Const(value):
-            return np.int64(value), np.int64(value)
+            return np.asarray(value), np.asarray(value)
         case ir.Var(name):
             return at[name]
         case ir.FloorDiv(left, divisor):
@@ -60,6 +59,8 @@ def bounds(node: ir.Int, at: Mapping[str, Bounds]) -> Bounds:
         case ir.Abs(value):
             low, high = bounds(value, at)
             return np.maximum(np.maximum(low, -high), 0), np.maximum(high, -low)
+        case ir.Select():
+            raise TypeError(f"not an integer of a pattern: {node!r}")
     (low, high), (least, most) = bounds(node.left, at), bounds(node.right, at)
     match node:
         case ir.Add():

@@ -135,7 +135,7 @@ def _derived(parts: list[tuple[int, Piece]], most_cases: int) -> ClosedForm:
         count = formula(total.at(first), total.floors)
         if not cases and len(count.text or " " * _MOST_TEXT) >= _MOST_TEXT:
             raise NotPolynomial
-        if cases and _extends(cases[-1].count, count, first, last):
+        if cases and last is not None and _extends(cases[-1].count, count, first, last):
             cases[-1] = Case(first, cases[-1].last, cases[-1].count)
         else:
             cases.append(Case(first, last, count))

@@ -126,7 +126,7 @@ def _exponent(before: int, after: int) -> int:
 
 def _samples(
     rebind: Rebind, parameters: Mapping[str, int], sizes: Mapping[str, int], n: int
-) -> Iterator[tuple[Mapping[str, int], int]]:
+) -> Iterator[tuple[Mapping[str, int], float]]:
     """(values of n and the parameters, the pairs of one head in the mean there).
 
     Where a pattern has one part only, these are counted already but for the first.

@@ -48,9 +48,8 @@ class Cost:
     @property
     def pairs(self) -> int | None:
         """Kept pairs over all heads."""
-        if any(part.pairs is None for part in self.conditions):
-            return None
-        return sum(part.heads * part.pairs for part in self.conditions)
+        known = [part.heads * part.pairs for part in self.conditions if part.pairs is not None]
+        return sum(known) if len(known) == len(self.conditions) else None
 
     @property
     def tiles(self) -> Tiles | None:
@@ -177,7 +176,7 @@ def _causal(queries: range, n: int) -> int:
 
 def _condition(condition: ir.Set, heads: int, n: int, tile: tuple[int, int], queries: range) -> ConditionCost:
     form = closed_form(condition) if queries == range(n) else None
-    text = form and form.text
+    text = form.text if form else None
     try:
         pairs = form(n) if form else count(condition, n, queries)
     except Uncounted:

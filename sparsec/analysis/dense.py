@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from sparsec.analysis.boxes import Decided, decided
-from sparsec.analysis.diagonals import Along, by_diagonal
+from sparsec.analysis.diagonals import Along, along, by_diagonal
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.ir import vector
@@ -65,11 +65,11 @@ class Looked:
             row, column = ((side[:, None] << level) + step for side, step in ((row, down), (column, across)))
             rows, columns = [*rows, row.ravel()], [*columns, column.ravel()]
             kept.append(self._high(rows[-1], 0) * self._wide(columns[-1], 0))
-        row, column, kept = map(np.concatenate, (rows, columns, kept))
-        there = kept > 0
+        row, column, number = map(np.concatenate, (rows, columns, kept))
+        there = number > 0
         place = row * self.grain[0] // tile[0] * -(-self.n // tile[1]) + column * self.grain[1] // tile[1]
         places, where = np.unique(place[there], return_inverse=True)
-        return places, np.bincount(where, weights=kept[there], minlength=len(places)).astype(np.int64)
+        return places, np.bincount(where, weights=number[there], minlength=len(places)).astype(np.int64)
 
     def _high(self, row: np.ndarray, level: np.ndarray | int) -> np.ndarray:
         side = self.grain[0] << level
@@ -145,9 +145,9 @@ def _decided(
     at = {
         "q": (q, np.minimum(q + sides[0], queries.stop) - 1),
         "k": (k, np.minimum(k + sides[1], n) - 1),
-        "n": (np.int64(n), np.int64(n)),
+        "n": (np.asarray(n), np.asarray(n)),
     }
-    never, always = decided(condition, at, lambda along: along.decided(at["q"], at["k"]))
+    never, always = decided(condition, at, lambda leaf: along(leaf).decided(at["q"], at["k"]))
     return np.broadcast_to(never, row.shape), np.broadcast_to(always, row.shape)
 
 
@@ -169,7 +169,7 @@ def _pairs(
 
 
 def _holds(condition: ir.Set, q: np.ndarray, k: np.ndarray, n: int) -> np.ndarray:
-    return vector.holds(condition, {"q": q, "k": k, "n": np.int64(n)}, lambda along: along.holds(q, k))
+    return vector.holds(condition, {"q": q, "k": k, "n": n}, lambda leaf: along(leaf).holds(q, k))
 
 
 def _by_diagonal(condition: ir.Set, n: int, queries: range) -> ir.Set:

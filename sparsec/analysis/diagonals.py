@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
@@ -35,14 +36,21 @@ class Along:
         return number == 0, number == beyond - low
 
 
+def along(leaf: object) -> Along:
+    """What `by_diagonal` put in the place of a leaf."""
+    assert isinstance(leaf, Along)
+    return leaf
+
+
 def by_diagonal(condition: ir.Set, n: int, queries: range) -> ir.Set:
     """The condition with each part that q - k decides read from its diagonals."""
     if isinstance(condition, ir.Bool) or not _mixed(condition):
         return condition
     if _drift(condition) == 0:
         first = queries.start - (n - 1)
-        at = {"q": np.arange(first, queries.stop), "k": np.int64(0), "n": np.int64(n)}
-        return Along(first, np.broadcast_to(vector.holds(condition, at), at["q"].shape))
+        q = np.arange(first, queries.stop)
+        kept = np.broadcast_to(vector.holds(condition, {"q": q, "k": 0, "n": n}), q.shape)
+        return cast(ir.Set, Along(first, kept))  # in the place of a leaf: `along` knows it again
     match condition:
         case ir.And(parts) | ir.Or(parts):
             alike = [_mixed(part) and _drift(part) == 0 for part in parts]
@@ -65,8 +73,9 @@ def _drift(node: ir.Node) -> int | None:
         return None
     if isinstance(node, ir.Var):
         return 0 if node.name == "n" else 1
-    below = [_drift(part) for part in ir.children(node)]
-    if None in below:
+    drifts = [_drift(part) for part in ir.children(node)]
+    below = [drift for drift in drifts if drift is not None]
+    if len(below) < len(drifts):
         return None
     match node:
         case ir.Add():

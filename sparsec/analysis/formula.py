@@ -118,7 +118,8 @@ def _atoms(floors: Floors) -> tuple[list[Atom], dict[str, tuple[int, ...]]]:
     families: dict[tuple[Affine, int], list[tuple[int, str]]] = defaultdict(list)
     for name, (value, divisor) in floors.known.items():
         families[value + -value.constant, divisor].append((value.constant, name))
-    atoms, images = [Atom("n")], {"n": (0,)}
+    atoms = [Atom("n")]
+    images: dict[str, tuple[int, ...]] = {"n": (0,)}
     for (linear, divisor), members in families.items():
         (least, first), *others = sorted(members)
         base = len(atoms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -58,9 +58,8 @@ def reach(layers: Layers, n: int) -> Reach:
     decides, or sets take too long, by looking at all pairs if n is at most 1024.
     """
     known = _by_sets(layers, n) or Reach(n, len(layers), False, None, None, None, None, None, None)
-    if n <= _LONGEST_DENSE and (None in (known.pairs, known.full, known.settled) or len(set(known.settled)) > 1):
-        return _by_pairs(layers, n)
-    return known
+    told = known.settled is not None and len(set(known.settled)) == 1 and None not in (known.pairs, known.full)
+    return known if told or n > _LONGEST_DENSE else _by_pairs(layers, n)
 
 
 def power(one: _T, depth: int, composed: Callable[[_T, _T], _T]) -> _T:
@@ -87,17 +86,17 @@ def settled(one: _T, composed: Callable[[_T, _T], _T], same: Callable[[_T, _T], 
 
 
 @dataclass(frozen=True)
-class _Travelled:
+class _Travelled(Generic[_T]):
     """Relations after all layers, and after as many as one likes where they are alike."""
 
-    through: object
+    through: _T
     depth: int  # from which layers add nothing
-    whole: object
+    whole: _T
 
 
 def _travelled(
     ones: Sequence[_T], alike: bool, composed: Callable[[_T, _T], _T], same: Callable[[_T, _T], bool]
-) -> _Travelled:
+) -> _Travelled[_T]:
     """`alike`: any number of layers may follow.  Otherwise what all of them reach is all there is."""
     if alike:
         return _Travelled(power(ones[0], len(ones), composed), *settled(ones[0], composed, same))
@@ -130,10 +129,12 @@ def _by_sets(layers: Layers, n: int) -> Reach | None:
             causal = not sets.looks_ahead(most.through)
             full = _is_full(least.whole, most.whole, n, causal)
             between = _between(layers, n, least, most) if sets.same(least.whole, most.whole) else None
-            numbers = _numbers(least.through, n) if sets.same(least.through, most.through) else (None,) * 4
+            numbers = _numbers(least.through, n) if sets.same(least.through, most.through) else (None, None, None, None)
     except (OutOfBudget, Uncounted):
         return None
-    return Reach(n, len(layers), causal, *numbers, _told(layers, full, between), _told(layers, full, full))
+    pairs, last, back, ahead = numbers
+    depths, whole = _told(layers, full, between), _told(layers, full, full)
+    return Reach(n, len(layers), causal, pairs, last, back, ahead, depths, whole)
 
 
 def _is_full(least: sets.Reached, most: sets.Reached, n: int, causal: bool) -> bool | None:
@@ -143,12 +144,12 @@ def _is_full(least: sets.Reached, most: sets.Reached, n: int, causal: bool) -> b
     return None if sets.lacking(most, n, past_only=causal) is None else False
 
 
-def _numbers(through: sets.Reached, n: int) -> tuple[int | None, ...]:
+def _numbers(through: sets.Reached, n: int) -> tuple[int | None, int | None, int | None, int | None]:
     """Pairs, positions of the last query, the largest distances."""
     return points([(1, through)], n), points([(1, sets.row(through, n - 1))], n), *sets.distances(through)
 
 
-def _of_sets(layers: Layers, n: int, full: bool) -> _Travelled:
+def _of_sets(layers: Layers, n: int, full: bool) -> _Travelled[sets.Reached]:
     plain = _without_tables(layers, full)
     ones = {heads: sets.layer(heads, n=n) for heads in dict.fromkeys(plain)}
     return _travelled([ones[heads] for heads in plain], _alike(layers), sets.composed, sets.same)
@@ -160,7 +161,9 @@ def _without_tables(layers: Layers, full: bool) -> Layers:
     return [known[heads] for heads in layers]
 
 
-def _between(layers: Layers, n: int, least: _Travelled, most: _Travelled) -> tuple[int, int]:
+def _between(
+    layers: Layers, n: int, least: _Travelled[sets.Reached], most: _Travelled[sets.Reached]
+) -> tuple[int, int]:
     """The depths between which the true one lies; tables can only bring pairs nearer."""
     if most.depth == 1 < least.depth and _alike(layers):
         itself = ir.Compare(ir.Var("k"), "==", ir.Var("q"))

@@ -67,9 +67,9 @@ def overall(parts: Iterable[Relation]) -> Relation:
 
 def _any(found: list[Found]) -> Found:
     clear = min(each.clear for each in found)
-    pairs = [each for each in found if each.status == "pair"]
+    pairs = [each.pair for each in found if each.pair is not None]
     if pairs:
-        first = min((each.pair for each in pairs), key=lambda pair: (pair.q >= pair.n, pair.n, pair.q, pair.k))
+        first = min(pairs, key=lambda pair: (pair.q >= pair.n, pair.n, pair.q, pair.k))
         return Found("pair", clear, first)
     return Found("none" if all(each == NONE for each in found) else "unknown", clear)
 

@@ -54,6 +54,6 @@ def _affine(condition: ir.Set, n: int, queries: range) -> np.ndarray:
         step = -(-len(queries) * n // _PAIRS)
         chunk = step * max(1, (1 << 20) // n)
         for first in range(0, len(queries), chunk):
-            rows = np.arange(first, min(first + chunk, len(queries)), step)
-            some[rows] = tables.holds(condition, queries.start + rows[:, None], np.arange(n), n, {}).any(-1)
+            picked = np.arange(first, min(first + chunk, len(queries)), step)
+            some[picked] = tables.holds(condition, queries.start + picked[:, None], np.arange(n), n, {}).any(-1)
         return some

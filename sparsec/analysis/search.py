@@ -20,6 +20,7 @@ def searched(name: str, condition: ir.Set) -> Witness | None:
         positions = np.arange(n)
         kept = tables.holds(condition, positions[:, None], positions, n, tables.tables(condition, n, range(n)))
         kept = np.broadcast_to(kept, (n, n))
+        places: np.ndarray | list[tuple[int, int]]
         match name:
             case "empty":
                 places = np.argwhere(kept)

@@ -89,7 +89,7 @@ class Floors:
 
     def at(self, value: Affine, n: int | np.ndarray) -> int | np.ndarray:
         """The value of an affine expression over n and floors, at one n or at an array of them."""
-        total = value.constant
+        total: int | np.ndarray = value.constant
         for name, factor in value.terms:
             if name == "n":
                 total += factor * n
@@ -219,12 +219,13 @@ def _ranges(guards: list[Affine], floors: Floors) -> list[tuple[int, int | None]
 def _range(guard: Affine, floors: Floors) -> list[tuple[int, int | None]]:
     """The n, at least 1, for which guard >= 0: evaluated where floors could decide, else by its slope."""
     slope, low, high = floors.line(guard)
-    begin, end = sorted((-low / slope, -high / slope))  # before and after, the sign is that of the line
-    begin, end = max(1, floor(begin)), max(1, ceil(end) + 1)
+    before, after = sorted((-low / slope, -high / slope))  # outside of them, the sign is that of the line
+    begin, end = max(1, floor(before)), max(1, ceil(after) + 1)
     if end - begin > _LONGEST:
         raise NotPolynomial
-    lengths = np.arange(begin, end, dtype=np.int64 if max(end, abs(guard.constant)) < _SMALL else object)
-    signs = [slope < 0, *(floors.at(guard, lengths) >= 0).tolist(), slope > 0]
+    exact: type = np.int64 if max(end, abs(guard.constant)) < _SMALL else object
+    values = np.asarray(floors.at(guard, np.arange(begin, end, dtype=exact)))
+    signs = [slope < 0, *(values >= 0).tolist(), slope > 0]
     edges = [begin + i for i in range(len(signs) - 1) if signs[i] != signs[i + 1]]
     if signs[0]:
         edges = [1, *edges]
@@ -256,8 +257,8 @@ def _sum(summand: PolyElement, loop: Loop, polynomials: PolyRing) -> PolyElement
         by_power.setdefault(exponents[place], {})[rest] = factor
     upper, below = (_polynomial(edge, polynomials) for edge in (loop.upper, loop.lower - 1))
     total = polynomials.zero
-    for power, rest in by_power.items():
-        total += polynomials.from_dict(rest) * (_powers(power, upper) - _powers(power, below))
+    for power, terms in by_power.items():
+        total += polynomials.from_dict(terms) * (_powers(power, upper) - _powers(power, below))
     return total
 
 

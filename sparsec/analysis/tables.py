@@ -174,8 +174,8 @@ def listed(condition: ir.Set, n: int, queries: range, side: int = 1) -> Iterator
                 whole, sure = _decided(blocks, apart[leaf], plain, n, known)
                 yield whole
                 blocks = blocks.chosen(~sure)
-            pairs = int((blocks.high * blocks.wide).sum())
-            if pairs > _MOST_PAIRS or not afford(_PAIR_STEPS * pairs // 1000):
+            number = int((blocks.high * blocks.wide).sum())
+            if number > _MOST_PAIRS or not afford(_PAIR_STEPS * number // 1000):
                 raise OutOfBudget
             for each in blocks.single():
                 pairs = _fresh(each, [known[other] for other in leaves[:place]])
@@ -197,7 +197,7 @@ def _decided(
 ) -> tuple[Boxes, np.ndarray]:
     """Blocks that change as a whole from `plain` to `here`, and for all of them whether intervals tell that."""
     q, k = (blocks.q, blocks.q + blocks.high - 1), (blocks.k, blocks.k + blocks.wide - 1)
-    at = {"q": q, "k": k, "n": (np.int64(n), np.int64(n))}
+    at = {"q": q, "k": k, "n": (np.asarray(n), np.asarray(n))}
 
     def listed(leaf: ir.Leaf) -> Decided:
         inside = known[leaf].holds(blocks.q, blocks.k)
@@ -234,5 +234,5 @@ def _entries(leaf: ir.Leaf, n: int, queries: range) -> int:
 
 def holds(node: ir.Set, q: np.ndarray, k: np.ndarray, n: int, known: dict[ir.Leaf, Table]) -> np.ndarray:
     """Bool, broadcast from q and k: is the pair kept?"""
-    at = {"q": q, "k": k, "n": np.int64(n)}
+    at: vector.Values = {"q": q, "k": k, "n": n}
     return vector.holds(node, at, lambda leaf: known[leaf].holds(*np.broadcast_arrays(q, k)))

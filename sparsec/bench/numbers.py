@@ -48,7 +48,7 @@ def times(racer: Racer, device: torch.device) -> dict[str, object]:
     return found
 
 
-def shares(racer: Racer, pairs: int | None, setting: Setting, device: torch.device) -> dict[str, object]:
+def shares(racer: Racer, pairs: int | None, setting: Setting, device: torch.device) -> dict[str, dict]:
     """TFLOP/s over kept pairs, the floor in ms with what sets it, and the floor as a share of the median."""
     found: dict[str, dict] = {"tflops": {}, "floor_ms": {}, "floor_by": {}, "floor_share": {}}
     rates = ceilings(setting, device)
@@ -59,7 +59,7 @@ def shares(racer: Racer, pairs: int | None, setting: Setting, device: torch.devi
             found["tflops"][kind] = flops / ms / 1e9
         if flops is not None and rates:
             by = {"arithmetic": flops / rates[0], "bytes": _bytes(kind, setting) / rates[1]}
-            found["floor_by"][kind] = max(by, key=by.get)
+            found["floor_by"][kind] = max(by, key=lambda limit: by[limit])
             found["floor_ms"][kind] = 1000 * max(by.values())
             found["floor_share"][kind] = found["floor_ms"][kind] / ms
     return found

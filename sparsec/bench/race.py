@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -126,7 +126,8 @@ def race(racers: list[Racer], tensors: Tensors, repeats: int, most_seconds: floa
         _turn(racer, tensors, clock)
     clock.calibrate(max(racer.host_ms[kind][-1] for racer in racers for kind in racer.host_ms))
     for racer in racers:
-        racer.ms, racer.host_ms = ({"forward": [], "backward": []} for _ in range(2))
+        racer.ms = {"forward": [], "backward": []}
+        racer.host_ms = {"forward": [], "backward": []}
     start = time.perf_counter()
     for done in range(repeats):
         if done >= _FEWEST_ROUNDS and (time.perf_counter() - start) * (done + 1) / done > most_seconds:
@@ -160,20 +161,26 @@ class Clock:
 
     def __call__(self, run: Callable[[], Value]) -> tuple[Value, float, float]:
         """A call's result, its ms, and those of Python alone."""
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if self.gpu else ()
-        if self.gpu:
-            self.flushed.zero_()
-            torch.cuda._sleep(int(self.pause_ms * _CYCLES))
-            events[0].record()
-        start = time.perf_counter()
-        result = run()
-        host_ms = 1000 * (time.perf_counter() - start)
-        if self.gpu:
-            events[1].record()
-            synchronize(self.device)
-        return result, events[0].elapsed_time(events[1]) if self.gpu else host_ms, host_ms
+        if self.flushed is None:
+            result, host_ms = _timed(run)
+            return result, host_ms, host_ms
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self.flushed.zero_()
+        torch.cuda._sleep(int(self.pause_ms * _CYCLES))
+        begin.record()
+        result, host_ms = _timed(run)
+        end.record()
+        synchronize(self.device)
+        return result, begin.elapsed_time(end), host_ms
 
 
-def spread(times: list[float]) -> dict[str, object]:
+def _timed(run: Callable[[], Value]) -> tuple[Value, float]:
+    """A call's result, and the ms that it took Python."""
+    start = time.perf_counter()
+    result = run()
+    return result, 1000 * (time.perf_counter() - start)
+
+
+def spread(times: list[float]) -> dict[str, Any]:
     """Median, least, most, and all of them in their order."""
     return {"median": statistics.median(times), "min": min(times), "max": max(times), "all": times}

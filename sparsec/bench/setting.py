@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -30,7 +31,7 @@ CPU = Setting(n=1024, heads=2, kv_heads=2, head_size=32, dtype="fp32", repeats=5
 
 def defaults(device: torch.device, **given: object) -> Setting:
     """The setting for a device, with what is given and not None; as many key heads as query heads unless given."""
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if "heads" in chosen:
         chosen.setdefault("kv_heads", chosen["heads"])
     return replace(Setting() if device.type == "cuda" else CPU, **chosen)
@@ -49,7 +50,7 @@ def inputs(setting: Setting, device: torch.device) -> Tensors:
         )
         for heads in shapes
     )
-    return Tensors(*(x.requires_grad_() for x in (q, k, v)), g)
+    return Tensors(q.requires_grad_(), k.requires_grad_(), v.requires_grad_(), g)
 
 
 def sizes(setting: Setting) -> tuple[int, int]:

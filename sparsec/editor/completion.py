@@ -32,10 +32,10 @@ def complete(source: Source, offset: int) -> list[Suggestion]:
     if words and words[-1].terminal in ("PATTERN", "SET", "USE", "INPUT"):
         return []
     inside = outline(source).inside(offset)
-    found = [Suggestion(each.text, "parameter", inside.head) for each in (inside.parameters if inside else ())]
+    found = [Suggestion(each.text, "parameter", inside.head) for each in inside.parameters] if inside else []
     found += [Suggestion(name, "position", text) for name, text in POSITIONS.items()]
     for _, known in visible(source):
-        found += [Suggestion(each.name.text, "definition", each.head, each.doc) for each in known.definitions()]
+        found += [Suggestion(each.named.text, "definition", each.head, each.doc) for each in known.definitions()]
     found += [Suggestion(name, "built in", str(signature)) for name, signature in BUILT_IN.items()]
     found += [Suggestion(word, "keyword") for word in KEYWORDS]
     return list({each.label: each for each in reversed(found)}.values())[::-1]

@@ -60,7 +60,7 @@ def _picture(source: Source, here: Occurrence) -> str:
     """The mask of what is named, with the parameters' defaults; nothing where one is missing or the text is wrong."""
     try:
         file = parse(source)
-        definition = next(each for each in file.definitions if each.name_span.start == here.inside.name.start)
+        definition = next(each for each in file.definitions if each.name_span.start == here.inside.named.start)
         body = definition.body if here.role == "definition" else _node(definition.body, here)
         changed = replace(definition, kind="pattern", body=body)
         declarations = tuple(changed if each is definition else each for each in file.declarations)

@@ -27,6 +27,12 @@ class Declaration:
     start: int
     end: int
 
+    @property
+    def named(self) -> Lexeme:
+        """The name of a declaration that has one, as definitions have."""
+        assert self.name is not None
+        return self.name
+
 
 @dataclass(frozen=True)
 class Occurrence:
@@ -52,7 +58,7 @@ class Outline:
         return next((each for each in reversed(self.declarations) if each.start < offset), None)
 
     def find(self, name: str) -> Declaration | None:
-        return next((each for each in self.definitions() if each.name.text == name), None)
+        return next((each for each in self.definitions() if each.named.text == name), None)
 
     def definitions(self) -> Iterator[Declaration]:
         return (each for each in self.declarations if each.kind in ("pattern", "set") and each.name)
@@ -72,7 +78,8 @@ def outline(source: Source) -> Outline:
     """The outline of any text."""
     words = [lexeme for lexeme in scan(source.text) if lexeme.terminal not in IGNORED]
     starts = [i for i, word in enumerate(words) if word.terminal in DECLARING]
-    declarations, occurrences = [], []
+    declarations: list[Declaration] = []
+    occurrences: list[Occurrence] = []
     for first, last in pairwise([*starts, len(words)]):
         doc = words[first - 1] if first and words[first - 1].terminal == "STRING" else None
         if last < len(words) and words[last - 1].terminal == "STRING" and last - first > 2:
@@ -112,18 +119,18 @@ def _occurrences(declaration: Declaration, words: list[Lexeme], body: int) -> It
     for index, word in enumerate(words):
         before, after = words[index - 1] if index else None, words[index + 1] if index + 1 < len(words) else None
         if word.terminal in _OPENING:
-            called = index >= body and word.terminal == "LPAR" and before and before.terminal == "NAME"
-            calls.append(before.text if called else "")
+            called = before and before.terminal == "NAME" and word.terminal == "LPAR" and index >= body
+            calls.append(before.text if before and called else "")
         elif word.terminal in _CLOSING and calls:
             calls.pop()
         if word.terminal != "NAME" or declaration.kind in ("use", "input"):
             continue
-        next_is = after.terminal if after else ""
+        previous, next_is = before.terminal if before else "", after.terminal if after else ""
         if word is declaration.name:
             yield Occurrence(word, "definition", declaration)
         elif word in declaration.parameters:
             yield Occurrence(word, "parameter", declaration)
-        elif index >= body and next_is == "EQUAL" and calls and calls[-1] and before.terminal in ("LPAR", "COMMA"):
+        elif index >= body and next_is == "EQUAL" and calls and calls[-1] and previous in ("LPAR", "COMMA"):
             yield Occurrence(word, "argument", declaration, calls[-1])
         elif next_is != "LSQB":
             yield Occurrence(word, "call" if next_is == "LPAR" else "bare", declaration)

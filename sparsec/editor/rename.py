@@ -20,7 +20,7 @@ class Refused(Exception):
 def references(source: Source, offset: int) -> list[tuple[int, int]]:
     """Where the text names what it names at `offset`, the declaration included."""
     here = outline(source).at(offset)
-    meant = here and target(source, here)
+    meant = target(source, here) if here else None
     if meant is None:
         return []
     return [
@@ -33,11 +33,11 @@ def references(source: Source, offset: int) -> list[tuple[int, int]]:
 def rename(source: Source, offset: int, name: str) -> list[tuple[int, int]]:
     """The places to write `name` at.  Refused where that is no name, is taken, or would mean something else."""
     here = outline(source).at(offset)
-    meant = here and target(source, here)
-    if meant is None:
+    meant = target(source, here) if here else None
+    if here is None or meant is None:
         raise Refused("nothing that this file declares is named here")
     if meant.source != source:
-        raise Refused(f"`{meant.declaration.name.text}` is declared in {meant.source.name}")
+        raise Refused(f"`{meant.declaration.named.text}` is declared in {meant.source.name}")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name in _RESERVED:
         raise Refused(f"`{name}` can't be a name: letters, digits and _, and no word of the language")
     if name == here.lexeme.text:
@@ -65,6 +65,8 @@ def _meanings(source: Source, changed: set[tuple[int, int]], name: str) -> list:
     for each in outline(source).occurrences:
         meant = target(source, each)
         text = name if (each.lexeme.start, each.lexeme.end) in changed else each.lexeme.text
-        own = meant is not None and meant.source == source
-        found.append((text, each.role, order[meant.place[0]] if own else meant and meant.key))
+        declared: object = None
+        if meant is not None:
+            declared = order[meant.place[0]] if meant.source == source else meant.key
+        found.append((text, each.role, declared))
     return found

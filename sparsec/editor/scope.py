@@ -24,11 +24,11 @@ class Target:
     @property
     def key(self) -> tuple[str, str, str]:
         """Alike for all that is meant by it."""
-        return self.source.name, self.declaration.name.text, self.parameter
+        return self.source.name, self.declaration.named.text, self.parameter
 
     @property
     def place(self) -> tuple[int, int]:
-        names = [self.declaration.name, *self.declaration.parameters]
+        names = [self.declaration.named, *self.declaration.parameters]
         word = next(each for each in names[bool(self.parameter) :] if not self.parameter or each.text == self.parameter)
         return word.start, word.end
 
@@ -67,13 +67,15 @@ def target(source: Source, occurrence: Occurrence) -> Target | None:
     own = [each.text for each in inside.parameters]
     match occurrence.role:
         case "definition":
-            return Target(source, outline(source).find(name))
+            declaration = outline(source).find(name)
+            return Target(source, declaration) if declaration else None
         case "parameter":
             return Target(source, inside, name)
         case "argument":
             callee = find(source, occurrence.callee)
-            has = callee and name in [each.text for each in callee.declaration.parameters]
-            return Target(callee.source, callee.declaration, name) if has else None
+            if callee is None or name not in [each.text for each in callee.declaration.parameters]:
+                return None
+            return Target(callee.source, callee.declaration, name)
         case "bare" if name in own:
             return Target(source, inside, name) if inside.name else None
         case "bare" if name in INTEGERS:

@@ -129,7 +129,7 @@ def _ask(server: LanguageServer) -> None:
     def define(params: lsp.DefinitionParams) -> lsp.Location | None:
         document = Document(server, params.text_document.uri)
         here = outline(document.source).at(document.offset(params.position))
-        meant = here and target(document.source, here)
+        meant = target(document.source, here) if here else None
         if meant is None:
             return None
         own = meant.source == document.source
@@ -147,10 +147,10 @@ def _ask(server: LanguageServer) -> None:
         document = Document(server, params.text_document.uri)
         return [
             lsp.DocumentSymbol(
-                each.name.text,
+                each.named.text,
                 lsp.SymbolKind.Function,
                 document.range(each.start, each.end),
-                document.range(each.name.start, each.name.end),
+                document.range(each.named.start, each.named.end),
                 detail=each.head,
             )
             for each in outline(document.source).definitions()

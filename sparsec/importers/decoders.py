@@ -198,12 +198,15 @@ def _types(fields: Fields, model_type: str, model: Model) -> list[str]:
     if listed is not None and model_type in _ONE_KIND:
         hint = 'layers that differ are `model_type` "ministral"\'s' if model_type.startswith("mi") else ""
         raise wrong(fields.kind, "its layers are all alike: it has no `layer_types`", hint)
-    if model_type in _ONE_KIND:
+    if model_type in _ONE_KIND and model.rule is not None:
         return list(model.rule(fields, 1))
     layers = fields.integer("num_layers" if model_type == "gpt_neo" else "num_hidden_layers")
-    if listed is None and model.rule is None:
+    if listed is not None:
+        types = [_OLD_NAMES.get(each, each) for each in listed]
+    elif model.rule is not None:
+        types = list(model.rule(fields, layers))
+    else:
         raise wrong(fields.kind, "it has no `layer_types`", "a configuration object of transformers has them")
-    types = list(model.rule(fields, layers)) if listed is None else [_OLD_NAMES.get(each, each) for each in listed]
     if len(types) != layers:
         raise wrong(fields.kind, f"`layer_types` is {types}", f"there is one for each of {layers} layers")
     if model_type == "gemma4_text":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sparsec.importers.fields import Fields, wrong
 from sparsec.importers.layers import by_layer
 
@@ -93,8 +95,9 @@ def moonshine_streaming(fields: Fields) -> str:
     return fields.comment(*remarks) + by_layer("pattern moonshine_streaming", bodies)
 
 
-def _is_window(sizes: object) -> bool:
-    return len(sizes) == 2 and all(isinstance(size, int) for size in sizes) and sizes[0] >= 1 and sizes[1] >= 0
+def _is_window(sizes: Sequence[object]) -> bool:
+    numbers = [size for size in sizes if isinstance(size, int)]
+    return len(sizes) == len(numbers) == 2 and numbers[0] >= 1 and numbers[1] >= 0
 
 
 def check_seed(fields: Fields, seed: int | None) -> int:

@@ -5,7 +5,7 @@ An integer is `int | ast.Expr`, a condition `bool | ast.Expr`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from itertools import groupby
 
@@ -17,8 +17,9 @@ from sparsec.syntax import ast
 Int = int | ast.Expr
 Set = bool | ast.Expr
 
+_NONE: Set = False
 NOWHERE = Source("<imported>", "").span(0, 0)
-_HOLDS = {
+_HOLDS: dict[str, Callable[[int, int], bool]] = {
     "<": int.__lt__,
     "<=": int.__le__,
     "==": int.__eq__,
@@ -27,7 +28,7 @@ _HOLDS = {
     ">": int.__gt__,
 }
 _OPPOSITE = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
-_FOLDED = {
+_FOLDED: dict[str, Callable[[int, int], int]] = {
     "+": int.__add__,
     "-": int.__sub__,
     "*": int.__mul__,
@@ -35,6 +36,8 @@ _FOLDED = {
     "%": int.__mod__,
     "**": int.__pow__,
 }
+
+_FUNCTIONS: dict[str, Callable[..., int]] = {"abs": abs, "min": min, "max": max}
 
 
 def name(name: str) -> ast.Name:
@@ -86,8 +89,9 @@ def negative(value: Int) -> Int:
 
 def folded(function: str, *values: Int) -> Int:
     """`abs`, `min` or `max`."""
-    if all(isinstance(value, int) for value in values):
-        return {"abs": abs, "min": min, "max": max}[function](*values)
+    numbers = [value for value in values if isinstance(value, int)]
+    if len(numbers) == len(values):
+        return _FUNCTIONS[function](*numbers)
     return call(function, *values)
 
 
@@ -105,7 +109,12 @@ def member(value: Int, numbers: Sequence[int]) -> Set:
     single = tuple(node(each) for run in runs if len(run) < 3 for each in run)
     containers: list[ast.Expr] = [ast.Members(single, span=NOWHERE)] if single else []
     containers += [ast.Range(node(run[0]), node(run[-1] + 1), span=NOWHERE) for run in runs if len(run) > 2]
-    return reduce(either, (ast.Membership(value, False, each, span=NOWHERE) for each in containers), False)
+    return some(ast.Membership(value, False, each, span=NOWHERE) for each in containers)
+
+
+def some(conditions: Iterable[Set]) -> Set:
+    """Whether one of them holds."""
+    return reduce(either, conditions, _NONE)
 
 
 def both(left: Set, right: Set) -> Set:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from textwrap import wrap
+from typing import Any, TypeGuard
 
 from sparsec.diagnostics import SparsecError, WrongConfig
 
@@ -26,7 +27,7 @@ class Fields:
     kind: str
     read: dict[str, object] = field(default_factory=dict)
 
-    def value(self, name: str, default: object = _MISSING) -> object:
+    def value(self, name: str, default: object = _MISSING) -> Any:
         """Any field; without a default it must be there."""
         if isinstance(self.config, Mapping):
             found = self.config.get(name, default)
@@ -78,7 +79,7 @@ class Fields:
         return "".join(f"# {line}\n" for line in (*wrapped, *lines))
 
 
-def _is_integer(value: object, least: int) -> bool:
+def _is_integer(value: object, least: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 

@@ -27,12 +27,12 @@ def _place(frame: FrameType | None) -> Span | None:
         return None
     line, last, start, end = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
     text = linecache.getlines(frame.f_code.co_filename)
-    if None in (line, last, start, end) or not 1 <= line <= last <= len(text):
+    if line is None or last is None or start is None or end is None or not 1 <= line <= last <= len(text):
         return None
-    offsets = [
-        sum(map(len, text[: row - 1])) + _characters(text[row - 1], at) for row, at in ((line, start), (last, end))
-    ]
-    return Source(frame.f_code.co_filename, "".join(text)).span(*offsets)
+    begin, beyond = (
+        len("".join(text[: row - 1])) + _characters(text[row - 1], at) for row, at in ((line, start), (last, end))
+    )
+    return Source(frame.f_code.co_filename, "".join(text)).span(begin, beyond)
 
 
 def _is_torch(frame: FrameType) -> bool:

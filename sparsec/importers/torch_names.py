@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from sparsec.importers import arithmetic, values
 from sparsec.importers.refusal import refusal
@@ -115,11 +116,13 @@ def _extreme(name: str, of_two: Callable[[Value, Value], Value]) -> Callable[...
     return extreme
 
 
-def _isin(elements: Value, test_elements: object, *, assume_unique: bool = False, invert: bool = False) -> Condition:
+def _isin(elements: Value, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Condition:
     if not isinstance(elements, Value) or isinstance(test_elements, Value):
         raise refusal("`isin` of a table in positions", "the first is a position, the second a table of numbers")
     entries = test_elements.reshape(-1).tolist() if hasattr(test_elements, "tolist") else test_elements
-    numbers = [integer for each in _listed(entries) for _, integer in values.as_integer(constant(each)).cases]
+    cases = [integer for each in _listed(entries) for _, integer in values.as_integer(constant(each)).cases]
+    numbers = [integer for integer in cases if isinstance(integer, int)]
+    assert len(numbers) == len(cases)  # entries come from outside
     found = values.member(values.as_integer(elements), numbers)
     return values.complement(found) if invert else found
 
@@ -128,7 +131,7 @@ def _listed(entries: object) -> Iterable[object]:
     return entries if isinstance(entries, list | tuple) else [entries]
 
 
-def _look_up(table: object, index: object) -> Value:
+def _look_up(table: Any, index: object) -> Value:
     """One entry of a table by the batch index, where it is the same for all: no padding, in transformers' chunks."""
     indices = index if isinstance(index, tuple) else (index,)
     if all(isinstance(each, Batch) for each in indices) and len(indices) == len(getattr(table, "shape", ())):
@@ -139,7 +142,7 @@ def _look_up(table: object, index: object) -> Value:
     raise refusal("a look-up in a table by position", CURES["getitem"])
 
 
-def constant(value: object) -> Value:
+def constant(value: Any) -> Value:
     """A number from outside: Python's, numpy's, or a tensor of no dimension; values are what they are."""
     if isinstance(value, Value):
         return value

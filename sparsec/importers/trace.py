@@ -60,10 +60,10 @@ class Traced:
         raise refusal("a position as a sequence", "a mask_mod is given single positions")
 
     def __divmod__(self, other: object) -> tuple[Traced, Traced]:
-        return self // other, self % other
+        return _apply("floordiv", False, self, other), _apply("mod", False, self, other)
 
     def __rdivmod__(self, other: object) -> tuple[Traced, Traced]:
-        return other // self, other % self
+        return _apply("floordiv", False, other, self), _apply("mod", False, other, self)
 
 
 def _unary(name: str) -> Callable[[Traced], Traced]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import reduce
 from itertools import islice
 from math import isqrt
 
@@ -64,7 +63,7 @@ def as_integer(value: Value) -> Integer:
     """A condition counts as 1 where it holds, and as 0 elsewhere."""
     if isinstance(value, Square):
         raise refusal("a product of two positions", "one factor has to be a number, or compare a square with a number")
-    return where(value, number(1), number(0)) if isinstance(value, Condition) else value
+    return _chosen(value, number(1), number(0)) if isinstance(value, Condition) else value
 
 
 def truth(input: Value) -> Condition:
@@ -77,7 +76,11 @@ def where(condition: Value, input: Value, other: Value) -> Value:
         raise refusal("`where` by an integer", "compare first, as in `x != 0`")
     if isinstance(input, Condition) and isinstance(other, Condition):
         return either(both(condition, input), both(complement(condition), other))
-    sides = ((condition.value, as_integer(input)), (ex.complement(condition.value), as_integer(other)))
+    return _chosen(condition, as_integer(input), as_integer(other))
+
+
+def _chosen(condition: Condition, input: Integer, other: Integer) -> Integer:
+    sides = ((condition.value, input), (ex.complement(condition.value), other))
     return by_case([(ex.both(guard, held), value) for guard, side in sides for held, value in side.cases])
 
 
@@ -100,8 +103,8 @@ def complement(value: Condition) -> Condition:
 
 def member(value: Integer, numbers: Iterable[int]) -> Condition:
     """Whether it is one of the numbers."""
-    numbers = sorted(set(numbers))
-    return Condition(reduce(ex.either, (ex.both(held, ex.member(each, numbers)) for held, each in value.cases), False))
+    listed = sorted(set(numbers))
+    return Condition(ex.some(ex.both(held, ex.member(each, listed)) for held, each in value.cases))
 
 
 def compare(op: str) -> Callable[[Value, Value], Condition]:
@@ -112,7 +115,7 @@ def compare(op: str) -> Callable[[Value, Value], Condition]:
         if isinstance(input, Square) or isinstance(other, Square):
             return _compare_squares(input, op, other)
         cases = pairs(as_integer(input), as_integer(other))
-        return Condition(reduce(ex.either, (ex.both(held, ex.compare(a, op, b)) for held, a, b in cases), False))
+        return Condition(ex.some(ex.both(held, ex.compare(a, op, b)) for held, a, b in cases))
 
     return compared
 
@@ -124,10 +127,10 @@ def _compare_squares(left: Value, op: str, right: Value) -> Condition:
     if not isinstance(left, Square):
         return _compare_squares(right, _MIRRORED[op], left)
     other = as_integer(right)
-    if not all(isinstance(bound, int) for _, bound in other.cases):
-        raise refusal("a square beside a position", "compare it with a number")
     size, parts = magnitude(left.root), (Condition(False))
     for held, bound in other.cases:
+        if not isinstance(bound, int):
+            raise refusal("a square beside a position", "compare it with a number")
         parts = either(parts, both(Condition(held), _compare_with_bound(size, op, bound)))
     return parts
 

@@ -6,7 +6,7 @@ JSON and not pickle: what is read back is data and can be nothing else.
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import get_args
+from typing import Any, get_args
 
 from sparsec.ir import nodes as ir
 
@@ -14,8 +14,8 @@ _NODES = ir.Pattern | ir.Node
 _KINDS = {kind.__name__: kind for kind in (ir.Pattern, *get_args(ir.Int), *get_args(ir.Set))}
 
 
-def pack(value: object) -> object:
-    """A node as [its kind, its fields]; a tuple as ["", its items]."""
+def pack(value: object) -> Any:
+    """Data for JSON: a node as [its kind, its fields]; a tuple as ["", its items]."""
     match value:
         case tuple():
             return ["", *map(pack, value)]

@@ -240,9 +240,13 @@ def _gather(run: Pass, names: str, region: Region) -> Environment:
         x, to = run.metas[name], f"{name}_GATHERED{region.name.upper()}"
         keys = gathered_keys(x.shape[2], region.gathered, x.device)
         run.metas[to] = Meta.contiguous((*x.shape[:2], len(keys), x.shape[3]), x.dtype, x.device)
-        run.step(lambda env, to=to, name=name, keys=keys: env.__setitem__(to, env[name].index_select(2, keys)))
+        run.step(functools.partial(_select, name=name, keys=keys, to=to))
         made[to] = run.metas[to]
     return made
+
+
+def _select(env: Environment, name: str, keys: Tensor, to: str) -> None:
+    env[to] = env[name].index_select(2, keys)
 
 
 def _carry(run: Pass, name: str, like: Meta, names: tuple[str, ...]) -> None:
@@ -423,12 +427,16 @@ def _launch_dkdv(run: Pass, q_offset: int) -> None:
                 _scatter(run, kernel.regions[0], n)
     if shared:
         for name, dtype, scaled in (("DK", k.dtype, True), ("DV", v.dtype, False)):
-            run.step(lambda env, name=name, dtype=dtype, scaled=scaled: _finish(env, name, dtype, scaled))
+            run.step(functools.partial(_finish, name=name, dtype=dtype, scaled=scaled))
 
 
 def _finish(env: Environment, name: str, dtype: torch.dtype, scaled: bool) -> None:
     x = env[name].mul_(env["scale"]) if scaled else env[name]
     env[name] = x.to(dtype)
+
+
+def _add_at(env: Environment, name: str, keys: Tensor, some: str) -> None:
+    env[name].index_add_(2, keys, env[some])
 
 
 def _scatter(run: Pass, region: Region, n: int) -> None:
@@ -437,7 +445,11 @@ def _scatter(run: Pass, region: Region, n: int) -> None:
     keys = gathered_keys(n, region.gathered, run.device)
     for name in ("DK", "DV"):
         some = f"{name}_GATHERED{region.name.upper()}"
-        run.step(lambda env, name=name, some=some: env[name].index_add_(2, keys, env[some]))
+        run.step(functools.partial(_add_at, name=name, keys=keys, some=some))
+
+
+def _take(env: Environment, name: str, part: int) -> None:
+    env[f"{name}_{part}"] = env[name][part]
 
 
 def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_offset: int) -> None:
@@ -485,6 +497,6 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
             joined = {"OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}
             if kernel.carries:
                 run.metas[f"{top}_{part}"] = Meta.contiguous(k.shape[:3], torch.float32, k.device)
-                run.step(lambda env, part=part: env.__setitem__(f"{top}_{part}", env[top][part]))
+                run.step(functools.partial(_take, name=top, part=part))
                 joined["OUT_TOP"] = Slot(f"{top}_{part}")
             _join(run, reduce_splits, f"{name}_SPLITS", joined, own._replace(queries=own.keys), kernel.carries)

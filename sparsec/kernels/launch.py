@@ -120,7 +120,13 @@ class Pass:
             with contextlib.suppress(RuntimeError), triton.AsyncCompileMode(threads, ignore_errors=True):
                 made += [launch.compile() for launch in new]  # RuntimeError: the caller compiles side by side already
             with contextlib.suppress(Exception):
-                list(threads.map(lambda kernel: getattr(kernel, "kernel", kernel).run, made))  # loads them
+                compiled = [kernel for kernel in made if kernel is not None]
+                list(threads.map(_load, compiled))  # loads them
+
+
+def _load(kernel: Any) -> Any:
+    """Has a compiled kernel loaded, as `run` does when it is first asked for."""
+    return getattr(kernel, "kernel", kernel).run
 
 
 class Launch:

@@ -102,7 +102,8 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
         torch.library.register_vmap(op, _batched(op), lib=library)
         library.impl(op, cpu, "CPU")
         library.impl(op, gpu, "CUDA")
-    for packet, function, flops in zip(packets, functions, (forward_flops, backward_flops), strict=False):
+    counts: tuple[Callable, ...] = forward_flops, backward_flops
+    for packet, function, flops in zip(packets, functions, counts, strict=False):
         library.impl(packet.default, _differentiated(packet.default, function), "Autograd")
         register_flop_formula(packet, get_raw=True)(_of(program, flops))
     return library

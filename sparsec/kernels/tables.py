@@ -95,7 +95,7 @@ def draw_rows(count: int, seed: int, first: int, stop: int, below: int | None, d
     starts = torch.zeros(len(row) + 1, dtype=torch.int64, device=device)
     starts[1:] = taken.cumsum(0)
     some = zip(*(x[:, None].split(max(1, _AT_ONCE // max(width, 1))) for x in (row, most, taken)), strict=True)
-    return Table(first, starts, torch.cat([_floyd(seed, *lines, width) for lines in some]))
+    return Table(first, starts, torch.cat([_floyd(seed, lines[0], lines[1], lines[2], width) for lines in some]))
 
 
 def _floyd(seed: int, row: Tensor, below: Tensor, taken: Tensor, width: int) -> Tensor:

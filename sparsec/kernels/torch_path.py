@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ _ROWS, _KEYS = 96, 1024  # queries and keys of one step
 _ENTRIES = 1 << 24  # of a table, at a time
 _TOGETHER = 4096  # keys of residue classes that are alike, in one step
 
-Keys = slice | Tensor
+Keys: TypeAlias = slice | Tensor
 
 
 @torch.autocast("cpu", enabled=False)  # which would reach the products below
@@ -252,8 +252,9 @@ def _forward_regions(
     out, lse = torch.empty_like(q), q.new_empty(q.shape[:3])
     for region in regions:
         for piece in _pieces(region, n_q, n, q_offset):
-            tensors = _side_by_side(q, 2, piece.rows), *(_side_by_side(x, 1, piece.keys) for x in (k, v))
-            found = _forward_rows(program, region, piece, *tensors, scale, n)
+            some_q = _side_by_side(q, 2, piece.rows)
+            some_k, some_v = (_side_by_side(x, 1, piece.keys) for x in (k, v))
+            found = _forward_rows(program, region, piece, some_q, some_k, some_v, scale, n)
             places = zip(piece.rows, *(_one_by_one(x, len(piece.rows)) for x in found), strict=True)
             for rows, some_out, some_lse in places:
                 if region is not regions[0]:

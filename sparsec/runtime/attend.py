@@ -143,9 +143,12 @@ class BoundPattern:
 
     @cached_property
     def _pattern(self) -> ir.Pattern:
+        from sparsec.ir.nodes import Pattern
         from sparsec.ir.serialize import unpack
 
-        return unpack(self._record.pattern)
+        pattern = unpack(self._record.pattern)
+        assert isinstance(pattern, Pattern)
+        return pattern
 
     @property
     def nodes(self) -> ir.Pattern:

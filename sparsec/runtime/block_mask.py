@@ -29,11 +29,12 @@ def block_mask(
     tile = (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
     n_q = n if n_q is None else n_q
     heads = _checked(pattern, tile, heads)
+    high, wide = tile
     mod = mask_mod(pattern, n, device, n - n_q)
-    found = [blocks(condition, n, tile, range(n - n_q, n)) for condition in pattern.conditions]
+    found = [blocks(condition, n, (high, wide), range(n - n_q, n)) for condition in pattern.conditions]
     chosen = list(pattern.head_conditions or (0,) * heads)
     partial, full = (np.stack([getattr(each, name) for each in found]) for name in ("partial", "full"))
-    numbers = {}
+    numbers: dict[str, Tensor] = {}
     for name, grids in (("", partial), ("full_", full)):
         for side, seen in (("kv", grids), ("q", grids.swapaxes(1, 2))):
             count, indices = (_spread(values, chosen, batch or 1, device) for values in _ordered(seen))

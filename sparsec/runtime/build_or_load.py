@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import SupportsIndex, TypeVar
 
 from sparsec.cache import records
 from sparsec.cache.files import Cache, Refused, Unusable, folder
@@ -42,7 +42,7 @@ class Chosen:
         return {"pattern": self.pattern, "counts": counts, "bound": bound} if named else None
 
 
-def _whole(value: object) -> int:
+def _whole(value: SupportsIndex) -> int:
     number = operator.index(value)
     if isinstance(value, bool) or abs(number) >> 63:
         raise TypeError("not a number that the compiler takes")
@@ -84,10 +84,12 @@ class _Keeper:
         self.store = self._try(lambda: Cache(folder()))
 
     def find(self, key: str) -> tuple[Record, str, Path] | None:
-        return self._try(lambda: records.find(self.store, key)) if self.store else None
+        store = self.store
+        return self._try(lambda: records.find(store, key)) if store else None
 
     def keep(self, record: Record, text: str) -> Path | None:
-        return self._try(lambda: records.keep(self.store, record, text)) if self.store else None
+        store = self.store
+        return self._try(lambda: records.keep(store, record, text)) if store else None
 
     def remarks(self) -> tuple[str, ...]:
         """What has not been said in this process."""

@@ -67,9 +67,9 @@ class _Terms:
                 left, right = self.integer(_field(nodes, "left")), self.integer(_field(nodes, "right"))
                 return _compare(_COMPARE[op], left, right)
             case ir.Member(members=members):
-                value = self.integer(_field(nodes, "value"))
+                tested = self.integer(_field(nodes, "value"))
                 listed = [self._number(_item(nodes, "members", index)) for index in range(len(members))]
-                return _any([_compare(operator.eq, value, member) for member in listed])
+                return _any([_compare(operator.eq, tested, member) for member in listed])
             case ir.And(parts):
                 return _all([self.condition(_item(nodes, "parts", index)) for index in range(len(parts))])
             case ir.Or(parts):
@@ -77,8 +77,10 @@ class _Terms:
             case ir.Not():
                 part = self.condition(_field(nodes, "part"))
                 return lambda h, q, k: ~part(h, q, k)
-            case leaf:
+            case ir.Blocks() | ir.RandomBlocks() | ir.RandomKeys() as leaf:
                 return self._table(leaf)
+            case other:
+                raise TypeError(f"not a condition: {other!r}")
 
     def integer(self, nodes: _ByHead) -> _Term:
         groups = _alike(nodes)
@@ -136,9 +138,8 @@ class _Terms:
             seen[table.rows[there], table.entries[there]] = True
             seen = seen.to(self.device)
             return lambda h, q, k: seen[q // size, k // size]
-        return _searched(
-            leaf.size, *(torch.from_numpy(x).to(self.device) for x in (table.starts, table.entries)), width
-        )
+        starts, entries = (torch.from_numpy(x).to(self.device) for x in (table.starts, table.entries))
+        return _searched(leaf.size, starts, entries, width)
 
 
 def _searched(size: int, starts: Tensor, entries: Tensor, width: int) -> _Term:

@@ -128,6 +128,8 @@ def _trial(ratio: float | None, usual_ms: float | None, ms: float | None, skippe
         raise TypeError("skipped")
     if skipped:
         return Trial(skipped=skipped)
+    if ratio is None or usual_ms is None or ms is None:
+        raise TypeError("times")
     ratio, usual_ms, ms = float(ratio), float(usual_ms), float(ms)
     if not all(0 < value < float("inf") for value in (ratio, usual_ms, ms)):
         raise ValueError("times")

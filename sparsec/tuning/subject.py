@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ from sparsec.plan.nodes import Plan
 from sparsec.runtime.module import module
 from sparsec.testing.verify import device_name
 from sparsec.tuning.tune import GpuLost
+
+Value = TypeVar("Value")
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LEAST_BOUND = 1e-4  # of relative differences; 2 roundings where these are coarser
@@ -70,7 +73,7 @@ class _Chosen(dict):
         super().__init__()
         self.asked: dict[tuple, None] = {}
 
-    def get(self, key: tuple, default: None = None) -> Setting | None:
+    def get(self, key: Any, default: Any = None, /) -> Any:
         self.asked[key] = None
         return super().get(key, default)
 
@@ -128,7 +131,7 @@ class GpuSubject:
         """ms of one run of the kernels of a kind."""
         return self._with(place, setting, lambda: self.clock(self.calls[place.kernel])[1])
 
-    def _with(self, place: Place, setting: Setting, run: Callable[[], object]) -> object:
+    def _with(self, place: Place, setting: Setting, run: Callable[[], Value]) -> Value:
         self.chosen.update(dict.fromkeys(self.keys[place], setting))
         self.program.passes.clear()
         try:
@@ -149,10 +152,11 @@ class GpuSubject:
         out, lse = forward_gpu(self.program, q, k, v, self.scale, 0)
         env = backward_inputs(g, q, k, v, out, lse, None, self.scale)
         prepared_backward(self.program, env, 0)(env)
-        calls: dict[str, Callable[[], object]] = {
-            kind: lambda kind=kind: prepared_backward(self.program, env, 0).only(kind, env) for kind in ("dq", "dkdv")
+        return {
+            "forward": lambda: forward_gpu(self.program, q, k, v, self.scale, 0),
+            "dq": lambda: prepared_backward(self.program, env, 0).only("dq", env),
+            "dkdv": lambda: prepared_backward(self.program, env, 0).only("dkdv", env),
         }
-        return {"forward": lambda: forward_gpu(self.program, q, k, v, self.scale, 0)} | calls
 
     def _place(self, key: tuple) -> Place:
         gpu, tier, dtype, size, name = key

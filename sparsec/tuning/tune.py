@@ -134,7 +134,8 @@ def _swept(subject: Subject, sweep: _Sweep, journal: Journal, progress: Progress
     for place, settings in sweep.wanted.items():
         for setting in settings:
             key = (subject.digest, place, setting)
-            if journal.find(key) is None:
+            trial = journal.find(key)
+            if trial is None:
                 if late():
                     return False
                 journal.begin(key)
@@ -144,7 +145,7 @@ def _swept(subject: Subject, sweep: _Sweep, journal: Journal, progress: Progress
                     journal.end(key, Trial(skipped="the GPU stopped"))
                     raise
                 journal.end(key, trial)
-            sweep.found[place][setting] = trial = journal.find(key)
+            sweep.found[place][setting] = trial
             progress.advance(place, setting, trial)
     return True
 
@@ -184,10 +185,11 @@ def _decided(
 
 def _best(trials: list[dict[Setting, Trial]]) -> tuple[Setting | None, float]:
     """The setting with the least time over the usual one's, in the geometric mean; None where none is worth it."""
-    means = {}
+    means: dict[Setting, float] = {}
     for setting in trials[0]:
-        ratios = [each[setting].ratio if setting in each else None for each in trials]
-        if None not in ratios and max(ratios) <= _HARM:
+        tried = [each[setting] for each in trials if setting in each]
+        ratios = [trial.ratio for trial in tried if trial.ratio is not None]
+        if len(ratios) == len(trials) and max(ratios) <= _HARM:
             means[setting] = prod(ratios) ** (1 / len(ratios))
-    best = min(means, key=means.get, default=None)
+    best = min(means, key=lambda setting: means[setting], default=None)
     return (best, means[best]) if best is not None and means[best] <= _WORTH else (None, 1.0)
