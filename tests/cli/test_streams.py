@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sparsec.cli import streams
 from sparsec.terminal import coloured
 
 ROOT = Path(__file__).parents[2]
@@ -124,3 +125,18 @@ def test_a_file_that_cannot_be_written_is_the_same_error_everywhere(line: str, s
     assert ran.status == 1
     assert "error[SP0702]" in ran.err
     assert sorted(os.listdir()) == ["folder.html", "p.spat"]
+
+
+class Notebook(io.StringIO):
+    """A stream of a caller's own, on the descriptor of the standard output."""
+
+    def fileno(self) -> int:
+        return 1
+
+
+def test_a_stream_that_is_not_pythons_own_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Notebook()
+    monkeypatch.setattr(sys, "stdout", own)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    streams.prepare()
+    assert sys.stdout is own

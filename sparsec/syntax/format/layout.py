@@ -214,8 +214,8 @@ def _documented(doc: list[Piece], said: Piece) -> Piece:
     if not doc:
         return said
     (text,) = doc
-    doc_and_said = concat(inner(text, first=True), Hard(), inner(replace(said, after=())))
-    return replace(said, doc=doc_and_said, above=text.above, newline=text.newline, blank=text.blank)
+    document = concat(inner(text, first=True), Hard(), inner(replace(said, after=())))
+    return replace(said, doc=document, above=text.above, newline=text.newline, blank=text.blank)
 
 
 def _named(parts: list[Piece]) -> Piece:
