@@ -11,7 +11,7 @@ from sparsec.runtime.load import compile
 from sparsec.transformers.refusal import refusal
 
 
-def use(model: PreTrainedModel, pattern: str | Attend, /, **keywords: Any) -> PreTrainedModel:
+def use(model: PreTrainedModel, pattern: str | Attend, /, **parameters: Any) -> PreTrainedModel:
     """Let every layer of a model attend by `pattern`, in training and in `generate`; returns the model.
 
         sparsec.transformers.use(model, "pattern p(w = 512) = sinks(4) | past(w)", w=256)
@@ -32,7 +32,7 @@ def use(model: PreTrainedModel, pattern: str | Attend, /, **keywords: Any) -> Pr
         by_layer = dict.fromkeys(layers, pattern)
     else:
         by_layer = {
-            layer: compile(pattern, layer=layer, layers=max(layers) + 1, **keywords) for layer in sorted(layers)
+            layer: compile(pattern, layer=layer, layers=max(layers) + 1, **parameters) for layer in sorted(layers)
         }
     for module in model.modules():
         if getattr(module, "layer_idx", None) is not None:
