@@ -118,7 +118,7 @@ def test_the_reference_is_kept_from_what_it_judges() -> None:
 
 
 # One program each that is read from its beginning to its end: the page's script, and kernels and what launches them.
-LONGER = {"kernels/device.py", "kernels/gpu.py", "kernels/torch_path.py", "show/page.js"}
+LONGER = {"kernels/torch_path.py", "show/page.js"}
 
 
 def test_files_are_short() -> None:

@@ -21,6 +21,7 @@ from sparsec.kernels.direct import Box, Direct, direct
 from sparsec.kernels.program import Program
 
 Environment = dict[str, Any]  # tensors and numbers of one call, by name
+_MOST_PASSES = 128  # of a program that are kept prepared
 
 
 class Meta(NamedTuple):
@@ -122,6 +123,14 @@ class Pass:
             with contextlib.suppress(Exception):
                 compiled = [kernel for kernel in made if kernel is not None]
                 list(threads.map(_load, compiled))  # loads them
+
+
+def remember(program: Program, key: tuple, made: Pass) -> Pass:
+    """Keeps a prepared pass under its key; the oldest gives way."""
+    while len(program.passes) >= _MOST_PASSES:
+        program.passes.pop(next(iter(program.passes)), None)
+    program.passes[key] = made
+    return made
 
 
 def _load(kernel: Any) -> Any:

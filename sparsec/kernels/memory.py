@@ -1,6 +1,7 @@
-"""How results lie in memory: out and dq like q, dk and dv like k, as in FlashAttention and torch's own attention.
+"""How tensors lie in memory: what kernels can read, and results as in FlashAttention and torch's own attention.
 
-So `out.transpose(1, 2).flatten(2)` copies nothing where q is a transposed [B, n, H, D].
+out and dq lie like q, dk and dv like k, so `out.transpose(1, 2).flatten(2)` copies nothing where q is a transposed
+[B, n, H, D].
 """
 
 from __future__ import annotations
@@ -38,6 +39,18 @@ def lying_as(x: Tensor, like: Tensor) -> Tensor:
     """x, or a copy of it that lies as results for `like` do."""
     wanted = dense_strides(like.shape, like.stride())
     return x if x.stride() == wanted else x.new_empty_strided(x.shape, wanted).copy_(x)
+
+
+def as_readable(x: Tensor) -> Tensor:
+    """x, or a copy of it: strides are passed in units of 8 elements, and a tile's own offsets fit 32 bits."""
+    b, h, m, d = x.stride()
+    fits = d == 1 and not (b | h | m) % 8 and m < FAR and x.data_ptr() % 16 == 0
+    return x if fits else empty_as(x).copy_(x)
+
+
+def as_contiguous(x: Tensor) -> Tensor:
+    """x, or a copy of it, contiguous and from a multiple of 16 bytes on."""
+    return x if x.is_contiguous() and x.data_ptr() % 16 == 0 else x.clone(memory_format=torch.contiguous_format)
 
 
 def _packed(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:

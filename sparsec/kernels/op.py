@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.call import checked
 from sparsec.kernels.flops import backward_flops, forward_flops
-from sparsec.kernels.gpu import backward_gpu, forward_gpu
+from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.program import Program
 from sparsec.kernels.repeated import Repeated

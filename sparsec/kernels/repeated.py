@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsec.kernels.gpu import LOG2_E_FLOAT, as_readable, prepared_forward
+from sparsec.kernels.device import LOG2_E_FLOAT
+from sparsec.kernels.forward import prepared_forward
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.launch import Pass
+from sparsec.kernels.memory import as_readable
 from sparsec.kernels.program import Program
 
 _MOST = 128  # signatures that are kept

@@ -4,40 +4,48 @@ from sparsec.kernels.device import (
     LN_2,
     LOG2_E,
     RUN_TIME,
-    after_range,
     floor_div,
     floor_mod,
+    tl,
+    to_int32,
+    triton,
+)
+from sparsec.kernels.loads import (
     gathered_count,
     gathered_key,
     in_long_table_row,
     in_table_row,
-    load_carry,
     load_gathered_sums,
     load_residue_tile,
     load_row_stats,
     load_rows,
     load_tile,
-    ordered_ranges,
-    residue_tile,
     row_ptrs,
     rows_ptrs,
+    tile_mask,
+    tile_ptrs,
+)
+from sparsec.kernels.op import Operator
+from sparsec.kernels.program import Group, Kernel, Program, Region, Variant
+from sparsec.kernels.softmax import (
     softmax_continue,
     softmax_end,
     softmax_start,
     softmax_step,
+)
+from sparsec.kernels.splits import (
+    load_carry,
+    store_carry,
+)
+from sparsec.kernels.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
+from sparsec.kernels.tiles import (
+    after_range,
+    ordered_ranges,
+    residue_tile,
     split_first,
     split_steps,
-    store_carry,
-    tile_mask,
-    tile_ptrs,
     tile_range,
-    tl,
-    to_int32,
-    triton,
 )
-from sparsec.kernels.op import Operator
-from sparsec.kernels.program import Group, Kernel, Program, Region, Variant
-from sparsec.kernels.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
 
 __all__ = [
     "LN_2",

@@ -23,9 +23,10 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 from triton.runtime.jit import JITFunction
 
-from sparsec.kernels import gpu, hardware
-from sparsec.kernels.device import combine_splits, reduce_splits
-from sparsec.kernels.gpu import backward_gpu, forward_gpu
+from sparsec.kernels import hardware, prepare
+from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.splits import combine_splits, reduce_splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def _properties(target: Target) -> Iterator[None]:
     """The CPU is taken for the target when settings are chosen."""
     choose, device = hardware.device_tier.__wrapped__, torch.device("cuda", 0)
     with (
-        patch.object(gpu, "device_tier", lambda _, width: choose(device, width)),
+        patch.object(prepare, "device_tier", lambda _, width: choose(device, width)),
         patch.object(torch.cuda, "get_device_properties", lambda _: target.properties),
         patch.object(torch.version, "hip", None if target.gpu.backend == "cuda" else "6"),
     ):

@@ -18,7 +18,8 @@ from sparsec.codegen.emit import emit, kernels_of
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import Place
 from sparsec.diagnostics import EnvironmentLacks, SparsecError
-from sparsec.kernels.gpu import backward_gpu, backward_inputs, forward_gpu, prepared_backward
+from sparsec.kernels.backward import backward_gpu, backward_inputs, prepared_backward
+from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.hardware import device_tier
 from sparsec.kernels.settings import SETTINGS, Setting
 from sparsec.pipeline import Compiled

@@ -13,7 +13,7 @@ from support.generated import EXAMPLES, attend_of, example, pattern_of, random_p
 from support.on_gpu import HALVES, any_program, check
 from support.spread import SPREAD
 
-from sparsec.kernels import gpu
+from sparsec.kernels import prepare
 from sparsec.kernels.launch import Launch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -46,8 +46,8 @@ def test_layouts(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     module = spread_module_of(pattern)
     module._PROGRAM.passes.clear()
-    monkeypatch.setattr(gpu, "TMA_LENGTH", 1)
-    monkeypatch.setattr(gpu, "TMA_STILL", 1)
+    monkeypatch.setattr(prepare, "TMA_LENGTH", 1)
+    monkeypatch.setattr(prepare, "TMA_STILL", 1)
     for lengths in [(1152, 1152), (500, 1152), (1152, 1152, 7), (1000, 1111)]:
         check(pattern, *lengths, attend=module.p, heads=4, kv_heads=2, head_size=64, dtype=torch.bfloat16)
 

@@ -18,7 +18,9 @@ from support.wide import layered
 from torch import Tensor
 
 from sparsec.ir.nodes import Compare, Const, Or, Pattern, Set, Var
-from sparsec.kernels import gpu
+from sparsec.kernels import backward, prepare, rows
+from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.settings import Settings
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import Program, match_programs, programs
@@ -28,7 +30,7 @@ SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forw
 
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "SETTINGS", dict.fromkeys(gpu.SETTINGS, Settings(*SMALL)))
+    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
 
 
 def interpreted(module: ModuleType):
@@ -39,14 +41,14 @@ def interpreted(module: ModuleType):
     class Attention(torch.autograd.Function):
         @staticmethod
         def forward(ctx, q, k, v, scale, q_offset):
-            out, lse = gpu.forward_gpu(program, q, k, v, scale, q_offset)
+            out, lse = forward_gpu(program, q, k, v, scale, q_offset)
             ctx.save_for_backward(q, k, v, out, lse)
             ctx.rest = scale, q_offset
             return out, lse
 
         @staticmethod
         def backward(ctx, g, dlse):
-            return *gpu.backward_gpu(program, g, *ctx.saved_tensors, dlse, *ctx.rest), None, None
+            return *backward_gpu(program, g, *ctx.saved_tensors, dlse, *ctx.rest), None, None
 
     def attend(q, k, v, *, scale, q_offset, return_lse):
         return Attention.apply(q, k, v, scale, k.shape[2] - q.shape[2] if q_offset is None else q_offset)
@@ -123,10 +125,10 @@ def test_no_key_at_all() -> None:
 def test_without_keys() -> None:
     q, k = torch.ones(1, 1, 5, 16), torch.ones(1, 1, 0, 16)
     program = module_of(pattern_of("pattern p = causal"))._PROGRAM
-    out, lse = gpu.forward_gpu(program, q, k, k, 0.25, 0)
+    out, lse = forward_gpu(program, q, k, k, 0.25, 0)
     assert not out.any()
     assert (lse == -torch.inf).all()
-    dq, dk, dv = gpu.backward_gpu(program, q, q, k, k, out, lse, None, 0.25, 0)
+    dq, dk, dv = backward_gpu(program, q, q, k, k, out, lse, None, 0.25, 0)
     assert not dq.any()
     assert dk.shape == dv.shape == k.shape
 
@@ -164,17 +166,17 @@ def test_descriptors(text: str, n_q: int, expected: set[int], monkeypatch: pytes
     """Loads as of GPUs with a tensor memory accelerator, though these sequences are short."""
     pattern = pattern_of(f"pattern p = {text}")
     module, found = spread_module_of(pattern), set()
-    monkeypatch.setattr(gpu, "device_tier", lambda device, width: "tma")
-    monkeypatch.setattr(gpu, "TMA_LENGTH", 1)
-    monkeypatch.setattr(gpu, "TMA_STILL", 1)
-    made = gpu.prepare_launch
+    monkeypatch.setattr(prepare, "device_tier", lambda device, width: "tma")
+    monkeypatch.setattr(prepare, "TMA_LENGTH", 1)
+    monkeypatch.setattr(prepare, "TMA_STILL", 1)
 
-    def noted(*arguments) -> gpu.Prepared:
-        prepared = made(*arguments)
+    def noted(*arguments) -> prepare.Prepared:
+        prepared = prepare.prepare_launch(*arguments)
         found.add(prepared.constants["TMA"] + prepared.constants["OWN_TMA"])
         return prepared
 
-    monkeypatch.setattr(gpu, "prepare_launch", noted)
+    for module_of_launches in (rows, backward):
+        monkeypatch.setattr(module_of_launches, "prepare_launch", noted)
     check(pattern, n_q, 144, heads=2, kv_heads=1, module=module, dtype=torch.float16)
     assert found == expected
 
@@ -185,9 +187,14 @@ def test_layouts_by_head() -> None:
     check(pattern, 61, 70, heads=4, kv_heads=2, module=spread_module_of(pattern))
 
 
-def shares_of_three(long: int, length: int, block: int, *_) -> tuple[int, int]:
+def split_by_three(patch: pytest.MonkeyPatch) -> None:
     """Three programs for each tile of global tokens, however short the sequence is."""
-    return -(-min(max(long, 0), length) // block), 3
+
+    def counts(prefix: int, length: int, block: int, *_) -> tuple[int, int]:
+        return -(-min(max(prefix, 0), length) // block), 3
+
+    for module in (rows, backward):
+        patch.setattr(module, "split_counts", counts)
 
 
 SHARED = [
@@ -207,7 +214,7 @@ def test_shared_tiles(text: str, lengths: tuple[int, int, int | None], monkeypat
     """Tiles of global tokens by three programs each, though these sequences are short."""
     pattern = pattern_of(f"pattern p = {text}")
     module = spread_module_of(pattern)
-    monkeypatch.setattr(gpu, "_splits", shares_of_three)
+    split_by_three(monkeypatch)
     check(pattern, *lengths, heads=2, kv_heads=1, module=module)
 
 
@@ -228,8 +235,8 @@ def test_shared_tiles_by_head(kv_heads: int, monkeypatch: pytest.MonkeyPatch) ->
     cases = "0 -> window(9) | global(3), 1 -> k % 24 < 2, else -> past(16) | sinks(4) | k % 24 < 2"
     pattern = pattern_of(f"pattern p = match h {{ {cases} }}", 4)
     module = spread_module_of(pattern)
-    assert gpu._shared_keys(module._PROGRAM, 4, kv_heads) == (kv_heads < 4)
-    monkeypatch.setattr(gpu, "_splits", shares_of_three)
+    assert backward._shared_keys(module._PROGRAM, 4, kv_heads) == (kv_heads < 4)
+    split_by_three(monkeypatch)
     check(pattern, 40, 70, heads=4, kv_heads=kv_heads, module=module)
 
 
@@ -263,5 +270,5 @@ def test_random_layouts(condition: Set, tokens: int, n_q: int, n_k: int, q_offse
     pattern = random_pattern(Program("", (condition,)))
     module = spread_module_of(pattern)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu, "_splits", shares_of_three)
+        split_by_three(patch)
         check(pattern, n_q, n_k, q_offset, heads=2, kv_heads=1, module=module)

@@ -119,7 +119,7 @@ print(attend(q, k, v).double().sum().item(), sorted({"lark", "islpy", "jinja2", 
 """
 
 KERNELS = """
-from sparsec.kernels.gpu import forward_gpu
+from sparsec.kernels.forward import forward_gpu
 generated = sys.modules[attend.__reduce__()[1][1].module]
 assert generated.__file__.startswith("<"), "no file"
 out, _ = forward_gpu(generated._PROGRAM, q, k, v, 0.25, 0)

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsec.kernels import gpu
+from sparsec.kernels import backward, launch
 from sparsec.kernels.launch import Meta, Pass
-from sparsec.kernels.memory import dense_strides, empty_as
+from sparsec.kernels.memory import as_readable, dense_strides, empty_as
+from sparsec.kernels.prepare import tma_box
 from sparsec.kernels.program import Program, cdiv
 
 EMPTY = Program(groups=(), min_tile=16, most_positions=1 << 30)
@@ -20,16 +21,16 @@ def test_a_descriptor_sees_residue_classes(transposed: bool) -> None:
     """As a view that has them for a dimension of their own."""
     x = torch.empty(2, 96, 3, 16).transpose(1, 2) if transposed else torch.empty(2, 3, 96, 16)
     view = x.unflatten(2, (-1, 16)).transpose(2, 3)
-    found = gpu.tma_box("Q", Meta.of(x), 16, 4, 16)
+    found = tma_box("Q", Meta.of(x), 16, 4, 16)
     assert (found.shape, found.strides, found.block) == ([*view.shape], [*view.stride()], [1, 1, 1, 4, 16])
-    plain = gpu.tma_box("Q", Meta.of(x), 1, 4, 16)
+    plain = tma_box("Q", Meta.of(x), 1, 4, 16)
     assert (plain.shape, plain.strides, plain.block) == ([*x.shape], [*x.stride()], [1, 1, 4, 16])
 
 
 @pytest.mark.parametrize(("n_q", "length"), [(16 * 128, 128), (16 * 128 + 1, 256), (16 * 128 - 1, 128), (5, 128)])
 def test_rows_that_are_not_there_weigh_nothing(n_q: int, length: int) -> None:
     run = Pass(EMPTY, Q=Meta.of(torch.empty(2, 3, n_q, 16)))
-    gpu._class_stats(run, run.metas["Q"], 16)
+    backward._class_stats(run, run.metas["Q"], 16)
     rows = run({})["STATS_16"]
     assert rows.shape == (2 * 2 * 3 * 16, length)
     if n_q < 16 * length:  # else every row is written
@@ -65,7 +66,7 @@ def test_results_lie_like_torch_would_have_them(shape, order, expanded: int, mor
     y = x.narrow(expanded, 0, 1).expand(x.shape)
     assert dense_strides(tuple(y.shape), y.stride()) == torch.empty(y.shape).stride() or shape[expanded] == 1
     result = empty_as(x)
-    assert gpu.as_readable(result) is result  # kernels take what they return
+    assert as_readable(result) is result  # kernels take what they return
 
 
 def test_rows_far_apart_lie_in_the_usual_order() -> None:
@@ -89,8 +90,8 @@ def test_parts_of_a_pass() -> None:
 
 
 def test_prepared_passes_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_MOST_PASSES", 3)
+    monkeypatch.setattr(launch, "_MOST_PASSES", 3)
     program = Program(groups=(), min_tile=16, most_positions=1 << 30)
     for key in range(5):
-        gpu._remember(program, (key,), Pass(program, Q=Meta.of(torch.empty(1))))
+        launch.remember(program, (key,), Pass(program, Q=Meta.of(torch.empty(1))))
     assert list(program.passes) == [(2,), (3,), (4,)]

@@ -7,7 +7,7 @@ from support.generated import EXAMPLES, example, module_of, pattern_of
 
 from sparsec import pipeline
 from sparsec.codegen import tuned_files
-from sparsec.kernels import gpu as gpu_launches
+from sparsec.kernels import prepare
 from sparsec.runtime.module import module
 from sparsec.runtime.offline_compile import TARGETS, compile_kernels
 from sparsec.syntax.read import read
@@ -98,7 +98,7 @@ def test_tuned_settings_spill_no_more_than_usual(path, head_size, monkeypatch):
     call = {"head_size": head_size, "dtype": "bfloat16", "n": 32768}
     usual = {kernel.name: kernel.spills for kernel in compile_kernels(tuned, "sm_90", **call)}
     for gpu in gpus:
-        monkeypatch.setattr(gpu_launches, "gpu_name", lambda device, gpu=gpu: gpu)
+        monkeypatch.setattr(prepare, "gpu_name", lambda device, gpu=gpu: gpu)
         for kernel in compile_kernels(tuned, "sm_90", **call):
             assert kernel.spills <= usual[kernel.name], (gpu, kernel.name)
             assert kernel.shared <= TARGETS["sm_90"].shared

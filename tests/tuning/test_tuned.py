@@ -17,7 +17,7 @@ from sparsec.codegen.emit import emit, kernels_of
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import EMPTY, Place, Tuned
 from sparsec.diagnostics import SparsecError
-from sparsec.kernels import gpu as gpu_launches
+from sparsec.kernels import prepare
 from sparsec.kernels.launch import Meta
 from sparsec.kernels.settings import KERNELS, SETTINGS
 from sparsec.plan.build import build
@@ -103,11 +103,11 @@ def test_what_a_launch_takes(monkeypatch, gpu, dtype, size, kernel, tuned):
     """On its GPU, for its type, size and kernel the tuned setting; else the table's."""
     made = pipeline.compile(PAST, tuned=Tuned({PLACE: SETTING}))
     program = module(made.source, "tuned_under_test")._PROGRAM
-    monkeypatch.setattr(gpu_launches, "device_tier", lambda device, width: "tma")
-    monkeypatch.setattr(gpu_launches, "gpu_name", lambda device: gpu)
+    monkeypatch.setattr(prepare, "device_tier", lambda device, width: "tma")
+    monkeypatch.setattr(prepare, "gpu_name", lambda device: gpu)
     (launched,) = program.groups[0].at(4096).of(kernel)
     q = Meta.of(torch.empty(1, 1, 4096, size, dtype=dtype))
-    made = gpu_launches.prepare_launch(program, launched, {"Q": q}, {"K": q}, 0)
+    made = prepare.prepare_launch(program, launched, {"Q": q}, {"K": q}, 0)
     found = (*made.blocks, made.options["num_warps"], made.options["num_stages"], made.options.get("maxnreg"))
     usual = getattr(SETTINGS["tma", 2, 1 << (size - 1).bit_length()], kernel)
     assert found == (SETTING if tuned else usual)

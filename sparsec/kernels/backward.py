@@ -1,0 +1,220 @@
+"""The backward pass of GPU tensors: which kernels are launched, on what, in which order."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.device import LOG2_E_FLOAT
+from sparsec.kernels.direct import Box
+from sparsec.kernels.hardware import dot_precision
+from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
+from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
+from sparsec.kernels.prepare import Heads, heads_of, prepare_launch, strides_by_name
+from sparsec.kernels.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, gathered_keys
+from sparsec.kernels.rows import launch_rows
+from sparsec.kernels.splits import reduce_splits
+from sparsec.kernels.stages import carry_state, gather, join_splits, split_counts
+from sparsec.kernels.tables import read_besides
+
+
+def backward_gpu(
+    program: Program,
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    dlse: Tensor | None,
+    scale: float,
+    q_offset: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp."""
+    if q.numel() * k.numel() == 0:
+        return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
+    env = backward_inputs(g, q, k, v, out, lse, dlse, scale)
+    prepared_backward(program, env, q_offset)(env)
+    return env["DQ"], env["DK"], env["DV"]
+
+
+def backward_inputs(
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None, scale: float
+) -> Environment:
+    """What a backward pass starts from, by name."""
+    env = {"Q": as_readable(q), "K": as_readable(k), "V": as_readable(v), "DO": as_readable(g)}
+    env |= {"OUT": as_readable(out), "LSE": as_contiguous(lse), "scale": scale, "scale_log2": scale * LOG2_E_FLOAT}
+    if dlse is not None:
+        env["DLSE"] = as_contiguous(dlse)
+    return env
+
+
+def prepared_backward(program: Program, env: Environment, q_offset: int) -> Pass:
+    """The backward pass for such inputs; its parts are "dq" and "dkdv"."""
+    q, k, v, g, out = (env[name] for name in ("Q", "K", "V", "DO", "OUT"))
+    strides = (*q.stride(), *k.stride(), *v.stride(), *g.stride(), *out.stride())
+    key = "backward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, "DLSE" in env, dot_precision(q.dtype)
+    run = program.passes.get(key)
+    if run is None:
+        metas = {name: Meta.of(env[name]) for name in ("Q", "K", "V", "DO", "OUT")}
+        run = remember(program, key, _backward_pass(program, metas, q_offset, "DLSE" in env))
+    return run
+
+
+def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse: bool) -> Pass:
+    q, k = metas["Q"], metas["K"]
+    outputs = {name: Meta.contiguous(q.shape[:3], torch.float32, q.device) for name in ("LSE", "DLSE")}
+    run = Pass(program, **metas, **outputs)
+    passes = [group.at(k.shape[2]).of("dq") for group in program.groups]
+    strides = {kernel.stride for kernels in passes for kernel in kernels}
+    alone = all(len(kernels) == 1 for kernels in passes)
+    lines = q.shape[0] * q.shape[1]
+    if 1 in strides or not alone:
+        run.empty("STATS_1", (2 * lines, cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
+    for stride in sorted(strides - {1}):
+        _class_stats(run, q, stride)
+    run.begin("dq")
+    _launch_dq(run, q_offset, has_dlse)
+    run.begin("dkdv")
+    _launch_dkdv(run, q_offset)
+    return run
+
+
+def _class_stats(run: Pass, q: Meta, stride: int) -> None:
+    """Room for two numbers of every row, each residue class side by side in whole tiles of any BLOCK_M.
+
+    [2 * lines * stride, n_class_rows].  Rows beyond n_q have no weights: a log-sum-exp of inf, and a delta of 0.
+    """
+    lines, n_q = q.shape[0] * q.shape[1] * stride, q.shape[2]
+    length = cdiv(cdiv(n_q, stride), WHOLE_ROWS) * WHOLE_ROWS
+    name = f"STATS_{stride}"
+    run.empty(name, (2 * lines, length), torch.float32)
+    if n_q < stride * length:
+        run.step(lambda env: env[name][:lines].fill_(float("inf")))
+        run.step(lambda env: env[name][lines:].zero_())
+
+
+def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
+    """The gradient of q.  Fills the STATS of every stride with log-sum-exps in base 2 and deltas."""
+    q, g = run.metas["Q"], run.metas["DO"]
+    n_rows = cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS
+    values = strides_by_name(g=g, o=run.metas["OUT"])
+    values |= {"HAS_DLSE": has_dlse, "ROW_STATS": Slot("STATS_1"), "n_rows": n_rows}
+    values |= {} if has_dlse else {"DLSE": Slot("LSE")}  # in place of what is not read
+
+    def more(kernel: Kernel) -> Environment:
+        if kernel.stride == 1:
+            return values
+        stats = f"STATS_{kernel.stride}"
+        return values | {"CLASS_STATS": Slot(stats), "n_class_rows": run.metas[stats].shape[1]}
+
+    run.empty("DQ", q.shape, q.dtype, dense_strides(q.shape, q.strides))
+    launch_rows(run, "dq", {"Q": q, "DO": g}, n_rows, more, q_offset)
+
+
+# ---------------------------------------------------------------- dk and dv
+
+
+def _launch_dkdv(run: Pass, q_offset: int) -> None:
+    """The gradients of k and v from the STATS that the kernels for dq leave."""
+    program, q, k, v = run.program, *(run.metas[name] for name in "QKV")
+    kv_heads, n = k.shape[1], k.shape[2]
+    # Where query heads of one key head stand in several groups, or gathered keys are all there is, sums start at 0.
+    kernels = [group.at(n).of("dkdv") for group in program.groups]
+    alone = [all(kernel.regions[0].gathered for kernel in each) for each in kernels]
+    shared = any(alone) or (program.by_head and _shared_keys(program, q.shape[1], kv_heads))
+    dense = dense_strides(k.shape, k.strides)  # of both: kernels know one layout
+    for name in ("DK", "DV"):
+        run.zeros(name, k.shape, torch.float32, dense) if shared else run.empty(name, k.shape, k.dtype, dense)
+    for group, each, no_other in zip(program.groups, kernels, alone, strict=True):
+        own = heads_of(group, q, k)
+        if any(kernel.carries for kernel in each):
+            carry_state(run, "CARRY_DKDV_TOP", k, ("CARRY_DK", "CARRY_DV"))
+        for kernel in each:
+            _launch_dkdv_kernel(run, kernel, own, shared, q_offset)
+        if no_other:
+            for kernel in each:
+                _scatter(run, kernel.regions[0], n)
+    if shared:
+        for name, dtype, scaled in (("DK", k.dtype, True), ("DV", v.dtype, False)):
+            run.step(functools.partial(_finish, name=name, dtype=dtype, scaled=scaled))
+
+
+def _shared_keys(program: Program, heads: int, kv_heads: int) -> bool:
+    """Whether query heads of different groups share a key head."""
+    own = [{head // (heads // kv_heads) for head in group.heads} for group in program.groups if group.heads is not None]
+    return sum(map(len, own)) > kv_heads
+
+
+def _finish(env: Environment, name: str, dtype: torch.dtype, scaled: bool) -> None:
+    x = env[name].mul_(env["scale"]) if scaled else env[name]
+    env[name] = x.to(dtype)
+
+
+def _add_at(env: Environment, name: str, keys: Tensor, some: str) -> None:
+    env[name].index_add_(2, keys, env[some])
+
+
+def _scatter(run: Pass, region: Region, n: int) -> None:
+    """Adds the sums of gathered keys to dk and dv, where no kernel does."""
+    assert region.gathered is not None
+    keys = gathered_keys(n, region.gathered, run.device)
+    for name in ("DK", "DV"):
+        some = f"{name}_GATHERED{region.name.upper()}"
+        run.step(functools.partial(_add_at, name=name, keys=keys, some=some))
+
+
+def _take_part(env: Environment, name: str, part: int) -> None:
+    env[f"{name}_{part}"] = env[name][part]
+
+
+def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_offset: int) -> None:
+    (region,) = kernel.regions
+    program, q, k, v, g = run.program, *(run.metas[name] for name in ("Q", "K", "V", "DO"))
+    batch, heads, n_q, head_dim = q.shape
+    kv_heads, n = k.shape[1], k.shape[2]
+    # Where this region's keys and values come from, and where its dk and dv go.
+    source, target, top = {"K": "K", "V": "V"}, {"DK": "DK", "DV": "DV"}, "CARRY_DKDV_TOP"
+    if region.gathered:
+        gathered = gather(run, "KV", region)
+        k, v = gathered.values()
+        source = dict(zip("KV", gathered, strict=True))
+        target = {name: f"{name}_GATHERED{region.name.upper()}" for name in ("DK", "DV")}
+        for name, x in zip(target.values(), (k, v), strict=True):
+            run.zeros(name, x.shape, torch.float32)
+    elif kernel.carries:
+        target = {"DK": "CARRY_DK", "DV": "CARRY_DV"}
+    made = prepare_launch(program, kernel, {"K": k, "V": v}, {"Q": q, "DO": g}, q_offset)
+    block_m, block_n = made.blocks
+    values = strides_by_name(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]])
+    values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
+    values |= {"q_offset": q_offset, "SHARED": shared, **own.lists, **made.constants}
+    for name, stored in {**source, **target}.items():
+        made_box = values.get(name)
+        values[name] = made_box._replace(name=stored) if isinstance(made_box, Box) else Slot(stored)
+    values |= {"PARTIAL_DK": Slot("CARRY_DK"), "PARTIAL_DV": Slot("CARRY_DV"), "PARTIAL_TOP": Slot(top)}
+    values["DKDV_TOP"] = Slot(top)
+    stats = f"STATS_{region.stride}"
+    pitch = run.metas[stats].shape[1]
+    box_of_stats = Box(stats, list(run.metas[stats].shape), [pitch, 1], [1, block_m])
+    values |= {"n_rows": pitch, "ROW_STATS": box_of_stats if made.constants["TMA"] else Slot(stats)}
+    tiles, long = region.stride * cdiv(cdiv(k.shape[2], region.stride), block_n), 0
+    if kernel.split_prefix:
+        steps = heads // kv_heads * cdiv(n_q, block_m)
+        long, parts = split_counts(kernel.split_prefix, k.shape[2], block_n, steps, own.keys * batch)
+        for name in ("DK_SPLITS", "DV_SPLITS"):
+            run.empty(name, (parts, batch, kv_heads, long * block_n, head_dim), torch.float32)
+        values |= {"split_tiles": long, "splits": parts}
+        tiles += long * (parts - 1)
+    values |= read_besides(region, "columns", n_q, n, q_offset, made.blocks, q.device)
+    run.launch(kernel.run, (tiles, own.keys, batch), values, made.options)
+    if long:
+        for part, name in enumerate(("DK", "DV")):
+            joined = {"OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}
+            if kernel.carries:
+                run.metas[f"{top}_{part}"] = Meta.contiguous(k.shape[:3], torch.float32, k.device)
+                run.step(functools.partial(_take_part, name=top, part=part))
+                joined["OUT_TOP"] = Slot(f"{top}_{part}")
+            join_splits(run, reduce_splits, f"{name}_SPLITS", joined, own._replace(queries=own.keys), kernel.carries)

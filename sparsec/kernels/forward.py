@@ -1,0 +1,43 @@
+"""The forward pass of GPU tensors: which kernels are launched, on what, in which order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.device import LOG2_E_FLOAT
+from sparsec.kernels.hardware import dot_precision
+from sparsec.kernels.launch import Meta, Pass, remember
+from sparsec.kernels.memory import as_readable, dense_strides, empty_as
+from sparsec.kernels.program import Program
+from sparsec.kernels.rows import launch_rows
+
+
+def forward_gpu(
+    program: Program, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int
+) -> tuple[Tensor, Tensor]:
+    """out like q, and the log-sum-exp [B, H, n_q] in float32."""
+    if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
+        return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
+    q, k, v = as_readable(q), as_readable(k), as_readable(v)
+    run = prepared_forward(program, q, k, v, q_offset)
+    env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT})
+    return env["OUT"], env["LSE"]
+
+
+def prepared_forward(program: Program, q: Tensor, k: Tensor, v: Tensor, q_offset: int) -> Pass:
+    """The forward pass for such tensors, all readable."""
+    strides = q.stride(), k.stride(), v.stride()
+    key = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, dot_precision(q.dtype)
+    run = program.passes.get(key)
+    if run is None:
+        run = remember(program, key, _forward_pass(program, Meta.of(q), Meta.of(k), Meta.of(v), q_offset))
+    return run
+
+
+def _forward_pass(program: Program, q: Meta, k: Meta, v: Meta, q_offset: int) -> Pass:
+    run = Pass(program, Q=q, K=k, V=v)
+    run.empty("OUT", q.shape, q.dtype, dense_strides(q.shape, q.strides))
+    run.empty("LSE", q.shape[:3], torch.float32)
+    launch_rows(run, "forward", {"Q": q}, q.shape[2], lambda kernel: {}, q_offset)
+    return run

@@ -1,0 +1,125 @@
+"""What a launch needs: tile sizes, constants and descriptors; strides; the heads of a group."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import torch
+
+from sparsec.kernels.direct import Box
+from sparsec.kernels.hardware import device_tier, dot_precision, gpu_name
+from sparsec.kernels.launch import Environment, Meta
+from sparsec.kernels.program import WORD, Group, Kernel, Program, cdiv
+from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
+
+
+class Prepared(NamedTuple):
+    """Constants and options of a launch, and which tensors come through descriptors."""
+
+    blocks: tuple[int, int]  # BLOCK_M, BLOCK_N
+    constants: Environment
+    options: dict[str, Any]
+
+
+def prepare_launch(program: Program, kernel: Kernel, own: Environment, moving: Environment, q_offset: int) -> Prepared:
+    """Tile sizes of a kernel, by device and sizes, and descriptors where these pay.
+
+    `own`: names and metas of what a program loads once; `moving`: of what its loop goes over; [B, H, n, D] each.
+    """
+    first: Meta = next(iter(own.values()))
+    width, head_dim = first.dtype.itemsize, first.shape[3]
+    size = max(16, 1 << (head_dim - 1).bit_length())
+    own_tier, tma = device_tier(first.device, width), False
+    if own_tier == "tma" and not _boxed(moving.values(), kernel.stride, TMA_LENGTH):
+        own_tier = "large"
+    if kernel.listed and own_tier != "small" and width == 2:
+        own_tier = "listed"
+    tuned = program.tuned.get((gpu_name(first.device), own_tier, first.dtype, size, kernel.run.__name__))
+    block_m, block_n, warps, stages, registers = tuned or getattr(SETTINGS[own_tier, width, size], kernel.kind)
+    if kernel.listed:
+        block_m, block_n = min(block_m, WORD), min(block_n, WORD)
+    if kernel.block > 1:  # tiles across blocks would need masks
+        rows, columns = math.gcd(block_m, kernel.block), math.gcd(block_n, kernel.block)
+        if 32 <= rows < block_m:
+            block_m, warps = rows, max(4, warps * rows // block_m)
+        if 32 <= columns < block_n:
+            block_n = columns
+    constants: Environment = {"HEAD_DIM": head_dim, "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_D": size}
+    options = {"num_warps": warps, "num_stages": stages, **({"maxnreg": registers} if registers else {})}
+    own_tma = False
+    if own_tier == "tma":
+        sides = (block_n, block_m) if kernel.kind == "dkdv" else (block_m, block_n)
+        tma = True
+        own_tma = _boxed(own.values(), kernel.stride, TMA_STILL)
+        for names, rows, wanted in ((own, sides[0], own_tma), (moving, sides[1], tma)):
+            if wanted:
+                constants |= {name: tma_box(name, x, kernel.stride, rows, size) for name, x in names.items()}
+    constants |= {"PRECISION": dot_precision(first.dtype), "TMA": tma, "OWN_TMA": own_tma}
+    if kernel.numbers:
+        constants["NUMBERS"] = kernel.numbers
+    if kernel.block > 1:
+        constants["WHOLE"] = kernel.block % block_m == kernel.block % block_n == q_offset % block_m == 0
+    return Prepared((block_m, block_n), constants, options)
+
+
+def _boxed(tensors: Any, stride: int, least: int) -> bool:
+    """Whether tensors of one length are worth descriptors, and can have them: classes need equally many rows."""
+    metas = list(tensors)
+    length = metas[0].shape[2]
+    return length >= least and length % stride == 0 and not any(0 in x.strides for x in metas)
+
+
+def tma_box(name: str, x: Meta, stride: int, rows: int, columns: int) -> Box:
+    """x [B, H, n, D] for the tensor memory accelerator; a residue class is a dimension of its own."""
+    shape, strides, block = list(x.shape), list(x.strides), [1, 1, rows, columns]
+    if stride > 1:
+        shape[2:3], strides[2:3] = [stride, shape[2] // stride], [strides[2], stride * strides[2]]
+        block = [1, *block]
+    return Box(name, shape, strides, block)
+
+
+def query_tiles(kernel: Kernel, rows: int, block: int) -> int:
+    """Programs that tile `rows` queries; every residue class has tiles of its own."""
+    return kernel.stride * cdiv(cdiv(rows, kernel.stride), block)
+
+
+def strides_by_name(**tensors: Meta) -> Environment:
+    """q_b, q_h, q_m, ...: in units of 8 elements."""
+    return {
+        f"{name}_{axis}": stride // 8
+        for name, x in tensors.items()
+        for axis, stride in zip("bhn" if name in "kv" else "bhm", x.strides[:3], strict=True)
+    }
+
+
+# ---------------------------------------------------------------- heads
+
+
+class Heads(NamedTuple):
+    """The heads of a group, as kernels read them."""
+
+    queries: int  # how many query heads
+    keys: int  # how many key heads these share
+    lists: Environment  # HEADS, KV_HEADS, FIRST_HEAD where kernels serve lists
+
+
+@functools.lru_cache(maxsize=64)
+def _head_lists(own: tuple[int, ...], shared_by: int, device: torch.device) -> Environment:
+    """A group's query heads; its key heads; where the query heads of each key head start in the first list."""
+    shared = sorted({head // shared_by for head in own})
+    first = [sum(head // shared_by < kv_head for head in own) for kv_head in shared] + [len(own)]
+    names = ("HEADS", "KV_HEADS", "FIRST_HEAD")
+    return {
+        name: torch.tensor(x, dtype=torch.int32, device=device)
+        for name, x in zip(names, (own, shared, first), strict=True)
+    }
+
+
+def heads_of(group: Group, q: Meta, k: Meta) -> Heads:
+    heads, kv_heads = q.shape[1], k.shape[1]
+    if group.heads is None:
+        return Heads(heads, kv_heads, {})
+    lists = _head_lists(group.heads, heads // kv_heads, q.device)
+    return Heads(len(group.heads), len(lists["KV_HEADS"]), lists)

@@ -1,0 +1,66 @@
+"""The kernels whose programs have tiles of queries, forward and dq: how a pass launches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from sparsec.kernels.launch import Environment, Pass, Slot
+from sparsec.kernels.prepare import Heads, Prepared, heads_of, prepare_launch, query_tiles, strides_by_name
+from sparsec.kernels.program import Kernel, cdiv
+from sparsec.kernels.splits import combine_splits, reduce_splits
+from sparsec.kernels.stages import carry_state, join_splits, moving_tensors, split_counts
+from sparsec.kernels.tables import read_besides
+
+_RESULTS = {"forward": "OUT", "dq": "DQ"}
+
+
+def launch_rows(
+    run: Pass, kind: str, own: Environment, rows: int, more: Callable[[Kernel], Environment], q_offset: int
+) -> None:
+    """Launches the kernels of one kind, "forward" or "dq", of all groups on tiles of `rows` queries.
+
+    `own`: names and metas of what a program loads once.  `more`: what a kernel of the kind takes besides, by name.
+    """
+    q, k, v, result = run.metas["Q"], run.metas["K"], run.metas["V"], _RESULTS[kind]
+    for group in run.program.groups:
+        heads, kernels = heads_of(group, q, k), group.at(k.shape[2]).of(kind)
+        if any(kernel.carries for kernel in kernels):
+            carry_state(run, "CARRY_TOP", q, ("CARRY",))
+        for kernel in kernels:
+            made = prepare_launch(run.program, kernel, own, moving_tensors(run, kernel), q_offset)
+            values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}
+            values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
+            values |= {**heads.lists, **made.constants, **more(kernel)}
+            values |= {"PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP"), f"{result}_TOP": Slot("CARRY_TOP")}
+            values[result] = Slot("CARRY" if kernel.carries else result)
+            _launch(run, kernel, heads, made, values, rows, q_offset)
+
+
+def _launch(
+    run: Pass, kernel: Kernel, heads: Heads, made: Prepared, values: Environment, rows: int, q_offset: int
+) -> None:
+    """Launches one kernel, and what joins the tiles that several of its programs split."""
+    q, n = run.metas["Q"], run.metas["K"].shape[2]
+    batch, _, n_q, head_dim = q.shape
+    block_m, block_n = made.blocks
+    tiles, split_tiles = query_tiles(kernel, rows, block_m), 0
+    if kernel.split_prefix:
+        lines = heads.queries * batch
+        split_tiles, parts = split_counts(kernel.split_prefix - q_offset, n_q, block_m, cdiv(n, block_n), lines)
+        shape = parts, *q.shape[:2], split_tiles * block_m
+        run.empty("SPLITS", (*shape, head_dim), torch.float32)
+        if kernel.kind == "forward":
+            run.empty("SPLITS_LSE", shape, torch.float32)
+        values |= {"split_tiles": split_tiles, "splits": parts}
+        tiles += split_tiles * (parts - 1)
+    for region in kernel.regions:
+        values |= read_besides(region, "rows", n_q, n, q_offset, made.blocks, q.device)
+    run.launch(kernel.run, (tiles, heads.queries, batch), values, made.options)
+    if split_tiles:
+        joined = {"OUT": values[_RESULTS[kernel.kind]], "HEADS": heads.lists.get("HEADS")}
+        joined |= {"OUT_TOP": Slot("CARRY_TOP")} if kernel.carries else {}
+        joined |= {"SPLITS_LSE": Slot("SPLITS_LSE")} if kernel.kind == "forward" else {}
+        join = combine_splits if kernel.kind == "forward" else reduce_splits
+        join_splits(run, join, "SPLITS", joined, heads, kernel.carries)

@@ -1,0 +1,39 @@
+"""Device functions: the running softmax, in base 2."""
+
+from __future__ import annotations
+
+from sparsec.kernels.device import LN_2, LOG2_E, tl, triton
+
+
+@triton.jit
+def softmax_start(BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Maximum, sum and output of a row that has seen no key; finite, so that exp2(-inf - m_i) is 0 and never NaN."""
+    m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)
+    return m_i, tl.zeros([BLOCK_M], tl.float32), tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+
+
+@triton.jit
+def softmax_continue(lse, out):
+    """The state behind a log-sum-exp (natural logarithm) and an output: lse is the maximum of a sum of 1."""
+    m_i = tl.maximum(lse * LOG2_E, -1.0e30)  # finite, as in `softmax_start`
+    return m_i, tl.where(lse == float("-inf"), 0.0, 1.0), out
+
+
+@triton.jit
+def softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION: tl.constexpr):
+    """The state after the scores s [rows, keys], not yet scaled, -inf where masked, and their values."""
+    m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
+    p = tl.exp2(s * scale_log2 - m_new[:, None])
+    alpha = tl.exp2(m_i - m_new)
+    l_i = l_i * alpha + tl.sum(p, 1)
+    acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
+    return m_new, l_i, acc
+
+
+@triton.jit
+def softmax_end(m_i, l_i, acc):
+    """Output and log-sum-exp; a row without a key gives 0 and -inf."""
+    some = l_i > 0
+    l_safe = tl.where(some, l_i, 1.0)
+    lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
+    return acc / l_safe[:, None], lse

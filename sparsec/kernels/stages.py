@@ -1,0 +1,69 @@
+"""What kernels of a pass hand on: keys gathered for them, state that the next one goes on with, split tiles."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.launch import Environment, Meta, Pass, Slot
+from sparsec.kernels.prepare import Heads, strides_by_name
+from sparsec.kernels.program import Kernel, Region, cdiv, gathered_keys
+
+_SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
+
+
+def moving_tensors(run: Pass, kernel: Kernel) -> Environment:
+    """Names and metas of the keys and values that a kernel goes over."""
+    moving: Environment = {}
+    for region in kernel.regions:
+        moving |= gather(run, "KV", region) if region.gathered else {name: run.metas[name] for name in "KV"}
+    return moving
+
+
+def gather(run: Pass, names: str, region: Region) -> Environment:
+    """Keys and values of a gathered region side by side: contiguous [B, H_kv, keys, D].  Their names and metas."""
+    assert region.gathered is not None
+    made = {}
+    for name in names:
+        x, to = run.metas[name], f"{name}_GATHERED{region.name.upper()}"
+        keys = gathered_keys(x.shape[2], region.gathered, x.device)
+        run.metas[to] = Meta.contiguous((*x.shape[:2], len(keys), x.shape[3]), x.dtype, x.device)
+        run.step(functools.partial(_select, name=name, keys=keys, to=to))
+        made[to] = run.metas[to]
+    return made
+
+
+def _select(env: Environment, name: str, keys: Tensor, to: str) -> None:
+    env[to] = env[name].index_select(2, keys)
+
+
+def carry_state(run: Pass, name: str, like: Meta, names: tuple[str, ...]) -> None:
+    """Room for sums like a tensor that the next kernel goes on with, and for the largest number of each row."""
+    for each in names:
+        run.empty(each, like.shape, torch.float32 if like.dtype == torch.float32 else torch.float16)
+    run.empty(name, (len(names), *like.shape[:3]), torch.float32)
+
+
+def split_counts(long: int, length: int, block: int, steps: int, lines: int) -> tuple[int, int]:
+    """(tiles, programs a tile) of the leading tiles, those below `long`, whose steps programs split."""
+    tiles = cdiv(min(max(long, 0), length), block)
+    splits = min(steps // 16, 64, 2048 // max(tiles * lines, 1))
+    return (tiles, splits) if splits > 1 else (0, 1)
+
+
+def join_splits(run: Pass, kernel: Any, splits: str, values: Environment, heads: Heads, carry: bool) -> None:
+    """The rows that programs split, in one: from SPLITS [splits, B, H, rows, D] to OUT [B, H, length, D]."""
+    parts, batch, lines, rows, head_dim = run.metas[splits].shape
+    out = run.metas[values["OUT"].name]
+    length = out.shape[2]
+    listed = values["HEADS"] is not None
+    constants = {"HEAD_DIM": head_dim, "BLOCK": _SPLIT_ROWS, "LISTED": listed, "CARRY": carry}
+    constants["BLOCK_D"] = max(16, 1 << (head_dim - 1).bit_length())
+    sizes = {"heads": lines, "length": length, "n_q": length, "rows": rows, "splits": parts}
+    any_tensor = Slot(splits)  # in place of what is not read
+    values = {"SPLITS": Slot(splits), "OUT_TOP": any_tensor, **values, **constants, **sizes, **strides_by_name(r=out)}
+    values["HEADS"] = values["HEADS"] if listed else any_tensor
+    run.launch(kernel, (cdiv(min(rows, length), _SPLIT_ROWS), heads.queries, batch), values)
