@@ -65,7 +65,7 @@ def compile(
     if plan.empty:
         raise SparsecError(EmptyPattern(name=lowered.pattern.name, span=lowered.entry.definition.name_span))
     notes = stage("picture", lambda: pictures(lowered.pattern))
-    text = stage("emit", lambda: emit(plan, notes, known() if tuned is None else tuned))
+    text = stage("emit", lambda: emit(plan, notes, known() if tuned is None else tuned, lowered.terms()))
     name = function_name(lowered.pattern.name)
     return Compiled(lowered.pattern, plan, text, name, lowered.warnings, lowered.files, stage.seconds)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sparsec.codegen.origins import Names, Origins, comment, unknown
 from sparsec.codegen.printer import Scalar, Torch, Triton
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Cover, Region, Segment
@@ -16,6 +17,7 @@ from sparsec.plan.nodes import Cover, Region, Segment
 class Bounds:
     """A segment as half-open bounds, in three dialects: of kernels, of plain Python, and of tensors over tiles."""
 
+    origin: str  # the terms that it comes from, "" where that is not known
     first: str
     stop: str
     bounded: bool  # `stop` is a position; otherwise it is the length of the sequence
@@ -95,9 +97,15 @@ class Answers:
 
 
 def answers(
-    region: Region, suffix: str, own: tuple[ir.Leaf, ...], everyone: tuple[ir.Leaf, ...], numbered: bool
+    region: Region,
+    suffix: str,
+    own: tuple[ir.Leaf, ...],
+    everyone: tuple[ir.Leaf, ...],
+    numbered: bool,
+    origins: Origins | None = None,
 ) -> Answers:
     """The text of a region; `own`: the tables of its variant, `everyone`: those of the module."""
+    origins = origins or unknown(region)
     triton, torch, scalar = Triton(own), Torch(own), Scalar(own)
     return Answers(
         region=region,
@@ -106,8 +114,8 @@ def answers(
         keep_torch=torch.lines(_tensor(region.mask), "return "),
         full=triton.lines(region.full, "return "),
         full_scalar=scalar.lines(region.full, "return "),
-        keys=_ranges(region.rows, "n"),
-        queries=_ranges(region.columns, "n_q"),
+        keys=_ranges(region.rows, "n", origins[0]),
+        queries=_ranges(region.columns, "n_q", origins[1]),
         tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.leaves(region.mask)),
         numbers=", NUMBERS" if numbered else "",
     )
@@ -120,17 +128,19 @@ def _tensor(condition: ir.Set) -> ir.Set:
     return ir.And((ir.Compare(ir.Var("k"), ">=", ir.Const(0)), condition))
 
 
-def _ranges(cover: Cover, length: str) -> Ranges:
+def _ranges(cover: Cover, length: str, origins: tuple[Names, ...]) -> Ranges:
     count = len(cover.segments)
     exchanges = () if cover.ordered else tuple((j, j + 1) for i in range(count) for j in range(count - 1 - i))
-    return Ranges(_reason(cover), tuple(_bounds(segment, length) for segment in cover.segments), exchanges)
+    bounds = (_bounds(segment, length, origin) for segment, origin in zip(cover.segments, origins, strict=True))
+    return Ranges(_reason(cover), tuple(bounds), exchanges)
 
 
-def _bounds(segment: Segment, length: str) -> Bounds:
+def _bounds(segment: Segment, length: str, origin: Names) -> Bounds:
     first = ir.Const(0) if segment.first is None else segment.first
     stop = _stop(segment, length)
     triton, torch, scalar = Triton(), Torch(), Scalar()
     return Bounds(
+        origin=comment(origin),
         first=triton.position(first),
         stop=triton.position(_stop(segment, "length")),
         bounded=segment.last is not None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import keyword
+from collections.abc import Sequence
 from functools import cache
 
 import jinja2
@@ -17,6 +18,7 @@ from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.sharing import Shared, shared
 from sparsec.codegen.tuned import Tuned
 from sparsec.ir.ranges import MOST_POSITIONS
+from sparsec.lower.terms import Term
 from sparsec.plan.nodes import Plan
 from sparsec.sets.symbolic_tiles import MIN_TILE
 
@@ -25,11 +27,11 @@ _PLACEHOLDER = "op_name_of_this_content"
 _TAKEN = {"torch", "triton", "tl", "sk", "Literal", "overload"}
 
 
-def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None) -> str:
-    """The module's text, with `notes` (a picture, facts) as comments at its top and the tuned settings that its
-    kernels have.  Equal inputs give equal bytes.
+def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequence[Sequence[Term]] = ()) -> str:
+    """The module's text, with `notes` (a picture, facts) as comments at its top, the tuned settings that its kernels
+    have, and comments that name the `terms` of each condition.  Equal inputs give equal bytes.
     """
-    made = kernels_of(plan)
+    made = kernels_of(plan, terms)
     body = (
         _environment()
         .get_template("module.py.jinja")
@@ -59,10 +61,10 @@ def _runs(plan: Plan, text: VariantText) -> tuple[int, list[tuple[str, str]], li
     return text.variant.from_n, regions, [program.kernel(each, text) for each in text.kernels]
 
 
-def kernels_of(plan: Plan) -> Shared:
+def kernels_of(plan: Plan, terms: Sequence[Sequence[Term]] = ()) -> Shared:
     """The texts of the kernels of a plan, and which heads they serve."""
     template = _environment().get_template("kernels.py.jinja")
-    return shared(plan, lambda variant: template.render(variant=variant))
+    return shared(plan, lambda variant: template.render(variant=variant), terms)
 
 
 def function_name(name: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sparsec.codegen.answers import Answers, answers
+from sparsec.codegen.origins import Origins
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Kernel, Plan, Region, Variant
 
@@ -34,13 +35,15 @@ class VariantText:
     kernels: tuple[KernelText, ...]
 
 
-def variant_text(plan: Plan, variant: Variant, stem: str = "", numbers: tuple[int, ...] = ()) -> VariantText:
-    """The texts of a variant whose names end in `stem`."""
+def variant_text(
+    plan: Plan, variant: Variant, stem: str = "", numbers: tuple[int, ...] = (), origins: Sequence[Origins] = ()
+) -> VariantText:
+    """The texts of a variant whose names end in `stem`; `origins` of its regions."""
     own, everyone = _tables(variant.regions), tables(plan)
     letters = "abcdefgh" if len(variant.regions) > 1 else " "
     made = tuple(
-        answers(region, _suffix(stem, letter.strip()), own, everyone, bool(numbers))
-        for region, letter in zip(variant.regions, letters, strict=False)
+        answers(region, _suffix(stem, letter.strip()), own, everyone, bool(numbers), origin)
+        for region, letter, origin in zip(variant.regions, letters, origins or (None,) * len(letters), strict=False)
     )
     kernels = tuple(
         KernelText(

@@ -7,14 +7,17 @@ constant of each launch, so the compiled code is what it would have been.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sparsec.codegen.kernels import VariantText, variant_text
+from sparsec.codegen.origins import Origins, common, origins
 from sparsec.codegen.shape import variant_shapes
+from sparsec.lower.terms import Term
 from sparsec.plan.nodes import Plan, Variant
 
 _INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
+_COMMENT_OR_INTEGER = re.compile(rf"#.*|{_INTEGER.pattern}")  # comments name terms, with numbers of their own
 
 Render = Callable[[VariantText], str]
 
@@ -27,8 +30,9 @@ class Shared:
     groups: tuple[tuple[tuple[int, ...] | None, tuple[VariantText, ...]], ...]
 
 
-def shared(plan: Plan, render: Render) -> Shared:
-    """The kernels of a plan."""
+def shared(plan: Plan, render: Render, terms: Sequence[Sequence[Term]] = ()) -> Shared:
+    """The kernels of a plan; `terms`: for each group, what its condition is the union of."""
+    named = [some for group, some in zip(plan.groups, terms, strict=False) for _ in group.variants]
     variants = [variant for group in plan.groups for variant in group.variants]
     alike: dict[object, list[int]] = {}
     for place, variant in enumerate(variants):
@@ -40,7 +44,9 @@ def shared(plan: Plan, render: Render) -> Shared:
     found: dict[int, VariantText] = {}
     for number, places in enumerate(alike.values()):
         stem = f"_{number}" if len(alike) > 1 else ""
-        printed, numbers = _printed(plan, [variants[place] for place in places], render, stem)
+        alike_here = [variants[place] for place in places]
+        names = _origins(alike_here, [named[place] for place in places]) if terms else ()
+        printed, numbers = _printed(plan, alike_here, render, stem, names)
         kernels.append(printed)
         for place, own in zip(places, numbers, strict=True):
             found[place] = variant_text(plan, variants[place], stem, own)
@@ -51,19 +57,28 @@ def shared(plan: Plan, render: Render) -> Shared:
     return Shared(tuple(kernels), groups)
 
 
-def _printed(plan: Plan, variants: list[Variant], render: Render, stem: str) -> tuple[str, list[tuple[int, ...]]]:
+def _origins(variants: list[Variant], terms: list[Sequence[Term]]) -> list[Origins]:
+    """For each region of variants that share their kernels, where its segments come from."""
+    own = [[origins(region, some) for region in variant.regions] for variant, some in zip(variants, terms, strict=True)]
+    return [common(regions) for regions in zip(*own, strict=True)]
+
+
+def _printed(
+    plan: Plan, variants: list[Variant], render: Render, stem: str, names_of_segments: Sequence[Origins]
+) -> tuple[str, list[tuple[int, ...]]]:
     """The text of kernels that all these variants share, and the numbers of each."""
     texts = [render(variant_text(plan, variant, stem)) for variant in variants]
     columns = list(zip(*(map(int, _INTEGER.findall(text)) for text in texts), strict=True))
     different = list(dict.fromkeys(column for column in columns if len({*column}) > 1))  # equal columns are one number
     if not different:
-        return texts[0], [()] * len(variants)
+        text = render(variant_text(plan, variants[0], stem, origins=names_of_segments))
+        return text, [()] * len(variants)
     names = {column: f"NUMBERS[{index}]" for index, column in enumerate(different)}
     numbers = [tuple(column[place] for column in different) for place in range(len(variants))]
     left = iter(columns)
 
     def named(match: re.Match[str]) -> str:
-        return names.get(next(left), match[0])
+        return match[0] if match[0].startswith("#") else names.get(next(left), match[0])
 
-    text = render(variant_text(plan, variants[0], stem, numbers[0]))
-    return _INTEGER.sub(named, text), numbers
+    text = render(variant_text(plan, variants[0], stem, numbers[0], names_of_segments))
+    return _COMMENT_OR_INTEGER.sub(named, text), numbers

@@ -7,7 +7,7 @@ None, and so is everything made of it; reading goes on, so that all errors are f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from sparsec import diagnostics as say
@@ -29,7 +29,7 @@ from sparsec.lower.misread import lint_union
 from sparsec.lower.operators import BINARY, FUNCTIONS, PRIMITIVES, WHAT
 from sparsec.lower.scope import Entry
 from sparsec.lower.signatures import BUILT_IN, Signature, bind, signature_of
-from sparsec.lower.squares import ROOTS, is_square, without_square
+from sparsec.lower.squares import ROOTS, is_square, rooted
 from sparsec.lower.tables import Rows, table_rows
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
@@ -40,7 +40,7 @@ _MAX_COUNT = 65_536  # blocks or keys drawn for one row
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """Where a body is read: its definition, its parameters' values, and the calls that led here, outermost first."""
 
     entry: Entry
@@ -61,14 +61,14 @@ class Evaluation:
 
     def condition(self, entry: Entry, parameters: Mapping[str, int]) -> Set | None:
         """What the definition says.  SparsecError when it grows beyond the limits."""
-        return self.set(entry.definition.body, _Frame(entry, {name: Const(x) for name, x in parameters.items()}))
+        return self.set(entry.definition.body, Frame(entry, {name: Const(x) for name, x in parameters.items()}))
 
     def default(self, entry: Entry, default: ast.Expr, parameters: Mapping[str, int]) -> int | None:
         """The value of a parameter's default, which may name the parameters before it."""
-        frame = _Frame(entry, {name: Const(x) for name, x in parameters.items()})
+        frame = Frame(entry, {name: Const(x) for name, x in parameters.items()})
         return self.constant(default, frame, "a default")
 
-    def value(self, node: ast.Expr, frame: _Frame) -> Node | None:
+    def value(self, node: ast.Expr, frame: Frame) -> Node | None:
         self.depth += 1
         self._step(1, node, frame)
         result = self._value(node, frame)
@@ -81,22 +81,22 @@ class Evaluation:
             return self.error(say.TooWide(part=node.span.brief, home=home, low=bounds[0], high=bounds[1], span=span))
         return result
 
-    def integer(self, node: ast.Expr, frame: _Frame) -> Int | None:
+    def integer(self, node: ast.Expr, frame: Frame) -> Int | None:
         value = self.value(node, frame)
         assert value is None or isinstance(value, Int)
         return value
 
-    def integers(self, nodes: tuple[ast.Expr, ...], frame: _Frame) -> list[Int] | None:
+    def integers(self, nodes: tuple[ast.Expr, ...], frame: Frame) -> list[Int] | None:
         """All values, None when one of them is."""
         values = [value for value in [self.integer(node, frame) for node in nodes] if value is not None]
         return values if len(values) == len(nodes) else None
 
-    def set(self, node: ast.Expr, frame: _Frame) -> Set | None:
+    def set(self, node: ast.Expr, frame: Frame) -> Set | None:
         value = self.value(node, frame)
         assert value is None or isinstance(value, Set)
         return value
 
-    def _step(self, count: int, node: ast.Expr, frame: _Frame) -> None:
+    def _step(self, count: int, node: ast.Expr, frame: Frame) -> None:
         """Count what was read or written out.  SparsecError beyond the limits."""
         self.steps += count
         if self.steps > _MAX_STEPS or self.depth > _MAX_DEPTH:
@@ -104,13 +104,13 @@ class Evaluation:
             what = f"with its sets written out, the pattern {what}"
             raise SparsecError(say.TooComplex(what=what, span=self.place(node.span, frame)))
 
-    def _again(self, value: Node | None, node: ast.Expr, frame: _Frame, times: int = 1) -> Node | None:
+    def _again(self, value: Node | None, node: ast.Expr, frame: Frame, times: int = 1) -> Node | None:
         """`value`, which was read before and is written out again: walks meet all its parts as often."""
         if value is not None:
             self._step(times * (sum(1 for _ in walk(value)) - 1), node, frame)
         return value
 
-    def constant(self, node: ast.Expr, frame: _Frame, what: str) -> int | None:
+    def constant(self, node: ast.Expr, frame: Frame, what: str) -> int | None:
         """The value of an integer that must not depend on positions or on n."""
         value = self.value(node, frame)
         if isinstance(value, Const):
@@ -123,12 +123,12 @@ class Evaluation:
     def error(self, diagnostic: Diagnostic) -> None:
         self.errors.append(diagnostic)
 
-    def place(self, span: Span, frame: _Frame) -> Span:
+    def place(self, span: Span, frame: Frame) -> Span:
         """`span`, or for a place in another file (the prelude, say) the call in the main file that leads to it."""
         inside = [call for call in frame.calls if call.source is self.main]
         return span if span.source is self.main or not inside else inside[-1]
 
-    def named(self, what: str, node: ast.Expr, frame: _Frame) -> str:
+    def named(self, what: str, node: ast.Expr, frame: Frame) -> str:
         """`what`, with its text when the message will point elsewhere."""
         if self.place(node.span, frame) is node.span:
             return what
@@ -136,7 +136,7 @@ class Evaluation:
 
     # ------------------------------------------------------------ one method for each kind of expression
 
-    def _value(self, node: ast.Expr, frame: _Frame) -> Node | None:
+    def _value(self, node: ast.Expr, frame: Frame) -> Node | None:
         match node:
             case ast.Number(number):
                 return Const(number)
@@ -170,7 +170,9 @@ class Evaluation:
                 known = len(self.errors)
                 values = self.integers(operands, frame)
                 if values is None:
-                    return self._rooted(node, known)
+                    if node.span.source is self.main:
+                        self.errors[known:] = rooted(node, self.errors[known:])
+                    return None
                 comparators = cast(tuple[Comparator, ...], ops)  # the grammar has no others
                 links = zip(values, comparators, values[1:], strict=False)
                 return algebra.conjunction(*(algebra.compare(*link) for link in links))  # a < b < c = (a < b) & (b < c)
@@ -178,25 +180,13 @@ class Evaluation:
                 return self._membership(node, frame)
         raise TypeError(f"not an expression: {node!r}")
 
-    def _rooted(self, node: ast.Chain, known: int) -> None:
-        """Say how to compare without squares, where they are all that is wrong with a comparison."""
-        cure = without_square(node) if node.span.source is self.main else None
-        squares = [
-            error
-            for error in self.errors[known:]
-            if isinstance(error, say.NotConstant | say.NonlinearProduct) and error.hint == ROOTS
-        ]
-        if cure is not None and len(squares) == len(self.errors[known:]):
-            fix = say.Fix(f"write `{cure}`", node.span, cure, safe=True)
-            self.errors[known:] = [replace(error, hint=f"write `{cure}`", fixes=(fix,)) for error in squares]
-
-    def _binary(self, node: ast.Binary, op: str, left: Node | None, right: Node | None, frame: _Frame) -> Node | None:
+    def _binary(self, node: ast.Binary, op: str, left: Node | None, right: Node | None, frame: Frame) -> Node | None:
         if op == "*" and not (isinstance(left, Const) or isinstance(right, Const) or None in (left, right)):
             hint = ROOTS if is_square(node) else ""
             return self.error(say.NonlinearProduct(hint=hint, span=self.place(node.span, frame)))
         return _join(BINARY[op], left, right)
 
-    def _by_constant(self, node: ast.Binary, frame: _Frame) -> Node | None:
+    def _by_constant(self, node: ast.Binary, frame: Frame) -> Node | None:
         left = self.integer(node.left, frame)
         right = self.constant(node.right, frame, WHAT[node.op])
         if left is None or right is None:
@@ -209,7 +199,7 @@ class Evaluation:
             return self.error(say.BadDivisor(what=what, value=right, span=span))
         return algebra.floordiv(left, right) if node.op == "//" else algebra.mod(left, right)
 
-    def _power(self, node: ast.Binary, base: Int, exponent: int, frame: _Frame) -> Int | None:
+    def _power(self, node: ast.Binary, base: Int, exponent: int, frame: Frame) -> Int | None:
         if not isinstance(base, Const):
             span = self.place(node.left.span, frame)
             hint = ROOTS if exponent == 2 else ""
@@ -220,7 +210,7 @@ class Evaluation:
             return self.error(say.TooLarge(span=self.place(node.span, frame)))
         return Const(base.value**exponent)
 
-    def _membership(self, node: ast.Membership, frame: _Frame) -> Set | None:
+    def _membership(self, node: ast.Membership, frame: Frame) -> Set | None:
         assert isinstance(node.container, ast.Range | ast.Members)  # `sorts` has refused others
         value = self.integer(node.value, frame)
         bounds = self.integers(ast.bounds(node.container), frame)
@@ -236,7 +226,12 @@ class Evaluation:
             inside = algebra.disjunction(*(algebra.compare(value, "==", bound) for bound in bounds))
         return algebra.complement(inside) if node.negated else inside
 
-    def _match(self, node: ast.Match, frame: _Frame) -> Node | None:
+    def _match(self, node: ast.Match, frame: Frame) -> Node | None:
+        arm = self.arm(node, frame)
+        return None if arm is None else self.value(arm.body, frame)
+
+    def arm(self, node: ast.Match, frame: Frame) -> ast.Arm | None:
+        """The arm that is taken."""
         value = self.constant(node.value, frame, "the integer of a `match`")
         if value is None:
             return None
@@ -247,24 +242,28 @@ class Evaluation:
         arms += [number for number, arm in enumerate(node.arms) if not arm.heads]
         if not arms:
             return self.missing.append((self.place(node.span, frame), value))
-        return self.value(node.arms[arms[0]].body, frame)
+        return node.arms[arms[0]]
 
-    def _call(self, node: ast.Call, frame: _Frame) -> Node | None:
-        entry = frame.entry.scope.find(node.name)
-        signature = signature_of(entry.definition) if entry else BUILT_IN[node.name]
-        bound = bind(signature, node.arguments, node.span)
+    def _call(self, node: ast.Call, frame: Frame) -> Node | None:
+        if entry := frame.entry.scope.find(node.name):
+            return self.value(entry.definition.body, self.enter(entry, node, frame))
+        return self._built_in(BUILT_IN[node.name], node, frame)
+
+    def enter(self, entry: Entry, node: ast.Call, frame: Frame) -> Frame:
+        """Where the body of a called definition is read."""
+        bound = bind(signature_of(entry.definition), node.arguments, node.span)
         assert not isinstance(bound, Diagnostic)  # `sorts` has reported it
-        if entry is None:
-            return self._built_in(signature, bound, node, frame)
         values = {name: self.integer(argument, frame) for name, argument in bound.items()}
-        inner = _Frame(entry, values, (*frame.calls, node.span))
+        inner = Frame(entry, values, (*frame.calls, node.span))
         for parameter in entry.definition.parameters:
             if parameter.name not in values:
                 assert parameter.default is not None  # `bind` asks for the others
                 values[parameter.name] = self.integer(parameter.default, inner)
-        return self.value(entry.definition.body, inner)
+        return inner
 
-    def _built_in(self, signature: Signature, bound: dict[str, ast.Expr], node: ast.Call, frame: _Frame) -> Node | None:
+    def _built_in(self, signature: Signature, node: ast.Call, frame: Frame) -> Node | None:
+        bound = bind(signature, node.arguments, node.span)
+        assert not isinstance(bound, Diagnostic)
         if signature.sort == "int":
             values = [self.value(argument, frame) for argument in bound.values()]
             return _join(FUNCTIONS[signature.name], *values)
@@ -277,14 +276,14 @@ class Evaluation:
                 given[name] = self._size(argument, f"`{name}` of `{signature.name}`", *sizes[name], frame)
         return PRIMITIVES[signature.name](*given.values()) if None not in given.values() else None
 
-    def _table(self, node: ast.Expr, frame: _Frame) -> Rows | None:
+    def _table(self, node: ast.Expr, frame: Frame) -> Rows | None:
         try:
             rows = table_rows(node, lambda item: self.constant(item, frame, "an entry of a table"))
         except SparsecError as error:
             return self.errors.extend(error.diagnostics)
         return self.error(rows) if isinstance(rows, Diagnostic) else rows
 
-    def _size(self, node: ast.Expr, what: str, least: int, most: int, frame: _Frame) -> int | None:
+    def _size(self, node: ast.Expr, what: str, least: int, most: int, frame: Frame) -> int | None:
         value = self.constant(node, frame, what)
         if value is not None and not least <= value <= most:
             return self.error(

@@ -17,6 +17,7 @@ from sparsec.lower.match_arms import shown
 from sparsec.lower.scope import Entry, Scope, all_scopes, binding, mentions, open_scope, recursions
 from sparsec.lower.sorts import check
 from sparsec.lower.tables import table_path
+from sparsec.lower.terms import Term, terms
 from sparsec.source import Span
 from sparsec.syntax import ast
 from sparsec.syntax.check import MAX_ERRORS
@@ -33,6 +34,17 @@ class Lowered:
     pattern: Pattern
     warnings: tuple[Diagnostic, ...]
     entry: Entry
+    counts: Mapping[str, int]  # H, layer and L, as far as they were given
+
+    def terms(self) -> tuple[tuple[Term, ...], ...]:
+        """For each condition of the pattern, the terms that it is the union of."""
+        parameters, heads = dict(self.pattern.parameters), self.pattern.head_conditions or (0,)
+        found = []
+        for number in range(len(self.pattern.conditions)):
+            constants = {"h": heads.index(number), **self.counts} if "H" in self.counts else self.counts
+            evaluation = Evaluation(self.entry.definition.span.source, constants)
+            found.append(terms(evaluation, self.entry, parameters))
+        return tuple(found)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -106,6 +118,7 @@ def lower_fully(
         ),
         tuple(dict.fromkeys(work.warnings)),
         entry,
+        counts,
     )
 
 

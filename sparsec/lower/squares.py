@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isqrt
 
+from sparsec.diagnostics import Diagnostic, Fix, NonlinearProduct, NotConstant
 from sparsec.syntax import ast
 
 ROOTS = "squares are compared by their roots: `(q - k) ** 2 <= 25` is `abs(q - k) <= 5`"
@@ -13,6 +15,16 @@ _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 def is_square(node: ast.Expr) -> bool:
     """`x ** 2` or `x * x`."""
     return _root(node) is not None
+
+
+def rooted(node: ast.Chain, errors: list[Diagnostic]) -> list[Diagnostic]:
+    """The errors of a comparison; where squares are all that is wrong with it, how to compare without them."""
+    cure = without_square(node)
+    squares = [error for error in errors if isinstance(error, NotConstant | NonlinearProduct) and error.hint == ROOTS]
+    if cure is None or len(squares) < len(errors):
+        return errors
+    fix = Fix(f"write `{cure}`", node.span, cure, safe=True)
+    return [replace(error, hint=f"write `{cure}`", fixes=(fix,)) for error in squares]
 
 
 def without_square(node: ast.Chain) -> str | None:

@@ -58,4 +58,5 @@ GIVEN = 50_000  # dropping what is known where a condition is asked
 CLASSES = 20_000  # whether a layout by residues pays, for each number tried
 BOUND = 20_000  # one bound of an interval
 CLOSURE = 20_000  # whether a part is made of whole blocks
+ORIGINS = 150_000  # the terms that the segments of a region come from, for comments
 NEATER = 10_000  # a shorter way of writing, for which the longer one stands in

@@ -93,13 +93,22 @@ class Bounded:
 
 def is_filled(piece: isl.Set, domain: isl.Set, first: ir.Int | None, last: ir.Int | None, when: ir.Set) -> bool:
     """Whether every position of first..last is in `piece`.  May raise OutOfBudget under a budget."""
-    space = piece.get_space()
+    return _spread(piece.get_space(), domain, first, last, when).is_subset(piece)
+
+
+def is_inside(piece: isl.Set, domain: isl.Set, first: ir.Int | None, last: ir.Int | None, when: ir.Set) -> bool:
+    """Whether first..last holds every position of `piece`.  May raise OutOfBudget under a budget."""
+    return piece.is_subset(_spread(piece.get_space(), domain, first, last, when))
+
+
+def _spread(space: isl.Space, domain: isl.Set, first: ir.Int | None, last: ir.Int | None, when: ir.Set) -> isl.Set:
+    """The positions first..last."""
     spread = points(when, space).intersect_params(domain)
     if first is not None:
         spread = spread.intersect(function(first, space).le_set(_position(space)))
     if last is not None:
         spread = spread.intersect(function(last, space).ge_set(_position(space)))
-    return spread.is_subset(piece)
+    return spread
 
 
 def _position(space: isl.Space) -> isl.PwAff:

@@ -22,7 +22,7 @@ import islpy as isl
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets, from_isl, to_isl
 from sparsec.sets.context import OutOfBudget, budget, context
-from sparsec.sets.intervals import Bounded, Interval, is_filled, rising
+from sparsec.sets.intervals import Bounded, Interval, is_filled, is_inside, rising
 
 MIN_TILE = 16
 
@@ -103,14 +103,30 @@ def _proved_full(part: ir.Set, boxes: isl.Set, pairs: isl.Set) -> bool:
 
 
 def filled(
-    pairs: isl.Set, side: str, first: ir.Int | None, last: ir.Int | None, when: ir.Set, at_edges: str = "1 = 1"
+    pairs: isl.Set,
+    side: str,
+    first: ir.Int | None,
+    last: ir.Int | None,
+    when: ir.Set,
+    at_edges: str = "1 = 1",
+    stride: int = 1,
 ) -> bool:
     """Whether first..last is proved to be touched from end to end, for tiles whose edges meet `at_edges`."""
     try:
         with budget(budgets.NEATER):
-            reach, domain = _project(pairs, side, stride=1)
-            edges = _parameters(("n", f"{side}_lo", f"{side}_hi"), at_edges)
+            reach, domain = _project(pairs, side, stride)
+            edges = _parameters((*parameters(stride), f"{side}_lo", f"{side}_hi"), at_edges)
             return is_filled(reach, domain.intersect(edges), first, last, when)
+    except OutOfBudget:
+        return False
+
+
+def inside(pairs: isl.Set, side: str, first: ir.Int | None, last: ir.Int | None, when: ir.Set, stride: int = 1) -> bool:
+    """Whether first..last is proved to hold all that is touched."""
+    try:
+        with budget(budgets.NEATER):
+            reach, domain = _project(pairs, side, stride)
+            return is_inside(reach, domain, first, last, when)
     except OutOfBudget:
         return False
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.generated import EXAMPLES, example
+from support.generated import EXAMPLES, example, lowered
 
 from sparsec.codegen.emit import emit
 from sparsec.plan.build import build
@@ -36,7 +36,8 @@ def plan_of(name: str) -> Plan:
 
 
 def text_of(name: str) -> str:
-    return emit(plan_of(name))
+    found = lowered((EXAMPLES / f"{name}.spat").read_text(), 8 if name in BY_HEAD else None, layer=0)
+    return emit(plan_of(name), terms=found.terms())
 
 
 def same(path: Path, text: str) -> None:

@@ -126,7 +126,7 @@ def test_used_files_count(text: str, name: str, contents: tuple[str, str], tmp_p
     made: list[str] = []
     emit = build_or_load.records.digest
     monkeypatch.setattr(
-        "sparsec.pipeline.emit", lambda plan, notes, _: made.append(notes) or f"# {emit(repr(plan.pattern).encode())}"
+        "sparsec.pipeline.emit", lambda plan, notes, *_: made.append(notes) or f"# {emit(repr(plan.pattern).encode())}"
     )
     source = str(tmp_path / "p.spat")
     old(tmp_path / name, contents[0])

@@ -15,7 +15,7 @@ import numpy as np
 
 from sparsec.codegen.emit import emit, function_name
 from sparsec.ir import nodes, reference
-from sparsec.lower.file import lower
+from sparsec.lower.file import Lowered, lower_fully
 from sparsec.plan.build import build, spread
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -26,8 +26,12 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="sparsec-tests-")
 
 
 @cache
+def lowered(text: str, heads: int | None = None, layer: int | None = None, **parameters: int) -> Lowered:
+    return lower_fully(parse(Source("test", text)), heads=heads, layer=layer, parameters=parameters)
+
+
 def pattern_of(text: str, heads: int | None = None, layer: int | None = None, **parameters: int) -> nodes.Pattern:
-    return lower(parse(Source("test", text)), heads=heads, layer=layer, parameters=parameters)
+    return lowered(text, heads, layer, **parameters).pattern
 
 
 def example(name: str, heads: int | None = None, layer: int | None = None, **parameters: int) -> nodes.Pattern:

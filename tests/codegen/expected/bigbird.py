@@ -50,9 +50,9 @@ def _full(q_lo, q_hi, k_lo, k_hi, n):
 @triton.jit
 def _keys(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
     """The keys that these queries touch: 3 ranges; then tiles of keys that tables name, from a list."""
-    begin_0, end_0 = sk.tile_range(0, 128, length, BLOCK)
-    begin_1, end_1 = sk.tile_range(0, tl.where(q_lo <= 127, length, 0), length, BLOCK)
-    begin_2, end_2 = sk.tile_range(q_lo // 64 * 64 - 64, q_hi // 64 * 64 + 128, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(0, 128, length, BLOCK)  # global(128)
+    begin_1, end_1 = sk.tile_range(0, tl.where(q_lo <= 127, length, 0), length, BLOCK)  # global(128)
+    begin_2, end_2 = sk.tile_range(q_lo // 64 * 64 - 64, q_hi // 64 * 64 + 128, length, BLOCK)  # block_window(64, 3)
     begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
     begin_2, end_2 = sk.after_range(end_1, begin_2, end_2)
     turn_1 = end_0 - begin_0
@@ -63,9 +63,11 @@ def _keys(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
 @triton.jit
 def _queries(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 4 ranges; then tiles of queries that tables name, from a list."""
-    begin_0, end_0 = sk.tile_range(-shift, 128 - shift, length, BLOCK)
-    begin_1, end_1 = sk.tile_range(-shift, tl.where(k_lo <= 127, length, 0), length, BLOCK)
+    begin_0, end_0 = sk.tile_range(-shift, 128 - shift, length, BLOCK)  # global(128)
+    begin_1, end_1 = sk.tile_range(-shift, tl.where(k_lo <= 127, length, 0), length, BLOCK)  # global(128)
+    # block_window(64, 3)
     begin_2, end_2 = sk.tile_range(k_lo // 64 * 64 - 64 - shift, k_hi // 64 * 64 - shift, length, BLOCK)
+    # block_window(64, 3)
     begin_3, end_3 = sk.tile_range(k_lo // 64 * 64 - shift, k_hi // 64 * 64 + 128 - shift, length, BLOCK)
     begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
     begin_2, end_2 = sk.after_range(end_1, begin_2, end_2)
@@ -334,7 +336,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("bigbird_f29c8ae6402f", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("bigbird_3cf708158b13", _PROGRAM, heads=None)
 
 
 @overload

@@ -44,9 +44,9 @@ def _full(q_lo, q_hi, k_lo, k_hi, n):
 @triton.jit
 def _keys(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
     """The keys that these queries touch: 3 ranges."""
-    begin_0, end_0 = sk.tile_range(0, 64, length, BLOCK)
-    begin_1, end_1 = sk.tile_range(0, tl.where(q_lo <= 63, length, 0), length, BLOCK)
-    begin_2, end_2 = sk.tile_range(q_lo - 256, q_hi + 257, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(0, 64, length, BLOCK)  # global(64)
+    begin_1, end_1 = sk.tile_range(0, tl.where(q_lo <= 63, length, 0), length, BLOCK)  # global(64)
+    begin_2, end_2 = sk.tile_range(q_lo - 256, q_hi + 257, length, BLOCK)  # window(512)
     begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
     begin_2, end_2 = sk.after_range(end_1, begin_2, end_2)
     turn_1 = end_0 - begin_0
@@ -57,9 +57,9 @@ def _keys(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
 @triton.jit
 def _queries(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 3 ranges."""
-    begin_0, end_0 = sk.tile_range(-shift, 64 - shift, length, BLOCK)
-    begin_1, end_1 = sk.tile_range(-shift, tl.where(k_lo <= 63, length, 0), length, BLOCK)
-    begin_2, end_2 = sk.tile_range(k_lo - 256 - shift, k_hi + 257 - shift, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(-shift, 64 - shift, length, BLOCK)  # global(64)
+    begin_1, end_1 = sk.tile_range(-shift, tl.where(k_lo <= 63, length, 0), length, BLOCK)  # global(64)
+    begin_2, end_2 = sk.tile_range(k_lo - 256 - shift, k_hi + 257 - shift, length, BLOCK)  # window(512)
     begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
     begin_2, end_2 = sk.after_range(end_1, begin_2, end_2)
     turn_1 = end_0 - begin_0
@@ -284,7 +284,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("longformer_ac5534c1c38b", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_51018f3d56da", _PROGRAM, heads=None)
 
 
 @overload

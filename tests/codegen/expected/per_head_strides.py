@@ -38,14 +38,14 @@ def _full_0(q_lo, q_hi, k_lo, k_hi, n):
 @triton.jit
 def _keys_0(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
     """The keys that these queries touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(q_lo - 128, q_hi + 1, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(q_lo - 128, q_hi + 1, length, BLOCK)  # causal & dilated(256, 1)
     return end_0 - begin_0, begin_0
 
 
 @triton.jit
 def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 129 - shift, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 129 - shift, length, BLOCK)  # causal & dilated(256, 1)
     return end_0 - begin_0, begin_0
 
 
@@ -223,14 +223,14 @@ def _keep_1(q, k, n):
 @triton.jit
 def _keys_1(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
     """The keys that these queries touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(q_lo - 256, q_hi + 1, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(q_lo - 256, q_hi + 1, length, BLOCK)  # causal & dilated(256, 2)
     return end_0 - begin_0, begin_0
 
 
 @triton.jit
 def _queries_1(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 257 - shift, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 257 - shift, length, BLOCK)  # causal & dilated(256, 2)
     return end_0 - begin_0, begin_0
 
 
@@ -407,14 +407,14 @@ def _full_2(q_lo, q_hi, k_lo, k_hi, n, residue):
 @triton.jit
 def _keys_2(q_lo, q_hi, n, length, residue, BLOCK: tl.constexpr):
     """The keys that these queries touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(q_lo - 128, q_hi + 1, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(q_lo - 128, q_hi + 1, length, BLOCK)  # causal & dilated(256, 2)
     return end_0 - begin_0, begin_0
 
 
 @triton.jit
 def _queries_2(k_lo, k_hi, n, length, shift, residue, BLOCK: tl.constexpr):
     """The queries that these keys touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 129 - shift, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 129 - shift, length, BLOCK)  # causal & dilated(256, 2)
     return end_0 - begin_0, begin_0
 
 
@@ -639,7 +639,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("per_head_strides_8b8d2ff5be58", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_6ff0701b9262", _PROGRAM, heads=8)
 
 
 @overload

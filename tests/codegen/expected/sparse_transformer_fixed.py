@@ -37,8 +37,9 @@ def _full_0(q_lo, q_hi, k_lo, k_hi, n):
 @triton.jit
 def _keys_0(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
     """The keys that these queries touch: 2 ranges, as hulls: the pattern has gaps inside them."""
+    # columns(128, 8)
     begin_0, end_0 = sk.tile_range(0, tl.minimum(q_hi, q_hi - (q_hi + 8) % 128 + 7) + 1, length, BLOCK)
-    begin_1, end_1 = sk.tile_range(q_lo // 128 * 128, q_hi + 1, length, BLOCK)
+    begin_1, end_1 = sk.tile_range(q_lo // 128 * 128, q_hi + 1, length, BLOCK)  # same_block(128)
     begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
     turn_1 = end_0 - begin_0
     return turn_1 + end_1 - begin_1, begin_0, turn_1, begin_1 - end_0
@@ -47,7 +48,8 @@ def _keys_0(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
 @triton.jit
 def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 2 ranges."""
-    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi // 128 * 128 + 128 - shift, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi // 128 * 128 + 128 - shift, length, BLOCK)  # same_block(128)
+    # columns(128, 8)
     begin_1, end_1 = sk.tile_range(
         tl.maximum(k_lo, k_lo // 128 * 128 + 120) - shift,
         tl.where(k_lo % 128 + k_hi >= k_lo + 120, length, 0),
@@ -234,13 +236,14 @@ def _full_1_a(q_lo, q_hi, k_lo, k_hi, n):
 @triton.jit
 def _keys_1_a(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
     """The keys that these queries touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(q_lo // 128 * 128, q_hi + 1, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(q_lo // 128 * 128, q_hi + 1, length, BLOCK)  # same_block(128), columns(128, 8)
     return end_0 - begin_0, begin_0
 
 
 @triton.jit
 def _queries_1_a(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 1 range."""
+    # same_block(128), columns(128, 8)
     begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi // 128 * 128 + 128 - shift, length, BLOCK)
     return end_0 - begin_0, begin_0
 
@@ -262,6 +265,7 @@ def _full_1_b(q_lo, q_hi, k_lo, k_hi, n):
 @triton.jit
 def _keys_1_b(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
     """The keys that these queries touch: 1 range."""
+    # columns(128, 8)
     begin_0, end_0 = sk.tile_range(
         0,
         sk.floor_div(q_hi // 128 * 128 - 120, 128) * 8 + tl.minimum(sk.floor_mod(q_hi // 128 * 128 - 120, 128), 8),
@@ -273,6 +277,7 @@ def _keys_1_b(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
 @triton.jit
 def _queries_1_b(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 1 range."""
+    # columns(128, 8)
     begin_0, end_0 = sk.tile_range(
         sk.to_int32((k_lo.to(tl.int64) // 8 * 128 + 120 + k_lo.to(tl.int64) % 8) // 128 * 128 + 128) - shift,
         length,
@@ -595,7 +600,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_b68a9ca373f5", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_f2fd885c7f09", _PROGRAM, heads=None)
 
 
 @overload

@@ -38,8 +38,8 @@ def _full_0(q_lo, q_hi, k_lo, k_hi, n):
 @triton.jit
 def _keys_0(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
     """The keys that these queries touch: 2 ranges, as hulls: the pattern has gaps inside them."""
-    begin_0, end_0 = sk.tile_range(0, q_hi + 1, length, BLOCK)
-    begin_1, end_1 = sk.tile_range(q_lo - 127, q_hi + 1, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(0, q_hi + 1, length, BLOCK)  # causal & stride(128)
+    begin_1, end_1 = sk.tile_range(q_lo - 127, q_hi + 1, length, BLOCK)  # past(128)
     begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
     turn_1 = end_0 - begin_0
     return turn_1 + end_1 - begin_1, begin_0, turn_1, begin_1 - end_0
@@ -48,8 +48,8 @@ def _keys_0(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
 @triton.jit
 def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 2 ranges, as hulls: the pattern has gaps inside them."""
-    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 128 - shift, length, BLOCK)
-    begin_1, end_1 = sk.tile_range(k_lo - shift, length, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 128 - shift, length, BLOCK)  # past(128)
+    begin_1, end_1 = sk.tile_range(k_lo - shift, length, length, BLOCK)  # causal & stride(128)
     begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
     turn_1 = end_0 - begin_0
     return turn_1 + end_1 - begin_1, begin_0, turn_1, begin_1 - end_0
@@ -231,14 +231,14 @@ def _full_1_a(q_lo, q_hi, k_lo, k_hi, n):
 @triton.jit
 def _keys_1_a(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
     """The keys that these queries touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(q_lo - 127, q_hi + 1, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(q_lo - 127, q_hi + 1, length, BLOCK)  # past(128), causal & stride(128)
     return end_0 - begin_0, begin_0
 
 
 @triton.jit
 def _queries_1_a(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 128 - shift, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 128 - shift, length, BLOCK)  # past(128), causal & stride(128)
     return end_0 - begin_0, begin_0
 
 
@@ -257,14 +257,14 @@ def _full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
 @triton.jit
 def _keys_1_b(q_lo, q_hi, n, length, residue, BLOCK: tl.constexpr):
     """The keys that these queries touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(0, q_hi, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(0, q_hi, length, BLOCK)  # causal & stride(128)
     return end_0 - begin_0, begin_0
 
 
 @triton.jit
 def _queries_1_b(k_lo, k_hi, n, length, shift, residue, BLOCK: tl.constexpr):
     """The queries that these keys touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(k_lo + 1 - shift, length, length, BLOCK)
+    begin_0, end_0 = sk.tile_range(k_lo + 1 - shift, length, length, BLOCK)  # causal & stride(128)
     return end_0 - begin_0, begin_0
 
 
@@ -636,7 +636,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_941030f1ac33", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_09f3c843d43f", _PROGRAM, heads=None)
 
 
 @overload
