@@ -7,7 +7,7 @@ None, and so is everything made of it; reading goes on, so that all errors are f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from sparsec import diagnostics as say
@@ -188,7 +188,7 @@ class Evaluation:
         ]
         if cure is not None and len(squares) == len(self.errors[known:]):
             fix = say.Fix(f"write `{cure}`", node.span, cure, safe=True)
-            self.errors[known:] = [replace(error, hint=f"write `{cure}`", fixes=(fix,)) for error in squares]
+            self.errors[known:] = [error.changed(hint=f"write `{cure}`", fixes=(fix,)) for error in squares]
 
     def _binary(self, node: ast.Binary, op: str, left: Node | None, right: Node | None, frame: _Frame) -> Node | None:
         if op == "*" and not (isinstance(left, Const) or isinstance(right, Const) or None in (left, right)):
