@@ -25,7 +25,8 @@ _ENDLESS = 1 << 20
 class _Command(TyperCommand):
     """A command, with a name of a file in the place of each `-e EXPR`.
 
-    typer puts what must be given in braces, which nobody types, and cuts what a command does to one line.
+    typer puts what must be given in braces, which nobody types, cuts what a command does to one line, and does not
+    say in every version that several files may be given.
     """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
@@ -33,7 +34,9 @@ class _Command(TyperCommand):
         return super().parse_args(ctx, list(expressions.as_names(args)) if reads else args)
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
-        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+        several = {each.metavar for each in self.params if each.nargs < 0}
+        pieces = [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+        return [f"{piece}..." if piece.strip("[]") in several else piece for piece in pieces]
 
     def get_short_help_str(self, limit: int = 0) -> str:
         """The whole first sentence, over several lines where need be; `limit` would cut it."""
