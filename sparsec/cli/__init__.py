@@ -1,6 +1,7 @@
 """The command line.  One file for each command; what a command needs is imported when it runs.
 
-Exit status: 0 all is well, 1 errors in a pattern or a failed verification, 2 wrong usage, 3 a bug in sparsec.
+Exit status: 0 all is well, 1 errors in a pattern or a failed verification, 2 wrong usage, 3 a bug in sparsec,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sparsec.diagnostics import SparsecError
 COMMANDS = ["new", "check", "fmt", "cost", "show", "diff", "compile"]
 COMMANDS += ["verify", "bench", "tune", "explain", "doctor", "cache", "lsp"]
 _ENDLESS = 1 << 20
+_INTERRUPTED = 130  # as shells have it
 
 
 class _Command(TyperCommand):
@@ -101,6 +103,8 @@ def main() -> None:
     except SparsecError as error:
         report(error.diagnostics)
         sys.exit(1)
+    except KeyboardInterrupt:  # while the commands are made; typer answers it when they run, and alike
+        sys.exit(_INTERRUPTED)
     except Exception:
         print(_bug(traceback.format_exc()), file=sys.stderr)
         sys.exit(3)
