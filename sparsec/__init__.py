@@ -8,7 +8,7 @@ What stands here is loaded when it is first used, so that `import sparsec` costs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # which type checkers know by its name; `typing` takes longer to import than all else here
 
 if TYPE_CHECKING:
     from sparsec.diagnostics import PatternWarning, SparsecError

@@ -5,7 +5,6 @@ A page asks for it with a line `<!-- commands -->`, which shows nothing where th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import typer
@@ -42,9 +41,7 @@ def _sections() -> Iterator[str]:
 
 
 def _code(text: str) -> str:
-    """As it is written; typer says of every argument that it is a str, which all of them are."""
-    written = re.sub(r" <(list\[str\]|str)>$", "", text)
-    return f"`{written}`".replace("|", "\\|")
+    return f"`{text}`".replace("|", "\\|")
 
 
 def _cell(text: str) -> str:

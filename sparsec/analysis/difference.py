@@ -16,6 +16,8 @@ from sparsec.ir import nodes as ir
 _MOST_LOOKS = 30_000
 _MOST_TABLES = 3
 _LOOK = 5  # comparisons
+_MOST_KNOWN = 1024
+_known_looks: dict[int, tuple[ir.Set, int]] = {}  # by id, with the part itself, so that no other can have it
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,17 @@ class Difference:
 
 
 def _looks(part: ir.Set) -> int:
-    """How many looks at a part count for: a rectangle is one."""
-    return 1 + sum(isinstance(node, ir.Compare | ir.Member) for node in ir.walk(part)) // _LOOK
+    """How many looks at a part count for: a rectangle is one.
+
+    It is asked for every part beside every other, so the last ones are known by what they are, not by what they say.
+    """
+    known, looks = _known_looks.get(id(part), (None, 0))
+    if known is not part:
+        looks = 1 + sum(isinstance(node, ir.Compare | ir.Member) for node in ir.walk(part)) // _LOOK
+        if len(_known_looks) >= _MOST_KNOWN:
+            _known_looks.clear()
+        _known_looks[id(part)] = part, looks
+    return looks
 
 
 def difference(one: ir.Set, other: ir.Set) -> Difference:

@@ -88,7 +88,7 @@ def holds(node: ir.Set, at: Point, tables: bool = False) -> bool:
         case ir.Bool(value):
             return value
         case ir.Compare(left, op, right):
-            return algebra.compare(ir.Const(_value(left, at)), op, ir.Const(_value(right, at))) == ir.TRUE
+            return algebra.HOLDS[op](_value(left, at), _value(right, at))
         case ir.Member(value, members):
             return _value(value, at) in members
         case ir.And(parts):

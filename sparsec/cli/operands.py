@@ -14,16 +14,24 @@ if TYPE_CHECKING:
     from sparsec.syntax import ast
 
 _LABEL = 48  # longest name of an operand in the legend
+_MOST = 24  # operands told apart; no more colours can be
 
 
 def operands_of(file: ast.File, pattern: Pattern, chosen: Choice) -> list[Operands]:
-    """For each condition of the pattern, the operands of its union, or of that in its arm of a `match`."""
+    """For each condition of the pattern, the operands of its union, or of that in its arm of a `match`.
+
+    Where they are many, the last ones stand together.
+    """
+    from sparsec.ir.algebra import disjunction
     from sparsec.ir.nodes import FALSE
 
     found: list[Operands] = []
     for index, condition in enumerate(pattern.conditions):
         head = pattern.head_conditions.index(index) if pattern.head_conditions else 0
         parts = [(words, part) for words, part in of_head(file, pattern, chosen, head) if part != FALSE]
+        if len(parts) > _MOST:
+            rest = [part for _, part in parts[_MOST - 1 :]]
+            parts = [*parts[: _MOST - 1], (f"{len(rest)} others", disjunction(*rest))]
         found.append(parts if len(parts) > 1 else [("", condition)])
     return found
 

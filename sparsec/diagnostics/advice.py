@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-@dataclass(frozen=True, kw_only=True)
 class SplitsTiles(Diagnostic, code="SP0907", title="a number that splits tiles", severity="warning"):
     """With this number the tiles that a GPU works on hold few kept pairs; with the other they hold far more, and no
     more tiles are visited.
@@ -26,7 +23,6 @@ class SplitsTiles(Diagnostic, code="SP0907", title="a number that splits tiles",
     cure = "`pattern p = causal & stride(64)`, where the model allows another number."
 
 
-@dataclass(frozen=True, kw_only=True)
 class NoSink(Diagnostic, code="SP0908", title="a stream without sinks", severity="warning"):
     """Queries forget the first key.  Models put much of their attention there and lose quality when it goes.
 
@@ -45,7 +41,6 @@ class NoSink(Diagnostic, code="SP0908", title="a stream without sinks", severity
     cure = "`pattern p = past(512) | sinks(4)`, where the model was not trained without."
 
 
-@dataclass(frozen=True, kw_only=True)
 class Unreachable(Diagnostic, code="SP0909", title="tokens out of reach", severity="warning"):
     """So many layers of the pattern do not carry information from every token to every query.
 
@@ -65,7 +60,6 @@ class Unreachable(Diagnostic, code="SP0909", title="tokens out of reach", severi
     cure = "More layers, or `pattern p = past(512) | causal & stride(512)`, which reaches everything in two."
 
 
-@dataclass(frozen=True, kw_only=True)
 class FewLookAhead(Diagnostic, code="SP0910", title="some tokens break causality", severity="warning"):
     """The pattern is causal but for a few of the first queries, as those of global tokens.  Generating text, they look
     ahead.
@@ -84,7 +78,6 @@ class FewLookAhead(Diagnostic, code="SP0910", title="some tokens break causality
     cure = "`pattern p = causal & (past(512) | global(4))`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class UnboundedCache(Diagnostic, code="SP0911", title="a cache without bound", severity="warning"):
     """Not all keys are seen, and yet a decoder has to keep ever more of them, since later queries see some again.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
@@ -17,7 +15,6 @@ def _call(arguments: str, pattern: str = "pattern p = causal", **keywords: int) 
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class WrongShape(Diagnostic, code="SP0601", title="wrong shape"):
     """q is [B, H, n_q, D]; k and v are [B, H_kv, n, D]; the head size D is a multiple of 8 from 16 to 256."""
 
@@ -29,7 +26,6 @@ class WrongShape(Diagnostic, code="SP0601", title="wrong shape"):
     cure = "Pass tensors of the shapes named."
 
 
-@dataclass(frozen=True, kw_only=True)
 class WrongDtype(Diagnostic, code="SP0602", title="wrong dtype"):
     """q, k and v share one dtype: float32, float16 or bfloat16, or float64 on the CPU."""
 
@@ -41,7 +37,6 @@ class WrongDtype(Diagnostic, code="SP0602", title="wrong dtype"):
     cure = "Convert it with `.to(dtype)`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class WrongDevice(Diagnostic, code="SP0603", title="wrong device"):
     """q, k and v are on one device: the CPU or a GPU."""
 
@@ -53,7 +48,6 @@ class WrongDevice(Diagnostic, code="SP0603", title="wrong device"):
     cure = "Move it with `.to(device)`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class WrongHeads(Diagnostic, code="SP0604", title="wrong number of heads"):
     """The number of query heads is a multiple of the number of key heads; a pattern that depends on the heads is
     called with as many as it was compiled for.
@@ -66,7 +60,6 @@ class WrongHeads(Diagnostic, code="SP0604", title="wrong number of heads"):
     cure = "Pass tensors with matching heads, or compile the pattern with another `heads=`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class OffsetNeeded(Diagnostic, code="SP0605", title="more queries than keys"):
     """Queries stand at the end of the keys: row i is position i + n - n_q.  With more queries than keys that would be
     negative, so the caller has to say where the first query stands.
@@ -80,7 +73,6 @@ class OffsetNeeded(Diagnostic, code="SP0605", title="more queries than keys"):
     cure = "Pass `q_offset=...`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class WrongArgument(Diagnostic, code="SP0606", title="wrong argument"):
     """An argument beside the tensors, such as `scale` or `q_offset`, is not what it has to be."""
 
@@ -92,7 +84,6 @@ class WrongArgument(Diagnostic, code="SP0606", title="wrong argument"):
     cure = "Pass a value of the kind named."
 
 
-@dataclass(frozen=True, kw_only=True)
 class NotDifferentiable(Diagnostic, code="SP0607", title="no such derivative"):
     """The operator has a backward pass; it has no derivative of that pass, and no forward-mode derivative."""
 
@@ -110,7 +101,6 @@ class NotDifferentiable(Diagnostic, code="SP0607", title="no such derivative"):
     cure = "Use first derivatives in reverse mode, or dense attention."
 
 
-@dataclass(frozen=True, kw_only=True)
 class NotImportable(Diagnostic, code="SP0608", title="a mask_mod without an exact form"):
     """`sparsec.from_mask_mod` turns a function into a condition on positions, exactly or not at all.  It calls the
     function with objects that record what is done with them; look-ups in tensors, the batch index, floats, and `if`,
@@ -127,7 +117,6 @@ class NotImportable(Diagnostic, code="SP0608", title="a mask_mod without an exac
     cure = "`(q >= k) & (q - k < 512)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class WrongConfig(Diagnostic, code="SP0609", title="a configuration without an exact form"):
     """`sparsec.from_config` reads configurations of other programs, of the kinds that it knows, exactly or not at
     all: a field that is missing, misspelt or contradicts another is refused, and so is what no text can repeat, such
@@ -145,7 +134,6 @@ class WrongConfig(Diagnostic, code="SP0609", title="a configuration without an e
     cure = '`{"mode": "fixed", "num_local_blocks": 4}`'
 
 
-@dataclass(frozen=True, kw_only=True)
 class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than a pattern"):
     """`sparsec.transformers` is the attention of a model of transformers: softmax of scaled scores over the keys that a
     pattern keeps.  What a model asks for beyond that (dropout, capped scores, biases), and masks that depend on the
@@ -171,7 +159,6 @@ class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than
     cure = "`attention_dropout=0`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class ForeignArgument(Diagnostic, code="SP0611", title="an argument of another attention function"):
     """A call takes q, k and v, and by keyword `scale`, `q_offset` and `return_lse`.  What other functions take beside
     them is part of the pattern here (masks, windows, causality), true by itself (shared key heads), or not there

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from inspect import get_annotations
+from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
 from sparsec.source import Span
 
@@ -53,8 +54,49 @@ class Fix:
         return before[: self.span.start] + self.replacement + before[self.span.end :]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Diagnostic:
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class _Fields:
+    """As a frozen dataclass of keywords: what a subclass annotates, and not as a ClassVar, is a field.
+
+    `dataclass` compiles several functions for each class, and there are a hundred: a third of a command's start.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        own = (name for name, kind in get_annotations(cls).items() if not kind.startswith("ClassVar"))
+        cls.fields = tuple(dict.fromkeys((*cls.fields, *own)))
+
+    def __init__(self, **given: Any) -> None:
+        if unknown := given.keys() - set(self.fields):
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        if missing := [name for name in self.fields if name not in given and not hasattr(type(self), name)]:
+            raise TypeError(f"{type(self).__name__} needs {', '.join(missing)}")
+        self.__dict__.update(given)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name}: it does not change")
+
+    @property
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.fields)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._values == other._values
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values))
+
+    def __repr__(self) -> str:
+        named = zip(self.fields, self._values, strict=True)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in named)})"
+
+    def changed(self, **fields: Any) -> Self:
+        """The same with other values of some fields."""
+        return type(self)(**dict(zip(self.fields, self._values, strict=True)) | fields)
+
+
+class Diagnostic(_Fields):
     """One message about one place.  A subclass says its code, title, texts, example and cure; its docstring explains.
 
     `fixes` are edits for an editor to offer, the likeliest first, where some are known; each is enough by itself.
@@ -75,6 +117,7 @@ class Diagnostic:
     fixes: tuple[Fix, ...] = ()
 
     def __init_subclass__(cls, code: str, title: str, severity: Literal["error", "warning"] = "error") -> None:
+        super().__init_subclass__()
         cls.code, cls.title, cls.severity = code, title, severity
         CODES[code] = cls
 
@@ -86,7 +129,7 @@ class Diagnostic:
 
     def fill(self, text: str) -> str:
         """`text` with this diagnostic's fields in it."""
-        return text.format(**{field.name: getattr(self, field.name) for field in fields(self)})
+        return text.format(**dict(zip(self.fields, self._values, strict=True)))
 
     def __str__(self) -> str:
         from sparsec.diagnostics.render import render

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-@dataclass(frozen=True, kw_only=True)
 class CannotRead(Diagnostic, code="SP0701", title="file can't be read"):
     """The file does not exist, is no ordinary file, or may not be read.
 
@@ -22,7 +19,6 @@ class CannotRead(Diagnostic, code="SP0701", title="file can't be read"):
     cure = "Correct the name."
 
 
-@dataclass(frozen=True, kw_only=True)
 class NotQuoted(Diagnostic, code="SP0707", title="errors in a file that is not quoted"):
     """A file is not in the language, and is none that messages may quote: they end up in public logs.
 
@@ -39,7 +35,6 @@ class NotQuoted(Diagnostic, code="SP0707", title="errors in a file that is not q
     cure = "Use a file of patterns; put it beside the text that uses it, with a name that ends in `.spat`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class CannotWrite(Diagnostic, code="SP0702", title="output can't be written"):
     """The file may not be written to, the folder for the output can't be made or written to, or the disk is full."""
 
@@ -50,7 +45,6 @@ class CannotWrite(Diagnostic, code="SP0702", title="output can't be written"):
     cure = "Make it writable, or choose another folder with `-o`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class CacheUnusable(Diagnostic, code="SP0703", title="cache not used", severity="warning"):
     """The folder of the cache can't be made, read or written to, so what was compiled is not kept.
 
@@ -65,7 +59,6 @@ class CacheUnusable(Diagnostic, code="SP0703", title="cache not used", severity=
     cure = "Make the folder writable, or set SPARSEC_CACHE to one that is."
 
 
-@dataclass(frozen=True, kw_only=True)
 class CacheRefused(Diagnostic, code="SP0704", title="cache entry refused", severity="warning"):
     """An entry of the cache belongs to another user, or others may write to it.  It is code, so it is never run."""
 
@@ -79,7 +72,6 @@ class CacheRefused(Diagnostic, code="SP0704", title="cache entry refused", sever
     cure = "Empty the cache with `sparsec cache --clear`, or use a folder of your own."
 
 
-@dataclass(frozen=True, kw_only=True)
 class EnvironmentLacks(Diagnostic, code="SP0705", title="something is not installed"):
     """What was asked for needs a package, a compiler or a device that this environment lacks.
 
@@ -96,7 +88,6 @@ class EnvironmentLacks(Diagnostic, code="SP0705", title="something is not instal
     cure = "Install what is named: here `pip install triton`; for torch `pip install 'sparsec[cpu]'` or `[torch]`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class TunedUnusable(Diagnostic, code="SP0706", title="tuned settings can't be used"):
     """The file of tuned settings, SPARSEC_TUNED or `tuned.json` in the user's folder of settings, is not as
     `sparsec tune` writes it.  Nothing is compiled with settings that nobody measured.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-@dataclass(frozen=True, kw_only=True)
 class NeedsHeads(Diagnostic, code="SP0401", title="number of heads not given"):
     """A pattern that mentions `h` or `H` is compiled for a number of query heads, so the caller has to say it."""
 
@@ -19,7 +16,6 @@ class NeedsHeads(Diagnostic, code="SP0401", title="number of heads not given"):
     cure = "Pass `heads=8`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class NeedsLayer(Diagnostic, code="SP0402", title="layer not given"):
     """A pattern that mentions `layer` is compiled for one layer, and one that mentions `L` for a number of layers."""
 
@@ -32,7 +28,6 @@ class NeedsLayer(Diagnostic, code="SP0402", title="layer not given"):
     cure = "Pass `layer=0`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class MissingArm(Diagnostic, code="SP0403", title="no arm"):
     """Every head, or layer, needs exactly one arm of a `match`."""
 
@@ -44,7 +39,6 @@ class MissingArm(Diagnostic, code="SP0403", title="no arm"):
     cure = "`pattern p = match h { 0..4 -> causal, else -> past(64) }`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class OverlappingArms(Diagnostic, code="SP0404", title="overlapping arms"):
     """Every head, or layer, needs exactly one arm of a `match`; the order of arms means nothing."""
 
@@ -55,7 +49,6 @@ class OverlappingArms(Diagnostic, code="SP0404", title="overlapping arms"):
     cure = "`pattern p = match h { 0..4 -> causal, 4..8 -> full }`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class BadHeads(Diagnostic, code="SP0405", title="number of heads or layers out of range"):
     """`heads` lies between 1 and 4,096, `layers` is at least 1, and `layer` is at least 0 and below `layers`."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-@dataclass(frozen=True, kw_only=True)
 class TextTooLong(Diagnostic, code="SP0801", title="text too long"):
     """A .spat text has at most 1,000,000 characters and 200,000 words, numbers and symbols; a large table belongs in
     a JSON file of its own.
@@ -25,7 +23,6 @@ class TextTooLong(Diagnostic, code="SP0801", title="text too long"):
     cure = "Shorten the text."
 
 
-@dataclass(frozen=True, kw_only=True)
 class TooDeep(Diagnostic, code="SP0802", title="nested too deep"):
     """Expressions nest at most 100 levels deep.  `|` is free of this: a union may have any number of parts."""
 
@@ -37,7 +34,6 @@ class TooDeep(Diagnostic, code="SP0802", title="nested too deep"):
     cure = "Name a part with `set`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class TooComplex(Diagnostic, code="SP0803", title="pattern too large"):
     """With all sets written out, a condition has at most 20,000 parts (400,000 over all heads) and nests at most 150
     levels deep; a declaration has at most 64 parameters.
@@ -53,7 +49,6 @@ class TooComplex(Diagnostic, code="SP0803", title="pattern too large"):
     cure = "Use a table, `blocks(b, [[...]])`, or fewer parts."
 
 
-@dataclass(frozen=True, kw_only=True)
 class TooManyErrors(Diagnostic, code="SP0804", title="too many errors"):
     """After 20 errors in the text the rest is not read: one mistake early on often makes the others."""
 

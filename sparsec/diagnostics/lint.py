@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-@dataclass(frozen=True, kw_only=True)
 class RowsWithoutKeys(Diagnostic, code="SP0901", title="rows with no key", severity="warning"):
     """Some queries may attend to no key.  They return 0, with a log-sum-exp of -inf.
 
@@ -24,7 +21,6 @@ class RowsWithoutKeys(Diagnostic, code="SP0901", title="rows with no key", sever
     cure = "`pattern p = 0 <= q - k < 4`, or leave it so when zeros are meant."
 
 
-@dataclass(frozen=True, kw_only=True)
 class NotCausal(Diagnostic, code="SP0902", title="not causal", severity="warning"):
     """The name of the pattern says that it looks at the past only, and it does not."""
 
@@ -39,7 +35,6 @@ class NotCausal(Diagnostic, code="SP0902", title="not causal", severity="warning
     cure = "`pattern causal_window = causal & window(8)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class SeesAllLater(Diagnostic, code="SP0912", title="no lower end", severity="warning"):
     """Every query sees all keys behind it, and only some before it: `q - k < w` alone also keeps every k > q."""
 
@@ -51,7 +46,6 @@ class SeesAllLater(Diagnostic, code="SP0912", title="no lower end", severity="wa
     cure = "`pattern p = 0 <= q - k < 8`, which is `past(8)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class FutureOnly(Diagnostic, code="SP0913", title="only later keys", severity="warning"):
     """No query sees a key before its own, and some see keys behind it: `q <= k` is often meant to be `k <= q`."""
 
@@ -63,7 +57,6 @@ class FutureOnly(Diagnostic, code="SP0913", title="only later keys", severity="w
     cure = "`pattern p = k <= q`, which is `causal`, or leave it so where the future is meant."
 
 
-@dataclass(frozen=True, kw_only=True)
 class AddsNothing(Diagnostic, code="SP0903", title="a part that adds nothing", severity="warning"):
     """The pattern is the same set without this operand."""
 
@@ -75,7 +68,6 @@ class AddsNothing(Diagnostic, code="SP0903", title="a part that adds nothing", s
     cure = "`pattern p = past(8)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class UnionThenWithout(Diagnostic, code="SP0904", title="`a | b \\ c`", severity="warning"):
     """`\\` binds tighter than `|`: `a | b \\ c` is `a | (b \\ c)`, and the pairs of `c` that are in `a` stay."""
 
@@ -87,7 +79,6 @@ class UnionThenWithout(Diagnostic, code="SP0904", title="`a | b \\ c`", severity
     cure = "`pattern p = sinks(4) | (past(8) \\ past(2))`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class CausalOnOneSide(Diagnostic, code="SP0905", title="`causal & a | b`", severity="warning"):
     """`&` binds tighter than `|`: `causal & a | b` is `(causal & a) | b`, and `b` may look ahead."""
 
@@ -99,7 +90,6 @@ class CausalOnOneSide(Diagnostic, code="SP0905", title="`causal & a | b`", sever
     cure = "`pattern p = causal & (window(8) | global(2))`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class EmptyPattern(Diagnostic, code="SP0906", title="empty pattern"):
     """No query sees any key, whatever n is; attention over nothing is never meant."""
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-@dataclass(frozen=True, kw_only=True)
 class UnknownName(Diagnostic, code="SP0201", title="unknown name"):
     """The name is no parameter of this declaration, no set or pattern of this file, of a used file or of the prelude.
 
@@ -23,7 +20,6 @@ class UnknownName(Diagnostic, code="SP0201", title="unknown name"):
     cure = "`past(w)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class IntegerNeeded(Diagnostic, code="SP0202", title="a set where an integer is needed"):
     """Arithmetic, comparisons and arguments take integers.  Nothing turns a set into an integer.
 
@@ -39,7 +35,6 @@ class IntegerNeeded(Diagnostic, code="SP0202", title="a set where an integer is 
     cure = "`pattern p = q <= k & k <= 3`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class SetNeeded(Diagnostic, code="SP0203", title="an integer where a set is needed"):
     """`&`, `|`, `\\`, `~` and a pattern's body take sets of pairs.  Nothing turns an integer into a set."""
 
@@ -52,7 +47,6 @@ class SetNeeded(Diagnostic, code="SP0203", title="an integer where a set is need
     cure = "`pattern p = k in 0..4 | k == 5`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class WrongArguments(Diagnostic, code="SP0204", title="wrong arguments"):
     """A set, pattern or function is given another number of arguments than it has parameters, or a name it lacks."""
 
@@ -67,7 +61,6 @@ class WrongArguments(Diagnostic, code="SP0204", title="wrong arguments"):
     cure = "`past(4)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class DefinedTwice(Diagnostic, code="SP0205", title="defined twice"):
     """Two sets or patterns of a file, or of the files it uses, share a name; or two parameters of one declaration do.
 
@@ -82,7 +75,6 @@ class DefinedTwice(Diagnostic, code="SP0205", title="defined twice"):
     cure = "Give one of them another name."
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recursion(Diagnostic, code="SP0206", title="a set that needs itself"):
     """A set is defined by what it says, and can't be part of itself, neither directly nor through others."""
 
@@ -95,7 +87,6 @@ class Recursion(Diagnostic, code="SP0206", title="a set that needs itself"):
     cure = "Define one of them without the other."
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReservedName(Diagnostic, code="SP0207", title="reserved name"):
     """`q k n h H layer L` are the integers every condition starts from, and `pattern`, `heads` and `layers` are
     keywords of `sparsec.load`; neither can name a parameter, nor can the words of the language itself (`set`, `use`,
@@ -112,7 +103,6 @@ class ReservedName(Diagnostic, code="SP0207", title="reserved name"):
     cure = "`pattern p(count = 8) = past(count)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class UnknownParameter(Diagnostic, code="SP0208", title="unknown parameter"):
     """The caller gives a parameter that the pattern does not have."""
 
@@ -125,7 +115,6 @@ class UnknownParameter(Diagnostic, code="SP0208", title="unknown parameter"):
     cure = "Pass `w=4`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class MissingParameter(Diagnostic, code="SP0209", title="missing parameter"):
     """The parameter has no default, so the caller has to give it: `load(..., w=1024)`, or `-D w=1024`."""
 
@@ -138,7 +127,6 @@ class MissingParameter(Diagnostic, code="SP0209", title="missing parameter"):
     cure = "Pass `w=1024`, or declare a default: `pattern p(w = 1024)`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class UnknownPattern(Diagnostic, code="SP0210", title="which pattern?"):
     """The file declares several patterns and the caller names none of them, or names one that it does not declare."""
 
@@ -150,7 +138,6 @@ class UnknownPattern(Diagnostic, code="SP0210", title="which pattern?"):
     cure = 'Pass `pattern="a"`, or on the command line `-p a`.'
 
 
-@dataclass(frozen=True, kw_only=True)
 class BadParameterValue(Diagnostic, code="SP0211", title="a parameter that is no integer"):
     """Parameters are integers."""
 
@@ -161,7 +148,6 @@ class BadParameterValue(Diagnostic, code="SP0211", title="a parameter that is no
     cure = "Pass an integer."
 
 
-@dataclass(frozen=True, kw_only=True)
 class MisplacedTable(Diagnostic, code="SP0212", title="a misplaced table or text"):
     """Tables `[[...]]` and texts stand as the second argument of `blocks`, and nowhere else."""
 
@@ -171,7 +157,6 @@ class MisplacedTable(Diagnostic, code="SP0212", title="a misplaced table or text
     cure = "`pattern p = past(4)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class CircularUse(Diagnostic, code="SP0213", title="a file that uses itself"):
     """A file can't use itself, neither directly nor through others."""
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-@dataclass(frozen=True, kw_only=True)
 class NotConstant(Diagnostic, code="SP0301", title="not a constant"):
     """Divisors, moduli, exponents, block sizes, the members of a set and the like are numbers once the parameters
     (and, where used, `h` and `layer`) are known.  They can't depend on `q`, `k` or `n`.
@@ -23,7 +20,6 @@ class NotConstant(Diagnostic, code="SP0301", title="not a constant"):
     cure = "Use a number or a parameter: `pattern p(s = 4) = q % s == 0`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class BadDivisor(Diagnostic, code="SP0302", title="divisor below 1"):
     """Divisors and moduli are at least 1.  Division rounds down: `-1 // 4` is -1 and `-1 % 4` is 3."""
 
@@ -35,7 +31,6 @@ class BadDivisor(Diagnostic, code="SP0302", title="divisor below 1"):
     cure = "`pattern p = stride(1)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class NonlinearProduct(Diagnostic, code="SP0303", title="product of two positions"):
     """One side of `*` is a constant.  Products such as `q * k` describe sets that no loop can walk exactly."""
 
@@ -47,7 +42,6 @@ class NonlinearProduct(Diagnostic, code="SP0303", title="product of two position
     cure = "`pattern p = abs(q - k) <= 8`; other products of positions have none."
 
 
-@dataclass(frozen=True, kw_only=True)
 class NegativePower(Diagnostic, code="SP0304", title="negative exponent"):
     """`**` makes integers, so its exponent is at least 0."""
 
@@ -58,7 +52,6 @@ class NegativePower(Diagnostic, code="SP0304", title="negative exponent"):
     cure = "Use an exponent of at least 0."
 
 
-@dataclass(frozen=True, kw_only=True)
 class TooLarge(Diagnostic, code="SP0305", title="number too large"):
     """Numbers lie between -(2**31 - 1) and 2**31 - 1, the positions that kernels count with."""
 
@@ -68,7 +61,6 @@ class TooLarge(Diagnostic, code="SP0305", title="number too large"):
     cure = "A window longer than any sequence is `causal`."
 
 
-@dataclass(frozen=True, kw_only=True)
 class BadSize(Diagnostic, code="SP0306", title="size out of range"):
     """Block sizes are at least 1, the numbers of blocks and keys to draw lie between 1 and 65,536, seeds are at
     least 0.
@@ -84,7 +76,6 @@ class BadSize(Diagnostic, code="SP0306", title="size out of range"):
     cure = "`pattern p = random_blocks(64, 2, 1)`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class TooWide(Diagnostic, code="SP0307", title="value beyond 64 bits"):
     """Kernels count in 64 bits, without a check, so whatever a condition computes on its way must lie between -(2**63)
     and 2**63 - 1 for all positions below 2**30.  `%` and `//` make values small again; products with large numbers, one

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-@dataclass(frozen=True, kw_only=True)
 class BadTable(Diagnostic, code="SP0501", title="not a table of blocks"):
     """A table is a list of rows, and a row a list of key blocks, counted from 0; in the text or in a JSON file."""
 
@@ -19,7 +16,6 @@ class BadTable(Diagnostic, code="SP0501", title="not a table of blocks"):
     cure = "`pattern p = blocks(64, [[0], [0, 1]])`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class TableTooLarge(Diagnostic, code="SP0502", title="table too large"):
     """A table has at most 1,000,000 entries, and its file at most 32 MB."""
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-@dataclass(frozen=True, kw_only=True)
 class NotUtf8(Diagnostic, code="SP0101", title="not UTF-8"):
     """A .spat file is text in UTF-8.  This one holds a byte that no UTF-8 text has."""
 
@@ -19,7 +16,6 @@ class NotUtf8(Diagnostic, code="SP0101", title="not UTF-8"):
     cure = "Save the file as UTF-8, or remove the odd byte."
 
 
-@dataclass(frozen=True, kw_only=True)
 class OddCharacter(Diagnostic, code="SP0102", title="a character that can't be shown"):
     """Control characters and marks that change the direction of writing make a text read otherwise than it means.
 
@@ -37,7 +33,6 @@ class OddCharacter(Diagnostic, code="SP0102", title="a character that can't be s
     cure = "Remove the character."
 
 
-@dataclass(frozen=True, kw_only=True)
 class UnknownCharacter(Diagnostic, code="SP0103", title="unknown character"):
     """A character that means nothing in the language.  Names are made of ASCII letters, digits and `_`."""
 
@@ -50,7 +45,6 @@ class UnknownCharacter(Diagnostic, code="SP0103", title="unknown character"):
     cure = "Write `&`, `|`, `\\` and `~` for sets, `+ - * // % **` for integers."
 
 
-@dataclass(frozen=True, kw_only=True)
 class UnexpectedText(Diagnostic, code="SP0104", title="unexpected text"):
     """The text does not follow the grammar here.  The message says what could have stood in its place."""
 
@@ -64,7 +58,6 @@ class UnexpectedText(Diagnostic, code="SP0104", title="unexpected text"):
     cure = "See the grammar, `grammar/spat.lark`; here one `&` is too many."
 
 
-@dataclass(frozen=True, kw_only=True)
 class WrongSymbol(Diagnostic, code="SP0105", title="another language's symbol"):
     """A word or symbol of another language.
 
@@ -80,7 +73,6 @@ class WrongSymbol(Diagnostic, code="SP0105", title="another language's symbol"):
     cure = "`pattern p = k <= q & q - k < 8`"
 
 
-@dataclass(frozen=True, kw_only=True)
 class OpenString(Diagnostic, code="SP0106", title="string without an end"):
     """A string in `"` ends on its line; one in three quotes may run over several."""
 
@@ -91,7 +83,6 @@ class OpenString(Diagnostic, code="SP0106", title="string without an end"):
     cure = '`"the past"`, on one line.'
 
 
-@dataclass(frozen=True, kw_only=True)
 class NotYet(Diagnostic, code="SP0107", title="not in this version"):
     """What is asked for is not part of patterns, or not yet: data given at the call, packed documents, padding, scores
     such as softcapping and ALiBi, dropout, keys chosen by content, one pattern for each text of a batch.  The message
@@ -110,7 +101,6 @@ class NotYet(Diagnostic, code="SP0107", title="not in this version"):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class NoPattern(Diagnostic, code="SP0108", title="no pattern"):
     """A file that is compiled declares at least one pattern.  A file of `set`s alone is for `use`."""
 

@@ -102,7 +102,7 @@ def maximum(left: Int, right: Int) -> Int:
 
 # ---------------------------------------------------------------- sets
 
-_HOLDS: dict[Comparator, Callable[[int, int], bool]] = {
+HOLDS: dict[Comparator, Callable[[int, int], bool]] = {
     "<": int.__lt__,
     "<=": int.__le__,
     "==": int.__eq__,
@@ -116,7 +116,7 @@ _OPPOSITE: dict[Comparator, Comparator] = {"<": ">=", "<=": ">", "==": "!=", "!=
 def compare(left: Int, op: Comparator, right: Int) -> Set:
     match left, right:
         case Const(a), Const(b):
-            return Bool(_HOLDS[op](a, b))
+            return Bool(HOLDS[op](a, b))
     return Compare(left, op, right)
 
 

@@ -9,7 +9,7 @@ the condition is read again in the generated kernel.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 # ---------------------------------------------------------------- integers
@@ -204,8 +204,8 @@ def children(node: Node) -> Iterator[Node]:
     """The nodes directly below `node`, in the order of writing."""
     if isinstance(node, Leaf):  # whose rows are many, and no nodes
         return
-    for field in fields(node):
-        value = getattr(node, field.name)
+    for name in node.__match_args__:  # its fields; `dataclasses.fields` makes a tuple anew each time
+        value = getattr(node, name)
         for child in value if isinstance(value, tuple) else (value,):
             if isinstance(child, Node):
                 yield child

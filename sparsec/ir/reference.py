@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -57,9 +58,9 @@ def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int
             case nodes.Member(inner, members):
                 return np.isin(value(inner), np.array(members, integers))
             case nodes.And(parts):
-                return np.logical_and.reduce(np.broadcast_arrays(*map(holds, parts)))
+                return reduce(np.logical_and, map(holds, parts))
             case nodes.Or(parts):
-                return np.logical_or.reduce(np.broadcast_arrays(*map(holds, parts)))
+                return reduce(np.logical_or, map(holds, parts))
             case nodes.Not(part):
                 return np.logical_not(holds(part))
             case nodes.Blocks() | nodes.RandomBlocks() | nodes.RandomKeys():

@@ -202,14 +202,18 @@ def _parts(node: ast.Expr) -> Iterator[ast.Expr]:
 
 def without(node: ast.Expr, dropped: list[ast.Expr]) -> ast.Expr | None:
     """`node` without the dropped operands; None where nothing is left of it."""
-    if any(node is each for each in dropped):
+    return _left(node, frozenset(map(id, dropped)))
+
+
+def _left(node: ast.Expr, dropped: frozenset[int]) -> ast.Expr | None:
+    if id(node) in dropped:
         return None
     match node:
         case ast.Union(parts):
-            kept = tuple(part for part in (without(part, dropped) for part in parts) if part is not None)
+            kept = tuple(part for part in (_left(part, dropped) for part in parts) if part is not None)
             return replace(node, parts=kept) if len(kept) > 1 else kept[0] if kept else None
         case ast.Binary("&" | "\\" as op, left, right):
-            rest, taken = without(left, dropped), without(right, dropped)
+            rest, taken = _left(left, dropped), _left(right, dropped)
             if rest is None or taken is None:
                 return rest if op == "\\" else None
             return node if rest is left and taken is right else replace(node, left=rest, right=taken)

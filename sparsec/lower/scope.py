@@ -87,7 +87,7 @@ def _open(
             if key not in known:
                 known[key] = _open(parse(read(path, use.span, trees)), errors, known, open_now, trees)
         except SparsecError as error:
-            errors.extend(each if each.span else replace(each, span=use.span) for each in error.diagnostics)
+            errors.extend(each if each.span else each.changed(span=use.span) for each in error.diagnostics)
             continue
         scope.uses.append(known[key])
         for name, entry in known[key].own.items():

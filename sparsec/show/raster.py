@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sparsec.ir import reference
 from sparsec.ir.algebra import disjunction
 from sparsec.ir.nodes import Set
-from sparsec.show import exact
+from sparsec.show import exact, looking
 
 LIMIT = 2048  # most positions looked at along one axis: beyond it cells are sampled, never counted
 _GOLDEN, _SILVER = 0.6180339887498949, 0.4142135623730951  # frac(j * either) is spread evenly and hits no period
@@ -81,6 +80,8 @@ def raster(
     spans = view.queries, view.keys
     # Both axes share their positions, so that a thin diagonal is hit in each cell that it crosses.
     limit = LIMIT if view.exact or spans[0] == spans[1] else LIMIT // 2
+    if not view.exact and any(map(looking.is_long, parts)):
+        limit //= 2
     firsts = [
         first + edges(last - first, count, not view.exact)[:-1]
         for (first, last), count in zip(spans, cells, strict=True)
@@ -145,7 +146,7 @@ def _credited(parts: Sequence[Set], queries: np.ndarray, keys: np.ndarray, n: in
     """For each set, bool [queries, keys]: the pairs that it holds and none before it does."""
     taken = np.zeros((len(queries), len(keys)), bool)
     for part in parts:
-        held = reference.evaluate(part, queries, keys, n)
+        held = looking.evaluate(part, queries, keys, n)
         yield held & ~taken
         taken |= held
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def telling_length(pattern: ir.Pattern) -> int:
 
 
 def _length(condition: ir.Set) -> int:
-    numbers = _numbers(condition)
+    numbers = tuple(_numbers(condition))
     if canvas := _canvas(condition, numbers):
         return canvas
     needed = max((_needed(part, numbers) for part in dict.fromkeys(_parts(condition))), default=1)
@@ -47,7 +48,7 @@ def _parts(condition: ir.Set) -> Iterator[ir.Node]:
     return (node for node in ir.walk(condition) if isinstance(node, kinds))
 
 
-def _needed(part: ir.Node, numbers: list[int]) -> int:
+def _needed(part: ir.Node, numbers: tuple[int, ...]) -> int:
     """The length at which a part has been seen a few times; 1 where it never is."""
     match part:
         case ir.Blocks(size, rows):
@@ -85,7 +86,7 @@ def _thinned(condition: ir.Set, longest: int) -> int:
     return 1
 
 
-def _canvas(condition: ir.Set, numbers: list[int]) -> int:
+def _canvas(condition: ir.Set, numbers: tuple[int, ...]) -> int:
     """How far the pairs of a condition go, where that is the same at all lengths; 0 where it is not."""
     if not all(isinstance(leaf, ir.Blocks) for leaf in ir.leaves(condition)):
         return 0
@@ -118,7 +119,8 @@ def _numbers(condition: ir.Set) -> list[int]:
     return ordered if len(ordered) <= _MOST_NUMBERS else ordered[: _MOST_NUMBERS // 2] + ordered[-_MOST_NUMBERS // 2 :]
 
 
-def _positions(n: int, numbers: list[int]) -> np.ndarray:
+@lru_cache(maxsize=len(_LENGTHS))
+def _positions(n: int, numbers: tuple[int, ...]) -> np.ndarray:
     """Positions below n near both ends, near some numbers and between, int64, rising."""
     near = np.array([number + change for number in numbers for change in (-1, 0, 1)], np.int64)
     octaves = (2 ** np.arange(4, n.bit_length() + 1, 0.25)).astype(np.int64)

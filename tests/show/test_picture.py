@@ -208,3 +208,11 @@ def test_grid_has_every_head_and_every_layer(files: Path) -> None:
 @pytest.mark.parametrize("options", [["layers"], ["heads", "-o", "p.html"], ["rows"]])
 def test_grids_that_cannot_be(files: Path, options: list[str]) -> None:
     assert show(files, "--grid", *options).exit_code == 2
+
+
+def test_operands_beyond_some_stand_together(tmp_path: Path) -> None:
+    bands = " | ".join(f"q - k in {7 * i}..{7 * i + 3}" for i in range(300))
+    (tmp_path / "a.spat").write_text(f"pattern p = {bands}\n")
+    lines = show(tmp_path, "--n", "512").stdout.splitlines()
+    assert lines[-2].startswith("277 others ")
+    assert len(lines) < 80
