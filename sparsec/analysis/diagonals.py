@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from sparsec.analysis.boxes import Bounds, Decided
 from sparsec.ir import nodes as ir
 from sparsec.ir import vector
+from sparsec.ir.boxes import Bounds, Decided
 
 
 @dataclass(frozen=True, eq=False)

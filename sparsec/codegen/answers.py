@@ -163,6 +163,8 @@ def _after(last: ir.Int) -> ir.Int:
 def _reason(cover: Cover) -> str:
     rows, seen = ("these queries", "keys") if cover.side == "q" else ("these keys", "queries")
     listed = f"tiles of {seen} that tables name, from a list" if cover.tables else ""
+    if cover.from_list:
+        return f"Tiles of {seen} that hold a pair, from a list."
     if not cover.segments:
         return f"The {listed}." if listed else f"The pattern is empty: {rows} see nothing."
     if cover.precision == "all":

@@ -20,6 +20,8 @@ def region(answers: Answers, leaves: tuple[ir.Leaf, ...], numbers: tuple[int, ..
     said |= (
         {"tables": _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)} if answers.tables else {}
     )
+    sides = [side for side, cover in (("rows", own.rows), ("columns", own.columns)) if cover.from_list]
+    said |= {"tile_lists": tuple(sides)} if sides else {}
     for cover, side, answer in ((own.rows, "rows", "keys_visited"), (own.columns, "columns", "queries_visited")):
         if cover.tables:
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)

@@ -364,6 +364,18 @@ def in_long_table_row(STARTS, TABLE, row, rows, column, STEPS: tl.constexpr):
 
 
 @triton.jit
+def in_mask(MASKS, mask, OWN: tl.constexpr, OTHER: tl.constexpr):
+    """Which pairs of a tile a mask of `TileList.bits` keeps: bool [OWN, OTHER]."""
+    own, other = tl.arange(0, OWN), tl.arange(0, OTHER)
+    words: tl.constexpr = (OTHER + 31) // 32
+    first = MASKS + mask.to(tl.int64) * (words * OWN) + own
+    bits = tl.load(first)[:, None]
+    for word in tl.static_range(1, words):
+        bits = tl.where((other // 32 == word)[None, :], tl.load(first + word * OWN)[:, None], bits)
+    return (bits >> (other % 32)[None, :]) & 1 != 0
+
+
+@triton.jit
 def softmax_start(BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr):
     """Maximum, sum and output of a row that has seen no key; finite, so that exp2(-inf - m_i) is 0 and never NaN."""
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)

@@ -16,7 +16,7 @@ from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.memory import FAR, dense_strides, empty_as
 from sparsec.kernels.program import WHOLE_ROWS, WORD, Group, Kernel, Program, Region, cdiv, gathered_keys
 from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
-from sparsec.kernels.tables import read_besides
+from sparsec.kernels.tile_lists import read_besides
 
 LOG2_E_FLOAT: float = getattr(LOG2_E, "value", LOG2_E)
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile

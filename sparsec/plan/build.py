@@ -13,6 +13,7 @@ from sparsec.ir import nodes as ir
 from sparsec.plan.cost_model import LENGTHS, cost
 from sparsec.plan.covers import region_of
 from sparsec.plan.evaluate import longest_first, split_prefix
+from sparsec.plan.lists import from_lists
 from sparsec.plan.nodes import Contiguous, Gathered, Group, Layout, Listed, Plan, Region, Residue, Variant
 from sparsec.plan.program import variant
 from sparsec.plan.split import split
@@ -75,7 +76,7 @@ def _variants(alone: Variant, apart: Variant | None = None) -> tuple[Variant, ..
 
 
 def _region(condition: ir.Set, layout: Layout) -> Region:
-    region = region_of(condition, layout, _why(layout))
+    region = from_lists(region_of(condition, layout, _why(layout)))
     rows, columns = (
         replace(cover, split_prefix=split_prefix(cover, region), longest_first=longest_first(cover, region))
         for cover in region.covers

@@ -20,6 +20,7 @@ from sparsec.plan.nodes import Contiguous, Cover, Gathered, Listed, Region, Resi
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
 GATHERED = 1.2  # a step over gathered keys, nearly all of which are masked or copied first
 LISTED = 1.5  # a step whose rows are gathered one by one
+FROM_LIST = 1.05  # a step whose tile and mask come from a list
 PROGRAM = 5.5  # loading the rows of a tile, storing their results, forward and backward
 CONTINUED = 2.5  # going on with what the kernels before have stored
 LAUNCH = 64.0  # of three kernels, 4 us each, over 16 heads
@@ -40,11 +41,11 @@ def cost(variant: Variant, n: int) -> float:
 
 
 def _work(region: Region, n: int, rows: np.ndarray, columns: np.ndarray) -> float:
-    named = [
-        len(programs) * _named(cover, region, n) for cover, programs in ((region.rows, rows), (region.columns, columns))
-    ]
-    work = (5 * (rows.sum() + named[0]) + 4 * (columns.sum() + named[1])) / 9
-    return _STEP[type(region.layout)] * float(work)
+    on_rows, on_columns = (
+        (found.sum() + len(found) * _named(cover, region, n)) * (FROM_LIST if cover.from_list else 1.0)
+        for cover, found in ((region.rows, rows), (region.columns, columns))
+    )
+    return _STEP[type(region.layout)] * float(5 * on_rows + 4 * on_columns) / 9
 
 
 def _named(cover: Cover, region: Region, n: int) -> float:

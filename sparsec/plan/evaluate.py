@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.boxes import decided
 from sparsec.ir.vector import Values, holds, integer
 from sparsec.plan.nodes import Cover, Gathered, Region, Residue, Segment
 
 BLOCK = 64  # positions of a tile
+
+_BOXES = 1 << 17  # tiles that are looked at where lists say which are visited,
+_LINES = 64  # and in how many programs, at most
 
 _LONG_AT = 65_536  # the length at which long rows are told from others
 _MOST_LONG = 1024
@@ -18,6 +22,8 @@ _FAR_LATER = 1.5
 
 def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     """Tiles that each program of a cover visits, int64 [programs]."""
+    if cover.from_list:
+        return _listed(cover.side, region.condition, n)
     at, length = _programs(cover.side, region, n)
     size = np.size(at[f"{cover.side}_lo"])
     begins, ends = np.zeros((2, len(cover.segments), size), np.int64)
@@ -32,6 +38,23 @@ def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
         total = total + np.maximum(stop - np.maximum(begin, done), 0)
         done = stop
     return total
+
+
+def _listed(side: str, condition: ir.Set, n: int) -> np.ndarray:
+    """Tiles that may hold a pair, by interval arithmetic: of some programs, the others like the nearest of these.
+
+    Tables count as empty: what they name is counted beside.
+    """
+    tiles = -(-n // BLOCK)
+    looked_at = np.unique(np.linspace(0, tiles - 1, min(max(_BOXES // tiles, 4), _LINES)).round().astype(np.int64))
+    first, last = np.arange(tiles) * BLOCK, np.minimum((np.arange(tiles) + 1) * BLOCK, n) - 1
+    own, other = (first[looked_at, None], last[looked_at, None]), (first, last)
+    length = np.int64(n), np.int64(n)
+    at = {"n": length, **({"q": own, "k": other} if side == "q" else {"q": other, "k": own})}
+    never, _ = decided(condition, at, lambda leaf: (np.True_, np.False_))
+    visited = (~np.broadcast_to(never, (len(looked_at), tiles))).sum(1)
+    between = (looked_at[1:] + looked_at[:-1] + 1) // 2
+    return visited[np.searchsorted(between, np.arange(tiles), "right")]
 
 
 def split_prefix(cover: Cover, region: Region) -> int:

@@ -11,7 +11,7 @@ from support.kernel import only_region, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
-from sparsec.kernels.tables import tile_lists
+from sparsec.kernels.tables import tiles_beside_ranges
 from sparsec.plan.build import build
 from sparsec.testing.programs import Program, conditions, tables, terms
 
@@ -40,7 +40,7 @@ def test_every_tile_once(condition: ir.Set, n_q: int, n: int, q_offset: int, blo
     for side, cover in (("rows", plan.rows), ("columns", plan.columns)):
         if not cover.tables:
             continue
-        starts, codes = (x.tolist() for x in tile_lists(region, side, n_q, n, q_offset, block_m, block_n, CPU))
+        starts, codes = (x.tolist() for x in tiles_beside_ranges(region, side, n_q, n, q_offset, block_m, block_n, CPU))
         kept, *named = (x if side == "rows" else x.swapaxes(0, 1) for x in map(tiles, (condition, *cover.tables)))
         assert len(starts) == len(kept) + 1
         for line, pairs in enumerate(kept):
