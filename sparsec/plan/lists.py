@@ -16,13 +16,19 @@ def from_lists(region: Region) -> Region:
     """The region with lists for those covers whose ranges are not exact and hold far more tiles than are touched."""
     if not isinstance(region.layout, Contiguous):
         return region
-    rows, columns = (_listed(cover, region) or cover for cover in region.covers)
+    rows, columns = (listed(cover) if _cheaper(cover, region) else cover for cover in region.covers)
     return replace(region, rows=rows, columns=columns)
 
 
-def _listed(cover: Cover, region: Region) -> Cover | None:
+def listed(cover: Cover) -> Cover:
+    """The tiles of a cover from a list."""
+    return replace(cover, segments=(), ordered=True, precision="list")
+
+
+def _cheaper(cover: Cover, region: Region) -> bool:
     if cover.precision == "exact" or not cover.segments:
-        return None
-    listed = replace(cover, segments=(), ordered=True, precision="list")
-    shares = [FROM_LIST * steps(listed, region, n).sum() / max(steps(cover, region, n).sum(), 1) for n in LENGTHS]
-    return listed if min(shares) <= _WORTH and max(shares) <= _AT_MOST else None
+        return False
+    shares = [
+        FROM_LIST * steps(listed(cover), region, n).sum() / max(steps(cover, region, n).sum(), 1) for n in LENGTHS
+    ]
+    return min(shares) <= _WORTH and max(shares) <= _AT_MOST
