@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from sparsec.ir import nodes as ir
@@ -11,8 +13,8 @@ from sparsec.plan.nodes import Cover, Gathered, Region, Residue, Segment
 
 BLOCK = 64  # positions of a tile
 
-_BOXES = 1 << 17  # tiles that are looked at where lists say which are visited,
-_LINES = 64  # and in how many programs, at most
+# Where lists say which tiles are visited: in how many programs that is looked at, and in how many boxes at first.
+_EVEN, _NEAR, _BOXES = 48, 24, 32
 
 _LONG_AT = 65_536  # the length at which long rows are told from others
 _MOST_LONG = 1024
@@ -40,21 +42,42 @@ def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     return total
 
 
+@lru_cache(maxsize=64)
 def _listed(side: str, condition: ir.Set, n: int) -> np.ndarray:
     """Tiles that may hold a pair, by interval arithmetic: of some programs, the others like the nearest of these.
 
     Tables count as empty: what they name is counted beside.
     """
     tiles = -(-n // BLOCK)
-    looked_at = np.unique(np.linspace(0, tiles - 1, min(max(_BOXES // tiles, 4), _LINES)).round().astype(np.int64))
-    first, last = np.arange(tiles) * BLOCK, np.minimum((np.arange(tiles) + 1) * BLOCK, n) - 1
-    own, other = (first[looked_at, None], last[looked_at, None]), (first, last)
-    length = np.int64(n), np.int64(n)
-    at = {"n": length, **({"q": own, "k": other} if side == "q" else {"q": other, "k": own})}
-    never, _ = decided(condition, at, lambda leaf: (np.True_, np.False_))
-    visited = (~np.broadcast_to(never, (len(looked_at), tiles))).sum(1)
+    looked_at = _some(tiles)
+    size = 1 << max((tiles // _BOXES).bit_length() - 1, 0)  # tiles of a box; a box that is not decided is cut in two
+    line, first = (x.ravel() for x in np.meshgrid(np.arange(len(looked_at)), np.arange(0, tiles, size), indexing="ij"))
+    visited = np.zeros(len(looked_at), np.int64)
+    while len(line):
+        own, other = _positions(looked_at[line], 1, n), _positions(first, size, n)
+        q, k = (own, other) if side == "q" else (other, own)
+        at = {"q": q, "k": k, "n": (np.int64(n), np.int64(n))}
+        never, always = (
+            np.broadcast_to(x, line.shape) for x in decided(condition, at, lambda _: (np.True_, np.False_))
+        )
+        counted = ~never & (always | (size == 1))
+        np.add.at(visited, line[counted], np.minimum(first[counted] + size, tiles) - first[counted])
+        line, first, size = line[~never & ~counted], first[~never & ~counted], size // 2
+        line, first = np.repeat(line, 2), np.stack([first, first + size], 1).ravel()
+        line, first = line[first < tiles], first[first < tiles]
     between = (looked_at[1:] + looked_at[:-1] + 1) // 2
     return visited[np.searchsorted(between, np.arange(tiles), "right")]
+
+
+def _some(tiles: int) -> np.ndarray:
+    """Tiles from the first to the last at even distances, and more of the first ones, where a finite pattern lies."""
+    even, near = np.linspace(0, tiles - 1, min(tiles, _EVEN)), np.geomspace(1, tiles, _NEAR) - 1
+    return np.unique(np.concatenate([even, near]).round().astype(np.int64))
+
+
+def _positions(first: np.ndarray, size: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last position of `size` tiles."""
+    return first * BLOCK, np.minimum((first + size) * BLOCK, n) - 1
 
 
 def split_prefix(cover: Cover, region: Region) -> int:

@@ -29,6 +29,6 @@ def _cheaper(cover: Cover, region: Region) -> bool:
     if cover.precision == "exact" or not cover.segments:
         return False
     shares = [
-        FROM_LIST * steps(listed(cover), region, n).sum() / max(steps(cover, region, n).sum(), 1) for n in LENGTHS
+        FROM_LIST * steps(listed(cover), region, n).sum() / max(steps(cover, region, n).sum(), 1) for n in LENGTHS[::2]
     ]
     return min(shares) <= _WORTH and max(shares) <= _AT_MOST
