@@ -209,7 +209,8 @@ def _listed(grid: _Grid, whole: Tensor, found: list[_Seen], device: torch.device
     starts = torch.zeros(grid.lines + 1, dtype=torch.int64, device=device)
     starts[1:] = torch.bincount(line, minlength=grid.lines).cumsum(0)
     tiles = (2 * other + is_full)[order]
-    return TileList(*(x.to(torch.int32) for x in (starts, tiles, mask[order])), torch.cat([first, bits]))
+    starts, tiles, mask = (x.to(torch.int32) for x in (starts, tiles, mask[order]))
+    return TileList(starts, tiles, mask, torch.cat([first, bits]))
 
 
 # ---------------------------------------------------------------- what kernels read

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from sparsec.ir import nodes as ir
-from sparsec.ir.boxes import decided
+from sparsec.ir.boxes import Bounds, decided
 from sparsec.ir.vector import Values, holds, integer
 from sparsec.plan.nodes import Cover, Gathered, Region, Residue, Segment
 
@@ -56,9 +56,10 @@ def _listed(side: str, condition: ir.Set, n: int) -> np.ndarray:
     while len(line):
         own, other = _positions(looked_at[line], 1, n), _positions(first, size, n)
         q, k = (own, other) if side == "q" else (other, own)
-        at = {"q": q, "k": k, "n": (np.int64(n), np.int64(n))}
+        at = {"q": q, "k": k, "n": (np.asarray(n), np.asarray(n))}
         never, always = (
-            np.broadcast_to(x, line.shape) for x in decided(condition, at, lambda _: (np.True_, np.False_))
+            np.broadcast_to(x, line.shape)
+            for x in decided(condition, at, lambda _: (np.asarray(True), np.asarray(False)))
         )
         counted = ~never & (always | (size == 1))
         np.add.at(visited, line[counted], np.minimum(first[counted] + size, tiles) - first[counted])
@@ -75,13 +76,15 @@ def _some(tiles: int) -> np.ndarray:
     return np.unique(np.concatenate([even, near]).round().astype(np.int64))
 
 
-def _positions(first: np.ndarray, size: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _positions(first: np.ndarray, size: int, n: int) -> Bounds:
     """The first and the last position of `size` tiles."""
-    return first * BLOCK, np.minimum((first + size) * BLOCK, n) - 1
+    return first * BLOCK, np.asarray(np.minimum((first + size) * BLOCK, n) - 1)
 
 
 def split_prefix(cover: Cover, region: Region) -> int:
     """`Cover.split_prefix`: the prefix whose tiles visit far more than the median does, at a long n."""
+    if cover.from_list:
+        return _long_prefix(steps(cover, region, _LONG_AT))
     candidates = [_prefix(segment, cover.side) for segment in cover.segments if segment.last is None]
     prefix = max((c for c in candidates if c <= _MOST_LONG), default=0)
     if not prefix:
@@ -89,6 +92,13 @@ def split_prefix(cover: Cover, region: Region) -> int:
     far = steps(cover, region, _LONG_AT)
     usual = np.median(far[-(-prefix // BLOCK) :])
     return prefix if far[0] >= _FAR_MORE * max(1.0, float(usual)) else 0
+
+
+def _long_prefix(visited: np.ndarray) -> int:
+    """As `split_prefix`, from what each tile visits."""
+    far = visited >= _FAR_MORE * max(1.0, float(np.median(visited)))
+    prefix = BLOCK * int(np.argmin(far))
+    return prefix if prefix <= _MOST_LONG else 0
 
 
 def longest_first(cover: Cover, region: Region) -> bool:

@@ -61,7 +61,7 @@ def spread_module_of(pattern: nodes.Pattern) -> ModuleType:
 @cache
 def listed_module_of(pattern: nodes.Pattern) -> ModuleType:
     """The module in the contiguous layout whose tiles all come from lists, also where ranges are exact."""
-    plan = build(pattern, layouts=False)
+    plan = build(pattern, layouts=False, lists=False)
     groups = []
     for heads in plan.groups:
         (each,) = heads.variants
