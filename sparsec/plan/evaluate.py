@@ -25,7 +25,7 @@ _FAR_LATER = 1.5
 def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     """Tiles that each program of a cover visits, int64 [programs]."""
     if cover.from_list:
-        return _listed(cover.side, region.condition, n)
+        return listed(cover.side, region.condition, n)[0]
     at, length = _programs(cover.side, region, n)
     size = np.size(at[f"{cover.side}_lo"])
     begins, ends = np.zeros((2, len(cover.segments), size), np.int64)
@@ -43,16 +43,17 @@ def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _listed(side: str, condition: ir.Set, n: int) -> np.ndarray:
-    """Tiles that may hold a pair, by interval arithmetic: of some programs, the others like the nearest of these.
+def listed(side: str, condition: ir.Set, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tiles that a list has for each program, and how many of them have no pair that is left out, int64 [programs].
 
-    Tables count as empty: what they name is counted beside.
+    By interval arithmetic, for some programs; the others are taken to be like the nearest of these.  Tables count as
+    empty: what they name is counted beside.
     """
     tiles = -(-n // BLOCK)
     looked_at = _some(tiles)
     size = 1 << max((tiles // _BOXES).bit_length() - 1, 0)  # tiles of a box; a box that is not decided is cut in two
     line, first = (x.ravel() for x in np.meshgrid(np.arange(len(looked_at)), np.arange(0, tiles, size), indexing="ij"))
-    visited = np.zeros(len(looked_at), np.int64)
+    visited, whole = np.zeros((2, len(looked_at)), np.int64)
     while len(line):
         own, other = _positions(looked_at[line], 1, n), _positions(first, size, n)
         q, k = (own, other) if side == "q" else (other, own)
@@ -62,12 +63,15 @@ def _listed(side: str, condition: ir.Set, n: int) -> np.ndarray:
             for x in decided(condition, at, lambda _: (np.asarray(True), np.asarray(False)))
         )
         counted = ~never & (always | (size == 1))
-        np.add.at(visited, line[counted], np.minimum(first[counted] + size, tiles) - first[counted])
+        held = np.minimum(first + size, tiles) - first
+        np.add.at(visited, line[counted], held[counted])
+        np.add.at(whole, line[~never & always], held[~never & always])
         line, first, size = line[~never & ~counted], first[~never & ~counted], size // 2
         line, first = np.repeat(line, 2), np.stack([first, first + size], 1).ravel()
         line, first = line[first < tiles], first[first < tiles]
     between = (looked_at[1:] + looked_at[:-1] + 1) // 2
-    return visited[np.searchsorted(between, np.arange(tiles), "right")]
+    nearest = np.searchsorted(between, np.arange(tiles), "right")
+    return visited[nearest], whole[nearest]
 
 
 def _some(tiles: int) -> np.ndarray:

@@ -210,6 +210,11 @@ class Kernel:
         return self.regions[0].listed
 
     @property
+    def masks_listed(self) -> bool:
+        """Whether it needs no positions of what it goes over: lists say which pairs are kept."""
+        return self.listed or all(cover.from_list for cover in self.covers)
+
+    @property
     def block(self) -> int:
         """`Region.block` of the region that has one."""
         return max(region.block for region in self.regions)
