@@ -5,6 +5,7 @@ Templates print them once for each region, and kernels call them; templates/READ
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from sparsec.codegen.printer import Scalar, Torch, Triton
@@ -52,6 +53,7 @@ class Answers:
     suffix: str
     keep: list[str]
     keep_torch: list[str]
+    row_classes: tuple[tuple[str, str], ...]  # tables of `keep_torch`: name, and the rows in lines
     full: list[str]
     full_scalar: list[str]
     keys: Ranges
@@ -98,12 +100,14 @@ def answers(
     region: Region, suffix: str, own: tuple[ir.Leaf, ...], everyone: tuple[ir.Leaf, ...], numbered: bool
 ) -> Answers:
     """The text of a region; `own`: the tables of its variant, `everyone`: those of the module."""
-    triton, torch, scalar = Triton(own), Torch(own), Scalar(own)
+    triton, torch, scalar = Triton(own), Torch(own, suffix), Scalar(own)
+    keep_torch = torch.lines(_tensor(region.mask), "return ")
     return Answers(
         region=region,
         suffix=suffix,
         keep=triton.lines(region.mask, "return "),
-        keep_torch=torch.lines(_tensor(region.mask), "return "),
+        keep_torch=keep_torch,
+        row_classes=tuple((name, _wrapped(classes.rows)) for classes, name in torch.tables.items()),
         full=triton.lines(region.full, "return "),
         full_scalar=scalar.lines(region.full, "return "),
         keys=_ranges(region.rows, "n"),
@@ -111,6 +115,10 @@ def answers(
         tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.leaves(region.mask)),
         numbers=", NUMBERS" if numbered else "",
     )
+
+
+def _wrapped(rows: tuple[tuple[int, ...], ...]) -> str:
+    return "\n".join(textwrap.wrap(", ".join(map(str, rows)) + ",", 110))
 
 
 def _tensor(condition: ir.Set) -> ir.Set:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from sparsec.codegen.row_classes import MANY, RowClasses, row_classes
 from sparsec.ir import nodes as ir
 from sparsec.ir.ranges import interval, needs_more
 
@@ -239,10 +240,33 @@ class Triton(Printer):
 
 
 class Torch(Printer):
-    """int64 tensors of positions, the integers `n` and `n_q`; divisions of tensors round down, as Python's."""
+    """int64 tensors of positions, the integers `n` and `n_q`; divisions of tensors round down, as Python's.
+
+    Unions of many parts that hold in different rows become tables, which the module has to define: `tables`, by name.
+    """
 
     conjunction, disjunction = " & ", " | "
     tensors = frozenset(("q", "k", "q_lo", "q_hi", "k_lo", "k_hi"))
+
+    def __init__(self, leaves: tuple[ir.Leaf, ...] = (), suffix: str = "") -> None:
+        super().__init__(leaves)
+        self.suffix = suffix
+        self.tables: dict[RowClasses, str] = {}
+
+    def condition(self, node: ir.Set) -> str:
+        if not isinstance(node, ir.Or) or len(node.parts) < MANY or ir.leaves(node):
+            return super().condition(node)
+        classes, left = row_classes(node.parts, self._bare)
+        texts = [self._by_row(each) for each in classes] + list(map(self.condition, left))
+        return f"({self.disjunction.join(texts)})"
+
+    def _operand(self, node: ir.Set, lead: str) -> list[str]:
+        text = self.condition(node)
+        return [lead + text] if "sk.in_row_class" in text else super()._operand(node, lead)
+
+    def _by_row(self, classes: RowClasses) -> str:
+        name = self.tables.setdefault(classes, f"_ROWS{self.suffix.upper()}_{len(self.tables)}")
+        return f"sk.in_row_class(q, {name}, lambda {classes.names}: {classes.text})"
 
     def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
         tensors = [bool(ir.names(side) & self.tensors) for side in (left, right)]

@@ -26,6 +26,7 @@ _MODULES = (  # each after those that it imports
         "device",
         "program",
         "boxes",
+        "row_classes",
         "tables",
         "tile_lists",
         "direct",

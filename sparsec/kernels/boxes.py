@@ -134,8 +134,9 @@ def _maximum(x: Any, y: Any) -> Span:
     return Span(torch.maximum(x.low, y.low), torch.maximum(x.high, y.high))
 
 
-def _clamp(x: Span, min: int | None = None, max: int | None = None) -> Span:
-    return Span(x.low.clamp(min, max), x.high.clamp(min, max))
+def _clamp(x: Any, min: Any = None, max: Any = None) -> Span:
+    x = _span(x) if min is None else _maximum(x, min)
+    return x if max is None else _minimum(x, max)
 
 
 def _where(condition: Any, then: Any, other: Any) -> Span:

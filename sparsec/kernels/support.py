@@ -38,6 +38,7 @@ from sparsec.kernels.device import (
 )
 from sparsec.kernels.op import Operator
 from sparsec.kernels.program import Group, Kernel, Program, Region, Variant
+from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "in_listed_row",
     "in_long_table_row",
     "in_mask",
+    "in_row_class",
     "in_table_row",
     "load_carry",
     "load_gathered_sums",

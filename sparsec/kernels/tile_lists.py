@@ -8,6 +8,7 @@ the tiles that come out and to the boxes met on the way, never to n * n.
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import torch
@@ -73,16 +74,22 @@ def tile_list(
     whole, open_ = _decided(region, grid, tables, device)
     sources = region.rows_tables if rows else region.columns_tables
     if sources:  # then nothing that intervals say of all pairs holds: they take tables as empty
-        named, _ = named_tiles(sources, side, n_q, n, q_offset, block_m, block_n, device)
-        open_ = torch.cat([open_, whole, _codes(named, others)]).unique()
+        (line, place), _ = named_tiles(sources, side, n_q, n, q_offset, block_m, block_n, device)
+        open_ = torch.cat([open_, whole, line * others + place]).unique()
         whole = whole[:0]
-    found = [_looked_at(region, grid, tables, some) for some in open_.split(max(1, _PAIRS_AT_ONCE // (own * other)))]
-    return _listed(grid, whole, found, device)
+    some, every, mask, bits = _looked_at(region, grid, tables, open_)
+    full = torch.cat([torch.ones_like(whole, dtype=torch.bool), every[some]])
+    mask = torch.cat([torch.zeros_like(whole), mask[some]])
+    line, other_tile = _line_and_place(grid, torch.cat([whole, open_[some]]))
+    order = ((2 * line + ~full) * max(others, 1) + other_tile).argsort()
+    starts = torch.zeros(lines + 1, dtype=torch.int64, device=device)
+    starts[1:] = torch.bincount(line, minlength=lines).cumsum(0)
+    entries = (2 * other_tile + full)[order]
+    return TileList(*(x.to(torch.int32) for x in (starts, entries, mask[order], bits)))
 
 
-def _codes(named: tuple[Tensor, Tensor], others: int) -> Tensor:
-    line, place = named
-    return line * others + place
+def _line_and_place(grid: _Grid, codes: Tensor) -> tuple[Tensor, Tensor]:
+    return codes // max(grid.others, 1), codes % max(grid.others, 1)
 
 
 # ---------------------------------------------------------------- boxes
@@ -136,39 +143,60 @@ def _cut(grid: _Grid, boxes: Tensor, level: int, to: int) -> Tensor:
 # ---------------------------------------------------------------- pairs
 
 
-class _Seen(NamedTuple):
-    """Tiles whose pairs were looked at."""
+def _looked_at(region: Region, grid: _Grid, tables: list, codes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of tiles: whether some of their pairs are kept, whether all are, and the mask: its place among the last.
 
-    whole: Tensor  # codes
-    partial: Tensor  # codes
-    mask: Tensor  # of each partial one, its place among `bits`
-    bits: Tensor  # int32 [masks, words, own]
+    The first mask is that of tiles that are kept whole.
+    """
+    line, place, back = _alike(region, grid, *_line_and_place(grid, codes))
+    bits = [torch.full((1, cdiv(grid.other, MASK_WORD), grid.own), -1, dtype=torch.int32, device=codes.device)]
+    found, count, at_once = [], 1, max(1, _PAIRS_AT_ONCE // (grid.own * grid.other))
+    for lines, places in zip(line.split(at_once), place.split(at_once), strict=True):
+        kept, matters = _pairs_kept(region, grid, tables, lines, places)
+        some, every = kept.flatten(1).any(1), (kept | ~matters).flatten(1).all(1)
+        partial = some & ~every
+        mask, distinct = _distinct(_packed(kept[partial]))
+        found.append((some, every, torch.zeros_like(lines).masked_scatter_(partial, mask + count)))
+        bits.append(distinct)
+        count += len(distinct)
+    some, every, mask = (torch.cat(each)[back] for each in zip(*found, strict=True))
+    renamed, distinct = _distinct(torch.cat(bits))
+    return some, every, renamed[mask], distinct
 
 
-def _looked_at(region: Region, grid: _Grid, tables: list, codes: Tensor) -> _Seen:
-    rows = grid.side == "rows"
-    own, other = (torch.arange(size, device=codes.device) for size in (grid.own, grid.other))
-    own = (codes // grid.others * grid.own)[:, None, None] + own[:, None]
-    other = (codes % grid.others * grid.other)[:, None, None] + other
-    row, k = (own, other) if rows else (other, own)
-    kept = region.keep(row + grid.q_offset, k, grid.n, *tables, *region.more)
+def _alike(region: Region, grid: _Grid, line: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Tiles, each once, without those that are others moved along the diagonal; and which of them each one is."""
+    step = math.lcm(region.period, grid.own, grid.other)
+    lengths = (grid.n_q, grid.n) if grid.side == "rows" else (grid.n, grid.n_q)
+    inside = ((line + 1) * grid.own <= lengths[0]) & ((place + 1) * grid.other <= lengths[1])
+    turns = torch.where(inside, line // max(step // grid.own, 1), 0) if step else torch.zeros_like(line)
+    line, place = line - turns * (step // grid.own), place - turns * (step // grid.other)
+    least = grid.lines * (grid.own // grid.other + 1)  # no place lies further below 0
+    codes, back = (line * (least + grid.others) + least + place).unique(return_inverse=True)
+    return codes // (least + grid.others), codes % (least + grid.others) - least, back
+
+
+def _pairs_kept(region: Region, grid: _Grid, tables: list, line: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Bool [tiles, own, other]: whether a pair is kept, and whether a kernel cares.
+
+    It does not where a row lies beyond the last one, nor where a key of its own does.
+    """
+    own, other = (torch.arange(size, device=line.device) for size in (grid.own, grid.other))
+    own, other = (line * grid.own)[:, None, None] + own[:, None], (place * grid.other)[:, None, None] + other
+    row, k = (own, other) if grid.side == "rows" else (other, own)
     there = (row < grid.n_q) & (k < grid.n)
-    kept = kept & there
-    some = kept.flatten(1).any(1)
-    # Rows beyond the last need no mask, and neither do keys of a kernel's own.
-    every = (kept | ~there if not rows else kept | (row >= grid.n_q)).flatten(1).all(1)
-    partial = some & ~every
-    mask, bits = _distinct(_packed(kept[partial]))
-    return _Seen(codes[some & every], codes[partial], mask, bits)
+    kept = region.keep(row + grid.q_offset, k, grid.n, *tables, *region.more) & there
+    return kept, row < grid.n_q if grid.side == "rows" else there
 
 
 def _packed(kept: Tensor) -> Tensor:
     """Bool [tiles, own, other] -> int32 [tiles, words, own]."""
-    tiles, own, other = kept.shape
+    other = kept.shape[2]
     words = cdiv(other, MASK_WORD)
-    padded = torch.nn.functional.pad(kept, (0, words * MASK_WORD - other)).view(tiles, own, words, MASK_WORD)
-    powers = 1 << torch.arange(MASK_WORD, device=kept.device)
-    return (padded * powers).sum(3).to(torch.int32).transpose(1, 2).contiguous()
+    bytes_ = torch.nn.functional.pad(kept, (0, words * MASK_WORD - other)).view(torch.uint8).unflatten(2, (-1, 8))
+    powers = (1 << torch.arange(8, device=kept.device)).to(torch.uint8)
+    packed = (bytes_ * powers).sum(3, dtype=torch.uint8)  # the first byte of a number is its lowest
+    return packed.view(torch.int32).transpose(1, 2).contiguous()
 
 
 def unpacked(found: TileList, some: slice) -> Tensor:
@@ -180,7 +208,7 @@ def unpacked(found: TileList, some: slice) -> Tensor:
 def _distinct(bits: Tensor) -> tuple[Tensor, Tensor]:
     """Masks, each once: of every one its place, and int32 [masks, words, own].  Equal sums are not believed."""
     flat = bits.flatten(1).to(torch.int64)
-    weights = torch.arange(1, flat.shape[1] + 1, device=bits.device) * 0x9E3779B97F4A7C1 + 1
+    weights = torch.randint(1 << 62, flat.shape[1:], generator=torch.Generator().manual_seed(0)).to(bits.device)
     sums = (flat * weights).sum(1)  # modulo 2 ** 64
     distinct, place = sums.unique(return_inverse=True)
     first = torch.zeros_like(distinct).scatter_(0, place, torch.arange(len(sums), device=bits.device))
@@ -188,29 +216,6 @@ def _distinct(bits: Tensor) -> tuple[Tensor, Tensor]:
         return place, bits[first]
     flat, place = bits.flatten(1).unique(dim=0, return_inverse=True)
     return place, flat.unflatten(1, bits.shape[1:])
-
-
-def _listed(grid: _Grid, whole: Tensor, found: list[_Seen], device: torch.device) -> TileList:
-    """One list of all."""
-    full = torch.cat([whole, *(some.whole for some in found)])
-    partial = torch.cat([full[:0], *(some.partial for some in found)])
-    words = cdiv(grid.other, MASK_WORD)
-    first = torch.full((1, words, grid.own), -1, dtype=torch.int32, device=device)  # of tiles that are kept whole
-    counts = [0]
-    for some in found:
-        counts.append(counts[-1] + len(some.bits))
-    place, bits = _distinct(torch.cat([first[:0], *(some.bits for some in found)]))
-    shifted = [some.mask + count for some, count in zip(found, counts, strict=False)]
-    mask = torch.cat([torch.zeros_like(full), place[torch.cat([full[:0], *shifted])] + 1])
-    code = torch.cat([full, partial])
-    line, other = code // max(grid.others, 1), code % max(grid.others, 1)
-    is_full = torch.arange(len(code), device=device) < len(full)
-    order = ((2 * line + ~is_full) * max(grid.others, 1) + other).argsort()
-    starts = torch.zeros(grid.lines + 1, dtype=torch.int64, device=device)
-    starts[1:] = torch.bincount(line, minlength=grid.lines).cumsum(0)
-    tiles = (2 * other + is_full)[order]
-    starts, tiles, mask = (x.to(torch.int32) for x in (starts, tiles, mask[order]))
-    return TileList(starts, tiles, mask, torch.cat([first, bits]))
 
 
 # ---------------------------------------------------------------- what kernels read

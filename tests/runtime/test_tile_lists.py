@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.generated import listed_module_of, module_of, random_pattern
+from support.generated import listed_module_of, module_of, pattern_of, random_pattern
 from support.kernel import only_region, visited
 
 from sparsec.ir import nodes as ir
@@ -79,6 +81,40 @@ GRID = ir.And(
 @example(ir.And((GRID, ir.Not(ir.RandomBlocks(8, 2, 0)))), 64, 64, 0, 32, 16)
 @example(ir.Or((ir.And((NEAR, ir.Not(ir.RandomKeys(3, 1)))), ir.Blocks(5, ((3,), (), (0, 9))))), 60, 60, 10, 16, 16)
 def test_lists_of_conditions(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, block_n: int) -> None:
+    check(condition, n_q, n, q_offset, block_m, block_n)
+
+
+@st.composite
+def many_parts(draw: st.DrawFn) -> ir.Set:
+    """A union of parts that hold in rows of their own, most of them alike but for numbers, some beside others."""
+    cuts = sorted(draw(st.sets(st.integers(0, 200), min_size=9, max_size=20)))
+    parts: list[ir.Set] = []
+    for first, stop in pairwise(cuts):
+        a, b = draw(st.integers(0, 150)), draw(st.integers(0, 60))
+        rows = ir.Compare(ir.Var("q"), ">=", ir.Const(first)), ir.Compare(ir.Var("q"), "<", ir.Const(stop))
+        keys = ir.Compare(ir.Abs(ir.Sub(ir.Var("k"), ir.Const(a))), "<=", ir.Const(b)), NEAR
+        parts.append(ir.And((*rows, keys[draw(st.sampled_from([0, 0, 0, 0, 1]))])))
+    more = draw(st.lists(conditions(), max_size=2))
+    return ir.Or((*draw(st.permutations(parts)), *more))
+
+
+@given(
+    many_parts(),
+    *(st.integers(1, most) for most in (150, 150, 90)),
+    *(st.sampled_from([16, 32, 48]) for _ in range(2)),
+)
+def test_lists_of_many_parts(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, block_n: int) -> None:
+    check(condition, n_q, n, q_offset, block_m, block_n)
+
+
+def test_parts_of_rows_become_a_table() -> None:
+    cuts = [0, 5, 9, 20, 31, 32, 40, 57, 60, 64]
+    text = " | ".join(f"q in {a}..{b} & k in {a}..{b}" for a, b in pairwise(cuts))
+    module = listed_module_of(pattern_of(f"pattern p = causal & ({text})"))
+    assert [row[:2] for row in module._ROWS_0[1:]] == [*pairwise(cuts)][1:]  # the first part names no first row
+
+
+def check(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, block_n: int) -> None:
     """Exactly the tiles that hold a pair, each once; full means full; the mask of any other is the condition's."""
     pattern = random_pattern(Program("", (condition,)))
     (region,) = listed_module_of(pattern)._PROGRAM.groups[0].at(1).regions
