@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from sparsec.codegen.printer import Scalar, Torch, Triton
+from sparsec.codegen.dialects import Scalar, Torch, Triton
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Cover, Region, Segment
 

@@ -51,18 +51,18 @@ def _moved(node: ir.Int, period: int) -> int | None:
         case ir.Select(condition, then, other):
             moved = _moved(then, period)
             return moved if _repeats(condition, period) and moved == _moved(other, period) else None
-    left, right = _moved(node.left, period), _moved(node.right, period)
-    if left is None or right is None:
+    first, second = _moved(node.left, period), _moved(node.right, period)
+    if first is None or second is None:
         return None
     match node:
         case ir.Add():
-            return left + right
+            return first + second
         case ir.Sub():
-            return left - right
-        case ir.Mul(ir.Const(value), _):
-            return value * right
-        case ir.Mul(_, ir.Const(value)):
-            return value * left
+            return first - second
+        case ir.Mul(ir.Const(factor), _):
+            return factor * second
+        case ir.Mul(_, ir.Const(factor)):
+            return factor * first
         case ir.Mul():
-            return 0 if left == right == 0 else None
-    return left if left == right else None  # the smaller or the larger of two
+            return 0 if first == second == 0 else None
+    return first if first == second else None  # the smaller or the larger of two

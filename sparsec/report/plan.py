@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sparsec.codegen.printer import Scalar
+from sparsec.codegen.dialects import Scalar
 from sparsec.ir import nodes as ir
 from sparsec.plan.cost_model import cost
 from sparsec.plan.nodes import (

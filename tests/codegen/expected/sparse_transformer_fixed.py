@@ -555,7 +555,7 @@ _PROGRAM = sk.Program(
         sk.Group(None, (
             sk.Variant(0, (
                 sk.Region(  # Positions as they are.
-                    "_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows',)
+                    "_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows',), period=128
                 ),
             ), (
                 sk.Kernel("forward", _forward_0, (0,)),
@@ -579,7 +579,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_f5e40d08def0", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_d60064557225", _PROGRAM, heads=None)
 
 
 @overload

@@ -569,7 +569,7 @@ _PROGRAM = sk.Program(
         sk.Group(None, (
             sk.Variant(0, (
                 sk.Region(  # Positions as they are.
-                    "_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns')
+                    "_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns'), period=128
                 ),
             ), (
                 sk.Kernel("forward", _forward_0, (0,)),
@@ -595,7 +595,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_0d51f4761c73", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_8d711e250ed2", _PROGRAM, heads=None)
 
 
 @overload
