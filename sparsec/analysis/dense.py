@@ -11,11 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from sparsec.analysis.boxes import Decided, decided
 from sparsec.analysis.diagonals import Along, along, by_diagonal
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.ir import vector
+from sparsec.ir.boxes import Decided, decided
 from sparsec.sets.context import afford
 
 _CHUNK = 1 << 20  # pairs that are looked at together

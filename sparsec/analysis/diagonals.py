@@ -8,9 +8,9 @@ from typing import cast
 
 import numpy as np
 
-from sparsec.analysis.boxes import Bounds, Decided
 from sparsec.ir import nodes as ir
 from sparsec.ir import vector
+from sparsec.ir.boxes import Bounds, Decided
 
 
 @dataclass(frozen=True, eq=False)

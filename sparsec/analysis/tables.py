@@ -15,10 +15,10 @@ from itertools import chain
 
 import numpy as np
 
-from sparsec.analysis.boxes import Decided, decided
 from sparsec.analysis.replaced import replaced
 from sparsec.ir import nodes as ir
 from sparsec.ir import random, vector
+from sparsec.ir.boxes import Decided, decided
 from sparsec.sets.context import OutOfBudget, afford
 
 _CHUNK = 1 << 20  # pairs, or entries of tables, looked at together

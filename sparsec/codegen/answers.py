@@ -5,10 +5,11 @@ Templates print them once for each region, and kernels call them; templates/READ
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
+from sparsec.codegen.dialects import Scalar, Torch, Triton
 from sparsec.codegen.origins import Names, Origins, comment, unknown
-from sparsec.codegen.printer import Scalar, Torch, Triton
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Cover, Region, Segment
 
@@ -54,6 +55,7 @@ class Answers:
     suffix: str
     keep: list[str]
     keep_torch: list[str]
+    row_classes: tuple[tuple[str, str], ...]  # tables of `keep_torch`: name, and the rows in lines
     full: list[str]
     full_scalar: list[str]
     keys: Ranges
@@ -106,12 +108,14 @@ def answers(
 ) -> Answers:
     """The text of a region; `own`: the tables of its variant, `everyone`: those of the module."""
     origins = origins or unknown(region)
-    triton, torch, scalar = Triton(own), Torch(own), Scalar(own)
+    triton, torch, scalar = Triton(own), Torch(own, suffix), Scalar(own)
+    keep_torch = torch.lines(_tensor(region.mask), "return ")
     return Answers(
         region=region,
         suffix=suffix,
         keep=triton.lines(region.mask, "return "),
-        keep_torch=torch.lines(_tensor(region.mask), "return "),
+        keep_torch=keep_torch,
+        row_classes=tuple((name, _wrapped(classes.rows)) for classes, name in torch.tables.items()),
         full=triton.lines(region.full, "return "),
         full_scalar=scalar.lines(region.full, "return "),
         keys=_ranges(region.rows, "n", origins[0]),
@@ -119,6 +123,10 @@ def answers(
         tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.leaves(region.mask)),
         numbers=", NUMBERS" if numbered else "",
     )
+
+
+def _wrapped(rows: tuple[tuple[int, ...], ...]) -> str:
+    return "\n".join(textwrap.wrap(", ".join(map(str, rows)) + ",", 110))
 
 
 def _tensor(condition: ir.Set) -> ir.Set:
@@ -173,6 +181,8 @@ def _after(last: ir.Int) -> ir.Int:
 def _reason(cover: Cover) -> str:
     rows, seen = ("these queries", "keys") if cover.side == "q" else ("these keys", "queries")
     listed = f"tiles of {seen} that tables name, from a list" if cover.tables else ""
+    if cover.from_list:
+        return f"Tiles of {seen} that hold a pair, from a list."
     if not cover.segments:
         return f"The {listed}." if listed else f"The pattern is empty: {rows} see nothing."
     if cover.precision == "all":

@@ -1,7 +1,5 @@
-"""Nodes -> Python text, in three dialects.
+"""Nodes -> Python text: what the dialects (codegen/dialects.py) share.
 
-`Triton` for kernels: integer division truncates there, so floors of what may be negative are spelled out.
-`Torch` for masks on tensors of positions, `Scalar` for plain Python integers.
 Only nodes are printed: no text of a user's file passes through here.
 """
 
@@ -10,13 +8,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from sparsec.ir import nodes as ir
-from sparsec.ir.ranges import interval, needs_more
 
-_SUM, _PRODUCT, _ATOM = 1, 2, 3  # how tightly a printed integer binds
+SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly a printed integer binds
 _FLIPPED: dict[ir.Comparator, ir.Comparator] = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 _MIRRORED: dict[ir.Comparator, ir.Comparator] = {"<": ">", "<=": ">=", "==": "==", "!=": "!=", ">=": "<=", ">": "<"}
 _LONGEST_LINE = 96
-_SHORT_ROW = 16  # entries of a table's row that a kernel compares one by one
 
 
 class Printer(ABC):
@@ -89,29 +85,29 @@ class Printer(ABC):
     def _int(self, node: ir.Int) -> tuple[str, int]:
         match node:
             case ir.Const(value):
-                return str(value), _ATOM if value >= 0 else _SUM
+                return str(value), ATOM if value >= 0 else SUM
             case ir.Var(name):
-                return self._variable(name), _ATOM
+                return self._variable(name), ATOM
             case ir.Add(left, ir.Const(value)) if value < 0:
-                return f"{self._at(left, _SUM)} - {-value}", _SUM
+                return f"{self._at(left, SUM)} - {-value}", SUM
             case ir.Add(left, right):
-                return f"{self._at(left, _SUM)} + {self._at(right, _PRODUCT)}", _SUM
+                return f"{self._at(left, SUM)} + {self._at(right, PRODUCT)}", SUM
             case ir.Sub(ir.Const(0), right):
-                return f"-{self._at(right, _ATOM)}", _SUM
+                return f"-{self._at(right, ATOM)}", SUM
             case ir.Sub(left, right):
-                return f"{self._at(left, _SUM)} - {self._at(right, _PRODUCT)}", _SUM
+                return f"{self._at(left, SUM)} - {self._at(right, PRODUCT)}", SUM
             case ir.Mul(left, right):
-                return f"{self._at(left, _PRODUCT)} * {self._at(right, _ATOM)}", _PRODUCT
+                return f"{self._at(left, PRODUCT)} * {self._at(right, ATOM)}", PRODUCT
             case ir.FloorDiv(left, divisor):
-                return self._floor_div(left, divisor), _PRODUCT
+                return self._floor_div(left, divisor), PRODUCT
             case ir.Mod(left, divisor):
-                return self._mod(left, divisor), _PRODUCT
+                return self._mod(left, divisor), PRODUCT
             case ir.Abs(value):
-                return self._abs(value), _ATOM
+                return self._abs(value), ATOM
             case ir.Min(left, right) | ir.Max(left, right):
-                return self._extreme("min" if isinstance(node, ir.Min) else "max", left, right), _ATOM
+                return self._extreme("min" if isinstance(node, ir.Min) else "max", left, right), ATOM
             case ir.Select(condition, then, other):
-                return self._select(condition, then, other), _ATOM
+                return self._select(condition, then, other), ATOM
         raise TypeError(f"not an integer node: {node!r}")
 
     def _at(self, node: ir.Int, level: int) -> str:
@@ -131,18 +127,13 @@ class Printer(ABC):
         return name
 
     def _floor_div(self, left: ir.Int, divisor: int) -> str:
-        return f"{self._at(left, _PRODUCT)} // {divisor}"
+        return f"{self._at(left, PRODUCT)} // {divisor}"
 
     def _mod(self, left: ir.Int, divisor: int) -> str:
-        return f"{self._at(left, _PRODUCT)} % {divisor}"
+        return f"{self._at(left, PRODUCT)} % {divisor}"
 
     def _abs(self, value: ir.Int) -> str:
         return f"abs({self.integer(value)})"
-
-
-def width(leaf: ir.Leaf) -> int:
-    """The most entries of a row of a table."""
-    return max(map(len, leaf.rows), default=0) if isinstance(leaf, ir.Blocks) else leaf.count
 
 
 def _wraps(text: str) -> bool:
@@ -171,108 +162,3 @@ def _negated(node: ir.Set) -> ir.Set:
         case ir.Not(part):
             return part
     return ir.Not(node)  # a table
-
-
-class Triton(Printer):
-    """Scalars and tensors inside a kernel, 32-bit unless the values may not fit."""
-
-    conjunction, disjunction = " & ", " | "
-
-    def __init__(self, leaves: tuple[ir.Leaf, ...] = ()) -> None:
-        super().__init__(leaves)
-        self.wide = False
-
-    def _compare(self, node: ir.Compare) -> str:
-        match node:
-            case ir.Compare(ir.Mod(left, divisor), "==" | "!=" as op, ir.Const(0)):
-                # The remainder of a truncating division is zero exactly when that of a flooring one is.
-                with_c = f"{self._at(left, _PRODUCT)} % {divisor} {op} 0"
-                return with_c if not needs_more(left, 32) else super()._compare(node)
-        outer = self.wide
-        self.wide = outer or needs_more(node.left, 32) or needs_more(node.right, 32)
-        text = super()._compare(node)
-        self.wide = outer
-        return text
-
-    def position(self, node: ir.Int) -> str:
-        """A bound of positions: 32-bit, also where a value on the way to it may not fit."""
-        if not needs_more(node, 32):
-            return self.integer(node)
-        self.wide = True
-        text = self.integer(node)
-        self.wide = False
-        return f"sk.to_int32({text})"
-
-    def _variable(self, name: str) -> str:
-        return f"{name}.to(tl.int64)" if self.wide else name
-
-    def _floor_div(self, left: ir.Int, divisor: int) -> str:
-        if interval(left)[0] >= 0:
-            return super()._floor_div(left, divisor)
-        return f"sk.floor_div({self.integer(left)}, {divisor})"
-
-    def _mod(self, left: ir.Int, divisor: int) -> str:
-        if interval(left)[0] >= 0:
-            return super()._mod(left, divisor)
-        return f"sk.floor_mod({self.integer(left)}, {divisor})"
-
-    def _abs(self, value: ir.Int) -> str:
-        return f"tl.abs({self.integer(value)})"
-
-    def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
-        return f"tl.{kind}imum({self.integer(left)}, {self.integer(right)})"
-
-    def _not(self, leaf: ir.Leaf) -> str:
-        return f"({self.condition(leaf)} == 0)"
-
-    def _leaf(self, leaf: ir.Leaf, index: int) -> str:
-        height = "n" if leaf.size == 1 else f"tl.cdiv(n, {leaf.size})"
-        if isinstance(leaf, ir.Blocks):
-            height = str(len(leaf.rows))
-        row, column = ("q", "k") if leaf.size == 1 else (f"q // {leaf.size}", f"k // {leaf.size}")
-        most = width(leaf)
-        function, bound = ("in_table_row", most) if most <= _SHORT_ROW else ("in_long_table_row", most.bit_length())
-        return f"sk.{function}(STARTS_{index}, TABLE_{index}, {row}, {height}, {column}, {bound})"
-
-    def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
-        return f"tl.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"
-
-
-class Torch(Printer):
-    """int64 tensors of positions, the integers `n` and `n_q`; divisions of tensors round down, as Python's."""
-
-    conjunction, disjunction = " & ", " | "
-    tensors = frozenset(("q", "k", "q_lo", "q_hi", "k_lo", "k_hi"))
-
-    def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
-        tensors = [bool(ir.names(side) & self.tensors) for side in (left, right)]
-        if all(tensors):
-            return f"torch.{kind}imum({self.integer(left)}, {self.integer(right)})"
-        if not any(tensors):
-            return f"{kind}({self.integer(left)}, {self.integer(right)})"
-        tensor, scalar = (left, right) if tensors[0] else (right, left)
-        return f"torch.clamp({self.integer(tensor)}, {(kind == 'max' and 'min') or 'max'}={self.integer(scalar)})"
-
-    def _not(self, leaf: ir.Leaf) -> str:
-        return f"~{self.condition(leaf)}"
-
-    def _leaf(self, leaf: ir.Leaf, index: int) -> str:
-        row, column = ("q", "k") if leaf.size == 1 else (f"q // {leaf.size}", f"k // {leaf.size}")
-        return f"sk.in_listed_row(TABLE_{index}, {row}, {column})"
-
-    def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
-        text = self._bare(condition)
-        text = text if ir.names(condition) & self.tensors else f"torch.tensor({text})"
-        return f"torch.where({text}, {self.integer(then)}, {self.integer(other)})"
-
-
-class Scalar(Printer):
-    """Plain Python integers and booleans."""
-
-    conjunction, disjunction = " and ", " or "
-
-    def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
-        return f"{kind}({self.integer(left)}, {self.integer(right)})"
-
-    def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
-        return f"({self.integer(then)} if {self._bare(condition)} else {self.integer(other)})"

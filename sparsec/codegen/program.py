@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from sparsec.codegen.answers import Answers
 from sparsec.codegen.kernels import KernelText, VariantText, filled
 from sparsec.ir import nodes as ir
+from sparsec.ir.invariance import diagonal_period
 
 
 def region(answers: Answers, leaves: tuple[ir.Leaf, ...], numbers: tuple[int, ...]) -> str:
@@ -20,6 +21,9 @@ def region(answers: Answers, leaves: tuple[ir.Leaf, ...], numbers: tuple[int, ..
     said |= (
         {"tables": _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)} if answers.tables else {}
     )
+    sides = [side for side, cover in (("rows", own.rows), ("columns", own.columns)) if cover.from_list]
+    said |= {"tile_lists": tuple(sides)} if sides else {}
+    said |= {"period": period} if sides and (period := diagonal_period(own.mask)) else {}
     for cover, side, answer in ((own.rows, "rows", "keys_visited"), (own.columns, "columns", "queries_visited")):
         if cover.tables:
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)

@@ -59,6 +59,7 @@ def _work(cover: Cover, region: Region) -> list[str]:
     words = [f"r{len(cover.segments)}", f"s{_power_of_four(cover, region)}"]
     words += [f"t{leaf.size}" for leaf in cover.tables]
     words += ["sorted"] if not cover.ordered else []
+    words += ["list"] if cover.from_list else []
     words += ["split"] if cover.split_prefix else []
     words += ["masked"] if region.full == ir.FALSE else []
     words += ["whole"] if region.block > 1 else []

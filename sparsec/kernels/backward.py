@@ -17,7 +17,7 @@ from sparsec.kernels.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, g
 from sparsec.kernels.rows import launch_rows
 from sparsec.kernels.splits import reduce_splits
 from sparsec.kernels.stages import carry_state, gather, join_splits, split_counts
-from sparsec.kernels.tables import read_besides
+from sparsec.kernels.tile_lists import read_besides
 
 
 def backward_gpu(

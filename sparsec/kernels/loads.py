@@ -149,3 +149,15 @@ def in_long_table_row(STARTS, TABLE, row, rows, column, STEPS: tl.constexpr):
         right = tl.load(TABLE + ahead, mask=ahead < stop, other=2147483647) <= column
         place = tl.where(right, ahead, place)
     return (place >= first) & (tl.load(TABLE + place, mask=place >= first, other=-1) == column)
+
+
+@triton.jit
+def in_mask(MASKS, mask, OWN: tl.constexpr, OTHER: tl.constexpr):
+    """Which pairs of a tile a mask of `TileList.bits` keeps: bool [OWN, OTHER]."""
+    own, other = tl.arange(0, OWN), tl.arange(0, OTHER)
+    words: tl.constexpr = (OTHER + 31) // 32
+    first = MASKS + mask.to(tl.int64) * (words * OWN) + own
+    bits = tl.load(first)[:, None]
+    for word in tl.static_range(1, words):
+        bits = tl.where((other // 32 == word)[None, :], tl.load(first + word * OWN)[:, None], bits)
+    return (bits >> (other % 32)[None, :]) & 1 != 0

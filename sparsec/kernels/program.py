@@ -30,6 +30,8 @@ class Region(NamedTuple):
     tables: tuple[tuple[int, Any], ...] = ()  # tables that `keep` reads, with their numbers
     rows_tables: tuple = ()  # tables whose tiles are visited besides the ranges
     columns_tables: tuple = ()
+    tile_lists: tuple[str, ...] = ()  # "rows", "columns": their tiles come from lists, with masks, and not from ranges
+    period: int = 0  # (q, k) is kept exactly where (q + period, k + period) is; 0: not known
     keys_visited: Callable[..., list] | None = None  # `visit` for many tiles of queries
     queries_visited: Callable[..., list] | None = None
     numbers: tuple[int, ...] = ()  # that kernels and answers take, where heads that differ in them share these

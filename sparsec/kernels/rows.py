@@ -11,7 +11,7 @@ from sparsec.kernels.prepare import Heads, Prepared, heads_of, prepare_launch, q
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits, reduce_splits
 from sparsec.kernels.stages import carry_state, join_splits, moving_tensors, split_counts
-from sparsec.kernels.tables import read_besides
+from sparsec.kernels.tile_lists import read_besides
 
 _RESULTS = {"forward": "OUT", "dq": "DQ"}
 

@@ -14,6 +14,7 @@ from sparsec.kernels.loads import (
     gathered_count,
     gathered_key,
     in_long_table_row,
+    in_mask,
     in_table_row,
     load_gathered_sums,
     load_residue_tile,
@@ -27,6 +28,7 @@ from sparsec.kernels.loads import (
 )
 from sparsec.kernels.op import Operator
 from sparsec.kernels.program import Group, Kernel, Program, Region, Variant
+from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.softmax import (
     softmax_continue,
     softmax_end,
@@ -67,6 +69,8 @@ __all__ = [
     "gathered_key",
     "in_listed_row",
     "in_long_table_row",
+    "in_mask",
+    "in_row_class",
     "in_table_row",
     "load_carry",
     "load_gathered_sums",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sparsec.kernels.boxes import Span, Verdict
 from sparsec.kernels.program import WHOLE_ROWS, Region
 
 _AT_ONCE = 1 << 22  # entries of a table that are drawn together
@@ -128,8 +129,13 @@ def _floyd(seed: int, row: Tensor, below: Tensor, taken: Tensor, width: int) -> 
     return chosen[step < taken].to(torch.int32)
 
 
-def in_listed_row(table: Table, row: Tensor, column: Tensor) -> Tensor:
-    """Whether blocks of keys stand in rows of the table: bool, broadcast from row [.., queries, 1] and column."""
+def in_listed_row(table: Table, row: Tensor | Span, column: Tensor | Span) -> Tensor | Verdict:
+    """Whether blocks of keys stand in rows of the table: bool, broadcast from row [.., queries, 1] and column.
+
+    Of boxes it says that the table lists nothing: who asks about them finds what tables name on his own.
+    """
+    if isinstance(row, Span) or isinstance(column, Span):
+        return Verdict(torch.tensor(False), torch.tensor(False))
     if row.dim() == 2 and column.shape[0] == 1:
         return _listed_among(table, row[:, 0], column[0])
     codes = table.rows() << 31 | table.entries
@@ -170,33 +176,25 @@ def named_keys(
 
 
 @functools.lru_cache(maxsize=32)
-def tile_lists(
+def tiles_beside_ranges(
     region: Region, side: str, n_q: int, n: int, q_offset: int, block_m: int, block_n: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """What tables name for each tile of queries ("rows") or keys ("columns"), without what the region's ranges visit.
 
     int32 starts [tiles + 1] and, tile after tile, 2 * tile of the other side + whether a table has all of its pairs.
     """
+    (line, other), full = named_tiles(
+        region.rows_tables if side == "rows" else region.columns_tables,
+        side,
+        n_q,
+        n,
+        q_offset,
+        block_m,
+        block_n,
+        device,
+    )
     rows = side == "rows"
-    others = -(-n // block_n) if rows else -(-n_q // block_m)
     lines = -(-n_q // block_m) if rows else -(-n // block_n)
-    codes = torch.zeros(0, dtype=torch.int64, device=device)
-    full = torch.zeros(0, dtype=torch.bool, device=device)
-    for source in region.rows_tables if rows else region.columns_tables:
-        table = rows_of_queries(source, q_offset, q_offset + n_q - 1, n, device)
-        row, entry = table.rows(), table.entries.to(torch.int64)
-        there = entry * source.size < n
-        (tile_m, queries), (tile_n, keys) = (
-            _tiles_of(row[there], source.size, q_offset, n_q, block_m),
-            _tiles_of(entry[there], source.size, 0, n, block_n),
-        )
-        tile_m, tile_n, pairs = tile_m[:, :, None], tile_n[:, None, :], queries[:, :, None] * keys[:, None, :]
-        line, other = (tile_m, tile_n) if rows else (tile_n, tile_m)
-        named, place = (line * others + other)[pairs > 0].unique(return_inverse=True)
-        covered = torch.zeros_like(named).index_add_(0, place, pairs[pairs > 0])
-        codes, place = torch.cat([codes, named]).unique(return_inverse=True)
-        full = torch.zeros_like(codes).index_add_(0, place, torch.cat([full, covered == block_m * block_n]).long()) > 0
-    line, other = codes // max(others, 1), codes % max(others, 1)
     own, block, length, shift = (block_m, block_n, n, 0) if rows else (block_n, block_m, n_q, q_offset)
     lo = torch.arange(lines) * own + (q_offset if rows else 0)
     edges = lo, lo + own - 1, n
@@ -211,6 +209,38 @@ def tile_lists(
     starts = torch.zeros(lines + 1, dtype=torch.int64, device=device)
     starts[1:] = torch.bincount(line, minlength=lines).cumsum(0)
     return starts.to(torch.int32), (2 * other + full).to(torch.int32)
+
+
+def named_tiles(
+    sources: Sequence[Source],
+    side: str,
+    n_q: int,
+    n: int,
+    q_offset: int,
+    block_m: int,
+    block_n: int,
+    device: torch.device,
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Tiles that hold a pair of some tables, each once: (tiles of the side, of the other), whether a table has all."""
+    rows = side == "rows"
+    others = -(-n // block_n) if rows else -(-n_q // block_m)
+    codes = torch.zeros(0, dtype=torch.int64, device=device)
+    full = torch.zeros(0, dtype=torch.bool, device=device)
+    for source in sources:
+        table = rows_of_queries(source, q_offset, q_offset + n_q - 1, n, device)
+        row, entry = table.rows(), table.entries.to(torch.int64)
+        there = entry * source.size < n
+        (tile_m, queries), (tile_n, keys) = (
+            _tiles_of(row[there], source.size, q_offset, n_q, block_m),
+            _tiles_of(entry[there], source.size, 0, n, block_n),
+        )
+        tile_m, tile_n, pairs = tile_m[:, :, None], tile_n[:, None, :], queries[:, :, None] * keys[:, None, :]
+        line, other = (tile_m, tile_n) if rows else (tile_n, tile_m)
+        named, place = (line * others + other)[pairs > 0].unique(return_inverse=True)
+        covered = torch.zeros_like(named).index_add_(0, place, pairs[pairs > 0])
+        codes, place = torch.cat([codes, named]).unique(return_inverse=True)
+        full = torch.zeros_like(codes).index_add_(0, place, torch.cat([full, covered == block_m * block_n]).long()) > 0
+    return (codes // max(others, 1), codes % max(others, 1)), full
 
 
 def _tiles_of(block: Tensor, size: int, offset: int, length: int, tile: int) -> tuple[Tensor, Tensor]:
@@ -262,21 +292,3 @@ def pair_lists(
     starts = torch.zeros(tiles + 1, dtype=torch.int64, device=device)
     starts[1:] = torch.bincount(place // others, minlength=tiles).cumsum(0)
     return starts.to(torch.int32), (place % others).to(torch.int32), seen
-
-
-def read_besides(
-    region: Region, side: str, n_q: int, n: int, q_offset: int, blocks: tuple[int, int], device: torch.device
-) -> dict[str, Tensor]:
-    """What kernels of a region read besides, by name: tables, and lists of the tiles or the pairs that they name."""
-    if region.listed:
-        block = blocks[0 if side == "rows" else 1]
-        lists = pair_lists(region, side, n_q, n, q_offset, block, device)
-        return dict(zip(("LIST_STARTS", "LIST", "SEEN"), lists, strict=True))
-    named = {}
-    for index, source in region.tables:
-        _, named[f"STARTS_{index}"], named[f"TABLE_{index}"] = source.rows(n, 0, None, device)
-    if not (region.rows_tables if side == "rows" else region.columns_tables):
-        return named
-    lines = -(-n_q // WHOLE_ROWS) * WHOLE_ROWS if side == "rows" else n_q
-    starts, tiles = tile_lists(region, side, lines, n, q_offset, *blocks, device)
-    return named | {"LIST_STARTS": starts, "LIST": tiles}

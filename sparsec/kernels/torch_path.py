@@ -12,8 +12,10 @@ from torch import Tensor
 from sparsec.kernels.memory import empty_as, lying_as
 from sparsec.kernels.program import Program, Region, gathered_keys
 from sparsec.kernels.tables import Source, Table, named_keys, rows_of_queries
+from sparsec.kernels.tile_lists import tile_list, unpacked
 
 _ROWS, _KEYS = 96, 1024  # queries and keys of one step
+_TILE = 64  # keys of a tile of a list
 _ENTRIES = 1 << 24  # of a table, at a time
 _TOGETHER = 4096  # keys of residue classes that are alike, in one step
 
@@ -169,6 +171,9 @@ def _chunks(
     program: Program, region: Region, piece: _Piece, row: int, rows: int, n_q: int, n: int
 ) -> Iterator[tuple[Keys, Tensor | None]]:
     """(places of keys, mask or None) for every chunk of keys that `rows` queries of n_q from `row` on visit."""
+    if "rows" in region.tile_lists:
+        yield from _listed_chunks(region, piece, row, rows, n_q, n)
+        return
     q_lo = piece.q_first + row
     q_hi = q_lo + max(rows, program.min_tile) - 1
     q = torch.arange(q_lo, q_lo + rows)[:, None]
@@ -191,6 +196,19 @@ def _chunks(
         for keys in named_keys(region.rows_tables, named, q_lo, q_hi, n, visited).split(_KEYS):
             if len(keys):
                 yield keys, region.keep(q, keys[None, :], n, *tables, *region.more)
+
+
+def _listed_chunks(
+    region: Region, piece: _Piece, row: int, rows: int, n_q: int, n: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """As `_chunks`, of the tiles of a list."""
+    found = tile_list(region, "rows", n_q, n, piece.q_first, _ROWS, _TILE, torch.device("cpu"))
+    first, stop = found.starts[row // _ROWS : row // _ROWS + 2].tolist()
+    for start in range(first, stop, _KEYS // _TILE):
+        some = slice(start, min(start + _KEYS // _TILE, stop))
+        keys = ((found.tiles[some] // 2).to(torch.int64)[:, None] * _TILE + torch.arange(_TILE)).flatten()
+        mask = unpacked(found, some)[:, :rows].transpose(0, 1).flatten(1)
+        yield keys[keys < n], mask[:, keys < n]
 
 
 def _disjoint(ranges: list[tuple[int, int]], length: int) -> list[tuple[int, int]]:

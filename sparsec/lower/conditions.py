@@ -180,18 +180,6 @@ class Evaluation:
                 return self._membership(node, frame)
         raise TypeError(f"not an expression: {node!r}")
 
-    def _rooted(self, node: ast.Chain, known: int) -> None:
-        """Say how to compare without squares, where they are all that is wrong with a comparison."""
-        cure = without_square(node) if node.span.source is self.main else None
-        squares = [
-            error
-            for error in self.errors[known:]
-            if isinstance(error, say.NotConstant | say.NonlinearProduct) and error.hint == ROOTS
-        ]
-        if cure is not None and len(squares) == len(self.errors[known:]):
-            fix = say.Fix(f"write `{cure}`", node.span, cure, safe=True)
-            self.errors[known:] = [error.changed(hint=f"write `{cure}`", fixes=(fix,)) for error in squares]
-
     def _binary(self, node: ast.Binary, op: str, left: Node | None, right: Node | None, frame: Frame) -> Node | None:
         if op == "*" and not (isinstance(left, Const) or isinstance(right, Const) or None in (left, right)):
             hint = ROOTS if is_square(node) else ""

@@ -13,6 +13,7 @@ from sparsec.ir import nodes as ir
 from sparsec.plan.cost_model import LENGTHS, cost
 from sparsec.plan.covers import region_of
 from sparsec.plan.evaluate import longest_first, split_prefix
+from sparsec.plan.lists import from_lists
 from sparsec.plan.nodes import Contiguous, Gathered, Group, Layout, Listed, Plan, Region, Residue, Variant
 from sparsec.plan.program import variant
 from sparsec.plan.split import split
@@ -23,9 +24,12 @@ from sparsec.sets.symbolic_tiles import MIN_TILE
 Make = Callable[[ir.Set, Layout], Region]
 
 
-def build(pattern: ir.Pattern, layouts: bool = True) -> Plan:
-    """The plan of every distinct condition of `pattern`; without `layouts`, in the contiguous layout alone."""
-    make = cache(_region)  # heads that differ in one term share the others
+def build(pattern: ir.Pattern, layouts: bool = True, lists: bool = True) -> Plan:
+    """The plan of every distinct condition of `pattern`.
+
+    Without `layouts` in the contiguous layout alone; without `lists` with ranges, however many tiles they visit.
+    """
+    make = cache(_region if lists else ranged)  # heads that differ in one term share the others
     return Plan(pattern, tuple(_group(pattern, index, layouts, make) for index in range(len(pattern.conditions))))
 
 
@@ -75,7 +79,16 @@ def _variants(alone: Variant, apart: Variant | None = None) -> tuple[Variant, ..
 
 
 def _region(condition: ir.Set, layout: Layout) -> Region:
-    region = region_of(condition, layout, _why(layout))
+    return _told(from_lists(region_of(condition, layout, _why(layout))))
+
+
+def ranged(condition: ir.Set, layout: Layout) -> Region:
+    """The region of a simplified condition in a layout, all of whose tiles come from ranges."""
+    return _told(region_of(condition, layout, _why(layout)))
+
+
+def _told(region: Region) -> Region:
+    """A region with what its covers say about long programs, and with its blocks."""
     rows, columns = (
         replace(cover, split_prefix=split_prefix(cover, region), longest_first=longest_first(cover, region))
         for cover in region.covers

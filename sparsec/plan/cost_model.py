@@ -14,12 +14,14 @@ import math
 import numpy as np
 
 from sparsec.ir import nodes as ir
-from sparsec.plan.evaluate import BLOCK, steps
+from sparsec.plan.evaluate import BLOCK, listed, steps
 from sparsec.plan.nodes import Contiguous, Cover, Gathered, Listed, Region, Residue, Variant
 
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
 GATHERED = 1.2  # a step over gathered keys, nearly all of which are masked or copied first
 LISTED = 1.5  # a step whose rows are gathered one by one
+FROM_LIST = 1.05  # a step whose tile comes from a list,
+MASKED = 1.5  # and one with a mask from there
 PROGRAM = 5.5  # loading the rows of a tile, storing their results, forward and backward
 CONTINUED = 2.5  # going on with what the kernels before have stored
 LAUNCH = 64.0  # of three kernels, 4 us each, over 16 heads
@@ -40,11 +42,18 @@ def cost(variant: Variant, n: int) -> float:
 
 
 def _work(region: Region, n: int, rows: np.ndarray, columns: np.ndarray) -> float:
-    named = [
-        len(programs) * _named(cover, region, n) for cover, programs in ((region.rows, rows), (region.columns, columns))
-    ]
-    work = (5 * (rows.sum() + named[0]) + 4 * (columns.sum() + named[1])) / 9
-    return _STEP[type(region.layout)] * float(work)
+    on_rows, on_columns = (
+        listed_work(cover, region, n) if cover.from_list else found.sum() + len(found) * _named(cover, region, n)
+        for cover, found in ((region.rows, rows), (region.columns, columns))
+    )
+    return _STEP[type(region.layout)] * float(5 * on_rows + 4 * on_columns) / 9
+
+
+def listed_work(cover: Cover, region: Region, n: int) -> float:
+    """Steps of all programs over the tiles of a list."""
+    visited, whole = listed(cover.side, region.condition, n)
+    masked = visited.sum() - whole.sum() + len(visited) * _named(cover, region, n)
+    return float(FROM_LIST * whole.sum() + MASKED * masked)
 
 
 def _named(cover: Cover, region: Region, n: int) -> float:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.boxes import Bounds, decided
 from sparsec.ir.vector import Values, holds, integer
 from sparsec.plan.nodes import Cover, Gathered, Region, Residue, Segment
 
 BLOCK = 64  # positions of a tile
+
+# Where lists say which tiles are visited: in how many programs that is looked at, and in how many boxes at first.
+_EVEN, _NEAR, _BOXES = 48, 24, 32
 
 _LONG_AT = 65_536  # the length at which long rows are told from others
 _MOST_LONG = 1024
@@ -18,6 +24,8 @@ _FAR_LATER = 1.5
 
 def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     """Tiles that each program of a cover visits, int64 [programs]."""
+    if cover.from_list:
+        return listed(cover.side, region.condition, n)[0]
     at, length = _programs(cover.side, region, n)
     size = np.size(at[f"{cover.side}_lo"])
     begins, ends = np.zeros((2, len(cover.segments), size), np.int64)
@@ -34,8 +42,53 @@ def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     return total
 
 
+@lru_cache(maxsize=64)
+def listed(side: str, condition: ir.Set, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tiles that a list has for each program, and how many of them have no pair that is left out, int64 [programs].
+
+    By interval arithmetic, for some programs; the others are taken to be like the nearest of these.  Tables count as
+    empty: what they name is counted beside.
+    """
+    tiles = -(-n // BLOCK)
+    looked_at = _some(tiles)
+    size = 1 << max((tiles // _BOXES).bit_length() - 1, 0)  # tiles of a box; a box that is not decided is cut in two
+    line, first = (x.ravel() for x in np.meshgrid(np.arange(len(looked_at)), np.arange(0, tiles, size), indexing="ij"))
+    visited, whole = np.zeros((2, len(looked_at)), np.int64)
+    while len(line):
+        own, other = _positions(looked_at[line], 1, n), _positions(first, size, n)
+        q, k = (own, other) if side == "q" else (other, own)
+        at = {"q": q, "k": k, "n": (np.asarray(n), np.asarray(n))}
+        never, always = (
+            np.broadcast_to(x, line.shape)
+            for x in decided(condition, at, lambda _: (np.asarray(True), np.asarray(False)))
+        )
+        counted = ~never & (always | (size == 1))
+        held = np.minimum(first + size, tiles) - first
+        np.add.at(visited, line[counted], held[counted])
+        np.add.at(whole, line[~never & always], held[~never & always])
+        line, first, size = line[~never & ~counted], first[~never & ~counted], size // 2
+        line, first = np.repeat(line, 2), np.stack([first, first + size], 1).ravel()
+        line, first = line[first < tiles], first[first < tiles]
+    between = (looked_at[1:] + looked_at[:-1] + 1) // 2
+    nearest = np.searchsorted(between, np.arange(tiles), "right")
+    return visited[nearest], whole[nearest]
+
+
+def _some(tiles: int) -> np.ndarray:
+    """Tiles from the first to the last at even distances, and more of the first ones, where a finite pattern lies."""
+    even, near = np.linspace(0, tiles - 1, min(tiles, _EVEN)), np.geomspace(1, tiles, _NEAR) - 1
+    return np.unique(np.concatenate([even, near]).round().astype(np.int64))
+
+
+def _positions(first: np.ndarray, size: int, n: int) -> Bounds:
+    """The first and the last position of `size` tiles."""
+    return first * BLOCK, np.asarray(np.minimum((first + size) * BLOCK, n) - 1)
+
+
 def split_prefix(cover: Cover, region: Region) -> int:
     """`Cover.split_prefix`: the prefix whose tiles visit far more than the median does, at a long n."""
+    if cover.from_list:
+        return _long_prefix(steps(cover, region, _LONG_AT))
     candidates = [_prefix(segment, cover.side) for segment in cover.segments if segment.last is None]
     prefix = max((c for c in candidates if c <= _MOST_LONG), default=0)
     if not prefix:
@@ -43,6 +96,13 @@ def split_prefix(cover: Cover, region: Region) -> int:
     far = steps(cover, region, _LONG_AT)
     usual = np.median(far[-(-prefix // BLOCK) :])
     return prefix if far[0] >= _FAR_MORE * max(1.0, float(usual)) else 0
+
+
+def _long_prefix(visited: np.ndarray) -> int:
+    """As `split_prefix`, from what each tile visits."""
+    far = visited >= _FAR_MORE * max(1.0, float(np.median(visited)))
+    prefix = BLOCK * int(np.argmin(far))
+    return prefix if prefix <= _MOST_LONG else 0
 
 
 def longest_first(cover: Cover, region: Region) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 from sparsec.ir import nodes as ir
 
 Side = Literal["q", "k"]
-Precision = Literal["exact", "hull", "all"]
+Precision = Literal["exact", "hull", "all", "list"]
 Kind = Literal["forward", "dq", "dkdv"]
 Begin = Literal["init", "continue"]  # continue: the softmax goes on, or sums are added to carried ones
 End = Literal["store", "carry", "sums"]  # results in their type; state for the next kernel; sums of gathered keys
@@ -48,11 +48,18 @@ class Cover:
     side: Side
     segments: tuple[Segment, ...]
     ordered: bool
-    precision: Precision  # "exact": all segments are; "hull": some are wider than what is touched, for the reason `why`
+    # "exact": all segments are.  "hull": some are wider than what is touched, for the reason `why`.  "all": every tile.
+    # "list": no segments, and exactly the tiles that hold a pair, since ranges would hold more, for the reason `why`.
+    precision: Precision
     why: str
     tables: tuple[ir.Leaf, ...] = ()  # in the order of writing
     split_prefix: int = 0  # rows (or columns) that start below it touch far more than others do: global tokens
     longest_first: bool = False  # later tiles visit more than earlier ones do, as those of causal attention do
+
+    @property
+    def from_list(self) -> bool:
+        """Whether all tiles come from a list made for the length, each with its mask."""
+        return self.precision == "list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +140,8 @@ class Region:
 
     @property
     def keeps(self) -> bool:
-        """Whether kernels evaluate the mask: not all pairs of the layout are kept, nor are the kept ones listed."""
-        return self.mask != ir.TRUE and not self.listed
+        """Whether kernels evaluate the mask: not all pairs of the layout are kept, nor do lists say which ones are."""
+        return self.mask != ir.TRUE and not self.listed and not all(cover.from_list for cover in self.covers)
 
     @property
     def never_full(self) -> bool:
@@ -185,7 +192,7 @@ class Kernel:
     def asks_edges(self) -> bool:
         """Whether somebody asks for the first and the last position of its tile."""
         covers = zip(self.regions, self.covers, strict=True)
-        return any(cover.segments or region.asks_full for region, cover in covers)
+        return any(cover.segments or (region.asks_full and not cover.from_list) for region, cover in covers)
 
     @property
     def stride(self) -> int:
@@ -201,6 +208,11 @@ class Kernel:
     def listed(self) -> bool:
         """Whether its pairs come one by one from a list."""
         return self.regions[0].listed
+
+    @property
+    def masks_listed(self) -> bool:
+        """Whether it needs no positions of what it goes over: lists say which pairs are kept."""
+        return self.listed or all(cover.from_list for cover in self.covers)
 
     @property
     def block(self) -> int:

@@ -119,8 +119,11 @@ class _Kernels:
         tables = list(dict.fromkeys(leaf for region in self.regions for leaf in ir.leaves(region.mask)))
         found: list[str] = []
         for region in regions:
-            own = [] if region.listed else [tables.index(leaf) for leaf in ir.leaves(region.mask)]
+            cover = getattr(region, side)
+            listed = region.listed or cover.from_list
+            own = [] if listed else [tables.index(leaf) for leaf in ir.leaves(region.mask)]
             found += [f"{x}_{index}" for index in own for x in ("STARTS", "TABLE")]
-            found += ["LIST_STARTS", "LIST"] if getattr(region, side).tables else []
+            found += ["LIST_STARTS", "LIST"] if cover.tables or cover.from_list else []
             found += ["SEEN"] if region.listed else []
+            found += ["LIST_MASKS", "MASKS"] if cover.from_list else []
         return tuple(found)

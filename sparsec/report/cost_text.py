@@ -91,13 +91,19 @@ def layout_rows(layouts: list[dict]) -> Iterator[Row]:
         yield from (("", line) for line in lines[1:])
 
 
+_VISITS = {
+    "hull": "hulls of what they touch",
+    "all": "every tile",
+    "list": "what they touch, from a list made for the length",
+}
+
+
 def _region(region: dict) -> Iterator[str]:
     """The layout of a region, and what it visits besides what pairs touch."""
     yield f"{region['layout']}.  {region['why']}"
     for side, (precision, why) in region["precisions"].items():
         if precision != "exact":
-            visits = "every tile" if precision == "all" else "hulls of what they touch"
-            yield f"tiles of {side} visit {visits}: {why}"
+            yield f"tiles of {side} visit {_VISITS[precision]}: {why}"
 
 
 def _of_heads(heads: int, several: bool, lines: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sparsec.codegen.printer import Scalar
+from sparsec.codegen.dialects import Scalar
 from sparsec.ir import nodes as ir
 from sparsec.plan.cost_model import cost
 from sparsec.plan.nodes import (
@@ -27,6 +27,7 @@ _PRECISIONS = {
     "exact": "exact: the segments that pairs touch",
     "hull": "hull: ranges that hold what pairs touch, and more",
     "all": "all: every tile",
+    "list": "list: the tiles that hold a pair, listed for the length",
 }
 
 
@@ -113,7 +114,8 @@ def _region(region: Region) -> Iterator[str]:
     if region.layout == Listed():
         yield "  visits   the kept pairs of each tile, from a list"
         return
-    yield f"  no mask  {'no tile' if region.full == ir.FALSE else _Words().condition(region.full)}"
+    if not all(cover.from_list for cover in region.covers):
+        yield f"  no mask  {'no tile' if region.full == ir.FALSE else _Words().condition(region.full)}"
     yield from _cover(region.rows, "a tile of queries visits keys", "n")
     yield from _cover(region.columns, "a tile of keys visits queries", "n_q")
 
@@ -127,7 +129,7 @@ def _cover(cover: Cover, title: str, length: str) -> Iterator[str]:
         yield f"    table      tiles of {_Words().condition(table)}, from a list"
     if cover.split_prefix:
         yield f"    split      tiles from below {cover.split_prefix} see far more than others"
-    if not cover.segments and not cover.tables:
+    if not cover.segments and not cover.tables and not cover.from_list:
         yield "    nothing"
     elif not cover.ordered:
         yield "    the ranges are put in order at run time"

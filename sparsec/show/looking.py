@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sparsec.analysis.boxes import Bounds, Decided, decided
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.ir.algebra import conjunction, disjunction
+from sparsec.ir.boxes import Bounds, Decided, decided
 
 _SHORT = 96  # nodes of a condition that is evaluated as it stands
 _ROWS, _COLUMNS = 64, 256  # positions of a block, which fit the cache of a processor
@@ -20,11 +20,8 @@ def evaluate(condition: ir.Set, queries: np.ndarray, keys: np.ndarray, n: int) -
     if not len(queries) or not len(keys) or not is_long(condition):
         return reference.evaluate(condition, queries, keys, n)
     tops, lefts = np.arange(0, len(queries), _ROWS), np.arange(0, len(keys), _COLUMNS)
-    at = {
-        "q": tuple(edge[:, None] for edge in _bounds(queries, tops)),
-        "k": _bounds(keys, lefts),
-        "n": (np.int64(n), np.int64(n)),
-    }
+    first, last = _bounds(queries, tops)
+    at = {"q": (first[:, None], last[:, None]), "k": _bounds(keys, lefts), "n": (np.asarray(n), np.asarray(n))}
     narrowed = _Narrowed(condition, at, (len(tops), len(lefts)))
     found = np.zeros((len(queries), len(keys)), bool)
     for i, top in enumerate(tops):
@@ -52,8 +49,8 @@ class _Narrowed:
         self.never, self.always = (
             np.broadcast_to(each, shape) for each in decided(condition, at, lambda _: _undecided())
         )
-        joined = isinstance(condition, ir.And | ir.Or)
-        self.parts = [_Narrowed(part, at, shape) for part in condition.parts] if joined else []
+        parts = condition.parts if isinstance(condition, ir.And | ir.Or) else ()
+        self.parts = [_Narrowed(part, at, shape) for part in parts]
 
     def at(self, i: int, j: int) -> ir.Set:
         if self.never[i, j]:
@@ -67,4 +64,4 @@ class _Narrowed:
 
 
 def _undecided() -> Decided:
-    return np.bool_(False), np.bool_(False)
+    return np.asarray(False), np.asarray(False)

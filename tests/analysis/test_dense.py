@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.affine_conditions import CAUSAL, conditions, past, same_block, stride
 
-from sparsec.analysis.boxes import decided
 from sparsec.analysis.dense import areas, grain, kept, looked
 from sparsec.analysis.diagonals import Along, by_diagonal
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.ir import vector
+from sparsec.ir.boxes import decided
 from sparsec.ir.reference import mask
 from sparsec.sets.context import allowance
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from support.generated import lowered
 
+from sparsec.codegen.dialects import Scalar
 from sparsec.codegen.emit import emit
 from sparsec.codegen.origins import origins
-from sparsec.codegen.printer import Scalar
 from sparsec.ir.reference import mask
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Contiguous, Segment

@@ -9,9 +9,17 @@ import torch
 import triton
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.generated import EXAMPLES, attend_of, example, pattern_of, random_pattern, spread_module_of
+from support.generated import (
+    EXAMPLES,
+    attend_of,
+    example,
+    listed_module_of,
+    pattern_of,
+    random_pattern,
+    spread_module_of,
+)
 from support.on_gpu import HALVES, any_program, check
-from support.spread import SPREAD
+from support.spread import FROM_LISTS, SPREAD
 
 from sparsec.kernels import prepare
 from sparsec.kernels.launch import Launch
@@ -50,6 +58,18 @@ def test_layouts(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "TMA_STILL", 1)
     for lengths in [(1152, 1152), (500, 1152), (1152, 1152, 7), (1000, 1111)]:
         check(pattern, *lengths, attend=module.p, heads=4, kv_heads=2, head_size=64, dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("text", FROM_LISTS)
+def test_tiles_from_lists(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    module = listed_module_of(pattern)
+    module._PROGRAM.passes.clear()
+    monkeypatch.setattr(prepare, "TMA_LENGTH", 1)
+    monkeypatch.setattr(prepare, "TMA_STILL", 1)
+    for lengths in [(1152, 1152), (500, 1152), (1152, 1152, 7), (1000, 1111)]:
+        for dtype in (torch.bfloat16, torch.float32):
+            check(pattern, *lengths, attend=module.p, heads=4, kv_heads=2, head_size=64, dtype=dtype)
 
 
 def test_no_new_compile_for_a_new_length() -> None:

@@ -12,8 +12,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.generated import EXAMPLES, example, mask_of, module_of, pattern_of, random_pattern, spread_module_of
-from support.spread import SPREAD
+from support.generated import (
+    EXAMPLES,
+    example,
+    listed_module_of,
+    mask_of,
+    module_of,
+    pattern_of,
+    random_pattern,
+    spread_module_of,
+)
+from support.spread import FROM_LISTS, SPREAD
 from support.wide import layered
 from torch import Tensor
 
@@ -116,6 +125,13 @@ def test_rows_of_tables_of_all_lengths(text: str) -> None:
 
 def test_rows_without_keys() -> None:
     check(pattern_of("pattern p = past(5) & k >= 30 & q % 3 != 0"), 64, 64)
+
+
+@pytest.mark.parametrize("text", FROM_LISTS)
+def test_tiles_from_lists(text: str) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    check(pattern, 50, 75, heads=4, kv_heads=2, module=listed_module_of(pattern))
+    check(pattern, 40, 33, 9, heads=2, kv_heads=1, module=listed_module_of(pattern))
 
 
 def test_no_key_at_all() -> None:

@@ -49,7 +49,7 @@ HARD = {
 def test_in_time_and_exact(name: str, in_time: Callable[[float, float], None]) -> None:
     pattern = lower(parse(Source("hard", f"pattern p = {HARD[name]}\n")))
     start = time.process_time()
-    (plan,) = build(pattern, layouts=False).groups
+    (plan,) = build(pattern, layouts=False, lists=False).groups
     region = only_region(plan)
     in_time(time.process_time() - start, 2)
     print(f"{name}: {region.rows.precision} ({region.rows.why}), {region.columns.precision}")

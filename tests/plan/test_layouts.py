@@ -17,7 +17,7 @@ from test_cover import Call, calls
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.lower.file import lower
-from sparsec.plan.build import build, contiguous, spread
+from sparsec.plan.build import build, contiguous, ranged, spread
 from sparsec.plan.nodes import Contiguous, Cover, Gathered, Listed, Region, Residue
 from sparsec.sets.simplify import simplify
 from sparsec.source import Source
@@ -118,7 +118,7 @@ CALLS = (Call(150, 150, 0, 16, 16), Call(61, 133, 72, 16, 32), Call(100, 40, 3, 
 @pytest.mark.parametrize("text", TIGHT | LOOSE)
 def test_layouts(text: str) -> None:
     condition = lowered(text)
-    regions = spread(simplify(condition)).regions
+    regions = spread(simplify(condition), ranged).regions
     assert [region.layout for region in regions] == (TIGHT | LOOSE)[text]
     assert text not in TIGHT or {cover.precision for region in regions for cover in region.covers} == {"exact"}
     for call in CALLS[: 1 if "random" in text else None]:
@@ -127,7 +127,7 @@ def test_layouts(text: str) -> None:
 
 @given(wide.layered, calls)
 def test_random_layouts(condition, call):
-    apart = spread(simplify(condition))
+    apart = spread(simplify(condition), ranged)
     assume(apart)
     check(condition, apart.regions, call)
 
@@ -136,7 +136,7 @@ def test_random_layouts(condition, call):
 @settings(max_examples=2500, deadline=None)
 @given(wide.layered, st.lists(calls, min_size=2, max_size=2))
 def test_many_random_layouts(condition, some):
-    apart = spread(simplify(condition))
+    apart = spread(simplify(condition), ranged)
     assume(apart)
     for call in some:
         check(condition, apart.regions, call)

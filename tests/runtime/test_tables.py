@@ -23,7 +23,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
 from sparsec.kernels import tables as kernel_tables
 from sparsec.kernels import torch_path
-from sparsec.kernels.tables import in_listed_row, rows_of_queries, tile_lists
+from sparsec.kernels.tables import in_listed_row, rows_of_queries, tiles_beside_ranges
 from sparsec.runtime.flex import mask_mod
 from sparsec.testing.programs import Program
 
@@ -140,7 +140,7 @@ def test_a_block_beyond_the_sequence_takes_what_the_sequence_takes(table: ir.Lea
     assert_exact(pattern, 64, 64)
     module = module_of(pattern)
     (part,) = module._PROGRAM.groups[0].at(64).regions
-    starts, _ = tile_lists(part, "rows", 64, 64, 0, 16, 16, CPU)
+    starts, _ = tiles_beside_ranges(part, "rows", 64, 64, 0, 16, 16, CPU)
     assert starts.tolist() == [0, 4, 8, 12, 16]
     assert count(table, 64) == 64 * 64
     assert peak(lambda: mask(table, 64, 64)) < 1_000_000

@@ -1,17 +1,20 @@
-"""The lists of tiles that kernels visit because a table names them, against the plan and the mask."""
+"""Lists of tiles that kernels visit, made from conditions or named by tables, against the plan and the mask."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.generated import module_of, random_pattern
+from support.generated import listed_module_of, module_of, pattern_of, random_pattern
 from support.kernel import only_region, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
-from sparsec.kernels.tables import tile_lists
+from sparsec.kernels.tables import tiles_beside_ranges
+from sparsec.kernels.tile_lists import tile_list, unpacked
 from sparsec.plan.build import build
 from sparsec.testing.programs import Program, conditions, tables, terms
 
@@ -40,7 +43,7 @@ def test_every_tile_once(condition: ir.Set, n_q: int, n: int, q_offset: int, blo
     for side, cover in (("rows", plan.rows), ("columns", plan.columns)):
         if not cover.tables:
             continue
-        starts, codes = (x.tolist() for x in tile_lists(region, side, n_q, n, q_offset, block_m, block_n, CPU))
+        starts, codes = (x.tolist() for x in tiles_beside_ranges(region, side, n_q, n, q_offset, block_m, block_n, CPU))
         kept, *named = (x if side == "rows" else x.swapaxes(0, 1) for x in map(tiles, (condition, *cover.tables)))
         assert len(starts) == len(kept) + 1
         for line, pairs in enumerate(kept):
@@ -55,3 +58,82 @@ def test_every_tile_once(condition: ir.Set, n_q: int, n: int, q_offset: int, blo
                 assert code % 2 == 0 or any(table[line, code // 2].all() for table in named)
             assert len({*found}) == len(found), "a tile comes twice"
             assert {*np.flatnonzero(pairs.any((1, 2)))} <= {*found}
+
+
+GRID = ir.And(
+    tuple(
+        ir.Compare(
+            ir.Abs(ir.Sub(ir.Min(ir.Max(part(ir.Var("q"), 8), ir.Const(1)), ir.Const(6)), part(ir.Var("k"), 8))),
+            "<=",
+            ir.Const(1),
+        )
+        for part in (ir.FloorDiv, ir.Mod)
+    )
+)
+
+
+@given(
+    conditions(term=terms() | tables()),
+    *(st.integers(1, most) for most in (150, 150, 90)),
+    *(st.sampled_from([16, 32, 48]) for _ in range(2)),
+)
+@example(GRID, 64, 64, 0, 16, 16)
+@example(ir.And((GRID, ir.Not(ir.RandomBlocks(8, 2, 0)))), 64, 64, 0, 32, 16)
+@example(ir.Or((ir.And((NEAR, ir.Not(ir.RandomKeys(3, 1)))), ir.Blocks(5, ((3,), (), (0, 9))))), 60, 60, 10, 16, 16)
+def test_lists_of_conditions(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, block_n: int) -> None:
+    check(condition, n_q, n, q_offset, block_m, block_n)
+
+
+@st.composite
+def many_parts(draw: st.DrawFn) -> ir.Set:
+    """A union of parts that hold in rows of their own, most of them alike but for numbers, some beside others."""
+    cuts = sorted(draw(st.sets(st.integers(0, 200), min_size=9, max_size=20)))
+    parts: list[ir.Set] = []
+    for first, stop in pairwise(cuts):
+        a, b = draw(st.integers(0, 150)), draw(st.integers(0, 60))
+        rows = ir.Compare(ir.Var("q"), ">=", ir.Const(first)), ir.Compare(ir.Var("q"), "<", ir.Const(stop))
+        keys = ir.Compare(ir.Abs(ir.Sub(ir.Var("k"), ir.Const(a))), "<=", ir.Const(b)), NEAR
+        parts.append(ir.And((*rows, keys[draw(st.sampled_from([0, 0, 0, 0, 1]))])))
+    more = draw(st.lists(conditions(), max_size=2))
+    return ir.Or((*draw(st.permutations(parts)), *more))
+
+
+@given(
+    many_parts(),
+    *(st.integers(1, most) for most in (150, 150, 90)),
+    *(st.sampled_from([16, 32, 48]) for _ in range(2)),
+)
+def test_lists_of_many_parts(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, block_n: int) -> None:
+    check(condition, n_q, n, q_offset, block_m, block_n)
+
+
+def test_parts_of_rows_become_a_table() -> None:
+    cuts = [0, 5, 9, 20, 31, 32, 40, 57, 60, 64]
+    text = " | ".join(f"q in {a}..{b} & k in {a}..{b}" for a, b in pairwise(cuts))
+    module = listed_module_of(pattern_of(f"pattern p = causal & ({text})"))
+    assert [row[:2] for row in module._ROWS_0[1:]] == [*pairwise(cuts)][1:]  # the first part names no first row
+
+
+def check(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, block_n: int) -> None:
+    """Exactly the tiles that hold a pair, each once; full means full; the mask of any other is the condition's."""
+    pattern = random_pattern(Program("", (condition,)))
+    (region,) = listed_module_of(pattern)._PROGRAM.groups[0].at(1).regions
+    kept = mask(condition, n_q, n, q_offset)
+    for side, own, other in (("rows", block_m, block_n), ("columns", block_n, block_m)):
+        found = tile_list(region, side, n_q, n, q_offset, block_m, block_n, CPU)
+        pairs = kept if side == "rows" else kept.T
+        lines = np.pad(pairs, ((0, -len(pairs) % own), (0, -pairs.shape[1] % other)))
+        lines = lines.reshape(len(lines) // own, own, -1, other).swapaxes(1, 2)
+        starts, tiles = found.starts.tolist(), found.tiles.tolist()
+        assert starts[len(lines)] == len(tiles)
+        masks = unpacked(found, slice(None))[:, :, :other].numpy()
+        for line, touched in enumerate(lines):
+            entries = range(starts[line], starts[line + 1])
+            assert sorted(tiles[entry] // 2 for entry in entries) == np.flatnonzero(touched.any((1, 2))).tolist()
+            for entry in entries:
+                tile, full = divmod(tiles[entry], 2)
+                # Rows beyond the last one have no weights, and keys of a kernel's own beyond it no results.
+                rows = min(own, len(pairs) - line * own)
+                columns = other if side == "rows" else min(other, n_q - tile * other)
+                some = touched[tile][:rows, :columns]
+                assert some.all() if full else np.array_equal(masks[entry][:rows, :columns], some), (line, tile)

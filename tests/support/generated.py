@@ -17,6 +17,8 @@ from sparsec.codegen.emit import emit, function_name
 from sparsec.ir import nodes, reference
 from sparsec.lower.file import Lowered, lower_fully
 from sparsec.plan.build import build, spread
+from sparsec.plan.lists import listed
+from sparsec.plan.program import variant
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.testing.programs import Program
@@ -57,6 +59,18 @@ def spread_module_of(pattern: nodes.Pattern) -> ModuleType:
     for heads in plan.groups:
         apart = spread(heads.condition)
         groups.append(replace(heads, variants=(apart,)) if apart else heads)
+    return _module(emit(replace(plan, groups=tuple(groups))))
+
+
+@cache
+def listed_module_of(pattern: nodes.Pattern) -> ModuleType:
+    """The module in the contiguous layout whose tiles all come from lists, also where ranges are exact."""
+    plan = build(pattern, layouts=False, lists=False)
+    groups = []
+    for heads in plan.groups:
+        (each,) = heads.variants
+        regions = [replace(region, rows=listed(region.rows), columns=listed(region.columns)) for region in each.regions]
+        groups.append(replace(heads, variants=(variant(regions),)))
     return _module(emit(replace(plan, groups=tuple(groups))))
 
 

@@ -20,8 +20,8 @@ _COMPARE = {
 
 
 def planned(condition: ir.Set) -> Region:
-    """The plan of a pattern with one condition, in the contiguous layout."""
-    return only_region(build(ir.Pattern("p", "", "", (), (condition,)), layouts=False).groups[0])
+    """The plan of a pattern with one condition, in the contiguous layout and with ranges."""
+    return only_region(build(ir.Pattern("p", "", "", (), (condition,)), layouts=False, lists=False).groups[0])
 
 
 def only_region(plan: Group) -> Region:

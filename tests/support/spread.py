@@ -1,5 +1,15 @@
 """Patterns that come apart into layouts."""
 
+# Few ranges do not say which tiles hold a pair, or would hold many others.
+FROM_LISTS = [
+    "abs(min(max(q // 12, 1), 4) - k // 12) <= 1 & abs(min(max(q % 12, 1), 10) - k % 12) <= 1",
+    "abs(q // 8 % 3 - k // 8 % 3) <= 1 & abs(q // 24 - k // 24) <= 1 & q >= k",
+    "q in 0..20 & k in 0..20 | q in 20..37 & k in 20..37 | q in 37..70 & k in 37..70",
+    "(abs(q // 10 - k // 10) <= 1 & abs(q % 10 - k % 10) <= 1 | random_blocks(8, 2, 1)) & ~random_keys(4, 2)",
+    "past(20) & ~random_keys(5, 1) | sinks(3)",
+    "q >= k & (q - k) % 7 < 3 & q // 16 != 2",
+]
+
 SPREAD = [
     "causal & stride(4)",
     "stride(8)",

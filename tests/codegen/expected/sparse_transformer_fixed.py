@@ -35,17 +35,6 @@ def _full_0(q_lo, q_hi, k_lo, k_hi, n):
 
 
 @triton.jit
-def _keys_0(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
-    """The keys that these queries touch: 2 ranges, as hulls: the pattern has gaps inside them."""
-    # columns(128, 8)
-    begin_0, end_0 = sk.tile_range(0, tl.minimum(q_hi, q_hi - (q_hi + 8) % 128 + 7) + 1, length, BLOCK)
-    begin_1, end_1 = sk.tile_range(q_lo // 128 * 128, q_hi + 1, length, BLOCK)  # same_block(128)
-    begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
-    turn_1 = end_0 - begin_0
-    return turn_1 + end_1 - begin_1, begin_0, turn_1, begin_1 - end_0
-
-
-@triton.jit
 def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     """The queries that these keys touch: 2 ranges."""
     begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi // 128 * 128 + 128 - shift, length, BLOCK)  # same_block(128)
@@ -62,7 +51,7 @@ def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_0(
-    Q, K, V, OUT, LSE,
+    Q, K, V, OUT, LSE, LIST_STARTS, LIST, LIST_MASKS, MASKS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
@@ -72,25 +61,22 @@ def _forward_0(
     kv_head = head // GROUP
     row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
     q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = batch * heads + head
     out_row = bh.to(tl.int64) * n_q + row
     mask = sk.tile_mask(row, n_q, HEAD_DIM, BLOCK_D)
     m_i, l_i, acc = sk.softmax_start(BLOCK_M, BLOCK_D)
-    steps, begin, turn_1, skip_1 = _keys_0(q_lo, q_hi, n, n, BLOCK_N)
+    first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
+    steps = tl.load(LIST_STARTS + row_lo // BLOCK_M + 1) - first_listed
     for step in range(steps):
-        tile_n = begin + step
-        tile_n += tl.where(step >= turn_1, skip_1, 0)
+        listed = tl.load(LIST + first_listed + step)
+        tile_n = listed // 2
         k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = k_lo + tl.arange(0, BLOCK_N)
         k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        if not (_full_0(q_lo, q_hi, k_lo, k_hi, n) & (k_hi < n)):
-            s = tl.where(_keep_0(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        if listed % 2 == 0:
+            mask_bits = tl.load(LIST_MASKS + first_listed + step)
+            s = tl.where(sk.in_mask(MASKS, mask_bits, BLOCK_M, BLOCK_N), s, float("-inf"))
         v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
@@ -101,7 +87,7 @@ def _forward_0(
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_0(
-    Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ,
+    Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ, LIST_STARTS, LIST, LIST_MASKS, MASKS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, n_rows, n,
     q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -115,9 +101,6 @@ def _dq_0(
     kv_head = head // GROUP
     row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
     mask = sk.tile_mask(row, n_q, HEAD_DIM, BLOCK_D)
     q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
@@ -132,18 +115,18 @@ def _dq_0(
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-    steps, begin, turn_1, skip_1 = _keys_0(q_lo, q_hi, n, n, BLOCK_N)
+    first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
+    steps = tl.load(LIST_STARTS + row_lo // BLOCK_M + 1) - first_listed
     for step in range(steps):
-        tile_n = begin + step
-        tile_n += tl.where(step >= turn_1, skip_1, 0)
+        listed = tl.load(LIST + first_listed + step)
+        tile_n = listed // 2
         k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = k_lo + tl.arange(0, BLOCK_N)
         k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
         v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        if not (_full_0(q_lo, q_hi, k_lo, k_hi, n) & (k_hi < n)):
-            s = tl.where(_keep_0(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        if listed % 2 == 0:
+            mask_bits = tl.load(LIST_MASKS + first_listed + step)
+            s = tl.where(sk.in_mask(MASKS, mask_bits, BLOCK_M, BLOCK_N), s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[:, None])
         dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
         ds = p * (dp - delta[:, None])
@@ -213,7 +196,7 @@ def _keep_cpu_0(q, k, n):
 
 def _visit_0(q_lo, q_hi, n):
     """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [(0, min(q_hi, q_hi - (q_hi + 8) % 128 + 7) + 1), (q_lo // 128 * 128, q_hi + 1)]
+    return []
 
 
 def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
@@ -576,7 +559,7 @@ _PROGRAM = sk.Program(
         sk.Group(None, (
             sk.Variant(0, (
                 sk.Region(  # Positions as they are.
-                    "_0", _visit_0, _is_full_0, _keep_cpu_0
+                    "_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows',), period=128
                 ),
             ), (
                 sk.Kernel("forward", _forward_0, (0,)),
@@ -600,7 +583,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_f2fd885c7f09", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_6aba9b1aec47", _PROGRAM, heads=None)
 
 
 @overload

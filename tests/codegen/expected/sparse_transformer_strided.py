@@ -23,41 +23,9 @@ triton, tl = sk.triton, sk.tl
 # fmt: off
 
 
-@triton.jit
-def _keep_0(q, k, n):
-    """Whether query q may attend to key k."""
-    return ((q - k >= 0) & (q - k < 128)) | ((k <= q) & ((q - k) % 128 == 0))
-
-
-@triton.jit
-def _full_0(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of a tile is kept: queries q_lo..q_hi and keys k_lo..k_hi, ends included."""
-    return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
-
-
-@triton.jit
-def _keys_0(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
-    """The keys that these queries touch: 2 ranges, as hulls: the pattern has gaps inside them."""
-    begin_0, end_0 = sk.tile_range(0, q_hi + 1, length, BLOCK)  # causal & stride(128)
-    begin_1, end_1 = sk.tile_range(q_lo - 127, q_hi + 1, length, BLOCK)  # past(128)
-    begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
-    turn_1 = end_0 - begin_0
-    return turn_1 + end_1 - begin_1, begin_0, turn_1, begin_1 - end_0
-
-
-@triton.jit
-def _queries_0(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
-    """The queries that these keys touch: 2 ranges, as hulls: the pattern has gaps inside them."""
-    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 128 - shift, length, BLOCK)  # past(128)
-    begin_1, end_1 = sk.tile_range(k_lo - shift, length, length, BLOCK)  # causal & stride(128)
-    begin_1, end_1 = sk.after_range(end_0, begin_1, end_1)
-    turn_1 = end_0 - begin_0
-    return turn_1 + end_1 - begin_1, begin_0, turn_1, begin_1 - end_0
-
-
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _forward_0(
-    Q, K, V, OUT, LSE,
+    Q, K, V, OUT, LSE, LIST_STARTS, LIST, LIST_MASKS, MASKS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
@@ -67,25 +35,22 @@ def _forward_0(
     kv_head = head // GROUP
     row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
     q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     bh = batch * heads + head
     out_row = bh.to(tl.int64) * n_q + row
     mask = sk.tile_mask(row, n_q, HEAD_DIM, BLOCK_D)
     m_i, l_i, acc = sk.softmax_start(BLOCK_M, BLOCK_D)
-    steps, begin, turn_1, skip_1 = _keys_0(q_lo, q_hi, n, n, BLOCK_N)
+    first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
+    steps = tl.load(LIST_STARTS + row_lo // BLOCK_M + 1) - first_listed
     for step in range(steps):
-        tile_n = begin + step
-        tile_n += tl.where(step >= turn_1, skip_1, 0)
+        listed = tl.load(LIST + first_listed + step)
+        tile_n = listed // 2
         k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = k_lo + tl.arange(0, BLOCK_N)
         k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        if not (_full_0(q_lo, q_hi, k_lo, k_hi, n) & (k_hi < n)):
-            s = tl.where(_keep_0(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        if listed % 2 == 0:
+            mask_bits = tl.load(LIST_MASKS + first_listed + step)
+            s = tl.where(sk.in_mask(MASKS, mask_bits, BLOCK_M, BLOCK_N), s, float("-inf"))
         v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
@@ -96,7 +61,7 @@ def _forward_0(
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dq_0(
-    Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ,
+    Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ, LIST_STARTS, LIST, LIST_MASKS, MASKS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, n_rows, n,
     q_offset, scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -110,9 +75,6 @@ def _dq_0(
     kv_head = head // GROUP
     row_lo = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
     mask = sk.tile_mask(row, n_q, HEAD_DIM, BLOCK_D)
     q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
     do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
@@ -127,18 +89,18 @@ def _dq_0(
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-    steps, begin, turn_1, skip_1 = _keys_0(q_lo, q_hi, n, n, BLOCK_N)
+    first_listed = tl.load(LIST_STARTS + row_lo // BLOCK_M)
+    steps = tl.load(LIST_STARTS + row_lo // BLOCK_M + 1) - first_listed
     for step in range(steps):
-        tile_n = begin + step
-        tile_n += tl.where(step >= turn_1, skip_1, 0)
+        listed = tl.load(LIST + first_listed + step)
+        tile_n = listed // 2
         k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = k_lo + tl.arange(0, BLOCK_N)
         k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
         v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        if not (_full_0(q_lo, q_hi, k_lo, k_hi, n) & (k_hi < n)):
-            s = tl.where(_keep_0(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
+        if listed % 2 == 0:
+            mask_bits = tl.load(LIST_MASKS + first_listed + step)
+            s = tl.where(sk.in_mask(MASKS, mask_bits, BLOCK_M, BLOCK_N), s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[:, None])
         dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
         ds = p * (dp - delta[:, None])
@@ -150,7 +112,7 @@ def _dq_0(
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
 def _dkdv_0(
-    Q, K, V, ROW_STATS, DO, DK, DV,
+    Q, K, V, ROW_STATS, DO, DK, DV, LIST_STARTS, LIST, LIST_MASKS, MASKS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
     scale, scale_log2,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -160,7 +122,6 @@ def _dkdv_0(
     kv_head, n_heads = tl.program_id(1), GROUP
     batch = tl.program_id(2)
     k_lo = tl.program_id(0) * BLOCK_N
-    k_hi = k_lo + BLOCK_N - 1
     k = k_lo + tl.arange(0, BLOCK_N)
 
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
@@ -168,24 +129,22 @@ def _dkdv_0(
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    steps, begin, turn_1, skip_1 = _queries_0(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
+    first_listed = tl.load(LIST_STARTS + k_lo // BLOCK_N)
+    steps = tl.load(LIST_STARTS + k_lo // BLOCK_N + 1) - first_listed
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
         head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
-        tile_m = begin + step
-        tile_m += tl.where(step >= turn_1, skip_1, 0)
+        listed = tl.load(LIST + first_listed + step)
+        tile_m = listed // 2
         row_lo = tile_m * BLOCK_M
-        q_lo = q_offset + row_lo
-        q_hi = q_lo + BLOCK_M - 1
-        row = row_lo + tl.arange(0, BLOCK_M)
-        q = q_offset + row
         bh = batch * heads + head
         delta_bh = bh + heads * tl.num_programs(2)
         q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
         lse_2 = sk.load_row_stats(ROW_STATS, bh, n_rows, row_lo, BLOCK_M, TMA)
         s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
-        if not (_full_0(q_lo, q_hi, k_lo, k_hi, n)):
-            s = tl.where(_keep_0(q[None, :], k[:, None], n), s, float("-inf"))
+        if listed % 2 == 0:
+            mask_bits = tl.load(LIST_MASKS + first_listed + step)
+            s = tl.where(sk.in_mask(MASKS, mask_bits, BLOCK_N, BLOCK_M), s, float("-inf"))
         p = tl.exp2(s * scale_log2 - lse_2[None, :])
         do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
         dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
@@ -208,7 +167,7 @@ def _keep_cpu_0(q, k, n):
 
 def _visit_0(q_lo, q_hi, n):
     """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [(0, q_hi + 1), (q_lo - 127, q_hi + 1)]
+    return []
 
 
 def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
@@ -610,7 +569,7 @@ _PROGRAM = sk.Program(
         sk.Group(None, (
             sk.Variant(0, (
                 sk.Region(  # Positions as they are.
-                    "_0", _visit_0, _is_full_0, _keep_cpu_0
+                    "_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns'), period=128
                 ),
             ), (
                 sk.Kernel("forward", _forward_0, (0,)),
@@ -636,7 +595,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_09f3c843d43f", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_740bd32dcb0b", _PROGRAM, heads=None)
 
 
 @overload

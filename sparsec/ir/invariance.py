@@ -1,0 +1,68 @@
+"""Conditions that repeat along the diagonal: pair (q, k) is kept exactly where (q + period, k + period) is."""
+
+from __future__ import annotations
+
+from math import lcm
+
+from sparsec.ir import nodes as ir
+
+_LONGEST = 1 << 20
+
+
+def diagonal_period(condition: ir.Set) -> int | None:
+    """A distance by which q and k may move together; None where the condition names n, tables, or q or k alone.
+
+    window(512): 1        q // 16 == k // 16 & k % 3 == 0: 48        global(4): None
+    """
+    parts = list(ir.walk(condition))
+    period = lcm(*(part.divisor for part in parts if isinstance(part, ir.FloorDiv | ir.Mod)))
+    return period if period <= _LONGEST and _repeats(condition, period) else None
+
+
+def _repeats(node: ir.Set, period: int) -> bool:
+    match node:
+        case ir.Compare(left, _, right):
+            moved = _moved(left, period)
+            return moved is not None and moved == _moved(right, period)
+        case ir.Member(value, _):
+            return _moved(value, period) == 0
+        case ir.And(parts) | ir.Or(parts):
+            return all(_repeats(part, period) for part in parts)
+        case ir.Not(part):
+            return _repeats(part, period)
+    return isinstance(node, ir.Bool)
+
+
+def _moved(node: ir.Int, period: int) -> int | None:
+    """By how much the value grows when q and k grow by the period; None where that is not one number."""
+    match node:
+        case ir.Const():
+            return 0
+        case ir.Var(name):
+            return period if name in ("q", "k") else 0
+        case ir.FloorDiv(left, divisor):
+            moved = _moved(left, period)
+            return moved // divisor if moved is not None and moved % divisor == 0 else None
+        case ir.Mod(left, divisor):
+            moved = _moved(left, period)
+            return 0 if moved is not None and moved % divisor == 0 else None
+        case ir.Abs(value):
+            return 0 if _moved(value, period) == 0 else None
+        case ir.Select(condition, then, other):
+            moved = _moved(then, period)
+            return moved if _repeats(condition, period) and moved == _moved(other, period) else None
+    first, second = _moved(node.left, period), _moved(node.right, period)
+    if first is None or second is None:
+        return None
+    match node:
+        case ir.Add():
+            return first + second
+        case ir.Sub():
+            return first - second
+        case ir.Mul(ir.Const(factor), _):
+            return factor * second
+        case ir.Mul(_, ir.Const(factor)):
+            return factor * first
+        case ir.Mul():
+            return 0 if first == second == 0 else None
+    return first if first == second else None  # the smaller or the larger of two

@@ -1,0 +1,34 @@
+"""Where few ranges say badly which tiles hold a pair, lists of exactly these take their place, if they are cheaper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sparsec.plan.cost_model import FROM_LIST, LENGTHS
+from sparsec.plan.evaluate import steps
+from sparsec.plan.nodes import Contiguous, Cover, Region
+
+_WORTH = 0.9  # of the steps over ranges
+_AT_MOST = 1.1  # of them, at any other length
+
+
+def from_lists(region: Region) -> Region:
+    """The region with lists for those covers whose ranges are not exact and hold far more tiles than are touched."""
+    if not isinstance(region.layout, Contiguous):
+        return region
+    rows, columns = (listed(cover) if _cheaper(cover, region) else cover for cover in region.covers)
+    return replace(region, rows=rows, columns=columns)
+
+
+def listed(cover: Cover) -> Cover:
+    """The tiles of a cover from a list."""
+    return replace(cover, segments=(), ordered=True, precision="list")
+
+
+def _cheaper(cover: Cover, region: Region) -> bool:
+    if cover.precision == "exact" or not cover.segments:
+        return False
+    shares = [
+        FROM_LIST * steps(listed(cover), region, n).sum() / max(steps(cover, region, n).sum(), 1) for n in LENGTHS[::2]
+    ]
+    return min(shares) <= _WORTH and max(shares) <= _AT_MOST
