@@ -155,7 +155,7 @@ def _looked_at(region: Region, grid: _Grid, tables: list, codes: Tensor) -> tupl
         kept, matters = _pairs_kept(region, grid, tables, lines, places)
         some, every = kept.flatten(1).any(1), (kept | ~matters).flatten(1).all(1)
         partial = some & ~every
-        mask, distinct = _distinct(_packed(kept[partial]))
+        mask, distinct = _distinct(_mask_bits(kept[partial]))
         found.append((some, every, torch.zeros_like(lines).masked_scatter_(partial, mask + count)))
         bits.append(distinct)
         count += len(distinct)
@@ -189,7 +189,7 @@ def _pairs_kept(region: Region, grid: _Grid, tables: list, line: Tensor, place: 
     return kept, row < grid.n_q if grid.side == "rows" else there
 
 
-def _packed(kept: Tensor) -> Tensor:
+def _mask_bits(kept: Tensor) -> Tensor:
     """Bool [tiles, own, other] -> int32 [tiles, words, own]."""
     other = kept.shape[2]
     words = cdiv(other, MASK_WORD)

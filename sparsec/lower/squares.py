@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import isqrt
 
 from sparsec.diagnostics import Diagnostic, Fix, NonlinearProduct, NotConstant
@@ -24,7 +23,7 @@ def rooted(node: ast.Chain, errors: list[Diagnostic]) -> list[Diagnostic]:
     if cure is None or len(squares) < len(errors):
         return errors
     fix = Fix(f"write `{cure}`", node.span, cure, safe=True)
-    return [replace(error, hint=f"write `{cure}`", fixes=(fix,)) for error in squares]
+    return [error.changed(hint=f"write `{cure}`", fixes=(fix,)) for error in squares]
 
 
 def without_square(node: ast.Chain) -> str | None:
