@@ -65,6 +65,19 @@ def ends_at(condition: ir.Set, row: int) -> bool:
     return bool(beyond.is_empty()) and bool(own.is_subset(clipped(condition, "lower")))
 
 
+def canvas(condition: ir.Set, of_queries: ir.Set) -> tuple[int, int] | None:
+    """(queries, keys) of a pattern of fixed size, where a part of it that asks about q alone says where queries end."""
+    queries = last(of_queries, "q")
+    keys = None if queries is None else last(condition, "k")
+    return None if queries is None or keys is None else (queries + 1, keys + 1)
+
+
+def gap(condition: ir.Set, queries: int, keys: int) -> Witness | None:
+    """As `lonely_row`, among the first queries, and with all of a canvas's keys there."""
+    inside = _read(f"[n] -> {{ [q] : q < {queries} and n >= {max(queries, keys)} }}")
+    return first(_uncovered(clipped(condition), "q").intersect(inside))
+
+
 def sure_later_key(condition: ir.Set) -> Witness | None:
     """As `later_key`, but a pair that is kept whatever the tables list."""
     return first(clipped(condition, "lower").intersect(_read("{ [q, k] : k > q }")))
