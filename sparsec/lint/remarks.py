@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sparsec.analysis.samples import asked_of_queries, earlier_key, leans_ahead, sees_itself
 from sparsec.diagnostics import Diagnostic, EmptyPattern, Fix, FutureOnly, NotCausal, RowsWithoutKeys, SeesAllLater
 from sparsec.ir import nodes as ir
+from sparsec.ir.ranges import MOST_POSITIONS
 from sparsec.lint.needless import adds_nothing
 from sparsec.lint.subject import Subject
 from sparsec.lower.misread import past_only
@@ -57,8 +58,8 @@ def _without_keys(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def _within_canvas(witness: Witness, condition: ir.Set) -> Witness | None:
-    """The row without a key, or another one, of a pattern on a canvas; None where all that is beyond it."""
-    if _asked("ends_at", condition, witness.q):
+    """The row without a key, or another one, of a pattern on a canvas; None for rows beyond it, or beyond any call."""
+    if witness.q >= MOST_POSITIONS or _asked("ends_at", condition, witness.q):
         return None
     of_queries = asked_of_queries(condition)
     sides = None if of_queries == ir.TRUE else _asked("canvas", condition, of_queries)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets.context import OutOfBudget, context, unshared
+from sparsec.sets.context import OutOfBudget, context, number, unshared
 from sparsec.sets.pieces import integer
 from sparsec.sets.to_isl import Bound, clipped, reachable
 
@@ -167,7 +167,7 @@ def first(points: isl.Set) -> Witness | None:
     found = {}
     for place, name in enumerate(names):
         found[name] = _smallest(points, place)
-        points = points.fix_val(isl.dim_type.set, place, found[name])
+        points = points.fix_val(isl.dim_type.set, place, number(found[name]))
     return Witness(**({"n": max(found.values()) + 1} | found))
 
 
@@ -179,7 +179,7 @@ def _smallest(points: isl.Set, place: int) -> int:
     low, high = 0, integer(unshared(points).sample_point().get_coordinate_val(isl.dim_type.set, place))
     while low < high:
         middle = (low + high) // 2
-        if points.upper_bound_val(isl.dim_type.set, place, middle).is_empty():
+        if points.upper_bound_val(isl.dim_type.set, place, number(middle)).is_empty():
             low = middle + 1
         else:
             high = middle
