@@ -20,10 +20,11 @@ def evaluate(condition: ir.Set, queries: np.ndarray, keys: np.ndarray, n: int) -
     if not len(queries) or not len(keys) or not is_long(condition):
         return reference.evaluate(condition, queries, keys, n)
     tops, lefts = np.arange(0, len(queries), _ROWS), np.arange(0, len(keys), _COLUMNS)
-    at = {
-        "q": tuple(edge[:, None] for edge in _bounds(queries, tops)),
+    first, last = _bounds(queries, tops)
+    at: dict[str, Bounds] = {
+        "q": (first[:, None], last[:, None]),
         "k": _bounds(keys, lefts),
-        "n": (np.int64(n), np.int64(n)),
+        "n": (np.array(n), np.array(n)),
     }
     narrowed = _Narrowed(condition, at, (len(tops), len(lefts)))
     found = np.zeros((len(queries), len(keys)), bool)
@@ -52,8 +53,8 @@ class _Narrowed:
         self.never, self.always = (
             np.broadcast_to(each, shape) for each in decided(condition, at, lambda _: _undecided())
         )
-        joined = isinstance(condition, ir.And | ir.Or)
-        self.parts = [_Narrowed(part, at, shape) for part in condition.parts] if joined else []
+        parts = condition.parts if isinstance(condition, ir.And | ir.Or) else ()
+        self.parts = [_Narrowed(part, at, shape) for part in parts]
 
     def at(self, i: int, j: int) -> ir.Set:
         if self.never[i, j]:
@@ -67,4 +68,4 @@ class _Narrowed:
 
 
 def _undecided() -> Decided:
-    return np.bool_(False), np.bool_(False)
+    return np.zeros(1, bool), np.zeros(1, bool)
