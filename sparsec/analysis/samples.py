@@ -142,3 +142,13 @@ def _diagonal(node: ir.Set) -> ir.Set:
         case ir.Not(part) if not ir.leaves(part):
             return algebra.complement(_diagonal(part))
     return node if isinstance(node, ir.Bool) else ir.TRUE
+
+
+def asked_of_queries(node: ir.Set) -> ir.Set:
+    """What a condition asks of q alone, at least: everything else is taken to hold."""
+    match node:
+        case ir.And(parts):
+            return algebra.conjunction(*map(asked_of_queries, parts))
+        case ir.Or(parts):
+            return algebra.disjunction(*map(asked_of_queries, parts))
+    return node if not ir.leaves(node) and ir.names(node) == {"q"} else ir.TRUE

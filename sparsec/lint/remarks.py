@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from sparsec.analysis.samples import earlier_key, leans_ahead, sees_itself
+from sparsec.analysis.samples import asked_of_queries, earlier_key, leans_ahead, sees_itself
 from sparsec.diagnostics import Diagnostic, EmptyPattern, Fix, FutureOnly, NotCausal, RowsWithoutKeys, SeesAllLater
 from sparsec.ir import nodes as ir
+from sparsec.ir.ranges import MOST_POSITIONS
 from sparsec.lint.needless import adds_nothing
 from sparsec.lint.subject import Subject
 from sparsec.lower.misread import past_only
 from sparsec.syntax import ast
+
+if TYPE_CHECKING:
+    from sparsec.sets.witness import Witness
 
 _MOST_CONDITIONS = 8
 _PAST_WORDS = {"causal", "past", "autoregressive", "unidirectional"}
@@ -42,7 +47,7 @@ def _without_keys(subject: Subject) -> Iterator[Diagnostic]:
     if len(found) == len(conditions) and all(_asked("no_pair", condition) for condition in conditions):
         yield EmptyPattern(name=definition.name, where=subject.where(), span=definition.name_span)
         return
-    found = [(witness, each) for witness, each in found if not _asked("ends_at", each, witness.q)]
+    found = [(inner, each) for witness, each in found if (inner := _within_canvas(witness, each))]
     if found:
         first, condition = min(found, key=lambda pair: (pair[0].n, pair[0].q))
         text = f"{definition.body.span.text} | k == q"
@@ -50,6 +55,18 @@ def _without_keys(subject: Subject) -> Iterator[Diagnostic]:
         fixes = () if subject.varies else (fix,)  # other heads and layers may mean it
         where = subject.where(condition)
         yield RowsWithoutKeys(row=first.q, n=first.n, where=where, span=definition.body.span, fixes=fixes)
+
+
+def _within_canvas(witness: Witness, condition: ir.Set) -> Witness | None:
+    """The row without a key, or another one, of a pattern on a canvas; None for rows beyond it, or beyond any call."""
+    if witness.q >= MOST_POSITIONS or _asked("ends_at", condition, witness.q):
+        return None
+    of_queries = asked_of_queries(condition)
+    sides = None if of_queries == ir.TRUE else _asked("canvas", condition, of_queries)
+    if sides is None:
+        return witness
+    inner = _asked("gap", condition, *sides)
+    return witness if inner and inner.q == witness.q else inner
 
 
 def _not_causal(subject: Subject) -> list[Diagnostic]:
@@ -98,7 +115,7 @@ def _only_past(definition: ast.Definition) -> Fix:
     return Fix("leave out later keys", body, f"k <= q & ({body.text})")
 
 
-def _asked(question: str, condition: ir.Set, *more: int):
+def _asked(question: str, condition: ir.Set, *more: Any) -> Any:
     """The answer, None where it takes too long."""
     from sparsec.sets import budgets, witness
     from sparsec.sets.context import OutOfBudget, budget

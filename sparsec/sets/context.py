@@ -127,6 +127,11 @@ def within(operations: int) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
     return allowed
 
 
+def number(value: int) -> isl.Val:
+    """An integer of any size for isl, which takes Python's own only as far as 64 bits."""
+    return isl.Val.int_from_si(context(), value) if abs(value) < 2**31 else isl.Val(str(value), context())
+
+
 def spend(operations: int) -> None:
     """Count work of our own as so many isl steps.  OutOfBudget where the budget is used up; without one, nothing."""
     ctx = context()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.sets.affine import Affine
-from sparsec.sets.context import OutOfBudget, context
+from sparsec.sets.context import OutOfBudget, context, number
 
 KINDS = (isl.dim_type.set, isl.dim_type.div, isl.dim_type.param, isl.dim_type.cst)
 
@@ -83,7 +83,7 @@ def _matrix(lines: Iterable[Affine], names: tuple[str, ...]) -> isl.Mat:
     for i, row in enumerate(listed):
         for j, value in (*((columns[name], value) for name, value in row.terms), (len(names), row.constant)):
             if value:
-                matrix = matrix.set_element_val(i, j, value if abs(value) < 2**31 else isl.Val(str(value), context()))
+                matrix = matrix.set_element_val(i, j, number(value))
     return matrix
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets.context import context, set_space
+from sparsec.sets.context import context, number, set_space
 
 Bound = Literal["upper", "lower"]
 
@@ -89,9 +89,9 @@ class _Reader:
             case ir.Mul(left, right):
                 return self.integer(left).mul(self.integer(right))
             case ir.FloorDiv(left, divisor):
-                return self.integer(left).scale_down_val(self._val(divisor)).floor()
+                return self.integer(left).scale_down_val(number(divisor)).floor()
             case ir.Mod(left, divisor):
-                return self.integer(left).mod_val(self._val(divisor))
+                return self.integer(left).mod_val(number(divisor))
             case ir.Abs(value):
                 inner = self.integer(value)
                 return inner.max(inner.neg())
@@ -130,11 +130,8 @@ class _Reader:
                 return left.gt_set(right)
         raise ValueError(f"not a comparison: {op!r}")
 
-    def _val(self, value: int) -> isl.Val:
-        return isl.Val.int_from_si(context(), value) if abs(value) < 2**31 else isl.Val(str(value), context())
-
     def _value(self, value: int) -> isl.PwAff:
-        return isl.PwAff.from_aff(isl.Aff.val_on_domain(self.domain, self._val(value)))
+        return isl.PwAff.from_aff(isl.Aff.val_on_domain(self.domain, number(value)))
 
     def _variable(self, name: str) -> isl.PwAff:
         kind = isl.dim_type.param if name in self.space.get_var_names(isl.dim_type.param) else isl.dim_type.set

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.ir import nodes as ir
-from sparsec.sets.context import OutOfBudget, context, unshared
+from sparsec.sets.context import OutOfBudget, context, number, unshared
 from sparsec.sets.pieces import integer
 from sparsec.sets.to_isl import Bound, clipped, reachable
 
@@ -63,6 +63,19 @@ def ends_at(condition: ir.Set, row: int) -> bool:
     own = clipped(ir.TRUE).intersect(_read(f"{{ [q, k] : q = k and q < {row} }}"))
     beyond = reachable(condition).intersect(_read(f"{{ [q, k] : q >= {row} }}"))
     return bool(beyond.is_empty()) and bool(own.is_subset(clipped(condition, "lower")))
+
+
+def canvas(condition: ir.Set, of_queries: ir.Set) -> tuple[int, int] | None:
+    """(queries, keys) of a pattern of fixed size, where a part of it that asks about q alone says where queries end."""
+    queries = last(of_queries, "q")
+    keys = None if queries is None else last(condition, "k")
+    return None if queries is None or keys is None else (queries + 1, keys + 1)
+
+
+def gap(condition: ir.Set, queries: int, keys: int) -> Witness | None:
+    """As `lonely_row`, among the first queries, and with all of a canvas's keys there."""
+    inside = _read(f"[n] -> {{ [q] : q < {queries} and n >= {max(queries, keys)} }}")
+    return first(_uncovered(clipped(condition), "q").intersect(inside))
 
 
 def sure_later_key(condition: ir.Set) -> Witness | None:
@@ -154,7 +167,7 @@ def first(points: isl.Set) -> Witness | None:
     found = {}
     for place, name in enumerate(names):
         found[name] = _smallest(points, place)
-        points = points.fix_val(isl.dim_type.set, place, found[name])
+        points = points.fix_val(isl.dim_type.set, place, number(found[name]))
     return Witness(**({"n": max(found.values()) + 1} | found))
 
 
@@ -166,7 +179,7 @@ def _smallest(points: isl.Set, place: int) -> int:
     low, high = 0, integer(unshared(points).sample_point().get_coordinate_val(isl.dim_type.set, place))
     while low < high:
         middle = (low + high) // 2
-        if points.upper_bound_val(isl.dim_type.set, place, middle).is_empty():
+        if points.upper_bound_val(isl.dim_type.set, place, number(middle)).is_empty():
             low = middle + 1
         else:
             high = middle

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sparsec.ir.boxes import Bounds, Decided, decided
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.ir.algebra import conjunction, disjunction
-from sparsec.ir.boxes import Bounds, Decided, decided
 
 _SHORT = 96  # nodes of a condition that is evaluated as it stands
 _ROWS, _COLUMNS = 64, 256  # positions of a block, which fit the cache of a processor
@@ -21,7 +21,11 @@ def evaluate(condition: ir.Set, queries: np.ndarray, keys: np.ndarray, n: int) -
         return reference.evaluate(condition, queries, keys, n)
     tops, lefts = np.arange(0, len(queries), _ROWS), np.arange(0, len(keys), _COLUMNS)
     first, last = _bounds(queries, tops)
-    at = {"q": (first[:, None], last[:, None]), "k": _bounds(keys, lefts), "n": (np.asarray(n), np.asarray(n))}
+    at: dict[str, Bounds] = {
+        "q": (first[:, None], last[:, None]),
+        "k": _bounds(keys, lefts),
+        "n": (np.array(n), np.array(n)),
+    }
     narrowed = _Narrowed(condition, at, (len(tops), len(lefts)))
     found = np.zeros((len(queries), len(keys)), bool)
     for i, top in enumerate(tops):
@@ -64,4 +68,4 @@ class _Narrowed:
 
 
 def _undecided() -> Decided:
-    return np.asarray(False), np.asarray(False)
+    return np.zeros(1, bool), np.zeros(1, bool)

@@ -32,6 +32,8 @@ CLASSES = {
     "pattern p(w = 2048, s = 4) = segments(w, s)": "O(n*w/s^2)",
     "pattern p(w = 2048, s = 4) = match h { 0 -> past(w) else -> causal & stride(s) }": "O(n*(w + n/s))",
     "pattern p(r = 7) = abs(q // 64 - k // 64) <= r & abs(q % 64 - k % 64) <= r": "O(n*r)",
+    "pattern p(w = 64, r = 7) = abs(min(max(q // w, r // 2), w - 1 - r // 2) - k // w) <= r // 2"
+    " & abs(min(max(q % w, r // 2), w - 1 - r // 2) - k % w) <= r // 2": "O(n*r^2)",
 }
 
 

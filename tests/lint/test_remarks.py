@@ -48,6 +48,32 @@ def test_a_canvas_ends(text: str) -> None:
     assert (found.code, found.n, found.row) == ("SP0901", 8, 7)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "q // 2147483647 == k // 2147483647 & abs(q - k * 3) % 997 <= 500",  # isl finds one beyond 64 bits
+        "causal & q != 2000000000",
+    ],
+)
+def test_rows_that_no_call_has_are_not_missed(text: str) -> None:
+    assert not warnings(f"pattern p = {text}")
+
+
+OBLONG = [
+    "k // 3 == 0 & q in 0..7 | k // 3 == 1 & q in 1..7 | k // 3 == 2 & q in 7..12",  # 12 queries, 9 keys
+    "q < 12 & k < 9",
+    "q in 0..16 & k in 16..32",
+    "q < 9 & k < 40 & abs(4 * q - k) < 9",
+]
+
+
+@pytest.mark.parametrize("text", OBLONG)
+def test_a_canvas_of_other_queries_than_keys_ends(text: str) -> None:
+    assert not [each for each in warnings(f"pattern p = {text}") if each.code == "SP0901"]
+    found = [each for each in warnings(f"pattern p = ({text}) & q != 7") if each.code == "SP0901"]
+    assert [each.row for each in found] == [7]
+
+
 @pytest.mark.parametrize(("text", "row"), [("past(5) & k < 100", 104), ("past(50) & sinks(4)", 53)])
 def test_keys_that_end_are_no_canvas(text: str, row: int) -> None:
     """`&` in the place of `|`, perhaps."""
