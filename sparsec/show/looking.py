@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sparsec.ir.boxes import Bounds, Decided, decided
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.ir.algebra import conjunction, disjunction
+from sparsec.ir.boxes import Bounds, Decided, decided
 
 _SHORT = 96  # nodes of a condition that is evaluated as it stands
 _ROWS, _COLUMNS = 64, 256  # positions of a block, which fit the cache of a processor
