@@ -82,8 +82,15 @@ def _race(run: dict, peers: list[str]) -> list[str]:
             cells += ["", ""]
             continue
         factors = {kind: facts["ms"][kind]["median"] / ours["ms"][kind]["median"] for kind in PASSES}
-        cells += [ms(facts), pair(factors, ".2f", " x") + ("" if facts["same_pattern"] else " (causal)")]
+        cells += [ms(facts), pair(factors, ".2f", " x") + _predicted(run, facts)]
     return cells
+
+
+def _predicted(run: dict, facts: dict) -> str:
+    """How many times faster than dense attention both passes together should be."""
+    if "predicted_steps" in facts:
+        return f" (predicted {facts['predicted_steps'] / run['predicted_steps']:.2f})"
+    return "" if facts["same_pattern"] else " (causal)"
 
 
 def _setting_up(run: dict, peers: list[str]) -> list[str]:

@@ -15,6 +15,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from sparsec.bench.race import Tensors, memory, synchronize
 from sparsec.ir import nodes as ir
+from sparsec.plan.build import contiguous
+from sparsec.plan.cost_model import cost
 from sparsec.runtime.flex import mask_mod
 
 Peer = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], dict[str, object], bool]
@@ -53,15 +55,17 @@ def _block_mask(pattern: ir.Pattern, t: Tensors) -> tuple[BlockMask, dict[str, o
     return blocks, facts | {"mask_peak_bytes": memory(make, t.device)}
 
 
-def sdpa(pattern: ir.Pattern, t: Tensors) -> Peer:
-    """Dense causal attention, by the kernel that torch chooses: a yardstick unless the pattern is just that."""
+def sdpa(pattern: ir.Pattern, t: Tensors, dense: ir.Set = CAUSAL) -> Peer:
+    """Dense attention, causal or full, by the kernel that torch chooses: a yardstick unless the pattern is just that."""
     grouped = t.q.shape[1] != t.k.shape[1]
-    attend = partial(scaled_dot_product_attention, is_causal=True, enable_gqa=grouped)
-    return attend, {}, pattern.conditions == (CAUSAL,)
+    attend = partial(scaled_dot_product_attention, is_causal=dense == CAUSAL, enable_gqa=grouped)
+    steps = t.q.shape[0] * t.q.shape[1] * cost(contiguous(dense), t.k.shape[2])
+    return attend, {"predicted_steps": steps}, pattern.conditions == (dense,)
 
 
 PEERS: dict[str, Callable[[ir.Pattern, Tensors], Peer]] = {
     "flex": flex,
     "flex-flash": partial(flex, backend="FLASH"),
     "sdpa": sdpa,
+    "sdpa-full": partial(sdpa, dense=ir.TRUE),
 }

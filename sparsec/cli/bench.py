@@ -15,7 +15,7 @@ from sparsec.cli.output import report as say
 from sparsec.cli.output import write
 from sparsec.diagnostics import torch_for
 
-_PEERS = ("flex", "flex-flash", "sdpa")
+_PEERS = ("flex", "flex-flash", "sdpa", "sdpa-full")
 _LARGEST = 2**26
 
 
