@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+
+_HEAD = re.compile(r"pattern\s+\w+\s*(\([^)]*\))?\s*=")
+_LONGEST = 120
 
 PASSES = ("forward", "backward")
 
@@ -13,8 +17,9 @@ def rows(head: list[str], body: list[list[str]]) -> Iterator[str]:
 
 
 def definition(run: dict) -> str:
-    """What stands behind the `=` of the pattern, on one line."""
-    return " ".join(run["text"].partition("=")[2].split())
+    """What stands behind the `=` of the pattern, on one line; of a long one the beginning."""
+    text = " ".join(_HEAD.sub("", run["text"]).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def body(run: dict) -> str:

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
-_COLOURS = {"ours": "#0072b2", "flex": "#d55e00", "flex-flash": "#cc79a7", "sdpa": "#595959", "sdpa-full": "#999999"}  # told apart by everyone
+_COLOURS = {
+    "ours": "#0072b2",
+    "flex": "#d55e00",
+    "flex-flash": "#cc79a7",
+    "sdpa": "#595959",
+    "sdpa-full": "#999999",
+}  # told apart by everyone
 _MARKS = {"ours": "o", "flex": "s", "flex-flash": "^", "sdpa": "x", "sdpa-full": "+"}
 _PANELS: dict[str, tuple[str, Callable[[str], growth.Figure]]] = {
     "forward": ("ms", lambda name: growth.time(name, "forward")),

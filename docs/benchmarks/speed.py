@@ -9,7 +9,13 @@ from pathlib import Path
 
 from cells import PASSES, definition, ms, pair, rows
 
-RAW = ("reach_h100", "reach_fa4_h100", "reach_longnet_h100")  # of a pattern, the last counts
+RAW = (
+    "reach_h100",
+    "reach_fa4_h100",
+    "reach_longnet_h100",
+    "sliding_tiles_h100",
+    "documents_h100",
+)  # of a pattern, the last counts
 _PEERS = {"flex": "FlexAttention", "flex-flash": "FlexAttention on FA4", "sdpa": "dense, causal", "sdpa-full": "dense"}
 
 

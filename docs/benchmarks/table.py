@@ -82,15 +82,16 @@ def _race(run: dict, peers: list[str]) -> list[str]:
             cells += ["", ""]
             continue
         factors = {kind: facts["ms"][kind]["median"] / ours["ms"][kind]["median"] for kind in PASSES}
-        cells += [ms(facts), pair(factors, ".2f", " x") + _predicted(run, facts)]
+        cells += [ms(facts), pair(factors, ".2f", " x") + _dense(run, peer, facts)]
     return cells
 
 
-def _predicted(run: dict, facts: dict) -> str:
-    """How many times faster than dense attention both passes together should be."""
+def _dense(run: dict, peer: str, facts: dict) -> str:
+    """Which dense attention a peer is, and how many times faster than it both passes together should be."""
+    words = [] if facts["same_pattern"] else ["full" if peer == "sdpa-full" else "causal"]
     if "predicted_steps" in facts:
-        return f" (predicted {facts['predicted_steps'] / run['predicted_steps']:.2f})"
-    return "" if facts["same_pattern"] else " (causal)"
+        words.append(f"predicted {facts['predicted_steps'] / run['predicted_steps']:.2f}")
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _setting_up(run: dict, peers: list[str]) -> list[str]:

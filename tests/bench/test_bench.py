@@ -169,7 +169,7 @@ def test_tables(tmp_path, monkeypatch):
     assert "old" not in page
     rows = [line for line in page.splitlines() if line.startswith("| p: `causal \\| k < 3` | 96 | 2/2 | 16 | fp32 |")]
     assert len(rows) == 1
-    assert rows[0].endswith("x (causal) |")
+    assert rows[0].endswith("x (causal, predicted 1.00) |")
     assert "| failed |" in page
     table.main()
     assert (tmp_path / "README.md").read_text() == page
