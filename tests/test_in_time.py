@@ -17,7 +17,7 @@ import contextlib, io, json, resource, signal, sys, time
 from sparsec.lint.diagnose import diagnose
 from sparsec.lint.advice import advise
 from sparsec.cli import main
-from sparsec.report.prediction import work
+from sparsec.report.prediction import beside_dense, work
 from sparsec.diagnostics import SparsecError
 from sparsec.editor.hover import hover
 from sparsec.editor.problems import problems
@@ -44,7 +44,9 @@ def compile(text):
 
 STAGES = {
     "check": lambda text: diagnose(Source("p.spat", text)),
-    "lint": lambda text: diagnose(Source("p.spat", text), advice=lambda subject: advise(subject, work, None)),
+    "lint": lambda text: diagnose(
+        Source("p.spat", text), advice=lambda subject: advise(subject, work, beside_dense, None)
+    ),
     "editor": lambda text: (problems(Source("p.spat", text)), hover(Source("p.spat", text), text.index("pattern") + 9)),
     "compile": compile,
     "cost": command("cost", "p.spat"),

@@ -56,7 +56,7 @@ def _block_mask(pattern: ir.Pattern, t: Tensors) -> tuple[BlockMask, dict[str, o
 
 
 def sdpa(pattern: ir.Pattern, t: Tensors, dense: ir.Set = CAUSAL) -> Peer:
-    """Dense attention, causal or full, by the kernel that torch chooses: a yardstick unless the pattern is just that."""
+    """Dense attention, causal or full, by the kernel that torch chooses: a yardstick, unless the pattern is it."""
     grouped = t.q.shape[1] != t.k.shape[1]
     attend = partial(scaled_dot_product_attention, is_causal=dense == CAUSAL, enable_gqa=grouped)
     steps = t.q.shape[0] * t.q.shape[1] * cost(contiguous(dense), t.k.shape[2])

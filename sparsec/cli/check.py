@@ -86,9 +86,9 @@ def _written(found: list[Finding], form: Format) -> list[bool]:
 
 def _advice(depth: int | None) -> Advice:
     from sparsec.lint.advice import advise
-    from sparsec.report.prediction import work
+    from sparsec.report.prediction import beside_dense, work
 
-    return lambda subject: advise(subject, work, depth)
+    return lambda subject: advise(subject, work, beside_dense, depth)
 
 
 def _diagnosis(name: str, chosen: Choice, advice: Advice | None) -> Diagnosis:

@@ -1,4 +1,4 @@
-"""SP0907 to SP0911: what `sparsec check --lint` adds.  The pattern is right; another might serve better."""
+"""SP0907 to SP0911, and SP0914: what `sparsec check --lint` adds.  The pattern is right; another might serve better."""
 
 from __future__ import annotations
 
@@ -93,3 +93,20 @@ class UnboundedCache(Diagnostic, code="SP0911", title="a cache without bound", s
     help = "{bound}"
     example = Example("pattern p = past(64) | causal & stride(64)\n")
     cure = "`pattern p = past(64) | past(4096) & stride(64)`"
+
+
+class NoFasterThanDense(Diagnostic, code="SP0914", title="no faster than dense attention", severity="warning"):
+    """Few pairs are kept, and yet nearly every tile holds some: a GPU works on whole tiles, and gains nothing.
+
+    Said by `sparsec check --lint` where at most half of the pairs are kept (of those up to the query, where the pattern
+    is causal) and the planner predicts no gain at n = 8192.
+    """
+
+    pairs: int  # percent
+    tiles: int  # percent
+    where: str = ""
+    message = "{pairs} % of the pairs are kept, and {tiles} % of the tiles of 64 x 64 hold one{where}"
+    label = "predicted to run no faster than dense attention"
+    help = "keep pairs side by side, or a fixed stride apart: `sparsec cost` says what each layout would visit"
+    example = Example("pattern p = causal & (q - k) % 7 < 3\n")
+    cure = "`pattern p = causal & (q - k) % 448 < 192`, where the model allows longer runs."

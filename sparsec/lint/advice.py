@@ -13,6 +13,7 @@ from sparsec.analysis.facts import is_causal
 from sparsec.analysis.numbers import Uncounted
 from sparsec.diagnostics import Diagnostic
 from sparsec.lint.decoding import few_look_ahead, no_sink, unbounded
+from sparsec.lint.dense import BesideDense, no_faster
 from sparsec.lint.receptive_field import out_of_reach
 from sparsec.lint.subject import Subject
 from sparsec.lint.tiles import Work, splits_tiles
@@ -22,12 +23,13 @@ from sparsec.sets.context import allowance
 _MOST_CONDITIONS = 8
 
 
-def advise(subject: Subject, work: Work, depth: int | None) -> list[Diagnostic]:
-    """Advice about one pattern of a file.
+def advise(subject: Subject, work: Work, beside_dense: BesideDense, depth: int | None) -> list[Diagnostic]:
+    """Advice about one pattern of a file; `work` and `beside_dense` count what its plan visits.
 
     With a depth, also whether so many layers that are alike reach everything.
     """
     found = _trusted(splits_tiles(subject, work), budgets.TILES)
+    found += _trusted(no_faster(subject, beside_dense), budgets.TILES)
     if len(subject.pattern.conditions) <= _MOST_CONDITIONS:
         found += _trusted(_decoding(subject), budgets.DECODING)
         if depth:

@@ -19,16 +19,16 @@ from sparsec.lint.knobs import knobs
 from sparsec.lint.subject import Lower, Subject
 from sparsec.lint.tiles import splits_tiles
 from sparsec.lower.file import check_names, lower, lower_fully
-from sparsec.report.prediction import work
+from sparsec.report.prediction import beside_dense, work
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.testing.programs import conditions, tables, terms, to_text
 
-ADVICE = ["SP0907", "SP0908", "SP0909", "SP0910", "SP0911"]
+ADVICE = ["SP0907", "SP0908", "SP0909", "SP0910", "SP0911", "SP0914"]
 
 
 def advice(text: str, depth: int | None = None, work=work, **given) -> list[Diagnostic]:
-    return advise(subject(text, **given), work, depth)
+    return advise(subject(text, **given), work, beside_dense, depth)
 
 
 def subject(text: str, **given) -> Subject:
@@ -262,3 +262,21 @@ def test_advice_is_true(parts: list[ir.Set], depth: int) -> None:
                 assert any(
                     rows[each.q :, each.k :].any() and rows[each.q, each.k] for rows in later if len(rows) > each.k
                 )
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("causal & (q - k) % 7 < 3", 43),
+        ("(q + k) % 5 == 0", 20),
+        ("causal & (q - k) % 448 < 192", None),  # the same share, in whole tiles
+        ("causal & stride(7)", None),  # residue classes
+        ("causal & k % 7 == 0", None),  # gathered keys
+        ("causal & k % 3 != 0", None),  # most pairs: nobody expects more
+        ("causal", None),
+        ("past(100)", None),
+    ],
+)
+def test_patterns_that_gain_nothing(text: str, pairs: int | None) -> None:
+    found = [each.pairs for each in advice(f"pattern p = {text}") if each.code == "SP0914"]
+    assert found == ([] if pairs is None else [pairs])

@@ -1,0 +1,89 @@
+"""Which covers come from lists, and that plans visit hardly a tile that holds nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.generated import pattern_of
+
+from sparsec.ir import nodes as ir
+from sparsec.ir.vector import holds
+from sparsec.plan.build import build
+from sparsec.plan.evaluate import BLOCK, listed, steps
+from sparsec.plan.nodes import Gathered, Region, Residue
+from sparsec.testing.programs import conditions
+
+N = 2048
+GRID = "abs(q // {w} - k // {w}) <= {r} & abs(q % {w} - k % {w}) <= {r}"
+
+
+def touched(region: Region, n: int) -> int:
+    """Tiles of the region's layout that hold a pair, from the condition at every pair."""
+    positions = np.arange(n)
+    match region.layout:
+        case Residue(stride):
+            sides = [(positions[first::stride],) * 2 for first in range(stride)]
+        case Gathered(period, first, width):
+            sides = [(positions, positions[(positions >= first) & ((positions - first) % period < width)])]
+        case _:
+            sides = [(positions, positions)]
+    total = 0
+    for q, k in sides:
+        if len(k):
+            kept = np.broadcast_to(holds(region.condition, {"q": q[:, None], "k": k, "n": n}), (len(q), len(k)))
+            rows = np.logical_or.reduceat(kept, np.arange(0, len(q), BLOCK), axis=0)
+            total += int(np.logical_or.reduceat(rows, np.arange(0, len(k), BLOCK), axis=1).sum())
+    return total
+
+
+def visited_over_touched(pattern: ir.Pattern) -> float:
+    regions = [region for region in build(pattern).groups[0].at(N).regions if region.condition != ir.FALSE]
+    visited = sum(touched(each, N) if each.rows.from_list else steps(each.rows, each, N).sum() for each in regions)
+    return float(visited / max(sum(touched(each, N) for each in regions), 1))
+
+
+def test_plans_visit_what_is_touched() -> None:
+    """Of random programs: half of them nothing else, and 99 % at most 15 % more."""
+    shares = []
+
+    @settings(max_examples=80, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(conditions())
+    def collect(condition: ir.Set) -> None:
+        shares.append(visited_over_touched(ir.Pattern("p", "", "", (), (condition,))))
+
+    collect()
+    assert np.median(shares) == 1
+    assert np.mean(np.array(shares) < 1.15) >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("text", "from_list"),
+    [
+        (GRID.format(w=32, r=2), False),  # one range holds little else
+        (f"q < 1024 & k < 1024 & {GRID.format(w=32, r=2)}", True),
+        ("abs(min(max(q // 32, 1), 62) - k // 32) <= 1 & abs(min(max(q % 32, 1), 30) - k % 32) <= 1", True),
+        (" | ".join(f"q in {a}..{a + 60} & k in {2 * a}..{2 * a + 30}" for a in range(0, 900, 60)), True),
+        ("past(100) | sinks(4)", False),
+        ("causal & (q - k) % 7 < 3", False),  # every tile holds a pair
+        ("window(64) | global(8)", False),
+    ],
+)
+def test_who_comes_from_a_list(text: str, from_list: bool) -> None:
+    (region,) = build(pattern_of(f"pattern p = {text}"), layouts=False).groups[0].variants[0].regions
+    assert region.rows.from_list == from_list
+
+
+@settings(max_examples=40)
+@given(conditions(), st.sampled_from([100, 700, 1500]))
+def test_counted_tiles_hold_the_touched_ones(condition: ir.Set, n: int) -> None:
+    """Intervals count no tile too few, nor one as whole that is not, in all programs of these lengths."""
+    kept = np.broadcast_to(holds(condition, {"q": np.arange(n)[:, None], "k": np.arange(n), "n": n}), (n, n))
+    edges = np.arange(0, n, BLOCK)
+    for side, pairs in (("q", kept), ("k", kept.T)):
+        some = np.logical_or.reduceat(np.logical_or.reduceat(pairs, edges, axis=0), edges, axis=1).sum(1)
+        every = np.logical_and.reduceat(np.logical_and.reduceat(pairs, edges, axis=0), edges, axis=1).sum(1)
+        visited, whole = listed(side, condition, n)
+        assert (visited >= some).all()
+        assert (whole <= every).all()
