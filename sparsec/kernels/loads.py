@@ -94,6 +94,19 @@ def load_row_stats(X, bh, n_rows, first, BLOCK: tl.constexpr, TMA: tl.constexpr)
     return numbers
 
 
+@triton.jit
+def store_tile(x, X, x_b, x_h, x_m, batch, head, first, mask, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Stores x [BLOCK, BLOCK_D] as rows first.. of one head of X, in X's type."""
+    ptrs = tile_ptrs(X, x_b, x_h, x_m, batch, head, first, BLOCK, BLOCK_D)
+    tl.store(ptrs, x.to(X.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def store_rows(x, X, x_b, x_h, x_m, batch, head, row, mask, BLOCK_D: tl.constexpr):
+    """Stores x [len(row), BLOCK_D] as the given rows of one head of X, in X's type."""
+    tl.store(rows_ptrs(X, x_b, x_h, x_m, batch, head, row, BLOCK_D), x.to(X.dtype.element_ty), mask=mask)
+
+
 # ---------------------------------------------------------------- gathered keys: (k - first) % period < width
 
 

@@ -11,13 +11,9 @@ The pattern as it was written, with w = 512, g = 64:
 # mypy: disable-error-code="name-defined"
 # pyright: reportInvalidTypeForm=false
 
-from typing import Literal, overload
-
-import torch
-
 from sparsec.kernels import support as sk
 
-triton, tl = sk.triton, sk.tl
+torch, triton, tl = sk.torch, sk.triton, sk.tl
 
 # fmt: off
 
@@ -112,8 +108,7 @@ def _forward(
         tl.store(SPLITS_LSE + line.to(tl.int64) * rows + row, lse)
     else:
         tl.store(LSE + out_row, lse, mask=row < n_q)
-        out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-        tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+        sk.store_tile(out, OUT, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -142,11 +137,7 @@ def _dq(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
-        delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
-    lse = tl.load(LSE + bh * n_q + row, mask=row < n_q, other=float("-inf"))
-    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * sk.LOG2_E)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -174,8 +165,7 @@ def _dq(
         split_ptrs = sk.row_ptrs(SPLITS, line, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
         tl.store(split_ptrs, dq, mask=sk.tile_mask(row, rows, HEAD_DIM, BLOCK_D))
     else:
-        dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-        tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
+        sk.store_tile(dq, DQ, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -228,7 +218,6 @@ def _dkdv(
         delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
     dk *= scale
     if split:
         line, rows = part * kv_lines + kv_bh, split_tiles * BLOCK_N
@@ -236,10 +225,8 @@ def _dkdv(
         tl.store(sk.row_ptrs(DK_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dk, mask=whole)
         tl.store(sk.row_ptrs(DV_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dv, mask=whole)
     else:
-        dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
-        dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
-        tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
-        tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
+        sk.store_tile(dk, DK, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
+        sk.store_tile(dv, DV, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
 
 
 def _keep_cpu(q, k, n):
@@ -266,42 +253,25 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 
 # ---------------------------------------------------------------- what runs
 
-_PROGRAM = sk.Program(
-    min_tile=16,
-    most_positions=1073741824,
-    groups=(
-        sk.Group(None, (
-            sk.Variant(0, (
-                sk.Region(  # Positions as they are.
-                    "", _visit, _is_full, _keep_cpu
-                ),
-            ), (
-                sk.Kernel("forward", _forward, (0,), split_prefix=64),
-                sk.Kernel("dq", _dq, (0,), split_prefix=64),
-                sk.Kernel("dkdv", _dkdv, (0,), split_prefix=64),
-            )),
-        )),
-    ),
+_REGIONS = (
+    sk.Region("", _visit, _is_full, _keep_cpu),  # Positions as they are.
+)
+_KERNELS = (
+    sk.Kernel("forward", _forward, (0,), split_prefix=64),
+    sk.Kernel("dq", _dq, (0,), split_prefix=64),
+    sk.Kernel("dkdv", _dkdv, (0,), split_prefix=64),
 )
 
-_OPERATOR = sk.Operator("longformer_51018f3d56da", _PROGRAM, heads=None)
+_PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
+    sk.Group(None, (
+        sk.Variant(0, _REGIONS, _KERNELS),
+    )),
+))
+
+_OPERATOR = sk.Operator("longformer_79505b2f14bc", _PROGRAM, heads=None)
 
 
-@overload
-def longformer(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[False] = ...
-) -> torch.Tensor: ...
-@overload
-def longformer(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[True]
-) -> tuple[torch.Tensor, torch.Tensor]: ...
-@overload
-def longformer(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: bool
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
+@sk.typed
 def longformer(q, k, v, *, scale=None, q_offset=None, return_lse=False):
     """Attention over the pattern `longformer`.
 
