@@ -86,7 +86,7 @@ def load_residue_tile(
 
 @triton.jit
 def load_row_stats(X, bh, n_rows, first, BLOCK: tl.constexpr, TMA: tl.constexpr):
-    """BLOCK numbers of one line of X, a contiguous [lines, n_rows]: a log-sum-exp or a delta for each row."""
+    """BLOCK numbers of one (batch, head) of X, a contiguous [bh, n_rows]: a log-sum-exp or a delta for each row."""
     if TMA:
         numbers = X.load([bh, first]).reshape(BLOCK)
     else:

@@ -102,10 +102,10 @@ def _forward(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     if split:
-        line, rows = part * heads * tl.num_programs(2) + bh, split_tiles * BLOCK_M
-        split_ptrs = sk.row_ptrs(SPLITS, line, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+        split_bh, rows = part * heads * tl.num_programs(2) + bh, split_tiles * BLOCK_M
+        split_ptrs = sk.row_ptrs(SPLITS, split_bh, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
         tl.store(split_ptrs, out, mask=sk.tile_mask(row, rows, HEAD_DIM, BLOCK_D))
-        tl.store(SPLITS_LSE + line.to(tl.int64) * rows + row, lse)
+        tl.store(SPLITS_LSE + split_bh.to(tl.int64) * rows + row, lse)
     else:
         tl.store(LSE + out_row, lse, mask=row < n_q)
         sk.store_tile(out, OUT, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
@@ -137,7 +137,7 @@ def _dq(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -161,8 +161,8 @@ def _dq(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
     if split:
-        line, rows = part * heads * tl.num_programs(2) + bh, split_tiles * BLOCK_M
-        split_ptrs = sk.row_ptrs(SPLITS, line, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+        split_bh, rows = part * heads * tl.num_programs(2) + bh, split_tiles * BLOCK_M
+        split_ptrs = sk.row_ptrs(SPLITS, split_bh, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
         tl.store(split_ptrs, dq, mask=sk.tile_mask(row, rows, HEAD_DIM, BLOCK_D))
     else:
         sk.store_tile(dq, DQ, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
@@ -187,7 +187,7 @@ def _dkdv(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_lines = heads // GROUP * tl.num_programs(2)
+    n_kv_bh = heads // GROUP * tl.num_programs(2)
     kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -220,13 +220,15 @@ def _dkdv(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     dk *= scale
     if split:
-        line, rows = part * kv_lines + kv_bh, split_tiles * BLOCK_N
+        split_bh, rows = part * n_kv_bh + kv_bh, split_tiles * BLOCK_N
         whole = sk.tile_mask(k_lo + tl.arange(0, BLOCK_N), rows, HEAD_DIM, BLOCK_D)
-        tl.store(sk.row_ptrs(DK_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dk, mask=whole)
-        tl.store(sk.row_ptrs(DV_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dv, mask=whole)
+        tl.store(sk.row_ptrs(DK_SPLITS, split_bh, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(sk.row_ptrs(DV_SPLITS, split_bh, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dv, mask=whole)
     else:
-        sk.store_tile(dk, DK, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
-        sk.store_tile(dv, DV, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
+        dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+        dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+        tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+        tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 def _keep_cpu(q, k, n):
@@ -268,7 +270,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("longformer_79505b2f14bc", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_0b3ad5f52e03", _PROGRAM, heads=None)
 
 
 @sk.typed

@@ -106,7 +106,7 @@ def _dq(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -174,8 +174,10 @@ def _dkdv(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     dk *= scale
-    sk.store_tile(dk, DK, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
-    sk.store_tile(dv, DV, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 def _keep_cpu(q, k, n):
@@ -210,7 +212,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("mistral_a01239f19f2e", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("mistral_e071bdb78b42", _PROGRAM, heads=None)
 
 
 @sk.typed

@@ -107,7 +107,7 @@ def _dq_0(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -182,8 +182,10 @@ def _dkdv_0(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     if not SHARED:
         dk *= scale
-    sk.store_tile(dk, DK, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
-    sk.store_tile(dv, DV, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 def _keep_cpu_0(q, k, n):
@@ -281,7 +283,7 @@ def _dq_1(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -351,8 +353,10 @@ def _dkdv_1(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     if not SHARED:
         dk *= scale
-    sk.store_tile(dk, DK, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
-    sk.store_tile(dv, DV, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 def _keep_cpu_1(q, k, n):
@@ -466,7 +470,7 @@ def _dq_2(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.rows_ptrs(OUT, o_b, o_h, o_m, batch, head, row, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
     class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
@@ -549,8 +553,10 @@ def _dkdv_2(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     if not SHARED:
         dk *= scale
-    sk.store_rows(dk, DK, r_b, r_h, r_m, batch, kv_head, k, mask, BLOCK_D)
-    sk.store_rows(dv, DV, r_b, r_h, r_m, batch, kv_head, k, mask, BLOCK_D)
+    dk_ptrs = sk.rows_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
+    dv_ptrs = sk.rows_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
+    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 def _keep_cpu_2(q, k, n):
@@ -607,7 +613,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_25a2d02d8930", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_358051436967", _PROGRAM, heads=8)
 
 
 @sk.typed

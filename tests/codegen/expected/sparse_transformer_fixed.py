@@ -103,7 +103,7 @@ def _dq_0(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -173,8 +173,10 @@ def _dkdv_0(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     dk *= scale
-    sk.store_tile(dk, DK, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
-    sk.store_tile(dv, DV, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 def _keep_cpu_0(q, k, n):
@@ -338,7 +340,7 @@ def _dq_1_ab(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -403,7 +405,7 @@ def _dkdv_1_b(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, keys_here, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, keys_here, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_lines = heads // GROUP * tl.num_programs(2)
+    n_kv_bh = heads // GROUP * tl.num_programs(2)
     kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -433,13 +435,15 @@ def _dkdv_1_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     if split:
-        line, rows = part * kv_lines + kv_bh, split_tiles * BLOCK_N
+        split_bh, rows = part * n_kv_bh + kv_bh, split_tiles * BLOCK_N
         whole = sk.tile_mask(k_lo + tl.arange(0, BLOCK_N), rows, HEAD_DIM, BLOCK_D)
-        tl.store(sk.row_ptrs(DK_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dk, mask=whole)
-        tl.store(sk.row_ptrs(DV_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dv, mask=whole)
+        tl.store(sk.row_ptrs(DK_SPLITS, split_bh, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(sk.row_ptrs(DV_SPLITS, split_bh, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dv, mask=whole)
     else:
-        sk.store_tile(dk, DK, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
-        sk.store_tile(dv, DV, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
+        dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+        dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+        tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+        tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -492,8 +496,10 @@ def _dkdv_1_a(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     dk *= scale
-    sk.store_tile(dk, DK, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
-    sk.store_tile(dv, DV, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 def _keep_cpu_1_a(q, k, n):
@@ -555,7 +561,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_0c1b74dd29df", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_40a3b22d2925", _PROGRAM, heads=None)
 
 
 @sk.typed

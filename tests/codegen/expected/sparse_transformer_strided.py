@@ -76,7 +76,7 @@ def _dq_0(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -143,8 +143,10 @@ def _dkdv_0(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     dk *= scale
-    sk.store_tile(dk, DK, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
-    sk.store_tile(dv, DV, r_b, r_h, r_m, batch, kv_head, k_lo, mask, BLOCK_N, BLOCK_D)
+    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
+    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 def _keep_cpu_0(q, k, n):
@@ -321,7 +323,7 @@ def _dq_1_a(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q + row, row < n_q, HAS_DLSE)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -412,7 +414,7 @@ def _dkdv_1_a(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_lines = heads // GROUP * tl.num_programs(2)
+    n_kv_bh = heads // GROUP * tl.num_programs(2)
     kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -442,7 +444,7 @@ def _dkdv_1_a(
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     tops = DKDV_TOP + kv_bh.to(tl.int64) * n + k
     sk.store_carry(sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops, dk, k < n, mask)
-    sk.store_carry(sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops + kv_lines.to(tl.int64) * n, dv, k < n, mask)
+    sk.store_carry(sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops + n_kv_bh.to(tl.int64) * n, dv, k < n, mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -467,7 +469,7 @@ def _dkdv_1_b(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_residue_tile(K, k_b, k_h, k_n, batch, kv_head, residue, k_lo, 128, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_residue_tile(V, v_b, v_h, v_n, batch, kv_head, residue, k_lo, 128, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_lines = heads // GROUP * tl.num_programs(2)
+    n_kv_bh = heads // GROUP * tl.num_programs(2)
     kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -475,7 +477,7 @@ def _dkdv_1_b(
     carried = k < n
     tops = PARTIAL_TOP + kv_bh.to(tl.int64) * n + k
     dk += sk.load_carry(sk.row_ptrs(PARTIAL_DK, kv_bh, n, residue + 128 * k_lo, 128, HEAD_DIM, BLOCK_N, BLOCK_D), tops, carried, mask)
-    dv += sk.load_carry(sk.row_ptrs(PARTIAL_DV, kv_bh, n, residue + 128 * k_lo, 128, HEAD_DIM, BLOCK_N, BLOCK_D), tops + kv_lines.to(tl.int64) * n, carried, mask)
+    dv += sk.load_carry(sk.row_ptrs(PARTIAL_DV, kv_bh, n, residue + 128 * k_lo, 128, HEAD_DIM, BLOCK_N, BLOCK_D), tops + n_kv_bh.to(tl.int64) * n, carried, mask)
     steps, begin = _queries_1_b(k_lo, k_hi, n, queries_here, q_first, residue, BLOCK_M)
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
@@ -503,8 +505,10 @@ def _dkdv_1_b(
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
     dk *= scale
-    sk.store_rows(dk, DK, r_b, r_h, r_m, batch, kv_head, k, mask, BLOCK_D)
-    sk.store_rows(dv, DV, r_b, r_h, r_m, batch, kv_head, k, mask, BLOCK_D)
+    dk_ptrs = sk.rows_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
+    dv_ptrs = sk.rows_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
+    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
+    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
 
 
 def _keep_cpu_1_a(q, k, n):
@@ -568,7 +572,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_2d9c0517dd6d", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_299ba601f05e", _PROGRAM, heads=None)
 
 
 @sk.typed
