@@ -15,10 +15,9 @@ from typing import Literal
 from sparsec.analysis.replaced import replaced
 from sparsec.analysis.samples import holds, seen
 from sparsec.ir import nodes as ir
-from sparsec.ir.approximate import exact, extent
+from sparsec.ir.approximate import Approximation, exact, extent
 from sparsec.sets import budgets, witness
 from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.to_isl import Bound
 from sparsec.sets.witness import Witness
 
 _MOST_TABLES = 4  # decided by cases, two for each
@@ -56,7 +55,7 @@ def _proved(condition: ir.Set) -> Found | None:
     return _asked(condition, beyond=True)
 
 
-def _asked(condition: ir.Set, *, beyond: bool = False, bound: Bound = "upper") -> Found | None:
+def _asked(condition: ir.Set, *, beyond: bool = False, bound: Approximation = "over") -> Found | None:
     """What the sets say; a pair that does not hold, or takes too long, counts as no answer."""
     try:
         with budget(budgets.DIFFERENCE):
@@ -99,7 +98,7 @@ def _searched(condition: ir.Set) -> Found:
 def _sure(condition: ir.Set) -> Witness | None:
     """A pair that is kept whatever the tables list."""
     for beyond in (False, True):
-        found = _asked(condition, beyond=beyond, bound="lower")
+        found = _asked(condition, beyond=beyond, bound="under")
         if found is not None and found.pair is not None:
             return found.pair
     return None

@@ -62,6 +62,13 @@ class Answers:
     queries: Ranges
     tables: tuple[tuple[int, int], ...]  # leaves of the mask: their numbers in kernels, and in the module
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
+    open: bool = False  # kernels do not know the names of these functions, but are told them by constants
+
+    def asked(self, answer: str) -> str:
+        """What kernels call for "keep", "full", "keys" or "queries": _keep_1_b, or KEEP_B where they are open."""
+        if not self.open:
+            return f"_{answer}{self.suffix}"
+        return f"{answer}{self.suffix[-2:] if self.suffix[-1:].isalpha() else ''}".upper()
 
     @property
     def table_arguments(self) -> str:

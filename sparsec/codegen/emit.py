@@ -24,7 +24,7 @@ from sparsec.sets.symbolic_tiles import MIN_TILE
 
 _LONGEST_LINE = 120
 _PLACEHOLDER = "op_name_of_this_content"
-_TAKEN = {"torch", "triton", "tl", "sk", "Literal", "overload"}
+_TAKEN = {"torch", "triton", "tl", "sk"}
 
 
 def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequence[Sequence[Term]] = ()) -> str:
@@ -43,7 +43,11 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,
-            groups=[(heads, [_runs(plan, text) for text in variants]) for heads, variants in made.groups],
+            variants={text.stem: _runs(plan, text) for _, texts in made.groups for text in texts},
+            groups=[
+                (heads, [(text.variant.from_n, text.stem, text.numbers) for text in texts])
+                for heads, texts in made.groups
+            ],
             op=_PLACEHOLDER,
             heads=plan.pattern.heads,
             name=function_name(plan.pattern.name),
@@ -55,10 +59,10 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     return body.replace(_PLACEHOLDER, f"{plan.pattern.name}_{digest}")
 
 
-def _runs(plan: Plan, text: VariantText) -> tuple[int, list[tuple[str, str]], list[str]]:
-    """What serves a length: from which on; regions, with why they are what they are; kernels in launch order."""
-    regions = [(program.region(each, tables(plan), text.numbers), each.region.why) for each in text.answers]
-    return text.variant.from_n, regions, [program.kernel(each, text) for each in text.kernels]
+def _runs(plan: Plan, text: VariantText) -> tuple[list[tuple[str, str]], list[str]]:
+    """What serves a length: regions, with why they are what they are; kernels in launch order."""
+    regions = [(program.region(each, tables(plan)), each.region.why) for each in text.answers]
+    return regions, [program.kernel(each, text) for each in text.kernels]
 
 
 def kernels_of(plan: Plan, terms: Sequence[Sequence[Term]] = ()) -> Shared:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparsec.codegen.answers import Answers, answers
 from sparsec.codegen.origins import Origins
@@ -21,6 +21,25 @@ class KernelText:
     name: str
     parameters: str
     answers: tuple[Answers, ...]  # of its regions
+
+    @property
+    def told(self) -> dict[str, str]:
+        """The functions that it is told, by the names of its constants."""
+        found: dict[str, str] = {}
+        for own, cover in zip(self.answers, self.kernel.covers, strict=True):
+            if cover.from_list:  # with its masks
+                continue
+            wanted = ["keep"] if own.region.keeps else []
+            wanted += ["full"] if own.region.asks_full else []
+            wanted += [("queries" if self.kernel.kind == "dkdv" else "keys")] if cover.segments else []
+            found |= {own.asked(answer): replace(own, open=False).asked(answer) for answer in wanted if own.open}
+        return found
+
+    def opened(self) -> KernelText:
+        """The same kernel, told its answers by constants, so that others that differ in these alone can share it."""
+        made = replace(self, answers=tuple(replace(own, open=True) for own in self.answers))
+        constants = filled([f"{name}: tl.constexpr" for name in made.told])
+        return replace(made, parameters="\n".join([self.parameters, *constants]))
 
 
 @dataclass(frozen=True, slots=True)

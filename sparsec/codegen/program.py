@@ -11,7 +11,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.invariance import diagonal_period
 
 
-def region(answers: Answers, leaves: tuple[ir.Leaf, ...], numbers: tuple[int, ...]) -> str:
+def region(answers: Answers, leaves: tuple[ir.Leaf, ...]) -> str:
     """The arguments of sk.Region, in lines."""
     own, suffix = answers.region, answers.suffix
     said: dict[str, object] = {"stride": own.stride} if own.stride > 1 else {}
@@ -28,7 +28,6 @@ def region(answers: Answers, leaves: tuple[ir.Leaf, ...], numbers: tuple[int, ..
         if cover.tables:
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
             said[answer] = f"_{answer}{suffix}"
-    said |= {"numbers": numbers} if numbers else {}
     names = [f'"{suffix}"', f"_visit{suffix}", f"_is_full{suffix}", f"_keep_cpu{suffix}"]
     return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
 
@@ -39,6 +38,8 @@ def kernel(text: KernelText, variant: VariantText) -> str:
     regions = _tuple(variant.variant.regions.index(each) for each in own.regions)
     said = [f"carries={own.end == 'carry'}"] if own.end == "carry" else []
     said += [f"split_prefix={own.split_prefix}"] if own.split_prefix else []
+    told = ", ".join(f'"{constant}": {function}' for constant, function in text.told.items())
+    said += [f"answers={{{told}}}"] if told else []
     return ", ".join([f'"{own.kind}"', text.name, regions, *said])
 
 

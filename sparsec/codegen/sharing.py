@@ -7,8 +7,8 @@ constant of each launch, so the compiled code is what it would have been.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sparsec.codegen.kernels import VariantText, variant_text
 from sparsec.codegen.origins import Origins, common, origins
@@ -40,21 +40,46 @@ def shared(plan: Plan, render: Render, terms: Sequence[Sequence[Term]] = ()) -> 
         shape = _INTEGER.sub("0", render(text)) if len(variants) > 1 else ""
         words = tuple(word for _, _, word in variant_shapes(text))
         alike.setdefault((shape, words), []).append(place)
-    kernels: list[str] = []
+    printed: list[Callable[[VariantText], str]] = []
     found: dict[int, VariantText] = {}
     for number, places in enumerate(alike.values()):
         stem = f"_{number}" if len(alike) > 1 else ""
         alike_here = [variants[place] for place in places]
         names = _origins(alike_here, [named[place] for place in places]) if terms else ()
-        printed, numbers = _printed(plan, alike_here, render, stem, names)
-        kernels.append(printed)
+        numbers, finish = _numbers(plan, alike_here, render, stem)
+        printed.append(finish)
         for place, own in zip(places, numbers, strict=True):
-            found[place] = variant_text(plan, variants[place], stem, own)
+            found[place] = variant_text(plan, variants[place], stem, own, names)
+    names_of_kernels = _alike([found[places[0]] for places in alike.values()], render)
+    found = {place: _with_shared(text, names_of_kernels) for place, text in found.items()}
+    kernels, known = [], set[str]()
+    for places, finish in zip(alike.values(), printed, strict=True):
+        text = found[places[0]]
+        kernels.append(finish(replace(text, kernels=tuple(each for each in text.kernels if each.name not in known))))
+        known |= {each.name for each in text.kernels}
     made = (found[place] for place in range(len(variants)))
     groups = tuple(
         (heads.heads if plan.by_head else None, tuple(next(made) for _ in heads.variants)) for heads in plan.groups
     )
     return Shared(tuple(kernels), groups)
+
+
+def _alike(texts: list[VariantText], render: Render) -> dict[str, str]:
+    """Kernels that differ from others in their answers alone, and of those that are alike the name of the first."""
+    first: dict[object, str] = {}
+    found: dict[str, str] = {}
+    for text in texts:
+        for kernel, (_, _, word) in zip(text.kernels, variant_shapes(text), strict=True):
+            alone = replace(text, answers=(), kernels=(replace(kernel.opened(), name="_"),))
+            found[kernel.name] = first.setdefault((word, text.numbers and text.stem, render(alone)), kernel.name)
+    names = list(found.values())
+    return {name: one for name, one in found.items() if names.count(one) > 1}
+
+
+def _with_shared(text: VariantText, names: Mapping[str, str]) -> VariantText:
+    """A variant that has the kernels `names` -> one that all of them share, told their answers."""
+    kernels = (replace(each.opened(), name=names[each.name]) if each.name in names else each for each in text.kernels)
+    return replace(text, kernels=tuple(kernels))
 
 
 def _origins(variants: list[Variant], terms: list[Sequence[Term]]) -> list[Origins]:
@@ -63,22 +88,25 @@ def _origins(variants: list[Variant], terms: list[Sequence[Term]]) -> list[Origi
     return [common(regions) for regions in zip(*own, strict=True)]
 
 
-def _printed(
-    plan: Plan, variants: list[Variant], render: Render, stem: str, names_of_segments: Sequence[Origins]
-) -> tuple[str, list[tuple[int, ...]]]:
-    """The text of kernels that all these variants share, and the numbers of each."""
+def _numbers(
+    plan: Plan, variants: list[Variant], render: Render, stem: str
+) -> tuple[list[tuple[int, ...]], Callable[[VariantText], str]]:
+    """The numbers of each of some variants that share their kernels, and what prints these: with NUMBERS for integers
+    that differ.
+    """
     texts = [render(variant_text(plan, variant, stem)) for variant in variants]
     columns = list(zip(*(map(int, _INTEGER.findall(text)) for text in texts), strict=True))
     different = list(dict.fromkeys(column for column in columns if len({*column}) > 1))  # equal columns are one number
     if not different:
-        text = render(variant_text(plan, variants[0], stem, origins=names_of_segments))
-        return text, [()] * len(variants)
+        return [()] * len(variants), render
     names = {column: f"NUMBERS[{index}]" for index, column in enumerate(different)}
-    numbers = [tuple(column[place] for column in different) for place in range(len(variants))]
-    left = iter(columns)
 
-    def named(match: re.Match[str]) -> str:
-        return match[0] if match[0].startswith("#") else names.get(next(left), match[0])
+    def finish(text: VariantText) -> str:
+        left = iter(columns)
 
-    text = render(variant_text(plan, variants[0], stem, numbers[0], names_of_segments))
-    return _COMMENT_OR_INTEGER.sub(named, text), numbers
+        def named(match: re.Match[str]) -> str:
+            return match[0] if match[0].startswith("#") else names.get(next(left), match[0])
+
+        return _COMMENT_OR_INTEGER.sub(named, render(text))
+
+    return [tuple(column[place] for column in different) for place in range(len(variants))], finish

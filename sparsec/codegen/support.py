@@ -16,7 +16,6 @@ NAME = "sparsec_kernels"
 
 INSIDE = "from sparsec.kernels import support as sk"  # what a module imports where sparsec is installed
 
-_IMPORTS = "from typing import Literal, overload\n"  # the first of a generated module
 _PACKAGE = "sparsec.kernels"
 _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory", "device", "tiles", "loads", "softmax", "splits"),  # device functions last
@@ -90,8 +89,7 @@ def standalone(module: str) -> str:
     """A generated module with the library in it."""
     if INSIDE not in module:  # it is there
         return module
-    head, rest = module.split(_IMPORTS, 1)
-    rest = rest.split(f"{INSIDE}\n", 1)[1]
+    head, rest = module.split(f"{INSIDE}\n", 1)
     names = f'sk = ModuleType("{NAME}")  # the library, as if it were a file'
     return f"{head}{_body()}\n\n{names}\nsk.__dict__.update(globals())\n{rest}"
 
@@ -99,7 +97,7 @@ def standalone(module: str) -> str:
 @cache
 def _body() -> str:
     """The modules of the library one after the other, their imports merged."""
-    imports = dict.fromkeys(["from types import ModuleType", _IMPORTS.strip()])
+    imports = dict.fromkeys(["from types import ModuleType"])
     bodies = []
     for name in _MODULES:
         own, body = _split(_source(name))

@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 
 _MOST_RANGES = 6  # that stand for one explicit set
 _MOST_ENTRIES = 64  # of a table that is written out
+
+Approximation = Literal["over", "under"]  # a set that must not be too small, or not too large
 
 _Q, _K = ir.Var("q"), ir.Var("k")
 

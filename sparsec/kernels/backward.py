@@ -70,9 +70,9 @@ def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse
     passes = [group.at(k.shape[2]).of("dq") for group in program.groups]
     strides = {kernel.stride for kernels in passes for kernel in kernels}
     alone = all(len(kernels) == 1 for kernels in passes)
-    lines = q.shape[0] * q.shape[1]
+    n_bh = q.shape[0] * q.shape[1]
     if 1 in strides or not alone:
-        run.empty("STATS_1", (2 * lines, cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
+        run.empty("STATS_1", (2 * n_bh, cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
     for stride in sorted(strides - {1}):
         _class_stats(run, q, stride)
     run.begin("dq")
@@ -85,15 +85,15 @@ def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse
 def _class_stats(run: Pass, q: Meta, stride: int) -> None:
     """Room for two numbers of every row, each residue class side by side in whole tiles of any BLOCK_M.
 
-    [2 * lines * stride, n_class_rows].  Rows beyond n_q have no weights: a log-sum-exp of inf, and a delta of 0.
+    [2 * n_bh * stride, n_class_rows].  Rows beyond n_q have no weights: a log-sum-exp of inf, and a delta of 0.
     """
-    lines, n_q = q.shape[0] * q.shape[1] * stride, q.shape[2]
+    n_bh, n_q = q.shape[0] * q.shape[1] * stride, q.shape[2]
     length = cdiv(cdiv(n_q, stride), WHOLE_ROWS) * WHOLE_ROWS
     name = f"STATS_{stride}"
-    run.empty(name, (2 * lines, length), torch.float32)
+    run.empty(name, (2 * n_bh, length), torch.float32)
     if n_q < stride * length:
-        run.step(lambda env: env[name][:lines].fill_(float("inf")))
-        run.step(lambda env: env[name][lines:].zero_())
+        run.step(lambda env: env[name][:n_bh].fill_(float("inf")))
+        run.step(lambda env: env[name][n_bh:].zero_())
 
 
 def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
@@ -200,17 +200,17 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
     pitch = run.metas[stats].shape[1]
     box_of_stats = Box(stats, list(run.metas[stats].shape), [pitch, 1], [1, block_m])
     values |= {"n_rows": pitch, "ROW_STATS": box_of_stats if made.constants["TMA"] else Slot(stats)}
-    tiles, long = region.stride * cdiv(cdiv(k.shape[2], region.stride), block_n), 0
+    tiles, split_tiles = region.stride * cdiv(cdiv(k.shape[2], region.stride), block_n), 0
     if kernel.split_prefix:
         steps = heads // kv_heads * cdiv(n_q, block_m)
-        long, parts = split_counts(kernel.split_prefix, k.shape[2], block_n, steps, own.keys * batch)
+        split_tiles, parts = split_counts(kernel.split_prefix, k.shape[2], block_n, steps, own.keys * batch)
         for name in ("DK_SPLITS", "DV_SPLITS"):
-            run.empty(name, (parts, batch, kv_heads, long * block_n, head_dim), torch.float32)
-        values |= {"split_tiles": long, "splits": parts}
-        tiles += long * (parts - 1)
+            run.empty(name, (parts, batch, kv_heads, split_tiles * block_n, head_dim), torch.float32)
+        values |= {"split_tiles": split_tiles, "splits": parts}
+        tiles += split_tiles * (parts - 1)
     values |= read_besides(region, "columns", n_q, n, q_offset, made.blocks, q.device)
     run.launch(kernel.run, (tiles, own.keys, batch), values, made.options)
-    if long:
+    if split_tiles:
         for part, name in enumerate(("DK", "DV")):
             joined = {"OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}
             if kernel.carries:

@@ -86,12 +86,25 @@ def load_residue_tile(
 
 @triton.jit
 def load_row_stats(X, bh, n_rows, first, BLOCK: tl.constexpr, TMA: tl.constexpr):
-    """BLOCK numbers of one line of X, a contiguous [lines, n_rows]: a log-sum-exp or a delta for each row."""
+    """BLOCK numbers of one (batch, head) of X, a contiguous [bh, n_rows]: a log-sum-exp or a delta for each row."""
     if TMA:
         numbers = X.load([bh, first]).reshape(BLOCK)
     else:
         numbers = tl.load(X + bh.to(tl.int64) * n_rows + first + tl.arange(0, BLOCK))
     return numbers
+
+
+@triton.jit
+def store_tile(x, X, x_b, x_h, x_m, batch, head, first, mask, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Stores x [BLOCK, BLOCK_D] as rows first.. of one head of X, in X's type."""
+    ptrs = tile_ptrs(X, x_b, x_h, x_m, batch, head, first, BLOCK, BLOCK_D)
+    tl.store(ptrs, x.to(X.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def store_rows(x, X, x_b, x_h, x_m, batch, head, row, mask, BLOCK_D: tl.constexpr):
+    """Stores x [len(row), BLOCK_D] as the given rows of one head of X, in X's type."""
+    tl.store(rows_ptrs(X, x_b, x_h, x_m, batch, head, row, BLOCK_D), x.to(X.dtype.element_ty), mask=mask)
 
 
 # ---------------------------------------------------------------- gathered keys: (k - first) % period < width

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -19,6 +19,49 @@ from sparsec.kernels.repeated import Repeated
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu
 
 _NO_DERIVATIVE = "[SP0607] {} of sparse attention is not supported; only first derivatives, in reverse mode, are"
+
+
+class Attention(Protocol):
+    """The public function of a generated module, and its types."""
+
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = ...,
+        q_offset: int | None = ...,
+        return_lse: Literal[False] = ...,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = ...,
+        q_offset: int | None = ...,
+        return_lse: Literal[True],
+    ) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = ...,
+        q_offset: int | None = ...,
+        return_lse: bool,
+    ) -> Tensor | tuple[Tensor, Tensor]: ...
+
+
+def typed(function: Callable) -> Attention:
+    """The function itself, which type checkers then know as `Attention`."""
+    return function
 
 
 class Operator:

@@ -57,6 +57,7 @@ def prepare_launch(program: Program, kernel: Kernel, own: Environment, moving: E
             if wanted:
                 constants |= {name: tma_box(name, x, kernel.stride, rows, size) for name, x in names.items()}
     constants |= {"PRECISION": dot_precision(first.dtype), "TMA": tma, "OWN_TMA": own_tma}
+    constants |= kernel.answers
     if kernel.numbers:
         constants["NUMBERS"] = kernel.numbers
     if kernel.block > 1:

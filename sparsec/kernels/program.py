@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -42,6 +42,11 @@ class Region(NamedTuple):
         return (self.numbers,) if self.numbers else ()
 
 
+def numbered(regions: tuple[Region, ...], numbers: tuple[int, ...]) -> tuple[Region, ...]:
+    """Regions of heads that share their kernels, with the numbers in which these heads differ from others."""
+    return tuple(region._replace(numbers=numbers) for region in regions)
+
+
 class Kernel(NamedTuple):
     """A kernel of the plan: "forward" and "dq" go over regions whose queries stand alike, "dkdv" over one."""
 
@@ -50,6 +55,7 @@ class Kernel(NamedTuple):
     regions: tuple[Any, ...]  # places in the variant; Variant.of has the regions themselves
     carries: bool = False  # hands its state over to the next kernel of the kind, instead of storing results
     split_prefix: int = 0  # rows (or keys) below it visit far more than others: several programs split a tile
+    answers: Mapping[str, Any] = {}  # the functions that it calls, by the names of its constants, where it is told them
 
     @property
     def stride(self) -> int:

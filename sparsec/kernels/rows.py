@@ -47,8 +47,8 @@ def _launch(
     block_m, block_n = made.blocks
     tiles, split_tiles = query_tiles(kernel, rows, block_m), 0
     if kernel.split_prefix:
-        lines = heads.queries * batch
-        split_tiles, parts = split_counts(kernel.split_prefix - q_offset, n_q, block_m, cdiv(n, block_n), lines)
+        n_bh = heads.queries * batch
+        split_tiles, parts = split_counts(kernel.split_prefix - q_offset, n_q, block_m, cdiv(n, block_n), n_bh)
         shape = parts, *q.shape[:2], split_tiles * block_m
         run.empty("SPLITS", (*shape, head_dim), torch.float32)
         if kernel.kind == "forward":

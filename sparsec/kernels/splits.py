@@ -41,13 +41,13 @@ def reduce_splits(
     # OUT_TOP may begin anywhere: its rows count lengths, of which nothing is assumed.
     head = tl.load(HEADS + tl.program_id(1)) if LISTED else tl.program_id(1)
     batch = tl.program_id(2)
-    bh, lines = batch * heads + head, tl.num_programs(2) * heads
+    bh, n_bh = batch * heads + head, tl.num_programs(2) * heads
     first = tl.program_id(0) * BLOCK
     row = first + tl.arange(0, BLOCK)
     mask = tile_mask(row, tl.minimum(rows, length), HEAD_DIM, BLOCK_D)
     total = tl.zeros([BLOCK, BLOCK_D], tl.float32)
     for part in range(splits):
-        ptrs = row_ptrs(SPLITS, part * lines + bh, rows, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
+        ptrs = row_ptrs(SPLITS, part * n_bh + bh, rows, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
         total += tl.load(ptrs, mask=mask, other=0.0)
     if CARRY:
         out_ptrs = row_ptrs(OUT, bh, length, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
@@ -68,7 +68,7 @@ def combine_splits(
     """
     head = tl.load(HEADS + tl.program_id(1)) if LISTED else tl.program_id(1)
     batch = tl.program_id(2)
-    bh, lines = batch * heads + head, tl.num_programs(2) * heads
+    bh, n_bh = batch * heads + head, tl.num_programs(2) * heads
     first = tl.program_id(0) * BLOCK
     row = first + tl.arange(0, BLOCK)
     row_mask = row < tl.minimum(rows, n_q)
@@ -77,9 +77,9 @@ def combine_splits(
     l_i = tl.zeros([BLOCK], tl.float32)
     acc = tl.zeros([BLOCK, BLOCK_D], tl.float32)
     for part in range(splits):
-        line = part * lines + bh
-        lse_2 = LOG2_E * tl.load(SPLITS_LSE + line.to(tl.int64) * rows + row, mask=row_mask, other=float("-inf"))
-        out = tl.load(row_ptrs(SPLITS, line, rows, first, 1, HEAD_DIM, BLOCK, BLOCK_D), mask=mask, other=0.0)
+        split_bh = part * n_bh + bh
+        lse_2 = LOG2_E * tl.load(SPLITS_LSE + split_bh.to(tl.int64) * rows + row, mask=row_mask, other=float("-inf"))
+        out = tl.load(row_ptrs(SPLITS, split_bh, rows, first, 1, HEAD_DIM, BLOCK, BLOCK_D), mask=mask, other=0.0)
         m_new = tl.maximum(m_i, lse_2)
         alpha, weight = tl.exp2(m_i - m_new), tl.exp2(lse_2 - m_new)
         l_i = l_i * alpha + weight

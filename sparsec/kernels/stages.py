@@ -47,22 +47,22 @@ def carry_state(run: Pass, name: str, like: Meta, names: tuple[str, ...]) -> Non
     run.empty(name, (len(names), *like.shape[:3]), torch.float32)
 
 
-def split_counts(long: int, length: int, block: int, steps: int, lines: int) -> tuple[int, int]:
-    """(tiles, programs a tile) of the leading tiles, those below `long`, whose steps programs split."""
-    tiles = cdiv(min(max(long, 0), length), block)
-    splits = min(steps // 16, 64, 2048 // max(tiles * lines, 1))
+def split_counts(prefix: int, length: int, block: int, steps: int, n_bh: int) -> tuple[int, int]:
+    """(tiles, programs a tile) of the leading tiles, those below `prefix`, whose steps programs split."""
+    tiles = cdiv(min(max(prefix, 0), length), block)
+    splits = min(steps // 16, 64, 2048 // max(tiles * n_bh, 1))
     return (tiles, splits) if splits > 1 else (0, 1)
 
 
 def join_splits(run: Pass, kernel: Any, splits: str, values: Environment, heads: Heads, carry: bool) -> None:
     """The rows that programs split, in one: from SPLITS [splits, B, H, rows, D] to OUT [B, H, length, D]."""
-    parts, batch, lines, rows, head_dim = run.metas[splits].shape
+    parts, batch, all_heads, rows, head_dim = run.metas[splits].shape
     out = run.metas[values["OUT"].name]
     length = out.shape[2]
     listed = values["HEADS"] is not None
     constants = {"HEAD_DIM": head_dim, "BLOCK": _SPLIT_ROWS, "LISTED": listed, "CARRY": carry}
     constants["BLOCK_D"] = max(16, 1 << (head_dim - 1).bit_length())
-    sizes = {"heads": lines, "length": length, "n_q": length, "rows": rows, "splits": parts}
+    sizes = {"heads": all_heads, "length": length, "n_q": length, "rows": rows, "splits": parts}
     any_tensor = Slot(splits)  # in place of what is not read
     values = {"SPLITS": Slot(splits), "OUT_TOP": any_tensor, **values, **constants, **sizes, **strides_by_name(r=out)}
     values["HEADS"] = values["HEADS"] if listed else any_tensor

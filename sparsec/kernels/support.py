@@ -1,5 +1,7 @@
 """The names that generated modules use, as `sk`."""
 
+import torch
+
 from sparsec.kernels.device import (
     LN_2,
     LOG2_E,
@@ -23,18 +25,15 @@ from sparsec.kernels.loads import (
     load_tile,
     row_ptrs,
     rows_ptrs,
+    store_rows,
+    store_tile,
     tile_mask,
     tile_ptrs,
 )
-from sparsec.kernels.op import Operator
-from sparsec.kernels.program import Group, Kernel, Program, Region, Variant
+from sparsec.kernels.op import Operator, typed
+from sparsec.kernels.program import Group, Kernel, Program, Region, Variant, numbered
 from sparsec.kernels.row_classes import in_row_class
-from sparsec.kernels.softmax import (
-    softmax_continue,
-    softmax_end,
-    softmax_start,
-    softmax_step,
-)
+from sparsec.kernels.softmax import row_stats, softmax_continue, softmax_end, softmax_start, softmax_step
 from sparsec.kernels.splits import (
     load_carry,
     store_carry,
@@ -78,9 +77,11 @@ __all__ = [
     "load_row_stats",
     "load_rows",
     "load_tile",
+    "numbered",
     "ordered_ranges",
     "residue_tile",
     "row_ptrs",
+    "row_stats",
     "rows_ptrs",
     "softmax_continue",
     "softmax_end",
@@ -89,10 +90,14 @@ __all__ = [
     "split_first",
     "split_steps",
     "store_carry",
+    "store_rows",
+    "store_tile",
     "tile_mask",
     "tile_ptrs",
     "tile_range",
     "tl",
     "to_int32",
+    "torch",
     "triton",
+    "typed",
 ]

@@ -103,9 +103,9 @@ def few_look_ahead(subject: Subject) -> Iterator[Diagnostic]:
 
 def _goes_on(condition: ir.Set) -> bool:
     """Whether keys without end are seen, and few of the queries that see any look ahead."""
-    seeing = _asked(lambda each: witness.rows(each, _MANY, "lower"), condition, 0)
+    seeing = _asked(lambda each: witness.rows(each, _MANY, "under"), condition, 0)
     looking = _asked(lambda each: witness.rows(each, _MANY, ahead=True), condition, _MANY)
-    endless = _asked(lambda each: witness.last(each, "k", "lower"), condition, 0) is None
+    endless = _asked(lambda each: witness.last(each, "k", "under"), condition, 0) is None
     return endless and looking * _FEW <= seeing
 
 

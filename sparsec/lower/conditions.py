@@ -24,12 +24,10 @@ from sparsec.ir.nodes import (
     walk,
 )
 from sparsec.ir.ranges import Intervals, fits
-from sparsec.lower.match_arms import intervals, overlaps
-from sparsec.lower.misread import lint_union
-from sparsec.lower.operators import BINARY, FUNCTIONS, PRIMITIVES, WHAT
+from sparsec.lower.misread import ROOTS, is_square, lint_union, rooted
 from sparsec.lower.scope import Entry
-from sparsec.lower.signatures import BUILT_IN, Signature, bind, signature_of
-from sparsec.lower.squares import ROOTS, is_square, rooted
+from sparsec.lower.signatures import BINARY, BUILT_IN, FUNCTIONS, PRIMITIVES, WHAT, Signature, bind, signature_of
+from sparsec.lower.sorts import intervals, overlaps
 from sparsec.lower.tables import Rows, table_rows
 from sparsec.source import Source, Span
 from sparsec.syntax import ast

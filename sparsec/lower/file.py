@@ -13,9 +13,8 @@ from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir.nodes import FALSE, Pattern, Set
 from sparsec.lower.conditions import MAX_NUMBER, Evaluation
-from sparsec.lower.match_arms import shown
 from sparsec.lower.scope import Entry, Scope, all_scopes, binding, mentions, open_scope, recursions
-from sparsec.lower.sorts import check
+from sparsec.lower.sorts import check, shown
 from sparsec.lower.tables import table_path
 from sparsec.lower.terms import Term, terms
 from sparsec.source import Span

@@ -1,11 +1,13 @@
-"""What can be called: definitions by their parameters, and the few functions and primitives that are built in."""
+"""Signatures of definitions and built-in names, and what operators, functions and primitives make of their operands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sparsec.diagnostics import Diagnostic, WrongArguments
+from sparsec.ir import algebra
+from sparsec.ir.nodes import FALSE, Blocks, Int, Node, RandomBlocks, RandomKeys, Set
 from sparsec.source import Span
 from sparsec.syntax import ast
 
@@ -80,3 +82,35 @@ def _wrong(signature: Signature, given: str, span: Span) -> Diagnostic:
 def _count(number: int, one: str = "", more: str = "") -> str:
     word = "no arguments" if number == 0 else "1 argument" if number == 1 else f"{number} arguments"
     return f"{word} {one if number == 1 else more}".strip()
+
+
+def _repeated(make: Callable[[Int, Int], Int]) -> Callable[..., Int]:
+    """min(a, b, c) = min(min(a, b), c)"""
+
+    def joined(first: Int, *rest: Int) -> Int:
+        for value in rest:
+            first = make(first, value)
+        return first
+
+    return joined
+
+
+WHAT = {"//": "the divisor of `//`", "%": "the modulus of `%`", "**": "the exponent of `**`"}
+FUNCTIONS: dict[str, Callable[..., Int]] = {
+    "abs": algebra.absolute,
+    "min": _repeated(algebra.minimum),
+    "max": _repeated(algebra.maximum),
+}
+BINARY: dict[str, Callable[..., Node]] = {
+    "+": algebra.add,
+    "-": algebra.sub,
+    "*": algebra.mul,
+    "&": algebra.conjunction,
+    "\\": lambda left, right: algebra.conjunction(left, algebra.complement(right)),  # a \ b = a & ~b
+}
+PRIMITIVES: dict[str, Callable[..., Set]] = {
+    "blocks": lambda size, rows: Blocks(size, rows) if any(rows) else FALSE,
+    "random_blocks": RandomBlocks,
+    "random_past_blocks": lambda size, count, seed: RandomBlocks(size, count, seed, past=True),
+    "random_keys": RandomKeys,
+}

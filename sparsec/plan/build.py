@@ -18,7 +18,7 @@ from sparsec.plan.nodes import Contiguous, Gathered, Group, Layout, Listed, Plan
 from sparsec.plan.program import variant
 from sparsec.plan.split import split
 from sparsec.sets.block_alignment import block_size
-from sparsec.sets.simplify import simplify
+from sparsec.sets.redundancy import simplify
 from sparsec.sets.symbolic_tiles import MIN_TILE
 
 Make = Callable[[ir.Set, Layout], Region]

@@ -17,9 +17,8 @@ from sparsec.plan.coordinates import at_keys, in_class, moved, pairs_of, places
 from sparsec.plan.nodes import Contiguous, Cover, Gathered, Layout, Listed, Precision, Region, Residue, Segment, Side
 from sparsec.sets import budgets, symbolic_tiles
 from sparsec.sets.context import OutOfBudget, budget
-from sparsec.sets.gist import given
 from sparsec.sets.points import Points
-from sparsec.sets.simplify import simplify
+from sparsec.sets.redundancy import given, simplify
 from sparsec.sets.to_isl import relation
 
 MOST_SEGMENTS = 6

@@ -17,8 +17,7 @@ from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Contiguous, Gathered, Layout, Listed, Residue
 from sparsec.sets import periodicity
-from sparsec.sets.gist import given
-from sparsec.sets.simplify import simplify
+from sparsec.sets.redundancy import given, simplify
 
 _MOST_REGIONS = 3
 _MOST_TERMS = 8

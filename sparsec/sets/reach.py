@@ -12,15 +12,16 @@ from typing import TypeAlias
 import islpy as isl
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import Approximation
 from sparsec.sets.context import context
 from sparsec.sets.points import at
-from sparsec.sets.to_isl import Bound, clipped
+from sparsec.sets.to_isl import clipped
 from sparsec.sets.witness import Witness, first, largest
 
 Reached: TypeAlias = isl.Set  # [n] -> { [q, k] }, or without n
 
 
-def layer(conditions: Iterable[ir.Set], bound: Bound = "upper", n: int | None = None) -> Reached:
+def layer(conditions: Iterable[ir.Set], bound: Approximation = "over", n: int | None = None) -> Reached:
     """What the output at q of one layer depends on; the conditions are those of its heads.  For all n, or for one."""
     reached = isl.Set.read_from_str(context(), "[n] -> { [q, k] : q = k and 0 <= q < n }")
     for condition in conditions:

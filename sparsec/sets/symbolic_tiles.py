@@ -23,6 +23,7 @@ from sparsec.ir import nodes as ir
 from sparsec.sets import budgets, from_isl, to_isl
 from sparsec.sets.context import OutOfBudget, budget, context
 from sparsec.sets.intervals import Bounded, Interval, is_filled, is_inside, rising
+from sparsec.sets.redundancy import irredundant
 
 MIN_TILE = 16
 
@@ -157,21 +158,14 @@ def _implicants(values: isl.Set, domain: isl.Set) -> list[isl.Set]:
     """`values` as few convex pieces as can be, each freed of every constraint that the others make needless."""
     short = values.gist(domain)  # without what the domain says already
     wide = list(dict.fromkeys(_widened(piece, values, domain) for piece in short.get_basic_sets()))
-    kept = list(wide)
-    for piece in wide:
-        rest = [other for other in kept if other is not piece]
-        if rest and piece.intersect(domain).is_subset(_union(rest)):
-            kept = rest
-    return kept
+    return irredundant(wide, lambda piece, rest: bool(rest) and piece.intersect(domain).is_subset(_union(rest)))
 
 
 def _widened(piece: isl.BasicSet, values: isl.Set, domain: isl.Set) -> isl.Set:
-    constraints = piece.get_constraints()
-    for constraint in list(constraints):
-        rest = [other for other in constraints if other is not constraint]
-        if _meet(piece, rest).intersect(domain).is_subset(values):
-            constraints = rest
-    return _meet(piece, constraints)
+    def needless(_: isl.Constraint, rest: list[isl.Constraint]) -> bool:
+        return _meet(piece, rest).intersect(domain).is_subset(values)
+
+    return _meet(piece, irredundant(piece.get_constraints(), needless))
 
 
 def _meet(piece: isl.BasicSet, constraints: list[isl.Constraint]) -> isl.Set:

@@ -8,55 +8,53 @@ nothing when it must not be too large.
 from __future__ import annotations
 
 from functools import reduce
-from typing import Literal
 
 import islpy as isl
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import Approximation
 from sparsec.sets.context import context, number, set_space
-
-Bound = Literal["upper", "lower"]
 
 _FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 
 
-def relation(condition: ir.Set, bound: Bound = "upper", parameters: tuple[str, ...] = ("n",)) -> isl.Set:
+def relation(condition: ir.Set, bound: Approximation = "over", parameters: tuple[str, ...] = ("n",)) -> isl.Set:
     """The pairs (q, k) of Z x Z that satisfy `condition`, for every n (and what else it has for parameters).
 
-    Exact for affine conditions.  Otherwise a superset (`bound="upper"`) or a subset (`bound="lower"`).
+    Exact for affine conditions.  Otherwise a superset (`bound="over"`) or a subset (`bound="under"`).
     """
     return _Reader(set_space("q", "k", parameters=parameters), bound).set(condition, negated=False).coalesce()
 
 
-def clipped(condition: ir.Set, bound: Bound = "upper") -> isl.Set:
+def clipped(condition: ir.Set, bound: Approximation = "over") -> isl.Set:
     """The pairs of self-attention: `relation` with 0 <= q < n and 0 <= k < n."""
     return _within(condition, bound, "0 <= q < n and 0 <= k < n")
 
 
-def reachable(condition: ir.Set, bound: Bound = "upper") -> isl.Set:
+def reachable(condition: ir.Set, bound: Approximation = "over") -> isl.Set:
     """The pairs that some call can have: `relation` with 0 <= q and 0 <= k < n.  A caller's q_offset may pass n."""
     return _within(condition, bound, "0 <= q and 0 <= k < n")
 
 
-def _within(condition: ir.Set, bound: Bound, clip: str) -> isl.Set:
+def _within(condition: ir.Set, bound: Approximation, clip: str) -> isl.Set:
     inside = isl.Set.read_from_str(context(), f"[n] -> {{ [q, k] : {clip} }}")
     return relation(condition, bound).intersect(inside).coalesce()
 
 
 def points(condition: ir.Set, space: isl.Space) -> isl.Set:
     """The points of `space` that satisfy a condition on its dimensions and parameters."""
-    return _Reader(space, "upper").set(condition, negated=False)
+    return _Reader(space, "over").set(condition, negated=False)
 
 
 def function(value: ir.Int, space: isl.Space) -> isl.PwAff:
     """The value of `value` at every point of `space`."""
-    return _Reader(space, "upper").integer(value)
+    return _Reader(space, "over").integer(value)
 
 
 class _Reader:
     """Reads nodes over one space.  Negations are pushed to the comparisons: isl's complement costs more."""
 
-    def __init__(self, space: isl.Space, bound: Bound):
+    def __init__(self, space: isl.Space, bound: Approximation):
         self.space, self.bound = space, bound
         self.domain = isl.LocalSpace.from_space(space)
 
@@ -74,7 +72,7 @@ class _Reader:
                 join = isl.Set.intersect if isinstance(node, ir.And) != negated else isl.Set.union
                 return reduce(join, (self.set(part, negated) for part in parts)).coalesce()
             case _:  # a table: its sign does not matter to a bound
-                return self._constant(self.bound == "upper")
+                return self._constant(self.bound == "over")
 
     def integer(self, node: ir.Int) -> isl.PwAff:
         match node:

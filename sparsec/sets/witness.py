@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import islpy as isl
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import Approximation
 from sparsec.sets.context import OutOfBudget, context, number, unshared
 from sparsec.sets.pieces import integer
-from sparsec.sets.to_isl import Bound, clipped, reachable
+from sparsec.sets.to_isl import clipped, reachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,10 @@ class Witness:
     k: int = -1
 
 
-def kept_pair(condition: ir.Set, bound: Bound = "upper") -> Witness | None:
+def kept_pair(condition: ir.Set, bound: Approximation = "over") -> Witness | None:
     """A pair that some call can keep, at the smallest n; None when the condition is empty.
 
-    With `bound="lower"`, a pair that is kept whatever the tables list.
+    With `bound="under"`, a pair that is kept whatever the tables list.
     """
     return first(reachable(condition, bound))
 
@@ -38,7 +39,7 @@ def no_pair(condition: ir.Set) -> bool:
     return bool(reachable(condition).is_empty())
 
 
-def own_pair(condition: ir.Set, bound: Bound = "upper") -> Witness | None:
+def own_pair(condition: ir.Set, bound: Approximation = "over") -> Witness | None:
     """As `kept_pair`, with the query among the keys, q < n, as in self-attention and decoding."""
     return first(clipped(condition, bound))
 
@@ -50,7 +51,7 @@ def later_key(condition: ir.Set) -> Witness | None:
 
 def row_without_key(condition: ir.Set) -> Witness | None:
     """A query of self-attention that sees no key, at the smallest n."""
-    return first(_uncovered(clipped(condition, "lower"), "q"))
+    return first(_uncovered(clipped(condition, "under"), "q"))
 
 
 def lonely_row(condition: ir.Set) -> Witness | None:
@@ -62,7 +63,7 @@ def ends_at(condition: ir.Set, row: int) -> bool:
     """Whether queries below `row` see themselves, and no other sees any key, in any call, whatever the tables list."""
     own = clipped(ir.TRUE).intersect(_read(f"{{ [q, k] : q = k and q < {row} }}"))
     beyond = reachable(condition).intersect(_read(f"{{ [q, k] : q >= {row} }}"))
-    return bool(beyond.is_empty()) and bool(own.is_subset(clipped(condition, "lower")))
+    return bool(beyond.is_empty()) and bool(own.is_subset(clipped(condition, "under")))
 
 
 def canvas(condition: ir.Set, of_queries: ir.Set) -> tuple[int, int] | None:
@@ -80,12 +81,12 @@ def gap(condition: ir.Set, queries: int, keys: int) -> Witness | None:
 
 def sure_later_key(condition: ir.Set) -> Witness | None:
     """As `later_key`, but a pair that is kept whatever the tables list."""
-    return first(clipped(condition, "lower").intersect(_read("{ [q, k] : k > q }")))
+    return first(clipped(condition, "under").intersect(_read("{ [q, k] : k > q }")))
 
 
 def every_later_key(condition: ir.Set) -> bool:
     """Whether every query of self-attention sees all keys k > q, whatever the tables list."""
-    return bool(clipped(ir.TRUE).intersect(_read("{ [q, k] : k > q }")).is_subset(clipped(condition, "lower")))
+    return bool(clipped(ir.TRUE).intersect(_read("{ [q, k] : k > q }")).is_subset(clipped(condition, "under")))
 
 
 def future_only(condition: ir.Set) -> bool:
@@ -96,12 +97,12 @@ def future_only(condition: ir.Set) -> bool:
 
 def unseen_key(condition: ir.Set) -> Witness | None:
     """A key of self-attention that no query sees, at the smallest n."""
-    return first(_uncovered(clipped(condition, "lower"), "k"))
+    return first(_uncovered(clipped(condition, "under"), "k"))
 
 
 def pair_between(condition: ir.Set, other: ir.Set) -> Witness | None:
     """A pair of `condition` that is not in `other`, for some call; None when `other` contains `condition`."""
-    return first(reachable(condition).subtract(reachable(other, "lower")))
+    return first(reachable(condition).subtract(reachable(other, "under")))
 
 
 def furthest(condition: ir.Set) -> tuple[int | None, int | None]:
@@ -113,7 +114,7 @@ def furthest(condition: ir.Set) -> tuple[int | None, int | None]:
     return largest(distance), largest(distance.neg())
 
 
-def last(condition: ir.Set, side: str, bound: Bound = "upper", *, ahead: bool = False) -> int | None:
+def last(condition: ir.Set, side: str, bound: Approximation = "over", *, ahead: bool = False) -> int | None:
     """The largest q, or k, of a pair, or of one with k > q, over all n; None: no bound.  ValueError: no pair."""
     positions = _side(condition, side, bound, ahead)
     positions = positions.project_out(isl.dim_type.param, 0, positions.dim(isl.dim_type.param))
@@ -122,7 +123,7 @@ def last(condition: ir.Set, side: str, bound: Bound = "upper", *, ahead: bool = 
     return largest(positions)
 
 
-def rows(condition: ir.Set, n: int, bound: Bound = "upper", *, ahead: bool = False) -> int:
+def rows(condition: ir.Set, n: int, bound: Approximation = "over", *, ahead: bool = False) -> int:
     """How many of n queries of self-attention see a key, or a later key."""
     positions = _side(condition, "q", bound, ahead)
     if positions.dim(isl.dim_type.param):
@@ -130,7 +131,7 @@ def rows(condition: ir.Set, n: int, bound: Bound = "upper", *, ahead: bool = Fal
     return integer(positions.coalesce().count_val())
 
 
-def _side(condition: ir.Set, side: str, bound: Bound, ahead: bool) -> isl.Set:
+def _side(condition: ir.Set, side: str, bound: Approximation, ahead: bool) -> isl.Set:
     """The queries, or keys, of the pairs of self-attention, or of those with k > q."""
     pairs = clipped(condition, bound)
     if ahead:

@@ -203,6 +203,17 @@ def test_layouts_by_head() -> None:
     check(pattern, 61, 70, heads=4, kv_heads=2, module=spread_module_of(pattern))
 
 
+def test_heads_that_differ_in_their_answers() -> None:
+    """One text of each kernel serves two heads, told by constants which keys they touch."""
+    pattern = pattern_of("pattern p = match h { 0 -> past(100), 1 -> window(100), else -> past(100) | sinks(4) }", 3)
+    module = module_of(pattern)
+    first, second, third = (group.at(1).kernels for group in module._PROGRAM.groups)
+    assert [kernel.run for kernel in first] == [kernel.run for kernel in second]
+    assert first[0].run is not third[0].run
+    assert first[0].answers["KEYS"] is module._keys_0 and second[0].answers["KEYS"] is module._keys_1
+    check(pattern, 50, 75, heads=3, kv_heads=1, module=module)
+
+
 def split_by_three(patch: pytest.MonkeyPatch) -> None:
     """Three programs for each tile of global tokens, however short the sequence is."""
 

@@ -19,7 +19,7 @@ from sparsec.ir import reference
 from sparsec.lower.file import lower
 from sparsec.plan.build import build, contiguous, ranged, spread
 from sparsec.plan.nodes import Contiguous, Cover, Gathered, Listed, Region, Residue
-from sparsec.sets.simplify import simplify
+from sparsec.sets.redundancy import simplify
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 

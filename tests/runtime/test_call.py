@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import inspect
 import pickle
@@ -154,9 +155,9 @@ def test_type_checkers_know_what_comes_back(attend):
     from typing import get_overloads
 
     from sparsec.hook import Operator
+    from sparsec.kernels.op import Attention, typed
 
-    generated = attend._function
-    for function in (sparsec.Attend.__call__, Operator.__call__, generated):
+    for function in (sparsec.Attend.__call__, Operator.__call__):
         given, returned = [], []
         for each in get_overloads(function):
             signature = inspect.signature(each)
@@ -165,3 +166,10 @@ def test_type_checkers_know_what_comes_back(attend):
         assert given[:2] == ["Literal[False]", "Literal[True]"], function
         assert "bool" in given[2]
         assert returned == ["Tensor", "tuple[Tensor, Tensor]", "Tensor | tuple[Tensor, Tensor]"]
+    generated = attend._function  # a protocol, which has no function of its own that could be asked
+    assert f"@sk.typed\ndef {generated.__name__}(" in inspect.getsource(sys.modules[generated.__module__])
+    assert typed(generated) is generated
+    assert inspect.signature(typed).return_annotation == "Attention"
+    calls = [each for each in ast.parse(inspect.getsource(Attention)).body[0].body if isinstance(each, ast.FunctionDef)]
+    assert [ast.unparse(each.returns) for each in calls] == returned
+    assert [ast.unparse(each.args.kwonlyargs[-1].annotation) for each in calls] == given

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
-from sparsec.sets.simplify import simplify
+from sparsec.sets.redundancy import simplify
 from sparsec.sets.to_isl import reachable
 from sparsec.testing.programs import conditions, tables, terms
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import sparsec
 from sparsec.diagnostics import SparsecError
 from sparsec.lower.file import lower
-from sparsec.lower.foreign_names import _INTEGER_HINTS, _SET_HINTS
+from sparsec.lower.hints import _INTEGER_HINTS, _SET_HINTS
+from sparsec.lower.misread import without_square
 from sparsec.lower.scope import INTEGERS, prelude
 from sparsec.lower.signatures import BUILT_IN
-from sparsec.lower.squares import without_square
 from sparsec.source import Source
 from sparsec.syntax.errors.near import near
 from sparsec.syntax.later import _WORDS

@@ -12,13 +12,9 @@ The pattern as it was written, with b = 64, w = 3, g = 2, r = 3, seed = 0:
 # mypy: disable-error-code="name-defined"
 # pyright: reportInvalidTypeForm=false
 
-from typing import Literal, overload
-
-import torch
-
 from sparsec.kernels import support as sk
 
-triton, tl = sk.triton, sk.tl
+torch, triton, tl = sk.torch, sk.triton, sk.tl
 
 # fmt: off
 
@@ -125,14 +121,13 @@ def _forward(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     if split:
-        line, rows = part * heads * tl.num_programs(2) + bh, split_tiles * BLOCK_M
-        split_ptrs = sk.row_ptrs(SPLITS, line, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+        split_bh, rows = part * heads * tl.num_programs(2) + bh, split_tiles * BLOCK_M
+        split_ptrs = sk.row_ptrs(SPLITS, split_bh, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
         tl.store(split_ptrs, out, mask=sk.tile_mask(row, rows, HEAD_DIM, BLOCK_D))
-        tl.store(SPLITS_LSE + line.to(tl.int64) * rows + row, lse)
+        tl.store(SPLITS_LSE + split_bh.to(tl.int64) * rows + row, lse)
     else:
         tl.store(LSE + out_row, lse, mask=row < n_q)
-        out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-        tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+        sk.store_tile(out, OUT, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -161,11 +156,7 @@ def _dq(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
-        delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
-    lse = tl.load(LSE + bh * n_q + row, mask=row < n_q, other=float("-inf"))
-    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * sk.LOG2_E)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -197,12 +188,11 @@ def _dq(
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
     if split:
-        line, rows = part * heads * tl.num_programs(2) + bh, split_tiles * BLOCK_M
-        split_ptrs = sk.row_ptrs(SPLITS, line, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
+        split_bh, rows = part * heads * tl.num_programs(2) + bh, split_tiles * BLOCK_M
+        split_ptrs = sk.row_ptrs(SPLITS, split_bh, rows, row_lo, 1, HEAD_DIM, BLOCK_M, BLOCK_D)
         tl.store(split_ptrs, dq, mask=sk.tile_mask(row, rows, HEAD_DIM, BLOCK_D))
     else:
-        dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-        tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
+        sk.store_tile(dq, DQ, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -224,7 +214,7 @@ def _dkdv(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_lines = heads // GROUP * tl.num_programs(2)
+    n_kv_bh = heads // GROUP * tl.num_programs(2)
     kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -262,13 +252,12 @@ def _dkdv(
         delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
     dk *= scale
     if split:
-        line, rows = part * kv_lines + kv_bh, split_tiles * BLOCK_N
+        split_bh, rows = part * n_kv_bh + kv_bh, split_tiles * BLOCK_N
         whole = sk.tile_mask(k_lo + tl.arange(0, BLOCK_N), rows, HEAD_DIM, BLOCK_D)
-        tl.store(sk.row_ptrs(DK_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dk, mask=whole)
-        tl.store(sk.row_ptrs(DV_SPLITS, line, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dv, mask=whole)
+        tl.store(sk.row_ptrs(DK_SPLITS, split_bh, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dk, mask=whole)
+        tl.store(sk.row_ptrs(DV_SPLITS, split_bh, rows, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), dv, mask=whole)
     else:
         dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
         dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
@@ -317,43 +306,26 @@ def _queries_visited(k_lo, k_hi, n, n_q):
 # 3 key blocks of 64 at random for each block of 64 queries.
 _TABLE_0 = sk.RandomBlocks(64, 3, 0)
 
-_PROGRAM = sk.Program(
-    min_tile=16,
-    most_positions=1073741824,
-    groups=(
-        sk.Group(None, (
-            sk.Variant(0, (
-                sk.Region(  # Positions as they are.
-                    "", _visit, _is_full, _keep_cpu, block=64, tables=((0, _TABLE_0),), rows_tables=(_TABLE_0,),
-                    keys_visited=_keys_visited, columns_tables=(_TABLE_0,), queries_visited=_queries_visited
-                ),
-            ), (
-                sk.Kernel("forward", _forward, (0,), split_prefix=128),
-                sk.Kernel("dq", _dq, (0,), split_prefix=128),
-                sk.Kernel("dkdv", _dkdv, (0,), split_prefix=128),
-            )),
-        )),
-    ),
+_REGIONS = (
+    sk.Region("", _visit, _is_full, _keep_cpu, block=64, tables=((0, _TABLE_0),), rows_tables=(_TABLE_0,),
+        keys_visited=_keys_visited, columns_tables=(_TABLE_0,), queries_visited=_queries_visited),  # Positions as they are.
+)
+_KERNELS = (
+    sk.Kernel("forward", _forward, (0,), split_prefix=128),
+    sk.Kernel("dq", _dq, (0,), split_prefix=128),
+    sk.Kernel("dkdv", _dkdv, (0,), split_prefix=128),
 )
 
-_OPERATOR = sk.Operator("bigbird_3cf708158b13", _PROGRAM, heads=None)
+_PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
+    sk.Group(None, (
+        sk.Variant(0, _REGIONS, _KERNELS),
+    )),
+))
+
+_OPERATOR = sk.Operator("bigbird_2d6aea2c1c21", _PROGRAM, heads=None)
 
 
-@overload
-def bigbird(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[False] = ...
-) -> torch.Tensor: ...
-@overload
-def bigbird(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[True]
-) -> tuple[torch.Tensor, torch.Tensor]: ...
-@overload
-def bigbird(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: bool
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
+@sk.typed
 def bigbird(q, k, v, *, scale=None, q_offset=None, return_lse=False):
     """Attention over the pattern `bigbird`.
 

@@ -11,13 +11,9 @@ The pattern as it was written, with w = 4096:
 # mypy: disable-error-code="name-defined"
 # pyright: reportInvalidTypeForm=false
 
-from typing import Literal, overload
-
-import torch
-
 from sparsec.kernels import support as sk
 
-triton, tl = sk.triton, sk.tl
+torch, triton, tl = sk.torch, sk.triton, sk.tl
 
 # fmt: off
 
@@ -82,8 +78,7 @@ def _forward(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-    tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+    sk.store_tile(out, OUT, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -111,11 +106,7 @@ def _dq(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
-        delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
-    lse = tl.load(LSE + bh * n_q + row, mask=row < n_q, other=float("-inf"))
-    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * sk.LOG2_E)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -135,8 +126,7 @@ def _dq(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-    tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
+    sk.store_tile(dq, DQ, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -183,7 +173,6 @@ def _dkdv(
         delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
     dk *= scale
     dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
     dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
@@ -208,42 +197,25 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 
 # ---------------------------------------------------------------- what runs
 
-_PROGRAM = sk.Program(
-    min_tile=16,
-    most_positions=1073741824,
-    groups=(
-        sk.Group(None, (
-            sk.Variant(0, (
-                sk.Region(  # Positions as they are.
-                    "", _visit, _is_full, _keep_cpu
-                ),
-            ), (
-                sk.Kernel("forward", _forward, (0,)),
-                sk.Kernel("dq", _dq, (0,)),
-                sk.Kernel("dkdv", _dkdv, (0,)),
-            )),
-        )),
-    ),
+_REGIONS = (
+    sk.Region("", _visit, _is_full, _keep_cpu),  # Positions as they are.
+)
+_KERNELS = (
+    sk.Kernel("forward", _forward, (0,)),
+    sk.Kernel("dq", _dq, (0,)),
+    sk.Kernel("dkdv", _dkdv, (0,)),
 )
 
-_OPERATOR = sk.Operator("mistral_f7f989039c56", _PROGRAM, heads=None)
+_PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
+    sk.Group(None, (
+        sk.Variant(0, _REGIONS, _KERNELS),
+    )),
+))
+
+_OPERATOR = sk.Operator("mistral_e071bdb78b42", _PROGRAM, heads=None)
 
 
-@overload
-def mistral(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[False] = ...
-) -> torch.Tensor: ...
-@overload
-def mistral(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[True]
-) -> tuple[torch.Tensor, torch.Tensor]: ...
-@overload
-def mistral(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: bool
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
+@sk.typed
 def mistral(q, k, v, *, scale=None, q_offset=None, return_lse=False):
     """Attention over the pattern `mistral`.
 

@@ -12,13 +12,9 @@ The pattern as it was written, with w = 256:
 # mypy: disable-error-code="name-defined"
 # pyright: reportInvalidTypeForm=false
 
-from typing import Literal, overload
-
-import torch
-
 from sparsec.kernels import support as sk
 
-triton, tl = sk.triton, sk.tl
+torch, triton, tl = sk.torch, sk.triton, sk.tl
 
 # fmt: off
 
@@ -83,8 +79,7 @@ def _forward_0(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-    tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+    sk.store_tile(out, OUT, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -112,11 +107,7 @@ def _dq_0(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
-        delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
-    lse = tl.load(LSE + bh * n_q + row, mask=row < n_q, other=float("-inf"))
-    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * sk.LOG2_E)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -136,8 +127,7 @@ def _dq_0(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-    tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
+    sk.store_tile(dq, DQ, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -190,7 +180,6 @@ def _dkdv_0(
         delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
     if not SHARED:
         dk *= scale
     dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
@@ -266,8 +255,7 @@ def _forward_1(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-    tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+    sk.store_tile(out, OUT, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -295,11 +283,7 @@ def _dq_1(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
-        delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
-    lse = tl.load(LSE + bh * n_q + row, mask=row < n_q, other=float("-inf"))
-    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * sk.LOG2_E)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -317,8 +301,7 @@ def _dq_1(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-    tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
+    sk.store_tile(dq, DQ, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -368,7 +351,6 @@ def _dkdv_1(
         delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
     if not SHARED:
         dk *= scale
     dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
@@ -456,8 +438,7 @@ def _forward_2(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.rows_ptrs(OUT, r_b, r_h, r_m, batch, head, row, BLOCK_D)
-    tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+    sk.store_rows(out, OUT, r_b, r_h, r_m, batch, head, row, mask, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -489,11 +470,7 @@ def _dq_2(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.rows_ptrs(OUT, o_b, o_h, o_m, batch, head, row, BLOCK_D), mask=mask, other=0.0)
-    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
-        delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
-    lse = tl.load(LSE + bh * n_q + row, mask=row < n_q, other=float("-inf"))
-    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * sk.LOG2_E)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
     class_row = residue_row * n_class_rows + row_lo + tl.arange(0, BLOCK_M)
@@ -515,8 +492,7 @@ def _dq_2(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.rows_ptrs(DQ, r_b, r_h, r_m, batch, head, row, BLOCK_D)
-    tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
+    sk.store_rows(dq, DQ, r_b, r_h, r_m, batch, head, row, mask, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -575,7 +551,6 @@ def _dkdv_2(
         delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
     if not SHARED:
         dk *= scale
     dk_ptrs = sk.rows_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
@@ -601,62 +576,47 @@ def _is_full_2(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 # ---------------------------------------------------------------- what runs
 
-_PROGRAM = sk.Program(
-    min_tile=16,
-    most_positions=1073741824,
-    groups=(
-        sk.Group((0, 1, 2, 3), (
-            sk.Variant(0, (
-                sk.Region(  # Positions as they are.
-                    "_0", _visit_0, _is_full_0, _keep_cpu_0
-                ),
-            ), (
-                sk.Kernel("forward", _forward_0, (0,)),
-                sk.Kernel("dq", _dq_0, (0,)),
-                sk.Kernel("dkdv", _dkdv_0, (0,)),
-            )),
-        )),
-        sk.Group((4, 5, 6, 7), (
-            sk.Variant(0, (
-                sk.Region(  # Positions as they are.
-                    "_1", _visit_1, _is_full_1, _keep_cpu_1
-                ),
-            ), (
-                sk.Kernel("forward", _forward_1, (0,)),
-                sk.Kernel("dq", _dq_1, (0,)),
-                sk.Kernel("dkdv", _dkdv_1, (0,)),
-            )),
-            sk.Variant(1024, (
-                sk.Region(  # Queries see only keys a multiple of 2 away.
-                    "_2", _visit_2, _is_full_2, _keep_cpu_2, stride=2
-                ),
-            ), (
-                sk.Kernel("forward", _forward_2, (0,)),
-                sk.Kernel("dq", _dq_2, (0,)),
-                sk.Kernel("dkdv", _dkdv_2, (0,)),
-            )),
-        )),
-    ),
+_REGIONS_0 = (
+    sk.Region("_0", _visit_0, _is_full_0, _keep_cpu_0),  # Positions as they are.
+)
+_KERNELS_0 = (
+    sk.Kernel("forward", _forward_0, (0,)),
+    sk.Kernel("dq", _dq_0, (0,)),
+    sk.Kernel("dkdv", _dkdv_0, (0,)),
 )
 
-_OPERATOR = sk.Operator("per_head_strides_6ff0701b9262", _PROGRAM, heads=8)
+_REGIONS_1 = (
+    sk.Region("_1", _visit_1, _is_full_1, _keep_cpu_1),  # Positions as they are.
+)
+_KERNELS_1 = (
+    sk.Kernel("forward", _forward_1, (0,)),
+    sk.Kernel("dq", _dq_1, (0,)),
+    sk.Kernel("dkdv", _dkdv_1, (0,)),
+)
+
+_REGIONS_2 = (
+    sk.Region("_2", _visit_2, _is_full_2, _keep_cpu_2, stride=2),  # Queries see only keys a multiple of 2 away.
+)
+_KERNELS_2 = (
+    sk.Kernel("forward", _forward_2, (0,)),
+    sk.Kernel("dq", _dq_2, (0,)),
+    sk.Kernel("dkdv", _dkdv_2, (0,)),
+)
+
+_PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
+    sk.Group((0, 1, 2, 3), (
+        sk.Variant(0, _REGIONS_0, _KERNELS_0),
+    )),
+    sk.Group((4, 5, 6, 7), (
+        sk.Variant(0, _REGIONS_1, _KERNELS_1),
+        sk.Variant(1024, _REGIONS_2, _KERNELS_2),
+    )),
+))
+
+_OPERATOR = sk.Operator("per_head_strides_358051436967", _PROGRAM, heads=8)
 
 
-@overload
-def per_head_strides(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[False] = ...
-) -> torch.Tensor: ...
-@overload
-def per_head_strides(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[True]
-) -> tuple[torch.Tensor, torch.Tensor]: ...
-@overload
-def per_head_strides(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: bool
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
+@sk.typed
 def per_head_strides(q, k, v, *, scale=None, q_offset=None, return_lse=False):
     """Attention over the pattern `per_head_strides`.
 

@@ -12,13 +12,9 @@ The pattern as it was written, with l = 128:
 # mypy: disable-error-code="name-defined"
 # pyright: reportInvalidTypeForm=false
 
-from typing import Literal, overload
-
-import torch
-
 from sparsec.kernels import support as sk
 
-triton, tl = sk.triton, sk.tl
+torch, triton, tl = sk.torch, sk.triton, sk.tl
 
 # fmt: off
 
@@ -55,8 +51,7 @@ def _forward_0(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.tile_ptrs(OUT, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-    tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+    sk.store_tile(out, OUT, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -81,11 +76,7 @@ def _dq_0(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
-        delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
-    lse = tl.load(LSE + bh * n_q + row, mask=row < n_q, other=float("-inf"))
-    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * sk.LOG2_E)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -106,8 +97,7 @@ def _dq_0(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.tile_ptrs(DQ, r_b, r_h, r_m, batch, head, row_lo, BLOCK_M, BLOCK_D)
-    tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
+    sk.store_tile(dq, DQ, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -152,7 +142,6 @@ def _dkdv_0(
         delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
     dk *= scale
     dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
     dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
@@ -306,8 +295,7 @@ def _forward_1_b(
         m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
     out, lse = sk.softmax_end(m_i, l_i, acc)
     tl.store(LSE + out_row, lse, mask=row < n_q)
-    out_ptrs = sk.rows_ptrs(OUT, r_b, r_h, r_m, batch, head, row, BLOCK_D)
-    tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+    sk.store_rows(out, OUT, r_b, r_h, r_m, batch, head, row, mask, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -335,11 +323,7 @@ def _dq_1_a(
     bh = (batch * heads + head).to(tl.int64)
     delta_bh = bh + heads * tl.num_programs(2)
     o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
-        delta -= tl.load(DLSE + bh * n_q + row, mask=row < n_q, other=0.0)
-    lse = tl.load(LSE + bh * n_q + row, mask=row < n_q, other=float("-inf"))
-    lse_2 = tl.where(lse == float("-inf"), float("inf"), lse * sk.LOG2_E)
+    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
     tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
     tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -410,8 +394,7 @@ def _dq_1_b(
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
     dq *= scale
-    dq_ptrs = sk.rows_ptrs(DQ, r_b, r_h, r_m, batch, head, row, BLOCK_D)
-    tl.store(dq_ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
+    sk.store_rows(dq, DQ, r_b, r_h, r_m, batch, head, row, mask, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -431,7 +414,7 @@ def _dkdv_1_a(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_lines = heads // GROUP * tl.num_programs(2)
+    n_kv_bh = heads // GROUP * tl.num_programs(2)
     kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -459,10 +442,9 @@ def _dkdv_1_a(
         delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
     tops = DKDV_TOP + kv_bh.to(tl.int64) * n + k
     sk.store_carry(sk.row_ptrs(DK, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops, dk, k < n, mask)
-    sk.store_carry(sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops + kv_lines.to(tl.int64) * n, dv, k < n, mask)
+    sk.store_carry(sk.row_ptrs(DV, kv_bh, n, k_lo, 1, HEAD_DIM, BLOCK_N, BLOCK_D), tops + n_kv_bh.to(tl.int64) * n, dv, k < n, mask)
 
 
 @triton.jit(do_not_specialize=sk.RUN_TIME)
@@ -487,7 +469,7 @@ def _dkdv_1_b(
     mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
     k_tile = sk.load_residue_tile(K, k_b, k_h, k_n, batch, kv_head, residue, k_lo, 128, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
     v_tile = sk.load_residue_tile(V, v_b, v_h, v_n, batch, kv_head, residue, k_lo, 128, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    kv_lines = heads // GROUP * tl.num_programs(2)
+    n_kv_bh = heads // GROUP * tl.num_programs(2)
     kv_bh = batch * (heads // GROUP) + kv_head
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -495,7 +477,7 @@ def _dkdv_1_b(
     carried = k < n
     tops = PARTIAL_TOP + kv_bh.to(tl.int64) * n + k
     dk += sk.load_carry(sk.row_ptrs(PARTIAL_DK, kv_bh, n, residue + 128 * k_lo, 128, HEAD_DIM, BLOCK_N, BLOCK_D), tops, carried, mask)
-    dv += sk.load_carry(sk.row_ptrs(PARTIAL_DV, kv_bh, n, residue + 128 * k_lo, 128, HEAD_DIM, BLOCK_N, BLOCK_D), tops + kv_lines.to(tl.int64) * n, carried, mask)
+    dv += sk.load_carry(sk.row_ptrs(PARTIAL_DV, kv_bh, n, residue + 128 * k_lo, 128, HEAD_DIM, BLOCK_N, BLOCK_D), tops + n_kv_bh.to(tl.int64) * n, carried, mask)
     steps, begin = _queries_1_b(k_lo, k_hi, n, queries_here, q_first, residue, BLOCK_M)
     for turn in range(n_heads * steps):
         step = turn if GROUP == 1 else turn % steps
@@ -522,7 +504,6 @@ def _dkdv_1_b(
         delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-
     dk *= scale
     dk_ptrs = sk.rows_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
     dv_ptrs = sk.rows_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k, BLOCK_D)
@@ -562,57 +543,39 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 # ---------------------------------------------------------------- what runs
 
-_PROGRAM = sk.Program(
-    min_tile=16,
-    most_positions=1073741824,
-    groups=(
-        sk.Group(None, (
-            sk.Variant(0, (
-                sk.Region(  # Positions as they are.
-                    "_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns'), period=128
-                ),
-            ), (
-                sk.Kernel("forward", _forward_0, (0,)),
-                sk.Kernel("dq", _dq_0, (0,)),
-                sk.Kernel("dkdv", _dkdv_0, (0,)),
-            )),
-            sk.Variant(4096, (
-                sk.Region(  # Positions as they are.
-                    "_1_a", _visit_1_a, _is_full_1_a, _keep_cpu_1_a
-                ),
-                sk.Region(  # Queries see only keys a multiple of 128 away.
-                    "_1_b", _visit_1_b, _is_full_1_b, _keep_cpu_1_b, stride=128
-                ),
-            ), (
-                sk.Kernel("forward", _forward_1_a, (0,), carries=True),
-                sk.Kernel("forward", _forward_1_b, (1,)),
-                sk.Kernel("dq", _dq_1_a, (0,), carries=True),
-                sk.Kernel("dq", _dq_1_b, (1,)),
-                sk.Kernel("dkdv", _dkdv_1_a, (0,), carries=True),
-                sk.Kernel("dkdv", _dkdv_1_b, (1,)),
-            )),
-        )),
-    ),
+_REGIONS_0 = (
+    sk.Region("_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns'), period=128),  # Positions as they are.
+)
+_KERNELS_0 = (
+    sk.Kernel("forward", _forward_0, (0,)),
+    sk.Kernel("dq", _dq_0, (0,)),
+    sk.Kernel("dkdv", _dkdv_0, (0,)),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_740bd32dcb0b", _PROGRAM, heads=None)
+_REGIONS_1 = (
+    sk.Region("_1_a", _visit_1_a, _is_full_1_a, _keep_cpu_1_a),  # Positions as they are.
+    sk.Region("_1_b", _visit_1_b, _is_full_1_b, _keep_cpu_1_b, stride=128),  # Queries see only keys a multiple of 128 away.
+)
+_KERNELS_1 = (
+    sk.Kernel("forward", _forward_1_a, (0,), carries=True),
+    sk.Kernel("forward", _forward_1_b, (1,)),
+    sk.Kernel("dq", _dq_1_a, (0,), carries=True),
+    sk.Kernel("dq", _dq_1_b, (1,)),
+    sk.Kernel("dkdv", _dkdv_1_a, (0,), carries=True),
+    sk.Kernel("dkdv", _dkdv_1_b, (1,)),
+)
+
+_PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
+    sk.Group(None, (
+        sk.Variant(0, _REGIONS_0, _KERNELS_0),
+        sk.Variant(4096, _REGIONS_1, _KERNELS_1),
+    )),
+))
+
+_OPERATOR = sk.Operator("sparse_transformer_strided_299ba601f05e", _PROGRAM, heads=None)
 
 
-@overload
-def sparse_transformer_strided(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[False] = ...
-) -> torch.Tensor: ...
-@overload
-def sparse_transformer_strided(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: Literal[True]
-) -> tuple[torch.Tensor, torch.Tensor]: ...
-@overload
-def sparse_transformer_strided(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *,
-    scale: float | None = ..., q_offset: int | None = ..., return_lse: bool
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
+@sk.typed
 def sparse_transformer_strided(q, k, v, *, scale=None, q_offset=None, return_lse=False):
     """Attention over the pattern `sparse_transformer_strided`.
 
