@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import keyword
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import jinja2
@@ -32,6 +32,7 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     have, and comments that name the `terms` of each condition.  Equal inputs give equal bytes.
     """
     made = kernels_of(plan, terms)
+    runs = _runs(plan, (text for _, texts in made.groups for text in texts))
     body = (
         _environment()
         .get_template("module.py.jinja")
@@ -43,9 +44,9 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,
-            variants={text.stem: _runs(plan, text) for _, texts in made.groups for text in texts},
+            variants={suffix: run for run, suffix in runs.items()},
             groups=[
-                (heads, [(text.variant.from_n, text.stem, text.numbers) for text in texts])
+                (heads, [(text.variant.from_n, runs[_run(plan, text)], text.numbers) for text in texts])
                 for heads, texts in made.groups
             ],
             op=_PLACEHOLDER,
@@ -59,10 +60,25 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     return body.replace(_PLACEHOLDER, f"{plan.pattern.name}_{digest}")
 
 
-def _runs(plan: Plan, text: VariantText) -> tuple[list[tuple[str, str]], list[str]]:
+_Run = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
+
+
+def _run(plan: Plan, text: VariantText) -> _Run:
     """What serves a length: regions, with why they are what they are; kernels in launch order."""
-    regions = [(program.region(each, tables(plan)), each.region.why) for each in text.answers]
-    return regions, [program.kernel(each, text) for each in text.kernels]
+    regions = tuple((program.region(each, tables(plan)), each.region.why) for each in text.answers)
+    return regions, tuple(program.kernel(each, text) for each in text.kernels)
+
+
+def _runs(plan: Plan, texts: Iterable[VariantText]) -> dict[_Run, str]:
+    """All that serve some length, each once, with the ends of their names.
+
+    Heads that share kernels differ in more than numbers where their gathered keys or long programs do.
+    """
+    named: dict[_Run, str] = {}
+    for text in texts:
+        alike = sum(name == text.stem or name.startswith(f"{text.stem}_also_") for name in named.values())
+        named.setdefault(_run(plan, text), f"{text.stem}_also_{alike}" if alike else text.stem)
+    return named
 
 
 def kernels_of(plan: Plan, terms: Sequence[Sequence[Term]] = ()) -> Shared:

@@ -39,7 +39,8 @@ def shared(plan: Plan, render: Render, terms: Sequence[Sequence[Term]] = ()) -> 
         text = variant_text(plan, variant)
         shape = _INTEGER.sub("0", render(text)) if len(variants) > 1 else ""
         words = tuple(word for _, _, word in variant_shapes(text))
-        alike.setdefault((shape, words), []).append(place)
+        tables = any(answers.row_classes for answers in text.answers)  # which hold numbers outside of functions
+        alike.setdefault((shape, words, place if tables else None), []).append(place)
     printed: list[Callable[[VariantText], str]] = []
     found: dict[int, VariantText] = {}
     for number, places in enumerate(alike.values()):

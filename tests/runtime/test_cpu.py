@@ -212,3 +212,17 @@ def test_no_object_of_all_pairs():
     attend_of(example("mistral", w=64))(q, q, q).sum().backward()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB
     assert grown < 500_000
+
+
+# ---------------------------------------------------------------- heads that share kernels
+
+
+@pytest.mark.parametrize("name", ["deepspeed_fixed", "longnet_heads", "per_head_strides"])
+def test_heads_that_share_kernels_at_lengths_of_layouts(name: str) -> None:
+    """Heads differ in gathered keys, in strides, and in what their kernels take as constants."""
+    assert_exact(example(name, 8, layer=0), 1100, 1100)
+
+
+def test_heads_that_differ_in_tables_of_rows() -> None:
+    parts = [" | ".join(f"q in {a}..{a + 9} & k in {a // 2}..{a + more}" for a in range(0, 90, 9)) for more in (9, 30)]
+    assert_exact(pattern_of(f"pattern p = match h {{ 0 -> {parts[0]} else -> {parts[1]} }}", 2), 100, 100)
