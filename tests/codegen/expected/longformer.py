@@ -252,15 +252,20 @@ def _visit(q_lo, q_hi, n):
     return [(0, 64), (0, (n if q_lo <= 63 else 0)), (q_lo - 256, q_hi + 257)]
 
 
+def _keys_visited(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(0, 64), (0, torch.where(q_lo <= 63, n, 0)), (q_lo - 256, q_hi + 257)]
+
+
 def _is_full(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (
         (q_hi <= 63)
-        or ((k_lo + 256 >= q_hi) and (k_hi <= 320))
-        or (k_hi <= 63)
-        or ((k_lo + 256 >= q_hi) and (q_lo + 256 >= k_hi))
-        or ((q_hi <= 320) and (q_lo + 256 >= k_hi))
-        or ((q_hi <= 320) and (k_hi <= 320))
+        | ((k_lo + 256 >= q_hi) & (k_hi <= 320))
+        | (k_hi <= 63)
+        | ((k_lo + 256 >= q_hi) & (q_lo + 256 >= k_hi))
+        | ((q_hi <= 320) & (q_lo + 256 >= k_hi))
+        | ((q_hi <= 320) & (k_hi <= 320))
     )
 
 
@@ -273,7 +278,7 @@ _PROGRAM = sk.Program(
         sk.Group(None, (
             sk.Variant(0, (
                 sk.Region(  # Positions as they are.
-                    "", _visit, _is_full, _keep_cpu
+                    "", _visit, _keys_visited, _is_full, _keep_cpu
                 ),
             ), (
                 sk.Kernel("forward", _forward, (0,), split_prefix=64),
@@ -284,7 +289,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("longformer_51018f3d56da", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_6d280a0707be", _PROGRAM, heads=None)
 
 
 @overload

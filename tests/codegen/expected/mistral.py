@@ -201,9 +201,14 @@ def _visit(q_lo, q_hi, n):
     return [(q_lo - 4095, q_hi + 1)]
 
 
+def _keys_visited(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo - 4095, q_hi + 1)]
+
+
 def _is_full(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (k_lo + 4095 >= q_hi) and (q_lo >= k_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (k_lo + 4095 >= q_hi) & (q_lo >= k_hi)
 
 
 # ---------------------------------------------------------------- what runs
@@ -215,7 +220,7 @@ _PROGRAM = sk.Program(
         sk.Group(None, (
             sk.Variant(0, (
                 sk.Region(  # Positions as they are.
-                    "", _visit, _is_full, _keep_cpu
+                    "", _visit, _keys_visited, _is_full, _keep_cpu
                 ),
             ), (
                 sk.Kernel("forward", _forward, (0,)),
@@ -226,7 +231,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("mistral_f7f989039c56", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("mistral_648d19b365fa", _PROGRAM, heads=None)
 
 
 @overload

@@ -209,9 +209,14 @@ def _visit_0(q_lo, q_hi, n):
     return [(q_lo - 128, q_hi + 1)]
 
 
+def _keys_visited_0(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo - 128, q_hi + 1)]
+
+
 def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (k_lo + 128 >= q_hi) and (q_lo >= k_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
 
 @triton.jit
@@ -387,8 +392,13 @@ def _visit_1(q_lo, q_hi, n):
     return [(q_lo - 256, q_hi + 1)]
 
 
+def _keys_visited_1(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo - 256, q_hi + 1)]
+
+
 def _is_full_1(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return False
 
 
@@ -594,9 +604,14 @@ def _visit_2(q_lo, q_hi, n, residue):
     return [(q_lo - 128, q_hi + 1)]
 
 
+def _keys_visited_2(q_lo, q_hi, n, residue):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo - 128, q_hi + 1)]
+
+
 def _is_full_2(q_lo, q_hi, k_lo, k_hi, n, residue):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (k_lo + 128 >= q_hi) and (q_lo >= k_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
 
 # ---------------------------------------------------------------- what runs
@@ -608,7 +623,7 @@ _PROGRAM = sk.Program(
         sk.Group((0, 1, 2, 3), (
             sk.Variant(0, (
                 sk.Region(  # Positions as they are.
-                    "_0", _visit_0, _is_full_0, _keep_cpu_0
+                    "_0", _visit_0, _keys_visited_0, _is_full_0, _keep_cpu_0
                 ),
             ), (
                 sk.Kernel("forward", _forward_0, (0,)),
@@ -619,7 +634,7 @@ _PROGRAM = sk.Program(
         sk.Group((4, 5, 6, 7), (
             sk.Variant(0, (
                 sk.Region(  # Positions as they are.
-                    "_1", _visit_1, _is_full_1, _keep_cpu_1
+                    "_1", _visit_1, _keys_visited_1, _is_full_1, _keep_cpu_1
                 ),
             ), (
                 sk.Kernel("forward", _forward_1, (0,)),
@@ -628,7 +643,7 @@ _PROGRAM = sk.Program(
             )),
             sk.Variant(1024, (
                 sk.Region(  # Queries see only keys a multiple of 2 away.
-                    "_2", _visit_2, _is_full_2, _keep_cpu_2, stride=2
+                    "_2", _visit_2, _keys_visited_2, _is_full_2, _keep_cpu_2, stride=2
                 ),
             ), (
                 sk.Kernel("forward", _forward_2, (0,)),
@@ -639,7 +654,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("per_head_strides_6ff0701b9262", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_88597a1c3b2d", _PROGRAM, heads=8)
 
 
 @overload

@@ -199,9 +199,14 @@ def _visit_0(q_lo, q_hi, n):
     return []
 
 
+def _keys_visited_0(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return []
+
+
 def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (q_lo >= k_hi) and (k_lo + 135 >= (k_lo + 8) % 128 + q_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (q_lo >= k_hi) & (k_lo + 135 >= (k_lo + 8) % 128 + q_hi)
 
 
 @triton.jit
@@ -530,9 +535,14 @@ def _visit_1_a(q_lo, q_hi, n):
     return [(q_lo // 128 * 128, q_hi + 1)]
 
 
+def _keys_visited_1_a(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo // 128 * 128, q_hi + 1)]
+
+
 def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (q_lo >= k_hi) and (k_lo + 127 >= k_lo % 128 + q_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (q_lo >= k_hi) & (k_lo + 127 >= k_lo % 128 + q_hi)
 
 
 def _keep_cpu_1_b(q, k, n):
@@ -545,8 +555,13 @@ def _visit_1_b(q_lo, q_hi, n):
     return [(0, (q_hi // 128 * 128 - 120) // 128 * 8 + min((q_hi // 128 * 128 - 120) % 128, 8))]
 
 
+def _keys_visited_1_b(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(0, (q_hi // 128 * 128 - 120) // 128 * 8 + torch.clamp((q_hi // 128 * 128 - 120) % 128, max=8))]
+
+
 def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return q_lo >= q_lo % 128 + (k_hi // 8 * 128 + 120 + k_hi % 8) + 1
 
 
@@ -559,7 +574,7 @@ _PROGRAM = sk.Program(
         sk.Group(None, (
             sk.Variant(0, (
                 sk.Region(  # Positions as they are.
-                    "_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows',), period=128
+                    "_0", _visit_0, _keys_visited_0, _is_full_0, _keep_cpu_0, tile_lists=('rows',), period=128
                 ),
             ), (
                 sk.Kernel("forward", _forward_0, (0,)),
@@ -568,10 +583,10 @@ _PROGRAM = sk.Program(
             )),
             sk.Variant(1024, (
                 sk.Region(  # Positions as they are.
-                    "_1_a", _visit_1_a, _is_full_1_a, _keep_cpu_1_a
+                    "_1_a", _visit_1_a, _keys_visited_1_a, _is_full_1_a, _keep_cpu_1_a
                 ),
                 sk.Region(  # No query sees the keys between.
-                    "_1_b", _visit_1_b, _is_full_1_b, _keep_cpu_1_b, gathered=(128, 120, 8)
+                    "_1_b", _visit_1_b, _keys_visited_1_b, _is_full_1_b, _keep_cpu_1_b, gathered=(128, 120, 8)
                 ),
             ), (
                 sk.Kernel("forward", _forward_1_ab, (0, 1,)),
@@ -583,7 +598,7 @@ _PROGRAM = sk.Program(
     ),
 )
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_6aba9b1aec47", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_69ef50498d0d", _PROGRAM, heads=None)
 
 
 @overload
