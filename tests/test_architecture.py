@@ -117,8 +117,8 @@ def test_the_reference_is_kept_from_what_it_judges() -> None:
     assert not users & judged
 
 
-# One program each that is read from its beginning to its end: the page's script, and kernels and what launches them.
-LONGER = {"kernels/torch_path.py", "show/page.js"}
+# A program that is read from its beginning to its end: the script of a page.
+LONGER = {"show/page.js"}
 
 
 def test_files_are_short() -> None:

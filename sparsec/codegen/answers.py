@@ -57,7 +57,7 @@ class Answers:
     keep_torch: list[str]
     row_classes: tuple[tuple[str, str], ...]  # tables of `keep_torch`: name, and the rows in lines
     full: list[str]
-    full_scalar: list[str]
+    full_torch: list[str]
     keys: Ranges
     queries: Ranges
     tables: tuple[tuple[int, int], ...]  # leaves of the mask: their numbers in kernels, and in the module
@@ -115,7 +115,7 @@ def answers(
 ) -> Answers:
     """The text of a region; `own`: the tables of its variant, `everyone`: those of the module."""
     origins = origins or unknown(region)
-    triton, torch, scalar = Triton(own), Torch(own, suffix), Scalar(own)
+    triton, torch = Triton(own), Torch(own, suffix)
     keep_torch = torch.lines(_tensor(region.mask), "return ")
     return Answers(
         region=region,
@@ -124,7 +124,7 @@ def answers(
         keep_torch=keep_torch,
         row_classes=tuple((name, _wrapped(classes.rows)) for classes, name in torch.tables.items()),
         full=triton.lines(region.full, "return "),
-        full_scalar=scalar.lines(region.full, "return "),
+        full_torch=torch.lines(region.full, "return "),
         keys=_ranges(region.rows, "n", origins[0]),
         queries=_ranges(region.columns, "n_q", origins[1]),
         tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.leaves(region.mask)),

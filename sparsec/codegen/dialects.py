@@ -91,7 +91,7 @@ class Torch(Printer):
     """
 
     conjunction, disjunction = " & ", " | "
-    tensors = frozenset(("q", "k", "q_lo", "q_hi", "k_lo", "k_hi"))
+    tensors = frozenset(("q", "k", "q_lo", "q_hi", "k_lo", "k_hi", "residue"))
 
     def __init__(self, leaves: tuple[ir.Leaf, ...] = (), suffix: str = "") -> None:
         super().__init__(leaves)

@@ -24,11 +24,12 @@ def region(answers: Answers, leaves: tuple[ir.Leaf, ...]) -> str:
     sides = [side for side, cover in (("rows", own.rows), ("columns", own.columns)) if cover.from_list]
     said |= {"tile_lists": tuple(sides)} if sides else {}
     said |= {"period": period} if sides and (period := diagonal_period(own.mask)) else {}
-    for cover, side, answer in ((own.rows, "rows", "keys_visited"), (own.columns, "columns", "queries_visited")):
+    for cover, side in ((own.rows, "rows"), (own.columns, "columns")):
         if cover.tables:
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
-            said[answer] = f"_{answer}{suffix}"
-    names = [f'"{suffix}"', f"_visit{suffix}", f"_is_full{suffix}", f"_keep_cpu{suffix}"]
+    if own.columns.tables:
+        said["queries_visited"] = f"_queries_visited{suffix}"
+    names = [f'"{suffix}"', *(f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))]
     return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
 
 

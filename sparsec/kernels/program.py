@@ -21,7 +21,10 @@ class Region(NamedTuple):
 
     name: str  # ends the names of what belongs to it: "", "_a", "_0_b"
     visit: Callable[..., list[tuple[int, int]]]  # (q_lo, q_hi, n) -> half-open ranges of keys
-    is_full: Callable[..., bool]  # (q_lo, q_hi, k_lo, k_hi, n) -> every pair of the tile is kept
+    keys_visited: Callable[..., list]  # `visit` for many tiles of queries: tensors, or an integer for all tiles
+    is_full: Callable[
+        ..., Any
+    ]  # (q_lo, q_hi, k_lo, k_hi, n) -> every pair of a tile is kept; tensors, or a bool for all
     keep: Callable[..., Any]  # (q, k, n) -> mask, on tensors
     stride: int = 1  # queries and keys of one residue class side by side
     gathered: Gathered | None = None
@@ -32,8 +35,7 @@ class Region(NamedTuple):
     columns_tables: tuple = ()
     tile_lists: tuple[str, ...] = ()  # "rows", "columns": their tiles come from lists, with masks, and not from ranges
     period: int = 0  # (q, k) is kept exactly where (q + period, k + period) is; 0: not known
-    keys_visited: Callable[..., list] | None = None  # `visit` for many tiles of queries
-    queries_visited: Callable[..., list] | None = None
+    queries_visited: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
     numbers: tuple[int, ...] = ()  # that kernels and answers take, where heads that differ in them share these
 
     @property

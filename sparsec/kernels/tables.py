@@ -138,11 +138,24 @@ def in_listed_row(table: Table, row: Tensor | Span, column: Tensor | Span) -> Te
         return Verdict(torch.tensor(False), torch.tensor(False))
     if row.dim() == 2 and column.shape[0] == 1:
         return _listed_among(table, row[:, 0], column[0])
+    columns = int(column.max()) + 1 if column.numel() else 0
+    if (len(table.starts) - 1) * columns <= min(_AT_ONCE, column.numel() * row.numel()):
+        return _looked_up(table, row, column, columns)
     codes = table.rows() << 31 | table.entries
     wanted = row << 31 | column
     if not len(codes):
         return wanted < 0
     return codes[torch.searchsorted(codes, wanted).clamp(max=len(codes) - 1)] == wanted
+
+
+def _looked_up(table: Table, row: Tensor, column: Tensor, columns: int) -> Tensor:
+    """Bool, broadcast from row and column, each column below `columns`: from a mask of all rows of a small table."""
+    rows = len(table.starts) - 1
+    listed = torch.zeros(rows + 1, columns, dtype=torch.bool, device=column.device)  # the last for rows without entries
+    there = table.entries < columns
+    listed[table.rows()[there] - table.first, table.entries[there].long()] = True
+    place = row - table.first
+    return listed[torch.where((place >= 0) & (place < rows), place, rows), column]
 
 
 def _listed_among(table: Table, row: Tensor, column: Tensor) -> Tensor:
@@ -155,21 +168,6 @@ def _listed_among(table: Table, row: Tensor, column: Tensor) -> Tensor:
     seen = torch.zeros(stop - first, len(columns), dtype=torch.bool, device=column.device)
     seen[table.rows()[there] - first, found[there]] = True
     return seen[row - first][:, place]
-
-
-def named_keys(
-    sources: Sequence[Source], tables: Sequence[Table], q_lo: int, q_hi: int, n: int, visited: list[tuple[int, int]]
-) -> Tensor:
-    """Positions of the keys in blocks that tables name for queries q_lo..q_hi, without those in `visited` ranges."""
-    named = [torch.zeros(0, dtype=torch.int64)]
-    for source, table in zip(sources, tables, strict=True):
-        corners = table.cut(q_lo // source.size, q_hi // source.size + 1).entries.unique().to(torch.int64) * source.size
-        keys = corners[corners < n][:, None] + torch.arange(min(source.size, n))
-        named.append(keys[keys < n])
-    keys = torch.cat(named).unique()
-    for first, stop in visited:
-        keys = keys[(keys < first) | (keys >= stop)]
-    return keys
 
 
 # ---------------------------------------------------------------- lists that kernels read

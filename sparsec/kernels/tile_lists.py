@@ -73,7 +73,7 @@ def tile_list(
     tables = [rows_of_queries(source, q_offset, q_offset + n_q - 1, n, device) for _, source in region.tables]
     whole, open_ = _decided(region, grid, tables, device)
     sources = region.rows_tables if rows else region.columns_tables
-    if sources:  # then nothing that intervals say of all pairs holds: they take tables as empty
+    if region.tables:  # then nothing that intervals say of all pairs holds: they take tables as empty
         (line, place), _ = named_tiles(sources, side, n_q, n, q_offset, block_m, block_n, device)
         open_ = torch.cat([open_, whole, line * others + place]).unique()
         whole = whole[:0]
@@ -199,7 +199,7 @@ def _mask_bits(kept: Tensor) -> Tensor:
     return packed.view(torch.int32).transpose(1, 2).contiguous()
 
 
-def unpacked(found: TileList, some: slice) -> Tensor:
+def unpacked_tiles(found: TileList, some: slice | Tensor) -> Tensor:
     """The masks of some entries: bool [entries, own, 32 * words]."""
     bits = found.bits[found.masks[some].long()].transpose(1, 2)[..., None]
     return (bits >> torch.arange(MASK_WORD, device=bits.device) & 1 != 0).flatten(2)

@@ -9,12 +9,13 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.generated import attend_of, example, mask_of, pattern_of
+from support.generated import attend_of, example, mask_of, module_of, pattern_of
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsec.diagnostics import EmptyPattern, SparsecError
 from sparsec.ir import nodes
-from sparsec.kernels import torch_path
+from sparsec.kernels import cpu_forward, cpu_order, cpu_runs, cpu_step, cpu_visits, torch_path
 from sparsec.testing import compare, random_problem, run
 from sparsec.testing.programs import Program, match_programs, programs
 
@@ -64,13 +65,16 @@ def test_random_programs(program, lengths, heads, dtype, scale, seed):
     assert_exact(lowered(program), *lengths, **numbers)
 
 
-@given(programs(), lengths(), st.sampled_from((16, 48)), st.sampled_from((16, 64)))
-def test_random_programs_in_short_steps(program, lengths, rows, keys):
-    """Steps of a few rows and keys, so that short sequences take several of them."""
+@given(programs(), lengths(), st.sampled_from((16, 32)), st.sampled_from((1, 2)), st.sampled_from((1, 4, 1 << 14)))
+def test_random_programs_in_small_tiles(program, lengths, tile, longest, at_once):
+    """Tiles of a few rows and keys in runs of a few tiles, so that short sequences take several of them."""
     pattern = lowered(program)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch_path, "_ROWS", rows)
-        patch.setattr(torch_path, "_KEYS", keys)
+        patch.setattr(cpu_order, "TILE", tile)
+        patch.setattr(cpu_runs, "_LONGEST", longest)
+        patch.setattr(cpu_visits, "_VISITS", at_once)
+        patch.setattr(cpu_forward, "_BUDGET", 1 << 14)
+        patch.setattr(cpu_step, "_FEW", 0)
         assert_exact(pattern, *lengths, dtype=torch.float64)
 
 
@@ -90,6 +94,39 @@ def test_random_programs_by_head(program, lengths, seed):
 @given(st.one_of(programs(depth=3), match_programs()), lengths(), st.sampled_from(DTYPES))
 def test_more_random_programs(program, lengths, dtype):
     assert_exact(lowered(program), *lengths, dtype=dtype, **({"heads": program.heads} if program.heads else {}))
+
+
+@settings(max_examples=40)
+@given(programs(), lengths(), st.sampled_from((16, 64)), st.booleans())
+def test_visits_are_exact(program, lengths, tile, together):
+    """Each kept pair is in one visit, each visit has a pair, and its mask says which; runs hold each visit once."""
+    pattern = lowered(program)
+    n_q, n, q_offset = lengths
+    q_offset = n - n_q if q_offset is None else q_offset
+    kept = torch.zeros(n_q, n, dtype=torch.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu_order, "TILE", tile)
+        patch.setattr(cpu_visits, "_VISITS", 1 << 14 if together else 2)
+        for region in module_of(pattern)._PROGRAM.groups[0].at(n).regions:
+            order = cpu_order.order_of(region, n_q, n, q_offset)
+            for part in cpu_visits.parts_of(order):
+                visits, runs = cpu_runs.work_of(order, *part)
+                masks = cpu_visits.unpacked(visits.words, tile)[visits.mask]
+                for row, key, mask in zip(visits.row, visits.key, masks, strict=True):
+                    queries = order.queries(row[None])[0]
+                    listed = visits.listed is not None
+                    keys = visits.listed.view(-1, tile)[key] if listed else order.keys(key[None])[0]
+                    assert not mask[queries >= n_q].any()
+                    assert not mask[:, keys >= n].any()
+                    assert mask.any()
+                    mask = mask[queries < n_q][:, keys < n]
+                    kept[queries[queries < n_q, None], keys[keys < n]] += mask
+                assert int(visits.pairs[visits.mask].sum()) == int(masks.sum())
+                of_runs = [run.masks.expand(len(run.keys), -1, -1) for run in runs if run.masks is not None]
+                whole = sum(run.keys.numel() * run.height for run in runs if run.masks is None)
+                assert sum(int((x != cpu_visits.NO_PAIR).sum()) for x in of_runs) + whole == len(visits.row)
+    assert kept.max() <= 1
+    assert (kept.numpy() == mask_of(pattern, n_q, n, q_offset)).all()
 
 
 # ---------------------------------------------------------------- the examples
@@ -200,6 +237,50 @@ def test_large_scores_do_not_overflow():
     problem = random_problem(mask_of(pattern, 90, 90), dtype=torch.float32, scale=300.0)
     results = run(attend_of(pattern), problem)
     assert all(each.holds for each in compare(results, problem))
+
+
+# ---------------------------------------------------------------- threads
+
+
+class Shared(TorchDispatchMode):
+    """Counts the operations whose results are large enough for torch to share them out among threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [x for x in (result if isinstance(result, tuple) else [result]) if isinstance(x, Tensor)]
+        self.count += not func.is_view and any(x.numel() >= 32768 for x in tensors)
+        return result
+
+
+@pytest.mark.parametrize("text", ["past(512)", "causal & stride(64)", "same_block(100)"])
+def test_threads_meet_seldom(text):
+    """Less than once for each tile of queries: where another process is busy, each time takes milliseconds."""
+    program = module_of(pattern_of(f"pattern p = {text}"))._PROGRAM
+    x = torch.randn(1, 1, 16384, 16)
+    with Shared() as shared:
+        out, lse = torch_path.forward_cpu(program, x, x, x, 0.25, 0)
+        torch_path.backward_cpu(program, x, x, x, x, out, lse, None, 0.25, 0)
+    assert shared.count < 150
+
+
+@pytest.mark.parametrize("text", ["past(99) | sinks(4)", "causal & stride(8)", "random_keys(5, 1) | past(9)"])
+def test_results_are_the_same_bits_for_every_number_of_threads(text):
+    attend, threads = attend_of(pattern_of(f"pattern p = {text}")), torch.get_num_threads()
+    problem = random_problem(torch.ones(400, 400, dtype=torch.bool).numpy(), heads=4, kv_heads=2, dtype=torch.float32)
+    found = []
+    try:
+        for count in (1, 2, 3, 1):
+            torch.set_num_threads(count)
+            found.append(run(attend, problem))
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        for name in ("out", "lse", "dq", "dk", "dv"):
+            assert torch.equal(getattr(found[0], name), getattr(other, name)), name
 
 
 # ---------------------------------------------------------------- memory

@@ -21,8 +21,8 @@ from sparsec.analysis.count import count, tile_counts
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
+from sparsec.kernels import cpu_order, cpu_step, cpu_visits
 from sparsec.kernels import tables as kernel_tables
-from sparsec.kernels import torch_path
 from sparsec.kernels.tables import in_listed_row, rows_of_queries, tiles_beside_ranges
 from sparsec.runtime.flex import mask_mod
 from sparsec.testing.programs import Program
@@ -66,8 +66,9 @@ def test_attention(table: ir.Leaf, how: int, lengths: tuple[int, int, int | None
     """Forward and gradients, with steps of few rows whose part of the table is read by itself."""
     pattern = pattern_of(around(table, how))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch_path, "_ROWS", 16)
-        patch.setattr(torch_path, "_ENTRIES", entries)
+        patch.setattr(cpu_order, "TILE", 16)
+        patch.setattr(cpu_visits, "_ENTRIES", entries)
+        patch.setattr(cpu_step, "_FEW", entries % 2 * 16)  # a few queries by themselves, or with all others
         assert_exact(pattern, *lengths, dtype=torch.float64)
 
 

@@ -14,7 +14,7 @@ from support.kernel import only_region, visited
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
 from sparsec.kernels.tables import tiles_beside_ranges
-from sparsec.kernels.tile_lists import tile_list, unpacked
+from sparsec.kernels.tile_lists import tile_list, unpacked_tiles
 from sparsec.plan.build import build
 from sparsec.testing.programs import Program, conditions, tables, terms
 
@@ -126,7 +126,7 @@ def check(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, bloc
         lines = lines.reshape(len(lines) // own, own, -1, other).swapaxes(1, 2)
         starts, tiles = found.starts.tolist(), found.tiles.tolist()
         assert starts[len(lines)] == len(tiles)
-        masks = unpacked(found, slice(None))[:, :, :other].numpy()
+        masks = unpacked_tiles(found, slice(None))[:, :, :other].numpy()
         for line, touched in enumerate(lines):
             entries = range(starts[line], starts[line + 1])
             assert sorted(tiles[entry] // 2 for entry in entries) == np.flatnonzero(touched.any((1, 2))).tolist()

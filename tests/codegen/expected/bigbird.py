@@ -280,21 +280,21 @@ def _visit(q_lo, q_hi, n):
     return [(0, 128), (0, (n if q_lo <= 127 else 0)), (q_lo // 64 * 64 - 64, q_hi // 64 * 64 + 128)]
 
 
-def _is_full(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (
-        (q_hi <= 127)
-        or (k_hi <= 127)
-        or ((q_hi <= 255) and (k_hi <= 255))
-        or ((q_lo >= 192) and (q_hi <= 255) and (k_hi <= 319))
-        or ((q_hi <= 319) and (k_lo >= 192) and (k_hi <= 255))
-        or ((k_lo + 127 >= k_lo % 64 + q_hi) and (q_lo + 127 >= q_lo % 64 + k_hi))
-    )
-
-
 def _keys_visited(q_lo, q_hi, n):
     """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
     return [(0, 128), (0, torch.where(q_lo <= 127, n, 0)), (q_lo // 64 * 64 - 64, q_hi // 64 * 64 + 128)]
+
+
+def _is_full(q_lo, q_hi, k_lo, k_hi, n):
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (
+        (q_hi <= 127)
+        | (k_hi <= 127)
+        | ((q_hi <= 255) & (k_hi <= 255))
+        | ((q_lo >= 192) & (q_hi <= 255) & (k_hi <= 319))
+        | ((q_hi <= 319) & (k_lo >= 192) & (k_hi <= 255))
+        | ((k_lo + 127 >= k_lo % 64 + q_hi) & (q_lo + 127 >= q_lo % 64 + k_hi))
+    )
 
 
 def _queries_visited(k_lo, k_hi, n, n_q):
@@ -307,8 +307,8 @@ def _queries_visited(k_lo, k_hi, n, n_q):
 _TABLE_0 = sk.RandomBlocks(64, 3, 0)
 
 _REGIONS = (
-    sk.Region("", _visit, _is_full, _keep_cpu, block=64, tables=((0, _TABLE_0),), rows_tables=(_TABLE_0,),
-        keys_visited=_keys_visited, columns_tables=(_TABLE_0,), queries_visited=_queries_visited),  # Positions as they are.
+    sk.Region("", _visit, _keys_visited, _is_full, _keep_cpu, block=64, tables=((0, _TABLE_0),), rows_tables=(_TABLE_0,),
+        columns_tables=(_TABLE_0,), queries_visited=_queries_visited),  # Positions as they are.
 )
 _KERNELS = (
     sk.Kernel("forward", _forward, (0,), split_prefix=128),
@@ -322,7 +322,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("bigbird_2d6aea2c1c21", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("bigbird_c6fe832ade78", _PROGRAM, heads=None)
 
 
 @sk.typed

@@ -241,22 +241,27 @@ def _visit(q_lo, q_hi, n):
     return [(0, 64), (0, (n if q_lo <= 63 else 0)), (q_lo - 256, q_hi + 257)]
 
 
+def _keys_visited(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(0, 64), (0, torch.where(q_lo <= 63, n, 0)), (q_lo - 256, q_hi + 257)]
+
+
 def _is_full(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (
         (q_hi <= 63)
-        or ((k_lo + 256 >= q_hi) and (k_hi <= 320))
-        or (k_hi <= 63)
-        or ((k_lo + 256 >= q_hi) and (q_lo + 256 >= k_hi))
-        or ((q_hi <= 320) and (q_lo + 256 >= k_hi))
-        or ((q_hi <= 320) and (k_hi <= 320))
+        | ((k_lo + 256 >= q_hi) & (k_hi <= 320))
+        | (k_hi <= 63)
+        | ((k_lo + 256 >= q_hi) & (q_lo + 256 >= k_hi))
+        | ((q_hi <= 320) & (q_lo + 256 >= k_hi))
+        | ((q_hi <= 320) & (k_hi <= 320))
     )
 
 
 # ---------------------------------------------------------------- what runs
 
 _REGIONS = (
-    sk.Region("", _visit, _is_full, _keep_cpu),  # Positions as they are.
+    sk.Region("", _visit, _keys_visited, _is_full, _keep_cpu),  # Positions as they are.
 )
 _KERNELS = (
     sk.Kernel("forward", _forward, (0,), split_prefix=64),
@@ -270,7 +275,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("longformer_0b3ad5f52e03", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_3664f72eb71a", _PROGRAM, heads=None)
 
 
 @sk.typed

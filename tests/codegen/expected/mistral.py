@@ -190,15 +190,20 @@ def _visit(q_lo, q_hi, n):
     return [(q_lo - 4095, q_hi + 1)]
 
 
+def _keys_visited(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo - 4095, q_hi + 1)]
+
+
 def _is_full(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (k_lo + 4095 >= q_hi) and (q_lo >= k_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (k_lo + 4095 >= q_hi) & (q_lo >= k_hi)
 
 
 # ---------------------------------------------------------------- what runs
 
 _REGIONS = (
-    sk.Region("", _visit, _is_full, _keep_cpu),  # Positions as they are.
+    sk.Region("", _visit, _keys_visited, _is_full, _keep_cpu),  # Positions as they are.
 )
 _KERNELS = (
     sk.Kernel("forward", _forward, (0,)),
@@ -212,7 +217,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("mistral_e071bdb78b42", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("mistral_8a7e994692f7", _PROGRAM, heads=None)
 
 
 @sk.typed

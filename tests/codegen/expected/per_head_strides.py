@@ -198,9 +198,14 @@ def _visit_0(q_lo, q_hi, n):
     return [(q_lo - 128, q_hi + 1)]
 
 
+def _keys_visited_0(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo - 128, q_hi + 1)]
+
+
 def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (k_lo + 128 >= q_hi) and (q_lo >= k_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
 
 @triton.jit
@@ -369,8 +374,13 @@ def _visit_1(q_lo, q_hi, n):
     return [(q_lo - 256, q_hi + 1)]
 
 
+def _keys_visited_1(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo - 256, q_hi + 1)]
+
+
 def _is_full_1(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return False
 
 
@@ -569,15 +579,20 @@ def _visit_2(q_lo, q_hi, n, residue):
     return [(q_lo - 128, q_hi + 1)]
 
 
+def _keys_visited_2(q_lo, q_hi, n, residue):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo - 128, q_hi + 1)]
+
+
 def _is_full_2(q_lo, q_hi, k_lo, k_hi, n, residue):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (k_lo + 128 >= q_hi) and (q_lo >= k_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
 
 # ---------------------------------------------------------------- what runs
 
 _REGIONS_0 = (
-    sk.Region("_0", _visit_0, _is_full_0, _keep_cpu_0),  # Positions as they are.
+    sk.Region("_0", _visit_0, _keys_visited_0, _is_full_0, _keep_cpu_0),  # Positions as they are.
 )
 _KERNELS_0 = (
     sk.Kernel("forward", _forward_0, (0,)),
@@ -586,7 +601,7 @@ _KERNELS_0 = (
 )
 
 _REGIONS_1 = (
-    sk.Region("_1", _visit_1, _is_full_1, _keep_cpu_1),  # Positions as they are.
+    sk.Region("_1", _visit_1, _keys_visited_1, _is_full_1, _keep_cpu_1),  # Positions as they are.
 )
 _KERNELS_1 = (
     sk.Kernel("forward", _forward_1, (0,)),
@@ -595,7 +610,7 @@ _KERNELS_1 = (
 )
 
 _REGIONS_2 = (
-    sk.Region("_2", _visit_2, _is_full_2, _keep_cpu_2, stride=2),  # Queries see only keys a multiple of 2 away.
+    sk.Region("_2", _visit_2, _keys_visited_2, _is_full_2, _keep_cpu_2, stride=2),  # Queries see only keys a multiple of 2 away.
 )
 _KERNELS_2 = (
     sk.Kernel("forward", _forward_2, (0,)),
@@ -613,7 +628,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_358051436967", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_5bc02804061f", _PROGRAM, heads=8)
 
 
 @sk.typed

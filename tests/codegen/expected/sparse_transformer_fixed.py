@@ -189,9 +189,14 @@ def _visit_0(q_lo, q_hi, n):
     return []
 
 
+def _keys_visited_0(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return []
+
+
 def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (q_lo >= k_hi) and (k_lo + 135 >= (k_lo + 8) % 128 + q_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (q_lo >= k_hi) & (k_lo + 135 >= (k_lo + 8) % 128 + q_hi)
 
 
 @triton.jit
@@ -512,9 +517,14 @@ def _visit_1_a(q_lo, q_hi, n):
     return [(q_lo // 128 * 128, q_hi + 1)]
 
 
+def _keys_visited_1_a(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo // 128 * 128, q_hi + 1)]
+
+
 def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (q_lo >= k_hi) and (k_lo + 127 >= k_lo % 128 + q_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (q_lo >= k_hi) & (k_lo + 127 >= k_lo % 128 + q_hi)
 
 
 def _keep_cpu_1_b(q, k, n):
@@ -527,15 +537,20 @@ def _visit_1_b(q_lo, q_hi, n):
     return [(0, (q_hi // 128 * 128 - 120) // 128 * 8 + min((q_hi // 128 * 128 - 120) % 128, 8))]
 
 
+def _keys_visited_1_b(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(0, (q_hi // 128 * 128 - 120) // 128 * 8 + torch.clamp((q_hi // 128 * 128 - 120) % 128, max=8))]
+
+
 def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return q_lo >= q_lo % 128 + (k_hi // 8 * 128 + 120 + k_hi % 8) + 1
 
 
 # ---------------------------------------------------------------- what runs
 
 _REGIONS_0 = (
-    sk.Region("_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows',), period=128),  # Positions as they are.
+    sk.Region("_0", _visit_0, _keys_visited_0, _is_full_0, _keep_cpu_0, tile_lists=('rows',), period=128),  # Positions as they are.
 )
 _KERNELS_0 = (
     sk.Kernel("forward", _forward_0, (0,)),
@@ -544,8 +559,8 @@ _KERNELS_0 = (
 )
 
 _REGIONS_1 = (
-    sk.Region("_1_a", _visit_1_a, _is_full_1_a, _keep_cpu_1_a),  # Positions as they are.
-    sk.Region("_1_b", _visit_1_b, _is_full_1_b, _keep_cpu_1_b, gathered=(128, 120, 8)),  # No query sees the keys between.
+    sk.Region("_1_a", _visit_1_a, _keys_visited_1_a, _is_full_1_a, _keep_cpu_1_a),  # Positions as they are.
+    sk.Region("_1_b", _visit_1_b, _keys_visited_1_b, _is_full_1_b, _keep_cpu_1_b, gathered=(128, 120, 8)),  # No query sees the keys between.
 )
 _KERNELS_1 = (
     sk.Kernel("forward", _forward_1_ab, (0, 1,)),
@@ -561,7 +576,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_40a3b22d2925", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_8342bd8e2b6d", _PROGRAM, heads=None)
 
 
 @sk.typed

@@ -159,9 +159,14 @@ def _visit_0(q_lo, q_hi, n):
     return []
 
 
+def _keys_visited_0(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return []
+
+
 def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (k_lo + 128 >= q_hi) and (q_lo >= k_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
 
 @triton.jit
@@ -521,9 +526,14 @@ def _visit_1_a(q_lo, q_hi, n):
     return [(q_lo - 127, q_hi + 1)]
 
 
+def _keys_visited_1_a(q_lo, q_hi, n):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(q_lo - 127, q_hi + 1)]
+
+
 def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept."""
-    return (k_lo + 127 >= q_hi) and (q_lo >= k_hi)
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
+    return (k_lo + 127 >= q_hi) & (q_lo >= k_hi)
 
 
 def _keep_cpu_1_b(q, k, n):
@@ -536,15 +546,20 @@ def _visit_1_b(q_lo, q_hi, n, residue):
     return [(0, q_hi)]
 
 
+def _keys_visited_1_b(q_lo, q_hi, n, residue):
+    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    return [(0, q_hi)]
+
+
 def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
-    """Whether every pair of these queries and keys, ends included, is kept."""
+    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return q_lo >= k_hi + 1
 
 
 # ---------------------------------------------------------------- what runs
 
 _REGIONS_0 = (
-    sk.Region("_0", _visit_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns'), period=128),  # Positions as they are.
+    sk.Region("_0", _visit_0, _keys_visited_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns'), period=128),  # Positions as they are.
 )
 _KERNELS_0 = (
     sk.Kernel("forward", _forward_0, (0,)),
@@ -553,8 +568,8 @@ _KERNELS_0 = (
 )
 
 _REGIONS_1 = (
-    sk.Region("_1_a", _visit_1_a, _is_full_1_a, _keep_cpu_1_a),  # Positions as they are.
-    sk.Region("_1_b", _visit_1_b, _is_full_1_b, _keep_cpu_1_b, stride=128),  # Queries see only keys a multiple of 128 away.
+    sk.Region("_1_a", _visit_1_a, _keys_visited_1_a, _is_full_1_a, _keep_cpu_1_a),  # Positions as they are.
+    sk.Region("_1_b", _visit_1_b, _keys_visited_1_b, _is_full_1_b, _keep_cpu_1_b, stride=128),  # Queries see only keys a multiple of 128 away.
 )
 _KERNELS_1 = (
     sk.Kernel("forward", _forward_1_a, (0,), carries=True),
@@ -572,7 +587,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_299ba601f05e", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_82b442b78a66", _PROGRAM, heads=None)
 
 
 @sk.typed

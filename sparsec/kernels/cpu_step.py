@@ -1,0 +1,194 @@
+"""A few queries on a CPU, as in decoding: the keys that they visit are views or copies, whatever the number of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.cpu_forward import attend_densely, combined
+from sparsec.kernels.cpu_order import TILE
+from sparsec.kernels.cpu_visits import read_tables
+from sparsec.kernels.program import Program, Region
+from sparsec.kernels.tables import Source, Table
+from sparsec.kernels.tile_lists import tile_list, unpacked_tiles
+
+_FEW = 16  # queries, each of which may be a residue class
+_MASKED_PAIRS = 1 << 20  # whose masks are made together
+
+Ranges = list[tuple[int, int]]
+
+
+def is_step(n_q: int) -> bool:
+    """Whether queries are few enough to be taken by themselves."""
+    return n_q <= _FEW
+
+
+def forward_step(
+    program: Program, regions: Sequence[Region], q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int
+) -> tuple[Tensor, Tensor]:
+    """q [B, H, n_q, D] and k, v [B, H_kv, n, D] of any dtype -> out like q, and lse [B, H, n_q], both exact."""
+    batch, heads, n_q, dim = q.shape
+    exact = torch.promote_types(q.dtype, torch.float32)
+    rows = q.to(exact).reshape(batch, k.shape[1], heads // k.shape[1] * n_q, dim)
+    found = None
+    for region in regions:
+        if region.stride == 1 or n_q == 1:
+            more = _step(program, region, rows, k, v, range(n_q), scale, q_offset)
+        else:
+            more = _step_by_class(program, region, rows.unflatten(2, (-1, n_q)), k, v, scale, q_offset)
+        found = found if more is None else more if found is None else combined(*found, *more)
+    out, lse = found or _nothing(rows)
+    return out.reshape(q.shape), lse.reshape(batch, heads, n_q)
+
+
+def _nothing(q: Tensor) -> tuple[Tensor, Tensor]:
+    """The results of queries without keys."""
+    return torch.zeros_like(q), q.new_full(q.shape[:-1], float("-inf"))
+
+
+def _step_by_class(
+    program: Program, region: Region, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int
+) -> tuple[Tensor, Tensor]:
+    """The residue classes of q [B, H_kv, group, n_q, D] one after the other -> out and lse, group and n_q as one."""
+    out, lse = _nothing(q)
+    n_q = q.shape[3]
+    for row in range(min(region.stride, n_q)):
+        rows = slice(row, None, region.stride)
+        own = q[..., rows, :]
+        found = _step(program, region, own.flatten(2, 3), k, v, range(n_q)[rows], scale, q_offset)
+        if found is not None:
+            out[..., rows, :], lse[..., rows] = found[0].reshape(own.shape), found[1].reshape(own.shape[:4])
+    return out.flatten(2, 3), lse.flatten(2, 3)
+
+
+def _step(
+    program: Program, region: Region, q: Tensor, k: Tensor, v: Tensor, rows: range, scale: float, q_offset: int
+) -> tuple[Tensor, Tensor] | None:
+    """Some rows of Q of one class, q [B, H_kv, group * rows, D] -> out and lse like q; None where no key is visited."""
+    found = None
+    for places, mask in _visited(program, region, rows, k.shape[2], q_offset):
+        some_k, some_v = (_at_keys(x, places).to(q.dtype) for x in (k, v))
+        added = mask.to(q.dtype).log_()  # 0 or -inf
+        most = added.amax(1)
+        if q.shape[2] > len(rows):
+            group = q.shape[2] // len(rows)
+            added, most = added.repeat(group, 1), most.repeat(group)
+        out, lse = attend_densely(q, some_k, some_v, added[None, None], scale)
+        more = out, lse + most
+        found = more if found is None else combined(*found, *more)
+    return found
+
+
+def _at_keys(x: Tensor, places: Sequence[slice] | Tensor) -> Tensor:
+    """Some keys of x [B, H_kv, n, D]."""
+    if isinstance(places, Tensor):
+        return x.index_select(2, places)
+    some = [x[:, :, place] for place in places]
+    return some[0] if len(some) == 1 else torch.cat(some, 2)
+
+
+def _visited(
+    program: Program, region: Region, rows: range, n: int, q_offset: int
+) -> Iterator[tuple[Sequence[slice] | Tensor, Tensor]]:
+    """The keys that rows of Q of a class visit, some at a time, and the mask [rows, keys] for them."""
+    first, residue = divmod(q_offset + rows[0], region.stride)
+    last = first + max(len(rows), program.min_tile) - 1
+    edges = q_offset + rows[0], q_offset + rows[-1]
+    tables = read_tables([source for _, source in region.tables], *edges, n)
+    q = torch.arange(edges[0], edges[1] + 1, rows.step)[:, None]
+    more = (residue,) if region.stride > 1 else ()
+    if "rows" in region.tile_lists:
+        yield from _tiles_visited(region, len(rows), n, q_offset)
+        return
+    length = _length(region, residue, n)
+    visited = _disjoint(region.visit(first, last, n, *more, *region.more), length)
+    for ranges in _by_length(visited, max(1, _MASKED_PAIRS // len(rows))):
+        places, k = _keys(region, residue, ranges)
+        yield places, _mask(region, q, k, n, tables)
+    if region.rows_tables:
+        named = read_tables(region.rows_tables, *edges, n)
+        for k in _named_keys(region.rows_tables, named, *edges, n, visited).split(max(1, _MASKED_PAIRS // len(rows))):
+            if len(k):
+                yield k, _mask(region, q, k, n, tables)
+
+
+def _tiles_visited(region: Region, n_q: int, n: int, q_offset: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """As `_visited`, of a region whose tiles are listed for a length."""
+    found = tile_list(region, "rows", n_q, n, q_offset, TILE, TILE, torch.device("cpu"))
+    stop = int(found.starts[1])
+    for first in range(0, stop, max(1, _MASKED_PAIRS // (n_q * TILE))):
+        some = slice(first, min(first + max(1, _MASKED_PAIRS // (n_q * TILE)), stop))
+        keys = (found.tiles[some, None].long() // 2 * TILE + torch.arange(TILE)).flatten()
+        whole = (found.tiles[some] % 2 == 1)[:, None, None]
+        mask = (unpacked_tiles(found, some)[:, :n_q, :TILE] | whole).transpose(0, 1).flatten(1)
+        yield keys[keys < n], mask[:, keys < n]
+
+
+def _named_keys(
+    sources: Sequence[Source], tables: Sequence[Table], q_lo: int, q_hi: int, n: int, visited: Ranges
+) -> Tensor:
+    """Positions of the keys in blocks that tables name for queries q_lo..q_hi, without those in `visited` ranges."""
+    named = [torch.zeros(0, dtype=torch.int64)]
+    for source, table in zip(sources, tables, strict=True):
+        corners = table.cut(q_lo // source.size, q_hi // source.size + 1).entries.unique().to(torch.int64) * source.size
+        keys = corners[corners < n][:, None] + torch.arange(min(source.size, n))
+        named.append(keys[keys < n])
+    keys = torch.cat(named).unique()
+    for first, stop in visited:
+        keys = keys[(keys < first) | (keys >= stop)]
+    return keys
+
+
+def _mask(region: Region, q: Tensor, k: Tensor, n: int, tables: list[Table]) -> Tensor:
+    return region.keep(q, k[None], n, *tables, *region.more).expand(len(q), len(k))
+
+
+def _length(region: Region, residue: int, n: int) -> int:
+    """Number of keys, of a residue class."""
+    if not region.gathered:
+        return len(range(residue, n, region.stride))
+    period, first, width = region.gathered
+    periods, rest = divmod(max(n - first, 0), period)
+    return periods * width + min(rest, width)
+
+
+def _keys(region: Region, residue: int, ranges: Ranges) -> tuple[Sequence[slice] | Tensor, Tensor]:
+    """Where keys stand that are at some places of their class: slices or positions; and all positions."""
+    if region.gathered:
+        period, offset, width = region.gathered
+        place = torch.cat([torch.arange(first, stop) for first, stop in ranges])
+        keys = place // width * period + offset + place % width
+        return keys, keys
+    step = region.stride
+    some = [(residue + first * step, residue + (stop - 1) * step + 1) for first, stop in ranges]
+    keys = [torch.arange(first, stop, step) for first, stop in some]
+    return [slice(first, stop, step) for first, stop in some], keys[0] if len(keys) == 1 else torch.cat(keys)
+
+
+def _disjoint(ranges: Ranges, length: int) -> Ranges:
+    """Half-open ranges within 0..length, in rising order, each position once."""
+    result, done = [], 0
+    for first, stop in sorted(ranges):
+        first, stop = max(first, done), min(stop, length)
+        if first < stop:
+            result.append((first, stop))
+            done = stop
+    return result
+
+
+def _by_length(ranges: Ranges, most: int) -> Iterator[Ranges]:
+    """Ranges in groups of about as many positions as `most`, long ones in parts."""
+    group: Ranges = []
+    length = 0
+    for first, stop in ranges:
+        for begin in range(first, stop, most):
+            end = min(begin + most, stop)
+            if group and length + end - begin > most:
+                yield group
+                group, length = [], 0
+            group.append((begin, end))
+            length += end - begin
+    if group:
+        yield group
