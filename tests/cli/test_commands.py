@@ -244,8 +244,14 @@ def test_cost_in_words_and_as_json(sparsec) -> None:
 
 def test_cost_says_where_tiles_visit_more_than_pairs_touch(sparsec) -> None:
     gaps = "visit hulls of what they touch: gaps inside the segments"
-    assert sparsec("cost", str(EXAMPLES / "neighbourhood_2d.spat")).out.count(gaps) == 2
+    grid = "abs(q // 64 - k // 64) <= 6 & abs(q % 64 - k % 64) <= 6"
+    assert sparsec("cost", "-e", grid).out.count(gaps) == 2
     assert gaps not in sparsec("cost", LONGFORMER).out
+
+
+def test_cost_says_that_tiles_come_from_a_list(sparsec) -> None:
+    grid = "q < 1024 & k < 1024 & abs(q // 32 - k // 32) <= 2 & abs(q % 32 - k % 32) <= 2"
+    assert sparsec("cost", "-e", grid, "--n", "1024").out.count("from a list made for the length") == 2
 
 
 def test_cost_over_heads(sparsec) -> None:

@@ -15,6 +15,7 @@ CHILD = """
 import importlib, os, signal, sys, threading, time
 from sparsec.cli import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which what runs in the background inherits as ignored
 home, name, *sys.argv = sys.argv[1:]
 module = importlib.import_module(home)
 begun = getattr(module, name)

@@ -298,10 +298,8 @@ def test_no_object_of_all_pairs():
 # ---------------------------------------------------------------- heads that share kernels
 
 
-@pytest.mark.parametrize("name", ["deepspeed_fixed", "longnet_heads", "per_head_strides"])
-def test_heads_that_share_kernels_at_lengths_of_layouts(name: str) -> None:
-    """Heads differ in gathered keys, in strides, and in what their kernels take as constants."""
-    assert_exact(example(name, 8, layer=0), 1100, 1100)
+def test_heads_that_share_kernels_and_differ_in_gathered_keys() -> None:
+    assert_exact(example("deepspeed_fixed", 4, layer=0), 1100, 1100)
 
 
 def test_heads_that_differ_in_tables_of_rows() -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.generated import listed_module_of, module_of, pattern_of, random_pattern
 from support.kernel import only_region, visited
@@ -98,6 +98,7 @@ def many_parts(draw: st.DrawFn) -> ir.Set:
     return ir.Or((*draw(st.permutations(parts)), *more))
 
 
+@settings(max_examples=40)
 @given(
     many_parts(),
     *(st.integers(1, most) for most in (150, 150, 90)),
