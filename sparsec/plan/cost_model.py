@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from sparsec.ir import nodes as ir
-from sparsec.plan.evaluate import BLOCK, listed, steps
+from sparsec.plan.evaluate import BLOCK, listed_tiles, steps
 from sparsec.plan.nodes import Contiguous, Cover, Gathered, Listed, Region, Residue, Variant
 
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
@@ -51,7 +51,7 @@ def _work(region: Region, n: int, rows: np.ndarray, columns: np.ndarray) -> floa
 
 def listed_work(cover: Cover, region: Region, n: int) -> float:
     """Steps of all programs over the tiles of a list."""
-    visited, whole = listed(cover.side, region.condition, n)
+    visited, whole = listed_tiles(cover.side, region.condition, n)
     masked = visited.sum() - whole.sum() + len(visited) * _named(cover, region, n)
     return float(FROM_LIST * whole.sum() + MASKED * masked)
 

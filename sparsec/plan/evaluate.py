@@ -25,7 +25,7 @@ _FAR_LATER = 1.5
 def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     """Tiles that each program of a cover visits, int64 [programs]."""
     if cover.from_list:
-        return listed(cover.side, region.condition, n)[0]
+        return listed_tiles(cover.side, region.condition, n)[0]
     at, length = _programs(cover.side, region, n)
     size = np.size(at[f"{cover.side}_lo"])
     begins, ends = np.zeros((2, len(cover.segments), size), np.int64)
@@ -43,7 +43,7 @@ def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def listed(side: str, condition: ir.Set, n: int) -> tuple[np.ndarray, np.ndarray]:
+def listed_tiles(side: str, condition: ir.Set, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Tiles that a list has for each program, and how many of them have no pair that is left out, int64 [programs].
 
     By interval arithmetic, for some programs; the others are taken to be like the nearest of these.  Tables count as

@@ -11,7 +11,7 @@ from support.generated import pattern_of
 from sparsec.ir import nodes as ir
 from sparsec.ir.vector import holds
 from sparsec.plan.build import build
-from sparsec.plan.evaluate import BLOCK, listed, steps
+from sparsec.plan.evaluate import BLOCK, listed_tiles, steps
 from sparsec.plan.nodes import Gathered, Region, Residue
 from sparsec.testing.programs import conditions
 
@@ -84,6 +84,6 @@ def test_counted_tiles_hold_the_touched_ones(condition: ir.Set, n: int) -> None:
     for side, pairs in (("q", kept), ("k", kept.T)):
         some = np.logical_or.reduceat(np.logical_or.reduceat(pairs, edges, axis=0), edges, axis=1).sum(1)
         every = np.logical_and.reduceat(np.logical_and.reduceat(pairs, edges, axis=0), edges, axis=1).sum(1)
-        visited, whole = listed(side, condition, n)
+        visited, whole = listed_tiles(side, condition, n)
         assert (visited >= some).all()
         assert (whole <= every).all()
