@@ -24,9 +24,10 @@ from importlib.util import spec_from_file_location
 from inspect import cleandoc
 from threading import Lock
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from sparsec.diagnostics import SparsecError
+from sparsec.runtime.calls import Calls
 
 if TYPE_CHECKING:
     from sparsec.diagnostics import Diagnostic
@@ -53,7 +54,7 @@ class PatternSyntaxError(SparsecError, SyntaxError):
             self.text = source.text.split("\n")[line - 1]
 
 
-class Operator:
+class Operator(Calls):
     """Attention over a pattern of an imported file: `operator(q, k, v)`, as `sparsec.Attend`, compiled at first use."""
 
     def __init__(self, module: str, path: str, content: bytes, definition: Definition, bound: dict[str, int]) -> None:
@@ -78,52 +79,8 @@ class Operator:
         """The operator with other parameters; `heads`, `layer` and `layers` as of `sparsec.load`."""
         return Operator(self.__module__, self._path, self._content, self._definition, {**self._bound, **values})
 
-    @overload
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        scale: float | None = None,
-        q_offset: int | None = None,
-        return_lse: Literal[False] = False,
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        scale: float | None = None,
-        q_offset: int | None = None,
-        return_lse: Literal[True],
-    ) -> tuple[Tensor, Tensor]: ...
-    @overload
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        scale: float | None = None,
-        q_offset: int | None = None,
-        return_lse: bool,
-    ) -> Tensor | tuple[Tensor, Tensor]: ...
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *more: object,
-        scale: float | None = None,
-        q_offset: int | None = None,
-        return_lse: bool = False,
-        **foreign: object,
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """As `sparsec.Attend`: q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> [B, H, n_q, D]."""
-        return self._compiled()(q, k, v, *more, scale=scale, q_offset=q_offset, return_lse=return_lse, **foreign)
+    def _call(self, q: Tensor, k: Tensor, v: Tensor, **given: Any) -> Any:
+        return self._compiled()(q, k, v, **given)
 
     def _compiled(self) -> Attend:
         return self._attend or self._made()
@@ -137,7 +94,7 @@ class Operator:
         with self._lock:
             if self._attend is None:
                 chosen = Chosen(self.__name__, heads, layer, layers, rest)
-                self._attend = operator(self._path, self._content, chosen, stacklevel=5)
+                self._attend = operator(self._path, self._content, chosen, stacklevel=6)
             return self._attend
 
     # torch.compile leaves its graph there, or says this where it may not: it traces no compiler.

@@ -160,9 +160,10 @@ class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than
 
 
 class ForeignArgument(Diagnostic, code="SP0611", title="an argument of another attention function"):
-    """A call takes q, k and v, and by keyword `scale`, `q_offset` and `return_lse`.  What other functions take beside
-    them is part of the pattern here (masks, windows, causality), true by itself (shared key heads), or not there
-    (dropout, biases, padding); the message says which.
+    """A call takes q, k and v, and by keyword `scale`, `q_offset`, `k_offset`, `documents`, `lengths`, `q_lengths` and
+    `return_lse`.  What other functions take beside them is part of the pattern here (masks, windows, causality), has
+    another name (padding, packed rows), is true by itself (shared key heads), or is not there (dropout, biases); the
+    message says which.
     """
 
     name: str
@@ -170,3 +171,24 @@ class ForeignArgument(Diagnostic, code="SP0611", title="an argument of another a
     message = "a call takes no `{name}`: {hint}"
     example = _call("rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16), is_causal=True")
     cure = "Say it in the text of the pattern, or leave it out."
+
+
+class WrongData(Diagnostic, code="SP0612", title="wrong documents, lengths or offsets"):
+    """Where sequences of a call begin and end is said by tensors of int32 or int64 on the device of q: `documents` is
+    cu_seqlens [documents + 1] of one packed row, or start [B, n]; `lengths`, `q_lengths`, `q_offset` and `k_offset`
+    have a number for each row of the batch.  Values of CPU tensors are checked at every call; those on a GPU where the
+    environment variable SPARSEC_CHECK is 1, since a look at them waits for the GPU.
+    """
+
+    argument: str
+    expected: str
+    found: str
+    message = "`{argument}` must be {expected}, and is {found}"
+    example = Example(
+        "import sparsec\nfrom torch import rand, tensor\n\n"
+        'attend = sparsec.compile("pattern p = causal")\n'
+        "q = rand(1, 2, 8, 16)\n"
+        "attend(q, q, q, documents=tensor([0, 5, 3, 8]))\n",
+        language="python",
+    )
+    cure = "`documents=tensor([0, 3, 5, 8])`"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
+from sparsec.kernels.forward import check_begin
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
@@ -31,8 +32,10 @@ def backward_gpu(
     dlse: Tensor | None,
     scale: float,
     q_offset: int,
+    k_begin: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp."""
+    check_begin(k_begin)
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
     env = backward_inputs(g, q, k, v, out, lse, dlse, scale)

@@ -11,17 +11,14 @@ from torch import Tensor
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def checked(
-    q: Tensor, k: Tensor, v: Tensor, scale: Any, q_offset: Any, wanted_heads: int | None, most_positions: int
-) -> tuple[float, int]:
-    """The scale and the absolute position of the first query, after everything about the call has been found sound.
+def checked(q: Tensor, k: Tensor, v: Tensor, scale: Any, wanted_heads: int | None, most_positions: int) -> float:
+    """The scale, after everything about the tensors of a call has been found sound.  ValueError.
 
-    `wanted_heads`: the number of query heads that the pattern is compiled for.  ValueError.
+    `wanted_heads`: the number of query heads that the pattern is compiled for.
     """
     _check_shapes(q, k, v, wanted_heads, most_positions)
     _check_kinds(q, k, v)
-    position = _position(q_offset, q.shape[2], k.shape[2], most_positions)
-    return q.shape[-1] ** -0.5 if scale is None else _number(scale), position
+    return q.shape[-1] ** -0.5 if scale is None else _number(scale)
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, wanted_heads: int | None, most_positions: int) -> None:
@@ -31,7 +28,7 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor, wanted_heads: int | None, mos
             raise ValueError(f"[SP0601] {name} is a DTensor: {cure}")
         if x.is_nested or x.layout != torch.strided:
             kind = "nested" if x.is_nested else str(x.layout).removeprefix("torch.")
-            cure = "pass dense ones, sequences of unequal length one by one or padded"
+            cure = "pass dense ones, or all three as jagged nested tensors [B, H, n, D]"
             raise ValueError(f"[SP0601] {name} is a {kind} tensor: {cure}")
     if q.dim() != 4 or k.dim() != 4 or v.dim() != 4:
         shapes = ", ".join(f"{x} {tuple(t.shape)}" for x, t in (("q", q), ("k", k), ("v", v)))
@@ -88,26 +85,37 @@ def _number(scale: Any) -> float:
     return number
 
 
-def _position(q_offset: Any, n_q: int, n: int, most_positions: int) -> int:
-    """q_offset as an integer, whatever kind of integer it is; by default the queries are the last of the keys."""
+def first_position(q_offset: Any, n_q: int, n: int, most_positions: int) -> int:
+    """The position of the first query: q_offset, any kind of integer; by default queries are the last of the keys."""
     if q_offset is None:
-        if n_q > n:
-            raise ValueError(
-                f"[SP0605] {n_q} queries for {n} keys: pass q_offset, the position of the first query; "
-                "with q_offset=0, query i stands at position i"
-            )
+        check_counts(n_q, n)
         return n - n_q
-    number = q_offset
-    if not isinstance(q_offset, int | torch.SymInt):
-        try:
-            number = None if isinstance(q_offset, torch.Tensor) else operator.index(q_offset)
-        except TypeError:
-            number = None
-    if number is None or isinstance(q_offset, bool):
-        raise ValueError(f"[SP0606] q_offset must be an integer, got {q_offset!r}")
+    number = integer("q_offset", q_offset)
     if number < 0:
         cure = "shift the keys in the text instead, k + s in place of k"
         raise ValueError(f"[SP0606] q_offset must be 0 or more, got {q_offset}: positions begin at 0; {cure}")
     if number + n_q > most_positions:
         raise ValueError(f"[SP0606] positions stay below {most_positions}, got q_offset {q_offset} and {n_q} queries")
+    return number
+
+
+def check_counts(n_q: int, n: int) -> None:
+    """ValueError where more queries than keys leave open where the first one stands."""
+    if n_q > n:
+        raise ValueError(
+            f"[SP0605] {n_q} queries for {n} keys: pass q_offset, the position of the first query; "
+            "with q_offset=0, query i stands at position i"
+        )
+
+
+def integer(name: str, value: Any) -> int:
+    """An argument as an integer, whatever kind of integer it is.  ValueError."""
+    if isinstance(value, int | torch.SymInt) and not isinstance(value, bool):
+        return value
+    try:
+        number = None if isinstance(value, torch.Tensor | bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise ValueError(f"[SP0606] {name} must be an integer, got {value!r}")
     return number

@@ -26,18 +26,28 @@ def is_step(n_q: int) -> bool:
 
 
 def forward_step(
-    program: Program, regions: Sequence[Region], q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int
+    program: Program,
+    regions: Sequence[Region],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    q_offset: int,
+    k_begin: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """q [B, H, n_q, D] and k, v [B, H_kv, n, D] of any dtype -> out like q, and lse [B, H, n_q], both exact."""
+    """q [B, H, n_q, D] and k, v [B, H_kv, keys, D] of any dtype -> out like q, and lse [B, H, n_q], both exact.
+
+    The first key is at position `k_begin`; those before it are not there.
+    """
     batch, heads, n_q, dim = q.shape
     exact = torch.promote_types(q.dtype, torch.float32)
     rows = q.to(exact).reshape(batch, k.shape[1], heads // k.shape[1] * n_q, dim)
     found = None
     for region in regions:
         if region.stride == 1 or n_q == 1:
-            more = _step(program, region, rows, k, v, range(n_q), scale, q_offset)
+            more = _step(program, region, rows, k, v, range(n_q), scale, q_offset, k_begin)
         else:
-            more = _step_by_class(program, region, rows.unflatten(2, (-1, n_q)), k, v, scale, q_offset)
+            more = _step_by_class(program, region, rows.unflatten(2, (-1, n_q)), k, v, scale, q_offset, k_begin)
         found = found if more is None else more if found is None else combined(*found, *more)
     out, lse = found or _nothing(rows)
     return out.reshape(q.shape), lse.reshape(batch, heads, n_q)
@@ -49,7 +59,7 @@ def _nothing(q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _step_by_class(
-    program: Program, region: Region, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int
+    program: Program, region: Region, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int, k_begin: int
 ) -> tuple[Tensor, Tensor]:
     """The residue classes of q [B, H_kv, group, n_q, D] one after the other -> out and lse, group and n_q as one."""
     out, lse = _nothing(q)
@@ -57,18 +67,30 @@ def _step_by_class(
     for row in range(min(region.stride, n_q)):
         rows = slice(row, None, region.stride)
         own = q[..., rows, :]
-        found = _step(program, region, own.flatten(2, 3), k, v, range(n_q)[rows], scale, q_offset)
+        found = _step(program, region, own.flatten(2, 3), k, v, range(n_q)[rows], scale, q_offset, k_begin)
         if found is not None:
             out[..., rows, :], lse[..., rows] = found[0].reshape(own.shape), found[1].reshape(own.shape[:4])
     return out.flatten(2, 3), lse.flatten(2, 3)
 
 
 def _step(
-    program: Program, region: Region, q: Tensor, k: Tensor, v: Tensor, rows: range, scale: float, q_offset: int
+    program: Program,
+    region: Region,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rows: range,
+    scale: float,
+    q_offset: int,
+    k_begin: int,
 ) -> tuple[Tensor, Tensor] | None:
     """Some rows of Q of one class, q [B, H_kv, group * rows, D] -> out and lse like q; None where no key is visited."""
     found = None
-    for places, mask in _visited(program, region, rows, k.shape[2], q_offset):
+    for places, mask in _visited(program, region, rows, k_begin + k.shape[2], q_offset):
+        if k_begin:
+            places, mask = _from(places, mask, k_begin)
+            if not len(places):
+                continue
         some_k, some_v = (_at_keys(x, places).to(q.dtype) for x in (k, v))
         added = mask.to(q.dtype).log_()  # 0 or -inf
         most = added.amax(1)
@@ -79,6 +101,14 @@ def _step(
         more = out, lse + most
         found = more if found is None else combined(*found, *more)
     return found
+
+
+def _from(places: Sequence[slice] | Tensor, mask: Tensor, k_begin: int) -> tuple[Tensor, Tensor]:
+    """Of some keys those from a position on: where they stand, counted from there, and their mask."""
+    if not isinstance(places, Tensor):
+        places = torch.cat([torch.arange(some.start, some.stop, some.step or 1) for some in places])
+    there = places >= k_begin
+    return places[there] - k_begin, mask[:, there]
 
 
 def _at_keys(x: Tensor, places: Sequence[slice] | Tensor) -> Tensor:

@@ -14,15 +14,22 @@ from sparsec.kernels.rows import launch_rows
 
 
 def forward_gpu(
-    program: Program, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int
+    program: Program, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int, k_begin: int = 0
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32."""
+    check_begin(k_begin)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
     q, k, v = as_readable(q), as_readable(k), as_readable(v)
     run = prepared_forward(program, q, k, v, q_offset)
     env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT})
     return env["OUT"], env["LSE"]
+
+
+def check_begin(k_begin: int) -> None:
+    """ValueError for keys that begin after position 0."""
+    if k_begin:
+        raise ValueError(f"[SP0612] k_offset must be 0 or less on a GPU, got {k_begin}: pass all keys")
 
 
 def prepared_forward(program: Program, q: Tensor, k: Tensor, v: Tensor, q_offset: int) -> Pass:

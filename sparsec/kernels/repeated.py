@@ -16,6 +16,7 @@ from sparsec.kernels.forward import prepared_forward
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.launch import Pass
 from sparsec.kernels.memory import as_readable
+from sparsec.kernels.positions import Positions
 from sparsec.kernels.program import Program
 
 _MOST = 128  # signatures that are kept
@@ -28,13 +29,14 @@ class Repeated:
         self.program = program
         self.passes: dict[tuple, tuple[Pass, float]] = {}
 
-    def signature(self, q: Tensor, k: Tensor, v: Tensor, scale: Any, q_offset: Any) -> tuple | None:
+    def signature(self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""
         if _watched() or not (type(q) is type(k) is type(v) is Tensor and q.is_cuda):
             return None
         if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
             return None
-        if type(scale) not in (float, _NONE) or type(q_offset) not in (int, _NONE):
+        q_offset = positions.q_offset
+        if not positions.plain or type(scale) not in (float, _NONE) or type(q_offset) not in (int, _NONE):
             return None
         shapes = q.shape, k.shape, v.shape, q.stride(), k.stride(), v.stride()
         kinds = q.dtype, k.dtype, v.dtype, q.device, k.device, v.device

@@ -31,6 +31,7 @@ from sparsec.kernels.loads import (
     tile_ptrs,
 )
 from sparsec.kernels.op import Operator, typed
+from sparsec.kernels.positions import Positions
 from sparsec.kernels.program import Group, Kernel, Program, Region, Variant, numbered
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.softmax import row_stats, softmax_continue, softmax_end, softmax_start, softmax_step
@@ -56,6 +57,7 @@ __all__ = [
     "Group",
     "Kernel",
     "Operator",
+    "Positions",
     "Program",
     "RandomBlocks",
     "RandomKeys",

@@ -33,28 +33,42 @@ def _without_autocast(function: Callable) -> Callable:
 
 @_without_autocast
 def forward_cpu(
-    program: Program, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int
+    program: Program, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int, k_begin: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is."""
+    """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is.
+
+    k and v are those from position `k_begin` on; keys before it are not there.
+    """
     exact = torch.promote_types(q.dtype, torch.float32)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=exact)
+    n = k_begin + k.shape[2]
     if not program.by_head:
-        out, lse = _forward_heads(program, program.groups[0].at(k.shape[2]).regions, q, k, v, scale, q_offset)
+        out, lse = _forward_heads(program, program.groups[0].at(n).regions, q, k, v, scale, q_offset, k_begin)
         return lying_as(out.to(q.dtype), q), lse
     out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
-    for regions, heads, kv in _head_groups(program, q.shape[1], k.shape[1], k.shape[2]):
-        found = _forward_heads(program, regions, q[:, heads], k[:, kv], v[:, kv], scale, q_offset)
+    for regions, heads, kv in _head_groups(program, q.shape[1], k.shape[1], n):
+        found = _forward_heads(program, regions, q[:, heads], k[:, kv], v[:, kv], scale, q_offset, k_begin)
         out[:, heads], lse[:, heads] = found[0].to(q.dtype), found[1]
     return out, lse
 
 
 def _forward_heads(
-    program: Program, regions: tuple[Region, ...], q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int
+    program: Program,
+    regions: tuple[Region, ...],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    q_offset: int,
+    k_begin: int,
 ) -> tuple[Tensor, Tensor]:
     """The softmax of some heads over all regions, exact: out like q [B, H, n_q, D], lse [B, H, n_q]."""
     if is_step(q.shape[2]):
-        return forward_step(program, regions, q, k, v, scale, q_offset)
+        return forward_step(program, regions, q, k, v, scale, q_offset, k_begin)
+    if k_begin:
+        regions = _after(regions, k_begin)
+        k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
     exact, kv_heads = torch.promote_types(q.dtype, torch.float32), k.shape[1]
     tensors = _query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact)
     found = None
@@ -77,14 +91,37 @@ def backward_cpu(
     dlse: Tensor | None,
     scale: float,
     q_offset: int,
+    k_begin: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp."""
+    """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp; k_begin as of forward."""
+    if k_begin:
+        like = k
+        k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
+        dq, dk, dv = _backward_from_the_start(program, g, q, k, v, out, lse, dlse, scale, q_offset, k_begin)
+        return dq, lying_as(dk[:, :, k_begin:], like), lying_as(dv[:, :, k_begin:], like)
+    return _backward_from_the_start(program, g, q, k, v, out, lse, dlse, scale, q_offset, 0)
+
+
+def _backward_from_the_start(
+    program: Program,
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    dlse: Tensor | None,
+    scale: float,
+    q_offset: int,
+    k_begin: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `backward_cpu`, of k and v from position 0 on."""
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
     exact = lse.dtype
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     if not program.by_head:
-        regions = program.groups[0].at(k.shape[2]).regions
+        regions = _after(program.groups[0].at(k.shape[2]).regions, k_begin)
         found = _backward_heads(regions, g, q, k, v, out, lse, dlse, scale, q_offset)
         dq, dk, dv = (x.to(q.dtype) for x in found)
         return lying_as(dq, q), lying_as(dk, k), lying_as(dv, k)
@@ -94,7 +131,7 @@ def backward_cpu(
         of_queries = (None if x is None else x[:, heads] for x in (g, q, out, lse, dlse))
         some_g, some_q, some_out, some_lse, some_dlse = of_queries
         tensors = some_g, some_q, k[:, kv], v[:, kv], some_out, some_lse, some_dlse
-        found = _backward_heads(regions, *tensors, scale, q_offset)
+        found = _backward_heads(_after(regions, k_begin), *tensors, scale, q_offset)
         dq[:, heads] = found[0].to(q.dtype)
         dk[:, kv] += found[1]
         dv[:, kv] += found[2]
@@ -133,6 +170,36 @@ def _backward_heads(
         return torch.zeros_like(q, dtype=exact), torch.zeros_like(k, dtype=exact), torch.zeros_like(v, dtype=exact)
     dq, dk, dv = (x[..., :dim] for x in sums)
     return dq.reshape(q.shape), *(x.unflatten(1, k.shape[:2]).permute(1, 2, 0, 3) for x in (dk, dv))
+
+
+def _after(regions: tuple[Region, ...], k_begin: int) -> tuple[Region, ...]:
+    """The regions without their pairs of keys before a position."""
+    return tuple(_region_after(region, k_begin) for region in regions) if k_begin else regions
+
+
+@lru_cache(maxsize=256)
+def _region_after(region: Region, k_begin: int) -> Region:
+    """A region without its pairs of keys before a position: what it visits shrinks where positions are contiguous."""
+    contiguous = region.stride == 1 and not region.gathered
+
+    def clipped(ranges: list) -> list:
+        return [(_at_least(first, k_begin), stop) for first, stop in ranges] if contiguous else ranges
+
+    def is_full(q_lo: Any, q_hi: Any, k_lo: Any, k_hi: Any, n: int, *more: Any) -> Any:
+        return region.is_full(q_lo, q_hi, k_lo, k_hi, n, *more) & (k_lo >= k_begin) if contiguous else False
+
+    return region._replace(
+        visit=lambda *arguments: clipped(region.visit(*arguments)),
+        keys_visited=lambda *arguments: clipped(region.keys_visited(*arguments)),
+        is_full=is_full,
+        keep=lambda q, k, n, *more: region.keep(q, k, n, *more) & (k >= k_begin),
+        block=1,
+        period=0,
+    )
+
+
+def _at_least(x: Any, least: int) -> Any:
+    return x.clamp(min=least) if isinstance(x, Tensor) else max(x, least)
 
 
 def _wider(x: Tensor, column: Tensor | None = None) -> Tensor:
@@ -175,12 +242,12 @@ def _key_heads(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def kept_pairs(program: Program, heads: int, kv_heads: int, n_q: int, n: int, q_offset: int) -> int:
+def kept_pairs(program: Program, heads: int, kv_heads: int, n_q: int, n: int, q_offset: int, k_begin: int = 0) -> int:
     """Pairs that the pattern keeps in all heads."""
     total = 0
     for regions, own, _ in _head_groups(program, heads, kv_heads, n):
         served = heads if isinstance(own, slice) else len(own)
-        total += served * sum(_pairs_of(region, n_q, n, q_offset) for region in regions)
+        total += served * sum(_pairs_of(region, n_q, n, q_offset) for region in _after(regions, k_begin))
     return total
 
 

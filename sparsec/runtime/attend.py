@@ -6,11 +6,11 @@ import operator
 from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from sparsec.cache.records import Record
 from sparsec.diagnostics import torch_for
-from sparsec.runtime.foreign import refused
+from sparsec.runtime.calls import Calls
 from sparsec.runtime.module import module
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sparsec.runtime.flex import MaskMod
 
 
-class Attend:
+class Attend(Calls):
     """Attention over one pattern: `attend(q, k, v)`, forward and backward, on a CPU or a GPU.
 
     It can be copied, pickled with the module that holds it, and called inside `torch.compile(fullgraph=True)`.
@@ -49,63 +49,10 @@ class Attend:
 
         return standalone(self._text)
 
-    @overload
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        scale: float | None = None,
-        q_offset: int | None = None,
-        return_lse: Literal[False] = False,
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        scale: float | None = None,
-        q_offset: int | None = None,
-        return_lse: Literal[True],
-    ) -> tuple[Tensor, Tensor]: ...
-    @overload
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        scale: float | None = None,
-        q_offset: int | None = None,
-        return_lse: bool,
-    ) -> Tensor | tuple[Tensor, Tensor]: ...
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *more: object,
-        scale: float | None = None,
-        q_offset: int | None = None,
-        return_lse: bool = False,
-        **foreign: object,
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], with `return_lse` also lse [B, H, n_q].
-
-        H is a multiple of H_kv; D is a multiple of 8 from 16 to 256; fp32, fp16 or bf16; any strides.  lse is the
-        natural logarithm of the sum of exponentials, -inf where a query sees no key; out is 0 there.  `scale`
-        multiplies the scores, by default D ** -0.5.  Query i stands at position i + q_offset, by default n - n_q.
-        Raises ValueError for what does not fit, and TypeError for arguments of other attention functions; the text
-        begins with a code that `sparsec explain` knows.
-        """
-        if more or foreign:
-            raise refused(more, foreign)
+    def _call(self, q: Tensor, k: Tensor, v: Tensor, **given: Any) -> Any:
         if self._heads is not None:
             self._check_heads(q)
-        return self._function(q, k, v, scale=scale, q_offset=q_offset, return_lse=return_lse)
+        return self._function(q, k, v, **given)
 
     def _check_heads(self, q: Tensor) -> None:
         """Also where the pattern is the same for all heads: a call with another number is most likely transposed."""

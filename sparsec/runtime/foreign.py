@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from numbers import Real
 
-_OWN = ("scale", "q_offset", "return_lse")
+_OWN = ("scale", "q_offset", "k_offset", "documents", "lengths", "q_lengths", "return_lse")
 
 _HINTS = {
     "the text of the pattern says it, as in `causal & past(64)`": ("is_causal", "causal"),
@@ -16,9 +16,15 @@ _HINTS = {
     "the pattern is the mask; `sparsec.from_mask_mod` writes a mask function as a pattern": (
         "attn_mask", "attention_mask", "mask", "block_mask", "mask_mod",
     ),
-    "it is the same pattern for every row of the batch; pass rows of one length, without padding": (
-        "key_padding_mask", "padding_mask", "cu_seqlens", "cu_seqlens_q", "cu_seqlens_k", "seqused_k", "seq_lens",
-        "cache_seqlens", "position_ids", "max_seqlen_q", "max_seqlen_k",
+    "packed rows are `documents=cu_seqlens`, int32, or `documents=start`, the start of each token's document": (
+        "cu_seqlens", "cu_seqlens_q", "cu_seqlens_k", "cu_seq_lens_q", "cu_seq_lens_k", "position_ids",
+        "document_ids", "doc_ids", "segment_ids", "seqlens",
+    ),
+    "the number of keys of each row is `lengths`, int32; of padding on the left, `k_offset`, negative": (
+        "key_padding_mask", "padding_mask", "seqused_k", "seq_lens", "cache_seqlens", "kv_lens", "seqused_q",
+    ),
+    "the longest sequence need not be known; leave it out": (
+        "max_seqlen_q", "max_seqlen_k", "max_length_q", "max_length_k",
     ),
     "scores are scaled and masked, and nothing else": (
         "score_mod", "attn_bias", "bias", "position_bias", "alibi_slopes", "softcap", "logits_soft_cap", "s_aux",
@@ -42,7 +48,7 @@ _HINT_OF = {name: hint for hint, names in _HINTS.items() for name in names}
 
 
 def refused(positional: tuple[object, ...], keywords: Mapping[str, object]) -> TypeError:
-    """The error of a call with more than q, k, v, scale, q_offset and return_lse."""
+    """The error of a call with more than q, k, v and the keywords of a call."""
     if positional:
         first = positional[0]
         number = isinstance(first, Real) and not isinstance(first, bool)

@@ -576,17 +576,22 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_8342bd8e2b6d", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_3ec6da586a62", _PROGRAM, heads=None)
 
 
 @sk.typed
-def sparse_transformer_fixed(q, k, v, *, scale=None, q_offset=None, return_lse=False):
+def sparse_transformer_fixed(
+    q, k, v, *,
+    scale=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None, return_lse=False,
+):
     """Attention over the pattern `sparse_transformer_fixed`.
 
     q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], or (out, lse) with lse [B, H, n_q], the natural
     logarithm of the sum of exponentials, -inf where a row has no key.  H is a multiple of H_kv.
     scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
-    the last of the keys.  Raises ValueError for shapes, dtypes and devices that do not fit.
+    the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or start [B, n]; lengths,
+    q_lengths, q_offset, k_offset: int32 [B].  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
-    return _OPERATOR(sparse_transformer_fixed, q, k, v, scale, q_offset, return_lse)
+    positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
+    return _OPERATOR(sparse_transformer_fixed, q, k, v, scale, return_lse, positions)
 # fmt: on

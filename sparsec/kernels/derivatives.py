@@ -1,0 +1,108 @@
+"""How an operator is differentiated and batched: torch's Autograd key, torch.func and torch.vmap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NO_DERIVATIVE = "[SP0607] {} of sparse attention is not supported; only first derivatives, in reverse mode, are"
+
+
+def batched(op: Callable, place: int | None) -> Callable:
+    """The rule of an operator for torch.vmap: a batch of batches is one long batch.  `place`: of the sequences."""
+
+    def rule(info: Any, in_dims: tuple, *arguments: Any) -> tuple:
+        def folded(x: Any, dim: int | None) -> Any:
+            if not isinstance(x, torch.Tensor):
+                return x
+            many = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            if place is not None and x is arguments[place]:  # the table names rows of the batch
+                many = many.clone()
+                rows = torch.arange(info.batch_size, device=x.device, dtype=x.dtype) * batch
+                many[..., 0] += rows[:, None]
+            return many.flatten(0, 1)
+
+        batch = arguments[0].shape[0 if in_dims[0] != 0 else 1]
+        results = op(*map(folded, arguments, in_dims))
+        return tuple(x.unflatten(0, (info.batch_size, batch)) for x in results), (0,) * len(results)
+
+    return rule
+
+
+# ---------------------------------------------------------------- autograd
+#
+# Autograd stands inside the operator, under torch's Autograd key: so it is there for whoever calls the operator, traces
+# it or finds it in an exported program.  torch.func calls that kernel once for each of its levels, and what it calls
+# below belongs to the next; hence `enable_grad`.
+
+
+def differentiable(forward_op: Callable, backward_op: Callable, refused_op: Callable) -> tuple[Any, Any]:
+    """The differentiable functions of the operator and of its gradients."""
+
+    class Attention(torch.autograd.Function):
+        @staticmethod
+        def forward(
+            ctx: Any, q: Tensor, k: Tensor, v: Tensor, sequences: Tensor | None, scale: float, q_offset: int
+        ) -> Any:
+            with torch.enable_grad():
+                out, lse = _below_autograd(forward_op, q, k, v, sequences, scale, q_offset)
+            ctx.scale, ctx.q_offset = scale, q_offset
+            ctx.save_for_backward(q, k, v, out, lse, sequences)
+            ctx.set_materialize_grads(False)
+            return out, lse
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor | None, dlse: Tensor | None) -> Any:
+            q, k, v, out, lse, sequences = ctx.saved_tensors
+            if g is None:
+                g = torch.zeros_like(out)
+            gradients = backward_op(g, q, k, v, out, lse, dlse, sequences, ctx.scale, ctx.q_offset)
+            return *gradients, None, None, None
+
+    class Gradients(torch.autograd.Function):
+        """The gradients as a function of their own, so that asking for its derivative is an error and never a zero."""
+
+        @staticmethod
+        def forward(ctx: Any, *arguments: Any) -> Any:
+            with torch.enable_grad():
+                return _below_autograd(backward_op, *arguments)
+
+        @staticmethod
+        def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> Any:
+            like_q, like_k, like_v, like_lse = refused_op(dq, dk, dv)
+            like_dlse = like_lse if ctx.needs_input_grad[6] else None  # there may be no dlse
+            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, None, None, None
+
+    return Attention, Gradients
+
+
+def under_autograd(op: Callable, function: Any) -> Callable:
+    """The kernel of an operator for the Autograd key: `function` where something asks for a gradient."""
+    apply = super(torch.autograd.Function, function).apply  # the one for a single level
+
+    def kernel(*arguments: Any) -> Any:
+        tensors = [x for x in arguments if isinstance(x, torch.Tensor)]
+        if _has_tangent(tensors):
+            raise RuntimeError(NO_DERIVATIVE.format("forward-mode differentiation"))
+        if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+            if not torch._C._are_functorch_transforms_active():
+                return apply(*arguments)
+            with torch._functorch.utils.enable_single_level_autograd_function():
+                return apply(*arguments)
+        return _below_autograd(op, *arguments)
+
+    return kernel
+
+
+def _below_autograd(op: Callable, *arguments: Any) -> Any:
+    with torch._C._AutoDispatchBelowAutograd():
+        return op(*arguments)
+
+
+def _has_tangent(tensors: list[Tensor]) -> bool:
+    """Forward-mode differentiation is on, and would take the operator's tangents for zeros."""
+    forward_ad = torch.autograd.forward_ad
+    return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)

@@ -1,0 +1,91 @@
+"""Calls about several sequences, one after the other: those of equal sizes together, as the rows of a batch.
+
+What it computes for a sequence is what a call with that sequence alone computes: this is the meaning of packing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.memory import empty_as
+from sparsec.kernels.program import Program
+from sparsec.kernels.sequences import SequenceLine, known
+
+_Places = list[tuple[int, int, int]]  # row of the batch, first row of Q, first row of K and V
+
+
+def forward_each(
+    forward: Callable[..., tuple[Tensor, Tensor]],
+    program: Program,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: Tensor,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """out like q, and the log-sum-exp [B, H, n_q], of the sequences of a table; `forward` computes one batch."""
+    out = empty_as(q).zero_()
+    lse = q.new_full(q.shape[:3], float("-inf"), dtype=torch.promote_types(q.dtype, torch.float32))
+    for like, places in _sequences_alike(table):
+        own_q, own_k, own_v = _own_queries(q, like, places), _own_keys(k, like, places), _own_keys(v, like, places)
+        some, some_lse = forward(program, own_q, own_k, own_v, scale, like.q_offset, like.k_begin)
+        for index, (row, first, _) in enumerate(places):
+            out[row, :, first : first + like.n_q] = some[index]
+            lse[row, :, first : first + like.n_q] = some_lse[index]
+    return out, lse
+
+
+def backward_each(
+    backward: Callable[..., tuple[Tensor, Tensor, Tensor]],
+    program: Program,
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    dlse: Tensor | None,
+    table: Tensor,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v over the sequences of a table; rows of none have zeros."""
+    dq, dk, dv = empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
+    for like, places in _sequences_alike(table):
+        of_queries = (None if x is None else _own_queries(x, like, places) for x in (g, q, out, lse, dlse))
+        own_g, own_q, own_out, own_lse, own_dlse = of_queries
+        own_k, own_v = _own_keys(k, like, places), _own_keys(v, like, places)
+        tensors = own_g, own_q, own_k, own_v, own_out, own_lse, own_dlse
+        found = backward(program, *tensors, scale, like.q_offset, like.k_begin)
+        for index, (row, q_first, k_first) in enumerate(places):
+            dq[row, :, q_first : q_first + like.n_q] = found[0][index]
+            for x, some in zip((dk, dv), found[1:], strict=True):
+                x[row, :, k_first : k_first + like.n - like.k_begin] = some[index]
+    return dq, dk, dv
+
+
+def _sequences_alike(table: Tensor) -> list[tuple[SequenceLine, _Places]]:
+    """Sequences of equal sizes and positions: one of them, and where each is."""
+    found: dict[tuple, tuple[SequenceLine, _Places]] = {}
+    for line in known(table):
+        sizes: Any = line.n_q, line.k_begin, line.n, line.q_offset
+        found.setdefault(sizes, (line, []))[1].append((line.row, line.q_first, line.k_first))
+    return list(found.values())
+
+
+def _own_queries(x: Tensor, like: SequenceLine, places: _Places) -> Tensor:
+    """The rows of Q of some sequences, [sequences, H, n_q, ..], of x [B, H, n_q, ..]."""
+    return _as_batch([x[row, :, first : first + like.n_q] for row, first, _ in places])
+
+
+def _own_keys(x: Tensor, like: SequenceLine, places: _Places) -> Tensor:
+    """The rows of K of some sequences, [sequences, H_kv, keys, D]."""
+    count = like.n - like.k_begin
+    return _as_batch([x[row, :, first : first + count] for row, _, first in places])
+
+
+def _as_batch(some: list[Tensor]) -> Tensor:
+    return some[0][None] if len(some) == 1 else torch.stack(some)

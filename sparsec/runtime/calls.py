@@ -1,0 +1,104 @@
+"""The call of an operator, `attend(q, k, v)`: its arguments, their types, and what they mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from sparsec.runtime.foreign import refused
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Calls:
+    """What can be called as attention over a pattern."""
+
+    def _call(self, q: Tensor, k: Tensor, v: Tensor, **given: Any) -> Any:
+        raise NotImplementedError
+
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | Tensor | None = None,
+        k_offset: int | Tensor | None = None,
+        documents: Tensor | None = None,
+        lengths: Tensor | None = None,
+        q_lengths: Tensor | None = None,
+        return_lse: Literal[False] = False,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | Tensor | None = None,
+        k_offset: int | Tensor | None = None,
+        documents: Tensor | None = None,
+        lengths: Tensor | None = None,
+        q_lengths: Tensor | None = None,
+        return_lse: Literal[True],
+    ) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | Tensor | None = None,
+        k_offset: int | Tensor | None = None,
+        documents: Tensor | None = None,
+        lengths: Tensor | None = None,
+        q_lengths: Tensor | None = None,
+        return_lse: bool,
+    ) -> Tensor | tuple[Tensor, Tensor]: ...
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *more: object,
+        scale: float | None = None,
+        q_offset: int | Tensor | None = None,
+        k_offset: int | Tensor | None = None,
+        documents: Tensor | None = None,
+        lengths: Tensor | None = None,
+        q_lengths: Tensor | None = None,
+        return_lse: bool = False,
+        **foreign: object,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], with `return_lse` also lse [B, H, n_q].
+
+        H is a multiple of H_kv; D is a multiple of 8 from 16 to 256; fp32, fp16 or bf16; any strides.  lse is the
+        natural logarithm of the sum of exponentials, -inf where a query sees no key; out is 0 there.  `scale`
+        multiplies the scores, by default D ** -0.5.  Query i stands at position i + q_offset, by default n - n_q.
+
+        `documents`: several sequences packed in one row, each attended to as if it stood alone; int32 tensors on the
+        device of q, either cu_seqlens [documents + 1], where the documents of one row begin and the last one ends, or
+        start [B, n], for each token the first position of its document.  With it, q, k and v may also be [T, H, D];
+        jagged nested tensors [B, H, n, D] need no `documents`.
+
+        `lengths` int32 [B]: row b has keys 0 .. lengths[b] - 1, and n is lengths[b]; what lies behind is never read
+        into a result.  `q_lengths` int32 [B]: as many queries; rows behind them are padding.  `k_offset` and
+        `q_offset`, integers or int32 [B]: the positions of the first key and of the first query that are passed; keys
+        and queries at negative positions are padding.  Where q has as many rows as k, and neither q_offset nor
+        q_lengths is given, both are the same tokens; otherwise queries are the last of the keys.  Padding gets 0.
+
+        Raises ValueError for what does not fit, and TypeError for arguments of other attention functions; the text
+        begins with a code that `sparsec explain` knows.
+        """
+        if more or foreign:
+            raise refused(more, foreign)
+        given: dict[str, Any] = {"scale": scale, "q_offset": q_offset, "return_lse": return_lse}
+        rare = {"k_offset": k_offset, "documents": documents, "lengths": lengths, "q_lengths": q_lengths}
+        given |= {name: x for name, x in rare.items() if x is not None}
+        return self._call(q, k, v, **given)
