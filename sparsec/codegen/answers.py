@@ -62,13 +62,13 @@ class Answers:
     queries: Ranges
     tables: tuple[tuple[int, int], ...]  # leaves of the mask: their numbers in kernels, and in the module
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
-    open: bool = False  # kernels do not know the names of these functions, but are told them by constants
 
-    def asked(self, answer: str) -> str:
-        """What kernels call for "keep", "full", "keys" or "queries": _keep_1_b, or KEEP_B where they are open."""
-        if not self.open:
-            return f"_{answer}{self.suffix}"
-        return f"{answer}{self.suffix[-2:] if self.suffix[-1:].isalpha() else ''}".upper()
+    @property
+    def device(self) -> list[tuple[str, str]]:
+        """What kernels ask: "keep", "full", "keys" or "queries", and the name of the function that answers."""
+        asked = {"keep": self.region.keeps, "full": self.region.asks_full}
+        asked |= {"keys": bool(self.keys.segments), "queries": bool(self.queries.segments)}
+        return [(answer, f"_{answer}{self.suffix}") for answer, wanted in asked.items() if wanted]
 
     @property
     def table_arguments(self) -> str:
@@ -99,8 +99,8 @@ class Answers:
     def visits(self) -> list[tuple[str, Ranges, str, str]]:
         """(name, ranges, parameters, what positions are counted from) of what kernels ask about tiles to visit."""
         asked = [
-            ("keys", self.keys, f"q_lo, q_hi, n, length{self.more_typed}", ""),
-            ("queries", self.queries, f"k_lo, k_hi, n, length, shift{self.more_typed}", "shift"),
+            ("keys", self.keys, f"q_lo, q_hi, n, length, BLOCK: tl.constexpr{self.more_typed}", ""),
+            ("queries", self.queries, f"k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr{self.more_typed}", "shift"),
         ]
         return [each for each in asked if each[1].segments]
 

@@ -39,7 +39,7 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
         .render(
             header=header(plan, notes),
             import_support=support.INSIDE,
-            kernels=made.kernels,
+            answers=made.answers,
             tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
@@ -82,8 +82,8 @@ def _runs(plan: Plan, texts: Iterable[VariantText]) -> dict[_Run, str]:
 
 
 def kernels_of(plan: Plan, terms: Sequence[Sequence[Term]] = ()) -> Shared:
-    """The texts of the kernels of a plan, and which heads they serve."""
-    template = _environment().get_template("kernels.py.jinja")
+    """The texts of the answers of a plan, and which heads they serve."""
+    template = _environment().get_template("answers.py.jinja")
     return shared(plan, lambda variant: template.render(variant=variant), terms)
 
 

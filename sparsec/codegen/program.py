@@ -18,6 +18,7 @@ def region(answers: Answers, leaves: tuple[ir.Leaf, ...]) -> str:
     said |= {"gathered": own.gathered} if own.gathered else {}
     said |= {"block": own.block} if own.block > 1 else {}
     said |= {"listed": True} if own.listed else {}
+    said |= {"tables_fill": True} if own.table_full and own.columns.tables else {}
     said |= (
         {"tables": _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)} if answers.tables else {}
     )
@@ -29,19 +30,22 @@ def region(answers: Answers, leaves: tuple[ir.Leaf, ...]) -> str:
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
     if own.columns.tables:
         said["queries_visited"] = f"_queries_visited{suffix}"
-    names = [f'"{suffix}"', *(f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))]
+    asked = ", ".join(f"{answer}={name}" for answer, name in answers.device)
+    cpu = (f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))
+    names = [f'"{suffix}"', f"sk.Answers({asked})", *cpu]
     return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
 
 
 def kernel(text: KernelText, variant: VariantText) -> str:
     """The arguments of sk.Kernel."""
-    own = text.kernel
-    regions = _tuple(variant.variant.regions.index(each) for each in own.regions)
-    said = [f"carries={own.end == 'carry'}"] if own.end == "carry" else []
-    said += [f"split_prefix={own.split_prefix}"] if own.split_prefix else []
-    told = ", ".join(f'"{constant}": {function}' for constant, function in text.told.items())
-    said += [f"answers={{{told}}}"] if told else []
-    return ", ".join([f'"{own.kind}"', text.name, regions, *said])
+    own, places = text.kernel, variant.variant.regions.index
+    said: dict[str, object] = {"begin": f'"{own.begin}"'} if own.begin != "init" else {}
+    said |= {"end": f'"{own.end}"'} if own.end != "store" else {}
+    said |= {"split_prefix": own.split_prefix} if own.split_prefix else {}
+    said |= {"longest_first": True} if own.longest_first else {}
+    said |= {"collects": _tuple(places(region) for _, region in own.collects)} if own.collects else {}
+    named = (f"{name}={value}" for name, value in said.items())
+    return ", ".join([f'"{own.kind}", "{text.name}"', _tuple(map(places, own.regions)), *named])
 
 
 def _tuple(items: Iterable[object]) -> str:

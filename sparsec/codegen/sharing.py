@@ -7,8 +7,8 @@ constant of each launch, so the compiled code is what it would have been.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sparsec.codegen.kernels import VariantText, variant_text
 from sparsec.codegen.origins import Origins, common, origins
@@ -24,9 +24,9 @@ Render = Callable[[VariantText], str]
 
 @dataclass(frozen=True)
 class Shared:
-    """Texts of kernels, each once, and for every group of heads (None: all heads) the variants that use them."""
+    """Texts of answers, each once, and for every group of heads (None: all heads) the variants that use them."""
 
-    kernels: tuple[str, ...]
+    answers: tuple[str, ...]
     groups: tuple[tuple[tuple[int, ...] | None, tuple[VariantText, ...]], ...]
 
 
@@ -51,36 +51,12 @@ def shared(plan: Plan, render: Render, terms: Sequence[Sequence[Term]] = ()) -> 
         printed.append(finish)
         for place, own in zip(places, numbers, strict=True):
             found[place] = variant_text(plan, variants[place], stem, own, names)
-    names_of_kernels = _alike([found[places[0]] for places in alike.values()], render)
-    found = {place: _with_shared(text, names_of_kernels) for place, text in found.items()}
-    kernels, known = [], set[str]()
-    for places, finish in zip(alike.values(), printed, strict=True):
-        text = found[places[0]]
-        kernels.append(finish(replace(text, kernels=tuple(each for each in text.kernels if each.name not in known))))
-        known |= {each.name for each in text.kernels}
+    answers = [finish(found[places[0]]) for places, finish in zip(alike.values(), printed, strict=True)]
     made = (found[place] for place in range(len(variants)))
     groups = tuple(
         (heads.heads if plan.by_head else None, tuple(next(made) for _ in heads.variants)) for heads in plan.groups
     )
-    return Shared(tuple(kernels), groups)
-
-
-def _alike(texts: list[VariantText], render: Render) -> dict[str, str]:
-    """Kernels that differ from others in their answers alone, and of those that are alike the name of the first."""
-    first: dict[object, str] = {}
-    found: dict[str, str] = {}
-    for text in texts:
-        for kernel, (_, _, word) in zip(text.kernels, variant_shapes(text), strict=True):
-            alone = replace(text, answers=(), kernels=(replace(kernel.opened(), name="_"),))
-            found[kernel.name] = first.setdefault((word, text.numbers and text.stem, render(alone)), kernel.name)
-    names = list(found.values())
-    return {name: one for name, one in found.items() if names.count(one) > 1}
-
-
-def _with_shared(text: VariantText, names: Mapping[str, str]) -> VariantText:
-    """A variant that has the kernels `names` -> one that all of them share, told their answers."""
-    kernels = (replace(each.opened(), name=names[each.name]) if each.name in names else each for each in text.kernels)
-    return replace(text, kernels=tuple(kernels))
+    return Shared(tuple(answers), groups)
 
 
 def _origins(variants: list[Variant], terms: list[Sequence[Term]]) -> list[Origins]:

@@ -9,15 +9,16 @@ from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
+from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.forward import check_begin
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
-from sparsec.kernels.prepare import Heads, heads_of, prepare_launch, strides_by_name
+from sparsec.kernels.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, gathered_keys
 from sparsec.kernels.rows import launch_rows
 from sparsec.kernels.splits import reduce_splits
-from sparsec.kernels.stages import carry_state, gather, join_splits, split_counts
+from sparsec.kernels.stages import carry_state, gathered_name, join_splits, keys_of, split_counts
 from sparsec.kernels.tile_lists import read_besides
 
 
@@ -104,14 +105,17 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
     q, g = run.metas["Q"], run.metas["DO"]
     n_rows = cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS
     values = strides_by_name(g=g, o=run.metas["OUT"])
-    values |= {"HAS_DLSE": has_dlse, "ROW_STATS": Slot("STATS_1"), "n_rows": n_rows}
-    values |= {} if has_dlse else {"DLSE": Slot("LSE")}  # in place of what is not read
+    values |= {"scale": Slot("scale"), "n_rows": n_rows}
+    first = {"OUT": Slot("OUT"), "LSE": Slot("LSE"), "DLSE": Slot("DLSE") if has_dlse else None}
 
     def more(kernel: Kernel) -> Environment:
-        if kernel.stride == 1:
-            return values
-        stats = f"STATS_{kernel.stride}"
-        return values | {"CLASS_STATS": Slot(stats), "n_class_rows": run.metas[stats].shape[1]}
+        found = values | (first if kernel.begin == "init" else {})
+        if kernel.stride > 1:
+            stats = f"STATS_{kernel.stride}"
+            found |= {"CLASS_STATS": Slot(stats), "n_class_rows": run.metas[stats].shape[1]}
+        if kernel.stride == 1 or kernel.begin == "continue" or kernel.carries:
+            found["ROW_STATS"] = Slot("STATS_1")
+        return found
 
     run.empty("DQ", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     launch_rows(run, "dq", {"Q": q, "DO": g}, n_rows, more, q_offset)
@@ -165,7 +169,7 @@ def _scatter(run: Pass, region: Region, n: int) -> None:
     assert region.gathered is not None
     keys = gathered_keys(n, region.gathered, run.device)
     for name in ("DK", "DV"):
-        some = f"{name}_GATHERED{region.name.upper()}"
+        some = gathered_name(name, region)
         run.step(functools.partial(_add_at, name=name, keys=keys, some=some))
 
 
@@ -179,12 +183,10 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
     batch, heads, n_q, head_dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
     # Where this region's keys and values come from, and where its dk and dv go.
-    source, target, top = {"K": "K", "V": "V"}, {"DK": "DK", "DV": "DV"}, "CARRY_DKDV_TOP"
+    source, target, top = keys_of(run, kernel), {"DK": "DK", "DV": "DV"}, "CARRY_DKDV_TOP"
+    k, v = (run.metas[name] for name in source.values())
     if region.gathered:
-        gathered = gather(run, "KV", region)
-        k, v = gathered.values()
-        source = dict(zip("KV", gathered, strict=True))
-        target = {name: f"{name}_GATHERED{region.name.upper()}" for name in ("DK", "DV")}
+        target = {name: gathered_name(name, region) for name in target}
         for name, x in zip(target.values(), (k, v), strict=True):
             run.zeros(name, x.shape, torch.float32)
     elif kernel.carries:
@@ -193,12 +195,15 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
     block_m, block_n = made.blocks
     values = strides_by_name(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]])
     values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
-    values |= {"q_offset": q_offset, "SHARED": shared, **own.lists, **made.constants}
-    for name, stored in {**source, **target}.items():
-        made_box = values.get(name)
-        values[name] = made_box._replace(name=stored) if isinstance(made_box, Box) else Slot(stored)
-    values |= {"PARTIAL_DK": Slot("CARRY_DK"), "PARTIAL_DV": Slot("CARRY_DV"), "PARTIAL_TOP": Slot(top)}
-    values["DKDV_TOP"] = Slot(top)
+    values |= {"q_offset": q_offset, "scale": Slot("scale"), "scale_log2": Slot("scale_log2")}
+    values |= {"SHARED": shared and program.by_head and kernel.end == "store", **own.lists, **made.constants}
+    bind(values, {"Q": "Q", "DO": "DO", **source, **target})
+    if kernel.begin == "continue":
+        values |= {"PARTIAL_DK": Slot("CARRY_DK"), "PARTIAL_DV": Slot("CARRY_DV"), "PARTIAL_TOP": Slot(top)}
+    values["DKDV_TOP"] = Slot(top) if kernel.carries else None
+    for place, other in enumerate(kernel.collects, start=1):
+        values |= {f"{name}_SUMS_{place}": Slot(gathered_name(name, other)) for name in ("DK", "DV")}
+        values[f"SUMS_{place}"] = other.gathered
     stats = f"STATS_{region.stride}"
     pitch = run.metas[stats].shape[1]
     box_of_stats = Box(stats, list(run.metas[stats].shape), [pitch, 1], [1, block_m])
@@ -209,10 +214,11 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
         split_tiles, parts = split_counts(kernel.split_prefix, k.shape[2], block_n, steps, own.keys * batch)
         for name in ("DK_SPLITS", "DV_SPLITS"):
             run.empty(name, (parts, batch, kv_heads, split_tiles * block_n, head_dim), torch.float32)
+            values[name] = Slot(name)
         values |= {"split_tiles": split_tiles, "splits": parts}
         tiles += split_tiles * (parts - 1)
     values |= read_besides(region, "columns", n_q, n, q_offset, made.blocks, q.device)
-    run.launch(kernel.run, (tiles, own.keys, batch), values, made.options)
+    run.launch(dkdv_kernel, (tiles, own.keys, batch), values, made.options)
     if split_tiles:
         for part, name in enumerate(("DK", "DV")):
             joined = {"OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}

@@ -9,6 +9,8 @@ Dao et al., 2022).  X_b, X_h, X_m, X_n: strides of batch, head and row in units 
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 try:
     import triton
     import triton.language as tl
@@ -28,6 +30,26 @@ LOG2_E_FLOAT: float = getattr(LOG2_E, "value", LOG2_E)
 RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
 RUN_TIME += ["o_b", "o_h", "o_m", "r_b", "r_h", "r_m"]
 RUN_TIME += ["heads", "n_q", "n_rows", "n_class_rows", "n", "q_offset", "split_tiles", "splits"]
+
+
+def kernel_name(specialization: Any) -> str:
+    """The name under which a kernel appears in profiles: that of its place in the module, forward_ab."""
+    return specialization.constants["NAME"]
+
+
+class Sizes(NamedTuple):
+    """Constants of a kernel that hold for all its regions."""
+
+    GROUP: Any  # query heads that share a key head
+    HEAD_DIM: Any
+    BLOCK_M: Any
+    BLOCK_N: Any
+    BLOCK_D: Any
+    STRIDE: Any  # of residue classes; 1: there are none
+    PRECISION: Any
+    TMA: Any  # what a loop goes over comes through descriptors
+    OWN_TMA: Any  # what a program loads once does
+    SPLIT: Any  # several programs may split the steps of a tile
 
 
 @triton.jit

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.launch import Meta, Pass, remember
+from sparsec.kernels.launch import Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_readable, dense_strides, empty_as
 from sparsec.kernels.program import Program
 from sparsec.kernels.rows import launch_rows
@@ -46,5 +46,5 @@ def _forward_pass(program: Program, q: Meta, k: Meta, v: Meta, q_offset: int) ->
     run = Pass(program, Q=q, K=k, V=v)
     run.empty("OUT", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
-    launch_rows(run, "forward", {"Q": q}, q.shape[2], lambda kernel: {}, q_offset)
+    launch_rows(run, "forward", {"Q": q}, q.shape[2], lambda kernel: {"LSE": Slot("LSE")}, q_offset)
     return run

@@ -50,6 +50,10 @@ class Slot(NamedTuple):
     name: str
 
 
+class Tables(tuple[Tensor, ...]):
+    """Tensors that are the same at every call, as one argument."""
+
+
 class Pass:
     """The steps of a forward or a backward pass, in order."""
 
@@ -87,8 +91,9 @@ class Pass:
     def launch(
         self, kernel: Any, grid: tuple[int, int, int], values: Environment, options: dict[str, Any] | None = None
     ) -> None:
-        """kernel[grid] with arguments bound by name: from `values`, where a Slot or a Box stands for a tensor of the
-        call, and otherwise the tensor or the number of the call that has the argument's name.
+        """kernel[grid] with arguments bound by name from `values`, None where there is none.
+
+        A Slot or a Box stands for a tensor or a number of the call.
         """
         self.steps.append(Launch(self, kernel, grid, values, options or {}))
 
@@ -150,10 +155,11 @@ class Launch:
         self.numbers: list[tuple[int, str]] = []
         self.boxes: list[tuple[int, Box]] = []
         self.kept: list[tuple[int, Tensor]] = []  # tensors that are the same at every call
+        self.tables: list[tuple[int, Tables]] = []
         self.dtypes: dict[int, torch.dtype] = {}  # of all tensors, by their places
         described = []
         for index, name in enumerate(kernel.arg_names):
-            value = values.get(name, Slot(name))
+            value = values.get(name)
             if isinstance(value, Slot):
                 own = owner.metas.get(value.name)
                 (self.numbers if own is None else self.tensors).append((index, value.name))
@@ -168,12 +174,17 @@ class Launch:
                 self.kept.append((index, value))
                 self.dtypes[index] = value.dtype
                 described.append(value.dtype)
+            elif isinstance(value, Tables):
+                self.tables.append((index, value))
+                described.append(tuple(each.dtype for each in value))
+                value = tuple(value)
             else:
                 # Other numbers differ from call to call and decide nothing: kernels are not specialised on them.
-                described.append(value if name.isupper() else "number")
+                described.append(value if name.isupper() or value is None else "number")
             self.arguments.append(value)
         self.compiled = owner.program.compiled
-        self.key = kernel, self.device, tuple(described), tuple(options.items())
+        self.name = values.get("NAME", "")
+        self.key = self.name, kernel, self.device, tuple(described), tuple(options.items())
         self.direct: Direct | None = None
         self.prepared = False
 
@@ -202,6 +213,8 @@ class Launch:
         arguments = self.arguments.copy()
         for index, tensor in self.kept:
             arguments[index] = tensor.data_ptr()
+        for index, tables in self.tables:
+            arguments[index] = tuple(table.data_ptr() for table in tables)
         self.direct = direct(compiled, self.grid, arguments, self.numbers, self.tensors, self.boxes, self.device)
 
     def compile(self) -> Any:

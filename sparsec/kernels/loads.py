@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from sparsec.kernels.device import tl, triton
+
+
+class HeadRows(NamedTuple):
+    """Rows of one head of a tensor [B, H, length, D]."""
+
+    batch: Any
+    head: Any
+    length: Any
+    residue: Any  # of their numbers, where a layout has residue classes
+    place: Any  # of the first one in the layout
+    row: Any  # their numbers
+
 
 # ---------------------------------------------------------------- addresses
 
@@ -85,26 +99,43 @@ def load_residue_tile(
 
 
 @triton.jit
-def load_row_stats(X, bh, n_rows, first, BLOCK: tl.constexpr, TMA: tl.constexpr):
-    """BLOCK numbers of one (batch, head) of X, a contiguous [bh, n_rows]: a log-sum-exp or a delta for each row."""
-    if TMA:
-        numbers = X.load([bh, first]).reshape(BLOCK)
+def load_by_layout(X, strides, rows, sizes, BLOCK: tl.constexpr, LISTED: tl.constexpr, TMA: tl.constexpr):
+    """Rows of one head of X in a layout, as [BLOCK, BLOCK_D]; LISTED: those whose numbers stand in a list."""
+    x_b, x_h, x_m = strides
+    batch, head, length = rows.batch, rows.head, rows.length
+    if LISTED:
+        tile = load_rows(X, x_b, x_h, x_m, batch, head, rows.row, length, sizes.HEAD_DIM, sizes.BLOCK_D)
+    elif sizes.STRIDE > 1:
+        tile = load_residue_tile(
+            X, x_b, x_h, x_m, batch, head, rows.residue, rows.place, sizes.STRIDE, length,
+            sizes.HEAD_DIM, BLOCK, sizes.BLOCK_D, TMA,
+        )  # fmt: skip
     else:
-        numbers = tl.load(X + bh.to(tl.int64) * n_rows + first + tl.arange(0, BLOCK))
+        tile = load_tile(X, x_b, x_h, x_m, batch, head, rows.place, length, sizes.HEAD_DIM, BLOCK, sizes.BLOCK_D, TMA)
+    return tile
+
+
+@triton.jit
+def ptrs_by_layout(X, strides, rows, sizes, BLOCK: tl.constexpr):
+    """Pointers to rows of one head of X in a layout: [BLOCK, BLOCK_D]."""
+    x_b, x_h, x_m = strides
+    if sizes.STRIDE > 1:
+        ptrs = rows_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, rows.row, sizes.BLOCK_D)
+    else:
+        ptrs = tile_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, rows.place, BLOCK, sizes.BLOCK_D)
+    return ptrs
+
+
+@triton.jit
+def load_row_stats(X, bh, n_rows, rows, BLOCK: tl.constexpr, LISTED: tl.constexpr, TMA: tl.constexpr):
+    """A log-sum-exp or a delta for each of some rows of one (batch, head) of X, a contiguous [bh, n_rows]."""
+    if LISTED:
+        numbers = tl.load(X + bh.to(tl.int64) * n_rows + rows.row, mask=rows.row < rows.length, other=0.0)
+    elif TMA:
+        numbers = X.load([bh, rows.place]).reshape(BLOCK)
+    else:
+        numbers = tl.load(X + bh.to(tl.int64) * n_rows + rows.place + tl.arange(0, BLOCK))
     return numbers
-
-
-@triton.jit
-def store_tile(x, X, x_b, x_h, x_m, batch, head, first, mask, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Stores x [BLOCK, BLOCK_D] as rows first.. of one head of X, in X's type."""
-    ptrs = tile_ptrs(X, x_b, x_h, x_m, batch, head, first, BLOCK, BLOCK_D)
-    tl.store(ptrs, x.to(X.dtype.element_ty), mask=mask)
-
-
-@triton.jit
-def store_rows(x, X, x_b, x_h, x_m, batch, head, row, mask, BLOCK_D: tl.constexpr):
-    """Stores x [len(row), BLOCK_D] as the given rows of one head of X, in X's type."""
-    tl.store(rows_ptrs(X, x_b, x_h, x_m, batch, head, row, BLOCK_D), x.to(X.dtype.element_ty), mask=mask)
 
 
 # ---------------------------------------------------------------- gathered keys: (k - first) % period < width
@@ -123,11 +154,11 @@ def gathered_count(n, period: tl.constexpr, first: tl.constexpr, width: tl.const
 
 
 @triton.jit
-def load_gathered_sums(
-    X, bh, k, wanted, n, period: tl.constexpr, first: tl.constexpr, width: tl.constexpr,
-    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+def load_gathered_sums(X, bh, k, wanted, n, GATHERED: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):
     """Rows of X [bh, gathered keys, HEAD_DIM] that keys k have; 0 for those not gathered or not `wanted`."""
+    period: tl.constexpr = GATHERED[0]
+    first: tl.constexpr = GATHERED[1]
+    width: tl.constexpr = GATHERED[2]
     after_first = k - first
     wanted &= (after_first >= 0) & (after_first % period < width)
     count = gathered_count(n, period, first, width)

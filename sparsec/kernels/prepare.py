@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import device_tier, dot_precision, gpu_name
-from sparsec.kernels.launch import Environment, Meta
-from sparsec.kernels.program import WORD, Group, Kernel, Program, cdiv
+from sparsec.kernels.launch import Environment, Meta, Slot
+from sparsec.kernels.program import WORD, Answers, Group, Kernel, Program, cdiv
 from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
 
 
@@ -36,7 +37,7 @@ def prepare_launch(program: Program, kernel: Kernel, own: Environment, moving: E
         own_tier = "large"
     if kernel.listed and own_tier != "small" and width == 2:
         own_tier = "listed"
-    tuned = program.tuned.get((gpu_name(first.device), own_tier, first.dtype, size, kernel.run.__name__))
+    tuned = program.tuned.get((gpu_name(first.device), own_tier, first.dtype, size, kernel.name))
     block_m, block_n, warps, stages, registers = tuned or getattr(SETTINGS[own_tier, width, size], kernel.kind)
     if kernel.listed:
         block_m, block_n = min(block_m, WORD), min(block_n, WORD)
@@ -57,11 +58,11 @@ def prepare_launch(program: Program, kernel: Kernel, own: Environment, moving: E
             if wanted:
                 constants |= {name: tma_box(name, x, kernel.stride, rows, size) for name, x in names.items()}
     constants |= {"PRECISION": dot_precision(first.dtype), "TMA": tma, "OWN_TMA": own_tma}
-    constants |= kernel.answers
-    if kernel.numbers:
-        constants["NUMBERS"] = kernel.numbers
-    if kernel.block > 1:
-        constants["WHOLE"] = kernel.block % block_m == kernel.block % block_n == q_offset % block_m == 0
+    constants |= rules_of(kernel)
+    constants |= {"NAME": kernel.name, "LONGEST_FIRST": kernel.longest_first}
+    constants |= {"STRIDE": kernel.stride, "TOGETHER": kernel.together, "NUMBERS": kernel.numbers or None}
+    aligned = kernel.block % block_m == kernel.block % block_n == q_offset % block_m == 0
+    constants["WHOLE"] = kernel.block > 1 and aligned
     return Prepared((block_m, block_n), constants, options)
 
 
@@ -79,6 +80,34 @@ def tma_box(name: str, x: Meta, stride: int, rows: int, columns: int) -> Box:
         shape[2:3], strides[2:3] = [stride, shape[2] // stride], [strides[2], stride * strides[2]]
         block = [1, *block]
     return Box(name, shape, strides, block)
+
+
+def rules_of(kernel: Kernel) -> Environment:
+    """What a kernel is told of its regions by constants."""
+    side, visits = ("columns", "QUERIES") if kernel.kind == "dkdv" else ("rows", "KEYS")
+    told: Environment = {}
+    for place, region in enumerate(kernel.regions):
+        own = _NOTHING_ASKED if side in region.tile_lists else region.answers
+        answered = {"KEEP": own.keep, "FULL": own.full, visits: getattr(own, visits.lower())}
+        told |= {slot(name, place): value for name, value in {**answered, "GATHERED": region.gathered}.items()}
+    first = kernel.regions[0]
+    listed = first.columns_tables if kernel.kind == "dkdv" else first.rows_tables
+    return told | {"TABLES_FILL": first.tables_fill and bool(listed)}
+
+
+_NOTHING_ASKED = Answers()  # lists say which tiles there are, with their masks
+
+
+def slot(name: str, place: int) -> str:
+    """The parameter of a kernel for its region number `place`: K, K_1, K_2."""
+    return f"{name}_{place}" if place else name
+
+
+def bind(values: Environment, stored: Mapping[str, str]) -> None:
+    """Fills in tensors of the call, by the names that they have there; through descriptors where these are prepared."""
+    for name, of_call in stored.items():
+        box = values.get(name)
+        values[name] = box._replace(name=of_call) if isinstance(box, Box) else Slot(of_call)
 
 
 def query_tiles(kernel: Kernel, rows: int, block: int) -> int:

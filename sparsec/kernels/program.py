@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,15 +11,26 @@ import torch
 from torch import Tensor
 
 WHOLE_ROWS = 128  # numbers of rows come in whole tiles of any BLOCK_M, so that loads of them need no mask
+_TOGETHER = 8  # residue classes, at most: their rows are neighbours, 2 KB of 16-bit rows of 128
 WORD = 64  # most rows of a tile of listed pairs: one bit for each
 
 Gathered = tuple[int, int, int]  # period, first, width: the keys with (k - first) % period < width, side by side
 
 
+class Answers(NamedTuple):
+    """What kernels ask about a region: functions on the device, None where nothing is to be asked."""
+
+    keep: Any = None  # (q, k, n, tables, numbers) -> whether a pair is kept
+    full: Any = None  # (q_lo, q_hi, k_lo, k_hi, n, residue, numbers) -> whether a tile is kept whole
+    keys: Any = None  # (q_lo, q_hi, n, length, BLOCK, residue, numbers) -> ranges of tiles that queries visit
+    queries: Any = None  # (k_lo, k_hi, n, length, shift, BLOCK, residue, numbers) -> those that keys visit
+
+
 class Region(NamedTuple):
-    """A disjoint part of the pattern, and its answers on a CPU."""
+    """A disjoint part of the pattern, with its answers."""
 
     name: str  # ends the names of what belongs to it: "", "_a", "_0_b"
+    answers: Answers
     visit: Callable[..., list[tuple[int, int]]]  # (q_lo, q_hi, n) -> half-open ranges of keys
     keys_visited: Callable[..., list]  # `visit` for many tiles of queries: tensors, or an integer for all tiles
     is_full: Callable[
@@ -30,6 +41,7 @@ class Region(NamedTuple):
     gathered: Gathered | None = None
     block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
     listed: bool = False  # pairs one by one, from a list
+    tables_fill: bool = False  # a tile of which a table has every pair is kept whole
     tables: tuple[tuple[int, Any], ...] = ()  # tables that `keep` reads, with their numbers
     rows_tables: tuple = ()  # tables whose tiles are visited besides the ranges
     columns_tables: tuple = ()
@@ -53,15 +65,26 @@ class Kernel(NamedTuple):
     """A kernel of the plan: "forward" and "dq" go over regions whose queries stand alike, "dkdv" over one."""
 
     kind: str
-    run: Any
+    name: str  # in profiles, and among tuned settings
     regions: tuple[Any, ...]  # places in the variant; Variant.of has the regions themselves
-    carries: bool = False  # hands its state over to the next kernel of the kind, instead of storing results
+    begin: str = "init"  # "continue": it goes on with what the kernel before left
+    end: str = "store"  # "carry": the next kernel of the kind goes on with it; "sums": another one collects it
     split_prefix: int = 0  # rows (or keys) below it visit far more than others: several programs split a tile
-    answers: Mapping[str, Any] = {}  # the functions that it calls, by the names of its constants, where it is told them
+    longest_first: bool = False  # later tiles have more to do, and start first
+    collects: tuple[Any, ...] = ()  # places of gathered regions whose sums it adds to its own
 
     @property
     def stride(self) -> int:
         return self.regions[0].stride
+
+    @property
+    def carries(self) -> bool:
+        return self.end == "carry"
+
+    @property
+    def together(self) -> int:
+        """How many residue classes take turns, of which the programs run at the same time: a divisor of the stride."""
+        return max(count for count in range(1, _TOGETHER + 1) if self.stride % count == 0)
 
     @property
     def block(self) -> int:
@@ -86,7 +109,10 @@ class Variant(NamedTuple):
     def of(self, kind: str) -> tuple[Kernel, ...]:
         """The kernels of a kind, with their regions."""
         return tuple(
-            kernel._replace(regions=tuple(self.regions[place] for place in kernel.regions))
+            kernel._replace(
+                regions=tuple(self.regions[place] for place in kernel.regions),
+                collects=tuple(self.regions[place] for place in kernel.collects),
+            )
             for kernel in self.kernels
             if kernel.kind == kind
         )

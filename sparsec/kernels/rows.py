@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import torch
 
+from sparsec.kernels.dq_kernel import dq_kernel
+from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.launch import Environment, Pass, Slot
-from sparsec.kernels.prepare import Heads, Prepared, heads_of, prepare_launch, query_tiles, strides_by_name
+from sparsec.kernels.prepare import Heads, Prepared, bind, heads_of, prepare_launch, query_tiles, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits, reduce_splits
-from sparsec.kernels.stages import carry_state, join_splits, moving_tensors, split_counts
+from sparsec.kernels.stages import carry_state, join_splits, keys_of, split_counts
 from sparsec.kernels.tile_lists import read_besides
 
+_KERNELS = {"forward": forward_kernel, "dq": dq_kernel}
 _RESULTS = {"forward": "OUT", "dq": "DQ"}
 
 
@@ -29,12 +32,17 @@ def launch_rows(
         if any(kernel.carries for kernel in kernels):
             carry_state(run, "CARRY_TOP", q, ("CARRY",))
         for kernel in kernels:
-            made = prepare_launch(run.program, kernel, own, moving_tensors(run, kernel), q_offset)
+            keys = keys_of(run, kernel)
+            moving = {name: run.metas[stored] for name, stored in keys.items()}
+            made = prepare_launch(run.program, kernel, own, moving, q_offset)
             values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}
             values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
-            values |= {**heads.lists, **made.constants, **more(kernel)}
-            values |= {"PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP"), f"{result}_TOP": Slot("CARRY_TOP")}
+            values |= {"scale_log2": Slot("scale_log2"), **heads.lists, **made.constants, **more(kernel)}
+            bind(values, {name: name for name in own} | keys)
+            if kernel.begin == "continue":
+                values |= {"PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP")}
             values[result] = Slot("CARRY" if kernel.carries else result)
+            values |= {f"{result}_TOP": Slot("CARRY_TOP")} if kernel.carries else {}
             _launch(run, kernel, heads, made, values, rows, q_offset)
 
 
@@ -53,14 +61,14 @@ def _launch(
         run.empty("SPLITS", (*shape, head_dim), torch.float32)
         if kernel.kind == "forward":
             run.empty("SPLITS_LSE", shape, torch.float32)
-        values |= {"split_tiles": split_tiles, "splits": parts}
+            values["SPLITS_LSE"] = Slot("SPLITS_LSE")
+        values |= {"SPLITS": Slot("SPLITS"), "split_tiles": split_tiles, "splits": parts}
         tiles += split_tiles * (parts - 1)
-    for region in kernel.regions:
-        values |= read_besides(region, "rows", n_q, n, q_offset, made.blocks, q.device)
-    run.launch(kernel.run, (tiles, heads.queries, batch), values, made.options)
+    values |= read_besides(kernel.regions[0], "rows", n_q, n, q_offset, made.blocks, q.device)
+    run.launch(_KERNELS[kernel.kind], (tiles, heads.queries, batch), values, made.options)
     if split_tiles:
         joined = {"OUT": values[_RESULTS[kernel.kind]], "HEADS": heads.lists.get("HEADS")}
         joined |= {"OUT_TOP": Slot("CARRY_TOP")} if kernel.carries else {}
-        joined |= {"SPLITS_LSE": Slot("SPLITS_LSE")} if kernel.kind == "forward" else {}
+        joined |= {name: Slot(name) for name in ("SPLITS_LSE", "LSE")} if kernel.kind == "forward" else {}
         join = combine_splits if kernel.kind == "forward" else reduce_splits
         join_splits(run, join, "SPLITS", joined, heads, kernel.carries)

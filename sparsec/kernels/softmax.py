@@ -31,12 +31,12 @@ def softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def row_stats(o_tile, do_tile, LSE, DLSE, first, row, row_mask, HAS_DLSE: tl.constexpr):
+def row_stats(o_tile, do_tile, LSE, DLSE, first, row, row_mask):
     """What gradients need of every row: the log-sum-exp in base 2, +inf for a row that has no weights, and
-    delta = sum(o * do) - dlse.  `first`: where row 0 stands in LSE and DLSE.
+    delta = sum(o * do) - dlse, where there is one.  `first`: where row 0 stands in LSE and DLSE.
     """
     delta = tl.sum(o_tile.to(tl.float32) * do_tile.to(tl.float32), 1)
-    if HAS_DLSE:
+    if DLSE is not None:
         delta -= tl.load(DLSE + first + row, mask=row_mask, other=0.0)
     lse = tl.load(LSE + first + row, mask=row_mask, other=float("-inf"))
     return tl.where(lse == float("-inf"), float("inf"), lse * LOG2_E), delta

@@ -28,6 +28,13 @@ def load_carry(ptrs, TOPS, row_mask, mask):
     return x
 
 
+@triton.jit
+def store_split(SPLITS, x, split_bh, rows, place, row, sizes, BLOCK: tl.constexpr):
+    """Stores what one program found of the tile that begins at `place`: rows `row` of SPLITS [.., rows, HEAD_DIM]."""
+    ptrs = row_ptrs(SPLITS, split_bh, rows, place, 1, sizes.HEAD_DIM, BLOCK, sizes.BLOCK_D)
+    tl.store(ptrs, x, mask=tile_mask(row, rows, sizes.HEAD_DIM, sizes.BLOCK_D))
+
+
 @triton.jit(do_not_specialize=["r_b", "r_h", "r_m", "heads", "length", "rows", "splits"])
 def reduce_splits(
     SPLITS, OUT, OUT_TOP, HEADS, r_b, r_h, r_m, heads, length, rows, splits,

@@ -9,31 +9,34 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
-from sparsec.kernels.prepare import Heads, strides_by_name
+from sparsec.kernels.prepare import Heads, slot, strides_by_name
 from sparsec.kernels.program import Kernel, Region, cdiv, gathered_keys
 
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
 
 
-def moving_tensors(run: Pass, kernel: Kernel) -> Environment:
-    """Names and metas of the keys and values that a kernel goes over."""
-    moving: Environment = {}
-    for region in kernel.regions:
-        moving |= gather(run, "KV", region) if region.gathered else {name: run.metas[name] for name in "KV"}
-    return moving
+def keys_of(run: Pass, kernel: Kernel) -> dict[str, str]:
+    """Names of the keys and values that a kernel is about, by its parameters; gathered ones are put side by side."""
+    found: dict[str, str] = {}
+    for place, region in enumerate(kernel.regions):
+        for name in "KV":
+            found[slot(name, place)] = _gather(run, name, region) if region.gathered else name
+    return found
 
 
-def gather(run: Pass, names: str, region: Region) -> Environment:
-    """Keys and values of a gathered region side by side: contiguous [B, H_kv, keys, D].  Their names and metas."""
+def gathered_name(name: str, region: Region) -> str:
+    """What a tensor of gathered keys is called."""
+    return f"{name}_GATHERED{region.name.upper()}"
+
+
+def _gather(run: Pass, name: str, region: Region) -> str:
+    """Keys or values of a gathered region side by side: contiguous [B, H_kv, keys, D]."""
     assert region.gathered is not None
-    made = {}
-    for name in names:
-        x, to = run.metas[name], f"{name}_GATHERED{region.name.upper()}"
-        keys = gathered_keys(x.shape[2], region.gathered, x.device)
-        run.metas[to] = Meta.contiguous((*x.shape[:2], len(keys), x.shape[3]), x.dtype, x.device)
-        run.step(functools.partial(_select, name=name, keys=keys, to=to))
-        made[to] = run.metas[to]
-    return made
+    x, to = run.metas[name], gathered_name(name, region)
+    keys = gathered_keys(x.shape[2], region.gathered, x.device)
+    run.metas[to] = Meta.contiguous((*x.shape[:2], len(keys), x.shape[3]), x.dtype, x.device)
+    run.step(functools.partial(_select, name=name, keys=keys, to=to))
+    return to
 
 
 def _select(env: Environment, name: str, keys: Tensor, to: str) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sparsec.kernels.boxes import Span, Verdict
+from sparsec.kernels.launch import Environment, Tables
 from sparsec.kernels.program import WHOLE_ROWS, Region, cdiv
 from sparsec.kernels.tables import named_tiles, pair_lists, rows_of_queries, tiles_beside_ranges
 
@@ -223,7 +224,7 @@ def _distinct(bits: Tensor) -> tuple[Tensor, Tensor]:
 
 def read_besides(
     region: Region, side: str, n_q: int, n: int, q_offset: int, blocks: tuple[int, int], device: torch.device
-) -> dict[str, Tensor]:
+) -> Environment:
     """What kernels of a region read besides, by name: tables, and lists of the tiles or the pairs that they name."""
     if region.listed:
         block = blocks[0 if side == "rows" else 1]
@@ -232,9 +233,8 @@ def read_besides(
     if side in region.tile_lists:
         names = "LIST_STARTS", "LIST", "LIST_MASKS", "MASKS"
         return dict(zip(names, tile_list(region, side, n_q, n, q_offset, *blocks, device), strict=True))
-    named = {}
-    for index, source in region.tables:
-        _, named[f"STARTS_{index}"], named[f"TABLE_{index}"] = source.rows(n, 0, None, device)
+    tables = [table for _, source in region.tables for table in source.rows(n, 0, None, device)[1:]]
+    named: dict[str, Any] = {"TABLES": Tables(tables)} if tables else {}
     if not (region.rows_tables if side == "rows" else region.columns_tables):
         return named
     lines = -(-n_q // WHOLE_ROWS) * WHOLE_ROWS if side == "rows" else n_q

@@ -21,11 +21,13 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
-from triton.runtime.jit import JITFunction
 
 from sparsec.kernels import hardware, prepare
 from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.dkdv_kernel import dkdv_kernel
+from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.splits import combine_splits, reduce_splits
 
 
@@ -79,9 +81,8 @@ def compile_kernels(
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
         out, lse = forward_gpu(program, q, k, k, 1.0, 0)
         backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0)
-        own = [*vars(module).values(), reduce_splits, combine_splits]
-        functions = [each for each in own if isinstance(each, JITFunction)]
-        built = [kernel for each in functions for kernel in each.device_caches.pop(device, [{}])[0].values()]
+        kernels = forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits
+        built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
 

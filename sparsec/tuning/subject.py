@@ -165,7 +165,7 @@ class GpuSubject:
 
     def _compiled(self, place: Place) -> list[tuple]:
         names = {key[-1] for key in self.keys[place]}
-        return [key for key in self.program.compiled if key[0].__name__ in names]
+        return [key for key in self.program.compiled if key[0] in names]
 
     def _forget(self, place: Place) -> None:
         for key in self._compiled(place):

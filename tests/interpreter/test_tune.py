@@ -67,7 +67,7 @@ def test_wrong_settings(monkeypatch: pytest.MonkeyPatch, kernel: str, spoilt: st
 
     def wrong(launch: Launch, env: dict) -> None:
         LAUNCHED(launch, env)
-        if subject.chosen and launch.kernel.__name__ == f"_{kernel}":
+        if subject.chosen and launch.name == kernel:
             env[spoilt][:, :, 16:32] *= 1.5
 
     monkeypatch.setattr(Launch, "__call__", wrong)

@@ -49,7 +49,7 @@ def test_stages():
     module = module_of(pattern_of("pattern p = match h { 0 -> causal, else -> past(9) }", 2))
     for target, (text, binary) in {"sm_90": ("ptx", "cubin"), "gfx942": ("amdgcn", "hsaco")}.items():
         kernels = compile_kernels(module, target, head_size=16, dtype="bfloat16")
-        names = [f"_{kernel}_{part}" for kernel in ("forward", "dq", "dkdv") for part in (0, 1)]
+        names = [f"{kernel}_{part}" for kernel in ("forward", "dq", "dkdv") for part in (0, 1)]
         assert sorted(kernel.name for kernel in kernels) == sorted(names)
         for kernel in kernels:
             assert kernel.name in kernel.stages[text]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.generated import EXAMPLES, example
+from support.generated import EXAMPLES, example, module_of
 
 from sparsec import pipeline
 from sparsec.codegen import tuned_files
@@ -41,29 +41,30 @@ def words(name: str, **chosen) -> dict[str, str]:
 
 
 def test_shapes_by_work():
-    assert words("mistral")["_forward"] == "contiguous.alone.r1.s64"
-    assert words("mistral", w=1024)["_forward"] == WORD
+    assert words("mistral")["forward"] == "contiguous.alone.r1.s64"
+    assert words("mistral", w=1024)["forward"] == WORD
     assert words("mistral", w=1100) == words("mistral", w=1024)
-    assert words("mistral", w=300)["_dkdv"] == "contiguous.alone.r1.s4"
+    assert words("mistral", w=300)["dkdv"] == "contiguous.alone.r1.s4"
 
 
 def test_shapes_by_layout():
     strided = words("sparse_transformer_strided")
-    assert strided["_forward_1_a"] == "contiguous.first.r1.s1"
-    assert strided["_forward_1_b"].startswith("residue.last.")
+    assert strided["forward_1_a"] == "contiguous.first.r1.s1"
+    assert strided["forward_1_b"].startswith("residue.last.")
     fixed = words("sparse_transformer_fixed")
     assert any(word.startswith("gathered.") for word in fixed.values())
-    assert "t64" in words("bigbird")["_forward"]
-    assert words("longformer")["_dq"].endswith(".split")
+    assert "t64" in words("bigbird")["forward"]
+    assert words("longformer")["dq"].endswith(".split")
     assert all(word.endswith(".heads") for word in words("longnet_heads", heads=8).values())
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.spat")))
 def test_every_kernel_has_one(name):
     found = words(name, heads=8, layer=0)
-    source = emit(build(example(name, heads=8, layer=0)))
-    for kernel, word in found.items():
-        assert f"\ndef {kernel}(" in source
+    program = module_of(example(name, heads=8, layer=0))._PROGRAM
+    variants = [variant for group in program.groups for variant in group.variants]
+    assert found.keys() == {kernel.name for variant in variants for kernel in variant.kernels}
+    for word in found.values():
         assert tuned_files._SHAPE.fullmatch(word)
 
 
@@ -74,7 +75,7 @@ def test_a_module_carries_its_own():
     other = replace(PLACE, shape="contiguous.alone.r1.s1")
     made = pipeline.compile(PAST, tuned=Tuned({PLACE: SETTING, other: SETTING}))
     assert made.source.count("Some GPU") == 1
-    assert '    ("Some GPU", "tma", torch.bfloat16, 128, "_forward"): (128, 32, 8, 2, None),\n' in made.source
+    assert '    ("Some GPU", "tma", torch.bfloat16, 128, "forward"): (128, 32, 8, 2, None),\n' in made.source
     assert pipeline.compile(PAST, tuned=Tuned({other: SETTING})).source == pipeline.compile(PAST, tuned=Tuned()).source
 
 

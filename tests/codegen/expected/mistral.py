@@ -7,7 +7,8 @@ The pattern as it was written, with w = 4096:
 # pattern mistral(w = 4096) =
 #     past(w)
 
-# Types are those of the function at the end; kernels are Triton's language.
+# What the pattern decides.  The kernels that ask for it are those of the support library: forward_kernel, dq_kernel and
+# dkdv_kernel.  Types are those of the function at the end; what kernels ask is in Triton's language.
 # mypy: disable-error-code="name-defined"
 # pyright: reportInvalidTypeForm=false
 
@@ -44,142 +45,6 @@ def _queries(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
     return end_0 - begin_0, begin_0
 
 
-@triton.jit(do_not_specialize=sk.RUN_TIME)
-def _forward(
-    Q, K, V, OUT, LSE,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m, heads, n_q, n, q_offset, scale_log2,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
-):
-    """One tile of queries against all the keys it may see: out and log-sum-exp."""
-    head, batch = tl.program_id(1), tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
-    bh = batch * heads + head
-    out_row = bh.to(tl.int64) * n_q + row
-    mask = sk.tile_mask(row, n_q, HEAD_DIM, BLOCK_D)
-    m_i, l_i, acc = sk.softmax_start(BLOCK_M, BLOCK_D)
-    steps, begin = _keys(q_lo, q_hi, n, n, BLOCK_N)
-    for step in range(steps):
-        tile_n = begin + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = k_lo + tl.arange(0, BLOCK_N)
-        k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        if not (_full(q_lo, q_hi, k_lo, k_hi, n) & (k_hi < n)):
-            s = tl.where(_keep(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
-        m_i, l_i, acc = sk.softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION)
-    out, lse = sk.softmax_end(m_i, l_i, acc)
-    tl.store(LSE + out_row, lse, mask=row < n_q)
-    sk.store_tile(out, OUT, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
-
-
-@triton.jit(do_not_specialize=sk.RUN_TIME)
-def _dq(
-    Q, K, V, OUT, LSE, DO, DLSE, ROW_STATS, DQ,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, n_rows, n,
-    q_offset, scale, scale_log2,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
-    HAS_DLSE: tl.constexpr,
-):
-    """Gradient of one tile of queries; also leaves what dk and dv need of every row, in whole tiles:
-    [0] the log-sum-exp in base 2, +inf for a row that has no weights; [1] delta = sum(o * do) - dlse.
-    """
-    head, batch = tl.program_id(1), tl.program_id(2)
-    kv_head = head // GROUP
-    row_lo = tl.program_id(0) * BLOCK_M
-    row = row_lo + tl.arange(0, BLOCK_M)
-    q_lo = q_offset + row_lo
-    q_hi = q_lo + BLOCK_M - 1
-    q = q_offset + row
-    mask = sk.tile_mask(row, n_q, HEAD_DIM, BLOCK_D)
-    q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
-    do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, OWN_TMA)
-    bh = (batch * heads + head).to(tl.int64)
-    delta_bh = bh + heads * tl.num_programs(2)
-    o_tile = tl.load(sk.tile_ptrs(OUT, o_b, o_h, o_m, batch, head, row_lo, BLOCK_M, BLOCK_D), mask=mask, other=0.0)
-    lse_2, delta = sk.row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q, HAS_DLSE)
-    tl.store(ROW_STATS + bh * n_rows + row, lse_2, mask=row < n_rows)
-    tl.store(ROW_STATS + delta_bh * n_rows + row, delta, mask=row < n_rows)
-    dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-    steps, begin = _keys(q_lo, q_hi, n, n, BLOCK_N)
-    for step in range(steps):
-        tile_n = begin + step
-        k_lo = tile_n * BLOCK_N
-        k_hi = k_lo + BLOCK_N - 1
-        k = k_lo + tl.arange(0, BLOCK_N)
-        k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
-        v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, TMA)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=PRECISION)
-        if not (_full(q_lo, q_hi, k_lo, k_hi, n) & (k_hi < n)):
-            s = tl.where(_keep(q[:, None], k[None, :], n) & (k < n)[None, :], s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[:, None])
-        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=PRECISION)
-        ds = p * (dp - delta[:, None])
-        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=PRECISION)
-    dq *= scale
-    sk.store_tile(dq, DQ, r_b, r_h, r_m, batch, head, row_lo, mask, BLOCK_M, BLOCK_D)
-
-
-@triton.jit(do_not_specialize=sk.RUN_TIME)
-def _dkdv(
-    Q, K, V, ROW_STATS, DO, DK, DV,
-    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m, heads, n_q, n_rows, n, q_offset,
-    scale, scale_log2,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
-):
-    """Gradients of one tile of keys and values, summed over the query heads that share them."""
-    kv_head, n_heads = tl.program_id(1), GROUP
-    batch = tl.program_id(2)
-    k_lo = tl.program_id(0) * BLOCK_N
-    k_hi = k_lo + BLOCK_N - 1
-    k = k_lo + tl.arange(0, BLOCK_N)
-
-    mask = sk.tile_mask(k, n, HEAD_DIM, BLOCK_D)
-    k_tile = sk.load_tile(K, k_b, k_h, k_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    v_tile = sk.load_tile(V, v_b, v_h, v_n, batch, kv_head, k_lo, n, HEAD_DIM, BLOCK_N, BLOCK_D, OWN_TMA)
-    dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    steps, begin = _queries(k_lo, k_hi, n, n_q, q_offset, BLOCK_M)
-    for turn in range(n_heads * steps):
-        step = turn if GROUP == 1 else turn % steps
-        head = kv_head * GROUP + (0 if GROUP == 1 else turn // steps)
-        tile_m = begin + step
-        row_lo = tile_m * BLOCK_M
-        q_lo = q_offset + row_lo
-        q_hi = q_lo + BLOCK_M - 1
-        row = row_lo + tl.arange(0, BLOCK_M)
-        q = q_offset + row
-        bh = batch * heads + head
-        delta_bh = bh + heads * tl.num_programs(2)
-        q_tile = sk.load_tile(Q, q_b, q_h, q_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
-        lse_2 = sk.load_row_stats(ROW_STATS, bh, n_rows, row_lo, BLOCK_M, TMA)
-        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=PRECISION)
-        if not (_full(q_lo, q_hi, k_lo, k_hi, n)):
-            s = tl.where(_keep(q[None, :], k[:, None], n), s, float("-inf"))
-        p = tl.exp2(s * scale_log2 - lse_2[None, :])
-        do_tile = sk.load_tile(DO, g_b, g_h, g_m, batch, head, row_lo, n_q, HEAD_DIM, BLOCK_M, BLOCK_D, TMA)
-        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=PRECISION)
-        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=PRECISION)
-        delta = sk.load_row_stats(ROW_STATS, delta_bh, n_rows, row_lo, BLOCK_M, TMA)
-        ds = p * (dp - delta[None, :])
-        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=PRECISION)
-    dk *= scale
-    dk_ptrs = sk.tile_ptrs(DK, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
-    dv_ptrs = sk.tile_ptrs(DV, r_b, r_h, r_m, batch, kv_head, k_lo, BLOCK_N, BLOCK_D)
-    tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
-    tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
-
-
 def _keep_cpu(q, k, n):
     """`_keep` on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (q - k >= 0) & (q - k < 4096)
@@ -203,12 +68,13 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 # ---------------------------------------------------------------- what runs
 
 _REGIONS = (
-    sk.Region("", _visit, _keys_visited, _is_full, _keep_cpu),  # Positions as they are.
+    sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), _visit, _keys_visited, _is_full,
+        _keep_cpu),  # Positions as they are.
 )
 _KERNELS = (
-    sk.Kernel("forward", _forward, (0,)),
-    sk.Kernel("dq", _dq, (0,)),
-    sk.Kernel("dkdv", _dkdv, (0,)),
+    sk.Kernel("forward", "forward", (0,)),
+    sk.Kernel("dq", "dq", (0,)),
+    sk.Kernel("dkdv", "dkdv", (0,)),
 )
 
 _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
@@ -217,7 +83,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("mistral_11b18f42e2d8", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("mistral_7e5733ea617a", _PROGRAM, heads=None)
 
 
 @sk.typed

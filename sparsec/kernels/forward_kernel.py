@@ -1,0 +1,108 @@
+"""The kernel of the forward pass."""
+
+from __future__ import annotations
+
+from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
+from sparsec.kernels.key_regions import KeyRegion, keys_at, load_keys, mask_keys, steps_of_keys, walk_keys
+from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
+from sparsec.kernels.own_tiles import carried_rows, own_queries, query_ptrs, query_rows
+from sparsec.kernels.regions import Lists, Rules
+from sparsec.kernels.softmax import softmax_continue, softmax_end, softmax_start, softmax_step
+from sparsec.kernels.splits import load_carry, store_carry, store_split
+
+
+@triton.jit(do_not_specialize=RUN_TIME, repr=kernel_name)
+def forward_kernel(
+    Q, K, V, K_1, V_1, K_2, V_2, OUT, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, HEADS,
+    TABLES, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS,
+    q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m,
+    heads, n_q, n, q_offset, scale_log2, split_tiles, splits,
+    NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr,
+    KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
+    KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
+    NUMBERS: tl.constexpr, WHOLE: tl.constexpr, TABLES_FILL: tl.constexpr,
+    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
+    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+):  # fmt: skip
+    """One tile of queries against the keys of up to three regions: out and log-sum-exp.
+
+    PARTIAL: the softmax goes on where the kernel before left it.  OUT_TOP: another kernel goes on with it.  SPLITS:
+    programs that split a tile leave there what each of them found.
+    """
+    _forward_tile(
+        Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles,
+        scale_log2,
+        own_queries(
+            HEADS, heads, n_q, n, q_offset, split_tiles, splits, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST
+        ),
+        KeyRegion(
+            K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
+            Rules(KEEP, FULL, KEYS, NUMBERS, TABLES, WHOLE, TABLES_FILL),
+            Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS),
+        ),
+        KeyRegion(K_1, V_1, None, None, GATHERED_1, Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS), Lists()),
+        KeyRegion(K_2, V_2, None, None, GATHERED_2, Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS), Lists()),
+        Sizes(GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA, SPLITS is not None),
+    )  # fmt: skip
+
+
+@triton.jit
+def _forward_tile(
+    Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles, scale_log2,
+    own, region, region_1, region_2, sizes,
+):  # fmt: skip
+    """What a program of `forward_kernel` does."""
+    q_tile = load_by_layout(Q, q_strides, query_rows(own), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
+    bh = own.batch * own.heads + own.head
+    out_row = bh.to(tl.int64) * own.n_q + own.row
+    mask = tile_mask(own.row, own.n_q, sizes.HEAD_DIM, sizes.BLOCK_D)
+    if PARTIAL is None:
+        m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_D)
+    else:
+        carried = carried_rows(own, sizes)
+        lse = tl.load(LSE + out_row, mask=carried, other=float("-inf"))
+        out = load_carry(query_ptrs(PARTIAL, bh, own, sizes), PARTIAL_TOP + out_row, carried, mask)
+        m_i, l_i, acc = softmax_continue(lse, out)
+    m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, region, sizes)
+    if region_1.K is not None:
+        m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, region_1, sizes)
+    if region_2.K is not None:
+        m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, region_2, sizes)
+    out, lse = softmax_end(m_i, l_i, acc)
+    if SPLITS is None:
+        _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes)
+    elif own.share.split:
+        split_bh, rows = own.share.part * own.heads * tl.num_programs(2) + bh, split_tiles * sizes.BLOCK_M
+        store_split(SPLITS, out, split_bh, rows, own.place, own.row, sizes, sizes.BLOCK_M)
+        tl.store(SPLITS_LSE + split_bh.to(tl.int64) * rows + own.row, lse)
+    else:
+        _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes)
+
+
+@triton.jit
+def _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes):
+    """Stores out and log-sum-exp of a tile of queries, or what the next kernel goes on with."""
+    out_row = bh.to(tl.int64) * own.n_q + own.row
+    tl.store(LSE + out_row, lse, mask=own.row < own.n_q)
+    if OUT_TOP is None:
+        ptrs = ptrs_by_layout(OUT, out_strides, query_rows(own), sizes, sizes.BLOCK_M)
+        tl.store(ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+    else:
+        store_carry(query_ptrs(OUT, bh, own, sizes), OUT_TOP + out_row, out, own.row < own.n_q, mask)
+
+
+@triton.jit
+def _attend(m_i, l_i, acc, q_tile, scale_log2, own, region, sizes):
+    """The softmax after the keys of a region."""
+    walk = walk_keys(region, own, sizes)
+    begin, end = steps_of_keys(region, own, walk, sizes)
+    AT_ONCE: tl.constexpr = 1 if region.lists.SEEN is None else sizes.BLOCK_N
+    for step in range(begin, end, AT_ONCE):
+        stop = keys_at(region, own, walk, step, sizes)
+        k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes)
+        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
+        s = mask_keys(s, region, own, walk, stop, sizes)
+        v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes)
+        m_i, l_i, acc = softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, sizes.PRECISION)
+    return m_i, l_i, acc

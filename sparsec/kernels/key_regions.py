@@ -1,0 +1,82 @@
+"""Device functions: how kernels with tiles of queries go over the keys of a region."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sparsec.kernels.device import tl, triton
+from sparsec.kernels.loads import HeadRows, gathered_count, load_by_layout
+from sparsec.kernels.regions import mask_scores, stop_at_listed, stop_at_tile, walk_of
+from sparsec.kernels.tiles import split_steps
+
+
+class KeyRegion(NamedTuple):
+    """A region of the pattern, and the keys and values that it is about."""
+
+    K: Any
+    V: Any
+    k_strides: Any
+    v_strides: Any
+    GATHERED: Any  # period, first, width: the keys with (k - first) % period < width stand side by side; None: all do
+    rules: Any
+    lists: Any
+
+
+@triton.jit
+def walk_keys(region, own, sizes):
+    """The walk of a program through the keys of a region."""
+    length = own.keys
+    if region.GATHERED is not None:
+        length = gathered_count(own.n, region.GATHERED[0], region.GATHERED[1], region.GATHERED[2])
+    more = ()
+    if sizes.STRIDE > 1:
+        more = (own.residue,)
+    return walk_of(
+        region.rules, region.lists, own.share.tile, length, (own.q_lo, own.q_hi, own.n, length, sizes.BLOCK_N), more
+    )
+
+
+@triton.jit
+def steps_of_keys(region, own, walk, sizes):
+    """The steps of a program, from one to before another: tiles, or places in the list of pairs."""
+    if region.lists.SEEN is not None:
+        begin, end = walk.begin, walk.end
+    elif sizes.SPLIT:
+        begin, end = split_steps(walk.steps, own.share.part, own.share.parts)
+    else:
+        begin, end = 0, walk.steps
+    return begin, end
+
+
+@triton.jit
+def keys_at(region, own, walk, step, sizes):
+    """The keys of a step."""
+    if region.lists.SEEN is not None:
+        stop = stop_at_listed(walk, region.lists, step, own.n, sizes.BLOCK_N)
+    else:
+        stop = stop_at_tile(walk, region.lists, step, own.residue, sizes.BLOCK_N, sizes.STRIDE, region.GATHERED)
+    return stop
+
+
+@triton.jit
+def load_keys(X, strides, region, own, walk, stop, sizes):
+    """The keys or the values of a step: [BLOCK_N, BLOCK_D]."""
+    if region.GATHERED is not None:  # contiguous [B, H_kv, keys, HEAD_DIM]
+        x_n: tl.constexpr = sizes.HEAD_DIM // 8
+        strides = own.heads // sizes.GROUP * walk.length * x_n, walk.length * x_n, x_n
+        rows = HeadRows(own.batch, own.kv_head, walk.length, 0, stop.place, stop.position)
+    else:
+        rows = HeadRows(own.batch, own.kv_head, own.n, own.residue, stop.place, stop.position)
+    return load_by_layout(X, strides, rows, sizes, sizes.BLOCK_N, region.lists.SEEN is not None, sizes.TMA)
+
+
+@triton.jit
+def mask_keys(s, region, own, walk, stop, sizes):
+    """Scores [BLOCK_M, BLOCK_N], -inf where the pattern leaves a pair out or there is no key."""
+    edges = own.q_lo, own.q_hi, stop.place, stop.place + sizes.BLOCK_N - 1
+    more = (own.n,)
+    if sizes.STRIDE > 1:
+        more = (own.n, own.residue)
+    return mask_scores(
+        s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more, True, sizes.BLOCK_M, sizes.BLOCK_N
+    )

@@ -1,0 +1,180 @@
+"""Device functions: the tile that a program works on, and the sequence that it belongs to.
+
+Places count the positions of a layout: of all queries or keys, of those of a residue class, or of gathered keys.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sparsec.kernels.device import tl, triton
+from sparsec.kernels.loads import HeadRows, gathered_count, gathered_key, row_ptrs
+from sparsec.kernels.tiles import residue_tile, split_first
+
+
+class Share(NamedTuple):
+    """A tile that several programs may split, its steps between them."""
+
+    tile: Any
+    split: Any  # whether they do
+    part: Any  # this program's number among them, and how many they are
+    parts: Any
+
+
+class QueryTile(NamedTuple):
+    """The queries of a program."""
+
+    heads: Any  # of all queries, and the one of these
+    head: Any
+    kv_head: Any
+    batch: Any
+    n_q: Any  # queries and keys of the sequence
+    n: Any
+    share: Any
+    place: Any  # of the first query
+    first_row: Any  # of Q; the others follow, STRIDE apart
+    row: Any
+    q: Any  # positions of the rows
+    q_lo: Any  # the same in the layout, ends included
+    q_hi: Any
+    class_row: Any  # the first row of the residue class, and the residue of its positions
+    residue: Any
+    keys: Any  # of the residue class
+
+
+class KeyTile(NamedTuple):
+    """The keys of a program."""
+
+    heads: Any  # of all queries
+    kv_heads: Any  # of all keys, and the one of these
+    kv_head: Any
+    first_head: Any  # of the query heads that share it, and how many they are
+    n_heads: Any
+    batch: Any
+    n_q: Any  # queries and keys of the sequence, and the position of its first query
+    n: Any
+    q_offset: Any
+    share: Any
+    k_lo: Any  # places, ends included
+    k_hi: Any
+    first_key: Any  # in K; the others follow, STRIDE apart
+    k: Any  # positions of all
+    class_row: Any  # the first row of the residue class, and the residue of its positions
+    residue: Any
+    keys: Any  # of the layout
+    queries: Any
+    shift: Any  # the position in the layout of its first query
+
+
+@triton.jit
+def _own_share(split_tiles, splits, LONGEST_FIRST: tl.constexpr):
+    """The tile of a program, in layouts without classes."""
+    if splits is not None:
+        tile, split, part, parts = split_first(split_tiles, splits)
+    else:
+        tile, split, part, parts = tl.program_id(0), False, 0, 1
+        if LONGEST_FIRST:  # those with more to do start first, so that none of them is left for the end
+            tile = tl.num_programs(0) - 1 - tl.program_id(0)
+    return Share(tile, split, part, parts)
+
+
+@triton.jit
+def own_queries(
+    HEADS, heads, n_q, n, q_offset, split_tiles, splits, GROUP: tl.constexpr, BLOCK_M: tl.constexpr,
+    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
+):  # fmt: skip
+    """The queries of a program of the kernels for out and for dq."""
+    head, batch = tl.program_id(1), tl.program_id(2)
+    if HEADS is not None:
+        head = tl.load(HEADS + head)
+    class_row, residue, keys = 0, 0, n
+    if STRIDE > 1:
+        class_row, tile = residue_tile(STRIDE, TOGETHER, LONGEST_FIRST)
+        share = Share(tile, False, 0, 1)
+        residue = (q_offset + class_row) % STRIDE
+        keys = tl.cdiv(tl.maximum(n - residue, 0), STRIDE)
+    else:
+        share = _own_share(split_tiles, splits, LONGEST_FIRST)
+    place = share.tile * BLOCK_M
+    first_row = class_row + STRIDE * place
+    row = first_row + STRIDE * tl.arange(0, BLOCK_M)
+    q_lo = (q_offset + class_row) // STRIDE + place
+    positions = q_offset + row, q_lo, q_lo + BLOCK_M - 1
+    rows = place, first_row, row
+    return QueryTile(heads, head, head // GROUP, batch, n_q, n, share, *rows, *positions, class_row, residue, keys)
+
+
+@triton.jit
+def own_keys(
+    KV_HEADS, FIRST_HEAD, heads, n_q, n, q_offset, split_tiles, splits, GROUP: tl.constexpr, BLOCK_N: tl.constexpr,
+    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr, GATHERED: tl.constexpr,
+):  # fmt: skip
+    """The keys of a program of the kernel for dk and dv."""
+    kv_head, batch = tl.program_id(1), tl.program_id(2)
+    first_head, n_heads = kv_head * GROUP, GROUP
+    if KV_HEADS is not None:
+        first_head = tl.load(FIRST_HEAD + kv_head)
+        n_heads = tl.load(FIRST_HEAD + kv_head + 1) - first_head
+        kv_head = tl.load(KV_HEADS + kv_head)
+    class_row, residue, keys, queries, shift = 0, 0, n, n_q, q_offset
+    if STRIDE > 1:
+        residue, tile = residue_tile(STRIDE, TOGETHER, LONGEST_FIRST)
+        share = Share(tile, False, 0, 1)
+        class_row = (STRIDE + residue - q_offset % STRIDE) % STRIDE
+        shift = (q_offset + class_row) // STRIDE
+        queries = tl.cdiv(tl.maximum(n_q - class_row, 0), STRIDE)
+    else:
+        share = _own_share(split_tiles, splits, LONGEST_FIRST)
+    place = share.tile * BLOCK_N
+    first_key = residue + STRIDE * place
+    if GATHERED is not None:
+        k = gathered_key(place + tl.arange(0, BLOCK_N), GATHERED[0], GATHERED[1], GATHERED[2])
+        keys = gathered_count(n, GATHERED[0], GATHERED[1], GATHERED[2])
+    else:
+        k = first_key + STRIDE * tl.arange(0, BLOCK_N)
+    sequence = batch, n_q, n, q_offset
+    tile = share, place, place + BLOCK_N - 1, first_key, k
+    heads_of_it = heads, heads // GROUP, kv_head, first_head, n_heads
+    return KeyTile(*heads_of_it, *sequence, *tile, class_row, residue, keys, queries, shift)
+
+
+@triton.jit
+def query_rows(own):
+    """Where the queries of a program are in Q, and in tensors with rows like it."""
+    return HeadRows(own.batch, own.head, own.n_q, own.class_row, own.place, own.row)
+
+
+@triton.jit
+def query_ptrs(X, bh, own, sizes):
+    """Pointers to the same rows of a contiguous tensor."""
+    return row_ptrs(X, bh, own.n_q, own.first_row, sizes.STRIDE, sizes.HEAD_DIM, sizes.BLOCK_M, sizes.BLOCK_D)
+
+
+@triton.jit
+def carried_rows(own, sizes):
+    """The rows of which a program goes on with what was found before: one, of those that split a tile."""
+    rows = own.n_q
+    if sizes.SPLIT:
+        rows = tl.where(own.share.part == 0, own.n_q, 0)
+    return own.row < rows
+
+
+@triton.jit
+def key_rows(own):
+    """Where the keys of a program are in K, and in tensors with rows like it: all keys, or gathered ones."""
+    return HeadRows(own.batch, own.kv_head, own.keys, own.residue, own.k_lo, own.k)
+
+
+@triton.jit
+def key_ptrs(X, bh, own, sizes):
+    """Pointers to the same rows of a contiguous tensor."""
+    return row_ptrs(X, bh, own.n, own.first_key, sizes.STRIDE, sizes.HEAD_DIM, sizes.BLOCK_N, sizes.BLOCK_D)
+
+
+@triton.jit
+def carried_keys(own, sizes):
+    """As `carried_rows`, of keys."""
+    keys = own.n
+    if sizes.SPLIT:
+        keys = tl.where(own.share.part == 0, own.n, 0)
+    return own.k < keys

@@ -1,0 +1,48 @@
+"""Device functions: how the kernel with tiles of keys goes over the queries of a region."""
+
+from __future__ import annotations
+
+from sparsec.kernels.device import tl, triton
+from sparsec.kernels.regions import mask_scores, stop_at_listed, stop_at_tile, walk_of
+from sparsec.kernels.tiles import split_steps
+
+
+@triton.jit
+def walk_queries(rules, lists, own, sizes):
+    """The walk of a program, its steps for one head, and from which turn to before which it goes: heads by steps."""
+    more = ()
+    if sizes.STRIDE > 1:
+        more = (own.residue,)
+    walk = walk_of(
+        rules, lists, own.share.tile, own.queries,
+        (own.k_lo, own.k_hi, own.n, own.queries, own.shift, sizes.BLOCK_M), more,
+    )  # fmt: skip
+    steps = walk.steps
+    if lists.SEEN is not None:
+        steps = tl.cdiv(steps, sizes.BLOCK_M)
+    begin, end = 0, own.n_heads * steps
+    if sizes.SPLIT:
+        begin, end = split_steps(own.n_heads * steps, own.share.part, own.share.parts)
+    return walk, steps, begin, end
+
+
+@triton.jit
+def queries_at(walk, lists, own, step, sizes):
+    """The rows of Q of a step."""
+    if lists.SEEN is not None:
+        stop = stop_at_listed(walk, lists, walk.begin + step * sizes.BLOCK_M, own.n_q, sizes.BLOCK_M)
+    else:
+        stop = stop_at_tile(walk, lists, step, own.class_row, sizes.BLOCK_M, sizes.STRIDE, None)
+    return stop
+
+
+@triton.jit
+def mask_queries(s, rules, lists, walk, own, stop, sizes):
+    """Scores [BLOCK_N, BLOCK_M], -inf where the pattern leaves a pair out."""
+    q_lo = own.shift + stop.place
+    edges = q_lo, q_lo + sizes.BLOCK_M - 1, own.k_lo, own.k_hi
+    more = (own.n,)
+    if sizes.STRIDE > 1:
+        more = (own.n, own.residue)
+    q = own.q_offset + stop.position
+    return mask_scores(s, rules, lists, walk, stop, q, own.k, edges, more, False, sizes.BLOCK_N, sizes.BLOCK_M)

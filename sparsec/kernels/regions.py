@@ -1,0 +1,168 @@
+"""Device functions: what a program goes over in a region of the pattern, step by step, and which scores it masks.
+
+KEEP, FULL, KEYS and QUERIES are functions of a generated module, which say what its pattern decides; None where nothing
+is to be asked.  They take NUMBERS besides where heads share them that differ in integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sparsec.kernels.device import tl, triton
+from sparsec.kernels.loads import gathered_key, in_mask
+
+
+class Rules(NamedTuple):
+    """What the pattern says about a region."""
+
+    KEEP: Any  # which pairs are kept; None: all that are visited, or lists say it
+    FULL: Any  # which tiles are kept whole; None: nobody knows
+    VISITS: Any  # KEYS or QUERIES; None: no ranges of tiles
+    NUMBERS: Any
+    TABLES: Any = None  # that KEEP reads
+    WHOLE: Any = False  # every tile that is visited is kept whole
+    TABLES_FILL: Any = False  # a tile of which a table has every pair is kept whole
+
+
+class Lists(NamedTuple):
+    """What a program visits besides ranges of tiles, one line for each tile of its own; None: nothing.
+
+    LIST holds tiles, and with SEEN single positions.  With MASKS there is nothing but what it names.
+    """
+
+    STARTS: Any = None
+    LIST: Any = None
+    SEEN: Any = None  # bit i: row i of the program's own tile has a pair with the position
+    LIST_MASKS: Any = None  # for each tile its place in MASKS
+    MASKS: Any = None
+
+
+class Walk(NamedTuple):
+    """The steps of a program through a region: those of ranges of tiles, then those of a list."""
+
+    length: Any  # of what it goes over, in the layout
+    steps: Any
+    ranges: Any  # as KEYS and QUERIES say: steps, first tile, then for each turn its step and the tiles skipped there
+    begin: Any  # of the list
+    end: Any
+
+
+class Stop(NamedTuple):
+    """One step of a walk: a tile, or some listed positions."""
+
+    place: Any  # of the first position
+    position: Any  # of keys, or rows of Q
+    listed: Any  # where the tile stands in the list, and its entry: odd where the tile is kept whole
+    entry: Any
+    seen: Any
+
+
+@triton.jit
+def ask(ANSWER: tl.constexpr, given, more, NUMBERS: tl.constexpr):
+    """What a function of the pattern answers."""
+    if NUMBERS is None:
+        answer = ANSWER(*given, *more)
+    else:
+        answer = ANSWER(*given, *more, NUMBERS)
+    return answer
+
+
+@triton.jit
+def walk_of(rules, lists, tile, length, given, more):
+    """The walk of a program whose own tile has that number; KEYS or QUERIES are asked with `given` and `more`."""
+    ranges = (0,)
+    if rules.VISITS is not None:
+        ranges = ask(rules.VISITS, given, more, rules.NUMBERS)
+    steps, begin, end = ranges[0], 0, 0
+    if lists.STARTS is not None:
+        begin, end = tl.load(lists.STARTS + tile), tl.load(lists.STARTS + tile + 1)
+        steps += end - begin
+    return Walk(length, steps, ranges, begin, end)
+
+
+@triton.jit
+def tile_of(walk, lists, step):
+    """The tile of a step, and its entry in the list."""
+    LENGTH: tl.constexpr = len(walk.ranges)
+    entry = 0
+    if lists.MASKS is not None:
+        entry = tl.load(lists.LIST + walk.begin + step)
+        tile = entry // 2
+    else:
+        tile = step
+        if LENGTH > 1:
+            tile = walk.ranges[1] + step
+        for turn in tl.static_range(2, LENGTH, 2):
+            tile += tl.where(step >= walk.ranges[turn], walk.ranges[turn + 1], 0)
+        if lists.STARTS is not None:
+            beyond = step >= walk.ranges[0]
+            entry = tl.load(lists.LIST + walk.begin + step - walk.ranges[0], mask=beyond, other=0)
+            tile = tl.where(beyond, entry // 2, tile)
+    return tile, entry
+
+
+@triton.jit
+def stop_at_tile(walk, lists, step, first, BLOCK: tl.constexpr, STRIDE: tl.constexpr, GATHERED: tl.constexpr):
+    """The tile of a step; `first`: of the positions of the residue class."""
+    tile, entry = tile_of(walk, lists, step)
+    place = tile * BLOCK
+    if GATHERED is not None:
+        position = gathered_key(place + tl.arange(0, BLOCK), GATHERED[0], GATHERED[1], GATHERED[2])
+    else:
+        position = (first + STRIDE * place) + STRIDE * tl.arange(0, BLOCK)
+    return Stop(place, position, walk.begin + step, entry, 0)
+
+
+@triton.jit
+def stop_at_listed(walk, lists, first, length, BLOCK: tl.constexpr):
+    """The positions from number `first` of the list on."""
+    number = first + tl.arange(0, BLOCK)
+    position = tl.load(lists.LIST + number, mask=number < walk.end, other=length)
+    return Stop(0, position, 0, 0, tl.load(lists.SEEN + number, mask=number < walk.end, other=0))
+
+
+@triton.jit
+def _keep_scores(s, rules, q, k, n, BY_QUERY: tl.constexpr):
+    """Scores of kept pairs, -inf for others; BY_QUERY: rows are queries, and keys from n on are left out as well."""
+    tables = ()
+    if rules.TABLES is not None:
+        tables = rules.TABLES
+    if BY_QUERY:
+        mask = ask(rules.KEEP, (q[:, None], k[None, :], n), tables, rules.NUMBERS) & (k < n)[None, :]
+    else:
+        mask = ask(rules.KEEP, (q[None, :], k[:, None], n), tables, rules.NUMBERS)
+    return tl.where(mask, s, float("-inf"))
+
+
+@triton.jit
+def mask_scores(
+    s, rules, lists, walk, stop, q, k, edges, more,
+    BY_QUERY: tl.constexpr, OWN: tl.constexpr, OTHER: tl.constexpr,
+):  # fmt: skip
+    """Scores of a tile, -inf where the pattern leaves a pair out; tiles that are kept whole go without a mask.
+
+    FULL is asked with `edges`, q_lo, q_hi, k_lo, k_hi, and with `more`, of which n is the first.  BY_QUERY: as in
+    `_keep_scores`.
+    """
+    if lists.SEEN is not None:
+        s = tl.where((stop.seen[None, :] >> tl.arange(0, OWN)[:, None]) & 1 == 1, s, float("-inf"))
+    elif lists.MASKS is not None:
+        if stop.entry % 2 == 0:
+            mask = tl.load(lists.LIST_MASKS + stop.listed)
+            s = tl.where(in_mask(lists.MASKS, mask, OWN, OTHER), s, float("-inf"))
+    elif rules.KEEP is None or rules.WHOLE:
+        if BY_QUERY:  # noqa: SIM102
+            if edges[3] >= walk.length:
+                s = tl.where((k < more[0])[None, :], s, float("-inf"))
+    elif rules.FULL is None and not rules.TABLES_FILL:
+        s = _keep_scores(s, rules, q, k, more[0], BY_QUERY)
+    else:
+        whole = stop.entry % 2 == 1
+        if rules.FULL is not None:
+            full = ask(rules.FULL, edges, more, rules.NUMBERS)
+            whole = full | whole if rules.TABLES_FILL else full
+        if BY_QUERY:
+            whole = whole & (edges[3] < walk.length)
+        if not whole:
+            s = _keep_scores(s, rules, q, k, more[0], BY_QUERY)
+    return s
