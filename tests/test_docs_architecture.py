@@ -15,7 +15,7 @@ import torch
 from support import pages
 
 from sparsec import pipeline
-from sparsec.codegen import answers, kernels, support
+from sparsec.codegen import answers, support, variants
 from sparsec.source import Source
 
 ROOT = Path(__file__).parent.parent
@@ -134,7 +134,7 @@ def test_names_of_a_module() -> None:
     assert table("Names of a module") == [keyword.arg for keyword in render.keywords]
 
 
-PRINTED = (kernels.VariantText, kernels.KernelText, answers.Answers, answers.Ranges, answers.Bounds)
+PRINTED = (variants.VariantText, variants.KernelText, answers.Answers, answers.Ranges, answers.Bounds)
 
 
 @pytest.mark.parametrize("printed", PRINTED, ids=lambda printed: printed.__name__)

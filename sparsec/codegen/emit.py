@@ -13,10 +13,10 @@ import jinja2
 from sparsec import resources
 from sparsec.codegen import program, support
 from sparsec.codegen.header import header
-from sparsec.codegen.kernels import VariantText, tables
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.sharing import Shared, shared
 from sparsec.codegen.tuned import Tuned
+from sparsec.codegen.variants import VariantText, tables
 from sparsec.ir.ranges import MOST_POSITIONS
 from sparsec.lower.terms import Term
 from sparsec.plan.nodes import Plan

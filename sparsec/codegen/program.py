@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from sparsec.codegen.answers import Answers
-from sparsec.codegen.kernels import KernelText, VariantText, filled
+from sparsec.codegen.variants import KernelText, VariantText, filled
 from sparsec.ir import nodes as ir
 from sparsec.ir.invariance import diagonal_period
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median_low
 
-from sparsec.codegen.kernels import VariantText
+from sparsec.codegen.variants import VariantText
 from sparsec.ir import nodes as ir
 from sparsec.plan.evaluate import steps
 from sparsec.plan.nodes import Cover, Kernel, Plan, Region, Variant

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sparsec.codegen.kernels import VariantText, variant_text
 from sparsec.codegen.origins import Origins, common, origins
 from sparsec.codegen.shape import variant_shapes
+from sparsec.codegen.variants import VariantText, variant_text
 from sparsec.lower.terms import Term
 from sparsec.plan.nodes import Plan, Variant
 

@@ -17,8 +17,6 @@ Kind = Literal["forward", "dq", "dkdv"]
 Begin = Literal["init", "continue"]  # continue: the softmax goes on, or sums are added to carried ones
 End = Literal["store", "carry", "sums"]  # results in their type; state for the next kernel; sums of gathered keys
 
-_TOGETHER = 8  # residue classes, at most: their rows are neighbours, 2 KB of 16-bit rows of 128
-
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -164,7 +162,7 @@ class Kernel:
     """One kernel of a variant: what it computes, over which regions, and what it takes up and hands over.
 
     "forward" and "dq" work on tiles of queries and go over the keys of all regions whose queries stand alike; "dkdv"
-    works on tiles of keys and goes over the queries of one region.  Tensors have the names of the kernel's parameters.
+    works on tiles of keys and goes over the queries of one region.
     """
 
     kind: Kind
@@ -173,10 +171,7 @@ class Kernel:
     begin: Begin
     end: End
     split_prefix: int  # rows (or columns) below it touch so much that several programs split a tile; 0: none
-    collects: tuple[tuple[str, Region], ...]  # gathered regions, by name, whose sums it adds to its own
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    beside: tuple[str, ...]  # tables, and lists of what they name, that it reads besides
+    collects: tuple[tuple[str, Region], ...] = ()  # gathered regions, by name, whose sums it adds to its own
 
     @property
     def covers(self) -> tuple[Cover, ...]:
@@ -187,37 +182,6 @@ class Kernel:
     def longest_first(self) -> bool:
         """Whether later tiles have more to do, and start first."""
         return any(cover.longest_first for cover in self.covers) and not self.split_prefix
-
-    @property
-    def asks_edges(self) -> bool:
-        """Whether somebody asks for the first and the last position of its tile."""
-        covers = zip(self.regions, self.covers, strict=True)
-        return any(cover.segments or (region.asks_full and not cover.from_list) for region, cover in covers)
-
-    @property
-    def stride(self) -> int:
-        """Of its residue classes."""
-        return self.regions[0].stride
-
-    @property
-    def together(self) -> int:
-        """How many residue classes take turns, of which the programs run at the same time: a divisor of the stride."""
-        return max(count for count in range(1, _TOGETHER + 1) if self.stride % count == 0)
-
-    @property
-    def listed(self) -> bool:
-        """Whether its pairs come one by one from a list."""
-        return self.regions[0].listed
-
-    @property
-    def masks_listed(self) -> bool:
-        """Whether it needs no positions of what it goes over: lists say which pairs are kept."""
-        return self.listed or all(cover.from_list for cover in self.covers)
-
-    @property
-    def block(self) -> int:
-        """`Region.block` of the region that has one."""
-        return max(region.block for region in self.regions)
 
 
 @dataclass(frozen=True, slots=True)

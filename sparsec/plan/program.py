@@ -1,4 +1,4 @@
-"""Regions -> the kernels of a variant, in launch order, with what they read and write.
+"""Regions -> the kernels of a variant, in launch order.
 
 A forward and a dq kernel go over all regions whose queries stand alike, so that the softmax stays in registers:
 
@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sparsec.ir import nodes as ir
 from sparsec.ir.ranges import MOST_POSITIONS
-from sparsec.plan.nodes import Contiguous, End, Gathered, Kernel, Kind, Region, Variant
+from sparsec.plan.nodes import Begin, Contiguous, End, Gathered, Kernel, Kind, Region, Variant
 
 
 def variant(regions: Sequence[Region], from_n: int = 0) -> Variant:
@@ -61,29 +60,9 @@ class _Kernels:
         """Out and log-sum-exp, or dq, of tiles of queries."""
         prefix = max(region.rows.split_prefix for region in regions) if regions[0].stride == 1 else 0
         prefix = 0 if regions[0].listed else prefix
-        moving = [f"{x}{self._gathered(region)}" for region in regions for x in "KV"]
-        carried = [] if first else ["PARTIAL", "PARTIAL_TOP"]
-        classes = regions[0].stride > 1
-        row_stats = ["ROW_STATS"] if not (classes and first and last) else []  # else class by class alone
-        if kind == "forward":
-            reads = ["Q", *moving, *carried]
-            writes = ["OUT", *([] if last else ["OUT_TOP"]), "LSE", *(["SPLITS", "SPLITS_LSE"] if prefix else [])]
-        else:
-            reads = ["Q", *moving, *(["OUT", "LSE", "DO", "DLSE"] if first else ["DO", *carried, *row_stats])]
-            writes = [*(row_stats if first else []), *(["CLASS_STATS"] if classes else [])]
-            writes += ["DQ", *([] if last else ["DQ_TOP"]), *(["SPLITS"] if prefix else [])]
-        return Kernel(
-            kind,
-            self.name(regions),
-            regions,
-            "init" if first else "continue",
-            "store" if last else "carry",
-            prefix,
-            (),
-            tuple(reads),
-            tuple(writes),
-            self._beside(regions, "rows"),
-        )
+        begin: Begin = "init" if first else "continue"
+        end: End = "store" if last else "carry"
+        return Kernel(kind, self.name(regions), regions, begin, end, prefix)
 
     def of_columns(self, region: Region, by_key: list[Region]) -> Kernel:
         """Dk and dv of tiles of keys.  The first that reaches every key collects the sums of gathered keys."""
@@ -94,36 +73,5 @@ class _Kernels:
         prefix = MOST_POSITIONS if region.gathered else 0  # gathered keys are few, and each sees many queries
         prefix = region.columns.split_prefix if isinstance(region.layout, Contiguous) else prefix
         collects = tuple((self.name([each]), each) for each in gathered) if starts else ()
-        reads = ["Q", "K", "V", "ROW_STATS", "DO", *(["PARTIAL_DK", "PARTIAL_DV", "PARTIAL_TOP"] if adds else [])]
-        writes = ["DK", "DV", *(["DKDV_TOP"] if end == "carry" else [])]
-        writes += ["DK_SPLITS", "DV_SPLITS"] if prefix else []
-        return Kernel(
-            "dkdv",
-            self.name([region]),
-            (region,),
-            "continue" if adds else "init",
-            end,
-            prefix,
-            collects,
-            tuple(reads),
-            tuple(writes),
-            self._beside((region,), "columns"),
-        )
-
-    def _gathered(self, region: Region) -> str:
-        """The end of the names of gathered tensors."""
-        name = self.name([region]).upper()
-        return f"_GATHERED{name and f'_{name}'}" if region.gathered else ""
-
-    def _beside(self, regions: tuple[Region, ...], side: str) -> tuple[str, ...]:
-        tables = list(dict.fromkeys(leaf for region in self.regions for leaf in ir.leaves(region.mask)))
-        found: list[str] = []
-        for region in regions:
-            cover = getattr(region, side)
-            listed = region.listed or cover.from_list
-            own = [] if listed else [tables.index(leaf) for leaf in ir.leaves(region.mask)]
-            found += [f"{x}_{index}" for index in own for x in ("STARTS", "TABLE")]
-            found += ["LIST_STARTS", "LIST"] if cover.tables or cover.from_list else []
-            found += ["SEEN"] if region.listed else []
-            found += ["LIST_MASKS", "MASKS"] if cover.from_list else []
-        return tuple(found)
+        begin: Begin = "continue" if adds else "init"
+        return Kernel("dkdv", self.name([region]), (region,), begin, end, prefix, collects)

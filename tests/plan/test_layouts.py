@@ -199,16 +199,16 @@ def test_sums_of_gathered_keys_are_collected_once() -> None:
 
 
 @pytest.mark.parametrize("text", LOOSE)
-def test_what_is_read_was_written(text: str) -> None:
-    """Each kernel finds what it reads besides the inputs: from the kernel before it, or from the one for dq."""
-    written: set[str] = {"Q", "K", "V", "DO", "DLSE"}
-    for kernel in spread(simplify(lowered(text))).kernels:
-        carried = {"PARTIAL": "OUT_TOP" if kernel.kind == "forward" else "DQ_TOP", "PARTIAL_DK": "DKDV_TOP"}
-        for name in kernel.reads:
-            name = "ROW_STATS" if name == "CLASS_STATS" else carried.get(name, name)
-            if "GATHERED" not in name and name not in ("PARTIAL_TOP", "PARTIAL_DV"):
-                assert name in written, (kernel.kind, name)
-        written |= {"ROW_STATS" if name == "CLASS_STATS" else name for name in kernel.writes}
+def test_what_is_taken_up_was_handed_over(text: str) -> None:
+    """Of each kind one kernel starts, each next one goes on with what the one before left, and the last one stores."""
+    made = spread(simplify(lowered(text)))
+    for kind in ("forward", "dq", "dkdv"):
+        kernels = [kernel for kernel in made.of(kind) if kernel.end != "sums"]
+        assert [kernel.begin for kernel in kernels] == (["init"] + ["continue"] * len(kernels))[: len(kernels)]
+        assert [kernel.end for kernel in kernels] == (["carry"] * len(kernels) + ["store"])[1:]
+    sums = {kernel.name for kernel in made.of("dkdv") if kernel.end == "sums"}
+    collected = [name for kernel in made.of("dkdv") for name, _ in kernel.collects]
+    assert sorted(collected) == sorted(sums) or not any(kernel.end == "store" for kernel in made.of("dkdv"))
 
 
 @pytest.mark.parametrize(
