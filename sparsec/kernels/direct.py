@@ -16,6 +16,7 @@ from sparsec.kernels.device import TensorDescriptor, triton
 
 _LAYOUT = "iiiKKppOOOOOO"  # grid, stream, function, cooperative, dependent, scratch memory, metadata, hooks
 _STREAM = 3
+STREAM = "stream"  # of a call, by its name there
 
 
 class Box(NamedTuple):
@@ -34,19 +35,16 @@ class Box(NamedTuple):
 class Direct:
     """A launch of a compiled kernel: `numbers`, `tensors` and `boxes` of the call, by their places in `arguments`."""
 
-    def __init__(self, launch: Any, arguments: list[Any], device: torch.device) -> None:
-        self.launch, self.arguments, self.device = launch, arguments, device.index
+    def __init__(self, launch: Any, arguments: list[Any]) -> None:
+        self.launch, self.arguments = launch, arguments
         self.numbers: list[tuple[int, str]] = []
         self.tensors: list[tuple[int, str]] = []
         self.boxes: list[tuple[int, _Map]] = []
 
-    def __call__(self, env: dict[str, Any]) -> bool:
-        """Launches, unless a hook of Triton wants to see it."""
-        runtime = triton.knobs.runtime
-        if runtime.launch_enter_hook.calls or runtime.launch_exit_hook.calls:
-            return False
+    def __call__(self, env: dict[str, Any]) -> None:
+        """Launches on the stream of the call."""
         arguments = self.arguments.copy()
-        arguments[_STREAM] = torch._C._cuda_getCurrentRawStream(self.device)
+        arguments[_STREAM] = env[STREAM]
         for place, name in self.numbers:
             arguments[place] = env[name]
         for place, name in self.tensors:
@@ -54,7 +52,17 @@ class Direct:
         for place, box in self.boxes:
             arguments[place] = box(env)
         self.launch(*arguments)
-        return True
+
+
+def hooked() -> bool:
+    """Whether a hook of Triton wants to see launches."""
+    runtime = triton.knobs.runtime
+    return bool(runtime.launch_enter_hook.calls or runtime.launch_exit_hook.calls)
+
+
+def current_stream(device: torch.device) -> int:
+    """The stream of a call, as a launcher takes it."""
+    return torch._C._cuda_getCurrentRawStream(device.index)
 
 
 class _Map:
@@ -80,7 +88,6 @@ def direct(
     numbers: list[tuple[int, str]],
     tensors: list[tuple[int, str]],
     boxes: list[tuple[int, Box]],
-    device: torch.device,
 ) -> Direct | None:
     """The launch of a kernel on a grid.  The three lists say which `arguments` each call gives, and their names in it.
 
@@ -103,7 +110,7 @@ def direct(
         places.append(len(out))
         box = described.get(index)
         out += [None, *box.shape, *box.strides] if box else [value]
-    made = Direct(launch, out, device)
+    made = Direct(launch, out)
     made.numbers = [(places[index], name) for index, name in numbers]
     made.tensors = [(places[index], name) for index, name in tensors]
     made.boxes = [(places[index], _Map(box, each)) for (index, box), each in zip(boxes, fields, strict=True)]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.device import triton
-from sparsec.kernels.direct import Box, Direct, direct
+from sparsec.kernels.direct import STREAM, Box, Direct, current_stream, direct, hooked
 from sparsec.kernels.program import Program
 
 Environment = dict[str, Any]  # tensors and numbers of one call, by name
@@ -64,6 +64,7 @@ class Pass:
         self.steps: list[Callable[[Environment], object]] = []
         self.parts: dict[str, int] = {}  # where parts begin that have a name
         self.compiled = False
+        self.direct: list[Callable[[Environment], object]] | None = None
 
     def empty(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None = None
@@ -110,9 +111,25 @@ class Pass:
     def __call__(self, env: Environment) -> Environment:
         if not self.compiled:
             self._compile()
-        for step in self.steps:
-            step(env)
+        if self.direct is None:
+            self.direct = self._bound()
+        if self.direct is None or hooked():
+            for step in self.steps:
+                step(env)
+            return env
+        with _current(self.device):
+            _attach(self.device)
+            env[STREAM] = current_stream(self.device)
+            for step in self.direct:
+                step(env)
         return env
+
+    def _bound(self) -> list[Callable[[Environment], object]] | None:
+        """The steps with launches that need nothing but the call; None as long as one of these is not known."""
+        launches = [step for step in self.steps if isinstance(step, Launch)]
+        if not launches or any(launch.direct is None for launch in launches):
+            return None
+        return [step.direct or step if isinstance(step, Launch) else step for step in self.steps]
 
     def _compile(self) -> None:
         """Compiles what is not compiled yet, side by side; what fails is compiled again by its launch, which raises."""
@@ -191,7 +208,9 @@ class Launch:
     def __call__(self, env: Environment) -> None:
         with _current(self.device):
             _attach(self.device)
-            if self.direct is not None and self.direct(env):
+            if self.direct is not None and not hooked():
+                env[STREAM] = current_stream(self.device)
+                self.direct(env)
                 return
             compiled = self.compiled.get(self.key)
             if compiled is not None and not self.prepared:
@@ -215,7 +234,7 @@ class Launch:
             arguments[index] = tensor.data_ptr()
         for index, tables in self.tables:
             arguments[index] = tuple(table.data_ptr() for table in tables)
-        self.direct = direct(compiled, self.grid, arguments, self.numbers, self.tensors, self.boxes, self.device)
+        self.direct = direct(compiled, self.grid, arguments, self.numbers, self.tensors, self.boxes)
 
     def compile(self) -> Any:
         """The kernel as the launch will find it, or a promise of it inside of triton.AsyncCompileMode."""

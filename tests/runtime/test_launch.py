@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsec.kernels import backward, launch
-from sparsec.kernels.launch import Meta, Pass
+from sparsec.kernels.launch import Launch, Meta, Pass
 from sparsec.kernels.memory import as_readable, dense_strides, empty_as
 from sparsec.kernels.prepare import tma_box
 from sparsec.kernels.program import Program, cdiv
@@ -95,3 +97,30 @@ def test_prepared_passes_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch
     for key in range(5):
         launch.remember(program, (key,), Pass(program, Q=Meta.of(torch.empty(1))))
     assert list(program.passes) == [(2,), (3,), (4,)]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_warm_pass_goes_straight_to_its_launches(monkeypatch: pytest.MonkeyPatch, watched: bool) -> None:
+    """On one stream, which is asked for once; but not past a hook of Triton that wants to see them."""
+    run, seen, streams = Pass(EMPTY, Q=Meta.of(torch.empty(1))), [], iter([7])
+    for name in ("first", "second"):
+        kernel = SimpleNamespace(arg_names=["Q"])
+        run.launch(kernel, (1, 1, 1), {"Q": launch.Slot("Q"), "NAME": name})
+        run.steps[-1].direct = lambda env, name=name: seen.append((name, env["stream"]))
+    run.compiled = True
+    monkeypatch.setattr(launch, "current_stream", lambda device: next(streams))
+    monkeypatch.setattr(launch, "hooked", lambda: watched)
+    monkeypatch.setattr(Launch, "__call__", lambda self, env: seen.append((self.name, None)))
+    run({"Q": torch.empty(1)})
+    assert seen == [("first", None if watched else 7), ("second", None if watched else 7)]
+
+
+def test_a_pass_waits_for_all_of_its_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until each is known, every one goes through Triton."""
+    run, seen = Pass(EMPTY, Q=Meta.of(torch.empty(1))), []
+    for _ in range(2):
+        run.launch(SimpleNamespace(arg_names=["Q"]), (1, 1, 1), {"Q": launch.Slot("Q")})
+    run.steps[0].direct, run.compiled = pytest.fail, True
+    monkeypatch.setattr(Launch, "__call__", lambda self, env: seen.append(self.direct))
+    run({"Q": torch.empty(1)})
+    assert seen == [pytest.fail, None]
