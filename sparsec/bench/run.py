@@ -7,10 +7,11 @@ import platform
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 
@@ -49,9 +50,14 @@ def report(
 
 
 def bench(
-    patterns: Iterable[Compiled], setting: Setting, device: torch.device, lengths: Sequence[int] = ()
+    patterns: Iterable[Compiled],
+    setting: Setting,
+    device: torch.device,
+    lengths: Sequence[int] = (),
+    other: Callable[..., Any] | None = None,
 ) -> Iterator[dict[str, object]]:
-    """One run for each pattern and each of `lengths`, rising, instead of setting.n.
+    """One run for each pattern and each of `lengths`, rising, instead of setting.n; also against `other`, the same
+    pattern's function from elsewhere, whose results are compared bit for bit.
 
     `failed` holds a trace, `wrong` the errors and `skipped` the reason where there is nothing to time; `notes` says
     why a peer did not take part.  What would take too long, going by shorter lengths, is skipped.
@@ -61,19 +67,21 @@ def bench(
         for made in patterns:
             growth = Growth()
             for n in sorted(set(lengths or (setting.n,))):
-                run = _at(made, replace(setting, n=n), device, growth)
+                run = _at(made, replace(setting, n=n), device, growth, other)
                 growth.note(run)
                 yield run
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
 
 
-def _at(made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
+def _at(
+    made: Compiled, setting: Setting, device: torch.device, growth: Growth, other: Callable[..., Any] | None
+) -> dict[str, object]:
     run = {**asdict(setting), **_described(made)}
     if reason := growth.too_much("ours", setting.n, room(device, input_bytes(setting))):
         return {**run, "skipped": reason}
     try:
-        return {**run, **_run(made, setting, device, growth)}
+        return {**run, **_run(made, setting, device, growth, other)}
     except Exception:
         return {**run, "failed": traceback.format_exc()}
 
@@ -83,7 +91,9 @@ def _described(made: Compiled) -> dict[str, object]:
     return {"pattern": pattern.name, "text": pattern.text, "parameters": dict(pattern.parameters)}
 
 
-def _run(made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
+def _run(
+    made: Compiled, setting: Setting, device: torch.device, growth: Growth, other: Callable[..., Any] | None
+) -> dict[str, object]:
     torch._dynamo.reset()  # masks share their code: a compiler that saw them all would take them for one that changes
     tensors = inputs(setting, device)
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
@@ -93,6 +103,9 @@ def _run(made: Compiled, setting: Setting, device: torch.device, growth: Growth)
     if "wrong" in found:
         return found
     racers, notes = [ours], {}
+    if other is not None:
+        racers.append(racer := Racer("file", other))
+        facts["file"] = {**asdict(first(racer, tensors)), "same_bits": _same_bits(ours, racer, tensors)}
     for name in setting.against:
         if reason := growth.too_much(name, setting.n, room(device, input_bytes(setting))):
             notes[name] = reason
@@ -134,6 +147,18 @@ def _peer(name: str, made: Compiled, tensors: Tensors, ours: Racer) -> tuple[Rac
         if not difference <= _MOST_DIFFERENCE:
             raise ArithmeticError(f"its results differ from ours by {difference:.1e}, relatively")
     return racer, facts
+
+
+def _same_bits(left: Racer, right: Racer, tensors: Tensors) -> dict[str, bool]:
+    """Whether out, the log-sum-exp and the gradients are equal, bit for bit."""
+    found = []
+    for racer in (left, right):
+        out, lse = racer.attend(tensors.q, tensors.k, tensors.v, return_lse=True)
+        found.append((out, lse, *racer.backward(tensors, out)))
+    integers = {2: torch.int16, 4: torch.int32}
+    bits = ([x.detach().view(integers[x.itemsize]) for x in each] for each in found)
+    alike = (torch.equal(one, two) for one, two in zip(*bits, strict=True))
+    return dict(zip(("out", "lse", "dq", "dk", "dv"), alike, strict=True))
 
 
 def _difference(left: Racer, right: Racer, tensors: Tensors) -> float:

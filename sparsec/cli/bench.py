@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +15,9 @@ from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report as say
 from sparsec.cli.output import write
 from sparsec.diagnostics import torch_for
+
+if TYPE_CHECKING:
+    from sparsec.pipeline import Compiled
 
 _PEERS = ("flex", "flex-flash", "sdpa", "sdpa-full")
 _LARGEST = 2**26
@@ -38,6 +42,10 @@ def run(
     against: Annotated[
         str | None, typer.Option("--against", metavar="PEERS", help=f"Of {', '.join(_PEERS)}; 'none' for none.")
     ] = None,
+    against_file: Annotated[
+        Path | None,
+        typer.Option("--against-file", metavar="FILE", help="The pattern by another sparsec: compile --standalone."),
+    ] = None,
     repeats: Annotated[int | None, typer.Option("--repeats", min=1, metavar="N", help="Runs of each.")] = None,
     output: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
     define: Define = None,
@@ -49,6 +57,8 @@ def run(
 
     Defaults are those of a GPU (n 32768, 16 heads of size 128, bf16, 15 runs) or smaller ones for a CPU.  Of several
     lengths, what would take too long or too much memory, going by the shorter ones, is skipped and said to be.
+
+    With --against-file the results of both are compared bit for bit, and the exit status is 1 where they differ.
     """
     lengths = _lengths(n, growth)
     if head_size and head_size % 8:
@@ -77,15 +87,43 @@ def run(
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
         say(each.warnings)
+    other = None if against_file is None else _function_of(against_file, made)
     runs: list[dict[str, object]] = []
     found = report(setting, device, ["sparsec", *sys.argv[1:]], lengths) | {"runs": runs}
     print(f"On {found['device']}, medians of ms forward / backward:", flush=True)
-    for result in bench(made, setting, device, lengths):
+    for result in bench(made, setting, device, lengths, other):
         runs.append(result)
         if output:
             write(Path(output), f"{json.dumps(found, indent=1)}\n".encode())
         print(_line(result), flush=True)
-    raise typer.Exit(1 if any("wrong" in each or "failed" in each for each in runs) else 0)
+    raise typer.Exit(1 if any("wrong" in each or "failed" in each or _other_bits(each) for each in runs) else 0)
+
+
+def _function_of(file: Path, made: list[Compiled]) -> Callable[..., Any]:
+    """The function of the pattern in a module that another sparsec wrote."""
+    from sparsec.cache.records import digest, module_name
+    from sparsec.runtime.module import module
+
+    def refused(why: str) -> typer.BadParameter:
+        return typer.BadParameter(f"{str(file)!r} {why}", param_hint="--against-file")
+
+    if len(made) != 1:
+        raise typer.BadParameter(f"is about one pattern, and {len(made)} are given", param_hint="--against-file")
+    text = read(str(file)).source.text
+    try:
+        loaded = module(text, module_name("against", digest(text.encode())), file)
+    except Exception as error:
+        raise refused(f"is no module that `sparsec compile --standalone` wrote: {error}") from None
+    function = getattr(loaded, made[0].function, None)
+    if not callable(function):
+        raise refused(f"has no function {made[0].function}")
+    return function
+
+
+def _other_bits(run: dict) -> list[str]:
+    """Which results differ from those of the other file."""
+    same = run.get("racers", {}).get("file", {}).get("same_bits", {})
+    return [name for name, alike in same.items() if not alike]
 
 
 def _lengths(n: str | None, growth: str | None) -> tuple[int, ...]:
@@ -135,7 +173,11 @@ def _line(run: dict) -> str:
     for name, peer in run["racers"].items():
         if name != "ours":
             ratio = [peer["ms"][kind]["median"] / ours["ms"][kind]["median"] for kind in ("forward", "backward")]
-            words.append(f"{_times(name, peer)} ({ratio[0]:.2f} / {ratio[1]:.2f} x)")
+            digits = 3 if name == "file" else 2
+            words.append(f"{_times(name, peer)} ({ratio[0]:.{digits}f} / {ratio[1]:.{digits}f} x)")
+    if "file" in run["racers"]:
+        other = _other_bits(run)
+        words.append(f"OTHER BITS in {', '.join(other)}" if other else "the same bits")
     lines = [f"{shape}  {'  '.join(words)}"]
     lines += [f"  not compared with dense attention: {run['unchecked']}"] if "unchecked" in run else []
     lines += [f"  without {name}: {' '.join(note.split())[:160]}" for name, note in run["notes"].items()]

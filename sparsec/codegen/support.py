@@ -85,16 +85,21 @@ except ImportError:
     import {NAME} as sk  # in a folder on the path
 
 sk.require("{version()}", "{name}.py")"""
-    return module.replace(INSIDE, found, 1)
+    return _of_this_library(module).replace(INSIDE, found, 1)
 
 
 def standalone(module: str) -> str:
     """A generated module with the library in it."""
     if INSIDE not in module:  # it is there
         return module
-    head, rest = module.split(f"{INSIDE}\n", 1)
+    head, rest = _of_this_library(module).split(f"{INSIDE}\n", 1)
     names = f'sk = ModuleType("{NAME}")  # the library, as if it were a file'
     return f"{head}{_body()}\n\n{names}\nsk.__dict__.update(globals())\n{rest}"
+
+
+def _of_this_library(module: str) -> str:
+    """A generated module whose operator is another one with another library: a process may run files of several."""
+    return re.sub(r'(sk\.Operator\("\w+)"', rf'\1_{version()}"', module, count=1)
 
 
 @cache

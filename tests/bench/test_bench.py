@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from sparsec.bench.race import Racer, Tensors, race
 from sparsec.bench.run import bench
 from sparsec.bench.setting import CPU, defaults
 from sparsec.cli import main
+from sparsec.codegen import support
 from sparsec.lower.file import lower
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -193,3 +195,61 @@ def test_chart_of_speed(monkeypatch):
     races = [race.factors for race in speed.races(reports)]
     widths = [bar.get_width() for bar in axes.patches]
     assert sorted(widths) == sorted(factor for each in races for factor in each.values())
+
+
+# ---------------------------------------------------------------- against a module of another sparsec
+
+NEAR = "pattern near = past(20)"
+
+
+def written(folder: Path, more: str = "") -> Path:
+    """The module of `near` with its library in it, and something else at its end."""
+    (folder / "near.py").write_text(support.standalone(of(NEAR).source) + more)
+    return folder / "near.py"
+
+
+def against_file(monkeypatch, capsys, file: Path, *more: str) -> tuple[int | None, list[str], str]:
+    small = ("--n", 70, "--head-size", 16, "--repeats", 1, "--against", "none")
+    return command(monkeypatch, capsys, "-e", NEAR, *small, "--against-file", file, *more)
+
+
+def test_against_a_file(monkeypatch, capsys, tmp_path):
+    """Its library is its own, so that an operator is not compared with itself."""
+    code, (_, line), _ = against_file(monkeypatch, capsys, written(tmp_path), "--json", str(tmp_path / "found.json"))
+    assert code == 0
+    assert re.search(r"file [\d.]+ / [\d.]+ \([\d.]+ / [\d.]+ x\)  the same bits$", line)
+    (run,) = json.loads((tmp_path / "found.json").read_text())["runs"]
+    assert run["racers"]["file"]["same_bits"] == dict.fromkeys(("out", "lse", "dq", "dk", "dv"), True)
+
+
+def test_a_file_with_other_results(monkeypatch, capsys, tmp_path):
+    spoilt = """
+_near = near
+def near(q, k, v, return_lse=False):
+    out, lse = _near(q, k + 0 * k.detach() + (k.detach() > 0) * 1e-3, v, return_lse=True)
+    return (out, lse) if return_lse else out
+"""
+    code, (_, line), _ = against_file(monkeypatch, capsys, written(tmp_path, spoilt))
+    assert code == 1
+    assert line.endswith("OTHER BITS in out, lse, dq, dk, dv")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1 +", "is no module that `sparsec compile --standalone` wrote: invalid syntax"),
+        ("import not_there", "wrote: No module named 'not_there'"),
+        ("x = 1", "has no function near"),
+    ],
+)
+def test_files_that_are_no_modules(monkeypatch, capsys, tmp_path, text, says):
+    (tmp_path / "other.py").write_text(text)
+    code, _, errors = against_file(monkeypatch, capsys, tmp_path / "other.py")
+    assert code == 2
+    assert says in " ".join(errors.split())
+
+
+def test_a_file_stands_against_one_pattern(monkeypatch, capsys, tmp_path):
+    code, _, errors = against_file(monkeypatch, capsys, written(tmp_path), str(EXAMPLES / "mistral.spat"))
+    assert code == 2
+    assert "is about one pattern, and 2 are given" in errors
