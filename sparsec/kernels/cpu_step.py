@@ -135,7 +135,7 @@ def _visited(
     length = _length(region, residue, n)
     visited = _disjoint(region.visit(first, last, n, *more, *region.more), length)
     for ranges in _by_length(visited, max(1, _MASKED_PAIRS // len(rows))):
-        places, k = _keys(region, residue, ranges)
+        places, k = _keys_of_step(region, residue, ranges)
         yield places, _mask(region, q, k, n, tables)
     if region.rows_tables:
         named = read_tables(region.rows_tables, *edges, n)
@@ -184,7 +184,7 @@ def _length(region: Region, residue: int, n: int) -> int:
     return periods * width + min(rest, width)
 
 
-def _keys(region: Region, residue: int, ranges: Ranges) -> tuple[Sequence[slice] | Tensor, Tensor]:
+def _keys_of_step(region: Region, residue: int, ranges: Ranges) -> tuple[Sequence[slice] | Tensor, Tensor]:
     """Where keys stand that are at some places of their class: slices or positions; and all positions."""
     if region.gathered:
         period, offset, width = region.gathered

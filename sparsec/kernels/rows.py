@@ -15,7 +15,7 @@ from sparsec.kernels.splits import combine_splits, reduce_splits
 from sparsec.kernels.stages import carry_state, join_splits, keys_of, split_counts
 from sparsec.kernels.tile_lists import read_besides
 
-_KERNELS = {"forward": forward_kernel, "dq": dq_kernel}
+_LAUNCHED = {"forward": forward_kernel, "dq": dq_kernel}
 _RESULTS = {"forward": "OUT", "dq": "DQ"}
 
 
@@ -65,7 +65,7 @@ def _launch(
         values |= {"SPLITS": Slot("SPLITS"), "split_tiles": split_tiles, "splits": parts}
         tiles += split_tiles * (parts - 1)
     values |= read_besides(kernel.regions[0], "rows", n_q, n, q_offset, made.blocks, q.device)
-    run.launch(_KERNELS[kernel.kind], (tiles, heads.queries, batch), values, made.options)
+    run.launch(_LAUNCHED[kernel.kind], (tiles, heads.queries, batch), values, made.options)
     if split_tiles:
         joined = {"OUT": values[_RESULTS[kernel.kind]], "HEADS": heads.lists.get("HEADS")}
         joined |= {"OUT_TOP": Slot("CARRY_TOP")} if kernel.carries else {}
