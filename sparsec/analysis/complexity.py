@@ -20,7 +20,7 @@ from sparsec.sets.context import Allowance, allowance
 
 NOT_CLASSIFIED = "not classified"
 
-_SCALES = (64, 16, 4)  # parameters are raised by one of them, so that roundings do not matter
+_SCALES = (4, 16, 64)  # parameters are raised by one of them, so that roundings do not matter; small sets count fast
 _STEP = 8
 _ROOM = 64  # the longest n is that many times the largest parameter
 _SPREAD = 24.0  # the most by which the count may follow the bound more closely in one place than in another
@@ -100,8 +100,8 @@ def _growth(rebind: Rebind, sizes: Mapping[str, int], n: int) -> list[Monomial]:
         raise _Unclear
     found = []
     for place, value in enumerate(before):
+        exponents = {name: _exponent(value, after[place]) for name, after in grown.items()}
         if value:
-            exponents = {name: _exponent(value, after[place]) for name, after in grown.items()}
             found.append({name: exponent for name, exponent in exponents.items() if exponent})
     return found
 
@@ -116,8 +116,10 @@ def _counts(pattern: ir.Pattern, n: int) -> list[int]:
 
 
 def _exponent(before: int, after: int) -> int:
-    if not after:
-        raise _Unclear
+    if not before or not after:
+        if before != after:
+            raise _Unclear
+        return 0
     exact = (log(after) - log(before)) / log(_STEP)
     if abs(exact - round(exact)) > _TOLERANCE:
         raise _Unclear
