@@ -15,6 +15,7 @@ from sparsec.analysis.count import count
 from sparsec.analysis.numbers import Uncounted, number
 from sparsec.diagnostics import SparsecError
 from sparsec.ir import nodes as ir
+from sparsec.ir.shape import apart
 from sparsec.sets import budgets
 from sparsec.sets.context import Allowance, allowance
 
@@ -135,19 +136,37 @@ def _samples(
     """
     first = rebind(parameters)
     if any(ir.leaves(condition) for condition in first.conditions):
-        yield {**parameters, "n": _TABLE_LENGTH}, _mean(first, _TABLE_LENGTH)
-        yield {**parameters, "n": 4 * _TABLE_LENGTH}, _mean(first, 4 * _TABLE_LENGTH)
-        return
-    yield {**parameters, "n": n}, _mean(first, n)
-    yield {**sizes, "n": n * _STEP}, _mean(rebind(sizes), n * _STEP)
-    for values in (sizes, *({**sizes, name: value * _STEP} for name, value in sizes.items())):
-        yield {**values, "n": n}, _mean(rebind(values), n)
+        looked_at = [({**parameters, "n": times * _TABLE_LENGTH}, first) for times in (1, 4)]
+    else:
+        grown = ({**sizes, name: value * _STEP} for name, value in sizes.items())
+        looked_at = [({**parameters, "n": n}, first), ({**sizes, "n": n * _STEP}, rebind(sizes))]
+        looked_at += [({**values, "n": n}, rebind(values)) for values in (sizes, *grown)]
+    (values, _), *others = looked_at
+    mean, weights = _weights(first, values["n"])
+    yield values, mean
+    for values, pattern in others:
+        heads = pattern.head_conditions or (0,)
+        pairs = (weight * _pairs(pattern.conditions[heads[head]], values["n"]) for head, weight in weights.items())
+        yield values, sum(pairs)
 
 
-def _mean(pattern: ir.Pattern, n: int) -> float:
+def _weights(pattern: ir.Pattern, n: int) -> tuple[float, dict[int, float]]:
+    """The pairs of one head in the mean; heads to count elsewhere, and their shares of the mean.
+
+    Heads whose conditions differ in numbers alone grow alike: the one with most pairs stands for all of them.
+    """
     heads = pattern.head_conditions or (0,)
-    numbers = {index: _pairs(pattern.conditions[index], n) for index in set(heads)}
-    return sum(numbers[index] for index in heads) / len(heads)
+    alike: dict[ir.Set, list[int]] = {}
+    for head, index in enumerate(heads):
+        alike.setdefault(apart(pattern.conditions[index])[0], []).append(head)
+    total, weights = 0, {}
+    known = {index: _pairs(pattern.conditions[index], n) for index in set(heads)}
+    for some in alike.values():
+        pairs = sum(known[heads[head]] for head in some)
+        most = max(some, key=lambda head: known[heads[head]])
+        weights[most] = pairs / max(1, known[heads[most]]) / len(heads)
+        total += pairs
+    return total / len(heads), weights
 
 
 def _pairs(condition: ir.Set, n: int) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.shape import apart, name
 
 Bounds = tuple[np.ndarray, np.ndarray]  # smallest and largest value in each box, int64
 Decided = tuple[np.ndarray, np.ndarray]  # bool, by box: whether no pair of it is kept, whether all are
@@ -71,7 +71,7 @@ def _decided(node: ir.Set, boxes: _Boxes) -> Decided:
             found = [_decided(part, boxes) for part in rest]
             for shape, numbers in families:
                 each = _decided(shape, _Boxes({**boxes.at, **numbers}, None))
-                never, always, _ = np.broadcast_arrays(*each, numbers[_number(0)][0])
+                never, always, _ = np.broadcast_arrays(*each, numbers[name(0)][0])
                 found.append((never.all(0), always.any(0)))
             nevers, alls = zip(*found, strict=True)
             return _all(nevers), _any(alls)
@@ -145,35 +145,18 @@ def _compared(left: Bounds, op: str, right: Bounds) -> Decided:
 @lru_cache(maxsize=16)
 def _by_shape(parts: tuple[ir.Set, ...]) -> tuple[list[tuple[ir.Set, dict[str, Bounds]]], list[ir.Set]]:
     """Parts that are alike but for their numbers as one, with these as [parts, 1] under names; and the other parts."""
-    alike: dict[ir.Set, list[tuple[list[int], ir.Set]]] = {}
+    alike: dict[ir.Set, list[tuple[tuple[int, ...], ir.Set]]] = {}
     for part in parts:
-        numbers: list[int] = []
-        alike.setdefault(_shape(part, numbers), []).append((numbers, part))
+        shape, numbers = apart(part)
+        alike.setdefault(shape, []).append((numbers, part))
     families, rest = [], []
     for shape, some in alike.items():
         if len(some) < _MANY or not some[0][0] or ir.leaves(shape):
             rest += [part for _, part in some]
             continue
         columns = np.asarray([numbers for numbers, _ in some], np.int64).T[:, :, None]
-        families.append((shape, {_number(place): (column, column) for place, column in enumerate(columns)}))
+        families.append((shape, {name(place): (column, column) for place, column in enumerate(columns)}))
     return families, rest
-
-
-def _shape(node: Any, numbers: list[int]) -> Any:
-    """The node with a name in the place of each constant, which goes to `numbers`."""
-    match node:
-        case ir.Const(value):
-            numbers.append(value)
-            return ir.Var(_number(len(numbers) - 1))
-        case tuple():
-            return tuple(_shape(each, numbers) for each in node)
-    if isinstance(node, ir.Node) and not isinstance(node, ir.Leaf):
-        return type(node)(*(_shape(getattr(node, name), numbers) for name in node.__match_args__))
-    return node
-
-
-def _number(place: int) -> str:
-    return f"number {place}"
 
 
 def _any(found: tuple[np.ndarray, ...]) -> np.ndarray:
