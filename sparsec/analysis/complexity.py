@@ -61,10 +61,10 @@ def _class(rebind: Rebind, parameters: Mapping[str, int], allowed: Allowance) ->
             terms = _undominated(_growth(rebind, sizes, n))
             if terms and _alike(_samples(rebind, parameters, sizes, n), terms):
                 return f"O({_text(terms)})"
-        except (_Unclear, Uncounted, SparsecError):
+        except _Unclear:
             if allowed.cut:
                 break
-        except TooManyTerms:
+        except (Uncounted, SparsecError, TooManyTerms):  # larger parameters make it no easier
             break
     return NOT_CLASSIFIED
 

@@ -22,7 +22,7 @@ def scaled(operations: int, *conditions: ir.Set) -> int:
 
 # ---------------------------------------------------------------- allowances: all of a command's questions
 
-COMPLEXITY = 2_000_000  # the class of a pattern: half a dozen counts of each of its parts
+COMPLEXITY = 1_000_000  # the class of a pattern: half a dozen counts of each of its parts
 COST = 450_000  # the numbers of all conditions of a pattern
 BESIDE = 150_000  # what `cost` says beside the numbers: causality, what a decoder holds
 LAYOUT = 50_000  # the share that the layouts of one condition waste
