@@ -95,16 +95,16 @@ def _numbers(pattern: ir.Pattern) -> frozenset[int]:
 def _growth(rebind: Rebind, sizes: Mapping[str, int], n: int) -> list[Monomial]:
     """The product that each conjunction of each condition grows like."""
     before = _counts(rebind(sizes), n)
-    grown = {"n": _counts(rebind(sizes), n * _STEP)}
-    grown |= {name: _counts(rebind({**sizes, name: value * _STEP}), n) for name, value in sizes.items() if value}
-    if any(len(after) != len(before) for after in grown.values()):
-        raise _Unclear
-    found = []
-    for place, value in enumerate(before):
-        exponents = {name: _exponent(value, after[place]) for name, after in grown.items()}
-        if value:
-            found.append({name: exponent for name, exponent in exponents.items() if exponent})
-    return found
+    found: list[Monomial] = [{} for _ in before]
+    for name, value in {"n": n, **sizes}.items():
+        length, values = (n * _STEP, sizes) if name == "n" else (n, {**sizes, name: value * _STEP})
+        after = _counts(rebind(values), length) if value else before
+        if len(after) != len(before):
+            raise _Unclear
+        for place, counts in enumerate(zip(before, after, strict=True)):
+            if exponent := _exponent(*counts):
+                found[place][name] = exponent
+    return [exponents for exponents, value in zip(found, before, strict=True) if value]
 
 
 def _counts(pattern: ir.Pattern, n: int) -> list[int]:

@@ -72,7 +72,7 @@ def _decided(node: ir.Set, boxes: _Boxes) -> Decided:
             for shape, numbers in families:
                 each = _decided(shape, _Boxes({**boxes.at, **numbers}, None))
                 never, always, _ = np.broadcast_arrays(*each, numbers[name(0)][0])
-                found.append((never.all(0), always.any(0)))
+                found.append((np.asarray(never.all(0)), np.asarray(always.any(0))))
             nevers, alls = zip(*found, strict=True)
             return _all(nevers), _any(alls)
     assert boxes.listed is not None, node  # whoever asks about tables says how they are read

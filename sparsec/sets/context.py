@@ -43,6 +43,7 @@ def context() -> isl.Context:
         _local.context.set_ast_build_detect_min_max(1)
         _local.limit = _local.most = _local.own = 0  # of the innermost budget: given, allowed, taken by our own work
         _local.allowance = None
+        _local.texts = {}  # sets by the text that they were read from
     return _local.context
 
 
@@ -182,6 +183,15 @@ def unlimited() -> Iterator[None]:
         yield
     finally:
         _limit(ctx)
+
+
+def read_once(text: str) -> isl.Set:
+    """The set that a text says; a copy of what was read before, as lexmin changes what it is asked about."""
+    ctx = context()
+    if text not in _local.texts:
+        _local.texts[text] = isl.Set.read_from_str(ctx, text)
+    known = _local.texts[text]
+    return known.set_dim_name(isl.dim_type.set, 0, known.get_dim_name(isl.dim_type.set, 0))
 
 
 def unshared(values: isl.Set) -> isl.Set:

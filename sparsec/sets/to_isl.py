@@ -13,7 +13,7 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Approximation
-from sparsec.sets.context import attempt, context, number, set_space
+from sparsec.sets.context import attempt, number, read_once, set_space
 
 _FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 
@@ -38,7 +38,7 @@ def reachable(condition: ir.Set, bound: Approximation = "over") -> isl.Set:
 
 
 def _within(condition: ir.Set, bound: Approximation, clip: str) -> isl.Set:
-    inside = isl.Set.read_from_str(context(), f"[n] -> {{ [q, k] : {clip} }}")
+    inside = read_once(f"[n] -> {{ [q, k] : {clip} }}")
     return relation(condition, bound).intersect(inside).coalesce()
 
 
