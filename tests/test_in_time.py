@@ -80,7 +80,7 @@ def ends(jobs: list[tuple[str, str]], folder: Path) -> list[tuple[str, str, floa
 
 def test_hard_texts(tmp_path: Path) -> None:
     known = texts()
-    jobs = [("check", known["64 documents"]), ("editor", hostile(0))]
+    jobs = [("check", known["64 documents"]), ("editor", hostile(0)), ("show", known["four moduli"])]
     jobs += [("cost", known[name]) for name in ("many strides", "256 documents", "seven primes")]
     found = ends(jobs, tmp_path)
     assert len(found) == len(jobs)

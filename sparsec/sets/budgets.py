@@ -49,6 +49,7 @@ ROWS = 300_000  # rows of which a mask says something
 BLOCKS = 1_000_000  # the blocks of a mask for another library
 REACH = 3_000_000  # composing layers, asked for by its own option
 PICTURE = 300_000  # the cells of one picture
+FLOORS = 20_000  # writing out the floors of a set: soon done, or its numbers grow and every step takes longer
 
 # ---------------------------------------------------------------- plans, whose coarser answer costs run time
 
