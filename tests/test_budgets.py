@@ -7,7 +7,7 @@ import pytest
 
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets
-from sparsec.sets.context import OutOfBudget, afford, allowance, budget, set_space, spend, within
+from sparsec.sets.context import OutOfBudget, afford, allowance, attempt, budget, set_space, spend, within
 
 PACKAGE = Path(__file__).parent.parent / "sparsec"
 
@@ -70,3 +70,30 @@ def test_many_divisions_get_fewer_steps():
     assert budgets.scaled(1600, many) == 100
     assert budgets.scaled(1600, *many.parts) == 100
     assert budgets.scaled(1, many) == 1
+
+
+def test_a_question_that_failed_is_asked_again_with_more_steps_only():
+    asked = []
+
+    def answer() -> bool:
+        with attempt("a question"):
+            asked.append(1)
+            spend(1000)
+        return True
+
+    answer()  # without a budget nothing fails
+    for steps, times in ((500, 2), (500, 2), (400, 2), (900, 3), (2000, 4), (900, 4)):
+        try:
+            with budget(steps):
+                assert answer() and steps > 1000
+        except OutOfBudget:
+            assert steps < 1000
+        assert len(asked) == times
+    with allowance(100) as allowed, pytest.raises(OutOfBudget), budget(5000):
+        answer()
+    assert allowed.cut  # who remembers answers is told that there were fewer steps than given
+
+
+def test_what_cost_may_take_is_under_two_seconds():
+    parts = budgets.COMPLEXITY, budgets.COST, budgets.BESIDE, budgets.LAYOUT
+    assert sum(parts) < 2_000_000

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-
-import sympy
+from typing import TYPE_CHECKING
 
 from sparsec.analysis import inclusion, numbers
 from sparsec.analysis.dense import looked
@@ -20,6 +19,9 @@ from sparsec.sets.loop_nests import TooManyCases, nests
 from sparsec.sets.pieces import Piece, pieces
 from sparsec.sets.points import Points
 from sparsec.sets.to_isl import clipped
+
+if TYPE_CHECKING:
+    import sympy
 
 _MOST_CASES = 1500
 _MOST_ENDS = 6
@@ -65,6 +67,8 @@ class ClosedForm:
 
     def expression(self) -> sympy.Expr:
         """The same as a SymPy expression in the positive integer n."""
+        import sympy
+
         n = sympy.Symbol("n", integer=True, positive=True)
         cases = [(case.count.expression(n), n <= case.last) for case in self.cases[:-1]]
         return sympy.Piecewise(*cases, (self.cases[-1].count.expression(n), True), evaluate=False)

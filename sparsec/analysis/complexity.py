@@ -15,12 +15,13 @@ from sparsec.analysis.count import count
 from sparsec.analysis.numbers import Uncounted, number
 from sparsec.diagnostics import SparsecError
 from sparsec.ir import nodes as ir
+from sparsec.ir.shape import apart
 from sparsec.sets import budgets
 from sparsec.sets.context import Allowance, allowance
 
 NOT_CLASSIFIED = "not classified"
 
-_SCALES = (64, 16, 4)  # parameters are raised by one of them, so that roundings do not matter
+_SCALES = (4, 16, 64)  # parameters are raised by one of them, so that roundings do not matter; small sets count fast
 _STEP = 8
 _ROOM = 64  # the longest n is that many times the largest parameter
 _SPREAD = 24.0  # the most by which the count may follow the bound more closely in one place than in another
@@ -60,10 +61,10 @@ def _class(rebind: Rebind, parameters: Mapping[str, int], allowed: Allowance) ->
             terms = _undominated(_growth(rebind, sizes, n))
             if terms and _alike(_samples(rebind, parameters, sizes, n), terms):
                 return f"O({_text(terms)})"
-        except (_Unclear, Uncounted, SparsecError):
+        except _Unclear:
             if allowed.cut:
                 break
-        except TooManyTerms:
+        except (Uncounted, SparsecError, TooManyTerms):  # larger parameters make it no easier
             break
     return NOT_CLASSIFIED
 
@@ -94,16 +95,16 @@ def _numbers(pattern: ir.Pattern) -> frozenset[int]:
 def _growth(rebind: Rebind, sizes: Mapping[str, int], n: int) -> list[Monomial]:
     """The product that each conjunction of each condition grows like."""
     before = _counts(rebind(sizes), n)
-    grown = {"n": _counts(rebind(sizes), n * _STEP)}
-    grown |= {name: _counts(rebind({**sizes, name: value * _STEP}), n) for name, value in sizes.items() if value}
-    if any(len(after) != len(before) for after in grown.values()):
-        raise _Unclear
-    found = []
-    for place, value in enumerate(before):
-        if value:
-            exponents = {name: _exponent(value, after[place]) for name, after in grown.items()}
-            found.append({name: exponent for name, exponent in exponents.items() if exponent})
-    return found
+    found: list[Monomial] = [{} for _ in before]
+    for name, value in {"n": n, **sizes}.items():
+        length, values = (n * _STEP, sizes) if name == "n" else (n, {**sizes, name: value * _STEP})
+        after = _counts(rebind(values), length) if value else before
+        if len(after) != len(before):
+            raise _Unclear
+        for place, counts in enumerate(zip(before, after, strict=True)):
+            if exponent := _exponent(*counts):
+                found[place][name] = exponent
+    return [exponents for exponents, value in zip(found, before, strict=True) if value]
 
 
 def _counts(pattern: ir.Pattern, n: int) -> list[int]:
@@ -116,8 +117,10 @@ def _counts(pattern: ir.Pattern, n: int) -> list[int]:
 
 
 def _exponent(before: int, after: int) -> int:
-    if not after:
-        raise _Unclear
+    if not before or not after:
+        if before != after:
+            raise _Unclear
+        return 0
     exact = (log(after) - log(before)) / log(_STEP)
     if abs(exact - round(exact)) > _TOLERANCE:
         raise _Unclear
@@ -133,19 +136,37 @@ def _samples(
     """
     first = rebind(parameters)
     if any(ir.leaves(condition) for condition in first.conditions):
-        yield {**parameters, "n": _TABLE_LENGTH}, _mean(first, _TABLE_LENGTH)
-        yield {**parameters, "n": 4 * _TABLE_LENGTH}, _mean(first, 4 * _TABLE_LENGTH)
-        return
-    yield {**parameters, "n": n}, _mean(first, n)
-    yield {**sizes, "n": n * _STEP}, _mean(rebind(sizes), n * _STEP)
-    for values in (sizes, *({**sizes, name: value * _STEP} for name, value in sizes.items())):
-        yield {**values, "n": n}, _mean(rebind(values), n)
+        looked_at = [({**parameters, "n": times * _TABLE_LENGTH}, first) for times in (1, 4)]
+    else:
+        grown = ({**sizes, name: value * _STEP} for name, value in sizes.items())
+        looked_at = [({**parameters, "n": n}, first), ({**sizes, "n": n * _STEP}, rebind(sizes))]
+        looked_at += [({**values, "n": n}, rebind(values)) for values in (sizes, *grown)]
+    (values, _), *others = looked_at
+    mean, weights = _weights(first, values["n"])
+    yield values, mean
+    for values, pattern in others:
+        heads = pattern.head_conditions or (0,)
+        pairs = (weight * _pairs(pattern.conditions[heads[head]], values["n"]) for head, weight in weights.items())
+        yield values, sum(pairs)
 
 
-def _mean(pattern: ir.Pattern, n: int) -> float:
+def _weights(pattern: ir.Pattern, n: int) -> tuple[float, dict[int, float]]:
+    """The pairs of one head in the mean; heads to count elsewhere, and their shares of the mean.
+
+    Heads whose conditions differ in numbers alone grow alike: the one with most pairs stands for all of them.
+    """
     heads = pattern.head_conditions or (0,)
-    numbers = {index: _pairs(pattern.conditions[index], n) for index in set(heads)}
-    return sum(numbers[index] for index in heads) / len(heads)
+    alike: dict[ir.Set, list[int]] = {}
+    for head, index in enumerate(heads):
+        alike.setdefault(apart(pattern.conditions[index])[0], []).append(head)
+    total, weights = 0, {}
+    known = {index: _pairs(pattern.conditions[index], n) for index in set(heads)}
+    for some in alike.values():
+        pairs = sum(known[heads[head]] for head in some)
+        most = max(some, key=lambda head: known[heads[head]])
+        weights[most] = pairs / max(1, known[heads[most]]) / len(heads)
+        total += pairs
+    return total / len(heads), weights
 
 
 def _pairs(condition: ir.Set, n: int) -> int:

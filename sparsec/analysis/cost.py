@@ -9,6 +9,7 @@ from sparsec.analysis.closed_form import closed_form
 from sparsec.analysis.count import Tiles, count, tile_counts
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
+from sparsec.ir.shape import apart
 from sparsec.sets import budgets
 from sparsec.sets.context import allowance
 
@@ -127,8 +128,10 @@ def cost(
     heads = pattern.heads or heads or 1
     sharing = Counter(pattern.head_conditions or [0] * heads)
     with allowance(budgets.COST):
+        formless: set[ir.Set] = set()
         parts = tuple(
-            _condition(pattern.conditions[index], number, n, tile, queries) for index, number in sorted(sharing.items())
+            _condition(pattern.conditions[index], number, n, tile, queries, formless)
+            for index, number in sorted(sharing.items())
         )
         found = Cost(pattern.name, n, queries, heads, head_size, tile, parts, complexity)
         shares = tuple((side, _wasted_by(found, pattern, sharing, side)) for side in tile_sizes)
@@ -174,8 +177,15 @@ def _causal(queries: range, n: int) -> int:
     return sum((among.start + 1, among.stop)) * len(among) // 2 + n * (beyond - first - len(among))
 
 
-def _condition(condition: ir.Set, heads: int, n: int, tile: tuple[int, int], queries: range) -> ConditionCost:
-    form = closed_form(condition) if queries == range(n) else None
+def _condition(
+    condition: ir.Set, heads: int, n: int, tile: tuple[int, int], queries: range, formless: set[ir.Set]
+) -> ConditionCost:
+    """`formless` has the shapes of conditions for which no formula was found: those of other heads have none either."""
+    form = None
+    if queries == range(n) and (shape := apart(condition)[0]) not in formless:
+        form = closed_form(condition)
+        if form is None:
+            formless.add(shape)
     text = form.text if form else None
     try:
         pairs = form(n) if form else count(condition, n, queries)

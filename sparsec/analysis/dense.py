@@ -85,9 +85,13 @@ def grain(tile: tuple[int, int]) -> tuple[int, int]:
     return (_GRAIN, _GRAIN) if all(side % _GRAIN == 0 for side in tile) else tile
 
 
-@lru_cache(maxsize=16)
 def looked(condition: ir.Set, n: int, queries: range, grain: tuple[int, int] = (_GRAIN, _GRAIN)) -> Looked:
     """The pairs of an affine condition.  Raises Uncounted where that takes more steps than there are left."""
+    return _looked(condition, n, queries, grain)
+
+
+@lru_cache(maxsize=16)
+def _looked(condition: ir.Set, n: int, queries: range, grain: tuple[int, int]) -> Looked:
     rows, columns = -(-len(queries) // grain[0]), -(-n // grain[1])
     level = 0
     while (rows >> level) * (columns >> level) > _MOST_FIRST:

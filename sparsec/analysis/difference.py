@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain, product
+from math import inf
 
 from sparsec.analysis.replaced import replaced
 from sparsec.analysis.samples import Point, holds, points
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
+from sparsec.ir.ranges import rows_named
 
 _MOST_LOOKS = 30_000
 _MOST_TABLES = 3
 _LOOK = 5  # comparisons
 _MOST_KNOWN = 1024
-_known_looks: dict[int, tuple[ir.Set, int]] = {}  # by id, with the part itself, so that no other can have it
+_ANY_ROWS = (-inf, inf)
+_known: dict[int, tuple[ir.Set, int, tuple[float, float]]] = {}  # by id, with the part, so that no other can have it
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,13 @@ class Difference:
         return False
 
     def _is_around(self, at: Point, tables: bool) -> bool:
-        inside = all(holds(part, at, tables) for part in self.inside)
-        return inside and not any(holds(part, at, tables) for part in self.outside)
+        if not all(holds(part, at, tables) for part in self.inside):
+            return False
+        row = at["q"]
+        for part, _, (first, stop) in map(_told, self.outside):
+            if first <= row < stop and holds(part, at, tables):
+                return False
+        return True
 
     def _none(self, case: dict[ir.Leaf, ir.Set]) -> bool:
         from sparsec.sets.to_isl import reachable, relation
@@ -80,17 +88,22 @@ class Difference:
 
 
 def _looks(part: ir.Set) -> int:
-    """How many looks at a part count for: a rectangle is one.
+    """How many looks at a part count for: a rectangle is one."""
+    return _told(part)[1]
+
+
+def _told(part: ir.Set) -> tuple[ir.Set, int, tuple[float, float]]:
+    """(the part, `_looks`, the first row that it can hold for and the one after the last).
 
     It is asked for every part beside every other, so the last ones are known by what they are, not by what they say.
     """
-    known, looks = _known_looks.get(id(part), (None, 0))
-    if known is not part:
+    told = _known.get(id(part))
+    if told is None or told[0] is not part:
         looks = 1 + sum(isinstance(node, ir.Compare | ir.Member) for node in ir.walk(part)) // _LOOK
-        if len(_known_looks) >= _MOST_KNOWN:
-            _known_looks.clear()
-        _known_looks[id(part)] = part, looks
-    return looks
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        told = _known[id(part)] = part, looks, rows_named(part) or _ANY_ROWS
+    return told
 
 
 def difference(one: ir.Set, other: ir.Set) -> Difference:

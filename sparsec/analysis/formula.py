@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
-from typing import Literal
+from math import prod
+from typing import TYPE_CHECKING, Literal
 
-import sympy
-from sympy import QQ, ZZ
-from sympy.polys.rings import PolyElement, ring
-
+from sparsec.analysis.polynomials import Exponents, Polynomial
 from sparsec.analysis.summation import Floors
 from sparsec.sets.affine import Affine
 from sparsec.sets.context import spend
+
+if TYPE_CHECKING:
+    import sympy
 
 _N = Affine.name("n")
 _MOST_REWRITTEN = 3  # quotients for which other ways of writing are tried
@@ -47,6 +49,8 @@ class Atom:
         return int(value % self.divisor >= self.threshold)
 
     def expression(self, values: Mapping[str, sympy.Expr]) -> sympy.Expr:
+        import sympy
+
         value = _affine(self.value, values)
         match self.kind:
             case "n":
@@ -60,9 +64,9 @@ class Atom:
 
 @dataclass(frozen=True, eq=False)
 class Formula:
-    """A polynomial whose i-th generator is the i-th atom; `floors` name what the atoms refer to."""
+    """A polynomial whose i-th variable is the i-th atom; `floors` name what the atoms refer to."""
 
-    polynomial: PolyElement
+    polynomial: Polynomial
     atoms: tuple[Atom, ...]
     floors: Floors
 
@@ -70,13 +74,11 @@ class Formula:
         spend(len(self.polynomial) * len(self.atoms))
         values = self.floors.values(n)
         numbers = [atom(values) for atom in self.atoms]
-        total = QQ(0)
-        for exponents, factor in self.polynomial.terms():
-            for number, exponent in zip(numbers, exponents, strict=True):
-                factor *= number**exponent
-            total += factor
-        assert total.denominator == 1, "a number of pairs is an integer"
-        return int(total.numerator)
+        terms = self.polynomial.numerators.items()
+        total = sum(factor * prod(map(pow, numbers, exponents)) for exponents, factor in terms)
+        pairs, rest = divmod(total, self.polynomial.denominator)
+        assert not rest, "a number of pairs is an integer"
+        return pairs
 
     def same(self, other: Formula) -> bool:
         """Whether both are the same polynomial (equal values do not imply it)."""
@@ -84,10 +86,15 @@ class Formula:
 
     def expression(self, n: sympy.Symbol) -> sympy.Expr:
         """The formula in SymPy, over the symbol `n`."""
+        import sympy
+
         values: dict[str, sympy.Expr] = {"n": n}
         for name, (value, divisor) in self.floors.known.items():
             values[name] = sympy.floor(_affine(value, values) / divisor)
-        return self.polynomial.as_expr(*(atom.expression(values) for atom in self.atoms))
+        atoms = [atom.expression(values) for atom in self.atoms]
+        terms = self.polynomial.numerators.items()
+        total = sum((factor * sympy.prod(map(pow, atoms, exponents)) for exponents, factor in terms), sympy.Integer(0))
+        return sympy.expand(total / self.polynomial.denominator)
 
     @property
     def text(self) -> str | None:
@@ -97,16 +104,17 @@ class Formula:
         return min((_text(variant) for variant in _variants(self)), key=len)
 
 
-def formula(polynomial: PolyElement, floors: Floors) -> Formula:
+def formula(polynomial: Polynomial, floors: Floors) -> Formula:
     """A polynomial over n and floors, without the floors that differ from another by a condition."""
     atoms, images = _atoms(floors)
-    gens = ring([f"a{i}" for i in range(len(atoms))], QQ)[0].gens
-    by_name = {name: sum(gens[place] for place in places) for name, places in images.items()}
-    names = [symbol.name for symbol in polynomial.ring.symbols]
-    total = gens[0].ring.zero
+    names = tuple(f"a{place}" for place in range(len(atoms)))
+    zero = Polynomial(names, {})
+    variables = _variables(zero)
+    by_name = {name: sum((variables[place] for place in places), zero) for name, places in images.items()}
+    total = zero
     for exponents, factor in polynomial.terms():
-        term = gens[0].ring(factor)
-        for name, exponent in zip(names, exponents, strict=True):
+        term = Polynomial.constant(names, factor)
+        for name, exponent in zip(polynomial.names, exponents, strict=True):
             for _ in range(exponent):
                 term = _conditions_once(term * by_name[name], atoms)
         total += term
@@ -131,11 +139,11 @@ def _atoms(floors: Floors) -> tuple[list[Atom], dict[str, tuple[int, ...]]]:
     return atoms, images
 
 
-def _conditions_once(polynomial: PolyElement, atoms: list[Atom]) -> PolyElement:
+def _conditions_once(polynomial: Polynomial, atoms: list[Atom]) -> Polynomial:
     """c * c == c, and of two conditions on one remainder the stricter."""
     spend(len(polynomial) * len(atoms))
-    terms: dict[tuple[int, ...], object] = defaultdict(lambda: QQ(0))
-    for exponents, factor in polynomial.terms():
+    terms: defaultdict[Exponents, int] = defaultdict(int)
+    for exponents, factor in polynomial.numerators.items():
         kept = list(exponents)
         strictest: dict[tuple[Affine, int], int] = {}
         for place, atom in enumerate(atoms):
@@ -147,15 +155,15 @@ def _conditions_once(polynomial: PolyElement, atoms: list[Atom]) -> PolyElement:
         for place in strictest.values():
             kept[place] = 1
         terms[tuple(kept)] += factor
-    return polynomial.ring.from_dict({exponents: factor for exponents, factor in terms.items() if factor})
+    return Polynomial(polynomial.names, terms, polynomial.denominator)
 
 
 def _affine(value: Affine, values: Mapping[str, sympy.Expr]) -> sympy.Expr:
-    return sum((factor * values[name] for name, factor in value.terms), sympy.Integer(value.constant))
+    return sum((factor * values[name] for name, factor in value.terms), value.constant)
 
 
-def _terms(value: Formula) -> dict:
-    """Terms by their atoms, whatever the ring."""
+def _terms(value: Formula) -> dict[frozenset[tuple[Atom, int]], Fraction]:
+    """Terms by their atoms, whatever the order of these."""
     return {
         frozenset((atom, exponent) for atom, exponent in zip(value.atoms, exponents, strict=True) if exponent): factor
         for exponents, factor in value.polynomial.terms()
@@ -165,7 +173,7 @@ def _terms(value: Formula) -> dict:
 def _variants(value: Formula) -> Iterator[Formula]:
     """Equal formulas: m = (n + c) // s as it is, or by the remainder r as (n + c - r) / s, or n as s * m + r - c."""
     places = [i for i, atom in enumerate(value.atoms) if atom.kind == "//" and atom.value - atom.value.constant == _N]
-    gens = value.polynomial.ring.gens
+    variables = _variables(value.polynomial)
     if len(places) > _MOST_REWRITTEN:
         places = []
     for choice in product(("keep", "quotient", "n"), repeat=len(places)):
@@ -175,34 +183,38 @@ def _variants(value: Formula) -> Iterator[Formula]:
         for place, kind in zip(places, choice, strict=True):
             shift, divisor = atoms[place].value.constant, atoms[place].divisor
             remainder = Atom("%", atoms[place].value, divisor)
-            if kind == "quotient":  # the generator of the quotient becomes that of the remainder
-                polynomial = polynomial.compose(gens[place], (gens[0] + shift - gens[place]) / divisor)
+            if kind == "quotient":  # the variable of the quotient becomes that of the remainder
+                polynomial = polynomial.at(place, (variables[0] + shift - variables[place]) / divisor)
                 atoms[place] = remainder
-            elif kind == "n":  # the generator of n becomes that of the remainder
-                polynomial = polynomial.compose(gens[0], divisor * gens[place] + gens[0] - shift)
+            elif kind == "n":  # the variable of n becomes that of the remainder
+                polynomial = polynomial.at(0, divisor * variables[place] + variables[0] - shift)
                 atoms[0] = remainder
         polynomial = _without_idle_conditions(_conditions_once(polynomial, atoms), atoms)
         yield Formula(polynomial, tuple(atoms), value.floors)
 
 
-def _without_idle_conditions(polynomial: PolyElement, atoms: list[Atom]) -> PolyElement:
+def _without_idle_conditions(polynomial: Polynomial, atoms: list[Atom]) -> Polynomial:
     """Drop [r >= t] * P(r) where P is 0 for those r, and drop only the condition where P is 0 for all other r."""
-    gens = polynomial.ring.gens
+    variables = _variables(polynomial)
     for place, atom in enumerate(atoms):
         remainder = Atom("%", atom.value, atom.divisor)
         if atom.kind != ">=" or remainder not in atoms:
             continue
-        rest, remainder_place = polynomial.coeff_wrt(place, 1), atoms.index(remainder)
+        rest, remainder_place = polynomial.coefficient(place, 1), atoms.index(remainder)
         low, high = range(atom.threshold), range(atom.threshold, atom.divisor)
         if _vanishes(rest, remainder_place, high):
-            polynomial -= gens[place] * rest
+            polynomial -= variables[place] * rest
         elif _vanishes(rest, remainder_place, low):
-            polynomial += (1 - gens[place]) * rest
+            polynomial += (1 - variables[place]) * rest
     return polynomial
 
 
-def _vanishes(polynomial: PolyElement, place: int, values: range) -> bool:
-    return len(values) <= _MOST_REMAINDERS and not any(polynomial.evaluate(place, value) for value in values)
+def _vanishes(polynomial: Polynomial, place: int, values: range) -> bool:
+    return len(values) <= _MOST_REMAINDERS and not any(polynomial.at(place, value).numerators for value in values)
+
+
+def _variables(polynomial: Polynomial) -> list[Polynomial]:
+    return [Polynomial.variable(polynomial.names, place) for place in range(len(polynomial.names))]
 
 
 # ---------------------------------------------------------------- text
@@ -211,13 +223,13 @@ def _vanishes(polynomial: PolyElement, place: int, values: range) -> bool:
 def _text(value: Formula) -> str:
     names = [_atom_text(atom, value.floors) for atom in value.atoms]
     conditions = [atom.kind == ">=" for atom in value.atoms]
-    groups: dict[tuple[int, ...], dict] = defaultdict(dict)
-    for exponents, factor in value.polynomial.terms():
+    groups: defaultdict[Exponents, dict[Exponents, int]] = defaultdict(dict)
+    for exponents, factor in value.polynomial.numerators.items():
         condition = tuple(e if c else 0 for e, c in zip(exponents, conditions, strict=True))
         groups[condition][tuple(0 if c else e for e, c in zip(exponents, conditions, strict=True))] = factor
     parts = []
     for condition, terms in sorted(groups.items(), key=lambda group: sum(group[0])):
-        body = _polynomial_text(value.polynomial.ring.from_dict(terms), names)
+        body = _polynomial_text(Polynomial(value.polynomial.names, terms, value.polynomial.denominator), names)
         guards = "*".join(name for name, exponent in zip(names, condition, strict=True) if exponent)
         if guards:
             body = guards if body == "1" else f"{guards}*({body})"
@@ -246,11 +258,11 @@ def affine_text(value: Affine, floors: Floors) -> str:
     return " + ".join(parts).replace("+ -", "- ")
 
 
-def _polynomial_text(polynomial: PolyElement, names: list[str]) -> str:
+def _polynomial_text(polynomial: Polynomial, names: list[str]) -> str:
     """Expanded or as factors, whichever is shorter, over one denominator."""
-    denominator, whole = polynomial.clear_denoms()
+    denominator, whole = polynomial.denominator, polynomial * polynomial.denominator
     texts = [_over(_expanded(whole, names), denominator, len(whole) > 1)]
-    factor, factors = whole.set_ring(whole.ring.clone(domain=ZZ)).factor_list()
+    factor, factors = whole.factors()
     if len(factors) > 1 or (factors and factors[0][1] > 1):
         front = [] if factor == 1 else ["-1" if factor == -1 else str(factor)]
         back = []
@@ -268,15 +280,17 @@ def _over(text: str, denominator: int, several: bool) -> str:
     return f"({text})/{denominator}" if several else f"{text}/{denominator}"
 
 
-def _expanded(polynomial: PolyElement, names: list[str]) -> str:
+def _expanded(polynomial: Polynomial, names: list[str]) -> str:
     parts = []
-    for exponents, factor in sorted(polynomial.terms(), key=lambda term: (-sum(term[0]), [-e for e in term[0]])):
+    for exponents, factor in sorted(
+        polynomial.numerators.items(), key=lambda term: (-sum(term[0]), [-e for e in term[0]])
+    ):
         powers = [
             name if exponent == 1 else f"{name}**{exponent}"
             for name, exponent in zip(names, exponents, strict=True)
             if exponent
         ]
-        number = str(int(factor))
+        number = str(factor)
         if powers and number in ("1", "-1"):
             number = number[:-1]
             parts.append(number + "*".join(powers))

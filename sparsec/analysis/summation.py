@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
 from itertools import zip_longest
-from math import ceil, floor, gcd, lcm
+from math import ceil, comb, floor, gcd, lcm
 
 import numpy as np
-from sympy import QQ, bernoulli, binomial
-from sympy.polys.rings import PolyElement, PolyRing, ring
 
+from sparsec.analysis.polynomials import Polynomial
 from sparsec.sets.affine import Affine
 from sparsec.sets.context import spend
 from sparsec.sets.loop_nests import Loop, Nest
@@ -112,7 +111,7 @@ class Part:
 
     first: int
     last: int | None
-    value: PolyElement
+    value: Polynomial
 
     def covers(self, n: int) -> bool:
         return self.first <= n and (self.last is None or n <= self.last)
@@ -120,20 +119,20 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Polynomials over `ring`, each for its range of n."""
+    """Polynomials in `names`, each for its range of n."""
 
     parts: tuple[Part, ...]
     floors: Floors
-    ring: PolyRing
+    names: tuple[str, ...]
 
     def edges(self) -> list[int]:
         """The n from which on another set of parts counts, rising; 1 among them."""
         ends = {part.last + 1 for part in self.parts if part.last is not None}
         return sorted({1, *ends, *(part.first for part in self.parts)})
 
-    def at(self, n: int) -> PolyElement:
+    def at(self, n: int) -> Polynomial:
         """The polynomial that holds from the edge before n to the one after it."""
-        return sum((part.value for part in self.parts if part.covers(n)), self.ring.zero)
+        return sum((part.value for part in self.parts if part.covers(n)), Polynomial(self.names, {}))
 
 
 def summed(nests: Iterable[Nest]) -> Sum:
@@ -143,13 +142,13 @@ def summed(nests: Iterable[Nest]) -> Sum:
     variables = {loop.variable for item in flat for loop in item.loops}
     if len(floors.known) > _MOST_FLOORS:
         raise NotPolynomial
-    polynomials = ring((*sorted(variables), "n", *floors.known), QQ)[0]
+    names = (*sorted(variables), "n", *floors.known)
     parts = []
     for item in flat:
         spend(_STEPS * (1 + len(item.loops)))
-        value = _closed(item, polynomials) if item.ranges else polynomials.zero
+        value = _closed(item, names) if item.ranges else Polynomial(names, {})
         parts += [Part(first, last, value) for first, last in item.ranges]
-    return Sum(tuple(parts), floors, polynomials)
+    return Sum(tuple(parts), floors, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,60 +236,52 @@ def _least(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else min(a, b)
 
 
-def _closed(item: _Flat, polynomials: PolyRing) -> PolyElement:
-    total = polynomials(item.weight)
+def _closed(item: _Flat, names: tuple[str, ...]) -> Polynomial:
+    total = Polynomial.constant(names, item.weight)
     for loop in item.loops:
-        total = _sum(total, loop, polynomials)
+        total = _sum(total, loop)
     for factor in item.factors:
-        total *= _polynomial(factor, polynomials)
+        total *= _polynomial(factor, names)
     if len(total) > _MOST_TERMS:
         raise NotPolynomial
     return total
 
 
-def _sum(summand: PolyElement, loop: Loop, polynomials: PolyRing) -> PolyElement:
+def _sum(summand: Polynomial, loop: Loop) -> Polynomial:
     """The sum of `summand` over loop.variable = lower..upper, as a polynomial."""
-    place = polynomials.symbols.index(_symbol(loop.variable, polynomials))
-    by_power: dict[int, dict] = {}
-    for exponents, factor in summand.terms():
-        rest = (*exponents[:place], 0, *exponents[place + 1 :])
-        by_power.setdefault(exponents[place], {})[rest] = factor
-    upper, below = (_polynomial(edge, polynomials) for edge in (loop.upper, loop.lower - 1))
-    total = polynomials.zero
-    for power, terms in by_power.items():
-        total += polynomials.from_dict(terms) * (_powers(power, upper) - _powers(power, below))
+    names = summand.names
+    upper, below = (_polynomial(edge, names) for edge in (loop.upper, loop.lower - 1))
+    total = Polynomial(names, {})
+    for power, rest in summand.by_power(names.index(loop.variable)).items():
+        total += rest * (_powers(power, upper) - _powers(power, below))
     return total
 
 
-def _powers(power: int, end: PolyElement) -> PolyElement:
+def _powers(power: int, end: Polynomial) -> Polynomial:
     """1**power + ... + end**power as a polynomial in `end` (Faulhaber), which is also right for end <= 0."""
-    total = end.ring.zero
+    total = Polynomial(end.names, {})
     for factor in _faulhaber(power):
         total = total * end + factor
     return total
 
 
 @cache
-def _faulhaber(power: int) -> tuple:
+def _faulhaber(power: int) -> tuple[Fraction, ...]:
     """Coefficients of the sum of powers, highest degree first; B(1) = 1/2."""
-    high = power + 1
-    numbers = [(binomial(high, j) * bernoulli(j)) / high for j in range(high)]
-    if power:
-        numbers[1] = abs(numbers[1])
-    else:
-        numbers = [QQ(1)]
-    return (*(QQ(int(value.numerator), int(value.denominator)) for value in numbers), QQ(0))
+    return (*(comb(power + 1, j) * _bernoulli(j) / (power + 1) for j in range(power + 1)), Fraction(0))
 
 
-def _polynomial(value: Affine, polynomials: PolyRing) -> PolyElement:
-    total = polynomials(value.constant)
+@cache
+def _bernoulli(place: int) -> Fraction:
+    before = sum((comb(place, j) * _bernoulli(j) / (place - j + 1) for j in range(place)), Fraction(0))
+    return 1 - before
+
+
+def _polynomial(value: Affine, names: tuple[str, ...]) -> Polynomial:
+    total = Polynomial.constant(names, value.constant)
     for name, factor in value.terms:
-        total += polynomials(factor) * polynomials.gens[polynomials.symbols.index(_symbol(name, polynomials))]
+        total += Polynomial.variable(names, names.index(name)) * factor
     return total
-
-
-def _symbol(name: str, polynomials: PolyRing):
-    return next(symbol for symbol in polynomials.symbols if symbol.name == name)
 
 
 def _centred(factor: int, divisor: int) -> int:

@@ -69,7 +69,8 @@ def run(
     layers: Layers = None,
     head_size: Annotated[int, typer.Option("--head-size", min=1, metavar="D", help="Head size.")] = 128,
     gpu: Annotated[
-        str | None, typer.Option("--gpu", metavar="NAME", help="Say how long it takes at least: on a100, h200, ...")
+        str | None,
+        typer.Option("--gpu", metavar="NAME", help="Say how long it takes at least: on a100, h200, rtx4090, ..."),
     ] = None,
     depth: Annotated[
         int | None,
@@ -97,9 +98,10 @@ def _gpu(name: str | None) -> str | None:
         return None
     from sparsec.report.roofline import GPUS
 
-    if name.lower() not in GPUS:
+    key = name.lower().replace(" ", "").replace("-", "")
+    if key not in GPUS:
         raise typer.BadParameter(f"{name!r} is not known; known are {', '.join(GPUS)}", param_hint="--gpu")
-    return name.lower()
+    return key
 
 
 def _one(name: str, chosen: Choice, call: Call, gpu: str | None, depth: int | None, as_json: bool) -> None:

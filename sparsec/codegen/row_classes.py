@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.ranges import rows_named
 
 MANY = 8  # parts, at least
 
@@ -37,7 +38,7 @@ def row_classes(parts: Sequence[ir.Set], text_of: Callable[[ir.Set], str]) -> tu
     alike: dict[str, list[tuple[tuple[int, int], list[int], ir.Set]]] = {}
     left: list[ir.Set] = []
     for part in parts:
-        bounds = _rows(part)
+        bounds = rows_named(part)
         if bounds is None:
             left.append(part)
             continue
@@ -71,21 +72,3 @@ def _made(part: ir.Set, rows: list[tuple[int, ...]], text_of: Callable[[ir.Set],
     text = _INTEGER.sub(lambda match: next(names) or match[0], text)
     numbers = zip(*kept, strict=True) if kept else iter([()] * len(rows))
     return RowClasses(tuple((*row[:2], *own) for row, own in zip(rows, numbers, strict=True)), text)
-
-
-def _rows(part: ir.Set) -> tuple[int, int] | None:
-    """first <= q < stop, as the part says by comparing q with numbers; None where it says no end."""
-    first, stop = 0, None
-    for operand in part.parts if isinstance(part, ir.And) else (part,):
-        match operand:
-            case ir.Compare(ir.Const(value), op, ir.Var("q")):
-                op = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(op, op)  # type: ignore[assignment]
-            case ir.Compare(ir.Var("q"), op, ir.Const(value)):
-                pass
-            case _:
-                continue
-        if op in (">=", ">", "=="):
-            first = max(first, value + (op == ">"))
-        if op in ("<", "<=", "=="):
-            stop = min(value + (op != "<"), value + 1 if stop is None else stop)
-    return None if stop is None or stop <= first else (first, stop)

@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.shape import apart, name
 
 Bounds = tuple[np.ndarray, np.ndarray]  # smallest and largest value in each box, int64
 Decided = tuple[np.ndarray, np.ndarray]  # bool, by box: whether no pair of it is kept, whether all are
 
 _FLIPPED = {">": "<", ">=": "<="}
+_MANY = 8  # parts of one shape that are asked together, where the boxes are few
+_FEW_BOXES = 4096
+_LONG = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class _Boxes:
+    """Boxes that a condition is asked about, and what is known of them already."""
+
+    at: Mapping[str, Bounds]
+    listed: Callable[[ir.Leaf], Decided] | None
+    known: dict[ir.Int, Bounds] = field(default_factory=dict)
+    widths: dict[ir.Int, int] = field(default_factory=dict)  # of the narrowest interval
+
+    @property
+    def few(self) -> bool:
+        """Whether they lie along one axis, and are so few that a node costs what numpy's calls cost."""
+        return all(low.ndim <= 1 and low.size <= _FEW_BOXES for low, _ in self.at.values())
+
+    def narrowest(self, node: ir.Int) -> int:
+        """How far apart the bounds of an integer are at least."""
+        if node not in self.widths:
+            low, high = _bounds(node, self)
+            self.widths[node] = int((high - low).min(initial=_LONG))
+        return self.widths[node]
 
 
 def decided(node: ir.Set, at: Mapping[str, Bounds], listed: Callable[[ir.Leaf], Decided] | None = None) -> Decided:
@@ -19,49 +47,74 @@ def decided(node: ir.Set, at: Mapping[str, Bounds], listed: Callable[[ir.Leaf], 
 
     `at` has the bounds of q, k and n, which broadcast; `listed` answers for tables.
     """
+    return _decided(node, _Boxes(at, listed))
+
+
+def _decided(node: ir.Set, boxes: _Boxes) -> Decided:
     match node:
         case ir.Bool(value):
             return np.asarray(not value), np.asarray(value)
         case ir.Compare(left, op, right):
-            return _compared(bounds(left, at), op, bounds(right, at))
+            return _compared(_bounds(left, boxes), op, _bounds(right, boxes))
         case ir.Member(value, members):
-            low, high = bounds(value, at)
+            low, high = _bounds(value, boxes)
             first, beyond = np.searchsorted(members, low), np.searchsorted(members, high, "right")
             return first == beyond, (beyond - first) == high - low + 1
         case ir.Not(part):
-            never, always = decided(part, at, listed)
+            never, always = _decided(part, boxes)
             return always, never
         case ir.And(parts):
-            nevers, alls = zip(*(decided(part, at, listed) for part in parts), strict=True)
+            nevers, alls = zip(*(_decided(part, boxes) for part in parts), strict=True)
             return _any(nevers), _all(alls)
         case ir.Or(parts):
-            nevers, alls = zip(*(decided(part, at, listed) for part in parts), strict=True)
+            families, rest = _by_shape(parts) if len(parts) >= _MANY and boxes.few else ((), parts)
+            found = [_decided(part, boxes) for part in rest]
+            for shape, numbers in families:
+                each = _decided(shape, _Boxes({**boxes.at, **numbers}, None))
+                never, always, _ = np.broadcast_arrays(*each, numbers[name(0)][0])
+                found.append((np.asarray(never.all(0)), np.asarray(always.any(0))))
+            nevers, alls = zip(*found, strict=True)
             return _all(nevers), _any(alls)
-    assert listed is not None, node  # whoever asks about tables says how they are read
-    return listed(node)
+    assert boxes.listed is not None, node  # whoever asks about tables says how they are read
+    return boxes.listed(node)
 
 
-def bounds(node: ir.Int, at: Mapping[str, Bounds]) -> Bounds:
+def _bounds(node: ir.Int, boxes: _Boxes) -> Bounds:
     """The smallest and the largest value of an integer in each box, or a wider interval."""
     match node:
         case ir.Const(value):
             return np.asarray(value), np.asarray(value)
         case ir.Var(name):
-            return at[name]
+            return boxes.at[name]
+    if node not in boxes.known:
+        boxes.known[node] = _found(node, boxes)
+    return boxes.known[node]
+
+
+def _found(node: ir.Int, boxes: _Boxes) -> Bounds:
+    match node:
         case ir.FloorDiv(left, divisor):
-            low, high = bounds(left, at)
+            low, high = _bounds(left, boxes)
             return low // divisor, high // divisor
         case ir.Mod(left, divisor):
-            low, high = bounds(left, at)
+            low, high = _bounds(left, boxes)
+            if boxes.narrowest(left) >= divisor - 1:  # every box has every remainder
+                return np.asarray(0), np.asarray(divisor - 1)
             turn = low // divisor
             straight = turn == high // divisor
             return np.where(straight, low - turn * divisor, 0), np.where(straight, high - turn * divisor, divisor - 1)
         case ir.Abs(value):
-            low, high = bounds(value, at)
+            low, high = _bounds(value, boxes)
             return np.maximum(np.maximum(low, -high), 0), np.maximum(high, -low)
-        case ir.Select():
-            raise TypeError(f"not an integer of a pattern: {node!r}")
-    (low, high), (least, most) = bounds(node.left, at), bounds(node.right, at)
+        case (
+            ir.Add(left, right) | ir.Sub(left, right) | ir.Mul(left, right) | ir.Min(left, right) | ir.Max(left, right)
+        ):
+            return _joined(node, _bounds(left, boxes), _bounds(right, boxes))
+    raise TypeError(f"not an integer of a pattern: {node!r}")
+
+
+def _joined(node: ir.Int, left: Bounds, right: Bounds) -> Bounds:
+    (low, high), (least, most) = left, right
     match node:
         case ir.Add():
             return low + least, high + most
@@ -71,10 +124,8 @@ def bounds(node: ir.Int, at: Mapping[str, Bounds]) -> Bounds:
             return np.minimum(low, least), np.minimum(high, most)
         case ir.Max():
             return np.maximum(low, least), np.maximum(high, most)
-        case ir.Mul():
-            ends = low * least, low * most, high * least, high * most
-            return np.minimum.reduce(np.broadcast_arrays(*ends)), np.maximum.reduce(np.broadcast_arrays(*ends))
-    raise TypeError(f"not an integer of a pattern: {node!r}")
+    ends = low * least, low * most, high * least, high * most
+    return np.minimum.reduce(np.broadcast_arrays(*ends)), np.maximum.reduce(np.broadcast_arrays(*ends))
 
 
 def _compared(left: Bounds, op: str, right: Bounds) -> Decided:
@@ -89,6 +140,23 @@ def _compared(left: Bounds, op: str, right: Bounds) -> Decided:
     apart = (high < least) | (most < low)
     same = (low == high) & (least == most) & (low == least)
     return (apart, same) if op == "==" else (same, apart)
+
+
+@lru_cache(maxsize=16)
+def _by_shape(parts: tuple[ir.Set, ...]) -> tuple[list[tuple[ir.Set, dict[str, Bounds]]], list[ir.Set]]:
+    """Parts that are alike but for their numbers as one, with these as [parts, 1] under names; and the other parts."""
+    alike: dict[ir.Set, list[tuple[tuple[int, ...], ir.Set]]] = {}
+    for part in parts:
+        shape, numbers = apart(part)
+        alike.setdefault(shape, []).append((numbers, part))
+    families, rest = [], []
+    for shape, some in alike.items():
+        if len(some) < _MANY or not some[0][0] or ir.leaves(shape):
+            rest += [part for _, part in some]
+            continue
+        columns = np.asarray([numbers for numbers, _ in some], np.int64).T[:, :, None]
+        families.append((shape, {name(place): (column, column) for place, column in enumerate(columns)}))
+    return families, rest
 
 
 def _any(found: tuple[np.ndarray, ...]) -> np.ndarray:

@@ -74,3 +74,21 @@ def needs_more(node: ir.Node, bits: int) -> bool:
     """Whether some intermediate value of `node` may not fit signed integers of so many bits."""
     intervals = Intervals()
     return any(not fits(intervals.of(part), bits) for part in ir.walk(node) if isinstance(part, ir.Int))
+
+
+def rows_named(part: ir.Set) -> tuple[int, int] | None:
+    """first <= q < stop, as the part says by comparing q with numbers; None where it says no end."""
+    first, stop = 0, None
+    for operand in part.parts if isinstance(part, ir.And) else (part,):
+        match operand:
+            case ir.Compare(ir.Const(value), op, ir.Var("q")):
+                op = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(op, op)  # type: ignore[assignment]
+            case ir.Compare(ir.Var("q"), op, ir.Const(value)):
+                pass
+            case _:
+                continue
+        if op in (">=", ">", "=="):
+            first = max(first, value + (op == ">"))
+        if op in ("<", "<=", "=="):
+            stop = min(value + (op != "<"), value + 1 if stop is None else stop)
+    return None if stop is None or stop <= first else (first, stop)

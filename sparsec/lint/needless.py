@@ -210,7 +210,10 @@ def _left(node: ast.Expr, dropped: frozenset[int]) -> ast.Expr | None:
         return None
     match node:
         case ast.Union(parts):
-            kept = tuple(part for part in (_left(part, dropped) for part in parts) if part is not None)
+            here = [part for part in parts if id(part) not in dropped]
+            if len(here) + len(dropped) > len(parts):  # some are further inside
+                here = [left for part in here if (left := _left(part, dropped)) is not None]
+            kept = tuple(here)
             return replace(node, parts=kept) if len(kept) > 1 else kept[0] if kept else None
         case ast.Binary("&" | "\\" as op, left, right):
             rest, taken = _left(left, dropped), _left(right, dropped)

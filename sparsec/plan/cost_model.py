@@ -10,12 +10,13 @@ What tables add is an expectation, as if their entries were drawn evenly.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 from sparsec.ir import nodes as ir
 from sparsec.plan.evaluate import BLOCK, listed_tiles, steps
-from sparsec.plan.nodes import Contiguous, Cover, Gathered, Listed, Region, Residue, Variant
+from sparsec.plan.nodes import Begin, Contiguous, Cover, Gathered, Listed, Region, Residue, Variant
 
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
 GATHERED = 1.2  # a step over gathered keys, nearly all of which are masked or copied first
@@ -31,13 +32,19 @@ _STEP = {Contiguous: 1.0, Residue: 1.0, Gathered: GATHERED, Listed: LISTED}
 
 def cost(variant: Variant, n: int) -> float:
     """Predicted steps of forward and backward at self-attention of n positions."""
-    total = LAUNCH / 3 * len(variant.kernels)
-    for kernel in variant.of("forward"):
-        a_program = (PROGRAM + (CONTINUED if kernel.begin == "continue" else 0.0)) / 2  # half of it forward and in dq
-        for region in kernel.regions:
-            rows, columns = steps(region.rows, region, n), steps(region.columns, region, n)
-            programs = len(columns) + (len(rows) if region is kernel.regions[0] else 0)
-            total += a_program * programs + _work(region, n, rows, columns)
+    passes = (_pass(kernel.begin, kernel.regions, n) for kernel in variant.of("forward"))
+    return LAUNCH / 3 * len(variant.kernels) + sum(passes)
+
+
+@lru_cache(maxsize=1024)  # heads share regions, and what the planner asked is asked again to be told
+def _pass(begin: Begin, regions: tuple[Region, ...], n: int) -> float:
+    """Steps over regions whose tiles of queries are done by one kernel, and those of the backward pass."""
+    total = 0.0
+    a_program = (PROGRAM + (CONTINUED if begin == "continue" else 0.0)) / 2  # half of it forward and in dq
+    for place, region in enumerate(regions):
+        rows, columns = steps(region.rows, region, n), steps(region.columns, region, n)
+        programs = len(columns) + (0 if place else len(rows))
+        total += a_program * programs + _work(region, n, rows, columns)
     return total
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Over, over, under
@@ -53,8 +53,27 @@ def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:
     if bound.tables:  # then `condition` was left as it is
         affine = simplify(bound.affine)
         bound = replace(bound, affine=affine, tables=() if affine == ir.TRUE else bound.tables)
-    pairs = cache(partial(relation, bound.affine, parameters=symbolic_tiles.parameters(stride)))
-    return _cover(bound, pairs, "q", stride), _cover(bound, pairs, "k", stride), _full(condition, stride)
+    read = partial(relation, parameters=symbolic_tiles.parameters(stride))
+    pairs = _once(partial(read, bound.affine))
+    kept = partial(read, under(condition)) if bound.tables or bound.why else pairs
+    return _cover(bound, pairs, "q", stride), _cover(bound, pairs, "k", stride), _full(kept, stride)
+
+
+def _once(made: Callable[[], Points]) -> Callable[[], Points]:
+    """What `made` makes, asked for once: where the steps of a budget did not suffice, they will not the next time."""
+    known: list[Points] = []
+    asked = False
+
+    def points() -> Points:
+        nonlocal asked
+        if not known and asked:
+            raise OutOfBudget
+        asked = True
+        if not known:
+            known.append(made())
+        return known[0]
+
+    return points
 
 
 def _cover(bound: Over, pairs: Callable[[], Points], side: Side, stride: int) -> Cover:
@@ -86,12 +105,10 @@ def _found(
     return Cover(side, segments, reach.ordered, precision, why, tables)
 
 
-def _full(condition: ir.Set, stride: int) -> ir.Set:
+def _full(pairs: Callable[[], Points], stride: int) -> ir.Set:
     try:
         with budget(budgets.PRECISION):
-            return symbolic_tiles.full(
-                relation(under(condition), parameters=symbolic_tiles.parameters(stride)), MOST_FULL_TERMS, stride
-            )
+            return symbolic_tiles.full(pairs(), MOST_FULL_TERMS, stride)
     except OutOfBudget:
         return ir.FALSE  # every tile gets the mask
 

@@ -15,6 +15,7 @@ BLOCK = 64  # positions of a tile
 
 # Where lists say which tiles are visited: in how many programs that is looked at, and in how many boxes at first.
 _EVEN, _NEAR, _BOXES = 48, 24, 32
+_MOST_BOXES = 1 << 17
 
 _LONG_AT = 65_536  # the length at which long rows are told from others
 _MOST_LONG = 1024
@@ -69,6 +70,9 @@ def listed_tiles(side: str, condition: ir.Set, n: int) -> tuple[np.ndarray, np.n
         line, first, size = line[~never & ~counted], first[~never & ~counted], size // 2
         line, first = np.repeat(line, 2), np.stack([first, first + size], 1).ravel()
         line, first = line[first < tiles], first[first < tiles]
+        while len(line) > _MOST_BOXES:  # intervals hardly decide: fewer programs will do
+            looked_at, visited, whole = looked_at[::2], visited[::2], whole[::2]
+            line, first = line[line % 2 == 0] // 2, first[line % 2 == 0]
     between = (looked_at[1:] + looked_at[:-1] + 1) // 2
     nearest = np.searchsorted(between, np.arange(tiles), "right")
     return visited[nearest], whole[nearest]

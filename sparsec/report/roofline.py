@@ -23,6 +23,12 @@ GPUS = {
     "h200": Gpu("NVIDIA H200 SXM", 989.4e12, 4.8e12, "NVIDIA H200 Tensor Core GPU data sheet"),
     "b200": Gpu("NVIDIA HGX B200", 2250e12, 8e12, "NVIDIA Blackwell architecture technical brief"),
     "l40s": Gpu("NVIDIA L40S", 362.05e12, 0.864e12, "NVIDIA L40S data sheet"),
+    "l4": Gpu("NVIDIA L4", 121e12, 0.3e12, "NVIDIA L4 data sheet, half of what it states with sparsity"),
+    "a10": Gpu("NVIDIA A10", 125e12, 0.6e12, "NVIDIA A10 data sheet"),
+    # GeForce cards sum bf16 products in fp32 at half the rate of fp16 sums, which their headline numbers are of.
+    "rtx3090": Gpu("NVIDIA GeForce RTX 3090", 71e12, 0.936e12, "NVIDIA Ampere GA102 GPU architecture"),
+    "rtx4090": Gpu("NVIDIA GeForce RTX 4090", 165.2e12, 1.008e12, "NVIDIA Ada GPU architecture"),
+    "rtx5090": Gpu("NVIDIA GeForce RTX 5090", 209.5e12, 1.792e12, "NVIDIA RTX Blackwell GPU architecture"),
     "mi300x": Gpu("AMD Instinct MI300X", 1307.4e12, 5.3e12, "AMD Instinct MI300X data sheet"),
 }
 

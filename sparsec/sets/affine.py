@@ -15,7 +15,7 @@ class Affine:
 
     @staticmethod
     def of(coefficients: Mapping[str, int] | Iterable[tuple[str, int]], constant: int = 0) -> Affine:
-        return Affine(tuple(sorted((name, value) for name, value in dict(coefficients).items() if value)), constant)
+        return Affine(tuple(sorted([term for term in dict(coefficients).items() if term[1]])), constant)
 
     @staticmethod
     def name(name: str) -> Affine:
@@ -23,15 +23,20 @@ class Affine:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self.terms)
+        return tuple([name for name, _ in self.terms])
 
     def __getitem__(self, name: str) -> int:
         """The coefficient of `name`."""
-        return next((value for other, value in self.terms if other == name), 0)
+        for other, value in self.terms:
+            if other == name:
+                return value
+        return 0
 
     def __add__(self, other: Affine | int) -> Affine:
         if isinstance(other, int):
             return Affine(self.terms, self.constant + other)
+        if not other.terms:
+            return Affine(self.terms, self.constant + other.constant)
         total = dict(self.terms)
         for name, value in other.terms:
             total[name] = total.get(name, 0) + value
@@ -41,10 +46,11 @@ class Affine:
         return self + other * -1 if isinstance(other, Affine) else self + -other
 
     def __mul__(self, factor: int) -> Affine:
-        return Affine.of(((name, value * factor) for name, value in self.terms), self.constant * factor)
+        terms = tuple([(name, value * factor) for name, value in self.terms]) if factor else ()
+        return Affine(terms, self.constant * factor)
 
     def without(self, *names: str) -> Affine:
-        return Affine(tuple(term for term in self.terms if term[0] not in names), self.constant)
+        return Affine(tuple([term for term in self.terms if term[0] not in names]), self.constant)
 
     def only(self, names: Iterable[str]) -> Affine:
         """The terms of these names, without the constant."""

@@ -22,7 +22,7 @@ def scaled(operations: int, *conditions: ir.Set) -> int:
 
 # ---------------------------------------------------------------- allowances: all of a command's questions
 
-COMPLEXITY = 2_000_000  # the class of a pattern: half a dozen counts of each of its parts
+COMPLEXITY = 1_000_000  # the class of a pattern: half a dozen counts of each of its parts
 COST = 450_000  # the numbers of all conditions of a pattern
 BESIDE = 150_000  # what `cost` says beside the numbers: causality, what a decoder holds
 LAYOUT = 50_000  # the share that the layouts of one condition waste
@@ -49,6 +49,7 @@ ROWS = 300_000  # rows of which a mask says something
 BLOCKS = 1_000_000  # the blocks of a mask for another library
 REACH = 3_000_000  # composing layers, asked for by its own option
 PICTURE = 300_000  # the cells of one picture
+FLOORS = 20_000  # writing out the floors of a set: soon done, or its numbers grow and every step takes longer
 
 # ---------------------------------------------------------------- plans, whose coarser answer costs run time
 

@@ -17,6 +17,7 @@ import islpy as isl
 _local = threading.local()
 _MOST_KNOWN = 256  # answers of one function that are remembered
 _T = TypeVar("_T")
+_failed: dict[Hashable, int] = {}  # steps that did not suffice for a question
 
 _BUGS = ("Assertion", "original tableau does not correspond")  # how isl says that it is at fault
 
@@ -42,6 +43,7 @@ def context() -> isl.Context:
         _local.context.set_ast_build_detect_min_max(1)
         _local.limit = _local.most = _local.own = 0  # of the innermost budget: given, allowed, taken by our own work
         _local.allowance = None
+        _local.texts = {}  # sets by the text that they were read from
     return _local.context
 
 
@@ -67,7 +69,8 @@ def budget(operations: int) -> Iterator[None]:
     except Exception as error:
         # The error can be any other: a parser that gets no memory says "syntax error", and text is None.
         # Bugs of isl itself, which it finds by assertions, are met the same way: by a coarser bound.
-        if _exceeded(ctx) or (isinstance(error, isl.Error) and any(sign in str(error) for sign in _BUGS)):
+        of_isl = isinstance(error, isl.Error) and any(sign in str(error) for sign in _BUGS)
+        if _exceeded(ctx) or of_isl or isinstance(error, OutOfBudget):
             if _local.most < operations:
                 _local.allowance.cut = True
             raise OutOfBudget from None
@@ -75,6 +78,22 @@ def budget(operations: int) -> Iterator[None]:
     finally:
         _settle(ctx)
         _start(ctx, outer)
+
+
+@contextmanager
+def attempt(question: Hashable) -> Iterator[None]:
+    """Run a body that takes the same steps each time: OutOfBudget at once where no more are left than failed before."""
+    ctx = context()
+    left = _local.most - _taken(ctx) - _local.own if _local.most else 0
+    if 0 < left <= _failed.get(question, 0):
+        raise OutOfBudget
+    try:
+        yield
+    finally:
+        if left > 0 and _exceeded(ctx):
+            if len(_failed) >= _MOST_KNOWN:
+                _failed.clear()
+            _failed[question] = max(left, _failed.get(question, 0))
 
 
 @contextmanager
@@ -164,6 +183,15 @@ def unlimited() -> Iterator[None]:
         yield
     finally:
         _limit(ctx)
+
+
+def read_once(text: str) -> isl.Set:
+    """The set that a text says; a copy of what was read before, as lexmin changes what it is asked about."""
+    ctx = context()
+    if text not in _local.texts:
+        _local.texts[text] = isl.Set.read_from_str(ctx, text)
+    known = _local.texts[text]
+    return known.set_dim_name(isl.dim_type.set, 0, known.get_dim_name(isl.dim_type.set, 0))
 
 
 def unshared(values: isl.Set) -> isl.Set:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import islpy as isl
 
+from sparsec.sets import budgets
 from sparsec.sets.affine import Affine
-from sparsec.sets.context import OutOfBudget
+from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.pieces import KINDS, integer, rows
 
 _LARGEST = 1 << 31  # coefficients that int64 can hold times a position
@@ -28,8 +29,10 @@ class Region:
 
 
 def regions(points: isl.Set) -> tuple[Region, ...]:
-    """`points`, a set without parameters, as a union of regions.  OutOfBudget for numbers beyond int64."""
-    return tuple(_region(piece) for piece in points.compute_divs().coalesce().compute_divs().get_basic_sets())
+    """`points`, a set without parameters, as a union of regions.  OutOfBudget, also for numbers beyond int64."""
+    with budget(budgets.FLOORS):
+        pieces = points.compute_divs().coalesce().compute_divs().get_basic_sets()
+    return tuple(map(_region, pieces))
 
 
 def _region(piece: isl.BasicSet) -> Region:

@@ -13,7 +13,7 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Approximation
-from sparsec.sets.context import context, number, set_space
+from sparsec.sets.context import attempt, number, read_once, set_space
 
 _FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 
@@ -23,7 +23,8 @@ def relation(condition: ir.Set, bound: Approximation = "over", parameters: tuple
 
     Exact for affine conditions.  Otherwise a superset (`bound="over"`) or a subset (`bound="under"`).
     """
-    return _Reader(set_space("q", "k", parameters=parameters), bound).set(condition, negated=False).coalesce()
+    with attempt((condition, bound, parameters)):
+        return _Reader(set_space("q", "k", parameters=parameters), bound).set(condition, negated=False).coalesce()
 
 
 def clipped(condition: ir.Set, bound: Approximation = "over") -> isl.Set:
@@ -37,7 +38,7 @@ def reachable(condition: ir.Set, bound: Approximation = "over") -> isl.Set:
 
 
 def _within(condition: ir.Set, bound: Approximation, clip: str) -> isl.Set:
-    inside = isl.Set.read_from_str(context(), f"[n] -> {{ [q, k] : {clip} }}")
+    inside = read_once(f"[n] -> {{ [q, k] : {clip} }}")
     return relation(condition, bound).intersect(inside).coalesce()
 
 

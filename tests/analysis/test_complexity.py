@@ -1,7 +1,10 @@
 import pytest
+from support.field_cases import NEIGHBOURHOODS
 
+from sparsec.analysis import complexity as of_complexity
 from sparsec.analysis.complexity import NOT_CLASSIFIED, complexity
 from sparsec.lower.file import lower
+from sparsec.sets.context import allowance
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 
@@ -18,6 +21,7 @@ CLASSES = {
     "pattern p = random_keys(30, 0) | past(2)": "O(n)",
     "pattern p = blocks(64, [[0], [0, 1, 2]])": "O(1)",
     "pattern p(w = 64) = past(w) | past(3000)": NOT_CLASSIFIED,
+    "pattern p(s = 4) = past(2) | past(s // 64)": NOT_CLASSIFIED,  # O(n) at all s that are small
     "pattern p(s = 4) = stride(s)": "O(n^2/s)",
     "pattern p(s = 4) = causal & stride(s)": "O(n^2/s)",
     "pattern p(w = 512, s = 4) = dilated(w, s)": "O(n*w)",
@@ -46,3 +50,29 @@ def test_class(text):
         return lower(file, parameters=parameters, heads=heads)
 
     assert complexity(rebind, dict(rebind({}).parameters)) == CLASSES[text]
+
+
+@pytest.mark.parametrize("pattern", ["nat", "ranges", "tiled"])
+def test_steps(pattern):
+    """Half a dozen counts of sets with many divisions take well under a second: more parameters are not tried."""
+    file = parse(Source("<test>", NEIGHBOURHOODS))
+
+    def rebind(parameters):
+        return lower(file, pattern=pattern, parameters=parameters)
+
+    with allowance(10_000_000) as allowed:
+        assert complexity(rebind, dict(rebind({}).parameters)) == {"tiled": NOT_CLASSIFIED}.get(pattern, "O(n*r^2)")
+    assert allowed.given - allowed.left < 800_000
+
+
+def test_heads_share_what_differs_in_numbers_alone():
+    file = parse(Source("<test>", "pattern p(w = 64) = match h % 2 { 0 -> past(w) else -> window(w + h) }"))
+    counted = []
+
+    def rebind(parameters):
+        return lower(file, parameters=parameters, heads=16)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(of_complexity, "_pairs", lambda *asked: counted.append(asked) or of_complexity.number(*asked))
+        assert complexity(rebind, {"w": 64}) == "O(n*w)"
+    assert len(counted) == 9 + 3 * 2  # each condition once, then one of each kind

@@ -1,14 +1,20 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.affine_conditions import CAUSAL, conditions, past, window, with_tables
 
+from sparsec.analysis import cost as of_cost
+from sparsec.analysis.closed_form import closed_form
 from sparsec.analysis.cost import cost
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
+from sparsec.lower.file import lower
 from sparsec.sets.context import allowance
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
 
 
 def test_numbers_of_one_condition():
@@ -31,6 +37,16 @@ def test_heads_of_several_conditions():
     assert found.heads == 4
     assert [part.heads for part in found.conditions] == [2, 1, 1]
     assert found.pairs == sum(part.heads * part.pairs for part in found.conditions)
+
+
+def test_heads_without_a_formula_leave_steps_for_the_others(monkeypatch):
+    text = (Path(__file__).parents[2] / "examples/longnet_heads.spat").read_text()
+    pattern = lower(parse(Source("longnet_heads.spat", text)), heads=8)
+    tried = []
+    monkeypatch.setattr(of_cost, "closed_form", lambda condition: tried.append(condition) or closed_form(condition))
+    found = cost(pattern, 4096)
+    assert found.pairs == sum(int(mask(pattern.conditions[head], 4096, 4096).sum()) for head in pattern.head_conditions)
+    assert 1 <= len(tried) < len(pattern.conditions)
 
 
 def test_plain_data():

@@ -51,6 +51,29 @@ def test_what_is_decided_of_a_box_is_so(condition, q, high, k, wide, n):
     assert not always or np.all(box)
 
 
+rectangles = st.tuples(st.integers(0, 60), st.integers(1, 30), st.integers(2, 4)).map(
+    lambda drawn: ir.And(
+        (
+            ir.Compare(ir.Const(drawn[0]), "<=", Q),
+            ir.Compare(K, "<", ir.Const(drawn[0] + drawn[1])),
+            ir.Compare(ir.Mod(ir.Add(Q, ir.Const(drawn[1])), drawn[2]), "!=", ir.Const(1)),
+        )
+    )
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(rectangles, min_size=8, max_size=30), conditions, st.integers(1, 64))
+def test_parts_that_are_alike_are_decided_together(parts, other, side):
+    low = np.arange(0, 100, side)
+    q, k = (each.ravel() for each in np.meshgrid(low, low))
+    at = {"q": (q, q + side - 1), "k": (k, k + side - 1), "n": (np.asarray(100), np.asarray(100))}
+    never, always = decided(ir.Or((*parts, other)), at)
+    alone = [decided(part, at) for part in (*parts, other)]
+    assert (never == np.logical_and.reduce(np.broadcast_arrays(*(one for one, _ in alone)))).all()
+    assert (always == np.logical_or.reduce(np.broadcast_arrays(*(one for _, one in alone)))).all()
+
+
 @settings(max_examples=40)
 @given(conditions, st.integers(1, 40), queries_of)
 def test_diagonals_change_nothing(condition, n, queries):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sparsec.cli import main
+from sparsec.report.roofline import GPUS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -168,6 +169,12 @@ def test_floors_are_those_of_the_data_sheet(cost) -> None:
     assert forward["least"] == max(forward["pairs"], forward["bytes"])
     area = 64 * 64 * (data["tiles"]["full"] + data["tiles"]["partial"])
     assert backward["tiles"] == pytest.approx(10 * 128 * area / 362.05e12)
+
+
+def test_gpus_of_consumers(cost) -> None:
+    assert "165 TFLOP/s and 1.01 TB/s" in row(cost(EXAMPLES / "mistral.spat", "--gpu", "RTX 4090").out, "floor")
+    for gpu in GPUS.values():  # operations a byte: between those of consumers' cards and of the newest servers'
+        assert 50 < gpu.flops / gpu.bandwidth < 500
 
 
 def test_layers_that_differ_are_passed_in_turn(cost) -> None:

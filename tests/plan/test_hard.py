@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 
 import pytest
+from support.field_cases import texts
 from support.kernel import only_region
 from test_cover import Call, check
 
 from sparsec.lower.file import lower
+from sparsec.plan import covers
 from sparsec.plan.build import build
+from sparsec.sets.to_isl import relation
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 
@@ -55,3 +58,13 @@ def test_in_time_and_exact(name: str, in_time: Callable[[float, float], None]) -
     print(f"{name}: {region.rows.precision} ({region.rows.why}), {region.columns.precision}")
     for call in (Call(200, 200, 0, 16, 32), Call(65, 300, 235, 32, 24), Call(100, 70, 4, 17, 19)):
         check(pattern.conditions[0], region, call)
+
+
+@pytest.mark.parametrize("name", ["128 documents", "256 documents", "many strides"])
+def test_a_set_that_takes_too_many_steps_is_read_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(covers, "relation", lambda *given, **more: asked.append(given) or relation(*given, **more))
+    (group,) = build(lower(parse(Source("hard", texts()[name])))).groups
+    (region,) = group.variants[0].regions
+    assert [cover.precision for cover in region.covers] == ["list", "list"]
+    assert len(asked) == 1

@@ -44,6 +44,7 @@ pattern image = causal | q in 17..593 & k in 17..593
 HARD = {
     "seven primes": "pattern p = causal & " + " & ".join(f"(q - k) % {m} != 0" for m in (2, 3, 5, 7, 11, 13, 17)),
     "moduli of both": "pattern p = q // 3 % 12 < 3 & (q + 2 * k) % 48 == (n - k) % 13",
+    "four moduli": "pattern p = causal & ((q - k) % 17 == 10 & (n - k) % 23 == 21 & q % 1000 >= 282 & k % 19 >= 1)",
     "many strides": "pattern p = causal & (" + " | ".join(f"(q - k) % {m} == 0" for m in range(3, 61)) + ")",
 }
 
