@@ -52,6 +52,7 @@ class VariantText:
     numbers: tuple[int, ...]  # that its kernels take as constants
     answers: tuple[Answers, ...]
     kernels: tuple[KernelText, ...]
+    on_gpu: bool  # there are kernels
 
 
 def variant_text(
@@ -61,7 +62,7 @@ def variant_text(
     own, everyone = _tables(variant.regions), tables(plan)
     letters = "abcdefgh" if len(variant.regions) > 1 else " "
     made = tuple(
-        answers(region, _suffix(stem, letter.strip()), own, everyone, bool(numbers), origin)
+        answers(region, _suffix(stem, letter.strip()), own, everyone, plan.pattern.inputs, bool(numbers), origin)
         for region, letter, origin in zip(variant.regions, letters, origins or (None,) * len(letters), strict=False)
     )
     kernels = tuple(
@@ -71,18 +72,18 @@ def variant_text(
             _parameters(kernel, stem, plan.by_head, bool(numbers)),
             tuple(made[variant.regions.index(region)] for region in kernel.regions),
         )
-        for kernel in variant.kernels
+        for kernel in (() if plan.pattern.inputs else variant.kernels)
     )
-    return VariantText(variant, stem, plan.by_head, numbers, made, kernels)
+    return VariantText(variant, stem, plan.by_head, numbers, made, kernels, not plan.pattern.inputs)
 
 
-def tables(plan: Plan) -> tuple[ir.Leaf, ...]:
+def tables(plan: Plan) -> tuple[ir.Table, ...]:
     """The tables of a plan in the order of their numbers."""
     return _tables(region for group in plan.groups for variant in group.variants for region in variant.regions)
 
 
-def _tables(regions: Iterable[Region]) -> tuple[ir.Leaf, ...]:
-    return tuple(dict.fromkeys(leaf for region in regions for leaf in ir.leaves(region.mask)))
+def _tables(regions: Iterable[Region]) -> tuple[ir.Table, ...]:
+    return tuple(dict.fromkeys(leaf for region in regions for leaf in ir.tables(region.mask)))
 
 
 def _suffix(stem: str, name: str) -> str:

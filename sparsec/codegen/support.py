@@ -19,7 +19,7 @@ INSIDE = "from sparsec.kernels import support as sk"  # what a module imports wh
 _PACKAGE = "sparsec.kernels"
 _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory", "device", "tiles", "loads", "softmax", "splits"),  # device functions last
-    *("program", "boxes", "row_classes", "tables", "tile_lists"),
+    *("inputs", "program", "boxes", "row_classes", "tables", "tile_lists"),
     *("direct", "launch", "prepare", "stages", "rows", "forward", "backward"),
     *("cpu_order", "cpu_visits", "cpu_runs", "cpu_forward", "cpu_backward", "cpu_step"),
     *("sequences", "torch_path", "flops", "call", "positions", "one_by_one", "repeated", "derivatives", "op"),

@@ -59,7 +59,7 @@ def bounds(node: ir.Int, at: Mapping[str, Bounds]) -> Bounds:
         case ir.Abs(value):
             low, high = bounds(value, at)
             return np.maximum(np.maximum(low, -high), 0), np.maximum(high, -low)
-        case ir.Select():
+        case ir.Select() | ir.Read():
             raise TypeError(f"not an integer of a pattern: {node!r}")
     (low, high), (least, most) = bounds(node.left, at), bounds(node.right, at)
     match node:

@@ -12,6 +12,7 @@ from sparsec.kernels.device import (
     to_int32,
     triton,
 )
+from sparsec.kernels.inputs import Input, entry, is_entry, is_inside
 from sparsec.kernels.loads import (
     gathered_count,
     gathered_key,
@@ -55,6 +56,7 @@ __all__ = [
     "RUN_TIME",
     "Blocks",
     "Group",
+    "Input",
     "Kernel",
     "Operator",
     "Positions",
@@ -64,6 +66,7 @@ __all__ = [
     "Region",
     "Variant",
     "after_range",
+    "entry",
     "floor_div",
     "floor_mod",
     "gathered_count",
@@ -73,6 +76,8 @@ __all__ = [
     "in_mask",
     "in_row_class",
     "in_table_row",
+    "is_entry",
+    "is_inside",
     "load_carry",
     "load_gathered_sums",
     "load_residue_tile",

@@ -116,12 +116,12 @@ class _Kernels:
         return f"_GATHERED{name and f'_{name}'}" if region.gathered else ""
 
     def _beside(self, regions: tuple[Region, ...], side: str) -> tuple[str, ...]:
-        tables = list(dict.fromkeys(leaf for region in self.regions for leaf in ir.leaves(region.mask)))
+        tables = list(dict.fromkeys(leaf for region in self.regions for leaf in ir.tables(region.mask)))
         found: list[str] = []
         for region in regions:
             cover = getattr(region, side)
             listed = region.listed or cover.from_list
-            own = [] if listed else [tables.index(leaf) for leaf in ir.leaves(region.mask)]
+            own = [] if listed else [tables.index(leaf) for leaf in ir.tables(region.mask)]
             found += [f"{x}_{index}" for index in own for x in ("STARTS", "TABLE")]
             found += ["LIST_STARTS", "LIST"] if cover.tables or cover.from_list else []
             found += ["SEEN"] if region.listed else []

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sparsec.analysis import tables
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import refuse_inputs
 
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 _Term = Callable[[Tensor, Tensor, Tensor], "Tensor | int"]  # of h, q and k, which are index tensors of no dimension
@@ -39,6 +40,7 @@ def mask_mod(pattern: ir.Pattern, n: int, device: torch.device | str = "cpu", q_
 
     Query q_idx stands at position q_idx + q_offset, which stays below n.
     """
+    refuse_inputs(pattern, "a mask_mod")
     heads = pattern.head_conditions or (0,)
     made = _Terms(n, torch.device(device), len(heads)).condition(
         {head: pattern.conditions[index] for head, index in enumerate(heads)}
@@ -123,7 +125,7 @@ class _Terms:
         table = torch.tensor([head in nodes for head in range(self.heads)], device=self.device)
         return lambda h, q, k: table[h]
 
-    def _table(self, leaf: ir.Leaf) -> _Term:
+    def _table(self, leaf: ir.Table) -> _Term:
         """A look-up among the few keys of each query, in bool [blocks, blocks], or in rows one after the other."""
         table = tables.source(leaf)(self.n, range(self.n))
         size, blocks, width = leaf.size, -(-self.n // leaf.size), int(np.diff(table.starts).max(initial=0))
