@@ -58,6 +58,7 @@ def run(
         from sparsec.bench.setting import defaults
         from sparsec.testing.verify import best_device
     from sparsec import pipeline
+    from sparsec.ir.inputs import refuse_inputs
 
     device = best_device()
     setting = defaults(
@@ -76,6 +77,7 @@ def run(
     chosen = choice(define, pattern, setting.heads, layer, layers)
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
+        refuse_inputs(each.pattern, "`sparsec bench`")
         say(each.warnings)
     runs: list[dict[str, object]] = []
     found = report(setting, device, ["sparsec", *sys.argv[1:]], lengths) | {"runs": runs}
