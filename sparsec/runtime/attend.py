@@ -147,16 +147,19 @@ class BoundPattern:
             raise SparsecError(OffsetNeeded(n_q=n_q, n_k=n_k))
         return mask(self._pattern, n_q, n_k, q_offset, inputs)
 
-    def mask_mod(self, n: int, device: torch.device | str = "cpu", *, n_q: int | None = None) -> MaskMod:
+    def mask_mod(
+        self, n: int, device: torch.device | str = "cpu", *, n_q: int | None = None, **inputs: object
+    ) -> MaskMod:
         """The pattern over n keys and n_q queries as FlexAttention's `create_block_mask` takes it, for comparisons.
 
         mask_mod(b, h, q_idx, kv_idx); its tables are on `device`.  Query i stands at position i + n - n_q; n_q is n
-        unless given.  ValueError for what does not fit.
+        unless given.  `inputs` are arrays or tensors for those that the pattern reads.  ValueError for what does not
+        fit, SparsecError for inputs that do not.
         """
         from sparsec.runtime.flex import mask_mod
 
         n, n_q = _lengths(n, n_q)
-        return mask_mod(self._pattern, n, _device(device), n - n_q)
+        return mask_mod(self._pattern, n, _device(device), n - n_q, inputs)
 
     def block_mask(
         self,

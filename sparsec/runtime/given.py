@@ -47,6 +47,14 @@ def checked(
     return arrays, {axis: size for axis, size in sizes.items() if axis in "BH"}
 
 
+def spread(own: Input, array: np.ndarray) -> np.ndarray:
+    """An input with all three axes, int64 [B or 1, H or 1, entries or 1]."""
+    array = np.asarray(array, np.int64)
+    array = array if own.has_entries else array[..., None]
+    array = array if "H" in own.axes else np.expand_dims(array, -2)
+    return array if "B" in own.axes else array[None]
+
+
 def loaded(value: int | str) -> np.ndarray:
     """A number, or the array of a .npy file.  SparsecError SP0701."""
     if isinstance(value, int):

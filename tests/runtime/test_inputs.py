@@ -11,16 +11,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.generated import attend_of, pattern_of, random_pattern, spread_module_of
+from torch.nn.attention.flex_attention import create_block_mask, create_mask
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import sparsec
 from sparsec.ir import nodes
 from sparsec.kernels import cpu_order, cpu_runs, cpu_step, cpu_visits
+from sparsec.runtime.flex import mask_mod
 from sparsec.testing import compare, random_problem
 from sparsec.testing.data import masks, random_data
 from sparsec.testing.dense_attention import Results
-from sparsec.testing.programs import input_programs
+from sparsec.testing.programs import input_programs, terms
 
 PACKED = "input doc: int[n] pattern p = causal & doc[q] == doc[k]"
 DOC = torch.tensor([0] * 20 + [1] * 27 + [2] * 3)
@@ -278,6 +280,26 @@ def test_masks():
     for wrong in ({"m": [[0]]}, {"m": [0.5]}, {"x": 1}):
         with pytest.raises(sparsec.SparsecError, match="SP0620"):
             pattern.mask(5, 5, **{"m": [0, 3], "w": [1], **wrong})
+
+
+@settings(max_examples=15)
+@given(input_programs(term=terms()), st.integers(0, 99))
+def test_mask_mods(program, seed):
+    pattern = random_pattern(program)
+    data = random_data(pattern.inputs, 2, 3, 23, seed)
+    wanted = masks(pattern, data, 2, 3, np.arange(5, 23), 23)
+    mod = mask_mod(pattern, 23, q_offset=5, inputs=data)
+    assert (create_mask(mod, 2, 3, 18, 23, device="cpu").numpy() == wanted).all()
+
+
+def test_mask_mod_of_an_operator():
+    pattern = sparsec.compile(PACKED).pattern
+    blocks = create_block_mask(pattern.mask_mod(50, doc=DOC), None, None, 50, 50, device="cpu", BLOCK_SIZE=16)
+    assert blocks.to_dense().sum() > 0
+    with pytest.raises(sparsec.SparsecError, match="SP0621"):
+        pattern.mask_mod(50)
+    with pytest.raises(sparsec.SparsecError, match="SP0621"):
+        pattern.block_mask(50)
 
 
 def test_what_a_module_says_of_itself(tmp_path, monkeypatch):
