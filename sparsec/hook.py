@@ -82,6 +82,9 @@ class Operator(Calls):
     def _call(self, q: Tensor, k: Tensor, v: Tensor, **given: Any) -> Any:
         return self._compiled()(q, k, v, **given)
 
+    def _input_names(self) -> tuple[str, ...]:
+        return self._compiled()._input_names()
+
     def _compiled(self) -> Attend:
         return self._attend or self._made()
 

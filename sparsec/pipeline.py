@@ -15,6 +15,7 @@ from sparsec.codegen.emit import emit, function_name
 from sparsec.codegen.tuned import Tuned
 from sparsec.codegen.tuned_files import known
 from sparsec.diagnostics import Diagnostic, EmptyPattern, SparsecError
+from sparsec.ir.approximate import bounded
 from sparsec.ir.nodes import Pattern
 from sparsec.lint.diagnose import examine
 from sparsec.lower.file import Keywords
@@ -85,8 +86,10 @@ class _Stages:
 
 def pictures(pattern: Pattern) -> str:
     """Pictures of the distinct masks, for the top of the generated module."""
+    data = ["All that data of the call can keep:"] if pattern.inputs else []
+    pattern = bounded(pattern)
     conditions, n = pattern.conditions, telling_length(pattern)
-    blocks = [f"At n = {n:,}, queries down, keys across ({LEGEND}):"]
+    blocks = [*data, f"At n = {n:,}, queries down, keys across ({LEGEND}):"]
     for index, condition in enumerate(conditions[:_MOST_PICTURES]):
         heads = [str(head) for head, wanted in enumerate(pattern.head_conditions) if wanted == index]
         blocks += [f"heads {', '.join(heads)}"] if len(conditions) > 1 else []

@@ -55,12 +55,12 @@ class _Layout:
 
     def __init__(self, condition: ir.Set, n: int, tile: tuple[int, int], queries: range, cell: tuple[int, int]) -> None:
         self.condition, self.n, self.tile, self.queries, self.cell = condition, n, tile, queries, cell
-        self.sources = {leaf: tables.source(leaf) for leaf in ir.leaves(condition)}
+        self.sources = {leaf: tables.source(leaf) for leaf in ir.tables(condition)}
         self.affine: dict[ir.Set, _Affine] = {}
 
     @staticmethod
     def of(condition: ir.Set, n: int, tile: tuple[int, int], queries: range) -> _Layout:
-        sizes = [leaf.size for leaf in ir.leaves(condition)]
+        sizes = [leaf.size for leaf in ir.tables(condition)]
         offset = [queries.start] if sizes else []
         cell = math.gcd(tile[0], *sizes, *offset), math.gcd(tile[1], *sizes)
         return _Layout(condition, n, tile, queries, cell)

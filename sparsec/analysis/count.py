@@ -14,6 +14,7 @@ from sparsec.analysis import dense, numbers, tables
 from sparsec.analysis.dense import looked
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import inputs_read
 from sparsec.sets import budgets, fixed_tiles
 from sparsec.sets.context import OutOfBudget, afford, allowance, budget
 
@@ -47,9 +48,11 @@ def count(condition: ir.Set, n: int, queries: range | None = None) -> int:
     """Pairs (q, k) with q in `queries`, by default 0..n, and 0 <= k < n in `condition`, exactly.
 
     `queries` are positions one after the other, as of a call with n_q and q_offset; they may lie outside 0..n.
-    Raises Uncounted where it is too hard.
+    Raises Uncounted where it is too hard, and where data of the call decides.
     """
     queries = range(n) if queries is None else queries
+    if inputs_read(condition):
+        raise Uncounted
     if not ir.leaves(condition):
         return _number(condition, n, queries)
     if not tables.are_few(condition, n, queries):
@@ -88,6 +91,8 @@ def tile_counts(condition: ir.Set, n: int, tile: tuple[int, int], queries: range
     Raises Uncounted.
     """
     queries = range(n) if queries is None else queries
+    if inputs_read(condition):
+        raise Uncounted
     if ir.leaves(condition):
         try:
             return _with_tables(condition, n, tile, queries)

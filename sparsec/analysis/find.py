@@ -2,7 +2,7 @@
 
 An affine condition is decided for all n at once.  Tables are decided where it does not matter what they list, and
 looked at concretely where it does; so are conditions whose sets take too long.  Every pair is checked before it is
-given out.
+given out; where data of the call decides, one is kept whatever that is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sparsec.analysis.replaced import replaced
 from sparsec.analysis.samples import holds, seen
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Approximation, exact, extent
+from sparsec.ir.inputs import inputs_read
 from sparsec.sets import budgets, witness
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.witness import Witness
@@ -90,9 +91,10 @@ def _searched(condition: ir.Set) -> Found:
     from sparsec.analysis.calls import EVERY, searched
 
     pair = searched(condition) or (_sure if ir.leaves(condition) else _sampled)(condition)
+    clear = 0 if inputs_read(condition) else EVERY  # other data may keep pairs at any n
     if pair is None:
-        return Found("unknown", EVERY)
-    return Found("pair", min(EVERY, pair.n - 1) if pair.q < pair.n else EVERY, pair)
+        return Found("unknown", clear)
+    return Found("pair", min(clear, pair.n - 1) if pair.q < pair.n else clear, pair)
 
 
 def _sure(condition: ir.Set) -> Witness | None:

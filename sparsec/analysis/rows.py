@@ -11,6 +11,7 @@ from sparsec.analysis import tables
 from sparsec.analysis.blocks import inside
 from sparsec.analysis.find import find
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import bounded
 from sparsec.sets import budgets, fixed_tiles
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.regions import regions
@@ -22,8 +23,10 @@ _PAIRS = 1 << 24  # that are looked at one by one where sets give no answer
 def queries_with_keys(pattern: ir.Pattern, n: int, queries: range) -> np.ndarray:
     """Positions among `queries` that see one of n keys in some head, int64, rising.
 
-    A hint: where sets take too long, some queries are looked at and the others left out, and so are long tables.
+    A hint: where sets take too long, some queries are looked at and the others left out, and so are long tables.  Data
+    of the call is taken to keep all that it can.
     """
+    pattern = bounded(pattern)
     some = np.zeros(len(queries), bool)
     for condition in pattern.conditions:
         some |= _affine(tables.affine(condition), n, queries)
@@ -39,8 +42,8 @@ def queries_with_keys(pattern: ir.Pattern, n: int, queries: range) -> np.ndarray
 
 
 def first_pair(pattern: ir.Pattern) -> Witness | None:
-    """A kept pair of some head, at the least number of keys that the conditions show; None where none is found."""
-    pairs = [found.pair for found in map(find, pattern.conditions) if found.pair]
+    """A pair that some head can keep, at the least number of keys that conditions show; None where there is none."""
+    pairs = [found.pair for found in map(find, bounded(pattern).conditions) if found.pair]
     return min(pairs, key=lambda pair: (pair.n, pair.q), default=None)
 
 

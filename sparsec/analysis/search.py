@@ -6,14 +6,19 @@ import numpy as np
 
 from sparsec.analysis import tables
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import without_data
 from sparsec.sets.witness import Witness
 
 _LONGEST = 512
 
 
 def searched(name: str, condition: ir.Set) -> Witness | None:
-    """A witness for the fact `name` of `facts.Facts` among a few lengths, None when they show none."""
-    unit = max(getattr(leaf, "size", 1) for leaf in ir.leaves(condition))
+    """A witness for the fact `name` of `facts.Facts` among a few lengths, None when they show none.
+
+    Where data of the call decides, it holds whatever that is.
+    """
+    condition = without_data(condition, "under" if name in ("empty", "later_key") else "over")
+    unit = max((leaf.size for leaf in ir.tables(condition)), default=1)
     for n in sorted({1, 2, unit, 2 * unit + 1, 4 * unit, 96, 8 * unit + 3}):
         if n > _LONGEST:
             break

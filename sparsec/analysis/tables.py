@@ -99,12 +99,12 @@ class Table:
         return Boxes(start, k, stop - start, np.minimum(self.size, n - k), np.ones(len(k), np.int8))
 
 
-def tables(condition: ir.Set, n: int, queries: range) -> dict[ir.Leaf, Table]:
+def tables(condition: ir.Set, n: int, queries: range) -> dict[ir.Table, Table]:
     """What the tables of a condition list for some consecutive queries at n."""
-    return {leaf: source(leaf)(n, queries) for leaf in ir.leaves(condition)}
+    return {leaf: source(leaf)(n, queries) for leaf in ir.tables(condition)}
 
 
-def source(leaf: ir.Leaf) -> Callable[[int, range], Table]:
+def source(leaf: ir.Table) -> Callable[[int, range], Table]:
     """A function of n and of some consecutive queries to what a leaf lists for them."""
     if isinstance(leaf, ir.Blocks):
         return _explicit(leaf)
@@ -145,7 +145,7 @@ def _drawn(leaf: ir.RandomBlocks | ir.RandomKeys, n: int, rows: np.ndarray) -> n
 
 def affine(condition: ir.Set) -> ir.Set:
     """The condition with every table empty."""
-    return replaced(condition, dict.fromkeys(ir.leaves(condition), ir.FALSE))
+    return replaced(condition, dict.fromkeys(ir.tables(condition), ir.FALSE))
 
 
 def listed(condition: ir.Set, n: int, queries: range, side: int = 1) -> Iterator[Iterator[Boxes]]:
@@ -154,7 +154,7 @@ def listed(condition: ir.Set, n: int, queries: range, side: int = 1) -> Iterator
     They come for some of the queries at a time, which are whole tiles of `side`.  Blocks of which intervals tell that
     all pairs change alike come as a whole, where all tables have blocks of one size.  Raises OutOfBudget.
     """
-    leaves = ir.leaves(condition)
+    leaves = ir.tables(condition)
     sources = {leaf: source(leaf) for leaf in leaves}
     step = min(leaf.size * max(1, _CHUNK // _width(leaf, n)) for leaf in leaves)
     step = max(1, step // side) * side
@@ -193,13 +193,14 @@ def _fresh(boxes: Boxes, before: list[Table]) -> Boxes:
 
 
 def _decided(
-    blocks: Boxes, here: ir.Set, plain: ir.Set, n: int, known: dict[ir.Leaf, Table]
+    blocks: Boxes, here: ir.Set, plain: ir.Set, n: int, known: dict[ir.Table, Table]
 ) -> tuple[Boxes, np.ndarray]:
     """Blocks that change as a whole from `plain` to `here`, and for all of them whether intervals tell that."""
     q, k = (blocks.q, blocks.q + blocks.high - 1), (blocks.k, blocks.k + blocks.wide - 1)
     at = {"q": q, "k": k, "n": (np.asarray(n), np.asarray(n))}
 
     def listed(leaf: ir.Leaf) -> Decided:
+        assert not isinstance(leaf, ir.DataTest), leaf  # what asks counts, and does not where data decides
         inside = known[leaf].holds(blocks.q, blocks.k)
         return ~inside, inside
 
@@ -212,7 +213,7 @@ def _decided(
     return replace(blocks, change=change).chosen(sure & (change != 0)), sure
 
 
-def _width(leaf: ir.Leaf, n: int) -> int:
+def _width(leaf: ir.Table, n: int) -> int:
     """Entries of a row, on average; at least 1."""
     if isinstance(leaf, ir.Blocks):
         return 1 + sum(map(len, leaf.rows)) // max(1, len(leaf.rows))
@@ -221,10 +222,10 @@ def _width(leaf: ir.Leaf, n: int) -> int:
 
 def are_few(condition: ir.Set, n: int, queries: range) -> bool:
     """Whether tables are soon drawn.  Nothing is drawn to find out."""
-    return sum(_entries(leaf, n, queries) for leaf in ir.leaves(condition)) <= _MOST_ENTRIES
+    return sum(_entries(leaf, n, queries) for leaf in ir.tables(condition)) <= _MOST_ENTRIES
 
 
-def _entries(leaf: ir.Leaf, n: int, queries: range) -> int:
+def _entries(leaf: ir.Table, n: int, queries: range) -> int:
     """The most entries that name keys below n for some queries."""
     blocks = -(-n // leaf.size)
     if isinstance(leaf, ir.Blocks):
@@ -232,7 +233,12 @@ def _entries(leaf: ir.Leaf, n: int, queries: range) -> int:
     return len(_rows(queries, leaf.size, blocks)) * min(leaf.count, blocks)
 
 
-def holds(node: ir.Set, q: np.ndarray, k: np.ndarray, n: int, known: dict[ir.Leaf, Table]) -> np.ndarray:
+def holds(node: ir.Set, q: np.ndarray, k: np.ndarray, n: int, known: dict[ir.Table, Table]) -> np.ndarray:
     """Bool, broadcast from q and k: is the pair kept?"""
     at: vector.Values = {"q": q, "k": k, "n": n}
-    return vector.holds(node, at, lambda leaf: known[leaf].holds(*np.broadcast_arrays(q, k)))
+
+    def listed(leaf: ir.Leaf) -> np.ndarray:
+        assert not isinstance(leaf, ir.DataTest), leaf
+        return known[leaf].holds(*np.broadcast_arrays(q, k))
+
+    return vector.holds(node, at, listed)

@@ -68,6 +68,7 @@ def run(
         from sparsec.bench.setting import defaults
         from sparsec.testing.verify import best_device
     from sparsec import pipeline
+    from sparsec.ir.inputs import refuse_inputs
 
     device = best_device()
     setting = defaults(
@@ -86,6 +87,7 @@ def run(
     chosen = choice(define, pattern, setting.heads, layer, layers)
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
+        refuse_inputs(each.pattern, "`sparsec bench`")
         say(each.warnings)
     other = None if against_file is None else _function_of(against_file, made)
     runs: list[dict[str, object]] = []

@@ -127,11 +127,12 @@ def _one(name: str, chosen: Choice, call: Call, gpu: str | None, depth: int | No
 
 def _through(tree: File, pattern: Pattern, chosen: Choice, depth: int) -> LayersThrough:
     """The conditions of the layers 0, ..., depth - 1; a pattern that was lowered without a layer is in all the same."""
+    from sparsec.ir.approximate import bounded
     from sparsec.lower.file import lower
 
     if chosen.layer is None:
-        return [pattern.conditions] * depth
-    return [lower(tree, **replace(chosen, layer=layer).keywords).conditions for layer in range(depth)]
+        return [bounded(pattern).conditions] * depth
+    return [bounded(lower(tree, **replace(chosen, layer=layer).keywords)).conditions for layer in range(depth)]
 
 
 def _several(files: list[str], chosen: Choice, call: Call, as_json: bool) -> int:
@@ -146,7 +147,8 @@ def _several(files: list[str], chosen: Choice, call: Call, as_json: bool) -> int
                 tree, groups = by_layers(name, each)
                 for group in groups:
                     cost = _cost(tree, group.pattern, group.chosen, call)
-                    words = ", ".join(filter(None, (cost.name, named(group.layers))))
+                    at_most = "at most" if group.pattern.inputs else ""
+                    words = ", ".join(filter(None, (cost.name, named(group.layers), at_most)))
                     found.append((name, replace(cost, name=words)))
         except SparsecError as error:
             report(error.diagnostics)
@@ -188,13 +190,16 @@ def _patterns(name: str, chosen: Choice) -> list[Choice]:
 
 
 def _cost(tree: File, pattern: Pattern, chosen: Choice, call: Call, tile_sizes: tuple[int, ...] = ()) -> Cost:
+    """The cost, of a pattern that reads data of the call at most."""
     from sparsec.analysis.complexity import complexity
     from sparsec.analysis.cost import cost
+    from sparsec.ir.approximate import bounded
     from sparsec.lower.file import lower
 
     def rebind(parameters: Mapping[str, int]) -> Pattern:
-        return lower(tree, **replace(chosen, parameters=tuple(parameters.items())).keywords)
+        return bounded(lower(tree, **replace(chosen, parameters=tuple(parameters.items())).keywords))
 
+    pattern = bounded(pattern)
     grows = complexity(rebind, dict(pattern.parameters))
     return cost(
         pattern,

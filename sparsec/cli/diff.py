@@ -184,7 +184,8 @@ def _details(part: Relation, indent: str) -> Iterator[str]:
             far = ", beyond the keys, so only with a q_offset" if found.pair.q >= found.pair.n else ""
             yield f"{indent}{title:<9}  n = {found.pair.n:,}: q = {found.pair.q:,}, k = {found.pair.k:,}{far}"
         elif found.status == "unknown":
-            yield f"{indent}{title:<9}  not decided: none for n up to {found.clear}, none seen beyond"
+            said = f"none for n up to {found.clear}, none seen beyond"
+            yield f"{indent}{title:<9}  not decided: {said if found.clear else 'data of the call decides'}"
     if part.same_up_to == math.inf:
         yield f"{indent}the same for queries among the keys, whatever n is"
     elif part.same_up_to:

@@ -15,11 +15,12 @@ from sparsec.cli.layered import by_layers
 from sparsec.cli.operands import of_head, operands_of
 from sparsec.cli.options import Choice
 from sparsec.cli.output import write
-from sparsec.diagnostics import printable
+from sparsec.diagnostics import SparsecError, WrongInput, printable
 from sparsec.lower.layers import named
 
 if TYPE_CHECKING:
     from sparsec.ir.nodes import Pattern, Set
+    from sparsec.ir.reference import Data
     from sparsec.show.html import Subject
     from sparsec.show.page import Operands
 
@@ -49,6 +50,14 @@ class Masks:
     headings: list[str] | None = None
     columns: int = 1
     compared: bool = False
+
+    def given(self, data: Data) -> Masks:
+        """The same with data for the inputs that the pattern reads."""
+        from sparsec.ir.inputs import with_data
+
+        conditions = tuple(with_data(each, data) for each in self.pattern.conditions)
+        operands: list[Operands] = [[(words, with_data(part, data)) for words, part in some] for some in self.operands]
+        return replace(self, pattern=replace(self.pattern, conditions=conditions, inputs=()), operands=operands)
 
 
 def divided(file: str, chosen: Choice) -> Masks:
@@ -129,6 +138,10 @@ def difference(file: str, other: str, chosen: Choice) -> Masks:
 def _merged(a: Pattern, b: Pattern, names: tuple[str, str, str]) -> Masks:
     from sparsec.ir.algebra import complement, conjunction, disjunction
 
+    inputs = {each.name: each for each in (*a.inputs, *b.inputs)}
+    for each in a.inputs:
+        if (other := inputs[each.name]).axes != each.axes or other.kind != each.kind:
+            raise SparsecError(WrongInput(name=each.name, expected=f"alike in both, {each}", found=f"{other}"))
     heads = [pattern.head_conditions or (0,) * (b.heads or a.heads or 1) for pattern in (a, b)]
     pairs = list(zip(*heads, strict=True))
     distinct = list(dict.fromkeys(pairs))
@@ -140,7 +153,12 @@ def _merged(a: Pattern, b: Pattern, names: tuple[str, str, str]) -> Masks:
         operands.append(list(zip(names, sets, strict=True)))
     indices = tuple(map(distinct.index, pairs)) if a.heads or b.heads else ()
     merged = replace(
-        a, name=f"{title(a)} and {title(b)}", parameters=(), conditions=tuple(conditions), head_conditions=indices
+        a,
+        name=f"{title(a)} and {title(b)}",
+        parameters=(),
+        conditions=tuple(conditions),
+        head_conditions=indices,
+        inputs=tuple(inputs.values()),
     )
     return Masks(merged, operands, compared=True)
 

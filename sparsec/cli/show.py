@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sparsec.cli.given import Given, data_of
 from sparsec.cli.inputs import Expression
 from sparsec.cli.options import (
     Define,
@@ -64,6 +65,7 @@ def run(
     heads: Heads = None,
     layer: Layer = None,
     layers: Layers = None,
+    given: Given = None,
     queries: Annotated[str | None, typer.Option("--q", metavar="A:B", help="Only the queries at A to B - 1.")] = None,
     keys: Annotated[str | None, typer.Option("--k", metavar="A:B", help="Only keys A to B - 1.")] = None,
     tile: Annotated[
@@ -80,7 +82,10 @@ def run(
     ] = None,
     kind: Annotated[Format | None, typer.Option("--format", help="Instead of what PATH ends in.")] = None,
 ) -> None:
-    """Draw the mask, coloured by the operand of the union that each pair belongs to."""
+    """Draw the mask, coloured by the operand of the union that each pair belongs to.
+
+    Of a pattern that reads data, that of the first row of a batch and of the first head.
+    """
     chosen = choice(define, pattern, heads, layer, layers)
     kind = kind or _format(output)
     if tile and kind is Format.TEXT:
@@ -100,6 +105,8 @@ def run(
             masks = picture.side_by_side(file, chosen, each_head=grid is Grid.HEADS)
         else:
             masks = picture.difference(file, other, chosen) if other else picture.divided(file, chosen)
+        data, n = data_of(masks.pattern, given, n, "a picture")
+        masks = masks.given(data) if data else masks
         shown = masks.pattern
     n = n or telling_length(shown)
     call = queries_of(n, n_q, q_offset)

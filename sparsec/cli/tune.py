@@ -61,6 +61,7 @@ def run(
         from sparsec.tuning.tune import Limits
     from sparsec import pipeline
     from sparsec.codegen import tuned_files
+    from sparsec.ir.inputs import refuse_inputs
 
     path = Path(output).absolute() if output else tuned_files.own_path()
     if path is None and not dry_run:
@@ -69,6 +70,7 @@ def run(
     chosen = choice(define, pattern, heads, layer, layers)
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
+        refuse_inputs(each.pattern, "`sparsec tune`")
         report(each.warnings)
     if dry_run or path is None:
         _list(made, shapes, most)

@@ -55,7 +55,10 @@ def run(
     layer: Layer = None,
     layers: Layers = None,
 ) -> None:
-    """Run the operator forward and backward on the best device here, and compare with dense attention."""
+    """Run the operator forward and backward on the best device here, and compare with dense attention.
+
+    Inputs of the pattern are drawn at random.
+    """
     chosen = choice(define, pattern, heads, layer, layers)
     queries = queries_of(n, n_q, q_offset)
     asked = n_q is not None or q_offset is not None
@@ -75,7 +78,7 @@ def _verified(source: Source, group: Layered, n: int, queries: range, asked: boo
 
     made = pipeline.compile(source, **group.chosen.keywords)
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
-    attend, device = getattr(generated, made.function), best_device()
+    attend, device = getattr(generated, made.function), best_device(made.pattern)
     tried: list[tuple[Case, Tried]] = []
     planned = cases(made.pattern.heads, n, device, queries)
     with _progress(len(planned)) as told:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sparsec.codegen.dialects import Scalar, Torch, Triton
 from sparsec.codegen.origins import Names, Origins, comment, unknown
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import Input, inputs_read
 from sparsec.plan.nodes import Cover, Region, Segment
 
 
@@ -60,15 +61,17 @@ class Answers:
     full_torch: list[str]
     keys: Ranges
     queries: Ranges
-    tables: tuple[tuple[int, int], ...]  # leaves of the mask: their numbers in kernels, and in the module
+    tables: tuple[tuple[int, int], ...]  # of the mask: their numbers in kernels, and in the module
+    inputs: tuple[int, ...]  # that the mask reads, by number
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
+    on_gpu: bool  # kernels ask: not where data of the call decides
 
     @property
     def device(self) -> list[tuple[str, str]]:
         """What kernels ask: "keep", "full", "keys" or "queries", and the name of the function that answers."""
         asked = {"keep": self.region.keeps, "full": self.region.asks_full}
         asked |= {"keys": bool(self.keys.segments), "queries": bool(self.queries.segments)}
-        return [(answer, f"_{answer}{self.suffix}") for answer, wanted in asked.items() if wanted]
+        return [(answer, f"_{answer}{self.suffix}") for answer, wanted in asked.items() if wanted and self.on_gpu]
 
     @property
     def table_arguments(self) -> str:
@@ -77,8 +80,9 @@ class Answers:
 
     @property
     def table_names(self) -> str:
-        """The tables as arguments on a CPU."""
-        return "".join(f", TABLE_{index}" for index, _ in self.tables)
+        """The tables and inputs as arguments on a CPU."""
+        names = [*(f"TABLE_{index}" for index, _ in self.tables), *(f"INPUT_{index}" for index in self.inputs)]
+        return "".join(f", {name}" for name in names)
 
     @property
     def more(self) -> str:
@@ -108,27 +112,34 @@ class Answers:
 def answers(
     region: Region,
     suffix: str,
-    own: tuple[ir.Leaf, ...],
-    everyone: tuple[ir.Leaf, ...],
+    own: tuple[ir.Table, ...],
+    everyone: tuple[ir.Table, ...],
+    inputs: tuple[Input, ...],
     numbered: bool,
     origins: Origins | None = None,
 ) -> Answers:
-    """The text of a region; `own`: the tables of its variant, `everyone`: those of the module."""
+    """The text of a region; `own`: the tables of its variant, `everyone`: those of the module.
+
+    No kernel answers where data of the call decides.
+    """
     origins = origins or unknown(region)
-    triton, torch = Triton(own), Torch(own, suffix)
+    triton, torch = Triton(own), Torch(own, suffix, inputs)
+    reads = inputs_read(region.mask)
     keep_torch = torch.lines(_tensor(region.mask), "return ")
     return Answers(
         region=region,
         suffix=suffix,
-        keep=triton.lines(region.mask, "return "),
+        keep=[] if reads else triton.lines(region.mask, "return "),
         keep_torch=keep_torch,
         row_classes=tuple((name, _wrapped(classes.rows)) for classes, name in torch.tables.items()),
         full=triton.lines(region.full, "return "),
         full_torch=torch.lines(region.full, "return "),
         keys=_ranges(region.rows, "n", origins[0]),
         queries=_ranges(region.columns, "n_q", origins[1]),
-        tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.leaves(region.mask)),
+        tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.tables(region.mask)),
+        inputs=tuple(number for number, each in enumerate(inputs) if each.name in reads),
         numbers=", NUMBERS" if numbered else "",
+        on_gpu=not inputs,
     )
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from sparsec.codegen.printer import PRODUCT, Printer
 from sparsec.codegen.row_classes import MANY, RowClasses, row_classes
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import Input, inputs_read, reads
 from sparsec.ir.ranges import interval, needs_more
 
 _SHORT_ROW = 16  # entries of a table's row that a kernel compares one by one
 
 
-def width(leaf: ir.Leaf) -> int:
+def width(leaf: ir.Table) -> int:
     """The most entries of a row of a table."""
     return max(map(len, leaf.rows), default=0) if isinstance(leaf, ir.Blocks) else leaf.count
 
@@ -24,7 +25,7 @@ class Triton(Printer):
 
     conjunction, disjunction = " & ", " | "
 
-    def __init__(self, leaves: tuple[ir.Leaf, ...] = ()) -> None:
+    def __init__(self, leaves: tuple[ir.Table, ...] = ()) -> None:
         super().__init__(leaves)
         self.wide = False
 
@@ -71,7 +72,7 @@ class Triton(Printer):
     def _not(self, leaf: ir.Leaf) -> str:
         return f"({self.condition(leaf)} == 0)"
 
-    def _leaf(self, leaf: ir.Leaf, index: int) -> str:
+    def _leaf(self, leaf: ir.Table, index: int) -> str:
         height = "n" if leaf.size == 1 else f"tl.cdiv(n, {leaf.size})"
         if isinstance(leaf, ir.Blocks):
             height = str(len(leaf.rows))
@@ -93,9 +94,10 @@ class Torch(Printer):
     conjunction, disjunction = " & ", " | "
     tensors = frozenset(("q", "k", "q_lo", "q_hi", "k_lo", "k_hi", "residue"))
 
-    def __init__(self, leaves: tuple[ir.Leaf, ...] = (), suffix: str = "") -> None:
+    def __init__(self, leaves: tuple[ir.Table, ...] = (), suffix: str = "", inputs: tuple[Input, ...] = ()) -> None:
         super().__init__(leaves)
         self.suffix = suffix
+        self.inputs = {each.name: f"INPUT_{number}" for number, each in enumerate(inputs)}
         self.tables: dict[RowClasses, str] = {}
 
     def condition(self, node: ir.Set) -> str:
@@ -114,7 +116,7 @@ class Torch(Printer):
         return f"sk.in_row_class(q, {name}, lambda {classes.names}: {classes.text})"
 
     def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
-        tensors = [bool(ir.names(side) & self.tensors) for side in (left, right)]
+        tensors = [bool(ir.names(side) & self.tensors or inputs_read(side)) for side in (left, right)]
         if all(tensors):
             return f"torch.{kind}imum({self.integer(left)}, {self.integer(right)})"
         if not any(tensors):
@@ -125,9 +127,25 @@ class Torch(Printer):
     def _not(self, leaf: ir.Leaf) -> str:
         return f"~{self.condition(leaf)}"
 
-    def _leaf(self, leaf: ir.Leaf, index: int) -> str:
+    def _leaf(self, leaf: ir.Table, index: int) -> str:
         row, column = ("q", "k") if leaf.size == 1 else (f"q // {leaf.size}", f"k // {leaf.size}")
         return f"sk.in_listed_row(TABLE_{index}, {row}, {column})"
+
+    def _data(self, leaf: ir.DataTest) -> str:
+        """The test and that its reads are inside: what stands outside is read as 0."""
+        test, inside = leaf.test, []
+        for read in reads(leaf):
+            if isinstance(read, ir.Read) and read.index is not None:
+                inside.append(f"sk.is_inside({self.inputs[read.name]}, {self.integer(read.index)})")
+        if isinstance(test, ir.ElementOf):
+            held = f"sk.is_entry({self.inputs[test.name]}, {self.integer(test.value)})"
+        else:
+            held = self.condition(test)
+        return f"({self.conjunction.join([*inside, held])})" if inside else held
+
+    def _read(self, node: ir.Read) -> str:
+        index = "" if node.index is None else f", {self.integer(node.index)}"
+        return f"sk.entry({self.inputs[node.name]}{index})"
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         text = self._bare(condition)

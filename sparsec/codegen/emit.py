@@ -41,6 +41,7 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
             import_support=support.INSIDE,
             answers=made.answers,
             tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
+            inputs=[program.declared(each) for each in plan.pattern.inputs],
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,

@@ -21,7 +21,7 @@ class Printer(ABC):
     conjunction: str
     disjunction: str
 
-    def __init__(self, leaves: tuple[ir.Leaf, ...] = ()) -> None:
+    def __init__(self, leaves: tuple[ir.Table, ...] = ()) -> None:
         self.leaves = leaves  # tables of the module, by number
 
     def integer(self, node: ir.Int) -> str:
@@ -42,6 +42,8 @@ class Printer(ABC):
                 return f"({self.disjunction.join(map(self.condition, parts))})"
             case ir.Not(part):
                 return self._not(part) if isinstance(part, ir.Leaf) else self.condition(_negated(part))
+            case ir.DataTest():
+                return self._data(node)
             case ir.Blocks() | ir.RandomBlocks() | ir.RandomKeys():
                 return self._leaf(node, self.leaves.index(node))
         raise TypeError(f"not a condition: {node!r}")
@@ -49,8 +51,14 @@ class Printer(ABC):
     def _not(self, leaf: ir.Leaf) -> str:
         raise TypeError(f"no tables in this dialect: {leaf!r}")
 
-    def _leaf(self, leaf: ir.Leaf, index: int) -> str:
+    def _leaf(self, leaf: ir.Table, index: int) -> str:
         raise TypeError(f"no tables in this dialect: {leaf!r}")
+
+    def _data(self, leaf: ir.DataTest) -> str:
+        raise TypeError(f"no data of the call in this dialect: {leaf!r}")
+
+    def _read(self, node: ir.Read) -> str:
+        raise TypeError(f"no data of the call in this dialect: {node!r}")
 
     @abstractmethod
     def _extreme(self, kind: str, left: ir.Int, right: ir.Int) -> str:
@@ -106,6 +114,8 @@ class Printer(ABC):
                 return self._abs(value), ATOM
             case ir.Min(left, right) | ir.Max(left, right):
                 return self._extreme("min" if isinstance(node, ir.Min) else "max", left, right), ATOM
+            case ir.Read():
+                return self._read(node), ATOM
             case ir.Select(condition, then, other):
                 return self._select(condition, then, other), ATOM
         raise TypeError(f"not an integer node: {node!r}")
@@ -161,4 +171,4 @@ def _negated(node: ir.Set) -> ir.Set:
             return ir.And(tuple(ir.Not(part) for part in parts))  # ~(a | b) = ~a & ~b
         case ir.Not(part):
             return part
-    return ir.Not(node)  # a table
+    return ir.Not(node)  # a leaf

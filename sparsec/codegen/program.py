@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from sparsec.codegen.answers import Answers
 from sparsec.codegen.variants import KernelText, VariantText, filled
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import Input
 from sparsec.ir.invariance import diagonal_period
 
 
-def region(answers: Answers, leaves: tuple[ir.Leaf, ...]) -> str:
+def region(answers: Answers, leaves: tuple[ir.Table, ...]) -> str:
     """The arguments of sk.Region, in lines."""
     own, suffix = answers.region, answers.suffix
     said: dict[str, object] = {"stride": own.stride} if own.stride > 1 else {}
@@ -22,6 +23,7 @@ def region(answers: Answers, leaves: tuple[ir.Leaf, ...]) -> str:
     said |= (
         {"tables": _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)} if answers.tables else {}
     )
+    said |= {"inputs": answers.inputs} if answers.inputs else {}
     sides = [side for side, cover in (("rows", own.rows), ("columns", own.columns)) if cover.from_list]
     said |= {"tile_lists": tuple(sides)} if sides else {}
     said |= {"period": period} if sides and (period := diagonal_period(own.mask)) else {}
@@ -52,7 +54,13 @@ def _tuple(items: Iterable[object]) -> str:
     return f"({', '.join(map(str, items))},)"
 
 
-def table(node: ir.Leaf, index: int) -> tuple[int, str, str]:
+def declared(own: Input) -> str:
+    """What makes an input."""
+    axes = ", ".join(f'"{axis}"' for axis in own.axes)
+    return f'Input("{own.name}", "{own.kind}", ({axes}{"," if len(own.axes) == 1 else ""}), {own.line})'
+
+
+def table(node: ir.Table, index: int) -> tuple[int, str, str]:
     """Its number, what it is, and the text that makes it."""
     match node:
         case ir.Blocks(size, rows):

@@ -21,7 +21,7 @@ _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory"),
     *("device", "tiles", "loads", "softmax", "splits", "own_tiles", "regions", "key_regions", "query_regions"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel"),  # device functions up to here
-    *("program", "boxes", "row_classes", "tables"),
+    *("inputs", "program", "boxes", "row_classes", "tables"),
     *("direct", "launch", "tile_lists", "prepare", "stages", "rows", "forward", "backward"),
     *("cpu_order", "cpu_visits", "cpu_runs", "cpu_forward", "cpu_backward", "cpu_step"),
     *("sequences", "torch_path", "flops", "call", "positions", "one_by_one", "repeated", "derivatives", "op"),

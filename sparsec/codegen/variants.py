@@ -38,20 +38,21 @@ def variant_text(
     own, everyone = _tables(variant.regions), tables(plan)
     letters = "abcdefgh" if len(variant.regions) > 1 else " "
     made = tuple(
-        answers(region, _suffix(stem, letter.strip()), own, everyone, bool(numbers), origin)
+        answers(region, _suffix(stem, letter.strip()), own, everyone, plan.pattern.inputs, bool(numbers), origin)
         for region, letter, origin in zip(variant.regions, letters, origins or (None,) * len(letters), strict=False)
     )
     kernels = tuple(KernelText(kernel, f"{kernel.kind}{_suffix(stem, kernel.name)}") for kernel in variant.kernels)
+    kernels = () if plan.pattern.inputs else kernels
     return VariantText(variant, stem, plan.by_head, numbers, made, kernels)
 
 
-def tables(plan: Plan) -> tuple[ir.Leaf, ...]:
+def tables(plan: Plan) -> tuple[ir.Table, ...]:
     """The tables of a plan in the order of their numbers."""
     return _tables(region for group in plan.groups for variant in group.variants for region in variant.regions)
 
 
-def _tables(regions: Iterable[Region]) -> tuple[ir.Leaf, ...]:
-    return tuple(dict.fromkeys(leaf for region in regions for leaf in ir.leaves(region.mask)))
+def _tables(regions: Iterable[Region]) -> tuple[ir.Table, ...]:
+    return tuple(dict.fromkeys(leaf for region in regions for leaf in ir.tables(region.mask)))
 
 
 def _suffix(stem: str, name: str) -> str:

@@ -10,6 +10,7 @@ from sparsec.diagnostics.core import CODES, Diagnostic, Example, Fix, PatternWar
 
 from sparsec.diagnostics.text import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.names import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.inputs import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.numbers import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.heads import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.tables import *  # noqa: F403  # isort: skip

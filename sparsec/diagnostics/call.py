@@ -103,8 +103,8 @@ class NotDifferentiable(Diagnostic, code="SP0607", title="no such derivative"):
 
 class NotImportable(Diagnostic, code="SP0608", title="a mask_mod without an exact form"):
     """`sparsec.from_mask_mod` turns a function into a condition on positions, exactly or not at all.  It calls the
-    function with objects that record what is done with them; look-ups in tensors, the batch index, floats, and `if`,
-    `and` and `or`, which ask for one answer for all pairs, have no such form.
+    function with objects that record what is done with them; look-ups by several positions, the batch index outside of
+    look-ups, floats, and `if`, `and` and `or`, which ask for one answer for all pairs, have no such form.
     """
 
     construct: str

@@ -90,7 +90,8 @@ class Recursion(Diagnostic, code="SP0206", title="a set that needs itself"):
 class ReservedName(Diagnostic, code="SP0207", title="reserved name"):
     """`q k n h H layer L` are the integers every condition starts from, and `pattern`, `heads` and `layers` are
     keywords of `sparsec.load`; neither can name a parameter, nor can the words of the language itself (`set`, `use`,
-    `input`, `match`, `else`, `in`, `not`).  Every other name is free.
+    `input`, `match`, `else`, `in`, `not`).  Every other name is free.  Inputs are given by keyword at a call, so they
+    can't have the names of its arguments (`v`, `scale`, `q_offset`, `documents`, ...).
     """
 
     name: str

@@ -84,9 +84,8 @@ class OpenString(Diagnostic, code="SP0106", title="string without an end"):
 
 
 class NotYet(Diagnostic, code="SP0107", title="not in this version"):
-    """What is asked for is not part of patterns, or not yet: data given at the call, packed documents, padding, scores
-    such as softcapping and ALiBi, dropout, keys chosen by content, one pattern for each text of a batch.  The message
-    names the way around.
+    """What is asked for is not part of patterns, or not yet: scores such as softcapping and ALiBi, dropout, keys chosen
+    by content.  The message names the way around.
     """
 
     what: str
@@ -94,11 +93,8 @@ class NotYet(Diagnostic, code="SP0107", title="not in this version"):
     message = "{what} is not in this version of sparsec"
     label = "not in this version"
     help = "{hint}"
-    example = Example("input doc: int[n]\npattern p = causal & doc[q] == doc[k]\n")
-    cure = (
-        "For documents, `pattern p = causal`, each document in a row of its own; for documents of one length, "
-        "`pattern p = causal & same_block(512)`."
-    )
+    example = Example("pattern p = causal & top_blocks(16, 64)\n")
+    cure = "Choose the keys before the call: `pattern p = causal & random_past_blocks(64, 16, seed = 1)`."
 
 
 class NoPattern(Diagnostic, code="SP0108", title="no pattern"):

@@ -57,7 +57,9 @@ def _of_definition(source: Source, here: Occurrence, meant: Target) -> str:
 
 
 def _picture(source: Source, here: Occurrence) -> str:
-    """The mask of what is named, with the parameters' defaults; nothing where one is missing or the text is wrong."""
+    """The mask of what is named, with the parameters' defaults; nothing where one is missing, where data of the call
+    decides, or where the text is wrong.
+    """
     try:
         file = parse(source)
         definition = next(each for each in file.definitions if each.name_span.start == here.inside.named.start)
@@ -66,6 +68,8 @@ def _picture(source: Source, here: Occurrence) -> str:
         declarations = tuple(changed if each is definition else each for each in file.declarations)
         pattern = lower(replace(file, declarations=declarations), pattern=definition.name)
     except (SparsecError, StopIteration):
+        return ""
+    if pattern.inputs:
         return ""
     from sparsec.show.page import total
     from sparsec.show.plain import characters

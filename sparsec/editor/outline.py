@@ -61,7 +61,8 @@ class Outline:
         return next((each for each in self.definitions() if each.named.text == name), None)
 
     def definitions(self) -> Iterator[Declaration]:
-        return (each for each in self.declarations if each.kind in ("pattern", "set") and each.name)
+        """Declarations that have a name, inputs among them."""
+        return (each for each in self.declarations if each.kind != "use" and each.name)
 
     def uses(self) -> Iterator[Lexeme]:
         return (each.name for each in self.declarations if each.kind == "use" and each.name)
@@ -108,6 +109,8 @@ def _declaration(source: Source, words: list[Lexeme], doc: Lexeme | None) -> tup
             if depth == 0:
                 break
         body += 1
+    if kind == "input":
+        body = len(words)
     head = " ".join(source.text[words[0].start : words[min(body, len(words)) - 1].end].split())
     said = cleandoc(quoted(doc)) if doc else ""
     start, end = words[0].start, words[-1].end
@@ -123,7 +126,7 @@ def _occurrences(declaration: Declaration, words: list[Lexeme], body: int) -> It
             calls.append(before.text if before and called else "")
         elif word.terminal in _CLOSING and calls:
             calls.pop()
-        if word.terminal != "NAME" or declaration.kind in ("use", "input"):
+        if word.terminal != "NAME" or (declaration.kind in ("use", "input") and word is not declaration.name):
             continue
         previous, next_is = before.terminal if before else "", after.terminal if after else ""
         if word is declaration.name:
@@ -132,5 +135,5 @@ def _occurrences(declaration: Declaration, words: list[Lexeme], body: int) -> It
             yield Occurrence(word, "parameter", declaration)
         elif index >= body and next_is == "EQUAL" and calls and calls[-1] and previous in ("LPAR", "COMMA"):
             yield Occurrence(word, "argument", declaration, calls[-1])
-        elif next_is != "LSQB":
+        else:
             yield Occurrence(word, "call" if next_is == "LPAR" else "bare", declaration)

@@ -66,9 +66,10 @@ def condition(value: Set) -> ast.Expr:
 
 
 def varies(value: Int) -> bool:
-    """Does the integer depend on the pair, so that it is no constant once the head is known?"""
+    """Does the integer depend on the pair or on data, so that it is no constant once the head is known?"""
     return not isinstance(value, int) and any(
-        isinstance(part, ast.Name) and part.name in ("q", "k") for part in ast.walk(value)
+        isinstance(part, ast.Index) or (isinstance(part, ast.Name) and part.name not in ("n", "h", "H"))
+        for part in ast.walk(value)
     )
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from sparsec.diagnostics import NotImportable, ReservedName, SparsecError, torch_for
 from sparsec.importers import expressions as ex
+from sparsec.importers.inputs import recording
 from sparsec.importers.refusal import refusal
 from sparsec.importers.trace import batch, lift, position
 from sparsec.importers.values import Condition
@@ -33,12 +34,24 @@ def from_mask_mod(f: MaskMod, name: str | None = None, *, heads: int | None = No
     methods, and the mask functions, `and_masks` and `or_masks` of FlexAttention and of transformers.  Numbers from
     outside, also tensors of no dimension, count as what they are at that moment.
 
+    Tensors of bool, int32 or int64 that `f` looks up become inputs of the pattern, by the names that they have in it:
+    `document_id[q_idx] == document_id[kv_idx]`, `prefix_length[b]`, `window[h]`.  They are then given at each call:
+    `attend(q, k, v, document_id=document_id)`.
+
     With `heads`, `f` is called once for each head, h being a tensor of no dimension, so that look-ups by head, such
     as `strides[h]`, become a `match`.  The text is then compiled with `heads=heads`.
 
     `name` is the pattern's, by default the function's.  q_idx is taken for the position, as in self-attention.
-    Raises SparsecError for what has no exact form: other look-ups, dependence on b, floats, `if`, `and` and `or`.
+    Raises SparsecError for what has no exact form: other look-ups, other dependence on b, floats, `if`, `and`, `or`.
     """
+    with recording(f) as tables:
+        return mask_text(f, name, heads, lambda: tuple(tables.found.values()))
+
+
+def mask_text(
+    f: MaskMod, name: str | None, heads: int | None = None, inputs: Callable[[], tuple[ast.Input, ...]] = tuple
+) -> str:
+    """As `from_mask_mod`; without `inputs`, which are those found while `f` is traced, look-ups are refused."""
     if not callable(f):
         raise TypeError(f"a mask_mod is a function of b, h, q_idx and kv_idx, not a {type(f).__name__}")
     if heads is not None and heads < 1:
@@ -47,7 +60,7 @@ def from_mask_mod(f: MaskMod, name: str | None = None, *, heads: int | None = No
     own = getattr(f, "__name__", type(f).__name__)
     doc = f"Imported from the mask_mod {own}." if own.isidentifier() else "Imported from a mask_mod."
     definition = ast.Definition("pattern", _name(name, own), (), body, doc, span=ex.NOWHERE, name_span=ex.NOWHERE)
-    file = ast.File((definition,), ex.NOWHERE.source)
+    file = ast.File((*inputs(), definition), ex.NOWHERE.source)
     if any(too_deep(file)):
         raise refusal(f"an expression of more than {MAX_DEPTH} levels", "the language has no room for more")
     return print_file(file)

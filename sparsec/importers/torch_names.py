@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sparsec.importers import arithmetic, values
+from sparsec.importers.inputs import Batch, looked_up
 from sparsec.importers.refusal import refusal
 from sparsec.importers.values import Condition, Value
 
@@ -22,10 +23,6 @@ CURES = {
 }
 OTHERWISE = "integers have + - * // % abs min max and comparisons, conditions & | ~ ^ and where"
 _WIDE = ("int", "int32", "int64", "long")  # types that hold every position
-
-
-class Batch:
-    """The batch index, which nothing may depend on."""
 
 
 def _div(input: Value, other: Value, rounding_mode: str | None = None) -> Value:
@@ -132,12 +129,15 @@ def _listed(entries: object) -> Iterable[object]:
 
 
 def _look_up(table: Any, index: object) -> Value:
-    """One entry of a table by the batch index, where it is the same for all: no padding, in transformers' chunks."""
+    """One entry of a table: an input, or a number where the batch index decides nothing, as in transformers' chunks."""
     indices = index if isinstance(index, tuple) else (index,)
     if all(isinstance(each, Batch) for each in indices) and len(indices) == len(getattr(table, "shape", ())):
         entries = set(table.reshape(-1).tolist())
         if len(entries) == 1:
             return constant(entries.pop())
+    if (found := looked_up(table, indices)) is not None:
+        return found
+    if any(isinstance(each, Batch) for each in indices):
         raise refusal("a dependence on the batch index", "a pattern is the same for every sequence of a batch")
     raise refusal("a look-up in a table by position", CURES["getitem"])
 

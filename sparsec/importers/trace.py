@@ -10,8 +10,8 @@ from types import MethodDescriptorType
 from typing import NoReturn
 
 from sparsec.importers import expressions, torch_names, values
+from sparsec.importers.inputs import Batch
 from sparsec.importers.refusal import refusal
-from sparsec.importers.torch_names import Batch
 from sparsec.importers.values import Value
 
 

@@ -1,5 +1,7 @@
 """Conditions and integers, built with the few rules that need no thought.  The writer's order of terms is kept.
 
+A rule that would leave out an operand leaves it where that reads an input: an index outside of it makes a test false.
+
 Each constructor is a table of rules; the algebra stands beside it.  What takes proof is the simplifier's.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sparsec.ir.inputs import reads
 from sparsec.ir.nodes import (
     FALSE,
     TRUE,
@@ -17,6 +20,7 @@ from sparsec.ir.nodes import (
     Comparator,
     Compare,
     Const,
+    DataTest,
     FloorDiv,
     Int,
     Max,
@@ -48,7 +52,7 @@ def sub(left: Int, right: Int) -> Int:
             return Const(a - b)
         case x, Const(0):
             return x  # x - 0 = x
-    return Const(0) if left == right else Sub(left, right)  # x - x = 0
+    return Const(0) if left == right and not reads(left) else Sub(left, right)  # x - x = 0
 
 
 def mul(left: Int, right: Int) -> Int:
@@ -56,7 +60,7 @@ def mul(left: Int, right: Int) -> Int:
     match left, right:
         case Const(a), Const(b):
             return Const(a * b)
-        case (Const(0), _) | (_, Const(0)):
+        case (Const(0), x) | (x, Const(0)) if not reads(x):
             return Const(0)  # 0 x = 0
         case (x, Const(1)) | (Const(1), x):
             return x  # 1 x = x
@@ -74,7 +78,7 @@ def mod(left: Int, divisor: int) -> Int:
     match left:
         case Const(a):
             return Const(a % divisor)
-    return Const(0) if divisor == 1 else Mod(left, divisor)  # x % 1 = 0
+    return Const(0) if divisor == 1 and not reads(left) else Mod(left, divisor)  # x % 1 = 0
 
 
 def absolute(value: Int) -> Int:
@@ -117,7 +121,8 @@ def compare(left: Int, op: Comparator, right: Int) -> Set:
     match left, right:
         case Const(a), Const(b):
             return Bool(HOLDS[op](a, b))
-    return Compare(left, op, right)
+    test = Compare(left, op, right)
+    return DataTest(test) if reads(test) else test
 
 
 def member(value: Int, members: tuple[int, ...]) -> Set:
@@ -127,8 +132,8 @@ def member(value: Int, members: tuple[int, ...]) -> Set:
         case Const(a), _:
             return Bool(a in listed)
         case _, (only,):
-            return Compare(value, "==", Const(only))  # x in {a} = (x == a)
-    return Member(value, listed)
+            return compare(value, "==", Const(only))  # x in {a} = (x == a)
+    return DataTest(Member(value, listed)) if reads(value) else Member(value, listed)
 
 
 def conjunction(*parts: Set) -> Set:

@@ -10,7 +10,7 @@ cannot be visited, `affine_over` takes short ones exactly and others by their ex
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -30,7 +30,7 @@ class Over:
     """Every kept pair is in `affine` or in one of `tables`.  Every pair of `affine` is kept, or `why` says why not."""
 
     affine: ir.Set
-    tables: tuple[ir.Leaf, ...] = ()
+    tables: tuple[ir.Table, ...] = ()
     why: str = ""
 
 
@@ -55,6 +55,8 @@ def _over(node: ir.Set, negated: bool, keep_tables: bool) -> Over:
             return _ranges(node, negated)
         case ir.Bool() | ir.Compare():
             return Over(algebra.complement(node) if negated else node)
+        case ir.DataTest():
+            return Over(ir.TRUE, why="data of the call decides")
     if negated or not keep_tables:
         return Over(ir.TRUE, why="a table under a complement")
     return Over(ir.FALSE, (node,))
@@ -75,7 +77,7 @@ def _all(bounds: list[Over]) -> Over:
     return Over(affine, _tables(bounds), _reason(bounds))
 
 
-def _tables(bounds: Iterable[Over]) -> tuple[ir.Leaf, ...]:
+def _tables(bounds: Iterable[Over]) -> tuple[ir.Table, ...]:
     return tuple(dict.fromkeys(table for bound in bounds for table in bound.tables))
 
 
@@ -116,11 +118,35 @@ def _between(value: ir.Int, first: int, last: int) -> ir.Set:
     return ir.And((ir.Compare(ir.Const(first), "<=", value), ir.Compare(value, "<=", ir.Const(last))))
 
 
-# ---------------------------------------------------------------- tables
+# ---------------------------------------------------------------- tables and data
+
+
+def without_data(condition: ir.Set, bound: Approximation) -> ir.Set:
+    """A condition that asks no data of the call: it holds wherever `condition` can (over), or must (under)."""
+    match condition:
+        case ir.DataTest():
+            return ir.Bool(bound == "over")
+        case ir.And(parts):
+            return algebra.conjunction(*(without_data(part, bound) for part in parts))
+        case ir.Or(parts):
+            return algebra.disjunction(*(without_data(part, bound) for part in parts))
+        case ir.Not(part):
+            return algebra.complement(without_data(part, "under" if bound == "over" else "over"))
+    return condition
+
+
+def bounded(pattern: ir.Pattern) -> ir.Pattern:
+    """The pattern without inputs that keeps every pair that `pattern` keeps for some data; itself where it has none."""
+    if not pattern.inputs:
+        return pattern
+    conditions = [without_data(condition, "over") for condition in pattern.conditions]
+    distinct = tuple(dict.fromkeys(conditions))
+    heads = tuple(distinct.index(conditions[number]) for number in pattern.head_conditions)
+    return replace(pattern, conditions=distinct, head_conditions=heads, inputs=())
 
 
 def exact(table: ir.Leaf) -> ir.Set | None:
-    """The pairs of a table as an affine condition, None for long tables and random ones."""
+    """The pairs of a table as an affine condition, None for long tables, random ones and tests of data."""
     if not isinstance(table, ir.Blocks) or len(table.rows) + sum(map(len, table.rows)) > _MOST_ENTRIES:
         return None
     row, column = ir.FloorDiv(_Q, table.size), ir.FloorDiv(_K, table.size)
@@ -158,7 +184,7 @@ def _affine(condition: ir.Set, over: bool) -> ir.Set:
 
 
 def extent(table: ir.Leaf) -> ir.Set:
-    """An affine condition that holds wherever the table can list a pair."""
+    """An affine condition that holds wherever the table can list a pair, or a test of data may hold."""
     match table:
         case ir.Blocks(size, rows):
             blocks = 1 + max((block for row in rows for block in row), default=-1)

@@ -48,6 +48,8 @@ def _moved(node: ir.Int, period: int) -> int | None:
             return 0 if moved is not None and moved % divisor == 0 else None
         case ir.Abs(value):
             return 0 if _moved(value, period) == 0 else None
+        case ir.Read():
+            return None
         case ir.Select(condition, then, other):
             moved = _moved(then, period)
             return moved if _repeats(condition, period) and moved == _moved(other, period) else None

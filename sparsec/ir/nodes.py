@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from sparsec.ir.inputs import Input
 
 # ---------------------------------------------------------------- integers
 
@@ -89,7 +92,18 @@ class Select:
     other: Int
 
 
-Int = Const | Var | Add | Sub | Mul | FloorDiv | Mod | Abs | Min | Max | Select
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An entry of an input, data given at the call: 0 or 1 for a bool.  It occurs inside a `DataTest` alone.
+
+    `index` is a position of the input's last axis; None where an input has one number for each row and head.
+    """
+
+    name: str
+    index: Int | None
+
+
+Int = Const | Var | Add | Sub | Mul | FloorDiv | Mod | Abs | Min | Max | Select | Read
 
 # ---------------------------------------------------------------- sets of pairs
 
@@ -135,6 +149,26 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
+class ElementOf:
+    """Whether a value is among the entries of an input.  It occurs as the test of a `DataTest` alone."""
+
+    value: Int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataTest:
+    """A test of data given at the call, taken as one: false where an index of its reads is outside the input.
+
+    So the complement is true there, and is never the test with the opposite comparison.  `data` has what is known of
+    the inputs of one row and head, by name: a number, or entries.
+    """
+
+    test: Compare | Member | ElementOf
+    data: tuple[tuple[str, int | tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Blocks:
     """Block row i (queries [i*size, (i+1)*size)) sees the key blocks rows[i], which rise; rows and
     blocks beyond see nothing.
@@ -166,7 +200,8 @@ class RandomKeys:
     size: ClassVar[int] = 1
 
 
-Leaf = Blocks | RandomBlocks | RandomKeys
+Table = Blocks | RandomBlocks | RandomKeys
+Leaf = Table | DataTest
 Set = Bool | Compare | Member | And | Or | Not | Leaf
 Node = Int | Set
 
@@ -190,6 +225,7 @@ class Pattern:
     parameters: tuple[tuple[str, int], ...]
     conditions: tuple[Set, ...]
     head_conditions: tuple[int, ...] = ()
+    inputs: tuple[Input, ...] = ()  # that the text reads, in the order of declaration
 
     @property
     def heads(self) -> int | None:
@@ -202,7 +238,7 @@ class Pattern:
 
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below `node`, in the order of writing."""
-    if isinstance(node, Leaf):  # whose rows are many, and no nodes
+    if isinstance(node, Leaf):  # rows of tables are many, and no nodes; a test of data is taken as one
         return
     for name in node.__match_args__:  # its fields; `dataclasses.fields` makes a tuple anew each time
         value = getattr(node, name)
@@ -226,5 +262,10 @@ def names(node: Node) -> frozenset[str]:
 
 
 def leaves(node: Node) -> tuple[Leaf, ...]:
-    """The distinct table leaves of `node`, in the order of writing."""
+    """The distinct leaves of `node`, tables and tests of data, in the order of writing."""
     return tuple(dict.fromkeys(part for part in walk(node) if isinstance(part, Leaf)))
+
+
+def tables(node: Node) -> tuple[Table, ...]:
+    """The distinct tables of `node`, in the order of writing."""
+    return tuple(leaf for leaf in leaves(node) if not isinstance(leaf, DataTest))

@@ -10,6 +10,7 @@ MOST_POSITIONS = 1 << 30
 Interval = tuple[int, int]  # smallest and largest value, both included
 
 _POSITION = (0, MOST_POSITIONS)
+_ENTRY = (-(2**31) + 1, 2**31 - 1)  # of an input: larger ones are compared as they are, and not counted with
 
 
 class Intervals:
@@ -30,6 +31,8 @@ class Intervals:
                 return value, value
             case ir.Var():
                 return _POSITION
+            case ir.Read():
+                return _ENTRY
             case ir.Add(left, right):
                 (a, b), (c, d) = self.of(left), self.of(right)
                 return a + c, b + d

@@ -6,28 +6,39 @@ It shares no code with anything that optimises, takes O(n_q n_k) memory, and is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from types import MappingProxyType
 
 import numpy as np
 
 from sparsec.ir import nodes, random
+from sparsec.ir.inputs import inputs_read
+
+Data = Mapping[str, np.ndarray]  # by input, of one row of the batch and one head: [entries] or a number
 
 
-def mask(condition: nodes.Set, n_q: int, n_k: int, q_offset: int | None = None) -> np.ndarray:
+def mask(
+    condition: nodes.Set, n_q: int, n_k: int, q_offset: int | None = None, data: Data = MappingProxyType({})
+) -> np.ndarray:
     """Bool [n_q, n_k]: may query i attend to key j?  Query i is at position i + q_offset, by default i + n_k - n_q."""
     offset = n_k - n_q if q_offset is None else q_offset
-    return evaluate(condition, np.arange(n_q) + offset, np.arange(n_k), n_k)
+    return evaluate(condition, np.arange(n_q) + offset, np.arange(n_k), n_k, data)
 
 
-def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int) -> np.ndarray:
+def evaluate(
+    condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int, data: Data = MappingProxyType({})
+) -> np.ndarray:
     """Bool [len(queries), len(keys)]: the condition at chosen positions, int64 each, of n keys.
 
     Exact whatever the numbers: where 64 bits may not hold a value, Python's own integers are counted with.
     """
     q, k = queries[:, None], keys[None, :]
-    furthest = max(n, *(int(np.abs(positions).max(initial=0)) for positions in (queries, keys)))
+    data = {**data, **{name: np.asarray(some) for leaf in nodes.leaves(condition) for name, some in _data_of(leaf)}}
+    numbers = queries, keys, *(data[name] for name in inputs_read(condition))
+    furthest = max([n, *(abs(int(end)) for some in numbers if some.size for end in (some.min(), some.max()))])
     integers = np.int64 if _largest(condition, furthest) < 2**63 else object
+    inside: list[np.ndarray] = []  # of the test of data that is being evaluated: which indices are there
     variables = {"q": q.astype(integers), "k": k.astype(integers), "n": np.full((1, 1), n, integers)}
 
     def value(node: nodes.Int) -> np.ndarray:  # of `integers`, broadcastable to [queries, keys]
@@ -44,12 +55,19 @@ def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int
                 return np.abs(value(inner))
             case nodes.Select(test, then, other):
                 return np.where(holds(test), value(then), value(other))
+            case nodes.Read(name, index):
+                if index is None:
+                    return np.full((1, 1), data[name], integers)
+                place, entries = value(index), np.append(data[name], 0).astype(integers)
+                there = np.asarray((place >= 0) & (place < len(data[name])), bool)
+                inside.append(there)
+                return entries[np.where(there, place, -1).astype(np.int64)]
         operation = {nodes.Add: np.add, nodes.Sub: np.subtract, nodes.Mul: np.multiply}
         return (operation | {nodes.Min: np.minimum, nodes.Max: np.maximum})[type(node)](
             value(node.left), value(node.right)
         )
 
-    def holds(node: nodes.Set) -> np.ndarray:  # bool, broadcastable to [queries, keys]
+    def holds(node: nodes.Set | nodes.ElementOf) -> np.ndarray:  # bool, broadcastable to [queries, keys]
         match node:
             case nodes.Bool(truth):
                 return np.asarray(truth)
@@ -57,17 +75,28 @@ def evaluate(condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int
                 return np.asarray(_COMPARE[op](value(left), value(right)), bool)
             case nodes.Member(inner, members):
                 return np.isin(value(inner), np.array(members, integers))
+            case nodes.ElementOf(inner, name):
+                return np.isin(value(inner), data[name].astype(integers))
             case nodes.And(parts):
                 return reduce(np.logical_and, map(holds, parts))
             case nodes.Or(parts):
                 return reduce(np.logical_or, map(holds, parts))
             case nodes.Not(part):
                 return np.logical_not(holds(part))
+            case nodes.DataTest(test):
+                inside.clear()
+                held = holds(test)
+                return reduce(np.logical_and, inside, held)
             case nodes.Blocks() | nodes.RandomBlocks() | nodes.RandomKeys():
                 return _listed(node, queries // node.size, keys // node.size, n)
         raise TypeError(f"not a condition: {node!r}")
 
     return np.array(np.broadcast_to(holds(condition), (len(queries), len(keys))))
+
+
+def _data_of(leaf: nodes.Leaf) -> tuple[tuple[str, int | tuple[int, ...]], ...]:
+    """What a test of data knows itself."""
+    return leaf.data if isinstance(leaf, nodes.DataTest) else ()
 
 
 def _largest(node: nodes.Node, furthest: int) -> int:
@@ -77,6 +106,10 @@ def _largest(node: nodes.Node, furthest: int) -> int:
             return abs(number)
         case nodes.Var():
             return furthest
+        case nodes.Read(_, index):
+            return furthest if index is None else max(_largest(index, furthest), furthest)
+        case nodes.DataTest(test):
+            return _largest(test.value if isinstance(test, nodes.ElementOf) else test, furthest)
         case nodes.FloorDiv(inner, divisor) | nodes.Mod(inner, divisor):
             return max(_largest(inner, furthest), divisor)
         case nodes.Member(inner, members):
@@ -100,7 +133,7 @@ _COMPARE = {
 }
 
 
-def _listed(table: nodes.Leaf, row: np.ndarray, unit: np.ndarray, n: int) -> np.ndarray:
+def _listed(table: nodes.Table, row: np.ndarray, unit: np.ndarray, n: int) -> np.ndarray:
     """Bool [len(row), len(unit)]: does row `row[i]` of the table list the block or key `unit[j]`?"""
     rows, row_place = np.unique(row, return_inverse=True)
     units, unit_place = np.unique(unit, return_inverse=True)
@@ -112,7 +145,7 @@ def _listed(table: nodes.Leaf, row: np.ndarray, unit: np.ndarray, n: int) -> np.
     return lists[row_place][:, unit_place]
 
 
-def _entries(table: nodes.Leaf, rows: np.ndarray, n: int) -> Iterable[Sequence[int]]:
+def _entries(table: nodes.Table, rows: np.ndarray, n: int) -> Iterable[Sequence[int]]:
     """What each of some rows lists; -1 among it is no block."""
     match table:
         case nodes.Blocks(_, listed):

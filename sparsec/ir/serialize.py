@@ -9,9 +9,10 @@ from dataclasses import fields
 from typing import Any, get_args
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import Input
 
-_NODES = ir.Pattern | ir.Node
-_KINDS = {kind.__name__: kind for kind in (ir.Pattern, *get_args(ir.Int), *get_args(ir.Set))}
+_NODES = ir.Pattern | Input | ir.Node | ir.ElementOf
+_KINDS = {kind.__name__: kind for kind in (ir.Pattern, Input, ir.ElementOf, *get_args(ir.Int), *get_args(ir.Set))}
 
 
 def pack(value: object) -> Any:
@@ -19,7 +20,7 @@ def pack(value: object) -> Any:
     match value:
         case tuple():
             return ["", *map(pack, value)]
-        case bool() | int() | str():
+        case bool() | int() | str() | None:
             return value
     assert isinstance(value, _NODES), value
     return [type(value).__name__, *(pack(getattr(value, field.name)) for field in fields(value))]

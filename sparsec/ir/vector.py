@@ -37,6 +37,7 @@ def integer(node: ir.Int, at: Values) -> np.ndarray:
             return np.abs(integer(value, at))
         case ir.Select(condition, then, other):
             return np.where(holds(condition, at), integer(then, at), integer(other, at))
+    assert not isinstance(node, ir.Read), node  # it occurs in tests of data alone, which are leaves
     return _ARITHMETIC[type(node)](integer(node.left, at), integer(node.right, at))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,14 +11,23 @@ from sparsec.kernels.cpu_forward import at, batches, listed_keys
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import Places, add_keys_of_run, additive_masks, keys_of_run, work_of
 from sparsec.kernels.cpu_visits import parts_of
+from sparsec.kernels.inputs import Entries
 
 
 def backward_region(
-    order: Order, g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
+    order: Order,
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    scale: float,
+    entries: Sequence[Entries] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A region's share of dq, like q [X, group, n_q, D], and of dk and dv, each [n, X, D].
 
-    g is the gradient of out; lse is that over all regions, +inf for a row without a key.
+    g is the gradient of out; lse is that over all regions, +inf for a row without a key; `entries` as of forward.
     """
     group, block, listed = q.shape[1], order.block, order.region.listed
     tiles, g_tiles, out_tiles = (order.tiled_queries(x) for x in (q, g, out))
@@ -25,7 +36,7 @@ def backward_region(
     keys = None if listed else (order.tiled_keys(k), order.tiled_keys(v))
     dk, dv = (x.new_zeros(x.shape[1], x.shape[0], x.shape[2]) for x in keys or (k, v))
     for part in parts_of(order):
-        visits, runs = work_of(order, *part)
+        visits, runs = work_of(order, *part, entries)
         some_k, some_v = keys or (listed_keys(x, visits) for x in (k, v))
         shape = some_k.shape[1], some_k.shape[0], some_k.shape[2]
         some_dk, some_dv = (some_k.new_zeros(shape) for _ in "kv") if listed else (dk, dv)

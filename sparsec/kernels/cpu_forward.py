@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -10,18 +10,24 @@ from torch import Tensor
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import Run, additive_masks, keys_of_run, mask_of_run, work_of
 from sparsec.kernels.cpu_visits import Visits, parts_of
+from sparsec.kernels.inputs import Entries
 
 _BUDGET = 16 << 20  # bytes that a batch takes besides its views, or more where keys take more
 
 
-def forward_region(order: Order, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """q [X, group, n_q, D] and k, v [X, n, D] -> out like q, and the log-sum-exp [X, group, n_q]."""
+def forward_region(
+    order: Order, q: Tensor, k: Tensor, v: Tensor, scale: float, entries: Sequence[Entries] = ()
+) -> tuple[Tensor, Tensor]:
+    """q [X, group, n_q, D] and k, v [X, n, D] -> out like q, and the log-sum-exp [X, group, n_q].
+
+    `entries`: the inputs of the pattern, the same for all X and the group.
+    """
     group = q.shape[1]
     tiles = order.tiled_queries(q)
     out, lse = torch.zeros_like(tiles), tiles.new_full(tiles.shape[:3], float("-inf"))
     keys = None if order.region.listed else (order.tiled_keys(k), order.tiled_keys(v))
     for part in parts_of(order):
-        visits, runs = work_of(order, *part)
+        visits, runs = work_of(order, *part, entries)
         some_k, some_v = keys or (listed_keys(x, visits) for x in (k, v))
         table = additive_masks(visits, order.tile, group, q.dtype)
         for run in runs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_visits import NO_PAIR, Visits, unpacked, visits_of
+from sparsec.kernels.inputs import Entries
 from sparsec.kernels.program import cdiv
 
 _LONGEST = 16  # key tiles of a run, about: a query tile that visits many more is in several
@@ -72,18 +73,17 @@ class Work(NamedTuple):
 _kept: dict[tuple[Order, int, int], Work] = {}  # the oldest first
 
 
-def work_of(order: Order, first: int, stop: int) -> Work:
-    """The work of the query tiles first..stop - 1.  What was found is kept while there is room."""
+def work_of(order: Order, first: int, stop: int, entries: Sequence[Entries] = ()) -> Work:
+    """The work of the query tiles first..stop - 1.  What was found is kept while there is room.
+
+    Not where data of the call decides, which `entries` has for one row and head.
+    """
+    if order.region.inputs:
+        return _work(order, visits_of(order, first, stop, entries))
     place = order, first, stop
     if work := _kept.get(place):
         return work
-    visits = visits_of(order, first, stop)
-    lines = visits.row, visits.key, visits.mask[:, None]
-    found: list[Run] = []
-    for height in _STACKS if visits.listed is None else ():
-        stacked, lines = _stacked(*lines, order.k_tiles * order.region.stride, height)
-        found += _runs(visits, *stacked)
-    work = Work(visits, (*found, *_runs(visits, *lines)))
+    work = _work(order, visits_of(order, first, stop))
     room = _ROOM - work.bytes
     for each, kept in [*_kept.items()][::-1]:
         room -= kept.bytes
@@ -91,6 +91,15 @@ def work_of(order: Order, first: int, stop: int) -> Work:
             _kept.pop(each, None)
     _kept[place] = work
     return work
+
+
+def _work(order: Order, visits: Visits) -> Work:
+    lines = visits.row, visits.key, visits.mask[:, None]
+    found: list[Run] = []
+    for height in _STACKS if visits.listed is None else ():
+        stacked, lines = _stacked(*lines, order.k_tiles * order.region.stride, height)
+        found += _runs(visits, *stacked)
+    return Work(visits, (*found, *_runs(visits, *lines)))
 
 
 Lines = tuple[Tensor, Tensor, Tensor]  # stacks, rising; their key tiles; masks [visits, height]

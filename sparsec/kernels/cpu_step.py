@@ -10,6 +10,7 @@ from torch import Tensor
 from sparsec.kernels.cpu_forward import attend_densely, combined
 from sparsec.kernels.cpu_order import TILE
 from sparsec.kernels.cpu_visits import read_tables
+from sparsec.kernels.inputs import Entries
 from sparsec.kernels.program import Program, Region
 from sparsec.kernels.tables import Source, Table
 from sparsec.kernels.tile_lists import tile_list, unpacked_tiles
@@ -34,10 +35,11 @@ def forward_step(
     scale: float,
     q_offset: int,
     k_begin: int = 0,
+    entries: Sequence[Entries] = (),
 ) -> tuple[Tensor, Tensor]:
     """q [B, H, n_q, D] and k, v [B, H_kv, keys, D] of any dtype -> out like q, and lse [B, H, n_q], both exact.
 
-    The first key is at position `k_begin`; those before it are not there.
+    The first key is at position `k_begin`; those before it are not there.  `entries`: what all of them read of inputs.
     """
     batch, heads, n_q, dim = q.shape
     exact = torch.promote_types(q.dtype, torch.float32)
@@ -45,9 +47,10 @@ def forward_step(
     found = None
     for region in regions:
         if region.stride == 1 or n_q == 1:
-            more = _step(program, region, rows, k, v, range(n_q), scale, q_offset, k_begin)
+            more = _step(program, region, rows, k, v, range(n_q), scale, q_offset, k_begin, entries)
         else:
-            more = _step_by_class(program, region, rows.unflatten(2, (-1, n_q)), k, v, scale, q_offset, k_begin)
+            by_row = rows.unflatten(2, (-1, n_q))
+            more = _step_by_class(program, region, by_row, k, v, scale, q_offset, k_begin, entries)
         found = found if more is None else more if found is None else combined(*found, *more)
     out, lse = found or _nothing(rows)
     return out.reshape(q.shape), lse.reshape(batch, heads, n_q)
@@ -59,7 +62,15 @@ def _nothing(q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _step_by_class(
-    program: Program, region: Region, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int, k_begin: int
+    program: Program,
+    region: Region,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    q_offset: int,
+    k_begin: int,
+    entries: Sequence[Entries],
 ) -> tuple[Tensor, Tensor]:
     """The residue classes of q [B, H_kv, group, n_q, D] one after the other -> out and lse, group and n_q as one."""
     out, lse = _nothing(q)
@@ -67,7 +78,7 @@ def _step_by_class(
     for row in range(min(region.stride, n_q)):
         rows = slice(row, None, region.stride)
         own = q[..., rows, :]
-        found = _step(program, region, own.flatten(2, 3), k, v, range(n_q)[rows], scale, q_offset, k_begin)
+        found = _step(program, region, own.flatten(2, 3), k, v, range(n_q)[rows], scale, q_offset, k_begin, entries)
         if found is not None:
             out[..., rows, :], lse[..., rows] = found[0].reshape(own.shape), found[1].reshape(own.shape[:4])
     return out.flatten(2, 3), lse.flatten(2, 3)
@@ -83,10 +94,11 @@ def _step(
     scale: float,
     q_offset: int,
     k_begin: int,
+    entries: Sequence[Entries],
 ) -> tuple[Tensor, Tensor] | None:
     """Some rows of Q of one class, q [B, H_kv, group * rows, D] -> out and lse like q; None where no key is visited."""
     found = None
-    for places, mask in _visited(program, region, rows, k_begin + k.shape[2], q_offset):
+    for places, mask in _visited(program, region, rows, k_begin + k.shape[2], q_offset, entries):
         if k_begin:
             places, mask = _from(places, mask, k_begin)
             if not len(places):
@@ -120,7 +132,7 @@ def _at_keys(x: Tensor, places: Sequence[slice] | Tensor) -> Tensor:
 
 
 def _visited(
-    program: Program, region: Region, rows: range, n: int, q_offset: int
+    program: Program, region: Region, rows: range, n: int, q_offset: int, entries: Sequence[Entries]
 ) -> Iterator[tuple[Sequence[slice] | Tensor, Tensor]]:
     """The keys that rows of Q of a class visit, some at a time, and the mask [rows, keys] for them."""
     first, residue = divmod(q_offset + rows[0], region.stride)
@@ -136,12 +148,12 @@ def _visited(
     visited = _disjoint(region.visit(first, last, n, *more, *region.more), length)
     for ranges in _by_length(visited, max(1, _MASKED_PAIRS // len(rows))):
         places, k = _keys_of_step(region, residue, ranges)
-        yield places, _mask(region, q, k, n, tables)
+        yield places, _mask(region, q, k, n, tables, entries)
     if region.rows_tables:
         named = read_tables(region.rows_tables, *edges, n)
         for k in _named_keys(region.rows_tables, named, *edges, n, visited).split(max(1, _MASKED_PAIRS // len(rows))):
             if len(k):
-                yield k, _mask(region, q, k, n, tables)
+                yield k, _mask(region, q, k, n, tables, entries)
 
 
 def _tiles_visited(region: Region, n_q: int, n: int, q_offset: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -171,8 +183,8 @@ def _named_keys(
     return keys
 
 
-def _mask(region: Region, q: Tensor, k: Tensor, n: int, tables: list[Table]) -> Tensor:
-    return region.keep(q, k[None], n, *tables, *region.more).expand(len(q), len(k))
+def _mask(region: Region, q: Tensor, k: Tensor, n: int, tables: list[Table], entries: Sequence[Entries]) -> Tensor:
+    return region.keep(q, k[None], n, *tables, *region.read(entries), *region.more).expand(len(q), len(k))
 
 
 def _length(region: Region, residue: int, n: int) -> int:

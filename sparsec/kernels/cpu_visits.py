@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.cpu_order import Order
+from sparsec.kernels.inputs import Entries
 from sparsec.kernels.tables import Source, Table, pair_lists, rows_of_queries, tiles_beside_ranges
 from sparsec.kernels.tile_lists import TileList, tile_list, unpacked_tiles
 
@@ -33,8 +34,8 @@ class Visits(NamedTuple):
     listed: Tensor | None = None  # int64 [key tiles * block]: positions of keys, n where there is none; else by Order
 
 
-def visits_of(order: Order, first: int, stop: int) -> Visits:
-    """What the query tiles first..stop - 1 visit, found anew."""
+def visits_of(order: Order, first: int, stop: int, entries: Sequence[Entries] = ()) -> Visits:
+    """What the query tiles first..stop - 1 visit, found anew; `entries` are the inputs of one row and head."""
     region = order.region
     if region.listed:
         return _listed_pairs(order, first, stop)
@@ -50,7 +51,7 @@ def visits_of(order: Order, first: int, stop: int) -> Visits:
 
     def kept(some: Tensor) -> Tensor:
         queries, keys = order.queries(row[some])[:, :, None], order.keys(key[some])[:, None, :]
-        pairs = region.keep(queries + order.q_offset, keys, order.n, *tables, *region.more)
+        pairs = region.keep(queries + order.q_offset, keys, order.n, *tables, *region.read(entries), *region.more)
         return pairs & (queries < order.n_q) & (keys < order.n)
 
     return _masked(order, row, key, full, kept)

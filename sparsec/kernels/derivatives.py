@@ -15,7 +15,10 @@ def batched(op: Callable, place: int | None) -> Callable:
     """The rule of an operator for torch.vmap: a batch of batches is one long batch.  `place`: of the sequences."""
 
     def rule(info: Any, in_dims: tuple, *arguments: Any) -> tuple:
-        def folded(x: Any, dim: int | None) -> Any:
+        def folded(x: Any, dim: Any) -> Any:
+            if isinstance(x, list):
+                dims = dim or [None] * len(x)
+                return [_folded_input(each, at, info.batch_size, batch) for each, at in zip(x, dims, strict=True)]
             if not isinstance(x, torch.Tensor):
                 return x
             many = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
@@ -32,6 +35,14 @@ def batched(op: Callable, place: int | None) -> Callable:
     return rule
 
 
+def _folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
+    """An input of `count` batches in a batch, [rows of a batch or 1, ..], as one of a long batch."""
+    if dim is None and len(x) == 1:
+        return x
+    many = x.expand(count, *x.shape) if dim is None else x.movedim(dim, 0)
+    return many.expand(count, batch, *many.shape[2:]).flatten(0, 1)
+
+
 # ---------------------------------------------------------------- autograd
 #
 # Autograd stands inside the operator, under torch's Autograd key: so it is there for whoever calls the operator, traces
@@ -45,22 +56,29 @@ def differentiable(forward_op: Callable, backward_op: Callable, refused_op: Call
     class Attention(torch.autograd.Function):
         @staticmethod
         def forward(
-            ctx: Any, q: Tensor, k: Tensor, v: Tensor, sequences: Tensor | None, scale: float, q_offset: int
+            ctx: Any,
+            q: Tensor,
+            k: Tensor,
+            v: Tensor,
+            sequences: Tensor | None,
+            inputs: list[Tensor],
+            scale: float,
+            q_offset: int,
         ) -> Any:
             with torch.enable_grad():
-                out, lse = _below_autograd(forward_op, q, k, v, sequences, scale, q_offset)
+                out, lse = _below_autograd(forward_op, q, k, v, sequences, inputs, scale, q_offset)
             ctx.scale, ctx.q_offset = scale, q_offset
-            ctx.save_for_backward(q, k, v, out, lse, sequences)
+            ctx.save_for_backward(q, k, v, out, lse, sequences, *inputs)
             ctx.set_materialize_grads(False)
             return out, lse
 
         @staticmethod
         def backward(ctx: Any, g: Tensor | None, dlse: Tensor | None) -> Any:
-            q, k, v, out, lse, sequences = ctx.saved_tensors
+            q, k, v, out, lse, sequences, *inputs = ctx.saved_tensors
             if g is None:
                 g = torch.zeros_like(out)
-            gradients = backward_op(g, q, k, v, out, lse, dlse, sequences, ctx.scale, ctx.q_offset)
-            return *gradients, None, None, None
+            gradients = backward_op(g, q, k, v, out, lse, dlse, sequences, inputs, ctx.scale, ctx.q_offset)
+            return *gradients, None, None, None, None
 
     class Gradients(torch.autograd.Function):
         """The gradients as a function of their own, so that asking for its derivative is an error and never a zero."""
@@ -74,7 +92,7 @@ def differentiable(forward_op: Callable, backward_op: Callable, refused_op: Call
         def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> Any:
             like_q, like_k, like_v, like_lse = refused_op(dq, dk, dv)
             like_dlse = like_lse if ctx.needs_input_grad[6] else None  # there may be no dlse
-            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, None, None, None
+            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, None, None, None, None
 
     return Attention, Gradients
 

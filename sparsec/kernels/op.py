@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, overload
 
 import torch
@@ -14,6 +15,7 @@ from sparsec.kernels.call import checked, first_position
 from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.positions import Packed, Positions, packed, sequences_of
@@ -39,6 +41,7 @@ class Attention(Protocol):
         lengths: Tensor | None = ...,
         q_lengths: Tensor | None = ...,
         return_lse: Literal[False] = ...,
+        **inputs: Tensor,
     ) -> Tensor: ...
     @overload
     def __call__(
@@ -54,6 +57,7 @@ class Attention(Protocol):
         lengths: Tensor | None = ...,
         q_lengths: Tensor | None = ...,
         return_lse: Literal[True],
+        **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
     @overload
     def __call__(
@@ -69,6 +73,7 @@ class Attention(Protocol):
         lengths: Tensor | None = ...,
         q_lengths: Tensor | None = ...,
         return_lse: bool,
+        **inputs: Tensor,
     ) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
@@ -88,17 +93,28 @@ class Operator:
         self.backward = getattr(torch.ops.sparsec, f"{name}_backward").default
 
     def __call__(
-        self, function: Callable, q: Any, k: Any, v: Any, scale: Any, return_lse: bool, positions: Positions
+        self,
+        function: Callable,
+        q: Any,
+        k: Any,
+        v: Any,
+        scale: Any,
+        return_lse: bool,
+        positions: Positions,
+        inputs: Mapping[str, Any] = MappingProxyType({}),
     ) -> Any:
         """What the public `function` of a module returns for these arguments."""
         if not all(isinstance(x, torch.Tensor) for x in (q, k, v)):
             if torch.overrides.has_torch_function((q, k, v)):  # torch.fx and others that stand in for tensors
                 given = {"scale": scale, "return_lse": return_lse}
                 given |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
+                given |= inputs
                 return torch.overrides.handle_torch_function(function, (q, k, v), q, k, v, **given)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
         signature = self.repeated.signature(q, k, v, scale, positions)
+        if self.program.inputs:
+            signature = None
         if signature and (made := self.repeated.run(signature, q, k, v)):
             return made if return_lse else made[0]
         rows = packed(q, k, v, positions.documents)
@@ -109,9 +125,10 @@ class Operator:
         plain = positions.plain
         q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most) if plain else 0
         sequences = None if plain else sequences_of(positions, q, k, most)
+        data = checked_inputs(self.program.inputs, inputs, q, k)
         if scale <= 0:  # kernels take the largest score before they scale it
             q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
-        out, lse = self.forward(q, k, v, sequences, scale, q_offset)
+        out, lse = self.forward(q, k, v, sequences, data, scale, q_offset)
         if signature:
             self.repeated.remember(signature, q, k, v, scale, q_offset)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
@@ -156,7 +173,7 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
     if hasattr(torch.ops.sparsec, name):
         return None
     library = torch.library.Library("sparsec", "FRAGMENT")
-    tensors, more = "Tensor q, Tensor k, Tensor v", "Tensor? sequences, float scale, SymInt q_offset"
+    tensors, more = "Tensor q, Tensor k, Tensor v", "Tensor? sequences, Tensor[] inputs, float scale, SymInt q_offset"
     library.define(f"{name}({tensors}, {more}) -> (Tensor, Tensor)")
     library.define(
         f"{name}_backward(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more})"
@@ -194,10 +211,12 @@ def _of(program: Program, function: Callable) -> Callable:
 def _forward_of(program: Program, function: Callable) -> Callable:
     """The forward pass of one device, of sequences where a call is about several."""
 
-    def run(q: Tensor, k: Tensor, v: Tensor, sequences: Tensor | None, scale: float, q_offset: int) -> Any:
+    def run(
+        q: Tensor, k: Tensor, v: Tensor, sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int
+    ) -> Any:
         if sequences is None:
-            return function(program, q, k, v, scale, q_offset)
-        return forward_each(function, program, q, k, v, sequences, scale)
+            return function(program, q, k, v, scale, q_offset, *([0, inputs] if inputs else []))
+        return forward_each(function, program, q, k, v, sequences, inputs, scale)
 
     return run
 
@@ -207,11 +226,11 @@ def _backward_of(program: Program, function: Callable) -> Callable:
 
     def run(
         g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None,
-        sequences: Tensor | None, scale: float, q_offset: int,
+        sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
     ) -> Any:  # fmt: skip
         tensors = g, q, k, v, out, lse, dlse
         if sequences is None:
-            return function(program, *tensors, scale, q_offset)
-        return backward_each(function, program, *tensors, sequences, scale)
+            return function(program, *tensors, scale, q_offset, *([0, inputs] if inputs else []))
+        return backward_each(function, program, *tensors, sequences, inputs, scale)
 
     return run

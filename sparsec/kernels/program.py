@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from sparsec.kernels.inputs import Entries, Input
 
 WHOLE_ROWS = 128  # numbers of rows come in whole tiles of any BLOCK_M, so that loads of them need no mask
 _TOGETHER = 8  # residue classes, at most: their rows are neighbours, 2 KB of 16-bit rows of 128
@@ -48,7 +50,12 @@ class Region(NamedTuple):
     tile_lists: tuple[str, ...] = ()  # "rows", "columns": their tiles come from lists, with masks, and not from ranges
     period: int = 0  # (q, k) is kept exactly where (q + period, k + period) is; 0: not known
     queries_visited: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
+    inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     numbers: tuple[int, ...] = ()  # that kernels and answers take, where heads that differ in them share these
+
+    def read(self, entries: Sequence[Entries]) -> list[Entries]:
+        """Of the inputs of a row and head those that `keep` takes."""
+        return [entries[number] for number in self.inputs]
 
     @property
     def more(self) -> tuple:
@@ -136,6 +143,7 @@ class Program:
     groups: tuple[Group, ...]
     min_tile: int  # the plan holds for tiles at least this long
     most_positions: int  # positions and lengths stay below it
+    inputs: tuple[Input, ...] = ()  # data that a call gives
     tuned: dict = field(default_factory=dict)  # (GPU, tier, dtype, head size, kernel) -> setting, before the table's
     compiled: dict = field(default_factory=dict)  # kernels that Triton compiled, by what decides their code
     passes: dict = field(default_factory=dict)  # prepared passes, by what decides their launches

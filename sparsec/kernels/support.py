@@ -3,6 +3,7 @@
 import torch
 
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
+from sparsec.kernels.inputs import Input, entry, is_entry, is_inside
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
@@ -15,6 +16,7 @@ __all__ = [
     "Answers",
     "Blocks",
     "Group",
+    "Input",
     "Kernel",
     "Operator",
     "Positions",
@@ -24,12 +26,15 @@ __all__ = [
     "Region",
     "Variant",
     "after_range",
+    "entry",
     "floor_div",
     "floor_mod",
     "in_listed_row",
     "in_long_table_row",
     "in_row_class",
     "in_table_row",
+    "is_entry",
+    "is_inside",
     "numbered",
     "ordered_ranges",
     "tile_range",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -14,6 +14,7 @@ from sparsec.kernels.cpu_forward import combined, forward_region
 from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_step import forward_step, is_step
 from sparsec.kernels.cpu_visits import parts_of, visits_of
+from sparsec.kernels.inputs import Entries, entries_of
 from sparsec.kernels.memory import empty_as, lying_as
 from sparsec.kernels.program import Program, Region
 
@@ -33,23 +34,31 @@ def _without_autocast(function: Callable) -> Callable:
 
 @_without_autocast
 def forward_cpu(
-    program: Program, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int, k_begin: int = 0
+    program: Program,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    q_offset: int,
+    k_begin: int = 0,
+    inputs: Sequence[Tensor] = (),
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is.
 
-    k and v are those from position `k_begin` on; keys before it are not there.
+    k and v are those from position `k_begin` on, and so are inputs; keys before it are not there.
     """
     exact = torch.promote_types(q.dtype, torch.float32)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=exact)
     n = k_begin + k.shape[2]
-    if not program.by_head:
+    if not program.by_head and not inputs:
         out, lse = _forward_heads(program, program.groups[0].at(n).regions, q, k, v, scale, q_offset, k_begin)
         return lying_as(out.to(q.dtype), q), lse
     out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
-    for regions, heads, kv in _head_groups(program, q.shape[1], k.shape[1], n):
-        found = _forward_heads(program, regions, q[:, heads], k[:, kv], v[:, kv], scale, q_offset, k_begin)
-        out[:, heads], lse[:, heads] = found[0].to(q.dtype), found[1]
+    for regions, rows, heads, kv, entries in _parts(program, q, k, n, inputs, k_begin):
+        tensors = q[rows, heads], k[rows, kv], v[rows, kv]
+        found = _forward_heads(program, regions, *tensors, scale, q_offset, k_begin, entries)
+        out[rows, heads], lse[rows, heads] = found[0].to(q.dtype), found[1]
     return out, lse
 
 
@@ -62,10 +71,11 @@ def _forward_heads(
     scale: float,
     q_offset: int,
     k_begin: int,
+    entries: Sequence[Entries] = (),
 ) -> tuple[Tensor, Tensor]:
     """The softmax of some heads over all regions, exact: out like q [B, H, n_q, D], lse [B, H, n_q]."""
     if is_step(q.shape[2]):
-        return forward_step(program, regions, q, k, v, scale, q_offset, k_begin)
+        return forward_step(program, regions, q, k, v, scale, q_offset, k_begin, entries)
     if k_begin:
         regions = _after(regions, k_begin)
         k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
@@ -73,7 +83,7 @@ def _forward_heads(
     tensors = _query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact)
     found = None
     for region in regions:
-        more = forward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale)
+        more = forward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale, entries)
         found = more if found is None else combined(*found, *more)
     out, lse = found or (torch.zeros_like(tensors[0]), q.new_full(q.shape[:3], float("-inf"), dtype=exact))
     return out.reshape(q.shape), lse.reshape(q.shape[:3])
@@ -92,14 +102,15 @@ def backward_cpu(
     scale: float,
     q_offset: int,
     k_begin: int = 0,
+    inputs: Sequence[Tensor] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp; k_begin as of forward."""
+    """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp; the rest as of forward."""
     if k_begin:
         like = k
         k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
-        dq, dk, dv = _backward_from_the_start(program, g, q, k, v, out, lse, dlse, scale, q_offset, k_begin)
+        dq, dk, dv = _backward_from_the_start(program, g, q, k, v, out, lse, dlse, scale, q_offset, k_begin, inputs)
         return dq, lying_as(dk[:, :, k_begin:], like), lying_as(dv[:, :, k_begin:], like)
-    return _backward_from_the_start(program, g, q, k, v, out, lse, dlse, scale, q_offset, 0)
+    return _backward_from_the_start(program, g, q, k, v, out, lse, dlse, scale, q_offset, 0, inputs)
 
 
 def _backward_from_the_start(
@@ -114,27 +125,28 @@ def _backward_from_the_start(
     scale: float,
     q_offset: int,
     k_begin: int,
+    inputs: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `backward_cpu`, of k and v from position 0 on."""
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
     exact = lse.dtype
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
-    if not program.by_head:
+    if not program.by_head and not inputs:
         regions = _after(program.groups[0].at(k.shape[2]).regions, k_begin)
         found = _backward_heads(regions, g, q, k, v, out, lse, dlse, scale, q_offset)
         dq, dk, dv = (x.to(q.dtype) for x in found)
         return lying_as(dq, q), lying_as(dk, k), lying_as(dv, k)
     dq = empty_as(q)
     dk, dv = (torch.zeros_like(x, dtype=exact) for x in (k, v))
-    for regions, heads, kv in _head_groups(program, q.shape[1], k.shape[1], k.shape[2]):
-        of_queries = (None if x is None else x[:, heads] for x in (g, q, out, lse, dlse))
+    for regions, rows, heads, kv, entries in _parts(program, q, k, k.shape[2], inputs, k_begin):
+        of_queries = (None if x is None else x[rows, heads] for x in (g, q, out, lse, dlse))
         some_g, some_q, some_out, some_lse, some_dlse = of_queries
-        tensors = some_g, some_q, k[:, kv], v[:, kv], some_out, some_lse, some_dlse
-        found = _backward_heads(_after(regions, k_begin), *tensors, scale, q_offset)
-        dq[:, heads] = found[0].to(q.dtype)
-        dk[:, kv] += found[1]
-        dv[:, kv] += found[2]
+        tensors = some_g, some_q, k[rows, kv], v[rows, kv], some_out, some_lse, some_dlse
+        found = _backward_heads(_after(regions, k_begin), *tensors, scale, q_offset, entries)
+        dq[rows, heads] = found[0].to(q.dtype)
+        dk[rows, kv] += found[1]
+        dv[rows, kv] += found[2]
     return dq, lying_as(dk.to(k.dtype), k), lying_as(dv.to(k.dtype), k)
 
 
@@ -149,6 +161,7 @@ def _backward_heads(
     dlse: Tensor | None,
     scale: float,
     q_offset: int,
+    entries: Sequence[Entries] = (),
 ) -> tuple[Tensor, ...]:
     """The gradients of some heads, exact: dq [B, H, n_q, D], dk and dv [B, H_kv, n, D]."""
     exact, kv_heads, dim = lse.dtype, k.shape[1], q.shape[3]
@@ -164,7 +177,7 @@ def _backward_heads(
     tensors = some_g, some_q, some_k, some_v, some_out, some_lse
     sums: list[Tensor] = []
     for region in regions:
-        more = backward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale)
+        more = backward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale, entries)
         sums = [x.add_(y) for x, y in zip(sums, more, strict=True)] if sums else [*more]
     if not sums:
         return torch.zeros_like(q, dtype=exact), torch.zeros_like(k, dtype=exact), torch.zeros_like(v, dtype=exact)
@@ -210,22 +223,37 @@ def _wider(x: Tensor, column: Tensor | None = None) -> Tensor:
     return wider
 
 
-# ---------------------------------------------------------------- heads
+# ---------------------------------------------------------------- rows and heads
+
+_Part = tuple[tuple[Region, ...], slice, Any, slice, Sequence[Entries]]
+
+
+def _parts(program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tensor], k_begin: int) -> Iterator[_Part]:
+    """(regions, rows of the batch, query heads, key heads, data) of everything to run, one after the other where the
+    data differ.
+    """
+    by_row, by_head = any(len(x) > 1 for x in inputs), any(x.shape[1] > 1 for x in inputs)
+    for row in range(q.shape[0]) if by_row else (0,):
+        rows = slice(row, row + 1) if by_row else slice(None)
+        for regions, heads, kv in _head_groups(program, q.shape[1], k.shape[1], n, by_head):
+            head = heads[0] if by_head else 0
+            yield regions, rows, heads, kv, entries_of(program.inputs, inputs, row, head, k_begin)
 
 
 def _head_groups(
-    program: Program, heads: int, kv_heads: int, n: int
+    program: Program, heads: int, kv_heads: int, n: int, one_by_one: bool = False
 ) -> Iterator[tuple[tuple[Region, ...], Any, slice]]:
     """(regions, query heads, key heads) of everything to run: the query heads share the key heads evenly."""
-    if not program.by_head:
+    if not program.by_head and not one_by_one:
         yield program.groups[0].at(n).regions, slice(None), slice(None)
         return
     shared_by = heads // kv_heads
     for group in program.groups:
+        own = range(heads) if group.heads is None else group.heads
         for kv_head in range(kv_heads):
-            shared = [head for head in group.heads or () if head // shared_by == kv_head]
-            if shared:
-                yield group.at(n).regions, shared, slice(kv_head, kv_head + 1)
+            shared = [head for head in own if head // shared_by == kv_head]
+            for some in [[head] for head in shared] if one_by_one else [shared] if shared else []:
+                yield group.at(n).regions, some, slice(kv_head, kv_head + 1)
 
 
 def _query_heads(x: Tensor, kv_heads: int, dtype: torch.dtype) -> Tensor:
@@ -251,7 +279,18 @@ def kept_pairs(program: Program, heads: int, kv_heads: int, n_q: int, n: int, q_
     return total
 
 
-def _pairs_of(region: Region, n_q: int, n: int, q_offset: int) -> int:
+def kept_pairs_given(
+    program: Program, q: Tensor, k: Tensor, n_q: int, n: int, q_offset: int, k_begin: int, inputs: Sequence[Tensor]
+) -> int:
+    """Pairs that the pattern keeps in all rows of q and heads, with these data."""
+    total = 0
+    for regions, rows, heads, _, entries in _parts(program, q, k, n, [x.cpu() for x in inputs], k_begin):
+        served = len(range(q.shape[0])[rows]) * (q.shape[1] if isinstance(heads, slice) else len(heads))
+        total += served * sum(_pairs_of(region, n_q, n, q_offset, entries) for region in _after(regions, k_begin))
+    return total
+
+
+def _pairs_of(region: Region, n_q: int, n: int, q_offset: int, entries: Sequence[Entries] = ()) -> int:
     order = order_of(region, n_q, n, q_offset)
-    parts = (visits_of(order, *part) for part in parts_of(order))
+    parts = (visits_of(order, *part, entries) for part in parts_of(order))
     return sum(int(visits.pairs[visits.mask].sum()) for visits in parts)

@@ -26,8 +26,10 @@ _MOST_CONDITIONS = 8
 def advise(subject: Subject, work: Work, beside_dense: BesideDense, depth: int | None) -> list[Diagnostic]:
     """Advice about one pattern of a file; `work` and `beside_dense` count what its plan visits.
 
-    With a depth, also whether so many layers that are alike reach everything.
+    With a depth, also whether so many layers that are alike reach everything.  Nothing where data of the call decides.
     """
+    if subject.pattern.inputs:
+        return []
     found = _trusted(splits_tiles(subject, work), budgets.TILES)
     found += _trusted(no_faster(subject, beside_dense), budgets.TILES)
     if len(subject.pattern.conditions) <= _MOST_CONDITIONS:

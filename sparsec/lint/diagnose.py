@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Unpack
 
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
+from sparsec.lint.inputs import unread
 from sparsec.lint.remarks import lint
 from sparsec.lint.subject import Lower, Subject
 from sparsec.lower.file import Keywords, Lowered, check_names, lower_fully
@@ -50,8 +51,8 @@ def diagnose(
 ) -> Diagnosis:
     """The errors and warnings of a text, of its one pattern called `pattern` or of all; keywords as of `sparsec.load`.
 
-    A text of sets alone is there to be used by others: its names are checked.  `advice` is asked for more about each
-    pattern.  Raises nothing for a wrong text.
+    A text of sets and inputs alone is there to be used by others: its names are checked.  `advice` is asked for more
+    about each pattern.  Raises nothing for a wrong text.
     """
     chosen = Keywords(heads=heads, layer=layer, layers=layers, parameters=parameters)
     found: list[Diagnostic] = []
@@ -61,6 +62,7 @@ def diagnose(
         scope = check_names(file)
     except SparsecError as error:
         return Diagnosis(error.diagnostics)
+    found += unread(scope)
     for name in _patterns(file, pattern):
         try:
             found += _looked_at(scope, {**chosen, "pattern": name}, advice)
@@ -106,7 +108,7 @@ def _patterns(file: ast.File, wanted: str | None) -> list[str | None]:
     declared: list[str | None] = [each.name for each in file.definitions if each.kind == "pattern"]
     if wanted is not None:
         return [wanted]
-    return declared or ([] if file.definitions else [None])
+    return declared or ([] if file.definitions or file.inputs else [None])
 
 
 def _looked_at(scope: Scope, chosen: Keywords, advice: Advice | None) -> Iterator[Diagnostic]:

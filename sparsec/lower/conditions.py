@@ -13,17 +13,10 @@ from typing import cast
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir import algebra
-from sparsec.ir.nodes import (
-    Comparator,
-    Const,
-    Int,
-    Node,
-    Set,
-    Var,
-    names,
-    walk,
-)
+from sparsec.ir.inputs import inputs_read
+from sparsec.ir.nodes import Comparator, Const, DataTest, ElementOf, Int, Node, Set, Var, names, walk
 from sparsec.ir.ranges import Intervals, fits
+from sparsec.lower.inputs import own_indices, read
 from sparsec.lower.misread import ROOTS, is_square, lint_union, rooted
 from sparsec.lower.scope import Entry
 from sparsec.lower.signatures import BINARY, BUILT_IN, FUNCTIONS, PRIMITIVES, WHAT, Signature, bind, signature_of
@@ -116,7 +109,8 @@ class Evaluation:
         if value is None:
             return None
         span = self.place(node.span, frame)
-        return self.error(say.NotConstant(what=self.named(what, node, frame), name=min(names(value)), span=span))
+        name = min(inputs_read(value) or names(value))
+        return self.error(say.NotConstant(what=self.named(what, node, frame), name=name, span=span))
 
     def error(self, diagnostic: Diagnostic) -> None:
         self.errors.append(diagnostic)
@@ -142,6 +136,8 @@ class Evaluation:
                 return self._again(frame.values[name], node, frame)
             case ast.Name("q" | "k" | "n" as name):
                 return Var(name)
+            case ast.Name(name) | ast.Index(name) if source := frame.entry.scope.input(name):
+                return self._read(node, source, frame)
             case ast.Name(name) if name in self.constants:
                 return Const(self.constants[name])
             case ast.Name(name):
@@ -178,6 +174,10 @@ class Evaluation:
                 return self._membership(node, frame)
         raise TypeError(f"not an expression: {node!r}")
 
+    def _read(self, node: ast.Name | ast.Index, source: ast.Input, frame: Frame) -> Node | None:
+        index = [self.integer(each, frame) for each in own_indices(node, source)]
+        return None if None in index else read(source, *index or [None])
+
     def _binary(self, node: ast.Binary, op: str, left: Node | None, right: Node | None, frame: Frame) -> Node | None:
         if op == "*" and not (isinstance(left, Const) or isinstance(right, Const) or None in (left, right)):
             hint = ROOTS if is_square(node) else ""
@@ -201,7 +201,8 @@ class Evaluation:
         if not isinstance(base, Const):
             span = self.place(node.left.span, frame)
             hint = ROOTS if exponent == 2 else ""
-            return self.error(say.NotConstant(what="the base of `**`", name=min(names(base)), hint=hint, span=span))
+            name = min(inputs_read(base) or names(base))
+            return self.error(say.NotConstant(what="the base of `**`", name=name, hint=hint, span=span))
         if exponent < 0:
             return self.error(say.NegativePower(value=exponent, span=self.place(node.right.span, frame)))
         if abs(base.value) > 1 and exponent > 31:
@@ -209,8 +210,11 @@ class Evaluation:
         return Const(base.value**exponent)
 
     def _membership(self, node: ast.Membership, frame: Frame) -> Set | None:
-        assert isinstance(node.container, ast.Range | ast.Members)  # `sorts` has refused others
         value = self.integer(node.value, frame)
+        if isinstance(node.container, ast.Name | ast.Index):
+            inside: Set | None = None if value is None else DataTest(ElementOf(value, node.container.name))
+            return algebra.complement(inside) if node.negated and inside else inside
+        assert isinstance(node.container, ast.Range | ast.Members)  # `sorts` has refused others
         bounds = self.integers(ast.bounds(node.container), frame)
         if value is None or bounds is None:
             return None

@@ -13,7 +13,8 @@ from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir.nodes import FALSE, Pattern, Set
 from sparsec.lower.conditions import MAX_NUMBER, Evaluation
-from sparsec.lower.scope import Entry, Scope, all_scopes, binding, mentions, open_scope, recursions
+from sparsec.lower.inputs import declared
+from sparsec.lower.scope import Entry, Scope, all_scopes, binding, inputs_of, mentions, open_scope, recursions
 from sparsec.lower.sorts import check, shown
 from sparsec.lower.tables import table_path
 from sparsec.lower.terms import Term, terms
@@ -114,6 +115,7 @@ def lower_fully(
             parameters=tuple(values.items()),
             conditions=distinct,
             head_conditions=tuple(map(distinct.index, conditions)) if {"h", "H"} & set(needs) else (),
+            inputs=tuple(map(declared, inputs_of(entry).values())),
         ),
         tuple(dict.fromkeys(work.warnings)),
         entry,

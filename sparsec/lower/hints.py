@@ -73,6 +73,15 @@ _SETS = {
         FixedSparsityConfig VariableSparsityConfig BigBirdSparsityConfig BSLongformerSparsityConfig SparsityConfig""",
     "a FlexAttention mask function is read by `sparsec.from_mask_mod`": """
         mask_mod create_block_mask create_mask BlockMask flex_attention torch np jnp""",
+    "documents are data of the call: declare `input doc: int[n]`, then `doc[q] == doc[k]`": """
+        doc docs document documents doc_id doc_ids document_id document_ids document_mask segment_id segment_ids
+        SegmentIds segment_mask seq_id seq_ids sequence_id sequence_ids sample_id cu_seqlens cu_seqlens_q cu_seqlens_k
+        cu_seqlens_q_k cu_seq_lens max_seqlen max_seqlen_q max_seqlen_k offsets packed packed_sequence_mask
+        packed_sequence_mask_function varlen BlockDiagonalMask BlockDiagonalCausalMask
+        BlockDiagonalCausalWithOffsetPaddedKeysMask same_document same_doc""",
+    "the length of each row is data of the call: declare `input length: int[B]`, then `k < length`": """
+        padding pad padding_mask pad_mask key_padding_mask src_key_padding_mask attention_mask attn_mask is_pad lengths
+        seq_lens kv_lens kv_seqlens padding_mask_function PaddingMask PaddedKeysMask""",
     CHOICE: "if",
     "a choice by position is `(a & b) | (c \\ a)`": "where",
 }  # fmt: skip
@@ -119,7 +128,7 @@ def unknown(
 
 def _candidates(node: ast.Call, scope: Scope, known: Sequence[str], wanted: str) -> list[str]:
     """The names of what could stand there: integers, sets, or both where either could."""
-    integers = [] if node.arguments else [*known, *INTEGERS]
+    integers = [] if node.arguments else [*known, *INTEGERS, *scope.inputs, *scope.used_inputs]
     built_in = [name for name, signature in BUILT_IN.items() if wanted in ("", signature.sort)]
     return [*(integers if wanted != "set" else ()), *built_in, *(scope.names() if wanted != "int" else ())]
 
@@ -170,6 +179,15 @@ def in_round_brackets(node: ast.Index) -> Diagnostic:
     return say.WrongSymbol(found=f"{node.name}[...]", right=f"{node.name}(...)", span=node.span, fixes=(fix,))
 
 
+def undeclared(node: ast.Index, scope: Scope) -> Diagnostic:
+    """`doc[q]` where no input is called `doc`."""
+    names = near(node.name, [*scope.inputs, *scope.used_inputs])
+    span = Span(node.span.source, node.span.start, node.span.start + len(node.name))
+    hint = f"did you mean `{names[0]}`?" if names else f"declare it as data of the call: `input {node.name}: int[n]`"
+    fixes = tuple(Fix(f"change to `{name}`", span, name) for name in names)
+    return say.UnknownName(name=node.name, hint=hint, span=span, fixes=fixes)
+
+
 def misplaced_container(node: ast.Expr) -> Diagnostic:
     """What stands behind `in` and is neither a range nor numbers in braces; `range(0, 4)` can be written."""
     hint = ""
@@ -185,7 +203,7 @@ def misplaced_container(node: ast.Expr) -> Diagnostic:
                 fixes = (Fix(f"write `{written}`", node.span, written),)
         elif len(bounds) == 3:
             hint = "a range has no step: write `k in 0..8 & k % 2 == 0`"
-    expected = "a range `first..end` or numbers in braces"
+    expected = "a range `first..end`, numbers in braces or a list given as an input"
     return say.UnexpectedText(expected=expected, found="an expression", hint=hint, span=node.span, fixes=fixes)
 
 

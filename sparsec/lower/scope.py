@@ -6,38 +6,45 @@ nothing.  Parameters are looked up before definitions, but only where the name s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from os.path import realpath
 from pathlib import Path
 
 from sparsec import resources
-from sparsec.diagnostics import CircularUse, DefinedTwice, Diagnostic, NotYet, Recursion, SparsecError, TooComplex
+from sparsec.diagnostics import CircularUse, DefinedTwice, Diagnostic, Recursion, SparsecError, TooComplex
+from sparsec.lower.inputs import names_head, problems
 from sparsec.lower.layers import named
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
-from sparsec.syntax.later import INPUT
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
 INTEGERS = ("q", "k", "n", "h", "H", "layer", "L")  # every condition starts from these
 _MAX_USES = 32
+_MAX_INPUTS = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """A file's names: its own definitions and those of the files it uses; `outer` is the prelude's scope."""
+    """A file's names: its own definitions and inputs, those of the files it uses; `outer` is the prelude's scope."""
 
     file: ast.File
     own: dict[str, Entry] = field(default_factory=dict)
     used: dict[str, Entry] = field(default_factory=dict)
+    inputs: dict[str, ast.Input] = field(default_factory=dict)
+    used_inputs: dict[str, ast.Input] = field(default_factory=dict)
     outer: Scope | None = None
     uses: list[Scope] = field(default_factory=list)
 
     def find(self, name: str) -> Entry | None:
         found = self.own.get(name) or self.used.get(name)
         return found or (self.outer.find(name) if self.outer else None)
+
+    def input(self, name: str) -> ast.Input | None:
+        """The input that a name means where it stands bare or before `[`."""
+        return self.inputs.get(name) or self.used_inputs.get(name)
 
     def changed(self, definition: ast.Definition) -> Scope:
         """The names with another definition in the place of the one that is called so."""
@@ -91,22 +98,32 @@ def _open(
             continue
         scope.uses.append(known[key])
         for name, entry in known[key].own.items():
-            if scope.used.setdefault(name, entry) is not entry:
+            if scope.used.setdefault(name, entry) is not entry or name in scope.used_inputs:
+                errors.append(DefinedTwice(name=name, where="in another used file", span=use.span))
+        for name, source in known[key].inputs.items():
+            if scope.used_inputs.setdefault(name, source) is not source or name in scope.used:
                 errors.append(DefinedTwice(name=name, where="in another used file", span=use.span))
     return _declare(scope, errors)
 
 
 def _declare(scope: Scope, errors: list[Diagnostic]) -> Scope:
+    first: dict[str, ast.Definition | ast.Input] = {}
     for item in scope.file.declarations:
-        if isinstance(item, ast.Input):
-            errors.append(NotYet(what="`input`", hint=INPUT, span=item.span))
-        elif isinstance(item, ast.Definition):
-            first = scope.own.setdefault(item.name, Entry(item, scope))
-            if first.definition is not item:
-                where = f"in line {first.definition.span.line}"
-                errors.append(DefinedTwice(name=item.name, where=where, span=item.name_span))
-            elif item.name in scope.used:
-                errors.append(DefinedTwice(name=item.name, where="in a used file", span=item.name_span))
+        if isinstance(item, ast.Use):
+            continue
+        if (earlier := first.setdefault(item.name, item)) is not item:
+            where = f"in line {earlier.span.line}"
+            errors.append(DefinedTwice(name=item.name, where=where, span=item.name_span))
+        elif item.name in scope.used or item.name in scope.used_inputs:
+            errors.append(DefinedTwice(name=item.name, where="in a used file", span=item.name_span))
+        if isinstance(item, ast.Definition):
+            scope.own.setdefault(item.name, Entry(item, scope))
+        else:
+            errors.extend(problems(item, INTEGERS))
+            scope.inputs.setdefault(item.name, item)
+    if len(scope.inputs) > _MAX_INPUTS:
+        span = scope.file.inputs[_MAX_INPUTS].name_span
+        errors.append(TooComplex(what=f"a file of more than {_MAX_INPUTS} inputs", span=span))
     return scope
 
 
@@ -127,8 +144,9 @@ def references(entry: Entry) -> list[tuple[Entry, Span]]:
     for node in ast.walk(entry.definition.body):
         if not isinstance(node, ast.Name | ast.Call):
             continue
-        integer = isinstance(node, ast.Name) and (node.name in own or node.name in INTEGERS)
-        if not integer and (target := entry.scope.find(node.name)):
+        bare = isinstance(node, ast.Name)
+        other = bare and (node.name in own or node.name in INTEGERS or entry.scope.input(node.name) is not None)
+        if not other and (target := entry.scope.find(node.name)):
             found.append((target, node.span))
     return found
 
@@ -163,21 +181,56 @@ def _recursion(scope: Scope, cycle: list[str], span: Span) -> Diagnostic:
 
 
 def mentions(entry: Entry) -> dict[str, Span]:
-    """The integers of `INTEGERS` that a definition depends on, itself or through others, and where it first does."""
+    """The integers of `INTEGERS` that a definition depends on, itself or through others, and where it first does.
+
+    The `h` of `w[h]`, an input's entry for the head, is none: it makes no pattern for each head.
+    """
     found: dict[str, Span] = {}
+    for item, via in _reached(entry):
+        own = {parameter.name for parameter in item.definition.parameters}
+        reads = ((node, source) for node, source in _reads(item) if isinstance(node, ast.Index))
+        heads = {id(node.indices[0]) for node, source in reads if names_head(node, source)}
+        for node in ast.walk(item.definition.body):
+            if isinstance(node, ast.Name) and node.name in INTEGERS and node.name not in own and id(node) not in heads:
+                found.setdefault(node.name, via or node.span)
+    return found
+
+
+def inputs_of(entry: Entry) -> dict[str, ast.Input]:
+    """The inputs that a definition reads, itself or through others: those of its file first, in their order.
+
+    SparsecError where two files declare different ones of one name.
+    """
+    found = {source: None for item, _ in _reached(entry) for _, source in _reads(item)}
+    ordered = [source for scope in all_scopes(entry.scope) for source in scope.inputs.values() if source in found]
+    named: dict[str, ast.Input] = {}
+    for source in ordered:
+        if (first := named.setdefault(source.name, source)) is not source:
+            raise SparsecError(DefinedTwice(name=source.name, where="in another file", span=first.name_span))
+    return named
+
+
+def _reached(entry: Entry) -> Iterator[tuple[Entry, Span | None]]:
+    """A definition and those that it needs, each once, and where the first one names what leads there."""
     stack: list[tuple[Entry, Span | None]] = [(entry, None)]
     seen = {entry}
     while stack:
         item, via = stack.pop()
-        own = {parameter.name for parameter in item.definition.parameters}
-        for node in ast.walk(item.definition.body):
-            if isinstance(node, ast.Name) and node.name in INTEGERS and node.name not in own:
-                found.setdefault(node.name, via or node.span)
+        yield item, via
         for target, span in references(item):
             if target not in seen:
                 seen.add(target)
                 stack.append((target, via or span))
-    return found
+
+
+def _reads(entry: Entry) -> Iterator[tuple[ast.Name | ast.Index, ast.Input]]:
+    """Where the body of a definition names inputs."""
+    own = {parameter.name for parameter in entry.definition.parameters}
+    for node in ast.walk(entry.definition.body):
+        if not isinstance(node, ast.Name | ast.Index) or (isinstance(node, ast.Name) and node.name in own):
+            continue
+        if source := entry.scope.input(node.name):
+            yield node, source
 
 
 def binding(

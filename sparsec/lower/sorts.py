@@ -18,16 +18,17 @@ from sparsec.lower.hints import (
     misplaced_container,
     otherwise_arm,
     reserved,
+    undeclared,
     unknown,
     written_as_set,
 )
+from sparsec.lower.inputs import own_indices, problems, wrong_index
 from sparsec.lower.scope import INTEGERS, Entry, Scope
 from sparsec.lower.signatures import BUILT_IN, bind, signature_of
 from sparsec.source import Span
 from sparsec.syntax import ast
 from sparsec.syntax.check import MAX_ERRORS
 from sparsec.syntax.errors.borrowed import COMMENT
-from sparsec.syntax.later import INPUT, way_around
 
 _Evaluate = Callable[[ast.Expr], int | None]  # the value of an arm's bound, None when it is not known
 
@@ -116,12 +117,17 @@ class _Checker:
         if parameter.name in _RESERVED:
             name = parameter.name
             self.errors.append(say.ReservedName(name=name, why="a parameter", hint=reserved(name), span=parameter.span))
+        if source := self.scope.input(parameter.name):
+            where = f"as an input in line {source.span.line}"
+            self.errors.append(say.DefinedTwice(name=parameter.name, where=where, span=parameter.span))
         if parameter.name in self.parameters:
             self.errors.append(say.DefinedTwice(name=parameter.name, where="in this list", span=parameter.span))
         if parameter.default is not None:
             self.want_int(parameter.default, "a default")
             for node in ast.walk(parameter.default):
-                if isinstance(node, ast.Name) and node.name in INTEGERS:
+                if not isinstance(node, ast.Name | ast.Index):
+                    continue
+                if (isinstance(node, ast.Name) and node.name in INTEGERS) or self._input(node):
                     self.errors.append(say.NotConstant(what="a default", name=node.name, span=node.span))
         self.parameters.append(parameter.name)
 
@@ -161,12 +167,12 @@ class _Checker:
             case ast.Unary(op, value):
                 self.want_int(value, f"`{op}`")
                 return "int"
+            case ast.Index(name) if source := self.scope.input(name):
+                return self._read(node, source)
             case ast.Index(name) if name in BUILT_IN or self.scope.find(name):
                 self.errors.append(in_round_brackets(node))
-            case ast.Index(name):
-                hint = way_around(name) or INPUT
-                what = f"`{name}[...]`, data given at the call,"
-                self.errors.append(say.NotYet(what=what, hint=hint, span=node.span))
+            case ast.Index():
+                self.errors.append(undeclared(node, self.scope))
             case _:
                 self.errors.append(say.MisplacedTable(span=node.span))
         return None
@@ -195,7 +201,9 @@ class _Checker:
                 self.want_int(operand, f"`{op}`")
             return "set"
         self.want_int(node.value, "`in`")
-        if isinstance(node.container, ast.Range | ast.Members):
+        if isinstance(node.container, ast.Name | ast.Index) and (source := self._input(node.container)):
+            self._read(node.container, source, listed=True)
+        elif isinstance(node.container, ast.Range | ast.Members):
             for part in ast.bounds(node.container):
                 self.want_int(part, "a range" if isinstance(node.container, ast.Range) else "a set of numbers")
         else:
@@ -205,7 +213,24 @@ class _Checker:
     def _name(self, node: ast.Name, wanted: str) -> str | None:
         if node.name in self.parameters or node.name in INTEGERS:
             return "int"
+        if source := self._input(node):
+            return self._read(node, source)
         return self._call(ast.Call(node.name, (), span=node.span), wanted)
+
+    def _input(self, node: ast.Name | ast.Index) -> ast.Input | None:
+        """The input that a name means where it stands."""
+        bare = isinstance(node, ast.Name)
+        return None if bare and (node.name in self.parameters or node.name in INTEGERS) else self.scope.input(node.name)
+
+    def _read(self, node: ast.Name | ast.Index, source: ast.Input, listed: bool = False) -> str | None:
+        if problems(source, INTEGERS):
+            return None  # an error of the declaration
+        if wrong := wrong_index(node, source, listed):
+            self.errors.append(wrong)
+        else:
+            for index in own_indices(node, source):
+                self.want_int(index, f"an index of `{source.name}`")
+        return "set" if source.kind == "bool" else "int"
 
     def _call(self, node: ast.Call, wanted: str) -> str | None:
         entry = self.scope.find(node.name)

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
-from sparsec.lower.scope import Entry
+from sparsec.lower.scope import Entry, inputs_of
 from sparsec.lower.signatures import BUILT_IN, bind, signature_of
 from sparsec.lower.tables import table_rows
 from sparsec.syntax import ast
 from sparsec.syntax.operands import operands
 
 _MAX_STEPS, _MAX_DEPTH = 20_000, 150
+_NO_PAGE = "draw it as text, SVG or PNG with `--given NAME=FILE`"
 
 Open = list  # a node
 
@@ -44,8 +45,12 @@ class _Frame:
 def open_operands(entry: Entry) -> list[tuple[ast.Expr, Open]]:
     """The operands of the union that a checked definition or an arm of it is, or all of it, each with its node.
 
-    SparsecError where its sets, written out, grow beyond the limits of a pattern, or a table can't be read.
+    SparsecError where its sets, written out, grow beyond the limits of a pattern, where a table can't be read, and
+    where data of the call is.
     """
+    if inputs := inputs_of(entry):
+        shown = ", ".join(f"`{name}`" for name in inputs)
+        raise SparsecError(say.NeedsData(what="a page", inputs=shown, hint=_NO_PAGE))
     body = entry.definition.body
     own = {parameter.name: ["name", parameter.name] for parameter in entry.definition.parameters}
     frame = _Frame(entry, own)

@@ -83,7 +83,9 @@ def at_keys(node: ir.Node, layout: Gathered) -> ir.Node:
 
 
 def _rebuilt(node: ir.Node, change: Callable[[ir.Node], ir.Node]) -> ir.Node:
-    """`node` with its children changed."""
+    """`node` with its children changed; leaves are taken as one."""
+    if isinstance(node, ir.Leaf):
+        return node
     made: dict[str, Any] = {}  # what a field holds
     for field in fields(node):
         value = getattr(node, field.name)

@@ -76,7 +76,7 @@ def _named(cover: Cover, region: Region, n: int) -> float:
     return total
 
 
-def _entries(leaf: ir.Leaf, n: int) -> tuple[float, float]:
+def _entries(leaf: ir.Table, n: int) -> tuple[float, float]:
     """How many blocks a row of the table names, and the share of all rows that do."""
     if isinstance(leaf, ir.Blocks):
         return sum(map(len, leaf.rows)) / max(len(leaf.rows), 1), min(1.0, len(leaf.rows) * leaf.size / n)

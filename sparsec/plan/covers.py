@@ -50,7 +50,7 @@ def region_of(condition: ir.Set, layout: Layout, why: str) -> Region:
 
 def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:
     bound = over(condition)
-    if bound.tables:  # then `condition` was left as it is
+    if ir.leaves(condition) and stride == 1:  # then `condition` was left as it is
         affine = simplify(bound.affine)
         bound = replace(bound, affine=affine, tables=() if affine == ir.TRUE else bound.tables)
     read = partial(relation, parameters=symbolic_tiles.parameters(stride))
@@ -96,7 +96,7 @@ def _cover(bound: Over, pairs: Callable[[], Points], side: Side, stride: int) ->
 
 
 def _found(
-    reach: symbolic_tiles.Reach, side: Side, precision: Precision, why: str, tables: tuple[ir.Leaf, ...]
+    reach: symbolic_tiles.Reach, side: Side, precision: Precision, why: str, tables: tuple[ir.Table, ...]
 ) -> Cover:
     exact = precision == "exact"
     if exact and not all(each.exact for each in reach.intervals):

@@ -50,7 +50,7 @@ class Cover:
     # "list": no segments, and exactly the tiles that hold a pair, since ranges would hold more, for the reason `why`.
     precision: Precision
     why: str
-    tables: tuple[ir.Leaf, ...] = ()  # in the order of writing
+    tables: tuple[ir.Table, ...] = ()  # in the order of writing
     split_prefix: int = 0  # rows (or columns) that start below it touch far more than others do: global tokens
     longest_first: bool = False  # later tiles visit more than earlier ones do, as those of causal attention do
 

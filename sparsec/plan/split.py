@@ -15,6 +15,7 @@ from math import gcd
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import inputs_read
 from sparsec.plan.nodes import Contiguous, Gathered, Layout, Listed, Residue
 from sparsec.sets import periodicity
 from sparsec.sets.redundancy import given, simplify
@@ -35,6 +36,8 @@ def split(condition: ir.Set, barred: frozenset[Layout] = frozenset()) -> Split:
     Listed pairs come last: what they leave out is listed for them, and costs nothing.
     What belongs to a layout of `barred` stays contiguous.
     """
+    if inputs_read(condition):
+        barred |= {Listed()}  # lists of pairs are kept for a length, whatever the data
     wanted: dict[Layout, list[ir.Set]] = {Contiguous(): []}
     for term in terms(condition):
         wanted.setdefault(_layout(term), []).append(term)
@@ -89,9 +92,9 @@ def _terms(condition: ir.Set, calls: Iterator[int]) -> tuple[ir.Set, ...]:
 
 def _layout(term: ir.Set) -> Layout:
     """The layout in which a term wastes least, by proof."""
-    if ir.leaves(term):
+    if ir.tables(term):
         operands = term.parts if isinstance(term, ir.And) else (term,)
-        small = any(isinstance(each, ir.Leaf) and each.size < _SMALL for each in operands)
+        small = any(isinstance(each, ir.Table) and each.size < _SMALL for each in operands)
         return Listed() if small else Contiguous()
     stride, gathered = periodicity.stride(term), periodicity.periodic_keys(term)
     if gathered and gathered[2] * max(_NARROW, stride + 1) <= gathered[0]:

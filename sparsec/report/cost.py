@@ -33,6 +33,7 @@ class Told:
     caches: list[DecoderCache]
     reach: Reach | None
     layouts: list[dict]
+    inputs: tuple[str, ...] = ()  # data of the call, for which all numbers are upper bounds
 
     def to_json(self) -> dict:
         more = {
@@ -41,6 +42,7 @@ class Told:
             "cache": [cache.to_json() for cache in self.caches],
             "reach": self.reach and self.reach.to_json(),
             "layouts": self.layouts,
+            "at_most_for": self.inputs,
         }
         return self.cost.to_json() | more
 
@@ -52,6 +54,8 @@ class Told:
         return "\n".join([f"{paint(cost.name, BOLD)} at {call}, {heads} of size {cost.head_size}", *lines])
 
     def _rows(self) -> Iterator[text.Row]:
+        if self.inputs:
+            yield "at most", f"data of the call decides: {', '.join(self.inputs)}; counts are upper bounds"
         yield from text.rows(self.cost)
         if self.gpu and self.floor:
             yield from text.floor_rows(GPUS[self.gpu], self.floor)
@@ -64,7 +68,10 @@ class Told:
 
 
 def told(pattern: Pattern, cost: Cost, gpu: str | None, layers: Layers | None) -> Told:
-    """Everything about a pattern whose pairs are counted; `layers` are those to follow information through."""
+    """Everything about a pattern whose pairs are counted; `layers` are those to follow information through.
+
+    Of a pattern that reads data of the call, `cost` and `layers` are those of `ir.approximate.bounded`.
+    """
     plan = build(pattern)
     with allowance(budgets.BESIDE):
         causal = cost.square and all(map(is_causal, pattern.conditions))
@@ -78,6 +85,7 @@ def told(pattern: Pattern, cost: Cost, gpu: str | None, layers: Layers | None) -
         caches=caches,
         reach=reach(layers, cost.n) if layers else None,
         layouts=list(_layouts(plan, cost.n, cost.square)),
+        inputs=tuple(each.name for each in pattern.inputs),
     )
 
 

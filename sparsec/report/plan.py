@@ -42,7 +42,15 @@ class _Words(Scalar):
                 return f"random_{'past_' if past else ''}blocks({size}, {count}, {seed})"
             case ir.RandomKeys(count, seed):
                 return f"random_keys({count}, {seed})"
+            case ir.DataTest(test):
+                return self.condition(test) if not isinstance(test, ir.ElementOf) else self._listed(test)
         return super().condition(node)
+
+    def _listed(self, test: ir.ElementOf) -> str:
+        return f"({self.integer(test.value)} in {test.name})"
+
+    def _read(self, node: ir.Read) -> str:
+        return node.name if node.index is None else f"{node.name}[{self.integer(node.index)}]"
 
     def _not(self, leaf: ir.Leaf) -> str:
         return f"not {self.condition(leaf)}"

@@ -40,7 +40,9 @@ class Attend(Calls):
         self._record, self._counts = record, dict(counts)
         self._heads = counts.get("heads")
         with torch_for("an operator"):
-            self._function = getattr(module(text, record.module, path), record.function)
+            generated = module(text, record.module, path)
+        self._function = getattr(generated, record.function)
+        self._inputs = tuple(each.name for each in generated._PROGRAM.inputs)
 
     @property
     def source(self) -> str:
@@ -53,6 +55,9 @@ class Attend(Calls):
         if self._heads is not None:
             self._check_heads(q)
         return self._function(q, k, v, **given)
+
+    def _input_names(self) -> tuple[str, ...]:
+        return self._inputs
 
     def _check_heads(self, q: Tensor) -> None:
         """Also where the pattern is the same for all heads: a call with another number is most likely transposed."""
@@ -126,34 +131,35 @@ class BoundPattern:
         """Number of query heads that the pattern is compiled for; None when it serves any."""
         return self._pattern.heads
 
-    def mask(self, n_q: int, n_k: int, q_offset: int | None = None) -> np.ndarray:
+    def mask(self, n_q: int, n_k: int, q_offset: int | None = None, **inputs: object) -> np.ndarray:
         """Bool [n_q, n_k], or [H, n_q, n_k] for a pattern that depends on the heads: may query i see key j?
 
-        Query i is at position i + q_offset, by default i + n_k - n_q.  Evaluated literally, by the reference; takes
-        memory for every pair.  SparsecError when n_q > n_k and there is no offset.
+        Query i is at position i + q_offset, by default i + n_k - n_q.  `inputs` are arrays or tensors for the inputs
+        that the pattern reads; with rows of a batch or heads among their axes, the mask has these, too: [B, H, n_q,
+        n_k].  Evaluated literally, by the reference; takes memory for every pair.  SparsecError when n_q > n_k and
+        there is no offset, and for inputs that are missing or do not fit.
         """
-        import numpy as np
-
         from sparsec.diagnostics import OffsetNeeded, SparsecError
-        from sparsec.ir.reference import mask
+        from sparsec.runtime.given import mask
 
         n_q, n_k = _length("n_q", n_q), _length("n_k", n_k)
         if q_offset is None and n_q > n_k:
             raise SparsecError(OffsetNeeded(n_q=n_q, n_k=n_k))
-        masks = [mask(condition, n_q, n_k, q_offset) for condition in self._pattern.conditions]
-        heads = self._pattern.head_conditions
-        return np.stack([masks[index] for index in heads]) if heads else masks[0]
+        return mask(self._pattern, n_q, n_k, q_offset, inputs)
 
-    def mask_mod(self, n: int, device: torch.device | str = "cpu", *, n_q: int | None = None) -> MaskMod:
+    def mask_mod(
+        self, n: int, device: torch.device | str = "cpu", *, n_q: int | None = None, **inputs: object
+    ) -> MaskMod:
         """The pattern over n keys and n_q queries as FlexAttention's `create_block_mask` takes it, for comparisons.
 
         mask_mod(b, h, q_idx, kv_idx); its tables are on `device`.  Query i stands at position i + n - n_q; n_q is n
-        unless given.  ValueError for what does not fit.
+        unless given.  `inputs` are arrays or tensors for those that the pattern reads.  ValueError for what does not
+        fit, SparsecError for inputs that do not.
         """
         from sparsec.runtime.flex import mask_mod
 
         n, n_q = _lengths(n, n_q)
-        return mask_mod(self._pattern, n, _device(device), n - n_q)
+        return mask_mod(self._pattern, n, _device(device), n - n_q, inputs)
 
     def block_mask(
         self,
@@ -186,7 +192,9 @@ class BoundPattern:
         """
         from sparsec.analysis.count import pattern_count
         from sparsec.diagnostics import OffsetNeeded, SparsecError
+        from sparsec.ir.inputs import refuse_inputs
 
+        refuse_inputs(self._pattern, "a count", "`sparsec cost` gives a bound; `mask(n, n, ...).sum()` counts one call")
         n = _length("n", n)
         n_q = n if n_q is None else _length("n_q", n_q)
         if q_offset is None and n_q > n:

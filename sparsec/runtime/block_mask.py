@@ -9,6 +9,7 @@ from torch.nn.attention.flex_attention import BlockMask
 
 from sparsec.analysis.blocks import blocks
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import refuse_inputs
 from sparsec.runtime.flex import mask_mod
 
 
@@ -26,6 +27,7 @@ def block_mask(
     Query i stands at position i + n - n_q.  `heads` is the pattern's own number by default, 1 where it serves any.
     ValueError for numbers that don't fit.
     """
+    refuse_inputs(pattern, "a BlockMask", "create_block_mask(pattern.mask_mod(n, ...), ...) makes one from its data")
     tile = (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
     n_q = n if n_q is None else n_q
     heads = _checked(pattern, tile, heads)

@@ -16,6 +16,10 @@ class Calls:
     def _call(self, q: Tensor, k: Tensor, v: Tensor, **given: Any) -> Any:
         raise NotImplementedError
 
+    def _input_names(self) -> tuple[str, ...]:
+        """Of the data that the pattern reads."""
+        raise NotImplementedError
+
     @overload
     def __call__(
         self,
@@ -30,6 +34,7 @@ class Calls:
         lengths: Tensor | None = None,
         q_lengths: Tensor | None = None,
         return_lse: Literal[False] = False,
+        **inputs: Tensor,
     ) -> Tensor: ...
     @overload
     def __call__(
@@ -45,6 +50,7 @@ class Calls:
         lengths: Tensor | None = None,
         q_lengths: Tensor | None = None,
         return_lse: Literal[True],
+        **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
     @overload
     def __call__(
@@ -60,6 +66,7 @@ class Calls:
         lengths: Tensor | None = None,
         q_lengths: Tensor | None = None,
         return_lse: bool,
+        **inputs: Tensor,
     ) -> Tensor | tuple[Tensor, Tensor]: ...
     def __call__(
         self,
@@ -74,7 +81,7 @@ class Calls:
         lengths: Tensor | None = None,
         q_lengths: Tensor | None = None,
         return_lse: bool = False,
-        **foreign: object,
+        **inputs: object,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], with `return_lse` also lse [B, H, n_q].
 
@@ -93,12 +100,19 @@ class Calls:
         and queries at negative positions are padding.  Where q has as many rows as k, and neither q_offset nor
         q_lengths is given, both are the same tokens; otherwise queries are the last of the keys.  Padding gets 0.
 
+        `inputs` are the tensors of the pattern's inputs, by name, on the device of q: of bool, int32 or int64, with the
+        axes of their declarations.  Positions of an input of packed documents are those of the packed row.
+
         Raises ValueError for what does not fit, and TypeError for arguments of other attention functions; the text
         begins with a code that `sparsec explain` knows.
         """
-        if more or foreign:
-            raise refused(more, foreign)
+        if more or inputs:
+            known = self._input_names() if inputs else ()
+            if foreign := [name for name in inputs if name not in known]:
+                raise refused(more, foreign, known)
+            if more:
+                raise refused(more, (), known)
         given: dict[str, Any] = {"scale": scale, "q_offset": q_offset, "return_lse": return_lse}
         rare = {"k_offset": k_offset, "documents": documents, "lengths": lengths, "q_lengths": q_lengths}
-        given |= {name: x for name, x in rare.items() if x is not None}
+        given |= {name: x for name, x in rare.items() if x is not None} | inputs
         return self._call(q, k, v, **given)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from functools import reduce
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +18,20 @@ from torch import Tensor
 
 from sparsec.analysis import tables
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import reads
+from sparsec.runtime.given import checked, spread
 
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-_Term = Callable[[Tensor, Tensor, Tensor], "Tensor | int"]  # of h, q and k, which are index tensors of no dimension
+
+
+class _Line(NamedTuple):
+    """The row of the batch and the head that a pair belongs to: index tensors of no dimension."""
+
+    b: Tensor
+    h: Tensor
+
+
+_Term = Callable[[_Line, Tensor, Tensor], "Tensor | int"]  # of q and k, which are index tensors of no dimension
 _ByHead = Mapping[int, ir.Node]
 
 _COMPARE = {
@@ -34,27 +47,35 @@ _DENSE = 1 << 28  # bytes of a table with an entry for each pair of blocks
 _BINARY = {ir.Add: operator.add, ir.Sub: operator.sub, ir.Mul: operator.mul}
 
 
-def mask_mod(pattern: ir.Pattern, n: int, device: torch.device | str = "cpu", q_offset: int = 0) -> MaskMod:
-    """mask_mod(b, h, q_idx, kv_idx) -> bool, for n keys; its tables are on `device`.
+def mask_mod(
+    pattern: ir.Pattern,
+    n: int,
+    device: torch.device | str = "cpu",
+    q_offset: int = 0,
+    inputs: Mapping[str, object] = MappingProxyType({}),
+) -> MaskMod:
+    """mask_mod(b, h, q_idx, kv_idx) -> bool, for n keys; its tables are on `device`, and so are the pattern's inputs.
 
-    Query q_idx stands at position q_idx + q_offset, which stays below n.
+    Query q_idx stands at position q_idx + q_offset, which stays below n.  SparsecError for inputs that do not fit.
     """
+    arrays, _ = checked(pattern, inputs, n)
+    data = {each.name: torch.from_numpy(spread(each, arrays[each.name])).to(device) for each in pattern.inputs}
     heads = pattern.head_conditions or (0,)
-    made = _Terms(n, torch.device(device), len(heads)).condition(
+    made = _Terms(n, torch.device(device), len(heads), data).condition(
         {head: pattern.conditions[index] for head, index in enumerate(heads)}
     )
 
     def mask(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
-        return made(h, q_idx + q_offset if q_offset else q_idx, kv_idx)
+        return made(_Line(b, h), q_idx + q_offset if q_offset else q_idx, kv_idx)
 
     return mask
 
 
 class _Terms:
-    """Conditions and integers of several heads -> one term of (h, q, k)."""
+    """Conditions and integers of several heads -> one term of (line, q, k)."""
 
-    def __init__(self, n: int, device: torch.device, heads: int) -> None:
-        self.n, self.device, self.heads = n, device, heads
+    def __init__(self, n: int, device: torch.device, heads: int, data: Mapping[str, Tensor]) -> None:
+        self.n, self.device, self.heads, self.data = n, device, heads, data
 
     def condition(self, nodes: _ByHead) -> _Term:
         groups = _alike(nodes)
@@ -79,6 +100,8 @@ class _Terms:
                 return lambda h, q, k: ~part(h, q, k)
             case ir.Blocks() | ir.RandomBlocks() | ir.RandomKeys() as leaf:
                 return self._table(leaf)
+            case ir.DataTest() as leaf:
+                return self._data_test(leaf)
             case other:
                 raise TypeError(f"not a condition: {other!r}")
 
@@ -97,6 +120,8 @@ class _Terms:
                 return _apply(operator.floordiv, *self._divided(nodes))
             case ir.Mod():
                 return _apply(operator.mod, *self._divided(nodes))
+            case ir.Read() as read:
+                return self._read(read)
             case ir.Abs():
                 value = self.integer(_field(nodes, "value"))
                 return lambda h, q, k: abs(value(h, q, k))
@@ -117,13 +142,44 @@ class _Terms:
         if set(values.values()) == {first}:
             return lambda h, q, k: first
         table = torch.tensor([values.get(head, first) for head in range(self.heads)], device=self.device)
-        return lambda h, q, k: table[h]
+        return lambda at, q, k: table[at.h]
 
     def _among(self, nodes: _ByHead) -> _Term:
         table = torch.tensor([head in nodes for head in range(self.heads)], device=self.device)
-        return lambda h, q, k: table[h]
+        return lambda at, q, k: table[at.h]
 
-    def _table(self, leaf: ir.Leaf) -> _Term:
+    def _data_test(self, leaf: ir.DataTest) -> _Term:
+        """The test, and that every index of it is there."""
+        test = leaf.test
+        indexed = [read for read in reads(leaf) if isinstance(read, ir.Read) and read.index is not None]
+        if isinstance(test, ir.ElementOf):
+            x, value = self.data[test.name], self.integer({0: test.value})
+            terms = [lambda at, q, k: (_line(x, at) == value(at, q, k)).any(-1)]
+        else:
+            terms = [self.condition({0: test})]
+        return _all([*(self._inside(self.data[read.name], read) for read in indexed), *terms])
+
+    def _inside(self, x: Tensor, read: ir.Read) -> _Term:
+        assert read.index is not None
+        index, length = self.integer({0: read.index}), x.shape[-1]
+
+        def inside(at: _Line, q: Tensor, k: Tensor) -> Tensor:
+            place = index(at, q, k) + q * 0  # a tensor, also where the index is a number
+            return (place >= 0) & (place < length)
+
+        return inside
+
+    def _read(self, read: ir.Read) -> _Term:
+        """The entry at an index, another one where there is none; 0 where there are no entries."""
+        x = self.data[read.name]
+        if read.index is None:
+            return lambda at, q, k: _line(x, at)[0]
+        if x.shape[-1] == 0:
+            return lambda at, q, k: q * 0
+        index, last = self.integer({0: read.index}), x.shape[-1] - 1
+        return lambda at, q, k: _line(x, at)[(index(at, q, k) + q * 0).clamp(0, last)]
+
+    def _table(self, leaf: ir.Table) -> _Term:
         """A look-up among the few keys of each query, in bool [blocks, blocks], or in rows one after the other."""
         table = tables.source(leaf)(self.n, range(self.n))
         size, blocks, width = leaf.size, -(-self.n // leaf.size), int(np.diff(table.starts).max(initial=0))
@@ -142,10 +198,15 @@ class _Terms:
         return _searched(leaf.size, starts, entries, width)
 
 
+def _line(x: Tensor, at: _Line) -> Tensor:
+    """The entries of a row and a head."""
+    return x[at.b if len(x) > 1 else 0, at.h if x.shape[1] > 1 else 0]
+
+
 def _searched(size: int, starts: Tensor, entries: Tensor, width: int) -> _Term:
     """A look-up by halving, without a loop whose length depends on data: rows have at most `width` entries."""
 
-    def listed(h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    def listed(h: _Line, q: Tensor, k: Tensor) -> Tensor:
         unit, row = k // size, q // size
         known, row = row < len(starts) - 1, row.clamp(max=len(starts) - 2)
         first, stop = starts[row], starts[row + 1]
@@ -195,7 +256,7 @@ def _apply(operation: Callable, left: _Term, right: _Term) -> _Term:
 
 
 def _compare(operation: Callable, left: _Term, right: _Term) -> _Term:
-    def compared(h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    def compared(h: _Line, q: Tensor, k: Tensor) -> Tensor:
         found = operation(left(h, q, k), right(h, q, k))
         return found if isinstance(found, Tensor) else (q == q) & found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from difflib import get_close_matches
 from numbers import Real
 
@@ -47,20 +47,21 @@ _HINTS = {
 _HINT_OF = {name: hint for hint, names in _HINTS.items() for name in names}
 
 
-def refused(positional: tuple[object, ...], keywords: Mapping[str, object]) -> TypeError:
-    """The error of a call with more than q, k, v and the keywords of a call."""
+def refused(positional: Sequence[object], keywords: Sequence[str], inputs: Sequence[str] = ()) -> TypeError:
+    """The error of a call with more than q, k, v, the keywords of a call and the inputs of its pattern."""
     if positional:
         first = positional[0]
         number = isinstance(first, Real) and not isinstance(first, bool)
         hint = f"is this `scale={first}`?" if number else _HINT_OF["attn_mask"]
         return TypeError(f"[SP0611] a call takes three tensors, and all else by keyword, not a fourth argument: {hint}")
-    name = next(iter(keywords))
-    hint = _HINT_OF.get(name) or _hint(name)
+    name = keywords[0]
+    hint = _HINT_OF.get(name) or _hint(name, inputs)
     return TypeError(f"[SP0611] a call takes no `{name}`: {hint}")
 
 
-def _hint(name: str) -> str:
-    near = get_close_matches(name, (*_OWN, *_HINT_OF), 1)
+def _hint(name: str, inputs: Sequence[str]) -> str:
+    own = (*inputs, *_OWN)
+    near = get_close_matches(name, (*own, *_HINT_OF), 1)
     if not near:
-        return f"beside q, k and v there are {', '.join(_OWN[:-1])} and {_OWN[-1]}"
-    return f"did you mean `{near[0]}`?" if near[0] in _OWN else _HINT_OF[near[0]]
+        return f"beside q, k and v there are {', '.join(own[:-1])} and {own[-1]}"
+    return f"did you mean `{near[0]}`?" if near[0] in own else _HINT_OF[near[0]]

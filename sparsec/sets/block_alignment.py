@@ -9,6 +9,7 @@ import islpy as isl
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import inputs_read
 from sparsec.sets import budgets
 from sparsec.sets.context import OutOfBudget, budget, context
 from sparsec.sets.to_isl import relation
@@ -19,7 +20,9 @@ def block_size(condition: ir.Set) -> int:
 
     Tried is what the blocks of its tables, or else its floor divisions, have in common.
     """
-    sizes = [leaf.size for leaf in ir.leaves(condition)]
+    if inputs_read(condition):
+        return 1
+    sizes = [leaf.size for leaf in ir.tables(condition)]
     sizes = sizes or [node.divisor for node in ir.walk(condition) if isinstance(node, ir.FloorDiv)]
     size = reduce(gcd, sizes, 0)
     try:
@@ -42,7 +45,7 @@ def _whole(node: ir.Set, size: int) -> bool:
             join = algebra.conjunction if isinstance(node, ir.And) else algebra.disjunction
             plain = join(*(part for part in parts if not ir.leaves(part)))
             return _whole(plain, size) and all(_whole(part, size) for part in tables)
-    assert isinstance(node, ir.Leaf), node
+    assert isinstance(node, ir.Table), node
     return node.size % size == 0
 
 

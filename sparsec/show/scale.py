@@ -9,6 +9,7 @@ import numpy as np
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference, vector
+from sparsec.ir.approximate import bounded
 
 SHORTEST, LONGEST = 64, 1 << 20
 _MOST_DRAWN = 1 << 19  # entries of random tables
@@ -29,7 +30,7 @@ def telling_length(pattern: ir.Pattern) -> int:
     of others, and the mask has lost half of the density that it begins with, if it ever does.  A pattern that keeps
     pairs of the first positions only is shown as far as these go.
     """
-    return max(map(_length, pattern.conditions[:_MOST_CONDITIONS]), default=SHORTEST)
+    return max(map(_length, bounded(pattern).conditions[:_MOST_CONDITIONS]), default=SHORTEST)
 
 
 def _length(condition: ir.Set) -> int:
@@ -37,14 +38,14 @@ def _length(condition: ir.Set) -> int:
     if canvas := _canvas(condition, numbers):
         return canvas
     needed = max((_needed(part, numbers) for part in dict.fromkeys(_parts(condition))), default=1)
-    drawn = [leaf for leaf in ir.leaves(condition) if not isinstance(leaf, ir.Blocks)]
+    drawn = [leaf for leaf in ir.tables(condition) if not isinstance(leaf, ir.Blocks)]
     longest = min([LONGEST, *(max(SHORTEST, _MOST_DRAWN * leaf.size // leaf.count) for leaf in drawn)])
     return max(SHORTEST, min(longest, max(needed, _thinned(condition, longest // _TIMES if drawn else longest))))
 
 
 def _parts(condition: ir.Set) -> Iterator[ir.Node]:
     """What is to be seen: comparisons, memberships, tables, and what is divided."""
-    kinds = ir.Compare | ir.Member | ir.Leaf | ir.FloorDiv | ir.Mod
+    kinds = ir.Compare | ir.Member | ir.Table | ir.FloorDiv | ir.Mod
     return (node for node in ir.walk(condition) if isinstance(node, kinds))
 
 
@@ -88,7 +89,7 @@ def _thinned(condition: ir.Set, longest: int) -> int:
 
 def _canvas(condition: ir.Set, numbers: tuple[int, ...]) -> int:
     """How far the pairs of a condition go, where that is the same at all lengths; 0 where it is not."""
-    if not all(isinstance(leaf, ir.Blocks) for leaf in ir.leaves(condition)):
+    if not all(isinstance(leaf, ir.Blocks) for leaf in ir.tables(condition)):
         return 0
     first, second = (_extent(condition, _positions(n, numbers), n) for n in _LENGTHS[-2:])
     if first != second or not 0 < first < _LENGTHS[-2] // _TIMES:

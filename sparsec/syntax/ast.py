@@ -54,7 +54,7 @@ class Call(Syntax):
 
 @dataclass(frozen=True)
 class Index(Syntax):
-    """`doc[q]`: data given at the call."""
+    """`doc[q]`: an entry of an input."""
 
     name: str
     indices: tuple[Expr, ...]
@@ -107,7 +107,7 @@ class Members(Syntax):
 
 @dataclass(frozen=True)
 class Membership(Syntax):
-    """`value in container`; lowering refuses containers that are neither a range nor a set of numbers."""
+    """`value in container`; lowering refuses containers that are no range, set of numbers or input."""
 
     value: Expr
     negated: bool
@@ -161,12 +161,14 @@ class Use(Syntax):
 
 @dataclass(frozen=True)
 class Input(Syntax):
-    """`name: kind[axes]`"""
+    """`name: kind[axes]`; `name_span` and `kind_span` are the places of its words."""
 
     name: str
     kind: str
     axes: tuple[Expr, ...]
     doc: str | None = None
+    name_span: Span = field(compare=False, repr=False, kw_only=True)
+    kind_span: Span = field(compare=False, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,10 @@ class File:
     @property
     def definitions(self) -> tuple[Definition, ...]:
         return tuple(d for d in self.declarations if isinstance(d, Definition))
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return tuple(d for d in self.declarations if isinstance(d, Input))
 
 
 def bounds(container: Range | Members) -> tuple[Expr, ...]:

@@ -52,7 +52,7 @@ class _Builder:
             parameters or (),
             body,
             _doc(doc),
-            name_span=Span(self.source, name.start_pos, name.end_pos),
+            name_span=self.word(name),
             span=self.place(parts[1]),
         )
 
@@ -60,7 +60,9 @@ class _Builder:
         return ast.Use(_text(parts[2]), _doc(parts[0]), span=self.place(parts[1]))
 
     def input(self, parts: _Parts) -> ast.Input:
-        return ast.Input(str(parts[2]), str(parts[4]), _nodes(parts), _doc(parts[0]), span=self.place(parts[1]))
+        doc, keyword, name, _, kind, *axes = parts
+        places = {"name_span": self.word(name), "kind_span": self.word(kind), "span": self.place(keyword)}
+        return ast.Input(str(name), str(kind), _nodes(axes), _doc(doc), **places)
 
     def parameters(self, parts: _Parts) -> tuple[ast.Parameter, ...]:
         return _nodes(parts)
@@ -122,6 +124,10 @@ class _Builder:
 
     def heads(self, parts: _Parts) -> _Parts:
         return parts
+
+    def word(self, token: Token) -> Span:
+        """A token of the rule."""
+        return Span(self.source, token.start_pos, token.end_pos)
 
     def place(self, first: Token | None = None) -> Span:
         """All of the rule, or from a token of it on."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import torch
@@ -133,18 +134,23 @@ def check(
     q_offset: int | None = None,
     scale: float | None = None,
     seed: int = 0,
+    **inputs: Tensor,
 ) -> list[Comparison]:
     """Run an operator of `sparsec.load` or `sparsec.compile` on random numbers; compare it with dense attention.
 
-    `heads` defaults to the number that the pattern is bound to, or 2.  Raises AssertionError where an error is larger
+    `heads` defaults to the number that the pattern is bound to, or 2; `inputs` are those of the pattern, of a batch of
+    as many rows as they have.  Raises AssertionError where an error is larger
     than its bound; returns the comparisons, forward and all gradients.
     """
-    mask = attend.pattern.mask(n_q, n_k, q_offset=q_offset)
-    heads = heads or attend.pattern.heads or 2
-    problem = random_problem(
-        mask, heads=heads, kv_heads=kv_heads, head_size=head_size, dtype=dtype, device=device, scale=scale, seed=seed
-    )
-    found = compare(run(attend, problem, q_offset), problem)
+    mask = attend.pattern.mask(n_q, n_k, q_offset=q_offset, **inputs)
+    axes = {axis: x.shape[place] for each in attend.pattern.nodes.inputs
+            for x in [inputs[each.name]] for place, axis in enumerate(each.axes)}  # fmt: skip
+    heads = heads or attend.pattern.heads or axes.get("H", 2)
+    if "B" in axes and "H" not in axes and attend.pattern.heads is None:
+        mask = mask[:, None]  # the same for all heads
+    numbers = {"heads": heads, "kv_heads": kv_heads, "head_size": head_size, "batch": axes.get("B", 1)}
+    problem = random_problem(mask, **numbers, dtype=dtype, device=device, scale=scale, seed=seed)
+    found = compare(run(partial(attend, **inputs) if inputs else attend, problem, q_offset), problem)
     assert all(each.holds for each in found), "not dense attention: " + ", ".join(map(str, found))
     return found
 

@@ -11,11 +11,12 @@ lengths of a few dozen show every case.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
 from sparsec.ir import nodes
+from sparsec.ir.inputs import Input, inputs_read
 from sparsec.ir.nodes import (
     Abs,
     Add,
@@ -24,6 +25,8 @@ from sparsec.ir.nodes import (
     Bool,
     Compare,
     Const,
+    DataTest,
+    ElementOf,
     FloorDiv,
     Int,
     Max,
@@ -35,6 +38,7 @@ from sparsec.ir.nodes import (
     Or,
     RandomBlocks,
     RandomKeys,
+    Read,
     Set,
     Sub,
     Var,
@@ -50,6 +54,7 @@ class Program:
     text: str
     conditions: tuple[Set, ...]
     heads: int | None = None
+    inputs: tuple[Input, ...] = ()
 
 
 # ---------------------------------------------------------------- integers and conditions
@@ -121,6 +126,55 @@ def tables() -> st.SearchStrategy[Set]:
     )
 
 
+INPUTS = {
+    each.name: each
+    for each in (
+        Input("doc", "int", ("n",), 1),
+        Input("reach", "int", ("B", "n"), 2),
+        Input("place", "int", ("B", "H", "n"), 3),
+        Input("m", "int", (), 4),
+        Input("length", "int", ("B",), 5),
+        Input("w", "int", ("H",), 6),
+        Input("each", "int", ("B", "H"), 7),
+        Input("some", "int", ("t",), 8),
+        Input("vertical", "int", ("H", "t"), 9),
+        Input("slash", "int", ("B", "H", "t"), 10),
+        Input("cls", "bool", ("B", "n"), 11),
+        Input("on", "bool", ("H",), 12),
+        Input("off", "bool", (), 13),
+        Input("flags", "bool", ("H", "t"), 14),
+    )
+}
+
+
+def data_tests() -> st.SearchStrategy[Set]:
+    """Tests of data given at the call: inputs of every kind and shape, indices inside and outside, also nested ones."""
+    index = st.sampled_from((Q, K, Q, K, Sub(Q, Const(1)), Add(K, Const(2)), Sub(Q, K), FloorDiv(Q, 3), Const(0)))
+    entries = st.builds(Read, st.sampled_from(("doc", "reach", "place", "some", "vertical")), index)
+    numbers = st.builds(Read, st.sampled_from(("m", "length", "w", "each")), st.none())
+    nested = st.builds(Read, st.just("doc"), entries)
+    read = st.one_of(entries, entries, numbers, nested)
+    counted = st.one_of(
+        read, st.builds(Add, read, st.sampled_from((Q, K, Const(1)))), st.builds(FloorDiv, read, sizes),
+        st.builds(Max, read, st.sampled_from((K, Const(2)))), st.builds(Mul, st.builds(Const, offsets), read),
+    )  # fmt: skip
+    compare = st.sampled_from(("<", "<=", "==", "!=", ">=", ">"))
+    other = st.one_of(st.sampled_from((Q, K, _DISTANCE, N)), st.builds(Const, sizes), counted)
+    same = st.sampled_from(("doc", "reach")).map(lambda name: Compare(Read(name, Q), "==", Read(name, K)))
+    bools = st.builds(Read, st.sampled_from(("cls", "flags")), index) | st.builds(
+        Read, st.sampled_from(("on", "off")), st.none()
+    )
+    listed = st.sampled_from(("some", "vertical", "slash", "doc"))
+    return st.one_of(
+        same,
+        st.builds(Compare, counted, compare, other),
+        st.builds(Compare, other, compare, counted),
+        st.builds(Compare, bools, st.just("!="), st.just(Const(0))),
+        _members(entries),
+        st.builds(ElementOf, st.one_of(st.sampled_from((Q, K, _DISTANCE)), entries), listed),
+    ).map(DataTest)
+
+
 def conditions(depth: int = 2, term: st.SearchStrategy[Set] | None = None) -> st.SearchStrategy[Set]:
     """Conditions of at most 3**depth terms, by default affine ones; `conditions(term=terms() | tables())` for all."""
     term = terms() if term is None else term
@@ -137,6 +191,23 @@ def conditions(depth: int = 2, term: st.SearchStrategy[Set] | None = None) -> st
 def programs(depth: int = 2, term: st.SearchStrategy[Set] | None = None) -> st.SearchStrategy[Program]:
     """Programs of one pattern over the affine core, or over the given terms; some of them are empty."""
     return conditions(depth, term).map(lambda condition: Program(f"pattern p = {to_text(condition)}\n", (condition,)))
+
+
+def input_programs(depth: int = 2, term: st.SearchStrategy[Set] | None = None) -> st.SearchStrategy[Program]:
+    """Programs that read data of the call beside other terms, by default affine ones and tables."""
+    test = data_tests()
+    rest = conditions(depth, test | (terms() | tables() if term is None else term))
+    joined = st.builds(lambda kind, *parts: kind(parts), st.sampled_from((And, Or)), rest, test | st.builds(Not, test))
+    return joined.map(with_inputs)
+
+
+def with_inputs(condition: Set) -> Program:
+    """The program of a condition that reads some of `INPUTS`, with their declarations."""
+    read = inputs_read(condition)
+    inputs = tuple(each for each in INPUTS.values() if each.name in read)
+    declared = "".join(f"input {each.name}: {each}\n" for each in inputs)
+    lines = (replace(each, line=line) for line, each in enumerate(inputs, 1))
+    return Program(f"{declared}pattern p = {to_text(condition)}\n", (condition,), inputs=tuple(lines))
 
 
 @st.composite
@@ -159,7 +230,7 @@ def match_programs(draw: st.DrawFn, term: st.SearchStrategy[Set] | None = None) 
 # ---------------------------------------------------------------- conditions as text
 
 
-def to_text(node: nodes.Node) -> str:
+def to_text(node: nodes.Node | ElementOf) -> str:
     """The .spat text of an integer or a condition that a user can write (`Select` and edges of tiles can't)."""
     match node:
         case Const(value):
@@ -190,6 +261,14 @@ def to_text(node: nodes.Node) -> str:
             return f"random_{'past_' if past else ''}blocks({size}, {count}, {seed})"
         case RandomKeys(count, seed):
             return f"random_keys({count}, {seed})"
+        case DataTest(Compare(Read(name) as read, "!=", Const(0))) if INPUTS[name].kind == "bool":
+            return to_text(read)
+        case DataTest(test):
+            return to_text(test)
+        case ElementOf(value, name):
+            return f"{to_text(value)} in {name}"
+        case Read(name, index):
+            return name if index is None else f"{name}[{to_text(index)}]"
     raise TypeError(f"no user can write {node!r}")
 
 

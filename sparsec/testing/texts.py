@@ -60,6 +60,12 @@ def _chains(draw: st.DrawFn, part: st.SearchStrategy) -> ast.Chain:
     return ast.Chain(operands, tuple(draw(ops) for _ in operands[1:]), span=_NOWHERE)
 
 
+def _containers(part: st.SearchStrategy[ast.Expr]) -> st.SearchStrategy[ast.Expr]:
+    """What may stand behind `in`: a range, numbers in braces, an input or its list for a head."""
+    given = _named | _make(ast.Index, names, _some(part))
+    return _make(ast.Range, part, part) | _make(ast.Members, _some(part)) | given
+
+
 def expressions(depth: int = 3) -> st.SearchStrategy[ast.Expr]:
     """Any expression that the grammar has, of right sorts or not."""
     leaf = _numbers | _named
@@ -74,7 +80,7 @@ def expressions(depth: int = 3) -> st.SearchStrategy[ast.Expr]:
         _make(ast.Binary, st.sampled_from(("+", "-", "*", "//", "%", "**", "&", "\\")), part, part),
         _make(ast.Union, _some(part, 2)),
         _chains(part),
-        _make(ast.Membership, part, st.booleans(), _make(ast.Range, part, part) | _make(ast.Members, _some(part))),
+        _make(ast.Membership, part, st.booleans(), _containers(part)),
         _make(ast.Call, names, _some(_make(ast.Argument, st.none() | names, argument), 0)),
         _make(ast.Index, names, _some(part)),
         _make(ast.Match, part, _some(_make(ast.Arm, _some(_heads, 0), part))),
@@ -94,7 +100,13 @@ def files() -> st.SearchStrategy[ast.File]:
         doc,
     )
     used = _make(ast.Use, _quotable, doc)
-    given = _make(ast.Input, names, names, _some(expressions(1), 0), doc)
+    given = st.builds(
+        lambda *values: ast.Input(*values, span=_NOWHERE, name_span=_NOWHERE, kind_span=_NOWHERE),
+        names,
+        names,
+        _some(expressions(1), 0),
+        doc,
+    )
     return _some(definition | definition | used | given, 0).map(lambda items: ast.File(items, source=_NOWHERE.source))
 
 

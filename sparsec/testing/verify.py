@@ -7,8 +7,9 @@ enough to know every key's gradient exactly.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from sparsec.analysis.rows import first_pair, queries_with_keys
 from sparsec.ir import reference
 from sparsec.ir.nodes import Pattern
+from sparsec.testing.data import masks, random_data
 from sparsec.testing.dense_attention import Comparison, compare, random_problem, run
 
 _MOST_PAIRS = {"cpu": 2**21, "cuda": 2**25}  # of all heads, in the dense computation: some 0.2 and 4 GB
@@ -55,9 +57,10 @@ class Tried:
         return all(each.holds for each in self.comparisons)
 
 
-def best_device() -> torch.device:
-    """A GPU where there is one that kernels can be compiled for."""
+def best_device(pattern: Pattern | None = None) -> torch.device:
+    """A GPU where there is one that kernels can be compiled for; the CPU for a pattern with inputs, which has none."""
     usable = torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
+    usable = usable and not (pattern and pattern.inputs)
     return torch.device("cuda" if usable else "cpu")
 
 
@@ -107,9 +110,15 @@ def telling(case: Case, pattern: Pattern) -> Case:
 
 
 def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device, seed: int = 0) -> Tried:
-    """Errors and bounds of one case; `attend` is the generated function of the pattern, or what `load` returns."""
+    """Errors and bounds of one case; `attend` is the generated function of the pattern, or what `load` returns.
+
+    Inputs of the pattern are drawn.
+    """
     rows = _rows(case, pattern, _MOST_PAIRS[device.type], seed)
-    mask = _mask(pattern, rows + case.queries.start, case.n_k)
+    data = random_data(pattern.inputs, 1, case.heads, case.n_k, seed)
+    mask = _mask(pattern, rows + case.queries.start, case, data)
+    given = {name: torch.from_numpy(some).to(device) for name, some in data.items()}
+    attend = partial(attend, **given) if given else attend
     problem = random_problem(
         mask,
         heads=case.heads,
@@ -136,10 +145,14 @@ def _rows(case: Case, pattern: Pattern, most_pairs: int, seed: int) -> np.ndarra
     return np.sort(np.concatenate([[0, case.n_q - 1], kept, others]))
 
 
-def _mask(pattern: Pattern, queries: np.ndarray, n: int) -> np.ndarray:
-    """Bool [queries, n], or [H, queries, n] for a pattern that depends on the heads."""
-    masks = [reference.evaluate(condition, queries, np.arange(n), n) for condition in pattern.conditions]
-    return np.stack([masks[index] for index in pattern.head_conditions]) if pattern.heads else masks[0]
+def _mask(pattern: Pattern, queries: np.ndarray, case: Case, data: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Bool [queries, n], or [H, queries, n] for a pattern that depends on the heads, or on data."""
+    n = case.n_k
+    if pattern.inputs:
+        return masks(pattern, data, 1, case.heads, queries, n)[0]
+    by_condition = [reference.evaluate(condition, queries, np.arange(n), n) for condition in pattern.conditions]
+    heads = pattern.head_conditions
+    return np.stack([by_condition[index] for index in heads]) if heads else by_condition[0]
 
 
 def _among(attend: Callable, rows: Tensor, n_q: int) -> Callable:

@@ -19,7 +19,7 @@ from transformers import masking_utils
 
 from sparsec.analysis.relation import relations
 from sparsec.diagnostics import SparsecError
-from sparsec.importers.from_mask_mod import from_mask_mod
+from sparsec.importers.from_mask_mod import mask_text
 from sparsec.ir import nodes as ir
 from sparsec.lower.file import lower
 from sparsec.runtime.attend import Attend
@@ -138,7 +138,7 @@ def _text(mask_function: Callable) -> str:
     key = _key(mask_function)
     if key is None or key not in _texts:
         try:
-            text = from_mask_mod(mask_function, name="mask")
+            text = mask_text(mask_function, "mask")
             text = text[text.index("pattern mask") :]  # without the name of a function, which may be any
         except SparsecError as error:
             raise refusal(

@@ -201,10 +201,13 @@ def test_random_functions_by_head(text):
 
 # ---------------------------------------------------------------- refusals
 
-DOCUMENTS = torch.zeros(N)
+DOCUMENTS, IDS, BOTH = torch.zeros(N), torch.arange(N) // 6, torch.arange(N)
 BAD = {
-    "look-up in a table by position": lambda b, h, q, k: DOCUMENTS[q] == DOCUMENTS[k],
-    "table by position": lambda b, h, q, k: TABLE[h] > q,
+    "look-up in a tensor of torch.float32": lambda b, h, q, k: DOCUMENTS[q] == DOCUMENTS[k],
+    "look-up in a table by several positions": lambda b, h, q, k: torch.zeros(N, N, dtype=int)[q, k] > q,
+    "where the index may be negative": lambda b, h, q, k: IDS[q - 1] == IDS[k],
+    "look-ups in `BOTH` along other axes": lambda b, h, q, k: (BOTH[b] > 1) & (BOTH[q] > 2),
+    "a division by a position": lambda b, h, q, k: q % IDS[b] == 0,
     "the batch index": lambda b, h, q, k: (q >= k) & (b == 0),
     "in `if`, `and`, `or`": lambda b, h, q, k: q >= k and q < 9,
     "chain of comparisons": lambda b, h, q, k: 0 <= q - k < 4,
@@ -243,6 +246,55 @@ def test_place():
     with pytest.raises(SparsecError) as info:
         sparsec.from_mask_mod(lambda b, h, q, k: (q >= k) & (DOCUMENTS[q] == 0))
     assert info.value.diagnostics[0].span.text == "DOCUMENTS[q]"
+
+
+# ---------------------------------------------------------------- data
+
+PREFIX, IMAGE, ON = torch.tensor([3, 0]), torch.arange(2 * N).reshape(2, N) // 9 - 1, torch.rand(2, N) < 0.2
+WIDTHS, BY_BOTH = torch.tensor([1, 4, 9], dtype=torch.int32), torch.tensor([[1, 2, 3], [7, 5, 2]])
+
+
+def documents(ids):
+    def same_document(b, h, q_idx, kv_idx):
+        return ids[q_idx].to(torch.int32) == ids[kv_idx]
+
+    return same_document
+
+
+WITH_DATA = {
+    "documents": (and_masks(causal, documents(IDS)), "input ids: int[n]", {"ids": IDS}),
+    "prefix": (lambda b, h, q, k: (q >= k) | (k < PREFIX[b]), "input PREFIX: int[B]", {"PREFIX": PREFIX}),
+    "images": (
+        lambda b, h, q, k: (q >= k) | ((IMAGE[b, q] == IMAGE[b, k]) & (IMAGE[b, q] >= 0)),
+        "input IMAGE: int[B, n]",
+        {"IMAGE": IMAGE},
+    ),
+    "bools": (or_masks(lambda b, h, q, k: ON[b, q] | ON[b, k], window), "input ON: bool[B, n]", {"ON": ON}),
+    "heads": (lambda b, h, q, k: (q - k < WIDTHS[h]) & causal(b, h, q, k), "input WIDTHS: int[H]", {"WIDTHS": WIDTHS}),
+    "rows and heads": (lambda b, h, q, k: q - k < BY_BOTH[b, h], "input BY_BOTH: int[B, H]", {"BY_BOTH": BY_BOTH}),
+    "blocks": (lambda b, h, q, k: IDS[q // 4] <= IDS[k // 5], "input IDS: int[entries]", {"IDS": IDS}),
+}
+
+
+@pytest.mark.parametrize("name", WITH_DATA)
+def test_tensors_that_are_looked_up_become_inputs(name):
+    f, declared, data = WITH_DATA[name]
+    text = sparsec.from_mask_mod(f)
+    assert text.startswith(f"{declared}\n\n")
+    found = sparsec.compile(text).pattern.mask(N, N, **data)
+    wanted = create_mask(f, 2, HEADS, N, N, device="cpu").numpy()
+    found = found if found.ndim == 4 else found[:, None] if found.shape[0] == 2 else found
+    assert (np.broadcast_to(found, wanted.shape) == wanted).all()
+
+
+def test_names_that_an_input_can_not_have():
+    v, q_offset, first = torch.arange(N), torch.arange(N) + 1, torch.arange(N) * 2
+    text = sparsec.from_mask_mod(lambda b, h, q, k: (v[q] > q_offset[k]) & (first[k] == v[k]))
+    assert [line for line in text.splitlines() if line.startswith("input")] == [
+        "input v_2: int[n]",
+        "input q_offset_2: int[n]",
+        "input first: int[n]",
+    ]
 
 
 def test_divmod():

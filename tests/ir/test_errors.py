@@ -104,10 +104,41 @@ ONE_ERROR = [
     ("pattern p = blocks(1, [[0, «causal»]])", "SP0202"),
     ("pattern p = blocks(1, [[0, «w»]])", "SP0201"),
     # not in this version
-    ("«input doc: int[n]» pattern p = causal", "SP0107"),
     ("pattern p = «top_blocks(16, 64, among = causal)»", "SP0107"),
     ("pattern p = «selected(sel)»", "SP0107"),
-    ("pattern p = «doc[q]» == 3", "SP0107"),
+    # inputs
+    ("pattern p = «doc»[q] == 3", "SP0201"),
+    ("input doc: «float»[n] pattern p = doc[q] == 3", "SP0214"),
+    ("input doc: int[«4»] pattern p = doc[q] == 3", "SP0214"),
+    ("input doc: int[«q»] pattern p = doc[q] == 3", "SP0214"),
+    ("input doc: int[n, «B»] pattern p = doc[q] == 3", "SP0214"),
+    ("input doc: int[H, «B»] pattern p = doc == 3", "SP0214"),
+    ("input doc: int[n, «t»] pattern p = doc[q] == 3", "SP0214"),
+    ("input doc: int[B, «B»] pattern p = doc == 3", "SP0214"),
+    *(
+        (f"input «{name}»: int pattern p = causal", "SP0207")
+        for name in ("q", "n", "layer", "v", "scale", "self", "in")
+    ),
+    ("input a: int set «a» = causal pattern p = causal", "SP0205"),
+    ("input a: int input «a»: bool pattern p = k < a", "SP0205"),
+    ("input a: int pattern p(«a = 3») = past(a)", "SP0205"),
+    ("input a: int pattern p(w = «a») = past(w)", "SP0301"),
+    ("input doc: int[n] pattern p = «doc» == doc[k]", "SP0215"),
+    ("input doc: int[n] pattern p = «doc[q, k]» == 3", "SP0215"),
+    ("input doc: int[B, n] pattern p = «doc[h, q]» == 3", "SP0215"),
+    ("input a: int[B] pattern p = k < «a[q]»", "SP0215"),
+    ("input a: int[H] pattern p = k < «a[0]»", "SP0215"),
+    ("input a: int[H, n] pattern p = k < «a[q, h]»", "SP0215"),
+    ("input a: int pattern p = k in «a»", "SP0215"),
+    ("input a: bool[t] pattern p = k in «a»", "SP0215"),
+    ("input a: int[t] pattern p = k in «a[k]»", "SP0215"),
+    ("input doc: int[n] pattern p = doc[«causal»] == 3", "SP0202"),
+    ("input doc: int[n] pattern p = causal & «doc[q]»", "SP0203"),
+    ("input cls: bool[n] pattern p = «cls[q]» == 1", "SP0202"),
+    ("input a: int pattern p = q % «a» == 0", "SP0301"),
+    ("input a: int pattern p = match «a» { else -> causal }", "SP0301"),
+    ("input a: int pattern p = «a * q» < 3", "SP0303"),
+    ("input a: int[n] pattern p = «a[q] * 2147483647 * 5» < 3", "SP0307"),
     # empty
     ("pattern «p» = ~full", "SP0906"),
 ]

@@ -43,7 +43,7 @@ def example(name: str, heads: int | None = None, layer: int | None = None, **par
 def random_pattern(program: Program) -> nodes.Pattern:
     """The pattern of a random program; past the language, which refuses those that hold no pair."""
     heads = tuple(range(program.heads)) if program.heads else ()
-    return nodes.Pattern("p", "", program.text, (), program.conditions, heads)
+    return nodes.Pattern("p", "", program.text, (), program.conditions, heads, program.inputs)
 
 
 @cache

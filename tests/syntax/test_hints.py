@@ -264,16 +264,10 @@ def test_comparisons_without_squares_are_the_same(x: int, op: str, square: int, 
 @pytest.mark.parametrize(
     ("text", "way"),
     [
-        ("«input prefix» pattern p = k < prefix", "a number known before the call is a parameter"),
-        ("«input doc: int[n]» pattern p = causal", "give each document a row of its own"),
-        ("pattern p = causal & «doc[q]» == 4", "give each document a row of its own"),
-        ("pattern p = «prefix[q]» == 4", "a number known before the call is a parameter"),
         ("«score» s = softcap(50)", "a pattern chooses pairs and leaves scores alone"),
         ("pattern p = causal «with» softcap(50)", "FlexAttention takes a `score_mod` beside its `block_mask`"),
         ("pattern p = causal «with» dropout(5)", "drop entries of the output"),
         ("pattern p = causal & «alibi»", "a pattern chooses pairs and leaves scores alone"),
-        ("pattern p = causal & «key_padding_mask»", "pad at the end"),
-        ("pattern p = «document_mask» & causal", "give each document a row of its own"),
         ("pattern p = «top_keys(64)»", "the keys are chosen before the call"),
         ("pattern p = causal & «dropout(0.1)»", "drop entries of the output"),
         ("pattern p = «attention_dropout( p = 0.1 )»", "drop entries of the output"),
@@ -283,6 +277,22 @@ def test_comparisons_without_squares_are_the_same(x: int, op: str, square: int, 
 def test_what_is_not_in_this_version_has_a_way_around(text: str, way: str) -> None:
     (found,) = said(text.replace("«", "").replace("»", ""))
     assert (found.code, found.span.start, found.span.end) == ("SP0107", text.find("«"), text.find("»") - 1)
+    assert way in found.fill(found.help)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "way"),
+    [
+        ("input prefix «pattern» p = k < prefix", "SP0104", "an input is declared `input doc: int[n]`"),
+        ("pattern p = causal & «doc»[q] == 4", "SP0201", "declare it as data of the call: `input doc: int[n]`"),
+        ("input docs: int[n] pattern p = «doc»[q] == docs[k]", "SP0201", "did you mean `docs`?"),
+        ("pattern p = causal & «key_padding_mask»", "SP0201", "declare `input length: int[B]`, then `k < length`"),
+        ("pattern p = «document_mask» & causal", "SP0201", "`doc[q] == doc[k]`"),
+    ],
+)
+def test_data_of_the_call_is_an_input(text: str, code: str, way: str) -> None:
+    (found,) = said(text.replace("«", "").replace("»", ""))
+    assert (found.code, found.span.start, found.span.end) == (code, text.find("«"), text.find("»") - 1)
     assert way in found.fill(found.help)
 
 

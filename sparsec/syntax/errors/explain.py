@@ -20,7 +20,7 @@ from sparsec.diagnostics import (
 from sparsec.source import Source, Span
 from sparsec.syntax.errors import borrowed, brackets, repair, slips
 from sparsec.syntax.errors.borrowed import ARROW, DECLARATIONS
-from sparsec.syntax.later import INPUT, announced, way_around
+from sparsec.syntax.later import announced, way_around
 from sparsec.syntax.rewritten import rewritten
 
 _FRACTION = re.compile(r"\b([A-Za-z_]\w*)\( *(?:\w+ *= *)?\d*$")  # as far as its point
@@ -79,22 +79,26 @@ def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected:
         span = source.span(tokens[word].start_pos, tokens[word].end_pos)
         return UnexpectedText(found=_quoted(tokens[word]), expected=wanted, hint=hint, span=span)
     hint, fixes = slips.hint(tokens, at, expected), repair.unexpected(source, tokens, at, expected)
+    if not hint and not fixes and _declares_input(tokens, at):
+        hint = "an input is declared `input doc: int[n]`"
     if not hint and not fixes:
         hint, fixes = brackets.hint(source, tokens, at, expected)
     return UnexpectedText(found=found, expected=_list(expected), hint=hint, span=span, fixes=fixes)
 
 
 def _not_yet(source: Source, tokens: Sequence[Token], at: int, expected: Collection[str]) -> Diagnostic | None:
-    """An `input` that is written otherwise than it will be, or a word with which scores or dropout would begin."""
-    begin = next((i for i in range(min(at, len(tokens)) - 1, -1, -1) if tokens[i].type in DECLARATIONS), None)
-    if begin is not None and tokens[begin].type == "INPUT":
-        span = source.span(tokens[begin].start_pos, tokens[at - 1].end_pos)
-        return NotYet(what="`input`", hint=INPUT, span=span)
+    """A word with which scores or dropout would begin."""
     if at < len(tokens) and set(expected) >= DECLARATIONS:
         word = tokens[at]
         if way := announced(str(word), str(tokens[at + 1]) if at + 1 < len(tokens) else ""):
             return NotYet(what=f"`{word}`", hint=way, span=source.span(word.start_pos, word.end_pos))
     return None
+
+
+def _declares_input(tokens: Sequence[Token], at: int) -> bool:
+    """Whether what is wrong stands in the declaration of an input."""
+    begun = next((token for token in reversed(tokens[:at]) if token.type in DECLARATIONS), None)
+    return begun is not None and begun.type == "INPUT"
 
 
 def _quoted(token: Token) -> str:

@@ -1,0 +1,44 @@
+"""Data for the inputs of a pattern from the command line: `--given doc=ids.npy`, `--given m=64`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sparsec.ir.nodes import Pattern
+    from sparsec.ir.reference import Data
+
+Given = Annotated[
+    list[str] | None,
+    typer.Option("--given", metavar="NAME=VALUE", help="An input's data: a .npy file, or an integer; may be repeated."),
+]
+_HINT = "`--given NAME=FILE.npy`, or `--given NAME=64` for a number"
+
+
+def data_of(pattern: Pattern, given: list[str] | None, n: int | None, what: str) -> tuple[Data, int | None]:
+    """What the first row of a batch and the first head read of the inputs, and the number of keys that these tell.
+
+    SparsecError for data that is missing, can't be read or does not fit; BadParameter for a text that is none.
+    """
+    from sparsec.ir.inputs import of_row, refuse_inputs
+    from sparsec.runtime.given import checked, loaded
+
+    arrays = {name: loaded(value) for name, value in map(_value, given or ())}
+    if any(each.name not in arrays for each in pattern.inputs):
+        refuse_inputs(pattern, what, _HINT)
+    along = [arrays[each.name] for each in pattern.inputs if each.axes[-1:] == ("n",)]
+    n = along[0].shape[-1] if along and along[0].ndim and n is None else n
+    whole, _ = checked(pattern, arrays, n)
+    return of_row(pattern.inputs, whole, 0, 0), n
+
+
+def _value(text: str) -> tuple[str, int | str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or not value:
+        raise typer.BadParameter(f"{text!r} is not NAME=FILE.npy or NAME=INTEGER", param_hint="--given")
+    try:
+        return name.strip(), int(value)
+    except ValueError:
+        return name.strip(), value

@@ -1,0 +1,81 @@
+"""SP0214, SP0215, SP0620, SP0621 and SP0915: inputs, data given at the call."""
+
+from __future__ import annotations
+
+from sparsec.diagnostics.core import Diagnostic, Example
+
+
+class BadInput(Diagnostic, code="SP0214", title="an input that can't be declared"):
+    """An input is of `bool` or `int`.  Its axes are those it has of `B`, rows of the batch, `H`, query heads, and last
+    either `n`, one entry for each position, or another name for the length of a list: `int`, `int[B]`, `int[n]`,
+    `bool[B, n]`, `int[B, H, t]`.
+    """
+
+    problem: str
+    hint: str = ""
+    message = "{problem}"
+    label = "not an input's"
+    help = "{hint}"
+    example = Example("input doc: int[n, n]\npattern p = causal & doc[q] == doc[k]\n")
+    cure = "`input doc: int[n]`"
+
+
+class WrongIndex(Diagnostic, code="SP0215", title="an input that is read otherwise"):
+    """How an input is read follows from its axes.  The row of the batch is the call's own and is never written; the
+    head's own entry is `w` or `w[h]`; entries of positions and of lists take an integer, `doc[q]`, `reach[h, q]`.
+    """
+
+    name: str
+    declared: str
+    line: int
+    hint: str
+    message = "`{name}` is declared `{declared}` in line {line}, and is not read like this"
+    label = "not how it is declared"
+    help = "{hint}"
+    example = Example("input doc: int[n]\npattern p = causal & doc == doc[k]\n")
+    cure = "`doc[q] == doc[k]`"
+
+
+class WrongInput(Diagnostic, code="SP0620", title="wrong input"):
+    """A call gives every input that its pattern reads, and no other, by keyword: a tensor on the device of q, of bool,
+    or of int32 or int64, with the axes of its declaration.  `B` is the rows of q, `H` its heads, `n` the keys.
+    """
+
+    name: str
+    expected: str
+    found: str
+    message = "`{name}` must be {expected}, and is {found}"
+    example = Example(
+        "import sparsec\nfrom torch import arange, rand\n\n"
+        'attend = sparsec.compile("input doc: int[n] pattern p = causal & doc[q] == doc[k]")\n'
+        "attend(rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16), doc=arange(9))\n",
+        language="python",
+    )
+    cure = "`doc=arange(8)`"
+
+
+class NeedsData(Diagnostic, code="SP0621", title="a pattern that reads data"):
+    """What a pattern with inputs keeps depends on the data of a call: what asks for its pairs needs that data, too."""
+
+    what: str
+    inputs: str
+    hint: str = ""
+    message = "{what} needs the data that the pattern reads: {inputs}"
+    help = "{hint}"
+    example = Example(
+        "import sparsec\n\n"
+        'attend = sparsec.compile("input doc: int[n] pattern p = causal & doc[q] == doc[k]")\n'
+        "attend.pattern.mask(8, 8)\n",
+        language="python",
+    )
+    cure = "`attend.pattern.mask(8, 8, doc=numpy.zeros(8, int))`"
+
+
+class UnusedInput(Diagnostic, code="SP0915", title="an input that is not read", severity="warning"):
+    """No set and no pattern of the file reads the input, so no call can give it."""
+
+    name: str
+    message = "`{name}` is declared and never read"
+    label = "read by nothing here"
+    example = Example("input doc: int[n]\npattern p = causal\n")
+    cure = "Read it, or remove it."

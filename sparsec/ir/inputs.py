@@ -1,0 +1,86 @@
+"""Inputs of a pattern, data given at the call, and where a condition reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from sparsec.diagnostics import NeedsData, SparsecError
+from sparsec.ir import nodes as ir
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A tensor given at the call under a name.
+
+    Its axes are those it has of "B", rows of the batch, then "H", query heads, then "n", positions, or any other name,
+    entries of a list.
+    """
+
+    name: str
+    kind: Literal["bool", "int"]
+    axes: tuple[str, ...]
+    line: int  # of its declaration
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether a row and a head have several numbers: one for each position, or a list."""
+        return bool(self.axes) and self.axes[-1] not in ("B", "H")
+
+    def __str__(self) -> str:
+        return f"{self.kind}[{', '.join(self.axes)}]" if self.axes else self.kind
+
+
+def reads(node: ir.Node | ir.ElementOf) -> tuple[ir.Read | ir.ElementOf, ...]:
+    """The distinct reads of inputs in `node`, those in indices of others before these, in the order of writing."""
+    found: list[ir.Read | ir.ElementOf] = []
+    match node:
+        case ir.DataTest(test):
+            return reads(test)
+        case ir.ElementOf(value, _):
+            found += [*reads(value), node]
+        case ir.Read(_, index):
+            found += [*(() if index is None else reads(index)), node]
+        case _:
+            found += [read for child in ir.children(node) for read in reads(child)]
+    return tuple(dict.fromkeys(found))
+
+
+def inputs_read(node: ir.Node) -> frozenset[str]:
+    """Names of the inputs that `node` reads."""
+    return frozenset(read.name for read in reads(node))
+
+
+def refuse_inputs(pattern: ir.Pattern, what: str, hint: str = "") -> None:
+    """SparsecError SP0621 where a pattern reads data, without which `what` can't be had."""
+    if pattern.inputs:
+        shown = ", ".join(f"`{each.name}: {each}`" for each in pattern.inputs)
+        raise SparsecError(NeedsData(what=what, inputs=shown, hint=hint))
+
+
+def with_data(condition: ir.Set, data: Mapping[str, np.ndarray]) -> ir.Set:
+    """The condition with data of one row and head, a number or [entries] for each input that it reads."""
+    match condition:
+        case ir.And(parts) | ir.Or(parts):
+            return type(condition)(tuple(with_data(part, data) for part in parts))
+        case ir.Not(part):
+            return ir.Not(with_data(part, data))
+        case ir.DataTest():
+            known = ((name, data[name].tolist()) for name in sorted(inputs_read(condition)))
+            fixed = ((name, tuple(some) if isinstance(some, list) else some) for name, some in known)
+            return replace(condition, data=tuple(fixed))
+    return condition
+
+
+def of_row(inputs: tuple[Input, ...], given: Mapping[str, np.ndarray], row: int, head: int) -> dict[str, np.ndarray]:
+    """Of whole arrays, with the axes of their declarations, what belongs to one row of the batch and one head."""
+    found = {}
+    for each in inputs:
+        some = given[each.name]
+        some = some[row] if "B" in each.axes else some
+        found[each.name] = some[head] if "H" in each.axes else some
+    return found

@@ -1,0 +1,122 @@
+"""Inputs of a pattern, data given at the call: checked as declared, cut for a row and a head, and read on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_KINDS = {"bool": (torch.bool,), "int": (torch.int32, torch.int64)}
+_WORDS = {"bool": "bool", "int": "int32 or int64"}
+
+
+class Input(NamedTuple):
+    """An input as declared: axes are "B", "H", "n" and names of lists."""
+
+    name: str
+    kind: str
+    axes: tuple[str, ...]
+    line: int
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether a row and a head have several numbers: one for each position, or a list."""
+        return bool(self.axes) and self.axes[-1] not in ("B", "H")
+
+    def __str__(self) -> str:
+        shape = f"[{', '.join(self.axes)}]" if self.axes else ""
+        return f"`{self.name}: {self.kind}{shape}` of line {self.line}"
+
+
+class Entries(NamedTuple):
+    """What an input holds for one row and one head, int64: a number, or `length` entries with a 0 behind them.
+
+    `first` is the index of the first entry.
+    """
+
+    values: Tensor
+    length: int
+    first: int
+
+
+def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor, k: Tensor) -> list[Tensor]:
+    """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1].  ValueError."""
+    names = [each.name for each in inputs]
+    for name in given:
+        if name not in names:
+            has = f"it has {', '.join(map(str, inputs))}" if inputs else "it has none"
+            raise ValueError(f"[SP0620] this pattern reads no input `{name}`: {has}")
+    if inputs and q.device.type not in ("cpu", "meta"):
+        raise ValueError(f"[SP0603] patterns with inputs run on the CPU in this version; q is on {q.device}")
+    return [_spread(each, _checked(each, given.get(each.name), q, k)) for each in inputs]
+
+
+def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
+    if x is None:
+        raise ValueError(f"[SP0620] the input {own} is missing: pass {own.name}=..., a tensor of {_WORDS[own.kind]}")
+    if not isinstance(x, Tensor):
+        got = type(x).__name__
+        raise ValueError(f"[SP0620] the input {own} must be a tensor of {_WORDS[own.kind]}, got {got}")
+    if x.dtype not in _KINDS[own.kind]:
+        raise ValueError(f"[SP0620] the input {own} must be a tensor of {_WORDS[own.kind]}, got {x.dtype}")
+    if x.is_nested or x.layout != torch.strided:
+        raise ValueError(f"[SP0620] the input {own} must be a dense tensor")
+    if x.device != q.device:
+        cure = f"move it with .to({str(q.device)!r})"
+        raise ValueError(f"[SP0620] the input {own} must be on the device of q, {q.device}, got {x.device}: {cure}")
+    sizes = {"B": q.shape[0], "H": q.shape[1], "n": k.shape[2]}
+    wanted = [sizes.get(axis) for axis in own.axes]
+    if x.dim() != len(wanted) or any(size not in (None, real) for size, real in zip(wanted, x.shape, strict=True)):
+        axes = zip(own.axes, wanted, strict=True)
+        shown = ", ".join(axis if size is None else f"{axis} = {size}" for axis, size in axes)
+        raise ValueError(f"[SP0620] the input {own} must have the shape [{shown}], got {list(x.shape)}")
+    return x
+
+
+def _spread(own: Input, x: Tensor) -> Tensor:
+    """A view with all three axes, those that are not there of size 1."""
+    x = x if own.has_entries else x[..., None]
+    x = x if "H" in own.axes else x.unsqueeze(-2)
+    return x if "B" in own.axes else x[None]
+
+
+def cut(own: Input, x: Tensor, row: int, keys: slice) -> Tensor:
+    """Of a checked input what belongs to one row of the batch and some of its keys."""
+    x = x[row : row + 1] if len(x) > 1 else x
+    return x[..., keys] if own.axes[-1:] == ("n",) else x
+
+
+def entries_of(inputs: Sequence[Input], given: Sequence[Tensor], row: int, head: int, k_begin: int) -> list[Entries]:
+    """What a row of the batch and a query head read of checked inputs; the first key is at position `k_begin`."""
+    found = []
+    for own, x in zip(inputs, given, strict=True):
+        values = x[row if len(x) > 1 else 0, head if x.shape[1] > 1 else 0].long()
+        if own.has_entries:
+            first = k_begin if own.axes[-1] == "n" else 0
+            found.append(Entries(torch.nn.functional.pad(values, (0, 1)), len(values), first))
+        else:
+            found.append(Entries(values[0], 0, 0))
+    return found
+
+
+# ---------------------------------------------------------------- what conditions ask
+
+
+def is_inside(entries: Entries, index: Tensor | int) -> Tensor:
+    """Whether there is such an entry."""
+    index = torch.as_tensor(index)
+    return (index >= entries.first) & (index < entries.first + entries.length)
+
+
+def entry(entries: Entries, index: Tensor | int | None = None) -> Tensor:
+    """The entry at an index, 0 where there is none; without an index the number of the row and head."""
+    if index is None:
+        return entries.values
+    return entries.values[torch.where(is_inside(entries, index), index - entries.first, entries.length)]
+
+
+def is_entry(entries: Entries, value: Tensor | int) -> Tensor:
+    """Whether a value is among the entries."""
+    return torch.isin(torch.as_tensor(value), entries.values[: entries.length])

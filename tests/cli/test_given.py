@@ -1,0 +1,95 @@
+"""Commands about patterns that read data of a call: what they need of it, and bounds where there is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sparsec.cli import app
+
+DOCUMENTS = "input doc: int[n] pattern p = causal & doc[q] == doc[k]"
+
+
+@pytest.fixture
+def ids(tmp_path: Path) -> str:
+    np.save(tmp_path / "ids.npy", np.repeat([5, 6], [3, 5]))
+    return str(tmp_path / "ids.npy")
+
+
+def ran(tmp_path: Path, text: str, command: str, *more: str, status: int = 0) -> str:
+    path = tmp_path / "p.spat"
+    path.write_text(text)
+    found = CliRunner().invoke(app, [command, str(path), *more])
+    assert found.exit_code == status or (status and found.exception), found.output
+    return found.output + (str(found.exception) if found.exception else "")
+
+
+def test_show(tmp_path, ids):
+    drawn = ran(tmp_path, DOCUMENTS, "show", "--given", f"doc={ids}")
+    assert "n = 8" in drawn
+    assert f"{6 + 15} of 64 pairs" in drawn
+    assert "12 of 16 pairs" in ran(tmp_path, "input m: int pattern p = k < m", "show", "--n", "4", "--given", "m=3")
+    svg = ran(tmp_path, DOCUMENTS, "show", "--given", f"doc={ids}", "--format", "svg")
+    assert svg.startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "a picture needs the data that the pattern reads: `doc: int[n]`"),
+        (["doc=5"], "`doc` must be int[n], as declared in line 1, and is int[]"),
+        (["doc=nowhere.npy"], "can't read `nowhere.npy`: no such file or directory"),
+        (["doc=p.spat"], "no array of numpy"),
+        (["doc"], "is not NAME=FILE.npy or NAME=INTEGER"),
+        (["doc=IDS", "m=4"], "`m` must be an input of the pattern, and is none"),
+    ],
+)
+def test_data_that_is_missing_or_does_not_fit(tmp_path, ids, monkeypatch, given, said):
+    monkeypatch.chdir(tmp_path)
+    options = [option for each in given for option in ("--given", each.replace("IDS", ids))]
+    assert said in ran(tmp_path, DOCUMENTS, "show", *options, status=2)
+
+
+def test_show_of_two_patterns(tmp_path, ids):
+    (tmp_path / "q.spat").write_text("input m: int pattern other = k < m")
+    given = "--given", f"doc={ids}", "--given", "m=2"
+    assert "only in" in ran(tmp_path, DOCUMENTS, "show", "--diff", str(tmp_path / "q.spat"), *given)
+    (tmp_path / "q.spat").write_text("input doc: int pattern other = k < doc")
+    assert "SP0620" in ran(tmp_path, DOCUMENTS, "show", "--diff", str(tmp_path / "q.spat"), *given, status=2)
+
+
+def test_pages_have_no_data(tmp_path):
+    assert "a page needs the data" in ran(tmp_path, DOCUMENTS, "show", "--format", "html", status=2)
+
+
+def test_cost_is_a_bound(tmp_path):
+    text = ran(tmp_path, DOCUMENTS, "cost", "--n", "1000")
+    assert "at most   data of the call decides: doc; counts are upper bounds" in text
+    found = json.loads(ran(tmp_path, DOCUMENTS, "cost", "--n", "1000", "--json"))
+    assert (found["pairs"], found["at_most_for"]) == (1000 * 1001 // 2, ["doc"])
+    assert json.loads(ran(tmp_path, "pattern p = causal", "cost", "--json"))["at_most_for"] == []
+
+
+def test_diff_decides_what_holds_whatever_the_data(tmp_path):
+    (tmp_path / "b.spat").write_text("input doc: int[n] pattern p = doc[q] == doc[k] & causal")
+    assert "equal" in ran(tmp_path, DOCUMENTS, "diff", str(tmp_path / "b.spat"))
+    (tmp_path / "b.spat").write_text("pattern p = causal")
+    said = ran(tmp_path, DOCUMENTS, "diff", str(tmp_path / "b.spat"), status=2)
+    assert "undecided" in said
+    assert "data of the call decides" in said
+    assert "the same for n" not in said
+
+
+def test_verify_draws_data(tmp_path):
+    text = "input m: int[B] input image: int[n] pattern p = past(m) | image[q] == image[k]"
+    said = ran(tmp_path, text, "verify", "--n", "97")
+    assert "equals dense attention on the CPU" in said
+
+
+@pytest.mark.parametrize("command", [["tune", "--dry-run"], ["bench"]])
+def test_kernels_are_not_there(tmp_path, command):
+    assert "SP0621" in ran(tmp_path, DOCUMENTS, *command, status=2)

@@ -1,0 +1,74 @@
+"""The examples that read data of a call against their papers, pair by pair, and through the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sparsec
+from sparsec.lower.file import lower_fully
+from sparsec.syntax.parse import parse
+from sparsec.syntax.read import read
+from sparsec.testing import compare, random_problem
+from sparsec.testing.dense_attention import Results
+
+EXAMPLES = Path(__file__).parent.parent / "examples/data"
+N, HEADS = 70, 4
+RANDOM = np.random.default_rng(0)
+
+DOCUMENTS = np.repeat([3, 1, 7, 2], [20, 31, 4, 15])
+PREFIX = np.array([0, 33])
+QUESTION = RANDOM.random((2, N)) < 0.1
+IMAGE = np.stack([np.repeat([-1, 0, -1, 1], [9, 30, 6, 25]), np.full(N, -1)])
+VERTICAL, SLASH = RANDOM.integers(0, N, (2, HEADS, 3)), RANDOM.integers(0, N, (2, HEADS, 5))
+SPAN = np.array([1, 9, 70, 3])
+
+# What a call gives, small parameters, and whether row b and head h of the paper keep a pair.
+PAPERS: dict[str, tuple[dict[str, np.ndarray], dict[str, int], Callable[[int, int, int, int], bool]]] = {
+    "packed_documents": ({"doc": DOCUMENTS}, {}, lambda b, h, q, k: k <= q and DOCUMENTS[q] == DOCUMENTS[k]),
+    "prefix_lengths": ({"prefix": PREFIX}, {}, lambda b, h, q, k: k <= q or k < PREFIX[b]),
+    "question_tokens": (
+        {"question": QUESTION},
+        {"w": 8},
+        lambda b, h, q, k: abs(q - k) <= 4 or QUESTION[b, q] or QUESTION[b, k],
+    ),
+    "image_blocks": (
+        {"image": IMAGE},
+        {},
+        lambda b, h, q, k: k <= q or (IMAGE[b, q] >= 0 and IMAGE[b, q] == IMAGE[b, k]),
+    ),
+    "minference": (
+        {"vertical": VERTICAL, "slash": SLASH},
+        {},
+        lambda b, h, q, k: k <= q and (k in VERTICAL[b, h] or q - k in SLASH[b, h]),
+    ),
+    "head_spans": ({"span": SPAN}, {}, lambda b, h, q, k: 0 <= q - k < SPAN[h]),
+}
+
+
+def test_every_example_has_a_paper():
+    assert sorted(PAPERS) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_example(name):
+    data, parameters, keeps = PAPERS[name]
+    lowered = lower_fully(parse(read(EXAMPLES / f"{name}.spat")), parameters=parameters)
+    assert (lowered.pattern.name, lowered.warnings) == (name, ())
+    assert "arXiv:" in lowered.pattern.doc
+    attend = sparsec.load(EXAMPLES / f"{name}.spat", **parameters)
+    mask = np.array([[[[keeps(b, h, q, k) for k in range(N)] for q in range(N)] for h in range(HEADS)] for b in (0, 1)])
+    found = attend.pattern.mask(N, N, **data)
+    axes = {axis for each in lowered.pattern.inputs for axis in each.axes}
+    assert (found.reshape(2 if "B" in axes else 1, HEADS if "H" in axes else 1, N, N) == mask).all()
+
+    problem = random_problem(mask, heads=HEADS, kv_heads=2, batch=2)
+    tensors = [x.detach().requires_grad_() for x in (problem.q, problem.k, problem.v)]
+    given = {name: torch.from_numpy(x) for name, x in data.items()}
+    out, lse = attend(*tensors, return_lse=True, **given)
+    gradients = torch.autograd.grad([out, lse], tensors, [problem.g, problem.dlse])
+    assert all(each.holds for each in compare(Results(out.detach(), lse.detach(), *gradients), problem))
