@@ -139,12 +139,12 @@ def check(
     """Run an operator of `sparsec.load` or `sparsec.compile` on random numbers; compare it with dense attention.
 
     `heads` defaults to the number that the pattern is bound to, or 2; `inputs` are those of the pattern, of a batch of
-    as many rows as they have.  Raises AssertionError where an error is larger
-    than its bound; returns the comparisons, forward and all gradients.
+    as many rows as they have.  Raises AssertionError where an error is larger than its bound; returns the comparisons,
+    forward and all gradients.
     """
     mask = attend.pattern.mask(n_q, n_k, q_offset=q_offset, **inputs)
-    axes = {axis: x.shape[place] for each in attend.pattern.nodes.inputs
-            for x in [inputs[each.name]] for place, axis in enumerate(each.axes)}  # fmt: skip
+    declared = attend.pattern.nodes.inputs if inputs else ()
+    axes = {axis: size for each in declared for axis, size in zip(each.axes, inputs[each.name].shape, strict=True)}
     heads = heads or attend.pattern.heads or axes.get("H", 2)
     if "B" in axes and "H" not in axes and attend.pattern.heads is None:
         mask = mask[:, None]  # the same for all heads

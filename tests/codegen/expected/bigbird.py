@@ -117,9 +117,10 @@ def _queries_visited(k_lo, k_hi, n, n_q):
 _TABLE_0 = sk.RandomBlocks(64, 3, 0)
 
 _REGIONS = (
+    # Positions as they are.
     sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), _visit, _keys_visited, _is_full,
         _keep_cpu, block=64, tables_fill=True, tables=((0, _TABLE_0),), rows_tables=(_TABLE_0,),
-        columns_tables=(_TABLE_0,), queries_visited=_queries_visited),  # Positions as they are.
+        columns_tables=(_TABLE_0,), queries_visited=_queries_visited),
 )
 _KERNELS = (
     sk.Kernel("forward", "forward", (0,), split_prefix=128),
@@ -133,7 +134,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("bigbird_6bd62d254c76", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("bigbird_5a4e5f2fdd81", _PROGRAM, heads=None)
 
 
 @sk.typed

@@ -94,8 +94,9 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 # ---------------------------------------------------------------- what runs
 
 _REGIONS = (
+    # Positions as they are.
     sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), _visit, _keys_visited, _is_full,
-        _keep_cpu),  # Positions as they are.
+        _keep_cpu),
 )
 _KERNELS = (
     sk.Kernel("forward", "forward", (0,), split_prefix=64),
@@ -109,7 +110,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("longformer_d2e888fc11ec", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_caf2ff542661", _PROGRAM, heads=None)
 
 
 @sk.typed

@@ -68,8 +68,9 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 # ---------------------------------------------------------------- what runs
 
 _REGIONS = (
+    # Positions as they are.
     sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), _visit, _keys_visited, _is_full,
-        _keep_cpu),  # Positions as they are.
+        _keep_cpu),
 )
 _KERNELS = (
     sk.Kernel("forward", "forward", (0,)),
@@ -83,7 +84,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("mistral_7e5733ea617a", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("mistral_dbfe276bca4f", _PROGRAM, heads=None)
 
 
 @sk.typed

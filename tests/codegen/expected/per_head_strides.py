@@ -154,8 +154,9 @@ def _is_full_2(q_lo, q_hi, k_lo, k_hi, n, residue):
 # ---------------------------------------------------------------- what runs
 
 _REGIONS_0 = (
+    # Positions as they are.
     sk.Region("_0", sk.Answers(keep=_keep_0, full=_full_0, keys=_keys_0, queries=_queries_0), _visit_0, _keys_visited_0,
-        _is_full_0, _keep_cpu_0),  # Positions as they are.
+        _is_full_0, _keep_cpu_0),
 )
 _KERNELS_0 = (
     sk.Kernel("forward", "forward_0", (0,)),
@@ -164,8 +165,9 @@ _KERNELS_0 = (
 )
 
 _REGIONS_1 = (
+    # Positions as they are.
     sk.Region("_1", sk.Answers(keep=_keep_1, keys=_keys_1, queries=_queries_1), _visit_1, _keys_visited_1, _is_full_1,
-        _keep_cpu_1),  # Positions as they are.
+        _keep_cpu_1),
 )
 _KERNELS_1 = (
     sk.Kernel("forward", "forward_1", (0,)),
@@ -174,8 +176,9 @@ _KERNELS_1 = (
 )
 
 _REGIONS_2 = (
+    # Queries see only keys a multiple of 2 away.
     sk.Region("_2", sk.Answers(keep=_keep_2, full=_full_2, keys=_keys_2, queries=_queries_2), _visit_2, _keys_visited_2,
-        _is_full_2, _keep_cpu_2, stride=2),  # Queries see only keys a multiple of 2 away.
+        _is_full_2, _keep_cpu_2, stride=2),
 )
 _KERNELS_2 = (
     sk.Kernel("forward", "forward_2", (0,)),
@@ -193,7 +196,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_eebf2583ec4d", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_c4452fc667db", _PROGRAM, heads=8)
 
 
 @sk.typed

@@ -174,8 +174,9 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n):
 # ---------------------------------------------------------------- what runs
 
 _REGIONS_0 = (
+    # Positions as they are.
     sk.Region("_0", sk.Answers(keep=_keep_0, full=_full_0, queries=_queries_0), _visit_0, _keys_visited_0, _is_full_0,
-        _keep_cpu_0, tile_lists=('rows',), period=128),  # Positions as they are.
+        _keep_cpu_0, tile_lists=('rows',), period=128),
 )
 _KERNELS_0 = (
     sk.Kernel("forward", "forward_0", (0,), longest_first=True),
@@ -184,10 +185,12 @@ _KERNELS_0 = (
 )
 
 _REGIONS_1 = (
+    # Positions as they are.
     sk.Region("_1_a", sk.Answers(keep=_keep_1_a, full=_full_1_a, keys=_keys_1_a, queries=_queries_1_a), _visit_1_a,
-        _keys_visited_1_a, _is_full_1_a, _keep_cpu_1_a),  # Positions as they are.
+        _keys_visited_1_a, _is_full_1_a, _keep_cpu_1_a),
+    # No query sees the keys between.
     sk.Region("_1_b", sk.Answers(keep=_keep_1_b, full=_full_1_b, keys=_keys_1_b, queries=_queries_1_b), _visit_1_b,
-        _keys_visited_1_b, _is_full_1_b, _keep_cpu_1_b, gathered=(128, 120, 8)),  # No query sees the keys between.
+        _keys_visited_1_b, _is_full_1_b, _keep_cpu_1_b, gathered=(128, 120, 8)),
 )
 _KERNELS_1 = (
     sk.Kernel("forward", "forward_1_ab", (0, 1,), longest_first=True),
@@ -203,7 +206,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_a99ebf1731a7", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_c81f3324d3fc", _PROGRAM, heads=None)
 
 
 @sk.typed

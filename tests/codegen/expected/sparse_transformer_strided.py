@@ -134,8 +134,9 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
 # ---------------------------------------------------------------- what runs
 
 _REGIONS_0 = (
+    # Positions as they are.
     sk.Region("_0", sk.Answers(), _visit_0, _keys_visited_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns'),
-        period=128),  # Positions as they are.
+        period=128),
 )
 _KERNELS_0 = (
     sk.Kernel("forward", "forward_0", (0,), longest_first=True),
@@ -144,10 +145,12 @@ _KERNELS_0 = (
 )
 
 _REGIONS_1 = (
+    # Positions as they are.
     sk.Region("_1_a", sk.Answers(keep=_keep_1_a, full=_full_1_a, keys=_keys_1_a, queries=_queries_1_a), _visit_1_a,
-        _keys_visited_1_a, _is_full_1_a, _keep_cpu_1_a),  # Positions as they are.
+        _keys_visited_1_a, _is_full_1_a, _keep_cpu_1_a),
+    # Queries see only keys a multiple of 128 away.
     sk.Region("_1_b", sk.Answers(keep=_keep_1_b, full=_full_1_b, keys=_keys_1_b, queries=_queries_1_b), _visit_1_b,
-        _keys_visited_1_b, _is_full_1_b, _keep_cpu_1_b, stride=128),  # Queries see only keys a multiple of 128 away.
+        _keys_visited_1_b, _is_full_1_b, _keep_cpu_1_b, stride=128),
 )
 _KERNELS_1 = (
     sk.Kernel("forward", "forward_1_a", (0,), end="carry"),
@@ -165,7 +168,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_096e52f9cb2c", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_1b83fa90523d", _PROGRAM, heads=None)
 
 
 @sk.typed
