@@ -17,8 +17,9 @@ from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, em
 from sparsec.kernels.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, gathered_keys
 from sparsec.kernels.rows import launch_rows
+from sparsec.kernels.sequence_tiles import lay_tiles
 from sparsec.kernels.splits import reduce_splits
-from sparsec.kernels.stages import carry_state, gathered_name, join_splits, keys_of, split_counts
+from sparsec.kernels.stages import carry_state, gathered_name, join_splits, keys_of, split_counts, variant_of
 from sparsec.kernels.tile_lists import read_besides
 
 
@@ -59,20 +60,33 @@ def prepared_backward(program: Program, env: Environment, q_offset: int) -> Pass
     """The backward pass for such inputs; its parts are "dq" and "dkdv"."""
     q, k, v, g, out = (env[name] for name in ("Q", "K", "V", "DO", "OUT"))
     strides = (*q.stride(), *k.stride(), *v.stride(), *g.stride(), *out.stride())
-    key = "backward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, "DLSE" in env, dot_precision(q.dtype)
+    lines = len(env["SEQUENCES"]) if "SEQUENCES" in env else 0
+    key = (
+        "backward",
+        q.shape,
+        k.shape,
+        strides,
+        q.dtype,
+        q.device,
+        q_offset,
+        "DLSE" in env,
+        lines,
+        dot_precision(q.dtype),
+    )
     run = program.passes.get(key)
     if run is None:
-        metas = {name: Meta.of(env[name]) for name in ("Q", "K", "V", "DO", "OUT")}
+        names = ("Q", "K", "V", "DO", "OUT", *(["SEQUENCES"] if lines else []))
+        metas = {name: Meta.of(env[name]) for name in names}
         run = remember(program, key, _backward_pass(program, metas, q_offset, "DLSE" in env))
     return run
 
 
 def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse: bool) -> Pass:
-    q, k = metas["Q"], metas["K"]
+    q = metas["Q"]
     outputs = {name: Meta.contiguous(q.shape[:3], torch.float32, q.device) for name in ("LSE", "DLSE")}
     run = Pass(program, **metas, **outputs)
-    passes = [group.at(k.shape[2]).of("dq") for group in program.groups]
-    strides = {kernel.stride for kernels in passes for kernel in kernels}
+    passes = [variant_of(run, group).of("dq") for group in program.groups]
+    strides = {1 if run.packed else kernel.stride for kernels in passes for kernel in kernels}
     alone = all(len(kernels) == 1 for kernels in passes)
     n_bh = q.shape[0] * q.shape[1]
     if 1 in strides or not alone:
@@ -110,10 +124,10 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
 
     def more(kernel: Kernel) -> Environment:
         found = values | (first if kernel.begin == "init" else {})
-        if kernel.stride > 1:
+        if kernel.stride > 1 and not run.packed:
             stats = f"STATS_{kernel.stride}"
             found |= {"CLASS_STATS": Slot(stats), "n_class_rows": run.metas[stats].shape[1]}
-        if kernel.stride == 1 or kernel.begin == "continue" or kernel.carries:
+        if kernel.stride == 1 or run.packed or kernel.begin == "continue" or kernel.carries:
             found["ROW_STATS"] = Slot("STATS_1")
         return found
 
@@ -129,7 +143,7 @@ def _launch_dkdv(run: Pass, q_offset: int) -> None:
     program, q, k, v = run.program, *(run.metas[name] for name in "QKV")
     kv_heads, n = k.shape[1], k.shape[2]
     # Where query heads of one key head stand in several groups, or gathered keys are all there is, sums start at 0.
-    kernels = [group.at(n).of("dkdv") for group in program.groups]
+    kernels = [variant_of(run, group).of("dkdv") for group in program.groups]
     alone = [all(kernel.regions[0].gathered for kernel in each) for each in kernels]
     shared = any(alone) or (program.by_head and _shared_keys(program, q.shape[1], kv_heads))
     dense = dense_strides(k.shape, k.strides)  # of both: kernels know one layout
@@ -191,7 +205,7 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
             run.zeros(name, x.shape, torch.float32)
     elif kernel.carries:
         target = {"DK": "CARRY_DK", "DV": "CARRY_DV"}
-    made = prepare_launch(program, kernel, {"K": k, "V": v}, {"Q": q, "DO": g}, q_offset)
+    made = prepare_launch(program, kernel, {"K": k, "V": v}, {"Q": q, "DO": g}, q_offset, run.packed)
     block_m, block_n = made.blocks
     values = strides_by_name(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]])
     values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
@@ -204,10 +218,15 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
     for place, other in enumerate(kernel.collects, start=1):
         values |= {f"{name}_SUMS_{place}": Slot(gathered_name(name, other)) for name in ("DK", "DV")}
         values[f"SUMS_{place}"] = other.gathered
-    stats = f"STATS_{region.stride}"
+    stats = f"STATS_{1 if run.packed else region.stride}"
     pitch = run.metas[stats].shape[1]
     box_of_stats = Box(stats, list(run.metas[stats].shape), [pitch, 1], [1, block_m])
     values |= {"n_rows": pitch, "ROW_STATS": box_of_stats if made.constants["TMA"] else Slot(stats)}
+    if run.packed:
+        name, programs = lay_tiles(run, True, batch * n, block_n, region.stride)
+        values |= {"TILES": Slot(name), "batches": batch}
+        run.launch(dkdv_kernel, (programs, own.keys, 1), values, made.options)
+        return
     tiles, split_tiles = region.stride * cdiv(cdiv(k.shape[2], region.stride), block_n), 0
     if kernel.split_prefix:
         steps = heads // kv_heads * cdiv(n_q, block_m)

@@ -29,7 +29,7 @@ LOG2_E_FLOAT: float = getattr(LOG2_E, "value", LOG2_E)
 # Kernels are not specialised on lengths and strides, or a new length would compile them again.
 RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
 RUN_TIME += ["o_b", "o_h", "o_m", "r_b", "r_h", "r_m"]
-RUN_TIME += ["heads", "n_q", "n_rows", "n_class_rows", "n", "q_offset", "split_tiles", "splits"]
+RUN_TIME += ["heads", "n_q", "n_rows", "n_class_rows", "n", "q_offset", "batches", "split_tiles", "splits"]
 
 
 def kernel_name(specialization: Any) -> str:
@@ -50,6 +50,7 @@ class Sizes(NamedTuple):
     TMA: Any  # what a loop goes over comes through descriptors
     OWN_TMA: Any  # what a program loads once does
     SPLIT: Any  # several programs may split the steps of a tile
+    PACKED: Any  # programs work on tiles of several sequences
 
 
 @triton.jit

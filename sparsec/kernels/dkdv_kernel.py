@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
 from sparsec.kernels.loads import (
-    HeadRows,
     load_by_layout,
     load_gathered_sums,
     load_row_stats,
     ptrs_by_layout,
     tile_mask,
 )
-from sparsec.kernels.own_tiles import carried_keys, key_ptrs, key_rows, own_keys
+from sparsec.kernels.own_tiles import carried_keys, key_ptrs, key_rows, own_keys, query_rows_of, sequence_of
 from sparsec.kernels.query_regions import mask_queries, queries_at, walk_queries
 from sparsec.kernels.regions import Lists, Rules
 from sparsec.kernels.splits import load_carry, store_carry, store_split
@@ -21,9 +20,9 @@ from sparsec.kernels.splits import load_carry, store_carry, store_split
 def dkdv_kernel(
     Q, K, V, ROW_STATS, DO, DK, DV, DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SPLITS, DV_SPLITS,
     DK_SUMS_1, DV_SUMS_1, DK_SUMS_2, DV_SUMS_2, HEADS, KV_HEADS, FIRST_HEAD,
-    TABLES, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS,
+    TABLES, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, TILES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m,
-    heads, n_q, n_rows, n, q_offset, scale, scale_log2, split_tiles, splits,
+    heads, n_q, n_rows, n, q_offset, batches, scale, scale_log2, split_tiles, splits,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, QUERIES: tl.constexpr, GATHERED: tl.constexpr,
     SUMS_1: tl.constexpr, SUMS_2: tl.constexpr, SHARED: tl.constexpr,
     NUMBERS: tl.constexpr, WHOLE: tl.constexpr, TABLES_FILL: tl.constexpr,
@@ -35,35 +34,71 @@ def dkdv_kernel(
 
     GATHERED: K and V are keys of that kind side by side, and DK and DV sums that another kernel collects: from its
     DK_SUMS_1, .., of the gathered keys SUMS_1, ...  PARTIAL_DK: it goes on with what the kernel before left.  DKDV_TOP:
-    another kernel goes on with them.  SHARED: other groups of heads add to these keys, in float32.
+    another kernel goes on with them.  SHARED: other groups of heads add to these keys, in float32.  TILES: as in
+    `forward_kernel`.
     """
-    _dkdv_tile(
+    _dkdv_tiles(
+        TILES, LONGEST_FIRST,
+        (
+            KV_HEADS, FIRST_HEAD, heads, n_q, n, q_offset, batches, split_tiles, splits,
+            GROUP, BLOCK_N, STRIDE, TOGETHER, LONGEST_FIRST, GATHERED,
+        ),
         Q, (q_b, q_h, q_m), DO, (g_b, g_h, g_m), ROW_STATS, n_rows, HEADS,
         K, (k_b, k_h, k_n), V, (v_b, v_h, v_n), DK, DV, (r_b, r_h, r_m), DKDV_TOP,
         PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2, DV_SUMS_2, SUMS_2,
         DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2, SHARED, GATHERED is not None,
-        own_keys(
-            KV_HEADS, FIRST_HEAD, heads, n_q, n, q_offset, split_tiles, splits,
-            GROUP, BLOCK_N, STRIDE, TOGETHER, LONGEST_FIRST, GATHERED,
-        ),
         Rules(KEEP, FULL, QUERIES, NUMBERS, TABLES, WHOLE, TABLES_FILL),
         Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS),
-        Sizes(GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA, DK_SPLITS is not None),
+        Sizes(
+            GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
+            DK_SPLITS is not None, TILES is not None,
+        ),
     )  # fmt: skip
 
 
 @triton.jit
-def _dkdv_tile(
-    Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV, dk_strides, DKDV_TOP,
-    PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1: tl.constexpr,
+def _dkdv_tiles(
+    TILES, LONGEST_FIRST: tl.constexpr, place,
+    Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV, dk_strides,
+    DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1: tl.constexpr,
     DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2,
-    SHARED: tl.constexpr, IS_SUM: tl.constexpr, own, rules, lists, sizes,
+    SHARED: tl.constexpr, IS_SUM: tl.constexpr, rules, lists, sizes,
+):  # fmt: skip
+    """What a program does, where there is a tile for it."""
+    if TILES is None:
+        _dkdv_tile(
+            own_keys(*place, None),
+            Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV,
+            dk_strides, DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2,
+            DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2, SHARED, IS_SUM, rules,
+            lists, sizes,
+        )  # fmt: skip
+    else:
+        number = tl.program_id(0)
+        if number < tl.load(TILES):
+            _dkdv_tile(
+                own_keys(*place, sequence_of(TILES, number, LONGEST_FIRST)),
+                Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV,
+                dk_strides, DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2,
+                DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2, SHARED, IS_SUM, rules,
+                lists, sizes,
+            )  # fmt: skip
+
+
+@triton.jit
+def _dkdv_tile(
+    own, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV, dk_strides,
+    DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1: tl.constexpr,
+    DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2,
+    SHARED: tl.constexpr, IS_SUM: tl.constexpr, rules, lists, sizes,
 ):  # fmt: skip
     """What a program of `dkdv_kernel` does."""
     mask = tile_mask(own.k, own.n, sizes.HEAD_DIM, sizes.BLOCK_D)
+    if sizes.PACKED:
+        mask &= own.there[:, None]
     k_tile = load_by_layout(K, k_strides, key_rows(own), sizes, sizes.BLOCK_N, False, sizes.OWN_TMA)
     v_tile = load_by_layout(V, v_strides, key_rows(own), sizes, sizes.BLOCK_N, False, sizes.OWN_TMA)
-    n_kv_bh = own.kv_heads * tl.num_programs(2)
+    n_kv_bh = own.kv_heads * own.batches
     kv_bh = own.batch * own.kv_heads + own.kv_head
     dk = tl.zeros([sizes.BLOCK_N, sizes.BLOCK_D], tl.float32)
     dv = tl.zeros([sizes.BLOCK_N, sizes.BLOCK_D], tl.float32)
@@ -75,9 +110,9 @@ def _dkdv_tile(
         dk += load_gathered_sums(DK_SUMS_2, kv_bh, own.k, carried, own.n, SUMS_2, sizes.HEAD_DIM, sizes.BLOCK_D)
         dv += load_gathered_sums(DV_SUMS_2, kv_bh, own.k, carried, own.n, SUMS_2, sizes.HEAD_DIM, sizes.BLOCK_D)
     if PARTIAL_DK is not None:
-        tops = PARTIAL_TOP + kv_bh.to(tl.int64) * own.n + own.k
+        tops = PARTIAL_TOP + kv_bh.to(tl.int64) * own.k_rows + own.at
         dk += load_carry(key_ptrs(PARTIAL_DK, kv_bh, own, sizes), tops, carried, mask)
-        tops += n_kv_bh.to(tl.int64) * own.n
+        tops += n_kv_bh.to(tl.int64) * own.k_rows
         dv += load_carry(key_ptrs(PARTIAL_DV, kv_bh, own, sizes), tops, carried, mask)
     if SHARED:
         dk_ptrs = ptrs_by_layout(DK, dk_strides, key_rows(own), sizes, sizes.BLOCK_N)
@@ -110,9 +145,9 @@ def _store_dkdv(dk, dv, DK, DV, dk_strides, DKDV_TOP, kv_bh, n_kv_bh, mask, own,
         tl.store(dk_ptrs, dk.to(DK.dtype.element_ty), mask=mask)
         tl.store(dv_ptrs, dv.to(DV.dtype.element_ty), mask=mask)
     else:
-        tops = DKDV_TOP + kv_bh.to(tl.int64) * own.n + own.k
-        store_carry(key_ptrs(DK, kv_bh, own, sizes), tops, dk, own.k < own.n, mask)
-        store_carry(key_ptrs(DV, kv_bh, own, sizes), tops + n_kv_bh.to(tl.int64) * own.n, dv, own.k < own.n, mask)
+        tops = DKDV_TOP + kv_bh.to(tl.int64) * own.k_rows + own.at
+        store_carry(key_ptrs(DK, kv_bh, own, sizes), tops, dk, own.there, mask)
+        store_carry(key_ptrs(DV, kv_bh, own, sizes), tops + n_kv_bh.to(tl.int64) * own.k_rows, dv, own.there, mask)
 
 
 @triton.jit
@@ -130,19 +165,19 @@ def _add_dkdv(
             head = tl.load(HEADS + head)
         stop = queries_at(walk, lists, own, step, sizes)
         bh = own.batch * own.heads + head
-        delta_bh = bh + own.heads * tl.num_programs(2)
-        if sizes.STRIDE > 1:
+        delta_bh = bh + own.heads * own.batches
+        if sizes.STRIDE > 1 and not sizes.PACKED:
             bh, delta_bh = bh * sizes.STRIDE + own.class_row, delta_bh * sizes.STRIDE + own.class_row
-        rows = HeadRows(own.batch, head, own.n_q, own.class_row, stop.place, stop.position)
+        rows = query_rows_of(own, head, stop)
         q_tile = load_by_layout(Q, q_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA)
-        lse_2 = load_row_stats(ROW_STATS, bh, n_rows, rows, sizes.BLOCK_M, LISTED, sizes.TMA)
+        lse_2 = load_row_stats(ROW_STATS, bh, n_rows, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, float("inf"))
         s = tl.dot(k_tile, tl.trans(q_tile), input_precision=sizes.PRECISION)
         s = mask_queries(s, rules, lists, walk, own, stop, sizes)
         p = tl.exp2(s * scale_log2 - lse_2[None, :])
         do_tile = load_by_layout(DO, do_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA)
         dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
         dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=sizes.PRECISION)
-        delta = load_row_stats(ROW_STATS, delta_bh, n_rows, rows, sizes.BLOCK_M, LISTED, sizes.TMA)
+        delta = load_row_stats(ROW_STATS, delta_bh, n_rows, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0)
         ds = p * (dp - delta[None, :])
         dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=sizes.PRECISION)
     return dk, dv

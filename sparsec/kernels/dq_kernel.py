@@ -5,7 +5,7 @@ from __future__ import annotations
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
 from sparsec.kernels.key_regions import KeyRegion, keys_at, load_keys, mask_keys, steps_of_keys, walk_keys
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
-from sparsec.kernels.own_tiles import carried_rows, own_queries, query_ptrs, query_rows
+from sparsec.kernels.own_tiles import carried_rows, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
 from sparsec.kernels.softmax import row_stats
 from sparsec.kernels.splits import load_carry, store_carry, store_split
@@ -14,9 +14,9 @@ from sparsec.kernels.splits import load_carry, store_carry, store_split
 @triton.jit(do_not_specialize=RUN_TIME, repr=kernel_name)
 def dq_kernel(
     Q, K, V, K_1, V_1, K_2, V_2, OUT, LSE, DO, DLSE, ROW_STATS, CLASS_STATS, DQ, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
-    HEADS, TABLES, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS,
+    HEADS, TABLES, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, TILES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m,
-    heads, n_q, n_rows, n_class_rows, n, q_offset, scale, scale_log2, split_tiles, splits,
+    heads, n_q, n_rows, n_class_rows, n, q_offset, batches, scale, scale_log2, split_tiles, splits,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr,
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
@@ -29,15 +29,14 @@ def dq_kernel(
 
     The first of these kernels also leaves what dk and dv need of every row, in whole tiles: [0] the log-sum-exp in base
     2, +inf for a row that has no weights; [1] delta = sum(o * do) - dlse.  PARTIAL, DQ_TOP, SPLITS: as in
-    `forward_kernel`, with a sum in the place of a softmax.
+    `forward_kernel`, with a sum in the place of a softmax; TILES as there.
     """
-    _dq_tile(
+    _dq_tiles(
+        TILES, LONGEST_FIRST,
+        (HEADS, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
         Q, (q_b, q_h, q_m), DO, (g_b, g_h, g_m), OUT, (o_b, o_h, o_m), DQ, (r_b, r_h, r_m), LSE, DLSE,
         ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles,
         scale, scale_log2,
-        own_queries(
-            HEADS, heads, n_q, n, q_offset, split_tiles, splits, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST
-        ),
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
             Rules(KEEP, FULL, KEYS, NUMBERS, TABLES, WHOLE, TABLES_FILL),
@@ -45,34 +44,66 @@ def dq_kernel(
         ),
         KeyRegion(K_1, V_1, None, None, GATHERED_1, Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS), Lists()),
         KeyRegion(K_2, V_2, None, None, GATHERED_2, Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS), Lists()),
-        Sizes(GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA, SPLITS is not None),
+        Sizes(
+            GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
+            SPLITS is not None, TILES is not None,
+        ),
     )  # fmt: skip
 
 
 @triton.jit
-def _dq_tile(
+def _dq_tiles(
+    TILES, LONGEST_FIRST: tl.constexpr, place,
     Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE,
     ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles,
-    scale, scale_log2, own, region, region_1, region_2, sizes,
+    scale, scale_log2, region, region_1, region_2, sizes,
+):  # fmt: skip
+    """What a program does, where there is a tile for it."""
+    if TILES is None:
+        _dq_tile(
+            own_queries(*place, None),
+            Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE, ROW_STATS, CLASS_STATS,
+            n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles, scale, scale_log2, region,
+            region_1, region_2, sizes,
+        )  # fmt: skip
+    else:
+        number = tl.program_id(0)
+        if number < tl.load(TILES):
+            _dq_tile(
+                own_queries(*place, sequence_of(TILES, number, LONGEST_FIRST)),
+                Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE, ROW_STATS, CLASS_STATS,
+                n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles, scale, scale_log2, region,
+                region_1, region_2, sizes,
+            )  # fmt: skip
+
+
+@triton.jit
+def _dq_tile(
+    own, Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE,
+    ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles,
+    scale, scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program of `dq_kernel` does."""
     mask = tile_mask(own.row, own.n_q, sizes.HEAD_DIM, sizes.BLOCK_D)
     q_tile = load_by_layout(Q, q_strides, query_rows(own), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
     do_tile = load_by_layout(DO, do_strides, query_rows(own), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
     bh = (own.batch * own.heads + own.head).to(tl.int64)
-    delta_bh = bh + own.heads * tl.num_programs(2)
+    delta_bh = bh + own.heads * own.batches
+    n_stats = n_rows  # rows that get a number: whole tiles, but of the sequence alone where there are several
+    if sizes.PACKED:
+        n_stats = own.n_q
     if PARTIAL is None:
         o_ptrs = ptrs_by_layout(OUT, out_strides, query_rows(own), sizes, sizes.BLOCK_M)
         o_tile = tl.load(o_ptrs, mask=mask, other=0.0)
-        lse_2, delta = row_stats(o_tile, do_tile, LSE, DLSE, bh * own.n_q, own.row, own.row < own.n_q)
+        lse_2, delta = row_stats(o_tile, do_tile, LSE, DLSE, bh * own.q_rows, own.at, own.row < own.n_q)
         if ROW_STATS is not None:
-            tl.store(ROW_STATS + bh * n_rows + own.row, lse_2, mask=own.row < n_rows)
-            tl.store(ROW_STATS + delta_bh * n_rows + own.row, delta, mask=own.row < n_rows)
+            tl.store(ROW_STATS + bh * n_rows + own.at, lse_2, mask=own.row < n_stats)
+            tl.store(ROW_STATS + delta_bh * n_rows + own.at, delta, mask=own.row < n_stats)
         dq = tl.zeros([sizes.BLOCK_M, sizes.BLOCK_D], tl.float32)
     else:
-        lse_2 = tl.load(ROW_STATS + bh * n_rows + own.row, mask=own.row < n_rows, other=float("inf"))
-        delta = tl.load(ROW_STATS + delta_bh * n_rows + own.row, mask=own.row < n_rows, other=0.0)
-        tops = PARTIAL_TOP + bh * own.n_q + own.row
+        lse_2 = tl.load(ROW_STATS + bh * n_rows + own.at, mask=own.row < n_stats, other=float("inf"))
+        delta = tl.load(ROW_STATS + delta_bh * n_rows + own.at, mask=own.row < n_stats, other=0.0)
+        tops = PARTIAL_TOP + bh * own.q_rows + own.at
         dq = load_carry(query_ptrs(PARTIAL, bh, own, sizes), tops, carried_rows(own, sizes), mask)
     if CLASS_STATS is not None:
         # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
@@ -89,7 +120,7 @@ def _dq_tile(
     if SPLITS is None:
         _store_dq(dq, DQ, dq_strides, DQ_TOP, bh, mask, own, sizes)
     elif own.share.split:
-        split_bh, rows = own.share.part * own.heads * tl.num_programs(2) + bh, split_tiles * sizes.BLOCK_M
+        split_bh, rows = own.share.part * own.heads * own.batches + bh, split_tiles * sizes.BLOCK_M
         store_split(SPLITS, dq, split_bh, rows, own.place, own.row, sizes, sizes.BLOCK_M)
     else:
         _store_dq(dq, DQ, dq_strides, DQ_TOP, bh, mask, own, sizes)
@@ -102,7 +133,7 @@ def _store_dq(dq, DQ, dq_strides, DQ_TOP, bh, mask, own, sizes):
         ptrs = ptrs_by_layout(DQ, dq_strides, query_rows(own), sizes, sizes.BLOCK_M)
         tl.store(ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
     else:
-        tops = DQ_TOP + bh * own.n_q + own.row
+        tops = DQ_TOP + bh * own.q_rows + own.at
         store_carry(query_ptrs(DQ, bh, own, sizes), tops, dq, own.row < own.n_q, mask)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.launch import Meta, Pass, Slot, remember
+from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_readable, dense_strides, empty_as
 from sparsec.kernels.program import Program
 from sparsec.kernels.rows import launch_rows
@@ -32,18 +32,21 @@ def check_begin(k_begin: int) -> None:
         raise ValueError(f"[SP0612] k_offset must be 0 or less on a GPU, got {k_begin}: pass all keys")
 
 
-def prepared_forward(program: Program, q: Tensor, k: Tensor, v: Tensor, q_offset: int) -> Pass:
-    """The forward pass for such tensors, all readable."""
-    strides = q.stride(), k.stride(), v.stride()
-    key = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, dot_precision(q.dtype)
+def prepared_forward(
+    program: Program, q: Tensor, k: Tensor, v: Tensor, q_offset: int, sequences: Tensor | None = None
+) -> Pass:
+    """The forward pass for such tensors, all readable; `sequences`: a table of those that the call is about."""
+    strides, lines = (q.stride(), k.stride(), v.stride()), 0 if sequences is None else len(sequences)
+    key = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, lines, dot_precision(q.dtype)
     run = program.passes.get(key)
     if run is None:
-        run = remember(program, key, _forward_pass(program, Meta.of(q), Meta.of(k), Meta.of(v), q_offset))
+        given = {"Q": q, "K": k, "V": v, **({} if sequences is None else {"SEQUENCES": sequences})}
+        run = remember(program, key, _forward_pass(program, {name: Meta.of(x) for name, x in given.items()}, q_offset))
     return run
 
 
-def _forward_pass(program: Program, q: Meta, k: Meta, v: Meta, q_offset: int) -> Pass:
-    run = Pass(program, Q=q, K=k, V=v)
+def _forward_pass(program: Program, metas: Environment, q_offset: int) -> Pass:
+    run, q = Pass(program, **metas), metas["Q"]
     run.empty("OUT", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
     launch_rows(run, "forward", {"Q": q}, q.shape[2], lambda kernel: {"LSE": Slot("LSE")}, q_offset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
 from sparsec.kernels.key_regions import KeyRegion, keys_at, load_keys, mask_keys, steps_of_keys, walk_keys
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
-from sparsec.kernels.own_tiles import carried_rows, own_queries, query_ptrs, query_rows
+from sparsec.kernels.own_tiles import carried_rows, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
 from sparsec.kernels.softmax import softmax_continue, softmax_end, softmax_start, softmax_step
 from sparsec.kernels.splits import load_carry, store_carry, store_split
@@ -14,9 +14,9 @@ from sparsec.kernels.splits import load_carry, store_carry, store_split
 @triton.jit(do_not_specialize=RUN_TIME, repr=kernel_name)
 def forward_kernel(
     Q, K, V, K_1, V_1, K_2, V_2, OUT, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, HEADS,
-    TABLES, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS,
+    TABLES, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, TILES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m,
-    heads, n_q, n, q_offset, scale_log2, split_tiles, splits,
+    heads, n_q, n, q_offset, batches, scale_log2, split_tiles, splits,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr,
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
@@ -28,14 +28,14 @@ def forward_kernel(
     """One tile of queries against the keys of up to three regions: out and log-sum-exp.
 
     PARTIAL: the softmax goes on where the kernel before left it.  OUT_TOP: another kernel goes on with it.  SPLITS:
-    programs that split a tile leave there what each of them found.
+    programs that split a tile leave there what each of them found.  TILES: those of several sequences, n_q and n being
+    the rows of Q and K; programs beyond the last tile have nothing to do.
     """
-    _forward_tile(
+    _forward_tiles(
+        TILES, LONGEST_FIRST,
+        (HEADS, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
         Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles,
         scale_log2,
-        own_queries(
-            HEADS, heads, n_q, n, q_offset, split_tiles, splits, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST
-        ),
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
             Rules(KEEP, FULL, KEYS, NUMBERS, TABLES, WHOLE, TABLES_FILL),
@@ -43,19 +43,45 @@ def forward_kernel(
         ),
         KeyRegion(K_1, V_1, None, None, GATHERED_1, Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS), Lists()),
         KeyRegion(K_2, V_2, None, None, GATHERED_2, Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS), Lists()),
-        Sizes(GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA, SPLITS is not None),
+        Sizes(
+            GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
+            SPLITS is not None, TILES is not None,
+        ),
     )  # fmt: skip
 
 
 @triton.jit
+def _forward_tiles(
+    TILES, LONGEST_FIRST: tl.constexpr, place,
+    Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles,
+    scale_log2, region, region_1, region_2, sizes,
+):  # fmt: skip
+    """What a program does, where there is a tile for it."""
+    if TILES is None:
+        _forward_tile(
+            own_queries(*place, None),
+            Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
+            split_tiles, scale_log2, region, region_1, region_2, sizes,
+        )  # fmt: skip
+    else:
+        number = tl.program_id(0)
+        if number < tl.load(TILES):
+            _forward_tile(
+                own_queries(*place, sequence_of(TILES, number, LONGEST_FIRST)),
+                Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
+                split_tiles, scale_log2, region, region_1, region_2, sizes,
+            )  # fmt: skip
+
+
+@triton.jit
 def _forward_tile(
-    Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles, scale_log2,
-    own, region, region_1, region_2, sizes,
+    own, Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles,
+    scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program of `forward_kernel` does."""
     q_tile = load_by_layout(Q, q_strides, query_rows(own), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
     bh = own.batch * own.heads + own.head
-    out_row = bh.to(tl.int64) * own.n_q + own.row
+    out_row = bh.to(tl.int64) * own.q_rows + own.at
     mask = tile_mask(own.row, own.n_q, sizes.HEAD_DIM, sizes.BLOCK_D)
     if PARTIAL is None:
         m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_D)
@@ -73,7 +99,7 @@ def _forward_tile(
     if SPLITS is None:
         _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes)
     elif own.share.split:
-        split_bh, rows = own.share.part * own.heads * tl.num_programs(2) + bh, split_tiles * sizes.BLOCK_M
+        split_bh, rows = own.share.part * own.heads * own.batches + bh, split_tiles * sizes.BLOCK_M
         store_split(SPLITS, out, split_bh, rows, own.place, own.row, sizes, sizes.BLOCK_M)
         tl.store(SPLITS_LSE + split_bh.to(tl.int64) * rows + own.row, lse)
     else:
@@ -83,7 +109,7 @@ def _forward_tile(
 @triton.jit
 def _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes):
     """Stores out and log-sum-exp of a tile of queries, or what the next kernel goes on with."""
-    out_row = bh.to(tl.int64) * own.n_q + own.row
+    out_row = bh.to(tl.int64) * own.q_rows + own.at
     tl.store(LSE + out_row, lse, mask=own.row < own.n_q)
     if OUT_TOP is None:
         ptrs = ptrs_by_layout(OUT, out_strides, query_rows(own), sizes, sizes.BLOCK_M)

@@ -64,9 +64,10 @@ def load_keys(X, strides, region, own, walk, stop, sizes):
     if region.GATHERED is not None:  # contiguous [B, H_kv, keys, HEAD_DIM]
         x_n: tl.constexpr = sizes.HEAD_DIM // 8
         strides = own.heads // sizes.GROUP * walk.length * x_n, walk.length * x_n, x_n
-        rows = HeadRows(own.batch, own.kv_head, walk.length, 0, stop.place, stop.position)
+        rows = HeadRows(own.batch, own.kv_head, walk.length, 0, stop.place, stop.position, 0, 0)
     else:
-        rows = HeadRows(own.batch, own.kv_head, own.n, own.residue, stop.place, stop.position)
+        at = stop.place, stop.position, own.k_first, own.k_begin
+        rows = HeadRows(own.batch, own.kv_head, own.n, own.residue, *at)
     return load_by_layout(X, strides, rows, sizes, sizes.BLOCK_N, region.lists.SEEN is not None, sizes.TMA)
 
 
@@ -78,5 +79,7 @@ def mask_keys(s, region, own, walk, stop, sizes):
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
     return mask_scores(
-        s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more, True, sizes.BLOCK_M, sizes.BLOCK_N
-    )
+        s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
+        (own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin),
+        sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
+    )  # fmt: skip

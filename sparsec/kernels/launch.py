@@ -66,6 +66,11 @@ class Pass:
         self.compiled = False
         self.direct: list[Callable[[Environment], object]] | None = None
 
+    @property
+    def packed(self) -> bool:
+        """Whether it is about several sequences, which a table SEQUENCES names."""
+        return "SEQUENCES" in self.metas
+
     def empty(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None = None
     ) -> Meta:

@@ -15,7 +15,9 @@ class HeadRows(NamedTuple):
     length: Any
     residue: Any  # of their numbers, where a layout has residue classes
     place: Any  # of the first one in the layout
-    row: Any  # their numbers
+    row: Any  # their numbers in the sequence
+    first: Any  # where row 0 is, of one of several sequences
+    begin: Any  # the first row that is there
 
 
 # ---------------------------------------------------------------- addresses
@@ -85,6 +87,16 @@ def load_rows(X, x_b, x_h, x_m, batch, head, row, rows, HEAD_DIM: tl.constexpr, 
 
 
 @triton.jit
+def load_packed_tile(X, strides, rows, sizes, BLOCK: tl.constexpr):
+    """Rows of one head of X that belong to a sequence, as [BLOCK, BLOCK_D]; other ones read as 0."""
+    row = rows.place + tl.arange(0, BLOCK)
+    if sizes.STRIDE > 1:
+        row = rows.row
+    mask = tile_mask(row, rows.length, sizes.HEAD_DIM, sizes.BLOCK_D) & (row >= rows.begin)[:, None]
+    return tl.load(ptrs_by_layout(X, strides, rows, sizes, BLOCK), mask=mask, other=0.0)
+
+
+@triton.jit
 def load_residue_tile(
     X, x_b, x_h, x_m, batch, head, residue, first, stride: tl.constexpr, rows,
     HEAD_DIM: tl.constexpr, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, TMA: tl.constexpr,
@@ -103,7 +115,9 @@ def load_by_layout(X, strides, rows, sizes, BLOCK: tl.constexpr, LISTED: tl.cons
     """Rows of one head of X in a layout, as [BLOCK, BLOCK_D]; LISTED: those whose numbers stand in a list."""
     x_b, x_h, x_m = strides
     batch, head, length = rows.batch, rows.head, rows.length
-    if LISTED:
+    if sizes.PACKED:
+        tile = load_packed_tile(X, strides, rows, sizes, BLOCK)
+    elif LISTED:
         tile = load_rows(X, x_b, x_h, x_m, batch, head, rows.row, length, sizes.HEAD_DIM, sizes.BLOCK_D)
     elif sizes.STRIDE > 1:
         tile = load_residue_tile(
@@ -119,17 +133,28 @@ def load_by_layout(X, strides, rows, sizes, BLOCK: tl.constexpr, LISTED: tl.cons
 def ptrs_by_layout(X, strides, rows, sizes, BLOCK: tl.constexpr):
     """Pointers to rows of one head of X in a layout: [BLOCK, BLOCK_D]."""
     x_b, x_h, x_m = strides
+    row, place = rows.row, rows.place
+    if sizes.PACKED:
+        row, place = row + rows.first, place + rows.first
     if sizes.STRIDE > 1:
-        ptrs = rows_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, rows.row, sizes.BLOCK_D)
+        ptrs = rows_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, row, sizes.BLOCK_D)
     else:
-        ptrs = tile_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, rows.place, BLOCK, sizes.BLOCK_D)
+        ptrs = tile_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, place, BLOCK, sizes.BLOCK_D)
     return ptrs
 
 
 @triton.jit
-def load_row_stats(X, bh, n_rows, rows, BLOCK: tl.constexpr, LISTED: tl.constexpr, TMA: tl.constexpr):
-    """A log-sum-exp or a delta for each of some rows of one (batch, head) of X, a contiguous [bh, n_rows]."""
-    if LISTED:
+def load_row_stats(
+    X, bh, n_rows, rows, sizes, BLOCK: tl.constexpr, LISTED: tl.constexpr, TMA: tl.constexpr, NONE: tl.constexpr
+):
+    """A log-sum-exp or a delta for each of some rows of one (batch, head) of X, a contiguous [bh, n_rows].
+
+    NONE: of a row that is not there.
+    """
+    if sizes.PACKED:
+        own = X + bh.to(tl.int64) * n_rows + rows.first + rows.row
+        numbers = tl.load(own, mask=rows.row < rows.length, other=NONE)
+    elif LISTED:
         numbers = tl.load(X + bh.to(tl.int64) * n_rows + rows.row, mask=rows.row < rows.length, other=0.0)
     elif TMA:
         numbers = X.load([bh, rows.place]).reshape(BLOCK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, overload
 
@@ -18,6 +19,7 @@ from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
+from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.positions import Packed, Positions, packed, sequences_of
 from sparsec.kernels.program import Program
 from sparsec.kernels.repeated import Repeated
@@ -183,9 +185,12 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
     packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_refused")]
     forward, backward, refused = (packet.default for packet in packets)
     functions = differentiable(forward, backward, refused)
+    each_forward, each_backward = partial(forward_each, forward_cpu), partial(backward_each, backward_cpu)
+    cpu_passes = (forward_cpu, each_forward), (backward_cpu, each_backward)
+    gpu_passes = (forward_gpu, forward_packed), (backward_gpu, backward_packed)
     for op, place, meta, cpu, gpu in (
-        (forward, 3, _forward_meta, _forward_of(program, forward_cpu), _forward_of(program, forward_gpu)),
-        (backward, 7, _backward_meta, _backward_of(program, backward_cpu), _backward_of(program, backward_gpu)),
+        (forward, 3, _forward_meta, _forward_of(program, *cpu_passes[0]), _forward_of(program, *gpu_passes[0])),
+        (backward, 7, _backward_meta, _backward_of(program, *cpu_passes[1]), _backward_of(program, *gpu_passes[1])),
         (refused, None, _refused_meta, _refused, _refused),
     ):
         torch.library.register_fake(op, meta, lib=library)
@@ -208,20 +213,20 @@ def _of(program: Program, function: Callable) -> Callable:
     return run
 
 
-def _forward_of(program: Program, function: Callable) -> Callable:
-    """The forward pass of one device, of sequences where a call is about several."""
+def _forward_of(program: Program, function: Callable, each: Callable) -> Callable:
+    """The forward pass of one device; `each`: of sequences, where a call is about several."""
 
     def run(
         q: Tensor, k: Tensor, v: Tensor, sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int
     ) -> Any:
         if sequences is None:
             return function(program, q, k, v, scale, q_offset, *([0, inputs] if inputs else []))
-        return forward_each(function, program, q, k, v, sequences, inputs, scale)
+        return each(program, q, k, v, sequences, inputs, scale)
 
     return run
 
 
-def _backward_of(program: Program, function: Callable) -> Callable:
+def _backward_of(program: Program, function: Callable, each: Callable) -> Callable:
     """As `_forward_of`, of the backward pass."""
 
     def run(
@@ -231,6 +236,6 @@ def _backward_of(program: Program, function: Callable) -> Callable:
         tensors = g, q, k, v, out, lse, dlse
         if sequences is None:
             return function(program, *tensors, scale, q_offset, *([0, inputs] if inputs else []))
-        return backward_each(function, program, *tensors, sequences, inputs, scale)
+        return each(program, *tensors, sequences, inputs, scale)
 
     return run

@@ -12,6 +12,19 @@ from sparsec.kernels.loads import HeadRows, gathered_count, gathered_key, row_pt
 from sparsec.kernels.tiles import residue_tile, split_first
 
 
+class OwnSequence(NamedTuple):
+    """The sequence that a program works on in a call about several, and which of its tiles."""
+
+    batch: Any
+    q_first: Any  # row of Q
+    n_q: Any
+    k_first: Any  # row of K where the key at position 0 would be
+    k_begin: Any  # position of the first key that is there
+    n: Any
+    q_offset: Any
+    tile: Any
+
+
 class Share(NamedTuple):
     """A tile that several programs may split, its steps between them."""
 
@@ -40,6 +53,13 @@ class QueryTile(NamedTuple):
     class_row: Any  # the first row of the residue class, and the residue of its positions
     residue: Any
     keys: Any  # of the residue class
+    batches: Any  # of all, and rows of Q that each has
+    q_rows: Any
+    at: Any  # the rows in Q, and the first of them
+    first_at: Any
+    q_first: Any  # of one of several sequences: row of Q, and of K where the key at position 0 would be
+    k_first: Any
+    k_begin: Any  # position of the first key that is there
 
 
 class KeyTile(NamedTuple):
@@ -64,6 +84,32 @@ class KeyTile(NamedTuple):
     keys: Any  # of the layout
     queries: Any
     shift: Any  # the position in the layout of its first query
+    batches: Any  # of all, and rows of K that each has
+    k_rows: Any
+    at: Any  # the rows in K, and the first of them
+    first_at: Any
+    there: Any  # which of the keys there are
+    q_first: Any  # of one of several sequences: row of Q, and of K where the key at position 0 would be
+    k_first: Any
+    k_begin: Any  # position of the first key that is there
+
+
+@triton.jit
+def sequence_of(TILES, number, LONGEST_FIRST: tl.constexpr):
+    """The sequence of a program and its tile of it, from a list of tiles (`sparsec.kernels.sequence_tiles`)."""
+    if LONGEST_FIRST:  # later tiles of a sequence have more to do
+        number = tl.load(TILES) - 1 - number
+    line = TILES + (1 + number) * 8
+    batch, q_first, n_q, k_row = tl.load(line), tl.load(line + 1), tl.load(line + 2), tl.load(line + 3)
+    k_begin, n, q_offset, tile = tl.load(line + 4), tl.load(line + 5), tl.load(line + 6), tl.load(line + 7)
+    return OwnSequence(batch, q_first, n_q, k_row - k_begin, k_begin, n, q_offset, tile)
+
+
+@triton.jit
+def _share_of(sequence, rows, STRIDE: tl.constexpr):
+    """The residue class of a program, and its tile there, of a sequence of some rows: classes take turns."""
+    classes = tl.maximum(tl.minimum(rows, STRIDE), 1)
+    return sequence.tile % classes, Share(sequence.tile // classes, False, 0, 1)
 
 
 @triton.jit
@@ -80,37 +126,58 @@ def _own_share(split_tiles, splits, LONGEST_FIRST: tl.constexpr):
 
 @triton.jit
 def own_queries(
-    HEADS, heads, n_q, n, q_offset, split_tiles, splits, GROUP: tl.constexpr, BLOCK_M: tl.constexpr,
-    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
+    HEADS, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP: tl.constexpr, BLOCK_M: tl.constexpr,
+    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr, sequence,
 ):  # fmt: skip
     """The queries of a program of the kernels for out and for dq."""
-    head, batch = tl.program_id(1), tl.program_id(2)
+    head, batch, q_rows = tl.program_id(1), tl.program_id(2), n_q
     if HEADS is not None:
         head = tl.load(HEADS + head)
+    if sequence is None:
+        batches = tl.num_programs(2)
+    else:
+        batch, n_q, n, q_offset = sequence.batch, sequence.n_q, sequence.n, sequence.q_offset
     class_row, residue, keys = 0, 0, n
     if STRIDE > 1:
-        class_row, tile = residue_tile(STRIDE, TOGETHER, LONGEST_FIRST)
-        share = Share(tile, False, 0, 1)
+        if sequence is None:
+            class_row, tile = residue_tile(STRIDE, TOGETHER, LONGEST_FIRST)
+            share = Share(tile, False, 0, 1)
+        else:
+            class_row, share = _share_of(sequence, n_q, STRIDE)
         residue = (q_offset + class_row) % STRIDE
         keys = tl.cdiv(tl.maximum(n - residue, 0), STRIDE)
-    else:
+    elif sequence is None:
         share = _own_share(split_tiles, splits, LONGEST_FIRST)
+    else:
+        share = Share(sequence.tile, False, 0, 1)
     place = share.tile * BLOCK_M
     first_row = class_row + STRIDE * place
     row = first_row + STRIDE * tl.arange(0, BLOCK_M)
     q_lo = (q_offset + class_row) // STRIDE + place
     positions = q_offset + row, q_lo, q_lo + BLOCK_M - 1
     rows = place, first_row, row
-    return QueryTile(heads, head, head // GROUP, batch, n_q, n, share, *rows, *positions, class_row, residue, keys)
+    at, begins = (batches, q_rows, row, first_row), (0, 0, 0)
+    if sequence is not None:
+        at = batches, q_rows, row + sequence.q_first, first_row + sequence.q_first
+        begins = sequence.q_first, sequence.k_first, sequence.k_begin
+    classes = class_row, residue, keys
+    return QueryTile(
+        heads, head, head // GROUP, batch, n_q, n, share, *rows, *positions, *classes, *at, *begins
+    )  # fmt: skip
 
 
 @triton.jit
 def own_keys(
-    KV_HEADS, FIRST_HEAD, heads, n_q, n, q_offset, split_tiles, splits, GROUP: tl.constexpr, BLOCK_N: tl.constexpr,
-    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr, GATHERED: tl.constexpr,
+    KV_HEADS, FIRST_HEAD, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP: tl.constexpr,
+    BLOCK_N: tl.constexpr, STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
+    GATHERED: tl.constexpr, sequence,
 ):  # fmt: skip
     """The keys of a program of the kernel for dk and dv."""
-    kv_head, batch = tl.program_id(1), tl.program_id(2)
+    kv_head, batch, k_rows = tl.program_id(1), tl.program_id(2), n
+    if sequence is None:
+        batches = tl.num_programs(2)
+    else:
+        batch, n_q, n, q_offset = sequence.batch, sequence.n_q, sequence.n, sequence.q_offset
     first_head, n_heads = kv_head * GROUP, GROUP
     if KV_HEADS is not None:
         first_head = tl.load(FIRST_HEAD + kv_head)
@@ -118,13 +185,18 @@ def own_keys(
         kv_head = tl.load(KV_HEADS + kv_head)
     class_row, residue, keys, queries, shift = 0, 0, n, n_q, q_offset
     if STRIDE > 1:
-        residue, tile = residue_tile(STRIDE, TOGETHER, LONGEST_FIRST)
-        share = Share(tile, False, 0, 1)
+        if sequence is None:
+            residue, tile = residue_tile(STRIDE, TOGETHER, LONGEST_FIRST)
+            share = Share(tile, False, 0, 1)
+        else:
+            residue, share = _share_of(sequence, n, STRIDE)
         class_row = (STRIDE + residue - q_offset % STRIDE) % STRIDE
         shift = (q_offset + class_row) // STRIDE
         queries = tl.cdiv(tl.maximum(n_q - class_row, 0), STRIDE)
-    else:
+    elif sequence is None:
         share = _own_share(split_tiles, splits, LONGEST_FIRST)
+    else:
+        share = Share(sequence.tile, False, 0, 1)
     place = share.tile * BLOCK_N
     first_key = residue + STRIDE * place
     if GATHERED is not None:
@@ -132,22 +204,33 @@ def own_keys(
         keys = gathered_count(n, GATHERED[0], GATHERED[1], GATHERED[2])
     else:
         k = first_key + STRIDE * tl.arange(0, BLOCK_N)
-    sequence = batch, n_q, n, q_offset
+    sizes = batch, n_q, n, q_offset
     tile = share, place, place + BLOCK_N - 1, first_key, k
     heads_of_it = heads, heads // GROUP, kv_head, first_head, n_heads
-    return KeyTile(*heads_of_it, *sequence, *tile, class_row, residue, keys, queries, shift)
+    at, begins = (batches, k_rows, k, first_key, k < n), (0, 0, 0)
+    if sequence is not None:
+        begins = sequence.q_first, sequence.k_first, sequence.k_begin
+        there = (k < n) & (k >= sequence.k_begin)
+        at = batches, k_rows, k + sequence.k_first, first_key + sequence.k_first, there
+    return KeyTile(*heads_of_it, *sizes, *tile, class_row, residue, keys, queries, shift, *at, *begins)
 
 
 @triton.jit
 def query_rows(own):
     """Where the queries of a program are in Q, and in tensors with rows like it."""
-    return HeadRows(own.batch, own.head, own.n_q, own.class_row, own.place, own.row)
+    return HeadRows(own.batch, own.head, own.n_q, own.class_row, own.place, own.row, own.q_first, 0)
+
+
+@triton.jit
+def query_rows_of(own, head, stop):
+    """Where the queries of a step of a program with keys are in Q."""
+    return HeadRows(own.batch, head, own.n_q, own.class_row, stop.place, stop.position, own.q_first, 0)
 
 
 @triton.jit
 def query_ptrs(X, bh, own, sizes):
     """Pointers to the same rows of a contiguous tensor."""
-    return row_ptrs(X, bh, own.n_q, own.first_row, sizes.STRIDE, sizes.HEAD_DIM, sizes.BLOCK_M, sizes.BLOCK_D)
+    return row_ptrs(X, bh, own.q_rows, own.first_at, sizes.STRIDE, sizes.HEAD_DIM, sizes.BLOCK_M, sizes.BLOCK_D)
 
 
 @triton.jit
@@ -162,19 +245,20 @@ def carried_rows(own, sizes):
 @triton.jit
 def key_rows(own):
     """Where the keys of a program are in K, and in tensors with rows like it: all keys, or gathered ones."""
-    return HeadRows(own.batch, own.kv_head, own.keys, own.residue, own.k_lo, own.k)
+    first, begin = own.k_first, own.k_begin
+    return HeadRows(own.batch, own.kv_head, own.keys, own.residue, own.k_lo, own.k, first, begin)
 
 
 @triton.jit
 def key_ptrs(X, bh, own, sizes):
     """Pointers to the same rows of a contiguous tensor."""
-    return row_ptrs(X, bh, own.n, own.first_key, sizes.STRIDE, sizes.HEAD_DIM, sizes.BLOCK_N, sizes.BLOCK_D)
+    return row_ptrs(X, bh, own.k_rows, own.first_at, sizes.STRIDE, sizes.HEAD_DIM, sizes.BLOCK_N, sizes.BLOCK_D)
 
 
 @triton.jit
 def carried_keys(own, sizes):
     """As `carried_rows`, of keys."""
-    keys = own.n
+    there = own.there
     if sizes.SPLIT:
-        keys = tl.where(own.share.part == 0, own.n, 0)
-    return own.k < keys
+        there = own.k < tl.where(own.share.part == 0, own.n, 0)
+    return there

@@ -24,17 +24,20 @@ class Prepared(NamedTuple):
     options: dict[str, Any]
 
 
-def prepare_launch(program: Program, kernel: Kernel, own: Environment, moving: Environment, q_offset: int) -> Prepared:
+def prepare_launch(
+    program: Program, kernel: Kernel, own: Environment, moving: Environment, q_offset: int, packed: bool = False
+) -> Prepared:
     """Tile sizes of a kernel, by device and sizes, and descriptors where these pay.
 
     `own`: names and metas of what a program loads once; `moving`: of what its loop goes over; [B, H, n, D] each.
+    `packed`: tiles are those of several sequences, which descriptors do not know.
     """
     first: Meta = next(iter(own.values()))
     width, head_dim = first.dtype.itemsize, first.shape[3]
     size = max(16, 1 << (head_dim - 1).bit_length())
     own_tier, tma = device_tier(first.device, width), False
-    if own_tier == "tma" and not _boxed(moving.values(), kernel.stride, TMA_LENGTH):
-        own_tier = "large"
+    if own_tier == "tma" and (packed or not _boxed(moving.values(), kernel.stride, TMA_LENGTH)):
+        own_tier = "packed" if packed and ("packed", width, size) in SETTINGS else "large"
     if kernel.listed and own_tier != "small" and width == 2:
         own_tier = "listed"
     tuned = program.tuned.get((gpu_name(first.device), own_tier, first.dtype, size, kernel.name))
@@ -62,7 +65,7 @@ def prepare_launch(program: Program, kernel: Kernel, own: Environment, moving: E
     constants |= {"NAME": kernel.name, "LONGEST_FIRST": kernel.longest_first}
     constants |= {"STRIDE": kernel.stride, "TOGETHER": kernel.together, "NUMBERS": kernel.numbers or None}
     aligned = kernel.block % block_m == kernel.block % block_n == q_offset % block_m == 0
-    constants["WHOLE"] = kernel.block > 1 and aligned
+    constants["WHOLE"] = kernel.block > 1 and aligned and not packed
     return Prepared((block_m, block_n), constants, options)
 
 

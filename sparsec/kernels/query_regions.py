@@ -45,4 +45,6 @@ def mask_queries(s, rules, lists, walk, own, stop, sizes):
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
     q = own.q_offset + stop.position
-    return mask_scores(s, rules, lists, walk, stop, q, own.k, edges, more, False, sizes.BLOCK_N, sizes.BLOCK_M)
+    return mask_scores(
+        s, rules, lists, walk, stop, q, own.k, edges, more, (False, 0), False, False, sizes.BLOCK_N, sizes.BLOCK_M
+    )

@@ -122,26 +122,36 @@ def stop_at_listed(walk, lists, first, length, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _keep_scores(s, rules, q, k, n, BY_QUERY: tl.constexpr):
-    """Scores of kept pairs, -inf for others; BY_QUERY: rows are queries, and keys from n on are left out as well."""
+def _keep_scores(s, rules, q, k, n, gone, PACKED: tl.constexpr, BY_QUERY: tl.constexpr):
+    """Scores of kept pairs, -inf for others; BY_QUERY: rows are queries, and keys that are not there are left out."""
     tables = ()
     if rules.TABLES is not None:
         tables = rules.TABLES
     if BY_QUERY:
-        mask = ask(rules.KEEP, (q[:, None], k[None, :], n), tables, rules.NUMBERS) & (k < n)[None, :]
+        mask = ask(rules.KEEP, (q[:, None], k[None, :], n), tables, rules.NUMBERS) & _key_mask(k, n, gone, PACKED)
     else:
         mask = ask(rules.KEEP, (q[None, :], k[:, None], n), tables, rules.NUMBERS)
     return tl.where(mask, s, float("-inf"))
 
 
 @triton.jit
+def _key_mask(k, n, gone, PACKED: tl.constexpr):
+    """Which keys there are: [1, keys]."""
+    mask = k < n
+    if PACKED:
+        mask &= k >= gone[1]
+    return mask[None, :]
+
+
+@triton.jit
 def mask_scores(
-    s, rules, lists, walk, stop, q, k, edges, more,
+    s, rules, lists, walk, stop, q, k, edges, more, gone, PACKED: tl.constexpr,
     BY_QUERY: tl.constexpr, OWN: tl.constexpr, OTHER: tl.constexpr,
 ):  # fmt: skip
     """Scores of a tile, -inf where the pattern leaves a pair out; tiles that are kept whole go without a mask.
 
-    FULL is asked with `edges`, q_lo, q_hi, k_lo, k_hi, and with `more`, of which n is the first.  BY_QUERY: as in
+    FULL is asked with `edges`, q_lo, q_hi, k_lo, k_hi, and with `more`, of which n is the first.  `gone`: whether the
+    tile has keys before the first one that is there, and its position, where sequences are PACKED.  BY_QUERY: as in
     `_keep_scores`.
     """
     if lists.SEEN is not None:
@@ -151,11 +161,14 @@ def mask_scores(
             mask = tl.load(lists.LIST_MASKS + stop.listed)
             s = tl.where(in_mask(lists.MASKS, mask, OWN, OTHER), s, float("-inf"))
     elif rules.KEEP is None or rules.WHOLE:
-        if BY_QUERY:  # noqa: SIM102
-            if edges[3] >= walk.length:
-                s = tl.where((k < more[0])[None, :], s, float("-inf"))
+        if BY_QUERY:
+            ragged = edges[3] >= walk.length
+            if PACKED:
+                ragged = ragged | gone[0]
+            if ragged:
+                s = tl.where(_key_mask(k, more[0], gone, PACKED), s, float("-inf"))
     elif rules.FULL is None and not rules.TABLES_FILL:
-        s = _keep_scores(s, rules, q, k, more[0], BY_QUERY)
+        s = _keep_scores(s, rules, q, k, more[0], gone, PACKED, BY_QUERY)
     else:
         whole = stop.entry % 2 == 1
         if rules.FULL is not None:
@@ -163,6 +176,8 @@ def mask_scores(
             whole = full | whole if rules.TABLES_FILL else full
         if BY_QUERY:
             whole = whole & (edges[3] < walk.length)
+            if PACKED:
+                whole = whole & (not gone[0])
         if not whole:
-            s = _keep_scores(s, rules, q, k, more[0], BY_QUERY)
+            s = _keep_scores(s, rules, q, k, more[0], gone, PACKED, BY_QUERY)
     return s

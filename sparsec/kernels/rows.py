@@ -11,8 +11,9 @@ from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.prepare import Heads, Prepared, bind, heads_of, prepare_launch, query_tiles, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
+from sparsec.kernels.sequence_tiles import lay_tiles
 from sparsec.kernels.splits import combine_splits, reduce_splits
-from sparsec.kernels.stages import carry_state, join_splits, keys_of, split_counts
+from sparsec.kernels.stages import carry_state, join_splits, keys_of, split_counts, variant_of
 from sparsec.kernels.tile_lists import read_besides
 
 _LAUNCHED = {"forward": forward_kernel, "dq": dq_kernel}
@@ -28,13 +29,13 @@ def launch_rows(
     """
     q, k, v, result = run.metas["Q"], run.metas["K"], run.metas["V"], _RESULTS[kind]
     for group in run.program.groups:
-        heads, kernels = heads_of(group, q, k), group.at(k.shape[2]).of(kind)
+        heads, kernels = heads_of(group, q, k), variant_of(run, group).of(kind)
         if any(kernel.carries for kernel in kernels):
             carry_state(run, "CARRY_TOP", q, ("CARRY",))
         for kernel in kernels:
             keys = keys_of(run, kernel)
             moving = {name: run.metas[stored] for name, stored in keys.items()}
-            made = prepare_launch(run.program, kernel, own, moving, q_offset)
+            made = prepare_launch(run.program, kernel, own, moving, q_offset, run.packed)
             values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}
             values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
             values |= {"scale_log2": Slot("scale_log2"), **heads.lists, **made.constants, **more(kernel)}
@@ -53,6 +54,11 @@ def _launch(
     q, n = run.metas["Q"], run.metas["K"].shape[2]
     batch, _, n_q, head_dim = q.shape
     block_m, block_n = made.blocks
+    if run.packed:
+        name, programs = lay_tiles(run, False, batch * n_q, block_m, kernel.stride)
+        values |= {"TILES": Slot(name), "batches": batch}
+        run.launch(_LAUNCHED[kernel.kind], (programs, heads.queries, 1), values, made.options)
+        return
     tiles, split_tiles = query_tiles(kernel, rows, block_m), 0
     if kernel.split_prefix:
         n_bh = heads.queries * batch

@@ -18,10 +18,13 @@ result is written by the line that has it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+_BEYOND = 1 << 30  # no row is as long
 
 
 class SequenceLine(NamedTuple):
@@ -38,16 +41,31 @@ class SequenceLine(NamedTuple):
 
 def of_documents(cu_seqlens: Tensor, length: int) -> Tensor:
     """Documents packed in one row of `length` tokens; the first and the last of `cu_seqlens` need not be its ends."""
-    ends = cu_seqlens.to(torch.int32).clamp(0, length)
-    starts, sizes = ends[:-1], (ends[1:] - ends[:-1]).clamp(min=0)
-    before, after = ends[:1].clone(), ends[-1:].clone()
-    return torch.cat(
-        [
-            _lines(0, starts, sizes, starts, 0, sizes, 0),
-            *_without_sequence(0, torch.zeros_like(before), before, True, True),
-            *_without_sequence(0, after, length - after, True, True),
-        ]
-    )
+    pad = torch.nn.functional.pad
+    ends = pad(pad(cu_seqlens.to(torch.int32), (1, 0)), (0, 1), value=_BEYOND)
+    ends = ends.clamp(0, length)  # 0, the ends of the documents, length
+    documents = cu_seqlens.shape[0] - 1
+    compiling = torch.compiler.is_compiling()  # numbers of documents are symbols then
+    first, last = (_differences if compiling else _kept_differences)(documents, cu_seqlens.device)
+    return (ends[last] - ends[first]).clamp(min=0)
+
+
+def _differences(documents: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of which two of the numbers 0, ends of documents, length each number of the table is the difference.
+
+    A line for each document; then the rows of Q and of K before the first one, those of both behind the last one.
+    """
+    line = torch.arange(documents + 4, device=device)
+    outside = line - documents  # 0, 1: before the first document; 2, 3: behind the last one
+    place = torch.where(outside < 0, line + 1, torch.where(outside < 2, 0, documents + 1))
+    zero = torch.zeros_like(line)
+    from_q, to_q = ((outside != 1) & (outside != 3)) * place, ((outside != 1) & (outside != 3)) * (place + 1)
+    from_k, to_k = ((outside != 0) & (outside != 2)) * place, ((outside != 0) & (outside != 2)) * (place + 1)
+    first = torch.stack([zero, zero, from_q, zero, zero, from_k, zero], 1)
+    return first, torch.stack([zero, place, to_q, place, zero, to_k, zero], 1)
+
+
+_kept_differences = lru_cache(maxsize=64)(_differences)
 
 
 def of_starts(start: Tensor) -> Tensor:

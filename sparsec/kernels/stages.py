@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.prepare import Heads, slot, strides_by_name
-from sparsec.kernels.program import Kernel, Region, cdiv, gathered_keys
+from sparsec.kernels.program import Group, Kernel, Region, Variant, cdiv, gathered_keys
 
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
 
@@ -22,6 +22,22 @@ def keys_of(run: Pass, kernel: Kernel) -> dict[str, str]:
         for name in "KV":
             found[slot(name, place)] = _gather(run, name, region) if region.gathered else name
     return found
+
+
+def variant_of(run: Pass, group: Group) -> Variant:
+    """The variant that serves a pass: that of its length, or one that packs where it is about several sequences."""
+    found = group.at(run.metas["K"].shape[2])
+    if not run.packed or packs(found):
+        return found
+    return next(variant for variant in reversed(group.variants) if packs(variant))
+
+
+def packs(variant: Variant) -> bool:
+    """Whether kernels of a variant can go over the tiles of several sequences: nothing is made for one length."""
+    return not any(
+        region.listed or region.gathered or region.tile_lists or region.tables or region.rows_tables
+        for region in variant.regions
+    )
 
 
 def gathered_name(name: str, region: Region) -> str:

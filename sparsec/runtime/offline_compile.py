@@ -28,6 +28,8 @@ from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
+from sparsec.kernels.packed import backward_packed, forward_packed
+from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.splits import combine_splits, reduce_splits
 
 
@@ -66,12 +68,20 @@ class CompiledKernel:
 
 
 def compile_kernels(
-    module: ModuleType, target: str, *, head_size: int = 64, dtype: str = "float16", group: int = 1, n: int = 8192
+    module: ModuleType,
+    target: str,
+    *,
+    head_size: int = 64,
+    dtype: str = "float16",
+    group: int = 1,
+    n: int = 8192,
+    packed: bool = False,
 ) -> list[CompiledKernel]:
     """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
 
     `group` is the number of query heads that share a key head; one kernel serves many lengths n, but short and long
-    sequences may get different ones.  Not while other threads launch kernels: triton has one driver for the process.
+    sequences may get different ones.  `packed`: of a call about several documents.  Not while other threads launch
+    kernels: triton has one driver for the process.
     """
     wanted = TARGETS[target]
     program = replace(module._PROGRAM, compiled={}, passes={})
@@ -79,8 +89,13 @@ def compile_kernels(
     k = q[:, ::group].contiguous()
     with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
-        out, lse = forward_gpu(program, q, k, k, 1.0, 0)
-        backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0)
+        if packed:
+            table = of_documents(torch.tensor([0, n]), n)
+            out, lse = forward_packed(program, q, k, k, table, [], 1.0)
+            backward_packed(program, q, q, k, k, out, lse, None, table, [], 1.0)
+        else:
+            out, lse = forward_gpu(program, q, k, k, 1.0, 0)
+            backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0)
         kernels = forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]

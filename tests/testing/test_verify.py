@@ -88,8 +88,8 @@ def test_cases_are_moved_to_where_pairs_are(text, n):
     for case in cases(None, n, CPU):
         moved = telling(case, pattern)
         rows = sparsec.testing.verify._rows(moved, pattern, 200_000, 0)
-        assert sparsec.testing.verify._mask(pattern, rows + moved.queries.start, moved.n_k).any(), (case, moved)
-        kept = sparsec.testing.verify._mask(pattern, np.array(case.queries), case.n_k).any()
+        assert sparsec.testing.verify._mask(pattern, rows + moved.queries.start, moved, {}).any(), (case, moved)
+        kept = sparsec.testing.verify._mask(pattern, np.array(case.queries), case, {}).any()
         assert not kept or moved == case
         assert (moved.n_q, moved.heads, moved.dtype) == (case.n_q, case.heads, case.dtype)
         assert moved.n_k >= case.n_k

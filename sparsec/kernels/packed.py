@@ -1,0 +1,77 @@
+"""Calls about several sequences on a GPU: the kernels of a pass go over the tiles of all of them.
+
+The table of sequences stays on the device, so that no call waits for it and no number in it compiles anything.  Where
+a pattern needs what is made for one length (tables of random choices, gathered keys, lists of tiles), sequences run one
+by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.backward import backward_gpu, backward_inputs, prepared_backward
+from sparsec.kernels.device import LOG2_E_FLOAT
+from sparsec.kernels.forward import forward_gpu, prepared_forward
+from sparsec.kernels.memory import as_readable, empty_as
+from sparsec.kernels.one_by_one import backward_each, forward_each
+from sparsec.kernels.program import Program
+from sparsec.kernels.stages import packs
+
+_LEAST_LINES = 16  # tables have a power of two of lines, so that calls of other numbers of documents share their passes
+
+
+def forward_packed(
+    program: Program, q: Tensor, k: Tensor, v: Tensor, table: Tensor, inputs: Sequence[Tensor], scale: float
+) -> tuple[Tensor, Tensor]:
+    """out like q, and the log-sum-exp [B, H, n_q] in float32, of the sequences of a table."""
+    if not _at_once(program, table, inputs):
+        return forward_each(forward_gpu, program, q, k, v, table, inputs, scale)
+    if q.numel() * k.numel() == 0:
+        return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
+    q, k, v, table = as_readable(q), as_readable(k), as_readable(v), _padded_table(table)
+    run = prepared_forward(program, q, k, v, 0, table)
+    env = run({"Q": q, "K": k, "V": v, "SEQUENCES": table, "scale_log2": scale * LOG2_E_FLOAT})
+    return env["OUT"], env["LSE"]
+
+
+def backward_packed(
+    program: Program,
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    dlse: Tensor | None,
+    table: Tensor,
+    inputs: Sequence[Tensor],
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v over the sequences of a table; rows of none have zeros."""
+    tensors = g, q, k, v, out, lse, dlse
+    if not _at_once(program, table, inputs):
+        return backward_each(backward_gpu, program, *tensors, table, inputs, scale)
+    if q.numel() * k.numel() == 0:
+        return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
+    env = backward_inputs(*tensors, scale) | {"SEQUENCES": _padded_table(table)}
+    prepared_backward(program, env, 0)(env)
+    return env["DQ"], env["DK"], env["DV"]
+
+
+def _at_once(program: Program, table: Tensor, inputs: Sequence[Tensor]) -> bool:
+    """Whether kernels go over all sequences; ValueError where these can't run one by one either."""
+    if not inputs and all(any(map(packs, group.variants)) for group in program.groups):
+        return True
+    if table.is_cuda and torch.cuda.is_current_stream_capturing():
+        cure = "call it outside of the graph: its sequences run one by one, and their lengths are read"
+        raise ValueError(f"[SP0612] documents and lengths of this pattern can't be captured in a CUDA graph: {cure}")
+    return False
+
+
+def _padded_table(table: Tensor) -> Tensor:
+    """The table with empty lines more."""
+    lines = max(_LEAST_LINES, 1 << (table.shape[0] - 1).bit_length())
+    return torch.nn.functional.pad(table, (0, 0, 0, lines - table.shape[0])).contiguous()

@@ -1,0 +1,101 @@
+"""The tiles of the sequences of a call: which tile of which sequence each program of a kernel works on.
+
+Two small kernels make the list on the device, from the table of sequences (`sparsec.kernels.sequences`), so that no
+launch waits for a number; the host knows how many tiles there can be at most.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from sparsec.kernels.device import tl, triton
+from sparsec.kernels.launch import Environment, Pass, Slot
+from sparsec.kernels.program import cdiv
+
+_TILES_AT_ONCE = 256  # tiles, or sequences
+
+
+def most_tiles(sequences: int, rows: int, block: int, stride: int) -> int:
+    """How many tiles sequences of `rows` rows together have at most."""
+    return min(rows + sequences, cdiv(rows, block) + 2 * sequences * stride)
+
+
+def lay_tiles(run: Pass, by_key: bool, rows: int, block: int, stride: int) -> tuple[str, int]:
+    """Makes the list of tiles of queries, or of keys, of a pass.  Its name, and how many there are at most.
+
+    The list is int32 [1 + most, 8]: how many tiles there are; then for each the numbers of its sequence, and which of
+    its tiles it is.
+    """
+    name, lines = f"TILES_{'K' if by_key else 'Q'}_{block}_{stride}", run.metas["SEQUENCES"].shape[0]
+    most = most_tiles(lines, rows, block, stride)
+    if name not in run.metas:
+        run.empty(name, (1 + most, 8), torch.int32)
+        run.empty(f"{name}_ENDS", (1 + lines,), torch.int32)
+        values: Environment = {"SEQUENCES": Slot("SEQUENCES"), "ENDS": Slot(f"{name}_ENDS"), "TILES": Slot(name)}
+        values |= {"lines": lines, "halvings": lines.bit_length(), "most": most, "AT_ONCE": _TILES_AT_ONCE}
+        values |= {"BY_KEY": by_key, "BLOCK": block, "STRIDE": stride}
+        run.launch(sum_tiles, (1, 1, 1), values)
+        run.launch(write_tiles, (cdiv(most, _TILES_AT_ONCE), 1, 1), values)
+    return name, most
+
+
+@triton.jit
+def _first_and_count(SEQUENCES, line, there, BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr):
+    """The first tile in each class of some sequences, their classes, and how many tiles they have.
+
+    Tiles of keys that are all gone do not count.
+    """
+    if BY_KEY:
+        rows = tl.load(SEQUENCES + line * 7 + 5, mask=there, other=0)
+        begin = tl.load(SEQUENCES + line * 7 + 4, mask=there, other=0)
+        first = tl.minimum(begin, rows) // (STRIDE * BLOCK)
+    else:
+        rows = tl.load(SEQUENCES + line * 7 + 2, mask=there, other=0)
+        first = rows * 0
+    classes = tl.minimum(rows, STRIDE)
+    return first, classes, classes * (tl.cdiv(tl.cdiv(rows, STRIDE), BLOCK) - first)
+
+
+@triton.jit(do_not_specialize=["lines"])
+def sum_tiles(
+    SEQUENCES,
+    ENDS,
+    TILES,
+    lines,
+    BY_KEY: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STRIDE: tl.constexpr,
+    AT_ONCE: tl.constexpr,
+):
+    """ENDS [lines + 1]: 0, then how many tiles there are up to each sequence; TILES begins with how many in all."""
+    total = 0
+    tl.store(ENDS, 0)
+    for begin in range(0, lines, AT_ONCE):
+        line = begin + tl.arange(0, AT_ONCE)
+        _, _, count = _first_and_count(SEQUENCES, line, line < lines, BY_KEY, BLOCK, STRIDE)
+        tl.store(ENDS + 1 + line, total + tl.cumsum(count, 0), mask=line < lines)
+        total += tl.sum(count, 0)
+    tl.store(TILES, total)
+
+
+@triton.jit(do_not_specialize=["lines", "halvings", "most"])
+def write_tiles(
+    SEQUENCES, ENDS, TILES, lines, halvings, most,
+    BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """TILES [1 + most, 8]: of each tile the numbers of its sequence, then which of its tiles it is."""
+    number = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
+    there = number < tl.minimum(most, tl.load(ENDS + lines))
+    low = tl.zeros([AT_ONCE], tl.int32)  # the sequence is one of low .. high
+    high = low + lines - 1
+    for _ in range(halvings):
+        middle = (low + high) // 2
+        beyond = tl.load(ENDS + 1 + middle) <= number
+        low, high = tl.where(there & beyond, middle + 1, low), tl.where(there & beyond, high, middle)
+    line = tl.where(there, low, 0)
+    first, classes, _ = _first_and_count(SEQUENCES, line, there, BY_KEY, BLOCK, STRIDE)
+    for column in range(7):
+        x = tl.load(SEQUENCES + line * 7 + column, mask=there, other=0)
+        tl.store(TILES + (1 + number) * 8 + column, x, mask=there)
+    tile = number - tl.load(ENDS + line, mask=there, other=0) + first * classes
+    tl.store(TILES + (1 + number) * 8 + 7, tile, mask=there)

@@ -1,0 +1,101 @@
+"""Kernels that go over the tiles of several sequences, in Triton's interpreter."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+import torch
+from hypothesis import given, settings
+from support import calls
+from support.generated import module_of, pattern_of, random_pattern, spread_module_of
+
+from sparsec.kernels import backward, packed, prepare, rows, sequences
+from sparsec.kernels.settings import Settings
+from sparsec.testing import dense_attention
+from sparsec.testing.programs import programs
+
+SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+
+
+def check(module: ModuleType, table: torch.Tensor, mask: torch.Tensor, *, heads: int = 2, **numbers) -> None:
+    """Forward and every gradient; rows of Q, K and V that belong to no pair are NaN."""
+    numbers = {"kv_heads": 1, "dtype": torch.float32, **numbers}
+    problem = dense_attention.random_problem(mask, heads=heads, batch=len(mask), **numbers)
+    program, (q, k, v) = module._PROGRAM, (problem.q, problem.k, problem.v)
+    program.passes.clear()
+    calls_of = [q.clone(), k.clone(), v.clone()]
+    for x, dim in zip(calls_of, (3, 2, 2), strict=True):
+        unseen = ~mask.any(dim).any(1)
+        x.masked_fill_(unseen[:, None, :, None] & ~mask.any((1, 2, 3))[:, None, None, None], float("nan"))
+    out, lse = packed.forward_packed(program, *calls_of, table, [], problem.scale)
+    gradients = packed.backward_packed(program, problem.g, *calls_of, out, lse, problem.dlse, table, [], problem.scale)
+    found = dense_attention.compare(dense_attention.Results(out, lse, *gradients), problem)
+    assert all(each.holds for each in found), ", ".join(map(str, found))
+
+
+ENDS = [3, 3, 20, 21, 70, 70, 118]
+PACKS = [
+    "past(20) | sinks(3)",
+    "full",
+    "causal",
+    "window(9) & ~stride(3)",
+    "same_block(16) | sinks(2)",
+    "stride(4) & past(30)",
+    "past(16) | causal & stride(7)",
+    "n - k < 5 & q % 3 == 1",
+]
+
+
+@pytest.mark.parametrize("text", PACKS)
+def test_documents(text: str) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    module = spread_module_of(pattern)
+    assert all(any(map(packed.packs, group.variants)) for group in module._PROGRAM.groups)
+    table = sequences.of_documents(torch.tensor(ENDS), 125)
+    check(module, table, calls.of_documents(pattern, ENDS, 125), dtype=torch.float16)
+
+
+def test_documents_by_head() -> None:
+    pattern = pattern_of("pattern p = match h { 0..2 -> past(9), 2 -> causal & stride(3), else -> window(5) }", 4)
+    table = sequences.of_documents(torch.tensor(ENDS), 125)
+    check(module_of(pattern), table, calls.of_documents(pattern, ENDS, 125), heads=4, kv_heads=2)
+
+
+@settings(max_examples=6)
+@given(programs())
+def test_random_programs(program) -> None:
+    pattern = random_pattern(program)
+    ends = [0, 5, 5, 40, 41]
+    table = sequences.of_documents(torch.tensor(ends), 41)
+    check(module_of(pattern), table, calls.of_documents(pattern, ends, 41))
+
+
+@pytest.mark.parametrize("text", ["past(20) | sinks(3)", "causal & stride(3)", "full"])
+def test_rows(text: str) -> None:
+    """Padding on both sides, queries at the end, keys that are gone."""
+    pattern = pattern_of(f"pattern p = {text}")
+    for n_q, lengths, k_offset in ((50, [50, 17, 0], None), (20, [50, 33, 9], None), (50, None, [0, -20, 37])):
+        given = [None if x is None else torch.tensor(x) for x in (lengths, k_offset)]
+        table = sequences.of_rows(3, n_q, 50, torch.device("cpu"), given[0], None, None, given[1])
+        check(spread_module_of(pattern), table, calls.of_rows(pattern, n_q, 50, lengths, None, None, k_offset, 3))
+
+
+def test_many_documents_of_one_token() -> None:
+    pattern = pattern_of("pattern p = past(5)")
+    starts = [*range(20), *([20] * 30), *range(50, 60)]
+    table = sequences.of_starts(torch.tensor([starts]))
+    check(module_of(pattern), table, calls.of_starts(pattern, [starts]))
+
+
+def test_no_call_reads_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {rows.launch_rows.__module__, backward.backward_gpu.__module__}  # what packed passes are made of
+    monkeypatch.setattr(sequences, "known", None)
+    pattern = pattern_of("pattern p = past(20)")
+    table = sequences.of_documents(torch.tensor([0, 9, 30]), 30)
+    check(module_of(pattern), table, calls.of_documents(pattern, [0, 9, 30], 30))
