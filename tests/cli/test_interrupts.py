@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.field_cases import documents
 
-# The command is interrupted a moment after a function of its own began.
+# The command is interrupted a moment after a function of its own began; again after a while, for Python drops an
+# interrupt that comes in a callback of C code.
 CHILD = """
 import importlib, os, signal, sys, threading, time
 from sparsec.cli import main
@@ -20,8 +21,13 @@ home, name, *sys.argv = sys.argv[1:]
 module = importlib.import_module(home)
 begun = getattr(module, name)
 
+def press(moment):
+    time.sleep(moment)
+    os.kill(os.getpid(), signal.SIGINT)
+
 def interrupted(*arguments, **keywords):
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+    for moment in (0.02, 15.0, 30.0):
+        threading.Thread(target=press, args=(moment,), daemon=True).start()
     begun(*arguments, **keywords)
     time.sleep(60)
 
