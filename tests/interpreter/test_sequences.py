@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from support import calls
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
-from sparsec.kernels import backward, packed, prepare, rows, sequences
+from sparsec.kernels import one_by_one, packed, prepare, sequences
 from sparsec.kernels.settings import Settings
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import programs
@@ -24,17 +24,19 @@ def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(module: ModuleType, table: torch.Tensor, mask: torch.Tensor, *, heads: int = 2, **numbers) -> None:
-    """Forward and every gradient; rows of Q, K and V that belong to no pair are NaN."""
+    """Forward and every gradient; rows of Q, K and V that belong to no sequence are NaN."""
     numbers = {"kv_heads": 1, "dtype": torch.float32, **numbers}
     problem = dense_attention.random_problem(mask, heads=heads, batch=len(mask), **numbers)
-    program, (q, k, v) = module._PROGRAM, (problem.q, problem.k, problem.v)
+    program = module._PROGRAM
     program.passes.clear()
-    calls_of = [q.clone(), k.clone(), v.clone()]
-    for x, dim in zip(calls_of, (3, 2, 2), strict=True):
-        unseen = ~mask.any(dim).any(1)
-        x.masked_fill_(unseen[:, None, :, None] & ~mask.any((1, 2, 3))[:, None, None, None], float("nan"))
-    out, lse = packed.forward_packed(program, *calls_of, table, [], problem.scale)
-    gradients = packed.backward_packed(program, problem.g, *calls_of, out, lse, problem.dlse, table, [], problem.scale)
+    tensors = [torch.full_like(x, float("nan")) for x in (problem.q, problem.k, problem.v)]
+    for line in sequences.known(table):
+        queries = slice(line.q_first, line.q_first + line.n_q)
+        keys = slice(line.k_first, line.k_first + line.n - line.k_begin)
+        for x, whole, own in zip(tensors, (problem.q, problem.k, problem.v), (queries, keys, keys), strict=True):
+            x[line.row, :, own] = whole[line.row, :, own]
+    out, lse = packed.forward_packed(program, *tensors, table, [], problem.scale)
+    gradients = packed.backward_packed(program, problem.g, *tensors, out, lse, problem.dlse, table, [], problem.scale)
     found = dense_attention.compare(dense_attention.Results(out, lse, *gradients), problem)
     assert all(each.holds for each in found), ", ".join(map(str, found))
 
@@ -94,8 +96,7 @@ def test_many_documents_of_one_token() -> None:
 
 
 def test_no_call_reads_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {rows.launch_rows.__module__, backward.backward_gpu.__module__}  # what packed passes are made of
-    monkeypatch.setattr(sequences, "known", None)
+    monkeypatch.setattr(one_by_one, "known", None)
     pattern = pattern_of("pattern p = past(20)")
     table = sequences.of_documents(torch.tensor([0, 9, 30]), 30)
     check(module_of(pattern), table, calls.of_documents(pattern, [0, 9, 30], 30))
