@@ -47,7 +47,9 @@ class Polynomial:
         return Polynomial(self.names, total, denominator)
 
     def __mul__(self, other: Polynomial | int | Fraction) -> Polynomial:
-        other = self._lifted(other)
+        if not isinstance(other, Polynomial):
+            scaled = {powers: factor * other.numerator for powers, factor in self.numerators.items()}
+            return Polynomial(self.names, scaled, self.denominator * other.denominator)
         total: defaultdict[Exponents, int] = defaultdict(int)
         for powers, factor in self.numerators.items():
             for more, scale in other.numerators.items():
