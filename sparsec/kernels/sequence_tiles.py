@@ -56,18 +56,15 @@ def _first_and_count(SEQUENCES, line, there, BY_KEY: tl.constexpr, BLOCK: tl.con
     return first, classes, classes * (tl.cdiv(tl.cdiv(rows, STRIDE), BLOCK) - first)
 
 
-@triton.jit(do_not_specialize=["lines"])
+@triton.jit(do_not_specialize=["lines", "most"])
 def sum_tiles(
-    SEQUENCES,
-    ENDS,
-    TILES,
-    lines,
-    BY_KEY: tl.constexpr,
-    BLOCK: tl.constexpr,
-    STRIDE: tl.constexpr,
-    AT_ONCE: tl.constexpr,
-):
-    """ENDS [lines + 1]: 0, then how many tiles there are up to each sequence; TILES begins with how many in all."""
+    SEQUENCES, ENDS, TILES, lines, most,
+    BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """ENDS [lines + 1]: 0, then how many tiles there are up to each sequence; TILES begins with how many in all.
+
+    No more than `most`, of sequences that overlap too: programs must not look behind the list.
+    """
     total = 0
     tl.store(ENDS, 0)
     for begin in range(0, lines, AT_ONCE):
@@ -75,7 +72,7 @@ def sum_tiles(
         _, _, count = _first_and_count(SEQUENCES, line, line < lines, BY_KEY, BLOCK, STRIDE)
         tl.store(ENDS + 1 + line, total + tl.cumsum(count, 0), mask=line < lines)
         total += tl.sum(count, 0)
-    tl.store(TILES, total)
+    tl.store(TILES, tl.minimum(total, most))
 
 
 @triton.jit(do_not_specialize=["lines", "halvings", "most"])

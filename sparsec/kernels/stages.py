@@ -35,7 +35,12 @@ def variant_of(run: Pass, group: Group) -> Variant:
 def packs(variant: Variant) -> bool:
     """Whether kernels of a variant can go over the tiles of several sequences: nothing is made for one length."""
     return not any(
-        region.listed or region.gathered or region.tile_lists or region.tables or region.rows_tables
+        region.listed
+        or region.gathered
+        or region.tile_lists
+        or region.tables
+        or region.rows_tables
+        or region.columns_tables
         for region in variant.regions
     )
 

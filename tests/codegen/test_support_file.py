@@ -51,7 +51,7 @@ def test_a_decoding_step_of_a_file_with_both() -> None:
     made = pipeline.compile(Source("test", "pattern p = past(9) | sinks(2)"))
     whole = module(support.standalone(made.source), "file_with_both")
     q, k, v = torch.randn(3, 1, 2, 70, 16, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(whole.p(q[:, :, -1:], k, v), whole.p(q, k, v)[:, :, -1:], atol=1e-5)
+    torch.testing.assert_close(whole.p(q[:, :, -1:], k, v), whole.p(q, k, v)[:, :, -1:])
 
 
 def test_the_operator_is_that_of_a_library(monkeypatch) -> None:

@@ -11,6 +11,7 @@ from support import calls
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
 from sparsec.kernels import one_by_one, packed, prepare, sequences
+from sparsec.kernels.forward import prepared_forward
 from sparsec.kernels.settings import Settings
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import programs
@@ -93,6 +94,19 @@ def test_many_documents_of_one_token() -> None:
     starts = [*range(20), *([20] * 30), *range(50, 60)]
     table = sequences.of_starts(torch.tensor([starts]))
     check(module_of(pattern), table, calls.of_starts(pattern, [starts]))
+
+
+def test_sequences_that_overlap_have_no_tile_behind_the_list() -> None:
+    """What cu_seqlens that do not rise may hold, on a GPU where no value is looked at."""
+    module = module_of(pattern_of("pattern p = causal"))
+    table = sequences.of_documents(torch.tensor([0, 400] * 20), 400)
+    q, k, v = torch.randn(3, 1, 1, 400, 16).unbind(0)
+    module._PROGRAM.passes.clear()
+    run = prepared_forward(module._PROGRAM, q, k, v, 0, table)
+    env = run({"Q": q, "K": k, "V": v, "SEQUENCES": table, "scale_log2": 1.0})
+    (tiles,) = (x for name, x in env.items() if name.startswith("TILES") and x.dim() == 2)
+    assert tiles[0, 0] == len(tiles) - 1
+    assert env["OUT"].isfinite().all()
 
 
 def test_no_call_reads_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
