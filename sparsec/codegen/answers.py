@@ -8,11 +8,13 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
+from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.dialects import Scalar, Torch, Triton
 from sparsec.codegen.origins import Names, Origins, comment, unknown
+from sparsec.codegen.spans import Spans
 from sparsec.ir import nodes as ir
-from sparsec.ir.inputs import Input, inputs_read
-from sparsec.plan.nodes import Cover, Region, Segment
+from sparsec.ir.inputs import inputs_read
+from sparsec.plan.nodes import Contiguous, Cover, Region, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +65,36 @@ class Answers:
     queries: Ranges
     tables: tuple[tuple[int, int], ...]  # of the mask: their numbers in kernels, and in the module
     inputs: tuple[int, ...]  # that the mask reads, by number
+    judge: list[str]  # decides tiles where data of the call does; empty: what is known before is all there is
+    data: DataArguments
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
-    on_gpu: bool  # kernels ask: not where data of the call decides
+
+    @property
+    def asks_full(self) -> bool:
+        """Whether kernels ask if a tile is full: where data is looked at tile by tile, lists say it."""
+        return self.region.asks_full and not self.judge
 
     @property
     def device(self) -> list[tuple[str, str]]:
-        """What kernels ask: "keep", "full", "keys" or "queries", and the name of the function that answers."""
-        asked = {"keep": self.region.keeps, "full": self.region.asks_full}
+        """What kernels ask: "keep", "full", "keys", .., and the name of the function that answers."""
+        asked = {"keep": self.region.keeps, "full": self.asks_full, "judge": bool(self.judge)}
         asked |= {"keys": bool(self.keys.segments), "queries": bool(self.queries.segments)}
-        return [(answer, f"_{answer}{self.suffix}") for answer, wanted in asked.items() if wanted and self.on_gpu]
+        return [(answer, f"_{answer}{self.suffix}") for answer, wanted in asked.items() if wanted]
 
     @property
     def table_arguments(self) -> str:
         """The tables as arguments of kernels."""
         return "".join(f", STARTS_{index}, TABLE_{index}" for index, _ in self.tables)
+
+    @property
+    def place(self) -> str:
+        """Which row of the batch and head a pair belongs to, as an argument of kernels whose masks read data."""
+        return ", at" if self.data.all else ""
+
+    @property
+    def data_typed(self) -> str:
+        """Data of the call as parameters of device functions."""
+        return f"{self.data.text}: tl.constexpr" if self.data.all else ""
 
     @property
     def table_names(self) -> str:
@@ -114,22 +132,20 @@ def answers(
     suffix: str,
     own: tuple[ir.Table, ...],
     everyone: tuple[ir.Table, ...],
-    inputs: tuple[Input, ...],
+    data: DataArguments,
     numbered: bool,
     origins: Origins | None = None,
 ) -> Answers:
-    """The text of a region; `own`: the tables of its variant, `everyone`: those of the module.
-
-    No kernel answers where data of the call decides.
-    """
+    """The text of a region; `own`: the tables of its variant, `everyone`: those of the module."""
     origins = origins or unknown(region)
-    triton, torch = Triton(own), Torch(own, suffix, inputs)
+    triton, torch = Triton(own, data), Torch(own, suffix, data.inputs)
     reads = inputs_read(region.mask)
+    judged = reads and isinstance(region.layout, Contiguous)
     keep_torch = torch.lines(_tensor(region.mask), "return ")
     return Answers(
         region=region,
         suffix=suffix,
-        keep=[] if reads else triton.lines(region.mask, "return "),
+        keep=triton.lines(region.mask, "return "),
         keep_torch=keep_torch,
         row_classes=tuple((name, _wrapped(classes.rows)) for classes, name in torch.tables.items()),
         full=triton.lines(region.full, "return "),
@@ -137,9 +153,10 @@ def answers(
         keys=_ranges(region.rows, "n", origins[0]),
         queries=_ranges(region.columns, "n_q", origins[1]),
         tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.tables(region.mask)),
-        inputs=tuple(number for number, each in enumerate(inputs) if each.name in reads),
+        inputs=tuple(number for number, each in enumerate(data.inputs) if each.name in reads),
+        judge=Spans(data).lines(region.mask) if judged else [],
+        data=data,
         numbers=", NUMBERS" if numbered else "",
-        on_gpu=not inputs,
     )
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.printer import PRODUCT, Printer
 from sparsec.codegen.row_classes import MANY, RowClasses, row_classes
 from sparsec.ir import nodes as ir
@@ -25,8 +26,9 @@ class Triton(Printer):
 
     conjunction, disjunction = " & ", " | "
 
-    def __init__(self, leaves: tuple[ir.Table, ...] = ()) -> None:
+    def __init__(self, leaves: tuple[ir.Table, ...] = (), data: DataArguments | None = None) -> None:
         super().__init__(leaves)
+        self.data = data
         self.wide = False
 
     def _compare(self, node: ir.Compare) -> str:
@@ -80,6 +82,41 @@ class Triton(Printer):
         most = width(leaf)
         function, bound = ("in_table_row", most) if most <= _SHORT_ROW else ("in_long_table_row", most.bit_length())
         return f"sk.{function}(STARTS_{index}, TABLE_{index}, {row}, {height}, {column}, {bound})"
+
+    def _data(self, leaf: ir.DataTest) -> str:
+        """The test and that its reads are inside: what stands outside is read as 0."""
+        assert self.data is not None
+        inside = []
+        for read in reads(leaf):
+            if isinstance(read, ir.Read) and read.index is not None:
+                index = self._at_full_width(read.index)
+                if self.data.by_position(read.name):
+                    inside.append(f"sk.is_position({index}, n)")
+                else:
+                    inside.append(f"sk.is_listed({self.data.of_entries(read.name)}, {index})")
+        if isinstance(leaf.test, ir.ElementOf):
+            held = f"sk.is_member({self.data.of_members(leaf.test.name)}, {self._at_full_width(leaf.test.value)})"
+        else:
+            held = self.condition(leaf.test)
+        return f"({self.conjunction.join([*inside, held])})" if inside else held
+
+    def _at_full_width(self, node: ir.Int) -> str:
+        """An integer in 64 bits where it may not fit 32."""
+        outer, self.wide = self.wide, self.wide or needs_more(node, 32)
+        text = self.integer(node)
+        self.wide = outer
+        return text
+
+    def _read(self, node: ir.Read) -> str:
+        assert self.data is not None
+        own = self.data.of_entries(node.name)
+        if node.index is None:
+            text = f"sk.read_number({own})"
+        elif self.data.by_position(node.name):
+            text = f"sk.read_position({own}, {self._at_full_width(node.index)}, n)"
+        else:
+            text = f"sk.read_listed({own}, {self._at_full_width(node.index)})"
+        return f"{text}.to(tl.int64)" if self.wide else text
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         return f"tl.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from sparsec.codegen.answers import Answers
+from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.variants import KernelText, VariantText, filled
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input
@@ -30,7 +31,7 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...]) -> str:
     for cover, side in ((own.rows, "rows"), (own.columns, "columns")):
         if cover.tables:
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
-    if own.columns.tables:
+    if own.columns.tables or answers.judge:
         said["queries_visited"] = f"_queries_visited{suffix}"
     asked = ", ".join(f"{answer}={name}" for answer, name in answers.device)
     cpu = (f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))
@@ -54,10 +55,12 @@ def _tuple(items: Iterable[object]) -> str:
     return f"({', '.join(map(str, items))},)"
 
 
-def declared(own: Input) -> str:
+def declared(own: Input, data: DataArguments) -> str:
     """What makes an input."""
     axes = ", ".join(f'"{axis}"' for axis in own.axes)
-    return f'Input("{own.name}", "{own.kind}", ({axes}{"," if len(own.axes) == 1 else ""}), {own.line})'
+    uses = [each.members for each in data.all if data.inputs[each.number] is own]
+    read = "".join(f", {name}=True" for name, members in (("entries", False), ("members", True)) if members in uses)
+    return f'Input("{own.name}", "{own.kind}", ({axes}{"," if len(own.axes) == 1 else ""}), {own.line}{read})'
 
 
 def table(node: ir.Table, index: int) -> tuple[int, str, str]:

@@ -19,10 +19,33 @@ INSIDE = "from sparsec.kernels import support as sk"  # what a module imports wh
 _PACKAGE = "sparsec.kernels"
 _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory"),
-    *("device", "tiles", "loads", "softmax", "splits", "own_tiles", "regions", "key_regions", "query_regions"),
+    *(
+        "device",
+        "entries",
+        "spans",
+        "tiles",
+        "loads",
+        "softmax",
+        "splits",
+        "own_tiles",
+        "regions",
+        "key_regions",
+        "query_regions",
+    ),
     *("forward_kernel", "dq_kernel", "dkdv_kernel"),  # device functions up to here
     *("inputs", "program", "boxes", "row_classes", "tables"),
-    *("direct", "launch", "tile_lists", "prepare", "stages", "sequence_tiles", "rows", "forward", "backward"),
+    *(
+        "direct",
+        "launch",
+        "tile_lists",
+        "prepare",
+        "data_tiles",
+        "stages",
+        "sequence_tiles",
+        "rows",
+        "forward",
+        "backward",
+    ),
     *("cpu_order", "cpu_visits", "cpu_runs", "cpu_forward", "cpu_backward", "cpu_step"),
     *("sequences", "torch_path", "flops", "call", "positions", "one_by_one", "packed", "repeated", "derivatives", "op"),
 )

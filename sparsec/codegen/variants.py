@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sparsec.codegen.answers import Answers, answers
+from sparsec.codegen.arguments import data_arguments
 from sparsec.codegen.origins import Origins
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Kernel, Plan, Region, Variant
@@ -37,12 +38,12 @@ def variant_text(
     """The texts of a variant whose names end in `stem`; `origins` of its regions."""
     own, everyone = _tables(variant.regions), tables(plan)
     letters = "abcdefgh" if len(variant.regions) > 1 else " "
+    data = data_arguments(plan.pattern.inputs, plan.pattern.conditions)
     made = tuple(
-        answers(region, _suffix(stem, letter.strip()), own, everyone, plan.pattern.inputs, bool(numbers), origin)
+        answers(region, _suffix(stem, letter.strip()), own, everyone, data, bool(numbers), origin)
         for region, letter, origin in zip(variant.regions, letters, origins or (None,) * len(letters), strict=False)
     )
     kernels = tuple(KernelText(kernel, f"{kernel.kind}{_suffix(stem, kernel.name)}") for kernel in variant.kernels)
-    kernels = () if plan.pattern.inputs else kernels
     return VariantText(variant, stem, plan.by_head, numbers, made, kernels)
 
 

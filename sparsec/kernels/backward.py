@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from sparsec.kernels.data_tiles import lay_data_tiles, read_inputs
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.forward import check_begin
 from sparsec.kernels.hardware import dot_precision
+from sparsec.kernels.inputs import DATA, for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
 from sparsec.kernels.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
@@ -35,12 +38,13 @@ def backward_gpu(
     scale: float,
     q_offset: int,
     k_begin: int = 0,
+    inputs: Sequence[Tensor] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp."""
     check_begin(k_begin)
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
-    env = backward_inputs(g, q, k, v, out, lse, dlse, scale)
+    env = backward_inputs(g, q, k, v, out, lse, dlse, scale) | for_kernels(program.inputs, inputs)
     prepared_backward(program, env, q_offset)(env)
     return env["DQ"], env["DK"], env["DV"]
 
@@ -71,11 +75,20 @@ def prepared_backward(program: Program, env: Environment, q_offset: int) -> Pass
         q_offset,
         "DLSE" in env,
         lines,
+        *((x.shape, x.dtype) for name, x in env.items() if name.startswith(DATA)),
         dot_precision(q.dtype),
     )
     run = program.passes.get(key)
     if run is None:
-        names = ("Q", "K", "V", "DO", "OUT", *(["SEQUENCES"] if lines else []))
+        names = (
+            "Q",
+            "K",
+            "V",
+            "DO",
+            "OUT",
+            *(["SEQUENCES"] if lines else []),
+            *(name for name in env if name.startswith(DATA)),
+        )
         metas = {name: Meta.of(env[name]) for name in names}
         run = remember(program, key, _backward_pass(program, metas, q_offset, "DLSE" in env))
     return run
@@ -236,7 +249,8 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
             values[name] = Slot(name)
         values |= {"split_tiles": split_tiles, "splits": parts}
         tiles += split_tiles * (parts - 1)
-    values |= read_besides(region, "columns", n_q, n, q_offset, made.blocks, q.device)
+    values |= read_besides(region, "columns", n_q, n, q_offset, made.blocks, q.device) | read_inputs(run)
+    values |= lay_data_tiles(run, kernel, own, values, q_offset, made.blocks)
     run.launch(dkdv_kernel, (tiles, own.keys, batch), values, made.options)
     if split_tiles:
         for part, name in enumerate(("DK", "DV")):

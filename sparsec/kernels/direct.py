@@ -7,6 +7,7 @@ only where its address changed.  The layout is that of Triton 3.6; for others `d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -33,13 +34,14 @@ class Box(NamedTuple):
 
 
 class Direct:
-    """A launch of a compiled kernel: `numbers`, `tensors` and `boxes` of the call, by their places in `arguments`."""
+    """A launch of a compiled kernel: what the call gives, by its places in `arguments`."""
 
     def __init__(self, launch: Any, arguments: list[Any]) -> None:
         self.launch, self.arguments = launch, arguments
         self.numbers: list[tuple[int, str]] = []
         self.tensors: list[tuple[int, str]] = []
         self.boxes: list[tuple[int, _Map]] = []
+        self.several: list[tuple[int, tuple[str, ...]]] = []
 
     def __call__(self, env: dict[str, Any]) -> None:
         """Launches on the stream of the call."""
@@ -49,6 +51,8 @@ class Direct:
             arguments[place] = env[name]
         for place, name in self.tensors:
             arguments[place] = env[name].data_ptr()
+        for place, names in self.several:
+            arguments[place] = tuple(env[name].data_ptr() for name in names)
         for place, box in self.boxes:
             arguments[place] = box(env)
         self.launch(*arguments)
@@ -88,8 +92,9 @@ def direct(
     numbers: list[tuple[int, str]],
     tensors: list[tuple[int, str]],
     boxes: list[tuple[int, Box]],
+    several: Sequence[tuple[int, tuple[str, ...]]],
 ) -> Direct | None:
-    """The launch of a kernel on a grid.  The three lists say which `arguments` each call gives, and their names in it.
+    """The launch of a kernel on a grid.  The four lists say which `arguments` each call gives, and their names in it.
 
     None where Triton's launcher is not the known one, or the kernel asks for scratch memory.
     """
@@ -113,6 +118,7 @@ def direct(
     made = Direct(launch, out)
     made.numbers = [(places[index], name) for index, name in numbers]
     made.tensors = [(places[index], name) for index, name in tensors]
+    made.several = [(places[index], names) for index, names in several]
     made.boxes = [(places[index], _Map(box, each)) for (index, box), each in zip(boxes, fields, strict=True)]
     return made
 

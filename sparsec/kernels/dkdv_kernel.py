@@ -20,12 +20,13 @@ from sparsec.kernels.splits import load_carry, store_carry, store_split
 def dkdv_kernel(
     Q, K, V, ROW_STATS, DO, DK, DV, DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SPLITS, DV_SPLITS,
     DK_SUMS_1, DV_SUMS_1, DK_SUMS_2, DV_SUMS_2, HEADS, KV_HEADS, FIRST_HEAD,
-    TABLES, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, TILES,
+    TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, TILES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m,
     heads, n_q, n_rows, n, q_offset, batches, scale, scale_log2, split_tiles, splits,
+    batch_lines, head_lines, room,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, QUERIES: tl.constexpr, GATHERED: tl.constexpr,
     SUMS_1: tl.constexpr, SUMS_2: tl.constexpr, SHARED: tl.constexpr,
-    NUMBERS: tl.constexpr, WHOLE: tl.constexpr, TABLES_FILL: tl.constexpr,
+    NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
@@ -47,8 +48,8 @@ def dkdv_kernel(
         K, (k_b, k_h, k_n), V, (v_b, v_h, v_n), DK, DV, (r_b, r_h, r_m), DKDV_TOP,
         PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2, DV_SUMS_2, SUMS_2,
         DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2, SHARED, GATHERED is not None,
-        Rules(KEEP, FULL, QUERIES, NUMBERS, TABLES, WHOLE, TABLES_FILL),
-        Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS),
+        Rules(KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL),
+        Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
             DK_SPLITS is not None, TILES is not None,
@@ -172,7 +173,7 @@ def _add_dkdv(
         q_tile = load_by_layout(Q, q_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA)
         lse_2 = load_row_stats(ROW_STATS, bh, n_rows, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, float("inf"))
         s = tl.dot(k_tile, tl.trans(q_tile), input_precision=sizes.PRECISION)
-        s = mask_queries(s, rules, lists, walk, own, stop, sizes)
+        s = mask_queries(s, rules, lists, walk, own, head, stop, sizes)
         p = tl.exp2(s * scale_log2 - lse_2[None, :])
         do_tile = load_by_layout(DO, do_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA)
         dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import dot_precision
+from sparsec.kernels.inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_readable, dense_strides, empty_as
 from sparsec.kernels.program import Program
@@ -14,15 +18,23 @@ from sparsec.kernels.rows import launch_rows
 
 
 def forward_gpu(
-    program: Program, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int, k_begin: int = 0
+    program: Program,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    q_offset: int,
+    k_begin: int = 0,
+    inputs: Sequence[Tensor] = (),
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32."""
     check_begin(k_begin)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
     q, k, v = as_readable(q), as_readable(k), as_readable(v)
-    run = prepared_forward(program, q, k, v, q_offset)
-    env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT})
+    data = for_kernels(program.inputs, inputs)
+    run = prepared_forward(program, q, k, v, q_offset, data=data)
+    env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT, **data})
     return env["OUT"], env["LSE"]
 
 
@@ -33,14 +45,24 @@ def check_begin(k_begin: int) -> None:
 
 
 def prepared_forward(
-    program: Program, q: Tensor, k: Tensor, v: Tensor, q_offset: int, sequences: Tensor | None = None
+    program: Program,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_offset: int,
+    sequences: Tensor | None = None,
+    data: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Pass:
-    """The forward pass for such tensors, all readable; `sequences`: a table of those that the call is about."""
+    """The forward pass for such tensors, all readable.
+
+    `sequences`: a table of those that the call is about; `data`: what kernels read of inputs, by name.
+    """
     strides, lines = (q.stride(), k.stride(), v.stride()), 0 if sequences is None else len(sequences)
     key = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, lines, dot_precision(q.dtype)
+    key += tuple((x.shape, x.dtype) for x in data.values())
     run = program.passes.get(key)
     if run is None:
-        given = {"Q": q, "K": k, "V": v, **({} if sequences is None else {"SEQUENCES": sequences})}
+        given = {"Q": q, "K": k, "V": v, **({} if sequences is None else {"SEQUENCES": sequences}), **data}
         run = remember(program, key, _forward_pass(program, {name: Meta.of(x) for name, x in given.items()}, q_offset))
     return run
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sparsec.kernels.memory import as_contiguous
+
 _KINDS = {"bool": (torch.bool,), "int": (torch.int32, torch.int64)}
 _WORDS = {"bool": "bool", "int": "int32 or int64"}
 
@@ -19,6 +21,8 @@ class Input(NamedTuple):
     kind: str
     axes: tuple[str, ...]
     line: int
+    entries: bool = False  # kernels read its entries
+    members: bool = False  # kernels ask what is among them
 
     @property
     def has_entries(self) -> bool:
@@ -48,8 +52,6 @@ def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor,
         if name not in names:
             has = f"it has {', '.join(map(str, inputs))}" if inputs else "it has none"
             raise ValueError(f"[SP0620] this pattern reads no input `{name}`: {has}")
-    if inputs and q.device.type not in ("cpu", "meta"):
-        raise ValueError(f"[SP0603] patterns with inputs run on the CPU in this version; q is on {q.device}")
     return [_spread(each, _checked(each, given.get(each.name), q, k)) for each in inputs]
 
 
@@ -99,6 +101,40 @@ def entries_of(inputs: Sequence[Input], given: Sequence[Tensor], row: int, head:
         else:
             found.append(Entries(values[0], 0, 0))
     return found
+
+
+# ---------------------------------------------------------------- what kernels read
+
+
+DATA = "INPUT_"  # begins the names of what kernels read of inputs, among the tensors of a call
+
+
+def for_kernels(inputs: Sequence[Input], given: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Checked inputs as kernels read them (`sparsec.kernels.entries`): entries, then sorted lists, of each."""
+    made = []
+    for own, x in zip(inputs, given, strict=False):
+        x = x.to(torch.int8) if own.kind == "bool" else x
+        listed = own.has_entries and own.axes[-1] != "n"
+        if own.entries:
+            made.append(_behind_length(x) if listed else as_contiguous(x))
+        if own.members:
+            made.append(_behind_length(x.sort(-1).values))
+    return {f"{DATA}{number}": x for number, x in enumerate(made)}
+
+
+def _behind_length(x: Tensor) -> Tensor:
+    """Lists [.., entries] in rows of a power of two, each behind its length: new lengths rarely compile anything."""
+    length = x.shape[-1]
+    made = x.new_zeros((*x.shape[:-1], 1 << length.bit_length()))
+    made[..., 0] = length
+    made[..., 1 : length + 1] = x
+    return made
+
+
+def form_of(own: Input, shape: Sequence[int]) -> tuple[bool, bool, int]:
+    """FORM of a tensor for kernels: whether it has rows of the batch, and heads; the logarithm of a list's pitch."""
+    listed = own.has_entries and own.axes[-1] != "n"
+    return shape[0] > 1, shape[1] > 1, (shape[-1] - 1).bit_length() if listed else 0
 
 
 # ---------------------------------------------------------------- what conditions ask

@@ -32,8 +32,9 @@ def walk_keys(region, own, sizes):
     if sizes.STRIDE > 1:
         more = (own.residue,)
     return walk_of(
-        region.rules, region.lists, own.share.tile, length, (own.q_lo, own.q_hi, own.n, length, sizes.BLOCK_N), more
-    )
+        region.rules, region.lists, own.share.tile, own.batch, own.head, length,
+        (own.q_lo, own.q_hi, own.n, length, sizes.BLOCK_N), more,
+    )  # fmt: skip
 
 
 @triton.jit
@@ -80,6 +81,6 @@ def mask_keys(s, region, own, walk, stop, sizes):
         more = (own.n, own.residue)
     return mask_scores(
         s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
-        (own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin),
+        (own.batch, own.head, own.heads), (own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin),
         sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
     )  # fmt: skip

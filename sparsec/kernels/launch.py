@@ -54,6 +54,10 @@ class Tables(tuple[Tensor, ...]):
     """Tensors that are the same at every call, as one argument."""
 
 
+class Slots(tuple[str, ...]):
+    """Tensors of the call, by their names there, as one argument."""
+
+
 class Pass:
     """The steps of a forward or a backward pass, in order."""
 
@@ -178,6 +182,7 @@ class Launch:
         self.boxes: list[tuple[int, Box]] = []
         self.kept: list[tuple[int, Tensor]] = []  # tensors that are the same at every call
         self.tables: list[tuple[int, Tables]] = []
+        self.several: list[tuple[int, Slots]] = []
         self.dtypes: dict[int, torch.dtype] = {}  # of all tensors, by their places
         described = []
         for index, name in enumerate(kernel.arg_names):
@@ -196,6 +201,11 @@ class Launch:
                 self.kept.append((index, value))
                 self.dtypes[index] = value.dtype
                 described.append(value.dtype)
+            elif isinstance(value, Slots):
+                self.several.append((index, value))
+                own_dtypes = tuple(owner.metas[each].dtype for each in value)
+                described.append(own_dtypes)
+                value = tuple(torch.empty(0, dtype=dtype) for dtype in own_dtypes)  # to compile for
             elif isinstance(value, Tables):
                 self.tables.append((index, value))
                 described.append(tuple(each.dtype for each in value))
@@ -225,6 +235,9 @@ class Launch:
                 arguments[index] = env[name]
             for index, name in self.tensors:  # Triton looks at tensors where it compiles; later an address will do
                 arguments[index] = env[name] if compiled is None else env[name].data_ptr()
+            for index, slots in self.several:
+                tensors = (env[each] for each in slots)
+                arguments[index] = tuple(tensors if compiled is None else (x.data_ptr() for x in tensors))
             for index, box in self.boxes:
                 arguments[index] = box.descriptor(env[box.name])
             if compiled is not None:
@@ -239,7 +252,7 @@ class Launch:
             arguments[index] = tensor.data_ptr()
         for index, tables in self.tables:
             arguments[index] = tuple(table.data_ptr() for table in tables)
-        self.direct = direct(compiled, self.grid, arguments, self.numbers, self.tensors, self.boxes)
+        self.direct = direct(compiled, self.grid, arguments, self.numbers, self.tensors, self.boxes, self.several)
 
     def compile(self) -> Any:
         """The kernel as the launch will find it, or a promise of it inside of triton.AsyncCompileMode."""

@@ -12,7 +12,7 @@ import torch
 from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import device_tier, dot_precision, gpu_name
 from sparsec.kernels.launch import Environment, Meta, Slot
-from sparsec.kernels.program import WORD, Answers, Group, Kernel, Program, cdiv
+from sparsec.kernels.program import WORD, Answers, Group, Kernel, Program, Region, cdiv
 from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
 
 
@@ -90,15 +90,21 @@ def rules_of(kernel: Kernel) -> Environment:
     side, visits = ("columns", "QUERIES") if kernel.kind == "dkdv" else ("rows", "KEYS")
     told: Environment = {}
     for place, region in enumerate(kernel.regions):
-        own = _NOTHING_ASKED if side in region.tile_lists else region.answers
+        own = _asked(region, side)
         answered = {"KEEP": own.keep, "FULL": own.full, visits: getattr(own, visits.lower())}
         told |= {slot(name, place): value for name, value in {**answered, "GATHERED": region.gathered}.items()}
     first = kernel.regions[0]
     listed = first.columns_tables if kernel.kind == "dkdv" else first.rows_tables
-    return told | {"TABLES_FILL": first.tables_fill and bool(listed)}
+    return told | {"LISTS_FILL": (first.tables_fill and bool(listed)) or first.answers.judge is not None}
 
 
-_NOTHING_ASKED = Answers()  # lists say which tiles there are, with their masks
+def _asked(region: Region, side: str) -> Answers:
+    """What kernels ask about a region themselves."""
+    if side in region.tile_lists:
+        return Answers()  # lists say which tiles there are, with their masks
+    if region.answers.judge:  # lists of the call say which tiles there are
+        return Answers(keep=region.answers.keep)
+    return region.answers
 
 
 def slot(name: str, place: int) -> str:

@@ -22,10 +22,11 @@ Gathered = tuple[int, int, int]  # period, first, width: the keys with (k - firs
 class Answers(NamedTuple):
     """What kernels ask about a region: functions on the device, None where nothing is to be asked."""
 
-    keep: Any = None  # (q, k, n, tables, numbers) -> whether a pair is kept
+    keep: Any = None  # (q, k, n, at, tables, inputs, forms, numbers) -> whether a pair is kept
     full: Any = None  # (q_lo, q_hi, k_lo, k_hi, n, residue, numbers) -> whether a tile is kept whole
     keys: Any = None  # (q_lo, q_hi, n, length, BLOCK, residue, numbers) -> ranges of tiles that queries visit
     queries: Any = None  # (k_lo, k_hi, n, length, shift, BLOCK, residue, numbers) -> those that keys visit
+    judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> whether a tile may have a pair, and whether it has all
 
 
 class Region(NamedTuple):

@@ -14,7 +14,7 @@ def walk_queries(rules, lists, own, sizes):
     if sizes.STRIDE > 1:
         more = (own.residue,)
     walk = walk_of(
-        rules, lists, own.share.tile, own.queries,
+        rules, lists, own.share.tile, own.batch, own.kv_head, own.queries,
         (own.k_lo, own.k_hi, own.n, own.queries, own.shift, sizes.BLOCK_M), more,
     )  # fmt: skip
     steps = walk.steps
@@ -37,8 +37,8 @@ def queries_at(walk, lists, own, step, sizes):
 
 
 @triton.jit
-def mask_queries(s, rules, lists, walk, own, stop, sizes):
-    """Scores [BLOCK_N, BLOCK_M], -inf where the pattern leaves a pair out."""
+def mask_queries(s, rules, lists, walk, own, head, stop, sizes):
+    """Scores [BLOCK_N, BLOCK_M] of a query head, -inf where the pattern leaves a pair out."""
     q_lo = own.shift + stop.place
     edges = q_lo, q_lo + sizes.BLOCK_M - 1, own.k_lo, own.k_hi
     more = (own.n,)
@@ -46,5 +46,6 @@ def mask_queries(s, rules, lists, walk, own, stop, sizes):
         more = (own.n, own.residue)
     q = own.q_offset + stop.position
     return mask_scores(
-        s, rules, lists, walk, stop, q, own.k, edges, more, (False, 0), False, False, sizes.BLOCK_N, sizes.BLOCK_M
-    )
+        s, rules, lists, walk, stop, q, own.k, edges, more, (own.batch, head, own.heads), (False, 0), False, False,
+        sizes.BLOCK_N, sizes.BLOCK_M,
+    )  # fmt: skip

@@ -1,7 +1,8 @@
 """Device functions: what a program goes over in a region of the pattern, step by step, and which scores it masks.
 
 KEEP, FULL, KEYS and QUERIES are functions of a generated module, which say what its pattern decides; None where nothing
-is to be asked.  They take NUMBERS besides where heads share them that differ in integers.
+is to be asked.  They take NUMBERS besides where heads share them that differ in integers, and KEEP takes the
+tensors that it reads.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ class Rules(NamedTuple):
     FULL: Any  # which tiles are kept whole; None: nobody knows
     VISITS: Any  # KEYS or QUERIES; None: no ranges of tiles
     NUMBERS: Any
+    INPUTS: Any = None  # data of the call that KEEP reads
+    FORMS: Any = None  # how they lie: `sparsec.kernels.entries`
     TABLES: Any = None  # that KEEP reads
     WHOLE: Any = False  # every tile that is visited is kept whole
-    TABLES_FILL: Any = False  # a tile of which a table has every pair is kept whole
+    LISTS_FILL: Any = False  # tiles with an odd entry in a list are kept whole
 
 
 class Lists(NamedTuple):
@@ -35,6 +38,10 @@ class Lists(NamedTuple):
     SEEN: Any = None  # bit i: row i of the program's own tile has a pair with the position
     LIST_MASKS: Any = None  # for each tile its place in MASKS
     MASKS: Any = None
+    COUNTS: Any = None  # of entries, where a line has room for `room`, and rows and heads have lines of their own
+    batch_lines: Any = 0
+    head_lines: Any = 0
+    room: Any = 0
 
 
 class Walk(NamedTuple):
@@ -68,13 +75,39 @@ def ask(ANSWER: tl.constexpr, given, more, NUMBERS: tl.constexpr):
 
 
 @triton.jit
-def walk_of(rules, lists, tile, length, given, more):
+def ask_keep(rules, q, k, n, at):
+    """Which pairs are kept, by KEEP; `at`: the row of the batch, the query head, and how many heads there are."""
+    tables = ()
+    if rules.TABLES is not None:
+        tables = rules.TABLES
+    if rules.INPUTS is None:
+        kept = ask(rules.KEEP, (q, k, n), tables, rules.NUMBERS)
+    else:
+        kept = ask_data(rules.KEEP, (q, k, n, at), tables, rules)
+    return kept
+
+
+@triton.jit
+def ask_data(ANSWER: tl.constexpr, given, tables, rules):
+    """What a function answers that reads data of the call."""
+    if rules.NUMBERS is None:
+        answer = ANSWER(*given, *tables, *rules.INPUTS, rules.FORMS)
+    else:
+        answer = ANSWER(*given, *tables, *rules.INPUTS, rules.FORMS, rules.NUMBERS)
+    return answer
+
+
+@triton.jit
+def walk_of(rules, lists, tile, batch, head, length, given, more):
     """The walk of a program whose own tile has that number; KEYS or QUERIES are asked with `given` and `more`."""
     ranges = (0,)
     if rules.VISITS is not None:
         ranges = ask(rules.VISITS, given, more, rules.NUMBERS)
     steps, begin, end = ranges[0], 0, 0
-    if lists.STARTS is not None:
+    if lists.COUNTS is not None:
+        line = tl.cast(batch, tl.int64) * lists.batch_lines + tl.cast(head, tl.int64) * lists.head_lines + tile
+        steps, begin = tl.load(lists.COUNTS + line), line * lists.room
+    elif lists.STARTS is not None:
         begin, end = tl.load(lists.STARTS + tile), tl.load(lists.STARTS + tile + 1)
         steps += end - begin
     return Walk(length, steps, ranges, begin, end)
@@ -94,7 +127,7 @@ def tile_of(walk, lists, step):
             tile = walk.ranges[1] + step
         for turn in tl.static_range(2, LENGTH, 2):
             tile += tl.where(step >= walk.ranges[turn], walk.ranges[turn + 1], 0)
-        if lists.STARTS is not None:
+        if lists.STARTS is not None or lists.COUNTS is not None:
             beyond = step >= walk.ranges[0]
             entry = tl.load(lists.LIST + walk.begin + step - walk.ranges[0], mask=beyond, other=0)
             tile = tl.where(beyond, entry // 2, tile)
@@ -122,15 +155,12 @@ def stop_at_listed(walk, lists, first, length, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _keep_scores(s, rules, q, k, n, gone, PACKED: tl.constexpr, BY_QUERY: tl.constexpr):
+def _keep_scores(s, rules, q, k, n, at, gone, PACKED: tl.constexpr, BY_QUERY: tl.constexpr):
     """Scores of kept pairs, -inf for others; BY_QUERY: rows are queries, and keys that are not there are left out."""
-    tables = ()
-    if rules.TABLES is not None:
-        tables = rules.TABLES
     if BY_QUERY:
-        mask = ask(rules.KEEP, (q[:, None], k[None, :], n), tables, rules.NUMBERS) & _key_mask(k, n, gone, PACKED)
+        mask = ask_keep(rules, q[:, None], k[None, :], n, at) & _key_mask(k, n, gone, PACKED)
     else:
-        mask = ask(rules.KEEP, (q[None, :], k[:, None], n), tables, rules.NUMBERS)
+        mask = ask_keep(rules, q[None, :], k[:, None], n, at)
     return tl.where(mask, s, float("-inf"))
 
 
@@ -145,14 +175,14 @@ def _key_mask(k, n, gone, PACKED: tl.constexpr):
 
 @triton.jit
 def mask_scores(
-    s, rules, lists, walk, stop, q, k, edges, more, gone, PACKED: tl.constexpr,
+    s, rules, lists, walk, stop, q, k, edges, more, at, gone, PACKED: tl.constexpr,
     BY_QUERY: tl.constexpr, OWN: tl.constexpr, OTHER: tl.constexpr,
 ):  # fmt: skip
     """Scores of a tile, -inf where the pattern leaves a pair out; tiles that are kept whole go without a mask.
 
-    FULL is asked with `edges`, q_lo, q_hi, k_lo, k_hi, and with `more`, of which n is the first.  `gone`: whether the
-    tile has keys before the first one that is there, and its position, where sequences are PACKED.  BY_QUERY: as in
-    `_keep_scores`.
+    FULL is asked with `edges`, q_lo, q_hi, k_lo, k_hi, and with `more`, of which n is the first; KEEP with `at`.
+    `gone`: whether the tile has keys before the first one that is there, and its position, where sequences are PACKED.
+    BY_QUERY: as in `_keep_scores`.
     """
     if lists.SEEN is not None:
         s = tl.where((stop.seen[None, :] >> tl.arange(0, OWN)[:, None]) & 1 == 1, s, float("-inf"))
@@ -167,17 +197,17 @@ def mask_scores(
                 ragged = ragged | gone[0]
             if ragged:
                 s = tl.where(_key_mask(k, more[0], gone, PACKED), s, float("-inf"))
-    elif rules.FULL is None and not rules.TABLES_FILL:
-        s = _keep_scores(s, rules, q, k, more[0], gone, PACKED, BY_QUERY)
+    elif rules.FULL is None and not rules.LISTS_FILL:
+        s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
     else:
         whole = stop.entry % 2 == 1
         if rules.FULL is not None:
             full = ask(rules.FULL, edges, more, rules.NUMBERS)
-            whole = full | whole if rules.TABLES_FILL else full
+            whole = full | whole if rules.LISTS_FILL else full
         if BY_QUERY:
             whole = whole & (edges[3] < walk.length)
             if PACKED:
                 whole = whole & (not gone[0])
         if not whole:
-            s = _keep_scores(s, rules, q, k, more[0], gone, PACKED, BY_QUERY)
+            s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
     return s

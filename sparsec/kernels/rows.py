@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from sparsec.kernels.data_tiles import lay_data_tiles, read_inputs
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.launch import Environment, Pass, Slot
@@ -70,7 +71,8 @@ def _launch(
             values["SPLITS_LSE"] = Slot("SPLITS_LSE")
         values |= {"SPLITS": Slot("SPLITS"), "split_tiles": split_tiles, "splits": parts}
         tiles += split_tiles * (parts - 1)
-    values |= read_besides(kernel.regions[0], "rows", n_q, n, q_offset, made.blocks, q.device)
+    values |= read_besides(kernel.regions[0], "rows", n_q, n, q_offset, made.blocks, q.device) | read_inputs(run)
+    values |= lay_data_tiles(run, kernel, heads, values, q_offset, made.blocks)
     run.launch(_LAUNCHED[kernel.kind], (tiles, heads.queries, batch), values, made.options)
     if split_tiles:
         joined = {"OUT": values[_RESULTS[kernel.kind]], "HEADS": heads.lists.get("HEADS")}

@@ -3,12 +3,36 @@
 import torch
 
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
+from sparsec.kernels.entries import is_listed, is_member, is_position, read_listed, read_number, read_position
 from sparsec.kernels.inputs import Input, entry, is_entry, is_inside
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
 from sparsec.kernels.program import Answers, Group, Kernel, Program, Region, Variant, numbered
 from sparsec.kernels.row_classes import in_row_class
+from sparsec.kernels.spans import (
+    counted,
+    some_member,
+    span,
+    span_abs,
+    span_add,
+    span_div,
+    span_equal,
+    span_less,
+    span_max,
+    span_min,
+    span_mod,
+    span_mul,
+    span_of_listed,
+    span_of_number,
+    span_of_positions,
+    span_sub,
+    verdict,
+    verdict_and,
+    verdict_not,
+    verdict_or,
+    where_inside,
+)
 from sparsec.kernels.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
 from sparsec.kernels.tiles import after_range, ordered_ranges, tile_range
 
@@ -26,6 +50,7 @@ __all__ = [
     "Region",
     "Variant",
     "after_range",
+    "counted",
     "entry",
     "floor_div",
     "floor_mod",
@@ -35,12 +60,38 @@ __all__ = [
     "in_table_row",
     "is_entry",
     "is_inside",
+    "is_listed",
+    "is_member",
+    "is_position",
     "numbered",
     "ordered_ranges",
+    "read_listed",
+    "read_number",
+    "read_position",
+    "some_member",
+    "span",
+    "span_abs",
+    "span_add",
+    "span_div",
+    "span_equal",
+    "span_less",
+    "span_max",
+    "span_min",
+    "span_mod",
+    "span_mul",
+    "span_of_listed",
+    "span_of_number",
+    "span_of_positions",
+    "span_sub",
     "tile_range",
     "tl",
     "to_int32",
     "torch",
     "triton",
     "typed",
+    "verdict",
+    "verdict_and",
+    "verdict_not",
+    "verdict_or",
+    "where_inside",
 ]

@@ -24,13 +24,18 @@ from triton.backends.driver import DriverBase
 
 from sparsec.kernels import hardware, prepare
 from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.data_tiles import judge_tiles, list_tiles
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
+from sparsec.kernels.inputs import Input
 from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.splits import combine_splits, reduce_splits
+
+
+_ENTRIES = 16  # of a list that a call gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,18 @@ def compile_kernels(
             out, lse = forward_packed(program, q, k, k, table, [], 1.0)
             backward_packed(program, q, q, k, k, out, lse, None, table, [], 1.0)
         else:
-            out, lse = forward_gpu(program, q, k, k, 1.0, 0)
-            backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0)
-        kernels = forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits
+            data = [_some_data(own, n) for own in program.inputs]
+            out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
+            backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
+        kernels = forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits, judge_tiles, list_tiles
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
+
+
+def _some_data(own: Input, n: int) -> torch.Tensor:
+    """A checked input of a call about n keys."""
+    entries = n if own.axes[-1:] == ("n",) else _ENTRIES if own.has_entries else 1
+    return torch.zeros(1, 1, entries, dtype=torch.bool if own.kind == "bool" else torch.int32)
 
 
 @contextmanager

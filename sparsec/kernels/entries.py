@@ -1,0 +1,72 @@
+"""Device functions: entries of inputs, data given at the call, that masks read.
+
+An input is a contiguous tensor [B or 1, H or 1, entries].  FORM says how: whether it has rows of the batch, whether it
+has heads, and for a list the binary logarithm of its pitch.  A list stands behind its length; one that is asked for its
+members stands there sorted.  `at`: the row of the batch and the query head that a pair belongs to, and all heads.
+"""
+
+from __future__ import annotations
+
+from sparsec.kernels.device import tl, triton
+
+
+@triton.jit
+def entries_at(INPUT, at, FORM: tl.constexpr, length):
+    """Pointer to the entries of a row and a head, `length` of which lie in between."""
+    row = tl.cast(0, tl.int64)
+    if FORM[0]:
+        row += at[0]
+    if FORM[1]:
+        row = row * at[2] + at[1]
+    return INPUT + row * length
+
+
+@triton.jit
+def read_number(INPUT, at, FORM: tl.constexpr):
+    """The number of a row and a head."""
+    return tl.load(entries_at(INPUT, at, FORM, 1))
+
+
+@triton.jit
+def is_position(index, n):
+    """Whether there is an entry for a position."""
+    return (index >= 0) & (index < n)
+
+
+@triton.jit
+def read_position(INPUT, at, FORM: tl.constexpr, index, n):
+    """The entry of a position, 0 where there is none."""
+    return tl.load(entries_at(INPUT, at, FORM, n) + index, mask=is_position(index, n), other=0)
+
+
+@triton.jit
+def is_listed(LIST, at, FORM: tl.constexpr, index):
+    """Whether a list has an entry of that number."""
+    return (index >= 0) & (index < tl.load(entries_at(LIST, at, FORM, 1 << FORM[2])))
+
+
+@triton.jit
+def read_listed(LIST, at, FORM: tl.constexpr, index):
+    """The entry of a list of that number, 0 where there is none."""
+    entries = entries_at(LIST, at, FORM, 1 << FORM[2])
+    return tl.load(entries + 1 + index, mask=is_listed(LIST, at, FORM, index), other=0)
+
+
+@triton.jit
+def last_up_to(MEMBERS, value, STEPS: tl.constexpr):
+    """Where in a sorted list behind its length the last entry stands that is at most `value`; 0: there is none."""
+    length = tl.load(MEMBERS)
+    place = 0 * value
+    for step in tl.static_range(STEPS):
+        ahead = place + (1 << (STEPS - 1 - step))
+        there = ahead <= length
+        place = tl.where(there & (tl.load(MEMBERS + ahead, mask=there, other=0) <= value), ahead, place)
+    return place
+
+
+@triton.jit
+def is_member(MEMBERS, at, FORM: tl.constexpr, value):
+    """Whether a value is among the entries of a sorted list."""
+    entries = entries_at(MEMBERS, at, FORM, 1 << FORM[2])
+    place = last_up_to(entries, value, FORM[2])
+    return (place > 0) & (tl.load(entries + place, mask=place > 0, other=0) == value)

@@ -1,0 +1,166 @@
+"""Device functions: interval arithmetic on tiles, for conditions that read data of the call.
+
+A span is the smallest and the largest value that an integer has in a tile, in 64 bits, and whether these are known to
+hold: entries of inputs beyond 32 bits are compared, and not counted with.  A verdict says whether some pair of a tile
+may be kept, and whether all pairs are; spans may be wider than the values, so what the first says need not be so.
+"""
+
+from __future__ import annotations
+
+from sparsec.kernels.device import floor_div, tl, triton
+from sparsec.kernels.entries import entries_at, last_up_to
+
+_COUNTED = tl.constexpr(2147483647)  # entries of inputs up to this size take part in arithmetic
+_AT_ONCE = tl.constexpr(128)  # entries
+_MOST_ENTRIES = tl.constexpr(4096)  # that are looked at
+
+
+@triton.jit
+def span(low, high):
+    """The integers low..high, ends included."""
+    return tl.cast(low, tl.int64), tl.cast(high, tl.int64), tl.cast(1, tl.int1)
+
+
+@triton.jit
+def counted(x):
+    """The span of entries as a part of a sum."""
+    return x[0], x[1], x[2] & (x[0] >= -_COUNTED) & (x[1] <= _COUNTED)
+
+
+@triton.jit
+def span_add(x, y):
+    return x[0] + y[0], x[1] + y[1], x[2] & y[2]
+
+
+@triton.jit
+def span_sub(x, y):
+    return x[0] - y[1], x[1] - y[0], x[2] & y[2]
+
+
+@triton.jit
+def span_mul(x, y):
+    a, b, c, d = x[0] * y[0], x[0] * y[1], x[1] * y[0], x[1] * y[1]
+    low, high = tl.minimum(tl.minimum(a, b), tl.minimum(c, d)), tl.maximum(tl.maximum(a, b), tl.maximum(c, d))
+    return low, high, x[2] & y[2]
+
+
+@triton.jit
+def span_div(x, divisor):
+    return floor_div(x[0], divisor), floor_div(x[1], divisor), x[2]
+
+
+@triton.jit
+def span_mod(x, divisor):
+    first = floor_div(x[0], divisor)
+    straight = first == floor_div(x[1], divisor)  # no multiple of the divisor lies between
+    low, high = tl.where(straight, x[0] - first * divisor, 0), tl.where(straight, x[1] - first * divisor, divisor - 1)
+    return low, high, x[2]
+
+
+@triton.jit
+def span_abs(x):
+    return tl.maximum(tl.maximum(x[0], -x[1]), 0), tl.maximum(x[1], -x[0]), x[2]
+
+
+@triton.jit
+def span_min(x, y):
+    return tl.minimum(x[0], y[0]), tl.minimum(x[1], y[1]), x[2] & y[2]
+
+
+@triton.jit
+def span_max(x, y):
+    return tl.maximum(x[0], y[0]), tl.maximum(x[1], y[1]), x[2] & y[2]
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+@triton.jit
+def verdict(some, every):
+    return tl.cast(some, tl.int1), tl.cast(every, tl.int1)
+
+
+@triton.jit
+def verdict_and(x, y):
+    return x[0] & y[0], x[1] & y[1]
+
+
+@triton.jit
+def verdict_or(x, y):
+    return x[0] | y[0], x[1] | y[1]
+
+
+@triton.jit
+def verdict_not(x):
+    return x[1] == 0, x[0] == 0
+
+
+@triton.jit
+def span_less(x, y):
+    """x < y."""
+    known = x[2] & y[2]
+    return (x[0] < y[1]) | (known == 0), (x[1] < y[0]) & known
+
+
+@triton.jit
+def span_equal(x, y):
+    """x == y."""
+    known = x[2] & y[2]
+    some = (x[0] <= y[1]) & (y[0] <= x[1])
+    return some | (known == 0), (x[0] == x[1]) & (y[0] == y[1]) & (x[0] == y[0]) & known
+
+
+# ---------------------------------------------------------------- entries: a span, then whether some index of a tile is
+#                                                                  inside, and whether all are
+
+
+@triton.jit
+def span_of_number(INPUT, at, FORM: tl.constexpr):
+    """The number of a row and a head."""
+    x = tl.load(entries_at(INPUT, at, FORM, 1)).to(tl.int64)
+    return x, x, tl.cast(1, tl.int1), tl.cast(1, tl.int1), tl.cast(1, tl.int1)
+
+
+@triton.jit
+def span_of_positions(INPUT, at, FORM: tl.constexpr, index, n):
+    """The entries of the positions of a span."""
+    return _span_of(entries_at(INPUT, at, FORM, n), index, n)
+
+
+@triton.jit
+def span_of_listed(LIST, at, FORM: tl.constexpr, index):
+    """The entries of a list whose numbers are a span."""
+    entries = entries_at(LIST, at, FORM, 1 << FORM[2])
+    return _span_of(entries + 1, index, tl.load(entries))
+
+
+@triton.jit
+def _span_of(ENTRIES, index, length):
+    """The first `length` entries at the indices of a span; of many, anything."""
+    least: tl.constexpr = -9223372036854775808
+    most: tl.constexpr = 9223372036854775807
+    first, last = tl.maximum(index[0], 0), tl.minimum(index[1], length - 1)
+    few = index[2] & (last - first < _MOST_ENTRIES)
+    low, high = tl.full([_AT_ONCE], most, tl.int64), tl.full([_AT_ONCE], least, tl.int64)
+    for begin in range(first, tl.where(few, last + 1, first), _AT_ONCE):
+        place = begin + tl.arange(0, _AT_ONCE)
+        x = tl.load(ENTRIES + place, mask=place <= last, other=0).to(tl.int64)
+        low, high = tl.where(place <= last, tl.minimum(low, x), low), tl.where(place <= last, tl.maximum(high, x), high)
+    some = (first <= last) | (index[2] == 0)
+    every = index[2] & (index[0] >= 0) & (index[1] < length)
+    return tl.where(few, tl.min(low, 0), least), tl.where(few, tl.max(high, 0), most), few | (few == 0), some, every
+
+
+@triton.jit
+def where_inside(x, test):
+    """A test of an entry, which is false where there is none."""
+    return test[0] & x[3], test[1] & x[4]
+
+
+@triton.jit
+def some_member(MEMBERS, at, FORM: tl.constexpr, value):
+    """Whether a value is among the entries of a sorted list."""
+    entries = entries_at(MEMBERS, at, FORM, 1 << FORM[2])
+    place = last_up_to(entries, value[1], FORM[2])
+    some = (place > 0) & (tl.load(entries + place, mask=place > 0, other=0) >= value[0])
+    return some | (value[2] == 0), some & (value[0] == value[1]) & value[2]
