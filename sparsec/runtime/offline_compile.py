@@ -34,7 +34,6 @@ from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.splits import combine_splits, reduce_splits
 
-
 _ENTRIES = 16  # of a list that a call gives
 
 

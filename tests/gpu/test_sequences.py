@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import torch
+from support.calls import no_synchronisation
 from support.generated import module_of, pattern_of, spread_module_of
 from support.spread import SPREAD
 
@@ -64,16 +62,6 @@ def test_a_cache_that_dropped_its_oldest_keys() -> None:
     whole = attend(q[:, :, 800:], k, v)
     kept = attend(q[:, :, 800:], k[:, :, 650:], v[:, :, 650:], k_offset=650)
     torch.testing.assert_close(kept, whole)
-
-
-@contextmanager
-def no_synchronisation() -> Iterator[None]:
-    before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
 
 
 @pytest.mark.parametrize("form", ["cu_seqlens", "start", "lengths"])

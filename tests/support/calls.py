@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -72,3 +74,14 @@ def _empty(pattern: nodes.Pattern, batch: int, n_q: int, n_k: int) -> np.ndarray
 def _mask(pattern: nodes.Pattern, n_q: int, n: int, q_offset: int) -> np.ndarray:
     mask = mask_of(pattern, n_q, n, q_offset)
     return mask if pattern.heads else mask[None]
+
+
+@contextmanager
+def no_synchronisation() -> Iterator[None]:
+    """Whatever waits for a CUDA device raises."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)

@@ -1,0 +1,122 @@
+"""Patterns that read data of the call, on a CUDA device: against dense attention, without a look at any number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from support.calls import no_synchronisation
+from support.generated import attend_of, module_of, pattern_of, random_pattern, spread_module_of
+
+import sparsec
+from sparsec.ir.nodes import Pattern
+from sparsec.testing import compare, random_problem
+from sparsec.testing.data import masks, random_data
+from sparsec.testing.dense_attention import Results
+from sparsec.testing.programs import input_programs
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+DECLARED = (
+    "input doc: int[n] input cls: bool[B, n] input w: int[B, H] input m: int input u: int[B, H, t] input s: int[t]\n"
+)
+CONDITIONS = [
+    "causal & doc[q] == doc[k]",
+    "causal | doc[q] == doc[k] & doc[q] >= 0",
+    "past(w)",
+    "window(100) | cls[q] | cls[k]",
+    "causal & (k in u | q - k in s)",
+    "causal & ~(k in u) & u[h, q // 40] < k",
+    "past(100) | k < m",
+    "causal & k - 3 * doc[q // 2] > doc[doc[k]] % 5 + m // 2",
+    "causal & (past(90) | stride(8)) & (doc[q] == doc[k] | cls[k])",
+    "causal & (k % 16 >= 14 | past(60) & w > 2) & doc[q] >= m",
+    "past(40) | random_blocks(32, 2, 1) & cls[q]",
+]
+
+
+def check(pattern: Pattern, attend, n_q: int, n: int, q_offset: int | None, number: int, **problem) -> None:
+    """Forward and all gradients of a batch whose rows have data of their own."""
+    batch, heads = problem.setdefault("batch", 2), problem["heads"]
+    data = random_data(pattern.inputs, batch, heads, n, number)
+    first = n - n_q if q_offset is None else q_offset
+    mask = masks(pattern, data, batch, heads, np.arange(n_q) + first, n)
+    problem = random_problem(mask, device="cuda", **problem)
+    inputs = [x.detach().requires_grad_() for x in (problem.q, problem.k, problem.v)]
+    given = {name: torch.as_tensor(x).cuda() for name, x in data.items()}
+    given = {name: x.int() if number % 2 and x.dtype == torch.int64 else x for name, x in given.items()}
+    out, lse = attend(*inputs, scale=problem.scale, q_offset=q_offset, return_lse=True, **given)
+    gradients = torch.autograd.grad([out, lse], inputs, [problem.g, problem.dlse])
+    found = compare(Results(out.detach(), lse.detach(), *gradients), problem)
+    assert all(each.holds for each in found), ", ".join(map(str, found))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_conditions(condition: str, dtype: torch.dtype) -> None:
+    pattern = pattern_of(f"{DECLARED}pattern p = {condition}")
+    attend = spread_module_of(pattern).p
+    for number, (n_q, n, q_offset) in enumerate(((700, 700, None), (333, 500, 400), (1, 900, None))):
+        check(pattern, attend, n_q, n, q_offset, number, heads=4, kv_heads=2, head_size=64, dtype=dtype)
+
+
+def test_heads_with_patterns_of_their_own() -> None:
+    text = "input doc: int[n] input w: int[H] pattern p = match h "
+    pattern = pattern_of(text + "{ 0 -> past(w[h]), 1 | 3 -> doc[q] == doc[k], else -> causal & k % 5 < w[h] }", 4)
+    check(pattern, module_of(pattern).p, 700, 700, None, 2, heads=4, kv_heads=2, dtype=torch.bfloat16)
+
+
+LOTS = 5  # of 100 programs each, so that several processes can share the work
+
+
+@pytest.mark.parametrize("lot", range(LOTS))
+def test_random_programs(lot: int) -> None:
+    @seed(lot)
+    @settings(max_examples=100, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        input_programs(),
+        st.sampled_from(((300, 300, 0), (5, 470, 465), (233, 120, 9), (129, 500, 371))),
+        st.integers(0, 99),
+        st.sampled_from([torch.float16, torch.bfloat16]),
+    )
+    def holds(program, sizes, number: int, dtype: torch.dtype) -> None:
+        pattern = random_pattern(program)
+        check(pattern, attend_of(pattern), *sizes, number, heads=4, kv_heads=2, head_size=64, dtype=dtype)
+
+    holds()
+
+
+def test_new_data_compiles_nothing_and_waits_for_nothing() -> None:
+    attend = sparsec.compile("input doc: int[n] input far: int[t] pattern p = causal & (doc[q] == doc[k] | k in far)")
+    q, k, v = torch.randn(3, 1, 4, 3000, 64, device="cuda", dtype=torch.bfloat16).requires_grad_()
+    docs = [torch.arange(3000, device="cuda") // size for size in (100, 777, 3000)]
+    fars = [torch.arange(count, device="cuda") * 9 for count in (40, 50, 60)]
+
+    def step(doc: torch.Tensor, far: torch.Tensor) -> torch.Tensor:
+        out = attend(q, k, v, doc=doc, far=far)
+        return torch.stack([out, *torch.autograd.grad(out, (q, k, v), out)])
+
+    wanted = [step(doc, far) for doc, far in zip(docs, fars, strict=True)]
+    program = attend._function.__globals__["_PROGRAM"]
+    compiled, passes = len(program.compiled), len(program.passes)
+    with no_synchronisation():
+        found = [step(doc + 1, far.clone()) for doc, far in zip(docs, fars, strict=True)]
+    assert (len(program.compiled), len(program.passes)) == (compiled, passes)
+    for x, y in zip(found, wanted, strict=True):
+        assert torch.equal(x, y)
+
+
+def test_a_captured_graph_takes_new_data() -> None:
+    attend = sparsec.compile("input doc: int[n] pattern p = causal & doc[q] == doc[k]")
+    q, k, v = torch.randn(3, 1, 4, 1000, 64, device="cuda", dtype=torch.bfloat16)
+    doc = torch.arange(1000, device="cuda") // 300
+    attend(q, k, v, doc=doc)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = attend(q, k, v, doc=doc)
+    for other in (doc // 2, doc * 0, torch.arange(1000, device="cuda") % 7):
+        doc.copy_(other)
+        graph.replay()
+        assert torch.equal(out, attend(q, k, v, doc=other))
