@@ -42,7 +42,7 @@ def lay_data_tiles(
     q, n = run.metas["Q"], run.metas["K"].shape[2]
     batch, all_heads, n_q = q.shape[:3]
     block_m, block_n = blocks
-    by_batch, by_head = (any(form[axis] for form in values["FORMS"]) for axis in (0, 1))
+    by_batch, by_head = (any(form & bit for form in values["FORMS"]) for bit in (1, 2))
     rows = cdiv(n_q, WHOLE_ROWS) * WHOLE_ROWS
     lines, others = (cdiv(rows, block_m), cdiv(n, block_n)) if by_query else (cdiv(n, block_n), cdiv(n_q, block_m))
     room = max(1, min(others, _most_tiles(region, by_query, lines, n_q, n, q_offset, blocks, values)))
@@ -63,7 +63,7 @@ def lay_data_tiles(
     asked |= {"VISITS": answers.keys if by_query else answers.queries, "GROUP": values["GROUP"]}
     asked |= {"BY_QUERY": by_query, "BLOCK_M": block_m, "BLOCK_N": block_n, "AT_ONCE": _TILES_A_PROGRAM}
     rows_of_data = own * (batch if by_batch else 1)
-    run.launch(judge_tiles, (lines, cdiv(room, _TILES_A_PROGRAM), rows_of_data), asked)
+    run.launch(judge_tiles, (lines, cdiv(room, _TILES_A_PROGRAM), rows_of_data), asked, {"num_warps": 8})
     asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "AT_ONCE": _TILES_AT_ONCE}
     run.launch(list_tiles, (lines, 1, rows_of_data), asked, {"num_warps": 1})
     return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}

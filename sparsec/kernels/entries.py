@@ -1,8 +1,9 @@
 """Device functions: entries of inputs, data given at the call, that masks read.
 
-An input is a contiguous tensor [B or 1, H or 1, entries].  FORM says how: whether it has rows of the batch, whether it
-has heads, and for a list the binary logarithm of its pitch.  A list stands behind its length; one that is asked for its
-members stands there sorted.  `at`: the row of the batch and the query head that a pair belongs to, and all heads.
+An input is a contiguous tensor [B or 1, H or 1, entries].  FORM says how, in one number: 1 where it has rows of the
+batch, and 2 where it has heads, and 4 times the binary logarithm of a list's pitch.  A list stands behind its length;
+one that is asked for its members stands there sorted.  `at`: the row of the batch and the query head that a pair
+belongs to, and how many heads there are.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from sparsec.kernels.device import tl, triton
 def entries_at(INPUT, at, FORM: tl.constexpr, length):
     """Pointer to the entries of a row and a head, `length` of which lie in between."""
     row = tl.cast(0, tl.int64)
-    if FORM[0]:
+    if FORM % 2 == 1:
         row += at[0]
-    if FORM[1]:
+    if FORM // 2 % 2 == 1:
         row = row * at[2] + at[1]
     return INPUT + row * length
 
@@ -42,13 +43,13 @@ def read_position(INPUT, at, FORM: tl.constexpr, index, n):
 @triton.jit
 def is_listed(LIST, at, FORM: tl.constexpr, index):
     """Whether a list has an entry of that number."""
-    return (index >= 0) & (index < tl.load(entries_at(LIST, at, FORM, 1 << FORM[2])))
+    return (index >= 0) & (index < tl.load(entries_at(LIST, at, FORM, 1 << (FORM // 4))))
 
 
 @triton.jit
 def read_listed(LIST, at, FORM: tl.constexpr, index):
     """The entry of a list of that number, 0 where there is none."""
-    entries = entries_at(LIST, at, FORM, 1 << FORM[2])
+    entries = entries_at(LIST, at, FORM, 1 << (FORM // 4))
     return tl.load(entries + 1 + index, mask=is_listed(LIST, at, FORM, index), other=0)
 
 
@@ -67,6 +68,6 @@ def last_up_to(MEMBERS, value, STEPS: tl.constexpr):
 @triton.jit
 def is_member(MEMBERS, at, FORM: tl.constexpr, value):
     """Whether a value is among the entries of a sorted list."""
-    entries = entries_at(MEMBERS, at, FORM, 1 << FORM[2])
-    place = last_up_to(entries, value, FORM[2])
+    entries = entries_at(MEMBERS, at, FORM, 1 << (FORM // 4))
+    place = last_up_to(entries, value, FORM // 4)
     return (place > 0) & (tl.load(entries + place, mask=place > 0, other=0) == value)

@@ -131,10 +131,10 @@ def _behind_length(x: Tensor) -> Tensor:
     return made
 
 
-def form_of(own: Input, shape: Sequence[int]) -> tuple[bool, bool, int]:
-    """FORM of a tensor for kernels: whether it has rows of the batch, and heads; the logarithm of a list's pitch."""
+def form_of(own: Input, shape: Sequence[int]) -> int:
+    """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list."""
     listed = own.has_entries and own.axes[-1] != "n"
-    return shape[0] > 1, shape[1] > 1, (shape[-1] - 1).bit_length() if listed else 0
+    return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * ((shape[-1] - 1).bit_length() if listed else 0)
 
 
 # ---------------------------------------------------------------- what conditions ask

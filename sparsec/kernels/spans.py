@@ -130,7 +130,7 @@ def span_of_positions(INPUT, at, FORM: tl.constexpr, index, n):
 @triton.jit
 def span_of_listed(LIST, at, FORM: tl.constexpr, index):
     """The entries of a list whose numbers are a span."""
-    entries = entries_at(LIST, at, FORM, 1 << FORM[2])
+    entries = entries_at(LIST, at, FORM, 1 << (FORM // 4))
     return _span_of(entries + 1, index, tl.load(entries))
 
 
@@ -160,7 +160,7 @@ def where_inside(x, test):
 @triton.jit
 def some_member(MEMBERS, at, FORM: tl.constexpr, value):
     """Whether a value is among the entries of a sorted list."""
-    entries = entries_at(MEMBERS, at, FORM, 1 << FORM[2])
-    place = last_up_to(entries, value[1], FORM[2])
+    entries = entries_at(MEMBERS, at, FORM, 1 << (FORM // 4))
+    place = last_up_to(entries, value[1], FORM // 4)
     some = (place > 0) & (tl.load(entries + place, mask=place > 0, other=0) >= value[0])
     return some | (value[2] == 0), some & (value[0] == value[1]) & value[2]
