@@ -17,8 +17,8 @@ from sparsec.kernels.program import WHOLE_ROWS, Kernel, Region, cdiv
 from sparsec.kernels.regions import Lists, Rules, ask_data, ask_keep, tile_of, walk_of
 from sparsec.kernels.spans import span
 
-_TILES_A_PROGRAM = 32  # that are judged one after the other
-_TILES_AT_ONCE = 256  # of a line that are listed together
+_JUDGED_BY_ONE = 32  # that are judged one after the other
+_LISTED_AT_ONCE = 256  # of a line that are listed together
 
 
 def read_inputs(run: Pass) -> Environment:
@@ -61,10 +61,10 @@ def lay_data_tiles(
     asked |= {"n_q": n_q, "n": n, "q_offset": q_offset, "heads": all_heads, "own": own, **taken}
     asked |= {"VERDICTS": Slot(verdicts), "KEEP": answers.keep, "JUDGE": answers.judge}
     asked |= {"VISITS": answers.keys if by_query else answers.queries, "GROUP": values["GROUP"]}
-    asked |= {"BY_QUERY": by_query, "BLOCK_M": block_m, "BLOCK_N": block_n, "AT_ONCE": _TILES_A_PROGRAM}
+    asked |= {"BY_QUERY": by_query, "BLOCK_M": block_m, "BLOCK_N": block_n, "AT_ONCE": _JUDGED_BY_ONE}
     rows_of_data = own * (batch if by_batch else 1)
-    run.launch(judge_tiles, (lines, cdiv(room, _TILES_A_PROGRAM), rows_of_data), asked, {"num_warps": 8})
-    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "AT_ONCE": _TILES_AT_ONCE}
+    run.launch(judge_tiles, (lines, cdiv(room, _JUDGED_BY_ONE), rows_of_data), asked, {"num_warps": 8})
+    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "AT_ONCE": _LISTED_AT_ONCE}
     run.launch(list_tiles, (lines, 1, rows_of_data), asked, {"num_warps": 1})
     return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}
 

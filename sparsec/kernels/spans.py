@@ -11,7 +11,7 @@ from sparsec.kernels.device import floor_div, tl, triton
 from sparsec.kernels.entries import entries_at, last_up_to
 
 _COUNTED = tl.constexpr(2147483647)  # entries of inputs up to this size take part in arithmetic
-_AT_ONCE = tl.constexpr(128)  # entries
+_ENTRIES_AT_ONCE = tl.constexpr(128)  # entries
 _MOST_ENTRIES = tl.constexpr(4096)  # that are looked at
 
 
@@ -141,9 +141,9 @@ def _span_of(ENTRIES, index, length):
     most: tl.constexpr = 9223372036854775807
     first, last = tl.maximum(index[0], 0), tl.minimum(index[1], length - 1)
     few = index[2] & (last - first < _MOST_ENTRIES)
-    low, high = tl.full([_AT_ONCE], most, tl.int64), tl.full([_AT_ONCE], least, tl.int64)
-    for begin in range(first, tl.where(few, last + 1, first), _AT_ONCE):
-        place = begin + tl.arange(0, _AT_ONCE)
+    low, high = tl.full([_ENTRIES_AT_ONCE], most, tl.int64), tl.full([_ENTRIES_AT_ONCE], least, tl.int64)
+    for begin in range(first, tl.where(few, last + 1, first), _ENTRIES_AT_ONCE):
+        place = begin + tl.arange(0, _ENTRIES_AT_ONCE)
         x = tl.load(ENTRIES + place, mask=place <= last, other=0).to(tl.int64)
         low, high = tl.where(place <= last, tl.minimum(low, x), low), tl.where(place <= last, tl.maximum(high, x), high)
     some = (first <= last) | (index[2] == 0)
