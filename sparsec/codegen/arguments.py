@@ -1,12 +1,18 @@
-"""The inputs of a pattern as arguments of its kernels: entries as they are given, or sorted for tests of membership."""
+"""The inputs of a pattern as arguments of its kernels: entries as they are given, or what tests of membership need."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input, reads
+
+# Entries as they are; sorted, to be searched; or counted up to each value, where positions alone are asked about.
+Use = Literal["entries", "sorted", "counted"]
+
+_NAMES: dict[Use, str] = {"entries": "INPUT", "sorted": "SORTED", "counted": "COUNTED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +20,12 @@ class DataArgument:
     """One tensor that masks in kernels read."""
 
     number: int  # of the input
-    name: str  # in kernels
-    members: bool  # it is a list that is asked for its members, and sorted
+    use: Use
+
+    @property
+    def name(self) -> str:
+        """What it is called in kernels."""
+        return f"{_NAMES[self.use]}_{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +41,16 @@ class DataArguments:
 
     def of_entries(self, name: str) -> str:
         """What functions that read an entry take first: the tensor, the place of a pair, and the tensor's form."""
-        return self._of(name, members=False)
+        return self._of(name, ("entries",))[1]
 
-    def of_members(self, name: str) -> str:
-        """The same of functions that test for membership."""
-        return self._of(name, members=True)
+    def of_members(self, name: str) -> tuple[Use, str]:
+        """The same of functions that test for membership, and what the tensor holds."""
+        return self._of(name, ("sorted", "counted"))
 
-    def _of(self, name: str, members: bool) -> str:
+    def _of(self, name: str, uses: tuple[Use, ...]) -> tuple[Use, str]:
         for place, each in enumerate(self.all):
-            if self.inputs[each.number].name == name and each.members == members:
-                return f"{each.name}, at, FORMS[{place}]"
+            if self.inputs[each.number].name == name and each.use in uses:
+                return each.use, f"{each.name}, at, FORMS[{place}]"
         raise KeyError(name)
 
     @property
@@ -51,13 +61,43 @@ class DataArguments:
 
 def data_arguments(inputs: tuple[Input, ...], conditions: Iterable[ir.Set]) -> DataArguments:
     """The tensors that some conditions read of the inputs of a pattern."""
-    found = {(read.name, isinstance(read, ir.ElementOf)) for condition in conditions for read in reads(condition)}
-    return DataArguments(
-        inputs,
-        tuple(
-            DataArgument(number, f"{'MEMBERS' if members else 'INPUT'}_{number}", members)
-            for number, each in enumerate(inputs)
-            for members in (False, True)
-            if (each.name, members) in found
-        ),
+    found: dict[str, set[Use]] = {}
+    for read in (read for condition in conditions for read in reads(condition)):
+        use: Use = "entries"
+        if isinstance(read, ir.ElementOf):
+            use = "counted" if _bound(read.value) else "sorted"
+        found.setdefault(read.name, set()).add(use)
+    for uses in found.values():
+        if "sorted" in uses:
+            uses.discard("counted")
+    made = (
+        DataArgument(number, use)
+        for number, each in enumerate(inputs)
+        for use in _NAMES
+        if use in found.get(each.name, ())
     )
+    return DataArguments(inputs, tuple(made))
+
+
+_Bound = Literal[
+    "", "position", "distance"
+]  # of a value: at least 0 and less than all positions; of a difference of these
+
+
+def _bound(node: ir.Int) -> _Bound:
+    """What is known of the size of an integer, "": nothing."""
+    match node:
+        case ir.Var("q" | "k"):
+            return "position"
+        case ir.Sub(left, right):
+            return "distance" if _bound(left) == _bound(right) == "position" else ""
+        case ir.FloorDiv(left, _):
+            return _bound(left)
+        case ir.Mod(left, _):
+            return "position" if _bound(left) == "position" else ""
+        case ir.Abs(value):
+            return "position" if _bound(value) else ""
+        case ir.Min(left, right) | ir.Max(left, right):
+            sides = {_bound(left), _bound(right)}
+            return "" if "" in sides else "position" if sides == {"position"} else "distance"
+    return ""

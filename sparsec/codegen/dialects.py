@@ -95,7 +95,8 @@ class Triton(Printer):
                 else:
                     inside.append(f"sk.is_listed({self.data.of_entries(read.name)}, {index})")
         if isinstance(leaf.test, ir.ElementOf):
-            held = f"sk.is_member({self.data.of_members(leaf.test.name)}, {self._at_full_width(leaf.test.value)})"
+            use, own = self.data.of_members(leaf.test.name)
+            held = f"sk.is_{use}({own}, {self._at_full_width(leaf.test.value)})"
         else:
             held = self.condition(leaf.test)
         return f"({self.conjunction.join([*inside, held])})" if inside else held

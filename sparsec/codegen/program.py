@@ -58,9 +58,8 @@ def _tuple(items: Iterable[object]) -> str:
 def declared(own: Input, data: DataArguments) -> str:
     """What makes an input."""
     axes = ", ".join(f'"{axis}"' for axis in own.axes)
-    uses = [each.members for each in data.all if data.inputs[each.number] is own]
-    read = "".join(f", {name}=True" for name, members in (("entries", False), ("members", True)) if members in uses)
-    return f'Input("{own.name}", "{own.kind}", ({axes}{"," if len(own.axes) == 1 else ""}), {own.line}{read})'
+    uses = ", ".join(f'"{each.use}"' for each in data.all if data.inputs[each.number] is own)
+    return f'Input("{own.name}", "{own.kind}", ({axes}{"," if len(own.axes) == 1 else ""}), {own.line}, ({uses},))'
 
 
 def table(node: ir.Table, index: int) -> tuple[int, str, str]:

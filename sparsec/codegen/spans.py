@@ -67,7 +67,8 @@ class Spans:
     def _data(self, node: ir.DataTest) -> str:
         test = node.test
         if isinstance(test, ir.ElementOf):
-            text = f"sk.some_member({self.data.of_members(test.name)}, {self._counted(test.value)})"
+            use, own = self.data.of_members(test.name)
+            text = f"sk.some_{use}({own}, {self._counted(test.value)})"
         else:
             text = self._test(test)
         for read in reads(node):

@@ -44,7 +44,8 @@ def backward_gpu(
     check_begin(k_begin)
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
-    env = backward_inputs(g, q, k, v, out, lse, dlse, scale) | for_kernels(program.inputs, inputs)
+    env = backward_inputs(g, q, k, v, out, lse, dlse, scale)
+    env |= for_kernels(program.inputs, inputs, max(k.shape[2], q_offset + q.shape[2]))
     prepared_backward(program, env, q_offset)(env)
     return env["DQ"], env["DK"], env["DV"]
 

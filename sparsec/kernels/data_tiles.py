@@ -1,8 +1,9 @@
 """Lists of the tiles that hold a kept pair where data of the call decides, made on the device at every call.
 
-For each tile of a line, of those that may hold a pair for some data, one kernel finds whether this data keeps some pair
-of it, and whether all: by bounds of what the condition compares, and where these leave it open, pair by pair.  A second
-kernel makes the list of a line.  Lines belong to one row of the batch and one head, where some input has these.
+Of the tiles that may hold a pair for some data, a kernel lists those that may with this data, and says whether all of
+their pairs are kept: by the smallest and largest values of what the condition compares (`sparsec.kernels.spans`), so in
+work that is proportional to tiles.  A line, all tiles of some queries or keys, belongs to one row of the batch and one
+head, where some input has these.
 """
 
 from __future__ import annotations
@@ -14,18 +15,17 @@ from sparsec.kernels.inputs import DATA, form_of
 from sparsec.kernels.launch import Environment, Pass, Slot, Slots
 from sparsec.kernels.prepare import Heads
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Region, cdiv
-from sparsec.kernels.regions import Lists, Rules, ask_data, ask_keep, tile_of, walk_of
+from sparsec.kernels.regions import Lists, Rules, ask_data, tile_of, walk_of
 from sparsec.kernels.spans import span
 
-_JUDGED_BY_ONE = 32  # that are judged one after the other
-_LISTED_AT_ONCE = 256  # of a line that are listed together
+_LISTED_AT_ONCE = 128  # tiles of a line that are decided together
 
 
 def read_inputs(run: Pass) -> Environment:
     """What masks of kernels read of the inputs of a pass."""
     names = Slots(name for name in run.metas if name.startswith(DATA))
-    owners = [own for own in run.program.inputs for read in (own.entries, own.members) if read]
-    forms = tuple(form_of(own, run.metas[name].shape) for own, name in zip(owners, names, strict=True))
+    uses = [(own, use) for own in run.program.inputs for use in own.uses]
+    forms = tuple(form_of(*use, run.metas[name].shape) for use, name in zip(uses, names, strict=True))
     return {"INPUTS": names, "FORMS": forms} if names else {}
 
 
@@ -50,22 +50,17 @@ def lay_data_tiles(
     own = (heads.queries if by_query else heads.keys) if by_head else 1
     all_own = (all_heads if by_query else run.metas["K"].shape[1]) if by_head else 1
     total = (batch if by_batch else 1) * all_own * lines
-    verdicts, listed, counts = (f"{name}_{what}_{number}" for what in ("VERDICTS", "LIST", "COUNTS"))
-    run.empty(verdicts, (total, room), torch.int8)
+    listed, counts = (f"{name}_{what}_{number}" for what in ("LIST", "COUNTS"))
     run.empty(listed, (total, room), torch.int32)
     run.empty(counts, (total,), torch.int32)
     taken = {"batch_lines": all_own * lines if by_batch else 0, "head_lines": lines if by_head else 0, "room": room}
-    answers = region.answers
-    asked = {key: values.get(key) for key in ("INPUTS", "FORMS", "TABLES", "LIST_STARTS", "LIST", "NUMBERS")}
+    asked = {key: values.get(key) for key in ("INPUTS", "FORMS", "LIST_STARTS", "LIST", "NUMBERS", "GROUP")}
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
     asked |= {"n_q": n_q, "n": n, "q_offset": q_offset, "heads": all_heads, "own": own, **taken}
-    asked |= {"VERDICTS": Slot(verdicts), "KEEP": answers.keep, "JUDGE": answers.judge}
-    asked |= {"VISITS": answers.keys if by_query else answers.queries, "GROUP": values["GROUP"]}
-    asked |= {"BY_QUERY": by_query, "BLOCK_M": block_m, "BLOCK_N": block_n, "AT_ONCE": _JUDGED_BY_ONE}
-    rows_of_data = own * (batch if by_batch else 1)
-    run.launch(judge_tiles, (lines, cdiv(room, _JUDGED_BY_ONE), rows_of_data), asked, {"num_warps": 8})
-    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "AT_ONCE": _LISTED_AT_ONCE}
-    run.launch(list_tiles, (lines, 1, rows_of_data), asked, {"num_warps": 1})
+    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "JUDGE": region.answers.judge}
+    asked |= {"VISITS": region.answers.keys if by_query else region.answers.queries, "BY_QUERY": by_query}
+    asked |= {"BLOCK_M": block_m, "BLOCK_N": block_n, "AT_ONCE": _LISTED_AT_ONCE}
+    run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked)
     return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}
 
 
@@ -130,105 +125,58 @@ def _static_walk(rules, lists, n_q, n, q_offset, BY_QUERY: tl.constexpr, BLOCK_M
 
 
 @triton.jit(do_not_specialize=[*RUN_TIME, "own"])
-def judge_tiles(
-    VERDICTS, INPUTS, TABLES, LIST_STARTS, LIST, HEADS, KV_HEADS, FIRST_HEAD,
+def list_tiles(
+    DATA_LIST, COUNTS, INPUTS, LIST_STARTS, LIST, HEADS, KV_HEADS, FIRST_HEAD,
     n_q, n, q_offset, heads, own, batch_lines, head_lines, room,
-    KEEP: tl.constexpr, JUDGE: tl.constexpr, VISITS: tl.constexpr, NUMBERS: tl.constexpr, FORMS: tl.constexpr,
+    JUDGE: tl.constexpr, VISITS: tl.constexpr, NUMBERS: tl.constexpr, FORMS: tl.constexpr,
     BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """VERDICTS [lines, room]: of the tiles of a line 0 where no pair is kept, 2 where all are, otherwise 1.
+    """DATA_LIST [lines, room]: 2 * tile + whether all of its pairs are kept, of the COUNTS [lines] tiles of a line.
 
-    Of several heads that share a tile of keys one verdict stands for all.
+    Of several heads that share a tile of keys one entry stands for all.
     """
-    _judge_line(
-        VERDICTS, Rules(KEEP, None, VISITS, NUMBERS, INPUTS, FORMS, TABLES), Lists(LIST_STARTS, LIST), HEADS,
+    _list_line(
+        DATA_LIST, COUNTS, Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS), Lists(LIST_STARTS, LIST), HEADS,
         n_q, n, q_offset, heads, room, JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE,
         *_own_line(HEADS, KV_HEADS, FIRST_HEAD, own, batch_lines, head_lines, BY_QUERY, GROUP),
     )  # fmt: skip
 
 
 @triton.jit
-def _judge_line(
-    VERDICTS, rules, lists, HEADS, n_q, n, q_offset, heads, room, JUDGE: tl.constexpr,
-    BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
-    batch, first, count, line,
-):  # fmt: skip
-    """What a program of `judge_tiles` does, for query heads first .. first + count - 1 of a line."""
-    walk = _static_walk(rules, lists, n_q, n, q_offset, BY_QUERY, BLOCK_M, BLOCK_N)
-    begin = tl.program_id(1) * AT_ONCE
-    for step in range(begin, tl.minimum(begin + AT_ONCE, walk.steps)):
-        other, _ = tile_of(walk, lists, step)
-        tile_m, tile_n = tl.program_id(0), other
-        if not BY_QUERY:
-            tile_m, tile_n = other, tl.program_id(0)
-        some, every = tl.cast(0, tl.int1), tl.cast(1, tl.int1)
-        for number in range(first, first + count):
-            head = number
-            if (not BY_QUERY) and (HEADS is not None):
-                head = tl.load(HEADS + number)
-            own_some, own_every = _judged(
-                rules,
-                tile_m * BLOCK_M,
-                tile_n * BLOCK_N,
-                n_q,
-                n,
-                q_offset,
-                (batch, head, heads),
-                JUDGE,
-                BLOCK_M,
-                BLOCK_N,
-            )
-            some, every = some | own_some, every & own_every
-        tl.store(VERDICTS + line * room + step, tl.where(some & every, 2, some.to(tl.int32)).to(tl.int8))
-
-
-@triton.jit
-def _judged(rules, row, key, n_q, n, q_offset, at, JUDGE: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Whether some pair of a tile is kept, and whether all are, of the queries and keys that there are."""
-    last_row, last_key = tl.minimum(row + BLOCK_M, n_q) - 1, tl.minimum(key + BLOCK_N, n) - 1
-    there = (row <= last_row) & (key <= last_key)
-    queries, keys = span(q_offset + row, q_offset + last_row), span(key, last_key)
-    some, every = ask_data(JUDGE, (queries, keys, n, at), (), rules)
-    some, every = some & there, every & there
-    if some & (every == 0):
-        q, k = row + tl.arange(0, BLOCK_M)[:, None], key + tl.arange(0, BLOCK_N)[None, :]
-        inside = (q < n_q) & (k < n)
-        kept = ask_keep(rules, q_offset + q, k, n, at) & inside
-        some = tl.max(tl.max(kept.to(tl.int32), 1), 0) > 0
-        every = tl.min(tl.min((kept | (inside == 0)).to(tl.int32), 1), 0) > 0
-    return some, every
-
-
-@triton.jit(do_not_specialize=[*RUN_TIME, "own"])
-def list_tiles(
-    VERDICTS, DATA_LIST, COUNTS, LIST_STARTS, LIST, HEADS, KV_HEADS, FIRST_HEAD,
-    n_q, n, q_offset, own, batch_lines, head_lines, room, VISITS: tl.constexpr, NUMBERS: tl.constexpr,
-    BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
-):  # fmt: skip
-    """DATA_LIST [lines, room]: 2 * tile + whether all of its pairs are kept, of COUNTS tiles."""
-    _list_line(
-        VERDICTS, DATA_LIST, COUNTS, Rules(None, None, VISITS, NUMBERS), Lists(LIST_STARTS, LIST),
-        n_q, n, q_offset, room, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE,
-        *_own_line(HEADS, KV_HEADS, FIRST_HEAD, own, batch_lines, head_lines, BY_QUERY, GROUP),
-    )  # fmt: skip
-
-
-@triton.jit
 def _list_line(
-    VERDICTS, DATA_LIST, COUNTS, rules, lists, n_q, n, q_offset, room,
-    BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
+    DATA_LIST, COUNTS, rules, lists, HEADS, n_q, n, q_offset, heads, room,
+    JUDGE: tl.constexpr, BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
     batch, first, count, line,
 ):  # fmt: skip
-    """What a program of `list_tiles` does."""
+    """What a program of `list_tiles` does, for query heads first .. first + count - 1 of a line."""
     walk = _static_walk(rules, lists, n_q, n, q_offset, BY_QUERY, BLOCK_M, BLOCK_N)
+    own = tl.program_id(0) + tl.zeros([1], tl.int32)
     listed = 0
     for begin in range(0, walk.steps, AT_ONCE):
         step = begin + tl.arange(0, AT_ONCE)
         there = step < walk.steps
-        found = tl.load(VERDICTS + line * room + step, mask=there, other=0).to(tl.int32)
-        tile, _ = tile_of(walk, lists, tl.where(there, step, 0))
-        kept = tl.minimum(found, 1)
+        other, _ = tile_of(walk, lists, tl.where(there, step, 0))
+        if BY_QUERY:
+            queries, keys = _positions(own, BLOCK_M, n_q, q_offset), _positions(other, BLOCK_N, n, 0)
+        else:
+            queries, keys = _positions(other, BLOCK_M, n_q, q_offset), _positions(own, BLOCK_N, n, 0)
+        there &= (queries[0] <= queries[1]) & (keys[0] <= keys[1])
+        some, every = there & (step < 0), there
+        for number in range(first, first + count):
+            head = number
+            if (not BY_QUERY) and (HEADS is not None):
+                head = tl.load(HEADS + number)
+            verdict = ask_data(JUDGE, (queries, keys, n, (batch, head, heads)), (), rules)
+            some, every = some | (there & verdict[0]), every & verdict[1]
+        kept = some.to(tl.int32)
         place = listed + tl.cumsum(kept, 0) - 1
-        tl.store(DATA_LIST + line * room + place, 2 * tile + found // 2, mask=kept > 0)
+        tl.store(DATA_LIST + line * room + place, 2 * other + (every & some).to(tl.int32), mask=kept > 0)
         listed += tl.sum(kept, 0)
     tl.store(COUNTS + line, listed)
+
+
+@triton.jit
+def _positions(tile, BLOCK: tl.constexpr, length, shift):
+    """The positions of tiles, those of `length` rows that there are, as spans."""
+    first, last = tile * BLOCK, tl.minimum(tile * BLOCK + BLOCK, length) - 1
+    return span(shift + first, shift + last)

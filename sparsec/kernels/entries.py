@@ -1,9 +1,10 @@
 """Device functions: entries of inputs, data given at the call, that masks read.
 
 An input is a contiguous tensor [B or 1, H or 1, entries].  FORM says how, in one number: 1 where it has rows of the
-batch, and 2 where it has heads, and 4 times the binary logarithm of a list's pitch.  A list stands behind its length;
-one that is asked for its members stands there sorted.  `at`: the row of the batch and the query head that a pair
-belongs to, and how many heads there are.
+batch, and 2 where it has heads, and 4 times the binary logarithm of a list's pitch.  A list stands behind its length,
+sorted where it is searched.  Of one that is asked for positions and distances alone, there is a number for each value
+from - pitch / 2 on: twice how many entries are less, and 1 more where the value is an entry.  `at`: the row of the
+batch and the query head that a pair belongs to, and how many heads there are.
 """
 
 from __future__ import annotations
@@ -54,20 +55,39 @@ def read_listed(LIST, at, FORM: tl.constexpr, index):
 
 
 @triton.jit
-def last_up_to(MEMBERS, value, STEPS: tl.constexpr):
+def last_up_to(SORTED, value, STEPS: tl.constexpr):
     """Where in a sorted list behind its length the last entry stands that is at most `value`; 0: there is none."""
-    length = tl.load(MEMBERS)
+    length = tl.load(SORTED)
     place = 0 * value
     for step in tl.static_range(STEPS):
         ahead = place + (1 << (STEPS - 1 - step))
         there = ahead <= length
-        place = tl.where(there & (tl.load(MEMBERS + ahead, mask=there, other=0) <= value), ahead, place)
+        place = tl.where(there & (tl.load(SORTED + ahead, mask=there, other=0) <= value), ahead, place)
     return place
 
 
 @triton.jit
-def is_member(MEMBERS, at, FORM: tl.constexpr, value):
+def is_sorted(SORTED, at, FORM: tl.constexpr, value):
     """Whether a value is among the entries of a sorted list."""
-    entries = entries_at(MEMBERS, at, FORM, 1 << (FORM // 4))
+    entries = entries_at(SORTED, at, FORM, 1 << (FORM // 4))
     place = last_up_to(entries, value, FORM // 4)
     return (place > 0) & (tl.load(entries + place, mask=place > 0, other=0) == value)
+
+
+@triton.jit
+def some_between(COUNTED, at, FORM: tl.constexpr, first, last):
+    """Whether a list of which the entries are counted has one of the values first..last."""
+    half: tl.constexpr = (1 << (FORM // 4)) // 2
+    counts = entries_at(COUNTED, at, FORM, 1 << (FORM // 4))
+    begin, end = first + half, last + 1 + half
+    inside = (begin >= 0) & (begin <= end) & (end < 2 * half)
+    less, up_to = tl.load(counts + begin, mask=inside, other=0), tl.load(counts + end, mask=inside, other=0)
+    return up_to // 2 > less // 2
+
+
+@triton.jit
+def is_counted(COUNTED, at, FORM: tl.constexpr, value):
+    """Whether a value is among the entries of a list that are counted."""
+    place = value + (1 << (FORM // 4)) // 2
+    inside = (place >= 0) & (place < (1 << (FORM // 4)))
+    return tl.load(entries_at(COUNTED, at, FORM, 1 << (FORM // 4)) + place, mask=inside, other=0) % 2 == 1

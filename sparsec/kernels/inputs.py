@@ -21,13 +21,17 @@ class Input(NamedTuple):
     kind: str
     axes: tuple[str, ...]
     line: int
-    entries: bool = False  # kernels read its entries
-    members: bool = False  # kernels ask what is among them
+    uses: tuple[str, ...] = ()  # what kernels get of it: "entries", "sorted", "counted"
 
     @property
     def has_entries(self) -> bool:
         """Whether a row and a head have several numbers: one for each position, or a list."""
         return bool(self.axes) and self.axes[-1] not in ("B", "H")
+
+    @property
+    def is_list(self) -> bool:
+        """Whether its entries are those of a list, and not of positions."""
+        return self.has_entries and self.axes[-1] != "n"
 
     def __str__(self) -> str:
         shape = f"[{', '.join(self.axes)}]" if self.axes else ""
@@ -109,16 +113,18 @@ def entries_of(inputs: Sequence[Input], given: Sequence[Tensor], row: int, head:
 DATA = "INPUT_"  # begins the names of what kernels read of inputs, among the tensors of a call
 
 
-def for_kernels(inputs: Sequence[Input], given: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Checked inputs as kernels read them (`sparsec.kernels.entries`): entries, then sorted lists, of each."""
+def for_kernels(inputs: Sequence[Input], given: Sequence[Tensor], most: int) -> dict[str, Tensor]:
+    """Checked inputs as kernels read them (`sparsec.kernels.entries`); `most`: positions of queries and keys."""
     made = []
     for own, x in zip(inputs, given, strict=False):
         x = x.to(torch.int8) if own.kind == "bool" else x
-        listed = own.has_entries and own.axes[-1] != "n"
-        if own.entries:
-            made.append(_behind_length(x) if listed else as_contiguous(x))
-        if own.members:
-            made.append(_behind_length(x.sort(-1).values))
+        for use in own.uses:
+            if use == "counted":
+                made.append(_counted(x, most))
+            elif use == "sorted":
+                made.append(_behind_length(x.sort(-1).values))
+            else:
+                made.append(_behind_length(x) if own.is_list else as_contiguous(x))
     return {f"{DATA}{number}": x for number, x in enumerate(made)}
 
 
@@ -131,10 +137,23 @@ def _behind_length(x: Tensor) -> Tensor:
     return made
 
 
-def form_of(own: Input, shape: Sequence[int]) -> int:
+def _counted(x: Tensor, most: int) -> Tensor:
+    """Of lists [.., entries] twice how many are less than each value, and 1 more for an entry: int32 [.., pitch].
+
+    Values begin with - pitch / 2; the pitch is a power of two, and more than twice `most`.
+    """
+    half = 1 << most.bit_length()
+    counts = torch.zeros((*x.shape[:-1], 2 * half), dtype=torch.int32, device=x.device)
+    inside = (x >= -half) & (x < half - 1)  # others are no position, nor a difference of two
+    ones = inside.to(torch.int32)
+    counts.scatter_add_(-1, torch.where(inside, x + half, 0).long(), ones)
+    return counts.cumsum(-1, dtype=torch.int32).sub_(counts).mul_(2).add_(counts > 0)
+
+
+def form_of(own: Input, use: str, shape: Sequence[int]) -> int:
     """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list."""
-    listed = own.has_entries and own.axes[-1] != "n"
-    return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * ((shape[-1] - 1).bit_length() if listed else 0)
+    pitch = (shape[-1] - 1).bit_length() if own.is_list or use != "entries" else 0
+    return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * pitch
 
 
 # ---------------------------------------------------------------- what conditions ask

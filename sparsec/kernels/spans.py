@@ -3,15 +3,16 @@
 A span is the smallest and the largest value that an integer has in a tile, in 64 bits, and whether these are known to
 hold: entries of inputs beyond 32 bits are compared, and not counted with.  A verdict says whether some pair of a tile
 may be kept, and whether all pairs are; spans may be wider than the values, so what the first says need not be so.
+Both are tensors: [tiles] of the side that a program goes over, [1] of its own.
 """
 
 from __future__ import annotations
 
 from sparsec.kernels.device import floor_div, tl, triton
-from sparsec.kernels.entries import entries_at, last_up_to
+from sparsec.kernels.entries import entries_at, last_up_to, some_between
 
 _COUNTED = tl.constexpr(2147483647)  # entries of inputs up to this size take part in arithmetic
-_ENTRIES_AT_ONCE = tl.constexpr(128)  # entries
+_ENTRIES_AT_ONCE = tl.constexpr(16)
 _MOST_ENTRIES = tl.constexpr(4096)  # that are looked at
 
 
@@ -136,19 +137,22 @@ def span_of_listed(LIST, at, FORM: tl.constexpr, index):
 
 @triton.jit
 def _span_of(ENTRIES, index, length):
-    """The first `length` entries at the indices of a span; of many, anything."""
+    """The first `length` entries at the indices of spans; of many, anything."""
     least: tl.constexpr = -9223372036854775808
     most: tl.constexpr = 9223372036854775807
     first, last = tl.maximum(index[0], 0), tl.minimum(index[1], length - 1)
     few = index[2] & (last - first < _MOST_ENTRIES)
-    low, high = tl.full([_ENTRIES_AT_ONCE], most, tl.int64), tl.full([_ENTRIES_AT_ONCE], least, tl.int64)
-    for begin in range(first, tl.where(few, last + 1, first), _ENTRIES_AT_ONCE):
-        place = begin + tl.arange(0, _ENTRIES_AT_ONCE)
-        x = tl.load(ENTRIES + place, mask=place <= last, other=0).to(tl.int64)
-        low, high = tl.where(place <= last, tl.minimum(low, x), low), tl.where(place <= last, tl.maximum(high, x), high)
+    count = tl.where(few, last + 1 - first, 0)
+    low, high = tl.full(first.shape, most, tl.int64), tl.full(first.shape, least, tl.int64)
+    for begin in range(0, tl.max(count, 0), _ENTRIES_AT_ONCE):
+        place = begin + tl.arange(0, _ENTRIES_AT_ONCE)[None, :]
+        there = place < count[:, None]
+        x = tl.load(ENTRIES + first[:, None] + place, mask=there, other=0).to(tl.int64)
+        low = tl.minimum(low, tl.min(tl.where(there, x, most), 1))
+        high = tl.maximum(high, tl.max(tl.where(there, x, least), 1))
     some = (first <= last) | (index[2] == 0)
     every = index[2] & (index[0] >= 0) & (index[1] < length)
-    return tl.where(few, tl.min(low, 0), least), tl.where(few, tl.max(high, 0), most), few | (few == 0), some, every
+    return tl.where(few, low, least), tl.where(few, high, most), few | (few == 0), some, every
 
 
 @triton.jit
@@ -158,9 +162,16 @@ def where_inside(x, test):
 
 
 @triton.jit
-def some_member(MEMBERS, at, FORM: tl.constexpr, value):
+def some_sorted(SORTED, at, FORM: tl.constexpr, value):
     """Whether a value is among the entries of a sorted list."""
-    entries = entries_at(MEMBERS, at, FORM, 1 << (FORM // 4))
+    entries = entries_at(SORTED, at, FORM, 1 << (FORM // 4))
     place = last_up_to(entries, value[1], FORM // 4)
     some = (place > 0) & (tl.load(entries + place, mask=place > 0, other=0) >= value[0])
+    return some | (value[2] == 0), some & (value[0] == value[1]) & value[2]
+
+
+@triton.jit
+def some_counted(COUNTED, at, FORM: tl.constexpr, value):
+    """Whether a value is among the entries of a list that are counted."""
+    some = some_between(COUNTED, at, FORM, value[0], value[1])
     return some | (value[2] == 0), some & (value[0] == value[1]) & value[2]

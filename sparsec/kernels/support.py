@@ -3,7 +3,15 @@
 import torch
 
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
-from sparsec.kernels.entries import is_listed, is_member, is_position, read_listed, read_number, read_position
+from sparsec.kernels.entries import (
+    is_counted,
+    is_listed,
+    is_position,
+    is_sorted,
+    read_listed,
+    read_number,
+    read_position,
+)
 from sparsec.kernels.inputs import Input, entry, is_entry, is_inside
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
@@ -12,7 +20,8 @@ from sparsec.kernels.program import Answers, Group, Kernel, Program, Region, Var
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.spans import (
     counted,
-    some_member,
+    some_counted,
+    some_sorted,
     span,
     span_abs,
     span_add,
@@ -58,17 +67,19 @@ __all__ = [
     "in_long_table_row",
     "in_row_class",
     "in_table_row",
+    "is_counted",
     "is_entry",
     "is_inside",
     "is_listed",
-    "is_member",
     "is_position",
+    "is_sorted",
     "numbered",
     "ordered_ranges",
     "read_listed",
     "read_number",
     "read_position",
-    "some_member",
+    "some_counted",
+    "some_sorted",
     "span",
     "span_abs",
     "span_add",

@@ -24,7 +24,7 @@ from triton.backends.driver import DriverBase
 
 from sparsec.kernels import hardware, prepare
 from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.data_tiles import judge_tiles, list_tiles
+from sparsec.kernels.data_tiles import list_tiles
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
@@ -101,7 +101,7 @@ def compile_kernels(
             data = [_some_data(own, n) for own in program.inputs]
             out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
             backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
-        kernels = forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits, judge_tiles, list_tiles
+        kernels = forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits, list_tiles
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 

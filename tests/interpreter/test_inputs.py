@@ -28,7 +28,6 @@ SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forw
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
-    monkeypatch.setattr(data_tiles, "_JUDGED_BY_ONE", 2)
     monkeypatch.setattr(data_tiles, "_LISTED_AT_ONCE", 4)
 
 
