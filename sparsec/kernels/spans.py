@@ -18,8 +18,9 @@ _MOST_ENTRIES = tl.constexpr(4096)  # that are looked at
 
 @triton.jit
 def span(low, high):
-    """The integers low..high, ends included."""
-    return tl.cast(low, tl.int64), tl.cast(high, tl.int64), tl.cast(1, tl.int1)
+    """The integers low..high, ends included: tensors, or numbers."""
+    own = tl.zeros([1], tl.int64)
+    return own + low, own + high, own == 0
 
 
 @triton.jit
@@ -118,8 +119,8 @@ def span_equal(x, y):
 @triton.jit
 def span_of_number(INPUT, at, FORM: tl.constexpr):
     """The number of a row and a head."""
-    x = tl.load(entries_at(INPUT, at, FORM, 1)).to(tl.int64)
-    return x, x, tl.cast(1, tl.int1), tl.cast(1, tl.int1), tl.cast(1, tl.int1)
+    x = tl.load(entries_at(INPUT, at, FORM, 1)) + tl.zeros([1], tl.int64)
+    return x, x, x == x, x == x, x == x
 
 
 @triton.jit
