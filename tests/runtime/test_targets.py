@@ -20,12 +20,18 @@ TYPES = {"float16": "f16", "bfloat16": "bf16"}
 def assert_fits(module, target: str, **call) -> None:
     """Every kernel within the target's shared memory, and no spills on sm_90 at D = 64 and 128 in 16 bits.
 
-    Kernels that look into tables do spill, up to some 400 bytes.
+    Kernels that look into tables do spill, up to some 400 bytes, and so may those that list tiles, once for each call.
     """
     tables = hasattr(module, "_TABLE_0")
     for kernel in compile_kernels(module, target, **call):
         assert kernel.shared <= TARGETS[target].shared, (kernel.name, target, call)
-        if not tables and target == "sm_90" and call["dtype"] in TYPES and call["head_size"] in (64, 128):
+        if (
+            not tables
+            and kernel.name != "list_tiles"
+            and target == "sm_90"
+            and call["dtype"] in TYPES
+            and call["head_size"] in (64, 128)
+        ):
             assert kernel.spills == 0, (kernel.name, kernel.registers, kernel.spills, call)
 
 
@@ -42,6 +48,17 @@ def test_no_spills_on_sm_90(name, head_size):
 @pytest.mark.parametrize("target", ["sm_80", "sm_100", "gfx942"])
 def test_other_targets(target, head_size):
     assert_fits(module_of(example("longformer")), target, head_size=head_size, dtype="bfloat16")
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "gfx942"])
+def test_kernels_that_read_data(target):
+    """Those of documents, and of question tokens, with the kernels that list their tiles."""
+    text = "input doc: int[n] input cls: bool[B, n] pattern p = past(512) & doc[q] == doc[k] | cls[q] | cls[k]"
+    module = module_of(pattern_of(text))
+    names = [kernel.name for kernel in compile_kernels(module, target, head_size=64, dtype="bfloat16", group=4)]
+    assert sorted(set(names)) == ["dkdv", "dq", "forward", "list_tiles"]
+    if target == "sm_90":
+        assert_fits(module, target, head_size=64, dtype="bfloat16")
 
 
 def test_stages():
