@@ -170,6 +170,7 @@ class BoundPattern:
         device: torch.device | str = "cpu",
         batch: int | None = None,
         heads: int | None = None,
+        **inputs: object,
     ) -> BlockMask:
         """The pattern as `flex_attention(q, k, v, block_mask=...)` takes it, with `mask_mod` inside.
 
@@ -181,7 +182,7 @@ class BoundPattern:
         from sparsec.runtime.block_mask import block_mask
 
         n, n_q = _lengths(n, n_q)
-        return block_mask(self._pattern, n, block_size, n_q, _device(device), batch, heads)
+        return block_mask(self._pattern, n, block_size, n_q, _device(device), batch, heads, inputs)
 
     def count(self, n: int, *, n_q: int | None = None, q_offset: int | None = None) -> int:
         """Kept pairs of n keys and n_q queries, exactly, in all heads (in one, for a pattern that serves any number).

@@ -1,16 +1,19 @@
-"""A pattern as FlexAttention's BlockMask, from the classes of its tiles and without looking at a pair."""
+"""A pattern as FlexAttention's BlockMask: from the classes of its tiles, or with data of a call by looking at pairs."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from sparsec.analysis.blocks import blocks
 from sparsec.ir import nodes as ir
-from sparsec.ir.inputs import refuse_inputs
 from sparsec.runtime.flex import mask_mod
+from sparsec.runtime.given import checked
 
 
 def block_mask(
@@ -21,18 +24,23 @@ def block_mask(
     device: torch.device | str = "cpu",
     batch: int | None = None,
     heads: int | None = None,
+    inputs: Mapping[str, object] = MappingProxyType({}),
 ) -> BlockMask:
     """What `create_block_mask(mask_mod, batch, heads, n_q, n)` makes of the pattern, entry by entry.
 
-    Query i stands at position i + n - n_q.  `heads` is the pattern's own number by default, 1 where it serves any.
-    ValueError for numbers that don't fit.
+    Query i stands at position i + n - n_q.  `heads` is the pattern's own number by default, that of `inputs`, or 1
+    where it serves any, and `batch` alike.  ValueError for numbers that don't fit, SparsecError for inputs.
     """
-    refuse_inputs(pattern, "a BlockMask", "create_block_mask(pattern.mask_mod(n, ...), ...) makes one from its data")
     tile = (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
     n_q = n if n_q is None else n_q
+    mod = mask_mod(pattern, n, device, n - n_q, inputs)
+    if pattern.inputs:
+        _, sizes = checked(pattern, inputs, n)
+        _checked(pattern, tile, heads)
+        batch, heads = batch or sizes.get("B"), heads or pattern.heads or sizes.get("H")
+        return create_block_mask(mod, batch, heads, n_q, n, device, BLOCK_SIZE=tile)
     heads = _checked(pattern, tile, heads)
     high, wide = tile
-    mod = mask_mod(pattern, n, device, n - n_q)
     found = [blocks(condition, n, (high, wide), range(n - n_q, n)) for condition in pattern.conditions]
     chosen = list(pattern.head_conditions or (0,) * heads)
     partial, full = (np.stack([getattr(each, name) for each in found]) for name in ("partial", "full"))

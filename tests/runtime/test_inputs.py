@@ -302,6 +302,18 @@ def test_mask_mod_of_an_operator():
         pattern.block_mask(50)
 
 
+def test_a_block_mask_of_data():
+    pattern = sparsec.compile("input w: int[B, H] input doc: int[n] pattern p = past(w) & doc[q] == doc[k]").pattern
+    data = {"w": np.array([[3, 9], [1, 50]]), "doc": DOC}
+    blocks = pattern.block_mask(50, 16, n_q=40, **data)
+    assert blocks.kv_num_blocks.shape == (2, 2, 3)
+    mask = pattern.mask(40, 50, **data)
+    tiles = np.pad(mask, ((0, 0), (0, 0), (0, 8), (0, 14))).reshape(2, 2, 3, 16, 4, 16).any((3, 5))
+    assert (blocks.to_dense().bool().numpy() == tiles).all()
+    with pytest.raises(sparsec.SparsecError, match="SP0620"):
+        pattern.block_mask(50, w=data["w"], doc=DOC[:9])
+
+
 def test_what_a_module_says_of_itself(tmp_path, monkeypatch):
     attend = sparsec.compile(PACKED)
     assert "<svg" in attend._repr_svg_()
