@@ -20,7 +20,7 @@ from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, em
 from sparsec.kernels.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, gathered_keys
 from sparsec.kernels.rows import launch_rows
-from sparsec.kernels.sequence_tiles import lay_tiles
+from sparsec.kernels.sequence_tiles import lay_tiles, stats_rows
 from sparsec.kernels.splits import reduce_splits
 from sparsec.kernels.stages import carry_state, gathered_name, join_splits, keys_of, split_counts, variant_of
 from sparsec.kernels.tile_lists import read_besides
@@ -104,7 +104,8 @@ def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse
     alone = all(len(kernels) == 1 for kernels in passes)
     n_bh = q.shape[0] * q.shape[1]
     if 1 in strides or not alone:
-        run.empty("STATS_1", (2 * n_bh, cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
+        rows = stats_rows(run.metas["SEQUENCES"].shape[0], q.shape[2]) if run.packed else q.shape[2]
+        run.empty("STATS_1", (2 * n_bh, cdiv(rows, WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
     for stride in sorted(strides - {1}):
         _class_stats(run, q, stride)
     run.begin("dq")
@@ -133,7 +134,7 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
     q, g = run.metas["Q"], run.metas["DO"]
     n_rows = cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS
     values = strides_by_name(g=g, o=run.metas["OUT"])
-    values |= {"scale": Slot("scale"), "n_rows": n_rows}
+    values |= {"scale": Slot("scale"), "n_rows": run.metas["STATS_1"].shape[1] if run.packed else n_rows}
     first = {"OUT": Slot("OUT"), "LSE": Slot("LSE"), "DLSE": Slot("DLSE") if has_dlse else None}
 
     def more(kernel: Kernel) -> Environment:
@@ -235,7 +236,8 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
     stats = f"STATS_{1 if run.packed else region.stride}"
     pitch = run.metas[stats].shape[1]
     box_of_stats = Box(stats, list(run.metas[stats].shape), [pitch, 1], [1, block_m])
-    values |= {"n_rows": pitch, "ROW_STATS": box_of_stats if made.constants["TMA"] else Slot(stats)}
+    boxed = made.constants["TMA"] and not (run.packed and region.stride > 1)
+    values |= {"n_rows": pitch, "ROW_STATS": box_of_stats if boxed else Slot(stats)}
     if run.packed:
         name, programs = lay_tiles(run, True, batch * n, block_n, region.stride)
         values |= {"TILES": Slot(name), "batches": batch}

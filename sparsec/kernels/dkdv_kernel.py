@@ -10,8 +10,16 @@ from sparsec.kernels.loads import (
     ptrs_by_layout,
     tile_mask,
 )
-from sparsec.kernels.own_tiles import carried_keys, key_ptrs, key_rows, own_keys, query_rows_of, sequence_of
-from sparsec.kernels.query_regions import mask_queries, queries_at, walk_queries
+from sparsec.kernels.own_tiles import (
+    carried_keys,
+    key_ptrs,
+    key_rows,
+    loaded_keys,
+    own_keys,
+    query_rows_of,
+    sequence_of,
+)
+from sparsec.kernels.query_regions import last_queries, mask_queries, queries_at, walk_queries
 from sparsec.kernels.regions import Lists, Rules
 from sparsec.kernels.splits import load_carry, store_carry, store_split
 
@@ -65,7 +73,7 @@ def _dkdv_tiles(
     DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2,
     SHARED: tl.constexpr, IS_SUM: tl.constexpr, rules, lists, sizes,
 ):  # fmt: skip
-    """What a program does, where there is a tile for it."""
+    """What a program does for each of its tiles."""
     if TILES is None:
         _dkdv_tile(
             own_keys(*place, None),
@@ -75,8 +83,8 @@ def _dkdv_tiles(
             lists, sizes,
         )  # fmt: skip
     else:
-        number = tl.program_id(0)
-        if number < tl.load(TILES):
+        # Mostly one turn.  What is the same in all turns stays in the loop: before it, it would cost registers.
+        for number in tl.range(tl.program_id(0), tl.load(TILES), tl.num_programs(0), num_stages=1, disable_licm=True):
             _dkdv_tile(
                 own_keys(*place, sequence_of(TILES, number, LONGEST_FIRST)),
                 Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV,
@@ -97,8 +105,8 @@ def _dkdv_tile(
     mask = tile_mask(own.k, own.n, sizes.HEAD_DIM, sizes.BLOCK_D)
     if sizes.PACKED:
         mask &= own.there[:, None]
-    k_tile = load_by_layout(K, k_strides, key_rows(own), sizes, sizes.BLOCK_N, False, sizes.OWN_TMA)
-    v_tile = load_by_layout(V, v_strides, key_rows(own), sizes, sizes.BLOCK_N, False, sizes.OWN_TMA)
+    k_tile = load_by_layout(K, k_strides, loaded_keys(own, sizes), sizes, sizes.BLOCK_N, False, sizes.OWN_TMA)
+    v_tile = load_by_layout(V, v_strides, loaded_keys(own, sizes), sizes, sizes.BLOCK_N, False, sizes.OWN_TMA)
     n_kv_bh = own.kv_heads * own.batches
     kv_bh = own.batch * own.kv_heads + own.kv_head
     dk = tl.zeros([sizes.BLOCK_N, sizes.BLOCK_D], tl.float32)
@@ -157,28 +165,55 @@ def _add_dkdv(
     own, rules, lists, sizes,
 ):  # fmt: skip
     """The sums after the queries of a region."""
-    LISTED: tl.constexpr = lists.SEEN is not None
     walk, steps, begin, end = walk_queries(rules, lists, own, sizes)
+    steps, end, last_end = last_queries(walk, lists, own, steps, end, sizes)
     for turn in range(begin, end):
         step = turn if sizes.GROUP == 1 else turn % steps
         head = own.first_head + (0 if sizes.GROUP == 1 else turn // steps)
-        if HEADS is not None:
-            head = tl.load(HEADS + head)
-        stop = queries_at(walk, lists, own, step, sizes)
-        bh = own.batch * own.heads + head
-        delta_bh = bh + own.heads * own.batches
-        if sizes.STRIDE > 1 and not sizes.PACKED:
-            bh, delta_bh = bh * sizes.STRIDE + own.class_row, delta_bh * sizes.STRIDE + own.class_row
-        rows = query_rows_of(own, head, stop)
-        q_tile = load_by_layout(Q, q_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA)
-        lse_2 = load_row_stats(ROW_STATS, bh, n_rows, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, float("inf"))
-        s = tl.dot(k_tile, tl.trans(q_tile), input_precision=sizes.PRECISION)
-        s = mask_queries(s, rules, lists, walk, own, head, stop, sizes)
-        p = tl.exp2(s * scale_log2 - lse_2[None, :])
-        do_tile = load_by_layout(DO, do_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA)
-        dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
-        dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=sizes.PRECISION)
-        delta = load_row_stats(ROW_STATS, delta_bh, n_rows, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0)
-        ds = p * (dp - delta[None, :])
-        dk = tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=sizes.PRECISION)
+        dk, dv = _add_queries(
+            dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2,
+            own, rules, lists, walk, step, head, False, sizes,
+        )  # fmt: skip
+    if sizes.PACKED and sizes.TMA:  # noqa: SIM102
+        # As a for loop it has the products of the loop above wait for one another: accumulators change registers.
+        if last_end > 0:
+            turn = 0
+            while turn < last_end:
+                dk, dv = _add_queries(
+                    dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2,
+                    own, rules, lists, walk, steps, own.first_head + turn, True, sizes,
+                )  # fmt: skip
+                turn += 1
     return dk, dv
+
+
+@triton.jit
+def _add_queries(
+    dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2,
+    own, rules, lists, walk, step, head, LAST: tl.constexpr, sizes,
+):  # fmt: skip
+    """The sums after the queries of a step of one head."""
+    LISTED: tl.constexpr = lists.SEEN is not None
+    if HEADS is not None:
+        head = tl.load(HEADS + head)
+    stop = queries_at(walk, lists, own, step, sizes)
+    bh = own.batch * own.heads + head
+    delta_bh = bh + own.heads * own.batches
+    if sizes.STRIDE > 1 and not sizes.PACKED:
+        bh, delta_bh = bh * sizes.STRIDE + own.class_row, delta_bh * sizes.STRIDE + own.class_row
+    rows = query_rows_of(own, head, stop)
+    q_tile = load_by_layout(Q, q_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, LAST)
+    lse_2 = load_row_stats(
+        ROW_STATS, bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, float("inf"), LAST
+    )
+    s = tl.dot(k_tile, tl.trans(q_tile), input_precision=sizes.PRECISION)
+    s = mask_queries(s, rules, lists, walk, own, head, stop, sizes)
+    p = tl.exp2(s * scale_log2 - lse_2[None, :])
+    do_tile = load_by_layout(DO, do_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, LAST)
+    dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
+    dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=sizes.PRECISION)
+    delta = load_row_stats(
+        ROW_STATS, delta_bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0, LAST
+    )
+    ds = p * (dp - delta[None, :])
+    return tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=sizes.PRECISION), dv

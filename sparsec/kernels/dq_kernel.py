@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
-from sparsec.kernels.key_regions import KeyRegion, keys_at, load_keys, mask_keys, steps_of_keys, walk_keys
+from sparsec.kernels.key_regions import KeyRegion, keys_at, last_steps, load_keys, mask_keys, steps_of_keys, walk_keys
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
-from sparsec.kernels.own_tiles import carried_rows, own_queries, query_ptrs, query_rows, sequence_of
+from sparsec.kernels.own_tiles import carried_rows, loaded_queries, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
 from sparsec.kernels.softmax import row_stats
 from sparsec.kernels.splits import load_carry, store_carry, store_split
@@ -59,7 +59,7 @@ def _dq_tiles(
     ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles,
     scale, scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
-    """What a program does, where there is a tile for it."""
+    """What a program does for each of its tiles."""
     if TILES is None:
         _dq_tile(
             own_queries(*place, None),
@@ -68,8 +68,8 @@ def _dq_tiles(
             region_1, region_2, sizes,
         )  # fmt: skip
     else:
-        number = tl.program_id(0)
-        if number < tl.load(TILES):
+        # Mostly one turn.  What is the same in all turns stays in the loop: before it, it would cost registers.
+        for number in tl.range(tl.program_id(0), tl.load(TILES), tl.num_programs(0), num_stages=1, disable_licm=True):
             _dq_tile(
                 own_queries(*place, sequence_of(TILES, number, LONGEST_FIRST)),
                 Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE, ROW_STATS, CLASS_STATS,
@@ -86,24 +86,26 @@ def _dq_tile(
 ):  # fmt: skip
     """What a program of `dq_kernel` does."""
     mask = tile_mask(own.row, own.n_q, sizes.HEAD_DIM, sizes.BLOCK_D)
-    q_tile = load_by_layout(Q, q_strides, query_rows(own), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
-    do_tile = load_by_layout(DO, do_strides, query_rows(own), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
+    loaded = loaded_queries(own, sizes)
+    q_tile = load_by_layout(Q, q_strides, loaded, sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
+    do_tile = load_by_layout(DO, do_strides, loaded, sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
     bh = (own.batch * own.heads + own.head).to(tl.int64)
     delta_bh = bh + own.heads * own.batches
+    stats = own.stats_first + own.row
     n_stats = n_rows  # rows that get a number: whole tiles, but of the sequence alone where there are several
     if sizes.PACKED:
         n_stats = own.n_q
     if PARTIAL is None:
         o_ptrs = ptrs_by_layout(OUT, out_strides, query_rows(own), sizes, sizes.BLOCK_M)
-        o_tile = tl.load(o_ptrs, mask=mask, other=0.0)
+        o_tile = tl.load(o_ptrs, mask=tile_mask(own.row, loaded.length, sizes.HEAD_DIM, sizes.BLOCK_D), other=0.0)
         lse_2, delta = row_stats(o_tile, do_tile, LSE, DLSE, bh * own.q_rows, own.at, own.row < own.n_q)
         if ROW_STATS is not None:
-            tl.store(ROW_STATS + bh * n_rows + own.at, lse_2, mask=own.row < n_stats)
-            tl.store(ROW_STATS + delta_bh * n_rows + own.at, delta, mask=own.row < n_stats)
+            tl.store(ROW_STATS + bh * n_rows + stats, lse_2, mask=own.row < n_stats)
+            tl.store(ROW_STATS + delta_bh * n_rows + stats, delta, mask=own.row < n_stats)
         dq = tl.zeros([sizes.BLOCK_M, sizes.BLOCK_D], tl.float32)
     else:
-        lse_2 = tl.load(ROW_STATS + bh * n_rows + own.at, mask=own.row < n_stats, other=float("inf"))
-        delta = tl.load(ROW_STATS + delta_bh * n_rows + own.at, mask=own.row < n_stats, other=0.0)
+        lse_2 = tl.load(ROW_STATS + bh * n_rows + stats, mask=own.row < n_stats, other=float("inf"))
+        delta = tl.load(ROW_STATS + delta_bh * n_rows + stats, mask=own.row < n_stats, other=0.0)
         tops = PARTIAL_TOP + bh * own.q_rows + own.at
         dq = load_carry(query_ptrs(PARTIAL, bh, own, sizes), tops, carried_rows(own, sizes), mask)
     if CLASS_STATS is not None:
@@ -144,14 +146,24 @@ def _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, sizes):
     walk = walk_keys(region, own, sizes)
     begin, end = steps_of_keys(region, own, walk, sizes)
     AT_ONCE: tl.constexpr = 1 if region.lists.SEEN is None else sizes.BLOCK_N
-    for step in range(begin, end, AT_ONCE):
-        stop = keys_at(region, own, walk, step, sizes)
-        k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes)
-        v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
-        s = mask_keys(s, region, own, walk, stop, sizes)
-        p = tl.exp2(s * scale_log2 - lse_2[:, None])
-        dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=sizes.PRECISION)
-        ds = p * (dp - delta[:, None])
-        dq = tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=sizes.PRECISION)
+    last = last_steps(region, walk, end, sizes)
+    for step in range(begin, last, AT_ONCE):
+        dq = _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, step, False, sizes)
+    if sizes.PACKED and sizes.TMA:
+        for step in tl.range(last, end, num_stages=1):
+            dq = _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, step, True, sizes)
     return dq
+
+
+@triton.jit
+def _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, step, LAST: tl.constexpr, sizes):
+    """The sum after the keys of a step."""
+    stop = keys_at(region, own, walk, step, sizes)
+    k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, LAST)
+    v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
+    s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
+    s = mask_keys(s, region, own, walk, stop, sizes)
+    p = tl.exp2(s * scale_log2 - lse_2[:, None])
+    dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=sizes.PRECISION)
+    ds = p * (dp - delta[:, None])
+    return tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=sizes.PRECISION)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
-from sparsec.kernels.key_regions import KeyRegion, keys_at, load_keys, mask_keys, steps_of_keys, walk_keys
+from sparsec.kernels.key_regions import KeyRegion, keys_at, last_steps, load_keys, mask_keys, steps_of_keys, walk_keys
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
-from sparsec.kernels.own_tiles import carried_rows, own_queries, query_ptrs, query_rows, sequence_of
+from sparsec.kernels.own_tiles import carried_rows, loaded_queries, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
 from sparsec.kernels.softmax import softmax_continue, softmax_end, softmax_start, softmax_step
 from sparsec.kernels.splits import load_carry, store_carry, store_split
@@ -29,7 +29,7 @@ def forward_kernel(
 
     PARTIAL: the softmax goes on where the kernel before left it.  OUT_TOP: another kernel goes on with it.  SPLITS:
     programs that split a tile leave there what each of them found.  TILES: those of several sequences, n_q and n being
-    the rows of Q and K; programs beyond the last tile have nothing to do.
+    the rows of Q and K; programs take turns where there are more tiles than programs.
     """
     _forward_tiles(
         TILES, LONGEST_FIRST,
@@ -56,7 +56,7 @@ def _forward_tiles(
     Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles,
     scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
-    """What a program does, where there is a tile for it."""
+    """What a program does for each of its tiles."""
     if TILES is None:
         _forward_tile(
             own_queries(*place, None),
@@ -64,8 +64,8 @@ def _forward_tiles(
             split_tiles, scale_log2, region, region_1, region_2, sizes,
         )  # fmt: skip
     else:
-        number = tl.program_id(0)
-        if number < tl.load(TILES):
+        # Mostly one turn.  What is the same in all turns stays in the loop: before it, it would cost registers.
+        for number in tl.range(tl.program_id(0), tl.load(TILES), tl.num_programs(0), num_stages=1, disable_licm=True):
             _forward_tile(
                 own_queries(*place, sequence_of(TILES, number, LONGEST_FIRST)),
                 Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
@@ -79,7 +79,7 @@ def _forward_tile(
     scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program of `forward_kernel` does."""
-    q_tile = load_by_layout(Q, q_strides, query_rows(own), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
+    q_tile = load_by_layout(Q, q_strides, loaded_queries(own, sizes), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
     bh = own.batch * own.heads + own.head
     out_row = bh.to(tl.int64) * own.q_rows + own.at
     mask = tile_mask(own.row, own.n_q, sizes.HEAD_DIM, sizes.BLOCK_D)
@@ -124,11 +124,21 @@ def _attend(m_i, l_i, acc, q_tile, scale_log2, own, region, sizes):
     walk = walk_keys(region, own, sizes)
     begin, end = steps_of_keys(region, own, walk, sizes)
     AT_ONCE: tl.constexpr = 1 if region.lists.SEEN is None else sizes.BLOCK_N
-    for step in range(begin, end, AT_ONCE):
-        stop = keys_at(region, own, walk, step, sizes)
-        k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes)
-        s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
-        s = mask_keys(s, region, own, walk, stop, sizes)
-        v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes)
-        m_i, l_i, acc = softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, sizes.PRECISION)
+    last = last_steps(region, walk, end, sizes)
+    for step in range(begin, last, AT_ONCE):
+        m_i, l_i, acc = _attend_keys(m_i, l_i, acc, q_tile, scale_log2, own, region, walk, step, False, sizes)
+    if sizes.PACKED and sizes.TMA:
+        for step in tl.range(last, end, num_stages=1):
+            m_i, l_i, acc = _attend_keys(m_i, l_i, acc, q_tile, scale_log2, own, region, walk, step, True, sizes)
     return m_i, l_i, acc
+
+
+@triton.jit
+def _attend_keys(m_i, l_i, acc, q_tile, scale_log2, own, region, walk, step, LAST: tl.constexpr, sizes):
+    """The softmax after the keys of a step."""
+    stop = keys_at(region, own, walk, step, sizes)
+    k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, False)  # masks hide what is behind
+    s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
+    s = mask_keys(s, region, own, walk, stop, sizes)
+    v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
+    return softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, sizes.PRECISION)

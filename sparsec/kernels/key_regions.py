@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sparsec.kernels.device import tl, triton
 from sparsec.kernels.loads import HeadRows, gathered_count, load_by_layout
-from sparsec.kernels.regions import mask_scores, stop_at_listed, stop_at_tile, walk_of
+from sparsec.kernels.regions import mask_scores, stop_at_listed, stop_at_tile, walk_of, whole_steps
 from sparsec.kernels.tiles import split_steps
 
 
@@ -50,6 +50,14 @@ def steps_of_keys(region, own, walk, sizes):
 
 
 @triton.jit
+def last_steps(region, walk, end, sizes):
+    """The step from which on tiles may hold rows of another sequence."""
+    if sizes.PACKED and sizes.TMA:
+        end = whole_steps(walk, region.lists, sizes.BLOCK_N)
+    return end
+
+
+@triton.jit
 def keys_at(region, own, walk, step, sizes):
     """The keys of a step."""
     if region.lists.SEEN is not None:
@@ -60,8 +68,8 @@ def keys_at(region, own, walk, step, sizes):
 
 
 @triton.jit
-def load_keys(X, strides, region, own, walk, stop, sizes):
-    """The keys or the values of a step: [BLOCK_N, BLOCK_D]."""
+def load_keys(X, strides, region, own, walk, stop, sizes, LAST: tl.constexpr):
+    """The keys or the values of a step: [BLOCK_N, BLOCK_D].  LAST: as in `load_packed_tile`."""
     if region.GATHERED is not None:  # contiguous [B, H_kv, keys, HEAD_DIM]
         x_n: tl.constexpr = sizes.HEAD_DIM // 8
         strides = own.heads // sizes.GROUP * walk.length * x_n, walk.length * x_n, x_n
@@ -69,7 +77,7 @@ def load_keys(X, strides, region, own, walk, stop, sizes):
     else:
         at = stop.place, stop.position, own.k_first, own.k_begin
         rows = HeadRows(own.batch, own.kv_head, own.n, own.residue, *at)
-    return load_by_layout(X, strides, rows, sizes, sizes.BLOCK_N, region.lists.SEEN is not None, sizes.TMA)
+    return load_by_layout(X, strides, rows, sizes, sizes.BLOCK_N, region.lists.SEEN is not None, sizes.TMA, LAST)
 
 
 @triton.jit

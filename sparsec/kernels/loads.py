@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sparsec.kernels.device import tl, triton
+from sparsec.kernels.device import floor_div, floor_mod, tl, triton
 
 
 class HeadRows(NamedTuple):
@@ -87,13 +87,28 @@ def load_rows(X, x_b, x_h, x_m, batch, head, row, rows, HEAD_DIM: tl.constexpr, 
 
 
 @triton.jit
-def load_packed_tile(X, strides, rows, sizes, BLOCK: tl.constexpr):
-    """Rows of one head of X that belong to a sequence, as [BLOCK, BLOCK_D]; other ones read as 0."""
+def load_packed_tile(X, strides, rows, sizes, BLOCK: tl.constexpr, TMA: tl.constexpr, LAST: tl.constexpr):
+    """Rows of one head of X that belong to a sequence, as [BLOCK, BLOCK_D].
+
+    Other ones read as 0; by TMA, which knows the ends of tensors alone, those behind the sequence do where the tile is
+    its LAST, and rows before it are none of another sequence.
+    """
     row = rows.place + tl.arange(0, BLOCK)
     if sizes.STRIDE > 1:
         row = rows.row
-    mask = tile_mask(row, rows.length, sizes.HEAD_DIM, sizes.BLOCK_D) & (row >= rows.begin)[:, None]
-    return tl.load(ptrs_by_layout(X, strides, rows, sizes, BLOCK), mask=mask, other=0.0)
+    if TMA:
+        if sizes.STRIDE > 1:
+            first = rows.first + rows.residue
+            residue, place = floor_mod(first, sizes.STRIDE), floor_div(first, sizes.STRIDE) + rows.place
+            tile = X.load([rows.batch, rows.head, residue, place, 0]).reshape(BLOCK, sizes.BLOCK_D)
+        else:
+            tile = X.load([rows.batch, rows.head, rows.first + rows.place, 0]).reshape(BLOCK, sizes.BLOCK_D)
+        if LAST:
+            tile = tl.where((row < rows.length)[:, None], tile, 0.0)
+    else:
+        mask = tile_mask(row, rows.length, sizes.HEAD_DIM, sizes.BLOCK_D) & (row >= rows.begin)[:, None]
+        tile = tl.load(ptrs_by_layout(X, strides, rows, sizes, BLOCK), mask=mask, other=0.0)
+    return tile
 
 
 @triton.jit
@@ -111,12 +126,17 @@ def load_residue_tile(
 
 
 @triton.jit
-def load_by_layout(X, strides, rows, sizes, BLOCK: tl.constexpr, LISTED: tl.constexpr, TMA: tl.constexpr):
-    """Rows of one head of X in a layout, as [BLOCK, BLOCK_D]; LISTED: those whose numbers stand in a list."""
+def load_by_layout(
+    X, strides, rows, sizes, BLOCK: tl.constexpr, LISTED: tl.constexpr, TMA: tl.constexpr, LAST: tl.constexpr = False
+):
+    """Rows of one head of X in a layout, as [BLOCK, BLOCK_D].
+
+    LISTED: those whose numbers stand in a list.  LAST: as in `load_packed_tile`.
+    """
     x_b, x_h, x_m = strides
     batch, head, length = rows.batch, rows.head, rows.length
     if sizes.PACKED:
-        tile = load_packed_tile(X, strides, rows, sizes, BLOCK)
+        tile = load_packed_tile(X, strides, rows, sizes, BLOCK, TMA, LAST)
     elif LISTED:
         tile = load_rows(X, x_b, x_h, x_m, batch, head, rows.row, length, sizes.HEAD_DIM, sizes.BLOCK_D)
     elif sizes.STRIDE > 1:
@@ -145,15 +165,22 @@ def ptrs_by_layout(X, strides, rows, sizes, BLOCK: tl.constexpr):
 
 @triton.jit
 def load_row_stats(
-    X, bh, n_rows, rows, sizes, BLOCK: tl.constexpr, LISTED: tl.constexpr, TMA: tl.constexpr, NONE: tl.constexpr
-):
+    X, bh, n_rows, first, rows, sizes, BLOCK: tl.constexpr, LISTED: tl.constexpr, TMA: tl.constexpr, NONE: tl.constexpr,
+    LAST: tl.constexpr,
+):  # fmt: skip
     """A log-sum-exp or a delta for each of some rows of one (batch, head) of X, a contiguous [bh, n_rows].
 
-    NONE: of a row that is not there.
+    `first`: where those of one of several sequences begin.  NONE: of a row that is not there.  LAST: as in
+    `load_packed_tile`.
     """
     if sizes.PACKED:
-        own = X + bh.to(tl.int64) * n_rows + rows.first + rows.row
-        numbers = tl.load(own, mask=rows.row < rows.length, other=NONE)
+        if TMA and sizes.STRIDE == 1:
+            numbers = X.load([bh, first + rows.place]).reshape(BLOCK)
+            if LAST:
+                numbers = tl.where(rows.row < rows.length, numbers, NONE)
+        else:
+            there = rows.row < rows.length
+            numbers = tl.load(X + bh.to(tl.int64) * n_rows + first + rows.row, mask=there, other=NONE)
     elif LISTED:
         numbers = tl.load(X + bh.to(tl.int64) * n_rows + rows.row, mask=rows.row < rows.length, other=0.0)
     elif TMA:

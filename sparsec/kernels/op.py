@@ -20,9 +20,10 @@ from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.packed import backward_packed, forward_packed
-from sparsec.kernels.positions import Packed, Positions, packed, sequences_of
+from sparsec.kernels.positions import Positions, checked_positions, packed
 from sparsec.kernels.program import Program
 from sparsec.kernels.repeated import Repeated
+from sparsec.kernels.sequence_table import sequence_table
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu
 
 
@@ -114,30 +115,33 @@ class Operator:
                 return torch.overrides.handle_torch_function(function, (q, k, v), q, k, v, **given)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
-        signature = self.repeated.signature(q, k, v, scale, positions)
-        if self.program.inputs:
-            signature = None
-        if signature and (made := self.repeated.run(signature, q, k, v)):
-            return made if return_lse else made[0]
         rows = packed(q, k, v, positions.documents)
-        positions = positions._replace(documents=rows.documents)
-        q, k, v = self._cast(rows)
+        q, k, v = rows[:3]
+        if rows.documents is not positions.documents:
+            positions = positions._replace(documents=rows.documents)
+        signature = None if self.program.inputs else self.repeated.signature(q, k, v, scale, positions)
+        if signature and (made := self.repeated.run(signature, q, k, v, positions)):
+            out, lse = made
+            return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
+        q, k, v = self._cast(q, k, v)
         most = self.program.most_positions
         scale = checked(q, k, v, scale, self.heads, most)
         plain = positions.plain
         q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most) if plain else 0
-        sequences = None if plain else sequences_of(positions, q, k, most)
+        sequences = None
+        if not plain:
+            positions = checked_positions(positions, q, k, most)
+            sequences = sequence_table(self.program, positions, q, k)
         data = checked_inputs(self.program.inputs, inputs, q, k)
         if scale <= 0:  # kernels take the largest score before they scale it
             q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
         out, lse = self.forward(q, k, v, sequences, data, scale, q_offset)
         if signature:
-            self.repeated.remember(signature, q, k, v, scale, q_offset)
+            self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sequences)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
 
-    def _cast(self, rows: Packed) -> tuple[Tensor, Tensor, Tensor]:
+    def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v in the type that autocast asks for."""
-        q, k, v = rows[:3]
         if q.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(q.device.type):
             dtype = torch.get_autocast_dtype(q.device.type)
             return _cast(q, dtype), _cast(k, dtype), _cast(v, dtype)

@@ -11,6 +11,8 @@ from sparsec.kernels.device import tl, triton
 from sparsec.kernels.loads import HeadRows, gathered_count, gathered_key, row_ptrs
 from sparsec.kernels.tiles import residue_tile, split_first
 
+NOWHERE = tl.constexpr(1 << 30)  # no tensor has such a row
+
 
 class OwnSequence(NamedTuple):
     """The sequence that a program works on in a call about several, and which of its tiles."""
@@ -23,6 +25,7 @@ class OwnSequence(NamedTuple):
     n: Any
     q_offset: Any
     tile: Any
+    stats_first: Any  # where the numbers of its rows of Q begin in ROW_STATS, a multiple of 4
 
 
 class Share(NamedTuple):
@@ -60,6 +63,7 @@ class QueryTile(NamedTuple):
     q_first: Any  # of one of several sequences: row of Q, and of K where the key at position 0 would be
     k_first: Any
     k_begin: Any  # position of the first key that is there
+    stats_first: Any  # where the numbers of its rows begin in ROW_STATS
 
 
 class KeyTile(NamedTuple):
@@ -92,6 +96,7 @@ class KeyTile(NamedTuple):
     q_first: Any  # of one of several sequences: row of Q, and of K where the key at position 0 would be
     k_first: Any
     k_begin: Any  # position of the first key that is there
+    stats_first: Any  # where the numbers of its rows of Q begin in ROW_STATS
 
 
 @triton.jit
@@ -99,10 +104,10 @@ def sequence_of(TILES, number, LONGEST_FIRST: tl.constexpr):
     """The sequence of a program and its tile of it, from a list of tiles (`sparsec.kernels.sequence_tiles`)."""
     if LONGEST_FIRST:  # later tiles of a sequence have more to do
         number = tl.load(TILES) - 1 - number
-    line = TILES + (1 + number) * 8
+    line = TILES + (1 + number) * 9
     batch, q_first, n_q, k_row = tl.load(line), tl.load(line + 1), tl.load(line + 2), tl.load(line + 3)
     k_begin, n, q_offset, tile = tl.load(line + 4), tl.load(line + 5), tl.load(line + 6), tl.load(line + 7)
-    return OwnSequence(batch, q_first, n_q, k_row - k_begin, k_begin, n, q_offset, tile)
+    return OwnSequence(batch, q_first, n_q, k_row - k_begin, k_begin, n, q_offset, tile, tl.load(line + 8))
 
 
 @triton.jit
@@ -156,10 +161,10 @@ def own_queries(
     q_lo = (q_offset + class_row) // STRIDE + place
     positions = q_offset + row, q_lo, q_lo + BLOCK_M - 1
     rows = place, first_row, row
-    at, begins = (batches, q_rows, row, first_row), (0, 0, 0)
+    at, begins = (batches, q_rows, row, first_row), (0, 0, 0, 0)
     if sequence is not None:
         at = batches, q_rows, row + sequence.q_first, first_row + sequence.q_first
-        begins = sequence.q_first, sequence.k_first, sequence.k_begin
+        begins = sequence.q_first, sequence.k_first, sequence.k_begin, sequence.stats_first
     classes = class_row, residue, keys
     return QueryTile(
         heads, head, head // GROUP, batch, n_q, n, share, *rows, *positions, *classes, *at, *begins
@@ -207,9 +212,9 @@ def own_keys(
     sizes = batch, n_q, n, q_offset
     tile = share, place, place + BLOCK_N - 1, first_key, k
     heads_of_it = heads, heads // GROUP, kv_head, first_head, n_heads
-    at, begins = (batches, k_rows, k, first_key, k < n), (0, 0, 0)
+    at, begins = (batches, k_rows, k, first_key, k < n), (0, 0, 0, 0)
     if sequence is not None:
-        begins = sequence.q_first, sequence.k_first, sequence.k_begin
+        begins = sequence.q_first, sequence.k_first, sequence.k_begin, sequence.stats_first
         there = (k < n) & (k >= sequence.k_begin)
         at = batches, k_rows, k + sequence.k_first, first_key + sequence.k_first, there
     return KeyTile(*heads_of_it, *sizes, *tile, class_row, residue, keys, queries, shift, *at, *begins)
@@ -219,6 +224,17 @@ def own_keys(
 def query_rows(own):
     """Where the queries of a program are in Q, and in tensors with rows like it."""
     return HeadRows(own.batch, own.head, own.n_q, own.class_row, own.place, own.row, own.q_first, 0)
+
+
+@triton.jit
+def loaded_queries(own, sizes):
+    """The same, to be loaded; of a sequence without keys none are there, so that nothing is read."""
+    rows = query_rows(own)
+    if sizes.PACKED:
+        some = own.n > own.k_begin
+        length, first = tl.where(some, own.n_q, 0), tl.where(some, own.q_first, NOWHERE)
+        rows = HeadRows(own.batch, own.head, length, own.class_row, own.place, own.row, first, 0)
+    return rows
 
 
 @triton.jit
@@ -247,6 +263,16 @@ def key_rows(own):
     """Where the keys of a program are in K, and in tensors with rows like it: all keys, or gathered ones."""
     first, begin = own.k_first, own.k_begin
     return HeadRows(own.batch, own.kv_head, own.keys, own.residue, own.k_lo, own.k, first, begin)
+
+
+@triton.jit
+def loaded_keys(own, sizes):
+    """The same, to be loaded; of a sequence without queries none are there, so that nothing is read."""
+    rows = key_rows(own)
+    if sizes.PACKED:
+        length, first = tl.where(own.n_q > 0, own.keys, 0), tl.where(own.n_q > 0, own.k_first, NOWHERE)
+        rows = HeadRows(own.batch, own.kv_head, length, own.residue, own.k_lo, own.k, first, own.k_begin)
+    return rows
 
 
 @triton.jit

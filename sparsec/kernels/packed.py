@@ -18,9 +18,8 @@ from sparsec.kernels.forward import forward_gpu, prepared_forward
 from sparsec.kernels.memory import as_readable, empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.program import Program
+from sparsec.kernels.sequences import table_lines
 from sparsec.kernels.stages import packs
-
-_LEAST_LINES = 16  # tables have a power of two of lines, so that calls of other numbers of documents share their passes
 
 
 def forward_packed(
@@ -61,9 +60,14 @@ def backward_packed(
     return env["DQ"], env["DK"], env["DV"]
 
 
+def at_once(program: Program) -> bool:
+    """Whether kernels can go over all sequences of a call."""
+    return all(any(map(packs, group.variants)) for group in program.groups)
+
+
 def _at_once(program: Program, table: Tensor, inputs: Sequence[Tensor]) -> bool:
     """Whether kernels go over all sequences; ValueError where these can't run one by one either."""
-    if not inputs and all(any(map(packs, group.variants)) for group in program.groups):
+    if not inputs and at_once(program):
         return True
     if table.is_cuda and torch.cuda.is_current_stream_capturing():
         cure = "call it outside of the graph: its sequences run one by one, and their lengths are read"
@@ -72,6 +76,6 @@ def _at_once(program: Program, table: Tensor, inputs: Sequence[Tensor]) -> bool:
 
 
 def _padded_table(table: Tensor) -> Tensor:
-    """The table with empty lines more."""
-    lines = max(_LEAST_LINES, 1 << (table.shape[0] - 1).bit_length())
-    return torch.nn.functional.pad(table, (0, 0, 0, lines - table.shape[0])).contiguous()
+    """The table with empty lines more, where it has none yet."""
+    more = table_lines(table.shape[0]) - table.shape[0]
+    return torch.nn.functional.pad(table, (0, 0, 0, more)).contiguous() if more else table.contiguous()

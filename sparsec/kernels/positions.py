@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.call import check_counts, integer
-from sparsec.kernels.sequences import of_documents, of_rows, of_starts
 
 
 class Positions(NamedTuple):
@@ -81,17 +80,18 @@ def _jagged(q: Tensor, k: Tensor, v: Tensor, documents: Any) -> Packed:
     return Packed(row_q, row_k, row_v, offsets, jagged=offsets)
 
 
-# ---------------------------------------------------------------- the table of sequences
+# ---------------------------------------------------------------- checks
 
 
-def sequences_of(positions: Positions, q: Tensor, k: Tensor, most_positions: int) -> Tensor:
-    """The table of a call's sequences (`sparsec.kernels.sequences`).  ValueError for what does not fit.
+def checked_positions(positions: Positions, q: Tensor, k: Tensor, most_positions: int) -> Positions:
+    """What a call says about positions, its integers plain ones.  ValueError for what does not fit.
 
     Values of tensors on a GPU are looked at only where the environment variable SPARSEC_CHECK is 1: that waits for it.
     """
     (batch, _, n_q, _), n_k = q.shape, k.shape[2]
     if positions.documents is not None:
-        return _of_documents(positions, q, k)
+        _check_documents(positions, q, k)
+        return positions
     numbers: dict[str, Any] = {}
     for name, least in (("lengths", 0), ("q_lengths", 0), ("q_offset", None), ("k_offset", None)):
         x = getattr(positions, name)
@@ -111,10 +111,10 @@ def sequences_of(positions: Positions, q: Tensor, k: Tensor, most_positions: int
     if numbers["q_offset"] is None and numbers["q_lengths"] is None:
         check_counts(n_q, n_k)
     _check_longest(numbers["lengths"], numbers["k_offset"], n_k)
-    return of_rows(batch, n_q, n_k, q.device, **numbers)
+    return positions._replace(**numbers)
 
 
-def _of_documents(positions: Positions, q: Tensor, k: Tensor) -> Tensor:
+def _check_documents(positions: Positions, q: Tensor, k: Tensor) -> None:
     documents, (batch, _, n_q, _), n = positions.documents, q.shape, k.shape[2]
     others = [name for name in ("lengths", "q_lengths", "q_offset", "k_offset") if getattr(positions, name) is not None]
     if others:
@@ -128,7 +128,7 @@ def _of_documents(positions: Positions, q: Tensor, k: Tensor) -> Tensor:
         _check_tensor("documents", documents, (batch, n), "the start of each token's document", q)
         if _may_look(documents):
             _check_starts(documents)
-        return of_starts(documents)
+        return
     if documents.dim() != 1 or len(documents) == 0:
         shape = tuple(documents.shape)
         raise ValueError(f"[SP0612] documents must be cu_seqlens [documents + 1] or start [B, n], got shape {shape}")
@@ -142,7 +142,6 @@ def _of_documents(positions: Positions, q: Tensor, k: Tensor) -> Tensor:
             raise ValueError(
                 f"[SP0612] documents: cu_seqlens must rise from 0 or more to {n} or less, got {_short(ends)}"
             )
-    return of_documents(documents, n)
 
 
 def _check_starts(start: Tensor) -> None:
@@ -186,12 +185,20 @@ def _check_longest(lengths: Tensor | None, k_offset: Tensor | int | None, n_k: i
 
 
 def _may_look(x: Tensor) -> bool:
-    """Whether values may be looked at: those of a traced or transformed call are not there."""
+    """Whether values may be looked at: on a GPU that waits for it."""
+    return has_values(x) and (x.device.type == "cpu" or looks())
+
+
+def looks() -> bool:
+    """Whether values on a GPU are checked."""
+    return os.environ.get("SPARSEC_CHECK") == "1"
+
+
+def has_values(x: Tensor) -> bool:
+    """Whether there are values: not in a traced or transformed call."""
     if type(x) is not Tensor or x.is_meta or torch.compiler.is_compiling():
         return False
-    if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0:
-        return False
-    return x.device.type == "cpu" or os.environ.get("SPARSEC_CHECK") == "1"
+    return not torch._C._are_functorch_transforms_active() and torch._C._len_torch_dispatch_stack() == 0
 
 
 def _short(numbers: list[int]) -> str:

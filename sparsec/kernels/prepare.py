@@ -30,16 +30,17 @@ def prepare_launch(
     """Tile sizes of a kernel, by device and sizes, and descriptors where these pay.
 
     `own`: names and metas of what a program loads once; `moving`: of what its loop goes over; [B, H, n, D] each.
-    `packed`: tiles are those of several sequences, which descriptors do not know.
+    `packed`: tiles are those of several sequences.
     """
     first: Meta = next(iter(own.values()))
     width, head_dim = first.dtype.itemsize, first.shape[3]
     size = max(16, 1 << (head_dim - 1).bit_length())
     own_tier, tma = device_tier(first.device, width), False
-    if own_tier == "tma" and (packed or not _boxed(moving.values(), kernel.stride, TMA_LENGTH)):
-        own_tier = "packed" if packed and ("packed", width, size) in SETTINGS else "large"
+    if own_tier == "tma":
+        tma = _boxed(moving.values(), kernel.stride, TMA_LENGTH)
+        own_tier = "large" if not tma else "packed" if packed and ("packed", width, size) in SETTINGS else "tma"
     if kernel.listed and own_tier != "small" and width == 2:
-        own_tier = "listed"
+        own_tier, tma = "listed", False
     tuned = program.tuned.get((gpu_name(first.device), own_tier, first.dtype, size, kernel.name))
     block_m, block_n, warps, stages, registers = tuned or getattr(SETTINGS[own_tier, width, size], kernel.kind)
     if kernel.listed:
@@ -53,9 +54,8 @@ def prepare_launch(
     constants: Environment = {"HEAD_DIM": head_dim, "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_D": size}
     options = {"num_warps": warps, "num_stages": stages, **({"maxnreg": registers} if registers else {})}
     own_tma = False
-    if own_tier == "tma":
+    if tma:
         sides = (block_n, block_m) if kernel.kind == "dkdv" else (block_m, block_n)
-        tma = True
         own_tma = _boxed(own.values(), kernel.stride, TMA_STILL)
         for names, rows, wanted in ((own, sides[0], own_tma), (moving, sides[1], tma)):
             if wanted:

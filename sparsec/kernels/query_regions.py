@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import tl, triton
-from sparsec.kernels.regions import mask_scores, stop_at_listed, stop_at_tile, walk_of
+from sparsec.kernels.regions import mask_scores, stop_at_listed, stop_at_tile, walk_of, whole_steps
 from sparsec.kernels.tiles import split_steps
 
 
@@ -24,6 +24,17 @@ def walk_queries(rules, lists, own, sizes):
     if sizes.SPLIT:
         begin, end = split_steps(own.n_heads * steps, own.share.part, own.share.parts)
     return walk, steps, begin, end
+
+
+@triton.jit
+def last_queries(walk, lists, own, steps, end, sizes):
+    """Steps for one head, turns, and turns to come after these with tiles that may hold rows of another sequence."""
+    last_end = 0
+    if sizes.PACKED and sizes.TMA:
+        whole = whole_steps(walk, lists, sizes.BLOCK_M)
+        last_end = own.n_heads * (steps - whole)
+        steps, end = whole, own.n_heads * whole
+    return steps, end, last_end
 
 
 @triton.jit

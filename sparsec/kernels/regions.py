@@ -135,6 +135,14 @@ def tile_of(walk, lists, step):
 
 
 @triton.jit
+def whole_steps(walk, lists, BLOCK: tl.constexpr):
+    """The steps whose tiles are whole.  Steps go to rising tiles: only the last of them can be ragged."""
+    last, _ = tile_of(walk, lists, walk.steps - 1)
+    ragged = (walk.steps > 0) & ((last + 1) * BLOCK > walk.length)
+    return walk.steps - tl.where(ragged, 1, 0)
+
+
+@triton.jit
 def stop_at_tile(walk, lists, step, first, BLOCK: tl.constexpr, STRIDE: tl.constexpr, GATHERED: tl.constexpr):
     """The tile of a step; `first`: of the positions of the residue class."""
     tile, entry = tile_of(walk, lists, step)

@@ -6,7 +6,7 @@ repeats calls whose tensors differ in their data alone; what was found sound onc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +14,12 @@ from torch import Tensor
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.forward import prepared_forward
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.launch import Pass
+from sparsec.kernels.launch import Environment, Pass
 from sparsec.kernels.memory import as_readable
-from sparsec.kernels.positions import Positions
+from sparsec.kernels.packed import at_once
+from sparsec.kernels.positions import Positions, looks
 from sparsec.kernels.program import Program
+from sparsec.kernels.sequence_table import table_inputs, table_pass
 
 _MOST = 128  # signatures that are kept
 
@@ -27,7 +29,7 @@ class Repeated:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.passes: dict[tuple, tuple[Pass, float]] = {}
+        self.passes: dict[tuple, _Known] = {}
 
     def signature(self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""
@@ -35,37 +37,75 @@ class Repeated:
             return None
         if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
             return None
-        q_offset = positions.q_offset
-        if not positions.plain or type(scale) not in (float, _NONE) or type(q_offset) not in (int, _NONE):
+        if type(scale) not in (float, _NONE):
+            return None
+        kinds = [_kind_of(x) for x in positions]
+        if _UNKNOWN in kinds or (looks() and not positions.plain):
             return None
         shapes = q.shape, k.shape, v.shape, q.stride(), k.stride(), v.stride()
-        kinds = q.dtype, k.dtype, v.dtype, q.device, k.device, v.device
-        return *shapes, *kinds, scale, q_offset, dot_precision(q.dtype)
+        types = q.dtype, k.dtype, v.dtype, q.device, k.device, v.device
+        return *shapes, *types, *kinds, scale, dot_precision(q.dtype)
 
-    def run(self, signature: tuple, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor] | None:
+    def run(
+        self, signature: tuple, q: Tensor, k: Tensor, v: Tensor, positions: Positions
+    ) -> tuple[Tensor, Tensor] | None:
         """out and the log-sum-exp of a call whose signature is known, None for others."""
         known = self.passes.get(signature)
         if known is None or (q.data_ptr() | k.data_ptr() | v.data_ptr()) % 16:
             return None
-        prepared, scale = known
-        env = prepared({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT})
+        env: Environment = {"Q": q, "K": k, "V": v, "scale_log2": known.scale * LOG2_E_FLOAT}
+        if known.table is not None:
+            env["SEQUENCES"] = known.table(table_inputs(positions))["SEQUENCES"]
+        known.forward(env)
         return env["OUT"], env["LSE"]
 
-    def remember(self, signature: tuple, q: Tensor, k: Tensor, v: Tensor, scale: float, q_offset: int) -> None:
-        """Keeps the pass of a call that went well, with its scale and the position of its first query.
+    def remember(
+        self,
+        signature: tuple,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        scale: float,
+        q_offset: int,
+        positions: Positions,
+        sequences: Tensor | None,
+    ) -> None:
+        """Keeps the passes of a call that went well, with its scale.
 
-        Not that of a call whose tensors had to be copied or changed first, nor of one without pairs.
+        Not those of a call whose tensors had to be copied or changed first, nor of one without pairs, nor of one whose
+        sequences ran one by one.
         """
-        given = signature[-3]
+        given = signature[-2]
         if q.numel() * k.numel() == 0 or (given is not None and given <= 0):
             return
+        table = None
+        if sequences is not None:
+            if not at_once(self.program):
+                return
+            table = table_pass(self.program, positions, q, k)
         if all(as_readable(x) is x for x in (q, k, v)):
             while len(self.passes) >= _MOST:
                 self.passes.pop(next(iter(self.passes)), None)
-            self.passes[signature] = prepared_forward(self.program, q, k, v, q_offset), scale
+            self.passes[signature] = _Known(prepared_forward(self.program, q, k, v, q_offset, sequences), scale, table)
+
+
+class _Known(NamedTuple):
+    """The pass of calls, their scale, and the pass that writes the table of their sequences."""
+
+    forward: Pass
+    scale: float
+    table: Pass | None
 
 
 _NONE = type(None)
+_UNKNOWN = object()
+
+
+def _kind_of(x: Any) -> Any:
+    """What checks and launches depend on: of tensors all but their values."""
+    if x is None or type(x) is int:
+        return x
+    return (x.shape, x.dtype, x.device) if type(x) is Tensor and x.is_contiguous() else _UNKNOWN
 
 
 def _watched() -> bool:

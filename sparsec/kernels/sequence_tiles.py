@@ -12,7 +12,9 @@ from sparsec.kernels.device import tl, triton
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.program import cdiv
 
-_TILES_AT_ONCE = 256  # tiles, or sequences
+_TILES_AT_ONCE = 256
+_FEW, _MANY = 1024, 8192  # sequences at once
+_PROGRAMS_MORE = 1024
 
 
 def most_tiles(sequences: int, rows: int, block: int, stride: int) -> int:
@@ -20,23 +22,37 @@ def most_tiles(sequences: int, rows: int, block: int, stride: int) -> int:
     return min(rows + sequences, cdiv(rows, block) + 2 * sequences * stride)
 
 
-def lay_tiles(run: Pass, by_key: bool, rows: int, block: int, stride: int) -> tuple[str, int]:
-    """Makes the list of tiles of queries, or of keys, of a pass.  Its name, and how many there are at most.
+def programs_for(most: int, rows: int, block: int) -> int:
+    """Programs that work on `most` tiles at most: one for each of so many as long sequences have, and some more.
 
-    The list is int32 [1 + most, 8]: how many tiles there are; then for each the numbers of its sequence, and which of
-    its tiles it is.
+    To start a program without a tile costs about a nanosecond, and there may be as many sequences as rows.
+    """
+    return min(most, cdiv(rows, block) + _PROGRAMS_MORE)
+
+
+def stats_rows(sequences: int, rows: int) -> int:
+    """How long a row of ROW_STATS is: numbers of each sequence begin at a multiple of 4, as descriptors want it."""
+    return rows + 4 * sequences
+
+
+def lay_tiles(run: Pass, by_key: bool, rows: int, block: int, stride: int) -> tuple[str, int]:
+    """Makes the list of tiles of queries, or of keys, of a pass.  Its name, and how many programs work on them.
+
+    The list is int32 [1 + most, 9]: how many tiles there are; then for each the numbers of its sequence, which of its
+    tiles it is, and where the numbers of its rows of Q begin in ROW_STATS.
     """
     name, lines = f"TILES_{'K' if by_key else 'Q'}_{block}_{stride}", run.metas["SEQUENCES"].shape[0]
     most = most_tiles(lines, rows, block, stride)
     if name not in run.metas:
-        run.empty(name, (1 + most, 8), torch.int32)
+        run.empty(name, (1 + most, 9), torch.int32)
         run.empty(f"{name}_ENDS", (1 + lines,), torch.int32)
         values: Environment = {"SEQUENCES": Slot("SEQUENCES"), "ENDS": Slot(f"{name}_ENDS"), "TILES": Slot(name)}
         values |= {"lines": lines, "halvings": lines.bit_length(), "most": most, "AT_ONCE": _TILES_AT_ONCE}
         values |= {"BY_KEY": by_key, "BLOCK": block, "STRIDE": stride}
-        run.launch(sum_tiles, (1, 1, 1), values)
+        at_once, warps = (_FEW, 4) if lines <= _FEW else (_MANY, 16)
+        run.launch(sum_tiles, (1, 1, 1), values | {"AT_ONCE": at_once}, {"num_warps": warps})
         run.launch(write_tiles, (cdiv(most, _TILES_AT_ONCE), 1, 1), values)
-    return name, most
+    return name, programs_for(most, rows, block)
 
 
 @triton.jit
@@ -80,7 +96,7 @@ def write_tiles(
     SEQUENCES, ENDS, TILES, lines, halvings, most,
     BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """TILES [1 + most, 8]: of each tile the numbers of its sequence, then which of its tiles it is."""
+    """TILES [1 + most, 9], as `lay_tiles` describes it."""
     number = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
     there = number < tl.minimum(most, tl.load(ENDS + lines))
     low = tl.zeros([AT_ONCE], tl.int32)  # the sequence is one of low .. high
@@ -93,6 +109,8 @@ def write_tiles(
     first, classes, _ = _first_and_count(SEQUENCES, line, there, BY_KEY, BLOCK, STRIDE)
     for column in range(7):
         x = tl.load(SEQUENCES + line * 7 + column, mask=there, other=0)
-        tl.store(TILES + (1 + number) * 8 + column, x, mask=there)
+        tl.store(TILES + (1 + number) * 9 + column, x, mask=there)
     tile = number - tl.load(ENDS + line, mask=there, other=0) + first * classes
-    tl.store(TILES + (1 + number) * 8 + 7, tile, mask=there)
+    tl.store(TILES + (1 + number) * 9 + 7, tile, mask=there)
+    stats_first = (tl.load(SEQUENCES + line * 7 + 1, mask=there, other=0) + 3) // 4 + line
+    tl.store(TILES + (1 + number) * 9 + 8, 4 * stats_first, mask=there)

@@ -13,7 +13,7 @@ without a look at any number: so no call waits for the device, and no value deci
 | q_offset | position of its first query |
 
 Rows of Q and K that belong to no sequence have lines of their own, without keys or without queries: every row of a
-result is written by the line that has it.
+result is written by the line that has it.  Of a row of the batch, lines come in the order of their queries.
 """
 
 from __future__ import annotations
@@ -25,6 +25,12 @@ import torch
 from torch import Tensor
 
 _BEYOND = 1 << 30  # no row is as long
+_LEAST_LINES = 16
+
+
+def table_lines(lines: int) -> int:
+    """Lines of a table with empty ones more: a power of two, so that other numbers of documents share passes."""
+    return max(_LEAST_LINES, 1 << (lines - 1).bit_length())
 
 
 class SequenceLine(NamedTuple):
@@ -53,14 +59,13 @@ def of_documents(cu_seqlens: Tensor, length: int) -> Tensor:
 def _differences(documents: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Of which two of the numbers 0, ends of documents, length each number of the table is the difference.
 
-    A line for each document; then the rows of Q and of K before the first one, those of both behind the last one.
+    The rows of K and of Q before the first document; a line for each document; the rows of Q and of K behind the last.
     """
     line = torch.arange(documents + 4, device=device)
-    outside = line - documents  # 0, 1: before the first document; 2, 3: behind the last one
-    place = torch.where(outside < 0, line + 1, torch.where(outside < 2, 0, documents + 1))
+    place = (line - 1).clamp(0, documents + 1)
     zero = torch.zeros_like(line)
-    from_q, to_q = ((outside != 1) & (outside != 3)) * place, ((outside != 1) & (outside != 3)) * (place + 1)
-    from_k, to_k = ((outside != 0) & (outside != 2)) * place, ((outside != 0) & (outside != 2)) * (place + 1)
+    queries, keys = (line > 0) & (line < documents + 3), (line != 1) & (line != documents + 2)
+    from_q, to_q, from_k, to_k = queries * place, queries * (place + 1), keys * place, keys * (place + 1)
     first = torch.stack([zero, zero, from_q, zero, zero, from_k, zero], 1)
     return first, torch.stack([zero, place, to_q, place, zero, to_k, zero], 1)
 
@@ -128,11 +133,11 @@ def of_rows(
     zero = torch.zeros_like(row)
     return torch.cat(
         [
+            _queries_alone(row, zero, q_first),
             _lines(row, q_first, queries, k_first, k_begin, n, position + q_first),
-            *_without_sequence(row, zero, q_first, True, False),
-            *_without_sequence(row, q_first + queries, n_q - q_first - queries, True, False),
-            *_without_sequence(row, zero, k_first, False, True),
-            *_without_sequence(row, k_stop, n_k - k_stop, False, True),
+            _queries_alone(row, q_first + queries, n_q - q_first - queries),
+            _keys_alone(row, zero, k_first),
+            _keys_alone(row, k_stop, n_k - k_stop),
         ]
     )
 
@@ -144,14 +149,14 @@ def _lines(row: Any, q_first: Any, n_q: Any, k_first: Any, k_begin: Any, n: Any,
     return torch.stack([x if isinstance(x, Tensor) else torch.full_like(like, x) for x in columns], 1)
 
 
-def _without_sequence(row: Tensor | int, first: Tensor, count: Tensor, queries: bool, keys: bool) -> list[Tensor]:
-    """Lines of rows of Q, and of rows of K, that belong to no sequence."""
-    found = []
-    if queries:
-        found.append(_lines(row, first, count, 0, 0, 0, 0))
-    if keys:
-        found.append(_lines(row, 0, 0, first, 0, count, 0))
-    return found
+def _queries_alone(row: Tensor, first: Tensor, count: Tensor) -> Tensor:
+    """Lines of rows of Q that belong to no sequence."""
+    return _lines(row, first, count, 0, 0, 0, 0)
+
+
+def _keys_alone(row: Tensor, first: Tensor, count: Tensor) -> Tensor:
+    """Lines of rows of K that belong to no sequence."""
+    return _lines(row, 0, 0, first, 0, count, 0)
 
 
 def known(table: Tensor) -> list[SequenceLine]:

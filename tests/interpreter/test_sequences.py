@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from support import calls
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
-from sparsec.kernels import one_by_one, packed, prepare, sequences
+from sparsec.kernels import one_by_one, packed, prepare, sequence_tiles, sequences
 from sparsec.kernels.forward import prepared_forward
 from sparsec.kernels.settings import Settings
 from sparsec.testing import dense_attention
@@ -22,6 +22,14 @@ SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forw
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+
+
+@pytest.fixture
+def _descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loads as of GPUs with a tensor memory accelerator, though these sequences are short."""
+    monkeypatch.setattr(prepare, "device_tier", lambda device, width: "tma")
+    monkeypatch.setattr(prepare, "TMA_LENGTH", 1)
+    monkeypatch.setattr(prepare, "TMA_STILL", 1)
 
 
 def check(module: ModuleType, table: torch.Tensor, mask: torch.Tensor, *, heads: int = 2, **numbers) -> None:
@@ -62,6 +70,33 @@ def test_documents(text: str) -> None:
     assert all(any(map(packed.packs, group.variants)) for group in module._PROGRAM.groups)
     table = sequences.of_documents(torch.tensor(ENDS), 125)
     check(module, table, calls.of_documents(pattern, ENDS, 125), dtype=torch.float16)
+
+
+@pytest.mark.parametrize("text", ["past(20) | sinks(3)", "full", "past(20) & stride(5)"])
+@pytest.mark.usefixtures("_descriptors")
+def test_documents_by_descriptors(text: str) -> None:
+    """Descriptors know the ends of tensors, not those of sequences."""
+    pattern = pattern_of(f"pattern p = {text}")
+    table = sequences.of_documents(torch.tensor(ENDS), 125)
+    check(spread_module_of(pattern), table, calls.of_documents(pattern, ENDS, 125), dtype=torch.float16)
+
+
+@pytest.mark.usefixtures("_descriptors")
+def test_rows_by_descriptors() -> None:
+    pattern = pattern_of("pattern p = past(20) | sinks(3)")
+    for n_q, lengths, k_offset in ((50, [50, 17, 0], None), (20, None, [0, -20, 37])):
+        given = [None if x is None else torch.tensor(x) for x in (lengths, k_offset)]
+        table = sequences.of_rows(3, n_q, 50, torch.device("cpu"), given[0], None, None, given[1])
+        mask = calls.of_rows(pattern, n_q, 50, lengths, None, None, k_offset, 3)
+        check(module_of(pattern), table, mask, dtype=torch.float16, heads=4, kv_heads=2)
+
+
+def test_more_tiles_than_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence_tiles, "_PROGRAMS_MORE", 0)
+    pattern = pattern_of("pattern p = past(20)")
+    ends = list(range(0, 24, 3))
+    table = sequences.of_documents(torch.tensor(ends), 24)
+    check(module_of(pattern), table, calls.of_documents(pattern, ends, 24), heads=1)
 
 
 def test_documents_by_head() -> None:

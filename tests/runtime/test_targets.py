@@ -35,6 +35,15 @@ def assert_fits(module, target: str, **call) -> None:
             assert kernel.spills == 0, (kernel.name, kernel.registers, kernel.spills, call)
 
 
+def test_products_of_packed_documents_overlap() -> None:
+    """Registers are spilled around loops at most."""
+    module = module_of(pattern_of("pattern p = causal"))
+    for kernel in compile_kernels(module, "sm_90", head_size=128, dtype="bfloat16", n=LONG, packed=True):
+        assert kernel.shared <= TARGETS["sm_90"].shared, kernel.name
+        assert not kernel.serialized, kernel.name
+        assert kernel.spills <= (512 if kernel.name == "dkdv" else 0), (kernel.name, kernel.spills)
+
+
 @pytest.mark.parametrize("head_size", [64, 128])
 @pytest.mark.parametrize("name", ["longformer", "mistral", "dilated_window", "sparse_transformer_strided"])
 def test_no_spills_on_sm_90(name, head_size):
