@@ -25,7 +25,12 @@ def definition(run: dict) -> str:
 def body(run: dict) -> str:
     """The pattern's name and its definition, ready for a cell."""
     text = definition(run).replace("|", "\\|")
-    return f"{run['pattern']}: `{text}`"
+    return f"{run['pattern']}: `{text}`{documents(run)}"
+
+
+def documents(run: dict) -> str:
+    """How many documents a row holds, where it holds several."""
+    return f", {len(run['documents'])} documents" if run.get("documents") else ""
 
 
 def ms(facts: dict) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cells import PASSES, definition, ms, pair, rows
+from cells import PASSES, definition, documents, ms, pair, rows
 
 RAW = (
     "reach_h100",
@@ -15,8 +15,11 @@ RAW = (
     "reach_longnet_h100",
     "sliding_tiles_h100",
     "documents_h100",
+    "packed_h100",
 )  # of a pattern, the last counts
 _PEERS = {"flex": "FlexAttention", "flex-flash": "FlexAttention on FA4", "sdpa": "dense, causal", "sdpa-full": "dense"}
+_PEERS |= {"flex-mask": "FlexAttention, with its mask", "varlen": "torch's varlen", "nested": "torch's nested"}
+_PEERS |= {"flash-attn": "flash-attn's varlen"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,6 @@ def summary(reports: list[dict]) -> Iterator[str]:
 
 def _row(race: Race) -> list[str]:
     run, racers = race.run, race.run["racers"]
-    text = f"`{definition(run)}`".replace("|", "\\|")
+    text = f"`{definition(run)}`".replace("|", "\\|") + documents(run)
     sizes = [f"{run['n']:,}", str(run["heads"])]
     return [text, *sizes, ms(racers["ours"]), race.rival, ms(racers[race.peer]), pair(race.factors, "#.3g")]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import growth
 import speed
-from cells import PASSES, body, megabytes, ms, notes, pair, rows
+from cells import PASSES, body, documents, megabytes, ms, notes, pair, rows
 
 FOLDER = Path(__file__).parent
 TABLES = "<!-- tables: drawn by docs/benchmarks/table.py -->", "<!-- end of tables -->"
@@ -48,7 +48,7 @@ def _title(report: dict) -> str:
     shapes = {(run["n"], run["heads"], run["kv_heads"], run["head_size"]) for run in report["runs"]}
     n, heads, kv_heads, size = max(shapes)
     shared = f" sharing {kv_heads} of keys" if kv_heads < heads else ""
-    return f"{n:,} keys, {heads} head{'s' if heads > 1 else ''} of size {size}{shared}"
+    return f"{n:,} keys{documents(report['setting'])}, {heads} head{'s' if heads > 1 else ''} of size {size}{shared}"
 
 
 def _races(report: dict) -> Iterator[str]:

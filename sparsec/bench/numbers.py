@@ -26,7 +26,7 @@ _CEILINGS = {("H200", "fp16"): (790e12, 4.3e12), ("H200", "bf16"): (790e12, 4.3e
 def pairs(made: Compiled, setting: Setting) -> int | None:
     """Kept pairs of all heads and batches; None where they can't be counted in reasonable time."""
     try:
-        count = pattern_count(made.pattern, setting.n)
+        count = sum(pattern_count(made.pattern, n) for n in setting.lengths)
     except Uncounted:
         return None
     return setting.batch * count * (1 if made.pattern.heads else setting.heads)
@@ -36,7 +36,7 @@ def predicted(made: Compiled, setting: Setting) -> float:
     """The planner's own unit of all heads and batches: tiles of 64 x 64 that forward and backward visit."""
     total = 0.0
     for group in made.plan.groups:
-        total += (len(group.heads) or setting.heads) * cost(group.at(setting.n), setting.n)
+        total += (len(group.heads) or setting.heads) * sum(cost(group.at(n), n) for n in setting.lengths)
     return setting.batch * total
 
 

@@ -27,7 +27,7 @@ def flex(pattern: ir.Pattern, t: Tensors, backend: str | None = None) -> Peer:
     """FlexAttention, compiled for this mask and these shapes; the facts are about its block mask."""
     if t.device.type != "cuda":
         raise NotImplementedError("FlexAttention has a backward pass on a GPU only")
-    blocks, facts = _block_mask(pattern, t)
+    blocks, facts, _ = block_mask(pattern, t, mask_mod(pattern, t.q.shape[2], t.device))
     attend = partial(
         torch.compile(flex_attention, dynamic=False),
         block_mask=blocks,
@@ -37,13 +37,15 @@ def flex(pattern: ir.Pattern, t: Tensors, backend: str | None = None) -> Peer:
     return attend, facts, True
 
 
-def _block_mask(pattern: ir.Pattern, t: Tensors) -> tuple[BlockMask, dict[str, object]]:
-    """The block mask, with the time of making it first and again, its memory at the worst moment and at rest."""
+def block_mask(
+    pattern: ir.Pattern, t: Tensors, mask: Callable[..., Tensor]
+) -> tuple[BlockMask, dict[str, object], Callable[[], BlockMask]]:
+    """The block mask, with the time of making it first and again, its memory at the worst moment and at rest; and what
+    makes it.
+    """
     n = t.q.shape[2]
     heads = pattern.heads if len(pattern.conditions) > 1 else None
-    make = partial(
-        torch.compile(create_block_mask, dynamic=False), mask_mod(pattern, n, t.device), None, heads, n, n, t.device
-    )
+    make = partial(torch.compile(create_block_mask, dynamic=False), mask, None, heads, n, n, t.device)
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
@@ -52,7 +54,7 @@ def _block_mask(pattern: ir.Pattern, t: Tensors) -> tuple[BlockMask, dict[str, o
         seconds.append(time.perf_counter() - start)
     kept = sum(x.numel() * x.element_size() for x in blocks.as_tuple() if isinstance(x, Tensor))
     facts = {"mask_first_s": seconds[0], "mask_s": seconds[1], "mask_bytes": kept}
-    return blocks, facts | {"mask_peak_bytes": memory(make, t.device)}
+    return blocks, facts | {"mask_peak_bytes": memory(make, t.device)}, make
 
 
 def sdpa(pattern: ir.Pattern, t: Tensors, dense: ir.Set = CAUSAL) -> Peer:

@@ -29,12 +29,13 @@ _CYCLES = 2_000_000  # of a pause of 1 ms or a little more: GPUs run at 2 GHz at
 
 @dataclass(frozen=True)
 class Tensors:
-    """q, g [B, H, n, D]; k, v [B, H_kv, n, D]; q, k and v want gradients."""
+    """q, g [B, H, n, D]; k, v [B, H_kv, n, D]; q, k and v want gradients; cu_seqlens of packed documents."""
 
     q: Tensor
     k: Tensor
     v: Tensor
     g: Tensor
+    documents: Tensor | None = None
 
     @property
     def device(self) -> torch.device:

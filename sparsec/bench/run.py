@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparsec.bench import numbers, peers
 from sparsec.bench.growth import Growth, room
+from sparsec.bench.packed_peers import PACKED_PEERS
 from sparsec.bench.race import FLUSH_BYTES, Racer, Tensors, first, queueing, race
 from sparsec.bench.setting import DTYPES, Setting, input_bytes, inputs
 from sparsec.cache.records import digest, environment, module_name
@@ -97,14 +101,18 @@ def _run(
     torch._dynamo.reset()  # masks share their code: a compiler that saw them all would take them for one that changes
     tensors = inputs(setting, device)
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
-    ours = Racer("ours", getattr(generated, made.function))
+    function = getattr(generated, made.function)
+    given = {} if tensors.documents is None else {"documents": tensors.documents}
+    ours = Racer("ours", partial(function, **given))
     facts: dict[str, dict] = {"ours": {"compile_s": dict(made.seconds), **asdict(first(ours, tensors))}}
-    found = _checked(ours, made, setting, device, growth)
+    found = _checked(function, made, setting, device, growth)
+    if given:
+        found = _check_documents(found, ours, function, tensors)
     if "wrong" in found:
         return found
     racers, notes = [ours], {}
     if other is not None:
-        racers.append(racer := Racer("file", other))
+        racers.append(racer := Racer("file", partial(other, **given)))
         facts["file"] = {**asdict(first(racer, tensors)), "same_bits": _same_bits(ours, racer, tensors)}
     for name in setting.against:
         if reason := growth.too_much(name, setting.n, room(device, input_bytes(setting))):
@@ -124,22 +132,44 @@ def _run(
     return {**found, **counted, "notes": notes, "racers": facts}
 
 
-def _checked(ours: Racer, made: Compiled, setting: Setting, device: torch.device, growth: Growth) -> dict[str, object]:
+def _checked(
+    attend: Callable[..., Any], made: Compiled, setting: Setting, device: torch.device, growth: Growth
+) -> dict[str, object]:
     """`errors` beside their bounds, `wrong` where one is larger; `unchecked` says why long lengths go without."""
     size = setting.kv_heads * setting.n * setting.head_size
     if growth.checked and size > _MOST_CHECKED:
         return {"unchecked": f"checked at n = {growth.checked:,}; at n = {setting.n:,} the dense check takes minutes"}
     case = Case(setting.n, setting.n, setting.heads, setting.kv_heads, setting.head_size, DTYPES[setting.dtype])
-    errors = verify(ours.attend, made.pattern, case, device).comparisons
+    errors = verify(attend, made.pattern, case, device).comparisons
     found: dict[str, object] = {"errors": {each.name: [each.error, each.bound] for each in errors}}
     if wrong := [str(each) for each in errors if not each.holds]:
         found["wrong"] = wrong
     return found
 
 
+def _check_documents(
+    found: dict[str, Any], ours: Racer, attend: Callable[..., Any], tensors: Tensors
+) -> dict[str, object]:
+    """Packed documents beside each alone, by the same operator: the largest relative difference of any result."""
+    bound, worst = 4 * torch.finfo(tensors.q.dtype).eps, 0.0
+    together = (out := ours.forward(tensors), *ours.backward(tensors, out))
+    for start, stop in pairwise(tensors.documents.tolist()):
+        rows = (x[:, :, start:stop].detach() for x in (tensors.q, tensors.k, tensors.v))
+        own = Tensors(*(x.clone().requires_grad_() for x in rows), tensors.g[:, :, start:stop])
+        racer = Racer("alone", attend)
+        alone = (out := racer.forward(own), *racer.backward(own, out))
+        for one, other in zip(together, alone, strict=True):
+            worst = max(worst, _relative(one[:, :, start:stop], other))
+    found.setdefault("errors", {})["documents"] = [worst, bound]
+    return found if worst <= bound else found | {"wrong": [f"documents packed and alone differ by {worst:.1e}"]}
+
+
 def _peer(name: str, made: Compiled, tensors: Tensors, ours: Racer) -> tuple[Racer, dict[str, object]]:
     """A peer that has run once and, where it has the same pattern, has been compared with ours."""
-    attend, facts, same = peers.PEERS[name](made.pattern, tensors)
+    known = peers.PEERS if tensors.documents is None else PACKED_PEERS
+    if name not in known:
+        raise NotImplementedError(f"of these, none is {name}: {', '.join(known)}")
+    attend, facts, same = known[name](made.pattern, tensors)
     racer = Racer(name, attend)
     facts |= asdict(first(racer, tensors)) | {"same_pattern": same}
     if same:
@@ -166,9 +196,13 @@ def _difference(left: Racer, right: Racer, tensors: Tensors) -> float:
     worst = 0.0
     both = [(out := racer.forward(tensors), *racer.backward(tensors, out)) for racer in (left, right)]
     for one, other in zip(*both, strict=True):
-        norm = other.float().norm().item()
-        worst = max(worst, (one.float() - other.float()).norm().item() / (norm or 1.0))
+        worst = max(worst, _relative(one, other))
     return worst
+
+
+def _relative(one: Tensor, other: Tensor) -> float:
+    """The norm of the difference, as a share of the other's."""
+    return (one.float() - other.float()).norm().item() / (other.float().norm().item() or 1.0)
 
 
 def _driver() -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -24,6 +26,12 @@ class Setting:
     dtype: str = "bf16"
     repeats: int = 15
     against: tuple[str, ...] = ("flex", "sdpa")
+    documents: tuple[int, ...] = ()  # lengths of those packed in the row; none: it is one sequence
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Of the sequences of a row."""
+        return self.documents or (self.n,)
 
 
 CPU = Setting(n=1024, heads=2, kv_heads=2, head_size=32, dtype="fp32", repeats=5, against=("sdpa",))
@@ -37,8 +45,18 @@ def defaults(device: torch.device, **given: object) -> Setting:
     return replace(Setting() if device.type == "cuda" else CPU, **chosen)
 
 
+def drawn_documents(count: int, n: int, seed: int) -> tuple[int, ...]:
+    """Lengths of `count` documents, n together: log-uniform, the longest at most 128 times as long as the shortest."""
+    draw = random.Random(seed)
+    shares = [128 ** draw.random() for _ in range(count)]
+    lengths = [max(1, int(n * share / sum(shares))) for share in shares]
+    while left := n - sum(lengths):
+        lengths[lengths.index(max(lengths))] += left if left > 0 else -1
+    return tuple(lengths)
+
+
 def inputs(setting: Setting, device: torch.device) -> Tensors:
-    """Random q, k, v and gradient of out, the same ones every time."""
+    """Random q, k, v and gradient of out, the same ones every time, and where documents end."""
     generator = torch.Generator(device).manual_seed(0)
     shapes = (setting.heads, setting.kv_heads, setting.kv_heads, setting.heads)
     q, k, v, g = (
@@ -50,7 +68,9 @@ def inputs(setting: Setting, device: torch.device) -> Tensors:
         )
         for heads in shapes
     )
-    return Tensors(q.requires_grad_(), k.requires_grad_(), v.requires_grad_(), g)
+    ends = torch.tensor([0, *accumulate(setting.documents)], dtype=torch.int32, device=device)
+    documents = ends if setting.documents else None
+    return Tensors(q.requires_grad_(), k.requires_grad_(), v.requires_grad_(), g, documents)
 
 
 def sizes(setting: Setting) -> tuple[int, int]:

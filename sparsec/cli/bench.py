@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sparsec.pipeline import Compiled
 
 _PEERS = ("flex", "flex-flash", "sdpa", "sdpa-full")
+_PACKED_PEERS = ("flex", "flex-mask", "varlen", "nested", "flash-attn")
 _LARGEST = 2**26
 
 
@@ -42,6 +44,10 @@ def run(
     against: Annotated[
         str | None, typer.Option("--against", metavar="PEERS", help=f"Of {', '.join(_PEERS)}; 'none' for none.")
     ] = None,
+    documents: Annotated[
+        str | None, typer.Option("--documents", metavar="COUNT|N,...", help="Packed in a row: how many, or lengths.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws the lengths of --documents COUNT.")] = 0,
     against_file: Annotated[
         Path | None,
         typer.Option("--against-file", metavar="FILE", help="The pattern by another sparsec: compile --standalone."),
@@ -58,14 +64,20 @@ def run(
     Defaults are those of a GPU (n 32768, 16 heads of size 128, bf16, 15 runs) or smaller ones for a CPU.  Of several
     lengths, what would take too long or too much memory, going by the shorter ones, is skipped and said to be.
 
+    With --documents the row holds several sequences: so many, of log-uniform lengths that are printed, or of the
+    lengths given.  Peers are then flex, flex-mask (its block mask made in each call), varlen, nested and flash-attn.
+
     With --against-file the results of both are compared bit for bit, and the exit status is 1 where they differ.
     """
     lengths = _lengths(n, growth)
+    told = None if documents is None else _documents(documents, lengths)
+    if told and len(told) > 1:
+        lengths = (sum(told),)
     if head_size and head_size % 8:
         raise typer.BadParameter("a multiple of 8", param_hint="--head-size")
     with torch_for("`sparsec bench`"):
         from sparsec.bench.run import bench, report
-        from sparsec.bench.setting import defaults
+        from sparsec.bench.setting import defaults, drawn_documents
         from sparsec.testing.verify import best_device
     from sparsec import pipeline
     from sparsec.ir.inputs import refuse_inputs
@@ -80,8 +92,16 @@ def run(
         head_size=head_size,
         dtype=dtype,
         repeats=repeats,
-        against=None if against is None else _peers(against),
+        against=None if against is None and told is None else _peers(against, told is not None),
     )
+    if told:
+        if len(told) == 1 and told[0] > setting.n:
+            raise typer.BadParameter(f"{told[0]} documents have more than {setting.n} tokens", param_hint="--documents")
+        setting = replace(setting, documents=told if len(told) > 1 else drawn_documents(told[0], setting.n, seed))
+        if setting.batch > 1:
+            raise typer.BadParameter("documents are packed in one row", param_hint="--batch")
+        drawn = "" if len(told) > 1 else f", drawn by seed {seed}"
+        print(f"{len(setting.documents)} documents{drawn}: {', '.join(map(str, setting.documents))}")
     if setting.heads % setting.kv_heads:
         raise typer.BadParameter(f"must divide the {setting.heads} query heads", param_hint="--kv-heads")
     chosen = choice(define, pattern, setting.heads, layer, layers)
@@ -152,10 +172,23 @@ def _length(text: str, option: str) -> int:
     return int(digits)
 
 
-def _peers(text: str) -> tuple[str, ...]:
+def _documents(text: str, lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """How many documents, or the lengths of several."""
+    if len(lengths) > 1:
+        raise typer.BadParameter("one row of one length holds them: give a single --n", param_hint="--documents")
+    found = tuple(_length(part, "--documents") for part in text.split(","))
+    if len(found) > 1 and lengths and sum(found) != lengths[0]:
+        raise typer.BadParameter(f"they have {sum(found)} tokens together, and --n is {lengths[0]}", param_hint="--n")
+    return found
+
+
+def _peers(text: str | None, packed: bool) -> tuple[str, ...]:
+    known = _PACKED_PEERS if packed else _PEERS
+    if text is None:
+        return known
     names = () if text == "none" else tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if unknown := [name for name in names if name not in _PEERS]:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(_PEERS)}", param_hint="--against")
+    if unknown := [name for name in names if name not in known]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", param_hint="--against")
     return names
 
 

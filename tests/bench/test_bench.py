@@ -17,7 +17,7 @@ import sparsec.bench.run
 from sparsec import pipeline
 from sparsec.bench.race import Racer, Tensors, race
 from sparsec.bench.run import bench
-from sparsec.bench.setting import CPU, defaults
+from sparsec.bench.setting import CPU, defaults, drawn_documents
 from sparsec.cli import main
 from sparsec.codegen import support
 from sparsec.lower.file import lower
@@ -59,6 +59,37 @@ def test_a_run():
     assert run["racers"]["sdpa"]["difference"] < 1e-5
     median = run["racers"]["ours"]["ms"]["backward"]["median"]
     assert run["racers"]["ours"]["tflops"]["backward"] == pytest.approx(10 * 16 * run["pairs"] / median / 1e9)
+
+
+def test_documents():
+    """Pairs and results are those of each document; what can't keep them apart does not take part."""
+    setting = replace(SMALL, n=50, documents=(30, 1, 19), against=("varlen", "sdpa"))
+    (run,) = bench([of("pattern p = past(7)")], setting, torch.device("cpu"))
+    assert run["pairs"] == 2 * sum(min(q + 1, 7) for n in (30, 1, 19) for q in range(n))
+    error, bound = run["errors"]["documents"]
+    assert error <= bound
+    assert set(run["racers"]) == {"ours"}
+    assert "none is sdpa" in run["notes"]["sdpa"]
+
+
+def test_documents_that_run_into_each_other_are_not_timed(monkeypatch):
+    def whole(*_, **__):
+        return lambda q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    monkeypatch.setattr(sparsec.bench.run, "partial", whole)
+    setting = replace(SMALL, n=50, documents=(20, 30), against=())
+    (run,) = bench([of("pattern p = causal")], setting, torch.device("cpu"))
+    assert "documents packed and alone differ" in run["wrong"][0]
+    assert "racers" not in run
+
+
+def test_drawn_documents():
+    drawn = drawn_documents(18, 65536, 0)
+    assert sum(drawn) == 65536
+    assert len(drawn) == 18
+    assert max(drawn) <= 130 * min(drawn)
+    assert drawn == drawn_documents(18, 65536, 0) != drawn_documents(18, 65536, 1)
+    assert drawn_documents(9, 9, 0) == (1,) * 9
 
 
 def test_the_yardstick_is_not_compared():
@@ -127,7 +158,18 @@ def test_command(monkeypatch, capsys, tmp_path):
     assert {"time", "device", "driver", "versions", "setting", "ceilings"} <= found.keys()
 
 
-@pytest.mark.parametrize("arguments", [["--against", "flax"], ["--head-size", 20], ["--heads", 4, "--kv-heads", 3]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--against", "flax"],
+        ["--head-size", 20],
+        ["--heads", 4, "--kv-heads", 3],
+        ["--documents", 3, "--n", "64,128"],
+        ["--documents", "3,4", "--n", 8],
+        ["--documents", 3, "--batch", 2],
+        ["--documents", 80, "--n", 64],
+    ],
+)
 def test_wrong_usage(monkeypatch, capsys, arguments):
     assert command(monkeypatch, capsys, EXAMPLES / "mistral.spat", *arguments)[0] == 2
 
