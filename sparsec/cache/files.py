@@ -6,8 +6,8 @@
 
 Writing: a temporary file beside the target, fsync, rename.  A reader sees the old file, the new one or none, however
 many processes write and whenever one is killed.  Reading: one descriptor, opened without following links, must be an
-ordinary file of this user that nobody else may write to; its bytes are then compared with their digest.  What is run
-is those bytes, not the file again.
+ordinary file of this user that nobody else may write to; its bytes are then compared with their digest or checksum.
+What is run is those bytes, not the file again.
 """
 
 from __future__ import annotations
