@@ -44,6 +44,7 @@ def context() -> isl.Context:
         _local.limit = _local.most = _local.own = 0  # of the innermost budget: given, allowed, taken by our own work
         _local.allowance = None
         _local.texts = {}  # sets by the text that they were read from
+        _local.sets = {}  # sets by the question that they answer, with the steps that they took
     return _local.context
 
 
@@ -80,20 +81,41 @@ def budget(operations: int) -> Iterator[None]:
         _start(ctx, outer)
 
 
-@contextmanager
-def attempt(question: Hashable) -> Iterator[None]:
-    """Run a body that takes the same steps each time: OutOfBudget at once where no more are left than failed before."""
-    ctx = context()
-    left = _local.most - _taken(ctx) - _local.own if _local.most else 0
-    if 0 < left <= _failed.get(question, 0):
+def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
+    """The set that `make` makes for a question, which takes the same steps each time: made once, and charged each time.
+
+    So no answer depends on what was asked before.  OutOfBudget at once where no more steps are left than failed before.
+    """
+    left = _left()
+    if question in _local.sets:
+        made, steps = _local.sets[question]
+        spend(steps)
+        return _copy(made)
+    if left is not None and left <= _failed.get(question, 0):
         raise OutOfBudget
     try:
-        yield
-    finally:
-        if left > 0 and _exceeded(ctx):
-            if len(_failed) >= _MOST_KNOWN:
-                _failed.clear()
+        made = make()
+    except Exception:
+        if left is not None and _exceeded(context()):
+            _forget_many(_failed)
             _failed[question] = max(left, _failed.get(question, 0))
+        raise
+    if left is not None and (rest := _left()):  # without a budget nobody counts
+        _forget_many(_local.sets)
+        _local.sets[question] = _copy(made), left - rest
+    return made
+
+
+def _left() -> int | None:
+    """The steps that are left, at least 0; None without a budget."""
+    ctx = context()
+    return max(0, _local.most - _taken(ctx) - _local.own) if _local.most else None
+
+
+def _forget_many(known: dict) -> None:
+    """Make room for one more entry."""
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
 
 
 @contextmanager
@@ -136,8 +158,7 @@ def within(operations: int) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
             with allowance(operations) as own:
                 found = function(*arguments)
             if not own.cut or own.given == operations:
-                if len(known) >= _MOST_KNOWN:
-                    known.clear()
+                _forget_many(known)
                 known[arguments] = found
             return found
 
@@ -186,12 +207,16 @@ def unlimited() -> Iterator[None]:
 
 
 def read_once(text: str) -> isl.Set:
-    """The set that a text says; a copy of what was read before, as lexmin changes what it is asked about."""
+    """The set that a text says, read once."""
     ctx = context()
     if text not in _local.texts:
         _local.texts[text] = isl.Set.read_from_str(ctx, text)
-    known = _local.texts[text]
-    return known.set_dim_name(isl.dim_type.set, 0, known.get_dim_name(isl.dim_type.set, 0))
+    return _copy(_local.texts[text])
+
+
+def _copy(values: isl.Set) -> isl.Set:
+    """The set again, for others to ask about: lexmin changes what it is asked about."""
+    return values.set_dim_name(isl.dim_type.set, 0, values.get_dim_name(isl.dim_type.set, 0))
 
 
 def unshared(values: isl.Set) -> isl.Set:
