@@ -86,11 +86,12 @@ def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
 
     So no answer depends on what was asked before.  OutOfBudget at once where no more steps are left than failed before.
     """
-    left = _left()
+    context()
     if question in _local.sets:
         made, steps = _local.sets[question]
         spend(steps)
         return _copy(made)
+    left = _left()  # which takes as long as reading a comparison: not for what is known
     if left is not None and left <= _failed.get(question, 0):
         raise OutOfBudget
     try:
