@@ -24,6 +24,7 @@ def scaled(operations: int, *conditions: ir.Set) -> int:
 
 COMPLEXITY = 1_000_000  # the class of a pattern: half a dozen counts of each of its parts
 COST = 450_000  # the numbers of all conditions of a pattern
+ADVICE = 2_500_000  # about all patterns of a file
 BESIDE = 150_000  # what `cost` says beside the numbers: causality, what a decoder holds
 LAYOUT = 50_000  # the share that the layouts of one condition waste
 TILES = 500_000  # advice about numbers beside multiples of a tile: a plan and a count for each changed pattern

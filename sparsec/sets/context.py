@@ -16,6 +16,7 @@ import islpy as isl
 
 _local = threading.local()
 _MOST_KNOWN = 256  # answers of one function that are remembered
+_PRECISE = 16  # counted steps are told to such a part
 _T = TypeVar("_T")
 _failed: dict[Hashable, int] = {}  # steps that did not suffice for a question
 
@@ -255,17 +256,23 @@ def _settle(ctx: isl.Context) -> None:
 
 
 def _taken(ctx: isl.Context) -> int:
-    """The steps that isl has counted.  It does not tell them, but for whether they reach a limit."""
-    low, high = 0, _local.most
-    while low < high:
+    """The steps that isl has counted, too many by a sixteenth at most.
+
+    It does not tell them, but for whether they reach a limit, and each limit that is tried takes microseconds.
+    """
+
+    def reaches(limit: int) -> bool:
+        ctx.set_max_operations(limit)
+        return _exceeded(ctx)
+
+    low, high = 0, 64  # above low, or none; at most high
+    while high < _local.most and reaches(high + 1):
+        low, high = high, high * 2
+    while high - low > max(1, high // _PRECISE):
         middle = (low + high) // 2
-        ctx.set_max_operations(middle + 1)
-        if _exceeded(ctx):
-            low = middle + 1
-        else:
-            high = middle
+        low, high = (middle, high) if reaches(middle + 1) else (low, middle)
     _limit(ctx)
-    return low
+    return min(high, _local.most)
 
 
 def set_space(*names: str, parameters: tuple[str, ...] = ("n",)) -> isl.Space:
