@@ -16,8 +16,16 @@ def scaled(operations: int, *conditions: ir.Set) -> int:
 
     Each division is a column of every row that isl reduces, so the time of a step grows with their square.
     """
-    divisions = sum(isinstance(node, ir.Mod | ir.FloorDiv) for each in conditions for node in ir.walk(each))
-    return max(1, operations * _FEW_DIVISIONS**2 // max(_FEW_DIVISIONS, divisions) ** 2)
+    return max(1, operations * _FEW_DIVISIONS**2 // max(_FEW_DIVISIONS, _divisions(*conditions)) ** 2)
+
+
+def many_divisions(condition: ir.Set) -> bool:
+    """Whether sets of a condition have so many divisions that each step takes longer."""
+    return _divisions(condition) > _FEW_DIVISIONS
+
+
+def _divisions(*conditions: ir.Set) -> int:
+    return sum(isinstance(node, ir.Mod | ir.FloorDiv) for each in conditions for node in ir.walk(each))
 
 
 # ---------------------------------------------------------------- allowances: all of a command's questions
@@ -38,6 +46,7 @@ COUNT_BY_ISL = 20_000  # isl's own count, one point after the other: quick or of
 CACHE = 100_000  # what a decoder holds: a formula that people can read, or one bound
 LOOK_CHECK = 20_000  # looking at the pairs of one short length, to check a formula
 LOOK_FIRST = 300_000  # looking at pairs before sets are asked: soon done at usual lengths, and whatever the sets
+LOOK_LONG = 100_000  # looking at long sequences, where sets would have many divisions: intervals may decide most boxes
 LOOK = 2_000_000  # looking at pairs as the last resort
 
 # ---------------------------------------------------------------- proofs about one condition
