@@ -73,6 +73,14 @@ def test_many_divisions_get_fewer_steps():
     assert budgets.scaled(1, many) == 1
 
 
+def test_divisions_of_different_terms_do_not_meet():
+    divided = tuple(ir.Compare(ir.Mod(ir.Var("q"), m), "==", ir.Const(0)) for m in range(2, 11))
+    assert budgets.many_divisions(ir.And(divided))
+    assert budgets.many_divisions(ir.Or((ir.Bool(True), ir.Not(ir.And(divided)))))
+    assert not budgets.many_divisions(ir.Or(divided))
+    assert not budgets.many_divisions(ir.And((divided[0], ir.Or(divided))))
+
+
 def test_a_question_that_failed_is_asked_again_with_more_steps_only():
     asked = []
 

@@ -20,8 +20,19 @@ def scaled(operations: int, *conditions: ir.Set) -> int:
 
 
 def many_divisions(condition: ir.Set) -> bool:
-    """Whether sets of a condition have so many divisions that each step takes longer."""
-    return _divisions(condition) > _FEW_DIVISIONS
+    """Whether so many divisions meet in one term of a union that each step of its set takes longer."""
+    return _meeting(condition) > _FEW_DIVISIONS
+
+
+def _meeting(condition: ir.Set) -> int:
+    match condition:
+        case ir.And(parts):
+            return sum(map(_meeting, parts))
+        case ir.Or(parts):
+            return max(map(_meeting, parts), default=0)
+        case ir.Not(part):
+            return _meeting(part)
+    return _divisions(condition)
 
 
 def _divisions(*conditions: ir.Set) -> int:
