@@ -10,81 +10,126 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar, cast
 
 if TYPE_CHECKING:
     from sparsec.ir.inputs import Input
 
+
+class _Node:
+    """What all nodes are; `_hash` is that of the node, once somebody has asked for it."""
+
+    __slots__ = ("_hash",)
+    __match_args__: ClassVar[tuple[str, ...]] = ()  # the fields
+    _hash: int
+
+
+class _Leaf(_Node):
+    """What no affine condition can say.  Its meaning never depends on what stands beside it."""
+
+    __slots__ = ()
+
+
+_Kind = TypeVar("_Kind", bound=_Node)
+
+
+def _hashed_once(kind: type[_Kind]) -> type[_Kind]:
+    """Trees are keys of all that is remembered, and the hash of a dataclass goes through the whole tree each time."""
+    of_fields = kind.__hash__
+
+    def __hash__(self: _Kind) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            found = hash((kind.__name__, of_fields(self)))
+            object.__setattr__(self, "_hash", found)  # a node does not change
+            return found
+
+    kind.__hash__ = __hash__  # type: ignore[method-assign,assignment]
+    return kind
+
+
 # ---------------------------------------------------------------- integers
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Const:
+class Const(_Node):
     value: int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Var:
+class Var(_Node):
     """`q`, `k`: absolute positions of query and key; `n`: number of keys.  Plans add names of tile edges."""
 
     name: str
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Add:
+class Add(_Node):
     left: Int
     right: Int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Sub:
+class Sub(_Node):
     left: Int
     right: Int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Mul:
+class Mul(_Node):
     """A product with at most one side that is not constant (lowering refuses the rest)."""
 
     left: Int
     right: Int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class FloorDiv:
+class FloorDiv(_Node):
     """left // divisor, rounded down; divisor >= 1."""
 
     left: Int
     divisor: int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Mod:
+class Mod(_Node):
     """left % divisor, always in [0, divisor); divisor >= 1."""
 
     left: Int
     divisor: int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Abs:
+class Abs(_Node):
     value: Int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Min:
+class Min(_Node):
     left: Int
     right: Int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Max:
+class Max(_Node):
     left: Int
     right: Int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Select:
+class Select(_Node):
     """`then` where the condition holds, else `other`.  Never written by a user: bounds of tiles need it."""
 
     condition: Set
@@ -92,8 +137,9 @@ class Select:
     other: Int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Read:
+class Read(_Node):
     """An entry of an input, data given at the call: 0 or 1 for a bool.  It occurs inside a `DataTest` alone.
 
     `index` is a position of the input's last axis; None where an input has one number for each row and head.
@@ -110,54 +156,59 @@ Int = Const | Var | Add | Sub | Mul | FloorDiv | Mod | Abs | Min | Max | Select 
 Comparator = Literal["<", "<=", "==", "!=", ">=", ">"]
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Bool:
+class Bool(_Node):
     value: bool
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(_Node):
     left: Int
     op: Comparator
     right: Int
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Member:
+class Member(_Node):
     """value in {members}; members sorted, without repeats, at least one."""
 
     value: Int
     members: tuple[int, ...]
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class And:
+class And(_Node):
     parts: tuple[Set, ...]
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Or:
+class Or(_Node):
     parts: tuple[Set, ...]
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Not:
+class Not(_Node):
     part: Set
 
 
-# Leaves that no affine condition can say.  Their meaning never depends on what stands beside them.
-
-
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class ElementOf:
+class ElementOf(_Node):
     """Whether a value is among the entries of an input.  It occurs as the test of a `DataTest` alone."""
 
     value: Int
     name: str
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class DataTest:
+class DataTest(_Leaf):
     """A test of data given at the call, taken as one: false where an index of its reads is outside the input.
 
     So the complement is true there, and is never the test with the opposite comparison.  `data` has what is known of
@@ -168,8 +219,9 @@ class DataTest:
     data: tuple[tuple[str, int | tuple[int, ...]], ...] = ()
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class Blocks(_Leaf):
     """Block row i (queries [i*size, (i+1)*size)) sees the key blocks rows[i], which rise; rows and
     blocks beyond see nothing.
     """
@@ -178,8 +230,9 @@ class Blocks:
     rows: tuple[tuple[int, ...], ...]
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class RandomBlocks:
+class RandomBlocks(_Leaf):
     """Each block of `size` queries sees `count` distinct key blocks of the ceil(n / size) there are, all when fewer.
 
     With `past`, the blocks are drawn from those not after the query's own.
@@ -191,8 +244,9 @@ class RandomBlocks:
     past: bool = False
 
 
+@_hashed_once
 @dataclass(frozen=True, slots=True)
-class RandomKeys:
+class RandomKeys(_Leaf):
     """Each query sees `count` distinct keys of the n there are, all when fewer."""
 
     count: int
@@ -238,13 +292,13 @@ class Pattern:
 
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below `node`, in the order of writing."""
-    if isinstance(node, Leaf):  # rows of tables are many, and no nodes; a test of data is taken as one
+    if isinstance(node, _Leaf):  # rows of tables are many, and no nodes; a test of data is taken as one
         return
-    for name in node.__match_args__:  # its fields; `dataclasses.fields` makes a tuple anew each time
+    for name in node.__match_args__:
         value = getattr(node, name)
         for child in value if isinstance(value, tuple) else (value,):
-            if isinstance(child, Node):
-                yield child
+            if isinstance(child, _Node):  # a union of types would be gone through, one after the other
+                yield cast(Node, child)
 
 
 def walk(node: Node) -> Iterator[Node]:
