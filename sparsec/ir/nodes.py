@@ -10,126 +10,94 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
+
+from sparsec.ir.base import Base, BaseLeaf, hashed_once
 
 if TYPE_CHECKING:
     from sparsec.ir.inputs import Input
 
-
-class _Node:
-    """What all nodes are; `_hash` is that of the node, once somebody has asked for it."""
-
-    __slots__ = ("_hash",)
-    __match_args__: ClassVar[tuple[str, ...]] = ()  # the fields
-    _hash: int
-
-
-class _Leaf(_Node):
-    """What no affine condition can say.  Its meaning never depends on what stands beside it."""
-
-    __slots__ = ()
-
-
-_Kind = TypeVar("_Kind", bound=_Node)
-
-
-def _hashed_once(kind: type[_Kind]) -> type[_Kind]:
-    """Trees are keys of all that is remembered, and the hash of a dataclass goes through the whole tree each time."""
-    of_fields = kind.__hash__
-
-    def __hash__(self: _Kind) -> int:
-        try:
-            return self._hash
-        except AttributeError:
-            found = hash((kind.__name__, of_fields(self)))
-            object.__setattr__(self, "_hash", found)  # a node does not change
-            return found
-
-    kind.__hash__ = __hash__  # type: ignore[method-assign,assignment]
-    return kind
-
-
 # ---------------------------------------------------------------- integers
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Const(_Node):
+class Const(Base):
     value: int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Var(_Node):
+class Var(Base):
     """`q`, `k`: absolute positions of query and key; `n`: number of keys.  Plans add names of tile edges."""
 
     name: str
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Add(_Node):
+class Add(Base):
     left: Int
     right: Int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Sub(_Node):
+class Sub(Base):
     left: Int
     right: Int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Mul(_Node):
+class Mul(Base):
     """A product with at most one side that is not constant (lowering refuses the rest)."""
 
     left: Int
     right: Int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class FloorDiv(_Node):
+class FloorDiv(Base):
     """left // divisor, rounded down; divisor >= 1."""
 
     left: Int
     divisor: int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Mod(_Node):
+class Mod(Base):
     """left % divisor, always in [0, divisor); divisor >= 1."""
 
     left: Int
     divisor: int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Abs(_Node):
+class Abs(Base):
     value: Int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Min(_Node):
+class Min(Base):
     left: Int
     right: Int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Max(_Node):
+class Max(Base):
     left: Int
     right: Int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Select(_Node):
+class Select(Base):
     """`then` where the condition holds, else `other`.  Never written by a user: bounds of tiles need it."""
 
     condition: Set
@@ -137,9 +105,9 @@ class Select(_Node):
     other: Int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Read(_Node):
+class Read(Base):
     """An entry of an input, data given at the call: 0 or 1 for a bool.  It occurs inside a `DataTest` alone.
 
     `index` is a position of the input's last axis; None where an input has one number for each row and head.
@@ -156,59 +124,59 @@ Int = Const | Var | Add | Sub | Mul | FloorDiv | Mod | Abs | Min | Max | Select 
 Comparator = Literal["<", "<=", "==", "!=", ">=", ">"]
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Bool(_Node):
+class Bool(Base):
     value: bool
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Compare(_Node):
+class Compare(Base):
     left: Int
     op: Comparator
     right: Int
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Member(_Node):
+class Member(Base):
     """value in {members}; members sorted, without repeats, at least one."""
 
     value: Int
     members: tuple[int, ...]
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class And(_Node):
+class And(Base):
     parts: tuple[Set, ...]
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Or(_Node):
+class Or(Base):
     parts: tuple[Set, ...]
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Not(_Node):
+class Not(Base):
     part: Set
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class ElementOf(_Node):
+class ElementOf(Base):
     """Whether a value is among the entries of an input.  It occurs as the test of a `DataTest` alone."""
 
     value: Int
     name: str
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class DataTest(_Leaf):
+class DataTest(BaseLeaf):
     """A test of data given at the call, taken as one: false where an index of its reads is outside the input.
 
     So the complement is true there, and is never the test with the opposite comparison.  `data` has what is known of
@@ -219,9 +187,9 @@ class DataTest(_Leaf):
     data: tuple[tuple[str, int | tuple[int, ...]], ...] = ()
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Blocks(_Leaf):
+class Blocks(BaseLeaf):
     """Block row i (queries [i*size, (i+1)*size)) sees the key blocks rows[i], which rise; rows and
     blocks beyond see nothing.
     """
@@ -230,9 +198,9 @@ class Blocks(_Leaf):
     rows: tuple[tuple[int, ...], ...]
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class RandomBlocks(_Leaf):
+class RandomBlocks(BaseLeaf):
     """Each block of `size` queries sees `count` distinct key blocks of the ceil(n / size) there are, all when fewer.
 
     With `past`, the blocks are drawn from those not after the query's own.
@@ -244,9 +212,9 @@ class RandomBlocks(_Leaf):
     past: bool = False
 
 
-@_hashed_once
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class RandomKeys(_Leaf):
+class RandomKeys(BaseLeaf):
     """Each query sees `count` distinct keys of the n there are, all when fewer."""
 
     count: int
@@ -292,12 +260,12 @@ class Pattern:
 
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below `node`, in the order of writing."""
-    if isinstance(node, _Leaf):  # rows of tables are many, and no nodes; a test of data is taken as one
+    if isinstance(node, BaseLeaf):  # rows of tables are many, and no nodes; a test of data is taken as one
         return
     for name in node.__match_args__:
         value = getattr(node, name)
         for child in value if isinstance(value, tuple) else (value,):
-            if isinstance(child, _Node):  # a union of types would be gone through, one after the other
+            if isinstance(child, Base):  # a union of types would be gone through, one after the other
                 yield cast(Node, child)
 
 
