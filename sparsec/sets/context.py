@@ -85,8 +85,8 @@ def budget(operations: int) -> Iterator[None]:
 def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
     """The set that `make` makes for a question, which takes the same steps each time: made once, and charged each time.
 
-    So a budget reaches as far, whatever was asked before, but for the part to which steps are told.  OutOfBudget at once
-    where no more of them are left than failed before.
+    So a budget reaches as far, whatever was asked before, but for the part to which steps are told.  OutOfBudget at
+    once where no more of them are left than failed before.
     """
     context()
     if question in _local.sets:
