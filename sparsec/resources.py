@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path  # importlib.resources takes twice as long to load, and a package is a folder
 
-_CHECKOUT = Path(__file__).parent.parent
+_PACKAGE = Path(__file__).parent
 
 
 @cache
-def root() -> Traversable:
+def root() -> Path:
     """The folder that holds `grammar/`, `templates/` and `examples/`: package data when installed, else the checkout.
 
     A build that is not editable copies them into `sparsec/_data`; an editable one must read the checkout, or it
     would go on using stale copies.
     """
-    packaged = files("sparsec") / "_data"
-    return packaged if (packaged / "grammar").is_dir() else _CHECKOUT
+    packaged = _PACKAGE / "_data"
+    return packaged if (packaged / "grammar").is_dir() else _PACKAGE.parent
 
 
 def names(folder: str, suffix: str) -> list[str]:

@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
+import islpy as isl
 import pytest
 
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets
-from sparsec.sets.context import OutOfBudget, afford, allowance, attempt, budget, set_space, spend, within
+from sparsec.sets.context import OutOfBudget, afford, allowance, budget, context, once, set_space, spend, within
 
 PACKAGE = Path(__file__).parent.parent / "sparsec"
 
@@ -72,26 +73,66 @@ def test_many_divisions_get_fewer_steps():
     assert budgets.scaled(1, many) == 1
 
 
+def test_divisions_of_different_terms_do_not_meet():
+    divided = tuple(ir.Compare(ir.Mod(ir.Var("q"), m), "==", ir.Const(0)) for m in range(2, 11))
+    assert budgets.many_divisions(ir.And(divided))
+    assert budgets.many_divisions(ir.Or((ir.Bool(True), ir.Not(ir.And(divided)))))
+    assert not budgets.many_divisions(ir.Or(divided))
+    assert not budgets.many_divisions(ir.And((divided[0], ir.Or(divided))))
+
+
 def test_a_question_that_failed_is_asked_again_with_more_steps_only():
     asked = []
 
-    def answer() -> bool:
-        with attempt("a question"):
+    def answer() -> isl.Set:
+        def make() -> isl.Set:
             asked.append(1)
             spend(1000)
-        return True
+            return isl.Set.universe(set_space("q"))
+
+        return once("a question", make)
 
     answer()  # without a budget nothing fails
-    for steps, times in ((500, 2), (500, 2), (400, 2), (900, 3), (2000, 4), (900, 4)):
-        try:
-            with budget(steps):
-                assert answer() and steps > 1000
-        except OutOfBudget:
-            assert steps < 1000
+    for steps, times in ((500, 2), (500, 2), (400, 2), (900, 3)):
+        with pytest.raises(OutOfBudget), budget(steps):
+            answer()
         assert len(asked) == times
     with allowance(100) as allowed, pytest.raises(OutOfBudget), budget(5000):
         answer()
     assert allowed.cut  # who remembers answers is told that there were fewer steps than given
+
+
+def test_a_set_is_made_once_and_charged_each_time():
+    """So what is found within a budget does not depend on what was asked before."""
+    made, left = [], []
+
+    def make() -> isl.Set:
+        made.append(1)
+        spend(1000)
+        return isl.Set.universe(set_space("q"))
+
+    for _ in range(3):
+        with allowance(100_000) as allowed, budget(50_000):
+            assert once("another question", make).is_equal(isl.Set.universe(set_space("q")))
+        left.append(allowed.left)
+    assert made == [1]
+    assert max(left) - min(left) < 200  # beside the thousand: what looking takes
+    assert max(left) <= 99_000
+    for _ in range(2):
+        with pytest.raises(OutOfBudget), budget(900):
+            once("another question", make)
+
+
+def test_a_set_that_was_made_before_is_not_changed_by_questions():
+    """lexmin takes constraints off the very object that it is asked about."""
+    text = "[n] -> { [q] : 2 * (q // 2) = q and 0 <= q < n }"
+    expected = isl.Set(text, context())
+    with budget(100_000):
+        for _ in range(3):
+            found = once("a third question", lambda: isl.Set(text, context()))
+            assert found.is_equal(expected)
+            found.lexmin_pw_multi_aff()
+            found.lexmax_pw_multi_aff()
 
 
 def test_what_cost_may_take_is_under_two_seconds():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from math import prod
 
-from sparsec.analysis.numbers import number
+from sparsec.analysis.count import affine_count
 from sparsec.ir import nodes as ir
 from sparsec.ir.algebra import complement, conjunction
 
@@ -42,7 +42,7 @@ def upper_count(term: ir.Set, n: int) -> int:
     parts = term.parts if isinstance(term, ir.And) else (term,)
     tables = [part for part in parts if isinstance(part, ir.Leaf)]
     plain = conjunction(*(part for part in parts if not ir.leaves(part)))
-    return min([number(plain, n), *(_listed(table, n) for table in tables)])
+    return min([affine_count(plain, n), *(_listed(table, n) for table in tables)])
 
 
 def _listed(table: ir.Leaf, n: int) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from math import inf, log
 
 from sparsec.analysis.bound import TooManyTerms, conjunctions, upper_count
-from sparsec.analysis.count import count
-from sparsec.analysis.numbers import Uncounted, number
+from sparsec.analysis.count import affine_count, count
+from sparsec.analysis.numbers import Uncounted
 from sparsec.diagnostics import SparsecError
 from sparsec.ir import nodes as ir
 from sparsec.ir.shape import apart
@@ -170,7 +170,7 @@ def _weights(pattern: ir.Pattern, n: int) -> tuple[float, dict[int, float]]:
 
 
 def _pairs(condition: ir.Set, n: int) -> int:
-    return count(condition, n) if ir.leaves(condition) else number(condition, n)
+    return count(condition, n) if ir.leaves(condition) else affine_count(condition, n)
 
 
 def _alike(samples: Iterator[tuple[Mapping[str, int], float]], terms: list[Monomial]) -> bool:

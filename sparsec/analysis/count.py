@@ -79,6 +79,17 @@ def _look_first(n: int) -> int:
     return budgets.LOOK_FIRST if n <= _SHORT else 0
 
 
+def affine_count(condition: ir.Set, n: int) -> int:
+    """Pairs of self-attention without tables at any n, by sets; looked at where these would have many divisions.
+
+    Raises Uncounted.
+    """
+    if budgets.many_divisions(condition):
+        with suppress(Uncounted), allowance(budgets.LOOK_LONG):
+            return looked(condition, n, range(n)).pairs
+    return numbers.number(condition, n)
+
+
 def pattern_count(pattern: ir.Pattern, n: int, queries: range | None = None) -> int:
     """Pairs over all heads; of one head for a pattern that is the same for every head."""
     heads = Counter(pattern.head_conditions or (0,))

@@ -177,8 +177,7 @@ def _holds(condition: ir.Set, q: np.ndarray, k: np.ndarray, n: int) -> np.ndarra
 
 
 def _by_diagonal(condition: ir.Set, n: int, queries: range) -> ir.Set:
-    _pay(_steps(condition, n + len(queries)))
-    return by_diagonal(condition, n, queries)
+    return by_diagonal(condition, n, queries, lambda part: _pay(_steps(part, n + len(queries))))
 
 
 def _steps(condition: ir.Set, pairs: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -42,11 +43,12 @@ def along(leaf: object) -> Along:
     return leaf
 
 
-def by_diagonal(condition: ir.Set, n: int, queries: range) -> ir.Set:
-    """The condition with each part that q - k decides read from its diagonals."""
+def by_diagonal(condition: ir.Set, n: int, queries: range, pay: Callable[[ir.Set], None] = lambda _: None) -> ir.Set:
+    """The condition with each part that q - k decides read from its diagonals, `pay` being asked for each before."""
     if isinstance(condition, ir.Bool) or not _mixed(condition):
         return condition
     if _drift(condition) == 0:
+        pay(condition)
         first = queries.start - (n - 1)
         q = np.arange(first, queries.stop)
         kept = np.broadcast_to(vector.holds(condition, {"q": q, "k": 0, "n": n}), q.shape)
@@ -55,11 +57,11 @@ def by_diagonal(condition: ir.Set, n: int, queries: range) -> ir.Set:
         case ir.And(parts) | ir.Or(parts):
             alike = [_mixed(part) and _drift(part) == 0 for part in parts]
             join = type(condition)
-            rest = [by_diagonal(part, n, queries) for part, own in zip(parts, alike, strict=True) if not own]
+            rest = [by_diagonal(part, n, queries, pay) for part, own in zip(parts, alike, strict=True) if not own]
             shared = tuple(part for part, own in zip(parts, alike, strict=True) if own)
-            return join((*([by_diagonal(join(shared), n, queries)] if shared else []), *rest))
+            return join((*([by_diagonal(join(shared), n, queries, pay)] if shared else []), *rest))
         case ir.Not(part):
-            return ir.Not(by_diagonal(part, n, queries))
+            return ir.Not(by_diagonal(part, n, queries, pay))
     return condition
 
 

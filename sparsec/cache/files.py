@@ -6,14 +6,13 @@
 
 Writing: a temporary file beside the target, fsync, rename.  A reader sees the old file, the new one or none, however
 many processes write and whenever one is killed.  Reading: one descriptor, opened without following links, must be an
-ordinary file of this user that nobody else may write to; its bytes are then compared with their digest.  What is run
-is those bytes, not the file again.
+ordinary file of this user that nobody else may write to; its bytes are then compared with their digest or checksum.
+What is run is those bytes, not the file again.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -154,7 +153,7 @@ def _distrust(found: os.stat_result, wanted: Callable[[int], bool]) -> str:
 
 def replace(path: Path, data: bytes, mode: int) -> None:
     """Write a file in one step: after this, or after a crash within it, `path` is whole.  OSError where it can't be."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)  # O_EXCL follows no link
     try:
         with open(descriptor, "wb") as file:

@@ -47,11 +47,10 @@ def run(
     if depth is not None and not lint:
         raise typer.BadParameter("needs --lint", param_hint="--depth")
     chosen = choice(define, pattern, heads, layer, layers)
-    advice = _advice(depth) if lint else None
     names = named(files)
     if fix:
         _mend(names, chosen)
-    found = (Finding(shown(name), _diagnosis(name, chosen, advice)) for name in names)
+    found = (Finding(shown(name), _diagnosis(name, chosen, _advice(depth) if lint else None)) for name in names)
     valid = [_print(each) for each in found] if form == "human" else _written(list(found), form)
     if form == "human" and len(valid) > 1:
         print(f"{len(valid)} files: {valid.count(True)} valid, {valid.count(False)} with errors")
@@ -85,10 +84,11 @@ def _written(found: list[Finding], form: Format) -> list[bool]:
 
 
 def _advice(depth: int | None) -> Advice:
-    from sparsec.lint.advice import advise
+    """What is asked about the patterns of one file."""
+    from sparsec.lint.advice import Adviser
     from sparsec.report.prediction import beside_dense, work
 
-    return lambda subject: advise(subject, work, beside_dense, depth)
+    return Adviser(work, beside_dense, depth)
 
 
 def _diagnosis(name: str, chosen: Choice, advice: Advice | None) -> Diagnosis:
@@ -104,10 +104,14 @@ def _print(found: Finding) -> bool:
     """Print what there is to say about one file; is it valid?"""
     report(found.diagnosis.diagnostics)
     if found.diagnosis.valid:
-        notes = (
+        notes = [
             f"  {each}: pass {_wanted(asked)} to check what depends on it"
             for each, asked in found.diagnosis.unbound.items()
-        )
+        ]
+        if unadvised := found.diagnosis.unadvised:
+            first, *others = unadvised
+            more = f" and {len(others)} more" if others else ""
+            notes.append(f"  {first}{more}: no time was left for advice; pass --pattern {first} to ask for it alone")
         paint = painter(coloured(sys.stdout, os.environ))
         print("\n".join([f"{printable(found.name)}: {paint('ok', GREEN)}", *notes]))
     return found.diagnosis.valid

@@ -22,6 +22,7 @@ def _file(found: Finding) -> dict:
         "valid": found.diagnosis.valid,
         "diagnostics": [_record(found, each) for each in found.diagnosis.diagnostics],
         "unbound": {name: [_record(found, each) for each in asked] for name, asked in unbound},
+        "unadvised": list(found.diagnosis.unadvised),
     }
 
 

@@ -196,10 +196,13 @@ def _cost(tree: File, pattern: Pattern, chosen: Choice, call: Call, tile_sizes: 
     from sparsec.ir.approximate import bounded
     from sparsec.lower.file import lower
 
+    pattern = bounded(pattern)
+
     def rebind(parameters: Mapping[str, int]) -> Pattern:
+        if parameters == dict(pattern.parameters):
+            return pattern
         return bounded(lower(tree, **replace(chosen, parameters=tuple(parameters.items())).keywords))
 
-    pattern = bounded(pattern)
     grows = complexity(rebind, dict(pattern.parameters))
     return cost(
         pattern,

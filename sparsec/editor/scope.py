@@ -39,7 +39,7 @@ def is_prelude(source: Source) -> bool:
 
 def path_of(source: Source) -> Path:
     """The file of a text; the prelude's is a resource."""
-    return Path(str(resources.root())) / source.name if is_prelude(source) else Path(source.name)
+    return resources.root() / source.name if is_prelude(source) else Path(source.name)
 
 
 def visible(source: Source) -> list[tuple[Source, Outline]]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
+
+from sparsec.ir.base import Base, BaseLeaf, hashed_once
 
 if TYPE_CHECKING:
     from sparsec.ir.inputs import Input
@@ -18,73 +20,84 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------- integers
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Const:
+class Const(Base):
     value: int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Var:
+class Var(Base):
     """`q`, `k`: absolute positions of query and key; `n`: number of keys.  Plans add names of tile edges."""
 
     name: str
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Add:
+class Add(Base):
     left: Int
     right: Int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Sub:
+class Sub(Base):
     left: Int
     right: Int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Mul:
+class Mul(Base):
     """A product with at most one side that is not constant (lowering refuses the rest)."""
 
     left: Int
     right: Int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class FloorDiv:
+class FloorDiv(Base):
     """left // divisor, rounded down; divisor >= 1."""
 
     left: Int
     divisor: int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Mod:
+class Mod(Base):
     """left % divisor, always in [0, divisor); divisor >= 1."""
 
     left: Int
     divisor: int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Abs:
+class Abs(Base):
     value: Int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Min:
+class Min(Base):
     left: Int
     right: Int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Max:
+class Max(Base):
     left: Int
     right: Int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Select:
+class Select(Base):
     """`then` where the condition holds, else `other`.  Never written by a user: bounds of tiles need it."""
 
     condition: Set
@@ -92,8 +105,9 @@ class Select:
     other: Int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Read:
+class Read(Base):
     """An entry of an input, data given at the call: 0 or 1 for a bool.  It occurs inside a `DataTest` alone.
 
     `index` is a position of the input's last axis; None where an input has one number for each row and head.
@@ -110,54 +124,59 @@ Int = Const | Var | Add | Sub | Mul | FloorDiv | Mod | Abs | Min | Max | Select 
 Comparator = Literal["<", "<=", "==", "!=", ">=", ">"]
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Bool:
+class Bool(Base):
     value: bool
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(Base):
     left: Int
     op: Comparator
     right: Int
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Member:
+class Member(Base):
     """value in {members}; members sorted, without repeats, at least one."""
 
     value: Int
     members: tuple[int, ...]
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class And:
+class And(Base):
     parts: tuple[Set, ...]
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Or:
+class Or(Base):
     parts: tuple[Set, ...]
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Not:
+class Not(Base):
     part: Set
 
 
-# Leaves that no affine condition can say.  Their meaning never depends on what stands beside them.
-
-
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class ElementOf:
+class ElementOf(Base):
     """Whether a value is among the entries of an input.  It occurs as the test of a `DataTest` alone."""
 
     value: Int
     name: str
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class DataTest:
+class DataTest(BaseLeaf):
     """A test of data given at the call, taken as one: false where an index of its reads is outside the input.
 
     So the complement is true there, and is never the test with the opposite comparison.  `data` has what is known of
@@ -168,8 +187,9 @@ class DataTest:
     data: tuple[tuple[str, int | tuple[int, ...]], ...] = ()
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class Blocks(BaseLeaf):
     """Block row i (queries [i*size, (i+1)*size)) sees the key blocks rows[i], which rise; rows and
     blocks beyond see nothing.
     """
@@ -178,8 +198,9 @@ class Blocks:
     rows: tuple[tuple[int, ...], ...]
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class RandomBlocks:
+class RandomBlocks(BaseLeaf):
     """Each block of `size` queries sees `count` distinct key blocks of the ceil(n / size) there are, all when fewer.
 
     With `past`, the blocks are drawn from those not after the query's own.
@@ -191,8 +212,9 @@ class RandomBlocks:
     past: bool = False
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class RandomKeys:
+class RandomKeys(BaseLeaf):
     """Each query sees `count` distinct keys of the n there are, all when fewer."""
 
     count: int
@@ -238,13 +260,13 @@ class Pattern:
 
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below `node`, in the order of writing."""
-    if isinstance(node, Leaf):  # rows of tables are many, and no nodes; a test of data is taken as one
+    if isinstance(node, BaseLeaf):  # rows of tables are many, and no nodes; a test of data is taken as one
         return
-    for name in node.__match_args__:  # its fields; `dataclasses.fields` makes a tuple anew each time
+    for name in node.__match_args__:
         value = getattr(node, name)
         for child in value if isinstance(value, tuple) else (value,):
-            if isinstance(child, Node):
-                yield child
+            if isinstance(child, Base):  # a union of types would be gone through, one after the other
+                yield cast(Node, child)
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -23,21 +23,40 @@ from sparsec.sets.context import allowance
 _MOST_CONDITIONS = 8
 
 
-def advise(subject: Subject, work: Work, beside_dense: BesideDense, depth: int | None) -> list[Diagnostic]:
-    """Advice about one pattern of a file; `work` and `beside_dense` count what its plan visits.
+class Adviser:
+    """Advice about the patterns of one file, in turn, as long as the steps last that they share.
 
-    With a depth, also whether so many layers that are alike reach everything.  Nothing where data of the call decides.
+    `work` and `beside_dense` count what the plan of a pattern visits.  With a depth, it is also said whether so many
+    layers that are alike reach everything.
     """
-    if subject.pattern.inputs:
-        return []
-    found = _trusted(splits_tiles(subject, work), budgets.TILES)
-    found += _trusted(no_faster(subject, beside_dense), budgets.TILES)
-    if len(subject.pattern.conditions) <= _MOST_CONDITIONS:
-        found += _trusted(_decoding(subject), budgets.DECODING)
-        if depth:
-            causal = all(map(is_causal, subject.pattern.conditions))
-            found += _trusted(out_of_reach(subject, depth, causal), budgets.REACH)
-    return found
+
+    def __init__(self, work: Work, beside_dense: BesideDense, depth: int | None) -> None:
+        self.work, self.beside_dense, self.depth = work, beside_dense, depth
+        self.left = budgets.ADVICE + (budgets.REACH if depth else 0)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the steps are used up: the last pattern was not looked at in full, and no other will be."""
+        return self.left <= 0
+
+    def __call__(self, subject: Subject) -> list[Diagnostic]:
+        """Advice about one pattern.  Nothing where data of the call decides."""
+        if subject.pattern.inputs or self.exhausted:
+            return []
+        with allowance(self.left) as own:
+            found = self._advice(subject)
+        self.left = own.left
+        return found
+
+    def _advice(self, subject: Subject) -> list[Diagnostic]:
+        found = _trusted(splits_tiles(subject, self.work), budgets.TILES)
+        found += _trusted(no_faster(subject, self.beside_dense), budgets.TILES)
+        if len(subject.pattern.conditions) <= _MOST_CONDITIONS:
+            found += _trusted(_decoding(subject), budgets.DECODING)
+            if self.depth:
+                causal = all(map(is_causal, subject.pattern.conditions))
+                found += _trusted(out_of_reach(subject, self.depth, causal), budgets.REACH)
+        return found
 
 
 def _decoding(subject: Subject) -> Iterator[Diagnostic]:

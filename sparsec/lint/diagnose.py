@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Unpack
+from typing import Protocol, Unpack
 
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
 from sparsec.lint.inputs import unread
@@ -17,7 +17,17 @@ from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.parse import parse
 
-Advice = Callable[[Subject], Iterable[Diagnostic]]
+
+class Advice(Protocol):
+    """What is asked about each pattern of a file, in turn, until it is exhausted."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last pattern was not looked at in full, and no other will be."""
+
+    def __call__(self, subject: Subject) -> Iterable[Diagnostic]:
+        """Advice about one pattern."""
+
 
 # Errors of the call, not of the text: it is right as far as it tells.
 _UNBOUND = (NeedsHeads, NeedsLayer, MissingParameter)
@@ -28,11 +38,13 @@ class Diagnosis:
     """What was found in a text.
 
     A place may lie in another text, one that this one uses.  `unbound` has the patterns that could not be looked at
-    in full, each with what it asks of the caller: heads, a layer, a parameter without default.
+    in full, each with what it asks of the caller: heads, a layer, a parameter without default.  `unadvised` has those
+    for which no time was left to look for advice.
     """
 
     diagnostics: tuple[Diagnostic, ...] = ()
     unbound: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    unadvised: tuple[str, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -52,11 +64,12 @@ def diagnose(
     """The errors and warnings of a text, of its one pattern called `pattern` or of all; keywords as of `sparsec.load`.
 
     A text of sets and inputs alone is there to be used by others: its names are checked.  `advice` is asked for more
-    about each pattern.  Raises nothing for a wrong text.
+    about each pattern, in turn.  Raises nothing for a wrong text.
     """
     chosen = Keywords(heads=heads, layer=layer, layers=layers, parameters=parameters)
     found: list[Diagnostic] = []
     unbound: dict[str, tuple[Diagnostic, ...]] = {}
+    unadvised: list[str] = []
     try:
         file = parse(source)
         scope = check_names(file)
@@ -66,12 +79,14 @@ def diagnose(
     for name in _patterns(file, pattern):
         try:
             found += _looked_at(scope, {**chosen, "pattern": name}, advice)
+            if advice and advice.exhausted:
+                unadvised.append(str(name))
         except SparsecError as error:
             if all(isinstance(each, _UNBOUND) for each in error.diagnostics):
                 unbound[str(name)] = error.diagnostics
             else:
                 found += error.diagnostics
-    return Diagnosis(tuple(dict.fromkeys(found)), unbound)
+    return Diagnosis(tuple(dict.fromkeys(found)), unbound, tuple(unadvised))
 
 
 def examine(file: ast.File | Scope, alike: tuple[int, ...] = (), **chosen: Unpack[Keywords]) -> Lowered:

@@ -54,26 +54,9 @@ def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:
         affine = simplify(bound.affine)
         bound = replace(bound, affine=affine, tables=() if affine == ir.TRUE else bound.tables)
     read = partial(relation, parameters=symbolic_tiles.parameters(stride))
-    pairs = _once(partial(read, bound.affine))
+    pairs = partial(read, bound.affine)
     kept = partial(read, under(condition)) if bound.tables or bound.why else pairs
     return _cover(bound, pairs, "q", stride), _cover(bound, pairs, "k", stride), _full(kept, stride)
-
-
-def _once(made: Callable[[], Points]) -> Callable[[], Points]:
-    """What `made` makes, asked for once: where the steps of a budget did not suffice, they will not the next time."""
-    known: list[Points] = []
-    asked = False
-
-    def points() -> Points:
-        nonlocal asked
-        if not known and asked:
-            raise OutOfBudget
-        asked = True
-        if not known:
-            known.append(made())
-        return known[0]
-
-    return points
 
 
 def _cover(bound: Over, pairs: Callable[[], Points], side: Side, stride: int) -> Cover:

@@ -16,14 +16,34 @@ def scaled(operations: int, *conditions: ir.Set) -> int:
 
     Each division is a column of every row that isl reduces, so the time of a step grows with their square.
     """
-    divisions = sum(isinstance(node, ir.Mod | ir.FloorDiv) for each in conditions for node in ir.walk(each))
-    return max(1, operations * _FEW_DIVISIONS**2 // max(_FEW_DIVISIONS, divisions) ** 2)
+    return max(1, operations * _FEW_DIVISIONS**2 // max(_FEW_DIVISIONS, _divisions(*conditions)) ** 2)
+
+
+def many_divisions(condition: ir.Set) -> bool:
+    """Whether so many divisions meet in one term of a union that each step of its set takes longer."""
+    return _meeting(condition) > _FEW_DIVISIONS
+
+
+def _meeting(condition: ir.Set) -> int:
+    match condition:
+        case ir.And(parts):
+            return sum(map(_meeting, parts))
+        case ir.Or(parts):
+            return max(map(_meeting, parts), default=0)
+        case ir.Not(part):
+            return _meeting(part)
+    return _divisions(condition)
+
+
+def _divisions(*conditions: ir.Set) -> int:
+    return sum(isinstance(node, ir.Mod | ir.FloorDiv) for each in conditions for node in ir.walk(each))
 
 
 # ---------------------------------------------------------------- allowances: all of a command's questions
 
 COMPLEXITY = 1_000_000  # the class of a pattern: half a dozen counts of each of its parts
 COST = 450_000  # the numbers of all conditions of a pattern
+ADVICE = 2_500_000  # about all patterns of a file
 BESIDE = 150_000  # what `cost` says beside the numbers: causality, what a decoder holds
 LAYOUT = 50_000  # the share that the layouts of one condition waste
 TILES = 500_000  # advice about numbers beside multiples of a tile: a plan and a count for each changed pattern
@@ -37,6 +57,7 @@ COUNT_BY_ISL = 20_000  # isl's own count, one point after the other: quick or of
 CACHE = 100_000  # what a decoder holds: a formula that people can read, or one bound
 LOOK_CHECK = 20_000  # looking at the pairs of one short length, to check a formula
 LOOK_FIRST = 300_000  # looking at pairs before sets are asked: soon done at usual lengths, and whatever the sets
+LOOK_LONG = 100_000  # looking at long sequences, where sets would have many divisions: intervals may decide most boxes
 LOOK = 2_000_000  # looking at pairs as the last resort
 
 # ---------------------------------------------------------------- proofs about one condition

@@ -16,6 +16,7 @@ import islpy as isl
 
 _local = threading.local()
 _MOST_KNOWN = 256  # answers of one function that are remembered
+_PRECISE = 16  # counted steps are told to such a part
 _T = TypeVar("_T")
 _failed: dict[Hashable, int] = {}  # steps that did not suffice for a question
 
@@ -44,6 +45,7 @@ def context() -> isl.Context:
         _local.limit = _local.most = _local.own = 0  # of the innermost budget: given, allowed, taken by our own work
         _local.allowance = None
         _local.texts = {}  # sets by the text that they were read from
+        _local.sets = {}  # sets by the question that they answer, with the steps that they took
     return _local.context
 
 
@@ -80,20 +82,43 @@ def budget(operations: int) -> Iterator[None]:
         _start(ctx, outer)
 
 
-@contextmanager
-def attempt(question: Hashable) -> Iterator[None]:
-    """Run a body that takes the same steps each time: OutOfBudget at once where no more are left than failed before."""
-    ctx = context()
-    left = _local.most - _taken(ctx) - _local.own if _local.most else 0
-    if 0 < left <= _failed.get(question, 0):
+def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
+    """The set that `make` makes for a question, which takes the same steps each time: made once, and charged each time.
+
+    So a budget reaches as far, whatever was asked before, but for the part to which steps are told.  OutOfBudget at
+    once where no more of them are left than failed before.
+    """
+    context()
+    if question in _local.sets:
+        made, steps = _local.sets[question]
+        spend(steps)
+        return _copy(made)
+    left = _left()  # which takes as long as reading a comparison: not for what is known
+    if left is not None and left <= _failed.get(question, 0):
         raise OutOfBudget
     try:
-        yield
-    finally:
-        if left > 0 and _exceeded(ctx):
-            if len(_failed) >= _MOST_KNOWN:
-                _failed.clear()
+        made = make()
+    except Exception:
+        if left is not None and _exceeded(context()):
+            _forget_many(_failed)
             _failed[question] = max(left, _failed.get(question, 0))
+        raise
+    if left is not None and (rest := _left()):  # without a budget nobody counts
+        _forget_many(_local.sets)
+        _local.sets[question] = _copy(made), left - rest
+    return made
+
+
+def _left() -> int | None:
+    """The steps that are left, at least 0; None without a budget."""
+    ctx = context()
+    return max(0, _local.most - _taken(ctx) - _local.own) if _local.most else None
+
+
+def _forget_many(known: dict) -> None:
+    """Make room for one more entry."""
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
 
 
 @contextmanager
@@ -136,8 +161,7 @@ def within(operations: int) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
             with allowance(operations) as own:
                 found = function(*arguments)
             if not own.cut or own.given == operations:
-                if len(known) >= _MOST_KNOWN:
-                    known.clear()
+                _forget_many(known)
                 known[arguments] = found
             return found
 
@@ -186,12 +210,16 @@ def unlimited() -> Iterator[None]:
 
 
 def read_once(text: str) -> isl.Set:
-    """The set that a text says; a copy of what was read before, as lexmin changes what it is asked about."""
+    """The set that a text says, read once."""
     ctx = context()
     if text not in _local.texts:
         _local.texts[text] = isl.Set.read_from_str(ctx, text)
-    known = _local.texts[text]
-    return known.set_dim_name(isl.dim_type.set, 0, known.get_dim_name(isl.dim_type.set, 0))
+    return _copy(_local.texts[text])
+
+
+def _copy(values: isl.Set) -> isl.Set:
+    """The set again, for others to ask about: lexmin changes what it is asked about."""
+    return values.set_dim_name(isl.dim_type.set, 0, values.get_dim_name(isl.dim_type.set, 0))
 
 
 def unshared(values: isl.Set) -> isl.Set:
@@ -229,17 +257,23 @@ def _settle(ctx: isl.Context) -> None:
 
 
 def _taken(ctx: isl.Context) -> int:
-    """The steps that isl has counted.  It does not tell them, but for whether they reach a limit."""
-    low, high = 0, _local.most
-    while low < high:
+    """The steps that isl has counted, too many by a sixteenth at most.
+
+    It does not tell them, but for whether they reach a limit, and each limit that is tried takes microseconds.
+    """
+
+    def reaches(limit: int) -> bool:
+        ctx.set_max_operations(limit)
+        return _exceeded(ctx)
+
+    low, high = 0, 64  # above low, or none; at most high
+    while high < _local.most and reaches(high + 1):
+        low, high = high, high * 2
+    while high - low > max(1, high // _PRECISE):
         middle = (low + high) // 2
-        ctx.set_max_operations(middle + 1)
-        if _exceeded(ctx):
-            low = middle + 1
-        else:
-            high = middle
+        low, high = (middle, high) if reaches(middle + 1) else (low, middle)
     _limit(ctx)
-    return low
+    return min(high, _local.most)
 
 
 def set_space(*names: str, parameters: tuple[str, ...] = ("n",)) -> isl.Space:

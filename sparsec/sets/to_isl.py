@@ -13,7 +13,7 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Approximation
-from sparsec.sets.context import attempt, number, read_once, set_space
+from sparsec.sets.context import number, once, read_once, set_space
 
 _FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 
@@ -23,8 +23,11 @@ def relation(condition: ir.Set, bound: Approximation = "over", parameters: tuple
 
     Exact for affine conditions.  Otherwise a superset (`bound="over"`) or a subset (`bound="under"`).
     """
-    with attempt((condition, bound, parameters)):
-        return _Reader(set_space("q", "k", parameters=parameters), bound).set(condition, negated=False).coalesce()
+    return once((condition, bound, parameters), lambda: _read(condition, bound, parameters))
+
+
+def _read(condition: ir.Set, bound: Approximation, parameters: tuple[str, ...] = ("n",)) -> isl.Set:
+    return _Reader(set_space("q", "k", parameters=parameters), bound).set(condition, negated=False).coalesce()
 
 
 def clipped(condition: ir.Set, bound: Approximation = "over") -> isl.Set:
@@ -38,8 +41,10 @@ def reachable(condition: ir.Set, bound: Approximation = "over") -> isl.Set:
 
 
 def _within(condition: ir.Set, bound: Approximation, clip: str) -> isl.Set:
-    inside = read_once(f"[n] -> {{ [q, k] : {clip} }}")
-    return relation(condition, bound).intersect(inside).coalesce()
+    def read() -> isl.Set:
+        return _read(condition, bound).intersect(read_once(f"[n] -> {{ [q, k] : {clip} }}")).coalesce()
+
+    return once((condition, bound, clip), read)
 
 
 def points(condition: ir.Set, space: isl.Space) -> isl.Set:

@@ -1,1 +1,1 @@
-"""Text to AST and back.  Lark is imported here and nowhere else."""
+"""Text to AST and back.  Lark, which makes the parser's tables, is imported here and nowhere else."""

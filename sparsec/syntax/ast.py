@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from sparsec.source import Source, Span
 
 
 @dataclass(frozen=True, kw_only=True)
 class Syntax:
+    __match_args__: ClassVar[tuple[str, ...]]  # the fields but for those that are keywords only
+
     span: Span = field(compare=False, repr=False)
 
 
@@ -192,8 +195,8 @@ def bounds(container: Range | Members) -> tuple[Expr, ...]:
 
 def children(node: Syntax) -> Iterator[Syntax]:
     """The nodes directly below `node`, in the order of writing."""
-    for item in fields(node):
-        value = getattr(node, item.name)
+    for name in node.__match_args__:  # what has no place in them is a span
+        value = getattr(node, name)
         for child in value if isinstance(value, tuple) else (value,):
             if isinstance(child, Syntax):
                 yield child

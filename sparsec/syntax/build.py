@@ -1,23 +1,22 @@
-"""Lark's tree -> AST."""
+"""The parser's tree -> AST."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from lark import Token, Tree
-
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
+from sparsec.syntax.lalr import Token, Tree
 
 _Parts = list[Any]  # tokens, nodes, tuples of nodes, and None where an option is absent
 
 
 def build(source: Source, tree: Tree) -> ast.File:
-    """The AST of Lark's tree, from the leaves upwards, so that no depth of nesting can exhaust the stack."""
+    """The AST of the parser's tree, from the leaves upwards, so that no depth of nesting can exhaust the stack."""
     builder = _Builder(source)
     made: dict[int, Any] = {}
     places: dict[int, tuple[int, int]] = {}  # of the first and the last token of each subtree
-    for subtree in tree.iter_subtrees():
+    for subtree in tree.subtrees():
         parts = [made[id(child)] if isinstance(child, Tree) else child for child in subtree.children]
         builder.here = places[id(subtree)] = _place(subtree, places)
         made[id(subtree)] = getattr(builder, subtree.data)(parts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from lark import Token, Tree, UnexpectedCharacters, UnexpectedToken
-
 from sparsec.diagnostics import Diagnostic, NotQuoted, SparsecError, TextTooLong, TooManyErrors, UnexpectedText
 from sparsec.source import Source
 from sparsec.syntax import ast
@@ -13,6 +11,7 @@ from sparsec.syntax.errors.borrowed import DECLARATIONS
 from sparsec.syntax.errors.explain import unexpected_character, unexpected_token
 from sparsec.syntax.errors.recovery import mended
 from sparsec.syntax.grammar import grammar
+from sparsec.syntax.lalr import Token, Tree, UnexpectedCharacter, UnexpectedToken
 
 _DEEP = 1_000  # states on the stack; ordinary texts need some tens
 
@@ -38,6 +37,7 @@ def _parse(source: Source) -> ast.File:
     if errors:
         cut = [TooManyErrors(count=MAX_ERRORS)] if len(errors) > MAX_ERRORS else []
         raise SparsecError(*sorted(errors[:MAX_ERRORS], key=lambda error: error.place.start), *cut)
+    assert tree is not None  # or there were errors
     file = build(source, tree)
     if deep := list(too_deep(file)):
         raise SparsecError(*deep)
@@ -55,9 +55,9 @@ def _tokens(source: Source, errors: list[Diagnostic]) -> list[Token]:
                 if len(tokens) > MAX_TOKENS:
                     raise SparsecError(TextTooLong(name=source.name, limit=MAX_TOKENS, unit="words and symbols"))
             return tokens
-        except UnexpectedCharacters as error:
-            errors.append(unexpected_character(source, error.pos_in_stream))
-            start = _skip(text, error.pos_in_stream)
+        except UnexpectedCharacter as error:
+            errors.append(unexpected_character(source, error.offset))
+            start = _skip(text, error.offset)
             text = " " * start + text[start:]  # blanks keep the places of what follows
     return tokens
 
@@ -86,13 +86,13 @@ def _tree(source: Source, tokens: list[Token], errors: list[Diagnostic]) -> Tree
     """The whole text's tree, or None after an error from which no reading on was possible."""
     start, reached = 0, -1  # the declaration to begin with; where the last error was in the text
     while True:
-        parser = grammar().parse_interactive()
+        parser = grammar().parser()
         at = start
         try:
             for at in range(start, len(tokens)):
-                parser.feed_token(tokens[at])
+                parser.feed(tokens[at])
             at = len(tokens)
-            return parser.feed_eof(tokens[-1] if tokens else None)
+            return parser.end()
         except UnexpectedToken as error:
             begin = next((i for i in range(at - 1, start, -1) if tokens[i].type in DECLARATIONS), start)
             expected = _accepted(tokens[begin:at]) or error.expected
@@ -117,11 +117,11 @@ def _accepted(tokens: list[Token]) -> set[str]:
 
     An LALR parser that meets an error knows more terminals than can stand there, or has already reduced to fewer.
     """
-    parser = grammar().parse_interactive()
+    parser = grammar().parser()
     for token in tokens:
-        parser.feed_token(token)
+        parser.feed(token)
     # Each terminal may ask for as many reductions as the stack is deep.
-    return parser.accepts() if len(parser.parser_state.state_stack) <= _DEEP else set()
+    return parser.accepts() if len(parser.states) <= _DEEP else set()
 
 
 def _declares(tokens: list[Token]) -> bool:

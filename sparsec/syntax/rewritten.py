@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lark import Token
-
 from sparsec.diagnostics import Diagnostic, Fix, UnexpectedText, WrongSymbol
 from sparsec.source import Source
 from sparsec.syntax.errors.borrowed import ARROW, DIVIDE, RANGE_SYMBOL, around
+from sparsec.syntax.lalr import Token
 
 _SHIFTS = {">": "//", "<": "*"}
 _MOST_BITS = 30

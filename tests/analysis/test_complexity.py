@@ -1,5 +1,5 @@
 import pytest
-from support.field_cases import NEIGHBOURHOODS
+from support.field_cases import NEIGHBOURHOODS, SLIDING_TILES
 
 from sparsec.analysis import complexity as of_complexity
 from sparsec.analysis.complexity import NOT_CLASSIFIED, complexity
@@ -35,6 +35,8 @@ CLASSES = {
     "pattern p(w = 512, p = 64) = past(w) | full": "O(n^2)",
     "pattern p(w = 2048, s = 4) = segments(w, s)": "O(n*w/s^2)",
     "pattern p(w = 2048, s = 4) = match h { 0 -> past(w) else -> causal & stride(s) }": "O(n*(w + n/s))",
+    "pattern p = abs(q // 64 // 36 - k // 64 // 36) <= 1 & abs(q // 64 // 6 % 6 - k // 64 // 6 % 6) <= 1"
+    " & abs(q // 64 % 6 - k // 64 % 6) <= 1": "O(n)",
     "pattern p(r = 7) = abs(q // 64 - k // 64) <= r & abs(q % 64 - k % 64) <= r": "O(n*r)",
     "pattern p(w = 64, r = 7) = abs(min(max(q // w, r // 2), w - 1 - r // 2) - k // w) <= r // 2"
     " & abs(min(max(q % w, r // 2), w - 1 - r // 2) - k % w) <= r // 2": "O(n*r^2)",
@@ -65,6 +67,17 @@ def test_steps(pattern):
     assert allowed.given - allowed.left < 800_000
 
 
+@pytest.mark.parametrize(
+    ("pattern", "expected"), {"small": "O(n)", "medium": "O(n)", "video": "O(n)", "plain": "O(1)"}.items()
+)
+def test_sliding_tiles(pattern, expected):
+    """Sets of fourteen divisions take long; intervals decide most of their boxes, at any length."""
+    file = parse(Source("<test>", SLIDING_TILES))
+    with allowance(10_000_000) as allowed:
+        assert complexity(lambda parameters: lower(file, pattern=pattern, parameters=parameters), {}) == expected
+    assert allowed.given - allowed.left < 300_000
+
+
 def test_heads_share_what_differs_in_numbers_alone():
     file = parse(Source("<test>", "pattern p(w = 64) = match h % 2 { 0 -> past(w) else -> window(w + h) }"))
     counted = []
@@ -73,6 +86,8 @@ def test_heads_share_what_differs_in_numbers_alone():
         return lower(file, parameters=parameters, heads=16)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(of_complexity, "_pairs", lambda *asked: counted.append(asked) or of_complexity.number(*asked))
+        patch.setattr(
+            of_complexity, "_pairs", lambda *asked: counted.append(asked) or of_complexity.affine_count(*asked)
+        )
         assert complexity(rebind, {"w": 64}) == "O(n*w)"
     assert len(counted) == 9 + 3 * 2  # each condition once, then one of each kind

@@ -98,3 +98,14 @@ def test_out_of_steps():
     with allowance(1000) as allowed, pytest.raises(Uncounted):
         looked(ir.Compare(ir.Mod(ir.Add(Q, ir.Mul(ir.Const(3), K)), 7), "==", ir.Const(2)), 4096, range(4096))
     assert allowed.cut
+
+
+def test_diagonals_are_paid_for_where_they_are_looked_at():
+    n, corner = 1 << 24, (ir.Compare(Q, "<", ir.Const(64)), ir.Compare(K, "<", ir.Const(64)))  # 33 million diagonals
+    square, strided = (
+        ir.And((*corner, ir.Compare(ir.Mod(value, 3), "==", ir.Const(0)))) for value in (ir.Add(Q, K), ir.Sub(Q, K))
+    )
+    with allowance(30_000):
+        assert looked(square, n, range(n)).pairs == mask(square, 64, 64, 0).sum()
+    with pytest.raises(Uncounted), allowance(30_000):
+        looked(strided, n, range(n))

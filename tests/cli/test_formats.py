@@ -189,6 +189,6 @@ def test_formats_are_quiet_where_there_is_nothing(check) -> None:
     assert json.loads(check("json", "good.spat").out) == {
         "format": 1,
         "valid": True,
-        "files": [{"name": "good.spat", "valid": True, "diagnostics": [], "unbound": {}}],
+        "files": [{"name": "good.spat", "valid": True, "diagnostics": [], "unbound": {}, "unadvised": []}],
     }
     assert check("xml", "good.spat").status == 2

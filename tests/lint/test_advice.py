@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -14,12 +15,14 @@ from sparsec.analysis.decoder_cache import decoder_cache
 from sparsec.diagnostics import CODES, Diagnostic, SparsecError
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
-from sparsec.lint.advice import advise
+from sparsec.lint.advice import Adviser
+from sparsec.lint.diagnose import diagnose
 from sparsec.lint.knobs import knobs
 from sparsec.lint.subject import Lower, Subject
 from sparsec.lint.tiles import splits_tiles
 from sparsec.lower.file import check_names, lower, lower_fully
 from sparsec.report.prediction import beside_dense, work
+from sparsec.sets import budgets
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 from sparsec.testing.programs import conditions, tables, terms, to_text
@@ -28,7 +31,7 @@ ADVICE = ["SP0907", "SP0908", "SP0909", "SP0910", "SP0911", "SP0914"]
 
 
 def advice(text: str, depth: int | None = None, work=work, **given) -> list[Diagnostic]:
-    return advise(subject(text, **given), work, beside_dense, depth)
+    return Adviser(work, beside_dense, depth)(subject(text, **given))
 
 
 def subject(text: str, **given) -> Subject:
@@ -280,3 +283,31 @@ def test_advice_is_true(parts: list[ir.Set], depth: int) -> None:
 def test_patterns_that_gain_nothing(text: str, pairs: int | None) -> None:
     found = [each.pairs for each in advice(f"pattern p = {text}") if each.code == "SP0914"]
     assert found == ([] if pairs is None else [pairs])
+
+
+# ---------------------------------------------------------------- many patterns
+
+
+def test_the_patterns_of_a_file_share_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"pattern p{i} = causal & stride({96 + i})" for i in range(6)]
+    used = []
+    for text in texts[:2]:
+        adviser = Adviser(work, beside_dense, None)
+        alone = adviser(subject(text))
+        used.append(budgets.ADVICE - adviser.left)
+    monkeypatch.setattr(budgets, "ADVICE", 2 * max(used))
+    found = diagnose(Source("p.spat", "\n".join(texts)), advice=Adviser(work, beside_dense, None))
+    assert found.unadvised
+    assert found.unadvised == tuple(f"p{i}" for i in range(6))[-len(found.unadvised) :]
+    assert len(found.unadvised) <= 4
+    assert {each.code for each in alone} <= {each.code for each in found.diagnostics}
+    assert not diagnose(Source("p.spat", texts[0]), advice=Adviser(work, beside_dense, None)).unadvised
+
+
+def test_patterns_without_advice_are_named(sparsec, spat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "ADVICE", 1)
+    name = spat("pattern a = causal & stride(96)\npattern b = causal\n")
+    note = "no time was left for advice; pass --pattern a to ask for it alone"
+    assert sparsec("check", "--lint", name).out == f"p.spat: ok\n  a and 1 more: {note}\n"
+    said = json.loads(sparsec("check", "--lint", name, "--output-format", "json").out)
+    assert said["files"][0]["unadvised"] == ["a", "b"]

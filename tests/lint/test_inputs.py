@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsec.lint.advice import advise
+from sparsec.lint.advice import Adviser
 from sparsec.lint.diagnose import diagnose
 from sparsec.report.prediction import beside_dense, work
 from sparsec.source import Source
@@ -14,7 +14,7 @@ from sparsec.source import Source
 
 def said(text: str) -> list[tuple[str, str]]:
     """Codes and the texts that they point at."""
-    found = diagnose(Source("inputs.spat", text), advice=lambda subject: advise(subject, work, beside_dense, 4))
+    found = diagnose(Source("inputs.spat", text), advice=Adviser(work, beside_dense, 4))
     return [(each.code, each.place.text) for each in found.diagnostics]
 
 

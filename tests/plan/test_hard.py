@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import islpy as isl
 import pytest
 from support.field_cases import texts
 from support.kernel import only_region
 from test_cover import Call, check
 
+from sparsec.ir import nodes as ir
 from sparsec.lower.file import lower
-from sparsec.plan import covers
 from sparsec.plan.build import build
-from sparsec.sets.to_isl import relation
+from sparsec.sets import budgets, context, to_isl
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
 
@@ -61,10 +63,30 @@ def test_in_time_and_exact(name: str, in_time: Callable[[float, float], None]) -
 
 
 @pytest.mark.parametrize("name", ["128 documents", "256 documents", "many strides"])
-def test_a_set_that_takes_too_many_steps_is_read_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(covers, "relation", lambda *given, **more: asked.append(given) or relation(*given, **more))
-    (group,) = build(lower(parse(Source("hard", texts()[name])))).groups
+def test_a_set_that_takes_too_many_steps_is_read_once_with_so_many(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = lower(parse(Source("hard", texts()[name])))
+    asked: list[tuple[ir.Set, int]] = []
+    read = to_isl._Reader.set
+
+    def counted(self: to_isl._Reader, node: ir.Set, negated: bool) -> isl.Set:
+        asked.append((node, context._local.most))
+        return read(self, node, negated)
+
+    monkeypatch.setattr(to_isl._Reader, "set", counted)
+    (group,) = build(pattern).groups
     (region,) = group.variants[0].regions
     assert [cover.precision for cover in region.covers] == ["list", "list"]
-    assert len(asked) == 1
+    assert [steps for node, steps in asked if node == region.mask] == [budgets.SIMPLIFY, budgets.PRECISION]
+
+
+def test_heads_that_share_terms_read_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "examples/longnet_heads.spat").read_text()
+    pattern = lower(parse(Source("p", text)), heads=8)
+    context.context()
+    context._local.sets.clear()
+    built = build(pattern)  # what was read is known now
+    monkeypatch.setattr(to_isl._Reader, "__init__", lambda *_: pytest.fail("read again"))
+    for condition in pattern.conditions:
+        to_isl.reachable(condition)
+    monkeypatch.undo()
+    assert build(pattern) == built

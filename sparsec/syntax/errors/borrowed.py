@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from lark import Token
+from sparsec.syntax.lalr import Token
 
 RANGE_SYMBOL, ARROW, DIVIDE = "__ANON_0", "__ANON_3", "__ANON_1"  # how Lark names `..`, `->` and `//`
 DECLARATIONS = {"PATTERN", "SET", "USE", "INPUT"}

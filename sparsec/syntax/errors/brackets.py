@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from lark import Token
-
 from sparsec.diagnostics import Fix
 from sparsec.source import Source
 from sparsec.syntax.errors.borrowed import ARROW, DECLARATIONS
+from sparsec.syntax.lalr import Token
 
 JOINED = "between two sets stands `|` (in either) or `&` (in both)"
 _CLOSES = {"(": ")", "[": "]", "{": "}"}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from lark import Token
-
 from sparsec.diagnostics import (
     Diagnostic,
     Fix,
@@ -20,6 +18,7 @@ from sparsec.diagnostics import (
 from sparsec.source import Source, Span
 from sparsec.syntax.errors import borrowed, brackets, repair, slips
 from sparsec.syntax.errors.borrowed import ARROW, DECLARATIONS
+from sparsec.syntax.lalr import Token
 from sparsec.syntax.later import announced, way_around
 from sparsec.syntax.rewritten import rewritten
 

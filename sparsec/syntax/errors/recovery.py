@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
-from lark import Token, UnexpectedCharacters
-
 from sparsec.diagnostics import Diagnostic
 from sparsec.syntax.errors.borrowed import DECLARATIONS
 from sparsec.syntax.grammar import grammar
+from sparsec.syntax.lalr import Token, UnexpectedCharacter
 
 _MOST_TOKENS = 2_000  # of a declaration, which is read again for each error
 _PAIRS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
@@ -106,7 +105,7 @@ def _put(tokens: Sequence[Token], start: int, end: int, text: str) -> list[Token
         return None
     try:
         made = list(grammar().lex(text))
-    except UnexpectedCharacters:
+    except UnexpectedCharacter:
         return None
     for token in made:
         token.start_pos, token.end_pos = start, end

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from lark import Token
-
 from sparsec.diagnostics import Fix
 from sparsec.source import Source, Span
 from sparsec.syntax.errors.borrowed import ARROW, DECLARATIONS, RANGE_SYMBOL
 from sparsec.syntax.errors.near import near
 from sparsec.syntax.errors.slips import range_in_head
+from sparsec.syntax.lalr import Token
 
 _FOREIGN = ("def", "let", "fn", "func", "function", "mask")  # words that declare elsewhere
 _BEGIN = {"NAME", "NUMBER", "LPAR", "TILDE", "MINUS", "MATCH"}  # what an expression can begin with

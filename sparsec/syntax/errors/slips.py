@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from lark import Token
-
 from sparsec.syntax.errors.borrowed import (
     ARROW,
     COMMENT,
@@ -19,6 +17,7 @@ from sparsec.syntax.errors.borrowed import (
     around,
 )
 from sparsec.syntax.errors.brackets import JOINED, innermost
+from sparsec.syntax.lalr import Token
 
 _IN = "`in` takes a range `first..end`, without `end` itself, or numbers in braces, `{0, 4}`"
 _WHOLE = "numbers are whole and decimal: write `10 ** 4` or `10_000`"

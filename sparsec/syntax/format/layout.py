@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lark import Tree
-
 from sparsec.source import Source
 from sparsec.syntax.format.doc import Comment, Concat, Doc, Group, Hard, IfBroken, Indent, Line, concat, render, width
 from sparsec.syntax.format.trivia import Around, read
 from sparsec.syntax.grammar import grammar
+from sparsec.syntax.lalr import Tree
 from sparsec.syntax.pieces import Piece, between, bracketed, chain, inner, remarks, row, token
 
 WIDTH = 100
@@ -42,18 +41,18 @@ def lay_out(source: Source) -> str:
 def _laid_out(source: Source) -> str:
     found = read(source)
     around = {each.start_pos: here for each, here in zip(found.tokens, found.around, strict=False)}
-    parser = grammar().parse_interactive()
+    parser = grammar().parser()
     for each in found.tokens:
-        parser.feed_token(each)
-    tree = parser.feed_eof(found.tokens[-1] if found.tokens else None)
+        parser.feed(each)
+    tree = parser.end()
     made: dict[int, Any] = {}  # a piece, or those of a rule that only groups its parts
-    for subtree in tree.iter_subtrees():  # from the leaves, so that no depth of brackets can exhaust the stack
+    for subtree in tree.subtrees():  # from the leaves, so that no depth of brackets can exhaust the stack
         parts = [
             made[id(child)] if isinstance(child, Tree) else token(str(child), around[child.start_pos])
             for child in subtree.children
             if child is not None
         ]
-        made[id(subtree)] = getattr(_Rules, str(subtree.data))(parts)
+        made[id(subtree)] = getattr(_Rules, subtree.data)(parts)
     return _file(made[id(tree)], found.around[-1])
 
 

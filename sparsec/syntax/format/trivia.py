@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from lark import Token
-
 from sparsec.source import Source
 from sparsec.syntax.grammar import grammar
+from sparsec.syntax.lalr import Token
 
 
 @dataclass(frozen=True)
