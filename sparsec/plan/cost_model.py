@@ -50,7 +50,7 @@ def _pass(begin: Begin, regions: tuple[Region, ...], n: int) -> float:
 
 def _work(region: Region, n: int, rows: np.ndarray, columns: np.ndarray) -> float:
     on_rows, on_columns = (
-        listed_work(cover, region, n) if cover.from_list else found.sum() + len(found) * _named(cover, region, n)
+        listed_work(cover, region, n) if cover.from_list else found.sum() + len(found) * named(cover, region, n)
         for cover, found in ((region.rows, rows), (region.columns, columns))
     )
     return _STEP[type(region.layout)] * float(5 * on_rows + 4 * on_columns) / 9
@@ -59,11 +59,11 @@ def _work(region: Region, n: int, rows: np.ndarray, columns: np.ndarray) -> floa
 def listed_work(cover: Cover, region: Region, n: int) -> float:
     """Steps of all programs over the tiles of a list."""
     visited, whole = listed_tiles(cover.side, region.condition, n)
-    masked = visited.sum() - whole.sum() + len(visited) * _named(cover, region, n)
+    masked = visited.sum() - whole.sum() + len(visited) * named(cover, region, n)
     return float(FROM_LIST * whole.sum() + MASKED * masked)
 
 
-def _named(cover: Cover, region: Region, n: int) -> float:
+def named(cover: Cover, region: Region, n: int) -> float:
     """Tiles that tables add to a program, on average; those that its ranges meet already are not taken off."""
     total = 0.0
     for leaf in cover.tables:
