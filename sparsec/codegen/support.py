@@ -34,7 +34,7 @@ _MODULES = (  # each after those that it imports
     ),
     *("forward_kernel", "dq_kernel", "dkdv_kernel"),  # device functions up to here
     *("inputs", "program", "boxes", "row_classes", "tables"),
-    *("direct", "launch", "tile_lists", "prepare", "data_tiles", "stages", "sequence_tiles"),
+    *("direct", "launch", "tile_grid", "tile_lists", "prepare", "data_tiles", "stages", "sequence_tiles"),
     *("rows", "forward", "backward"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_forward", "cpu_backward", "cpu_step"),
     *("sequences", "torch_path", "flops", "call", "positions", "one_by_one", "packed", "repeated", "derivatives", "op"),

@@ -62,7 +62,7 @@ def cover_work(cover: Cover, region: Region, n: int, found: np.ndarray) -> float
     masked = MASKED if cover.from_list else 1 + EVALUATED * _operations(region)
     if masked == 1:
         return float(found.sum() + extra)
-    visited, whole = (x.sum() for x in listed_tiles(cover.side, region.condition, n))
+    visited, whole = (x.sum() for x in listed_tiles(cover.side, region, n))
     if cover.from_list:
         return float(FROM_LIST * whole + masked * (visited - whole + extra))
     return float(whole + masked * (found.sum() - whole) + extra)
