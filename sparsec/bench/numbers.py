@@ -8,6 +8,7 @@ input read once and each output written once, with ceilings measured by large pr
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 
 import torch
 
@@ -17,6 +18,8 @@ from sparsec.bench.race import Racer, spread
 from sparsec.bench.setting import Setting, sizes
 from sparsec.pipeline import Compiled
 from sparsec.plan.cost_model import cost
+from sparsec.plan.cpu_cost import cpu_cost
+from sparsec.plan.nodes import Variant
 from sparsec.testing.verify import device_name
 
 PASSES = {"forward": 4, "backward": 10}  # operations a pair and head, in units of D
@@ -32,12 +35,18 @@ def pairs(made: Compiled, setting: Setting) -> int | None:
     return setting.batch * count * (1 if made.pattern.heads else setting.heads)
 
 
-def predicted(made: Compiled, setting: Setting) -> float:
-    """The planner's own unit of all heads and batches: tiles of 64 x 64 that forward and backward visit."""
+def predicted(made: Compiled, setting: Setting, device: torch.device) -> float:
+    """Forward and backward of all heads and batches, in units of the device's cost model: tiles of 64 x 64."""
     total = 0.0
     for group in made.plan.groups:
-        total += (len(group.heads) or setting.heads) * sum(cost(group.at(n), n) for n in setting.lengths)
+        times = (cost_on(device)(group.at(n), n) for n in setting.lengths)
+        total += (len(group.heads) or setting.heads) * sum(times)
     return setting.batch * total
+
+
+def cost_on(device: torch.device) -> Callable[[Variant, int], float]:
+    """The cost model of a device."""
+    return cpu_cost if device.type == "cpu" else cost
 
 
 def times(racer: Racer, device: torch.device) -> dict[str, object]:

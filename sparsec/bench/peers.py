@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
+from sparsec.bench.numbers import cost_on
 from sparsec.bench.race import Tensors, memory, synchronize
 from sparsec.ir import nodes as ir
 from sparsec.plan.build import contiguous
-from sparsec.plan.cost_model import cost
 from sparsec.runtime.flex import mask_mod
 
 Peer = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], dict[str, object], bool]
@@ -61,7 +61,7 @@ def sdpa(pattern: ir.Pattern, t: Tensors, dense: ir.Set = CAUSAL) -> Peer:
     """Dense attention, causal or full, by the kernel that torch chooses: a yardstick, unless the pattern is it."""
     grouped = t.q.shape[1] != t.k.shape[1]
     attend = partial(scaled_dot_product_attention, is_causal=dense == CAUSAL, enable_gqa=grouped)
-    steps = t.q.shape[0] * t.q.shape[1] * cost(contiguous(dense), t.k.shape[2])
+    steps = t.q.shape[0] * t.q.shape[1] * cost_on(t.device)(contiguous(dense), t.k.shape[2])
     return attend, {"predicted_steps": steps}, pattern.conditions == (dense,)
 
 

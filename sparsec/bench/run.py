@@ -128,7 +128,7 @@ def _run(
     for racer in racers:
         facts[racer.name] |= numbers.times(racer, device) | {"inference_us": queueing(racer, tensors)}
     facts["ours"] |= numbers.shares(ours, pairs, setting, device)
-    counted = {"pairs": pairs, "predicted_steps": numbers.predicted(made, setting), "pause_ms": pause}
+    counted = {"pairs": pairs, "predicted_steps": numbers.predicted(made, setting, device), "pause_ms": pause}
     return {**found, **counted, "notes": notes, "racers": facts}
 
 

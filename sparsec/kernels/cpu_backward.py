@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparsec.kernels.cpu_forward import at, batches, listed_keys
 from sparsec.kernels.cpu_order import Order
-from sparsec.kernels.cpu_runs import Places, add_keys_of_run, additive_masks, keys_of_run, work_of
+from sparsec.kernels.cpu_runs import add_keys_of_run, additive_masks, keys_of_run, work_of
 from sparsec.kernels.cpu_visits import parts_of
 from sparsec.kernels.inputs import Entries
 
@@ -36,7 +36,7 @@ def backward_region(
     keys = None if listed else (order.tiled_keys(k), order.tiled_keys(v))
     dk, dv = (x.new_zeros(x.shape[1], x.shape[0], x.shape[2]) for x in keys or (k, v))
     for part in parts_of(order):
-        visits, runs = work_of(order, *part, entries)
+        visits, runs = work_of(order, *part, group, entries)
         some_k, some_v = keys or (listed_keys(x, visits) for x in (k, v))
         shape = some_k.shape[1], some_k.shape[0], some_k.shape[2]
         some_dk, some_dv = (some_k.new_zeros(shape) for _ in "kv") if listed else (dk, dv)
@@ -46,7 +46,7 @@ def backward_region(
                 own_g, own_q, own_out, own_lse = (at(x, batch) for x in (g_tiles, tiles, out_tiles, lse_tiles))
                 own_k, own_v = (keys_of_run(x, batch, block) for x in (some_k, some_v))
                 more = gradients_densely(own_g, own_q, own_k, own_v, own_out, own_lse, mask, scale)
-                _add_stacks(batch.of(dq), more[0].transpose(0, 1), batch.stacks)
+                batch.add(dq, more[0].transpose(0, 1))
                 add_keys_of_run(some_dk, more[1], batch, block)
                 add_keys_of_run(some_dv, more[2], batch, block)
         if visits.listed is not None:
@@ -55,14 +55,6 @@ def backward_region(
                 x.index_add_(0, visits.listed[there], some[there])
     found = (dk, dv) if listed else (order.untiled_keys(x) for x in (dk, dv))
     return order.untiled_queries(dq, group), *found
-
-
-def _add_stacks(sums: Tensor, x: Tensor, stacks: Places) -> None:
-    """Adds to some of the stacks of sums [X, stacks, rows, D]."""
-    if isinstance(stacks, slice):
-        sums[:, stacks].add_(x)
-    else:
-        sums.index_add_(1, stacks, x)
 
 
 def gradients_densely(

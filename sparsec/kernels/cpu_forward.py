@@ -27,11 +27,10 @@ def forward_region(
     out, lse = torch.zeros_like(tiles), tiles.new_full(tiles.shape[:3], float("-inf"))
     keys = None if order.region.listed else (order.tiled_keys(k), order.tiled_keys(v))
     for part in parts_of(order):
-        visits, runs = work_of(order, *part, entries)
+        visits, runs = work_of(order, *part, group, entries)
         some_k, some_v = keys or (listed_keys(x, visits) for x in (k, v))
         table = additive_masks(visits, order.tile, group, q.dtype)
         for run in runs:
-            own_out, own_lse = run.of(out), run.of(lse)
             for batch, mask in batches(run, order, tiles, some_k, table, 2):
                 own_k, own_v = (keys_of_run(x, batch, order.block) for x in (some_k, some_v))
                 more_out, more_lse = attend_densely(at(tiles, batch), own_k, own_v, mask, scale)
@@ -40,8 +39,9 @@ def forward_region(
                     more_lse.masked_fill_(empty[:, None], float("-inf"))
                 more = more_out.transpose(0, 1), more_lse.transpose(0, 1)
                 if batch.again:
-                    more = combined(own_out[:, batch.stacks], own_lse[:, batch.stacks], *more)
-                own_out[:, batch.stacks], own_lse[:, batch.stacks] = more
+                    more = combined(batch.of(out), batch.of(lse), *more)
+                for x, some in zip((out, lse), more, strict=True):
+                    batch.put(x, some)
     return order.untiled_queries(out, group), order.untiled_queries(lse, group)
 
 
@@ -84,7 +84,7 @@ def batches(
 
 def at(tiles: Tensor, run: Run) -> Tensor:
     """The stacks of a run, of tiles [X, query tiles, rows, ..], as [stacks, X, height * rows, ..]."""
-    return run.of(tiles)[:, run.stacks].transpose(0, 1)
+    return run.of(tiles).transpose(0, 1)
 
 
 def listed_keys(x: Tensor, visits: Visits) -> Tensor:

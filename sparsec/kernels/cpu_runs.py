@@ -4,36 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sparsec.kernels.cpu_order import Order
-from sparsec.kernels.cpu_visits import NO_PAIR, Visits, unpacked, visits_of
+from sparsec.kernels.cpu_stacks import Stacks, single_tiles, stacks_of
+from sparsec.kernels.cpu_visits import EVERY_PAIR, Visits, unpacked, visits_of
 from sparsec.kernels.inputs import Entries
 from sparsec.kernels.program import cdiv
 
 _LONGEST = 16  # key tiles of a run, about: a query tile that visits many more is in several
 _SHORT = 4  # fewer query tiles whose keys shift evenly are not worth a run of their own
-_STACKS = (4, 2)  # query tiles are taken as one where they visit nearly the same keys: products of more rows are faster
-_WASTE = 1.2  # times as many pairs, at most, for the sake of that
 _SLICE = 1 << 14  # entries that are added by one thread
 _ROOM = 1 << 26  # bytes of visits and runs that are kept for calls of the same lengths
 
-Places: TypeAlias = slice | Tensor
-
 
 class Run(NamedTuple):
-    """Stacks of query tiles, `height` in each, of each of which `count` key tiles are visited."""
+    """Stacks of equally many query tiles, of each of which equally many key tiles are visited."""
 
-    height: int
-    stacks: Places  # stack s is the query tiles height * s to height * (s + 1) - 1
+    tiles: Tensor  # int64 [stacks, height]: query tiles
     keys: Tensor  # int64 [stacks, count]
-    shift: int | None  # keys are consecutive, and so many tiles further for each next stack; None: anywhere
+    shift: int | None  # query tiles are consecutive, keys too, and so many further for each next stack; None: anywhere
     masks: Tensor | None  # int64 [stacks or 1, height, count]: lines of the masks; None: every pair is kept
     empty: Tensor | None  # bool [stacks, height, tile]: queries without a key; None: there are none
     again: bool  # the query tiles have been in a run before
+
+    @property
+    def height(self) -> int:
+        """Query tiles of a stack."""
+        return self.tiles.shape[1]
 
     def split(self, most: int) -> Iterator[Run]:
         """Runs of at most so many stacks."""
@@ -41,21 +42,32 @@ class Run(NamedTuple):
             part = slice(first, first + most)
             masks = self.masks if self.masks is None or len(self.masks) == 1 else self.masks[part]
             empty = None if self.empty is None else self.empty[part]
-            yield self._replace(stacks=_places(self.stacks, part), keys=self.keys[part], masks=masks, empty=empty)
+            yield self._replace(tiles=self.tiles[part], keys=self.keys[part], masks=masks, empty=empty)
 
     def of(self, tiles: Tensor) -> Tensor:
-        """Tiles of queries [X, query tiles, rows, ..] in stacks, [X, all stacks, height * rows, ..]: a view."""
-        if self.height == 1:
-            return tiles
-        stacks = tiles.shape[1] // self.height
-        return tiles.narrow(1, 0, stacks * self.height).unflatten(1, (stacks, self.height)).flatten(2, 3)
+        """The stacks, of tiles of queries [X, query tiles, rows, ..], as [X, stacks, height * rows, ..].
 
+        A view where query tiles are consecutive.
+        """
+        if self.shift is None:
+            own = tiles.index_select(1, self.tiles.flatten())
+        else:
+            own = tiles.narrow(1, int(self.tiles[0, 0]), self.tiles.numel())
+        return own.unflatten(1, self.tiles.shape).flatten(2, 3)
 
-def _places(places: Places, part: slice) -> Places:
-    if isinstance(places, Tensor):
-        return places[part]
-    some = range(places.start, places.stop, places.step)[part]
-    return slice(some.start, some.stop, some.step)
+    def put(self, tiles: Tensor, x: Tensor) -> None:
+        """Writes x [X, stacks, height * rows, ..] where `of` reads."""
+        if self.shift is None:
+            tiles.index_copy_(1, self.tiles.flatten(), x.unflatten(2, (self.height, -1)).flatten(1, 2))
+        else:
+            self.of(tiles).copy_(x)
+
+    def add(self, tiles: Tensor, x: Tensor) -> None:
+        """Adds x [X, stacks, height * rows, ..] where `of` reads."""
+        if self.shift is None:
+            tiles.index_add_(1, self.tiles.flatten(), x.unflatten(2, (self.height, -1)).flatten(1, 2))
+        else:
+            self.of(tiles).add_(x)
 
 
 class Work(NamedTuple):
@@ -70,20 +82,20 @@ class Work(NamedTuple):
         return sum(x.numel() * x.element_size() for x in tensors)
 
 
-_kept: dict[tuple[Order, int, int], Work] = {}  # the oldest first
+_kept: dict[tuple[Order, int, int, int], Work] = {}  # the oldest first
 
 
-def work_of(order: Order, first: int, stop: int, entries: Sequence[Entries] = ()) -> Work:
-    """The work of the query tiles first..stop - 1.  What was found is kept while there is room.
+def work_of(order: Order, first: int, stop: int, group: int, entries: Sequence[Entries] = ()) -> Work:
+    """The work of the query tiles first..stop - 1, for `group` heads that share their keys.
 
-    Not where data of the call decides, which `entries` has for one row and head.
+    What was found is kept while there is room, but not where data of the call decides: `entries` of a row and head.
     """
     if order.region.inputs:
-        return _work(order, visits_of(order, first, stop, entries))
-    place = order, first, stop
+        return _work(visits_of(order, first, stop, entries), group * order.tile)
+    place = order, first, stop, group
     if work := _kept.get(place):
         return work
-    work = _work(order, visits_of(order, first, stop))
+    work = _work(visits_of(order, first, stop), group * order.tile)
     room = _ROOM - work.bytes
     for each, kept in [*_kept.items()][::-1]:
         room -= kept.bytes
@@ -93,81 +105,59 @@ def work_of(order: Order, first: int, stop: int, entries: Sequence[Entries] = ()
     return work
 
 
-def _work(order: Order, visits: Visits) -> Work:
-    lines = visits.row, visits.key, visits.mask[:, None]
-    found: list[Run] = []
-    for height in _STACKS if visits.listed is None else ():
-        stacked, lines = _stacked(*lines, order.k_tiles * order.region.stride, height)
-        found += _runs(visits, *stacked)
-    return Work(visits, (*found, *_runs(visits, *lines)))
+def _work(visits: Visits, rows: int) -> Work:
+    lines = visits.row, visits.key, visits.mask
+    stacks = stacks_of(*lines, rows) if visits.listed is None else [single_tiles(*lines)]
+    return Work(visits, tuple(run for some in stacks for run in _runs(visits, some)))
 
 
-Lines = tuple[Tensor, Tensor, Tensor]  # stacks, rising; their key tiles; masks [visits, height]
-
-
-def _stacked(row: Tensor, key: Tensor, mask: Tensor, k_tiles: int, height: int) -> tuple[Lines, Lines]:
-    """The visits of stacks of query tiles that see nearly the same, and those of all other query tiles."""
-    code, line, counts = (row // height * k_tiles + key).unique(return_inverse=True, return_counts=True)
-    stack = code // k_tiles
-    worth = torch.bincount(stack) * height <= torch.bincount(stack, counts) * _WASTE
-    masks = torch.full((len(code), height), NO_PAIR)
-    masks[line, row % height] = mask[:, 0]
-    together, apart = worth[stack], ~worth[row // height]
-    return (stack[together], (code % k_tiles)[together], masks[together]), (row[apart], key[apart], mask[apart])
-
-
-def _runs(visits: Visits, row: Tensor, key: Tensor, mask: Tensor) -> Iterator[Run]:
-    """Runs of stacks, which rise in `row`."""
-    rows, counts = row.unique_consecutive(return_counts=True)
+def _runs(visits: Visits, stacks: Stacks) -> Iterator[Run]:
+    counts = torch.bincount(stacks.stack, minlength=len(stacks.tiles))
     begin = counts.cumsum(0) - counts
     parts = ((counts + _LONGEST // 2) // _LONGEST).clamp(min=1)  # of each stack; the last takes what is left
-    line = torch.arange(len(rows)).repeat_interleave(parts)
+    line = torch.arange(len(counts)).repeat_interleave(parts)
     layer = torch.arange(len(line)) - (parts.cumsum(0) - parts)[line]
     begin = begin[line] + layer * _LONGEST
     counts = torch.where(layer == parts[line] - 1, counts[line] - layer * _LONGEST, _LONGEST)
-    partial = torch.zeros(len(row) + 1, dtype=torch.int64)
-    partial[1:] = mask.ne(0).any(1).cumsum(0)
+    partial = torch.zeros(len(stacks.key) + 1, dtype=torch.int64)
+    partial[1:] = stacks.masks.ne(EVERY_PAIR).any(1).cumsum(0)
     masked = partial[begin + counts] > partial[begin]
     kind = (layer * 2 + masked) * (2 * _LONGEST) + counts
     for value in kind.unique().tolist():
         some = (kind == value).nonzero()[:, 0]
         within = begin[some][:, None] + torch.arange(value % (2 * _LONGEST))
-        masks = mask[within].transpose(1, 2)
-        yield from _shifted(visits, rows[line[some]], key[within], masks, value >= 4 * _LONGEST)
+        masks = stacks.masks[within].transpose(1, 2)
+        yield from _shifted(visits, stacks.tiles[line[some]], stacks.key[within], masks, value >= 4 * _LONGEST)
 
 
-def _shifted(visits: Visits, rows: Tensor, keys: Tensor, masks: Tensor, again: bool) -> Iterator[Run]:
-    """Runs of stacks with equally many key tiles: first those whose keys shift evenly, then all others."""
-    even = (keys.diff(dim=1) == 1).all(1)
+def _shifted(visits: Visits, tiles: Tensor, keys: Tensor, masks: Tensor, again: bool) -> Iterator[Run]:
+    """Runs of stacks with equally many key tiles: first those whose tiles shift evenly, then all others."""
+    even = (keys.diff(dim=1) == 1).all(1) & (tiles.diff(dim=1) == 1).all(1)
     shift = keys[:, 0].diff()
-    steady = (shift >= 0) & (rows.diff() == 1) & even[1:] & even[:-1]  # from each stack to the next
+    steady = (shift >= 0) & (tiles[:, 0].diff() == tiles.shape[1]) & even[1:] & even[:-1]  # from each to the next
     # Ends of stretches of stacks with one shift.
     turns = ~(steady[1:] & steady[:-1] & (shift[1:] == shift[:-1]))
-    edges = [0, *(turns.nonzero()[:, 0] + 1).tolist(), len(rows) - 1]
-    alone = torch.ones(len(rows), dtype=torch.bool)
+    edges = [0, *(turns.nonzero()[:, 0] + 1).tolist(), len(tiles) - 1]
+    alone = torch.ones(len(tiles), dtype=torch.bool)
     taken = 0
     for first, last in pairwise(edges):
         first = max(first, taken)
         if last - first + 1 >= _SHORT and steady[first]:
-            yield _run(visits, rows, keys, masks, again, slice(first, last + 1), int(shift[first]))
-            alone[first : last + 1] = False
+            part = slice(first, last + 1)
+            yield _run(visits, tiles[part], keys[part], masks[part], again, int(shift[first]))
+            alone[part] = False
             taken = last + 1
     if alone.any():
         single = 0 if int(alone.sum()) == 1 and even[alone].all() else None
-        yield _run(visits, rows, keys, masks, again, alone, single)
+        yield _run(visits, tiles[alone], keys[alone], masks[alone], again, single)
 
 
-def _run(
-    visits: Visits, rows: Tensor, keys: Tensor, masks: Tensor, again: bool, part: slice | Tensor, shift: int | None
-) -> Run:
-    rows, keys, masks = rows[part], keys[part], masks[part]
-    height = masks.shape[1]
-    stacks: Places = rows if shift is None else slice(int(rows[0]), int(rows[-1]) + 1, 1)
+def _run(visits: Visits, tiles: Tensor, keys: Tensor, masks: Tensor, again: bool, shift: int | None) -> Run:
     if not masks.any():
-        return Run(height, stacks, keys, shift, None, None, again)
+        return Run(tiles, keys, shift, None, None, again)
     empty = ~visits.seen[masks].any(2)
     alike = bool((masks == masks[:1]).all())
-    return Run(height, stacks, keys, shift, masks[:1] if alike else masks, empty if empty.any() else None, again)
+    return Run(tiles, keys, shift, masks[:1] if alike else masks, empty if empty.any() else None, again)
 
 
 def additive_masks(visits: Visits, tile: int, group: int, dtype: torch.dtype) -> Tensor:

@@ -142,7 +142,7 @@ def _visited(
     q = torch.arange(edges[0], edges[1] + 1, rows.step)[:, None]
     more = (residue,) if region.stride > 1 else ()
     if "rows" in region.tile_lists:
-        yield from _tiles_visited(region, len(rows), n, q_offset)
+        yield from _tiles_visited(region, rows, residue, n, q_offset)
         return
     length = _length(region, residue, n)
     visited = _disjoint(region.visit(first, last, n, *more, *region.more), length)
@@ -156,15 +156,17 @@ def _visited(
                 yield k, _mask(region, q, k, n, tables, entries)
 
 
-def _tiles_visited(region: Region, n_q: int, n: int, q_offset: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _tiles_visited(region: Region, rows: range, residue: int, n: int, q_offset: int) -> Iterator[tuple[Tensor, Tensor]]:
     """As `_visited`, of a region whose tiles are listed for a length."""
-    found = tile_list(region, "rows", n_q, n, q_offset, TILE, TILE, torch.device("cpu"))
-    stop = int(found.starts[1])
-    for first in range(0, stop, max(1, _MASKED_PAIRS // (n_q * TILE))):
-        some = slice(first, min(first + max(1, _MASKED_PAIRS // (n_q * TILE)), stop))
-        keys = (found.tiles[some, None].long() // 2 * TILE + torch.arange(TILE)).flatten()
+    found = tile_list(region, "rows", rows[-1] + 1, n, q_offset, TILE, TILE, torch.device("cpu"))
+    begin, stop = found.starts[residue : residue + 2].tolist()  # all rows of a class are in its first tile
+    at_once = max(1, _MASKED_PAIRS // (len(rows) * TILE))
+    for first in range(begin, stop, at_once):
+        some = slice(first, min(first + at_once, stop))
+        places = (found.tiles[some, None].long() // 2 * TILE + torch.arange(TILE)).flatten()
+        keys = _positions_of(region, residue, places)
         whole = (found.tiles[some] % 2 == 1)[:, None, None]
-        mask = (unpacked_tiles(found, some)[:, :n_q, :TILE] | whole).transpose(0, 1).flatten(1)
+        mask = (unpacked_tiles(found, some)[:, : len(rows), :TILE] | whole).transpose(0, 1).flatten(1)
         yield keys[keys < n], mask[:, keys < n]
 
 
@@ -199,14 +201,20 @@ def _length(region: Region, residue: int, n: int) -> int:
 def _keys_of_step(region: Region, residue: int, ranges: Ranges) -> tuple[Sequence[slice] | Tensor, Tensor]:
     """Where keys stand that are at some places of their class: slices or positions; and all positions."""
     if region.gathered:
-        period, offset, width = region.gathered
-        place = torch.cat([torch.arange(first, stop) for first, stop in ranges])
-        keys = place // width * period + offset + place % width
+        keys = _positions_of(region, residue, torch.cat([torch.arange(first, stop) for first, stop in ranges]))
         return keys, keys
     step = region.stride
     some = [(residue + first * step, residue + (stop - 1) * step + 1) for first, stop in ranges]
     keys = [torch.arange(first, stop, step) for first, stop in some]
     return [slice(first, stop, step) for first, stop in some], keys[0] if len(keys) == 1 else torch.cat(keys)
+
+
+def _positions_of(region: Region, residue: int, places: Tensor) -> Tensor:
+    """The positions of keys at some places of their class."""
+    if region.gathered:
+        period, first, width = region.gathered
+        return places // width * period + first + places % width
+    return places * region.stride + residue
 
 
 def _disjoint(ranges: Ranges, length: int) -> Ranges:

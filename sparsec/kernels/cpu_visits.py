@@ -64,7 +64,7 @@ def parts_of(order: Order) -> tuple[tuple[int, int], ...]:
     tiles = torch.arange(order.classes * order.q_tiles)
     visits = sum((stop - first for first, stop in _ranges(order, tiles)), torch.zeros_like(tiles))
     if "rows" in region.tile_lists:
-        visits = _list_of(order).starts.diff()[: len(tiles)]
+        visits = _list_of(order).starts.diff()[_listed_lines(order, tiles)]
     if region.rows_tables:
         visits = visits + sum(min(source.width, order.k_tiles) for source in region.rows_tables)
     entries = sum(min(source.width, n) / source.size for _, source in region.tables) * order.tile
@@ -152,18 +152,26 @@ def _listed_pairs(order: Order, first: int, stop: int) -> Visits:
 
 def _listed_tiles(order: Order, first: int, stop: int) -> Visits:
     """The visits of a region whose tiles are listed for a length, with their masks."""
-    found = _list_of(order)
-    edges = found.starts[first : stop + 1].long()
-    row = torch.arange(first, stop).repeat_interleave(edges.diff())
-    tiles = found.tiles[int(edges[0]) : int(edges[-1])].long()
+    found, own = _list_of(order), torch.arange(first, stop)
+    line = _listed_lines(order, own)
+    begin, counts = found.starts[line].long(), found.starts.diff()[line].long()
+    row, place = own.repeat_interleave(counts), (line % order.region.stride * order.k_tiles).repeat_interleave(counts)
+    entries = torch.arange(len(row)) + (begin + counts - counts.cumsum(0)).repeat_interleave(counts)
+    tiles = found.tiles[entries].long()
     rising = (row * order.k_tiles + tiles // 2).argsort()
-    key, whole, entries = tiles[rising] // 2, tiles[rising] % 2 == 1, rising + edges[0]
+    key, whole, entries = (tiles // 2 + place)[rising], tiles[rising] % 2 == 1, entries[rising]
 
     def kept(some: Tensor) -> Tensor:
         listed = unpacked_tiles(found, entries[some])[:, :, : order.block]
         return (listed | whole[some, None, None]) & (order.queries(row[some]) < order.n_q)[:, :, None]
 
     return _masked(order, row, key, whole & (order.queries(row)[:, -1] < order.n_q), kept)
+
+
+def _listed_lines(order: Order, tiles: Tensor) -> Tensor:
+    """Of query tiles the lines of a list of tiles."""
+    stride = order.region.stride
+    return tiles % order.q_tiles * stride + (order.q_offset + tiles // order.q_tiles) % stride
 
 
 def _list_of(order: Order) -> TileList:

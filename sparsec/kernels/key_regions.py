@@ -28,11 +28,11 @@ def walk_keys(region, own, sizes):
     length = own.keys
     if region.GATHERED is not None:
         length = gathered_count(own.n, region.GATHERED[0], region.GATHERED[1], region.GATHERED[2])
-    more = ()
+    line, more = own.share.tile, ()
     if sizes.STRIDE > 1:
-        more = (own.residue,)
+        line, more = line * sizes.STRIDE + own.residue, (own.residue,)
     return walk_of(
-        region.rules, region.lists, own.share.tile, own.batch, own.head, length,
+        region.rules, region.lists, line, own.batch, own.head, length,
         (own.q_lo, own.q_hi, own.n, length, sizes.BLOCK_N), more,
     )  # fmt: skip
 

@@ -10,11 +10,11 @@ from sparsec.kernels.tiles import split_steps
 @triton.jit
 def walk_queries(rules, lists, own, sizes):
     """The walk of a program, its steps for one head, and from which turn to before which it goes: heads by steps."""
-    more = ()
+    line, more = own.share.tile, ()
     if sizes.STRIDE > 1:
-        more = (own.residue,)
+        line, more = line * sizes.STRIDE + own.residue, (own.residue,)
     walk = walk_of(
-        rules, lists, own.share.tile, own.batch, own.kv_head, own.queries,
+        rules, lists, line, own.batch, own.kv_head, own.queries,
         (own.k_lo, own.k_hi, own.n, own.queries, own.shift, sizes.BLOCK_M), more,
     )  # fmt: skip
     steps = walk.steps

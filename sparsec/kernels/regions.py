@@ -98,17 +98,17 @@ def ask_data(ANSWER: tl.constexpr, given, tables, rules):
 
 
 @triton.jit
-def walk_of(rules, lists, tile, batch, head, length, given, more):
-    """The walk of a program whose own tile has that number; KEYS or QUERIES are asked with `given` and `more`."""
+def walk_of(rules, lists, line, batch, head, length, given, more):
+    """The walk of a program with that line of lists; KEYS or QUERIES are asked with `given` and `more`."""
     ranges = (0,)
     if rules.VISITS is not None:
         ranges = ask(rules.VISITS, given, more, rules.NUMBERS)
     steps, begin, end = ranges[0], 0, 0
     if lists.COUNTS is not None:
-        line = tl.cast(batch, tl.int64) * lists.batch_lines + tl.cast(head, tl.int64) * lists.head_lines + tile
+        line = tl.cast(batch, tl.int64) * lists.batch_lines + tl.cast(head, tl.int64) * lists.head_lines + line
         steps, begin = tl.load(lists.COUNTS + line), line * lists.room
     elif lists.STARTS is not None:
-        begin, end = tl.load(lists.STARTS + tile), tl.load(lists.STARTS + tile + 1)
+        begin, end = tl.load(lists.STARTS + line), tl.load(lists.STARTS + line + 1)
         steps += end - begin
     return Walk(length, steps, ranges, begin, end)
 

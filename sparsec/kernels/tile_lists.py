@@ -8,7 +8,6 @@ the tiles that come out and to the boxes met on the way, never to n * n.
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from sparsec.kernels.boxes import Span, Verdict
 from sparsec.kernels.launch import Environment, Tables
 from sparsec.kernels.program import WHOLE_ROWS, Region, cdiv
 from sparsec.kernels.tables import named_tiles, pair_lists, rows_of_queries, tiles_beside_ranges
+from sparsec.kernels.tile_grid import TileGrid, grid_of
 
 MASK_WORD = 32  # pairs whose bits stand in one number
 
@@ -38,68 +38,41 @@ class TileList(NamedTuple):
     bits: Tensor  # int32 [masks, words, own]: bit j of word w says that row `own` of the tile keeps 32 * w + j
 
 
-class _Grid(NamedTuple):
-    """Tiles of one side ("rows": of queries, "columns": of keys) by those of the other."""
-
-    side: str
-    n_q: int
-    n: int
-    q_offset: int
-    own: int  # positions of a tile of the side
-    other: int  # of those that it visits
-    lines: int  # tiles of the side
-    others: int
-
-    def edges(self, codes: Tensor, size: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """q_lo, q_hi, k_lo, k_hi of boxes of `size` by `size` tiles, of the positions that there are."""
-        line, place = codes // self.others, codes % self.others
-        sides = [
-            (first, first + size * block - 1)
-            for first, block in ((line * self.own, self.own), (place * self.other, self.other))
-        ]
-        (q_lo, q_hi), (k_lo, k_hi) = sides if self.side == "rows" else reversed(sides)
-        return q_lo + self.q_offset, q_hi.clamp(max=self.n_q - 1) + self.q_offset, k_lo, k_hi.clamp(max=self.n - 1)
-
-
 @functools.lru_cache(maxsize=32)
 def tile_list(
     region: Region, side: str, n_q: int, n: int, q_offset: int, block_m: int, block_n: int, device: torch.device
 ) -> TileList:
     """The tiles of a region at a length: of keys for each tile of queries ("rows"), or the other way ("columns")."""
-    rows = side == "rows"
-    own, other = (block_m, block_n) if rows else (block_n, block_m)
-    whole_rows = cdiv(n_q, WHOLE_ROWS) * WHOLE_ROWS  # what kernels for queries have tiles for
-    lines, others = (cdiv(whole_rows, own), cdiv(n, other)) if rows else (cdiv(n, own), cdiv(n_q, other))
-    grid = _Grid(side, n_q, n, q_offset, own, other, lines, others)
+    grid = grid_of(region, side, n_q, n, q_offset, block_m, block_n, device)
     tables = [rows_of_queries(source, q_offset, q_offset + n_q - 1, n, device) for _, source in region.tables]
     whole, open_ = _decided(region, grid, tables, device)
-    sources = region.rows_tables if rows else region.columns_tables
+    sources = region.rows_tables if side == "rows" else region.columns_tables
     if region.tables:  # then nothing that intervals say of all pairs holds: they take tables as empty
         (line, place), _ = named_tiles(sources, side, n_q, n, q_offset, block_m, block_n, device)
-        open_ = torch.cat([open_, whole, line * others + place]).unique()
+        open_ = torch.cat([open_, whole, line * grid.others + place]).unique()
         whole = whole[:0]
     some, every, mask, bits = _looked_at(region, grid, tables, open_)
     full = torch.cat([torch.ones_like(whole, dtype=torch.bool), every[some]])
     mask = torch.cat([torch.zeros_like(whole), mask[some]])
     line, other_tile = _line_and_place(grid, torch.cat([whole, open_[some]]))
-    order = ((2 * line + ~full) * max(others, 1) + other_tile).argsort()
-    starts = torch.zeros(lines + 1, dtype=torch.int64, device=device)
-    starts[1:] = torch.bincount(line, minlength=lines).cumsum(0)
+    order = ((2 * line + ~full) * max(grid.others, 1) + other_tile).argsort()
+    starts = torch.zeros(grid.lines + 1, dtype=torch.int64, device=device)
+    starts[1:] = torch.bincount(line, minlength=grid.lines).cumsum(0)
     entries = (2 * other_tile + full)[order]
     return TileList(*(x.to(torch.int32) for x in (starts, entries, mask[order], bits)))
 
 
-def _line_and_place(grid: _Grid, codes: Tensor) -> tuple[Tensor, Tensor]:
+def _line_and_place(grid: TileGrid, codes: Tensor) -> tuple[Tensor, Tensor]:
     return codes // max(grid.others, 1), codes % max(grid.others, 1)
 
 
 # ---------------------------------------------------------------- boxes
 
 
-def _decided(region: Region, grid: _Grid, tables: list, device: torch.device) -> tuple[Tensor, Tensor]:
+def _decided(region: Region, grid: TileGrid, tables: list, device: torch.device) -> tuple[Tensor, Tensor]:
     """Tiles whose pairs are all kept, and tiles of which some may be: codes line * others + tile of the other side."""
-    level = max((max(grid.lines, grid.others) // _FIRST_BOXES).bit_length() - 1, 0)
-    lines, places = (torch.arange(0, count, 1 << level, device=device) for count in (grid.lines, grid.others))
+    level = max((max(grid.tiles, grid.others) // _FIRST_BOXES).bit_length() - 1, 0)
+    lines, places = (torch.arange(0, count, 1 << level, device=device) for count in (grid.tiles, grid.others))
     pending = [(level, (lines[:, None] * grid.others + places).flatten())]
     whole, open_ = [lines[:0]], [lines[:0]]
     while pending:
@@ -115,28 +88,27 @@ def _decided(region: Region, grid: _Grid, tables: list, device: torch.device) ->
             pending.append((level - 1, _cut(grid, boxes, level, level - 1)))
         else:
             open_.append(boxes)
-    return torch.cat(whole), torch.cat(open_)
+    return grid.of_classes(torch.cat(whole)), grid.of_classes(torch.cat(open_))
 
 
-def _verdict_on(region: Region, grid: _Grid, tables: list, boxes: Tensor, size: int) -> Verdict:
+def _verdict_on(region: Region, grid: TileGrid, tables: list, boxes: Tensor, size: int) -> Verdict:
     q_lo, q_hi, k_lo, k_hi = grid.edges(boxes, size)
     said = region.keep(Span(q_lo, q_hi), Span(k_lo, k_hi), grid.n, *tables, *region.more)
     verdict = said if isinstance(said, Verdict) else Verdict(said, said)
     there = (q_lo <= q_hi) & (k_lo <= k_hi)
     every = verdict.every.expand_as(there)
     if grid.side == "rows":  # kernels take no mask there, and have to have every key
-        last = boxes % grid.others + size
-        every = every & (last * grid.other <= grid.n)
+        every = every & grid.has_all_keys(boxes, size)
     return Verdict(verdict.some & there, every)
 
 
-def _cut(grid: _Grid, boxes: Tensor, level: int, to: int) -> Tensor:
+def _cut(grid: TileGrid, boxes: Tensor, level: int, to: int) -> Tensor:
     """Boxes of 2 ** level tiles a side as those of 2 ** to."""
     for size in (1 << each for each in reversed(range(to, level))):
         line, place = boxes // grid.others, boxes % grid.others
         line = torch.stack([line, line, line + size, line + size], 1).flatten()
         place = torch.stack([place, place + size, place, place + size], 1).flatten()
-        there = (line < grid.lines) & (place < grid.others)
+        there = (line < grid.tiles) & (place < grid.others)
         boxes = line[there] * grid.others + place[there]
     return boxes
 
@@ -144,7 +116,7 @@ def _cut(grid: _Grid, boxes: Tensor, level: int, to: int) -> Tensor:
 # ---------------------------------------------------------------- pairs
 
 
-def _looked_at(region: Region, grid: _Grid, tables: list, codes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _looked_at(region: Region, grid: TileGrid, tables: list, codes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of tiles: whether some of their pairs are kept, whether all are, and the mask: its place among the last.
 
     The first mask is that of tiles that are kept whole.
@@ -165,26 +137,20 @@ def _looked_at(region: Region, grid: _Grid, tables: list, codes: Tensor) -> tupl
     return some, every, renamed[mask], distinct
 
 
-def _alike(region: Region, grid: _Grid, line: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _alike(region: Region, grid: TileGrid, line: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Tiles, each once, without those that are others moved along the diagonal; and which of them each one is."""
-    step = math.lcm(region.period, grid.own, grid.other)
-    lengths = (grid.n_q, grid.n) if grid.side == "rows" else (grid.n, grid.n_q)
-    inside = ((line + 1) * grid.own <= lengths[0]) & ((place + 1) * grid.other <= lengths[1])
-    turns = torch.where(inside, line // max(step // grid.own, 1), 0) if step else torch.zeros_like(line)
-    line, place = line - turns * (step // grid.own), place - turns * (step // grid.other)
-    least = grid.lines * (grid.own // grid.other + 1)  # no place lies further below 0
+    line, place = grid.moved_back(line, place, region.period)
+    least = grid.tiles * (grid.own // grid.other + 1)  # no place lies further below 0
     codes, back = (line * (least + grid.others) + least + place).unique(return_inverse=True)
     return codes // (least + grid.others), codes % (least + grid.others) - least, back
 
 
-def _pairs_kept(region: Region, grid: _Grid, tables: list, line: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+def _pairs_kept(region: Region, grid: TileGrid, tables: list, line: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     """Bool [tiles, own, other]: whether a pair is kept, and whether a kernel cares.
 
     It does not where a row lies beyond the last one, nor where a key of its own does.
     """
-    own, other = (torch.arange(size, device=line.device) for size in (grid.own, grid.other))
-    own, other = (line * grid.own)[:, None, None] + own[:, None], (place * grid.other)[:, None, None] + other
-    row, k = (own, other) if grid.side == "rows" else (other, own)
+    row, k = grid.pairs(line, place)
     there = (row < grid.n_q) & (k < grid.n)
     kept = region.keep(row + grid.q_offset, k, grid.n, *tables, *region.more) & there
     return kept, row < grid.n_q if grid.side == "rows" else there

@@ -23,6 +23,7 @@ GATHERED = 1.2  # a step over gathered keys, nearly all of which are masked or c
 LISTED = 1.5  # a step whose rows are gathered one by one
 FROM_LIST = 1.05  # a step whose tile comes from a list,
 MASKED = 1.5  # and one with a mask from there
+EVALUATED = 0.1  # what each operation of a mask adds to a step that evaluates it
 PROGRAM = 5.5  # loading the rows of a tile, storing their results, forward and backward
 CONTINUED = 2.5  # going on with what the kernels before have stored
 LAUNCH = 64.0  # of three kernels, 4 us each, over 16 heads
@@ -50,20 +51,46 @@ def _pass(begin: Begin, regions: tuple[Region, ...], n: int) -> float:
 
 def _work(region: Region, n: int, rows: np.ndarray, columns: np.ndarray) -> float:
     on_rows, on_columns = (
-        listed_work(cover, region, n) if cover.from_list else found.sum() + len(found) * _named(cover, region, n)
-        for cover, found in ((region.rows, rows), (region.columns, columns))
+        cover_work(cover, region, n, found) for cover, found in ((region.rows, rows), (region.columns, columns))
     )
     return _STEP[type(region.layout)] * float(5 * on_rows + 4 * on_columns) / 9
 
 
-def listed_work(cover: Cover, region: Region, n: int) -> float:
-    """Steps of all programs over the tiles of a list."""
-    visited, whole = listed_tiles(cover.side, region.condition, n)
-    masked = visited.sum() - whole.sum() + len(visited) * _named(cover, region, n)
-    return float(FROM_LIST * whole.sum() + MASKED * masked)
+def cover_work(cover: Cover, region: Region, n: int, found: np.ndarray) -> float:
+    """Steps of all programs over the tiles of a cover, of which ranges hold `found` for each program."""
+    extra = len(found) * named(cover, region, n)
+    masked = MASKED if cover.from_list else 1 + EVALUATED * _operations(region)
+    if masked == 1:
+        return float(found.sum() + extra)
+    visited, whole = (x.sum() for x in listed_tiles(cover.side, region, n))
+    if cover.from_list:
+        return float(FROM_LIST * whole + masked * (visited - whole + extra))
+    return float(whole + masked * (found.sum() - whole) + extra)
 
 
-def _named(cover: Cover, region: Region, n: int) -> float:
+def _operations(region: Region) -> int:
+    """Operations on pairs in a mask with divisions; 0 for others, few of whose tiles are masked, and for gathered rows.
+
+    What depends on q or on k alone is computed once for a row or a column.
+    """
+    parts = set(ir.walk(region.mask))  # each once: compilers do what is written twice once
+    if region.layout != Contiguous() or not any(isinstance(part, ir.FloorDiv | ir.Mod) for part in parts):
+        return 0
+    return sum(_of_node(part) for part in parts if {"q", "k"} <= ir.names(part))
+
+
+def _of_node(node: ir.Node) -> int:
+    match node:
+        case ir.FloorDiv(_, divisor) | ir.Mod(_, divisor):
+            return 3 if divisor & (divisor - 1) == 0 else 5  # shifts, or a multiplication and its corrections
+        case ir.And(parts) | ir.Or(parts):
+            return len(parts) - 1
+        case ir.Member(_, values):
+            return 2 * len(values)
+    return 1
+
+
+def named(cover: Cover, region: Region, n: int) -> float:
     """Tiles that tables add to a program, on average; those that its ranges meet already are not taken off."""
     total = 0.0
     for leaf in cover.tables:

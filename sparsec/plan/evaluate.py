@@ -9,7 +9,7 @@ import numpy as np
 from sparsec.ir import nodes as ir
 from sparsec.ir.boxes import Bounds, decided
 from sparsec.ir.vector import Values, holds, integer
-from sparsec.plan.nodes import Cover, Gathered, Region, Residue, Segment
+from sparsec.plan.nodes import Cover, Gathered, Layout, Region, Residue, Segment, Side
 
 BLOCK = 64  # positions of a tile
 
@@ -26,7 +26,7 @@ _FAR_LATER = 1.5
 def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     """Tiles that each program of a cover visits, int64 [programs]."""
     if cover.from_list:
-        return listed_tiles(cover.side, region.condition, n)[0]
+        return listed_tiles(cover.side, region, n)[0]
     at, length = _programs(cover.side, region, n)
     size = np.size(at[f"{cover.side}_lo"])
     begins, ends = np.zeros((2, len(cover.segments), size), np.int64)
@@ -43,39 +43,64 @@ def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     return total
 
 
-@lru_cache(maxsize=64)
-def listed_tiles(side: str, condition: ir.Set, n: int) -> tuple[np.ndarray, np.ndarray]:
+def listed_tiles(side: Side, region: Region, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Tiles that a list has for each program, and how many of them have no pair that is left out, int64 [programs].
 
     By interval arithmetic, for some programs; the others are taken to be like the nearest of these.  Tables count as
     empty: what they name is counted beside.
     """
-    tiles = -(-n // BLOCK)
-    looked_at = _some(tiles)
-    size = 1 << max((tiles // _BOXES).bit_length() - 1, 0)  # tiles of a box; a box that is not decided is cut in two
-    line, first = (x.ravel() for x in np.meshgrid(np.arange(len(looked_at)), np.arange(0, tiles, size), indexing="ij"))
+    return _listed(side, region.mask, region.layout, n)
+
+
+@lru_cache(maxsize=64)
+def _listed(side: Side, condition: ir.Set, layout: Layout, n: int) -> tuple[np.ndarray, np.ndarray]:
+    other_side: Side = "k" if side == "q" else "q"
+    lines, others = (_tiles_of_class(each, layout, n) for each in (side, other_side))
+    looked_at = _some(lines)
+    size = 1 << max((others // _BOXES).bit_length() - 1, 0)  # tiles of a box; a box that is not decided is cut in two
+    line, first = (x.ravel() for x in np.meshgrid(np.arange(len(looked_at)), np.arange(0, others, size), indexing="ij"))
     visited, whole = np.zeros((2, len(looked_at)), np.int64)
     while len(line):
-        own, other = _positions(looked_at[line], 1, n), _positions(first, size, n)
-        q, k = (own, other) if side == "q" else (other, own)
-        at = {"q": q, "k": k, "n": (np.asarray(n), np.asarray(n))}
+        at = {
+            side: _positions(side, looked_at[line], 1, layout, n),
+            other_side: _positions(other_side, first, size, layout, n),
+            "n": (np.asarray(n), np.asarray(n)),
+        }
         never, always = (
             np.broadcast_to(x, line.shape)
             for x in decided(condition, at, lambda _: (np.asarray(True), np.asarray(False)))
         )
         counted = ~never & (always | (size == 1))
-        held = np.minimum(first + size, tiles) - first
+        held = np.minimum(first + size, others) - first
         np.add.at(visited, line[counted], held[counted])
         np.add.at(whole, line[~never & always], held[~never & always])
         line, first, size = line[~never & ~counted], first[~never & ~counted], size // 2
         line, first = np.repeat(line, 2), np.stack([first, first + size], 1).ravel()
-        line, first = line[first < tiles], first[first < tiles]
+        line, first = line[first < others], first[first < others]
         while len(line) > _MOST_BOXES:  # intervals hardly decide: fewer programs will do
             looked_at, visited, whole = looked_at[::2], visited[::2], whole[::2]
             line, first = line[line % 2 == 0] // 2, first[line % 2 == 0]
     between = (looked_at[1:] + looked_at[:-1] + 1) // 2
-    nearest = np.searchsorted(between, np.arange(tiles), "right")
+    nearest = np.searchsorted(between, np.arange(lines), "right")
+    if isinstance(layout, Residue):
+        nearest = nearest[_programs_by_class(layout.stride, n)[1]]
     return visited[nearest], whole[nearest]
+
+
+def _tiles_of_class(side: Side, layout: Layout, n: int) -> int:
+    """Tiles of a side: of all positions, of the longest residue class, or of gathered keys."""
+    match layout:
+        case Residue(stride):
+            return -(-n // (stride * BLOCK))
+        case Gathered() if side == "k":
+            return -(-_gathered(layout, n) // BLOCK)
+    return -(-n // BLOCK)
+
+
+def _gathered(layout: Gathered, n: int) -> int:
+    """How many keys are gathered."""
+    beyond = n - layout.first
+    return max(0, beyond // layout.period * layout.width + min(beyond % layout.period, layout.width))
 
 
 def _some(tiles: int) -> np.ndarray:
@@ -84,9 +109,15 @@ def _some(tiles: int) -> np.ndarray:
     return np.unique(np.concatenate([even, near]).round().astype(np.int64))
 
 
-def _positions(first: np.ndarray, size: int, n: int) -> Bounds:
-    """The first and the last position of `size` tiles."""
-    return first * BLOCK, np.asarray(np.minimum((first + size) * BLOCK, n) - 1)
+def _positions(side: Side, first: np.ndarray, size: int, layout: Layout, n: int) -> Bounds:
+    """The first and the last position of `size` tiles, of those of all residue classes."""
+    low, high = first * BLOCK, (first + size) * BLOCK - 1
+    match layout:
+        case Residue(stride):
+            low, high = low * stride, high * stride + stride - 1
+        case Gathered(period, begin, width) if side == "k":
+            low, high = (x // width * period + begin + x % width for x in (low, high))
+    return low, np.asarray(np.minimum(high, n - 1))
 
 
 def split_prefix(cover: Cover, region: Region) -> int:
@@ -133,17 +164,22 @@ def _programs(side: str, region: Region, n: int) -> tuple[Values, np.ndarray | i
     """The edges of every tile of one side, and the length of the sequence that it visits."""
     match region.layout:
         case Residue(stride):
-            classes = np.arange(min(stride, n))
-            tiles = np.arange(-(-n // (stride * BLOCK)))
-            residue = np.repeat(classes, len(tiles))
-            low, length = np.tile(tiles * BLOCK, len(classes)), -((residue - n) // stride)
-            there = low < length
-            return {"n": n, "residue": residue[there], **_edges(side, low[there])}, length[there]
-        case Gathered(period, first, width):
-            keys = max(0, (n - first) // period * width + min((n - first) % period, width))
+            residue, tile = _programs_by_class(stride, n)
+            length = -((residue - n) // stride)
+            return {"n": n, "residue": residue, **_edges(side, tile * BLOCK)}, length
+        case Gathered():
+            keys = _gathered(region.layout, n)
             own, other = (n, keys) if side == "q" else (keys, n)
             return {"n": n, **_edges(side, np.arange(0, own, BLOCK))}, other
     return {"n": n, **_edges(side, np.arange(0, n, BLOCK))}, n
+
+
+def _programs_by_class(stride: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The residue of each program and its tile there, class by class."""
+    classes, tiles = np.arange(min(stride, n)), np.arange(-(-n // (stride * BLOCK)))
+    residue, tile = np.repeat(classes, len(tiles)), np.tile(tiles, len(classes))
+    there = tile * BLOCK < -((residue - n) // stride)
+    return residue[there], tile[there]
 
 
 def _edges(side: str, low: np.ndarray) -> Values:

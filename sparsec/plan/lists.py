@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
 from sparsec.plan.cost_model import FROM_LIST, LENGTHS
 from sparsec.plan.evaluate import steps
@@ -16,9 +17,11 @@ _AT_MOST = 1.1  # of them, at any other length
 def from_lists(region: Region) -> Region:
     """The region with lists for those covers whose ranges are not exact and hold far more tiles than are touched.
 
-    Not where data of the call decides: lists are kept for a length.
+    Not where data of the call decides: lists are kept for a length.  Tables are about positions as they stand.
     """
-    if not isinstance(region.layout, Contiguous) or inputs_read(region.condition):
+    if region.listed or inputs_read(region.condition):
+        return region
+    if region.layout != Contiguous() and ir.leaves(region.condition):
         return region
     rows, columns = (listed(cover) if _cheaper(cover, region) else cover for cover in region.covers)
     return replace(region, rows=rows, columns=columns)

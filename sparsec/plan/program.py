@@ -33,9 +33,14 @@ def variant(regions: Sequence[Region], from_n: int = 0) -> Variant:
 def _alike(regions: Sequence[Region]) -> list[tuple[Region, ...]]:
     """Regions whose queries stand alike: the contiguous one and gathered keys.
 
-    Listed pairs have kernels of their own: these gather, and want other tiles.
+    Listed pairs have kernels of their own: these gather, and want other tiles.  So have gathered keys whose tiles come
+    from a list, since a kernel reads one.
     """
-    joined = [region for region in regions if isinstance(region.layout, Contiguous | Gathered)]
+    joined = [
+        region
+        for region in regions
+        if isinstance(region.layout, Contiguous) or (region.gathered and not region.rows.from_list)
+    ]
     joined.sort(key=lambda region: isinstance(region.layout, Gathered))
     made: list[tuple[Region, ...]] = []
     for region in regions:

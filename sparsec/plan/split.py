@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations, count
-from math import gcd
+from math import gcd, lcm
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
@@ -97,9 +97,23 @@ def _layout(term: ir.Set) -> Layout:
         small = any(isinstance(each, ir.Table) and each.size < _SMALL for each in operands)
         return Listed() if small else Contiguous()
     stride, gathered = periodicity.stride(term), periodicity.periodic_keys(term)
+    for part in _simple_operands(term):  # what is proved of one holds for all, and all may be too much to prove
+        stride, gathered = lcm(stride, periodicity.stride(part)), gathered or periodicity.periodic_keys(part)
     if gathered and gathered[2] * max(_NARROW, stride + 1) <= gathered[0]:
         return Gathered(*gathered)
     return Residue(stride) if stride > 1 else Contiguous()
+
+
+def _simple_operands(term: ir.Set) -> list[ir.Set]:
+    """The operands of an intersection with a union in it that have remainders and no union."""
+    operands = [part for part in term.parts if not _has_union(part)] if isinstance(term, ir.And) else []
+    if not operands or not _has_union(term):
+        return []
+    return [part for part in operands if any(isinstance(node, ir.Mod) for node in ir.walk(part))]
+
+
+def _has_union(condition: ir.Set) -> bool:
+    return any(isinstance(node, ir.Or | ir.Not | ir.Min | ir.Max | ir.Select) for node in ir.walk(condition))
 
 
 def _merge(wanted: dict[Layout, list[ir.Set]]) -> None:

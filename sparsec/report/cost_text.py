@@ -46,11 +46,11 @@ def floor_rows(gpu: Gpu, floors: dict[str, Floor]) -> Iterator[Row]:
 
 
 def speed_rows(dense: Speed, causal: Speed | None) -> Iterator[Row]:
-    """What the cost model of the planner says beside dense attention."""
+    """What the cost models say beside dense attention."""
     yield "speed", _speed(dense, "dense")
     if causal is not None:
         yield "", _speed(causal, "causal dense")
-    yield "", "forward and backward, by prediction"
+    yield "", "forward and backward, by prediction for an H100 and for a thread of a CPU"
 
 
 def cache_rows(cost: Cost, caches: Sequence[DecoderCache]) -> Iterator[Row]:
@@ -119,7 +119,7 @@ def _pieces(formula: str) -> list[str]:
 
 def _speed(speed: Speed, dense: str) -> str:
     from_where = "at no length" if speed.pays_from is None else f"faster from n = {speed.pays_from:,} on"
-    return f"{speed.ratio:.3g} times that of {dense}, {from_where}"
+    return f"{speed.ratio:.3g} times that of {dense}, {from_where}; {speed.cpu_ratio:.3g} times on a CPU"
 
 
 def _cache(cache: DecoderCache) -> str:

@@ -1,8 +1,8 @@
-"""Dense attention beside a plan, by the cost model that the planner chooses layouts with."""
+"""Dense attention beside a plan, by the cost model that the planner chooses layouts with, and by that of a CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from sparsec.analysis.count import count, pattern_count
@@ -11,6 +11,7 @@ from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.plan.build import build, contiguous
 from sparsec.plan.cost_model import LENGTHS, cost
+from sparsec.plan.cpu_cost import cpu_cost
 from sparsec.plan.evaluate import BLOCK, steps
 from sparsec.plan.nodes import Contiguous, Plan, Region, Variant
 
@@ -19,10 +20,11 @@ _PAST = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Forward and backward against dense attention of as many heads."""
+    """Forward and backward against dense attention of as many heads, on an H100 but for `cpu_ratio`."""
 
     ratio: float  # how many times faster than dense at the length asked for
     pays_from: int | None  # the length from which on it is faster; None where that is beyond a million
+    cpu_ratio: float  # as `ratio`, on one thread of a CPU
 
     def to_json(self) -> dict:
         """Everything as plain data."""
@@ -32,7 +34,7 @@ class Speed:
 def speed(plan: Plan, n: int, *, past: bool) -> Speed:
     """The prediction for a plan, against dense attention to all or to the past."""
     dense = contiguous(_PAST if past else ir.TRUE)
-    return Speed(_ratio(plan, dense, n), _pays_from(plan, dense))
+    return Speed(_ratio(plan, dense, n), _pays_from(plan, dense), _ratio(plan, dense, n, cpu_cost))
 
 
 def visited(plan: Plan, n: int) -> int:
@@ -75,7 +77,7 @@ def beside_dense(pattern: ir.Pattern, n: int = 8192) -> tuple[float, float, floa
     return _ratio(plan, dense, n), pattern_count(pattern, n) / (heads * whole), visited(plan, n) / tiles
 
 
-def _ratio(plan: Plan, dense: Variant, n: int) -> float:
+def _ratio(plan: Plan, dense: Variant, n: int, cost: Callable[[Variant, int], float] = cost) -> float:
     weights = [max(1, len(group.heads)) for group in plan.groups]
     own = sum(weight * cost(group.at(n), n) for weight, group in zip(weights, plan.groups, strict=True))
     return sum(weights) * cost(dense, n) / own

@@ -17,7 +17,7 @@ def plan(body: str, **given):
 
 
 def test_dense_is_as_fast_as_dense_and_never_pays() -> None:
-    assert speed(plan("full"), 4096, past=False).to_json() == {"ratio": 1.0, "pays_from": None}
+    assert speed(plan("full"), 4096, past=False).to_json() == {"ratio": 1.0, "pays_from": None, "cpu_ratio": 1.0}
     assert speed(plan("causal"), 4096, past=True).pays_from is None
 
 

@@ -20,9 +20,10 @@ from support.generated import (
     module_of,
     pattern_of,
     random_pattern,
+    spread_listed_module_of,
     spread_module_of,
 )
-from support.spread import FROM_LISTS, SPREAD
+from support.spread import FROM_LISTS, FROM_LISTS_IN_LAYOUTS, SPREAD
 from support.wide import layered
 from torch import Tensor
 
@@ -154,6 +155,14 @@ def test_layouts(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     check(pattern, 50, 75, heads=2, kv_heads=1, module=spread_module_of(pattern))
     check(pattern, 40, 33, 9, heads=2, kv_heads=1, module=spread_module_of(pattern))
+
+
+@pytest.mark.parametrize("text", FROM_LISTS_IN_LAYOUTS)
+def test_layouts_from_lists(text: str) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    module = spread_listed_module_of(pattern)
+    assert any(region.stride > 1 or region.gathered for region in module._PROGRAM.groups[0].at(75).regions)
+    check(pattern, 40, 65, 9, heads=2, kv_heads=1, module=module)
 
 
 @pytest.mark.parametrize("text", ["causal & stride(2)", "causal & (past(8) | stride(2))"])

@@ -150,7 +150,7 @@ def test_many_random_layouts(condition, some):
         ("causal & (same_block(128) | columns(128, 8))", 1024, [Contiguous(), Gathered(128, 120, 8)]),
         ("causal & (past(128) | stride(128))", 4096, [Contiguous(), Residue(128)]),
         ("window(512) | global(64)", 0, [Contiguous()]),
-        ("past(64) & stride(16)", 0, [Contiguous()]),
+        ("past(64) & stride(16)", 1024, [Residue(16)]),
     ],
 )
 def test_choice(text: str, least: int, layouts: list) -> None:

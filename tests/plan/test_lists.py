@@ -10,9 +10,9 @@ from support.generated import pattern_of
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.vector import holds
-from sparsec.plan.build import build
+from sparsec.plan.build import build, ranged
 from sparsec.plan.evaluate import BLOCK, listed_tiles, steps
-from sparsec.plan.nodes import Gathered, Region, Residue
+from sparsec.plan.nodes import Contiguous, Gathered, Region, Residue
 from sparsec.testing.programs import conditions
 
 N = 2048
@@ -75,6 +75,29 @@ def test_who_comes_from_a_list(text: str, from_list: bool) -> None:
     assert region.rows.from_list == from_list
 
 
+RECTANGLES = " | ".join(f"q in {a * 64}..{(a + 8) * 64} & k in {a * 40}..{a * 40 + 300}" for a in range(0, 80, 8))
+
+
+@pytest.mark.parametrize(
+    ("text", "layout"),
+    [
+        ("(q - k) % 8 == 0 & (q // 512 + k // 512) % 3 == 0", Residue),
+        ("k % 16 == 0 & (q // 64 + k // 1024) % 3 == 0", Gathered),
+        (f"k % 32 == 0 & ({RECTANGLES})", Gathered),
+    ],
+)
+def test_layouts_with_lists(text: str, layout: type) -> None:
+    """In a layout of its own a pattern visits no more than it touches there."""
+    pattern = pattern_of(f"pattern p = {text}")
+    (region,) = build(pattern).groups[0].at(N).regions
+    assert isinstance(region.layout, layout)
+    assert region.rows.from_list
+    assert region.columns.from_list
+    assert visited_over_touched(pattern) == 1
+    for cover in region.covers:
+        assert steps(cover, region, N).sum() <= 1.15 * touched(region, N)
+
+
 @settings(max_examples=40)
 @given(conditions(), st.sampled_from([100, 700, 1500]))
 def test_counted_tiles_hold_the_touched_ones(condition: ir.Set, n: int) -> None:
@@ -84,6 +107,7 @@ def test_counted_tiles_hold_the_touched_ones(condition: ir.Set, n: int) -> None:
     for side, pairs in (("q", kept), ("k", kept.T)):
         some = np.logical_or.reduceat(np.logical_or.reduceat(pairs, edges, axis=0), edges, axis=1).sum(1)
         every = np.logical_and.reduceat(np.logical_and.reduceat(pairs, edges, axis=0), edges, axis=1).sum(1)
-        visited, whole = listed_tiles(side, condition, n)
+        region = ranged(condition, Contiguous())
+        visited, whole = listed_tiles(side, region, n)
         assert (visited >= some).all()
         assert (whole <= every).all()

@@ -110,7 +110,7 @@ def test_visits_are_exact(program, lengths, tile, together):
         for region in module_of(pattern)._PROGRAM.groups[0].at(n).regions:
             order = cpu_order.order_of(region, n_q, n, q_offset)
             for part in cpu_visits.parts_of(order):
-                visits, runs = cpu_runs.work_of(order, *part)
+                visits, runs = cpu_runs.work_of(order, *part, 1)
                 masks = cpu_visits.unpacked(visits.words, tile)[visits.mask]
                 for row, key, mask in zip(visits.row, visits.key, masks, strict=True):
                     queries = order.queries(row[None])[0]
@@ -267,7 +267,9 @@ def test_threads_meet_seldom(text):
     assert shared.count < 150
 
 
-@pytest.mark.parametrize("text", ["past(99) | sinks(4)", "causal & stride(8)", "random_keys(5, 1) | past(9)"])
+@pytest.mark.parametrize(
+    "text", ["past(99) | sinks(4)", "causal & stride(8)", "random_keys(5, 1) | past(9)", "q // 64 % 2 == k // 64 % 2"]
+)
 def test_results_are_the_same_bits_for_every_number_of_threads(text):
     attend, threads = attend_of(pattern_of(f"pattern p = {text}")), torch.get_num_threads()
     problem = random_problem(torch.ones(400, 400, dtype=torch.bool).numpy(), heads=4, kv_heads=2, dtype=torch.float32)

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.generated import listed_module_of, module_of, pattern_of, random_pattern
+from support.generated import listed_module_of, module_of, pattern_of, random_pattern, spread_listed_module_of
 from support.kernel import only_region, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
 from sparsec.kernels.tables import tiles_beside_ranges
+from sparsec.kernels.tile_grid import grid_of
 from sparsec.kernels.tile_lists import tile_list, unpacked_tiles
 from sparsec.plan.build import build
 from sparsec.testing.programs import Program, conditions, tables, terms
@@ -82,6 +83,44 @@ GRID = ir.And(
 @example(ir.Or((ir.And((NEAR, ir.Not(ir.RandomKeys(3, 1)))), ir.Blocks(5, ((3,), (), (0, 9))))), 60, 60, 10, 16, 16)
 def test_lists_of_conditions(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, block_n: int) -> None:
     check(condition, n_q, n, q_offset, block_m, block_n)
+
+
+LAYOUTS = [ir.Compare(ir.Mod(ir.Sub(ir.Var("q"), ir.Var("k")), size), "==", ir.Const(0)) for size in (2, 3, 7)]
+LAYOUTS += [ir.Compare(ir.Mod(ir.Var("k"), size), "==", ir.Const(1)) for size in (9, 16)]
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(LAYOUTS),
+    conditions(),
+    *(st.integers(1, most) for most in (150, 150, 90)),
+    *(st.sampled_from([16, 32]) for _ in range(2)),
+)
+@example(LAYOUTS[1], GRID, 64, 64, 5, 16, 16)
+@example(LAYOUTS[3], GRID, 64, 64, 0, 32, 16)
+def test_lists_in_layouts(
+    layout: ir.Set, condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, block_n: int
+) -> None:
+    """In tiles of residue classes and of gathered keys, each pair is in one tile, and no tile is without one."""
+    condition = ir.And((layout, condition))
+    module = spread_listed_module_of(random_pattern(Program("", (condition,))))
+    for side in ("rows", "columns"):
+        listed = np.zeros((n_q, n), np.int64)
+        for region in module._PROGRAM.groups[0].at(1).regions:
+            assert region.tile_lists == ("rows", "columns")
+            grid = grid_of(region, side, n_q, n, q_offset, block_m, block_n, CPU)
+            found = tile_list(region, side, n_q, n, q_offset, block_m, block_n, CPU)
+            line = torch.arange(grid.lines).repeat_interleave(found.starts.diff())
+            assert len(line) == len(found.tiles) == len(set(zip(line.tolist(), found.tiles.tolist(), strict=True)))
+            rows, keys = (x.numpy() for x in torch.broadcast_tensors(*grid.pairs(line, found.tiles.long() // 2)))
+            there = (rows < n_q) & (keys < n)
+            full = (found.tiles.numpy() % 2 == 1)[:, None, None]
+            if side == "rows":  # kernels take no mask there, and have to have every key
+                assert (keys < n)[full[:, 0, 0]].all()
+            pairs = (unpacked_tiles(found, slice(None))[:, :, : grid.other].numpy() | full) & there
+            assert pairs.any((1, 2)).all()
+            np.add.at(listed, (rows[pairs], keys[pairs]), 1)
+        assert np.array_equal(listed, mask(condition, n_q, n, q_offset))
 
 
 @st.composite

@@ -16,8 +16,9 @@ import numpy as np
 from sparsec.codegen.emit import emit, function_name
 from sparsec.ir import nodes, reference
 from sparsec.lower.file import Lowered, lower_fully
-from sparsec.plan.build import build, spread
+from sparsec.plan.build import build, ranged, spread
 from sparsec.plan.lists import listed
+from sparsec.plan.nodes import Contiguous, Region
 from sparsec.plan.program import variant
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -63,14 +64,31 @@ def spread_module_of(pattern: nodes.Pattern) -> ModuleType:
 
 
 @cache
+def spread_listed_module_of(pattern: nodes.Pattern) -> ModuleType:
+    """As `spread_module_of`, where all tiles come from lists but those of layouts with tables."""
+    plan = build(pattern)
+    groups = []
+    for heads in plan.groups:
+        apart = spread(heads.condition, ranged)
+        regions = apart.regions if apart else heads.variants[0].regions
+        groups.append(replace(heads, variants=(variant([_from_lists(region) for region in regions]),)))
+    return _module(emit(replace(plan, groups=tuple(groups))))
+
+
+def _from_lists(region: Region) -> Region:
+    if region.listed or (region.layout != Contiguous() and nodes.leaves(region.condition)):
+        return region
+    return replace(region, rows=listed(region.rows), columns=listed(region.columns))
+
+
+@cache
 def listed_module_of(pattern: nodes.Pattern) -> ModuleType:
     """The module in the contiguous layout whose tiles all come from lists, also where ranges are exact."""
     plan = build(pattern, layouts=False, lists=False)
     groups = []
     for heads in plan.groups:
         (each,) = heads.variants
-        regions = [replace(region, rows=listed(region.rows), columns=listed(region.columns)) for region in each.regions]
-        groups.append(replace(heads, variants=(variant(regions),)))
+        groups.append(replace(heads, variants=(variant([_from_lists(region) for region in each.regions]),)))
     return _module(emit(replace(plan, groups=tuple(groups))))
 
 

@@ -10,6 +10,13 @@ FROM_LISTS = [
     "q >= k & (q - k) % 7 < 3 & q // 16 != 2",
 ]
 
+# As these, in residue classes and gathered keys, alone and beside others.
+FROM_LISTS_IN_LAYOUTS = [
+    "stride(3) & abs(min(max(q // 12, 1), 4) - k // 12) <= 1",
+    "k % 10 == 3 & (q // 20 + k // 20) % 3 == 0",
+    "(k % 12 < 2 & (q // 16 + k // 8) % 3 == 0) | past(5) | stride(2) & (q // 24 - k // 24) % 2 == 0",
+]
+
 SPREAD = [
     "causal & stride(4)",
     "stride(8)",

@@ -67,86 +67,46 @@ def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
 
 @triton.jit
 def _keep_1(q, k, n):
-    """Whether query q may attend to key k."""
-    return (k <= q) & (tl.abs(q - k) <= 256) & ((q - k) % 2 == 0)
-
-
-@triton.jit
-def _keys_1(q_lo, q_hi, n, length, BLOCK: tl.constexpr):
-    """The keys that these queries touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(q_lo - 256, q_hi + 1, length, BLOCK)  # causal & dilated(256, 2)
-    return end_0 - begin_0, begin_0
-
-
-@triton.jit
-def _queries_1(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr):
-    """The queries that these keys touch: 1 range."""
-    begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 257 - shift, length, BLOCK)  # causal & dilated(256, 2)
-    return end_0 - begin_0, begin_0
-
-
-def _keep_cpu_1(q, k, n):
-    """`_keep_1` on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
-    return (k <= q) & (abs(q - k) <= 256) & ((q - k) % 2 == 0)
-
-
-def _visit_1(q_lo, q_hi, n):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [(q_lo - 256, q_hi + 1)]
-
-
-def _keys_visited_1(q_lo, q_hi, n):
-    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
-    return [(q_lo - 256, q_hi + 1)]
-
-
-def _is_full_1(q_lo, q_hi, k_lo, k_hi, n):
-    """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
-    return False
-
-
-@triton.jit
-def _keep_2(q, k, n):
     """Whether query q may attend to key k of its residue class."""
     return (k <= q) & (tl.abs(q - k) <= 256)
 
 
 @triton.jit
-def _full_2(q_lo, q_hi, k_lo, k_hi, n, residue):
+def _full_1(q_lo, q_hi, k_lo, k_hi, n, residue):
     """Whether every pair of a tile is kept: queries q_lo..q_hi and keys k_lo..k_hi, ends included."""
     return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
 
 @triton.jit
-def _keys_2(q_lo, q_hi, n, length, BLOCK: tl.constexpr, residue):
+def _keys_1(q_lo, q_hi, n, length, BLOCK: tl.constexpr, residue):
     """The keys that these queries touch: 1 range."""
     begin_0, end_0 = sk.tile_range(q_lo - 128, q_hi + 1, length, BLOCK)  # causal & dilated(256, 2)
     return end_0 - begin_0, begin_0
 
 
 @triton.jit
-def _queries_2(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr, residue):
+def _queries_1(k_lo, k_hi, n, length, shift, BLOCK: tl.constexpr, residue):
     """The queries that these keys touch: 1 range."""
     begin_0, end_0 = sk.tile_range(k_lo - shift, k_hi + 129 - shift, length, BLOCK)  # causal & dilated(256, 2)
     return end_0 - begin_0, begin_0
 
 
-def _keep_cpu_2(q, k, n):
-    """`_keep_2` on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
+def _keep_cpu_1(q, k, n):
+    """`_keep_1` on tensors: q [rows, 1] and k [1, keys], int64, to a mask that broadcasts."""
     return (k <= q) & (abs(q - k) <= 256)
 
 
-def _visit_2(q_lo, q_hi, n, residue):
+def _visit_1(q_lo, q_hi, n, residue):
     """Half-open ranges of keys that queries q_lo..q_hi visit."""
     return [(q_lo - 128, q_hi + 1)]
 
 
-def _keys_visited_2(q_lo, q_hi, n, residue):
+def _keys_visited_1(q_lo, q_hi, n, residue):
     """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
     return [(q_lo - 128, q_hi + 1)]
 
 
-def _is_full_2(q_lo, q_hi, k_lo, k_hi, n, residue):
+def _is_full_1(q_lo, q_hi, k_lo, k_hi, n, residue):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
@@ -165,25 +125,14 @@ _KERNELS_0 = (
 )
 
 _REGIONS_1 = (
-    # Positions as they are.
-    sk.Region("_1", sk.Answers(keep=_keep_1, keys=_keys_1, queries=_queries_1), _visit_1, _keys_visited_1, _is_full_1,
-        _keep_cpu_1),
+    # Queries see only keys a multiple of 2 away.
+    sk.Region("_1", sk.Answers(keep=_keep_1, full=_full_1, keys=_keys_1, queries=_queries_1), _visit_1, _keys_visited_1,
+        _is_full_1, _keep_cpu_1, stride=2),
 )
 _KERNELS_1 = (
     sk.Kernel("forward", "forward_1", (0,)),
     sk.Kernel("dq", "dq_1", (0,)),
     sk.Kernel("dkdv", "dkdv_1", (0,)),
-)
-
-_REGIONS_2 = (
-    # Queries see only keys a multiple of 2 away.
-    sk.Region("_2", sk.Answers(keep=_keep_2, full=_full_2, keys=_keys_2, queries=_queries_2), _visit_2, _keys_visited_2,
-        _is_full_2, _keep_cpu_2, stride=2),
-)
-_KERNELS_2 = (
-    sk.Kernel("forward", "forward_2", (0,)),
-    sk.Kernel("dq", "dq_2", (0,)),
-    sk.Kernel("dkdv", "dkdv_2", (0,)),
 )
 
 _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
@@ -192,11 +141,10 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
     sk.Group((4, 5, 6, 7), (
         sk.Variant(0, _REGIONS_1, _KERNELS_1),
-        sk.Variant(1024, _REGIONS_2, _KERNELS_2),
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_c4452fc667db", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_88b1c6043591", _PROGRAM, heads=8)
 
 
 @sk.typed
