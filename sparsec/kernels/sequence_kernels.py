@@ -45,7 +45,7 @@ def write_documents(CU_SEQLENS, SEQUENCES, documents, lines, length, AT_ONCE: tl
 
 
 @triton.jit
-def _number(NUMBERS, number, row, there):
+def _number_of_row(NUMBERS, number, row, there):
     """The number of each row, or the one of all."""
     found = row * 0 + number
     if NUMBERS is not None:
@@ -64,21 +64,21 @@ def write_rows(
     """
     line = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
     part, row = line // batch, line % batch
-    first_key = _number(K_OFFSETS, k_offset, row, line < lines)
+    first_key = _number_of_row(K_OFFSETS, k_offset, row, line < lines)
     passed = first_key + n_k
     n = passed
     if LENGTHS is not None:
-        n = tl.minimum(_number(LENGTHS, 0, row, line < lines), passed)
+        n = tl.minimum(_number_of_row(LENGTHS, 0, row, line < lines), passed)
     k_begin = tl.maximum(first_key, 0)
     k_first = tl.minimum(k_begin - first_key, n_k)
     n = tl.maximum(tl.maximum(n, 0), k_begin)
-    count = tl.minimum(tl.maximum(_number(Q_LENGTHS, n_q, row, line < lines), 0), n_q)
+    count = tl.minimum(tl.maximum(_number_of_row(Q_LENGTHS, n_q, row, line < lines), 0), n_q)
     if SAME:
         position = first_key
     elif AT_THE_END:
         position = tl.maximum(n - count, 0)
     else:
-        position = _number(Q_OFFSETS, q_offset, row, line < lines)
+        position = _number_of_row(Q_OFFSETS, q_offset, row, line < lines)
     q_first = tl.minimum(tl.maximum(-position, 0), count)
     stop = count
     if SAME:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
+from sparsec.kernels.memory import as_contiguous
 from sparsec.kernels.positions import Positions, has_values
 from sparsec.kernels.program import Program, cdiv
 from sparsec.kernels.sequence_kernels import count_starts, write_documents, write_rows, write_starts
@@ -30,9 +31,9 @@ def sequence_table(program: Program, positions: Positions, q: Tensor, k: Tensor)
 
 
 def table_inputs(positions: Positions) -> Environment:
-    """What the kernels read, by name."""
+    """What the kernels read, by name: tensors from a multiple of 16 bytes on, as those that they were compiled for."""
     given = zip(("DOCUMENTS", *_OF_ROWS), (positions.documents, *_of_rows(positions)), strict=True)
-    found: Environment = {name: x.contiguous() for name, x in given if isinstance(x, Tensor)}
+    found: Environment = {name: as_contiguous(x) for name, x in given if isinstance(x, Tensor)}
     for name in ("q_offset", "k_offset"):
         x = getattr(positions, name)
         found[name] = x if isinstance(x, int) else 0
@@ -63,7 +64,7 @@ def table_pass(program: Program, positions: Positions, q: Tensor, k: Tensor) -> 
 def _launch_documents(run: Pass, documents: int, length: int) -> None:
     lines = _room(run, documents + 4)
     values: Environment = {"CU_SEQLENS": Slot("DOCUMENTS"), "documents": documents, "length": length}
-    _launch(run, write_documents, values | {"lines": lines}, lines)
+    _launch_writer(run, write_documents, values | {"lines": lines}, lines)
 
 
 def _launch_rows(run: Pass, positions: Positions, batch: int, n_q: int, n_k: int) -> None:
@@ -72,7 +73,7 @@ def _launch_rows(run: Pass, positions: Positions, batch: int, n_q: int, n_k: int
     values |= {"batch": batch, "n_q": n_q, "n_k": n_k, "q_offset": Slot("q_offset"), "k_offset": Slot("k_offset")}
     alone = positions.q_offset is None and positions.q_lengths is None
     values |= {"SAME": alone and n_q == n_k, "AT_THE_END": positions.q_offset is None}
-    _launch(run, write_rows, values | {"lines": lines}, lines)
+    _launch_writer(run, write_rows, values | {"lines": lines}, lines)
 
 
 def _launch_starts(run: Pass, batch: int, length: int) -> None:
@@ -93,6 +94,6 @@ def _room(run: Pass, lines: int) -> int:
     return table_lines(lines)
 
 
-def _launch(run: Pass, kernel: Any, values: Environment, lines: int) -> None:
+def _launch_writer(run: Pass, kernel: Any, values: Environment, lines: int) -> None:
     values |= {"SEQUENCES": Slot("SEQUENCES"), "AT_ONCE": _LINES_AT_ONCE}
     run.launch(kernel, (cdiv(lines, _LINES_AT_ONCE), 1, 1), values)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsec import pipeline
+from sparsec import kernels, pipeline
 from sparsec.codegen import support
 from sparsec.runtime.module import module
 from sparsec.source import Source
@@ -39,6 +39,11 @@ def library() -> Counter[str]:
 def test_names_of_the_library_differ() -> None:
     """Modules become one file: a name defined in two of them, though private, would be that of the last."""
     assert [name for name, times in library().items() if times > 1] == []
+
+
+def test_every_module_of_the_library_is_in_the_file() -> None:
+    there = {path.stem for path in Path(kernels.__file__).parent.glob("*.py")} - {"__init__", "support"}
+    assert sorted(support._MODULES) == sorted(there)
 
 
 @pytest.mark.parametrize("path", sorted(EXPECTED.glob("*.py")), ids=lambda path: path.stem)

@@ -80,3 +80,12 @@ def test_starts(at_once: int, data: st.DataObject, dtype: torch.dtype) -> None:
         PROGRAM.passes.clear()
         found = written(Positions(documents=starts), batch, length, length)
     assert found == with_rows(of_starts(starts))
+
+
+def test_kernels_get_tensors_as_they_were_compiled_for() -> None:
+    """Views into a longer tensor begin anywhere; compiled code may load 16 bytes at a time."""
+    whole = torch.arange(20, dtype=torch.int32)
+    given = sequence_table.table_inputs(Positions(None, None, None, whole[1:4], whole[5:17:4]))
+    assert given["LENGTHS"].tolist() == [1, 2, 3]
+    assert given["Q_LENGTHS"].tolist() == [5, 9, 13]
+    assert all(x.is_contiguous() and x.data_ptr() % 16 == 0 for x in given.values() if isinstance(x, torch.Tensor))
