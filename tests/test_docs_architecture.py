@@ -14,6 +14,7 @@ import pytest
 import torch
 from support import pages
 
+import sparsec
 from sparsec import pipeline
 from sparsec.codegen import answers, support, variants
 from sparsec.source import Source
@@ -35,12 +36,14 @@ def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     q, k, v = torch.randn(3, 1, 2, 100, 16).unbind(0)
     names = {"q": q.requires_grad_(), "k": k, "v": v}
-    use, sequences, neighbours = pages.texts(README, "python")
+    use, sequences, data, neighbours = pages.texts(README, "python")
     exec(use, names)
     assert names["out"].shape == q.shape == q.grad.shape
     exec(sequences, names)
     assert torch.equal(names["packed"][:, :, 33:], names["attend"](*(x[:, :, 33:] for x in (q, k, v))))
     assert not names["padded"][:, :, 64:].any()
+    exec(data, names)
+    assert torch.equal(names["out"], sparsec.compile("pattern p = causal")(q, k, v))
     exec(neighbours, names)
     assert names["blocks"].shape == (1, 1, 8192, 8192)
     assert "w = 4096" in names["text"] and "past(w)" in names["text"]

@@ -90,8 +90,9 @@ def example(name: str) -> ModuleType:
     return module
 
 
-def test_the_layer_of_the_examples_learns() -> None:
-    losses = example("train").train(steps=40)
+@pytest.mark.parametrize("name", ["train", "train_packed"])
+def test_the_layer_of_the_examples_learns(name: str) -> None:
+    losses = example(name).train(steps=40)
     assert losses[-1] < 0.5 * losses[0]
 
 
