@@ -80,8 +80,9 @@ def nested(pattern: ir.Pattern, t: Tensors) -> Peer:
 
     def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         rows = (x[0].transpose(0, 1).contiguous() for x in (q, k, v))
-        jagged = (torch.nested.nested_tensor_from_jagged(x, ends).transpose(1, 2) for x in rows)
-        out = scaled_dot_product_attention(*jagged, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+        own_q, own_k, own_v = (torch.nested.nested_tensor_from_jagged(x, ends).transpose(1, 2) for x in rows)
+        grouped = q.shape[1] != k.shape[1]
+        out = scaled_dot_product_attention(own_q, own_k, own_v, is_causal=True, enable_gqa=grouped)
         return out.transpose(1, 2).values().transpose(0, 1)[None]
 
     return call, {}, pattern.conditions == (CAUSAL,)

@@ -102,17 +102,16 @@ def _run(
     tensors = inputs(setting, device)
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     function = getattr(generated, made.function)
-    given = {} if tensors.documents is None else {"documents": tensors.documents}
-    ours = Racer("ours", partial(function, **given))
+    ours = Racer("ours", _about(function, tensors))
     facts: dict[str, dict] = {"ours": {"compile_s": dict(made.seconds), **asdict(first(ours, tensors))}}
     found = _checked(function, made, setting, device, growth)
-    if given:
+    if tensors.documents is not None:
         found = _check_documents(found, ours, function, tensors)
     if "wrong" in found:
         return found
     racers, notes = [ours], {}
     if other is not None:
-        racers.append(racer := Racer("file", partial(other, **given)))
+        racers.append(racer := Racer("file", _about(other, tensors)))
         facts["file"] = {**asdict(first(racer, tensors)), "same_bits": _same_bits(ours, racer, tensors)}
     for name in setting.against:
         if reason := growth.too_much(name, setting.n, room(device, input_bytes(setting))):
@@ -147,15 +146,22 @@ def _checked(
     return found
 
 
+def _about(function: Callable[..., Any], tensors: Tensors) -> Callable[..., Any]:
+    """An operator, told where documents end if there are some."""
+    return function if tensors.documents is None else partial(function, documents=tensors.documents)
+
+
 def _check_documents(
     found: dict[str, Any], ours: Racer, attend: Callable[..., Any], tensors: Tensors
 ) -> dict[str, object]:
     """Packed documents beside each alone, by the same operator: the largest relative difference of any result."""
+    assert tensors.documents is not None
     bound, worst = 4 * torch.finfo(tensors.q.dtype).eps, 0.0
     together = (out := ours.forward(tensors), *ours.backward(tensors, out))
     for start, stop in pairwise(tensors.documents.tolist()):
         rows = (x[:, :, start:stop].detach() for x in (tensors.q, tensors.k, tensors.v))
-        own = Tensors(*(x.clone().requires_grad_() for x in rows), tensors.g[:, :, start:stop])
+        q, k, v = (x.clone().requires_grad_() for x in rows)
+        own = Tensors(q, k, v, tensors.g[:, :, start:stop])
         racer = Racer("alone", attend)
         alone = (out := racer.forward(own), *racer.backward(own, out))
         for one, other in zip(together, alone, strict=True):

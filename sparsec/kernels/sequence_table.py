@@ -53,7 +53,7 @@ def table_pass(program: Program, positions: Positions, q: Tensor, k: Tensor) -> 
         metas = {name: Meta.of(x) for name, x in table_inputs(positions).items() if isinstance(x, Tensor)}
         run = remember(program, key, Pass(program, Q=Meta.of(q), **metas))
         if positions.documents is None:
-            _launch_rows(run, positions, *q.shape[::2], k.shape[2])
+            _launch_rows(run, positions, q.shape[0], q.shape[2], k.shape[2])
         elif positions.documents.dim() == 2:
             _launch_starts(run, *positions.documents.shape)
         else:

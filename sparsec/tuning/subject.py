@@ -90,7 +90,8 @@ class GpuSubject:
         self.chosen = _Chosen()
         generated = module(text, module_name("tuned", digest(text.encode())))
         self.program = replace(generated._PROGRAM, tuned=self.chosen, compiled={}, passes={})
-        self.tensors = [x.detach() for x in vars(inputs(shapes, device)).values()]
+        given = inputs(shapes, device)
+        self.tensors = [x.detach() for x in (given.q, given.k, given.v, given.g)]
         self.scale = shapes.head_size**-0.5
         self.usual = self._results()
         self.calls = self._calls()
