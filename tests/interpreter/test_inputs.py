@@ -22,7 +22,7 @@ from sparsec.testing.data import masks, random_data
 from sparsec.testing.dense_attention import Results
 from sparsec.testing.programs import input_programs
 
-SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
+SMALL = (32, 16, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +60,9 @@ DECLARED = (
 )
 CONDITIONS = [
     "causal & doc[q] == doc[k]",
-    "causal | doc[q] == doc[k] & doc[q] >= 0",
-    "past(w)",
-    "window(9) | cls[q] | cls[k]",
+    "past(w) | cls[q] | cls[k] & k < m",
     "causal & (k in u | q - k in s)",
     "causal & ~(k in u) & u[h, q // 40] < k",
-    "past(9) | k < m",
     "causal & k - 3 * doc[q // 2] > doc[doc[k]] % 5 + m // 2",
     "causal & (past(9) | stride(8)) & (doc[q] == doc[k] | cls[k])",
     "causal & (k % 16 >= 14 | past(6) & w > 2) & doc[q] >= m",
@@ -90,7 +87,7 @@ def test_heads_with_patterns_of_their_own() -> None:
     check(module_of(pattern), pattern, 61, 61, 0, data, heads=(4, 2), batch=1)
 
 
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(input_programs(), st.sampled_from(((40, 40, 0), (5, 70, 65), (33, 20, 9))), st.integers(0, 99))
 def test_random_programs(program, sizes, seed) -> None:
     pattern = random_pattern(program)
@@ -158,7 +155,7 @@ def test_tiles_are_those_that_hold_a_pair(condition: str) -> None:
         assert {entry // 2 for entry in entries if entry % 2} <= whole
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(input_programs(), st.sampled_from(((60, 60, 0), (5, 70, 65), (33, 20, 9))), st.integers(0, 99))
 def test_no_tile_with_a_pair_is_missing(program, sizes, seed) -> None:
     pattern = random_pattern(program)
