@@ -10,6 +10,7 @@ from sparsec.analysis.facts import is_causal
 from sparsec.analysis.find import find
 from sparsec.diagnostics import Diagnostic, FewLookAhead, NoSink, UnboundedCache
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import affine_over
 from sparsec.lint.needless import operands, without
 from sparsec.lint.subject import Subject, joined, put
 from sparsec.sets import budgets, kv_cache, witness
@@ -43,8 +44,8 @@ def no_sink(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def _all_dropped(pattern: ir.Pattern) -> int | None:
-    """The length from which on no head sees key 0; None where some does or may."""
-    lengths = [_asked(kv_cache.dropped, condition, None) for condition in pattern.conditions]
+    """The length from which on no head sees key 0, at the latest with long tables; None where some does or may."""
+    lengths = [_asked(kv_cache.dropped, affine_over(condition), None) for condition in pattern.conditions]
     known = [length for length in lengths if length is not None]
     return max(known) if len(known) == len(lengths) else None
 
