@@ -24,6 +24,7 @@ LISTED = 1.5  # a step whose rows are gathered one by one
 FROM_LIST = 1.05  # a step whose tile comes from a list,
 MASKED = 1.5  # and one with a mask from there
 EVALUATED = 0.1  # what each operation of a mask adds to a step that evaluates it
+_SHARE_AT = 1 << 14  # up to here whole tiles are counted beside ranges: their share hardly changes at longer n
 PROGRAM = 5.5  # loading the rows of a tile, storing their results, forward and backward
 CONTINUED = 2.5  # going on with what the kernels before have stored
 LAUNCH = 64.0  # of three kernels, 4 us each, over 16 heads
@@ -62,9 +63,10 @@ def cover_work(cover: Cover, region: Region, n: int, found: np.ndarray) -> float
     masked = MASKED if cover.from_list else 1 + EVALUATED * _operations(region)
     if masked == 1:
         return float(found.sum() + extra)
-    visited, whole = (x.sum() for x in listed_tiles(cover.side, region, n))
+    visited, whole = (x.sum() for x in listed_tiles(cover.side, region, n if cover.from_list else min(n, _SHARE_AT)))
     if cover.from_list:
         return float(FROM_LIST * whole + masked * (visited - whole + extra))
+    whole = min(whole / max(visited, 1), 1.0) * found.sum()
     return float(whole + masked * (found.sum() - whole) + extra)
 
 
