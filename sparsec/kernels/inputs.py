@@ -116,7 +116,7 @@ DATA = "INPUT_"  # begins the names of what kernels read of inputs, among the te
 def for_kernels(inputs: Sequence[Input], given: Sequence[Tensor], most: int) -> dict[str, Tensor]:
     """Checked inputs as kernels read them (`sparsec.kernels.entries`); `most`: positions of queries and keys."""
     made = []
-    for own, x in zip(inputs, given, strict=False):
+    for own, x in zip(inputs, given, strict=True):
         x = x.to(torch.int8) if own.kind == "bool" else x
         for use in own.uses:
             if use == "counted":
