@@ -22,7 +22,15 @@ from sparsec.kernels.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, g
 from sparsec.kernels.rows import launch_rows
 from sparsec.kernels.sequence_tiles import lay_tiles, stats_rows
 from sparsec.kernels.splits import reduce_splits
-from sparsec.kernels.stages import carry_state, gathered_name, join_splits, keys_of, split_counts, variant_of
+from sparsec.kernels.stages import (
+    carry_state,
+    gathered_name,
+    join_splits,
+    keys_of,
+    lay_splits,
+    split_first_tiles,
+    variant_of,
+)
 from sparsec.kernels.tile_lists import read_besides
 
 
@@ -243,23 +251,22 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
         values |= {"TILES": Slot(name), "batches": batch}
         run.launch(dkdv_kernel, (programs, own.keys, 1), values, made.options)
         return
-    tiles, split_tiles = region.stride * cdiv(cdiv(k.shape[2], region.stride), block_n), 0
-    if kernel.split_prefix:
-        steps = heads // kv_heads * cdiv(n_q, block_m)
-        split_tiles, parts = split_counts(kernel.split_prefix, k.shape[2], block_n, steps, own.keys * batch)
-        for name in ("DK_SPLITS", "DV_SPLITS"):
-            run.empty(name, (parts, batch, kv_heads, split_tiles * block_n, head_dim), torch.float32)
-            values[name] = Slot(name)
-        values |= {"split_tiles": split_tiles, "splits": parts}
-        tiles += split_tiles * (parts - 1)
+    tiles = region.stride * cdiv(cdiv(k.shape[2], region.stride), block_n)
     values |= read_besides(region, "columns", n_q, n, q_offset, made.blocks, q.device) | read_inputs(run)
-    values |= lay_data_tiles(run, kernel, own, values, q_offset, made.blocks)
-    run.launch(dkdv_kernel, (tiles, own.keys, batch), values, made.options)
-    if split_tiles:
-        for part, name in enumerate(("DK", "DV")):
-            joined = {"OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}
-            if kernel.carries:
-                run.metas[f"{top}_{part}"] = Meta.contiguous(k.shape[:3], torch.float32, k.device)
-                run.step(functools.partial(_take_part, name=top, part=part))
-                joined["OUT_TOP"] = Slot(f"{top}_{part}")
-            join_splits(run, reduce_splits, f"{name}_SPLITS", joined, own._replace(queries=own.keys), kernel.carries)
+    listed, split = lay_data_tiles(run, kernel, own, values, q_offset, made.blocks)
+    if kernel.split_prefix and not listed:
+        steps = heads // kv_heads * cdiv(n_q, block_m)
+        split = split_first_tiles(kernel.split_prefix, k.shape[2], block_n, steps, own.keys, batch, kv_heads)
+    values |= listed
+    if split is None:
+        run.launch(dkdv_kernel, (tiles, own.keys, batch), values, made.options)
+        return
+    values |= split.values | lay_splits(run, split, ("DK_SPLITS", "DV_SPLITS"), head_dim)
+    run.launch(dkdv_kernel, (tiles + split.programs, own.keys, batch), values, made.options)
+    for part, name in enumerate(("DK", "DV")):
+        joined = {"SPLITS": Slot(f"{name}_SPLITS"), "OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}
+        if kernel.carries and split.slots:
+            run.metas[f"{top}_{part}"] = Meta.contiguous(k.shape[:3], torch.float32, k.device)
+            run.step(functools.partial(_take_part, name=top, part=part))
+            joined["OUT_TOP"] = Slot(f"{top}_{part}")
+        join_splits(run, reduce_splits, split, joined)

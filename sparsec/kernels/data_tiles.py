@@ -13,10 +13,12 @@ import torch
 from sparsec.kernels.device import RUN_TIME, tl, triton
 from sparsec.kernels.inputs import DATA, form_of
 from sparsec.kernels.launch import Environment, Pass, Slot, Slots
+from sparsec.kernels.long_lines import share_long_lines
 from sparsec.kernels.prepare import Heads
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Region, cdiv
 from sparsec.kernels.regions import Lists, Rules, ask_data, tile_of, walk_of
 from sparsec.kernels.spans import span
+from sparsec.kernels.stages import Split
 
 _LISTED_AT_ONCE = 128  # tiles of a line that are decided together
 
@@ -31,14 +33,14 @@ def read_inputs(run: Pass) -> Environment:
 
 def lay_data_tiles(
     run: Pass, kernel: Kernel, heads: Heads, values: Environment, q_offset: int, blocks: tuple[int, int]
-) -> Environment:
+) -> tuple[Environment, Split | None]:
     """Makes the lists that a kernel of a pass walks over, and what it takes of them; nothing where it walks ranges.
 
-    `values`: what the kernel takes besides, by name.
+    Then which of its tiles programs split.  `values`: what the kernel takes besides, by name.
     """
     (region, *_), by_query = kernel.regions, kernel.kind != "dkdv"
     if not region.answers.judge:
-        return {}
+        return {}, None
     q, n = run.metas["Q"], run.metas["K"].shape[2]
     batch, all_heads, n_q = q.shape[:3]
     block_m, block_n = blocks
@@ -61,7 +63,10 @@ def lay_data_tiles(
     asked |= {"VISITS": region.answers.keys if by_query else region.answers.queries, "BY_QUERY": by_query}
     asked |= {"BLOCK_M": block_m, "BLOCK_N": block_n, "AT_ONCE": _LISTED_AT_ONCE}
     run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked)
-    return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}
+    own, turns = (heads.queries, 1) if by_query else (heads.keys, values["GROUP"])
+    of_heads = {**taken, "HEADS": values.get("HEADS" if by_query else "KV_HEADS")}
+    split = share_long_lines(run, counts, of_heads, lines, turns, blocks[0 if by_query else 1], own, batch)
+    return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}, split
 
 
 def _most_tiles(

@@ -21,6 +21,7 @@ from sparsec.kernels.own_tiles import (
 )
 from sparsec.kernels.query_regions import last_queries, mask_queries, queries_at, walk_queries
 from sparsec.kernels.regions import Lists, Rules
+from sparsec.kernels.shares import Shares, is_idle
 from sparsec.kernels.splits import load_carry, store_carry, store_split
 
 
@@ -28,7 +29,7 @@ from sparsec.kernels.splits import load_carry, store_carry, store_split
 def dkdv_kernel(
     Q, K, V, ROW_STATS, DO, DK, DV, DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SPLITS, DV_SPLITS,
     DK_SUMS_1, DV_SUMS_1, DK_SUMS_2, DV_SUMS_2, HEADS, KV_HEADS, FIRST_HEAD,
-    TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, TILES,
+    TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, SHARES, TILES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m,
     heads, n_q, n_rows, n, q_offset, batches, scale, scale_log2, split_tiles, splits,
     batch_lines, head_lines, room,
@@ -43,19 +44,23 @@ def dkdv_kernel(
 
     GATHERED: K and V are keys of that kind side by side, and DK and DV sums that another kernel collects: from its
     DK_SUMS_1, .., of the gathered keys SUMS_1, ...  PARTIAL_DK: it goes on with what the kernel before left.  DKDV_TOP:
-    another kernel goes on with them.  SHARED: other groups of heads add to these keys, in float32.  TILES: as in
-    `forward_kernel`.
+    another kernel goes on with them.  SHARED: other groups of heads add to these keys, in float32.  SHARES, TILES: as
+    in `forward_kernel`.
     """
+    if SHARES is not None:  # noqa: SIM102
+        if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), KV_HEADS, LONGEST_FIRST):
+            return
     _dkdv_tiles(
         TILES, LONGEST_FIRST,
         (
-            KV_HEADS, FIRST_HEAD, heads, n_q, n, q_offset, batches, split_tiles, splits,
+            KV_HEADS, FIRST_HEAD, heads, n_q, n, q_offset, batches,
             GROUP, BLOCK_N, STRIDE, TOGETHER, LONGEST_FIRST, GATHERED,
         ),
+        Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines),
         Q, (q_b, q_h, q_m), DO, (g_b, g_h, g_m), ROW_STATS, n_rows, HEADS,
         K, (k_b, k_h, k_n), V, (v_b, v_h, v_n), DK, DV, (r_b, r_h, r_m), DKDV_TOP,
         PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2, DV_SUMS_2, SUMS_2,
-        DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2, SHARED, GATHERED is not None,
+        DK_SPLITS, DV_SPLITS, scale, scale_log2, SHARED, GATHERED is not None,
         Rules(KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL),
         Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         Sizes(
@@ -67,29 +72,29 @@ def dkdv_kernel(
 
 @triton.jit
 def _dkdv_tiles(
-    TILES, LONGEST_FIRST: tl.constexpr, place,
+    TILES, LONGEST_FIRST: tl.constexpr, place, shares,
     Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV, dk_strides,
     DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1: tl.constexpr,
-    DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2,
+    DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, scale, scale_log2,
     SHARED: tl.constexpr, IS_SUM: tl.constexpr, rules, lists, sizes,
 ):  # fmt: skip
     """What a program does for each of its tiles."""
     if TILES is None:
         _dkdv_tile(
-            own_keys(*place, None),
+            own_keys(*place, shares, None),
             Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV,
             dk_strides, DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2,
-            DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2, SHARED, IS_SUM, rules,
+            DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, scale, scale_log2, SHARED, IS_SUM, rules,
             lists, sizes,
         )  # fmt: skip
     else:
         # Mostly one turn.  What is the same in all turns stays in the loop: before it, it would cost registers.
         for number in tl.range(tl.program_id(0), tl.load(TILES), tl.num_programs(0), num_stages=1, disable_licm=True):
             _dkdv_tile(
-                own_keys(*place, sequence_of(TILES, number, LONGEST_FIRST)),
+                own_keys(*place, shares, sequence_of(TILES, number, LONGEST_FIRST)),
                 Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV,
                 dk_strides, DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2,
-                DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2, SHARED, IS_SUM, rules,
+                DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, scale, scale_log2, SHARED, IS_SUM, rules,
                 lists, sizes,
             )  # fmt: skip
 
@@ -98,7 +103,7 @@ def _dkdv_tiles(
 def _dkdv_tile(
     own, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV, dk_strides,
     DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1: tl.constexpr,
-    DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2,
+    DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, scale, scale_log2,
     SHARED: tl.constexpr, IS_SUM: tl.constexpr, rules, lists, sizes,
 ):  # fmt: skip
     """What a program of `dkdv_kernel` does."""
@@ -137,10 +142,8 @@ def _dkdv_tile(
     if DK_SPLITS is None:
         _store_dkdv(dk, dv, DK, DV, dk_strides, DKDV_TOP, kv_bh, n_kv_bh, mask, own, sizes)
     elif own.share.split:
-        split_bh, rows = own.share.part * n_kv_bh + kv_bh, split_tiles * sizes.BLOCK_N
-        place = own.k_lo + tl.arange(0, sizes.BLOCK_N)
-        store_split(DK_SPLITS, dk, split_bh, rows, own.k_lo, place, sizes, sizes.BLOCK_N)
-        store_split(DV_SPLITS, dv, split_bh, rows, own.k_lo, place, sizes, sizes.BLOCK_N)
+        store_split(DK_SPLITS, dk, own.share.slot, sizes, sizes.BLOCK_N)
+        store_split(DV_SPLITS, dv, own.share.slot, sizes, sizes.BLOCK_N)
     else:
         _store_dkdv(dk, dv, DK, DV, dk_strides, DKDV_TOP, kv_bh, n_kv_bh, mask, own, sizes)
 

@@ -7,6 +7,7 @@ from sparsec.kernels.key_regions import KeyRegion, keys_at, last_steps, load_key
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
 from sparsec.kernels.own_tiles import carried_rows, loaded_queries, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
+from sparsec.kernels.shares import Shares, is_idle
 from sparsec.kernels.softmax import row_stats
 from sparsec.kernels.splits import load_carry, store_carry, store_split
 
@@ -14,7 +15,7 @@ from sparsec.kernels.splits import load_carry, store_carry, store_split
 @triton.jit(do_not_specialize=RUN_TIME, repr=kernel_name)
 def dq_kernel(
     Q, K, V, K_1, V_1, K_2, V_2, OUT, LSE, DO, DLSE, ROW_STATS, CLASS_STATS, DQ, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
-    HEADS, TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, TILES,
+    HEADS, TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, SHARES, TILES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m,
     heads, n_q, n_rows, n_class_rows, n, q_offset, batches, scale, scale_log2, split_tiles, splits,
     batch_lines, head_lines, room,
@@ -30,13 +31,17 @@ def dq_kernel(
 
     The first of these kernels also leaves what dk and dv need of every row, in whole tiles: [0] the log-sum-exp in base
     2, +inf for a row that has no weights; [1] delta = sum(o * do) - dlse.  PARTIAL, DQ_TOP, SPLITS: as in
-    `forward_kernel`, with a sum in the place of a softmax; TILES as there.
+    `forward_kernel`, with a sum in the place of a softmax; SHARES and TILES as there.
     """
+    if SHARES is not None:  # noqa: SIM102
+        if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), HEADS, LONGEST_FIRST):
+            return
     _dq_tiles(
         TILES, LONGEST_FIRST,
-        (HEADS, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
+        (HEADS, heads, n_q, n, q_offset, batches, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
+        Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines),
         Q, (q_b, q_h, q_m), DO, (g_b, g_h, g_m), OUT, (o_b, o_h, o_m), DQ, (r_b, r_h, r_m), LSE, DLSE,
-        ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles,
+        ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
         scale, scale_log2,
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
@@ -54,26 +59,26 @@ def dq_kernel(
 
 @triton.jit
 def _dq_tiles(
-    TILES, LONGEST_FIRST: tl.constexpr, place,
+    TILES, LONGEST_FIRST: tl.constexpr, place, shares,
     Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE,
-    ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles,
+    ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
     scale, scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program does for each of its tiles."""
     if TILES is None:
         _dq_tile(
-            own_queries(*place, None),
+            own_queries(*place, shares, None),
             Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE, ROW_STATS, CLASS_STATS,
-            n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles, scale, scale_log2, region,
+            n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, scale, scale_log2, region,
             region_1, region_2, sizes,
         )  # fmt: skip
     else:
         # Mostly one turn.  What is the same in all turns stays in the loop: before it, it would cost registers.
         for number in tl.range(tl.program_id(0), tl.load(TILES), tl.num_programs(0), num_stages=1, disable_licm=True):
             _dq_tile(
-                own_queries(*place, sequence_of(TILES, number, LONGEST_FIRST)),
+                own_queries(*place, shares, sequence_of(TILES, number, LONGEST_FIRST)),
                 Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE, ROW_STATS, CLASS_STATS,
-                n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles, scale, scale_log2, region,
+                n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, scale, scale_log2, region,
                 region_1, region_2, sizes,
             )  # fmt: skip
 
@@ -81,7 +86,7 @@ def _dq_tiles(
 @triton.jit
 def _dq_tile(
     own, Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE,
-    ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, split_tiles,
+    ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
     scale, scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program of `dq_kernel` does."""
@@ -123,8 +128,7 @@ def _dq_tile(
     if SPLITS is None:
         _store_dq(dq, DQ, dq_strides, DQ_TOP, bh, mask, own, sizes)
     elif own.share.split:
-        split_bh, rows = own.share.part * own.heads * own.batches + bh, split_tiles * sizes.BLOCK_M
-        store_split(SPLITS, dq, split_bh, rows, own.place, own.row, sizes, sizes.BLOCK_M)
+        store_split(SPLITS, dq, own.share.slot, sizes, sizes.BLOCK_M)
     else:
         _store_dq(dq, DQ, dq_strides, DQ_TOP, bh, mask, own, sizes)
 

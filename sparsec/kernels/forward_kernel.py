@@ -7,6 +7,7 @@ from sparsec.kernels.key_regions import KeyRegion, keys_at, last_steps, load_key
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
 from sparsec.kernels.own_tiles import carried_rows, loaded_queries, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
+from sparsec.kernels.shares import Shares, is_idle
 from sparsec.kernels.softmax import softmax_continue, softmax_end, softmax_start, softmax_step
 from sparsec.kernels.splits import load_carry, store_carry, store_split
 
@@ -14,7 +15,7 @@ from sparsec.kernels.splits import load_carry, store_carry, store_split
 @triton.jit(do_not_specialize=RUN_TIME, repr=kernel_name)
 def forward_kernel(
     Q, K, V, K_1, V_1, K_2, V_2, OUT, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, HEADS,
-    TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, TILES,
+    TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, SHARES, TILES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m,
     heads, n_q, n, q_offset, batches, scale_log2, split_tiles, splits, batch_lines, head_lines, room,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr,
@@ -28,13 +29,18 @@ def forward_kernel(
     """One tile of queries against the keys of up to three regions: out and log-sum-exp.
 
     PARTIAL: the softmax goes on where the kernel before left it.  OUT_TOP: another kernel goes on with it.  SPLITS:
-    programs that split a tile leave there what each of them found.  TILES: those of several sequences, n_q and n being
-    the rows of Q and K; programs take turns where there are more tiles than programs.
+    programs that split a tile leave there what each of them found; SHARES says which do where data of the call decides
+    it (`sparsec.kernels.long_lines`).  TILES: those of several sequences, n_q and n being the rows of Q and K; programs
+    take turns where there are more tiles than programs.
     """
+    if SHARES is not None:  # noqa: SIM102
+        if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), HEADS, LONGEST_FIRST):
+            return
     _forward_tiles(
         TILES, LONGEST_FIRST,
-        (HEADS, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
-        Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles,
+        (HEADS, heads, n_q, n, q_offset, batches, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
+        Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines),
+        Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
         scale_log2,
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
@@ -52,30 +58,30 @@ def forward_kernel(
 
 @triton.jit
 def _forward_tiles(
-    TILES, LONGEST_FIRST: tl.constexpr, place,
-    Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles,
+    TILES, LONGEST_FIRST: tl.constexpr, place, shares,
+    Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
     scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program does for each of its tiles."""
     if TILES is None:
         _forward_tile(
-            own_queries(*place, None),
+            own_queries(*place, shares, None),
             Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
-            split_tiles, scale_log2, region, region_1, region_2, sizes,
+            scale_log2, region, region_1, region_2, sizes,
         )  # fmt: skip
     else:
         # Mostly one turn.  What is the same in all turns stays in the loop: before it, it would cost registers.
         for number in tl.range(tl.program_id(0), tl.load(TILES), tl.num_programs(0), num_stages=1, disable_licm=True):
             _forward_tile(
-                own_queries(*place, sequence_of(TILES, number, LONGEST_FIRST)),
+                own_queries(*place, shares, sequence_of(TILES, number, LONGEST_FIRST)),
                 Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
-                split_tiles, scale_log2, region, region_1, region_2, sizes,
+                scale_log2, region, region_1, region_2, sizes,
             )  # fmt: skip
 
 
 @triton.jit
 def _forward_tile(
-    own, Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles,
+    own, Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
     scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program of `forward_kernel` does."""
@@ -99,9 +105,8 @@ def _forward_tile(
     if SPLITS is None:
         _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes)
     elif own.share.split:
-        split_bh, rows = own.share.part * own.heads * own.batches + bh, split_tiles * sizes.BLOCK_M
-        store_split(SPLITS, out, split_bh, rows, own.place, own.row, sizes, sizes.BLOCK_M)
-        tl.store(SPLITS_LSE + split_bh.to(tl.int64) * rows + own.row, lse)
+        store_split(SPLITS, out, own.share.slot, sizes, sizes.BLOCK_M)
+        tl.store(SPLITS_LSE + own.share.slot.to(tl.int64) * sizes.BLOCK_M + tl.arange(0, sizes.BLOCK_M), lse)
     else:
         _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes)
 

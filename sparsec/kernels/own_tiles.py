@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from sparsec.kernels.device import tl, triton
 from sparsec.kernels.loads import HeadRows, gathered_count, gathered_key, row_ptrs
-from sparsec.kernels.tiles import residue_tile, split_first
+from sparsec.kernels.shares import Share, share_of
+from sparsec.kernels.tiles import residue_tile
 
 NOWHERE = tl.constexpr(1 << 30)  # no tensor has such a row
 
@@ -26,15 +27,6 @@ class OwnSequence(NamedTuple):
     q_offset: Any
     tile: Any
     stats_first: Any  # where the numbers of its rows of Q begin in ROW_STATS, a multiple of 4
-
-
-class Share(NamedTuple):
-    """A tile that several programs may split, its steps between them."""
-
-    tile: Any
-    split: Any  # whether they do
-    part: Any  # this program's number among them, and how many they are
-    parts: Any
 
 
 class QueryTile(NamedTuple):
@@ -114,30 +106,19 @@ def sequence_of(TILES, number, LONGEST_FIRST: tl.constexpr):
 def _share_of(sequence, rows, STRIDE: tl.constexpr):
     """The residue class of a program, and its tile there, of a sequence of some rows: classes take turns."""
     classes = tl.maximum(tl.minimum(rows, STRIDE), 1)
-    return sequence.tile % classes, Share(sequence.tile // classes, False, 0, 1)
-
-
-@triton.jit
-def _own_share(split_tiles, splits, LONGEST_FIRST: tl.constexpr):
-    """The tile of a program, in layouts without classes."""
-    if splits is not None:
-        tile, split, part, parts = split_first(split_tiles, splits)
-    else:
-        tile, split, part, parts = tl.program_id(0), False, 0, 1
-        if LONGEST_FIRST:  # those with more to do start first, so that none of them is left for the end
-            tile = tl.num_programs(0) - 1 - tl.program_id(0)
-    return Share(tile, split, part, parts)
+    return sequence.tile % classes, Share(sequence.tile // classes, False, 0, 1, 0)
 
 
 @triton.jit
 def own_queries(
-    HEADS, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP: tl.constexpr, BLOCK_M: tl.constexpr,
-    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr, sequence,
+    HEADS, heads, n_q, n, q_offset, batches, GROUP: tl.constexpr, BLOCK_M: tl.constexpr,
+    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr, shares, sequence,
 ):  # fmt: skip
     """The queries of a program of the kernels for out and for dq."""
-    head, batch, q_rows = tl.program_id(1), tl.program_id(2), n_q
+    number, batch, share = share_of(shares, HEADS, heads, LONGEST_FIRST)
+    head, q_rows = number, n_q
     if HEADS is not None:
-        head = tl.load(HEADS + head)
+        head = tl.load(HEADS + number)
     if sequence is None:
         batches = tl.num_programs(2)
     else:
@@ -146,15 +127,13 @@ def own_queries(
     if STRIDE > 1:
         if sequence is None:
             class_row, tile = residue_tile(STRIDE, TOGETHER, LONGEST_FIRST)
-            share = Share(tile, False, 0, 1)
+            share = Share(tile, False, 0, 1, 0)
         else:
             class_row, share = _share_of(sequence, n_q, STRIDE)
         residue = (q_offset + class_row) % STRIDE
         keys = tl.cdiv(tl.maximum(n - residue, 0), STRIDE)
-    elif sequence is None:
-        share = _own_share(split_tiles, splits, LONGEST_FIRST)
-    else:
-        share = Share(sequence.tile, False, 0, 1)
+    elif sequence is not None:
+        share = Share(sequence.tile, False, 0, 1, 0)
     place = share.tile * BLOCK_M
     first_row = class_row + STRIDE * place
     row = first_row + STRIDE * tl.arange(0, BLOCK_M)
@@ -173,12 +152,13 @@ def own_queries(
 
 @triton.jit
 def own_keys(
-    KV_HEADS, FIRST_HEAD, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP: tl.constexpr,
+    KV_HEADS, FIRST_HEAD, heads, n_q, n, q_offset, batches, GROUP: tl.constexpr,
     BLOCK_N: tl.constexpr, STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
-    GATHERED: tl.constexpr, sequence,
+    GATHERED: tl.constexpr, shares, sequence,
 ):  # fmt: skip
     """The keys of a program of the kernel for dk and dv."""
-    kv_head, batch, k_rows = tl.program_id(1), tl.program_id(2), n
+    kv_head, batch, share = share_of(shares, KV_HEADS, heads // GROUP, LONGEST_FIRST)
+    k_rows = n
     if sequence is None:
         batches = tl.num_programs(2)
     else:
@@ -192,16 +172,14 @@ def own_keys(
     if STRIDE > 1:
         if sequence is None:
             residue, tile = residue_tile(STRIDE, TOGETHER, LONGEST_FIRST)
-            share = Share(tile, False, 0, 1)
+            share = Share(tile, False, 0, 1, 0)
         else:
             residue, share = _share_of(sequence, n, STRIDE)
         class_row = (STRIDE + residue - q_offset % STRIDE) % STRIDE
         shift = (q_offset + class_row) // STRIDE
         queries = tl.cdiv(tl.maximum(n_q - class_row, 0), STRIDE)
-    elif sequence is None:
-        share = _own_share(split_tiles, splits, LONGEST_FIRST)
-    else:
-        share = Share(sequence.tile, False, 0, 1)
+    elif sequence is not None:
+        share = Share(sequence.tile, False, 0, 1, 0)
     place = share.tile * BLOCK_N
     first_key = residue + STRIDE * place
     if GATHERED is not None:

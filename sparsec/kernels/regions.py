@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sparsec.kernels.device import tl, triton
 from sparsec.kernels.loads import gathered_key, in_mask
+from sparsec.kernels.shares import line_of
 
 
 class Rules(NamedTuple):
@@ -38,8 +39,8 @@ class Lists(NamedTuple):
     SEEN: Any = None  # bit i: row i of the program's own tile has a pair with the position
     LIST_MASKS: Any = None  # for each tile its place in MASKS
     MASKS: Any = None
-    COUNTS: Any = None  # of entries, where a line has room for `room`, and rows and heads have lines of their own
-    batch_lines: Any = 0
+    COUNTS: Any = None  # of entries (negative: of a long line), where a line has room for `room`
+    batch_lines: Any = 0  # where rows of the batch and heads have lines of their own; else 0
     head_lines: Any = 0
     room: Any = 0
 
@@ -105,8 +106,8 @@ def walk_of(rules, lists, line, batch, head, length, given, more):
         ranges = ask(rules.VISITS, given, more, rules.NUMBERS)
     steps, begin, end = ranges[0], 0, 0
     if lists.COUNTS is not None:
-        line = tl.cast(batch, tl.int64) * lists.batch_lines + tl.cast(head, tl.int64) * lists.head_lines + line
-        steps, begin = tl.load(lists.COUNTS + line), line * lists.room
+        line = line_of(batch, head, line, lists.batch_lines, lists.head_lines)
+        steps, begin = tl.abs(tl.load(lists.COUNTS + line)), line * lists.room
     elif lists.STARTS is not None:
         begin, end = tl.load(lists.STARTS + line), tl.load(lists.STARTS + line + 1)
         steps += end - begin

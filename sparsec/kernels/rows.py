@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from sparsec.kernels.data_tiles import lay_data_tiles, read_inputs
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward_kernel import forward_kernel
@@ -14,7 +12,7 @@ from sparsec.kernels.prepare import Heads, Prepared, bind, heads_of, prepare_lau
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.sequence_tiles import lay_tiles
 from sparsec.kernels.splits import combine_splits, reduce_splits
-from sparsec.kernels.stages import carry_state, join_splits, keys_of, split_counts, variant_of
+from sparsec.kernels.stages import carry_state, join_splits, keys_of, lay_splits, split_first_tiles, variant_of
 from sparsec.kernels.tile_lists import read_besides
 
 _LAUNCHED = {"forward": forward_kernel, "dq": dq_kernel}
@@ -60,23 +58,19 @@ def _launch(
         values |= {"TILES": Slot(name), "batches": batch}
         run.launch(_LAUNCHED[kernel.kind], (programs, heads.queries, 1), values, made.options)
         return
-    tiles, split_tiles = query_tiles(kernel, rows, block_m), 0
-    if kernel.split_prefix:
-        n_bh = heads.queries * batch
-        split_tiles, parts = split_counts(kernel.split_prefix - q_offset, n_q, block_m, cdiv(n, block_n), n_bh)
-        shape = parts, *q.shape[:2], split_tiles * block_m
-        run.empty("SPLITS", (*shape, head_dim), torch.float32)
-        if kernel.kind == "forward":
-            run.empty("SPLITS_LSE", shape, torch.float32)
-            values["SPLITS_LSE"] = Slot("SPLITS_LSE")
-        values |= {"SPLITS": Slot("SPLITS"), "split_tiles": split_tiles, "splits": parts}
-        tiles += split_tiles * (parts - 1)
+    tiles = query_tiles(kernel, rows, block_m)
     values |= read_besides(kernel.regions[0], "rows", n_q, n, q_offset, made.blocks, q.device) | read_inputs(run)
-    values |= lay_data_tiles(run, kernel, heads, values, q_offset, made.blocks)
-    run.launch(_LAUNCHED[kernel.kind], (tiles, heads.queries, batch), values, made.options)
-    if split_tiles:
-        joined = {"OUT": values[_RESULTS[kernel.kind]], "HEADS": heads.lists.get("HEADS")}
-        joined |= {"OUT_TOP": Slot("CARRY_TOP")} if kernel.carries else {}
-        joined |= {name: Slot(name) for name in ("SPLITS_LSE", "LSE")} if kernel.kind == "forward" else {}
-        join = combine_splits if kernel.kind == "forward" else reduce_splits
-        join_splits(run, join, "SPLITS", joined, heads, kernel.carries)
+    lists, split = lay_data_tiles(run, kernel, heads, values, q_offset, made.blocks)
+    if kernel.split_prefix and not lists:
+        prefix, steps = kernel.split_prefix - q_offset, cdiv(n, block_n)
+        split = split_first_tiles(prefix, n_q, block_m, steps, heads.queries, batch, q.shape[1])
+    values |= lists
+    if split is None:
+        run.launch(_LAUNCHED[kernel.kind], (tiles, heads.queries, batch), values, made.options)
+        return
+    found = lay_splits(run, split, ("SPLITS", "SPLITS_LSE") if kernel.kind == "forward" else ("SPLITS",), head_dim)
+    values |= split.values | found
+    run.launch(_LAUNCHED[kernel.kind], (tiles + split.programs, heads.queries, batch), values, made.options)
+    found |= {"OUT": values[_RESULTS[kernel.kind]], "OUT_TOP": Slot("CARRY_TOP") if kernel.carries else None}
+    found |= {"LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
+    join_splits(run, combine_splits if kernel.kind == "forward" else reduce_splits, split, found)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from sparsec.kernels.device import LN_2, LOG2_E, tl, triton
 from sparsec.kernels.loads import row_ptrs, tile_mask, tile_ptrs
+from sparsec.kernels.shares import SHARE_COLUMNS, copies_of
+
+JOINED = ["r_b", "r_h", "r_m", "heads", "length", "rows", "splits", "batch_lines", "head_lines", "own", "batches"]
 
 
 @triton.jit
@@ -29,64 +34,94 @@ def load_carry(ptrs, TOPS, row_mask, mask):
 
 
 @triton.jit
-def store_split(SPLITS, x, split_bh, rows, place, row, sizes, BLOCK: tl.constexpr):
-    """Stores what one program found of the tile that begins at `place`: rows `row` of SPLITS [.., rows, HEAD_DIM]."""
-    ptrs = row_ptrs(SPLITS, split_bh, rows, place, 1, sizes.HEAD_DIM, BLOCK, sizes.BLOCK_D)
-    tl.store(ptrs, x, mask=tile_mask(row, rows, sizes.HEAD_DIM, sizes.BLOCK_D))
+def store_split(SPLITS, x, slot, sizes, BLOCK: tl.constexpr):
+    """Stores what one program found of a tile that several split: SPLITS is [slots, BLOCK, HEAD_DIM]."""
+    ptrs = row_ptrs(SPLITS, slot, BLOCK, 0, 1, sizes.HEAD_DIM, BLOCK, sizes.BLOCK_D)
+    tl.store(ptrs, x, mask=tile_mask(tl.arange(0, BLOCK), BLOCK, sizes.HEAD_DIM, sizes.BLOCK_D))
 
 
-@triton.jit(do_not_specialize=["r_b", "r_h", "r_m", "heads", "length", "rows", "splits"])
+class _Joined(NamedTuple):
+    """What a program puts together of a tile that programs split."""
+
+    batch: Any
+    head: Any
+    parts: Any
+    slot: Any  # of the first part, and how far apart parts are
+    slot_step: Any
+    at: Any  # the first row in a slot
+    first: Any  # the first row of the result, and where rows end
+    end: Any
+
+
+@triton.jit
+def _joined(SHARES, HEADS, heads, length, rows, splits, batch_lines, head_lines, own, batches, BLOCK: tl.constexpr):
+    """The rows of a program: of the first `rows` of each head, in slots of as many, or of the tiles that SHARES names,
+    in slots of `rows`.  `own`: how many heads a kernel serves; HEADS, where there is one, says which these are.
+    """
+    at = tl.program_id(0) * BLOCK
+    if SHARES is None:
+        number, batch, parts = tl.program_id(1), tl.program_id(2), splits
+    else:
+        copies, head_copies = copies_of(batch_lines, head_lines, own, batches)
+        entry, copy = tl.program_id(1) // copies, tl.program_id(1) % copies
+        there = entry < tl.load(SHARES + 1)
+        row = SHARES + (1 + entry) * SHARE_COLUMNS
+        number = tl.load(row + 1, mask=there, other=0) + copy % head_copies
+        batch = tl.load(row, mask=there, other=0) + copy // head_copies
+        parts = tl.load(row + 4, mask=there, other=0)
+    head = number
+    if HEADS is not None:
+        head = tl.load(HEADS + number)
+    if SHARES is None:
+        slot, slot_step = batch * heads + head, tl.num_programs(2) * heads
+        first, end = at, tl.minimum(rows, length)
+    else:
+        slot, slot_step = tl.load(row + 5, mask=there, other=0) * copies + copy, copies
+        first = tl.load(row + 2, mask=there, other=0) * rows + at
+        end = tl.where(there, length, 0)
+    return _Joined(batch, head, parts, slot, slot_step, at, first, end)
+
+
+@triton.jit(do_not_specialize=JOINED)
 def reduce_splits(
-    SPLITS, OUT, OUT_TOP, HEADS, r_b, r_h, r_m, heads, length, rows, splits,
-    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr, LISTED: tl.constexpr, CARRY: tl.constexpr,
+    SPLITS, OUT, OUT_TOP, HEADS, SHARES, r_b, r_h, r_m, heads, length, rows, splits, batch_lines, head_lines, own,
+    batches, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The first `rows` rows of each head of OUT [B, H, length, D], from SPLITS [splits, B * H, rows, D].
+    """Rows of OUT [B, H, length, D] from SPLITS [slots, rows, D], which are summed in order; rows as in `_joined`.
 
-    CARRY: another kernel goes on with OUT, then contiguous, and its largest numbers OUT_TOP.  LISTED: HEADS says which
-    heads.
+    OUT_TOP: another kernel goes on with OUT, then contiguous, and with its largest numbers.
     """
     # OUT_TOP may begin anywhere: its rows count lengths, of which nothing is assumed.
-    head = tl.load(HEADS + tl.program_id(1)) if LISTED else tl.program_id(1)
-    batch = tl.program_id(2)
-    bh, n_bh = batch * heads + head, tl.num_programs(2) * heads
-    first = tl.program_id(0) * BLOCK
-    row = first + tl.arange(0, BLOCK)
-    mask = tile_mask(row, tl.minimum(rows, length), HEAD_DIM, BLOCK_D)
+    joined = _joined(SHARES, HEADS, heads, length, rows, splits, batch_lines, head_lines, own, batches, BLOCK)
+    row = joined.first + tl.arange(0, BLOCK)
+    mask = tile_mask(row, joined.end, HEAD_DIM, BLOCK_D)
     total = tl.zeros([BLOCK, BLOCK_D], tl.float32)
-    for part in range(splits):
-        ptrs = row_ptrs(SPLITS, part * n_bh + bh, rows, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
-        total += tl.load(ptrs, mask=mask, other=0.0)
-    if CARRY:
-        out_ptrs = row_ptrs(OUT, bh, length, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
-        store_carry(out_ptrs, OUT_TOP + bh.to(tl.int64) * length + row, total, row < tl.minimum(rows, length), mask)
-    else:
-        out_ptrs = tile_ptrs(OUT, r_b, r_h, r_m, batch, head, first, BLOCK, BLOCK_D)
-        tl.store(out_ptrs, total.to(OUT.dtype.element_ty), mask=mask)
+    for part in range(joined.parts):
+        slot = joined.slot + part * joined.slot_step
+        total += tl.load(row_ptrs(SPLITS, slot, rows, joined.at, 1, HEAD_DIM, BLOCK, BLOCK_D), mask=mask, other=0.0)
+    _store_joined(total, joined, row, mask, OUT, OUT_TOP, r_b, r_h, r_m, heads, length, HEAD_DIM, BLOCK_D, BLOCK)
 
 
-@triton.jit(do_not_specialize=["r_b", "r_h", "r_m", "heads", "n_q", "rows", "splits"])
+@triton.jit(do_not_specialize=JOINED)
 def combine_splits(
-    SPLITS, SPLITS_LSE, OUT, OUT_TOP, LSE, HEADS, r_b, r_h, r_m, heads, n_q, rows, splits,
-    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr, LISTED: tl.constexpr, CARRY: tl.constexpr,
+    SPLITS, SPLITS_LSE, OUT, OUT_TOP, LSE, HEADS, SHARES, r_b, r_h, r_m, heads, length, rows, splits,
+    batch_lines, head_lines, own, batches, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The softmaxes in SPLITS [splits, B * H, rows, D] as one: the first `rows` rows of OUT [B, H, n_q, D].
+    """The softmaxes in SPLITS [slots, rows, D] as one, in order: rows of OUT [B, H, length, D], as in `_joined`.
 
-    CARRY, LISTED: as in `reduce_splits`.
+    OUT_TOP: as in `reduce_splits`.
     """
-    head = tl.load(HEADS + tl.program_id(1)) if LISTED else tl.program_id(1)
-    batch = tl.program_id(2)
-    bh, n_bh = batch * heads + head, tl.num_programs(2) * heads
-    first = tl.program_id(0) * BLOCK
-    row = first + tl.arange(0, BLOCK)
-    row_mask = row < tl.minimum(rows, n_q)
-    mask = tile_mask(row, tl.minimum(rows, n_q), HEAD_DIM, BLOCK_D)
+    joined = _joined(SHARES, HEADS, heads, length, rows, splits, batch_lines, head_lines, own, batches, BLOCK)
+    row = joined.first + tl.arange(0, BLOCK)
+    row_mask, mask = row < joined.end, tile_mask(row, joined.end, HEAD_DIM, BLOCK_D)
     m_i = tl.full([BLOCK], -1.0e30, tl.float32)
     l_i = tl.zeros([BLOCK], tl.float32)
     acc = tl.zeros([BLOCK, BLOCK_D], tl.float32)
-    for part in range(splits):
-        split_bh = part * n_bh + bh
-        lse_2 = LOG2_E * tl.load(SPLITS_LSE + split_bh.to(tl.int64) * rows + row, mask=row_mask, other=float("-inf"))
-        out = tl.load(row_ptrs(SPLITS, split_bh, rows, first, 1, HEAD_DIM, BLOCK, BLOCK_D), mask=mask, other=0.0)
+    for part in range(joined.parts):
+        slot = joined.slot + part * joined.slot_step
+        lse_at = SPLITS_LSE + (slot.to(tl.int64) * rows + joined.at) + tl.arange(0, BLOCK)
+        lse_2 = LOG2_E * tl.load(lse_at, mask=row_mask, other=float("-inf"))
+        out = tl.load(row_ptrs(SPLITS, slot, rows, joined.at, 1, HEAD_DIM, BLOCK, BLOCK_D), mask=mask, other=0.0)
         m_new = tl.maximum(m_i, lse_2)
         alpha, weight = tl.exp2(m_i - m_new), tl.exp2(lse_2 - m_new)
         l_i = l_i * alpha + weight
@@ -95,12 +130,22 @@ def combine_splits(
     some = l_i > 0
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
-    out_row = bh.to(tl.int64) * n_q + row
-    tl.store(LSE + out_row, lse, mask=row_mask)
+    bh = joined.batch * heads + joined.head
+    tl.store(LSE + (bh.to(tl.int64) * length + row), lse, mask=row_mask)
     out = acc / l_safe[:, None]
-    if CARRY:
-        out_ptrs = row_ptrs(OUT, bh, n_q, first, 1, HEAD_DIM, BLOCK, BLOCK_D)
-        store_carry(out_ptrs, OUT_TOP + out_row, out, row_mask, mask)
+    _store_joined(out, joined, row, mask, OUT, OUT_TOP, r_b, r_h, r_m, heads, length, HEAD_DIM, BLOCK_D, BLOCK)
+
+
+@triton.jit
+def _store_joined(
+    x, joined, row, mask, OUT, OUT_TOP, r_b, r_h, r_m, heads, length,
+    HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Stores a result, or what the next kernel goes on with."""
+    if OUT_TOP is None:
+        out_ptrs = tile_ptrs(OUT, r_b, r_h, r_m, joined.batch, joined.head, joined.first, BLOCK, BLOCK_D)
+        tl.store(out_ptrs, x.to(OUT.dtype.element_ty), mask=mask)
     else:
-        out_ptrs = tile_ptrs(OUT, r_b, r_h, r_m, batch, head, first, BLOCK, BLOCK_D)
-        tl.store(out_ptrs, out.to(OUT.dtype.element_ty), mask=mask)
+        bh = joined.batch * heads + joined.head
+        out_ptrs = row_ptrs(OUT, bh, length, joined.first, 1, HEAD_DIM, BLOCK, BLOCK_D)
+        store_carry(out_ptrs, OUT_TOP + bh.to(tl.int64) * length + row, x, row < joined.end, mask)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
-from sparsec.kernels.prepare import Heads, slot, strides_by_name
+from sparsec.kernels.prepare import slot, strides_by_name
 from sparsec.kernels.program import Group, Kernel, Region, Variant, cdiv, gathered_keys
 
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
@@ -78,16 +78,42 @@ def split_counts(prefix: int, length: int, block: int, steps: int, n_bh: int) ->
     return (tiles, splits) if splits > 1 else (0, 1)
 
 
-def join_splits(run: Pass, kernel: Any, splits: str, values: Environment, heads: Heads, carry: bool) -> None:
-    """The rows that programs split, in one: from SPLITS [splits, B, H, rows, D] to OUT [B, H, length, D]."""
-    parts, batch, all_heads, rows, head_dim = run.metas[splits].shape
-    out = run.metas[values["OUT"].name]
-    length = out.shape[2]
-    listed = values["HEADS"] is not None
-    constants = {"HEAD_DIM": head_dim, "BLOCK": _SPLIT_ROWS, "LISTED": listed, "CARRY": carry}
-    constants["BLOCK_D"] = max(16, 1 << (head_dim - 1).bit_length())
-    sizes = {"heads": all_heads, "length": length, "n_q": length, "rows": rows, "splits": parts}
-    any_tensor = Slot(splits)  # in place of what is not read
-    values = {"SPLITS": Slot(splits), "OUT_TOP": any_tensor, **values, **constants, **sizes, **strides_by_name(r=out)}
-    values["HEADS"] = values["HEADS"] if listed else any_tensor
-    run.launch(kernel, (cdiv(min(rows, length), _SPLIT_ROWS), heads.queries, batch), values)
+class Split(NamedTuple):
+    """Tiles that several programs of a kernel split."""
+
+    programs: int  # more than there are tiles, for each row of the batch and head
+    slots: int  # for what they find, and the rows of each; 0: none is split
+    rows: int
+    values: Environment  # that kernels take of it
+    joined: tuple[int, int]  # tiles that may be split, by two axes of a grid
+
+
+def split_first_tiles(prefix: int, length: int, block: int, steps: int, own: int, batch: int, heads: int) -> Split:
+    """The leading tiles, those below `prefix`, whose steps programs split; of `own` of all `heads`."""
+    tiles = cdiv(min(max(prefix, 0), length), block)
+    splits = min(steps // 16, 64, 2048 // max(tiles * own * batch, 1))
+    tiles, splits = (tiles, splits) if splits > 1 else (0, 1)
+    values = {"split_tiles": tiles, "splits": splits}
+    return Split(tiles * (splits - 1), splits * batch * heads * bool(tiles), tiles * block, values, (own, batch))
+
+
+def lay_splits(run: Pass, split: Split, names: tuple[str, ...], head_dim: int) -> Environment:
+    """Room for what programs find that split tiles, by its names; what kernels take of it."""
+    for name in names:
+        shape = split.slots, split.rows
+        run.empty(name, shape if name.endswith("LSE") else (*shape, head_dim), torch.float32)
+    return {name: Slot(name) for name in names}
+
+
+def join_splits(run: Pass, kernel: Any, split: Split, values: Environment) -> None:
+    """What programs found that split tiles, in one: from SPLITS [slots, rows, D] to OUT [B, H, length, D].
+
+    `values`: tensors that the kernel takes, by name.
+    """
+    if not split.slots:
+        return
+    batch, heads, length, head_dim = run.metas[values["OUT"].name].shape
+    sizes = {"heads": heads, "length": length, "rows": split.rows, "batches": batch}
+    sizes |= {"HEAD_DIM": head_dim, "BLOCK_D": max(16, 1 << (head_dim - 1).bit_length()), "BLOCK": _SPLIT_ROWS}
+    sizes |= strides_by_name(r=run.metas[values["OUT"].name])
+    run.launch(kernel, (cdiv(split.rows, _SPLIT_ROWS), *split.joined), {**sizes, **split.values, **values})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
 from sparsec.ir import nodes
-from sparsec.kernels import data_tiles, prepare
+from sparsec.kernels import data_tiles, long_lines, prepare
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu, prepared_forward
 from sparsec.kernels.inputs import checked_inputs, for_kernels, form_of
@@ -29,6 +30,9 @@ SMALL = (32, 16, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forw
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
     monkeypatch.setattr(data_tiles, "_LISTED_AT_ONCE", 4)
+    monkeypatch.setattr(long_lines, "_LEAST_STEPS", 1)  # three steps are a long line
+    for name, number in {"_SHARES": 16, "_FEW_LINES": 16, "_COUNTS_AT_ONCE": (2, 4)}.items():
+        monkeypatch.setattr(long_lines, name, number)
 
 
 def check(
@@ -107,15 +111,15 @@ def listed(
     tensors = for_kernels(program.inputs, given, max(n, q_offset + n_q))
     run = prepared_forward(program, q, k, k, q_offset, data=tensors)
     env = run({"Q": q, "K": k, "V": k, "scale_log2": 1.0, **tensors})
-    (entries,) = (x for name, x in env.items() if name.startswith("DATA_TILES") and "LIST" in name)
-    (counts,) = (x for name, x in env.items() if name.startswith("DATA_TILES") and "COUNTS" in name)
+    (entries,) = (x for name, x in env.items() if re.fullmatch(r"DATA_TILES_.*_LIST_\d+", name))
+    (counts,) = (x for name, x in env.items() if re.fullmatch(r"DATA_TILES_.*_COUNTS_\d+", name))
     forms = [form_of(own, use, x.shape) for (own, use), x in zip(uses_of(program), tensors.values(), strict=True)]
     by_batch, by_head = (any(form & bit for form in forms) for bit in (1, 2))
     lines = len(counts) // (batch if by_batch else 1) // (heads if by_head else 1)
     found = []
     for line, (own, count) in enumerate(zip(entries.tolist(), counts.tolist(), strict=True)):
         head = line // lines % heads if by_head else 0
-        found.append((line // lines // (heads if by_head else 1), head, line % lines, own[:count]))
+        found.append((line // lines // (heads if by_head else 1), head, line % lines, own[: abs(count)]))
     return found
 
 
