@@ -56,7 +56,7 @@ def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor,
         if name not in names:
             has = f"it has {', '.join(map(str, inputs))}" if inputs else "it has none"
             raise ValueError(f"[SP0620] this pattern reads no input `{name}`: {has}")
-    return [_spread(each, _checked(each, given.get(each.name), q, k)) for each in inputs]
+    return spread(inputs, {each.name: _checked(each, given.get(each.name), q, k) for each in inputs})
 
 
 def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
@@ -81,8 +81,12 @@ def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
     return x
 
 
+def spread(inputs: Sequence[Input], given: Mapping[str, Tensor]) -> list[Tensor]:
+    """The tensors of a call that fit the declarations: views with all three axes, those not declared of size 1."""
+    return [_spread(each, given[each.name]) for each in inputs]
+
+
 def _spread(own: Input, x: Tensor) -> Tensor:
-    """A view with all three axes, those that are not there of size 1."""
     x = x if own.has_entries else x[..., None]
     x = x if "H" in own.axes else x.unsqueeze(-2)
     return x if "B" in own.axes else x[None]
@@ -117,7 +121,7 @@ def for_kernels(inputs: Sequence[Input], given: Sequence[Tensor], most: int) -> 
     """Checked inputs as kernels read them (`sparsec.kernels.entries`); `most`: positions of queries and keys."""
     made = []
     for own, x in zip(inputs, given, strict=True):
-        x = x.to(torch.int8) if own.kind == "bool" else x
+        x = x.view(torch.int8) if own.kind == "bool" else x
         for use in own.uses:
             if use == "counted":
                 made.append(_counted(x, most))

@@ -119,8 +119,8 @@ class Operator:
         q, k, v = rows[:3]
         if rows.documents is not positions.documents:
             positions = positions._replace(documents=rows.documents)
-        signature = None if self.program.inputs else self.repeated.signature(q, k, v, scale, positions)
-        if signature and (made := self.repeated.run(signature, q, k, v, positions)):
+        signature = self.repeated.signature(q, k, v, scale, positions, inputs)
+        if signature and (made := self.repeated.run(signature, q, k, v, positions, inputs)):
             out, lse = made
             return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
         q, k, v = self._cast(q, k, v)
@@ -137,7 +137,7 @@ class Operator:
             q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
         out, lse = self.forward(q, k, v, sequences, data, scale, q_offset)
         if signature:
-            self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sequences)
+            self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sequences, data)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
 
     def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:

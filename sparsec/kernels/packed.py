@@ -26,7 +26,7 @@ def forward_packed(
     program: Program, q: Tensor, k: Tensor, v: Tensor, table: Tensor, inputs: Sequence[Tensor], scale: float
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, of the sequences of a table."""
-    if not _at_once(program, table, inputs):
+    if not _at_once(program, table):
         return forward_each(forward_gpu, program, q, k, v, table, inputs, scale)
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
@@ -51,7 +51,7 @@ def backward_packed(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v over the sequences of a table; rows of none have zeros."""
     tensors = g, q, k, v, out, lse, dlse
-    if not _at_once(program, table, inputs):
+    if not _at_once(program, table):
         return backward_each(backward_gpu, program, *tensors, table, inputs, scale)
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
@@ -62,12 +62,12 @@ def backward_packed(
 
 def at_once(program: Program) -> bool:
     """Whether kernels can go over all sequences of a call."""
-    return all(any(map(packs, group.variants)) for group in program.groups)
+    return not program.inputs and all(any(map(packs, group.variants)) for group in program.groups)
 
 
-def _at_once(program: Program, table: Tensor, inputs: Sequence[Tensor]) -> bool:
+def _at_once(program: Program, table: Tensor) -> bool:
     """Whether kernels go over all sequences; ValueError where these can't run one by one either."""
-    if not inputs and at_once(program):
+    if at_once(program):
         return True
     if table.is_cuda and torch.cuda.is_current_stream_capturing():
         cure = "call it outside of the graph: its sequences run one by one, and their lengths are read"

@@ -6,6 +6,7 @@ repeats calls whose tensors differ in their data alone; what was found sound onc
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.forward import prepared_forward
 from sparsec.kernels.hardware import dot_precision
+from sparsec.kernels.inputs import for_kernels, spread
 from sparsec.kernels.launch import Environment, Pass
 from sparsec.kernels.memory import as_readable
 from sparsec.kernels.packed import at_once
@@ -31,7 +33,9 @@ class Repeated:
         self.program = program
         self.passes: dict[tuple, _Known] = {}
 
-    def signature(self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions) -> tuple | None:
+    def signature(
+        self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions, inputs: Mapping[str, Any]
+    ) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""
         if _watched() or not (type(q) is type(k) is type(v) is Tensor and q.is_cuda):
             return None
@@ -39,15 +43,15 @@ class Repeated:
             return None
         if type(scale) not in (float, _NONE):
             return None
-        kinds = [_kind_of(x) for x in positions]
+        kinds = [_kind_of(x) for x in (*positions, *inputs.values())]
         if _UNKNOWN in kinds or (looks() and not positions.plain):
             return None
         shapes = q.shape, k.shape, v.shape, q.stride(), k.stride(), v.stride()
         types = q.dtype, k.dtype, v.dtype, q.device, k.device, v.device
-        return *shapes, *types, *kinds, scale, dot_precision(q.dtype)
+        return *shapes, *types, *kinds, *inputs, scale, dot_precision(q.dtype)
 
     def run(
-        self, signature: tuple, q: Tensor, k: Tensor, v: Tensor, positions: Positions
+        self, signature: tuple, q: Tensor, k: Tensor, v: Tensor, positions: Positions, inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor] | None:
         """out and the log-sum-exp of a call whose signature is known, None for others."""
         known = self.passes.get(signature)
@@ -56,6 +60,8 @@ class Repeated:
         env: Environment = {"Q": q, "K": k, "V": v, "scale_log2": known.scale * LOG2_E_FLOAT}
         if known.table is not None:
             env["SEQUENCES"] = known.table(table_inputs(positions))["SEQUENCES"]
+        if inputs:
+            env |= for_kernels(self.program.inputs, spread(self.program.inputs, inputs), known.most)
         known.forward(env)
         return env["OUT"], env["LSE"]
 
@@ -69,8 +75,9 @@ class Repeated:
         q_offset: int,
         positions: Positions,
         sequences: Tensor | None,
+        inputs: Sequence[Tensor],
     ) -> None:
-        """Keeps the passes of a call that went well, with its scale.
+        """Keeps the passes of a call that went well, with its scale; of `inputs`, what the call's checks made of them.
 
         Not those of a call whose tensors had to be copied or changed first, nor of one without pairs, nor of one whose
         sequences ran one by one.
@@ -86,15 +93,19 @@ class Repeated:
         if all(as_readable(x) is x for x in (q, k, v)):
             while len(self.passes) >= _MOST:
                 self.passes.pop(next(iter(self.passes)), None)
-            self.passes[signature] = _Known(prepared_forward(self.program, q, k, v, q_offset, sequences), scale, table)
+            most = max(k.shape[2], q_offset + q.shape[2])
+            data = for_kernels(self.program.inputs, inputs, most)
+            run = prepared_forward(self.program, q, k, v, q_offset, sequences, data)
+            self.passes[signature] = _Known(run, scale, most, table)
 
 
 class _Known(NamedTuple):
-    """The pass of calls, their scale, and the pass that writes the table of their sequences."""
+    """The pass of calls, and what it needs of them."""
 
     forward: Pass
     scale: float
-    table: Pass | None
+    most: int  # positions of queries and keys
+    table: Pass | None  # which writes the table of their sequences
 
 
 _NONE = type(None)
