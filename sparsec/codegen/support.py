@@ -23,7 +23,7 @@ _MODULES = (  # each after those that it imports
     *("own_tiles", "regions", "key_regions", "query_regions"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel"),  # device functions up to here
     *("inputs", "program", "boxes", "row_classes", "tables"),
-    *("direct", "launch", "tile_grid", "tile_lists", "prepare", "stages", "long_lines", "data_tiles"),
+    *("direct", "scratch", "launch", "tile_grid", "tile_lists", "prepare", "stages", "long_lines", "data_tiles"),
     *("sequence_tiles", "rows", "forward", "backward"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_forward", "cpu_backward", "cpu_step"),
     *("sequences", "torch_path", "flops", "call", "positions", "sequence_kernels", "sequence_table"),

@@ -53,8 +53,8 @@ def lay_data_tiles(
     all_own = (all_heads if by_query else run.metas["K"].shape[1]) if by_head else 1
     total = (batch if by_batch else 1) * all_own * lines
     listed, counts = (f"{name}_{what}_{number}" for what in ("LIST", "COUNTS"))
-    run.empty(listed, (total, room), torch.int32)
-    run.empty(counts, (total,), torch.int32)
+    run.scratch(listed, (total, room), torch.int32)
+    run.scratch(counts, (total,), torch.int32)
     taken = {"batch_lines": all_own * lines if by_batch else 0, "head_lines": lines if by_head else 0, "room": room}
     asked = {key: values.get(key) for key in ("INPUTS", "FORMS", "LIST_STARTS", "LIST", "NUMBERS", "GROUP")}
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
@@ -62,7 +62,7 @@ def lay_data_tiles(
     asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "JUDGE": region.answers.judge}
     asked |= {"VISITS": region.answers.keys if by_query else region.answers.queries, "BY_QUERY": by_query}
     asked |= {"BLOCK_M": block_m, "BLOCK_N": block_n, "AT_ONCE": _LISTED_AT_ONCE}
-    run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked)
+    run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8})
     own, turns = (heads.queries, 1) if by_query else (heads.keys, values["GROUP"])
     of_heads = {**taken, "HEADS": values.get("HEADS" if by_query else "KV_HEADS")}
     split = share_long_lines(run, counts, of_heads, lines, turns, blocks[0 if by_query else 1], own, batch)

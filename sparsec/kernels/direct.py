@@ -7,6 +7,8 @@ only where its address changed.  The layout is that of Triton 3.6; for others `d
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -128,3 +130,26 @@ def _nvidia() -> Any:
     module = getattr(getattr(triton, "backends", None), "nvidia", None)
     driver = getattr(module, "driver", None)
     return driver if getattr(driver, "_BASE_ARGS_FORMAT", "") == _LAYOUT else None
+
+
+def current(device: torch.device) -> contextlib.AbstractContextManager:
+    """The device made current, where it is not."""
+    if device.type == "cuda" and device.index != torch.cuda.current_device():
+        return torch.cuda.device(device)
+    return _NOTHING
+
+
+_NOTHING = contextlib.nullcontext()
+
+
+def attach(device: torch.device) -> None:
+    """Gives this thread the device's context, which Triton expects where another thread has loaded the kernel.
+
+    Threads of autograd have none before they call CUDA's runtime.
+    """
+    if device.type == "cuda" and device.index not in _attached.__dict__:
+        torch.cuda.mem_get_info(device)
+        _attached.__dict__[device.index] = True
+
+
+_attached = threading.local()

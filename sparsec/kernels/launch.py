@@ -7,8 +7,8 @@ then only allocates, fills in addresses, and launches.  The first call compiles 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.device import triton
-from sparsec.kernels.direct import STREAM, Box, Direct, current_stream, direct, hooked
+from sparsec.kernels.direct import STREAM, Box, Direct, attach, current, current_stream, direct, hooked
 from sparsec.kernels.program import Program
+from sparsec.kernels.scratch import Scratch, lay_scratch
 
 Environment = dict[str, Any]  # tensors and numbers of one call, by name
 _MOST_PASSES = 128  # of a program that are kept prepared
@@ -66,6 +67,7 @@ class Pass:
         self.metas = dict(inputs)
         self.device = next(iter(inputs.values())).device
         self.steps: list[Callable[[Environment], object]] = []
+        self.scratch_room: dict[str, int] = {}  # bytes of what kernels alone read and write, by name
         self.parts: dict[str, int] = {}  # where parts begin that have a name
         self.compiled = False
         self.direct: list[Callable[[Environment], object]] | None = None
@@ -87,6 +89,16 @@ class Pass:
         )
         self.metas[name] = made
         return made
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Room for what kernels of this pass leave for others of it, contiguous.
+
+        Launches that need addresses alone get it from one tensor: to ask for several takes the host longer.  Kernels
+        that follow one another may leave things under one name.
+        """
+        self.metas[name] = Meta.contiguous(shape, dtype, self.device)
+        self.steps.append(Scratch(name, shape, dtype, self.device))
+        self.scratch_room[name] = max(self.scratch_room.get(name, 0), math.prod(shape) * dtype.itemsize)
 
     def zeros(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None = None
@@ -126,8 +138,8 @@ class Pass:
             for step in self.steps:
                 step(env)
             return env
-        with _current(self.device):
-            _attach(self.device)
+        with current(self.device):
+            attach(self.device)
             env[STREAM] = current_stream(self.device)
             for step in self.direct:
                 step(env)
@@ -138,7 +150,8 @@ class Pass:
         launches = [step for step in self.steps if isinstance(step, Launch)]
         if not launches or any(launch.direct is None for launch in launches):
             return None
-        return [step.direct or step if isinstance(step, Launch) else step for step in self.steps]
+        steps = [step.direct or step if isinstance(step, Launch) else step for step in self.steps]
+        return lay_scratch(self.scratch_room, self.device) + [step for step in steps if not isinstance(step, Scratch)]
 
     def _compile(self) -> None:
         """Compiles what is not compiled yet, side by side; what fails is compiled again by its launch, which raises."""
@@ -148,7 +161,7 @@ class Pass:
         if len(new) < 2 or not isinstance(new[0].kernel, triton.runtime.JITFunction):  # one, or the interpreter's
             return
         made: list[Any] = []
-        with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1)) as threads, _current(self.device):
+        with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1)) as threads, current(self.device):
             with contextlib.suppress(RuntimeError), triton.AsyncCompileMode(threads, ignore_errors=True):
                 made += [launch.compile() for launch in new]  # RuntimeError: the caller compiles side by side already
             with contextlib.suppress(Exception):
@@ -221,8 +234,8 @@ class Launch:
         self.prepared = False
 
     def __call__(self, env: Environment) -> None:
-        with _current(self.device):
-            _attach(self.device)
+        with current(self.device):
+            attach(self.device)
             if self.direct is not None and not hooked():
                 env[STREAM] = current_stream(self.device)
                 self.direct(env)
@@ -264,26 +277,3 @@ class Launch:
         for index, box in self.boxes:
             arguments[index] = box.descriptor(torch.empty(0, dtype=self.dtypes[index]))
         return self.kernel.warmup(*arguments, grid=self.grid, **self.options)
-
-
-def _current(device: torch.device) -> contextlib.AbstractContextManager:
-    """The device made current, where it is not."""
-    if device.type == "cuda" and device.index != torch.cuda.current_device():
-        return torch.cuda.device(device)
-    return _NOTHING
-
-
-_NOTHING = contextlib.nullcontext()
-
-
-def _attach(device: torch.device) -> None:
-    """Gives this thread the device's context, which Triton expects where another thread has loaded the kernel.
-
-    Threads of autograd have none before they call CUDA's runtime.
-    """
-    if device.type == "cuda" and device.index not in _attached.__dict__:
-        torch.cuda.mem_get_info(device)
-        _attached.__dict__[device.index] = True
-
-
-_attached = threading.local()

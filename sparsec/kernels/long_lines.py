@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from sparsec.kernels.device import RUN_TIME, tl, triton
+from sparsec.kernels.device import RUN_TIME, tl, to_int32, triton
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.program import cdiv
 from sparsec.kernels.shares import SHARE_COLUMNS, line_of
@@ -35,13 +35,13 @@ def share_long_lines(
     many = min(max(_FEW_LINES, lines * own * batch // 4), _MANY_LINES)
     groups = own * batch // copies
     entries, total = (_SHARES + many) // copies, lines * groups
-    run.empty(f"{counts}_SHARES", (1 + entries, _COLUMNS), torch.int32)
+    run.scratch(f"{counts}_SHARES", (1 + entries, _COLUMNS), torch.int32)
     shares = {key: values[key] for key in ("batch_lines", "head_lines")} | {"SHARES": Slot(f"{counts}_SHARES")}
     asked = {**shares, "COUNTS": Slot(counts), "HEADS": values["HEADS"] if values["head_lines"] else None}
     asked |= {"lines": lines, "own": own if values["head_lines"] else 1, "total": total, "turns": turns}
     asked |= {"copies": copies, "many": many, "most": _SHARES, "least": _LEAST_STEPS}
     few, many_lines = _COUNTS_AT_ONCE
-    at_once, warps = (few, 4) if total <= few else (many_lines, 16)
+    at_once, warps = (few, 8) if total <= few else (many_lines, 16)
     run.launch(share_lines, (1, 1, 1), asked | {"AT_ONCE": at_once}, {"num_warps": warps})
     taken = {**shares, "splits": cdiv(entries, groups), "split_tiles": 0, "own": own}
     # A line that is split has more steps than a share, so there are at most twice as many shares as their sum says.
@@ -64,17 +64,18 @@ def share_lines(
     """
     steps = tl.cast(0, tl.int64)
     for begin in range(0, total, AT_ONCE):
-        steps += tl.sum(_steps_of(COUNTS, HEADS, batch_lines, head_lines, lines, own, total, turns, begin, AT_ONCE), 0)
-    long = tl.maximum(steps * copies // many, 2 * least)
+        x = _steps_of(COUNTS, HEADS, batch_lines, head_lines, lines, own, total, turns, begin, AT_ONCE)
+        steps += tl.sum(x.to(tl.int64), 0)
+    long = to_int32(tl.maximum(steps * copies // many, 2 * least))
     steps = tl.cast(0, tl.int64)
     for begin in range(0, total, AT_ONCE):
         x = _steps_of(COUNTS, HEADS, batch_lines, head_lines, lines, own, total, turns, begin, AT_ONCE)
-        steps += tl.sum(tl.where(x > long, x, 0), 0)
-    share = tl.maximum(tl.cdiv(steps * copies, most), least)
+        steps += tl.sum(tl.where(x > long, x, 0).to(tl.int64), 0)
+    share = to_int32(tl.maximum(tl.cdiv(steps * copies, most), least))
     split_lines, whole_lines, others = 0, 0, 0
     for begin in range(0, total, AT_ONCE):
         x = _steps_of(COUNTS, HEADS, batch_lines, head_lines, lines, own, total, turns, begin, AT_ONCE)
-        parts = tl.where(x > long, tl.cdiv(x, share), 0).to(tl.int32)
+        parts = tl.where(x > long, tl.cdiv(x, share), 0)
         split_lines += tl.sum((parts > 1).to(tl.int32), 0)
         whole_lines += tl.sum((parts == 1).to(tl.int32), 0)
         others += tl.sum(tl.maximum(parts - 1, 0), 0)
@@ -83,7 +84,7 @@ def share_lines(
     split_place, whole_place, other_place, slot = 0, split_lines, split_lines + whole_lines, 0
     for begin in range(0, total, AT_ONCE):
         x = _steps_of(COUNTS, HEADS, batch_lines, head_lines, lines, own, total, turns, begin, AT_ONCE)
-        parts = tl.where(x > long, tl.cdiv(x, share), 0).to(tl.int32)
+        parts = tl.where(x > long, tl.cdiv(x, share), 0)
         split, whole = (parts > 1).to(tl.int32), (parts == 1).to(tl.int32)
         number = begin + tl.arange(0, AT_ONCE)
         row = number // lines // own, number // lines % own, number % lines
@@ -96,7 +97,7 @@ def share_lines(
         for part in range(1, tl.max(parts, 0)):
             _store_shares(SHARES, place + part - 1, row, part, parts, first_slot, part < parts)
         line = _line_number(HEADS, batch_lines, head_lines, lines, own, total, number)
-        tl.store(COUNTS + line, (-(x // turns)).to(tl.int32), mask=parts > 0)
+        tl.store(COUNTS + line, -(x // turns), mask=parts > 0)
         split_place += tl.sum(split, 0)
         whole_place += tl.sum(whole, 0)
         other_place += tl.sum(more, 0)
@@ -119,7 +120,7 @@ def _steps_of(
     """The steps of some lines, from number `begin` on."""
     number = begin + tl.arange(0, AT_ONCE)
     line = _line_number(HEADS, batch_lines, head_lines, lines, own, total, number)
-    return tl.load(COUNTS + line, mask=number < total, other=0).to(tl.int64) * turns
+    return tl.load(COUNTS + line, mask=number < total, other=0) * turns
 
 
 @triton.jit

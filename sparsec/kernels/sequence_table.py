@@ -81,7 +81,7 @@ def _launch_starts(run: Pass, batch: int, length: int) -> None:
     lines = _room(run, tokens)
     programs = cdiv(lines, _TOKENS_AT_ONCE)
     for name in ("COUNTS", "LASTS"):
-        run.empty(name, (programs,), torch.int32)
+        run.scratch(name, (programs,), torch.int32)
     values: Environment = {"START": Slot("DOCUMENTS"), "COUNTS": Slot("COUNTS"), "LASTS": Slot("LASTS")}
     values |= {"tokens": tokens, "length": length, "lines": lines, "AT_ONCE": _TOKENS_AT_ONCE}
     for kernel in (count_starts, write_starts):

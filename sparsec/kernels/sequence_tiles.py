@@ -44,8 +44,8 @@ def lay_tiles(run: Pass, by_key: bool, rows: int, block: int, stride: int) -> tu
     name, lines = f"TILES_{'K' if by_key else 'Q'}_{block}_{stride}", run.metas["SEQUENCES"].shape[0]
     most = most_tiles(lines, rows, block, stride)
     if name not in run.metas:
-        run.empty(name, (1 + most, 9), torch.int32)
-        run.empty(f"{name}_ENDS", (1 + lines,), torch.int32)
+        run.scratch(name, (1 + most, 9), torch.int32)
+        run.scratch(f"{name}_ENDS", (1 + lines,), torch.int32)
         values: Environment = {"SEQUENCES": Slot("SEQUENCES"), "ENDS": Slot(f"{name}_ENDS"), "TILES": Slot(name)}
         values |= {"lines": lines, "halvings": lines.bit_length(), "most": most, "AT_ONCE": _TILES_AT_ONCE}
         values |= {"BY_KEY": by_key, "BLOCK": block, "STRIDE": stride}

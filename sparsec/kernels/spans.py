@@ -12,7 +12,7 @@ from sparsec.kernels.device import floor_div, tl, triton
 from sparsec.kernels.entries import entries_at, last_up_to, some_between
 
 _COUNTED = tl.constexpr(2147483647)  # entries of inputs up to this size take part in arithmetic
-_ENTRIES_AT_ONCE = tl.constexpr(16)
+_ENTRIES_AT_ONCE = tl.constexpr(64)
 _MOST_ENTRIES = tl.constexpr(4096)  # that are looked at
 
 
@@ -147,10 +147,10 @@ def _span_of(ENTRIES, index, length):
     low, high = tl.full(first.shape, most, tl.int64), tl.full(first.shape, least, tl.int64)
     for begin in range(0, tl.max(count, 0), _ENTRIES_AT_ONCE):
         place = begin + tl.arange(0, _ENTRIES_AT_ONCE)[None, :]
-        there = place < count[:, None]
-        x = tl.load(ENTRIES + first[:, None] + place, mask=there, other=0).to(tl.int64)
-        low = tl.minimum(low, tl.min(tl.where(there, x, most), 1))
-        high = tl.maximum(high, tl.max(tl.where(there, x, least), 1))
+        last_place = tl.maximum(count - 1, 0)[:, None]  # the last entry again and again, where there are no more
+        x = tl.load(ENTRIES + first[:, None] + tl.minimum(place, last_place), mask=(count > 0)[:, None], other=0)
+        low = tl.minimum(low, tl.min(x, 1).to(tl.int64))
+        high = tl.maximum(high, tl.max(x, 1).to(tl.int64))
     some = (first <= last) | (index[2] == 0)
     every = index[2] & (index[0] >= 0) & (index[1] < length)
     return tl.where(few, low, least), tl.where(few, high, most), few | (few == 0), some, every

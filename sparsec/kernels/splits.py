@@ -96,7 +96,7 @@ def reduce_splits(
     row = joined.first + tl.arange(0, BLOCK)
     mask = tile_mask(row, joined.end, HEAD_DIM, BLOCK_D)
     total = tl.zeros([BLOCK, BLOCK_D], tl.float32)
-    for part in range(joined.parts):
+    for part in tl.range(0, joined.parts, num_stages=4):
         slot = joined.slot + part * joined.slot_step
         total += tl.load(row_ptrs(SPLITS, slot, rows, joined.at, 1, HEAD_DIM, BLOCK, BLOCK_D), mask=mask, other=0.0)
     _store_joined(total, joined, row, mask, OUT, OUT_TOP, r_b, r_h, r_m, heads, length, HEAD_DIM, BLOCK_D, BLOCK)
@@ -117,7 +117,7 @@ def combine_splits(
     m_i = tl.full([BLOCK], -1.0e30, tl.float32)
     l_i = tl.zeros([BLOCK], tl.float32)
     acc = tl.zeros([BLOCK, BLOCK_D], tl.float32)
-    for part in range(joined.parts):
+    for part in tl.range(0, joined.parts, num_stages=4):
         slot = joined.slot + part * joined.slot_step
         lse_at = SPLITS_LSE + (slot.to(tl.int64) * rows + joined.at) + tl.arange(0, BLOCK)
         lse_2 = LOG2_E * tl.load(lse_at, mask=row_mask, other=float("-inf"))

@@ -101,7 +101,7 @@ def lay_splits(run: Pass, split: Split, names: tuple[str, ...], head_dim: int) -
     """Room for what programs find that split tiles, by its names; what kernels take of it."""
     for name in names:
         shape = split.slots, split.rows
-        run.empty(name, shape if name.endswith("LSE") else (*shape, head_dim), torch.float32)
+        run.scratch(name, shape if name.endswith("LSE") else (*shape, head_dim), torch.float32)
     return {name: Slot(name) for name in names}
 
 

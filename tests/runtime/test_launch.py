@@ -91,6 +91,25 @@ def test_parts_of_a_pass() -> None:
     assert seen == ["dq", "dkdv"]
 
 
+def test_scratch_room_of_known_launches_is_one_tensor() -> None:
+    """Of the size of the largest, where kernels that follow one another leave things under one name."""
+    run, seen = Pass(EMPTY, Q=Meta.of(torch.empty(1))), {}
+    run.launch(SimpleNamespace(arg_names=["Q"]), (1, 1, 1), {"Q": launch.Slot("Q")})
+    for name, size in (("X", 3), ("Y", 1000), ("X", 500), ("Z", 1)):
+        run.scratch(name, (size,), torch.int32)
+    assert run.metas["Y"] == Meta.contiguous((1000,), torch.int32, torch.device("cpu"))
+    run.steps[0].direct = lambda env: seen.update({name: env[name].data_ptr() for name in "XYZ"} | {"env": env})
+    for step in run._bound() or ():
+        step(seen.setdefault("env", {}))
+    (room,) = (x for x in seen["env"].values() if isinstance(x, torch.Tensor))
+    begins = sorted([(seen["X"], 2000), (seen["Y"], 4000), (seen["Z"], 4)])
+    assert all(begin % 4 == 0 and begin >= room.data_ptr() for begin, _ in begins)
+    ends = [begin + size for begin, size in begins]
+    assert all(
+        end <= begin for end, (begin, _) in zip(ends, [*begins[1:], (room.data_ptr() + len(room), 0)], strict=True)
+    )
+
+
 def test_prepared_passes_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_MOST_PASSES", 3)
     program = Program(groups=(), min_tile=16, most_positions=1 << 30)
