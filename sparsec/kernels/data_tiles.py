@@ -20,7 +20,7 @@ from sparsec.kernels.regions import Lists, Rules, ask_data, tile_of, walk_of
 from sparsec.kernels.spans import span
 from sparsec.kernels.stages import Split
 
-_LISTED_AT_ONCE = 128  # tiles of a line that are decided together
+_LISTED_AT_ONCE = 256  # tiles of a line that are decided together
 
 
 def read_inputs(run: Pass) -> Environment:

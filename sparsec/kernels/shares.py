@@ -57,7 +57,7 @@ def share_of(shares, HEADS, heads, LONGEST_FIRST: tl.constexpr):
 
 @triton.jit
 def is_idle(shares, HEADS, LONGEST_FIRST: tl.constexpr):
-    """Whether other programs do all that a program of a kernel with SHARES would."""
+    """Whether there is nothing to do for a program of a kernel with SHARES."""
     _, _, _, _, parts, _ = _share_of_line(shares, HEADS, LONGEST_FIRST)
     return parts == 0
 
@@ -74,7 +74,7 @@ def _share_of_line(shares, HEADS, LONGEST_FIRST: tl.constexpr):
     copies, head_copies = copies_of(shares.batch_lines, shares.head_lines, tl.num_programs(1), tl.num_programs(2))
     place = program + shares.splits * (tl.program_id(1) + tl.num_programs(1) * tl.program_id(2))
     entry, copy = place // copies, place % copies
-    there = first & (entry < tl.load(shares.SHARES))
+    there = first & (entry < tl.load(shares.SHARES, mask=first, other=0))  # other programs do not wait for it
     row = shares.SHARES + (1 + entry) * SHARE_COLUMNS
     number = tl.where(first, tl.load(row + 1, mask=there, other=0) + copy % head_copies, tl.program_id(1))
     batch = tl.where(first, tl.load(row, mask=there, other=0) + copy // head_copies, tl.program_id(2))

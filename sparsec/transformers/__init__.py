@@ -6,7 +6,8 @@
     sparsec.transformers.use(model, "pattern p = sinks(4) | past(512)")  # or a pattern of yours
 
 No mask of n x n is made: what a layer may see is read from the mask function that transformers passes, and compiled.
-Whatever would change the result and is not done here (padding, packed rows, dropout, softcapping, biases) is refused.
+Rows may have padding, on the left or on the right.  Whatever would change the result and is not done here (packed rows,
+dropout, softcapping, biases) is refused.
 """
 
 from __future__ import annotations

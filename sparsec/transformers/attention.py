@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -69,11 +72,11 @@ def attention(
             _EAGER,
             module,
         )
-    attend, key, value, q_offset = _placed(module, model_mask, place, key, value)
+    attend, key, value, positions = _placed(module, model_mask, place, key, value)
     if s_aux is None:
-        out = attend(query, key, value, scale=scaling, q_offset=q_offset)
+        out = attend(query, key, value, scale=scaling, **positions)
     else:
-        out, lse = attend(query, key, value, scale=scaling, q_offset=q_offset, return_lse=True)
+        out, lse = attend(query, key, value, scale=scaling, return_lse=True, **positions)
         out = out * torch.sigmoid(lse - s_aux.reshape(-1, 1).to(lse.dtype)).unsqueeze(-1).to(out.dtype)
     return out.transpose(1, 2), None
 
@@ -88,8 +91,8 @@ _UNKNOWN = {
 
 def _placed(
     module: nn.Module, model_mask: ModelMask, place: Place, key: Tensor, value: Tensor
-) -> tuple[Attend, Tensor, Tensor, int]:
-    """The operator, the keys and values from position 0 of its own counting on, and where the queries stand there."""
+) -> tuple[Attend, Tensor, Tensor, dict[str, Any]]:
+    """The operator, the keys and values that it gets, and where they and the queries stand, in its own counting."""
     attend, causal = model_mask.attend, model_mask.is_causal
     own = getattr(module, "sparsec_attend", None)
     if own is not None:
@@ -100,9 +103,22 @@ def _placed(
         key, value = key[:, :, :end], value[:, :, :end]
     elif model_mask.is_causal and place.n > end:
         raise refusal("a static cache", "its unwritten keys would be seen by a pattern that looks ahead", module)
+    if place.rows:
+        return attend, key, value, _positions(place, key.shape[2], key.device)
     if place.kv_offset == 0:
-        return attend, key, value, place.q_offset
-    return attend, *_shifted(module, attend, model_mask, place, key, value)
+        return attend, key, value, {"q_offset": place.q_offset}
+    key, value, q_offset = _shifted(module, attend, model_mask, place, key, value)
+    return attend, key, value, {"q_offset": q_offset}
+
+
+@lru_cache(maxsize=16)  # the layers of a model ask for the same
+def _positions(place: Place, n: int, device: torch.device) -> dict[str, Any]:
+    """Where queries and keys of rows with padding stand: position 0 is the first token of a row."""
+    first, count = torch.tensor(place.rows, dtype=torch.int32).to(device).unbind(-1)
+    positions = {"k_offset": place.kv_offset - first, "lengths": count.contiguous()}
+    if (place.n_q, place.q_offset) != (n, place.kv_offset):  # else queries are the tokens that keys are
+        positions["q_offset"] = place.q_offset - first
+    return positions
 
 
 def _check_agreement(module: nn.Module, own: Attend, model_mask: ModelMask, place: Place) -> None:

@@ -1,7 +1,8 @@
 """What transformers is given instead of a mask: which pattern, and where queries and keys stand.
 
 transformers asks for a mask once for each kind of layer and passes it through to the attention function untouched, so
-a small tensor carries the numbers.  It stays on the CPU, where reading it waits for no device.
+a small tensor carries the numbers.  It stays on the CPU, where reading it waits for no device.  Padding is carried so,
+too: each row has its tokens side by side, and positions count from the first of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sparsec.syntax.parse import parse
 from sparsec.transformers.refusal import refusal
 
 _MARK = 0x5BA7  # no mask of anyone else's begins so
+_NUMBERS = 6  # that every mask carries; then two for each row where rows have padding
 _PLAIN = {name: f"pattern mask =\n    {name}\n" for name in ("causal", "full")}
 
 
@@ -67,6 +69,7 @@ class Place:
     q_offset: int
     n: int
     kv_offset: int
+    rows: tuple[tuple[int, int], ...] = ()  # of each row where its first token stands, and how many it has; (): all
 
 
 _texts: dict[object, str] = {}
@@ -86,26 +89,40 @@ def mask(
     local_size: int | None = None,
     **how: object,
 ) -> Tensor:
-    """int64 [1, 1, 1, 6] for `attention`; refuses what depends on the data: padding, packed rows, images."""
-    number = _number(_text(_of_one_document(mask_function)), local_size)
-    q_offset = int(q_offset)
+    """int64 [1, 1, 1, numbers] for `attention`; refuses what else depends on the data: packed rows, images."""
+    q_offset, of_one = int(q_offset), _of_one_document(mask_function)
+    number, rows = _number(_text(_of_one_text(of_one)), local_size), []
+    found = _masks[number]
     if attention_mask is not None:
-        end = q_offset + q_length if _masks[number].is_causal else kv_offset + kv_length
-        if attention_mask.shape[-1] < end or not bool(attention_mask[:, :end].all()):
-            raise refusal(
-                "padding",
-                "it is data, which a pattern does not know: pad on the right, pass no `attention_mask`, and ignore "
-                "what comes out for the padding; or give rows of one length",
-            )
-    return torch.tensor([_MARK, number, q_length, q_offset, kv_length, kv_offset]).view(1, 1, 1, 6)
+        end = q_offset + q_length if found.is_causal else kv_offset + kv_length
+        rows = _rows(attention_mask, end)
+        if any(rows[::2]) and found.period != 1 and not found.is_plain and not _counts_tokens(of_one, rows[::2]):
+            raise refusal("padding on the left", "its mask counts positions with the padding: pad on the right")
+    numbers = [_MARK, number, q_length, q_offset, kv_length, kv_offset, *rows]
+    return torch.tensor(numbers).view(1, 1, 1, len(numbers))
+
+
+def _rows(attention_mask: Tensor, end: int) -> list[int]:
+    """Where the first token of each row stands, and how many there are before `end`; none where all are tokens."""
+    is_token = attention_mask[:, :end].bool()
+    last = (is_token * torch.arange(1, is_token.shape[1] + 1, device=is_token.device)).amax(-1)
+    first, count = is_token.int().argmax(-1), is_token.sum(-1)
+    rows = torch.stack([first, count, last], -1).tolist()
+    if is_token.shape[1] < end or any(count and first + count != last for first, count, last in rows):
+        raise refusal("a row with gaps", "pad on the left or on the right: tokens of a row stand side by side")
+    if all(count == end for _, count, _ in rows):
+        return []
+    return [number for first, count, _ in rows for number in (first, count)]
 
 
 def read(carried: Tensor | None) -> tuple[ModelMask, Place] | None:
     """What `mask` wrote; None for anything else."""
-    if carried is None or carried.shape != (1, 1, 1, 6) or carried.dtype != torch.int64:
+    if carried is None or carried.dtype != torch.int64 or carried.dim() != 4 or carried.shape[-1] < _NUMBERS:
         return None
-    mark, number, n_q, q_offset, n, kv_offset = carried.flatten().tolist()
-    return (_masks[number], Place(number, n_q, q_offset, n, kv_offset)) if mark == _MARK else None
+    mark, number, n_q, q_offset, n, kv_offset, *rows = carried.flatten().tolist()
+    if mark != _MARK:
+        return None
+    return _masks[number], Place(number, n_q, q_offset, n, kv_offset, tuple(zip(rows[::2], rows[1::2], strict=True)))
 
 
 def _of_one_document(mask_function: Callable) -> Callable:
@@ -125,6 +142,35 @@ def _of_one_document(mask_function: Callable) -> Callable:
             for each in parts
             if each not in packed
         )
+    )
+
+
+def _parts(mask_function: Callable) -> tuple[Callable, ...]:
+    """The functions that all have to keep a pair."""
+    if _is_of(mask_function, "and_masks"):
+        return inspect.getclosurevars(mask_function).nonlocals["mask_functions"]
+    return (mask_function,)
+
+
+def _of_one_text(mask_function: Callable) -> Callable:
+    """As if no row had padding on its left: chunks begin with the first token of a row, and are told which that is."""
+    parts = _parts(mask_function)
+    if not any(_is_of(each, "chunked_overlay") for each in parts):
+        return mask_function
+    told = [inspect.getclosurevars(each).nonlocals if _is_of(each, "chunked_overlay") else {} for each in parts]
+    return masking_utils.and_masks(
+        *(
+            masking_utils.chunked_overlay(own["chunk_size"], torch.zeros_like(own["left_padding"])) if own else each
+            for own, each in zip(told, parts, strict=True)
+        )
+    )
+
+
+def _counts_tokens(mask_function: Callable, first: list[int]) -> bool:
+    """Whether the positions that a mask counts are those of its tokens, of which each row's first is known."""
+    chunked = [each for each in _parts(mask_function) if _is_of(each, "chunked_overlay")]
+    return bool(chunked) and all(
+        inspect.getclosurevars(each).nonlocals["left_padding"].tolist() == first for each in chunked
     )
 
 

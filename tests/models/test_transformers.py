@@ -238,13 +238,70 @@ def test_packed_rows():
     model(tokens(12), position_ids=torch.arange(12)[None], use_cache=False)  # one text in the row
 
 
+def padded(n: int, lengths: tuple[int, ...], side: str) -> torch.Tensor:
+    places = torch.arange(n)
+    return torch.stack([places >= n - each if side == "left" else places < each for each in lengths]).long()
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_padding(side):
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_padding(kind, side):
+    """What tokens get is as with eager attention, and so are gradients; what padding gets is nobody's business."""
+    model, mask = model_of(kind), padded(37, (37, 20, 3), side)
+    weights = mask[..., None] * torch.randn(*mask.shape, 40, generator=torch.Generator().manual_seed(2))
+    found = {}
+    for name in ("eager", "sparsec"):
+        model.set_attn_implementation(name)
+        model.zero_grad()
+        logits = model(tokens(37, 3), attention_mask=mask).logits
+        (logits * weights).sum().backward()
+        gradients = {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
+        found[name] = {"logits": logits.detach() * mask[..., None], **gradients}
+    for name, expected in found["eager"].items():
+        difference = (found["sparsec"][name] - expected).norm()
+        assert difference <= 1e-4 * expected.norm() + 1e-6, (name, difference, expected.norm())
+
+
+@pytest.mark.parametrize("how", [{}, {"cache_implementation": "static"}], ids=["dynamic", "static"])
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_prompts_padded_on_the_left(kind, how):
+    model, mask, written = model_of(kind), padded(13, (13, 7, 1), "left"), {}
+    for name in ("eager", "sparsec"):
+        model.set_attn_implementation(name)
+        written[name] = model.generate(tokens(13, 3), attention_mask=mask, max_new_tokens=14, do_sample=False, **how)
+    assert torch.equal(written["eager"], written["sparsec"])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_of_an_encoder(side):
+    fields = SIZES | {"local_attention": 8, "layer_types": ["full_attention", "sliding_attention"]}
+    del fields["num_key_value_heads"], fields["head_dim"]
+    model = randomized(tf.ModernBertModel, tf.ModernBertConfig(**fields | {"hidden_size": 64}))
+    mask, found = padded(37, (37, 20, 1), side), {}
+    for name in ("eager", "sparsec"):
+        model.set_attn_implementation(name)
+        with torch.no_grad():
+            found[name] = model(tokens(37, 3), attention_mask=mask)[0][mask.bool()]
+    torch.testing.assert_close(found["sparsec"], found["eager"], atol=1e-4, rtol=1e-4)
+
+
+def test_own_pattern_of_padded_rows():
+    """Positions count from a row's first token: a row gets what it gets alone."""
+    model = sparsec.transformers.use(model_of("llama"), "pattern p = sinks(2) | past(4) | causal & stride(3)")
+    ids = tokens(21, 2)
+    with torch.no_grad():
+        alone = model(ids[1:, 9:]).logits
+        among = model(ids, attention_mask=padded(21, (21, 12), "left")).logits
+    torch.testing.assert_close(among[1:, 9:], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_with_gaps():
     mask = torch.ones(2, 12, dtype=torch.long)
-    mask[1, slice(0, 4) if side == "left" else slice(8, 12)] = 0
-    model = ours("llama")
-    assert "padding" in refused(lambda: model(tokens(12, 2), attention_mask=mask))
-    assert "padding" in refused(lambda: model.generate(tokens(12, 2), attention_mask=mask, max_new_tokens=2))
+    mask[1, 4:6] = 0
+    assert "gaps" in refused(lambda: ours("llama")(tokens(12, 2), attention_mask=mask))
+    by_position = lambda b, h, q, k: (k <= q) & (k % 3 == 0)  # noqa: E731
+    given = {"mask_function": by_position, "attention_mask": padded(9, (9, 5), "left")}
+    assert "padding on the left" in refused(lambda: masks.mask(2, 9, 9, **given))
 
 
 def test_dropout_and_weights():
