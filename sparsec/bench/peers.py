@@ -23,18 +23,22 @@ Peer = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], dict[str, object], bool
 CAUSAL = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
 
 
-def flex(pattern: ir.Pattern, t: Tensors, backend: str | None = None) -> Peer:
-    """FlexAttention, compiled for this mask and these shapes; the facts are about its block mask."""
+def flex(pattern: ir.Pattern, t: Tensors, backend: str | None = None, remake: bool = False) -> Peer:
+    """FlexAttention, compiled for this mask and these shapes; the facts are about its block mask.
+
+    `remake`: each call makes its mask, as one with other data has to.
+    """
     if t.device.type != "cuda":
         raise NotImplementedError("FlexAttention has a backward pass on a GPU only")
-    blocks, facts, _ = block_mask(pattern, t, mask_mod(pattern, t.q.shape[2], t.device))
+    blocks, facts, make = block_mask(pattern, t, mask_mod(pattern, t.q.shape[2], t.device, inputs=t.given))
     attend = partial(
         torch.compile(flex_attention, dynamic=False),
-        block_mask=blocks,
         enable_gqa=t.q.shape[1] != t.k.shape[1],
         kernel_options={"BACKEND": backend} if backend else None,
     )
-    return attend, facts, True
+    if remake:
+        return lambda q, k, v: attend(q, k, v, block_mask=make()), facts, True
+    return partial(attend, block_mask=blocks), facts, True
 
 
 def block_mask(
@@ -43,9 +47,10 @@ def block_mask(
     """The block mask, with the time of making it first and again, its memory at the worst moment and at rest; and what
     makes it.
     """
-    n = t.q.shape[2]
-    heads = pattern.heads if len(pattern.conditions) > 1 else None
-    make = partial(torch.compile(create_block_mask, dynamic=False), mask, None, heads, n, n, t.device)
+    n, axes = t.q.shape[2], {axis for each in pattern.inputs for axis in each.axes}
+    heads = t.q.shape[1] if len(pattern.conditions) > 1 or "H" in axes else None
+    rows = t.q.shape[0] if "B" in axes else None
+    make = partial(torch.compile(create_block_mask, dynamic=False), mask, rows, heads, n, n, t.device)
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
@@ -68,6 +73,7 @@ def sdpa(pattern: ir.Pattern, t: Tensors, dense: ir.Set = CAUSAL) -> Peer:
 PEERS: dict[str, Callable[[ir.Pattern, Tensors], Peer]] = {
     "flex": flex,
     "flex-flash": partial(flex, backend="FLASH"),
+    "flex-mask": partial(flex, remake=True),
     "sdpa": sdpa,
     "sdpa-full": partial(sdpa, dense=ir.TRUE),
 }

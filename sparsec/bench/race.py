@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -29,13 +29,14 @@ _CYCLES = 2_000_000  # of a pause of 1 ms or a little more: GPUs run at 2 GHz at
 
 @dataclass(frozen=True)
 class Tensors:
-    """q, g [B, H, n, D]; k, v [B, H_kv, n, D]; q, k and v want gradients; cu_seqlens of packed documents."""
+    """q, g [B, H, n, D]; k, v [B, H_kv, n, D]; q, k and v want gradients; cu_seqlens of packed documents; inputs."""
 
     q: Tensor
     k: Tensor
     v: Tensor
     g: Tensor
     documents: Tensor | None = None
+    given: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,9 +25,12 @@ from sparsec.bench.packed_peers import PACKED_PEERS
 from sparsec.bench.race import FLUSH_BYTES, Racer, Tensors, first, queueing, race
 from sparsec.bench.setting import DTYPES, Setting, input_bytes, inputs
 from sparsec.cache.records import digest, environment, module_name
+from sparsec.ir.nodes import Pattern
 from sparsec.pipeline import Compiled
 from sparsec.runtime.module import module
 from sparsec.testing.verify import Case, device_name, verify
+
+Data = Callable[[Pattern, int], tuple[Mapping[str, np.ndarray], dict[str, str]]]
 
 _MOST_DIFFERENCE = 0.03  # of a peer from ours, relative: bf16 alone makes 0.003
 _MOST_SECONDS = 8.0  # of a race
@@ -59,19 +63,21 @@ def bench(
     device: torch.device,
     lengths: Sequence[int] = (),
     other: Callable[..., Any] | None = None,
+    data: Data = lambda pattern, n: ({}, {}),
 ) -> Iterator[dict[str, object]]:
     """One run for each pattern and each of `lengths`, rising, instead of setting.n; also against `other`, the same
     pattern's function from elsewhere, whose results are compared bit for bit.
 
     `failed` holds a trace, `wrong` the errors and `skipped` the reason where there is nothing to time; `notes` says
-    why a peer did not take part.  What would take too long, going by shorter lengths, is skipped.
+    why a peer did not take part.  What would take too long, going by shorter lengths, is skipped.  `data` is that of a
+    pattern's inputs at a length, arrays with the axes of their declarations, and what is told of it.
     """
     with _fresh_caches():
         torch.compile(lambda x: x + 1)(torch.zeros(8, device=device))  # the compiler's own start is nobody's cost
         for made in patterns:
             growth = Growth()
             for n in sorted(set(lengths or (setting.n,))):
-                run = _at(made, replace(setting, n=n), device, growth, other)
+                run = _at(made, replace(setting, n=n), device, growth, other, data)
                 growth.note(run)
                 yield run
                 if device.type == "cuda":
@@ -79,13 +85,15 @@ def bench(
 
 
 def _at(
-    made: Compiled, setting: Setting, device: torch.device, growth: Growth, other: Callable[..., Any] | None
+    made: Compiled, setting: Setting, device: torch.device, growth: Growth, other: Callable[..., Any] | None, data: Data
 ) -> dict[str, object]:
     run = {**asdict(setting), **_described(made)}
     if reason := growth.too_much("ours", setting.n, room(device, input_bytes(setting))):
         return {**run, "skipped": reason}
+    given, told = data(made.pattern, setting.n)
+    run |= {"given": told} if told else {}
     try:
-        return {**run, **_run(made, setting, device, growth, other)}
+        return {**run, **_run(made, setting, device, growth, other, given)}
     except Exception:
         return {**run, "failed": traceback.format_exc()}
 
@@ -96,10 +104,15 @@ def _described(made: Compiled) -> dict[str, object]:
 
 
 def _run(
-    made: Compiled, setting: Setting, device: torch.device, growth: Growth, other: Callable[..., Any] | None
+    made: Compiled,
+    setting: Setting,
+    device: torch.device,
+    growth: Growth,
+    other: Callable[..., Any] | None,
+    given: Mapping[str, np.ndarray],
 ) -> dict[str, object]:
     torch._dynamo.reset()  # masks share their code: a compiler that saw them all would take them for one that changes
-    tensors = inputs(setting, device)
+    tensors = inputs(setting, device, given)
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
     function = getattr(generated, made.function)
     ours = Racer("ours", _about(function, tensors))
@@ -147,8 +160,9 @@ def _checked(
 
 
 def _about(function: Callable[..., Any], tensors: Tensors) -> Callable[..., Any]:
-    """An operator, told where documents end if there are some."""
-    return function if tensors.documents is None else partial(function, documents=tensors.documents)
+    """An operator, told where documents end if there are some, and the pattern's inputs."""
+    told = dict(tensors.given) if tensors.documents is None else {**tensors.given, "documents": tensors.documents}
+    return partial(function, **told) if told else function
 
 
 def _check_documents(

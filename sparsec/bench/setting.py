@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 
 from sparsec.bench.race import Tensors
@@ -55,8 +58,8 @@ def drawn_documents(count: int, n: int, seed: int) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def inputs(setting: Setting, device: torch.device) -> Tensors:
-    """Random q, k, v and gradient of out, the same ones every time, and where documents end."""
+def inputs(setting: Setting, device: torch.device, given: Mapping[str, np.ndarray] = MappingProxyType({})) -> Tensors:
+    """Random q, k, v and gradient of out, the same ones every time, where documents end, and the inputs `given`."""
     generator = torch.Generator(device).manual_seed(0)
     shapes = (setting.heads, setting.kv_heads, setting.kv_heads, setting.heads)
     q, k, v, g = (
@@ -70,7 +73,8 @@ def inputs(setting: Setting, device: torch.device) -> Tensors:
     )
     ends = torch.tensor([0, *accumulate(setting.documents)], dtype=torch.int32, device=device)
     documents = ends if setting.documents else None
-    return Tensors(q.requires_grad_(), k.requires_grad_(), v.requires_grad_(), g, documents)
+    data = {name: torch.from_numpy(np.array(x)).to(device) for name, x in given.items()}
+    return Tensors(q.requires_grad_(), k.requires_grad_(), v.requires_grad_(), g, documents, data)
 
 
 def sizes(setting: Setting) -> tuple[int, int]:

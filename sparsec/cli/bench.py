@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sparsec.cli.given import Given, data_or_sample
 from sparsec.cli.inputs import Expression, Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report as say
@@ -18,9 +19,12 @@ from sparsec.cli.output import write
 from sparsec.diagnostics import torch_for
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from sparsec.ir.nodes import Pattern
     from sparsec.pipeline import Compiled
 
-_PEERS = ("flex", "flex-flash", "sdpa", "sdpa-full")
+_PEERS = ("flex", "flex-flash", "flex-mask", "sdpa", "sdpa-full")
 _PACKED_PEERS = ("flex", "flex-mask", "varlen", "nested", "flash-attn")
 _LARGEST = 2**26
 
@@ -47,7 +51,11 @@ def run(
     documents: Annotated[
         str | None, typer.Option("--documents", metavar="COUNT|N,...", help="Packed in a row: how many, or lengths.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws the lengths of --documents COUNT.")] = 0,
+    given: Given = None,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, metavar="N", help="Draws lengths for --documents COUNT, and inputs not given."),
+    ] = 0,
     against_file: Annotated[
         Path | None,
         typer.Option("--against-file", metavar="FILE", help="The pattern by another sparsec: compile --standalone."),
@@ -67,6 +75,9 @@ def run(
     With --documents the row holds several sequences: so many, of log-uniform lengths that are printed, or of the
     lengths given.  Peers are then flex, flex-mask (its block mask made in each call), varlen, nested and flash-attn.
 
+    Inputs of a pattern are those of --given, or drawn and said to be: ids of documents, scattered tokens, lists of
+    positions.  flex-mask makes the block mask in each call, as other data asks for it.
+
     With --against-file the results of both are compared bit for bit, and the exit status is 1 where they differ.
     """
     lengths = _lengths(n, growth)
@@ -80,7 +91,6 @@ def run(
         from sparsec.bench.setting import defaults, drawn_documents
         from sparsec.testing.verify import best_device
     from sparsec import pipeline
-    from sparsec.ir.inputs import refuse_inputs
 
     device = best_device()
     setting = defaults(
@@ -107,13 +117,19 @@ def run(
     chosen = choice(define, pattern, setting.heads, layer, layers)
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
-        refuse_inputs(each.pattern, "`sparsec bench`")
+        if each.pattern.inputs and setting.documents:
+            raise typer.BadParameter("with patterns that read no inputs", param_hint="--documents")
         say(each.warnings)
+
+    def data(pattern: Pattern, n: int) -> tuple[Mapping[str, np.ndarray], dict[str, str]]:
+        own = [text for text in given or () if len(made) == 1 or _name_of(text) in {x.name for x in pattern.inputs}]
+        return data_or_sample(pattern, own, seed, n, setting.batch, setting.heads)
+
     other = None if against_file is None else _function_of(against_file, made)
     runs: list[dict[str, object]] = []
     found = report(setting, device, ["sparsec", *sys.argv[1:]], lengths) | {"runs": runs}
     print(f"On {found['device']}, medians of ms forward / backward:", flush=True)
-    for result in bench(made, setting, device, lengths, other):
+    for result in bench(made, setting, device, lengths, other, data):
         runs.append(result)
         if output:
             write(Path(output), f"{json.dumps(found, indent=1)}\n".encode())
@@ -140,6 +156,11 @@ def _function_of(file: Path, made: list[Compiled]) -> Callable[..., Any]:
     if not callable(function):
         raise refused(f"has no function {made[0].function}")
     return function
+
+
+def _name_of(given: str) -> str:
+    """The input that a text of --given is about."""
+    return given.partition("=")[0].strip()
 
 
 def _other_bits(run: dict) -> list[str]:
@@ -214,6 +235,7 @@ def _line(run: dict) -> str:
         other = _other_bits(run)
         words.append(f"OTHER BITS in {', '.join(other)}" if other else "the same bits")
     lines = [f"{shape}  {'  '.join(words)}"]
+    lines += [f"  {name}: {told}" for name, told in run.get("given", {}).items()]
     lines += [f"  not compared with dense attention: {run['unchecked']}"] if "unchecked" in run else []
     lines += [f"  without {name}: {' '.join(note.split())[:160]}" for name, note in run["notes"].items()]
     return "\n".join(lines)

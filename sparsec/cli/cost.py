@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sparsec.cli import expressions, inputs
+from sparsec.cli.given import Given, Sample
 from sparsec.cli.inputs import Expression, shown
 from sparsec.cli.layered import by_layers
 from sparsec.cli.options import (
@@ -76,6 +77,8 @@ def run(
         int | None,
         typer.Option("--depth", min=1, max=MOST_LAYERS, metavar="L", help="Say how far L layers, from 0 on, reach."),
     ] = None,
+    given: Given = None,
+    sample: Sample = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count pairs, tiles, operations and bytes, and compare them with dense attention, or patterns with each other."""
@@ -85,9 +88,9 @@ def run(
     if depth is not None and call.queries != range(n):
         raise typer.BadParameter("layers pass on as many positions as they get: without --n-q", param_hint="--depth")
     if len(files) == 1:
-        _one(files[0], chosen, call, gpu, depth, as_json)
+        _one(files[0], chosen, call, gpu, depth, as_json, None if not given and sample is None else (given, sample))
         return
-    for option, value in (("--gpu", gpu), ("--depth", depth)):
+    for option, value in (("--gpu", gpu), ("--depth", depth), ("--given", given or None), ("--sample", sample)):
         if value is not None:
             raise typer.BadParameter("needs one file; a table has no room for it", param_hint=option)
     raise typer.Exit(_several(files, chosen, call, as_json))
@@ -104,14 +107,29 @@ def _gpu(name: str | None) -> str | None:
     return key
 
 
-def _one(name: str, chosen: Choice, call: Call, gpu: str | None, depth: int | None, as_json: bool) -> None:
+def _one(
+    name: str,
+    chosen: Choice,
+    call: Call,
+    gpu: str | None,
+    depth: int | None,
+    as_json: bool,
+    data: tuple[list[str] | None, int | None] | None,
+) -> None:
+    """`data`: what is given of the pattern's inputs, and the seed of a sample; None: counts are bounds."""
     from sparsec.report.cost import told
     from sparsec.report.cost_text import in_all_layers
 
     tree, groups = by_layers(name, chosen)
     costs = [_cost(tree, group.pattern, group.chosen, call, _TILES) for group in groups]
     through = _through(tree, groups[0].pattern, groups[0].chosen, depth) if depth else None
-    found = [told(group.pattern, cost, gpu, through) for group, cost in zip(groups, costs, strict=True)]
+    words: list[dict[str, str] | None] = [None] * len(groups)
+    if data is not None:
+        known = [_with_data(group.pattern, cost, *data) for group, cost in zip(groups, costs, strict=True)]
+        costs, words = [cost for cost, _ in known], [told for _, told in known]
+    found = [
+        told(group.pattern, cost, gpu, through, given) for group, cost, given in zip(groups, costs, words, strict=True)
+    ]
     if as_json:
         plain = [each.to_json() for each in found]
         layered = [{"layers": group.layers, **each} for group, each in zip(groups, plain, strict=True)]
@@ -123,6 +141,22 @@ def _one(name: str, chosen: Choice, call: Call, gpu: str | None, depth: int | No
         print(each.to_text(coloured(sys.stdout, os.environ)))
     if groups[0].layers:
         print(in_all_layers([(len(group.layers), cost) for group, cost in zip(groups, costs, strict=True)]))
+
+
+def _with_data(
+    pattern: Pattern, cost: Cost, given: list[str] | None, sample: int | None
+) -> tuple[Cost, dict[str, str] | None]:
+    """The cost with data, and what is told of each input; of a pattern without inputs as it is."""
+    from sparsec.cli.given import data_of, data_or_sample
+    from sparsec.runtime.given_cost import with_given
+
+    if sample is None:
+        data_of(pattern, given, cost.n, "its cost with data")  # refuses what is missing
+    arrays, words = data_or_sample(pattern, given, sample or 0, cost.n, 1, cost.heads)
+    if not pattern.inputs:
+        return cost, None
+    found, how = with_given(cost, pattern, arrays)
+    return found, words | {"": how}
 
 
 def _through(tree: File, pattern: Pattern, chosen: Choice, depth: int) -> LayersThrough:

@@ -14,6 +14,10 @@ Given = Annotated[
     list[str] | None,
     typer.Option("--given", metavar="NAME=VALUE", help="An input's data: a .npy file, or an integer; may be repeated."),
 ]
+Sample = Annotated[
+    int | None,
+    typer.Option("--sample", min=0, metavar="SEED", help="Draw the data of inputs that --given does not give."),
+]
 _HINT = "`--given NAME=FILE.npy`, or `--given NAME=64` for a number"
 
 
@@ -32,6 +36,25 @@ def data_of(pattern: Pattern, given: list[str] | None, n: int | None, what: str)
     n = along[0].shape[-1] if along and along[0].ndim and n is None else n
     whole, _ = checked(pattern, arrays, n)
     return of_row(pattern.inputs, whole, 0, 0), n
+
+
+def data_or_sample(
+    pattern: Pattern, given: list[str] | None, seed: int, n: int, batch: int, heads: int
+) -> tuple[Data, dict[str, str]]:
+    """Arrays of all inputs, with all their axes: those given, and drawn ones; what is told of each.
+
+    SparsecError for data that can't be read or does not fit; BadParameter for a text that is none.
+    """
+    from sparsec.runtime.given import checked, loaded
+    from sparsec.runtime.sample import drawn
+
+    if not pattern.inputs and not given:
+        return {}, {}
+    told = dict(map(_value, given or ()))
+    arrays, words = drawn([each for each in pattern.inputs if each.name not in told], n, batch, heads, seed)
+    whole, _ = checked(pattern, arrays | {name: loaded(value) for name, value in told.items()}, n)
+    words = {name: f"drawn by seed {seed}: {text}" for name, text in words.items()}
+    return whole, {each.name: words.get(each.name) or str(told[each.name]) for each in pattern.inputs}
 
 
 def _value(text: str) -> tuple[str, int | str]:

@@ -30,10 +30,11 @@ class Told:
     floor: dict[str, Floor] | None
     dense: Speed | None  # of self-attention
     causal: Speed | None
-    caches: list[DecoderCache]
+    caches: list[DecoderCache]  # empty for those of some data
     reach: Reach | None
     layouts: list[dict]
     inputs: tuple[str, ...] = ()  # data of the call, for which all numbers are upper bounds
+    given: dict[str, str] | None = None  # data that numbers are of, by input, and how they were counted, by ""
 
     def to_json(self) -> dict:
         more = {
@@ -43,6 +44,7 @@ class Told:
             "reach": self.reach and self.reach.to_json(),
             "layouts": self.layouts,
             "at_most_for": self.inputs,
+            **({"given": {name or "how": text for name, text in self.given.items()}} if self.given else {}),
         }
         return self.cost.to_json() | more
 
@@ -54,6 +56,8 @@ class Told:
         return "\n".join([f"{paint(cost.name, BOLD)} at {call}, {heads} of size {cost.head_size}", *lines])
 
     def _rows(self) -> Iterator[text.Row]:
+        for name, told in (self.given or {}).items():
+            yield ("given", f"{name}: {told}") if name else ("counts", f"of this data, {told}; the layout is that for any")
         if self.inputs:
             yield "at most", f"data of the call decides: {', '.join(self.inputs)}; counts are upper bounds"
         yield from text.rows(self.cost)
@@ -61,31 +65,36 @@ class Told:
             yield from text.floor_rows(GPUS[self.gpu], self.floor)
         if self.dense:
             yield from text.speed_rows(self.dense, self.causal)
-        yield from text.cache_rows(self.cost, self.caches)
+        if self.caches:
+            yield from text.cache_rows(self.cost, self.caches)
         if self.reach:
             yield from text.reach_rows(self.reach)
         yield from text.layout_rows(self.layouts)
 
 
-def told(pattern: Pattern, cost: Cost, gpu: str | None, layers: Layers | None) -> Told:
+def told(
+    pattern: Pattern, cost: Cost, gpu: str | None, layers: Layers | None, given: dict[str, str] | None = None
+) -> Told:
     """Everything about a pattern whose pairs are counted; `layers` are those to follow information through.
 
-    Of a pattern that reads data of the call, `cost` and `layers` are those of `ir.approximate.bounded`.
+    Of a pattern that reads data of the call, `cost` and `layers` are those of `ir.approximate.bounded`; or `cost` is
+    that of some data, of which `given` tells.
     """
     plan = build(pattern)
     with allowance(budgets.BESIDE):
         causal = cost.square and all(map(is_causal, pattern.conditions))
-        caches = [decoder_cache(condition) for condition in pattern.conditions]
+        caches = [] if given else [decoder_cache(condition) for condition in pattern.conditions]
     return Told(
         cost=cost,
         gpu=gpu,
         floor=floors(cost, GPUS[gpu]) if gpu else None,
-        dense=speed(plan, cost.n, past=False) if cost.square else None,
-        causal=speed(plan, cost.n, past=True) if causal else None,
+        dense=speed(plan, cost.n, past=False) if cost.square and not given else None,
+        causal=speed(plan, cost.n, past=True) if causal and not given else None,
         caches=caches,
         reach=reach(layers, cost.n) if layers else None,
         layouts=list(_layouts(plan, cost.n, cost.square)),
-        inputs=tuple(each.name for each in pattern.inputs),
+        inputs=() if given else tuple(each.name for each in pattern.inputs),
+        given=given,
     )
 
 
