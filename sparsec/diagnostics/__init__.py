@@ -12,6 +12,7 @@ from sparsec.diagnostics.text import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.names import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.inputs import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.numbers import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.scores import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.heads import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.tables import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.call import *  # noqa: F403  # isort: skip

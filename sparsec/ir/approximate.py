@@ -136,13 +136,13 @@ def without_data(condition: ir.Set, bound: Approximation) -> ir.Set:
 
 
 def bounded(pattern: ir.Pattern) -> ir.Pattern:
-    """The pattern without inputs that keeps every pair that `pattern` keeps for some data; itself where it has none."""
+    """The pattern without inputs and scores that keeps every pair that `pattern` keeps for some data; itself where it has none."""
     if not pattern.inputs:
         return pattern
     conditions = [without_data(condition, "over") for condition in pattern.conditions]
     distinct = tuple(dict.fromkeys(conditions))
     heads = tuple(distinct.index(conditions[number]) for number in pattern.head_conditions)
-    return replace(pattern, conditions=distinct, head_conditions=heads, inputs=())
+    return replace(pattern, conditions=distinct, head_conditions=heads, inputs=(), scores=())
 
 
 def exact(table: ir.Leaf) -> ir.Set | None:

@@ -16,6 +16,7 @@ from sparsec.ir.base import Base, BaseLeaf, hashed_once
 
 if TYPE_CHECKING:
     from sparsec.ir.inputs import Input
+    from sparsec.ir.scores import Real
 
 # ---------------------------------------------------------------- integers
 
@@ -237,8 +238,9 @@ TRUE, FALSE = Bool(True), Bool(False)
 class Pattern:
     """A pattern with everything bound.
 
-    `conditions[c]` is one distinct condition and `head_conditions[h]` the index of query head h's; a pattern that
-    is the same for every head has one condition and `head_conditions == ()`, and serves any number of heads.
+    `conditions[c]` with `scores[c]` is one distinct condition with its score, and `head_conditions[h]` the index of
+    query head h's; a pattern that is the same for every head has one condition and `head_conditions == ()`, and serves
+    any number of heads.  Heads that keep the same pairs and score them otherwise have conditions that are equal.
     """
 
     name: str
@@ -248,11 +250,16 @@ class Pattern:
     conditions: tuple[Set, ...]
     head_conditions: tuple[int, ...] = ()
     inputs: tuple[Input, ...] = ()  # that the text reads, in the order of declaration
+    scores: tuple[Real | None, ...] = ()  # of each condition; None is s itself, and () where all are
 
     @property
     def heads(self) -> int | None:
         """Number of query heads that the pattern is bound to, None when it serves any."""
         return len(self.head_conditions) or None
+
+    def score(self, index: int) -> Real | None:
+        """The score of a condition, by its number; None: s itself."""
+        return self.scores[index] if self.scores else None
 
 
 # ---------------------------------------------------------------- walking

@@ -1,4 +1,5 @@
-"""What a condition means, read literally: a dense Boolean array.  Everything else is tested against this file.
+"""What a condition means, read literally: a dense Boolean array; and a score, real numbers.  Everything else is tested
+against this file.
 
 It shares no code with anything that optimises, takes O(n_q n_k) memory, and is for tests and pictures.
 """
@@ -12,8 +13,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from sparsec.ir import nodes, random
+from sparsec.ir import nodes, random, scores
 from sparsec.ir.inputs import inputs_read
+from sparsec.ir.scores import Real
 
 Data = Mapping[str, np.ndarray]  # by input, of one row of the batch and one head: [entries] or a number
 
@@ -33,65 +35,118 @@ def evaluate(
 
     Exact whatever the numbers: where 64 bits may not hold a value, Python's own integers are counted with.
     """
-    q, k = queries[:, None], keys[None, :]
-    data = {**data, **{name: np.asarray(some) for leaf in nodes.leaves(condition) for name, some in _data_of(leaf)}}
-    numbers = queries, keys, *(data[name] for name in inputs_read(condition))
-    furthest = max([n, *(abs(int(end)) for some in numbers if some.size for end in (some.min(), some.max()))])
-    integers = np.int64 if _largest(condition, furthest) < 2**63 else object
-    inside: list[np.ndarray] = []  # of the test of data that is being evaluated: which indices are there
-    variables = {"q": q.astype(integers), "k": k.astype(integers), "n": np.full((1, 1), n, integers)}
+    read = _Pairs((condition,), queries, keys, n, data)
+    return np.array(np.broadcast_to(read.holds(condition), (len(queries), len(keys))))
 
-    def value(node: nodes.Int) -> np.ndarray:  # of `integers`, broadcastable to [queries, keys]
+
+def scored(score: Real, s: np.ndarray, q_offset: int, head: int = 0, heads: int = 1) -> np.ndarray:
+    """Float64 like s [n_q, n_k]: the score of each pair of a head, from the scaled products s of queries and keys.
+
+    Query i is at position i + q_offset, and n is n_k.  Infinite and not a number where the formula is.
+    """
+    queries, keys = np.arange(s.shape[0]) + q_offset, np.arange(s.shape[1])
+    about = tuple(part for part in scores.parts(score) if isinstance(part, nodes.Node))
+    read = _Pairs(about, queries, keys, s.shape[1], {}, {"h": head, "H": heads})
+
+    def real(node: Real) -> np.ndarray:
+        match node:
+            case scores.Number(value):
+                return np.full((1, 1), value)
+            case scores.Scaled():
+                return s.astype(np.float64)
+            case scores.Whole(value):
+                return read.value(value).astype(np.float64)
+            case scores.Arithmetic(left, op, right):
+                return _ARITHMETIC[op](real(left), real(right))
+            case scores.Apply(function, value):
+                return getattr(np, function)(real(value))
+            case scores.Extreme(kind, left, right):
+                return (np.minimum if kind == "min" else np.maximum)(real(left), real(right))
+            case scores.Choose(then, test, other):
+                return np.where(read.holds(test), real(then), real(other))
+            case scores.Piece(left, op, right, then, other):
+                return np.where(_COMPARE[op](real(left), real(right)), real(then), real(other))
+        raise TypeError(f"not a score: {node!r}")
+
+    with np.errstate(all="ignore"):
+        return np.array(np.broadcast_to(real(score), s.shape))
+
+
+class _Pairs:
+    """Integers and conditions at chosen positions; `about`: all that will be asked."""
+
+    def __init__(
+        self,
+        about: tuple[nodes.Node, ...],
+        queries: np.ndarray,
+        keys: np.ndarray,
+        n: int,
+        data: Data,
+        more: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        known = {name: np.asarray(some) for node in about for leaf in nodes.leaves(node) for name, some in _data_of(leaf)}
+        self.data = {**data, **known}
+        self.queries, self.keys, self.n = queries, keys, n
+        numbers = queries, keys, *(self.data[name] for node in about for name in inputs_read(node))
+        ends = [abs(int(end)) for some in numbers if some.size for end in (some.min(), some.max())]
+        furthest = max([n, *more.values(), *ends])
+        largest = max((_largest(node, furthest) for node in about), default=0)
+        self.integers = np.int64 if largest < 2**63 else object
+        self.inside: list[np.ndarray] = []  # of the test of data that is being evaluated: which indices are there
+        self.variables = {"q": queries[:, None].astype(self.integers), "k": keys[None, :].astype(self.integers)}
+        self.variables |= {name: np.full((1, 1), x, self.integers) for name, x in {"n": n, **more}.items()}
+
+    def value(self, node: nodes.Int) -> np.ndarray:
+        """Of `integers`, broadcastable to [queries, keys]."""
         match node:
             case nodes.Const(number):
-                return np.full((1, 1), number, integers)
+                return np.full((1, 1), number, self.integers)
             case nodes.Var(name):
-                return variables[name]
+                return self.variables[name]
             case nodes.FloorDiv(left, divisor):
-                return np.floor_divide(value(left), divisor)
+                return np.floor_divide(self.value(left), divisor)
             case nodes.Mod(left, divisor):
-                return np.mod(value(left), divisor)
+                return np.mod(self.value(left), divisor)
             case nodes.Abs(inner):
-                return np.abs(value(inner))
+                return np.abs(self.value(inner))
             case nodes.Select(test, then, other):
-                return np.where(holds(test), value(then), value(other))
+                return np.where(self.holds(test), self.value(then), self.value(other))
             case nodes.Read(name, index):
                 if index is None:
-                    return np.full((1, 1), data[name], integers)
-                place, entries = value(index), np.append(data[name], 0).astype(integers)
-                there = np.asarray((place >= 0) & (place < len(data[name])), bool)
-                inside.append(there)
+                    return np.full((1, 1), self.data[name], self.integers)
+                place, entries = self.value(index), np.append(self.data[name], 0).astype(self.integers)
+                there = np.asarray((place >= 0) & (place < len(self.data[name])), bool)
+                self.inside.append(there)
                 return entries[np.where(there, place, -1).astype(np.int64)]
         operation = {nodes.Add: np.add, nodes.Sub: np.subtract, nodes.Mul: np.multiply}
         return (operation | {nodes.Min: np.minimum, nodes.Max: np.maximum})[type(node)](
-            value(node.left), value(node.right)
+            self.value(node.left), self.value(node.right)
         )
 
-    def holds(node: nodes.Set | nodes.ElementOf) -> np.ndarray:  # bool, broadcastable to [queries, keys]
+    def holds(self, node: nodes.Set | nodes.ElementOf) -> np.ndarray:
+        """Bool, broadcastable to [queries, keys]."""
         match node:
             case nodes.Bool(truth):
                 return np.asarray(truth)
             case nodes.Compare(left, op, right):
-                return np.asarray(_COMPARE[op](value(left), value(right)), bool)
+                return np.asarray(_COMPARE[op](self.value(left), self.value(right)), bool)
             case nodes.Member(inner, members):
-                return np.isin(value(inner), np.array(members, integers))
+                return np.isin(self.value(inner), np.array(members, self.integers))
             case nodes.ElementOf(inner, name):
-                return np.isin(value(inner), data[name].astype(integers))
+                return np.isin(self.value(inner), self.data[name].astype(self.integers))
             case nodes.And(parts):
-                return reduce(np.logical_and, map(holds, parts))
+                return reduce(np.logical_and, map(self.holds, parts))
             case nodes.Or(parts):
-                return reduce(np.logical_or, map(holds, parts))
+                return reduce(np.logical_or, map(self.holds, parts))
             case nodes.Not(part):
-                return np.logical_not(holds(part))
+                return np.logical_not(self.holds(part))
             case nodes.DataTest(test):
-                inside.clear()
-                held = holds(test)
-                return reduce(np.logical_and, inside, held)
+                self.inside.clear()
+                held = self.holds(test)
+                return reduce(np.logical_and, self.inside, held)
             case nodes.Blocks() | nodes.RandomBlocks() | nodes.RandomKeys():
-                return _listed(node, queries // node.size, keys // node.size, n)
+                return _listed(node, self.queries // node.size, self.keys // node.size, self.n)
         raise TypeError(f"not a condition: {node!r}")
-
-    return np.array(np.broadcast_to(holds(condition), (len(queries), len(keys))))
 
 
 def _data_of(leaf: nodes.Leaf) -> tuple[tuple[str, int | tuple[int, ...]], ...]:
@@ -123,6 +178,7 @@ def _largest(node: nodes.Node, furthest: int) -> int:
     return max(below, default=0)
 
 
+_ARITHMETIC = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "**": np.power}
 _COMPARE = {
     "<": np.less,
     "<=": np.less_equal,

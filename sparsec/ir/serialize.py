@@ -9,10 +9,11 @@ from dataclasses import fields
 from typing import Any, get_args
 
 from sparsec.ir import nodes as ir
+from sparsec.ir import scores
 from sparsec.ir.inputs import Input
 
-_NODES = ir.Pattern | Input | ir.Node | ir.ElementOf
-_KINDS = {kind.__name__: kind for kind in (ir.Pattern, Input, ir.ElementOf, *get_args(ir.Int), *get_args(ir.Set))}
+_NODES = ir.Pattern | Input | ir.Node | ir.ElementOf | scores.Real
+_KINDS = {kind.__name__: kind for kind in (ir.Pattern, Input, ir.ElementOf, *get_args(ir.Int), *get_args(ir.Set), *get_args(scores.Real))}
 
 
 def pack(value: object) -> Any:
@@ -20,7 +21,7 @@ def pack(value: object) -> Any:
     match value:
         case tuple():
             return ["", *map(pack, value)]
-        case bool() | int() | str() | None:
+        case bool() | int() | float() | str() | None:
             return value
     assert isinstance(value, _NODES), value
     return [type(value).__name__, *(pack(getattr(value, field.name)) for field in fields(value))]

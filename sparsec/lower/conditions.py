@@ -16,11 +16,11 @@ from sparsec.ir import algebra
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.nodes import Comparator, Const, DataTest, ElementOf, Int, Node, Set, Var, names, walk
 from sparsec.ir.ranges import Intervals, fits
+from sparsec.lower.arms import intervals, overlaps
 from sparsec.lower.inputs import own_indices, read
 from sparsec.lower.misread import ROOTS, is_square, lint_union, rooted
 from sparsec.lower.scope import Entry
 from sparsec.lower.signatures import BINARY, BUILT_IN, FUNCTIONS, PRIMITIVES, WHAT, Signature, bind, signature_of
-from sparsec.lower.sorts import intervals, overlaps
 from sparsec.lower.tables import Rows, table_rows
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
@@ -146,6 +146,8 @@ class Evaluation:
                 return self._call(node, frame)
             case ast.Match():
                 return self._match(node, frame)
+            case ast.Scored(body):  # its pairs alone
+                return self.value(body, frame)
             case ast.Unary(op, inner):
                 negate = algebra.complement if op == "~" else lambda value: algebra.sub(Const(0), value)
                 return _join(negate, self.value(inner, frame))

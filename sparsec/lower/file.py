@@ -12,10 +12,13 @@ from typing import SupportsIndex, TypedDict
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir.nodes import FALSE, Pattern, Set
+from sparsec.ir.scores import Real
+from sparsec.lower.arms import shown
 from sparsec.lower.conditions import MAX_NUMBER, Evaluation
 from sparsec.lower.inputs import declared
 from sparsec.lower.scope import Entry, Scope, all_scopes, binding, inputs_of, mentions, open_scope, recursions
-from sparsec.lower.sorts import check, shown
+from sparsec.lower.scores import Scoring
+from sparsec.lower.sorts import check
 from sparsec.lower.tables import table_path
 from sparsec.lower.terms import Term, terms
 from sparsec.source import Span
@@ -106,16 +109,19 @@ def lower_fully(
         conditions = work.finish([work.condition(h) for h in range(counts["H"])])
     else:
         conditions = work.finish([work.condition(None)]) * (counts["H"] if "H" in needs else 1)
-    distinct = tuple(dict.fromkeys(conditions))
+    scores = work.scores * (counts["H"] if "H" in needs and "h" not in needs else 1)
+    scored = [(condition, score) for condition, score in zip(conditions, scores, strict=True)]
+    distinct = tuple(dict.fromkeys(scored))
     return Lowered(
         Pattern(
             name=entry.definition.name,
             doc=inspect.cleandoc(entry.definition.doc or ""),
             text=entry.definition.span.text,
             parameters=tuple(values.items()),
-            conditions=distinct,
-            head_conditions=tuple(map(distinct.index, conditions)) if {"h", "H"} & set(needs) else (),
+            conditions=tuple(condition for condition, _ in distinct),
+            head_conditions=tuple(map(distinct.index, scored)) if {"h", "H"} & set(needs) else (),
             inputs=tuple(map(declared, inputs_of(entry).values())),
+            scores=tuple(score for _, score in distinct) if any(score for _, score in distinct) else (),
         ),
         tuple(dict.fromkeys(work.warnings)),
         entry,
@@ -246,12 +252,15 @@ class _Work:
         self.errors: list[Diagnostic] = []
         self.warnings: list[Diagnostic] = []
         self.missing: dict[Span, list[int]] = {}
+        self.scores: list[Real | None] = []  # of the conditions so far
         self.steps = 0
 
     def condition(self, head: int | None) -> Set | None:
         constants = dict(self.counts) if head is None else {**self.counts, "h": head}
-        evaluation = Evaluation(self.entry.definition.span.source, constants)
+        evaluation = Scoring(self.entry.definition.span.source, constants)
         condition = evaluation.condition(self.entry, self.parameters)
+        has_pairs = not evaluation.errors and not evaluation.missing and condition != FALSE
+        self.scores.append(evaluation.score(self.entry, self.parameters) if has_pairs else None)
         self.steps += evaluation.steps
         if self.steps > _MAX_STEPS:
             raise SparsecError(

@@ -152,7 +152,7 @@ def _parameter(node: ast.Call, scope: Scope, definition: ast.Definition, known: 
 _RESERVED = {
     "q": ("the query's position", "rows"), "k": ("the key's position", "keys"), "n": ("the number of keys", "size"),
     "h": ("the query head", "height"), "H": ("the number of heads", "height"), "layer": ("the layer", "depth"),
-    "L": ("the number of layers", "length"), "pattern": ("a keyword of `sparsec.load`", "name"),
+    "L": ("the number of layers", "length"), "s": ("the score itself, in scores", "width"), "pattern": ("a keyword of `sparsec.load`", "name"),
     "heads": ("a keyword of `sparsec.load`", "count"), "layers": ("a keyword of `sparsec.load`", "depth"),
 }  # fmt: skip
 
@@ -218,6 +218,14 @@ def written_as_set(node: ast.Binary) -> Diagnostic | None:
     if span is None or ours is None:
         return None
     return say.WrongSymbol(found=node.op, right=ours, span=span, fixes=(Fix(f"write `{ours}`", span, ours),))
+
+
+def divided(node: ast.Binary) -> Diagnostic | None:
+    """`/` between integers."""
+    span = _operator(node, "/")
+    if span is None:
+        return None
+    return say.WrongSymbol(found="/", right="//", span=span, fixes=(Fix("write `//`", span, "//"),))
 
 
 def _operator(node: ast.Binary, symbol: str) -> Span | None:

@@ -183,10 +183,18 @@ def _recursion(scope: Scope, cycle: list[str], span: Span) -> Diagnostic:
 def mentions(entry: Entry) -> dict[str, Span]:
     """The integers of `INTEGERS` that a definition depends on, itself or through others, and where it first does.
 
-    The `h` of `w[h]`, an input's entry for the head, is none: it makes no pattern for each head.
+    The `h` of `w[h]`, an input's entry for the head, is none: it makes no pattern for each head.  Nor are h and H in
+    scores, where they stay variables.
     """
+    found = _mentions(entry, scores=False)
+    in_scores = _mentions(entry, scores=True)
+    return found | {name: span for name, span in in_scores.items() if name in ("layer", "L") and name not in found}
+
+
+def _mentions(entry: Entry, scores: bool) -> dict[str, Span]:
+    """As `mentions`, with what is reached through scores or without."""
     found: dict[str, Span] = {}
-    for item, via in _reached(entry):
+    for item, via in _reached(entry, scores):
         own = {parameter.name for parameter in item.definition.parameters}
         reads = ((node, source) for node, source in _reads(item) if isinstance(node, ast.Index))
         heads = {id(node.indices[0]) for node, source in reads if names_head(node, source)}
@@ -210,7 +218,7 @@ def inputs_of(entry: Entry) -> dict[str, ast.Input]:
     return named
 
 
-def _reached(entry: Entry) -> Iterator[tuple[Entry, Span | None]]:
+def _reached(entry: Entry, scores: bool = True) -> Iterator[tuple[Entry, Span | None]]:
     """A definition and those that it needs, each once, and where the first one names what leads there."""
     stack: list[tuple[Entry, Span | None]] = [(entry, None)]
     seen = {entry}
@@ -218,7 +226,7 @@ def _reached(entry: Entry) -> Iterator[tuple[Entry, Span | None]]:
         item, via = stack.pop()
         yield item, via
         for target, span in references(item):
-            if target not in seen:
+            if target not in seen and (scores or target.definition.kind != "score"):
                 seen.add(target)
                 stack.append((target, via or span))
 

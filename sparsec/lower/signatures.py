@@ -33,6 +33,7 @@ BUILT_IN = {
         Signature("abs", ("x",), sort="int"),
         Signature("min", ("x", "y"), sort="int", many=True),
         Signature("max", ("x", "y"), sort="int", many=True),
+        *(Signature(name, ("x",), sort="real") for name in ("tanh", "exp", "log", "sqrt")),
         Signature("blocks", ("b", "table")),
         Signature("random_blocks", ("b", "r", "seed")),
         Signature("random_past_blocks", ("b", "r", "seed")),
@@ -44,7 +45,8 @@ BUILT_IN = {
 def signature_of(definition: ast.Definition) -> Signature:
     parameters = definition.parameters
     defaults = tuple(parameter.name for parameter in parameters if parameter.default is not None)
-    return Signature(definition.name, tuple(parameter.name for parameter in parameters), defaults)
+    sort = "real" if definition.kind == "score" else "set"
+    return Signature(definition.name, tuple(parameter.name for parameter in parameters), defaults, sort)
 
 
 def bind(signature: Signature, arguments: Sequence[ast.Argument], span: Span) -> dict[str, ast.Expr] | Diagnostic:

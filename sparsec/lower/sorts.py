@@ -1,18 +1,19 @@
-"""Names, arguments and the two sorts of every declaration of a file, whatever its parameters; arms of a `match` that
+"""Names, arguments and the three sorts of every declaration of a file, whatever its parameters; arms of a `match` that
 overlap.  No value is computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from sparsec import diagnostics as say
-from sparsec.diagnostics import Diagnostic, OverlappingArms
+from sparsec.diagnostics import Diagnostic
+from sparsec.lower.arms import overlaps
 from sparsec.lower.hints import (
     as_set,
     comments,
     compared,
+    divided,
     in_round_brackets,
     loose,
     misplaced_container,
@@ -24,67 +25,15 @@ from sparsec.lower.hints import (
 )
 from sparsec.lower.inputs import own_indices, problems, wrong_index
 from sparsec.lower.scope import INTEGERS, Entry, Scope
-from sparsec.lower.signatures import BUILT_IN, bind, signature_of
-from sparsec.source import Span
+from sparsec.lower.scored import is_scored
+from sparsec.lower.signatures import BUILT_IN, Signature, bind, signature_of
 from sparsec.syntax import ast
 from sparsec.syntax.check import MAX_ERRORS
-from sparsec.syntax.errors.borrowed import COMMENT
-
-_Evaluate = Callable[[ast.Expr], int | None]  # the value of an arm's bound, None when it is not known
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Numbers [first, last) and the arm that takes them."""
-
-    first: int
-    last: int
-    arm: int
-    span: Span
-
-
-def intervals(node: ast.Match, evaluate: _Evaluate) -> Iterator[Interval]:
-    """What each head of each arm takes, as far as its bounds are known."""
-    for number, arm in enumerate(node.arms):
-        for head in arm.heads:
-            if isinstance(head, ast.Range):
-                first, last = evaluate(head.first), evaluate(head.last)
-            else:
-                first = evaluate(head)
-                last = None if first is None else first + 1
-            if first is not None and last is not None:
-                yield Interval(first, last, number, head.span)
-
-
-def overlaps(node: ast.Match, evaluate: _Evaluate) -> list[Diagnostic]:
-    """One error for each head of an arm that takes a number which another takes too, and for a second `else`."""
-    errors: list[Diagnostic] = []
-    reached = None  # the end of the intervals so far, in the order of their beginnings
-    for item in sorted(intervals(node, evaluate), key=lambda item: (item.first, item.span.start)):
-        if item.first >= item.last:
-            continue
-        if reached is not None and item.first < reached:
-            errors.append(OverlappingArms(value=str(item.first), span=item.span))
-        reached = item.last if reached is None else max(reached, item.last)
-    others = [arm for arm in node.arms if not arm.heads]
-    return errors + [OverlappingArms(value="all the rest", span=arm.span) for arm in others[1:]]
-
-
-def shown(values: Iterable[int]) -> str:
-    """Numbers for people: `3, 7 and 12..16`."""
-    runs: list[list[int]] = []
-    for value in sorted(set(values)):
-        if runs and value == runs[-1][1]:
-            runs[-1][1] += 1
-        else:
-            runs.append([value, value + 1])
-    words = [str(first) if last - first == 1 else f"{first}..{last}" for first, last in runs]
-    words = [*words[:8], "more"] if len(words) > 9 else words
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
+from sparsec.syntax.errors.borrowed import CHOICE, COMMENT
 
 _MAX_PARAMETERS = 64
 _RESERVED = (*INTEGERS, "pattern", "heads", "layers")
+_CHOICE = "`... if ... else ...` chooses between real numbers, in scores"
 
 
 def check(entry: Entry) -> list[Diagnostic]:
@@ -93,12 +42,13 @@ def check(entry: Entry) -> list[Diagnostic]:
 
 
 class _Checker:
-    """Walks one definition.  `sort` returns "int", "set", or None where an error already stands."""
+    """Walks one definition.  `sort` returns "int", "set", "real", or None where an error already stands."""
 
     def __init__(self, scope: Scope, definition: ast.Definition) -> None:
         self.scope, self.definition = scope, definition
         self.parameters: list[str] = []
         self.errors: list[Diagnostic] = []
+        self.in_score = definition.kind == "score"
 
     def run(self) -> list[Diagnostic]:
         if self.definition.name in INTEGERS:
@@ -110,11 +60,54 @@ class _Checker:
             return [*self.errors, say.TooComplex(what=what, span=self.definition.name_span)]
         for parameter in self.definition.parameters:
             self._parameter(parameter)
-        self.want_set(self.definition.body, f"the body of a {self.definition.kind}")
+        if self.in_score:
+            self.want_real(self.definition.body, "the body of a score")
+        elif self.definition.kind == "pattern":
+            self._body(self.definition.body, "the body of a pattern")
+        else:
+            self.want_set(self.definition.body, "the body of a set")
         return self.errors
 
+    def _body(self, node: ast.Expr, where: str) -> None:
+        """What may have scores: all of a pattern, an arm of its `match`, another pattern."""
+        match node:
+            case ast.Scored(body, scores):
+                self._body(body, where)
+                for score in scores:
+                    self._applied(score)
+            case ast.Match():
+                self._match(node, "set", lambda body: self._body(body, "an arm of this `match`"))
+            case ast.Name() | ast.Call() if (entry := self._named(node)) and is_scored(entry):
+                arguments = node.arguments if isinstance(node, ast.Call) else ()
+                self._arguments(node, signature_of(entry.definition), arguments, built_in=False)
+            case _:
+                self.want_set(node, where)
+
+    def _applied(self, node: ast.Expr) -> None:
+        """A score behind `with`."""
+        assert isinstance(node, ast.Name | ast.Call)  # the grammar has no others
+        entry = self._named(node)
+        if entry and entry.definition.kind == "score":
+            arguments = node.arguments if isinstance(node, ast.Call) else ()
+            self._arguments(node, signature_of(entry.definition), arguments, built_in=False)
+        elif entry:
+            kind = entry.definition.kind
+            hint = f"join sets by `&`: `... & {node.span.text}`" if "\n" not in node.span.text else ""
+            self.errors.append(say.NotAScore(name=node.name, what=f"a {kind}", hint=hint, span=node.span))
+        elif isinstance(node, ast.Name) and (node.name in self.parameters or node.name in INTEGERS):
+            self.errors.append(say.NotAScore(name=node.name, what="an integer", span=node.span))
+        else:
+            call = ast.Call(node.name, (), span=node.span)
+            known = len(self.errors) < MAX_ERRORS
+            self.errors.append(unknown(call, self.scope, self.definition, self.parameters, "real", known))
+
+    def _named(self, node: ast.Name | ast.Call) -> Entry | None:
+        """The definition that a name means where it stands."""
+        own = isinstance(node, ast.Name) and (node.name in self.parameters or node.name in INTEGERS)
+        return None if own or (isinstance(node, ast.Name) and self._input(node)) else self.scope.find(node.name)
+
     def _parameter(self, parameter: ast.Parameter) -> None:
-        if parameter.name in _RESERVED:
+        if parameter.name in _RESERVED or (self.in_score and parameter.name == "s"):
             name = parameter.name
             self.errors.append(say.ReservedName(name=name, why="a parameter", hint=reserved(name), span=parameter.span))
         if source := self.scope.input(parameter.name):
@@ -132,17 +125,63 @@ class _Checker:
         self.parameters.append(parameter.name)
 
     def want_int(self, node: ast.Expr, where: str) -> None:
-        if self.sort(node, "int") == "set":
+        sort = self.sort(node, "int")
+        if sort == "set":
             self.errors.append(say.IntegerNeeded(where=where, hint=loose(node), span=node.span))
+        elif sort == "real":
+            self.errors.append(say.MisplacedReal(where=where, hint=self._hint_of_real(node), span=node.span))
 
     def want_set(self, node: ast.Expr, where: str) -> None:
-        if self.sort(node, "set") == "int":
+        sort = self.sort(node, "set")
+        if sort == "int":
             self.errors.append(say.SetNeeded(where=where, hint=as_set(node), span=node.span, fixes=compared(node)))
+        elif sort == "real":
+            wanted = "a set of pairs"
+            self.errors.append(say.MisplacedReal(where=where, wanted=wanted, span=node.span))
+
+    def want_real(self, node: ast.Expr, where: str) -> None:
+        if self.sort(node, "real") == "set":
+            self.errors.append(say.RealNeeded(where=where, span=node.span))
+
+    def _real_or_int(self, node: ast.Expr, where: str) -> str | None:
+        """The sort of a number of a score, either one; None where it is a set, which is an error."""
+        sort = self.sort(node, "real")
+        if sort == "set":
+            self.errors.append(say.RealNeeded(where=where, span=node.span))
+        return None if sort == "set" else sort
+
+    def _choice(self, node: ast.Choice) -> str:
+        if not self.in_score:
+            self.errors.append(say.MisplacedScore(problem=_CHOICE, hint=CHOICE, span=node.span))
+            return "set"
+        self.want_set(node.test, "`if`")
+        self.want_real(node.then, "a choice")
+        self.want_real(node.other, "a choice")
+        return "real"
+
+    def _hint_of_real(self, node: ast.Expr) -> str:
+        if any(isinstance(part, ast.Name) and part.name == "s" for part in ast.walk(node)) and self.in_score:
+            return "conditions are about positions; of real numbers take `min`, `max` or `abs`"
+        return "" if self.in_score else "numbers with a point belong to scores: `score half = 0.5 * s`"
 
     def sort(self, node: ast.Expr, wanted: str = "") -> str | None:
         match node:
             case ast.Number():
                 return "int"
+            case ast.Real():
+                return "real"
+            case ast.Choice():
+                return self._choice(node)
+            case ast.Scored(body):
+                hint = "write `with` behind all of the pattern, or of an arm of its `match`"
+                problem = "scores belong to a whole pattern, or to an arm of its `match`"
+                if self.definition.kind == "set":
+                    hint, problem = "declare it as a pattern: `pattern ... with ...`", "a set has no scores"
+                span = node.span.source.span(node.scores[0].span.start, node.span.end)
+                self.errors.append(say.MisplacedScore(problem=problem, hint=hint, span=span))
+                return self.sort(body, wanted)
+            case ast.Name("s") if self.in_score:
+                return "real"
             case ast.Name():
                 return self._name(node, wanted)
             case ast.Call():
@@ -164,6 +203,8 @@ class _Checker:
                 return self._comparison(node)
             case ast.Binary():
                 return self._arithmetic(node)
+            case ast.Unary(op, value) if self.in_score:
+                return self._real_or_int(value, f"`{op}`")
             case ast.Unary(op, value):
                 self.want_int(value, f"`{op}`")
                 return "int"
@@ -179,6 +220,11 @@ class _Checker:
 
     def _arithmetic(self, node: ast.Binary) -> str | None:
         """One error where sets stand, whatever becomes of the result."""
+        if self.in_score and node.op in ("+", "-", "*", "/", "**"):
+            sorts = [self._real_or_int(part, f"`{node.op}`") for part in (node.left, node.right)]
+            return None if None in sorts else "real" if "real" in sorts or node.op == "/" else "int"
+        if node.op == "/" and (symbol := divided(node)):
+            self.errors.append(symbol)
         left = self.sort(node.left, "int")
         if left == "set" and comments(node):
             # The words of the comment are no names.
@@ -235,21 +281,41 @@ class _Checker:
     def _call(self, node: ast.Call, wanted: str) -> str | None:
         entry = self.scope.find(node.name)
         signature = signature_of(entry.definition) if entry else BUILT_IN.get(node.name)
+        if signature is not None and signature.sort == "real" and not self.in_score:
+            if entry:
+                hint = f"apply it to a pattern: `pattern p = causal with {node.name}`"
+                problem = f"`{node.name}` is a score, and scores are no part of sets and integers"
+                self.errors.append(say.MisplacedScore(problem=problem, hint=hint, span=node.span))
+                return None
+            signature = None  # a function of scores
         if signature is None:
             search = len(self.errors) < MAX_ERRORS
             self.errors.append(unknown(node, self.scope, self.definition, self.parameters, wanted, search))
             return None
-        bound = bind(signature, node.arguments, node.span)
+        if entry and is_scored(entry):
+            problem = f"`{node.name}` has scores, and sets have none"
+            hint = "name its set apart, and use that in both: `set pairs = ...`"
+            self.errors.append(say.MisplacedScore(problem=problem, hint=hint, span=node.span))
+        return self._arguments(node, signature, node.arguments, built_in=entry is None)
+
+    def _arguments(
+        self, node: ast.Name | ast.Call, signature: Signature, arguments: tuple[ast.Argument, ...], built_in: bool
+    ) -> str | None:
+        """The sort of what is called, its arguments checked."""
+        bound = bind(signature, arguments, node.span)
         if isinstance(bound, say.Diagnostic):
             self.errors.append(bound)
             return signature.sort
+        numbers = []
         for name, value in bound.items():
-            if name == "table" and entry is None and isinstance(value, ast.Text | ast.Table):
+            where = f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`"
+            if name == "table" and built_in and isinstance(value, ast.Text | ast.Table):
                 self._table(value)
+            elif self.in_score and built_in and signature.sort != "set":
+                numbers.append(self._real_or_int(value, where))
             else:
-                where = f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`"
                 self.want_int(value, where)
-        return signature.sort
+        return "real" if "real" in numbers else signature.sort
 
     def _table(self, node: ast.Text | ast.Table) -> None:
         """The entries of a table in the text; whether it is made of rows is seen when it is read."""
@@ -258,7 +324,10 @@ class _Checker:
                 if not isinstance(item, ast.Number | ast.Table):
                     self.want_int(item, "an entry of a table")
 
-    def _match(self, node: ast.Match, wanted: str) -> str | None:
+    def _match(
+        self, node: ast.Match, wanted: str, body: Callable[[ast.Expr], None] | None = None
+    ) -> str | None:
+        """The sort of a `match`; `body`, where it is there, checks its arms."""
         self.want_int(node.value, "`match`")
         sorts = []
         for arm in node.arms:
@@ -268,14 +337,17 @@ class _Checker:
                     continue
                 for bound in ast.bounds(head) if isinstance(head, ast.Range) else (head,):
                     self.want_int(bound, "an arm's head")
-            sorts.append(self.sort(arm.body, wanted))
+            sorts.append(body(arm.body) if body else self.sort(arm.body, wanted))
         sort = next((sort for sort in sorts if sort), None)
+        sort = "real" if "real" in sorts and sort == "int" else sort
         for arm, other in zip(node.arms, sorts, strict=True):
             if sort == "set" and other == "int":
                 where = "an arm of this `match`"
                 self.errors.append(say.SetNeeded(where=where, hint=as_set(arm.body), span=arm.body.span))
             elif sort == "int" and other == "set":
                 self.errors.append(say.IntegerNeeded(where="an arm of this `match`", span=arm.body.span))
+            elif {sort, other} == {"real", "set"}:
+                self.errors.append(say.RealNeeded(where="an arm of this `match`", span=arm.body.span))
         self.errors += overlaps(node, _literal)
         return sort
 

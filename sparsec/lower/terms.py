@@ -40,6 +40,8 @@ def terms(evaluation: Evaluation, entry: Entry, parameters: Mapping[str, int]) -
 
 def _terms(evaluation: Evaluation, node: ast.Expr, frame: Frame) -> list[Term]:
     match node:
+        case ast.Scored(body):
+            return _terms(evaluation, body, frame)
         case ast.Union(parts):
             return [term for part in parts for term in _terms(evaluation, part, frame)]
         case ast.Match() if (arm := evaluation.arm(node, frame)) is not None:

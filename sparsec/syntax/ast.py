@@ -16,12 +16,19 @@ class Syntax:
     span: Span = field(compare=False, repr=False)
 
 
-# ---------------------------------------------------------------- expressions, of either sort
+# ---------------------------------------------------------------- expressions, of any sort
 
 
 @dataclass(frozen=True)
 class Number(Syntax):
     value: int
+
+
+@dataclass(frozen=True)
+class Real(Syntax):
+    """A number with a point, in scores."""
+
+    value: float
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Unary(Syntax):
 
 @dataclass(frozen=True)
 class Binary(Syntax):
-    """`+ - * // % **` of integers, `&` and `\\` of sets."""
+    """`+ - * // % **` of integers, `+ - * / **` of real numbers, `&` and `\\` of sets."""
 
     op: str
     left: Expr
@@ -131,9 +138,27 @@ class Match(Syntax):
     arms: tuple[Arm, ...]
 
 
+@dataclass(frozen=True)
+class Choice(Syntax):
+    """`then if test else other`, of real numbers."""
+
+    then: Expr
+    test: Expr
+    other: Expr
+
+
+@dataclass(frozen=True)
+class Scored(Syntax):
+    """`body with softcap(50), alibi`: a set with the scores of its pairs, in the order in which they are applied."""
+
+    body: Expr
+    scores: tuple[Expr, ...]  # names and calls
+
+
 Expr = (
-    Number | Name | Text | Table | Call | Index | Unary | Binary | Union | Chain | Range | Members | Membership | Match
-)
+    Number | Real | Name | Text | Table | Call | Index | Unary | Binary | Union | Chain | Range | Members | Membership
+    | Match | Choice | Scored
+)  # fmt: skip
 
 # ---------------------------------------------------------------- declarations
 
@@ -146,9 +171,9 @@ class Parameter(Syntax):
 
 @dataclass(frozen=True)
 class Definition(Syntax):
-    """`pattern name(parameters) = body` or `set ...`; `name_span` is the name's place."""
+    """`pattern name(parameters) = body`, `set ...` or `score ...`; `name_span` is the name's place."""
 
-    kind: str  # pattern or set
+    kind: str  # pattern, set or score
     name: str
     parameters: tuple[Parameter, ...]
     body: Expr

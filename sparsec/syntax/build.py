@@ -94,6 +94,17 @@ class _Builder:
         digits = parts[0].replace("_", "").lstrip("0")[:20]  # 20 digits are already too large: lowering says so
         return ast.Number(int(digits or "0"), span=self.place())
 
+    def real(self, parts: _Parts) -> ast.Real:
+        return ast.Real(float(parts[0].replace("_", "")), span=self.place())
+
+    def choice(self, parts: _Parts) -> ast.Choice:
+        then, _, test, _, other = parts
+        return ast.Choice(then, test, other, span=self.place())
+
+    def scored(self, parts: _Parts) -> ast.Scored:
+        body, *scores = _nodes(parts)
+        return ast.Scored(body, tuple(scores), span=self.place())
+
     def name(self, parts: _Parts) -> ast.Name:
         return ast.Name(str(parts[0]), span=self.place())
 

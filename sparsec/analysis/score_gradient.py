@@ -1,0 +1,187 @@
+"""The derivative of a score by s, found by SymPy and written as a score again.
+
+Extremes and absolute values are pieces (`Piecewise`) there, and so are choices, whose conditions do not depend on s and
+are symbols.  Of equal pieces the first is taken: at a kink the derivative is that from one side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, reduce
+from typing import Any
+
+from sparsec.ir import scores
+from sparsec.ir.nodes import Const, Int, Set
+from sparsec.ir.scores import Apply, Arithmetic, Choose, Extreme, Number, Piece, Real, Scaled, Whole
+
+_WORTH_SIMPLIFYING = 60  # operations: larger ones take SymPy seconds
+
+
+@lru_cache(maxsize=256)
+def gradient(score: Real) -> Real:
+    """d score / d s."""
+    import sympy
+
+    reader = _Reader(sympy)
+    found = sympy.diff(reader.real(score), reader.s)
+    candidates = [found]
+    if found.count_ops() <= _WORTH_SIMPLIFYING and not found.has(sympy.Piecewise):
+        candidates.append(sympy.simplify(found))
+    made = [_Writer(sympy, reader).real(each) for each in candidates if _written(sympy, each)]
+    return min(made, key=scores.operations)
+
+
+def _written(sympy: Any, expression: Any) -> bool:
+    """Whether scores have all functions of an expression: simplifying may bring others."""
+    known = sympy.tanh, sympy.exp, sympy.log, sympy.Piecewise, sympy.sign
+    return all(isinstance(each, known) for each in expression.atoms(sympy.Function)) and not expression.has(sympy.I)
+
+
+class _Reader:
+    """Scores -> SymPy."""
+
+    def __init__(self, sympy: Any) -> None:
+        self.sympy = sympy
+        self.s = sympy.Symbol("s", real=True)
+        self.integers: dict[Int, Any] = {}
+        self.tests: dict[Set, Any] = {}
+
+    def real(self, node: Real) -> Any:
+        sympy = self.sympy
+        match node:
+            case Scaled():
+                return self.s
+            case Number(value):
+                return sympy.Rational(repr(value))
+            case Whole(Const(value)):
+                return sympy.Integer(value)
+            case Whole(value):
+                return self.integers.setdefault(value, sympy.Symbol(f"i{len(self.integers)}", real=True))
+            case Arithmetic(left, op, right):
+                a, b = self.real(left), self.real(right)
+                made: dict[str, Callable[[], Any]] = {
+                    "+": lambda: a + b, "-": lambda: a - b, "*": lambda: a * b, "/": lambda: a / b, "**": lambda: a**b,
+                }  # fmt: skip
+                return made[op]()
+            case Apply("abs", value):
+                x = self.real(value)
+                return sympy.Piecewise((-x, x < 0), (x, True))
+            case Apply(function, value):
+                return getattr(sympy, function)(self.real(value))
+            case Extreme(kind, left, right):
+                a, b = self.real(left), self.real(right)
+                return sympy.Piecewise((a, a <= b if kind == "min" else b <= a), (b, True))
+            case Choose(then, test, other):
+                symbol = self.tests.setdefault(test, sympy.Symbol(f"t{len(self.tests)}"))
+                return sympy.Piecewise((self.real(then), symbol), (self.real(other), True))
+        raise TypeError(f"not a score that a user can write: {node!r}")
+
+
+class _Writer:
+    """SymPy -> scores."""
+
+    def __init__(self, sympy: Any, reader: _Reader) -> None:
+        self.sympy = sympy
+        self.integers = {symbol: node for node, symbol in reader.integers.items()}
+        self.tests = {symbol: node for node, symbol in reader.tests.items()}
+        self.s = reader.s
+
+    def real(self, x: Any) -> Real:
+        sympy = self.sympy
+        match x:
+            case sympy.Symbol():
+                return Scaled() if x == self.s else Whole(self.integers[x])
+            case sympy.Integer():
+                return scores.number(int(x))
+            case sympy.Number() | sympy.NumberSymbol():
+                return scores.number(float(x))
+            case sympy.Add():
+                return self._sum(x)
+            case sympy.Mul():
+                return self._product(x)
+            case sympy.Pow():
+                return self._power(x)
+            case sympy.Piecewise():
+                return self._pieces(x)
+            case sympy.exp() | sympy.log() | sympy.tanh():
+                return scores.apply(type(x).__name__, self.real(x.args[0]))
+        raise TypeError(f"not in scores: {x!r}")
+
+    def _sum(self, x: Any) -> Real:
+        terms = sorted(x.as_ordered_terms(), key=lambda term: term.could_extract_minus_sign())
+        first, *rest = terms
+        found = self.real(first)
+        for term in rest:
+            negative = term.could_extract_minus_sign()
+            found = scores.arithmetic(found, "-" if negative else "+", self.real(-term if negative else term))
+        return found
+
+    def _product(self, x: Any) -> Real:
+        sympy = self.sympy
+        if x.could_extract_minus_sign():
+            return scores.arithmetic(scores.number(0), "-", self.real(-x))
+        above, below = sympy.fraction(x)
+        if below != 1:
+            return scores.arithmetic(self.real(above), "/", self.real(below))
+        factors = [self.real(each) for each in x.as_ordered_factors()]
+        return reduce(lambda a, b: scores.arithmetic(a, "*", b), factors)
+
+    def _power(self, x: Any) -> Real:
+        sympy = self.sympy
+        base, exponent = x.as_base_exp()
+        if exponent.is_negative:
+            return scores.arithmetic(scores.number(1), "/", self.real(base**-exponent))
+        if exponent == sympy.Rational(1, 2):
+            return scores.apply("sqrt", self.real(base))
+        if exponent.is_Integer:
+            return self._repeated(self.real(base), int(exponent))
+        if exponent.is_Rational:  # x ** (3 / 2) = sqrt(x) ** 3
+            root = scores.apply("sqrt", self.real(base))
+            return self._repeated(root, int(2 * exponent))
+        return scores.arithmetic(self.real(base), "**", self.real(exponent))
+
+    def _repeated(self, base: Real, exponent: int) -> Real:
+        """base ** exponent by squares."""
+        if exponent == 1:
+            return base
+        half = self._repeated(base, exponent // 2)
+        square = scores.arithmetic(half, "*", half)
+        return scores.arithmetic(square, "*", base) if exponent % 2 else square
+
+    def _pieces(self, x: Any) -> Real:
+        found = self.real(x.args[-1][0])
+        for value, test in reversed(x.args[:-1]):
+            found = self._piece(self.real(value), test, found)
+        return found
+
+    def _piece(self, then: Real, test: Any, other: Real) -> Real:
+        sympy = self.sympy
+        if then == other:
+            return then
+        match test:
+            case sympy.Symbol():
+                return Choose(then, self.tests[test], other)
+            case sympy.Not():
+                return self._piece(other, test.args[0], then)
+            case sympy.And():
+                return reduce(lambda found, each: self._piece(found, each, other), test.args, then)
+            case sympy.Or():
+                return reduce(lambda found, each: self._piece(then, each, found), test.args, other)
+            case sympy.ITE():
+                first, second, third = test.args
+                return self._piece(self._piece(then, second, other), first, self._piece(then, third, other))
+            case sympy.Equality():
+                return self._piece(then, sympy.And(test.lhs <= test.rhs, test.rhs <= test.lhs), other)
+            case sympy.Unequality():
+                return self._piece(other, sympy.Eq(test.lhs, test.rhs), then)
+            case sympy.StrictLessThan() | sympy.LessThan():
+                op = "<" if isinstance(test, sympy.StrictLessThan) else "<="
+                return Piece(self.real(test.lhs), op, self.real(test.rhs), then, other)
+            case sympy.StrictGreaterThan() | sympy.GreaterThan():
+                op = "<" if isinstance(test, sympy.StrictGreaterThan) else "<="
+                return Piece(self.real(test.rhs), op, self.real(test.lhs), then, other)
+        if test == sympy.true:
+            return then
+        if test == sympy.false:
+            return other
+        raise TypeError(f"not in scores: {test!r}")

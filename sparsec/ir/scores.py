@@ -1,0 +1,172 @@
+"""What a score is: a real function of the scaled product s of a query and a key, of their positions and of the head.
+
+A third sort of node, `Real`, beside the integers and sets of `nodes.py`, whose names it may hold: `q`, `k`, `n`, and here
+`h` and `H`, the query head and their number, which a call knows.  So heads that differ by `h` alone have one score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from sparsec.ir.base import Base, hashed_once
+from sparsec.ir.nodes import Const, Int, Node, Set, walk
+
+Function = Literal["tanh", "exp", "log", "sqrt", "abs"]
+Operator = Literal["+", "-", "*", "/", "**"]
+
+
+@hashed_once
+@dataclass(frozen=True, slots=True)
+class Number(Base):
+    """A number with a point."""
+
+    value: float
+
+
+@hashed_once
+@dataclass(frozen=True, slots=True)
+class Scaled(Base):
+    """`s`: the product of query and key times the scale of the call."""
+
+
+@hashed_once
+@dataclass(frozen=True, slots=True)
+class Whole(Base):
+    """An integer as a real number."""
+
+    value: Int
+
+
+@hashed_once
+@dataclass(frozen=True, slots=True)
+class Arithmetic(Base):
+    """`left op right`; the base of a power is a positive constant."""
+
+    left: Real
+    op: Operator
+    right: Real
+
+
+@hashed_once
+@dataclass(frozen=True, slots=True)
+class Apply(Base):
+    function: Function
+    value: Real
+
+
+@hashed_once
+@dataclass(frozen=True, slots=True)
+class Extreme(Base):
+    """The smaller or the larger of two."""
+
+    kind: Literal["min", "max"]
+    left: Real
+    right: Real
+
+
+@hashed_once
+@dataclass(frozen=True, slots=True)
+class Choose(Base):
+    """`then if test else other`; the test is about positions and the head, never about s."""
+
+    then: Real
+    test: Set
+    other: Real
+
+
+@hashed_once
+@dataclass(frozen=True, slots=True)
+class Piece(Base):
+    """`then` where left < right (or <=), else `other`.  Never written by a user: derivatives need it."""
+
+    left: Real
+    op: Literal["<", "<="]
+    right: Real
+    then: Real
+    other: Real
+
+
+Real = Number | Scaled | Whole | Arithmetic | Apply | Extreme | Choose | Piece
+
+_CALCULATED = {"+": lambda x, y: x + y, "-": lambda x, y: x - y, "*": lambda x, y: x * y, "/": lambda x, y: x / y}
+_FUNCTIONS = {"tanh": math.tanh, "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "abs": abs}
+
+
+def constant(node: Real) -> float | int | None:
+    """The value of a number, None where a node is none."""
+    match node:
+        case Number(value) | Whole(Const(value)):
+            return value
+    return None
+
+
+def number(value: float | int) -> Real:
+    """A number as a node: integers stay integers, which heads that differ in them share kernels by."""
+    return Whole(Const(value)) if isinstance(value, int) else Number(value)
+
+
+def arithmetic(left: Real, op: Operator, right: Real) -> Real:
+    """`left op right`; of two numbers their value.  ArithmeticError where that is no finite number."""
+    a, b = constant(left), constant(right)
+    if a is not None and b is not None:
+        value = a**b if op == "**" else _CALCULATED[op](a, b)
+        return number(_finite(value) if op != "/" or a % b else int(a // b) if isinstance(a, int) else value)
+    if op == "/" and b == 0:
+        raise ZeroDivisionError
+    return Arithmetic(left, op, right)
+
+
+def apply(function: Function, value: Real) -> Real:
+    """A function of a value; of a number its value.  ArithmeticError where that is no finite number."""
+    known = constant(value)
+    if known is None:
+        return Apply(function, value)
+    try:
+        return number(_finite(_FUNCTIONS[function](known)))
+    except ValueError:  # a logarithm, or a root, of what has none
+        raise ArithmeticError from None
+
+
+def extreme(kind: Literal["min", "max"], left: Real, right: Real) -> Real:
+    """The smaller or the larger of two."""
+    a, b = constant(left), constant(right)
+    if a is None or b is None:
+        return Extreme(kind, left, right)
+    return number(min(a, b) if kind == "min" else max(a, b))
+
+
+def _finite(value: float | int) -> float | int:
+    if not math.isfinite(value):
+        raise OverflowError
+    return value
+
+
+def integers(node: Real) -> Iterator[Int]:
+    """The largest integers within a score: what it reads of positions and heads, outside of its tests."""
+    match node:
+        case Whole(value):
+            yield value
+        case Choose(then, _, other):
+            yield from integers(then)
+            yield from integers(other)
+        case _:
+            for name in node.__match_args__:
+                if isinstance(part := getattr(node, name), Real):
+                    yield from integers(part)
+
+
+def operations(node: Real) -> int:
+    """Real operations of a pair: one for each sum, product and comparison, and for each function."""
+    return sum(1 for part in walk(_as_node(node)) if isinstance(part, Arithmetic | Apply | Extreme | Choose | Piece))
+
+
+def parts(node: Real) -> Iterator[Base]:
+    """The node and every node below it, of any sort, parents first."""
+    yield from walk(_as_node(node))
+
+
+def _as_node(node: Real) -> Node:
+    return node  # type: ignore[return-value]  # walks go through nodes of any sort
