@@ -89,19 +89,19 @@ class Triton(Printer):
         inside = []
         for read in reads(leaf):
             if isinstance(read, ir.Read) and read.index is not None:
-                index = self._at_full_width(read.index)
+                index = self.wide_integer(read.index)
                 if self.data.by_position(read.name):
                     inside.append(f"sk.is_position({index}, n)")
                 else:
                     inside.append(f"sk.is_listed({self.data.of_entries(read.name)}, {index})")
         if isinstance(leaf.test, ir.ElementOf):
             use, own = self.data.of_members(leaf.test.name)
-            held = f"sk.is_{use}({own}, {self._at_full_width(leaf.test.value)})"
+            held = f"sk.is_{use}({own}, {self.wide_integer(leaf.test.value)})"
         else:
             held = self.condition(leaf.test)
         return f"({self.conjunction.join([*inside, held])})" if inside else held
 
-    def _at_full_width(self, node: ir.Int) -> str:
+    def wide_integer(self, node: ir.Int) -> str:
         """An integer in 64 bits where it may not fit 32."""
         outer, self.wide = self.wide, self.wide or needs_more(node, 32)
         text = self.integer(node)
@@ -114,9 +114,9 @@ class Triton(Printer):
         if node.index is None:
             text = f"sk.read_number({own})"
         elif self.data.by_position(node.name):
-            text = f"sk.read_position({own}, {self._at_full_width(node.index)}, n)"
+            text = f"sk.read_position({own}, {self.wide_integer(node.index)}, n)"
         else:
-            text = f"sk.read_listed({own}, {self._at_full_width(node.index)})"
+            text = f"sk.read_listed({own}, {self.wide_integer(node.index)})"
         return f"{text}.to(tl.int64)" if self.wide else text
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:

@@ -68,7 +68,8 @@ _Run = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
 
 def _run(plan: Plan, text: VariantText) -> _Run:
     """What serves a length: regions, with why they are what they are; kernels in launch order."""
-    regions = tuple((program.region(each, tables(plan)), each.region.why) for each in text.answers)
+    score = text.stem if text.score else None
+    regions = tuple((program.region(each, tables(plan), score), each.region.why) for each in text.answers)
     return regions, tuple(program.kernel(each, text) for each in text.kernels)
 
 

@@ -13,8 +13,11 @@ from sparsec.ir.inputs import Input
 from sparsec.ir.invariance import diagonal_period
 
 
-def region(answers: Answers, leaves: tuple[ir.Table, ...]) -> str:
-    """The arguments of sk.Region, in lines."""
+_OF_SCORE = ("score", "score_gradient")
+
+
+def region(answers: Answers, leaves: tuple[ir.Table, ...], score: str | None = None) -> str:
+    """The arguments of sk.Region, in lines; `score`: the end of the names of its score's functions."""
     own, suffix = answers.region, answers.suffix
     said: dict[str, object] = {"stride": own.stride} if own.stride > 1 else {}
     said |= {"gathered": own.gathered} if own.gathered else {}
@@ -33,7 +36,9 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...]) -> str:
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
     if own.columns.tables or answers.judge:
         said["queries_visited"] = f"_queries_visited{suffix}"
-    asked = ", ".join(f"{answer}={name}" for answer, name in answers.device)
+    device = [*answers.device, *((name, f"_{name}{score}") for name in _OF_SCORE if score is not None)]
+    asked = ", ".join(f"{answer}={name}" for answer, name in device)
+    said |= {name: f"_{name}_cpu{score}" for name in _OF_SCORE if score is not None}
     cpu = (f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))
     names = [f'"{suffix}"', f"sk.Answers({asked})", *cpu]
     return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sparsec.codegen.answers import Answers, answers
 from sparsec.codegen.arguments import data_arguments
 from sparsec.codegen.origins import Origins
+from sparsec.codegen.scores import ScoreText, score_text
 from sparsec.ir import nodes as ir
 from sparsec.plan.nodes import Kernel, Plan, Region, Variant
 
@@ -30,6 +31,7 @@ class VariantText:
     numbers: tuple[int, ...]  # that its kernels take as constants
     answers: tuple[Answers, ...]
     kernels: tuple[KernelText, ...]
+    score: ScoreText | None = None
 
 
 def variant_text(
@@ -44,7 +46,7 @@ def variant_text(
         for region, letter, origin in zip(variant.regions, letters, origins or (None,) * len(letters), strict=False)
     )
     kernels = tuple(KernelText(kernel, f"{kernel.kind}{_suffix(stem, kernel.name)}") for kernel in variant.kernels)
-    return VariantText(variant, stem, plan.by_head, numbers, made, kernels)
+    return VariantText(variant, stem, plan.by_head, numbers, made, kernels, score_text(variant.score, bool(numbers)))
 
 
 def tables(plan: Plan) -> tuple[ir.Table, ...]:

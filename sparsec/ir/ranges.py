@@ -10,6 +10,7 @@ MOST_POSITIONS = 1 << 30
 Interval = tuple[int, int]  # smallest and largest value, both included
 
 _POSITION = (0, MOST_POSITIONS)
+_HEADS = (0, 1 << 16)
 _ENTRY = (-(2**31) + 1, 2**31 - 1)  # of an input: larger ones are compared as they are, and not counted with
 
 
@@ -29,6 +30,8 @@ class Intervals:
         match node:
             case ir.Const(value):
                 return value, value
+            case ir.Var("h" | "H"):  # in scores
+                return _HEADS
             case ir.Var():
                 return _POSITION
             case ir.Read():

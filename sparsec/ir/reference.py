@@ -39,23 +39,24 @@ def evaluate(
     return np.array(np.broadcast_to(read.holds(condition), (len(queries), len(keys))))
 
 
-def scored(score: Real, s: np.ndarray, q_offset: int, head: int = 0, heads: int = 1) -> np.ndarray:
-    """Float64 like s [n_q, n_k]: the score of each pair of a head, from the scaled products s of queries and keys.
+def scored(score: Real, s: np.ndarray, queries: np.ndarray, head: int = 0, heads: int = 1) -> np.ndarray:
+    """Like s [len(queries), n_k]: the score of each pair of a head, from the scaled products s of queries and keys.
 
-    Query i is at position i + q_offset, and n is n_k.  Infinite and not a number where the formula is.
+    `queries` are positions, and n is n_k.  In the type of s, float64 mostly; infinite and not a number where the
+    formula is.
     """
-    queries, keys = np.arange(s.shape[0]) + q_offset, np.arange(s.shape[1])
+    keys = np.arange(s.shape[1])
     about = tuple(part for part in scores.parts(score) if isinstance(part, nodes.Node))
     read = _Pairs(about, queries, keys, s.shape[1], {}, {"h": head, "H": heads})
 
     def real(node: Real) -> np.ndarray:
         match node:
             case scores.Number(value):
-                return np.full((1, 1), value)
+                return np.full((1, 1), value, s.dtype)
             case scores.Scaled():
-                return s.astype(np.float64)
+                return s
             case scores.Whole(value):
-                return read.value(value).astype(np.float64)
+                return read.value(value).astype(s.dtype)
             case scores.Arithmetic(left, op, right):
                 return _ARITHMETIC[op](real(left), real(right))
             case scores.Apply(function, value):

@@ -10,6 +10,7 @@ from torch import Tensor
 from sparsec.kernels.cpu_forward import at, batches, listed_keys
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import add_keys_of_run, additive_masks, keys_of_run, work_of
+from sparsec.kernels.cpu_scores import Heads, gradients_scored, scored_run
 from sparsec.kernels.cpu_visits import parts_of
 from sparsec.kernels.inputs import Entries
 
@@ -24,10 +25,11 @@ def backward_region(
     lse: Tensor,
     scale: float,
     entries: Sequence[Entries] = (),
+    heads: Heads | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A region's share of dq, like q [X, group, n_q, D], and of dk and dv, each [n, X, D].
 
-    g is the gradient of out; lse is that over all regions, +inf for a row without a key; `entries` as of forward.
+    g is the gradient of out; lse is that over all regions, +inf for a row without a key; `entries`, `heads` as of forward.
     """
     group, block, listed = q.shape[1], order.block, order.region.listed
     tiles, g_tiles, out_tiles = (order.tiled_queries(x) for x in (q, g, out))
@@ -45,7 +47,9 @@ def backward_region(
             for batch, mask in batches(run, order, tiles, some_k, table, 4):
                 own_g, own_q, own_out, own_lse = (at(x, batch) for x in (g_tiles, tiles, out_tiles, lse_tiles))
                 own_k, own_v = (keys_of_run(x, batch, block) for x in (some_k, some_v))
-                more = gradients_densely(own_g, own_q, own_k, own_v, own_out, own_lse, mask, scale)
+                tensors = own_g, own_q, own_k, own_v, own_out, own_lse, mask, scale
+                scored = scored_run(order, visits, batch, heads)
+                more = gradients_densely(*tensors) if scored is None else gradients_scored(*tensors, scored)
                 batch.add(dq, more[0].transpose(0, 1))
                 add_keys_of_run(some_dk, more[1], batch, block)
                 add_keys_of_run(some_dv, more[2], batch, block)

@@ -9,18 +9,26 @@ from torch import Tensor
 
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import Run, additive_masks, keys_of_run, mask_of_run, work_of
+from sparsec.kernels.cpu_scores import Heads, attend_scored, scored_run
 from sparsec.kernels.cpu_visits import Visits, parts_of
 from sparsec.kernels.inputs import Entries
 
+_PRODUCTS = 4  # tensors of all pairs that a batch with scores takes
 _BUDGET = 16 << 20  # bytes that a batch takes besides its views, or more where keys take more
 
 
 def forward_region(
-    order: Order, q: Tensor, k: Tensor, v: Tensor, scale: float, entries: Sequence[Entries] = ()
+    order: Order,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    entries: Sequence[Entries] = (),
+    heads: Heads | None = None,
 ) -> tuple[Tensor, Tensor]:
     """q [X, group, n_q, D] and k, v [X, n, D] -> out like q, and the log-sum-exp [X, group, n_q].
 
-    `entries`: the inputs of the pattern, the same for all X and the group.
+    `entries`: the inputs of the pattern, the same for all X and the group; `heads`: for scores, where there are some.
     """
     group = q.shape[1]
     tiles = order.tiled_queries(q)
@@ -33,7 +41,11 @@ def forward_region(
         for run in runs:
             for batch, mask in batches(run, order, tiles, some_k, table, 2):
                 own_k, own_v = (keys_of_run(x, batch, order.block) for x in (some_k, some_v))
-                more_out, more_lse = attend_densely(at(tiles, batch), own_k, own_v, mask, scale)
+                own_q, scored = at(tiles, batch), scored_run(order, visits, batch, heads)
+                if scored is None:
+                    more_out, more_lse = attend_densely(own_q, own_k, own_v, mask, scale)
+                else:
+                    more_out, more_lse = attend_scored(own_q, own_k, own_v, mask, scale, scored)
                 if batch.empty is not None:
                     empty = batch.empty.repeat(1, 1, group).flatten(1)
                     more_lse.masked_fill_(empty[:, None], float("-inf"))
@@ -76,6 +88,7 @@ def batches(
     mask = mask_of_run(table, run) if single else None
     views = 2 if run.shift is not None else 0  # k and v
     own_masks = 0 if single or run.masks is None else length * rows
+    own_masks += _PRODUCTS * length * rows * lines if order.region.score else 0
     entries = own_masks + (copies - views) * length * lines * dim + 2 * rows * lines * dim
     most = max(_BUDGET // tiles.element_size(), 4 * keys.numel()) // entries
     for part in run.split(max(1, most)):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sparsec.kernels.cpu_forward import attend_densely, combined
 from sparsec.kernels.cpu_order import TILE
+from sparsec.kernels.cpu_scores import Heads, Scored, attend_scored
 from sparsec.kernels.cpu_visits import read_tables
 from sparsec.kernels.inputs import Entries
 from sparsec.kernels.program import Program, Region
@@ -36,24 +37,25 @@ def forward_step(
     q_offset: int,
     k_begin: int = 0,
     entries: Sequence[Entries] = (),
+    heads: Heads | None = None,
 ) -> tuple[Tensor, Tensor]:
     """q [B, H, n_q, D] and k, v [B, H_kv, keys, D] of any dtype -> out like q, and lse [B, H, n_q], both exact.
 
     The first key is at position `k_begin`; those before it are not there.  `entries`: what all of them read of inputs.
     """
-    batch, heads, n_q, dim = q.shape
+    batch, count, n_q, dim = q.shape
     exact = torch.promote_types(q.dtype, torch.float32)
-    rows = q.to(exact).reshape(batch, k.shape[1], heads // k.shape[1] * n_q, dim)
+    rows = q.to(exact).reshape(batch, k.shape[1], count // k.shape[1] * n_q, dim)
     found = None
     for region in regions:
         if region.stride == 1 or n_q == 1:
-            more = _step(program, region, rows, k, v, range(n_q), scale, q_offset, k_begin, entries)
+            more = _step(program, region, rows, k, v, range(n_q), scale, q_offset, k_begin, entries, heads)
         else:
             by_row = rows.unflatten(2, (-1, n_q))
-            more = _step_by_class(program, region, by_row, k, v, scale, q_offset, k_begin, entries)
+            more = _step_by_class(program, region, by_row, k, v, scale, q_offset, k_begin, entries, heads)
         found = found if more is None else more if found is None else combined(*found, *more)
     out, lse = found or _nothing(rows)
-    return out.reshape(q.shape), lse.reshape(batch, heads, n_q)
+    return out.reshape(q.shape), lse.reshape(batch, count, n_q)
 
 
 def _nothing(q: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,6 +73,7 @@ def _step_by_class(
     q_offset: int,
     k_begin: int,
     entries: Sequence[Entries],
+    heads: Heads | None,
 ) -> tuple[Tensor, Tensor]:
     """The residue classes of q [B, H_kv, group, n_q, D] one after the other -> out and lse, group and n_q as one."""
     out, lse = _nothing(q)
@@ -78,7 +81,8 @@ def _step_by_class(
     for row in range(min(region.stride, n_q)):
         rows = slice(row, None, region.stride)
         own = q[..., rows, :]
-        found = _step(program, region, own.flatten(2, 3), k, v, range(n_q)[rows], scale, q_offset, k_begin, entries)
+        places = scale, q_offset, k_begin, entries, heads
+        found = _step(program, region, own.flatten(2, 3), k, v, range(n_q)[rows], *places)
         if found is not None:
             out[..., rows, :], lse[..., rows] = found[0].reshape(own.shape), found[1].reshape(own.shape[:4])
     return out.flatten(2, 3), lse.flatten(2, 3)
@@ -95,6 +99,7 @@ def _step(
     q_offset: int,
     k_begin: int,
     entries: Sequence[Entries],
+    heads: Heads | None,
 ) -> tuple[Tensor, Tensor] | None:
     """Some rows of Q of one class, q [B, H_kv, group * rows, D] -> out and lse like q; None where no key is visited."""
     found = None
@@ -109,16 +114,43 @@ def _step(
         if q.shape[2] > len(rows):
             group = q.shape[2] // len(rows)
             added, most = added.repeat(group, 1), most.repeat(group)
-        out, lse = attend_densely(q, some_k, some_v, added[None, None], scale)
-        more = out, lse + most
+        if region.score is None:
+            out, lse = attend_densely(q, some_k, some_v, added[None, None], scale)
+            more = out, lse + most
+        else:
+            scored = _scored(region, q, rows, places, q_offset, k_begin, k_begin + k.shape[2], heads)
+            more = attend_scored(q, some_k, some_v, added[None, None], scale, scored)
         found = more if found is None else combined(*found, *more)
     return found
 
 
+def _scored(
+    region: Region,
+    x: Tensor,
+    rows: range,
+    places: Sequence[slice] | Tensor,
+    q_offset: int,
+    k_begin: int,
+    n: int,
+    heads: Heads | None,
+) -> Scored:
+    """The score of x, some rows of Q [B, H_kv, group * rows, D], and the keys that stand at some places."""
+    assert heads is not None
+    q = torch.tensor([q_offset + row for row in rows]).repeat(heads.numbers.shape[1])[:, None]
+    h = heads.numbers.repeat_interleave(len(rows), 1).view(*x.shape[:3], 1)
+    return Scored(region, q, _standing(places) + k_begin, n, h, heads.count)
+
+
+def _standing(places: Sequence[slice] | Tensor) -> Tensor:
+    """Where keys stand, one by one."""
+    if isinstance(places, Tensor):
+        return places
+    return torch.cat([torch.arange(some.start, some.stop, some.step or 1) for some in places])
+
+
 def _from(places: Sequence[slice] | Tensor, mask: Tensor, k_begin: int) -> tuple[Tensor, Tensor]:
     """Of some keys those from a position on: where they stand, counted from there, and their mask."""
-    if not isinstance(places, Tensor):
-        places = torch.cat([torch.arange(some.start, some.stop, some.step or 1) for some in places])
+    places = _standing(places)
     there = places >= k_begin
     return places[there] - k_begin, mask[:, there]
 

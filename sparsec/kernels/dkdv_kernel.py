@@ -21,6 +21,7 @@ from sparsec.kernels.own_tiles import (
 )
 from sparsec.kernels.query_regions import last_queries, mask_queries, queries_at, walk_queries
 from sparsec.kernels.regions import Lists, Rules
+from sparsec.kernels.scored_tiles import scale_of, score_tile, there_only, through_score
 from sparsec.kernels.shares import Shares, is_idle
 from sparsec.kernels.splits import load_carry, store_carry, store_split
 
@@ -35,7 +36,8 @@ def dkdv_kernel(
     batch_lines, head_lines, room,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, QUERIES: tl.constexpr, GATHERED: tl.constexpr,
     SUMS_1: tl.constexpr, SUMS_2: tl.constexpr, SHARED: tl.constexpr,
-    NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr,
+    NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
+    SCORE_GRADIENT: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
@@ -61,7 +63,7 @@ def dkdv_kernel(
         K, (k_b, k_h, k_n), V, (v_b, v_h, v_n), DK, DV, (r_b, r_h, r_m), DKDV_TOP,
         PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2, DV_SUMS_2, SUMS_2,
         DK_SPLITS, DV_SPLITS, scale, scale_log2, SHARED, GATHERED is not None,
-        Rules(KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL),
+        Rules(KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT),
         Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
@@ -210,8 +212,14 @@ def _add_queries(
         ROW_STATS, bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, float("inf"), LAST
     )
     s = tl.dot(k_tile, tl.trans(q_tile), input_precision=sizes.PRECISION)
+    if rules.SCORE is not None:
+        at = own.q_offset + stop.position, own.k, own.n, head, own.heads
+        slope = score_tile(rules.SCORE_GRADIENT, s, *at, rules, scale_log2, False)
+        s = score_tile(rules.SCORE, s, *at, rules, scale_log2, False)
     s = mask_queries(s, rules, lists, walk, own, head, stop, sizes)
-    p = tl.exp2(s * scale_log2 - lse_2[None, :])
+    p = tl.exp2(s * scale_of(rules, scale_log2) - lse_2[None, :])
+    if rules.SCORE is not None:
+        p = there_only(p, lse_2)
     do_tile = load_by_layout(DO, do_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, LAST)
     dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
     dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=sizes.PRECISION)
@@ -219,4 +227,6 @@ def _add_queries(
         ROW_STATS, delta_bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0, LAST
     )
     ds = p * (dp - delta[None, :])
+    if rules.SCORE is not None:
+        ds = through_score(ds, p, slope)
     return tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=sizes.PRECISION), dv

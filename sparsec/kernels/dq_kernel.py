@@ -7,6 +7,7 @@ from sparsec.kernels.key_regions import KeyRegion, keys_at, last_steps, load_key
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
 from sparsec.kernels.own_tiles import carried_rows, loaded_queries, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
+from sparsec.kernels.scored_tiles import scale_of, score_tile, through_score
 from sparsec.kernels.shares import Shares, is_idle
 from sparsec.kernels.softmax import row_stats
 from sparsec.kernels.splits import load_carry, store_carry, store_split
@@ -22,7 +23,8 @@ def dq_kernel(
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr,
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
-    NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr,
+    NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
+    SCORE_GRADIENT: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
@@ -45,11 +47,17 @@ def dq_kernel(
         scale, scale_log2,
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
-            Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL),
+            Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT),
             Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         ),
-        KeyRegion(K_1, V_1, None, None, GATHERED_1, Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS), Lists()),
-        KeyRegion(K_2, V_2, None, None, GATHERED_2, Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS), Lists()),
+        KeyRegion(
+            K_1, V_1, None, None, GATHERED_1,
+            Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT), Lists(),
+        ),
+        KeyRegion(
+            K_2, V_2, None, None, GATHERED_2,
+            Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT), Lists(),
+        ),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
             SPLITS is not None, TILES is not None,
@@ -166,8 +174,14 @@ def _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, 
     k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, LAST)
     v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
     s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
+    if region.rules.SCORE is not None:
+        at = own.q, stop.position, own.n, own.head, own.heads
+        slope = score_tile(region.rules.SCORE_GRADIENT, s, *at, region.rules, scale_log2, True)
+        s = score_tile(region.rules.SCORE, s, *at, region.rules, scale_log2, True)
     s = mask_keys(s, region, own, walk, stop, sizes)
-    p = tl.exp2(s * scale_log2 - lse_2[:, None])
+    p = tl.exp2(s * scale_of(region.rules, scale_log2) - lse_2[:, None])
     dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=sizes.PRECISION)
     ds = p * (dp - delta[:, None])
+    if region.rules.SCORE is not None:
+        ds = through_score(ds, p, slope)
     return tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=sizes.PRECISION)

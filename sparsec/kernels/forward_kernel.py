@@ -7,6 +7,7 @@ from sparsec.kernels.key_regions import KeyRegion, keys_at, last_steps, load_key
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
 from sparsec.kernels.own_tiles import carried_rows, loaded_queries, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
+from sparsec.kernels.scored_tiles import scale_of, score_tile
 from sparsec.kernels.shares import Shares, is_idle
 from sparsec.kernels.softmax import softmax_continue, softmax_end, softmax_start, softmax_step
 from sparsec.kernels.splits import load_carry, store_carry, store_split
@@ -21,7 +22,7 @@ def forward_kernel(
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr,
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
-    NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr,
+    NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
@@ -44,11 +45,17 @@ def forward_kernel(
         scale_log2,
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
-            Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL),
+            Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE),
             Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         ),
-        KeyRegion(K_1, V_1, None, None, GATHERED_1, Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS), Lists()),
-        KeyRegion(K_2, V_2, None, None, GATHERED_2, Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS), Lists()),
+        KeyRegion(
+            K_1, V_1, None, None, GATHERED_1,
+            Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS, None, False, False, SCORE), Lists(),
+        ),
+        KeyRegion(
+            K_2, V_2, None, None, GATHERED_2,
+            Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS, None, False, False, SCORE), Lists(),
+        ),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
             SPLITS is not None, TILES is not None,
@@ -144,6 +151,10 @@ def _attend_keys(m_i, l_i, acc, q_tile, scale_log2, own, region, walk, step, LAS
     stop = keys_at(region, own, walk, step, sizes)
     k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, False)  # masks hide what is behind
     s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
+    if region.rules.SCORE is not None:
+        s = score_tile(
+            region.rules.SCORE, s, own.q, stop.position, own.n, own.head, own.heads, region.rules, scale_log2, True
+        )
     s = mask_keys(s, region, own, walk, stop, sizes)
     v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
-    return softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, sizes.PRECISION)
+    return softmax_step(s, v_tile, m_i, l_i, acc, scale_of(region.rules, scale_log2), sizes.PRECISION)

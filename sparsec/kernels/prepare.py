@@ -95,6 +95,9 @@ def rules_of(kernel: Kernel) -> Environment:
         answered = {"KEEP": own.keep, "FULL": own.full, visits: getattr(own, visits.lower())}
         told |= {slot(name, place): value for name, value in {**answered, "GATHERED": region.gathered}.items()}
     first = kernel.regions[0]
+    told["SCORE"] = first.answers.score
+    if kernel.kind != "forward":
+        told["SCORE_GRADIENT"] = first.answers.score_gradient
     listed = first.columns_tables if kernel.kind == "dkdv" else first.rows_tables
     return told | {"LISTS_FILL": (first.tables_fill and bool(listed)) or first.answers.judge is not None}
 

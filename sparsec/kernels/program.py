@@ -27,6 +27,8 @@ class Answers(NamedTuple):
     keys: Any = None  # (q_lo, q_hi, n, length, BLOCK, residue, numbers) -> ranges of tiles that queries visit
     queries: Any = None  # (k_lo, k_hi, n, length, shift, BLOCK, residue, numbers) -> those that keys visit
     judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> whether a tile may have a pair, and whether it has all
+    score: Any = None  # (s, q, k, n, h, H, numbers) -> scores, from scaled products
+    score_gradient: Any = None  # the same -> their derivatives by s
 
 
 class Region(NamedTuple):
@@ -52,6 +54,8 @@ class Region(NamedTuple):
     period: int = 0  # (q, k) is kept exactly where (q + period, k + period) is; 0: not known
     queries_visited: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
+    score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they
+    score_gradient: Callable[..., Any] | None = None
     numbers: tuple[int, ...] = ()  # that kernels and answers take, where heads that differ in them share these
 
     def read(self, entries: Sequence[Entries]) -> list[Entries]:

@@ -1,7 +1,7 @@
 """Device functions: what a program goes over in a region of the pattern, step by step, and which scores it masks.
 
-KEEP, FULL, KEYS and QUERIES are functions of a generated module, which say what its pattern decides; None where nothing
-is to be asked.  They take NUMBERS besides where heads share them that differ in integers, and KEEP takes the
+KEEP, FULL, KEYS, QUERIES and those of scores are functions of a generated module, which say what its pattern decides;
+None where nothing is to be asked.  They take NUMBERS besides where heads share them that differ in integers, and KEEP takes the
 tensors that it reads.
 """
 
@@ -26,6 +26,8 @@ class Rules(NamedTuple):
     TABLES: Any = None  # that KEEP reads
     WHOLE: Any = False  # every tile that is visited is kept whole
     LISTS_FILL: Any = False  # tiles with an odd entry in a list are kept whole
+    SCORE: Any = None  # what becomes of scaled products; None: they are the scores
+    SCORE_GRADIENT: Any = None
 
 
 class Lists(NamedTuple):

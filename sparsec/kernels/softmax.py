@@ -45,7 +45,7 @@ def row_stats(o_tile, do_tile, LSE, DLSE, first, row, row_mask):
 @triton.jit
 def softmax_end(m_i, l_i, acc):
     """Output and log-sum-exp; a row without a key gives 0 and -inf."""
-    some = l_i > 0
+    some = l_i != 0  # not a number stays one
     l_safe = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_safe)) * LN_2, float("-inf"))
     return acc / l_safe[:, None], lse

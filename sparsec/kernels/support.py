@@ -17,6 +17,7 @@ from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
 from sparsec.kernels.program import Answers, Group, Kernel, Program, Region, Variant, numbered
+from sparsec.kernels.reals import as_real, choose, real, tanh
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.spans import (
     counted,
@@ -59,6 +60,8 @@ __all__ = [
     "Region",
     "Variant",
     "after_range",
+    "as_real",
+    "choose",
     "counted",
     "entry",
     "floor_div",
@@ -78,6 +81,7 @@ __all__ = [
     "read_listed",
     "read_number",
     "read_position",
+    "real",
     "some_counted",
     "some_sorted",
     "span",
@@ -94,6 +98,7 @@ __all__ = [
     "span_of_number",
     "span_of_positions",
     "span_sub",
+    "tanh",
     "tile_range",
     "tl",
     "to_int32",

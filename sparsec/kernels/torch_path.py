@@ -12,6 +12,7 @@ from torch import Tensor
 from sparsec.kernels.cpu_backward import backward_region
 from sparsec.kernels.cpu_forward import combined, forward_region
 from sparsec.kernels.cpu_order import order_of
+from sparsec.kernels.cpu_scores import Heads, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
 from sparsec.kernels.cpu_visits import parts_of, visits_of
 from sparsec.kernels.inputs import Entries, entries_of
@@ -52,12 +53,15 @@ def forward_cpu(
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=exact)
     n = k_begin + k.shape[2]
     if not program.by_head and not inputs:
-        out, lse = _forward_heads(program, program.groups[0].at(n).regions, q, k, v, scale, q_offset, k_begin)
+        regions = program.groups[0].at(n).regions
+        heads = heads_of_call(regions, q.shape[1], slice(None), q, k)
+        out, lse = _forward_heads(program, regions, q, k, v, scale, q_offset, k_begin, (), heads)
         return lying_as(out.to(q.dtype), q), lse
     out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
     for regions, rows, heads, kv, entries in _parts(program, q, k, n, inputs, k_begin):
         tensors = q[rows, heads], k[rows, kv], v[rows, kv]
-        found = _forward_heads(program, regions, *tensors, scale, q_offset, k_begin, entries)
+        numbers = heads_of_call(regions, q.shape[1], heads, *tensors[:2])
+        found = _forward_heads(program, regions, *tensors, scale, q_offset, k_begin, entries, numbers)
         out[rows, heads], lse[rows, heads] = found[0].to(q.dtype), found[1]
     return out, lse
 
@@ -71,11 +75,12 @@ def _forward_heads(
     scale: float,
     q_offset: int,
     k_begin: int,
-    entries: Sequence[Entries] = (),
+    entries: Sequence[Entries],
+    heads: Heads | None,
 ) -> tuple[Tensor, Tensor]:
     """The softmax of some heads over all regions, exact: out like q [B, H, n_q, D], lse [B, H, n_q]."""
     if is_step(q.shape[2]):
-        return forward_step(program, regions, q, k, v, scale, q_offset, k_begin, entries)
+        return forward_step(program, regions, q, k, v, scale, q_offset, k_begin, entries, heads)
     if k_begin:
         regions = _after(regions, k_begin)
         k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
@@ -83,7 +88,7 @@ def _forward_heads(
     tensors = _query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact)
     found = None
     for region in regions:
-        more = forward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale, entries)
+        more = forward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale, entries, heads)
         found = more if found is None else combined(*found, *more)
     out, lse = found or (torch.zeros_like(tensors[0]), q.new_full(q.shape[:3], float("-inf"), dtype=exact))
     return out.reshape(q.shape), lse.reshape(q.shape[:3])
@@ -134,7 +139,8 @@ def _backward_from_the_start(
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     if not program.by_head and not inputs:
         regions = _after(program.groups[0].at(k.shape[2]).regions, k_begin)
-        found = _backward_heads(regions, g, q, k, v, out, lse, dlse, scale, q_offset)
+        numbers = heads_of_call(regions, q.shape[1], slice(None), q, k)
+        found = _backward_heads(regions, g, q, k, v, out, lse, dlse, scale, q_offset, (), numbers)
         dq, dk, dv = (x.to(q.dtype) for x in found)
         return lying_as(dq, q), lying_as(dk, k), lying_as(dv, k)
     dq = empty_as(q)
@@ -143,7 +149,8 @@ def _backward_from_the_start(
         of_queries = (None if x is None else x[rows, heads] for x in (g, q, out, lse, dlse))
         some_g, some_q, some_out, some_lse, some_dlse = of_queries
         tensors = some_g, some_q, k[rows, kv], v[rows, kv], some_out, some_lse, some_dlse
-        found = _backward_heads(_after(regions, k_begin), *tensors, scale, q_offset, entries)
+        numbers = heads_of_call(regions, q.shape[1], heads, some_q, k[rows, kv])
+        found = _backward_heads(_after(regions, k_begin), *tensors, scale, q_offset, entries, numbers)
         dq[rows, heads] = found[0].to(q.dtype)
         dk[rows, kv] += found[1]
         dv[rows, kv] += found[2]
@@ -161,7 +168,8 @@ def _backward_heads(
     dlse: Tensor | None,
     scale: float,
     q_offset: int,
-    entries: Sequence[Entries] = (),
+    entries: Sequence[Entries],
+    heads: Heads | None,
 ) -> tuple[Tensor, ...]:
     """The gradients of some heads, exact: dq [B, H, n_q, D], dk and dv [B, H_kv, n, D]."""
     exact, kv_heads, dim = lse.dtype, k.shape[1], q.shape[3]
@@ -177,7 +185,7 @@ def _backward_heads(
     tensors = some_g, some_q, some_k, some_v, some_out, some_lse
     sums: list[Tensor] = []
     for region in regions:
-        more = backward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale, entries)
+        more = backward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale, entries, heads)
         sums = [x.add_(y) for x, y in zip(sums, more, strict=True)] if sums else [*more]
     if not sums:
         return torch.zeros_like(q, dtype=exact), torch.zeros_like(k, dtype=exact), torch.zeros_like(v, dtype=exact)

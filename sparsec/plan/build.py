@@ -57,7 +57,7 @@ def _group(pattern: ir.Pattern, index: int, layouts: bool, make: Make) -> Group:
     heads = tuple(head for head, wanted in enumerate(pattern.head_conditions) if wanted == index)
     apart = spread(condition, make) if layouts else None
     weighed = contiguous(condition, make), *([apart] if apart else [])
-    variants = _variants(*weighed)
+    variants = tuple(replace(each, score=pattern.score(index)) for each in _variants(*weighed))
     rejected = tuple(each for each in weighed if all(each.regions is not taken.regions for taken in variants))
     return Group(heads, condition, variants, rejected)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.scores import Real
 
 Side = Literal["q", "k"]
 Precision = Literal["exact", "hull", "all", "list"]
@@ -191,6 +192,7 @@ class Variant:
     from_n: int
     regions: tuple[Region, ...]
     kernels: tuple[Kernel, ...]
+    score: Real | None = None  # of all its pairs; None: s itself
 
     def of(self, kind: Kind) -> tuple[Kernel, ...]:
         """The kernels of one kind."""

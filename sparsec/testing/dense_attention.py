@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sparsec.runtime.attend import Attend
+from sparsec.testing.scores import Scores, scores_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Problem:
     g: Tensor
     dlse: Tensor | None
     scale: float
+    scores: Scores | None = None  # None: scaled products are the scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ def random_problem(
     batch: int = 1,
     scale: float | None = None,
     seed: int = 0,
+    scores: Scores | None = None,
 ) -> Problem:
     """A problem of normally distributed numbers, equal on every machine and device; `scale` defaults to D ** -0.5."""
     mask = torch.as_tensor(mask)
@@ -83,7 +86,7 @@ def random_problem(
     queries, keys = (batch, heads, n_q), (batch, heads if kv_heads is None else kv_heads, n_k)
     q, k, v, g = (normal(*shape, head_size) for shape in (queries, keys, keys, queries))
     dlse = normal(*queries, kind=torch.promote_types(dtype, torch.float32))
-    return Problem(mask.to(device), q, k, v, g, dlse, head_size**-0.5 if scale is None else scale)
+    return Problem(mask.to(device), q, k, v, g, dlse, head_size**-0.5 if scale is None else scale, scores)
 
 
 def dense(problem: Problem) -> Results:
@@ -149,7 +152,9 @@ def check(
     if "B" in axes and "H" not in axes and attend.pattern.heads is None:
         mask = mask[:, None]  # the same for all heads
     numbers = {"heads": heads, "kv_heads": kv_heads, "head_size": head_size, "batch": axes.get("B", 1)}
-    problem = random_problem(mask, **numbers, dtype=dtype, device=device, scale=scale, seed=seed)
+    queries = np.arange(n_q) + (n_k - n_q if q_offset is None else q_offset)
+    scores = scores_of(attend.pattern.nodes, heads, queries)
+    problem = random_problem(mask, **numbers, dtype=dtype, device=device, scale=scale, seed=seed, scores=scores)
     found = compare(run(partial(attend, **inputs) if inputs else attend, problem, q_offset), problem)
     assert all(each.holds for each in found), "not dense attention: " + ", ".join(map(str, found))
     return found
@@ -166,7 +171,9 @@ def _attention(problem: Problem, dtype: torch.dtype) -> Results:
         return x.to(dtype).to(work)
 
     q, k, v, g = _spread(problem, work)
-    s = (q @ k.mT * problem.scale).masked_fill(~problem.mask, float("-inf"))
+    products = q @ k.mT * problem.scale
+    s = products if problem.scores is None else problem.scores.of(products)
+    s = s.masked_fill(~problem.mask, float("-inf"))
     m = s.amax(3, keepdim=True).clamp(min=torch.finfo(s.dtype).min)  # finite, so that exp(-inf - m) is 0 and never NaN
     e = (s - m).exp()
     total = e.sum(3, keepdim=True)
@@ -176,7 +183,10 @@ def _attention(problem: Problem, dtype: torch.dtype) -> Results:
     delta = (out * g).sum(3, keepdim=True)
     if problem.dlse is not None:
         delta = delta - problem.dlse.to(work)[..., None]
-    ds = low(p * (g @ v.mT - delta))
+    ds = p * (g @ v.mT - delta)
+    if problem.scores is not None:
+        ds = (ds * problem.scores.slopes(products)).masked_fill(p == 0, 0.0)  # whatever the slope is where no weight is
+    ds = low(ds)
     dk, dv = _gather(ds.mT @ q, problem) * problem.scale, _gather(low(p).mT @ g, problem)
     return Results(out, lse.squeeze(3), low(ds @ k * problem.scale), low(dk), low(dv))
 
@@ -190,13 +200,21 @@ def _roundings(problem: Problem) -> Results:
     q, k, v, g = _spread(problem, torch.float64)
     true = dense(problem)
     lse = true.lse.masked_fill(true.lse == float("-inf"), 0.0)[..., None]
-    p = ((q @ k.mT * problem.scale).masked_fill(~problem.mask, float("-inf")) - lse).exp()
+    products = q @ k.mT * problem.scale
+    s = products if problem.scores is None else problem.scores.of(products)
+    p = (s.masked_fill(~problem.mask, float("-inf")) - lse).exp()
     q2, k2, v2, g2, scale2 = q**2, k**2, v**2, g**2, problem.scale**2
-    p2 = (p * (1 + (q2 @ k2.mT * scale2).sqrt())) ** 2
+    exponent = (q2 @ k2.mT * scale2).sqrt()
+    slopes = None if problem.scores is None else problem.scores.slopes(products).masked_fill(p == 0, 0.0)
+    if slopes is not None:
+        exponent = s.masked_fill(p == 0, 0.0).abs() + slopes.abs() * exponent
+    p2 = (p * (1 + exponent)) ** 2
     delta2 = (p2 @ v2 * g2).sum(3, keepdim=True)
     if problem.dlse is not None:
         delta2 = delta2 + (problem.dlse**2)[..., None]
     ds2 = p2 * (g2 @ v2.mT + delta2)
+    if slopes is not None:
+        ds2 = ds2 * (1 + slopes**2)  # slopes are differences: what is rounded may be 1 where they are 0
     dk2, dv2 = _gather(ds2.mT @ q2, problem) * scale2, _gather(p2.mT @ g2, problem)
     squares = p2 @ v2, p2.sum(3), ds2 @ k2 * scale2, dk2, dv2
     return Results(*(x.sqrt() for x in squares))

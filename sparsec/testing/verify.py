@@ -20,6 +20,7 @@ from sparsec.ir import reference
 from sparsec.ir.nodes import Pattern
 from sparsec.testing.data import masks, random_data
 from sparsec.testing.dense_attention import Comparison, compare, random_problem, run
+from sparsec.testing.scores import scores_of
 
 _MOST_PAIRS = {"cpu": 2**21, "cuda": 2**25}  # of all heads, in the dense computation: some 0.2 and 4 GB
 _FEWEST_ROWS = 8
@@ -127,6 +128,7 @@ def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device,
         dtype=case.dtype,
         device=device,
         seed=seed,
+        scores=scores_of(pattern, case.heads, rows + case.queries.start),
     )
     tried = attend if len(rows) == case.n_q else _among(attend, torch.from_numpy(rows).to(device), case.n_q)
     return Tried(compare(run(tried, problem, case.q_offset), problem), bool(mask.any()))

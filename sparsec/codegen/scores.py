@@ -1,0 +1,205 @@
+"""Scores and their derivatives -> Python text, for kernels and for tensors on a CPU.
+
+What occurs twice in one has a name.  Integers stay integers in the text, so that heads that differ in them share it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sparsec.analysis.score_gradient import gradient
+from sparsec.codegen.dialects import Torch, Triton
+from sparsec.codegen.printer import ATOM, PRODUCT, SUM, Printer
+from sparsec.ir import nodes as ir
+from sparsec.ir.scores import (
+    Apply,
+    Arithmetic,
+    Choose,
+    Extreme,
+    Number,
+    Piece,
+    Real,
+    Scaled,
+    Whole,
+    constant,
+    operations,
+    parts,
+)
+
+_NAMED = Arithmetic | Apply | Extreme | Choose | Piece
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreText:
+    """The bodies of the functions of a score, in lines, and its numbers as an argument."""
+
+    score: list[str]
+    gradient: list[str]
+    score_torch: list[str]
+    gradient_torch: list[str]
+    numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
+
+    @property
+    def numbers_typed(self) -> str:
+        """`numbers` as a parameter of device functions."""
+        return f"{self.numbers}: tl.constexpr" if self.numbers else ""
+
+
+def score_text(score: Real | None, numbered: bool) -> ScoreText | None:
+    """The text of a score; None where there is none."""
+    if score is None:
+        return None
+    derived, texts = gradient(score), []
+    for dialect in (_TritonScores, _TorchScores):
+        texts += [dialect().lines(score, of_pairs=True), dialect().lines(derived)]
+    return ScoreText(*texts, ", NUMBERS" if numbered else "")
+
+
+class _Scores:
+    """What both dialects share."""
+
+    positions: Printer
+    zeros: str  # like s
+
+    def __init__(self) -> None:
+        self.names: dict[Real, str] = {}
+
+    def lines(self, node: Real, of_pairs: bool = False) -> list[str]:
+        """The body of a function that returns it; `of_pairs`: for each pair, also where s does not occur."""
+        lines = []
+        for part in _used_again(node):
+            text = self.real(part)
+            self.names[part] = f"x_{len(self.names)}"
+            lines.append(f"{self.names[part]} = {text}")
+        spread = of_pairs and not any(isinstance(part, Scaled) for part in parts(node))
+        return [*lines, f"return {self.zeros} + {self._at(node, PRODUCT)}" if spread else f"return {self.real(node)}"]
+
+    def real(self, node: Real) -> str:
+        return self._real(node)[0]
+
+    def _at(self, node: Real, level: int) -> str:
+        text, binds = self._real(node)
+        return text if binds >= level else f"({text})"
+
+    def _real(self, node: Real) -> tuple[str, int]:
+        if isinstance(node, _NAMED) and node in self.names:
+            return self.names[node], ATOM
+        match node:
+            case Number(value):
+                return _decimal(value), ATOM if value >= 0 else SUM
+            case Scaled():
+                return "s", ATOM
+            case Whole(ir.Const(value)):
+                return str(value), ATOM if value >= 0 else SUM
+            case Whole(value):
+                return self._whole(value), ATOM
+            case Arithmetic(left, "-", right) if constant(left) == 0:
+                return f"-{self._at(right, ATOM)}", SUM
+            case Arithmetic(left, "+" | "-" as op, right):
+                return f"{self._at(left, SUM)} {op} {self._at(right, PRODUCT)}", SUM
+            case Arithmetic(left, "/", right) if constant(right) is not None:
+                return f"{self._at(left, PRODUCT)} * (1 / {self._at(right, ATOM)})", PRODUCT
+            case Arithmetic(left, "*" | "/" as op, right):
+                return f"{self._at(left, PRODUCT)} {op} {self._at(right, ATOM)}", PRODUCT
+            case Arithmetic(left, "**", right):
+                base = constant(left)
+                assert base is not None  # lowering and derivatives have no others
+                power = self.real(right) if base == 2 else f"{self._at(right, PRODUCT)} * {_decimal(math.log2(base))}"
+                return f"{self._function('exp2')}({power})", ATOM
+            case Apply(function, value):
+                return f"{self._function(function)}({self.real(value)})", ATOM
+            case Extreme(kind, left, right):
+                return self._extreme(kind, left, right), ATOM
+            case Choose(then, test, other):
+                return self._where(self.positions.condition(test), then, other), ATOM
+            case Piece(left, op, right, then, other):
+                return self._where(f"{self.real(left)} {op} {self.real(right)}", then, other), ATOM
+        raise TypeError(f"not a score: {node!r}")
+
+    @abstractmethod
+    def _whole(self, node: ir.Int) -> str:
+        """An integer that depends on the pair, the head or n as a real number."""
+
+    @abstractmethod
+    def _function(self, name: str) -> str:
+        """What it is called."""
+
+    @abstractmethod
+    def _extreme(self, kind: str, left: Real, right: Real) -> str:
+        """The smaller or the larger of two; where one is no number, it is none."""
+
+    @abstractmethod
+    def _where(self, test: str, then: Real, other: Real) -> str:
+        """`then` where the test holds, else `other`."""
+
+
+class _TritonScores(_Scores):
+    zeros = "tl.zeros_like(s)"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions: Triton = Triton()
+
+    def _whole(self, node: ir.Int) -> str:
+        return f"sk.real({self.positions.wide_integer(node)})"
+
+    def _function(self, name: str) -> str:
+        return "sk.tanh" if name == "tanh" else f"tl.{name}"
+
+    def _extreme(self, kind: str, left: Real, right: Real) -> str:
+        return f"tl.{kind}imum({self.real(left)}, {self.real(right)}, tl.PropagateNan.ALL)"
+
+    def _where(self, test: str, then: Real, other: Real) -> str:
+        return f"tl.where({test}, {self.real(then)}, {self.real(other)})"
+
+
+class _TorchScores(_Scores):
+    zeros = "torch.zeros_like(s)"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = _TorchPositions()
+
+    def _whole(self, node: ir.Int) -> str:
+        return f"sk.as_real({self.positions.integer(node)}, s)"
+
+    def _function(self, name: str) -> str:
+        return f"torch.{name}"
+
+    def _extreme(self, kind: str, left: Real, right: Real) -> str:
+        other = right if constant(right) is not None else left if constant(left) is not None else None
+        if other is None:
+            return f"torch.{kind}imum({self.real(left)}, {self.real(right)})"
+        tensor = left if other is right else right
+        return f"torch.clamp({self.real(tensor)}, {'max' if kind == 'min' else 'min'}={self.real(other)})"
+
+    def _where(self, test: str, then: Real, other: Real) -> str:
+        return f"sk.choose({test}, {self.real(then)}, {self.real(other)}, s)"
+
+
+class _TorchPositions(Torch):
+    """Conditions of scores: the head is a tensor, too, and no table stands beside them."""
+
+    tensors = Torch.tensors | {"h"}
+
+    def condition(self, node: ir.Set) -> str:
+        return Printer.condition(self, node)
+
+    def _operand(self, node: ir.Set, lead: str) -> list[str]:
+        return Printer._operand(self, node, lead)
+
+
+def _used_again(node: Real) -> list[Real]:
+    """What several others are made of, inner ones first."""
+    uses = Counter(child for part in set(parts(node)) for child in ir.children(part) if isinstance(child, _NAMED))
+    return sorted((part for part in uses if uses[part] > 1), key=operations)
+
+
+def _decimal(value: float) -> str:
+    """A number without an exponent, whose digits would be read as an integer of its own."""
+    text = format(Decimal(repr(value)), "f")
+    return text if "." in text else f"{text}.0"

@@ -1,0 +1,42 @@
+"""Device functions: scores of a tile, and their derivatives, where a pattern has a score.
+
+SCORE and SCORE_GRADIENT are functions of a generated module, of the scaled products of a tile, positions that broadcast
+with it, the number of keys, the query head and the number of heads; and of NUMBERS where heads share them.
+"""
+
+from __future__ import annotations
+
+from sparsec.kernels.device import LN_2, LOG2_E, tl, triton
+from sparsec.kernels.regions import ask
+
+
+@triton.jit
+def score_tile(ANSWER: tl.constexpr, s, q, k, n, head, heads, rules, scale_log2, BY_QUERY: tl.constexpr):
+    """What SCORE or SCORE_GRADIENT says of products s, not yet scaled; BY_QUERY: rows are queries."""
+    scaled = s * (scale_log2 * LN_2)
+    if BY_QUERY:
+        found = ask(ANSWER, (scaled, q[:, None], k[None, :], n, head, heads), (), rules.NUMBERS)
+    else:
+        found = ask(ANSWER, (scaled, q[None, :], k[:, None], n, head, heads), (), rules.NUMBERS)
+    return found
+
+
+@triton.jit
+def scale_of(rules, scale_log2):
+    """What scores are multiplied with, for exponents in base 2: a score has been scaled before."""
+    scale = scale_log2
+    if rules.SCORE is not None:
+        scale = LOG2_E
+    return scale
+
+
+@triton.jit
+def there_only(p, lse_2):
+    """Weights of queries, a row of a tile each in its columns: 0 where there is none, whatever its score would be."""
+    return tl.where((lse_2 == float("inf"))[None, :], 0.0, p)
+
+
+@triton.jit
+def through_score(ds, p, slope):
+    """The gradient of products from that of scores; 0 where the weight is, and not the product with an infinite slope."""
+    return tl.where(p == 0.0, 0.0, ds * slope)
