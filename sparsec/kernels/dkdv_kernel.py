@@ -222,11 +222,11 @@ def _add_queries(
         p = there_only(p, lse_2)
     do_tile = load_by_layout(DO, do_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, LAST)
     dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
+    if rules.SCORE is not None:
+        p = through_score(p, slope)
     dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=sizes.PRECISION)
     delta = load_row_stats(
         ROW_STATS, delta_bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0, LAST
     )
     ds = p * (dp - delta[None, :])
-    if rules.SCORE is not None:
-        ds = through_score(ds, p, slope)
     return tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=sizes.PRECISION), dv

@@ -180,8 +180,8 @@ def _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, 
         s = score_tile(region.rules.SCORE, s, *at, region.rules, scale_log2, True)
     s = mask_keys(s, region, own, walk, stop, sizes)
     p = tl.exp2(s * scale_of(region.rules, scale_log2) - lse_2[:, None])
+    if region.rules.SCORE is not None:
+        p = through_score(p, slope)
     dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=sizes.PRECISION)
     ds = p * (dp - delta[:, None])
-    if region.rules.SCORE is not None:
-        ds = through_score(ds, p, slope)
     return tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=sizes.PRECISION)

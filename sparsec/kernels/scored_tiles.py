@@ -37,6 +37,6 @@ def there_only(p, lse_2):
 
 
 @triton.jit
-def through_score(ds, p, slope):
-    """The gradient of products from that of scores; 0 where the weight is, and not the product with an infinite slope."""
-    return tl.where(p == 0.0, 0.0, ds * slope)
+def through_score(p, slope):
+    """Weights times slopes: what gradients of products are made of; 0 where the weight is, also of an infinite slope."""
+    return tl.where(p == 0.0, 0.0, p * slope)
