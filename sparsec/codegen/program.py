@@ -12,7 +12,6 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input
 from sparsec.ir.invariance import diagonal_period
 
-
 _OF_SCORE = ("score", "score_gradient")
 
 

@@ -36,8 +36,8 @@ class RealNeeded(Diagnostic, code="SP0217", title="a set where a real number is 
 class MisplacedScore(Diagnostic, code="SP0218", title="a score where none can be"):
     """Scores are applied by `with`, to all of a pattern, or to an arm of its `match`: `pattern p = causal with alibi`.
 
-    Set algebra knows no scores: of `(a with x) | b` nobody could say what a pair that both keep scores.  A set has none,
-    and a pattern that has one is no part of another set.  What depends on the pair is said in the score itself:
+    Set algebra knows no scores: of `(a with x) | b` nobody could say what a pair that both keep scores.  A set has
+    none, and a pattern that has one is no part of another set.  What depends on the pair is said in the score itself:
     `s - 1.0 if past(64) else s`.
     """
 
@@ -73,7 +73,9 @@ class ScoreReads(Diagnostic, code="SP0220", title="a score that reads tables or 
     message = "a score can't read {what} in this version"
     label = "read here"
     help = "a score is made of `s`, `q`, `k`, `n`, `h`, `H` and numbers"
-    example = Example("input doc: int[n]\nscore far = s if doc[q] == doc[k] else s - 1.0\npattern p = causal with far\n")
+    example = Example(
+        "input doc: int[n]\nscore far = s if doc[q] == doc[k] else s - 1.0\npattern p = causal with far\n"
+    )
     cure = "Leave pairs out by the pattern: `pattern p = causal & doc[q] == doc[k]`."
 
 

@@ -29,6 +29,7 @@ POSITIONS = dict(
         strict=True,
     )
 )
+SCORE = "the scaled product of query and key, or the score so far"
 _ROWS, _COLUMNS = 16, 32
 
 
@@ -40,6 +41,7 @@ def hover(source: Source, offset: int) -> tuple[str, int, int] | None:
     meant, name = target(source, here), here.lexeme.text
     if meant is None:
         known = POSITIONS.get(name) if here.role == "bare" else None
+        known = SCORE if name == "s" and here.role == "bare" and here.inside.kind == "score" else known
         text = known and f"`{name}`: {known}"
         if text is None and here.role in ("call", "bare") and name in BUILT_IN:
             text = f"```spat\n{BUILT_IN[name]}\n```\nbuilt in"
@@ -63,6 +65,8 @@ def _picture(source: Source, here: Occurrence) -> str:
     try:
         file = parse(source)
         definition = next(each for each in file.definitions if each.name_span.start == here.inside.named.start)
+        if definition.kind == "score":
+            return ""
         body = definition.body if here.role == "definition" else _node(definition.body, here)
         changed = replace(definition, kind="pattern", body=body)
         declarations = tuple(changed if each is definition else each for each in file.declarations)

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from sparsec.lower.scope import INTEGERS
 from sparsec.syntax.scan import ERROR, Lexeme
 
-DECLARING = ("PATTERN", "SET", "USE", "INPUT")
+DECLARING = ("PATTERN", "SET", "SCORE", "USE", "INPUT")
 IGNORED = ("SPACE", "COMMENT")
 _KINDS = {
-    **dict.fromkeys((*DECLARING, "MATCH", "ELSE"), "keyword"),
+    **dict.fromkeys((*DECLARING, "MATCH", "WITH", "IF", "ELSE"), "keyword"),
     **dict.fromkeys(("IN", "NOT"), "word operator"),
     **dict.fromkeys(("LPAR", "RPAR", "LSQB", "RSQB", "LBRACE", "RBRACE", "COMMA", "COLON"), "punctuation"),
     "NUMBER": "number",
+    "REAL": "number",
     "COMMENT": "comment",
     "SPACE": "blank",
     ERROR: "error",
@@ -24,7 +25,8 @@ def kinds(lexemes: Iterable[Lexeme]) -> Iterator[tuple[Lexeme, str]]:
     """Each lexeme with its kind.
 
     keyword, word operator, number, documentation (in three quotes), text, comment, operator, punctuation, blank,
-    error; of names: declared (behind `pattern` or `set`), called (before a bracket), position (q, k, n, ...), name.
+    error; of names: declared (behind `pattern`, `set` or `score`), called (before a bracket), position (q, k, n, ...),
+    name.
     """
     lexemes = list(lexemes)
     words = [lexeme for lexeme in lexemes if lexeme.terminal not in IGNORED]
@@ -38,7 +40,7 @@ def kinds(lexemes: Iterable[Lexeme]) -> Iterator[tuple[Lexeme, str]]:
 
 
 def _of_name(text: str, before: str, after: str) -> str:
-    if before in ("PATTERN", "SET"):
+    if before in ("PATTERN", "SET", "SCORE"):
         return "declared"
     if after == "LPAR":
         return "called"

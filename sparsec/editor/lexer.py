@@ -17,7 +17,7 @@ _COLOURS = {
     "called": Name.Builtin,
     "position": Name.Constant,
     "name": Name.Variable,
-    "number": Number.Integer,
+    "number": Number,
     "documentation": String.Doc,
     "text": String,
     "comment": Comment.Single,

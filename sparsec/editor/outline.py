@@ -100,7 +100,7 @@ def _declaration(source: Source, words: list[Lexeme], doc: Lexeme | None) -> tup
     kind = words[0].text
     named = len(words) > 1 and words[1].terminal == ("STRING" if kind == "use" else "NAME")
     parameters, body = [], min(len(words), 2 if named else 1)
-    if kind in ("pattern", "set") and named and words[2:3] and words[2].terminal == "LPAR":
+    if kind in ("pattern", "set", "score") and named and words[2:3] and words[2].terminal == "LPAR":
         depth = 0
         for body, word in enumerate(words[2:], 2):
             depth += (word.terminal in _OPENING) - (word.terminal in _CLOSING)

@@ -16,11 +16,12 @@ from sparsec.lower.scope import INTEGERS
 from sparsec.lower.signatures import BUILT_IN
 from sparsec.syntax import ast
 from sparsec.syntax.check import MAX_DEPTH, too_deep
+from sparsec.syntax.errors.explain import KEYWORDS
 from sparsec.syntax.format.printer import print_file
 
 MaskMod = Callable[..., object]
 
-_WORDS = ("pattern", "set", "use", "input", "match", "else", "in", "not", *INTEGERS, *BUILT_IN)
+_WORDS = (*KEYWORDS, *INTEGERS, *BUILT_IN)
 
 
 def from_mask_mod(f: MaskMod, name: str | None = None, *, heads: int | None = None) -> str:

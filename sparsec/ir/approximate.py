@@ -136,7 +136,9 @@ def without_data(condition: ir.Set, bound: Approximation) -> ir.Set:
 
 
 def bounded(pattern: ir.Pattern) -> ir.Pattern:
-    """The pattern without inputs and scores that keeps every pair that `pattern` keeps for some data; itself where it has none."""
+    """The pattern without inputs, and scores, that keeps every pair that `pattern` keeps for some data; itself where it
+    has no inputs.
+    """
     if not pattern.inputs:
         return pattern
     conditions = [without_data(condition, "over") for condition in pattern.conditions]

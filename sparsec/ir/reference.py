@@ -85,7 +85,9 @@ class _Pairs:
         data: Data,
         more: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        known = {name: np.asarray(some) for node in about for leaf in nodes.leaves(node) for name, some in _data_of(leaf)}
+        known = {
+            name: np.asarray(some) for node in about for leaf in nodes.leaves(node) for name, some in _data_of(leaf)
+        }
         self.data = {**data, **known}
         self.queries, self.keys, self.n = queries, keys, n
         numbers = queries, keys, *(self.data[name] for node in about for name in inputs_read(node))

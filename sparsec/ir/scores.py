@@ -1,7 +1,8 @@
 """What a score is: a real function of the scaled product s of a query and a key, of their positions and of the head.
 
-A third sort of node, `Real`, beside the integers and sets of `nodes.py`, whose names it may hold: `q`, `k`, `n`, and here
-`h` and `H`, the query head and their number, which a call knows.  So heads that differ by `h` alone have one score.
+A third sort of node, `Real`, beside the integers and sets of `nodes.py`, which it may hold, with the names `q`, `k` and
+`n`, and here `h` and `H`, the query head and their number, which a call knows.  So heads that differ by `h` alone have
+one score.
 """
 
 from __future__ import annotations

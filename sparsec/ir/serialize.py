@@ -13,7 +13,8 @@ from sparsec.ir import scores
 from sparsec.ir.inputs import Input
 
 _NODES = ir.Pattern | Input | ir.Node | ir.ElementOf | scores.Real
-_KINDS = {kind.__name__: kind for kind in (ir.Pattern, Input, ir.ElementOf, *get_args(ir.Int), *get_args(ir.Set), *get_args(scores.Real))}
+_SORTS = *get_args(ir.Int), *get_args(ir.Set), *get_args(scores.Real)
+_KINDS = {kind.__name__: kind for kind in (ir.Pattern, Input, ir.ElementOf, *_SORTS)}
 
 
 def pack(value: object) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 from sparsec.kernels.cpu_forward import at, batches, listed_keys
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import add_keys_of_run, additive_masks, keys_of_run, work_of
-from sparsec.kernels.cpu_scores import Heads, gradients_scored, scored_run
+from sparsec.kernels.cpu_scores import HeadNumbers, gradients_scored, scored_run
 from sparsec.kernels.cpu_visits import parts_of
 from sparsec.kernels.inputs import Entries
 
@@ -25,11 +25,12 @@ def backward_region(
     lse: Tensor,
     scale: float,
     entries: Sequence[Entries] = (),
-    heads: Heads | None = None,
+    heads: HeadNumbers | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A region's share of dq, like q [X, group, n_q, D], and of dk and dv, each [n, X, D].
 
-    g is the gradient of out; lse is that over all regions, +inf for a row without a key; `entries`, `heads` as of forward.
+    g is the gradient of out; lse is that over all regions, +inf for a row without a key; `entries` and `heads` as of
+    forward.
     """
     group, block, listed = q.shape[1], order.block, order.region.listed
     tiles, g_tiles, out_tiles = (order.tiled_queries(x) for x in (q, g, out))

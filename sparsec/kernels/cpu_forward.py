@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import Run, additive_masks, keys_of_run, mask_of_run, work_of
-from sparsec.kernels.cpu_scores import Heads, attend_scored, scored_run
+from sparsec.kernels.cpu_scores import HeadNumbers, attend_scored, scored_run
 from sparsec.kernels.cpu_visits import Visits, parts_of
 from sparsec.kernels.inputs import Entries
 
@@ -24,7 +24,7 @@ def forward_region(
     v: Tensor,
     scale: float,
     entries: Sequence[Entries] = (),
-    heads: Heads | None = None,
+    heads: HeadNumbers | None = None,
 ) -> tuple[Tensor, Tensor]:
     """q [X, group, n_q, D] and k, v [X, n, D] -> out like q, and the log-sum-exp [X, group, n_q].
 

@@ -1,4 +1,4 @@
-"""Attention with scores on a CPU: torch's own takes products as they are, so here are products and a softmax of ours."""
+"""Attention with scores on a CPU: torch's own takes products as they are, so it is written out here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparsec.kernels.cpu_visits import Visits
 from sparsec.kernels.program import Region
 
 
-class Heads(NamedTuple):
+class HeadNumbers(NamedTuple):
     """The query heads that some tensors are about."""
 
     numbers: Tensor  # int64 [X, group], X being rows of the batch by key heads
@@ -23,11 +23,11 @@ class Heads(NamedTuple):
 
 def heads_of_call(
     regions: Sequence[Region], count: int, own: slice | Sequence[int], q: Tensor, k: Tensor
-) -> Heads | None:
+) -> HeadNumbers | None:
     """The query heads of tensors q and k of some of `count` heads, where regions have scores."""
     if not any(region.score for region in regions):
         return None
-    return Heads(torch.arange(count)[own].view(k.shape[1], -1).repeat(q.shape[0], 1), count)
+    return HeadNumbers(torch.arange(count)[own].view(k.shape[1], -1).repeat(q.shape[0], 1), count)
 
 
 class Scored(NamedTuple):
@@ -53,7 +53,7 @@ class Scored(NamedTuple):
         return function(s, self.q, self.k, self.n, self.h, self.heads, *self.region.more)
 
 
-def scored_run(order: Order, visits: Visits, run: Run, heads: Heads | None) -> Scored | None:
+def scored_run(order: Order, visits: Visits, run: Run, heads: HeadNumbers | None) -> Scored | None:
     """The score of the stacks of a run, [stacks, X, height * group * tile, keys]; None where a region has none."""
     if order.region.score is None:
         return None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparsec.kernels.cpu_forward import attend_densely, combined
 from sparsec.kernels.cpu_order import TILE
-from sparsec.kernels.cpu_scores import Heads, Scored, attend_scored
+from sparsec.kernels.cpu_scores import HeadNumbers, Scored, attend_scored
 from sparsec.kernels.cpu_visits import read_tables
 from sparsec.kernels.inputs import Entries
 from sparsec.kernels.program import Program, Region
@@ -37,7 +37,7 @@ def forward_step(
     q_offset: int,
     k_begin: int = 0,
     entries: Sequence[Entries] = (),
-    heads: Heads | None = None,
+    heads: HeadNumbers | None = None,
 ) -> tuple[Tensor, Tensor]:
     """q [B, H, n_q, D] and k, v [B, H_kv, keys, D] of any dtype -> out like q, and lse [B, H, n_q], both exact.
 
@@ -73,7 +73,7 @@ def _step_by_class(
     q_offset: int,
     k_begin: int,
     entries: Sequence[Entries],
-    heads: Heads | None,
+    heads: HeadNumbers | None,
 ) -> tuple[Tensor, Tensor]:
     """The residue classes of q [B, H_kv, group, n_q, D] one after the other -> out and lse, group and n_q as one."""
     out, lse = _nothing(q)
@@ -99,7 +99,7 @@ def _step(
     q_offset: int,
     k_begin: int,
     entries: Sequence[Entries],
-    heads: Heads | None,
+    heads: HeadNumbers | None,
 ) -> tuple[Tensor, Tensor] | None:
     """Some rows of Q of one class, q [B, H_kv, group * rows, D] -> out and lse like q; None where no key is visited."""
     found = None
@@ -132,7 +132,7 @@ def _scored(
     q_offset: int,
     k_begin: int,
     n: int,
-    heads: Heads | None,
+    heads: HeadNumbers | None,
 ) -> Scored:
     """The score of x, some rows of Q [B, H_kv, group * rows, D], and the keys that stand at some places."""
     assert heads is not None

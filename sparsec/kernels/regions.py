@@ -1,8 +1,8 @@
 """Device functions: what a program goes over in a region of the pattern, step by step, and which scores it masks.
 
 KEEP, FULL, KEYS, QUERIES and those of scores are functions of a generated module, which say what its pattern decides;
-None where nothing is to be asked.  They take NUMBERS besides where heads share them that differ in integers, and KEEP takes the
-tensors that it reads.
+None where nothing is to be asked.  They take NUMBERS besides where heads share them that differ in integers, and KEEP
+takes the tensors that it reads.
 """
 
 from __future__ import annotations

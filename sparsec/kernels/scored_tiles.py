@@ -38,5 +38,5 @@ def there_only(p, lse_2):
 
 @triton.jit
 def through_score(p, slope):
-    """Weights times slopes: what gradients of products are made of; 0 where the weight is, also of an infinite slope."""
+    """Weights times slopes, of which gradients of products are made; 0 where the weight is, whatever the slope."""
     return tl.where(p == 0.0, 0.0, p * slope)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsec.kernels.cpu_backward import backward_region
 from sparsec.kernels.cpu_forward import combined, forward_region
 from sparsec.kernels.cpu_order import order_of
-from sparsec.kernels.cpu_scores import Heads, heads_of_call
+from sparsec.kernels.cpu_scores import HeadNumbers, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
 from sparsec.kernels.cpu_visits import parts_of, visits_of
 from sparsec.kernels.inputs import Entries, entries_of
@@ -76,7 +76,7 @@ def _forward_heads(
     q_offset: int,
     k_begin: int,
     entries: Sequence[Entries],
-    heads: Heads | None,
+    heads: HeadNumbers | None,
 ) -> tuple[Tensor, Tensor]:
     """The softmax of some heads over all regions, exact: out like q [B, H, n_q, D], lse [B, H, n_q]."""
     if is_step(q.shape[2]):
@@ -146,9 +146,8 @@ def _backward_from_the_start(
     dq = empty_as(q)
     dk, dv = (torch.zeros_like(x, dtype=exact) for x in (k, v))
     for regions, rows, heads, kv, entries in _parts(program, q, k, k.shape[2], inputs, k_begin):
-        of_queries = (None if x is None else x[rows, heads] for x in (g, q, out, lse, dlse))
-        some_g, some_q, some_out, some_lse, some_dlse = of_queries
-        tensors = some_g, some_q, k[rows, kv], v[rows, kv], some_out, some_lse, some_dlse
+        some_g, some_q, *others = (None if x is None else x[rows, heads] for x in (g, q, out, lse, dlse))
+        tensors = some_g, some_q, k[rows, kv], v[rows, kv], *others
         numbers = heads_of_call(regions, q.shape[1], heads, some_q, k[rows, kv])
         found = _backward_heads(_after(regions, k_begin), *tensors, scale, q_offset, entries, numbers)
         dq[rows, heads] = found[0].to(q.dtype)
@@ -169,18 +168,15 @@ def _backward_heads(
     scale: float,
     q_offset: int,
     entries: Sequence[Entries],
-    heads: Heads | None,
+    heads: HeadNumbers | None,
 ) -> tuple[Tensor, ...]:
     """The gradients of some heads, exact: dq [B, H, n_q, D], dk and dv [B, H_kv, n, D]."""
     exact, kv_heads, dim = lse.dtype, k.shape[1], q.shape[3]
     some_g, some_q, some_out, some_lse = (_query_heads(x, kv_heads, exact) for x in (g, q, out, lse))
     some_k, some_v = _key_heads(k, exact), _key_heads(v, exact)
     if dlse is not None:
-        some_g, some_q, some_out = (
-            _wider(some_g, _query_heads(dlse, kv_heads, exact)[..., None]),
-            _wider(some_q),
-            _wider(some_out),
-        )
+        some_g = _wider(some_g, _query_heads(dlse, kv_heads, exact)[..., None])
+        some_q, some_out = _wider(some_q), _wider(some_out)
         some_k, some_v = _wider(some_k), _wider(some_v, some_v.new_ones(()))
     tensors = some_g, some_q, some_k, some_v, some_out, some_lse
     sums: list[Tensor] = []

@@ -146,8 +146,6 @@ class Evaluation:
                 return self._call(node, frame)
             case ast.Match():
                 return self._match(node, frame)
-            case ast.Scored(body):  # its pairs alone
-                return self.value(body, frame)
             case ast.Unary(op, inner):
                 negate = algebra.complement if op == "~" else lambda value: algebra.sub(Const(0), value)
                 return _join(negate, self.value(inner, frame))

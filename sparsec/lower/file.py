@@ -45,7 +45,7 @@ class Lowered:
         found = []
         for number in range(len(self.pattern.conditions)):
             constants = {"h": heads.index(number), **self.counts} if "H" in self.counts else self.counts
-            evaluation = Evaluation(self.entry.definition.span.source, constants)
+            evaluation = Scoring(self.entry.definition.span.source, constants)
             found.append(terms(evaluation, self.entry, parameters))
         return tuple(found)
 

@@ -13,7 +13,7 @@ from sparsec.lower.scope import INTEGERS, Scope
 from sparsec.lower.signatures import BUILT_IN
 from sparsec.source import Span
 from sparsec.syntax import ast
-from sparsec.syntax.errors.borrowed import CHOICE, RANGE
+from sparsec.syntax.errors.borrowed import RANGE
 from sparsec.syntax.errors.near import near
 from sparsec.syntax.later import way_around
 
@@ -82,7 +82,10 @@ _SETS = {
     "the length of each row is data of the call: declare `input length: int[B]`, then `k < length`": """
         padding pad padding_mask pad_mask key_padding_mask src_key_padding_mask attention_mask attn_mask is_pad lengths
         seq_lens kv_lens kv_seqlens padding_mask_function PaddingMask PaddedKeysMask""",
-    CHOICE: "if",
+    "a cap of scores is applied by `with`: `pattern p = causal with softcap(50)`": """
+        soft_cap softcapping logit_softcap logits_soft_cap attn_logit_softcapping tanh_softcap""",
+    "scores are declared and applied by `with`: `score half = 0.5 * s`, `pattern p = causal with half`": """
+        scores score_mod temperature softmax scale""",
     "a choice by position is `(a & b) | (c \\ a)`": "where",
 }  # fmt: skip
 _MAYBE_OWN = {"b", "B", "offset", "length", "max_len", "max_length", "i", "j"}  # that people also choose themselves
@@ -152,7 +155,8 @@ def _parameter(node: ast.Call, scope: Scope, definition: ast.Definition, known: 
 _RESERVED = {
     "q": ("the query's position", "rows"), "k": ("the key's position", "keys"), "n": ("the number of keys", "size"),
     "h": ("the query head", "height"), "H": ("the number of heads", "height"), "layer": ("the layer", "depth"),
-    "L": ("the number of layers", "length"), "s": ("the score itself, in scores", "width"), "pattern": ("a keyword of `sparsec.load`", "name"),
+    "L": ("the number of layers", "length"), "s": ("the score itself, in scores", "width"),
+    "pattern": ("a keyword of `sparsec.load`", "name"),
     "heads": ("a keyword of `sparsec.load`", "count"), "layers": ("a keyword of `sparsec.load`", "depth"),
 }  # fmt: skip
 

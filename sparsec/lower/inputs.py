@@ -15,6 +15,7 @@ from sparsec.ir import algebra
 from sparsec.ir.inputs import Input
 from sparsec.ir.nodes import Const, Int, Node, Read
 from sparsec.syntax import ast
+from sparsec.syntax.errors.explain import KEYWORDS
 
 KINDS = ("bool", "int")
 _NO_AXES = ("q", "k", "h", "L", "layer")
@@ -23,8 +24,7 @@ _OF_THE_CALL = (
     *("sinks", "dropout_p", "generator", "seed"),  # that a call is to have
     *("self", "n_q", "n_k", "device"),  # of the methods that take inputs by name, too
 )
-_WORDS = ("pattern", "set", "use", "input", "match", "else", "in", "not")
-_FLOATS = "numbers with a point belong to scores, and a pattern chooses pairs alone"
+_FLOATS = "scores read no tensors in this version: they are made of `s`, positions, the head and numbers"
 _KINDS = {
     "float": _FLOATS,
     "float32": _FLOATS,
@@ -47,7 +47,7 @@ def declared(node: ast.Input) -> Input:
 
 def taken(name: str) -> bool:
     """Whether an input can't have a name, whatever else a file declares."""
-    return name in _OF_THE_CALL or name in (*_WORDS, "q", "k", "n", "h", "H", "layer", "L")
+    return name in _OF_THE_CALL or name in (*KEYWORDS, "q", "k", "n", "h", "H", "layer", "L")
 
 
 def problems(node: ast.Input, integers: Sequence[str]) -> list[Diagnostic]:

@@ -26,11 +26,14 @@ from sparsec.syntax import ast
 _MOST_WRITTEN = 40  # characters of a part that a message quotes
 
 
+_S = Scaled()
+
+
 @dataclass(frozen=True)
 class ScoreFrame(Frame):
     """Where the body of a score is read: `s` is the score so far."""
 
-    s: Real = Scaled()
+    s: Real = _S
 
 
 class Scoring(Evaluation):
@@ -78,6 +81,8 @@ class Scoring(Evaluation):
     def _value(self, node: ast.Expr, frame: Frame) -> Node | None:
         if self.scoring and isinstance(node, ast.Name) and node.name in ("h", "H") and node.name not in frame.values:
             return Var(node.name)
+        if isinstance(node, ast.Scored):  # its pairs alone
+            return self.value(node.body, frame)
         return super()._value(node, frame)
 
     # ------------------------------------------------------------ real expressions

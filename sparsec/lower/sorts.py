@@ -24,16 +24,16 @@ from sparsec.lower.hints import (
     written_as_set,
 )
 from sparsec.lower.inputs import own_indices, problems, wrong_index
-from sparsec.lower.scope import INTEGERS, Entry, Scope
+from sparsec.lower.scope import INTEGERS, Entry
+from sparsec.lower.score_sorts import REAL_OPERATORS, ScoreSorts, pattern_with_scores, score_as_set
 from sparsec.lower.scored import is_scored
 from sparsec.lower.signatures import BUILT_IN, Signature, bind, signature_of
 from sparsec.syntax import ast
 from sparsec.syntax.check import MAX_ERRORS
-from sparsec.syntax.errors.borrowed import CHOICE, COMMENT
+from sparsec.syntax.errors.borrowed import COMMENT
 
 _MAX_PARAMETERS = 64
 _RESERVED = (*INTEGERS, "pattern", "heads", "layers")
-_CHOICE = "`... if ... else ...` chooses between real numbers, in scores"
 
 
 def check(entry: Entry) -> list[Diagnostic]:
@@ -41,14 +41,8 @@ def check(entry: Entry) -> list[Diagnostic]:
     return _Checker(entry.scope, entry.definition).run()
 
 
-class _Checker:
+class _Checker(ScoreSorts):
     """Walks one definition.  `sort` returns "int", "set", "real", or None where an error already stands."""
-
-    def __init__(self, scope: Scope, definition: ast.Definition) -> None:
-        self.scope, self.definition = scope, definition
-        self.parameters: list[str] = []
-        self.errors: list[Diagnostic] = []
-        self.in_score = definition.kind == "score"
 
     def run(self) -> list[Diagnostic]:
         if self.definition.name in INTEGERS:
@@ -63,48 +57,10 @@ class _Checker:
         if self.in_score:
             self.want_real(self.definition.body, "the body of a score")
         elif self.definition.kind == "pattern":
-            self._body(self.definition.body, "the body of a pattern")
+            self.body(self.definition.body, "the body of a pattern")
         else:
             self.want_set(self.definition.body, "the body of a set")
         return self.errors
-
-    def _body(self, node: ast.Expr, where: str) -> None:
-        """What may have scores: all of a pattern, an arm of its `match`, another pattern."""
-        match node:
-            case ast.Scored(body, scores):
-                self._body(body, where)
-                for score in scores:
-                    self._applied(score)
-            case ast.Match():
-                self._match(node, "set", lambda body: self._body(body, "an arm of this `match`"))
-            case ast.Name() | ast.Call() if (entry := self._named(node)) and is_scored(entry):
-                arguments = node.arguments if isinstance(node, ast.Call) else ()
-                self._arguments(node, signature_of(entry.definition), arguments, built_in=False)
-            case _:
-                self.want_set(node, where)
-
-    def _applied(self, node: ast.Expr) -> None:
-        """A score behind `with`."""
-        assert isinstance(node, ast.Name | ast.Call)  # the grammar has no others
-        entry = self._named(node)
-        if entry and entry.definition.kind == "score":
-            arguments = node.arguments if isinstance(node, ast.Call) else ()
-            self._arguments(node, signature_of(entry.definition), arguments, built_in=False)
-        elif entry:
-            kind = entry.definition.kind
-            hint = f"join sets by `&`: `... & {node.span.text}`" if "\n" not in node.span.text else ""
-            self.errors.append(say.NotAScore(name=node.name, what=f"a {kind}", hint=hint, span=node.span))
-        elif isinstance(node, ast.Name) and (node.name in self.parameters or node.name in INTEGERS):
-            self.errors.append(say.NotAScore(name=node.name, what="an integer", span=node.span))
-        else:
-            call = ast.Call(node.name, (), span=node.span)
-            known = len(self.errors) < MAX_ERRORS
-            self.errors.append(unknown(call, self.scope, self.definition, self.parameters, "real", known))
-
-    def _named(self, node: ast.Name | ast.Call) -> Entry | None:
-        """The definition that a name means where it stands."""
-        own = isinstance(node, ast.Name) and (node.name in self.parameters or node.name in INTEGERS)
-        return None if own or (isinstance(node, ast.Name) and self._input(node)) else self.scope.find(node.name)
 
     def _parameter(self, parameter: ast.Parameter) -> None:
         if parameter.name in _RESERVED or (self.in_score and parameter.name == "s"):
@@ -120,7 +76,7 @@ class _Checker:
             for node in ast.walk(parameter.default):
                 if not isinstance(node, ast.Name | ast.Index):
                     continue
-                if (isinstance(node, ast.Name) and node.name in INTEGERS) or self._input(node):
+                if (isinstance(node, ast.Name) and node.name in INTEGERS) or self.input(node):
                     self.errors.append(say.NotConstant(what="a default", name=node.name, span=node.span))
         self.parameters.append(parameter.name)
 
@@ -129,7 +85,7 @@ class _Checker:
         if sort == "set":
             self.errors.append(say.IntegerNeeded(where=where, hint=loose(node), span=node.span))
         elif sort == "real":
-            self.errors.append(say.MisplacedReal(where=where, hint=self._hint_of_real(node), span=node.span))
+            self.errors.append(say.MisplacedReal(where=where, hint=self.hint_of_real(node), span=node.span))
 
     def want_set(self, node: ast.Expr, where: str) -> None:
         sort = self.sort(node, "set")
@@ -139,31 +95,6 @@ class _Checker:
             wanted = "a set of pairs"
             self.errors.append(say.MisplacedReal(where=where, wanted=wanted, span=node.span))
 
-    def want_real(self, node: ast.Expr, where: str) -> None:
-        if self.sort(node, "real") == "set":
-            self.errors.append(say.RealNeeded(where=where, span=node.span))
-
-    def _real_or_int(self, node: ast.Expr, where: str) -> str | None:
-        """The sort of a number of a score, either one; None where it is a set, which is an error."""
-        sort = self.sort(node, "real")
-        if sort == "set":
-            self.errors.append(say.RealNeeded(where=where, span=node.span))
-        return None if sort == "set" else sort
-
-    def _choice(self, node: ast.Choice) -> str:
-        if not self.in_score:
-            self.errors.append(say.MisplacedScore(problem=_CHOICE, hint=CHOICE, span=node.span))
-            return "set"
-        self.want_set(node.test, "`if`")
-        self.want_real(node.then, "a choice")
-        self.want_real(node.other, "a choice")
-        return "real"
-
-    def _hint_of_real(self, node: ast.Expr) -> str:
-        if any(isinstance(part, ast.Name) and part.name == "s" for part in ast.walk(node)) and self.in_score:
-            return "conditions are about positions; of real numbers take `min`, `max` or `abs`"
-        return "" if self.in_score else "numbers with a point belong to scores: `score half = 0.5 * s`"
-
     def sort(self, node: ast.Expr, wanted: str = "") -> str | None:
         match node:
             case ast.Number():
@@ -171,14 +102,9 @@ class _Checker:
             case ast.Real():
                 return "real"
             case ast.Choice():
-                return self._choice(node)
+                return self.choice(node)
             case ast.Scored(body):
-                hint = "write `with` behind all of the pattern, or of an arm of its `match`"
-                problem = "scores belong to a whole pattern, or to an arm of its `match`"
-                if self.definition.kind == "set":
-                    hint, problem = "declare it as a pattern: `pattern ... with ...`", "a set has no scores"
-                span = node.span.source.span(node.scores[0].span.start, node.span.end)
-                self.errors.append(say.MisplacedScore(problem=problem, hint=hint, span=span))
+                self.scores_misplaced(node)
                 return self.sort(body, wanted)
             case ast.Name("s") if self.in_score:
                 return "real"
@@ -187,7 +113,7 @@ class _Checker:
             case ast.Call():
                 return self._call(node, wanted)
             case ast.Match():
-                return self._match(node, wanted)
+                return self.match(node, wanted)
             case ast.Unary("~", value):
                 self.want_set(value, "`~`")
                 return "set"
@@ -204,7 +130,7 @@ class _Checker:
             case ast.Binary():
                 return self._arithmetic(node)
             case ast.Unary(op, value) if self.in_score:
-                return self._real_or_int(value, f"`{op}`")
+                return self.real_or_int(value, f"`{op}`")
             case ast.Unary(op, value):
                 self.want_int(value, f"`{op}`")
                 return "int"
@@ -220,9 +146,8 @@ class _Checker:
 
     def _arithmetic(self, node: ast.Binary) -> str | None:
         """One error where sets stand, whatever becomes of the result."""
-        if self.in_score and node.op in ("+", "-", "*", "/", "**"):
-            sorts = [self._real_or_int(part, f"`{node.op}`") for part in (node.left, node.right)]
-            return None if None in sorts else "real" if "real" in sorts or node.op == "/" else "int"
+        if self.in_score and node.op in REAL_OPERATORS:
+            return self.real_arithmetic(node)
         if node.op == "/" and (symbol := divided(node)):
             self.errors.append(symbol)
         left = self.sort(node.left, "int")
@@ -247,7 +172,7 @@ class _Checker:
                 self.want_int(operand, f"`{op}`")
             return "set"
         self.want_int(node.value, "`in`")
-        if isinstance(node.container, ast.Name | ast.Index) and (source := self._input(node.container)):
+        if isinstance(node.container, ast.Name | ast.Index) and (source := self.input(node.container)):
             self._read(node.container, source, listed=True)
         elif isinstance(node.container, ast.Range | ast.Members):
             for part in ast.bounds(node.container):
@@ -259,11 +184,11 @@ class _Checker:
     def _name(self, node: ast.Name, wanted: str) -> str | None:
         if node.name in self.parameters or node.name in INTEGERS:
             return "int"
-        if source := self._input(node):
+        if source := self.input(node):
             return self._read(node, source)
         return self._call(ast.Call(node.name, (), span=node.span), wanted)
 
-    def _input(self, node: ast.Name | ast.Index) -> ast.Input | None:
+    def input(self, node: ast.Name | ast.Index) -> ast.Input | None:
         """The input that a name means where it stands."""
         bare = isinstance(node, ast.Name)
         return None if bare and (node.name in self.parameters or node.name in INTEGERS) else self.scope.input(node.name)
@@ -283,9 +208,7 @@ class _Checker:
         signature = signature_of(entry.definition) if entry else BUILT_IN.get(node.name)
         if signature is not None and signature.sort == "real" and not self.in_score:
             if entry:
-                hint = f"apply it to a pattern: `pattern p = causal with {node.name}`"
-                problem = f"`{node.name}` is a score, and scores are no part of sets and integers"
-                self.errors.append(say.MisplacedScore(problem=problem, hint=hint, span=node.span))
+                self.errors.append(score_as_set(node))
                 return None
             signature = None  # a function of scores
         if signature is None:
@@ -293,12 +216,10 @@ class _Checker:
             self.errors.append(unknown(node, self.scope, self.definition, self.parameters, wanted, search))
             return None
         if entry and is_scored(entry):
-            problem = f"`{node.name}` has scores, and sets have none"
-            hint = "name its set apart, and use that in both: `set pairs = ...`"
-            self.errors.append(say.MisplacedScore(problem=problem, hint=hint, span=node.span))
-        return self._arguments(node, signature, node.arguments, built_in=entry is None)
+            self.errors.append(pattern_with_scores(node))
+        return self.arguments(node, signature, node.arguments, built_in=entry is None)
 
-    def _arguments(
+    def arguments(
         self, node: ast.Name | ast.Call, signature: Signature, arguments: tuple[ast.Argument, ...], built_in: bool
     ) -> str | None:
         """The sort of what is called, its arguments checked."""
@@ -312,7 +233,7 @@ class _Checker:
             if name == "table" and built_in and isinstance(value, ast.Text | ast.Table):
                 self._table(value)
             elif self.in_score and built_in and signature.sort != "set":
-                numbers.append(self._real_or_int(value, where))
+                numbers.append(self.real_or_int(value, where))
             else:
                 self.want_int(value, where)
         return "real" if "real" in numbers else signature.sort
@@ -324,9 +245,7 @@ class _Checker:
                 if not isinstance(item, ast.Number | ast.Table):
                     self.want_int(item, "an entry of a table")
 
-    def _match(
-        self, node: ast.Match, wanted: str, body: Callable[[ast.Expr], None] | None = None
-    ) -> str | None:
+    def match(self, node: ast.Match, wanted: str, body: Callable[[ast.Expr], None] | None = None) -> str | None:
         """The sort of a `match`; `body`, where it is there, checks its arms."""
         self.want_int(node.value, "`match`")
         sorts = []

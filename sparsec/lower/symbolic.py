@@ -74,6 +74,8 @@ def _open(node: ast.Expr, frame: _Frame) -> Open:
             return _call(node, frame)
         case ast.Match(value, arms):
             return ["match", _open(value, frame), *([_heads(arm, frame), _open(arm.body, frame)] for arm in arms)]
+        case ast.Scored(body):  # its pairs alone
+            return _open(body, frame)
         case ast.Unary(op, inner):
             return [op, _open(inner, frame)]
         case ast.Binary("\\", left, right):

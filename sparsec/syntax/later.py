@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-_SCORES = "a pattern chooses pairs and leaves scores alone; FlexAttention takes a `score_mod` beside its `block_mask`"
+_TENSORS = (
+    "a score is a formula of `s`, positions and the head, `score near = s - 0.1 * abs(q - k)`, and reads no tensor; "
+    "FlexAttention takes a `score_mod` beside its `block_mask`"
+)
+_SINKS = "a logit in each row's denominator is not part of a pattern; keys that all later queries see are `sinks(s)`"
 _DROPOUT = "train without it, or drop entries of the output: `torch.nn.functional.dropout(out, p)`"
 _CHOSEN = "the keys are chosen before the call: `blocks(b, [[...]])`, `random_blocks(b, r, seed)`, `stride(s)`"
 
 _GROUPS = {
-    _SCORES: """
-        score scores score_mod softcap soft_cap softcapping logit_softcap logits_soft_cap attn_logit_softcapping alibi
+    _TENSORS: """
         alibi_slopes slopes bias attn_bias position_bias relative_bias relative_position_bias rel_bias rpb t5_bias
-        temperature softmax sink_logits s_aux LowerTriangularMaskWithTensorBias""",
+        LowerTriangularMaskWithTensorBias""",
+    _SINKS: "sink_logits s_aux",
     _DROPOUT: "dropout dropout_p attention_dropout attn_dropout",
     _CHOSEN: "selected top_blocks top_keys topk top_k lsh routed select",
 }
 _WORDS = {word: way for way, words in _GROUPS.items() for word in words.split()}
-_WITH = ("with", "score", "dropout")  # words with which parts that are not there yet would begin
+_WITH = ("dropout",)  # words with which parts that are not there yet would begin
 
 
 def way_around(name: str) -> str:
@@ -27,4 +31,4 @@ def announced(word: str, following: str) -> str:
     """As `way_around`, for a word that stands where a pattern ends, `following` being the next one; else empty."""
     if word not in _WITH:
         return ""
-    return way_around(following) or way_around(word) or _SCORES
+    return way_around(following) or way_around(word)

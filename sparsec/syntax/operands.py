@@ -20,6 +20,8 @@ def _operands(body: ast.Expr) -> Iterator[tuple[ast.Expr, ast.Expr]]:
     match body:
         case ast.Union(parts):
             yield from ((part, part) for part in parts)
+        case ast.Scored(body=scored):
+            yield from _operands(scored)
         case ast.Match(arms=arms):
             for place, arm in enumerate(arms):
                 for part, alone in _operands(arm.body):

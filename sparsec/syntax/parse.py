@@ -127,6 +127,8 @@ def _accepted(tokens: list[Token]) -> set[str]:
 def _declares(tokens: list[Token]) -> bool:
     """Do these three tokens begin a declaration?"""
     match [token.type for token in tokens]:
-        case ["PATTERN" | "SET", "NAME", "EQUAL" | "LPAR"] | ["USE", "STRING", *_] | ["INPUT", "NAME", "COLON"]:
+        case (
+            ["PATTERN" | "SET" | "SCORE", "NAME", "EQUAL" | "LPAR"] | ["USE", "STRING", *_] | ["INPUT", "NAME", "COLON"]
+        ):
             return True
     return False

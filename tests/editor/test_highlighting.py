@@ -31,7 +31,7 @@ SCOPES = {
     "called": "entity.name.function.call",
     "position": "variable.language.position",
     "name": "variable.other",
-    "number": "constant.numeric.integer",
+    "number": "constant.numeric",
     "documentation": "string.quoted.docstring",
     "text": "string.quoted.double",
     "comment": "comment.line.number-sign",
@@ -44,6 +44,7 @@ SAMPLES = {
     "every token": '# a # b\n"""d \\" "\n # e"""\npattern patterns(not_in = 1_000) = ~a \\ b & (k not in {0, -1} | q //'
     " 2 ** 3 % 4 != n)\n"
     'set setter = match h + 1 { 0..2 -> f("x\\"#.json", [[0]]) else -> doc[q] >= 4 - L * H }\n'
+    "score far(c) = s if k < 4 else 0.5 * s / c pattern scored = full with far(1)\n"
     'use "a.spat" input doc: int[layer, n] # end',
 }
 

@@ -219,5 +219,5 @@ def test_which_pattern():
 )
 def test_symbols_of_other_languages(wrong, right):
     with pytest.raises(SparsecError) as info:
-        parse(Source("p.spat", f"pattern p = {wrong}"))
+        lower(parse(Source("p.spat", f"pattern p = {wrong}")))
     assert [(item.code, item.right) for item in info.value.diagnostics] == [("SP0105", right)]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from sparsec.syntax.lalr import Token
 
 RANGE_SYMBOL, ARROW, DIVIDE = "__ANON_0", "__ANON_3", "__ANON_1"  # how Lark names `..`, `->` and `//`
-DECLARATIONS = {"PATTERN", "SET", "USE", "INPUT"}
+DECLARATIONS = {"PATTERN", "SET", "SCORE", "USE", "INPUT"}
 
 RANGE = "a range is written `first..end`, without `end` itself"
 CHOICE = "a choice by head or layer is `match h { ... }`, by position `(a & b) | (c \\ a)`"
@@ -127,5 +127,6 @@ def around(tokens: Sequence[Token], at: int) -> tuple[Token | None, Token | None
 def _is_name(tokens: Sequence[Token], at: int) -> bool:
     """Is this word the name of a parameter, a set or a pattern?  All but our own words can be."""
     return any(
-        tokens[i] == tokens[at] and tokens[i - 1].type in ("PATTERN", "SET", "LPAR", "COMMA") for i in range(1, at)
+        tokens[i] == tokens[at] and tokens[i - 1].type in ("PATTERN", "SET", "SCORE", "LPAR", "COMMA")
+        for i in range(1, at)
     )

@@ -24,17 +24,19 @@ from sparsec.syntax.rewritten import rewritten
 
 _FRACTION = re.compile(r"\b([A-Za-z_]\w*)\( *(?:\w+ *= *)?\d*$")  # as far as its point
 
-KEYWORDS = ("pattern", "set", "use", "input", "match", "else", "in", "not")
+KEYWORDS = ("pattern", "set", "score", "use", "input", "match", "with", "if", "else", "in", "not")
 
 _EXPRESSION = {"NUMBER", "NAME", "LPAR", "MATCH"}
 _NAMES = {
     "NAME": "a name", "NUMBER": "a number", "STRING": "a text in quotes", "COMPARE": "a comparison",
-    "PATTERN": "`pattern`", "SET": "`set`", "USE": "`use`", "INPUT": "`input`", "MATCH": "`match`", "ELSE": "`else`",
+    "PATTERN": "`pattern`", "SET": "`set`", "SCORE": "`score`",
+    "WITH": "`with`", "IF": "`if`", "REAL": "a number with a point",
+    "USE": "`use`", "INPUT": "`input`", "MATCH": "`match`", "ELSE": "`else`",
     "IN": "`in`", "NOT": "`not`", "LPAR": "`(`", "RPAR": "`)`", "LSQB": "`[`", "RSQB": "`]`", "LBRACE": "`{`",
     "RBRACE": "`}`", "COMMA": "`,`", "EQUAL": "`=`", "COLON": "`:`", "$END": "the end",
     borrowed.RANGE_SYMBOL: "`..`", ARROW: "`->`",
 }  # fmt: skip
-_OPERATORS = {"PLUS", "MINUS", "STAR", "PERCENT", "VBAR", "BACKSLASH", "TILDE", "COMPARE", "IN", "NOT"}
+_OPERATORS = {"PLUS", "MINUS", "STAR", "SLASH", "PERCENT", "VBAR", "BACKSLASH", "TILDE", "COMPARE", "IN", "NOT"}
 
 
 def unexpected_character(source: Source, offset: int) -> Diagnostic:
@@ -86,7 +88,7 @@ def unexpected_token(source: Source, tokens: Sequence[Token], at: int, expected:
 
 
 def _not_yet(source: Source, tokens: Sequence[Token], at: int, expected: Collection[str]) -> Diagnostic | None:
-    """A word with which scores or dropout would begin."""
+    """A word with which dropout would begin."""
     if at < len(tokens) and set(expected) >= DECLARATIONS:
         word = tokens[at]
         if way := announced(str(word), str(tokens[at + 1]) if at + 1 < len(tokens) else ""):
@@ -114,7 +116,7 @@ def _list(expected: Collection[str]) -> str:
     words = []
     if rest >= _EXPRESSION:
         words.append("an expression")
-        rest -= _EXPRESSION | {"MINUS", "TILDE"}
+        rest -= _EXPRESSION | {"MINUS", "TILDE", "REAL"}
     if len(rest & _OPERATORS) > 2:
         words.append("an operator")
         rest -= _OPERATORS | {name for name in rest if name.startswith("__ANON") and name not in _NAMES}

@@ -36,7 +36,7 @@ def hint(tokens: Sequence[Token], at: int, expected: Collection[str]) -> str:
     if token == "->" and "VBAR" in expected and innermost(tokens[:at]) is None:
         return "`a -> b` of two sets is `~a | b`"
     match before and before.type, token and token.type:
-        case "PATTERN" | "SET" as kind, "EQUAL":
+        case "PATTERN" | "SET" | "SCORE" as kind, "EQUAL":
             return f"a name is missing: `{kind.lower()} p = ...`"
         case "NAME", "NUMBER" if "LBRACE" not in expected and ARROW not in expected:
             return f"arguments stand in brackets: `{before}({token})`"

@@ -18,8 +18,9 @@ from sparsec.syntax.pieces import Piece, between, bracketed, chain, inner, remar
 
 WIDTH = 100
 _MOST_ROUNDS = 10
-_LEVELS = {"|": 1, "&": 2, "\\": 2, "+": 4, "-": 4, "*": 5, "//": 5, "%": 5, "**": 6}
+_LEVELS = {"|": 1, "&": 2, "\\": 2, "+": 4, "-": 4, "*": 5, "/": 5, "//": 5, "%": 5, "**": 6}
 _COMPARISON = 3
+_WITH, _CHOICE = -1, -2
 
 # Named here, because a rule of the grammar is called `list`.
 Pieces = list[Piece]
@@ -82,7 +83,9 @@ class _Rules:
 
     @staticmethod
     def definition(parts: Pieces) -> Piece:
-        *doc, kind, name = parts[: next(i for i, part in enumerate(parts) if part.text in ("pattern", "set")) + 2]
+        *doc, kind, name = parts[
+            : next(i for i, part in enumerate(parts) if part.text in ("pattern", "set", "score")) + 2
+        ]
         *parameters, equals, body = parts[len(doc) + 2 :]
         head = row(kind, " ", name, *parameters, " ", equals)
         if body.newline or remarks([head, body]):
@@ -152,7 +155,21 @@ class _Rules:
     def number(parts: Pieces) -> Piece:
         return parts[0]
 
-    name = text = number
+    name = text = real = number
+
+    @staticmethod
+    def choice(parts: Pieces) -> Piece:
+        then, word, test, otherwise, other = parts
+        return chain(_CHOICE, chain(_CHOICE, then, word, test), otherwise, other)
+
+    @staticmethod
+    def scored(parts: Pieces) -> Piece:
+        body, word, *applied = parts
+        if applied[0].text == "(":
+            return chain(_WITH, body, word, _listed(applied))
+        first, *others = _absorbed(applied)
+        said = row(first, *(part for each in others for part in (", ", each)))
+        return chain(_WITH, body, word, said)
 
     @staticmethod
     def parenthesised(parts: Pieces) -> Piece:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 
 from sparsec.source import Source
 from sparsec.syntax import ast
 from sparsec.syntax.format.layout import lay_out
 
 # How tightly each expression binds; an operand that binds looser than its place asks for is put in brackets.
-_UNION, _AND, _NOT, _COMPARE, _SUM, _PRODUCT, _MINUS, _POWER, _ATOM = range(1, 10)
+_SCORED, _CHOICE, _UNION, _AND, _NOT, _COMPARE, _SUM, _PRODUCT, _MINUS, _POWER, _ATOM = range(-1, 10)
 _BINARY = {  # operator: its own level, the left operand's, the right operand's
     "&": (_AND, _AND, _NOT),
     "\\": (_AND, _AND, _NOT),
     "+": (_SUM, _SUM, _PRODUCT),
     "-": (_SUM, _SUM, _PRODUCT),
     "*": (_PRODUCT, _PRODUCT, _MINUS),
+    "/": (_PRODUCT, _PRODUCT, _MINUS),
     "//": (_PRODUCT, _PRODUCT, _MINUS),
     "%": (_PRODUCT, _PRODUCT, _MINUS),
     "**": (_POWER, _ATOM, _MINUS),
@@ -41,7 +43,7 @@ def _declaration(node: ast.Definition | ast.Use | ast.Input) -> str:
         axes = f"[{_list(node.axes)}]" if node.axes else ""
         return f"{doc}input {node.name}: {node.kind}{axes}"
     parameters = f"({', '.join(map(_parameter, node.parameters))})" if node.parameters else ""
-    end = " " if node.kind == "set" and not isinstance(node.body, ast.Match) else "\n"
+    end = " " if node.kind != "pattern" and not isinstance(node.body, ast.Match) else "\n"
     return f"{doc}{node.kind} {node.name}{parameters} ={end}{_body(node.body)}"
 
 
@@ -51,10 +53,25 @@ def _parameter(node: ast.Parameter) -> str:
 
 def _body(node: ast.Expr) -> str:
     """An expression that has lines to itself: there, a `match` has one for each arm."""
+    if isinstance(node, ast.Scored) and isinstance(node.body, ast.Match):
+        return f"{_body(node.body)} {_with(node)}"
     if not isinstance(node, ast.Match):
         return print_expression(node)
-    arms = "\n".join(f"{_heads(arm)} -> {_body(arm.body)}" for arm in node.arms)
+    arms = "\n".join(f"{_heads(arm)} -> {_arm(arm.body, _body)}" for arm in node.arms)
     return f"match {_at(node.value, _SUM)} {{\n{arms}\n}}"
+
+
+def _arm(node: ast.Expr, show: Callable[[ast.Expr], str]) -> str:
+    """What an arm chooses, whose comma ends it: several scores stand in brackets."""
+    if isinstance(node, ast.Choice):
+        return _at(node, _UNION)
+    if not isinstance(node, ast.Scored) or len(node.scores) == 1:
+        return show(node)
+    return f"{_at(node.body, _UNION)} with ({_list(node.scores)})"
+
+
+def _with(node: ast.Scored) -> str:
+    return f"with {_list(node.scores)}"
 
 
 def _heads(arm: ast.Arm) -> str:
@@ -76,21 +93,27 @@ def _show(node: ast.Syntax) -> tuple[int, str]:
     match node:
         case ast.Number(value):
             return _ATOM, str(value)
+        case ast.Real(value):
+            return _ATOM, decimal(value)
         case ast.Name(name):
             return _ATOM, name
         case ast.Text(value):
             return _ATOM, _quoted(value)
         case ast.Table(items):
-            return _ATOM, f"[{_list(items)}]"
+            return _ATOM, f"[{', '.join(_at(item, _UNION) for item in items)}]"
         case ast.Argument(name, value):
-            return _ATOM, f"{name} = {print_expression(value)}" if name else print_expression(value)
+            return _ATOM, f"{name} = {_at(value, _CHOICE)}" if name else _at(value, _CHOICE)
         case ast.Call(name, arguments):
             return _ATOM, f"{name}({_list(arguments)})"
         case ast.Index(name, indices):
-            return _ATOM, f"{name}[{_list(indices)}]"
+            return _ATOM, f"{name}[{', '.join(_at(index, _UNION) for index in indices)}]"
         case ast.Match(value, arms):
-            shown = ", ".join(f"{_heads(arm)} -> {print_expression(arm.body)}" for arm in arms)
+            shown = ", ".join(f"{_heads(arm)} -> {_arm(arm.body, print_expression)}" for arm in arms)
             return _ATOM, f"match {_at(value, _SUM)} {{ {shown} }}"
+        case ast.Choice(then, test, other):
+            return _CHOICE, f"{_at(then, _UNION)} if {_at(test, _UNION)} else {_at(other, _CHOICE)}"
+        case ast.Scored(body):
+            return _SCORED, f"{_at(body, _UNION)} {_with(node)}"
         case ast.Unary("-", value):
             return _MINUS, f"-{_at(value, _MINUS)}"
         case ast.Unary(op, value):
@@ -112,6 +135,12 @@ def _show(node: ast.Syntax) -> tuple[int, str]:
         case ast.Members(items):
             return _ATOM, f"{{{', '.join(_at(item, _SUM) for item in items)}}}"
     raise TypeError(f"not an expression: {node!r}")
+
+
+def decimal(value: float) -> str:
+    """A number with a point, as it is written: all its digits, and no exponent."""
+    text = format(Decimal(repr(value)), "f")
+    return text if "." in text else f"{text}.0"
 
 
 def _quoted(text: str) -> str:
