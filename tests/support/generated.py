@@ -18,7 +18,7 @@ from sparsec.ir import nodes, reference
 from sparsec.lower.file import Lowered, lower_fully
 from sparsec.plan.build import build, ranged, spread
 from sparsec.plan.lists import listed
-from sparsec.plan.nodes import Contiguous, Region
+from sparsec.plan.nodes import Contiguous, Group, Region, Variant
 from sparsec.plan.program import variant
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
@@ -59,7 +59,7 @@ def spread_module_of(pattern: nodes.Pattern) -> ModuleType:
     groups = []
     for heads in plan.groups:
         apart = spread(heads.condition)
-        groups.append(replace(heads, variants=(apart,)) if apart else heads)
+        groups.append(replace(heads, variants=(_scored(apart, heads),)) if apart else heads)
     return _module(emit(replace(plan, groups=tuple(groups))))
 
 
@@ -71,8 +71,14 @@ def spread_listed_module_of(pattern: nodes.Pattern) -> ModuleType:
     for heads in plan.groups:
         apart = spread(heads.condition, ranged)
         regions = apart.regions if apart else heads.variants[0].regions
-        groups.append(replace(heads, variants=(variant([_from_lists(region) for region in regions]),)))
+        made = variant([_from_lists(region) for region in regions])
+        groups.append(replace(heads, variants=(_scored(made, heads),)))
     return _module(emit(replace(plan, groups=tuple(groups))))
+
+
+def _scored(made: Variant, heads: Group) -> Variant:
+    """Another variant with the score of those that the plan has."""
+    return replace(made, score=heads.variants[0].score)
 
 
 def _from_lists(region: Region) -> Region:
@@ -88,7 +94,8 @@ def listed_module_of(pattern: nodes.Pattern) -> ModuleType:
     groups = []
     for heads in plan.groups:
         (each,) = heads.variants
-        groups.append(replace(heads, variants=(variant([_from_lists(region) for region in each.regions]),)))
+        made = variant([_from_lists(region) for region in each.regions])
+        groups.append(replace(heads, variants=(_scored(made, heads),)))
     return _module(emit(replace(plan, groups=tuple(groups))))
 
 

@@ -1,0 +1,154 @@
+"""Kernels of patterns with scores, in Triton's interpreter: every layout, lists, heads of their own, documents."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.generated import (
+    listed_module_of,
+    mask_of,
+    module_of,
+    pattern_of,
+    spread_listed_module_of,
+    spread_module_of,
+)
+
+from sparsec.ir.nodes import Pattern
+from sparsec.kernels import one_by_one, packed, prepare
+from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.reals import tanh
+from sparsec.kernels.sequences import of_documents
+from sparsec.kernels.settings import Settings
+from sparsec.kernels.torch_path import backward_cpu, forward_cpu
+from sparsec.testing import dense_attention
+from sparsec.testing.score_programs import score_programs
+from sparsec.testing.scores import scores_of
+
+SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
+FAR = "score far = s / (q + 1) - log(k + 1.0) + 0.5 * sqrt(abs(s)) if q - k > 9 | h == 1 else 2 ** s "
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+
+
+def check(
+    pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, module: ModuleType | None = None, **numbers
+) -> None:
+    offset = n_k - n_q if q_offset is None else q_offset
+    scores = scores_of(pattern, numbers.get("heads", 2), np.arange(n_q) + offset)
+    mask = mask_of(pattern, n_q, n_k, q_offset)
+    problem = dense_attention.random_problem(mask, scores=scores, **numbers)
+    program = (module or module_of(pattern))._PROGRAM
+    program.passes.clear()
+    tensors = problem.q, problem.k, problem.v
+    out, lse = forward_gpu(program, *tensors, problem.scale, offset)
+    gradients = backward_gpu(program, problem.g, *tensors, out, lse, problem.dlse, problem.scale, offset)
+    found = dense_attention.compare(dense_attention.Results(out, lse, *gradients), problem)
+    assert all(each.holds for each in found), ", ".join(map(str, found))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_softcap_and_alibi(dtype: torch.dtype) -> None:
+    check(pattern_of("pattern p = past(20) | sinks(3) with softcap(2), alibi"), 50, 70, heads=4, kv_heads=2, dtype=dtype)
+
+
+LAYOUTS = [
+    "causal & (stride(4) | past(5)) with softcap(2)",
+    "causal & (k % 16 == 0 | past(9)) with far, alibi",
+    "random_keys(5, 1) | global(2) with far",
+]
+
+
+@pytest.mark.parametrize("text", LAYOUTS)
+def test_layouts(text: str) -> None:
+    pattern = pattern_of(f"{FAR}pattern p = {text}")
+    for n_q, n_k, q_offset in ((50, 75, None), (40, 33, 9)):
+        check(pattern, n_q, n_k, q_offset, spread_module_of(pattern), heads=4, kv_heads=2)
+
+
+@pytest.mark.parametrize("make", [listed_module_of, spread_listed_module_of])
+def test_lists_of_tiles(make) -> None:
+    pattern = pattern_of(f"{FAR}pattern p = causal & stride(3) | abs(q // 8 - k // 8) <= 1 & q % 8 == 2 with far")
+    check(pattern, 50, 75, module=make(pattern), heads=4, kv_heads=2)
+
+
+def test_heads_that_differ_in_numbers_share_kernels() -> None:
+    text = "pattern p = match h { 0..3 -> past(20 + h) with softcap(h + 2), else -> past(9) with alibi }"
+    pattern = pattern_of(text, heads=4)
+    assert [program.heads for program in module_of(pattern)._PROGRAM.groups] == [(0,), (1,), (2,), (3,)]
+    keeps = {group.variants[0].regions[0].answers.score for group in module_of(pattern)._PROGRAM.groups}
+    assert len(keeps) == 2
+    check(pattern, 40, 75, heads=4, kv_heads=2)
+
+
+@settings(max_examples=6)
+@given(score_programs(), st.sampled_from([(20, 20), (33, 50)]))
+def test_random_scores(text: str, sizes: tuple[int, int]) -> None:
+    check(pattern_of(f"{text}pattern p = past(9) | k < 2 & k <= q with x"), *sizes, heads=2, kv_heads=1)
+
+
+@pytest.mark.parametrize("text", ["causal with far, alibi", "causal & stride(4) with softcap(2)"])
+def test_documents(text: str) -> None:
+    """As on a CPU, which takes each document by itself."""
+    pattern = pattern_of(f"{FAR}pattern p = {text}")
+    program = spread_module_of(pattern)._PROGRAM
+    program.passes.clear()
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, g = (torch.randn(1, heads, 90, 16, generator=generator) for heads in (4, 2, 2, 4))
+    table = of_documents(torch.tensor([3, 3, 20, 21, 70]), 90)
+    arguments = table, [], 0.25
+    out, lse = packed.forward_packed(program, q, k, v, *arguments)
+    wanted = one_by_one.forward_each(forward_cpu, program, q, k, v, *arguments)
+    torch.testing.assert_close((out, lse), wanted, rtol=1e-5, atol=1e-5)
+    found = packed.backward_packed(program, g, q, k, v, out, lse, None, *arguments)
+    wanted = one_by_one.backward_each(backward_cpu, program, g, q, k, v, out, lse, None, *arguments)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "expression", ["1 / (s - s)", "s + exp(1000.0 * s * s)", "s + log(q - k + 0.0)", "s + s / abs(s)"]
+)
+def test_what_is_not_finite_is_as_on_a_cpu(expression: str) -> None:
+    """Gradients, too, where only rows of tiles beyond the last query, of products 0, are not finite."""
+    pattern = pattern_of(f"score x = {expression} if q % 5 == 0 | k < 40 else s pattern p = past(9) & q % 3 != 1 with x")
+    program = module_of(pattern)._PROGRAM
+    program.passes.clear()
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, g = (torch.randn(1, 2, 45, 16, generator=generator) for _ in "qkvg")
+    out, lse = forward_gpu(program, q, k, v, 0.25, 0)
+    torch.testing.assert_close((out, lse), forward_cpu(program, q, k, v, 0.25, 0), equal_nan=True, rtol=1e-4, atol=1e-4)
+    if out.isfinite().all():
+        found = backward_gpu(program, g, q, k, v, out, lse, None, 0.25, 0)
+        wanted = backward_cpu(program, g, q, k, v, out, lse, None, 0.25, 0)
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_tanh_is_as_exact_as_its_type() -> None:
+    x = torch.cat([torch.linspace(-12, 12, 4001), torch.logspace(-30, 3, 500), torch.tensor([0.625, -0.625, 0.0])])
+    made = torch.from_numpy(np.asarray(_interpreted(x), np.float32))
+    exact = x.double().tanh()
+    assert ((made - exact).abs() <= 3e-7 * exact.abs()).all()
+
+
+def _interpreted(x: torch.Tensor) -> np.ndarray:
+    import triton
+    import triton.language as tl
+
+    @triton.jit
+    def kernel(X, OUT, SIZE: tl.constexpr):
+        at = tl.arange(0, SIZE)
+        tl.store(OUT + at, tanh(tl.load(X + at)))
+
+    size = 1 << (len(x) - 1).bit_length()
+    given, out = torch.zeros(size), torch.zeros(size)
+    given[: len(x)] = x
+    kernel[(1,)](given, out, size)
+    return out[: len(x)].numpy()
