@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sparsec.ir import nodes as ir
     from sparsec.runtime.flex import MaskMod
+    from sparsec.runtime.flex_scores import ScoreMod
 
 
 class Attend(Calls):
@@ -160,6 +161,23 @@ class BoundPattern:
 
         n, n_q = _lengths(n, n_q)
         return mask_mod(self._pattern, n, _device(device), n - n_q, inputs)
+
+    def score_mod(
+        self, n: int, heads: int | None = None, device: torch.device | str = "cpu", *, n_q: int | None = None
+    ) -> ScoreMod | None:
+        """The pattern's scores over n keys as FlexAttention's `flex_attention` takes them; None where it has none.
+
+        score_mod(score, b, h, q_idx, kv_idx), its tables on `device`.  `heads` is the number of query heads of the
+        call, which the pattern may be compiled for; query i stands at position i + n - n_q, and n_q is n unless given.
+        """
+        from sparsec.runtime.flex_scores import score_mod
+
+        n, n_q = _lengths(n, n_q)
+        count = self._pattern.heads if heads is None else _length("heads", heads)
+        if not count or self._pattern.heads not in (None, count):
+            wanted = f"{self._pattern.heads}" if self._pattern.heads else "the number of query heads of the call"
+            raise ValueError(f"[SP0601] heads must be {wanted}, got {heads}")
+        return score_mod(self._pattern, n, count, _device(device), n - n_q)
 
     def block_mask(
         self,

@@ -24,14 +24,14 @@ from sparsec.runtime.given import checked, spread
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """The row of the batch and the head that a pair belongs to: index tensors of no dimension."""
 
     b: Tensor
     h: Tensor
 
 
-_Term = Callable[[_Line, Tensor, Tensor], "Tensor | int"]  # of q and k, which are index tensors of no dimension
+Term = Callable[[Line, Tensor, Tensor], "Tensor | int"]  # of q and k, which are index tensors of no dimension
 _ByHead = Mapping[int, ir.Node]
 
 _COMPARE = {
@@ -61,26 +61,26 @@ def mask_mod(
     arrays, _ = checked(pattern, inputs, n)
     data = {each.name: torch.from_numpy(spread(each, arrays[each.name])).to(device) for each in pattern.inputs}
     heads = pattern.head_conditions or (0,)
-    made = _Terms(n, torch.device(device), len(heads), data).condition(
+    made = Terms(n, torch.device(device), len(heads), data).condition(
         {head: pattern.conditions[index] for head, index in enumerate(heads)}
     )
 
     def mask(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
-        return made(_Line(b, h), q_idx + q_offset if q_offset else q_idx, kv_idx)
+        return made(Line(b, h), q_idx + q_offset if q_offset else q_idx, kv_idx)
 
     return mask
 
 
-class _Terms:
+class Terms:
     """Conditions and integers of several heads -> one term of (line, q, k)."""
 
     def __init__(self, n: int, device: torch.device, heads: int, data: Mapping[str, Tensor]) -> None:
         self.n, self.device, self.heads, self.data = n, device, heads, data
 
-    def condition(self, nodes: _ByHead) -> _Term:
+    def condition(self, nodes: _ByHead) -> Term:
         groups = _alike(nodes)
         if len(groups) > 1:
-            return _any([_both(self._among(group), self.condition(group)) for group in groups])
+            return _any([_both(self.among(group), self.condition(group)) for group in groups])
         match next(iter(nodes.values())):
             case ir.Bool(value):
                 return lambda h, q, k: (q == q) & value
@@ -105,17 +105,18 @@ class _Terms:
             case other:
                 raise TypeError(f"not a condition: {other!r}")
 
-    def integer(self, nodes: _ByHead) -> _Term:
+    def integer(self, nodes: _ByHead) -> Term:
         groups = _alike(nodes)
         if len(groups) > 1:
-            chosen = ((self._among(group), self.integer(group)) for group in groups[1:])
+            chosen = ((self.among(group), self.integer(group)) for group in groups[1:])
             return reduce(_where, chosen, self.integer(groups[0]))
         match next(iter(nodes.values())):
             case ir.Const():
                 return self._number(_field(nodes, "value"))
             case ir.Var(name):
-                n = self.n
-                return {"q": lambda h, q, k: q, "k": lambda h, q, k: k, "n": lambda h, q, k: n}[name]
+                given: dict[str, Term] = {"q": lambda at, q, k: q, "k": lambda at, q, k: k, "h": lambda at, q, k: at.h}
+                numbers = {"n": self.n, "H": self.heads}
+                return given[name] if name in given else lambda at, q, k: numbers[name]
             case ir.FloorDiv():
                 return _apply(operator.floordiv, *self._divided(nodes))
             case ir.Mod():
@@ -133,10 +134,10 @@ class _Terms:
                 operation = {**_BINARY, ir.Min: _least, ir.Max: _greatest}[type(node)]
                 return _apply(operation, self.integer(_field(nodes, "left")), self.integer(_field(nodes, "right")))
 
-    def _divided(self, nodes: _ByHead) -> tuple[_Term, _Term]:
+    def _divided(self, nodes: _ByHead) -> tuple[Term, Term]:
         return self.integer(_field(nodes, "left")), self._number(_field(nodes, "divisor"))
 
-    def _number(self, values: Mapping[int, int]) -> _Term:
+    def _number(self, values: Mapping[int, int]) -> Term:
         """A number, or a look-up by head; heads that are not asked about read one that is valid."""
         first = next(iter(values.values()))
         if set(values.values()) == {first}:
@@ -144,11 +145,11 @@ class _Terms:
         table = torch.tensor([values.get(head, first) for head in range(self.heads)], device=self.device)
         return lambda at, q, k: table[at.h]
 
-    def _among(self, nodes: _ByHead) -> _Term:
+    def among(self, nodes: _ByHead) -> Term:
         table = torch.tensor([head in nodes for head in range(self.heads)], device=self.device)
         return lambda at, q, k: table[at.h]
 
-    def _data_test(self, leaf: ir.DataTest) -> _Term:
+    def _data_test(self, leaf: ir.DataTest) -> Term:
         """The test, and that every index of it is there."""
         test = leaf.test
         indexed = [read for read in reads(leaf) if isinstance(read, ir.Read) and read.index is not None]
@@ -159,17 +160,17 @@ class _Terms:
             terms = [self.condition({0: test})]
         return _all([*(self._inside(self.data[read.name], read) for read in indexed), *terms])
 
-    def _inside(self, x: Tensor, read: ir.Read) -> _Term:
+    def _inside(self, x: Tensor, read: ir.Read) -> Term:
         assert read.index is not None
         index, length = self.integer({0: read.index}), x.shape[-1]
 
-        def inside(at: _Line, q: Tensor, k: Tensor) -> Tensor:
+        def inside(at: Line, q: Tensor, k: Tensor) -> Tensor:
             place = index(at, q, k) + q * 0  # a tensor, also where the index is a number
             return (place >= 0) & (place < length)
 
         return inside
 
-    def _read(self, read: ir.Read) -> _Term:
+    def _read(self, read: ir.Read) -> Term:
         """The entry at an index, another one where there is none; 0 where there are no entries."""
         x = self.data[read.name]
         if read.index is None:
@@ -179,7 +180,7 @@ class _Terms:
         index, last = self.integer({0: read.index}), x.shape[-1] - 1
         return lambda at, q, k: _line(x, at)[(index(at, q, k) + q * 0).clamp(0, last)]
 
-    def _table(self, leaf: ir.Table) -> _Term:
+    def _table(self, leaf: ir.Table) -> Term:
         """A look-up among the few keys of each query, in bool [blocks, blocks], or in rows one after the other."""
         table = tables.source(leaf)(self.n, range(self.n))
         size, blocks, width = leaf.size, -(-self.n // leaf.size), int(np.diff(table.starts).max(initial=0))
@@ -198,15 +199,15 @@ class _Terms:
         return _searched(leaf.size, starts, entries, width)
 
 
-def _line(x: Tensor, at: _Line) -> Tensor:
+def _line(x: Tensor, at: Line) -> Tensor:
     """The entries of a row and a head."""
     return x[at.b if len(x) > 1 else 0, at.h if x.shape[1] > 1 else 0]
 
 
-def _searched(size: int, starts: Tensor, entries: Tensor, width: int) -> _Term:
+def _searched(size: int, starts: Tensor, entries: Tensor, width: int) -> Term:
     """A look-up by halving, without a loop whose length depends on data: rows have at most `width` entries."""
 
-    def listed(h: _Line, q: Tensor, k: Tensor) -> Tensor:
+    def listed(h: Line, q: Tensor, k: Tensor) -> Tensor:
         unit, row = k // size, q // size
         known, row = row < len(starts) - 1, row.clamp(max=len(starts) - 2)
         first, stop = starts[row], starts[row + 1]
@@ -251,36 +252,36 @@ def _item(nodes: _ByHead, name: str, index: int) -> dict:
 # ---------------------------------------------------------------- terms of terms
 
 
-def _apply(operation: Callable, left: _Term, right: _Term) -> _Term:
+def _apply(operation: Callable, left: Term, right: Term) -> Term:
     return lambda h, q, k: operation(left(h, q, k), right(h, q, k))  # // and % round down, also on tensors
 
 
-def _compare(operation: Callable, left: _Term, right: _Term) -> _Term:
-    def compared(h: _Line, q: Tensor, k: Tensor) -> Tensor:
+def _compare(operation: Callable, left: Term, right: Term) -> Term:
+    def compared(h: Line, q: Tensor, k: Tensor) -> Tensor:
         found = operation(left(h, q, k), right(h, q, k))
         return found if isinstance(found, Tensor) else (q == q) & found
 
     return compared
 
 
-def _where(other: _Term, chosen: tuple[_Term, _Term]) -> _Term:
+def _where(other: Term, chosen: tuple[Term, Term]) -> Term:
     test, then = chosen
     return lambda h, q, k: torch.where(test(h, q, k), then(h, q, k), other(h, q, k))
 
 
-def _both(left: _Term, right: _Term) -> _Term:
+def _both(left: Term, right: Term) -> Term:
     return lambda h, q, k: left(h, q, k) & right(h, q, k)
 
 
-def _either(left: _Term, right: _Term) -> _Term:
+def _either(left: Term, right: Term) -> Term:
     return lambda h, q, k: left(h, q, k) | right(h, q, k)
 
 
-def _all(terms: list[_Term]) -> _Term:
+def _all(terms: list[Term]) -> Term:
     return reduce(_both, terms)
 
 
-def _any(terms: list[_Term]) -> _Term:
+def _any(terms: list[Term]) -> Term:
     return reduce(_either, terms)
 
 

@@ -57,7 +57,9 @@ def check(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
 def test_softcap_and_alibi(dtype: torch.dtype) -> None:
-    check(pattern_of("pattern p = past(20) | sinks(3) with softcap(2), alibi"), 50, 70, heads=4, kv_heads=2, dtype=dtype)
+    check(
+        pattern_of("pattern p = past(20) | sinks(3) with softcap(2), alibi"), 50, 70, heads=4, kv_heads=2, dtype=dtype
+    )
 
 
 LAYOUTS = [
@@ -118,7 +120,9 @@ def test_documents(text: str) -> None:
 )
 def test_what_is_not_finite_is_as_on_a_cpu(expression: str) -> None:
     """Gradients, too, where only rows of tiles beyond the last query, of products 0, are not finite."""
-    pattern = pattern_of(f"score x = {expression} if q % 5 == 0 | k < 40 else s pattern p = past(9) & q % 3 != 1 with x")
+    pattern = pattern_of(
+        f"score x = {expression} if q % 5 == 0 | k < 40 else s pattern p = past(9) & q % 3 != 1 with x"
+    )
     program = module_of(pattern)._PROGRAM
     program.passes.clear()
     generator = torch.Generator().manual_seed(0)

@@ -103,7 +103,8 @@ def test_facts_for_people():
 
 def test_names_are_free():
     """Python's keywords, names of the prelude and of functions, and the words that are used inside kernels."""
-    text = "pattern p(lambda = 4, past = 2, abs = 1, tl = 3, and = 0) = past(lambda) & abs(q - abs) < tl & k > and | past == k"
+    text = "pattern p(lambda = 4, past = 2, abs = 1, tl = 3, and = 0) ="
+    text += " past(lambda) & abs(q - abs) < tl & k > and | past == k"
     assert pattern(text).conditions == pattern("pattern p = past(4) & abs(q - 1) < 3 & k > 0 | 2 == k").conditions
 
 
