@@ -99,11 +99,11 @@ def _list_line(
         there = step < walk.steps
         other, _ = tile_of(walk, lists, tl.where(there, step, 0))
         if BY_QUERY:
-            queries = _positions_of(own, BLOCK_M, 0, n_q, q_offset)
-            keys = _positions_of(other, BLOCK_N, k_begin, n, 0)
+            queries = _tile_positions(own, BLOCK_M, 0, n_q, q_offset)
+            keys = _tile_positions(other, BLOCK_N, k_begin, n, 0)
         else:
-            queries = _positions_of(other, BLOCK_M, 0, n_q, q_offset)
-            keys = _positions_of(own, BLOCK_N, k_begin, n, 0)
+            queries = _tile_positions(other, BLOCK_M, 0, n_q, q_offset)
+            keys = _tile_positions(own, BLOCK_N, k_begin, n, 0)
         there &= (queries[0] <= queries[1]) & (keys[0] <= keys[1])
         some, every = there & (step < 0), there
         for number in range(first, first + count):
@@ -124,7 +124,7 @@ def _list_line(
 
 
 @triton.jit
-def _positions_of(tile, BLOCK: tl.constexpr, begin, length, shift):
+def _tile_positions(tile, BLOCK: tl.constexpr, begin, length, shift):
     """The positions of tiles, those of rows begin .. length - 1 that there are, as spans."""
     first, last = tl.maximum(tile * BLOCK, begin), tl.minimum(tile * BLOCK + BLOCK, length) - 1
     return span(shift + first, shift + last)
