@@ -21,7 +21,7 @@ _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory"),
     *("device", "entries", "spans", "tiles", "loads", "softmax", "splits"),
     *("own_tiles", "regions", "key_regions", "query_regions"),
-    *("forward_kernel", "dq_kernel", "dkdv_kernel"),  # device functions up to here
+    *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather"),  # device functions up to here
     *("inputs", "program", "boxes", "row_classes", "tables"),
     *("direct", "launch", "tile_grid", "tile_lists", "prepare", "data_tiles", "stages", "sequence_tiles"),
     *("rows", "forward", "backward"),

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from sparsec.kernels.gather import gather_kernel
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
-from sparsec.kernels.prepare import Heads, slot, strides_by_name
-from sparsec.kernels.program import Group, Kernel, Region, Variant, cdiv, gathered_keys
+from sparsec.kernels.prepare import Heads, padded, slot, strides_by_name
+from sparsec.kernels.program import Group, Kernel, Region, Variant, cdiv, count_gathered
 
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
+_GATHERED_ROWS = 64  # of a program that gathers keys
 
 
-def keys_of(run: Pass, kernel: Kernel) -> dict[str, str]:
+def keys_of(run: Pass, kernel: Kernel, heads: Heads) -> dict[str, str]:
     """Names of the keys and values that a kernel is about, by its parameters; gathered ones are put side by side."""
     found: dict[str, str] = {}
     for place, region in enumerate(kernel.regions):
+        if region.gathered:
+            _gather(run, region, heads)
         for name in "KV":
-            found[slot(name, place)] = _gather(run, name, region) if region.gathered else name
+            found[slot(name, place)] = gathered_name(name, region) if region.gathered else name
     return found
 
 
@@ -50,18 +52,21 @@ def gathered_name(name: str, region: Region) -> str:
     return f"{name}_GATHERED{region.name.upper()}"
 
 
-def _gather(run: Pass, name: str, region: Region) -> str:
-    """Keys or values of a gathered region side by side: contiguous [B, H_kv, keys, D]."""
+def _gather(run: Pass, region: Region, heads: Heads) -> None:
+    """Keys and values of a gathered region side by side, contiguous [B, H_kv, keys, D], for the heads of its group."""
     assert region.gathered is not None
-    x, to = run.metas[name], gathered_name(name, region)
-    keys = gathered_keys(x.shape[2], region.gathered, x.device)
-    run.metas[to] = Meta.contiguous((*x.shape[:2], len(keys), x.shape[3]), x.dtype, x.device)
-    run.step(functools.partial(_select, name=name, keys=keys, to=to))
-    return to
-
-
-def _select(env: Environment, name: str, keys: Tensor, to: str) -> None:
-    env[to] = env[name].index_select(2, keys)
+    k, v = run.metas["K"], run.metas["V"]
+    to = {f"{name}_GATHERED": gathered_name(name, region) for name in "KV"}
+    (batch, kv_heads, length, head_dim) = k.shape
+    keys = count_gathered(length, region.gathered)
+    for name, like in zip(to.values(), (k, v), strict=True):
+        run.empty(name, (batch, kv_heads, keys, head_dim), like.dtype)
+    values: Environment = {"K": Slot("K"), "V": Slot("V"), **{name: Slot(stored) for name, stored in to.items()}}
+    values |= strides_by_name(k=k, v=v) | dict(zip(("period", "first", "width"), region.gathered, strict=True))
+    values |= {"kv_heads": kv_heads, "keys": keys, "KV_HEADS": heads.lists.get("KV_HEADS")}
+    values |= {"HEAD_DIM": head_dim, "BLOCK": _GATHERED_ROWS, "BLOCK_D": padded(head_dim)}
+    if keys:
+        run.launch(gather_kernel, (cdiv(keys, _GATHERED_ROWS), heads.keys, batch), values)
 
 
 def carry_state(run: Pass, name: str, like: Meta, names: tuple[str, ...]) -> None:
@@ -85,7 +90,7 @@ def join_splits(run: Pass, kernel: Any, splits: str, values: Environment, heads:
     length = out.shape[2]
     listed = values["HEADS"] is not None
     constants = {"HEAD_DIM": head_dim, "BLOCK": _SPLIT_ROWS, "LISTED": listed, "CARRY": carry}
-    constants["BLOCK_D"] = max(16, 1 << (head_dim - 1).bit_length())
+    constants["BLOCK_D"] = padded(head_dim)
     sizes = {"heads": all_heads, "length": length, "n_q": length, "rows": rows, "splits": parts}
     any_tensor = Slot(splits)  # in place of what is not read
     values = {"SPLITS": Slot(splits), "OUT_TOP": any_tensor, **values, **constants, **sizes, **strides_by_name(r=out)}
