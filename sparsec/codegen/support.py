@@ -21,7 +21,7 @@ _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory"),
     *("device", "entries", "spans", "tiles", "loads", "shares", "softmax", "splits"),
     *("own_tiles", "regions", "key_regions", "query_regions", "judging"),
-    *("forward_kernel", "dq_kernel", "dkdv_kernel"),  # device functions up to here
+    *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather"),  # device functions up to here
     *("inputs", "program", "boxes", "row_classes", "tables"),
     *("direct", "scratch", "launch", "tile_grid", "tile_lists", "prepare", "stages"),
     *("long_lines", "sequence_tiles", "data_tiles", "rows", "forward", "backward"),

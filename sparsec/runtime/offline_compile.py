@@ -28,6 +28,7 @@ from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
+from sparsec.kernels.gather import gather_kernel
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
@@ -102,8 +103,8 @@ def compile_kernels(
         else:
             out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
             backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
-        listing = list_tiles, list_tiles_of_sequences, share_lines
-        kernels = forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits, *listing
+        kernels: tuple = (forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
+        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
