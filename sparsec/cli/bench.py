@@ -19,8 +19,6 @@ from sparsec.cli.output import write
 from sparsec.diagnostics import torch_for
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sparsec.ir.nodes import Pattern
     from sparsec.pipeline import Compiled
 
@@ -116,12 +114,14 @@ def run(
         raise typer.BadParameter(f"must divide the {setting.heads} query heads", param_hint="--kv-heads")
     chosen = choice(define, pattern, setting.heads, layer, layers)
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
+    if against is None and device.type == "cuda" and any(each.pattern.inputs for each in made):
+        setting = replace(setting, against=(*setting.against, "flex-mask"))
     for each in made:
         if each.pattern.inputs and setting.documents:
             raise typer.BadParameter("with patterns that read no inputs", param_hint="--documents")
         say(each.warnings)
 
-    def data(pattern: Pattern, n: int) -> tuple[Mapping[str, np.ndarray], dict[str, str]]:
+    def data(pattern: Pattern, n: int) -> tuple[Mapping[str, Any], dict[str, str]]:
         own = [text for text in given or () if len(made) == 1 or _name_of(text) in {x.name for x in pattern.inputs}]
         return data_or_sample(pattern, own, seed, n, setting.batch, setting.heads)
 
