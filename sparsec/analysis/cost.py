@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from sparsec.analysis.closed_form import closed_form
 from sparsec.analysis.count import Tiles, count, tile_counts
 from sparsec.analysis.numbers import Uncounted
+from sparsec.analysis.score_gradient import gradient
 from sparsec.ir import nodes as ir
+from sparsec.ir.scores import Real, operations
 from sparsec.ir.shape import apart
 from sparsec.sets import budgets
 from sparsec.sets.context import allowance
@@ -25,6 +27,7 @@ class ConditionCost:
     pairs: int | None  # None where counting takes too long
     closed_form: str | None  # of self-attention; None for other calls and where there is none
     tiles: Tiles | None
+    score: tuple[int, int] = (0, 0)  # operations of a pair: of its score, and of the derivative
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,15 @@ class Cost:
         return None if self.pairs is None else 10 * self.head_size * self.pairs
 
     @property
+    def score_flops(self) -> tuple[int, int] | None:
+        """Operations of scores beside those of products, forward and backward; an operation is one, also a tanh."""
+        if self.pairs is None:
+            return None
+        pairs = [part.heads * (part.pairs or 0) for part in self.conditions]
+        forward = sum(each * part.score[0] for each, part in zip(pairs, self.conditions, strict=True))
+        return forward, sum(each * sum(part.score) for each, part in zip(pairs, self.conditions, strict=True))
+
+    @property
     def bytes(self) -> int:
         rows = 2 * (len(self.queries) + self.n) * self.head_size * _ELEMENT
         return self.heads * (rows + len(self.queries) * _LSE)
@@ -101,7 +113,16 @@ class Cost:
 
     def to_json(self) -> dict:
         """Everything as plain data."""
-        derived = ("pairs", "density", "causal_density", "forward_flops", "backward_flops", "bytes", "backward_bytes")
+        derived: tuple[str, ...] = (
+            "pairs",
+            "density",
+            "causal_density",
+            "forward_flops",
+            "backward_flops",
+            "bytes",
+            "backward_bytes",
+        )
+        derived += ("score_flops",) if any(any(part.score) for part in self.conditions) else ()
         plain = {name: getattr(self, name) for name in (*derived, "wasted")}
         call = {"n_q": len(self.queries), "q_offset": self.queries.start}
         tiles = {"tiles": self.tiles and asdict(self.tiles), "tile_sizes": dict(self.tile_sizes)}
@@ -130,12 +151,18 @@ def cost(
     with allowance(budgets.COST):
         formless: set[ir.Set] = set()
         parts = tuple(
-            _condition(pattern.conditions[index], number, n, tile, queries, formless)
+            _with_score(_condition(pattern.conditions[index], number, n, tile, queries, formless), pattern.score(index))
             for index, number in sorted(sharing.items())
         )
         found = Cost(pattern.name, n, queries, heads, head_size, tile, parts, complexity)
         shares = tuple((side, _wasted_by(found, pattern, sharing, side)) for side in tile_sizes)
     return replace(found, tile_sizes=shares)
+
+
+def _with_score(part: ConditionCost, score: Real | None) -> ConditionCost:
+    if score is None:
+        return part
+    return replace(part, score=(operations(score), operations(gradient(score))))
 
 
 def _wasted_by(found: Cost, pattern: ir.Pattern, sharing: Counter[int], side: int) -> float | None:

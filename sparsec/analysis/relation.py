@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sparsec.analysis.find import NONE, Found, find
+from sparsec.analysis.score_difference import EQUAL, ScoreDifference, score_difference
 from sparsec.ir import nodes as ir
+from sparsec.ir.scores import Real
 
-Verdict = Literal["equal", "A in B", "B in A", "disjoint", "overlapping", "different", "undecided"]
+_BY_WEIGHT = ("equal", "undecided", "different")  # of the scores of heads: what holds of all together
+
+Verdict = Literal["equal", "A in B", "B in A", "disjoint", "overlapping", "different", "other scores", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +24,20 @@ class Relation:
     only_a: Found
     only_b: Found
     both: Found
+    scores: ScoreDifference = EQUAL  # of the pairs of both
 
     @property
     def verdict(self) -> Verdict:
-        """`different` where a pair tells A and B apart, and what else holds of them is not decided."""
+        """`different` where a pair tells A and B apart, and what else holds of them is not decided; where the pairs are
+        the same, scores decide.
+        """
+        if self.pairs == "equal" and self.scores.verdict != "equal":
+            return "other scores" if self.scores.verdict == "different" else "undecided"
+        return self.pairs
+
+    @property
+    def pairs(self) -> Verdict:
+        """What holds of the pairs, whatever their scores."""
         match self.only_a.status, self.only_b.status, self.both.status:
             case "none", "none", _:
                 return "equal"
@@ -47,14 +61,17 @@ class Relation:
 
 def relations(a: ir.Pattern, b: ir.Pattern) -> tuple[Relation, ...]:
     """The relations of two patterns bound to the same number of heads, heads with equal relations together."""
-    grouped: dict[tuple[Found, Found, Found], list[int]] = {}
+    grouped: dict[tuple[Found, Found, Found, ScoreDifference], list[int]] = {}
     known: dict[tuple[ir.Set, ir.Set], tuple[Found, Found, Found]] = {}
     heads = a.heads or b.heads or 0
     for head in range(heads or 1):
         pair = _of_head(a, head), _of_head(b, head)
         if pair not in known:
             known[pair] = _compared(*pair)
-        grouped.setdefault(known[pair], []).append(head)
+        scores = _score_of_head(a, head), _score_of_head(b, head)
+        both = ir.And(pair)
+        differ = score_difference(*scores, both, head, heads or None) if scores[0] != scores[1] else EQUAL
+        grouped.setdefault((*known[pair], differ), []).append(head)
     return tuple(Relation(tuple(group) if heads else (), *found) for found, group in grouped.items())
 
 
@@ -62,7 +79,9 @@ def overall(parts: Iterable[Relation]) -> Relation:
     """The relation of all heads together; each pair is the first of theirs."""
     parts = tuple(parts)
     sides = ([getattr(part, side) for part in parts] for side in ("only_a", "only_b", "both"))
-    return Relation(tuple(head for part in parts for head in part.heads), *map(_any, sides))
+    scores = max((part.scores for part in parts), key=lambda each: _BY_WEIGHT.index(each.verdict))
+    only_a, only_b, both = map(_any, sides)
+    return Relation(tuple(head for part in parts for head in part.heads), only_a, only_b, both, scores)
 
 
 def _any(found: list[Found]) -> Found:
@@ -72,6 +91,10 @@ def _any(found: list[Found]) -> Found:
         first = min(pairs, key=lambda pair: (pair.q >= pair.n, pair.n, pair.q, pair.k))
         return Found("pair", clear, first)
     return Found("none" if all(each == NONE for each in found) else "unknown", clear)
+
+
+def _score_of_head(pattern: ir.Pattern, head: int) -> Real | None:
+    return pattern.score(pattern.head_conditions[head] if pattern.head_conditions else 0)
 
 
 def _of_head(pattern: ir.Pattern, head: int) -> ir.Set:

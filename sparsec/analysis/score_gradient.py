@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, reduce
-from typing import Any
+from typing import Any, cast
 
 from sparsec.ir import scores
 from sparsec.ir.nodes import Const, Int, Set
@@ -29,6 +29,15 @@ def gradient(score: Real) -> Real:
         candidates.append(sympy.simplify(found))
     made = [_Writer(sympy, reader).real(each) for each in candidates if _written(sympy, each)]
     return min(made, key=scores.operations)
+
+
+def difference_is_zero(a: Real, b: Real) -> bool:
+    """Whether SymPy finds two scores equal; False where it does not."""
+    import sympy
+
+    reader = _Reader(sympy)
+    found = reader.real(a) - reader.real(b)
+    return found == 0 or (found.count_ops() <= _WORTH_SIMPLIFYING and sympy.simplify(found) == 0)
 
 
 def _written(sympy: Any, expression: Any) -> bool:
@@ -104,7 +113,7 @@ class _Writer:
             case sympy.Piecewise():
                 return self._pieces(x)
             case sympy.exp() | sympy.log() | sympy.tanh():
-                return scores.apply(type(x).__name__, self.real(x.args[0]))
+                return scores.apply(cast(scores.Function, type(x).__name__), self.real(x.args[0]))
         raise TypeError(f"not in scores: {x!r}")
 
     def _sum(self, x: Any) -> Real:
@@ -175,11 +184,11 @@ class _Writer:
             case sympy.Unequality():
                 return self._piece(other, sympy.Eq(test.lhs, test.rhs), then)
             case sympy.StrictLessThan() | sympy.LessThan():
-                op = "<" if isinstance(test, sympy.StrictLessThan) else "<="
-                return Piece(self.real(test.lhs), op, self.real(test.rhs), then, other)
+                strict = isinstance(test, sympy.StrictLessThan)
+                return Piece(self.real(test.lhs), "<" if strict else "<=", self.real(test.rhs), then, other)
             case sympy.StrictGreaterThan() | sympy.GreaterThan():
-                op = "<" if isinstance(test, sympy.StrictGreaterThan) else "<="
-                return Piece(self.real(test.rhs), op, self.real(test.lhs), then, other)
+                strict = isinstance(test, sympy.StrictGreaterThan)
+                return Piece(self.real(test.rhs), "<" if strict else "<=", self.real(test.lhs), then, other)
         if test == sympy.true:
             return then
         if test == sympy.false:

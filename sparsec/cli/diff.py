@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,6 +32,7 @@ _MEANINGS = {
     "disjoint": "no pair is in both, for any n",
     "overlapping": "neither holds the other",
     "different": "a pair tells them apart; whether one holds the other was not decided",
+    "other scores": "the same pairs for every n, and other scores",
     "undecided": "no difference found, and none excluded",
 }
 
@@ -119,7 +120,12 @@ def sides_by_layers(
     if chosen.layer is not None or not chosen.layers or not _depend_on_layer(bound, first):
         return [((), first)]
     each = [first, *(_sides(bound, one.layer, told) for one in each_layer(chosen, chosen.layers)[1:])]
-    return alike(each, lambda sides: tuple((side.pattern.conditions, side.pattern.head_conditions) for side in sides))
+    return alike(each, lambda sides: tuple(_told(side.pattern) for side in sides))
+
+
+def _told(pattern: Pattern) -> object:
+    """What tells layers apart."""
+    return pattern.conditions, pattern.head_conditions, pattern.scores
 
 
 def _sides(bound: list[tuple[str, File, Choice]], layer: int | None, told: set[Diagnostic]) -> list[Side]:
@@ -178,6 +184,9 @@ def _details(part: Relation, indent: str) -> Iterator[str]:
     """The pairs that show the verdict, and how far it reaches."""
     if part.verdict == "equal":
         return
+    yield from _score_details(part, indent)
+    if part.pairs == "equal":
+        return
     for side, title in _PAIRS.items():
         found = getattr(part, side)
         if found.pair is not None:
@@ -190,6 +199,15 @@ def _details(part: Relation, indent: str) -> Iterator[str]:
         yield f"{indent}the same for queries among the keys, whatever n is"
     elif part.same_up_to:
         yield f"{indent}the same for n up to {part.same_up_to:,}"
+
+
+def _score_details(part: Relation, indent: str) -> Iterator[str]:
+    """A pair and a value of s that tell the scores apart."""
+    if (found := part.scores.apart) is not None:
+        place = f"n = {found.n:,}: q = {found.q:,}, k = {found.k:,}, h = {found.h}, s = {found.s:g}"
+        yield f"{indent}{'scores':<9}  {place}: {found.a:g} in A, {found.b:g} in B"
+    elif part.scores.verdict == "undecided":
+        yield f"{indent}{'scores':<9}  not decided: written differently, and no difference was found"
 
 
 def _bound(pattern: Pattern) -> str:
@@ -225,7 +243,9 @@ def _by_heads(parts: Sequence[Relation]) -> dict:
 def _relation(part: Relation) -> dict:
     """`same_up_to` is null where self-attention is the same for every n."""
     same = None if part.same_up_to == math.inf else part.same_up_to
-    return {"verdict": part.verdict, "same_up_to": same, **{side: _found(getattr(part, side)) for side in _PAIRS}}
+    scores = {"scores": {"status": part.scores.verdict, "apart": part.scores.apart and asdict(part.scores.apart)}}
+    pairs = {side: _found(getattr(part, side)) for side in _PAIRS}
+    return {"verdict": part.verdict, "same_up_to": same, **pairs, **scores}
 
 
 def _found(found: Found) -> dict:

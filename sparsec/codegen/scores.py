@@ -25,6 +25,7 @@ from sparsec.ir.scores import (
     Real,
     Scaled,
     Whole,
+    below,
     constant,
     operations,
     parts,
@@ -53,10 +54,14 @@ def score_text(score: Real | None, numbered: bool) -> ScoreText | None:
     """The text of a score; None where there is none."""
     if score is None:
         return None
-    derived, texts = gradient(score), []
-    for dialect in (_TritonScores, _TorchScores):
-        texts += [dialect().lines(score, of_pairs=True), dialect().lines(derived)]
-    return ScoreText(*texts, ", NUMBERS" if numbered else "")
+    derived = gradient(score)
+    return ScoreText(
+        score=_TritonScores().lines(score, of_pairs=True),
+        gradient=_TritonScores().lines(derived),
+        score_torch=_TorchScores().lines(score, of_pairs=True),
+        gradient_torch=_TorchScores().lines(derived),
+        numbers=", NUMBERS" if numbered else "",
+    )
 
 
 class _Scores:
@@ -195,7 +200,7 @@ class _TorchPositions(Torch):
 
 def _used_again(node: Real) -> list[Real]:
     """What several others are made of, inner ones first."""
-    uses = Counter(child for part in set(parts(node)) for child in ir.children(part) if isinstance(child, _NAMED))
+    uses = Counter(child for part in set(parts(node)) for child in below(part) if isinstance(child, _NAMED))
     return sorted((part for part in uses if uses[part] > 1), key=operations)
 
 

@@ -119,14 +119,21 @@ def _gpt_neo(fields: Fields, layers: int) -> list[str]:
     return [SLIDING if kind == "local" else FULL for kind in found]
 
 
-def _capped(fields: Fields) -> str | None:
+def cap_of(fields: Fields, model_type: str) -> float | None:
+    """The cap of a model's scores."""
+    if model_type not in _CAPPED:
+        return None
     cap = fields.value("attn_logit_softcapping", 50.0)  # a file that leaves it out means transformers' default
-    return None if cap is None else f"scores are capped, `{cap} * tanh(score / {cap})`"
+    if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int | float) or not 0 < cap < 1e9):
+        raise wrong(fields.kind, f"`attn_logit_softcapping` is {cap!r}", "it is a number above 0, or None")
+    return None if cap is None else float(cap)
 
 
 def _with_sinks(fields: Fields) -> str:
     return "each head has a learned sink, one more term below the softmax"
 
+
+_CAPPED = ("gemma2", "vaultgemma")
 
 MODELS: dict[str, Model] = {
     **dict.fromkeys(("ministral", "mistral", "ministral3", "mixtral", "phi3", "phimoe", "starcoder2"), Model(_alike)),
@@ -134,8 +141,7 @@ MODELS: dict[str, Model] = {
     "qwen2_moe": Model(_qwen2_moe),
     "qwen3_moe": Model(_flagged),
     "dots1": Model(_from_layer(62, flagged=False)),
-    "gemma2": Model(_every(2), scores=_capped),
-    "vaultgemma": Model(_every(2), scores=_capped),
+    **dict.fromkeys(_CAPPED, Model(_every(2))),
     "gemma3_text": Model(_every(6, "sliding_window_pattern", "_sliding_window_pattern")),
     "gemma3n_text": Model(_every(5)),
     "gemma4_text": Model(_every(6)),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparsec.importers import decoders, encoders
+from sparsec.importers import alibi, decoders, encoders
+from sparsec.importers.caps import with_cap
 from sparsec.importers.fields import Fields, wrong
+from sparsec.source import Source
+from sparsec.syntax.format.layout import lay_out
 
 _CAUSAL = ("llama", "gemma")  # without any field that says so
 _OTHERS: dict[str, Callable[[Fields, int, int | None], str]] = {
@@ -16,7 +19,8 @@ _OTHERS: dict[str, Callable[[Fields, int, int | None], str]] = {
     "longt5": lambda fields, tokens, seed: encoders.longt5(fields),
     "moonshine_streaming_encoder": lambda fields, tokens, seed: encoders.moonshine_streaming(fields),
 }
-KNOWN = (*_CAUSAL, *decoders.MODELS, *_OTHERS)
+_ALIBI = {"bloom": alibi.bloom, "mpt": alibi.mpt}
+KNOWN = (*_CAUSAL, *_ALIBI, *decoders.MODELS, *_OTHERS)
 WITH_GLOBAL_TOKENS = ("longformer", "led")
 # Configurations of several models, and the part that is known.
 _WITHIN = {
@@ -41,25 +45,26 @@ def text(config: object, model_type: str, global_tokens: int, seed: int | None, 
         if kind.endswith("_text"):
             remark += "  Tokens of an image may also see each other, which depends on the data."
         return f"{remark}\n" + text(inner, kind, global_tokens, seed, pairs_only)
-    scores = _other_scores(fields, model_type)
+    cap, scores = decoders.cap_of(fields, model_type), _other_scores(fields, model_type)
     if scores and not pairs_only:
         hint = f"`from_config(config, pairs_only=True)` gives which keys a query sees; {_CURES[model_type]}"
         raise wrong(fields.kind, f"{scores}, which no pattern does", hint)
+    if cap is not None and pairs_only:
+        cap, scores = None, f"scores are capped, `{cap} * tanh(score / {cap})`"
     remark = f"# The pairs alone: {scores}, which this pattern does not do.\n" if scores else ""
-    if model_type in _CAUSAL:
+    if model_type in _ALIBI:
+        written = _ALIBI[model_type](fields, pairs_only)
+    elif model_type in _CAUSAL:
         written = _causal(fields, model_type)
     elif model_type in decoders.MODELS:
         written = decoders.text(fields, model_type)
     else:
         written = _OTHERS[model_type](fields, global_tokens, seed)
     fields.refuse_misspelt()
-    return remark + written
+    return remark + (written if cap is None else lay_out(Source(model_type, with_cap(written, cap))))
 
 
-_CAPPED = "where the cap is to be left out, set `attn_logit_softcapping` to None"
 _CURES = {
-    "gemma2": _CAPPED,
-    "vaultgemma": _CAPPED,
     "gpt_oss": "with it `out * sigmoid(lse - sink)` is exact, and what `sparsec.transformers` does",
     "longt5": "it is no attention without the bias",
 }

@@ -1,9 +1,8 @@
 """What a pattern is: a condition on a query position and a key position.
 
-Two sorts of node, as in the language.  An `Int` is an integer that may depend on the pair (q, k) and on the
-number of keys n; a `Set` is the set of pairs for which a condition holds.  Parameters, heads and layers are
-already bound: whatever depends on them is a `Const` here.  Lowering keeps the writer's order of terms, because
-the condition is read again in the generated kernel.
+Two sorts of node; the third, real numbers, is in `scores.py`.  An `Int` is an integer that may depend on the pair (q, k)
+and on the number of keys n; a `Set` is the set of pairs for which a condition holds.  Parameters, heads and layers are
+bound: what depends on them is a `Const`.  The writer's order of terms is kept: it is read again in the generated kernel.
 """
 
 from __future__ import annotations
@@ -240,8 +239,7 @@ class Pattern:
     """A pattern with everything bound.
 
     `conditions[c]` with `scores[c]` is one distinct condition with its score, and `head_conditions[h]` the index of
-    query head h's; a pattern that is the same for every head has one condition and `head_conditions == ()`, and serves
-    any number of heads.  Heads that keep the same pairs and score them otherwise have conditions that are equal.
+    query head h's; a pattern that is the same for every head has one and `head_conditions == ()`, for any number.
     """
 
     name: str
@@ -259,7 +257,7 @@ class Pattern:
         return len(self.head_conditions) or None
 
     def score(self, index: int) -> Real | None:
-        """The score of a condition, by its number; None: s itself."""
+        """The score of a condition, by its number."""
         return self.scores[index] if self.scores else None
 
 

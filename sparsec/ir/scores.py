@@ -8,12 +8,12 @@ one score.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from sparsec.ir.base import Base, hashed_once
-from sparsec.ir.nodes import Const, Int, Node, Set, walk
+from sparsec.ir.nodes import Const, Int, Node, Set, children, walk
 
 Function = Literal["tanh", "exp", "log", "sqrt", "abs"]
 Operator = Literal["+", "-", "*", "/", "**"]
@@ -93,7 +93,13 @@ class Piece(Base):
 Real = Number | Scaled | Whole | Arithmetic | Apply | Extreme | Choose | Piece
 
 _CALCULATED = {"+": lambda x, y: x + y, "-": lambda x, y: x - y, "*": lambda x, y: x * y, "/": lambda x, y: x / y}
-_FUNCTIONS = {"tanh": math.tanh, "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "abs": abs}
+_FUNCTIONS: dict[str, Callable[[float], float]] = {
+    "tanh": math.tanh,
+    "exp": math.exp,
+    "log": math.log,
+    "sqrt": math.sqrt,
+    "abs": abs,
+}
 
 
 def constant(node: Real) -> float | int | None:
@@ -169,5 +175,10 @@ def parts(node: Real) -> Iterator[Base]:
     yield from walk(_as_node(node))
 
 
-def _as_node(node: Real) -> Node:
+def below(node: Base) -> Iterator[Base]:
+    """The nodes of any sort directly below one."""
+    yield from children(_as_node(node))
+
+
+def _as_node(node: Base) -> Node:
     return node  # type: ignore[return-value]  # walks go through nodes of any sort

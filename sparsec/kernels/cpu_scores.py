@@ -18,7 +18,7 @@ class HeadNumbers(NamedTuple):
     """The query heads that some tensors are about."""
 
     numbers: Tensor  # int64 [X, group], X being rows of the batch by key heads
-    count: int  # of the call
+    heads: int  # of the call
 
 
 def heads_of_call(
@@ -67,7 +67,7 @@ def scored_run(order: Order, visits: Visits, run: Run, heads: HeadNumbers | None
         k = order.keys(run.keys.flatten())
     else:
         k = visits.listed.view(-1, order.block)[run.keys.flatten()]
-    return Scored(order.region, q, k.reshape(stacks, 1, 1, -1), order.n, h, heads.count)
+    return Scored(order.region, q, k.reshape(stacks, 1, 1, -1), order.n, h, heads.heads)
 
 
 def attend_scored(

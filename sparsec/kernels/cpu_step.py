@@ -138,7 +138,7 @@ def _scored(
     assert heads is not None
     q = torch.tensor([q_offset + row for row in rows]).repeat(heads.numbers.shape[1])[:, None]
     h = heads.numbers.repeat_interleave(len(rows), 1).view(*x.shape[:3], 1)
-    return Scored(region, q, _standing(places) + k_begin, n, h, heads.count)
+    return Scored(region, q, _standing(places) + k_begin, n, h, heads.heads)
 
 
 def _standing(places: Sequence[slice] | Tensor) -> Tensor:

@@ -146,8 +146,9 @@ def _backward_from_the_start(
     dq = empty_as(q)
     dk, dv = (torch.zeros_like(x, dtype=exact) for x in (k, v))
     for regions, rows, heads, kv, entries in _parts(program, q, k, k.shape[2], inputs, k_begin):
-        some_g, some_q, *others = (None if x is None else x[rows, heads] for x in (g, q, out, lse, dlse))
-        tensors = some_g, some_q, k[rows, kv], v[rows, kv], *others
+        some_g, some_q, some_out, some_lse = (x[rows, heads] for x in (g, q, out, lse))
+        some_dlse = None if dlse is None else dlse[rows, heads]
+        tensors = some_g, some_q, k[rows, kv], v[rows, kv], some_out, some_lse, some_dlse
         numbers = heads_of_call(regions, q.shape[1], heads, some_q, k[rows, kv])
         found = _backward_heads(_after(regions, k_begin), *tensors, scale, q_offset, entries, numbers)
         dq[rows, heads] = found[0].to(q.dtype)
@@ -233,9 +234,7 @@ _Part = tuple[tuple[Region, ...], slice, Any, slice, Sequence[Entries]]
 
 
 def _parts(program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tensor], k_begin: int) -> Iterator[_Part]:
-    """(regions, rows of the batch, query heads, key heads, data) of everything to run, one after the other where the
-    data differ.
-    """
+    """(regions, rows of the batch, query heads, key heads, data) of everything to run, one by one where data differ."""
     by_row, by_head = any(len(x) > 1 for x in inputs), any(x.shape[1] > 1 for x in inputs)
     for row in range(q.shape[0]) if by_row else (0,):
         rows = slice(row, row + 1) if by_row else slice(None)

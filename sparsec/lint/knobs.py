@@ -44,7 +44,8 @@ def _fixed(entry: Entry, known: dict[Entry, frozenset[str]]) -> Iterator[ast.Num
             case ast.Membership(value, _, container) if not _at_positions(value):
                 parts = (value, container)
             case ast.Scored(_, scores):
-                parts = tuple(part for score in scores for part in ast.walk(score))  # type: ignore[assignment]
+                numbers = (part for score in scores for part in ast.walk(score))
+                parts = tuple(part for part in numbers if isinstance(part, ast.Number | ast.Name))
             case ast.Match(value, arms):
                 parts = (value, *(head for arm in arms for head in arm.heads))
             case ast.Call():

@@ -133,9 +133,9 @@ class Scoring(Evaluation):
 
     def _joined(self, op: str, left: Real | None, right: Real | None, node: ast.Expr, frame: Frame) -> Real | None:
         """`left op right`: of integers an integer, where there is one."""
+        if left is None or right is None:
+            return None
         match op, left, right:
-            case (_, None, _) | (_, _, None):
-                return None
             case "+" | "-", Whole(a), Whole(b):
                 return Whole(cast(Int, BINARY[op](a, b)))
             case "*", Whole(a), Whole(b) if isinstance(a, Const) or isinstance(b, Const):

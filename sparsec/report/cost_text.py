@@ -31,6 +31,8 @@ def rows(cost: Cost) -> Iterator[Row]:
         yield "", f"wasted by size: {sizes}"
     yield "forward", _operations(cost.forward_flops, 4 * cost.head_size, cost)
     yield "backward", _operations(cost.backward_flops, 10 * cost.head_size, cost)
+    if (scores := cost.score_flops) and any(scores):
+        yield "scores", f"{scaled(scores[0])}FLOP forward and {scaled(scores[1])}FLOP backward beside these products"
     yield "memory", f"{scaled(cost.bytes)}B for q, k, v, o in 16 bits and the log-sum-exp, each moved once"
 
 

@@ -52,10 +52,11 @@ def _formula(node: Real, terms: Terms) -> _Formula:
     match node:
         case Scaled():
             return lambda s, at, q, k: s
-        case Number(value) | Whole(ir.Const(value)):
-            return lambda s, at, q, k: float(value)
-        case Whole(value):
-            return _whole(terms.integer({0: value}))
+        case Number() | Whole(ir.Const()) if (value := constant(node)) is not None:
+            number = float(value)
+            return lambda s, at, q, k: number
+        case Whole(integer):
+            return _whole(terms.integer({0: integer}))
         case Arithmetic(base, "**", right):
             known, power = constant(base), _formula(right, terms)
             assert known is not None  # lowering has no others

@@ -27,9 +27,8 @@ class Scores:
 
     def slopes(self, s: Tensor) -> Tensor:
         """Their derivatives by s."""
-        derived = {score: gradient(score) for score in self.by_head if score is not None}
-        one = torch.ones_like(s)
-        return torch.where(self._scored(s), self._read(s, tuple(map(derived.get, self.by_head))), one)
+        derived = tuple(None if score is None else gradient(score) for score in self.by_head)
+        return torch.where(self._scored(s), self._read(s, derived), torch.ones_like(s))
 
     def _scored(self, s: Tensor) -> Tensor:
         return torch.tensor([score is not None for score in self.by_head], device=s.device)[:, None, None]
@@ -37,7 +36,9 @@ class Scores:
     def _read(self, s: Tensor, nodes: tuple[Real | None, ...]) -> Tensor:
         made, heads = s.clone(), len(nodes)
         for head, node in enumerate(nodes):
-            for row in range(len(s)) if node is not None else ():
+            if node is None:
+                continue
+            for row in range(len(s)):
                 found = reference.scored(node, s[row, head].cpu().numpy(), self.queries, head, heads)
                 made[row, head] = torch.from_numpy(found).to(s)
         return made

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from sparsec.importers.caps import applied_cap, with_cap
 from sparsec.runtime.attend import Attend
+from sparsec.runtime.load import compile
 from sparsec.transformers.masks import ModelMask, Place, is_causal, read, same
 from sparsec.transformers.refusal import refusal
 
@@ -53,8 +55,6 @@ def attention(
     """
     if dropout:
         raise refusal(f"dropout of {dropout} on the weights", "set `attention_dropout` to 0", module)
-    if softcap is not None:
-        raise refusal(f"scores capped at {softcap}", f"set `attn_logit_softcapping` to None; {_EAGER}", module)
     if position_bias is not None:
         raise refusal("a bias added to the scores", _EAGER, module)
     for name, given in others.items():
@@ -73,12 +73,26 @@ def attention(
             module,
         )
     attend, key, value, positions = _placed(module, model_mask, place, key, value)
+    if softcap is not None:
+        attend = _capped(module, attend, model_mask, float(softcap))
     if s_aux is None:
         out = attend(query, key, value, scale=scaling, **positions)
     else:
         out, lse = attend(query, key, value, scale=scaling, return_lse=True, **positions)
         out = out * torch.sigmoid(lse - s_aux.reshape(-1, 1).to(lse.dtype)).unsqueeze(-1).to(out.dtype)
     return out.transpose(1, 2), None
+
+
+def _capped(module: nn.Module, attend: Attend, model_mask: ModelMask, cap: float) -> Attend:
+    """The operator with the cap that a layer asks for; a pattern of the user's has to say the same itself."""
+    capped = compile(with_cap(model_mask.text, cap))
+    if attend is model_mask.attend:
+        return capped
+    wanted = capped.pattern.nodes.score(0)
+    if any(attend.pattern.nodes.score(index) != wanted for index in range(len(attend.pattern.nodes.conditions))):
+        hint = f"say it in the pattern, `... {applied_cap(cap)}`, or set `attn_logit_softcapping` to None"
+        raise refusal(f"scores capped at {cap:g}, which its pattern does not do", hint, module)
+    return attend
 
 
 _UNKNOWN = {

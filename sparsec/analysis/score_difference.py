@@ -1,0 +1,69 @@
+"""Do two scores say the same?  Equal as SymPy knows, or a pair and a value of s that tell them apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sparsec.analysis.score_gradient import difference_is_zero
+from sparsec.ir import nodes as ir
+from sparsec.ir import reference
+from sparsec.ir.approximate import without_data
+from sparsec.ir.scores import Real, Scaled
+
+_LENGTHS = (2, 5, 16, 61)  # of keys, at which pairs are looked at
+_VALUES = (0.0, 0.5, -0.5, 1.0, -1.0, 3.0, -3.0, 12.0, -12.0, 70.0, -70.0)
+_HEADS = 8  # of a pattern that serves any number
+_CLOSE = 1e-9  # relative: what numbers of the formulas may differ by
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A pair of both patterns, n keys, a head, a value of s, and the two scores."""
+
+    n: int
+    q: int
+    k: int
+    h: int
+    s: float
+    a: float
+    b: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreDifference:
+    """`apart` where the scores differ; "undecided" where no difference was found, and none excluded."""
+
+    verdict: Literal["equal", "different", "undecided"]
+    apart: Apart | None = None
+
+
+EQUAL = ScoreDifference("equal")
+
+
+def score_difference(
+    a: Real | None, b: Real | None, condition: ir.Set, head: int = 0, heads: int | None = None
+) -> ScoreDifference:
+    """How two scores of the pairs of a condition differ, None being s; in one head, or in those of any number."""
+    a, b = a or Scaled(), b or Scaled()
+    if a == b:
+        return EQUAL
+    for n in _LENGTHS:
+        kept = reference.mask(without_data(condition, "over"), n, n)
+        for h in (head,) if heads else (0, _HEADS - 1):
+            if (found := _apart(a, b, kept, h, heads or _HEADS)) is not None:
+                return ScoreDifference("different", found)
+    return EQUAL if difference_is_zero(a, b) else ScoreDifference("undecided")
+
+
+def _apart(a: Real, b: Real, kept: np.ndarray, h: int, heads: int) -> Apart | None:
+    n = len(kept)
+    for s in _VALUES:
+        one, other = (reference.scored(each, np.full((n, n), s), np.arange(n), h, heads) for each in (a, b))
+        with np.errstate(all="ignore"):
+            same = (one == other) | (np.isnan(one) & np.isnan(other)) | (abs(one - other) <= _CLOSE * (1 + abs(one)))
+        for q, k in np.argwhere(kept & ~same)[:1].tolist():
+            return Apart(n, q, k, h, s, float(one[q, k]), float(other[q, k]))
+    return None
