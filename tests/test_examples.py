@@ -22,11 +22,13 @@ SMALL: dict[str, dict[str, int]] = {
     "bigbird": {"b": 8, "w": 3, "g": 2, "r": 2, "seed": 1},
     "bigbird_tokens": {"w": 9, "g": 2, "r": 3, "seed": 1},
     "block_diffusion": {"b": 7, "p": 20},
+    "bloom": {},
     "chunked": {"c": 16},
     "deepspeed_fixed": {"b": 4, "w": 4, "g": 1, "patterns": 4},
     "deepspeed_variable": {"b": 4, "r": 2, "seed": 3},
     "dilated_window": {"w": 9, "s": 4},
     "explicit_blocks": {"b": 32},
+    "gemma2": {"w": 20, "c": 5},
     "gpt_oss": {"w": 20},
     "hybrid_layers": {"w": 20},
     "local_global": {"w": 20},
@@ -204,6 +206,30 @@ def test_per_head_strides() -> None:
     for head in range(HEADS):
         step = 2 ** (head // 4)
         assert (mask(lowered, head) == pairs(lambda q, k, s=step: q - k in range(0, 6 * s + 1, s))).all()
+
+
+def scores(lowered: Lowered, s: np.ndarray, head: int) -> np.ndarray:
+    (score,) = lowered.pattern.scores
+    return reference.scored(score, s, np.arange(N), head, HEADS)
+
+
+def test_gemma2_caps_the_scores_of_every_layer() -> None:
+    s = np.random.default_rng(0).normal(size=(N, N)) * 9
+    for layer in range(4):
+        lowered = load("gemma2", layer)
+        window = 20 if layer % 2 == 0 else N
+        assert (mask(lowered, 0) == pairs(lambda q, k, w=window: 0 <= q - k < w)).all()
+        assert np.allclose(scores(lowered, s, 0), np.tanh(s / 5) * 5)
+
+
+def test_bloom_takes_its_slopes_times_the_distance() -> None:
+    """The paper's series for 8 heads, 1/2, 1/4, .., and one pattern for all of them."""
+    lowered, s = load("bloom"), np.random.default_rng(0).normal(size=(N, N))
+    assert (mask(lowered, 0) == np.tri(N, dtype=bool)).all()
+    distance = np.arange(N)[:, None] - np.arange(N)
+    for head in range(HEADS):
+        found = np.where(distance >= 0, scores(lowered, s, head), 0)
+        assert np.allclose(found, np.where(distance >= 0, s - distance / 2 ** (head + 1), 0))
 
 
 def test_hybrid_layers() -> None:

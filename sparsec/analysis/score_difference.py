@@ -9,8 +9,8 @@ import numpy as np
 
 from sparsec.analysis.score_gradient import difference_is_zero
 from sparsec.ir import nodes as ir
-from sparsec.ir import reference
-from sparsec.ir.approximate import without_data
+from sparsec.ir import vector
+from sparsec.ir.approximate import under, without_data
 from sparsec.ir.scores import Real, Scaled
 
 _LENGTHS = (2, 5, 16, 61)  # of keys, at which pairs are looked at
@@ -50,8 +50,10 @@ def score_difference(
     a, b = a or Scaled(), b or Scaled()
     if a == b:
         return EQUAL
+    known = under(without_data(condition, "over"))  # pairs that tables list are not looked at
     for n in _LENGTHS:
-        kept = reference.mask(without_data(condition, "over"), n, n)
+        q, k = np.arange(n)[:, None], np.arange(n)
+        kept = np.broadcast_to(vector.holds(known, {"q": q, "k": k, "n": n}), (n, n))
         for h in (head,) if heads else (0, _HEADS - 1):
             if (found := _apart(a, b, kept, h, heads or _HEADS)) is not None:
                 return ScoreDifference("different", found)
@@ -61,8 +63,9 @@ def score_difference(
 def _apart(a: Real, b: Real, kept: np.ndarray, h: int, heads: int) -> Apart | None:
     n = len(kept)
     for s in _VALUES:
-        one, other = (reference.scored(each, np.full((n, n), s), np.arange(n), h, heads) for each in (a, b))
+        at = {"q": np.arange(n)[:, None], "k": np.arange(n), "n": n, "h": h, "H": heads}
         with np.errstate(all="ignore"):
+            one, other = (np.broadcast_to(vector.real(each, np.full((n, n), s), at), (n, n)) for each in (a, b))
             same = (one == other) | (np.isnan(one) & np.isnan(other)) | (abs(one - other) <= _CLOSE * (1 + abs(one)))
         for q, k in np.argwhere(kept & ~same)[:1].tolist():
             return Apart(n, q, k, h, s, float(one[q, k]), float(other[q, k]))

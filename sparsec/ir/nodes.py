@@ -1,8 +1,8 @@
 """What a pattern is: a condition on a query position and a key position.
 
-Two sorts of node; the third, real numbers, is in `scores.py`.  An `Int` is an integer that may depend on the pair (q, k)
-and on the number of keys n; a `Set` is the set of pairs for which a condition holds.  Parameters, heads and layers are
-bound: what depends on them is a `Const`.  The writer's order of terms is kept: it is read again in the generated kernel.
+Two sorts of node; the third, real numbers, is in `scores.py`.  An `Int` is an integer that may depend on the pair (q,
+k) and the number of keys n; a `Set` is the set of pairs for which a condition holds.  Parameters, heads and layers are
+bound: what depends on them is a `Const`.  The writer's order of terms is kept: it is read again in a generated kernel.
 """
 
 from __future__ import annotations

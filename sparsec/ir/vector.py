@@ -8,10 +8,13 @@ from functools import reduce
 import numpy as np
 
 from sparsec.ir import nodes as ir
+from sparsec.ir import scores
+from sparsec.ir.scores import Real
 
 Values = Mapping[str, np.ndarray | int]  # by variable; int64 arrays that broadcast
 
 _ARITHMETIC = {ir.Add: np.add, ir.Sub: np.subtract, ir.Mul: np.multiply, ir.Min: np.minimum, ir.Max: np.maximum}
+_REAL = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "**": np.power}
 _COMPARE = {
     "<": np.less,
     "<=": np.less_equal,
@@ -72,3 +75,23 @@ def summed(places: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndar
     rising = places[order]
     first = np.flatnonzero(np.diff(rising, prepend=rising[:1] - 1))
     return rising[first], np.add.reduceat(numbers[order].astype(np.int64), first) if len(first) else first
+
+
+def real(node: Real, s: np.ndarray, at: Values) -> np.ndarray:
+    """The value of a score, float64, from scaled products; infinite and not a number where the formula is."""
+    match node:
+        case scores.Number(value):
+            return np.asarray(value)
+        case scores.Scaled():
+            return s
+        case scores.Whole(whole):
+            return integer(whole, at).astype(np.float64)
+        case scores.Arithmetic(left, op, right):
+            return _REAL[op](real(left, s, at), real(right, s, at))
+        case scores.Apply(function, inner):
+            return getattr(np, function)(real(inner, s, at))
+        case scores.Extreme(kind, left, right):
+            return (np.minimum if kind == "min" else np.maximum)(real(left, s, at), real(right, s, at))
+        case scores.Choose(then, test, other):
+            return np.where(holds(test, at), real(then, s, at), real(other, s, at))
+    raise TypeError(f"not a score that a user can write: {node!r}")

@@ -31,6 +31,7 @@ names = st.sampled_from(
     (*"qknhHL", "layer", "causal", "past", "abs", "min", "blocks", "random_keys", "a", "_c2", "lambda", "and")
 )
 _numbers = st.builds(lambda value: ast.Number(value, span=_NOWHERE), st.integers(0, 9) | st.integers(0, 2**31))
+_reals = st.builds(lambda value: ast.Real(value, span=_NOWHERE), st.floats(0, 1e6).map(lambda x: round(x, 4)))
 _named = st.builds(lambda name: ast.Name(name, span=_NOWHERE), names)
 _quotable = st.text(alphabet='ab"\\\n #é', max_size=8)
 
@@ -68,21 +69,24 @@ def _containers(part: st.SearchStrategy[ast.Expr]) -> st.SearchStrategy[ast.Expr
 
 def expressions(depth: int = 3) -> st.SearchStrategy[ast.Expr]:
     """Any expression that the grammar has, of right sorts or not."""
-    leaf = _numbers | _named
+    leaf = _numbers | _named | _reals
     if depth == 0:
         return leaf
     part = expressions(depth - 1)
+    applied = _some(_named | _make(ast.Call, names, _some(_make(ast.Argument, st.none() | names, part), 0)))
     rows = _make(ast.Table, _some(_make(ast.Table, _some(part, 0)), 0))
     argument = part | rows | _make(ast.Text, _quotable)
     return st.one_of(
         leaf,
         _make(ast.Unary, st.sampled_from("-~"), part),
-        _make(ast.Binary, st.sampled_from(("+", "-", "*", "//", "%", "**", "&", "\\")), part, part),
+        _make(ast.Binary, st.sampled_from(("+", "-", "*", "/", "//", "%", "**", "&", "\\")), part, part),
         _make(ast.Union, _some(part, 2)),
         _chains(part),
         _make(ast.Membership, part, st.booleans(), _containers(part)),
         _make(ast.Call, names, _some(_make(ast.Argument, st.none() | names, argument), 0)),
         _make(ast.Index, names, _some(part)),
+        _make(ast.Choice, part, part, part),
+        _make(ast.Scored, part, applied),
         _make(ast.Match, part, _some(_make(ast.Arm, _some(_heads, 0), part))),
     )
 
@@ -93,7 +97,7 @@ def files() -> st.SearchStrategy[ast.File]:
     parameter = _make(ast.Parameter, names, st.none() | expressions(1))
     definition = st.builds(
         lambda *values: ast.Definition(*values, span=_NOWHERE, name_span=_NOWHERE),
-        st.sampled_from(("pattern", "set")),
+        st.sampled_from(("pattern", "set", "score")),
         names,
         _some(parameter, 0),
         expressions(),

@@ -269,7 +269,7 @@ BIRD = {"model_type": "big_bird", "block_size": 4, "num_random_blocks": 0}
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"model_type": "bloom"}, "`bloom`: it is not known here"),
+        ({"model_type": "falcon"}, "`falcon`: it is not known here"),
         ({"mode": "local"}, "known are model_type llama"),
         ({"mode": ["fixed"]}, "not known here"),
         (3, "an object of type int"),
@@ -314,8 +314,6 @@ BIASED = {"model_type": "longt5", "local_radius": 4}
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (CAPPED, "scores are capped, `50.0 * tanh(score / 50.0)`"),
-        ({**CAPPED, "attn_logit_softcapping": 5.0}, "`5.0 * tanh(score / 5.0)`"),
         (SINKS, "a learned sink"),
         (BIASED, "a bias by relative position"),
     ],
@@ -330,9 +328,57 @@ def test_other_scores(config, said):
     text = sparsec.from_config(config, pairs_only=True)
     assert text.startswith("# The pairs alone:")
     assert said in text
-    without = sparsec.from_config({**CAPPED, "attn_logit_softcapping": None})
-    assert "The pairs alone" not in without
-    assert (mask(without, 40, 0) == windowed(4)).all()
+
+
+@pytest.mark.parametrize(
+    ("cap", "score"),
+    [(..., "softcap(50)"), (5.0, "softcap(5)"), (30, "softcap(30)"), (30.5, "capped"), (None, "")],
+)
+def test_caps(cap, score):
+    """Of scores, as in the configuration; transformers' default where it says none."""
+    config = CAPPED if cap is ... else {**CAPPED, "attn_logit_softcapping": cap}
+    text = sparsec.from_config(config)
+    assert (f"with {score}" in text) if score else ("with" not in text.split("pattern")[-1])
+    assert (mask(text, 40, 0) == windowed(4)).all()
+    alone = sparsec.from_config(config, pairs_only=True)
+    assert alone.startswith("# The pairs alone: scores are capped" if score else "# From")
+    assert "with" not in alone.split("pattern gemma2")[-1]
+    pattern = sparsec.compile(text, layer=0).pattern.nodes
+    if score:
+        s = np.linspace(-90, 90, 40)[None].repeat(40, 0)
+        wanted = 50.0 if cap is ... else cap
+        assert np.allclose(reference.scored(pattern.scores[0], s, np.arange(40)), wanted * np.tanh(s / wanted))
+    else:
+        assert not pattern.scores
+
+
+@pytest.mark.parametrize("cap", ["high", 0, -1.0, True])
+def test_caps_that_are_none(cap):
+    with pytest.raises(SparsecError, match="attn_logit_softcapping"):
+        sparsec.from_config({**CAPPED, "attn_logit_softcapping": cap})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "bloom", "n_head": 16},
+        {"model_type": "mpt", "n_heads": 32, "attn_config": {"alibi": True}},
+        {"model_type": "mpt", "n_heads": 12, "attn_config": {"alibi": False}},
+        {"model_type": "bloom", "n_head": 112},
+        {"model_type": "mpt", "n_heads": 8, "attn_config": {"alibi_bias_max": 16}},
+        {"model_type": "mpt", "n_heads": 8, "attn_config": {"prefix_lm": True}},
+    ],
+)
+def test_slopes_by_distance(config):
+    """Of a power of 2 heads, with the slopes that the prelude's `alibi` has; the rest is refused."""
+    odd = config.get("n_head") == 112 or {"alibi_bias_max", "prefix_lm"} & set(config.get("attn_config", ()))
+    if odd:
+        with pytest.raises(SparsecError):
+            sparsec.from_config(config)
+        return
+    text = sparsec.from_config(config)
+    assert (mask(text, 40, None) == CAUSAL).all()
+    assert ("with alibi" in text) == (config.get("attn_config", {}).get("alibi") is not False)
 
 
 @pytest.mark.parametrize(

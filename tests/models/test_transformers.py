@@ -220,13 +220,14 @@ def ours(kind: str, **more: object) -> tf.PreTrainedModel:
 
 def test_softcapping():
     config = tf.Gemma2Config(**SIZES, sliding_window=8, attn_logit_softcapping=5.0)
+    check(randomized(tf.Gemma2ForCausalLM, config), input_ids=tokens(37))
     model = randomized(tf.Gemma2ForCausalLM, config)
     model.set_attn_implementation("sparsec")
-    said = refused(lambda: model(tokens(9)))
+    for layer in model.model.layers:
+        layer.self_attn.sparsec_attend = sparsec.compile("pattern p = causal")
+    said = refused(lambda: model(tokens(7)))
     assert "Gemma2Attention of layer 0" in said
-    assert "capped at 5.0" in said
-    config.attn_logit_softcapping = None
-    check(randomized(tf.Gemma2ForCausalLM, config), input_ids=tokens(37))
+    assert "with softcap(5)" in said
 
 
 def test_packed_rows():

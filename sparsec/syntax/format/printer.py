@@ -40,11 +40,13 @@ def _declaration(node: ast.Definition | ast.Use | ast.Input) -> str:
     if isinstance(node, ast.Use):
         return f"{doc}use {_quoted(node.path)}"
     if isinstance(node, ast.Input):
-        axes = f"[{_list(node.axes)}]" if node.axes else ""
+        axes = f"[{', '.join(_at(axis, _UNION) for axis in node.axes)}]" if node.axes else ""
         return f"{doc}input {node.name}: {node.kind}{axes}"
     parameters = f"({', '.join(map(_parameter, node.parameters))})" if node.parameters else ""
+    misplaced = isinstance(node.body, ast.Scored if node.kind == "score" else ast.Choice)
+    body = f"({print_expression(node.body)})" if misplaced else _body(node.body)
     end = " " if node.kind != "pattern" and not isinstance(node.body, ast.Match) else "\n"
-    return f"{doc}{node.kind} {node.name}{parameters} ={end}{_body(node.body)}"
+    return f"{doc}{node.kind} {node.name}{parameters} ={end}{body}"
 
 
 def _parameter(node: ast.Parameter) -> str:
