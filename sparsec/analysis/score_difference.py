@@ -15,18 +15,19 @@ from sparsec.ir.scores import Real, Scaled
 
 _LENGTHS = (2, 5, 16, 61)  # of keys, at which pairs are looked at
 _VALUES = (0.0, 0.5, -0.5, 1.0, -1.0, 3.0, -3.0, 12.0, -12.0, 70.0, -70.0)
-_HEADS = 8  # of a pattern that serves any number
+_HEADS = ((0, 8), (7, 8), (2, 12))  # heads, and of how many, for patterns that serve any number
 _CLOSE = 1e-9  # relative: what numbers of the formulas may differ by
 
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """A pair of both patterns, n keys, a head, a value of s, and the two scores."""
+    """A pair of both patterns, n keys, a head of H, a value of s, and the two scores."""
 
     n: int
     q: int
     k: int
     h: int
+    H: int
     s: float
     a: float
     b: float
@@ -54,8 +55,8 @@ def score_difference(
     for n in _LENGTHS:
         q, k = np.arange(n)[:, None], np.arange(n)
         kept = np.broadcast_to(vector.holds(known, {"q": q, "k": k, "n": n}), (n, n))
-        for h in (head,) if heads else (0, _HEADS - 1):
-            if (found := _apart(a, b, kept, h, heads or _HEADS)) is not None:
+        for h, count in ((head, heads),) if heads else _HEADS:
+            if (found := _apart(a, b, kept, h, count)) is not None:
                 return ScoreDifference("different", found)
     return EQUAL if difference_is_zero(a, b) else ScoreDifference("undecided")
 
@@ -68,5 +69,5 @@ def _apart(a: Real, b: Real, kept: np.ndarray, h: int, heads: int) -> Apart | No
             one, other = (np.broadcast_to(vector.real(each, np.full((n, n), s), at), (n, n)) for each in (a, b))
             same = (one == other) | (np.isnan(one) & np.isnan(other)) | (abs(one - other) <= _CLOSE * (1 + abs(one)))
         for q, k in np.argwhere(kept & ~same)[:1].tolist():
-            return Apart(n, q, k, h, s, float(one[q, k]), float(other[q, k]))
+            return Apart(n, q, k, h, heads, s, float(one[q, k]), float(other[q, k]))
     return None

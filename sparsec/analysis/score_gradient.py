@@ -11,7 +11,7 @@ from functools import lru_cache, reduce
 from typing import Any, cast
 
 from sparsec.ir import scores
-from sparsec.ir.nodes import Const, Int, Set
+from sparsec.ir.nodes import Abs, Add, Const, Int, Mul, Set, Sub, Var
 from sparsec.ir.scores import Apply, Arithmetic, Choose, Extreme, Number, Piece, Real, Scaled, Whole
 
 _WORTH_SIMPLIFYING = 60  # operations: larger ones take SymPy seconds
@@ -35,7 +35,7 @@ def difference_is_zero(a: Real, b: Real) -> bool:
     """Whether SymPy finds two scores equal; False where it does not."""
     import sympy
 
-    reader = _Reader(sympy)
+    reader = _Reader(sympy, expand=True)
     found = reader.real(a) - reader.real(b)
     return found == 0 or (found.count_ops() <= _WORTH_SIMPLIFYING and sympy.simplify(found) == 0)
 
@@ -49,8 +49,9 @@ def _written(sympy: Any, expression: Any) -> bool:
 class _Reader:
     """Scores -> SymPy."""
 
-    def __init__(self, sympy: Any) -> None:
-        self.sympy = sympy
+    def __init__(self, sympy: Any, expand: bool = False) -> None:
+        """`expand`: integers are written out, which nothing reads back, and are no symbols."""
+        self.sympy, self.expand = sympy, expand
         self.s = sympy.Symbol("s", real=True)
         self.integers: dict[Int, Any] = {}
         self.tests: dict[Set, Any] = {}
@@ -64,6 +65,8 @@ class _Reader:
                 return sympy.Rational(repr(value))
             case Whole(Const(value)):
                 return sympy.Integer(value)
+            case Whole(value) if self.expand:
+                return self._integer(value)
             case Whole(value):
                 return self.integers.setdefault(value, sympy.Symbol(f"i{len(self.integers)}", real=True))
             case Arithmetic(left, op, right):
@@ -84,6 +87,22 @@ class _Reader:
                 symbol = self.tests.setdefault(test, sympy.Symbol(f"t{len(self.tests)}"))
                 return sympy.Piecewise((self.real(then), symbol), (self.real(other), True))
         raise TypeError(f"not a score that a user can write: {node!r}")
+
+    def _integer(self, node: Int) -> Any:
+        match node:
+            case Const(value):
+                return self.sympy.Integer(value)
+            case Var(name):
+                return self.sympy.Symbol(name, integer=True)
+            case Abs(value):
+                return self.sympy.Abs(self._integer(value))
+            case Add(left, right):
+                return self._integer(left) + self._integer(right)
+            case Sub(left, right):
+                return self._integer(left) - self._integer(right)
+            case Mul(left, right):
+                return self._integer(left) * self._integer(right)
+        return self.integers.setdefault(node, self.sympy.Symbol(f"i{len(self.integers)}", integer=True))
 
 
 class _Writer:

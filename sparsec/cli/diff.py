@@ -204,7 +204,7 @@ def _details(part: Relation, indent: str) -> Iterator[str]:
 def _score_details(part: Relation, indent: str) -> Iterator[str]:
     """A pair and a value of s that tell the scores apart."""
     if (found := part.scores.apart) is not None:
-        place = f"n = {found.n:,}: q = {found.q:,}, k = {found.k:,}, h = {found.h}, s = {found.s:g}"
+        place = f"n = {found.n:,}: q = {found.q:,}, k = {found.k:,}, h = {found.h} of {found.H}, s = {found.s:g}"
         yield f"{indent}{'scores':<9}  {place}: {found.a:g} in A, {found.b:g} in B"
     elif part.scores.verdict == "undecided":
         yield f"{indent}{'scores':<9}  not decided: written differently, and no difference was found"

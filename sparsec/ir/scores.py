@@ -166,8 +166,10 @@ def integers(node: Real) -> Iterator[Int]:
 
 
 def operations(node: Real) -> int:
-    """Real operations of a pair: one for each sum, product and comparison, and for each function."""
-    return sum(1 for part in walk(_as_node(node)) if isinstance(part, Arithmetic | Apply | Extreme | Choose | Piece))
+    """Real operations of a pair: one for each different sum, product, choice and function."""
+    return sum(
+        1 for part in set(walk(_as_node(node))) if isinstance(part, Arithmetic | Apply | Extreme | Choose | Piece)
+    )
 
 
 def parts(node: Real) -> Iterator[Base]:

@@ -23,7 +23,7 @@ SAME = [
     ("pattern p = causal", "score same = 2 * s - s pattern p = causal with same"),
     (
         "pattern p = causal with alibi",
-        "score far = s - abs(k - q) / 2 ** (8 * (h + 1) / H) pattern p = causal with far",
+        "score far = s - abs(q - k) / 2 ** (8 * (h + 1) / H) pattern p = causal with far",
     ),
 ]
 APART = [
@@ -53,7 +53,7 @@ def test_apart(a: str, b: str) -> None:
     for each, value in ((one, found.a), (other, found.b)):
         score = each.score(0)
         s = np.full((found.n, found.n), found.s)
-        at = s if score is None else scored(score, s, np.arange(found.n), found.h, 8)
+        at = s if score is None else scored(score, s, np.arange(found.n), found.h, found.H)
         assert at[found.q, found.k] == value
     assert abs(found.a - found.b) > 1e-9
 

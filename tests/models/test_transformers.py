@@ -224,7 +224,7 @@ def test_softcapping():
     model = randomized(tf.Gemma2ForCausalLM, config)
     model.set_attn_implementation("sparsec")
     for layer in model.model.layers:
-        layer.self_attn.sparsec_attend = sparsec.compile("pattern p = causal")
+        layer.self_attn.sparsec_attend = sparsec.compile("pattern p = past(8)")
     said = refused(lambda: model(tokens(7)))
     assert "Gemma2Attention of layer 0" in said
     assert "with softcap(5)" in said
