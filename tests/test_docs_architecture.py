@@ -16,7 +16,7 @@ from support import pages
 
 import sparsec
 from sparsec import pipeline
-from sparsec.codegen import answers, support, variants
+from sparsec.codegen import answers, scores, support, variants
 from sparsec.source import Source
 
 ROOT = Path(__file__).parent.parent
@@ -140,7 +140,7 @@ def test_names_of_a_module() -> None:
     assert table("Names of a module") == [keyword.arg for keyword in render.keywords]
 
 
-PRINTED = (variants.VariantText, variants.KernelText, answers.Answers, answers.Ranges, answers.Bounds)
+PRINTED = (variants.VariantText, variants.KernelText, answers.Answers, scores.ScoreText, answers.Ranges, answers.Bounds)
 
 
 @pytest.mark.parametrize("printed", PRINTED, ids=lambda printed: printed.__name__)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -122,3 +124,32 @@ def test_scores_are_what_their_text_says(text: str, row: int, key: int, head: in
     left, right = (meant(s) - meant(s - step)) / step, (meant(s + step) - meant(s)) / step
     if abs(left - right) < 1e-3 * (1 + abs(left)):
         assert found(s, gradient(node)) == pytest.approx((left + right) / 2, rel=2e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize("text", [PATTERNS[0], PATTERNS[-1], BY_HEAD])
+def test_score_mod_is_the_reference(text: str) -> None:
+    """As FlexAttention calls it: index tensors of no dimension, mapped over all pairs."""
+    bound = sparsec.compile(text, heads=4 if text is BY_HEAD else None).pattern
+    modified = bound.score_mod(12, 4, n_q=9)
+    s = torch.randn(4, 9, 12, generator=torch.Generator().manual_seed(0))
+    of_keys = torch.vmap(modified, (0, None, None, None, 0))
+    of_pairs = torch.vmap(of_keys, (0, None, None, 0, None))
+    found = torch.vmap(of_pairs, (0, None, 0, None, None))(s, torch.tensor(0), *map(torch.arange, (4, 9, 12)))
+    nodes = bound.nodes
+    for head, index in enumerate(nodes.head_conditions or (0,) * 4):
+        score, own = nodes.score(index), s[head].double().numpy()
+        wanted = own if score is None else scored(score, own, np.arange(9) + 3, head, 4)
+        assert found[head].numpy() == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+
+
+def test_score_mod_of_a_pattern_without_scores() -> None:
+    bound = sparsec.compile("pattern p = causal").pattern
+    assert bound.score_mod(12, 4) is None
+    with pytest.raises(ValueError, match="heads must be"):
+        bound.score_mod(12)
+
+
+def test_a_pattern_without_scores_is_printed_without() -> None:
+    plain, falling = (sparsec.compile(f"pattern p = past(9){more}") for more in ("", " with alibi"))
+    assert "score" not in inspect.getsource(sys.modules[plain._function.__module__]).partition("# fmt: off")[2]
+    assert "_score_gradient(s" in inspect.getsource(sys.modules[falling._function.__module__])
