@@ -64,7 +64,7 @@ def score_difference(
 def _apart(a: Real, b: Real, kept: np.ndarray, h: int, heads: int) -> Apart | None:
     n = len(kept)
     for s in _VALUES:
-        at = {"q": np.arange(n)[:, None], "k": np.arange(n), "n": n, "h": h, "H": heads}
+        at: vector.Values = {"q": np.arange(n)[:, None], "k": np.arange(n), "n": n, "h": h, "H": heads}
         with np.errstate(all="ignore"):
             one, other = (np.broadcast_to(vector.real(each, np.full((n, n), s), at), (n, n)) for each in (a, b))
             same = (one == other) | (np.isnan(one) & np.isnan(other)) | (abs(one - other) <= _CLOSE * (1 + abs(one)))
