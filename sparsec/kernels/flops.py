@@ -18,6 +18,7 @@ def forward_flops(
     q: Tensor,
     k: Tensor,
     v: Tensor,
+    sinks: Any,
     sequences: Tensor | None,
     inputs: list[Tensor],
     scale: Any,

@@ -17,6 +17,7 @@ from sparsec.kernels.cpu_visits import parts_of, visits_of
 from sparsec.kernels.inputs import Entries, entries_of
 from sparsec.kernels.memory import empty_as, lying_as
 from sparsec.kernels.program import Program, Region
+from sparsec.kernels.sinks import with_sinks
 
 
 def _without_autocast(function: Callable) -> Callable:
@@ -42,10 +43,12 @@ def forward_cpu(
     q_offset: int,
     k_begin: int = 0,
     inputs: Sequence[Tensor] = (),
+    sinks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is.
 
-    k and v are those from position `k_begin` on, and so are inputs; keys before it are not there.
+    k and v are those from position `k_begin` on, and so are inputs; keys before it are not there.  `sinks` [1 or B, H]:
+    a score more for each row, without a value.
     """
     exact = torch.promote_types(q.dtype, torch.float32)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
@@ -53,12 +56,15 @@ def forward_cpu(
     n = k_begin + k.shape[2]
     if not program.by_head and not inputs:
         out, lse = _forward_heads(program, program.groups[0].at(n).regions, q, k, v, scale, q_offset, k_begin)
+        out, lse = with_sinks(out, lse, sinks)
         return lying_as(out.to(q.dtype), q), lse
     out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
     for regions, rows, heads, kv, entries in _parts(program, q, k, n, inputs, k_begin):
         tensors = q[rows, heads], k[rows, kv], v[rows, kv]
         found = _forward_heads(program, regions, *tensors, scale, q_offset, k_begin, entries)
-        out[rows, heads], lse[rows, heads] = found[0].to(q.dtype), found[1]
+        own_sinks = None if sinks is None else sinks.expand(q.shape[0], -1)[rows, heads]
+        own_out, own_lse = with_sinks(*found, own_sinks)
+        out[rows, heads], lse[rows, heads] = own_out.to(q.dtype), own_lse
     return out, lse
 
 
