@@ -10,6 +10,7 @@ from sparsec.analysis import tables
 from sparsec.analysis.tables import Table
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import without_data
+from sparsec.ir.vector import distinct
 from sparsec.sets.witness import Witness
 
 EVERY = 64  # `searched` looks at every pair of every n up to this one
@@ -31,7 +32,7 @@ def searched(condition: ir.Set) -> Witness | None:
     beyond, leaves = None, ir.tables(condition)
     sources = {leaf: tables.source(leaf) for leaf in leaves}
     for n in _lengths(leaves):
-        q = np.unique(np.linspace(0, 2 * n - 1, min(2 * n, _MOST_ROWS)).astype(np.int64))
+        q = distinct(np.linspace(0, 2 * n - 1, min(2 * n, _MOST_ROWS)).astype(np.int64))
         if _is_affordable(leaves, n, len(q) * n):
             kept = _holds(condition, sources, q[:, None], np.arange(n), n)
             if kept.any():

@@ -7,7 +7,7 @@ above; it is a class only if the count of the whole pattern stays within a const
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf, log
 
 from sparsec.analysis.bound import TooManyTerms, conjunctions, upper_count
@@ -58,8 +58,10 @@ def _class(rebind: Rebind, parameters: Mapping[str, int], allowed: Allowance) ->
         sizes = {name: value * scale for name, value in parameters.items()}
         try:
             n = _ROOM * _STEP * max([1, *map(abs, sizes.values()), *(_written(rebind, parameters, sizes))])
-            terms = _undominated(_growth(rebind, sizes, n))
-            if terms and _alike(_samples(rebind, parameters, sizes, n), terms):
+            looked_at = _looked_at(rebind, parameters, sizes, n)
+            mean, weights = _weights(*looked_at[0])
+            terms = _undominated(_growth(rebind, sizes, n, weights))
+            if terms and _alike(_samples(looked_at, mean, weights), terms):
                 return f"O({_text(terms)})"
         except _Unclear:
             if allowed.cut:
@@ -92,13 +94,13 @@ def _numbers(pattern: ir.Pattern) -> frozenset[int]:
     return frozenset(found)
 
 
-def _growth(rebind: Rebind, sizes: Mapping[str, int], n: int) -> list[Monomial]:
-    """The product that each conjunction of each condition grows like."""
-    before = _counts(rebind(sizes), n)
+def _growth(rebind: Rebind, sizes: Mapping[str, int], n: int, heads: Iterable[int]) -> list[Monomial]:
+    """The product that each conjunction of the conditions of these heads grows like."""
+    before = _counts(rebind(sizes), n, heads)
     found: list[Monomial] = [{} for _ in before]
     for name, value in {"n": n, **sizes}.items():
         length, values = (n * _STEP, sizes) if name == "n" else (n, {**sizes, name: value * _STEP})
-        after = _counts(rebind(values), length) if value else before
+        after = _counts(rebind(values), length, heads) if value else before
         if len(after) != len(before):
             raise _Unclear
         for place, counts in enumerate(zip(before, after, strict=True)):
@@ -107,13 +109,13 @@ def _growth(rebind: Rebind, sizes: Mapping[str, int], n: int) -> list[Monomial]:
     return [exponents for exponents, value in zip(found, before, strict=True) if value]
 
 
-def _counts(pattern: ir.Pattern, n: int) -> list[int]:
-    """Upper bounds of the conjunctions of all heads, in a fixed order."""
-    known: dict[ir.Set, list[int]] = {}
-    for condition in pattern.conditions:
-        known[condition] = [upper_count(term, n) for term in conjunctions(condition)]
-    heads = pattern.head_conditions or (0,)
-    return [value for index in heads for value in known[pattern.conditions[index]]]
+def _counts(pattern: ir.Pattern, n: int, heads: Iterable[int]) -> list[int]:
+    """Upper bounds of the conjunctions of these heads, in a fixed order."""
+    return [upper_count(term, n) for head in heads for term in conjunctions(_condition(pattern, head))]
+
+
+def _condition(pattern: ir.Pattern, head: int) -> ir.Set:
+    return pattern.conditions[pattern.head_conditions[head] if pattern.head_conditions else 0]
 
 
 def _exponent(before: int, after: int) -> int:
@@ -127,31 +129,33 @@ def _exponent(before: int, after: int) -> int:
     return round(exact)
 
 
-def _samples(
+def _looked_at(
     rebind: Rebind, parameters: Mapping[str, int], sizes: Mapping[str, int], n: int
-) -> Iterator[tuple[Mapping[str, int], float]]:
-    """(values of n and the parameters, the pairs of one head in the mean there).
+) -> list[tuple[Mapping[str, int], ir.Pattern]]:
+    """Values of n and the parameters, and the pattern with these.
 
-    Where a pattern has one part only, these are counted already but for the first.
+    Where a pattern has one part only, all are counted already but for the first.
     """
     first = rebind(parameters)
     if any(ir.leaves(condition) for condition in first.conditions):
-        looked_at = [({**parameters, "n": times * _TABLE_LENGTH}, first) for times in (1, 4)]
-    else:
-        grown = ({**sizes, name: value * _STEP} for name, value in sizes.items())
-        looked_at = [({**parameters, "n": n}, first), ({**sizes, "n": n * _STEP}, rebind(sizes))]
-        looked_at += [({**values, "n": n}, rebind(values)) for values in (sizes, *grown)]
+        return [({**parameters, "n": times * _TABLE_LENGTH}, first) for times in (1, 4)]
+    grown = ({**sizes, name: value * _STEP} for name, value in sizes.items())
+    raised = (({**values, "n": n}, rebind(values)) for values in (sizes, *grown))
+    return [({**parameters, "n": n}, first), ({**sizes, "n": n * _STEP}, rebind(sizes)), *raised]
+
+
+def _samples(
+    looked_at: list[tuple[Mapping[str, int], ir.Pattern]], mean: float, weights: Mapping[int, float]
+) -> Iterator[tuple[Mapping[str, int], float]]:
+    """(values of n and the parameters, the pairs of one head in the mean there), given the mean of the first."""
     (values, _), *others = looked_at
-    mean, weights = _weights(first, values["n"])
     yield values, mean
     for values, pattern in others:
-        heads = pattern.head_conditions or (0,)
-        pairs = (weight * _pairs(pattern.conditions[heads[head]], values["n"]) for head, weight in weights.items())
-        yield values, sum(pairs)
+        yield values, sum(weight * _pairs(_condition(pattern, head), values["n"]) for head, weight in weights.items())
 
 
-def _weights(pattern: ir.Pattern, n: int) -> tuple[float, dict[int, float]]:
-    """The pairs of one head in the mean; heads to count elsewhere, and their shares of the mean.
+def _weights(values: Mapping[str, int], pattern: ir.Pattern) -> tuple[float, dict[int, float]]:
+    """The pairs of one head in the mean; heads to look at elsewhere, and their shares of the mean.
 
     Heads whose conditions differ in numbers alone grow alike: the one with most pairs stands for all of them.
     """
@@ -160,7 +164,7 @@ def _weights(pattern: ir.Pattern, n: int) -> tuple[float, dict[int, float]]:
     for head, index in enumerate(heads):
         alike.setdefault(apart(pattern.conditions[index])[0], []).append(head)
     total, weights = 0, {}
-    known = {index: _pairs(pattern.conditions[index], n) for index in set(heads)}
+    known = {index: _pairs(pattern.conditions[index], values["n"]) for index in set(heads)}
     for some in alike.values():
         pairs = sum(known[heads[head]] for head in some)
         most = max(some, key=lambda head: known[heads[head]])

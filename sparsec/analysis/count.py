@@ -15,6 +15,7 @@ from sparsec.analysis.dense import looked
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
+from sparsec.ir.vector import summed
 from sparsec.sets import budgets, fixed_tiles
 from sparsec.sets.context import OutOfBudget, afford, allowance, budget
 
@@ -170,15 +171,9 @@ def _by_tile(
             high = np.minimum(q + boxes.high, (row + 1) * tile[0]) - np.maximum(q, row * tile[0])
             broad = np.minimum(k + boxes.wide, (column + 1) * tile[1]) - np.maximum(k, column * tile[1])
             there = (high > 0) & (broad > 0)
-            parts.append(_summed((row * columns + column)[there], (high * broad * boxes.change)[there]))
-    return _summed(*map(np.concatenate, zip(*parts, strict=True)))
+            parts.append(summed((row * columns + column)[there], (high * broad * boxes.change)[there]))
+    return summed(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _most(further: np.ndarray) -> int:
     return 1 + int(further.max(initial=-1))
-
-
-def _summed(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct places, and the sum of the values of each."""
-    places, where = np.unique(places, return_inverse=True)
-    return places, np.bincount(where, weights=values, minlength=len(places)).astype(np.int64)

@@ -59,7 +59,7 @@ class Looked:
     def _by_tile(self, tile: tuple[int, int], apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tiles that hold more than one box, by number, and the pairs that each keeps."""
         rows, columns, kept = [self.cells[:, 0]], [self.cells[:, 1]], [self.cells[:, 2]]
-        for level in np.unique(self.whole[apart, 2]):
+        for level in vector.distinct(self.whole[apart, 2]):
             row, column, _ = self.whole[apart & (self.whole[:, 2] == level)].T
             down, across = (each.ravel() for each in np.mgrid[: 1 << level, : 1 << level])
             row, column = ((side[:, None] << level) + step for side, step in ((row, down), (column, across)))
@@ -68,8 +68,7 @@ class Looked:
         row, column, number = map(np.concatenate, (rows, columns, kept))
         there = number > 0
         place = row * self.grain[0] // tile[0] * -(-self.n // tile[1]) + column * self.grain[1] // tile[1]
-        places, where = np.unique(place[there], return_inverse=True)
-        return places, np.bincount(where, weights=number[there], minlength=len(places)).astype(np.int64)
+        return vector.summed(place[there], number[there])
 
     def _high(self, row: np.ndarray, level: np.ndarray | int) -> np.ndarray:
         side = self.grain[0] << level

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from sparsec.ir.base import Base, BaseLeaf, hashed_once
@@ -278,9 +279,10 @@ def walk(node: Node) -> Iterator[Node]:
         stack.extend(reversed(list(children(node))))
 
 
+@lru_cache(maxsize=8192)  # asked of the same parts again and again, by all that looks at conditions
 def names(node: Node) -> frozenset[str]:
     """Names of the variables that occur in `node`."""
-    return frozenset(part.name for part in walk(node) if isinstance(part, Var))
+    return frozenset((node.name,)) if isinstance(node, Var) else frozenset().union(*map(names, children(node)))
 
 
 def leaves(node: Node) -> tuple[Leaf, ...]:

@@ -58,3 +58,17 @@ def holds(node: ir.Set, at: Values, listed: Callable[[ir.Leaf], np.ndarray] | No
             return reduce(np.logical_or, (holds(part, at, listed) for part in parts))
     assert listed is not None, node  # whoever asks about tables says how they are read
     return listed(node)
+
+
+def distinct(numbers: np.ndarray) -> np.ndarray:
+    """The distinct numbers, rising.  np.unique imports masked arrays, which takes longer than most commands compute."""
+    rising = np.sort(numbers, axis=None)
+    return rising[np.diff(rising, prepend=rising[:1] - 1) != 0]
+
+
+def summed(places: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct places, rising, and the sum of the numbers of each: int64."""
+    order = np.argsort(places, kind="stable")
+    rising = places[order]
+    first = np.flatnonzero(np.diff(rising, prepend=rising[:1] - 1))
+    return rising[first], np.add.reduceat(numbers[order].astype(np.int64), first) if len(first) else first

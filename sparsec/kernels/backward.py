@@ -220,7 +220,7 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
     batch, heads, n_q, head_dim = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
     # Where this region's keys and values come from, and where its dk and dv go.
-    source, target, top = keys_of(run, kernel), {"DK": "DK", "DV": "DV"}, "CARRY_DKDV_TOP"
+    source, target, top = keys_of(run, kernel, own), {"DK": "DK", "DV": "DV"}, "CARRY_DKDV_TOP"
     k, v = (run.metas[name] for name in source.values())
     if region.gathered:
         target = {name: gathered_name(name, region) for name in target}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.program import Region, cdiv, gathered_keys
+from sparsec.kernels.program import Region, cdiv, count_gathered, gathered_keys
 
 TILE = 64  # queries of a tile, and keys of one; the queries are bits of a word
 
@@ -74,7 +74,7 @@ class Order(NamedTuple):
 
 def order_of(region: Region, n_q: int, n: int, q_offset: int) -> Order:
     """The tiles of a region: at least one of queries, and one of keys."""
-    length = len(gathered_keys(n, region.gathered, torch.device("cpu"))) if region.gathered else cdiv(n, region.stride)
+    length = count_gathered(n, region.gathered) if region.gathered else cdiv(n, region.stride)
     tiles = max(1, cdiv(cdiv(n_q, region.stride), TILE)), max(1, cdiv(length, TILE))
     return Order(region, n_q, n, q_offset, TILE, TILE, min(region.stride, n_q), *tiles)
 

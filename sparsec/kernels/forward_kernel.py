@@ -28,10 +28,10 @@ def forward_kernel(
 ):  # fmt: skip
     """One tile of queries against the keys of up to three regions: out and log-sum-exp.
 
-    SINKS [1 or B, H]: one score more for each row, without a value.  PARTIAL: the softmax goes on where the kernel before left it.  OUT_TOP: another kernel goes on with it.  SPLITS:
-    programs that split a tile leave there what each of them found; SHARES says which do where data of the call decides
-    it (`sparsec.kernels.long_lines`).  TILES: those of several sequences, n_q and n being the rows of Q and K; programs
-    take turns where there are more tiles than programs.
+    SINKS [1 or B, H]: one score more for each row, without a value.  PARTIAL: the softmax goes on where the kernel
+    before left it.  OUT_TOP: another kernel goes on with it.  SPLITS: programs that split a tile leave there what each of
+    them found; SHARES says which do where data of the call decides it (`sparsec.kernels.long_lines`).  TILES: those of
+    several sequences, n_q and n being the rows of Q and K; programs take turns where there are more tiles than programs.
     """
     if SHARES is not None:  # noqa: SIM102
         if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), HEADS, LONGEST_FIRST):
@@ -40,8 +40,8 @@ def forward_kernel(
         TILES, LONGEST_FIRST,
         (HEADS, heads, n_q, n, q_offset, batches, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
         Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines),
-        Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
-        scale_log2,
+        Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP,
+        SPLITS, SPLITS_LSE, scale_log2,
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
             Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL),

@@ -34,7 +34,7 @@ def prepare_launch(
     """
     first: Meta = next(iter(own.values()))
     width, head_dim = first.dtype.itemsize, first.shape[3]
-    size = max(16, 1 << (head_dim - 1).bit_length())
+    size = padded(head_dim)
     own_tier, tma = device_tier(first.device, width), False
     if own_tier == "tma":
         tma = _boxed(moving.values(), kernel.stride, TMA_LENGTH)
@@ -68,6 +68,11 @@ def prepare_launch(
     aligned = kernel.block % block_m == kernel.block % block_n == q_offset % block_m == 0
     constants["WHOLE"] = kernel.block > 1 and aligned and not packed
     return Prepared((block_m, block_n), constants, options)
+
+
+def padded(head_dim: int) -> int:
+    """Columns of a tile for a head size: a power of two."""
+    return max(16, 1 << (head_dim - 1).bit_length())
 
 
 def _boxed(tensors: Any, stride: int, least: int) -> bool:

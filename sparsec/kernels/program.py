@@ -161,6 +161,13 @@ class Program:
 
 
 @lru_cache(maxsize=8)
+def count_gathered(n: int, gathered: Gathered) -> int:
+    """How many keys below n have (k - first) % period < width."""
+    period, first, width = gathered
+    beyond = max(n - first, 0)
+    return beyond // period * width + min(beyond % period, width)
+
+
 def gathered_keys(n: int, gathered: Gathered, device: torch.device) -> Tensor:
     """Positions of the keys below n with (k - first) % period < width."""
     period, first, width = gathered

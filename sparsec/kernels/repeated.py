@@ -89,7 +89,7 @@ class Repeated:
         sequences: Tensor | None,
         inputs: Sequence[Tensor],
     ) -> None:
-        """Keeps the passes of a call that went well, with its scale; `sinks` and `inputs` as the call's checks made them.
+        """Keeps the passes of a call that went well, with its scale; `sinks` and `inputs` as its checks made them.
 
         Not those of a call whose tensors had to be copied or changed first, nor of one without pairs, nor of one whose
         sequences ran one by one.

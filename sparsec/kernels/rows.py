@@ -32,7 +32,7 @@ def launch_rows(
         if any(kernel.carries for kernel in kernels):
             carry_state(run, "CARRY_TOP", q, ("CARRY",))
         for kernel in kernels:
-            keys = keys_of(run, kernel)
+            keys = keys_of(run, kernel, heads)
             moving = {name: run.metas[stored] for name, stored in keys.items()}
             made = prepare_launch(run.program, kernel, own, moving, q_offset, run.packed)
             values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}

@@ -1,7 +1,7 @@
 """Sinks: for each head a score more in the softmax of every row, which takes its share and has no value.
 
-Weights of row i are exp(s_ij - lse_i), where lse_i = log(exp(sink) + sum_j exp(s_ij)): gpt-oss learns them (OpenAI, 2025).
-The kernels of the backward pass see nothing of it but lse; the gradient of the sinks follows from rows alone.
+Weights of row i are exp(s_ij - lse_i), where lse_i = log(exp(sink) + sum_j exp(s_ij)), as in gpt-oss (OpenAI, 2025),
+which learns them.  The kernels of the backward pass see nothing of it but lse; the gradient of the sinks follows from rows alone.
 """
 
 from __future__ import annotations

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
+from sparsec.kernels.gather import gather_kernel
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
-from sparsec.kernels.prepare import slot, strides_by_name
-from sparsec.kernels.program import Group, Kernel, Region, Variant, cdiv, gathered_keys
+from sparsec.kernels.prepare import Heads, padded, slot, strides_by_name
+from sparsec.kernels.program import Group, Kernel, Region, Variant, cdiv, count_gathered
 
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
+_GATHERED_ROWS = 64  # of a program that gathers keys
 
 
-def keys_of(run: Pass, kernel: Kernel) -> dict[str, str]:
+def keys_of(run: Pass, kernel: Kernel, heads: Heads) -> dict[str, str]:
     """Names of the keys and values that a kernel is about, by its parameters; gathered ones are put side by side."""
     found: dict[str, str] = {}
     for place, region in enumerate(kernel.regions):
+        if region.gathered:
+            _gather(run, region, heads)
         for name in "KV":
-            found[slot(name, place)] = _gather(run, name, region) if region.gathered else name
+            found[slot(name, place)] = gathered_name(name, region) if region.gathered else name
     return found
 
 
@@ -50,18 +52,21 @@ def gathered_name(name: str, region: Region) -> str:
     return f"{name}_GATHERED{region.name.upper()}"
 
 
-def _gather(run: Pass, name: str, region: Region) -> str:
-    """Keys or values of a gathered region side by side: contiguous [B, H_kv, keys, D]."""
+def _gather(run: Pass, region: Region, heads: Heads) -> None:
+    """Keys and values of a gathered region side by side, contiguous [B, H_kv, keys, D], for the heads of its group."""
     assert region.gathered is not None
-    x, to = run.metas[name], gathered_name(name, region)
-    keys = gathered_keys(x.shape[2], region.gathered, x.device)
-    run.metas[to] = Meta.contiguous((*x.shape[:2], len(keys), x.shape[3]), x.dtype, x.device)
-    run.step(functools.partial(_select, name=name, keys=keys, to=to))
-    return to
-
-
-def _select(env: Environment, name: str, keys: Tensor, to: str) -> None:
-    env[to] = env[name].index_select(2, keys)
+    k, v = run.metas["K"], run.metas["V"]
+    to = {f"{name}_GATHERED": gathered_name(name, region) for name in "KV"}
+    (batch, kv_heads, length, head_dim) = k.shape
+    keys = count_gathered(length, region.gathered)
+    for name, like in zip(to.values(), (k, v), strict=True):
+        run.empty(name, (batch, kv_heads, keys, head_dim), like.dtype)
+    values: Environment = {"K": Slot("K"), "V": Slot("V"), **{name: Slot(stored) for name, stored in to.items()}}
+    values |= strides_by_name(k=k, v=v) | dict(zip(("period", "first", "width"), region.gathered, strict=True))
+    values |= {"kv_heads": kv_heads, "keys": keys, "KV_HEADS": heads.lists.get("KV_HEADS")}
+    values |= {"HEAD_DIM": head_dim, "BLOCK": _GATHERED_ROWS, "BLOCK_D": padded(head_dim)}
+    if keys:
+        run.launch(gather_kernel, (cdiv(keys, _GATHERED_ROWS), heads.keys, batch), values)
 
 
 def carry_state(run: Pass, name: str, like: Meta, names: tuple[str, ...]) -> None:
@@ -69,13 +74,6 @@ def carry_state(run: Pass, name: str, like: Meta, names: tuple[str, ...]) -> Non
     for each in names:
         run.empty(each, like.shape, torch.float32 if like.dtype == torch.float32 else torch.float16)
     run.empty(name, (len(names), *like.shape[:3]), torch.float32)
-
-
-def split_counts(prefix: int, length: int, block: int, steps: int, n_bh: int) -> tuple[int, int]:
-    """(tiles, programs a tile) of the leading tiles, those below `prefix`, whose steps programs split."""
-    tiles = cdiv(min(max(prefix, 0), length), block)
-    splits = min(steps // 16, 64, 2048 // max(tiles * n_bh, 1))
-    return (tiles, splits) if splits > 1 else (0, 1)
 
 
 class Split(NamedTuple):
@@ -114,6 +112,6 @@ def join_splits(run: Pass, kernel: Any, split: Split, values: Environment) -> No
         return
     batch, heads, length, head_dim = run.metas[values["OUT"].name].shape
     sizes = {"heads": heads, "length": length, "rows": split.rows, "batches": batch}
-    sizes |= {"HEAD_DIM": head_dim, "BLOCK_D": max(16, 1 << (head_dim - 1).bit_length()), "BLOCK": _SPLIT_ROWS}
+    sizes |= {"HEAD_DIM": head_dim, "BLOCK_D": padded(head_dim), "BLOCK": _SPLIT_ROWS}
     sizes |= strides_by_name(r=run.metas[values["OUT"].name])
     run.launch(kernel, (cdiv(split.rows, _SPLIT_ROWS), *split.joined), {**sizes, **split.values, **values})

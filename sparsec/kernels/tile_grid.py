@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.program import WHOLE_ROWS, Gathered, Region, cdiv, gathered_keys
+from sparsec.kernels.program import WHOLE_ROWS, Gathered, Region, cdiv, count_gathered
 
 
 class TileGrid(NamedTuple):
@@ -95,13 +95,11 @@ class TileGrid(NamedTuple):
         return line - turns * (step // own * self.stride), place - turns * (step // other)
 
 
-def grid_of(
-    region: Region, side: str, n_q: int, n: int, q_offset: int, block_m: int, block_n: int, device: torch.device
-) -> TileGrid:
+def grid_of(region: Region, side: str, n_q: int, n: int, q_offset: int, block_m: int, block_n: int) -> TileGrid:
     """The tiles of a region in its layout, at a length."""
     stride, rows = region.stride, side == "rows"
     own, other = (block_m, block_n) if rows else (block_n, block_m)
-    keys = len(gathered_keys(n, region.gathered, device)) if region.gathered else cdiv(n, stride)
+    keys = count_gathered(n, region.gathered) if region.gathered else cdiv(n, stride)
     queries = cdiv(n_q, stride)
     whole_rows = cdiv(queries, WHOLE_ROWS) * WHOLE_ROWS  # what kernels for queries have tiles for
     sizes = (cdiv(whole_rows, own), cdiv(keys, other)) if rows else (cdiv(keys, own), cdiv(queries, other))

@@ -43,7 +43,7 @@ def tile_list(
     region: Region, side: str, n_q: int, n: int, q_offset: int, block_m: int, block_n: int, device: torch.device
 ) -> TileList:
     """The tiles of a region at a length: of keys for each tile of queries ("rows"), or the other way ("columns")."""
-    grid = grid_of(region, side, n_q, n, q_offset, block_m, block_n, device)
+    grid = grid_of(region, side, n_q, n, q_offset, block_m, block_n)
     tables = [rows_of_queries(source, q_offset, q_offset + n_q - 1, n, device) for _, source in region.tables]
     whole, open_ = _decided(region, grid, tables, device)
     sources = region.rows_tables if side == "rows" else region.columns_tables

@@ -16,7 +16,7 @@ import numpy as np
 
 from sparsec.ir import nodes as ir
 from sparsec.plan.evaluate import BLOCK, listed_tiles, steps
-from sparsec.plan.nodes import Begin, Contiguous, Cover, Gathered, Listed, Region, Residue, Variant
+from sparsec.plan.nodes import Begin, Contiguous, Cover, Gathered, Layout, Listed, Region, Residue, Variant
 
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
 GATHERED = 1.2  # a step over gathered keys, nearly all of which are masked or copied first
@@ -60,7 +60,7 @@ def _work(region: Region, n: int, rows: np.ndarray, columns: np.ndarray) -> floa
 def cover_work(cover: Cover, region: Region, n: int, found: np.ndarray) -> float:
     """Steps of all programs over the tiles of a cover, of which ranges hold `found` for each program."""
     extra = len(found) * named(cover, region, n)
-    masked = MASKED if cover.from_list else 1 + EVALUATED * _operations(region)
+    masked = MASKED if cover.from_list else 1 + EVALUATED * _operations(region.mask, region.layout)
     if masked == 1:
         return float(found.sum() + extra)
     visited, whole = (x.sum() for x in listed_tiles(cover.side, region, n if cover.from_list else min(n, _SHARE_AT)))
@@ -70,13 +70,14 @@ def cover_work(cover: Cover, region: Region, n: int, found: np.ndarray) -> float
     return float(whole + masked * (found.sum() - whole) + extra)
 
 
-def _operations(region: Region) -> int:
+@lru_cache(maxsize=256)  # the same at all lengths
+def _operations(mask: ir.Set, layout: Layout) -> int:
     """Operations on pairs in a mask with divisions; 0 for others, few of whose tiles are masked, and for gathered rows.
 
     What depends on q or on k alone is computed once for a row or a column.
     """
-    parts = set(ir.walk(region.mask))  # each once: compilers do what is written twice once
-    if region.layout != Contiguous() or not any(isinstance(part, ir.FloorDiv | ir.Mod) for part in parts):
+    parts = set(ir.walk(mask))  # each once: compilers do what is written twice once
+    if layout != Contiguous() or not any(isinstance(part, ir.FloorDiv | ir.Mod) for part in parts):
         return 0
     return sum(_of_node(part) for part in parts if {"q", "k"} <= ir.names(part))
 

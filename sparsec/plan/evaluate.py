@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.boxes import Bounds, decided
-from sparsec.ir.vector import Values, holds, integer
+from sparsec.ir.vector import Values, distinct, holds, integer
 from sparsec.plan.nodes import Cover, Gathered, Layout, Region, Residue, Segment, Side
 
 BLOCK = 64  # positions of a tile
@@ -111,7 +111,7 @@ def _gathered(layout: Gathered, n: int) -> int:
 def _some(tiles: int) -> np.ndarray:
     """Tiles from the first to the last at even distances, and more of the first ones, where a finite pattern lies."""
     even, near = np.linspace(0, tiles - 1, min(tiles, _EVEN)), np.geomspace(1, tiles, _NEAR) - 1
-    return np.unique(np.concatenate([even, near]).round().astype(np.int64))
+    return distinct(np.concatenate([even, near]).round().astype(np.int64))
 
 
 def _positions(side: Side, first: np.ndarray, size: int, layout: Layout, n: int) -> Bounds:

@@ -12,6 +12,8 @@ from sparsec.plan.nodes import Contiguous, Cover, Region
 
 _WORTH = 0.9  # of the steps over ranges
 _AT_MOST = 1.1  # of them, at any other length
+_NEAR = 1.0  # of them, below which the longest lengths, which take longest to look at, are looked at too
+_LENGTHS = LENGTHS[8], LENGTHS[4], LENGTHS[0], LENGTHS[12]  # 65,536, 4,096, 256, 1 M
 
 
 def from_lists(region: Region) -> Region:
@@ -35,7 +37,10 @@ def listed(cover: Cover) -> Cover:
 def _cheaper(cover: Cover, region: Region) -> bool:
     if cover.precision == "exact" or not cover.segments:
         return False
-    shares = [
-        FROM_LIST * steps(listed(cover), region, n).sum() / max(steps(cover, region, n).sum(), 1) for n in LENGTHS[::2]
-    ]
-    return min(shares) <= _WORTH and max(shares) <= _AT_MOST
+    shares = []
+    for n in _LENGTHS:
+        found = FROM_LIST * steps(listed(cover), region, n).sum() / max(steps(cover, region, n).sum(), 1)
+        shares.append(float(found))
+        if shares[-1] > _AT_MOST or (len(shares) > 1 and min(shares) > _NEAR):
+            return False
+    return min(shares) <= _WORTH

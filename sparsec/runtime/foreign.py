@@ -31,7 +31,9 @@ _HINTS = {
     ),
     "weights are never dropped; where it is 0, leave it out": ("dropout_p", "dropout", "attn_dropout", "p"),
     "query heads share key heads whenever H is a multiple of H_kv; leave it out": ("enable_gqa", "num_kv_groups"),
-    "it is called `sinks` here, one score for each query head": ("s_aux", "learnable_sink", "attn_sinks", "attention_sinks"),
+    "it is called `sinks` here, one score for each query head": (
+        "s_aux", "learnable_sink", "attn_sinks", "attention_sinks",
+    ),
     "it is called `scale` here": ("softmax_scale", "sm_scale", "scaling"),
     "it is called `return_lse` here": ("return_softmax_lse", "return_aux", "lse"),
     "weights are never made; `return_lse=True` returns their normaliser, `.pattern.mask` which pairs there are": (

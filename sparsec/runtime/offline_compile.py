@@ -29,6 +29,7 @@ from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
+from sparsec.kernels.gather import gather_kernel
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.long_lines import share_lines
 from sparsec.kernels.packed import backward_packed, forward_packed
@@ -102,7 +103,8 @@ def compile_kernels(
             data = [_some_data(own, n) for own in program.inputs]
             out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
             backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
-        kernels = forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits, list_tiles, share_lines
+        kernels: tuple = (forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
+        kernels += (gather_kernel, list_tiles, share_lines)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
