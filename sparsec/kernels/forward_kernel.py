@@ -29,9 +29,10 @@ def forward_kernel(
     """One tile of queries against the keys of up to three regions: out and log-sum-exp.
 
     SINKS [1 or B, H]: one score more for each row, without a value.  PARTIAL: the softmax goes on where the kernel
-    before left it.  OUT_TOP: another kernel goes on with it.  SPLITS: programs that split a tile leave there what each of
-    them found; SHARES says which do where data of the call decides it (`sparsec.kernels.long_lines`).  TILES: those of
-    several sequences, n_q and n being the rows of Q and K; programs take turns where there are more tiles than programs.
+    before left it.  OUT_TOP: another kernel goes on with it.  SPLITS: programs that split a tile leave there what each
+    of them found; SHARES says which do where data of the call decides it (`sparsec.kernels.long_lines`).  TILES: those
+    of several sequences, n_q and n being the rows of Q and K; programs take turns where there are more tiles than
+    programs.
     """
     if SHARES is not None:  # noqa: SIM102
         if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), HEADS, LONGEST_FIRST):

@@ -1,7 +1,8 @@
 """Sinks: for each head a score more in the softmax of every row, which takes its share and has no value.
 
 Weights of row i are exp(s_ij - lse_i), where lse_i = log(exp(sink) + sum_j exp(s_ij)), as in gpt-oss (OpenAI, 2025),
-which learns them.  The kernels of the backward pass see nothing of it but lse; the gradient of the sinks follows from rows alone.
+which learns them.  The kernels of the backward pass see nothing of it but lse; the gradient of the sinks follows from
+rows alone.
 """
 
 from __future__ import annotations
@@ -28,17 +29,14 @@ def checked_sinks(sinks: Any, q: Tensor) -> Tensor | None:
         return None
     if not isinstance(sinks, Tensor) or not sinks.is_floating_point():
         got = f"a tensor of {sinks.dtype}" if isinstance(sinks, Tensor) else repr(sinks)
-        raise ValueError(
-            f"[SP0606] sinks must be a tensor of floating-point numbers, one for each query head, got {got}"
-        )
+        raise ValueError(f"[SP0606] sinks must be a tensor of real numbers, one for each query head, got {got}")
     heads = q.shape[1]
     if sinks.shape != (heads,):
         cure = f"it has one number for each of the {heads} query heads"
         raise ValueError(f"[SP0601] sinks must have the shape ({heads},), got {tuple(sinks.shape)}: {cure}")
     if sinks.device != q.device:
-        raise ValueError(
-            f"[SP0603] sinks must be on the device of q, {q.device}, got {sinks.device}: sinks.to(q.device)"
-        )
+        devices = f"{sinks.device}, and q on {q.device}"
+        raise ValueError(f"[SP0603] sinks must be on the device of q: sinks.to(q.device); got sinks on {devices}")
     return sinks.to(torch.promote_types(q.dtype, torch.float32))[None]
 
 
@@ -71,16 +69,7 @@ def _sink_gradient_gpu(g: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None,
     with current(g.device):
         attach(g.device)
         sink_gradient_kernel[parts.shape[2], heads, batch](
-            g,
-            out,
-            *of_rows,
-            *strides,
-            by_row,
-            heads,
-            n_q,
-            HEAD_DIM=head_dim,
-            BLOCK=_SINK_ROWS,
-            BLOCK_D=padded(head_dim),
+            g, out, *of_rows, *strides, by_row, heads, n_q, head_dim, _SINK_ROWS, padded(head_dim)
         )
     return parts.sum(-1)
 
@@ -111,12 +100,20 @@ class _SinkGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
+        ctx.save_for_backward(*arguments)
         with torch._C._AutoDispatchBelowAutograd():
             return torch.ops.sparsec.sink_gradient.default(*arguments)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        raise RuntimeError(NO_DERIVATIVE.format("double backward"))
+    def backward(ctx: Any, dsinks: Tensor) -> Any:
+        _, out, lse, dlse, sinks = ctx.saved_tensors
+        like_out, like_lse, like_sinks = torch.ops.sparsec.sink_gradient_refused(dsinks, out, lse, sinks)
+        return like_out, like_out, like_lse, None if dlse is None else like_lse, like_sinks
+
+
+def _sink_gradient_refused(*tensors: Tensor) -> None:
+    """An operator, so that a graph that is traced for both derivatives still runs where only the first is asked for."""
+    raise RuntimeError(NO_DERIVATIVE.format("double backward"))
 
 
 def _register_sink_gradient() -> torch.library.Library | None:
@@ -131,6 +128,12 @@ def _register_sink_gradient() -> torch.library.Library | None:
     library.impl(op, _sink_gradient_cpu, "CPU")
     library.impl(op, _sink_gradient_gpu, "CUDA")
     library.impl(op, under_autograd(op, _SinkGradient), "Autograd")
+    given = "Tensor dsinks, Tensor out, Tensor lse, Tensor sinks"
+    library.define(f"sink_gradient_refused({given}) -> (Tensor, Tensor, Tensor)")
+    refused = torch.ops.sparsec.sink_gradient_refused.default
+    torch.library.register_fake(refused, lambda dsinks, *like: tuple(map(torch.empty_like, like)), lib=library)
+    for key in ("CPU", "CUDA"):
+        library.impl(refused, _sink_gradient_refused, key)
     return library
 
 
