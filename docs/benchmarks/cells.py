@@ -25,7 +25,8 @@ def definition(run: dict) -> str:
 def body(run: dict) -> str:
     """The pattern's name and its definition, ready for a cell."""
     text = definition(run).replace("|", "\\|")
-    return f"{run['pattern']}: `{text}`{documents(run)}"
+    given = "".join(f"; {name}: {told}" for name, told in run.get("given", {}).items())
+    return f"{run['pattern']}: `{text}`{documents(run)}{given}"
 
 
 def documents(run: dict) -> str:

@@ -89,7 +89,7 @@ def _race(run: dict, peers: list[str]) -> list[str]:
 def _dense(run: dict, peer: str, facts: dict) -> str:
     """Which dense attention a peer is, and how many times faster than it both passes together should be."""
     words = [] if facts["same_pattern"] else ["full" if peer == "sdpa-full" else "causal"]
-    if "predicted_steps" in facts:
+    if "predicted_steps" in facts and run["predicted_steps"]:
         words.append(f"predicted {facts['predicted_steps'] / run['predicted_steps']:.2f}")
     return f" ({', '.join(words)})" if words else ""
 

@@ -140,7 +140,8 @@ def _run(
     for racer in racers:
         facts[racer.name] |= numbers.times(racer, device) | {"inference_us": queueing(racer, tensors)}
     facts["ours"] |= numbers.shares(ours, pairs, setting, device)
-    counted = {"pairs": pairs, "predicted_steps": numbers.predicted(made, setting, device), "pause_ms": pause}
+    steps = None if made.pattern.inputs else numbers.predicted(made, setting, device)  # data decides them
+    counted = {"pairs": pairs, "predicted_steps": steps, "pause_ms": pause}
     return {**found, **counted, "notes": notes, "racers": facts}
 
 

@@ -116,6 +116,8 @@ def run(
         raise typer.BadParameter(f"must divide the {setting.heads} query heads", param_hint="--kv-heads")
     chosen = choice(define, pattern, setting.heads, layer, layers)
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
+    if against is None and device.type == "cuda" and any(each.pattern.inputs for each in made):
+        setting = replace(setting, against=(*setting.against, "flex-mask"))
     for each in made:
         if each.pattern.inputs and setting.documents:
             raise typer.BadParameter("with patterns that read no inputs", param_hint="--documents")

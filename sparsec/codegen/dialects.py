@@ -91,7 +91,7 @@ class Triton(Printer):
             if isinstance(read, ir.Read) and read.index is not None:
                 index = self._at_full_width(read.index)
                 if self.data.by_position(read.name):
-                    inside.append(f"sk.is_position({index}, n)")
+                    inside.append(f"sk.is_position(at, {index}, n)")
                 else:
                     inside.append(f"sk.is_listed({self.data.of_entries(read.name)}, {index})")
         if isinstance(leaf.test, ir.ElementOf):

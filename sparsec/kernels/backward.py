@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sparsec.kernels.data_tiles import lay_data_tiles, read_inputs
+from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
@@ -20,7 +20,7 @@ from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, em
 from sparsec.kernels.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, gathered_keys
 from sparsec.kernels.rows import launch_rows
-from sparsec.kernels.sequence_tiles import lay_tiles, stats_rows
+from sparsec.kernels.sequence_tiles import stats_rows
 from sparsec.kernels.splits import reduce_splits
 from sparsec.kernels.stages import (
     carry_state,
@@ -247,9 +247,8 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
     boxed = made.constants["TMA"] and not (run.packed and region.stride > 1)
     values |= {"n_rows": pitch, "ROW_STATS": box_of_stats if boxed else Slot(stats)}
     if run.packed:
-        name, programs = lay_tiles(run, True, batch * n, block_n, region.stride)
-        values |= {"TILES": Slot(name), "batches": batch}
-        run.launch(dkdv_kernel, (programs, own.keys, 1), values, made.options)
+        laid, programs = lay_sequence_tiles(run, kernel, own, values, made.blocks)
+        run.launch(dkdv_kernel, (programs, own.keys, 1), values | laid, made.options)
         return
     tiles = region.stride * cdiv(cdiv(k.shape[2], region.stride), block_n)
     values |= read_besides(region, "columns", n_q, n, q_offset, made.blocks, q.device) | read_inputs(run)

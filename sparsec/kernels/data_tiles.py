@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import torch
 
-from sparsec.kernels.device import RUN_TIME, tl, triton
 from sparsec.kernels.inputs import DATA, form_of
+from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.launch import Environment, Pass, Slot, Slots
 from sparsec.kernels.long_lines import share_long_lines
 from sparsec.kernels.prepare import Heads
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Region, cdiv
-from sparsec.kernels.regions import Lists, Rules, ask_data, tile_of, walk_of
-from sparsec.kernels.spans import span
+from sparsec.kernels.sequence_tiles import lay_tiles
 from sparsec.kernels.stages import Split
 
 _LISTED_AT_ONCE = 256  # tiles of a line that are decided together
@@ -59,14 +58,55 @@ def lay_data_tiles(
     asked = {key: values.get(key) for key in ("INPUTS", "FORMS", "LIST_STARTS", "LIST", "NUMBERS", "GROUP")}
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
     asked |= {"n_q": n_q, "n": n, "q_offset": q_offset, "heads": all_heads, "own": own, **taken}
-    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "JUDGE": region.answers.judge}
-    asked |= {"VISITS": region.answers.keys if by_query else region.answers.queries, "BY_QUERY": by_query}
-    asked |= {"BLOCK_M": block_m, "BLOCK_N": block_n, "AT_ONCE": _LISTED_AT_ONCE}
+    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), **_judging(region, by_query, blocks)}
     run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8})
     own, turns = (heads.queries, 1) if by_query else (heads.keys, values["GROUP"])
     of_heads = {**taken, "HEADS": values.get("HEADS" if by_query else "KV_HEADS")}
     split = share_long_lines(run, counts, of_heads, lines, turns, blocks[0 if by_query else 1], own, batch)
     return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}, split
+
+
+def lay_sequence_tiles(
+    run: Pass, kernel: Kernel, heads: Heads, values: Environment, blocks: tuple[int, int]
+) -> tuple[Environment, int]:
+    """The tiles that a kernel of a pass about several sequences works on, lists of those that they visit where data of
+    the call decides, and how many programs there are.
+
+    A line is one of these tiles, for each head that has lines of its own.
+    """
+    (region, *_), by_query = kernel.regions, kernel.kind != "dkdv"
+    batch, all_heads, n_q = run.metas["Q"].shape[:3]
+    kv_heads, n = run.metas["K"].shape[1:3]
+    (own_block, rows), (other_block, others) = list(zip(blocks, (n_q, n), strict=True))[:: 1 if by_query else -1]
+    judged = region.answers.judge is not None
+    name, programs = lay_tiles(run, not by_query, batch * rows, own_block, kernel.stride, other_block * judged)
+    taken: Environment = {"TILES": Slot(name), "batches": batch, **read_inputs(run)}
+    if not judged:
+        return taken, programs
+    by_head = any(form & 2 for form in taken["FORMS"])
+    tiles = run.metas[name].shape[0] - 1
+    # Of a sequence, tiles of both sides begin and end with ragged ones.
+    room = batch * (cdiv(rows, own_block) + 2) * (cdiv(others, other_block) + 2) + 4 * run.metas["SEQUENCES"].shape[0]
+    copies = (all_heads if by_query else kv_heads) if by_head else 1
+    number = len(run.steps)
+    listed, counts = (f"DATA_TILES_{kernel.name.upper()}_{what}_{number}" for what in ("LIST", "COUNTS"))
+    run.scratch(listed, (copies, room), torch.int32)
+    run.scratch(counts, (copies, tiles), torch.int32)
+    lines = {"head_lines": tiles if by_head else 0, "batch_lines": 0, "room": room if by_head else 0}
+    asked = {key: values.get(key) for key in ("NUMBERS", "GROUP")} | taken | lines
+    asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
+    asked |= {"n": n, "heads": all_heads, "most": room, **_judging(region, by_query, blocks)}
+    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts)}
+    own = (heads.queries if by_query else heads.keys) if by_head else 1
+    run.launch(list_tiles_of_sequences, (programs, own, 1), asked, {"num_warps": 8})
+    return taken | lines | {"LIST": Slot(listed), "COUNTS": Slot(counts)}, programs
+
+
+def _judging(region: Region, by_query: bool, blocks: tuple[int, int]) -> Environment:
+    """Constants of the kernels that make lists."""
+    visits = region.answers.keys if by_query else region.answers.queries
+    told = {"JUDGE": region.answers.judge, "VISITS": visits, "BY_QUERY": by_query, "AT_ONCE": _LISTED_AT_ONCE}
+    return told | dict(zip(("BLOCK_M", "BLOCK_N"), blocks, strict=True))
 
 
 def _most_tiles(
@@ -95,93 +135,3 @@ def _most_tiles(
     if values.get("LIST_STARTS") is not None:
         most[: len(values["LIST_STARTS"]) - 1] += values["LIST_STARTS"].diff().cpu()
     return int(most.max())
-
-
-@triton.jit
-def _own_line(HEADS, KV_HEADS, FIRST_HEAD, own, batch_lines, head_lines, BY_QUERY: tl.constexpr, GROUP: tl.constexpr):
-    """A program's row of the batch, its first query head, how many these are, and its line."""
-    batch, head = tl.program_id(2) // own, tl.program_id(2) % own
-    first, count = head, 1
-    if BY_QUERY:
-        if HEADS is not None:
-            head = tl.load(HEADS + head)
-            first = head
-    else:
-        first, count = head * GROUP, GROUP
-        if KV_HEADS is not None:
-            first, stop = tl.load(FIRST_HEAD + head), tl.load(FIRST_HEAD + head + 1)
-            count = stop - first
-            head = tl.load(KV_HEADS + head)
-    line = tl.cast(batch, tl.int64) * batch_lines + tl.cast(head, tl.int64) * head_lines + tl.program_id(0)
-    return batch, first, count, line
-
-
-@triton.jit
-def _static_walk(rules, lists, n_q, n, q_offset, BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
-    """The tiles of a program's line that may hold a pair whatever the data."""
-    tile = tl.program_id(0)
-    if BY_QUERY:
-        first = q_offset + tile * BLOCK_M
-        walk = walk_of(rules, lists, tile, 0, 0, n, (first, first + BLOCK_M - 1, n, n, BLOCK_N), ())
-    else:
-        first = tile * BLOCK_N
-        walk = walk_of(rules, lists, tile, 0, 0, n_q, (first, first + BLOCK_N - 1, n, n_q, q_offset, BLOCK_M), ())
-    return walk
-
-
-@triton.jit(do_not_specialize=[*RUN_TIME, "own"])
-def list_tiles(
-    DATA_LIST, COUNTS, INPUTS, LIST_STARTS, LIST, HEADS, KV_HEADS, FIRST_HEAD,
-    n_q, n, q_offset, heads, own, batch_lines, head_lines, room,
-    JUDGE: tl.constexpr, VISITS: tl.constexpr, NUMBERS: tl.constexpr, FORMS: tl.constexpr,
-    BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
-):  # fmt: skip
-    """DATA_LIST [lines, room]: 2 * tile + whether all of its pairs are kept, of the COUNTS [lines] tiles of a line.
-
-    Of several heads that share a tile of keys one entry stands for all.
-    """
-    _list_line(
-        DATA_LIST, COUNTS, Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS), Lists(LIST_STARTS, LIST), HEADS,
-        n_q, n, q_offset, heads, room, JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE,
-        *_own_line(HEADS, KV_HEADS, FIRST_HEAD, own, batch_lines, head_lines, BY_QUERY, GROUP),
-    )  # fmt: skip
-
-
-@triton.jit
-def _list_line(
-    DATA_LIST, COUNTS, rules, lists, HEADS, n_q, n, q_offset, heads, room,
-    JUDGE: tl.constexpr, BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
-    batch, first, count, line,
-):  # fmt: skip
-    """What a program of `list_tiles` does, for query heads first .. first + count - 1 of a line."""
-    walk = _static_walk(rules, lists, n_q, n, q_offset, BY_QUERY, BLOCK_M, BLOCK_N)
-    own = tl.program_id(0) + tl.zeros([1], tl.int32)
-    listed = 0
-    for begin in range(0, walk.steps, AT_ONCE):
-        step = begin + tl.arange(0, AT_ONCE)
-        there = step < walk.steps
-        other, _ = tile_of(walk, lists, tl.where(there, step, 0))
-        if BY_QUERY:
-            queries, keys = _positions(own, BLOCK_M, n_q, q_offset), _positions(other, BLOCK_N, n, 0)
-        else:
-            queries, keys = _positions(other, BLOCK_M, n_q, q_offset), _positions(own, BLOCK_N, n, 0)
-        there &= (queries[0] <= queries[1]) & (keys[0] <= keys[1])
-        some, every = there & (step < 0), there
-        for number in range(first, first + count):
-            head = number
-            if (not BY_QUERY) and (HEADS is not None):
-                head = tl.load(HEADS + number)
-            verdict = ask_data(JUDGE, (queries, keys, n, (batch, head, heads)), (), rules)
-            some, every = some | (there & verdict[0]), every & verdict[1]
-        kept = some.to(tl.int32)
-        place = listed + tl.cumsum(kept, 0) - 1
-        tl.store(DATA_LIST + line * room + place, 2 * other + (every & some).to(tl.int32), mask=kept > 0)
-        listed += tl.sum(kept, 0)
-    tl.store(COUNTS + line, listed)
-
-
-@triton.jit
-def _positions(tile, BLOCK: tl.constexpr, length, shift):
-    """The positions of tiles, those of `length` rows that there are, as spans."""
-    first, last = tile * BLOCK, tl.minimum(tile * BLOCK + BLOCK, length) - 1
-    return span(shift + first, shift + last)

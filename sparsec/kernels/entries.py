@@ -3,8 +3,11 @@
 An input is a contiguous tensor [B or 1, H or 1, entries].  FORM says how, in one number: 1 where it has rows of the
 batch, and 2 where it has heads, and 4 times the binary logarithm of a list's pitch.  A list stands behind its length,
 sorted where it is searched.  Of one that is asked for positions and distances alone, there is a number for each value
-from - pitch / 2 on: twice how many entries are less, and 1 more where the value is an entry.  `at`: the row of the
-batch and the query head that a pair belongs to, and how many heads there are.
+from - pitch / 2 on: twice how many entries are less, and 1 more where the value is an entry.
+
+`at`: the row of the batch and the query head that a pair belongs to, and how many heads there are; for one of several
+sequences also the row of K where the key at position 0 would be, the position of the first key that is there, and how
+many rows K has.  Entries of positions stand where keys do.
 """
 
 from __future__ import annotations
@@ -30,15 +33,36 @@ def read_number(INPUT, at, FORM: tl.constexpr):
 
 
 @triton.jit
-def is_position(index, n):
+def positions_at(INPUT, at, FORM: tl.constexpr, n):
+    """Pointer to the entry of position 0."""
+    LENGTH: tl.constexpr = len(at)
+    if LENGTH == 3:
+        entries = entries_at(INPUT, at, FORM, n)
+    else:
+        entries = entries_at(INPUT, at, FORM, at[5]) + at[3]
+    return entries
+
+
+@triton.jit
+def first_position_at(at):
+    """The first position that has an entry."""
+    LENGTH: tl.constexpr = len(at)
+    first = 0
+    if LENGTH > 3:
+        first = at[4]
+    return first
+
+
+@triton.jit
+def is_position(at, index, n):
     """Whether there is an entry for a position."""
-    return (index >= 0) & (index < n)
+    return (index >= first_position_at(at)) & (index < n)
 
 
 @triton.jit
 def read_position(INPUT, at, FORM: tl.constexpr, index, n):
     """The entry of a position, 0 where there is none."""
-    return tl.load(entries_at(INPUT, at, FORM, n) + index, mask=is_position(index, n), other=0)
+    return tl.load(positions_at(INPUT, at, FORM, n) + index, mask=is_position(at, index, n), other=0)
 
 
 @triton.jit

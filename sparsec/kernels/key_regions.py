@@ -28,12 +28,12 @@ def walk_keys(region, own, sizes):
     length = own.keys
     if region.GATHERED is not None:
         length = gathered_count(own.n, region.GATHERED[0], region.GATHERED[1], region.GATHERED[2])
-    line, more = own.share.tile, ()
+    line, more = own.line, ()
     if sizes.STRIDE > 1:
         line, more = line * sizes.STRIDE + own.residue, (own.residue,)
     return walk_of(
-        region.rules, region.lists, line, own.batch, own.head, length,
-        (own.q_lo, own.q_hi, own.n, length, sizes.BLOCK_N), more,
+        region.rules, region.lists, line, own.list_first, own.batch, own.head, length,
+        (own.q_lo, own.q_hi, own.n, length, sizes.BLOCK_N), more, sizes.PACKED,
     )  # fmt: skip
 
 
@@ -87,8 +87,11 @@ def mask_keys(s, region, own, walk, stop, sizes):
     more = (own.n,)
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
+    at = own.batch, own.head, own.heads
+    if sizes.PACKED:
+        at = own.batch, own.head, own.heads, own.k_first, own.k_begin, own.k_rows
     return mask_scores(
         s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
-        (own.batch, own.head, own.heads), (own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin),
+        at, (own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin),
         sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
     )  # fmt: skip

@@ -15,8 +15,8 @@ from sparsec.kernels.shares import SHARE_COLUMNS, line_of
 from sparsec.kernels.stages import Split
 
 _LEAST_STEPS = 16  # of a share; lines of twice as many are not long
-_SHARES = 512  # of lines that are split: enough to fill a GPU
-_FEW_LINES, _MANY_LINES = 512, 4096  # that are long, at least and at most
+_SHARES = 256  # of lines that are split: enough to fill a GPU
+_FEW_LINES, _MANY_LINES = 256, 4096  # that are long, at least and at most
 _COUNTS_AT_ONCE = 1024, 8192  # where there are few, and where there are many
 _COLUMNS = getattr(SHARE_COLUMNS, "value", SHARE_COLUMNS)
 
@@ -32,7 +32,7 @@ def share_long_lines(
     copies = (1 if values["head_lines"] else own) * (1 if values["batch_lines"] else batch)
     if values["room"] * turns <= 2 * _LEAST_STEPS or copies > _SHARES:
         return None
-    many = min(max(_FEW_LINES, lines * own * batch // 4), _MANY_LINES)
+    many = min(max(_FEW_LINES, lines * own * batch // 8), _MANY_LINES)
     groups = own * batch // copies
     entries, total = (_SHARES + many) // copies, lines * groups
     run.scratch(f"{counts}_SHARES", (1 + entries, _COLUMNS), torch.int32)

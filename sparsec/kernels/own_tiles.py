@@ -13,6 +13,7 @@ from sparsec.kernels.shares import Share, share_of
 from sparsec.kernels.tiles import residue_tile
 
 NOWHERE = tl.constexpr(1 << 30)  # no tensor has such a row
+TILE_COLUMNS = tl.constexpr(10)  # of a list of tiles
 
 
 class OwnSequence(NamedTuple):
@@ -27,6 +28,8 @@ class OwnSequence(NamedTuple):
     q_offset: Any
     tile: Any
     stats_first: Any  # where the numbers of its rows of Q begin in ROW_STATS, a multiple of 4
+    line: Any  # the tile's number among those of all sequences, and where its entries begin in a list of the call
+    list_first: Any
 
 
 class QueryTile(NamedTuple):
@@ -56,6 +59,9 @@ class QueryTile(NamedTuple):
     k_first: Any
     k_begin: Any  # position of the first key that is there
     stats_first: Any  # where the numbers of its rows begin in ROW_STATS
+    k_rows: Any  # rows of K
+    line: Any  # of a list: that of its tile, and where entries begin if it is one of several sequences
+    list_first: Any
 
 
 class KeyTile(NamedTuple):
@@ -89,6 +95,8 @@ class KeyTile(NamedTuple):
     k_first: Any
     k_begin: Any  # position of the first key that is there
     stats_first: Any  # where the numbers of its rows of Q begin in ROW_STATS
+    line: Any  # of a list: that of its tile, and where entries begin if it is one of several sequences
+    list_first: Any
 
 
 @triton.jit
@@ -96,10 +104,11 @@ def sequence_of(TILES, number, LONGEST_FIRST: tl.constexpr):
     """The sequence of a program and its tile of it, from a list of tiles (`sparsec.kernels.sequence_tiles`)."""
     if LONGEST_FIRST:  # later tiles of a sequence have more to do
         number = tl.load(TILES) - 1 - number
-    line = TILES + (1 + number) * 9
+    line = TILES + (1 + number) * TILE_COLUMNS
     batch, q_first, n_q, k_row = tl.load(line), tl.load(line + 1), tl.load(line + 2), tl.load(line + 3)
     k_begin, n, q_offset, tile = tl.load(line + 4), tl.load(line + 5), tl.load(line + 6), tl.load(line + 7)
-    return OwnSequence(batch, q_first, n_q, k_row - k_begin, k_begin, n, q_offset, tile, tl.load(line + 8))
+    at = tile, tl.load(line + 8), number, tl.load(line + 9)
+    return OwnSequence(batch, q_first, n_q, k_row - k_begin, k_begin, n, q_offset, *at)
 
 
 @triton.jit
@@ -116,7 +125,7 @@ def own_queries(
 ):  # fmt: skip
     """The queries of a program of the kernels for out and for dq."""
     number, batch, share = share_of(shares, HEADS, heads, LONGEST_FIRST)
-    head, q_rows = number, n_q
+    head, q_rows, k_rows = number, n_q, n
     if HEADS is not None:
         head = tl.load(HEADS + number)
     if sequence is None:
@@ -140,13 +149,14 @@ def own_queries(
     q_lo = (q_offset + class_row) // STRIDE + place
     positions = q_offset + row, q_lo, q_lo + BLOCK_M - 1
     rows = place, first_row, row
-    at, begins = (batches, q_rows, row, first_row), (0, 0, 0, 0)
+    at, begins, line = (batches, q_rows, row, first_row), (0, 0, 0, 0), (k_rows, share.tile, 0)
     if sequence is not None:
         at = batches, q_rows, row + sequence.q_first, first_row + sequence.q_first
         begins = sequence.q_first, sequence.k_first, sequence.k_begin, sequence.stats_first
+        line = k_rows, sequence.line, sequence.list_first
     classes = class_row, residue, keys
     return QueryTile(
-        heads, head, head // GROUP, batch, n_q, n, share, *rows, *positions, *classes, *at, *begins
+        heads, head, head // GROUP, batch, n_q, n, share, *rows, *positions, *classes, *at, *begins, *line
     )  # fmt: skip
 
 
@@ -190,12 +200,13 @@ def own_keys(
     sizes = batch, n_q, n, q_offset
     tile = share, place, place + BLOCK_N - 1, first_key, k
     heads_of_it = heads, heads // GROUP, kv_head, first_head, n_heads
-    at, begins = (batches, k_rows, k, first_key, k < n), (0, 0, 0, 0)
+    at, begins, line = (batches, k_rows, k, first_key, k < n), (0, 0, 0, 0), (share.tile, 0)
     if sequence is not None:
+        line = sequence.line, sequence.list_first
         begins = sequence.q_first, sequence.k_first, sequence.k_begin, sequence.stats_first
         there = (k < n) & (k >= sequence.k_begin)
         at = batches, k_rows, k + sequence.k_first, first_key + sequence.k_first, there
-    return KeyTile(*heads_of_it, *sizes, *tile, class_row, residue, keys, queries, shift, *at, *begins)
+    return KeyTile(*heads_of_it, *sizes, *tile, class_row, residue, keys, queries, shift, *at, *begins, *line)
 
 
 @triton.jit

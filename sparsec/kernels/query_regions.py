@@ -10,12 +10,12 @@ from sparsec.kernels.tiles import split_steps
 @triton.jit
 def walk_queries(rules, lists, own, sizes):
     """The walk of a program, its steps for one head, and from which turn to before which it goes: heads by steps."""
-    line, more = own.share.tile, ()
+    line, more = own.line, ()
     if sizes.STRIDE > 1:
         line, more = line * sizes.STRIDE + own.residue, (own.residue,)
     walk = walk_of(
-        rules, lists, line, own.batch, own.kv_head, own.queries,
-        (own.k_lo, own.k_hi, own.n, own.queries, own.shift, sizes.BLOCK_M), more,
+        rules, lists, line, own.list_first, own.batch, own.kv_head, own.queries,
+        (own.k_lo, own.k_hi, own.n, own.queries, own.shift, sizes.BLOCK_M), more, sizes.PACKED,
     )  # fmt: skip
     steps = walk.steps
     if lists.SEEN is not None:
@@ -56,7 +56,10 @@ def mask_queries(s, rules, lists, walk, own, head, stop, sizes):
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
     q = own.q_offset + stop.position
+    at = own.batch, head, own.heads
+    if sizes.PACKED:
+        at = own.batch, head, own.heads, own.k_first, own.k_begin, own.k_rows
     return mask_scores(
-        s, rules, lists, walk, stop, q, own.k, edges, more, (own.batch, head, own.heads), (False, 0), False, False,
+        s, rules, lists, walk, stop, q, own.k, edges, more, at, (False, 0), False, False,
         sizes.BLOCK_N, sizes.BLOCK_M,
     )  # fmt: skip

@@ -42,7 +42,7 @@ class Lists(NamedTuple):
     COUNTS: Any = None  # of entries (negative: of a long line), where a line has room for `room`
     batch_lines: Any = 0  # where rows of the batch and heads have lines of their own; else 0
     head_lines: Any = 0
-    room: Any = 0
+    room: Any = 0  # of a line; of several sequences, of all lines of a head that has lines of its own
 
 
 class Walk(NamedTuple):
@@ -99,15 +99,22 @@ def ask_data(ANSWER: tl.constexpr, given, tables, rules):
 
 
 @triton.jit
-def walk_of(rules, lists, line, batch, head, length, given, more):
-    """The walk of a program with that line of lists; KEYS or QUERIES are asked with `given` and `more`."""
+def walk_of(rules, lists, line, first, batch, head, length, given, more, PACKED: tl.constexpr):
+    """The walk of a program with that line of lists; KEYS or QUERIES are asked with `given` and `more`.
+
+    PACKED: lines are those of tiles of several sequences, and entries begin at `first`.
+    """
     ranges = (0,)
     if rules.VISITS is not None:
         ranges = ask(rules.VISITS, given, more, rules.NUMBERS)
     steps, begin, end = ranges[0], 0, 0
     if lists.COUNTS is not None:
-        line = line_of(batch, head, line, lists.batch_lines, lists.head_lines)
-        steps, begin = tl.abs(tl.load(lists.COUNTS + line)), line * lists.room
+        if PACKED:
+            steps = tl.load(lists.COUNTS + line_of(0, head, line, 0, lists.head_lines))
+            begin = line_of(0, head, first, 0, lists.room)
+        else:
+            line = line_of(batch, head, line, lists.batch_lines, lists.head_lines)
+            steps, begin = tl.abs(tl.load(lists.COUNTS + line)), line * lists.room
     elif lists.STARTS is not None:
         begin, end = tl.load(lists.STARTS + line), tl.load(lists.STARTS + line + 1)
         steps += end - begin

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparsec.kernels.data_tiles import lay_data_tiles, read_inputs
+from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.prepare import Heads, Prepared, bind, heads_of, prepare_launch, query_tiles, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
-from sparsec.kernels.sequence_tiles import lay_tiles
 from sparsec.kernels.splits import combine_splits, reduce_splits
 from sparsec.kernels.stages import carry_state, join_splits, keys_of, lay_splits, split_first_tiles, variant_of
 from sparsec.kernels.tile_lists import read_besides
@@ -54,9 +53,8 @@ def _launch(
     batch, _, n_q, head_dim = q.shape
     block_m, block_n = made.blocks
     if run.packed:
-        name, programs = lay_tiles(run, False, batch * n_q, block_m, kernel.stride)
-        values |= {"TILES": Slot(name), "batches": batch}
-        run.launch(_LAUNCHED[kernel.kind], (programs, heads.queries, 1), values, made.options)
+        laid, programs = lay_sequence_tiles(run, kernel, heads, values, made.blocks)
+        run.launch(_LAUNCHED[kernel.kind], (programs, heads.queries, 1), values | laid, made.options)
         return
     tiles = query_tiles(kernel, rows, block_m)
     values |= read_besides(kernel.regions[0], "rows", n_q, n, q_offset, made.blocks, q.device) | read_inputs(run)

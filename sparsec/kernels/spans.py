@@ -9,7 +9,7 @@ Both are tensors: [tiles] of the side that a program goes over, [1] of its own.
 from __future__ import annotations
 
 from sparsec.kernels.device import floor_div, tl, triton
-from sparsec.kernels.entries import entries_at, last_up_to, some_between
+from sparsec.kernels.entries import entries_at, first_position_at, last_up_to, positions_at, some_between
 
 _COUNTED = tl.constexpr(2147483647)  # entries of inputs up to this size take part in arithmetic
 _ENTRIES_AT_ONCE = tl.constexpr(64)
@@ -126,22 +126,22 @@ def span_of_number(INPUT, at, FORM: tl.constexpr):
 @triton.jit
 def span_of_positions(INPUT, at, FORM: tl.constexpr, index, n):
     """The entries of the positions of a span."""
-    return _span_of(entries_at(INPUT, at, FORM, n), index, n)
+    return _span_of(positions_at(INPUT, at, FORM, n), index, first_position_at(at), n)
 
 
 @triton.jit
 def span_of_listed(LIST, at, FORM: tl.constexpr, index):
     """The entries of a list whose numbers are a span."""
     entries = entries_at(LIST, at, FORM, 1 << (FORM // 4))
-    return _span_of(entries + 1, index, tl.load(entries))
+    return _span_of(entries + 1, index, 0, tl.load(entries))
 
 
 @triton.jit
-def _span_of(ENTRIES, index, length):
-    """The first `length` entries at the indices of spans; of many, anything."""
+def _span_of(ENTRIES, index, begin, length):
+    """Of the entries begin .. length - 1 those at the indices of spans; of many, anything."""
     least: tl.constexpr = -9223372036854775808
     most: tl.constexpr = 9223372036854775807
-    first, last = tl.maximum(index[0], 0), tl.minimum(index[1], length - 1)
+    first, last = tl.maximum(index[0], begin), tl.minimum(index[1], length - 1)
     few = index[2] & (last - first < _MOST_ENTRIES)
     count = tl.where(few, last + 1 - first, 0)
     low, high = tl.full(first.shape, most, tl.int64), tl.full(first.shape, least, tl.int64)
@@ -152,7 +152,7 @@ def _span_of(ENTRIES, index, length):
         low = tl.minimum(low, tl.min(x, 1).to(tl.int64))
         high = tl.maximum(high, tl.max(x, 1).to(tl.int64))
     some = (first <= last) | (index[2] == 0)
-    every = index[2] & (index[0] >= 0) & (index[1] < length)
+    every = index[2] & (index[0] >= begin) & (index[1] < length)
     return tl.where(few, low, least), tl.where(few, high, most), few | (few == 0), some, every
 
 

@@ -57,11 +57,7 @@ class Told:
 
     def _rows(self) -> Iterator[text.Row]:
         for name, told in (self.given or {}).items():
-            yield (
-                ("given", f"{name}: {told}")
-                if name
-                else ("counts", f"of this data, {told}; the layout is that for any")
-            )
+            yield ("given", f"{name}: {told}") if name else ("counts", f"of this data, {told}; the layout is of any")
         if self.inputs:
             yield "at most", f"data of the call decides: {', '.join(self.inputs)}; counts are upper bounds"
         yield from text.rows(self.cost)

@@ -24,13 +24,13 @@ from triton.backends.driver import DriverBase
 
 from sparsec.kernels import hardware, prepare
 from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.data_tiles import list_tiles
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.gather import gather_kernel
 from sparsec.kernels.inputs import Input
+from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
 from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.sequences import of_documents
@@ -95,16 +95,16 @@ def compile_kernels(
     k = q[:, ::group].contiguous()
     with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
+        data = [_some_data(own, n) for own in program.inputs]
         if packed:
             table = of_documents(torch.tensor([0, n]), n)
-            out, lse = forward_packed(program, q, k, k, table, [], 1.0)
-            backward_packed(program, q, q, k, k, out, lse, None, table, [], 1.0)
+            out, lse = forward_packed(program, q, k, k, table, data, 1.0)
+            backward_packed(program, q, q, k, k, out, lse, None, table, data, 1.0)
         else:
-            data = [_some_data(own, n) for own in program.inputs]
             out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
             backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
-        kernels: tuple = (forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
-        kernels += (gather_kernel, list_tiles, share_lines)
+        listing = list_tiles, list_tiles_of_sequences, share_lines
+        kernels = forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits, gather_kernel, *listing
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 

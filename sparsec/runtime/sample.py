@@ -26,7 +26,7 @@ def drawn(
         lines = [{"B": batch, "H": heads}[axis] for axis in each.axes if axis in ("B", "H")]
         found = [_line(each, n, random) for _ in range(int(np.prod(lines)))]
         shape = found[0][0].shape if found else ()
-        arrays[each.name] = np.stack([some for some, _ in found]).reshape(*lines, *shape)
+        arrays[each.name] = np.stack([some for some, _ in found]).reshape((*lines, *shape))
         words[each.name] = found[0][1]
     return arrays, words
 

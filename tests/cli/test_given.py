@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.generated import pattern_of
 from typer.testing import CliRunner
 
 from sparsec.cli import app
+from sparsec.runtime import given_cost
+from sparsec.runtime.sample import drawn
+from sparsec.testing.data import masks
 
 DOCUMENTS = "input doc: int[n] pattern p = causal & doc[q] == doc[k]"
 
@@ -90,6 +94,55 @@ def test_verify_draws_data(tmp_path):
     assert "equals dense attention on the CPU" in said
 
 
-@pytest.mark.parametrize("command", [["tune", "--dry-run"], ["bench"]])
-def test_kernels_are_not_there(tmp_path, command):
-    assert "SP0621" in ran(tmp_path, DOCUMENTS, *command, status=2)
+def test_tuning_has_no_data(tmp_path):
+    assert "SP0621" in ran(tmp_path, DOCUMENTS, "tune", "--dry-run", status=2)
+
+
+def test_cost_with_data(tmp_path, ids):
+    """Exact, with tiles of the data, and said to be of it."""
+    text = ran(tmp_path, DOCUMENTS, "cost", "--n", "8", "--given", f"doc={ids}")
+    assert f"given     doc: {ids}" in text
+    assert "counts    of this data, counted" in text
+    found = json.loads(ran(tmp_path, DOCUMENTS, "cost", "--n", "8", "--given", f"doc={ids}", "--json"))
+    assert (found["pairs"], found["at_most_for"], found["given"]["doc"]) == (6 + 15, [], ids)
+    assert found["tiles"] == {"full": 0, "partial": 1, "empty": 0}
+    assert "SP0620" in ran(tmp_path, DOCUMENTS, "cost", "--n", "9", "--given", f"doc={ids}", status=2)
+    assert "SP0621" in ran(tmp_path, "input m: int " + DOCUMENTS, "cost", "--given", "m=3", status=2)
+
+
+def test_cost_of_a_sample(tmp_path):
+    """The same for a seed, and as the mask counts it; of heads with data of their own, all."""
+    text = "input w: int[H] input cls: bool[n] pattern p = past(w[h]) | cls[k] & causal"
+    options = "--n", "300", "--heads", "3", "--sample", "1"
+    said = ran(tmp_path, text, "cost", *options)
+    assert "given     cls: drawn by seed 1: true at 32 of 300 entries" in said
+    found = json.loads(ran(tmp_path, text, "cost", *options, "--json"))
+    pattern = pattern_of(text)
+    arrays, _ = drawn(pattern.inputs, 300, 1, 3, 1)
+    mask = masks(pattern, arrays, 1, 3, np.arange(300), 300)[0]
+    assert found["pairs"] == mask.sum()
+    whole = [mask[:, i : i + 64, j : j + 64] for i in range(0, 300, 64) for j in range(0, 300, 64)]
+    assert found["tiles"]["empty"] == sum(int(not head.any()) for each in whole for head in each)
+    assert found["tiles"]["full"] == sum(int(head.all() and head.shape[1] == 64) for each in whole for head in each)
+
+
+def test_cost_of_long_samples_is_estimated(tmp_path, monkeypatch):
+    monkeypatch.setattr(given_cost, "_MOST_PAIRS", 64 * 1000 * 8)
+    text, exact = "input m: int pattern p = causal & k < m", 1000 * 1001 // 2
+    said = ran(tmp_path, text, "cost", "--n", "1000", "--given", "m=1000", "--json")
+    found = json.loads(said)
+    assert found["given"]["how"] == "estimated from 8 of 16 rows of tiles"
+    assert abs(found["pairs"] - exact) < exact / 2
+    assert sum(found["tiles"].values()) == 16 * 16
+
+
+def test_bench_draws_data_or_takes_it(tmp_path, ids):
+    options = "--n", "8", "--heads", "1", "--head-size", "16", "--repeats", "1", "--against", "none"
+    text = DOCUMENTS.replace("input", "input m: int input") + " & k < m"
+    said = ran(tmp_path, text, "bench", *options, "--given", f"doc={ids}", "--json", str(tmp_path / "out.json"))
+    [run] = json.loads((tmp_path / "out.json").read_text())["runs"]
+    assert run["given"] == {"m": "drawn by seed 0: 1", "doc": ids}
+    assert f"doc: {ids}" in said
+    assert "SP0620" in ran(tmp_path, text, "bench", *options, "--given", "x=4", status=2)
+    said = ran(tmp_path, text, "bench", "--n", "8", "--documents", "3,5", status=2)
+    assert "patterns that read no inputs" in said

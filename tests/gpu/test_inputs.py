@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,66 @@ def test_heads_with_patterns_of_their_own() -> None:
     text = "input doc: int[n] input w: int[H] pattern p = match h "
     pattern = pattern_of(text + "{ 0 -> past(w[h]), 1 | 3 -> doc[q] == doc[k], else -> causal & k % 5 < w[h] }", 4)
     check(pattern, module_of(pattern).p, 700, 700, None, 2, heads=4, kv_heads=2, dtype=torch.bfloat16)
+
+
+QUESTIONS = "input cls: bool[B, n] pattern p = window(200) | cls[q] | cls[k] & k % 5 < 4"
+
+
+@pytest.mark.parametrize("tokens", ["first", "scattered", "none", "all", "one row"])
+@pytest.mark.parametrize("sizes", [(4000, 4000, 0), (3000, 4000, 900), (1, 4000, 3999)])
+def test_long_lines_are_split(tokens: str, sizes: tuple[int, int, int]) -> None:
+    """Between programs, and joined in one order: the same bits again."""
+    pattern, (n_q, n, q_offset) = pattern_of(QUESTIONS), sizes
+    cls = np.zeros((2, n), bool)
+    if tokens == "first":
+        cls[:, :40] = True
+    elif tokens in ("scattered", "one row"):
+        cls[: 2 if tokens == "scattered" else 1, np.random.default_rng(0).permutation(n)[:40]] = True
+    elif tokens == "all":
+        cls[:] = True
+    mask = masks(pattern, {"cls": cls}, 2, 4, np.arange(n_q) + q_offset, n)
+    problem = random_problem(mask, device="cuda", heads=4, kv_heads=2, batch=2, head_size=64, dtype=torch.bfloat16)
+    inputs = [x.detach().requires_grad_() for x in (problem.q, problem.k, problem.v)]
+    found = []
+    for _ in range(2):
+        given = {"scale": problem.scale, "q_offset": q_offset, "return_lse": True, "cls": torch.from_numpy(cls).cuda()}
+        out, lse = module_of(pattern).p(*inputs, **given)
+        gradients = torch.autograd.grad([out, lse], inputs, [problem.g, problem.dlse])
+        found.append(Results(out.detach(), lse.detach(), *gradients))
+    compared = compare(found[0], problem)
+    assert all(each.holds for each in compared), ", ".join(map(str, compared))
+    assert all(
+        torch.equal(getattr(found[0], name), getattr(found[1], name)) for name in ("out", "lse", "dq", "dk", "dv")
+    )
+
+
+@pytest.mark.parametrize("condition", [*CONDITIONS[:4], CONDITIONS[6], CONDITIONS[8]])
+def test_documents(condition: str) -> None:
+    """Packed, each is what it is alone with the entries of its own positions, and nothing waits for the device."""
+    pattern, ends, length = pattern_of(f"{DECLARED}pattern p = {condition}"), [0, 1, 300, 300, 1500, 1600], 1700
+    attend = spread_module_of(pattern).p
+    data = {name: torch.as_tensor(x).cuda() for name, x in random_data(pattern.inputs, 1, 4, length, 1).items()}
+    q, k, v, g = torch.randn(4, 1, 4, length, 64, device="cuda", dtype=torch.bfloat16)
+    k, v = k[:, :2], v[:, :2]
+    along = [each.name for each in pattern.inputs if each.axes[-1:] == ("n",)]
+    documents = torch.tensor(ends, dtype=torch.int32, device="cuda")
+
+    def run(rows: slice, **given) -> list[torch.Tensor]:
+        own = {name: x[..., rows].contiguous() if name in along else x for name, x in data.items()}
+        inputs = [x[:, :, rows].clone().requires_grad_() for x in (q, k, v)]
+        out = attend(*inputs, **own, **given)
+        return [x.detach() for x in (out, *torch.autograd.grad(out, inputs, g[:, :, rows]))]
+
+    together = run(slice(None), documents=documents)
+    with no_synchronisation():
+        again = run(slice(None), documents=documents)
+    assert all(map(torch.equal, together, again))
+    for first, stop in pairwise(ends):
+        if first < stop:
+            for packed, alone in zip(together, run(slice(first, stop)), strict=True):
+                error = (packed[:, :, first:stop] - alone).float().norm()
+                assert error <= 4 * torch.finfo(torch.bfloat16).eps * alone.float().norm() + 1e-6
+    assert all((x[:, :, ends[-1] :] == 0).all() for x in together)
 
 
 LOTS = 20  # of 25 programs each, so that several processes can share the work, and the first failure shows early

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from types import ModuleType
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
 from sparsec.ir import nodes
-from sparsec.kernels import data_tiles, long_lines, prepare
+from sparsec.kernels import data_tiles, long_lines, packed, prepare, sequences
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu, prepared_forward
 from sparsec.kernels.inputs import checked_inputs, for_kernels, form_of
@@ -96,6 +97,62 @@ def test_heads_with_patterns_of_their_own() -> None:
 def test_random_programs(program, sizes, seed) -> None:
     pattern = random_pattern(program)
     check(module_of(pattern), pattern, *sizes, random_data(pattern.inputs, 2, 2, sizes[1], seed))
+
+
+# ---------------------------------------------------------------- several sequences
+
+
+PACKED = [
+    "causal & doc[q] == doc[k]",
+    "past(20) & ~cls[k] | cls[q] & k < m",
+    "causal & w[h] < q - k & doc[k] > 0 | q - k < u[h, 1]",
+    "causal & stride(3) & doc[q] == doc[k]",
+]
+
+
+@pytest.mark.parametrize("condition", PACKED)
+def test_documents(condition: str) -> None:
+    """Each as if it stood alone, with the entries of its own positions."""
+    pattern, ends, length = pattern_of(f"{DECLARED}pattern p = {condition}"), [0, 1, 40, 40, 73, 90], 90
+    data = random_data(pattern.inputs, 1, 2, length, 3)
+    mask = np.zeros((1, 2, length, length), bool)
+    for first, stop in pairwise(ends):
+        own = {each.name: _cut(each, data[each.name], slice(first, stop)) for each in pattern.inputs}
+        mask[:, :, first:stop, first:stop] = masks(pattern, own, 1, 2, np.arange(stop - first), stop - first)
+    check_packed(pattern, sequences.of_documents(torch.tensor(ends), length), data, mask)
+
+
+@pytest.mark.parametrize("condition", PACKED[:2])
+def test_rows_of_unequal_length(condition: str) -> None:
+    """Padding on both sides: entries stand where keys do."""
+    pattern, n = pattern_of(f"{DECLARED}pattern p = {condition}"), 50
+    first, count = [0, 13, 0], [50, 30, 20]
+    data = random_data(pattern.inputs, 3, 2, n, 4)
+    mask = np.zeros((3, 2, n, n), bool)
+    for row, (begin, size) in enumerate(zip(first, count, strict=True)):
+        chosen = {each.name: data[each.name][[row]] if "B" in each.axes else data[each.name] for each in pattern.inputs}
+        kept = slice(begin, begin + size)
+        own = {each.name: _cut(each, chosen[each.name], kept) for each in pattern.inputs}
+        mask[row, :, kept, kept] = masks(pattern, own, 1, 2, np.arange(size), size)[0]
+    offsets = torch.tensor(count), None, None, -torch.tensor(first)
+    check_packed(pattern, sequences.of_rows(3, n, n, torch.device("cpu"), *offsets), data, mask)
+
+
+def _cut(own, some: np.ndarray, positions: slice) -> np.ndarray:
+    return some[..., positions] if own.axes[-1:] == ("n",) else some
+
+
+def check_packed(pattern: nodes.Pattern, table: torch.Tensor, data: dict[str, np.ndarray], mask: np.ndarray) -> None:
+    program = spread_module_of(pattern)._PROGRAM
+    assert packed.at_once(program)
+    program.passes.clear()
+    problem = random_problem(mask, heads=2, kv_heads=1, batch=len(mask), dtype=torch.float32)
+    tensors = problem.q, problem.k, problem.v
+    given = checked_inputs(program.inputs, {name: torch.as_tensor(x) for name, x in data.items()}, *tensors[:2])
+    out, lse = packed.forward_packed(program, *tensors, table, given, problem.scale)
+    more = problem.g, *tensors, out, lse, problem.dlse, table, given, problem.scale
+    found = compare(Results(out, lse, *packed.backward_packed(program, *more)), problem)
+    assert all(each.holds for each in found), ", ".join(map(str, found))
 
 
 # ---------------------------------------------------------------- lists of tiles

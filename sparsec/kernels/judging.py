@@ -1,0 +1,130 @@
+"""Kernels that list the tiles that hold a kept pair where data of the call decides: `sparsec.kernels.data_tiles`."""
+
+from __future__ import annotations
+
+from sparsec.kernels.device import RUN_TIME, tl, triton
+from sparsec.kernels.own_tiles import sequence_of
+from sparsec.kernels.regions import Lists, Rules, ask_data, tile_of, walk_of
+from sparsec.kernels.shares import line_of
+from sparsec.kernels.spans import span
+
+
+@triton.jit
+def _query_heads_of(head, HEADS, KV_HEADS, FIRST_HEAD, BY_QUERY: tl.constexpr, GROUP: tl.constexpr):
+    """Of a number of a head with lines of its own the head, the first query head, and how many these are."""
+    first, count = head, 1
+    if BY_QUERY:
+        if HEADS is not None:
+            head = tl.load(HEADS + head)
+            first = head
+    else:
+        first, count = head * GROUP, GROUP
+        if KV_HEADS is not None:
+            first, stop = tl.load(FIRST_HEAD + head), tl.load(FIRST_HEAD + head + 1)
+            count = stop - first
+            head = tl.load(KV_HEADS + head)
+    return head, first, count
+
+
+@triton.jit
+def _static_walk(
+    rules, lists, tile, n_q, n, q_offset, BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    """The tiles of a line that may hold a pair whatever the data."""
+    if BY_QUERY:
+        first = q_offset + tile * BLOCK_M
+        walk = walk_of(rules, lists, tile, 0, 0, 0, n, (first, first + BLOCK_M - 1, n, n, BLOCK_N), (), False)
+    else:
+        first = tile * BLOCK_N
+        last = first + BLOCK_N - 1
+        walk = walk_of(rules, lists, tile, 0, 0, 0, n_q, (first, last, n, n_q, q_offset, BLOCK_M), (), False)
+    return walk
+
+
+@triton.jit(do_not_specialize=[*RUN_TIME, "own"])
+def list_tiles(
+    DATA_LIST, COUNTS, INPUTS, LIST_STARTS, LIST, HEADS, KV_HEADS, FIRST_HEAD,
+    n_q, n, q_offset, heads, own, batch_lines, head_lines, room,
+    JUDGE: tl.constexpr, VISITS: tl.constexpr, NUMBERS: tl.constexpr, FORMS: tl.constexpr,
+    BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """DATA_LIST [lines, room]: 2 * tile + whether all of its pairs are kept, of the COUNTS [lines] tiles of a line.
+
+    Of several heads that share a tile of keys one entry stands for all.
+    """
+    batch, number = tl.program_id(2) // own, tl.program_id(2) % own
+    head, first, count = _query_heads_of(number, HEADS, KV_HEADS, FIRST_HEAD, BY_QUERY, GROUP)
+    line = line_of(batch, head, tl.program_id(0), batch_lines, head_lines)
+    _list_line(
+        DATA_LIST + line * room, COUNTS + line, room, Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS),
+        Lists(LIST_STARTS, LIST), HEADS, tl.program_id(0), n_q, n, q_offset, 0, first, count, (batch, first, heads),
+        JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=[*RUN_TIME, "most"])
+def list_tiles_of_sequences(
+    DATA_LIST, COUNTS, INPUTS, HEADS, KV_HEADS, FIRST_HEAD, TILES, n, heads, head_lines, room, most,
+    JUDGE: tl.constexpr, VISITS: tl.constexpr, NUMBERS: tl.constexpr, FORMS: tl.constexpr,
+    BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """As `list_tiles`, of the tiles of several sequences, where a line of TILES says that its entries begin.
+
+    DATA_LIST has room for `most` entries of a head; K has n rows.
+    """
+    head, first, count = _query_heads_of(tl.program_id(1), HEADS, KV_HEADS, FIRST_HEAD, BY_QUERY, GROUP)
+    for number in range(tl.program_id(0), tl.load(TILES), tl.num_programs(0)):
+        own = sequence_of(TILES, number, False)
+        at = own.batch, first, heads, own.k_first, own.k_begin, n
+        _list_line(
+            DATA_LIST + line_of(0, head, own.list_first, 0, room), COUNTS + line_of(0, head, number, 0, head_lines),
+            tl.maximum(most - own.list_first, 0), Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS), Lists(), HEADS,
+            own.tile, own.n_q, own.n, own.q_offset, own.k_begin, first, count, at,
+            JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE,
+        )  # fmt: skip
+
+
+@triton.jit
+def _list_line(
+    ENTRIES, COUNT, room, rules, lists, HEADS, tile, n_q, n, q_offset, k_begin, first, count, at,
+    JUDGE: tl.constexpr, BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """Lists a line for query heads number first .. first + count - 1; `at`: as of the first of them."""
+    LENGTH: tl.constexpr = len(at)
+    walk = _static_walk(rules, lists, tile, n_q, n, q_offset, BY_QUERY, BLOCK_M, BLOCK_N)
+    own = tile + tl.zeros([1], tl.int32)
+    listed = 0
+    for begin in range(0, walk.steps, AT_ONCE):
+        step = begin + tl.arange(0, AT_ONCE)
+        there = step < walk.steps
+        other, _ = tile_of(walk, lists, tl.where(there, step, 0))
+        if BY_QUERY:
+            queries = _tile_positions(own, BLOCK_M, 0, n_q, q_offset)
+            keys = _tile_positions(other, BLOCK_N, k_begin, n, 0)
+        else:
+            queries = _tile_positions(other, BLOCK_M, 0, n_q, q_offset)
+            keys = _tile_positions(own, BLOCK_N, k_begin, n, 0)
+        there &= (queries[0] <= queries[1]) & (keys[0] <= keys[1])
+        some, every = there & (step < 0), there
+        for number in range(first, first + count):
+            head = number
+            if (not BY_QUERY) and (HEADS is not None):
+                head = tl.load(HEADS + number)
+            if LENGTH == 3:
+                verdict = ask_data(JUDGE, (queries, keys, n, (at[0], head, at[2])), (), rules)
+            else:
+                place = at[0], head, at[2], at[3], at[4], at[5]
+                verdict = ask_data(JUDGE, (queries, keys, n, place), (), rules)
+            some, every = some | (there & verdict[0]), every & verdict[1]
+        kept = some.to(tl.int32)
+        place_of = listed + tl.cumsum(kept, 0) - 1
+        tl.store(ENTRIES + place_of, 2 * other + (every & some).to(tl.int32), mask=(kept > 0) & (place_of < room))
+        listed += tl.sum(kept, 0)
+    tl.store(COUNT, tl.minimum(listed, room))
+
+
+@triton.jit
+def _tile_positions(tile, BLOCK: tl.constexpr, begin, length, shift):
+    """The positions of tiles, those of rows begin .. length - 1 that there are, as spans."""
+    first, last = tl.maximum(tile * BLOCK, begin), tl.minimum(tile * BLOCK + BLOCK, length) - 1
+    return span(shift + first, shift + last)
