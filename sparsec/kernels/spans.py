@@ -137,11 +137,11 @@ def span_of_listed(LIST, at, FORM: tl.constexpr, index):
 
 
 @triton.jit
-def _span_of(ENTRIES, index, begin, length):
-    """Of the entries begin .. length - 1 those at the indices of spans; of many, anything."""
+def _span_of(ENTRIES, index, first_there, length):
+    """Of the entries first_there .. length - 1 those at the indices of spans; of many, anything."""
     least: tl.constexpr = -9223372036854775808
     most: tl.constexpr = 9223372036854775807
-    first, last = tl.maximum(index[0], begin), tl.minimum(index[1], length - 1)
+    first, last = tl.maximum(index[0], first_there), tl.minimum(index[1], length - 1)
     few = index[2] & (last - first < _MOST_ENTRIES)
     count = tl.where(few, last + 1 - first, 0)
     low, high = tl.full(first.shape, most, tl.int64), tl.full(first.shape, least, tl.int64)
@@ -152,7 +152,7 @@ def _span_of(ENTRIES, index, begin, length):
         low = tl.minimum(low, tl.min(x, 1).to(tl.int64))
         high = tl.maximum(high, tl.max(x, 1).to(tl.int64))
     some = (first <= last) | (index[2] == 0)
-    every = index[2] & (index[0] >= begin) & (index[1] < length)
+    every = index[2] & (index[0] >= first_there) & (index[1] < length)
     return tl.where(few, low, least), tl.where(few, high, most), few | (few == 0), some, every
 
 
