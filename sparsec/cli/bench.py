@@ -19,8 +19,6 @@ from sparsec.cli.output import write
 from sparsec.diagnostics import torch_for
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sparsec.ir.nodes import Pattern
     from sparsec.pipeline import Compiled
 
@@ -123,7 +121,7 @@ def run(
             raise typer.BadParameter("with patterns that read no inputs", param_hint="--documents")
         say(each.warnings)
 
-    def data(pattern: Pattern, n: int) -> tuple[Mapping[str, np.ndarray], dict[str, str]]:
+    def data(pattern: Pattern, n: int) -> tuple[Mapping[str, Any], dict[str, str]]:
         own = [text for text in given or () if len(made) == 1 or _name_of(text) in {x.name for x in pattern.inputs}]
         return data_or_sample(pattern, own, seed, n, setting.batch, setting.heads)
 
