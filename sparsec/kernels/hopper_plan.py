@@ -21,12 +21,11 @@ class HopperWork(NamedTuple):
 
 
 class HopperSizes(NamedTuple):
-    """Constants of a kernel, apart from numbers: Triton 3.6 forgets those of an inner tuple that has both, in loops."""
+    """Constants of a kernel.  Numbers are elsewhere: of an inner tuple with both, Triton 3.6 forgets these in loops."""
 
     GROUP: Any  # query heads that share a key head
     SPLIT: Any  # whether programs split tiles
     LONGEST_FIRST: Any
-
     BLOCK_M: Any
     BLOCK_N: Any
     BLOCK_D: Any
