@@ -7,6 +7,8 @@ from collections.abc import Callable
 from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward_kernel import forward_kernel
+from sparsec.kernels.hopper_rows import launch_hopper
+from sparsec.kernels.hopper_tier import on_hopper
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.prepare import Heads, Prepared, bind, heads_of, prepare_launch, query_tiles, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
@@ -31,6 +33,9 @@ def launch_rows(
         if any(kernel.carries for kernel in kernels):
             carry_state(run, "CARRY_TOP", q, ("CARRY",))
         for kernel in kernels:
+            if on_hopper(run, kernel, q_offset):
+                launch_hopper(run, kernel, heads, q_offset)
+                continue
             keys = keys_of(run, kernel, heads)
             moving = {name: run.metas[stored] for name, stored in keys.items()}
             made = prepare_launch(run.program, kernel, own, moving, q_offset, run.packed)
