@@ -12,8 +12,8 @@ from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
-from sparsec.kernels.memory import as_readable, dense_strides, empty_as
-from sparsec.kernels.program import Program
+from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
+from sparsec.kernels.program import Kernel, Program
 from sparsec.kernels.rows import launch_rows
 
 
@@ -26,16 +26,22 @@ def forward_gpu(
     q_offset: int,
     k_begin: int = 0,
     inputs: Sequence[Tensor] = (),
+    sinks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """out like q, and the log-sum-exp [B, H, n_q] in float32."""
+    """out like q, and the log-sum-exp [B, H, n_q] in float32.  `sinks` [1 or B, H]: a score more for each row."""
     check_begin(k_begin)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
     q, k, v = as_readable(q), as_readable(k), as_readable(v)
-    data = for_kernels(program.inputs, inputs, max(k.shape[2], q_offset + q.shape[2]))
+    data = for_kernels(program.inputs, inputs, max(k.shape[2], q_offset + q.shape[2])) | data_of_sinks(sinks)
     run = prepared_forward(program, q, k, v, q_offset, data=data)
     env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT, **data})
     return env["OUT"], env["LSE"]
+
+
+def data_of_sinks(sinks: Tensor | None) -> dict[str, Tensor]:
+    """What kernels read of the sinks of a call, by name."""
+    return {} if sinks is None else {"SINKS": as_contiguous(sinks)}
 
 
 def check_begin(k_begin: int) -> None:
@@ -55,7 +61,7 @@ def prepared_forward(
 ) -> Pass:
     """The forward pass for such tensors, all readable.
 
-    `sequences`: a table of those that the call is about; `data`: what kernels read of inputs, by name.
+    `sequences`: a table of those that the call is about; `data`: what kernels read of inputs and sinks, by name.
     """
     strides, lines = (q.stride(), k.stride(), v.stride()), 0 if sequences is None else len(sequences)
     key = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, lines, dot_precision(q.dtype)
@@ -71,5 +77,12 @@ def _forward_pass(program: Program, metas: Environment, q_offset: int) -> Pass:
     run, q = Pass(program, **metas), metas["Q"]
     run.empty("OUT", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
-    launch_rows(run, "forward", {"Q": q}, q.shape[2], lambda kernel: {"LSE": Slot("LSE")}, q_offset)
+    started: Environment = {"LSE": Slot("LSE")}
+    if sinks := metas.get("SINKS"):
+        started |= {"SINKS": Slot("SINKS"), "sinks_b": sinks.strides[0] if sinks.shape[0] > 1 else 0}
+
+    def more(kernel: Kernel) -> Environment:
+        return started if kernel.begin == "init" else {"LSE": Slot("LSE")}
+
+    launch_rows(run, "forward", {"Q": q}, q.shape[2], more, q_offset)
     return run

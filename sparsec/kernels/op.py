@@ -24,6 +24,7 @@ from sparsec.kernels.positions import Positions, checked_positions, packed
 from sparsec.kernels.program import Program
 from sparsec.kernels.repeated import Repeated
 from sparsec.kernels.sequence_table import sequence_table
+from sparsec.kernels.sinks import checked_sinks, sink_gradient
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu
 
 
@@ -38,6 +39,7 @@ class Attention(Protocol):
         v: Tensor,
         *,
         scale: float | None = ...,
+        sinks: Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -54,6 +56,7 @@ class Attention(Protocol):
         v: Tensor,
         *,
         scale: float | None = ...,
+        sinks: Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -70,6 +73,7 @@ class Attention(Protocol):
         v: Tensor,
         *,
         scale: float | None = ...,
+        sinks: Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -104,6 +108,7 @@ class Operator:
         scale: Any,
         return_lse: bool,
         positions: Positions,
+        sinks: Any = None,
         inputs: Mapping[str, Any] = MappingProxyType({}),
     ) -> Any:
         """What the public `function` of a module returns for these arguments."""
@@ -111,7 +116,7 @@ class Operator:
             if torch.overrides.has_torch_function((q, k, v)):  # torch.fx and others that stand in for tensors
                 given = {"scale": scale, "return_lse": return_lse}
                 given |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
-                given |= inputs
+                given |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
                 return torch.overrides.handle_torch_function(function, (q, k, v), q, k, v, **given)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
@@ -119,8 +124,8 @@ class Operator:
         q, k, v = rows[:3]
         if rows.documents is not positions.documents:
             positions = positions._replace(documents=rows.documents)
-        signature = self.repeated.signature(q, k, v, scale, positions, inputs)
-        if signature and (made := self.repeated.run(signature, q, k, v, positions, inputs)):
+        signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
+        if signature and (made := self.repeated.run(signature, q, k, v, positions, sinks, inputs)):
             out, lse = made
             return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
         q, k, v = self._cast(q, k, v)
@@ -135,9 +140,10 @@ class Operator:
         data = checked_inputs(self.program.inputs, inputs, q, k)
         if scale <= 0:  # kernels take the largest score before they scale it
             q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
-        out, lse = self.forward(q, k, v, sequences, data, scale, q_offset)
+        sinks = checked_sinks(sinks, q)
+        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset)
         if signature:
-            self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sequences, data)
+            self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sinks, sequences, data)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
 
     def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,7 +186,7 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
         return None
     library = torch.library.Library("sparsec", "FRAGMENT")
     tensors, more = "Tensor q, Tensor k, Tensor v", "Tensor? sequences, Tensor[] inputs, float scale, SymInt q_offset"
-    library.define(f"{name}({tensors}, {more}) -> (Tensor, Tensor)")
+    library.define(f"{name}({tensors}, Tensor? sinks, {more}) -> (Tensor, Tensor)")
     library.define(
         f"{name}_backward(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more})"
         " -> (Tensor, Tensor, Tensor)"
@@ -188,17 +194,17 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
     library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
     packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_refused")]
     forward, backward, refused = (packet.default for packet in packets)
-    functions = differentiable(forward, backward, refused)
+    functions = differentiable(forward, backward, refused, sink_gradient)
     each_forward, each_backward = partial(forward_each, forward_cpu), partial(backward_each, backward_cpu)
     cpu_passes = (forward_cpu, each_forward), (backward_cpu, each_backward)
     gpu_passes = (forward_gpu, forward_packed), (backward_gpu, backward_packed)
-    for op, place, meta, cpu, gpu in (
-        (forward, 3, _forward_meta, _forward_of(program, *cpu_passes[0]), _forward_of(program, *gpu_passes[0])),
-        (backward, 7, _backward_meta, _backward_of(program, *cpu_passes[1]), _backward_of(program, *gpu_passes[1])),
-        (refused, None, _refused_meta, _refused, _refused),
+    for op, places, meta, cpu, gpu in (
+        (forward, (4, 3), _forward_meta, _forward_of(program, *cpu_passes[0]), _forward_of(program, *gpu_passes[0])),
+        (backward, (7,), _backward_meta, _backward_of(program, *cpu_passes[1]), _backward_of(program, *gpu_passes[1])),
+        (refused, (None,), _refused_meta, _refused, _refused),
     ):
         torch.library.register_fake(op, meta, lib=library)
-        torch.library.register_vmap(op, batched(op, place), lib=library)
+        torch.library.register_vmap(op, batched(op, *places), lib=library)
         library.impl(op, cpu, "CPU")
         library.impl(op, gpu, "CUDA")
     counts: tuple[Callable, ...] = forward_flops, backward_flops
@@ -221,11 +227,12 @@ def _forward_of(program: Program, function: Callable, each: Callable) -> Callabl
     """The forward pass of one device; `each`: of sequences, where a call is about several."""
 
     def run(
-        q: Tensor, k: Tensor, v: Tensor, sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int
-    ) -> Any:
+        q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None,
+        sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
+    ) -> Any:  # fmt: skip
         if sequences is None:
-            return function(program, q, k, v, scale, q_offset, *([0, inputs] if inputs else []))
-        return each(program, q, k, v, sequences, inputs, scale)
+            return function(program, q, k, v, scale, q_offset, 0, inputs, sinks)
+        return each(program, q, k, v, sequences, inputs, scale, sinks)
 
     return run
 
