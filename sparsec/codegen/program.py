@@ -59,7 +59,10 @@ def declared(own: Input, data: DataArguments) -> str:
     """What makes an input."""
     axes = ", ".join(f'"{axis}"' for axis in own.axes)
     uses = ", ".join(f'"{each.use}"' for each in data.all if data.inputs[each.number] is own)
-    return f'Input("{own.name}", "{own.kind}", ({axes}{"," if len(own.axes) == 1 else ""}), {own.line}, ({uses},))'
+    sizes = f", {own.sizes}" if own.is_chosen else ""
+    return (
+        f'Input("{own.name}", "{own.kind}", ({axes}{"," if len(own.axes) == 1 else ""}), {own.line}, ({uses},){sizes})'
+    )
 
 
 def table(node: ir.Table, index: int) -> tuple[int, str, str]:

@@ -19,11 +19,21 @@ INSIDE = "from sparsec.kernels import support as sk"  # what a module imports wh
 _PACKAGE = "sparsec.kernels"
 _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory"),
-    *("device", "entries", "spans", "tiles", "loads", "softmax", "splits"),
+    *("device", "entries", "chosen_kernels", "spans", "tiles", "loads", "softmax", "splits"),
     *("own_tiles", "regions", "key_regions", "query_regions"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather"),  # device functions up to here
     *("inputs", "program", "boxes", "row_classes", "tables"),
-    *("direct", "launch", "tile_grid", "tile_lists", "prepare", "data_tiles", "stages", "sequence_tiles"),
+    *(
+        "direct",
+        "launch",
+        "kernel_inputs",
+        "tile_grid",
+        "tile_lists",
+        "prepare",
+        "data_tiles",
+        "stages",
+        "sequence_tiles",
+    ),
     *("rows", "forward", "backward"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_forward", "cpu_backward", "cpu_step"),
     *("sequences", "torch_path", "flops", "call", "positions", "sequence_kernels", "sequence_table"),

@@ -14,7 +14,8 @@ from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.forward import check_begin
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.inputs import DATA, for_kernels
+from sparsec.kernels.inputs import DATA
+from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
 from sparsec.kernels.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
@@ -45,7 +46,7 @@ def backward_gpu(
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
     env = backward_inputs(g, q, k, v, out, lse, dlse, scale)
-    env |= for_kernels(program.inputs, inputs, max(k.shape[2], q_offset + q.shape[2]))
+    env |= for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2])
     prepared_backward(program, env, q_offset)(env)
     return env["DQ"], env["DK"], env["DV"]
 

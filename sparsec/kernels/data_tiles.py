@@ -166,7 +166,7 @@ def _list_line(
             head = number
             if (not BY_QUERY) and (HEADS is not None):
                 head = tl.load(HEADS + number)
-            verdict = ask_data(JUDGE, (queries, keys, n, (batch, head, heads)), (), rules)
+            verdict = ask_data(JUDGE, (queries, keys, n, (batch, head, heads, q_offset, n_q)), (), rules)
             some, every = some | (there & verdict[0]), every & verdict[1]
         kept = some.to(tl.int32)
         place = listed + tl.cumsum(kept, 0) - 1

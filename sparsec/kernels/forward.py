@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.inputs import for_kernels
+from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_readable, dense_strides, empty_as
 from sparsec.kernels.program import Program
@@ -32,7 +32,7 @@ def forward_gpu(
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
     q, k, v = as_readable(q), as_readable(k), as_readable(v)
-    data = for_kernels(program.inputs, inputs, max(k.shape[2], q_offset + q.shape[2]))
+    data = for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2])
     run = prepared_forward(program, q, k, v, q_offset, data=data)
     env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT, **data})
     return env["OUT"], env["LSE"]

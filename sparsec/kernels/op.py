@@ -16,7 +16,7 @@ from sparsec.kernels.call import checked, first_position
 from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.inputs import checked_inputs
+from sparsec.kernels.inputs import checked_inputs, refuse_lists
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.packed import backward_packed, forward_packed
@@ -130,6 +130,7 @@ class Operator:
         q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most) if plain else 0
         sequences = None
         if not plain:
+            refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
             sequences = sequence_table(self.program, positions, q, k)
         data = checked_inputs(self.program.inputs, inputs, q, k)

@@ -44,8 +44,9 @@ class QueryTile(NamedTuple):
     head: Any
     kv_head: Any
     batch: Any
-    n_q: Any  # queries and keys of the sequence
+    n_q: Any  # queries and keys of the sequence, and the position of its first query
     n: Any
+    q_offset: Any
     share: Any
     place: Any  # of the first query
     first_row: Any  # of Q; the others follow, STRIDE apart
@@ -167,7 +168,7 @@ def own_queries(
         begins = sequence.q_first, sequence.k_first, sequence.k_begin, sequence.stats_first
     classes = class_row, residue, keys
     return QueryTile(
-        heads, head, head // GROUP, batch, n_q, n, share, *rows, *positions, *classes, *at, *begins
+        heads, head, head // GROUP, batch, n_q, n, q_offset, share, *rows, *positions, *classes, *at, *begins
     )  # fmt: skip
 
 

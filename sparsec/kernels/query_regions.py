@@ -55,8 +55,7 @@ def mask_queries(s, rules, lists, walk, own, head, stop, sizes):
     more = (own.n,)
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
-    q = own.q_offset + stop.position
+    q, at = own.q_offset + stop.position, (own.batch, head, own.heads, own.q_offset, own.n_q)
     return mask_scores(
-        s, rules, lists, walk, stop, q, own.k, edges, more, (own.batch, head, own.heads), (False, 0), False, False,
-        sizes.BLOCK_N, sizes.BLOCK_M,
+        s, rules, lists, walk, stop, q, own.k, edges, more, at, (False, 0), False, False, sizes.BLOCK_N, sizes.BLOCK_M,
     )  # fmt: skip

@@ -55,7 +55,7 @@ def forward_cpu(
         out, lse = _forward_heads(program, program.groups[0].at(n).regions, q, k, v, scale, q_offset, k_begin)
         return lying_as(out.to(q.dtype), q), lse
     out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
-    for regions, rows, heads, kv, entries in _parts(program, q, k, n, inputs, k_begin):
+    for regions, rows, heads, kv, entries in _parts(program, q, k, n, inputs, q_offset, k_begin):
         tensors = q[rows, heads], k[rows, kv], v[rows, kv]
         found = _forward_heads(program, regions, *tensors, scale, q_offset, k_begin, entries)
         out[rows, heads], lse[rows, heads] = found[0].to(q.dtype), found[1]
@@ -139,7 +139,7 @@ def _backward_from_the_start(
         return lying_as(dq, q), lying_as(dk, k), lying_as(dv, k)
     dq = empty_as(q)
     dk, dv = (torch.zeros_like(x, dtype=exact) for x in (k, v))
-    for regions, rows, heads, kv, entries in _parts(program, q, k, k.shape[2], inputs, k_begin):
+    for regions, rows, heads, kv, entries in _parts(program, q, k, k.shape[2], inputs, q_offset, k_begin):
         of_queries = (None if x is None else x[rows, heads] for x in (g, q, out, lse, dlse))
         some_g, some_q, some_out, some_lse, some_dlse = of_queries
         tensors = some_g, some_q, k[rows, kv], v[rows, kv], some_out, some_lse, some_dlse
@@ -228,7 +228,9 @@ def _wider(x: Tensor, column: Tensor | None = None) -> Tensor:
 _Part = tuple[tuple[Region, ...], slice, Any, slice, Sequence[Entries]]
 
 
-def _parts(program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tensor], k_begin: int) -> Iterator[_Part]:
+def _parts(
+    program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tensor], q_offset: int, k_begin: int
+) -> Iterator[_Part]:
     """(regions, rows of the batch, query heads, key heads, data) of everything to run, one after the other where the
     data differ.
     """
@@ -237,7 +239,8 @@ def _parts(program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tens
         rows = slice(row, row + 1) if by_row else slice(None)
         for regions, heads, kv in _head_groups(program, q.shape[1], k.shape[1], n, by_head):
             head = heads[0] if by_head else 0
-            yield regions, rows, heads, kv, entries_of(program.inputs, inputs, row, head, k_begin)
+            places = q.shape[1], q_offset, k_begin
+            yield regions, rows, heads, kv, entries_of(program.inputs, inputs, row, head, *places)
 
 
 def _head_groups(
@@ -284,7 +287,7 @@ def kept_pairs_given(
 ) -> int:
     """Pairs that the pattern keeps in all rows of q and heads, with these data."""
     total = 0
-    for regions, rows, heads, _, entries in _parts(program, q, k, n, [x.cpu() for x in inputs], k_begin):
+    for regions, rows, heads, _, entries in _parts(program, q, k, n, [x.cpu() for x in inputs], q_offset, k_begin):
         served = len(range(q.shape[0])[rows]) * (q.shape[1] if isinstance(heads, slice) else len(heads))
         total += served * sum(_pairs_of(region, n_q, n, q_offset, entries) for region in _after(regions, k_begin))
     return total

@@ -12,9 +12,10 @@ from typing import SupportsIndex, TypedDict
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir.nodes import FALSE, Pattern, Set
-from sparsec.lower.conditions import MAX_NUMBER, Evaluation
+from sparsec.lower.conditions import Evaluation
 from sparsec.lower.inputs import declared
 from sparsec.lower.scope import Entry, Scope, all_scopes, binding, inputs_of, mentions, open_scope, recursions
+from sparsec.lower.signatures import MAX_NUMBER
 from sparsec.lower.sorts import check, shown
 from sparsec.lower.tables import table_path
 from sparsec.lower.terms import Term, terms

@@ -22,7 +22,7 @@ from sparsec.lower.hints import (
     unknown,
     written_as_set,
 )
-from sparsec.lower.inputs import own_indices, problems, wrong_index
+from sparsec.lower.inputs import CHOSEN_KINDS, not_chosen, own_indices, problems, wrong_index
 from sparsec.lower.scope import INTEGERS, Entry, Scope
 from sparsec.lower.signatures import BUILT_IN, bind, signature_of
 from sparsec.source import Span
@@ -230,7 +230,7 @@ class _Checker:
         else:
             for index in own_indices(node, source):
                 self.want_int(index, f"an index of `{source.name}`")
-        return "set" if source.kind == "bool" else "int"
+        return None if source.kind in CHOSEN_KINDS else "set" if source.kind == "bool" else "int"
 
     def _call(self, node: ast.Call, wanted: str) -> str | None:
         entry = self.scope.find(node.name)
@@ -244,10 +244,13 @@ class _Checker:
             self.errors.append(bound)
             return signature.sort
         for name, value in bound.items():
-            if name == "table" and entry is None and isinstance(value, ast.Text | ast.Table):
+            where = f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`"
+            other = signature.others.get(name)
+            if other == "table" and isinstance(value, ast.Text | ast.Table):
                 self._table(value)
+            elif other == "chosen":
+                self._chosen(value)
             else:
-                where = f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`"
                 self.want_int(value, where)
         return signature.sort
 
@@ -257,6 +260,12 @@ class _Checker:
             for item in row.items if isinstance(row, ast.Table) else ():
                 if not isinstance(item, ast.Number | ast.Table):
                     self.want_int(item, "an entry of a table")
+
+    def _chosen(self, node: ast.Expr) -> None:
+        """What `selected` is asked for: an input of chosen blocks or keys."""
+        source = self._input(node) if isinstance(node, ast.Name) else None
+        if source is None or source.kind not in CHOSEN_KINDS:
+            self.errors.append(not_chosen(node, source))
 
     def _match(self, node: ast.Match, wanted: str) -> str | None:
         self.want_int(node.value, "`match`")

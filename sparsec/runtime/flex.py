@@ -58,10 +58,10 @@ def mask_mod(
 
     Query q_idx stands at position q_idx + q_offset, which stays below n.  SparsecError for inputs that do not fit.
     """
-    arrays, _ = checked(pattern, inputs, n)
+    arrays, sizes = checked(pattern, inputs, n, n - q_offset)
     data = {each.name: torch.from_numpy(spread(each, arrays[each.name])).to(device) for each in pattern.inputs}
     heads = pattern.head_conditions or (0,)
-    made = _Terms(n, torch.device(device), len(heads), data).condition(
+    made = _Terms(n, torch.device(device), len(heads), data, q_offset, sizes.get("H", 1)).condition(
         {head: pattern.conditions[index] for head, index in enumerate(heads)}
     )
 
@@ -74,8 +74,11 @@ def mask_mod(
 class _Terms:
     """Conditions and integers of several heads -> one term of (line, q, k)."""
 
-    def __init__(self, n: int, device: torch.device, heads: int, data: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, n: int, device: torch.device, heads: int, data: Mapping[str, Tensor], first: int, query_heads: int
+    ) -> None:
         self.n, self.device, self.heads, self.data = n, device, heads, data
+        self.first, self.query_heads = first, query_heads  # the position of the first query; heads that inputs tell
 
     def condition(self, nodes: _ByHead) -> _Term:
         groups = _alike(nodes)
@@ -152,12 +155,26 @@ class _Terms:
         """The test, and that every index of it is there."""
         test = leaf.test
         indexed = [read for read in reads(leaf) if isinstance(read, ir.Read) and read.index is not None]
+        if isinstance(test, ir.Chosen):
+            return self._chosen(test)
         if isinstance(test, ir.ElementOf):
             x, value = self.data[test.name], self.integer({0: test.value})
             terms = [lambda at, q, k: (_line(x, at) == value(at, q, k)).any(-1)]
         else:
             terms = [self.condition({0: test})]
         return _all([*(self._inside(self.data[read.name], read) for read in indexed), *terms])
+
+    def _chosen(self, test: ir.Chosen) -> _Term:
+        """Whether the list of the query names the block of the key."""
+        x = self.data[test.name]
+
+        def chosen(at: _Line, q: Tensor, k: Tensor) -> Tensor:
+            own = (q - self.first) // test.rows
+            group = at.h * x.shape[1] // self.query_heads if x.shape[1] > 1 else 0
+            listed = x[at.b, group, own.clamp(0, x.shape[2] - 1)] == k // test.size
+            return (own >= 0) & (own < x.shape[2]) & listed.any(-1)
+
+        return chosen
 
     def _inside(self, x: Tensor, read: ir.Read) -> _Term:
         assert read.index is not None

@@ -146,8 +146,10 @@ def check(
     declared = attend.pattern.nodes.inputs if inputs else ()
     axes = {axis: size for each in declared for axis, size in zip(each.axes, inputs[each.name].shape, strict=True)}
     heads = heads or attend.pattern.heads or axes.get("H", 2)
-    if "B" in axes and "H" not in axes and attend.pattern.heads is None:
+    if "B" in axes and mask.ndim == 3:
         mask = mask[:, None]  # the same for all heads
+    if mask.ndim == 4 and mask.shape[1] not in (1, heads):
+        mask = mask.repeat(heads // mask.shape[1], 1)  # lists that the query heads of a key head share
     numbers = {"heads": heads, "kv_heads": kv_heads, "head_size": head_size, "batch": axes.get("B", 1)}
     problem = random_problem(mask, **numbers, dtype=dtype, device=device, scale=scale, seed=seed)
     found = compare(run(partial(attend, **inputs) if inputs else attend, problem, q_offset), problem)

@@ -115,7 +115,7 @@ def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device,
     Inputs of the pattern are drawn.
     """
     rows = _rows(case, pattern, _MOST_PAIRS[device.type], seed)
-    data = random_data(pattern.inputs, 1, case.heads, case.n_k, seed)
+    data = random_data(pattern.inputs, 1, case.heads, case.n_k, seed, n_q=case.n_q, kv_heads=case.kv_heads)
     mask = _mask(pattern, rows + case.queries.start, case, data)
     given = {name: torch.from_numpy(some).to(device) for name, some in data.items()}
     attend = partial(attend, **given) if given else attend
@@ -149,7 +149,7 @@ def _mask(pattern: Pattern, queries: np.ndarray, case: Case, data: Mapping[str, 
     """Bool [queries, n], or [H, queries, n] for a pattern that depends on the heads, or on data."""
     n = case.n_k
     if pattern.inputs:
-        return masks(pattern, data, 1, case.heads, queries, n)[0]
+        return masks(pattern, data, 1, case.heads, queries, n, case.queries.start)[0]
     by_condition = [reference.evaluate(condition, queries, np.arange(n), n) for condition in pattern.conditions]
     heads = pattern.head_conditions
     return np.stack([by_condition[index] for index in heads]) if heads else by_condition[0]
