@@ -6,7 +6,8 @@ take less room.  UNITED answers for tiles: bits of which some query of a few lis
 A list is contiguous, [B, G, lists, words], G being 1, the key heads or the query heads.  FORM says how, in one number:
 1 where there are rows of the batch, 2 where there are several G, 4 times what follows: 0 for bits, 1 more than the
 binary logarithm of a row of sorted entries, and from 32 on G.  `at`: the row of the batch and the query head of a pair,
-how many heads there are, the position of the first query, and how many queries.
+how many heads there are, the position of the first query, how many queries, the first key of a tile, if its keys stand
+side by side, and how many these are.
 """
 
 from __future__ import annotations
@@ -40,8 +41,7 @@ def is_chosen(CHOSEN, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE:
     LEVELS: tl.constexpr = FORM // 4 % 32
     if LEVELS == 0:
         words = tl.cdiv(tl.cdiv(n, SIZE), 32)
-        word = tl.load(CHOSEN + line * words + block // 32, mask=there, other=0)
-        held = (word >> (block % 32)) & 1 == 1
+        held = _bit(CHOSEN + line * words, own, lists, block, words, there, at[5], at[6], SIZE)
     else:
         begin = CHOSEN + line * (1 << (LEVELS - 1))
         place = 0 * (own + block) - 1  # of the last entry that is seen to be at most `block`
@@ -51,6 +51,30 @@ def is_chosen(CHOSEN, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE:
             place = tl.where(inside & (tl.load(begin + ahead, mask=inside, other=0) <= block), ahead, place)
         held = (place >= 0) & (tl.load(begin + place, mask=place >= 0, other=-1) == block)
     return held
+
+
+@triton.jit
+def _bit(BITS, own, lists, block, words, there, k_first, KEYS: tl.constexpr, SIZE: tl.constexpr):
+    """The bit of each query's list for each key's block.
+
+    `k_first`: the first of KEYS keys that stand side by side, a multiple of KEYS; None: they stand anywhere.
+    """
+    if k_first is None or KEYS // SIZE > 31:  # a word for each pair
+        word = tl.load(BITS + block // 32, mask=there, other=0)
+        bit = word >> (block % 32)
+    else:  # one or two words for each query
+        first = k_first // SIZE
+        rows = (own >= 0) & (own < lists)
+        word = tl.load(BITS + first // 32, mask=rows, other=0)
+        if SIZE % KEYS == 0:
+            bit = word >> (first % 32)
+        else:
+            if KEYS % SIZE > 0 or 32 % (KEYS // SIZE) > 0:
+                next_word = first // 32 + 1 + 0 * own
+                more = tl.load(BITS + next_word, mask=rows & (next_word < words), other=0)
+                word = tl.where(block // 32 == first // 32, word, more)
+            bit = word >> (block % 32)
+    return (bit & 1 == 1) & there
 
 
 @triton.jit

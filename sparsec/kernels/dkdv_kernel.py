@@ -56,7 +56,7 @@ def dkdv_kernel(
         K, (k_b, k_h, k_n), V, (v_b, v_h, v_n), DK, DV, (r_b, r_h, r_m), DKDV_TOP,
         PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2, DV_SUMS_2, SUMS_2,
         DK_SPLITS, DV_SPLITS, split_tiles, scale, scale_log2, SHARED, GATHERED is not None,
-        Rules(KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL),
+        Rules(KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, GATHERED is not None),
         Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,

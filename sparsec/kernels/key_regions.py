@@ -87,9 +87,12 @@ def mask_keys(s, region, own, walk, stop, sizes):
     more = (own.n,)
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
-    at = own.batch, own.head, own.heads, own.q_offset, own.n_q
+    k_first = None
+    if sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None:
+        k_first = stop.place
     gone = own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin
     return mask_scores(
-        s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more, at, gone, sizes.PACKED, True,
-        sizes.BLOCK_M, sizes.BLOCK_N,
+        s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
+        (own.batch, own.head, own.heads, own.q_offset, own.n_q, k_first, sizes.BLOCK_N), gone,
+        sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
     )  # fmt: skip

@@ -55,7 +55,12 @@ def mask_queries(s, rules, lists, walk, own, head, stop, sizes):
     more = (own.n,)
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
-    q, at = own.q_offset + stop.position, (own.batch, head, own.heads, own.q_offset, own.n_q)
+    k_first = None
+    if sizes.STRIDE == 1 and not rules.GATHERED and lists.SEEN is None:
+        k_first = own.k_lo
+    q = own.q_offset + stop.position
     return mask_scores(
-        s, rules, lists, walk, stop, q, own.k, edges, more, at, (False, 0), False, False, sizes.BLOCK_N, sizes.BLOCK_M,
+        s, rules, lists, walk, stop, q, own.k, edges, more,
+        (own.batch, head, own.heads, own.q_offset, own.n_q, k_first, sizes.BLOCK_N), (False, 0),
+        False, False, sizes.BLOCK_N, sizes.BLOCK_M,
     )  # fmt: skip
