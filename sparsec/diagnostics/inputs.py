@@ -1,4 +1,4 @@
-"""SP0214 to SP0216, SP0620, SP0621, SP0622 and SP0915: inputs, data given at the call."""
+"""SP0214 to SP0218, SP0620, SP0621, SP0622 and SP0915: inputs, data given at the call."""
 
 from __future__ import annotations
 
@@ -47,6 +47,33 @@ class NotChosen(Diagnostic, code="SP0216", title="not an input that lists what i
     help = "{hint}"
     example = Example("input doc: int[n]\npattern p = causal & selected(doc)\n")
     cure = "`doc[q] == doc[k]`; or `input sel: blocks[64, 64, t]`, then `selected(sel)`"
+
+
+class UnknownWord(Diagnostic, code="SP0217", title="an unknown word"):
+    """Some arguments are one of a few words: `score = mean`, `over = group`."""
+
+    where: str
+    words: str
+    given: str
+    message = "{where} is one of {words}, not `{given}`"
+    label = "not one of them"
+    example = Example("pattern p = top_blocks(16, 64, score = median, among = causal)\n")
+    cure = "`score = mean`"
+
+
+class NotAmong(Diagnostic, code="SP0218", title="a set that can't be chosen among"):
+    """`among` and `keep` say by positions alone which blocks may be chosen and which always are.  What is chosen itself
+    can't decide it, nor can tables and data of the call; beside the choice these are sets like any other.
+    """
+
+    name: str
+    what: str
+    hint: str
+    message = "`{name}` of `top_blocks` holds {what}"
+    label = "holds {what}"
+    help = "{hint}"
+    example = Example("pattern p = top_blocks(4, 64, among = top_blocks(16, 64, among = causal))\n")
+    cure = "`top_blocks(4, 64, among = causal)`"
 
 
 class WrongInput(Diagnostic, code="SP0620", title="wrong input"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sparsec.diagnostics import NeedsData, SparsecError
 from sparsec.ir import nodes as ir
+from sparsec.ir.chosen import Choice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,7 @@ class Input:
     axes: tuple[str, ...]
     line: int  # of its declaration
     sizes: tuple[int, int] = (1, 1)  # of chosen ones: queries that share a choice, and keys of a block
+    choice: Choice | None = None  # what the operator chooses itself
 
     @property
     def has_entries(self) -> bool:
@@ -46,6 +48,11 @@ class Input:
             sizes = self.sizes if self.kind == "blocks" else ()
             return f"{self.kind}[{', '.join(map(str, (*sizes, self.axes[-1])))}]"
         return f"{self.kind}[{', '.join(self.axes)}]" if self.axes else self.kind
+
+
+def chosen(choice: Choice, line: int = 1) -> Input:
+    """The input that lists what an operator chooses itself."""
+    return Input(choice.name, "blocks", (*CHOSEN_AXES, str(choice.count)), line, (choice.rows, choice.size), choice)
 
 
 def reads(node: ir.Node | ir.Test) -> tuple[ir.Read | ir.ElementOf | ir.Chosen, ...]:

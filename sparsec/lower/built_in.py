@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
-from sparsec.ir.nodes import Int, Node
+from sparsec.ir import algebra
+from sparsec.ir.chosen import Choice, Chosen, Score
+from sparsec.ir.inputs import inputs_read
+from sparsec.ir.nodes import FALSE, TRUE, DataTest, Int, Node, Set, leaves
 from sparsec.lower.inputs import selected
 from sparsec.lower.signatures import FUNCTIONS, MAX_NUMBER, PRIMITIVES, Signature, bind
 from sparsec.lower.tables import Rows, table_rows
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
     from sparsec.lower.conditions import Evaluation, Frame
 
 _MAX_COUNT = 65_536  # blocks or keys of one row
+_BESIDE = {
+    False: "`among = a` chooses by position alone; `top_blocks(..) & table` keeps the table's pairs of what is chosen",
+    True: "`among = a` chooses by position alone; `top_blocks(..) & b` keeps the pairs of b in what is chosen",
+}
 _SIZES = {"b": (1, MAX_NUMBER), "r": (1, _MAX_COUNT), "seed": (0, MAX_NUMBER)}
 
 
@@ -32,6 +40,8 @@ def built_in(evaluation: Evaluation, signature: Signature, node: ast.Call, frame
         source = frame.entry.scope.input(argument.name)
         assert source is not None
         return selected(source)
+    if signature.name == "top_blocks":
+        return _top_blocks(evaluation, bound, node, frame)
     given: list[int | Rows | None] = []
     for name, argument in bound.items():
         if name == "table":
@@ -40,6 +50,43 @@ def built_in(evaluation: Evaluation, signature: Signature, node: ast.Call, frame
             what = f"`{name}` of `{signature.name}`"
             given.append(size_of(evaluation, argument, what, *_SIZES[name], frame))
     return PRIMITIVES[signature.name](*given) if None not in given else None
+
+
+def _top_blocks(evaluation: Evaluation, bound: Mapping[str, ast.Expr], node: ast.Call, frame: Frame) -> Node | None:
+    """The pairs of `among` in the blocks that are chosen."""
+    known = len(evaluation.errors)
+    numbers = {"bq": 1}
+    for name in ("t", "bk", "bq"):
+        if name in bound:
+            most = _MAX_COUNT if name == "t" else MAX_NUMBER
+            number = size_of(evaluation, bound[name], f"`{name}` of `top_blocks`", 1, most, frame)
+            numbers[name] = 1 if number is None else number
+    sets: dict[str, Set] = {"among": TRUE, "keep": FALSE}
+    for name in sets:
+        found = evaluation.set(bound[name], frame) if name in bound else sets[name]
+        sets[name] = TRUE if found is None else found
+        if leaves(sets[name]):
+            hint = _BESIDE[isinstance(leaves(sets[name])[0], DataTest)]
+            span = evaluation.place(bound[name].span, frame)
+            evaluation.error(say.NotAmong(name=name, what=_held(sets[name]), hint=hint, span=span))
+    if len(evaluation.errors) > known:
+        return None
+    score, over = (
+        bound[name].span.text if name in bound else word for name, word in (("score", "mean"), ("over", "head"))
+    )
+    made = Choice(
+        numbers["t"], numbers["bk"], numbers["bq"], cast(Score, score), sets["among"], sets["keep"], over == "group"
+    )
+    evaluation.choices.setdefault(made, evaluation.place(node.span, frame).line)
+    return algebra.conjunction(sets["among"], DataTest(Chosen(made.name, made.rows, made.size)))
+
+
+def _held(condition: Set) -> str:
+    """What a set holds that decides no choice, in words."""
+    leaf = leaves(condition)[0]
+    if not isinstance(leaf, DataTest):
+        return "a table"
+    return "a chosen set" if isinstance(leaf.test, Chosen) else f"the input `{min(inputs_read(leaf))}`"
 
 
 def _made_of(signature: Signature, values: list[Int | None]) -> Node | None:

@@ -151,14 +151,16 @@ def wrong_index(node: ast.Name | ast.Index, source: ast.Input, listed: bool = Fa
     return WrongIndex(name=made.name, declared=f"{made}", line=made.line, hint=hint, span=node.span)
 
 
-def not_chosen(node: ast.Expr, source: ast.Input | None) -> Diagnostic:
-    """What is wrong with an argument of `selected` that is no input of chosen blocks or keys."""
+def not_chosen(node: ast.Expr, source: ast.Input | None) -> list[Diagnostic]:
+    """What is wrong with an argument of `selected`, and the input that it names: chosen blocks or keys are wanted."""
+    if source is not None and source.kind in CHOSEN_KINDS:
+        return []
     hint = "declare `input sel: blocks[64, 64, t]` or `input sel: keys[t]`, then `selected(sel)`"
     if source is None:
         what = f"`{node.span.brief}` is no input"
     else:
         what = f"`{source.name}` is declared `{source.span.brief}` in line {source.span.line}"
-    return NotChosen(what=what, hint=hint, span=node.span)
+    return [NotChosen(what=what, hint=hint, span=node.span)]
 
 
 def selected(source: ast.Input) -> Set:

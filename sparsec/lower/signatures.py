@@ -18,7 +18,8 @@ MAX_NUMBER = 2**31 - 1
 class Signature:
     """Parameters in order, and those that have defaults; `many`: the last may be given again and again.
 
-    `others`: of the parameters that are no integers, what they are instead.
+    `others`: of the parameters that are no integers, what they are instead: "set", "table", "chosen", an input that
+    lists blocks, or some words, one of which is meant.
     """
 
     name: str
@@ -44,6 +45,12 @@ BUILT_IN = {
         Signature("random_past_blocks", ("b", "r", "seed")),
         Signature("random_keys", ("r", "seed")),
         Signature("selected", ("input",), others={"input": "chosen"}),
+        Signature(
+            "top_blocks",
+            ("t", "bk", "bq", "score", "among", "keep", "over"),
+            ("bq", "score", "among", "keep", "over"),
+            others={"score": "mean max bound lse", "among": "set", "keep": "set", "over": "head group"},
+        ),
     )
 }
 

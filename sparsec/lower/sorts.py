@@ -20,6 +20,7 @@ from sparsec.lower.hints import (
     reserved,
     undeclared,
     unknown,
+    unknown_word,
     written_as_set,
 )
 from sparsec.lower.inputs import CHOSEN_KINDS, not_chosen, own_indices, problems, wrong_index
@@ -249,7 +250,11 @@ class _Checker:
             if other == "table" and isinstance(value, ast.Text | ast.Table):
                 self._table(value)
             elif other == "chosen":
-                self._chosen(value)
+                self.errors += not_chosen(value, self._input(value) if isinstance(value, ast.Name) else None)
+            elif other == "set":
+                self.want_set(value, where)
+            elif other and other != "table":
+                self.errors += unknown_word(value, where, other)
             else:
                 self.want_int(value, where)
         return signature.sort
@@ -260,12 +265,6 @@ class _Checker:
             for item in row.items if isinstance(row, ast.Table) else ():
                 if not isinstance(item, ast.Number | ast.Table):
                     self.want_int(item, "an entry of a table")
-
-    def _chosen(self, node: ast.Expr) -> None:
-        """What `selected` is asked for: an input of chosen blocks or keys."""
-        source = self._input(node) if isinstance(node, ast.Name) else None
-        if source is None or source.kind not in CHOSEN_KINDS:
-            self.errors.append(not_chosen(node, source))
 
     def _match(self, node: ast.Match, wanted: str) -> str | None:
         self.want_int(node.value, "`match`")
