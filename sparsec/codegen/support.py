@@ -22,7 +22,7 @@ _MODULES = (  # each after those that it imports
     *("device", "entries", "chosen_kernels", "spans", "tiles", "loads", "softmax", "splits"),
     *("own_tiles", "regions", "key_regions", "query_regions"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather"),  # device functions up to here
-    *("inputs", "program", "boxes", "row_classes", "tables"),
+    *("inputs", "program", "choose", "boxes", "row_classes", "tables"),
     *(
         "direct",
         "launch",

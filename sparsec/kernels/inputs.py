@@ -26,6 +26,7 @@ class Input(NamedTuple):
     line: int
     uses: tuple[str, ...] = ()  # what kernels get of it: "entries", "sorted", "counted", "chosen", "united"
     sizes: tuple[int, int] = (1, 1)  # of chosen ones: queries that share a list, and keys of a block
+    choice: Any = None  # how the operator makes it itself: a Choice of `sparsec.kernels.choose`
 
     @property
     def has_entries(self) -> bool:
@@ -62,7 +63,11 @@ class Entries(NamedTuple):
 
 
 def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor, k: Tensor) -> list[Tensor]:
-    """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1].  ValueError."""
+    """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1].  ValueError.
+
+    Those that the operator makes itself come last, and are not among them.
+    """
+    inputs = [each for each in inputs if each.choice is None]
     names = [each.name for each in inputs]
     for name in given:
         if name not in names:
@@ -104,10 +109,11 @@ def refuse_lists(inputs: Sequence[Input]) -> None:
     """ValueError SP0622 for inputs that a call about several sequences, or about a part of each row, can't have."""
     for own in inputs:
         if own.is_chosen:
+            what = f"the input {own} lists" if own.choice is None else f"`top_blocks` in line {own.line} chooses"
             cure = (
                 "call once for each sequence, or leave documents, lengths, q_lengths, k_offset and q_offset tensors out"
             )
-            raise ValueError(f"[SP0622] the input {own} lists blocks for all rows of q: {cure}")
+            raise ValueError(f"[SP0622] {what} blocks for all rows of q: {cure}")
 
 
 def _sized(axis: str, sizes: Sequence[int]) -> str:

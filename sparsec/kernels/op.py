@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, overload
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.call import checked, first_position
+from sparsec.kernels.choose import Choice, choose, chosen_shape
 from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
@@ -94,6 +95,7 @@ class Operator:
         self._library = _register(name, program)  # the operators live as long as this does: as long as the module
         self.forward = getattr(torch.ops.sparsec, name).default
         self.backward = getattr(torch.ops.sparsec, f"{name}_backward").default
+        self.choose = getattr(torch.ops.sparsec, f"{name}_choose").default
 
     def __call__(
         self,
@@ -134,12 +136,21 @@ class Operator:
             positions = checked_positions(positions, q, k, most)
             sequences = sequence_table(self.program, positions, q, k)
         data = checked_inputs(self.program.inputs, inputs, q, k)
-        if scale <= 0:  # kernels take the largest score before they scale it
-            q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
+        q, scale = _positive(q, scale)
+        if any(own.choice for own in self.program.inputs):
+            data += self.choose(q.detach(), k.detach(), scale, q_offset)
         out, lse = self.forward(q, k, v, sequences, data, scale, q_offset)
         if signature:
             self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sequences)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
+
+    def choices(self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None) -> dict[str, Tensor]:
+        """What a call with these tensors chooses: lists by the names of the inputs that have them."""
+        scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
+        first = first_position(q_offset, q.shape[2], k.shape[2], self.program.most_positions)
+        q, scale = _positive(q.detach(), scale)
+        lists = self.choose(q, k.detach(), scale, first)
+        return dict(zip((own.name for own in self.program.inputs if own.choice), lists, strict=True))
 
     def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v in the type that autocast asks for."""
@@ -147,6 +158,11 @@ class Operator:
             dtype = torch.get_autocast_dtype(q.device.type)
             return _cast(q, dtype), _cast(k, dtype), _cast(v, dtype)
         return q, k, v
+
+
+def _positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
+    """Queries and a scale above 0 with the same scores: kernels take the largest score before they scale it."""
+    return (q, scale) if scale > 0 else (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -164,6 +180,10 @@ def _forward_meta(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, 
 
 def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     return empty_as(q), empty_as(k), empty_as(k)
+
+
+def _choices_meta(choices: Sequence[Choice], q: Tensor, k: Tensor, *rest: Any) -> list[Tensor]:
+    return [q.new_empty(chosen_shape(choice, q, k), dtype=torch.int32) for choice in choices]
 
 
 def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -187,6 +207,13 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
         " -> (Tensor, Tensor, Tensor)"
     )
     library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
+    library.define(f"{name}_choose(Tensor q, Tensor k, float scale, SymInt q_offset) -> Tensor[]")
+    choices = [own.choice for own in program.inputs if own.choice]
+    chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
+    library.impl(
+        chooser, lambda *tensors: [choose(choice, *tensors) for choice in choices], "CompositeExplicitAutograd"
+    )
+    torch.library.register_fake(chooser, partial(_choices_meta, choices), lib=library)
     packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_refused")]
     forward, backward, refused = (packet.default for packet in packets)
     functions = differentiable(forward, backward, refused)

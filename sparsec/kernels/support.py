@@ -2,6 +2,7 @@
 
 import torch
 
+from sparsec.kernels.choose import Choice, Eligible
 from sparsec.kernels.chosen_kernels import is_chosen, some_chosen
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
 from sparsec.kernels.entries import (
@@ -49,6 +50,8 @@ from sparsec.kernels.tiles import after_range, ordered_ranges, tile_range
 __all__ = [
     "Answers",
     "Blocks",
+    "Choice",
+    "Eligible",
     "Group",
     "Input",
     "Kernel",
