@@ -13,7 +13,7 @@ import sparsec
 from sparsec.lower.file import lower_fully
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
-from sparsec.testing import compare, random_problem
+from sparsec.testing import check, compare, random_problem
 from sparsec.testing.dense_attention import Results
 
 EXAMPLES = Path(__file__).parent.parent / "examples/data"
@@ -59,8 +59,34 @@ PAPERS: dict[str, tuple[dict[str, np.ndarray], dict[str, int], Callable[[int, in
 }
 
 
+CHOOSING = {"moba": {"t": 2, "b": 8}, "quest": {"pages": 2}, "nsa_top": {"t": 2, "b": 8, "w": 9}}  # small parameters
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_example_that_chooses(name):
+    """What is chosen against a literal choice (`sparsec.testing.choices`), then attention against dense attention."""
+    lowered = lower_fully(parse(read(EXAMPLES / f"{name}.spat")), parameters=CHOOSING[name])
+    assert (lowered.pattern.name, lowered.warnings) == (name, ())
+    assert "arXiv:" in lowered.pattern.doc
+    attend = sparsec.load(EXAMPLES / f"{name}.spat", **CHOOSING[name])
+    check(attend, N, N, heads=HEADS, kv_heads=2)
+    check(attend, 5, N, heads=HEADS, kv_heads=2)
+
+
+def test_moba_in_its_own_words():
+    """Of each query: its own block and, of those before it, the one whose mean key it scores best."""
+    attend = sparsec.load(EXAMPLES / "moba.spat", **CHOOSING["moba"])
+    q, k = torch.randn(2, 1, 1, N, 16)
+    mask = attend.pattern.mask(N, N, **attend.choices(q, k)).reshape(N, N)
+    for query in range(N):
+        own = query // 8
+        means = [k[0, 0, 8 * block : 8 * block + 8].mean(0) @ q[0, 0, query] for block in range(own)]
+        blocks = {own, int(np.argmax(means))} if means else {own}
+        assert mask[query].tolist() == [key <= query and key // 8 in blocks for key in range(N)]
+
+
 def test_every_example_has_a_paper():
-    assert sorted(PAPERS) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
+    assert sorted([*PAPERS, *CHOOSING]) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
 
 
 @pytest.mark.parametrize("name", PAPERS)

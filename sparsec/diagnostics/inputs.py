@@ -67,9 +67,10 @@ class NotAmong(Diagnostic, code="SP0218", title="a set that can't be chosen amon
     """
 
     name: str
+    of: str
     what: str
     hint: str
-    message = "`{name}` of `top_blocks` holds {what}"
+    message = "`{name}` of `{of}` holds {what}"
     label = "holds {what}"
     help = "{hint}"
     example = Example("pattern p = top_blocks(4, 64, among = top_blocks(16, 64, among = causal))\n")

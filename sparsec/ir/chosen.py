@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -49,4 +49,5 @@ class Choice(Base):
     @property
     def name(self) -> str:
         """Of the input that lists what is chosen; no text can declare such a name."""
-        return f"top_blocks.{hashlib.sha256(repr(self).encode()).hexdigest()[:4]}"
+        single = self.rows == self.size == 1 and self.score == "max"
+        return f"top_{'keys' if single else 'blocks'}.{zlib.crc32(repr(self).encode()):08x}"

@@ -81,6 +81,8 @@ def refuse_inputs(pattern: ir.Pattern, what: str, hint: str = "") -> None:
     """SparsecError SP0621 where a pattern reads data, without which `what` can't be had."""
     if pattern.inputs:
         shown = ", ".join(f"`{each.name}: {each}`" for each in pattern.inputs)
+        if any(each.choice for each in pattern.inputs):
+            shown += " (what is chosen follows from q and k: `attend.choices(q, k)`)"
         raise SparsecError(NeedsData(what=what, inputs=shown, hint=hint))
 
 

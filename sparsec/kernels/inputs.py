@@ -109,7 +109,8 @@ def refuse_lists(inputs: Sequence[Input]) -> None:
     """ValueError SP0622 for inputs that a call about several sequences, or about a part of each row, can't have."""
     for own in inputs:
         if own.is_chosen:
-            what = f"the input {own} lists" if own.choice is None else f"`top_blocks` in line {own.line} chooses"
+            word = own.name.partition(".")[0]
+            what = f"the input {own} lists" if own.choice is None else f"`{word}` in line {own.line} chooses"
             cure = (
                 "call once for each sequence, or leave documents, lengths, q_lengths, k_offset and q_offset tensors out"
             )

@@ -10,7 +10,7 @@ from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir import algebra
 from sparsec.ir.chosen import Choice, Chosen, Score
 from sparsec.ir.inputs import inputs_read
-from sparsec.ir.nodes import FALSE, TRUE, DataTest, Int, Node, Set, leaves
+from sparsec.ir.nodes import FALSE, TRUE, DataTest, Int, Leaf, Node, Set, leaves
 from sparsec.lower.inputs import selected
 from sparsec.lower.signatures import FUNCTIONS, MAX_NUMBER, PRIMITIVES, Signature, bind
 from sparsec.lower.tables import Rows, table_rows
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from sparsec.lower.conditions import Evaluation, Frame
 
 _MAX_COUNT = 65_536  # blocks or keys of one row
-_BESIDE = {
-    False: "`among = a` chooses by position alone; `top_blocks(..) & table` keeps the table's pairs of what is chosen",
-    True: "`among = a` chooses by position alone; `top_blocks(..) & b` keeps the pairs of b in what is chosen",
-}
+_BESIDE = "`among` and `keep` tell by position alone; `{0}(..) & {1}` keeps the pairs of {1} in what is chosen"
 _SIZES = {"b": (1, MAX_NUMBER), "r": (1, _MAX_COUNT), "seed": (0, MAX_NUMBER)}
 
 
@@ -40,8 +37,8 @@ def built_in(evaluation: Evaluation, signature: Signature, node: ast.Call, frame
         source = frame.entry.scope.input(argument.name)
         assert source is not None
         return selected(source)
-    if signature.name == "top_blocks":
-        return _top_blocks(evaluation, bound, node, frame)
+    if signature.name in ("top_blocks", "top_keys"):
+        return _best(evaluation, signature, bound, node, frame)
     given: list[int | Rows | None] = []
     for name, argument in bound.items():
         if name == "table":
@@ -52,38 +49,37 @@ def built_in(evaluation: Evaluation, signature: Signature, node: ast.Call, frame
     return PRIMITIVES[signature.name](*given) if None not in given else None
 
 
-def _top_blocks(evaluation: Evaluation, bound: Mapping[str, ast.Expr], node: ast.Call, frame: Frame) -> Node | None:
-    """The pairs of `among` in the blocks that are chosen."""
+def _best(
+    evaluation: Evaluation, signature: Signature, bound: Mapping[str, ast.Expr], node: ast.Call, frame: Frame
+) -> Node | None:
+    """The pairs of `among` in the blocks, or with the keys, that are chosen."""
     known = len(evaluation.errors)
-    numbers = {"bq": 1}
+    numbers = {"bk": 1, "bq": 1}
     for name in ("t", "bk", "bq"):
         if name in bound:
             most = _MAX_COUNT if name == "t" else MAX_NUMBER
-            number = size_of(evaluation, bound[name], f"`{name}` of `top_blocks`", 1, most, frame)
+            number = size_of(evaluation, bound[name], f"`{name}` of `{signature.name}`", 1, most, frame)
             numbers[name] = 1 if number is None else number
     sets: dict[str, Set] = {"among": TRUE, "keep": FALSE}
-    for name in sets:
-        found = evaluation.set(bound[name], frame) if name in bound else sets[name]
+    for name in sets.keys() & bound.keys():
+        found = evaluation.set(bound[name], frame)
         sets[name] = TRUE if found is None else found
-        if leaves(sets[name]):
-            hint = _BESIDE[isinstance(leaves(sets[name])[0], DataTest)]
+        if held := leaves(sets[name]):
+            hint = _BESIDE.format(signature.name, "table" if not isinstance(held[0], DataTest) else "b")
             span = evaluation.place(bound[name].span, frame)
-            evaluation.error(say.NotAmong(name=name, what=_held(sets[name]), hint=hint, span=span))
+            evaluation.error(say.NotAmong(name=name, of=signature.name, what=_held(held[0]), hint=hint, span=span))
     if len(evaluation.errors) > known:
         return None
-    score, over = (
-        bound[name].span.text if name in bound else word for name, word in (("score", "mean"), ("over", "head"))
-    )
-    made = Choice(
-        numbers["t"], numbers["bk"], numbers["bq"], cast(Score, score), sets["among"], sets["keep"], over == "group"
-    )
+    score = "max" if signature.name == "top_keys" else bound["score"].span.text if "score" in bound else "mean"
+    shared = "over" in bound and bound["over"].span.text == "group"
+    sizes = numbers["t"], numbers["bk"], numbers["bq"]
+    made = Choice(*sizes, cast(Score, score), sets["among"], sets["keep"], shared)
     evaluation.choices.setdefault(made, evaluation.place(node.span, frame).line)
     return algebra.conjunction(sets["among"], DataTest(Chosen(made.name, made.rows, made.size)))
 
 
-def _held(condition: Set) -> str:
+def _held(leaf: Leaf) -> str:
     """What a set holds that decides no choice, in words."""
-    leaf = leaves(condition)[0]
     if not isinstance(leaf, DataTest):
         return "a table"
     return "a chosen set" if isinstance(leaf.test, Chosen) else f"the input `{min(inputs_read(leaf))}`"

@@ -51,6 +51,7 @@ BUILT_IN = {
             ("bq", "score", "among", "keep", "over"),
             others={"score": "mean max bound lse", "among": "set", "keep": "set", "over": "head group"},
         ),
+        Signature("top_keys", ("t", "among", "over"), ("among", "over"), others={"among": "set", "over": "head group"}),
     )
 }
 

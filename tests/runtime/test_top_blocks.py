@@ -66,6 +66,7 @@ TEXTS = [
     "top_blocks(2, 16, score = bound, among = causal) & ~stride(2)",
     "causal \\ top_blocks(2, 8, score = lse, among = causal)",
     "top_blocks(1, 8, 4, among = causal) | top_blocks(2, 16, score = max, among = causal & past(40))",
+    "causal & (top_keys(3) | top_blocks(1, 8, 8)) \\ top_keys(1, among = past(20))",
 ]
 
 
@@ -135,3 +136,14 @@ def test_the_oracle_knows_a_bad_choice():
     assert worst_mistake(best, scores) == 0
     assert 0 < worst_mistake(np.argsort(scores, axis=3)[..., :2], scores) < np.inf
     assert worst_mistake(best * 0, scores) == np.inf
+
+
+@pytest.mark.parametrize("over", ["head", "group"])
+def test_top_keys(over):
+    attend = sparsec.compile(f"pattern p = past(4) | top_keys(5, among = causal \\ past(4), over = {over})")
+    check(attend, 70, 70, heads=4, kv_heads=2)
+    check(attend, 3, 70, heads=4, kv_heads=2)
+    (own,) = attend.pattern.nodes.inputs
+    q, k = whole_numbers(4, 2, 50, 50, 3)
+    (lists,) = attend.choices(q, k, scale=1.0).values()
+    assert (lists.numpy() == best_blocks(own.choice, block_scores(own.choice, q.numpy(), k.numpy(), 1.0, 0))).all()
