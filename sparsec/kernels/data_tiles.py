@@ -45,7 +45,8 @@ def lay_data_tiles(
     by_batch, by_head = (any(form & bit for form in values["FORMS"]) for bit in (1, 2))
     rows = cdiv(n_q, WHOLE_ROWS) * WHOLE_ROWS
     lines, others = (cdiv(rows, block_m), cdiv(n, block_n)) if by_query else (cdiv(n, block_n), cdiv(n_q, block_m))
-    room = max(1, min(others, _most_tiles(region, by_query, lines, n_q, n, q_offset, blocks, values)))
+    n_q, block_m = n_q // run.rows_of_query, block_m // run.rows_of_query  # from here on, of queries
+    room = max(1, min(others, _most_tiles(region, by_query, lines, n_q, n, q_offset, (block_m, block_n), values)))
     name, number = f"DATA_TILES_{kernel.name.upper()}", len(run.steps)
     own = (heads.queries if by_query else heads.keys) if by_head else 1
     all_own = (all_heads if by_query else run.metas["K"].shape[1]) if by_head else 1

@@ -37,7 +37,7 @@ def dkdv_kernel(
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one tile of keys and values over the queries of a region, of all query heads that share them.
 
@@ -60,7 +60,7 @@ def dkdv_kernel(
         Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
-            DK_SPLITS is not None, TILES is not None,
+            DK_SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
         ),
     )  # fmt: skip
 

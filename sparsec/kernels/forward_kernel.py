@@ -23,7 +23,7 @@ def forward_kernel(
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """One tile of queries against the keys of up to three regions: out and log-sum-exp.
 
@@ -33,7 +33,10 @@ def forward_kernel(
     """
     _forward_tiles(
         TILES, LONGEST_FIRST,
-        (HEADS, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
+        (
+            HEADS, heads, n_q, n, q_offset, batches, split_tiles, splits,
+            GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST, ROWS_OF_QUERY,
+        ),
         Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, split_tiles,
         scale_log2,
         KeyRegion(
@@ -45,7 +48,7 @@ def forward_kernel(
         KeyRegion(K_2, V_2, None, None, GATHERED_2, Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS), Lists()),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
-            SPLITS is not None, TILES is not None,
+            SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
         ),
     )  # fmt: skip
 

@@ -90,9 +90,12 @@ def mask_keys(s, region, own, walk, stop, sizes):
     k_first = None
     if sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None:
         k_first = stop.place
+    queries = own.n_q
+    if sizes.ROWS_OF_QUERY is not None:
+        queries = own.n_q // sizes.ROWS_OF_QUERY
     gone = own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin
     return mask_scores(
         s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
-        (own.batch, own.head, own.heads, own.q_offset, own.n_q, k_first, sizes.BLOCK_N), gone,
+        (own.batch, own.head, own.heads, own.q_offset, queries, k_first, sizes.BLOCK_N), gone,
         sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
     )  # fmt: skip

@@ -67,6 +67,7 @@ class Pass:
         self.device = next(iter(inputs.values())).device
         self.steps: list[Callable[[Environment], object]] = []
         self.parts: dict[str, int] = {}  # where parts begin that have a name
+        self.rows_of_query = 1  # heads that stand side by side in Q
         self.compiled = False
         self.direct: list[Callable[[Environment], object]] | None = None
 

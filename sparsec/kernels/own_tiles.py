@@ -133,7 +133,7 @@ def _own_share(split_tiles, splits, LONGEST_FIRST: tl.constexpr):
 @triton.jit
 def own_queries(
     HEADS, heads, n_q, n, q_offset, batches, split_tiles, splits, GROUP: tl.constexpr, BLOCK_M: tl.constexpr,
-    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr, sequence,
+    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr, ROWS_OF_QUERY: tl.constexpr, sequence,
 ):  # fmt: skip
     """The queries of a program of the kernels for out and for dq."""
     head, batch, q_rows = tl.program_id(1), tl.program_id(2), n_q
@@ -161,6 +161,9 @@ def own_queries(
     row = first_row + STRIDE * tl.arange(0, BLOCK_M)
     q_lo = (q_offset + class_row) // STRIDE + place
     positions = q_offset + row, q_lo, q_lo + BLOCK_M - 1
+    if ROWS_OF_QUERY is not None:
+        last = place + BLOCK_M - 1
+        positions = q_offset + row // ROWS_OF_QUERY, q_offset + place // ROWS_OF_QUERY, q_offset + last // ROWS_OF_QUERY
     rows = place, first_row, row
     at, begins = (batches, q_rows, row, first_row), (0, 0, 0, 0)
     if sequence is not None:

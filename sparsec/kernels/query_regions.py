@@ -58,9 +58,12 @@ def mask_queries(s, rules, lists, walk, own, head, stop, sizes):
     k_first = None
     if sizes.STRIDE == 1 and not rules.GATHERED and lists.SEEN is None:
         k_first = own.k_lo
-    q = own.q_offset + stop.position
+    row, queries = stop.position, own.n_q
+    if sizes.ROWS_OF_QUERY is not None:
+        row, queries = stop.position // sizes.ROWS_OF_QUERY, own.n_q // sizes.ROWS_OF_QUERY
+    q = own.q_offset + row
     return mask_scores(
         s, rules, lists, walk, stop, q, own.k, edges, more,
-        (own.batch, head, own.heads, own.q_offset, own.n_q, k_first, sizes.BLOCK_N), (False, 0),
+        (own.batch, head, own.heads, own.q_offset, queries, k_first, sizes.BLOCK_N), (False, 0),
         False, False, sizes.BLOCK_N, sizes.BLOCK_M,
     )  # fmt: skip

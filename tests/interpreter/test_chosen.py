@@ -11,6 +11,7 @@ from interpreter.test_inputs import _small_tiles, check, listed, tiles_of  # noq
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
 from sparsec.kernels import kernel_inputs
+from sparsec.kernels.heads_as_rows import rows_of_query
 from sparsec.kernels.inputs import BITS, checked_inputs
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.testing.data import masks, random_data
@@ -71,3 +72,21 @@ def test_bits_take_no_more_room_than_some_lists(n: int, listed: int, bits: bool)
     assert (chosen.dim() == BITS) == bits
     assert chosen.numel() <= 8 * lists.numel()
     assert (united != 0).sum() == 1  # one word of 32 blocks, for both queries
+
+
+@pytest.mark.parametrize(("text", "heads", "groups", "rows"), [
+    ("input sel: blocks[1, 8, t] pattern p = causal & (past(5) | selected(sel))", (4, 1), 1, 4),
+    ("input sel: blocks[1, 8, t] pattern p = causal & (past(5) | selected(sel))", (4, 2), 2, 2),
+    ("input sel: blocks[1, 8, t] pattern p = causal & (past(5) | selected(sel))", (4, 2), 4, 1),
+    ("input sel: blocks[1, 8, t] pattern p = causal & (past(5) | selected(sel))", (6, 2), 1, 1),
+    ("input sel: blocks[64, 8, t] pattern p = causal & (past(5) | selected(sel))", (4, 2), 1, 1),
+    ("input sel: keys[t] pattern p = causal & (stride(8) | past(9) | selected(sel))", (4, 2), 1, 1),
+])  # fmt: skip
+def test_heads_stand_side_by_side_where_they_choose_alike(text, heads, groups, rows) -> None:
+    pattern = pattern_of(text)
+    program = spread_module_of(pattern)._PROGRAM
+    q, k = torch.zeros(2, heads[0], 40, 16), torch.zeros(2, heads[1], 40, 16)
+    sel = np.random.default_rng(2).integers(-1, 5, (2, groups, -(-40 // pattern.inputs[0].sizes[0]), 2))
+    assert rows_of_query(program, q, k, checked_inputs(program.inputs, {"sel": torch.from_numpy(sel)}, q, k)) == rows
+    check(spread_module_of(pattern), pattern, 40, 40, 0, {"sel": sel}, heads=heads)
+    check(spread_module_of(pattern), pattern, 40, 70, 30, {"sel": sel}, heads=heads)
