@@ -32,6 +32,7 @@ _MODULES = (  # each after those that it imports
         "prepare",
         "data_tiles",
         "stages",
+        "heads_as_rows",
         "sequence_tiles",
     ),
     *("rows", "forward", "backward"),

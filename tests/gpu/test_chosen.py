@@ -11,6 +11,7 @@ from support.calls import no_synchronisation
 from support.generated import attend_of, pattern_of, random_pattern, spread_module_of
 
 import sparsec
+from sparsec.testing import check as assert_choice
 from sparsec.testing.programs import chosen, input_programs
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -86,3 +87,37 @@ def test_a_captured_graph_takes_new_lists() -> None:
         sel.copy_(other)
         graph.replay()
         assert torch.equal(out, attend(q, k, v, sel=other))
+
+
+@pytest.mark.parametrize("text", [
+    "causal & past(100) | sinks(4) | top_blocks(4, 64, among = causal \\ past(100), over = group)",
+    "top_blocks(3, 64, 64, among = causal, keep = same_block(64))",
+    "causal & (top_blocks(3, 16, score = bound) | top_keys(7))",
+    "top_blocks(2, 32, 16, lse, among = causal) \\ past(9)",
+])  # fmt: skip
+def test_what_the_operator_chooses(text: str) -> None:
+    attend = sparsec.compile(f"pattern p = {text}")
+    for n_q, n in ((300, 300), (70, 450)):
+        assert_choice(attend, n_q, n, heads=4, kv_heads=2, head_size=64, dtype=torch.bfloat16, device="cuda")
+
+
+def test_choices_are_those_of_a_cpu_where_scores_are_exact() -> None:
+    attend = sparsec.compile("pattern p = top_blocks(5, 16, score = max, among = causal) | top_keys(9)")
+    q, k = torch.randint(-2, 3, (2, 2, 4, 500, 64)).bfloat16()
+    for ours, theirs in zip(attend.choices(q.cuda(), k.cuda()).values(), attend.choices(q, k).values(), strict=True):
+        assert torch.equal(ours.cpu(), theirs)
+
+
+def test_choosing_waits_for_nothing_and_is_captured() -> None:
+    attend = sparsec.compile("pattern p = past(64) | top_blocks(4, 32, among = causal \\ past(64), over = group)")
+    q, k, v = torch.randn(3, 1, 4, 1000, 64, device="cuda", dtype=torch.bfloat16)
+    wanted = attend(q, k, v)
+    with no_synchronisation():
+        again = attend(q, k, v)
+    assert torch.equal(again, wanted)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = attend(q, k, v)
+    q.copy_(q.flip(2))
+    graph.replay()
+    assert torch.equal(out, attend(q, k, v))
