@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sparsec.analysis.bound import chosen_count
 from sparsec.analysis.cost import Cost
 from sparsec.analysis.decoder_cache import DecoderCache, decoder_cache
 from sparsec.analysis.facts import is_causal
@@ -34,6 +35,7 @@ class Told:
     reach: Reach | None
     layouts: list[dict]
     inputs: tuple[str, ...] = ()  # data of the call, for which all numbers are upper bounds
+    chosen: int | None = None  # pairs, at most, of all heads, by the lengths of lists that data of the call chooses
 
     def to_json(self) -> dict:
         more = {
@@ -43,6 +45,7 @@ class Told:
             "reach": self.reach and self.reach.to_json(),
             "layouts": self.layouts,
             "at_most_for": self.inputs,
+            "chosen_at_most": self.chosen,
         }
         return self.cost.to_json() | more
 
@@ -56,6 +59,9 @@ class Told:
     def _rows(self) -> Iterator[text.Row]:
         if self.inputs:
             yield "at most", f"data of the call decides: {', '.join(self.inputs)}; counts are upper bounds"
+        if self.chosen is not None:
+            share = self.chosen / (self.cost.heads * self.cost.n**2)
+            yield "chosen", f"at most {self.chosen:,} pairs, {text.percent(share)} of all, by the lengths of lists"
         yield from text.rows(self.cost)
         if self.gpu and self.floor:
             yield from text.floor_rows(GPUS[self.gpu], self.floor)
@@ -86,7 +92,22 @@ def told(pattern: Pattern, cost: Cost, gpu: str | None, layers: Layers | None) -
         reach=reach(layers, cost.n) if layers else None,
         layouts=list(_layouts(plan, cost.n, cost.square)),
         inputs=tuple(each.name for each in pattern.inputs),
+        chosen=_chosen(pattern, cost),
     )
+
+
+def _chosen(pattern: Pattern, cost: Cost) -> int | None:
+    """The most pairs of all heads, where lists of chosen blocks say how many they name."""
+    if not cost.square or not any(each.is_chosen and each.axes[-1].isdigit() for each in pattern.inputs):
+        return None
+    with allowance(budgets.BESIDE):
+        counts = [chosen_count(condition, pattern.inputs, cost.n) for condition in pattern.conditions]
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
+        return None
+    heads = pattern.head_conditions or (0,) * cost.heads
+    total = sum(known[number] for number in heads)
+    return total if cost.pairs is None or total < cost.pairs else None
 
 
 def _layouts(plan: Plan, n: int, square: bool) -> Iterator[dict]:
