@@ -49,7 +49,7 @@ def backward_gpu(
     rows = rows_of_query(program, q, k, inputs)
     own_g, own_q, own_out, own_lse = (as_rows(x, rows) for x in (g, q, out, lse))
     env = backward_inputs(own_g, own_q, k, v, own_out, own_lse, None if dlse is None else as_rows(dlse, rows), scale)
-    env |= for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2])
+    env |= for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2], rows)
     prepared_backward(program, env, q_offset, rows)(env)
     return as_heads(env["DQ"], q, rows), env["DK"], env["DV"]
 

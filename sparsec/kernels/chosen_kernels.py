@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from sparsec.kernels.device import tl, triton
 
-SMALL, QUERIES_OF_LINE = 16, 64  # UNITED has a line of bits for a larger block of queries, or for so many queries
+SMALL, QUERIES_OF_LINE = 16, 64  # UNITED has a line of bits for a larger block of queries, or for so many rows of Q
 _SMALL, _QUERIES_OF_LINE = tl.constexpr(SMALL), tl.constexpr(QUERIES_OF_LINE)
 _MOST_QUERIES = tl.constexpr(128)  # of a tile
 
@@ -79,13 +79,18 @@ def _bit(BITS, own, lists, block, words, there, k_first, KEYS: tl.constexpr, SIZ
 
 @triton.jit
 def some_chosen(UNITED, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE: tl.constexpr):
-    """Whether some list of a tile of queries names a block of a tile of keys, spans both; and whether all name all."""
-    LISTS: tl.constexpr = 1 if ROWS >= _SMALL else (_QUERIES_OF_LINE + ROWS - 1) // ROWS  # that share a line of bits
+    """Whether some list of a tile of queries names a block of a tile of keys, spans both; and whether all name all.
+
+    `at` ends with the number of heads that stand side by side in Q.
+    """
+    LINE: tl.constexpr = _QUERIES_OF_LINE // at[5]
+    LISTS: tl.constexpr = (
+XX >= _SMALL or ROWS >= LINE else (LINE + ROWS - 1) // ROWS
+    )  # of a line of bits
     KEYS: tl.constexpr = (_SMALL + SIZE - 1) // SIZE * SIZE  # that share a bit
     QUERIES: tl.constexpr = LISTS * ROWS
-    LINES: tl.constexpr = (
-        _MOST_QUERIES // QUERIES if _MOST_QUERIES % QUERIES == 0 else (_MOST_QUERIES - 2) // QUERIES + 2
-    )
+    MOST: tl.constexpr = _MOST_QUERIES // at[5]
+    LINES: tl.constexpr = MOST // QUERIES if MOST % QUERIES == 0 else (MOST - 2) // QUERIES + 2
     lines, words = tl.cdiv(tl.cdiv(at[4], ROWS), LISTS), tl.cdiv(tl.cdiv(n, KEYS), 32)
     first, last = (q[0] - at[3]) // QUERIES, (q[1] - at[3]) // QUERIES
     begin, count = k[0] // KEYS, k[1] // KEYS - k[0] // KEYS + 1

@@ -61,6 +61,7 @@ def lay_data_tiles(
     asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "JUDGE": region.answers.judge}
     asked |= {"VISITS": region.answers.keys if by_query else region.answers.queries, "BY_QUERY": by_query}
     asked |= {"BLOCK_M": block_m, "BLOCK_N": block_n, "AT_ONCE": _LISTED_AT_ONCE}
+    asked["ROWS_OF_QUERY"] = run.rows_of_query
     run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked)
     return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}
 
@@ -131,6 +132,7 @@ def list_tiles(
     n_q, n, q_offset, heads, own, batch_lines, head_lines, room,
     JUDGE: tl.constexpr, VISITS: tl.constexpr, NUMBERS: tl.constexpr, FORMS: tl.constexpr,
     BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """DATA_LIST [lines, room]: 2 * tile + whether all of its pairs are kept, of the COUNTS [lines] tiles of a line.
 
@@ -138,7 +140,7 @@ def list_tiles(
     """
     _list_line(
         DATA_LIST, COUNTS, Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS), Lists(LIST_STARTS, LIST), HEADS,
-        n_q, n, q_offset, heads, room, JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE,
+        n_q, n, q_offset, heads, room, JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, ROWS_OF_QUERY,
         *_own_line(HEADS, KV_HEADS, FIRST_HEAD, own, batch_lines, head_lines, BY_QUERY, GROUP),
     )  # fmt: skip
 
@@ -147,7 +149,7 @@ def list_tiles(
 def _list_line(
     DATA_LIST, COUNTS, rules, lists, HEADS, n_q, n, q_offset, heads, room,
     JUDGE: tl.constexpr, BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
-    batch, first, count, line,
+    ROWS_OF_QUERY: tl.constexpr, batch, first, count, line,
 ):  # fmt: skip
     """What a program of `list_tiles` does, for query heads first .. first + count - 1 of a line."""
     walk = _static_walk(rules, lists, n_q, n, q_offset, BY_QUERY, BLOCK_M, BLOCK_N)
@@ -167,7 +169,7 @@ def _list_line(
             head = number
             if (not BY_QUERY) and (HEADS is not None):
                 head = tl.load(HEADS + number)
-            verdict = ask_data(JUDGE, (queries, keys, n, (batch, head, heads, q_offset, n_q)), (), rules)
+            verdict = ask_data(JUDGE, (queries, keys, n, (batch, head, heads, q_offset, n_q, ROWS_OF_QUERY)), (), rules)
             some, every = some | (there & verdict[0]), every & verdict[1]
         kept = some.to(tl.int32)
         place = listed + tl.cumsum(kept, 0) - 1

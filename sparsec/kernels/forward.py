@@ -34,7 +34,7 @@ def forward_gpu(
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
     rows = rows_of_query(program, q, k, inputs)
     own, k, v = as_readable(as_rows(q, rows)), as_readable(k), as_readable(v)
-    data = for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2])
+    data = for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2], rows)
     run = prepared_forward(program, own, k, v, q_offset, data=data, rows_of_query=rows)
     env = run({"Q": own, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT, **data})
     return as_heads(env["OUT"], q, rows), as_heads(env["LSE"], q, rows)

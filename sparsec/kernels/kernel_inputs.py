@@ -18,15 +18,17 @@ _BITS = 8  # words of bits, at most, in the place of an entry; where there are m
 _BEHIND = (1 << 31) - 1  # no block has this number
 
 
-def for_kernels(program: Program, given: Sequence[Tensor], most: int, n: int) -> dict[str, Tensor]:
+def for_kernels(
+    program: Program, given: Sequence[Tensor], most: int, n: int, rows_of_query: int = 1
+) -> dict[str, Tensor]:
     """Checked inputs as kernels read them (`sparsec.kernels.entries`, `sparsec.kernels.chosen_kernels`).
 
-    `most`: positions of queries and keys; `n`: the number of keys.
+    `most`: positions of queries and keys; `n`: the number of keys; `rows_of_query`: heads that stand side by side.
     """
     made: list[Tensor] = []
     for own, x in zip(program.inputs, given, strict=True):
         if own.is_chosen:
-            made += _chosen(program, own, x, n)
+            made += _chosen(program, own, x, n, rows_of_query)
             continue
         x = x.to(torch.int8) if own.kind == "bool" else x
         for use in own.uses:
@@ -64,12 +66,12 @@ def _counted(x: Tensor, most: int) -> Tensor:
 # ---------------------------------------------------------------- chosen blocks
 
 
-def _chosen(program: Program, own: Input, x: Tensor, n: int) -> list[Tensor]:
+def _chosen(program: Program, own: Input, x: Tensor, n: int, rows_of_query: int) -> list[Tensor]:
     """Chosen blocks [B, G, lists, t] as CHOSEN and UNITED of `sparsec.kernels.chosen_kernels`, if they are used."""
     if not own.uses:
         return []
     x = as_contiguous(x)
-    run = _marking(program, own, Meta.of(x), n)
+    run = _marking(program, own, Meta.of(x), n, rows_of_query)
     found = run({"LISTS": x})
     if "CHOSEN" in found:
         return [found["CHOSEN"], found["UNITED"]]
@@ -79,16 +81,17 @@ def _chosen(program: Program, own: Input, x: Tensor, n: int) -> list[Tensor]:
     return [torch.nn.functional.pad(entries, (0, pitch - x.shape[-1]), value=_BEHIND), found["UNITED"]]
 
 
-def _marking(program: Program, own: Input, lists: Meta, n: int) -> Pass:
+def _marking(program: Program, own: Input, lists: Meta, n: int, rows_of_query: int) -> Pass:
     """The pass that sets bits of lists; none of their numbers decides it."""
-    key = "chosen", own, lists, n
+    key = "chosen", own, lists, n, rows_of_query
     run = program.passes.get(key)
     if run is not None:
         return run
     run = remember(program, key, Pass(program, LISTS=lists))
     batch, groups, count, listed = lists.shape
     rows, size = own.sizes
-    lists_of_line = 1 if rows >= SMALL else cdiv(QUERIES_OF_LINE, rows)
+    line = QUERIES_OF_LINE // rows_of_query
+    lists_of_line = 1 if rows >= min(SMALL, line) else cdiv(line, rows)
     blocks, blocks_of_bit = cdiv(n, size), cdiv(SMALL, size)
     words, lines, united_words = cdiv(blocks, 32), cdiv(count, lists_of_line), cdiv(cdiv(blocks, blocks_of_bit), 32)
     values: Environment = {"LISTS": Slot("LISTS"), "UNITED": Slot("UNITED"), "AT_ONCE": _MARKED_AT_ONCE}

@@ -11,7 +11,8 @@ from interpreter.test_inputs import _small_tiles, check, listed, tiles_of  # noq
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
 from sparsec.kernels import kernel_inputs
-from sparsec.kernels.heads_as_rows import rows_of_query
+from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.heads_as_rows import as_rows, rows_of_query
 from sparsec.kernels.inputs import BITS, checked_inputs
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.testing.data import masks, random_data
@@ -90,3 +91,17 @@ def test_heads_stand_side_by_side_where_they_choose_alike(text, heads, groups, r
     assert rows_of_query(program, q, k, checked_inputs(program.inputs, {"sel": torch.from_numpy(sel)}, q, k)) == rows
     check(spread_module_of(pattern), pattern, 40, 40, 0, {"sel": sel}, heads=heads)
     check(spread_module_of(pattern), pattern, 40, 70, 30, {"sel": sel}, heads=heads)
+
+
+def test_tiles_of_several_heads_hold_fewer_choices() -> None:
+    pattern = pattern_of("input sel: blocks[1, 16, t] pattern p = causal & selected(sel)")
+    program = module_of(pattern)._PROGRAM
+    program.passes.clear()
+    q, k, n = torch.zeros(1, 16, 64, 16), torch.zeros(1, 1, 64, 16), 64
+    sel = torch.arange(64)[:, None] // 16
+    forward_gpu(program, q, k, k, 1.0, 0, 0, checked_inputs(program.inputs, {"sel": sel.expand(1, 1, 64, 1)}, q, k))
+    (run,) = (run for key, run in program.passes.items() if key[0] == "forward")
+    data = for_kernels(program, [sel[None, None]], n, n, 16)
+    env = run({"Q": as_rows(q, 16), "K": k, "V": k, "scale_log2": 1.0, **data})
+    (counts,) = (x for name, x in env.items() if name.startswith("DATA_TILES") and "COUNTS" in name)
+    assert counts[:32].tolist() == [1] * 32  # tiles of 32 rows, 2 queries: they choose one block
