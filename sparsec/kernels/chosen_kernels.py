@@ -84,9 +84,7 @@ def some_chosen(UNITED, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZ
     `at` ends with the number of heads that stand side by side in Q.
     """
     LINE: tl.constexpr = _QUERIES_OF_LINE // at[5]
-    LISTS: tl.constexpr = (
-XX >= _SMALL or ROWS >= LINE else (LINE + ROWS - 1) // ROWS
-    )  # of a line of bits
+    LISTS: tl.constexpr = 1 if ROWS >= _SMALL or ROWS >= LINE else (LINE + ROWS - 1) // ROWS  # of a line of bits
     KEYS: tl.constexpr = (_SMALL + SIZE - 1) // SIZE * SIZE  # that share a bit
     QUERIES: tl.constexpr = LISTS * ROWS
     MOST: tl.constexpr = _MOST_QUERIES // at[5]
