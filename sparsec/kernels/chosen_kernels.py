@@ -109,17 +109,17 @@ def some_chosen(UNITED, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZ
     return some, every
 
 
-@triton.jit(do_not_specialize=["entries", "listed", "lists", "blocks", "words", "lines", "united_words"])
+@triton.jit(do_not_specialize=["every_list", "listed", "lists", "blocks", "words", "lines", "united_words"])
 def mark_chosen(
-    LISTS, CHOSEN, UNITED, entries, listed, lists, blocks, words, lines, united_words,
+    LISTS, CHOSEN, UNITED, every_list, listed, lists, blocks, words, lines, united_words,
     LISTS_OF_LINE: tl.constexpr, BLOCKS_OF_BIT: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
     """Sets the bits of LISTS [.., lists, listed] in UNITED, and in CHOSEN if it is there; both begin as zeros.
 
-    The order in which bits are set decides nothing.
+    `every_list`: how many lists there are in all.  The order in which bits are set decides nothing.
     """
     number = tl.cast(tl.program_id(0), tl.int64) * AT_ONCE + tl.arange(0, AT_ONCE)
-    block = tl.load(LISTS + number, mask=number < entries, other=-1)
+    block = tl.load(LISTS + number, mask=number < tl.cast(every_list, tl.int64) * listed, other=-1)
     there = (block >= 0) & (block < blocks)
     block = tl.where(there, block, 0).to(tl.int32)
     own = number // listed

@@ -101,7 +101,7 @@ def _marking(program: Program, own: Input, lists: Meta, n: int, rows_of_query: i
         run.zeros("CHOSEN", (batch, groups, count, words, 1), torch.int32)
         values["CHOSEN"] = Slot("CHOSEN")
     entries = batch * groups * count * listed
-    values |= {"entries": entries, "listed": listed, "lists": count, "blocks": blocks, "words": words}
+    values |= {"every_list": batch * groups * count, "listed": listed, "lists": count, "blocks": blocks, "words": words}
     values |= {"lines": lines, "united_words": united_words}
     if entries:
         run.launch(mark_chosen, (cdiv(entries, _MARKED_AT_ONCE), 1, 1), values)

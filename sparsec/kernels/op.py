@@ -182,6 +182,19 @@ def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tu
     return empty_as(q), empty_as(k), empty_as(k)
 
 
+def _choose_each(choices: Sequence[Choice], q: Tensor, k: Tensor, scale: float, q_offset: int) -> list[Tensor]:
+    with torch.autocast(q.device.type, enabled=False):  # it would reach the products
+        return [choose(choice, q, k, scale, q_offset) for choice in choices]
+
+
+def _choose_batched(op: Callable, info: Any, places: Any, q: Tensor, k: Tensor, *rest: Any) -> tuple[list, list]:
+    """As the rows of one batch."""
+    tensors = zip((q, k), places, strict=False)
+    moved = (x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in tensors)
+    lists = op(*(x.flatten(0, 1) for x in moved), *rest)
+    return [x.unflatten(0, (info.batch_size, -1)) for x in lists], [0] * len(lists)
+
+
 def _choices_meta(choices: Sequence[Choice], q: Tensor, k: Tensor, *rest: Any) -> list[Tensor]:
     return [q.new_empty(chosen_shape(choice, q, k), dtype=torch.int32) for choice in choices]
 
@@ -210,9 +223,8 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
     library.define(f"{name}_choose(Tensor q, Tensor k, float scale, SymInt q_offset) -> Tensor[]")
     choices = [own.choice for own in program.inputs if own.choice]
     chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
-    library.impl(
-        chooser, lambda *tensors: [choose(choice, *tensors) for choice in choices], "CompositeExplicitAutograd"
-    )
+    library.impl(chooser, partial(_choose_each, choices), "CompositeExplicitAutograd")
+    torch.library.register_vmap(chooser, partial(_choose_batched, chooser), lib=library)
     torch.library.register_fake(chooser, partial(_choices_meta, choices), lib=library)
     packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_refused")]
     forward, backward, refused = (packet.default for packet in packets)

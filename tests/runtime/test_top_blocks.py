@@ -147,3 +147,20 @@ def test_top_keys(over):
     q, k = whole_numbers(4, 2, 50, 50, 3)
     (lists,) = attend.choices(q, k, scale=1.0).values()
     assert (lists.numpy() == best_blocks(own.choice, block_scores(own.choice, q.numpy(), k.numpy(), 1.0, 0))).all()
+
+
+def test_batches_are_folded():
+    attend = sparsec.compile("pattern p = past(4) | top_blocks(2, 8, among = causal)")
+    q, k, v = torch.randn(3, 3, 2, 2, 40, 16)
+    wanted = torch.stack([attend(*each) for each in zip(q, k, v, strict=True)])
+    torch.testing.assert_close(torch.vmap(attend)(q, k, v), wanted)
+    torch.testing.assert_close(torch.vmap(lambda x: attend(x, k[0], v[0]))(q)[0], wanted[0])
+
+
+def test_autocast_does_not_reach_the_scores():
+    attend = sparsec.compile("pattern p = top_blocks(2, 8, among = causal)")
+    q, k = whole_numbers(2, 2, 60, 60, 5)
+    wanted = attend.choices(q * 1.001, k)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = attend.choices(q * 1.001, k).values()
+    assert torch.equal(found, *wanted.values())
