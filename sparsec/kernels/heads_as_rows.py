@@ -17,13 +17,13 @@ from sparsec.kernels.program import Program
 from sparsec.kernels.stages import packs
 
 _MOST_ROWS = 16  # the shortest tile
-_FEW = 64  # queries that choose together, below which tiles hold several choices
+_FEW_QUERIES = 64  # queries that choose together, below which tiles hold several choices
 
 
 def rows_of_query(program: Program, q: Tensor, k: Tensor, inputs: Sequence[Tensor]) -> int:
     """How many heads stand side by side in a call: all that share a key head, or 1."""
     group = q.shape[1] // k.shape[1]
-    few = any(own.is_chosen and own.sizes[0] < _FEW for own in program.inputs)
+    few = any(own.is_chosen and own.sizes[0] < _FEW_QUERIES for own in program.inputs)
     if not few or program.by_head or group > _MOST_ROWS or group & (group - 1):
         return 1
     variant = program.groups[0].at(k.shape[2])
