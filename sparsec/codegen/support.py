@@ -19,14 +19,15 @@ INSIDE = "from sparsec.kernels import support as sk"  # what a module imports wh
 _PACKAGE = "sparsec.kernels"
 _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory"),
-    *("device", "hopper", "entries", "spans", "tiles", "loads", "shares", "softmax", "splits"),
+    *("device", "hopper", "entries", "chosen_kernels", "spans", "tiles", "loads", "shares", "softmax", "splits"),
     *("own_tiles", "regions", "key_regions", "query_regions", "judging"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather"),
     *("hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
     *("hopper_forward_kernel",),  # device functions up to here
-    *("inputs", "program", "boxes", "row_classes", "tables"),
-    *("direct", "scratch", "launch", "tile_grid", "tile_lists", "prepare", "stages"),
-    *("long_lines", "sequence_tiles", "data_tiles", "hopper_tier", "hopper_rows", "rows", "forward", "backward"),
+    *("inputs", "program", "choose", "boxes", "row_classes", "tables"),
+    *("direct", "scratch", "launch", "kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
+    *("heads_as_rows", "long_lines", "sequence_tiles", "data_tiles", "hopper_tier", "hopper_rows", "rows"),
+    *("forward", "backward"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_forward", "cpu_backward", "cpu_step"),
     *("sequences", "derivatives", "sinks", "torch_path", "flops"),
     *("call", "positions", "sequence_kernels", "sequence_table"),

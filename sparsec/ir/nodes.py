@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from sparsec.ir.base import Base, BaseLeaf, hashed_once
+from sparsec.ir.chosen import Chosen
 
 if TYPE_CHECKING:
     from sparsec.ir.inputs import Input
@@ -181,11 +182,11 @@ class DataTest(BaseLeaf):
     """A test of data given at the call, taken as one: false where an index of its reads is outside the input.
 
     So the complement is true there, and is never the test with the opposite comparison.  `data` has what is known of
-    the inputs of one row and head, by name: a number, or entries.
+    the inputs of one row and head, by name: a number, entries, or rows of them.
     """
 
-    test: Compare | Member | ElementOf
-    data: tuple[tuple[str, int | tuple[int, ...]], ...] = ()
+    test: Test
+    data: tuple[tuple[str, Known], ...] = ()
 
 
 @hashed_once
@@ -223,6 +224,8 @@ class RandomKeys(BaseLeaf):
     size: ClassVar[int] = 1
 
 
+Test = Compare | Member | ElementOf | Chosen
+Known = int | tuple[int, ...] | tuple[tuple[int, ...], ...]
 Table = Blocks | RandomBlocks | RandomKeys
 Leaf = Table | DataTest
 Set = Bool | Compare | Member | And | Or | Not | Leaf

@@ -15,7 +15,7 @@ import numpy as np
 from sparsec.ir import nodes, random
 from sparsec.ir.inputs import inputs_read
 
-Data = Mapping[str, np.ndarray]  # by input, of one row of the batch and one head: [entries] or a number
+Data = Mapping[str, np.ndarray]  # by input, of one row of the batch and one head: [entries], a number, or [rows, t]
 
 
 def mask(
@@ -23,14 +23,20 @@ def mask(
 ) -> np.ndarray:
     """Bool [n_q, n_k]: may query i attend to key j?  Query i is at position i + q_offset, by default i + n_k - n_q."""
     offset = n_k - n_q if q_offset is None else q_offset
-    return evaluate(condition, np.arange(n_q) + offset, np.arange(n_k), n_k, data)
+    return evaluate(condition, np.arange(n_q) + offset, np.arange(n_k), n_k, data, offset)
 
 
 def evaluate(
-    condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int, data: Data = MappingProxyType({})
+    condition: nodes.Set,
+    queries: np.ndarray,
+    keys: np.ndarray,
+    n: int,
+    data: Data = MappingProxyType({}),
+    first: int = 0,
 ) -> np.ndarray:
     """Bool [len(queries), len(keys)]: the condition at chosen positions, int64 each, of n keys.
 
+    `first`: the position of the first query of the call, from which lists of chosen blocks count.
     Exact whatever the numbers: where 64 bits may not hold a value, Python's own integers are counted with.
     """
     q, k = queries[:, None], keys[None, :]
@@ -67,7 +73,7 @@ def evaluate(
             value(node.left), value(node.right)
         )
 
-    def holds(node: nodes.Set | nodes.ElementOf) -> np.ndarray:  # bool, broadcastable to [queries, keys]
+    def holds(node: nodes.Set | nodes.Test) -> np.ndarray:  # bool, broadcastable to [queries, keys]
         match node:
             case nodes.Bool(truth):
                 return np.asarray(truth)
@@ -77,6 +83,8 @@ def evaluate(
                 return np.isin(value(inner), np.array(members, integers))
             case nodes.ElementOf(inner, name):
                 return np.isin(value(inner), data[name].astype(integers))
+            case nodes.Chosen(name, rows, size):
+                return _chosen(data[name], (queries - first) // rows, keys // size)
             case nodes.And(parts):
                 return reduce(np.logical_and, map(holds, parts))
             case nodes.Or(parts):
@@ -94,7 +102,7 @@ def evaluate(
     return np.array(np.broadcast_to(holds(condition), (len(queries), len(keys))))
 
 
-def _data_of(leaf: nodes.Leaf) -> tuple[tuple[str, int | tuple[int, ...]], ...]:
+def _data_of(leaf: nodes.Leaf) -> tuple[tuple[str, nodes.Known], ...]:
     """What a test of data knows itself."""
     return leaf.data if isinstance(leaf, nodes.DataTest) else ()
 
@@ -108,8 +116,12 @@ def _largest(node: nodes.Node, furthest: int) -> int:
             return furthest
         case nodes.Read(_, index):
             return furthest if index is None else max(_largest(index, furthest), furthest)
-        case nodes.DataTest(test):
-            return _largest(test.value if isinstance(test, nodes.ElementOf) else test, furthest)
+        case nodes.DataTest(nodes.ElementOf(value, _)):
+            return _largest(value, furthest)
+        case nodes.DataTest(nodes.Compare() | nodes.Member() as test):
+            return _largest(test, furthest)
+        case nodes.DataTest():
+            return furthest
         case nodes.FloorDiv(inner, divisor) | nodes.Mod(inner, divisor):
             return max(_largest(inner, furthest), divisor)
         case nodes.Member(inner, members):
@@ -121,6 +133,15 @@ def _largest(node: nodes.Node, furthest: int) -> int:
         case nodes.Mul():
             return math.prod(below)
     return max(below, default=0)
+
+
+def _chosen(lists: np.ndarray, row: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Bool [len(row), len(unit)]: does line `row[i]` of lists [rows, t] name `unit[j]`?  Below 0 it names none."""
+    found = np.zeros((len(row), len(unit)), bool)
+    for place, own in enumerate(row):
+        if 0 <= own < len(lists):
+            found[place] = np.isin(unit, lists[own]) & (unit >= 0)
+    return found
 
 
 _COMPARE = {

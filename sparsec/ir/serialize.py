@@ -9,10 +9,14 @@ from dataclasses import fields
 from typing import Any, get_args
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.chosen import Choice
 from sparsec.ir.inputs import Input
 
-_NODES = ir.Pattern | Input | ir.Node | ir.ElementOf
-_KINDS = {kind.__name__: kind for kind in (ir.Pattern, Input, ir.ElementOf, *get_args(ir.Int), *get_args(ir.Set))}
+_NODES = ir.Pattern | Input | Choice | ir.Node | ir.Test
+_KINDS = {
+    kind.__name__: kind
+    for kind in (ir.Pattern, Input, Choice, ir.ElementOf, ir.Chosen, *get_args(ir.Int), *get_args(ir.Set))
+}
 
 
 def pack(value: object) -> Any:

@@ -52,6 +52,7 @@ class Sizes(NamedTuple):
     OWN_TMA: Any  # what a program loads once does
     SPLIT: Any  # several programs may split the steps of a tile
     PACKED: Any  # programs work on tiles of several sequences
+    ROWS_OF_QUERY: Any = None  # heads that stand side by side in Q (`sparsec.kernels.heads_as_rows`)
 
 
 @triton.jit

@@ -94,7 +94,9 @@ def kept_pairs_given(
 ) -> int:
     """Pairs that the pattern keeps in all rows of q and heads, with these data."""
     total = 0
-    for regions, rows, heads, _, entries in parts_to_run(program, q, k, n, [x.cpu() for x in inputs], k_begin):
+    for regions, rows, heads, _, entries in parts_to_run(
+        program, q, k, n, [x.cpu() for x in inputs], q_offset, k_begin
+    ):
         served = len(range(q.shape[0])[rows]) * (q.shape[1] if isinstance(heads, slice) else len(heads))
         total += served * sum(
             _pairs_of(region, n_q, n, q_offset, entries) for region in regions_after(regions, k_begin)

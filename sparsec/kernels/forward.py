@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.inputs import for_kernels
+from sparsec.kernels.heads_as_rows import as_heads, as_rows, rows_of_query
+from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
 from sparsec.kernels.program import Kernel, Program
@@ -32,11 +33,12 @@ def forward_gpu(
     check_begin(k_begin)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
-    q, k, v = as_readable(q), as_readable(k), as_readable(v)
-    data = for_kernels(program.inputs, inputs, max(k.shape[2], q_offset + q.shape[2])) | data_of_sinks(sinks)
-    run = prepared_forward(program, q, k, v, q_offset, data=data)
-    env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT, **data})
-    return env["OUT"], env["LSE"]
+    rows = rows_of_query(program, q, k, inputs) if sinks is None else 1
+    own, k, v = as_readable(as_rows(q, rows)), as_readable(k), as_readable(v)
+    data = for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2], rows) | data_of_sinks(sinks)
+    run = prepared_forward(program, own, k, v, q_offset, data=data, rows_of_query=rows)
+    env = run({"Q": own, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT, **data})
+    return as_heads(env["OUT"], q, rows), as_heads(env["LSE"], q, rows)
 
 
 def data_of_sinks(sinks: Tensor | None) -> dict[str, Tensor]:
@@ -58,23 +60,28 @@ def prepared_forward(
     q_offset: int,
     sequences: Tensor | None = None,
     data: Mapping[str, Tensor] = MappingProxyType({}),
+    rows_of_query: int = 1,
 ) -> Pass:
     """The forward pass for such tensors, all readable.
 
-    `sequences`: a table of those that the call is about; `data`: what kernels read of inputs and sinks, by name.
+    `sequences`: a table of those that the call is about; `data`: what kernels read of inputs and sinks, by name;
+    `rows_of_query`: heads that stand side by side in q.
     """
     strides, lines = (q.stride(), k.stride(), v.stride()), 0 if sequences is None else len(sequences)
-    key = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, lines, dot_precision(q.dtype)
+    key: tuple = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, lines, dot_precision(q.dtype)
+    key += (rows_of_query,)
     key += tuple((x.shape, x.dtype) for x in data.values())
     run = program.passes.get(key)
     if run is None:
         given = {"Q": q, "K": k, "V": v, **({} if sequences is None else {"SEQUENCES": sequences}), **data}
-        run = remember(program, key, _forward_pass(program, {name: Meta.of(x) for name, x in given.items()}, q_offset))
+        metas = {name: Meta.of(x) for name, x in given.items()}
+        run = remember(program, key, _forward_pass(program, metas, q_offset, rows_of_query))
     return run
 
 
-def _forward_pass(program: Program, metas: Environment, q_offset: int) -> Pass:
+def _forward_pass(program: Program, metas: Environment, q_offset: int, rows_of_query: int) -> Pass:
     run, q = Pass(program, **metas), metas["Q"]
+    run.rows_of_query = rows_of_query
     run.empty("OUT", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
     started: Environment = {"LSE": Slot("LSE")}

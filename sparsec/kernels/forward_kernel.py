@@ -24,7 +24,7 @@ def forward_kernel(
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """One tile of queries against the keys of up to three regions: out and log-sum-exp.
 
@@ -39,7 +39,10 @@ def forward_kernel(
             return
     _forward_tiles(
         TILES, LONGEST_FIRST,
-        (HEADS, heads, n_q, n, q_offset, batches, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
+        (
+            HEADS, heads, n_q, n, q_offset, batches,
+            GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST, ROWS_OF_QUERY,
+        ),
         Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines),
         Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP,
         SPLITS, SPLITS_LSE, scale_log2,
@@ -52,7 +55,7 @@ def forward_kernel(
         KeyRegion(K_2, V_2, None, None, GATHERED_2, Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS), Lists()),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
-            SPLITS is not None, TILES is not None,
+            SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
         ),
     )  # fmt: skip
 

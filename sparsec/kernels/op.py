@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, overload
@@ -13,10 +13,11 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.call import checked, first_position
+from sparsec.kernels.choose import Choice, choose, chosen_shape
 from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.inputs import checked_inputs
+from sparsec.kernels.inputs import checked_inputs, refuse_lists
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.packed import backward_packed, forward_packed
@@ -98,6 +99,7 @@ class Operator:
         self._library = _register(name, program)  # the operators live as long as this does: as long as the module
         self.forward = getattr(torch.ops.sparsec, name).default
         self.backward = getattr(torch.ops.sparsec, f"{name}_backward").default
+        self.choose = getattr(torch.ops.sparsec, f"{name}_choose").default
 
     def __call__(
         self,
@@ -135,16 +137,26 @@ class Operator:
         q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most) if plain else 0
         sequences = None
         if not plain:
+            refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
             sequences = sequence_table(self.program, positions, q, k)
         data = checked_inputs(self.program.inputs, inputs, q, k)
-        if scale <= 0:  # kernels take the largest score before they scale it
-            q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
+        q, scale = _positive(q, scale)
+        if any(own.choice for own in self.program.inputs):
+            data += self.choose(q.detach(), k.detach(), scale, q_offset)
         sinks = checked_sinks(sinks, q)
         out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset)
         if signature:
             self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sinks, sequences, data)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
+
+    def choices(self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None) -> dict[str, Tensor]:
+        """What a call with these tensors chooses: lists by the names of the inputs that have them."""
+        scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
+        first = first_position(q_offset, q.shape[2], k.shape[2], self.program.most_positions)
+        q, scale = _positive(q.detach(), scale)
+        lists = self.choose(q, k.detach(), scale, first)
+        return dict(zip((own.name for own in self.program.inputs if own.choice), lists, strict=True))
 
     def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v in the type that autocast asks for."""
@@ -152,6 +164,11 @@ class Operator:
             dtype = torch.get_autocast_dtype(q.device.type)
             return _cast(q, dtype), _cast(k, dtype), _cast(v, dtype)
         return q, k, v
+
+
+def _positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
+    """Queries and a scale above 0 with the same scores: kernels take the largest score before they scale it."""
+    return (q, scale) if scale > 0 else (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -169,6 +186,23 @@ def _forward_meta(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, 
 
 def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     return empty_as(q), empty_as(k), empty_as(k)
+
+
+def _choose_each(choices: Sequence[Choice], q: Tensor, k: Tensor, scale: float, q_offset: int) -> list[Tensor]:
+    with torch.autocast(q.device.type, enabled=False):  # it would reach the products
+        return [choose(choice, q, k, scale, q_offset) for choice in choices]
+
+
+def _choose_batched(op: Callable, info: Any, places: Any, q: Tensor, k: Tensor, *rest: Any) -> tuple[list, list]:
+    """As the rows of one batch."""
+    tensors = zip((q, k), places, strict=False)
+    moved = (x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in tensors)
+    lists = op(*(x.flatten(0, 1) for x in moved), *rest)
+    return [x.unflatten(0, (info.batch_size, -1)) for x in lists], [0] * len(lists)
+
+
+def _choices_meta(choices: Sequence[Choice], q: Tensor, k: Tensor, *rest: Any) -> list[Tensor]:
+    return [q.new_empty(chosen_shape(choice, q, k), dtype=torch.int32) for choice in choices]
 
 
 def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -192,6 +226,12 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
         " -> (Tensor, Tensor, Tensor)"
     )
     library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
+    library.define(f"{name}_choose(Tensor q, Tensor k, float scale, SymInt q_offset) -> Tensor[]")
+    choices = [own.choice for own in program.inputs if own.choice]
+    chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
+    library.impl(chooser, partial(_choose_each, choices), "CompositeExplicitAutograd")
+    torch.library.register_vmap(chooser, partial(_choose_batched, chooser), lib=library)
+    torch.library.register_fake(chooser, partial(_choices_meta, choices), lib=library)
     packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_refused")]
     forward, backward, refused = (packet.default for packet in packets)
     functions = differentiable(forward, backward, refused, sink_gradient)

@@ -26,6 +26,7 @@ class Rules(NamedTuple):
     TABLES: Any = None  # that KEEP reads
     WHOLE: Any = False  # every tile that is visited is kept whole
     LISTS_FILL: Any = False  # tiles with an odd entry in a list are kept whole
+    GATHERED: Any = False  # the keys of a program are
 
 
 class Lists(NamedTuple):

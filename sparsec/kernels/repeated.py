@@ -15,7 +15,8 @@ from torch import Tensor
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.forward import data_of_sinks, prepared_forward
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.inputs import for_kernels, spread
+from sparsec.kernels.inputs import spread
+from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Pass
 from sparsec.kernels.memory import as_readable
 from sparsec.kernels.packed import at_once
@@ -32,12 +33,13 @@ class Repeated:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.passes: dict[tuple, _Known] = {}
+        self.chooses = any(own.is_chosen for own in program.inputs)
 
     def signature(
         self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions, sinks: Any, inputs: Mapping[str, Any]
     ) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""
-        if _watched() or not (type(q) is type(k) is type(v) is Tensor and q.is_cuda):
+        if self.chooses or _watched() or not (type(q) is type(k) is type(v) is Tensor and q.is_cuda):
             return None
         if sinks is not None and (type(sinks) is not Tensor or sinks.dtype != torch.float32):
             return None
@@ -70,7 +72,7 @@ class Repeated:
         if known.table is not None:
             env["SEQUENCES"] = known.table(table_inputs(positions))["SEQUENCES"]
         if inputs:
-            env |= for_kernels(self.program.inputs, spread(self.program.inputs, inputs), known.most)
+            env |= for_kernels(self.program, spread(self.program.inputs, inputs), known.most, k.shape[2])
         if sinks is not None:
             env |= data_of_sinks(sinks[None])
         known.forward(env)
@@ -106,7 +108,7 @@ class Repeated:
             while len(self.passes) >= _MOST:
                 self.passes.pop(next(iter(self.passes)), None)
             most = max(k.shape[2], q_offset + q.shape[2])
-            data = for_kernels(self.program.inputs, inputs, most) | data_of_sinks(sinks)
+            data = for_kernels(self.program, inputs, most, k.shape[2]) | data_of_sinks(sinks)
             run = prepared_forward(self.program, q, k, v, q_offset, sequences, data)
             self.passes[signature] = _Known(run, scale, most, table)
 

@@ -41,6 +41,7 @@ def launch_rows(
             made = prepare_launch(run.program, kernel, own, moving, q_offset, run.packed)
             values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}
             values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
+            values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
             values |= {"scale_log2": Slot("scale_log2"), **heads.lists, **made.constants, **more(kernel)}
             bind(values, {name: name for name in own} | keys)
             if kernel.begin == "continue":

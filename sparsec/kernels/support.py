@@ -2,6 +2,8 @@
 
 import torch
 
+from sparsec.kernels.choose import Choice, Eligible
+from sparsec.kernels.chosen_kernels import is_chosen, some_chosen
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
 from sparsec.kernels.entries import (
     is_counted,
@@ -12,7 +14,7 @@ from sparsec.kernels.entries import (
     read_number,
     read_position,
 )
-from sparsec.kernels.inputs import Input, entry, is_entry, is_inside
+from sparsec.kernels.inputs import Input, entry, is_entry, is_inside, is_listed_block
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
@@ -48,6 +50,8 @@ from sparsec.kernels.tiles import after_range, ordered_ranges, tile_range
 __all__ = [
     "Answers",
     "Blocks",
+    "Choice",
+    "Eligible",
     "Group",
     "Input",
     "Kernel",
@@ -67,10 +71,12 @@ __all__ = [
     "in_long_table_row",
     "in_row_class",
     "in_table_row",
+    "is_chosen",
     "is_counted",
     "is_entry",
     "is_inside",
     "is_listed",
+    "is_listed_block",
     "is_position",
     "is_sorted",
     "numbered",
@@ -78,6 +84,7 @@ __all__ = [
     "read_listed",
     "read_number",
     "read_position",
+    "some_chosen",
     "some_counted",
     "some_sorted",
     "span",

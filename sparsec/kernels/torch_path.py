@@ -58,7 +58,7 @@ def forward_cpu(
         out, lse = with_sinks(out, lse, sinks)
         return lying_as(out.to(q.dtype), q), lse
     out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
-    for regions, rows, heads, kv, entries in parts_to_run(program, q, k, n, inputs, k_begin):
+    for regions, rows, heads, kv, entries in parts_to_run(program, q, k, n, inputs, q_offset, k_begin):
         tensors = q[rows, heads], k[rows, kv], v[rows, kv]
         found = _forward_heads(program, regions, *tensors, scale, q_offset, k_begin, entries)
         own_sinks = None if sinks is None else sinks.expand(q.shape[0], -1)[rows, heads]
@@ -144,7 +144,7 @@ def _backward_from_the_start(
         return lying_as(dq, q), lying_as(dk, k), lying_as(dv, k)
     dq = empty_as(q)
     dk, dv = (torch.zeros_like(x, dtype=exact) for x in (k, v))
-    for regions, rows, heads, kv, entries in parts_to_run(program, q, k, k.shape[2], inputs, k_begin):
+    for regions, rows, heads, kv, entries in parts_to_run(program, q, k, k.shape[2], inputs, q_offset, k_begin):
         of_queries = (None if x is None else x[rows, heads] for x in (g, q, out, lse, dlse))
         some_g, some_q, some_out, some_lse, some_dlse = of_queries
         tensors = some_g, some_q, k[rows, kv], v[rows, kv], some_out, some_lse, some_dlse
@@ -234,7 +234,7 @@ _Part = tuple[tuple[Region, ...], slice, Any, slice, Sequence[Entries]]
 
 
 def parts_to_run(
-    program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tensor], k_begin: int
+    program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tensor], q_offset: int, k_begin: int
 ) -> Iterator[_Part]:
     """(regions, rows of the batch, query heads, key heads, data) of everything to run, one after the other where the
     data differ.
@@ -244,7 +244,8 @@ def parts_to_run(
         rows = slice(row, row + 1) if by_row else slice(None)
         for regions, heads, kv in head_groups(program, q.shape[1], k.shape[1], n, by_head):
             head = heads[0] if by_head else 0
-            yield regions, rows, heads, kv, entries_of(program.inputs, inputs, row, head, k_begin)
+            places = q.shape[1], q_offset, k_begin
+            yield regions, rows, heads, kv, entries_of(program.inputs, inputs, row, head, *places)
 
 
 def head_groups(

@@ -20,9 +20,10 @@ from sparsec.lower.hints import (
     reserved,
     undeclared,
     unknown,
+    unknown_word,
     written_as_set,
 )
-from sparsec.lower.inputs import own_indices, problems, wrong_index
+from sparsec.lower.inputs import CHOSEN_KINDS, not_chosen, own_indices, problems, wrong_index
 from sparsec.lower.scope import INTEGERS, Entry, Scope
 from sparsec.lower.signatures import BUILT_IN, bind, signature_of
 from sparsec.source import Span
@@ -230,7 +231,7 @@ class _Checker:
         else:
             for index in own_indices(node, source):
                 self.want_int(index, f"an index of `{source.name}`")
-        return "set" if source.kind == "bool" else "int"
+        return None if source.kind in CHOSEN_KINDS else "set" if source.kind == "bool" else "int"
 
     def _call(self, node: ast.Call, wanted: str) -> str | None:
         entry = self.scope.find(node.name)
@@ -244,10 +245,17 @@ class _Checker:
             self.errors.append(bound)
             return signature.sort
         for name, value in bound.items():
-            if name == "table" and entry is None and isinstance(value, ast.Text | ast.Table):
+            where = f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`"
+            other = signature.others.get(name)
+            if other == "table" and isinstance(value, ast.Text | ast.Table):
                 self._table(value)
+            elif other == "chosen":
+                self.errors += not_chosen(value, self._input(value) if isinstance(value, ast.Name) else None)
+            elif other == "set":
+                self.want_set(value, where)
+            elif other and other != "table":
+                self.errors += unknown_word(value, where, other)
             else:
-                where = f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`"
                 self.want_int(value, where)
         return signature.sort
 

@@ -25,6 +25,7 @@ from triton.backends.driver import DriverBase
 
 from sparsec.kernels import hardware, hopper_rows, hopper_tier, prepare
 from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.chosen_kernels import mark_chosen
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
@@ -114,13 +115,16 @@ def compile_kernels(
             out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
             backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
-        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines)
+        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
 
 def _some_data(own: Input, n: int) -> torch.Tensor:
-    """A checked input of a call about n keys."""
+    """A checked input of a call about n keys and as many queries."""
+    if own.is_chosen:
+        count = int(own.axes[-1]) if own.axes[-1].isdigit() else _ENTRIES
+        return torch.zeros(1, 1, -(-n // own.sizes[0]), count, dtype=torch.int32)
     entries = n if own.axes[-1:] == ("n",) else _ENTRIES if own.has_entries else 1
     return torch.zeros(1, 1, entries, dtype=torch.bool if own.kind == "bool" else torch.int32)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 _SCORES = "a pattern chooses pairs and leaves scores alone; FlexAttention takes a `score_mod` beside its `block_mask`"
 _DROPOUT = "train without it, or drop entries of the output: `torch.nn.functional.dropout(out, p)`"
-_CHOSEN = "the keys are chosen before the call: `blocks(b, [[...]])`, `random_blocks(b, r, seed)`, `stride(s)`"
+_CHOSEN = (
+    "hash or cluster before the call, and give what is chosen: `input sel: blocks[64, 64, t]`, then `selected(sel)`"
+)
+_BEST = "the best blocks of keys are `top_blocks(t, bk, among = causal)`, the best keys `top_keys(t, among = causal)`"
 
 _GROUPS = {
     _SCORES: """
@@ -12,7 +15,8 @@ _GROUPS = {
         alibi_slopes slopes bias attn_bias position_bias relative_bias relative_position_bias rel_bias rpb t5_bias
         temperature softmax sink_logits s_aux LowerTriangularMaskWithTensorBias""",
     _DROPOUT: "dropout dropout_p attention_dropout attn_dropout",
-    _CHOSEN: "selected top_blocks top_keys topk top_k lsh routed select",
+    _CHOSEN: "lsh routed",
+    _BEST: "topk top_k select",
 }
 _WORDS = {word: way for way, words in _GROUPS.items() for word in words.split()}
 _WITH = ("with", "score", "dropout")  # words with which parts that are not there yet would begin
