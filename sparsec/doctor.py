@@ -41,6 +41,7 @@ def looks() -> Iterator[Look]:
     gpu = _has_gpu()
     yield _guarded("triton", lambda name: _triton(name, gpu), "`pip install --force-reinstall triton`")
     yield _guarded("gpu", _gpus, "bring torch and the driver of the GPU together: torch's own notes say how")
+    yield _guarded("hopper", _hopper, "set SPARSEC_TIER to plain: kernels of the Hopper tier are then left out")
     yield _guarded("compiler", lambda name: _compiler(name, gpu), "install gcc")
     yield _guarded("cache", _cache, "set SPARSEC_CACHE to a folder of your own")
     yield _guarded("self-test", _self_test, "mend what is broken above; else report this to the maintainers of sparsec")
@@ -109,6 +110,22 @@ def _gpus(name: str) -> Look:
         cure = "install a build of torch for CUDA, and the driver that it asks for"
         return Look(name, "there is a driver, and torch can't use it; patterns run on the CPU", "note", cure)
     return Look(name, "none; patterns run on the CPU")
+
+
+def _hopper(name: str) -> Look:
+    """The tier of kernels that Hopper GPUs have besides."""
+    try:
+        cuda = import_module("torch").cuda
+    except Exception:  # said where torch is looked at
+        return Look(name, "not known without torch")
+    if not cuda.is_available():
+        return Look(name, "kernels for Hopper GPUs are left out: no GPU")
+    lacking = import_module("sparsec.kernels.hopper_tier").machine_lacks(import_module("torch").device("cuda", 0))
+    if not lacking:
+        return Look(name, "kernels for Hopper GPUs are used where they are faster")
+    state: Literal["ok", "note"] = "note" if "Triton" in lacking else "ok"
+    cure = "`pip install triton==3.6.*`, or a later one up to 3.9" if state == "note" else ""
+    return Look(name, f"kernels for Hopper GPUs are left out: they need {lacking}", state, cure)
 
 
 def _gpu(found) -> str:

@@ -130,8 +130,9 @@ def test_files_are_short() -> None:
 # ---------------------------------------------------------------- the prelude is a file like any other
 
 PRELUDE = set(re.findall(r"^set (\w+)", resources.text("grammar/prelude.spat"), re.MULTILINE))
-# Words of the planner's own trade: a full tile, the keys of a plan (columns), exact segments, a tensor's stride.
-TRADE = {"full", "columns", "segments", "stride"}
+# Words of the planner's own trade: a full tile, the keys of a plan (columns), exact segments, a tensor's stride; and
+# an argument of calls (learned sinks).
+TRADE = {"full", "columns", "segments", "stride", "sinks"}
 
 
 def words(path: Path) -> set[str]:

@@ -13,7 +13,7 @@ import sparsec
 from sparsec.lower.file import lower_fully
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
-from sparsec.testing import compare, random_problem
+from sparsec.testing import check, compare, random_problem
 from sparsec.testing.dense_attention import Results
 
 EXAMPLES = Path(__file__).parent.parent / "examples/data"
@@ -26,6 +26,8 @@ QUESTION = RANDOM.random((2, N)) < 0.1
 IMAGE = np.stack([np.repeat([-1, 0, -1, 1], [9, 30, 6, 25]), np.full(N, -1)])
 VERTICAL, SLASH = RANDOM.integers(0, N, (2, HEADS, 3)), RANDOM.integers(0, N, (2, HEADS, 5))
 SPAN = np.array([1, 9, 70, 3])
+BLOCKS, CUBES = RANDOM.integers(-1, 2, (2, 2, N, 3)), RANDOM.integers(-1, 3, (1, HEADS, 2, 2))
+BEST = RANDOM.integers(0, N, (2, 1, N, 5))
 
 # What a call gives, small parameters, and whether row b and head h of the paper keep a pair.
 PAPERS: dict[str, tuple[dict[str, np.ndarray], dict[str, int], Callable[[int, int, int, int], bool]]] = {
@@ -46,12 +48,45 @@ PAPERS: dict[str, tuple[dict[str, np.ndarray], dict[str, int], Callable[[int, in
         {},
         lambda b, h, q, k: k <= q and (k in VERTICAL[b, h] or q - k in SLASH[b, h]),
     ),
+    "nsa": (
+        {"chosen": BLOCKS},
+        {"w": 5, "s": 2},
+        lambda b, h, q, k: k <= q and (k // 64 in BLOCKS[b, h // 2, q] or q - k < 5 or k < 2),
+    ),
+    "vsa": ({"cubes": CUBES}, {}, lambda b, h, q, k: k // 64 in CUBES[0, h, q // 64]),
+    "dsa": ({"best": BEST}, {}, lambda b, h, q, k: k <= q and k in BEST[b, 0, q]),
     "head_spans": ({"span": SPAN}, {}, lambda b, h, q, k: 0 <= q - k < SPAN[h]),
 }
 
 
+CHOOSING = {"moba": {"t": 2, "b": 8}, "quest": {"pages": 2}, "nsa_top": {"t": 2, "b": 8, "w": 9}}  # small parameters
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_example_that_chooses(name):
+    """What is chosen against a literal choice (`sparsec.testing.choices`), then attention against dense attention."""
+    lowered = lower_fully(parse(read(EXAMPLES / f"{name}.spat")), parameters=CHOOSING[name])
+    assert (lowered.pattern.name, lowered.warnings) == (name, ())
+    assert "arXiv:" in lowered.pattern.doc
+    attend = sparsec.load(EXAMPLES / f"{name}.spat", **CHOOSING[name])
+    check(attend, N, N, heads=HEADS, kv_heads=2)
+    check(attend, 5, N, heads=HEADS, kv_heads=2)
+
+
+def test_moba_in_its_own_words():
+    """Of each query: its own block and, of those before it, the one whose mean key it scores best."""
+    attend = sparsec.load(EXAMPLES / "moba.spat", **CHOOSING["moba"])
+    q, k = torch.randn(2, 1, 1, N, 16)
+    mask = attend.pattern.mask(N, N, **attend.choices(q, k)).reshape(N, N)
+    for query in range(N):
+        own = query // 8
+        means = [k[0, 0, 8 * block : 8 * block + 8].mean(0) @ q[0, 0, query] for block in range(own)]
+        blocks = {own, int(np.argmax(means))} if means else {own}
+        assert mask[query].tolist() == [key <= query and key // 8 in blocks for key in range(N)]
+
+
 def test_every_example_has_a_paper():
-    assert sorted(PAPERS) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
+    assert sorted([*PAPERS, *CHOOSING]) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -64,11 +99,15 @@ def test_example(name):
     mask = np.array([[[[keeps(b, h, q, k) for k in range(N)] for q in range(N)] for h in range(HEADS)] for b in (0, 1)])
     found = attend.pattern.mask(N, N, **data)
     axes = {axis for each in lowered.pattern.inputs for axis in each.axes}
-    assert (found.reshape(2 if "B" in axes else 1, HEADS if "H" in axes else 1, N, N) == mask).all()
+    lists = max((x.shape[1] for x in data.values() if x.ndim == 4), default=1)  # a mask for each head that has its own
+    by_row, by_head = ("B" in axes and name != "vsa"), HEADS if "H" in axes else lists
+    found = found.reshape(2 if by_row else 1, by_head, N, N).repeat(HEADS // by_head if by_head > 1 else 1, 1)
+    assert (found == mask).all()
 
     problem = random_problem(mask, heads=HEADS, kv_heads=2, batch=2)
     tensors = [x.detach().requires_grad_() for x in (problem.q, problem.k, problem.v)]
     given = {name: torch.from_numpy(x) for name, x in data.items()}
+    given |= {name: x.expand(2, -1, -1, -1) for name, x in given.items() if x.dim() == 4}
     out, lse = attend(*tensors, return_lse=True, **given)
     gradients = torch.autograd.grad([out, lse], tensors, [problem.g, problem.dlse])
     assert all(each.holds for each in compare(Results(out.detach(), lse.detach(), *gradients), problem))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from math import prod
 
 from sparsec.analysis.count import affine_count
 from sparsec.ir import nodes as ir
 from sparsec.ir.algebra import complement, conjunction
+from sparsec.ir.inputs import Input
 
 _MOST_TERMS = 64
 
@@ -54,3 +56,26 @@ def _listed(table: ir.Leaf, n: int) -> int:
         case ir.Blocks(size, rows):
             return min(size**2 * sum(map(len, rows)), n * n)
     raise TypeError(f"not a table: {table!r}")
+
+
+def chosen_count(condition: ir.Set, inputs: Sequence[Input], n: int) -> int | None:
+    """The most pairs that a condition can have whatever its lists of chosen blocks say; None where no number is known.
+
+    `inputs` say how many blocks a list has.  Other data may keep everything.
+    """
+    seen = {each.name: each.sizes[1] * int(each.axes[-1]) for each in inputs if _counted(each)}
+    try:
+        terms = conjunctions(condition)
+    except TooManyTerms:
+        return None
+    total = 0
+    for term in terms:
+        parts = term.parts if isinstance(term, ir.And) else (term,)
+        lists = [part.test.name for part in parts if isinstance(part, ir.DataTest) and isinstance(part.test, ir.Chosen)]
+        plain = conjunction(*(part for part in parts if not ir.leaves(part)))
+        total += min([affine_count(plain, n), *(n * min(seen[name], n) for name in lists if name in seen)])
+    return min(total, n * n)
+
+
+def _counted(own: Input) -> bool:
+    return own.is_chosen and own.axes[-1].isdigit()

@@ -113,7 +113,8 @@ def _stages(
     with torch_for(f"`--emit {emit}`"):
         from sparsec.runtime.offline_compile import compile_kernels
     generated = module(made.source, module_name(made.function, digest(made.source.encode())))
-    kernels = compile_kernels(generated, target, head_size=head_size, dtype=dtype, n=n)
+    tier = "plain" if emit == "ttir" else ""  # kernels in Gluon have none
+    kernels = compile_kernels(generated, target, head_size=head_size, dtype=dtype, n=n, tier=tier)
     files: dict[str, str | bytes] = {}
     for kernel in kernels:
         # Heads that differ in numbers share a kernel, which is compiled for each of them.

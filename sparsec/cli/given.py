@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,18 +19,27 @@ Sample = Annotated[
     int | None,
     typer.Option("--sample", min=0, metavar="SEED", help="Draw the data of inputs that --given does not give."),
 ]
+_KEYS = 1024  # of a sample, where no number is asked for
 _HINT = "`--given NAME=FILE.npy`, or `--given NAME=64` for a number"
 
 
 def data_of(pattern: Pattern, given: list[str] | None, n: int | None, what: str) -> tuple[Data, int | None]:
     """What the first row of a batch and the first head read of the inputs, and the number of keys that these tell.
 
+    What the pattern chooses itself is drawn, where keys are few enough to be looked at, and said to be on stderr.
     SparsecError for data that is missing, can't be read or does not fit; BadParameter for a text that is none.
     """
     from sparsec.ir.inputs import of_row, refuse_inputs
     from sparsec.runtime.given import checked, loaded
+    from sparsec.show.sample import MOST, sample
 
     arrays = {name: loaded(value) for name, value in map(_value, given or ())}
+    drawn = [each for each in pattern.inputs if each.choice and each.name not in arrays]
+    n = _KEYS if drawn and n is None else n
+    if drawn and n is not None and n <= MOST:
+        arrays |= {each.name: sample(each.choice, n)[None, None] for each in drawn if each.choice}
+        words = " and ".join(sorted({f"`{each.name.partition('.')[0]}`" for each in drawn}))
+        print(f"a sample: {words} of random scores", file=sys.stderr)
     if any(each.name not in arrays for each in pattern.inputs):
         refuse_inputs(pattern, what, _HINT)
     along = [arrays[each.name] for each in pattern.inputs if each.axes[-1:] == ("n",)]

@@ -141,7 +141,7 @@ def answers(
     triton, torch = Triton(own, data), Torch(own, suffix, data.inputs)
     reads = inputs_read(region.mask)
     judged = reads and isinstance(region.layout, Contiguous)
-    keep_torch = torch.lines(_tensor(region.mask), "return ")
+    keep_torch = torch.lines(as_tensor(region.mask), "return ")
     return Answers(
         region=region,
         suffix=suffix,
@@ -164,7 +164,7 @@ def _wrapped(rows: tuple[tuple[int, ...], ...]) -> str:
     return "\n".join(textwrap.wrap(", ".join(map(str, rows)) + ",", 110))
 
 
-def _tensor(condition: ir.Set) -> ir.Set:
+def as_tensor(condition: ir.Set) -> ir.Set:
     """A condition that names neither q nor k is a plain bool in Python; a mask has to be a tensor."""
     if ir.names(condition) & {"q", "k"} or ir.leaves(condition):
         return condition
@@ -180,12 +180,12 @@ def _ranges(cover: Cover, length: str, origins: tuple[Names, ...]) -> Ranges:
 
 def _bounds(segment: Segment, length: str, origin: Names) -> Bounds:
     first = ir.Const(0) if segment.first is None else segment.first
-    stop = _stop(segment, length)
+    stop = stop_of(segment, length)
     triton, torch, scalar = Triton(), Torch(), Scalar()
     return Bounds(
         origin=comment(origin),
         first=triton.position(first),
-        stop=triton.position(_stop(segment, "length")),
+        stop=triton.position(stop_of(segment, "length")),
         bounded=segment.last is not None,
         scalar_first=scalar.integer(first),
         scalar_stop=scalar.integer(stop),
@@ -194,7 +194,7 @@ def _bounds(segment: Segment, length: str, origin: Names) -> Bounds:
     )
 
 
-def _stop(segment: Segment, length: str) -> ir.Int:
+def stop_of(segment: Segment, length: str) -> ir.Int:
     """The end of a segment, not included; that of an open one is the end of the sequence, `length` positions long."""
     stop = ir.Var(length) if segment.last is None else _after(segment.last)
     return stop if segment.when == ir.TRUE else ir.Select(segment.when, stop, ir.Const(0))  # an empty range elsewhere

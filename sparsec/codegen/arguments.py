@@ -10,9 +10,16 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input, reads
 
 # Entries as they are; sorted, to be searched; or counted up to each value, where positions alone are asked about.
-Use = Literal["entries", "sorted", "counted"]
+# Of chosen blocks what each query lists, and which blocks some of many queries list.
+Use = Literal["entries", "sorted", "counted", "chosen", "united"]
 
-_NAMES: dict[Use, str] = {"entries": "INPUT", "sorted": "SORTED", "counted": "COUNTED"}
+_NAMES: dict[Use, str] = {
+    "entries": "INPUT",
+    "sorted": "SORTED",
+    "counted": "COUNTED",
+    "chosen": "CHOSEN",
+    "united": "UNITED",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,10 @@ class DataArguments:
         """The same of functions that test for membership, and what the tensor holds."""
         return self._of(name, ("sorted", "counted"))
 
+    def of_chosen(self, test: ir.Chosen, use: Literal["chosen", "united"]) -> str:
+        """What functions that ask about a chosen set take: lists, the pairs, and the sizes of blocks."""
+        return f"{self._of(test.name, (use,))[1]}, q, k, n, {test.rows}, {test.size}"
+
     def _of(self, name: str, uses: tuple[Use, ...]) -> tuple[Use, str]:
         for place, each in enumerate(self.all):
             if self.inputs[each.number].name == name and each.use in uses:
@@ -63,10 +74,12 @@ def data_arguments(inputs: tuple[Input, ...], conditions: Iterable[ir.Set]) -> D
     """The tensors that some conditions read of the inputs of a pattern."""
     found: dict[str, set[Use]] = {}
     for read in (read for condition in conditions for read in reads(condition)):
-        use: Use = "entries"
+        uses: set[Use] = {"entries"}
         if isinstance(read, ir.ElementOf):
-            use = "counted" if _bound(read.value) else "sorted"
-        found.setdefault(read.name, set()).add(use)
+            uses = {"counted" if _bound(read.value) else "sorted"}
+        elif isinstance(read, ir.Chosen):
+            uses = {"chosen", "united"}
+        found.setdefault(read.name, set()).update(uses)
     for uses in found.values():
         if "sorted" in uses:
             uses.discard("counted")

@@ -97,6 +97,8 @@ class Triton(Printer):
         if isinstance(leaf.test, ir.ElementOf):
             use, own = self.data.of_members(leaf.test.name)
             held = f"sk.is_{use}({own}, {self.wide_integer(leaf.test.value)})"
+        elif isinstance(leaf.test, ir.Chosen):
+            held = f"sk.is_chosen({self.data.of_chosen(leaf.test, 'chosen')})"
         else:
             held = self.condition(leaf.test)
         return f"({self.conjunction.join([*inside, held])})" if inside else held
@@ -177,6 +179,8 @@ class Torch(Printer):
                 inside.append(f"sk.is_inside({self.inputs[read.name]}, {self.integer(read.index)})")
         if isinstance(test, ir.ElementOf):
             held = f"sk.is_entry({self.inputs[test.name]}, {self.integer(test.value)})"
+        elif isinstance(test, ir.Chosen):
+            held = f"sk.is_listed_block({self.inputs[test.name]}, q, k, {test.rows}, {test.size})"
         else:
             held = self.condition(test)
         return f"({self.conjunction.join([*inside, held])})" if inside else held

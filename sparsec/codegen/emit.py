@@ -13,6 +13,7 @@ import jinja2
 from sparsec import resources
 from sparsec.codegen import program, support
 from sparsec.codegen.arguments import data_arguments
+from sparsec.codegen.choices import choices_of
 from sparsec.codegen.header import header
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.sharing import Shared, shared
@@ -33,7 +34,7 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     have, and comments that name the `terms` of each condition.  Equal inputs give equal bytes.
     """
     made = kernels_of(plan, terms)
-    data = data_arguments(plan.pattern.inputs, plan.pattern.conditions)
+    data, choices = data_arguments(plan.pattern.inputs, plan.pattern.conditions), choices_of(plan.pattern.inputs)
     runs = _runs(plan, (text for _, texts in made.groups for text in texts))
     body = (
         _environment()
@@ -43,7 +44,9 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
             import_support=support.INSIDE,
             answers=made.answers,
             tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
-            inputs=[program.declared(each, data) for each in plan.pattern.inputs],
+            choices=list(choices.values()),
+            inputs=[program.declared(each, data, choices) for each in plan.pattern.inputs],
+            given=any(each.choice is None for each in plan.pattern.inputs),
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sparsec.codegen.answers import Answers
 from sparsec.codegen.arguments import DataArguments
+from sparsec.codegen.choices import ChoiceText
 from sparsec.codegen.variants import KernelText, VariantText, filled
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input
@@ -59,11 +60,14 @@ def _tuple(items: Iterable[object]) -> str:
     return f"({', '.join(map(str, items))},)"
 
 
-def declared(own: Input, data: DataArguments) -> str:
+def declared(own: Input, data: DataArguments, choices: Mapping[str, ChoiceText]) -> str:
     """What makes an input."""
     axes = ", ".join(f'"{axis}"' for axis in own.axes)
-    uses = ", ".join(f'"{each.use}"' for each in data.all if data.inputs[each.number] is own)
-    return f'Input("{own.name}", "{own.kind}", ({axes}{"," if len(own.axes) == 1 else ""}), {own.line}, ({uses},))'
+    uses = " ".join(f'"{each.use}",' for each in data.all if data.inputs[each.number] is own)
+    more = f", {own.sizes}" if own.is_chosen else ""
+    more += f", _CHOICE_{[*choices].index(own.name)}" if own.choice else ""
+    axes += "," if len(own.axes) == 1 else ""
+    return f'Input("{own.name}", "{own.kind}", ({axes}), {own.line}, ({uses}){more})'
 
 
 def table(node: ir.Table, index: int) -> tuple[int, str, str]:

@@ -183,7 +183,7 @@ class _TorchScores(_Scores):
         return f"torch.clamp({self.real(tensor)}, {'max' if kind == 'min' else 'min'}={self.real(other)})"
 
     def _where(self, test: str, then: Real, other: Real) -> str:
-        return f"sk.choose({test}, {self.real(then)}, {self.real(other)}, s)"
+        return f"sk.choose_real({test}, {self.real(then)}, {self.real(other)}, s)"
 
 
 class _TorchPositions(Torch):

@@ -69,6 +69,8 @@ class Spans:
         if isinstance(test, ir.ElementOf):
             use, own = self.data.of_members(test.name)
             text = f"sk.some_{use}({own}, {self._counted(test.value)})"
+        elif isinstance(test, ir.Chosen):
+            text = f"sk.some_chosen({self.data.of_chosen(test, 'united')})"
         else:
             text = self._test(test)
         for read in reads(node):

@@ -1,4 +1,4 @@
-"""SP0214, SP0215, SP0620, SP0621 and SP0915: inputs, data given at the call."""
+"""SP0214 to SP0218, SP0620, SP0621, SP0622 and SP0915: inputs, data given at the call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from sparsec.diagnostics.core import Diagnostic, Example
 class BadInput(Diagnostic, code="SP0214", title="an input that can't be declared"):
     """An input is of `bool` or `int`.  Its axes are those it has of `B`, rows of the batch, `H`, query heads, and last
     either `n`, one entry for each position, or another name for the length of a list: `int`, `int[B]`, `int[n]`,
-    `bool[B, n]`, `int[B, H, t]`.
+    `bool[B, n]`, `int[B, H, t]`.  Or it lists what is chosen for `selected`: `blocks[64, 64, t]`, t blocks of 64 keys
+    for each block of 64 queries, or `keys[t]`, t keys for each query.
     """
 
     problem: str
@@ -34,6 +35,46 @@ class WrongIndex(Diagnostic, code="SP0215", title="an input that is read otherwi
     help = "{hint}"
     example = Example("input doc: int[n]\npattern p = causal & doc == doc[k]\n")
     cure = "`doc[q] == doc[k]`"
+
+
+class NotChosen(Diagnostic, code="SP0216", title="not an input that lists what is chosen"):
+    """`selected` takes the name of an input that lists blocks of keys, or keys: the set of all pairs that it lists."""
+
+    what: str
+    hint: str
+    message = "`selected` takes an input that lists blocks or keys, and {what}"
+    label = "no list of blocks or keys"
+    help = "{hint}"
+    example = Example("input doc: int[n]\npattern p = causal & selected(doc)\n")
+    cure = "`doc[q] == doc[k]`; or `input sel: blocks[64, 64, t]`, then `selected(sel)`"
+
+
+class UnknownWord(Diagnostic, code="SP0217", title="an unknown word"):
+    """Some arguments are one of a few words: `score = mean`, `over = group`."""
+
+    where: str
+    words: str
+    given: str
+    message = "{where} is one of {words}, not `{given}`"
+    label = "not one of them"
+    example = Example("pattern p = top_blocks(16, 64, score = median, among = causal)\n")
+    cure = "`score = mean`"
+
+
+class NotAmong(Diagnostic, code="SP0218", title="a set that can't be chosen among"):
+    """`among` and `keep` say by positions alone which blocks may be chosen and which always are.  What is chosen itself
+    can't decide it, nor can tables and data of the call; beside the choice these are sets like any other.
+    """
+
+    name: str
+    of: str
+    what: str
+    hint: str
+    message = "`{name}` of `{of}` holds {what}"
+    label = "holds {what}"
+    help = "{hint}"
+    example = Example("pattern p = top_blocks(4, 64, among = top_blocks(16, 64, among = causal))\n")
+    cure = "`top_blocks(4, 64, among = causal)`"
 
 
 class WrongInput(Diagnostic, code="SP0620", title="wrong input"):
@@ -69,6 +110,23 @@ class NeedsData(Diagnostic, code="SP0621", title="a pattern that reads data"):
         language="python",
     )
     cure = "`attend.pattern.mask(8, 8, doc=numpy.zeros(8, int))`"
+
+
+class ListsOfRows(Diagnostic, code="SP0622", title="chosen blocks in a call about parts of rows"):
+    """Lists of chosen blocks are those of all rows of q, and name blocks of one sequence of keys from position 0 on.
+    Which rows belong to which document, or are padding, would decide what they mean, and can't be said beside them.
+    """
+
+    problem: str
+    message = "{problem}"
+    example = Example(
+        "import sparsec\nfrom torch import rand, tensor, zeros\n\n"
+        'attend = sparsec.compile("input sel: keys[t] pattern p = causal & selected(sel)")\n'
+        "sel = zeros(1, 1, 8, 3).int()\n"
+        "attend(rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16), sel=sel, lengths=tensor([5]).int())\n",
+        language="python",
+    )
+    cure = "`attend(q[:, :, :5], k[:, :, :5], v[:, :, :5], sel=sel[:, :, :5])`"
 
 
 class UnusedInput(Diagnostic, code="SP0915", title="an input that is not read", severity="warning"):

@@ -93,7 +93,7 @@ class NotYet(Diagnostic, code="SP0107", title="not in this version"):
     message = "{what} is not in this version of sparsec"
     label = "not in this version"
     help = "{hint}"
-    example = Example("pattern p = causal & top_blocks(16, 64)\n")
+    example = Example("pattern p = causal & lsh(64, 2, 64, 1)\n")
     cure = "Choose the keys before the call: `pattern p = causal & random_past_blocks(64, 16, seed = 1)`."
 
 

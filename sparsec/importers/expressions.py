@@ -10,7 +10,7 @@ from functools import reduce
 from itertools import groupby
 
 from sparsec.importers.refusal import refusal
-from sparsec.lower.conditions import MAX_NUMBER
+from sparsec.lower.signatures import MAX_NUMBER
 from sparsec.source import Source
 from sparsec.syntax import ast
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sparsec.diagnostics import NeedsData, SparsecError
 from sparsec.ir import nodes as ir
+from sparsec.ir.chosen import Choice
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+# Of chosen blocks and keys: rows of the batch; 1, the key heads or the query heads; blocks of the call's queries.
+CHOSEN_AXES = ("B", "G", "rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,31 +23,48 @@ class Input:
     """A tensor given at the call under a name.
 
     Its axes are those it has of "B", rows of the batch, then "H", query heads, then "n", positions, or any other name,
-    entries of a list.
+    entries of a list.  Chosen blocks and keys have `CHOSEN_AXES`, and a name or a number for how many there are.
     """
 
     name: str
-    kind: Literal["bool", "int"]
+    kind: Literal["bool", "int", "blocks", "keys"]
     axes: tuple[str, ...]
     line: int  # of its declaration
+    sizes: tuple[int, int] = (1, 1)  # of chosen ones: queries that share a choice, and keys of a block
+    choice: Choice | None = None  # what the operator chooses itself
 
     @property
     def has_entries(self) -> bool:
         """Whether a row and a head have several numbers: one for each position, or a list."""
         return bool(self.axes) and self.axes[-1] not in ("B", "H")
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it lists blocks of keys, or keys, for each block of queries."""
+        return self.kind in ("blocks", "keys")
+
     def __str__(self) -> str:
+        if self.is_chosen:
+            sizes = self.sizes if self.kind == "blocks" else ()
+            return f"{self.kind}[{', '.join(map(str, (*sizes, self.axes[-1])))}]"
         return f"{self.kind}[{', '.join(self.axes)}]" if self.axes else self.kind
 
 
-def reads(node: ir.Node | ir.ElementOf) -> tuple[ir.Read | ir.ElementOf, ...]:
+def chosen(choice: Choice, line: int = 1) -> Input:
+    """The input that lists what an operator chooses itself."""
+    return Input(choice.name, "blocks", (*CHOSEN_AXES, str(choice.count)), line, (choice.rows, choice.size), choice)
+
+
+def reads(node: ir.Node | ir.Test) -> tuple[ir.Read | ir.ElementOf | ir.Chosen, ...]:
     """The distinct reads of inputs in `node`, those in indices of others before these, in the order of writing."""
-    found: list[ir.Read | ir.ElementOf] = []
+    found: list[ir.Read | ir.ElementOf | ir.Chosen] = []
     match node:
         case ir.DataTest(test):
             return reads(test)
         case ir.ElementOf(value, _):
             found += [*reads(value), node]
+        case ir.Chosen():
+            found.append(node)
         case ir.Read(_, index):
             found += [*(() if index is None else reads(index)), node]
         case _:
@@ -59,11 +81,13 @@ def refuse_inputs(pattern: ir.Pattern, what: str, hint: str = "") -> None:
     """SparsecError SP0621 where a pattern reads data, without which `what` can't be had."""
     if pattern.inputs:
         shown = ", ".join(f"`{each.name}: {each}`" for each in pattern.inputs)
+        if any(each.choice for each in pattern.inputs):
+            shown += " (what is chosen follows from q and k: `attend.choices(q, k)`)"
         raise SparsecError(NeedsData(what=what, inputs=shown, hint=hint))
 
 
 def with_data(condition: ir.Set, data: Mapping[str, np.ndarray]) -> ir.Set:
-    """The condition with data of one row and head, a number or [entries] for each input that it reads."""
+    """The condition with data of one row and head for each input that it reads: a number, [entries] or [rows, t]."""
     match condition:
         case ir.And(parts) | ir.Or(parts):
             return type(condition)(tuple(with_data(part, data) for part in parts))
@@ -71,16 +95,22 @@ def with_data(condition: ir.Set, data: Mapping[str, np.ndarray]) -> ir.Set:
             return ir.Not(with_data(part, data))
         case ir.DataTest():
             known = ((name, data[name].tolist()) for name in sorted(inputs_read(condition)))
-            fixed = ((name, tuple(some) if isinstance(some, list) else some) for name, some in known)
-            return replace(condition, data=tuple(fixed))
+            return replace(condition, data=tuple((name, _frozen(some)) for name, some in known))
     return condition
 
 
-def of_row(inputs: tuple[Input, ...], given: Mapping[str, np.ndarray], row: int, head: int) -> dict[str, np.ndarray]:
-    """Of whole arrays, with the axes of their declarations, what belongs to one row of the batch and one head."""
+def _frozen(some: Any) -> Any:
+    return tuple(map(_frozen, some)) if isinstance(some, list) else some
+
+
+def of_row(
+    inputs: tuple[Input, ...], given: Mapping[str, np.ndarray], row: int, head: int, heads: int = 1
+) -> dict[str, np.ndarray]:
+    """Of whole arrays, with the axes of their declarations, what belongs to a row of the batch and one of the heads."""
     found = {}
     for each in inputs:
         some = given[each.name]
         some = some[row] if "B" in each.axes else some
+        some = some[head * len(some) // heads] if "G" in each.axes else some
         found[each.name] = some[head] if "H" in each.axes else some
     return found

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from sparsec.ir.base import Base, BaseLeaf, hashed_once
+from sparsec.ir.chosen import Chosen
 
 if TYPE_CHECKING:
     from sparsec.ir.inputs import Input
@@ -181,11 +182,11 @@ class DataTest(BaseLeaf):
     """A test of data given at the call, taken as one: false where an index of its reads is outside the input.
 
     So the complement is true there, and is never the test with the opposite comparison.  `data` has what is known of
-    the inputs of one row and head, by name: a number, or entries.
+    the inputs of one row and head, by name: a number, entries, or rows of them.
     """
 
-    test: Compare | Member | ElementOf
-    data: tuple[tuple[str, int | tuple[int, ...]], ...] = ()
+    test: Test
+    data: tuple[tuple[str, Known], ...] = ()
 
 
 @hashed_once
@@ -223,6 +224,8 @@ class RandomKeys(BaseLeaf):
     size: ClassVar[int] = 1
 
 
+Test = Compare | Member | ElementOf | Chosen
+Known = int | tuple[int, ...] | tuple[tuple[int, ...], ...]
 Table = Blocks | RandomBlocks | RandomKeys
 Leaf = Table | DataTest
 Set = Bool | Compare | Member | And | Or | Not | Leaf
@@ -239,7 +242,7 @@ class Pattern:
     """A pattern with everything bound.
 
     `conditions[c]` with `scores[c]` is one distinct condition with its score, and `head_conditions[h]` the index of
-    query head h's; a pattern that is the same for every head has one and `head_conditions == ()`, for any number.
+    query head h's; a pattern that is the same for every head has one, for any number, and `head_conditions == ()`.
     """
 
     name: str

@@ -17,7 +17,7 @@ from sparsec.ir import nodes, random, scores
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.scores import Real
 
-Data = Mapping[str, np.ndarray]  # by input, of one row of the batch and one head: [entries] or a number
+Data = Mapping[str, np.ndarray]  # by input, of one row of the batch and one head: [entries], a number, or [rows, t]
 
 
 def mask(
@@ -25,17 +25,23 @@ def mask(
 ) -> np.ndarray:
     """Bool [n_q, n_k]: may query i attend to key j?  Query i is at position i + q_offset, by default i + n_k - n_q."""
     offset = n_k - n_q if q_offset is None else q_offset
-    return evaluate(condition, np.arange(n_q) + offset, np.arange(n_k), n_k, data)
+    return evaluate(condition, np.arange(n_q) + offset, np.arange(n_k), n_k, data, offset)
 
 
 def evaluate(
-    condition: nodes.Set, queries: np.ndarray, keys: np.ndarray, n: int, data: Data = MappingProxyType({})
+    condition: nodes.Set,
+    queries: np.ndarray,
+    keys: np.ndarray,
+    n: int,
+    data: Data = MappingProxyType({}),
+    first: int = 0,
 ) -> np.ndarray:
     """Bool [len(queries), len(keys)]: the condition at chosen positions, int64 each, of n keys.
 
+    `first`: the position of the first query of the call, from which lists of chosen blocks count.
     Exact whatever the numbers: where 64 bits may not hold a value, Python's own integers are counted with.
     """
-    read = _Pairs((condition,), queries, keys, n, data)
+    read = _Pairs((condition,), queries, keys, n, data, first=first)
     return np.array(np.broadcast_to(read.holds(condition), (len(queries), len(keys))))
 
 
@@ -84,12 +90,13 @@ class _Pairs:
         n: int,
         data: Data,
         more: Mapping[str, int] = MappingProxyType({}),
+        first: int = 0,
     ) -> None:
         known = {
             name: np.asarray(some) for node in about for leaf in nodes.leaves(node) for name, some in _data_of(leaf)
         }
         self.data = {**data, **known}
-        self.queries, self.keys, self.n = queries, keys, n
+        self.queries, self.keys, self.n, self.first = queries, keys, n, first
         numbers = queries, keys, *(self.data[name] for node in about for name in inputs_read(node))
         ends = [abs(int(end)) for some in numbers if some.size for end in (some.min(), some.max())]
         furthest = max([n, *more.values(), *ends])
@@ -126,7 +133,7 @@ class _Pairs:
             self.value(node.left), self.value(node.right)
         )
 
-    def holds(self, node: nodes.Set | nodes.ElementOf) -> np.ndarray:
+    def holds(self, node: nodes.Set | nodes.Test) -> np.ndarray:
         """Bool, broadcastable to [queries, keys]."""
         match node:
             case nodes.Bool(truth):
@@ -137,6 +144,8 @@ class _Pairs:
                 return np.isin(self.value(inner), np.array(members, self.integers))
             case nodes.ElementOf(inner, name):
                 return np.isin(self.value(inner), self.data[name].astype(self.integers))
+            case nodes.Chosen(name, rows, size):
+                return _chosen(self.data[name], (self.queries - self.first) // rows, self.keys // size)
             case nodes.And(parts):
                 return reduce(np.logical_and, map(self.holds, parts))
             case nodes.Or(parts):
@@ -152,7 +161,7 @@ class _Pairs:
         raise TypeError(f"not a condition: {node!r}")
 
 
-def _data_of(leaf: nodes.Leaf) -> tuple[tuple[str, int | tuple[int, ...]], ...]:
+def _data_of(leaf: nodes.Leaf) -> tuple[tuple[str, nodes.Known], ...]:
     """What a test of data knows itself."""
     return leaf.data if isinstance(leaf, nodes.DataTest) else ()
 
@@ -166,8 +175,12 @@ def _largest(node: nodes.Node, furthest: int) -> int:
             return furthest
         case nodes.Read(_, index):
             return furthest if index is None else max(_largest(index, furthest), furthest)
-        case nodes.DataTest(test):
-            return _largest(test.value if isinstance(test, nodes.ElementOf) else test, furthest)
+        case nodes.DataTest(nodes.ElementOf(value, _)):
+            return _largest(value, furthest)
+        case nodes.DataTest(nodes.Compare() | nodes.Member() as test):
+            return _largest(test, furthest)
+        case nodes.DataTest():
+            return furthest
         case nodes.FloorDiv(inner, divisor) | nodes.Mod(inner, divisor):
             return max(_largest(inner, furthest), divisor)
         case nodes.Member(inner, members):
@@ -179,6 +192,15 @@ def _largest(node: nodes.Node, furthest: int) -> int:
         case nodes.Mul():
             return math.prod(below)
     return max(below, default=0)
+
+
+def _chosen(lists: np.ndarray, row: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Bool [len(row), len(unit)]: does line `row[i]` of lists [rows, t] name `unit[j]`?  Below 0 it names none."""
+    found = np.zeros((len(row), len(unit)), bool)
+    for place, own in enumerate(row):
+        if 0 <= own < len(lists):
+            found[place] = np.isin(unit, lists[own]) & (unit >= 0)
+    return found
 
 
 _ARITHMETIC = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "**": np.power}

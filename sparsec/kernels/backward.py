@@ -14,7 +14,9 @@ from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.forward import check_begin
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.inputs import DATA, for_kernels
+from sparsec.kernels.heads_as_rows import as_heads, as_rows, rows_of_query
+from sparsec.kernels.inputs import DATA
+from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
 from sparsec.kernels.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
@@ -52,10 +54,12 @@ def backward_gpu(
     check_begin(k_begin)
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
-    env = backward_inputs(g, q, k, v, out, lse, dlse, scale)
-    env |= for_kernels(program.inputs, inputs, max(k.shape[2], q_offset + q.shape[2]))
-    prepared_backward(program, env, q_offset)(env)
-    return env["DQ"], env["DK"], env["DV"]
+    rows = rows_of_query(program, q, k, inputs)
+    own_g, own_q, own_out, own_lse = (as_rows(x, rows) for x in (g, q, out, lse))
+    env = backward_inputs(own_g, own_q, k, v, own_out, own_lse, None if dlse is None else as_rows(dlse, rows), scale)
+    env |= for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2], rows)
+    prepared_backward(program, env, q_offset, rows)(env)
+    return as_heads(env["DQ"], q, rows), env["DK"], env["DV"]
 
 
 def backward_inputs(
@@ -69,7 +73,7 @@ def backward_inputs(
     return env
 
 
-def prepared_backward(program: Program, env: Environment, q_offset: int) -> Pass:
+def prepared_backward(program: Program, env: Environment, q_offset: int, rows_of_query: int = 1) -> Pass:
     """The backward pass for such inputs; its parts are "dq" and "dkdv"."""
     q, k, v, g, out = (env[name] for name in ("Q", "K", "V", "DO", "OUT"))
     strides = (*q.stride(), *k.stride(), *v.stride(), *g.stride(), *out.stride())
@@ -84,6 +88,7 @@ def prepared_backward(program: Program, env: Environment, q_offset: int) -> Pass
         q_offset,
         "DLSE" in env,
         lines,
+        rows_of_query,
         *((x.shape, x.dtype) for name, x in env.items() if name.startswith(DATA)),
         dot_precision(q.dtype),
     )
@@ -99,14 +104,15 @@ def prepared_backward(program: Program, env: Environment, q_offset: int) -> Pass
             *(name for name in env if name.startswith(DATA)),
         )
         metas = {name: Meta.of(env[name]) for name in names}
-        run = remember(program, key, _backward_pass(program, metas, q_offset, "DLSE" in env))
+        run = remember(program, key, _backward_pass(program, metas, q_offset, "DLSE" in env, rows_of_query))
     return run
 
 
-def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse: bool) -> Pass:
+def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse: bool, rows_of_query: int) -> Pass:
     q = metas["Q"]
     outputs = {name: Meta.contiguous(q.shape[:3], torch.float32, q.device) for name in ("LSE", "DLSE")}
     run = Pass(program, **metas, **outputs)
+    run.rows_of_query = rows_of_query
     passes = [variant_of(run, group).of("dq") for group in program.groups]
     strides = {1 if run.packed else kernel.stride for kernels in passes for kernel in kernels}
     alone = all(len(kernels) == 1 for kernels in passes)
@@ -232,6 +238,7 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
     block_m, block_n = made.blocks
     values = strides_by_name(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]])
     values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
+    values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
     values |= {"q_offset": q_offset, "scale": Slot("scale"), "scale_log2": Slot("scale_log2")}
     values |= {"SHARED": shared and program.by_head and kernel.end == "store", **own.lists, **made.constants}
     bind(values, {"Q": "Q", "DO": "DO", **source, **target})

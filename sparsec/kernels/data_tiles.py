@@ -46,7 +46,8 @@ def lay_data_tiles(
     by_batch, by_head = (any(form & bit for form in values["FORMS"]) for bit in (1, 2))
     rows = cdiv(n_q, WHOLE_ROWS) * WHOLE_ROWS
     lines, others = (cdiv(rows, block_m), cdiv(n, block_n)) if by_query else (cdiv(n, block_n), cdiv(n_q, block_m))
-    room = max(1, min(others, _most_tiles(region, by_query, lines, n_q, n, q_offset, blocks, values)))
+    n_q, block_m = n_q // run.rows_of_query, block_m // run.rows_of_query  # from here on, of queries
+    room = max(1, min(others, _most_tiles(region, by_query, lines, n_q, n, q_offset, (block_m, block_n), values)))
     name, number = f"DATA_TILES_{kernel.name.upper()}", len(run.steps)
     own = (heads.queries if by_query else heads.keys) if by_head else 1
     all_own = (all_heads if by_query else run.metas["K"].shape[1]) if by_head else 1
@@ -58,10 +59,13 @@ def lay_data_tiles(
     asked = {key: values.get(key) for key in ("INPUTS", "FORMS", "LIST_STARTS", "LIST", "NUMBERS", "GROUP")}
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
     asked |= {"n_q": n_q, "n": n, "q_offset": q_offset, "heads": all_heads, "own": own, **taken}
-    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), **_judging(region, by_query, blocks)}
+    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "ROWS_OF_QUERY": run.rows_of_query}
+    asked |= _judging(region, by_query, (block_m, block_n))
     run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8})
     own, turns = (heads.queries, 1) if by_query else (heads.keys, values["GROUP"])
     of_heads = {**taken, "HEADS": values.get("HEADS" if by_query else "KV_HEADS")}
+    if run.rows_of_query > 1:  # heads side by side: their lines are short
+        return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}, None
     split = share_long_lines(run, counts, of_heads, lines, turns, blocks[0 if by_query else 1], own, batch)
     return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}, split
 

@@ -11,8 +11,11 @@ from torch import Tensor
 NO_DERIVATIVE = "[SP0607] {} of sparse attention is not supported; only first derivatives, in reverse mode, are"
 
 
-def batched(op: Callable, place: int | None) -> Callable:
-    """The rule of an operator for torch.vmap: a batch of batches is one long batch.  `place`: of the sequences."""
+def batched(op: Callable, place: int | None, sinks_place: int | None = None) -> Callable:
+    """The rule of an operator for torch.vmap: a batch of batches is one long batch.
+
+    `place`: of the sequences among its arguments; `sinks_place`: of the sinks.
+    """
 
     def rule(info: Any, in_dims: tuple, *arguments: Any) -> tuple:
         def folded(x: Any, dim: Any) -> Any:
@@ -21,6 +24,8 @@ def batched(op: Callable, place: int | None) -> Callable:
                 return [_folded_input(each, at, info.batch_size, batch) for each, at in zip(x, dims, strict=True)]
             if not isinstance(x, torch.Tensor):
                 return x
+            if sinks_place is not None and x is arguments[sinks_place]:
+                return _folded_input(x, dim, info.batch_size, batch)
             many = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
             if place is not None and x is arguments[place]:  # the table names rows of the batch
                 many = many.clone()
@@ -30,13 +35,15 @@ def batched(op: Callable, place: int | None) -> Callable:
 
         batch = arguments[0].shape[0 if in_dims[0] != 0 else 1]
         results = op(*map(folded, arguments, in_dims))
+        if isinstance(results, Tensor):
+            return results.unflatten(0, (info.batch_size, batch)), 0
         return tuple(x.unflatten(0, (info.batch_size, batch)) for x in results), (0,) * len(results)
 
     return rule
 
 
 def _folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
-    """An input of `count` batches in a batch, [rows of a batch or 1, ..], as one of a long batch."""
+    """An input or the sinks of `count` batches in a batch, [rows of a batch or 1, ..], as one of a long batch."""
     if dim is None and len(x) == 1:
         return x
     many = x.expand(count, *x.shape) if dim is None else x.movedim(dim, 0)
@@ -50,7 +57,9 @@ def _folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
 # below belongs to the next; hence `enable_grad`.
 
 
-def differentiable(forward_op: Callable, backward_op: Callable, refused_op: Callable) -> tuple[Any, Any]:
+def differentiable(
+    forward_op: Callable, backward_op: Callable, refused_op: Callable, sink_gradient: Callable
+) -> tuple[Any, Any]:
     """The differentiable functions of the operator and of its gradients."""
 
     class Attention(torch.autograd.Function):
@@ -60,25 +69,27 @@ def differentiable(forward_op: Callable, backward_op: Callable, refused_op: Call
             q: Tensor,
             k: Tensor,
             v: Tensor,
+            sinks: Tensor | None,
             sequences: Tensor | None,
             inputs: list[Tensor],
             scale: float,
             q_offset: int,
         ) -> Any:
             with torch.enable_grad():
-                out, lse = _below_autograd(forward_op, q, k, v, sequences, inputs, scale, q_offset)
+                out, lse = _below_autograd(forward_op, q, k, v, sinks, sequences, inputs, scale, q_offset)
             ctx.scale, ctx.q_offset = scale, q_offset
-            ctx.save_for_backward(q, k, v, out, lse, sequences, *inputs)
+            ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, *inputs)
             ctx.set_materialize_grads(False)
             return out, lse
 
         @staticmethod
         def backward(ctx: Any, g: Tensor | None, dlse: Tensor | None) -> Any:
-            q, k, v, out, lse, sequences, *inputs = ctx.saved_tensors
+            q, k, v, sinks, out, lse, sequences, *inputs = ctx.saved_tensors
             if g is None:
                 g = torch.zeros_like(out)
             gradients = backward_op(g, q, k, v, out, lse, dlse, sequences, inputs, ctx.scale, ctx.q_offset)
-            return *gradients, None, None, None, None
+            of_sinks = sink_gradient(g, out, lse, dlse, sinks) if ctx.needs_input_grad[3] else None
+            return *gradients, of_sinks, None, None, None, None
 
     class Gradients(torch.autograd.Function):
         """The gradients as a function of their own, so that asking for its derivative is an error and never a zero."""

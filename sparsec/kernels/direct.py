@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.device import TensorDescriptor, triton
+from sparsec.kernels.hopper import GluonDescriptor
 
 _LAYOUT = "iiiKKppOOOOOO"  # grid, stream, function, cooperative, dependent, scratch memory, metadata, hooks
 _STREAM = 3
@@ -29,9 +30,12 @@ class Box(NamedTuple):
     shape: list[int]
     strides: list[int]
     block: list[int]
+    layout: Any = None  # of blocks in shared memory, for kernels in Gluon
 
     def descriptor(self, x: Tensor) -> Any:
         """What a kernel gets for the tensor."""
+        if self.layout is not None:
+            return GluonDescriptor(x, self.shape, self.strides, self.block, self.layout)
         return TensorDescriptor(x, self.shape, self.strides, self.block)
 
 

@@ -40,7 +40,7 @@ def dkdv_kernel(
     SCORE_GRADIENT: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one tile of keys and values over the queries of a region, of all query heads that share them.
 
@@ -63,11 +63,14 @@ def dkdv_kernel(
         K, (k_b, k_h, k_n), V, (v_b, v_h, v_n), DK, DV, (r_b, r_h, r_m), DKDV_TOP,
         PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2, DV_SUMS_2, SUMS_2,
         DK_SPLITS, DV_SPLITS, scale, scale_log2, SHARED, GATHERED is not None,
-        Rules(KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT),
+        Rules(
+            KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT,
+            GATHERED is not None,
+        ),
         Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
-            DK_SPLITS is not None, TILES is not None,
+            DK_SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
         ),
     )  # fmt: skip
 

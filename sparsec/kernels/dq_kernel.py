@@ -27,7 +27,7 @@ def dq_kernel(
     SCORE_GRADIENT: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """Gradient of one tile of queries over the keys of up to three regions.
 
@@ -40,7 +40,10 @@ def dq_kernel(
             return
     _dq_tiles(
         TILES, LONGEST_FIRST,
-        (HEADS, heads, n_q, n, q_offset, batches, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
+        (
+            HEADS, heads, n_q, n, q_offset, batches,
+            GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST, ROWS_OF_QUERY,
+        ),
         Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines),
         Q, (q_b, q_h, q_m), DO, (g_b, g_h, g_m), OUT, (o_b, o_h, o_m), DQ, (r_b, r_h, r_m), LSE, DLSE,
         ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
@@ -60,7 +63,7 @@ def dq_kernel(
         ),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
-            SPLITS is not None, TILES is not None,
+            SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
         ),
     )  # fmt: skip
 

@@ -36,7 +36,7 @@ def read_number(INPUT, at, FORM: tl.constexpr):
 def positions_at(INPUT, at, FORM: tl.constexpr, n):
     """Pointer to the entry of position 0."""
     LENGTH: tl.constexpr = len(at)
-    if LENGTH == 3:
+    if LENGTH != 6:
         entries = entries_at(INPUT, at, FORM, n)
     else:
         entries = entries_at(INPUT, at, FORM, at[5]) + at[3]
@@ -48,7 +48,7 @@ def first_position_at(at):
     """The first position that has an entry."""
     LENGTH: tl.constexpr = len(at)
     first = 0
-    if LENGTH > 3:
+    if LENGTH == 6:  # of one of several sequences
         first = at[4]
     return first
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparsec.kernels.inputs import cut
-from sparsec.kernels.program import Program
+from sparsec.kernels.cpu_order import order_of
+from sparsec.kernels.cpu_visits import parts_of, visits_of
+from sparsec.kernels.inputs import Entries, cut
+from sparsec.kernels.program import Program, Region
 from sparsec.kernels.sequences import known
-from sparsec.kernels.torch_path import kept_pairs, kept_pairs_given
+from sparsec.kernels.torch_path import head_groups, parts_to_run, regions_after
 
 
 def forward_flops(
@@ -18,6 +22,7 @@ def forward_flops(
     q: Tensor,
     k: Tensor,
     v: Tensor,
+    sinks: Any,
     sequences: Tensor | None,
     inputs: list[Tensor],
     scale: Any,
@@ -72,3 +77,34 @@ def _pairs_given(
         own = [cut(declared, x, each.row, keys) for declared, x in zip(program.inputs, inputs, strict=True)]
         total += kept_pairs_given(program, q[:1], k[:1], each.n_q, each.n, each.q_offset, each.k_begin, own)
     return total
+
+
+@lru_cache(maxsize=64)
+def kept_pairs(program: Program, heads: int, kv_heads: int, n_q: int, n: int, q_offset: int, k_begin: int = 0) -> int:
+    """Pairs that the pattern keeps in all heads."""
+    total = 0
+    for regions, own, _ in head_groups(program, heads, kv_heads, n):
+        served = heads if isinstance(own, slice) else len(own)
+        total += served * sum(_pairs_of(region, n_q, n, q_offset) for region in regions_after(regions, k_begin))
+    return total
+
+
+def kept_pairs_given(
+    program: Program, q: Tensor, k: Tensor, n_q: int, n: int, q_offset: int, k_begin: int, inputs: Sequence[Tensor]
+) -> int:
+    """Pairs that the pattern keeps in all rows of q and heads, with these data."""
+    total = 0
+    for regions, rows, heads, _, entries in parts_to_run(
+        program, q, k, n, [x.cpu() for x in inputs], q_offset, k_begin
+    ):
+        served = len(range(q.shape[0])[rows]) * (q.shape[1] if isinstance(heads, slice) else len(heads))
+        total += served * sum(
+            _pairs_of(region, n_q, n, q_offset, entries) for region in regions_after(regions, k_begin)
+        )
+    return total
+
+
+def _pairs_of(region: Region, n_q: int, n: int, q_offset: int, entries: Sequence[Entries] = ()) -> int:
+    order = order_of(region, n_q, n, q_offset)
+    parts = (visits_of(order, *part, entries) for part in parts_of(order))
+    return sum(int(visits.pairs[visits.mask].sum()) for visits in parts)

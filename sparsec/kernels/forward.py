@@ -10,10 +10,11 @@ from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.inputs import for_kernels
+from sparsec.kernels.heads_as_rows import as_heads, as_rows, rows_of_query
+from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
-from sparsec.kernels.memory import as_readable, dense_strides, empty_as
-from sparsec.kernels.program import Program
+from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
+from sparsec.kernels.program import Kernel, Program
 from sparsec.kernels.rows import launch_rows
 
 
@@ -26,16 +27,23 @@ def forward_gpu(
     q_offset: int,
     k_begin: int = 0,
     inputs: Sequence[Tensor] = (),
+    sinks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """out like q, and the log-sum-exp [B, H, n_q] in float32."""
+    """out like q, and the log-sum-exp [B, H, n_q] in float32.  `sinks` [1 or B, H]: a score more for each row."""
     check_begin(k_begin)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
-    q, k, v = as_readable(q), as_readable(k), as_readable(v)
-    data = for_kernels(program.inputs, inputs, max(k.shape[2], q_offset + q.shape[2]))
-    run = prepared_forward(program, q, k, v, q_offset, data=data)
-    env = run({"Q": q, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT, **data})
-    return env["OUT"], env["LSE"]
+    rows = rows_of_query(program, q, k, inputs) if sinks is None else 1
+    own, k, v = as_readable(as_rows(q, rows)), as_readable(k), as_readable(v)
+    data = for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2], rows) | data_of_sinks(sinks)
+    run = prepared_forward(program, own, k, v, q_offset, data=data, rows_of_query=rows)
+    env = run({"Q": own, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT, **data})
+    return as_heads(env["OUT"], q, rows), as_heads(env["LSE"], q, rows)
+
+
+def data_of_sinks(sinks: Tensor | None) -> dict[str, Tensor]:
+    """What kernels read of the sinks of a call, by name."""
+    return {} if sinks is None else {"SINKS": as_contiguous(sinks)}
 
 
 def check_begin(k_begin: int) -> None:
@@ -52,24 +60,36 @@ def prepared_forward(
     q_offset: int,
     sequences: Tensor | None = None,
     data: Mapping[str, Tensor] = MappingProxyType({}),
+    rows_of_query: int = 1,
 ) -> Pass:
     """The forward pass for such tensors, all readable.
 
-    `sequences`: a table of those that the call is about; `data`: what kernels read of inputs, by name.
+    `sequences`: a table of those that the call is about; `data`: what kernels read of inputs and sinks, by name;
+    `rows_of_query`: heads that stand side by side in q.
     """
     strides, lines = (q.stride(), k.stride(), v.stride()), 0 if sequences is None else len(sequences)
-    key = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, lines, dot_precision(q.dtype)
+    key: tuple = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, lines, dot_precision(q.dtype)
+    key += (rows_of_query,)
     key += tuple((x.shape, x.dtype) for x in data.values())
     run = program.passes.get(key)
     if run is None:
         given = {"Q": q, "K": k, "V": v, **({} if sequences is None else {"SEQUENCES": sequences}), **data}
-        run = remember(program, key, _forward_pass(program, {name: Meta.of(x) for name, x in given.items()}, q_offset))
+        metas = {name: Meta.of(x) for name, x in given.items()}
+        run = remember(program, key, _forward_pass(program, metas, q_offset, rows_of_query))
     return run
 
 
-def _forward_pass(program: Program, metas: Environment, q_offset: int) -> Pass:
+def _forward_pass(program: Program, metas: Environment, q_offset: int, rows_of_query: int) -> Pass:
     run, q = Pass(program, **metas), metas["Q"]
+    run.rows_of_query = rows_of_query
     run.empty("OUT", q.shape, q.dtype, dense_strides(q.shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
-    launch_rows(run, "forward", {"Q": q}, q.shape[2], lambda kernel: {"LSE": Slot("LSE")}, q_offset)
+    started: Environment = {"LSE": Slot("LSE")}
+    if sinks := metas.get("SINKS"):
+        started |= {"SINKS": Slot("SINKS"), "sinks_b": sinks.strides[0] if sinks.shape[0] > 1 else 0}
+
+    def more(kernel: Kernel) -> Environment:
+        return started if kernel.begin == "init" else {"LSE": Slot("LSE")}
+
+    launch_rows(run, "forward", {"Q": q}, q.shape[2], more, q_offset)
     return run

@@ -9,40 +9,44 @@ from sparsec.kernels.own_tiles import carried_rows, loaded_queries, own_queries,
 from sparsec.kernels.regions import Lists, Rules
 from sparsec.kernels.scored_tiles import scale_of, score_tile
 from sparsec.kernels.shares import Shares, is_idle
-from sparsec.kernels.softmax import softmax_continue, softmax_end, softmax_start, softmax_step
+from sparsec.kernels.softmax import softmax_continue, softmax_end, softmax_sink, softmax_start, softmax_step
 from sparsec.kernels.splits import load_carry, store_carry, store_split
 
 
 @triton.jit(do_not_specialize=RUN_TIME, repr=kernel_name)
 def forward_kernel(
-    Q, K, V, K_1, V_1, K_2, V_2, OUT, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, HEADS,
+    Q, K, V, K_1, V_1, K_2, V_2, OUT, LSE, SINKS, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, HEADS,
     TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, SHARES, TILES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m,
-    heads, n_q, n, q_offset, batches, scale_log2, split_tiles, splits, batch_lines, head_lines, room,
+    heads, n_q, n, q_offset, batches, scale_log2, split_tiles, splits, batch_lines, head_lines, room, sinks_b,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr,
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """One tile of queries against the keys of up to three regions: out and log-sum-exp.
 
-    PARTIAL: the softmax goes on where the kernel before left it.  OUT_TOP: another kernel goes on with it.  SPLITS:
-    programs that split a tile leave there what each of them found; SHARES says which do where data of the call decides
-    it (`sparsec.kernels.long_lines`).  TILES: those of several sequences, n_q and n being the rows of Q and K; programs
-    take turns where there are more tiles than programs.
+    SINKS [1 or B, H]: one score more for each row, without a value.  PARTIAL: the softmax goes on where the kernel
+    before left it.  OUT_TOP: another kernel goes on with it.  SPLITS: programs that split a tile leave there what each
+    of them found; SHARES says which do where data of the call decides it (`sparsec.kernels.long_lines`).  TILES: those
+    of several sequences, n_q and n being the rows of Q and K; programs take turns where there are more tiles than
+    programs.
     """
     if SHARES is not None:  # noqa: SIM102
         if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), HEADS, LONGEST_FIRST):
             return
     _forward_tiles(
         TILES, LONGEST_FIRST,
-        (HEADS, heads, n_q, n, q_offset, batches, GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST),
+        (
+            HEADS, heads, n_q, n, q_offset, batches,
+            GROUP, BLOCK_M, STRIDE, TOGETHER, LONGEST_FIRST, ROWS_OF_QUERY,
+        ),
         Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines),
-        Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
-        scale_log2,
+        Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP,
+        SPLITS, SPLITS_LSE, scale_log2,
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
             Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE),
@@ -58,7 +62,7 @@ def forward_kernel(
         ),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
-            SPLITS is not None, TILES is not None,
+            SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
         ),
     )  # fmt: skip
 
@@ -66,14 +70,14 @@ def forward_kernel(
 @triton.jit
 def _forward_tiles(
     TILES, LONGEST_FIRST: tl.constexpr, place, shares,
-    Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
+    Q, q_strides, OUT, out_strides, LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
     scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program does for each of its tiles."""
     if TILES is None:
         _forward_tile(
             own_queries(*place, shares, None),
-            Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
+            Q, q_strides, OUT, out_strides, LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
             scale_log2, region, region_1, region_2, sizes,
         )  # fmt: skip
     else:
@@ -81,14 +85,14 @@ def _forward_tiles(
         for number in tl.range(tl.program_id(0), tl.load(TILES), tl.num_programs(0), num_stages=1, disable_licm=True):
             _forward_tile(
                 own_queries(*place, shares, sequence_of(TILES, number, LONGEST_FIRST)),
-                Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
+                Q, q_strides, OUT, out_strides, LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
                 scale_log2, region, region_1, region_2, sizes,
             )  # fmt: skip
 
 
 @triton.jit
 def _forward_tile(
-    own, Q, q_strides, OUT, out_strides, LSE, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
+    own, Q, q_strides, OUT, out_strides, LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
     scale_log2, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program of `forward_kernel` does."""
@@ -98,6 +102,8 @@ def _forward_tile(
     mask = tile_mask(own.row, own.n_q, sizes.HEAD_DIM, sizes.BLOCK_D)
     if PARTIAL is None:
         m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_D)
+        if SINKS is not None:
+            m_i, l_i = softmax_sink(m_i, l_i, SINKS, sinks_b, own, sizes)
     else:
         carried = carried_rows(own, sizes)
         lse = tl.load(LSE + out_row, mask=carried, other=float("-inf"))

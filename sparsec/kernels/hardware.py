@@ -24,6 +24,20 @@ def device_tier(device: torch.device, width: int) -> str:
 
 
 @functools.cache
+def capability(device: torch.device) -> tuple[int, int]:
+    """The compute capability of an NVIDIA GPU; (0, 0) for anything else."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return 0, 0
+    return torch.cuda.get_device_capability(device)
+
+
+@functools.cache
+def processors(device: torch.device) -> int:
+    """How many multiprocessors a GPU has."""
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@functools.cache
 def gpu_name(device: torch.device) -> str:
     """What the GPU is called."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else ""

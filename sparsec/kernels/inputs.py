@@ -8,20 +8,25 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.memory import as_contiguous
-
-_KINDS = {"bool": (torch.bool,), "int": (torch.int32, torch.int64)}
-_WORDS = {"bool": "bool", "int": "int32 or int64"}
+_KINDS = {"bool": (torch.bool,)}  # others are integers
+_INTEGERS = torch.int32, torch.int64
+_WORDS = {"bool": "bool"}
+_NO_BLOCK = 1 << 31  # no position is so large
 
 
 class Input(NamedTuple):
-    """An input as declared: axes are "B", "H", "n" and names of lists."""
+    """An input as declared: axes are "B", "H", "n" and names of lists.
+
+    One of chosen blocks has "B", "G", "rows", and the name or the number of entries.
+    """
 
     name: str
     kind: str
     axes: tuple[str, ...]
     line: int
-    uses: tuple[str, ...] = ()  # what kernels get of it: "entries", "sorted", "counted"
+    uses: tuple[str, ...] = ()  # what kernels get of it: "entries", "sorted", "counted", "chosen", "united"
+    sizes: tuple[int, int] = (1, 1)  # of chosen ones: queries that share a list, and keys of a block
+    choice: Any = None  # how the operator makes it itself: a Choice of `sparsec.kernels.choose`
 
     @property
     def has_entries(self) -> bool:
@@ -33,15 +38,23 @@ class Input(NamedTuple):
         """Whether its entries are those of a list, and not of positions."""
         return self.has_entries and self.axes[-1] != "n"
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it lists blocks of keys, or keys, for each block of queries."""
+        return self.kind in ("blocks", "keys")
+
     def __str__(self) -> str:
-        shape = f"[{', '.join(self.axes)}]" if self.axes else ""
+        own = (*map(str, self.sizes), self.axes[-1]) if self.kind == "blocks" else self.axes[-1:]
+        axes = own if self.is_chosen else self.axes
+        shape = f"[{', '.join(axes)}]" if axes else ""
         return f"`{self.name}: {self.kind}{shape}` of line {self.line}"
 
 
 class Entries(NamedTuple):
     """What an input holds for one row and one head, int64: a number, or `length` entries with a 0 behind them.
 
-    `first` is the index of the first entry.
+    `first` is the index of the first entry.  Of chosen blocks, values are list << 31 | block for all entries that name
+    one, rising, and `first` is the position of the first query.
     """
 
     values: Tensor
@@ -50,7 +63,11 @@ class Entries(NamedTuple):
 
 
 def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor, k: Tensor) -> list[Tensor]:
-    """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1].  ValueError."""
+    """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1].  ValueError.
+
+    Those that the operator makes itself come last, and are not among them.
+    """
+    inputs = [each for each in inputs if each.choice is None]
     names = [each.name for each in inputs]
     for name in given:
         if name not in names:
@@ -60,23 +77,30 @@ def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor,
 
 
 def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
+    words = _WORDS.get(own.kind, "int32 or int64")
     if x is None:
-        raise ValueError(f"[SP0620] the input {own} is missing: pass {own.name}=..., a tensor of {_WORDS[own.kind]}")
+        raise ValueError(f"[SP0620] the input {own} is missing: pass {own.name}=..., a tensor of {words}")
     if not isinstance(x, Tensor):
         got = type(x).__name__
-        raise ValueError(f"[SP0620] the input {own} must be a tensor of {_WORDS[own.kind]}, got {got}")
-    if x.dtype not in _KINDS[own.kind]:
-        raise ValueError(f"[SP0620] the input {own} must be a tensor of {_WORDS[own.kind]}, got {x.dtype}")
+        raise ValueError(f"[SP0620] the input {own} must be a tensor of {words}, got {got}")
+    if x.dtype not in _KINDS.get(own.kind, _INTEGERS):
+        raise ValueError(f"[SP0620] the input {own} must be a tensor of {words}, got {x.dtype}")
     if x.is_nested or x.layout != torch.strided:
         raise ValueError(f"[SP0620] the input {own} must be a dense tensor")
     if x.device != q.device:
         cure = f"move it with .to({str(q.device)!r})"
         raise ValueError(f"[SP0620] the input {own} must be on the device of q, {q.device}, got {x.device}: {cure}")
-    sizes = {"B": q.shape[0], "H": q.shape[1], "n": k.shape[2]}
+    sizes: dict[str, tuple[int, ...]] = {"B": (q.shape[0],), "H": (q.shape[1],), "n": (k.shape[2],)}
+    if own.is_chosen:
+        sizes = {"B": (q.shape[0],), "G": (1, k.shape[1], q.shape[1]), "rows": (-(-q.shape[2] // own.sizes[0]),)}
+        sizes |= {own.axes[-1]: (int(own.axes[-1]),)} if own.axes[-1].isdigit() else {}
     wanted = [sizes.get(axis) for axis in own.axes]
-    if x.dim() != len(wanted) or any(size not in (None, real) for size, real in zip(wanted, x.shape, strict=True)):
+    fits = x.dim() == len(wanted) and all(
+        some is None or real in some for some, real in zip(wanted, x.shape, strict=True)
+    )
+    if not fits:
         axes = zip(own.axes, wanted, strict=True)
-        shown = ", ".join(axis if size is None else f"{axis} = {size}" for axis, size in axes)
+        shown = ", ".join(axis if some is None else _sized(axis, some) for axis, some in axes)
         raise ValueError(f"[SP0620] the input {own} must have the shape [{shown}], got {list(x.shape)}")
     return x
 
@@ -86,7 +110,27 @@ def spread(inputs: Sequence[Input], given: Mapping[str, Tensor]) -> list[Tensor]
     return [_spread(each, given[each.name]) for each in inputs]
 
 
+def refuse_lists(inputs: Sequence[Input]) -> None:
+    """ValueError SP0622 for inputs that a call about several sequences, or about a part of each row, can't have."""
+    for own in inputs:
+        if own.is_chosen:
+            word = own.name.partition(".")[0]
+            what = f"the input {own} lists" if own.choice is None else f"`{word}` in line {own.line} chooses"
+            cure = (
+                "call once for each sequence, or leave documents, lengths, q_lengths, k_offset and q_offset tensors out"
+            )
+            raise ValueError(f"[SP0622] {what} blocks for all rows of q: {cure}")
+
+
+def _sized(axis: str, sizes: Sequence[int]) -> str:
+    shown = " or ".join(map(str, sorted(set(sizes))))
+    return shown if axis.isdigit() else f"{axis} = {shown}"
+
+
 def _spread(own: Input, x: Tensor) -> Tensor:
+    """A view with all three axes, those that are not there of size 1; chosen blocks as they are, of four axes."""
+    if own.is_chosen:
+        return x
     x = x if own.has_entries else x[..., None]
     x = x if "H" in own.axes else x.unsqueeze(-2)
     return x if "B" in own.axes else x[None]
@@ -98,10 +142,17 @@ def cut(own: Input, x: Tensor, row: int, keys: slice) -> Tensor:
     return x[..., keys] if own.axes[-1:] == ("n",) else x
 
 
-def entries_of(inputs: Sequence[Input], given: Sequence[Tensor], row: int, head: int, k_begin: int) -> list[Entries]:
-    """What a row of the batch and a query head read of checked inputs; the first key is at position `k_begin`."""
+def entries_of(
+    inputs: Sequence[Input], given: Sequence[Tensor], row: int, head: int, heads: int, q_offset: int, k_begin: int
+) -> list[Entries]:
+    """What a row of the batch and one of the query heads read of checked inputs; `q_offset`, `k_begin`: the positions
+    of the first query and of the first key.
+    """
     found = []
     for own, x in zip(inputs, given, strict=True):
+        if own.is_chosen:
+            found.append(_codes(x[row if len(x) > 1 else 0, head * x.shape[1] // heads], q_offset))
+            continue
         values = x[row if len(x) > 1 else 0, head if x.shape[1] > 1 else 0].long()
         if own.has_entries:
             first = k_begin if own.axes[-1] == "n" else 0
@@ -111,51 +162,25 @@ def entries_of(inputs: Sequence[Input], given: Sequence[Tensor], row: int, head:
     return found
 
 
+def _codes(lists: Tensor, q_offset: int) -> Entries:
+    """The entries of chosen blocks [lists, t]."""
+    blocks = lists.long()
+    codes = torch.arange(len(lists))[:, None] << 31 | blocks
+    return Entries(codes[(blocks >= 0) & (blocks < _NO_BLOCK)].sort().values, len(lists), q_offset)
+
+
 # ---------------------------------------------------------------- what kernels read
 
 
 DATA = "INPUT_"  # begins the names of what kernels read of inputs, among the tensors of a call
-
-
-def for_kernels(inputs: Sequence[Input], given: Sequence[Tensor], most: int) -> dict[str, Tensor]:
-    """Checked inputs as kernels read them (`sparsec.kernels.entries`); `most`: positions of queries and keys."""
-    made = []
-    for own, x in zip(inputs, given, strict=True):
-        x = x.view(torch.int8) if own.kind == "bool" else x
-        for use in own.uses:
-            if use == "counted":
-                made.append(_counted(x, most))
-            elif use == "sorted":
-                made.append(_behind_length(x.sort(-1).values))
-            else:
-                made.append(_behind_length(x) if own.is_list else as_contiguous(x))
-    return {f"{DATA}{number}": x for number, x in enumerate(made)}
-
-
-def _behind_length(x: Tensor) -> Tensor:
-    """Lists [.., entries] in rows of a power of two, each behind its length: new lengths rarely compile anything."""
-    length = x.shape[-1]
-    made = x.new_zeros((*x.shape[:-1], 1 << length.bit_length()))
-    made[..., 0] = length
-    made[..., 1 : length + 1] = x
-    return made
-
-
-def _counted(x: Tensor, most: int) -> Tensor:
-    """Of lists [.., entries] twice how many are less than each value, and 1 more for an entry: int32 [.., pitch].
-
-    Values begin with - pitch / 2; the pitch is a power of two, and more than twice `most`.
-    """
-    half = 1 << most.bit_length()
-    counts = torch.zeros((*x.shape[:-1], 2 * half), dtype=torch.int32, device=x.device)
-    inside = (x >= -half) & (x < half - 1)  # others are no position, nor a difference of two
-    ones = inside.to(torch.int32)
-    counts.scatter_add_(-1, torch.where(inside, x + half, 0).long(), ones)
-    return counts.cumsum(-1, dtype=torch.int32).sub_(counts).mul_(2).add_(counts > 0)
+BITS = 5  # axes of what kernels read of chosen blocks where it is bits
 
 
 def form_of(own: Input, use: str, shape: Sequence[int]) -> int:
-    """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list."""
+    """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list, or how blocks are chosen."""
+    if own.is_chosen:
+        levels = 0 if len(shape) == BITS else shape[-1].bit_length()
+        return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * (levels + 32 * shape[1])
     pitch = (shape[-1] - 1).bit_length() if own.is_list or use != "entries" else 0
     return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * pitch
 
@@ -179,3 +204,28 @@ def entry(entries: Entries, index: Tensor | int | None = None) -> Tensor:
 def is_entry(entries: Entries, value: Tensor | int) -> Tensor:
     """Whether a value is among the entries."""
     return torch.isin(torch.as_tensor(value), entries.values[: entries.length])
+
+
+def is_listed_block(entries: Entries, q: Tensor, k: Tensor, rows: int, size: int) -> Tensor:
+    """Whether the list of a query names the block of a key: bool, broadcast from q [.., rows, 1] and k [.., 1, keys].
+
+    Lists are those of `rows` queries, and blocks of `size` keys.
+    """
+    own, block = (q - entries.first) // rows, k // size
+    if not len(entries.values) or not own.numel() or not block.numel():
+        return (own < 0) & (block < 0)
+    own, block = (x[None] if x.dim() == 2 else x for x in (own, block))
+    first, begin = own.amin(1, keepdim=True), block.amin(2, keepdim=True)
+    high, wide = int((own - first).max()) + 1, int((block - begin).max()) + 1
+    if 2 * high * wide <= own.shape[1] * block.shape[2]:  # each list and each block is asked for once
+        few = _has_code(entries, first + torch.arange(high)[:, None], begin + torch.arange(wide))
+        found = few[torch.arange(len(few))[:, None, None], own - first, block - begin]
+    else:
+        found = _has_code(entries, own, block)
+    return found[0] if q.dim() == 2 else found
+
+
+def _has_code(entries: Entries, own: Tensor, block: Tensor) -> Tensor:
+    wanted = own << 31 | block
+    place = torch.searchsorted(entries.values, wanted).clamp(max=len(entries.values) - 1)
+    return (entries.values[place] == wanted) & (own >= 0) & (own < entries.length)

@@ -47,6 +47,7 @@ def list_tiles(
     n_q, n, q_offset, heads, own, batch_lines, head_lines, room,
     JUDGE: tl.constexpr, VISITS: tl.constexpr, NUMBERS: tl.constexpr, FORMS: tl.constexpr,
     BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """DATA_LIST [lines, room]: 2 * tile + whether all of its pairs are kept, of the COUNTS [lines] tiles of a line.
 
@@ -58,7 +59,7 @@ def list_tiles(
     _list_line(
         DATA_LIST + line * room, COUNTS + line, room, Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS),
         Lists(LIST_STARTS, LIST), HEADS, tl.program_id(0), n_q, n, q_offset, 0, first, count, (batch, first, heads),
-        JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE,
+        JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, ROWS_OF_QUERY,
     )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def list_tiles_of_sequences(
             DATA_LIST + line_of(0, head, own.list_first, 0, room), COUNTS + line_of(0, head, number, 0, head_lines),
             tl.maximum(most - own.list_first, 0), Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS), Lists(), HEADS,
             own.tile, own.n_q, own.n, own.q_offset, own.k_begin, first, count, at,
-            JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE,
+            JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, 1,
         )  # fmt: skip
 
 
@@ -88,6 +89,7 @@ def list_tiles_of_sequences(
 def _list_line(
     ENTRIES, COUNT, room, rules, lists, HEADS, tile, n_q, n, q_offset, k_begin, first, count, at,
     JUDGE: tl.constexpr, BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """Lists a line for query heads number first .. first + count - 1; `at`: as of the first of them."""
     LENGTH: tl.constexpr = len(at)
@@ -111,7 +113,9 @@ def _list_line(
             if (not BY_QUERY) and (HEADS is not None):
                 head = tl.load(HEADS + number)
             if LENGTH == 3:
-                verdict = ask_data(JUDGE, (queries, keys, n, (at[0], head, at[2])), (), rules)
+                verdict = ask_data(
+                    JUDGE, (queries, keys, n, (at[0], head, at[2], q_offset, n_q, ROWS_OF_QUERY, 0)), (), rules
+                )
             else:
                 place = at[0], head, at[2], at[3], at[4], at[5]
                 verdict = ask_data(JUDGE, (queries, keys, n, place), (), rules)

@@ -87,11 +87,23 @@ def mask_keys(s, region, own, walk, stop, sizes):
     more = (own.n,)
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
-    at = own.batch, own.head, own.heads
+    gone = own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin
     if sizes.PACKED:
-        at = own.batch, own.head, own.heads, own.k_first, own.k_begin, own.k_rows
-    return mask_scores(
-        s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
-        at, (own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin),
-        sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
-    )  # fmt: skip
+        s = mask_scores(
+            s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
+            (own.batch, own.head, own.heads, own.k_first, own.k_begin, own.k_rows), gone,
+            sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
+        )  # fmt: skip
+    else:
+        k_first = None
+        if sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None:
+            k_first = stop.place
+        queries = own.n_q
+        if sizes.ROWS_OF_QUERY is not None:
+            queries = own.n_q // sizes.ROWS_OF_QUERY
+        s = mask_scores(
+            s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
+            (own.batch, own.head, own.heads, own.q_offset, queries, k_first, sizes.BLOCK_N), gone,
+            sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
+        )  # fmt: skip
+    return s

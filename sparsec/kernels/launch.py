@@ -69,6 +69,7 @@ class Pass:
         self.steps: list[Callable[[Environment], object]] = []
         self.scratch_room: dict[str, int] = {}  # bytes of what kernels alone read and write, by name
         self.parts: dict[str, int] = {}  # where parts begin that have a name
+        self.rows_of_query = 1  # heads that stand side by side in Q
         self.compiled = False
         self.direct: list[Callable[[Environment], object]] | None = None
 

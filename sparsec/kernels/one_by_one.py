@@ -28,14 +28,17 @@ def forward_each(
     table: Tensor,
     inputs: Sequence[Tensor],
     scale: float,
+    sinks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q], of the sequences of a table; `forward` computes one batch."""
     out = empty_as(q).zero_()
     lse = q.new_full(q.shape[:3], float("-inf"), dtype=torch.promote_types(q.dtype, torch.float32))
     for like, places in _sequences_alike(table, bool(inputs)):
         own_q, own_k, own_v = _own_queries(q, like, places), _own_keys(k, like, places), _own_keys(v, like, places)
-        own_inputs = _own_inputs(program, inputs, like)
-        some, some_lse = forward(program, own_q, own_k, own_v, scale, like.q_offset, like.k_begin, *own_inputs)
+        own_inputs = _own_inputs(program, inputs, like) or ([],)
+        own_sinks = sinks if sinks is None or len(sinks) == 1 else sinks[[row for row, _, _ in places]]
+        tensors = own_q, own_k, own_v
+        some, some_lse = forward(program, *tensors, scale, like.q_offset, like.k_begin, *own_inputs, own_sinks)
         for index, (row, first, _) in enumerate(places):
             out[row, :, first : first + like.n_q] = some[index]
             lse[row, :, first : first + like.n_q] = some_lse[index]

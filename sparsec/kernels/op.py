@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, overload
@@ -13,10 +13,11 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.call import checked, first_position
+from sparsec.kernels.choose import Choice, choose, chosen_shape
 from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.inputs import checked_inputs
+from sparsec.kernels.inputs import checked_inputs, refuse_lists
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.packed import backward_packed, forward_packed
@@ -24,6 +25,7 @@ from sparsec.kernels.positions import Positions, checked_positions, packed
 from sparsec.kernels.program import Program
 from sparsec.kernels.repeated import Repeated
 from sparsec.kernels.sequence_table import sequence_table
+from sparsec.kernels.sinks import checked_sinks, sink_gradient
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu
 
 
@@ -38,6 +40,7 @@ class Attention(Protocol):
         v: Tensor,
         *,
         scale: float | None = ...,
+        sinks: Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -54,6 +57,7 @@ class Attention(Protocol):
         v: Tensor,
         *,
         scale: float | None = ...,
+        sinks: Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -70,6 +74,7 @@ class Attention(Protocol):
         v: Tensor,
         *,
         scale: float | None = ...,
+        sinks: Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -94,6 +99,7 @@ class Operator:
         self._library = _register(name, program)  # the operators live as long as this does: as long as the module
         self.forward = getattr(torch.ops.sparsec, name).default
         self.backward = getattr(torch.ops.sparsec, f"{name}_backward").default
+        self.choose = getattr(torch.ops.sparsec, f"{name}_choose").default
 
     def __call__(
         self,
@@ -104,6 +110,7 @@ class Operator:
         scale: Any,
         return_lse: bool,
         positions: Positions,
+        sinks: Any = None,
         inputs: Mapping[str, Any] = MappingProxyType({}),
     ) -> Any:
         """What the public `function` of a module returns for these arguments."""
@@ -111,7 +118,7 @@ class Operator:
             if torch.overrides.has_torch_function((q, k, v)):  # torch.fx and others that stand in for tensors
                 given = {"scale": scale, "return_lse": return_lse}
                 given |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
-                given |= inputs
+                given |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
                 return torch.overrides.handle_torch_function(function, (q, k, v), q, k, v, **given)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
@@ -119,8 +126,8 @@ class Operator:
         q, k, v = rows[:3]
         if rows.documents is not positions.documents:
             positions = positions._replace(documents=rows.documents)
-        signature = self.repeated.signature(q, k, v, scale, positions, inputs)
-        if signature and (made := self.repeated.run(signature, q, k, v, positions, inputs)):
+        signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
+        if signature and (made := self.repeated.run(signature, q, k, v, positions, sinks, inputs)):
             out, lse = made
             return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
         q, k, v = self._cast(q, k, v)
@@ -130,15 +137,26 @@ class Operator:
         q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most) if plain else 0
         sequences = None
         if not plain:
+            refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
             sequences = sequence_table(self.program, positions, q, k)
         data = checked_inputs(self.program.inputs, inputs, q, k)
-        if scale <= 0:  # kernels take the largest score before they scale it
-            q, scale = (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
-        out, lse = self.forward(q, k, v, sequences, data, scale, q_offset)
+        q, scale = _positive(q, scale)
+        if any(own.choice for own in self.program.inputs):
+            data += self.choose(q.detach(), k.detach(), scale, q_offset)
+        sinks = checked_sinks(sinks, q)
+        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset)
         if signature:
-            self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sequences, data)
+            self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sinks, sequences, data)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
+
+    def choices(self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None) -> dict[str, Tensor]:
+        """What a call with these tensors chooses: lists by the names of the inputs that have them."""
+        scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
+        first = first_position(q_offset, q.shape[2], k.shape[2], self.program.most_positions)
+        q, scale = _positive(q.detach(), scale)
+        lists = self.choose(q, k.detach(), scale, first)
+        return dict(zip((own.name for own in self.program.inputs if own.choice), lists, strict=True))
 
     def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v in the type that autocast asks for."""
@@ -146,6 +164,11 @@ class Operator:
             dtype = torch.get_autocast_dtype(q.device.type)
             return _cast(q, dtype), _cast(k, dtype), _cast(v, dtype)
         return q, k, v
+
+
+def _positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
+    """Queries and a scale above 0 with the same scores: kernels take the largest score before they scale it."""
+    return (q, scale) if scale > 0 else (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -165,6 +188,23 @@ def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tu
     return empty_as(q), empty_as(k), empty_as(k)
 
 
+def _choose_each(choices: Sequence[Choice], q: Tensor, k: Tensor, scale: float, q_offset: int) -> list[Tensor]:
+    with torch.autocast(q.device.type, enabled=False):  # it would reach the products
+        return [choose(choice, q, k, scale, q_offset) for choice in choices]
+
+
+def _choose_batched(op: Callable, info: Any, places: Any, q: Tensor, k: Tensor, *rest: Any) -> tuple[list, list]:
+    """As the rows of one batch."""
+    tensors = zip((q, k), places, strict=False)
+    moved = (x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in tensors)
+    lists = op(*(x.flatten(0, 1) for x in moved), *rest)
+    return [x.unflatten(0, (info.batch_size, -1)) for x in lists], [0] * len(lists)
+
+
+def _choices_meta(choices: Sequence[Choice], q: Tensor, k: Tensor, *rest: Any) -> list[Tensor]:
+    return [q.new_empty(chosen_shape(choice, q, k), dtype=torch.int32) for choice in choices]
+
+
 def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (*_backward_meta(dq, dq, dk, dv), _forward_meta(dq, dk, dv)[1])
 
@@ -180,25 +220,31 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
         return None
     library = torch.library.Library("sparsec", "FRAGMENT")
     tensors, more = "Tensor q, Tensor k, Tensor v", "Tensor? sequences, Tensor[] inputs, float scale, SymInt q_offset"
-    library.define(f"{name}({tensors}, {more}) -> (Tensor, Tensor)")
+    library.define(f"{name}({tensors}, Tensor? sinks, {more}) -> (Tensor, Tensor)")
     library.define(
         f"{name}_backward(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more})"
         " -> (Tensor, Tensor, Tensor)"
     )
     library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
+    library.define(f"{name}_choose(Tensor q, Tensor k, float scale, SymInt q_offset) -> Tensor[]")
+    choices = [own.choice for own in program.inputs if own.choice]
+    chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
+    library.impl(chooser, partial(_choose_each, choices), "CompositeExplicitAutograd")
+    torch.library.register_vmap(chooser, partial(_choose_batched, chooser), lib=library)
+    torch.library.register_fake(chooser, partial(_choices_meta, choices), lib=library)
     packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_refused")]
     forward, backward, refused = (packet.default for packet in packets)
-    functions = differentiable(forward, backward, refused)
+    functions = differentiable(forward, backward, refused, sink_gradient)
     each_forward, each_backward = partial(forward_each, forward_cpu), partial(backward_each, backward_cpu)
     cpu_passes = (forward_cpu, each_forward), (backward_cpu, each_backward)
     gpu_passes = (forward_gpu, forward_packed), (backward_gpu, backward_packed)
-    for op, place, meta, cpu, gpu in (
-        (forward, 3, _forward_meta, _forward_of(program, *cpu_passes[0]), _forward_of(program, *gpu_passes[0])),
-        (backward, 7, _backward_meta, _backward_of(program, *cpu_passes[1]), _backward_of(program, *gpu_passes[1])),
-        (refused, None, _refused_meta, _refused, _refused),
+    for op, places, meta, cpu, gpu in (
+        (forward, (4, 3), _forward_meta, _forward_of(program, *cpu_passes[0]), _forward_of(program, *gpu_passes[0])),
+        (backward, (7,), _backward_meta, _backward_of(program, *cpu_passes[1]), _backward_of(program, *gpu_passes[1])),
+        (refused, (None,), _refused_meta, _refused, _refused),
     ):
         torch.library.register_fake(op, meta, lib=library)
-        torch.library.register_vmap(op, batched(op, place), lib=library)
+        torch.library.register_vmap(op, batched(op, *places), lib=library)
         library.impl(op, cpu, "CPU")
         library.impl(op, gpu, "CUDA")
     counts: tuple[Callable, ...] = forward_flops, backward_flops
@@ -221,11 +267,12 @@ def _forward_of(program: Program, function: Callable, each: Callable) -> Callabl
     """The forward pass of one device; `each`: of sequences, where a call is about several."""
 
     def run(
-        q: Tensor, k: Tensor, v: Tensor, sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int
-    ) -> Any:
+        q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None,
+        sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
+    ) -> Any:  # fmt: skip
         if sequences is None:
-            return function(program, q, k, v, scale, q_offset, *([0, inputs] if inputs else []))
-        return each(program, q, k, v, sequences, inputs, scale)
+            return function(program, q, k, v, scale, q_offset, 0, inputs, sinks)
+        return each(program, q, k, v, sequences, inputs, scale, sinks)
 
     return run
 

@@ -39,8 +39,9 @@ class QueryTile(NamedTuple):
     head: Any
     kv_head: Any
     batch: Any
-    n_q: Any  # queries and keys of the sequence
+    n_q: Any  # queries and keys of the sequence, and the position of its first query
     n: Any
+    q_offset: Any
     share: Any
     place: Any  # of the first query
     first_row: Any  # of Q; the others follow, STRIDE apart
@@ -121,7 +122,8 @@ def _share_of(sequence, rows, STRIDE: tl.constexpr):
 @triton.jit
 def own_queries(
     HEADS, heads, n_q, n, q_offset, batches, GROUP: tl.constexpr, BLOCK_M: tl.constexpr,
-    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr, shares, sequence,
+    STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr, ROWS_OF_QUERY: tl.constexpr,
+    shares, sequence,
 ):  # fmt: skip
     """The queries of a program of the kernels for out and for dq."""
     number, batch, share = share_of(shares, HEADS, heads, LONGEST_FIRST)
@@ -148,6 +150,9 @@ def own_queries(
     row = first_row + STRIDE * tl.arange(0, BLOCK_M)
     q_lo = (q_offset + class_row) // STRIDE + place
     positions = q_offset + row, q_lo, q_lo + BLOCK_M - 1
+    if ROWS_OF_QUERY is not None:
+        last = place + BLOCK_M - 1
+        positions = q_offset + row // ROWS_OF_QUERY, q_offset + place // ROWS_OF_QUERY, q_offset + last // ROWS_OF_QUERY
     rows = place, first_row, row
     at, begins, line = (batches, q_rows, row, first_row), (0, 0, 0, 0), (k_rows, share.tile, 0)
     if sequence is not None:
@@ -156,7 +161,7 @@ def own_queries(
         line = k_rows, sequence.line, sequence.list_first
     classes = class_row, residue, keys
     return QueryTile(
-        heads, head, head // GROUP, batch, n_q, n, share, *rows, *positions, *classes, *at, *begins, *line
+        heads, head, head // GROUP, batch, n_q, n, q_offset, share, *rows, *positions, *classes, *at, *begins, *line
     )  # fmt: skip
 
 

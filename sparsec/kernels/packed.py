@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sparsec.kernels.backward import backward_gpu, backward_inputs, prepared_backward
 from sparsec.kernels.device import LOG2_E_FLOAT
-from sparsec.kernels.forward import forward_gpu, prepared_forward
-from sparsec.kernels.inputs import for_kernels
+from sparsec.kernels.forward import data_of_sinks, forward_gpu, prepared_forward
+from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.memory import as_readable, empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.program import Program
@@ -24,16 +24,23 @@ from sparsec.kernels.stages import packs
 
 
 def forward_packed(
-    program: Program, q: Tensor, k: Tensor, v: Tensor, table: Tensor, inputs: Sequence[Tensor], scale: float
+    program: Program,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: Tensor,
+    inputs: Sequence[Tensor],
+    scale: float,
+    sinks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, of the sequences of a table."""
     if not at_once(program):
         _refuse_capture(table)
-        return forward_each(forward_gpu, program, q, k, v, table, inputs, scale)
+        return forward_each(forward_gpu, program, q, k, v, table, inputs, scale, sinks)
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
     q, k, v, table = as_readable(q), as_readable(k), as_readable(v), _padded_table(table)
-    data = for_kernels(program.inputs, inputs, 0)
+    data = for_kernels(program, inputs, 0, k.shape[2]) | data_of_sinks(sinks)
     run = prepared_forward(program, q, k, v, 0, table, data)
     env = run({"Q": q, "K": k, "V": v, "SEQUENCES": table, "scale_log2": scale * LOG2_E_FLOAT, **data})
     return env["OUT"], env["LSE"]
@@ -60,7 +67,7 @@ def backward_packed(
     if q.numel() * k.numel() == 0:
         return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
     env = backward_inputs(*tensors, scale) | {"SEQUENCES": _padded_table(table)}
-    env |= for_kernels(program.inputs, inputs, 0)
+    env |= for_kernels(program, inputs, 0, k.shape[2])
     prepared_backward(program, env, 0)(env)
     return env["DQ"], env["DK"], env["DV"]
 

@@ -38,7 +38,8 @@ def prepare_launch(
     own_tier, tma = device_tier(first.device, width), False
     if own_tier == "tma":
         tma = _boxed(moving.values(), kernel.stride, TMA_LENGTH)
-        special = "packed" if packed else "data" if kernel.regions[0].answers.judge else "tma"
+        decided = kernel.regions[0].answers.judge and len(kernel.regions[0].inputs) == 1  # others would spill
+        special = "packed" if packed else "data" if decided else "tma"
         own_tier = "large" if not tma else special if (special, width, size) in SETTINGS else "tma"
     if kernel.listed and own_tier != "small" and width == 2:
         own_tier, tma = "listed", False

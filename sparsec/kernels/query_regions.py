@@ -55,11 +55,23 @@ def mask_queries(s, rules, lists, walk, own, head, stop, sizes):
     more = (own.n,)
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
-    q = own.q_offset + stop.position
-    at = own.batch, head, own.heads
+    row, queries = stop.position, own.n_q
+    if sizes.ROWS_OF_QUERY is not None:
+        row, queries = stop.position // sizes.ROWS_OF_QUERY, own.n_q // sizes.ROWS_OF_QUERY
+    q = own.q_offset + row
     if sizes.PACKED:
-        at = own.batch, head, own.heads, own.k_first, own.k_begin, own.k_rows
-    return mask_scores(
-        s, rules, lists, walk, stop, q, own.k, edges, more, at, (False, 0), False, False,
-        sizes.BLOCK_N, sizes.BLOCK_M,
-    )  # fmt: skip
+        s = mask_scores(
+            s, rules, lists, walk, stop, q, own.k, edges, more,
+            (own.batch, head, own.heads, own.k_first, own.k_begin, own.k_rows), (False, 0),
+            False, False, sizes.BLOCK_N, sizes.BLOCK_M,
+        )  # fmt: skip
+    else:
+        k_first = None
+        if sizes.STRIDE == 1 and not rules.GATHERED and lists.SEEN is None:
+            k_first = own.k_lo
+        s = mask_scores(
+            s, rules, lists, walk, stop, q, own.k, edges, more,
+            (own.batch, head, own.heads, own.q_offset, queries, k_first, sizes.BLOCK_N), (False, 0),
+            False, False, sizes.BLOCK_N, sizes.BLOCK_M,
+        )  # fmt: skip
+    return s

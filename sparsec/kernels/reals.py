@@ -31,6 +31,6 @@ def as_real(x: Any, s: Tensor) -> Tensor:
     return torch.as_tensor(x, dtype=s.dtype)
 
 
-def choose(test: Any, then: Any, other: Any, s: Tensor) -> Tensor:
+def choose_real(test: Any, then: Any, other: Any, s: Tensor) -> Tensor:
     """`then` where the test holds, else `other`: tensors or numbers."""
     return torch.where(torch.as_tensor(test), as_real(then, s), as_real(other, s))

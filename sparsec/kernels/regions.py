@@ -28,6 +28,7 @@ class Rules(NamedTuple):
     LISTS_FILL: Any = False  # tiles with an odd entry in a list are kept whole
     SCORE: Any = None  # what becomes of scaled products; None: they are the scores
     SCORE_GRADIENT: Any = None
+    GATHERED: Any = False  # the keys of a program are
 
 
 class Lists(NamedTuple):

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.device import LOG2_E_FLOAT
-from sparsec.kernels.forward import prepared_forward
+from sparsec.kernels.forward import data_of_sinks, prepared_forward
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.inputs import for_kernels, spread
+from sparsec.kernels.inputs import spread
+from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Pass
 from sparsec.kernels.memory import as_readable
 from sparsec.kernels.packed import at_once
@@ -32,18 +33,21 @@ class Repeated:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.passes: dict[tuple, _Known] = {}
+        self.chooses = any(own.is_chosen for own in program.inputs)
 
     def signature(
-        self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions, inputs: Mapping[str, Any]
+        self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions, sinks: Any, inputs: Mapping[str, Any]
     ) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""
-        if _watched() or not (type(q) is type(k) is type(v) is Tensor and q.is_cuda):
+        if self.chooses or _watched() or not (type(q) is type(k) is type(v) is Tensor and q.is_cuda):
             return None
-        if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+        if sinks is not None and (type(sinks) is not Tensor or sinks.dtype != torch.float32):
+            return None
+        if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, v, sinks)):
             return None
         if type(scale) not in (float, _NONE):
             return None
-        kinds = [_kind_of(x) for x in (*positions, *inputs.values())]
+        kinds = [_kind_of(x) for x in (*positions, sinks, *inputs.values())]
         if _UNKNOWN in kinds or (looks() and not positions.plain):
             return None
         shapes = q.shape, k.shape, v.shape, q.stride(), k.stride(), v.stride()
@@ -51,7 +55,14 @@ class Repeated:
         return *shapes, *types, *kinds, *inputs, scale, dot_precision(q.dtype)
 
     def run(
-        self, signature: tuple, q: Tensor, k: Tensor, v: Tensor, positions: Positions, inputs: Mapping[str, Tensor]
+        self,
+        signature: tuple,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        positions: Positions,
+        sinks: Tensor | None,
+        inputs: Mapping[str, Tensor],
     ) -> tuple[Tensor, Tensor] | None:
         """out and the log-sum-exp of a call whose signature is known, None for others."""
         known = self.passes.get(signature)
@@ -61,7 +72,9 @@ class Repeated:
         if known.table is not None:
             env["SEQUENCES"] = known.table(table_inputs(positions))["SEQUENCES"]
         if inputs:
-            env |= for_kernels(self.program.inputs, spread(self.program.inputs, inputs), known.most)
+            env |= for_kernels(self.program, spread(self.program.inputs, inputs), known.most, k.shape[2])
+        if sinks is not None:
+            env |= data_of_sinks(sinks[None])
         known.forward(env)
         return env["OUT"], env["LSE"]
 
@@ -74,10 +87,11 @@ class Repeated:
         scale: float,
         q_offset: int,
         positions: Positions,
+        sinks: Tensor | None,
         sequences: Tensor | None,
         inputs: Sequence[Tensor],
     ) -> None:
-        """Keeps the passes of a call that went well, with its scale; of `inputs`, what the call's checks made of them.
+        """Keeps the passes of a call that went well, with its scale; `sinks` and `inputs` as its checks made them.
 
         Not those of a call whose tensors had to be copied or changed first, nor of one without pairs, nor of one whose
         sequences ran one by one.
@@ -94,7 +108,7 @@ class Repeated:
             while len(self.passes) >= _MOST:
                 self.passes.pop(next(iter(self.passes)), None)
             most = max(k.shape[2], q_offset + q.shape[2])
-            data = for_kernels(self.program.inputs, inputs, most)
+            data = for_kernels(self.program, inputs, most, k.shape[2]) | data_of_sinks(sinks)
             run = prepared_forward(self.program, q, k, v, q_offset, sequences, data)
             self.passes[signature] = _Known(run, scale, most, table)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward_kernel import forward_kernel
+from sparsec.kernels.hopper_rows import launch_hopper
+from sparsec.kernels.hopper_tier import on_hopper
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.prepare import Heads, Prepared, bind, heads_of, prepare_launch, query_tiles, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
@@ -31,11 +33,15 @@ def launch_rows(
         if any(kernel.carries for kernel in kernels):
             carry_state(run, "CARRY_TOP", q, ("CARRY",))
         for kernel in kernels:
+            if on_hopper(run, kernel, q_offset):
+                launch_hopper(run, kernel, heads, q_offset)
+                continue
             keys = keys_of(run, kernel, heads)
             moving = {name: run.metas[stored] for name, stored in keys.items()}
             made = prepare_launch(run.program, kernel, own, moving, q_offset, run.packed)
             values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}
             values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
+            values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
             values |= {"scale_log2": Slot("scale_log2"), **heads.lists, **made.constants, **more(kernel)}
             bind(values, {name: name for name in own} | keys)
             if kernel.begin == "continue":

@@ -3,9 +3,9 @@
 A setting is (BLOCK_M, BLOCK_N, warps, stages, most registers a thread or None).  Tiers: "tma" loads through the tensor
 memory accelerator (H100, H200, B200); "large" asks for at most 160 KiB of shared memory a program (A100); "small" for
 64 KiB (MI300, consumer cards); "listed" gathers rows one by one, on the GPUs of the first two; "packed" goes over tiles
-of several sequences, and "data" over those that data of the call decides, on the GPUs of the first, where a head size
-has its own.  Head sizes are rounded up to a power of two.  What was tuned for a GPU and a kernel (`Program.tuned`)
-comes before the table.
+of several sequences, and "data" over those that one input of the call decides, with fewer registers for more programs
+side by side, on the GPUs of the first, where a head size has its own.  Head sizes are rounded up to a power of two.
+What was tuned for a GPU and a kernel (`Program.tuned`) comes before the table.
 """
 
 from __future__ import annotations

@@ -13,6 +13,20 @@ def softmax_start(BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr):
 
 
 @triton.jit
+def softmax_sink(m_i, l_i, SINKS, sinks_b, own, sizes):
+    """The start of rows with a sink, a score without a value (natural logarithm): a maximum of it, and a sum of 1.
+
+    Of the programs that split a tile the first has it, and a sequence without keys has none.
+    """
+    sink = tl.load(SINKS + own.batch * sinks_b + own.head) * LOG2_E
+    there = own.n > 0
+    if sizes.SPLIT:
+        there = there & (own.share.part == 0)
+    top = tl.maximum(sink, -1.0e30)  # finite, as in `softmax_start`
+    return tl.where(there, top, m_i), tl.where(there, tl.exp2(sink - top), l_i)
+
+
+@triton.jit
 def softmax_continue(lse, out):
     """The state behind a log-sum-exp (natural logarithm) and an output: lse is the maximum of a sum of 1."""
     m_i = tl.maximum(lse * LOG2_E, -1.0e30)  # finite, as in `softmax_start`

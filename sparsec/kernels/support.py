@@ -2,6 +2,8 @@
 
 import torch
 
+from sparsec.kernels.choose import Choice, Eligible
+from sparsec.kernels.chosen_kernels import is_chosen, some_chosen
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
 from sparsec.kernels.entries import (
     is_counted,
@@ -12,12 +14,12 @@ from sparsec.kernels.entries import (
     read_number,
     read_position,
 )
-from sparsec.kernels.inputs import Input, entry, is_entry, is_inside
+from sparsec.kernels.inputs import Input, entry, is_entry, is_inside, is_listed_block
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
 from sparsec.kernels.program import Answers, Group, Kernel, Program, Region, Variant, numbered
-from sparsec.kernels.reals import as_real, choose, real, tanh
+from sparsec.kernels.reals import as_real, choose_real, real, tanh
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.spans import (
     counted,
@@ -49,6 +51,8 @@ from sparsec.kernels.tiles import after_range, ordered_ranges, tile_range
 __all__ = [
     "Answers",
     "Blocks",
+    "Choice",
+    "Eligible",
     "Group",
     "Input",
     "Kernel",
@@ -61,7 +65,7 @@ __all__ = [
     "Variant",
     "after_range",
     "as_real",
-    "choose",
+    "choose_real",
     "counted",
     "entry",
     "floor_div",
@@ -70,10 +74,12 @@ __all__ = [
     "in_long_table_row",
     "in_row_class",
     "in_table_row",
+    "is_chosen",
     "is_counted",
     "is_entry",
     "is_inside",
     "is_listed",
+    "is_listed_block",
     "is_position",
     "is_sorted",
     "numbered",
@@ -82,6 +88,7 @@ __all__ = [
     "read_number",
     "read_position",
     "real",
+    "some_chosen",
     "some_counted",
     "some_sorted",
     "span",

@@ -14,10 +14,10 @@ from sparsec.kernels.cpu_forward import combined, forward_region
 from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_scores import HeadNumbers, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
-from sparsec.kernels.cpu_visits import parts_of, visits_of
 from sparsec.kernels.inputs import Entries, entries_of
 from sparsec.kernels.memory import empty_as, lying_as
 from sparsec.kernels.program import Program, Region
+from sparsec.kernels.sinks import with_sinks
 
 
 def _without_autocast(function: Callable) -> Callable:
@@ -43,10 +43,12 @@ def forward_cpu(
     q_offset: int,
     k_begin: int = 0,
     inputs: Sequence[Tensor] = (),
+    sinks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is.
 
-    k and v are those from position `k_begin` on, and so are inputs; keys before it are not there.
+    k and v are those from position `k_begin` on, and so are inputs; keys before it are not there.  `sinks` [1 or B, H]:
+    a score more for each row, without a value.
     """
     exact = torch.promote_types(q.dtype, torch.float32)
     if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
@@ -56,13 +58,16 @@ def forward_cpu(
         regions = program.groups[0].at(n).regions
         heads = heads_of_call(regions, q.shape[1], slice(None), q, k)
         out, lse = _forward_heads(program, regions, q, k, v, scale, q_offset, k_begin, (), heads)
+        out, lse = with_sinks(out, lse, sinks)
         return lying_as(out.to(q.dtype), q), lse
     out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
-    for regions, rows, heads, kv, entries in _parts(program, q, k, n, inputs, k_begin):
+    for regions, rows, heads, kv, entries in parts_to_run(program, q, k, n, inputs, q_offset, k_begin):
         tensors = q[rows, heads], k[rows, kv], v[rows, kv]
         numbers = heads_of_call(regions, q.shape[1], heads, *tensors[:2])
         found = _forward_heads(program, regions, *tensors, scale, q_offset, k_begin, entries, numbers)
-        out[rows, heads], lse[rows, heads] = found[0].to(q.dtype), found[1]
+        own_sinks = None if sinks is None else sinks.expand(q.shape[0], -1)[rows, heads]
+        own_out, own_lse = with_sinks(*found, own_sinks)
+        out[rows, heads], lse[rows, heads] = own_out.to(q.dtype), own_lse
     return out, lse
 
 
@@ -82,7 +87,7 @@ def _forward_heads(
     if is_step(q.shape[2]):
         return forward_step(program, regions, q, k, v, scale, q_offset, k_begin, entries, heads)
     if k_begin:
-        regions = _after(regions, k_begin)
+        regions = regions_after(regions, k_begin)
         k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
     exact, kv_heads = torch.promote_types(q.dtype, torch.float32), k.shape[1]
     tensors = _query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact)
@@ -138,19 +143,19 @@ def _backward_from_the_start(
     exact = lse.dtype
     lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
     if not program.by_head and not inputs:
-        regions = _after(program.groups[0].at(k.shape[2]).regions, k_begin)
+        regions = regions_after(program.groups[0].at(k.shape[2]).regions, k_begin)
         numbers = heads_of_call(regions, q.shape[1], slice(None), q, k)
         found = _backward_heads(regions, g, q, k, v, out, lse, dlse, scale, q_offset, (), numbers)
         dq, dk, dv = (x.to(q.dtype) for x in found)
         return lying_as(dq, q), lying_as(dk, k), lying_as(dv, k)
     dq = empty_as(q)
     dk, dv = (torch.zeros_like(x, dtype=exact) for x in (k, v))
-    for regions, rows, heads, kv, entries in _parts(program, q, k, k.shape[2], inputs, k_begin):
+    for regions, rows, heads, kv, entries in parts_to_run(program, q, k, k.shape[2], inputs, q_offset, k_begin):
         some_g, some_q, some_out, some_lse = (x[rows, heads] for x in (g, q, out, lse))
         some_dlse = None if dlse is None else dlse[rows, heads]
         tensors = some_g, some_q, k[rows, kv], v[rows, kv], some_out, some_lse, some_dlse
         numbers = heads_of_call(regions, q.shape[1], heads, some_q, k[rows, kv])
-        found = _backward_heads(_after(regions, k_begin), *tensors, scale, q_offset, entries, numbers)
+        found = _backward_heads(regions_after(regions, k_begin), *tensors, scale, q_offset, entries, numbers)
         dq[rows, heads] = found[0].to(q.dtype)
         dk[rows, kv] += found[1]
         dv[rows, kv] += found[2]
@@ -190,7 +195,7 @@ def _backward_heads(
     return dq.reshape(q.shape), *(x.unflatten(1, k.shape[:2]).permute(1, 2, 0, 3) for x in (dk, dv))
 
 
-def _after(regions: tuple[Region, ...], k_begin: int) -> tuple[Region, ...]:
+def regions_after(regions: tuple[Region, ...], k_begin: int) -> tuple[Region, ...]:
     """The regions without their pairs of keys before a position."""
     return tuple(_region_after(region, k_begin) for region in regions) if k_begin else regions
 
@@ -233,17 +238,22 @@ def _wider(x: Tensor, column: Tensor | None = None) -> Tensor:
 _Part = tuple[tuple[Region, ...], slice, Any, slice, Sequence[Entries]]
 
 
-def _parts(program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tensor], k_begin: int) -> Iterator[_Part]:
-    """(regions, rows of the batch, query heads, key heads, data) of everything to run, one by one where data differ."""
+def parts_to_run(
+    program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tensor], q_offset: int, k_begin: int
+) -> Iterator[_Part]:
+    """(regions, rows of the batch, query heads, key heads, data) of everything to run, one after the other where the
+    data differ.
+    """
     by_row, by_head = any(len(x) > 1 for x in inputs), any(x.shape[1] > 1 for x in inputs)
     for row in range(q.shape[0]) if by_row else (0,):
         rows = slice(row, row + 1) if by_row else slice(None)
-        for regions, heads, kv in _head_groups(program, q.shape[1], k.shape[1], n, by_head):
+        for regions, heads, kv in head_groups(program, q.shape[1], k.shape[1], n, by_head):
             head = heads[0] if by_head else 0
-            yield regions, rows, heads, kv, entries_of(program.inputs, inputs, row, head, k_begin)
+            places = q.shape[1], q_offset, k_begin
+            yield regions, rows, heads, kv, entries_of(program.inputs, inputs, row, head, *places)
 
 
-def _head_groups(
+def head_groups(
     program: Program, heads: int, kv_heads: int, n: int, one_by_one: bool = False
 ) -> Iterator[tuple[tuple[Region, ...], Any, slice]]:
     """(regions, query heads, key heads) of everything to run: the query heads share the key heads evenly."""
@@ -267,33 +277,3 @@ def _query_heads(x: Tensor, kv_heads: int, dtype: torch.dtype) -> Tensor:
 def _key_heads(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Some heads [B, kv_heads, n, D] as [B * kv_heads, n, D]."""
     return x.to(dtype).flatten(0, 1)
-
-
-# ---------------------------------------------------------------- counting
-
-
-@lru_cache(maxsize=64)
-def kept_pairs(program: Program, heads: int, kv_heads: int, n_q: int, n: int, q_offset: int, k_begin: int = 0) -> int:
-    """Pairs that the pattern keeps in all heads."""
-    total = 0
-    for regions, own, _ in _head_groups(program, heads, kv_heads, n):
-        served = heads if isinstance(own, slice) else len(own)
-        total += served * sum(_pairs_of(region, n_q, n, q_offset) for region in _after(regions, k_begin))
-    return total
-
-
-def kept_pairs_given(
-    program: Program, q: Tensor, k: Tensor, n_q: int, n: int, q_offset: int, k_begin: int, inputs: Sequence[Tensor]
-) -> int:
-    """Pairs that the pattern keeps in all rows of q and heads, with these data."""
-    total = 0
-    for regions, rows, heads, _, entries in _parts(program, q, k, n, [x.cpu() for x in inputs], k_begin):
-        served = len(range(q.shape[0])[rows]) * (q.shape[1] if isinstance(heads, slice) else len(heads))
-        total += served * sum(_pairs_of(region, n_q, n, q_offset, entries) for region in _after(regions, k_begin))
-    return total
-
-
-def _pairs_of(region: Region, n_q: int, n: int, q_offset: int, entries: Sequence[Entries] = ()) -> int:
-    order = order_of(region, n_q, n, q_offset)
-    parts = (visits_of(order, *part, entries) for part in parts_of(order))
-    return sum(int(visits.pairs[visits.mask].sum()) for visits in parts)

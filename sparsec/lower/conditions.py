@@ -13,21 +13,20 @@ from typing import cast
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir import algebra
+from sparsec.ir.chosen import Choice
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.nodes import Comparator, Const, DataTest, ElementOf, Int, Node, Set, Var, names, walk
 from sparsec.ir.ranges import Intervals, fits
 from sparsec.lower.arms import intervals, overlaps
+from sparsec.lower.built_in import built_in
 from sparsec.lower.inputs import own_indices, read
 from sparsec.lower.misread import ROOTS, is_square, lint_union, rooted
 from sparsec.lower.scope import Entry
-from sparsec.lower.signatures import BINARY, BUILT_IN, FUNCTIONS, PRIMITIVES, WHAT, Signature, bind, signature_of
-from sparsec.lower.tables import Rows, table_rows
+from sparsec.lower.signatures import BINARY, BUILT_IN, MAX_NUMBER, WHAT, bind, signature_of
 from sparsec.source import Source, Span
 from sparsec.syntax import ast
 
-MAX_NUMBER = 2**31 - 1
 _MAX_STEPS, _MAX_DEPTH = 20_000, 150
-_MAX_COUNT = 65_536  # blocks or keys drawn for one row
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Evaluation:
         self.errors: list[Diagnostic] = []
         self.warnings: list[Diagnostic] = []
         self.missing: list[tuple[Span, int]] = []  # a `match`, and a number that none of its arms takes
+        self.choices: dict[Choice, int] = {}  # what the operator chooses itself, and the line that first says so
         self.steps = self.depth = 0
         self.intervals = Intervals()
 
@@ -249,7 +249,7 @@ class Evaluation:
     def _call(self, node: ast.Call, frame: Frame) -> Node | None:
         if entry := frame.entry.scope.find(node.name):
             return self.value(entry.definition.body, self.enter(entry, node, frame))
-        return self._built_in(BUILT_IN[node.name], node, frame)
+        return built_in(self, BUILT_IN[node.name], node, frame)
 
     def enter(self, entry: Entry, node: ast.Call, frame: Frame) -> Frame:
         """Where the body of a called definition is read."""
@@ -262,36 +262,6 @@ class Evaluation:
                 assert parameter.default is not None  # `bind` asks for the others
                 values[parameter.name] = self.integer(parameter.default, inner)
         return inner
-
-    def _built_in(self, signature: Signature, node: ast.Call, frame: Frame) -> Node | None:
-        bound = bind(signature, node.arguments, node.span)
-        assert not isinstance(bound, Diagnostic)
-        if signature.sort == "int":
-            values = [self.value(argument, frame) for argument in bound.values()]
-            return _join(FUNCTIONS[signature.name], *values)
-        sizes = {"b": (1, MAX_NUMBER), "r": (1, _MAX_COUNT), "seed": (0, MAX_NUMBER)}
-        given: dict[str, int | Rows | None] = {}
-        for name, argument in bound.items():
-            if name == "table":
-                given[name] = self._table(argument, frame)
-            else:
-                given[name] = self._size(argument, f"`{name}` of `{signature.name}`", *sizes[name], frame)
-        return PRIMITIVES[signature.name](*given.values()) if None not in given.values() else None
-
-    def _table(self, node: ast.Expr, frame: Frame) -> Rows | None:
-        try:
-            rows = table_rows(node, lambda item: self.constant(item, frame, "an entry of a table"))
-        except SparsecError as error:
-            return self.errors.extend(error.diagnostics)
-        return self.error(rows) if isinstance(rows, Diagnostic) else rows
-
-    def _size(self, node: ast.Expr, what: str, least: int, most: int, frame: Frame) -> int | None:
-        value = self.constant(node, frame, what)
-        if value is not None and not least <= value <= most:
-            return self.error(
-                say.BadSize(what=what, least=least, most=most, value=value, span=self.place(node.span, frame))
-            )
-        return value
 
 
 def _join(make: Callable[..., Node], *values: Node | None) -> Node | None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from operator import index
 from pathlib import Path
 from typing import SupportsIndex, TypedDict
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
+from sparsec.ir.chosen import Choice
+from sparsec.ir.inputs import chosen
 from sparsec.ir.nodes import FALSE, Pattern, Set
 from sparsec.ir.scores import Real
 from sparsec.lower.arms import shown
-from sparsec.lower.conditions import MAX_NUMBER, Evaluation
+from sparsec.lower.conditions import Evaluation
 from sparsec.lower.inputs import declared
 from sparsec.lower.scope import Entry, Scope, all_scopes, binding, inputs_of, mentions, open_scope, recursions
 from sparsec.lower.scores import Scoring
+from sparsec.lower.signatures import MAX_NUMBER
 from sparsec.lower.sorts import check
 from sparsec.lower.tables import table_path
 from sparsec.lower.terms import Term, terms
@@ -120,7 +124,7 @@ def lower_fully(
             parameters=tuple(values.items()),
             conditions=tuple(condition for condition, _ in distinct),
             head_conditions=tuple(map(distinct.index, scored)) if {"h", "H"} & set(needs) else (),
-            inputs=tuple(map(declared, inputs_of(entry).values())),
+            inputs=(*map(declared, inputs_of(entry).values()), *starmap(chosen, work.choices.items())),
             scores=tuple(score for _, score in distinct) if any(score for _, score in distinct) else (),
         ),
         tuple(dict.fromkeys(work.warnings)),
@@ -253,6 +257,7 @@ class _Work:
         self.warnings: list[Diagnostic] = []
         self.missing: dict[Span, list[int]] = {}
         self.scores: list[Real | None] = []  # of the conditions so far
+        self.choices: dict[Choice, int] = {}
         self.steps = 0
 
     def condition(self, head: int | None) -> Set | None:
@@ -270,6 +275,7 @@ class _Work:
             )
         self.errors += evaluation.errors
         self.warnings += evaluation.warnings
+        self.choices |= evaluation.choices
         for span, value in evaluation.missing:
             self.missing.setdefault(span, []).append(value)
         return condition

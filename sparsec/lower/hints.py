@@ -258,3 +258,11 @@ def loose(node: ast.Expr) -> str:
     if isinstance(node, ast.Chain | ast.Membership):
         return "comparisons chain without brackets: `0 <= q - k < w`"
     return ""
+
+
+def unknown_word(node: ast.Expr, where: str, words: str) -> list[Diagnostic]:
+    """What is wrong with an argument that has to be one of some words."""
+    if isinstance(node, ast.Name) and node.name in words.split():
+        return []
+    listed = ", ".join(f"`{word}`" for word in words.split())
+    return [say.UnknownWord(where=where, words=listed, given=node.span.brief, span=node.span)]

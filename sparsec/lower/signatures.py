@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sparsec.diagnostics import Diagnostic, WrongArguments
 from sparsec.ir import algebra
@@ -11,16 +11,23 @@ from sparsec.ir.nodes import FALSE, Blocks, Int, Node, RandomBlocks, RandomKeys,
 from sparsec.source import Span
 from sparsec.syntax import ast
 
+MAX_NUMBER = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Signature:
-    """Parameters in order, and the defaults of those that have one; `many`: the last may be given again and again."""
+    """Parameters in order, and those that have defaults; `many`: the last may be given again and again.
+
+    `others`: of the parameters that are no integers, what they are instead: "set", "table", "chosen", an input that
+    lists blocks, or some words, one of which is meant.
+    """
 
     name: str
     parameters: tuple[str, ...]
     defaults: tuple[str, ...] = ()
     sort: str = "set"  # of the result
     many: bool = False
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         shown = [f"{name} = ..." if name in self.defaults else name for name in self.parameters]
@@ -34,10 +41,18 @@ BUILT_IN = {
         Signature("min", ("x", "y"), sort="int", many=True),
         Signature("max", ("x", "y"), sort="int", many=True),
         *(Signature(name, ("x",), sort="real") for name in ("tanh", "exp", "log", "sqrt")),
-        Signature("blocks", ("b", "table")),
+        Signature("blocks", ("b", "table"), others={"table": "table"}),
         Signature("random_blocks", ("b", "r", "seed")),
         Signature("random_past_blocks", ("b", "r", "seed")),
         Signature("random_keys", ("r", "seed")),
+        Signature("selected", ("input",), others={"input": "chosen"}),
+        Signature(
+            "top_blocks",
+            ("t", "bk", "bq", "score", "among", "keep", "over"),
+            ("bq", "score", "among", "keep", "over"),
+            others={"score": "mean max bound lse", "among": "set", "keep": "set", "over": "head group"},
+        ),
+        Signature("top_keys", ("t", "among", "over"), ("among", "over"), others={"among": "set", "over": "head group"}),
     )
 }
 

@@ -21,9 +21,10 @@ from sparsec.lower.hints import (
     reserved,
     undeclared,
     unknown,
+    unknown_word,
     written_as_set,
 )
-from sparsec.lower.inputs import own_indices, problems, wrong_index
+from sparsec.lower.inputs import CHOSEN_KINDS, not_chosen, own_indices, problems, wrong_index
 from sparsec.lower.scope import INTEGERS, Entry
 from sparsec.lower.score_sorts import REAL_OPERATORS, ScoreSorts, pattern_with_scores, score_as_set
 from sparsec.lower.scored import is_scored
@@ -201,7 +202,7 @@ class _Checker(ScoreSorts):
         else:
             for index in own_indices(node, source):
                 self.want_int(index, f"an index of `{source.name}`")
-        return "set" if source.kind == "bool" else "int"
+        return None if source.kind in CHOSEN_KINDS else "set" if source.kind == "bool" else "int"
 
     def _call(self, node: ast.Call, wanted: str) -> str | None:
         entry = self.scope.find(node.name)
@@ -230,8 +231,15 @@ class _Checker(ScoreSorts):
         numbers = []
         for name, value in bound.items():
             where = f"argument `{name}` of `{node.name}`" if "." not in name else f"`{node.name}`"
-            if name == "table" and built_in and isinstance(value, ast.Text | ast.Table):
+            other = signature.others.get(name)
+            if other == "table" and isinstance(value, ast.Text | ast.Table):
                 self._table(value)
+            elif other == "chosen":
+                self.errors += not_chosen(value, self.input(value) if isinstance(value, ast.Name) else None)
+            elif other == "set":
+                self.want_set(value, where)
+            elif other and other != "table":
+                self.errors += unknown_word(value, where, other)
             elif self.in_score and built_in and signature.sort != "set":
                 numbers.append(self.real_or_int(value, where))
             else:

@@ -144,6 +144,8 @@ def _call(node: ast.Call, frame: _Frame) -> Open:
 
 
 def _built_in(name: str, bound: Mapping[str, ast.Expr], frame: _Frame) -> Open:
+    if name in ("top_blocks", "top_keys"):
+        raise SparsecError(say.NeedsData(what="a page", inputs=f"q and k, by which `{name}` chooses"))
     if "table" in bound:
         return [name, _open(bound["b"], frame), _table(bound["table"], frame)]
     values = [_open(argument, frame) for argument in bound.values()]

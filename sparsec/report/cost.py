@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sparsec.analysis.bound import chosen_count
 from sparsec.analysis.cost import Cost
 from sparsec.analysis.decoder_cache import DecoderCache, decoder_cache
 from sparsec.analysis.facts import is_causal
@@ -35,6 +36,7 @@ class Told:
     layouts: list[dict]
     inputs: tuple[str, ...] = ()  # data of the call, for which all numbers are upper bounds
     given: dict[str, str] | None = None  # data that numbers are of, by input, and how they were counted, by ""
+    chosen: int | None = None  # pairs, at most, of all heads, by the lengths of lists that data of the call chooses
 
     def to_json(self) -> dict:
         more = {
@@ -45,6 +47,7 @@ class Told:
             "layouts": self.layouts,
             "at_most_for": self.inputs,
             **({"given": {name or "how": text for name, text in self.given.items()}} if self.given else {}),
+            "chosen_at_most": self.chosen,
         }
         return self.cost.to_json() | more
 
@@ -60,6 +63,9 @@ class Told:
             yield ("given", f"{name}: {told}") if name else ("counts", f"of this data, {told}; the layout is of any")
         if self.inputs:
             yield "at most", f"data of the call decides: {', '.join(self.inputs)}; counts are upper bounds"
+        if self.chosen is not None:
+            share = self.chosen / (self.cost.heads * self.cost.n**2)
+            yield "chosen", f"at most {self.chosen:,} pairs, {text.percent(share)} of all, by the lengths of lists"
         yield from text.rows(self.cost)
         if self.gpu and self.floor:
             yield from text.floor_rows(GPUS[self.gpu], self.floor)
@@ -95,7 +101,22 @@ def told(
         layouts=list(_layouts(plan, cost.n, cost.square)),
         inputs=() if given else tuple(each.name for each in pattern.inputs),
         given=given,
+        chosen=None if given else _chosen(pattern, cost),
     )
+
+
+def _chosen(pattern: Pattern, cost: Cost) -> int | None:
+    """The most pairs of all heads, where lists of chosen blocks say how many they name."""
+    if not cost.square or not any(each.is_chosen and each.axes[-1].isdigit() for each in pattern.inputs):
+        return None
+    with allowance(budgets.BESIDE):
+        counts = [chosen_count(condition, pattern.inputs, cost.n) for condition in pattern.conditions]
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
+        return None
+    heads = pattern.head_conditions or (0,) * cost.heads
+    total = sum(known[number] for number in heads)
+    return total if cost.pairs is None or total < cost.pairs else None
 
 
 def _layouts(plan: Plan, n: int, square: bool) -> Iterator[dict]:

@@ -42,8 +42,12 @@ class _Words(Scalar):
                 return f"random_{'past_' if past else ''}blocks({size}, {count}, {seed})"
             case ir.RandomKeys(count, seed):
                 return f"random_keys({count}, {seed})"
-            case ir.DataTest(test):
-                return self.condition(test) if not isinstance(test, ir.ElementOf) else self._listed(test)
+            case ir.DataTest(ir.Chosen(name)):
+                return f"selected({name})"
+            case ir.DataTest(ir.ElementOf() as test):
+                return self._listed(test)
+            case ir.DataTest(ir.Compare() | ir.Member() as test):
+                return self.condition(test)
         return super().condition(node)
 
     def _listed(self, test: ir.ElementOf) -> str:

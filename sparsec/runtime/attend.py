@@ -42,8 +42,8 @@ class Attend(Calls):
         self._heads = counts.get("heads")
         with torch_for("an operator"):
             generated = module(text, record.module, path)
-        self._function = getattr(generated, record.function)
-        self._inputs = tuple(each.name for each in generated._PROGRAM.inputs)
+        self._function, self._operator = getattr(generated, record.function), generated._OPERATOR
+        self._inputs = tuple(each.name for each in generated._PROGRAM.inputs if each.choice is None)
 
     @property
     def source(self) -> str:
@@ -59,6 +59,17 @@ class Attend(Calls):
 
     def _input_names(self) -> tuple[str, ...]:
         return self._inputs
+
+    def choices(
+        self, q: Tensor, k: Tensor, *, scale: float | None = None, q_offset: int | None = None
+    ) -> dict[str, Tensor]:
+        """What `top_blocks` chooses in a call with these tensors: int32 [B, G, blocks of queries, t] for each of them.
+
+        Entries are numbers of blocks of keys, the best first, -1 behind the last one.  G is the number of query heads,
+        or that of key heads, where these choose (`over = group`).  `pattern.mask(n_q, n, **choices)` is what such a
+        call attends to.  Empty where the pattern chooses nothing itself.
+        """
+        return self._operator.choices(q, k, scale, q_offset)
 
     def _check_heads(self, q: Tensor) -> None:
         """Also where the pattern is the same for all heads: a call with another number is most likely transposed."""

@@ -28,6 +28,7 @@ class Calls:
         v: Tensor,
         *,
         scale: float | None = None,
+        sinks: Tensor | None = None,
         q_offset: int | Tensor | None = None,
         k_offset: int | Tensor | None = None,
         documents: Tensor | None = None,
@@ -44,6 +45,7 @@ class Calls:
         v: Tensor,
         *,
         scale: float | None = None,
+        sinks: Tensor | None = None,
         q_offset: int | Tensor | None = None,
         k_offset: int | Tensor | None = None,
         documents: Tensor | None = None,
@@ -60,6 +62,7 @@ class Calls:
         v: Tensor,
         *,
         scale: float | None = None,
+        sinks: Tensor | None = None,
         q_offset: int | Tensor | None = None,
         k_offset: int | Tensor | None = None,
         documents: Tensor | None = None,
@@ -75,6 +78,7 @@ class Calls:
         v: Tensor,
         *more: object,
         scale: float | None = None,
+        sinks: Tensor | None = None,
         q_offset: int | Tensor | None = None,
         k_offset: int | Tensor | None = None,
         documents: Tensor | None = None,
@@ -88,6 +92,9 @@ class Calls:
         H is a multiple of H_kv; D is a multiple of 8 from 16 to 256; fp32, fp16 or bf16; any strides.  lse is the
         natural logarithm of the sum of exponentials, -inf where a query sees no key; out is 0 there.  `scale`
         multiplies the scores, by default D ** -0.5.  Query i stands at position i + q_offset, by default n - n_q.
+
+        `sinks` [H]: for each query head a score more in the softmax of every row, without a value (gpt-oss); its
+        gradient is exact.  lse counts it; a call or a sequence without any key has none.
 
         `documents`: several sequences packed in one row, each attended to as if it stood alone; int32 tensors on the
         device of q, either cu_seqlens [documents + 1], where the documents of one row begin and the last one ends, or
@@ -113,6 +120,12 @@ class Calls:
             if more:
                 raise refused(more, (), known)
         given: dict[str, Any] = {"scale": scale, "q_offset": q_offset, "return_lse": return_lse}
-        rare = {"k_offset": k_offset, "documents": documents, "lengths": lengths, "q_lengths": q_lengths}
+        rare = {
+            "sinks": sinks,
+            "k_offset": k_offset,
+            "documents": documents,
+            "lengths": lengths,
+            "q_lengths": q_lengths,
+        }
         given |= {name: x for name, x in rare.items() if x is not None} | inputs
         return self._call(q, k, v, **given)

@@ -19,6 +19,7 @@ from torch import Tensor
 from sparsec.analysis import tables
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import reads
+from sparsec.runtime.by_head import ByHead, alike, field, item
 from sparsec.runtime.given import checked, spread
 
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -32,7 +33,6 @@ class Line(NamedTuple):
 
 
 Term = Callable[[Line, Tensor, Tensor], "Tensor | int"]  # of q and k, which are index tensors of no dimension
-_ByHead = Mapping[int, ir.Node]
 
 _COMPARE = {
     "<": operator.lt,
@@ -58,10 +58,10 @@ def mask_mod(
 
     Query q_idx stands at position q_idx + q_offset, which stays below n.  SparsecError for inputs that do not fit.
     """
-    arrays, _ = checked(pattern, inputs, n)
+    arrays, sizes = checked(pattern, inputs, n, n - q_offset)
     data = {each.name: torch.from_numpy(spread(each, arrays[each.name])).to(device) for each in pattern.inputs}
     heads = pattern.head_conditions or (0,)
-    made = Terms(n, torch.device(device), len(heads), data).condition(
+    made = Terms(n, torch.device(device), len(heads), data, q_offset, sizes.get("H", 1)).condition(
         {head: pattern.conditions[index] for head, index in enumerate(heads)}
     )
 
@@ -74,29 +74,32 @@ def mask_mod(
 class Terms:
     """Conditions and integers of several heads -> one term of (line, q, k)."""
 
-    def __init__(self, n: int, device: torch.device, heads: int, data: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, n: int, device: torch.device, heads: int, data: Mapping[str, Tensor], first: int, query_heads: int
+    ) -> None:
         self.n, self.device, self.heads, self.data = n, device, heads, data
+        self.first, self.query_heads = first, query_heads  # the position of the first query; heads that inputs tell
 
-    def condition(self, nodes: _ByHead) -> Term:
-        groups = _alike(nodes)
+    def condition(self, nodes: ByHead) -> Term:
+        groups = alike(nodes)
         if len(groups) > 1:
             return _any([_both(self.among(group), self.condition(group)) for group in groups])
         match next(iter(nodes.values())):
             case ir.Bool(value):
                 return lambda h, q, k: (q == q) & value
             case ir.Compare(op=op):
-                left, right = self.integer(_field(nodes, "left")), self.integer(_field(nodes, "right"))
+                left, right = self.integer(field(nodes, "left")), self.integer(field(nodes, "right"))
                 return _compare(_COMPARE[op], left, right)
             case ir.Member(members=members):
-                tested = self.integer(_field(nodes, "value"))
-                listed = [self._number(_item(nodes, "members", index)) for index in range(len(members))]
+                tested = self.integer(field(nodes, "value"))
+                listed = [self._number(item(nodes, "members", index)) for index in range(len(members))]
                 return _any([_compare(operator.eq, tested, member) for member in listed])
             case ir.And(parts):
-                return _all([self.condition(_item(nodes, "parts", index)) for index in range(len(parts))])
+                return _all([self.condition(item(nodes, "parts", index)) for index in range(len(parts))])
             case ir.Or(parts):
-                return _any([self.condition(_item(nodes, "parts", index)) for index in range(len(parts))])
+                return _any([self.condition(item(nodes, "parts", index)) for index in range(len(parts))])
             case ir.Not():
-                part = self.condition(_field(nodes, "part"))
+                part = self.condition(field(nodes, "part"))
                 return lambda h, q, k: ~part(h, q, k)
             case ir.Blocks() | ir.RandomBlocks() | ir.RandomKeys() as leaf:
                 return self._table(leaf)
@@ -105,14 +108,14 @@ class Terms:
             case other:
                 raise TypeError(f"not a condition: {other!r}")
 
-    def integer(self, nodes: _ByHead) -> Term:
-        groups = _alike(nodes)
+    def integer(self, nodes: ByHead) -> Term:
+        groups = alike(nodes)
         if len(groups) > 1:
             chosen = ((self.among(group), self.integer(group)) for group in groups[1:])
             return reduce(_where, chosen, self.integer(groups[0]))
         match next(iter(nodes.values())):
             case ir.Const():
-                return self._number(_field(nodes, "value"))
+                return self._number(field(nodes, "value"))
             case ir.Var(name):
                 given: dict[str, Term] = {"q": lambda at, q, k: q, "k": lambda at, q, k: k, "h": lambda at, q, k: at.h}
                 numbers = {"n": self.n, "H": self.heads}
@@ -124,18 +127,18 @@ class Terms:
             case ir.Read() as read:
                 return self._read(read)
             case ir.Abs():
-                value = self.integer(_field(nodes, "value"))
+                value = self.integer(field(nodes, "value"))
                 return lambda h, q, k: abs(value(h, q, k))
             case ir.Select():
-                test = self.condition(_field(nodes, "condition"))
-                then, other = self.integer(_field(nodes, "then")), self.integer(_field(nodes, "other"))
+                test = self.condition(field(nodes, "condition"))
+                then, other = self.integer(field(nodes, "then")), self.integer(field(nodes, "other"))
                 return _where(other, (test, then))
             case node:
                 operation = {**_BINARY, ir.Min: _least, ir.Max: _greatest}[type(node)]
-                return _apply(operation, self.integer(_field(nodes, "left")), self.integer(_field(nodes, "right")))
+                return _apply(operation, self.integer(field(nodes, "left")), self.integer(field(nodes, "right")))
 
-    def _divided(self, nodes: _ByHead) -> tuple[Term, Term]:
-        return self.integer(_field(nodes, "left")), self._number(_field(nodes, "divisor"))
+    def _divided(self, nodes: ByHead) -> tuple[Term, Term]:
+        return self.integer(field(nodes, "left")), self._number(field(nodes, "divisor"))
 
     def _number(self, values: Mapping[int, int]) -> Term:
         """A number, or a look-up by head; heads that are not asked about read one that is valid."""
@@ -145,7 +148,7 @@ class Terms:
         table = torch.tensor([values.get(head, first) for head in range(self.heads)], device=self.device)
         return lambda at, q, k: table[at.h]
 
-    def among(self, nodes: _ByHead) -> Term:
+    def among(self, nodes: ByHead) -> Term:
         table = torch.tensor([head in nodes for head in range(self.heads)], device=self.device)
         return lambda at, q, k: table[at.h]
 
@@ -153,12 +156,26 @@ class Terms:
         """The test, and that every index of it is there."""
         test = leaf.test
         indexed = [read for read in reads(leaf) if isinstance(read, ir.Read) and read.index is not None]
+        if isinstance(test, ir.Chosen):
+            return self._chosen(test)
         if isinstance(test, ir.ElementOf):
             x, value = self.data[test.name], self.integer({0: test.value})
             terms = [lambda at, q, k: (_line(x, at) == value(at, q, k)).any(-1)]
         else:
             terms = [self.condition({0: test})]
         return _all([*(self._inside(self.data[read.name], read) for read in indexed), *terms])
+
+    def _chosen(self, test: ir.Chosen) -> Term:
+        """Whether the list of the query names the block of the key."""
+        x = self.data[test.name]
+
+        def chosen(at: Line, q: Tensor, k: Tensor) -> Tensor:
+            own = (q - self.first) // test.rows
+            group = at.h * x.shape[1] // self.query_heads if x.shape[1] > 1 else 0
+            listed = x[at.b, group, own.clamp(0, x.shape[2] - 1)] == k // test.size
+            return (own >= 0) & (own < x.shape[2]) & listed.any(-1)
+
+        return chosen
 
     def _inside(self, x: Tensor, read: ir.Read) -> Term:
         assert read.index is not None
@@ -219,34 +236,6 @@ def _searched(size: int, starts: Tensor, entries: Tensor, width: int) -> Term:
         return known & (place >= first) & (entries[place.clamp(min=0)] == unit)
 
     return listed
-
-
-# ---------------------------------------------------------------- nodes by head
-
-
-def _alike(nodes: _ByHead) -> list[_ByHead]:
-    """The heads in groups whose nodes differ at most in numbers and in what stands below them."""
-    groups: dict[object, dict[int, ir.Node]] = {}
-    for head, node in nodes.items():
-        groups.setdefault(_outline(node), {})[head] = node
-    return list(groups.values())
-
-
-def _outline(node: ir.Node) -> object:
-    match node:
-        case ir.Compare(op=op):
-            return ir.Compare, op
-        case ir.Member(members=items) | ir.And(parts=items) | ir.Or(parts=items):
-            return type(node), len(items)
-    return node if isinstance(node, ir.Var | ir.Bool | ir.Leaf) else type(node)
-
-
-def _field(nodes: _ByHead, name: str) -> dict:
-    return {head: getattr(node, name) for head, node in nodes.items()}
-
-
-def _item(nodes: _ByHead, name: str, index: int) -> dict:
-    return {head: getattr(node, name)[index] for head, node in nodes.items()}
 
 
 # ---------------------------------------------------------------- terms of terms

@@ -35,7 +35,7 @@ def score_mod(
     by_score: dict[Real | None, dict[int, ir.Node]] = {}
     for head, index in enumerate(chosen):
         by_score.setdefault(pattern.score(index), {})[head] = ir.TRUE
-    terms = Terms(n, torch.device(device), heads, {})
+    terms = Terms(n, torch.device(device), heads, {}, q_offset, heads)
     found = [(terms.among(own), _formula(score or Scaled(), terms)) for score, own in by_score.items()]
 
     def modified(score: Tensor, b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from numbers import Real
 
-_OWN = ("scale", "q_offset", "k_offset", "documents", "lengths", "q_lengths", "return_lse")
+_OWN = ("scale", "sinks", "q_offset", "k_offset", "documents", "lengths", "q_lengths", "return_lse")
 
 _HINTS = {
     "the text of the pattern says it, as in `causal & past(64)`": ("is_causal", "causal"),
@@ -27,11 +27,13 @@ _HINTS = {
         "max_seqlen_q", "max_seqlen_k", "max_length_q", "max_length_k",
     ),
     "scores are scaled and masked, and nothing else": (
-        "score_mod", "attn_bias", "bias", "position_bias", "alibi_slopes", "softcap", "logits_soft_cap", "s_aux",
-        "sinks",
+        "score_mod", "attn_bias", "bias", "position_bias", "alibi_slopes", "softcap", "logits_soft_cap",
     ),
     "weights are never dropped; where it is 0, leave it out": ("dropout_p", "dropout", "attn_dropout", "p"),
     "query heads share key heads whenever H is a multiple of H_kv; leave it out": ("enable_gqa", "num_kv_groups"),
+    "it is called `sinks` here, one score for each query head": (
+        "s_aux", "learnable_sink", "attn_sinks", "attention_sinks",
+    ),
     "it is called `scale` here": ("softmax_scale", "sm_scale", "scaling"),
     "it is called `return_lse` here": ("return_softmax_lse", "return_aux", "lse"),
     "weights are never made; `return_lse=True` returns their normaliser, `.pattern.mask` which pairs there are": (

@@ -16,26 +16,29 @@ from sparsec.ir.inputs import Input, of_row, refuse_inputs
 def mask(pattern: ir.Pattern, n_q: int, n_k: int, q_offset: int | None, given: Mapping[str, object]) -> np.ndarray:
     """Bool [n_q, n_k]; before them H where heads differ, by the pattern or by an input, and before it B likewise.
 
+    Of lists of chosen blocks for fewer heads than there are, as many heads as they have, where nothing says how many.
     `given` holds arrays or tensors by input.  SparsecError SP0620, SP0621.
     """
-    arrays, sizes = checked(pattern, given, n_k)
+    arrays, sizes = checked(pattern, given, n_k, n_q)
     by_row, by_head = "B" in sizes, "H" in sizes or pattern.heads is not None
     rows, heads = range(sizes.get("B", 1)), range(pattern.heads or sizes.get("H", 1))
     chosen = pattern.head_conditions or (0,) * len(heads)
-    found = [
-        reference.mask(pattern.conditions[chosen[h]], n_q, n_k, q_offset, of_row(pattern.inputs, arrays, b, h))
-        for b, h in product(rows, heads)
-    ]
+
+    def one(b: int, h: int) -> np.ndarray:
+        data = of_row(pattern.inputs, arrays, b, h, len(heads))
+        return reference.mask(pattern.conditions[chosen[h]], n_q, n_k, q_offset, data)
+
+    found = [one(b, h) for b, h in product(rows, heads)]
     shape = [len(rows)] * by_row + [len(heads)] * by_head
     return np.stack(found).reshape(*shape, n_q, n_k) if found else np.zeros((*shape, n_q, n_k), bool)
 
 
 def checked(
-    pattern: ir.Pattern, given: Mapping[str, object], n: int | None
+    pattern: ir.Pattern, given: Mapping[str, object], n: int | None, n_q: int | None = None
 ) -> tuple[dict[str, np.ndarray], Mapping[str, int]]:
     """The arrays of all inputs, and how many rows and heads they have; SparsecError where they don't fit.
 
-    `n`: the number of keys, None where no input is along them.
+    `n`: the number of keys, None where no input is along them; `n_q`: that of queries, None where nobody knows.
     """
     for name in given:
         if name not in [each.name for each in pattern.inputs]:
@@ -43,13 +46,25 @@ def checked(
     if any(each.name not in given for each in pattern.inputs):
         refuse_inputs(pattern, "a mask", "give them by keyword, as in a call")
     sizes = {axis: size for axis, size in (("n", n), ("H", pattern.heads)) if size is not None}
-    arrays = {each.name: _array(each, given[each.name], sizes) for each in pattern.inputs}
+    arrays = {each.name: _array(each, given[each.name], sizes, n_q) for each in pattern.inputs}
+    groups = {each.name: arrays[each.name].shape[1] for each in pattern.inputs if each.is_chosen}
+    heads = sizes.get("H") or max(groups.values(), default=1)
+    for each in pattern.inputs:
+        if each.is_chosen and heads % groups[each.name]:
+            found = f"for {groups[each.name]}"
+            raise SparsecError(
+                WrongInput(name=each.name, expected=f"lists for 1 head or a divisor of {heads}", found=found)
+            )
+    if heads > 1:
+        sizes["H"] = heads
     return arrays, {axis: size for axis, size in sizes.items() if axis in "BH"}
 
 
 def spread(own: Input, array: np.ndarray) -> np.ndarray:
-    """An input with all three axes, int64 [B or 1, H or 1, entries or 1]."""
+    """An input with all three axes, int64 [B or 1, H or 1, entries or 1]; chosen blocks with their own four."""
     array = np.asarray(array, np.int64)
+    if own.is_chosen:
+        return array
     array = array if own.has_entries else array[..., None]
     array = array if "H" in own.axes else np.expand_dims(array, -2)
     return array if "B" in own.axes else array[None]
@@ -69,15 +84,21 @@ def loaded(value: int | str) -> np.ndarray:
     raise SparsecError(CannotRead(name=value, reason=reason))
 
 
-def _array(own: Input, some: object, sizes: dict[str, int]) -> np.ndarray:
+def _array(own: Input, some: object, sizes: dict[str, int], n_q: int | None) -> np.ndarray:
     """The array of an input; axes that are met for the first time say how many rows or heads there are."""
     array = np.asarray(some.cpu() if hasattr(some, "cpu") else some)
     kind = "bool" if array.dtype == bool else "int" if array.dtype.kind == "i" else str(array.dtype)
     expected, found = f"{own}, as declared in line {own.line}", f"{kind}{list(array.shape)}"
-    if kind != own.kind or array.ndim != len(own.axes):
+    if kind != ("int" if own.is_chosen else own.kind) or array.ndim != len(own.axes):
+        if own.is_chosen:
+            expected = f"int[B, heads, queries or blocks of them, listed] for {expected}"
         raise SparsecError(WrongInput(name=own.name, expected=expected, found=found))
+    if own.is_chosen:
+        sizes = {"B": sizes.setdefault("B", array.shape[0])}
+        sizes |= {"rows": -(-n_q // own.sizes[0])} if n_q is not None else {}
+        sizes |= {own.axes[-1]: int(own.axes[-1])} if own.axes[-1].isdigit() else {}
     for axis, size in zip(own.axes, array.shape, strict=True):
-        if axis in ("B", "H", "n") and sizes.setdefault(axis, size) != size:
+        if (axis in sizes or axis in ("B", "H", "n")) and sizes.setdefault(axis, size) != size:
             expected = f"{expected}, with {axis} = {sizes[axis]}"
             raise SparsecError(WrongInput(name=own.name, expected=expected, found=found))
     return array

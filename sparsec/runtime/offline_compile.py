@@ -6,6 +6,7 @@ nothing, so every kernel is specialised and tuned as it would be in a call.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tempfile
@@ -22,13 +23,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
-from sparsec.kernels import hardware, prepare
+from sparsec.kernels import hardware, hopper_rows, hopper_tier, prepare
 from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.chosen_kernels import mark_chosen
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.gather import gather_kernel
+from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
@@ -37,6 +40,7 @@ from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.splits import combine_splits, reduce_splits
 
 _ENTRIES = 16  # of a list that a call gives
+_PROCESSORS = 132  # of the GPU that is not there: programs are as many, which compiles nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class Target:
 
     gpu: GPUTarget
     shared: int
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """That of an NVIDIA GPU."""
+        return divmod(self.gpu.arch, 10) if self.gpu.backend == "cuda" else (0, 0)
 
     @property
     def properties(self) -> SimpleNamespace:
@@ -82,18 +91,20 @@ def compile_kernels(
     group: int = 1,
     n: int = 8192,
     packed: bool = False,
+    tier: str = "",
 ) -> list[CompiledKernel]:
     """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
 
     `group` is the number of query heads that share a key head; one kernel serves many lengths n, but short and long
-    sequences may get different ones.  `packed`: of a call about several documents.  Not while other threads launch
-    kernels: triton has one driver for the process.
+    sequences may get different ones.  `packed`: of a call about several documents.  `tier`: as SPARSEC_TIER.  Not while
+    other threads launch kernels: triton has one driver for the process.
     """
     wanted = TARGETS[target]
     program = replace(module._PROGRAM, compiled={}, passes={})
     q = torch.empty(1, program.heads or group, n, head_size, dtype=getattr(torch, dtype))
     k = q[:, ::group].contiguous()
-    with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
+    forced = patch.dict(os.environ, {hopper_tier.TIER: tier} if tier else {})
+    with _driver(wanted) as device, _properties(wanted), forced, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
         data = [_some_data(own, n) for own in program.inputs]
         if packed:
@@ -103,14 +114,17 @@ def compile_kernels(
         else:
             out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
             backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
-        kernels: tuple = (forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
-        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines)
+        kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
+        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
 
 def _some_data(own: Input, n: int) -> torch.Tensor:
-    """A checked input of a call about n keys."""
+    """A checked input of a call about n keys and as many queries."""
+    if own.is_chosen:
+        count = int(own.axes[-1]) if own.axes[-1].isdigit() else _ENTRIES
+        return torch.zeros(1, 1, -(-n // own.sizes[0]), count, dtype=torch.int32)
     entries = n if own.axes[-1:] == ("n",) else _ENTRIES if own.has_entries else 1
     return torch.zeros(1, 1, entries, dtype=torch.bool if own.kind == "bool" else torch.int32)
 
@@ -121,6 +135,9 @@ def _properties(target: Target) -> Iterator[None]:
     choose, device = hardware.device_tier.__wrapped__, torch.device("cuda", 0)
     with (
         patch.object(prepare, "device_tier", lambda _, width: choose(device, width)),
+        patch.object(hopper_tier, "capability", lambda _: target.capability),
+        patch.object(hopper_tier, "processors", lambda _: 1),  # a call has heads for all of them
+        patch.object(hopper_rows, "processors", lambda _: _PROCESSORS),
         patch.object(torch.cuda, "get_device_properties", lambda _: target.properties),
         patch.object(torch.version, "hip", None if target.gpu.backend == "cuda" else "6"),
     ):

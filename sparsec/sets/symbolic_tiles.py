@@ -43,12 +43,12 @@ class TooManyPieces(Exception):
     """What is touched falls into more intervals than the caller wants."""
 
 
-def touched(pairs: isl.Set, side: str, limit: int, stride: int = 1) -> Reach:
+def touched(pairs: isl.Set, side: str, limit: int, stride: int = 1, least: int = MIN_TILE) -> Reach:
     """What a tile row (`side="q"`) or tile column (`side="k"`) touches, as at most `limit` intervals.
 
-    Raises TooManyPieces, or OutOfBudget under a budget.
+    `least`: tiles are at least so long.  Raises TooManyPieces, or OutOfBudget under a budget.
     """
-    reach, domain = _project(pairs, side, stride)
+    reach, domain = _project(pairs, side, stride, least)
     convex = reach.get_basic_sets()
     if len(convex) > limit:
         raise TooManyPieces
@@ -137,17 +137,17 @@ def parameters(stride: int) -> tuple[str, ...]:
     return ("n", "residue") if stride > 1 else ("n",)
 
 
-def _project(pairs: isl.Set, side: str, stride: int) -> tuple[isl.Set, isl.Set]:
+def _project(pairs: isl.Set, side: str, stride: int, least: int = MIN_TILE) -> tuple[isl.Set, isl.Set]:
     """The positions touched by [side_lo, side_hi], and the domain of those parameters."""
     edges = (*parameters(stride), f"{side}_lo", f"{side}_hi")
-    domain = _domain(edges, f"n >= 1 and {_tile(side)}", stride)
+    domain = _domain(edges, f"n >= 1 and {_tile(side, least)}", stride)
     box = _read(edges, f"[q, k] : {side}_lo <= {side} <= {side}_hi")
     reach = pairs.intersect(box).project_out(isl.dim_type.set, "qk".index(side), 1)
     return reach.intersect_params(domain).coalesce(), domain
 
 
-def _tile(side: str) -> str:
-    return f"{side}_lo >= 0 and {side}_hi - {side}_lo >= {MIN_TILE - 1}"
+def _tile(side: str, least: int = MIN_TILE) -> str:
+    return f"{side}_lo >= 0 and {side}_hi - {side}_lo >= {least - 1}"
 
 
 def _domain(names: tuple[str, ...], known: str, stride: int) -> isl.Set:

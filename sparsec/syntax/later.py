@@ -8,7 +8,10 @@ _TENSORS = (
 )
 _SINKS = "a logit in each row's denominator is not part of a pattern; keys that all later queries see are `sinks(s)`"
 _DROPOUT = "train without it, or drop entries of the output: `torch.nn.functional.dropout(out, p)`"
-_CHOSEN = "the keys are chosen before the call: `blocks(b, [[...]])`, `random_blocks(b, r, seed)`, `stride(s)`"
+_CHOSEN = (
+    "hash or cluster before the call, and give what is chosen: `input sel: blocks[64, 64, t]`, then `selected(sel)`"
+)
+_BEST = "the best blocks of keys are `top_blocks(t, bk, among = causal)`, the best keys `top_keys(t, among = causal)`"
 
 _GROUPS = {
     _TENSORS: """
@@ -16,7 +19,8 @@ _GROUPS = {
         LowerTriangularMaskWithTensorBias""",
     _SINKS: "sink_logits s_aux",
     _DROPOUT: "dropout dropout_p attention_dropout attn_dropout",
-    _CHOSEN: "selected top_blocks top_keys topk top_k lsh routed select",
+    _CHOSEN: "lsh routed",
+    _BEST: "topk top_k select",
 }
 _WORDS = {word: way for way, words in _GROUPS.items() for word in words.split()}
 _WITH = ("dropout",)  # words with which parts that are not there yet would begin

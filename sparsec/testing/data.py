@@ -1,4 +1,7 @@
-"""Random data for the inputs of a pattern: rising ids, positions, lengths, lists, and numbers outside of all that."""
+"""Random data for the inputs of a pattern: rising ids, positions, lengths, lists, and numbers outside of all that.
+
+Lists of chosen blocks are drawn for one head, or for each; they repeat blocks, or name none or the same ones.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,29 @@ _LIST = 8  # entries of a list, at most
 _NEAR = 4  # numbers outside of positions are at most so far from them
 
 
-def random_data(inputs: Sequence[Input], batch: int, heads: int, n: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """An array for each input, bool or int64, with the axes of its declaration."""
+def random_data(
+    inputs: Sequence[Input],
+    batch: int,
+    heads: int,
+    n: int,
+    seed: int = 0,
+    *,
+    n_q: int | None = None,
+    kv_heads: int | None = None,
+) -> dict[str, np.ndarray]:
+    """An array for each input, bool or int64, with the axes of its declaration, of a call with n_q queries, by default
+    n, and kv_heads key heads, by default as many as query heads.
+    """
     random = np.random.default_rng(seed)
     sizes = {"B": batch, "H": heads, "n": n}
     found = {}
     for each in inputs:
+        if each.is_chosen:
+            groups = int(random.choice([1, kv_heads or heads, heads]))
+            found[each.name] = _lists(
+                random, each, (batch, groups, -(-(n if n_q is None else n_q) // each.sizes[0])), n
+            )
+            continue
         shape = [sizes[axis] if axis in sizes else int(random.integers(0, _LIST + 1)) for axis in each.axes]
         found[each.name] = _bools(random, shape) if each.kind == "bool" else _integers(random, shape, n)
     return found
@@ -40,14 +60,39 @@ def _integers(random: np.random.Generator, shape: list[int], n: int) -> np.ndarr
     return np.asarray(random.integers(-_NEAR, n + _NEAR, shape))
 
 
+def _lists(random: np.random.Generator, own: Input, shape: tuple[int, int, int], n: int) -> np.ndarray:
+    """Blocks of keys at random, those that queries next to each other choose alike, the same for all, or none."""
+    blocks, last = -(-n // own.sizes[1]), own.axes[-1]
+    count = int(last) if last.isdigit() else int(random.integers(0, _LIST + 1))
+    drawn = np.asarray(random.integers(-1, blocks + 1, (*shape, count)))
+    match random.integers(4):
+        case 0:
+            return np.minimum(np.sort(drawn // 2, axis=2), blocks - 1)
+        case 1:
+            return np.broadcast_to(drawn[:, :, :1], drawn.shape).copy() if shape[2] else drawn
+        case 2:
+            return np.where(random.random((*shape, 1)) < 0.5, -1, drawn)
+    return drawn
+
+
 def masks(
-    pattern: Pattern, data: Mapping[str, np.ndarray], batch: int, heads: int, queries: np.ndarray, n: int
+    pattern: Pattern,
+    data: Mapping[str, np.ndarray],
+    batch: int,
+    heads: int,
+    queries: np.ndarray,
+    n: int,
+    first: int | None = None,
 ) -> np.ndarray:
-    """Bool [batch, heads, len(queries), n]: what a pattern keeps at chosen positions, with data of these axes."""
+    """Bool [batch, heads, len(queries), n]: what a pattern keeps at chosen positions, with data of these axes.
+
+    `first`: the position of the first query of the call, by default that of the first of these.
+    """
+    first = int(queries[0]) if first is None else first
     conditions = [pattern.conditions[number] for number in pattern.head_conditions or (0,) * heads]
 
     def one(row: int, head: int) -> np.ndarray:
-        own = of_row(pattern.inputs, data, row, head)
-        return reference.evaluate(conditions[head], queries, np.arange(n), n, own)
+        own = of_row(pattern.inputs, data, row, head, heads)
+        return reference.evaluate(conditions[head], queries, np.arange(n), n, own, first)
 
     return np.stack([np.stack([one(row, head) for head in range(heads)]) for row in range(batch)])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sparsec.runtime.attend import Attend
+from sparsec.testing.choices import checked_lists
 from sparsec.testing.scores import Scores, scores_of
 
 
@@ -143,18 +144,31 @@ def check(
 
     `heads` defaults to the number that the pattern is bound to, or 2; `inputs` are those of the pattern, of a batch of
     as many rows as they have.  Raises AssertionError where an error is larger than its bound; returns the comparisons,
-    forward and all gradients.
+    forward and all gradients.  What the pattern chooses itself is compared with what it has to choose, first.
     """
-    mask = attend.pattern.mask(n_q, n_k, q_offset=q_offset, **inputs)
-    declared = attend.pattern.nodes.inputs if inputs else ()
-    axes = {axis: size for each in declared for axis, size in zip(each.axes, inputs[each.name].shape, strict=True)}
+    nodes = attend.pattern.nodes
+    given = [each for each in nodes.inputs if each.name in inputs]
+    axes = {axis: size for each in given for axis, size in zip(each.axes, inputs[each.name].shape, strict=True)}
     heads = heads or attend.pattern.heads or axes.get("H", 2)
-    if "B" in axes and "H" not in axes and attend.pattern.heads is None:
-        mask = mask[:, None]  # the same for all heads
     numbers = {"heads": heads, "kv_heads": kv_heads, "head_size": head_size, "batch": axes.get("B", 1)}
     queries = np.arange(n_q) + (n_k - n_q if q_offset is None else q_offset)
-    scores = scores_of(attend.pattern.nodes, heads, queries)
-    problem = random_problem(mask, **numbers, dtype=dtype, device=device, scale=scale, seed=seed, scores=scores)
+    scores = scores_of(nodes, heads, queries)
+
+    def made(mask: Tensor | np.ndarray) -> Problem:
+        return random_problem(mask, **numbers, dtype=dtype, device=device, scale=scale, seed=seed, scores=scores)
+
+    chosen: dict = {}
+    if any(each.choice for each in nodes.inputs):
+        problem = made(torch.ones(n_q, n_k, dtype=torch.bool))
+        first = n_k - n_q if q_offset is None else q_offset
+        chosen = checked_lists(attend.choices, nodes, problem.q, problem.k, problem.scale, first)
+        axes["B"] = len(problem.q)
+    mask = attend.pattern.mask(n_q, n_k, q_offset=q_offset, **inputs, **chosen)
+    if "B" in axes and mask.ndim == 3:
+        mask = mask[:, None]  # the same for all heads
+    if mask.ndim == 4 and mask.shape[1] not in (1, heads):
+        mask = mask.repeat(heads // mask.shape[1], 1)  # lists that the query heads of a key head share
+    problem = made(mask)
     found = compare(run(partial(attend, **inputs) if inputs else attend, problem, q_offset), problem)
     assert all(each.holds for each in found), "not dense attention: " + ", ".join(map(str, found))
     return found

@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from sparsec.ir import nodes
-from sparsec.ir.inputs import Input, inputs_read
+from sparsec.ir.inputs import CHOSEN_AXES, Input, inputs_read
 from sparsec.ir.nodes import (
     Abs,
     Add,
     And,
     Blocks,
     Bool,
+    Chosen,
     Compare,
     Const,
     DataTest,
@@ -143,8 +144,18 @@ INPUTS = {
         Input("on", "bool", ("H",), 12),
         Input("off", "bool", (), 13),
         Input("flags", "bool", ("H", "t"), 14),
+        Input("by_query", "blocks", (*CHOSEN_AXES, "t"), 15, (1, 4)),
+        Input("by_block", "blocks", (*CHOSEN_AXES, "t"), 16, (16, 16)),
+        Input("odd", "blocks", (*CHOSEN_AXES, "5"), 17, (3, 7)),
+        Input("single", "keys", (*CHOSEN_AXES, "t"), 18),
     )
 }
+
+
+def chosen() -> st.SearchStrategy[Set]:
+    """Sets that the call chooses: blocks for each query or for blocks of them, and keys."""
+    lists = [each for each in INPUTS.values() if each.is_chosen]
+    return st.sampled_from(lists).map(lambda each: DataTest(Chosen(each.name, *each.sizes)))
 
 
 def data_tests() -> st.SearchStrategy[Set]:
@@ -193,9 +204,14 @@ def programs(depth: int = 2, term: st.SearchStrategy[Set] | None = None) -> st.S
     return conditions(depth, term).map(lambda condition: Program(f"pattern p = {to_text(condition)}\n", (condition,)))
 
 
-def input_programs(depth: int = 2, term: st.SearchStrategy[Set] | None = None) -> st.SearchStrategy[Program]:
-    """Programs that read data of the call beside other terms, by default affine ones and tables."""
-    test = data_tests()
+def input_programs(
+    depth: int = 2, term: st.SearchStrategy[Set] | None = None, test: st.SearchStrategy[Set] | None = None
+) -> st.SearchStrategy[Program]:
+    """Programs that read data of the call beside other terms, by default affine ones and tables.
+
+    `test`: how they read it, by default in all ways.
+    """
+    test = data_tests() | chosen() if test is None else test
     rest = conditions(depth, test | (terms() | tables() if term is None else term))
     joined = st.builds(lambda kind, *parts: kind(parts), st.sampled_from((And, Or)), rest, test | st.builds(Not, test))
     return joined.map(with_inputs)
@@ -230,7 +246,7 @@ def match_programs(draw: st.DrawFn, term: st.SearchStrategy[Set] | None = None) 
 # ---------------------------------------------------------------- conditions as text
 
 
-def to_text(node: nodes.Node | ElementOf) -> str:
+def to_text(node: nodes.Node | nodes.Test) -> str:
     """The .spat text of an integer or a condition that a user can write (`Select` and edges of tiles can't)."""
     match node:
         case Const(value):
@@ -263,6 +279,8 @@ def to_text(node: nodes.Node | ElementOf) -> str:
             return f"random_keys({count}, {seed})"
         case DataTest(Compare(Read(name) as read, "!=", Const(0))) if INPUTS[name].kind == "bool":
             return to_text(read)
+        case DataTest(Chosen(name)):
+            return f"selected({name})"
         case DataTest(test):
             return to_text(test)
         case ElementOf(value, name):

@@ -18,6 +18,8 @@ from torch import Tensor
 from sparsec.analysis.rows import first_pair, queries_with_keys
 from sparsec.ir import reference
 from sparsec.ir.nodes import Pattern
+from sparsec.runtime.attend import Attend
+from sparsec.testing.choices import checked_lists
 from sparsec.testing.data import masks, random_data
 from sparsec.testing.dense_attention import Comparison, compare, random_problem, run
 from sparsec.testing.scores import scores_of
@@ -113,15 +115,16 @@ def telling(case: Case, pattern: Pattern) -> Case:
 def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device, seed: int = 0) -> Tried:
     """Errors and bounds of one case; `attend` is the generated function of the pattern, or what `load` returns.
 
-    Inputs of the pattern are drawn.
+    Inputs of the pattern are drawn, but for those that it makes itself.
     """
+    if any(each.choice for each in pattern.inputs):
+        case = _shorter(case, _MOST_PAIRS[device.type])
     rows = _rows(case, pattern, _MOST_PAIRS[device.type], seed)
-    data = random_data(pattern.inputs, 1, case.heads, case.n_k, seed)
-    mask = _mask(pattern, rows + case.queries.start, case, data)
+    drawn = tuple(each for each in pattern.inputs if not each.choice)
+    data = random_data(drawn, 1, case.heads, case.n_k, seed, n_q=case.n_q, kv_heads=case.kv_heads)
     given = {name: torch.from_numpy(some).to(device) for name, some in data.items()}
-    attend = partial(attend, **given) if given else attend
     problem = random_problem(
-        mask,
+        np.ones((len(rows), case.n_k), bool),
         heads=case.heads,
         kv_heads=case.kv_heads,
         head_size=case.head_size,
@@ -130,8 +133,23 @@ def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device,
         seed=seed,
         scores=scores_of(pattern, case.heads, rows + case.queries.start),
     )
+    if len(drawn) < len(pattern.inputs):
+        choices = attend.choices if isinstance(attend, Attend) else attend.__globals__["_OPERATOR"].choices
+        data |= checked_lists(choices, pattern, problem.q, problem.k, problem.scale, case.queries.start)
+    mask = _mask(pattern, rows + case.queries.start, case, data)
+    problem = replace(problem, mask=torch.from_numpy(mask).to(device))
+    attend = partial(attend, **given) if given else attend
     tried = attend if len(rows) == case.n_q else _among(attend, torch.from_numpy(rows).to(device), case.n_q)
     return Tried(compare(run(tried, problem, case.q_offset), problem), bool(mask.any()))
+
+
+def _shorter(case: Case, most_pairs: int) -> Case:
+    """A case of which all queries are looked at: those that are not there would change what others choose."""
+    n_q = min(case.n_q, max(1, most_pairs // 4 // (case.n_k * case.heads)))
+    if n_q == case.n_q:
+        return case
+    n = min(case.n_k, max(1, most_pairs // 4 // (n_q * case.heads)), 1024)
+    return replace(case, n_q=min(n_q, n), n_k=n, q_offset=None)
 
 
 def _rows(case: Case, pattern: Pattern, most_pairs: int, seed: int) -> np.ndarray:
@@ -151,7 +169,7 @@ def _mask(pattern: Pattern, queries: np.ndarray, case: Case, data: Mapping[str, 
     """Bool [queries, n], or [H, queries, n] for a pattern that depends on the heads, or on data."""
     n = case.n_k
     if pattern.inputs:
-        return masks(pattern, data, 1, case.heads, queries, n)[0]
+        return masks(pattern, data, 1, case.heads, queries, n, case.queries.start)[0]
     by_condition = [reference.evaluate(condition, queries, np.arange(n), n) for condition in pattern.conditions]
     heads = pattern.head_conditions
     return np.stack([by_condition[index] for index in heads]) if heads else by_condition[0]

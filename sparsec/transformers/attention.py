@@ -75,12 +75,8 @@ def attention(
     attend, key, value, positions = _placed(module, model_mask, place, key, value)
     if softcap is not None:
         attend = _capped(module, attend, model_mask, float(softcap))
-    if s_aux is None:
-        out = attend(query, key, value, scale=scaling, **positions)
-    else:
-        out, lse = attend(query, key, value, scale=scaling, return_lse=True, **positions)
-        out = out * torch.sigmoid(lse - s_aux.reshape(-1, 1).to(lse.dtype)).unsqueeze(-1).to(out.dtype)
-    return out.transpose(1, 2), None
+    sinks = None if s_aux is None else s_aux.flatten()
+    return attend(query, key, value, scale=scaling, sinks=sinks, **positions).transpose(1, 2), None
 
 
 def _capped(module: nn.Module, attend: Attend, model_mask: ModelMask, cap: float) -> Attend:

@@ -44,7 +44,7 @@ def test_this_machine_is_well(tmp_path: Path) -> None:
     assert (run.returncode, json.loads(run.stdout)["well"]) == (0, True)
     assert list(found) == [
         *("python", "sparsec", "torch", "islpy", "lark", "sympy", "jinja2", "numpy"),
-        *("triton", "gpu", "compiler", "cache", "self-test"),
+        *("triton", "gpu", "hopper", "compiler", "cache", "self-test"),
     ]
     assert "equal dense attention" in found["self-test"]["found"]
     assert found["cache"]["found"].startswith(f"{tmp_path / 'cache'}, writable, 0 records")
@@ -71,6 +71,21 @@ def test_every_library_may_be_missing(name: str) -> None:
     run = run_doctor("--json", blocked=(name,))
     assert run.returncode == 1
     assert looks(run)[name]["cure"] == f"`pip install {name}`"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "state"), [("", "ok"), ("a GPU of capability 9.0", "ok"), ("Gluon of Triton 3.6 to 3.9", "note")]
+)
+def test_the_hopper_tier(lacking: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from sparsec.kernels import hopper_tier
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(hopper_tier, "machine_lacks", lambda device: lacking)
+    look = doctor._hopper("hopper")
+    assert (look.state, bool(look.cure)) == (state, state == "note")
+    assert look.found.endswith(f"they need {lacking}" if lacking else "where they are faster")
 
 
 def test_wrong_results_and_broken_libraries_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

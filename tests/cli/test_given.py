@@ -146,3 +146,22 @@ def test_bench_draws_data_or_takes_it(tmp_path, ids):
     assert "SP0620" in ran(tmp_path, text, "bench", *options, "--given", "x=4", status=2)
     said = ran(tmp_path, text, "bench", "--n", "8", "--documents", "3,5", status=2)
     assert "patterns that read no inputs" in said
+
+
+CHOSEN = "input sel: blocks[1, 8, 2] pattern p = causal & past(9) | selected(sel) & causal"
+
+
+def test_lists_of_chosen_blocks(tmp_path):
+    np.save(tmp_path / "sel.npy", np.zeros((1, 2, 64, 2), int))
+    assert "SP0621" in ran(tmp_path, CHOSEN, "show", "--n", "64", status=2)
+    assert "selected(sel)" in ran(tmp_path, CHOSEN, "show", "--n", "64", "--given", f"sel={tmp_path / 'sel.npy'}")
+    assert "chosen    at most 1,564 pairs, 38.2 % of all" in ran(tmp_path, CHOSEN, "cost", "--n", "64")
+
+
+def test_a_sample_of_what_is_chosen(tmp_path):
+    text = "pattern p = past(9) | top_blocks(2, 8, among = causal) | top_keys(1)"
+    shown = ran(tmp_path, text, "show", "--n", "64")
+    assert "top_blocks(2, 8, among = causal)" in shown
+    assert "SP0621" in ran(tmp_path, text, "show", "--n", "100000", status=2)
+    assert "SP0621" in ran(tmp_path, text, "show", "--format", "html", status=2)
+    assert "holds whatever" not in ran(tmp_path, text, "verify", "--n", "40")

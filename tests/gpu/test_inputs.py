@@ -42,7 +42,7 @@ CONDITIONS = [
 def check(pattern: Pattern, attend, n_q: int, n: int, q_offset: int | None, number: int, **problem) -> None:
     """Forward and all gradients of a batch whose rows have data of their own."""
     batch, heads = problem.setdefault("batch", 2), problem["heads"]
-    data = random_data(pattern.inputs, batch, heads, n, number)
+    data = random_data(pattern.inputs, batch, heads, n, number, n_q=n_q, kv_heads=problem.get("kv_heads"))
     first = n - n_q if q_offset is None else q_offset
     mask = masks(pattern, data, batch, heads, np.arange(n_q) + first, n)
     problem = random_problem(mask, device="cuda", **problem)

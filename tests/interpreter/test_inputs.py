@@ -17,7 +17,8 @@ from sparsec.ir import nodes
 from sparsec.kernels import data_tiles, long_lines, packed, prepare, sequences
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu, prepared_forward
-from sparsec.kernels.inputs import checked_inputs, for_kernels, form_of
+from sparsec.kernels.inputs import checked_inputs, form_of
+from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.settings import Settings
 from sparsec.testing import compare, random_problem
 from sparsec.testing.data import masks, random_data
@@ -81,7 +82,7 @@ def test_conditions(condition: str) -> None:
     module = spread_module_of(pattern)
     seed = len(condition) % 2
     n_q, n, q_offset = ((50, 50, 0), (33, 50, 40))[seed]
-    data = random_data(pattern.inputs, 2, 2, n, seed)
+    data = random_data(pattern.inputs, 2, 2, n, seed, n_q=n_q, kv_heads=1)
     check(module, pattern, n_q, n, q_offset, data, dtype=(torch.float32, torch.float16)[seed])
 
 
@@ -96,7 +97,8 @@ def test_heads_with_patterns_of_their_own() -> None:
 @given(input_programs(), st.sampled_from(((40, 40, 0), (5, 70, 65), (33, 20, 9))), st.integers(0, 99))
 def test_random_programs(program, sizes, seed) -> None:
     pattern = random_pattern(program)
-    check(module_of(pattern), pattern, *sizes, random_data(pattern.inputs, 2, 2, sizes[1], seed))
+    data = random_data(pattern.inputs, 2, 2, sizes[1], seed, n_q=sizes[0], kv_heads=1)
+    check(module_of(pattern), pattern, *sizes, data)
 
 
 # ---------------------------------------------------------------- several sequences
@@ -165,7 +167,7 @@ def listed(
     program, q, k = module._PROGRAM, torch.zeros(batch, heads, n_q, 16), torch.zeros(batch, 1, n, 16)
     program.passes.clear()
     given = checked_inputs(program.inputs, {name: torch.as_tensor(x) for name, x in data.items()}, q, k)
-    tensors = for_kernels(program.inputs, given, max(n, q_offset + n_q))
+    tensors = for_kernels(program, given, max(n, q_offset + n_q), n)
     run = prepared_forward(program, q, k, k, q_offset, data=tensors)
     env = run({"Q": q, "K": k, "V": k, "scale_log2": 1.0, **tensors})
     (entries,) = (x for name, x in env.items() if re.fullmatch(r"DATA_TILES_.*_LIST_\d+", name))
@@ -225,7 +227,7 @@ def test_no_tile_with_a_pair_is_missing(program, sizes, seed) -> None:
     variant = group.at(sizes[1])
     assume(len(variant.regions) == 1 and variant.regions[0].answers.judge)
     n_q, n, q_offset = sizes
-    data = random_data(pattern.inputs, 2, 2, n, seed)
+    data = random_data(pattern.inputs, 2, 2, n, seed, n_q=n_q, kv_heads=1)
     mask = masks(pattern, data, 2, 2, np.arange(n_q) + q_offset, n)
     for row, head, line, entries in listed(module, *sizes, data):
         touched, whole = tiles_of(mask[row, head], line)

@@ -101,7 +101,7 @@ def test_texts_mean_what_they_were_written_from(program):
         assert [each.code for each in error.diagnostics] == ["SP0906"]
         return
     assert pattern.inputs == program.inputs
-    data = of_row(pattern.inputs, random_data(pattern.inputs, 2, 3, 13), 1, 2)
+    data = of_row(pattern.inputs, random_data(pattern.inputs, 2, 3, 13), 1, 2, 3)
     for n_q, n, offset in ((13, 13, None), (5, 13, 11)):
         ours, theirs = (
             reference.mask(each, n_q, n, offset, data) for each in (pattern.conditions[0], program.conditions[0])

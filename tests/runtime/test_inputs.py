@@ -38,7 +38,7 @@ def assert_exact(
     attend, pattern: nodes.Pattern, n_q: int, n: int, q_offset: int | None, heads: tuple[int, int], seed: int
 ) -> None:
     """Forward and all gradients of two rows of a batch, with data of their own."""
-    data = random_data(pattern.inputs, 2, heads[0], n, seed)
+    data = random_data(pattern.inputs, 2, heads[0], n, seed, n_q=n_q, kv_heads=heads[1])
     first = n - n_q if q_offset is None else q_offset
     mask = masks(pattern, data, 2, heads[0], np.arange(n_q) + first, n)
     problem = random_problem(mask, heads=heads[0], kv_heads=heads[1], batch=2, seed=seed)
@@ -162,7 +162,7 @@ def test_opcheck():
     q, k, v = (x.detach().requires_grad_() for x in random_tensors())
     data = [DOC[None, None], torch.randint(1, 9, (2, 2, 1))]
     checks = "test_schema", "test_autograd_registration", "test_faketensor"
-    torch.library.opcheck(operator.forward, (q, k, v, None, data, 0.25, 0), test_utils=checks)
+    torch.library.opcheck(operator.forward, (q, k, v, None, None, data, 0.25, 0), test_utils=checks)
 
 
 def test_compiled_once_for_all_data():
@@ -286,7 +286,7 @@ def test_masks():
 @given(input_programs(term=terms()), st.integers(0, 99))
 def test_mask_mods(program, seed):
     pattern = random_pattern(program)
-    data = random_data(pattern.inputs, 2, 3, 23, seed)
+    data = random_data(pattern.inputs, 2, 3, 23, seed, n_q=18)
     wanted = masks(pattern, data, 2, 3, np.arange(5, 23), 23)
     mod = mask_mod(pattern, 23, q_offset=5, inputs=data)
     assert (create_mask(mod, 2, 3, 18, 23, device="cpu").numpy() == wanted).all()

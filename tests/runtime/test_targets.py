@@ -8,6 +8,7 @@ from support.generated import EXAMPLES, example, module_of, pattern_of
 from sparsec import pipeline
 from sparsec.codegen import tuned_files
 from sparsec.kernels import prepare
+from sparsec.kernels.hopper_tier import TIER
 from sparsec.runtime.module import module
 from sparsec.runtime.offline_compile import TARGETS, compile_kernels
 from sparsec.syntax.read import read
@@ -15,6 +16,12 @@ from sparsec.syntax.read import read
 PATTERNS = EXAMPLES.parent / "docs/benchmarks/patterns"
 LONG, MIDDLE, SHORT = 8192, 4096, 1024  # lengths that get different kernels on sm_90
 TYPES = {"float16": "f16", "bfloat16": "bf16"}
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of the plain tier; tests/runtime/test_hopper.py has the other one's."""
+    monkeypatch.setenv(TIER, "plain")
 
 
 def assert_fits(module, target: str, **call) -> None:

@@ -134,13 +134,14 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("bigbird_5a4e5f2fdd81", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("bigbird_f5b13cbbcf01", _PROGRAM, heads=None)
 
 
 @sk.typed
 def bigbird(
     q, k, v, *,
-    scale=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None, return_lse=False,
+    scale=None, sinks=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None,
+    return_lse=False,
 ):
     """Attention over the pattern `bigbird`.
 
@@ -151,5 +152,5 @@ def bigbird(
     q_lengths, q_offset, k_offset: int32 [B].  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
-    return _OPERATOR(bigbird, q, k, v, scale, return_lse, positions)
+    return _OPERATOR(bigbird, q, k, v, scale, return_lse, positions, sinks)
 # fmt: on

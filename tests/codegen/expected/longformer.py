@@ -110,13 +110,14 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("longformer_caf2ff542661", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_4cf0a9cb37fa", _PROGRAM, heads=None)
 
 
 @sk.typed
 def longformer(
     q, k, v, *,
-    scale=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None, return_lse=False,
+    scale=None, sinks=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None,
+    return_lse=False,
 ):
     """Attention over the pattern `longformer`.
 
@@ -127,5 +128,5 @@ def longformer(
     q_lengths, q_offset, k_offset: int32 [B].  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
-    return _OPERATOR(longformer, q, k, v, scale, return_lse, positions)
+    return _OPERATOR(longformer, q, k, v, scale, return_lse, positions, sinks)
 # fmt: on

@@ -144,13 +144,14 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_88b1c6043591", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_2d7792850a4c", _PROGRAM, heads=8)
 
 
 @sk.typed
 def per_head_strides(
     q, k, v, *,
-    scale=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None, return_lse=False,
+    scale=None, sinks=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None,
+    return_lse=False,
 ):
     """Attention over the pattern `per_head_strides`.
 
@@ -161,5 +162,5 @@ def per_head_strides(
     q_lengths, q_offset, k_offset: int32 [B].  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
-    return _OPERATOR(per_head_strides, q, k, v, scale, return_lse, positions)
+    return _OPERATOR(per_head_strides, q, k, v, scale, return_lse, positions, sinks)
 # fmt: on

@@ -206,13 +206,14 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_c81f3324d3fc", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_1eccb19ac542", _PROGRAM, heads=None)
 
 
 @sk.typed
 def sparse_transformer_fixed(
     q, k, v, *,
-    scale=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None, return_lse=False,
+    scale=None, sinks=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None,
+    return_lse=False,
 ):
     """Attention over the pattern `sparse_transformer_fixed`.
 
@@ -223,5 +224,5 @@ def sparse_transformer_fixed(
     q_lengths, q_offset, k_offset: int32 [B].  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
-    return _OPERATOR(sparse_transformer_fixed, q, k, v, scale, return_lse, positions)
+    return _OPERATOR(sparse_transformer_fixed, q, k, v, scale, return_lse, positions, sinks)
 # fmt: on

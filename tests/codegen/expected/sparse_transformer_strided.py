@@ -168,13 +168,14 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_1b83fa90523d", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_acd3218cc5d2", _PROGRAM, heads=None)
 
 
 @sk.typed
 def sparse_transformer_strided(
     q, k, v, *,
-    scale=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None, return_lse=False,
+    scale=None, sinks=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None,
+    return_lse=False,
 ):
     """Attention over the pattern `sparse_transformer_strided`.
 
@@ -185,5 +186,5 @@ def sparse_transformer_strided(
     q_lengths, q_offset, k_offset: int32 [B].  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
-    return _OPERATOR(sparse_transformer_strided, q, k, v, scale, return_lse, positions)
+    return _OPERATOR(sparse_transformer_strided, q, k, v, scale, return_lse, positions, sinks)
 # fmt: on

@@ -1,0 +1,70 @@
+"""What an operator chooses itself, as text: which blocks it may choose among, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsec.codegen.answers import as_tensor, stop_of
+from sparsec.codegen.dialects import Torch
+from sparsec.codegen.printer import Printer
+from sparsec.ir import nodes as ir
+from sparsec.ir.chosen import Choice
+from sparsec.ir.inputs import Input
+from sparsec.plan.choices import segments_of
+
+
+@dataclass(frozen=True, slots=True)
+class Eligible:
+    """The functions of a set of pairs: whether a pair is in it, and if that is known, the keys that queries see."""
+
+    name: str
+    keep: list[str]
+    ranges: list[tuple[str, str]] | None
+
+    @property
+    def made(self) -> str:
+        """What makes it in a module."""
+        return f"sk.Eligible(_{self.name}{f', _{self.name}_ranges' if self.ranges is not None else ''})"
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceText:
+    """The text of one choice, and of the sets that it needs."""
+
+    choice: Choice
+    sets: tuple[Eligible, ...]
+
+    @property
+    def made(self) -> str:
+        """What makes it in a module."""
+        own = self.choice
+        shared = ", shared=True" if own.shared else ""
+        sets = ", ".join(each.made for each in self.sets)
+        return f'sk.Choice({own.count}, {own.size}, {own.rows}, "{own.score}", {sets}{shared})'
+
+
+class _Whole(Torch):
+    """Conditions as one text, without tables."""
+
+    condition = Printer.condition
+
+
+def choices_of(inputs: tuple[Input, ...]) -> dict[str, ChoiceText]:
+    """The texts of all choices, by the names of the inputs that list what is chosen."""
+    found: dict[str, ChoiceText] = {}
+    for own in (each.choice for each in inputs if each.choice):
+        number = len(found)
+        sets = [_eligible(f"among_{number}", own.among)]
+        if own.keep != ir.FALSE:
+            sets.append(_eligible(f"first_{number}", own.keep))
+        found[own.name] = ChoiceText(own, tuple(sets))
+    return found
+
+
+def _eligible(name: str, condition: ir.Set) -> Eligible:
+    torch, segments = _Whole(), segments_of(condition)
+    keep = torch.lines(as_tensor(condition), "return ")
+    if segments is None:
+        return Eligible(name, keep, None)
+    ends = ((ir.Const(0) if each.first is None else each.first, stop_of(each, "n")) for each in segments)
+    return Eligible(name, keep, [(torch.integer(first), torch.integer(stop)) for first, stop in ends])

@@ -1,0 +1,131 @@
+"""Device functions and a kernel: sets that are chosen by content, a list of blocks of keys for each block of queries.
+
+Lists come in two forms.  CHOSEN answers for one query: bits, one for each block of keys, or sorted entries where these
+take less room.  UNITED answers for tiles: bits of which some query of a few lists names a block, or one of a few.
+
+A list is contiguous, [B, G, lists, words], G being 1, the key heads or the query heads.  FORM says how, in one number:
+1 where there are rows of the batch, 2 where there are several G, 4 times what follows: 0 for bits, 1 more than the
+binary logarithm of a row of sorted entries, and from 32 on G.  `at`: the row of the batch and the query head of a pair,
+how many heads there are, the position of the first query, how many queries, the first key of a tile, if its keys stand
+side by side, and how many these are.
+"""
+
+from __future__ import annotations
+
+from sparsec.kernels.device import tl, triton
+
+SMALL, QUERIES_OF_LINE = 16, 64  # UNITED has a line of bits for a larger block of queries, or for so many rows of Q
+_SMALL, _QUERIES_OF_LINE = tl.constexpr(SMALL), tl.constexpr(QUERIES_OF_LINE)
+_MOST_QUERIES = tl.constexpr(128)  # of a tile
+
+
+@triton.jit
+def _first_list(at, FORM: tl.constexpr, lists):
+    """The number of the first list of a row of the batch and a head, of which each has so many."""
+    groups: tl.constexpr = FORM // 128
+    line = tl.cast(0, tl.int64)
+    if FORM % 2 == 1:
+        line += at[0] * groups
+    if FORM // 2 % 2 == 1:
+        line += at[1] * groups // at[2]
+    return line * lists
+
+
+@triton.jit
+def is_chosen(CHOSEN, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE: tl.constexpr):
+    """Whether the list of the query names the block of the key: blocks of ROWS queries and of SIZE keys."""
+    lists = tl.cdiv(at[4], ROWS)
+    own, block = (q - at[3]) // ROWS, k // SIZE
+    there = (q >= at[3]) & (own < lists) & (k < n)
+    line = _first_list(at, FORM, lists) + own
+    LEVELS: tl.constexpr = FORM // 4 % 32
+    if LEVELS == 0:
+        words = tl.cdiv(tl.cdiv(n, SIZE), 32)
+        held = _bit(CHOSEN + line * words, own, lists, block, words, there, at[5], at[6], SIZE)
+    else:
+        begin = CHOSEN + line * (1 << (LEVELS - 1))
+        place = 0 * (own + block) - 1  # of the last entry that is seen to be at most `block`
+        for level in tl.static_range(LEVELS):
+            ahead = place + (1 << (LEVELS - 1 - level))
+            inside = there & (ahead < (1 << (LEVELS - 1)))
+            place = tl.where(inside & (tl.load(begin + ahead, mask=inside, other=0) <= block), ahead, place)
+        held = (place >= 0) & (tl.load(begin + place, mask=place >= 0, other=-1) == block)
+    return held
+
+
+@triton.jit
+def _bit(BITS, own, lists, block, words, there, k_first, KEYS: tl.constexpr, SIZE: tl.constexpr):
+    """The bit of each query's list for each key's block.
+
+    `k_first`: the first of KEYS keys that stand side by side, a multiple of KEYS; None: they stand anywhere.
+    """
+    if k_first is None or KEYS // SIZE > 31:  # a word for each pair
+        word = tl.load(BITS + block // 32, mask=there, other=0)
+        bit = word >> (block % 32)
+    else:  # one or two words for each query
+        first = k_first // SIZE
+        rows = (own >= 0) & (own < lists)
+        word = tl.load(BITS + first // 32, mask=rows, other=0)
+        if SIZE % KEYS == 0:
+            bit = word >> (first % 32)
+        else:
+            if KEYS % SIZE > 0 or 32 % (KEYS // SIZE) > 0:
+                next_word = first // 32 + 1 + 0 * own
+                more = tl.load(BITS + next_word, mask=rows & (next_word < words), other=0)
+                word = tl.where(block // 32 == first // 32, word, more)
+            bit = word >> (block % 32)
+    return (bit & 1 == 1) & there
+
+
+@triton.jit
+def some_chosen(UNITED, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE: tl.constexpr):
+    """Whether some list of a tile of queries names a block of a tile of keys, spans both; and whether all name all.
+
+    `at` ends with the number of heads that stand side by side in Q.
+    """
+    LINE: tl.constexpr = _QUERIES_OF_LINE // at[5]
+    LISTS: tl.constexpr = 1 if ROWS >= _SMALL or ROWS >= LINE else (LINE + ROWS - 1) // ROWS  # of a line of bits
+    KEYS: tl.constexpr = (_SMALL + SIZE - 1) // SIZE * SIZE  # that share a bit
+    QUERIES: tl.constexpr = LISTS * ROWS
+    MOST: tl.constexpr = _MOST_QUERIES // at[5]
+    LINES: tl.constexpr = MOST // QUERIES if MOST % QUERIES == 0 else (MOST - 2) // QUERIES + 2
+    lines, words = tl.cdiv(tl.cdiv(at[4], ROWS), LISTS), tl.cdiv(tl.cdiv(n, KEYS), 32)
+    first, last = (q[0] - at[3]) // QUERIES, (q[1] - at[3]) // QUERIES
+    begin, count = k[0] // KEYS, k[1] // KEYS - k[0] // KEYS + 1
+    wanted = (tl.cast(1, tl.int64) << count) - 1
+    word = begin // 32
+    some, every = count < 0, count > 0
+    for number in tl.static_range(LINES):
+        line = first + number
+        there = (line <= last) & (word < words)
+        own = UNITED + (_first_list(at, FORM, lines) + line) * words + word
+        low = tl.load(own, mask=there, other=0).to(tl.int64) & 0xFFFFFFFF
+        high = tl.load(own + 1, mask=there & (word + 1 < words), other=0).to(tl.int64) & 0xFFFFFFFF
+        bits = ((low | (high << 32)) >> (begin % 32)) & wanted
+        some = some | (bits != 0)
+        every = every & ((bits == wanted) | (line > last))
+    if LISTS > 1 or KEYS > SIZE:
+        every = every & (count < 0)
+    return some, every
+
+
+@triton.jit(do_not_specialize=["every_list", "listed", "lists", "blocks", "words", "lines", "united_words"])
+def mark_chosen(
+    LISTS, CHOSEN, UNITED, every_list, listed, lists, blocks, words, lines, united_words,
+    LISTS_OF_LINE: tl.constexpr, BLOCKS_OF_BIT: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """Sets the bits of LISTS [.., lists, listed] in UNITED, and in CHOSEN if it is there; both begin as zeros.
+
+    `every_list`: how many lists there are in all.  The order in which bits are set decides nothing.
+    """
+    number = tl.cast(tl.program_id(0), tl.int64) * AT_ONCE + tl.arange(0, AT_ONCE)
+    block = tl.load(LISTS + number, mask=number < tl.cast(every_list, tl.int64) * listed, other=-1)
+    there = (block >= 0) & (block < blocks)
+    block = tl.where(there, block, 0).to(tl.int32)
+    own = number // listed
+    one = tl.full([AT_ONCE], 1, tl.int32)
+    if CHOSEN is not None:
+        tl.atomic_or(CHOSEN + own * words + block // 32, one << (block % 32), mask=there, sem="relaxed")
+    bit = block // BLOCKS_OF_BIT
+    line = own // lists * lines + own % lists // LISTS_OF_LINE
+    tl.atomic_or(UNITED + line * united_words + bit // 32, one << (bit % 32), mask=there, sem="relaxed")

@@ -1,0 +1,86 @@
+"""What kernels of the Hopper tier pass on, as tuples."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class HopperWork(NamedTuple):
+    """The tiles that the programs of a launch share."""
+
+    HEADS: Any  # the query heads, None: all
+    group_heads: Any  # how many they are
+    heads: Any  # of all queries
+    batches: Any
+    n_q: Any
+    n: Any
+    q_offset: Any
+    tiles: Any  # of the queries of a head
+    split_tiles: Any  # the first ones, which `splits` programs split
+    splits: Any
+
+
+class HopperSizes(NamedTuple):
+    """Constants of a kernel.  Numbers are elsewhere: of an inner tuple with both, Triton 3.6 forgets these in loops."""
+
+    GROUP: Any  # query heads that share a key head
+    SPLIT: Any  # whether programs split tiles
+    LONGEST_FIRST: Any
+    BLOCK_M: Any
+    BLOCK_N: Any
+    BLOCK_D: Any
+    HEAD_DIM: Any
+    ROWS: Any  # of a tile that one group of warps has
+    STAGES: Any  # of keys and values
+    OUT: Any  # layout of results in registers
+    WEIGHTS: Any  # of the softmax's weights, as a product takes them
+
+
+class HopperPlan(NamedTuple):
+    """What is the same for all tiles."""
+
+    work: Any
+    rules: Any
+    lists: Any
+    sizes: Any
+    scale_log2: Any
+
+
+class HopperShared(NamedTuple):
+    """Shared memory: tiles, and the barriers that say when one is there and when it may be overwritten."""
+
+    q: Any
+    k: Any
+    v: Any
+    out: Any
+    q_full: Any
+    q_empty: Any
+    full: Any
+    empty: Any
+
+
+class HopperTile(NamedTuple):
+    """A tile of queries."""
+
+    batch: Any
+    head: Any
+    kv_head: Any
+    number: Any  # among the tiles of its head
+    split: Any  # whether programs split it, the number of this share, and how many there are
+    part: Any
+    parts: Any
+
+
+class HopperWalk(NamedTuple):
+    """The steps of a program through a tile, which it visits from the last to the first."""
+
+    walk: Any
+    end: Any  # before which step they end
+    count: Any
+
+
+class HopperStep(NamedTuple):
+    """The keys of a step, as the rows of a group see them."""
+
+    k_lo: Any  # the first; beyond the last key where the step is not there
+    whole: Any  # every pair is kept

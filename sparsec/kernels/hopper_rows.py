@@ -1,0 +1,50 @@
+"""How a pass launches the forward kernel of the Hopper tier."""
+
+from __future__ import annotations
+
+from sparsec.kernels.direct import Box
+from sparsec.kernels.hardware import processors
+from sparsec.kernels.hopper import gl
+from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
+from sparsec.kernels.hopper_tier import HOPPER_BLOCK, HOPPER_STAGES, hopper_size
+from sparsec.kernels.launch import Environment, Meta, Pass, Slot
+from sparsec.kernels.prepare import Heads, rules_of
+from sparsec.kernels.program import Kernel, cdiv
+from sparsec.kernels.splits import combine_splits
+from sparsec.kernels.stages import join_splits, lay_splits, split_first_tiles
+
+_OPTIONS = {"num_warps": 4, "maxnreg": 168}  # of the loading warp and both groups: 24 and 240 registers a thread
+
+
+def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, q_offset: int) -> None:
+    """Launches a forward kernel that `sparsec.kernels.hopper_tier` takes, and what joins tiles that programs split."""
+    q, k = run.metas["Q"], run.metas["K"]
+    (batch, all_heads, n_q, head_dim), n = q.shape, k.shape[2]
+    size = hopper_size(head_dim)
+    values: Environment = rules_of(kernel) | heads.lists
+    values |= {"NAME": kernel.name, "NUMBERS": kernel.numbers or None, "LONGEST_FIRST": kernel.longest_first}
+    values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size, "STAGES": HOPPER_STAGES[size]}
+    values |= {"BLOCK_M": HOPPER_BLOCK, "BLOCK_N": HOPPER_BLOCK}
+    values["WHOLE"] = kernel.block > 1 and kernel.block % HOPPER_BLOCK == q_offset % HOPPER_BLOCK == 0
+    for name, rows in {"Q": HOPPER_BLOCK // 2, "K": HOPPER_BLOCK, "V": HOPPER_BLOCK, "OUT": HOPPER_BLOCK // 2}.items():
+        values[name] = _box(name, run.metas[name], rows, size)
+    tiles = cdiv(n_q, HOPPER_BLOCK)
+    values |= {"LSE": Slot("LSE"), "scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
+    values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
+    split, found = None, {}
+    if kernel.split_prefix:
+        prefix, steps = kernel.split_prefix - q_offset, cdiv(n, HOPPER_BLOCK)
+        split = split_first_tiles(prefix, n_q, HOPPER_BLOCK, steps, heads.queries, batch, all_heads)
+        found = lay_splits(run, split, ("SPLITS", "SPLITS_LSE"), head_dim)
+        values |= split.values | found
+    programs = (tiles + (split.programs if split else 0)) * heads.queries * batch
+    run.launch(hopper_forward_kernel, (min(programs, processors(q.device)), 1, 1), values, _OPTIONS)
+    if split:
+        found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
+        join_splits(run, combine_splits, split, found)
+
+
+def _box(name: str, x: Meta, rows: int, columns: int) -> Box:
+    """x [B, H, n, D] for the copy engine, in blocks as products read them."""
+    block = [1, 1, rows, columns]
+    return Box(name, list(x.shape), list(x.strides), block, gl.NVMMASharedLayout.get_default_for(block, gl.float16))

@@ -1,0 +1,139 @@
+"""Which kernels run in the Hopper tier: the one place that decides it, before anything is compiled.
+
+A kernel of the plan runs there if nothing in `_NEEDS` stands against it, and if it is worth it; all others run in the
+plain tier.  SPARSEC_TIER=plain in the environment leaves the tier out, SPARSEC_TIER=hopper takes it whether it is worth
+it or not.  It is read when a pass is prepared, at the first call of its shapes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from sparsec.kernels.device import triton
+from sparsec.kernels.hardware import capability, processors
+from sparsec.kernels.hopper import GluonDescriptor
+from sparsec.kernels.launch import Meta, Pass
+from sparsec.kernels.program import Kernel, cdiv
+from sparsec.kernels.settings import TMA_LENGTH
+
+TIER = "SPARSEC_TIER"
+HOPPER_BLOCK = 128  # queries and keys of a tile
+_SAMPLES = 16
+_TRITON = range(6, 10)  # 3.6 to 3.9: Gluon changes from one to the next
+_CAPABILITY = 9, 0
+_GPU, _GLUON = "a GPU of capability 9.0", "Gluon of Triton 3.6 to 3.9"
+
+# By head size, rounded up.  Stages of keys and values: shared memory holds them beside queries and results.
+HOPPER_STAGES = {64: 4, 128: 2}
+# The share of steps that must go without a mask.  At 64, exponentials are the limit, of either tier.
+_LEAST_WHOLE = {64: 0.9, 128: 0.55}
+
+
+class HopperCase(NamedTuple):
+    """What a kernel is launched on."""
+
+    kernel: Kernel
+    tensors: tuple[Meta, ...]  # q, k, v
+    packed: bool
+    sinks: bool
+    q_offset: int
+
+    @property
+    def q(self) -> Meta:
+        return self.tensors[0]
+
+    @property
+    def n(self) -> int:
+        """Keys."""
+        return self.tensors[1].shape[2]
+
+    @property
+    def tiles(self) -> int:
+        """Of queries, of all heads."""
+        return cdiv(self.q.shape[2], HOPPER_BLOCK) * self.q.shape[0] * self.q.shape[1]
+
+
+def hopper_size(head_dim: int) -> int:
+    """The head size that its tiles have."""
+    return max(64, 1 << (head_dim - 1).bit_length())
+
+
+def known_gluon() -> bool:
+    """Whether this Triton has the Gluon that the tier is written in, and compiles."""
+    found = re.match(r"3\.(\d+)\.", getattr(triton, "__version__", ""))
+    interpreted = not found or triton.knobs.runtime.interpret
+    return GluonDescriptor is not None and not interpreted and bool(found and int(found[1]) in _TRITON)
+
+
+# What the tier can't do without, and why not where it is missing.
+_NEEDS: dict[str, Callable[[HopperCase], bool]] = {
+    _GPU: lambda case: machine_lacks(case.q.device) != _GPU,
+    _GLUON: lambda case: machine_lacks(case.q.device) != _GLUON,
+    "16-bit types": lambda case: case.q.dtype in (torch.float16, torch.bfloat16),
+    "a head size from 40 to 128": lambda case: case.q.shape[3] > 32 and hopper_size(case.q.shape[3]) in HOPPER_STAGES,
+    "tensors that are not expanded": lambda case: not any(0 in x.strides for x in case.tensors),
+    "a sequence for each row of the batch": lambda case: not case.packed,
+    "a forward kernel": lambda case: case.kernel.kind == "forward",
+    "one softmax from start to end": lambda case: case.kernel.begin == "init" and case.kernel.end == "store",
+    "one region": lambda case: len(case.kernel.regions) == 1,
+    "positions as they are": lambda case: case.kernel.stride == 1 and not case.kernel.regions[0].gathered,
+    "ranges of tiles": lambda case: not (case.kernel.listed or case.kernel.regions[0].tile_lists),
+    "no score": lambda case: case.kernel.regions[0].answers.score is None,
+    "no tables": lambda case: not (case.kernel.regions[0].tables or case.kernel.regions[0].rows_tables),
+    "no data of the call": lambda case: not case.kernel.regions[0].inputs,
+    "no sinks": lambda case: not case.sinks,
+}
+
+
+def machine_lacks(device: torch.device) -> str:
+    """What the tier would need besides on a machine, whatever the kernel; "" where nothing is missing."""
+    if capability(device) != _CAPABILITY:
+        return _GPU
+    return "" if known_gluon() else _GLUON
+
+
+def hopper_lacks(case: HopperCase) -> str:
+    """What a kernel would need to run in the tier; "" where it can."""
+    return next((need for need, holds in _NEEDS.items() if not holds(case)), "")
+
+
+# Where it is faster than the plain tier, as measured on an H100 (docs/architecture.md has the figures).
+_FASTER_WITH: dict[str, Callable[[HopperCase], bool]] = {
+    "2,048 keys": lambda case: case.n >= TMA_LENGTH,
+    "64 queries": lambda case: case.q.shape[2] >= HOPPER_BLOCK // 2,
+    "a tile for three of four processors": lambda case: 4 * case.tiles >= 3 * processors(case.q.device),
+    "blocks of whole tiles, if any": lambda case: case.kernel.block == 1 or not case.kernel.block % HOPPER_BLOCK,
+    "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE[hopper_size(case.q.shape[3])],
+}
+
+
+def _whole_share(case: HopperCase) -> float:
+    """The share of steps that go without a mask, the mean of some tiles: others take up to twice as long."""
+    region, (n_q, n), half = case.kernel.regions[0], (case.q.shape[2], case.n), HOPPER_BLOCK // 2
+    rows = torch.linspace(0, max(n_q - half, 0), _SAMPLES, dtype=torch.int64).div(half, rounding_mode="floor") * half
+    q_lo = rows[:, None] + case.q_offset
+    k_lo = torch.arange(0, n, HOPPER_BLOCK)[None, :]
+    edges = q_lo, q_lo + half - 1, k_lo, k_lo + HOPPER_BLOCK - 1
+    whole = torch.as_tensor(region.is_full(*edges, n, *region.more)) & (edges[3] < n)
+    visited = torch.zeros(len(rows), k_lo.shape[1], dtype=torch.bool)
+    for seen, first in zip(visited, q_lo[:, 0].tolist(), strict=True):
+        for begin, end in region.visit(first, first + half - 1, n, *region.more):
+            if max(begin, 0) < end:
+                seen[max(begin, 0) // HOPPER_BLOCK : cdiv(end, HOPPER_BLOCK)] = True
+    steps = visited.sum(1)
+    return float(((whole & visited).sum(1) / steps.clamp(min=1))[steps > 0].mean())
+
+
+def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:
+    """Whether a kernel of a pass runs in the tier."""
+    wanted = os.environ.get(TIER)
+    tensors = tuple(run.metas[name] for name in "QKV")
+    case = HopperCase(kernel, tensors, run.packed, "SINKS" in run.metas, q_offset)
+    if wanted == "plain" or hopper_lacks(case):
+        return False
+    return wanted == "hopper" or all(holds(case) for holds in _FASTER_WITH.values())

@@ -1,0 +1,98 @@
+"""What `top_blocks` has to choose, pair by pair: every score in float64, every candidate looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsec.ir import reference
+from sparsec.ir.chosen import Choice
+from sparsec.ir.nodes import Pattern
+
+_NEVER, _ALWAYS = -np.inf, np.inf
+
+
+def block_scores(choice: Choice, q: np.ndarray, k: np.ndarray, scale: float, q_offset: int) -> np.ndarray:
+    """float64 [B, G, blocks of queries, blocks of keys]: -inf for blocks that may not be chosen, inf for those that
+    come before all others.  q [B, H, n_q, D], k [B, H_kv, n, D].
+    """
+    (batch, heads, n_q, _), (kv_heads, n) = q.shape, k.shape[1:3]
+    group = heads // kv_heads
+    among, first = (reference.mask(some, n_q, n, q_offset) for some in (choice.among, choice.keep))
+    pairs = np.einsum("bhqd,bhkd->bhqk", q.astype(np.float64), k.astype(np.float64).repeat(group, 1))
+    rows, blocks = -(-n_q // choice.rows), -(-n // choice.size)
+    found = np.full((batch, heads, rows, blocks), _NEVER)
+    for row in range(rows):
+        queries = slice(row * choice.rows, (row + 1) * choice.rows)
+        for block in range(blocks):
+            keys = slice(block * choice.size, (block + 1) * choice.size)
+            if choice.score == "bound":
+                found[:, :, row, block] = _bound(q[:, :, queries], k[:, :, keys].repeat(group, 1))
+            else:
+                found[:, :, row, block] = _pooled(choice.score, pairs[:, :, queries, keys], scale)
+    if choice.shared:
+        found = found.reshape(batch, kv_heads, group, rows, blocks).sum(2)
+    for row in range(rows):
+        queries = slice(row * choice.rows, (row + 1) * choice.rows)
+        for block in range(blocks):
+            keys = slice(block * choice.size, (block + 1) * choice.size)
+            if not among[queries, keys].any():
+                found[:, :, row, block] = _NEVER
+            elif first[queries, keys].any():
+                found[:, :, row, block] = _ALWAYS
+    return found
+
+
+def _pooled(score: str, pairs: np.ndarray, scale: float) -> np.ndarray:
+    """[B, H] of pairs [B, H, queries, keys]."""
+    if score == "lse":
+        return np.log(np.exp(pairs * scale).sum((2, 3)))
+    return pairs.mean((2, 3)) if score == "mean" else pairs.max((2, 3))
+
+
+def _bound(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Quest (Tang et al., 2024, arXiv:2406.10774): in each channel the larger of q * smallest and q * largest key."""
+    low, high = k.min(2, keepdims=True).astype(np.float64), k.max(2, keepdims=True).astype(np.float64)
+    return np.maximum(q * low, q * high).sum(3).max(2)
+
+
+def best_blocks(choice: Choice, scores: np.ndarray) -> np.ndarray:
+    """int64 [B, G, blocks of queries, count]: the best of `block_scores`, ties to the lowest, -1 where none is left."""
+    order = np.argsort(-scores, axis=3, kind="stable")[..., : choice.count]
+    order = np.where(np.take_along_axis(scores, order, 3) == _NEVER, -1, order)
+    return np.pad(order, [(0, 0)] * 3 + [(0, choice.count - order.shape[3])], constant_values=-1)
+
+
+def worst_mistake(lists: np.ndarray, scores: np.ndarray) -> float:
+    """By how much a block that was left out is better than one that was chosen; inf where lists are no choice at all.
+
+    Rounding alone explains little; 0 for the best blocks themselves.
+    """
+    worst = 0.0
+    for place in np.ndindex(lists.shape[:3]):
+        chosen, own = lists[place][lists[place] >= 0], scores[place]
+        candidates = np.flatnonzero(own > _NEVER)
+        wanted = min(lists.shape[3], len(candidates))
+        if len(chosen) != wanted or len(set(chosen)) < wanted or not set(chosen) <= set(candidates):
+            return _ALWAYS
+        left = np.setdiff1d(candidates, chosen)
+        if len(left) and len(chosen) and own[left].max() > own[chosen].min():
+            worst = max(worst, own[left].max() - own[chosen].min())
+    return worst
+
+
+def checked_lists(
+    choices: Callable[..., dict[str, Tensor]], pattern: Pattern, q: Tensor, k: Tensor, scale: float, q_offset: int
+) -> dict[str, np.ndarray]:
+    """What an operator chooses, by the names of its inputs.  AssertionError where rounding does not explain it."""
+    found = {name: lists.cpu().numpy() for name, lists in choices(q, k, scale=scale, q_offset=q_offset).items()}
+    own_q, own_k = (x.detach().double().cpu().numpy() for x in (q * scale / abs(scale or 1.0), k))
+    for own in (each.choice for each in pattern.inputs if each.choice):
+        scores = block_scores(own, own_q, own_k, abs(scale), q_offset)
+        terms = own_q.shape[3] * np.abs(own_q).max(initial=0) * np.abs(own_k).max(initial=0) * q.shape[1] // k.shape[1]
+        mistake = worst_mistake(found[own.name], scores)
+        assert mistake <= terms * torch.finfo(torch.float32).eps, f"{own.name} leaves a better block out, by {mistake}"
+    return found

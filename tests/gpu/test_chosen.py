@@ -1,0 +1,123 @@
+"""Sets that the call chooses, on a CUDA device: against dense attention, repeatable, without a look at any number."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from gpu.test_inputs import check
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from support.calls import no_synchronisation
+from support.generated import attend_of, pattern_of, random_pattern, spread_module_of
+
+import sparsec
+from sparsec.testing import check as assert_choice
+from sparsec.testing.programs import chosen, input_programs
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+CONDITIONS = [
+    "input sel: blocks[1, 64, t] pattern p = causal & (past(100) | sinks(4) | selected(sel))",
+    "input sel: blocks[64, 64, t] pattern p = selected(sel)",
+    "input sel: blocks[128, 128, t] pattern p = causal & selected(sel)",
+    "input sel: blocks[1, 24, t] pattern p = causal & selected(sel) | past(5)",
+    "input sel: blocks[24, 20, t] pattern p = causal & ~selected(sel)",
+    "input sel: keys[t] input doc: int[n] pattern p = causal & (selected(sel) | doc[q] == doc[k]) \\ past(30)",
+    "input sel: blocks[5, 3, 2] pattern p = causal & (past(90) | stride(8)) & ~selected(sel)",
+    "input sel: blocks[1, 8, t] pattern p = causal & (k % 16 >= 14 | past(60) & selected(sel))",
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("text", CONDITIONS)
+def test_conditions(text: str, dtype: torch.dtype) -> None:
+    pattern = pattern_of(text)
+    attend = spread_module_of(pattern).p
+    for number, (n_q, n, q_offset) in enumerate(
+        ((700, 700, None), (333, 500, 400), (1, 900, None), (2300, 2300, None))
+    ):
+        check(pattern, attend, n_q, n, q_offset, number, heads=4, kv_heads=2, head_size=64, dtype=dtype)
+
+
+@pytest.mark.parametrize("lot", range(4))
+def test_random_programs(lot: int) -> None:
+    @seed(lot)
+    @settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        input_programs(test=chosen()),
+        st.sampled_from(((300, 300, 0), (5, 470, 465), (233, 120, 9), (129, 500, 371))),
+        st.integers(0, 99),
+        st.sampled_from([torch.float16, torch.bfloat16]),
+    )
+    def holds(program, sizes, number: int, dtype: torch.dtype) -> None:
+        pattern = random_pattern(program)
+        check(pattern, attend_of(pattern), *sizes, number, heads=4, kv_heads=2, head_size=64, dtype=dtype)
+
+    holds()
+
+
+def test_new_lists_compile_nothing_and_wait_for_nothing() -> None:
+    attend = sparsec.compile("input sel: blocks[1, 32, t] pattern p = causal & (past(64) | selected(sel))")
+    q, k, v = torch.randn(3, 1, 4, 3000, 64, device="cuda", dtype=torch.bfloat16).requires_grad_()
+    lists = [torch.randint(-1, 95, (1, 2, 3000, 8), device="cuda", dtype=torch.int32) for _ in range(3)]
+
+    def step(sel: torch.Tensor) -> torch.Tensor:
+        out = attend(q, k, v, sel=sel)
+        return torch.stack([out, *torch.autograd.grad(out, (q, k, v), out)])
+
+    wanted = [step(sel) for sel in lists]
+    program = attend._function.__globals__["_PROGRAM"]
+    compiled, passes = len(program.compiled), len(program.passes)
+    with no_synchronisation():
+        found = [step(sel.flip(3)) for sel in lists]
+    assert (len(program.compiled), len(program.passes)) == (compiled, passes)
+    for x, y in zip(found, wanted, strict=True):
+        assert torch.equal(x, y)  # bit for bit, whatever the order of the entries
+
+
+def test_a_captured_graph_takes_new_lists() -> None:
+    attend = sparsec.compile("input sel: keys[16] pattern p = causal & (past(9) | selected(sel))")
+    q, k, v = torch.randn(3, 1, 4, 1000, 64, device="cuda", dtype=torch.bfloat16)
+    sel = torch.randint(-1, 1000, (1, 1, 1000, 16), device="cuda")
+    attend(q, k, v, sel=sel)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = attend(q, k, v, sel=sel)
+    for other in (sel // 2, sel * 0 - 1, sel.flip(2)):
+        sel.copy_(other)
+        graph.replay()
+        assert torch.equal(out, attend(q, k, v, sel=other))
+
+
+@pytest.mark.parametrize("text", [
+    "causal & past(100) | sinks(4) | top_blocks(4, 64, among = causal \\ past(100), over = group)",
+    "top_blocks(3, 64, 64, among = causal, keep = same_block(64))",
+    "causal & (top_blocks(3, 16, score = bound) | top_keys(7))",
+    "top_blocks(2, 32, 16, lse, among = causal) \\ past(9)",
+])  # fmt: skip
+def test_what_the_operator_chooses(text: str) -> None:
+    attend = sparsec.compile(f"pattern p = {text}")
+    for n_q, n in ((300, 300), (70, 450)):
+        assert_choice(attend, n_q, n, heads=4, kv_heads=2, head_size=64, dtype=torch.bfloat16, device="cuda")
+
+
+def test_choices_are_those_of_a_cpu_where_scores_are_exact() -> None:
+    attend = sparsec.compile("pattern p = top_blocks(5, 16, score = max, among = causal) | top_keys(9)")
+    q, k = torch.randint(-2, 3, (2, 2, 4, 500, 64)).bfloat16()
+    for ours, theirs in zip(attend.choices(q.cuda(), k.cuda()).values(), attend.choices(q, k).values(), strict=True):
+        assert torch.equal(ours.cpu(), theirs)
+
+
+def test_choosing_waits_for_nothing_and_is_captured() -> None:
+    attend = sparsec.compile("pattern p = past(64) | top_blocks(4, 32, among = causal \\ past(64), over = group)")
+    q, k, v = torch.randn(3, 1, 4, 1000, 64, device="cuda", dtype=torch.bfloat16)
+    wanted = attend(q, k, v)
+    with no_synchronisation():
+        again = attend(q, k, v)
+    assert torch.equal(again, wanted)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = attend(q, k, v)
+    q.copy_(q.flip(2))
+    graph.replay()
+    assert torch.equal(out, attend(q, k, v))

@@ -1,0 +1,165 @@
+"""The Hopper tier on a GPU of capability 9.0, wherever it can run: pytest -m gpu."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.generated import attend_of, pattern_of, random_pattern
+from support.on_gpu import HALVES, any_program, check
+
+from sparsec.ir.nodes import Pattern
+from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
+from sparsec.kernels.hopper_tier import TIER, known_gluon
+from sparsec.kernels.launch import Launch
+
+HERE = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0) and known_gluon()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")]
+
+PATTERNS = [
+    "k < n",
+    "causal",
+    "past(128)",
+    "past(300) | sinks(4)",
+    "window(200) | global(40)",
+    "causal & q % 3 != 0",
+    "past(100) & q >= 400",
+    "k < 200 | k >= q & k < q + 77",
+    "block_window(128, 3)",
+    "match h { 0 -> past(77), 1 -> past(500), 2 -> k < n, else -> causal }",
+]
+
+
+@pytest.fixture(autouse=True)
+def forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIER, "hopper")
+
+
+def forget(attend) -> None:
+    """Has the next call of an operator prepare its passes anew."""
+    module = sys.modules[attend.__module__]
+    module._PROGRAM.passes.clear()
+    module._OPERATOR.repeated.passes.clear()
+
+
+def on_hopper(attend) -> bool:
+    """Whether an operator has launched a kernel of the tier."""
+    steps = [step for each in sys.modules[attend.__module__]._PROGRAM.passes.values() for step in each.steps]
+    return any(isinstance(step, Launch) and step.kernel is hopper_forward_kernel for step in steps)
+
+
+def check_here(pattern: Pattern, *lengths: int | None, **problem) -> None:
+    attend = attend_of(pattern)
+    forget(attend)
+    check(pattern, *lengths, attend=attend, **problem)
+    assert on_hopper(attend)
+
+
+@pytest.mark.parametrize("text", PATTERNS)
+def test_patterns(text: str) -> None:
+    pattern = pattern_of(f"pattern p = {text}", 4 if "match" in text else None)
+    check_here(pattern, 1024, 1024, heads=4, kv_heads=2, head_size=128, dtype=torch.bfloat16)
+    check_here(pattern, 777, 1111, heads=4, kv_heads=2, head_size=64, dtype=torch.float16, batch=2)
+
+
+@pytest.mark.parametrize("lengths", [(1, 1, None), (1, 900, None), (900, 333, 5), (333, 200, 400), (1029, 2048, 0)])
+def test_lengths(lengths: tuple[int, int, int | None]) -> None:
+    for text in ("window(70) | global(20)", "k < n"):
+        check_here(pattern_of(f"pattern p = {text}"), *lengths, dtype=torch.bfloat16, head_size=128)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("head_size", [40, 64, 80, 96, 128])
+def test_head_sizes(head_size: int, dtype: torch.dtype) -> None:
+    pattern = pattern_of("pattern p = past(200) | sinks(3)")
+    check_here(pattern, 500, 700, heads=4, kv_heads=2, head_size=head_size, dtype=dtype, batch=2)
+
+
+@pytest.mark.parametrize("text", ["causal", "window(700) | global(70)"])
+def test_more_tiles_than_processors(text: str) -> None:
+    """Programs take turns, snake-wise or not; the first tiles of some are split."""
+    pattern = pattern_of(f"pattern p = {text}")
+    check_here(pattern, 3001, 3001, heads=8, kv_heads=2, batch=3, head_size=128, dtype=torch.bfloat16)
+
+
+@settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(any_program, st.integers(1, 500), st.integers(1, 500), st.integers(0, 200), st.sampled_from(HALVES))
+def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torch.dtype) -> None:
+    """Kernels that the tier does not take run in the plain one."""
+    heads = program.heads or 2
+    pattern = random_pattern(program)
+    forget(attend_of(pattern))
+    check(pattern, n_q, n_k, q_offset, heads=heads, kv_heads=2 if heads % 2 == 0 else 1, dtype=dtype, head_size=64)
+
+
+def test_strides() -> None:
+    """[B, n, H, D] transposed, every other row, and expanded keys, which run in the plain tier."""
+    attend = attend_of(pattern_of("pattern p = past(300)"))
+    forget(attend)
+    x = torch.randn(3, 2, 900, 4, 128, device="cuda", dtype=torch.bfloat16)
+    q, k, v = (each.transpose(1, 2)[:, :, ::2] for x in x[None] for each in x)
+    wanted = attend(*(each.contiguous() for each in (q, k, v)))
+    assert torch.equal(attend(q, k, v), wanted)
+    assert on_hopper(attend)
+    one_k, one_v = (each[:, :1].expand(-1, 4, -1, -1) for each in (k, v))
+    same = attend(q, one_k.contiguous(), one_v.contiguous())
+    assert (attend(q, one_k, one_v) - same).abs().max() < 2e-2
+
+
+@pytest.mark.parametrize("text", ["causal", "window(700) | global(70)"])
+def test_bitwise_repeatable(text: str) -> None:
+    """With other work on the GPU."""
+    attend = attend_of(pattern_of(f"pattern p = {text}"))
+    forget(attend)
+    q, k, v = torch.randn(3, 2, 8, 3000, 128, device="cuda", dtype=torch.bfloat16)
+    first, busy, other = attend(q, k, v, return_lse=True), torch.randn(2048, 2048, device="cuda"), torch.cuda.Stream()
+    for _ in range(50):
+        with torch.cuda.stream(other):
+            busy @ busy
+        assert all(map(torch.equal, attend(q, k, v, return_lse=True), first))
+
+
+@pytest.mark.parametrize("text", ["causal", "window(700) | global(70)"])
+def test_cuda_graphs_and_direct_launches(text: str) -> None:
+    attend = attend_of(pattern_of(f"pattern p = {text}"))
+    forget(attend)
+    q, k, v = torch.randn(3, 1, 8, 3000, 128, device="cuda", dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = [attend(q, k, v) for _ in range(3)][-1]
+        program = sys.modules[attend.__module__]._PROGRAM
+        launches = [step for each in program.passes.values() for step in each.steps if isinstance(step, Launch)]
+        assert all(each.direct is not None for each in launches)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            out = attend(q, k, v)
+        graph.replay()
+        assert torch.equal(out, expected)
+        q.mul_(0.5)
+        graph.replay()
+        assert torch.equal(out, attend(q, k, v))
+
+
+def test_no_new_compile_for_a_new_length() -> None:
+    attend, device = attend_of(pattern_of("pattern p = past(91)")), torch.cuda.current_device()
+    before = len(hopper_forward_kernel.device_caches[device][0])
+    for n in (100, 1031, 2048, 20001):
+        q = torch.randn(1, 2, n, 128, device="cuda", dtype=torch.bfloat16)
+        attend(q, q, q)
+    assert len(hopper_forward_kernel.device_caches[device][0]) == before + 1
+
+
+def test_the_plain_tier_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIER, "plain")
+    attend = attend_of(pattern_of("pattern p = causal"))
+    forget(attend)
+    q = torch.randn(1, 16, 4096, 128, device="cuda", dtype=torch.bfloat16)
+    plain = attend(q, q, q)
+    assert not on_hopper(attend)
+    forget(attend)
+    del os.environ[TIER]
+    assert (attend(q, q, q) - plain).abs().max() < 2e-2
+    assert on_hopper(attend)

@@ -1,0 +1,66 @@
+"""Sinks on a CUDA device: forward, every gradient and repeated calls, against dense attention."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.generated import mask_of, pattern_of, spread_module_of
+from support.sinks import dense
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+WALKS = [
+    ("past(100) | sinks(4)", 700, 900),
+    ("causal & (past(64) | stride(16))", 1600, 1600),  # several kernels
+    ("window(33) | global(3)", 2300, 2300),  # leading tiles are split
+    ("causal & k % 64 in {62, 63} & q > 9", 600, 600),  # rows without a key
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize(("text", "n_q", "n"), WALKS)
+def test_sinks(text: str, n_q: int, n: int, dtype: torch.dtype) -> None:
+    """No further from float64 than twice what dense attention in the same type is, and a rounding of the result."""
+    pattern = pattern_of(f"pattern p = {text}")
+    attend, mask = spread_module_of(pattern).p, torch.as_tensor(mask_of(pattern, n_q, n), device="cuda")
+    generator = torch.Generator().manual_seed(0)
+    shapes = (2, 4, n_q, 64), (2, 2, n, 64), (2, 2, n, 64), (4,), (2, 4, n_q, 64), (2, 4, n_q)
+    drawn = [torch.randn(shape, generator=generator).to("cuda", dtype) for shape in shapes]
+    found = results(lambda *x: attend(*x[:3], sinks=x[3], return_lse=True), drawn)
+    wanted = results(lambda *x: dense(mask, *x, 0.125), [x.double() for x in drawn])
+    plain = results(lambda *x: dense(mask, *x, 0.125), drawn)
+    for ours, exact, theirs in zip(found, wanted, plain, strict=True):
+        error, bound = ((x - exact).abs().max().item() for x in (ours, theirs))
+        assert error <= 2 * bound + torch.finfo(ours.dtype).eps * exact.abs().max().item()
+
+
+def results(attend, drawn: list[torch.Tensor]) -> list[torch.Tensor]:
+    *tensors, g, dlse = drawn
+    tensors = [x.clone().requires_grad_() for x in tensors]
+    out, lse = attend(*tensors)
+    return [out, lse, *torch.autograd.grad([out, lse], tensors, [g, dlse.to(lse.dtype)])]
+
+
+def test_repeated_calls_take_new_sinks() -> None:
+    attend = spread_module_of(pattern_of("pattern p = past(100) | sinks(4)")).p
+    q, k, v = torch.randn(3, 1, 4, 300, 64, device="cuda", dtype=torch.bfloat16).unbind(0)
+    for seed in range(3):
+        sinks = torch.randn(4, generator=torch.Generator().manual_seed(seed)).cuda()
+        with torch.no_grad():
+            found = [attend(q, k, v, sinks=sinks, return_lse=True) for _ in range(2)]
+        _, lse = attend(q, k, v, return_lse=True)
+        total = torch.logaddexp(lse, sinks[:, None])
+        for _, found_lse in found:
+            torch.testing.assert_close(found_lse, total)
+        assert torch.equal(*(out for out, _ in found))
+
+
+def test_documents() -> None:
+    attend = spread_module_of(pattern_of("pattern p = past(100) | sinks(4)")).p
+    q, k, v = torch.randn(3, 1, 4, 1500, 64, device="cuda", dtype=torch.bfloat16).unbind(0)
+    sinks = torch.randn(4, device="cuda")
+    ends = torch.tensor([0, 300, 300, 301, 1500], device="cuda", dtype=torch.int32)
+    out = attend(q, k, v, sinks=sinks, documents=ends)
+    for first, stop in ((0, 300), (300, 301), (301, 1500)):
+        alone = attend(*(x[:, :, first:stop] for x in (q, k, v)), sinks=sinks)
+        torch.testing.assert_close(out[:, :, first:stop], alone)

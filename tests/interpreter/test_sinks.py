@@ -1,0 +1,66 @@
+"""Sinks in the kernels, in Triton's interpreter: as without, with a score more in the log-sum-exp of each row."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.generated import pattern_of, spread_module_of
+
+from sparsec.kernels import prepare, sinks
+from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.packed import forward_packed
+from sparsec.kernels.sequences import of_documents
+from sparsec.kernels.settings import Settings
+
+SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
+WALKS = [
+    ("past(20) | sinks(3)", 40, 55),
+    ("causal & (past(16) | stride(8))", 64, 64),  # several kernels, one after the other
+    ("window(9) | global(3)", 70, 600),  # leading tiles are split
+    ("causal & k % 16 in {14, 15} & q > 9", 40, 40),  # rows without a key
+    ("random_keys(3, 1)", 33, 33),
+]
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+
+
+def drawn(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=0, atol=64 * 2**-23 * wanted[wanted.isfinite()].abs().max().item())
+
+
+@pytest.mark.parametrize(("text", "n_q", "n"), WALKS)
+def test_forward(text: str, n_q: int, n: int) -> None:
+    program = spread_module_of(pattern_of(f"pattern p = {text}"))._PROGRAM
+    program.passes.clear()
+    q, k, v, own = drawn((2, 4, n_q, 16), (2, 2, n, 16), (2, 2, n, 16), (2, 4))
+    own[0, 1] = float("-inf")
+    wanted = sinks.with_sinks(*forward_gpu(program, q, k, v, 0.25, n - n_q), own)
+    for x, y in zip(forward_gpu(program, q, k, v, 0.25, n - n_q, sinks=own), wanted, strict=True):
+        assert_close(x, y)
+
+
+def test_documents() -> None:
+    program = spread_module_of(pattern_of("pattern p = past(20) | sinks(3)"))._PROGRAM
+    program.passes.clear()
+    q, k, v, own = drawn((1, 2, 70, 16), (1, 1, 70, 16), (1, 1, 70, 16), (1, 2))
+    table = of_documents(torch.tensor([3, 20, 20, 66]), 70)
+    wanted = sinks.with_sinks(*forward_packed(program, q, k, v, table, [], 0.25), own)
+    wanted[1][:, :, :3] = wanted[1][:, :, 66:] = float("-inf")  # rows of no sequence
+    for x, y in zip(forward_packed(program, q, k, v, table, [], 0.25, own), wanted, strict=True):
+        assert_close(x, y)
+
+
+@pytest.mark.parametrize("with_dlse", [False, True])
+def test_gradient(with_dlse: bool) -> None:
+    g, out, lse, dlse, own = drawn((2, 4, 300, 24), (2, 4, 300, 24), (2, 4, 300), (2, 4, 300), (1, 4))
+    lse[:, :, 7] = float("-inf")
+    given = g, out.transpose(1, 2).contiguous().transpose(1, 2), lse, dlse if with_dlse else None, own
+    assert_close(sinks._sink_gradient_gpu(*given), sinks._sink_gradient_cpu(*given))

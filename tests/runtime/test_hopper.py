@@ -1,0 +1,136 @@
+"""The Hopper tier without a GPU: which kernels it takes, and what the compiler made of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.generated import module_of, pattern_of
+from support.sass import inner_loops
+
+from sparsec.kernels import hopper_tier
+from sparsec.kernels.hopper_tier import TIER, HopperCase, hopper_lacks, known_gluon, on_hopper
+from sparsec.kernels.launch import Meta, Pass
+from sparsec.kernels.program import Program
+from sparsec.runtime.offline_compile import CompiledKernel, compile_kernels
+
+SHARED = 232_448  # bytes that one program may have on sm_90
+PRODUCTS = 8  # instructions of one product of 64 x 128 x 128; a step has two
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU of the tier."""
+    monkeypatch.delenv(TIER, raising=False)
+    monkeypatch.setattr(hopper_tier, "capability", lambda device: (9, 0))
+    monkeypatch.setattr(hopper_tier, "processors", lambda device: 132)
+    monkeypatch.setattr(hopper_tier, "known_gluon", lambda: True)
+
+
+def program_of(text: str) -> Program:
+    return module_of(pattern_of(text if ":" in text else f"pattern p = {text}"))._PROGRAM
+
+
+def case_of(
+    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, packed=False, kind="forward", sinks=False
+) -> HopperCase:
+    x = Meta.contiguous(shape, dtype, torch.device("cpu"))
+    kernel = program_of(text).groups[0].at(shape[2]).of(kind)[0]
+    return HopperCase(kernel, (x, x, x), packed, sinks, 0)
+
+
+@pytest.mark.parametrize(
+    ("lack", "case"),
+    [
+        ("", {"text": "past(1000) | sinks(4)"}),
+        ("", {"text": "k < n", "shape": (1, 1, 100, 40), "dtype": torch.float16}),
+        ("16-bit types", {"text": "causal", "dtype": torch.float32}),
+        ("a head size from 40 to 128", {"text": "causal", "shape": (1, 16, 8192, 256)}),
+        ("a head size from 40 to 128", {"text": "causal", "shape": (1, 16, 8192, 32)}),
+        ("a sequence for each row of the batch", {"text": "causal", "packed": True}),
+        ("a forward kernel", {"text": "causal", "kind": "dq"}),
+        ("no sinks", {"text": "causal", "sinks": True}),
+        ("one region", {"text": "causal & (same_block(64) | k % 64 >= 60)"}),
+        ("one softmax from start to end", {"text": "causal & (past(64) | stride(16))"}),
+        ("positions as they are", {"text": "causal & stride(64)"}),
+        ("ranges of tiles", {"text": "abs(q // 32 - k // 32) <= 2 & abs(q % 32 - k % 32) <= 2"}),
+        ("no tables", {"text": "random_blocks(64, 2, 1) | block_window(64, 3)"}),
+        ("no data of the call", {"text": "input doc: int[n] pattern p = causal & doc[q] == doc[k]"}),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_what_it_takes(lack: str, case: dict) -> None:
+    assert hopper_lacks(case_of(**case)) == lack
+
+
+def test_expanded_keys_are_not_taken(here: None) -> None:
+    case = case_of("causal")
+    one = case.q._replace(strides=(0, *case.q.strides[1:]))
+    assert hopper_lacks(case._replace(tensors=(case.q, one, one))) == "tensors that are not expanded"
+
+
+def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as without:
+        without.setattr(hopper_tier, "known_gluon", lambda: False)
+        assert hopper_lacks(case_of("causal")) == "Gluon of Triton 3.6 to 3.9"
+    for found in ((8, 0), (10, 0), (0, 0)):
+        monkeypatch.setattr(hopper_tier, "capability", lambda device, found=found: found)
+        assert hopper_lacks(case_of("causal")) == "a GPU of capability 9.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "chosen"),
+    [
+        ("k < n", (1, 16, 8192, 128), True),
+        ("past(1024)", (1, 16, 32768, 128), True),
+        ("past(1024) | sinks(4)", (1, 16, 32768, 128), True),
+        ("past(256)", (1, 16, 32768, 128), False),  # a mask in two of three steps
+        ("window(512) | global(64)", (1, 16, 32768, 128), False),
+        ("block_window(64, 3)", (1, 16, 32768, 128), False),
+        ("past(4096)", (1, 16, 32768, 64), False),
+        ("k < n", (1, 16, 8192, 64), True),
+        ("causal", (1, 16, 1024, 128), False),
+        ("causal", (1, 1, 8192, 128), False),  # 64 tiles for 132 processors
+    ],
+)
+def test_what_is_worth_it(text, shape, chosen, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, x = program_of(text), Meta.contiguous(shape, torch.bfloat16, torch.device("cpu"))
+    run, kernel = Pass(program, Q=x, K=x, V=x), program.groups[0].at(shape[2]).of("forward")[0]
+    assert on_hopper(run, kernel, 0) == chosen
+    for tier, forced in (("plain", False), ("hopper", True)):
+        monkeypatch.setenv(TIER, tier)
+        assert on_hopper(run, kernel, 0) == forced
+
+
+def compiled(text: str, **call) -> CompiledKernel:
+    module = module_of(pattern_of(f"pattern p = {text}"))
+    found = compile_kernels(module, "sm_90", dtype="bfloat16", tier="hopper", **call)
+    return next(kernel for kernel in found if "warp_specialize" in kernel.stages["ttgir"])
+
+
+@pytest.mark.parametrize(
+    ("text", "head_size", "spills"),
+    [
+        ("past(1000) | sinks(4)", 128, 256),
+        pytest.param("window(512) | global(64)", 128, 512, marks=pytest.mark.full),
+        pytest.param("causal", 64, 256, marks=pytest.mark.full),
+    ],
+)
+def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
+    """Products overlap with the softmax of their own group, and nothing is spilled in the loop over tiles of keys."""
+    if not known_gluon():
+        pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
+    kernel = compiled(text, head_size=head_size)
+    assert kernel.name == "forward"
+    assert not kernel.serialized
+    assert kernel.shared <= SHARED
+    assert kernel.registers == 168
+    assert kernel.spills <= spills  # around tiles
+    steps = list(inner_loops(kernel.stages["cubin"], "HGMMA", PRODUCTS * (head_size // 128 + 1)))
+    assert len(steps) >= 2  # a loop of each group
+    for loop in steps[:2]:
+        assert not any(each.split()[0].startswith(("LDL", "STL")) for each in loop)
+        exponentials = [at for at, each in enumerate(loop) if "MUFU.EX2" in each]
+        waits = [at for at, each in enumerate(loop) if "WARPGROUP.DEPBAR" in each]
+        assert len(waits) == 2
+        assert waits[0] < exponentials[0]  # for the scores
+        assert sum(at < waits[1] for at in exponentials) >= 60  # of 64; the values are waited for behind them

@@ -1,0 +1,166 @@
+"""Blocks that the operator chooses by scores: against a literal choice, and through dense attention."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sparsec
+from sparsec.kernels import choose
+from sparsec.testing import check
+from sparsec.testing.choices import best_blocks, block_scores, worst_mistake
+
+AMONG = ["full", "causal", "causal \\ past(9)", "window(20)", "causal & stride(3)", "~full", "causal & k % 16 >= 12"]
+
+
+def whole_numbers(heads: int, kv_heads: int, n_q: int, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """q and k of which every score is exact, and many are equal."""
+    random = torch.Generator().manual_seed(seed)
+    q = torch.randint(-2, 3, (2, heads, n_q, 16), generator=random).float()
+    return q, torch.randint(-1, 2, (2, kv_heads, n, 16), generator=random).float()
+
+
+@settings(max_examples=25)
+@given(
+    st.sampled_from(("mean", "max", "bound", "lse")),
+    st.sampled_from((1, 4, 16)),
+    st.sampled_from((1, 4, 16)),
+    st.sampled_from((1, 3, 50)),
+    st.sampled_from(AMONG),
+    st.sampled_from(("~full", "same_block(8)", "sinks(3)")),
+    st.booleans(),
+    st.sampled_from(((64, 64, 0), (1, 40, 39), (33, 20, 9), (48, 80, 32), (21, 21, 0))),
+    st.integers(0, 99),
+)
+def test_the_best_blocks_are_chosen(score, rows, size, count, among, keep, shared, lengths, seed):
+    n_q, n, q_offset = lengths
+    over = "group" if shared else "head"
+    text = f"top_blocks({count}, {size}, {rows}, {score}, among = {among}, keep = {keep}, over = {over}) | past(1)"
+    attend = sparsec.compile(f"pattern p = {text}")
+    (own,) = attend.pattern.nodes.inputs
+    q, k = whole_numbers(4, 2, n_q, n, seed)
+    if score in ("mean", "lse") and (n_q % rows or n % size or score == "lse"):  # means and logarithms are rounded
+        check(attend, n_q, n, heads=4, kv_heads=2, q_offset=q_offset, seed=seed)
+        return
+    (lists,) = attend.choices(q, k, scale=1.0, q_offset=q_offset).values()
+    assert (
+        lists.numpy() == best_blocks(own.choice, block_scores(own.choice, q.numpy(), k.numpy(), 1.0, q_offset))
+    ).all()
+
+
+def test_slabs_change_nothing(monkeypatch):
+    attend = sparsec.compile("pattern p = top_blocks(3, 8, 4, max, among = causal)")
+    q, k = whole_numbers(4, 2, 70, 70, 0)
+    whole = attend.choices(q, k)
+    monkeypatch.setattr(choose, "_SCORES", {"cpu": 1})
+    (first,), (second,) = whole.values(), attend.choices(q, k).values()
+    assert torch.equal(first, second)
+
+
+TEXTS = [
+    "causal & past(16) | sinks(4) | top_blocks(2, 8, among = causal \\ past(16))",
+    "causal & top_blocks(3, 8, 8, among = causal, keep = same_block(8), over = group)",
+    "top_blocks(2, 16, score = bound, among = causal) & ~stride(2)",
+    "causal \\ top_blocks(2, 8, score = lse, among = causal)",
+    "top_blocks(1, 8, 4, among = causal) | top_blocks(2, 16, score = max, among = causal & past(40))",
+    "causal & (top_keys(3) | top_blocks(1, 8, 8)) \\ top_keys(1, among = past(20))",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize(("n_q", "n"), [(70, 70), (3, 70), (41, 70)])
+def test_attention(text, n_q, n):
+    attend = sparsec.compile(f"pattern p = {text}")
+    check(attend, n_q, n, heads=4, kv_heads=2, seed=n_q)
+    check(attend, n_q, n, heads=2, scale=-0.3, seed=n_q)
+
+
+def test_beside_inputs_and_lists():
+    text = (
+        "input doc: int[n] input sel: blocks[4, 8, t] pattern p = doc[q] == doc[k] & (selected(sel) | top_blocks(2, 8))"
+    )
+    doc, sel = torch.arange(50) // 30, torch.randint(-1, 7, (2, 1, 13, 2))
+    check(sparsec.compile(text), 50, 50, heads=4, kv_heads=2, doc=doc, sel=sel)
+
+
+def test_heads_with_choices_of_their_own():
+    arms = "0 -> top_blocks(1, 8, among = causal), 1 -> causal, else -> top_blocks(h, 4, among = past(20))"
+    attend = sparsec.compile(f"pattern p = match h {{ {arms} }}", heads=4)
+    assert len(attend.choices(*torch.randn(2, 1, 4, 50, 16))) == 3
+    check(attend, 50, 50, heads=4, kv_heads=2)
+
+
+def test_equal_scores_choose_the_lowest_blocks():
+    attend = sparsec.compile("pattern p = top_blocks(2, 8, among = causal)")
+    (lists,) = attend.choices(torch.zeros(1, 1, 40, 16), torch.randn(1, 1, 40, 16)).values()
+    assert lists[0, 0, :8].tolist() == [[0, -1]] * 8
+    assert lists[0, 0, 8:].tolist() == [[0, 1]] * 32
+
+
+def test_no_gradient_goes_through_the_choice():
+    attend = sparsec.compile("pattern p = top_blocks(1, 8)")
+    q, k, v = torch.randn(3, 1, 2, 40, 16).requires_grad_()
+    out = attend(q, k, v)
+    lists = attend.choices(q, k)
+    mask = torch.from_numpy(attend.pattern.mask(40, 40, **lists))
+    dense = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    for ours, theirs in zip(*(torch.autograd.grad(x.sum(), (q, k)) for x in (out, dense)), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_compiled_and_traced():
+    attend = sparsec.compile("pattern p = past(9) | top_blocks(2, 8, among = causal)")
+    q, k, v = torch.randn(3, 1, 2, 40, 16).requires_grad_()
+    traced = torch.compile(attend, backend="aot_eager", fullgraph=True)
+    for x, y in zip(*(torch.autograd.grad(f(q, k, v).sum(), (q, k, v)) for f in (attend, traced)), strict=True):
+        assert torch.equal(x, y)
+
+
+def test_what_a_mask_needs():
+    attend = sparsec.compile("pattern p = top_blocks(2, 8)")
+    with pytest.raises(sparsec.SparsecError, match=r"SP0621.*q and k|SP0621"):
+        attend.pattern.mask(40, 40)
+    with pytest.raises(ValueError, match=r"\[SP0622\] `top_blocks` in line 1"):
+        attend(*torch.randn(3, 1, 2, 40, 16), lengths=torch.tensor([30], dtype=torch.int32))
+
+
+def test_the_oracle_knows_a_bad_choice():
+    attend = sparsec.compile("pattern p = top_blocks(2, 8)")
+    (own,) = attend.pattern.nodes.inputs
+    q, k = torch.randn(2, 1, 1, 40, 16).numpy()
+    scores = block_scores(own.choice, q, k, 1.0, 0)
+    best = best_blocks(own.choice, scores)
+    assert worst_mistake(best, scores) == 0
+    assert 0 < worst_mistake(np.argsort(scores, axis=3)[..., :2], scores) < np.inf
+    assert worst_mistake(best * 0, scores) == np.inf
+
+
+@pytest.mark.parametrize("over", ["head", "group"])
+def test_top_keys(over):
+    attend = sparsec.compile(f"pattern p = past(4) | top_keys(5, among = causal \\ past(4), over = {over})")
+    check(attend, 70, 70, heads=4, kv_heads=2)
+    check(attend, 3, 70, heads=4, kv_heads=2)
+    (own,) = attend.pattern.nodes.inputs
+    q, k = whole_numbers(4, 2, 50, 50, 3)
+    (lists,) = attend.choices(q, k, scale=1.0).values()
+    assert (lists.numpy() == best_blocks(own.choice, block_scores(own.choice, q.numpy(), k.numpy(), 1.0, 0))).all()
+
+
+def test_batches_are_folded():
+    attend = sparsec.compile("pattern p = past(4) | top_blocks(2, 8, among = causal)")
+    q, k, v = torch.randn(3, 3, 2, 2, 40, 16)
+    wanted = torch.stack([attend(*each) for each in zip(q, k, v, strict=True)])
+    torch.testing.assert_close(torch.vmap(attend)(q, k, v), wanted)
+    torch.testing.assert_close(torch.vmap(lambda x: attend(x, k[0], v[0]))(q)[0], wanted[0])
+
+
+def test_autocast_does_not_reach_the_scores():
+    attend = sparsec.compile("pattern p = top_blocks(2, 8, among = causal)")
+    q, k = whole_numbers(2, 2, 60, 60, 5)
+    wanted = attend.choices(q * 1.001, k)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = attend.choices(q * 1.001, k).values()
+    assert torch.equal(found, *wanted.values())
