@@ -1,8 +1,7 @@
 """What a pattern is: a condition on a query position and a key position.
 
-Two sorts of node; the third, real numbers, is in `scores.py`.  An `Int` is an integer that may depend on the pair (q,
-k) and the number of keys n; a `Set` is the set of pairs for which a condition holds.  Parameters, heads and layers are
-bound: what depends on them is a `Const`.  The writer's order of terms is kept: it is read again in a generated kernel.
+Two sorts of node (`scores.py` has the third): an `Int` may depend on the pair (q, k) and on n; a `Set` is the set of
+pairs for which a condition holds.  What depends on parameters, heads and layers is a `Const`.
 """
 
 from __future__ import annotations
@@ -239,10 +238,8 @@ TRUE, FALSE = Bool(True), Bool(False)
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A pattern with everything bound.
-
-    `conditions[c]` with `scores[c]` is one distinct condition with its score, and `head_conditions[h]` the index of
-    query head h's; a pattern that is the same for every head has one, for any number, and `head_conditions == ()`.
+    """A pattern with everything bound.  `conditions[c]` with `scores[c]` is a distinct condition with its score, and
+    `head_conditions[h]` the index of query head h's; () where one serves any number of heads.
     """
 
     name: str
