@@ -1,11 +1,11 @@
-"""SP0216 and on, SP0308: scores and real numbers."""
+"""SP0219 and on, SP0308: scores and real numbers."""
 
 from __future__ import annotations
 
 from sparsec.diagnostics.core import Diagnostic, Example
 
 
-class MisplacedReal(Diagnostic, code="SP0216", title="a real number where none can be"):
+class MisplacedReal(Diagnostic, code="SP0219", title="a real number where none can be"):
     """Numbers with a point, `/` and functions such as `tanh` make real numbers, and these belong to scores.
 
     Positions, parameters and sets are made of integers.  In a score an integer stands where a real number is needed;
@@ -22,7 +22,7 @@ class MisplacedReal(Diagnostic, code="SP0216", title="a real number where none c
     cure = "`pattern p = past(64)`"
 
 
-class RealNeeded(Diagnostic, code="SP0217", title="a set where a real number is needed"):
+class RealNeeded(Diagnostic, code="SP0220", title="a set where a real number is needed"):
     """A score is a real number for each pair.  A set chooses between two of them: `s if causal else s - 1.0`."""
 
     where: str
@@ -33,7 +33,7 @@ class RealNeeded(Diagnostic, code="SP0217", title="a set where a real number is 
     cure = "`score near = s + (1.0 if past(4) else 0.0)`"
 
 
-class MisplacedScore(Diagnostic, code="SP0218", title="a score where none can be"):
+class MisplacedScore(Diagnostic, code="SP0221", title="a score where none can be"):
     """Scores are applied by `with`, to all of a pattern, or to an arm of its `match`: `pattern p = causal with alibi`.
 
     Set algebra knows no scores: of `(a with x) | b` nobody could say what a pair that both keep scores.  A set has
@@ -50,7 +50,7 @@ class MisplacedScore(Diagnostic, code="SP0218", title="a score where none can be
     cure = "`pattern p = past(4) | sinks(4) with softcap(50)`"
 
 
-class NotAScore(Diagnostic, code="SP0219", title="not a score"):
+class NotAScore(Diagnostic, code="SP0222", title="not a score"):
     """Behind `with` stand scores: names that `score` declares, with their arguments."""
 
     name: str
@@ -63,7 +63,7 @@ class NotAScore(Diagnostic, code="SP0219", title="not a score"):
     cure = "`pattern p = causal & past(4)`, or declare a score: `score capped = 50 * tanh(s / 50)`."
 
 
-class ScoreReads(Diagnostic, code="SP0220", title="a score that reads tables or data"):
+class ScoreReads(Diagnostic, code="SP0223", title="a score that reads tables or data"):
     """A score is arithmetic on `s`, positions, the head and numbers, and its conditions are about these.
 
     Tables (`blocks`, `random_blocks`, `random_keys`) and inputs can't stand in it in this version.
