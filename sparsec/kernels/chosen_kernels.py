@@ -6,8 +6,8 @@ take less room.  UNITED answers for tiles: bits of which some query of a few lis
 A list is contiguous, [B, G, lists, words], G being 1, the key heads or the query heads.  FORM says how, in one number:
 1 where there are rows of the batch, 2 where there are several G, 4 times what follows: 0 for bits, 1 more than the
 binary logarithm of a row of sorted entries, and from 32 on G.  `at`: the row of the batch and the query head of a pair,
-how many heads there are, the position of the first query, how many queries, the first key of a tile, if its keys stand
-side by side, and how many these are.
+how many heads there are, the position of the first query, how many queries; where the keys of a tile stand side by side
+also the first of them, and how many these are.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ def is_chosen(CHOSEN, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE:
     LEVELS: tl.constexpr = FORM // 4 % 32
     if LEVELS == 0:
         words = tl.cdiv(tl.cdiv(n, SIZE), 32)
-        held = _bit(CHOSEN + line * words, own, lists, block, words, there, at[5], at[6], SIZE)
+        LENGTH: tl.constexpr = len(at)
+        if LENGTH == 7:
+            held = _bit(CHOSEN + line * words, own, lists, block, words, there, at[5], at[6], SIZE)
+        else:
+            held = _bit(CHOSEN + line * words, own, lists, block, words, there, None, 1, SIZE)
     else:
         begin = CHOSEN + line * (1 << (LEVELS - 1))
         place = 0 * (own + block) - 1  # of the last entry that is seen to be at most `block`

@@ -88,22 +88,25 @@ def mask_keys(s, region, own, walk, stop, sizes):
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
     gone = own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin
+    queries = own.n_q
+    if sizes.ROWS_OF_QUERY is not None:
+        queries = own.n_q // sizes.ROWS_OF_QUERY
     if sizes.PACKED:
         s = mask_scores(
             s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
             (own.batch, own.head, own.heads, own.k_first, own.k_begin, own.k_rows), gone,
             sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
         )  # fmt: skip
-    else:
-        k_first = None
-        if sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None:
-            k_first = stop.place
-        queries = own.n_q
-        if sizes.ROWS_OF_QUERY is not None:
-            queries = own.n_q // sizes.ROWS_OF_QUERY
+    elif sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None:  # keys side by side
         s = mask_scores(
             s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
-            (own.batch, own.head, own.heads, own.q_offset, queries, k_first, sizes.BLOCK_N), gone,
+            (own.batch, own.head, own.heads, own.q_offset, queries, stop.place, sizes.BLOCK_N), gone,
+            sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
+        )  # fmt: skip
+    else:
+        s = mask_scores(
+            s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
+            (own.batch, own.head, own.heads, own.q_offset, queries), gone,
             sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
         )  # fmt: skip
     return s

@@ -65,13 +65,16 @@ def mask_queries(s, rules, lists, walk, own, head, stop, sizes):
             (own.batch, head, own.heads, own.k_first, own.k_begin, own.k_rows), (False, 0),
             False, False, sizes.BLOCK_N, sizes.BLOCK_M,
         )  # fmt: skip
-    else:
-        k_first = None
-        if sizes.STRIDE == 1 and not rules.GATHERED and lists.SEEN is None:
-            k_first = own.k_lo
+    elif sizes.STRIDE == 1 and not rules.GATHERED and lists.SEEN is None:  # keys side by side
         s = mask_scores(
             s, rules, lists, walk, stop, q, own.k, edges, more,
-            (own.batch, head, own.heads, own.q_offset, queries, k_first, sizes.BLOCK_N), (False, 0),
+            (own.batch, head, own.heads, own.q_offset, queries, own.k_lo, sizes.BLOCK_N), (False, 0),
+            False, False, sizes.BLOCK_N, sizes.BLOCK_M,
+        )  # fmt: skip
+    else:
+        s = mask_scores(
+            s, rules, lists, walk, stop, q, own.k, edges, more,
+            (own.batch, head, own.heads, own.q_offset, queries), (False, 0),
             False, False, sizes.BLOCK_N, sizes.BLOCK_M,
         )  # fmt: skip
     return s
