@@ -55,8 +55,14 @@ class _Reader:
         self.s = sympy.Symbol("s", real=True)
         self.integers: dict[Int, Any] = {}
         self.tests: dict[Set, Any] = {}
+        self.read: dict[Real, Any] = {}
 
     def real(self, node: Real) -> Any:
+        if node not in self.read:
+            self.read[node] = self._real(node)
+        return self.read[node]
+
+    def _real(self, node: Real) -> Any:
         sympy = self.sympy
         match node:
             case Scaled():
@@ -113,8 +119,14 @@ class _Writer:
         self.integers = {symbol: node for node, symbol in reader.integers.items()}
         self.tests = {symbol: node for node, symbol in reader.tests.items()}
         self.s = reader.s
+        self.written: dict[Any, Real] = {}
 
     def real(self, x: Any) -> Real:
+        if x not in self.written:
+            self.written[x] = self._real(x)
+        return self.written[x]
+
+    def _real(self, x: Any) -> Real:
         sympy = self.sympy
         match x:
             case sympy.Symbol():

@@ -200,7 +200,7 @@ class _TorchPositions(Torch):
 
 def _used_again(node: Real) -> list[Real]:
     """What several others are made of, inner ones first."""
-    uses = Counter(child for part in set(parts(node)) for child in below(part) if isinstance(child, _NAMED))
+    uses = Counter(child for part in parts(node) for child in below(part) if isinstance(child, _NAMED))
     return sorted((part for part in uses if uses[part] > 1), key=operations)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sparsec.ir.base import Base, hashed_once
-from sparsec.ir.nodes import Const, Int, Node, Set, children, walk
+from sparsec.ir.nodes import Const, Int, Node, Set, children
 
 Function = Literal["tanh", "exp", "log", "sqrt", "abs"]
 Operator = Literal["+", "-", "*", "/", "**"]
@@ -167,14 +167,19 @@ def integers(node: Real) -> Iterator[Int]:
 
 def operations(node: Real) -> int:
     """Real operations of a pair: one for each different sum, product, choice and function."""
-    return sum(
-        1 for part in set(walk(_as_node(node))) if isinstance(part, Arithmetic | Apply | Extreme | Choose | Piece)
-    )
+    return sum(1 for part in parts(node) if isinstance(part, Arithmetic | Apply | Extreme | Choose | Piece))
 
 
 def parts(node: Real) -> Iterator[Base]:
-    """The node and every node below it, of any sort, parents first."""
-    yield from walk(_as_node(node))
+    """The node and every node below it, of any sort, each once: derivatives have many parts in common."""
+    seen: set[Base] = set()
+    stack: list[Base] = [node]
+    while stack:
+        part = stack.pop()
+        if part not in seen:
+            seen.add(part)
+            yield part
+            stack.extend(below(part))
 
 
 def below(node: Base) -> Iterator[Base]:
