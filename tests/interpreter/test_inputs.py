@@ -112,7 +112,7 @@ PACKED = [
 ]
 
 
-@pytest.mark.parametrize("condition", PACKED)
+@pytest.mark.parametrize("condition", [PACKED[2], *(pytest.param(each, marks=pytest.mark.full) for each in PACKED)])
 def test_documents(condition: str) -> None:
     """Each as if it stood alone, with the entries of its own positions."""
     pattern, ends, length = pattern_of(f"{DECLARED}pattern p = {condition}"), [0, 1, 40, 40, 73, 90], 90

@@ -54,7 +54,7 @@ def check(
     assert all(each.holds for each in found), ", ".join(map(str, found))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, pytest.param(torch.float32, marks=pytest.mark.full)], ids=str)
 def test_softcap_and_alibi(dtype: torch.dtype) -> None:
     check(
         pattern_of("pattern p = past(20) | sinks(3) with softcap(2), alibi"), 50, 70, heads=4, kv_heads=2, dtype=dtype
@@ -68,12 +68,13 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize("text", LAYOUTS)
+@pytest.mark.parametrize("text", [LAYOUTS[1], *(pytest.param(text, marks=pytest.mark.full) for text in LAYOUTS)])
 def test_layouts(text: str) -> None:
     pattern = pattern_of(f"{FAR}pattern p = {text}")
     check(pattern, 40, 33, 9, spread_module_of(pattern), heads=4, kv_heads=2)
 
 
+@pytest.mark.full
 def test_lists_of_tiles() -> None:
     pattern = pattern_of(f"{FAR}pattern p = causal & stride(3) | abs(q // 8 - k // 8) <= 1 & q % 8 == 2 with far")
     check(pattern, 50, 75, module=spread_listed_module_of(pattern), heads=4, kv_heads=2)
@@ -88,13 +89,16 @@ def test_heads_that_differ_in_numbers_share_kernels() -> None:
     check(pattern, 40, 75, heads=4, kv_heads=2)
 
 
-@settings(max_examples=3)
+@pytest.mark.full
+@settings(max_examples=10)
 @given(score_programs(), st.sampled_from([(20, 20), (33, 50)]))
 def test_random_scores(text: str, sizes: tuple[int, int]) -> None:
     check(pattern_of(f"{text}pattern p = past(9) | k < 2 & k <= q with x"), *sizes, heads=2, kv_heads=1)
 
 
-@pytest.mark.parametrize("text", ["causal with far, alibi", "causal & stride(4) with softcap(2)"])
+@pytest.mark.parametrize(
+    "text", ["causal & stride(4) with softcap(2)", pytest.param("causal with far, alibi", marks=pytest.mark.full)]
+)
 def test_documents(text: str) -> None:
     """As on a CPU, which takes each document by itself."""
     pattern = pattern_of(f"{FAR}pattern p = {text}")

@@ -36,7 +36,9 @@ def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=64 * 2**-23 * wanted[wanted.isfinite()].abs().max().item())
 
 
-@pytest.mark.parametrize(("text", "n_q", "n"), WALKS)
+@pytest.mark.parametrize(
+    ("text", "n_q", "n"), [WALKS[1], WALKS[2], *(pytest.param(*each, marks=pytest.mark.full) for each in WALKS)]
+)
 def test_forward(text: str, n_q: int, n: int) -> None:
     program = spread_module_of(pattern_of(f"pattern p = {text}"))._PROGRAM
     program.passes.clear()

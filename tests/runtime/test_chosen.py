@@ -14,7 +14,7 @@ from sparsec.testing import check
 from sparsec.testing.programs import chosen, input_programs
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(input_programs(test=chosen()), lengths(), HEADS, st.integers(0, 99))
 def test_random_programs(program, lengths, heads, seed):
     pattern = random_pattern(program)

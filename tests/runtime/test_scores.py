@@ -45,14 +45,14 @@ def test_dense_attention(text: str) -> None:
             check(attend, n_q, n_k, heads=heads, kv_heads=kv_heads, dtype=dtype, q_offset=q_offset)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(score_programs(), st.sampled_from([(20, 20), (40, 75), (70, 70)]))
 def test_random_scores(text: str, sizes: tuple[int, int]) -> None:
     attend = sparsec.compile(f"{text}pattern p = causal & (stride(3) | past(9)) | k < 2 with x")
     check(attend, *sizes, heads=3)
 
 
-@pytest.mark.parametrize("text", [PATTERNS[0], PATTERNS[1], PATTERNS[-1], BY_HEAD])
+@pytest.mark.parametrize("text", [PATTERNS[-1], BY_HEAD])
 @pytest.mark.parametrize("n_q", [24, 5])
 def test_gradcheck(text: str, n_q: int) -> None:
     """Also of the log-sum-exp, against differences of the forward pass."""
