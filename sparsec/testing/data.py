@@ -88,7 +88,7 @@ def masks(
 
     `first`: the position of the first query of the call, by default that of the first of these.
     """
-    first = int(queries[0]) if first is None else first
+    first = int(queries[0]) if first is None and len(queries) else first or 0
     conditions = [pattern.conditions[number] for number in pattern.head_conditions or (0,) * heads]
 
     def one(row: int, head: int) -> np.ndarray:

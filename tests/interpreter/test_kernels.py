@@ -32,6 +32,7 @@ from sparsec.kernels import backward, prepare, rows
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.settings import Settings
+from sparsec.kernels.stages import Split
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import Program, match_programs, programs
 
@@ -224,11 +225,13 @@ def test_heads_that_differ_in_their_answers() -> None:
 def split_by_three(patch: pytest.MonkeyPatch) -> None:
     """Three programs for each tile of global tokens, however short the sequence is."""
 
-    def counts(prefix: int, length: int, block: int, *_) -> tuple[int, int]:
-        return -(-min(max(prefix, 0), length) // block), 3
+    def split(prefix: int, length: int, block: int, _: int, own: int, batch: int, heads: int) -> Split:
+        tiles = -(-min(max(prefix, 0), length) // block)
+        values = {"split_tiles": tiles, "splits": 3}
+        return Split(2 * tiles, 3 * batch * heads * bool(tiles), tiles * block, values, (own, batch))
 
     for module in (rows, backward):
-        patch.setattr(module, "split_counts", counts)
+        patch.setattr(module, "split_first_tiles", split)
 
 
 SHARED = [

@@ -80,7 +80,11 @@ def test_equal_bits_from_run_to_run(pattern):
 
 def test_the_public_check_finds_a_wrong_operator(attend):
     class Operator:
-        pattern = type("Pattern", (), {"mask": lambda self, *a, **k: mask_of(LONGFORMER, *a, **k), "heads": None})()
+        pattern = type(
+            "Pattern",
+            (),
+            {"mask": lambda self, *a, **k: mask_of(LONGFORMER, *a, **k), "heads": None, "nodes": LONGFORMER},
+        )()
 
         def __init__(self, wrong):
             self.wrong = wrong

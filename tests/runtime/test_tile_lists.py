@@ -44,7 +44,7 @@ def test_every_tile_once(condition: ir.Set, n_q: int, n: int, q_offset: int, blo
     for side, cover in (("rows", plan.rows), ("columns", plan.columns)):
         if not cover.tables:
             continue
-        starts, codes = (x.tolist() for x in tiles_beside_ranges(region, side, n_q, n, q_offset, block_m, block_n))
+        starts, codes = (x.tolist() for x in tiles_beside_ranges(region, side, n_q, n, q_offset, block_m, block_n, CPU))
         kept, *named = (x if side == "rows" else x.swapaxes(0, 1) for x in map(tiles, (condition, *cover.tables)))
         assert len(starts) == len(kept) + 1
         for line, pairs in enumerate(kept):
@@ -109,7 +109,7 @@ def test_lists_in_layouts(
         for region in module._PROGRAM.groups[0].at(1).regions:
             assert region.tile_lists == ("rows", "columns")
             grid = grid_of(region, side, n_q, n, q_offset, block_m, block_n)
-            found = tile_list(region, side, n_q, n, q_offset, block_m, block_n)
+            found = tile_list(region, side, n_q, n, q_offset, block_m, block_n, CPU)
             line = torch.arange(grid.lines).repeat_interleave(found.starts.diff())
             assert len(line) == len(found.tiles) == len(set(zip(line.tolist(), found.tiles.tolist(), strict=True)))
             rows, keys = (x.numpy() for x in torch.broadcast_tensors(*grid.pairs(line, found.tiles.long() // 2)))
@@ -161,7 +161,7 @@ def check(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, bloc
     (region,) = listed_module_of(pattern)._PROGRAM.groups[0].at(1).regions
     kept = mask(condition, n_q, n, q_offset)
     for side, own, other in (("rows", block_m, block_n), ("columns", block_n, block_m)):
-        found = tile_list(region, side, n_q, n, q_offset, block_m, block_n)
+        found = tile_list(region, side, n_q, n, q_offset, block_m, block_n, CPU)
         pairs = kept if side == "rows" else kept.T
         lines = np.pad(pairs, ((0, -len(pairs) % own), (0, -pairs.shape[1] % other)))
         lines = lines.reshape(len(lines) // own, own, -1, other).swapaxes(1, 2)

@@ -24,7 +24,12 @@ def pattern(text: str) -> Pattern:
     return lower(parse(Source("p", f"pattern p = {text}")))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+SCORES_ALONE = {"bloom"}  # its pairs are those of causal attention
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in EXAMPLES if path.stem not in SCORES_ALONE], ids=lambda path: path.stem
+)
 def test_no_example_is_a_plain_triangle(path: Path) -> None:
     """Cells of a coarse picture differ from those of dense and of causal attention where the pattern does."""
     shown = lower(parse(read(str(path))), heads=8, layer=0, layers=8)

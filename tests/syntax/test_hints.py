@@ -265,7 +265,6 @@ def test_comparisons_without_squares_are_the_same(x: int, op: str, square: int, 
         ("pattern p = causal with «t5_bias»", "FlexAttention takes a `score_mod` beside its `block_mask`"),
         ("pattern p = causal with «dropout»", "drop entries of the output"),
         ("pattern p = causal & «s_aux»", "keys that all later queries see are `sinks(s)`"),
-        ("pattern p = «top_keys(64)»", "the keys are chosen before the call"),
         ("pattern p = causal & «dropout(0.1)»", "drop entries of the output"),
         ("pattern p = «attention_dropout( p = 0.1 )»", "drop entries of the output"),
         ("pattern p = «slopes(30.0)» & causal", "a score is a formula of `s`, positions and the head"),
@@ -335,4 +334,4 @@ def test_what_hints_write_is_in_the_language(hints: dict[str, str]) -> None:
         for piece in re.findall(r"`([^`]*)`", hint):
             if re.search(r"[&|~%<>=*]|//", piece) and re.search(r"\w", piece) and "..." not in piece:
                 declared = piece if piece.startswith(("score ", "pattern ")) else f"pattern {piece}"
-                parse(Source("hint", declared if " = " in piece else f"pattern p = {piece}"))
+                parse(Source("hint", declared if re.match(r"[\w ]+(\([^)]*\))? = ", piece) else f"pattern p = {piece}"))
