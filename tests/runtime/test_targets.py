@@ -61,7 +61,7 @@ def test_products_of_packed_documents_overlap() -> None:
         assert kernel.spills <= (512 if kernel.name == "dkdv" else 0), (kernel.name, kernel.spills)
 
 
-@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize("head_size", [pytest.param(64, marks=pytest.mark.full), 128])
 @pytest.mark.parametrize("name", ["longformer", "mistral", "sparse_transformer_strided"])
 def test_no_spills_on_sm_90(name, head_size):
     module = module_of(example(name))
