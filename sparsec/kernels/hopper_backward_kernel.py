@@ -71,8 +71,8 @@ def _hopper_backward(Q, K, V, DO, STATS, SUMS, DQ, DK, DV, plan):
     stages: gl.constexpr = plan.sizes.STAGES
     BARRIER: gl.constexpr = mbarrier.MBarrierLayout()
     shared = BackwardShared(
-        gl.allocate_shared_memory(dtype, [1, 1, keys, size], K.layout),
-        gl.allocate_shared_memory(dtype, [1, 1, keys, size], V.layout),
+        gl.allocate_shared_memory(dtype, [1, 1, 1, keys, size], K.layout),
+        gl.allocate_shared_memory(dtype, [1, 1, 1, keys, size], V.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], Q.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], DO.layout),
         gl.allocate_shared_memory(gl.float32, [stages, 2 * queries], STATS.layout),
@@ -117,9 +117,6 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
     QUERY: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, SIZE // 2, 16])
     WEIGHTS: gl.constexpr = gl.DotOperandLayout(0, GRADIENT, 2)
     COLUMN: gl.constexpr = gl.SliceLayout(0, SCORES)
-    k_tile = shared.k.reshape([plan.sizes.KEYS, SIZE])
-    k, v = k_tile.slice(GROUP * HALF, HALF, 0), shared.v.reshape([plan.sizes.KEYS, SIZE]).slice(GROUP * HALF, HALF, 0)
-    k_columns = k_tile.slice(GROUP * (SIZE // 2), SIZE // 2, 1)
     count, stage, phase = 0, 0, 0  # steps so far; their stage and its phase: to divide would take registers
     turn, number = 0, taken_backward_tile(0, shared, 4)
     while number < plan.work.tiles * plan.work.rows:
@@ -129,6 +126,13 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
         dv = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
         mbarrier.wait(shared.kv_full, turn & 1)
         for step in range(steps):
+            # The index 0, which the compiler does not know.  Else it makes all descriptors of k and v before the loop, and
+            # spills what it can't hold.
+            first = count >> 31
+            k_tile = shared.k.index(first).reshape([plan.sizes.KEYS, SIZE])
+            v_tile = shared.v.index(first).reshape([plan.sizes.KEYS, SIZE])
+            k, v = k_tile.slice(GROUP * HALF, HALF, 0), v_tile.slice(GROUP * HALF, HALF, 0)
+            k_columns = k_tile.slice(GROUP * (SIZE // 2), SIZE // 2, 1)
             entry, head = backward_entry(tile, step, plan)
             whole = says(gl.load(entry + 1), WHOLE_HALF << GROUP)
             q = shared.q.index(stage).reshape([plan.sizes.QUERIES, SIZE])
@@ -153,8 +157,8 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             shared.ds.index(now).slice(GROUP * HALF, HALF, 0).store(ds)
             fence_async_shared()
             # dq of the step before, of no meaning in the first step, and behind it dk of this one
-            none = gl.zeros([plan.sizes.QUERIES, SIZE // 2], gl.float32, QUERY)
-            dq = warpgroup_mma(shared.ds.index(1 - now).permute((1, 0)), k_columns, none, use_acc=False, is_async=True)
+            empty = gl.zeros([plan.sizes.QUERIES, SIZE // 2], gl.float32, QUERY)
+            dq = warpgroup_mma(shared.ds.index(1 - now).permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
             dk = warpgroup_mma(gl.convert_layout(ds, WEIGHTS), q, dk, is_async=True)
             dq = warpgroup_mma_wait(1, deps=[dq])
             named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
@@ -169,9 +173,10 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             stage = gl.where(stage == STAGES - 1, 0, stage + 1)
         dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
         last = (count - 1) & 1
+        k_columns = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE]).slice(GROUP * (SIZE // 2), SIZE // 2, 1)
         named_barrier(_DS_THERE + (1 - GROUP) * 2 + last, MEET_GROUPS)
-        none = gl.zeros([plan.sizes.QUERIES, SIZE // 2], gl.float32, QUERY)
-        dq = warpgroup_mma(shared.ds.index(last).permute((1, 0)), k_columns, none, use_acc=False, is_async=True)
+        empty = gl.zeros([plan.sizes.QUERIES, SIZE // 2], gl.float32, QUERY)
+        dq = warpgroup_mma(shared.ds.index(last).permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
         dq = warpgroup_mma_wait(0, deps=[dq])
         mbarrier.arrive(shared.kv_empty, count=1)
         _leave_dq(dq, tile, steps - 1, last, DQ, shared, plan, GROUP)

@@ -33,7 +33,7 @@ def hopper_backward_load(Q, DO, K, V, STATS, shared, plan):
                 mbarrier.wait(shared.kv_empty, (turn & 1) ^ 1)
                 mbarrier.expect(shared.kv_full, 2 * K.block_type.nbytes)
                 place = tile.number * plan.sizes.KEYS
-                load_box(K, [tile.batch, tile.kv_head, place, 0], shared.kv_full, shared.k)
-                load_box(V, [tile.batch, tile.kv_head, place, 0], shared.kv_full, shared.v)
+                load_box(K, [tile.batch, tile.kv_head, place, 0], shared.kv_full, shared.k.index(0))
+                load_box(V, [tile.batch, tile.kv_head, place, 0], shared.kv_full, shared.v.index(0))
         turn += 1
         number = take_backward_tile(turn, shared, plan)
