@@ -50,9 +50,10 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     values["SUMS"] = _numbers("SUMS", [tiles * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
     values |= counters | {"TILES": made.tiles, "STEPS": made.steps, "scale": Slot("scale")}
     values |= {"scale_log2": Slot("scale_log2"), "heads": heads, "kv_heads": kv_heads, "rows": batch * kv_heads}
+    values["together"] = made.together or batch * kv_heads
     values |= {"n": n, "q_offset": q_offset, "query_tiles": query_tiles, "tiles": len(made.tiles) - 1}
     values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
-    values |= {"GROUP": heads // kv_heads, "IN_TURN": made.in_turn, "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
+    values |= {"GROUP": heads // kv_heads, "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
     values |= {"BLOCK_D": size, "STAGES": _STAGES[size]}
     programs = min((len(made.tiles) - 1) * batch * kv_heads, processors(q.device))
     run.launch(hopper_backward_kernel, (programs, 1, 1), values, _OPTIONS)

@@ -8,6 +8,16 @@ shared memory, one step late, so that they need not wait for one another.
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, kernel_name
+from sparsec.kernels.hopper import (
+    fence_async_shared,
+    gl,
+    gluon,
+    mbarrier,
+    seen_as,
+    warpgroup_mma,
+    warpgroup_mma_init,
+    warpgroup_mma_wait,
+)
 from sparsec.kernels.hopper_backward_load import STAGE_EMPTY, hopper_backward_load
 from sparsec.kernels.hopper_backward_plan import BackwardPlan, BackwardShared, BackwardSizes, BackwardWork
 from sparsec.kernels.hopper_backward_store import SLOT_FULL, hopper_backward_store
@@ -20,28 +30,18 @@ from sparsec.kernels.hopper_backward_tiles import (
     says,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper import (
-    fence_async_shared,
-    gl,
-    gluon,
-    mbarrier,
-    seen_as,
-    warpgroup_mma,
-    warpgroup_mma_init,
-    warpgroup_mma_wait,
-)
 from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, ARRIVE_STORER, MEET_GROUPS, named_barrier
 from sparsec.kernels.regions import Rules, ask_keep
 
 _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group says that its part of ds is there
 
 
-@gluon.jit(do_not_specialize=[*RUN_TIME, "kv_heads", "rows", "query_tiles", "tiles"], repr=kernel_name)
+@gluon.jit(do_not_specialize=[*RUN_TIME, "kv_heads", "rows", "together", "query_tiles", "tiles"], repr=kernel_name)
 def hopper_backward_kernel(
     Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, STEPS, TICKETS, VISITS,
-    heads, kv_heads, rows, n, q_offset, query_tiles, tiles, scale, scale_log2,
+    heads, kv_heads, rows, together, n, q_offset, query_tiles, tiles, scale, scale_log2,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr,
-    GROUP: gl.constexpr, IN_TURN: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, BLOCK_D: gl.constexpr,
+    GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, BLOCK_D: gl.constexpr,
     STAGES: gl.constexpr,
 ):  # fmt: skip
     """Tiles of keys against the queries that visit them.
@@ -53,10 +53,11 @@ def hopper_backward_kernel(
         Q, K, V, DO, STATS, SUMS, DQ, DK, DV,
         BackwardPlan(
             BackwardWork(
-                TILES, STEPS, TICKETS, VISITS, heads, kv_heads, rows, n, q_offset, query_tiles, tiles, scale, scale_log2,
+                TILES, STEPS, TICKETS, VISITS, heads, kv_heads, rows, together, n, q_offset, query_tiles, tiles,
+                scale, scale_log2,
             ),
             Rules(KEEP, None, None, NUMBERS),
-            BackwardSizes(GROUP, IN_TURN, QUERIES, KEYS, BLOCK_D, STAGES),
+            BackwardSizes(GROUP, QUERIES, KEYS, BLOCK_D, STAGES),
         ),
     )  # fmt: skip
 
@@ -126,8 +127,8 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
         dv = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
         mbarrier.wait(shared.kv_full, turn & 1)
         for step in range(steps):
-            # The index 0, which the compiler does not know.  Else it makes all descriptors of k and v before the loop, and
-            # spills what it can't hold.
+            # The index 0, which the compiler does not know: else it makes all descriptors of k and v before the loop,
+            # and spills what it can't hold.
             first = count >> 31
             k_tile = shared.k.index(first).reshape([plan.sizes.KEYS, SIZE])
             v_tile = shared.v.index(first).reshape([plan.sizes.KEYS, SIZE])

@@ -1,4 +1,4 @@
-"""What kernels of the Hopper tier pass on backward, as tuples: constants or numbers, for the reason in `hopper_plan`."""
+"""What the backward kernel of the Hopper tier passes on, as tuples of constants or of numbers, as in `hopper_plan`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class BackwardWork(NamedTuple):
     heads: Any
     kv_heads: Any
     rows: Any  # key heads of all batches
+    together: Any  # how many of these take turns, tile by tile
     n: Any
     q_offset: Any
     query_tiles: Any
@@ -27,7 +28,6 @@ class BackwardSizes(NamedTuple):
     """Constants of a kernel."""
 
     GROUP: Any  # query heads that share a key head
-    IN_TURN: Any  # heads take turns, tile by tile; else all tiles of one, then those of the next
     QUERIES: Any  # of a tile
     KEYS: Any
     BLOCK_D: Any

@@ -6,6 +6,7 @@ The first one stores instead, and the last one gets what others added, adds its 
 
 from __future__ import annotations
 
+from sparsec.kernels.hopper import add_box, gl, gluon, load_box, mbarrier, seen_as, store_box, store_wait
 from sparsec.kernels.hopper_backward_tiles import (
     ADDS,
     CLOSES,
@@ -15,7 +16,6 @@ from sparsec.kernels.hopper_backward_tiles import (
     says,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper import add_box, gl, gluon, load_box, mbarrier, seen_as, store_box, store_wait
 from sparsec.kernels.hopper_sync import MEET_STORER, await_count, count_up, named_barrier, stores_complete
 
 SLOT_FULL = gl.constexpr(10)  # the first of the named barriers at which a group says that its slot is to be stored

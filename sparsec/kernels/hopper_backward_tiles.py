@@ -6,8 +6,8 @@ add to dq.  So a step waits for tiles that other programs work on already, whate
 
 from __future__ import annotations
 
-from sparsec.kernels.hopper_backward_plan import BackwardStep, BackwardTile
 from sparsec.kernels.hopper import gl, gluon, mbarrier
+from sparsec.kernels.hopper_backward_plan import BackwardStep, BackwardTile
 from sparsec.kernels.hopper_sync import next_number
 
 STEP_FLAGS = gl.constexpr(4)  # bits of a step's second number, before its place among those that add to dq
@@ -41,11 +41,11 @@ def taken_backward_tile(turn, shared, WARPS: gl.constexpr):
 
 @gluon.jit
 def backward_tile(number, plan):
-    """The tile of a number."""
-    if plan.sizes.IN_TURN:
-        place, row = number // plan.work.rows, number % plan.work.rows
-    else:
-        place, row = number % plan.work.tiles, number // plan.work.tiles
+    """The tile of a number: some heads take turns, then the next ones."""
+    first = number // (plan.work.tiles * plan.work.together) * plan.work.together
+    heads = gl.minimum(plan.work.together, plan.work.rows - first)
+    place = (number - first * plan.work.tiles) // heads
+    row = first + (number - first * plan.work.tiles) % heads
     entry = plan.work.TILES + 2 * place
     begin, end = gl.load(entry + 1), gl.load(entry + 3)
     return BackwardTile(row // plan.work.kv_heads, row % plan.work.kv_heads, gl.load(entry), begin, end - begin)

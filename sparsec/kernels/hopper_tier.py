@@ -1,8 +1,10 @@
 """Which kernels run in the Hopper tier: the one place that decides it, before anything is compiled.
 
-A kernel of the plan runs there if nothing in `_NEEDS` stands against it, and if it is worth it; all others run in the
-plain tier.  SPARSEC_TIER=plain in the environment leaves the tier out, SPARSEC_TIER=hopper takes it whether it is worth
-it or not.  It is read when a pass is prepared, at the first call of its shapes.
+A forward kernel of the plan runs there if nothing in `_NEEDS` stands against it, and if it is worth it; all others run
+in the plain tier.  The gradients of a pass are all made there, by one kernel, or none is.
+
+SPARSEC_TIER=plain in the environment leaves the tier out, SPARSEC_TIER=hopper takes it whether it is worth it or not.
+It is read when a pass is prepared, at the first call of its shapes.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ _GPU, _GLUON = "a GPU of capability 9.0", "Gluon of Triton 3.6 to 3.9"
 HOPPER_STAGES = {64: 4, 128: 2}
 # The share of steps that must go without a mask.  At 64, exponentials are the limit, of either tier.
 _LEAST_WHOLE = {64: 0.9, 128: 0.55}
+_LEAST_WHOLE_BACKWARD = 0.3
 
 
 class HopperCase(NamedTuple):
@@ -109,7 +112,15 @@ _FASTER_WITH: dict[str, Callable[[HopperCase], bool]] = {
     "64 queries": lambda case: case.q.shape[2] >= HOPPER_BLOCK // 2,
     "a tile for three of four processors": lambda case: 4 * case.tiles >= 3 * processors(case.q.device),
     "blocks of whole tiles, if any": lambda case: case.kernel.block == 1 or not case.kernel.block % HOPPER_BLOCK,
+}
+_FORWARD_FASTER_WITH = _FASTER_WITH | {
     "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE[hopper_size(case.q.shape[3])],
+}
+_GRADIENTS_FASTER_WITH = _FASTER_WITH | {
+    "a head size above 64": lambda case: case.q.shape[3] > 64,
+    # A tile of such keys is the work of one program, and others wait for it.
+    "no keys that far more queries see": lambda case: not case.kernel.split_prefix,
+    "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE_BACKWARD,
 }
 
 
@@ -135,7 +146,7 @@ def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:
     wanted, case = wanted_tier(), _case(run, kernel, q_offset)
     if wanted == "plain" or hopper_lacks(case):
         return False
-    return wanted == "hopper" or all(holds(case) for holds in _FASTER_WITH.values())
+    return wanted == "hopper" or all(holds(case) for holds in _FORWARD_FASTER_WITH.values())
 
 
 def gradients_on_hopper(run: Pass, q_offset: int) -> Kernel | None:
@@ -145,7 +156,7 @@ def gradients_on_hopper(run: Pass, q_offset: int) -> Kernel | None:
     case = _case(run, kernels[0], q_offset)
     if wanted == "plain" or gradients_lack(case, group, len(run.program.groups)):
         return None
-    if wanted == "hopper" or all(holds(case) for holds in _FASTER_WITH.values()):
+    if wanted == "hopper" or all(holds(case) for holds in _GRADIENTS_FASTER_WITH.values()):
         return kernels[0]
     return None
 
@@ -172,5 +183,5 @@ def wanted_tier() -> str:
     """What SPARSEC_TIER says: "plain", "hopper", or "" for the faster one.  ValueError for anything else."""
     wanted = os.environ.get(TIER, "")
     if wanted not in ("", *_TIERS):
-        raise ValueError(f"[SP0622] SPARSEC_TIER must be {' or '.join(_TIERS)}, or not be set: it is {wanted!r}")
+        raise ValueError(f"[SP0708] {TIER} must be {' or '.join(_TIERS)}, or not be set; got {wanted!r}")
     return wanted

@@ -117,7 +117,8 @@ def compile_kernels(
             out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
             backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
-        kernels += (hopper_row_stats, hopper_backward_kernel, gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
+        kernels += (hopper_row_stats, hopper_backward_kernel)
+        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
