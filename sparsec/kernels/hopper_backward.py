@@ -20,6 +20,7 @@ from sparsec.kernels.program import Kernel, cdiv
 # Of the loading and storing warps and both groups: 24 and 240 registers a thread.
 _OPTIONS = {"num_warps": 4, "maxnreg": 168}
 _STAGES = {64: 4, 128: 3}  # of queries, by head size
+_APART = 3  # at most one in so many tiles of a head is worked on at a time, where heads suffice
 
 
 def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool) -> None:
@@ -50,13 +51,24 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     values["SUMS"] = _numbers("SUMS", [tiles * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
     values |= counters | {"TILES": made.tiles, "STEPS": made.steps, "scale": Slot("scale")}
     values |= {"scale_log2": Slot("scale_log2"), "heads": heads, "kv_heads": kv_heads, "rows": batch * kv_heads}
-    values["together"] = made.together or batch * kv_heads
+    values["together"] = _together(kernel, len(made.tiles) - 1, made.follow, batch * kv_heads, heads // kv_heads, run)
     values |= {"n": n, "q_offset": q_offset, "query_tiles": query_tiles, "tiles": len(made.tiles) - 1}
     values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
     values |= {"GROUP": heads // kv_heads, "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
     values |= {"BLOCK_D": size, "STAGES": _STAGES[size]}
-    programs = min((len(made.tiles) - 1) * batch * kv_heads, processors(q.device))
+    programs = min((len(made.tiles) - 1) * batch * kv_heads, processors(run.device))
     run.launch(hopper_backward_kernel, (programs, 1, 1), values, _OPTIONS)
+
+
+def _together(kernel: Kernel, tiles: int, follow: bool, rows: int, group: int, run: Pass) -> int:
+    """How many of the key heads take turns, tile by tile.
+
+    Programs with tiles of one head come from memory once for all of them.  But where tiles follow one another, those
+    of few heads wait for each other: longer, the more of a head's tiles are worked on at a time.
+    """
+    if kernel.split_prefix:
+        return rows
+    return min(cdiv(_APART * processors(run.device) * group, tiles), rows) if follow else 1
 
 
 def _numbers(name: str, shape: list[int], block: list[int], layout: object) -> Box:

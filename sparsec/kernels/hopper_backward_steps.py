@@ -18,7 +18,6 @@ from sparsec.kernels.program import Region, cdiv
 
 STEP_QUERIES, STEP_KEYS = 64, 128  # of a tile
 MOST_STEPS = 1 << 22  # of a head
-_TOGETHER = 4  # heads that take turns where tiles have long walks
 _FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_HALF)]
 
 
@@ -27,7 +26,7 @@ class Steps(NamedTuple):
 
     tiles: Tensor  # [tiles + 1, 2]: those with any step
     steps: Tensor  # [steps, 2]
-    together: int  # how many heads should take turns, tile by tile; 0: all
+    follow: bool  # whether tiles of keys visit so many queries that they follow one another through them
     every_query: bool  # whether some step visits every tile of queries
     every_key: bool
 
@@ -43,11 +42,8 @@ def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, devic
 
     Tiles of keys come from the first to the last, or the other way where the last ones have more steps, and visit their
     queries from the last to the first.  So those of a window add to dq in this order without waiting, and those of
-    causal attention follow one another one step apart.  For the latter a few heads take turns: with one, programs wait
-    longer for their first step; with all, queries and sums come from memory more often.
-
-    Tiles of keys below `prefix` have far more steps than others.  They go the other way through their queries, and
-    others follow them; all heads take turns.
+    causal attention follow one another one step apart.  Tiles of keys below `prefix`, which have far more steps than
+    others, go the other way through their queries, and others follow them.
     """
     query_tiles, key_tiles = cdiv(n_q, STEP_QUERIES), cdiv(n, STEP_KEYS)
     codes = torch.cat([_pairs(begin, end, key_tiles) for begin, end in _ranges(region, n_q, n, q_offset)]).unique()
@@ -70,9 +66,9 @@ def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, devic
     ends = counts[numbers].cumsum(0)
     tiles = torch.stack([torch.cat([numbers, numbers[:1]]), torch.cat([ends.new_zeros(1), ends])], 1)
     steps = torch.stack([query, said], 1)[order]
-    together = _TOGETHER if 2 * counts.max() > query_tiles else 1
+    follow = bool(2 * counts.max() > query_tiles)
     every = bool((visits > 0).all()), bool((counts > 0).all())
-    return Steps(tiles.to(device, torch.int32), steps.to(device, torch.int32), 0 if prefix else together, *every)
+    return Steps(tiles.to(device, torch.int32), steps.to(device, torch.int32), follow, *every)
 
 
 def _ranges(region: Region, n_q: int, n: int, q_offset: int) -> list[tuple[Tensor, Tensor]]:

@@ -63,7 +63,7 @@ def test_the_order_of_steps() -> None:
     assert made.tiles[:-1, 0].tolist() == list(range(16))
     assert queries[: starts[1]] == list(range(32))
     assert queries[starts[1] : starts[2]] == [5, 4, 3, 2]
-    assert made.together == 0
+    assert made.follow
     backwards = module_of(pattern_of("pattern p = k >= q"))._PROGRAM.groups[0].at(512).of("dkdv")[0]
     made = steps_of(backwards.regions[0], 512, 512, 0, backwards.split_prefix, torch.device("cpu"))
     assert made.tiles[:-1, 0].tolist() == [3, 2, 1, 0]
