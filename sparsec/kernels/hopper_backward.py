@@ -18,9 +18,11 @@ from sparsec.kernels.prepare import strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 
 # Of the loading and storing warps and both groups: 24 and 240 registers a thread.
-_OPTIONS = {"num_warps": 4, "maxnreg": 168}
-_STAGES = {64: 4, 128: 3}  # of queries, by head size
-_APART = 3  # at most one in so many tiles of a head is worked on at a time, where heads suffice
+_BACKWARD_OPTIONS = {"num_warps": 4, "maxnreg": 168}
+_BACKWARD_STAGES = {64: 4, 128: 3}  # of queries, by head size
+# Programs that work on tiles of one head find its queries in the L2 cache.  But where tiles follow one another, these
+# programs wait for one another: so at most one in so many tiles of a head is worked on at a time, if heads suffice.
+_TILES_FOR_ONE = 3
 
 
 def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool) -> None:
@@ -51,24 +53,23 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     values["SUMS"] = _numbers("SUMS", [tiles * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
     values |= counters | {"TILES": made.tiles, "STEPS": made.steps, "scale": Slot("scale")}
     values |= {"scale_log2": Slot("scale_log2"), "heads": heads, "kv_heads": kv_heads, "rows": batch * kv_heads}
-    values["together"] = _together(kernel, len(made.tiles) - 1, made.follow, batch * kv_heads, heads // kv_heads, run)
+    apart = _TILES_FOR_ONE * processors(run.device) * heads // kv_heads
+    in_turn = cdiv(apart, len(made.tiles) - 1) if made.follow else 1
+    values["together"] = heads_in_turn(batch * kv_heads if kernel.split_prefix else in_turn, batch * kv_heads)
     values |= {"n": n, "q_offset": q_offset, "query_tiles": query_tiles, "tiles": len(made.tiles) - 1}
     values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
     values |= {"GROUP": heads // kv_heads, "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
-    values |= {"BLOCK_D": size, "STAGES": _STAGES[size]}
+    values |= {"BLOCK_D": size, "STAGES": _BACKWARD_STAGES[size]}
     programs = min((len(made.tiles) - 1) * batch * kv_heads, processors(run.device))
-    run.launch(hopper_backward_kernel, (programs, 1, 1), values, _OPTIONS)
+    run.launch(hopper_backward_kernel, (programs, 1, 1), values, _BACKWARD_OPTIONS)
 
 
-def _together(kernel: Kernel, tiles: int, follow: bool, rows: int, group: int, run: Pass) -> int:
-    """How many of the key heads take turns, tile by tile.
-
-    Programs with tiles of one head come from memory once for all of them.  But where tiles follow one another, those
-    of few heads wait for each other: longer, the more of a head's tiles are worked on at a time.
-    """
-    if kernel.split_prefix:
-        return rows
-    return min(cdiv(_APART * processors(run.device) * group, tiles), rows) if follow else 1
+def heads_in_turn(least: int, rows: int) -> int:
+    """How many of `rows` key heads take turns, tile by tile: at least so many, those that are left at the end, too."""
+    for parts in range(max(rows // least, 1), 1, -1):
+        if rows - (parts - 1) * cdiv(rows, parts) >= least:
+            return cdiv(rows, parts)
+    return rows
 
 
 def _numbers(name: str, shape: list[int], block: list[int], layout: object) -> Box:

@@ -33,7 +33,7 @@ class Steps(NamedTuple):
 
 def count_steps(region: Region, n_q: int, n: int, q_offset: int) -> int:
     """How many steps there are, or more where ranges overlap."""
-    return int(sum((end - begin).sum() for begin, end in _ranges(region, n_q, n, q_offset)))
+    return int(sum((end - begin).sum() for begin, end in _key_tiles(region, n_q, n, q_offset)))
 
 
 @functools.lru_cache(maxsize=32)
@@ -46,7 +46,9 @@ def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, devic
     others, go the other way through their queries, and others follow them.
     """
     query_tiles, key_tiles = cdiv(n_q, STEP_QUERIES), cdiv(n, STEP_KEYS)
-    codes = torch.cat([_pairs(begin, end, key_tiles) for begin, end in _ranges(region, n_q, n, q_offset)]).unique()
+    codes = torch.cat(
+        [_pairs_of_tiles(begin, end, key_tiles) for begin, end in _key_tiles(region, n_q, n, q_offset)]
+    ).unique()
     query, key = codes // key_tiles, codes % key_tiles
     counts = torch.bincount(key, minlength=key_tiles)
     backwards = bool(counts[-1] > counts[0])
@@ -71,7 +73,7 @@ def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, devic
     return Steps(tiles.to(device, torch.int32), steps.to(device, torch.int32), follow, *every)
 
 
-def _ranges(region: Region, n_q: int, n: int, q_offset: int) -> list[tuple[Tensor, Tensor]]:
+def _key_tiles(region: Region, n_q: int, n: int, q_offset: int) -> list[tuple[Tensor, Tensor]]:
     """Half-open ranges of tiles of keys, an entry for each tile of queries."""
     tiles = cdiv(n_q, STEP_QUERIES)
     first = torch.arange(tiles) * STEP_QUERIES + q_offset
@@ -83,7 +85,7 @@ def _ranges(region: Region, n_q: int, n: int, q_offset: int) -> list[tuple[Tenso
     return found
 
 
-def _pairs(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
+def _pairs_of_tiles(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
     """Codes query * key_tiles + key of the tiles in a range of each tile of queries."""
     counts = end - begin
     query = torch.repeat_interleave(torch.arange(len(counts)), counts)

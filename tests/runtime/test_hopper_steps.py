@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.generated import mask_of, module_of, pattern_of
 
+from sparsec.kernels.hopper_backward import heads_in_turn
 from sparsec.kernels.hopper_backward_steps import STEP_KEYS, STEP_QUERIES, count_steps, steps_of
 from sparsec.kernels.program import cdiv
 
@@ -67,3 +68,11 @@ def test_the_order_of_steps() -> None:
     backwards = module_of(pattern_of("pattern p = k >= q"))._PROGRAM.groups[0].at(512).of("dkdv")[0]
     made = steps_of(backwards.regions[0], 512, 512, 0, backwards.split_prefix, torch.device("cpu"))
     assert made.tiles[:-1, 0].tolist() == [3, 2, 1, 0]
+
+
+@given(least=st.integers(1, 99), rows=st.integers(1, 99))
+def test_heads_that_take_turns(least: int, rows: int) -> None:
+    found = heads_in_turn(least, rows)
+    assert min(least, rows) <= found <= rows
+    assert rows % found == 0 or rows % found >= least
+    assert [heads_in_turn(*each) for each in ((4, 16), (7, 16), (5, 16), (50, 32))] == [4, 8, 8, 32]
