@@ -117,6 +117,7 @@ _FORWARD_FASTER_WITH = _FASTER_WITH | {
     "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE[hopper_size(case.q.shape[3])],
 }
 _GRADIENTS_FASTER_WITH = _FASTER_WITH | {
+    "2,048 queries": lambda case: case.q.shape[2] >= TMA_LENGTH,
     "a head size above 64": lambda case: case.q.shape[3] > 64,
     # A tile of such keys is the work of one program, and others wait for it.
     "no keys that far more queries see": lambda case: not case.kernel.split_prefix,

@@ -113,6 +113,25 @@ def test_what_is_worth_it(text, shape, chosen, here: None, monkeypatch: pytest.M
         assert (gradients_on_hopper(run, 0) is not None) == forced
 
 
+@pytest.mark.parametrize(
+    ("text", "shape", "chosen"),
+    [
+        ("k < n", (1, 16, 8192, 128), True),
+        ("causal", (4, 32, 4096, 96), True),
+        ("past(256)", (1, 16, 32768, 128), True),
+        ("causal & q % 3 != 0", (1, 16, 8192, 128), False),  # a mask in every step
+        ("causal", (1, 16, 8192, 64), False),
+        ("causal", (1, 16, 1024, 128), False),
+        ("causal", (1, 1, 8192, 128), False),
+        ("past(1024) | sinks(4)", (1, 16, 32768, 128), False),  # all wait for the program of the first keys
+        ("window(512) | global(64)", (1, 16, 32768, 128), False),
+    ],
+)
+def test_whose_gradients_are_worth_it(text, shape, chosen, here: None) -> None:
+    x = Meta.contiguous(shape, torch.bfloat16, torch.device("cpu"))
+    assert (gradients_on_hopper(Pass(program_of(text), Q=x, K=x, V=x, DO=x), 0) is not None) == chosen
+
+
 def test_other_tiers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TIER, "fast")
     program, x = program_of("causal"), Meta.contiguous((1, 16, 8192, 128), torch.bfloat16, torch.device("cpu"))
