@@ -205,14 +205,14 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
 @pytest.mark.parametrize(
     ("text", "head_size", "spills", "in_loop"),
     [
-        ("past(1000) | sinks(4)", 128, 512, 20),
-        pytest.param("k < n", 128, 256, 0, marks=pytest.mark.full),
-        pytest.param("window(512) | global(64)", 128, 512, 20, marks=pytest.mark.full),
+        ("past(1000) | sinks(4)", 128, 320, 10),
+        pytest.param("k < n", 128, 200, 2, marks=pytest.mark.full),
+        pytest.param("window(512) | global(64)", 128, 320, 10, marks=pytest.mark.full),
         pytest.param("causal", 64, 0, 0, marks=pytest.mark.full),
     ],
 )
 def test_what_the_compiler_made_of_gradients(text: str, head_size: int, spills: int, in_loop: int) -> None:
-    """dv is in flight while weights get their gradients, and dk while dq leaves."""
+    """dv is in flight while weights get their gradients, and dk while dq leaves; little is spilled in the loop."""
     if not known_gluon():
         pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
     kernel = compiled(text, head_size)["backward"]
