@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from sparsec.cache.records import Record
 from sparsec.diagnostics import torch_for
 from sparsec.runtime.calls import Calls
+from sparsec.runtime.decode import Decodes
 from sparsec.runtime.module import module
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sparsec.runtime.flex_scores import ScoreMod
 
 
-class Attend(Calls):
+class Attend(Calls, Decodes):
     """Attention over one pattern: `attend(q, k, v)`, forward and backward, on a CPU or a GPU.
 
     It can be copied, pickled with the module that holds it, and called inside `torch.compile(fullgraph=True)`.

@@ -1,0 +1,237 @@
+"""A decoding step: its arguments, checked once for each set of shapes, and the path of its device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.call import check_kinds, number_of
+from sparsec.kernels.decode_cpu import decode_cpu
+from sparsec.kernels.decode_gpu import environment_of, prepared_step
+from sparsec.kernels.decode_pages import Pages
+from sparsec.kernels.decode_program import Steps
+from sparsec.kernels.hardware import dot_precision
+from sparsec.kernels.launch import Pass
+from sparsec.kernels.positions import looks
+from sparsec.kernels.program import Program
+from sparsec.kernels.sinks import checked_sinks
+
+MOST_ROWS = 16  # of a step
+_MOST_CALLS = 128  # whose checks are remembered
+
+PagesOfCall = Tensor | tuple[Tensor, Tensor] | None
+
+
+class Decoder:
+    """The decoding steps of a pattern, beside the program that its attention runs."""
+
+    def __init__(self, steps: Steps, program: Program, heads: int | None) -> None:
+        """`heads`: the number of query heads that the pattern is compiled for."""
+        if program.inputs:
+            cure = "call attend(q, k, v, lengths=..., **inputs)"
+            raise ValueError(f"[SP0623] a step can't read data of the call (input `{program.inputs[0].name}`): {cure}")
+        if steps.drawn_anew:
+            cure = "draw from the past, random_past_blocks, or call attend(q, k, v)"
+            raise ValueError(f"[SP0623] random choices among all keys are others at every length: {cure}")
+        self.steps, self.program, self.heads = steps, program, heads
+        self.known: dict[tuple, tuple[Pass, float]] = {}
+
+    def __call__(
+        self, q: Any, k: Any, v: Any, lengths: Any, pages: Any, sinks: Any, scale: Any, out: Any, return_lse: bool
+    ) -> Any:
+        """As `Attend.decode`."""
+        signature = _signature(q, k, v, lengths, pages, sinks, scale, out, return_lse)
+        if signature and (found := self._again(signature, q, k, v, lengths, pages, sinks, out, return_lse)):
+            return found
+        paged = _checked(q, k, v, lengths, pages, out, self.heads, self.steps.most_positions)
+        number = q.shape[-1] ** -0.5 if scale is None else number_of(scale)
+        rows = q if q.dim() == 4 else q[:, None]
+        sinks = checked_sinks(sinks, rows.transpose(1, 2))
+        if q.numel() == 0 or k.numel() == 0:
+            result = torch.zeros_like(q) if out is None else out.zero_()
+            lse = q.new_full(q.shape[:-1], float("-inf"), dtype=torch.promote_types(q.dtype, torch.float32))
+            return (result, lse) if return_lse else result
+        with torch.no_grad():
+            if q.device.type == "cpu":
+                found, lse = decode_cpu(self.steps, self.program, rows, k, v, lengths, paged, sinks, number)
+                found = found.reshape(q.shape)
+                found = found if out is None else out.copy_(found)
+                return (found, lse.reshape(q.shape[:-1])) if return_lse else found
+            return self._launched(signature, q, rows, k, v, lengths, paged, sinks, number, out, return_lse)
+
+    def _launched(
+        self, signature: tuple | None, q: Tensor, rows: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Pages,
+        sinks: Tensor | None, scale: float, out: Tensor | None, return_lse: bool,
+    ) -> Any:  # fmt: skip
+        """The step of checked GPU tensors."""
+        readable = _readable(rows)
+        if scale <= 0:  # kernels take the maximum before scaling
+            readable, scale = (-readable, -scale) if scale else (readable * 0, 1.0)
+        as_given = readable is rows and lengths.is_contiguous() and (sinks is None or sinks.is_contiguous())
+        sinks = None if sinks is None else sinks[0].contiguous()
+        lengths = lengths.contiguous()
+        to = None if out is None or not _reads(out) else out if out.dim() == 4 else out[:, None]
+        run = prepared_step(self.steps, readable, k, v, lengths, pages, sinks, to, return_lse)
+        if signature and as_given and (to is not None or out is None):
+            while len(self.known) >= _MOST_CALLS:
+                self.known.pop(next(iter(self.known)), None)
+            self.known[signature] = run, scale
+        env = run(environment_of(readable, k, v, lengths, pages, sinks, to, scale))
+        return _results(env, q, out, to, return_lse)
+
+    def _again(
+        self, signature: tuple, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: PagesOfCall,
+        sinks: Tensor | None, out: Tensor | None, return_lse: bool,
+    ) -> Any:  # fmt: skip
+        """The step of a call like one before, without its checks."""
+        known = self.known.get(signature)
+        if known is None or (q.data_ptr() | k.data_ptr() | v.data_ptr()) % 16:
+            return None
+        if out is not None and out.data_ptr() % 16:
+            return None
+        run, scale = known
+        rows, to = (q, out) if q.dim() == 4 else (q[:, None], None if out is None else out[:, None])
+        paged = Pages(*_tables(pages))
+        return _results(run(environment_of(rows, k, v, lengths, paged, sinks, to, scale)), q, out, to, return_lse)
+
+
+def _results(env: dict[str, Any], q: Tensor, out: Tensor | None, to: Tensor | None, return_lse: bool) -> Any:
+    """What a call returns."""
+    found = env["OUT"] if to is None else out
+    if to is None:
+        found = found.view(q.shape)
+        found = found if out is None else out.copy_(found)
+    return (found, env["LSE"].view(q.shape[:-1])) if return_lse else found
+
+
+def _signature(*given: Any) -> tuple | None:
+    """All that the checks and launches of a call on a GPU depend on; None for other calls."""
+    q, k, v, lengths, pages, sinks, scale, out, return_lse = given
+    if looks() or type(q) is not Tensor or not q.is_cuda or type(scale) not in (float, type(None)):
+        return None
+    tensors = [q, k, v, lengths, sinks, out, *(pages if type(pages) is tuple else (pages,))]
+    kinds: list[Any] = []
+    for x in tensors:
+        if x is None:
+            kinds.append(None)
+        elif type(x) is not Tensor or (x.requires_grad and torch.is_grad_enabled()):
+            return None
+        else:
+            kinds += x.shape, x.stride(), x.dtype, x.device
+    if sinks is not None and sinks.dtype != torch.float32:
+        return None
+    return *kinds, len(tensors), scale, return_lse, dot_precision(q.dtype)
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _checked(
+    q: Any, k: Any, v: Any, lengths: Any, pages: Any, out: Any, heads: int | None, most_positions: int
+) -> Pages:
+    """The table of pages of a call, after everything about its tensors has been found sound.  ValueError."""
+    if not all(isinstance(x, Tensor) for x in (q, k, v)):
+        kinds = ", ".join(type(x).__name__ for x in (q, k, v))
+        raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
+        cure = "decode under torch.no_grad(), or call attend(q, k, v)"
+        raise ValueError(f"[SP0607] a step of decoding has no gradient: {cure}")
+    if q.dim() not in (3, 4) or k.dim() != 4 or v.dim() != 4:
+        shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in (("q", q), ("k", k), ("v", v)))
+        raise ValueError(f"[SP0601] expected q [B, H, D] or [B, m, H, D], k and v of 4 dimensions, got {shapes}")
+    check_kinds(q, k, v)
+    _check_sizes(q, k, v, pages, heads)
+    _check_integers("lengths", lengths, (q.shape[0],), q)
+    if pages is not None:
+        _check_pages(pages, q)
+    table, starts = _tables(pages)[:2]
+    paged = Pages(table, starts, None if pages is None else k.shape[1])
+    capacity = paged.capacity(k)
+    if capacity >= most_positions:
+        raise ValueError(f"[SP0601] a sequence can have {most_positions - 1} keys at most, the cache has {capacity}")
+    if (q.device.type == "cpu" or looks()) and lengths.numel():
+        low, high = int(lengths.min()), int(lengths.max())
+        if low < 0 or high > capacity:
+            raise ValueError(f"[SP0612] lengths must be 0 to {capacity}, the room of the cache, got {low}..{high}")
+    _check_out(out, q)
+    if q.device.type != "cpu":
+        for name, x in (("k", k), ("v", v)):
+            if not _reads(x):
+                cure = "rows of D begin at multiples of 16 bytes in caches that are allocated at once"
+                raise ValueError(f"[SP0601] {name} can't be read as it lies, strides {x.stride()}: {cure}")
+    return paged
+
+
+def _check_sizes(q: Tensor, k: Tensor, v: Tensor, pages: Any, wanted: int | None) -> None:
+    *_, heads, dim = q.shape
+    kv_heads, place = (k.shape[1], "[B, H_kv, N, D]") if pages is None else (k.shape[2], "[pages, page, H_kv, D]")
+    if k.shape != v.shape or k.shape[3] != dim or (pages is None and k.shape[0] != q.shape[0]):
+        got = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
+        raise ValueError(f"[SP0601] k and v must have one shape, {place}, with the head size of q; got {got}")
+    if dim % 8 or not 16 <= dim <= 256:
+        raise ValueError(f"[SP0601] the head size must be a multiple of 8 from 16 to 256, got {dim}")
+    if q.dim() == 4 and not 1 <= q.shape[1] <= MOST_ROWS:
+        cure = "call attend(q, k, v, lengths=...) for more"
+        raise ValueError(f"[SP0601] a step has 1 to {MOST_ROWS} rows, q [B, m, H, D] has m = {q.shape[1]}: {cure}")
+    if heads % kv_heads if kv_heads else heads:
+        counts = f"{heads} query heads and {kv_heads} key heads"
+        raise ValueError(f"[SP0604] the number of query heads must be a multiple of that of key heads, got {counts}")
+    if wanted is not None and heads != wanted:
+        raise ValueError(f"[SP0604] this pattern was compiled for {wanted} query heads, got {heads}")
+
+
+def _check_integers(name: str, x: Any, shape: tuple[int | None, ...], q: Tensor) -> None:
+    said = ", ".join("any" if size is None else str(size) for size in shape)
+    if not isinstance(x, Tensor) or x.dtype not in (torch.int32, torch.int64):
+        got = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else repr(x)
+        raise ValueError(f"[SP0612] {name} must be a tensor of int32 [{said}], got {got}")
+    if x.dim() != len(shape) or any(size not in (None, own) for size, own in zip(shape, x.shape, strict=True)):
+        raise ValueError(f"[SP0612] {name} must be [{said}], got shape {tuple(x.shape)}")
+    if x.device != q.device:
+        raise ValueError(f"[SP0603] {name} must be on the device of q, {q.device}, got {x.device}")
+
+
+def _check_pages(pages: Any, q: Tensor) -> None:
+    batch = q.shape[0]
+    if isinstance(pages, tuple):
+        if len(pages) != 2:
+            raise ValueError(f"[SP0612] pages must be a table [B, most] or (indptr, indices), got {len(pages)} tensors")
+        _check_integers("indptr of pages", pages[0], (batch + 1,), q)
+        _check_integers("indices of pages", pages[1], (None,), q)
+        names = (("indptr", pages[0]), ("indices", pages[1]))
+    else:
+        _check_integers("pages", pages, (batch, None), q)
+        names = (("pages", pages),)
+    for name, x in names:
+        if x.numel() and x.stride(-1) != 1:
+            raise ValueError(f"[SP0612] {name}: a row must be contiguous, got strides {x.stride()}")
+
+
+def _check_out(out: Any, q: Tensor) -> None:
+    if out is None:
+        return
+    if not isinstance(out, Tensor) or out.shape != q.shape or out.dtype != q.dtype or out.device != q.device:
+        wanted = f"{tuple(q.shape)}, {q.dtype}, on {q.device}"
+        raise ValueError(f"[SP0601] out must be a tensor like q, {wanted}, got {_told(out)}")
+
+
+def _told(x: Any) -> str:
+    return f"{tuple(x.shape)}, {x.dtype}, on {x.device}" if isinstance(x, Tensor) else repr(x)
+
+
+def _tables(pages: PagesOfCall) -> tuple[Tensor | None, Tensor | None]:
+    """Page numbers, and where those of each sequence begin."""
+    return (pages[1], pages[0]) if isinstance(pages, tuple) else (pages, None)
+
+
+def _reads(x: Tensor) -> bool:
+    """Whether kernels can read a tensor: strides are passed in units of 8 elements."""
+    *outer, last = x.stride()
+    return last == 1 and not any(stride % 8 for stride in outer) and x.data_ptr() % 16 == 0
+
+
+def _readable(x: Tensor) -> Tensor:
+    """The tensor, or a copy of it that kernels can read."""
+    return x if _reads(x) else x.clone(memory_format=torch.contiguous_format)
