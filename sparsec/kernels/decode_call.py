@@ -43,8 +43,9 @@ class Decoder:
     ) -> Any:
         """As `Attend.decode`."""
         signature = _signature(q, k, v, lengths, pages, sinks, scale, out, return_lse)
-        if signature and (found := self._again(signature, q, k, v, lengths, pages, sinks, out, return_lse)):
-            return found
+        known = self.known.get(signature) if signature else None
+        if known and not (q.data_ptr() | k.data_ptr() | v.data_ptr() | (0 if out is None else out.data_ptr())) % 16:
+            return _again(known, q, k, v, lengths, pages, sinks, out, return_lse)
         paged = _checked(q, k, v, lengths, pages, out, self.heads, self.steps.most_positions)
         number = q.shape[-1] ** -0.5 if scale is None else number_of(scale)
         rows = q if q.dim() == 4 else q[:, None]
@@ -81,20 +82,16 @@ class Decoder:
         env = run(environment_of(readable, k, v, lengths, pages, sinks, to, scale))
         return _results(env, q, out, to, return_lse)
 
-    def _again(
-        self, signature: tuple, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: PagesOfCall,
-        sinks: Tensor | None, out: Tensor | None, return_lse: bool,
-    ) -> Any:  # fmt: skip
-        """The step of a call like one before, without its checks."""
-        known = self.known.get(signature)
-        if known is None or (q.data_ptr() | k.data_ptr() | v.data_ptr()) % 16:
-            return None
-        if out is not None and out.data_ptr() % 16:
-            return None
-        run, scale = known
-        rows, to = (q, out) if q.dim() == 4 else (q[:, None], None if out is None else out[:, None])
-        paged = Pages(*_tables(pages))
-        return _results(run(environment_of(rows, k, v, lengths, paged, sinks, to, scale)), q, out, to, return_lse)
+
+def _again(
+    known: tuple[Pass, float], q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: PagesOfCall,
+    sinks: Tensor | None, out: Tensor | None, return_lse: bool,
+) -> Any:  # fmt: skip
+    """The step of a call like one before, without its checks."""
+    run, scale = known
+    rows, to = (q, out) if q.dim() == 4 else (q[:, None], None if out is None else out[:, None])
+    env = run(environment_of(rows, k, v, lengths, Pages(*_tables(pages)), sinks, to, scale))
+    return _results(env, q, out, to, return_lse)
 
 
 def _results(env: dict[str, Any], q: Tensor, out: Tensor | None, to: Tensor | None, return_lse: bool) -> Any:
