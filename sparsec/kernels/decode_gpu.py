@@ -26,15 +26,16 @@ class StepSetting(NamedTuple):
 
     tile_bytes: int = 1 << 14  # of keys of a tile
     warps: int = 4
-    stages: int = 3
+    stages: int = 2
+    paged_stages: int = 3  # numbers of pages are loaded a step ahead of their keys
     waves: int = 2  # programs for each processor, at least
     share: int = 32  # tiles of a program, at most, as far as `most_parts` allows
-    least_share: int = 2  # at least
+    least_share: int = 2  # at least, but where there are fewer tiles than programs
     most_parts: int = 128
 
 
 LARGE_STEP = StepSetting()
-SMALL_STEP = StepSetting(tile_bytes=1 << 13, stages=2)
+SMALL_STEP = StepSetting(tile_bytes=1 << 13, paged_stages=2)
 
 
 def step_setting(device: torch.device, width: int) -> StepSetting:
@@ -44,9 +45,9 @@ def step_setting(device: torch.device, width: int) -> StepSetting:
 
 def prepared_step(
     steps: Steps, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Pages, sinks: Tensor | None,
-    out: Tensor | None, return_lse: bool,
+    out: Tensor, return_lse: bool,
 ) -> Pass:  # fmt: skip
-    """The pass of a step with such tensors, q [B, m, H, D]; it takes them by name from its environment."""
+    """The pass of a step with such tensors, q and out [B, m, H, D]; it takes them by name from its environment."""
     given = {"Q": q, "K": k, "V": v, "LENGTHS": lengths, "SINKS": sinks, "OUT": out, **pages.tensors}
     metas = {name: Meta.of(x) for name, x in given.items() if x is not None}
     key = *metas.items(), pages.size, return_lse, dot_precision(q.dtype)
@@ -55,23 +56,18 @@ def prepared_step(
 
 
 def environment_of(
-    q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Pages, sinks: Tensor | None, out: Tensor | None,
-    scale: float,
-) -> Environment:  # fmt: skip
-    """What a pass takes of a call."""
+    q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Pages, sinks: Tensor | None, scale: float
+) -> Environment:
+    """What a pass takes of a call, but for OUT."""
     env: Environment = {"Q": q, "K": k, "V": v, "LENGTHS": lengths, "scale_log2": scale * LOG2_E_FLOAT, **pages.tensors}
     if sinks is not None:
         env["SINKS"] = sinks
-    if out is not None:
-        env["OUT"] = out
     return env
 
 
 def _step_pass(steps: Steps, metas: Environment, pages: Pages, return_lse: bool) -> Pass:
     run = Pass(steps, **metas)  # type: ignore[arg-type]
     q = metas["Q"]
-    if "OUT" not in metas:
-        run.empty("OUT", q.shape, q.dtype)
     if return_lse:
         run.empty("LSE", q.shape[:3], torch.float32)
     for number, group in enumerate(steps.groups):
@@ -88,7 +84,10 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
     block_n = min(max(setting.tile_bytes // (block_d * q.dtype.itemsize), 16), 128)
     capacity = pages.capacity(k)
     most = group.most_tiles(capacity, rows, block_n)
-    parts = parts_of(setting, most, units.count * batch, processors(run.device))
+    count = processors(run.device)
+    if units.count * batch * most <= setting.waves * count:
+        setting = setting._replace(least_share=1)
+    parts = parts_of(setting, most, units.count * batch, count)
     regions = tuple(region for region in group.regions if region.answers.keys is not None)
     values: Environment = {"GROUP": units.size, "ROWS": rows, "HEAD_DIM": head_dim, "BLOCK_D": block_d}
     values |= {"heads": heads, "UNITS": units.table, "SINKS": _given(run, "SINKS"), "LENGTHS": Slot("LENGTHS")}
@@ -111,7 +110,7 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
         told = {"KEEP": region.answers.keep, "KEYS": region.answers.keys, "GATHERED": region.gathered}
         told |= {"STRIDE": region.stride, "HOLES": not region.exact, "TABLES": _tables(region, capacity, run.device)}
         own |= {slot(name, place): value for name, value in told.items()}
-    options = {"num_warps": setting.warps, "num_stages": setting.stages}
+    options = {"num_warps": setting.warps, "num_stages": setting.paged_stages if pages.size else setting.stages}
     run.launch(decode_kernel, (parts, units.count, batch), values | own, options)
     if parts > 1:
         run.launch(merge_parts_kernel, (units.size * rows, units.count, batch), values | {"BLOCK_P": _MERGED})

@@ -147,8 +147,8 @@ def compile_steps(
     lengths, pages = torch.zeros(1, dtype=torch.int32), Pages(table, None, page)
     with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
-        run = prepared_step(steps, q, k, k, lengths, pages, None, None, return_lse=True)
-        run(environment_of(q, k, k, lengths, pages, None, None, 1.0))
+        run = prepared_step(steps, q, k, k, lengths, pages, None, q, return_lse=True)
+        run(environment_of(q, k, k, lengths, pages, None, 1.0) | {"OUT": q})
         kernels = decode_kernel, merge_parts_kernel
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]

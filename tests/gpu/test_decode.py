@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.caches import FORMS, assert_right, cache_of, decoder_of, random_sequences, step
+from support.caches import FORMS, assert_right, cached, decoder_of, free_unseen, random_sequences, step
 from support.calls import no_synchronisation
 from support.generated import pattern_of
 
@@ -32,10 +32,9 @@ def test_patterns(text: str, rows: int) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     own = random_sequences(LENGTHS, rows=rows, heads=8, head_size=64, dtype=torch.bfloat16, device="cuda")
     decoder = decoder_of(pattern)
-    found = {form: step(decoder, own, form, page=16) for form in FORMS}
-    assert_right(pattern, own, *found["table"])
+    freed = free_unseen(pattern, own)
     for form in FORMS:  # capacities differ, and with them parts
-        assert_right(pattern, own, *found[form])
+        assert_right(pattern, own, *step(decoder, freed, form, page=16))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_a_graph_serves_growing_lengths(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     decoder, longest = decoder_of(pattern), 1500
     own = random_sequences([longest, longest], head_size=64, dtype=torch.bfloat16, device="cuda")
-    given = cache_of(own, "table", page=16)
+    given = cached(own, "table", page=16)
     lengths = given["lengths"]
     q = own.q[:, 0].clone()
     call = {**given, "sinks": None, "scale": None, "out": torch.empty_like(q), "return_lse": False}

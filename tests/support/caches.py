@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sparsec.ir.nodes import Pattern
-from sparsec.runtime.module import module
 from sparsec.kernels.decode_call import Decoder
 from sparsec.pipeline import steps
+from sparsec.runtime.module import module
 from sparsec.testing import dense_attention
 from sparsec.testing.dense_attention import Comparison, Problem, Results
 from sparsec.testing.scores import scores_of
@@ -47,6 +48,7 @@ def random_sequences(
     return Sequences(q, k, v)
 
 
+@cache
 def decoder_of(pattern: Pattern) -> Decoder:
     """The steps of a pattern, from a module of their own."""
     text = steps(pattern)
@@ -56,14 +58,14 @@ def decoder_of(pattern: Pattern) -> Decoder:
 
 def step(decoder: Decoder, own: Sequences, form: str, page: int = 8, room: int = 3, **more) -> tuple[Tensor, Tensor]:
     """out and lse of a step with the keys in a cache of some form, in shuffled pages; `room`: pages that are free."""
-    given = cache_of(own, form, page, room)
+    given = cached(own, form, page, room)
     q = own.q if own.q.shape[1] > 1 else own.q[:, 0]
     given = {"sinks": None, "scale": None, "out": None, "return_lse": True, **given, **more}
     out, lse = decoder(q, **given)
     return out.view(own.q.shape), lse.view(own.q.shape[:3])
 
 
-def cache_of(own: Sequences, form: str, page: int = 8, room: int = 3) -> dict:
+def cached(own: Sequences, form: str, page: int = 8, room: int = 3) -> dict:
     """k, v, lengths and pages; NaN in pages that no sequence has, and behind the last key of each."""
     device, (kv_heads, _, dim) = own.q.device, own.k[0].shape
     lengths = torch.tensor(own.lengths, dtype=torch.int32, device=device)
@@ -99,6 +101,7 @@ def compared(pattern: Pattern, own: Sequences, out: Tensor, lse: Tensor, scale: 
     """Each sequence against dense attention over its own keys; what stands before its first key must be 0 and -inf."""
     found = []
     _, m, heads, dim = own.q.shape
+    factor = dim**-0.5 if scale is None else scale
     for row, n in enumerate(own.lengths):
         rows = min(m, n)
         nothing = (out[row, : m - rows] == 0).all() and (lse[row, : m - rows] == float("-inf")).all()
@@ -108,7 +111,7 @@ def compared(pattern: Pattern, own: Sequences, out: Tensor, lse: Tensor, scale: 
         mask = torch.as_tensor(mask_of(pattern, rows, n), device=own.q.device)
         q = own.q[row : row + 1, m - rows :].transpose(1, 2)
         scores = scores_of(pattern, heads, np.arange(n - rows, n))
-        problem = Problem(mask, q, own.k[row][None], own.v[row][None], q, None, scale or dim**-0.5, scores)
+        problem = Problem(mask, q, own.k[row][None], own.v[row][None], q, None, factor, scores)
         exact = dense_attention.dense(problem)
         own_out, own_lse = out[row : row + 1, m - rows :].transpose(1, 2), lse[row : row + 1, m - rows :].transpose(1, 2)
         results = Results(own_out, own_lse, exact.dq, exact.dk, exact.dv)
@@ -117,5 +120,17 @@ def compared(pattern: Pattern, own: Sequences, out: Tensor, lse: Tensor, scale: 
 
 
 def assert_right(pattern: Pattern, own: Sequences, out: Tensor, lse: Tensor, scale: float | None = None) -> None:
+    """The results of a step, `own` with the keys that it may have lost."""
     found = compared(pattern, own, out, lse, scale)
     assert all(each.holds for each in found), ", ".join(map(str, found))
+
+
+def free_unseen(pattern: Pattern, own: Sequences) -> Sequences:
+    """The same sequences, with NaN for the keys that no row of a step sees: these may be dropped."""
+    m, k, v = own.q.shape[1], [], []
+    for row, n in enumerate(own.lengths):
+        mask = mask_of(pattern, min(m, n), n)
+        seen = torch.as_tensor(mask.any(tuple(range(mask.ndim - 1))), device=own.q.device)
+        for found, keys in ((k, own.k[row]), (v, own.v[row])):
+            found.append(torch.where(seen[:, None], keys, float("nan")))
+    return replace(own, k=k, v=v)
