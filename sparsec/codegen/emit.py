@@ -78,7 +78,7 @@ def emit_steps(plan: Plan) -> str:
         alike = sum(name == text.stem or name.startswith(f"{text.stem}_also_") for name in runs.values())
         name = runs.setdefault(run, f"{text.stem}_also_{alike}" if alike else text.stem)
         groups.append((heads, name, text.numbers))
-    body = (
+    return (
         _environment()
         .get_template("decode.py.jinja")
         .render(
@@ -91,7 +91,6 @@ def emit_steps(plan: Plan) -> str:
             groups=groups,
         )
     )
-    return body
 
 
 _Run = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]

@@ -22,7 +22,7 @@ _MODULES = (  # each after those that it imports
     *("device", "hopper", "entries", "chosen_kernels", "spans", "tiles", "loads", "shares", "softmax", "splits"),
     *("reals",),
     *("own_tiles", "regions", "scored_tiles", "key_regions", "query_regions", "judging"),
-    *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather", "decode_kernel"),
+    *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather", "decode_tiles", "decode_kernel"),
     *("hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
     *("hopper_forward_kernel",),  # device functions up to here
     *("inputs", "program", "choose", "boxes", "row_classes", "tables"),

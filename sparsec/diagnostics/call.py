@@ -195,9 +195,9 @@ class WrongData(Diagnostic, code="SP0612", title="wrong documents, lengths or of
 
 
 class NoSteps(Diagnostic, code="SP0623", title="a pattern without steps of decoding"):
-    """A step of `attend.decode` is a row of the attention over the whole sequence, from the cache alone.  Data of a call
-    (inputs, blocks chosen by content) is not in the cache, and `random_blocks` and `random_keys` draw other keys at
-    every length, so that no row stays what it was.
+    """A step of `attend.decode` is a row of the attention over the whole sequence, from the cache alone.  Data of a
+    call (inputs, blocks chosen by content) is not in the cache, and `random_blocks` and `random_keys` draw other keys
+    at every length, so that no row stays what it was.
     """
 
     reason: str

@@ -22,8 +22,6 @@ from sparsec.kernels.sinks import checked_sinks
 MOST_ROWS = 16  # of a step
 _MOST_CALLS = 128  # whose checks are remembered
 
-PagesOfCall = Tensor | tuple[Tensor, Tensor] | None
-
 
 class Decoder:
     """The decoding steps of a pattern, beside the program that its attention runs."""
@@ -50,7 +48,7 @@ class Decoder:
         signature = _signature(q, k, v, lengths, pages, sinks, scale, out, return_lse)
         known = self.known.get(signature) if signature else None
         if known and not (q.data_ptr() | k.data_ptr() | v.data_ptr() | (0 if out is None else out.data_ptr())) % 16:
-            env = environment_of(q, k, v, lengths, Pages(*_tables(pages)), sinks, known[1])
+            env = environment_of(q, k, v, lengths, Pages.of(pages, k), sinks, known[1])
             if out is None and q.dtype != torch.float32 and not isinstance(pages, tuple):
                 self.last = LastStep(known[0], env["scale_log2"], q, cache, given)
             return _results(known[0], env, q, torch.empty_like(q) if out is None else out, return_lse)
@@ -182,8 +180,7 @@ def _checked(
     if pages is not None:
         _check_pages(pages, q)
     _check_sizes(q, k, v, pages, heads)
-    table, starts = _tables(pages)[:2]
-    paged = Pages(table, starts, None if pages is None else k.shape[1])
+    paged = Pages.of(pages, k)
     capacity = paged.capacity(k)
     if capacity >= most_positions:
         raise ValueError(f"[SP0601] a sequence can have {most_positions - 1} keys at most, the cache has {capacity}")
@@ -236,11 +233,11 @@ def _check_pages(pages: Any, q: Tensor) -> None:
             raise ValueError(f"[SP0612] pages must be a table [B, most] or (indptr, indices), got {len(pages)} tensors")
         _check_integers("indptr of pages", pages[0], (batch + 1,), q)
         _check_integers("indices of pages", pages[1], (None,), q)
-        names = (("indptr", pages[0]), ("indices", pages[1]))
+        named = {"indptr": pages[0], "indices": pages[1]}
     else:
         _check_integers("pages", pages, (batch, None), q)
-        names = (("pages", pages),)
-    for name, x in names:
+        named = {"pages": pages}
+    for name, x in named.items():
         if x.numel() and x.stride(-1) != 1:
             raise ValueError(f"[SP0612] {name}: a row must be contiguous, got strides {x.stride()}")
 
@@ -255,11 +252,6 @@ def _check_out(out: Any, q: Tensor) -> None:
 
 def _told(x: Any) -> str:
     return f"{tuple(x.shape)}, {x.dtype}, on {x.device}" if isinstance(x, Tensor) else repr(x)
-
-
-def _tables(pages: PagesOfCall) -> tuple[Tensor | None, Tensor | None]:
-    """Page numbers, and where those of each sequence begin."""
-    return (pages[1], pages[0]) if isinstance(pages, tuple) else (pages, None)
 
 
 def _reads(x: Tensor) -> bool:

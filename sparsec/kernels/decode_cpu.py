@@ -1,4 +1,4 @@
-"""A decoding step of CPU tensors: the keys that the last rows of each sequence see, and no others, whatever its length."""
+"""A decoding step of CPU tensors: the keys that the last rows of each sequence see, and no others."""
 
 from __future__ import annotations
 

@@ -85,17 +85,17 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
     capacity = pages.capacity(k)
     most = group.most_tiles(capacity, rows, block_n)
     count = processors(run.device)
-    if units.count * batch * most <= setting.waves * count:
+    if units.number * batch * most <= setting.waves * count:
         setting = setting._replace(least_share=1)
-    parts = parts_of(setting, most, units.count * batch, count)
+    parts = parts_of(setting, most, units.number * batch, count)
     regions = tuple(region for region in group.regions if region.answers.keys is not None)
     values: Environment = {"GROUP": units.size, "ROWS": rows, "HEAD_DIM": head_dim, "BLOCK_D": block_d}
     values |= {"heads": heads, "UNITS": units.table, "SINKS": _given(run, "SINKS"), "LENGTHS": Slot("LENGTHS")}
     values |= {"OUT": Slot("OUT"), "LSE": Slot("LSE") if return_lse else None}
     values |= dict(zip(("o_b", "o_m", "o_h"), (stride // 8 for stride in out.strides), strict=False))
     if parts > 1:
-        run.scratch("PARTS", (batch, units.count, parts, units.size * rows, head_dim), torch.float32)
-        run.scratch("PARTS_LSE", (batch, units.count, parts, units.size * rows), torch.float32)
+        run.scratch("PARTS", (batch, units.number, parts, units.size * rows, head_dim), torch.float32)
+        run.scratch("PARTS_LSE", (batch, units.number, parts, units.size * rows), torch.float32)
         values |= {"PARTS": Slot("PARTS"), "PARTS_LSE": Slot("PARTS_LSE"), "parts": parts}
     own: Environment = {"Q": Slot("Q"), "K": Slot("K"), "V": Slot("V"), "scale_log2": Slot("scale_log2")}
     own |= dict(zip(("q_b", "q_m", "q_h"), (stride // 8 for stride in q.strides), strict=False))
@@ -111,9 +111,9 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
         told |= {"STRIDE": region.stride, "HOLES": not region.exact, "TABLES": _tables(region, capacity, run.device)}
         own |= {slot(name, place): value for name, value in told.items()}
     options = {"num_warps": setting.warps, "num_stages": setting.paged_stages if pages.size else setting.stages}
-    run.launch(decode_kernel, (parts, units.count, batch), values | own, options)
+    run.launch(decode_kernel, (parts, units.number, batch), values | own, options)
     if parts > 1:
-        run.launch(merge_parts_kernel, (units.size * rows, units.count, batch), values | {"BLOCK_P": _MERGED})
+        run.launch(merge_parts_kernel, (units.size * rows, units.number, batch), values | {"BLOCK_P": _MERGED})
 
 
 def _given(run: Pass, name: str) -> Slot | None:
@@ -141,7 +141,7 @@ def _tables(region: StepRegion, capacity: int, device: torch.device) -> Tables |
 class Units(NamedTuple):
     """The query heads that programs work on."""
 
-    count: int
+    number: int
     size: int  # query heads of a unit, at most
     table: Tensor | None  # int32 [count, 1 + size]: key head, query heads, -1 behind them; None: whole groups
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from sparsec.kernels.launch import Meta
+
+PagesOfCall: TypeAlias = "Tensor | tuple[Tensor, Tensor] | None"
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,12 @@ class Pages:
     table: Tensor | None  # page numbers: [B, most], or of all sequences one after the other
     starts: Tensor | None = None  # int32 [B + 1]: where those of each sequence begin
     size: int | None = None  # keys of a page
+
+    @classmethod
+    def of(cls, pages: PagesOfCall, k: Tensor) -> Pages:
+        """What a call gives for a cache k."""
+        table, starts = (pages[1], pages[0]) if isinstance(pages, tuple) else (pages, None)
+        return cls(table, starts, None if table is None else k.shape[1])
 
     @property
     def tensors(self) -> dict[str, Tensor]:

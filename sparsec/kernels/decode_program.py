@@ -1,4 +1,4 @@
-"""What a decoding step goes over: for each distinct condition its regions, and how many tiles rows of a length visit."""
+"""What a decoding step goes over: the regions of each distinct condition, and how many tiles rows visit of them."""
 
 from __future__ import annotations
 

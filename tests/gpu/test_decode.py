@@ -75,7 +75,7 @@ def test_sinks() -> None:
 
 @pytest.mark.parametrize("text", ["causal", "sinks(4) | past(100)", "causal & (past(64) | stride(16))"])
 def test_a_graph_serves_growing_lengths(text: str) -> None:
-    """Captured once; lengths grow, and pages are named, on the device.  Nothing waits, and results are those of a call."""
+    """Captured once; lengths grow on the device.  Nothing waits, and results are those of a call."""
     pattern = pattern_of(f"pattern p = {text}")
     decoder, longest = decoder_of(pattern), 1500
     own = random_sequences([longest, longest], head_size=64, dtype=torch.bfloat16, device="cuda")

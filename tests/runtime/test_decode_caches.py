@@ -77,11 +77,11 @@ def _drawn_anew(leaf: nodes.Leaf) -> bool:
     return isinstance(leaf, nodes.RandomKeys) or (isinstance(leaf, nodes.RandomBlocks) and not leaf.past)
 
 
-test_random_patterns = steps_of_random(st.one_of(programs(), match_programs()), 8)
+test_random_patterns = steps_of_random(st.one_of(programs(), match_programs()), 5)
 test_many_random_patterns = pytest.mark.full(steps_of_random(st.one_of(programs(), match_programs()), 400))
 
 
-@pytest.mark.parametrize("text", ["past(9) | sinks(2)", "causal & (past(4) | stride(4))"])
+@pytest.mark.parametrize("text", ["causal & (past(4) | stride(4)) | sinks(2)"])
 def test_steps_are_the_rows_of_the_whole(text: str) -> None:
     attend = sparsec.compile(f"pattern p = {text}")
     q, k, v = torch.randn(3, 2, 4, 40, 16, generator=torch.Generator().manual_seed(0))
@@ -99,7 +99,7 @@ def test_types(dtype: torch.dtype) -> None:
     assert_right_in_all_forms(pattern, own)
 
 
-@pytest.mark.parametrize("text", ["past(6 * (h + 1))", "past(20) with softcap(5 + h)", "past(30) with alibi"])
+@pytest.mark.parametrize("text", ["past(6 * (h + 1))", "past(20) with softcap(5 + h), alibi"])
 def test_heads_and_scores(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}", heads=4)
     own = random_sequences(LENGTHS)

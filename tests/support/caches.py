@@ -87,9 +87,9 @@ def cached(own: Sequences, form: str, page: int = 8, room: int = 3) -> dict:
         for place in range(count):
             number = table[row, place] = numbers.pop()
             some = slice(place * page, (place + 1) * page)
-            for cache, keys in ((k, own.k[row]), (v, own.v[row])):
-                held = keys[:, some].transpose(0, 1)
-                cache[number, : len(held)] = held
+            for held, keys in ((k, own.k[row]), (v, own.v[row])):
+                page_keys = keys[:, some].transpose(0, 1)
+                held[number, : len(page_keys)] = page_keys
     if form != "indices":
         return {"k": k, "v": v, "lengths": lengths, "pages": table.to(device)}
     starts = torch.tensor([0, *np.cumsum(counts)], dtype=torch.int32, device=device)
@@ -97,7 +97,9 @@ def cached(own: Sequences, form: str, page: int = 8, room: int = 3) -> dict:
     return {"k": k, "v": v, "lengths": lengths, "pages": (starts, indices)}
 
 
-def compared(pattern: Pattern, own: Sequences, out: Tensor, lse: Tensor, scale: float | None = None) -> list[Comparison]:
+def compared(
+    pattern: Pattern, own: Sequences, out: Tensor, lse: Tensor, scale: float | None = None
+) -> list[Comparison]:
     """Each sequence against dense attention over its own keys; what stands before its first key must be 0 and -inf."""
     found = []
     _, m, heads, dim = own.q.shape
@@ -113,7 +115,10 @@ def compared(pattern: Pattern, own: Sequences, out: Tensor, lse: Tensor, scale: 
         scores = scores_of(pattern, heads, np.arange(n - rows, n))
         problem = Problem(mask, q, own.k[row][None], own.v[row][None], q, None, factor, scores)
         exact = dense_attention.dense(problem)
-        own_out, own_lse = out[row : row + 1, m - rows :].transpose(1, 2), lse[row : row + 1, m - rows :].transpose(1, 2)
+        own_out, own_lse = (
+            out[row : row + 1, m - rows :].transpose(1, 2),
+            lse[row : row + 1, m - rows :].transpose(1, 2),
+        )
         results = Results(own_out, own_lse, exact.dq, exact.dk, exact.dv)
         found += [each for each in dense_attention.compare(results, problem) if each.name in ("out", "lse")]
     return found
