@@ -52,7 +52,7 @@ class Decoder:
             if out is None and q.dtype != torch.float32 and not isinstance(pages, tuple):
                 self.last = LastStep(known[0], env["scale_log2"], q, cache, given)
             return _results(known[0], env, q, torch.empty_like(q) if out is None else out, return_lse)
-        paged = _checked(q, k, v, lengths, pages, out, self.heads, self.steps.most_positions)
+        paged = _checked_step(q, k, v, lengths, pages, out, self.heads, self.steps.most_positions)
         number = q.shape[-1] ** -0.5 if scale is None else number_of(scale)
         rows = q if q.dim() == 4 else q[:, None]
         sinks = checked_sinks(sinks, rows.transpose(1, 2))
@@ -106,7 +106,7 @@ class LastStep:
     def __init__(self, run: Pass, scale: float, q: Tensor, cache: tuple[Tensor | None, ...], given: tuple) -> None:
         """`cache`: k, v, lengths, pages and sinks, which it does not keep alive; `given`: other arguments."""
         self.run, self.scale, self.given = run, scale, given
-        self.cache = tuple(_nothing if x is None else ref(x) for x in cache)
+        self.cache = tuple(_no_tensor if x is None else ref(x) for x in cache)
         self.shape, self.dtype, self.device = q.shape, q.dtype, q.device
         self.at = cache[0].data_ptr(), cache[1].data_ptr()  # type: ignore[union-attr]
 
@@ -132,7 +132,7 @@ class LastStep:
         return _results(self.run, env, q, torch.empty_like(q), self.given[1])
 
 
-def _nothing() -> None:
+def _no_tensor() -> None:
     """As a reference to a tensor that is not there."""
 
 
@@ -162,7 +162,7 @@ def _on_cpu(q: Tensor) -> bool:
 # ---------------------------------------------------------------- checks
 
 
-def _checked(
+def _checked_step(
     q: Any, k: Any, v: Any, lengths: Any, pages: Any, out: Any, heads: int | None, most_positions: int
 ) -> Pages:
     """The table of pages of a call, after everything about its tensors has been found sound.  ValueError."""

@@ -87,7 +87,7 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
     count = processors(run.device)
     if units.number * batch * most <= setting.waves * count:
         setting = setting._replace(least_share=1)
-    parts = parts_of(setting, most, units.number * batch, count)
+    parts = parts_of_unit(setting, most, units.number * batch, count)
     regions = tuple(region for region in group.regions if region.answers.keys is not None)
     values: Environment = {"GROUP": units.size, "ROWS": rows, "HEAD_DIM": head_dim, "BLOCK_D": block_d}
     values |= {"heads": heads, "UNITS": units.table, "SINKS": _given(run, "SINKS"), "LENGTHS": Slot("LENGTHS")}
@@ -108,7 +108,11 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
     own |= {"PRECISION": dot_precision(q.dtype), "LEAST": setting.least_share, "NAME": f"decode_{number}"}
     for place, region in enumerate(regions):
         told = {"KEEP": region.answers.keep, "KEYS": region.answers.keys, "GATHERED": region.gathered}
-        told |= {"STRIDE": region.stride, "HOLES": not region.exact, "TABLES": _tables(region, capacity, run.device)}
+        told |= {
+            "STRIDE": region.stride,
+            "HOLES": not region.exact,
+            "TABLES": _tables_of_region(region, capacity, run.device),
+        }
         own |= {slot(name, place): value for name, value in told.items()}
     options = {"num_warps": setting.warps, "num_stages": setting.paged_stages if pages.size else setting.stages}
     run.launch(decode_kernel, (parts, units.number, batch), values | own, options)
@@ -120,13 +124,13 @@ def _given(run: Pass, name: str) -> Slot | None:
     return Slot(name) if name in run.metas else None
 
 
-def parts_of(setting: StepSetting, most: int, units: int, count: int) -> int:
+def parts_of_unit(setting: StepSetting, most: int, units: int, count: int) -> int:
     """How many programs share the tiles of each of `units`, `most` at most, on `count` processors."""
     wanted = max(cdiv(setting.waves * count, max(units, 1)), cdiv(most, setting.share))
     return max(1, min(wanted, cdiv(most, setting.least_share), setting.most_parts))
 
 
-def _tables(region: StepRegion, capacity: int, device: torch.device) -> Tables | None:
+def _tables_of_region(region: StepRegion, capacity: int, device: torch.device) -> Tables | None:
     """The tables that a region reads, for all rows that a cache has room for."""
     found = []
     for _, source in region.tables:
