@@ -23,9 +23,12 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
-from sparsec.kernels import hardware, hopper_backward, hopper_rows, hopper_tier, prepare
+from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_tier, prepare
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
+from sparsec.kernels.decode_gpu import environment_of, prepared_step
+from sparsec.kernels.decode_kernel import decode_kernel, merge_parts_kernel
+from sparsec.kernels.decode_pages import Pages
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
@@ -123,6 +126,37 @@ def compile_kernels(
     return [_report(kernel, wanted) for kernel in built]
 
 
+def compile_steps(
+    module: ModuleType,
+    target: str,
+    *,
+    head_size: int = 128,
+    dtype: str = "bfloat16",
+    heads: int = 4,
+    kv_heads: int = 1,
+    rows: int = 1,
+    n: int = 8192,
+    page: int | None = 16,
+) -> list[CompiledKernel]:
+    """The kernels of a step of decoding, of a module that `sparsec.pipeline.steps` printed, as `compile_kernels`.
+
+    `rows` of each sequence, a cache with room for n keys, in pages of `page` keys or without.
+    """
+    wanted, steps = TARGETS[target], replace(module._STEPS, compiled={}, passes={})
+    q = torch.empty(1, rows, heads, head_size, dtype=getattr(torch, dtype))
+    shape = (1, kv_heads, n) if page is None else (n // page, page, kv_heads)
+    k = torch.empty(*shape, head_size, dtype=q.dtype)
+    table = None if page is None else torch.zeros(1, n // page, dtype=torch.int32)
+    lengths, pages = torch.zeros(1, dtype=torch.int32), Pages(table, None, page)
+    with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
+        run = prepared_step(steps, q, k, k, lengths, pages, None, q, return_lse=True)
+        run(environment_of(q, k, k, lengths, pages, None, 1.0) | {"OUT": q})
+        kernels = decode_kernel, merge_parts_kernel
+        built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
+    return [_report(kernel, wanted) for kernel in built]
+
+
 def _some_data(own: Input, n: int) -> torch.Tensor:
     """A checked input of a call about n keys and as many queries."""
     if own.is_chosen:
@@ -138,6 +172,8 @@ def _properties(target: Target) -> Iterator[None]:
     choose, device = hardware.device_tier.__wrapped__, torch.device("cuda", 0)
     with (
         patch.object(prepare, "device_tier", lambda _, width: choose(device, width)),
+        patch.object(decode_gpu, "device_tier", lambda _, width: choose(device, width)),
+        patch.object(decode_gpu, "processors", lambda _: _PROCESSORS),
         patch.object(hopper_tier, "capability", lambda _: target.capability),
         patch.object(hopper_tier, "processors", lambda _: 1),  # a call has heads for all of them
         patch.object(hopper_rows, "processors", lambda _: _PROCESSORS),
