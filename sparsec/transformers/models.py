@@ -6,13 +6,13 @@ import copy
 import inspect
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from sparsec import files
 from sparsec.diagnostics import PatternWarning, SparsecError
 from sparsec.runtime.attend import Attend
 from sparsec.runtime.load import compile, load
@@ -31,9 +31,9 @@ def use(
         sparsec.transformers.use(model, "pattern p(w = 512) = sinks(4) | past(w)", w=256)
 
     `pattern` is a text or the path of a .spat file, compiled for each layer with `layer`, `layers` and the keywords of
-    `sparsec.compile`, or an operator for all layers.  `model.save_pretrained` writes it to config.json, and a model that
-    is loaded from there with `attn_implementation="sparsec"` has it again; without `pattern`, `use` compiles what the
-    configuration says at once, which a model under `torch.compile` needs.
+    `sparsec.compile`, or an operator for all layers.  `model.save_pretrained` writes it to config.json, and a model
+    that is loaded from there with `attn_implementation="sparsec"` has it again; without `pattern`, `use` compiles what
+    the configuration says at once, which a model under `torch.compile` needs.
 
     The model gets a configuration of its own.  Where a window or chunks of it keep fewer keys than the pattern sees,
     they are widened there, so that its caches keep what is needed; a PatternWarning says so.
@@ -91,20 +91,24 @@ def _compiled(
     pattern: str | os.PathLike[str] | Attend, config: PreTrainedConfig, layers: list[int], keywords: dict[str, Any]
 ) -> tuple[dict[str, Any] | None, dict[int, LayerPattern]]:
     """What the configuration keeps of a pattern, and the pattern of each layer."""
+    kept: dict[str, Any]
     if isinstance(pattern, Attend):
         if keywords:
             raise TypeError(f"an operator is bound already; {', '.join(keywords)} belongs to its compilation")
-        kept = {"text": pattern.pattern.text, "parameters": dict(pattern.pattern.parameters)}
-        kept |= {"heads": pattern.pattern.heads} if pattern.pattern.heads else {}
+        bound = pattern.pattern
+        kept = {"text": bound.text, "parameters": dict(bound.parameters)}
+        kept |= {"heads": bound.heads} if bound.heads else {}
         by_layer = dict.fromkeys(layers, LayerPattern(pattern))
     else:
-        is_path = isinstance(pattern, os.PathLike) or pattern.endswith(".spat")
-        made = load if is_path else compile
+        made: Callable[..., Attend] = load if _is_path(pattern) else compile
         count = config.num_hidden_layers
         by_layer = {layer: LayerPattern(made(pattern, layer=layer, layers=count, **keywords)) for layer in layers}
-        text = files.read(os.fspath(pattern), 8_000_000).decode() if is_path else pattern
-        kept = {"text": text, **keywords}
+        kept = {"text": Path(pattern).read_text() if _is_path(pattern) else pattern, **keywords}
     return (kept if _repeats(kept, by_layer, config) else None), by_layer
+
+
+def _is_path(pattern: str | os.PathLike[str]) -> bool:
+    return isinstance(pattern, os.PathLike) or pattern.endswith(".spat")
 
 
 def _repeats(kept: dict[str, Any], by_layer: dict[int, LayerPattern], config: PreTrainedConfig) -> bool:
@@ -123,7 +127,7 @@ def _repeats(kept: dict[str, Any], by_layer: dict[int, LayerPattern], config: Pr
 
 
 def _widen(config: PreTrainedConfig, patterns: list[LayerPattern]) -> None:
-    """Windows and chunks of a configuration that keep fewer keys than the patterns see hold as many as these, or all."""
+    """Windows and chunks of a configuration that keep fewer keys than the patterns see are made to keep these."""
     nodes = [own.attend.pattern.nodes for own in patterns]
     ages = [oldest_key(each) if is_causal(each) else None for each in nodes]
     least = MOST_POSITIONS if None in ages else max(age for age in ages if age is not None)

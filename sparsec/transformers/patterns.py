@@ -152,7 +152,7 @@ def _tensors(value: object) -> Iterator[Tensor]:
 
 
 def _key(value: object) -> object:
-    """Code and captured values of a function of transformers, which reads nothing else that changes; None for others."""
+    """Code and captured values of a function of transformers, which reads nothing else; None for others."""
     if isinstance(value, Tensor):
         return ("tensor", value.dim(), str(value.dtype), *(value.flatten().tolist() if value.dim() < 2 else ()))
     if isinstance(value, int | str | None):

@@ -54,7 +54,7 @@ class Report:
 
 
 def verify(model: PreTrainedModel, *, lengths: Sequence[int] = (1, 7, 48, 97), seed: int = 0) -> Report:
-    """Compare a model's logits, gradients, decoding and padding with the same model over dense masks; prove nothing else.
+    """Compare logits, gradients, decoding and padding of a model with those of the same model over dense masks.
 
         report = sparsec.transformers.verify(model)
         assert report.holds, report
@@ -101,7 +101,7 @@ def verify(model: PreTrainedModel, *, lengths: Sequence[int] = (1, 7, 48, 97), s
 
 
 def _share(ours: Tensor, expected: Tensor, moved: Tensor, size: float = 0.0) -> float:
-    """The error as a share of its bound: twice the change that rounding made, and a unit of the last place of `size`."""
+    """The error as a share of its bound: twice the change that rounding made, and the last place of `size`."""
     bound = 2 * _norm(moved - expected) + torch.finfo(expected.dtype).eps * max(size, _norm(expected))
     return _norm(ours - expected) / (bound or 1.0)
 
