@@ -12,6 +12,7 @@ are expanded, but for those that hold data: along the second one, the numbers of
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, masking_utils
 
+from sparsec.diagnostics import SparsecError
 from sparsec.transformers.closures import Parts, taken_apart
 from sparsec.transformers.patterns import ModelPattern, count_of_patterns, numbered, pattern
 from sparsec.transformers.refusal import refusal
@@ -66,8 +68,9 @@ def mask(
     parts = taken_apart(mask_function)
     number, tensors = numbered(parts.condition)
     found = pattern(number)
-    if getattr(config, "sparsec", None) is None:  # else the pattern stands in the configuration
-        found.operator(getattr(config, "attn_logit_softcapping", None))
+    if getattr(config, "sparsec", None) is None:  # else layers have their own
+        with suppress(SparsecError):  # models ask for masks that no layer uses; one that does will say it
+            found.operator(getattr(config, "attn_logit_softcapping", None))
     if parts.padding is not None:
         attention_mask = parts.padding if attention_mask is None else _both(attention_mask, parts.padding)
     keys = slice(kv_offset, kv_offset + kv_length)
@@ -95,9 +98,7 @@ def read(carried: Tensor | None) -> Place | None:
     """What `mask` wrote; None for anything else."""
     if carried is None or carried.dtype != torch.int32 or carried.dim() != 4:
         return None
-    for number in range(
-        count_of_patterns()
-    ):  # comparisons, so that sizes which torch.compile has made symbols are fixed
+    for number in range(count_of_patterns()):  # comparisons fix sizes that torch.compile has made symbols
         if carried.shape[2] == 1 + number:
             break
     else:

@@ -138,7 +138,5 @@ def _widen(config: PreTrainedConfig, patterns: list[LayerPattern]) -> None:
             setattr(config, name, wanted)
             changed.append(f"{name} {before} -> {wanted}")
     if changed:
-        said = (
-            f"the pattern sees keys that the cache would drop; in the configuration of this model, {', '.join(changed)}"
-        )
+        said = f"the pattern sees keys that caches would drop: in the model's configuration, {', '.join(changed)}"
         warnings.warn(said, PatternWarning, stacklevel=3)
