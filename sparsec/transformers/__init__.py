@@ -23,12 +23,13 @@ except ImportError as missing:
     raise ImportError(hint, name="transformers") from missing
 
 from sparsec.transformers.attention import attention
+from sparsec.transformers.cache import Cache
 from sparsec.transformers.dense import NAME, dense_attention
 from sparsec.transformers.masks import mask
 from sparsec.transformers.models import use
 from sparsec.transformers.verify import Report, verify
 
-__all__ = ["Report", "use", "verify"]
+__all__ = ["Cache", "Report", "use", "verify"]
 
 AttentionInterface.register("sparsec", attention)
 AttentionMaskInterface.register("sparsec", mask)

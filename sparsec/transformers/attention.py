@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from sparsec.transformers.layers import layer_pattern, problem
+from sparsec.transformers.cache import places_of
+from sparsec.transformers.dense import over_kept_keys
+from sparsec.transformers.layers import LayerPattern, layer_pattern, problem
 from sparsec.transformers.masks import Form, Place, mask, read
 from sparsec.transformers.refusal import EAGER, refusal
 
@@ -66,27 +68,34 @@ def attention(
             shown = f"`{name}`" if isinstance(given, Tensor) else f"`{name}={given}`"
             raise refusal(shown, _OTHERWISE.get(name, f"it may change the result; {EAGER}"), module)
     place = _place(module, query, key, attention_mask, others.get("is_causal"))
-    if len(key) != len(place.numbers) or key.shape[2] != place.numbers.shape[2]:
-        has, wanted = list(key.shape[::2]), [len(place.numbers), place.numbers.shape[2]]
-        raise refusal(f"keys of {has} rows and positions, where its mask has {wanted}", EAGER, module)
     cap = None if softcap is None else float(softcap)
     own = layer_pattern(module)
+    places = None
+    if len(key) != len(place.numbers) or key.shape[2] != place.numbers.shape[2]:
+        places = _kept(own, place, query, key)
+        if places is None:
+            has, wanted = list(key.shape[::2]), [len(place.numbers), place.numbers.shape[2]]
+            hint = f"`sparsec.transformers.Cache` takes rows without padding; {EAGER}"
+            raise refusal(f"keys of {has} rows and positions, where its mask has {wanted}", hint, module)
     attend = place.pattern.operator(cap) if own is None else own.attend
     if own is not None:
         kept = key.shape[2] - query.shape[2] if place.form is Form.CUT_ROWS else -1
         if found := problem(own.number, place.number, kept, cap):
             asked, hint = found
             raise refusal(asked, hint, module)
+    aux = s_aux if sinks is None else sinks
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if own is not None and places is not None:
+        return over_kept_keys(own, query, key, value, places, scale, aux).transpose(1, 2), None
     positions = _positions(place)
     if cu_seq_lens_q is not None:
         positions = _packed(module, place, positions, query, cu_seq_lens_q, cu_seq_lens_k)
-    aux = s_aux if sinks is None else sinks
     q, k, v, size = _fitting(query, key, value)
     out = attend(
         q,
         k,
         v,
-        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        scale=scale,
         sinks=None if aux is None else aux.flatten(),
         **positions,
         **place.inputs if own is None else {},
@@ -111,6 +120,15 @@ def _all(batch: int, n_q: int, n: int, device: torch.device) -> Tensor:
     from transformers.masking_utils import bidirectional_mask_function
 
     return mask(batch, n_q, n, mask_function=bidirectional_mask_function, device=device)
+
+
+def _kept(own: LayerPattern | None, place: Place, query: Tensor, key: Tensor) -> Tensor | None:
+    """Where keys stand of which `Cache` dropped some; None where they are others."""
+    n, n_q = place.numbers.shape[2], query.shape[2]
+    if own is None or place.form is not Form.LAST or len(key) != len(place.numbers):
+        return None
+    places = places_of(own.attend.pattern.nodes, n - n_q, n_q, key.device)
+    return places if len(places) == key.shape[2] else None
 
 
 def _positions(place: Place) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def _repeats(kept: dict[str, Any], by_layer: dict[int, LayerPattern], config: Pr
     given = {name: value for name, value in kept.items() if name != "text"}
     try:
         for layer, own in by_layer.items():
-            again = compile(kept["text"], layer=layer, layers=config.num_hidden_layers, **given)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PatternWarning)  # they have been said
+                again = compile(kept["text"], layer=layer, layers=config.num_hidden_layers, **given)
             if again.pattern.nodes.conditions != own.attend.pattern.nodes.conditions:
                 raise ValueError
     except (SparsecError, ValueError, TypeError):
