@@ -32,19 +32,20 @@ SMALL = SIZES | {
 OPTIONAL = ("num_key_value_heads", "head_dim")  # also where the configuration has None there
 
 AS_EAGER = """
-    afmoe albert apertus apertus1p5_text arcee aria_text axk1 axk2 bailing_hybrid beam bert bert-generation biogpt
-    bitnet camembert codegen cohere cohere2 cohere2_moe ctrl cwm data2vec-text deepseek_v2 deepseek_v3 diffllama
+    afmoe albert apertus apertus1p5_text arcee aria_text axk1 bailing_hybrid beam bert bert-generation biogpt
+    bitnet camembert codegen cohere cohere2 cohere2_moe ctrl cwm data2vec-text deepseek_v3 diffllama
     distilbert electra ernie ernie4_5 ernie4_5_moe eurobert exaone exaone4 exaone_moe flex_olmo flint gemma gemma2
     gemma3_text gemma3n_text glm glm4 glm4_moe glm4_moe_lite gpt-sw3 gpt2 gpt_bigcode gpt_neox gpt_oss gptj granite
-    granite_swa granitemoe granitemoe_swa granitemoeshared gte helium hrm_text hunyuan_v1_dense hunyuan_v1_moe hy_v3
+    granite_swa granitemoe granitemoe_swa granitemoeshared gte hrm_text hunyuan_v1_dense hunyuan_v1_moe hy_v3
     hyperclovax internlm3 iquestcoder jais2 jetmoe jina_embeddings_v3 kimi_linear kolibri1 laguna lara_mini lfm2
-    lfm3 llama llama4_text longcat_flash mellum mimo_v2_flash minicpm3 minimax_m2 minimax_m3_vl_text ministral
-    ministral3 mistral mixtral mobilebert modernbert modernbert-decoder moshi nanochat nemotron nomic_bert olmo
+    lfm3 llama llama4_text mellum mimo_v2_flash minicpm3 minimax_m2 minimax_m3_vl_text ministral
+    ministral3 mistral mixtral modernbert modernbert-decoder moshi nanochat nemotron nomic_bert olmo
     olmo2 olmo3 olmo_hybrid olmoe opt persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5_moe_text qwen3_5_text
     qwen3_moe qwen3_next roberta roberta-prelayernorm sarvam_mla sarvam_moe seed_oss smollm3 solar_open stablelm
     starcoder2 ultrabert vaultgemma xlm-roberta xlm-roberta-xl youtu zaya
 """
 REFUSED = {
+    "axk2": "`indices`",
     "doge": "a mask of its own",
     "hy_v4": "`indices`",
     "inkling_text": "`position_bias`",
@@ -65,6 +66,8 @@ def small_model(kind: str) -> tf.PreTrainedModel:
     if "qk_rope_head_dim" in own:  # the size of a head is another one there
         own = [name for name in own if name != "head_dim"]
     given = {name: SMALL[name] for name in own}
+    if "kv_lora_rank" in own:  # latent keys are of all heads
+        given["num_key_value_heads"] = given["num_attention_heads"]
     if kinds := list(dict.fromkeys(getattr(whole, "layer_types", None) or [])):
         given["layer_types"] = (kinds * 2)[: max(2, len(kinds))]
         given["num_hidden_layers"] = len(given["layer_types"])
