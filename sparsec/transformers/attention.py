@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from transformers.masking_utils import bidirectional_mask_function
 
 from sparsec.transformers.cache import places_of
 from sparsec.transformers.dense import over_kept_keys
@@ -89,7 +90,7 @@ def attention(
         return over_kept_keys(own, query, key, value, places, scale, aux).transpose(1, 2), None
     positions = _positions(place)
     if cu_seq_lens_q is not None:
-        positions = _packed(module, place, positions, query, cu_seq_lens_q, cu_seq_lens_k)
+        positions = {"documents": _ends(module, place, query, cu_seq_lens_q, cu_seq_lens_k)}
     q, k, v, size = _fitting(query, key, value)
     out = attend(
         q,
@@ -117,8 +118,6 @@ def _place(module: nn.Module, query: Tensor, key: Tensor, carried: Tensor | None
 
 @torch.compiler.disable(reason="the first mask of a kind compiles its pattern")
 def _all(batch: int, n_q: int, n: int, device: torch.device) -> Tensor:
-    from transformers.masking_utils import bidirectional_mask_function
-
     return mask(batch, n_q, n, mask_function=bidirectional_mask_function, device=device)
 
 
@@ -145,15 +144,15 @@ def _positions(place: Place) -> dict[str, Any]:
     return positions if place.form is Form.SAME_ROWS else {"q_offset": q_first, **positions}
 
 
-def _packed(
-    module: nn.Module, place: Place, positions: dict[str, Any], query: Tensor, starts: Tensor, of_keys: Tensor | None
-) -> dict[str, Any]:
-    """Documents by `cu_seq_lens_q`, which is about the one row of a batch."""
+def _ends(module: nn.Module, place: Place, query: Tensor, of_queries: Tensor, of_keys: Tensor | None) -> Tensor:
+    """Documents by `cu_seq_lens_q`, which is about the one row of a batch; values are compared on a CPU."""
     if place.form not in (Form.LAST, Form.DOCUMENTS) or place.numbers.shape[2] != query.shape[2] or len(query) != 1:
         raise refusal("`cu_seq_lens_q` with padding, a cache or several rows", "pack all texts into one row", module)
-    if of_keys is not None and of_keys is not starts and of_keys.shape != starts.shape:
-        raise refusal("`cu_seq_lens_q` and `cu_seq_lens_k` that differ", EAGER, module)
-    return {"documents": starts}
+    if of_keys is not None and of_keys is not of_queries:
+        looks = of_keys.device.type == "cpu" and not torch.compiler.is_compiling()
+        if of_keys.shape != of_queries.shape or (looks and not torch.equal(of_keys, of_queries)):
+            raise refusal("`cu_seq_lens_q` and `cu_seq_lens_k` that differ", EAGER, module)
+    return of_queries
 
 
 def _fitting(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:

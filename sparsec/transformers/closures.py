@@ -8,6 +8,7 @@ begin are taken out, as tensors of their own; what is left is a condition, the s
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +35,11 @@ class Parts:
 
 def captured(function: MaskFunction) -> dict[str, Any]:
     """What a function captured, by name."""
-    code = getattr(function, "__code__", None)
-    cells = getattr(function, "__closure__", None) or ()
-    return dict(zip(code.co_freevars, (cell.cell_contents for cell in cells), strict=True)) if code else {}
+    code, found = getattr(function, "__code__", None), {}
+    for name, cell in zip(code.co_freevars if code else (), getattr(function, "__closure__", None) or (), strict=True):
+        with suppress(ValueError):  # not filled yet
+            found[name] = cell.cell_contents
+    return found
 
 
 def made_by(function: MaskFunction, maker: str) -> bool:

@@ -82,7 +82,7 @@ def mask(
     if documents is not None:
         if attention_mask is not None or (q_length, kv_length, kv_offset) != (*documents.shape[1:], kv_length, 0):
             raise refusal("packed rows with padding or a cache", "leave `attention_mask` out, and `use_cache=False`")
-        form, numbers = Form.DOCUMENTS, documents[:, None]
+        form, numbers = Form.DOCUMENTS, documents.expand(batch_size, kv_length)[:, None]
     else:
         form, numbers = _rows(
             batch_size, q_length, kv_length, q_offset, kv_offset, attention_mask, found, parts.chunks_begin, device

@@ -103,7 +103,7 @@ def _compiled(
         made: Callable[..., Attend] = load if _is_path(pattern) else compile
         count = config.num_hidden_layers
         by_layer = {layer: LayerPattern(made(pattern, layer=layer, layers=count, **keywords)) for layer in layers}
-        kept = {"text": Path(pattern).read_text() if _is_path(pattern) else pattern, **keywords}
+        kept = {"text": Path(pattern).read_text(encoding="utf-8") if _is_path(pattern) else pattern, **keywords}
     return (kept if _repeats(kept, by_layer, config) else None), by_layer
 
 
@@ -119,13 +119,19 @@ def _repeats(kept: dict[str, Any], by_layer: dict[int, LayerPattern], config: Pr
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", PatternWarning)  # they have been said
                 again = compile(kept["text"], layer=layer, layers=config.num_hidden_layers, **given)
-            if again.pattern.nodes.conditions != own.attend.pattern.nodes.conditions:
+            if _meaning(again) != _meaning(own.attend):
                 raise ValueError
     except (SparsecError, ValueError, TypeError):
         said = "its text needs other files or declarations: save_pretrained can't keep the pattern"
         warnings.warn(said, PatternWarning, stacklevel=4)
         return False
     return True
+
+
+def _meaning(attend: Attend) -> tuple:
+    """What a pattern does, whatever it is called."""
+    nodes = attend.pattern.nodes
+    return nodes.conditions, nodes.head_conditions, nodes.scores
 
 
 def _widen(config: PreTrainedConfig, patterns: list[LayerPattern]) -> None:

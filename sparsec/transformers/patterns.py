@@ -104,19 +104,18 @@ def numbered(function: MaskFunction) -> tuple[int, list[Tensor]]:
     A mask function is made anew in each step of `generate`, so the like of it is looked up.
     """
     tensors = list(_tensors(function))
-    key = _key(function)
-    if key is None or key not in _known:
-        text, inputs, read = _imported(function)
-        if text not in _numbers:
-            _patterns.append(ModelPattern(text, inputs))
-            _numbers[text] = len(_patterns) - 1
-        places = tuple(next(i for i, each in enumerate(tensors) if each is own) for own in read)
-        found = _numbers[text], places
-        if key is None:
-            return found[0], [tensors[place] for place in places]
-        _known[key] = found
-    number, places = _known[key]
-    return number, [tensors[place] for place in places]
+    first = {id(each): place for place, each in reversed(list(enumerate(tensors)))}
+    key = _key(function), tuple(first[id(each)] for each in tensors)
+    if key in _known:
+        number, places = _known[key]
+        return number, [tensors[place] for place in places]
+    text, inputs, read = _imported(function)
+    if text not in _numbers:
+        _patterns.append(ModelPattern(text, inputs))
+        _numbers[text] = len(_patterns) - 1
+    if key[0] is not None and all(id(each) in first for each in read):
+        _known[key] = _numbers[text], tuple(first[id(each)] for each in read)
+    return _numbers[text], read
 
 
 def _imported(function: MaskFunction) -> tuple[str, tuple[str, ...], list[Tensor]]:
@@ -138,17 +137,13 @@ def _imported(function: MaskFunction) -> tuple[str, tuple[str, ...], list[Tensor
     return declared + pattern, tuple(own.name for own in inputs), tables.kept
 
 
-def _tensors(value: object) -> Iterator[Tensor]:
+def _tensors(value: object, depth: int = 16) -> Iterator[Tensor]:
     """Tensors of several axes in a function's closure, in a fixed order."""
-    if isinstance(value, Tensor):
-        if value.dim() > 1:
-            yield value
-    elif isinstance(value, FunctionType):
-        for each in captured(value).values():
-            yield from _tensors(each)
-    elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _tensors(each)
+    if isinstance(value, Tensor) and value.dim() > 1:
+        yield value
+    inner = captured(value).values() if isinstance(value, FunctionType) else value if isinstance(value, tuple) else ()
+    for each in inner if depth else ():
+        yield from _tensors(each, depth - 1)
 
 
 def _key(value: object) -> object:
@@ -157,10 +152,10 @@ def _key(value: object) -> object:
         return ("tensor", value.dim(), str(value.dtype), *(value.flatten().tolist() if value.dim() < 2 else ()))
     if isinstance(value, int | str | None):
         return (type(value).__name__, value)
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple):
         parts = tuple(map(_key, value))
     elif isinstance(value, FunctionType) and value.__module__.partition(".")[0] == "transformers":
-        parts = (value.__code__, *map(_key, captured(value).values()))
+        parts = (value.__code__, *map(_key, (value.__defaults__, *captured(value).values())))
     else:
         return None
     return None if None in parts else parts
