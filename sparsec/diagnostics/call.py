@@ -136,8 +136,8 @@ class WrongConfig(Diagnostic, code="SP0609", title="a configuration without an e
 
 class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than a pattern"):
     """`sparsec.transformers` is the attention of a model of transformers: softmax of scaled scores over the keys that a
-    pattern keeps.  What a model asks for beyond that (dropout, capped scores, biases), and masks that depend on the
-    data (packed rows, padding between tokens), are refused: left out, they would change the result in silence.
+    pattern keeps.  What a model asks for beyond that (dropout, biases, weights), and masks that are no condition on
+    positions, documents and padding on one side, are refused: left out, they would change the result in silence.
     """
 
     where: str
