@@ -1,0 +1,188 @@
+"""The forward and the backward pass of a rank: its own keys while others are under way, then the received ones.
+
+Results of steps join as one softmax: each has its share of the common sum of exponentials.  Backward, every step takes
+the common result and log-sum-exp, so that its weights are those of the whole row, and gradients just add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sparsec.analysis.sharding import Segment
+from sparsec.distributed import exchange
+from sparsec.distributed.exchange import Rows
+from sparsec.distributed.steps import Step, Steps
+from sparsec.kernels.memory import empty_as
+from sparsec.kernels.sinks import with_sinks
+
+_NEVER = float("-inf")
+
+_Some = TypeVar("_Some")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a rank does in calls of some lengths, batch and key heads."""
+
+    steps: Steps
+    rows: Rows
+    batch: int
+    heads: int  # key heads
+    sends: bool  # whether any rank needs a key of another
+    group: dist.ProcessGroup
+    tables: dict[tuple, Tensor] = field(default_factory=dict)
+
+    def table(self, step: Step, device: torch.device) -> Tensor | None:
+        """The sequences of a step, as packed calls have them; None where keys begin at position 0."""
+        if not step.k_begin:
+            return None
+        key = step.rows, step.run, device
+        if key not in self.tables:
+            numbers = 0, step.rows[1] - step.rows[0], 0, step.k_begin, self.steps.runs[step.run].stop, step.q_offset
+            lines = [[row, *numbers] for row in range(self.batch)]
+            self.tables[key] = torch.tensor(lines, dtype=torch.int32, device=device)
+        return self.tables[key]
+
+
+def forward(
+    part: Part, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """out like q, the log-sum-exp [B, H, n_q], and the rows that were received, which backward takes."""
+    underway = exchange.start_keys(part.rows, k, v, part.group if part.sends else None)
+    results: list[tuple[Segment, tuple[Tensor, Tensor]]] = []
+    for number, steps in _by_run(part):
+        keys = _keys_of(part, number, k, v, underway)
+        for step in steps:
+            found = step.form.operator.forward(
+                q[:, :, slice(*step.rows)], *keys, None, part.table(step, q.device), [], scale, _offset(step)
+            )
+            results.append((step.rows, found))
+    exact = torch.promote_types(q.dtype, torch.float32)
+    nothing = lambda: (empty_as(q).zero_(), q.new_full(q.shape[:3], _NEVER, dtype=exact))  # noqa: E731
+    out, lse = _on_rows(results, q.shape[2], nothing, _joined)
+    if sinks is not None:
+        out, lse = with_sinks(out, lse, sinks)
+    return out.to(q.dtype), lse, underway.wait()
+
+
+def backward(
+    part: Part, g: Tensor, dlse: Tensor | None, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
+    received: Tensor, scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The gradients of q, k and v; those of keys of other ranks travel while own keys are worked on."""
+    of_queries: list[tuple[Segment, tuple[Tensor, ...]]] = []
+    of_keys: list[tuple[Segment, tuple[Tensor, ...]]] = []
+    away: list[tuple[Tensor, ...]] = []
+
+    def run_through(number: int, steps: Sequence[Step]) -> tuple[Tensor, ...]:
+        keys, sums = _keys_of(part, number, k, v, received), []
+        for step in steps:
+            own = [None if x is None else x[:, :, slice(*step.rows)] for x in (g, q, out, lse, dlse)]
+            tensors = own[0], own[1], *keys, own[2], own[3], own[4]
+            table = part.table(step, q.device)
+            dq, *of_run = step.form.operator.backward(*tensors, table, [], scale, _offset(step))
+            of_queries.append((step.rows, (dq,)))
+            sums.append(tuple(of_run))
+        return sums[0] if len(sums) == 1 else _added(sums)
+
+    by_run = _by_run(part)
+    for number, steps in by_run:
+        run = part.steps.runs[number]
+        if run.own is None:
+            away.append(run_through(number, steps))
+            of_keys += [(rows, tuple(x[:, :, slice(*at)] for x in away[-1])) for rows, at in run.beside]
+    dk_away, dv_away = [dk for dk, _ in away], [dv for _, dv in away]
+    underway = exchange.start_gradients(part.rows, dk_away, dv_away, k, part.group if part.sends else None)
+    for number, steps in by_run:
+        run = part.steps.runs[number]
+        if run.own is not None:
+            of_keys.append(((run.own, run.own + run.length), run_through(number, steps)))
+    (dq,) = _on_rows(of_queries, q.shape[2], lambda: (empty_as(q).zero_(),), _added)
+    dk, dv = _on_rows(of_keys, k.shape[2], lambda: (empty_as(k).zero_(), empty_as(k).zero_()), _added)
+    back = underway.wait()
+    if part.sends:
+        dk, dv = (exchange.with_gradients(part.rows, x, some) for x, some in ((dk, back[:, 0]), (dv, back[:, 1])))
+    return dq, dk, dv
+
+
+def _offset(step: Step) -> int:
+    return 0 if step.k_begin else step.q_offset
+
+
+def _by_run(part: Part) -> list[tuple[int, list[Step]]]:
+    """The steps of each run, own runs first."""
+    return [
+        (number, [step for step in part.steps.steps if step.run == number]) for number in range(len(part.steps.runs))
+    ]
+
+
+def _keys_of(
+    part: Part, number: int, k: Tensor, v: Tensor, received: Tensor | exchange.Underway
+) -> tuple[Tensor, Tensor]:
+    """K and V of a run; what is under way is waited for where it is needed."""
+    run, place = part.steps.runs[number], part.rows.placed[number]
+    if place is None:
+        assert run.own is not None
+        rows = slice(run.own, run.own + run.length)
+        return k[:, :, rows], v[:, :, rows]
+    rows_received = received if isinstance(received, Tensor) else received.wait()
+    found = exchange.placed_keys(rows_received, place, part.batch, part.heads)
+    for own, at in run.beside:
+        for into, x in zip(found, (k, v), strict=True):
+            into[:, :, slice(*at)] = x[:, :, slice(*own)]
+    return found
+
+
+# ---------------------------------------------------------------- results on the same rows
+
+
+def _on_rows(
+    parts: Sequence[tuple[Segment, tuple[Tensor, ...]]],
+    length: int,
+    nothing: Callable[[], tuple[Tensor, ...]],
+    together: Callable[[Sequence[tuple[Tensor, ...]]], tuple[Tensor, ...]],
+) -> tuple[Tensor, ...]:
+    """Tensors [B, H, length, ..] out of parts of their rows; where several parts have a row, they go `together`."""
+    base = next((found for rows, found in parts if rows == (0, length)), None)
+    whole = nothing() if base is None else base
+    edges = sorted({edge for rows, _ in parts for edge in rows})
+    for first, stop in zip(edges, edges[1:], strict=False):
+        there = [
+            tuple(x[:, :, first - rows[0] : stop - rows[0]] for x in found)
+            for rows, found in parts
+            if rows[0] <= first and stop <= rows[1]
+        ]
+        if len(there) > 1 or (there and base is None):
+            made = together(there) if len(there) > 1 else there[0]
+            for into, x in zip(whole, made, strict=True):
+                into[:, :, first:stop] = x
+    return whole
+
+
+def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+    """Results and log-sum-exps of one softmax, from those of disjoint keys."""
+    total = torch.stack([lse for _, lse in parts]).logsumexp(0)
+    joined: Tensor | None = None
+    for out, lse in parts:
+        share = torch.where(lse == _NEVER, 0.0, torch.exp(lse - total))[..., None]
+        joined = out * share if joined is None else torch.addcmul(joined, out, share)
+    assert joined is not None
+    return joined, total
+
+
+def _added(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Sums in float32 or better, in the order of the parts."""
+    found = []
+    for some in zip(*parts, strict=True):
+        exact = torch.promote_types(some[0].dtype, torch.float32)
+        total = some[0].to(exact)
+        for x in some[1:]:
+            total = total + x
+        found.append(total.to(some[0].dtype))
+    return tuple(found)
