@@ -75,7 +75,9 @@ def _even_cuts(pattern: ir.Pattern, n: int, ranks: int) -> list[int]:
         low, high = 0, len(below) - 1
         while low < high:
             middle = (low + high) // 2
-            low, high = (middle + 1, high) if _work(pattern, n, (0, below[middle])) * ranks < rank * whole else (low, middle)
+            low, high = (
+                (middle + 1, high) if _work(pattern, n, (0, below[middle])) * ranks < rank * whole else (low, middle)
+            )
         cuts.append(max(below[low], cuts[-1]))
     return [*cuts, n]
 
@@ -253,7 +255,12 @@ class Shards:
 
     def exact(self) -> bool:
         """Whether no rank gets a key that it does not need."""
-        segments = [(s, end - begin) for begin, end in self.documents for r in range(self.ranks) for s in self.within(r, (begin, end))]
+        segments = [
+            (s, end - begin)
+            for begin, end in self.documents
+            for r in range(self.ranks)
+            for s in self.within(r, (begin, end))
+        ]
         known = map(touch, self.pattern.conditions)
         return all(each.exact(stop - first, n) for each in known for (first, stop), n in segments)
 

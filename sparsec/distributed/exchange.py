@@ -18,16 +18,19 @@ from sparsec.analysis.sharding import Shards
 from sparsec.distributed.steps import Run
 
 
+Index = tuple[Tensor, Tensor, Tensor]
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Index lists of a rank, int64 on its device; own rows are those of K as [B * H_kv * n, D]."""
+    """Index lists of a rank, int64 on its device; own rows are indices of K's first three dimensions."""
 
-    sent: Tensor  # own rows, by the rank that gets them
+    sent: Index  # own rows, by the rank that gets them
     send_counts: list[int]  # for each rank
     receive_counts: list[int]
     placed: tuple[Tensor | None, ...]  # of each received run, [B * H_kv * length]: received rows, or the row of zeros
     returned: Tensor  # for each received row its row in the gradients of all received runs, one after the other
-    touched: Tensor  # own rows that some rank gets, each once
+    touched: Index  # own rows that some rank gets, each once
     shares: tuple[Tensor, ...]  # for each rank: which of `touched` the rows are that it gets
 
     @property
@@ -71,13 +74,17 @@ def rows_of(
     def on_device(x: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(x)).to(device)
 
+    def index(rows: np.ndarray) -> Index:
+        row, head, place = map(on_device, np.unravel_index(rows, (batch, heads, max(1, size))))
+        return row, head, place
+
     return Rows(
-        sent=on_device(np.concatenate(sent)),
+        sent=index(np.concatenate(sent)),
         send_counts=[len(each) for each in sent],
         receive_counts=counts,
         placed=tuple(None if each is None else on_device(each) for each in placed),
         returned=on_device(returned),
-        touched=on_device(touched),
+        touched=index(touched),
         shares=tuple(on_device(each) for each in np.split(shares, edges)),
     )
 
@@ -124,7 +131,7 @@ def start_keys(rows: Rows, k: Tensor, v: Tensor, group: dist.ProcessGroup | None
 
     `group` is None where no rank sends anything.
     """
-    sent = torch.stack([_as_rows(x).index_select(0, rows.sent) for x in (k, v)], 1)
+    sent = torch.stack([k[rows.sent], v[rows.sent]], 1)
     buffer = k.new_empty(rows.received + 1, 2, k.shape[3])
     buffer[rows.received :].zero_()
     return _start(buffer, sent, rows.receive_counts, rows.send_counts, group)
@@ -136,7 +143,7 @@ def start_gradients(
     """Send gradients of received runs, [B, H_kv, length, D] each, back to where the keys are; [sent, 2, D] arrives."""
     none = like.new_empty(0, like.shape[3])
     sent = torch.stack([torch.cat([none, *map(_as_rows, some)]).index_select(0, rows.returned) for some in (dk, dv)], 1)
-    buffer = like.new_empty(len(rows.sent), 2, like.shape[3])
+    buffer = like.new_empty(sum(rows.send_counts), 2, like.shape[3])
     return _start(buffer, sent, rows.send_counts, rows.receive_counts, group)
 
 
@@ -155,14 +162,13 @@ def placed_keys(rows: Tensor, place: Tensor, batch: int, heads: int) -> tuple[Te
     return k, v
 
 
-def with_gradients(rows: Rows, x: Tensor, back: Tensor) -> Tensor:
-    """dk or dv [B, H_kv, n, D] with what came back [sent, D] added, rank by rank in float32 or better."""
+def add_gradients(rows: Rows, x: Tensor, back: Tensor) -> None:
+    """Add what came back, [sent, D], to dk or dv [B, H_kv, n, D], rank by rank in float32 or better."""
     exact = torch.promote_types(x.dtype, torch.float32)
-    flat = _as_rows(x)
-    total = flat.index_select(0, rows.touched).to(exact)
+    total = x[rows.touched].to(exact)
     for share, some in zip(rows.shares, back.split(rows.send_counts), strict=True):
         total.index_add_(0, share, some.to(exact))  # no row twice in a share: one order, whatever runs first
-    return flat.index_copy(0, rows.touched, total.to(x.dtype)).view(x.shape)
+    x[rows.touched] = total.to(x.dtype)
 
 
 def _as_rows(x: Tensor) -> Tensor:

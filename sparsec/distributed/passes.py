@@ -107,7 +107,8 @@ def backward(
     dk, dv = _on_rows(of_keys, k.shape[2], lambda: (empty_as(k).zero_(), empty_as(k).zero_()), _added)
     back = underway.wait()
     if part.sends:
-        dk, dv = (exchange.with_gradients(part.rows, x, some) for x, some in ((dk, back[:, 0]), (dv, back[:, 1])))
+        for x, some in zip((dk, dv), back.unbind(1), strict=True):
+            exchange.add_gradients(part.rows, x, some)
     return dq, dk, dv
 
 

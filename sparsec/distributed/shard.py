@@ -130,7 +130,9 @@ def shard(attend: Attend, mesh: DeviceMesh, layout: str = "contiguous", *, dim: 
         mesh = mesh[dim]
     if mesh.ndim != 1:
         problem = f"the mesh has {mesh.ndim} dimensions, {mesh.mesh_dim_names}"
-        raise SparsecError(NotSharded(problem=problem, way_out="name that of the sequence: shard(attend, mesh, dim=...)"))
+        raise SparsecError(
+            NotSharded(problem=problem, way_out="name that of the sequence: shard(attend, mesh, dim=...)")
+        )
     return Sharded(attend, mesh, layout)
 
 
@@ -162,7 +164,9 @@ class _Core:
         if len(ends) < 2 or ends[0] != 0 or list(ends) != sorted(ends) or (n is not None and ends[-1] != n):
             wanted = f"0 to {n}" if n is not None else "0 on"
             problem = f"`documents` is {str(ends)[:60]}"
-            raise SparsecError(NotSharded(problem=problem, way_out=f"cu_seqlens rises from {wanted}, the same on all ranks"))
+            raise SparsecError(
+                NotSharded(problem=problem, way_out=f"cu_seqlens rises from {wanted}, the same on all ranks")
+            )
         return ends
 
     def check(self, ends: tuple[int, ...], q: Tensor, k: Tensor) -> None:
@@ -170,7 +174,9 @@ class _Core:
         own = sum(stop - first for first, stop in self.shares(ends[-1])[self.rank])
         for name, x in (("q", q), ("k", k)):
             if x.shape[2] != own:
-                problem = f"rank {self.rank} of {self.ranks} holds {own} of {ends[-1]} positions, and {name} has {x.shape[2]}"
+                problem = (
+                    f"rank {self.rank} of {self.ranks} holds {own} of {ends[-1]} positions, and {name} has {x.shape[2]}"
+                )
                 cure = "cut with `local`, and pass `n` where ranks hold unequal numbers"
                 raise SparsecError(NotSharded(problem=problem, way_out=cure))
 

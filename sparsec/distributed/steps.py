@@ -107,7 +107,9 @@ class Forms:
         """
         if self.plain.period is not None or self.whole:
             return None
-        numbers = {part.value for each in self.pattern.conditions for part in ir.walk(each) if isinstance(part, ir.Const)}
+        numbers = {
+            part.value for each in self.pattern.conditions for part in ir.walk(each) if isinstance(part, ir.Const)
+        }
         for least in sorted({number + more for number in numbers if number >= 0 for more in (0, 1)}):
             facts = conjunction(*(ir.Compare(ir.Const(least), "<=", ir.Var(name)) for name in "qk"))
             known = tuple(given(each, facts) for each in self.pattern.conditions)
@@ -170,7 +172,9 @@ def _whole(forms: Forms, shards: Shards, rank: int) -> Steps:
 def _in_runs(forms: Forms, shards: Shards, rank: int, classes: Sequence[tuple[int, ...]]) -> Steps | None:
     of_documents = list(_documents(shards, rank))
     own = [
-        (Run(document, *segment, rows[0]), segments) for document, segments in of_documents for rows, segment in segments
+        (Run(document, *segment, rows[0]), segments)
+        for document, segments in of_documents
+        for rows, segment in segments
     ]
     numbers = sorted({number for each in classes for number in each})
     received = [
@@ -209,7 +213,9 @@ def _rows_of(forms: Forms, run: Run, segments: Sequence[Placed], numbers: Sequen
     """The rows that see a key of a run, and the position of the first of them, for each segment that has some."""
     found, n = [], run.document[1] - run.document[0]
     for (row, _), segment in segments:
-        seen = (touch(forms.pattern.conditions[number]).queries(segment, (run.first, run.stop), n) for number in numbers)
+        seen = (
+            touch(forms.pattern.conditions[number]).queries(segment, (run.first, run.stop), n) for number in numbers
+        )
         some = [each for each in seen if each]
         if some:
             first, stop = min(low for low, _ in some), max(high for _, high in some)

@@ -1,0 +1,29 @@
+"""A sequence over two GPUs, through NCCL: as dense attention over the whole sequence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.sharded import Case, all_of, everywhere
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")]
+
+CASES = [
+    Case("past(100)", 2048, 4, 2),
+    Case("past(100) | sinks(4)", 2111, 4, 2, sinks=True),
+    Case("causal", 2050, layout="head-tail", batch=2),
+    Case("window(33) | columns(128, 4)", 1500),
+    Case("k >= n - 70 | past(9)", 1111, layout="head-tail"),
+    Case("past(60) | sinks(2)", 1000, documents=(0, 300, 301, 640, 1000)),
+]
+
+
+def test_two_gpus_are_one(tmp_path: Path) -> None:
+    """Forward and gradients in bfloat16, within twice what rounding costs dense attention."""
+    for found in everywhere(2, tmp_path, all_of, CASES, torch.bfloat16, backend="nccl"):
+        for name, each in found.items():
+            assert each.received == each.needed == each.predicted, name
+            for of, (difference, allowed) in each.differences.items():
+                assert difference <= allowed, (name, of)
