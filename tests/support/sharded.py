@@ -148,7 +148,10 @@ def against_dense(
     for name, x, whole, other in zip(names, found, wanted, rounded, strict=False):
         y = whole if name == "dsinks" else sharded.local(whole)
         difference = (x.double() - y).abs().max().item() if x.numel() else 0.0
-        allowed = 2 * (other - whole).abs().max().item() + 64 * torch.finfo(dtype).eps * whole.abs().max().item()
+        allowed = (
+            2 * (other - whole).abs().max().item()
+            + 64 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps * whole.abs().max().item()
+        )
         report.differences[name] = difference, allowed
     report.received, report.needed, report.predicted = traffic(mesh, case, sharded, mask.numpy(), k)
     return report
