@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from sparsec.analysis.count import pattern_count
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import affine_over, bounded
-from sparsec.ir.vector import holds
+from sparsec.ir.vector import Values, holds
 from sparsec.sets.touched import touched
 
 LAYOUTS = ("contiguous", "head-tail", "balanced")
@@ -149,14 +150,14 @@ class Touch:
             return self._looked(queries, n)
         if self._of_queries is None:
             return np.ones(n, bool)
-        at = {"q_lo": first, "q_hi": stop - 1, "k": np.arange(n), "n": n}
+        at: Values = {"q_lo": first, "q_hi": stop - 1, "k": np.arange(n), "n": n}
         return np.broadcast_to(holds(self._of_queries, at), n)
 
     def queries(self, queries: Segment, keys: Segment, n: int) -> Segment | None:
-        """The first and one behind the last of some queries that see any of some keys, or some more; None: none does."""
+        """From the first to behind the last of some queries that see any of some keys, or more; None: none does."""
         if self._of_keys is None:
             return queries
-        at = {"k_lo": keys[0], "k_hi": keys[1] - 1, "q": np.arange(*queries), "n": n}
+        at: Values = {"k_lo": keys[0], "k_hi": keys[1] - 1, "q": np.arange(*queries), "n": n}
         seen = np.flatnonzero(np.broadcast_to(holds(self._of_keys, at), queries[1] - queries[0]))
         return (queries[0] + int(seen[0]), queries[0] + int(seen[-1]) + 1) if len(seen) else None
 
@@ -199,8 +200,7 @@ class Shards:
     @cached_property
     def documents(self) -> tuple[Segment, ...]:
         """First position and one behind the last of those that are not empty."""
-        pairs = zip(self.ends, self.ends[1:], strict=False)
-        return tuple((first, stop) for first, stop in pairs if first < stop)
+        return tuple((first, stop) for first, stop in pairwise(self.ends) if first < stop)
 
     @cached_property
     def owner(self) -> np.ndarray:
@@ -255,14 +255,13 @@ class Shards:
 
     def exact(self) -> bool:
         """Whether no rank gets a key that it does not need."""
-        segments = [
-            (s, end - begin)
-            for begin, end in self.documents
-            for r in range(self.ranks)
-            for s in self.within(r, (begin, end))
-        ]
-        known = map(touch, self.pattern.conditions)
-        return all(each.exact(stop - first, n) for each in known for (first, stop), n in segments)
+        return all(
+            touch(condition).exact(stop - first, document[1] - document[0])
+            for document in self.documents
+            for rank in range(self.ranks)
+            for first, stop in self.within(rank, document)
+            for condition in self.pattern.conditions
+        )
 
     def traffic(self, groups: Sequence[tuple[int, ...]]) -> np.ndarray:
         """int64 [ranks, ranks]: the keys that rank i gets from rank j; `groups`: the conditions of each key head."""

@@ -1,4 +1,4 @@
-"""Attention over a sequence that lies on several GPUs (context parallelism), its communication derived from the pattern.
+"""Attention over a sequence that lies on several GPUs (context parallelism); who sends what follows from the pattern.
 
 import sparsec.distributed
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from sparsec.analysis.sharding import Shards
 from sparsec.distributed.steps import Run
 
-
 Index = tuple[Tensor, Tensor, Tensor]
 
 
@@ -57,7 +56,8 @@ def rows_of(
     get = [lists(rank, other) for other in ranks]
     counts = [batch * sum(map(len, each)) for each in get]
     row = _rows_of_positions(get, heads, shards.length, batch)
-    placed, returned, before = [], np.zeros(sum(counts), np.int64), 0
+    placed: list[np.ndarray | None] = []
+    returned, before = np.zeros(sum(counts), np.int64), 0
     for run in runs:
         if run.own is not None:
             placed.append(None)

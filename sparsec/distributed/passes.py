@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from itertools import pairwise
 
 import torch
 import torch.distributed as dist
@@ -17,13 +17,12 @@ from torch import Tensor
 from sparsec.analysis.sharding import Segment
 from sparsec.distributed import exchange
 from sparsec.distributed.exchange import Rows
+from sparsec.distributed.kernels import join_rows
 from sparsec.distributed.steps import Step, Steps
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.sinks import with_sinks
 
 _NEVER = float("-inf")
-
-_Some = TypeVar("_Some")
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def forward(
             results.append((step.rows, found))
     exact = torch.promote_types(q.dtype, torch.float32)
     nothing = lambda: (empty_as(q).zero_(), q.new_full(q.shape[:3], _NEVER, dtype=exact))  # noqa: E731
-    out, lse = _on_rows(results, q.shape[2], nothing, _joined)
+    out, lse = _on_rows(results, q.shape[2], nothing)
     if sinks is not None:
         out, lse = with_sinks(out, lse, sinks)
     return out.to(q.dtype), lse, underway.wait()
@@ -103,8 +102,8 @@ def backward(
         run = part.steps.runs[number]
         if run.own is not None:
             of_keys.append(((run.own, run.own + run.length), run_through(number, steps)))
-    (dq,) = _on_rows(of_queries, q.shape[2], lambda: (empty_as(q).zero_(),), _added)
-    dk, dv = _on_rows(of_keys, k.shape[2], lambda: (empty_as(k).zero_(), empty_as(k).zero_()), _added)
+    (dq,) = _on_rows(of_queries, q.shape[2], lambda: (empty_as(q).zero_(),))
+    dk, dv = _on_rows(of_keys, k.shape[2], lambda: (empty_as(k).zero_(), empty_as(k).zero_()))
     back = underway.wait()
     if part.sends:
         for x, some in zip((dk, dv), back.unbind(1), strict=True):
@@ -144,36 +143,53 @@ def _keys_of(
 
 
 def _on_rows(
-    parts: Sequence[tuple[Segment, tuple[Tensor, ...]]],
-    length: int,
-    nothing: Callable[[], tuple[Tensor, ...]],
-    together: Callable[[Sequence[tuple[Tensor, ...]]], tuple[Tensor, ...]],
+    parts: Sequence[tuple[Segment, tuple[Tensor, ...]]], length: int, nothing: Callable[[], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
-    """Tensors [B, H, length, ..] out of parts of their rows; where several parts have a row, they go `together`."""
+    """Tensors [B, H, length, D] out of parts of their rows, those on the same rows added; `nothing` for none.
+
+    Results with a log-sum-exp (of one dimension less) join as one softmax.  The order is that of the parts, but for one
+    that has all rows: it comes first, and is written into.
+    """
     base = next((found for rows, found in parts if rows == (0, length)), None)
     whole = nothing() if base is None else base
     edges = sorted({edge for rows, _ in parts for edge in rows})
-    for first, stop in zip(edges, edges[1:], strict=False):
+    for first, stop in pairwise(edges):
+        into = tuple(x[:, :, first:stop] for x in whole)
         there = [
             tuple(x[:, :, first - rows[0] : stop - rows[0]] for x in found)
             for rows, found in parts
-            if rows[0] <= first and stop <= rows[1]
+            if rows[0] <= first and stop <= rows[1] and found is not base
         ]
-        if len(there) > 1 or (there and base is None):
-            made = together(there) if len(there) > 1 else there[0]
-            for into, x in zip(whole, made, strict=True):
-                into[:, :, first:stop] = x
+        if base is None and there:
+            _write(into, there.pop(0))
+        if there:
+            _put_together(into, there)
     return whole
+
+
+def _put_together(into: tuple[Tensor, ...], parts: Sequence[tuple[Tensor, ...]]) -> None:
+    softmax = into[0].dim() > into[-1].dim()
+    if len(parts) > 1 or not into[0].is_cuda:
+        _write(into, (_joined if softmax else _added)([into, *parts]))
+    elif softmax:
+        join_rows(into[0], parts[0][0], into[1], parts[0][1])
+    else:
+        for x, more in zip(into, parts[0], strict=True):
+            join_rows(x, more, None, None)
+
+
+def _write(into: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> None:
+    for x, new in zip(into, found, strict=True):
+        x.copy_(new)
 
 
 def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
     """Results and log-sum-exps of one softmax, from those of disjoint keys."""
     total = torch.stack([lse for _, lse in parts]).logsumexp(0)
-    joined: Tensor | None = None
+    joined = torch.zeros((), dtype=total.dtype, device=total.device)
     for out, lse in parts:
         share = torch.where(lse == _NEVER, 0.0, torch.exp(lse - total))[..., None]
-        joined = out * share if joined is None else torch.addcmul(joined, out, share)
-    assert joined is not None
+        joined = joined + out * share
     return joined, total
 
 

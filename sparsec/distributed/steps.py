@@ -1,7 +1,8 @@
 """How a rank attends to keys that lie in several tensors: calls of operators whose results join as one softmax.
 
-A step is a run of queries against a run of keys.  Runs of own keys come first, since they need no other rank; then those
-that were received, at their own positions, with zeros where nothing is needed.  How a step says where its keys stand:
+A step is a run of queries against a run of keys.  Runs of own keys come first, since they need no other rank; then
+those that were received, at their own positions, with zeros where nothing is needed.  How a step says where its keys
+stand:
 
 | way | when |
 |---|---|
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from math import lcm
 from typing import Any
 
@@ -238,4 +240,4 @@ def _received_runs(
     wide = np.flatnonzero(~cut & (gaps > _SMALL_GAP))
     cut[wide[np.argsort(-gaps[wide], kind="stable")][: max(0, _MOST_RUNS - 1 - int(cut.sum()))]] = True
     firsts = [0, *(np.flatnonzero(cut) + 1), len(places)]
-    return [Run(document, int(places[a]), int(places[b - 1]) + 1) for a, b in zip(firsts, firsts[1:], strict=False)]
+    return [Run(document, int(places[a]), int(places[b - 1]) + 1) for a, b in pairwise(firsts)]

@@ -11,11 +11,9 @@ from support.sharded import Case, all_of, everywhere
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")]
 
 CASES = [
-    Case("past(100)", 2048, 4, 2),
     Case("past(100) | sinks(4)", 2111, 4, 2, sinks=True),
     Case("causal", 2050, layout="head-tail", batch=2),
     Case("window(33) | columns(128, 4)", 1500),
-    Case("k >= n - 70 | past(9)", 1111, layout="head-tail"),
     Case("past(60) | sinks(2)", 1000, documents=(0, 300, 301, 640, 1000)),
 ]
 
