@@ -1,6 +1,6 @@
 """A sequence over several GPUs against one GPU and against torch's context parallelism.
 
-    torchrun --nproc_per_node 2 docs/benchmarks/sharded.py raw/sharded_h100x2.json
+    torchrun --nproc_per_node 2 docs/benchmarks/sharded.py raw/sharded/h100x2.json ring
 
 Each case is first compared with one GPU on the whole sequence: results and gradients.  Racers take turns; a time is the
 slowest rank's, from a barrier on, forward and backward.

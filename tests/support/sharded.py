@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import warnings
@@ -45,7 +46,9 @@ class Case:
 
     def attend(self) -> sparsec.Attend:
         text = self.text if "pattern p" in self.text else f"pattern p = {self.text}"
-        return sparsec.compile(text, heads=self.heads if self.by_head else None)
+        with warnings.catch_warnings():  # that rows have no key
+            warnings.simplefilter("ignore", sparsec.PatternWarning)
+            return sparsec.compile(text, heads=self.heads if self.by_head else None)
 
 
 @dataclass
@@ -63,7 +66,9 @@ class Found:
 
 def everywhere(ranks: int, folder: Path, function: Callable[..., Any], *arguments: Any, backend: str = "gloo") -> list:
     """What a function returns on each rank of as many processes, called with a mesh."""
-    mp.spawn(_rank, (ranks, folder, backend, function, arguments), ranks)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "sparsec.distributed"])  # once for all
+    given = ranks, folder, backend, function, arguments
+    mp.start_processes(_rank, given, ranks, start_method="forkserver" if backend == "gloo" else "spawn")
     return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(ranks)]
 
 
@@ -82,10 +87,16 @@ def _rank(rank: int, ranks: int, folder: Path, backend: str, function: Callable[
 # ---------------------------------------------------------------- dense
 
 
-def dense(mask: Tensor, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None) -> tuple[Tensor, Tensor]:
+def dense(
+    attend: sparsec.Attend, mask: Tensor, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """out and lse, by the definition; `mask` [n, n] or [H, n, n]."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
-    scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(~mask, float("-inf"))
+    scores = q @ k.mT * q.shape[-1] ** -0.5
+    if score := attend.pattern.score_mod(k.shape[2], q.shape[1]):
+        head, row, column = (torch.arange(size) for size in scores.shape[1:])
+        scores = score(scores, 0, head[:, None, None], row[:, None], column)
+    scores = scores.masked_fill(~mask, float("-inf"))
     if sinks is not None:
         column = sinks.view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
         scores = torch.cat([scores, column], 3)
@@ -137,7 +148,7 @@ def against_dense(
 
     def densely(dtype: torch.dtype) -> list[Tensor]:
         tensors = [x.to(dtype, copy=True).requires_grad_() for x in given]
-        out, lse = dense(mask.to(q.device), *tensors[:3], tensors[3] if case.sinks else None)
+        out, lse = dense(attend, mask.to(q.device), *tensors[:3], tensors[3] if case.sinks else None)
         return [x.double() for x in gradients(tensors, out, lse, g.to(dtype), g_lse.to(dtype))]
 
     wanted, rounded = densely(torch.float64), densely(dtype)
@@ -190,6 +201,5 @@ def all_of(mesh: DeviceMesh, cases: Sequence[Case], dtype: torch.dtype = torch.f
 
 def _each(mesh: DeviceMesh, cases: Sequence[Case], dtype: torch.dtype) -> Iterator[tuple[str, Found]]:
     for case in cases:
-        with suppress(sparsec.SparsecError), warnings.catch_warnings():  # random programs may hold no pair
-            warnings.simplefilter("ignore", sparsec.PatternWarning)
+        with suppress(sparsec.SparsecError):  # random programs may hold no pair
             yield case.name, compare(mesh, case, dtype)
