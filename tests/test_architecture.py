@@ -29,7 +29,7 @@ OWNERS = {
     "islpy": {"sets"},
     "sympy": {"analysis"},
     "jinja2": {"codegen"},
-    "torch": {"kernels", "runtime", "bench", "tuning", "testing", "importers", "transformers", "nn"},
+    "torch": {"kernels", "runtime", "bench", "tuning", "testing", "importers", "transformers", "nn", "distributed"},
     "transformers": {"transformers"},
     "triton": {"kernels", "runtime", "bench", "tuning", "testing"},
     "hypothesis": {"testing"},
@@ -37,7 +37,7 @@ OWNERS = {
     "pygments": {"editor"},
     "pygls": {"editor"},
     "lsprotocol": {"editor"},
-    "numpy": {"ir", "show", "analysis", "plan", "bench", "runtime", "testing"},
+    "numpy": {"ir", "show", "analysis", "plan", "bench", "runtime", "testing", "report", "distributed"},
 }
 
 # A part imports only itself and parts with a lower number.
@@ -67,6 +67,7 @@ RANK = {
     "tuning": 13,
     "editor": 11,
     "nn": 11,
+    "distributed": 11,
     "transformers": 11,
     "doctor": 12,
     "hook": 14,

@@ -40,3 +40,14 @@ def _projected(condition: ir.Set, side: str, other: str, names: tuple[str, ...])
 
 def _read(names: tuple[str, ...], text: str) -> isl.Set:
     return isl.Set.read_from_str(context(), f"[{', '.join(names)}] -> {{ {text} }}")
+
+
+def received(condition: ir.Set, rank: int, ranks: int) -> isl.Set:
+    """[n] -> { [k] }: the keys of others that a rank of n positions sees, where all ranks have one run of as many."""
+    own = f"{rank} n <= q < {rank + 1} n"
+    away = f"(0 <= k < {rank} n or {rank + 1} n <= k < {ranks} n)"
+    parameters = isl.dim_type.param
+    pairs = to_isl.relation(condition).set_dim_name(parameters, 0, "whole")
+    pairs = pairs.intersect(_read(("whole", "n"), f"[q, k] : whole = {ranks} n and {own} and {away}"))
+    pairs = pairs.project_out(parameters, pairs.find_dim_by_name(parameters, "whole"), 1)
+    return pairs.project_out(isl.dim_type.set, 0, 1).coalesce()
