@@ -27,12 +27,13 @@ _LOOKED_AT = 1 << 24  # pairs of one question that are looked at, where tables d
 _PAIRS_AT_ONCE = 1 << 20
 
 Segment = tuple[int, int]  # positions first..stop-1
+Shares = tuple[tuple[Segment, ...], ...]  # the segments of each rank
 
 
 # ---------------------------------------------------------------- layouts
 
 
-def split(layout: str, n: int, ranks: int, pattern: ir.Pattern) -> tuple[tuple[Segment, ...], ...]:
+def split(layout: str, n: int, ranks: int, pattern: ir.Pattern) -> Shares:
     """For each rank the segments of 0..n-1 that it holds, rising, none empty and none next to another.
 
     contiguous: ceil(n / ranks) positions each, as torch.chunk and DTensor cut; head-tail: of 2 * ranks such chunks
@@ -187,7 +188,7 @@ class Shards:
 
     pattern: ir.Pattern
     ends: tuple[int, ...]
-    shares: tuple[tuple[Segment, ...], ...]  # the segments of each rank
+    shares: Shares
 
     @property
     def ranks(self) -> int:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-from sparsec.analysis.sharding import LAYOUTS, Shards, chosen_layout, split
+from sparsec.analysis.sharding import LAYOUTS, Shards, Shares, chosen_layout, split
 from sparsec.diagnostics import NotSharded, SparsecError
 from sparsec.distributed import operators
 from sparsec.distributed.exchange import rows_of
@@ -23,7 +21,8 @@ from sparsec.kernels.op import positive
 from sparsec.kernels.sinks import checked_sinks
 from sparsec.runtime.attend import Attend
 
-_MOST_PARTS = 64  # lengths whose index lists are kept
+_MOST_KEPT = 64  # lengths whose index lists are kept
+_Made = TypeVar("_Made")
 _NUMBERS = count()
 
 
@@ -65,7 +64,6 @@ class Sharded(torch.nn.Module):
         q, k, v = operator._cast(q, k, v)
         scale = checked(q, k, v, scale, self.attend._heads or operator.heads, operator.program.most_positions)
         ends = self._core.ends(q.shape[2], n, documents)
-        self._core.check(ends, q, k)
         q, scale = positive(q, scale)
         sinks = checked_sinks(sinks, q)
         out, lse, _ = operators.sharded(q, k, v, sinks, scale, self._core.number, ends)
@@ -144,8 +142,8 @@ class _Core:
         self.pattern = attend.pattern.nodes
         self.group, self.rank, self.ranks = mesh.get_group(), mesh.get_local_rank(), mesh.size()
         self.forms = Forms(attend)
-        self.parts: OrderedDict[tuple, Part] = OrderedDict()
-        self.shards = lru_cache(maxsize=_MOST_PARTS)(self._shards)
+        self.known: dict[tuple, Shards] = {}
+        self.parts: dict[tuple, Part] = {}
         self.number = next(_NUMBERS)
         operators.OWNERS[self.number] = self
 
@@ -171,7 +169,7 @@ class _Core:
 
     def check(self, ends: tuple[int, ...], q: Tensor, k: Tensor) -> None:
         """That the tokens are this rank's."""
-        own = sum(stop - first for first, stop in self.shares(ends[-1])[self.rank])
+        own = self.shards(ends).size(self.rank)
         for name, x in (("q", q), ("k", k)):
             if x.shape[2] != own:
                 problem = (
@@ -180,14 +178,14 @@ class _Core:
                 cure = "cut with `local`, and pass `n` where ranks hold unequal numbers"
                 raise SparsecError(NotSharded(problem=problem, way_out=cure))
 
-    @lru_cache(maxsize=_MOST_PARTS)  # noqa: B019 - as long as the module
-    def shares(self, n: int) -> tuple:
+    def shares(self, n: int) -> Shares:
         """The segments of each rank."""
         layout = chosen_layout(self.pattern, n, self.ranks) if self.layout == "auto" else self.layout
         return split(layout, n, self.ranks, self.pattern)
 
-    def _shards(self, ends: tuple[int, ...]) -> Shards:
-        return Shards(self.pattern, ends, self.shares(ends[-1]))
+    def shards(self, ends: tuple[int, ...]) -> Shards:
+        """Who needs what."""
+        return _kept(self.known, ends, lambda: Shards(self.pattern, ends, self.shares(ends[-1])))
 
     def groups(self, heads: int, key_heads: int) -> list[tuple[int, ...]]:
         """The conditions of each key head."""
@@ -200,18 +198,28 @@ class _Core:
 
     def received(self, ends: tuple[int, ...], q: Tensor, k: Tensor) -> int:
         """Rows that a call receives."""
+        self.check(ends, q, k)
         traffic = self.shards(ends).traffic(self.groups(q.shape[1], k.shape[1]))
         return k.shape[0] * int(traffic[self.rank].sum())
 
     def part(self, ends: tuple[int, ...], q: Tensor, k: Tensor) -> Part:
         """The rank's part in a call, worked out once."""
+        self.check(ends, q, k)
         key = ends, k.shape[0], q.shape[1], k.shape[1], q.device
-        if key not in self.parts:
-            shards, groups = self.shards(ends), self.groups(q.shape[1], k.shape[1])
-            steps = steps_of(self.forms, shards, self.rank, tuple(dict.fromkeys(groups)))
-            rows = rows_of(shards, self.rank, steps.runs, groups, k.shape[0], q.device)
-            sends = bool(shards.traffic(groups).any())
-            self.parts[key] = Part(steps, rows, k.shape[0], k.shape[1], sends, self.group)
-            while len(self.parts) > _MOST_PARTS:
-                self.parts.popitem(last=False)
-        return self.parts[key]
+        return _kept(self.parts, key, lambda: self._part(ends, q, k))
+
+    def _part(self, ends: tuple[int, ...], q: Tensor, k: Tensor) -> Part:
+        shards, groups = self.shards(ends), self.groups(q.shape[1], k.shape[1])
+        steps = steps_of(self.forms, shards, self.rank, tuple(dict.fromkeys(groups)))
+        rows = rows_of(shards, self.rank, steps.runs, groups, k.shape[0], q.device)
+        sends = bool(shards.traffic(groups).any())
+        return Part(steps, rows, k.shape[0], k.shape[1], sends, self.group)
+
+
+def _kept(known: dict[tuple, _Made], key: tuple, make: Callable[[], _Made]) -> _Made:
+    """What is made once for a key; the oldest gives way."""
+    if key not in known:
+        known[key] = make()
+        if len(known) > _MOST_KEPT:
+            known.pop(next(iter(known)))
+    return known[key]

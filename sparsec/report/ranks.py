@@ -1,4 +1,4 @@
-"""What a sequence over several GPUs costs: keys that travel, how work is spread, and the time that both take at least."""
+"""What a sequence over several GPUs costs: keys that travel, how work is spread, and the least time that both take."""
 
 from __future__ import annotations
 

@@ -64,12 +64,19 @@ class Found:
     repeats: bool = True  # a second call gave the same bits
 
 
-def everywhere(ranks: int, folder: Path, function: Callable[..., Any], *arguments: Any, backend: str = "gloo") -> list:
-    """What a function returns on each rank of as many processes, called with a mesh."""
+def everywhere(
+    ranks: int,
+    folder: Path,
+    function: Callable[..., Any],
+    *arguments: Any,
+    backend: str = "gloo",
+    answers: int | None = None,
+) -> list:
+    """What a function returns on each rank of as many processes, called with a mesh; of the first `answers` ranks."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "sparsec.distributed"])  # once for all
     given = ranks, folder, backend, function, arguments
     mp.start_processes(_rank, given, ranks, start_method="forkserver" if backend == "gloo" else "spawn")
-    return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(ranks)]
+    return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(answers or ranks)]
 
 
 def _rank(rank: int, ranks: int, folder: Path, backend: str, function: Callable[..., Any], arguments: tuple) -> None:
