@@ -11,6 +11,7 @@ from __future__ import annotations
 from sparsec.diagnostics import torch_for
 
 with torch_for("sparsec.distributed"):
+    from sparsec.distributed.heads import OverHeads
     from sparsec.distributed.shard import Sharded, shard
 
-__all__ = ["Sharded", "shard"]
+__all__ = ["OverHeads", "Sharded", "shard"]

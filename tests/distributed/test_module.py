@@ -7,15 +7,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from support.sharded import everywhere
+from support.sharded import everywhere, over_heads
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
 import sparsec
 import sparsec.distributed
+from sparsec.distributed.heads import of_heads
+from sparsec.ir.reference import mask
 
 
 @pytest.fixture
@@ -95,3 +99,30 @@ def lost(mesh: DeviceMesh) -> str:
 def test_a_lost_peer_is_an_error_of_torch(tmp_path: Path) -> None:
     [told] = everywhere(2, tmp_path, lost, answers=1)
     assert told
+
+
+@pytest.mark.full
+def test_dtensors_over_heads_and_batches(tmp_path: Path) -> None:
+    """Patterns by head, too: each rank has the heads that are its own."""
+    assert max(everywhere(2, tmp_path, over_heads)) < 1e-5
+
+
+def test_some_heads_are_rows_of_the_mask() -> None:
+    pattern = sparsec.compile("pattern p = causal & q - k <= 2 * (h % 3)", heads=6).pattern.nodes
+    whole, some = (
+        np.array([mask(each.conditions[number], 9, 9) for number in each.head_conditions])
+        for each in (pattern, of_heads(pattern, range(2, 5)))
+    )
+    assert (whole[2:5] == some).all()
+
+
+def test_dtensors_cut_otherwise_are_refused(mesh: DeviceMesh) -> None:
+    heads = sparsec.distributed.OverHeads(sparsec.compile("pattern p = past(9)"))
+    x = torch.randn(1, 2, 40, 16)
+    cut, whole = distribute_tensor(x, mesh, [Shard(2)]), distribute_tensor(x, mesh, [Replicate()])
+    assert torch.equal(heads(whole, whole, whole).to_local(), heads.attend(x, x, x))
+    for tensors in ((cut, cut, cut), (whole, cut, whole)):
+        with pytest.raises(sparsec.SparsecError, match="SP0630"):
+            heads(*tensors)
+    with pytest.raises(TypeError, match="DTensor"):
+        heads(x, x, x)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from support.sharded import Case, all_of, everywhere
 
+import sparsec
+
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")]
 
 CASES = [
@@ -25,3 +27,13 @@ def test_two_gpus_are_one(tmp_path: Path) -> None:
             assert each.received == each.needed == each.predicted, name
             for of, (difference, allowed) in each.differences.items():
                 assert difference <= allowed, (name, of)
+
+
+def test_an_operator_runs_on_the_second_gpu() -> None:
+    """Also where that is not the current device: kernels are loaded by threads, each with a current device of its own."""
+    attend = sparsec.compile("pattern p = past(37) | sinks(3)")
+    tensors = torch.randn(3, 1, 2, 300, 64, device="cuda:1", dtype=torch.float16).unbind()
+    own = [x.clone().requires_grad_() for x in tensors]
+    on_first = [x.to("cuda:0").requires_grad_() for x in tensors]
+    found, wanted = (torch.autograd.grad(attend(*some).sum(), some) for some in (own, on_first))
+    assert all(torch.equal(x.to("cuda:0"), y) for x, y in zip(found, wanted, strict=True))

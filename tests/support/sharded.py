@@ -20,6 +20,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 import sparsec
 import sparsec.distributed
@@ -210,3 +211,25 @@ def _each(mesh: DeviceMesh, cases: Sequence[Case], dtype: torch.dtype) -> Iterat
     for case in cases:
         with suppress(sparsec.SparsecError):  # random programs may hold no pair
             yield case.name, compare(mesh, case, dtype)
+
+
+# ---------------------------------------------------------------- DTensors
+
+
+def over_heads(mesh: DeviceMesh) -> float:
+    """The largest difference of DTensors cut over heads and batches from one process, results and gradients."""
+    generator, ranks, worst = torch.Generator().manual_seed(0), mesh.size(), 0.0
+    for text, heads in (("past(5) | sinks(1)", None), ("causal & q - k <= 3 * (h + 1)", 2 * ranks)):
+        attend = sparsec.compile(f"pattern p = {text}", heads=heads)
+        for axis in (0, 1):
+            sizes = 2 * ranks, ranks, ranks, 2 * ranks
+            whole = [torch.randn(ranks, size, 21, SIZE, generator=generator) for size in sizes]
+            plain = [x.clone().requires_grad_() for x in whole[:3]]
+            out, lse = attend(*plain, return_lse=True)
+            wanted = [out, lse, *torch.autograd.grad((out * whole[3]).sum(), plain)]
+            cut = [distribute_tensor(x, mesh, [Shard(axis)]).requires_grad_() for x in whole[:3]]
+            out, lse = sparsec.distributed.OverHeads(attend)(*cut, return_lse=True)
+            g = distribute_tensor(whole[3], mesh, [Shard(axis)])
+            found = [out, lse, *torch.autograd.grad((out * g).sum(), cut)]
+            worst = max(worst, *((x.full_tensor() - y).abs().max().item() for x, y in zip(found, wanted, strict=True)))
+    return worst
