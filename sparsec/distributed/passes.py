@@ -20,6 +20,7 @@ from sparsec.distributed.exchange import Rows
 from sparsec.distributed.kernels import join_rows
 from sparsec.distributed.steps import Step, Steps
 from sparsec.kernels.memory import empty_as
+from sparsec.kernels.sequences import table_lines
 from sparsec.kernels.sinks import with_sinks
 
 _NEVER = float("-inf")
@@ -38,13 +39,13 @@ class Part:
     tables: dict[tuple, Tensor] = field(default_factory=dict)
 
     def table(self, step: Step, device: torch.device) -> Tensor | None:
-        """The sequences of a step, as packed calls have them; None where keys begin at position 0."""
-        if not step.k_begin:
+        """The sequences of a step, as packed calls have them; None where it has none."""
+        if not step.lines:
             return None
         key = step.rows, step.run, device
         if key not in self.tables:
-            numbers = 0, step.rows[1] - step.rows[0], 0, step.k_begin, self.steps.runs[step.run].stop, step.q_offset
-            lines = [[row, *numbers] for row in range(self.batch)]
+            lines = [(row, *line) for row in range(self.batch) for line in step.lines]
+            lines += [(0,) * 7] * (table_lines(len(lines)) - len(lines))  # as kernels want it, once for all calls
             self.tables[key] = torch.tensor(lines, dtype=torch.int32, device=device)
         return self.tables[key]
 
@@ -59,7 +60,7 @@ def forward(
         keys = _keys_of(part, number, k, v, underway)
         for step in steps:
             found = step.form.operator.forward(
-                q[:, :, slice(*step.rows)], *keys, None, part.table(step, q.device), [], scale, _offset(step)
+                q[:, :, slice(*step.rows)], *keys, None, part.table(step, q.device), [], scale, step.q_offset
             )
             results.append((step.rows, found))
     exact = torch.promote_types(q.dtype, torch.float32)
@@ -85,7 +86,7 @@ def backward(
             own = [None if x is None else x[:, :, slice(*step.rows)] for x in (g, q, out, lse, dlse)]
             tensors = own[0], own[1], *keys, own[2], own[3], own[4]
             table = part.table(step, q.device)
-            dq, *of_run = step.form.operator.backward(*tensors, table, [], scale, _offset(step))
+            dq, *of_run = step.form.operator.backward(*tensors, table, [], scale, step.q_offset)
             of_queries.append((step.rows, (dq,)))
             sums.append(tuple(of_run))
         return sums[0] if len(sums) == 1 else _added(sums)
@@ -109,10 +110,6 @@ def backward(
         for x, some in zip((dk, dv), back.unbind(1), strict=True):
             exchange.add_gradients(part.rows, x, some)
     return dq, dk, dv
-
-
-def _offset(step: Step) -> int:
-    return 0 if step.k_begin else step.q_offset
 
 
 def _by_run(part: Part) -> list[tuple[int, list[Step]]]:

@@ -34,7 +34,12 @@ from sparsec.runtime.derived import operator_of
 from sparsec.sets.redundancy import given
 
 _MOST_RUNS = 8  # of received keys: more calls take longer than zeros between keys
+_MOST_ALONE = 8  # documents that have a step each; more of a rank's own go together
 _SMALL_GAP = 256  # keys that nobody needs, and that are not worth a run of their own
+
+
+Placed = tuple[Segment, Segment]  # rows of the rank's tensors, and their positions in a document
+Document = tuple[Segment, list[Placed]]  # a document, and the parts of it that a rank holds
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,9 @@ class Run:
         return self.stop - self.first
 
 
+Line = tuple[int, int, int, int, int, int]  # as of `kernels.sequences`, without the row of the batch
+
+
 @dataclass(frozen=True)
 class Step:
     """Queries `rows` of the rank's tensors against a run of keys, by number."""
@@ -70,8 +78,8 @@ class Step:
     rows: Segment
     run: int
     form: Form
-    q_offset: int  # position of the first query
-    k_begin: int  # position of the first key; 0 but by a table
+    q_offset: int = 0  # position of the first query, where keys begin at position 0
+    lines: tuple[Line, ...] = ()  # by a table: its sequences
 
 
 @dataclass(frozen=True)
@@ -124,13 +132,14 @@ class Forms:
     def step(self, rows: Segment, position: int, number: int, run: Run) -> Step | None:
         """Queries from `position` on against a run; None where no operator can say it."""
         if run.first == 0:
-            return Step(rows, number, self.plain, position, 0)
+            return Step(rows, number, self.plain, position)
         if position >= run.first:
             if _moves(self.plain, run.first):
-                return Step(rows, number, self.plain, position - run.first, 0)
+                return Step(rows, number, self.plain, position - run.first)
             if self.behind and run.first >= self.behind[0] and _moves(self.behind[1], run.first):
-                return Step(rows, number, self.behind[1], position - run.first, 0)
-        return Step(rows, number, self.plain, position, run.first) if self.by_table else None
+                return Step(rows, number, self.behind[1], position - run.first)
+        line = 0, rows[1] - rows[0], 0, run.first, run.stop, position
+        return Step(rows, number, self.plain, lines=(line,)) if self.by_table else None
 
 
 def _moves(form: Form, distance: int) -> bool:
@@ -155,24 +164,53 @@ def _period(pattern: ir.Pattern) -> int | None:
 
 def steps_of(forms: Forms, shards: Shards, rank: int, classes: Sequence[tuple[int, ...]]) -> Steps:
     """What a rank does; `classes`: the distinct conditions of its key heads."""
-    if not forms.whole:
-        found = _in_runs(forms, shards, rank, classes)
-        if found is not None:
-            return found
-    return _whole(forms, shards, rank)
+    documents = _documents(shards, rank)
+    alone = [each for each in documents if _is_alone(*each)]
+    if not forms.by_table or len(alone) <= _MOST_ALONE:
+        alone = []
+    rest = [each for each in documents if each not in alone]
+    found = None if forms.whole else _in_runs(forms, shards, rank, rest, classes)
+    runs, steps = found or _whole(forms, rest)
+    return Steps(*_with_alone(forms, alone, runs, steps))
 
 
-def _whole(forms: Forms, shards: Shards, rank: int) -> Steps:
+def _is_alone(document: Segment, segments: list[Placed]) -> bool:
+    """Whether the rank holds all of a document."""
+    return [positions for _, positions in segments] == [(0, document[1] - document[0])]
+
+
+def _with_alone(
+    forms: Forms, alone: list[Document], runs: list[Run], steps: list[Step]
+) -> tuple[tuple[Run, ...], tuple[Step, ...]]:
+    """With documents that are the rank's alone before all others, those side by side in one step, as a packed call."""
+    before: list[Run] = []
+    packed: list[Step] = []
+    for document, [(rows, _)] in alone:
+        line = (0, rows[1] - rows[0], 0, 0, rows[1] - rows[0], 0)
+        if packed and packed[-1].rows[1] == rows[0]:
+            first = packed[-1].rows[0]
+            line = (rows[0] - first, line[1], rows[0] - first, 0, line[4], 0)
+            packed[-1] = replace(packed[-1], rows=(first, rows[1]), lines=(*packed[-1].lines, line))
+            before[-1] = replace(before[-1], stop=rows[1] - first)
+            continue
+        packed.append(Step(rows, len(before), forms.plain, lines=(line,)))
+        before.append(Run(document, 0, rows[1] - rows[0], rows[0]))
+    moved = (replace(step, run=step.run + len(before)) for step in steps)
+    return (*before, *runs), (*packed, *moved)
+
+
+def _whole(forms: Forms, documents: list[Document]) -> tuple[list[Run], list[Step]]:
     runs: list[Run] = []
     steps: list[Step] = []
-    for document, segments in _documents(shards, rank):
+    for document, segments in documents:
         runs.append(Run(document, 0, document[1] - document[0], None, tuple(segments)))
-        steps += [Step(rows, len(runs) - 1, forms.plain, first, 0) for rows, (first, _) in segments]
-    return Steps(tuple(runs), tuple(steps))
+        steps += [Step(rows, len(runs) - 1, forms.plain, first) for rows, (first, _) in segments]
+    return runs, steps
 
 
-def _in_runs(forms: Forms, shards: Shards, rank: int, classes: Sequence[tuple[int, ...]]) -> Steps | None:
-    of_documents = list(_documents(shards, rank))
+def _in_runs(
+    forms: Forms, shards: Shards, rank: int, of_documents: list[Document], classes: Sequence[tuple[int, ...]]
+) -> tuple[list[Run], list[Step]] | None:
     own = [
         (Run(document, *segment, rows[0]), segments)
         for document, segments in of_documents
@@ -192,15 +230,12 @@ def _in_runs(forms: Forms, shards: Shards, rank: int, classes: Sequence[tuple[in
             runs.append(run)
             steps += made
     complete = [step for step in steps if step is not None]
-    return Steps(tuple(runs), tuple(complete)) if len(complete) == len(steps) else None
+    return (runs, complete) if len(complete) == len(steps) else None
 
 
-Placed = tuple[Segment, Segment]  # rows of the rank's tensors, and their positions in a document
-
-
-def _documents(shards: Shards, rank: int) -> list[tuple[Segment, list[Placed]]]:
+def _documents(shards: Shards, rank: int) -> list[Document]:
     """The documents of which a rank holds a part, with these parts."""
-    found: list[tuple[Segment, list[Placed]]] = []
+    found: list[Document] = []
     for document in shards.documents:
         placed: list[Placed] = []
         for first, stop in shards.within(rank, document):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,35 @@ def test_where_a_rank_stands(mesh: DeviceMesh) -> None:
     assert sharded.local(torch.arange(5), dim=0).tolist() == [0, 1, 2, 3, 4]
     assert sharded.traffic(5, key_heads=2).tolist() == [[0]]
     assert "p(), layout='head-tail', rank 0 of 1" in repr(sharded)
+
+
+def test_scales_and_types(mesh: DeviceMesh) -> None:
+    attend = sparsec.compile("pattern p = past(9)")
+    sharded = sparsec.distributed.shard(attend, mesh)
+    q, k, v = torch.randn(3, 1, 2, 40, 16).unbind()
+    for scale in (0.3, -0.3, 0.0):
+        assert torch.allclose(sharded(q, k, v, scale=scale), attend(q, k, v, scale=scale), atol=1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(sharded(q, k, v), attend(q, k, v))
+
+
+def test_a_dimension_of_a_mesh(mesh: DeviceMesh) -> None:
+    attend, several = (
+        sparsec.compile("pattern p = past(9)"),
+        init_device_mesh("cpu", (1, 1), mesh_dim_names=("dp", "cp")),
+    )
+    q, k, v = torch.randn(3, 1, 2, 40, 16).unbind()
+    assert torch.equal(sparsec.distributed.shard(attend, several, dim="cp")(q, k, v), attend(q, k, v))
+    with pytest.raises(sparsec.SparsecError, match="SP0630"):
+        sparsec.distributed.shard(attend, several)
+
+
+@pytest.mark.parametrize("steps", [2, pytest.param(40, marks=pytest.mark.full)])
+def test_the_example_learns(mesh: DeviceMesh, steps: int) -> None:
+    example = Path(__file__).parents[2] / "examples" / "train_sharded.py"
+    losses = runpy.run_path(str(example))["train"](mesh, steps)
+    assert len(losses) == steps
+    assert steps < 40 or losses[-1] < losses[0] / 2
 
 
 def lost(mesh: DeviceMesh) -> str:

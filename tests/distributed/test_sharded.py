@@ -32,6 +32,7 @@ CASES = [
     Case("q - k > 3", 2),
     Case("random_keys(3, 1) | past(2)", 40),
     Case("past(6) | sinks(2)", 60, documents=(0, 0, 13, 14, 40, 60), sinks=True),
+    Case("past(6) | sinks(2)", 90, documents=(*range(0, 20, 2), *range(21, 90, 6), 90), key_heads=1, sinks=True),
     Case("causal & k >= n // 2", 50, layout="head-tail", documents=(0, 31, 50)),
     Case("causal & (k >= 20 | h % 2 == 0)", 41, heads=4, layout="head-tail", by_head=True),
     Case("causal & q - k <= 5 * (h + 1)", 41, heads=4, by_head=True),

@@ -30,7 +30,7 @@ def test_two_gpus_are_one(tmp_path: Path) -> None:
 
 
 def test_an_operator_runs_on_the_second_gpu() -> None:
-    """Also where that is not the current device: kernels are loaded by threads, each with a current device of its own."""
+    """Also where that is not the current device: kernels are loaded by threads, and each has a current device."""
     attend = sparsec.compile("pattern p = past(37) | sinks(3)")
     tensors = torch.randn(3, 1, 2, 300, 64, device="cuda:1", dtype=torch.float16).unbind()
     own = [x.clone().requires_grad_() for x in tensors]
