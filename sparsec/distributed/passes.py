@@ -63,9 +63,7 @@ def forward(
                 q[:, :, slice(*step.rows)], *keys, None, part.table(step, q.device), [], scale, step.q_offset
             )
             results.append((step.rows, found))
-    exact = torch.promote_types(q.dtype, torch.float32)
-    nothing = lambda: (empty_as(q).zero_(), q.new_full(q.shape[:3], _NEVER, dtype=exact))  # noqa: E731
-    out, lse = _on_rows(results, q.shape[2], nothing)
+    out, lse = _on_rows(results, q.shape[2], lambda: _no_key(q))
     if sinks is not None:
         out, lse = with_sinks(out, lse, sinks)
     return out.to(q.dtype), lse, underway.wait()
@@ -110,6 +108,12 @@ def backward(
         for x, some in zip((dk, dv), back.unbind(1), strict=True):
             exchange.add_gradients(part.rows, x, some)
     return dq, dk, dv
+
+
+def _no_key(q: Tensor) -> tuple[Tensor, Tensor]:
+    """The result of rows that see nothing."""
+    exact = torch.promote_types(q.dtype, torch.float32)
+    return empty_as(q).zero_(), q.new_full(q.shape[:3], _NEVER, dtype=exact)
 
 
 def _by_run(part: Part) -> list[tuple[int, list[Step]]]:

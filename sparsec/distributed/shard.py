@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
+from sparsec.analysis.numbers import Uncounted
 from sparsec.analysis.sharding import LAYOUTS, Shards, Shares, chosen_layout, split
 from sparsec.diagnostics import NotSharded, SparsecError
 from sparsec.distributed import operators
@@ -181,7 +182,11 @@ class _Core:
     def shares(self, n: int) -> Shares:
         """The segments of each rank."""
         layout = chosen_layout(self.pattern, n, self.ranks) if self.layout == "auto" else self.layout
-        return split(layout, n, self.ranks, self.pattern)
+        try:
+            return split(layout, n, self.ranks, self.pattern)
+        except Uncounted:
+            problem = f"the pairs of `{self.pattern.name}` can't be counted at n = {n}"
+            raise SparsecError(NotSharded(problem=problem, way_out="choose another layout than 'balanced'")) from None
 
     def shards(self, ends: tuple[int, ...]) -> Shards:
         """Who needs what."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.sharded import Case, all_of, everywhere
+from support.sharded import Case, all_of, everywhere, steady
 
 import sparsec
 
@@ -27,6 +27,10 @@ def test_two_gpus_are_one(tmp_path: Path) -> None:
             assert each.received == each.needed == each.predicted, name
             for of, (difference, allowed) in each.differences.items():
                 assert difference <= allowed, (name, of)
+
+
+def test_no_step_waits_for_a_gpu(tmp_path: Path) -> None:
+    assert all(everywhere(2, tmp_path, steady, backend="nccl"))
 
 
 def test_an_operator_runs_on_the_second_gpu() -> None:

@@ -7,7 +7,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -25,6 +25,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 import sparsec
 import sparsec.distributed
 from sparsec.distributed import Sharded
+from support.calls import no_synchronisation
 
 SIZE = 16
 
@@ -233,3 +234,14 @@ def over_heads(mesh: DeviceMesh) -> float:
             found = [out, lse, *torch.autograd.grad((out * g).sum(), cut)]
             worst = max(worst, *((x.full_tensor() - y).abs().max().item() for x, y in zip(found, wanted, strict=True)))
     return worst
+
+
+def steady(mesh: DeviceMesh) -> bool:
+    """Whether a second step, forward and backward, never makes the host wait for the GPU; raises where it does."""
+    sharded = sparsec.distributed.shard(sparsec.compile("pattern p = past(100) | sinks(4)"), mesh)
+    own = torch.randn(3, 1, 2, 512, 64, device="cuda", dtype=torch.bfloat16).unbind()
+    tensors = [x.clone().requires_grad_() for x in own]
+    for step in range(2):
+        with no_synchronisation() if step else nullcontext():
+            torch.autograd.grad(sharded(*tensors), tensors, own[0])
+    return True
