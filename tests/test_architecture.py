@@ -29,7 +29,18 @@ OWNERS = {
     "islpy": {"sets"},
     "sympy": {"analysis"},
     "jinja2": {"codegen"},
-    "torch": {"kernels", "runtime", "bench", "tuning", "testing", "importers", "transformers", "nn", "distributed"},
+    "torch": {
+        "fit",
+        "kernels",
+        "runtime",
+        "bench",
+        "tuning",
+        "testing",
+        "importers",
+        "transformers",
+        "nn",
+        "distributed",
+    },
     "transformers": {"transformers"},
     "triton": {"kernels", "runtime", "bench", "tuning", "testing"},
     "hypothesis": {"testing"},
@@ -37,7 +48,7 @@ OWNERS = {
     "pygments": {"editor"},
     "pygls": {"editor"},
     "lsprotocol": {"editor"},
-    "numpy": {"ir", "show", "analysis", "plan", "bench", "runtime", "testing", "report", "distributed"},
+    "numpy": {"fit", "ir", "show", "analysis", "plan", "bench", "runtime", "testing", "report", "distributed"},
 }
 
 # A part imports only itself and parts with a lower number.
@@ -63,6 +74,7 @@ RANK = {
     "pipeline": 9,
     "runtime": 10,
     "testing": 11,
+    "fit": 12,
     "bench": 12,
     "tuning": 13,
     "editor": 11,

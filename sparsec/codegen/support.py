@@ -24,10 +24,12 @@ _MODULES = (  # each after those that it imports
     *("own_tiles", "regions", "scored_tiles", "key_regions", "query_regions", "judging"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather"),
     *("hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
-    *("hopper_forward_kernel",),  # device functions up to here
+    *("hopper_forward_kernel", "hopper_sync", "hopper_backward_plan", "hopper_backward_tiles", "hopper_backward_load"),
+    *("hopper_backward_store", "hopper_backward_kernel", "hopper_row_stats"),  # device functions up to here
     *("inputs", "program", "choose", "boxes", "row_classes", "tables"),
     *("direct", "scratch", "launch", "kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
-    *("heads_as_rows", "long_lines", "sequence_tiles", "data_tiles", "hopper_tier", "hopper_rows", "rows"),
+    *("heads_as_rows", "long_lines", "sequence_tiles", "data_tiles", "hopper_backward_steps", "hopper_tier"),
+    *("hopper_rows", "hopper_backward", "rows"),
     *("forward", "backward"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_scores", "cpu_forward", "cpu_backward", "cpu_step"),
     *("sequences", "derivatives", "sinks", "torch_path", "flops"),

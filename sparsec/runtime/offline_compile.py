@@ -23,7 +23,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
-from sparsec.kernels import hardware, hopper_rows, hopper_tier, prepare
+from sparsec.kernels import hardware, hopper_backward, hopper_rows, hopper_tier, prepare
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
@@ -31,7 +31,9 @@ from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.gather import gather_kernel
+from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
+from sparsec.kernels.hopper_row_stats import hopper_row_stats
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
@@ -115,6 +117,7 @@ def compile_kernels(
             out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
             backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
+        kernels += (hopper_row_stats, hopper_backward_kernel)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
@@ -138,6 +141,7 @@ def _properties(target: Target) -> Iterator[None]:
         patch.object(hopper_tier, "capability", lambda _: target.capability),
         patch.object(hopper_tier, "processors", lambda _: 1),  # a call has heads for all of them
         patch.object(hopper_rows, "processors", lambda _: _PROCESSORS),
+        patch.object(hopper_backward, "processors", lambda _: _PROCESSORS),
         patch.object(torch.cuda, "get_device_properties", lambda _: target.properties),
         patch.object(torch.version, "hip", None if target.gpu.backend == "cuda" else "6"),
     ):
