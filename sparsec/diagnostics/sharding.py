@@ -16,10 +16,10 @@ class NotSharded(Diagnostic, code="SP0630", title="a sequence that can't be cut 
     message = "{problem}"
     help = "{way_out}"
     example = Example(
-        "import sparsec\nimport sparsec.distributed\n"
-        "from torch.distributed.device_mesh import init_device_mesh\n\n"
+        "import sparsec\nimport sparsec.distributed\n\n"
         'attend = sparsec.compile("pattern p = past(4)")\n'
-        'sparsec.distributed.shard(attend, init_device_mesh("cpu", (1,)), layout="ring")\n',
+        'mesh = None  # init_device_mesh("cuda", (8,))\n'
+        'sparsec.distributed.shard(attend, mesh, layout="ring")\n',
         language="python",
     )
     cure = 'Cut it in a way that is known: `layout="contiguous"`.'
