@@ -192,3 +192,22 @@ class WrongData(Diagnostic, code="SP0612", title="wrong documents, lengths or of
         language="python",
     )
     cure = "`documents=tensor([0, 3, 5, 8])`"
+
+
+class NoSteps(Diagnostic, code="SP0623", title="a pattern without steps of decoding"):
+    """A step of `attend.decode` is a row of the attention over the whole sequence, from the cache alone.  Data of a
+    call (inputs, blocks chosen by content) is not in the cache, and `random_blocks` and `random_keys` draw other keys
+    at every length, so that no row stays what it was.
+    """
+
+    reason: str
+    hint: str
+    message = "{reason}"
+    help = "{hint}"
+    example = Example(
+        "import sparsec\nfrom torch import rand, tensor\n\n"
+        'attend = sparsec.compile("pattern p = past(8) | causal & random_keys(2, 1)")\n'
+        "attend.decode(rand(1, 2, 16), rand(1, 2, 9, 16), rand(1, 2, 9, 16), tensor([9]))\n",
+        language="python",
+    )
+    cure = "`past(8) | causal & random_past_blocks(1, 2, 1)`"

@@ -4,6 +4,7 @@ import torch
 
 from sparsec.kernels.choose import Choice, Eligible
 from sparsec.kernels.chosen_kernels import is_chosen, some_chosen
+from sparsec.kernels.decode_program import StepGroup, StepRegion, Steps
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
 from sparsec.kernels.entries import (
     is_counted,
@@ -62,6 +63,9 @@ __all__ = [
     "RandomBlocks",
     "RandomKeys",
     "Region",
+    "StepGroup",
+    "StepRegion",
+    "Steps",
     "Variant",
     "after_range",
     "as_real",
