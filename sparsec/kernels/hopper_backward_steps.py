@@ -21,7 +21,7 @@ MOST_STEPS = 1 << 22  # of a head
 _FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_HALF)]
 
 
-class Steps(NamedTuple):
+class BackwardSteps(NamedTuple):
     """int32 tables, as `sparsec.kernels.hopper_backward_plan` says."""
 
     tiles: Tensor  # [tiles + 1, 2]: those with any step
@@ -37,7 +37,7 @@ def count_steps(region: Region, n_q: int, n: int, q_offset: int) -> int:
 
 
 @functools.lru_cache(maxsize=32)
-def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, device: torch.device) -> Steps:
+def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, device: torch.device) -> BackwardSteps:
     """The steps of a region at a length.
 
     Tiles of keys come from the first to the last, or the other way where the last ones have more steps, and visit their
@@ -70,7 +70,7 @@ def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, devic
     steps = torch.stack([query, said], 1)[order]
     follow = bool(2 * counts.max() > query_tiles)
     every = bool((visits > 0).all()), bool((counts > 0).all())
-    return Steps(tiles.to(device, torch.int32), steps.to(device, torch.int32), follow, *every)
+    return BackwardSteps(tiles.to(device, torch.int32), steps.to(device, torch.int32), follow, *every)
 
 
 def _key_tiles(region: Region, n_q: int, n: int, q_offset: int) -> list[tuple[Tensor, Tensor]]:
