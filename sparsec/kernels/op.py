@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.call import checked, first_position
 from sparsec.kernels.choose import Choice, choose, chosen_shape
@@ -147,7 +148,8 @@ class Operator:
         sinks = checked_sinks(sinks, q)
         out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset)
         if signature:
-            self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sinks, sequences, data)
+            call = Call(q, k, v, scale, q_offset, inputs=data, sinks=sinks, table=sequences)
+            self.repeated.remember(signature, positions, call)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
 
     def choices(self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None) -> dict[str, Tensor]:
@@ -270,9 +272,8 @@ def _forward_of(program: Program, function: Callable, each: Callable) -> Callabl
         q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None,
         sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
     ) -> Any:  # fmt: skip
-        if sequences is None:
-            return function(program, q, k, v, scale, q_offset, 0, inputs, sinks)
-        return each(program, q, k, v, sequences, inputs, scale, sinks)
+        call = Call(q, k, v, scale, q_offset, inputs=inputs, sinks=sinks, table=sequences)
+        return (function if sequences is None else each)(program, call)
 
     return run
 
@@ -284,9 +285,7 @@ def _backward_of(program: Program, function: Callable, each: Callable) -> Callab
         g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None,
         sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
     ) -> Any:  # fmt: skip
-        tensors = g, q, k, v, out, lse, dlse
-        if sequences is None:
-            return function(program, *tensors, scale, q_offset, *([0, inputs] if inputs else []))
-        return each(program, *tensors, sequences, inputs, scale)
+        call = Call(q, k, v, scale, q_offset, inputs=inputs, table=sequences)
+        return (function if sequences is None else each)(program, call, Upstream(g, out, lse, dlse))
 
     return run

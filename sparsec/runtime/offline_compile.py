@@ -24,6 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
 from sparsec.kernels import hardware, hopper_rows, hopper_tier, prepare
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
@@ -108,12 +109,13 @@ def compile_kernels(
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
         data = [_some_data(own, n) for own in program.inputs]
         if packed:
-            table = of_documents(torch.tensor([0, n]), n)
-            out, lse = forward_packed(program, q, k, k, table, data, 1.0)
-            backward_packed(program, q, q, k, k, out, lse, None, table, data, 1.0)
+            call = Call(q, k, k, 1.0, inputs=data, table=of_documents(torch.tensor([0, n]), n))
+            out, lse = forward_packed(program, call)
+            backward_packed(program, call, Upstream(q, out, lse))
         else:
-            out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
-            backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
+            call = Call(q, k, k, 1.0, inputs=data)
+            out, lse = forward_gpu(program, call)
+            backward_gpu(program, call, Upstream(q, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from sparsec.ir.nodes import Compare, Const, Or, Pattern, Set, Var
 from sparsec.kernels import backward, prepare, rows
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.settings import Settings
@@ -54,14 +55,15 @@ def interpreted(module: ModuleType):
     class Attention(torch.autograd.Function):
         @staticmethod
         def forward(ctx, q, k, v, scale, q_offset):
-            out, lse = forward_gpu(program, q, k, v, scale, q_offset)
+            out, lse = forward_gpu(program, Call(q, k, v, scale, q_offset))
             ctx.save_for_backward(q, k, v, out, lse)
             ctx.rest = scale, q_offset
             return out, lse
 
         @staticmethod
         def backward(ctx, g, dlse):
-            return *backward_gpu(program, g, *ctx.saved_tensors, dlse, *ctx.rest), None, None
+            q, k, v, out, lse = ctx.saved_tensors
+            return *backward_gpu(program, Call(q, k, v, *ctx.rest), Upstream(g, out, lse, dlse)), None, None
 
     def attend(q, k, v, *, scale, q_offset, return_lse):
         return Attention.apply(q, k, v, scale, k.shape[2] - q.shape[2] if q_offset is None else q_offset)
@@ -147,10 +149,11 @@ def test_no_key_at_all() -> None:
 def test_without_keys() -> None:
     q, k = torch.ones(1, 1, 5, 16), torch.ones(1, 1, 0, 16)
     program = module_of(pattern_of("pattern p = causal"))._PROGRAM
-    out, lse = forward_gpu(program, q, k, k, 0.25, 0)
+    call = Call(q, k, k, 0.25)
+    out, lse = forward_gpu(program, call)
     assert not out.any()
     assert (lse == -torch.inf).all()
-    dq, dk, dv = backward_gpu(program, q, q, k, k, out, lse, None, 0.25, 0)
+    dq, dk, dv = backward_gpu(program, call, Upstream(q, out, lse))
     assert not dq.any()
     assert dk.shape == dv.shape == k.shape
 

@@ -19,6 +19,7 @@ from support.generated import (
 
 from sparsec.ir.nodes import Pattern
 from sparsec.kernels import one_by_one, packed, prepare
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.reals import tanh
@@ -48,8 +49,9 @@ def check(
     program = (module or module_of(pattern))._PROGRAM
     program.passes.clear()
     tensors = problem.q, problem.k, problem.v
-    out, lse = forward_gpu(program, *tensors, problem.scale, offset)
-    gradients = backward_gpu(program, problem.g, *tensors, out, lse, problem.dlse, problem.scale, offset)
+    call = Call(*tensors, problem.scale, offset)
+    out, lse = forward_gpu(program, call)
+    gradients = backward_gpu(program, call, Upstream(problem.g, out, lse, problem.dlse))
     found = dense_attention.compare(dense_attention.Results(out, lse, *gradients), problem)
     assert all(each.holds for each in found), ", ".join(map(str, found))
 
@@ -107,12 +109,12 @@ def test_documents(text: str) -> None:
     generator = torch.Generator().manual_seed(0)
     q, k, v, g = (torch.randn(1, heads, 90, 16, generator=generator) for heads in (4, 2, 2, 4))
     table = of_documents(torch.tensor([3, 3, 20, 21, 70]), 90)
-    arguments = table, [], 0.25
-    out, lse = packed.forward_packed(program, q, k, v, *arguments)
-    wanted = one_by_one.forward_each(forward_cpu, program, q, k, v, *arguments)
+    call = Call(q, k, v, 0.25, table=table)
+    out, lse = packed.forward_packed(program, call)
+    wanted = one_by_one.forward_each(forward_cpu, program, call)
     torch.testing.assert_close((out, lse), wanted, rtol=1e-5, atol=1e-5)
-    found = packed.backward_packed(program, g, q, k, v, out, lse, None, *arguments)
-    wanted = one_by_one.backward_each(backward_cpu, program, g, q, k, v, out, lse, None, *arguments)
+    found = packed.backward_packed(program, call, Upstream(g, out, lse))
+    wanted = one_by_one.backward_each(backward_cpu, program, call, Upstream(g, out, lse))
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -128,11 +130,12 @@ def test_what_is_not_finite_is_as_on_a_cpu(expression: str) -> None:
     program.passes.clear()
     generator = torch.Generator().manual_seed(0)
     q, k, v, g = (torch.randn(1, 2, 45, 16, generator=generator) for _ in "qkvg")
-    out, lse = forward_gpu(program, q, k, v, 0.25, 0)
-    torch.testing.assert_close((out, lse), forward_cpu(program, q, k, v, 0.25, 0), equal_nan=True, rtol=1e-4, atol=1e-4)
+    call = Call(q, k, v, 0.25)
+    out, lse = forward_gpu(program, call)
+    torch.testing.assert_close((out, lse), forward_cpu(program, call), equal_nan=True, rtol=1e-4, atol=1e-4)
     if out.isfinite().all():
-        found = backward_gpu(program, g, q, k, v, out, lse, None, 0.25, 0)
-        wanted = backward_cpu(program, g, q, k, v, out, lse, None, 0.25, 0)
+        found = backward_gpu(program, call, Upstream(g, out, lse))
+        wanted = backward_cpu(program, call, Upstream(g, out, lse))
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
 
 
