@@ -102,7 +102,7 @@ def _step(
             out, lse = attend_densely(q, some_k, some_v, added[None, None], call.scale)
             more = out, lse + most
         else:
-            scored = _scored(region, q, rows, places, call, heads)
+            scored = _scored(region, q, rows, places, call, entries, heads)
             more = attend_scored(q, some_k, some_v, added[None, None], call.scale, scored)
         found = more if found is None else combined(*found, *more)
     return found
@@ -114,6 +114,7 @@ def _scored(
     rows: range,
     places: Sequence[slice] | Tensor,
     call: Call,
+    entries: Sequence[Entries],
     heads: HeadNumbers | None,
 ) -> Scored:
     """The score of x, some rows of Q [B, H_kv, group * rows, D], and the keys that stand at some places."""
@@ -121,7 +122,8 @@ def _scored(
     q = torch.tensor([call.q_offset + row for row in rows]).repeat(heads.numbers.shape[1])[:, None]
     h = heads.numbers.repeat_interleave(len(rows), 1).view(*x.shape[:3], 1)
     n = call.k_begin + call.k.shape[2]
-    return Scored(region, q, _standing(places) + call.k_begin, n, h, heads.heads)
+    rows_of_batch = heads.rows.view(*x.shape[:2], 1, 1)
+    return Scored(region, q, _standing(places) + call.k_begin, n, h, heads.heads, rows_of_batch, entries)
 
 
 def _standing(places: Sequence[slice] | Tensor) -> Tensor:

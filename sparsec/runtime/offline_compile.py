@@ -37,6 +37,7 @@ from sparsec.kernels.inputs import Input
 from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
 from sparsec.kernels.packed import backward_packed, forward_packed
+from sparsec.kernels.read_gradients import input_gradients_gpu, read_gradient_kernel
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.splits import combine_splits, reduce_splits
 
@@ -116,8 +117,9 @@ def compile_kernels(
             call = Call(q, k, k, 1.0, inputs=data)
             out, lse = forward_gpu(program, call)
             backward_gpu(program, call, Upstream(q, out, lse))
+            input_gradients_gpu(program, call, Upstream(q, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
-        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
+        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen, read_gradient_kernel)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
@@ -128,7 +130,9 @@ def _some_data(own: Input, n: int) -> torch.Tensor:
         count = int(own.axes[-1]) if own.axes[-1].isdigit() else _ENTRIES
         return torch.zeros(1, 1, -(-n // own.sizes[0]), count, dtype=torch.int32)
     entries = n if own.axes[-1:] == ("n",) else _ENTRIES if own.has_entries else 1
-    return torch.zeros(1, 1, entries, dtype=torch.bool if own.kind == "bool" else torch.int32)
+    entries = n * n if own.of_pairs else entries
+    dtype = {"bool": torch.bool, "float": torch.float32}.get(own.kind, torch.int32)
+    return torch.zeros(1, 1, entries, dtype=dtype)
 
 
 @contextmanager
