@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.generated import (
-    mask_of,
     module_of,
     pattern_of,
+    problem_of,
     spread_listed_module_of,
     spread_module_of,
 )
@@ -28,7 +28,6 @@ from sparsec.kernels.settings import Settings
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu
 from sparsec.testing import dense_attention
 from sparsec.testing.score_programs import score_programs
-from sparsec.testing.scores import scores_of
 
 SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 FAR = "score far = s / (q + 1) - log(k + 1.0) + 0.5 * sqrt(abs(s)) if q - k > 9 | h == 1 else 2 ** s "
@@ -43,9 +42,7 @@ def check(
     pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, module: ModuleType | None = None, **numbers
 ) -> None:
     offset = n_k - n_q if q_offset is None else q_offset
-    scores = scores_of(pattern, numbers.get("heads", 2), np.arange(n_q) + offset)
-    mask = mask_of(pattern, n_q, n_k, q_offset)
-    problem = dense_attention.random_problem(mask, scores=scores, **numbers)
+    problem = problem_of(pattern, n_q, n_k, q_offset, **numbers)
     program = (module or module_of(pattern))._PROGRAM
     program.passes.clear()
     tensors = problem.q, problem.k, problem.v

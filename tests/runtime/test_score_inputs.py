@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 from support.generated import attend_of, mask_of, module_of, pattern_of
-from support.score_inputs import TEXTS, drawn_inputs
+from support.score_inputs import TEXTS, dense, drawn_inputs
 
 import sparsec
 from sparsec.diagnostics import SparsecError
-from sparsec.runtime.flex_scores import score_mod
-from sparsec.runtime.given import mask as mask_with
 
 HEADS, KV_HEADS, BATCH = 4, 2, 2
 
@@ -22,25 +20,6 @@ def drawn(n_q: int, n: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = (BATCH, HEADS, n_q, 16), (BATCH, KV_HEADS, n, 16), (BATCH, KV_HEADS, n, 16)
     return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
-
-
-def dense(pattern, q, k, v, inputs, q_offset: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """By torch's operators on all pairs, which autograd differentiates."""
-    (n_q, n), group = (q.shape[2], k.shape[2]), HEADS // KV_HEADS
-    of_pairs = {each.name: inputs[each.name] for each in pattern.inputs}
-    kept = torch.as_tensor(
-        mask_with(pattern, n_q, n, q_offset, of_pairs) if of_pairs else mask_of(pattern, n_q, n, q_offset)
-    )
-    kept = kept[:, None] if kept.dim() == 3 and of_pairs else kept
-    reals = {each.name: inputs[each.name] for each in pattern.score_inputs}
-    modified = score_mod(pattern, n, HEADS, q_offset=q_offset, given=reals)
-    s = q @ k.repeat_interleave(group, 1).mT * 16**-0.5
-    places = [torch.arange(size) for size in s.shape]
-    at = [place.view([-1 if axis == own else 1 for own in range(4)]) for axis, place in enumerate(places)]
-    s = modified(s, *at).masked_fill(~kept, float("-inf"))
-    lse = s.logsumexp(3)
-    weights = (s - lse.masked_fill(lse == float("-inf"), 0.0)[..., None]).exp()
-    return weights @ v.repeat_interleave(group, 1), lse
 
 
 @pytest.mark.parametrize(
@@ -60,7 +39,7 @@ def test_every_gradient(name: str, n_q: int, n: int, q_offset: int) -> None:
     tensors, inputs = drawn(n_q, n), drawn_inputs(pattern, BATCH, HEADS, n, torch.float64)
     leaves = [x.requires_grad_() for x in (*tensors, *inputs.values()) if x.is_floating_point()]
     found = attend_of(pattern)(*tensors, q_offset=q_offset, return_lse=True, **inputs)
-    wanted = dense(pattern, *tensors, inputs, q_offset)
+    wanted = dense(pattern, *tensors, inputs, 0.25, q_offset)
     torch.testing.assert_close(found, wanted)
     g, dlse = (torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype) for x in wanted)
     there = wanted[1].isfinite()  # a row without a key has no gradient

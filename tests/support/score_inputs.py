@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from sparsec.ir import reference
+from sparsec.ir.inputs import of_row
 from sparsec.ir.nodes import Pattern
+from sparsec.runtime.flex_scores import score_mod
 
 _DECLARED = """
 input table: float[H, d]
@@ -48,3 +52,31 @@ def drawn_inputs(
         else:
             found[own.name] = torch.randint(0, 3, shape, generator=generator).to(device)
     return found
+
+
+def dense(
+    pattern: Pattern, q: Tensor, k: Tensor, v: Tensor, inputs: dict[str, Tensor], scale: float, q_offset: int
+) -> tuple[Tensor, Tensor]:
+    """out and the log-sum-exp over all pairs by torch's operators, which autograd differentiates."""
+    (batch, heads, n_q, _), n = q.shape, k.shape[2]
+    arrays = {each.name: inputs[each.name].cpu().numpy() for each in pattern.inputs}
+    conditions = [pattern.conditions[index] for index in pattern.head_conditions or (0,) * heads]
+    kept = torch.stack(
+        [
+            torch.as_tensor(
+                reference.mask(condition, n_q, n, q_offset, of_row(pattern.inputs, arrays, row, head, heads))
+            )
+            for row in range(batch)
+            for head, condition in enumerate(conditions)
+        ]
+    ).view(batch, heads, n_q, n)
+    reals = {each.name: inputs[each.name] for each in pattern.score_inputs}
+    modified = score_mod(pattern, n, heads, q.device, q_offset, reals)
+    k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
+    s = q @ k.mT * scale
+    places = [torch.arange(size, device=q.device) for size in s.shape]
+    at = [place.view([-1 if axis == own else 1 for own in range(4)]) for axis, place in enumerate(places)]
+    s = modified(s, *at).masked_fill(~kept.to(q.device), float("-inf"))
+    lse = s.logsumexp(3)
+    weights = (s - lse.masked_fill(lse == float("-inf"), 0.0)[..., None]).exp()
+    return weights @ v, lse
