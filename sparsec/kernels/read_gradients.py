@@ -30,7 +30,10 @@ _READ_BLOCK = 64  # queries and keys of a tile
 _PAIRS_ROOM = 1 << 26  # bytes of gradients of pairs that are made together
 
 
-@triton.jit(do_not_specialize=["heads", "n_q", "n", "q_offset", "first_line", "scale"])
+_STRIDES = [f"{name}_{axis}" for name in "qkvg" for axis in ("bhn" if name in "kv" else "bhm")]
+
+
+@triton.jit(do_not_specialize=[*_STRIDES, "heads", "n_q", "n", "q_offset", "first_line", "scale"])
 def read_gradient_kernel(
     Q, K, V, DO, LSE, DELTA, PARTS, HEADS, TABLES, INPUTS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m,
