@@ -12,6 +12,7 @@ from support.score_inputs import TEXTS, dense, drawn_inputs
 
 import sparsec
 from sparsec.diagnostics import SparsecError
+from sparsec.kernels.inputs import checked_inputs
 
 HEADS, KV_HEADS, BATCH = 4, 2, 2
 
@@ -112,6 +113,32 @@ def test_vmap_and_second_derivatives() -> None:
     (first,) = torch.autograd.grad(loss(b, q[0], k[0], v[0]), b, create_graph=True)
     with pytest.raises(RuntimeError, match="SP0607"):
         first.sum().backward()
+
+
+def test_the_operators_are_sound() -> None:
+    pattern = pattern_of(TEXTS["data"])
+    operator, n = module_of(pattern)._OPERATOR, 17
+    q, k, v = (x.requires_grad_() for x in drawn(n, n))
+    data = checked_inputs(operator.program.inputs, drawn_inputs(pattern, BATCH, HEADS, n, torch.float64), q, k)
+    first = len(data) - operator.program.score_inputs
+    reals = [x.requires_grad_() for x in data[first:]]
+    rest = None, data[:first], 0.25, 0, reals
+    checks = "test_schema", "test_autograd_registration", "test_faketensor"
+    torch.library.opcheck(operator.forward, (q, k, v, None, *rest), test_utils=checks)
+    with torch.no_grad():
+        out, lse = operator.forward(q, k, v, None, *rest)
+        given = (torch.ones_like(out), q, k, v, out, lse, None, *rest)
+        torch.library.opcheck(getattr(torch.ops.sparsec, f"{operator.forward._name[9:]}_reals").default, given)
+
+
+def test_compiled_with_gradients() -> None:
+    attend = attend_of(pattern_of("input b: float[H] score x = s - b * abs(q - k) pattern p = causal with x"))
+    q, k, v = (x.float() for x in drawn(33, 33))
+    b = torch.rand(HEADS, requires_grad=True)
+    compiled = torch.compile(lambda b: attend(q, k, v, b=b).square().sum(), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(f(b), b) for f in (compiled, lambda b: attend(q, k, v, b=b).square().sum()))
+    )
 
 
 def test_check_compares_with_the_reference() -> None:
