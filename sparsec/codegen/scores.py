@@ -43,7 +43,7 @@ class ReadText:
     """How a score reads an entry of a float input, for the gradient of the input."""
 
     number: int  # of the input
-    by: str  # what decides which entry it is: "row" (nothing but the query), "column", "distance" or "pair"
+    by: str  # what decides which entry it is: "row" (nothing but the query), "column", "distance", "pair" or "whole"
     slope: list[str]
     slope_torch: list[str]
     indices: list[str]  # on tensors; none for a number of each row and head
@@ -112,7 +112,9 @@ def _read_text(score: Real, read: ReadReal, data: DataArguments) -> ReadText:
 
 
 def _decided_by(indices: tuple[ir.Int, ...]) -> str:
-    """What a read's entry depends on besides the head: the query, the key, their distance, or both."""
+    """What a read's entry depends on besides the head: the query, the key, their distance, or both; "whole": it is both."""
+    if indices == (ir.Var("q"), ir.Var("k")):
+        return "whole"
     named = frozenset[str]().union(*map(ir.names, indices)) & {"q", "k"}
     if len(indices) == 1 and named == {"q", "k"}:
         return "distance" if is_of_distance(indices[0]) else "pair"

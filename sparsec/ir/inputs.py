@@ -92,6 +92,13 @@ def refuse_inputs(pattern: ir.Pattern, what: str, hint: str = "") -> None:
         raise SparsecError(NeedsData(what=what, inputs=shown, hint=hint))
 
 
+def refuse_score_inputs(pattern: ir.Pattern, what: str) -> None:
+    """SparsecError SP0621 where scores read float inputs, without which `what` can't be had."""
+    if pattern.score_inputs:
+        shown = ", ".join(f"`{each.name}: {each}`" for each in pattern.score_inputs)
+        raise SparsecError(NeedsData(what=what, inputs=shown, hint="take the pattern without its scores"))
+
+
 def with_data(condition: ir.Set, data: Mapping[str, np.ndarray]) -> ir.Set:
     """The condition with data of one row and head for each input that it reads: a number, [entries] or [rows, t]."""
     match condition:

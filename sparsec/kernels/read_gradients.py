@@ -189,7 +189,7 @@ class _Launch:
             sums = self._sums((tiles * _READ_BLOCK, n), tiles * keys, heads, own, region, read, first)[:, :, :rows]
             q = self.call.q_offset + begin
             if read.by == "whole":
-                rows = min(rows, n - q)  # queries beyond the keys have no entries
+                rows = max(0, min(rows, n - q))  # queries beyond the keys have no entries
                 whole = total[..., :-1].unflatten(-1, (n, n))[:, :, q : q + rows]
                 sums = sums[:, :, :rows]
                 whole[:, own if total.shape[1] > 1 else 0] += sums if total.shape[1] > 1 else sums.sum(1)
