@@ -112,7 +112,7 @@ def _read_text(score: Real, read: ReadReal, data: DataArguments) -> ReadText:
 
 
 def _decided_by(indices: tuple[ir.Int, ...]) -> str:
-    """What a read's entry depends on besides the head: the query, the key, their distance, or both; "whole": it is both."""
+    """What tells the entries of a read apart besides the head, as `ReadText.by` says it."""
     if indices == (ir.Var("q"), ir.Var("k")):
         return "whole"
     named = frozenset[str]().union(*map(ir.names, indices)) & {"q", "k"}
