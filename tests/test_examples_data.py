@@ -85,8 +85,29 @@ def test_moba_in_its_own_words():
         assert mask[query].tolist() == [key <= query and key // 8 in blocks for key in range(N)]
 
 
+def bucket_of_t5(ahead: torch.Tensor) -> torch.Tensor:
+    """T5's bucket of a distance k - q: 16 for each side, one each for the first 8, then by logarithm up to 128."""
+    far = ahead.abs()
+    large = 8 + ((far / 8).clamp(min=1).log() / np.log(16) * 8).long()
+    return torch.where(ahead > 0, 16, 0) + torch.where(far < 8, far, large.clamp(max=15))
+
+
+def test_t5():
+    """Out, and the gradients of everything, the 32 numbers of each head among them, as T5 has them."""
+    attend, n = sparsec.load(EXAMPLES / "t5.spat"), 300
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, g = (torch.randn(1, 2, n, 16, generator=generator, dtype=torch.float64) for _ in "qkvg")
+    weight = torch.randn(32, 2, generator=generator, dtype=torch.float64)
+    leaves = [x.requires_grad_() for x in (q, k, v, weight)]
+    found = attend(q, k, v, scale=1.0, bias=weight[bucket_of_t5(torch.arange(-128, 129))].T)
+    ahead = torch.arange(n) - torch.arange(n)[:, None]
+    wanted = (q @ k.mT + weight[bucket_of_t5(ahead)].permute(2, 0, 1)).softmax(-1) @ v
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(*(torch.autograd.grad(x, leaves, g) for x in (found, wanted)))
+
+
 def test_every_example_has_a_paper():
-    assert sorted([*PAPERS, *CHOOSING]) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
+    assert sorted([*PAPERS, *CHOOSING, "t5"]) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import growth
+import scores
 import speed
 from cells import PASSES, body, documents, megabytes, ms, notes, pair, rows
 
@@ -34,7 +35,9 @@ def _report(name: str, report: dict) -> Iterator[str]:
     yield f"{report['device']}, torch {report['versions']['torch']}, {report['time']}; raw/{name}.json.  Made by"
     yield f"`{' '.join(report['command'])}`"
     yield ""
-    if growth.is_growth(report):
+    if scores.is_scores(report):
+        yield from scores.tables(report)
+    elif growth.is_growth(report):
         picture = f"plots/{name}.svg"
         yield from growth.tables(report, picture if (FOLDER / picture).exists() else None)
     else:
@@ -43,6 +46,9 @@ def _report(name: str, report: dict) -> Iterator[str]:
 
 def _title(report: dict) -> str:
     """What was measured, in words."""
+    if scores.is_scores(report):
+        setting = report["setting"]
+        return f"Scores at {setting['n']:,} keys, {setting['heads']} heads of size {setting['head_size']}"
     if growth.is_growth(report):
         lengths = report["lengths"]
         return f"Growth from {lengths[0]:,} to {lengths[-1]:,} keys"

@@ -15,6 +15,7 @@ from sparsec.bench.race import Tensors
 from sparsec.cache.records import digest, module_name
 from sparsec.codegen.emit import emit
 from sparsec.ir import nodes as ir
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.hopper_tier import TIER, machine_lacks
@@ -39,7 +40,7 @@ class _PlainTier(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, program: Program, scale: float) -> Tensor:
         with _tier("plain"):
-            out, lse = forward_gpu(program, q, k, v, scale, 0)
+            out, lse = forward_gpu(program, Call(q, k, v, scale))
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.program, ctx.scale = program, scale
         return out
@@ -48,7 +49,7 @@ class _PlainTier(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         q, k, v, out, lse = ctx.saved_tensors
         with _tier("plain"):
-            return (*backward_gpu(ctx.program, g, q, k, v, out, lse, None, ctx.scale, 0), None, None)
+            return (*backward_gpu(ctx.program, Call(q, k, v, ctx.scale), Upstream(g, out, lse)), None, None)
 
 
 @contextmanager

@@ -91,6 +91,7 @@ def run(
         from sparsec.bench.setting import defaults, drawn_documents
         from sparsec.testing.verify import best_device
     from sparsec import pipeline
+    from sparsec.ir.inputs import refuse_score_inputs
 
     device = best_device()
     setting = defaults(
@@ -119,6 +120,7 @@ def run(
     if against is None and device.type == "cuda" and any(each.pattern.inputs for each in made):
         setting = replace(setting, against=(*setting.against, "flex-mask"))
     for each in made:
+        refuse_score_inputs(each.pattern, "`sparsec bench`")
         if each.pattern.inputs and setting.documents:
             raise typer.BadParameter("with patterns that read no inputs", param_hint="--documents")
         say(each.warnings)

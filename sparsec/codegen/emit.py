@@ -12,7 +12,7 @@ import jinja2
 
 from sparsec import resources
 from sparsec.codegen import program, support
-from sparsec.codegen.arguments import data_arguments
+from sparsec.codegen.arguments import data_of
 from sparsec.codegen.choices import choices_of
 from sparsec.codegen.header import header
 from sparsec.codegen.shape import named_shapes
@@ -35,7 +35,7 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     have, and comments that name the `terms` of each condition.  Equal inputs give equal bytes.
     """
     made = kernels_of(plan, terms)
-    data, choices = data_arguments(plan.pattern.inputs, plan.pattern.conditions), choices_of(plan.pattern.inputs)
+    data, choices = data_of(plan.pattern), choices_of(plan.pattern.inputs)
     runs = _runs(plan, (text for _, texts in made.groups for text in texts))
     body = (
         _environment()
@@ -46,8 +46,8 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
             answers=made.answers,
             tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
             choices=list(choices.values()),
-            inputs=[program.declared(each, data, choices) for each in plan.pattern.inputs],
-            given=any(each.choice is None for each in plan.pattern.inputs),
+            inputs=[program.declared(each, data, choices) for each in data.inputs],
+            given=any(each.choice is None for each in data.inputs),
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,
@@ -98,8 +98,7 @@ _Run = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
 
 def _run(plan: Plan, text: VariantText) -> _Run:
     """What serves a length: regions, with why they are what they are; kernels in launch order."""
-    score = text.stem if text.score else None
-    regions = tuple((program.region(each, tables(plan), score), each.region.why) for each in text.answers)
+    regions = tuple((program.region(each, tables(plan), text), each.region.why) for each in text.answers)
     return regions, tuple(program.kernel(each, text) for each in text.kernels)
 
 

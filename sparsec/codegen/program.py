@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping
 
-from sparsec.codegen.answers import Answers
+from sparsec.codegen.answers import Answers, Whole
 from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.choices import ChoiceText
+from sparsec.codegen.scores import ScoreText
 from sparsec.codegen.variants import KernelText, VariantText, filled
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input
@@ -16,8 +17,9 @@ from sparsec.ir.invariance import diagonal_period
 _OF_SCORE = ("score", "score_gradient")
 
 
-def region(answers: Answers, leaves: tuple[ir.Table, ...], score: str | None = None) -> str:
-    """The arguments of sk.Region, in lines; `score`: the end of the names of its score's functions."""
+def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText) -> str:
+    """The arguments of sk.Region, in lines, of a variant."""
+    score, stem = variant.score, variant.stem
     own, suffix = answers.region, answers.suffix
     said: dict[str, object] = {"stride": own.stride} if own.stride > 1 else {}
     said |= {"gathered": own.gathered} if own.gathered else {}
@@ -34,9 +36,11 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], score: str | None = N
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
     if own.columns.tables or answers.judge:
         said["queries_visited"] = f"_queries_visited{suffix}"
-    device = [*answers.device, *((name, f"_{name}{score}") for name in _OF_SCORE if score is not None)]
+    device = [*answers.device, *((name, f"_{name}{stem}") for name in _OF_SCORE if score is not None)]
     asked = ", ".join(f"{answer}={name}" for answer, name in device)
-    said |= {name: f"_{name}_cpu{score}" for name in _OF_SCORE if score is not None}
+    said |= {name: f"_{name}_cpu{stem}" for name in _OF_SCORE if score is not None}
+    if score is not None and variant.whole is not None:
+        said |= {"score_inputs": score.inputs, "reads": _reads(score, variant.whole, stem)}
     cpu = (f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))
     names = [f'"{suffix}"', f"sk.Answers({asked})", *cpu]
     return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
@@ -56,6 +60,15 @@ def step_region(answers: Answers, score: str | None = None) -> str:
 
 def _numbered_tables(answers: Answers) -> str:
     return _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)
+
+
+def _reads(score: ScoreText, whole: Whole, stem: str) -> str:
+    """What makes the reads of float inputs in a score, in lines."""
+    lines = [f"sk.Reads(_kept{stem}, ({whole.made}), ("]
+    for place, read in enumerate(score.reads):
+        functions = ", ".join(f"_{name}{stem}" for name in (f"slope_{place}", f"slope_{place}_cpu", f"indices_{place}"))
+        lines.append(f'    sk.Read({read.number}, "{read.by}", {functions}),')
+    return "\n".join([*lines, "))"])
 
 
 def kernel(text: KernelText, variant: VariantText) -> str:

@@ -9,7 +9,8 @@ class BadInput(Diagnostic, code="SP0214", title="an input that can't be declared
     """An input is of `bool` or `int`.  Its axes are those it has of `B`, rows of the batch, `H`, query heads, and last
     either `n`, one entry for each position, or another name for the length of a list: `int`, `int[B]`, `int[n]`,
     `bool[B, n]`, `int[B, H, t]`.  Or it lists what is chosen for `selected`: `blocks[64, 64, t]`, t blocks of 64 keys
-    for each block of 64 queries, or `keys[t]`, t keys for each query.
+    for each block of 64 queries, or `keys[t]`, t keys for each query.  In scores an input may be of `float`, and of
+    `n, n`, an entry for each query and key.
     """
 
     problem: str

@@ -121,8 +121,8 @@ def shard(attend: Attend, mesh: DeviceMesh, layout: str = "contiguous", *, dim: 
     if layout not in (*LAYOUTS, "auto"):
         known = ", ".join(map(repr, (*LAYOUTS, "auto")))
         raise SparsecError(NotSharded(problem=f"layout {layout!r} is not known", way_out=f"known are {known}"))
-    if attend.pattern.nodes.inputs:
-        name = attend.pattern.nodes.inputs[0].name
+    if inputs := (*attend.pattern.nodes.inputs, *attend.pattern.nodes.score_inputs):
+        name = inputs[0].name
         problem = f"`{attend.pattern.name}` reads `{name}`, data of the call"
         raise SparsecError(NotSharded(problem=problem, way_out="who needs which key has to follow from the text"))
     if dim is not None:

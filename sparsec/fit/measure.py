@@ -16,7 +16,7 @@ from sparsec.analysis.facts import is_causal
 from sparsec.cache.journal import Lines
 from sparsec.fit.captured import Captured
 from sparsec.fit.text import Candidate
-from sparsec.ir.inputs import refuse_inputs
+from sparsec.ir.inputs import refuse_inputs, refuse_score_inputs
 from sparsec.ir.nodes import Pattern
 from sparsec.ir.serialize import pack
 from sparsec.runtime.attend import Attend
@@ -67,6 +67,7 @@ def measured(
     patterns = {place: attend.pattern.nodes for place, attend in attends.items()}
     for pattern in patterns.values():
         refuse_inputs(pattern, "a fit")
+        refuse_score_inputs(pattern, "a fit")
     causal = all(is_causal(each) for pattern in set(patterns.values()) for each in pattern.conditions)
     shape = file.shape
     queries = range(shape.n - shape.n_q, shape.n)

@@ -23,11 +23,12 @@ class Input:
     """A tensor given at the call under a name.
 
     Its axes are those it has of "B", rows of the batch, then "H", query heads, then "n", positions, or any other name,
-    entries of a list.  Chosen blocks and keys have `CHOSEN_AXES`, and a name or a number for how many there are.
+    entries of a list; one of float may have "n" twice, for each query and key.  Chosen blocks and keys have
+    `CHOSEN_AXES`, and a name or a number for how many there are.
     """
 
     name: str
-    kind: Literal["bool", "int", "blocks", "keys"]
+    kind: Literal["bool", "int", "float", "blocks", "keys"]
     axes: tuple[str, ...]
     line: int  # of its declaration
     sizes: tuple[int, int] = (1, 1)  # of chosen ones: queries that share a choice, and keys of a block
@@ -37,6 +38,11 @@ class Input:
     def has_entries(self) -> bool:
         """Whether a row and a head have several numbers: one for each position, or a list."""
         return bool(self.axes) and self.axes[-1] not in ("B", "H")
+
+    @property
+    def of_pairs(self) -> bool:
+        """Whether it has an entry for each query and key."""
+        return self.axes[-2:] == ("n", "n")
 
     @property
     def is_chosen(self) -> bool:
@@ -84,6 +90,13 @@ def refuse_inputs(pattern: ir.Pattern, what: str, hint: str = "") -> None:
         if any(each.choice for each in pattern.inputs):
             shown += " (what is chosen follows from q and k: `attend.choices(q, k)`)"
         raise SparsecError(NeedsData(what=what, inputs=shown, hint=hint))
+
+
+def refuse_score_inputs(pattern: ir.Pattern, what: str) -> None:
+    """SparsecError SP0621 where scores read float inputs, without which `what` can't be had."""
+    if pattern.score_inputs:
+        shown = ", ".join(f"`{each.name}: {each}`" for each in pattern.score_inputs)
+        raise SparsecError(NeedsData(what=what, inputs=shown, hint="take the pattern without its scores"))
 
 
 def with_data(condition: ir.Set, data: Mapping[str, np.ndarray]) -> ir.Set:

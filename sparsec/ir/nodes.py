@@ -191,9 +191,7 @@ class DataTest(BaseLeaf):
 @hashed_once
 @dataclass(frozen=True, slots=True)
 class Blocks(BaseLeaf):
-    """Block row i (queries [i*size, (i+1)*size)) sees the key blocks rows[i], which rise; rows and
-    blocks beyond see nothing.
-    """
+    """Queries i*size .. (i+1)*size - 1 see the key blocks rows[i], which rise; rows and blocks beyond see nothing."""
 
     size: int
     rows: tuple[tuple[int, ...], ...]
@@ -248,8 +246,9 @@ class Pattern:
     parameters: tuple[tuple[str, int], ...]
     conditions: tuple[Set, ...]
     head_conditions: tuple[int, ...] = ()
-    inputs: tuple[Input, ...] = ()  # that the text reads, in the order of declaration
+    inputs: tuple[Input, ...] = ()  # that the text reads in conditions, in the order of declaration
     scores: tuple[Real | None, ...] = ()  # of each condition; None is s itself, and () where all are
+    score_inputs: tuple[Input, ...] = ()  # those of float, which scores alone read and which have gradients
 
     @property
     def heads(self) -> int | None:

@@ -45,11 +45,18 @@ def evaluate(
     return np.array(np.broadcast_to(read.holds(condition), (len(queries), len(keys))))
 
 
-def scored(score: Real, s: np.ndarray, queries: np.ndarray, head: int = 0, heads: int = 1) -> np.ndarray:
+def scored(
+    score: Real,
+    s: np.ndarray,
+    queries: np.ndarray,
+    head: int = 0,
+    heads: int = 1,
+    data: Data = MappingProxyType({}),
+) -> np.ndarray:
     """Like s [len(queries), n_k]: the score of each pair of a head, from the scaled products s of queries and keys.
 
     `queries` are positions, and n is n_k.  In the type of s, float64 mostly; infinite and not a number where the
-    formula is.
+    formula is.  `data`: entries of float inputs, of the head, by name.
     """
     keys = np.arange(s.shape[1])
     about = tuple(part for part in scores.parts(score) if isinstance(part, nodes.Node))
@@ -64,6 +71,10 @@ def scored(score: Real, s: np.ndarray, queries: np.ndarray, head: int = 0, heads
                 return s
             case scores.Whole(value):
                 return read.value(value).astype(s.dtype)
+            case scores.ReadReal(name, indices):
+                return _real_entries(data[name], [read.value(index).astype(np.int64) for index in indices]).astype(
+                    s.dtype
+                )
             case scores.Arithmetic(left, op, right):
                 return _ARITHMETIC[op](real(left), real(right))
             case scores.Apply(function, value):
@@ -78,6 +89,14 @@ def scored(score: Real, s: np.ndarray, queries: np.ndarray, head: int = 0, heads
 
     with np.errstate(all="ignore"):
         return np.array(np.broadcast_to(real(score), s.shape))
+
+
+def _real_entries(some: np.ndarray, indices: list[np.ndarray]) -> np.ndarray:
+    """Entries of an array with as many axes as there are indices; 0 where an index is outside."""
+    inside = np.full((1, 1), True)
+    for index, length in zip(indices, some.shape, strict=True):
+        inside = inside & (index >= 0) & (index < length)
+    return np.where(inside, some[tuple(np.where(inside, index, 0) for index in indices)], 0.0)
 
 
 class _Pairs:

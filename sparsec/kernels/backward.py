@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
@@ -20,7 +20,7 @@ from sparsec.kernels.hopper_tier import gradients_on_hopper
 from sparsec.kernels.inputs import DATA
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
-from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
+from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides
 from sparsec.kernels.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, gathered_keys
 from sparsec.kernels.rows import launch_rows
@@ -38,38 +38,25 @@ from sparsec.kernels.stages import (
 from sparsec.kernels.tile_lists import read_besides
 
 
-def backward_gpu(
-    program: Program,
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    dlse: Tensor | None,
-    scale: float,
-    q_offset: int,
-    k_begin: int = 0,
-    inputs: Sequence[Tensor] = (),
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp."""
-    check_begin(k_begin)
-    if q.numel() * k.numel() == 0:
-        return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
-    rows = rows_of_query(program, q, k, inputs)
-    own_g, own_q, own_out, own_lse = (as_rows(x, rows) for x in (g, q, out, lse))
-    env = backward_inputs(own_g, own_q, k, v, own_out, own_lse, None if dlse is None else as_rows(dlse, rows), scale)
-    env |= for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2], rows)
-    prepared_backward(program, env, q_offset, rows)(env)
-    return as_heads(env["DQ"], q, rows), env["DK"], env["DV"]
+def backward_gpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v."""
+    check_begin(call.k_begin)
+    if call.is_empty:
+        return call.no_gradients()
+    rows = rows_of_query(program, call.q, call.k, call.inputs)
+    own = call._replace(q=as_rows(call.q, rows))
+    env = backward_inputs(own, upstream.of(lambda x: as_rows(x, rows)))
+    env |= for_kernels(program, call.inputs, call.positions, call.k.shape[2], rows)
+    prepared_backward(program, env, call.q_offset, rows)(env)
+    return as_heads(env["DQ"], call.q, rows), env["DK"], env["DV"]
 
 
-def backward_inputs(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None, scale: float
-) -> Environment:
+def backward_inputs(call: Call, upstream: Upstream) -> Environment:
     """What a backward pass starts from, by name."""
-    env = {"Q": as_readable(q), "K": as_readable(k), "V": as_readable(v), "DO": as_readable(g)}
-    env |= {"OUT": as_readable(out), "LSE": as_contiguous(lse), "scale": scale, "scale_log2": scale * LOG2_E_FLOAT}
+    g, out, lse, dlse = upstream
+    env = {"Q": as_readable(call.q), "K": as_readable(call.k), "V": as_readable(call.v), "DO": as_readable(g)}
+    env |= {"OUT": as_readable(out), "LSE": as_contiguous(lse)}
+    env |= {"scale": call.scale, "scale_log2": call.scale * LOG2_E_FLOAT}
     if dlse is not None:
         env["DLSE"] = as_contiguous(dlse)
     return env

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.cpu_forward import attend_densely, combined
 from sparsec.kernels.cpu_order import TILE
 from sparsec.kernels.cpu_scores import HeadNumbers, Scored, attend_scored
@@ -30,29 +31,21 @@ def is_step(n_q: int) -> bool:
 def forward_step(
     program: Program,
     regions: Sequence[Region],
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    q_offset: int,
-    k_begin: int = 0,
+    call: Call,
     entries: Sequence[Entries] = (),
     heads: HeadNumbers | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """q [B, H, n_q, D] and k, v [B, H_kv, keys, D] of any dtype -> out like q, and lse [B, H, n_q], both exact.
-
-    The first key is at position `k_begin`; those before it are not there.  `entries`: what all of them read of inputs.
-    """
+    """out like q, and lse [B, H, n_q], both exact, without sinks.  `entries`: what all rows read of inputs."""
+    q, kv_heads = call.q, call.k.shape[1]
     batch, count, n_q, dim = q.shape
     exact = torch.promote_types(q.dtype, torch.float32)
-    rows = q.to(exact).reshape(batch, k.shape[1], count // k.shape[1] * n_q, dim)
+    rows = q.to(exact).reshape(batch, kv_heads, count // kv_heads * n_q, dim)
     found = None
     for region in regions:
         if region.stride == 1 or n_q == 1:
-            more = _step(program, region, rows, k, v, range(n_q), scale, q_offset, k_begin, entries, heads)
+            more = _step(program, region, rows, range(n_q), call, entries, heads)
         else:
-            by_row = rows.unflatten(2, (-1, n_q))
-            more = _step_by_class(program, region, by_row, k, v, scale, q_offset, k_begin, entries, heads)
+            more = _step_by_class(program, region, rows.unflatten(2, (-1, n_q)), call, entries, heads)
         found = found if more is None else more if found is None else combined(*found, *more)
     out, lse = found or _nothing(rows)
     return out.reshape(q.shape), lse.reshape(batch, count, n_q)
@@ -67,11 +60,7 @@ def _step_by_class(
     program: Program,
     region: Region,
     q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    q_offset: int,
-    k_begin: int,
+    call: Call,
     entries: Sequence[Entries],
     heads: HeadNumbers | None,
 ) -> tuple[Tensor, Tensor]:
@@ -81,8 +70,7 @@ def _step_by_class(
     for row in range(min(region.stride, n_q)):
         rows = slice(row, None, region.stride)
         own = q[..., rows, :]
-        places = scale, q_offset, k_begin, entries, heads
-        found = _step(program, region, own.flatten(2, 3), k, v, range(n_q)[rows], *places)
+        found = _step(program, region, own.flatten(2, 3), range(n_q)[rows], call, entries, heads)
         if found is not None:
             out[..., rows, :], lse[..., rows] = found[0].reshape(own.shape), found[1].reshape(own.shape[:4])
     return out.flatten(2, 3), lse.flatten(2, 3)
@@ -92,35 +80,31 @@ def _step(
     program: Program,
     region: Region,
     q: Tensor,
-    k: Tensor,
-    v: Tensor,
     rows: range,
-    scale: float,
-    q_offset: int,
-    k_begin: int,
+    call: Call,
     entries: Sequence[Entries],
     heads: HeadNumbers | None,
 ) -> tuple[Tensor, Tensor] | None:
     """Some rows of Q of one class, q [B, H_kv, group * rows, D] -> out and lse like q; None where no key is visited."""
-    found = None
-    for places, mask in _visited(program, region, rows, k_begin + k.shape[2], q_offset, entries):
-        if k_begin:
-            places, mask = _from(places, mask, k_begin)
+    found, n = None, call.k_begin + call.k.shape[2]
+    for places, mask in _visited(program, region, rows, n, call.q_offset, entries):
+        if call.k_begin:
+            places, mask = _from(places, mask, call.k_begin)
         places, mask = _seen(places, mask)
         if not mask.shape[1]:
             continue
-        some_k, some_v = (_at_keys(x, places).to(q.dtype) for x in (k, v))
+        some_k, some_v = (_at_keys(x, places).to(q.dtype) for x in (call.k, call.v))
         added = mask.to(q.dtype).log_()  # 0 or -inf
         most = added.amax(1)
         if q.shape[2] > len(rows):
             group = q.shape[2] // len(rows)
             added, most = added.repeat(group, 1), most.repeat(group)
         if region.score is None:
-            out, lse = attend_densely(q, some_k, some_v, added[None, None], scale)
+            out, lse = attend_densely(q, some_k, some_v, added[None, None], call.scale)
             more = out, lse + most
         else:
-            scored = _scored(region, q, rows, places, q_offset, k_begin, k_begin + k.shape[2], heads)
-            more = attend_scored(q, some_k, some_v, added[None, None], scale, scored)
+            scored = _scored(region, q, rows, places, call, entries, heads)
+            more = attend_scored(q, some_k, some_v, added[None, None], call.scale, scored)
         found = more if found is None else combined(*found, *more)
     return found
 
@@ -130,16 +114,17 @@ def _scored(
     x: Tensor,
     rows: range,
     places: Sequence[slice] | Tensor,
-    q_offset: int,
-    k_begin: int,
-    n: int,
+    call: Call,
+    entries: Sequence[Entries],
     heads: HeadNumbers | None,
 ) -> Scored:
     """The score of x, some rows of Q [B, H_kv, group * rows, D], and the keys that stand at some places."""
     assert heads is not None
-    q = torch.tensor([q_offset + row for row in rows]).repeat(heads.numbers.shape[1])[:, None]
+    q = torch.tensor([call.q_offset + row for row in rows]).repeat(heads.numbers.shape[1])[:, None]
     h = heads.numbers.repeat_interleave(len(rows), 1).view(*x.shape[:3], 1)
-    return Scored(region, q, _standing(places) + k_begin, n, h, heads.heads)
+    n = call.k_begin + call.k.shape[2]
+    rows_of_batch = heads.rows.view(*x.shape[:2], 1, 1)
+    return Scored(region, q, _standing(places) + call.k_begin, n, h, heads.heads, rows_of_batch, entries)
 
 
 def _standing(places: Sequence[slice] | Tensor) -> Tensor:

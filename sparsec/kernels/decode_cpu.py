@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.cpu_forward import attend_densely
 from sparsec.kernels.decode_pages import Pages, taken
 from sparsec.kernels.decode_program import Steps
@@ -41,7 +42,7 @@ def _step_of_length(
         out, lse = _attend_row(q[:, 0], taken(k, keys), taken(v, keys), scale)
         out, lse = with_sinks(out[:, :, None], lse[:, :, None], sinks)
         return out.transpose(1, 2).to(q.dtype), lse.transpose(1, 2)
-    out, lse = forward_cpu(program, q[:, m - rows :].transpose(1, 2), k, v, scale, n - rows, 0, (), sinks)
+    out, lse = forward_cpu(program, Call(q[:, m - rows :].transpose(1, 2), k, v, scale, n - rows, sinks=sinks))
     out, lse = out.transpose(1, 2), lse.transpose(1, 2)
     if rows == m:
         return out, lse

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_OF_BACKWARD = 11  # arguments of a backward pass before those of float inputs
 NO_DERIVATIVE = "[SP0607] {} of sparse attention is not supported; only first derivatives, in reverse mode, are"
 
 
@@ -58,9 +59,9 @@ def _folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
 
 
 def differentiable(
-    forward_op: Callable, backward_op: Callable, refused_op: Callable, sink_gradient: Callable
+    forward_op: Callable, backward_op: Callable, refused_op: Callable, sink_gradient: Callable, reals_op: Callable
 ) -> tuple[Any, Any]:
-    """The differentiable functions of the operator and of its gradients."""
+    """The differentiable functions of the operator and of its gradients; `reals_op`: those of float inputs."""
 
     class Attention(torch.autograd.Function):
         @staticmethod
@@ -74,56 +75,85 @@ def differentiable(
             inputs: list[Tensor],
             scale: float,
             q_offset: int,
+            *reals: Tensor,
         ) -> Any:
             with torch.enable_grad():
-                out, lse = _below_autograd(forward_op, q, k, v, sinks, sequences, inputs, scale, q_offset)
-            ctx.scale, ctx.q_offset = scale, q_offset
-            ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, *inputs)
+                out, lse = _below_autograd(forward_op, q, k, v, sinks, sequences, inputs, scale, q_offset, [*reals])
+            ctx.scale, ctx.q_offset, ctx.inputs = scale, q_offset, len(inputs)
+            ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, *inputs, *reals)
             ctx.set_materialize_grads(False)
             return out, lse
 
         @staticmethod
         def backward(ctx: Any, g: Tensor | None, dlse: Tensor | None) -> Any:
-            q, k, v, sinks, out, lse, sequences, *inputs = ctx.saved_tensors
+            q, k, v, sinks, out, lse, sequences, *data = ctx.saved_tensors
+            inputs, reals = data[: ctx.inputs], data[ctx.inputs :]
             if g is None:
                 g = torch.zeros_like(out)
-            gradients = backward_op(g, q, k, v, out, lse, dlse, sequences, inputs, ctx.scale, ctx.q_offset)
+            given = g, q, k, v, out, lse, dlse, sequences, inputs, ctx.scale, ctx.q_offset, reals
+            gradients = backward_op(*given)
             of_sinks = sink_gradient(g, out, lse, dlse, sinks) if ctx.needs_input_grad[3] else None
-            return *gradients, of_sinks, None, None, None, None
+            of_reals = [None] * len(reals)
+            if any(ctx.needs_input_grad[8:]):
+                found = zip(reals_op(*given), reals, strict=True)
+                of_reals = [x if len(own) > 1 else x.sum(0, keepdim=True) for x, own in found]
+            return *gradients, of_sinks, None, None, None, None, *of_reals
 
     class Gradients(torch.autograd.Function):
         """The gradients as a function of their own, so that asking for its derivative is an error and never a zero."""
 
         @staticmethod
         def forward(ctx: Any, *arguments: Any) -> Any:
+            given, reals = arguments[:_OF_BACKWARD], arguments[_OF_BACKWARD:]
+            ctx.reals = len(reals)
             with torch.enable_grad():
-                return _below_autograd(backward_op, *arguments)
+                return _below_autograd(backward_op, *given, [*reals])
 
         @staticmethod
         def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> Any:
             like_q, like_k, like_v, like_lse = refused_op(dq, dk, dv)
             like_dlse = like_lse if ctx.needs_input_grad[6] else None  # there may be no dlse
-            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, None, None, None, None
+            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, *(None,) * (4 + ctx.reals)
 
     return Attention, Gradients
 
 
 def under_autograd(op: Callable, function: Any) -> Callable:
-    """The kernel of an operator for the Autograd key: `function` where something asks for a gradient."""
+    """The kernel of an operator for the Autograd key: `function` where something asks for a gradient.
+
+    Tensors that the operator takes in a list, its last argument, are the last ones of the function: autograd sees them.
+    """
     apply = super(torch.autograd.Function, function).apply  # the one for a single level
 
     def kernel(*arguments: Any) -> Any:
-        tensors = [x for x in arguments if isinstance(x, torch.Tensor)]
+        flat = (*arguments[:-1], *arguments[-1]) if isinstance(arguments[-1], list) else arguments
+        tensors = [x for x in flat if isinstance(x, torch.Tensor)]
         if _has_tangent(tensors):
             raise RuntimeError(NO_DERIVATIVE.format("forward-mode differentiation"))
         if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
             if not torch._C._are_functorch_transforms_active():
-                return apply(*arguments)
+                return apply(*flat)
             with torch._functorch.utils.enable_single_level_autograd_function():
-                return apply(*arguments)
+                return apply(*flat)
         return _below_autograd(op, *arguments)
 
     return kernel
+
+
+def undifferentiable(op: Callable) -> Any:
+    """The function of an operator whose result can't be differentiated: asking for it is an error and never a zero."""
+
+    class Undifferentiable(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *arguments: Any) -> Any:
+            with torch.enable_grad():
+                return tuple(_below_autograd(op, *arguments[:_OF_BACKWARD], [*arguments[_OF_BACKWARD:]]))
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            raise RuntimeError(NO_DERIVATIVE.format("double backward"))
+
+    return Undifferentiable
 
 
 def _below_autograd(op: Callable, *arguments: Any) -> Any:

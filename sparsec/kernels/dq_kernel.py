@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
-from sparsec.kernels.key_regions import KeyRegion, keys_at, last_steps, load_keys, mask_keys, steps_of_keys, walk_keys
+from sparsec.kernels.key_regions import (
+    KeyRegion,
+    keys_at,
+    last_steps,
+    load_keys,
+    mask_keys,
+    place_of_keys,
+    steps_of_keys,
+    walk_keys,
+)
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
 from sparsec.kernels.own_tiles import carried_rows, loaded_queries, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
@@ -177,11 +186,12 @@ def _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, 
     k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, LAST)
     v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
     s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
+    at = place_of_keys(region, own, stop, sizes)
     if region.rules.SCORE is not None:
-        at = own.q, stop.position, own.n, own.head, own.heads
-        slope = score_tile(region.rules.SCORE_GRADIENT, s, *at, region.rules, scale_log2, True)
-        s = score_tile(region.rules.SCORE, s, *at, region.rules, scale_log2, True)
-    s = mask_keys(s, region, own, walk, stop, sizes)
+        pairs = own.q, stop.position, own.n, at
+        slope = score_tile(region.rules.SCORE_GRADIENT, s, *pairs, region.rules, scale_log2, True)
+        s = score_tile(region.rules.SCORE, s, *pairs, region.rules, scale_log2, True)
+    s = mask_keys(s, region, own, walk, stop, at, sizes)
     p = tl.exp2(s * scale_of(region.rules, scale_log2) - lse_2[:, None])
     if region.rules.SCORE is not None:
         p = through_score(p, slope)

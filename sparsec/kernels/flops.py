@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_visits import parts_of, visits_of
-from sparsec.kernels.inputs import Entries, cut
+from sparsec.kernels.inputs import Entries
+from sparsec.kernels.one_by_one import call_alone
 from sparsec.kernels.program import Program, Region
 from sparsec.kernels.sequences import known
 from sparsec.kernels.torch_path import head_groups, parts_to_run, regions_after
@@ -27,56 +29,45 @@ def forward_flops(
     inputs: list[Tensor],
     scale: Any,
     q_offset: int,
+    reals: list[Tensor],
     **_: Any,
 ) -> int:
     """Two products of tiles."""
-    return _flops(program, q, k, sequences, inputs, q_offset, 2)
+    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=[*inputs, *reals], table=sequences), 2)
 
 
 def backward_flops(
     program: Program, g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Any, lse: Any, dlse: Any,
-    sequences: Tensor | None, inputs: list[Tensor], scale: Any, q_offset: int, **_: Any,
+    sequences: Tensor | None, inputs: list[Tensor], scale: Any, q_offset: int, reals: list[Tensor],
+    **_: Any,
 ) -> int:  # fmt: skip
     """Five products of tiles, as scaled_dot_product_attention counts them."""
-    return _flops(program, q, k, sequences, inputs, q_offset, 5)
+    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=[*inputs, *reals], table=sequences), 5)
 
 
-def _flops(
-    program: Program,
-    q: Tensor,
-    k: Tensor,
-    sequences: Tensor | None,
-    inputs: list[Tensor],
-    q_offset: int,
-    products: int,
-) -> int:
+def _flops(program: Program, call: Call, products: int) -> int:
     """Two operations for each number of each product of tiles, for kept pairs alone."""
-    batch, heads, n_q, dim = q.shape
+    (batch, heads, n_q, dim), (_, kv_heads, n, _) = call.q.shape, call.k.shape
     with torch.utils._python_dispatch._disable_current_modes():
-        if inputs:
-            pairs = _pairs_given(program, q, k, sequences, inputs, q_offset)
-        elif sequences is None:
-            pairs = batch * kept_pairs(program, heads, k.shape[1], n_q, k.shape[2], q_offset)
+        if len(call.inputs) > program.score_inputs:
+            pairs = _pairs_given(program, call)
+        elif call.table is None:
+            pairs = batch * kept_pairs(program, heads, kv_heads, n_q, n, call.q_offset)
         else:
             pairs = sum(
-                kept_pairs(program, heads, k.shape[1], each.n_q, each.n, each.q_offset, each.k_begin)
-                for each in known(sequences)
+                kept_pairs(program, heads, kv_heads, each.n_q, each.n, each.q_offset, each.k_begin)
+                for each in known(call.table)
             )
         return 2 * products * dim * pairs
 
 
-def _pairs_given(
-    program: Program, q: Tensor, k: Tensor, sequences: Tensor | None, inputs: list[Tensor], q_offset: int
-) -> int:
+def _pairs_given(program: Program, call: Call) -> int:
     """Pairs that are kept with the data of a call."""
-    if sequences is None:
-        return kept_pairs_given(program, q, k, q.shape[2], k.shape[2], q_offset, 0, inputs)
-    total = 0
-    for each in known(sequences):
-        keys = slice(each.k_first, each.k_first + each.n - each.k_begin)
-        own = [cut(declared, x, each.row, keys) for declared, x in zip(program.inputs, inputs, strict=True)]
-        total += kept_pairs_given(program, q[:1], k[:1], each.n_q, each.n, each.q_offset, each.k_begin, own)
-    return total
+    call = call._replace(inputs=[x.cpu() for x in call.inputs])
+    if call.table is None:
+        return kept_pairs_given(program, call)
+    alone = ((line, [(line.row, line.q_first, line.k_first)]) for line in known(call.table))
+    return sum(kept_pairs_given(program, call_alone(program, call, *each)) for each in alone)
 
 
 @lru_cache(maxsize=64)
@@ -89,18 +80,13 @@ def kept_pairs(program: Program, heads: int, kv_heads: int, n_q: int, n: int, q_
     return total
 
 
-def kept_pairs_given(
-    program: Program, q: Tensor, k: Tensor, n_q: int, n: int, q_offset: int, k_begin: int, inputs: Sequence[Tensor]
-) -> int:
-    """Pairs that the pattern keeps in all rows of q and heads, with these data."""
-    total = 0
-    for regions, rows, heads, _, entries in parts_to_run(
-        program, q, k, n, [x.cpu() for x in inputs], q_offset, k_begin
-    ):
-        served = len(range(q.shape[0])[rows]) * (q.shape[1] if isinstance(heads, slice) else len(heads))
-        total += served * sum(
-            _pairs_of(region, n_q, n, q_offset, entries) for region in regions_after(regions, k_begin)
-        )
+def kept_pairs_given(program: Program, call: Call) -> int:
+    """Pairs that the pattern keeps in all rows and heads, with the data of a call, on the CPU."""
+    (batch, count, n_q, _), n, total = call.q.shape, call.k_begin + call.k.shape[2], 0
+    for part in parts_to_run(program, call):
+        served = len(range(batch)[part.rows]) * (count if isinstance(part.heads, slice) else len(part.heads))
+        regions = regions_after(part.regions, call.k_begin)
+        total += served * sum(_pairs_of(region, n_q, n, call.q_offset, part.entries) for region in regions)
     return total
 
 

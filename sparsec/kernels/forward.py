@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.heads_as_rows import as_heads, as_rows, rows_of_query
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
-from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, empty_as
+from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides
 from sparsec.kernels.program import Kernel, Program
 from sparsec.kernels.rows import launch_rows
 
 
-def forward_gpu(
-    program: Program,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    q_offset: int,
-    k_begin: int = 0,
-    inputs: Sequence[Tensor] = (),
-    sinks: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """out like q, and the log-sum-exp [B, H, n_q] in float32.  `sinks` [1 or B, H]: a score more for each row."""
-    check_begin(k_begin)
-    if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
-        return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
-    rows = rows_of_query(program, q, k, inputs) if sinks is None else 1
-    own, k, v = as_readable(as_rows(q, rows)), as_readable(k), as_readable(v)
-    data = for_kernels(program, inputs, max(k.shape[2], q_offset + q.shape[2]), k.shape[2], rows) | data_of_sinks(sinks)
-    run = prepared_forward(program, own, k, v, q_offset, data=data, rows_of_query=rows)
-    env = run({"Q": own, "K": k, "V": v, "scale_log2": scale * LOG2_E_FLOAT, **data})
+def forward_gpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
+    """out like q, and the log-sum-exp [B, H, n_q] in float32."""
+    check_begin(call.k_begin)
+    if call.is_empty:
+        return call.no_results()
+    q = call.q
+    rows = rows_of_query(program, q, call.k, call.inputs) if call.sinks is None else 1
+    own, k, v = as_readable(as_rows(q, rows)), as_readable(call.k), as_readable(call.v)
+    data = for_kernels(program, call.inputs, call.positions, k.shape[2], rows) | data_of_sinks(call.sinks)
+    run = prepared_forward(program, own, k, v, call.q_offset, data=data, rows_of_query=rows)
+    env = run({"Q": own, "K": k, "V": v, "scale_log2": call.scale * LOG2_E_FLOAT, **data})
     return as_heads(env["OUT"], q, rows), as_heads(env["LSE"], q, rows)
 
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
-from sparsec.kernels.key_regions import KeyRegion, keys_at, last_steps, load_keys, mask_keys, steps_of_keys, walk_keys
+from sparsec.kernels.key_regions import (
+    KeyRegion,
+    keys_at,
+    last_steps,
+    load_keys,
+    mask_keys,
+    place_of_keys,
+    steps_of_keys,
+    walk_keys,
+)
 from sparsec.kernels.loads import load_by_layout, ptrs_by_layout, tile_mask
 from sparsec.kernels.own_tiles import carried_rows, loaded_queries, own_queries, query_ptrs, query_rows, sequence_of
 from sparsec.kernels.regions import Lists, Rules
@@ -157,10 +166,9 @@ def _attend_keys(m_i, l_i, acc, q_tile, scale_log2, own, region, walk, step, LAS
     stop = keys_at(region, own, walk, step, sizes)
     k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, False)  # masks hide what is behind
     s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
+    at = place_of_keys(region, own, stop, sizes)
     if region.rules.SCORE is not None:
-        s = score_tile(
-            region.rules.SCORE, s, own.q, stop.position, own.n, own.head, own.heads, region.rules, scale_log2, True
-        )
-    s = mask_keys(s, region, own, walk, stop, sizes)
+        s = score_tile(region.rules.SCORE, s, own.q, stop.position, own.n, at, region.rules, scale_log2, True)
+    s = mask_keys(s, region, own, walk, stop, at, sizes)
     v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
     return softmax_step(s, v_tile, m_i, l_i, acc, scale_of(region.rules, scale_log2), sizes.PRECISION)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-_KINDS = {"bool": (torch.bool,)}  # others are integers
+_FLOATS = torch.float32, torch.float16, torch.bfloat16, torch.float64
+_KINDS = {"bool": (torch.bool,), "float": _FLOATS}  # others are integers
 _INTEGERS = torch.int32, torch.int64
-_WORDS = {"bool": "bool"}
+_WORDS = {"bool": "bool", "float": "float32, float16 or bfloat16"}
 _NO_BLOCK = 1 << 31  # no position is so large
 
 
 class Input(NamedTuple):
-    """An input as declared: axes are "B", "H", "n" and names of lists.
+    """An input as declared: axes are "B", "H", "n" and names of lists; "n" twice in one of float.
 
     One of chosen blocks has "B", "G", "rows", and the name or the number of entries.
     """
@@ -39,6 +41,11 @@ class Input(NamedTuple):
         return self.has_entries and self.axes[-1] != "n"
 
     @property
+    def of_pairs(self) -> bool:
+        """Whether it has an entry for each query and key, row by row."""
+        return self.axes[-2:] == ("n", "n")
+
+    @property
     def is_chosen(self) -> bool:
         """Whether it lists blocks of keys, or keys, for each block of queries."""
         return self.kind in ("blocks", "keys")
@@ -51,10 +58,10 @@ class Input(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """What an input holds for one row and one head, int64: a number, or `length` entries with a 0 behind them.
+    """What an input holds for one row and one head: a number, or `length` entries with a 0 behind them.
 
-    `first` is the index of the first entry.  Of chosen blocks, values are list << 31 | block for all entries that name
-    one, rising, and `first` is the position of the first query.
+    int64, or the type of a float input.  `first` is the index of the first entry.  Of chosen blocks, values are
+    list << 31 | block for all entries that name one, rising, and `first` is the position of the first query.
     """
 
     values: Tensor
@@ -73,7 +80,7 @@ def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor,
         if name not in names:
             has = f"it has {', '.join(map(str, inputs))}" if inputs else "it has none"
             raise ValueError(f"[SP0620] this pattern reads no input `{name}`: {has}")
-    return spread(inputs, {each.name: _checked(each, given.get(each.name), q, k) for each in inputs})
+    return spread(inputs, {each.name: _checked(each, given.get(each.name), q, k) for each in inputs}, q.dtype)
 
 
 def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
@@ -105,9 +112,14 @@ def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
     return x
 
 
-def spread(inputs: Sequence[Input], given: Mapping[str, Tensor]) -> list[Tensor]:
-    """The tensors of a call that fit the declarations: views with all three axes, those not declared of size 1."""
-    return [_spread(each, given[each.name]) for each in inputs]
+def spread(inputs: Sequence[Input], given: Mapping[str, Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """The tensors of a call that fit the declarations: views with all three axes, those not declared of size 1.
+
+    Those of float in the type of sums for `dtype`, that of q.
+    """
+    exact = torch.promote_types(dtype, torch.float32)
+    fitting = ((each, given[each.name]) for each in inputs)
+    return [_spread(each, x.to(exact) if each.kind == "float" else x) for each, x in fitting]
 
 
 def refuse_lists(inputs: Sequence[Input]) -> None:
@@ -131,7 +143,7 @@ def _spread(own: Input, x: Tensor) -> Tensor:
     """A view with all three axes, those that are not there of size 1; chosen blocks as they are, of four axes."""
     if own.is_chosen:
         return x
-    x = x if own.has_entries else x[..., None]
+    x = x.flatten(-2) if own.of_pairs else x if own.has_entries else x[..., None]
     x = x if "H" in own.axes else x.unsqueeze(-2)
     return x if "B" in own.axes else x[None]
 
@@ -139,6 +151,14 @@ def _spread(own: Input, x: Tensor) -> Tensor:
 def cut(own: Input, x: Tensor, row: int, keys: slice) -> Tensor:
     """Of a checked input what belongs to one row of the batch and some of its keys."""
     x = x[row : row + 1] if len(x) > 1 else x
+    return part_of(own, x, keys).flatten(2) if own.has_entries else x
+
+
+def part_of(own: Input, x: Tensor, keys: slice) -> Tensor:
+    """A view of what belongs to some keys, [.., keys] or [.., keys, keys]; of inputs that are not of keys all."""
+    if own.of_pairs:
+        side = math.isqrt(x.shape[-1])
+        return x.unflatten(-1, (side, side))[..., keys, keys]
     return x[..., keys] if own.axes[-1:] == ("n",) else x
 
 
@@ -153,7 +173,8 @@ def entries_of(
         if own.is_chosen:
             found.append(_codes(x[row if len(x) > 1 else 0, head * x.shape[1] // heads], q_offset))
             continue
-        values = x[row if len(x) > 1 else 0, head if x.shape[1] > 1 else 0].long()
+        values = x[row if len(x) > 1 else 0, head if x.shape[1] > 1 else 0]
+        values = values if own.kind == "float" else values.long()
         if own.has_entries:
             first = k_begin if own.axes[-1] == "n" else 0
             found.append(Entries(torch.nn.functional.pad(values, (0, 1)), len(values), first))
@@ -199,6 +220,26 @@ def entry(entries: Entries, index: Tensor | int | None = None) -> Tensor:
     if index is None:
         return entries.values
     return entries.values[torch.where(is_inside(entries, index), index - entries.first, entries.length)]
+
+
+def real_entry(entries: Entries, *indices: Tensor | int) -> Tensor:
+    """The entry of a float input at an index, or at those of a query and a key; 0 where there is none."""
+    return entries.values[place_of(entries, *indices)] if indices else entries.values
+
+
+def place_of(entries: Entries, *indices: Tensor | int) -> Tensor:
+    """Where an entry stands among the values of its input: that of the 0 behind them where there is none."""
+    if len(indices) < 2:
+        return torch.where(is_inside(entries, *indices), indices[0] - entries.first, entries.length)
+    side = math.isqrt(entries.length)
+    row, column = (torch.as_tensor(index) - entries.first for index in indices)
+    inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
+    return torch.where(inside, row * side + column, entries.length)
+
+
+def as_index(x: Tensor | int, like: Tensor) -> Tensor:
+    """An index as a tensor on the device of another."""
+    return torch.as_tensor(x, device=like.device)
 
 
 def is_entry(entries: Entries, value: Tensor | int) -> Tensor:

@@ -5,14 +5,15 @@ What it computes for a sequence is what a call with that sequence alone computes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparsec.kernels.inputs import cut
-from sparsec.kernels.memory import empty_as
+from sparsec.kernels.arguments import Call, Upstream
+from sparsec.kernels.inputs import cut, part_of
 from sparsec.kernels.program import Program
 from sparsec.kernels.sequences import SequenceLine, known
 
@@ -20,25 +21,12 @@ _Places = list[tuple[int, int, int]]  # row of the batch, first row of Q, first 
 
 
 def forward_each(
-    forward: Callable[..., tuple[Tensor, Tensor]],
-    program: Program,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    table: Tensor,
-    inputs: Sequence[Tensor],
-    scale: float,
-    sinks: Tensor | None = None,
+    forward: Callable[[Program, Call], tuple[Tensor, Tensor]], program: Program, call: Call
 ) -> tuple[Tensor, Tensor]:
-    """out like q, and the log-sum-exp [B, H, n_q], of the sequences of a table; `forward` computes one batch."""
-    out = empty_as(q).zero_()
-    lse = q.new_full(q.shape[:3], float("-inf"), dtype=torch.promote_types(q.dtype, torch.float32))
-    for like, places in _sequences_alike(table, bool(inputs)):
-        own_q, own_k, own_v = _own_queries(q, like, places), _own_keys(k, like, places), _own_keys(v, like, places)
-        own_inputs = _own_inputs(program, inputs, like) or ([],)
-        own_sinks = sinks if sinks is None or len(sinks) == 1 else sinks[[row for row, _, _ in places]]
-        tensors = own_q, own_k, own_v
-        some, some_lse = forward(program, *tensors, scale, like.q_offset, like.k_begin, *own_inputs, own_sinks)
+    """out like q, and the log-sum-exp [B, H, n_q], of the sequences of a call; `forward` computes one batch."""
+    out, lse = call.no_results()
+    for like, places in _sequences_alike(call):
+        some, some_lse = forward(program, call_alone(program, call, like, places))
         for index, (row, first, _) in enumerate(places):
             out[row, :, first : first + like.n_q] = some[index]
             lse[row, :, first : first + like.n_q] = some_lse[index]
@@ -46,28 +34,16 @@ def forward_each(
 
 
 def backward_each(
-    backward: Callable[..., tuple[Tensor, Tensor, Tensor]],
+    backward: Callable[[Program, Call, Upstream], tuple[Tensor, Tensor, Tensor]],
     program: Program,
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    dlse: Tensor | None,
-    table: Tensor,
-    inputs: Sequence[Tensor],
-    scale: float,
+    call: Call,
+    upstream: Upstream,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v over the sequences of a table; rows of none have zeros."""
-    dq, dk, dv = empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
-    for like, places in _sequences_alike(table, bool(inputs)):
-        of_queries = (None if x is None else _own_queries(x, like, places) for x in (g, q, out, lse, dlse))
-        own_g, own_q, own_out, own_lse, own_dlse = of_queries
-        own_k, own_v = _own_keys(k, like, places), _own_keys(v, like, places)
-        tensors = own_g, own_q, own_k, own_v, own_out, own_lse, own_dlse
-        own_inputs = _own_inputs(program, inputs, like)
-        found = backward(program, *tensors, scale, like.q_offset, like.k_begin, *own_inputs)
+    """The gradients of q, k and v over the sequences of a call; rows of none have zeros."""
+    dq, dk, dv = call.no_gradients()
+    for like, places in _sequences_alike(call):
+        own = upstream.of(partial(_own_queries, like=like, places=places))
+        found = backward(program, call_alone(program, call, like, places), own)
         for index, (row, q_first, k_first) in enumerate(places):
             dq[row, :, q_first : q_first + like.n_q] = found[0][index]
             for x, some in zip((dk, dv), found[1:], strict=True):
@@ -75,13 +51,40 @@ def backward_each(
     return dq, dk, dv
 
 
-def _sequences_alike(table: Tensor, alone: bool) -> list[tuple[SequenceLine, _Places]]:
-    """Sequences of equal sizes and positions: one of them, and where each is.  `alone`: data may tell them apart."""
+def input_gradients_each(
+    gradients: Callable[[Program, Call, Upstream], list[Tensor]], program: Program, call: Call, upstream: Upstream
+) -> list[Tensor]:
+    """The gradients of float inputs [B, H or 1, entries] over the sequences of a call."""
+    first = len(program.inputs) - program.score_inputs
+    found = [x.new_zeros(call.q.shape[0], *x.shape[1:]) for x in call.inputs[first:]]
+    for like, places in _sequences_alike(call):
+        own = upstream.of(partial(_own_queries, like=like, places=places))
+        keys = slice(like.k_first, like.k_first + like.n - like.k_begin)
+        more = gradients(program, call_alone(program, call, like, places), own)
+        for declared, x, some in zip(program.inputs[first:], found, more, strict=True):
+            part_of(declared, x[like.row], keys).add_(some[0].view(part_of(declared, x[like.row], keys).shape))
+    return found
+
+
+def _sequences_alike(call: Call) -> list[tuple[SequenceLine, _Places]]:
+    """Sequences of equal sizes and positions: one of them, and where each is.  Data may tell them apart."""
+    assert call.table is not None
     found: dict[tuple, tuple[SequenceLine, _Places]] = {}
-    for number, line in enumerate(known(table)):
-        sizes: Any = line.n_q, line.k_begin, line.n, line.q_offset, number if alone else 0
+    for number, line in enumerate(known(call.table)):
+        sizes: Any = line.n_q, line.k_begin, line.n, line.q_offset, number if call.inputs else 0
         found.setdefault(sizes, (line, []))[1].append((line.row, line.q_first, line.k_first))
     return list(found.values())
+
+
+def call_alone(program: Program, call: Call, like: SequenceLine, places: _Places) -> Call:
+    """The call of some sequences alone."""
+    q, (k, v) = _own_queries(call.q, like, places), (_own_keys(x, like, places) for x in (call.k, call.v))
+    keys = slice(like.k_first, like.k_first + like.n - like.k_begin)
+    inputs = [cut(own, x, like.row, keys) for own, x in zip(program.inputs, call.inputs, strict=True)]
+    sinks = call.sinks
+    if sinks is not None and len(sinks) > 1:
+        sinks = sinks[[row for row, _, _ in places]]
+    return Call(q, k, v, call.scale, like.q_offset, like.k_begin, inputs, sinks)
 
 
 def _own_queries(x: Tensor, like: SequenceLine, places: _Places) -> Tensor:
@@ -93,12 +96,6 @@ def _own_keys(x: Tensor, like: SequenceLine, places: _Places) -> Tensor:
     """The rows of K of some sequences, [sequences, H_kv, keys, D]."""
     count = like.n - like.k_begin
     return _as_batch([x[row, :, first : first + count] for row, _, first in places])
-
-
-def _own_inputs(program: Program, inputs: Sequence[Tensor], line: SequenceLine) -> tuple[list[Tensor], ...]:
-    """What a sequence reads of the inputs; nothing where there are none."""
-    keys = slice(line.k_first, line.k_first + line.n - line.k_begin)
-    return ([cut(own, x, line.row, keys) for own, x in zip(program.inputs, inputs, strict=True)],) if inputs else ()
 
 
 def _as_batch(some: list[Tensor]) -> Tensor:

@@ -7,78 +7,66 @@ sequences run one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu, backward_inputs, prepared_backward
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.forward import data_of_sinks, forward_gpu, prepared_forward
 from sparsec.kernels.kernel_inputs import for_kernels
-from sparsec.kernels.memory import as_readable, empty_as
-from sparsec.kernels.one_by_one import backward_each, forward_each
+from sparsec.kernels.memory import as_readable
+from sparsec.kernels.one_by_one import backward_each, forward_each, input_gradients_each
 from sparsec.kernels.program import Program
+from sparsec.kernels.read_gradients import input_gradients_gpu
 from sparsec.kernels.sequences import table_lines
 from sparsec.kernels.stages import packs
 
 
-def forward_packed(
-    program: Program,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    table: Tensor,
-    inputs: Sequence[Tensor],
-    scale: float,
-    sinks: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """out like q, and the log-sum-exp [B, H, n_q] in float32, of the sequences of a table."""
+def forward_packed(program: Program, call: Call) -> tuple[Tensor, Tensor]:
+    """out like q, and the log-sum-exp [B, H, n_q] in float32, of the sequences of a call."""
+    assert call.table is not None
     if not at_once(program):
-        _refuse_capture(table)
-        return forward_each(forward_gpu, program, q, k, v, table, inputs, scale, sinks)
-    if q.numel() * k.numel() == 0:
-        return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32)
-    q, k, v, table = as_readable(q), as_readable(k), as_readable(v), _padded_table(table)
-    data = for_kernels(program, inputs, 0, k.shape[2]) | data_of_sinks(sinks)
+        _refuse_capture(call.table)
+        return forward_each(forward_gpu, program, call)
+    if call.is_empty:
+        return call.no_results()
+    q, k, v, table = as_readable(call.q), as_readable(call.k), as_readable(call.v), _padded_table(call.table)
+    data = for_kernels(program, call.inputs, 0, k.shape[2]) | data_of_sinks(call.sinks)
     run = prepared_forward(program, q, k, v, 0, table, data)
-    env = run({"Q": q, "K": k, "V": v, "SEQUENCES": table, "scale_log2": scale * LOG2_E_FLOAT, **data})
+    env = run({"Q": q, "K": k, "V": v, "SEQUENCES": table, "scale_log2": call.scale * LOG2_E_FLOAT, **data})
     return env["OUT"], env["LSE"]
 
 
-def backward_packed(
-    program: Program,
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    dlse: Tensor | None,
-    table: Tensor,
-    inputs: Sequence[Tensor],
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v over the sequences of a table; rows of none have zeros."""
-    tensors = g, q, k, v, out, lse, dlse
+def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v over the sequences of a call; rows of none have zeros."""
+    assert call.table is not None
     if not at_once(program):
-        _refuse_capture(table)
-        return backward_each(backward_gpu, program, *tensors, table, inputs, scale)
-    if q.numel() * k.numel() == 0:
-        return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
-    env = backward_inputs(*tensors, scale) | {"SEQUENCES": _padded_table(table)}
-    env |= for_kernels(program, inputs, 0, k.shape[2])
+        _refuse_capture(call.table)
+        return backward_each(backward_gpu, program, call, upstream)
+    if call.is_empty:
+        return call.no_gradients()
+    env = backward_inputs(call, upstream) | {"SEQUENCES": _padded_table(call.table)}
+    env |= for_kernels(program, call.inputs, 0, call.k.shape[2])
     prepared_backward(program, env, 0)(env)
     return env["DQ"], env["DK"], env["DV"]
+
+
+def input_gradients_packed(program: Program, call: Call, upstream: Upstream) -> list[Tensor]:
+    """The gradients of float inputs over the sequences of a call, one after the other."""
+    assert call.table is not None
+    _refuse_capture(call.table)
+    return input_gradients_each(input_gradients_gpu, program, call, upstream)
 
 
 def at_once(program: Program) -> bool:
     """Whether kernels can go over all sequences of a call.
 
-    Not with lists whose entries are counted: nothing says how far positions of sequences reach.
+    Not with lists whose entries are counted: nothing says how far positions of sequences reach.  Nor with an entry for
+    each pair of the call.
     """
-    counted = any("counted" in own.uses for own in program.inputs)
-    return not counted and all(any(map(packs, group.variants)) for group in program.groups)
+    alone = any("counted" in own.uses or own.of_pairs for own in program.inputs)
+    return not alone and all(any(map(packs, group.variants)) for group in program.groups)
 
 
 def _refuse_capture(table: Tensor) -> None:

@@ -6,12 +6,13 @@ repeats calls whose tensors differ in their data alone; what was found sound onc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.forward import data_of_sinks, prepared_forward
 from sparsec.kernels.hardware import dot_precision
@@ -43,7 +44,8 @@ class Repeated:
             return None
         if sinks is not None and (type(sinks) is not Tensor or sinks.dtype != torch.float32):
             return None
-        if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, v, sinks)):
+        tensors = (x for x in (q, k, v, sinks, *inputs.values()) if isinstance(x, Tensor))
+        if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
             return None
         if type(scale) not in (float, _NONE):
             return None
@@ -72,7 +74,7 @@ class Repeated:
         if known.table is not None:
             env["SEQUENCES"] = known.table(table_inputs(positions))["SEQUENCES"]
         if inputs:
-            env |= for_kernels(self.program, spread(self.program.inputs, inputs), known.most, k.shape[2])
+            env |= for_kernels(self.program, spread(self.program.inputs, inputs, q.dtype), known.most, k.shape[2])
         if sinks is not None:
             env |= data_of_sinks(sinks[None])
         known.forward(env)
@@ -81,36 +83,28 @@ class Repeated:
     def remember(
         self,
         signature: tuple,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        scale: float,
-        q_offset: int,
         positions: Positions,
-        sinks: Tensor | None,
-        sequences: Tensor | None,
-        inputs: Sequence[Tensor],
+        call: Call,
     ) -> None:
-        """Keeps the passes of a call that went well, with its scale; `sinks` and `inputs` as its checks made them.
+        """Keeps the passes of a call that went well, with its scale.
 
         Not those of a call whose tensors had to be copied or changed first, nor of one without pairs, nor of one whose
         sequences ran one by one.
         """
-        given = signature[-2]
-        if q.numel() * k.numel() == 0 or (given is not None and given <= 0):
+        given, (q, k, v) = signature[-2], call[:3]
+        if call.is_empty or (given is not None and given <= 0):
             return
         table = None
-        if sequences is not None:
+        if call.table is not None:
             if not at_once(self.program):
                 return
             table = table_pass(self.program, positions, q, k)
         if all(as_readable(x) is x for x in (q, k, v)):
             while len(self.passes) >= _MOST:
                 self.passes.pop(next(iter(self.passes)), None)
-            most = max(k.shape[2], q_offset + q.shape[2])
-            data = for_kernels(self.program, inputs, most, k.shape[2]) | data_of_sinks(sinks)
-            run = prepared_forward(self.program, q, k, v, q_offset, sequences, data)
-            self.passes[signature] = _Known(run, scale, most, table)
+            data = for_kernels(self.program, call.inputs, call.positions, k.shape[2]) | data_of_sinks(call.sinks)
+            run = prepared_forward(self.program, q, k, v, call.q_offset, call.table, data)
+            self.passes[signature] = _Known(run, call.scale, call.positions, table)
 
 
 class _Known(NamedTuple):

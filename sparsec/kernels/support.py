@@ -13,13 +13,14 @@ from sparsec.kernels.entries import (
     is_sorted,
     read_listed,
     read_number,
+    read_pair,
     read_position,
 )
-from sparsec.kernels.inputs import Input, entry, is_entry, is_inside, is_listed_block
+from sparsec.kernels.inputs import Input, as_index, entry, is_entry, is_inside, is_listed_block, real_entry
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
-from sparsec.kernels.program import Answers, Group, Kernel, Program, Region, Variant, numbered
+from sparsec.kernels.program import Answers, Group, Kernel, Program, Read, Reads, Region, Variant, numbered
 from sparsec.kernels.reals import as_real, choose_real, real, tanh
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.spans import (
@@ -62,12 +63,15 @@ __all__ = [
     "Program",
     "RandomBlocks",
     "RandomKeys",
+    "Read",
+    "Reads",
     "Region",
     "StepGroup",
     "StepRegion",
     "Steps",
     "Variant",
     "after_range",
+    "as_index",
     "as_real",
     "choose_real",
     "counted",
@@ -90,8 +94,10 @@ __all__ = [
     "ordered_ranges",
     "read_listed",
     "read_number",
+    "read_pair",
     "read_position",
     "real",
+    "real_entry",
     "some_chosen",
     "some_counted",
     "some_sorted",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.cpu_backward import backward_region
 from sparsec.kernels.cpu_forward import combined, forward_region
 from sparsec.kernels.cpu_order import order_of
-from sparsec.kernels.cpu_scores import HeadNumbers, heads_of_call
+from sparsec.kernels.cpu_scores import HeadNumbers, Sums, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
 from sparsec.kernels.inputs import Entries, entries_of
 from sparsec.kernels.memory import empty_as, lying_as
@@ -34,151 +35,114 @@ def _without_autocast(function: Callable) -> Callable:
 
 
 @_without_autocast
-def forward_cpu(
-    program: Program,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    q_offset: int,
-    k_begin: int = 0,
-    inputs: Sequence[Tensor] = (),
-    sinks: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is.
-
-    k and v are those from position `k_begin` on, and so are inputs; keys before it are not there.  `sinks` [1 or B, H]:
-    a score more for each row, without a value.
-    """
-    exact = torch.promote_types(q.dtype, torch.float32)
-    if q.numel() * k.numel() == 0:  # no row to fill, or no key to fill it from
-        return empty_as(q).zero_(), q.new_full(q.shape[:3], float("-inf"), dtype=exact)
-    n = k_begin + k.shape[2]
-    if not program.by_head and not inputs:
-        regions = program.groups[0].at(n).regions
-        heads = heads_of_call(regions, q.shape[1], slice(None), q, k)
-        out, lse = _forward_heads(program, regions, q, k, v, scale, q_offset, k_begin, (), heads)
-        out, lse = with_sinks(out, lse, sinks)
+def forward_cpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
+    """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is."""
+    if call.is_empty:
+        return call.no_results()
+    q = call.q
+    if not program.by_head and not call.inputs:
+        regions = program.groups[0].at(call.k_begin + call.k.shape[2]).regions
+        heads = heads_of_call(regions, q.shape[1], slice(None), q, call.k)
+        out, lse = _forward_heads(program, regions, call, (), heads)
         return lying_as(out.to(q.dtype), q), lse
-    out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
-    for regions, rows, heads, kv, entries in parts_to_run(program, q, k, n, inputs, q_offset, k_begin):
-        tensors = q[rows, heads], k[rows, kv], v[rows, kv]
-        numbers = heads_of_call(regions, q.shape[1], heads, *tensors[:2])
-        found = _forward_heads(program, regions, *tensors, scale, q_offset, k_begin, entries, numbers)
-        own_sinks = None if sinks is None else sinks.expand(q.shape[0], -1)[rows, heads]
-        own_out, own_lse = with_sinks(*found, own_sinks)
-        out[rows, heads], lse[rows, heads] = own_out.to(q.dtype), own_lse
+    out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=torch.promote_types(q.dtype, torch.float32))
+    for part in parts_to_run(program, call):
+        own = part.of(call)
+        numbers = heads_of_call(part.regions, q.shape[1], part.heads, own.q, own.k)
+        some_out, some_lse = _forward_heads(program, part.regions, own, part.entries, numbers)
+        out[part.rows, part.heads], lse[part.rows, part.heads] = some_out.to(q.dtype), some_lse
     return out, lse
 
 
 def _forward_heads(
     program: Program,
     regions: tuple[Region, ...],
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    q_offset: int,
-    k_begin: int,
+    call: Call,
     entries: Sequence[Entries],
     heads: HeadNumbers | None,
 ) -> tuple[Tensor, Tensor]:
     """The softmax of some heads over all regions, exact: out like q [B, H, n_q, D], lse [B, H, n_q]."""
-    if is_step(q.shape[2]):
-        return forward_step(program, regions, q, k, v, scale, q_offset, k_begin, entries, heads)
-    if k_begin:
-        regions = regions_after(regions, k_begin)
-        k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
+    if is_step(call.q.shape[2]):
+        return with_sinks(*forward_step(program, regions, call, entries, heads), call.sinks)
+    q, k, v = call[:3]
+    if call.k_begin:
+        regions = regions_after(regions, call.k_begin)
+        k, v = (torch.nn.functional.pad(x, (0, 0, call.k_begin, 0)) for x in (k, v))
     exact, kv_heads = torch.promote_types(q.dtype, torch.float32), k.shape[1]
     tensors = _query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact)
     found = None
     for region in regions:
-        more = forward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale, entries, heads)
+        order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
+        more = forward_region(order, *tensors, call.scale, entries, heads)
         found = more if found is None else combined(*found, *more)
     out, lse = found or (torch.zeros_like(tensors[0]), q.new_full(q.shape[:3], float("-inf"), dtype=exact))
-    return out.reshape(q.shape), lse.reshape(q.shape[:3])
+    return with_sinks(out.reshape(q.shape), lse.reshape(q.shape[:3]), call.sinks)
 
 
 @_without_autocast
-def backward_cpu(
-    program: Program,
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    dlse: Tensor | None,
-    scale: float,
-    q_offset: int,
-    k_begin: int = 0,
-    inputs: Sequence[Tensor] = (),
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v, where g and dlse are those of out and of the log-sum-exp; the rest as of forward."""
-    if k_begin:
-        like = k
-        k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
-        dq, dk, dv = _backward_from_the_start(program, g, q, k, v, out, lse, dlse, scale, q_offset, k_begin, inputs)
-        return dq, lying_as(dk[:, :, k_begin:], like), lying_as(dv[:, :, k_begin:], like)
-    return _backward_from_the_start(program, g, q, k, v, out, lse, dlse, scale, q_offset, 0, inputs)
-
-
-def _backward_from_the_start(
-    program: Program,
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    dlse: Tensor | None,
-    scale: float,
-    q_offset: int,
-    k_begin: int,
-    inputs: Sequence[Tensor],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """As `backward_cpu`, of k and v from position 0 on."""
-    if q.numel() * k.numel() == 0:
-        return empty_as(q).zero_(), empty_as(k).zero_(), empty_as(k).zero_()
-    exact = lse.dtype
-    lse = lse.masked_fill(lse == float("-inf"), float("inf"))  # a row without a key has no weights
-    if not program.by_head and not inputs:
-        regions = regions_after(program.groups[0].at(k.shape[2]).regions, k_begin)
+def backward_cpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v."""
+    q, k, v = call[:3]
+    if call.is_empty:
+        return call.no_gradients()
+    no_key = upstream.lse == float("-inf")
+    upstream = upstream._replace(lse=upstream.lse.masked_fill(no_key, float("inf")))  # such a row has no weights
+    if not program.by_head and not call.inputs:
+        regions = program.groups[0].at(call.k_begin + k.shape[2]).regions
         numbers = heads_of_call(regions, q.shape[1], slice(None), q, k)
-        found = _backward_heads(regions, g, q, k, v, out, lse, dlse, scale, q_offset, (), numbers)
-        dq, dk, dv = (x.to(q.dtype) for x in found)
+        dq, dk, dv = (x.to(q.dtype) for x in _backward_heads(regions, call, upstream, (), numbers))
         return lying_as(dq, q), lying_as(dk, k), lying_as(dv, k)
     dq = empty_as(q)
-    dk, dv = (torch.zeros_like(x, dtype=exact) for x in (k, v))
-    for regions, rows, heads, kv, entries in parts_to_run(program, q, k, k.shape[2], inputs, q_offset, k_begin):
-        some_g, some_q, some_out, some_lse = (x[rows, heads] for x in (g, q, out, lse))
-        some_dlse = None if dlse is None else dlse[rows, heads]
-        tensors = some_g, some_q, k[rows, kv], v[rows, kv], some_out, some_lse, some_dlse
-        numbers = heads_of_call(regions, q.shape[1], heads, some_q, k[rows, kv])
-        found = _backward_heads(regions_after(regions, k_begin), *tensors, scale, q_offset, entries, numbers)
-        dq[rows, heads] = found[0].to(q.dtype)
-        dk[rows, kv] += found[1]
-        dv[rows, kv] += found[2]
+    dk, dv = (torch.zeros_like(x, dtype=upstream.lse.dtype) for x in (k, v))
+    for part in parts_to_run(program, call):
+        own = part.of(call)
+        numbers = heads_of_call(part.regions, q.shape[1], part.heads, own.q, own.k)
+        found = _backward_heads(part.regions, own, upstream.of(part.queries), part.entries, numbers)
+        dq[part.rows, part.heads] = found[0].to(q.dtype)
+        dk[part.rows, part.kv_heads] += found[1]
+        dv[part.rows, part.kv_heads] += found[2]
     return dq, lying_as(dk.to(k.dtype), k), lying_as(dv.to(k.dtype), k)
+
+
+@_without_autocast
+def input_gradients_cpu(program: Program, call: Call, upstream: Upstream) -> list[Tensor]:
+    """The gradients of float inputs, [B, H or 1, entries] each: of every row of the batch for itself."""
+    first = len(program.inputs) - program.score_inputs
+    found = [x.new_zeros(call.q.shape[0], *x.shape[1:]) for x in call.inputs[first:]]
+    if call.is_empty:
+        return found
+    no_key = upstream.lse == float("-inf")
+    upstream = upstream._replace(lse=upstream.lse.masked_fill(no_key, float("inf")))
+    for part in parts_to_run(program, call):
+        own = part.of(call)
+        numbers = heads_of_call(part.regions, call.q.shape[1], part.heads, own.q, own.k)
+        sums = {
+            first + place: x.new_zeros(own.q.shape[0], part.entries[first + place].length + 1)
+            for place, x in enumerate(found)
+        }
+        _backward_heads(part.regions, own, upstream.of(part.queries), part.entries, numbers, sums)
+        for place, x in enumerate(found):
+            head = part.heads[0] if x.shape[1] > 1 else 0
+            x[part.rows, head] += sums[first + place][:, : x.shape[2]]
+    return found
 
 
 def _backward_heads(
     regions: tuple[Region, ...],
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    dlse: Tensor | None,
-    scale: float,
-    q_offset: int,
+    call: Call,
+    upstream: Upstream,
     entries: Sequence[Entries],
     heads: HeadNumbers | None,
+    sums_of_inputs: Sums | None = None,
 ) -> tuple[Tensor, ...]:
-    """The gradients of some heads, exact: dq [B, H, n_q, D], dk and dv [B, H_kv, n, D]."""
-    exact, kv_heads, dim = lse.dtype, k.shape[1], q.shape[3]
-    some_g, some_q, some_out, some_lse = (_query_heads(x, kv_heads, exact) for x in (g, q, out, lse))
+    """The gradients of some heads, exact: dq [B, H, n_q, D], dk and dv [B, H_kv, keys, D]."""
+    (q, k, v), k_begin, dlse = call[:3], call.k_begin, upstream.dlse
+    if k_begin:
+        regions = regions_after(regions, k_begin)
+        k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
+    exact, kv_heads, dim = upstream.lse.dtype, k.shape[1], q.shape[3]
+    own = upstream.g, q, upstream.out, upstream.lse
+    some_g, some_q, some_out, some_lse = (_query_heads(x, kv_heads, exact) for x in own)
     some_k, some_v = _key_heads(k, exact), _key_heads(v, exact)
     if dlse is not None:
         some_g = _wider(some_g, _query_heads(dlse, kv_heads, exact)[..., None])
@@ -187,12 +151,14 @@ def _backward_heads(
     tensors = some_g, some_q, some_k, some_v, some_out, some_lse
     sums: list[Tensor] = []
     for region in regions:
-        more = backward_region(order_of(region, q.shape[2], k.shape[2], q_offset), *tensors, scale, entries, heads)
+        order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
+        more = backward_region(order, *tensors, call.scale, entries, heads, sums_of_inputs)
         sums = [x.add_(y) for x, y in zip(sums, more, strict=True)] if sums else [*more]
     if not sums:
-        return torch.zeros_like(q, dtype=exact), torch.zeros_like(k, dtype=exact), torch.zeros_like(v, dtype=exact)
+        return tuple(torch.zeros_like(x, dtype=exact) for x in call[:3])
     dq, dk, dv = (x[..., :dim] for x in sums)
-    return dq.reshape(q.shape), *(x.unflatten(1, k.shape[:2]).permute(1, 2, 0, 3) for x in (dk, dv))
+    of_keys = (x.unflatten(1, k.shape[:2]).permute(1, 2, 0, 3)[:, :, k_begin:] for x in (dk, dv))
+    return dq.reshape(q.shape), *of_keys
 
 
 def regions_after(regions: tuple[Region, ...], k_begin: int) -> tuple[Region, ...]:
@@ -235,22 +201,37 @@ def _wider(x: Tensor, column: Tensor | None = None) -> Tensor:
 
 # ---------------------------------------------------------------- rows and heads
 
-_Part = tuple[tuple[Region, ...], slice, Any, slice, Sequence[Entries]]
+
+class Part(NamedTuple):
+    """Rows of a batch and heads that are run together."""
+
+    regions: tuple[Region, ...]
+    rows: slice
+    heads: Any  # query heads: a list, or a slice
+    kv_heads: slice
+    entries: Sequence[Entries]
+
+    def of(self, call: Call) -> Call:
+        """Their call; data are in `entries`."""
+        k, v = (x[self.rows, self.kv_heads] for x in (call.k, call.v))
+        sinks = None if call.sinks is None else self.queries(call.sinks.expand(call.q.shape[0], -1))
+        return call._replace(q=self.queries(call.q), k=k, v=v, inputs=(), sinks=sinks)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Of something of all query heads."""
+        return x[self.rows, self.heads]
 
 
-def parts_to_run(
-    program: Program, q: Tensor, k: Tensor, n: int, inputs: Sequence[Tensor], q_offset: int, k_begin: int
-) -> Iterator[_Part]:
-    """(regions, rows of the batch, query heads, key heads, data) of everything to run, one after the other where the
-    data differ.
-    """
+def parts_to_run(program: Program, call: Call) -> Iterator[Part]:
+    """Everything to run, one after the other where the data differ."""
+    inputs, (batch, count), kv_heads = call.inputs, call.q.shape[:2], call.k.shape[1]
     by_row, by_head = any(len(x) > 1 for x in inputs), any(x.shape[1] > 1 for x in inputs)
-    for row in range(q.shape[0]) if by_row else (0,):
+    for row in range(batch) if by_row else (0,):
         rows = slice(row, row + 1) if by_row else slice(None)
-        for regions, heads, kv in head_groups(program, q.shape[1], k.shape[1], n, by_head):
+        for regions, heads, kv in head_groups(program, count, kv_heads, call.k_begin + call.k.shape[2], by_head):
             head = heads[0] if by_head else 0
-            places = q.shape[1], q_offset, k_begin
-            yield regions, rows, heads, kv, entries_of(program.inputs, inputs, row, head, *places)
+            places = count, call.q_offset, call.k_begin
+            yield Part(regions, rows, heads, kv, entries_of(program.inputs, inputs, row, head, *places))
 
 
 def head_groups(

@@ -116,6 +116,7 @@ def lower_fully(
     scores = work.scores * (counts["H"] if "H" in needs and "h" not in needs else 1)
     scored = [(condition, score) for condition, score in zip(conditions, scores, strict=True)]
     distinct = tuple(dict.fromkeys(scored))
+    given = [*map(declared, inputs_of(entry).values())]
     return Lowered(
         Pattern(
             name=entry.definition.name,
@@ -124,8 +125,9 @@ def lower_fully(
             parameters=tuple(values.items()),
             conditions=tuple(condition for condition, _ in distinct),
             head_conditions=tuple(map(distinct.index, scored)) if {"h", "H"} & set(needs) else (),
-            inputs=(*map(declared, inputs_of(entry).values()), *starmap(chosen, work.choices.items())),
+            inputs=(*(each for each in given if each.kind != "float"), *starmap(chosen, work.choices.items())),
             scores=tuple(score for _, score in distinct) if any(score for _, score in distinct) else (),
+            score_inputs=tuple(each for each in given if each.kind == "float"),
         ),
         tuple(dict.fromkeys(work.warnings)),
         entry,

@@ -4,6 +4,8 @@ input doc: int[n]          doc[q], doc[k], doc[any integer]      one entry for e
 input w: int[H]            w, w[h]                               the head's own
 input prefix: int[B]       prefix                                the row's own
 input v: int[H, t]         v[i], v[h, i]; k in v, k in v[h]      a list
+input t: float[H, d]       t[i], t[h, i]                         in scores: real numbers, 0 where an index is outside
+input b: float[B, H, n, n] b[q, k]                               in scores: a number for each pair
 input s: blocks[64, 64, t] selected(s)                           t key blocks of 64 for each block of 64 queries
 input s: keys[t]           selected(s)                           t keys for each query
 """
@@ -11,6 +13,7 @@ input s: keys[t]           selected(s)                           t keys for each
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from sparsec.diagnostics import BadInput, Diagnostic, NotChosen, ReservedName, WrongIndex
 from sparsec.ir import algebra
@@ -21,7 +24,7 @@ from sparsec.lower.signatures import MAX_NUMBER
 from sparsec.syntax import ast
 from sparsec.syntax.errors.explain import KEYWORDS
 
-KINDS = ("bool", "int")
+KINDS = ("bool", "int", "float")
 CHOSEN_KINDS = {"blocks": 3, "keys": 1}  # and how many numbers and names their brackets hold
 _NO_AXES = ("q", "k", "h", "L", "layer")
 _OF_THE_CALL = (
@@ -29,9 +32,8 @@ _OF_THE_CALL = (
     *("sinks", "dropout_p", "generator", "seed"),  # that a call is to have
     *("self", "n_q", "n_k", "device"),  # of the methods that take inputs by name, too
 )
-_FLOATS = "scores read no tensors in this version: they are made of `s`, positions, the head and numbers"
+_FLOATS = "write `float`: tensors of float32, float16 and bfloat16 are taken"
 _KINDS = {
-    "float": _FLOATS,
     "float32": _FLOATS,
     "half": _FLOATS,
     "double": _FLOATS,
@@ -42,6 +44,7 @@ _KINDS = {
     "boolean": "write `bool`",
     "mask": "write `bool`",
 }
+_KIND_OF: dict[str, Literal["bool", "int", "float"]] = {"bool": "bool", "float": "float"}
 _ORDER = "axes are those it has of `B`, then of `H`, and then `n` or the name of a list's length"
 
 
@@ -52,7 +55,7 @@ def declared(node: ast.Input) -> Input:
         rows, size = [each.value for each in sizes if isinstance(each, ast.Number)] or (1, 1)
         axes = *CHOSEN_AXES, str(count.value) if isinstance(count, ast.Number) else count.span.text
         return Input(node.name, "blocks" if node.kind == "blocks" else "keys", axes, node.span.line, (rows, size))
-    return Input(node.name, "bool" if node.kind == "bool" else "int", _axes(node), node.span.line)
+    return Input(node.name, _KIND_OF.get(node.kind, "int"), _axes(node), node.span.line)
 
 
 def taken(name: str) -> bool:
@@ -72,8 +75,8 @@ def problems(node: ast.Input, integers: Sequence[str]) -> list[Diagnostic]:
     if node.kind in CHOSEN_KINDS:
         return found + _wrong_lists(node)
     if node.kind not in KINDS:
-        hint = _KINDS.get(node.kind, "write `bool` or `int`, `blocks[b, b, t]` or `keys[t]`")
-        problem = f"an input is of bool or int, or of blocks or keys that are chosen, not of {node.kind}"
+        hint = _KINDS.get(node.kind, "write `bool`, `int` or `float`, `blocks[b, b, t]` or `keys[t]`")
+        problem = f"an input is of bool, int or float, or of blocks or keys that are chosen, not of {node.kind}"
         found.append(BadInput(problem=problem, hint=hint, span=node.kind_span))
     return found + _wrong_axes(node)
 
@@ -84,7 +87,8 @@ def _wrong_axes(node: ast.Input) -> list[Diagnostic]:
             problem = f"`{axis.span.brief}` is not an axis"
             return [BadInput(problem=problem, hint=_ORDER, span=axis.span)]
     ranks = [{"B": 0, "H": 1}.get(axis, 2) for axis in _axes(node)]
-    for number, axis in enumerate(node.axes):
+    pairs = node.kind == "float" and _axes(node)[-2:] == ("n", "n")  # the last two are of queries and keys
+    for number, axis in enumerate(node.axes[:-1] if pairs else node.axes):
         if number and ranks[number] <= ranks[number - 1]:
             twice = ranks[number] == ranks[number - 1]
             problem = "an input has one entry for each position, or a list" if twice else "axes in another order"
@@ -141,8 +145,8 @@ def wrong_index(node: ast.Name | ast.Index, source: ast.Input, listed: bool = Fa
     if made.is_chosen:
         hint = f"write `selected({made.name})`, the set of all pairs that it lists"
         return WrongIndex(name=made.name, declared=f"{made}", line=made.line, hint=hint, span=node.span)
-    given = len(own_indices(node, source))
-    if given == (made.has_entries and not listed) and not (listed and (made.kind == "bool" or not made.has_entries)):
+    given, wanted = len(own_indices(node, source)), made.has_entries + made.of_pairs
+    if given == (0 if listed else wanted) and not (listed and (made.kind != "int" or not made.has_entries)):
         return None
     hint = _usage(made, listed)
     indices = node.indices if isinstance(node, ast.Index) else ()
@@ -170,6 +174,8 @@ def selected(source: ast.Input) -> Set:
 
 def _usage(made: Input, listed: bool) -> str:
     name = made.name
+    if listed and made.kind == "float":
+        return "`in` asks for integers, and its entries are real numbers"
     if listed and made.kind == "bool":
         return f"`in` asks for integers; an entry is `{name}[q]`" if made.has_entries else f"write `{name}` alone"
     if listed and not made.has_entries:
@@ -179,8 +185,10 @@ def _usage(made: Input, listed: bool) -> str:
         return f"behind `in` write `{name}`{head}"
     if not made.has_entries:
         return f"write `{name}`{head}"
+    if made.of_pairs:
+        return f"write `{name}[q, k]`"
     positions = f"`{name}[q]` or `{name}[k]`" if made.axes[-1] == "n" else f"`{name}[i]` with any integer"
-    return f"write {positions}" + ("" if made.kind == "bool" else f"; `k in {name}` asks for any of its entries")
+    return f"write {positions}" + ("" if made.kind != "int" else f"; `k in {name}` asks for any of its entries")
 
 
 def read(source: ast.Input, index: Int | None) -> Node:

@@ -24,7 +24,7 @@ from sparsec.lower.hints import (
     unknown_word,
     written_as_set,
 )
-from sparsec.lower.inputs import CHOSEN_KINDS, not_chosen, own_indices, problems, wrong_index
+from sparsec.lower.inputs import not_chosen, own_indices, problems, wrong_index
 from sparsec.lower.scope import INTEGERS, Entry
 from sparsec.lower.score_sorts import REAL_OPERATORS, ScoreSorts, pattern_with_scores, score_as_set
 from sparsec.lower.scored import is_scored
@@ -202,7 +202,7 @@ class _Checker(ScoreSorts):
         else:
             for index in own_indices(node, source):
                 self.want_int(index, f"an index of `{source.name}`")
-        return None if source.kind in CHOSEN_KINDS else "set" if source.kind == "bool" else "int"
+        return {"bool": "set", "int": "int", "float": "real"}.get(source.kind)
 
     def _call(self, node: ast.Call, wanted: str) -> str | None:
         entry = self.scope.find(node.name)

@@ -109,7 +109,9 @@ class Attend(Calls, Decodes):
         with torch.no_grad():
             _, own = self(q, k, k, scale=scale, q_offset=q_offset, return_lse=True, **inputs)
             whole = dense or weights.dense(self.pattern.nodes)
-            return weights.share(own, whole(q, k, k, scale=scale, q_offset=q_offset, return_lse=True)[1])
+            known = dense._inputs if dense else [each.name for each in self.pattern.nodes.score_inputs]
+            given = {name: inputs[name] for name in known if name in inputs}
+            return weights.share(own, whole(q, k, k, scale=scale, q_offset=q_offset, return_lse=True, **given)[1])
 
     def _check_heads(self, q: Tensor) -> None:
         """Also where the pattern is the same for all heads: a call with another number is most likely transposed."""

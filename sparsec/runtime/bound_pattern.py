@@ -12,6 +12,7 @@ from sparsec.cache.records import Record
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from torch import Tensor
     from torch.nn.attention.flex_attention import BlockMask
 
     from sparsec.ir import nodes as ir
@@ -94,12 +95,19 @@ class BoundPattern:
         return mask_mod(self._pattern, n, _device(device), n - n_q, inputs)
 
     def score_mod(
-        self, n: int, heads: int | None = None, device: torch.device | str = "cpu", *, n_q: int | None = None
+        self,
+        n: int,
+        heads: int | None = None,
+        device: torch.device | str = "cpu",
+        *,
+        n_q: int | None = None,
+        **inputs: Tensor,
     ) -> ScoreMod | None:
         """The pattern's scores over n keys as FlexAttention's `flex_attention` takes them; None where it has none.
 
         score_mod(score, b, h, q_idx, kv_idx), its tables on `device`.  `heads` is the number of query heads of the
         call, which the pattern may be compiled for; query i stands at position i + n - n_q, and n_q is n unless given.
+        `inputs` are tensors for the float inputs that scores read, on the device, through which gradients go.
         """
         from sparsec.runtime.flex_scores import score_mod
 
@@ -108,7 +116,7 @@ class BoundPattern:
         if not count or self._pattern.heads not in (None, count):
             wanted = f"{self._pattern.heads}" if self._pattern.heads else "the number of query heads of the call"
             raise ValueError(f"[SP0601] heads must be {wanted}, got {heads}")
-        return score_mod(self._pattern, n, count, _device(device), n - n_q)
+        return score_mod(self._pattern, n, count, _device(device), n - n_q, inputs)
 
     def block_mask(
         self,

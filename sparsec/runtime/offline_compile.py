@@ -24,6 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
 from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_tier, prepare
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
 from sparsec.kernels.decode_gpu import environment_of, prepared_step
@@ -41,6 +42,7 @@ from sparsec.kernels.inputs import Input
 from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
 from sparsec.kernels.packed import backward_packed, forward_packed
+from sparsec.kernels.read_gradients import input_gradients_gpu, read_gradient_kernel
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.splits import combine_splits, reduce_splits
 
@@ -113,14 +115,16 @@ def compile_kernels(
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
         data = [_some_data(own, n) for own in program.inputs]
         if packed:
-            table = of_documents(torch.tensor([0, n]), n)
-            out, lse = forward_packed(program, q, k, k, table, data, 1.0)
-            backward_packed(program, q, q, k, k, out, lse, None, table, data, 1.0)
+            call = Call(q, k, k, 1.0, inputs=data, table=of_documents(torch.tensor([0, n]), n))
+            out, lse = forward_packed(program, call)
+            backward_packed(program, call, Upstream(q, out, lse))
         else:
-            out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
-            backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
+            call = Call(q, k, k, 1.0, inputs=data)
+            out, lse = forward_gpu(program, call)
+            backward_gpu(program, call, Upstream(q, out, lse))
+            input_gradients_gpu(program, call, Upstream(q, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
-        kernels += (hopper_row_stats, hopper_backward_kernel)
+        kernels += (hopper_row_stats, hopper_backward_kernel, read_gradient_kernel)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
@@ -163,7 +167,9 @@ def _some_data(own: Input, n: int) -> torch.Tensor:
         count = int(own.axes[-1]) if own.axes[-1].isdigit() else _ENTRIES
         return torch.zeros(1, 1, -(-n // own.sizes[0]), count, dtype=torch.int32)
     entries = n if own.axes[-1:] == ("n",) else _ENTRIES if own.has_entries else 1
-    return torch.zeros(1, 1, entries, dtype=torch.bool if own.kind == "bool" else torch.int32)
+    entries = n * n if own.of_pairs else entries
+    dtype = {"bool": torch.bool, "float": torch.float32}.get(own.kind, torch.int32)
+    return torch.zeros(1, 1, entries, dtype=dtype)
 
 
 @contextmanager

@@ -36,11 +36,13 @@ def weights(
     if q_offset is None and n_q > n:
         raise ValueError(f"[SP0605] {n_q} queries are more than {n} keys: say where they stand with q_offset")
     offset = n - n_q if q_offset is None else q_offset
+    reals = {each.name: inputs[each.name] for each in pattern.score_inputs if each.name in inputs}
+    inputs = {name: x for name, x in inputs.items() if name not in reals}
     kept = rows_of_mask(pattern, chosen.numpy() + offset, n, n_q, offset, inputs)
     chosen = chosen.to(q.device)
     some = q.index_select(2, chosen).float().view(batch, kv_heads, -1, size)  # the rows of a group beside each other
     s = (some @ k.float().mT).view(batch, heads, len(chosen), n) * (size**-0.5 if scale is None else scale)
-    s = _scored(pattern, s, chosen, offset)
+    s = _scored(pattern, s, chosen, offset, reals)
     found = torch.exp(s - lse.index_select(2, chosen)[..., None].float())
     return torch.where(torch.from_numpy(kept).to(q.device), found, 0.0)
 
@@ -69,11 +71,11 @@ def dense(pattern: ir.Pattern, causal: bool | None = None) -> Callable[..., Any]
     return getattr(module(text, f"sparsec_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"), name)
 
 
-def _scored(pattern: ir.Pattern, s: Tensor, rows: Tensor, offset: int) -> Tensor:
+def _scored(pattern: ir.Pattern, s: Tensor, rows: Tensor, offset: int, reals: Mapping[str, Tensor]) -> Tensor:
     from sparsec.runtime.flex_scores import score_mod
 
     batch, heads, _, n = s.shape
-    score = score_mod(pattern, n, heads, s.device, offset)
+    score = score_mod(pattern, n, heads, s.device, offset, reals)
     if score is None:
         return s
     index = [torch.arange(size, device=s.device) for size in (batch, heads, n)]

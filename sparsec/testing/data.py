@@ -96,3 +96,13 @@ def masks(
         return reference.evaluate(conditions[head], queries, np.arange(n), n, own, first)
 
     return np.stack([np.stack([one(row, head) for head in range(heads)]) for row in range(batch)])
+
+
+def random_reals(inputs: Sequence[Input], heads: int, n: int, seed: int) -> dict[str, np.ndarray]:
+    """Normally distributed numbers for float inputs of a batch of one row, lists of 64 entries."""
+    sizes = {"B": 1, "H": heads, "n": n}
+    shapes = {each.name: [sizes.get(axis, 64) for axis in each.axes] for each in inputs}
+    return {
+        name: np.asarray(np.random.default_rng([seed, *name.encode()]).standard_normal(shape))
+        for name, shape in shapes.items()
+    }

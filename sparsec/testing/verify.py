@@ -20,7 +20,7 @@ from sparsec.ir import reference
 from sparsec.ir.nodes import Pattern
 from sparsec.runtime.attend import Attend
 from sparsec.testing.choices import checked_lists
-from sparsec.testing.data import masks, random_data
+from sparsec.testing.data import masks, random_data, random_reals
 from sparsec.testing.dense_attention import Comparison, compare, random_problem, run
 from sparsec.testing.scores import scores_of
 
@@ -123,6 +123,10 @@ def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device,
     drawn = tuple(each for each in pattern.inputs if not each.choice)
     data = random_data(drawn, 1, case.heads, case.n_k, seed, n_q=case.n_q, kv_heads=case.kv_heads)
     given = {name: torch.from_numpy(some).to(device) for name, some in data.items()}
+    given |= {
+        name: torch.from_numpy(some).to(device, torch.promote_types(case.dtype, torch.float32))
+        for name, some in random_reals(pattern.score_inputs, case.heads, case.n_k, seed).items()
+    }
     problem = random_problem(
         np.ones((len(rows), case.n_k), bool),
         heads=case.heads,
@@ -131,7 +135,7 @@ def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device,
         dtype=case.dtype,
         device=device,
         seed=seed,
-        scores=scores_of(pattern, case.heads, rows + case.queries.start),
+        scores=scores_of(pattern, case.heads, rows + case.queries.start, given),
     )
     if len(drawn) < len(pattern.inputs):
         choices = attend.choices if isinstance(attend, Attend) else attend.__globals__["_OPERATOR"].choices

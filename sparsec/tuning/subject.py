@@ -18,6 +18,7 @@ from sparsec.codegen.emit import emit, kernels_of
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import Place
 from sparsec.diagnostics import EnvironmentLacks, SparsecError
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu, backward_inputs, prepared_backward
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.hardware import device_tier
@@ -145,17 +146,19 @@ class GpuSubject:
     def _results(self) -> list[Tensor]:
         """out, lse, dq, dk, dv."""
         q, k, v, g = self.tensors
-        out, lse = forward_gpu(self.program, q, k, v, self.scale, 0)
-        return [out, lse, *backward_gpu(self.program, g, q, k, v, out, lse, None, self.scale, 0)]
+        call = Call(q, k, v, self.scale)
+        out, lse = forward_gpu(self.program, call)
+        return [out, lse, *backward_gpu(self.program, call, Upstream(g, out, lse))]
 
     def _calls(self) -> dict[str, Callable[[], object]]:
         """The launches of each kind alone, on what a whole pass leaves them."""
         q, k, v, g = self.tensors
-        out, lse = forward_gpu(self.program, q, k, v, self.scale, 0)
-        env = backward_inputs(g, q, k, v, out, lse, None, self.scale)
+        call = Call(q, k, v, self.scale)
+        out, lse = forward_gpu(self.program, call)
+        env = backward_inputs(call, Upstream(g, out, lse))
         prepared_backward(self.program, env, 0)(env)
         return {
-            "forward": lambda: forward_gpu(self.program, q, k, v, self.scale, 0),
+            "forward": lambda: forward_gpu(self.program, call),
             "dq": lambda: prepared_backward(self.program, env, 0).only("dq", env),
             "dkdv": lambda: prepared_backward(self.program, env, 0).only("dkdv", env),
         }

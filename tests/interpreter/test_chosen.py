@@ -11,6 +11,7 @@ from interpreter.test_inputs import _small_tiles, check, listed, tiles_of  # noq
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
 from sparsec.kernels import kernel_inputs
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.heads_as_rows import as_rows, rows_of_query
 from sparsec.kernels.inputs import BITS, checked_inputs
@@ -106,7 +107,8 @@ def test_tiles_of_several_heads_hold_fewer_choices() -> None:
     program.passes.clear()
     q, k, n = torch.zeros(1, 16, 64, 16), torch.zeros(1, 1, 64, 16), 64
     sel = torch.arange(64)[:, None] // 16
-    forward_gpu(program, q, k, k, 1.0, 0, 0, checked_inputs(program.inputs, {"sel": sel.expand(1, 1, 64, 1)}, q, k))
+    inputs = checked_inputs(program.inputs, {"sel": sel.expand(1, 1, 64, 1)}, q, k)
+    forward_gpu(program, Call(q, k, k, 1.0, inputs=inputs))
     (run,) = (run for key, run in program.passes.items() if key[0] == "forward")
     data = for_kernels(program, [sel[None, None]], n, n, 16)
     env = run({"Q": as_rows(q, 16), "K": k, "V": k, "scale_log2": 1.0, **data})

@@ -15,6 +15,7 @@ from support.generated import module_of, pattern_of, random_pattern, spread_modu
 
 from sparsec.ir import nodes
 from sparsec.kernels import data_tiles, long_lines, packed, prepare, sequences
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu, prepared_forward
 from sparsec.kernels.inputs import checked_inputs, form_of
@@ -55,9 +56,10 @@ def check(
     program, tensors = module._PROGRAM, (problem.q, problem.k, problem.v)
     program.passes.clear()
     given = checked_inputs(program.inputs, {name: torch.as_tensor(x) for name, x in data.items()}, problem.q, problem.k)
-    out, lse = forward_gpu(program, *tensors, problem.scale, q_offset, 0, given)
-    backward = problem.g, *tensors, out, lse, problem.dlse, problem.scale, q_offset, 0, given
-    found = compare(Results(out, lse, *backward_gpu(program, *backward)), problem)
+    call = Call(*tensors, problem.scale, q_offset, inputs=given)
+    out, lse = forward_gpu(program, call)
+    gradients = backward_gpu(program, call, Upstream(problem.g, out, lse, problem.dlse))
+    found = compare(Results(out, lse, *gradients), problem)
     assert all(each.holds for each in found), ", ".join(map(str, found))
 
 
@@ -151,9 +153,10 @@ def check_packed(pattern: nodes.Pattern, table: torch.Tensor, data: dict[str, np
     problem = random_problem(mask, heads=2, kv_heads=1, batch=len(mask), dtype=torch.float32)
     tensors = problem.q, problem.k, problem.v
     given = checked_inputs(program.inputs, {name: torch.as_tensor(x) for name, x in data.items()}, *tensors[:2])
-    out, lse = packed.forward_packed(program, *tensors, table, given, problem.scale)
-    more = problem.g, *tensors, out, lse, problem.dlse, table, given, problem.scale
-    found = compare(Results(out, lse, *packed.backward_packed(program, *more)), problem)
+    call = Call(*tensors, problem.scale, inputs=given, table=table)
+    out, lse = packed.forward_packed(program, call)
+    gradients = packed.backward_packed(program, call, Upstream(problem.g, out, lse, problem.dlse))
+    found = compare(Results(out, lse, *gradients), problem)
     assert all(each.holds for each in found), ", ".join(map(str, found))
 
 

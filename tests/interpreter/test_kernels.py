@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,9 +16,9 @@ from support.generated import (
     EXAMPLES,
     example,
     listed_module_of,
-    mask_of,
     module_of,
     pattern_of,
+    problem_of,
     random_pattern,
     spread_listed_module_of,
     spread_module_of,
@@ -30,13 +29,13 @@ from torch import Tensor
 
 from sparsec.ir.nodes import Compare, Const, Or, Pattern, Set, Var
 from sparsec.kernels import backward, prepare, rows
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.settings import Settings
 from sparsec.kernels.stages import Split
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import Program, match_programs, programs
-from sparsec.testing.scores import scores_of
 
 SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 
@@ -54,14 +53,15 @@ def interpreted(module: ModuleType):
     class Attention(torch.autograd.Function):
         @staticmethod
         def forward(ctx, q, k, v, scale, q_offset):
-            out, lse = forward_gpu(program, q, k, v, scale, q_offset)
+            out, lse = forward_gpu(program, Call(q, k, v, scale, q_offset))
             ctx.save_for_backward(q, k, v, out, lse)
             ctx.rest = scale, q_offset
             return out, lse
 
         @staticmethod
         def backward(ctx, g, dlse):
-            return *backward_gpu(program, g, *ctx.saved_tensors, dlse, *ctx.rest), None, None
+            q, k, v, out, lse = ctx.saved_tensors
+            return *backward_gpu(program, Call(q, k, v, *ctx.rest), Upstream(g, out, lse, dlse)), None, None
 
     def attend(q, k, v, *, scale, q_offset, return_lse):
         return Attention.apply(q, k, v, scale, k.shape[2] - q.shape[2] if q_offset is None else q_offset)
@@ -81,9 +81,7 @@ def check(
     pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, module: ModuleType | None = None, **problem
 ) -> None:
     """Queries and keys lie in memory in orders that differ from length to length."""
-    positions = np.arange(n_q) + (n_k - n_q if q_offset is None else q_offset)
-    scores = scores_of(pattern, problem.get("heads", 2), positions)
-    problem = dense_attention.random_problem(mask_of(pattern, n_q, n_k, q_offset), scores=scores, **problem)
+    problem = problem_of(pattern, n_q, n_k, q_offset, **problem)
     q_order, k_order = ORDERS[n_q % 3], ORDERS[(n_q + n_k) % 3]
     problem = replace(problem, q=lying(problem.q, q_order), **{x: lying(getattr(problem, x), k_order) for x in "kv"})
     found = dense_attention.compare(
@@ -147,10 +145,11 @@ def test_no_key_at_all() -> None:
 def test_without_keys() -> None:
     q, k = torch.ones(1, 1, 5, 16), torch.ones(1, 1, 0, 16)
     program = module_of(pattern_of("pattern p = causal"))._PROGRAM
-    out, lse = forward_gpu(program, q, k, k, 0.25, 0)
+    call = Call(q, k, k, 0.25)
+    out, lse = forward_gpu(program, call)
     assert not out.any()
     assert (lse == -torch.inf).all()
-    dq, dk, dv = backward_gpu(program, q, q, k, k, out, lse, None, 0.25, 0)
+    dq, dk, dv = backward_gpu(program, call, Upstream(q, out, lse))
     assert not dq.any()
     assert dk.shape == dv.shape == k.shape
 

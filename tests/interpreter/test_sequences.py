@@ -11,6 +11,7 @@ from support import calls
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
 from sparsec.kernels import one_by_one, packed, prepare, sequence_tiles, sequences
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.forward import prepared_forward
 from sparsec.kernels.settings import Settings
 from sparsec.testing import dense_attention
@@ -44,8 +45,9 @@ def check(module: ModuleType, table: torch.Tensor, mask: torch.Tensor, *, heads:
         keys = slice(line.k_first, line.k_first + line.n - line.k_begin)
         for x, whole, own in zip(tensors, (problem.q, problem.k, problem.v), (queries, keys, keys), strict=True):
             x[line.row, :, own] = whole[line.row, :, own]
-    out, lse = packed.forward_packed(program, *tensors, table, [], problem.scale)
-    gradients = packed.backward_packed(program, problem.g, *tensors, out, lse, problem.dlse, table, [], problem.scale)
+    call = Call(*tensors, problem.scale, table=table)
+    out, lse = packed.forward_packed(program, call)
+    gradients = packed.backward_packed(program, call, Upstream(problem.g, out, lse, problem.dlse))
     found = dense_attention.compare(dense_attention.Results(out, lse, *gradients), problem)
     assert all(each.holds for each in found), ", ".join(map(str, found))
 

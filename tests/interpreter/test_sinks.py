@@ -7,6 +7,7 @@ import torch
 from support.generated import pattern_of, spread_module_of
 
 from sparsec.kernels import prepare, sinks
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.packed import forward_packed
 from sparsec.kernels.sequences import of_documents
@@ -44,8 +45,9 @@ def test_forward(text: str, n_q: int, n: int) -> None:
     program.passes.clear()
     q, k, v, own = drawn((2, 4, n_q, 16), (2, 2, n, 16), (2, 2, n, 16), (2, 4))
     own[0, 1] = float("-inf")
-    wanted = sinks.with_sinks(*forward_gpu(program, q, k, v, 0.25, n - n_q), own)
-    for x, y in zip(forward_gpu(program, q, k, v, 0.25, n - n_q, sinks=own), wanted, strict=True):
+    call = Call(q, k, v, 0.25, n - n_q)
+    wanted = sinks.with_sinks(*forward_gpu(program, call), own)
+    for x, y in zip(forward_gpu(program, call._replace(sinks=own)), wanted, strict=True):
         assert_close(x, y)
 
 
@@ -53,10 +55,10 @@ def test_documents() -> None:
     program = spread_module_of(pattern_of("pattern p = past(20) | sinks(3)"))._PROGRAM
     program.passes.clear()
     q, k, v, own = drawn((1, 2, 70, 16), (1, 1, 70, 16), (1, 1, 70, 16), (1, 2))
-    table = of_documents(torch.tensor([3, 20, 20, 66]), 70)
-    wanted = sinks.with_sinks(*forward_packed(program, q, k, v, table, [], 0.25), own)
+    call = Call(q, k, v, 0.25, table=of_documents(torch.tensor([3, 20, 20, 66]), 70))
+    wanted = sinks.with_sinks(*forward_packed(program, call), own)
     wanted[1][:, :, :3] = wanted[1][:, :, 66:] = float("-inf")  # rows of no sequence
-    for x, y in zip(forward_packed(program, q, k, v, table, [], 0.25, own), wanted, strict=True):
+    for x, y in zip(forward_packed(program, call._replace(sinks=own)), wanted, strict=True):
         assert_close(x, y)
 
 

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sparsec.diagnostics import EmptyPattern, SparsecError
 from sparsec.ir import nodes
 from sparsec.kernels import cpu_forward, cpu_order, cpu_runs, cpu_step, cpu_visits, torch_path
+from sparsec.kernels.arguments import Call, Upstream
 from sparsec.testing import compare, random_problem, run
 from sparsec.testing.programs import Program, match_programs, programs
 
@@ -262,8 +263,8 @@ def test_threads_meet_seldom(text):
     program = module_of(pattern_of(f"pattern p = {text}"))._PROGRAM
     x = torch.randn(1, 1, 16384, 16)
     with Shared() as shared:
-        out, lse = torch_path.forward_cpu(program, x, x, x, 0.25, 0)
-        torch_path.backward_cpu(program, x, x, x, x, out, lse, None, 0.25, 0)
+        call = Call(x, x, x, 0.25)
+        torch_path.backward_cpu(program, call, Upstream(x, *torch_path.forward_cpu(program, call)))
     assert shared.count < 150
 
 

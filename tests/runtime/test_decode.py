@@ -7,6 +7,7 @@ import torch
 from support.generated import mask_of, module_of, pattern_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.torch_path import forward_cpu
 from sparsec.testing import dense_attention
 
@@ -35,7 +36,7 @@ def work(pattern, n: int, dtype: torch.dtype, n_q: int) -> tuple[int, int]:
     """Elements and operations of the last n_q of n positions, with two query heads for each key head."""
     q, k, v = torch.ones(2, 4, n_q, 16, dtype=dtype), *torch.ones(2, 2, 2, n, 16, dtype=dtype)
     with Elements() as counted:
-        forward_cpu(module_of(pattern)._PROGRAM, q, k, v, 0.25, n - n_q)
+        forward_cpu(module_of(pattern)._PROGRAM, Call(q, k, v, 0.25, n - n_q))
     return counted.elements, counted.operations
 
 

@@ -252,6 +252,6 @@ def test_the_joined_library_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: target.properties)
     q, program = torch.empty(1, 1, 4096, 128, dtype=torch.bfloat16), joined._PROGRAM
     with offline_compile._driver(target):
-        joined.forward_gpu(program, q, q, q, 1.0, 0)
-        joined.backward_gpu(program, q, q, q, q, q, torch.zeros(1, 1, 4096), None, 1.0, 0)
+        joined.forward_gpu(program, joined.Call(q, q, q, 1.0))
+        joined.backward_gpu(program, joined.Call(q, q, q, 1.0), joined.Upstream(q, q, torch.zeros(1, 1, 4096)))
     assert sorted(key[0] for key in program.compiled) == ["backward", "forward", "row_stats"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sparsec.ir.nodes import Pattern
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import match_programs, programs
-from support.generated import attend_of, mask_of
+from support.generated import attend_of, problem_of
 
 HALVES = [torch.float16, torch.bfloat16]
 any_program = st.one_of(programs(), match_programs())
@@ -23,6 +23,6 @@ def check(
 
     `attend`: another operator of the pattern than the usual one.
     """
-    problem = dense_attention.random_problem(mask_of(pattern, n_q, n_k, q_offset), device="cuda", **problem)
+    problem = problem_of(pattern, n_q, n_k, q_offset, device="cuda", **problem)
     found = dense_attention.compare(dense_attention.run(attend or attend_of(pattern), problem, q_offset), problem)
     assert all(each.holds for each in found), ", ".join(map(str, found))

@@ -1,0 +1,60 @@
+"""The arguments of a pass, by name: one place to add another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.memory import empty_as
+
+
+class Call(NamedTuple):
+    """Queries q [B, H, n_q, D], keys and values k, v [B, H_kv, n, D], and what else decides the result of a call.
+
+    k and v are those from position `k_begin` on, and so are inputs of positions; keys before it are not there.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    scale: float
+    q_offset: int = 0  # the position of the first query
+    k_begin: int = 0
+    inputs: Sequence[Tensor] = ()  # as `checked_inputs` makes them
+    sinks: Tensor | None = None  # [1 or B, H]: a score more for each row, without a value
+    table: Tensor | None = None  # the sequences that the call is about; positions are theirs then
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no row to fill, or no key to fill it from."""
+        return self.q.numel() * self.k.numel() == 0
+
+    @property
+    def positions(self) -> int:
+        """How many there are, of queries and keys."""
+        return max(self.k_begin + self.k.shape[2], self.q_offset + self.q.shape[2])
+
+    def no_results(self) -> tuple[Tensor, Tensor]:
+        """out and the log-sum-exp where no row has a key."""
+        exact = torch.promote_types(self.q.dtype, torch.float32)
+        return empty_as(self.q).zero_(), self.q.new_full(self.q.shape[:3], float("-inf"), dtype=exact)
+
+    def no_gradients(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients of q, k and v where no row has a key."""
+        return empty_as(self.q).zero_(), empty_as(self.k).zero_(), empty_as(self.k).zero_()
+
+
+class Upstream(NamedTuple):
+    """What a backward pass starts from: the results of the forward pass, and the gradients that come back into them."""
+
+    g: Tensor  # of out
+    out: Tensor  # [B, H, n_q, D]
+    lse: Tensor  # the log-sum-exp [B, H, n_q]
+    dlse: Tensor | None = None
+
+    def of(self, rows: Callable[[Tensor], Tensor]) -> Upstream:
+        """Some rows of everything."""
+        return Upstream(rows(self.g), rows(self.out), rows(self.lse), None if self.dlse is None else rows(self.dlse))
