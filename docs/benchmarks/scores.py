@@ -1,8 +1,8 @@
 """What scores cost: past(4096) with and without them, by turns, beside FlexAttention with the same score_mod.
 
-    python docs/benchmarks/scores.py docs/benchmarks/raw/scores_NAME.json [n]
+    python docs/benchmarks/scores.py docs/benchmarks/raw/scores_NAME.json [n] [--alone]
 
-on a GPU that nobody else uses writes the raw results that table.py draws.
+on a GPU that nobody else uses writes the raw results that table.py draws; with --alone without FlexAttention.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
     import sparsec
     from sparsec.bench.race import Racer, Tensors, race
 
-    path, n = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 32768
+    path, n = sys.argv[1], next((int(each) for each in sys.argv[2:] if each.isdigit()), 32768)
     heads, size = 16, 128
     generator = torch.Generator(device="cuda").manual_seed(0)
     drawn = [torch.randn(1, heads, n, size, device="cuda", dtype=torch.bfloat16, generator=generator) for _ in range(4)]
