@@ -25,7 +25,7 @@ _MODULES = (  # each after those that it imports
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather"),
     *("hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
     *("hopper_forward_kernel",),  # device functions up to here
-    *("inputs", "program", "choose", "boxes", "row_classes", "tables"),
+    *("inputs", "program", "choose", "boxes", "row_classes", "tables", "grouping"),
     *("direct", "scratch", "launch", "kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
     *("heads_as_rows", "long_lines", "sequence_tiles", "data_tiles", "hopper_tier", "hopper_rows", "rows"),
     *("forward", "backward"),

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from sparsec.ir.base import Base, BaseLeaf, hashed_once
-from sparsec.ir.chosen import Chosen
+from sparsec.ir.chosen import Chosen, Grouped
 
 if TYPE_CHECKING:
     from sparsec.ir.inputs import Input
@@ -223,7 +223,7 @@ class RandomKeys(BaseLeaf):
     size: ClassVar[int] = 1
 
 
-Test = Compare | Member | ElementOf | Chosen
+Test = Compare | Member | ElementOf | Chosen | Grouped
 Known = int | tuple[int, ...] | tuple[tuple[int, ...], ...]
 Table = Blocks | RandomBlocks | RandomKeys
 Leaf = Table | DataTest
@@ -248,8 +248,9 @@ class Pattern:
     parameters: tuple[tuple[str, int], ...]
     conditions: tuple[Set, ...]
     head_conditions: tuple[int, ...] = ()
-    inputs: tuple[Input, ...] = ()  # that the text reads, in the order of declaration
+    inputs: tuple[Input, ...] = ()  # that conditions read, in the order of declaration; then those that are made
     scores: tuple[Real | None, ...] = ()  # of each condition; None is s itself, and () where all are
+    reals: tuple[Input, ...] = ()  # by which inputs are made: scores of blocks, and centroids
 
     @property
     def heads(self) -> int | None:

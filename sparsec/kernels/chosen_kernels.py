@@ -1,11 +1,13 @@
-"""Device functions and a kernel: sets that are chosen by content, a list of blocks of keys for each block of queries.
+"""Device functions and a kernel: sets that are chosen by content, as lists of blocks of keys, or as labels of tokens.
 
 Lists come in two forms.  CHOSEN answers for one query: bits, one for each block of keys, or sorted entries where these
 take less room.  UNITED answers for tiles: bits of which some query of a few lists names a block, or one of a few.
 
 A list is contiguous, [B, G, lists, words], G being 1, the key heads or the query heads.  FORM says how, in one number:
 1 where there are rows of the batch, 2 where there are several G, 4 times what follows: 0 for bits, 1 more than the
-binary logarithm of a row of sorted entries, and from 32 on G.  `at`: the row of the batch and the query head of a pair,
+binary logarithm of a row of sorted entries, and from 32 on G.  LABELS are contiguous, [B, H, lines, labels of queries and of keys]; FORM is 1 and 2 likewise, and 4 times the lines.
+
+`at`: the row of the batch and the query head of a pair,
 how many heads there are, the position of the first query, how many queries; where the keys of a tile stand side by side
 also the first of them, and how many these are.
 """
@@ -79,6 +81,32 @@ def _bit(BITS, own, lists, block, words, there, k_first, KEYS: tl.constexpr, SIZ
                 word = tl.where(block // 32 == first // 32, word, more)
             bit = word >> (block % 32)
     return (bit & 1 == 1) & there
+
+
+@triton.jit
+def is_in_group_of(LABELS, at, FORM: tl.constexpr, q, k, n, NEAR: tl.constexpr):
+    """Whether labels put the query and the key together.
+
+    NEAR: in some line the key's label is that of the query or one less; otherwise they have a bit in common in one.
+    """
+    LINES: tl.constexpr = FORM // 4
+    own, queries = q - at[3], at[4]
+    asked, there = (own >= 0) & (own < queries), (k >= 0) & (k < n)
+    line = tl.cast(0, tl.int64)
+    if FORM % 2 == 1:
+        line += at[0]
+    if FORM // 2 % 2 == 1:
+        line = line * at[2] + at[1]
+    begin = LABELS + line * LINES * (queries + n)
+    found = asked & there & (own + k < 0)
+    for _ in tl.static_range(LINES):
+        x, y = tl.load(begin + own, mask=asked, other=0), tl.load(begin + queries + k, mask=there, other=0)
+        if NEAR:
+            found = found | (x == y) | (x == y + 1)
+        else:
+            found = found | (x & y != 0)
+        begin += queries + n
+    return found & asked & there
 
 
 @triton.jit

@@ -13,10 +13,10 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.call import checked, first_position
-from sparsec.kernels.choose import Choice, choose, chosen_shape
-from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd
+from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, folded_input, under_autograd
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.grouping import Chooser, chooser_shape, run_chooser
 from sparsec.kernels.inputs import checked_inputs, refuse_lists
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
@@ -140,23 +140,28 @@ class Operator:
             refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
             sequences = sequence_table(self.program, positions, q, k)
-        data = checked_inputs(self.program.inputs, inputs, q, k)
+        data = checked_inputs((*self.program.inputs, *self.program.reals), inputs, q, k)
         q, scale = _positive(q, scale)
         if any(own.choice for own in self.program.inputs):
-            data += self.choose(q.detach(), k.detach(), scale, q_offset)
+            count = len(data) - len(self.program.reals)
+            reals = [x.detach() for x in data[count:]]
+            data = data[:count] + self.choose(q.detach(), k.detach(), reals, scale, q_offset)
         sinks = checked_sinks(sinks, q)
         out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset)
         if signature:
             self.repeated.remember(signature, q, k, v, scale, q_offset, positions, sinks, sequences, data)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
 
-    def choices(self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None) -> dict[str, Tensor]:
-        """What a call with these tensors chooses: lists by the names of the inputs that have them."""
+    def choices(
+        self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None, **inputs: Any
+    ) -> dict[str, Tensor]:
+        """What a call with these tensors chooses: lists and labels by the names of the inputs that have them."""
         scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
         first = first_position(q_offset, q.shape[2], k.shape[2], self.program.most_positions)
         q, scale = _positive(q.detach(), scale)
-        lists = self.choose(q, k.detach(), scale, first)
-        return dict(zip((own.name for own in self.program.inputs if own.choice), lists, strict=True))
+        reals = [x.detach() for x in checked_inputs(self.program.reals, inputs, q, k)]
+        made = self.choose(q, k.detach(), reals, scale, first)
+        return dict(zip((own.name for own in self.program.inputs if own.choice), made, strict=True))
 
     def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v in the type that autocast asks for."""
@@ -188,21 +193,28 @@ def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tu
     return empty_as(q), empty_as(k), empty_as(k)
 
 
-def _choose_each(choices: Sequence[Choice], q: Tensor, k: Tensor, scale: float, q_offset: int) -> list[Tensor]:
+def _choose_each(
+    choosers: Sequence[Chooser], q: Tensor, k: Tensor, reals: list[Tensor], scale: float, q_offset: int
+) -> list[Tensor]:
     with torch.autocast(q.device.type, enabled=False):  # it would reach the products
-        return [choose(choice, q, k, scale, q_offset) for choice in choices]
+        return [run_chooser(own, q, k, reals, scale, q_offset) for own in choosers]
 
 
-def _choose_batched(op: Callable, info: Any, places: Any, q: Tensor, k: Tensor, *rest: Any) -> tuple[list, list]:
+def _choose_batched(
+    op: Callable, info: Any, places: Any, q: Tensor, k: Tensor, reals: list[Tensor], *rest: Any
+) -> tuple[list, list]:
     """As the rows of one batch."""
-    tensors = zip((q, k), places, strict=False)
-    moved = (x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in tensors)
-    lists = op(*(x.flatten(0, 1) for x in moved), *rest)
-    return [x.unflatten(0, (info.batch_size, -1)) for x in lists], [0] * len(lists)
+    count = info.batch_size
+    batch = q.shape[0 if places[0] != 0 else 1]
+    q, k = (folded_input(x, at, count, batch) for x, at in zip((q, k), places, strict=False))
+    dims = places[2] or [None] * len(reals)
+    reals = [folded_input(x, at, count, batch) for x, at in zip(reals, dims, strict=True)]
+    made = op(q, k, reals, *rest)
+    return [x.unflatten(0, (count, batch)) for x in made], [0] * len(made)
 
 
-def _choices_meta(choices: Sequence[Choice], q: Tensor, k: Tensor, *rest: Any) -> list[Tensor]:
-    return [q.new_empty(chosen_shape(choice, q, k), dtype=torch.int32) for choice in choices]
+def _choices_meta(choosers: Sequence[Chooser], q: Tensor, k: Tensor, reals: list[Tensor], *rest: Any) -> list[Tensor]:
+    return [q.new_empty(chooser_shape(own, q, k, reals), dtype=torch.int32) for own in choosers]
 
 
 def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -226,7 +238,7 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
         " -> (Tensor, Tensor, Tensor)"
     )
     library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
-    library.define(f"{name}_choose(Tensor q, Tensor k, float scale, SymInt q_offset) -> Tensor[]")
+    library.define(f"{name}_choose(Tensor q, Tensor k, Tensor[] reals, float scale, SymInt q_offset) -> Tensor[]")
     choices = [own.choice for own in program.inputs if own.choice]
     chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
     library.impl(chooser, partial(_choose_each, choices), "CompositeExplicitAutograd")

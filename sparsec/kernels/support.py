@@ -3,7 +3,7 @@
 import torch
 
 from sparsec.kernels.choose import Choice, Eligible
-from sparsec.kernels.chosen_kernels import is_chosen, some_chosen
+from sparsec.kernels.chosen_kernels import is_chosen, is_in_group_of, some_chosen
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
 from sparsec.kernels.entries import (
     is_counted,
@@ -14,7 +14,8 @@ from sparsec.kernels.entries import (
     read_number,
     read_position,
 )
-from sparsec.kernels.inputs import Input, entry, is_entry, is_inside, is_listed_block
+from sparsec.kernels.grouping import Hashing, Routing
+from sparsec.kernels.inputs import Input, entry, is_entry, is_in_group, is_inside, is_listed_block
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
@@ -54,6 +55,7 @@ __all__ = [
     "Choice",
     "Eligible",
     "Group",
+    "Hashing",
     "Input",
     "Kernel",
     "Operator",
@@ -62,6 +64,7 @@ __all__ = [
     "RandomBlocks",
     "RandomKeys",
     "Region",
+    "Routing",
     "Variant",
     "after_range",
     "as_real",
@@ -77,6 +80,8 @@ __all__ = [
     "is_chosen",
     "is_counted",
     "is_entry",
+    "is_in_group",
+    "is_in_group_of",
     "is_inside",
     "is_listed",
     "is_listed_block",

@@ -158,6 +158,8 @@ class Terms:
         indexed = [read for read in reads(leaf) if isinstance(read, ir.Read) and read.index is not None]
         if isinstance(test, ir.Chosen):
             return self._chosen(test)
+        if isinstance(test, ir.Grouped):
+            return self._grouped(test)
         if isinstance(test, ir.ElementOf):
             x, value = self.data[test.name], self.integer({0: test.value})
             terms = [lambda at, q, k: (_line(x, at) == value(at, q, k)).any(-1)]
@@ -176,6 +178,21 @@ class Terms:
             return (own >= 0) & (own < x.shape[2]) & listed.any(-1)
 
         return chosen
+
+    def _grouped(self, test: ir.Grouped) -> Term:
+        """Whether labels put the query and the key together."""
+        x = self.data[test.name]
+        queries = x.shape[3] - self.n
+
+        def grouped(at: Line, q: Tensor, k: Tensor) -> Tensor:
+            own = q - self.first
+            head = at.h if x.shape[1] > 1 else 0
+            of_query = x[at.b if len(x) > 1 else 0, head, :, own.clamp(0, max(queries - 1, 0))]
+            of_key = x[at.b if len(x) > 1 else 0, head, :, queries + k]
+            fits = (of_query == of_key) | (of_query == of_key + 1) if test.near else (of_query & of_key) != 0
+            return (own >= 0) & (own < queries) & fits.any(-1)
+
+        return grouped
 
     def _inside(self, x: Tensor, read: ir.Read) -> Term:
         assert read.index is not None

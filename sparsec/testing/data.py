@@ -26,19 +26,28 @@ def random_data(
     *,
     n_q: int | None = None,
     kv_heads: int | None = None,
+    head_size: int = 16,
 ) -> dict[str, np.ndarray]:
-    """An array for each input, bool or int64, with the axes of its declaration, of a call with n_q queries, by default
-    n, and kv_heads key heads, by default as many as query heads.
+    """An array for each input, bool or int64, or float32 for what is chosen by, with the axes of its declaration, of a
+    call with n_q queries, by default n, and kv_heads key heads, by default as many as query heads.
     """
     random = np.random.default_rng(seed)
     sizes = {"B": batch, "H": heads, "n": n}
     found = {}
     for each in inputs:
-        if each.is_chosen:
+        if each.is_chosen or each.is_real:
             groups = int(random.choice([1, kv_heads or heads, heads]))
-            found[each.name] = _lists(
-                random, each, (batch, groups, -(-(n if n_q is None else n_q) // each.sizes[0])), n
-            )
+            rows = -(-(n if n_q is None else n_q) // each.sizes[0])
+        if each.kind == "centroids":
+            count = int(each.axes[1]) if each.axes[1].isdigit() else int(random.integers(1, _LIST + 1))
+            found[each.name] = random.standard_normal((groups, count, head_size), np.float32)
+            continue
+        if each.kind == "scores":
+            shape = (batch, groups, rows, -(-n // each.sizes[1]))
+            found[each.name] = random.integers(-_LIST, _LIST, shape).astype(np.float32)
+            continue
+        if each.is_chosen:
+            found[each.name] = _lists(random, each, (batch, groups, rows), n)
             continue
         shape = [sizes[axis] if axis in sizes else int(random.integers(0, _LIST + 1)) for axis in each.axes]
         found[each.name] = _bools(random, shape) if each.kind == "bool" else _integers(random, shape, n)

@@ -1,0 +1,154 @@
+"""Groups of queries and keys that an operator makes by content, as labels: by hash (Reformer), and by cluster (Routing
+Transformer).
+
+Labels are int32 [B, H, lines, n_q + n], those of the queries of a call and then those of its keys.  Like choices of
+blocks they are made in slabs, by torch's operations, without a look at a number of the device on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.choose import SLAB, Choice, choose, chosen_shape, ordered
+from sparsec.kernels.program import cdiv
+from sparsec.kernels.tables import random_bits
+
+_LINE = 32  # clusters that share a line of labels, a bit for each
+_DIGITS, _WORDS = 8, 2  # of four bits, of which sums are drawn instead of normal numbers
+_LAST = (1 << 32) - 1
+
+
+class Hashing(NamedTuple):
+    """Keys sorted by hash in each of some rounds, and cut into chunks; a query is in the chunk where it would stand."""
+
+    buckets: int
+    rounds: int
+    chunk: int
+    seed: int
+
+
+class Routing(NamedTuple):
+    """Clusters of the `count` queries, and the `count` keys, that score their centroid best."""
+
+    count: int
+    given: int  # which of the real numbers of a call are the centroids
+
+
+Chooser = Choice | Hashing | Routing
+
+
+def chooser_shape(own: Chooser, q: Tensor, k: Tensor, reals: Sequence[Tensor]) -> tuple[int, ...]:
+    """Of what a call chooses."""
+    if isinstance(own, Choice):
+        return chosen_shape(own, q, k, reals)
+    lines = own.rounds if isinstance(own, Hashing) else cdiv(reals[own.given].shape[2], _LINE)
+    return q.shape[0], q.shape[1], lines, q.shape[2] + k.shape[2]
+
+
+@torch.no_grad()
+def run_chooser(own: Chooser, q: Tensor, k: Tensor, reals: Sequence[Tensor], scale: float, q_offset: int) -> Tensor:
+    """int32: the lists of a `Choice`, or labels.
+
+    q [B, H, n_q, D]; k [B, H_kv, n, D]; `reals` [B or 1, G, .., ..]: scores of blocks and centroids; `scale` is positive;
+    `q_offset` is the position of the first query.
+    """
+    if isinstance(own, Choice):
+        return choose(own, q, k, reals, scale, q_offset)
+    if q.shape[1] * k.shape[2] * q.shape[0] == 0:
+        return q.new_zeros(chooser_shape(own, q, k, reals), dtype=torch.int32)
+    if isinstance(own, Hashing):
+        return hashed_labels(own, q, k, q_offset)
+    return routed_labels(own, q, k, reals[own.given])
+
+
+# ---------------------------------------------------------------- by hash
+
+
+def hashed_labels(own: Hashing, q: Tensor, k: Tensor, q_offset: int) -> Tensor:
+    """Numbers of chunks.  A hash is the first of the largest of x R and -x R, R being `rotations`."""
+    (batch, heads, n_q, size), (kv_heads, n) = q.shape, k.shape[1:3]
+    exact = torch.promote_types(q.dtype, torch.float32)
+    turned = rotations(own, kv_heads, size, q.device).to(exact)
+    keys = _codes(_hashes(own, k.to(exact), turned), torch.arange(n, device=q.device))
+    queries = _hashes(own, q.to(exact).unflatten(1, (kv_heads, -1)).flatten(2, 3), turned)
+    position = (q_offset + torch.arange(n_q, device=q.device)).clamp(min=0).repeat(heads // kv_heads)
+    both = torch.cat([_codes(queries, position), keys], -1)
+    place = torch.searchsorted(keys.sort(-1).values, both, right=True) - 1
+    chunk = (place.clamp(min=0) // own.chunk).int()
+    of_queries = chunk[..., :-n].unflatten(-1, (-1, n_q)).transpose(2, 3)  # [B, H_kv, group, rounds, n_q]
+    of_keys = chunk[:, :, None, :, -n:].expand(*of_queries.shape[:4], n)
+    return torch.cat([of_queries, of_keys], -1).flatten(1, 2)
+
+
+def rotations(own: Hashing, kv_heads: int, size: int, device: torch.device) -> Tensor:
+    """int64 [H_kv, D, rounds * buckets / 2]: sums of 16 digits from -7.5 to 7.5, nearly normal and the same everywhere.
+
+    From the counter-based generator of tables, by key head, round and channel, and then by direction.
+    """
+    row = torch.arange(kv_heads * own.rounds * size, device=device)[:, None]
+    counter = torch.arange(own.buckets // 2, device=device) * _WORDS
+    total = torch.full_like(row, -(15 * _DIGITS * _WORDS) // 2)
+    for word in range(_WORDS):
+        drawn = random_bits(own.seed, row, counter + word)
+        for digit in range(_DIGITS):
+            total = total + (drawn >> (4 * digit) & 15)
+    return total.view(kv_heads, own.rounds, size, -1).transpose(1, 2).flatten(2)
+
+
+def _hashes(own: Hashing, x: Tensor, turned: Tensor) -> Tensor:
+    """int64 [B, H_kv, rounds, rows] of x [B, H_kv, rows, D]."""
+    at_once = max(1, SLAB["cuda" if x.is_cuda else "cpu"] // (x.shape[0] * x.shape[1] * own.rounds * own.buckets))
+    found = x.new_empty(*x.shape[:3], own.rounds, dtype=torch.int64)
+    for begin in range(0, x.shape[2], at_once):
+        products = (x[:, :, begin : begin + at_once] @ turned).unflatten(-1, (own.rounds, -1))
+        found[:, :, begin : begin + at_once] = torch.cat([products, -products], -1).argmax(-1)
+    return found.transpose(2, 3).contiguous()
+
+
+def _codes(hashes: Tensor, position: Tensor) -> Tensor:
+    """Numbers that rise by hash, then by position."""
+    return hashes << 32 | position
+
+
+# ---------------------------------------------------------------- by cluster
+
+
+def routed_labels(own: Routing, q: Tensor, k: Tensor, centroids: Tensor) -> Tensor:
+    """Bits, one for each cluster.  centroids [B or 1, G, clusters, D], G being 1, the key heads or the query heads."""
+    exact = torch.promote_types(q.dtype, torch.float32)
+    centroids = centroids.to(exact)
+    lines = []
+    for x in (q, k):
+        heads = max(x.shape[1], centroids.shape[1])
+        x, mu = _over_heads(x.to(exact), heads), _over_heads(centroids, heads)
+        lines.append(_over_heads(_members(own, x, mu), q.shape[1]))
+    return torch.cat(lines, -1)
+
+
+def _over_heads(x: Tensor, heads: int) -> Tensor:
+    """x [B, G, ..] for `heads`, which share its lines evenly."""
+    if x.shape[1] == heads:
+        return x
+    return x[:, :, None].expand(-1, -1, heads // x.shape[1], *x.shape[2:]).flatten(1, 2)
+
+
+def _members(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
+    """int32 [B, heads, lines, tokens]: bits of the clusters that a token x [B, heads, tokens, D] is one of."""
+    batch, heads, tokens, clusters = *x.shape[:3], centroids.shape[2]
+    found = torch.zeros(batch, heads, cdiv(clusters, _LINE), tokens, dtype=torch.int64, device=x.device)
+    at_once = min(_LINE, max(1, SLAB["cuda" if x.is_cuda else "cpu"] // max(1, batch * heads * tokens)))
+    number = torch.arange(tokens, device=x.device)
+    for line in range(0, clusters, _LINE):
+        for first in range(line, min(line + _LINE, clusters), at_once):
+            some = centroids[:, :, first : min(first + at_once, line + _LINE)]
+            codes = ordered(some @ x.mT + 0.0) << 32 | (_LAST - number)  # -0.0 is 0.0
+            best = codes.topk(min(own.count, tokens)).values
+            place = _LAST - (best & _LAST)
+            member = torch.zeros_like(codes).scatter_(-1, place, 1)
+            shift = first - line + torch.arange(some.shape[2], device=x.device)
+            found[:, :, line // _LINE] |= (member << shift[:, None]).sum(2)
+    return found.to(torch.int32)
