@@ -30,7 +30,7 @@ _MODULES = (  # each after those that it imports
     *("heads_as_rows", "long_lines", "sequence_tiles", "data_tiles", "hopper_tier", "hopper_rows", "rows"),
     *("forward", "backward"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_scores", "cpu_forward", "cpu_backward", "cpu_step"),
-    *("sequences", "derivatives", "sinks", "torch_path", "flops"),
+    *("sequences", "derivatives", "choosers", "sinks", "torch_path", "flops"),
     *("call", "positions", "sequence_kernels", "sequence_table"),
     *("one_by_one", "packed", "repeated", "op"),
 )

@@ -79,8 +79,8 @@ class NotAmong(Diagnostic, code="SP0218", title="a set that can't be chosen amon
 
 
 class NotReal(Diagnostic, code="SP0224", title="not an input of scores or centroids"):
-    """`routed` takes the name of an input of centroids, and `score` of `top_blocks` a word or that of an input of scores:
-    tensors of real numbers, by which the operator chooses.
+    """`routed` takes the name of an input of centroids; `score` of `top_blocks` is a word, or the name of an input of
+    scores.  Both are tensors of real numbers, by which the operator chooses.
     """
 
     word: str

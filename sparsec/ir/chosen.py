@@ -45,8 +45,8 @@ class Choice(Base):
 
     Blocks with a pair of `keep` come before all others.  A score pools q . k over the pairs of two blocks: their mean;
     the largest; a bound of the largest that needs only the extremes of keys; the log-sum-exp.  `shared`: query heads
-    that share a key head add up their scores, and choose alike.  `score` may also be the name of an input that holds the
-    scores, where `given`.
+    that share a key head add up their scores, and choose alike.  Where scores are `given`, `score` is the name of the
+    input that holds them.
     """
 
     count: int

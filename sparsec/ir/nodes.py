@@ -238,16 +238,14 @@ TRUE, FALSE = Bool(True), Bool(False)
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A pattern with everything bound.  `conditions[c]` with `scores[c]` is a distinct condition with its score, and
-    `head_conditions[h]` the index of query head h's; () where one serves any number of heads.
-    """
+    """A pattern with everything bound; `conditions[c]` with `scores[c]` is a distinct condition with its score."""
 
     name: str
     doc: str
     text: str  # the declaration as written, for people
     parameters: tuple[tuple[str, int], ...]
     conditions: tuple[Set, ...]
-    head_conditions: tuple[int, ...] = ()
+    head_conditions: tuple[int, ...] = ()  # of each query head the number of its own; () where one serves any number
     inputs: tuple[Input, ...] = ()  # that conditions read, in the order of declaration; then those that are made
     scores: tuple[Real | None, ...] = ()  # of each condition; None is s itself, and () where all are
     reals: tuple[Input, ...] = ()  # by which inputs are made: scores of blocks, and centroids

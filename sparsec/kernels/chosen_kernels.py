@@ -5,7 +5,8 @@ take less room.  UNITED answers for tiles: bits of which some query of a few lis
 
 A list is contiguous, [B, G, lists, words], G being 1, the key heads or the query heads.  FORM says how, in one number:
 1 where there are rows of the batch, 2 where there are several G, 4 times what follows: 0 for bits, 1 more than the
-binary logarithm of a row of sorted entries, and from 32 on G.  LABELS are contiguous, [B, H, lines, labels of queries and of keys]; FORM is 1 and 2 likewise, and 4 times the lines.
+binary logarithm of a row of sorted entries, and from 32 on G.  LABELS are contiguous, [B, H, lines, n_q + n],
+the labels of queries and then those of keys; FORM is 1 and 2 likewise, and 4 times the lines.
 
 `at`: the row of the batch and the query head of a pair,
 how many heads there are, the position of the first query, how many queries; where the keys of a tile stand side by side

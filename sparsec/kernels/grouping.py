@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.choose import SLAB, Choice, choose, chosen_shape, ordered
+from sparsec.kernels.choose import SLAB, ordered
 from sparsec.kernels.program import cdiv
 from sparsec.kernels.tables import random_bits
 
@@ -32,37 +32,16 @@ class Hashing(NamedTuple):
 
 
 class Routing(NamedTuple):
-    """Clusters of the `count` queries, and the `count` keys, that score their centroid best."""
+    """Clusters of the `taken` queries, and the `taken` keys, with the largest products with a centroid."""
 
-    count: int
+    taken: int
     given: int  # which of the real numbers of a call are the centroids
 
 
-Chooser = Choice | Hashing | Routing
-
-
-def chooser_shape(own: Chooser, q: Tensor, k: Tensor, reals: Sequence[Tensor]) -> tuple[int, ...]:
-    """Of what a call chooses."""
-    if isinstance(own, Choice):
-        return chosen_shape(own, q, k, reals)
+def grouped_shape(own: Hashing | Routing, q: Tensor, k: Tensor, reals: Sequence[Tensor]) -> tuple[int, ...]:
+    """Of labels."""
     lines = own.rounds if isinstance(own, Hashing) else cdiv(reals[own.given].shape[2], _LINE)
     return q.shape[0], q.shape[1], lines, q.shape[2] + k.shape[2]
-
-
-@torch.no_grad()
-def run_chooser(own: Chooser, q: Tensor, k: Tensor, reals: Sequence[Tensor], scale: float, q_offset: int) -> Tensor:
-    """int32: the lists of a `Choice`, or labels.
-
-    q [B, H, n_q, D]; k [B, H_kv, n, D]; `reals` [B or 1, G, .., ..]: scores of blocks and centroids; `scale` is positive;
-    `q_offset` is the position of the first query.
-    """
-    if isinstance(own, Choice):
-        return choose(own, q, k, reals, scale, q_offset)
-    if q.shape[1] * k.shape[2] * q.shape[0] == 0:
-        return q.new_zeros(chooser_shape(own, q, k, reals), dtype=torch.int32)
-    if isinstance(own, Hashing):
-        return hashed_labels(own, q, k, q_offset)
-    return routed_labels(own, q, k, reals[own.given])
 
 
 # ---------------------------------------------------------------- by hash
@@ -70,16 +49,18 @@ def run_chooser(own: Chooser, q: Tensor, k: Tensor, reals: Sequence[Tensor], sca
 
 def hashed_labels(own: Hashing, q: Tensor, k: Tensor, q_offset: int) -> Tensor:
     """Numbers of chunks.  A hash is the first of the largest of x R and -x R, R being `rotations`."""
-    (batch, heads, n_q, size), (kv_heads, n) = q.shape, k.shape[1:3]
+    (heads, n_q, size), (kv_heads, n) = q.shape[1:], k.shape[1:3]
     exact = torch.promote_types(q.dtype, torch.float32)
     turned = rotations(own, kv_heads, size, q.device).to(exact)
     keys = _codes(_hashes(own, k.to(exact), turned), torch.arange(n, device=q.device))
-    queries = _hashes(own, q.to(exact).unflatten(1, (kv_heads, -1)).flatten(2, 3), turned)
+    queries = _hashes(own, q.to(exact).reshape(len(q), kv_heads, -1, size), turned)
     position = (q_offset + torch.arange(n_q, device=q.device)).clamp(min=0).repeat(heads // kv_heads)
     both = torch.cat([_codes(queries, position), keys], -1)
     place = torch.searchsorted(keys.sort(-1).values, both, right=True) - 1
     chunk = (place.clamp(min=0) // own.chunk).int()
-    of_queries = chunk[..., :-n].unflatten(-1, (-1, n_q)).transpose(2, 3)  # [B, H_kv, group, rounds, n_q]
+    of_queries = (
+        chunk[..., :-n].unflatten(-1, (heads // kv_heads, n_q)).transpose(2, 3)
+    )  # [B, H_kv, group, rounds, n_q]
     of_keys = chunk[:, :, None, :, -n:].expand(*of_queries.shape[:4], n)
     return torch.cat([of_queries, of_keys], -1).flatten(1, 2)
 
@@ -138,7 +119,7 @@ def _over_heads(x: Tensor, heads: int) -> Tensor:
 
 def _members(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     """int32 [B, heads, lines, tokens]: bits of the clusters that a token x [B, heads, tokens, D] is one of."""
-    batch, heads, tokens, clusters = *x.shape[:3], centroids.shape[2]
+    (batch, heads, tokens), clusters = x.shape[:3], centroids.shape[2]
     found = torch.zeros(batch, heads, cdiv(clusters, _LINE), tokens, dtype=torch.int64, device=x.device)
     at_once = min(_LINE, max(1, SLAB["cuda" if x.is_cuda else "cpu"] // max(1, batch * heads * tokens)))
     number = torch.arange(tokens, device=x.device)
@@ -146,7 +127,7 @@ def _members(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
         for first in range(line, min(line + _LINE, clusters), at_once):
             some = centroids[:, :, first : min(first + at_once, line + _LINE)]
             codes = ordered(some @ x.mT + 0.0) << 32 | (_LAST - number)  # -0.0 is 0.0
-            best = codes.topk(min(own.count, tokens)).values
+            best = codes.topk(min(own.taken, tokens)).values
             place = _LAST - (best & _LAST)
             member = torch.zeros_like(codes).scatter_(-1, place, 1)
             shift = first - line + torch.arange(some.shape[2], device=x.device)

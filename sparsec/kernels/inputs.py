@@ -18,9 +18,9 @@ _NO_BLOCK = 1 << 31  # no position is so large
 class Input(NamedTuple):
     """An input as declared: axes are "B", "H", "n" and names of lists.
 
-    One of chosen blocks has "B", "G", "rows", and the name or the number of entries; one of labels "B", "H", "lines" and
-    "labels", of queries and then of keys.  Real numbers are scores, "B", "G", "rows", "blocks", or centroids, "G", the
-    name or the number of these, and "D".
+    One of chosen blocks has "B", "G", "rows", and the name or the number of entries; one of labels "B", "H", "lines"
+    and "labels", of queries and then of keys.  Real numbers are scores, "B", "G", "rows", "blocks", or centroids, "G",
+    the name or the number of these, and "D".
     """
 
     name: str
@@ -29,7 +29,7 @@ class Input(NamedTuple):
     line: int
     uses: tuple[str, ...] = ()  # what kernels get of it: "entries", "sorted", "counted", "chosen", "united"
     sizes: tuple[int, int] = (1, 1)  # of chosen ones: queries that share a list, and keys of a block
-    choice: Any = None  # how the operator makes it itself: a Chooser of `sparsec.kernels.grouping`
+    choice: Any = None  # how the operator makes it itself: a Chooser of `sparsec.kernels.choosers`
 
     @property
     def has_entries(self) -> bool:
@@ -198,8 +198,8 @@ BITS = 5  # axes of what kernels read of chosen blocks where it is bits
 
 
 def form_of(own: Input, use: str, shape: Sequence[int]) -> int:
-    """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list, how blocks are chosen, or how many
-    lines labels have.
+    """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list, how blocks are chosen, or how
+    many lines labels have.
     """
     if own.is_chosen:
         levels = 0 if len(shape) == BITS else shape[-1].bit_length()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, overload
@@ -13,10 +13,10 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.call import checked, first_position
-from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, folded_input, under_autograd
+from sparsec.kernels.choosers import choosers_batched, choosers_meta, run_choosers
+from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.grouping import Chooser, chooser_shape, run_chooser
 from sparsec.kernels.inputs import checked_inputs, refuse_lists
 from sparsec.kernels.memory import empty_as
 from sparsec.kernels.one_by_one import backward_each, forward_each
@@ -193,30 +193,6 @@ def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tu
     return empty_as(q), empty_as(k), empty_as(k)
 
 
-def _choose_each(
-    choosers: Sequence[Chooser], q: Tensor, k: Tensor, reals: list[Tensor], scale: float, q_offset: int
-) -> list[Tensor]:
-    with torch.autocast(q.device.type, enabled=False):  # it would reach the products
-        return [run_chooser(own, q, k, reals, scale, q_offset) for own in choosers]
-
-
-def _choose_batched(
-    op: Callable, info: Any, places: Any, q: Tensor, k: Tensor, reals: list[Tensor], *rest: Any
-) -> tuple[list, list]:
-    """As the rows of one batch."""
-    count = info.batch_size
-    batch = q.shape[0 if places[0] != 0 else 1]
-    q, k = (folded_input(x, at, count, batch) for x, at in zip((q, k), places, strict=False))
-    dims = places[2] or [None] * len(reals)
-    reals = [folded_input(x, at, count, batch) for x, at in zip(reals, dims, strict=True)]
-    made = op(q, k, reals, *rest)
-    return [x.unflatten(0, (count, batch)) for x in made], [0] * len(made)
-
-
-def _choices_meta(choosers: Sequence[Chooser], q: Tensor, k: Tensor, reals: list[Tensor], *rest: Any) -> list[Tensor]:
-    return [q.new_empty(chooser_shape(own, q, k, reals), dtype=torch.int32) for own in choosers]
-
-
 def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (*_backward_meta(dq, dq, dk, dv), _forward_meta(dq, dk, dv)[1])
 
@@ -241,9 +217,9 @@ def _register(name: str, program: Program) -> torch.library.Library | None:
     library.define(f"{name}_choose(Tensor q, Tensor k, Tensor[] reals, float scale, SymInt q_offset) -> Tensor[]")
     choices = [own.choice for own in program.inputs if own.choice]
     chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
-    library.impl(chooser, partial(_choose_each, choices), "CompositeExplicitAutograd")
-    torch.library.register_vmap(chooser, partial(_choose_batched, chooser), lib=library)
-    torch.library.register_fake(chooser, partial(_choices_meta, choices), lib=library)
+    library.impl(chooser, partial(run_choosers, choices), "CompositeExplicitAutograd")
+    torch.library.register_vmap(chooser, partial(choosers_batched, chooser), lib=library)
+    torch.library.register_fake(chooser, partial(choosers_meta, choices), lib=library)
     packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_refused")]
     forward, backward, refused = (packet.default for packet in packets)
     functions = differentiable(forward, backward, refused, sink_gradient)

@@ -85,8 +85,9 @@ def _best(
     if "score" in bound and score not in signature.others["score"].split():
         source = frame.entry.scope.input(score)
     if source is not None and declared(source).sizes != (numbers["bq"], numbers["bk"]):
-        sizes, span = {"rows": numbers["bq"], "size": numbers["bk"]}, evaluation.place(bound["score"].span, frame)
-        return evaluation.error(say.OtherBlocks(name=score, declared=f"{declared(source)}", **sizes, span=span))
+        span, said = evaluation.place(bound["score"].span, frame), f"{declared(source)}"
+        wrong = say.OtherBlocks(name=score, declared=said, rows=numbers["bq"], size=numbers["bk"], span=span)
+        return evaluation.error(wrong)
     shared = "over" in bound and bound["over"].span.text == "group"
     made = Choice(
         numbers["t"], numbers["bk"], numbers["bq"], score, sets["among"], sets["keep"], shared, source is not None

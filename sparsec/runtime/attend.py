@@ -66,11 +66,11 @@ class Attend(Calls):
     ) -> dict[str, Tensor]:
         """What a call with these tensors chooses itself, int32, by names that `pattern.mask` takes.
 
-        Of `top_blocks` and `top_keys` [B, G, blocks of queries, t]: numbers of blocks of keys, the best first, -1 behind
-        the last one; G is the number of query heads, or that of key heads, where these choose (`over = group`), or that
-        of given scores.  Of `lsh` [B, H, rounds, n_q + n]: the chunks of the queries, and then of the keys.  Of `routed`
-        [B, H, clusters / 32, n_q + n]: bits of the clusters that these are in.  `inputs` are scores and centroids, where
-        the pattern has these.  Empty where it chooses nothing itself.
+        Of `top_blocks` and `top_keys` [B, G, blocks of queries, t]: numbers of blocks of keys, the best first, -1
+        behind the last one; G is the number of query heads, of key heads where these choose (`over = group`), or that
+        of given scores.  Of `lsh` [B, H, rounds, n_q + n]: the chunks of the queries, and then of the keys.  Of
+        `routed` [B, H, clusters / 32, n_q + n]: bits of the clusters that these are in.  `inputs` are scores of blocks
+        and centroids, where the pattern has these.  Empty where it chooses nothing itself.
         """
         return self._operator.choices(q, k, scale, q_offset, **inputs)
 

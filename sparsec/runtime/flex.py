@@ -181,14 +181,13 @@ class Terms:
 
     def _grouped(self, test: ir.Grouped) -> Term:
         """Whether labels put the query and the key together."""
-        x = self.data[test.name]
-        queries = x.shape[3] - self.n
+        x = self.data[test.name].movedim(2, -1)  # [B, H, labels, lines]
+        queries = x.shape[2] - self.n
 
         def grouped(at: Line, q: Tensor, k: Tensor) -> Tensor:
             own = q - self.first
-            head = at.h if x.shape[1] > 1 else 0
-            of_query = x[at.b if len(x) > 1 else 0, head, :, own.clamp(0, max(queries - 1, 0))]
-            of_key = x[at.b if len(x) > 1 else 0, head, :, queries + k]
+            of_query = _line(x, at)[own.clamp(0, max(queries - 1, 0))]
+            of_key = _line(x, at)[queries + k]
             fits = (of_query == of_key) | (of_query == of_key + 1) if test.near else (of_query & of_key) != 0
             return (own >= 0) & (own < queries) & fits.any(-1)
 

@@ -33,21 +33,19 @@ def random_data(
     """
     random = np.random.default_rng(seed)
     sizes = {"B": batch, "H": heads, "n": n}
-    found = {}
+    found: dict[str, np.ndarray] = {}
+    queries = n if n_q is None else n_q
     for each in inputs:
-        if each.is_chosen or each.is_real:
+        if each.kind == "labels":
+            lines = int(random.integers(1, 4))
+            found[each.name] = np.asarray(random.integers(0, _LIST, (batch, heads, lines, queries + n)))
+            continue
+        if "G" in each.axes:
             groups = int(random.choice([1, kv_heads or heads, heads]))
-            rows = -(-(n if n_q is None else n_q) // each.sizes[0])
-        if each.kind == "centroids":
-            count = int(each.axes[1]) if each.axes[1].isdigit() else int(random.integers(1, _LIST + 1))
-            found[each.name] = random.standard_normal((groups, count, head_size), np.float32)
-            continue
-        if each.kind == "scores":
-            shape = (batch, groups, rows, -(-n // each.sizes[1]))
-            found[each.name] = random.integers(-_LIST, _LIST, shape).astype(np.float32)
-            continue
-        if each.is_chosen:
-            found[each.name] = _lists(random, each, (batch, groups, rows), n)
+            own = batch, groups, -(-queries // each.sizes[0])
+            found[each.name] = (
+                _lists(random, each, own, n) if each.is_chosen else _reals(random, each, own, n, head_size)
+            )
             continue
         shape = [sizes[axis] if axis in sizes else int(random.integers(0, _LIST + 1)) for axis in each.axes]
         found[each.name] = _bools(random, shape) if each.kind == "bool" else _integers(random, shape, n)
@@ -82,6 +80,14 @@ def _lists(random: np.random.Generator, own: Input, shape: tuple[int, int, int],
         case 2:
             return np.where(random.random((*shape, 1)) < 0.5, -1, drawn)
     return drawn
+
+
+def _reals(random: np.random.Generator, own: Input, shape: tuple[int, int, int], n: int, head_size: int) -> np.ndarray:
+    """Centroids, or scores of blocks, many of them equal."""
+    if own.kind == "scores":
+        return np.asarray(random.integers(-_LIST, _LIST, (*shape, -(-n // own.sizes[1]))), np.float32)
+    count = int(own.axes[1]) if own.axes[1].isdigit() else int(random.integers(1, _LIST + 1))
+    return random.standard_normal((shape[1], count, head_size), np.float32)
 
 
 def masks(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import numpy as np
 
 from sparsec.ir.chosen import Hashing, Routing
@@ -14,8 +16,8 @@ def rotations(own: Hashing, head: int, number: int, size: int) -> np.ndarray:
     """int64 [D, buckets / 2]: what a key head hashes with in a round."""
     row = (head * own.rounds + number) * size + np.arange(size)[:, None]
     counter = 2 * np.arange(own.buckets // 2)
-    words = [bits(own.seed, row, counter + word) for word in (0, 1)]
-    return sum(word >> shift & 15 for word in words for shift in range(0, 32, 4)) - 120
+    words = np.stack([bits(own.seed, row, counter + word) for word in (0, 1)])
+    return np.stack([words >> shift & 15 for shift in range(0, 32, 4)]).sum((0, 1)) - 120
 
 
 def hashes(x: np.ndarray, turned: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -36,12 +38,12 @@ def chunks(own: Hashing, of_queries: np.ndarray, of_keys: np.ndarray, q_offset: 
     """int64 [n_q + n]: chunks of one round, by the hashes of queries and of keys.
 
     Keys are sorted by hash and then by position; a query stands behind all keys that are not after it in that order.
-    Reformer (Kitaev et al., 2020, arXiv:2001.04451), section 2: with shared queries and keys it is where its key stands.
+    Reformer (Kitaev et al., 2020, arXiv:2001.04451), section 2: with shared queries and keys, where its key stands.
     """
     order = sorted((bucket, place) for place, bucket in enumerate(of_keys.tolist()))
     asked = [(bucket, max(q_offset + place, 0)) for place, bucket in enumerate(of_queries.tolist())]
     asked += [(bucket, place) for place, bucket in enumerate(of_keys.tolist())]
-    places = [sum(key <= own_place for key in order) - 1 for own_place in asked]
+    places = [bisect_right(order, own_place) - 1 for own_place in asked]
     return np.array([max(place, 0) // own.chunk for place in places], np.int64)
 
 
