@@ -20,6 +20,7 @@ from sparsec.kernels.device import tl, triton
 SMALL, QUERIES_OF_LINE = 16, 64  # UNITED has a line of bits for a larger block of queries, or for so many rows of Q
 _SMALL, _QUERIES_OF_LINE = tl.constexpr(SMALL), tl.constexpr(QUERIES_OF_LINE)
 _MOST_QUERIES = tl.constexpr(128)  # of a tile
+_FAR = tl.constexpr(1 << 30)  # no number of a chunk is so large
 
 
 @triton.jit
@@ -99,15 +100,22 @@ def is_in_group_of(LABELS, at, FORM: tl.constexpr, q, k, n, NEAR: tl.constexpr):
     if FORM // 2 % 2 == 1:
         line = line * at[2] + at[1]
     begin = LABELS + line * LINES * (queries + n)
-    found = asked & there & (own + k < 0)
-    for _ in tl.static_range(LINES):
-        x, y = tl.load(begin + own, mask=asked, other=0), tl.load(begin + queries + k, mask=there, other=0)
-        if NEAR:
-            found = found | (x == y) | (x == y + 1)
-        else:
-            found = found | (x & y != 0)
-        begin += queries + n
-    return found & asked & there
+    if NEAR:  # one subtraction and one minimum for each pair and line; who is not there is far behind, or far ahead
+        least = tl.full([1, 1], 2, tl.uint32)
+        for _ in tl.static_range(LINES):
+            x = tl.load(begin + own, mask=asked, other=-_FAR)
+            y = tl.load(begin + queries + k, mask=there, other=_FAR)
+            least = tl.minimum(least, (x - y).to(tl.int32).to(tl.uint32, bitcast=True))
+            begin += queries + n
+        found = least < 2
+    else:
+        common = tl.zeros([1, 1], tl.int32)
+        for _ in tl.static_range(LINES):
+            x, y = tl.load(begin + own, mask=asked, other=0), tl.load(begin + queries + k, mask=there, other=0)
+            common = common | (x & y)
+            begin += queries + n
+        found = common != 0
+    return found
 
 
 @triton.jit
