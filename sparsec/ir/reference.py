@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
+from functools import cache, reduce
 from types import MappingProxyType
 
 import numpy as np
@@ -56,6 +56,7 @@ def scored(score: Real, s: np.ndarray, queries: np.ndarray, head: int = 0, heads
     about = tuple(part for part in scores.parts(score) if isinstance(part, nodes.Node))
     read = _Pairs(about, queries, keys, s.shape[1], {}, {"h": head, "H": heads})
 
+    @cache  # derivatives have many parts in common
     def real(node: Real) -> np.ndarray:
         match node:
             case scores.Number(value):

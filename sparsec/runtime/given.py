@@ -19,18 +19,31 @@ def mask(pattern: ir.Pattern, n_q: int, n_k: int, q_offset: int | None, given: M
     Of lists of chosen blocks for fewer heads than there are, as many heads as they have, where nothing says how many.
     `given` holds arrays or tensors by input.  SparsecError SP0620, SP0621.
     """
-    arrays, sizes = checked(pattern, given, n_k, n_q)
+    offset = n_k - n_q if q_offset is None else q_offset
+    found = rows_of_mask(pattern, np.arange(n_q) + offset, n_k, n_q, offset, given)
+    sizes = checked(pattern, given, n_k, n_q)[1]
     by_row, by_head = "B" in sizes, "H" in sizes or pattern.heads is not None
+    return found.reshape(found.shape[:1] * by_row + found.shape[1:2] * by_head + (n_q, n_k))
+
+
+def rows_of_mask(
+    pattern: ir.Pattern, positions: np.ndarray, n_k: int, n_q: int, offset: int, given: Mapping[str, object]
+) -> np.ndarray:
+    """Bool [B or 1, H or 1, positions, n_k]: the mask of some rows of a call of n_q queries, the first at `offset`.
+
+    1 where neither the pattern nor an input differs by it.  SparsecError SP0620, SP0621.
+    """
+    arrays, sizes = checked(pattern, given, n_k, n_q)
     rows, heads = range(sizes.get("B", 1)), range(pattern.heads or sizes.get("H", 1))
     chosen = pattern.head_conditions or (0,) * len(heads)
 
     def one(b: int, h: int) -> np.ndarray:
         data = of_row(pattern.inputs, arrays, b, h, len(heads))
-        return reference.mask(pattern.conditions[chosen[h]], n_q, n_k, q_offset, data)
+        return reference.evaluate(pattern.conditions[chosen[h]], positions, np.arange(n_k), n_k, data, offset)
 
     found = [one(b, h) for b, h in product(rows, heads)]
-    shape = [len(rows)] * by_row + [len(heads)] * by_head
-    return np.stack(found).reshape(*shape, n_q, n_k) if found else np.zeros((*shape, n_q, n_k), bool)
+    shape = len(rows), len(heads), len(positions), n_k
+    return np.stack(found).reshape(shape) if found else np.zeros(shape, bool)
 
 
 def checked(

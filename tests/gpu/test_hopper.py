@@ -161,5 +161,6 @@ def test_the_plain_tier_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not on_hopper(attend)
     forget(attend)
     del os.environ[TIER]
-    assert (attend(q, q, q) - plain).abs().max() < 2e-2
+    # each is rounded once, from numbers that differ by roundings of the weights
+    assert (attend(q, q, q) - plain).abs().max() <= 2 * torch.finfo(q.dtype).eps * plain.abs().max()
     assert on_hopper(attend)
