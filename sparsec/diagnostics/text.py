@@ -84,8 +84,8 @@ class OpenString(Diagnostic, code="SP0106", title="string without an end"):
 
 
 class NotYet(Diagnostic, code="SP0107", title="not in this version"):
-    """What is asked for is not part of patterns, or not yet, such as dropout and scores that read tensors, or has another
-    name here.  The message names the way around.
+    """What is asked for is not part of patterns, or not yet, such as dropout and scores that read tensors, or has
+    another name here.  The message names the way around.
     """
 
     what: str

@@ -85,7 +85,8 @@ class Attend(Calls):
         """
         from sparsec.runtime.weights import weights
 
-        chosen = self.choices(q, k, scale=scale, q_offset=q_offset)
+        reals = {each.name: inputs[each.name] for each in self.pattern.nodes.reals if each.name in inputs}
+        chosen = self.choices(q, k, scale=scale, q_offset=q_offset, **reals)
         return weights(self.pattern.nodes, q, k, lse, rows, scale, q_offset, {**inputs, **chosen})
 
     def kept(

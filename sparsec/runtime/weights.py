@@ -62,7 +62,7 @@ def dense(pattern: ir.Pattern) -> Callable[..., Any]:
     from sparsec.runtime.module import module
 
     conditions = tuple(_CAUSAL if is_causal(each) else ir.TRUE for each in pattern.conditions)
-    whole = replace(pattern, name=f"{pattern.name}_dense", conditions=conditions, inputs=())
+    whole = replace(pattern, name=f"{pattern.name}_dense", conditions=conditions, inputs=(), reals=())
     text = emit(build(whole))
     name = function_name(whole.name)
     return getattr(module(text, f"sparsec_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"), name)
