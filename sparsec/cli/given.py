@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,22 +66,48 @@ def data_or_sample(
     What the pattern chooses itself is drawn where keys are few enough to be looked at.  SparsecError for data that
     can't be read or does not fit; BadParameter for a text that is none.
     """
-    from sparsec.runtime.given import checked, loaded
-    from sparsec.runtime.sample import drawn
+    from sparsec.runtime.given import checked
     from sparsec.show.sample import MOST, samples
 
-    if not pattern.inputs and not given:
-        return {}, {}
+    arrays, words = _declared(pattern, given, seed, n, batch, heads)
+    absent = [each for each in pattern.inputs if each.name not in arrays]
+    if absent and n <= MOST:
+        arrays |= {name: some for name, some in samples(pattern, n, seed).items() if name not in arrays}
+        words |= {each.name: f"drawn by seed {seed}: {_told(each)}" for each in absent}
+    return checked(pattern, arrays, n)[0], words
+
+
+def data_of_call(
+    pattern: Pattern, given: list[str] | None, seed: int, n: int, batch: int, heads: int, head_size: int
+) -> tuple[Data, dict[str, str]]:
+    """As `data_or_sample`, of what a call gives alone: also the numbers that a pattern chooses by, and no choices."""
+    from sparsec.runtime.given import checked
+    from sparsec.runtime.sample import drawn_reals
+
+    own = replace(pattern, inputs=tuple(each for each in pattern.inputs if not each.choice))
+    arrays, words = _declared(own, given, seed, n, batch, heads)
+    found, _ = checked(own, arrays, n)
+    absent = [each for each in pattern.reals if each.name not in arrays]
+    reals, more = drawn_reals(absent, n, batch, head_size, seed)
+    reals |= {each.name: arrays[each.name] for each in pattern.reals if each.name in arrays}
+    return {**found, **reals}, words | {name: f"drawn by seed {seed}: {text}" for name, text in more.items()}
+
+
+def _declared(
+    pattern: Pattern, given: list[str] | None, seed: int, n: int, batch: int, heads: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays that are given, and of other inputs that the text declares drawn ones; what is told of each."""
+    from sparsec.runtime.given import loaded
+    from sparsec.runtime.sample import drawn
+
     told = dict(map(_value, given or ()))
-    absent = [each for each in pattern.inputs if each.name not in told]
-    arrays, words = drawn([each for each in absent if not each.choice], n, batch, heads, seed)
-    chosen = [each for each in absent if each.choice]
-    if chosen and n <= MOST:
-        arrays |= samples(pattern, n, seed)
-        words |= {each.name: _told(each) for each in chosen}
-    whole, _ = checked(pattern, arrays | {name: loaded(value) for name, value in told.items()}, n)
+    arrays, words = drawn(
+        [each for each in pattern.inputs if each.name not in told and not each.choice], n, batch, heads, seed
+    )
     words = {name: f"drawn by seed {seed}: {text}" for name, text in words.items()}
-    return whole, {each.name: words.get(each.name) or str(told[each.name]) for each in pattern.inputs}
+    return arrays | {name: loaded(value) for name, value in told.items()}, words | {
+        name: str(value) for name, value in told.items()
+    }
 
 
 def _value(text: str) -> tuple[str, int | str]:

@@ -11,6 +11,7 @@ from sparsec.ir.inputs import Input
 _DOCUMENTS = 16  # that ids tell apart, of lengths drawn log-uniformly, the longest at most 128 times the shortest
 _TOKENS = 32  # positions where a bool input holds
 _ENTRIES = 64  # of a list
+_CENTROIDS = 16  # where no declaration says how many there are
 _LISTED = 8  # blocks or keys that are chosen, where no declaration says how many
 
 
@@ -33,6 +34,24 @@ def drawn(
         shape = found[0][0].shape if found else ()
         arrays[each.name] = np.stack([some for some, _ in found]).reshape((*lines, *shape))
         words[each.name] = found[0][1]
+    return arrays, words
+
+
+def drawn_reals(
+    reals: Sequence[Input], n: int, batch: int, head_size: int, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """As `drawn`, float32: normal numbers, by which an operator chooses, of self-attention."""
+    arrays, words = {}, {}
+    for each in reals:
+        random = np.random.default_rng([seed, *each.name.encode()])
+        shape: tuple[int, ...]
+        if each.kind == "centroids":
+            count = int(each.axes[1]) if each.axes[1].isdigit() else _CENTROIDS
+            shape, words[each.name] = (1, count, head_size), f"{count} normal centroids"
+        else:
+            rows, size = each.sizes
+            shape, words[each.name] = (batch, 1, -(-n // rows), -(-n // size)), "normal scores"
+        arrays[each.name] = random.standard_normal(shape, np.float32)
     return arrays, words
 
 
