@@ -130,6 +130,6 @@ def of_row(
     for each in inputs:
         some = given[each.name]
         some = some[row] if "B" in each.axes else some
-        some = some[head * len(some) // heads] if "G" in each.axes else some
+        some = some[head * len(some) // heads] if each.is_chosen else some
         found[each.name] = some[head] if "H" in each.axes else some
     return found

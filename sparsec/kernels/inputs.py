@@ -47,6 +47,11 @@ class Input(NamedTuple):
         return self.kind in ("blocks", "keys")
 
     @property
+    def has_groups(self) -> bool:
+        """Whether an axis is of heads that some query heads may share: it has four axes, or as centroids three."""
+        return self.is_chosen or self.kind in ("scores", "centroids")
+
+    @property
     def by_row(self) -> bool:
         """Whether it is about the rows of q in a call: it has four axes."""
         return self.is_chosen or self.kind == "labels"
@@ -105,11 +110,13 @@ def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
         cure = f"move it with .to({str(q.device)!r})"
         raise ValueError(f"[SP0620] the input {own} must be on the device of q, {q.device}, got {x.device}: {cure}")
     sizes: dict[str, tuple[int, ...]] = {"B": (q.shape[0],), "H": (q.shape[1],), "n": (k.shape[2],)}
-    if "G" in own.axes:
+    if own.has_groups:
         sizes = {"B": (q.shape[0],), "G": (1, k.shape[1], q.shape[1]), "D": (q.shape[3],)}
         sizes |= {"rows": (-(-q.shape[2] // own.sizes[0]),), "blocks": (-(-k.shape[2] // own.sizes[1]),)}
-        sizes |= {axis: (int(axis),) for axis in own.axes if axis.isdigit()}
     wanted = [sizes.get(axis) for axis in own.axes]
+    if own.has_groups and own.kind != "scores":  # an axis has the name, or the number, of the declaration
+        place = 1 if own.kind == "centroids" else -1
+        wanted[place] = (int(own.axes[place]),) if own.axes[place].isdigit() else None
     fits = x.dim() == len(wanted) and all(
         some is None or real in some for some, real in zip(wanted, x.shape, strict=True)
     )
@@ -146,8 +153,8 @@ def _sized(axis: str, sizes: Sequence[int]) -> str:
 
 def _spread(own: Input, x: Tensor) -> Tensor:
     """A view with all three axes, those that are not there of size 1; what is chosen, or chosen by, has four."""
-    if "G" in own.axes:
-        return x if "B" in own.axes else x[None]
+    if own.has_groups:
+        return x[None] if own.kind == "centroids" else x
     x = x if own.has_entries else x[..., None]
     x = x if "H" in own.axes else x.unsqueeze(-2)
     return x if "B" in own.axes else x[None]

@@ -40,7 +40,7 @@ def random_data(
             lines = int(random.integers(1, 4))
             found[each.name] = np.asarray(random.integers(0, _LIST, (batch, heads, lines, queries + n)))
             continue
-        if "G" in each.axes:
+        if each.is_chosen or each.is_real:
             groups = int(random.choice([1, kv_heads or heads, heads]))
             own = batch, groups, -(-queries // each.sizes[0])
             found[each.name] = (

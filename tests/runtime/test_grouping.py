@@ -265,3 +265,15 @@ def test_centroids_follow_the_tokens(groups):
         sparsec.nn.updated_centroids(mu[0], q, k)
     with pytest.raises(ValueError, match="SP0606"):
         sparsec.nn.updated_centroids(mu, q, k, decay=2)
+
+
+def test_names_of_lengths_mean_nothing():
+    """Also those by which axes of other inputs are known."""
+    for text, given_ in (
+        ("input far: int[G] pattern p = causal & k in far", {"far": torch.tensor([1, 5, 9])}),
+        ("input sel: keys[D] pattern p = causal & selected(sel)", {"sel": torch.zeros(1, 1, 30, 3).int()}),
+        ("input sel: keys[blocks] pattern p = causal & selected(sel)", {"sel": torch.zeros(1, 1, 30, 3).int()}),
+        ("input mu: centroids[D] pattern p = causal & routed(mu, 4)", {"mu": MU}),
+        ("input mu: centroids[G] pattern p = causal & routed(mu, 4)", {"mu": MU}),
+    ):
+        check(sparsec.compile(text), 30, 30, heads=2, **given_)
