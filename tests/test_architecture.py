@@ -29,7 +29,7 @@ OWNERS = {
     "islpy": {"sets"},
     "sympy": {"analysis"},
     "jinja2": {"codegen"},
-    "torch": {"kernels", "runtime", "bench", "tuning", "testing", "importers", "transformers", "nn"},
+    "torch": {"fit", "kernels", "runtime", "bench", "tuning", "testing", "importers", "transformers", "nn"},
     "transformers": {"transformers"},
     "triton": {"kernels", "runtime", "bench", "tuning", "testing"},
     "hypothesis": {"testing"},
@@ -37,7 +37,7 @@ OWNERS = {
     "pygments": {"editor"},
     "pygls": {"editor"},
     "lsprotocol": {"editor"},
-    "numpy": {"ir", "show", "analysis", "plan", "bench", "runtime", "testing"},
+    "numpy": {"fit", "ir", "show", "analysis", "plan", "bench", "runtime", "testing"},
 }
 
 # A part imports only itself and parts with a lower number.
@@ -63,6 +63,7 @@ RANK = {
     "pipeline": 9,
     "runtime": 10,
     "testing": 11,
+    "fit": 12,
     "bench": 12,
     "tuning": 13,
     "editor": 11,

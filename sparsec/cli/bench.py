@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sparsec.ir.nodes import Pattern
     from sparsec.pipeline import Compiled
 
-_PEERS = ("flex", "flex-flash", "flex-mask", "sdpa", "sdpa-full")
+_PEERS = ("flex", "flex-flash", "flex-mask", "plain", "sdpa", "sdpa-full")
 _PACKED_PEERS = ("flex", "flex-mask", "varlen", "nested", "flash-attn")
 _LARGEST = 2**26
 
@@ -75,6 +75,8 @@ def run(
 
     Inputs of a pattern are those of --given, or drawn and said to be: ids of documents, scattered tokens, lists of
     positions.  flex-mask makes the block mask in each call, as other data asks for it.
+
+    On a Hopper GPU, plain is the operator itself without the kernels written for it.
 
     With --against-file the results of both are compared bit for bit, and the exit status is 1 where they differ.
     """

@@ -25,6 +25,7 @@ from sparsec.plan.nodes import Plan
 from sparsec.sets.symbolic_tiles import MIN_TILE
 
 _LONGEST_LINE = 120
+_OF_STEPS = "A step of decoding: the last rows of a sequence against a cache of keys."
 _PLACEHOLDER = "op_name_of_this_content"
 _TAKEN = {"torch", "triton", "tl", "sk"}
 
@@ -66,6 +67,32 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
         body = "# ruff: noqa: E501\n" + body
     digest = hashlib.sha256(body.encode()).hexdigest()[:12]
     return body.replace(_PLACEHOLDER, f"{plan.pattern.name}_{digest}")
+
+
+def emit_steps(plan: Plan) -> str:
+    """The text of the module that decodes, from the plan of `sparsec.plan.decode`."""
+    template = _environment().get_template("decode_answers.py.jinja")
+    made = shared(plan, lambda variant: template.render(variant=variant))
+    runs: dict[tuple[str, ...], str] = {}
+    groups = []
+    for heads, (text,) in made.groups:
+        run = tuple(program.step_region(each, text.stem if text.score else None) for each in text.answers)
+        alike = sum(name == text.stem or name.startswith(f"{text.stem}_also_") for name in runs.values())
+        name = runs.setdefault(run, f"{text.stem}_also_{alike}" if alike else text.stem)
+        groups.append((heads, name, text.numbers))
+    return (
+        _environment()
+        .get_template("decode.py.jinja")
+        .render(
+            header=header(plan, _OF_STEPS),
+            import_support=support.INSIDE,
+            answers=made.answers,
+            tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
+            variants={name: run for run, name in runs.items()},
+            most_positions=MOST_POSITIONS,
+            groups=groups,
+        )
+    )
 
 
 _Run = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]

@@ -24,9 +24,7 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], score: str | None = N
     said |= {"block": own.block} if own.block > 1 else {}
     said |= {"listed": True} if own.listed else {}
     said |= {"tables_fill": True} if own.table_full and own.columns.tables else {}
-    said |= (
-        {"tables": _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)} if answers.tables else {}
-    )
+    said |= {"tables": _numbered_tables(answers)} if answers.tables else {}
     said |= {"inputs": answers.inputs} if answers.inputs else {}
     sides = [side for side, cover in (("rows", own.rows), ("columns", own.columns)) if cover.from_list]
     said |= {"tile_lists": tuple(sides)} if sides else {}
@@ -42,6 +40,22 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], score: str | None = N
     cpu = (f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))
     names = [f'"{suffix}"', f"sk.Answers({asked})", *cpu]
     return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
+
+
+def step_region(answers: Answers, score: str | None = None) -> str:
+    """The arguments of sk.StepRegion, in lines; `score`: the end of the name of its score's function."""
+    own = answers.region
+    asked = [*answers.device, *([("score", f"_score{score}")] if score is not None else [])]
+    said: dict[str, object] = {"stride": own.stride} if own.stride > 1 else {}
+    said |= {"gathered": own.gathered} if own.gathered else {}
+    said |= {"exact": True} if own.rows.precision == "exact" else {}
+    said |= {"tables": _numbered_tables(answers)} if answers.tables else {}
+    names = [f"sk.Answers({', '.join(f'{answer}={name}' for answer, name in asked)})", f"_visit{answers.suffix}"]
+    return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
+
+
+def _numbered_tables(answers: Answers) -> str:
+    return _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)
 
 
 def kernel(text: KernelText, variant: VariantText) -> str:

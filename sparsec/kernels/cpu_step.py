@@ -106,8 +106,9 @@ def _step(
     for places, mask in _visited(program, region, rows, k_begin + k.shape[2], q_offset, entries):
         if k_begin:
             places, mask = _from(places, mask, k_begin)
-            if not len(places):
-                continue
+        places, mask = _seen(places, mask)
+        if not mask.shape[1]:
+            continue
         some_k, some_v = (_at_keys(x, places).to(q.dtype) for x in (k, v))
         added = mask.to(q.dtype).log_()  # 0 or -inf
         most = added.amax(1)
@@ -153,6 +154,12 @@ def _from(places: Sequence[slice] | Tensor, mask: Tensor, k_begin: int) -> tuple
     places = _standing(places)
     there = places >= k_begin
     return places[there] - k_begin, mask[:, there]
+
+
+def _seen(places: Sequence[slice] | Tensor, mask: Tensor) -> tuple[Sequence[slice] | Tensor, Tensor]:
+    """Of some keys those that a row sees: others are not read, and may be anything, as in pages that were freed."""
+    seen = mask.any(0)
+    return (places, mask) if bool(seen.all()) else (_standing(places)[seen], mask[:, seen])
 
 
 def _at_keys(x: Tensor, places: Sequence[slice] | Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 
 from sparsec.kernels.choose import Choice, Eligible
 from sparsec.kernels.chosen_kernels import is_chosen, is_in_group_of, some_chosen
+from sparsec.kernels.decode_program import StepGroup, StepRegion, Steps
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
 from sparsec.kernels.entries import (
     is_counted,
@@ -65,6 +66,9 @@ __all__ = [
     "RandomKeys",
     "Region",
     "Routing",
+    "StepGroup",
+    "StepRegion",
+    "Steps",
     "Variant",
     "after_range",
     "as_real",

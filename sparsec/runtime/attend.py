@@ -10,6 +10,7 @@ from sparsec.cache.records import Record
 from sparsec.diagnostics import torch_for
 from sparsec.runtime.bound_pattern import BoundPattern
 from sparsec.runtime.calls import Calls
+from sparsec.runtime.decode import Decodes
 from sparsec.runtime.module import module
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Attend(Calls):
+class Attend(Calls, Decodes):
     """Attention over one pattern: `attend(q, k, v)`, forward and backward, on a CPU or a GPU.
 
     It can be copied, pickled with the module that holds it, and called inside `torch.compile(fullgraph=True)`.

@@ -23,15 +23,20 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
-from sparsec.kernels import hardware, hopper_rows, hopper_tier, prepare
+from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_tier, prepare
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
+from sparsec.kernels.decode_gpu import environment_of, prepared_step
+from sparsec.kernels.decode_kernel import decode_kernel, merge_parts_kernel
+from sparsec.kernels.decode_pages import Pages
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.gather import gather_kernel
+from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
+from sparsec.kernels.hopper_row_stats import hopper_row_stats
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
@@ -115,7 +120,39 @@ def compile_kernels(
             out, lse = forward_gpu(program, q, k, k, 1.0, 0, 0, data)
             backward_gpu(program, q, q, k, k, out, lse, None, 1.0, 0, 0, data)
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
+        kernels += (hopper_row_stats, hopper_backward_kernel)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
+        built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
+    return [_report(kernel, wanted) for kernel in built]
+
+
+def compile_steps(
+    module: ModuleType,
+    target: str,
+    *,
+    head_size: int = 128,
+    dtype: str = "bfloat16",
+    heads: int = 4,
+    kv_heads: int = 1,
+    rows: int = 1,
+    n: int = 8192,
+    page: int | None = 16,
+) -> list[CompiledKernel]:
+    """The kernels of a step of decoding, of a module that `sparsec.pipeline.steps` printed, as `compile_kernels`.
+
+    `rows` of each sequence, a cache with room for n keys, in pages of `page` keys or without.
+    """
+    wanted, steps = TARGETS[target], replace(module._STEPS, compiled={}, passes={})
+    q = torch.empty(1, rows, heads, head_size, dtype=getattr(torch, dtype))
+    shape = (1, kv_heads, n) if page is None else (n // page, page, kv_heads)
+    k = torch.empty(*shape, head_size, dtype=q.dtype)
+    table = None if page is None else torch.zeros(1, n // page, dtype=torch.int32)
+    lengths, pages = torch.zeros(1, dtype=torch.int32), Pages(table, None, page)
+    with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
+        run = prepared_step(steps, q, k, k, lengths, pages, None, q, return_lse=True)
+        run(environment_of(q, k, k, lengths, pages, None, 1.0) | {"OUT": q})
+        kernels = decode_kernel, merge_parts_kernel
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
@@ -137,9 +174,12 @@ def _properties(target: Target) -> Iterator[None]:
     choose, device = hardware.device_tier.__wrapped__, torch.device("cuda", 0)
     with (
         patch.object(prepare, "device_tier", lambda _, width: choose(device, width)),
+        patch.object(decode_gpu, "device_tier", lambda _, width: choose(device, width)),
+        patch.object(decode_gpu, "processors", lambda _: _PROCESSORS),
         patch.object(hopper_tier, "capability", lambda _: target.capability),
         patch.object(hopper_tier, "processors", lambda _: 1),  # a call has heads for all of them
         patch.object(hopper_rows, "processors", lambda _: _PROCESSORS),
+        patch.object(hopper_backward, "processors", lambda _: _PROCESSORS),
         patch.object(torch.cuda, "get_device_properties", lambda _: target.properties),
         patch.object(torch.version, "hip", None if target.gpu.backend == "cuda" else "6"),
     ):

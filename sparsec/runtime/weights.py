@@ -51,17 +51,18 @@ def share(own: Tensor, dense: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def dense(pattern: ir.Pattern) -> Callable[..., Any]:
+def dense(pattern: ir.Pattern, causal: bool | None = None) -> Callable[..., Any]:
     """Attention with the scores of a pattern over all keys, or over those up to the query where it sees no later ones.
 
-    By head: causal where the head's own condition is known to be.
+    `causal`: whether it sees later ones; None: by head, where the head's own condition is not known to be causal.
     """
     from sparsec.analysis.facts import is_causal  # the compiler, which calls don't need
     from sparsec.codegen.emit import emit, function_name
     from sparsec.plan.build import build
     from sparsec.runtime.module import module
 
-    conditions = tuple(_CAUSAL if is_causal(each) else ir.TRUE for each in pattern.conditions)
+    looks_back = [is_causal(each) if causal is None else causal for each in pattern.conditions]
+    conditions = tuple(_CAUSAL if each else ir.TRUE for each in looks_back)
     whole = replace(pattern, name=f"{pattern.name}_dense", conditions=conditions, inputs=(), reals=())
     text = emit(build(whole))
     name = function_name(whole.name)
