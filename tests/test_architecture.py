@@ -29,7 +29,18 @@ OWNERS = {
     "islpy": {"sets"},
     "sympy": {"analysis"},
     "jinja2": {"codegen"},
-    "torch": {"fit", "kernels", "runtime", "bench", "tuning", "testing", "importers", "transformers", "nn"},
+    "torch": {
+        "fit",
+        "kernels",
+        "runtime",
+        "bench",
+        "tuning",
+        "testing",
+        "importers",
+        "transformers",
+        "nn",
+        "distributed",
+    },
     "transformers": {"transformers"},
     "triton": {"kernels", "runtime", "bench", "tuning", "testing"},
     "hypothesis": {"testing"},
@@ -37,7 +48,7 @@ OWNERS = {
     "pygments": {"editor"},
     "pygls": {"editor"},
     "lsprotocol": {"editor"},
-    "numpy": {"fit", "ir", "show", "analysis", "plan", "bench", "runtime", "testing"},
+    "numpy": {"fit", "ir", "show", "analysis", "plan", "bench", "runtime", "testing", "report", "distributed"},
 }
 
 # A part imports only itself and parts with a lower number.
@@ -68,6 +79,7 @@ RANK = {
     "tuning": 13,
     "editor": 11,
     "nn": 11,
+    "distributed": 11,
     "transformers": 11,
     "doctor": 12,
     "hook": 14,

@@ -208,18 +208,18 @@ def _leave_dq(dq, tile, step, use, DQ, shared, plan, GROUP: gl.constexpr):
     `use`: of the slot, odd or even.
     """
     COLUMNS: gl.constexpr = dq.shape[1]
-    slot = shared.slots.index(GROUP)
+    own_slot = shared.slots.index(GROUP)
     entry, _ = backward_entry(tile, step, plan)
     said = gl.load(entry + 1)
     mbarrier.wait(shared.slot_empty.index(GROUP), use ^ 1)
     if says(said, CLOSES):
         mbarrier.wait(shared.sum_full.index(GROUP), use)
-        runs = _as_runs(dq)
-        runs = (runs + gl.where(says(said, ADDS), slot.load(runs.type.layout), 0.0)) * plan.work.scale
-        result = seen_as(slot, DQ.dtype, DQ.block_type.shape, DQ.layout).reshape([dq.shape[0], COLUMNS])
-        result.store(_from_runs(runs, dq).to(DQ.dtype))
+        total = _as_runs(dq)
+        total = (total + gl.where(says(said, ADDS), own_slot.load(total.type.layout), 0.0)) * plan.work.scale
+        result = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout).reshape([dq.shape[0], COLUMNS])
+        result.store(_from_runs(total, dq).to(DQ.dtype))
     else:
-        slot.store(_as_runs(dq))
+        own_slot.store(_as_runs(dq))
     fence_async_shared()
     named_barrier(SLOT_FULL + GROUP, ARRIVE_STORER)
 

@@ -25,9 +25,9 @@ SLOT_FULL = gl.constexpr(10)  # the first of the named barriers at which a group
 def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
     """What a warp stores for its group."""
     HALF: gl.constexpr = plan.sizes.BLOCK_D // 2
-    slot, empty, sum_full = shared.slots.index(GROUP), shared.slot_empty.index(GROUP), shared.sum_full.index(GROUP)
-    as_dq = seen_as(slot, DQ.dtype, DQ.block_type.shape, DQ.layout)
-    as_dk = seen_as(slot, DK.dtype, DK.block_type.shape, DK.layout)
+    own_slot, empty, sum_full = shared.slots.index(GROUP), shared.slot_empty.index(GROUP), shared.sum_full.index(GROUP)
+    as_dq = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout)
+    as_dk = seen_as(own_slot, DK.dtype, DK.block_type.shape, DK.layout)
     turn, number = 0, taken_backward_tile(0, shared, 1)
     while number < plan.work.tiles * plan.work.rows:
         tile = backward_tile(number, plan)
@@ -38,7 +38,7 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
             await_count(plan.work.VISITS + place, step.said >> STEP_FLAGS)
             if closes:  # the sum of others; where there are none, what it gets is not used
                 mbarrier.expect(sum_full, SUMS.block_type.nbytes)
-                load_box(SUMS, [place * plan.sizes.BLOCK_D, 0], sum_full, slot)
+                load_box(SUMS, [place * plan.sizes.BLOCK_D, 0], sum_full, own_slot)
             else:
                 mbarrier.arrive(sum_full, count=1)
             named_barrier(SLOT_FULL + GROUP, MEET_STORER)
@@ -47,9 +47,9 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
                 store_box(DQ, [tile.batch, step.head, row, GROUP * HALF], as_dq)
             else:
                 if says(step.said, ADDS):
-                    add_box(SUMS, [place * plan.sizes.BLOCK_D, 0], slot)
+                    add_box(SUMS, [place * plan.sizes.BLOCK_D, 0], own_slot)
                 else:
-                    store_box(SUMS, [place * plan.sizes.BLOCK_D, 0], slot)
+                    store_box(SUMS, [place * plan.sizes.BLOCK_D, 0], own_slot)
             store_wait(0)
             mbarrier.arrive(empty, count=1)
             stores_complete()

@@ -141,7 +141,7 @@ class Operator:
             positions = checked_positions(positions, q, k, most)
             sequences = sequence_table(self.program, positions, q, k)
         data = checked_inputs((*self.program.inputs, *self.program.reals), inputs, q, k)
-        q, scale = _positive(q, scale)
+        q, scale = positive(q, scale)
         if any(own.choice for own in self.program.inputs):
             count = len(data) - len(self.program.reals)
             reals = [x.detach() for x in data[count:]]
@@ -158,7 +158,7 @@ class Operator:
         """What a call with these tensors chooses: lists and labels by the names of the inputs that have them."""
         scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
         first = first_position(q_offset, q.shape[2], k.shape[2], self.program.most_positions)
-        q, scale = _positive(q.detach(), scale)
+        q, scale = positive(q.detach(), scale)
         reals = [x.detach() for x in checked_inputs(self.program.reals, inputs, q, k)]
         made = self.choose(q, k.detach(), reals, scale, first)
         return dict(zip((own.name for own in self.program.inputs if own.choice), made, strict=True))
@@ -171,7 +171,7 @@ class Operator:
         return q, k, v
 
 
-def _positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
+def positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
     """Queries and a scale above 0 with the same scores: kernels take the largest score before they scale it."""
     return (q, scale) if scale > 0 else (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
 

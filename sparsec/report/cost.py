@@ -16,6 +16,7 @@ from sparsec.plan.nodes import Plan
 from sparsec.report import cost_text as text
 from sparsec.report.plan import against, layout_name, precisions
 from sparsec.report.prediction import Speed, speed, wasted
+from sparsec.report.ranks import Ranks, rank_rows
 from sparsec.report.roofline import GPUS, Floor, floors
 from sparsec.sets import budgets
 from sparsec.sets.context import allowance
@@ -36,6 +37,7 @@ class Told:
     layouts: list[dict]
     inputs: tuple[str, ...] = ()  # data of the call, for which all numbers are upper bounds
     given: dict[str, str] | None = None  # data that numbers are of, by input, and how they were counted, by ""
+    sharded: Ranks | None = None  # over several GPUs
     chosen: int | None = None  # pairs, at most, of all heads, by the sizes of what data of the call chooses
     choosing: tuple[str, ...] = ()  # what it takes to choose, in words
 
@@ -46,6 +48,7 @@ class Told:
             "cache": [cache.to_json() for cache in self.caches],
             "reach": self.reach and self.reach.to_json(),
             "layouts": self.layouts,
+            **({"ranks": self.sharded.to_json()} if self.sharded else {}),
             "at_most_for": self.inputs,
             **({"given": {name or "how": text for name, text in self.given.items()}} if self.given else {}),
             "chosen_at_most": self.chosen,
@@ -82,6 +85,8 @@ class Told:
             yield from text.cache_rows(self.cost, self.caches)
         if self.reach:
             yield from text.reach_rows(self.reach)
+        if self.sharded:
+            yield from rank_rows(self.sharded)
         yield from text.layout_rows(self.layouts)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from support.generated import module_of, pattern_of
 from support.sass import inner_loops
 
 import sparsec
+from sparsec.codegen.emit import emit
+from sparsec.codegen.support import standalone
 from sparsec.diagnostics import SparsecError
 from sparsec.kernels import hopper_tier
 from sparsec.kernels.hopper_tier import (
@@ -23,7 +27,9 @@ from sparsec.kernels.hopper_tier import (
 )
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Program
-from sparsec.runtime.offline_compile import CompiledKernel, compile_kernels
+from sparsec.plan.build import build
+from sparsec.runtime import offline_compile
+from sparsec.runtime.offline_compile import TARGETS, CompiledKernel, compile_kernels
 
 SHARED = 232_448  # bytes that one program may have on sm_90
 PRODUCTS = 8  # instructions of one product of 64 x 128 x 128; a step has two
@@ -227,3 +233,25 @@ def test_what_the_compiler_made_of_gradients(text: str, head_size: int, spills: 
         assert sum(each.split()[0].startswith(("LDL", "STL")) for each in loop) <= in_loop
         waits = [each.split(",")[-1].strip() for each in loop if "WARPGROUP.DEPBAR" in each]
         assert waits == ["0x1", "0x1", "0x1", "0x0"]
+
+
+@pytest.mark.full
+def test_the_joined_library_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In one file, functions of the host stand beside kernels, and Triton may take their names for a kernel's own."""
+    if not known_gluon():
+        pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
+    text = standalone(emit(build(pattern_of("pattern p = past(300)"))))
+    (tmp_path / "joined_library.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    joined, target = importlib.import_module("joined_library"), TARGETS["sm_90"]
+    choose = joined.device_tier.__wrapped__
+    monkeypatch.setenv(TIER, "hopper")
+    monkeypatch.setattr(joined, "device_tier", lambda _, width: choose(torch.device("cuda", 0), width))
+    monkeypatch.setattr(joined, "capability", lambda _: (9, 0))
+    monkeypatch.setattr(joined, "processors", lambda _: 132)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: target.properties)
+    q, program = torch.empty(1, 1, 4096, 128, dtype=torch.bfloat16), joined._PROGRAM
+    with offline_compile._driver(target):
+        joined.forward_gpu(program, q, q, q, 1.0, 0)
+        joined.backward_gpu(program, q, q, q, q, q, torch.zeros(1, 1, 4096), None, 1.0, 0)
+    assert sorted(key[0] for key in program.compiled) == ["backward", "forward", "row_stats"]
