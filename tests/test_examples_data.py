@@ -59,18 +59,28 @@ PAPERS: dict[str, tuple[dict[str, np.ndarray], dict[str, int], Callable[[int, in
 }
 
 
-CHOOSING = {"moba": {"t": 2, "b": 8}, "quest": {"pages": 2}, "nsa_top": {"t": 2, "b": 8, "w": 9}}  # small parameters
+CHOOSING = {  # small parameters
+    "moba": {"t": 2, "b": 8},
+    "quest": {"pages": 2},
+    "nsa_top": {"t": 2, "b": 8, "w": 9},
+    "explicit_sparse_transformer": {"t": 5},
+    "reformer": {"buckets": 4, "rounds": 2, "chunk": 9},
+    "routing_transformer": {"t": 11, "w": 6},
+}
+CENTROIDS = {"routing_transformer": {"mu": torch.randn(HEADS, 16, 16, generator=torch.Generator().manual_seed(0))}}
 
 
 @pytest.mark.parametrize("name", CHOOSING)
 def test_example_that_chooses(name):
     """What is chosen against a literal choice (`sparsec.testing.choices`), then attention against dense attention."""
-    lowered = lower_fully(parse(read(EXAMPLES / f"{name}.spat")), parameters=CHOOSING[name])
+    heads = HEADS if name == "routing_transformer" else None
+    lowered = lower_fully(parse(read(EXAMPLES / f"{name}.spat")), parameters=CHOOSING[name], heads=heads)
     assert (lowered.pattern.name, lowered.warnings) == (name, ())
     assert "arXiv:" in lowered.pattern.doc
-    attend = sparsec.load(EXAMPLES / f"{name}.spat", **CHOOSING[name])
-    check(attend, N, N, heads=HEADS, kv_heads=2)
-    check(attend, 5, N, heads=HEADS, kv_heads=2)
+    attend = sparsec.load(EXAMPLES / f"{name}.spat", **CHOOSING[name], **({"heads": heads} if heads else {}))
+    given = CENTROIDS.get(name, {})
+    check(attend, N, N, heads=HEADS, kv_heads=2, **given)
+    check(attend, 5, N, heads=HEADS, kv_heads=2, **given)
 
 
 def test_moba_in_its_own_words():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sparsec.cli.given import Given, data_or_sample
+from sparsec.cli.given import Given, data_of_call
 from sparsec.cli.inputs import Expression, Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report as say
@@ -126,8 +126,9 @@ def run(
         say(each.warnings)
 
     def data(pattern: Pattern, n: int) -> tuple[Mapping[str, Any], dict[str, str]]:
-        own = [text for text in given or () if len(made) == 1 or _name_of(text) in {x.name for x in pattern.inputs}]
-        return data_or_sample(pattern, own, seed, n, setting.batch, setting.heads)
+        names = {each.name for each in (*pattern.inputs, *pattern.choice_inputs)}
+        own = [text for text in given or () if len(made) == 1 or _name_of(text) in names]
+        return data_of_call(pattern, own, seed, n, setting.batch, setting.heads, setting.head_size)
 
     other = None if against_file is None else _function_of(against_file, made)
     runs: list[dict[str, object]] = []

@@ -11,7 +11,8 @@ from sparsec.ir.scores import reads_of
 
 # Entries as they are; sorted, to be searched; or counted up to each value, where positions alone are asked about.
 # Of chosen blocks what each query lists, and which blocks some of many queries list.
-Use = Literal["entries", "sorted", "counted", "chosen", "united"]
+# And labels, of queries and of keys.
+Use = Literal["entries", "sorted", "counted", "chosen", "united", "labels"]
 
 _NAMES: dict[Use, str] = {
     "entries": "INPUT",
@@ -19,6 +20,7 @@ _NAMES: dict[Use, str] = {
     "counted": "COUNTED",
     "chosen": "CHOSEN",
     "united": "UNITED",
+    "labels": "LABELS",
 }
 
 
@@ -62,6 +64,10 @@ class DataArguments:
         """What functions that ask about a chosen set take: lists, the pairs, and the sizes of blocks."""
         return f"{self._of(test.name, (use,))[1]}, q, k, n, {test.rows}, {test.size}"
 
+    def of_grouped(self, test: ir.Grouped) -> str:
+        """What the function that asks whether labels put a pair together takes: labels, the pair, and what they are."""
+        return f"{self._of(test.name, ('labels',))[1]}, q, k, n, {test.near}"
+
     def _of(self, name: str, uses: tuple[Use, ...]) -> tuple[Use, str]:
         for place, each in enumerate(self.all):
             if self.inputs[each.number].name == name and each.use in uses:
@@ -83,6 +89,8 @@ def data_of(pattern: ir.Pattern) -> DataArguments:
             uses = {"counted" if _bound(read.value) else "sorted"}
         elif isinstance(read, ir.Chosen):
             uses = {"chosen", "united"}
+        elif isinstance(read, ir.Grouped):
+            uses = {"labels"}
         found.setdefault(read.name, set()).update(uses)
     for uses in found.values():
         if "sorted" in uses:

@@ -35,7 +35,8 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     have, and comments that name the `terms` of each condition.  Equal inputs give equal bytes.
     """
     made = kernels_of(plan, terms)
-    data, choices = data_of(plan.pattern), choices_of(plan.pattern.inputs)
+    data = data_of(plan.pattern)
+    choices = choices_of(plan.pattern.inputs, plan.pattern.choice_inputs)
     runs = _runs(plan, (text for _, texts in made.groups for text in texts))
     body = (
         _environment()
@@ -47,7 +48,8 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
             tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
             choices=list(choices.values()),
             inputs=[program.declared(each, data, choices) for each in data.inputs],
-            given=any(each.choice is None for each in data.inputs),
+            choice_inputs=[program.declared(each, data, choices) for each in plan.pattern.choice_inputs],
+            given=any(each.choice is None for each in (*data.inputs, *plan.pattern.choice_inputs)),
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,

@@ -91,8 +91,8 @@ def declared(own: Input, data: DataArguments, choices: Mapping[str, ChoiceText])
     """What makes an input."""
     axes = ", ".join(f'"{axis}"' for axis in own.axes)
     uses = " ".join(f'"{each.use}",' for each in data.all if data.inputs[each.number] is own)
-    more = f", {own.sizes}" if own.is_chosen else ""
-    more += f", _CHOICE_{[*choices].index(own.name)}" if own.choice else ""
+    more = f", {own.sizes}" if own.is_chosen or own.kind == "scores" else ""
+    more += f", choice=_CHOICE_{[*choices].index(own.name)}" if own.choice else ""
     axes += "," if len(own.axes) == 1 else ""
     return f'Input("{own.name}", "{own.kind}", ({axes}), {own.line}, ({uses}){more})'
 

@@ -17,7 +17,8 @@ from sparsec.ir import nodes, random, scores
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.scores import Real
 
-Data = Mapping[str, np.ndarray]  # by input, of one row of the batch and one head: [entries], a number, or [rows, t]
+# By input, of one row of the batch and one head: [entries], a number, lists [rows, t], or labels [lines, n_q + n].
+Data = Mapping[str, np.ndarray]
 
 
 def mask(
@@ -166,6 +167,8 @@ class _Pairs:
                 return np.isin(self.value(inner), self.data[name].astype(self.integers))
             case nodes.Chosen(name, rows, size):
                 return _chosen(self.data[name], (self.queries - self.first) // rows, self.keys // size)
+            case nodes.Grouped(name, near):
+                return _grouped(self.data[name], self.queries - self.first, self.keys, self.n, near)
             case nodes.And(parts):
                 return reduce(np.logical_and, map(self.holds, parts))
             case nodes.Or(parts):
@@ -220,6 +223,17 @@ def _chosen(lists: np.ndarray, row: np.ndarray, unit: np.ndarray) -> np.ndarray:
     for place, own in enumerate(row):
         if 0 <= own < len(lists):
             found[place] = np.isin(unit, lists[own]) & (unit >= 0)
+    return found
+
+
+def _grouped(labels: np.ndarray, row: np.ndarray, key: np.ndarray, n: int, near: bool) -> np.ndarray:
+    """Bool [len(row), len(key)]: are a query and a key in one group, by labels [lines, n_q + n]?"""
+    queries = labels.shape[1] - n
+    found = np.zeros((len(row), len(key)), bool)
+    rows, keys = np.flatnonzero((row >= 0) & (row < queries)), np.flatnonzero((key >= 0) & (key < n))
+    for line in labels:
+        own, other = line[row[rows], None], line[None, queries + key[keys]]
+        found[np.ix_(rows, keys)] |= np.isin(own - other, (0, 1)) if near else (own & other) != 0
     return found
 
 

@@ -22,11 +22,11 @@ def batched(op: Callable, place: int | None, sinks_place: int | None = None) -> 
         def folded(x: Any, dim: Any) -> Any:
             if isinstance(x, list):
                 dims = dim or [None] * len(x)
-                return [_folded_input(each, at, info.batch_size, batch) for each, at in zip(x, dims, strict=True)]
+                return [folded_input(each, at, info.batch_size, batch) for each, at in zip(x, dims, strict=True)]
             if not isinstance(x, torch.Tensor):
                 return x
             if sinks_place is not None and x is arguments[sinks_place]:
-                return _folded_input(x, dim, info.batch_size, batch)
+                return folded_input(x, dim, info.batch_size, batch)
             many = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
             if place is not None and x is arguments[place]:  # the table names rows of the batch
                 many = many.clone()
@@ -43,7 +43,7 @@ def batched(op: Callable, place: int | None, sinks_place: int | None = None) -> 
     return rule
 
 
-def _folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
+def folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
     """An input or the sinks of `count` batches in a batch, [rows of a batch or 1, ..], as one of a long batch."""
     if dim is None and len(x) == 1:
         return x

@@ -9,17 +9,24 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-_FLOATS = torch.float32, torch.float16, torch.bfloat16, torch.float64
-_KINDS = {"bool": (torch.bool,), "float": _FLOATS}  # others are integers
 _INTEGERS = torch.int32, torch.int64
-_WORDS = {"bool": "bool", "float": "float32, float16 or bfloat16"}
+_REALS = torch.float32, torch.float16, torch.bfloat16, torch.float64
+_KINDS = {"bool": (torch.bool,), "float": _REALS, "scores": _REALS, "centroids": _REALS}  # others are integers
+_WORDS = {
+    "bool": "bool",
+    "float": "float32, float16 or bfloat16",
+    "scores": "real numbers",
+    "centroids": "real numbers",
+}
 _NO_BLOCK = 1 << 31  # no position is so large
 
 
 class Input(NamedTuple):
     """An input as declared: axes are "B", "H", "n" and names of lists; "n" twice in one of float.
 
-    One of chosen blocks has "B", "G", "rows", and the name or the number of entries.
+    One of chosen blocks has "B", "G", "rows", and the name or the number of entries; one of labels "B", "H", "lines"
+    and "labels", of queries and then of keys.  Real numbers are scores, "B", "G", "rows", "blocks", or centroids, "G",
+    the name or the number of these, and "D".
     """
 
     name: str
@@ -28,7 +35,7 @@ class Input(NamedTuple):
     line: int
     uses: tuple[str, ...] = ()  # what kernels get of it: "entries", "sorted", "counted", "chosen", "united"
     sizes: tuple[int, int] = (1, 1)  # of chosen ones: queries that share a list, and keys of a block
-    choice: Any = None  # how the operator makes it itself: a Choice of `sparsec.kernels.choose`
+    choice: Any = None  # how the operator makes it itself: a Chooser of `sparsec.kernels.choosers`
 
     @property
     def has_entries(self) -> bool:
@@ -50,9 +57,25 @@ class Input(NamedTuple):
         """Whether it lists blocks of keys, or keys, for each block of queries."""
         return self.kind in ("blocks", "keys")
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether an axis is of heads that some query heads may share: it has four axes, or as centroids three."""
+        return self.is_chosen or self.kind in ("scores", "centroids")
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it is about the rows of q in a call: it has four axes."""
+        return self.is_chosen or self.kind == "labels"
+
     def __str__(self) -> str:
-        own = (*map(str, self.sizes), self.axes[-1]) if self.kind == "blocks" else self.axes[-1:]
-        axes = own if self.is_chosen else self.axes
+        sizes = (*map(str, self.sizes),)
+        shown = {
+            "blocks": (*sizes, self.axes[-1]),
+            "keys": self.axes[-1:],
+            "scores": sizes,
+            "centroids": self.axes[1:2],
+        }
+        axes = shown.get(self.kind, self.axes)
         shape = f"[{', '.join(axes)}]" if axes else ""
         return f"`{self.name}: {self.kind}{shape}` of line {self.line}"
 
@@ -60,8 +83,9 @@ class Input(NamedTuple):
 class Entries(NamedTuple):
     """What an input holds for one row and one head: a number, or `length` entries with a 0 behind them.
 
-    int64, or the type of a float input.  `first` is the index of the first entry.  Of chosen blocks, values are
-    list << 31 | block for all entries that name one, rising, and `first` is the position of the first query.
+    `first` is the index of the first entry; a float input has its own type, all others are int64.  Of chosen blocks,
+    values are list << 31 | block for all entries that name one, rising, and `first` is the position of the first query.
+    So it is of labels, [lines, labels].
     """
 
     values: Tensor
@@ -70,9 +94,9 @@ class Entries(NamedTuple):
 
 
 def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor, k: Tensor) -> list[Tensor]:
-    """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1].  ValueError.
+    """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1], or with four axes.
 
-    Those that the operator makes itself come last, and are not among them.
+    Those that the operator makes itself are not among them.  ValueError.
     """
     inputs = [each for each in inputs if each.choice is None]
     names = [each.name for each in inputs]
@@ -98,10 +122,13 @@ def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
         cure = f"move it with .to({str(q.device)!r})"
         raise ValueError(f"[SP0620] the input {own} must be on the device of q, {q.device}, got {x.device}: {cure}")
     sizes: dict[str, tuple[int, ...]] = {"B": (q.shape[0],), "H": (q.shape[1],), "n": (k.shape[2],)}
-    if own.is_chosen:
-        sizes = {"B": (q.shape[0],), "G": (1, k.shape[1], q.shape[1]), "rows": (-(-q.shape[2] // own.sizes[0]),)}
-        sizes |= {own.axes[-1]: (int(own.axes[-1]),)} if own.axes[-1].isdigit() else {}
+    if own.has_groups:
+        sizes = {"B": (q.shape[0],), "G": (1, k.shape[1], q.shape[1]), "D": (q.shape[3],)}
+        sizes |= {"rows": (-(-q.shape[2] // own.sizes[0]),), "blocks": (-(-k.shape[2] // own.sizes[1]),)}
     wanted = [sizes.get(axis) for axis in own.axes]
+    if own.has_groups and own.kind != "scores":  # an axis has the name, or the number, of the declaration
+        place = 1 if own.kind == "centroids" else -1
+        wanted[place] = (int(own.axes[place]),) if own.axes[place].isdigit() else None
     fits = x.dim() == len(wanted) and all(
         some is None or real in some for some, real in zip(wanted, x.shape, strict=True)
     )
@@ -125,13 +152,15 @@ def spread(inputs: Sequence[Input], given: Mapping[str, Tensor], dtype: torch.dt
 def refuse_lists(inputs: Sequence[Input]) -> None:
     """ValueError SP0622 for inputs that a call about several sequences, or about a part of each row, can't have."""
     for own in inputs:
-        if own.is_chosen:
+        if own.by_row:
             word = own.name.partition(".")[0]
-            what = f"the input {own} lists" if own.choice is None else f"`{word}` in line {own.line} chooses"
+            verb = "chooses" if own.is_chosen else "makes"
+            what = f"the input {own} lists" if own.choice is None else f"`{word}` in line {own.line} {verb}"
+            kind = "blocks" if own.is_chosen else "groups"
             cure = (
                 "call once for each sequence, or leave documents, lengths, q_lengths, k_offset and q_offset tensors out"
             )
-            raise ValueError(f"[SP0622] {what} blocks for all rows of q: {cure}")
+            raise ValueError(f"[SP0622] {what} {kind} for all rows of q: {cure}")
 
 
 def _sized(axis: str, sizes: Sequence[int]) -> str:
@@ -140,9 +169,9 @@ def _sized(axis: str, sizes: Sequence[int]) -> str:
 
 
 def _spread(own: Input, x: Tensor) -> Tensor:
-    """A view with all three axes, those that are not there of size 1; chosen blocks as they are, of four axes."""
-    if own.is_chosen:
-        return x
+    """A view with all three axes, those that are not there of size 1; what is chosen, or chosen by, has four."""
+    if own.has_groups:
+        return x[None] if own.kind == "centroids" else x
     x = x.flatten(-2) if own.of_pairs else x if own.has_entries else x[..., None]
     x = x if "H" in own.axes else x.unsqueeze(-2)
     return x if "B" in own.axes else x[None]
@@ -170,6 +199,10 @@ def entries_of(
     """
     found = []
     for own, x in zip(inputs, given, strict=True):
+        if own.kind == "labels":
+            own_labels = x[row if len(x) > 1 else 0, head if x.shape[1] > 1 else 0]
+            found.append(Entries(own_labels, own_labels.shape[1], q_offset))
+            continue
         if own.is_chosen:
             found.append(_codes(x[row if len(x) > 1 else 0, head * x.shape[1] // heads], q_offset))
             continue
@@ -198,10 +231,14 @@ BITS = 5  # axes of what kernels read of chosen blocks where it is bits
 
 
 def form_of(own: Input, use: str, shape: Sequence[int]) -> int:
-    """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list, or how blocks are chosen."""
+    """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list, how blocks are chosen, or how
+    many lines labels have.
+    """
     if own.is_chosen:
         levels = 0 if len(shape) == BITS else shape[-1].bit_length()
         return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * (levels + 32 * shape[1])
+    if own.kind == "labels":
+        return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * shape[2]
     pitch = (shape[-1] - 1).bit_length() if own.is_list or use != "entries" else 0
     return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * pitch
 
@@ -264,6 +301,24 @@ def is_listed_block(entries: Entries, q: Tensor, k: Tensor, rows: int, size: int
     else:
         found = _has_code(entries, own, block)
     return found[0] if q.dim() == 2 else found
+
+
+def is_in_group(entries: Entries, q: Tensor, k: Tensor, n: int, near: bool) -> Tensor:
+    """Whether labels put a query and a key together: bool, broadcast from q [.., rows, 1] and k [.., 1, keys].
+
+    `near`: in some line the key's label is that of the query or one less; otherwise they have a bit in common in one.
+    """
+    own, labels = q - entries.first, entries.values
+    queries = entries.length - n
+    there = (own >= 0) & (own < queries) & (k >= 0) & (k < n)
+    found = torch.zeros_like(there)
+    if not entries.length:
+        return found
+    own, other = own.clamp(0, max(queries - 1, 0)), queries + k.clamp(0, max(n - 1, 0))
+    for line in labels:
+        x, y = line[own], line[other]
+        found |= ((x == y) | (x == y + 1)) if near else (x & y) != 0
+    return found & there
 
 
 def _has_code(entries: Entries, own: Tensor, block: Tensor) -> Tensor:

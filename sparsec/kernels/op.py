@@ -131,12 +131,13 @@ class Operator:
             refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
             sequences = sequence_table(self.program, positions, q, k)
-        data = checked_inputs(self.program.inputs, inputs, q, k)
-        first_real = len(data) - self.program.score_inputs
-        data, reals = data[:first_real], data[first_real:]
+        tensors = checked_inputs((*self.program.inputs, *self.program.choice_inputs), inputs, q, k)
+        of_scores = len(tensors) - len(self.program.choice_inputs) - self.program.score_inputs
+        of_choices = of_scores + self.program.score_inputs
+        data, reals = tensors[:of_scores], tensors[of_scores:of_choices]
         q, scale = positive(q, scale)
         if any(own.choice for own in self.program.inputs):
-            data += self.choose(q.detach(), k.detach(), scale, q_offset)
+            data += self._chosen(q, k, tensors[of_choices:], scale, q_offset)
         sinks = checked_sinks(sinks, q)
         out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, reals)
         if signature:
@@ -144,13 +145,19 @@ class Operator:
             self.repeated.remember(signature, positions, call)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
 
-    def choices(self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None) -> dict[str, Tensor]:
-        """What a call with these tensors chooses: lists by the names of the inputs that have them."""
+    def choices(
+        self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None, **inputs: Any
+    ) -> dict[str, Tensor]:
+        """What a call with these tensors chooses: lists and labels by the names of the inputs that have them."""
         scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
         first = first_position(q_offset, q.shape[2], k.shape[2], self.program.most_positions)
         q, scale = positive(q.detach(), scale)
-        lists = self.choose(q, k.detach(), scale, first)
-        return dict(zip((own.name for own in self.program.inputs if own.choice), lists, strict=True))
+        made = self._chosen(q, k, checked_inputs(self.program.choice_inputs, inputs, q, k), scale, first)
+        return dict(zip((own.name for own in self.program.inputs if own.choice), made, strict=True))
+
+    def _chosen(self, q: Tensor, k: Tensor, chosen_by: list[Tensor], scale: float, q_offset: int) -> list[Tensor]:
+        """Lists and labels that the operator makes itself."""
+        return self.choose(q.detach(), k.detach(), [x.detach() for x in chosen_by], scale, q_offset)
 
     def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v in the type that autocast asks for."""

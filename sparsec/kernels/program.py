@@ -172,7 +172,8 @@ class Program:
     groups: tuple[Group, ...]
     min_tile: int  # the plan holds for tiles at least this long
     most_positions: int  # positions and lengths stay below it
-    inputs: tuple[Input, ...] = ()  # data that a call gives
+    inputs: tuple[Input, ...] = ()  # data that a call gives, or the operator makes
+    choice_inputs: tuple[Input, ...] = ()  # by which it makes some of them
     tuned: dict = field(default_factory=dict)  # (GPU, tier, dtype, head size, kernel) -> setting, before the table's
     compiled: dict = field(default_factory=dict)  # kernels that Triton compiled, by what decides their code
     passes: dict = field(default_factory=dict)  # prepared passes, by what decides their launches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.choose import Choice, choose, chosen_shape
+from sparsec.kernels.choosers import choosers_batched, choosers_meta, run_choosers
 from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd, undifferentiable
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
@@ -38,23 +38,6 @@ def _reals_meta(g: Tensor, q: Tensor, *rest: Any) -> list[Tensor]:
     return [x.new_empty(q.shape[0], *x.shape[1:]) for x in rest[-1]]
 
 
-def _choose_each(choices: Sequence[Choice], q: Tensor, k: Tensor, scale: float, q_offset: int) -> list[Tensor]:
-    with torch.autocast(q.device.type, enabled=False):  # it would reach the products
-        return [choose(choice, q, k, scale, q_offset) for choice in choices]
-
-
-def _choose_batched(op: Callable, info: Any, places: Any, q: Tensor, k: Tensor, *rest: Any) -> tuple[list, list]:
-    """As the rows of one batch."""
-    tensors = zip((q, k), places, strict=False)
-    moved = (x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in tensors)
-    lists = op(*(x.flatten(0, 1) for x in moved), *rest)
-    return [x.unflatten(0, (info.batch_size, -1)) for x in lists], [0] * len(lists)
-
-
-def _choices_meta(choices: Sequence[Choice], q: Tensor, k: Tensor, *rest: Any) -> list[Tensor]:
-    return [q.new_empty(chosen_shape(choice, q, k), dtype=torch.int32) for choice in choices]
-
-
 def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (*_backward_meta(dq, dq, dk, dv), _forward_meta(dq, dk, dv)[1])
 
@@ -78,12 +61,12 @@ def register(name: str, program: Program) -> torch.library.Library | None:
     )
     library.define(f"{name}_reals(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more}) -> Tensor[]")
     library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
-    library.define(f"{name}_choose(Tensor q, Tensor k, float scale, SymInt q_offset) -> Tensor[]")
+    library.define(f"{name}_choose(Tensor q, Tensor k, Tensor[] chosen_by, float scale, SymInt q_offset) -> Tensor[]")
     choices = [own.choice for own in program.inputs if own.choice]
     chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
-    library.impl(chooser, partial(_choose_each, choices), "CompositeExplicitAutograd")
-    torch.library.register_vmap(chooser, partial(_choose_batched, chooser), lib=library)
-    torch.library.register_fake(chooser, partial(_choices_meta, choices), lib=library)
+    library.impl(chooser, partial(run_choosers, choices), "CompositeExplicitAutograd")
+    torch.library.register_vmap(chooser, partial(choosers_batched, chooser), lib=library)
+    torch.library.register_fake(chooser, partial(choosers_meta, choices), lib=library)
     packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_reals", "_refused")]
     forward, backward, reals, refused = (packet.default for packet in packets)
     functions = *differentiable(forward, backward, refused, sink_gradient, reals), undifferentiable(reals)

@@ -34,7 +34,7 @@ class Repeated:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.passes: dict[tuple, _Known] = {}
-        self.chooses = any(own.is_chosen for own in program.inputs)
+        self.chooses = any(own.by_row for own in program.inputs)
 
     def signature(
         self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions, sinks: Any, inputs: Mapping[str, Any]

@@ -3,7 +3,7 @@
 import torch
 
 from sparsec.kernels.choose import Choice, Eligible
-from sparsec.kernels.chosen_kernels import is_chosen, some_chosen
+from sparsec.kernels.chosen_kernels import is_chosen, is_in_group_of, some_chosen
 from sparsec.kernels.decode_program import StepGroup, StepRegion, Steps
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
 from sparsec.kernels.entries import (
@@ -16,7 +16,17 @@ from sparsec.kernels.entries import (
     read_pair,
     read_position,
 )
-from sparsec.kernels.inputs import Input, as_index, entry, is_entry, is_inside, is_listed_block, real_entry
+from sparsec.kernels.grouping import Hashing, Routing
+from sparsec.kernels.inputs import (
+    Input,
+    as_index,
+    entry,
+    is_entry,
+    is_in_group,
+    is_inside,
+    is_listed_block,
+    real_entry,
+)
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
@@ -56,6 +66,7 @@ __all__ = [
     "Choice",
     "Eligible",
     "Group",
+    "Hashing",
     "Input",
     "Kernel",
     "Operator",
@@ -66,6 +77,7 @@ __all__ = [
     "Read",
     "Reads",
     "Region",
+    "Routing",
     "StepGroup",
     "StepRegion",
     "Steps",
@@ -85,6 +97,8 @@ __all__ = [
     "is_chosen",
     "is_counted",
     "is_entry",
+    "is_in_group",
+    "is_in_group_of",
     "is_inside",
     "is_listed",
     "is_listed_block",

@@ -36,7 +36,8 @@ class Attend(Calls, Decodes):
         with torch_for("an operator"):
             generated = module(text, record.module, path)
         self._function, self._operator = getattr(generated, record.function), generated._OPERATOR
-        self._inputs = tuple(each.name for each in generated._PROGRAM.inputs if each.choice is None)
+        own = generated._PROGRAM
+        self._inputs = tuple(each.name for each in (*own.inputs, *own.choice_inputs) if each.choice is None)
 
     @property
     def source(self) -> str:
@@ -54,15 +55,17 @@ class Attend(Calls, Decodes):
         return self._inputs
 
     def choices(
-        self, q: Tensor, k: Tensor, *, scale: float | None = None, q_offset: int | None = None
+        self, q: Tensor, k: Tensor, *, scale: float | None = None, q_offset: int | None = None, **inputs: Tensor
     ) -> dict[str, Tensor]:
-        """What `top_blocks` chooses in a call with these tensors: int32 [B, G, blocks of queries, t] for each of them.
+        """What a call with these tensors chooses itself, int32, by names that `pattern.mask` takes.
 
-        Entries are numbers of blocks of keys, the best first, -1 behind the last one.  G is the number of query heads,
-        or that of key heads, where these choose (`over = group`).  `pattern.mask(n_q, n, **choices)` is what such a
-        call attends to.  Empty where the pattern chooses nothing itself.
+        Of `top_blocks` and `top_keys` [B, G, blocks of queries, t]: numbers of blocks of keys, the best first, -1
+        behind the last one; G is the number of query heads, of key heads where these choose (`over = group`), or that
+        of given scores.  Of `lsh` [B, H, rounds, n_q + n]: the chunks of the queries, and then of the keys.  Of
+        `routed` [B, H, clusters / 32, n_q + n]: bits of the clusters that these are in.  `inputs` are scores of blocks
+        and centroids, where the pattern has these.  Empty where it chooses nothing itself.
         """
-        return self._operator.choices(q, k, scale, q_offset)
+        return self._operator.choices(q, k, scale, q_offset, **inputs)
 
     def weights(
         self,
@@ -83,7 +86,8 @@ class Attend(Calls, Decodes):
         """
         from sparsec.runtime.weights import weights
 
-        chosen = self.choices(q, k, scale=scale, q_offset=q_offset)
+        reals = {each.name: inputs[each.name] for each in self.pattern.nodes.choice_inputs if each.name in inputs}
+        chosen = self.choices(q, k, scale=scale, q_offset=q_offset, **reals)
         return weights(self.pattern.nodes, q, k, lse, rows, scale, q_offset, {**inputs, **chosen})
 
     def kept(

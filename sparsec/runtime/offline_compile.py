@@ -163,6 +163,8 @@ def compile_steps(
 
 def _some_data(own: Input, n: int) -> torch.Tensor:
     """A checked input of a call about n keys and as many queries."""
+    if own.kind == "labels":
+        return torch.zeros(1, 1, getattr(own.choice, "rounds", 1), 2 * n, dtype=torch.int32)
     if own.is_chosen:
         count = int(own.axes[-1]) if own.axes[-1].isdigit() else _ENTRIES
         return torch.zeros(1, 1, -(-n // own.sizes[0]), count, dtype=torch.int32)

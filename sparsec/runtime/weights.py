@@ -65,7 +65,7 @@ def dense(pattern: ir.Pattern, causal: bool | None = None) -> Callable[..., Any]
 
     looks_back = [is_causal(each) if causal is None else causal for each in pattern.conditions]
     conditions = tuple(_CAUSAL if each else ir.TRUE for each in looks_back)
-    whole = replace(pattern, name=f"{pattern.name}_dense", conditions=conditions, inputs=())
+    whole = replace(pattern, name=f"{pattern.name}_dense", conditions=conditions, inputs=(), choice_inputs=())
     text = emit(build(whole))
     name = function_name(whole.name)
     return getattr(module(text, f"sparsec_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"), name)
