@@ -12,7 +12,7 @@ from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import add_keys_of_run, additive_masks, keys_of_run, work_of
 from sparsec.kernels.cpu_scores import HeadNumbers, Sums, gradients_scored, scored_run
 from sparsec.kernels.cpu_visits import parts_of
-from sparsec.kernels.inputs import Entries
+from sparsec.kernels.input_entries import Entries
 
 
 def backward_region(

@@ -11,7 +11,7 @@ from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import Run, additive_masks, keys_of_run, mask_of_run, work_of
 from sparsec.kernels.cpu_scores import HeadNumbers, attend_scored, scored_run
 from sparsec.kernels.cpu_visits import Visits, parts_of
-from sparsec.kernels.inputs import Entries
+from sparsec.kernels.input_entries import Entries
 
 _PRODUCTS = 4  # tensors of all pairs that a batch with scores takes
 _BUDGET = 16 << 20  # bytes that a batch takes besides its views, or more where keys take more
