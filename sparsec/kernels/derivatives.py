@@ -74,22 +74,26 @@ def differentiable(
             inputs: list[Tensor],
             scale: float,
             q_offset: int,
+            streams: Tensor | None,
+            dropout_p: float,
         ) -> Any:
+            given = q, k, v, sinks, sequences, inputs, scale, q_offset, streams, dropout_p
             with torch.enable_grad():
-                out, lse = _below_autograd(forward_op, q, k, v, sinks, sequences, inputs, scale, q_offset)
-            ctx.scale, ctx.q_offset = scale, q_offset
-            ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, *inputs)
+                out, lse = _below_autograd(forward_op, *given)
+            ctx.scale, ctx.q_offset, ctx.dropout_p = scale, q_offset, dropout_p
+            ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, streams, *inputs)
             ctx.set_materialize_grads(False)
             return out, lse
 
         @staticmethod
         def backward(ctx: Any, g: Tensor | None, dlse: Tensor | None) -> Any:
-            q, k, v, sinks, out, lse, sequences, *inputs = ctx.saved_tensors
+            q, k, v, sinks, out, lse, sequences, streams, *inputs = ctx.saved_tensors
             if g is None:
                 g = torch.zeros_like(out)
-            gradients = backward_op(g, q, k, v, out, lse, dlse, sequences, inputs, ctx.scale, ctx.q_offset)
+            last = inputs, ctx.scale, ctx.q_offset, streams, ctx.dropout_p
+            gradients = backward_op(g, q, k, v, out, lse, dlse, sequences, *last)
             of_sinks = sink_gradient(g, out, lse, dlse, sinks) if ctx.needs_input_grad[3] else None
-            return *gradients, of_sinks, None, None, None, None
+            return *gradients, of_sinks, None, None, None, None, None, None
 
     class Gradients(torch.autograd.Function):
         """The gradients as a function of their own, so that asking for its derivative is an error and never a zero."""
@@ -103,7 +107,7 @@ def differentiable(
         def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> Any:
             like_q, like_k, like_v, like_lse = refused_op(dq, dk, dv)
             like_dlse = like_lse if ctx.needs_input_grad[6] else None  # there may be no dlse
-            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, None, None, None, None
+            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, *(None,) * 6
 
     return Attention, Gradients
 

@@ -64,7 +64,7 @@ def _pairs_given(program: Program, call: Call) -> int:
     call = call._replace(inputs=[x.cpu() for x in call.inputs])
     if call.table is None:
         return kept_pairs_given(program, call)
-    alone = ((line, [(line.row, line.q_first, line.k_first)]) for line in known(call.table))
+    alone = ((line, [line]) for line in known(call.table))
     return sum(kept_pairs_given(program, call_alone(program, call, *each)) for each in alone)
 
 

@@ -42,6 +42,7 @@ class HopperCase(NamedTuple):
     packed: bool
     sinks: bool
     q_offset: int
+    dropout: bool = False
 
     @property
     def q(self) -> Meta:
@@ -87,6 +88,7 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
     "no tables": lambda case: not (case.kernel.regions[0].tables or case.kernel.regions[0].rows_tables),
     "no data of the call": lambda case: not case.kernel.regions[0].inputs,
     "no sinks": lambda case: not case.sinks,
+    "no dropout": lambda case: not case.dropout,
 }
 
 
@@ -133,7 +135,7 @@ def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:
     """Whether a kernel of a pass runs in the tier."""
     wanted = os.environ.get(TIER)
     tensors = tuple(run.metas[name] for name in "QKV")
-    case = HopperCase(kernel, tensors, run.packed, "SINKS" in run.metas, q_offset)
+    case = HopperCase(kernel, tensors, run.packed, "SINKS" in run.metas, q_offset, "STREAMS" in run.metas)
     if wanted == "plain" or hopper_lacks(case):
         return False
     return wanted == "hopper" or all(holds(case) for holds in _FASTER_WITH.values())

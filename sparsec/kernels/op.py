@@ -1,33 +1,24 @@
-"""The registered operators of a pattern: schema, autograd, batching, counted operations."""
+"""The operator of a pattern: what a call means, before torch's dispatcher takes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, overload
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.call import checked, first_position
-from sparsec.kernels.choose import Choice, choose, chosen_shape
-from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd
-from sparsec.kernels.flops import backward_flops, forward_flops
-from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, streams_of
 from sparsec.kernels.inputs import checked_inputs, refuse_lists
-from sparsec.kernels.memory import empty_as
-from sparsec.kernels.one_by_one import backward_each, forward_each
-from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.positions import Positions, checked_positions, packed
 from sparsec.kernels.program import Program
+from sparsec.kernels.registration import register
 from sparsec.kernels.repeated import Repeated
 from sparsec.kernels.sequence_table import sequence_table
-from sparsec.kernels.sinks import checked_sinks, sink_gradient
-from sparsec.kernels.torch_path import backward_cpu, forward_cpu
+from sparsec.kernels.sinks import checked_sinks
 
 
 class Attention(Protocol):
@@ -42,6 +33,9 @@ class Attention(Protocol):
         *,
         scale: float | None = ...,
         sinks: Tensor | None = ...,
+        dropout_p: float = ...,
+        generator: torch.Generator | None = ...,
+        dropout_seed: int | Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -59,6 +53,9 @@ class Attention(Protocol):
         *,
         scale: float | None = ...,
         sinks: Tensor | None = ...,
+        dropout_p: float = ...,
+        generator: torch.Generator | None = ...,
+        dropout_seed: int | Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -76,6 +73,9 @@ class Attention(Protocol):
         *,
         scale: float | None = ...,
         sinks: Tensor | None = ...,
+        dropout_p: float = ...,
+        generator: torch.Generator | None = ...,
+        dropout_seed: int | Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -97,7 +97,7 @@ class Operator:
     def __init__(self, name: str, program: Program, heads: int | None = None) -> None:
         self.program, self.heads = program, heads
         self.repeated = Repeated(program)
-        self._library = _register(name, program)  # the operators live as long as this does: as long as the module
+        self._library = register(name, program)  # the operators live as long as this does: as long as the module
         self.forward = getattr(torch.ops.sparsec, name).default
         self.backward = getattr(torch.ops.sparsec, f"{name}_backward").default
         self.choose = getattr(torch.ops.sparsec, f"{name}_choose").default
@@ -113,6 +113,7 @@ class Operator:
         positions: Positions,
         sinks: Any = None,
         inputs: Mapping[str, Any] = MappingProxyType({}),
+        dropped: Dropped = NOTHING_DROPPED,
     ) -> Any:
         """What the public `function` of a module returns for these arguments."""
         if not all(isinstance(x, torch.Tensor) for x in (q, k, v)):
@@ -120,6 +121,7 @@ class Operator:
                 given = {"scale": scale, "return_lse": return_lse}
                 given |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
                 given |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
+                given |= dropped.given
                 return torch.overrides.handle_torch_function(function, (q, k, v), q, k, v, **given)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
@@ -127,7 +129,9 @@ class Operator:
         q, k, v = rows[:3]
         if rows.documents is not positions.documents:
             positions = positions._replace(documents=rows.documents)
-        signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
+        signature = None
+        if dropped.given == {}:
+            signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
         if signature and (made := self.repeated.run(signature, q, k, v, positions, sinks, inputs)):
             out, lse = made
             return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
@@ -146,7 +150,9 @@ class Operator:
         if any(own.choice for own in self.program.inputs):
             data += self.choose(q.detach(), k.detach(), scale, q_offset)
         sinks = checked_sinks(sinks, q)
-        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset)
+        dropout_p, seed = checked_dropout(dropped, q)
+        streams = None if seed is None else streams_of(seed, positions, q.shape[0], sequences)
+        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p)
         if signature:
             call = Call(q, k, v, scale, q_offset, inputs=data, sinks=sinks, table=sequences)
             self.repeated.remember(signature, positions, call)
@@ -176,116 +182,3 @@ def _positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     """What autocast makes of a tensor: float64 and what is no floating-point number stay as they are."""
     return x.to(dtype) if x.is_floating_point() and x.dtype != torch.float64 else x
-
-
-# ---------------------------------------------------------------- registration
-
-
-def _forward_meta(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    exact = torch.promote_types(q.dtype, torch.float32)
-    return empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
-
-
-def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_as(q), empty_as(k), empty_as(k)
-
-
-def _choose_each(choices: Sequence[Choice], q: Tensor, k: Tensor, scale: float, q_offset: int) -> list[Tensor]:
-    with torch.autocast(q.device.type, enabled=False):  # it would reach the products
-        return [choose(choice, q, k, scale, q_offset) for choice in choices]
-
-
-def _choose_batched(op: Callable, info: Any, places: Any, q: Tensor, k: Tensor, *rest: Any) -> tuple[list, list]:
-    """As the rows of one batch."""
-    tensors = zip((q, k), places, strict=False)
-    moved = (x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in tensors)
-    lists = op(*(x.flatten(0, 1) for x in moved), *rest)
-    return [x.unflatten(0, (info.batch_size, -1)) for x in lists], [0] * len(lists)
-
-
-def _choices_meta(choices: Sequence[Choice], q: Tensor, k: Tensor, *rest: Any) -> list[Tensor]:
-    return [q.new_empty(chosen_shape(choice, q, k), dtype=torch.int32) for choice in choices]
-
-
-def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return (*_backward_meta(dq, dq, dk, dv), _forward_meta(dq, dk, dv)[1])
-
-
-def _refused(dq: Tensor, dk: Tensor, dv: Tensor) -> None:
-    """An operator, so that a graph that is traced for both derivatives still runs where only the first is asked for."""
-    raise RuntimeError(NO_DERIVATIVE.format("double backward"))
-
-
-def _register(name: str, program: Program) -> torch.library.Library | None:
-    """Once per process and content: the same text may be loaded from a cache and from a copy of it."""
-    if hasattr(torch.ops.sparsec, name):
-        return None
-    library = torch.library.Library("sparsec", "FRAGMENT")
-    tensors, more = "Tensor q, Tensor k, Tensor v", "Tensor? sequences, Tensor[] inputs, float scale, SymInt q_offset"
-    library.define(f"{name}({tensors}, Tensor? sinks, {more}) -> (Tensor, Tensor)")
-    library.define(
-        f"{name}_backward(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more})"
-        " -> (Tensor, Tensor, Tensor)"
-    )
-    library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
-    library.define(f"{name}_choose(Tensor q, Tensor k, float scale, SymInt q_offset) -> Tensor[]")
-    choices = [own.choice for own in program.inputs if own.choice]
-    chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
-    library.impl(chooser, partial(_choose_each, choices), "CompositeExplicitAutograd")
-    torch.library.register_vmap(chooser, partial(_choose_batched, chooser), lib=library)
-    torch.library.register_fake(chooser, partial(_choices_meta, choices), lib=library)
-    packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_refused")]
-    forward, backward, refused = (packet.default for packet in packets)
-    functions = differentiable(forward, backward, refused, sink_gradient)
-    each_forward, each_backward = partial(forward_each, forward_cpu), partial(backward_each, backward_cpu)
-    cpu_passes = (forward_cpu, each_forward), (backward_cpu, each_backward)
-    gpu_passes = (forward_gpu, forward_packed), (backward_gpu, backward_packed)
-    for op, places, meta, cpu, gpu in (
-        (forward, (4, 3), _forward_meta, _forward_of(program, *cpu_passes[0]), _forward_of(program, *gpu_passes[0])),
-        (backward, (7,), _backward_meta, _backward_of(program, *cpu_passes[1]), _backward_of(program, *gpu_passes[1])),
-        (refused, (None,), _refused_meta, _refused, _refused),
-    ):
-        torch.library.register_fake(op, meta, lib=library)
-        torch.library.register_vmap(op, batched(op, *places), lib=library)
-        library.impl(op, cpu, "CPU")
-        library.impl(op, gpu, "CUDA")
-    counts: tuple[Callable, ...] = forward_flops, backward_flops
-    for packet, function, flops in zip(packets, functions, counts, strict=False):
-        library.impl(packet.default, under_autograd(packet.default, function), "Autograd")
-        register_flop_formula(packet, get_raw=True)(_of(program, flops))
-    return library
-
-
-def _of(program: Program, function: Callable) -> Callable:
-    """A function of a program, with its program."""
-
-    def run(*arguments: Any, **keywords: Any) -> Any:
-        return function(program, *arguments, **keywords)
-
-    return run
-
-
-def _forward_of(program: Program, function: Callable, each: Callable) -> Callable:
-    """The forward pass of one device; `each`: of sequences, where a call is about several."""
-
-    def run(
-        q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None,
-        sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
-    ) -> Any:  # fmt: skip
-        call = Call(q, k, v, scale, q_offset, inputs=inputs, sinks=sinks, table=sequences)
-        return (function if sequences is None else each)(program, call)
-
-    return run
-
-
-def _backward_of(program: Program, function: Callable, each: Callable) -> Callable:
-    """As `_forward_of`, of the backward pass."""
-
-    def run(
-        g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None,
-        sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
-    ) -> Any:  # fmt: skip
-        call = Call(q, k, v, scale, q_offset, inputs=inputs, table=sequences)
-        return (function if sequences is None else each)(program, call, Upstream(g, out, lse, dlse))
-
-    return run

@@ -5,6 +5,7 @@ import torch
 from sparsec.kernels.choose import Choice, Eligible
 from sparsec.kernels.chosen_kernels import is_chosen, some_chosen
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
+from sparsec.kernels.dropout import Dropped
 from sparsec.kernels.entries import (
     is_counted,
     is_listed,
@@ -52,6 +53,7 @@ __all__ = [
     "Answers",
     "Blocks",
     "Choice",
+    "Dropped",
     "Eligible",
     "Group",
     "Input",

@@ -26,7 +26,7 @@ CHOSEN_KINDS = {"blocks": 3, "keys": 1}  # and how many numbers and names their 
 _NO_AXES = ("q", "k", "h", "L", "layer")
 _OF_THE_CALL = (
     *("v", "scale", "q_offset", "k_offset", "documents", "lengths", "q_lengths", "return_lse"),
-    *("sinks", "dropout_p", "generator", "seed"),  # that a call is to have
+    *("sinks", "dropout_p", "generator", "dropout_seed", "seed"),
     *("self", "n_q", "n_k", "device"),  # of the methods that take inputs by name, too
 )
 _FLOATS = "scores read no tensors in this version: they are made of `s`, positions, the head and numbers"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -70,6 +70,25 @@ class Attend(Calls):
         call attends to.  Empty where the pattern chooses nothing itself.
         """
         return self._operator.choices(q, k, scale, q_offset)
+
+    @staticmethod
+    def dropout_mask(
+        shape: Sequence[int],
+        dropout_p: float,
+        dropout_seed: int | Tensor,
+        *,
+        q_offset: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Which weights a call with this probability and seed keeps: bool [B, H, n_q, n_k], the `shape`.
+
+        The same on every device, and for every pattern: a function of the seed, the row of the batch, the query head
+        and the positions of query and key.  Query i is at position i + q_offset, by default i + n_k - n_q.  Document i
+        of a packed call has the mask of row i.  Takes memory for every pair.  ValueError for what does not fit.
+        """
+        from sparsec.kernels.dropout import dropout_mask
+
+        return dropout_mask(shape, dropout_p, dropout_seed, q_offset, _device(device))
 
     def _check_heads(self, q: Tensor) -> None:
         """Also where the pattern is the same for all heads: a call with another number is most likely transposed."""
