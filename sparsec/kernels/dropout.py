@@ -60,9 +60,9 @@ class Dropped(NamedTuple):
     @property
     def given(self) -> dict[str, Any]:
         """The keywords of a call that say it; none where nothing was said."""
-        if self == NOTHING_DROPPED:
-            return {}
-        return {"dropout_p": self.p, "generator": self.generator, "dropout_seed": self.seed}
+        found = {} if type(self.p) is float and self.p == 0.0 else {"dropout_p": self.p}
+        more = {"generator": self.generator, "dropout_seed": self.seed}
+        return found | {name: x for name, x in more.items() if x is not None}
 
 
 NOTHING_DROPPED = Dropped()
@@ -73,7 +73,7 @@ def checked_dropout(dropped: Dropped, q: Tensor) -> tuple[float, Tensor | None]:
 
     Without a seed one is drawn from the generator, or from the default one of the device; nothing waits for it.
     """
-    p = _probability(dropped.p)
+    p = checked_probability(dropped.p)
     generator, seed = dropped.generator, dropped.seed
     if generator is not None and seed is not None:
         raise ValueError("[SP0606] generator and dropout_seed can't be given together: a seed is drawn, or it is given")
@@ -93,15 +93,16 @@ def checked_dropout(dropped: Dropped, q: Tensor) -> tuple[float, Tensor | None]:
     return p, seed
 
 
-def _probability(p: Any) -> float:
+def checked_probability(p: Any, name: str = "dropout_p") -> float:
+    """A probability of dropping, 0 <= p < 1, as a number.  ValueError."""
     try:
         number = None if isinstance(p, str | bytes | bool | Tensor) else float(p)
     except (TypeError, ValueError, OverflowError):
         number = None
     if number is None:
-        raise ValueError(f"[SP0606] dropout_p must be a number, got {p!r}")
+        raise ValueError(f"[SP0606] {name} must be a number, got {p!r}")
     if not 0 <= number < 1:
-        raise ValueError(f"[SP0606] dropout_p must be 0 or more and below 1, got {p!r}")
+        raise ValueError(f"[SP0606] {name} must be 0 or more and below 1, got {p!r}")
     return number
 
 

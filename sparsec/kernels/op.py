@@ -130,7 +130,7 @@ class Operator:
         if rows.documents is not positions.documents:
             positions = positions._replace(documents=rows.documents)
         signature = None
-        if dropped.given == {}:
+        if not dropped.given:
             signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
         if signature and (made := self.repeated.run(signature, q, k, v, positions, sinks, inputs)):
             out, lse = made

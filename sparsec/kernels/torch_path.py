@@ -40,12 +40,12 @@ def forward_cpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is."""
     if call.is_empty:
         return call.no_results()
-    q, words = call.q, row_words_of(call.dropout, *call.q.shape[1:3], call.q_offset)
+    q, words = call.q, _words_of(call)
     if not program.by_head and not call.inputs:
         regions = program.groups[0].at(call.k_begin + call.k.shape[2]).regions
         heads = heads_of_call(regions, q.shape[1], slice(None), q, call.k)
         out, lse = _forward_heads(program, regions, call, (), heads, words)
-        return lying_as(out.to(q.dtype), q), lse
+        return lying_as(out.to(q.dtype), q), lse.contiguous()
     out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=torch.promote_types(q.dtype, torch.float32))
     for part in parts_to_run(program, call):
         own = part.of(call)
@@ -87,7 +87,7 @@ def backward_cpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tens
     q, k, v = call[:3]
     if call.is_empty:
         return call.no_gradients()
-    words = row_words_of(call.dropout, *q.shape[1:3], call.q_offset)
+    words = _words_of(call)
     no_key = upstream.lse == float("-inf")
     upstream = upstream._replace(lse=upstream.lse.masked_fill(no_key, float("inf")))  # such a row has no weights
     if not program.by_head and not call.inputs:
@@ -244,6 +244,11 @@ def head_groups(
 def _query_heads(x: Tensor, kv_heads: int, dtype: torch.dtype) -> Tensor:
     """Some heads [B, heads, n_q, ..] as [B * kv_heads, group, n_q, ..]."""
     return x.to(dtype).reshape(x.shape[0] * kv_heads, -1, *x.shape[2:])
+
+
+def _words_of(call: Call) -> RowWords | None:
+    """The words of all queries, where weights are dropped."""
+    return row_words_of(call.dropout, call.q.shape[1], call.q.shape[2], call.q_offset)
 
 
 def _words_by_key_head(words: RowWords | None, kv_heads: int) -> RowWords | None:

@@ -139,7 +139,6 @@ class Calls:
         given: dict[str, Any] = {"scale": scale, "q_offset": q_offset, "return_lse": return_lse}
         rare = {
             "sinks": sinks,
-            "dropout_p": dropout_p or None,
             "generator": generator,
             "dropout_seed": dropout_seed,
             "k_offset": k_offset,
@@ -148,4 +147,6 @@ class Calls:
             "q_lengths": q_lengths,
         }
         given |= {name: x for name, x in rare.items() if x is not None} | inputs
+        if not (type(dropout_p) is float and dropout_p == 0.0):
+            given["dropout_p"] = dropout_p
         return self._call(q, k, v, **given)

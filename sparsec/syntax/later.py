@@ -7,7 +7,7 @@ _TENSORS = (
     "FlexAttention takes a `score_mod` beside its `block_mask`"
 )
 _SINKS = "a logit in each row's denominator is not part of a pattern; keys that all later queries see are `sinks(s)`"
-_DROPOUT = "train without it, or drop entries of the output: `torch.nn.functional.dropout(out, p)`"
+_DROPOUT = "it is no part of a pattern; the call drops weights: `attend(q, k, v, dropout_p=0.1)`"
 _CHOSEN = (
     "hash or cluster before the call, and give what is chosen: `input sel: blocks[64, 64, t]`, then `selected(sel)`"
 )
