@@ -162,5 +162,5 @@ def _keys_alone(row: Tensor, first: Tensor, count: Tensor) -> Tensor:
 
 def known(table: Tensor) -> list[SequenceLine]:
     """The lines of a table that have pairs.  Waits for the device."""
-    lines = [SequenceLine(*numbers, line=line) for line, numbers in enumerate(table.tolist())]
+    lines = [SequenceLine(*numbers) for numbers in zip(*table.T.tolist(), range(len(table)), strict=True)]
     return [line for line in lines if line.n_q > 0 and line.n > line.k_begin]

@@ -260,13 +260,11 @@ def test_a_module_drops_in_training():
 
 
 def test_the_operator_is_sound():
-    q, k, v, *_ = (x.requires_grad_() for x in problem(20, 20))
-    operator = module_of(PAST)._OPERATOR
-    streams = torch.tensor([[5, 0], [5, 1]])
-    torch.library.opcheck(operator.forward, (q, k, v, None, None, [], 0.25, 0, streams, P))
-    out, lse = operator.forward(q, k, v, None, None, [], 0.25, 0, streams, P)
-    given = torch.randn_like(out), q, k, v, out.detach(), lse.detach(), None, None, [], 0.25, 0, streams, P
-    torch.library.opcheck(operator.backward, given)
+    q, k, v, g, _ = problem(20, 20)
+    operator, last = module_of(PAST)._OPERATOR, (None, [], 0.25, 0, torch.tensor([[5, 0], [5, 1]]), P)
+    out, lse = operator.forward(q, k, v, None, *last)
+    torch.library.opcheck(operator.backward, (g, q, k, v, out, lse, None, *last))
+    torch.library.opcheck(operator.forward, (*(x.requires_grad_() for x in (q, k, v)), None, *last))
 
 
 def test_compiled_as_one_graph():
