@@ -185,7 +185,8 @@ def _attend_keys(
         )
     s = mask_keys(s, region, own, walk, stop, sizes)
     v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
-    kept = None
-    if dropping.STREAMS is not None:
-        kept = kept_keys(dropping, words, region, stop, sizes)
-    return softmax_step(s, kept, v_tile, m_i, l_i, acc, scale_of(region.rules, scale_log2), sizes.PRECISION)
+    p, alpha, m_i, l_i = softmax_step(s, m_i, l_i, scale_of(region.rules, scale_log2))
+    if dropping.STREAMS is not None:  # the sum is that of all weights
+        p = tl.where(kept_keys(dropping, words, region, stop, sizes), p, 0.0)
+    acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=sizes.PRECISION)
+    return m_i, l_i, acc
