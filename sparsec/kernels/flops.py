@@ -29,6 +29,8 @@ def forward_flops(
     inputs: list[Tensor],
     scale: Any,
     q_offset: int,
+    streams: Any,
+    dropout_p: Any,
     **_: Any,
 ) -> int:
     """Two products of tiles."""
@@ -37,7 +39,7 @@ def forward_flops(
 
 def backward_flops(
     program: Program, g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Any, lse: Any, dlse: Any,
-    sequences: Tensor | None, inputs: list[Tensor], scale: Any, q_offset: int, **_: Any,
+    sequences: Tensor | None, inputs: list[Tensor], scale: Any, q_offset: int, streams: Any, dropout_p: Any, **_: Any,
 ) -> int:  # fmt: skip
     """Five products of tiles, as scaled_dot_product_attention counts them."""
     return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=inputs, table=sequences), 5)

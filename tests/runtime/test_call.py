@@ -43,7 +43,7 @@ def q():
         ({"cu_seqlens_q": None}, "`documents=cu_seqlens`"),
         ({"w": 3}, "q_lengths and return_lse"),
         ({"return_lsee": True}, "did you mean `return_lse`"),
-        ({"scale": 0.5, "drop_out": 0.1}, "did you mean `dropout_p`"),
+        ({"scale": 0.5, "drop_out": 0.1}, "`dropout_p` here"),
     ],
     ids=str,
 )
