@@ -107,7 +107,7 @@ def _step(
             more = out, lse + most
         else:
             scored = None if region.score is None else _scored(region, q, rows, places, call, heads)
-            kept = None if words is None else _kept(words, q, rows, places, call)
+            kept = None if words is None else _kept_of_step(words, q, rows, places, call)
             more = attend_scored(q, some_k, some_v, added[None, None], call.scale, scored, kept)
         found = more if found is None else combined(*found, *more)
     return found
@@ -129,7 +129,7 @@ def _scored(
     return Scored(region, q, _standing(places) + call.k_begin, n, h, heads.heads)
 
 
-def _kept(words: RowWords, x: Tensor, rows: range, places: Sequence[slice] | Tensor, call: Call) -> Kept:
+def _kept_of_step(words: RowWords, x: Tensor, rows: range, places: Sequence[slice] | Tensor, call: Call) -> Kept:
     """Which pairs dropout keeps, of x, some rows of Q [B, H_kv, group * rows, D], and the keys at some places."""
     some = slice(rows.start, rows.stop, rows.step)
     first, second = (of_all[..., some].reshape(x.shape[:3])[..., None] for of_all in words[:2])

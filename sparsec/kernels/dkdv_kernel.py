@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
-from sparsec.kernels.dropout_tiles import kept_pairs
+from sparsec.kernels.dropout_tiles import kept_by_hash
 from sparsec.kernels.loads import (
     load_by_layout,
     load_gathered_sums,
@@ -247,7 +247,7 @@ def _add_queries(
             LAST,
         ).to(tl.uint32, bitcast=True)  # fmt: skip
         side_by_side: tl.constexpr = sizes.STRIDE == 1 and not rules.GATHERED and not LISTED
-        kept = kept_pairs((first, second), own.k, own.k_lo, drop_below, side_by_side, sizes.BLOCK_N, False)
+        kept = kept_by_hash((first, second), own.k, own.k_lo, drop_below, side_by_side, sizes.BLOCK_N, False)
         weights = tl.where(kept, p, 0.0)
     dv = tl.dot(weights.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
     if rules.SCORE is not None:

@@ -42,7 +42,7 @@ def row_words(dropping, own):
 
 
 @triton.jit
-def kept_pairs(words, k, place, drop_below, SIDE_BY_SIDE: tl.constexpr, BLOCK: tl.constexpr, BY_QUERY: tl.constexpr):
+def kept_by_hash(words, k, place, drop_below, SIDE_BY_SIDE: tl.constexpr, BLOCK: tl.constexpr, BY_QUERY: tl.constexpr):
     """Whether pairs of queries with such words and of keys at BLOCK positions k are kept.
 
     SIDE_BY_SIDE: keys follow one another from `place` on, a multiple of BLOCK.  BY_QUERY: rows are queries.

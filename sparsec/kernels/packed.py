@@ -30,7 +30,7 @@ def forward_packed(program: Program, call: Call) -> tuple[Tensor, Tensor]:
         return forward_each(forward_gpu, program, call)
     if call.is_empty:
         return call.no_results()
-    call = _padded(call)
+    call = _with_empty_lines(call)
     q, k, v, table = as_readable(call.q), as_readable(call.k), as_readable(call.v), call.table
     data = for_kernels(program, call.inputs, 0, k.shape[2]) | data_besides(call)
     run = prepared_forward(program, q, k, v, 0, table, data, dropout=call.dropout)
@@ -46,7 +46,7 @@ def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[T
         return backward_each(backward_gpu, program, call, upstream)
     if call.is_empty:
         return call.no_gradients()
-    call = _padded(call)
+    call = _with_empty_lines(call)
     env = backward_inputs(call, upstream) | {"SEQUENCES": call.table}
     env |= for_kernels(program, call.inputs, 0, call.k.shape[2])
     prepared_backward(program, env, 0, dropout=call.dropout)(env)
@@ -69,7 +69,7 @@ def _refuse_capture(table: Tensor) -> None:
         raise ValueError(f"[SP0612] documents and lengths of this pattern can't be captured in a CUDA graph: {cure}")
 
 
-def _padded(call: Call) -> Call:
+def _with_empty_lines(call: Call) -> Call:
     """The call with empty lines more in its table, where it has none yet, and with streams for them."""
     assert call.table is not None
     dropout = call.dropout and call.dropout._replace(streams=_longer(call.dropout.streams))
