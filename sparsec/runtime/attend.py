@@ -82,9 +82,8 @@ class Attend(Calls):
     ) -> Tensor:
         """Which weights a call with this probability and seed keeps: bool [B, H, n_q, n_k], the `shape`.
 
-        The same on every device, and for every pattern: a function of the seed, the row of the batch, the query head
-        and the positions of query and key.  Query i is at position i + q_offset, by default i + n_k - n_q.  Document i
-        of a packed call has the mask of row i.  Takes memory for every pair.  ValueError for what does not fit.
+        The same on every device and for every pattern.  Query i is at position i + q_offset, by default i + n_k - n_q;
+        document i of a packed call has the mask of row i.  Takes memory for every pair.  ValueError as of a call.
         """
         from sparsec.kernels.dropout import dropout_mask
 
