@@ -14,12 +14,23 @@ if TYPE_CHECKING:
     from sparsec.diagnostics import PatternWarning, SparsecError
     from sparsec.importers.from_config import from_config
     from sparsec.importers.from_mask_mod import from_mask_mod
+    from sparsec.importers.from_score_mod import from_score_mod
     from sparsec.runtime.attend import Attend
     from sparsec.runtime.load import compile, load
 
     __version__: str
 
-__all__ = ["Attend", "PatternWarning", "SparsecError", "__version__", "compile", "from_config", "from_mask_mod", "load"]
+__all__ = [
+    "Attend",
+    "PatternWarning",
+    "SparsecError",
+    "__version__",
+    "compile",
+    "from_config",
+    "from_mask_mod",
+    "from_score_mod",
+    "load",
+]
 
 _HOMES = {
     "Attend": "sparsec.runtime.attend",
@@ -28,6 +39,7 @@ _HOMES = {
     "compile": "sparsec.runtime.load",
     "from_config": "sparsec.importers.from_config",
     "from_mask_mod": "sparsec.importers.from_mask_mod",
+    "from_score_mod": "sparsec.importers.from_score_mod",
     "load": "sparsec.runtime.load",
 }
 

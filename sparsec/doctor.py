@@ -41,7 +41,7 @@ def looks() -> Iterator[Look]:
     gpu = _has_gpu()
     yield _guarded("triton", lambda name: _triton(name, gpu), "`pip install --force-reinstall triton`")
     yield _guarded("gpu", _gpus, "bring torch and the driver of the GPU together: torch's own notes say how")
-    yield _guarded("hopper", _hopper, "set SPARSEC_TIER to plain: kernels of the Hopper tier are then left out")
+    yield _guarded("hopper", _hopper, "set SPARSEC_TIER to plain, which leaves these kernels out, or not at all")
     yield _guarded("compiler", lambda name: _compiler(name, gpu), "install gcc")
     yield _guarded("cache", _cache, "set SPARSEC_CACHE to a folder of your own")
     yield _guarded("self-test", _self_test, "mend what is broken above; else report this to the maintainers of sparsec")
@@ -120,7 +120,10 @@ def _hopper(name: str) -> Look:
         return Look(name, "not known without torch")
     if not cuda.is_available():
         return Look(name, "kernels for Hopper GPUs are left out: no GPU")
-    lacking = import_module("sparsec.kernels.hopper_tier").machine_lacks(import_module("torch").device("cuda", 0))
+    tier = import_module("sparsec.kernels.hopper_tier")
+    if tier.wanted_tier() == "plain":
+        return Look(name, "kernels for Hopper GPUs are left out: SPARSEC_TIER is plain")
+    lacking = tier.machine_lacks(import_module("torch").device("cuda", 0))
     if not lacking:
         return Look(name, "kernels for Hopper GPUs are used where they are faster")
     state: Literal["ok", "note"] = "note" if "Triton" in lacking else "ok"

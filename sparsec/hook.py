@@ -31,7 +31,8 @@ from sparsec.runtime.calls import Calls
 
 if TYPE_CHECKING:
     from sparsec.diagnostics import Diagnostic
-    from sparsec.runtime.attend import Attend, BoundPattern, Tensor
+    from sparsec.runtime.attend import Attend, Tensor
+    from sparsec.runtime.bound_pattern import BoundPattern
     from sparsec.source import Source
     from sparsec.syntax.ast import Definition
 

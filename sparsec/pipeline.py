@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
-from sparsec.codegen.emit import emit, function_name
+from sparsec.codegen.emit import emit, emit_steps, function_name
 from sparsec.codegen.tuned import Tuned
 from sparsec.codegen.tuned_files import known
 from sparsec.diagnostics import Diagnostic, EmptyPattern, SparsecError
@@ -20,6 +20,7 @@ from sparsec.ir.nodes import Pattern
 from sparsec.lint.diagnose import examine
 from sparsec.lower.file import Keywords
 from sparsec.plan.build import build
+from sparsec.plan.decode import decode_plan
 from sparsec.plan.nodes import Plan
 from sparsec.show.plain import LEGEND, picture
 from sparsec.show.scale import telling_length
@@ -69,6 +70,11 @@ def compile(
     text = stage("emit", lambda: emit(plan, notes, known() if tuned is None else tuned, lowered.terms()))
     name = function_name(lowered.pattern.name)
     return Compiled(lowered.pattern, plan, text, name, lowered.warnings, lowered.files, stage.seconds)
+
+
+def steps(pattern: Pattern) -> str:
+    """The module that decodes a pattern, which is planned and printed for rows at the end of a cache."""
+    return emit_steps(decode_plan(pattern))
 
 
 @dataclass(frozen=True)

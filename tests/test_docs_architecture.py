@@ -140,7 +140,10 @@ def test_names_of_a_module() -> None:
     assert table("Names of a module") == [keyword.arg for keyword in render.keywords]
 
 
-PRINTED = (variants.VariantText, variants.KernelText, answers.Answers, scores.ScoreText, answers.Ranges, answers.Bounds)
+PRINTED = (
+    *(variants.VariantText, variants.KernelText, answers.Answers, answers.Whole, scores.ScoreText, scores.ReadText),
+    *(answers.Ranges, answers.Bounds),
+)
 
 
 @pytest.mark.parametrize("printed", PRINTED, ids=lambda printed: printed.__name__)

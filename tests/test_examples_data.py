@@ -59,18 +59,28 @@ PAPERS: dict[str, tuple[dict[str, np.ndarray], dict[str, int], Callable[[int, in
 }
 
 
-CHOOSING = {"moba": {"t": 2, "b": 8}, "quest": {"pages": 2}, "nsa_top": {"t": 2, "b": 8, "w": 9}}  # small parameters
+CHOOSING = {  # small parameters
+    "moba": {"t": 2, "b": 8},
+    "quest": {"pages": 2},
+    "nsa_top": {"t": 2, "b": 8, "w": 9},
+    "explicit_sparse_transformer": {"t": 5},
+    "reformer": {"buckets": 4, "rounds": 2, "chunk": 9},
+    "routing_transformer": {"t": 11, "w": 6},
+}
+CENTROIDS = {"routing_transformer": {"mu": torch.randn(HEADS, 16, 16, generator=torch.Generator().manual_seed(0))}}
 
 
 @pytest.mark.parametrize("name", CHOOSING)
 def test_example_that_chooses(name):
     """What is chosen against a literal choice (`sparsec.testing.choices`), then attention against dense attention."""
-    lowered = lower_fully(parse(read(EXAMPLES / f"{name}.spat")), parameters=CHOOSING[name])
+    heads = HEADS if name == "routing_transformer" else None
+    lowered = lower_fully(parse(read(EXAMPLES / f"{name}.spat")), parameters=CHOOSING[name], heads=heads)
     assert (lowered.pattern.name, lowered.warnings) == (name, ())
     assert "arXiv:" in lowered.pattern.doc
-    attend = sparsec.load(EXAMPLES / f"{name}.spat", **CHOOSING[name])
-    check(attend, N, N, heads=HEADS, kv_heads=2)
-    check(attend, 5, N, heads=HEADS, kv_heads=2)
+    attend = sparsec.load(EXAMPLES / f"{name}.spat", **CHOOSING[name], **({"heads": heads} if heads else {}))
+    given = CENTROIDS.get(name, {})
+    check(attend, N, N, heads=HEADS, kv_heads=2, **given)
+    check(attend, 5, N, heads=HEADS, kv_heads=2, **given)
 
 
 def test_moba_in_its_own_words():
@@ -85,8 +95,29 @@ def test_moba_in_its_own_words():
         assert mask[query].tolist() == [key <= query and key // 8 in blocks for key in range(N)]
 
 
+def bucket_of_t5(ahead: torch.Tensor) -> torch.Tensor:
+    """T5's bucket of a distance k - q: 16 for each side, one each for the first 8, then by logarithm up to 128."""
+    far = ahead.abs()
+    large = 8 + ((far / 8).clamp(min=1).log() / np.log(16) * 8).long()
+    return torch.where(ahead > 0, 16, 0) + torch.where(far < 8, far, large.clamp(max=15))
+
+
+def test_t5():
+    """Out, and the gradients of everything, the 32 numbers of each head among them, as T5 has them."""
+    attend, n = sparsec.load(EXAMPLES / "t5.spat"), 300
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, g = (torch.randn(1, 2, n, 16, generator=generator, dtype=torch.float64) for _ in "qkvg")
+    weight = torch.randn(32, 2, generator=generator, dtype=torch.float64)
+    leaves = [x.requires_grad_() for x in (q, k, v, weight)]
+    found = attend(q, k, v, scale=1.0, bias=weight[bucket_of_t5(torch.arange(-128, 129))].T)
+    ahead = torch.arange(n) - torch.arange(n)[:, None]
+    wanted = (q @ k.mT + weight[bucket_of_t5(ahead)].permute(2, 0, 1)).softmax(-1) @ v
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(*(torch.autograd.grad(x, leaves, g) for x in (found, wanted)))
+
+
 def test_every_example_has_a_paper():
-    assert sorted([*PAPERS, *CHOOSING]) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
+    assert sorted([*PAPERS, *CHOOSING, "t5"]) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import growth
+import scores
 import speed
 from cells import PASSES, body, documents, megabytes, ms, notes, pair, rows
 
 FOLDER = Path(__file__).parent
 TABLES = "<!-- tables: drawn by docs/benchmarks/table.py -->", "<!-- end of tables -->"
+SHARDED = "<!-- sharded: drawn by docs/benchmarks/table.py -->", "<!-- end of sharded -->"
 SUMMARY = "<!-- speed: drawn by docs/benchmarks/table.py -->", "<!-- end of speed -->"
 
 
@@ -33,7 +35,9 @@ def _report(name: str, report: dict) -> Iterator[str]:
     yield f"{report['device']}, torch {report['versions']['torch']}, {report['time']}; raw/{name}.json.  Made by"
     yield f"`{' '.join(report['command'])}`"
     yield ""
-    if growth.is_growth(report):
+    if scores.is_scores(report):
+        yield from scores.tables(report)
+    elif growth.is_growth(report):
         picture = f"plots/{name}.svg"
         yield from growth.tables(report, picture if (FOLDER / picture).exists() else None)
     else:
@@ -42,6 +46,9 @@ def _report(name: str, report: dict) -> Iterator[str]:
 
 def _title(report: dict) -> str:
     """What was measured, in words."""
+    if scores.is_scores(report):
+        setting = report["setting"]
+        return f"Scores at {setting['n']:,} keys, {setting['heads']} heads of size {setting['head_size']}"
     if growth.is_growth(report):
         lengths = report["lengths"]
         return f"Growth from {lengths[0]:,} to {lengths[-1]:,} keys"
@@ -122,8 +129,33 @@ def _first(facts: dict) -> str:
     return f"{facts['first_forward_s']:.2f} + {facts['first_backward_s']:.2f}"
 
 
+def sharded(report: dict) -> Iterator[str]:
+    """A sequence over several GPUs beside one, and beside torch's own, as sharded.py timed them."""
+    setting = report["setting"]
+    yield f"On {report['ranks']} {report['device']}, n = {setting['n']:,}, {setting['heads']} heads of size"
+    yield f"{setting['head_size']}, {setting['dtype'].removeprefix('torch.')}, forward and backward in ms:"
+    yield ""
+    body, peers = [], []
+    for run in report["sharded"]:
+        ms = run["medians"]
+        if "one" in ms:
+            times = (f"{ms[name]:,.4g}" for name in ("one", "sharded", "sharded, nothing sent"))
+            text = run["text"].replace("|", "\\|")
+            body.append([f"`{text}`", run["layout"], *times, f"{run['times_the_speed_of_one']:.2f}"])
+        else:
+            peers.append((run["text"], ms["sharded"], next(ms[name] for name in ms if name != "sharded")))
+    head = ["pattern", "layout", "one GPU", f"{report['ranks']} GPUs", "with nothing sent", "times as fast as one"]
+    yield from rows(head, body)
+    for text, ours, theirs in peers:
+        yield ""
+        yield f"torch's own context parallelism of `{text}` took {theirs:,.0f} ms in the same run, beside {ours:,.0f}."
+
+
 def main() -> None:
     raw = FOLDER / "raw"
+    if (several := raw / "sharded" / "h100x2.json").exists():
+        page = FOLDER.parent / "howto" / "shard.md"
+        _draw(page, SHARDED, "\n".join(sharded(json.loads(several.read_text()))))
     _draw(FOLDER / "README.md", TABLES, tables(sorted(raw.glob("*.json"))))
     if found := speed.read(raw):
         for page in (FOLDER / "README.md", FOLDER.parent / "index.md", FOLDER.parents[1] / "README.md"):

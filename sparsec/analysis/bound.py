@@ -9,6 +9,7 @@ from math import prod
 from sparsec.analysis.count import affine_count
 from sparsec.ir import nodes as ir
 from sparsec.ir.algebra import complement, conjunction
+from sparsec.ir.chosen import Choice, Hashing, Routing
 from sparsec.ir.inputs import Input
 
 _MOST_TERMS = 64
@@ -58,12 +59,12 @@ def _listed(table: ir.Leaf, n: int) -> int:
     raise TypeError(f"not a table: {table!r}")
 
 
-def chosen_count(condition: ir.Set, inputs: Sequence[Input], n: int) -> int | None:
-    """The most pairs that a condition can have whatever its lists of chosen blocks say; None where no number is known.
+def chosen_count(condition: ir.Set, pattern: ir.Pattern, n: int) -> int | None:
+    """The most pairs that a condition of a pattern can have whatever is chosen; None where no number is known.
 
-    `inputs` say how many blocks a list has.  Other data may keep everything.
+    Lists say how many blocks they name, chunks and clusters how large they are.  Other data may keep everything.
     """
-    seen = {each.name: each.sizes[1] * int(each.axes[-1]) for each in inputs if _counted(each)}
+    seen = {each.name: _most(each, pattern.choice_inputs, n) for each in pattern.inputs}
     try:
         terms = conjunctions(condition)
     except TooManyTerms:
@@ -71,11 +72,47 @@ def chosen_count(condition: ir.Set, inputs: Sequence[Input], n: int) -> int | No
     total = 0
     for term in terms:
         parts = term.parts if isinstance(term, ir.And) else (term,)
-        lists = [part.test.name for part in parts if isinstance(part, ir.DataTest) and isinstance(part.test, ir.Chosen)]
+        tests = [part.test for part in parts if isinstance(part, ir.DataTest)]
+        most = [seen[test.name] for test in tests if isinstance(test, ir.Chosen | ir.Grouped)]
         plain = conjunction(*(part for part in parts if not ir.leaves(part)))
-        total += min([affine_count(plain, n), *(n * min(seen[name], n) for name in lists if name in seen)])
+        total += min([affine_count(plain, n), *(pairs for pairs in most if pairs is not None)])
     return min(total, n * n)
 
 
-def _counted(own: Input) -> bool:
-    return own.is_chosen and own.axes[-1].isdigit()
+def is_bounded(pattern: ir.Pattern) -> bool:
+    """Whether something that is chosen says how many pairs it has at most."""
+    return any(_most(each, pattern.choice_inputs, 1) is not None for each in pattern.inputs)
+
+
+def _most(own: Input, reals: Sequence[Input], n: int) -> int | None:
+    """The most pairs of what is chosen for n queries; None where that is not known."""
+    match own.choice:
+        case Hashing(_, rounds, chunk, _):
+            return n * min(2 * chunk * rounds, n)
+        case Routing(count, centroids):
+            (clusters,) = (each.axes[1] for each in reals if each.name == centroids)
+            return min(int(clusters) * min(count, n) ** 2, n * n) if clusters.isdigit() else None
+    if own.is_chosen and own.axes[-1].isdigit():
+        return n * min(own.sizes[1] * int(own.axes[-1]), n)
+    return None
+
+
+def choosing(pattern: ir.Pattern) -> tuple[str, ...]:
+    """What it takes to choose, beside the attention to what is chosen: in words, by n."""
+    return tuple(dict.fromkeys(_choosing(each, pattern.choice_inputs) for each in pattern.inputs if each.choice))
+
+
+def _choosing(own: Input, reals: Sequence[Input]) -> str:
+    match own.choice:
+        case Hashing(buckets, rounds, _, _):
+            times = "once" if rounds == 1 else f"{rounds} times"
+            return f"lsh: O(n log n), as in Reformer: keys sorted {times}, by products with {buckets // 2:,} directions"
+        case Routing(_, centroids):
+            (clusters,) = (each.axes[1] for each in reals if each.name == centroids)
+            return f"routed: O({clusters} n log n), products with {clusters} centroids, and the best of each"
+    assert isinstance(own.choice, Choice)
+    word, (rows, size) = own.name.partition(".")[0], own.sizes
+    each = {"max": 1, "lse": 1, "bound": size}.get(own.choice.score, rows * size)
+    if own.choice.given:
+        return f"{word}: O(n ** 2 / {rows * size:,}), scores that are given"
+    return f"{word}: O(n ** 2{f' / {each:,}' if each > 1 else ''}), a product for every score"

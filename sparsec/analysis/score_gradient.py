@@ -12,18 +12,19 @@ from typing import Any, cast
 
 from sparsec.ir import scores
 from sparsec.ir.nodes import Abs, Add, Const, Int, Mul, Set, Sub, Var
-from sparsec.ir.scores import Apply, Arithmetic, Choose, Extreme, Number, Piece, Real, Scaled, Whole
+from sparsec.ir.scores import Apply, Arithmetic, Choose, Extreme, Number, Piece, ReadReal, Real, Scaled, Whole
 
+_S = Scaled()
 _WORTH_SIMPLIFYING = 60  # operations: larger ones take SymPy seconds
 
 
 @lru_cache(maxsize=256)
-def gradient(score: Real) -> Real:
-    """d score / d s."""
+def gradient(score: Real, by: Scaled | ReadReal = _S) -> Real:
+    """d score / d s, or by an entry of a float input."""
     import sympy
 
     reader = _Reader(sympy)
-    found = sympy.diff(reader.real(score), reader.s)
+    found = sympy.diff(reader.real(score), reader.real(by))
     candidates = [found]
     if found.count_ops() <= _WORTH_SIMPLIFYING and not found.has(sympy.Piecewise):
         candidates.append(sympy.simplify(found))
@@ -54,6 +55,7 @@ class _Reader:
         self.sympy, self.expand = sympy, expand
         self.s = sympy.Symbol("s", real=True)
         self.integers: dict[Int, Any] = {}
+        self.entries: dict[ReadReal, Any] = {}
         self.tests: dict[Set, Any] = {}
         self.read: dict[Real, Any] = {}
 
@@ -67,6 +69,8 @@ class _Reader:
         match node:
             case Scaled():
                 return self.s
+            case ReadReal():
+                return self.entries.setdefault(node, sympy.Symbol(f"e{len(self.entries)}", real=True))
             case Number(value):
                 return sympy.Rational(repr(value))
             case Whole(Const(value)):
@@ -116,9 +120,9 @@ class _Writer:
 
     def __init__(self, sympy: Any, reader: _Reader) -> None:
         self.sympy = sympy
-        self.integers = {symbol: node for node, symbol in reader.integers.items()}
+        self.numbers: dict[Any, Real] = {symbol: Whole(node) for node, symbol in reader.integers.items()}
+        self.numbers |= {symbol: node for node, symbol in reader.entries.items()} | {reader.s: Scaled()}
         self.tests = {symbol: node for node, symbol in reader.tests.items()}
-        self.s = reader.s
         self.written: dict[Any, Real] = {}
 
     def real(self, x: Any) -> Real:
@@ -130,7 +134,7 @@ class _Writer:
         sympy = self.sympy
         match x:
             case sympy.Symbol():
-                return Scaled() if x == self.s else Whole(self.integers[x])
+                return self.numbers[x]
             case sympy.Integer():
                 return scores.number(int(x))
             case sympy.Number() | sympy.NumberSymbol():

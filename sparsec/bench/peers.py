@@ -14,6 +14,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from torch.nn.functional import scaled_dot_product_attention
 
 from sparsec.bench.numbers import cost_on
+from sparsec.bench.plain_tier import plain
 from sparsec.bench.race import Tensors, memory, synchronize
 from sparsec.ir import nodes as ir
 from sparsec.plan.build import contiguous
@@ -74,6 +75,7 @@ PEERS: dict[str, Callable[[ir.Pattern, Tensors], Peer]] = {
     "flex": flex,
     "flex-flash": partial(flex, backend="FLASH"),
     "flex-mask": partial(flex, remake=True),
+    "plain": plain,
     "sdpa": sdpa,
     "sdpa-full": partial(sdpa, dense=ir.TRUE),
 }

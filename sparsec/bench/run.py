@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def _run(
         found = _check_documents(found, ours, function, tensors)
     if "wrong" in found:
         return found
-    racers, notes = [ours], {}
+    racers, notes, masked = [ours], {}, _with_choices(generated, tensors)
     if other is not None:
         racers.append(racer := Racer("file", _about(other, tensors)))
         facts["file"] = {**asdict(first(racer, tensors)), "same_bits": _same_bits(ours, racer, tensors)}
@@ -131,7 +132,7 @@ def _run(
             notes[name] = reason
             continue
         try:
-            racer, facts[name] = _peer(name, made, tensors, ours)
+            racer, facts[name] = _peer(name, made, masked, ours)
             racers.append(racer)
         except Exception as error:
             notes[name] = f"{type(error).__name__}: {error}"[:2000]
@@ -164,6 +165,15 @@ def _about(function: Callable[..., Any], tensors: Tensors) -> Callable[..., Any]
     """An operator, told where documents end if there are some, and the pattern's inputs."""
     told = dict(tensors.given) if tensors.documents is None else {**tensors.given, "documents": tensors.documents}
     return partial(function, **told) if told else function
+
+
+def _with_choices(generated: ModuleType, tensors: Tensors) -> Tensors:
+    """The tensors with what the operator chooses by them, for peers whose mask has to be told."""
+    if not any(own.choice for own in generated._PROGRAM.inputs):
+        return tensors
+    reals = {own.name: tensors.given[own.name] for own in generated._PROGRAM.choice_inputs}
+    choices = generated._OPERATOR.choices(tensors.q, tensors.k, **reals)
+    return replace(tensors, given={**tensors.given, **choices})
 
 
 def _check_documents(

@@ -19,7 +19,7 @@ from sparsec.cli.output import report
 from sparsec.diagnostics import SparsecError
 
 COMMANDS = ["new", "check", "fmt", "cost", "show", "diff", "compile"]
-COMMANDS += ["verify", "bench", "tune", "explain", "doctor", "cache", "lsp"]
+COMMANDS += ["verify", "bench", "tune", "fit", "explain", "doctor", "cache", "lsp"]
 _ENDLESS = 1 << 20
 _INTERRUPTED = 130  # as shells have it
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sparsec.cli.given import Given, data_or_sample
+from sparsec.cli.given import Given, data_of_call
 from sparsec.cli.inputs import Expression, Names, named, read
 from sparsec.cli.options import Define, Layer, Layers, PatternName, choice
 from sparsec.cli.output import report as say
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sparsec.ir.nodes import Pattern
     from sparsec.pipeline import Compiled
 
-_PEERS = ("flex", "flex-flash", "flex-mask", "sdpa", "sdpa-full")
+_PEERS = ("flex", "flex-flash", "flex-mask", "plain", "sdpa", "sdpa-full")
 _PACKED_PEERS = ("flex", "flex-mask", "varlen", "nested", "flash-attn")
 _LARGEST = 2**26
 
@@ -76,6 +76,8 @@ def run(
     Inputs of a pattern are those of --given, or drawn and said to be: ids of documents, scattered tokens, lists of
     positions.  flex-mask makes the block mask in each call, as other data asks for it.
 
+    On a Hopper GPU, plain is the operator itself without the kernels written for it.
+
     With --against-file the results of both are compared bit for bit, and the exit status is 1 where they differ.
     """
     lengths = _lengths(n, growth)
@@ -89,6 +91,7 @@ def run(
         from sparsec.bench.setting import defaults, drawn_documents
         from sparsec.testing.verify import best_device
     from sparsec import pipeline
+    from sparsec.ir.inputs import refuse_score_inputs
 
     device = best_device()
     setting = defaults(
@@ -117,13 +120,15 @@ def run(
     if against is None and device.type == "cuda" and any(each.pattern.inputs for each in made):
         setting = replace(setting, against=(*setting.against, "flex-mask"))
     for each in made:
+        refuse_score_inputs(each.pattern, "`sparsec bench`")
         if each.pattern.inputs and setting.documents:
             raise typer.BadParameter("with patterns that read no inputs", param_hint="--documents")
         say(each.warnings)
 
     def data(pattern: Pattern, n: int) -> tuple[Mapping[str, Any], dict[str, str]]:
-        own = [text for text in given or () if len(made) == 1 or _name_of(text) in {x.name for x in pattern.inputs}]
-        return data_or_sample(pattern, own, seed, n, setting.batch, setting.heads)
+        names = {each.name for each in (*pattern.inputs, *pattern.choice_inputs)}
+        own = [text for text in given or () if len(made) == 1 or _name_of(text) in names]
+        return data_of_call(pattern, own, seed, n, setting.batch, setting.heads, setting.head_size)
 
     other = None if against_file is None else _function_of(against_file, made)
     runs: list[dict[str, object]] = []

@@ -29,6 +29,7 @@ from sparsec.cli.options import (
     queries_of,
 )
 from sparsec.cli.output import report
+from sparsec.cli.ranks import Layout, LinkName, RankCount, Sharding, checked, over_ranks
 from sparsec.diagnostics import SparsecError, printable
 from sparsec.lower.layers import named
 from sparsec.terminal import coloured
@@ -77,6 +78,9 @@ def run(
         int | None,
         typer.Option("--depth", min=1, max=MOST_LAYERS, metavar="L", help="Say how far L layers, from 0 on, reach."),
     ] = None,
+    rank_count: RankCount = None,
+    layout: Layout = "contiguous",
+    link: LinkName = "nvlink",
     given: Given = None,
     sample: Sample = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -85,12 +89,15 @@ def run(
     chosen = choice(define, pattern, heads, layer, layers)
     gpu, files = _gpu(gpu), inputs.named(files)
     call = Call(n, queries_of(n, n_q, q_offset), head_size)
+    sharding = checked(rank_count, layout, link, n, call.queries)
     if depth is not None and call.queries != range(n):
         raise typer.BadParameter("layers pass on as many positions as they get: without --n-q", param_hint="--depth")
     if len(files) == 1:
-        _one(files[0], chosen, call, gpu, depth, as_json, None if not given and sample is None else (given, sample))
+        data = None if not given and sample is None else (given, sample)
+        _one(files[0], chosen, call, gpu, depth, sharding, as_json, data)
         return
-    for option, value in (("--gpu", gpu), ("--depth", depth), ("--given", given or None), ("--sample", sample)):
+    single = {"--gpu": gpu, "--depth": depth, "--ranks": rank_count, "--given": given or None, "--sample": sample}
+    for option, value in single.items():
         if value is not None:
             raise typer.BadParameter("needs one file; a table has no room for it", param_hint=option)
     raise typer.Exit(_several(files, chosen, call, as_json))
@@ -113,6 +120,7 @@ def _one(
     call: Call,
     gpu: str | None,
     depth: int | None,
+    sharding: Sharding | None,
     as_json: bool,
     data: tuple[list[str] | None, int | None] | None,
 ) -> None:
@@ -128,7 +136,8 @@ def _one(
         known = [_with_data(group.pattern, cost, *data) for group, cost in zip(groups, costs, strict=True)]
         costs, words = [cost for cost, _ in known], [told for _, told in known]
     found = [
-        told(group.pattern, cost, gpu, through, given) for group, cost, given in zip(groups, costs, words, strict=True)
+        replace(told(group.pattern, cost, gpu, through, given), sharded=over_ranks(group.pattern, cost, sharding, gpu))
+        for group, cost, given in zip(groups, costs, words, strict=True)
     ]
     if as_json:
         plain = [each.to_json() for each in found]

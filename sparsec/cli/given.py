@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from sparsec.ir.inputs import Input
     from sparsec.ir.nodes import Pattern
     from sparsec.ir.reference import Data
 
@@ -31,15 +33,16 @@ def data_of(pattern: Pattern, given: list[str] | None, n: int | None, what: str)
     """
     from sparsec.ir.inputs import of_row, refuse_inputs
     from sparsec.runtime.given import checked, loaded
-    from sparsec.show.sample import MOST, sample
+    from sparsec.show.sample import MOST, samples
 
     arrays = {name: loaded(value) for name, value in map(_value, given or ())}
     drawn = [each for each in pattern.inputs if each.choice and each.name not in arrays]
     n = _KEYS if drawn and n is None else n
     if drawn and n is not None and n <= MOST:
-        arrays |= {each.name: sample(each.choice, n)[None, None] for each in drawn if each.choice}
-        words = " and ".join(sorted({f"`{each.name.partition('.')[0]}`" for each in drawn}))
-        print(f"a sample: {words} of random scores", file=sys.stderr)
+        names = {each.name for each in drawn}
+        arrays |= {name: some for name, some in samples(pattern, n).items() if name in names}
+        words = " and ".join(sorted({_told(each) for each in drawn}))
+        print(f"a sample: {words}", file=sys.stderr)
     if any(each.name not in arrays for each in pattern.inputs):
         refuse_inputs(pattern, what, _HINT)
     along = [arrays[each.name] for each in pattern.inputs if each.axes[-1:] == ("n",)]
@@ -48,23 +51,63 @@ def data_of(pattern: Pattern, given: list[str] | None, n: int | None, what: str)
     return of_row(pattern.inputs, whole, 0, 0), n
 
 
+def _told(own: Input) -> str:
+    """What a sample of an input that is chosen is."""
+    word = own.name.partition(".")[0]
+    of = {"lsh": "random hashes", "routed": "random clusters"}.get(word, "random scores")
+    return f"`{word}` of {of}"
+
+
 def data_or_sample(
     pattern: Pattern, given: list[str] | None, seed: int, n: int, batch: int, heads: int
 ) -> tuple[Data, dict[str, str]]:
     """Arrays of all inputs, with all their axes: those given, and drawn ones; what is told of each.
 
-    SparsecError for data that can't be read or does not fit; BadParameter for a text that is none.
+    What the pattern chooses itself is drawn where keys are few enough to be looked at.  SparsecError for data that
+    can't be read or does not fit; BadParameter for a text that is none.
     """
-    from sparsec.runtime.given import checked, loaded
+    from sparsec.runtime.given import checked
+    from sparsec.show.sample import MOST, samples
+
+    arrays, words = _declared(pattern, given, seed, n, batch, heads)
+    absent = [each for each in pattern.inputs if each.name not in arrays]
+    if absent and n <= MOST:
+        arrays |= {name: some for name, some in samples(pattern, n, seed).items() if name not in arrays}
+        words |= {each.name: f"drawn by seed {seed}: {_told(each)}" for each in absent}
+    return checked(pattern, arrays, n)[0], words
+
+
+def data_of_call(
+    pattern: Pattern, given: list[str] | None, seed: int, n: int, batch: int, heads: int, head_size: int
+) -> tuple[Data, dict[str, str]]:
+    """As `data_or_sample`, of what a call gives alone: also the numbers that a pattern chooses by, and no choices."""
+    from sparsec.runtime.given import checked
+    from sparsec.runtime.sample import drawn_reals
+
+    own = replace(pattern, inputs=tuple(each for each in pattern.inputs if not each.choice))
+    arrays, words = _declared(own, given, seed, n, batch, heads)
+    found, _ = checked(own, arrays, n)
+    absent = [each for each in pattern.choice_inputs if each.name not in arrays]
+    reals, more = drawn_reals(absent, n, batch, head_size, seed)
+    reals |= {each.name: arrays[each.name] for each in pattern.choice_inputs if each.name in arrays}
+    return {**found, **reals}, words | {name: f"drawn by seed {seed}: {text}" for name, text in more.items()}
+
+
+def _declared(
+    pattern: Pattern, given: list[str] | None, seed: int, n: int, batch: int, heads: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays that are given, and of other inputs that the text declares drawn ones; what is told of each."""
+    from sparsec.runtime.given import loaded
     from sparsec.runtime.sample import drawn
 
-    if not pattern.inputs and not given:
-        return {}, {}
     told = dict(map(_value, given or ()))
-    arrays, words = drawn([each for each in pattern.inputs if each.name not in told], n, batch, heads, seed)
-    whole, _ = checked(pattern, arrays | {name: loaded(value) for name, value in told.items()}, n)
+    arrays, words = drawn(
+        [each for each in pattern.inputs if each.name not in told and not each.choice], n, batch, heads, seed
+    )
     words = {name: f"drawn by seed {seed}: {text}" for name, text in words.items()}
-    return whole, {each.name: words.get(each.name) or str(told[each.name]) for each in pattern.inputs}
+    return arrays | {name: loaded(value) for name, value in told.items()}, words | {
+        name: str(value) for name, value in told.items()
+    }
 
 
 def _value(text: str) -> tuple[str, int | str]:

@@ -61,7 +61,7 @@ def run(
         from sparsec.tuning.tune import Limits
     from sparsec import pipeline
     from sparsec.codegen import tuned_files
-    from sparsec.ir.inputs import refuse_inputs
+    from sparsec.ir.inputs import refuse_inputs, refuse_score_inputs
 
     path = Path(output).absolute() if output else tuned_files.own_path()
     if path is None and not dry_run:
@@ -71,6 +71,7 @@ def run(
     made = [pipeline.compile(read(name).source, **chosen.keywords) for name in named(files)]
     for each in made:
         refuse_inputs(each.pattern, "`sparsec tune`")
+        refuse_score_inputs(each.pattern, "`sparsec tune`")
         report(each.warnings)
     if dry_run or path is None:
         _list(made, shapes, most)

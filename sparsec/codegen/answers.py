@@ -14,7 +14,7 @@ from sparsec.codegen.origins import Names, Origins, comment, unknown
 from sparsec.codegen.spans import Spans
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
-from sparsec.plan.nodes import Contiguous, Cover, Region, Segment
+from sparsec.plan.nodes import Contiguous, Cover, Region, Segment, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,33 @@ def answers(
         data=data,
         numbers=", NUMBERS" if numbered else "",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The condition of a variant, whatever its layouts, on the device."""
+
+    keep: list[str]
+    tables: tuple[tuple[int, int], ...]  # as of Answers
+    typed: str  # parameters after q, k and n
+
+    @property
+    def made(self) -> str:
+        """The tables as Region takes them."""
+        return "".join(f"({index}, _TABLE_{table}), " for index, table in self.tables)
+
+
+def whole_text(
+    variant: Variant, own: tuple[ir.Table, ...], everyone: tuple[ir.Table, ...], data: DataArguments, numbered: bool
+) -> Whole:
+    """The text of the union of the regions of a variant; tables as of `answers`."""
+    conditions = [region.condition for region in variant.regions]
+    condition = conditions[0] if len(conditions) == 1 else ir.Or(tuple(conditions))
+    leaves = ir.tables(condition)
+    named = "".join(f", STARTS_{own.index(leaf)}, TABLE_{own.index(leaf)}" for leaf in leaves)
+    typed = f", at{named}{data.text}: tl.constexpr{', NUMBERS: tl.constexpr' if numbered else ''}"
+    tables = tuple((own.index(leaf), everyone.index(leaf)) for leaf in leaves)
+    return Whole(Triton(own, data).lines(condition, "return "), tables, typed)
 
 
 def _wrapped(rows: tuple[tuple[int, ...], ...]) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input, reads
+from sparsec.ir.scores import reads_of
 
 # Entries as they are; sorted, to be searched; or counted up to each value, where positions alone are asked about.
 # Of chosen blocks what each query lists, and which blocks some of many queries list.
-Use = Literal["entries", "sorted", "counted", "chosen", "united"]
+# And labels, of queries and of keys.
+Use = Literal["entries", "sorted", "counted", "chosen", "united", "labels"]
 
 _NAMES: dict[Use, str] = {
     "entries": "INPUT",
@@ -19,6 +20,7 @@ _NAMES: dict[Use, str] = {
     "counted": "COUNTED",
     "chosen": "CHOSEN",
     "united": "UNITED",
+    "labels": "LABELS",
 }
 
 
@@ -46,6 +48,10 @@ class DataArguments:
         """Whether an input has an entry for each position."""
         return any(each.name == name and each.axes[-1:] == ("n",) for each in self.inputs)
 
+    def number(self, name: str) -> int:
+        """The number of an input."""
+        return next(number for number, each in enumerate(self.inputs) if each.name == name)
+
     def of_entries(self, name: str) -> str:
         """What functions that read an entry take first: the tensor, the place of a pair, and the tensor's form."""
         return self._of(name, ("entries",))[1]
@@ -57,6 +63,10 @@ class DataArguments:
     def of_chosen(self, test: ir.Chosen, use: Literal["chosen", "united"]) -> str:
         """What functions that ask about a chosen set take: lists, the pairs, and the sizes of blocks."""
         return f"{self._of(test.name, (use,))[1]}, q, k, n, {test.rows}, {test.size}"
+
+    def of_grouped(self, test: ir.Grouped) -> str:
+        """What the function that asks whether labels put a pair together takes: labels, the pair, and what they are."""
+        return f"{self._of(test.name, ('labels',))[1]}, q, k, n, {test.near}"
 
     def _of(self, name: str, uses: tuple[Use, ...]) -> tuple[Use, str]:
         for place, each in enumerate(self.all):
@@ -70,19 +80,22 @@ class DataArguments:
         return "".join(f", {each.name}" for each in self.all) + (", FORMS" if self.all else "")
 
 
-def data_arguments(inputs: tuple[Input, ...], conditions: Iterable[ir.Set]) -> DataArguments:
-    """The tensors that some conditions read of the inputs of a pattern."""
-    found: dict[str, set[Use]] = {}
-    for read in (read for condition in conditions for read in reads(condition)):
+def data_of(pattern: ir.Pattern) -> DataArguments:
+    """The tensors that the conditions and the scores of a pattern read: float inputs stand behind all others."""
+    found: dict[str, set[Use]] = {read.name: {"entries"} for score in pattern.scores for read in reads_of(score)}
+    for read in (read for condition in pattern.conditions for read in reads(condition)):
         uses: set[Use] = {"entries"}
         if isinstance(read, ir.ElementOf):
             uses = {"counted" if _bound(read.value) else "sorted"}
         elif isinstance(read, ir.Chosen):
             uses = {"chosen", "united"}
+        elif isinstance(read, ir.Grouped):
+            uses = {"labels"}
         found.setdefault(read.name, set()).update(uses)
     for uses in found.values():
         if "sorted" in uses:
             uses.discard("counted")
+    inputs = (*pattern.inputs, *pattern.score_inputs)
     made = (
         DataArgument(number, use)
         for number, each in enumerate(inputs)

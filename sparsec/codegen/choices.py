@@ -8,7 +8,7 @@ from sparsec.codegen.answers import as_tensor, stop_of
 from sparsec.codegen.dialects import Torch
 from sparsec.codegen.printer import Printer
 from sparsec.ir import nodes as ir
-from sparsec.ir.chosen import Choice
+from sparsec.ir.chosen import Choice, Chooser, Hashing, Routing
 from sparsec.ir.inputs import Input
 from sparsec.plan.choices import segments_of
 
@@ -31,16 +31,22 @@ class Eligible:
 class ChoiceText:
     """The text of one choice, and of the sets that it needs."""
 
-    choice: Choice
+    choice: Chooser
     sets: tuple[Eligible, ...]
+    given: int | None  # which of the real numbers of a call it is about
 
     @property
     def made(self) -> str:
         """What makes it in a module."""
         own = self.choice
-        shared = ", shared=True" if own.shared else ""
+        if isinstance(own, Hashing):
+            return f"sk.Hashing(buckets={own.buckets}, rounds={own.rounds}, chunk={own.chunk}, seed={own.seed})"
+        if isinstance(own, Routing):
+            return f"sk.Routing({own.count}, given={self.given})"
+        score = "given" if own.given else own.score
+        more = (", shared=True" if own.shared else "") + (f", given={self.given}" if own.given else "")
         sets = ", ".join(each.made for each in self.sets)
-        return f'sk.Choice({own.count}, {own.size}, {own.rows}, "{own.score}", {sets}{shared})'
+        return f'sk.Choice({own.count}, {own.size}, {own.rows}, "{score}", {sets}{more})'
 
 
 class _Whole(Torch):
@@ -49,15 +55,18 @@ class _Whole(Torch):
     condition = Printer.condition
 
 
-def choices_of(inputs: tuple[Input, ...]) -> dict[str, ChoiceText]:
-    """The texts of all choices, by the names of the inputs that list what is chosen."""
+def choices_of(inputs: tuple[Input, ...], reals: tuple[Input, ...]) -> dict[str, ChoiceText]:
+    """The texts of all choices, by the names of the inputs that say what is chosen."""
     found: dict[str, ChoiceText] = {}
+    numbers = {each.name: number for number, each in enumerate(reals)}
     for own in (each.choice for each in inputs if each.choice):
-        number = len(found)
-        sets = [_eligible(f"among_{number}", own.among)]
-        if own.keep != ir.FALSE:
-            sets.append(_eligible(f"first_{number}", own.keep))
-        found[own.name] = ChoiceText(own, tuple(sets))
+        sets = []
+        if isinstance(own, Choice):
+            sets.append(_eligible(f"among_{len(found)}", own.among))
+            if own.keep != ir.FALSE:
+                sets.append(_eligible(f"first_{len(found)}", own.keep))
+        source = own.centroids if isinstance(own, Routing) else own.score if isinstance(own, Choice) else ""
+        found[own.name] = ChoiceText(own, tuple(sets), numbers.get(source))
     return found
 
 

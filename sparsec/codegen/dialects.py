@@ -99,6 +99,8 @@ class Triton(Printer):
             held = f"sk.is_{use}({own}, {self.wide_integer(leaf.test.value)})"
         elif isinstance(leaf.test, ir.Chosen):
             held = f"sk.is_chosen({self.data.of_chosen(leaf.test, 'chosen')})"
+        elif isinstance(leaf.test, ir.Grouped):
+            held = f"sk.is_in_group_of({self.data.of_grouped(leaf.test)})"
         else:
             held = self.condition(leaf.test)
         return f"({self.conjunction.join([*inside, held])})" if inside else held
@@ -181,6 +183,8 @@ class Torch(Printer):
             held = f"sk.is_entry({self.inputs[test.name]}, {self.integer(test.value)})"
         elif isinstance(test, ir.Chosen):
             held = f"sk.is_listed_block({self.inputs[test.name]}, q, k, {test.rows}, {test.size})"
+        elif isinstance(test, ir.Grouped):
+            held = f"sk.is_in_group({self.inputs[test.name]}, q, k, n, {test.near})"
         else:
             held = self.condition(test)
         return f"({self.conjunction.join([*inside, held])})" if inside else held

@@ -12,7 +12,7 @@ import jinja2
 
 from sparsec import resources
 from sparsec.codegen import program, support
-from sparsec.codegen.arguments import data_arguments
+from sparsec.codegen.arguments import data_of
 from sparsec.codegen.choices import choices_of
 from sparsec.codegen.header import header
 from sparsec.codegen.shape import named_shapes
@@ -25,6 +25,7 @@ from sparsec.plan.nodes import Plan
 from sparsec.sets.symbolic_tiles import MIN_TILE
 
 _LONGEST_LINE = 120
+_OF_STEPS = "A step of decoding: the last rows of a sequence against a cache of keys."
 _PLACEHOLDER = "op_name_of_this_content"
 _TAKEN = {"torch", "triton", "tl", "sk"}
 
@@ -34,7 +35,8 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     have, and comments that name the `terms` of each condition.  Equal inputs give equal bytes.
     """
     made = kernels_of(plan, terms)
-    data, choices = data_arguments(plan.pattern.inputs, plan.pattern.conditions), choices_of(plan.pattern.inputs)
+    data = data_of(plan.pattern)
+    choices = choices_of(plan.pattern.inputs, plan.pattern.choice_inputs)
     runs = _runs(plan, (text for _, texts in made.groups for text in texts))
     body = (
         _environment()
@@ -45,8 +47,9 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
             answers=made.answers,
             tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
             choices=list(choices.values()),
-            inputs=[program.declared(each, data, choices) for each in plan.pattern.inputs],
-            given=any(each.choice is None for each in plan.pattern.inputs),
+            inputs=[program.declared(each, data, choices) for each in data.inputs],
+            choice_inputs=[program.declared(each, data, choices) for each in plan.pattern.choice_inputs],
+            given=any(each.choice is None for each in (*data.inputs, *plan.pattern.choice_inputs)),
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
             most_positions=MOST_POSITIONS,
@@ -66,13 +69,38 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     return body.replace(_PLACEHOLDER, f"{plan.pattern.name}_{digest}")
 
 
+def emit_steps(plan: Plan) -> str:
+    """The text of the module that decodes, from the plan of `sparsec.plan.decode`."""
+    template = _environment().get_template("decode_answers.py.jinja")
+    made = shared(plan, lambda variant: template.render(variant=variant))
+    runs: dict[tuple[str, ...], str] = {}
+    groups = []
+    for heads, (text,) in made.groups:
+        run = tuple(program.step_region(each, text.stem if text.score else None) for each in text.answers)
+        alike = sum(name == text.stem or name.startswith(f"{text.stem}_also_") for name in runs.values())
+        name = runs.setdefault(run, f"{text.stem}_also_{alike}" if alike else text.stem)
+        groups.append((heads, name, text.numbers))
+    return (
+        _environment()
+        .get_template("decode.py.jinja")
+        .render(
+            header=header(plan, _OF_STEPS),
+            import_support=support.INSIDE,
+            answers=made.answers,
+            tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
+            variants={name: run for run, name in runs.items()},
+            most_positions=MOST_POSITIONS,
+            groups=groups,
+        )
+    )
+
+
 _Run = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
 
 
 def _run(plan: Plan, text: VariantText) -> _Run:
     """What serves a length: regions, with why they are what they are; kernels in launch order."""
-    score = text.stem if text.score else None
-    regions = tuple((program.region(each, tables(plan), score), each.region.why) for each in text.answers)
+    regions = tuple((program.region(each, tables(plan), text), each.region.why) for each in text.answers)
     return regions, tuple(program.kernel(each, text) for each in text.kernels)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping
 
-from sparsec.codegen.answers import Answers
+from sparsec.codegen.answers import Answers, Whole
 from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.choices import ChoiceText
+from sparsec.codegen.scores import ScoreText
 from sparsec.codegen.variants import KernelText, VariantText, filled
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input
@@ -16,17 +17,16 @@ from sparsec.ir.invariance import diagonal_period
 _OF_SCORE = ("score", "score_gradient")
 
 
-def region(answers: Answers, leaves: tuple[ir.Table, ...], score: str | None = None) -> str:
-    """The arguments of sk.Region, in lines; `score`: the end of the names of its score's functions."""
+def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText) -> str:
+    """The arguments of sk.Region, in lines, of a variant."""
+    score, stem = variant.score, variant.stem
     own, suffix = answers.region, answers.suffix
     said: dict[str, object] = {"stride": own.stride} if own.stride > 1 else {}
     said |= {"gathered": own.gathered} if own.gathered else {}
     said |= {"block": own.block} if own.block > 1 else {}
     said |= {"listed": True} if own.listed else {}
     said |= {"tables_fill": True} if own.table_full and own.columns.tables else {}
-    said |= (
-        {"tables": _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)} if answers.tables else {}
-    )
+    said |= {"tables": _numbered_tables(answers)} if answers.tables else {}
     said |= {"inputs": answers.inputs} if answers.inputs else {}
     sides = [side for side, cover in (("rows", own.rows), ("columns", own.columns)) if cover.from_list]
     said |= {"tile_lists": tuple(sides)} if sides else {}
@@ -36,12 +36,39 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], score: str | None = N
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
     if own.columns.tables or answers.judge:
         said["queries_visited"] = f"_queries_visited{suffix}"
-    device = [*answers.device, *((name, f"_{name}{score}") for name in _OF_SCORE if score is not None)]
+    device = [*answers.device, *((name, f"_{name}{stem}") for name in _OF_SCORE if score is not None)]
     asked = ", ".join(f"{answer}={name}" for answer, name in device)
-    said |= {name: f"_{name}_cpu{score}" for name in _OF_SCORE if score is not None}
+    said |= {name: f"_{name}_cpu{stem}" for name in _OF_SCORE if score is not None}
+    if score is not None and variant.whole is not None:
+        said |= {"score_inputs": score.inputs, "reads": _reads(score, variant.whole, stem)}
     cpu = (f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))
     names = [f'"{suffix}"', f"sk.Answers({asked})", *cpu]
     return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
+
+
+def step_region(answers: Answers, score: str | None = None) -> str:
+    """The arguments of sk.StepRegion, in lines; `score`: the end of the name of its score's function."""
+    own = answers.region
+    asked = [*answers.device, *([("score", f"_score{score}")] if score is not None else [])]
+    said: dict[str, object] = {"stride": own.stride} if own.stride > 1 else {}
+    said |= {"gathered": own.gathered} if own.gathered else {}
+    said |= {"exact": True} if own.rows.precision == "exact" else {}
+    said |= {"tables": _numbered_tables(answers)} if answers.tables else {}
+    names = [f"sk.Answers({', '.join(f'{answer}={name}' for answer, name in asked)})", f"_visit{answers.suffix}"]
+    return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
+
+
+def _numbered_tables(answers: Answers) -> str:
+    return _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)
+
+
+def _reads(score: ScoreText, whole: Whole, stem: str) -> str:
+    """What makes the reads of float inputs in a score, in lines."""
+    lines = [f"sk.Reads(_kept{stem}, ({whole.made}), ("]
+    for place, read in enumerate(score.reads):
+        functions = ", ".join(f"_{name}{stem}" for name in (f"slope_{place}", f"slope_{place}_cpu", f"indices_{place}"))
+        lines.append(f'    sk.Read({read.number}, "{read.by}", {functions}),')
+    return "\n".join([*lines, "))"])
 
 
 def kernel(text: KernelText, variant: VariantText) -> str:
@@ -64,8 +91,8 @@ def declared(own: Input, data: DataArguments, choices: Mapping[str, ChoiceText])
     """What makes an input."""
     axes = ", ".join(f'"{axis}"' for axis in own.axes)
     uses = " ".join(f'"{each.use}",' for each in data.all if data.inputs[each.number] is own)
-    more = f", {own.sizes}" if own.is_chosen else ""
-    more += f", _CHOICE_{[*choices].index(own.name)}" if own.choice else ""
+    more = f", {own.sizes}" if own.is_chosen or own.kind == "scores" else ""
+    more += f", choice=_CHOICE_{[*choices].index(own.name)}" if own.choice else ""
     axes += "," if len(own.axes) == 1 else ""
     return f'Input("{own.name}", "{own.kind}", ({axes}), {own.line}, ({uses}){more})'
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sparsec.analysis.score_gradient import gradient
+from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.dialects import Torch, Triton
 from sparsec.codegen.printer import ATOM, PRODUCT, SUM, Printer
 from sparsec.ir import nodes as ir
+from sparsec.ir.invariance import is_of_distance
 from sparsec.ir.scores import (
     Apply,
     Arithmetic,
@@ -22,6 +24,7 @@ from sparsec.ir.scores import (
     Extreme,
     Number,
     Piece,
+    ReadReal,
     Real,
     Scaled,
     Whole,
@@ -29,9 +32,21 @@ from sparsec.ir.scores import (
     constant,
     operations,
     parts,
+    reads_of,
 )
 
-_NAMED = Arithmetic | Apply | Extreme | Choose | Piece
+_NAMED = ReadReal | Arithmetic | Apply | Extreme | Choose | Piece
+
+
+@dataclass(frozen=True, slots=True)
+class ReadText:
+    """How a score reads an entry of a float input, for the gradient of the input."""
+
+    number: int  # of the input
+    by: str  # what decides which entry it is: "row" (nothing but the query), "column", "distance", "pair" or "whole"
+    slope: list[str]
+    slope_torch: list[str]
+    indices: list[str]  # on tensors; none for a number of each row and head
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,24 @@ class ScoreText:
     score_torch: list[str]
     gradient_torch: list[str]
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
+    reads: tuple[ReadText, ...]
+    data: DataArguments
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The numbers of the float inputs that it reads."""
+        return tuple(sorted({read.number for read in self.reads}))
+
+    @property
+    def more(self) -> str:
+        """What its functions on a CPU take after the head."""
+        return "".join(f", INPUT_{number}" for number in self.inputs) + self.numbers
+
+    @property
+    def more_typed(self) -> str:
+        """What those on the device take after the head."""
+        data = f", at{self.data.text}: tl.constexpr" if self.data.all else ""
+        return data + self.numbers_typed
 
     @property
     def numbers_typed(self) -> str:
@@ -50,18 +83,42 @@ class ScoreText:
         return f"{self.numbers}: tl.constexpr" if self.numbers else ""
 
 
-def score_text(score: Real | None, numbered: bool) -> ScoreText | None:
-    """The text of a score; None where there is none."""
+def score_text(score: Real | None, numbered: bool, data: DataArguments) -> ScoreText | None:
+    """The text of a score that may read `data`; None where there is none."""
     if score is None:
         return None
     derived = gradient(score)
     return ScoreText(
-        score=_TritonScores().lines(score, of_pairs=True),
-        gradient=_TritonScores().lines(derived),
-        score_torch=_TorchScores().lines(score, of_pairs=True),
-        gradient_torch=_TorchScores().lines(derived),
+        score=_TritonScores(data).lines(score, of_pairs=True),
+        gradient=_TritonScores(data).lines(derived),
+        score_torch=_TorchScores(data).lines(score, of_pairs=True),
+        gradient_torch=_TorchScores(data).lines(derived),
         numbers=", NUMBERS" if numbered else "",
+        reads=tuple(_read_text(score, read, data) for read in reads_of(score)),
+        data=data,
     )
+
+
+def _read_text(score: Real, read: ReadReal, data: DataArguments) -> ReadText:
+    slope, torch = gradient(score, read), _TorchScores(data)
+    indices = [f"sk.as_index({torch.positions.integer(index)}, q)" for index in read.indices]
+    return ReadText(
+        data.number(read.name),
+        _decided_by(read.indices),
+        _TritonScores(data).lines(slope),
+        torch.lines(slope),
+        indices,
+    )
+
+
+def _decided_by(indices: tuple[ir.Int, ...]) -> str:
+    """What tells the entries of a read apart besides the head, as `ReadText.by` says it."""
+    if indices == (ir.Var("q"), ir.Var("k")):
+        return "whole"
+    named = frozenset[str]().union(*map(ir.names, indices)) & {"q", "k"}
+    if len(indices) == 1 and named == {"q", "k"}:
+        return "distance" if is_of_distance(indices[0]) else "pair"
+    return "pair" if len(indices) > 1 or len(named) > 1 else "column" if named == {"k"} else "row"
 
 
 class _Scores:
@@ -70,7 +127,8 @@ class _Scores:
     positions: Printer
     zeros: str  # like s
 
-    def __init__(self) -> None:
+    def __init__(self, data: DataArguments) -> None:
+        self.data = data
         self.names: dict[Real, str] = {}
 
     def lines(self, node: Real, of_pairs: bool = False) -> list[str]:
@@ -102,6 +160,8 @@ class _Scores:
                 return str(value), ATOM if value >= 0 else SUM
             case Whole(value):
                 return self._whole(value), ATOM
+            case ReadReal():
+                return self._read(node), ATOM
             case Arithmetic(left, "-", right) if constant(left) == 0:
                 return f"-{self._at(right, ATOM)}", SUM
             case Arithmetic(left, "+" | "-" as op, right):
@@ -130,6 +190,10 @@ class _Scores:
         """An integer that depends on the pair, the head or n as a real number."""
 
     @abstractmethod
+    def _read(self, node: ReadReal) -> str:
+        """An entry of a float input."""
+
+    @abstractmethod
     def _function(self, name: str) -> str:
         """What it is called."""
 
@@ -145,12 +209,23 @@ class _Scores:
 class _TritonScores(_Scores):
     zeros = "tl.zeros_like(s)"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, data: DataArguments) -> None:
+        super().__init__(data)
         self.positions: Triton = Triton()
 
     def _whole(self, node: ir.Int) -> str:
         return f"sk.real({self.positions.wide_integer(node)})"
+
+    def _read(self, node: ReadReal) -> str:
+        own, indices = self.data.of_entries(node.name), [*map(self.positions.wide_integer, node.indices)]
+        match indices:
+            case []:
+                return f"sk.read_number({own})"
+            case [index] if self.data.by_position(node.name):
+                return f"sk.read_position({own}, {index}, n)"
+            case [index]:
+                return f"sk.read_listed({own}, {index})"
+        return f"sk.read_pair({own}, {', '.join(indices)}, n)"
 
     def _function(self, name: str) -> str:
         return "sk.tanh" if name == "tanh" else f"tl.{name}"
@@ -165,12 +240,16 @@ class _TritonScores(_Scores):
 class _TorchScores(_Scores):
     zeros = "torch.zeros_like(s)"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, data: DataArguments) -> None:
+        super().__init__(data)
         self.positions = _TorchPositions()
 
     def _whole(self, node: ir.Int) -> str:
         return f"sk.as_real({self.positions.integer(node)}, s)"
+
+    def _read(self, node: ReadReal) -> str:
+        indices = "".join(f", {self.positions.integer(index)}" for index in node.indices)
+        return f"sk.real_entry(INPUT_{self.data.number(node.name)}{indices})"
 
     def _function(self, name: str) -> str:
         return f"torch.{name}"

@@ -71,6 +71,8 @@ class Spans:
             text = f"sk.some_{use}({own}, {self._counted(test.value)})"
         elif isinstance(test, ir.Chosen):
             text = f"sk.some_chosen({self.data.of_chosen(test, 'united')})"
+        elif isinstance(test, ir.Grouped):
+            text = "sk.verdict(True, False)"  # tokens that are near each other are seldom alike: pairs will tell
         else:
             text = self._test(test)
         for read in reads(node):

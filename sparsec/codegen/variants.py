@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sparsec.codegen.answers import Answers, answers
-from sparsec.codegen.arguments import data_arguments
+from sparsec.codegen.answers import Answers, Whole, answers, whole_text
+from sparsec.codegen.arguments import data_of
 from sparsec.codegen.origins import Origins
 from sparsec.codegen.scores import ScoreText, score_text
 from sparsec.ir import nodes as ir
@@ -32,6 +32,7 @@ class VariantText:
     answers: tuple[Answers, ...]
     kernels: tuple[KernelText, ...]
     score: ScoreText | None = None
+    whole: Whole | None = None  # where its score reads float inputs
 
 
 def variant_text(
@@ -40,13 +41,15 @@ def variant_text(
     """The texts of a variant whose names end in `stem`; `origins` of its regions."""
     own, everyone = _tables(variant.regions), tables(plan)
     letters = "abcdefgh" if len(variant.regions) > 1 else " "
-    data = data_arguments(plan.pattern.inputs, plan.pattern.conditions)
+    data = data_of(plan.pattern)
     made = tuple(
         answers(region, _suffix(stem, letter.strip()), own, everyone, data, bool(numbers), origin)
         for region, letter, origin in zip(variant.regions, letters, origins or (None,) * len(letters), strict=False)
     )
     kernels = tuple(KernelText(kernel, f"{kernel.kind}{_suffix(stem, kernel.name)}") for kernel in variant.kernels)
-    return VariantText(variant, stem, plan.by_head, numbers, made, kernels, score_text(variant.score, bool(numbers)))
+    score = score_text(variant.score, bool(numbers), data)
+    whole = whole_text(variant, own, everyone, data, bool(numbers)) if score and score.reads else None
+    return VariantText(variant, stem, plan.by_head, numbers, made, kernels, score, whole)
 
 
 def tables(plan: Plan) -> tuple[ir.Table, ...]:

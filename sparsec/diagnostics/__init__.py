@@ -16,6 +16,7 @@ from sparsec.diagnostics.scores import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.heads import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.tables import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.call import *  # noqa: F403  # isort: skip
+from sparsec.diagnostics.sharding import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.files import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.limits import *  # noqa: F403  # isort: skip
 from sparsec.diagnostics.lint import *  # noqa: F403  # isort: skip

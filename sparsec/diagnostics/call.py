@@ -136,8 +136,8 @@ class WrongConfig(Diagnostic, code="SP0609", title="a configuration without an e
 
 class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than a pattern"):
     """`sparsec.transformers` is the attention of a model of transformers: softmax of scaled scores over the keys that a
-    pattern keeps.  What a model asks for beyond that (dropout, capped scores, biases), and masks that depend on the
-    data (packed rows, padding between tokens), are refused: left out, they would change the result in silence.
+    pattern keeps.  What a model asks for beyond that (dropout, biases, weights), and masks that are no condition on
+    positions, documents and padding on one side, are refused: left out, they would change the result in silence.
     """
 
     where: str
@@ -192,3 +192,22 @@ class WrongData(Diagnostic, code="SP0612", title="wrong documents, lengths or of
         language="python",
     )
     cure = "`documents=tensor([0, 3, 5, 8])`"
+
+
+class NoSteps(Diagnostic, code="SP0623", title="a pattern without steps of decoding"):
+    """A step of `attend.decode` is a row of the attention over the whole sequence, from the cache alone.  Data of a
+    call (inputs, blocks chosen by content) is not in the cache, and `random_blocks` and `random_keys` draw other keys
+    at every length, so that no row stays what it was.
+    """
+
+    reason: str
+    hint: str
+    message = "{reason}"
+    help = "{hint}"
+    example = Example(
+        "import sparsec\nfrom torch import rand, tensor\n\n"
+        'attend = sparsec.compile("pattern p = past(8) | causal & random_keys(2, 1)")\n'
+        "attend.decode(rand(1, 2, 16), rand(1, 2, 9, 16), rand(1, 2, 9, 16), tensor([9]))\n",
+        language="python",
+    )
+    cure = "`past(8) | causal & random_past_blocks(1, 2, 1)`"

@@ -103,3 +103,15 @@ class TunedUnusable(Diagnostic, code="SP0706", title="tuned settings can't be us
         "shell",
     )
     cure = '`{"format": 1, "settings": []}`'
+
+
+class UnknownTier(Diagnostic, code="SP0708", title="unknown tier of kernels"):
+    """The environment variable SPARSEC_TIER says which kernels run on a Hopper GPU: `plain` leaves out those that are
+    written for it, `hopper` takes them wherever they can run.  Not set, or empty, the faster ones run.
+    """
+
+    found: str
+    message = "SPARSEC_TIER must be `plain` or `hopper`, and is `{found}`"
+    help = "do not set it: the faster kernels run then"
+    example = Example("SPARSEC_TIER=fast sparsec verify examples/longformer.spat --n 64\n", "shell")
+    cure = "`SPARSEC_TIER=hopper`, or no SPARSEC_TIER at all"

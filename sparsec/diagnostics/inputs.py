@@ -1,4 +1,4 @@
-"""SP0214 to SP0218, SP0620, SP0621, SP0622 and SP0915: inputs, data given at the call."""
+"""SP0214 to SP0218, SP0224, SP0225, SP0620, SP0621, SP0622 and SP0915: inputs, data given at the call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ class BadInput(Diagnostic, code="SP0214", title="an input that can't be declared
     """An input is of `bool` or `int`.  Its axes are those it has of `B`, rows of the batch, `H`, query heads, and last
     either `n`, one entry for each position, or another name for the length of a list: `int`, `int[B]`, `int[n]`,
     `bool[B, n]`, `int[B, H, t]`.  Or it lists what is chosen for `selected`: `blocks[64, 64, t]`, t blocks of 64 keys
-    for each block of 64 queries, or `keys[t]`, t keys for each query.
+    for each block of 64 queries, or `keys[t]`, t keys for each query.  In scores an input may be of `float`, and of
+    `n, n`, an entry for each query and key.  Real numbers, by which an operator chooses, are `scores[64, 64]` of
+    blocks, for `top_blocks`, and `centroids[c]`, for `routed`.
     """
 
     problem: str
@@ -75,6 +77,38 @@ class NotAmong(Diagnostic, code="SP0218", title="a set that can't be chosen amon
     help = "{hint}"
     example = Example("pattern p = top_blocks(4, 64, among = top_blocks(16, 64, among = causal))\n")
     cure = "`top_blocks(4, 64, among = causal)`"
+
+
+class NotReal(Diagnostic, code="SP0224", title="not an input of scores or centroids"):
+    """`routed` takes the name of an input of centroids; `score` of `top_blocks` is a word, or the name of an input of
+    scores.  Both are tensors of real numbers, by which the operator chooses.
+    """
+
+    word: str
+    kind: str
+    what: str
+    hint: str
+    message = "`{word}` takes an input of {kind}, and {what}"
+    label = "no input of {kind}"
+    help = "{hint}"
+    example = Example("input mu: int[n]\npattern p = causal & routed(mu, 64)\n")
+    cure = "`input mu: centroids[16]`"
+
+
+class OtherBlocks(Diagnostic, code="SP0225", title="scores of other blocks"):
+    """An input of scores holds one number for each block of queries and block of keys; those that choose by it have the
+    sizes of its declaration.
+    """
+
+    name: str
+    declared: str
+    rows: int
+    size: int
+    message = "`{name}` is declared `{declared}`, and these are blocks of {rows} queries and {size} keys"
+    label = "scores of blocks of other sizes"
+    help = "the keys of a block are `bk`, its queries `bq`, 1 unless given"
+    example = Example("input s: scores[64, 64]\npattern p = top_blocks(8, 64, score = s)\n")
+    cure = "`top_blocks(8, 64, 64, score = s)`"
 
 
 class WrongInput(Diagnostic, code="SP0620", title="wrong input"):

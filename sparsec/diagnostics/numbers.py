@@ -76,6 +76,16 @@ class BadSize(Diagnostic, code="SP0306", title="size out of range"):
     cure = "`pattern p = random_blocks(64, 2, 1)`"
 
 
+class OddBuckets(Diagnostic, code="SP0309", title="an odd number of buckets"):
+    """`lsh` hashes by which of some directions is nearest: half of them are random, the others their opposites."""
+
+    value: int
+    message = "`buckets` of `lsh` must be even, and this is {value}"
+    label = "is {value}"
+    example = Example("pattern p = causal & lsh(buckets = 63, rounds = 4, chunk = 64, seed = 0)\n")
+    cure = "`causal & lsh(buckets = 64, rounds = 4, chunk = 64, seed = 0)`"
+
+
 class TooWide(Diagnostic, code="SP0307", title="value beyond 64 bits"):
     """Kernels count in 64 bits, without a check, so whatever a condition computes on its way must lie between -(2**63)
     and 2**63 - 1 for all positions below 2**30.  `%` and `//` make values small again; products with large numbers, one

@@ -66,13 +66,14 @@ class NotAScore(Diagnostic, code="SP0222", title="not a score"):
 class ScoreReads(Diagnostic, code="SP0223", title="a score that reads tables or data"):
     """A score is arithmetic on `s`, positions, the head and numbers, and its conditions are about these.
 
-    Tables (`blocks`, `random_blocks`, `random_keys`) and inputs can't stand in it in this version.
+    Inputs of float are numbers there.  Tables (`blocks`, `random_blocks`, `random_keys`), and inputs of bool and int,
+    can't stand in it in this version.
     """
 
     what: str
     message = "a score can't read {what} in this version"
     label = "read here"
-    help = "a score is made of `s`, `q`, `k`, `n`, `h`, `H` and numbers"
+    help = "a score is made of `s`, `q`, `k`, `n`, `h`, `H`, numbers and inputs of float"
     example = Example(
         "input doc: int[n]\nscore far = s if doc[q] == doc[k] else s - 1.0\npattern p = causal with far\n"
     )

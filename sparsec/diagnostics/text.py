@@ -84,8 +84,8 @@ class OpenString(Diagnostic, code="SP0106", title="string without an end"):
 
 
 class NotYet(Diagnostic, code="SP0107", title="not in this version"):
-    """What is asked for is not part of patterns, or not yet: scores such as softcapping and ALiBi, dropout, keys chosen
-    by content.  The message names the way around.
+    """What is asked for is not part of patterns, or not yet, such as dropout and scores that read tensors, or has
+    another name here.  The message names the way around.
     """
 
     what: str
@@ -93,8 +93,8 @@ class NotYet(Diagnostic, code="SP0107", title="not in this version"):
     message = "{what} is not in this version of sparsec"
     label = "not in this version"
     help = "{hint}"
-    example = Example("pattern p = causal & lsh(64, 2, 64, 1)\n")
-    cure = "Choose the keys before the call: `pattern p = causal & random_past_blocks(64, 16, seed = 1)`."
+    example = Example("pattern p = causal with dropout(1)\n")
+    cure = "Drop entries of the output: `torch.nn.functional.dropout(attend(q, k, v), 0.1)`."
 
 
 class NoPattern(Diagnostic, code="SP0108", title="no pattern"):

@@ -26,7 +26,7 @@ class Model:
     rule: Rule | None = None
     causal: bool = True
     window: str = "sliding_window"
-    scores: Callable[[Fields], str | None] = lambda fields: None
+    sinks: bool = False  # each head has a learned one
 
 
 def _every(period: int, *names: str, first: int = 1) -> Rule:
@@ -129,10 +129,6 @@ def cap_of(fields: Fields, model_type: str) -> float | None:
     return None if cap is None else float(cap)
 
 
-def _with_sinks(fields: Fields) -> str:
-    return "each head has a learned sink, one more term below the softmax"
-
-
 _CAPPED = ("gemma2", "vaultgemma")
 
 MODELS: dict[str, Model] = {
@@ -145,7 +141,7 @@ MODELS: dict[str, Model] = {
     "gemma3_text": Model(_every(6, "sliding_window_pattern", "_sliding_window_pattern")),
     "gemma3n_text": Model(_every(5)),
     "gemma4_text": Model(_every(6)),
-    "gpt_oss": Model(_every(2), scores=_with_sinks),
+    "gpt_oss": Model(_every(2), sinks=True),
     "cohere2": Model(_every(4, "sliding_window_pattern", "_sliding_window_pattern")),
     "olmo3": Model(_every(4)),
     "afmoe": Model(_every(4, "global_attn_every_n_layers")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsec.importers import relative
 from sparsec.importers.fields import Fields, wrong
 from sparsec.importers.layers import by_layer
 
@@ -72,14 +73,12 @@ def bigbird_pegasus(fields: Fields, seed: int | None) -> str:
     return remark + big_bird(fields, seed, "bigbird_pegasus")
 
 
-def longt5(fields: Fields) -> str:
+def longt5(fields: Fields, pairs_only: bool) -> str:
     """The encoder's `local_radius` tokens on each side (Guo et al., 2021, arXiv:2112.07916)."""
     if fields.choice("encoder_attention_type", ("local", "transient-global"), "local") != "local":
         hint = "transient-global attention adds keys that are sums of blocks, which no position has"
         raise wrong(fields.kind, "`encoder_attention_type` is 'transient-global'", hint)
-    remark = "The encoder; its decoder sees all of the past, and all that was encoded."
-    radius = fields.integer("local_radius")
-    return fields.comment(remark) + f"pattern longt5(r = {radius}) =\n    abs(q - k) <= r\n"
+    return relative.longt5(fields, fields.integer("local_radius"), pairs_only)
 
 
 def moonshine_streaming(fields: Fields) -> str:

@@ -34,8 +34,8 @@ def from_config(config: object, *, global_tokens: int = 0, seed: int | None = No
 
     `global_tokens`: how many first tokens of Longformer are global, which no configuration says.  `seed`: for
     configurations with random blocks, which are refused without it, since only sparsec's own can be drawn.
-    `pairs_only`: take which keys a query sees from a model that also changes scores (softcapping of Gemma 2, sinks
-    of GPT-OSS), which is refused otherwise, since the pattern alone would compute something else.
+    `pairs_only`: take which keys a query sees alone from a model that also changes scores (caps of Gemma 2, biases of
+    T5).  Sinks of GPT-OSS are an argument of the call, as the text says.
     Raises SparsecError for other kinds, for missing, wrong and misspelt fields, and for what has no exact form.
     """
     if isinstance(config, Mapping) and "sparse_attention" in config:

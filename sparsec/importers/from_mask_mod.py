@@ -60,22 +60,30 @@ def mask_text(
     body = ex.condition(_traced(f, position("h"))) if heads is None else _by_head(f, heads)
     own = getattr(f, "__name__", type(f).__name__)
     doc = f"Imported from the mask_mod {own}." if own.isidentifier() else "Imported from a mask_mod."
-    definition = ast.Definition("pattern", _name(name, own), (), body, doc, span=ex.NOWHERE, name_span=ex.NOWHERE)
+    here = ex.NOWHERE
+    definition = ast.Definition("pattern", pattern_name(name, own), (), body, doc, span=here, name_span=here)
     file = ast.File((*inputs(), definition), ex.NOWHERE.source)
     if any(too_deep(file)):
         raise refusal(f"an expression of more than {MAX_DEPTH} levels", "the language has no room for more")
     return print_file(file)
 
 
-def _name(given: str | None, own: str) -> str:
+def pattern_name(given: str | None, own: str) -> str:
+    """The name that was given, or the function's own.  SparsecError."""
     if given is None:
-        return own if _is_name(own) else "imported"
-    if not _is_name(given):
+        return own if is_name(own) else "imported"
+    if not is_name(given):
         raise SparsecError(ReservedName(name=given, why="a pattern"))
     return given
 
 
-def _is_name(text: str) -> bool:
+def condition_of(f: MaskMod) -> ex.Set:
+    """The pairs that a mask_mod keeps, of all heads."""
+    return _traced(f, position("h"))
+
+
+def is_name(text: str) -> bool:
+    """Whether a definition may have that name."""
     return re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII) is not None and text not in _WORDS
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparsec.importers import alibi, decoders, encoders
+from sparsec.importers import alibi, decoders, encoders, relative
 from sparsec.importers.caps import with_cap
-from sparsec.importers.fields import Fields, wrong
+from sparsec.importers.fields import Fields
 from sparsec.source import Source
 from sparsec.syntax.format.layout import lay_out
 
@@ -16,11 +16,11 @@ _OTHERS: dict[str, Callable[[Fields, int, int | None], str]] = {
     "led": lambda fields, tokens, seed: encoders.led(fields, tokens),
     "big_bird": lambda fields, tokens, seed: encoders.big_bird(fields, seed),
     "bigbird_pegasus": lambda fields, tokens, seed: encoders.bigbird_pegasus(fields, seed),
-    "longt5": lambda fields, tokens, seed: encoders.longt5(fields),
     "moonshine_streaming_encoder": lambda fields, tokens, seed: encoders.moonshine_streaming(fields),
 }
 _ALIBI = {"bloom": alibi.bloom, "mpt": alibi.mpt}
-KNOWN = (*_CAUSAL, *_ALIBI, *decoders.MODELS, *_OTHERS)
+_T5 = ("t5", "mt5", "umt5")
+KNOWN = (*_CAUSAL, *_ALIBI, *_T5, "longt5", *decoders.MODELS, *_OTHERS)
 WITH_GLOBAL_TOKENS = ("longformer", "led")
 # Configurations of several models, and the part that is known.
 _WITHIN = {
@@ -33,10 +33,7 @@ _WITHIN = {
 
 
 def text(config: object, model_type: str, global_tokens: int, seed: int | None, pairs_only: bool) -> str:
-    """The text of a model of KNOWN, or of one that contains it.
-
-    Raises where scores are other than q k^T times a scale, unless the caller asks for the pairs alone.
-    """
+    """The text of a model of KNOWN, or of one that contains it; with `pairs_only` without its scores."""
     fields = Fields(config, f"a transformers config of type {model_type}")
     if model_type in _WITHIN:
         inner = fields.value(_WITHIN[model_type])
@@ -45,15 +42,23 @@ def text(config: object, model_type: str, global_tokens: int, seed: int | None, 
         if kind.endswith("_text"):
             remark += "  Tokens of an image may also see each other, which depends on the data."
         return f"{remark}\n" + text(inner, kind, global_tokens, seed, pairs_only)
-    cap, scores = decoders.cap_of(fields, model_type), _other_scores(fields, model_type)
-    if scores and not pairs_only:
-        hint = f"`from_config(config, pairs_only=True)` gives which keys a query sees; {_CURES[model_type]}"
-        raise wrong(fields.kind, f"{scores}, which no pattern does", hint)
-    if cap is not None and pairs_only:
-        cap, scores = None, f"scores are capped, `{cap} * tanh(score / {cap})`"
-    remark = f"# The pairs alone: {scores}, which this pattern does not do.\n" if scores else ""
+    cap, alone = decoders.cap_of(fields, model_type), ""
+    has_sinks = model_type in decoders.MODELS and decoders.MODELS[model_type].sinks
+    if pairs_only and cap is not None:
+        cap, alone = None, f"scores are capped, `{cap} * tanh(score / {cap})`"
+    elif pairs_only and model_type in (*_T5, "longt5"):
+        alone = "scores have a bias by relative position"
+    elif pairs_only and has_sinks:
+        alone = "each head has a learned sink, one more term below the softmax"
+    remark = f"# The pairs alone: {alone}, which this pattern does not do.\n" if alone else ""
+    if has_sinks and not pairs_only:
+        remark = "# Each head has a learned sink, which is the call's: attend(q, k, v, sinks=sinks).\n"
     if model_type in _ALIBI:
         written = _ALIBI[model_type](fields, pairs_only)
+    elif model_type in _T5:
+        written = relative.t5(fields, model_type, pairs_only)
+    elif model_type == "longt5":
+        written = encoders.longt5(fields, pairs_only)
     elif model_type in _CAUSAL:
         written = _causal(fields, model_type)
     elif model_type in decoders.MODELS:
@@ -62,19 +67,6 @@ def text(config: object, model_type: str, global_tokens: int, seed: int | None, 
         written = _OTHERS[model_type](fields, global_tokens, seed)
     fields.refuse_misspelt()
     return remark + (written if cap is None else lay_out(Source(model_type, with_cap(written, cap))))
-
-
-_CURES = {
-    "gpt_oss": "with it `out * sigmoid(lse - sink)` is exact, and what `sparsec.transformers` does",
-    "longt5": "it is no attention without the bias",
-}
-
-
-def _other_scores(fields: Fields, model_type: str) -> str | None:
-    """What a model does to its scores but to scale them."""
-    if model_type == "longt5":
-        return "scores have a bias by relative position"
-    return decoders.MODELS[model_type].scores(fields) if model_type in decoders.MODELS else None
 
 
 def _causal(fields: Fields, name: str) -> str:

@@ -11,12 +11,14 @@ from types import FunctionType
 from typing import Any
 
 from sparsec.importers import expressions as ex
+from sparsec.importers.reals import RealValue, is_scoring
 from sparsec.importers.refusal import refusal
 from sparsec.importers.values import Condition, Integer, Value, number
 from sparsec.lower.inputs import taken
 from sparsec.syntax import ast
 
 _KINDS = {"bool": "bool", "int32": "int", "int64": "int"}
+_REAL_KINDS = dict.fromkeys(("float16", "bfloat16", "float32", "float64"), "float")
 _DEEP = 8  # functions in the closures of functions
 
 
@@ -32,13 +34,16 @@ class Tables:
     found: dict[int, ast.Input] = field(default_factory=dict)
     kept: list[Any] = field(default_factory=list)  # the tensors, so that ids stay theirs
 
-    def look_up(self, table: Any, indices: tuple[object, ...]) -> Value:
+    def look_up(self, table: Any, indices: tuple[object, ...]) -> Value | RealValue:
         """The entry of a table at the batch index, a head and an integer, in this order, as far as they are there."""
         rest = list(indices)
         rows = bool(rest) and isinstance(rest[0], Batch)
         rest = rest[1:] if rows else rest
         heads = bool(rest) and isinstance(rest[0], Integer) and rest[0].cases == ((True, ex.name("h")),)
         rest = rest[1:] if heads else rest
+        if is_scoring() and rest == [number(ex.name("q")), number(ex.name("k"))] and len(indices) == len(table.shape):
+            source = self._declared(table, ["B"] * rows + ["H"] * heads + ["n", "n"])
+            return RealValue(ast.Index(source.name, (ex.name("q"), ex.name("k")), span=ex.NOWHERE))
         if len(rest) > 1 or len(indices) != len(table.shape):
             raise refusal(
                 "a look-up in a table by several positions", "an input has one axis of positions, after rows and heads"
@@ -54,10 +59,14 @@ class Tables:
         source = self._declared(table, axes)
         own = () if index is None else (ex.node(index),)
         read: ast.Expr = ex.name(source.name) if not own else ast.Index(source.name, own, span=ex.NOWHERE)
+        if source.kind == "float":
+            return RealValue(read)
         return Condition(read) if source.kind == "bool" else number(read)
 
     def _declared(self, table: Any, axes: list[str]) -> ast.Input:
-        kind = _KINDS.get(str(table.dtype).rpartition(".")[2])
+        kind = (_REAL_KINDS if is_scoring() else _KINDS).get(str(table.dtype).rpartition(".")[2])
+        if kind is None and is_scoring():
+            raise refusal(f"a look-up in a tensor of {table.dtype}", "scores read tensors of floats: convert it")
         if kind is None:
             raise refusal(f"a look-up in a tensor of {table.dtype}", "inputs are of bool, int32 or int64: convert it")
         known = self.found.get(id(table))
@@ -85,9 +94,9 @@ _tables: ContextVar[Tables | None] = ContextVar("tables", default=None)
 
 
 @contextmanager
-def recording(f: Callable) -> Iterator[Tables]:
-    """While a mask_mod is traced: its look-ups become inputs."""
-    tables = Tables(_names(f, _DEEP))
+def recording(*functions: Callable) -> Iterator[Tables]:
+    """While functions are traced: their look-ups become inputs."""
+    tables = Tables({key: name for f in functions for key, name in _names(f, _DEEP).items()})
     token = _tables.set(tables)
     try:
         yield tables
@@ -95,7 +104,7 @@ def recording(f: Callable) -> Iterator[Tables]:
         _tables.reset(token)
 
 
-def looked_up(table: Any, indices: tuple[object, ...]) -> Value | None:
+def looked_up(table: Any, indices: tuple[object, ...]) -> Value | RealValue | None:
     """The entry of a table of several entries; None where look-ups are not recorded."""
     tables = _tables.get()
     return tables.look_up(table, indices) if tables and hasattr(table, "dtype") and hasattr(table, "shape") else None

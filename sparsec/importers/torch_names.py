@@ -128,7 +128,7 @@ def _listed(entries: object) -> Iterable[object]:
     return entries if isinstance(entries, list | tuple) else [entries]
 
 
-def _look_up(table: Any, index: object) -> Value:
+def _look_up(table: Any, index: object) -> Any:
     """One entry of a table: an input, or a number where the batch index decides nothing, as in transformers' chunks."""
     indices = index if isinstance(index, tuple) else (index,)
     if all(isinstance(each, Batch) for each in indices) and len(indices) == len(getattr(table, "shape", ())):

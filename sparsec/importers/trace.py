@@ -1,4 +1,4 @@
-"""Objects that stand for the arguments of a mask_mod and record what is done with them.
+"""Objects that stand for the arguments of a mask_mod or a score_mod and record what is done with them.
 
 torch's functions come in through `__torch_function__`, known by name, so that torch is not imported here.
 """
@@ -9,19 +9,21 @@ from collections.abc import Callable, Mapping
 from types import MethodDescriptorType
 from typing import NoReturn
 
-from sparsec.importers import expressions, torch_names, values
+from sparsec.diagnostics import SparsecError
+from sparsec.importers import expressions, reals, torch_names, values
 from sparsec.importers.inputs import Batch
+from sparsec.importers.reals import RealValue
 from sparsec.importers.refusal import refusal
 from sparsec.importers.values import Value
 
 
 class Traced:
-    """An integer, a condition or the batch index under trace."""
+    """An integer, a condition, a real number or the batch index under trace."""
 
     __slots__ = ("_value",)
     __array_ufunc__ = None  # numpy leaves operators to us
 
-    def __init__(self, value: Value | Batch) -> None:
+    def __init__(self, value: Value | Batch | RealValue) -> None:
         self._value = value
 
     @classmethod
@@ -36,7 +38,9 @@ class Traced:
             raise AttributeError(name)
         if name == "device":
             return "cpu"
-        if name in torch_names.known():
+        if name == "dtype" and isinstance(self._value, RealValue):
+            return float
+        if name in torch_names.known() or name in reals.known():
             return lambda *args, **kwargs: _apply(name, True, self, *args, **kwargs)
         raise refusal(f"`.{name}`", torch_names.OTHERWISE)
 
@@ -102,20 +106,27 @@ for _name in ("lt", "le", "eq", "ne", "ge", "gt"):
 
 
 def _apply(name: str, is_method: bool, *args: object, **kwargs: object) -> Traced:
-    named = {key: _bare(each) for key, each in kwargs.items()}
-    return Traced(torch_names.apply(name, is_method, map(_bare, args), named))
+    named, given = {key: bare(each) for key, each in kwargs.items()}, [*map(bare, args)]
+    if reals.is_real(name, [*given, *named.values()]):
+        return Traced(reals.apply(name, given, named))
+    try:
+        return Traced(torch_names.apply(name, is_method, given, named))
+    except SparsecError:
+        if not reals.product_of_integers(name):
+            raise
+    return Traced(reals.apply(name, given, named))  # a real number, where there is no integer
 
 
-def _bare(value: object) -> object:
+def bare(value: object) -> object:
     """What is under trace; a tuple is the index of a table of several dimensions."""
     if isinstance(value, tuple):
-        return tuple(map(_bare, value))
+        return tuple(map(bare, value))
     return value._value if isinstance(value, Traced) else value
 
 
 def lift(value: object) -> Value:
     """What the function returned."""
-    return torch_names.constant(_bare(value))
+    return torch_names.constant(bare(value))
 
 
 def position(name: str) -> Traced:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sparsec.diagnostics import NeedsData, SparsecError
 from sparsec.ir import nodes as ir
-from sparsec.ir.chosen import Choice
+from sparsec.ir.chosen import Chooser, Hashing, Routing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Of chosen blocks and keys: rows of the batch; 1, the key heads or the query heads; blocks of the call's queries.
 CHOSEN_AXES = ("B", "G", "rows")
+LABEL_AXES = ("B", "H", "lines", "labels")  # the labels of the call's queries, then those of its keys
+SCORE_AXES = (*CHOSEN_AXES, "blocks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +25,17 @@ class Input:
     """A tensor given at the call under a name.
 
     Its axes are those it has of "B", rows of the batch, then "H", query heads, then "n", positions, or any other name,
-    entries of a list.  Chosen blocks and keys have `CHOSEN_AXES`, and a name or a number for how many there are.
+    entries of a list; one of float may have "n" twice, for each query and key.  Chosen blocks and keys have
+    `CHOSEN_AXES`, and a name or a number for how many there are; labels have `LABEL_AXES`; scores of blocks
+    `SCORE_AXES`; and centroids "G", a name or a number, and the head size "D".
     """
 
     name: str
-    kind: Literal["bool", "int", "blocks", "keys"]
+    kind: Literal["bool", "int", "float", "blocks", "keys", "labels", "scores", "centroids"]
     axes: tuple[str, ...]
     line: int  # of its declaration
     sizes: tuple[int, int] = (1, 1)  # of chosen ones: queries that share a choice, and keys of a block
-    choice: Choice | None = None  # what the operator chooses itself
+    choice: Chooser | None = None  # what the operator chooses itself
 
     @property
     def has_entries(self) -> bool:
@@ -39,31 +43,52 @@ class Input:
         return bool(self.axes) and self.axes[-1] not in ("B", "H")
 
     @property
+    def of_pairs(self) -> bool:
+        """Whether it has an entry for each query and key."""
+        return self.axes[-2:] == ("n", "n")
+
+    @property
     def is_chosen(self) -> bool:
         """Whether it lists blocks of keys, or keys, for each block of queries."""
         return self.kind in ("blocks", "keys")
 
+    @property
+    def is_chosen_by(self) -> bool:
+        """Whether it holds real numbers by which an operator chooses: no condition reads them."""
+        return self.kind in ("scores", "centroids")
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it is about the rows of q in a call: it has four axes."""
+        return self.is_chosen or self.kind == "labels"
+
     def __str__(self) -> str:
+        if self.kind == "scores":
+            return f"scores[{', '.join(map(str, self.sizes))}]"
+        if self.kind == "centroids":
+            return f"centroids[{self.axes[1]}]"
         if self.is_chosen:
             sizes = self.sizes if self.kind == "blocks" else ()
             return f"{self.kind}[{', '.join(map(str, (*sizes, self.axes[-1])))}]"
         return f"{self.kind}[{', '.join(self.axes)}]" if self.axes else self.kind
 
 
-def chosen(choice: Choice, line: int = 1) -> Input:
-    """The input that lists what an operator chooses itself."""
+def chosen(choice: Chooser, line: int = 1) -> Input:
+    """The input that says what an operator chooses itself."""
+    if isinstance(choice, Hashing | Routing):
+        return Input(choice.name, "labels", LABEL_AXES, line, choice=choice)
     return Input(choice.name, "blocks", (*CHOSEN_AXES, str(choice.count)), line, (choice.rows, choice.size), choice)
 
 
-def reads(node: ir.Node | ir.Test) -> tuple[ir.Read | ir.ElementOf | ir.Chosen, ...]:
+def reads(node: ir.Node | ir.Test) -> tuple[ir.Read | ir.ElementOf | ir.Chosen | ir.Grouped, ...]:
     """The distinct reads of inputs in `node`, those in indices of others before these, in the order of writing."""
-    found: list[ir.Read | ir.ElementOf | ir.Chosen] = []
+    found: list[ir.Read | ir.ElementOf | ir.Chosen | ir.Grouped] = []
     match node:
         case ir.DataTest(test):
             return reads(test)
         case ir.ElementOf(value, _):
             found += [*reads(value), node]
-        case ir.Chosen():
+        case ir.Chosen() | ir.Grouped():
             found.append(node)
         case ir.Read(_, index):
             found += [*(() if index is None else reads(index)), node]
@@ -86,8 +111,15 @@ def refuse_inputs(pattern: ir.Pattern, what: str, hint: str = "") -> None:
         raise SparsecError(NeedsData(what=what, inputs=shown, hint=hint))
 
 
+def refuse_score_inputs(pattern: ir.Pattern, what: str) -> None:
+    """SparsecError SP0621 where scores read float inputs, without which `what` can't be had."""
+    if pattern.score_inputs:
+        shown = ", ".join(f"`{each.name}: {each}`" for each in pattern.score_inputs)
+        raise SparsecError(NeedsData(what=what, inputs=shown, hint="take the pattern without its scores"))
+
+
 def with_data(condition: ir.Set, data: Mapping[str, np.ndarray]) -> ir.Set:
-    """The condition with data of one row and head for each input that it reads: a number, [entries] or [rows, t]."""
+    """The condition with data of one row and head for each input that it reads: a number, entries, or rows of them."""
     match condition:
         case ir.And(parts) | ir.Or(parts):
             return type(condition)(tuple(with_data(part, data) for part in parts))
@@ -111,6 +143,6 @@ def of_row(
     for each in inputs:
         some = given[each.name]
         some = some[row] if "B" in each.axes else some
-        some = some[head * len(some) // heads] if "G" in each.axes else some
+        some = some[head * len(some) // heads] if each.is_chosen else some
         found[each.name] = some[head] if "H" in each.axes else some
     return found

@@ -19,6 +19,11 @@ def diagonal_period(condition: ir.Set) -> int | None:
     return period if period <= _LONGEST and _repeats(condition, period) else None
 
 
+def is_of_distance(node: ir.Int) -> bool:
+    """Whether an integer stays the same when q and k move together."""
+    return _moved(node, 1) == 0
+
+
 def _repeats(node: ir.Set, period: int) -> bool:
     match node:
         case ir.Compare(left, _, right):

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from sparsec.ir.base import Base, BaseLeaf, hashed_once
-from sparsec.ir.chosen import Chosen
+from sparsec.ir.chosen import Chosen, Grouped
 
 if TYPE_CHECKING:
     from sparsec.ir.inputs import Input
@@ -191,9 +191,7 @@ class DataTest(BaseLeaf):
 @hashed_once
 @dataclass(frozen=True, slots=True)
 class Blocks(BaseLeaf):
-    """Block row i (queries [i*size, (i+1)*size)) sees the key blocks rows[i], which rise; rows and
-    blocks beyond see nothing.
-    """
+    """Queries i*size .. (i+1)*size - 1 see the key blocks rows[i], which rise; rows and blocks beyond see nothing."""
 
     size: int
     rows: tuple[tuple[int, ...], ...]
@@ -223,7 +221,7 @@ class RandomKeys(BaseLeaf):
     size: ClassVar[int] = 1
 
 
-Test = Compare | Member | ElementOf | Chosen
+Test = Compare | Member | ElementOf | Chosen | Grouped
 Known = int | tuple[int, ...] | tuple[tuple[int, ...], ...]
 Table = Blocks | RandomBlocks | RandomKeys
 Leaf = Table | DataTest
@@ -238,18 +236,18 @@ TRUE, FALSE = Bool(True), Bool(False)
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A pattern with everything bound.  `conditions[c]` with `scores[c]` is a distinct condition with its score, and
-    `head_conditions[h]` the index of query head h's; () where one serves any number of heads.
-    """
+    """A pattern with everything bound; `conditions[c]` with `scores[c]` is a distinct condition with its score."""
 
     name: str
     doc: str
     text: str  # the declaration as written, for people
     parameters: tuple[tuple[str, int], ...]
     conditions: tuple[Set, ...]
-    head_conditions: tuple[int, ...] = ()
-    inputs: tuple[Input, ...] = ()  # that the text reads, in the order of declaration
+    head_conditions: tuple[int, ...] = ()  # of each query head the number of its own; () where one serves any number
+    inputs: tuple[Input, ...] = ()  # that conditions read, in the order of declaration; then those that are made
     scores: tuple[Real | None, ...] = ()  # of each condition; None is s itself, and () where all are
+    score_inputs: tuple[Input, ...] = ()  # those of float, which scores alone read and which have gradients
+    choice_inputs: tuple[Input, ...] = ()  # by which inputs are made: scores of blocks, and centroids
 
     @property
     def heads(self) -> int | None:

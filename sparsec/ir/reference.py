@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
+from functools import cache, reduce
 from types import MappingProxyType
 
 import numpy as np
@@ -17,7 +17,8 @@ from sparsec.ir import nodes, random, scores
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.scores import Real
 
-Data = Mapping[str, np.ndarray]  # by input, of one row of the batch and one head: [entries], a number, or [rows, t]
+# By input, of one row of the batch and one head: [entries], a number, lists [rows, t], or labels [lines, n_q + n].
+Data = Mapping[str, np.ndarray]
 
 
 def mask(
@@ -45,16 +46,24 @@ def evaluate(
     return np.array(np.broadcast_to(read.holds(condition), (len(queries), len(keys))))
 
 
-def scored(score: Real, s: np.ndarray, queries: np.ndarray, head: int = 0, heads: int = 1) -> np.ndarray:
+def scored(
+    score: Real,
+    s: np.ndarray,
+    queries: np.ndarray,
+    head: int = 0,
+    heads: int = 1,
+    data: Data = MappingProxyType({}),
+) -> np.ndarray:
     """Like s [len(queries), n_k]: the score of each pair of a head, from the scaled products s of queries and keys.
 
     `queries` are positions, and n is n_k.  In the type of s, float64 mostly; infinite and not a number where the
-    formula is.
+    formula is.  `data`: entries of float inputs, of the head, by name.
     """
     keys = np.arange(s.shape[1])
     about = tuple(part for part in scores.parts(score) if isinstance(part, nodes.Node))
     read = _Pairs(about, queries, keys, s.shape[1], {}, {"h": head, "H": heads})
 
+    @cache  # derivatives have many parts in common
     def real(node: Real) -> np.ndarray:
         match node:
             case scores.Number(value):
@@ -63,6 +72,10 @@ def scored(score: Real, s: np.ndarray, queries: np.ndarray, head: int = 0, heads
                 return s
             case scores.Whole(value):
                 return read.value(value).astype(s.dtype)
+            case scores.ReadReal(name, indices):
+                return _real_entries(data[name], [read.value(index).astype(np.int64) for index in indices]).astype(
+                    s.dtype
+                )
             case scores.Arithmetic(left, op, right):
                 return _ARITHMETIC[op](real(left), real(right))
             case scores.Apply(function, value):
@@ -77,6 +90,14 @@ def scored(score: Real, s: np.ndarray, queries: np.ndarray, head: int = 0, heads
 
     with np.errstate(all="ignore"):
         return np.array(np.broadcast_to(real(score), s.shape))
+
+
+def _real_entries(some: np.ndarray, indices: list[np.ndarray]) -> np.ndarray:
+    """Entries of an array with as many axes as there are indices; 0 where an index is outside."""
+    inside = np.full((1, 1), True)
+    for index, length in zip(indices, some.shape, strict=True):
+        inside = inside & (index >= 0) & (index < length)
+    return np.where(inside, some[tuple(np.where(inside, index, 0) for index in indices)], 0.0)
 
 
 class _Pairs:
@@ -146,6 +167,8 @@ class _Pairs:
                 return np.isin(self.value(inner), self.data[name].astype(self.integers))
             case nodes.Chosen(name, rows, size):
                 return _chosen(self.data[name], (self.queries - self.first) // rows, self.keys // size)
+            case nodes.Grouped(name, near):
+                return _grouped(self.data[name], self.queries - self.first, self.keys, self.n, near)
             case nodes.And(parts):
                 return reduce(np.logical_and, map(self.holds, parts))
             case nodes.Or(parts):
@@ -200,6 +223,17 @@ def _chosen(lists: np.ndarray, row: np.ndarray, unit: np.ndarray) -> np.ndarray:
     for place, own in enumerate(row):
         if 0 <= own < len(lists):
             found[place] = np.isin(unit, lists[own]) & (unit >= 0)
+    return found
+
+
+def _grouped(labels: np.ndarray, row: np.ndarray, key: np.ndarray, n: int, near: bool) -> np.ndarray:
+    """Bool [len(row), len(key)]: are a query and a key in one group, by labels [lines, n_q + n]?"""
+    queries = labels.shape[1] - n
+    found = np.zeros((len(row), len(key)), bool)
+    rows, keys = np.flatnonzero((row >= 0) & (row < queries)), np.flatnonzero((key >= 0) & (key < n))
+    for line in labels:
+        own, other = line[row[rows], None], line[None, queries + key[keys]]
+        found[np.ix_(rows, keys)] |= np.isin(own - other, (0, 1)) if near else (own & other) != 0
     return found
 
 

@@ -8,9 +8,9 @@ one score.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
 
 from sparsec.ir.base import Base, hashed_once
 from sparsec.ir.nodes import Const, Int, Node, Set, children
@@ -39,6 +39,18 @@ class Whole(Base):
     """An integer as a real number."""
 
     value: Int
+
+
+@hashed_once
+@dataclass(frozen=True, slots=True)
+class ReadReal(Base):
+    """An entry of a float input, data given at the call: 0 where an index is outside of it.
+
+    Its indices are positions of the input's last axes; there is none where a row and head have one number.
+    """
+
+    name: str
+    indices: tuple[Int, ...] = ()
 
 
 @hashed_once
@@ -90,7 +102,7 @@ class Piece(Base):
     other: Real
 
 
-Real = Number | Scaled | Whole | Arithmetic | Apply | Extreme | Choose | Piece
+Real = Number | Scaled | Whole | ReadReal | Arithmetic | Apply | Extreme | Choose | Piece
 
 _CALCULATED = {"+": lambda x, y: x + y, "-": lambda x, y: x - y, "*": lambda x, y: x * y, "/": lambda x, y: x / y}
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
@@ -156,6 +168,8 @@ def integers(node: Real) -> Iterator[Int]:
     match node:
         case Whole(value):
             yield value
+        case ReadReal(_, indices):
+            yield from indices
         case Choose(then, _, other):
             yield from integers(then)
             yield from integers(other)
@@ -166,8 +180,26 @@ def integers(node: Real) -> Iterator[Int]:
 
 
 def operations(node: Real) -> int:
-    """Real operations of a pair: one for each different sum, product, choice and function."""
-    return sum(1 for part in parts(node) if isinstance(part, Arithmetic | Apply | Extreme | Choose | Piece))
+    """Real operations of a pair: one for each different sum, product, choice and function, and entry that is read."""
+    return sum(1 for part in parts(node) if isinstance(part, ReadReal | Arithmetic | Apply | Extreme | Choose | Piece))
+
+
+def reads_of(node: Real | None) -> tuple[ReadReal, ...]:
+    """The distinct reads of float inputs in a score, in an order that depends on the score alone."""
+    found = () if node is None else (part for part in parts(node) if isinstance(part, ReadReal))
+    return tuple(sorted(found, key=repr))
+
+
+def with_reals(node: Real, told: Mapping[ReadReal, Real]) -> Real:
+    """A score with something in the place of each entry of a float input that it reads."""
+    if isinstance(node, ReadReal):
+        return told.get(node, node)
+    changed = {
+        name: with_reals(part, told)
+        for name in node.__match_args__
+        if isinstance(part := getattr(node, name), Real) and not isinstance(part, Number | Scaled | Whole)
+    }
+    return replace(node, **cast(dict[str, Any], changed)) if changed else node
 
 
 def parts(node: Real) -> Iterator[Base]:

@@ -10,12 +10,13 @@ from typing import Any, get_args
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import scores
-from sparsec.ir.chosen import Choice
+from sparsec.ir.chosen import Chooser
 from sparsec.ir.inputs import Input
 
-_NODES = ir.Pattern | Input | Choice | ir.Node | ir.Test | scores.Real
+_NODES = ir.Pattern | Input | Chooser | ir.Node | ir.Test | scores.Real
 _SORTS = *get_args(ir.Int), *get_args(ir.Set), *get_args(scores.Real)
-_KINDS = {kind.__name__: kind for kind in (ir.Pattern, Input, Choice, ir.ElementOf, ir.Chosen, *_SORTS)}
+_OTHERS = ir.Pattern, Input, *get_args(Chooser), ir.ElementOf, ir.Chosen, ir.Grouped
+_KINDS = {kind.__name__: kind for kind in (*_OTHERS, *_SORTS)}
 
 
 def pack(value: object) -> Any:

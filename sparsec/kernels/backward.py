@@ -15,6 +15,8 @@ from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.heads_as_rows import as_heads, as_rows
+from sparsec.kernels.hopper_backward import launch_hopper_backward
+from sparsec.kernels.hopper_tier import gradients_on_hopper
 from sparsec.kernels.inputs import DATA
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
@@ -111,6 +113,11 @@ def _backward_pass(
     outputs = {name: Meta.contiguous(q.shape[:3], torch.float32, q.device) for name in ("LSE", "DLSE")}
     run = Pass(program, **metas, **outputs)
     run.rows_of_query = rows_of_query
+    if kernel := gradients_on_hopper(run, q_offset):
+        run.begin("dq")
+        launch_hopper_backward(run, kernel, q_offset, has_dlse)
+        run.begin("dkdv")  # nothing is left to do
+        return run
     passes = [variant_of(run, group).of("dq") for group in program.groups]
     strides = {1 if run.packed else kernel.stride for kernels in passes for kernel in kernels}
     alone = all(len(kernels) == 1 for kernels in passes)

@@ -17,8 +17,8 @@ def checked(q: Tensor, k: Tensor, v: Tensor, scale: Any, wanted_heads: int | Non
     `wanted_heads`: the number of query heads that the pattern is compiled for.
     """
     _check_shapes(q, k, v, wanted_heads, most_positions)
-    _check_kinds(q, k, v)
-    return q.shape[-1] ** -0.5 if scale is None else _number(scale)
+    check_kinds(q, k, v)
+    return q.shape[-1] ** -0.5 if scale is None else number_of(scale)
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, wanted_heads: int | None, most_positions: int) -> None:
@@ -52,7 +52,7 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor, wanted_heads: int | None, mos
         raise ValueError(f"[SP0604] this pattern was compiled for {wanted_heads} query heads, got {heads}{order}")
 
 
-def _check_kinds(q: Tensor, k: Tensor, v: Tensor) -> None:
+def check_kinds(q: Tensor, k: Tensor, v: Tensor) -> None:
     if q.dtype != k.dtype or q.dtype != v.dtype or q.dtype not in _DTYPES:
         dtypes = f"{q.dtype}, {k.dtype}, {v.dtype}"
         raise ValueError(
@@ -68,7 +68,7 @@ def _check_kinds(q: Tensor, k: Tensor, v: Tensor) -> None:
         raise ValueError("[SP0602] float64 runs on CPU tensors only: convert with .float(), or move to the CPU")
 
 
-def _number(scale: Any) -> float:
+def number_of(scale: Any) -> float:
     if isinstance(scale, torch.Tensor):
         cure = "attend(q * scale, k, v, scale=1.0), which also differentiates by it"
         raise ValueError(f"[SP0606] scale must be a number, got a tensor of shape {tuple(scale.shape)}: write {cure}")

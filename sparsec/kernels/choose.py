@@ -6,7 +6,7 @@ looks at a number of the device on the host, or depends on how slabs are cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sparsec.kernels.program import cdiv
 
-_SCORES = {"cuda": 1 << 25, "cpu": 1 << 21}  # that are held together
+SLAB = {"cuda": 1 << 25, "cpu": 1 << 21}  # scores that are held together
 _NEVER, _LOW = -(1 << 63), (1 << 32) - 1
 
 
@@ -35,41 +35,48 @@ class Choice(NamedTuple):
     listed: int
     size: int
     rows: int
-    score: str  # "mean", "max", "bound", "lse"
+    score: str  # "mean", "max", "bound", "lse", or "given"
     among: Eligible
     first: Eligible | None = None
     shared: bool = False
+    given: int = 0  # which of the real numbers of a call are the scores, where these are given
 
 
-def chosen_shape(choice: Choice, q: Tensor, k: Tensor) -> tuple[int, int, int, int]:
+def chosen_shape(choice: Choice, q: Tensor, k: Tensor, reals: Sequence[Tensor]) -> tuple[int, int, int, int]:
     """Of the lists of a choice."""
-    return q.shape[0], k.shape[1] if choice.shared else q.shape[1], cdiv(q.shape[2], choice.rows), choice.listed
+    heads = reals[choice.given].shape[1] if choice.score == "given" else q.shape[1]
+    heads = min(heads, k.shape[1]) if choice.shared else heads
+    return q.shape[0], heads, cdiv(q.shape[2], choice.rows), choice.listed
 
 
-@torch.no_grad()
-def choose(choice: Choice, q: Tensor, k: Tensor, scale: float, q_offset: int) -> Tensor:
+def choose(choice: Choice, q: Tensor, k: Tensor, reals: Sequence[Tensor], scale: float, q_offset: int) -> Tensor:
     """int32 [B, G, blocks of queries, listed]: numbers of blocks, the best first, ties to the lowest; -1 for none.
 
-    q [B, H, n_q, D], k [B, H_kv, n, D]; `scale` is positive; `q_offset` is the position of the first query.
+    q [B, H, n_q, D], k [B, H_kv, n, D]; `reals`: scores that are given [B or 1, G, blocks of queries, blocks of keys];
+    `scale` is positive; `q_offset` is the position of the first query.
     """
-    shape = chosen_shape(choice, q, k)
+    shape = chosen_shape(choice, q, k, reals)
     n_q, n, blocks = q.shape[2], k.shape[2], cdiv(k.shape[2], choice.size)
     found = q.new_full(shape, -1, dtype=torch.int32)
     if found.numel() == 0 or blocks == 0:
         return found
     exact = torch.promote_types(q.dtype, torch.float32)
-    keys = _pooled(choice, k.to(exact))
+    keys = _pooled(choice, k.to(exact)) if choice.score != "given" else ()
     numbers = torch.arange(blocks, device=q.device)
-    at_once = max(1, _SCORES["cuda" if q.is_cuda else "cpu"] // _scores_of_list(choice, q.shape[0] * q.shape[1], n))
+    at_once = max(1, SLAB["cuda" if q.is_cuda else "cpu"] // _scores_of_list(choice, q.shape[0] * q.shape[1], n))
     for begin in range(0, shape[2], at_once):
         end = min(begin + at_once, shape[2])
         rows = q[:, :, begin * choice.rows : min(end * choice.rows, n_q)].to(exact)
-        scores = _scores(choice, rows, keys, scale, n) + 0.0  # -0.0 is 0.0
+        if choice.score == "given":
+            scores = _given_scores(choice, reals[choice.given][:, :, begin:end].to(exact), k.shape[1])
+        else:
+            scores = _scores(choice, rows, keys, scale, n)
+        scores = scores + 0.0  # -0.0 is 0.0
         first = q_offset + torch.arange(begin, end, device=q.device) * choice.rows
         last = torch.clamp(first + choice.rows, max=q_offset + n_q) - 1
         if choice.first is not None:
             scores = scores.masked_fill(_with_a_pair(choice.first, first, last, n, choice), float("inf"))
-        codes = _ordered(scores) << 32 | (_LOW - numbers)
+        codes = ordered(scores) << 32 | (_LOW - numbers)
         codes = codes.masked_fill(~_with_a_pair(choice.among, first, last, n, choice), _NEVER)
         best = codes.topk(min(choice.listed, blocks)).values
         found[:, :, begin:end, : best.shape[3]] = torch.where(best == _NEVER, -1, _LOW - (best & _LOW))
@@ -79,12 +86,13 @@ def choose(choice: Choice, q: Tensor, k: Tensor, scale: float, q_offset: int) ->
 def _scores_of_list(choice: Choice, heads: int, n: int) -> int:
     """The most numbers that are held for one block of queries, of all rows of the batch and heads."""
     every = choice.rows * n
-    held = {"mean": cdiv(n, choice.size), "bound": choice.rows * cdiv(n, choice.size), "max": every, "lse": every}
+    blocks = cdiv(n, choice.size)
+    held = {"mean": blocks, "given": blocks, "bound": choice.rows * blocks, "max": every, "lse": every}
     looked_at = any(some is not None and some.ranges is None for some in (choice.among, choice.first))
     return max(held[choice.score] * heads, every if looked_at else 1)
 
 
-def _ordered(x: Tensor) -> Tensor:
+def ordered(x: Tensor) -> Tensor:
     """int64 that rise as floats do, of 32 bits; float64 is rounded first."""
     bits = x.float().view(torch.int32)
     return (bits ^ (bits >> 31 & 0x7FFFFFFF)).long()
@@ -134,6 +142,13 @@ def _pooled(choice: Choice, k: Tensor) -> tuple[Tensor, ...]:
         low, high = _blocks(k, choice.size, float("inf")).amin(-2), _blocks(k, choice.size, float("-inf")).amax(-2)
         return low, high
     return (k,)
+
+
+def _given_scores(choice: Choice, scores: Tensor, kv_heads: int) -> Tensor:
+    """[B or 1, G, ..], those of query heads that choose alike added up."""
+    if choice.shared and scores.shape[1] > kv_heads:
+        return scores.unflatten(1, (kv_heads, -1)).sum(2)
+    return scores
 
 
 def _scores(choice: Choice, q: Tensor, keys: tuple[Tensor, ...], scale: float, n: int) -> Tensor:

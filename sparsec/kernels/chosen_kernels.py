@@ -1,11 +1,14 @@
-"""Device functions and a kernel: sets that are chosen by content, a list of blocks of keys for each block of queries.
+"""Device functions and a kernel: sets that are chosen by content, as lists of blocks of keys, or as labels of tokens.
 
 Lists come in two forms.  CHOSEN answers for one query: bits, one for each block of keys, or sorted entries where these
 take less room.  UNITED answers for tiles: bits of which some query of a few lists names a block, or one of a few.
 
 A list is contiguous, [B, G, lists, words], G being 1, the key heads or the query heads.  FORM says how, in one number:
 1 where there are rows of the batch, 2 where there are several G, 4 times what follows: 0 for bits, 1 more than the
-binary logarithm of a row of sorted entries, and from 32 on G.  `at`: the row of the batch and the query head of a pair,
+binary logarithm of a row of sorted entries, and from 32 on G.  LABELS are contiguous, [B, H, lines, n_q + n],
+the labels of queries and then those of keys; FORM is 1 and 2 likewise, and 4 times the lines.
+
+`at`: the row of the batch and the query head of a pair,
 how many heads there are, the position of the first query, how many queries; where the keys of a tile stand side by side
 also the first of them, and how many these are.
 """
@@ -17,6 +20,7 @@ from sparsec.kernels.device import tl, triton
 SMALL, QUERIES_OF_LINE = 16, 64  # UNITED has a line of bits for a larger block of queries, or for so many rows of Q
 _SMALL, _QUERIES_OF_LINE = tl.constexpr(SMALL), tl.constexpr(QUERIES_OF_LINE)
 _MOST_QUERIES = tl.constexpr(128)  # of a tile
+_FAR = tl.constexpr(1 << 30)  # no number of a chunk is so large
 
 
 @triton.jit
@@ -79,6 +83,39 @@ def _bit(BITS, own, lists, block, words, there, k_first, KEYS: tl.constexpr, SIZ
                 word = tl.where(block // 32 == first // 32, word, more)
             bit = word >> (block % 32)
     return (bit & 1 == 1) & there
+
+
+@triton.jit
+def is_in_group_of(LABELS, at, FORM: tl.constexpr, q, k, n, NEAR: tl.constexpr):
+    """Whether labels put the query and the key together.
+
+    NEAR: in some line the key's label is that of the query or one less; otherwise they have a bit in common in one.
+    """
+    LINES: tl.constexpr = FORM // 4
+    own, queries = q - at[3], at[4]
+    asked, there = (own >= 0) & (own < queries), (k >= 0) & (k < n)
+    line = tl.cast(0, tl.int64)
+    if FORM % 2 == 1:
+        line += at[0]
+    if FORM // 2 % 2 == 1:
+        line = line * at[2] + at[1]
+    begin = LABELS + line * LINES * (queries + n)
+    if NEAR:  # one subtraction and one minimum for each pair and line; who is not there is far behind, or far ahead
+        least = tl.full([1, 1], 2, tl.uint32)
+        for _ in tl.static_range(LINES):
+            x = tl.load(begin + own, mask=asked, other=-_FAR)
+            y = tl.load(begin + queries + k, mask=there, other=_FAR)
+            least = tl.minimum(least, (x - y).to(tl.int32).to(tl.uint32, bitcast=True))
+            begin += queries + n
+        found = least < 2
+    else:
+        common = tl.zeros([1, 1], tl.int32)
+        for _ in tl.static_range(LINES):
+            x, y = tl.load(begin + own, mask=asked, other=0), tl.load(begin + queries + k, mask=there, other=0)
+            common = common | (x & y)
+            begin += queries + n
+        found = common != 0
+    return found
 
 
 @triton.jit

@@ -44,7 +44,7 @@ def forward_region(
         for run in runs:
             for batch, mask in batches(run, order, tiles, some_k, table, 2, words is not None):
                 own_k, own_v = (keys_of_run(x, batch, order.block) for x in (some_k, some_v))
-                own_q, scored = at(tiles, batch), scored_run(order, visits, batch, heads)
+                own_q, scored = at(tiles, batch), scored_run(order, visits, batch, heads, entries)
                 kept = kept_in_run(order, visits, batch, words)
                 if scored is None and kept is None:
                     more_out, more_lse = attend_densely(own_q, own_k, own_v, mask, scale)

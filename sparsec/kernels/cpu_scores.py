@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,13 +12,17 @@ from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import Run
 from sparsec.kernels.cpu_visits import Visits
 from sparsec.kernels.dropout import RowWords
+from sparsec.kernels.inputs import Entries, place_of
 from sparsec.kernels.program import Region
+
+Sums = Mapping[int, Tensor]  # gradients of float inputs by number: [rows of the batch, entries and one for none]
 
 
 class HeadNumbers(NamedTuple):
     """The query heads that some tensors are about."""
 
     numbers: Tensor  # int64 [X, group], X being rows of the batch by key heads
+    rows: Tensor  # int64 [X]: rows of the batch
     heads: int  # of the call
 
 
@@ -28,7 +32,8 @@ def heads_of_call(
     """The query heads of tensors q and k of some of `count` heads, where regions have scores."""
     if not any(region.score for region in regions):
         return None
-    return HeadNumbers(torch.arange(count)[own].view(k.shape[1], -1).repeat(q.shape[0], 1), count)
+    numbers = torch.arange(count)[own].view(k.shape[1], -1).repeat(q.shape[0], 1)
+    return HeadNumbers(numbers, torch.arange(q.shape[0]).repeat_interleave(k.shape[1]), count)
 
 
 class Scored(NamedTuple):
@@ -40,6 +45,8 @@ class Scored(NamedTuple):
     n: int
     h: Tensor
     heads: int
+    rows: Tensor  # of the batch, broadcast likewise
+    entries: Sequence[Entries]
 
     def score(self, s: Tensor) -> Tensor:
         """Scores of scaled products."""
@@ -51,10 +58,24 @@ class Scored(NamedTuple):
 
     def _ask(self, function: Callable[..., Tensor] | None, s: Tensor) -> Tensor:
         assert function is not None
-        return function(s, self.q, self.k, self.n, self.h, self.heads, *self.region.more)
+        read = self.region.read_in_scores(self.entries)
+        return function(s, self.q, self.k, self.n, self.h, self.heads, *read, *self.region.more)
+
+    def add(self, sums: Sums, s: Tensor, changes: Tensor) -> None:
+        """Adds to the gradients of float inputs, where `changes` are those of scores of products s."""
+        for read in self.region.reads.all if self.region.reads else ():
+            slopes = self._ask(read.slope_cpu, s)
+            own = (changes * slopes).masked_fill_(changes == 0, 0.0)  # where a weight is 0, whatever the slope
+            indices = read.indices(self.q, self.k, self.n, self.h, self.heads, *self.region.more)
+            place = place_of(self.entries[read.input], *indices) if indices else 0
+            total = sums[read.input]
+            place = (self.rows * total.shape[1] + place).expand(own.shape)
+            total.view(-1).index_add_(0, place.flatten(), own.flatten())
 
 
-def scored_run(order: Order, visits: Visits, run: Run, heads: HeadNumbers | None) -> Scored | None:
+def scored_run(
+    order: Order, visits: Visits, run: Run, heads: HeadNumbers | None, entries: Sequence[Entries]
+) -> Scored | None:
     """The score of the stacks of a run, [stacks, X, height * group * tile, keys]; None where a region has none."""
     if order.region.score is None:
         return None
@@ -64,7 +85,9 @@ def scored_run(order: Order, visits: Visits, run: Run, heads: HeadNumbers | None
     rows = order.queries(run.tiles.flatten()).view(stacks, run.height, 1, order.tile) + order.q_offset
     q = rows.expand(stacks, *shape).reshape(stacks, 1, -1, 1)
     h = heads.numbers[:, None, :, None].expand(-1, *shape).reshape(1, len(heads.numbers), -1, 1)
-    return Scored(order.region, q, _keys_of_pairs(order, visits, run), order.n, h, heads.heads)
+    rows_of_batch = heads.rows.view(1, -1, 1, 1)
+    k = _keys_of_pairs(order, visits, run)
+    return Scored(order.region, q, k, order.n, h, heads.heads, rows_of_batch, entries)
 
 
 class Kept(NamedTuple):
@@ -124,12 +147,12 @@ def attend_scored(
 
 def gradients_scored(
     g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, mask: Tensor | None, scale: float,
-    scored: Scored | None, kept: Kept | None,
+    scored: Scored | None, kept: Kept | None, sums: Sums | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """dq, dk and dv of attention with scores and dropout: the counterpart of `attend_scored`, with +inf for a row
     without keys.
 
-    Where a weight is 0, so are its gradients, whatever the slope.
+    Where a weight is 0, so are its gradients, whatever the slope.  `sums`: those of float inputs, to be added to.
     """
     s = (q @ k.mT).mul_(scale)
     weights = ((s if scored is None else scored.score(s)) - lse[..., None]).exp_()
@@ -140,6 +163,8 @@ def gradients_scored(
         dweights, kept_weights = (kept.weights(x).div_(kept.share) for x in (dweights, weights))
     ds = dweights.sub_((out * g).sum(-1, keepdim=True)).mul_(weights)
     if scored is not None:
+        if sums is not None:
+            scored.add(sums, s, ds.masked_fill(weights == 0, 0.0))
         ds = ds.mul_(scored.slope(s))
     ds = ds.masked_fill_(weights == 0, 0.0).mul_(scale)
     return ds @ k, ds.mT @ q, kept_weights.mT @ g

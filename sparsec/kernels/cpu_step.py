@@ -94,8 +94,9 @@ def _step(
     for places, mask in _visited(program, region, rows, n, call.q_offset, entries):
         if call.k_begin:
             places, mask = _from(places, mask, call.k_begin)
-            if not len(places):
-                continue
+        places, mask = _seen(places, mask)
+        if not mask.shape[1]:
+            continue
         some_k, some_v = (_at_keys(x, places).to(q.dtype) for x in (call.k, call.v))
         added = mask.to(q.dtype).log_()  # 0 or -inf
         most = added.amax(1)
@@ -106,7 +107,7 @@ def _step(
             out, lse = attend_densely(q, some_k, some_v, added[None, None], call.scale)
             more = out, lse + most
         else:
-            scored = None if region.score is None else _scored(region, q, rows, places, call, heads)
+            scored = None if region.score is None else _scored(region, q, rows, places, call, entries, heads)
             kept = None if words is None else _kept_of_step(words, q, rows, places, call)
             more = attend_scored(q, some_k, some_v, added[None, None], call.scale, scored, kept)
         found = more if found is None else combined(*found, *more)
@@ -119,6 +120,7 @@ def _scored(
     rows: range,
     places: Sequence[slice] | Tensor,
     call: Call,
+    entries: Sequence[Entries],
     heads: HeadNumbers | None,
 ) -> Scored:
     """The score of x, some rows of Q [B, H_kv, group * rows, D], and the keys that stand at some places."""
@@ -126,7 +128,8 @@ def _scored(
     q = torch.tensor([call.q_offset + row for row in rows]).repeat(heads.numbers.shape[1])[:, None]
     h = heads.numbers.repeat_interleave(len(rows), 1).view(*x.shape[:3], 1)
     n = call.k_begin + call.k.shape[2]
-    return Scored(region, q, _standing(places) + call.k_begin, n, h, heads.heads)
+    rows_of_batch = heads.rows.view(*x.shape[:2], 1, 1)
+    return Scored(region, q, _standing(places) + call.k_begin, n, h, heads.heads, rows_of_batch, entries)
 
 
 def _kept_of_step(words: RowWords, x: Tensor, rows: range, places: Sequence[slice] | Tensor, call: Call) -> Kept:
@@ -149,6 +152,12 @@ def _from(places: Sequence[slice] | Tensor, mask: Tensor, k_begin: int) -> tuple
     places = _standing(places)
     there = places >= k_begin
     return places[there] - k_begin, mask[:, there]
+
+
+def _seen(places: Sequence[slice] | Tensor, mask: Tensor) -> tuple[Sequence[slice] | Tensor, Tensor]:
+    """Of some keys those that a row sees: others are not read, and may be anything, as in pages that were freed."""
+    seen = mask.any(0)
+    return (places, mask) if bool(seen.all()) else (_standing(places)[seen], mask[:, seen])
 
 
 def _at_keys(x: Tensor, places: Sequence[slice] | Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_OF_FORWARD, _OF_BACKWARD = 10, 13  # arguments of the passes before those of float inputs
 NO_DERIVATIVE = "[SP0607] {} of sparse attention is not supported; only first derivatives, in reverse mode, are"
 
 
@@ -21,11 +22,11 @@ def batched(op: Callable, place: int | None, sinks_place: int | None = None) -> 
         def folded(x: Any, dim: Any) -> Any:
             if isinstance(x, list):
                 dims = dim or [None] * len(x)
-                return [_folded_input(each, at, info.batch_size, batch) for each, at in zip(x, dims, strict=True)]
+                return [folded_input(each, at, info.batch_size, batch) for each, at in zip(x, dims, strict=True)]
             if not isinstance(x, torch.Tensor):
                 return x
             if sinks_place is not None and x is arguments[sinks_place]:
-                return _folded_input(x, dim, info.batch_size, batch)
+                return folded_input(x, dim, info.batch_size, batch)
             many = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
             if place is not None and x is arguments[place]:  # the table names rows of the batch
                 many = many.clone()
@@ -42,7 +43,7 @@ def batched(op: Callable, place: int | None, sinks_place: int | None = None) -> 
     return rule
 
 
-def _folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
+def folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
     """An input or the sinks of `count` batches in a batch, [rows of a batch or 1, ..], as one of a long batch."""
     if dim is None and len(x) == 1:
         return x
@@ -58,9 +59,9 @@ def _folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
 
 
 def differentiable(
-    forward_op: Callable, backward_op: Callable, refused_op: Callable, sink_gradient: Callable
+    forward_op: Callable, backward_op: Callable, refused_op: Callable, sink_gradient: Callable, reals_op: Callable
 ) -> tuple[Any, Any]:
-    """The differentiable functions of the operator and of its gradients."""
+    """The differentiable functions of the operator and of its gradients; `reals_op`: those of float inputs."""
 
     class Attention(torch.autograd.Function):
         @staticmethod
@@ -76,58 +77,88 @@ def differentiable(
             q_offset: int,
             streams: Tensor | None,
             dropout_p: float,
+            *reals: Tensor,
         ) -> Any:
             given = q, k, v, sinks, sequences, inputs, scale, q_offset, streams, dropout_p
             with torch.enable_grad():
-                out, lse = _below_autograd(forward_op, *given)
-            ctx.scale, ctx.q_offset, ctx.dropout_p = scale, q_offset, dropout_p
-            ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, streams, *inputs)
+                out, lse = _below_autograd(forward_op, *given, [*reals])
+            ctx.scale, ctx.q_offset, ctx.dropout_p, ctx.inputs = scale, q_offset, dropout_p, len(inputs)
+            ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, streams, *inputs, *reals)
             ctx.set_materialize_grads(False)
             return out, lse
 
         @staticmethod
         def backward(ctx: Any, g: Tensor | None, dlse: Tensor | None) -> Any:
-            q, k, v, sinks, out, lse, sequences, streams, *inputs = ctx.saved_tensors
+            q, k, v, sinks, out, lse, sequences, streams, *data = ctx.saved_tensors
+            inputs, reals = data[: ctx.inputs], data[ctx.inputs :]
             if g is None:
                 g = torch.zeros_like(out)
-            last = inputs, ctx.scale, ctx.q_offset, streams, ctx.dropout_p
-            gradients = backward_op(g, q, k, v, out, lse, dlse, sequences, *last)
+            last = inputs, ctx.scale, ctx.q_offset, streams, ctx.dropout_p, reals
+            given = g, q, k, v, out, lse, dlse, sequences, *last
+            gradients = backward_op(*given)
             of_sinks = sink_gradient(g, out, lse, dlse, sinks) if ctx.needs_input_grad[3] else None
-            return *gradients, of_sinks, None, None, None, None, None, None
+            of_reals = [None] * len(reals)
+            if any(ctx.needs_input_grad[_OF_FORWARD:]):
+                found = zip(reals_op(*given), reals, strict=True)
+                of_reals = [x if len(own) > 1 else x.sum(0, keepdim=True) for x, own in found]
+            return *gradients, of_sinks, *(None,) * (_OF_FORWARD - 4), *of_reals
 
     class Gradients(torch.autograd.Function):
         """The gradients as a function of their own, so that asking for its derivative is an error and never a zero."""
 
         @staticmethod
         def forward(ctx: Any, *arguments: Any) -> Any:
+            given, reals = arguments[:_OF_BACKWARD], arguments[_OF_BACKWARD:]
+            ctx.reals = len(reals)
             with torch.enable_grad():
-                return _below_autograd(backward_op, *arguments)
+                return _below_autograd(backward_op, *given, [*reals])
 
         @staticmethod
         def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> Any:
             like_q, like_k, like_v, like_lse = refused_op(dq, dk, dv)
             like_dlse = like_lse if ctx.needs_input_grad[6] else None  # there may be no dlse
-            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, *(None,) * 6
+            rest = _OF_BACKWARD - 7 + ctx.reals
+            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, *(None,) * rest
 
     return Attention, Gradients
 
 
 def under_autograd(op: Callable, function: Any) -> Callable:
-    """The kernel of an operator for the Autograd key: `function` where something asks for a gradient."""
+    """The kernel of an operator for the Autograd key: `function` where something asks for a gradient.
+
+    Tensors that the operator takes in a list, its last argument, are the last ones of the function: autograd sees them.
+    """
     apply = super(torch.autograd.Function, function).apply  # the one for a single level
 
     def kernel(*arguments: Any) -> Any:
-        tensors = [x for x in arguments if isinstance(x, torch.Tensor)]
+        flat = (*arguments[:-1], *arguments[-1]) if isinstance(arguments[-1], list) else arguments
+        tensors = [x for x in flat if isinstance(x, torch.Tensor)]
         if _has_tangent(tensors):
             raise RuntimeError(NO_DERIVATIVE.format("forward-mode differentiation"))
         if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
             if not torch._C._are_functorch_transforms_active():
-                return apply(*arguments)
+                return apply(*flat)
             with torch._functorch.utils.enable_single_level_autograd_function():
-                return apply(*arguments)
+                return apply(*flat)
         return _below_autograd(op, *arguments)
 
     return kernel
+
+
+def undifferentiable(op: Callable) -> Any:
+    """The function of an operator whose result can't be differentiated: asking for it is an error and never a zero."""
+
+    class Undifferentiable(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *arguments: Any) -> Any:
+            with torch.enable_grad():
+                return tuple(_below_autograd(op, *arguments[:_OF_BACKWARD], [*arguments[_OF_BACKWARD:]]))
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            raise RuntimeError(NO_DERIVATIVE.format("double backward"))
+
+    return Undifferentiable
 
 
 def _below_autograd(op: Callable, *arguments: Any) -> Any:

@@ -20,7 +20,7 @@ from sparsec.kernels.own_tiles import (
     query_rows_of,
     sequence_of,
 )
-from sparsec.kernels.query_regions import last_queries, mask_queries, queries_at, walk_queries
+from sparsec.kernels.query_regions import last_queries, mask_queries, place_of_queries, queries_at, walk_queries
 from sparsec.kernels.regions import Lists, Rules
 from sparsec.kernels.scored_tiles import scale_of, score_tile, there_only, through_score
 from sparsec.kernels.shares import Shares, is_idle
@@ -218,11 +218,12 @@ def _add_queries(
         ROW_STATS, bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, float("inf"), LAST
     )
     s = tl.dot(k_tile, tl.trans(q_tile), input_precision=sizes.PRECISION)
+    at = place_of_queries(rules, lists, own, head, sizes)
     if rules.SCORE is not None:
-        at = own.q_offset + stop.position, own.k, own.n, head, own.heads
-        slope = score_tile(rules.SCORE_GRADIENT, s, *at, rules, scale_log2, False)
-        s = score_tile(rules.SCORE, s, *at, rules, scale_log2, False)
-    s = mask_queries(s, rules, lists, walk, own, head, stop, sizes)
+        q = own.q_offset + stop.position
+        slope = score_tile(rules.SCORE_GRADIENT, s, q, own.k, own.n, at, rules, scale_log2, False)
+        s = score_tile(rules.SCORE, s, q, own.k, own.n, at, rules, scale_log2, False)
+    s = mask_queries(s, rules, lists, walk, own, stop, at, sizes)
     p = tl.exp2(s * scale_of(rules, scale_log2) - lse_2[None, :])
     if rules.SCORE is not None:
         p = there_only(p, lse_2)

@@ -11,6 +11,7 @@ from sparsec.kernels.key_regions import (
     last_steps,
     load_keys,
     mask_keys,
+    place_of_keys,
     steps_of_keys,
     walk_keys,
 )
@@ -210,11 +211,12 @@ def _add_keys(
     k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, LAST)
     v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
     s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
+    at = place_of_keys(region, own, stop, sizes)
     if region.rules.SCORE is not None:
-        at = own.q, stop.position, own.n, own.head, own.heads
-        slope = score_tile(region.rules.SCORE_GRADIENT, s, *at, region.rules, scale_log2, True)
-        s = score_tile(region.rules.SCORE, s, *at, region.rules, scale_log2, True)
-    s = mask_keys(s, region, own, walk, stop, sizes)
+        pairs = own.q, stop.position, own.n, at
+        slope = score_tile(region.rules.SCORE_GRADIENT, s, *pairs, region.rules, scale_log2, True)
+        s = score_tile(region.rules.SCORE, s, *pairs, region.rules, scale_log2, True)
+    s = mask_keys(s, region, own, walk, stop, at, sizes)
     p = tl.exp2(s * scale_of(region.rules, scale_log2) - lse_2[:, None])
     if region.rules.SCORE is not None:
         p = through_score(p, slope)

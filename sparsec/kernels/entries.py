@@ -79,6 +79,14 @@ def read_listed(LIST, at, FORM: tl.constexpr, index):
 
 
 @triton.jit
+def read_pair(INPUT, at, FORM: tl.constexpr, row, column, n):
+    """The entry of a query and a key, positions, 0 where there is none."""
+    side = n.to(tl.int64)
+    inside = (row >= 0) & (row < n) & (column >= 0) & (column < n)
+    return tl.load(entries_at(INPUT, at, FORM, side * side) + (row * side + column), mask=inside, other=0)
+
+
+@triton.jit
 def last_up_to(SORTED, value, STEPS: tl.constexpr):
     """Where in a sorted list behind its length the last entry stands that is at most `value`; 0: there is none."""
     length = tl.load(SORTED)

@@ -31,25 +31,27 @@ def forward_flops(
     q_offset: int,
     streams: Any,
     dropout_p: Any,
+    reals: list[Tensor],
     **_: Any,
 ) -> int:
     """Two products of tiles."""
-    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=inputs, table=sequences), 2)
+    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=[*inputs, *reals], table=sequences), 2)
 
 
 def backward_flops(
     program: Program, g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Any, lse: Any, dlse: Any,
-    sequences: Tensor | None, inputs: list[Tensor], scale: Any, q_offset: int, streams: Any, dropout_p: Any, **_: Any,
+    sequences: Tensor | None, inputs: list[Tensor], scale: Any, q_offset: int, streams: Any, dropout_p: Any,
+    reals: list[Tensor], **_: Any,
 ) -> int:  # fmt: skip
     """Five products of tiles, as scaled_dot_product_attention counts them."""
-    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=inputs, table=sequences), 5)
+    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=[*inputs, *reals], table=sequences), 5)
 
 
 def _flops(program: Program, call: Call, products: int) -> int:
     """Two operations for each number of each product of tiles, for kept pairs alone."""
     (batch, heads, n_q, dim), (_, kv_heads, n, _) = call.q.shape, call.k.shape
     with torch.utils._python_dispatch._disable_current_modes():
-        if call.inputs:
+        if len(call.inputs) > program.score_inputs:
             pairs = _pairs_given(program, call)
         elif call.table is None:
             pairs = batch * kept_pairs(program, heads, kv_heads, n_q, n, call.q_offset)

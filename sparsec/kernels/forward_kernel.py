@@ -11,6 +11,7 @@ from sparsec.kernels.key_regions import (
     last_steps,
     load_keys,
     mask_keys,
+    place_of_keys,
     steps_of_keys,
     walk_keys,
 )
@@ -179,11 +180,10 @@ def _attend_keys(
     stop = keys_at(region, own, walk, step, sizes)
     k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, False)  # masks hide what is behind
     s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
+    at = place_of_keys(region, own, stop, sizes)
     if region.rules.SCORE is not None:
-        s = score_tile(
-            region.rules.SCORE, s, own.q, stop.position, own.n, own.head, own.heads, region.rules, scale_log2, True
-        )
-    s = mask_keys(s, region, own, walk, stop, sizes)
+        s = score_tile(region.rules.SCORE, s, own.q, stop.position, own.n, at, region.rules, scale_log2, True)
+    s = mask_keys(s, region, own, walk, stop, at, sizes)
     v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
     p, alpha, m_i, l_i = softmax_step(s, m_i, l_i, scale_of(region.rules, scale_log2))
     if dropping.STREAMS is not None:  # the sum is that of all weights

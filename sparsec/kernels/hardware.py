@@ -33,7 +33,9 @@ def capability(device: torch.device) -> tuple[int, int]:
 
 @functools.cache
 def processors(device: torch.device) -> int:
-    """How many multiprocessors a GPU has."""
+    """How many multiprocessors a GPU has; 1 for anything else."""
+    if device.type != "cuda":
+        return 1
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 

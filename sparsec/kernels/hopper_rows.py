@@ -27,7 +27,7 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, q_offset: int) -> Non
     values |= {"BLOCK_M": HOPPER_BLOCK, "BLOCK_N": HOPPER_BLOCK}
     values["WHOLE"] = kernel.block > 1 and kernel.block % HOPPER_BLOCK == q_offset % HOPPER_BLOCK == 0
     for name, rows in {"Q": HOPPER_BLOCK // 2, "K": HOPPER_BLOCK, "V": HOPPER_BLOCK, "OUT": HOPPER_BLOCK // 2}.items():
-        values[name] = _box(name, run.metas[name], rows, size)
+        values[name] = hopper_box(name, run.metas[name], rows, size)
     tiles = cdiv(n_q, HOPPER_BLOCK)
     values |= {"LSE": Slot("LSE"), "scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
     values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
@@ -44,7 +44,7 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, q_offset: int) -> Non
         join_splits(run, combine_splits, split, found)
 
 
-def _box(name: str, x: Meta, rows: int, columns: int) -> Box:
+def hopper_box(name: str, x: Meta, rows: int, columns: int) -> Box:
     """x [B, H, n, D] for the copy engine, in blocks as products read them."""
     block = [1, 1, rows, columns]
     return Box(name, list(x.shape), list(x.strides), block, gl.NVMMASharedLayout.get_default_for(block, gl.float16))

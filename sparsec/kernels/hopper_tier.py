@@ -1,8 +1,10 @@
 """Which kernels run in the Hopper tier: the one place that decides it, before anything is compiled.
 
-A kernel of the plan runs there if nothing in `_NEEDS` stands against it, and if it is worth it; all others run in the
-plain tier.  SPARSEC_TIER=plain in the environment leaves the tier out, SPARSEC_TIER=hopper takes it whether it is worth
-it or not.  It is read when a pass is prepared, at the first call of its shapes.
+A forward kernel of the plan runs there if nothing in `_NEEDS` stands against it, and if it is worth it; all others run
+in the plain tier.  The gradients of a pass are all made there, by one kernel, or none is.
+
+SPARSEC_TIER=plain in the environment leaves the tier out, SPARSEC_TIER=hopper takes it whether it is worth it or not.
+It is read when a pass is prepared, at the first call of its shapes.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ import torch
 from sparsec.kernels.device import triton
 from sparsec.kernels.hardware import capability, processors
 from sparsec.kernels.hopper import GluonDescriptor
+from sparsec.kernels.hopper_backward_steps import MOST_STEPS, count_steps
 from sparsec.kernels.launch import Meta, Pass
-from sparsec.kernels.program import Kernel, cdiv
+from sparsec.kernels.program import Group, Kernel, cdiv
 from sparsec.kernels.settings import TMA_LENGTH
 
 TIER = "SPARSEC_TIER"
+_TIERS = "plain", "hopper"
 HOPPER_BLOCK = 128  # queries and keys of a tile
 _SAMPLES = 16
 _TRITON = range(6, 10)  # 3.6 to 3.9: Gluon changes from one to the next
@@ -32,13 +36,14 @@ _GPU, _GLUON = "a GPU of capability 9.0", "Gluon of Triton 3.6 to 3.9"
 HOPPER_STAGES = {64: 4, 128: 2}
 # The share of steps that must go without a mask.  At 64, exponentials are the limit, of either tier.
 _LEAST_WHOLE = {64: 0.9, 128: 0.55}
+_LEAST_WHOLE_BACKWARD = 0.3
 
 
 class HopperCase(NamedTuple):
     """What a kernel is launched on."""
 
     kernel: Kernel
-    tensors: tuple[Meta, ...]  # q, k, v
+    tensors: tuple[Meta, ...]  # q, k, v; backward the gradient of out, too
     packed: bool
     sinks: bool
     q_offset: int
@@ -79,7 +84,6 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
     "a head size from 40 to 128": lambda case: case.q.shape[3] > 32 and hopper_size(case.q.shape[3]) in HOPPER_STAGES,
     "tensors that are not expanded": lambda case: not any(0 in x.strides for x in case.tensors),
     "a sequence for each row of the batch": lambda case: not case.packed,
-    "a forward kernel": lambda case: case.kernel.kind == "forward",
     "one softmax from start to end": lambda case: case.kernel.begin == "init" and case.kernel.end == "store",
     "one region": lambda case: len(case.kernel.regions) == 1,
     "positions as they are": lambda case: case.kernel.stride == 1 and not case.kernel.regions[0].gathered,
@@ -110,7 +114,16 @@ _FASTER_WITH: dict[str, Callable[[HopperCase], bool]] = {
     "64 queries": lambda case: case.q.shape[2] >= HOPPER_BLOCK // 2,
     "a tile for three of four processors": lambda case: 4 * case.tiles >= 3 * processors(case.q.device),
     "blocks of whole tiles, if any": lambda case: case.kernel.block == 1 or not case.kernel.block % HOPPER_BLOCK,
+}
+_FORWARD_FASTER_WITH = _FASTER_WITH | {
     "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE[hopper_size(case.q.shape[3])],
+}
+_GRADIENTS_FASTER_WITH = _FASTER_WITH | {
+    "2,048 queries": lambda case: case.q.shape[2] >= TMA_LENGTH,
+    "a head size above 64": lambda case: case.q.shape[3] > 64,
+    # A tile of such keys is the work of one program, and others wait for it.
+    "no keys that far more queries see": lambda case: not case.kernel.split_prefix,
+    "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE_BACKWARD,
 }
 
 
@@ -132,10 +145,46 @@ def _whole_share(case: HopperCase) -> float:
 
 
 def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:
-    """Whether a kernel of a pass runs in the tier."""
-    wanted = os.environ.get(TIER)
-    tensors = tuple(run.metas[name] for name in "QKV")
-    case = HopperCase(kernel, tensors, run.packed, "SINKS" in run.metas, q_offset, "STREAMS" in run.metas)
+    """Whether a forward kernel of a pass runs in the tier."""
+    wanted, case = wanted_tier(), _case(run, kernel, q_offset)
     if wanted == "plain" or hopper_lacks(case):
         return False
-    return wanted == "hopper" or all(holds(case) for holds in _FASTER_WITH.values())
+    return wanted == "hopper" or all(holds(case) for holds in _FORWARD_FASTER_WITH.values())
+
+
+def gradients_on_hopper(run: Pass, q_offset: int) -> Kernel | None:
+    """The dkdv kernel in the place of which the tier makes all gradients of a pass; None where the plain tier does."""
+    wanted, group = wanted_tier(), run.program.groups[0]
+    kernels = group.at(run.metas["K"].shape[2]).of("dkdv")
+    case = _case(run, kernels[0], q_offset)
+    if wanted == "plain" or gradients_lack(case, group, len(run.program.groups)):
+        return None
+    if wanted == "hopper" or all(holds(case) for holds in _GRADIENTS_FASTER_WITH.values()):
+        return kernels[0]
+    return None
+
+
+def gradients_lack(case: HopperCase, group: Group, groups: int = 1) -> str:
+    """What the kernels of a group would need so that the tier makes their gradients; "" where it can."""
+    dq, dkdv = (group.at(case.n).of(kind) for kind in ("dq", "dkdv"))
+    if groups > 1 or group.heads is not None:
+        return "one pattern for all heads"
+    if len(dq) != 1 or len(dkdv) != 1 or dq[0].regions != dkdv[0].regions or dkdv[0].collects:
+        return "one region"
+    if lacks := hopper_lacks(case):
+        return lacks
+    steps = count_steps(case.kernel.regions[0], case.q.shape[2], case.n, case.q_offset)
+    return "" if 0 < steps <= MOST_STEPS else f"1 to {MOST_STEPS:,} tiles of pairs"
+
+
+def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:
+    tensors = tuple(run.metas[name] for name in ("Q", "K", "V", "DO") if name in run.metas)
+    return HopperCase(kernel, tensors, run.packed, "SINKS" in run.metas, q_offset, "STREAMS" in run.metas)
+
+
+def wanted_tier() -> str:
+    """What SPARSEC_TIER says: "plain", "hopper", or "" for the faster one.  ValueError for anything else."""
+    wanted = os.environ.get(TIER, "")
+    if wanted not in ("", *_TIERS):
+        raise ValueError(f"[SP0708] {TIER} must be {' or '.join(_TIERS)}, or not be set; got {wanted!r}")
+    return wanted

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-_KINDS = {"bool": (torch.bool,)}  # others are integers
 _INTEGERS = torch.int32, torch.int64
-_WORDS = {"bool": "bool"}
+_REALS = torch.float32, torch.float16, torch.bfloat16, torch.float64
+_KINDS = {"bool": (torch.bool,), "float": _REALS, "scores": _REALS, "centroids": _REALS}  # others are integers
+_WORDS = {
+    "bool": "bool",
+    "float": "float32, float16 or bfloat16",
+    "scores": "real numbers",
+    "centroids": "real numbers",
+}
 _NO_BLOCK = 1 << 31  # no position is so large
 
 
 class Input(NamedTuple):
-    """An input as declared: axes are "B", "H", "n" and names of lists.
+    """An input as declared: axes are "B", "H", "n" and names of lists; "n" twice in one of float.
 
-    One of chosen blocks has "B", "G", "rows", and the name or the number of entries.
+    One of chosen blocks has "B", "G", "rows", and the name or the number of entries; one of labels "B", "H", "lines"
+    and "labels", of queries and then of keys.  Real numbers are scores, "B", "G", "rows", "blocks", or centroids, "G",
+    the name or the number of these, and "D".
     """
 
     name: str
@@ -26,7 +35,7 @@ class Input(NamedTuple):
     line: int
     uses: tuple[str, ...] = ()  # what kernels get of it: "entries", "sorted", "counted", "chosen", "united"
     sizes: tuple[int, int] = (1, 1)  # of chosen ones: queries that share a list, and keys of a block
-    choice: Any = None  # how the operator makes it itself: a Choice of `sparsec.kernels.choose`
+    choice: Any = None  # how the operator makes it itself: a Chooser of `sparsec.kernels.choosers`
 
     @property
     def has_entries(self) -> bool:
@@ -39,22 +48,44 @@ class Input(NamedTuple):
         return self.has_entries and self.axes[-1] != "n"
 
     @property
+    def of_pairs(self) -> bool:
+        """Whether it has an entry for each query and key, row by row."""
+        return self.axes[-2:] == ("n", "n")
+
+    @property
     def is_chosen(self) -> bool:
         """Whether it lists blocks of keys, or keys, for each block of queries."""
         return self.kind in ("blocks", "keys")
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether an axis is of heads that some query heads may share: it has four axes, or as centroids three."""
+        return self.is_chosen or self.kind in ("scores", "centroids")
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it is about the rows of q in a call: it has four axes."""
+        return self.is_chosen or self.kind == "labels"
+
     def __str__(self) -> str:
-        own = (*map(str, self.sizes), self.axes[-1]) if self.kind == "blocks" else self.axes[-1:]
-        axes = own if self.is_chosen else self.axes
+        sizes = (*map(str, self.sizes),)
+        shown = {
+            "blocks": (*sizes, self.axes[-1]),
+            "keys": self.axes[-1:],
+            "scores": sizes,
+            "centroids": self.axes[1:2],
+        }
+        axes = shown.get(self.kind, self.axes)
         shape = f"[{', '.join(axes)}]" if axes else ""
         return f"`{self.name}: {self.kind}{shape}` of line {self.line}"
 
 
 class Entries(NamedTuple):
-    """What an input holds for one row and one head, int64: a number, or `length` entries with a 0 behind them.
+    """What an input holds for one row and one head: a number, or `length` entries with a 0 behind them.
 
-    `first` is the index of the first entry.  Of chosen blocks, values are list << 31 | block for all entries that name
-    one, rising, and `first` is the position of the first query.
+    `first` is the index of the first entry; a float input has its own type, all others are int64.  Of chosen blocks,
+    values are list << 31 | block for all entries that name one, rising, and `first` is the position of the first query.
+    So it is of labels, [lines, labels].
     """
 
     values: Tensor
@@ -63,9 +94,9 @@ class Entries(NamedTuple):
 
 
 def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor, k: Tensor) -> list[Tensor]:
-    """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1].  ValueError.
+    """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1], or with four axes.
 
-    Those that the operator makes itself come last, and are not among them.
+    Those that the operator makes itself are not among them.  ValueError.
     """
     inputs = [each for each in inputs if each.choice is None]
     names = [each.name for each in inputs]
@@ -73,7 +104,7 @@ def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor,
         if name not in names:
             has = f"it has {', '.join(map(str, inputs))}" if inputs else "it has none"
             raise ValueError(f"[SP0620] this pattern reads no input `{name}`: {has}")
-    return spread(inputs, {each.name: _checked(each, given.get(each.name), q, k) for each in inputs})
+    return spread(inputs, {each.name: _checked(each, given.get(each.name), q, k) for each in inputs}, q.dtype)
 
 
 def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
@@ -91,10 +122,13 @@ def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
         cure = f"move it with .to({str(q.device)!r})"
         raise ValueError(f"[SP0620] the input {own} must be on the device of q, {q.device}, got {x.device}: {cure}")
     sizes: dict[str, tuple[int, ...]] = {"B": (q.shape[0],), "H": (q.shape[1],), "n": (k.shape[2],)}
-    if own.is_chosen:
-        sizes = {"B": (q.shape[0],), "G": (1, k.shape[1], q.shape[1]), "rows": (-(-q.shape[2] // own.sizes[0]),)}
-        sizes |= {own.axes[-1]: (int(own.axes[-1]),)} if own.axes[-1].isdigit() else {}
+    if own.has_groups:
+        sizes = {"B": (q.shape[0],), "G": (1, k.shape[1], q.shape[1]), "D": (q.shape[3],)}
+        sizes |= {"rows": (-(-q.shape[2] // own.sizes[0]),), "blocks": (-(-k.shape[2] // own.sizes[1]),)}
     wanted = [sizes.get(axis) for axis in own.axes]
+    if own.has_groups and own.kind != "scores":  # an axis has the name, or the number, of the declaration
+        place = 1 if own.kind == "centroids" else -1
+        wanted[place] = (int(own.axes[place]),) if own.axes[place].isdigit() else None
     fits = x.dim() == len(wanted) and all(
         some is None or real in some for some, real in zip(wanted, x.shape, strict=True)
     )
@@ -105,21 +139,28 @@ def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
     return x
 
 
-def spread(inputs: Sequence[Input], given: Mapping[str, Tensor]) -> list[Tensor]:
-    """The tensors of a call that fit the declarations: views with all three axes, those not declared of size 1."""
-    return [_spread(each, given[each.name]) for each in inputs]
+def spread(inputs: Sequence[Input], given: Mapping[str, Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """The tensors of a call that fit the declarations: views with all three axes, those not declared of size 1.
+
+    Those of float in the type of sums for `dtype`, that of q.
+    """
+    exact = torch.promote_types(dtype, torch.float32)
+    fitting = ((each, given[each.name]) for each in inputs)
+    return [_spread(each, x.to(exact) if each.kind == "float" else x) for each, x in fitting]
 
 
 def refuse_lists(inputs: Sequence[Input]) -> None:
     """ValueError SP0622 for inputs that a call about several sequences, or about a part of each row, can't have."""
     for own in inputs:
-        if own.is_chosen:
+        if own.by_row:
             word = own.name.partition(".")[0]
-            what = f"the input {own} lists" if own.choice is None else f"`{word}` in line {own.line} chooses"
+            verb = "chooses" if own.is_chosen else "makes"
+            what = f"the input {own} lists" if own.choice is None else f"`{word}` in line {own.line} {verb}"
+            kind = "blocks" if own.is_chosen else "groups"
             cure = (
                 "call once for each sequence, or leave documents, lengths, q_lengths, k_offset and q_offset tensors out"
             )
-            raise ValueError(f"[SP0622] {what} blocks for all rows of q: {cure}")
+            raise ValueError(f"[SP0622] {what} {kind} for all rows of q: {cure}")
 
 
 def _sized(axis: str, sizes: Sequence[int]) -> str:
@@ -128,10 +169,10 @@ def _sized(axis: str, sizes: Sequence[int]) -> str:
 
 
 def _spread(own: Input, x: Tensor) -> Tensor:
-    """A view with all three axes, those that are not there of size 1; chosen blocks as they are, of four axes."""
-    if own.is_chosen:
-        return x
-    x = x if own.has_entries else x[..., None]
+    """A view with all three axes, those that are not there of size 1; what is chosen, or chosen by, has four."""
+    if own.has_groups:
+        return x[None] if own.kind == "centroids" else x
+    x = x.flatten(-2) if own.of_pairs else x if own.has_entries else x[..., None]
     x = x if "H" in own.axes else x.unsqueeze(-2)
     return x if "B" in own.axes else x[None]
 
@@ -139,6 +180,14 @@ def _spread(own: Input, x: Tensor) -> Tensor:
 def cut(own: Input, x: Tensor, row: int, keys: slice) -> Tensor:
     """Of a checked input what belongs to one row of the batch and some of its keys."""
     x = x[row : row + 1] if len(x) > 1 else x
+    return part_of(own, x, keys).flatten(2) if own.has_entries else x
+
+
+def part_of(own: Input, x: Tensor, keys: slice) -> Tensor:
+    """A view of what belongs to some keys, [.., keys] or [.., keys, keys]; of inputs that are not of keys all."""
+    if own.of_pairs:
+        side = math.isqrt(x.shape[-1])
+        return x.unflatten(-1, (side, side))[..., keys, keys]
     return x[..., keys] if own.axes[-1:] == ("n",) else x
 
 
@@ -150,10 +199,15 @@ def entries_of(
     """
     found = []
     for own, x in zip(inputs, given, strict=True):
+        if own.kind == "labels":
+            own_labels = x[row if len(x) > 1 else 0, head if x.shape[1] > 1 else 0]
+            found.append(Entries(own_labels, own_labels.shape[1], q_offset))
+            continue
         if own.is_chosen:
             found.append(_codes(x[row if len(x) > 1 else 0, head * x.shape[1] // heads], q_offset))
             continue
-        values = x[row if len(x) > 1 else 0, head if x.shape[1] > 1 else 0].long()
+        values = x[row if len(x) > 1 else 0, head if x.shape[1] > 1 else 0]
+        values = values if own.kind == "float" else values.long()
         if own.has_entries:
             first = k_begin if own.axes[-1] == "n" else 0
             found.append(Entries(torch.nn.functional.pad(values, (0, 1)), len(values), first))
@@ -177,10 +231,14 @@ BITS = 5  # axes of what kernels read of chosen blocks where it is bits
 
 
 def form_of(own: Input, use: str, shape: Sequence[int]) -> int:
-    """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list, or how blocks are chosen."""
+    """FORM of a tensor for kernels: rows of the batch, heads, and the pitch of a list, how blocks are chosen, or how
+    many lines labels have.
+    """
     if own.is_chosen:
         levels = 0 if len(shape) == BITS else shape[-1].bit_length()
         return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * (levels + 32 * shape[1])
+    if own.kind == "labels":
+        return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * shape[2]
     pitch = (shape[-1] - 1).bit_length() if own.is_list or use != "entries" else 0
     return (shape[0] > 1) + 2 * (shape[1] > 1) + 4 * pitch
 
@@ -199,6 +257,26 @@ def entry(entries: Entries, index: Tensor | int | None = None) -> Tensor:
     if index is None:
         return entries.values
     return entries.values[torch.where(is_inside(entries, index), index - entries.first, entries.length)]
+
+
+def real_entry(entries: Entries, *indices: Tensor | int) -> Tensor:
+    """The entry of a float input at an index, or at those of a query and a key; 0 where there is none."""
+    return entries.values[place_of(entries, *indices)] if indices else entries.values
+
+
+def place_of(entries: Entries, *indices: Tensor | int) -> Tensor:
+    """Where an entry stands among the values of its input: that of the 0 behind them where there is none."""
+    if len(indices) < 2:
+        return torch.where(is_inside(entries, *indices), indices[0] - entries.first, entries.length)
+    side = math.isqrt(entries.length)
+    row, column = (torch.as_tensor(index) - entries.first for index in indices)
+    inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
+    return torch.where(inside, row * side + column, entries.length)
+
+
+def as_index(x: Tensor | int, like: Tensor) -> Tensor:
+    """An index as a tensor on the device of another."""
+    return torch.as_tensor(x, device=like.device)
 
 
 def is_entry(entries: Entries, value: Tensor | int) -> Tensor:
@@ -223,6 +301,24 @@ def is_listed_block(entries: Entries, q: Tensor, k: Tensor, rows: int, size: int
     else:
         found = _has_code(entries, own, block)
     return found[0] if q.dim() == 2 else found
+
+
+def is_in_group(entries: Entries, q: Tensor, k: Tensor, n: int, near: bool) -> Tensor:
+    """Whether labels put a query and a key together: bool, broadcast from q [.., rows, 1] and k [.., 1, keys].
+
+    `near`: in some line the key's label is that of the query or one less; otherwise they have a bit in common in one.
+    """
+    own, labels = q - entries.first, entries.values
+    queries = entries.length - n
+    there = (own >= 0) & (own < queries) & (k >= 0) & (k < n)
+    found = torch.zeros_like(there)
+    if not entries.length:
+        return found
+    own, other = own.clamp(0, max(queries - 1, 0)), queries + k.clamp(0, max(n - 1, 0))
+    for line in labels:
+        x, y = line[own], line[other]
+        found |= ((x == y) | (x == y + 1)) if near else (x & y) != 0
+    return found & there
 
 
 def _has_code(entries: Entries, own: Tensor, block: Tensor) -> Tensor:

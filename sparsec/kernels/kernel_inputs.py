@@ -30,6 +30,9 @@ def for_kernels(
         if own.is_chosen:
             made += _chosen(program, own, x, n, rows_of_query)
             continue
+        if own.kind == "labels":
+            made += [as_contiguous(x) for _ in own.uses]
+            continue
         x = x.view(torch.int8) if own.kind == "bool" else x
         for use in own.uses:
             if use == "counted":

@@ -89,32 +89,28 @@ def kept_keys(dropping, words, region, stop, sizes):
 
 
 @triton.jit
-def mask_keys(s, region, own, walk, stop, sizes):
+def place_of_keys(region, own, stop, sizes):
+    """`at`: which row, head and data the pairs of a step belong to, as masks and scores are told."""
+    queries = own.n_q
+    if sizes.ROWS_OF_QUERY is not None:
+        queries = own.n_q // sizes.ROWS_OF_QUERY
+    at = (own.batch, own.head, own.heads, own.q_offset, queries)
+    if sizes.PACKED:
+        at = (own.batch, own.head, own.heads, own.k_first, own.k_begin, own.k_rows)
+    elif sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None:  # keys side by side
+        at = (own.batch, own.head, own.heads, own.q_offset, queries, stop.place, sizes.BLOCK_N)
+    return at
+
+
+@triton.jit
+def mask_keys(s, region, own, walk, stop, at, sizes):
     """Scores [BLOCK_M, BLOCK_N], -inf where the pattern leaves a pair out or there is no key."""
     edges = own.q_lo, own.q_hi, stop.place, stop.place + sizes.BLOCK_N - 1
     more = (own.n,)
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
     gone = own.residue + sizes.STRIDE * stop.place < own.k_begin, own.k_begin
-    queries = own.n_q
-    if sizes.ROWS_OF_QUERY is not None:
-        queries = own.n_q // sizes.ROWS_OF_QUERY
-    if sizes.PACKED:
-        s = mask_scores(
-            s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
-            (own.batch, own.head, own.heads, own.k_first, own.k_begin, own.k_rows), gone,
-            sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
-        )  # fmt: skip
-    elif sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None:  # keys side by side
-        s = mask_scores(
-            s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
-            (own.batch, own.head, own.heads, own.q_offset, queries, stop.place, sizes.BLOCK_N), gone,
-            sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
-        )  # fmt: skip
-    else:
-        s = mask_scores(
-            s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more,
-            (own.batch, own.head, own.heads, own.q_offset, queries), gone,
-            sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
-        )  # fmt: skip
-    return s
+    return mask_scores(
+        s, region.rules, region.lists, walk, stop, own.q, stop.position, edges, more, at, gone,
+        sizes.PACKED, True, sizes.BLOCK_M, sizes.BLOCK_N,
+    )  # fmt: skip

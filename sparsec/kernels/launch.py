@@ -167,7 +167,7 @@ class Pass:
                 made += [launch.compile() for launch in new]  # RuntimeError: the caller compiles side by side already
             with contextlib.suppress(Exception):
                 compiled = [kernel for kernel in made if kernel is not None]
-                list(threads.map(_load, compiled))  # loads them
+                list(threads.map(lambda kernel: _load(kernel, self.device), compiled))
 
 
 def remember(program: Program, key: tuple, made: Pass) -> Pass:
@@ -178,9 +178,11 @@ def remember(program: Program, key: tuple, made: Pass) -> Pass:
     return made
 
 
-def _load(kernel: Any) -> Any:
-    """Has a compiled kernel loaded, as `run` does when it is first asked for."""
-    return getattr(kernel, "kernel", kernel).run
+def _load(kernel: Any, device: torch.device) -> Any:
+    """Has a compiled kernel loaded, as `run` does when it is first asked for: on the thread's own current device."""
+    with current(device):
+        attach(device)
+        return getattr(kernel, "kernel", kernel).run
 
 
 class Launch:

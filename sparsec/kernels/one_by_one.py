@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.inputs import cut
+from sparsec.kernels.inputs import cut, part_of
 from sparsec.kernels.program import Program
 from sparsec.kernels.sequences import SequenceLine, known
 
@@ -49,6 +49,21 @@ def backward_each(
             for x, some in zip((dk, dv), found[1:], strict=True):
                 x[own.row, :, own.k_first : own.k_first + like.n - like.k_begin] = some[index]
     return dq, dk, dv
+
+
+def input_gradients_each(
+    gradients: Callable[[Program, Call, Upstream], list[Tensor]], program: Program, call: Call, upstream: Upstream
+) -> list[Tensor]:
+    """The gradients of float inputs [B, H or 1, entries] over the sequences of a call."""
+    first = len(program.inputs) - program.score_inputs
+    found = [x.new_zeros(call.q.shape[0], *x.shape[1:]) for x in call.inputs[first:]]
+    for like, places in _sequences_alike(call):
+        own = upstream.of(partial(_own_queries, like=like, places=places))
+        keys = slice(like.k_first, like.k_first + like.n - like.k_begin)
+        more = gradients(program, call_alone(program, call, like, places), own)
+        for declared, x, some in zip(program.inputs[first:], found, more, strict=True):
+            part_of(declared, x[like.row], keys).add_(some[0].view(part_of(declared, x[like.row], keys).shape))
+    return found
 
 
 def _sequences_alike(call: Call) -> list[tuple[SequenceLine, _Places]]:

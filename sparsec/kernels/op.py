@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.call import checked, first_position
-from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, streams_of
+from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, refuse_input_gradients, streams_of
 from sparsec.kernels.inputs import checked_inputs, refuse_lists
 from sparsec.kernels.positions import Positions, checked_positions, packed
 from sparsec.kernels.program import Program
@@ -145,26 +145,37 @@ class Operator:
             refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
             sequences = sequence_table(self.program, positions, q, k)
-        data = checked_inputs(self.program.inputs, inputs, q, k)
-        q, scale = _positive(q, scale)
+        tensors = checked_inputs((*self.program.inputs, *self.program.choice_inputs), inputs, q, k)
+        of_scores = len(tensors) - len(self.program.choice_inputs) - self.program.score_inputs
+        of_choices = of_scores + self.program.score_inputs
+        data, reals = tensors[:of_scores], tensors[of_scores:of_choices]
+        q, scale = positive(q, scale)
         if any(own.choice for own in self.program.inputs):
-            data += self.choose(q.detach(), k.detach(), scale, q_offset)
+            data += self._chosen(q, k, tensors[of_choices:], scale, q_offset)
         sinks = checked_sinks(sinks, q)
         dropout_p, seed = checked_dropout(dropped, q)
+        if seed is not None and q.is_cuda and torch.is_grad_enabled() and any(x.requires_grad for x in reals):
+            refuse_input_gradients()  # before the forward pass, and not behind it
         streams = None if seed is None else streams_of(seed, positions, q.shape[0], sequences)
-        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p)
+        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p, reals)
         if signature:
-            call = Call(q, k, v, scale, q_offset, inputs=data, sinks=sinks, table=sequences)
+            call = Call(q, k, v, scale, q_offset, inputs=[*data, *reals], sinks=sinks, table=sequences)
             self.repeated.remember(signature, positions, call)
         return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
 
-    def choices(self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None) -> dict[str, Tensor]:
-        """What a call with these tensors chooses: lists by the names of the inputs that have them."""
+    def choices(
+        self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None, **inputs: Any
+    ) -> dict[str, Tensor]:
+        """What a call with these tensors chooses: lists and labels by the names of the inputs that have them."""
         scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
         first = first_position(q_offset, q.shape[2], k.shape[2], self.program.most_positions)
-        q, scale = _positive(q.detach(), scale)
-        lists = self.choose(q, k.detach(), scale, first)
-        return dict(zip((own.name for own in self.program.inputs if own.choice), lists, strict=True))
+        q, scale = positive(q.detach(), scale)
+        made = self._chosen(q, k, checked_inputs(self.program.choice_inputs, inputs, q, k), scale, first)
+        return dict(zip((own.name for own in self.program.inputs if own.choice), made, strict=True))
+
+    def _chosen(self, q: Tensor, k: Tensor, chosen_by: list[Tensor], scale: float, q_offset: int) -> list[Tensor]:
+        """Lists and labels that the operator makes itself."""
+        return self.choose(q.detach(), k.detach(), [x.detach() for x in chosen_by], scale, q_offset)
 
     def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v in the type that autocast asks for."""
@@ -174,7 +185,7 @@ class Operator:
         return q, k, v
 
 
-def _positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
+def positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
     """Queries and a scale above 0 with the same scores: kernels take the largest score before they scale it."""
     return (q, scale) if scale > 0 else (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
 

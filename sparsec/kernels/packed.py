@@ -16,8 +16,9 @@ from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.forward import data_besides, forward_gpu, prepared_forward
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.memory import as_readable
-from sparsec.kernels.one_by_one import backward_each, forward_each
+from sparsec.kernels.one_by_one import backward_each, forward_each, input_gradients_each
 from sparsec.kernels.program import Program
+from sparsec.kernels.read_gradients import input_gradients_gpu
 from sparsec.kernels.sequences import table_lines
 from sparsec.kernels.stages import packs
 
@@ -53,13 +54,21 @@ def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[T
     return env["DQ"], env["DK"], env["DV"]
 
 
+def input_gradients_packed(program: Program, call: Call, upstream: Upstream) -> list[Tensor]:
+    """The gradients of float inputs over the sequences of a call, one after the other."""
+    assert call.table is not None
+    _refuse_capture(call.table)
+    return input_gradients_each(input_gradients_gpu, program, call, upstream)
+
+
 def at_once(program: Program) -> bool:
     """Whether kernels can go over all sequences of a call.
 
-    Not with lists whose entries are counted: nothing says how far positions of sequences reach.
+    Not with lists whose entries are counted: nothing says how far positions of sequences reach.  Nor with an entry for
+    each pair of the call.
     """
-    counted = any("counted" in own.uses for own in program.inputs)
-    return not counted and all(any(map(packs, group.variants)) for group in program.groups)
+    alone = any("counted" in own.uses or own.of_pairs for own in program.inputs)
+    return not alone and all(any(map(packs, group.variants)) for group in program.groups)
 
 
 def _refuse_capture(table: Tensor) -> None:

@@ -31,6 +31,24 @@ class Answers(NamedTuple):
     score_gradient: Any = None  # the same -> their derivatives by s
 
 
+class Read(NamedTuple):
+    """How a score reads an entry of a float input, and its derivative by that entry."""
+
+    input: int  # its number
+    by: str  # what tells entries apart: "row" (the query), "column", "distance", "pair", or "whole": it is bias[q, k]
+    slope: Any  # on the device, as Answers.score
+    slope_cpu: Callable[..., Any]  # as Region.score
+    indices: Callable[..., list]  # (q, k, n, h, H) -> the entry, on tensors; [] of a number
+
+
+class Reads(NamedTuple):
+    """What a score reads of float inputs, and what their gradients need besides."""
+
+    kept: Any  # as Answers.keep, for all regions together
+    tables: tuple[tuple[int, Any], ...]  # that `kept` reads
+    all: tuple[Read, ...]
+
+
 class Region(NamedTuple):
     """A disjoint part of the pattern, with its answers."""
 
@@ -56,11 +74,17 @@ class Region(NamedTuple):
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they
     score_gradient: Callable[..., Any] | None = None
+    score_inputs: tuple[int, ...] = ()  # float inputs that `score` reads, by number
+    reads: Reads | None = None
     numbers: tuple[int, ...] = ()  # that kernels and answers take, where heads that differ in them share these
 
     def read(self, entries: Sequence[Entries]) -> list[Entries]:
         """Of the inputs of a row and head those that `keep` takes."""
         return [entries[number] for number in self.inputs]
+
+    def read_in_scores(self, entries: Sequence[Entries]) -> list[Entries]:
+        """Of the inputs of a row and head those that `score` takes."""
+        return [entries[number] for number in self.score_inputs]
 
     @property
     def more(self) -> tuple:
@@ -148,7 +172,8 @@ class Program:
     groups: tuple[Group, ...]
     min_tile: int  # the plan holds for tiles at least this long
     most_positions: int  # positions and lengths stay below it
-    inputs: tuple[Input, ...] = ()  # data that a call gives
+    inputs: tuple[Input, ...] = ()  # data that a call gives, or the operator makes
+    choice_inputs: tuple[Input, ...] = ()  # by which it makes some of them
     tuned: dict = field(default_factory=dict)  # (GPU, tier, dtype, head size, kernel) -> setting, before the table's
     compiled: dict = field(default_factory=dict)  # kernels that Triton compiled, by what decides their code
     passes: dict = field(default_factory=dict)  # prepared passes, by what decides their launches
@@ -157,6 +182,11 @@ class Program:
     def by_head(self) -> bool:
         """Whether kernels serve lists of heads."""
         return self.groups[0].heads is not None
+
+    @property
+    def score_inputs(self) -> int:
+        """How many inputs, the last ones, are float inputs of scores."""
+        return sum(own.kind == "float" for own in self.inputs)
 
     @property
     def heads(self) -> int | None:

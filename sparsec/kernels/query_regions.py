@@ -48,33 +48,31 @@ def queries_at(walk, lists, own, step, sizes):
 
 
 @triton.jit
-def mask_queries(s, rules, lists, walk, own, head, stop, sizes):
+def place_of_queries(rules, lists, own, head, sizes):
+    """`at`: which row, head and data the pairs of a step belong to, as masks and scores are told."""
+    queries = own.n_q
+    if sizes.ROWS_OF_QUERY is not None:
+        queries = own.n_q // sizes.ROWS_OF_QUERY
+    at = (own.batch, head, own.heads, own.q_offset, queries)
+    if sizes.PACKED:
+        at = (own.batch, head, own.heads, own.k_first, own.k_begin, own.k_rows)
+    elif sizes.STRIDE == 1 and not rules.GATHERED and lists.SEEN is None:  # keys side by side
+        at = (own.batch, head, own.heads, own.q_offset, queries, own.k_lo, sizes.BLOCK_N)
+    return at
+
+
+@triton.jit
+def mask_queries(s, rules, lists, walk, own, stop, at, sizes):
     """Scores [BLOCK_N, BLOCK_M] of a query head, -inf where the pattern leaves a pair out."""
     q_lo = own.shift + stop.place
     edges = q_lo, q_lo + sizes.BLOCK_M - 1, own.k_lo, own.k_hi
     more = (own.n,)
     if sizes.STRIDE > 1:
         more = (own.n, own.residue)
-    row, queries = stop.position, own.n_q
+    row = stop.position
     if sizes.ROWS_OF_QUERY is not None:
-        row, queries = stop.position // sizes.ROWS_OF_QUERY, own.n_q // sizes.ROWS_OF_QUERY
-    q = own.q_offset + row
-    if sizes.PACKED:
-        s = mask_scores(
-            s, rules, lists, walk, stop, q, own.k, edges, more,
-            (own.batch, head, own.heads, own.k_first, own.k_begin, own.k_rows), (False, 0),
-            False, False, sizes.BLOCK_N, sizes.BLOCK_M,
-        )  # fmt: skip
-    elif sizes.STRIDE == 1 and not rules.GATHERED and lists.SEEN is None:  # keys side by side
-        s = mask_scores(
-            s, rules, lists, walk, stop, q, own.k, edges, more,
-            (own.batch, head, own.heads, own.q_offset, queries, own.k_lo, sizes.BLOCK_N), (False, 0),
-            False, False, sizes.BLOCK_N, sizes.BLOCK_M,
-        )  # fmt: skip
-    else:
-        s = mask_scores(
-            s, rules, lists, walk, stop, q, own.k, edges, more,
-            (own.batch, head, own.heads, own.q_offset, queries), (False, 0),
-            False, False, sizes.BLOCK_N, sizes.BLOCK_M,
-        )  # fmt: skip
-    return s
+        row = stop.position // sizes.ROWS_OF_QUERY
+    return mask_scores(
+        s, rules, lists, walk, stop, own.q_offset + row, own.k, edges, more, at, (False, 0),
+        False, False, sizes.BLOCK_N, sizes.BLOCK_M,
+    )  # fmt: skip

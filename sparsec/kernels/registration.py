@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,16 +12,17 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.choose import Choice, choose, chosen_shape
-from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd
+from sparsec.kernels.choosers import choosers_batched, choosers_meta, run_choosers
+from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd, undifferentiable
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.memory import empty_as
-from sparsec.kernels.one_by_one import backward_each, forward_each
-from sparsec.kernels.packed import backward_packed, forward_packed
+from sparsec.kernels.one_by_one import backward_each, forward_each, input_gradients_each
+from sparsec.kernels.packed import backward_packed, forward_packed, input_gradients_packed
 from sparsec.kernels.program import Program
+from sparsec.kernels.read_gradients import input_gradients_gpu
 from sparsec.kernels.sinks import sink_gradient
-from sparsec.kernels.torch_path import backward_cpu, forward_cpu
+from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
 
 
 def _forward_meta(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -33,21 +34,8 @@ def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tu
     return empty_as(q), empty_as(k), empty_as(k)
 
 
-def _choose_each(choices: Sequence[Choice], q: Tensor, k: Tensor, scale: float, q_offset: int) -> list[Tensor]:
-    with torch.autocast(q.device.type, enabled=False):  # it would reach the products
-        return [choose(choice, q, k, scale, q_offset) for choice in choices]
-
-
-def _choose_batched(op: Callable, info: Any, places: Any, q: Tensor, k: Tensor, *rest: Any) -> tuple[list, list]:
-    """As the rows of one batch."""
-    tensors = zip((q, k), places, strict=False)
-    moved = (x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in tensors)
-    lists = op(*(x.flatten(0, 1) for x in moved), *rest)
-    return [x.unflatten(0, (info.batch_size, -1)) for x in lists], [0] * len(lists)
-
-
-def _choices_meta(choices: Sequence[Choice], q: Tensor, k: Tensor, *rest: Any) -> list[Tensor]:
-    return [q.new_empty(chosen_shape(choice, q, k), dtype=torch.int32) for choice in choices]
+def _reals_meta(g: Tensor, q: Tensor, *rest: Any) -> list[Tensor]:
+    return [x.new_empty(q.shape[0], *x.shape[1:]) for x in rest[-1]]
 
 
 def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -65,37 +53,47 @@ def register(name: str, program: Program) -> torch.library.Library | None:
         return None
     library = torch.library.Library("sparsec", "FRAGMENT")
     tensors, more = "Tensor q, Tensor k, Tensor v", "Tensor? sequences, Tensor[] inputs, float scale, SymInt q_offset"
-    more += ", Tensor? streams, float dropout_p"
+    more += ", Tensor? streams, float dropout_p, Tensor[] reals"
     library.define(f"{name}({tensors}, Tensor? sinks, {more}) -> (Tensor, Tensor)")
     library.define(
         f"{name}_backward(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more})"
         " -> (Tensor, Tensor, Tensor)"
     )
+    library.define(f"{name}_reals(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more}) -> Tensor[]")
     library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
-    library.define(f"{name}_choose(Tensor q, Tensor k, float scale, SymInt q_offset) -> Tensor[]")
+    library.define(f"{name}_choose(Tensor q, Tensor k, Tensor[] chosen_by, float scale, SymInt q_offset) -> Tensor[]")
     choices = [own.choice for own in program.inputs if own.choice]
     chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
-    library.impl(chooser, partial(_choose_each, choices), "CompositeExplicitAutograd")
-    torch.library.register_vmap(chooser, partial(_choose_batched, chooser), lib=library)
-    torch.library.register_fake(chooser, partial(_choices_meta, choices), lib=library)
-    packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_refused")]
-    forward, backward, refused = (packet.default for packet in packets)
-    functions = differentiable(forward, backward, refused, sink_gradient)
-    each_forward, each_backward = partial(forward_each, forward_cpu), partial(backward_each, backward_cpu)
-    cpu_passes = (forward_cpu, each_forward), (backward_cpu, each_backward)
-    gpu_passes = (forward_gpu, forward_packed), (backward_gpu, backward_packed)
-    for op, places, meta, cpu, gpu in (
-        (forward, (4, 3), _forward_meta, _forward_of(program, *cpu_passes[0]), _forward_of(program, *gpu_passes[0])),
-        (backward, (7,), _backward_meta, _backward_of(program, *cpu_passes[1]), _backward_of(program, *gpu_passes[1])),
+    library.impl(chooser, partial(run_choosers, choices), "CompositeExplicitAutograd")
+    torch.library.register_vmap(chooser, partial(choosers_batched, chooser), lib=library)
+    torch.library.register_fake(chooser, partial(choosers_meta, choices), lib=library)
+    packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_reals", "_refused")]
+    forward, backward, reals, refused = (packet.default for packet in packets)
+    functions = *differentiable(forward, backward, refused, sink_gradient, reals), undifferentiable(reals)
+    cpu: dict[str, tuple[Callable, Callable]] = {  # of one sequence, and of several
+        "forward": (forward_cpu, partial(forward_each, forward_cpu)),
+        "backward": (backward_cpu, partial(backward_each, backward_cpu)),
+        "reals": (input_gradients_cpu, partial(input_gradients_each, input_gradients_cpu)),
+    }
+    gpu: dict[str, tuple[Callable, Callable]] = {
+        "forward": (forward_gpu, forward_packed),
+        "backward": (backward_gpu, backward_packed),
+        "reals": (input_gradients_gpu, input_gradients_packed),
+    }
+    for op, places, meta, on_cpu, on_gpu in (
+        (forward, (4, 3), _forward_meta, _forward_of(program, *cpu["forward"]), _forward_of(program, *gpu["forward"])),
+        (backward, (7,), _backward_meta, *(_backward_of(program, *each["backward"]) for each in (cpu, gpu))),
+        (reals, (7,), _reals_meta, *(_backward_of(program, *each["reals"]) for each in (cpu, gpu))),
         (refused, (None,), _refused_meta, _refused, _refused),
     ):
         torch.library.register_fake(op, meta, lib=library)
         torch.library.register_vmap(op, batched(op, *places), lib=library)
-        library.impl(op, cpu, "CPU")
-        library.impl(op, gpu, "CUDA")
+        library.impl(op, on_cpu, "CPU")
+        library.impl(op, on_gpu, "CUDA")
     counts: tuple[Callable, ...] = forward_flops, backward_flops
-    for packet, function, flops in zip(packets, functions, counts, strict=False):
+    for packet, function in zip(packets, functions, strict=False):
         library.impl(packet.default, under_autograd(packet.default, function), "Autograd")
+    for packet, flops in zip(packets, counts, strict=False):
         register_flop_formula(packet, get_raw=True)(_of(program, flops))
     return library
 
@@ -115,10 +113,10 @@ def _forward_of(program: Program, function: Callable, each: Callable) -> Callabl
     def run(
         q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None,
         sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
-        streams: Tensor | None, dropout_p: float,
+        streams: Tensor | None, dropout_p: float, reals: list[Tensor],
     ) -> Any:  # fmt: skip
-        dropout = None if streams is None else Dropout(dropout_p, streams)
-        call = Call(q, k, v, scale, q_offset, inputs=inputs, sinks=sinks, table=sequences, dropout=dropout)
+        dropout, data = None if streams is None else Dropout(dropout_p, streams), [*inputs, *reals]
+        call = Call(q, k, v, scale, q_offset, inputs=data, sinks=sinks, table=sequences, dropout=dropout)
         return (function if sequences is None else each)(program, call)
 
     return run
@@ -130,10 +128,10 @@ def _backward_of(program: Program, function: Callable, each: Callable) -> Callab
     def run(
         g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None,
         sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
-        streams: Tensor | None, dropout_p: float,
+        streams: Tensor | None, dropout_p: float, reals: list[Tensor],
     ) -> Any:  # fmt: skip
-        dropout = None if streams is None else Dropout(dropout_p, streams)
-        call = Call(q, k, v, scale, q_offset, inputs=inputs, table=sequences, dropout=dropout)
+        dropout, data = None if streams is None else Dropout(dropout_p, streams), [*inputs, *reals]
+        call = Call(q, k, v, scale, q_offset, inputs=data, table=sequences, dropout=dropout)
         return (function if sequences is None else each)(program, call, Upstream(g, out, lse, dlse))
 
     return run

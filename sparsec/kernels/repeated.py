@@ -34,7 +34,7 @@ class Repeated:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.passes: dict[tuple, _Known] = {}
-        self.chooses = any(own.is_chosen for own in program.inputs)
+        self.chooses = any(own.by_row for own in program.inputs)
 
     def signature(
         self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions, sinks: Any, inputs: Mapping[str, Any]
@@ -44,7 +44,8 @@ class Repeated:
             return None
         if sinks is not None and (type(sinks) is not Tensor or sinks.dtype != torch.float32):
             return None
-        if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, v, sinks)):
+        tensors = (x for x in (q, k, v, sinks, *inputs.values()) if isinstance(x, Tensor))
+        if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
             return None
         if type(scale) not in (float, _NONE):
             return None
@@ -73,7 +74,7 @@ class Repeated:
         if known.table is not None:
             env["SEQUENCES"] = known.table(table_inputs(positions))["SEQUENCES"]
         if inputs:
-            env |= for_kernels(self.program, spread(self.program.inputs, inputs), known.most, k.shape[2])
+            env |= for_kernels(self.program, spread(self.program.inputs, inputs, q.dtype), known.most, k.shape[2])
         if sinks is not None:
             env |= data_of_sinks(sinks[None])
         known.forward(env)

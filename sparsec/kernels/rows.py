@@ -33,7 +33,7 @@ def launch_rows(
         if any(kernel.carries for kernel in kernels):
             carry_state(run, "CARRY_TOP", q, ("CARRY",))
         for kernel in kernels:
-            if on_hopper(run, kernel, q_offset):
+            if kind == "forward" and on_hopper(run, kernel, q_offset):
                 launch_hopper(run, kernel, heads, q_offset)
                 continue
             keys = keys_of(run, kernel, heads)

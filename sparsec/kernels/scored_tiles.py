@@ -1,23 +1,34 @@
 """Device functions: scores of a tile, and their derivatives, where a pattern has a score.
 
 SCORE and SCORE_GRADIENT are functions of a generated module, of the scaled products of a tile, positions that broadcast
-with it, the number of keys, the query head and the number of heads; and of NUMBERS where heads share them.
+with it, the number of keys, the query head and the number of heads; then, where it reads data of the call, of the place
+of the pairs (`at`), the data and FORMS; and of NUMBERS where heads share them.
 """
 
 from __future__ import annotations
 
 from sparsec.kernels.device import LN_2, LOG2_E, tl, triton
-from sparsec.kernels.regions import ask
+from sparsec.kernels.regions import ask, ask_data
 
 
 @triton.jit
-def score_tile(ANSWER: tl.constexpr, s, q, k, n, head, heads, rules, scale_log2, BY_QUERY: tl.constexpr):
+def score_tile(ANSWER: tl.constexpr, s, q, k, n, at, rules, scale_log2, BY_QUERY: tl.constexpr):
     """What SCORE or SCORE_GRADIENT says of products s, not yet scaled; BY_QUERY: rows are queries."""
     scaled = s * (scale_log2 * LN_2)
     if BY_QUERY:
-        found = ask(ANSWER, (scaled, q[:, None], k[None, :], n, head, heads), (), rules.NUMBERS)
+        found = ask_score(ANSWER, scaled, q[:, None], k[None, :], n, at, rules)
     else:
-        found = ask(ANSWER, (scaled, q[None, :], k[:, None], n, head, heads), (), rules.NUMBERS)
+        found = ask_score(ANSWER, scaled, q[None, :], k[:, None], n, at, rules)
+    return found
+
+
+@triton.jit
+def ask_score(ANSWER: tl.constexpr, scaled, q, k, n, at, rules):
+    """What a function of scaled products answers."""
+    if rules.INPUTS is None:
+        found = ask(ANSWER, (scaled, q, k, n, at[1], at[2]), (), rules.NUMBERS)
+    else:
+        found = ask_data(ANSWER, (scaled, q, k, n, at[1], at[2], at), (), rules)
     return found
 
 

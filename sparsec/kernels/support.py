@@ -3,7 +3,8 @@
 import torch
 
 from sparsec.kernels.choose import Choice, Eligible
-from sparsec.kernels.chosen_kernels import is_chosen, some_chosen
+from sparsec.kernels.chosen_kernels import is_chosen, is_in_group_of, some_chosen
+from sparsec.kernels.decode_program import StepGroup, StepRegion, Steps
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
 from sparsec.kernels.dropout import Dropped
 from sparsec.kernels.entries import (
@@ -13,13 +14,24 @@ from sparsec.kernels.entries import (
     is_sorted,
     read_listed,
     read_number,
+    read_pair,
     read_position,
 )
-from sparsec.kernels.inputs import Input, entry, is_entry, is_inside, is_listed_block
+from sparsec.kernels.grouping import Hashing, Routing
+from sparsec.kernels.inputs import (
+    Input,
+    as_index,
+    entry,
+    is_entry,
+    is_in_group,
+    is_inside,
+    is_listed_block,
+    real_entry,
+)
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
-from sparsec.kernels.program import Answers, Group, Kernel, Program, Region, Variant, numbered
+from sparsec.kernels.program import Answers, Group, Kernel, Program, Read, Reads, Region, Variant, numbered
 from sparsec.kernels.reals import as_real, choose_real, real, tanh
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.spans import (
@@ -56,6 +68,7 @@ __all__ = [
     "Dropped",
     "Eligible",
     "Group",
+    "Hashing",
     "Input",
     "Kernel",
     "Operator",
@@ -63,9 +76,16 @@ __all__ = [
     "Program",
     "RandomBlocks",
     "RandomKeys",
+    "Read",
+    "Reads",
     "Region",
+    "Routing",
+    "StepGroup",
+    "StepRegion",
+    "Steps",
     "Variant",
     "after_range",
+    "as_index",
     "as_real",
     "choose_real",
     "counted",
@@ -79,6 +99,8 @@ __all__ = [
     "is_chosen",
     "is_counted",
     "is_entry",
+    "is_in_group",
+    "is_in_group_of",
     "is_inside",
     "is_listed",
     "is_listed_block",
@@ -88,8 +110,10 @@ __all__ = [
     "ordered_ranges",
     "read_listed",
     "read_number",
+    "read_pair",
     "read_position",
     "real",
+    "real_entry",
     "some_chosen",
     "some_counted",
     "some_sorted",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -99,6 +99,19 @@ def draw_rows(count: int, seed: int, first: int, stop: int, below: int | None, d
     return Table(first, starts, torch.cat([_floyd(seed, lines[0], lines[1], lines[2], width) for lines in some]))
 
 
+def random_bits(seed: int, row: Tensor, counter: Tensor) -> Tensor:
+    """int64, in [0, 2**32), broadcast from row and counter: integers that depend on these and the seed alone."""
+    start = _mixed(_mixed(seed + 0x9E3779B9 & 0xFFFFFFFF) + row & 0xFFFFFFFF)
+    return _mixed(start + counter & 0xFFFFFFFF)
+
+
+def _mixed(x: Any) -> Any:
+    """An integer, or a tensor of them."""
+    x = (x ^ x >> 16) * 0x21F0AAAD & 0xFFFFFFFF
+    x = (x ^ x >> 15) * 0x735A2D97 & 0xFFFFFFFF
+    return x ^ x >> 15
+
+
 def _floyd(seed: int, row: Tensor, below: Tensor, taken: Tensor, width: int) -> Tensor:
     """int32: `taken` numbers of each row, rising.  All are drawn at once.
 
@@ -106,15 +119,9 @@ def _floyd(seed: int, row: Tensor, below: Tensor, taken: Tensor, width: int) -> 
     drew it, or fell back to it.  The latter is a chain of steps, followed in leaps that double.
     """
 
-    def mix(x: Tensor) -> Tensor:
-        x = (x ^ x >> 16) * 0x21F0AAAD & 0xFFFFFFFF
-        x = (x ^ x >> 15) * 0x735A2D97 & 0xFFFFFFFF
-        return x ^ x >> 15
-
     step = torch.arange(width, device=row.device)
-    start = mix(mix(torch.tensor(seed + 0x9E3779B9 & 0xFFFFFFFF, device=row.device)) + row & 0xFFFFFFFF)
     last = below - taken + step
-    drawn = mix(start + step & 0xFFFFFFFF) * (last + 1) >> 32
+    drawn = random_bits(seed, row, step) * (last + 1) >> 32
     beyond = 1 << 31  # of the steps that a short row does not take
     drawn = torch.where(step < taken, drawn, beyond)
     ordered, order = drawn.sort(dim=1, stable=True)

@@ -13,7 +13,7 @@ from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.cpu_backward import backward_region
 from sparsec.kernels.cpu_forward import combined, forward_region
 from sparsec.kernels.cpu_order import order_of
-from sparsec.kernels.cpu_scores import HeadNumbers, heads_of_call
+from sparsec.kernels.cpu_scores import HeadNumbers, Sums, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
 from sparsec.kernels.dropout import RowWords, row_words_of
 from sparsec.kernels.inputs import Entries, entries_of
@@ -108,6 +108,31 @@ def backward_cpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tens
     return dq, lying_as(dk.to(k.dtype), k), lying_as(dv.to(k.dtype), k)
 
 
+@_without_autocast
+def input_gradients_cpu(program: Program, call: Call, upstream: Upstream) -> list[Tensor]:
+    """The gradients of float inputs, [B, H or 1, entries] each: of every row of the batch for itself."""
+    first = len(program.inputs) - program.score_inputs
+    found = [x.new_zeros(call.q.shape[0], *x.shape[1:]) for x in call.inputs[first:]]
+    if call.is_empty:
+        return found
+    words = _words_of(call)
+    no_key = upstream.lse == float("-inf")
+    upstream = upstream._replace(lse=upstream.lse.masked_fill(no_key, float("inf")))
+    for part in parts_to_run(program, call):
+        own = part.of(call)
+        numbers = heads_of_call(part.regions, call.q.shape[1], part.heads, own.q, own.k)
+        sums = {
+            first + place: x.new_zeros(own.q.shape[0], part.entries[first + place].length + 1)
+            for place, x in enumerate(found)
+        }
+        given = part.entries, numbers, part.words(words)
+        _backward_heads(part.regions, own, upstream.of(part.queries), *given, sums)
+        for place, x in enumerate(found):
+            head = part.heads[0] if x.shape[1] > 1 else 0
+            x[part.rows, head] += sums[first + place][:, : x.shape[2]]
+    return found
+
+
 def _backward_heads(
     regions: tuple[Region, ...],
     call: Call,
@@ -115,6 +140,7 @@ def _backward_heads(
     entries: Sequence[Entries],
     heads: HeadNumbers | None,
     words: RowWords | None,
+    sums_of_inputs: Sums | None = None,
 ) -> tuple[Tensor, ...]:
     """The gradients of some heads, exact: dq [B, H, n_q, D], dk and dv [B, H_kv, keys, D]."""
     (q, k, v), k_begin, dlse = call[:3], call.k_begin, upstream.dlse
@@ -134,7 +160,7 @@ def _backward_heads(
     words = _words_by_key_head(words, kv_heads)
     for region in regions:
         order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
-        more = backward_region(order, *tensors, call.scale, entries, heads, words)
+        more = backward_region(order, *tensors, call.scale, entries, heads, words, sums_of_inputs)
         sums = [x.add_(y) for x, y in zip(sums, more, strict=True)] if sums else [*more]
     if not sums:
         return tuple(torch.zeros_like(x, dtype=exact) for x in call[:3])

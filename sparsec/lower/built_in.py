@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir import algebra
-from sparsec.ir.chosen import Choice, Chosen, Score
+from sparsec.ir.chosen import Choice, Chooser, Chosen, Grouped, Hashing, Routing
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.nodes import FALSE, TRUE, DataTest, Int, Leaf, Node, Set, leaves
-from sparsec.lower.inputs import selected
+from sparsec.lower.inputs import declared, selected
 from sparsec.lower.signatures import FUNCTIONS, MAX_NUMBER, PRIMITIVES, Signature, bind
 from sparsec.lower.tables import Rows, table_rows
 from sparsec.syntax import ast
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 _MAX_COUNT = 65_536  # blocks or keys of one row
 _BESIDE = "`among` and `keep` tell by position alone; `{0}(..) & {1}` keeps the pairs of {1} in what is chosen"
+_MOST_ROUNDS = 64
+_GROUPS = {
+    "buckets": (2, _MAX_COUNT),
+    "rounds": (1, _MOST_ROUNDS),
+    "chunk": (1, MAX_NUMBER),
+    "seed": (0, MAX_NUMBER),
+    "t": (1, MAX_NUMBER),
+}
 _SIZES = {"b": (1, MAX_NUMBER), "r": (1, _MAX_COUNT), "seed": (0, MAX_NUMBER)}
 
 
@@ -39,6 +47,8 @@ def built_in(evaluation: Evaluation, signature: Signature, node: ast.Call, frame
         return selected(source)
     if signature.name in ("top_blocks", "top_keys"):
         return _best(evaluation, signature, bound, node, frame)
+    if signature.name in ("lsh", "routed"):
+        return _grouped(evaluation, signature, bound, node, frame)
     given: list[int | Rows | None] = []
     for name, argument in bound.items():
         if name == "table":
@@ -71,18 +81,48 @@ def _best(
     if len(evaluation.errors) > known:
         return None
     score = "max" if signature.name == "top_keys" else bound["score"].span.text if "score" in bound else "mean"
+    source = None
+    if "score" in bound and score not in signature.others["score"].split():
+        source = frame.entry.scope.input(score)
+    if source is not None and declared(source).sizes != (numbers["bq"], numbers["bk"]):
+        span, said = evaluation.place(bound["score"].span, frame), f"{declared(source)}"
+        wrong = say.OtherBlocks(name=score, declared=said, rows=numbers["bq"], size=numbers["bk"], span=span)
+        return evaluation.error(wrong)
     shared = "over" in bound and bound["over"].span.text == "group"
-    sizes = numbers["t"], numbers["bk"], numbers["bq"]
-    made = Choice(*sizes, cast(Score, score), sets["among"], sets["keep"], shared)
+    made = Choice(
+        numbers["t"], numbers["bk"], numbers["bq"], score, sets["among"], sets["keep"], shared, source is not None
+    )
     evaluation.choices.setdefault(made, evaluation.place(node.span, frame).line)
     return algebra.conjunction(sets["among"], DataTest(Chosen(made.name, made.rows, made.size)))
+
+
+def _grouped(
+    evaluation: Evaluation, signature: Signature, bound: Mapping[str, ast.Expr], node: ast.Call, frame: Frame
+) -> Node | None:
+    """The pairs that share a chunk, or a cluster."""
+    known = len(evaluation.errors)
+    numbers: dict[str, int] = {}
+    for name, argument in bound.items():
+        if name in _GROUPS:
+            what = f"`{name}` of `{signature.name}`"
+            number = size_of(evaluation, argument, what, *_GROUPS[name], frame)
+            if name == "buckets" and number is not None and number % 2:
+                evaluation.error(say.OddBuckets(value=number, span=evaluation.place(argument.span, frame)))
+            numbers[name] = number or 0
+    if len(evaluation.errors) > known:
+        return None
+    made: Chooser = (
+        Hashing(**numbers) if signature.name == "lsh" else Routing(numbers["t"], bound["centroids"].span.text)
+    )
+    evaluation.choices.setdefault(made, evaluation.place(node.span, frame).line)
+    return DataTest(Grouped(made.name, isinstance(made, Hashing)))
 
 
 def _held(leaf: Leaf) -> str:
     """What a set holds that decides no choice, in words."""
     if not isinstance(leaf, DataTest):
         return "a table"
-    return "a chosen set" if isinstance(leaf.test, Chosen) else f"the input `{min(inputs_read(leaf))}`"
+    return "a chosen set" if isinstance(leaf.test, Chosen | Grouped) else f"the input `{min(inputs_read(leaf))}`"
 
 
 def _made_of(signature: Signature, values: list[Int | None]) -> Node | None:

@@ -13,7 +13,7 @@ from typing import cast
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir import algebra
-from sparsec.ir.chosen import Choice
+from sparsec.ir.chosen import Chooser
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.nodes import Comparator, Const, DataTest, ElementOf, Int, Node, Set, Var, names, walk
 from sparsec.ir.ranges import Intervals, fits
@@ -46,7 +46,7 @@ class Evaluation:
         self.errors: list[Diagnostic] = []
         self.warnings: list[Diagnostic] = []
         self.missing: list[tuple[Span, int]] = []  # a `match`, and a number that none of its arms takes
-        self.choices: dict[Choice, int] = {}  # what the operator chooses itself, and the line that first says so
+        self.choices: dict[Chooser, int] = {}  # what the operator chooses itself, and the line that first says so
         self.steps = self.depth = 0
         self.intervals = Intervals()
 

@@ -12,7 +12,7 @@ from typing import SupportsIndex, TypedDict
 
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
-from sparsec.ir.chosen import Choice
+from sparsec.ir.chosen import Chooser
 from sparsec.ir.inputs import chosen
 from sparsec.ir.nodes import FALSE, Pattern, Set
 from sparsec.ir.scores import Real
@@ -116,6 +116,7 @@ def lower_fully(
     scores = work.scores * (counts["H"] if "H" in needs and "h" not in needs else 1)
     scored = [(condition, score) for condition, score in zip(conditions, scores, strict=True)]
     distinct = tuple(dict.fromkeys(scored))
+    given = [*map(declared, inputs_of(entry).values())]
     return Lowered(
         Pattern(
             name=entry.definition.name,
@@ -124,8 +125,13 @@ def lower_fully(
             parameters=tuple(values.items()),
             conditions=tuple(condition for condition, _ in distinct),
             head_conditions=tuple(map(distinct.index, scored)) if {"h", "H"} & set(needs) else (),
-            inputs=(*map(declared, inputs_of(entry).values()), *starmap(chosen, work.choices.items())),
+            inputs=(
+                *(each for each in given if each.kind != "float" and not each.is_chosen_by),
+                *starmap(chosen, work.choices.items()),
+            ),
             scores=tuple(score for _, score in distinct) if any(score for _, score in distinct) else (),
+            score_inputs=tuple(each for each in given if each.kind == "float"),
+            choice_inputs=tuple(each for each in given if each.is_chosen_by),
         ),
         tuple(dict.fromkeys(work.warnings)),
         entry,
@@ -257,7 +263,7 @@ class _Work:
         self.warnings: list[Diagnostic] = []
         self.missing: dict[Span, list[int]] = {}
         self.scores: list[Real | None] = []  # of the conditions so far
-        self.choices: dict[Choice, int] = {}
+        self.choices: dict[Chooser, int] = {}
         self.steps = 0
 
     def condition(self, head: int | None) -> Set | None:

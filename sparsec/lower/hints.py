@@ -260,9 +260,9 @@ def loose(node: ast.Expr) -> str:
     return ""
 
 
-def unknown_word(node: ast.Expr, where: str, words: str) -> list[Diagnostic]:
-    """What is wrong with an argument that has to be one of some words."""
+def unknown_word(node: ast.Expr, where: str, words: str, kind: str = "") -> list[Diagnostic]:
+    """What is wrong with an argument that has to be one of some words, or an input of a `kind`."""
     if isinstance(node, ast.Name) and node.name in words.split():
         return []
-    listed = ", ".join(f"`{word}`" for word in words.split())
+    listed = ", ".join(f"`{word}`" for word in words.split()) + (f" or an input of {kind}" if kind else "")
     return [say.UnknownWord(where=where, words=listed, given=node.span.brief, span=node.span)]

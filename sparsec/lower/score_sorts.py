@@ -126,6 +126,9 @@ class ScoreSorts(ABC):
     def hint_of_real(self, node: ast.Expr) -> str:
         if any(isinstance(part, ast.Name) and part.name == "s" for part in ast.walk(node)) and self.in_score:
             return "conditions are about positions; of real numbers take `min`, `max` or `abs`"
+        reads = (part for part in ast.walk(node) if isinstance(part, ast.Name | ast.Index))
+        if any((source := self.input(part)) and source.kind == "float" for part in reads):
+            return "float inputs belong to scores: `score biased = s + bias[k]`"
         return "" if self.in_score else "numbers with a point belong to scores: `score half = 0.5 * s`"
 
 

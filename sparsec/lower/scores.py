@@ -18,6 +18,7 @@ from sparsec.ir.inputs import inputs_read
 from sparsec.ir.nodes import Bool, Const, DataTest, Int, Node, Var, leaves
 from sparsec.ir.scores import Real, Scaled, Whole
 from sparsec.lower.conditions import Evaluation, Frame
+from sparsec.lower.inputs import own_indices
 from sparsec.lower.scope import Entry
 from sparsec.lower.scored import called
 from sparsec.lower.signatures import BINARY, BUILT_IN, FUNCTIONS, bind
@@ -107,6 +108,8 @@ class Scoring(Evaluation):
             case ast.Name("s") if "s" not in frame.values:
                 self._step(sum(1 for _ in scores.parts(frame.s)) - 1, node, frame)  # it is written out again
                 return frame.s
+            case ast.Name() | ast.Index() if (source := self._float(node, frame)) is not None:
+                return self._read_real(node, source, frame)
             case ast.Name() | ast.Call() if (entry := _score_named(node, frame)) is not None:
                 inner = self.enter(entry, _as_call(node), frame)
                 return self.real(entry.definition.body, ScoreFrame(entry, inner.values, inner.calls, frame.s))
@@ -122,6 +125,23 @@ class Scoring(Evaluation):
                 arm = self.arm(node, frame)
                 return None if arm is None else self.real(arm.body, frame)
         return self._whole(self.value(node, frame), node, frame)
+
+    def _float(self, node: ast.Name | ast.Index, frame: Frame) -> ast.Input | None:
+        """The float input that a name means."""
+        if isinstance(node, ast.Name) and node.name in frame.values:
+            return None
+        source = frame.entry.scope.input(node.name)
+        return source if source is not None and source.kind == "float" else None
+
+    def _read_real(self, node: ast.Name | ast.Index, source: ast.Input, frame: Frame) -> Real | None:
+        indices = []
+        for index in own_indices(node, source):
+            value = self.value(index, frame)
+            if self._whole(value, index, frame) is None:
+                return None
+            assert isinstance(value, Int)  # `sorts` has refused sets
+            indices.append(value)
+        return scores.ReadReal(source.name, tuple(indices))
 
     def _whole(self, value: Node | None, node: ast.Expr, frame: Frame) -> Real | None:
         if value is None:

@@ -19,7 +19,7 @@ class Signature:
     """Parameters in order, and those that have defaults; `many`: the last may be given again and again.
 
     `others`: of the parameters that are no integers, what they are instead: "set", "table", "chosen", an input that
-    lists blocks, or some words, one of which is meant.
+    lists blocks, or some words, one of which is meant.  `reals`: of those that may be inputs of real numbers, the kind.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Signature:
     sort: str = "set"  # of the result
     many: bool = False
     others: Mapping[str, str] = field(default_factory=dict)
+    reals: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         shown = [f"{name} = ..." if name in self.defaults else name for name in self.parameters]
@@ -51,8 +52,11 @@ BUILT_IN = {
             ("t", "bk", "bq", "score", "among", "keep", "over"),
             ("bq", "score", "among", "keep", "over"),
             others={"score": "mean max bound lse", "among": "set", "keep": "set", "over": "head group"},
+            reals={"score": "scores"},
         ),
         Signature("top_keys", ("t", "among", "over"), ("among", "over"), others={"among": "set", "over": "head group"}),
+        Signature("lsh", ("buckets", "rounds", "chunk", "seed")),
+        Signature("routed", ("centroids", "t"), others={"centroids": ""}, reals={"centroids": "centroids"}),
     )
 }
 

@@ -24,7 +24,7 @@ from sparsec.lower.hints import (
     unknown_word,
     written_as_set,
 )
-from sparsec.lower.inputs import CHOSEN_KINDS, not_chosen, own_indices, problems, wrong_index
+from sparsec.lower.inputs import not_chosen, not_real, own_indices, problems, wrong_index
 from sparsec.lower.scope import INTEGERS, Entry
 from sparsec.lower.score_sorts import REAL_OPERATORS, ScoreSorts, pattern_with_scores, score_as_set
 from sparsec.lower.scored import is_scored
@@ -202,7 +202,7 @@ class _Checker(ScoreSorts):
         else:
             for index in own_indices(node, source):
                 self.want_int(index, f"an index of `{source.name}`")
-        return None if source.kind in CHOSEN_KINDS else "set" if source.kind == "bool" else "int"
+        return {"bool": "set", "int": "int", "float": "real"}.get(source.kind)
 
     def _call(self, node: ast.Call, wanted: str) -> str | None:
         entry = self.scope.find(node.name)
@@ -235,16 +235,22 @@ class _Checker(ScoreSorts):
             if other == "table" and isinstance(value, ast.Text | ast.Table):
                 self._table(value)
             elif other == "chosen":
-                self.errors += not_chosen(value, self.input(value) if isinstance(value, ast.Name) else None)
+                self.errors += not_chosen(value, self._source(value, ""))
+            elif name in signature.reals and (not other or self._source(value, other)):
+                self.errors += not_real(value, self._source(value, ""), node.name, signature.reals[name])
             elif other == "set":
                 self.want_set(value, where)
             elif other and other != "table":
-                self.errors += unknown_word(value, where, other)
+                self.errors += unknown_word(value, where, other, signature.reals.get(name, ""))
             elif self.in_score and built_in and signature.sort != "set":
                 numbers.append(self.real_or_int(value, where))
             else:
                 self.want_int(value, where)
         return "real" if "real" in numbers else signature.sort
+
+    def _source(self, node: ast.Expr, words: str) -> ast.Input | None:
+        """The input that an argument names which may be one of some words instead."""
+        return self.input(node) if isinstance(node, ast.Name) and node.name not in words.split() else None
 
     def _table(self, node: ast.Text | ast.Table) -> None:
         """The entries of a table in the text; whether it is made of rows is seen when it is read."""

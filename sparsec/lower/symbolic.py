@@ -144,7 +144,7 @@ def _call(node: ast.Call, frame: _Frame) -> Open:
 
 
 def _built_in(name: str, bound: Mapping[str, ast.Expr], frame: _Frame) -> Open:
-    if name in ("top_blocks", "top_keys"):
+    if name in ("top_blocks", "top_keys", "lsh"):
         raise SparsecError(say.NeedsData(what="a page", inputs=f"q and k, by which `{name}` chooses"))
     if "table" in bound:
         return [name, _open(bound["b"], frame), _table(bound["table"], frame)]

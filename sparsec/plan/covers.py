@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from sparsec.ir import nodes as ir
-from sparsec.ir.approximate import Over, over, under
+from sparsec.ir.approximate import Over, affine_over, over, under
 from sparsec.plan.coordinates import at_keys, in_class, moved, pairs_of, places
 from sparsec.plan.nodes import Contiguous, Cover, Gathered, Layout, Listed, Precision, Region, Residue, Segment, Side
 from sparsec.sets import budgets, symbolic_tiles
@@ -48,6 +48,21 @@ def region_of(condition: ir.Set, layout: Layout, why: str) -> Region:
     return Region(layout, condition, mask, rows, columns, full, why)
 
 
+def cover_of_rows(condition: ir.Set, layout: Layout) -> Cover:
+    """What any number of rows of a simplified condition visit, one alone or several side by side.
+
+    Tables are not visited beside the segments, which hold all that these can name.
+    """
+    bound = over(condition)
+    if bound.tables:
+        bound = Over(simplify(affine_over(condition)), why=bound.why or "a table decides")
+    stride = layout.stride if isinstance(layout, Residue) else 1
+    affine = in_class(bound.affine, stride) if stride > 1 else bound.affine
+    pairs = partial(relation, affine, parameters=symbolic_tiles.parameters(stride))
+    cover = _cover(bound, pairs, "q", stride, least=1)
+    return _keys_gathered(cover, layout) if isinstance(layout, Gathered) else cover
+
+
 def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:
     bound = over(condition)
     if ir.leaves(condition) and stride == 1:  # then `condition` was left as it is
@@ -59,12 +74,14 @@ def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:
     return _cover(bound, pairs, "q", stride), _cover(bound, pairs, "k", stride), _full(kept, stride)
 
 
-def _cover(bound: Over, pairs: Callable[[], Points], side: Side, stride: int) -> Cover:
+def _cover(
+    bound: Over, pairs: Callable[[], Points], side: Side, stride: int, least: int = symbolic_tiles.MIN_TILE
+) -> Cover:
     """What a tile row or column visits: the highest precision of the ladder that the budget allows."""
     precisions: tuple[tuple[Precision, Callable[[], symbolic_tiles.Reach]], ...] = (
-        ("hull" if bound.why else "exact", lambda: symbolic_tiles.touched(pairs(), side, MOST_SEGMENTS, stride)),
-        ("hull", lambda: symbolic_tiles.hull(pairs(), side, stride)),
-        ("hull", lambda: symbolic_tiles.hull(pairs().remove_divs(), side, stride)),
+        ("hull" if bound.why else "exact", lambda: symbolic_tiles.touched(pairs(), side, MOST_SEGMENTS, stride, least)),
+        ("hull", lambda: symbolic_tiles.hull(pairs(), side, stride, least)),
+        ("hull", lambda: symbolic_tiles.hull(pairs().remove_divs(), side, stride, least)),
     )
     why = bound.why
     for precision, reach in precisions:

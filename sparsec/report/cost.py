@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sparsec.analysis.bound import chosen_count
+from sparsec.analysis.bound import choosing, chosen_count, is_bounded
 from sparsec.analysis.cost import Cost
 from sparsec.analysis.decoder_cache import DecoderCache, decoder_cache
 from sparsec.analysis.facts import is_causal
@@ -16,6 +16,7 @@ from sparsec.plan.nodes import Plan
 from sparsec.report import cost_text as text
 from sparsec.report.plan import against, layout_name, precisions
 from sparsec.report.prediction import Speed, speed, wasted
+from sparsec.report.ranks import Ranks, rank_rows
 from sparsec.report.roofline import GPUS, Floor, floors
 from sparsec.sets import budgets
 from sparsec.sets.context import allowance
@@ -36,7 +37,9 @@ class Told:
     layouts: list[dict]
     inputs: tuple[str, ...] = ()  # data of the call, for which all numbers are upper bounds
     given: dict[str, str] | None = None  # data that numbers are of, by input, and how they were counted, by ""
-    chosen: int | None = None  # pairs, at most, of all heads, by the lengths of lists that data of the call chooses
+    sharded: Ranks | None = None  # over several GPUs
+    chosen: int | None = None  # pairs, at most, of all heads, by the sizes of what data of the call chooses
+    choosing: tuple[str, ...] = ()  # what it takes to choose, in words
 
     def to_json(self) -> dict:
         more = {
@@ -45,9 +48,11 @@ class Told:
             "cache": [cache.to_json() for cache in self.caches],
             "reach": self.reach and self.reach.to_json(),
             "layouts": self.layouts,
+            **({"ranks": self.sharded.to_json()} if self.sharded else {}),
             "at_most_for": self.inputs,
             **({"given": {name or "how": text for name, text in self.given.items()}} if self.given else {}),
             "chosen_at_most": self.chosen,
+            **({"choosing": self.choosing} if self.choosing else {}),
         }
         return self.cost.to_json() | more
 
@@ -65,7 +70,12 @@ class Told:
             yield "at most", f"data of the call decides: {', '.join(self.inputs)}; counts are upper bounds"
         if self.chosen is not None:
             share = self.chosen / (self.cost.heads * self.cost.n**2)
-            yield "chosen", f"at most {self.chosen:,} pairs, {text.percent(share)} of all, by the lengths of lists"
+            yield (
+                "chosen",
+                f"at most {self.chosen:,} pairs, {text.percent(share)} of all, by the sizes of what is chosen",
+            )
+        for number, told in enumerate(self.choosing):
+            yield ("choosing" if number == 0 else ""), told
         yield from text.rows(self.cost)
         if self.gpu and self.floor:
             yield from text.floor_rows(GPUS[self.gpu], self.floor)
@@ -75,6 +85,8 @@ class Told:
             yield from text.cache_rows(self.cost, self.caches)
         if self.reach:
             yield from text.reach_rows(self.reach)
+        if self.sharded:
+            yield from rank_rows(self.sharded)
         yield from text.layout_rows(self.layouts)
 
 
@@ -99,18 +111,19 @@ def told(
         caches=caches,
         reach=reach(layers, cost.n) if layers else None,
         layouts=list(_layouts(plan, cost.n, cost.square)),
-        inputs=() if given else tuple(each.name for each in pattern.inputs),
+        inputs=() if given else tuple(dict.fromkeys(each.name.partition(".")[0] for each in pattern.inputs)),
         given=given,
         chosen=None if given else _chosen(pattern, cost),
+        choosing=choosing(pattern),
     )
 
 
 def _chosen(pattern: Pattern, cost: Cost) -> int | None:
-    """The most pairs of all heads, where lists of chosen blocks say how many they name."""
-    if not cost.square or not any(each.is_chosen and each.axes[-1].isdigit() for each in pattern.inputs):
+    """The most pairs of all heads, where what is chosen says how large it is."""
+    if not cost.square or not is_bounded(pattern):
         return None
     with allowance(budgets.BESIDE):
-        counts = [chosen_count(condition, pattern.inputs, cost.n) for condition in pattern.conditions]
+        counts = [chosen_count(condition, pattern, cost.n) for condition in pattern.conditions]
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
         return None

@@ -44,6 +44,8 @@ class _Words(Scalar):
                 return f"random_keys({count}, {seed})"
             case ir.DataTest(ir.Chosen(name)):
                 return f"selected({name})"
+            case ir.DataTest(ir.Grouped(name)):
+                return f"in_group({name})"
             case ir.DataTest(ir.ElementOf() as test):
                 return self._listed(test)
             case ir.DataTest(ir.Compare() | ir.Member() as test):

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 from sparsec.cache.records import Record
 from sparsec.diagnostics import torch_for
+from sparsec.runtime.bound_pattern import BoundPattern, as_device
 from sparsec.runtime.calls import Calls
+from sparsec.runtime.decode import Decodes
 from sparsec.runtime.module import module
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     import torch
     from torch import Tensor
-    from torch.nn.attention.flex_attention import BlockMask
-
-    from sparsec.ir import nodes as ir
-    from sparsec.runtime.flex import MaskMod
-    from sparsec.runtime.flex_scores import ScoreMod
 
 
-class Attend(Calls):
+class Attend(Calls, Decodes):
     """Attention over one pattern: `attend(q, k, v)`, forward and backward, on a CPU or a GPU.
 
     It can be copied, pickled with the module that holds it, and called inside `torch.compile(fullgraph=True)`.
@@ -43,7 +37,8 @@ class Attend(Calls):
         with torch_for("an operator"):
             generated = module(text, record.module, path)
         self._function, self._operator = getattr(generated, record.function), generated._OPERATOR
-        self._inputs = tuple(each.name for each in generated._PROGRAM.inputs if each.choice is None)
+        own = generated._PROGRAM
+        self._inputs = tuple(each.name for each in (*own.inputs, *own.choice_inputs) if each.choice is None)
 
     @property
     def source(self) -> str:
@@ -61,15 +56,67 @@ class Attend(Calls):
         return self._inputs
 
     def choices(
-        self, q: Tensor, k: Tensor, *, scale: float | None = None, q_offset: int | None = None
+        self, q: Tensor, k: Tensor, *, scale: float | None = None, q_offset: int | None = None, **inputs: Tensor
     ) -> dict[str, Tensor]:
-        """What `top_blocks` chooses in a call with these tensors: int32 [B, G, blocks of queries, t] for each of them.
+        """What a call with these tensors chooses itself, int32, by names that `pattern.mask` takes.
 
-        Entries are numbers of blocks of keys, the best first, -1 behind the last one.  G is the number of query heads,
-        or that of key heads, where these choose (`over = group`).  `pattern.mask(n_q, n, **choices)` is what such a
-        call attends to.  Empty where the pattern chooses nothing itself.
+        Of `top_blocks` and `top_keys` [B, G, blocks of queries, t]: numbers of blocks of keys, the best first, -1
+        behind the last one; G is the number of query heads, of key heads where these choose (`over = group`), or that
+        of given scores.  Of `lsh` [B, H, rounds, n_q + n]: the chunks of the queries, and then of the keys.  Of
+        `routed` [B, H, clusters / 32, n_q + n]: bits of the clusters that these are in.  `inputs` are scores of blocks
+        and centroids, where the pattern has these.  Empty where it chooses nothing itself.
         """
-        return self._operator.choices(q, k, scale, q_offset)
+        return self._operator.choices(q, k, scale, q_offset, **inputs)
+
+    def weights(
+        self,
+        q: Tensor,
+        k: Tensor,
+        lse: Tensor,
+        rows: int | Sequence[int] | Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | None = None,
+        **inputs: Tensor,
+    ) -> Tensor:
+        """Attention weights of chosen rows, to look at: float32 [B, H, rows, n], 0 for pairs that are not kept.
+
+        q [B, H, n_q, D], k [B, H_kv, n, D] and what else a call has; lse [B, H, n_q] is what it returned with
+        `return_lse=True`, so that learned sinks count.  `rows` are numbers of queries, 0 .. n_q - 1.  Takes memory
+        for these rows alone, and waits for the device.  ValueError for what does not fit.
+        """
+        from sparsec.runtime.weights import weights
+
+        reals = {each.name: inputs[each.name] for each in self.pattern.nodes.choice_inputs if each.name in inputs}
+        chosen = self.choices(q, k, scale=scale, q_offset=q_offset, **reals)
+        return weights(self.pattern.nodes, q, k, lse, rows, scale, q_offset, {**inputs, **chosen})
+
+    def kept(
+        self,
+        q: Tensor,
+        k: Tensor,
+        *,
+        dense: Attend | None = None,
+        scale: float | None = None,
+        q_offset: int | None = None,
+        **inputs: Tensor,
+    ) -> Tensor:
+        """The share of dense attention's weight that the pattern keeps, for each row: float32 [B, H, n_q], 0 to 1.
+
+        From the log-sum-exps of two calls, of the pattern and of dense attention with the same scores: over all keys,
+        or for heads that see no later key over those up to the query.  `dense`: another operator, whose pairs include
+        those of this one, as what to compare with.  Rows without a key keep 0.  No gradients.
+        """
+        import torch
+
+        from sparsec.runtime import weights
+
+        with torch.no_grad():
+            _, own = self(q, k, k, scale=scale, q_offset=q_offset, return_lse=True, **inputs)
+            whole = dense or weights.dense(self.pattern.nodes)
+            known = dense._inputs if dense else [each.name for each in self.pattern.nodes.score_inputs]
+            given = {name: inputs[name] for name in known if name in inputs}
+            return weights.share(own, whole(q, k, k, scale=scale, q_offset=q_offset, return_lse=True, **given)[1])
 
     @staticmethod
     def dropout_mask(
@@ -87,7 +134,7 @@ class Attend(Calls):
         """
         from sparsec.kernels.dropout import dropout_mask
 
-        return dropout_mask(shape, dropout_p, dropout_seed, q_offset, _device(device))
+        return dropout_mask(shape, dropout_p, dropout_seed, q_offset, as_device(device))
 
     def _check_heads(self, q: Tensor) -> None:
         """Also where the pattern is the same for all heads: a call with another number is most likely transposed."""
@@ -115,186 +162,3 @@ class Attend(Calls):
 
     def __reduce__(self) -> tuple:
         return Attend, (self.source, self._record, None, self._counts)
-
-
-class BoundPattern:
-    """A pattern with its parameters, heads and layer bound."""
-
-    def __init__(self, record: Record, counts: Mapping[str, int]) -> None:
-        self._record, self._counts = record, counts
-
-    @cached_property
-    def _pattern(self) -> ir.Pattern:
-        from sparsec.ir.nodes import Pattern
-        from sparsec.ir.serialize import unpack
-
-        pattern = unpack(self._record.pattern)
-        assert isinstance(pattern, Pattern)
-        return pattern
-
-    @property
-    def nodes(self) -> ir.Pattern:
-        """The conditions, one for each kind of head, as `sparsec.ir.nodes` has them."""
-        return self._pattern
-
-    @property
-    def name(self) -> str:
-        return self._pattern.name
-
-    @property
-    def doc(self) -> str:
-        """The string before the declaration, "" where there is none."""
-        return self._pattern.doc
-
-    @property
-    def text(self) -> str:
-        """The declaration as written."""
-        return self._pattern.text
-
-    @property
-    def parameters(self) -> Mapping[str, int]:
-        """What the parameters are bound to, in the order of the declaration."""
-        return dict(self._pattern.parameters)
-
-    @property
-    def heads(self) -> int | None:
-        """Number of query heads that the pattern is compiled for; None when it serves any."""
-        return self._pattern.heads
-
-    def mask(self, n_q: int, n_k: int, q_offset: int | None = None, **inputs: object) -> np.ndarray:
-        """Bool [n_q, n_k], or [H, n_q, n_k] for a pattern that depends on the heads: may query i see key j?
-
-        Query i is at position i + q_offset, by default i + n_k - n_q.  `inputs` are arrays or tensors for the inputs
-        that the pattern reads; with rows of a batch or heads among their axes, the mask has these, too: [B, H, n_q,
-        n_k].  Evaluated literally, by the reference; takes memory for every pair.  SparsecError when n_q > n_k and
-        there is no offset, and for inputs that are missing or do not fit.
-        """
-        from sparsec.diagnostics import OffsetNeeded, SparsecError
-        from sparsec.runtime.given import mask
-
-        n_q, n_k = _length("n_q", n_q), _length("n_k", n_k)
-        if q_offset is None and n_q > n_k:
-            raise SparsecError(OffsetNeeded(n_q=n_q, n_k=n_k))
-        return mask(self._pattern, n_q, n_k, q_offset, inputs)
-
-    def mask_mod(
-        self, n: int, device: torch.device | str = "cpu", *, n_q: int | None = None, **inputs: object
-    ) -> MaskMod:
-        """The pattern over n keys and n_q queries as FlexAttention's `create_block_mask` takes it, for comparisons.
-
-        mask_mod(b, h, q_idx, kv_idx); its tables are on `device`.  Query i stands at position i + n - n_q; n_q is n
-        unless given.  `inputs` are arrays or tensors for those that the pattern reads.  ValueError for what does not
-        fit, SparsecError for inputs that do not.
-        """
-        from sparsec.runtime.flex import mask_mod
-
-        n, n_q = _lengths(n, n_q)
-        return mask_mod(self._pattern, n, _device(device), n - n_q, inputs)
-
-    def score_mod(
-        self, n: int, heads: int | None = None, device: torch.device | str = "cpu", *, n_q: int | None = None
-    ) -> ScoreMod | None:
-        """The pattern's scores over n keys as FlexAttention's `flex_attention` takes them; None where it has none.
-
-        score_mod(score, b, h, q_idx, kv_idx), its tables on `device`.  `heads` is the number of query heads of the
-        call, which the pattern may be compiled for; query i stands at position i + n - n_q, and n_q is n unless given.
-        """
-        from sparsec.runtime.flex_scores import score_mod
-
-        n, n_q = _lengths(n, n_q)
-        count = self._pattern.heads if heads is None else _length("heads", heads)
-        if not count or self._pattern.heads not in (None, count):
-            wanted = f"{self._pattern.heads}" if self._pattern.heads else "the number of query heads of the call"
-            raise ValueError(f"[SP0601] heads must be {wanted}, got {heads}")
-        return score_mod(self._pattern, n, count, _device(device), n - n_q)
-
-    def block_mask(
-        self,
-        n: int,
-        block_size: int | tuple[int, int] = 128,
-        *,
-        n_q: int | None = None,
-        device: torch.device | str = "cpu",
-        batch: int | None = None,
-        heads: int | None = None,
-        **inputs: object,
-    ) -> BlockMask:
-        """The pattern as `flex_attention(q, k, v, block_mask=...)` takes it, with `mask_mod` inside.
-
-        The same as `create_block_mask(pattern.mask_mod(n), batch, heads, n, n, device, block_size)`, entry by entry,
-        and made from the classes of tiles, so that its cost grows with their number and not with n * n.  `block_size`
-        is of queries and keys, or both.  Query i stands at position i + n - n_q.  `heads` is the number that the
-        pattern is compiled for, or any where it serves all alike.
-        """
-        from sparsec.runtime.block_mask import block_mask
-
-        n, n_q = _lengths(n, n_q)
-        return block_mask(self._pattern, n, block_size, n_q, _device(device), batch, heads, inputs)
-
-    def count(self, n: int, *, n_q: int | None = None, q_offset: int | None = None) -> int:
-        """Kept pairs of n keys and n_q queries, exactly, in all heads (in one, for a pattern that serves any number).
-
-        n_q is n unless given; query i is at position i + q_offset, by default i + n - n_q.  Counted by formula where
-        there is one, so that n may be large.  `sparsec.analysis.numbers.Uncounted` where a set is too intricate for
-        that and n too large for anything else.
-        """
-        from sparsec.analysis.count import pattern_count
-        from sparsec.diagnostics import OffsetNeeded, SparsecError
-        from sparsec.ir.inputs import refuse_inputs
-
-        refuse_inputs(self._pattern, "a count", "`sparsec cost` gives a bound; `mask(n, n, ...).sum()` counts one call")
-        n = _length("n", n)
-        n_q = n if n_q is None else _length("n_q", n_q)
-        if q_offset is None and n_q > n:
-            raise SparsecError(OffsetNeeded(n_q=n_q, n_k=n))
-        first = n - n_q if q_offset is None else operator.index(q_offset)
-        return pattern_count(self._pattern, n, range(first, first + n_q))
-
-    def __repr__(self) -> str:
-        bound = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
-        counts = "".join(f", {name}={value}" for name, value in self._counts.items())
-        return f"{self.name}({bound}){counts}"
-
-    def _repr_html_(self) -> str:
-        """For notebooks: the mask, at a length at which its structure is seen, and the declaration."""
-        from sparsec.show.notebook import notebook_html
-
-        return notebook_html(self._pattern)
-
-    def _repr_svg_(self) -> str:
-        """For notebooks that take no HTML: the mask, at a length at which its structure is seen."""
-        from sparsec.show.notebook import notebook_svg
-
-        return notebook_svg(self._pattern)
-
-
-def _length(name: str, value: SupportsIndex) -> int:
-    """A number of positions as an int, whatever kind of integer it is."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise ValueError(f"[SP0601] {name} must be an integer, 0 or more, got {value!r}")
-    return number
-
-
-def _lengths(n: SupportsIndex, n_q: SupportsIndex | None) -> tuple[int, int]:
-    """The numbers of keys and of queries, the last of these keys; all of them unless given."""
-    n = _length("n", n)
-    n_q = n if n_q is None else _length("n_q", n_q)
-    if not 1 <= n_q <= n:
-        raise ValueError(f"[SP0601] 1 <= n_q <= n must hold, got n_q = {n_q}, n = {n}")
-    return n, n_q
-
-
-def _device(value: torch.device | str) -> torch.device:
-    """A device as torch knows it; a number there is a length that went astray."""
-    import torch
-
-    try:
-        if isinstance(value, torch.device | str):
-            return torch.device(value)
-    except RuntimeError:
-        pass
-    raise ValueError(f"[SP0606] device must be one of torch's, such as 'cuda', got {value!r}")

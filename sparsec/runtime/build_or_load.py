@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import SupportsIndex, TypeVar
 
@@ -74,6 +75,25 @@ def fetch(name: str, content: str | bytes | None, chosen: Chosen) -> Found:
     record, text, lasting = _compile(name, content, chosen, key, own)
     path = keeper.keep(record, text) if lasting else None
     return Found(record, text, path, keeper.remarks())
+
+
+def fetch_steps(record: Record) -> Found:
+    """The module that decodes the pattern of a record: made when it is first asked for, and kept as others are."""
+    name = records.module_name(record.function, record.digest)
+    key, keeper = records.key(name, json.dumps(record.pattern), {"steps": True}, b""), _Keeper()
+    if hit := keeper.find(key):
+        return Found(*hit, keeper.remarks())
+    from sparsec import pipeline
+    from sparsec.ir.nodes import Pattern
+    from sparsec.ir.serialize import unpack
+
+    pattern = unpack(record.pattern)
+    assert isinstance(pattern, Pattern)
+    text = pipeline.steps(pattern)
+    digest = records.digest(text.encode())
+    module = records.module_name(f"{record.function}_steps", digest)
+    made = replace(record, key=key, made_by=records.own_code(), module=module, digest=digest, warnings=(), files=())
+    return Found(made, text, keeper.keep(made, text), keeper.remarks())
 
 
 class _Keeper:

@@ -158,6 +158,8 @@ class Terms:
         indexed = [read for read in reads(leaf) if isinstance(read, ir.Read) and read.index is not None]
         if isinstance(test, ir.Chosen):
             return self._chosen(test)
+        if isinstance(test, ir.Grouped):
+            return self._grouped(test)
         if isinstance(test, ir.ElementOf):
             x, value = self.data[test.name], self.integer({0: test.value})
             terms = [lambda at, q, k: (_line(x, at) == value(at, q, k)).any(-1)]
@@ -176,6 +178,20 @@ class Terms:
             return (own >= 0) & (own < x.shape[2]) & listed.any(-1)
 
         return chosen
+
+    def _grouped(self, test: ir.Grouped) -> Term:
+        """Whether labels put the query and the key together."""
+        x = self.data[test.name].movedim(2, -1)  # [B, H, labels, lines]
+        queries = x.shape[2] - self.n
+
+        def grouped(at: Line, q: Tensor, k: Tensor) -> Tensor:
+            own = q - self.first
+            of_query = _line(x, at)[own.clamp(0, max(queries - 1, 0))]
+            of_key = _line(x, at)[queries + k]
+            fits = (of_query == of_key) | (of_query == of_key + 1) if test.near else (of_query & of_key) != 0
+            return (own >= 0) & (own < queries) & fits.any(-1)
+
+        return grouped
 
     def _inside(self, x: Tensor, read: ir.Read) -> Term:
         assert read.index is not None

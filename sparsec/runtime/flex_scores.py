@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from sparsec.ir import nodes as ir
-from sparsec.ir.scores import Apply, Arithmetic, Choose, Extreme, Number, Real, Scaled, Whole, constant
+from sparsec.ir.scores import Apply, Arithmetic, Choose, Extreme, Number, ReadReal, Real, Scaled, Whole, constant
 from sparsec.runtime.flex import Line, Term, Terms
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -23,11 +24,16 @@ _OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": oper
 
 
 def score_mod(
-    pattern: ir.Pattern, n: int, heads: int, device: torch.device | str = "cpu", q_offset: int = 0
+    pattern: ir.Pattern,
+    n: int,
+    heads: int,
+    device: torch.device | str = "cpu",
+    q_offset: int = 0,
+    given: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> ScoreMod | None:
     """score_mod(score, b, h, q_idx, kv_idx) for n keys and so many query heads; None for a pattern without scores.
 
-    Query q_idx stands at position q_idx + q_offset.
+    Query q_idx stands at position q_idx + q_offset.  `given`: tensors for float inputs, through which gradients go.
     """
     if not pattern.scores:
         return None
@@ -35,7 +41,7 @@ def score_mod(
     by_score: dict[Real | None, dict[int, ir.Node]] = {}
     for head, index in enumerate(chosen):
         by_score.setdefault(pattern.score(index), {})[head] = ir.TRUE
-    terms = Terms(n, torch.device(device), heads, {}, q_offset, heads)
+    terms = Terms(n, torch.device(device), heads, _entries(pattern, given), q_offset, heads)
     found = [(terms.among(own), _formula(score or Scaled(), terms)) for score, own in by_score.items()]
 
     def modified(score: Tensor, b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
@@ -48,6 +54,40 @@ def score_mod(
     return modified
 
 
+def _entries(pattern: ir.Pattern, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Float inputs [B or 1, H or 1, ..entries].  ValueError for those that are missing or more."""
+    wanted = {each.name: each for each in pattern.score_inputs}
+    for name in (*wanted, *given):
+        if name not in wanted or name not in given:
+            what = "is missing" if name in wanted else "is none that scores of this pattern read"
+            raise ValueError(f"[SP0620] the input `{name}` {what}: scores read {', '.join(wanted) or 'none'}")
+    found = {}
+    for name, own in wanted.items():
+        x = given[name]
+        if x.dim() != len(own.axes):
+            raise ValueError(f"[SP0620] the input `{name}: {own}` must have {len(own.axes)} axes, got {list(x.shape)}")
+        x = x if "H" in own.axes else x.unsqueeze(1 if "B" in own.axes else 0)
+        found[name] = x if "B" in own.axes else x[None]
+    return found
+
+
+def _read(x: Tensor, indices: list[Term]) -> _Formula:
+    """An entry of x [B or 1, H or 1, ..], 0 where an index is outside."""
+    by_row, by_head = (size > 1 for size in x.shape[:2])
+
+    def real(s: Tensor, at: Line, q: Tensor, k: Tensor) -> Tensor | float:
+        places, inside = [], None
+        for index, length in zip(indices, x.shape[2:], strict=True):
+            place = torch.as_tensor(index(at, q, k), device=x.device)
+            there = (place >= 0) & (place < length)
+            inside = there if inside is None else inside & there
+            places.append(place.clamp(0, length - 1))
+        entry = x[at.b if by_row else 0, at.h if by_head else 0, *places]
+        return (entry if inside is None else torch.where(inside, entry, 0.0)).to(s.dtype)
+
+    return real
+
+
 def _formula(node: Real, terms: Terms) -> _Formula:
     match node:
         case Scaled():
@@ -55,6 +95,8 @@ def _formula(node: Real, terms: Terms) -> _Formula:
         case Number() | Whole(ir.Const()) if (value := constant(node)) is not None:
             number = float(value)
             return lambda s, at, q, k: number
+        case ReadReal(name, indices):
+            return _read(terms.data[name], [terms.integer({0: index}) for index in indices])
         case Whole(integer):
             return _whole(terms.integer({0: integer}))
         case Arithmetic(base, "**", right):

@@ -29,8 +29,11 @@ _HINTS = {
     "the longest sequence need not be known; leave it out": (
         "max_seqlen_q", "max_seqlen_k", "max_length_q", "max_length_k",
     ),
-    "scores are scaled and masked, and nothing else": (
-        "score_mod", "attn_bias", "bias", "position_bias", "alibi_slopes", "softcap", "logits_soft_cap",
+    "the text of the pattern says it: `past(64) with softcap(50), alibi`": (
+        "score_mod", "alibi_slopes", "softcap", "logits_soft_cap",
+    ),
+    "scores are formulas in the pattern's text, which reads no tensor of real numbers": (
+        "attn_bias", "bias", "position_bias",
     ),
     "it is called `dropout_p` here, and applies wherever it is given, in training or not": (
         "dropout", "attn_dropout", "attention_dropout", "p",
@@ -42,7 +45,7 @@ _HINTS = {
     ),
     "it is called `scale` here": ("softmax_scale", "sm_scale", "scaling"),
     "it is called `return_lse` here": ("return_softmax_lse", "return_aux", "lse"),
-    "weights are never made; `return_lse=True` returns their normaliser, `.pattern.mask` which pairs there are": (
+    "weights are never made; `attend.weights(q, k, lse, rows)` makes those of chosen rows": (
         "return_attn_probs", "need_weights", "average_attn_weights", "output_attentions",
     ),
     "kernels and their tiles are chosen by the module, and are deterministic; leave it out": (

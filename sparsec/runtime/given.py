@@ -19,18 +19,31 @@ def mask(pattern: ir.Pattern, n_q: int, n_k: int, q_offset: int | None, given: M
     Of lists of chosen blocks for fewer heads than there are, as many heads as they have, where nothing says how many.
     `given` holds arrays or tensors by input.  SparsecError SP0620, SP0621.
     """
-    arrays, sizes = checked(pattern, given, n_k, n_q)
+    offset = n_k - n_q if q_offset is None else q_offset
+    found = rows_of_mask(pattern, np.arange(n_q) + offset, n_k, n_q, offset, given)
+    sizes = checked(pattern, given, n_k, n_q)[1]
     by_row, by_head = "B" in sizes, "H" in sizes or pattern.heads is not None
+    return found.reshape(found.shape[:1] * by_row + found.shape[1:2] * by_head + (n_q, n_k))
+
+
+def rows_of_mask(
+    pattern: ir.Pattern, positions: np.ndarray, n_k: int, n_q: int, offset: int, given: Mapping[str, object]
+) -> np.ndarray:
+    """Bool [B or 1, H or 1, positions, n_k]: the mask of some rows of a call of n_q queries, the first at `offset`.
+
+    1 where neither the pattern nor an input differs by it.  SparsecError SP0620, SP0621.
+    """
+    arrays, sizes = checked(pattern, given, n_k, n_q)
     rows, heads = range(sizes.get("B", 1)), range(pattern.heads or sizes.get("H", 1))
     chosen = pattern.head_conditions or (0,) * len(heads)
 
     def one(b: int, h: int) -> np.ndarray:
         data = of_row(pattern.inputs, arrays, b, h, len(heads))
-        return reference.mask(pattern.conditions[chosen[h]], n_q, n_k, q_offset, data)
+        return reference.evaluate(pattern.conditions[chosen[h]], positions, np.arange(n_k), n_k, data, offset)
 
     found = [one(b, h) for b, h in product(rows, heads)]
-    shape = [len(rows)] * by_row + [len(heads)] * by_head
-    return np.stack(found).reshape(*shape, n_q, n_k) if found else np.zeros((*shape, n_q, n_k), bool)
+    shape = len(rows), len(heads), len(positions), n_k
+    return np.stack(found).reshape(shape) if found else np.zeros(shape, bool)
 
 
 def checked(
@@ -41,7 +54,7 @@ def checked(
     `n`: the number of keys, None where no input is along them; `n_q`: that of queries, None where nobody knows.
     """
     for name in given:
-        if name not in [each.name for each in pattern.inputs]:
+        if name not in [each.name for each in (*pattern.inputs, *pattern.choice_inputs)]:
             raise SparsecError(WrongInput(name=name, expected="an input of the pattern", found="none"))
     if any(each.name not in given for each in pattern.inputs):
         refuse_inputs(pattern, "a mask", "give them by keyword, as in a call")
@@ -61,9 +74,9 @@ def checked(
 
 
 def spread(own: Input, array: np.ndarray) -> np.ndarray:
-    """An input with all three axes, int64 [B or 1, H or 1, entries or 1]; chosen blocks with their own four."""
+    """An input with all three axes, int64 [B or 1, H or 1, entries or 1]; what is chosen with its own four."""
     array = np.asarray(array, np.int64)
-    if own.is_chosen:
+    if own.by_row:
         return array
     array = array if own.has_entries else array[..., None]
     array = array if "H" in own.axes else np.expand_dims(array, -2)
@@ -89,14 +102,19 @@ def _array(own: Input, some: object, sizes: dict[str, int], n_q: int | None) -> 
     array = np.asarray(some.cpu() if hasattr(some, "cpu") else some)
     kind = "bool" if array.dtype == bool else "int" if array.dtype.kind == "i" else str(array.dtype)
     expected, found = f"{own}, as declared in line {own.line}", f"{kind}{list(array.shape)}"
-    if kind != ("int" if own.is_chosen else own.kind) or array.ndim != len(own.axes):
+    if kind != ("int" if own.by_row else own.kind) or array.ndim != len(own.axes):
         if own.is_chosen:
             expected = f"int[B, heads, queries or blocks of them, listed] for {expected}"
+        elif own.by_row:
+            expected = "int[B, H, lines, n_q + n]"
         raise SparsecError(WrongInput(name=own.name, expected=expected, found=found))
     if own.is_chosen:
         sizes = {"B": sizes.setdefault("B", array.shape[0])}
         sizes |= {"rows": -(-n_q // own.sizes[0])} if n_q is not None else {}
         sizes |= {own.axes[-1]: int(own.axes[-1])} if own.axes[-1].isdigit() else {}
+    elif own.by_row and n_q is not None and "n" in sizes and array.shape[3] != n_q + sizes["n"]:
+        expected = f"labels of {n_q} queries and {sizes['n']} keys"
+        raise SparsecError(WrongInput(name=own.name, expected=expected, found=found))
     for axis, size in zip(own.axes, array.shape, strict=True):
         if (axis in sizes or axis in ("B", "H", "n")) and sizes.setdefault(axis, size) != size:
             expected = f"{expected}, with {axis} = {sizes[axis]}"

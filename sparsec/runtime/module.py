@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from pathlib import Path
 from threading import RLock
 from types import ModuleType
+
+from sparsec.diagnostics import SparsecError, UnknownTier
 
 _LOCK = RLock()
 
@@ -16,7 +19,7 @@ def module(text: str, name: str, path: Path | None = None) -> ModuleType:
 
     `path` is what tracebacks and profilers call it.  The lines that `inspect` shows, and that Triton compiles, are
     put beside it in memory: they are those of the text that was run, whatever becomes of the file, and they are
-    there when no file could be written.
+    there when no file could be written.  SparsecError SP0708 where the environment asks for kernels that do not exist.
     """
     with _LOCK:
         if name in sys.modules:
@@ -27,8 +30,18 @@ def module(text: str, name: str, path: Path | None = None) -> ModuleType:
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # None: never looked up again
         sys.modules[name] = made
         try:
+            _check_tier()
             exec(compile(text, file, "exec"), made.__dict__)
         except BaseException:
             del sys.modules[name]
             raise
         return made
+
+
+def _check_tier() -> None:
+    from sparsec.kernels.hopper_tier import TIER, wanted_tier  # here, since it needs torch, as modules do
+
+    try:
+        wanted_tier()
+    except ValueError:
+        raise SparsecError(UnknownTier(found=os.environ[TIER])) from None

@@ -23,20 +23,26 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
-from sparsec.kernels import hardware, hopper_rows, hopper_tier, prepare
+from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_tier, prepare
 from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
+from sparsec.kernels.decode_gpu import environment_of, prepared_step
+from sparsec.kernels.decode_kernel import decode_kernel, merge_parts_kernel
+from sparsec.kernels.decode_pages import Pages
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.gather import gather_kernel
+from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
+from sparsec.kernels.hopper_row_stats import hopper_row_stats
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
 from sparsec.kernels.packed import backward_packed, forward_packed
+from sparsec.kernels.read_gradients import input_gradients_gpu, read_gradient_kernel
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.splits import combine_splits, reduce_splits
 
@@ -119,19 +125,57 @@ def compile_kernels(
         else:
             out, lse = forward_gpu(program, call)
             backward_gpu(program, call, Upstream(q, out, lse))
+            if not dropout:
+                input_gradients_gpu(program, call, Upstream(q, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
+        kernels += (hopper_row_stats, hopper_backward_kernel, read_gradient_kernel)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
+        built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
+    return [_report(kernel, wanted) for kernel in built]
+
+
+def compile_steps(
+    module: ModuleType,
+    target: str,
+    *,
+    head_size: int = 128,
+    dtype: str = "bfloat16",
+    heads: int = 4,
+    kv_heads: int = 1,
+    rows: int = 1,
+    n: int = 8192,
+    page: int | None = 16,
+) -> list[CompiledKernel]:
+    """The kernels of a step of decoding, of a module that `sparsec.pipeline.steps` printed, as `compile_kernels`.
+
+    `rows` of each sequence, a cache with room for n keys, in pages of `page` keys or without.
+    """
+    wanted, steps = TARGETS[target], replace(module._STEPS, compiled={}, passes={})
+    q = torch.empty(1, rows, heads, head_size, dtype=getattr(torch, dtype))
+    shape = (1, kv_heads, n) if page is None else (n // page, page, kv_heads)
+    k = torch.empty(*shape, head_size, dtype=q.dtype)
+    table = None if page is None else torch.zeros(1, n // page, dtype=torch.int32)
+    lengths, pages = torch.zeros(1, dtype=torch.int32), Pages(table, None, page)
+    with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
+        run = prepared_step(steps, q, k, k, lengths, pages, None, q, return_lse=True)
+        run(environment_of(q, k, k, lengths, pages, None, 1.0) | {"OUT": q})
+        kernels = decode_kernel, merge_parts_kernel
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 
 
 def _some_data(own: Input, n: int) -> torch.Tensor:
     """A checked input of a call about n keys and as many queries."""
+    if own.kind == "labels":
+        return torch.zeros(1, 1, getattr(own.choice, "rounds", 1), 2 * n, dtype=torch.int32)
     if own.is_chosen:
         count = int(own.axes[-1]) if own.axes[-1].isdigit() else _ENTRIES
         return torch.zeros(1, 1, -(-n // own.sizes[0]), count, dtype=torch.int32)
     entries = n if own.axes[-1:] == ("n",) else _ENTRIES if own.has_entries else 1
-    return torch.zeros(1, 1, entries, dtype=torch.bool if own.kind == "bool" else torch.int32)
+    entries = n * n if own.of_pairs else entries
+    dtype = {"bool": torch.bool, "float": torch.float32}.get(own.kind, torch.int32)
+    return torch.zeros(1, 1, entries, dtype=dtype)
 
 
 @contextmanager
@@ -140,9 +184,12 @@ def _properties(target: Target) -> Iterator[None]:
     choose, device = hardware.device_tier.__wrapped__, torch.device("cuda", 0)
     with (
         patch.object(prepare, "device_tier", lambda _, width: choose(device, width)),
+        patch.object(decode_gpu, "device_tier", lambda _, width: choose(device, width)),
+        patch.object(decode_gpu, "processors", lambda _: _PROCESSORS),
         patch.object(hopper_tier, "capability", lambda _: target.capability),
         patch.object(hopper_tier, "processors", lambda _: 1),  # a call has heads for all of them
         patch.object(hopper_rows, "processors", lambda _: _PROCESSORS),
+        patch.object(hopper_backward, "processors", lambda _: _PROCESSORS),
         patch.object(torch.cuda, "get_device_properties", lambda _: target.properties),
         patch.object(torch.version, "hip", None if target.gpu.backend == "cuda" else "6"),
     ):

@@ -69,6 +69,7 @@ DIFFERENCE = 400_000  # a pair that two patterns tell apart
 ROWS = 300_000  # rows of which a mask says something
 BLOCKS = 1_000_000  # the blocks of a mask for another library
 REACH = 3_000_000  # composing layers, asked for by its own option
+TOUCHED = 300_000  # the keys that a run of queries sees, for all runs and lengths
 PICTURE = 300_000  # the cells of one picture
 FLOORS = 20_000  # writing out the floors of a set: soon done, or its numbers grow and every step takes longer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import islpy as isl
 
 from sparsec.ir import nodes as ir
+from sparsec.sets import from_isl
 from sparsec.sets.context import context
 from sparsec.sets.to_isl import relation
 from sparsec.sets.witness import largest
@@ -37,3 +38,14 @@ def dropped(condition: ir.Set) -> int | None:
         return 1
     last = largest(lengths)
     return None if last is None else last + 1
+
+
+def held_condition(condition: ir.Set) -> ir.Set:
+    """Whether key k < n is held at the step with n keys, a condition on k and n; more where tables are concerned.
+
+    OutOfBudget for sets that take long to print.  What is held at a step was held before, or is the step's own key: so
+    a cache may drop what is not held, step by step.
+    """
+    keys = held(condition)
+    pairs = keys.move_dims(isl.dim_type.param, keys.dim(isl.dim_type.param), isl.dim_type.set, 0, 1).params()
+    return from_isl.condition(pairs, isl.Set.read_from_str(context(), "[n, k] -> { : 0 <= k < n }"))

@@ -57,9 +57,9 @@ def touched(pairs: isl.Set, side: str, limit: int, stride: int = 1, least: int =
     return Reach(tuple(piece.interval for piece in order or pieces), ordered=order is not None)
 
 
-def hull(pairs: isl.Set, side: str, stride: int = 1) -> Reach:
+def hull(pairs: isl.Set, side: str, stride: int = 1, least: int = MIN_TILE) -> Reach:
     """One interval that covers all that a tile row or column touches."""
-    reach, domain = _project(pairs, side, stride)
+    reach, domain = _project(pairs, side, stride, least)
     if reach.is_empty():
         return Reach((), ordered=True)
     return Reach((Bounded(reach, domain, reach.simple_hull().to_set()).interval,), ordered=True)

@@ -1,4 +1,4 @@
-"""What people look for and this version does not have, with the way around it."""
+"""What people look for under other names, or this version does not have, with the way around it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ _TENSORS = (
 )
 _SINKS = "a logit in each row's denominator is not part of a pattern; keys that all later queries see are `sinks(s)`"
 _DROPOUT = "it is no part of a pattern; the call drops weights: `attend(q, k, v, dropout_p=0.1)`"
-_CHOSEN = (
-    "hash or cluster before the call, and give what is chosen: `input sel: blocks[64, 64, t]`, then `selected(sel)`"
-)
+_HASHED = "sets by hash are `lsh(buckets, rounds, chunk, seed)`"
+_CLUSTERED = "sets by cluster are `routed(mu, t)`, with `input mu: centroids[16]`"
 _BEST = "the best blocks of keys are `top_blocks(t, bk, among = causal)`, the best keys `top_keys(t, among = causal)`"
 
 _GROUPS = {
@@ -19,7 +18,8 @@ _GROUPS = {
         LowerTriangularMaskWithTensorBias""",
     _SINKS: "sink_logits s_aux",
     _DROPOUT: "dropout dropout_p attention_dropout attn_dropout",
-    _CHOSEN: "lsh routed",
+    _HASHED: "reformer lsh_attention LSHSelfAttention hashed",
+    _CLUSTERED: "routing routing_attention kmeans k_means clustered",
     _BEST: "topk top_k select",
 }
 _WORDS = {word: way for way, words in _GROUPS.items() for word in words.split()}

@@ -1,31 +1,39 @@
-"""What `top_blocks` has to choose, pair by pair: every score in float64, every candidate looked at."""
+"""What `top_blocks` has to choose, pair by pair: every score in float64, every candidate looked at.
+
+All that an operator chooses is compared with what it has to; groups are those of `sparsec.testing.grouping`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sparsec.ir import reference
-from sparsec.ir.chosen import Choice
+from sparsec.ir.chosen import Choice, Hashing, Routing
 from sparsec.ir.nodes import Pattern
+from sparsec.testing.grouping import assert_hashed, assert_routed
 
 _NEVER, _ALWAYS = -np.inf, np.inf
 
 
-def block_scores(choice: Choice, q: np.ndarray, k: np.ndarray, scale: float, q_offset: int) -> np.ndarray:
+def block_scores(
+    choice: Choice, q: np.ndarray, k: np.ndarray, scale: float, q_offset: int, given: np.ndarray | None = None
+) -> np.ndarray:
     """float64 [B, G, blocks of queries, blocks of keys]: -inf for blocks that may not be chosen, inf for those that
-    come before all others.  q [B, H, n_q, D], k [B, H_kv, n, D].
+    come before all others.  q [B, H, n_q, D], k [B, H_kv, n, D]; scores that are `given` have the shape of the result,
+    or all query heads where some of them choose alike.
     """
     (batch, heads, n_q, _), (kv_heads, n) = q.shape, k.shape[1:3]
     group = heads // kv_heads
     among, first = (reference.mask(some, n_q, n, q_offset) for some in (choice.among, choice.keep))
     pairs = np.einsum("bhqd,bhkd->bhqk", q.astype(np.float64), k.astype(np.float64).repeat(group, 1))
     rows, blocks = -(-n_q // choice.rows), -(-n // choice.size)
-    found = np.full((batch, heads, rows, blocks), _NEVER)
-    for row in range(rows):
+    found = np.full((batch, heads, rows, blocks), _NEVER) if given is None else given.astype(np.float64)
+    for row in range(rows if given is None else 0):
         queries = slice(row * choice.rows, (row + 1) * choice.rows)
         for block in range(blocks):
             keys = slice(block * choice.size, (block + 1) * choice.size)
@@ -33,7 +41,7 @@ def block_scores(choice: Choice, q: np.ndarray, k: np.ndarray, scale: float, q_o
                 found[:, :, row, block] = _bound(q[:, :, queries], k[:, :, keys].repeat(group, 1))
             else:
                 found[:, :, row, block] = _pooled(choice.score, pairs[:, :, queries, keys], scale)
-    if choice.shared:
+    if choice.shared and found.shape[1] > kv_heads:
         found = found.reshape(batch, kv_heads, group, rows, blocks).sum(2)
     for row in range(rows):
         queries = slice(row * choice.rows, (row + 1) * choice.rows)
@@ -84,14 +92,37 @@ def worst_mistake(lists: np.ndarray, scores: np.ndarray) -> float:
     return worst
 
 
-def checked_lists(
-    choices: Callable[..., dict[str, Tensor]], pattern: Pattern, q: Tensor, k: Tensor, scale: float, q_offset: int
+def checked_choices(
+    choices: Callable[..., dict[str, Tensor]],
+    pattern: Pattern,
+    q: Tensor,
+    k: Tensor,
+    scale: float,
+    q_offset: int,
+    inputs: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
-    """What an operator chooses, by the names of its inputs.  AssertionError where rounding does not explain it."""
-    found = {name: lists.cpu().numpy() for name, lists in choices(q, k, scale=scale, q_offset=q_offset).items()}
+    """What an operator chooses, by the names of its inputs.  AssertionError where rounding does not explain it.
+
+    `inputs`: all that the call gives, of which scores of blocks and centroids are taken.
+    """
+    reals = {each.name: inputs[each.name] for each in pattern.choice_inputs}
+    made = choices(q, k, scale=scale, q_offset=q_offset, **reals)
+    found = {name: x.cpu().numpy() for name, x in made.items()}
     own_q, own_k = (x.detach().double().cpu().numpy() for x in (q * scale / abs(scale or 1.0), k))
+    numbers = {name: x.detach().double().cpu().numpy() for name, x in reals.items()}
     for own in (each.choice for each in pattern.inputs if each.choice):
-        scores = block_scores(own, own_q, own_k, abs(scale), q_offset)
+        if isinstance(own, Hashing):
+            assert_hashed(own, found[own.name], own_q, own_k, q_offset)
+            continue
+        if isinstance(own, Routing):
+            assert_routed(own, found[own.name], own_q, own_k, numbers[own.centroids])
+            continue
+        given = numbers[own.score] if own.given else None
+        scores = block_scores(own, own_q, own_k, abs(scale), q_offset, given)
+        if given is not None:
+            error = np.finfo(np.float32).eps * float(np.abs(given).max(initial=0)) * q.shape[1]
+            assert worst_mistake(found[own.name], scores) <= error, f"{own.name} leaves a better block out"
+            continue
         terms = own_q.shape[3] * np.abs(own_q).max(initial=0) * np.abs(own_k).max(initial=0) * q.shape[1] // k.shape[1]
         mistake = worst_mistake(found[own.name], scores)
         assert mistake <= terms * torch.finfo(torch.float32).eps, f"{own.name} leaves a better block out, by {mistake}"

@@ -26,18 +26,25 @@ def random_data(
     *,
     n_q: int | None = None,
     kv_heads: int | None = None,
+    head_size: int = 16,
 ) -> dict[str, np.ndarray]:
-    """An array for each input, bool or int64, with the axes of its declaration, of a call with n_q queries, by default
-    n, and kv_heads key heads, by default as many as query heads.
+    """An array for each input, bool or int64, or float32 for what is chosen by, with the axes of its declaration, of a
+    call with n_q queries, by default n, and kv_heads key heads, by default as many as query heads.
     """
     random = np.random.default_rng(seed)
     sizes = {"B": batch, "H": heads, "n": n}
-    found = {}
+    found: dict[str, np.ndarray] = {}
+    queries = n if n_q is None else n_q
     for each in inputs:
-        if each.is_chosen:
+        if each.kind == "labels":
+            lines = int(random.integers(1, 4))
+            found[each.name] = np.asarray(random.integers(0, _LIST, (batch, heads, lines, queries + n)))
+            continue
+        if each.is_chosen or each.is_chosen_by:
             groups = int(random.choice([1, kv_heads or heads, heads]))
-            found[each.name] = _lists(
-                random, each, (batch, groups, -(-(n if n_q is None else n_q) // each.sizes[0])), n
+            own = batch, groups, -(-queries // each.sizes[0])
+            found[each.name] = (
+                _lists(random, each, own, n) if each.is_chosen else _reals(random, each, own, n, head_size)
             )
             continue
         shape = [sizes[axis] if axis in sizes else int(random.integers(0, _LIST + 1)) for axis in each.axes]
@@ -75,6 +82,14 @@ def _lists(random: np.random.Generator, own: Input, shape: tuple[int, int, int],
     return drawn
 
 
+def _reals(random: np.random.Generator, own: Input, shape: tuple[int, int, int], n: int, head_size: int) -> np.ndarray:
+    """Centroids, or scores of blocks, many of them equal."""
+    if own.kind == "scores":
+        return np.asarray(random.integers(-_LIST, _LIST, (*shape, -(-n // own.sizes[1]))), np.float32)
+    count = int(own.axes[1]) if own.axes[1].isdigit() else int(random.integers(1, _LIST + 1))
+    return random.standard_normal((shape[1], count, head_size), np.float32)
+
+
 def masks(
     pattern: Pattern,
     data: Mapping[str, np.ndarray],
@@ -96,3 +111,13 @@ def masks(
         return reference.evaluate(conditions[head], queries, np.arange(n), n, own, first)
 
     return np.stack([np.stack([one(row, head) for head in range(heads)]) for row in range(batch)])
+
+
+def random_reals(inputs: Sequence[Input], heads: int, n: int, seed: int) -> dict[str, np.ndarray]:
+    """Normally distributed numbers for float inputs of a batch of one row, lists of 64 entries."""
+    sizes = {"B": 1, "H": heads, "n": n}
+    shapes = {each.name: [sizes.get(axis, 64) for axis in each.axes] for each in inputs}
+    return {
+        name: np.asarray(np.random.default_rng([seed, *name.encode()]).standard_normal(shape))
+        for name, shape in shapes.items()
+    }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sparsec.runtime.attend import Attend
-from sparsec.testing.choices import checked_lists
+from sparsec.testing.choices import checked_choices
 from sparsec.testing.scores import Scores, scores_of
 
 
@@ -147,12 +147,12 @@ def check(
     forward and all gradients.  What the pattern chooses itself is compared with what it has to choose, first.
     """
     nodes = attend.pattern.nodes
-    given = [each for each in nodes.inputs if each.name in inputs]
+    given = [each for each in (*nodes.inputs, *nodes.score_inputs, *nodes.choice_inputs) if each.name in inputs]
     axes = {axis: size for each in given for axis, size in zip(each.axes, inputs[each.name].shape, strict=True)}
     heads = heads or attend.pattern.heads or axes.get("H", 2)
     numbers = {"heads": heads, "kv_heads": kv_heads, "head_size": head_size, "batch": axes.get("B", 1)}
     queries = np.arange(n_q) + (n_k - n_q if q_offset is None else q_offset)
-    scores = scores_of(nodes, heads, queries)
+    scores = scores_of(nodes, heads, queries, inputs)
 
     def made(mask: Tensor | np.ndarray) -> Problem:
         return random_problem(mask, **numbers, dtype=dtype, device=device, scale=scale, seed=seed, scores=scores)
@@ -161,9 +161,10 @@ def check(
     if any(each.choice for each in nodes.inputs):
         problem = made(torch.ones(n_q, n_k, dtype=torch.bool))
         first = n_k - n_q if q_offset is None else q_offset
-        chosen = checked_lists(attend.choices, nodes, problem.q, problem.k, problem.scale, first)
+        chosen = checked_choices(attend.choices, nodes, problem.q, problem.k, problem.scale, first, inputs)
         axes["B"] = len(problem.q)
-    mask = attend.pattern.mask(n_q, n_k, q_offset=q_offset, **inputs, **chosen)
+    of_pairs = {name: x for name, x in inputs.items() if name in {each.name for each in nodes.inputs}}
+    mask = attend.pattern.mask(n_q, n_k, q_offset=q_offset, **of_pairs, **chosen)
     if "B" in axes and mask.ndim == 3:
         mask = mask[:, None]  # the same for all heads
     if mask.ndim == 4 and mask.shape[1] not in (1, heads):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from sparsec.ir import nodes
-from sparsec.ir.inputs import CHOSEN_AXES, Input, inputs_read
+from sparsec.ir.inputs import CHOSEN_AXES, LABEL_AXES, Input, inputs_read
 from sparsec.ir.nodes import (
     Abs,
     Add,
@@ -29,6 +29,7 @@ from sparsec.ir.nodes import (
     DataTest,
     ElementOf,
     FloorDiv,
+    Grouped,
     Int,
     Max,
     Member,
@@ -148,6 +149,7 @@ INPUTS = {
         Input("by_block", "blocks", (*CHOSEN_AXES, "t"), 16, (16, 16)),
         Input("odd", "blocks", (*CHOSEN_AXES, "5"), 17, (3, 7)),
         Input("single", "keys", (*CHOSEN_AXES, "t"), 18),
+        *(Input(name, "labels", LABEL_AXES, 19) for name in ("chunks", "clusters")),
     )
 }
 
@@ -156,6 +158,11 @@ def chosen() -> st.SearchStrategy[Set]:
     """Sets that the call chooses: blocks for each query or for blocks of them, and keys."""
     lists = [each for each in INPUTS.values() if each.is_chosen]
     return st.sampled_from(lists).map(lambda each: DataTest(Chosen(each.name, *each.sizes)))
+
+
+def grouped() -> st.SearchStrategy[Set]:
+    """Sets of pairs that labels put together.  No text has such inputs: operators make them."""
+    return st.sampled_from((DataTest(Grouped("chunks", True)), DataTest(Grouped("clusters", False))))
 
 
 def data_tests() -> st.SearchStrategy[Set]:
@@ -207,10 +214,7 @@ def programs(depth: int = 2, term: st.SearchStrategy[Set] | None = None) -> st.S
 def input_programs(
     depth: int = 2, term: st.SearchStrategy[Set] | None = None, test: st.SearchStrategy[Set] | None = None
 ) -> st.SearchStrategy[Program]:
-    """Programs that read data of the call beside other terms, by default affine ones and tables.
-
-    `test`: how they read it, by default in all ways.
-    """
+    """Programs that read data of the call, by default in all ways; and have affine terms and tables, or others."""
     test = data_tests() | chosen() if test is None else test
     rest = conditions(depth, test | (terms() | tables() if term is None else term))
     joined = st.builds(lambda kind, *parts: kind(parts), st.sampled_from((And, Or)), rest, test | st.builds(Not, test))
@@ -222,8 +226,8 @@ def with_inputs(condition: Set) -> Program:
     read = inputs_read(condition)
     inputs = tuple(each for each in INPUTS.values() if each.name in read)
     declared = "".join(f"input {each.name}: {each}\n" for each in inputs)
-    lines = (replace(each, line=line) for line, each in enumerate(inputs, 1))
-    return Program(f"{declared}pattern p = {to_text(condition)}\n", (condition,), inputs=tuple(lines))
+    inputs = tuple(replace(each, line=line) for line, each in enumerate(inputs, 1))
+    return Program(f"{declared}pattern p = {to_text(condition)}\n", (condition,), inputs=inputs)
 
 
 @st.composite
@@ -281,6 +285,8 @@ def to_text(node: nodes.Node | nodes.Test) -> str:
             return to_text(read)
         case DataTest(Chosen(name)):
             return f"selected({name})"
+        case DataTest(Grouped(name)):
+            return f"in_group({name})"
         case DataTest(test):
             return to_text(test)
         case ElementOf(value, name):

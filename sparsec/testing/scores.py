@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -10,16 +12,22 @@ from torch import Tensor
 
 from sparsec.analysis.score_gradient import gradient
 from sparsec.ir import reference
+from sparsec.ir.inputs import Input, of_row
 from sparsec.ir.nodes import Pattern
 from sparsec.ir.scores import Real
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The score of each query head, None where it is s itself; `queries` are positions."""
+    """The score of each query head, None where it is s itself; `queries` are positions.
+
+    `data`: float inputs by name, with all their axes, as `inputs` declare them.
+    """
 
     by_head: tuple[Real | None, ...]
     queries: np.ndarray
+    inputs: tuple[Input, ...] = ()
+    data: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def of(self, s: Tensor) -> Tensor:
         """The scores of scaled products s [B, H, queries, keys]."""
@@ -39,13 +47,18 @@ class Scores:
             if node is None:
                 continue
             for row in range(len(s)):
-                found = reference.scored(node, s[row, head].cpu().numpy(), self.queries, head, heads)
+                own = of_row(self.inputs, self.data, row, head)
+                found = reference.scored(node, s[row, head].cpu().numpy(), self.queries, head, heads, own)
                 made[row, head] = torch.from_numpy(found).to(s)
         return made
 
 
-def scores_of(pattern: Pattern, heads: int, queries: np.ndarray) -> Scores | None:
-    """The scores of a pattern at some positions of queries; None where it has none."""
+def scores_of(
+    pattern: Pattern, heads: int, queries: np.ndarray, given: Mapping[str, Tensor] = MappingProxyType({})
+) -> Scores | None:
+    """The scores of a pattern at some positions of queries; None where it has none.  `given`: inputs by name."""
     if not pattern.scores:
         return None
-    return Scores(tuple(pattern.score(index) for index in pattern.head_conditions or (0,) * heads), queries)
+    by_head = tuple(pattern.score(index) for index in pattern.head_conditions or (0,) * heads)
+    data = {each.name: given[each.name].detach().double().cpu().numpy() for each in pattern.score_inputs}
+    return Scores(by_head, queries, pattern.score_inputs, data)

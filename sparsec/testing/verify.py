@@ -19,8 +19,8 @@ from sparsec.analysis.rows import first_pair, queries_with_keys
 from sparsec.ir import reference
 from sparsec.ir.nodes import Pattern
 from sparsec.runtime.attend import Attend
-from sparsec.testing.choices import checked_lists
-from sparsec.testing.data import masks, random_data
+from sparsec.testing.choices import checked_choices
+from sparsec.testing.data import masks, random_data, random_reals
 from sparsec.testing.dense_attention import Comparison, compare, random_problem, run
 from sparsec.testing.scores import scores_of
 
@@ -121,8 +121,14 @@ def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device,
         case = _shorter(case, _MOST_PAIRS[device.type])
     rows = _rows(case, pattern, _MOST_PAIRS[device.type], seed)
     drawn = tuple(each for each in pattern.inputs if not each.choice)
-    data = random_data(drawn, 1, case.heads, case.n_k, seed, n_q=case.n_q, kv_heads=case.kv_heads)
+    drawn += pattern.choice_inputs
+    more = {"n_q": case.n_q, "kv_heads": case.kv_heads, "head_size": case.head_size}
+    data = random_data(drawn, 1, case.heads, case.n_k, seed, **more)
     given = {name: torch.from_numpy(some).to(device) for name, some in data.items()}
+    given |= {
+        name: torch.from_numpy(some).to(device, torch.promote_types(case.dtype, torch.float32))
+        for name, some in random_reals(pattern.score_inputs, case.heads, case.n_k, seed).items()
+    }
     problem = random_problem(
         np.ones((len(rows), case.n_k), bool),
         heads=case.heads,
@@ -131,11 +137,11 @@ def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device,
         dtype=case.dtype,
         device=device,
         seed=seed,
-        scores=scores_of(pattern, case.heads, rows + case.queries.start),
+        scores=scores_of(pattern, case.heads, rows + case.queries.start, given),
     )
-    if len(drawn) < len(pattern.inputs):
+    if any(each.choice for each in pattern.inputs):
         choices = attend.choices if isinstance(attend, Attend) else attend.__globals__["_OPERATOR"].choices
-        data |= checked_lists(choices, pattern, problem.q, problem.k, problem.scale, case.queries.start)
+        data |= checked_choices(choices, pattern, problem.q, problem.k, problem.scale, case.queries.start, given)
     mask = _mask(pattern, rows + case.queries.start, case, data)
     problem = replace(problem, mask=torch.from_numpy(mask).to(device))
     attend = partial(attend, **given) if given else attend

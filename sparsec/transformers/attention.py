@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from transformers.masking_utils import bidirectional_mask_function
 
-from sparsec.importers.caps import applied_cap, with_cap
-from sparsec.runtime.attend import Attend
-from sparsec.runtime.load import compile
-from sparsec.transformers.masks import ModelMask, Place, is_causal, read, same
-from sparsec.transformers.refusal import refusal
+from sparsec.transformers.cache import places_of
+from sparsec.transformers.dense import over_kept_keys
+from sparsec.transformers.layers import LayerPattern, layer_pattern, problem
+from sparsec.transformers.masks import Form, Place, mask, read
+from sparsec.transformers.refusal import EAGER, refusal
 
 # What says nothing that the mask has not said, or is meant for others than the attention function.
 _HARMLESS = {
@@ -32,10 +32,13 @@ _HARMLESS = {
     "use_cache",
     "v_head_dim",
 }
-_EAGER = '`attn_implementation="eager"` does it'
+_OTHERWISE = {
+    "output_attentions": f"the weights are never formed; {EAGER}",
+    "indices": f"an indexer chose the keys of each query; {EAGER}",
+    "block_indices": f"an indexer chose the blocks of each query; {EAGER}",
+}
 
 
-@torch.compiler.disable(reason="where queries and keys stand is read from the mask")
 def attention(
     module: nn.Module,
     query: Tensor,
@@ -46,115 +49,116 @@ def attention(
     dropout: float = 0.0,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    sinks: Tensor | None = None,
     position_bias: Tensor | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    cu_seq_lens_k: Tensor | None = None,
     **others: object,
 ) -> tuple[Tensor, None]:
-    """query [B, H, n_q, D]; key, value [B, H_kv, n, D] -> ([B, n_q, H, D], None).
+    """query [B, H, n_q, D]; key [B, H_kv, n, D]; value [B, H_kv, n, D_v] -> ([B, n_q, H, D_v], None).
 
-    `s_aux` [H] are sinks: a score for each head that takes its share of the softmax and has no value.
+    `attention_mask` is what `mask` made.  `s_aux` or `sinks` [H]: a score for each head that takes its share of the
+    softmax and has no value.  `cu_seq_lens_q`, the same as `cu_seq_lens_k`: where documents of one packed row begin.
     """
     if dropout:
         raise refusal(f"dropout of {dropout} on the weights", "set `attention_dropout` to 0", module)
     if position_bias is not None:
-        raise refusal("a bias added to the scores", _EAGER, module)
+        raise refusal("a bias added to the scores, `position_bias`", EAGER, module)
     for name, given in others.items():
         if given is not None and given is not False and name not in _HARMLESS:
-            raise refusal(f"`{name}`", _UNKNOWN.get(name, f"it may change the result; {_EAGER}"), module)
-    found = read(attention_mask)
-    if found is None:
-        what = "no mask" if attention_mask is None else "a mask of its own"
+            shown = f"`{name}`" if isinstance(given, Tensor) else f"`{name}={given}`"
+            raise refusal(shown, _OTHERWISE.get(name, f"it may change the result; {EAGER}"), module)
+    place = _place(module, query, key, attention_mask, others.get("is_causal"))
+    cap = None if softcap is None else float(softcap)
+    own = layer_pattern(module)
+    places = None
+    if len(key) != len(place.numbers) or key.shape[2] != place.numbers.shape[2]:
+        places = _kept(own, place, query, key)
+        if places is None:
+            has, wanted = list(key.shape[::2]), [len(place.numbers), place.numbers.shape[2]]
+            hint = f"`sparsec.transformers.Cache` takes rows without padding; {EAGER}"
+            raise refusal(f"keys of {has} rows and positions, where its mask has {wanted}", hint, module)
+    attend = place.pattern.operator(cap) if own is None else own.attend
+    if own is not None:
+        kept = key.shape[2] - query.shape[2] if place.form is Form.CUT_ROWS else -1
+        if found := problem(own.number, place.number, kept, cap):
+            asked, hint = found
+            raise refusal(asked, hint, module)
+    aux = s_aux if sinks is None else sinks
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if own is not None and places is not None:
+        return over_kept_keys(own, query, key, value, places, scale, aux).transpose(1, 2), None
+    positions = _positions(place)
+    if cu_seq_lens_q is not None:
+        positions = {"documents": _ends(module, place, query, cu_seq_lens_q, cu_seq_lens_k)}
+    q, k, v, size = _fitting(query, key, value)
+    out = attend(
+        q,
+        k,
+        v,
+        scale=scale,
+        sinks=None if aux is None else aux.flatten(),
+        **positions,
+        **place.inputs if own is None else {},
+    )
+    return out[..., :size].transpose(1, 2), None
+
+
+def _place(module: nn.Module, query: Tensor, key: Tensor, carried: Tensor | None, is_causal: object) -> Place:
+    """What the mask says; no mask is the whole of the keys, where the layer says that it looks ahead."""
+    if carried is None and (getattr(module, "is_causal", None) if is_causal is None else is_causal) is False:
+        carried = _all(len(query), query.shape[2], key.shape[2], query.device)
+    place = read(carried)
+    if place is None:
+        what = "no mask" if carried is None else "a mask of its own"
         hint = "a part of a model can have another: `attn_implementation={'vision_config': 'sdpa', ...}`"
         raise refusal(what, hint, module)
-    model_mask, place = found
-    if (query.shape[2], key.shape[2]) != (place.n_q, place.n):
-        raise refusal(
-            f"{query.shape[2]} queries and {key.shape[2]} keys, where its mask has {place.n_q} and {place.n}",
-            _EAGER,
-            module,
-        )
-    attend, key, value, positions = _placed(module, model_mask, place, key, value)
-    if softcap is not None:
-        attend = _capped(module, attend, model_mask, float(softcap))
-    sinks = None if s_aux is None else s_aux.flatten()
-    return attend(query, key, value, scale=scaling, sinks=sinks, **positions).transpose(1, 2), None
+    return place
 
 
-def _capped(module: nn.Module, attend: Attend, model_mask: ModelMask, cap: float) -> Attend:
-    """The operator with the cap that a layer asks for; a pattern of the user's has to say the same itself."""
-    capped = compile(with_cap(model_mask.text, cap))
-    if attend is model_mask.attend:
-        return capped
-    wanted = capped.pattern.nodes.score(0)
-    if any(attend.pattern.nodes.score(index) != wanted for index in range(len(attend.pattern.nodes.conditions))):
-        hint = f"say it in the pattern, `... {applied_cap(cap)}`, or set `attn_logit_softcapping` to None"
-        raise refusal(f"scores capped at {cap:g}, which its pattern does not do", hint, module)
-    return attend
+@torch.compiler.disable(reason="the first mask of a kind compiles its pattern")
+def _all(batch: int, n_q: int, n: int, device: torch.device) -> Tensor:
+    return mask(batch, n_q, n, mask_function=bidirectional_mask_function, device=device)
 
 
-_UNKNOWN = {
-    "output_attentions": f"the weights are never formed; {_EAGER}",
-    **dict.fromkeys(
-        ("cu_seq_lens_q", "cu_seq_lens_k"), "packed rows need a mask from data: give each text its own row"
-    ),
-}
+def _kept(own: LayerPattern | None, place: Place, query: Tensor, key: Tensor) -> Tensor | None:
+    """Where keys stand of which `Cache` dropped some; None where they are others."""
+    n, n_q = place.numbers.shape[2], query.shape[2]
+    if own is None or place.form is not Form.LAST or len(key) != len(place.numbers):
+        return None
+    places = places_of(own.attend.pattern.nodes, n - n_q, n_q, key.device)
+    return places if len(places) == key.shape[2] else None
 
 
-def _placed(
-    module: nn.Module, model_mask: ModelMask, place: Place, key: Tensor, value: Tensor
-) -> tuple[Attend, Tensor, Tensor, dict[str, Any]]:
-    """The operator, the keys and values that it gets, and where they and the queries stand, in its own counting."""
-    attend, causal = model_mask.attend, model_mask.is_causal
-    own = getattr(module, "sparsec_attend", None)
-    if own is not None:
-        attend, causal = own, is_causal(own.pattern.nodes)
-        _check_agreement(module, own, model_mask, place)
-    end = place.q_offset + place.n_q - place.kv_offset
-    if causal:  # a static cache passes keys that are not written yet
-        key, value = key[:, :, :end], value[:, :, :end]
-    elif model_mask.is_causal and place.n > end:
-        raise refusal("a static cache", "its unwritten keys would be seen by a pattern that looks ahead", module)
-    if place.rows:
-        return attend, key, value, _positions(place, key.shape[2], key.device)
-    if place.kv_offset == 0:
-        return attend, key, value, {"q_offset": place.q_offset}
-    key, value, q_offset = _shifted(module, attend, model_mask, place, key, value)
-    return attend, key, value, {"q_offset": q_offset}
+def _positions(place: Place) -> dict[str, Any]:
+    """Where queries and keys stand, as the operator takes it: position 0 is the first token of a row or document."""
+    match place.form:
+        case Form.LAST:
+            return {}
+        case Form.FIRST:
+            return {"q_offset": 0}
+        case Form.DOCUMENTS:
+            return {"documents": place.numbers[:, 0]}
+    q_first, k_first, length = (place.numbers[:, i, 0] for i in range(3))
+    positions = {"k_offset": k_first, "lengths": length}
+    return positions if place.form is Form.SAME_ROWS else {"q_offset": q_first, **positions}
 
 
-@lru_cache(maxsize=16)  # the layers of a model ask for the same
-def _positions(place: Place, n: int, device: torch.device) -> dict[str, Any]:
-    """Where queries and keys of rows with padding stand: position 0 is the first token of a row."""
-    first, count = torch.tensor(place.rows, dtype=torch.int32).to(device).unbind(-1)
-    positions = {"k_offset": place.kv_offset - first, "lengths": count.contiguous()}
-    if (place.n_q, place.q_offset) != (n, place.kv_offset):  # else queries are the tokens that keys are
-        positions["q_offset"] = place.q_offset - first
-    return positions
+def _ends(module: nn.Module, place: Place, query: Tensor, of_queries: Tensor, of_keys: Tensor | None) -> Tensor:
+    """Documents by `cu_seq_lens_q`, which is about the one row of a batch; values are compared on a CPU."""
+    if place.form not in (Form.LAST, Form.DOCUMENTS) or place.numbers.shape[2] != query.shape[2] or len(query) != 1:
+        raise refusal("`cu_seq_lens_q` with padding, a cache or several rows", "pack all texts into one row", module)
+    if of_keys is not None and of_keys is not of_queries:
+        looks = of_keys.device.type == "cpu" and not torch.compiler.is_compiling()
+        if of_keys.shape != of_queries.shape or (looks and not torch.equal(of_keys, of_queries)):
+            raise refusal("`cu_seq_lens_q` and `cu_seq_lens_k` that differ", EAGER, module)
+    return of_queries
 
 
-def _check_agreement(module: nn.Module, own: Attend, model_mask: ModelMask, place: Place) -> None:
-    """A pattern of the user's stands for a plain mask; beside another one it has to be the same."""
-    if model_mask.is_plain and place.kv_offset == 0:
-        return
-    if model_mask.is_plain or not same(own.pattern.nodes, model_mask.pattern):
-        shown = " ".join(model_mask.text.partition("=\n")[2].split())
-        raise refusal(
-            f"the mask `{shown}` of its own, and a cache that keeps no more",
-            "the pattern keeps other pairs: set `sliding_window` (or `layer_types`) in the configuration to none",
-            module,
-        )
-
-
-def _shifted(
-    module: nn.Module, attend: Attend, model_mask: ModelMask, place: Place, key: Tensor, value: Tensor
-) -> tuple[Tensor, Tensor, int]:
-    """A cache that drops old keys: positions count from the last multiple of the period before the first key."""
-    hint = "pass a cache that keeps all keys, `DynamicCache()`"
-    if model_mask.period is None:
-        raise refusal("a cache that dropped keys", f"the pattern counts positions from the first token; {hint}", module)
-    missing = place.kv_offset % model_mask.period
-    q_offset = place.q_offset - place.kv_offset + missing
-    if missing:
-        if attend.pattern.mask(place.n_q, missing, q_offset).any():
-            raise refusal("a cache that dropped keys", f"the pattern sees some of them; {hint}", module)
-        key, value = (pad(each, (0, 0, missing, 0)) for each in (key, value))
-    return key, value, q_offset
+def _fitting(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    """q, k and v with columns of zeros, which change nothing, so that all have one size that operators take; and the
+    columns of the result that v has.
+    """
+    size = max(q.shape[-1], v.shape[-1], 16)
+    size += -size % 8
+    return *(x if x.shape[-1] == size else pad(x, (0, size - x.shape[-1])) for x in (q, k, v)), v.shape[-1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sparsec.diagnostics import ModelAsksMore, SparsecError
 
+EAGER = '`attn_implementation="eager"` does it'
+
 
 def refusal(asked: str, hint: str, module: object = None) -> SparsecError:
     """The error for something that a model's layer asks for, or that its mask needs."""

@@ -6,15 +6,13 @@ tried a line says so; one that twice came to no end is not tried again, since it
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any
 
+from sparsec.cache.journal import Lines
 from sparsec.codegen.tuned import Place
-from sparsec.diagnostics import CannotWrite, SparsecError
 from sparsec.kernels.settings import Setting
 
 _MOST_TRIES = 2
@@ -34,23 +32,13 @@ class Trial:
     skipped: str = ""
 
 
-class Journal:
+class Journal(Lines):
     """The journal of one file of settings, for one process at a time.  SparsecError SP0702 where that can't be."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.trials: dict[Key, Trial] = {}
         self.tries: Counter[Key] = Counter()
-        self.damaged = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.file: BinaryIO = open(path, "a+b")  # noqa: SIM115
-        except OSError as error:
-            raise self._failed(error.strerror or str(error)) from None
-        if not _locked(self.file):
-            self.file.close()
-            raise self._failed("another `sparsec tune` writes to it")
-        self._read()
+        super().__init__(path, "sparsec tune")
 
     def find(self, key: Key) -> Trial | None:
         """What is known of a setting."""
@@ -60,66 +48,23 @@ class Journal:
 
     def begin(self, key: Key) -> None:
         self.tries[key] += 1
-        self._write(key, {"tried": True})
+        self.add({**_entry(key), "tried": True})
 
     def end(self, key: Key, trial: Trial) -> None:
         self.trials[key] = trial
-        self._write(key, {"trial": asdict(trial)})
+        self.add({**_entry(key), "trial": asdict(trial)})
 
-    def remove(self) -> None:
-        """Everything was measured and used: the next tuning measures anew."""
-        self.path.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.file.close()
-
-    def _write(self, key: Key, what: dict) -> None:
-        digest, place, setting = key
-        line = json.dumps({"of": digest, "place": asdict(place), "setting": setting, **what})
-        try:
-            self.file.write(f"{line}\n".encode())
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        except OSError as error:
-            raise self._failed(error.strerror or str(error)) from None
-
-    def _read(self) -> None:
-        self.file.seek(0)
-        data = self.file.read()
-        for line in data.splitlines():
-            self._take(line)
-        if data and not data.endswith(b"\n"):  # a line that was cut short must not swallow the next
-            self.file.write(b"\n")
-
-    def _take(self, line: bytes) -> None:
-        try:
-            entry = json.loads(line)
-            key = (entry["of"], Place(**entry["place"]), tuple(entry["setting"]))
-            if entry.get("tried"):
-                self.tries[key] += 1
-            else:
-                self.trials[key] = _trial(**entry["trial"])
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            self.damaged += 1
-
-    def _failed(self, reason: str) -> SparsecError:
-        return SparsecError(CannotWrite(name=str(self.path), reason=reason.lower()))
+    def take(self, entry: Any) -> None:
+        key = (entry["of"], Place(**entry["place"]), tuple(entry["setting"]))
+        if entry.get("tried"):
+            self.tries[key] += 1
+        else:
+            self.trials[key] = _trial(**entry["trial"])
 
 
-def _locked(file: BinaryIO) -> bool:
-    """Whether the file is this process's alone; where files have no locks, on Windows, it is taken to be."""
-    try:
-        import fcntl
-    except ModuleNotFoundError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _entry(key: Key) -> dict[str, Any]:
+    digest, place, setting = key
+    return {"of": digest, "place": asdict(place), "setting": setting}
 
 
 def _trial(ratio: float | None, usual_ms: float | None, ms: float | None, skipped: str) -> Trial:

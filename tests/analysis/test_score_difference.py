@@ -7,6 +7,7 @@ import pytest
 
 from sparsec.analysis.cost import cost
 from sparsec.analysis.relation import overall, relations
+from sparsec.analysis.score_difference import score_difference
 from sparsec.ir.nodes import Pattern
 from sparsec.ir.reference import scored
 from sparsec.lower.file import lower
@@ -75,3 +76,18 @@ def test_cost_counts_them() -> None:
     pairs = 64 * 65 // 2
     assert capped.score_flops == (3 * pairs, (3 + 4) * pairs)  # c * tanh(s / c); 1 - t * t, t = tanh(s / c)
     assert capped.forward_flops == plain.forward_flops and plain.score_flops == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("b", "verdict"),
+    [
+        ("s + 2 * t[q - k]", "equal"),
+        ("s + t[q - k]", "different"),
+        ("s + t[k] * 2", "undecided"),  # for some data they differ, and no data is drawn
+    ],
+)
+def test_scores_of_float_inputs(b, verdict):
+    first, second = (
+        pattern(f"input t: float[H, d] score x = {text} pattern p = causal with x") for text in ("s + t[q - k] * 2", b)
+    )
+    assert score_difference(first.scores[0], second.scores[0], first.conditions[0]).verdict == verdict

@@ -83,9 +83,15 @@ def test_the_hopper_tier(lacking: str, state: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(hopper_tier, "machine_lacks", lambda device: lacking)
+    monkeypatch.delenv("SPARSEC_TIER", raising=False)
     look = doctor._hopper("hopper")
     assert (look.state, bool(look.cure)) == (state, state == "note")
     assert look.found.endswith(f"they need {lacking}" if lacking else "where they are faster")
+    monkeypatch.setenv("SPARSEC_TIER", "plain")
+    assert doctor._hopper("hopper").found.endswith("left out: SPARSEC_TIER is plain")
+    monkeypatch.setenv("SPARSEC_TIER", "fast")
+    look = next(look for look in doctor.looks() if look.name == "hopper")
+    assert (look.state, "SPARSEC_TIER must be plain or hopper" in look.found) == ("broken", True)
 
 
 def test_wrong_results_and_broken_libraries_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

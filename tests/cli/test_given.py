@@ -165,3 +165,29 @@ def test_a_sample_of_what_is_chosen(tmp_path):
     assert "SP0621" in ran(tmp_path, text, "show", "--n", "100000", status=2)
     assert "SP0621" in ran(tmp_path, text, "show", "--format", "html", status=2)
     assert "holds whatever" not in ran(tmp_path, text, "verify", "--n", "40")
+
+
+GROUPED = "input mu: centroids[4] pattern p = causal & (lsh(4, 2, 8, 0) | routed(mu, 9))"
+
+
+def test_groups(tmp_path):
+    """A bound without data, counted for a sample, drawn at random."""
+    bound = ran(tmp_path, GROUPED, "cost", "--n", "128")
+    assert "at most   data of the call decides: lsh, routed; counts are upper bounds" in bound
+    assert "chosen    at most 4,420 pairs, 27 % of all, by the sizes of what is chosen" in bound  # 128 * 32 + 4 * 81
+    assert "choosing  lsh: O(n log n), as in Reformer: keys sorted 2 times, by products with 2 directions" in bound
+    assert "routed: O(4 n log n), products with 4 centroids, and the best of each" in bound
+    found = json.loads(ran(tmp_path, GROUPED, "cost", "--n", "64", "--sample", "3", "--json"))
+    assert found["given"]["how"] == "counted"
+    assert 64 < found["pairs"] < 64 * 65 // 2
+    assert "pairs, a density of" in ran(tmp_path, GROUPED, "show", "--n", "64")
+    assert "SP0621" in ran(tmp_path, GROUPED, "show", "--format", "html", status=2)
+
+
+def test_bench_of_what_is_chosen(tmp_path):
+    options = "--n", "24", "--heads", "2", "--head-size", "16", "--repeats", "1", "--against", "none"
+    np.save(tmp_path / "s.npy", np.zeros((1, 1, 24, 3), np.float32))
+    text = f"input s: scores[1, 8] {GROUPED} | (causal & top_blocks(1, 8, score = s))"
+    said = ran(tmp_path, text, "bench", *options, "--given", f"s={tmp_path / 's.npy'}")
+    assert "mu: drawn by seed 0: 4 normal centroids" in said
+    assert "wrong" not in said

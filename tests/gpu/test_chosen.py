@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from gpu.test_inputs import check
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
 from support.calls import no_synchronisation
-from support.generated import attend_of, pattern_of, random_pattern, spread_module_of
+from support.generated import pattern_of, spread_module_of
+from support.on_gpu import assert_random_programs
 
 import sparsec
 from sparsec.testing import check as assert_choice
-from sparsec.testing.programs import chosen, input_programs
+from sparsec.testing.programs import chosen, grouped, input_programs
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -41,29 +40,23 @@ def test_conditions(text: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("lot", range(4))
 def test_random_programs(lot: int) -> None:
-    @seed(lot)
-    @settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(
-        input_programs(test=chosen()),
-        st.sampled_from(((300, 300, 0), (5, 470, 465), (233, 120, 9), (129, 500, 371))),
-        st.integers(0, 99),
-        st.sampled_from([torch.float16, torch.bfloat16]),
-    )
-    def holds(program, sizes, number: int, dtype: torch.dtype) -> None:
-        pattern = random_pattern(program)
-        check(pattern, attend_of(pattern), *sizes, number, heads=4, kv_heads=2, head_size=64, dtype=dtype)
+    assert_random_programs(input_programs(test=chosen()), check, lot, 60)
 
-    holds()
+
+@pytest.mark.parametrize("lot", range(2))
+def test_random_programs_with_groups(lot: int) -> None:
+    assert_random_programs(input_programs(test=grouped()), check, lot, 30)
 
 
 def test_new_lists_compile_nothing_and_wait_for_nothing() -> None:
     attend = sparsec.compile("input sel: blocks[1, 32, t] pattern p = causal & (past(64) | selected(sel))")
-    q, k, v = torch.randn(3, 1, 4, 3000, 64, device="cuda", dtype=torch.bfloat16).requires_grad_()
+    q = torch.randn(1, 4, 3000, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    k, v = torch.randn(2, 1, 2, 3000, 64, device="cuda", dtype=torch.bfloat16).requires_grad_()
     lists = [torch.randint(-1, 95, (1, 2, 3000, 8), device="cuda", dtype=torch.int32) for _ in range(3)]
 
     def step(sel: torch.Tensor) -> torch.Tensor:
         out = attend(q, k, v, sel=sel)
-        return torch.stack([out, *torch.autograd.grad(out, (q, k, v), out)])
+        return torch.cat([out, *torch.autograd.grad(out, (q, k, v), out)], 1)
 
     wanted = [step(sel) for sel in lists]
     program = attend._function.__globals__["_PROGRAM"]
@@ -87,6 +80,55 @@ def test_a_captured_graph_takes_new_lists() -> None:
         sel.copy_(other)
         graph.replay()
         assert torch.equal(out, attend(q, k, v, sel=other))
+
+
+HASHED = "pattern p = causal & (past(64) | lsh(buckets = 16, rounds = 3, chunk = 48, seed = 1))"
+ROUTED = "input mu: centroids[40] pattern p = causal & (past(64) | routed(mu, 70))"
+
+
+@pytest.mark.parametrize("text", [HASHED, ROUTED])
+def test_groups(text: str) -> None:
+    attend = sparsec.compile(text)
+    given = {} if "mu" not in text else {"mu": torch.randn(2, 40, 64, device="cuda")}
+    for n_q, n in ((300, 300), (70, 450)):
+        numbers = {"heads": 4, "kv_heads": 2, "head_size": 64, "dtype": torch.bfloat16}
+        assert_choice(attend, n_q, n, **numbers, device="cuda", **given)
+
+
+def test_groups_are_those_of_a_cpu_where_scores_are_exact() -> None:
+    q, k = torch.randint(-2, 3, (2, 2, 4, 500, 64)).bfloat16()
+    mu = torch.randint(-2, 3, (4, 40, 64)).bfloat16()
+    for text, given in ((HASHED, {}), (ROUTED, {"mu": mu})):
+        attend, on_gpu = sparsec.compile(text), {name: x.cuda() for name, x in given.items()}
+        (ours,) = attend.choices(q.cuda(), k.cuda(), **on_gpu).values()
+        (theirs,) = attend.choices(q, k, **given).values()
+        assert torch.equal(ours.cpu(), theirs)
+
+
+@pytest.mark.parametrize("text", [HASHED, ROUTED])
+def test_grouping_compiles_nothing_waits_for_nothing_and_is_captured(text: str) -> None:
+    attend, cuda = sparsec.compile(text), {"device": "cuda", "dtype": torch.bfloat16}
+    q, k, v = torch.randn(3, 1, 4, 1000, 64, **cuda).requires_grad_()
+    given = {} if "mu" not in text else {"mu": torch.randn(4, 40, 64, **cuda)}
+
+    def step() -> torch.Tensor:
+        out = attend(q, k, v, **given)
+        return torch.stack([out, *torch.autograd.grad(out, (q, k, v), out)])
+
+    wanted = step()
+    program = attend._function.__globals__["_PROGRAM"]
+    compiled = len(program.compiled)
+    with no_synchronisation():
+        again = step()
+    assert torch.equal(again, wanted)
+    with torch.no_grad():
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            out = attend(q, k, v, **given)
+        q.copy_(q.flip(2))
+        graph.replay()
+        assert torch.equal(out, attend(q, k, v, **given))
+    assert len(program.compiled) == compiled
 
 
 @pytest.mark.parametrize("text", [

@@ -7,10 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
 from support.calls import no_synchronisation
-from support.generated import attend_of, module_of, pattern_of, random_pattern, spread_module_of
+from support.generated import module_of, pattern_of, spread_module_of
+from support.on_gpu import assert_random_programs
 
 import sparsec
 from sparsec.ir.nodes import Pattern
@@ -135,19 +134,7 @@ LOTS = 20  # of 25 programs each, so that several processes can share the work, 
 
 @pytest.mark.parametrize("lot", range(LOTS))
 def test_random_programs(lot: int) -> None:
-    @seed(lot)
-    @settings(max_examples=25, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(
-        input_programs(),
-        st.sampled_from(((300, 300, 0), (5, 470, 465), (233, 120, 9), (129, 500, 371))),
-        st.integers(0, 99),
-        st.sampled_from([torch.float16, torch.bfloat16]),
-    )
-    def holds(program, sizes, number: int, dtype: torch.dtype) -> None:
-        pattern = random_pattern(program)
-        check(pattern, attend_of(pattern), *sizes, number, heads=4, kv_heads=2, head_size=64, dtype=dtype)
-
-    holds()
+    assert_random_programs(input_programs(), check, lot, 25)
 
 
 def test_new_data_compiles_nothing_and_waits_for_nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from support.generated import mask_of, pattern_of, spread_module_of
-from support.sinks import dense
+from support.sinks import dense, results
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -32,13 +32,6 @@ def test_sinks(text: str, n_q: int, n: int, dtype: torch.dtype) -> None:
     for ours, exact, theirs in zip(found, wanted, plain, strict=True):
         error, bound = ((x - exact).abs().max().item() for x in (ours, theirs))
         assert error <= 2 * bound + torch.finfo(ours.dtype).eps * exact.abs().max().item()
-
-
-def results(attend, drawn: list[torch.Tensor]) -> list[torch.Tensor]:
-    *tensors, g, dlse = drawn
-    tensors = [x.clone().requires_grad_() for x in tensors]
-    out, lse = attend(*tensors)
-    return [out, lse, *torch.autograd.grad([out, lse], tensors, [g, dlse.to(lse.dtype)])]
 
 
 def test_repeated_calls_take_new_sinks() -> None:

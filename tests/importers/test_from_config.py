@@ -308,26 +308,15 @@ def test_refused(config, said):
 
 CAPPED = {"model_type": "gemma2", "num_hidden_layers": 2, "sliding_window": 4}
 SINKS = {"model_type": "gpt_oss", "num_hidden_layers": 2, "sliding_window": 4}
-BIASED = {"model_type": "longt5", "local_radius": 4}
 
 
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        (SINKS, "a learned sink"),
-        (BIASED, "a bias by relative position"),
-    ],
-)
-def test_other_scores(config, said):
-    """What is no softmax of scaled scores is refused, or said in the text where the pairs alone are asked for."""
-    with pytest.raises(SparsecError) as info:
-        sparsec.from_config(config)
-    assert [type(each) for each in info.value.diagnostics] == [WrongConfig]
-    assert said in str(info.value)
-    assert "pairs_only=True" in str(info.value)
-    text = sparsec.from_config(config, pairs_only=True)
-    assert text.startswith("# The pairs alone:")
-    assert said in text
+def test_sinks():
+    """They are the call's; the text says so, or that they are left out."""
+    text = sparsec.from_config(SINKS)
+    assert text.startswith("# Each head has a learned sink") and "sinks=sinks" in text
+    alone = sparsec.from_config(SINKS, pairs_only=True)
+    assert alone.startswith("# The pairs alone: each head has a learned sink")
+    assert text.split("\n", 1)[1] == alone.split("\n", 1)[1]
 
 
 @pytest.mark.parametrize(

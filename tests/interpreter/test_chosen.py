@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from interpreter.test_inputs import _small_tiles, check, listed, tiles_of  # noqa: F401
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
+from sparsec.ir.nodes import And, Compare, Const, DataTest, Grouped, Not, Or, Sub, Var
 from sparsec.kernels import kernel_inputs
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.forward import forward_gpu
@@ -17,7 +18,7 @@ from sparsec.kernels.heads_as_rows import as_rows, rows_of_query
 from sparsec.kernels.inputs import BITS, checked_inputs
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.testing.data import masks, random_data
-from sparsec.testing.programs import chosen, input_programs
+from sparsec.testing.programs import chosen, grouped, input_programs, with_inputs
 
 CONDITIONS = [
     "input sel: blocks[1, 8, t] pattern p = causal & (past(8) | sinks(4) | selected(sel))",
@@ -44,9 +45,24 @@ def test_conditions(text: str, few: bool, monkeypatch: pytest.MonkeyPatch) -> No
     check(spread_module_of(pattern), pattern, n_q, n, q_offset, data, heads=(4, 2))
 
 
+@pytest.mark.parametrize("near", [True, False])
+def test_groups(near: bool) -> None:
+    own = DataTest(Grouped("chunks" if near else "clusters", near))
+    causal, recent = Compare(Var("k"), "<=", Var("q")), Compare(Sub(Var("q"), Var("k")), "<", Const(5))
+    condition = And((causal, Or((own, recent)))) if near else Or((And((causal, Not(own))), And((causal, recent))))
+    pattern = random_pattern(with_inputs(condition))
+    n_q, n, q_offset = (50, 50, 0) if near else (33, 50, 40)
+    data = random_data(pattern.inputs, 2, 4, n, 5, n_q=n_q)
+    check(module_of(pattern), pattern, n_q, n, q_offset, data, heads=(4, 2))
+
+
 @pytest.mark.full
 @settings(max_examples=8)
-@given(input_programs(test=chosen()), st.sampled_from(((40, 40, 0), (5, 70, 65), (33, 20, 9))), st.integers(0, 99))
+@given(
+    input_programs(test=chosen() | grouped()),
+    st.sampled_from(((40, 40, 0), (5, 70, 65), (33, 20, 9))),
+    st.integers(0, 99),
+)
 def test_random_programs(program, sizes, seed) -> None:
     pattern = random_pattern(program)
     data = random_data(pattern.inputs, 2, 2, sizes[1], seed, n_q=sizes[0], kv_heads=1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,9 +16,9 @@ from support.generated import (
     EXAMPLES,
     example,
     listed_module_of,
-    mask_of,
     module_of,
     pattern_of,
+    problem_of,
     random_pattern,
     spread_listed_module_of,
     spread_module_of,
@@ -37,7 +36,6 @@ from sparsec.kernels.settings import Settings
 from sparsec.kernels.stages import Split
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import Program, match_programs, programs
-from sparsec.testing.scores import scores_of
 
 SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 
@@ -83,9 +81,7 @@ def check(
     pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, module: ModuleType | None = None, **problem
 ) -> None:
     """Queries and keys lie in memory in orders that differ from length to length."""
-    positions = np.arange(n_q) + (n_k - n_q if q_offset is None else q_offset)
-    scores = scores_of(pattern, problem.get("heads", 2), positions)
-    problem = dense_attention.random_problem(mask_of(pattern, n_q, n_k, q_offset), scores=scores, **problem)
+    problem = problem_of(pattern, n_q, n_k, q_offset, **problem)
     q_order, k_order = ORDERS[n_q % 3], ORDERS[(n_q + n_k) % 3]
     problem = replace(problem, q=lying(problem.q, q_order), **{x: lying(getattr(problem, x), k_order) for x in "kv"})
     found = dense_attention.compare(

@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.exact import assert_as_exact
 from support.generated import (
-    mask_of,
     module_of,
     pattern_of,
+    problem_of,
     spread_listed_module_of,
     spread_module_of,
 )
@@ -22,13 +23,13 @@ from sparsec.kernels import one_by_one, packed, prepare
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.program import Program
 from sparsec.kernels.reals import tanh
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.settings import Settings
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu
 from sparsec.testing import dense_attention
 from sparsec.testing.score_programs import score_programs
-from sparsec.testing.scores import scores_of
 
 SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 FAR = "score far = s / (q + 1) - log(k + 1.0) + 0.5 * sqrt(abs(s)) if q - k > 9 | h == 1 else 2 ** s "
@@ -43,9 +44,7 @@ def check(
     pattern: Pattern, n_q: int, n_k: int, q_offset: int | None = None, module: ModuleType | None = None, **numbers
 ) -> None:
     offset = n_k - n_q if q_offset is None else q_offset
-    scores = scores_of(pattern, numbers.get("heads", 2), np.arange(n_q) + offset)
-    mask = mask_of(pattern, n_q, n_k, q_offset)
-    problem = dense_attention.random_problem(mask, scores=scores, **numbers)
+    problem = problem_of(pattern, n_q, n_k, q_offset, **numbers)
     program = (module or module_of(pattern))._PROGRAM
     program.passes.clear()
     tensors = problem.q, problem.k, problem.v
@@ -110,12 +109,18 @@ def test_documents(text: str) -> None:
     q, k, v, g = (torch.randn(1, heads, 90, 16, generator=generator) for heads in (4, 2, 2, 4))
     table = of_documents(torch.tensor([3, 3, 20, 21, 70]), 90)
     call = Call(q, k, v, 0.25, table=table)
-    out, lse = packed.forward_packed(program, call)
-    wanted = one_by_one.forward_each(forward_cpu, program, call)
-    torch.testing.assert_close((out, lse), wanted, rtol=1e-5, atol=1e-5)
-    found = packed.backward_packed(program, call, Upstream(g, out, lse))
-    wanted = one_by_one.backward_each(backward_cpu, program, call, Upstream(g, out, lse))
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    upstream = Upstream(g, *packed.forward_packed(program, call))
+    found = *upstream[1:3], *packed.backward_packed(program, call, upstream)
+    exact, plain = (alone(program, call, upstream, dtype) for dtype in (torch.float64, torch.float32))
+    assert_as_exact(found, exact, plain)
+
+
+def alone(program: Program, call: Call, upstream: Upstream, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """Results and gradients of a CPU, which takes one sequence after the other."""
+    call = call._replace(q=call.q.to(dtype), k=call.k.to(dtype), v=call.v.to(dtype))
+    upstream = upstream.of(lambda x: x.to(dtype))
+    results = one_by_one.forward_each(forward_cpu, program, call)
+    return *results, *one_by_one.backward_each(backward_cpu, program, call, upstream)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +136,13 @@ def test_what_is_not_finite_is_as_on_a_cpu(expression: str) -> None:
     generator = torch.Generator().manual_seed(0)
     q, k, v, g = (torch.randn(1, 2, 45, 16, generator=generator) for _ in "qkvg")
     call = Call(q, k, v, 0.25)
-    out, lse = forward_gpu(program, call)
-    torch.testing.assert_close((out, lse), forward_cpu(program, call), equal_nan=True, rtol=1e-4, atol=1e-4)
-    if out.isfinite().all():
-        found = backward_gpu(program, call, Upstream(g, out, lse))
-        wanted = backward_cpu(program, call, Upstream(g, out, lse))
-        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+    results = forward_gpu(program, call)
+    exact = call._replace(q=q.double(), k=k.double(), v=v.double())
+    assert_as_exact(results, forward_cpu(program, exact), forward_cpu(program, call))
+    if results[0].isfinite().all():
+        upstream = Upstream(g, *results)
+        wanted = backward_cpu(program, exact, upstream.of(lambda x: x.double()))
+        assert_as_exact(backward_gpu(program, call, upstream), wanted, backward_cpu(program, call, upstream))
 
 
 def test_tanh_is_as_exact_as_its_type() -> None:

@@ -36,7 +36,7 @@ def q():
         ({"attn_dropout": 0.0}, "`dropout_p` here"),
         ({"enable_gqa": True}, "multiple of H_kv"),
         ({"block_mask": None}, "from_mask_mod"),
-        ({"score_mod": None}, "scores are scaled and masked"),
+        ({"score_mod": None}, "the text of the pattern says it"),
         ({"window_size": (8, 0)}, "past"),
         ({"softmax_scale": 0.1}, "`scale`"),
         ({"key_padding_mask": None}, "`lengths`"),

@@ -13,7 +13,10 @@ from sparsec.testing import dense_attention
 
 
 class Elements(TorchDispatchMode):
-    """Counts the elements that operations write or read beside views, and the operations."""
+    """Counts the elements that operations write or read beside views, and the operations.
+
+    What keys are selected from is not read as a whole.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +25,8 @@ class Elements(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         if not func.is_view:
-            tensors = [x for x in (*args, *(result if isinstance(result, tuple) else [result])) if hasattr(x, "numel")]
+            read = args[1:] if func is torch.ops.aten.index_select.default else args
+            tensors = [x for x in (*read, *(result if isinstance(result, tuple) else [result])) if hasattr(x, "numel")]
             self.elements += sum(x.numel() for x in tensors)
             self.operations += 1
         return result

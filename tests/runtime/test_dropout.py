@@ -261,7 +261,7 @@ def test_a_module_drops_in_training():
 
 def test_the_operator_is_sound():
     q, k, v, g, _ = problem(20, 20)
-    operator, last = module_of(PAST)._OPERATOR, (None, [], 0.25, 0, torch.tensor([[5, 0], [5, 1]]), P)
+    operator, last = module_of(PAST)._OPERATOR, (None, [], 0.25, 0, torch.tensor([[5, 0], [5, 1]]), P, [])
     out, lse = operator.forward(q, k, v, None, *last)
     torch.library.opcheck(operator.backward, (g, q, k, v, out, lse, None, *last))
     torch.library.opcheck(operator.forward, (*(x.requires_grad_() for x in (q, k, v)), None, *last))

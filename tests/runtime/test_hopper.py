@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+from pathlib import Path
+
 import pytest
 import torch
 from support.generated import module_of, pattern_of
 from support.sass import inner_loops
 
+import sparsec
+from sparsec.codegen.emit import emit
+from sparsec.codegen.support import standalone
+from sparsec.diagnostics import SparsecError
 from sparsec.kernels import hopper_tier
-from sparsec.kernels.hopper_tier import TIER, HopperCase, hopper_lacks, known_gluon, on_hopper
+from sparsec.kernels.hopper_tier import (
+    TIER,
+    HopperCase,
+    gradients_lack,
+    gradients_on_hopper,
+    hopper_lacks,
+    known_gluon,
+    on_hopper,
+)
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Program
-from sparsec.runtime.offline_compile import CompiledKernel, compile_kernels
+from sparsec.plan.build import build
+from sparsec.runtime import offline_compile
+from sparsec.runtime.offline_compile import TARGETS, CompiledKernel, compile_kernels
 
 SHARED = 232_448  # bytes that one program may have on sm_90
 PRODUCTS = 8  # instructions of one product of 64 x 128 x 128; a step has two
@@ -26,15 +44,15 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hopper_tier, "known_gluon", lambda: True)
 
 
-def program_of(text: str) -> Program:
-    return module_of(pattern_of(text if ":" in text else f"pattern p = {text}"))._PROGRAM
+def program_of(text: str, heads: int | None = None) -> Program:
+    return module_of(pattern_of(text if "pattern" in text else f"pattern p = {text}", heads))._PROGRAM
 
 
 def case_of(
-    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, packed=False, kind="forward", sinks=False
+    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, packed=False, kind="forward", sinks=False, heads=None
 ) -> HopperCase:
     x = Meta.contiguous(shape, dtype, torch.device("cpu"))
-    kernel = program_of(text).groups[0].at(shape[2]).of(kind)[0]
+    kernel = program_of(text, heads).groups[0].at(shape[2]).of(kind)[0]
     return HopperCase(kernel, (x, x, x), packed, sinks, 0)
 
 
@@ -47,7 +65,6 @@ def case_of(
         ("a head size from 40 to 128", {"text": "causal", "shape": (1, 16, 8192, 256)}),
         ("a head size from 40 to 128", {"text": "causal", "shape": (1, 16, 8192, 32)}),
         ("a sequence for each row of the batch", {"text": "causal", "packed": True}),
-        ("a forward kernel", {"text": "causal", "kind": "dq"}),
         ("no sinks", {"text": "causal", "sinks": True}),
         ("one region", {"text": "causal & (same_block(64) | k % 64 >= 60)"}),
         ("one softmax from start to end", {"text": "causal & (past(64) | stride(16))"}),
@@ -99,12 +116,68 @@ def test_what_is_worth_it(text, shape, chosen, here: None, monkeypatch: pytest.M
     for tier, forced in (("plain", False), ("hopper", True)):
         monkeypatch.setenv(TIER, tier)
         assert on_hopper(run, kernel, 0) == forced
+        assert (gradients_on_hopper(run, 0) is not None) == forced
 
 
-def compiled(text: str, **call) -> CompiledKernel:
+@pytest.mark.parametrize(
+    ("text", "shape", "chosen"),
+    [
+        ("k < n", (1, 16, 8192, 128), True),
+        ("causal", (4, 32, 4096, 96), True),
+        ("past(256)", (1, 16, 32768, 128), True),
+        ("causal & q % 3 != 0", (1, 16, 8192, 128), False),  # a mask in every step
+        ("causal", (1, 16, 8192, 64), False),
+        ("causal", (1, 16, 1024, 128), False),
+        ("causal", (1, 1, 8192, 128), False),
+        ("past(1024) | sinks(4)", (1, 16, 32768, 128), False),  # all wait for the program of the first keys
+        ("window(512) | global(64)", (1, 16, 32768, 128), False),
+    ],
+)
+def test_whose_gradients_are_worth_it(text, shape, chosen, here: None) -> None:
+    x = Meta.contiguous(shape, torch.bfloat16, torch.device("cpu"))
+    assert (gradients_on_hopper(Pass(program_of(text), Q=x, K=x, V=x, DO=x), 0) is not None) == chosen
+
+
+def test_other_tiers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIER, "fast")
+    program, x = program_of("causal"), Meta.contiguous((1, 16, 8192, 128), torch.bfloat16, torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"\[SP0708\] SPARSEC_TIER must be plain or hopper.* got 'fast'"):
+        gradients_on_hopper(Pass(program, Q=x, K=x, V=x, DO=x), 0)
+    with pytest.raises(SparsecError, match="SP0708"):
+        sparsec.compile("pattern p = past(123)")(*torch.zeros(3, 1, 1, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("lack", "case"),
+    [
+        ("", {"text": "past(1000) | sinks(4)"}),
+        ("", {"text": "window(512) | global(64)"}),
+        ("", {"text": "k < n", "shape": (1, 1, 100, 40), "dtype": torch.float16}),
+        ("16-bit types", {"text": "causal", "dtype": torch.float32}),
+        ("a sequence for each row of the batch", {"text": "causal", "packed": True}),
+        ("one region", {"text": "causal & (past(64) | stride(16))"}),
+        ("positions as they are", {"text": "causal & stride(64)"}),
+        ("ranges of tiles", {"text": "abs(q // 32 - k // 32) <= 2 & abs(q % 32 - k % 32) <= 2"}),
+        ("no tables", {"text": "random_blocks(64, 2, 1) | block_window(64, 3)"}),
+        ("no data of the call", {"text": "input doc: int[n] pattern p = causal & doc[q] == doc[k]"}),
+        ("one pattern for all heads", {"text": "pattern p = match h { 0 -> past(77), else -> causal }", "heads": 2}),
+        ("1 to 4,194,304 tiles of pairs", {"text": "causal", "shape": (1, 1, 1 << 20, 128)}),
+        ("1 to 4,194,304 tiles of pairs", {"text": "past(9) & q > 9999"}),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_whose_gradients_it_makes(lack: str, case: dict) -> None:
+    made = case_of(kind="dkdv", **case)
+    program = program_of(case["text"], case.get("heads"))
+    assert gradients_lack(made, program.groups[0], len(program.groups)) == lack
+
+
+@functools.cache
+def compiled(text: str, head_size: int) -> dict[str, CompiledKernel]:
+    """The kernels of the tier, by their names."""
     module = module_of(pattern_of(f"pattern p = {text}"))
-    found = compile_kernels(module, "sm_90", dtype="bfloat16", tier="hopper", **call)
-    return next(kernel for kernel in found if "warp_specialize" in kernel.stages["ttgir"])
+    found = compile_kernels(module, "sm_90", dtype="bfloat16", tier="hopper", head_size=head_size)
+    return {kernel.name: kernel for kernel in found if "warp_specialize" in kernel.stages["ttgir"]}
 
 
 @pytest.mark.parametrize(
@@ -119,8 +192,7 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
     """Products overlap with the softmax of their own group, and nothing is spilled in the loop over tiles of keys."""
     if not known_gluon():
         pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
-    kernel = compiled(text, head_size=head_size)
-    assert kernel.name == "forward"
+    kernel = compiled(text, head_size)["forward"]
     assert not kernel.serialized
     assert kernel.shared <= SHARED
     assert kernel.registers == 168
@@ -134,3 +206,52 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
         assert len(waits) == 2
         assert waits[0] < exponentials[0]  # for the scores
         assert sum(at < waits[1] for at in exponentials) >= 60  # of 64; the values are waited for behind them
+
+
+@pytest.mark.parametrize(
+    ("text", "head_size", "spills", "in_loop"),
+    [
+        ("past(1000) | sinks(4)", 128, 320, 10),
+        pytest.param("k < n", 128, 200, 2, marks=pytest.mark.full),
+        pytest.param("window(512) | global(64)", 128, 320, 10, marks=pytest.mark.full),
+        pytest.param("causal", 64, 0, 0, marks=pytest.mark.full),
+    ],
+)
+def test_what_the_compiler_made_of_gradients(text: str, head_size: int, spills: int, in_loop: int) -> None:
+    """dv is in flight while weights get their gradients, and dk while dq leaves; little is spilled in the loop."""
+    if not known_gluon():
+        pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
+    kernel = compiled(text, head_size)["backward"]
+    assert not kernel.serialized
+    assert kernel.shared <= SHARED
+    assert kernel.registers == 168
+    assert kernel.spills <= spills
+    loops = inner_loops(kernel.stages["cubin"], "HGMMA", PRODUCTS * (2 + head_size // 64))
+    steps = [loop for loop in loops if sum("MUFU.EX2" in each for each in loop) == 32]
+    assert len(steps) >= 2  # a loop of each group
+    for loop in steps[:2]:
+        assert sum(each.split()[0].startswith(("LDL", "STL")) for each in loop) <= in_loop
+        waits = [each.split(",")[-1].strip() for each in loop if "WARPGROUP.DEPBAR" in each]
+        assert waits == ["0x1", "0x1", "0x1", "0x0"]
+
+
+@pytest.mark.full
+def test_the_joined_library_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In one file, functions of the host stand beside kernels, and Triton may take their names for a kernel's own."""
+    if not known_gluon():
+        pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
+    text = standalone(emit(build(pattern_of("pattern p = past(300)"))))
+    (tmp_path / "joined_library.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    joined, target = importlib.import_module("joined_library"), TARGETS["sm_90"]
+    choose = joined.device_tier.__wrapped__
+    monkeypatch.setenv(TIER, "hopper")
+    monkeypatch.setattr(joined, "device_tier", lambda _, width: choose(torch.device("cuda", 0), width))
+    monkeypatch.setattr(joined, "capability", lambda _: (9, 0))
+    monkeypatch.setattr(joined, "processors", lambda _: 132)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: target.properties)
+    q, program = torch.empty(1, 1, 4096, 128, dtype=torch.bfloat16), joined._PROGRAM
+    with offline_compile._driver(target):
+        joined.forward_gpu(program, joined.Call(q, q, q, 1.0))
+        joined.backward_gpu(program, joined.Call(q, q, q, 1.0), joined.Upstream(q, q, torch.zeros(1, 1, 4096)))
+    assert sorted(key[0] for key in program.compiled) == ["backward", "forward", "row_stats"]

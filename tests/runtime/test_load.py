@@ -96,6 +96,10 @@ def test_the_layer_of_the_examples_learns(name: str) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_steps_of_the_examples_are_the_whole() -> None:
+    assert example("decode_paged").main(steps=100) < 1e-5
+
+
 def test_the_vendored_file_of_the_examples_runs(tmp_path: Path) -> None:
     assert example("vendor").vendor(tmp_path) == "attended without sparsec: (1, 2, 50, 16)\n"
 

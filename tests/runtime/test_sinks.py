@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.exact import assert_as_exact
 from support.generated import attend_of, mask_of, module_of, pattern_of, random_pattern, spread_module_of
-from support.sinks import dense
+from support.sinks import dense, results
 from support.spread import SPREAD
 
 import sparsec
@@ -26,16 +27,12 @@ def problem(n_q: int, n: int, heads: int = 4, seed: int = 0, batch: int = 2) -> 
 
 
 def assert_exact(attend, mask, given: list[torch.Tensor], **call) -> None:
-    """out, lse and all gradients; 1e-12 is four thousand times the error of a product of float64."""
-    *tensors, g, dlse = given
-    tensors = [x.clone().requires_grad_() for x in tensors]
-    q, k, v, sinks = tensors
-    found = attend(q, k, v, sinks=sinks, return_lse=True, **call)
-    wanted = dense(mask, q, k, v, sinks, 0.25)
-    for x, y in zip(found, wanted, strict=True):
-        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12)
-    for x, y in zip(*(torch.autograd.grad(each, tensors, [g, dlse]) for each in (found, wanted)), strict=True):
-        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12)
+    """out, lse and all gradients, in roundings of float64 as exact as dense attention is in those of float32."""
+    low = [x.float() for x in given]
+    given = [x.double() for x in low]
+    found = results(lambda q, k, v, sinks: attend(q, k, v, sinks=sinks, return_lse=True, **call), given)
+    exact, plain = (results(lambda *tensors: dense(mask, *tensors, 0.25), x) for x in (given, low))
+    assert_as_exact(found, exact, plain)
 
 
 @settings(max_examples=8)
@@ -133,7 +130,7 @@ def test_no_second_derivative():
 def test_the_operator_is_sound():
     q, k, v, sinks, *_ = (x.requires_grad_() for x in problem(20, 20))
     op = module_of(PAST)._OPERATOR.forward
-    torch.library.opcheck(op, (q, k, v, sinks[None], None, [], 0.25, 0, None, 0.0))
+    torch.library.opcheck(op, (q, k, v, sinks[None], None, [], 0.25, 0, None, 0.0, []))
     gradient = q.detach(), q.detach(), q.detach()[..., 0], None, sinks.detach()[None]
     torch.library.opcheck(torch.ops.sparsec.sink_gradient.default, gradient)
 

@@ -10,7 +10,7 @@ from sparsec.codegen import tuned_files
 from sparsec.kernels import prepare
 from sparsec.kernels.hopper_tier import TIER
 from sparsec.runtime.module import module
-from sparsec.runtime.offline_compile import TARGETS, compile_kernels
+from sparsec.runtime.offline_compile import TARGETS, compile_kernels, compile_steps
 from sparsec.syntax.read import read
 
 PATTERNS = EXAMPLES.parent / "docs/benchmarks/patterns"
@@ -49,6 +49,26 @@ def test_kernels_read_no_variable_after_its_loop(packed: bool) -> None:
     kernels = compile_kernels(module_of(pattern_of(text)), "sm_90", head_size=64, n=LONG, packed=packed)
     assert {"list_tiles_of_sequences"} <= {kernel.name for kernel in kernels} if packed else len(kernels) == 8
     for kernel in kernels:
+        assert "ub.poison" not in str(kernel.stages["ttir"]), kernel.name
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "gfx942"])
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ("causal", {}),
+        ("causal & (past(128) | stride(128))", {"rows": 3, "page": None}),
+        ("past(20) | causal & k // 32 % 3 == 0", {"head_size": 64, "dtype": "float16"}),
+        ("past(40) | causal & random_past_blocks(32, 2, 1)", {}),
+        ("past(64) with softcap(30), alibi", {"head_size": 256, "heads": 8}),
+    ],
+)
+def test_steps_of_decoding(text: str, call: dict, target: str) -> None:
+    steps = module(pipeline.steps(pattern_of(f"pattern p = {text}")), f"steps_{abs(hash(text))}")
+    for kernel in compile_steps(steps, target, **call):
+        assert kernel.shared <= TARGETS[target].shared, kernel.name
+        assert kernel.spills == 0 or target != "sm_90", kernel.name
         assert "ub.poison" not in str(kernel.stages["ttir"]), kernel.name
 
 

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sparsec
+from sparsec.ir import chosen
+from sparsec.ir.nodes import FALSE, TRUE
 from sparsec.kernels import choose
 from sparsec.testing import check
 from sparsec.testing.choices import best_blocks, block_scores, worst_mistake
@@ -55,7 +57,7 @@ def test_slabs_change_nothing(monkeypatch):
     attend = sparsec.compile("pattern p = top_blocks(3, 8, 4, max, among = causal)")
     q, k = whole_numbers(4, 2, 70, 70, 0)
     whole = attend.choices(q, k)
-    monkeypatch.setattr(choose, "_SCORES", {"cpu": 1})
+    monkeypatch.setattr(choose, "SLAB", {"cpu": 1})
     (first,), (second,) = whole.values(), attend.choices(q, k).values()
     assert torch.equal(first, second)
 
@@ -164,3 +166,38 @@ def test_autocast_does_not_reach_the_scores():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         (found,) = attend.choices(q * 1.001, k).values()
     assert torch.equal(found, *wanted.values())
+
+
+@settings(max_examples=15)
+@given(
+    st.sampled_from((1, 4, 16)),
+    st.sampled_from((1, 3, 50)),
+    st.sampled_from((1, 2, 4)),
+    st.booleans(),
+    st.sampled_from(((40, 40, 0), (1, 40, 39), (33, 20, 9))),
+    st.integers(0, 99),
+)
+def test_scores_that_are_given(rows, count, groups, shared, lengths, seed):
+    n_q, n, q_offset = lengths
+    own = chosen.Choice(count, 8, rows, "s", TRUE, FALSE, shared, given=True)
+    made = choose.Choice(count, 8, rows, "given", choose.Eligible(lambda q, k, n: q + k >= 0), shared=shared)
+    q, k = torch.zeros(2, 4, n_q, 16), torch.zeros(2, 2, n, 16)
+    random = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-3, 4, (2, groups, -(-n_q // rows), -(-n // 8)), generator=random).float()
+    scores[scores == -3] = float("-inf")
+    lists = choose.choose(made, q, k, [scores], 1.0, q_offset).numpy()
+    added = scores.unflatten(1, (2, 2)).sum(2) if shared and groups == 4 else scores
+    finite = added.clamp(min=-1e30).numpy()  # -inf is the oracle's word for what may not be chosen
+    wanted = best_blocks(own, block_scores(own, q.numpy(), k.numpy(), 1.0, q_offset, finite))
+    assert lists.shape == wanted.shape
+    assert (lists == wanted).all()
+
+
+def test_attention_by_scores_that_are_given():
+    text = "input s: scores[4, 8] pattern p = past(3) | top_blocks(2, 8, 4, score = s, among = causal, keep = sinks(1))"
+    scores = torch.randn(2, 2, 13, 7, generator=torch.Generator().manual_seed(0))
+    check(sparsec.compile(text), 50, 50, heads=4, kv_heads=2, s=scores)
+    q, k = torch.zeros(1, 4, 50, 16), torch.zeros(1, 2, 50, 16)
+    for wrong in (scores, scores[:1, :, :12], scores[:1].long()):
+        with pytest.raises(ValueError, match=r"\[SP0620\] the input `s: scores\[4, 8\]` of line 1"):
+            sparsec.compile(text)(q, k, k, s=wrong)

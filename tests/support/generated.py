@@ -22,7 +22,9 @@ from sparsec.plan.nodes import Contiguous, Group, Region, Variant
 from sparsec.plan.program import variant
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
+from sparsec.testing.dense_attention import Problem, random_problem
 from sparsec.testing.programs import Program
+from sparsec.testing.scores import scores_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 _FOLDER = tempfile.TemporaryDirectory(prefix="sparsec-tests-")
@@ -113,6 +115,13 @@ def _module(text: str) -> ModuleType:
 def attend_of(pattern: nodes.Pattern):
     """The generated function of a pattern."""
     return getattr(module_of(pattern), function_name(pattern.name))
+
+
+def problem_of(pattern: nodes.Pattern, n_q: int, n_k: int, q_offset: int | None = None, **numbers) -> Problem:
+    """A random problem of a pattern, with its mask and its scores; `numbers` as of `random_problem`."""
+    queries = np.arange(n_q) + (n_k - n_q if q_offset is None else q_offset)
+    scores = scores_of(pattern, pattern.heads or numbers.get("heads", 2), queries)
+    return random_problem(mask_of(pattern, n_q, n_k, q_offset), scores=scores, **numbers)
 
 
 def mask_of(pattern: nodes.Pattern, n_q: int, n_k: int, q_offset: int | None = None) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,3 +17,11 @@ def dense(
     scores = (q @ k.mT * scale).masked_fill(~torch.as_tensor(mask), float("-inf"))
     scores = torch.cat([scores, sinks.view(1, -1, 1, 1).expand(*scores.shape[:3], 1)], -1)
     return scores.softmax(-1)[..., :-1] @ v, scores.logsumexp(-1)
+
+
+def results(attend: Callable[..., tuple[Tensor, Tensor]], drawn: list[Tensor]) -> list[Tensor]:
+    """out, lse and the gradients of q, k, v and sinks, which `drawn` holds before those of out and lse."""
+    *tensors, g, dlse = drawn
+    tensors = [x.clone().requires_grad_() for x in tensors]
+    out, lse = attend(*tensors)
+    return [out, lse, *torch.autograd.grad([out, lse], tensors, [g, dlse.to(lse.dtype)])]

@@ -185,3 +185,9 @@ def test_command_on_every_example(monkeypatch, capsys, name):
     )
     assert status in (0, None), (lines, errors)
     print(f"{name}: {time.perf_counter() - start:.1f} s")
+
+
+def test_float_inputs_of_scores_are_drawn():
+    text = "input t: float[H, d] input b: float[n, n] score x = s + t[q - k] + b[q, k] pattern p = past(9) with x"
+    pattern = pattern_of(text)
+    assert holds(attend_of(pattern), pattern, SMALL)

@@ -1,0 +1,215 @@
+"""The forward and the backward pass of a rank: its own keys while others are under way, then the received ones.
+
+Results of steps join as one softmax: each has its share of the common sum of exponentials.  Backward, every step takes
+the common result and log-sum-exp, so that its weights are those of the whole row, and gradients just add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sparsec.analysis.sharding import Segment
+from sparsec.distributed import exchange
+from sparsec.distributed.exchange import Rows
+from sparsec.distributed.kernels import join_rows
+from sparsec.distributed.steps import Step, Steps
+from sparsec.kernels.memory import empty_as
+from sparsec.kernels.sequences import table_lines
+from sparsec.kernels.sinks import with_sinks
+
+_NEVER = float("-inf")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a rank does in calls of some lengths, batch and key heads."""
+
+    steps: Steps
+    rows: Rows
+    batch: int
+    heads: int  # key heads
+    sends: bool  # whether any rank needs a key of another
+    group: dist.ProcessGroup
+    tables: dict[tuple, Tensor] = field(default_factory=dict)
+
+    def table(self, step: Step, device: torch.device) -> Tensor | None:
+        """The sequences of a step, as packed calls have them; None where it has none."""
+        if not step.lines:
+            return None
+        key = step.rows, step.run, device
+        if key not in self.tables:
+            lines = [(row, *line) for row in range(self.batch) for line in step.lines]
+            lines += [(0,) * 7] * (table_lines(len(lines)) - len(lines))  # as kernels want it, once for all calls
+            self.tables[key] = torch.tensor(lines, dtype=torch.int32, device=device)
+        return self.tables[key]
+
+
+def forward(
+    part: Part, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """out like q, the log-sum-exp [B, H, n_q], and the rows that were received, which backward takes."""
+    underway = exchange.start_keys(part.rows, k, v, part.group if part.sends else None)
+    results: list[tuple[Segment, tuple[Tensor, Tensor]]] = []
+    for number, steps in _by_run(part):
+        keys = _keys_of(part, number, k, v, underway)
+        for step in steps:
+            found = step.form.operator.forward(
+                q[:, :, slice(*step.rows)],
+                *keys,
+                None,
+                part.table(step, q.device),
+                [],
+                scale,
+                step.q_offset,
+                None,
+                0.0,
+                [],
+            )
+            results.append((step.rows, found))
+    out, lse = _on_rows(results, q.shape[2], lambda: _no_key(q))
+    if sinks is not None:
+        out, lse = with_sinks(out, lse, sinks)
+    return out.to(q.dtype), lse, underway.wait()
+
+
+def backward(
+    part: Part, g: Tensor, dlse: Tensor | None, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
+    received: Tensor, scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The gradients of q, k and v; those of keys of other ranks travel while own keys are worked on."""
+    of_queries: list[tuple[Segment, tuple[Tensor, ...]]] = []
+    of_keys: list[tuple[Segment, tuple[Tensor, ...]]] = []
+    away: list[tuple[Tensor, ...]] = []
+
+    def run_through(number: int, steps: Sequence[Step]) -> tuple[Tensor, ...]:
+        keys, sums = _keys_of(part, number, k, v, received), []
+        for step in steps:
+            own = [None if x is None else x[:, :, slice(*step.rows)] for x in (g, q, out, lse, dlse)]
+            tensors = own[0], own[1], *keys, own[2], own[3], own[4]
+            table = part.table(step, q.device)
+            dq, *of_run = step.form.operator.backward(*tensors, table, [], scale, step.q_offset, None, 0.0, [])
+            of_queries.append((step.rows, (dq,)))
+            sums.append(tuple(of_run))
+        return sums[0] if len(sums) == 1 else _added(sums)
+
+    by_run = _by_run(part)
+    for number, steps in by_run:
+        run = part.steps.runs[number]
+        if run.own is None:
+            away.append(run_through(number, steps))
+            of_keys += [(rows, tuple(x[:, :, slice(*at)] for x in away[-1])) for rows, at in run.beside]
+    dk_away, dv_away = [dk for dk, _ in away], [dv for _, dv in away]
+    underway = exchange.start_gradients(part.rows, dk_away, dv_away, k, part.group if part.sends else None)
+    for number, steps in by_run:
+        run = part.steps.runs[number]
+        if run.own is not None:
+            of_keys.append(((run.own, run.own + run.length), run_through(number, steps)))
+    (dq,) = _on_rows(of_queries, q.shape[2], lambda: (empty_as(q).zero_(),))
+    dk, dv = _on_rows(of_keys, k.shape[2], lambda: (empty_as(k).zero_(), empty_as(k).zero_()))
+    back = underway.wait()
+    if part.sends:
+        for x, some in zip((dk, dv), back.unbind(1), strict=True):
+            exchange.add_gradients(part.rows, x, some)
+    return dq, dk, dv
+
+
+def _no_key(q: Tensor) -> tuple[Tensor, Tensor]:
+    """The result of rows that see nothing."""
+    exact = torch.promote_types(q.dtype, torch.float32)
+    return empty_as(q).zero_(), q.new_full(q.shape[:3], _NEVER, dtype=exact)
+
+
+def _by_run(part: Part) -> list[tuple[int, list[Step]]]:
+    """The steps of each run, own runs first."""
+    return [
+        (number, [step for step in part.steps.steps if step.run == number]) for number in range(len(part.steps.runs))
+    ]
+
+
+def _keys_of(
+    part: Part, number: int, k: Tensor, v: Tensor, received: Tensor | exchange.Underway
+) -> tuple[Tensor, Tensor]:
+    """K and V of a run; what is under way is waited for where it is needed."""
+    run, place = part.steps.runs[number], part.rows.placed[number]
+    if place is None:
+        assert run.own is not None
+        rows = slice(run.own, run.own + run.length)
+        return k[:, :, rows], v[:, :, rows]
+    rows_received = received if isinstance(received, Tensor) else received.wait()
+    found = exchange.placed_keys(rows_received, place, part.batch, part.heads)
+    for own, at in run.beside:
+        for into, x in zip(found, (k, v), strict=True):
+            into[:, :, slice(*at)] = x[:, :, slice(*own)]
+    return found
+
+
+# ---------------------------------------------------------------- results on the same rows
+
+
+def _on_rows(
+    parts: Sequence[tuple[Segment, tuple[Tensor, ...]]], length: int, nothing: Callable[[], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """Tensors [B, H, length, D] out of parts of their rows, those on the same rows added; `nothing` for none.
+
+    Results with a log-sum-exp (of one dimension less) join as one softmax.  The order is that of the parts, but for one
+    that has all rows: it comes first, and is written into.
+    """
+    base = next((found for rows, found in parts if rows == (0, length)), None)
+    whole = nothing() if base is None else base
+    edges = sorted({edge for rows, _ in parts for edge in rows})
+    for first, stop in pairwise(edges):
+        into = tuple(x[:, :, first:stop] for x in whole)
+        there = [
+            tuple(x[:, :, first - rows[0] : stop - rows[0]] for x in found)
+            for rows, found in parts
+            if rows[0] <= first and stop <= rows[1] and found is not base
+        ]
+        if base is None and there:
+            _write(into, there.pop(0))
+        if there:
+            _put_together(into, there)
+    return whole
+
+
+def _put_together(into: tuple[Tensor, ...], parts: Sequence[tuple[Tensor, ...]]) -> None:
+    softmax = into[0].dim() > into[-1].dim()
+    if len(parts) > 1 or not into[0].is_cuda:
+        _write(into, (_joined if softmax else _added)([into, *parts]))
+    elif softmax:
+        join_rows(into[0], parts[0][0], into[1], parts[0][1])
+    else:
+        for x, more in zip(into, parts[0], strict=True):
+            join_rows(x, more, None, None)
+
+
+def _write(into: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> None:
+    for x, new in zip(into, found, strict=True):
+        x.copy_(new)
+
+
+def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+    """Results and log-sum-exps of one softmax, from those of disjoint keys."""
+    total = torch.stack([lse for _, lse in parts]).logsumexp(0)
+    joined = torch.zeros((), dtype=total.dtype, device=total.device)
+    for out, lse in parts:
+        share = torch.where(lse == _NEVER, 0.0, torch.exp(lse - total))[..., None]
+        joined = joined + out * share
+    return joined, total
+
+
+def _added(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Sums in float32 or better, in the order of the parts."""
+    found = []
+    for some in zip(*parts, strict=True):
+        exact = torch.promote_types(some[0].dtype, torch.float32)
+        total = some[0].to(exact)
+        for x in some[1:]:
+            total = total + x
+        found.append(total.to(some[0].dtype))
+    return tuple(found)

@@ -1,0 +1,78 @@
+"""How a pass launches the backward kernel of the Hopper tier."""
+
+from __future__ import annotations
+
+import torch
+
+from sparsec.kernels.direct import Box
+from sparsec.kernels.hardware import processors
+from sparsec.kernels.hopper import gl
+from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
+from sparsec.kernels.hopper_backward_steps import STEP_KEYS, STEP_QUERIES, steps_of
+from sparsec.kernels.hopper_row_stats import hopper_row_stats
+from sparsec.kernels.hopper_rows import hopper_box
+from sparsec.kernels.hopper_tier import hopper_size
+from sparsec.kernels.launch import Environment, Pass, Slot
+from sparsec.kernels.memory import dense_strides
+from sparsec.kernels.prepare import strides_by_name
+from sparsec.kernels.program import Kernel, cdiv
+
+# Of the loading and storing warps and both groups: 24 and 240 registers a thread.
+_BACKWARD_OPTIONS = {"num_warps": 4, "maxnreg": 168}
+_BACKWARD_STAGES = {64: 4, 128: 3}  # of queries, by head size
+# Programs that work on tiles of one head find its queries in the L2 cache.  But where tiles follow one another, these
+# programs wait for one another: so at most one in so many tiles of a head is worked on at a time, if heads suffice.
+_TILES_FOR_ONE = 3
+
+
+def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool) -> None:
+    """Launches what makes all gradients of a pass that `sparsec.kernels.hopper_tier` takes; `kernel`: that of dkdv."""
+    q, k = run.metas["Q"], run.metas["K"]
+    (batch, heads, n_q, head_dim), (kv_heads, n) = q.shape, k.shape[1:3]
+    size, query_tiles, (region,) = hopper_size(head_dim), cdiv(n_q, STEP_QUERIES), kernel.regions
+    made = steps_of(region, n_q, n, q_offset, kernel.split_prefix, run.device)
+    for name, like, full in (("DQ", q, made.every_query), ("DK", k, made.every_key), ("DV", k, made.every_key)):
+        room = run.empty if full else run.zeros
+        room(name, like.shape, like.dtype, dense_strides(like.shape, like.strides))
+    tiles = batch * heads * query_tiles
+    run.empty("STATS", (tiles * 2 * STEP_QUERIES,), torch.float32)
+    run.empty("SUMS", (tiles * 2 * size, 32), torch.float32)
+    run.scratch("VISITS", (tiles * 2,), torch.int32)
+    run.scratch("TICKETS", (1,), torch.int32)
+    counters = {"TICKETS": Slot("TICKETS"), "VISITS": Slot("VISITS")}
+    before: Environment = strides_by_name(g=run.metas["DO"], o=run.metas["OUT"]) | counters
+    before |= {name: Slot(name) for name in ("OUT", "DO", "LSE", "STATS")} | {"heads": heads, "n_q": n_q}
+    before |= {"DLSE": Slot("DLSE") if has_dlse else None, "NAME": "row_stats"}
+    before |= {"HEAD_DIM": head_dim, "BLOCK_M": STEP_QUERIES, "BLOCK_D": size}
+    run.launch(hopper_row_stats, (query_tiles, heads, batch), before, {"num_warps": 4})
+    rows = {"Q": STEP_QUERIES, "DO": STEP_QUERIES, "K": STEP_KEYS, "V": STEP_KEYS}
+    rows |= {"DQ": STEP_QUERIES, "DK": STEP_KEYS // 2, "DV": STEP_KEYS // 2}
+    values: Environment = {name: hopper_box(name, run.metas[name], each, size) for name, each in rows.items()}
+    values["DQ"] = hopper_box("DQ", run.metas["DQ"], STEP_QUERIES, size // 2)
+    values["STATS"] = _numbers("STATS", [tiles * 2 * STEP_QUERIES], [2 * STEP_QUERIES], gl.NVMMASharedLayout(0, 32, 1))
+    values["SUMS"] = _numbers("SUMS", [tiles * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
+    values |= counters | {"TILES": made.tiles, "STEPS": made.steps, "scale": Slot("scale")}
+    values |= {"scale_log2": Slot("scale_log2"), "heads": heads, "kv_heads": kv_heads, "rows": batch * kv_heads}
+    apart = _TILES_FOR_ONE * processors(run.device) * heads // kv_heads
+    in_turn = cdiv(apart, len(made.tiles) - 1) if made.follow else 1
+    values["together"] = heads_in_turn(batch * kv_heads if kernel.split_prefix else in_turn, batch * kv_heads)
+    values |= {"n": n, "q_offset": q_offset, "query_tiles": query_tiles, "tiles": len(made.tiles) - 1}
+    values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
+    values |= {"GROUP": heads // kv_heads, "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
+    values |= {"BLOCK_D": size, "STAGES": _BACKWARD_STAGES[size]}
+    programs = min((len(made.tiles) - 1) * batch * kv_heads, processors(run.device))
+    run.launch(hopper_backward_kernel, (programs, 1, 1), values, _BACKWARD_OPTIONS)
+
+
+def heads_in_turn(least: int, rows: int) -> int:
+    """How many of `rows` key heads take turns, tile by tile: at least so many, those that are left at the end, too."""
+    for parts in range(max(rows // least, 1), 1, -1):
+        if rows - (parts - 1) * cdiv(rows, parts) >= least:
+            return cdiv(rows, parts)
+    return rows
+
+
+def _numbers(name: str, shape: list[int], block: list[int], layout: object) -> Box:
+    """Numbers side by side for the copy engine."""
+    strides = [shape[1], 1] if len(shape) > 1 else [1]
+    return Box(name, shape, strides, block, layout)

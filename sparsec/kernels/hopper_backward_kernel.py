@@ -1,0 +1,250 @@
+"""The backward kernel of the Hopper tier: gradients of q, k and v in five products a step.
+
+Two groups of four warps have half of the keys of a tile each, one warp loads and two store.  A group sums its rows of
+dk and dv in registers.  Of dq each forms half of the columns over all keys of the tile, from what both groups leave in
+shared memory, one step late, so that they need not wait for one another.
+"""
+
+from __future__ import annotations
+
+from sparsec.kernels.device import RUN_TIME, kernel_name
+from sparsec.kernels.hopper import (
+    fence_async_shared,
+    gl,
+    gluon,
+    mbarrier,
+    seen_as,
+    warpgroup_mma,
+    warpgroup_mma_init,
+    warpgroup_mma_wait,
+)
+from sparsec.kernels.hopper_backward_load import STAGE_EMPTY, hopper_backward_load
+from sparsec.kernels.hopper_backward_plan import BackwardPlan, BackwardShared, BackwardSizes, BackwardWork
+from sparsec.kernels.hopper_backward_store import SLOT_FULL, hopper_backward_store
+from sparsec.kernels.hopper_backward_tiles import (
+    ADDS,
+    CLOSES,
+    WHOLE_HALF,
+    backward_entry,
+    backward_tile,
+    says,
+    taken_backward_tile,
+)
+from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, ARRIVE_STORER, MEET_GROUPS, named_barrier
+from sparsec.kernels.regions import Rules, ask_keep
+
+_DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group says that its part of ds is there
+
+
+@gluon.jit(do_not_specialize=[*RUN_TIME, "kv_heads", "rows", "together", "query_tiles", "tiles"], repr=kernel_name)
+def hopper_backward_kernel(
+    Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, STEPS, TICKETS, VISITS,
+    heads, kv_heads, rows, together, n, q_offset, query_tiles, tiles, scale, scale_log2,
+    NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr,
+    GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, BLOCK_D: gl.constexpr,
+    STAGES: gl.constexpr,
+):  # fmt: skip
+    """Tiles of keys against the queries that visit them.
+
+    STATS, SUMS: [tiles of queries, 2, ..] of all heads: log-sum-exps and deltas, and dq half by half in the order of
+    registers.  KEEP None: every pair is kept.
+    """
+    _hopper_backward(
+        Q, K, V, DO, STATS, SUMS, DQ, DK, DV,
+        BackwardPlan(
+            BackwardWork(
+                TILES, STEPS, TICKETS, VISITS, heads, kv_heads, rows, together, n, q_offset, query_tiles, tiles,
+                scale, scale_log2,
+            ),
+            Rules(KEEP, None, None, NUMBERS),
+            BackwardSizes(GROUP, QUERIES, KEYS, BLOCK_D, STAGES),
+        ),
+    )  # fmt: skip
+
+
+@gluon.jit
+def _hopper_backward(Q, K, V, DO, STATS, SUMS, DQ, DK, DV, plan):
+    """Shared memory, and what the groups of warps do."""
+    dtype: gl.constexpr = Q.dtype
+    queries: gl.constexpr = plan.sizes.QUERIES
+    keys: gl.constexpr = plan.sizes.KEYS
+    size: gl.constexpr = plan.sizes.BLOCK_D
+    stages: gl.constexpr = plan.sizes.STAGES
+    BARRIER: gl.constexpr = mbarrier.MBarrierLayout()
+    shared = BackwardShared(
+        gl.allocate_shared_memory(dtype, [1, 1, 1, keys, size], K.layout),
+        gl.allocate_shared_memory(dtype, [1, 1, 1, keys, size], V.layout),
+        gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], Q.layout),
+        gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], DO.layout),
+        gl.allocate_shared_memory(gl.float32, [stages, 2 * queries], STATS.layout),
+        gl.allocate_shared_memory(dtype, [2, keys, queries], gl.NVMMASharedLayout(128, 16, 2)),
+        gl.allocate_shared_memory(gl.float32, [2, size, 32], SUMS.layout),
+        gl.allocate_shared_memory(gl.int64, [1], BARRIER),
+        gl.allocate_shared_memory(gl.int64, [1], BARRIER),
+        gl.allocate_shared_memory(gl.int64, [stages, 1], BARRIER),
+        gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
+        gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
+        gl.allocate_shared_memory(gl.int32, [2, 1], gl.SwizzledSharedLayout(1, 1, 1, [0])),
+        gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
+        gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
+    )
+    mbarrier.init(shared.kv_full, count=1)
+    mbarrier.init(shared.kv_empty, count=2)
+    for stage in gl.static_range(stages):
+        mbarrier.init(shared.full.index(stage), count=1)
+    for slot in gl.static_range(2):
+        mbarrier.init(shared.slot_empty.index(slot), count=1)
+        mbarrier.init(shared.sum_full.index(slot), count=1)
+        mbarrier.init(shared.ticket_full.index(slot), count=1)
+        mbarrier.init(shared.ticket_empty.index(slot), count=4)
+    fence_async_shared()
+    gl.warp_specialize([
+        (_hopper_backward_group, (0, DQ, DK, shared, plan)),
+        (_hopper_backward_group, (1, DQ, DK, shared, plan)),
+        (hopper_backward_load, (Q, DO, K, V, STATS, shared, plan)),
+        (hopper_backward_store, (0, SUMS, DQ, DK, DV, shared, plan)),
+        (hopper_backward_store, (1, SUMS, DQ, DK, DV, shared, plan)),
+    ], [4, 1, 1, 1], [240, 24, 24, 24])  # fmt: skip
+
+
+@gluon.jit
+def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
+    """What a group of warps does: its keys of every tile of its program."""
+    HALF: gl.constexpr = plan.sizes.KEYS // 2
+    SIZE: gl.constexpr = plan.sizes.BLOCK_D
+    STAGES: gl.constexpr = plan.sizes.STAGES
+    SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, plan.sizes.QUERIES, 16])
+    GRADIENT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, SIZE, 16])
+    QUERY: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, SIZE // 2, 16])
+    WEIGHTS: gl.constexpr = gl.DotOperandLayout(0, GRADIENT, 2)
+    COLUMN: gl.constexpr = gl.SliceLayout(0, SCORES)
+    count, stage, phase = 0, 0, 0  # steps so far; their stage and its phase: to divide would take registers
+    turn, number = 0, taken_backward_tile(0, shared, 4)
+    while number < plan.work.tiles * plan.work.rows:
+        tile = backward_tile(number, plan)
+        steps = tile.steps * plan.sizes.GROUP
+        dk = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
+        dv = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
+        mbarrier.wait(shared.kv_full, turn & 1)
+        for step in range(steps):
+            # The index 0, which the compiler does not know: else it makes all descriptors of k and v before the loop,
+            # and spills what it can't hold.
+            first = count >> 31
+            k_tile = shared.k.index(first).reshape([plan.sizes.KEYS, SIZE])
+            v_tile = shared.v.index(first).reshape([plan.sizes.KEYS, SIZE])
+            k, v = k_tile.slice(GROUP * HALF, HALF, 0), v_tile.slice(GROUP * HALF, HALF, 0)
+            k_columns = k_tile.slice(GROUP * (SIZE // 2), SIZE // 2, 1)
+            entry, head = backward_entry(tile, step, plan)
+            whole = says(gl.load(entry + 1), WHOLE_HALF << GROUP)
+            q = shared.q.index(stage).reshape([plan.sizes.QUERIES, SIZE])
+            do = shared.do.index(stage).reshape([plan.sizes.QUERIES, SIZE])
+            stats = shared.stats.index(stage)
+            mbarrier.wait(shared.full.index(stage), phase)
+            zeros = gl.zeros([HALF, plan.sizes.QUERIES], gl.float32, SCORES)
+            s = warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
+            dp = warpgroup_mma(v, do.permute((1, 0)), zeros, use_acc=False, is_async=True)
+            s = warpgroup_mma_wait(1, deps=[s])
+            lse = stats.slice(0, plan.sizes.QUERIES).load(COLUMN)
+            p = gl.exp2(s * plan.work.scale_log2 - lse[None, :])
+            if not whole:
+                p = _masked_weights(p, tile, gl.load(entry), head, plan, GROUP * HALF)
+            dv = warpgroup_mma(gl.convert_layout(p.to(q.dtype), WEIGHTS), do, dv, is_async=True)
+            delta = stats.slice(plan.sizes.QUERIES, plan.sizes.QUERIES).load(COLUMN)
+            dp = warpgroup_mma_wait(1, deps=[dp])
+            ds = (p * (dp - delta[None, :])).to(q.dtype)
+            now = count & 1
+            if step > 0:  # the other group's part of the step before; by then it has read what is overwritten now
+                named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
+            shared.ds.index(now).slice(GROUP * HALF, HALF, 0).store(ds)
+            fence_async_shared()
+            # dq of the step before, of no meaning in the first step, and behind it dk of this one
+            empty = gl.zeros([plan.sizes.QUERIES, SIZE // 2], gl.float32, QUERY)
+            dq = warpgroup_mma(shared.ds.index(1 - now).permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
+            dk = warpgroup_mma(gl.convert_layout(ds, WEIGHTS), q, dk, is_async=True)
+            dq = warpgroup_mma_wait(1, deps=[dq])
+            named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
+            if step > 0:
+                _leave_dq(dq, tile, step - 1, 1 - now, DQ, shared, plan, GROUP)
+            # Nothing may be in flight over the end of a loop: ptxas would have every product wait (C7514).
+            dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
+            named_barrier(STAGE_EMPTY + stage, ARRIVE_ALL)
+            dk, dv = warpgroup_mma_init(dk), warpgroup_mma_init(dv)
+            count += 1
+            phase = gl.where(stage == STAGES - 1, phase ^ 1, phase)
+            stage = gl.where(stage == STAGES - 1, 0, stage + 1)
+        dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
+        last = (count - 1) & 1
+        k_columns = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE]).slice(GROUP * (SIZE // 2), SIZE // 2, 1)
+        named_barrier(_DS_THERE + (1 - GROUP) * 2 + last, MEET_GROUPS)
+        empty = gl.zeros([plan.sizes.QUERIES, SIZE // 2], gl.float32, QUERY)
+        dq = warpgroup_mma(shared.ds.index(last).permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
+        dq = warpgroup_mma_wait(0, deps=[dq])
+        mbarrier.arrive(shared.kv_empty, count=1)
+        _leave_dq(dq, tile, steps - 1, last, DQ, shared, plan, GROUP)
+        _leave_keys(dv, 1 - last, DK, shared, GROUP)
+        _leave_keys(dk * plan.work.scale, last, DK, shared, GROUP)
+        turn += 1
+        number = taken_backward_tile(turn, shared, 4)
+
+
+@gluon.jit
+def _masked_weights(p, tile, query_tile, head, plan, FIRST_KEY: gl.constexpr):
+    """Weights of pairs that the pattern keeps, of a group's keys, 0 of others."""
+    layout: gl.constexpr = p.type.layout
+    k = tile.number * plan.sizes.KEYS + FIRST_KEY + gl.arange(0, p.shape[0], gl.SliceLayout(1, layout))
+    kept = (k < plan.work.n)[:, None]
+    if plan.rules.KEEP is not None:
+        q = plan.work.q_offset + query_tile * plan.sizes.QUERIES
+        q += gl.arange(0, plan.sizes.QUERIES, gl.SliceLayout(0, layout))
+        at = tile.batch, head, plan.work.heads
+        kept &= ask_keep(plan.rules, q[None, :], k[:, None], plan.work.n, at)
+    return gl.where(kept, p, 0.0)
+
+
+@gluon.jit
+def _leave_dq(dq, tile, step, use, DQ, shared, plan, GROUP: gl.constexpr):
+    """Leaves a group's half of dq to be stored: what is to be added, or the result where the step closes the sum.
+
+    `use`: of the slot, odd or even.
+    """
+    COLUMNS: gl.constexpr = dq.shape[1]
+    own_slot = shared.slots.index(GROUP)
+    entry, _ = backward_entry(tile, step, plan)
+    said = gl.load(entry + 1)
+    mbarrier.wait(shared.slot_empty.index(GROUP), use ^ 1)
+    if says(said, CLOSES):
+        mbarrier.wait(shared.sum_full.index(GROUP), use)
+        total = _as_runs(dq)
+        total = (total + gl.where(says(said, ADDS), own_slot.load(total.type.layout), 0.0)) * plan.work.scale
+        result = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout).reshape([dq.shape[0], COLUMNS])
+        result.store(_from_runs(total, dq).to(DQ.dtype))
+    else:
+        own_slot.store(_as_runs(dq))
+    fence_async_shared()
+    named_barrier(SLOT_FULL + GROUP, ARRIVE_STORER)
+
+
+@gluon.jit
+def _leave_keys(x, use, DK, shared, GROUP: gl.constexpr):
+    """Leaves a group's rows of dv or dk to be stored."""
+    mbarrier.wait(shared.slot_empty.index(GROUP), use ^ 1)
+    rows = seen_as(shared.slots.index(GROUP), DK.dtype, DK.block_type.shape, DK.layout)
+    rows.reshape([x.shape[0], x.shape[1]]).store(x.to(DK.dtype))
+    fence_async_shared()
+    named_barrier(SLOT_FULL + GROUP, ARRIVE_STORER)
+
+
+@gluon.jit
+def _as_runs(x):
+    """A half of dq [64, columns] as [2 * columns, 32], of which each thread has runs of 16 bytes; nothing is moved."""
+    EIGHTS: gl.constexpr = x.shape[1] // 8
+    runs = gl.permute(gl.reshape(x, [4, 2, 8, EIGHTS, 4, 2]), (0, 3, 2, 4, 1, 5))
+    return gl.reshape(runs, [EIGHTS * 16, 32])
+
+
+@gluon.jit
+def _from_runs(x, like):
+    """The inverse of `_as_runs`, in the shape and layout of `like`."""
+    EIGHTS: gl.constexpr = like.shape[1] // 8
+    rows = gl.permute(gl.reshape(x, [4, EIGHTS, 8, 4, 2, 2]), (0, 4, 2, 1, 3, 5))
+    return gl.convert_layout(gl.reshape(rows, [64, EIGHTS * 8]), like.type.layout, assert_trivial=True)

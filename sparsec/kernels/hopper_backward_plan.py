@@ -1,0 +1,81 @@
+"""What the backward kernel of the Hopper tier passes on, as tuples of constants or of numbers, as in `hopper_plan`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class BackwardWork(NamedTuple):
+    """The tiles of keys that the programs of a launch share."""
+
+    TILES: Any  # for each tile of keys of a head, in the order of their turns: its number, and where its steps begin
+    STEPS: Any  # for each step: the tile of queries, and what `sparsec.kernels.hopper_backward_steps` says of it
+    TICKETS: Any  # how many tiles programs have taken
+    VISITS: Any  # for each tile of queries and half of the head size: how many steps have added to dq
+    heads: Any
+    kv_heads: Any
+    rows: Any  # key heads of all batches
+    together: Any  # how many of these take turns, tile by tile
+    n: Any
+    q_offset: Any
+    query_tiles: Any
+    tiles: Any
+    scale: Any
+    scale_log2: Any
+
+
+class BackwardSizes(NamedTuple):
+    """Constants of a kernel."""
+
+    GROUP: Any  # query heads that share a key head
+    QUERIES: Any  # of a tile
+    KEYS: Any
+    BLOCK_D: Any
+    STAGES: Any  # of queries and their gradients
+
+
+class BackwardPlan(NamedTuple):
+    """What is the same for all tiles."""
+
+    work: Any
+    rules: Any
+    sizes: Any
+
+
+class BackwardShared(NamedTuple):
+    """Shared memory, and the barriers that say when a tile is there and when it may be overwritten."""
+
+    k: Any
+    v: Any
+    q: Any
+    do: Any
+    stats: Any  # log-sum-exps of the queries, then deltas
+    ds: Any
+    slots: Any  # what a group has stored for it: its half of dq, then its dv and dk
+    kv_full: Any
+    kv_empty: Any
+    full: Any
+    slot_empty: Any
+    sum_full: Any  # the sum of earlier steps is in the slot
+    ticket: Any
+    ticket_full: Any
+    ticket_empty: Any
+
+
+class BackwardTile(NamedTuple):
+    """A tile of keys."""
+
+    batch: Any
+    kv_head: Any
+    number: Any  # among the tiles of its head
+    begin: Any  # of its steps
+    steps: Any  # for one query head
+
+
+class BackwardStep(NamedTuple):
+    """A step of a tile: some queries of one head."""
+
+    bh: Any  # of all batches and query heads
+    head: Any
+    tile: Any  # of queries
+    said: Any

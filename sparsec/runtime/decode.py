@@ -1,0 +1,66 @@
+"""`attend.decode`: the last rows of sequences against a cache of keys."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sparsec.cache.records import Record
+    from sparsec.kernels.decode_call import Decoder
+
+
+class Decodes:
+    """What decodes with a pattern; the module for it is compiled at the first step, and kept in the cache."""
+
+    _record: Record
+    _operator: Any
+    _heads: int | None
+
+    def decode(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        lengths: Tensor,
+        pages: Tensor | tuple[Tensor, Tensor] | None = None,
+        *,
+        sinks: Tensor | None = None,
+        scale: float | None = None,
+        out: Tensor | None = None,
+        return_lse: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """The last rows of each sequence against a cache of its keys: q [B, H, D] -> out [B, H, D].
+
+        Or q [B, m, H, D] -> out [B, m, H, D]: the last m <= 16 rows, as for speculative decoding.  `lengths` int32 [B]:
+        how many keys each sequence has, those of these rows among them; row i of m stands at lengths - m + i, and n is
+        lengths.  A row before the first key gets 0, and a log-sum-exp of -inf.
+
+        k, v [B, H_kv, N, D]: caches with room for N keys.  With `pages`, k, v [P, page, H_kv, D]: pages of any number
+        of keys, in any strides (transpose a cache that has heads before keys), named by a table int32 [B, most], as
+        vLLM's block_table, or by (indptr [B + 1], indices), as FlashInfer's; entries behind the last page of a sequence
+        are not read.  Keys that no row sees are not read either: pages that were freed may hold anything.
+
+        `sinks` and `scale` as of `attend(...)`; `return_lse` adds lse [B, H] or [B, m, H], the natural logarithm of the
+        sum of exponentials.  `out` takes the result.  On a GPU nothing waits, and a captured CUDA graph serves lengths
+        and pages as they change.  No gradient: call under torch.no_grad() where q needs one elsewhere.
+
+        Raises ValueError for what does not fit, with a code that `sparsec explain` knows; patterns that read data of
+        the call, or draw keys anew at every length, have no steps (SP0623).
+        """
+        return self._decoder(q, k, v, lengths, pages, sinks, scale, out, return_lse)
+
+    decode._torchdynamo_disable = True  # type: ignore[attr-defined]
+    decode._torchdynamo_disable_msg = "a step of decoding is launched as it is"  # type: ignore[attr-defined]
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        from sparsec.kernels.decode_call import Decoder
+        from sparsec.runtime.build_or_load import fetch_steps
+        from sparsec.runtime.module import module
+
+        found = fetch_steps(self._record)
+        generated = module(found.text, found.record.module, found.path)
+        return Decoder(generated._STEPS, self._operator.program, self._heads)

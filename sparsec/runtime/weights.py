@@ -1,0 +1,95 @@
+"""Attention weights of a few rows, and the share of dense attention's weight that a pattern keeps, to look at."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsec.ir import nodes as ir
+from sparsec.runtime.given import rows_of_mask
+
+_CAUSAL = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
+
+
+def weights(
+    pattern: ir.Pattern,
+    q: Tensor,
+    k: Tensor,
+    lse: Tensor,
+    rows: int | Sequence[int] | Tensor,
+    scale: float | None,
+    q_offset: int | None,
+    inputs: Mapping[str, Tensor],
+) -> Tensor:
+    """As of `Attend.weights`, for q and k of a call that was checked; `inputs` hold what the operator chooses, too."""
+    if not isinstance(lse, Tensor) or lse.shape != q.shape[:3]:
+        found = list(lse.shape) if isinstance(lse, Tensor) else type(lse).__name__
+        raise ValueError(f"[SP0601] lse must be the log-sum-exp of the call, {list(q.shape[:3])}, got {found}")
+    (batch, heads, n_q, size), (kv_heads, n) = q.shape, k.shape[1:3]
+    chosen = _row_numbers(rows, n_q)
+    if q_offset is None and n_q > n:
+        raise ValueError(f"[SP0605] {n_q} queries are more than {n} keys: say where they stand with q_offset")
+    offset = n - n_q if q_offset is None else q_offset
+    reals = {each.name: inputs[each.name] for each in pattern.score_inputs if each.name in inputs}
+    inputs = {name: x for name, x in inputs.items() if name not in reals}
+    kept = rows_of_mask(pattern, chosen.numpy() + offset, n, n_q, offset, inputs)
+    chosen = chosen.to(q.device)
+    some = q.index_select(2, chosen).float().view(batch, kv_heads, -1, size)  # the rows of a group beside each other
+    s = (some @ k.float().mT).view(batch, heads, len(chosen), n) * (size**-0.5 if scale is None else scale)
+    s = _scored(pattern, s, chosen, offset, reals)
+    found = torch.exp(s - lse.index_select(2, chosen)[..., None].float())
+    return torch.where(torch.from_numpy(kept).to(q.device), found, 0.0)
+
+
+def share(own: Tensor, dense: Tensor) -> Tensor:
+    """Of the log-sum-exps of two calls, exp(own - dense): at most 1, and 0 for rows that have no key in either."""
+    return torch.where(own == -torch.inf, 0.0, (own - dense).exp().clamp(max=1.0))
+
+
+@lru_cache(maxsize=32)
+def dense(pattern: ir.Pattern, causal: bool | None = None) -> Callable[..., Any]:
+    """Attention with the scores of a pattern over all keys, or over those up to the query where it sees no later ones.
+
+    `causal`: whether it sees later ones; None: by head, where the head's own condition is not known to be causal.
+    """
+    from sparsec.analysis.facts import is_causal  # the compiler, which calls don't need
+    from sparsec.codegen.emit import emit, function_name
+    from sparsec.plan.build import build
+    from sparsec.runtime.module import module
+
+    looks_back = [is_causal(each) if causal is None else causal for each in pattern.conditions]
+    conditions = tuple(_CAUSAL if each else ir.TRUE for each in looks_back)
+    whole = replace(pattern, name=f"{pattern.name}_dense", conditions=conditions, inputs=(), choice_inputs=())
+    text = emit(build(whole))
+    name = function_name(whole.name)
+    return getattr(module(text, f"sparsec_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"), name)
+
+
+def _scored(pattern: ir.Pattern, s: Tensor, rows: Tensor, offset: int, reals: Mapping[str, Tensor]) -> Tensor:
+    from sparsec.runtime.flex_scores import score_mod
+
+    batch, heads, _, n = s.shape
+    score = score_mod(pattern, n, heads, s.device, offset, reals)
+    if score is None:
+        return s
+    index = [torch.arange(size, device=s.device) for size in (batch, heads, n)]
+    b, h, keys = index[0][:, None, None, None], index[1][:, None, None], index[2]
+    return score(s, b, h, rows[:, None], keys).expand_as(s)
+
+
+def _row_numbers(rows: int | Sequence[int] | Tensor, n_q: int) -> Tensor:
+    """Int64 [rows] on the CPU."""
+    found = torch.as_tensor(rows).reshape(-1).cpu()
+    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
+        raise ValueError(f"[SP0606] rows must be numbers of queries, 0 .. {n_q - 1}, got {found.dtype}")
+    found = found.long()
+    if found.numel() and not 0 <= int(found.min()) <= int(found.max()) < n_q:
+        wrong = found[(found < 0) | (found >= n_q)][0]
+        raise ValueError(f"[SP0606] rows must be numbers of queries, 0 .. {n_q - 1}, got {int(wrong)}")
+    return found

@@ -1,0 +1,113 @@
+"""Decoding on a CUDA device: caches of all forms, graphs over growing lengths, and nothing that waits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.caches import FORMS, assert_right, cached, decoder_of, free_unseen, random_sequences, step
+from support.calls import no_synchronisation
+from support.generated import pattern_of
+
+from sparsec.kernels.sinks import with_sinks
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+PATTERNS = [
+    "past(300)",
+    "causal",
+    "sinks(4) | past(100)",
+    "causal & stride(64)",
+    "causal & (past(64) | stride(16))",
+    "causal & (same_block(128) | columns(128, 8))",
+    "past(20) | causal & k // 32 % 3 == 0",
+    "past(40) | causal & random_past_blocks(32, 2, 1)",
+    "window(100) | global(3)",
+]
+LENGTHS = [0, 1, 2, 63, 64, 65, 777, 2300]
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("text", PATTERNS)
+def test_patterns(text: str, rows: int) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    own = random_sequences(LENGTHS, rows=rows, heads=8, head_size=64, dtype=torch.bfloat16, device="cuda")
+    decoder = decoder_of(pattern)
+    freed = free_unseen(pattern, own)
+    for form in FORMS:  # capacities differ, and with them parts
+        assert_right(pattern, own, *step(decoder, freed, form, page=16))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head_size", "heads", "kv_heads"),
+    [
+        (torch.float16, 128, 3, 1),
+        (torch.float32, 64, 5, 5),
+        (torch.bfloat16, 256, 14, 2),
+        (torch.bfloat16, 80, 32, 1),
+        (torch.float32, 256, 96, 1),
+    ],
+)
+def test_types_and_groups(dtype: torch.dtype, head_size: int, heads: int, kv_heads: int) -> None:
+    pattern = pattern_of("pattern p = sinks(4) | past(100)")
+    sizes = {"heads": heads, "kv_heads": kv_heads, "head_size": head_size}
+    own = random_sequences([1, 90, 1000], rows=2, dtype=dtype, device="cuda", **sizes)
+    assert_right(pattern, own, *step(decoder_of(pattern), own, "table", page=7))
+
+
+@pytest.mark.parametrize("text", ["past(16 * (h + 1))", "past(64) with softcap(5 + h)", "past(100) with alibi"])
+def test_heads_and_scores(text: str) -> None:
+    pattern = pattern_of(f"pattern p = {text}", heads=8)
+    own = random_sequences([1, 90, 1000], heads=8, head_size=64, dtype=torch.float16, device="cuda")
+    assert_right(pattern, own, *step(decoder_of(pattern), own, "table", page=16))
+
+
+def test_sinks() -> None:
+    decoder = decoder_of(pattern_of("pattern p = past(300)"))
+    own = random_sequences(LENGTHS, head_size=64, device="cuda")
+    sinks = torch.randn(4, device="cuda")
+    out, lse = step(decoder, own, "table")
+    wanted_out, wanted_lse = with_sinks(out.transpose(1, 2), lse.transpose(1, 2), sinks[None])
+    wanted_lse[0] = float("-inf")  # no key, no sink
+    found_out, found_lse = step(decoder, own, "table", sinks=sinks)
+    torch.testing.assert_close(found_out, wanted_out.transpose(1, 2))
+    torch.testing.assert_close(found_lse, wanted_lse.transpose(1, 2))
+
+
+@pytest.mark.parametrize("text", ["causal", "sinks(4) | past(100)", "causal & (past(64) | stride(16))"])
+def test_a_graph_serves_growing_lengths(text: str) -> None:
+    """Captured once; lengths grow on the device.  Nothing waits, and results are those of a call."""
+    pattern = pattern_of(f"pattern p = {text}")
+    decoder, longest = decoder_of(pattern), 1500
+    own = random_sequences([longest, longest], head_size=64, dtype=torch.bfloat16, device="cuda")
+    given = cached(own, "table", page=16)
+    lengths = given["lengths"]
+    q = own.q[:, 0].clone()
+    call = {**given, "sinks": None, "scale": None, "out": torch.empty_like(q), "return_lse": False}
+    lengths.fill_(1)
+    for _ in range(3):
+        decoder(q, **call)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        decoder(q, **call)
+    for n in (1, 2, 63, 64, 65, 500, longest - 1, longest):
+        new = torch.tensor([n, max(n - 37, 0)], dtype=torch.int32).pin_memory()
+        with no_synchronisation():
+            lengths.copy_(new, non_blocking=True)
+            graph.replay()
+            replayed = call["out"].clone()
+            eager = decoder(q, **{**call, "out": None})
+        assert torch.equal(replayed, eager)
+        short = random_sequences([n, max(n - 37, 0)], head_size=64)
+        short.q = own.q
+        short.k = [keys[:, :count] for keys, count in zip(own.k, new.tolist(), strict=True)]
+        short.v = [keys[:, :count] for keys, count in zip(own.v, new.tolist(), strict=True)]
+        out, lse = decoder(q, **{**call, "out": None, "return_lse": True})
+        assert_right(pattern, short, out[:, None], lse[:, None])
+
+
+def test_results_are_equal_from_run_to_run() -> None:
+    decoder = decoder_of(pattern_of("pattern p = causal"))
+    own = random_sequences([5000, 30], head_size=64, dtype=torch.bfloat16, device="cuda")
+    first, *others = (step(decoder, own, "table", page=16)[0] for _ in range(4))
+    assert all(torch.equal(first, other) for other in others)

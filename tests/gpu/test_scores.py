@@ -1,0 +1,121 @@
+"""Scores on a CUDA device, and the gradients of the float inputs that they read, against dense attention."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.generated import attend_of, module_of, pattern_of, spread_module_of
+from support.on_gpu import HALVES, check
+from support.score_inputs import TEXTS, dense, drawn_inputs
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+HEADS, KV_HEADS = 4, 2
+SCORED = [
+    "past(300) | sinks(4) with softcap(2), alibi",
+    "causal & (stride(16) | past(64)) with softcap(2)",
+    "window(33) | global(3) with alibi",
+]
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("text", SCORED)
+def test_scores(text: str, dtype: torch.dtype) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    check(pattern, 900, 1300, attend=spread_module_of(pattern).p, heads=4, kv_heads=2, head_size=64, dtype=dtype)
+
+
+def drawn(n_q: int, n: int, batch: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    """q, k, v and the gradients of out and of the log-sum-exp."""
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = (batch, HEADS, n_q, 64), (batch, KV_HEADS, n, 64)
+    shapes = queries, keys, keys, queries, queries[:3]
+    return [torch.randn(shape, generator=generator).to("cuda", dtype) for shape in shapes]
+
+
+def results(attend, drawn: list[torch.Tensor], inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """out, lse and every gradient, by name."""
+    q, k, v, g, dlse = drawn
+    leaves = {"q": q, "k": k, "v": v, **inputs}
+    leaves = {name: x.clone().requires_grad_() for name, x in leaves.items() if x.is_floating_point()}
+    own = {name: leaves.get(name, x) for name, x in inputs.items()}
+    out, lse = attend(*(leaves[name] for name in "qkv"), own)
+    there = lse.isfinite()  # a row without a key has no gradient
+    total = (out * g).sum() + (lse * dlse.to(lse.dtype))[there].sum()
+    gradients = torch.autograd.grad(total, [*leaves.values()])
+    return {"out": out, "lse": lse[there], **dict(zip(leaves, gradients, strict=True))}
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.bfloat16, *(pytest.param(dtype, marks=pytest.mark.full) for dtype in (torch.float16, torch.float32))],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("name", "n_q", "n", "q_offset"),
+    [
+        ("all", 700, 700, 0),
+        ("all", 500, 333, 40),
+        ("pairs", 300, 300, 0),
+        ("heads", 400, 501, 101),
+        ("strided", 900, 900, 0),
+        ("random", 300, 300, 0),
+        ("data", 400, 400, 0),
+        ("all", 1, 300, 299),
+    ],
+)
+def test_inputs(name: str, n_q: int, n: int, q_offset: int, dtype: torch.dtype) -> None:
+    """No further from float64 than twice what dense attention in the same type is, and a rounding of the result."""
+    pattern = pattern_of(TEXTS[name], heads=HEADS if name == "heads" else None)
+    attend = (spread_module_of if name == "strided" else module_of)(pattern).p
+    tensors, inputs = drawn(n_q, n, 2, dtype), drawn_inputs(pattern, 2, HEADS, n, device="cuda")
+    exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
+    found = results(lambda *x: attend(*x[:3], scale=0.125, q_offset=q_offset, return_lse=True, **x[3]), tensors, inputs)
+    wanted = results(lambda *x: dense(pattern, *x, 0.125, q_offset), [x.double() for x in tensors], exact)
+    plain = results(lambda *x: dense(pattern, *x, 0.125, q_offset), tensors, inputs)
+    for key, own in found.items():
+        error, bound = ((x - wanted[key]).abs().max().item() for x in (own, plain[key]))
+        most = wanted[key].abs().max().item()
+        assert error <= 2 * bound + 4 * torch.finfo(dtype).eps * most, f"{key}: {error:.2e}, {bound:.2e}, {most:.2e}"
+
+
+@pytest.mark.parametrize("name", ["strided", "pairs"])
+def test_sums_are_those_of_one_order(name: str) -> None:
+    """Bit for bit, in every run."""
+    pattern = pattern_of(TEXTS[name])
+    attend, tensors = attend_of(pattern), drawn(800, 800, 2, torch.bfloat16)
+    inputs = drawn_inputs(pattern, 2, HEADS, 800, device="cuda")
+    first, second = (results(lambda *x: attend(*x[:3], return_lse=True, **x[3]), tensors, inputs) for _ in "ab")
+    for key, x in first.items():
+        assert torch.equal(x, second[key]), key
+
+
+def test_repeated_calls_take_new_inputs() -> None:
+    pattern = pattern_of(TEXTS["strided"])
+    q, k, v, *_ = drawn(300, 300, 1, torch.bfloat16)
+    attend = attend_of(pattern)
+    for seed in range(3):
+        inputs = {key: x + seed for key, x in drawn_inputs(pattern, 1, HEADS, 300, device="cuda").items()}
+        with torch.no_grad():
+            first, second = (attend(q, k, v, **inputs) for _ in "ab")
+        watched = attend(q, k, v, **{key: x.clone().requires_grad_() for key, x in inputs.items()})
+        assert torch.equal(first, second)
+        assert torch.equal(first, watched)
+
+
+def test_documents() -> None:
+    pattern = pattern_of(TEXTS["strided"])
+    attend, ends = attend_of(pattern), [0, 300, 300, 301, 900]
+    q, k, v, g, _ = drawn(900, 900, 1, torch.bfloat16)
+    inputs = {key: x.requires_grad_() for key, x in drawn_inputs(pattern, 1, HEADS, 900, device="cuda").items()}
+    cu_seqlens = torch.tensor(ends, device="cuda", dtype=torch.int32)
+    packed = attend(q, k, v, documents=cu_seqlens, **inputs)
+    alone = []
+    for begin, end in ((0, 300), (300, 301), (301, 900)):
+        own = {key: x[..., begin:end] if key == "bias" else x for key, x in inputs.items()}
+        alone.append(attend(*(x[:, :, begin:end] for x in (q, k, v)), **own))
+    together = torch.cat(alone, 2)
+    torch.testing.assert_close(packed, together)
+    gradients = [torch.autograd.grad(x, [*inputs.values()], g) for x in (packed, together)]
+    for x, y in zip(*gradients, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-2, atol=1e-2 * y.abs().max().item())

@@ -1,0 +1,94 @@
+"""Kernels of scores that read float inputs, and the gradients of these, in Triton's interpreter: as on a CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.generated import module_of, pattern_of, spread_module_of
+from support.score_inputs import TEXTS, drawn_inputs
+
+from sparsec.ir.nodes import Pattern
+from sparsec.kernels import packed, prepare, read_gradients
+from sparsec.kernels.arguments import Call, Upstream
+from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.inputs import checked_inputs
+from sparsec.kernels.one_by_one import backward_each, forward_each, input_gradients_each
+from sparsec.kernels.program import Program
+from sparsec.kernels.sequences import of_documents
+from sparsec.kernels.settings import Settings
+from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
+
+SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+    monkeypatch.setattr(read_gradients, "_READ_BLOCK", 16)
+
+
+def call_of(program: Program, pattern: Pattern, n_q: int, n: int, q_offset: int, batch: int, **more) -> Call:
+    """A call of four heads, of which two share a key head."""
+    program.passes.clear()
+    generator = torch.Generator().manual_seed(0)
+    shapes = (batch, 4, n_q, 16), (batch, 2, n, 16), (batch, 2, n, 16)
+    q, k, v = (torch.randn(shape, generator=generator) for shape in shapes)
+    inputs = checked_inputs(program.inputs, drawn_inputs(pattern, batch, 4, n), q, k)
+    return Call(q, k, v, 0.25, q_offset, inputs=inputs, **more)
+
+
+def assert_alike(program: Program, call: Call, gpu: tuple, cpu: tuple) -> None:
+    """Forward and every gradient: `gpu` and `cpu` compute out and lse, gradients of tensors, and those of inputs."""
+    generator = torch.Generator().manual_seed(1)
+    found, wanted = gpu[0](program, call), cpu[0](program, call)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    g, dlse = (torch.randn(x.shape, generator=generator) for x in wanted)
+    for one, other in zip(gpu[1:], cpu[1:], strict=True):
+        upstream = Upstream(g, *wanted, dlse)
+        for x, y in zip(one(program, call, upstream), other(program, call, upstream), strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-4, atol=2e-5 * y.abs().max().item())
+
+
+GPU, CPU = (
+    (forward_gpu, backward_gpu, read_gradients.input_gradients_gpu),
+    (forward_cpu, backward_cpu, input_gradients_cpu),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("all", (20, 41, 21)),
+        pytest.param("all", (41, 30, 4), marks=pytest.mark.full),
+        pytest.param("heads", (30, 41, 11), marks=pytest.mark.full),
+        pytest.param("strided", (20, 41, 21), marks=pytest.mark.full),
+        pytest.param("random", (20, 41, 21), marks=pytest.mark.full),
+        pytest.param("data", (20, 41, 21), marks=pytest.mark.full),
+    ],
+)
+def test_kernels(name: str, sizes: tuple[int, int, int]) -> None:
+    pattern = pattern_of(TEXTS[name], heads=4 if name == "heads" else None)
+    module = spread_module_of(pattern) if name == "strided" else module_of(pattern)
+    assert_alike(module._PROGRAM, call_of(module._PROGRAM, pattern, *sizes, 2), GPU, CPU)
+
+
+@pytest.mark.full
+def test_pairs_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_gradients, "_PAIRS_ROOM", 1)
+    pattern = pattern_of(TEXTS["pairs"])
+    program = module_of(pattern)._PROGRAM
+    assert_alike(program, call_of(program, pattern, 40, 41, 1, 1), GPU, CPU)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["strided", "pairs"])
+def test_documents(name: str) -> None:
+    pattern = pattern_of(TEXTS[name])
+    program = module_of(pattern)._PROGRAM
+    call = call_of(program, pattern, 60, 60, 0, 1, table=of_documents(torch.tensor([3, 20, 20, 51]), 60))
+    each = zip((forward_each, backward_each, input_gradients_each), CPU, strict=True)
+    alone = tuple(lambda *given, run=run, one=one: run(one, *given) for run, one in each)
+    at_once = packed.forward_packed, packed.backward_packed, packed.input_gradients_packed
+    assert packed.at_once(program) == (name == "strided")
+    assert_alike(program, call, at_once, alone)

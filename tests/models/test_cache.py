@@ -1,0 +1,128 @@
+"""`sparsec.transformers.Cache` keeps what the pattern needs, and models write what they write with all keys."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.models import model_of, padded, refused, tf, tokens
+
+import sparsec.transformers
+from sparsec.ir import reference
+from sparsec.lower.file import lower
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
+from sparsec.transformers.cache import is_held, places_of
+
+# The keys that are kept after 189 tokens, the most for any number of them.
+KEPT = {
+    "sinks(4) | past(16)": (19, 19),
+    "causal & same_block(16)": (13, 15),
+    "past(16)": (15, 15),
+    "causal & dilated(16, 4)": (32, 32),
+    "causal & (same_block(16) | columns(16, 2))": (35, None),
+    "causal & k % 8 == 0 | past(12)": (34, None),
+    "causal & (k // 32 % 2 == 0) & q - k < 64": (32, 32),
+    "causal & (past(8) | stride(8))": (189, None),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_what_is_held(text):
+    """A key is held where some later query sees it; how many are follows from the sets alone."""
+    pattern = lower(parse(Source("held", f"pattern p = {text}")))
+    mask = torch.from_numpy(reference.mask(pattern.conditions[0], 400, 400))
+    for n in (1, 15, 16, 17, 63, 189):
+        held = is_held(pattern, n, torch.arange(n))
+        assert torch.equal(held, mask[n:, :n].any(0)), n
+    after_189, most = KEPT[text]
+    assert int(held.sum()) == after_189
+    if most is not None:
+        assert max(len(places_of(pattern, n, 0, torch.device("cpu"))) for n in range(1, 300)) == most
+
+
+NAME = "cache" if tf.__version__ >= "5.24" else "past_key_values"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("llama", "sinks(4) | past(9)"),
+        ("llama", "causal & same_block(16)"),
+        ("llama", "match layer { 0 -> causal & dilated(4, 4)\n else -> causal & k % 8 == 0 | past(5) }"),
+        ("gpt_oss", "match h { 0 -> past(3)\n else -> sinks(2) | past(6) } with softcap(3)"),
+    ],
+)
+def test_tokens_are_the_same(kind, text):
+    heads = {"heads": 4} if "match h" in text else {}
+    model = model_of(kind, sliding_window=None) if kind == "llama" else model_of(kind)
+    model = sparsec.transformers.use(model, f"pattern p = {text}", **heads)
+    how = {"max_new_tokens": 16, "do_sample": False}
+    expected = model.generate(tokens(21), **how)
+    cache = sparsec.transformers.Cache(model)
+    assert torch.equal(model.generate(tokens(21), **{NAME: cache}, **how), expected)
+    assert cache.get_seq_length() == 36
+    assert all(layer.keys.shape[2] == len(layer.places) < 30 for layer in cache.layers)
+
+
+def test_pieces_and_tokens_taken_back():
+    """Chunks of a prompt see what they would see at once; after `crop` the cache is what it was."""
+    model = sparsec.transformers.use(model_of("llama"), "pattern p = sinks(2) | past(7)")
+    prompt, parts = tokens(40), []
+    with torch.no_grad():
+        expected, cache = model(prompt).logits, sparsec.transformers.Cache(model)
+        for piece in prompt.split((17, 9, 1, 13), 1):
+            parts.append(model(piece, **{NAME: cache}, use_cache=True).logits)
+        torch.testing.assert_close(torch.cat(parts, 1), expected, atol=1e-4, rtol=1e-4)
+        cache = sparsec.transformers.Cache(model)
+        model(prompt[:, :30], **{NAME: cache}, use_cache=True)
+        with pytest.raises(RuntimeError, match="activate_past_recording"):
+            cache.crop(-3)
+        cache = sparsec.transformers.Cache(model)
+        model(prompt[:, :20], **{NAME: cache}, use_cache=True)
+        cache.activate_past_recording()
+        model(tokens(10), **{NAME: cache}, use_cache=True)
+        cache.crop(-10)
+        again = model(prompt[:, 20:], **{NAME: cache}, use_cache=True).logits
+    torch.testing.assert_close(again, expected[:, 20:], atol=1e-4, rtol=1e-4)
+
+
+def test_beams_and_lookup():
+    model, prompt = (
+        sparsec.transformers.use(model_of("llama"), "pattern p = sinks(2) | past(7)"),
+        tokens(5).repeat(1, 3),
+    )
+    for how in ({"num_beams": 2}, {"prompt_lookup_num_tokens": 3}):
+        how |= {"max_new_tokens": 12, "do_sample": False}
+        cache = sparsec.transformers.Cache(model)
+        assert torch.equal(model.generate(prompt, **{NAME: cache}, **how), model.generate(prompt, **how)), how
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.data())
+def test_any_split_into_calls(data):
+    model = sparsec.transformers.use(model_of("llama"), "pattern p = causal & (same_block(8) | columns(8, 2))")
+    cuts = sorted(data.draw(st.sets(st.integers(1, 29), max_size=6)))
+    sizes = [b - a for a, b in zip([0, *cuts], [*cuts, 30], strict=True)]
+    cache = sparsec.transformers.Cache(model)
+    with torch.no_grad():
+        parts = [model(piece, **{NAME: cache}, use_cache=True).logits for piece in tokens(30).split(sizes, 1)]
+        torch.testing.assert_close(torch.cat(parts, 1), model(tokens(30)).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_refusals():
+    assert "a cache of a pattern" in refused(lambda: sparsec.transformers.Cache(model_of("llama")))
+    model = sparsec.transformers.use(model_of("llama"), "pattern p = past(4)")
+    mask = padded(13, (13, 7), "left")
+    cache = sparsec.transformers.Cache(model)
+    said = refused(lambda: model.generate(tokens(13, 2), attention_mask=mask, **{NAME: cache}, max_new_tokens=3))
+    assert "rows without padding" in said

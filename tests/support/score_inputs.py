@@ -1,0 +1,82 @@
+"""Patterns whose scores read float inputs, and data for these."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sparsec.ir import reference
+from sparsec.ir.inputs import of_row
+from sparsec.ir.nodes import Pattern
+from sparsec.runtime.flex_scores import score_mod
+
+_DECLARED = """
+input table: float[H, d]
+input near: float[t]
+input slope: float[H]
+input bias: float[B, n]
+input whole: float[H, n, n]
+input temperature: float
+input doc: int[B, n]
+"""
+_SCORES = """
+score all = (s + table[min(abs(q - k), 9)] - slope * abs(q - k) + 0.5 * bias[k] + tanh(bias[q] * s) +
+    whole[q, k]) * temperature
+score pairs = s + whole[q, k] + whole[k, q] * near[(q * 3 + k) % 7]
+score relative = s * exp(0.1 * table[(q - k) // 4]) + bias[k // 2]
+score sloped = (s - slope * abs(q - k) if q - k < 9 else min(s, near[q // 8 - k // 8]))
+"""
+TEXTS = {
+    name: f"{_DECLARED}{_SCORES}pattern p = {text}"
+    for name, text in {
+        "all": "past(12) | k < 2 & k <= q with all",
+        "pairs": "causal & (q - k) % 3 != 1 with pairs",
+        "heads": "match h { 0..2 -> past(9 + h) with sloped, 2 -> causal with alibi, else -> past(12) with relative }",
+        "strided": "causal & (stride(4) | past(5)) with relative",
+        "random": "random_keys(5, 1) | past(3) with sloped",
+        "data": "causal & doc[q] == doc[k] with relative, sloped",
+    }.items()
+}
+
+
+def drawn_inputs(
+    pattern: Pattern, batch: int, heads: int, n: int, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> dict[str, torch.Tensor]:
+    """Tensors for all inputs of a pattern of this file."""
+    generator, sizes = torch.Generator().manual_seed(2), {"B": batch, "H": heads, "n": n, "d": 8, "t": 6}
+    found = {}
+    for own in (*pattern.inputs, *pattern.score_inputs):
+        shape = [sizes[axis] for axis in own.axes]
+        if own.kind == "float":
+            found[own.name] = torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
+        else:
+            found[own.name] = torch.randint(0, 3, shape, generator=generator).to(device)
+    return found
+
+
+def dense(
+    pattern: Pattern, q: Tensor, k: Tensor, v: Tensor, inputs: dict[str, Tensor], scale: float, q_offset: int
+) -> tuple[Tensor, Tensor]:
+    """out and the log-sum-exp over all pairs by torch's operators, which autograd differentiates."""
+    (batch, heads, n_q, _), n = q.shape, k.shape[2]
+    arrays = {each.name: inputs[each.name].cpu().numpy() for each in pattern.inputs}
+    conditions = [pattern.conditions[index] for index in pattern.head_conditions or (0,) * heads]
+    kept = torch.stack(
+        [
+            torch.as_tensor(
+                reference.mask(condition, n_q, n, q_offset, of_row(pattern.inputs, arrays, row, head, heads))
+            )
+            for row in range(batch)
+            for head, condition in enumerate(conditions)
+        ]
+    ).view(batch, heads, n_q, n)
+    reals = {each.name: inputs[each.name] for each in pattern.score_inputs}
+    modified = score_mod(pattern, n, heads, q.device, q_offset, reals)
+    k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
+    s = q @ k.mT * scale
+    places = [torch.arange(size, device=q.device) for size in s.shape]
+    at = [place.view([-1 if axis == own else 1 for own in range(4)]) for axis, place in enumerate(places)]
+    s = modified(s, *at).masked_fill(~kept.to(q.device), float("-inf"))
+    lse = s.logsumexp(3)
+    weights = (s - lse.masked_fill(lse == float("-inf"), 0.0)[..., None]).exp()
+    return weights @ v, lse
