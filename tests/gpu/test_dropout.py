@@ -10,6 +10,7 @@ from support.calls import no_synchronisation
 from support.dropout import dense
 from support.generated import listed_module_of, mask_of, pattern_of, spread_module_of
 
+import sparsec
 from sparsec.kernels.dropout import dropout_mask
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -137,3 +138,12 @@ def test_compiled() -> None:
         assert torch.equal(compiled(q, seed), attend(q, k, v, dropout_p=P, dropout_seed=seed))
     drawing = torch.compile(lambda q: attend(q, k, v, dropout_p=P), fullgraph=True)
     assert not torch.equal(drawing(q), drawing(q))
+
+
+def test_gradients_of_float_inputs_are_refused():
+    attend = sparsec.compile("input b: float[H] score x = s - b * abs(q - k) pattern p = causal with x")
+    q, k, v, *_ = drawn_for(40, 40, torch.float16)
+    b = torch.rand(4, device="cuda", requires_grad=True)
+    with pytest.raises(ValueError, match=r"SP0606.*detach"):
+        attend(q, k, v, b=b, dropout_p=P)
+    assert attend(q, k, v, b=b.detach(), dropout_p=P).isfinite().all()

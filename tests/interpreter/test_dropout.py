@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.generated import listed_module_of, pattern_of, spread_module_of
+from support.generated import listed_module_of, module_of, pattern_of, spread_module_of
+from support.score_inputs import TEXTS, drawn_inputs
 
 from sparsec.kernels import prepare
 from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.dropout import streams_of
 from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.positions import Positions
@@ -63,6 +65,17 @@ def test_results(text: str, n_q: int, n: int) -> None:
     dropout = Dropout(0.3, streams_of(SEED, Positions(), 2, None))
     call = Call(q, k, v, 0.25, n - n_q, dropout=dropout)
     assert_as_on_a_cpu(module._PROGRAM, call, (forward_gpu, forward_cpu), (backward_gpu, backward_cpu))
+
+
+@pytest.mark.full
+def test_scores_with_float_inputs() -> None:
+    pattern = pattern_of(TEXTS["all"])
+    program = module_of(pattern)._PROGRAM
+    q, k, v = drawn((2, 4, 20, 16), (2, 2, 41, 16), (2, 2, 41, 16))
+    inputs = checked_inputs(program.inputs, drawn_inputs(pattern, 2, 4, 41), q, k)
+    dropout = Dropout(0.3, streams_of(SEED, Positions(), 2, None))
+    call = Call(q, k, v, 0.25, 21, inputs=inputs, dropout=dropout)
+    assert_as_on_a_cpu(program, call, (forward_gpu, forward_cpu), (backward_gpu, backward_cpu))
 
 
 @pytest.mark.full
