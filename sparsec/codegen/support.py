@@ -20,6 +20,7 @@ _PACKAGE = "sparsec.kernels"
 _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory"),
     *("device", "hopper", "entries", "chosen_kernels", "spans", "tiles", "loads", "shares", "softmax", "splits"),
+    *("dropout_tiles",),
     *("reals",),
     *("own_tiles", "regions", "scored_tiles", "key_regions", "query_regions", "judging"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather", "decode_tiles", "decode_kernel"),
@@ -33,7 +34,7 @@ _MODULES = (  # each after those that it imports
     *("forward", "backward", "read_gradients"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_scores", "cpu_forward", "cpu_backward", "cpu_step"),
     *("sequences", "derivatives", "choosers", "sinks", "torch_path"),
-    *("call", "positions", "sequence_kernels", "sequence_table"),
+    *("call", "positions", "dropout", "sequence_kernels", "sequence_table"),
     *("decode_program", "decode_pages", "decode_gpu", "decode_cpu", "decode_call"),
     *("one_by_one", "flops", "packed", "repeated", "registration", "op"),
 )

@@ -160,10 +160,10 @@ class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than
 
 
 class ForeignArgument(Diagnostic, code="SP0611", title="an argument of another attention function"):
-    """A call takes q, k and v, and by keyword `scale`, `q_offset`, `k_offset`, `documents`, `lengths`, `q_lengths` and
-    `return_lse`.  What other functions take beside them is part of the pattern here (masks, windows, causality), has
-    another name (padding, packed rows), is true by itself (shared key heads), or is not there (dropout, biases); the
-    message says which.
+    """A call takes q, k and v, and by keyword `scale`, `sinks`, `dropout_p`, `generator`, `dropout_seed`, `q_offset`,
+    `k_offset`, `documents`, `lengths`, `q_lengths` and `return_lse`.  What other functions take beside them is
+    part of the pattern here (masks, windows, causality), has another name (padding, packed rows), is true by
+    itself (shared key heads), or is not there (biases); the message says which.
     """
 
     name: str

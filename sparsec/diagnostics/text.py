@@ -84,8 +84,8 @@ class OpenString(Diagnostic, code="SP0106", title="string without an end"):
 
 
 class NotYet(Diagnostic, code="SP0107", title="not in this version"):
-    """What is asked for is not part of patterns, or not yet, such as dropout and scores that read tensors, or has
-    another name here.  The message names the way around.
+    """What is asked for is not part of patterns, or not yet, or has another name here: dropout, for one, belongs to
+    the call.  The message names the way around.
     """
 
     what: str
@@ -94,7 +94,7 @@ class NotYet(Diagnostic, code="SP0107", title="not in this version"):
     label = "not in this version"
     help = "{hint}"
     example = Example("pattern p = causal with dropout(1)\n")
-    cure = "Drop entries of the output: `torch.nn.functional.dropout(attend(q, k, v), 0.1)`."
+    cure = "Leave it out, and say it in the call: `attend(q, k, v, dropout_p=0.1)`."
 
 
 class NoPattern(Diagnostic, code="SP0108", title="no pattern"):

@@ -34,10 +34,15 @@ class OverHeads(torch.nn.Module):
         """q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out like q, and with `return_lse` lse [B, H, n_q], cut as q is.
 
         All of one mesh and the same placements: Shard(0), Shard(1) or Replicate() for each of its dimensions.  Other
-        keywords as of the operator; DTensors among them are taken as their local parts.  Nothing is sent.
+        keywords as of the operator; DTensors among them are taken as their local parts.  Nothing is sent.  Dropout
+        counts the rows and heads that a rank has, from 0: ranks that share none of them take seeds that differ.
 
-        SparsecError for other placements, and for numbers of rows or heads that the ranks do not divide.
+        SparsecError for other placements, for numbers of rows or heads that the ranks do not divide, and for dropout
+        without `dropout_seed`.
         """
+        if keywords.get("dropout_p") and keywords.get("dropout_seed") is None:
+            cure = "pass dropout_seed: the same on ranks that hold the same heads, and another on others"
+            raise SparsecError(NotSharded(problem="dropout_p draws a seed on each rank", way_out=cure))
         placements = _placements(q, k, v)
         local = [x.to_local() for x in (q, k, v)]
         given = {name: x.to_local() if isinstance(x, DTensor) else x for name, x in keywords.items()}

@@ -60,7 +60,16 @@ def forward(
         keys = _keys_of(part, number, k, v, underway)
         for step in steps:
             found = step.form.operator.forward(
-                q[:, :, slice(*step.rows)], *keys, None, part.table(step, q.device), [], scale, step.q_offset
+                q[:, :, slice(*step.rows)],
+                *keys,
+                None,
+                part.table(step, q.device),
+                [],
+                scale,
+                step.q_offset,
+                None,
+                0.0,
+                [],
             )
             results.append((step.rows, found))
     out, lse = _on_rows(results, q.shape[2], lambda: _no_key(q))
@@ -84,7 +93,7 @@ def backward(
             own = [None if x is None else x[:, :, slice(*step.rows)] for x in (g, q, out, lse, dlse)]
             tensors = own[0], own[1], *keys, own[2], own[3], own[4]
             table = part.table(step, q.device)
-            dq, *of_run = step.form.operator.backward(*tensors, table, [], scale, step.q_offset)
+            dq, *of_run = step.form.operator.backward(*tensors, table, [], scale, step.q_offset, None, 0.0, [])
             of_queries.append((step.rows, (dq,)))
             sums.append(tuple(of_run))
         return sums[0] if len(sums) == 1 else _added(sums)

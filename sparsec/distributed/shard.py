@@ -56,7 +56,7 @@ class Sharded(torch.nn.Module):
         whole sequence; needed where ranks hold unequal numbers, otherwise m times the number of ranks.  `documents`:
         cu_seqlens of a packed row, which begins with 0 and ends with n, as integers or a tensor on the CPU: who needs
         what depends on its numbers.  `scale`, `sinks` and `return_lse` as of the operator; the gradient of `sinks` is
-        that of this rank's rows, as of every parameter.
+        that of this rank's rows, as of every parameter.  No weights are dropped.
 
         SparsecError for tokens that are not this rank's; ValueError as of the operator; what torch.distributed raises
         where a peer fails or times out.

@@ -11,6 +11,23 @@ from torch import Tensor
 from sparsec.kernels.memory import empty_as
 
 
+class Dropout(NamedTuple):
+    """Dropout of attention weights: which of them are dropped follows from numbers of the call (`kernels.dropout`)."""
+
+    p: float  # the probability that a weight is dropped, 0 < p < 1
+    streams: Tensor  # int64 [B, 2], or [sequences, 2] with a table: the seed, and the number of the row or sequence
+
+    @property
+    def kept_share(self) -> float:
+        """What weights that are not dropped are divided by."""
+        return 1.0 - self.p
+
+    @property
+    def drop_below(self) -> int:
+        """The least hash, as a signed integer of 32 bits, of a pair that is kept."""
+        return min(round(self.p * 2**32), 2**32 - 1) - 2**31
+
+
 class Call(NamedTuple):
     """Queries q [B, H, n_q, D], keys and values k, v [B, H_kv, n, D], and what else decides the result of a call.
 
@@ -26,6 +43,7 @@ class Call(NamedTuple):
     inputs: Sequence[Tensor] = ()  # as `checked_inputs` makes them
     sinks: Tensor | None = None  # [1 or B, H]: a score more for each row, without a value
     table: Tensor | None = None  # the sequences that the call is about; positions are theirs then
+    dropout: Dropout | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -7,14 +7,14 @@ import functools
 import torch
 from torch import Tensor
 
-from sparsec.kernels.arguments import Call, Upstream
+from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
-from sparsec.kernels.forward import check_begin
+from sparsec.kernels.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.heads_as_rows import as_heads, as_rows, rows_of_query
+from sparsec.kernels.heads_as_rows import as_heads, as_rows
 from sparsec.kernels.hopper_backward import launch_hopper_backward
 from sparsec.kernels.hopper_tier import gradients_on_hopper
 from sparsec.kernels.inputs import DATA
@@ -43,11 +43,11 @@ def backward_gpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tens
     check_begin(call.k_begin)
     if call.is_empty:
         return call.no_gradients()
-    rows = rows_of_query(program, call.q, call.k, call.inputs)
+    rows = rows_of_call(program, call)
     own = call._replace(q=as_rows(call.q, rows))
     env = backward_inputs(own, upstream.of(lambda x: as_rows(x, rows)))
     env |= for_kernels(program, call.inputs, call.positions, call.k.shape[2], rows)
-    prepared_backward(program, env, call.q_offset, rows)(env)
+    prepared_backward(program, env, call.q_offset, rows, call.dropout)(env)
     return as_heads(env["DQ"], call.q, rows), env["DK"], env["DV"]
 
 
@@ -59,10 +59,12 @@ def backward_inputs(call: Call, upstream: Upstream) -> Environment:
     env |= {"scale": call.scale, "scale_log2": call.scale * LOG2_E_FLOAT}
     if dlse is not None:
         env["DLSE"] = as_contiguous(dlse)
-    return env
+    return env | data_of_dropout(call.dropout)
 
 
-def prepared_backward(program: Program, env: Environment, q_offset: int, rows_of_query: int = 1) -> Pass:
+def prepared_backward(
+    program: Program, env: Environment, q_offset: int, rows_of_query: int = 1, dropout: Dropout | None = None
+) -> Pass:
     """The backward pass for such inputs; its parts are "dq" and "dkdv"."""
     q, k, v, g, out = (env[name] for name in ("Q", "K", "V", "DO", "OUT"))
     strides = (*q.stride(), *k.stride(), *v.stride(), *g.stride(), *out.stride())
@@ -78,6 +80,7 @@ def prepared_backward(program: Program, env: Environment, q_offset: int, rows_of
         "DLSE" in env,
         lines,
         rows_of_query,
+        dropout and dropout.p,
         *((x.shape, x.dtype) for name, x in env.items() if name.startswith(DATA)),
         dot_precision(q.dtype),
     )
@@ -90,14 +93,22 @@ def prepared_backward(program: Program, env: Environment, q_offset: int, rows_of
             "DO",
             "OUT",
             *(["SEQUENCES"] if lines else []),
+            *(["STREAMS"] if dropout else []),
             *(name for name in env if name.startswith(DATA)),
         )
         metas = {name: Meta.of(env[name]) for name in names}
-        run = remember(program, key, _backward_pass(program, metas, q_offset, "DLSE" in env, rows_of_query))
+        run = remember(program, key, _backward_pass(program, metas, q_offset, "DLSE" in env, rows_of_query, dropout))
     return run
 
 
-def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse: bool, rows_of_query: int) -> Pass:
+def _backward_pass(
+    program: Program,
+    metas: Environment,
+    q_offset: int,
+    has_dlse: bool,
+    rows_of_query: int,
+    dropout: Dropout | None,
+) -> Pass:
     q = metas["Q"]
     outputs = {name: Meta.contiguous(q.shape[:3], torch.float32, q.device) for name in ("LSE", "DLSE")}
     run = Pass(program, **metas, **outputs)
@@ -110,39 +121,40 @@ def _backward_pass(program: Program, metas: Environment, q_offset: int, has_dlse
     passes = [variant_of(run, group).of("dq") for group in program.groups]
     strides = {1 if run.packed else kernel.stride for kernels in passes for kernel in kernels}
     alone = all(len(kernels) == 1 for kernels in passes)
-    n_bh = q.shape[0] * q.shape[1]
+    n_bh, numbers = q.shape[0] * q.shape[1], 4 if dropout else 2  # of each row, for dk and dv
     if 1 in strides or not alone:
         rows = stats_rows(run.metas["SEQUENCES"].shape[0], q.shape[2]) if run.packed else q.shape[2]
-        run.empty("STATS_1", (2 * n_bh, cdiv(rows, WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
+        run.empty("STATS_1", (numbers * n_bh, cdiv(rows, WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
     for stride in sorted(strides - {1}):
-        _class_stats(run, q, stride)
+        _class_stats(run, q, stride, numbers)
     run.begin("dq")
-    _launch_dq(run, q_offset, has_dlse)
+    _launch_dq(run, q_offset, has_dlse, dropout)
     run.begin("dkdv")
-    _launch_dkdv(run, q_offset)
+    _launch_dkdv(run, q_offset, dropout)
     return run
 
 
-def _class_stats(run: Pass, q: Meta, stride: int) -> None:
-    """Room for two numbers of every row, each residue class side by side in whole tiles of any BLOCK_M.
+def _class_stats(run: Pass, q: Meta, stride: int, numbers: int) -> None:
+    """Room for some numbers of every row, each residue class side by side in whole tiles of any BLOCK_M.
 
-    [2 * n_bh * stride, n_class_rows].  Rows beyond n_q have no weights: a log-sum-exp of inf, and a delta of 0.
+    [numbers * n_bh * stride, n_class_rows].  Rows beyond n_q have no weights: a log-sum-exp of inf, and 0 for others.
     """
     n_bh, n_q = q.shape[0] * q.shape[1] * stride, q.shape[2]
     length = cdiv(cdiv(n_q, stride), WHOLE_ROWS) * WHOLE_ROWS
     name = f"STATS_{stride}"
-    run.empty(name, (2 * n_bh, length), torch.float32)
+    run.empty(name, (numbers * n_bh, length), torch.float32)
     if n_q < stride * length:
         run.step(lambda env: env[name][:n_bh].fill_(float("inf")))
         run.step(lambda env: env[name][n_bh:].zero_())
 
 
-def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
+def _launch_dq(run: Pass, q_offset: int, has_dlse: bool, dropout: Dropout | None) -> None:
     """The gradient of q.  Fills the STATS of every stride with log-sum-exps in base 2 and deltas."""
     q, g = run.metas["Q"], run.metas["DO"]
     n_rows = cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS
     values = strides_by_name(g=g, o=run.metas["OUT"])
     values |= {"scale": Slot("scale"), "n_rows": run.metas["STATS_1"].shape[1] if run.packed else n_rows}
+    values |= numbers_of_dropout(dropout) | ({"STREAMS": Slot("STREAMS")} if dropout else {})
     first = {"OUT": Slot("OUT"), "LSE": Slot("LSE"), "DLSE": Slot("DLSE") if has_dlse else None}
 
     def more(kernel: Kernel) -> Environment:
@@ -161,7 +173,7 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool) -> None:
 # ---------------------------------------------------------------- dk and dv
 
 
-def _launch_dkdv(run: Pass, q_offset: int) -> None:
+def _launch_dkdv(run: Pass, q_offset: int, dropout: Dropout | None) -> None:
     """The gradients of k and v from the STATS that the kernels for dq leave."""
     program, q, k, v = run.program, *(run.metas[name] for name in "QKV")
     kv_heads, n = k.shape[1], k.shape[2]
@@ -177,7 +189,7 @@ def _launch_dkdv(run: Pass, q_offset: int) -> None:
         if any(kernel.carries for kernel in each):
             carry_state(run, "CARRY_DKDV_TOP", k, ("CARRY_DK", "CARRY_DV"))
         for kernel in each:
-            _launch_dkdv_kernel(run, kernel, own, shared, q_offset)
+            _launch_dkdv_kernel(run, kernel, own, shared, q_offset, dropout)
         if no_other:
             for kernel in each:
                 _scatter(run, kernel.regions[0], n)
@@ -214,7 +226,9 @@ def _take_part(env: Environment, name: str, part: int) -> None:
     env[f"{name}_{part}"] = env[name][part]
 
 
-def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_offset: int) -> None:
+def _launch_dkdv_kernel(
+    run: Pass, kernel: Kernel, own: Heads, shared: bool, q_offset: int, dropout: Dropout | None
+) -> None:
     (region,) = kernel.regions
     program, q, k, v, g = run.program, *(run.metas[name] for name in ("Q", "K", "V", "DO"))
     batch, heads, n_q, head_dim = q.shape
@@ -234,6 +248,7 @@ def _launch_dkdv_kernel(run: Pass, kernel: Kernel, own: Heads, shared: bool, q_o
     values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
     values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
     values |= {"q_offset": q_offset, "scale": Slot("scale"), "scale_log2": Slot("scale_log2")}
+    values |= numbers_of_dropout(dropout)
     values |= {"SHARED": shared and program.by_head and kernel.end == "store", **own.lists, **made.constants}
     bind(values, {"Q": "Q", "DO": "DO", **source, **target})
     if kernel.begin == "continue":

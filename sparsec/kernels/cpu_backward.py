@@ -10,8 +10,9 @@ from torch import Tensor
 from sparsec.kernels.cpu_forward import at, batches, listed_keys
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import add_keys_of_run, additive_masks, keys_of_run, work_of
-from sparsec.kernels.cpu_scores import HeadNumbers, Sums, gradients_scored, scored_run
+from sparsec.kernels.cpu_scores import HeadNumbers, Sums, gradients_scored, kept_in_run, scored_run, tiled_words
 from sparsec.kernels.cpu_visits import parts_of
+from sparsec.kernels.dropout import RowWords
 from sparsec.kernels.input_entries import Entries
 
 
@@ -26,15 +27,17 @@ def backward_region(
     scale: float,
     entries: Sequence[Entries] = (),
     heads: HeadNumbers | None = None,
+    words: RowWords | None = None,
     sums: Sums | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A region's share of dq, like q [X, group, n_q, D], and of dk and dv, each [n, X, D].
 
-    g is the gradient of out; lse is that over all regions, +inf for a row without a key; `entries` and `heads` as of
-    forward; `sums`: gradients of float inputs, to be added to.
+    g is the gradient of out; lse is that over all regions, +inf for a row without a key; `entries`, `heads` and
+    `words` as of forward; `sums`: gradients of float inputs, to be added to.
     """
     group, block, listed = q.shape[1], order.block, order.region.listed
     tiles, g_tiles, out_tiles = (order.tiled_queries(x) for x in (q, g, out))
+    words = tiled_words(order, words)
     lse_tiles = order.tiled_queries(lse, float("inf"))
     dq = torch.zeros_like(tiles)
     keys = None if listed else (order.tiled_keys(k), order.tiled_keys(v))
@@ -46,12 +49,14 @@ def backward_region(
         some_dk, some_dv = (some_k.new_zeros(shape) for _ in "kv") if listed else (dk, dv)
         table = additive_masks(visits, order.tile, group, q.dtype)
         for run in runs:
-            for batch, mask in batches(run, order, tiles, some_k, table, 4):
+            for batch, mask in batches(run, order, tiles, some_k, table, 4, words is not None):
                 own_g, own_q, own_out, own_lse = (at(x, batch) for x in (g_tiles, tiles, out_tiles, lse_tiles))
                 own_k, own_v = (keys_of_run(x, batch, block) for x in (some_k, some_v))
                 tensors = own_g, own_q, own_k, own_v, own_out, own_lse, mask, scale
                 scored = scored_run(order, visits, batch, heads, entries)
-                more = gradients_densely(*tensors) if scored is None else gradients_scored(*tensors, scored, sums)
+                kept = kept_in_run(order, visits, batch, words)
+                written_out = scored is not None or kept is not None
+                more = gradients_scored(*tensors, scored, kept, sums) if written_out else gradients_densely(*tensors)
                 batch.add(dq, more[0].transpose(0, 1))
                 add_keys_of_run(some_dk, more[1], batch, block)
                 add_keys_of_run(some_dv, more[2], batch, block)

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import Run, additive_masks, keys_of_run, mask_of_run, work_of
-from sparsec.kernels.cpu_scores import HeadNumbers, attend_scored, scored_run
+from sparsec.kernels.cpu_scores import HeadNumbers, attend_scored, kept_in_run, scored_run, tiled_words
 from sparsec.kernels.cpu_visits import Visits, parts_of
+from sparsec.kernels.dropout import RowWords
 from sparsec.kernels.input_entries import Entries
 
-_PRODUCTS = 4  # tensors of all pairs that a batch with scores takes
+_PRODUCTS = 4  # tensors of all pairs that a batch with scores or dropout takes
 _BUDGET = 16 << 20  # bytes that a batch takes besides its views, or more where keys take more
 
 
@@ -25,13 +26,15 @@ def forward_region(
     scale: float,
     entries: Sequence[Entries] = (),
     heads: HeadNumbers | None = None,
+    words: RowWords | None = None,
 ) -> tuple[Tensor, Tensor]:
     """q [X, group, n_q, D] and k, v [X, n, D] -> out like q, and the log-sum-exp [X, group, n_q].
 
-    `entries`: the inputs of the pattern, the same for all X and the group; `heads`: for scores, where there are some.
+    `entries`: the inputs of the pattern, the same for all X and the group; `heads`: for scores, where there are some;
+    `words` [X, group, n_q]: where weights are dropped.
     """
     group = q.shape[1]
-    tiles = order.tiled_queries(q)
+    tiles, words = order.tiled_queries(q), tiled_words(order, words)
     out, lse = torch.zeros_like(tiles), tiles.new_full(tiles.shape[:3], float("-inf"))
     keys = None if order.region.listed else (order.tiled_keys(k), order.tiled_keys(v))
     for part in parts_of(order):
@@ -39,13 +42,14 @@ def forward_region(
         some_k, some_v = keys or (listed_keys(x, visits) for x in (k, v))
         table = additive_masks(visits, order.tile, group, q.dtype)
         for run in runs:
-            for batch, mask in batches(run, order, tiles, some_k, table, 2):
+            for batch, mask in batches(run, order, tiles, some_k, table, 2, words is not None):
                 own_k, own_v = (keys_of_run(x, batch, order.block) for x in (some_k, some_v))
                 own_q, scored = at(tiles, batch), scored_run(order, visits, batch, heads, entries)
-                if scored is None:
+                kept = kept_in_run(order, visits, batch, words)
+                if scored is None and kept is None:
                     more_out, more_lse = attend_densely(own_q, own_k, own_v, mask, scale)
                 else:
-                    more_out, more_lse = attend_scored(own_q, own_k, own_v, mask, scale, scored)
+                    more_out, more_lse = attend_scored(own_q, own_k, own_v, mask, scale, scored, kept)
                 if batch.empty is not None:
                     empty = batch.empty.repeat(1, 1, group).flatten(1)
                     more_lse.masked_fill_(empty[:, None], float("-inf"))
@@ -76,9 +80,10 @@ def combined(out: Tensor, lse: Tensor, more_out: Tensor, more_lse: Tensor) -> tu
 
 
 def batches(
-    run: Run, order: Order, tiles: Tensor, keys: Tensor, table: Tensor, copies: int
+    run: Run, order: Order, tiles: Tensor, keys: Tensor, table: Tensor, copies: int, drops: bool
 ) -> Iterator[tuple[Run, Tensor | None]]:
-    """A run in parts within a budget of memory, with their masks; `copies`: tensors like its keys that a part takes.
+    """A run in parts within a budget of memory, with their masks; `copies`: tensors like its keys that a part takes;
+    `drops`: whether weights are dropped.
 
     Large parts, since all threads wait for the last of them after each; where keys are few, of a few megabytes.
     """
@@ -88,7 +93,7 @@ def batches(
     mask = mask_of_run(table, run) if single else None
     views = 2 if run.shift is not None else 0  # k and v
     own_masks = 0 if single or run.masks is None else length * rows
-    own_masks += _PRODUCTS * length * rows * lines if order.region.score else 0
+    own_masks += _PRODUCTS * length * rows * lines if order.region.score or drops else 0
     entries = own_masks + (copies - views) * length * lines * dim + 2 * rows * lines * dim
     most = max(_BUDGET // tiles.element_size(), 4 * keys.numel()) // entries
     for part in run.split(max(1, most)):

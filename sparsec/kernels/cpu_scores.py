@@ -1,4 +1,4 @@
-"""Attention with scores on a CPU: torch's own takes products as they are, so it is written out here."""
+"""Attention with scores or dropout on a CPU: torch's own has neither, so it is written out here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import Run
 from sparsec.kernels.cpu_visits import Visits
+from sparsec.kernels.dropout import RowWords
 from sparsec.kernels.input_entries import Entries, place_of
 from sparsec.kernels.program import Region
 
@@ -84,43 +85,86 @@ def scored_run(
     rows = order.queries(run.tiles.flatten()).view(stacks, run.height, 1, order.tile) + order.q_offset
     q = rows.expand(stacks, *shape).reshape(stacks, 1, -1, 1)
     h = heads.numbers[:, None, :, None].expand(-1, *shape).reshape(1, len(heads.numbers), -1, 1)
+    rows_of_batch = heads.rows.view(1, -1, 1, 1)
+    k = _keys_of_pairs(order, visits, run)
+    return Scored(order.region, q, k, order.n, h, heads.heads, rows_of_batch, entries)
+
+
+class Kept(NamedTuple):
+    """What dropout does to a batch of pairs."""
+
+    pairs: Tensor  # bool: which are kept
+    share: float  # what their weights are divided by
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Weights, or what comes back into them: 0 where a pair is dropped, not yet divided."""
+        return x.masked_fill(~self.pairs, 0.0)
+
+
+def kept_in_run(order: Order, visits: Visits, run: Run, words: RowWords | None) -> Kept | None:
+    """The pairs of the stacks of a run that are kept, of words [X, query tiles, group * tile]."""
+    if words is None:
+        return None
+    first, second = (run.of(x).transpose(0, 1)[..., None] for x in words[:2])
+    own = words._replace(first=first, second=second)
+    return Kept(own.kept(_keys_of_pairs(order, visits, run)), words.kept_share)
+
+
+def tiled_words(order: Order, words: RowWords | None) -> RowWords | None:
+    """Words [X, group, n_q] in tiles."""
+    if words is None:
+        return None
+    return words._replace(first=order.tiled_queries(words.first, 0), second=order.tiled_queries(words.second, 0))
+
+
+def _keys_of_pairs(order: Order, visits: Visits, run: Run) -> Tensor:
+    """Positions of the keys of a run, [stacks, 1, 1, keys]."""
     if visits.listed is None:
         k = order.keys(run.keys.flatten())
     else:
         k = visits.listed.view(-1, order.block)[run.keys.flatten()]
-    rows_of_batch = heads.rows.view(1, -1, 1, 1)
-    return Scored(order.region, q, k.reshape(stacks, 1, 1, -1), order.n, h, heads.heads, rows_of_batch, entries)
+    return k.reshape(len(run.tiles), 1, 1, -1)
 
 
 def attend_scored(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, scored: Scored
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, scored: Scored | None, kept: Kept | None
 ) -> tuple[Tensor, Tensor]:
-    """As `attend_densely`, with scores; the log-sum-exp is -inf for no key."""
-    s = scored.score((q @ k.mT).mul_(scale))
+    """As `attend_densely`, with scores and dropout; the log-sum-exp is -inf for no key."""
+    s = (q @ k.mT).mul_(scale)
+    if scored is not None:
+        s = scored.score(s)
     if mask is not None:
         s = s.masked_fill(mask != 0, float("-inf"))
     top = s.amax(-1, keepdim=True).clamp(min=torch.finfo(s.dtype).min)  # finite, so that exp(-inf - top) is 0
     weights = (s - top).exp_()
     total = weights.sum(-1, keepdim=True)
-    out = (weights @ v).div_(total.where(total != 0, 1.0))
+    divisor = total.where(total != 0, 1.0)
+    if kept is not None:
+        weights, divisor = kept.weights(weights), divisor * kept.share
+    out = (weights @ v).div_(divisor)
     return out, (top + total.log()).squeeze(-1)
 
 
 def gradients_scored(
     g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, mask: Tensor | None, scale: float,
-    scored: Scored, sums: Sums | None = None,
+    scored: Scored | None, kept: Kept | None, sums: Sums | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """dq, dk and dv of attention with scores: the counterpart of `attend_scored`, with +inf for a row without keys.
+    """dq, dk and dv of attention with scores and dropout: the counterpart of `attend_scored`, with +inf for a row
+    without keys.
 
     Where a weight is 0, so are its gradients, whatever the slope.  `sums`: those of float inputs, to be added to.
     """
     s = (q @ k.mT).mul_(scale)
-    weights = (scored.score(s) - lse[..., None]).exp_()
+    weights = ((s if scored is None else scored.score(s)) - lse[..., None]).exp_()
     gone = (lse == float("inf"))[..., None]
     weights = weights.masked_fill_(gone if mask is None else gone | (mask != 0), 0.0)
-    ds = (g @ v.mT).sub_((out * g).sum(-1, keepdim=True)).mul_(weights)
-    if sums is not None:
-        scored.add(sums, s, ds.masked_fill(weights == 0, 0.0))
-    ds = ds.mul_(scored.slope(s))
+    dweights, kept_weights = g @ v.mT, weights
+    if kept is not None:
+        dweights, kept_weights = (kept.weights(x).div_(kept.share) for x in (dweights, weights))
+    ds = dweights.sub_((out * g).sum(-1, keepdim=True)).mul_(weights)
+    if scored is not None:
+        if sums is not None:
+            scored.add(sums, s, ds.masked_fill(weights == 0, 0.0))
+        ds = ds.mul_(scored.slope(s))
     ds = ds.masked_fill_(weights == 0, 0.0).mul_(scale)
-    return ds @ k, ds.mT @ q, weights.mT @ g
+    return ds @ k, ds.mT @ q, kept_weights.mT @ g

@@ -10,8 +10,9 @@ from torch import Tensor
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.cpu_forward import attend_densely, combined
 from sparsec.kernels.cpu_order import TILE
-from sparsec.kernels.cpu_scores import HeadNumbers, Scored, attend_scored
+from sparsec.kernels.cpu_scores import HeadNumbers, Kept, Scored, attend_scored
 from sparsec.kernels.cpu_visits import read_tables
+from sparsec.kernels.dropout import RowWords
 from sparsec.kernels.input_entries import Entries
 from sparsec.kernels.program import Program, Region
 from sparsec.kernels.tables import Source, Table
@@ -34,6 +35,7 @@ def forward_step(
     call: Call,
     entries: Sequence[Entries] = (),
     heads: HeadNumbers | None = None,
+    words: RowWords | None = None,
 ) -> tuple[Tensor, Tensor]:
     """out like q, and lse [B, H, n_q], both exact, without sinks.  `entries`: what all rows read of inputs."""
     q, kv_heads = call.q, call.k.shape[1]
@@ -43,9 +45,9 @@ def forward_step(
     found = None
     for region in regions:
         if region.stride == 1 or n_q == 1:
-            more = _step(program, region, rows, range(n_q), call, entries, heads)
+            more = _step(program, region, rows, range(n_q), call, entries, heads, words)
         else:
-            more = _step_by_class(program, region, rows.unflatten(2, (-1, n_q)), call, entries, heads)
+            more = _step_by_class(program, region, rows.unflatten(2, (-1, n_q)), call, entries, heads, words)
         found = found if more is None else more if found is None else combined(*found, *more)
     out, lse = found or _nothing(rows)
     return out.reshape(q.shape), lse.reshape(batch, count, n_q)
@@ -63,6 +65,7 @@ def _step_by_class(
     call: Call,
     entries: Sequence[Entries],
     heads: HeadNumbers | None,
+    words: RowWords | None,
 ) -> tuple[Tensor, Tensor]:
     """The residue classes of q [B, H_kv, group, n_q, D] one after the other -> out and lse, group and n_q as one."""
     out, lse = _nothing(q)
@@ -70,7 +73,7 @@ def _step_by_class(
     for row in range(min(region.stride, n_q)):
         rows = slice(row, None, region.stride)
         own = q[..., rows, :]
-        found = _step(program, region, own.flatten(2, 3), range(n_q)[rows], call, entries, heads)
+        found = _step(program, region, own.flatten(2, 3), range(n_q)[rows], call, entries, heads, words)
         if found is not None:
             out[..., rows, :], lse[..., rows] = found[0].reshape(own.shape), found[1].reshape(own.shape[:4])
     return out.flatten(2, 3), lse.flatten(2, 3)
@@ -84,6 +87,7 @@ def _step(
     call: Call,
     entries: Sequence[Entries],
     heads: HeadNumbers | None,
+    words: RowWords | None,
 ) -> tuple[Tensor, Tensor] | None:
     """Some rows of Q of one class, q [B, H_kv, group * rows, D] -> out and lse like q; None where no key is visited."""
     found, n = None, call.k_begin + call.k.shape[2]
@@ -99,12 +103,13 @@ def _step(
         if q.shape[2] > len(rows):
             group = q.shape[2] // len(rows)
             added, most = added.repeat(group, 1), most.repeat(group)
-        if region.score is None:
+        if region.score is None and words is None:
             out, lse = attend_densely(q, some_k, some_v, added[None, None], call.scale)
             more = out, lse + most
         else:
-            scored = _scored(region, q, rows, places, call, entries, heads)
-            more = attend_scored(q, some_k, some_v, added[None, None], call.scale, scored)
+            scored = None if region.score is None else _scored(region, q, rows, places, call, entries, heads)
+            kept = None if words is None else _kept_of_step(words, q, rows, places, call)
+            more = attend_scored(q, some_k, some_v, added[None, None], call.scale, scored, kept)
         found = more if found is None else combined(*found, *more)
     return found
 
@@ -125,6 +130,14 @@ def _scored(
     n = call.k_begin + call.k.shape[2]
     rows_of_batch = heads.rows.view(*x.shape[:2], 1, 1)
     return Scored(region, q, _standing(places) + call.k_begin, n, h, heads.heads, rows_of_batch, entries)
+
+
+def _kept_of_step(words: RowWords, x: Tensor, rows: range, places: Sequence[slice] | Tensor, call: Call) -> Kept:
+    """Which pairs dropout keeps, of x, some rows of Q [B, H_kv, group * rows, D], and the keys at some places."""
+    some = slice(rows.start, rows.stop, rows.step)
+    first, second = (of_all[..., some].reshape(x.shape[:3])[..., None] for of_all in words[:2])
+    own = words._replace(first=first, second=second)
+    return Kept(own.kept(_standing(places) + call.k_begin), words.kept_share)
 
 
 def _standing(places: Sequence[slice] | Tensor) -> Tensor:

@@ -46,7 +46,8 @@ def attend_cached(m_i, l_i, acc, q_tile, k, kept, seen, own, region, scale_log2,
     else:
         s = tl.where(kept, s, float("-inf"))
     v_tile = load_cached(region.V, region.v_strides, region, own, k, seen, sizes)
-    return softmax_step(s, v_tile, m_i, l_i, acc, scale_of(region.rules, scale_log2), sizes.PRECISION)
+    p, alpha, m_i, l_i = softmax_step(s, m_i, l_i, scale_of(region.rules, scale_log2))
+    return m_i, l_i, tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=sizes.PRECISION)
 
 
 @triton.jit

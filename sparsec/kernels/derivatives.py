@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_OF_BACKWARD = 11  # arguments of a backward pass before those of float inputs
+_OF_FORWARD, _OF_BACKWARD = 10, 13  # arguments of the passes before those of float inputs
 NO_DERIVATIVE = "[SP0607] {} of sparse attention is not supported; only first derivatives, in reverse mode, are"
 
 
@@ -75,29 +75,33 @@ def differentiable(
             inputs: list[Tensor],
             scale: float,
             q_offset: int,
+            streams: Tensor | None,
+            dropout_p: float,
             *reals: Tensor,
         ) -> Any:
+            given = q, k, v, sinks, sequences, inputs, scale, q_offset, streams, dropout_p
             with torch.enable_grad():
-                out, lse = _below_autograd(forward_op, q, k, v, sinks, sequences, inputs, scale, q_offset, [*reals])
-            ctx.scale, ctx.q_offset, ctx.inputs = scale, q_offset, len(inputs)
-            ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, *inputs, *reals)
+                out, lse = _below_autograd(forward_op, *given, [*reals])
+            ctx.scale, ctx.q_offset, ctx.dropout_p, ctx.inputs = scale, q_offset, dropout_p, len(inputs)
+            ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, streams, *inputs, *reals)
             ctx.set_materialize_grads(False)
             return out, lse
 
         @staticmethod
         def backward(ctx: Any, g: Tensor | None, dlse: Tensor | None) -> Any:
-            q, k, v, sinks, out, lse, sequences, *data = ctx.saved_tensors
+            q, k, v, sinks, out, lse, sequences, streams, *data = ctx.saved_tensors
             inputs, reals = data[: ctx.inputs], data[ctx.inputs :]
             if g is None:
                 g = torch.zeros_like(out)
-            given = g, q, k, v, out, lse, dlse, sequences, inputs, ctx.scale, ctx.q_offset, reals
+            last = inputs, ctx.scale, ctx.q_offset, streams, ctx.dropout_p, reals
+            given = g, q, k, v, out, lse, dlse, sequences, *last
             gradients = backward_op(*given)
             of_sinks = sink_gradient(g, out, lse, dlse, sinks) if ctx.needs_input_grad[3] else None
             of_reals = [None] * len(reals)
-            if any(ctx.needs_input_grad[8:]):
+            if any(ctx.needs_input_grad[_OF_FORWARD:]):
                 found = zip(reals_op(*given), reals, strict=True)
                 of_reals = [x if len(own) > 1 else x.sum(0, keepdim=True) for x, own in found]
-            return *gradients, of_sinks, None, None, None, None, *of_reals
+            return *gradients, of_sinks, *(None,) * (_OF_FORWARD - 4), *of_reals
 
     class Gradients(torch.autograd.Function):
         """The gradients as a function of their own, so that asking for its derivative is an error and never a zero."""
@@ -113,7 +117,8 @@ def differentiable(
         def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> Any:
             like_q, like_k, like_v, like_lse = refused_op(dq, dk, dv)
             like_dlse = like_lse if ctx.needs_input_grad[6] else None  # there may be no dlse
-            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, *(None,) * (4 + ctx.reals)
+            rest = _OF_BACKWARD - 7 + ctx.reals
+            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, *(None,) * rest
 
     return Attention, Gradients
 

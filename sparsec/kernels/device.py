@@ -30,7 +30,7 @@ LOG2_E_FLOAT: float = getattr(LOG2_E, "value", LOG2_E)
 RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
 RUN_TIME += ["o_b", "o_h", "o_m", "r_b", "r_h", "r_m"]
 RUN_TIME += ["heads", "n_q", "n_rows", "n_class_rows", "n", "q_offset", "batches", "split_tiles", "splits"]
-RUN_TIME += ["batch_lines", "head_lines", "room", "sinks_b"]
+RUN_TIME += ["batch_lines", "head_lines", "room", "sinks_b", "drop_below"]
 
 
 def kernel_name(specialization: Any) -> str:

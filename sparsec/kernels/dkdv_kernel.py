@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
+from sparsec.kernels.dropout_tiles import kept_by_hash
 from sparsec.kernels.loads import (
     load_by_layout,
     load_gathered_sums,
@@ -33,7 +34,7 @@ def dkdv_kernel(
     TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, SHARES, TILES,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, r_b, r_h, r_m,
     heads, n_q, n_rows, n, q_offset, batches, scale, scale_log2, split_tiles, splits,
-    batch_lines, head_lines, room,
+    batch_lines, head_lines, room, drop_below,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, QUERIES: tl.constexpr, GATHERED: tl.constexpr,
     SUMS_1: tl.constexpr, SUMS_2: tl.constexpr, SHARED: tl.constexpr,
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
@@ -46,8 +47,8 @@ def dkdv_kernel(
 
     GATHERED: K and V are keys of that kind side by side, and DK and DV sums that another kernel collects: from its
     DK_SUMS_1, .., of the gathered keys SUMS_1, ...  PARTIAL_DK: it goes on with what the kernel before left.  DKDV_TOP:
-    another kernel goes on with them.  SHARED: other groups of heads add to these keys, in float32.  SHARES, TILES: as
-    in `forward_kernel`.
+    another kernel goes on with them.  SHARED: other groups of heads add to these keys, in float32.  SHARES, TILES,
+    drop_below: as in `forward_kernel`; None: nothing is dropped.
     """
     if SHARES is not None:  # noqa: SIM102
         if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), KV_HEADS, LONGEST_FIRST):
@@ -62,7 +63,7 @@ def dkdv_kernel(
         Q, (q_b, q_h, q_m), DO, (g_b, g_h, g_m), ROW_STATS, n_rows, HEADS,
         K, (k_b, k_h, k_n), V, (v_b, v_h, v_n), DK, DV, (r_b, r_h, r_m), DKDV_TOP,
         PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2, DV_SUMS_2, SUMS_2,
-        DK_SPLITS, DV_SPLITS, scale, scale_log2, SHARED, GATHERED is not None,
+        DK_SPLITS, DV_SPLITS, scale, scale_log2, drop_below, SHARED, GATHERED is not None,
         Rules(
             KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT,
             GATHERED is not None,
@@ -80,7 +81,7 @@ def _dkdv_tiles(
     TILES, LONGEST_FIRST: tl.constexpr, place, shares,
     Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV, dk_strides,
     DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1: tl.constexpr,
-    DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, scale, scale_log2,
+    DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, scale, scale_log2, drop_below,
     SHARED: tl.constexpr, IS_SUM: tl.constexpr, rules, lists, sizes,
 ):  # fmt: skip
     """What a program does for each of its tiles."""
@@ -89,7 +90,7 @@ def _dkdv_tiles(
             own_keys(*place, shares, None),
             Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV,
             dk_strides, DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2,
-            DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, scale, scale_log2, SHARED, IS_SUM, rules,
+            DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, scale, scale_log2, drop_below, SHARED, IS_SUM, rules,
             lists, sizes,
         )  # fmt: skip
     else:
@@ -99,7 +100,7 @@ def _dkdv_tiles(
                 own_keys(*place, shares, sequence_of(TILES, number, LONGEST_FIRST)),
                 Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV,
                 dk_strides, DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1, DK_SUMS_2,
-                DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, scale, scale_log2, SHARED, IS_SUM, rules,
+                DV_SUMS_2, SUMS_2, DK_SPLITS, DV_SPLITS, scale, scale_log2, drop_below, SHARED, IS_SUM, rules,
                 lists, sizes,
             )  # fmt: skip
 
@@ -108,7 +109,7 @@ def _dkdv_tiles(
 def _dkdv_tile(
     own, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, K, k_strides, V, v_strides, DK, DV, dk_strides,
     DKDV_TOP, PARTIAL_DK, PARTIAL_DV, PARTIAL_TOP, DK_SUMS_1, DV_SUMS_1, SUMS_1: tl.constexpr,
-    DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, scale, scale_log2,
+    DK_SUMS_2, DV_SUMS_2, SUMS_2: tl.constexpr, DK_SPLITS, DV_SPLITS, scale, scale_log2, drop_below,
     SHARED: tl.constexpr, IS_SUM: tl.constexpr, rules, lists, sizes,
 ):  # fmt: skip
     """What a program of `dkdv_kernel` does."""
@@ -139,7 +140,7 @@ def _dkdv_tile(
         dk += tl.load(dk_ptrs, mask=mask & carried[:, None], other=0.0)
         dv += tl.load(dv_ptrs, mask=mask & carried[:, None], other=0.0)
     dk, dv = _add_dkdv(
-        dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2,
+        dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2, drop_below,
         own, rules, lists, sizes,
     )  # fmt: skip
     if DKDV_TOP is None and not IS_SUM and not SHARED:
@@ -169,7 +170,7 @@ def _store_dkdv(dk, dv, DK, DV, dk_strides, DKDV_TOP, kv_bh, n_kv_bh, mask, own,
 
 @triton.jit
 def _add_dkdv(
-    dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2,
+    dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2, drop_below,
     own, rules, lists, sizes,
 ):  # fmt: skip
     """The sums after the queries of a region."""
@@ -179,7 +180,7 @@ def _add_dkdv(
         step = turn if sizes.GROUP == 1 else turn % steps
         head = own.first_head + (0 if sizes.GROUP == 1 else turn // steps)
         dk, dv = _add_queries(
-            dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2,
+            dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2, drop_below,
             own, rules, lists, walk, step, head, False, sizes,
         )  # fmt: skip
     if sizes.PACKED and sizes.TMA:  # noqa: SIM102
@@ -189,7 +190,7 @@ def _add_dkdv(
             while turn < last_end:
                 dk, dv = _add_queries(
                     dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2,
-                    own, rules, lists, walk, steps, own.first_head + turn, True, sizes,
+                    drop_below, own, rules, lists, walk, steps, own.first_head + turn, True, sizes,
                 )  # fmt: skip
                 turn += 1
     return dk, dv
@@ -197,7 +198,7 @@ def _add_dkdv(
 
 @triton.jit
 def _add_queries(
-    dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2,
+    dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2, drop_below,
     own, rules, lists, walk, step, head, LAST: tl.constexpr, sizes,
 ):  # fmt: skip
     """The sums after the queries of a step of one head."""
@@ -206,8 +207,10 @@ def _add_queries(
         head = tl.load(HEADS + head)
     stop = queries_at(walk, lists, own, step, sizes)
     bh = own.batch * own.heads + head
-    delta_bh = bh + own.heads * own.batches
+    n_bh = own.heads * own.batches
+    delta_bh = bh + n_bh
     if sizes.STRIDE > 1 and not sizes.PACKED:
+        n_bh = n_bh * sizes.STRIDE
         bh, delta_bh = bh * sizes.STRIDE + own.class_row, delta_bh * sizes.STRIDE + own.class_row
     rows = query_rows_of(own, head, stop)
     q_tile = load_by_layout(Q, q_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, LAST)
@@ -225,12 +228,36 @@ def _add_queries(
     if rules.SCORE is not None:
         p = there_only(p, lse_2)
     do_tile = load_by_layout(DO, do_strides, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, LAST)
-    dv = tl.dot(p.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
+    weights = p
+    if drop_below is not None:
+        first = load_row_stats(
+            ROW_STATS,
+            delta_bh + n_bh,
+            n_rows,
+            own.stats_first,
+            rows,
+            sizes,
+            sizes.BLOCK_M,
+            LISTED,
+            sizes.TMA,
+            0.0,
+            LAST,
+        ).to(tl.uint32, bitcast=True)
+        second = load_row_stats(
+            ROW_STATS, delta_bh + 2 * n_bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0,
+            LAST,
+        ).to(tl.uint32, bitcast=True)  # fmt: skip
+        side_by_side: tl.constexpr = sizes.STRIDE == 1 and not rules.GATHERED and not LISTED
+        kept = kept_by_hash((first, second), own.k, own.k_lo, drop_below, side_by_side, sizes.BLOCK_N, False)
+        weights = tl.where(kept, p, 0.0)
+    dv = tl.dot(weights.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
     if rules.SCORE is not None:
         p = through_score(p, slope)
     dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=sizes.PRECISION)
     delta = load_row_stats(
         ROW_STATS, delta_bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0, LAST
     )
+    if drop_below is not None:
+        dp = tl.where(kept, dp, 0.0)
     ds = p * (dp - delta[None, :])
     return tl.dot(ds.to(q_tile.dtype), q_tile, dk, input_precision=sizes.PRECISION), dv

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
+from sparsec.kernels.dropout_tiles import Dropping, row_words, store_words
 from sparsec.kernels.key_regions import (
     KeyRegion,
+    kept_keys,
     keys_at,
     last_steps,
     load_keys,
@@ -25,10 +27,10 @@ from sparsec.kernels.splits import load_carry, store_carry, store_split
 @triton.jit(do_not_specialize=RUN_TIME, repr=kernel_name)
 def dq_kernel(
     Q, K, V, K_1, V_1, K_2, V_2, OUT, LSE, DO, DLSE, ROW_STATS, CLASS_STATS, DQ, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
-    HEADS, TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, SHARES, TILES,
+    HEADS, TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, SHARES, TILES, STREAMS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m,
     heads, n_q, n_rows, n_class_rows, n, q_offset, batches, scale, scale_log2, split_tiles, splits,
-    batch_lines, head_lines, room,
+    batch_lines, head_lines, room, drop_below, kept_share,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr,
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
@@ -43,6 +45,10 @@ def dq_kernel(
     The first of these kernels also leaves what dk and dv need of every row, in whole tiles: [0] the log-sum-exp in base
     2, +inf for a row that has no weights; [1] delta = sum(o * do) - dlse.  PARTIAL, DQ_TOP, SPLITS: as in
     `forward_kernel`, with a sum in the place of a softmax; SHARES and TILES as there.
+
+    STREAMS: weights are dropped, and others are divided by kept_share.  Both kernels get that from the two numbers,
+    for all pairs at once: exponents are less log2(kept_share), and delta is times kept_share.  [2] and [3] then are
+    the words of each row, as bits.
     """
     if SHARES is not None:  # noqa: SIM102
         if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), HEADS, LONGEST_FIRST):
@@ -56,7 +62,7 @@ def dq_kernel(
         Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines),
         Q, (q_b, q_h, q_m), DO, (g_b, g_h, g_m), OUT, (o_b, o_h, o_m), DQ, (r_b, r_h, r_m), LSE, DLSE,
         ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
-        scale, scale_log2,
+        scale, scale_log2, Dropping(STREAMS, drop_below, kept_share),
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
             Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT),
@@ -82,14 +88,14 @@ def _dq_tiles(
     TILES, LONGEST_FIRST: tl.constexpr, place, shares,
     Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE,
     ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
-    scale, scale_log2, region, region_1, region_2, sizes,
+    scale, scale_log2, dropping, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program does for each of its tiles."""
     if TILES is None:
         _dq_tile(
             own_queries(*place, shares, None),
             Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE, ROW_STATS, CLASS_STATS,
-            n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, scale, scale_log2, region,
+            n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, scale, scale_log2, dropping, region,
             region_1, region_2, sizes,
         )  # fmt: skip
     else:
@@ -98,7 +104,7 @@ def _dq_tiles(
             _dq_tile(
                 own_queries(*place, shares, sequence_of(TILES, number, LONGEST_FIRST)),
                 Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE, ROW_STATS, CLASS_STATS,
-                n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, scale, scale_log2, region,
+                n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS, scale, scale_log2, dropping, region,
                 region_1, region_2, sizes,
             )  # fmt: skip
 
@@ -107,7 +113,7 @@ def _dq_tiles(
 def _dq_tile(
     own, Q, q_strides, DO, do_strides, OUT, out_strides, DQ, dq_strides, LSE, DLSE,
     ROW_STATS, CLASS_STATS, n_rows, n_class_rows, PARTIAL, PARTIAL_TOP, DQ_TOP, SPLITS,
-    scale, scale_log2, region, region_1, region_2, sizes,
+    scale, scale_log2, dropping, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program of `dq_kernel` does."""
     mask = tile_mask(own.row, own.n_q, sizes.HEAD_DIM, sizes.BLOCK_D)
@@ -115,7 +121,11 @@ def _dq_tile(
     q_tile = load_by_layout(Q, q_strides, loaded, sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
     do_tile = load_by_layout(DO, do_strides, loaded, sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
     bh = (own.batch * own.heads + own.head).to(tl.int64)
-    delta_bh = bh + own.heads * own.batches
+    n_bh = (own.heads * own.batches).to(tl.int64)
+    delta_bh = bh + n_bh
+    words = 0, 0
+    if dropping.STREAMS is not None:
+        words = row_words(dropping, own)
     stats = own.stats_first + own.row
     n_stats = n_rows  # rows that get a number: whole tiles, but of the sequence alone where there are several
     if sizes.PACKED:
@@ -124,9 +134,14 @@ def _dq_tile(
         o_ptrs = ptrs_by_layout(OUT, out_strides, query_rows(own), sizes, sizes.BLOCK_M)
         o_tile = tl.load(o_ptrs, mask=tile_mask(own.row, loaded.length, sizes.HEAD_DIM, sizes.BLOCK_D), other=0.0)
         lse_2, delta = row_stats(o_tile, do_tile, LSE, DLSE, bh * own.q_rows, own.at, own.row < own.n_q)
+        if dropping.STREAMS is not None:
+            lse_2 += tl.log2(dropping.kept_share)
+            delta *= dropping.kept_share
         if ROW_STATS is not None:
             tl.store(ROW_STATS + bh * n_rows + stats, lse_2, mask=own.row < n_stats)
             tl.store(ROW_STATS + delta_bh * n_rows + stats, delta, mask=own.row < n_stats)
+            if dropping.STREAMS is not None:
+                store_words(ROW_STATS + (delta_bh + n_bh) * n_rows + stats, n_bh * n_rows, words, own.row < n_stats)
         dq = tl.zeros([sizes.BLOCK_M, sizes.BLOCK_D], tl.float32)
     else:
         lse_2 = tl.load(ROW_STATS + bh * n_rows + stats, mask=own.row < n_stats, other=float("inf"))
@@ -138,11 +153,15 @@ def _dq_tile(
         place = own.class_row * n_class_rows + own.place + tl.arange(0, sizes.BLOCK_M)
         tl.store(CLASS_STATS + bh * sizes.STRIDE * n_class_rows + place, lse_2, mask=own.row < own.n_q)
         tl.store(CLASS_STATS + delta_bh * sizes.STRIDE * n_class_rows + place, delta, mask=own.row < own.n_q)
-    dq = _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, sizes)
+        if dropping.STREAMS is not None:
+            class_rows = sizes.STRIDE * n_class_rows
+            first = CLASS_STATS + (delta_bh + n_bh) * class_rows + place
+            store_words(first, n_bh * class_rows, words, own.row < own.n_q)
+    dq = _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, dropping, words, region, sizes)
     if region_1.K is not None:
-        dq = _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region_1, sizes)
+        dq = _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, dropping, words, region_1, sizes)
     if region_2.K is not None:
-        dq = _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region_2, sizes)
+        dq = _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, dropping, words, region_2, sizes)
     if DQ_TOP is None:
         dq *= scale
     if SPLITS is None:
@@ -165,22 +184,28 @@ def _store_dq(dq, DQ, dq_strides, DQ_TOP, bh, mask, own, sizes):
 
 
 @triton.jit
-def _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, sizes):
+def _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, dropping, words, region, sizes):
     """The sum after the keys of a region."""
     walk = walk_keys(region, own, sizes)
     begin, end = steps_of_keys(region, own, walk, sizes)
     AT_ONCE: tl.constexpr = 1 if region.lists.SEEN is None else sizes.BLOCK_N
     last = last_steps(region, walk, end, sizes)
     for step in range(begin, last, AT_ONCE):
-        dq = _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, step, False, sizes)
+        dq = _add_keys(
+            dq, q_tile, do_tile, lse_2, delta, scale_log2, own, dropping, words, region, walk, step, False, sizes
+        )
     if sizes.PACKED and sizes.TMA:
         for step in tl.range(last, end, num_stages=1):
-            dq = _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, step, True, sizes)
+            dq = _add_keys(
+                dq, q_tile, do_tile, lse_2, delta, scale_log2, own, dropping, words, region, walk, step, True, sizes
+            )
     return dq
 
 
 @triton.jit
-def _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, step, LAST: tl.constexpr, sizes):
+def _add_keys(
+    dq, q_tile, do_tile, lse_2, delta, scale_log2, own, dropping, words, region, walk, step, LAST: tl.constexpr, sizes
+):  # fmt: skip
     """The sum after the keys of a step."""
     stop = keys_at(region, own, walk, step, sizes)
     k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, LAST)
@@ -196,5 +221,7 @@ def _add_keys(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, region, walk, 
     if region.rules.SCORE is not None:
         p = through_score(p, slope)
     dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=sizes.PRECISION)
+    if dropping.STREAMS is not None:
+        dp = tl.where(kept_keys(dropping, words, region, stop, sizes), dp, 0.0)
     ds = p * (dp - delta[:, None])
     return tl.dot(ds.to(k_tile.dtype), k_tile, dq, input_precision=sizes.PRECISION)

@@ -29,6 +29,8 @@ def forward_flops(
     inputs: list[Tensor],
     scale: Any,
     q_offset: int,
+    streams: Any,
+    dropout_p: Any,
     reals: list[Tensor],
     **_: Any,
 ) -> int:
@@ -38,8 +40,8 @@ def forward_flops(
 
 def backward_flops(
     program: Program, g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Any, lse: Any, dlse: Any,
-    sequences: Tensor | None, inputs: list[Tensor], scale: Any, q_offset: int, reals: list[Tensor],
-    **_: Any,
+    sequences: Tensor | None, inputs: list[Tensor], scale: Any, q_offset: int, streams: Any, dropout_p: Any,
+    reals: list[Tensor], **_: Any,
 ) -> int:  # fmt: skip
     """Five products of tiles, as scaled_dot_product_attention counts them."""
     return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=[*inputs, *reals], table=sequences), 5)
@@ -66,7 +68,7 @@ def _pairs_given(program: Program, call: Call) -> int:
     call = call._replace(inputs=[x.cpu() for x in call.inputs])
     if call.table is None:
         return kept_pairs_given(program, call)
-    alone = ((line, [(line.row, line.q_first, line.k_first)]) for line in known(call.table))
+    alone = ((line, [line]) for line in known(call.table))
     return sum(kept_pairs_given(program, call_alone(program, call, *each)) for each in alone)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, Sizes, kernel_name, tl, triton
+from sparsec.kernels.dropout_tiles import Dropping, row_words
 from sparsec.kernels.key_regions import (
     KeyRegion,
+    kept_keys,
     keys_at,
     last_steps,
     load_keys,
@@ -25,9 +27,10 @@ from sparsec.kernels.splits import load_carry, store_carry, store_split
 @triton.jit(do_not_specialize=RUN_TIME, repr=kernel_name)
 def forward_kernel(
     Q, K, V, K_1, V_1, K_2, V_2, OUT, LSE, SINKS, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE, HEADS,
-    TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, SHARES, TILES,
+    TABLES, INPUTS, LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, SHARES, TILES, STREAMS,
     q_b, q_h, q_m, k_b, k_h, k_n, v_b, v_h, v_n, r_b, r_h, r_m,
     heads, n_q, n, q_offset, batches, scale_log2, split_tiles, splits, batch_lines, head_lines, room, sinks_b,
+    drop_below, kept_share,
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr,
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
@@ -42,7 +45,7 @@ def forward_kernel(
     before left it.  OUT_TOP: another kernel goes on with it.  SPLITS: programs that split a tile leave there what each
     of them found; SHARES says which do where data of the call decides it (`sparsec.kernels.long_lines`).  TILES: those
     of several sequences, n_q and n being the rows of Q and K; programs take turns where there are more tiles than
-    programs.
+    programs.  STREAMS, drop_below, kept_share: `Dropping`.
     """
     if SHARES is not None:  # noqa: SIM102
         if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), HEADS, LONGEST_FIRST):
@@ -55,7 +58,7 @@ def forward_kernel(
         ),
         Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines),
         Q, (q_b, q_h, q_m), OUT, (r_b, r_h, r_m), LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP,
-        SPLITS, SPLITS_LSE, scale_log2,
+        SPLITS, SPLITS_LSE, scale_log2, Dropping(STREAMS, drop_below, kept_share),
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
             Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE),
@@ -80,14 +83,14 @@ def forward_kernel(
 def _forward_tiles(
     TILES, LONGEST_FIRST: tl.constexpr, place, shares,
     Q, q_strides, OUT, out_strides, LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
-    scale_log2, region, region_1, region_2, sizes,
+    scale_log2, dropping, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program does for each of its tiles."""
     if TILES is None:
         _forward_tile(
             own_queries(*place, shares, None),
             Q, q_strides, OUT, out_strides, LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
-            scale_log2, region, region_1, region_2, sizes,
+            scale_log2, dropping, region, region_1, region_2, sizes,
         )  # fmt: skip
     else:
         # Mostly one turn.  What is the same in all turns stays in the loop: before it, it would cost registers.
@@ -95,14 +98,14 @@ def _forward_tiles(
             _forward_tile(
                 own_queries(*place, shares, sequence_of(TILES, number, LONGEST_FIRST)),
                 Q, q_strides, OUT, out_strides, LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
-                scale_log2, region, region_1, region_2, sizes,
+                scale_log2, dropping, region, region_1, region_2, sizes,
             )  # fmt: skip
 
 
 @triton.jit
 def _forward_tile(
     own, Q, q_strides, OUT, out_strides, LSE, SINKS, sinks_b, PARTIAL, PARTIAL_TOP, OUT_TOP, SPLITS, SPLITS_LSE,
-    scale_log2, region, region_1, region_2, sizes,
+    scale_log2, dropping, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program of `forward_kernel` does."""
     q_tile = load_by_layout(Q, q_strides, loaded_queries(own, sizes), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
@@ -118,12 +121,17 @@ def _forward_tile(
         lse = tl.load(LSE + out_row, mask=carried, other=float("-inf"))
         out = load_carry(query_ptrs(PARTIAL, bh, own, sizes), PARTIAL_TOP + out_row, carried, mask)
         m_i, l_i, acc = softmax_continue(lse, out)
-    m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, region, sizes)
+    words = 0, 0
+    if dropping.STREAMS is not None:
+        words = row_words(dropping, own)
+    m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region, sizes)
     if region_1.K is not None:
-        m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, region_1, sizes)
+        m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region_1, sizes)
     if region_2.K is not None:
-        m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, region_2, sizes)
+        m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region_2, sizes)
     out, lse = softmax_end(m_i, l_i, acc)
+    if dropping.STREAMS is not None and OUT_TOP is None:
+        out /= dropping.kept_share
     if SPLITS is None:
         _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes)
     elif own.share.split:
@@ -146,22 +154,28 @@ def _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes):
 
 
 @triton.jit
-def _attend(m_i, l_i, acc, q_tile, scale_log2, own, region, sizes):
+def _attend(m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region, sizes):
     """The softmax after the keys of a region."""
     walk = walk_keys(region, own, sizes)
     begin, end = steps_of_keys(region, own, walk, sizes)
     AT_ONCE: tl.constexpr = 1 if region.lists.SEEN is None else sizes.BLOCK_N
     last = last_steps(region, walk, end, sizes)
     for step in range(begin, last, AT_ONCE):
-        m_i, l_i, acc = _attend_keys(m_i, l_i, acc, q_tile, scale_log2, own, region, walk, step, False, sizes)
+        m_i, l_i, acc = _attend_keys(
+            m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region, walk, step, False, sizes
+        )
     if sizes.PACKED and sizes.TMA:
         for step in tl.range(last, end, num_stages=1):
-            m_i, l_i, acc = _attend_keys(m_i, l_i, acc, q_tile, scale_log2, own, region, walk, step, True, sizes)
+            m_i, l_i, acc = _attend_keys(
+                m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region, walk, step, True, sizes
+            )
     return m_i, l_i, acc
 
 
 @triton.jit
-def _attend_keys(m_i, l_i, acc, q_tile, scale_log2, own, region, walk, step, LAST: tl.constexpr, sizes):
+def _attend_keys(
+    m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region, walk, step, LAST: tl.constexpr, sizes
+):  # fmt: skip
     """The softmax after the keys of a step."""
     stop = keys_at(region, own, walk, step, sizes)
     k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, False)  # masks hide what is behind
@@ -171,4 +185,8 @@ def _attend_keys(m_i, l_i, acc, q_tile, scale_log2, own, region, walk, step, LAS
         s = score_tile(region.rules.SCORE, s, own.q, stop.position, own.n, at, region.rules, scale_log2, True)
     s = mask_keys(s, region, own, walk, stop, at, sizes)
     v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
-    return softmax_step(s, v_tile, m_i, l_i, acc, scale_of(region.rules, scale_log2), sizes.PRECISION)
+    p, alpha, m_i, l_i = softmax_step(s, m_i, l_i, scale_of(region.rules, scale_log2))
+    if dropping.STREAMS is not None:  # the sum is that of all weights
+        p = tl.where(kept_keys(dropping, words, region, stop, sizes), p, 0.0)
+    acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=sizes.PRECISION)
+    return m_i, l_i, acc

@@ -47,6 +47,7 @@ class HopperCase(NamedTuple):
     packed: bool
     sinks: bool
     q_offset: int
+    dropout: bool = False
 
     @property
     def q(self) -> Meta:
@@ -91,6 +92,7 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
     "no tables": lambda case: not (case.kernel.regions[0].tables or case.kernel.regions[0].rows_tables),
     "no data of the call": lambda case: not case.kernel.regions[0].inputs,
     "no sinks": lambda case: not case.sinks,
+    "no dropout": lambda case: not case.dropout,
 }
 
 
@@ -177,7 +179,7 @@ def gradients_lack(case: HopperCase, group: Group, groups: int = 1) -> str:
 
 def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:
     tensors = tuple(run.metas[name] for name in ("Q", "K", "V", "DO") if name in run.metas)
-    return HopperCase(kernel, tensors, run.packed, "SINKS" in run.metas, q_offset)
+    return HopperCase(kernel, tensors, run.packed, "SINKS" in run.metas, q_offset, "STREAMS" in run.metas)
 
 
 def wanted_tier() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sparsec.kernels.device import tl, triton
+from sparsec.kernels.dropout_tiles import kept_by_hash
 from sparsec.kernels.loads import HeadRows, gathered_count, load_by_layout
 from sparsec.kernels.regions import mask_scores, stop_at_listed, stop_at_tile, walk_of, whole_steps
 from sparsec.kernels.tiles import split_steps
@@ -78,6 +79,13 @@ def load_keys(X, strides, region, own, walk, stop, sizes, LAST: tl.constexpr):
         at = stop.place, stop.position, own.k_first, own.k_begin
         rows = HeadRows(own.batch, own.kv_head, own.n, own.residue, *at)
     return load_by_layout(X, strides, rows, sizes, sizes.BLOCK_N, region.lists.SEEN is not None, sizes.TMA, LAST)
+
+
+@triton.jit
+def kept_keys(dropping, words, region, stop, sizes):
+    """Which pairs of a step dropout keeps; `words` of the queries."""
+    side_by_side: tl.constexpr = sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None
+    return kept_by_hash(words, stop.position, stop.place, dropping.drop_below, side_by_side, sizes.BLOCK_N, True)
 
 
 @triton.jit

@@ -17,7 +17,7 @@ from sparsec.kernels.inputs import cut, part_of
 from sparsec.kernels.program import Program
 from sparsec.kernels.sequences import SequenceLine, known
 
-_Places = list[tuple[int, int, int]]  # row of the batch, first row of Q, first row of K and V
+_Places = list[SequenceLine]  # of sequences of equal sizes
 
 
 def forward_each(
@@ -27,9 +27,9 @@ def forward_each(
     out, lse = call.no_results()
     for like, places in _sequences_alike(call):
         some, some_lse = forward(program, call_alone(program, call, like, places))
-        for index, (row, first, _) in enumerate(places):
-            out[row, :, first : first + like.n_q] = some[index]
-            lse[row, :, first : first + like.n_q] = some_lse[index]
+        for index, own in enumerate(places):
+            rows = slice(own.q_first, own.q_first + like.n_q)
+            out[own.row, :, rows], lse[own.row, :, rows] = some[index], some_lse[index]
     return out, lse
 
 
@@ -42,12 +42,12 @@ def backward_each(
     """The gradients of q, k and v over the sequences of a call; rows of none have zeros."""
     dq, dk, dv = call.no_gradients()
     for like, places in _sequences_alike(call):
-        own = upstream.of(partial(_own_queries, like=like, places=places))
-        found = backward(program, call_alone(program, call, like, places), own)
-        for index, (row, q_first, k_first) in enumerate(places):
-            dq[row, :, q_first : q_first + like.n_q] = found[0][index]
+        some_upstream = upstream.of(partial(_own_queries, like=like, places=places))
+        found = backward(program, call_alone(program, call, like, places), some_upstream)
+        for index, own in enumerate(places):
+            dq[own.row, :, own.q_first : own.q_first + like.n_q] = found[0][index]
             for x, some in zip((dk, dv), found[1:], strict=True):
-                x[row, :, k_first : k_first + like.n - like.k_begin] = some[index]
+                x[own.row, :, own.k_first : own.k_first + like.n - like.k_begin] = some[index]
     return dq, dk, dv
 
 
@@ -72,7 +72,7 @@ def _sequences_alike(call: Call) -> list[tuple[SequenceLine, _Places]]:
     found: dict[tuple, tuple[SequenceLine, _Places]] = {}
     for number, line in enumerate(known(call.table)):
         sizes: Any = line.n_q, line.k_begin, line.n, line.q_offset, number if call.inputs else 0
-        found.setdefault(sizes, (line, []))[1].append((line.row, line.q_first, line.k_first))
+        found.setdefault(sizes, (line, []))[1].append(line)
     return list(found.values())
 
 
@@ -83,19 +83,20 @@ def call_alone(program: Program, call: Call, like: SequenceLine, places: _Places
     inputs = [cut(own, x, like.row, keys) for own, x in zip(program.inputs, call.inputs, strict=True)]
     sinks = call.sinks
     if sinks is not None and len(sinks) > 1:
-        sinks = sinks[[row for row, _, _ in places]]
-    return Call(q, k, v, call.scale, like.q_offset, like.k_begin, inputs, sinks)
+        sinks = sinks[[own.row for own in places]]
+    dropout = call.dropout and call.dropout._replace(streams=call.dropout.streams[[own.line for own in places]])
+    return Call(q, k, v, call.scale, like.q_offset, like.k_begin, inputs, sinks, dropout=dropout)
 
 
 def _own_queries(x: Tensor, like: SequenceLine, places: _Places) -> Tensor:
     """The rows of Q of some sequences, [sequences, H, n_q, ..], of x [B, H, n_q, ..]."""
-    return _as_batch([x[row, :, first : first + like.n_q] for row, first, _ in places])
+    return _as_batch([x[own.row, :, own.q_first : own.q_first + like.n_q] for own in places])
 
 
 def _own_keys(x: Tensor, like: SequenceLine, places: _Places) -> Tensor:
     """The rows of K of some sequences, [sequences, H_kv, keys, D]."""
     count = like.n - like.k_begin
-    return _as_batch([x[row, :, first : first + count] for row, _, first in places])
+    return _as_batch([x[own.row, :, own.k_first : own.k_first + count] for own in places])
 
 
 def _as_batch(some: list[Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.call import checked, first_position
+from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, refuse_input_gradients, streams_of
 from sparsec.kernels.inputs import checked_inputs, refuse_lists
 from sparsec.kernels.positions import Positions, checked_positions, packed
 from sparsec.kernels.program import Program
@@ -32,6 +33,9 @@ class Attention(Protocol):
         *,
         scale: float | None = ...,
         sinks: Tensor | None = ...,
+        dropout_p: float = ...,
+        generator: torch.Generator | None = ...,
+        dropout_seed: int | Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -49,6 +53,9 @@ class Attention(Protocol):
         *,
         scale: float | None = ...,
         sinks: Tensor | None = ...,
+        dropout_p: float = ...,
+        generator: torch.Generator | None = ...,
+        dropout_seed: int | Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -66,6 +73,9 @@ class Attention(Protocol):
         *,
         scale: float | None = ...,
         sinks: Tensor | None = ...,
+        dropout_p: float = ...,
+        generator: torch.Generator | None = ...,
+        dropout_seed: int | Tensor | None = ...,
         q_offset: int | Tensor | None = ...,
         k_offset: int | Tensor | None = ...,
         documents: Tensor | None = ...,
@@ -103,6 +113,7 @@ class Operator:
         positions: Positions,
         sinks: Any = None,
         inputs: Mapping[str, Any] = MappingProxyType({}),
+        dropped: Dropped = NOTHING_DROPPED,
     ) -> Any:
         """What the public `function` of a module returns for these arguments."""
         if not all(isinstance(x, torch.Tensor) for x in (q, k, v)):
@@ -110,6 +121,7 @@ class Operator:
                 given = {"scale": scale, "return_lse": return_lse}
                 given |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
                 given |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
+                given |= dropped.given
                 return torch.overrides.handle_torch_function(function, (q, k, v), q, k, v, **given)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
@@ -117,7 +129,9 @@ class Operator:
         q, k, v = rows[:3]
         if rows.documents is not positions.documents:
             positions = positions._replace(documents=rows.documents)
-        signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
+        signature = None
+        if not dropped.given:
+            signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
         if signature and (made := self.repeated.run(signature, q, k, v, positions, sinks, inputs)):
             out, lse = made
             return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
@@ -139,7 +153,11 @@ class Operator:
         if any(own.choice for own in self.program.inputs):
             data += self._chosen(q, k, tensors[of_choices:], scale, q_offset)
         sinks = checked_sinks(sinks, q)
-        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, reals)
+        dropout_p, seed = checked_dropout(dropped, q)
+        if seed is not None and q.is_cuda and torch.is_grad_enabled() and any(x.requires_grad for x in reals):
+            refuse_input_gradients()  # before the forward pass, and not behind it
+        streams = None if seed is None else streams_of(seed, positions, q.shape[0], sequences)
+        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p, reals)
         if signature:
             call = Call(q, k, v, scale, q_offset, inputs=[*data, *reals], sinks=sinks, table=sequences)
             self.repeated.remember(signature, positions, call)

@@ -13,7 +13,7 @@ from sparsec.kernels.shares import Share, share_of
 from sparsec.kernels.tiles import residue_tile
 
 NOWHERE = tl.constexpr(1 << 30)  # no tensor has such a row
-TILE_COLUMNS = tl.constexpr(10)  # of a list of tiles
+TILE_COLUMNS = tl.constexpr(11)  # of a list of tiles
 
 
 class OwnSequence(NamedTuple):
@@ -30,6 +30,7 @@ class OwnSequence(NamedTuple):
     stats_first: Any  # where the numbers of its rows of Q begin in ROW_STATS, a multiple of 4
     line: Any  # the tile's number among those of all sequences, and where its entries begin in a list of the call
     list_first: Any
+    stream: Any  # its line in the table of sequences
 
 
 class QueryTile(NamedTuple):
@@ -63,6 +64,7 @@ class QueryTile(NamedTuple):
     k_rows: Any  # rows of K
     line: Any  # of a list: that of its tile, and where entries begin if it is one of several sequences
     list_first: Any
+    stream: Any  # row of the batch or line of the table of sequences: of random numbers
 
 
 class KeyTile(NamedTuple):
@@ -108,7 +110,7 @@ def sequence_of(TILES, number, LONGEST_FIRST: tl.constexpr):
     line = TILES + (1 + number) * TILE_COLUMNS
     batch, q_first, n_q, k_row = tl.load(line), tl.load(line + 1), tl.load(line + 2), tl.load(line + 3)
     k_begin, n, q_offset, tile = tl.load(line + 4), tl.load(line + 5), tl.load(line + 6), tl.load(line + 7)
-    at = tile, tl.load(line + 8), number, tl.load(line + 9)
+    at = tile, tl.load(line + 8), number, tl.load(line + 9), tl.load(line + 10)
     return OwnSequence(batch, q_first, n_q, k_row - k_begin, k_begin, n, q_offset, *at)
 
 
@@ -154,11 +156,11 @@ def own_queries(
         last = place + BLOCK_M - 1
         positions = q_offset + row // ROWS_OF_QUERY, q_offset + place // ROWS_OF_QUERY, q_offset + last // ROWS_OF_QUERY
     rows = place, first_row, row
-    at, begins, line = (batches, q_rows, row, first_row), (0, 0, 0, 0), (k_rows, share.tile, 0)
+    at, begins, line = (batches, q_rows, row, first_row), (0, 0, 0, 0), (k_rows, share.tile, 0, batch)
     if sequence is not None:
         at = batches, q_rows, row + sequence.q_first, first_row + sequence.q_first
         begins = sequence.q_first, sequence.k_first, sequence.k_begin, sequence.stats_first
-        line = k_rows, sequence.line, sequence.list_first
+        line = k_rows, sequence.line, sequence.list_first, sequence.stream
     classes = class_row, residue, keys
     return QueryTile(
         heads, head, head // GROUP, batch, n_q, n, q_offset, share, *rows, *positions, *classes, *at, *begins, *line

@@ -13,7 +13,7 @@ from torch import Tensor
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu, backward_inputs, prepared_backward
 from sparsec.kernels.device import LOG2_E_FLOAT
-from sparsec.kernels.forward import data_of_sinks, forward_gpu, prepared_forward
+from sparsec.kernels.forward import data_besides, forward_gpu, prepared_forward
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.memory import as_readable
 from sparsec.kernels.one_by_one import backward_each, forward_each, input_gradients_each
@@ -31,9 +31,10 @@ def forward_packed(program: Program, call: Call) -> tuple[Tensor, Tensor]:
         return forward_each(forward_gpu, program, call)
     if call.is_empty:
         return call.no_results()
-    q, k, v, table = as_readable(call.q), as_readable(call.k), as_readable(call.v), _padded_table(call.table)
-    data = for_kernels(program, call.inputs, 0, k.shape[2]) | data_of_sinks(call.sinks)
-    run = prepared_forward(program, q, k, v, 0, table, data)
+    call = _with_empty_lines(call)
+    q, k, v, table = as_readable(call.q), as_readable(call.k), as_readable(call.v), call.table
+    data = for_kernels(program, call.inputs, 0, k.shape[2]) | data_besides(call)
+    run = prepared_forward(program, q, k, v, 0, table, data, dropout=call.dropout)
     env = run({"Q": q, "K": k, "V": v, "SEQUENCES": table, "scale_log2": call.scale * LOG2_E_FLOAT, **data})
     return env["OUT"], env["LSE"]
 
@@ -46,9 +47,10 @@ def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[T
         return backward_each(backward_gpu, program, call, upstream)
     if call.is_empty:
         return call.no_gradients()
-    env = backward_inputs(call, upstream) | {"SEQUENCES": _padded_table(call.table)}
+    call = _with_empty_lines(call)
+    env = backward_inputs(call, upstream) | {"SEQUENCES": call.table}
     env |= for_kernels(program, call.inputs, 0, call.k.shape[2])
-    prepared_backward(program, env, 0)(env)
+    prepared_backward(program, env, 0, dropout=call.dropout)(env)
     return env["DQ"], env["DK"], env["DV"]
 
 
@@ -76,7 +78,13 @@ def _refuse_capture(table: Tensor) -> None:
         raise ValueError(f"[SP0612] documents and lengths of this pattern can't be captured in a CUDA graph: {cure}")
 
 
-def _padded_table(table: Tensor) -> Tensor:
-    """The table with empty lines more, where it has none yet."""
-    more = table_lines(table.shape[0]) - table.shape[0]
-    return torch.nn.functional.pad(table, (0, 0, 0, more)).contiguous() if more else table.contiguous()
+def _with_empty_lines(call: Call) -> Call:
+    """The call with empty lines more in its table, where it has none yet, and with streams for them."""
+    assert call.table is not None
+    dropout = call.dropout and call.dropout._replace(streams=_longer(call.dropout.streams))
+    return call._replace(table=_longer(call.table), dropout=dropout)
+
+
+def _longer(lines: Tensor) -> Tensor:
+    more = table_lines(lines.shape[0]) - lines.shape[0]
+    return torch.nn.functional.pad(lines, (0, 0, 0, more)).contiguous() if more else lines.contiguous()

@@ -16,6 +16,7 @@ from torch import Tensor
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.device import LOG2_E, tl, triton
 from sparsec.kernels.direct import attach, current
+from sparsec.kernels.dropout import refuse_input_gradients
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.inputs import form_of
 from sparsec.kernels.kernel_inputs import for_kernels
@@ -125,7 +126,12 @@ def _changes(
 
 
 def input_gradients_gpu(program: Program, call: Call, upstream: Upstream) -> list[Tensor]:
-    """The gradients of float inputs, [B, H or 1, entries] each: of every row of the batch for itself."""
+    """The gradients of float inputs, [B, H or 1, entries] each: of every row of the batch for itself.
+
+    ValueError for a call with dropout.
+    """
+    if call.dropout is not None:
+        refuse_input_gradients()
     first = len(program.inputs) - program.score_inputs
     batch = call.q.shape[0]
     found = [x.new_zeros(batch, x.shape[1], x.shape[2] + 1) for x in call.inputs[first:]]  # one for what is outside

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from sparsec.kernels.arguments import Call, Upstream
+from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.choosers import choosers_batched, choosers_meta, run_choosers
 from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd, undifferentiable
@@ -53,7 +53,7 @@ def register(name: str, program: Program) -> torch.library.Library | None:
         return None
     library = torch.library.Library("sparsec", "FRAGMENT")
     tensors, more = "Tensor q, Tensor k, Tensor v", "Tensor? sequences, Tensor[] inputs, float scale, SymInt q_offset"
-    more += ", Tensor[] reals"
+    more += ", Tensor? streams, float dropout_p, Tensor[] reals"
     library.define(f"{name}({tensors}, Tensor? sinks, {more}) -> (Tensor, Tensor)")
     library.define(
         f"{name}_backward(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more})"
@@ -112,9 +112,11 @@ def _forward_of(program: Program, function: Callable, each: Callable) -> Callabl
 
     def run(
         q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None,
-        sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int, reals: list[Tensor],
+        sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
+        streams: Tensor | None, dropout_p: float, reals: list[Tensor],
     ) -> Any:  # fmt: skip
-        call = Call(q, k, v, scale, q_offset, inputs=[*inputs, *reals], sinks=sinks, table=sequences)
+        dropout, data = None if streams is None else Dropout(dropout_p, streams), [*inputs, *reals]
+        call = Call(q, k, v, scale, q_offset, inputs=data, sinks=sinks, table=sequences, dropout=dropout)
         return (function if sequences is None else each)(program, call)
 
     return run
@@ -125,9 +127,11 @@ def _backward_of(program: Program, function: Callable, each: Callable) -> Callab
 
     def run(
         g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None,
-        sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int, reals: list[Tensor],
+        sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
+        streams: Tensor | None, dropout_p: float, reals: list[Tensor],
     ) -> Any:  # fmt: skip
-        call = Call(q, k, v, scale, q_offset, inputs=[*inputs, *reals], table=sequences)
+        dropout, data = None if streams is None else Dropout(dropout_p, streams), [*inputs, *reals]
+        call = Call(q, k, v, scale, q_offset, inputs=data, table=sequences, dropout=dropout)
         return (function if sequences is None else each)(program, call, Upstream(g, out, lse, dlse))
 
     return run

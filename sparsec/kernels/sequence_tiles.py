@@ -41,8 +41,8 @@ def lay_tiles(run: Pass, by_key: bool, rows: int, block: int, stride: int, other
     """Makes the list of tiles of queries, or of keys, of a pass.  Its name, and how many programs work on them.
 
     The list is int32 [1 + most, TILE_COLUMNS]: how many tiles there are; then for each the numbers of its sequence,
-    which of its tiles it is, where the numbers of its rows of Q begin in ROW_STATS, and where its entries begin in a
-    list of the call, where it has room for all tiles of `other` positions on the other side.
+    which of its tiles it is, where the numbers of its rows of Q begin in ROW_STATS, where its entries begin in a list
+    of the call, which has room for all tiles of `other` positions on the other side, and the line of its sequence.
     """
     name = f"TILES_{'K' if by_key else 'Q'}_{block}_{stride}_{other}"
     lines = run.metas["SEQUENCES"].shape[0]
@@ -143,3 +143,4 @@ def write_tiles(
         list_first = tl.load(ENDS + lines + 1 + line, mask=there, other=0) + nth * others
     # Of sequences that overlap there may be any number; what lists them looks where their room ends.
     tl.store(TILES + (1 + number) * TILE_COLUMNS + 9, tl.maximum(list_first, 0), mask=there)
+    tl.store(TILES + (1 + number) * TILE_COLUMNS + 10, line, mask=there)

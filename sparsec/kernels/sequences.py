@@ -43,6 +43,7 @@ class SequenceLine(NamedTuple):
     k_begin: int
     n: int
     q_offset: int
+    line: int  # where it stands in the table
 
 
 def of_documents(cu_seqlens: Tensor, length: int) -> Tensor:
@@ -161,5 +162,5 @@ def _keys_alone(row: Tensor, first: Tensor, count: Tensor) -> Tensor:
 
 def known(table: Tensor) -> list[SequenceLine]:
     """The lines of a table that have pairs.  Waits for the device."""
-    lines = [SequenceLine(*line) for line in table.tolist()]
+    lines = [SequenceLine(*numbers) for numbers in zip(*table.T.tolist(), range(len(table)), strict=True)]
     return [line for line in lines if line.n_q > 0 and line.n > line.k_begin]

@@ -34,14 +34,14 @@ def softmax_continue(lse, out):
 
 
 @triton.jit
-def softmax_step(s, v_tile, m_i, l_i, acc, scale_log2, PRECISION: tl.constexpr):
-    """The state after the scores s [rows, keys], not yet scaled, -inf where masked, and their values."""
+def softmax_step(s, m_i, l_i, scale_log2):
+    """Weights p of the scores s [rows, keys], not yet scaled, -inf where masked; then what the accumulator so far is
+    multiplied with, and the maximum and the sum with them.
+    """
     m_new = tl.maximum(m_i, tl.max(s, 1) * scale_log2)
     p = tl.exp2(s * scale_log2 - m_new[:, None])
     alpha = tl.exp2(m_i - m_new)
-    l_i = l_i * alpha + tl.sum(p, 1)
-    acc = tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=PRECISION)
-    return m_new, l_i, acc
+    return p, alpha, m_new, l_i * alpha + tl.sum(p, 1)
 
 
 @triton.jit

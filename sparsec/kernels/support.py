@@ -6,6 +6,7 @@ from sparsec.kernels.choose import Choice, Eligible
 from sparsec.kernels.chosen_kernels import is_chosen, is_in_group_of, some_chosen
 from sparsec.kernels.decode_program import StepGroup, StepRegion, Steps
 from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
+from sparsec.kernels.dropout import Dropped
 from sparsec.kernels.entries import (
     is_counted,
     is_listed,
@@ -56,6 +57,7 @@ __all__ = [
     "Answers",
     "Blocks",
     "Choice",
+    "Dropped",
     "Eligible",
     "Group",
     "Hashing",

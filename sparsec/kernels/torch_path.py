@@ -15,6 +15,7 @@ from sparsec.kernels.cpu_forward import combined, forward_region
 from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_scores import HeadNumbers, Sums, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
+from sparsec.kernels.dropout import RowWords, row_words_of
 from sparsec.kernels.input_entries import Entries, entries_of
 from sparsec.kernels.memory import empty_as, lying_as
 from sparsec.kernels.program import Program, Region
@@ -39,17 +40,17 @@ def forward_cpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is."""
     if call.is_empty:
         return call.no_results()
-    q = call.q
+    q, words = call.q, _words_of(call)
     if not program.by_head and not call.inputs:
         regions = program.groups[0].at(call.k_begin + call.k.shape[2]).regions
         heads = heads_of_call(regions, q.shape[1], slice(None), q, call.k)
-        out, lse = _forward_heads(program, regions, call, (), heads)
-        return lying_as(out.to(q.dtype), q), lse
+        out, lse = _forward_heads(program, regions, call, (), heads, words)
+        return lying_as(out.to(q.dtype), q), lse.contiguous()
     out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=torch.promote_types(q.dtype, torch.float32))
     for part in parts_to_run(program, call):
         own = part.of(call)
         numbers = heads_of_call(part.regions, q.shape[1], part.heads, own.q, own.k)
-        some_out, some_lse = _forward_heads(program, part.regions, own, part.entries, numbers)
+        some_out, some_lse = _forward_heads(program, part.regions, own, part.entries, numbers, part.words(words))
         out[part.rows, part.heads], lse[part.rows, part.heads] = some_out.to(q.dtype), some_lse
     return out, lse
 
@@ -60,20 +61,21 @@ def _forward_heads(
     call: Call,
     entries: Sequence[Entries],
     heads: HeadNumbers | None,
+    words: RowWords | None,
 ) -> tuple[Tensor, Tensor]:
     """The softmax of some heads over all regions, exact: out like q [B, H, n_q, D], lse [B, H, n_q]."""
     if is_step(call.q.shape[2]):
-        return with_sinks(*forward_step(program, regions, call, entries, heads), call.sinks)
+        return with_sinks(*forward_step(program, regions, call, entries, heads, words), call.sinks)
     q, k, v = call[:3]
     if call.k_begin:
         regions = regions_after(regions, call.k_begin)
         k, v = (torch.nn.functional.pad(x, (0, 0, call.k_begin, 0)) for x in (k, v))
     exact, kv_heads = torch.promote_types(q.dtype, torch.float32), k.shape[1]
     tensors = _query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact)
-    found = None
+    found, words = None, _words_by_key_head(words, kv_heads)
     for region in regions:
         order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
-        more = forward_region(order, *tensors, call.scale, entries, heads)
+        more = forward_region(order, *tensors, call.scale, entries, heads, words)
         found = more if found is None else combined(*found, *more)
     out, lse = found or (torch.zeros_like(tensors[0]), q.new_full(q.shape[:3], float("-inf"), dtype=exact))
     return with_sinks(out.reshape(q.shape), lse.reshape(q.shape[:3]), call.sinks)
@@ -85,19 +87,21 @@ def backward_cpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tens
     q, k, v = call[:3]
     if call.is_empty:
         return call.no_gradients()
+    words = _words_of(call)
     no_key = upstream.lse == float("-inf")
     upstream = upstream._replace(lse=upstream.lse.masked_fill(no_key, float("inf")))  # such a row has no weights
     if not program.by_head and not call.inputs:
         regions = program.groups[0].at(call.k_begin + k.shape[2]).regions
         numbers = heads_of_call(regions, q.shape[1], slice(None), q, k)
-        dq, dk, dv = (x.to(q.dtype) for x in _backward_heads(regions, call, upstream, (), numbers))
+        dq, dk, dv = (x.to(q.dtype) for x in _backward_heads(regions, call, upstream, (), numbers, words))
         return lying_as(dq, q), lying_as(dk, k), lying_as(dv, k)
     dq = empty_as(q)
     dk, dv = (torch.zeros_like(x, dtype=upstream.lse.dtype) for x in (k, v))
     for part in parts_to_run(program, call):
         own = part.of(call)
         numbers = heads_of_call(part.regions, q.shape[1], part.heads, own.q, own.k)
-        found = _backward_heads(part.regions, own, upstream.of(part.queries), part.entries, numbers)
+        given = part.entries, numbers, part.words(words)
+        found = _backward_heads(part.regions, own, upstream.of(part.queries), *given)
         dq[part.rows, part.heads] = found[0].to(q.dtype)
         dk[part.rows, part.kv_heads] += found[1]
         dv[part.rows, part.kv_heads] += found[2]
@@ -111,6 +115,7 @@ def input_gradients_cpu(program: Program, call: Call, upstream: Upstream) -> lis
     found = [x.new_zeros(call.q.shape[0], *x.shape[1:]) for x in call.inputs[first:]]
     if call.is_empty:
         return found
+    words = _words_of(call)
     no_key = upstream.lse == float("-inf")
     upstream = upstream._replace(lse=upstream.lse.masked_fill(no_key, float("inf")))
     for part in parts_to_run(program, call):
@@ -120,7 +125,8 @@ def input_gradients_cpu(program: Program, call: Call, upstream: Upstream) -> lis
             first + place: x.new_zeros(own.q.shape[0], part.entries[first + place].length + 1)
             for place, x in enumerate(found)
         }
-        _backward_heads(part.regions, own, upstream.of(part.queries), part.entries, numbers, sums)
+        given = part.entries, numbers, part.words(words)
+        _backward_heads(part.regions, own, upstream.of(part.queries), *given, sums)
         for place, x in enumerate(found):
             head = part.heads[0] if x.shape[1] > 1 else 0
             x[part.rows, head] += sums[first + place][:, : x.shape[2]]
@@ -133,6 +139,7 @@ def _backward_heads(
     upstream: Upstream,
     entries: Sequence[Entries],
     heads: HeadNumbers | None,
+    words: RowWords | None,
     sums_of_inputs: Sums | None = None,
 ) -> tuple[Tensor, ...]:
     """The gradients of some heads, exact: dq [B, H, n_q, D], dk and dv [B, H_kv, keys, D]."""
@@ -146,13 +153,14 @@ def _backward_heads(
     some_k, some_v = _key_heads(k, exact), _key_heads(v, exact)
     if dlse is not None:
         some_g = _wider(some_g, _query_heads(dlse, kv_heads, exact)[..., None])
-        some_q, some_out = _wider(some_q), _wider(some_out)
-        some_k, some_v = _wider(some_k), _wider(some_v, some_v.new_ones(()))
+        some_q, some_out = _wider(some_q), _wider(some_out, -some_out.new_ones(()))
+        some_k, some_v = _wider(some_k), _wider(some_v)
     tensors = some_g, some_q, some_k, some_v, some_out, some_lse
     sums: list[Tensor] = []
+    words = _words_by_key_head(words, kv_heads)
     for region in regions:
         order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
-        more = backward_region(order, *tensors, call.scale, entries, heads, sums_of_inputs)
+        more = backward_region(order, *tensors, call.scale, entries, heads, words, sums_of_inputs)
         sums = [x.add_(y) for x, y in zip(sums, more, strict=True)] if sums else [*more]
     if not sums:
         return tuple(torch.zeros_like(x, dtype=exact) for x in call[:3])
@@ -192,7 +200,10 @@ def _at_least(x: Any, least: int) -> Any:
 
 
 def _wider(x: Tensor, column: Tensor | None = None) -> Tensor:
-    """x with eight columns more, zeros but for the first: the gradient of a log-sum-exp is that of a value of ones."""
+    """x with eight columns more, zeros but for the first.
+
+    The gradient of a log-sum-exp is taken from the sum of out * g of its row, by a column of out that is -1.
+    """
     wider = torch.nn.functional.pad(x, (0, 8))
     if column is not None:
         wider[..., -8:-7] = column
@@ -220,6 +231,12 @@ class Part(NamedTuple):
     def queries(self, x: Tensor) -> Tensor:
         """Of something of all query heads."""
         return x[self.rows, self.heads]
+
+    def words(self, words: RowWords | None) -> RowWords | None:
+        """Of the words of all query heads."""
+        if words is None:
+            return None
+        return words._replace(first=self.queries(words.first), second=self.queries(words.second))
 
 
 def parts_to_run(program: Program, call: Call) -> Iterator[Part]:
@@ -253,6 +270,19 @@ def head_groups(
 def _query_heads(x: Tensor, kv_heads: int, dtype: torch.dtype) -> Tensor:
     """Some heads [B, heads, n_q, ..] as [B * kv_heads, group, n_q, ..]."""
     return x.to(dtype).reshape(x.shape[0] * kv_heads, -1, *x.shape[2:])
+
+
+def _words_of(call: Call) -> RowWords | None:
+    """The words of all queries, where weights are dropped."""
+    return row_words_of(call.dropout, call.q.shape[1], call.q.shape[2], call.q_offset)
+
+
+def _words_by_key_head(words: RowWords | None, kv_heads: int) -> RowWords | None:
+    """Words of some heads as `_query_heads` has them."""
+    if words is None:
+        return None
+    first, second = (_query_heads(x, kv_heads, x.dtype) for x in words[:2])
+    return words._replace(first=first, second=second)
 
 
 def _key_heads(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -42,7 +42,7 @@ _FORMS = {
 _NO_AXES = ("q", "k", "h", "L", "layer")
 _OF_THE_CALL = (
     *("v", "scale", "q_offset", "k_offset", "documents", "lengths", "q_lengths", "return_lse"),
-    *("sinks", "dropout_p", "generator", "seed"),  # that a call is to have
+    *("sinks", "dropout_p", "generator", "dropout_seed", "seed"),
     *("self", "n_q", "n_k", "device"),  # of the methods that take inputs by name, too
 )
 _FLOATS = "write `float`: tensors of float32, float16 and bfloat16 are taken"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsec.cache.records import Record
 from sparsec.diagnostics import torch_for
-from sparsec.runtime.bound_pattern import BoundPattern
+from sparsec.runtime.bound_pattern import BoundPattern, as_device
 from sparsec.runtime.calls import Calls
 from sparsec.runtime.decode import Decodes
 from sparsec.runtime.module import module
@@ -16,6 +16,7 @@ from sparsec.runtime.module import module
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
     from torch import Tensor
 
 
@@ -116,6 +117,24 @@ class Attend(Calls, Decodes):
             known = dense._inputs if dense else [each.name for each in self.pattern.nodes.score_inputs]
             given = {name: inputs[name] for name in known if name in inputs}
             return weights.share(own, whole(q, k, k, scale=scale, q_offset=q_offset, return_lse=True, **given)[1])
+
+    @staticmethod
+    def dropout_mask(
+        shape: Sequence[int],
+        dropout_p: float,
+        dropout_seed: int | Tensor,
+        *,
+        q_offset: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Which weights a call with this probability and seed keeps: bool [B, H, n_q, n_k], the `shape`.
+
+        The same on every device and for every pattern.  Query i is at position i + q_offset, by default i + n_k - n_q;
+        document i of a packed call has the mask of row i.  Takes memory for every pair.  ValueError as of a call.
+        """
+        from sparsec.kernels.dropout import dropout_mask
+
+        return dropout_mask(shape, dropout_p, dropout_seed, q_offset, as_device(device))
 
     def _check_heads(self, q: Tensor) -> None:
         """Also where the pattern is the same for all heads: a call with another number is most likely transposed."""

@@ -92,7 +92,7 @@ class BoundPattern:
         from sparsec.runtime.flex import mask_mod
 
         n, n_q = _lengths(n, n_q)
-        return mask_mod(self._pattern, n, _device(device), n - n_q, inputs)
+        return mask_mod(self._pattern, n, as_device(device), n - n_q, inputs)
 
     def score_mod(
         self,
@@ -116,7 +116,7 @@ class BoundPattern:
         if not count or self._pattern.heads not in (None, count):
             wanted = f"{self._pattern.heads}" if self._pattern.heads else "the number of query heads of the call"
             raise ValueError(f"[SP0601] heads must be {wanted}, got {heads}")
-        return score_mod(self._pattern, n, count, _device(device), n - n_q, inputs)
+        return score_mod(self._pattern, n, count, as_device(device), n - n_q, inputs)
 
     def block_mask(
         self,
@@ -139,7 +139,7 @@ class BoundPattern:
         from sparsec.runtime.block_mask import block_mask
 
         n, n_q = _lengths(n, n_q)
-        return block_mask(self._pattern, n, block_size, n_q, _device(device), batch, heads, inputs)
+        return block_mask(self._pattern, n, block_size, n_q, as_device(device), batch, heads, inputs)
 
     def count(self, n: int, *, n_q: int | None = None, q_offset: int | None = None) -> int:
         """Kept pairs of n keys and n_q queries, exactly, in all heads (in one, for a pattern that serves any number).
@@ -198,7 +198,7 @@ def _lengths(n: SupportsIndex, n_q: SupportsIndex | None) -> tuple[int, int]:
     return n, n_q
 
 
-def _device(value: torch.device | str) -> torch.device:
+def as_device(value: torch.device | str) -> torch.device:
     """A device as torch knows it; a number there is a length that went astray."""
     import torch
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from sparsec.runtime.foreign import refused
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 
 class Calls:
@@ -29,6 +29,9 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
+        dropout_p: float = 0.0,
+        generator: Generator | None = None,
+        dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
         k_offset: int | Tensor | None = None,
         documents: Tensor | None = None,
@@ -46,6 +49,9 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
+        dropout_p: float = 0.0,
+        generator: Generator | None = None,
+        dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
         k_offset: int | Tensor | None = None,
         documents: Tensor | None = None,
@@ -63,6 +69,9 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
+        dropout_p: float = 0.0,
+        generator: Generator | None = None,
+        dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
         k_offset: int | Tensor | None = None,
         documents: Tensor | None = None,
@@ -79,6 +88,9 @@ class Calls:
         *more: object,
         scale: float | None = None,
         sinks: Tensor | None = None,
+        dropout_p: float = 0.0,
+        generator: Generator | None = None,
+        dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
         k_offset: int | Tensor | None = None,
         documents: Tensor | None = None,
@@ -95,6 +107,11 @@ class Calls:
 
         `sinks` [H]: for each query head a score more in the softmax of every row, without a value (gpt-oss); its
         gradient is exact.  lse counts it; a call or a sequence without any key has none.
+
+        `dropout_p`, 0 <= p < 1: each weight is dropped with that probability after the softmax, others are divided by
+        1 - p, as `scaled_dot_product_attention` has it; lse is that of all.  Which ones follows from a seed and from
+        where a pair is (`dropout_mask`).  The seed is `dropout_seed`, an integer or an int64 tensor [1]; otherwise it
+        is drawn from `generator`, or from torch's own for the device.  Training or not is the caller's to say.
 
         `documents`: several sequences packed in one row, each attended to as if it stood alone; int32 tensors on the
         device of q, either cu_seqlens [documents + 1], where the documents of one row begin and the last one ends, or
@@ -122,10 +139,14 @@ class Calls:
         given: dict[str, Any] = {"scale": scale, "q_offset": q_offset, "return_lse": return_lse}
         rare = {
             "sinks": sinks,
+            "generator": generator,
+            "dropout_seed": dropout_seed,
             "k_offset": k_offset,
             "documents": documents,
             "lengths": lengths,
             "q_lengths": q_lengths,
         }
         given |= {name: x for name, x in rare.items() if x is not None} | inputs
+        if not (type(dropout_p) is float and dropout_p == 0.0):
+            given["dropout_p"] = dropout_p
         return self._call(q, k, v, **given)

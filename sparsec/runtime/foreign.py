@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from numbers import Real
 
-_OWN = ("scale", "sinks", "q_offset", "k_offset", "documents", "lengths", "q_lengths", "return_lse")
+_OWN = (
+    *("scale", "sinks", "dropout_p", "generator", "dropout_seed"),
+    *("q_offset", "k_offset", "documents", "lengths", "q_lengths", "return_lse"),
+)
 
 _HINTS = {
     "the text of the pattern says it, as in `causal & past(64)`": ("is_causal", "causal"),
@@ -32,7 +35,10 @@ _HINTS = {
     "scores are formulas in the pattern's text, which reads no tensor of real numbers": (
         "attn_bias", "bias", "position_bias",
     ),
-    "weights are never dropped; where it is 0, leave it out": ("dropout_p", "dropout", "attn_dropout", "p"),
+    "it is called `dropout_p` here, and applies wherever it is given, in training or not": (
+        "dropout", "attn_dropout", "attention_dropout", "p",
+    ),
+    "it is called `dropout_seed` here": ("seed", "rng_seed", "philox_seed"),
     "query heads share key heads whenever H is a multiple of H_kv; leave it out": ("enable_gqa", "num_kv_groups"),
     "it is called `sinks` here, one score for each query head": (
         "s_aux", "learnable_sink", "attn_sinks", "attention_sinks",

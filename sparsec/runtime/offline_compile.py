@@ -24,7 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
 from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_tier, prepare
-from sparsec.kernels.arguments import Call, Upstream
+from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
 from sparsec.kernels.decode_gpu import environment_of, prepared_step
@@ -99,12 +99,13 @@ def compile_kernels(
     n: int = 8192,
     packed: bool = False,
     tier: str = "",
+    dropout_p: float = 0.0,
 ) -> list[CompiledKernel]:
     """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
 
     `group` is the number of query heads that share a key head; one kernel serves many lengths n, but short and long
-    sequences may get different ones.  `packed`: of a call about several documents.  `tier`: as SPARSEC_TIER.  Not while
-    other threads launch kernels: triton has one driver for the process.
+    sequences may get different ones.  `packed`: of a call about several documents.  `tier`: as SPARSEC_TIER.
+    `dropout_p`: as of a call.  Not while other threads launch kernels: triton has one driver for the process.
     """
     wanted = TARGETS[target]
     program = replace(module._PROGRAM, compiled={}, passes={})
@@ -114,15 +115,18 @@ def compile_kernels(
     with _driver(wanted) as device, _properties(wanted), forced, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
         data = [_some_data(own, n) for own in program.inputs]
+        table = of_documents(torch.tensor([0, n]), n) if packed else None
+        streams = torch.zeros(1 if table is None else len(table), 2, dtype=torch.int64)
+        dropout = Dropout(dropout_p, streams) if dropout_p else None
+        call = Call(q, k, k, 1.0, inputs=data, table=table, dropout=dropout)
         if packed:
-            call = Call(q, k, k, 1.0, inputs=data, table=of_documents(torch.tensor([0, n]), n))
             out, lse = forward_packed(program, call)
             backward_packed(program, call, Upstream(q, out, lse))
         else:
-            call = Call(q, k, k, 1.0, inputs=data)
             out, lse = forward_gpu(program, call)
             backward_gpu(program, call, Upstream(q, out, lse))
-            input_gradients_gpu(program, call, Upstream(q, out, lse))
+            if not dropout:
+                input_gradients_gpu(program, call, Upstream(q, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
         kernels += (hopper_row_stats, hopper_backward_kernel, read_gradient_kernel)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)

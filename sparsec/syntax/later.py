@@ -7,7 +7,7 @@ _TENSORS = (
     "FlexAttention takes a `score_mod` beside its `block_mask`"
 )
 _SINKS = "a logit in each row's denominator is not part of a pattern; keys that all later queries see are `sinks(s)`"
-_DROPOUT = "train without it, or drop entries of the output: `torch.nn.functional.dropout(out, p)`"
+_DROPOUT = "it is no part of a pattern; the call drops weights: `attend(q, k, v, dropout_p=0.1)`"
 _HASHED = "sets by hash are `lsh(buckets, rounds, chunk, seed)`"
 _CLUSTERED = "sets by cluster are `routed(mu, t)`, with `input mu: centroids[16]`"
 _BEST = "the best blocks of keys are `top_blocks(t, bk, among = causal)`, the best keys `top_keys(t, among = causal)`"

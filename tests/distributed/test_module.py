@@ -156,3 +156,12 @@ def test_dtensors_cut_otherwise_are_refused(mesh: DeviceMesh) -> None:
             heads(*tensors)
     with pytest.raises(TypeError, match="DTensor"):
         heads(x, x, x)
+
+
+def test_dtensors_with_dropout(mesh: DeviceMesh) -> None:
+    heads = sparsec.distributed.OverHeads(sparsec.compile("pattern p = past(9)"))
+    x = torch.randn(1, 2, 40, 16)
+    whole, call = distribute_tensor(x, mesh, [Replicate()]), {"dropout_p": 0.2, "dropout_seed": 3}
+    assert torch.equal(heads(whole, whole, whole, **call).to_local(), heads.attend(x, x, x, **call))
+    with pytest.raises(sparsec.SparsecError, match=r"SP0630.*dropout_p"):
+        heads(whole, whole, whole, dropout_p=0.2)

@@ -33,7 +33,7 @@ def q():
     [
         ({"is_causal": False}, "causal & past"),
         ({"attn_mask": None}, "from_mask_mod"),
-        ({"dropout_p": 0.0}, "leave it out"),
+        ({"attn_dropout": 0.0}, "`dropout_p` here"),
         ({"enable_gqa": True}, "multiple of H_kv"),
         ({"block_mask": None}, "from_mask_mod"),
         ({"score_mod": None}, "the text of the pattern says it"),
@@ -43,7 +43,7 @@ def q():
         ({"cu_seqlens_q": None}, "`documents=cu_seqlens`"),
         ({"w": 3}, "q_lengths and return_lse"),
         ({"return_lsee": True}, "did you mean `return_lse`"),
-        ({"scale": 0.5, "drop_out": 0.1}, "never dropped"),
+        ({"scale": 0.5, "drop_out": 0.1}, "`dropout_p` here"),
     ],
     ids=str,
 )
@@ -58,7 +58,7 @@ def test_foreign_keywords(attend, q, keywords, said):
 def test_arguments_of_scaled_dot_product_attention_are_known():
     """Every one that torch's own function takes beside the tensors."""
     torch_takes = {"attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"}
-    assert torch_takes - {"scale"} <= foreign._HINT_OF.keys()
+    assert torch_takes - {"scale", "dropout_p"} <= foreign._HINT_OF.keys()
     flex = inspect.signature(flex_attention).parameters
     known = {"query", "key", "value", "scale", "return_lse", *foreign._HINT_OF}
     assert flex.keys() - known == set()

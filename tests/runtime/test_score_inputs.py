@@ -12,7 +12,10 @@ from support.score_inputs import TEXTS, dense, drawn_inputs
 
 import sparsec
 from sparsec.diagnostics import SparsecError
+from sparsec.kernels.arguments import Call, Dropout, Upstream
+from sparsec.kernels.dropout import dropout_mask
 from sparsec.kernels.inputs import checked_inputs
+from sparsec.kernels.read_gradients import input_gradients_gpu
 
 HEADS, KV_HEADS, BATCH = 4, 2, 2
 
@@ -48,6 +51,40 @@ def test_every_gradient(name: str, n_q: int, n: int, q_offset: int) -> None:
         torch.autograd.grad((out * g).sum() + (lse * dlse)[there].sum(), leaves) for out, lse in (found, wanted)
     ]
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_q", "n", "q_offset"),
+    [
+        ("all", 33, 40, 7),
+        pytest.param("all", 3, 40, 37, marks=pytest.mark.full),
+        *(pytest.param(name, 20, 41, 21, marks=pytest.mark.full) for name in TEXTS),
+    ],
+)
+def test_every_gradient_with_dropout(name: str, n_q: int, n: int, q_offset: int) -> None:
+    """What a dropped weight would have changed does not reach the entries that its score read."""
+    pattern, p = pattern_of(TEXTS[name], heads=HEADS if name == "heads" else None), 0.3
+    tensors, inputs = drawn(n_q, n), drawn_inputs(pattern, BATCH, HEADS, n, torch.float64)
+    leaves = [x.requires_grad_() for x in (*tensors, *inputs.values()) if x.is_floating_point()]
+    call = {"q_offset": q_offset, "dropout_p": p, "dropout_seed": 5, "return_lse": True}
+    found = attend_of(pattern)(*tensors, **call, **inputs)
+    kept = dropout_mask((BATCH, HEADS, n_q, n), p, 5, q_offset)
+    wanted = dense(pattern, *tensors, inputs, 0.25, q_offset, lambda weights: weights * kept / (1 - p))
+    torch.testing.assert_close(found, wanted)
+    g, dlse = (torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype) for x in wanted)
+    there = wanted[1].isfinite()
+    gradients = [
+        torch.autograd.grad((out * g).sum() + (lse * dlse)[there].sum(), leaves) for out, lse in (found, wanted)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+def test_kernels_refuse_gradients_with_dropout() -> None:
+    pattern = pattern_of(TEXTS["all"])
+    x = torch.zeros(1, 1, 4, 16)
+    call = Call(x, x, x, 1.0, dropout=Dropout(0.1, torch.zeros(1, 2, dtype=torch.int64)))
+    with pytest.raises(ValueError, match=r"SP0606.*dropout_p.*float inputs.*detach"):
+        input_gradients_gpu(module_of(pattern)._PROGRAM, call, Upstream(x, x, x[..., 0]))
 
 
 def test_gradcheck() -> None:
@@ -122,7 +159,7 @@ def test_the_operators_are_sound() -> None:
     data = checked_inputs(operator.program.inputs, drawn_inputs(pattern, BATCH, HEADS, n, torch.float64), q, k)
     first = len(data) - operator.program.score_inputs
     reals = [x.requires_grad_() for x in data[first:]]
-    rest = None, data[:first], 0.25, 0, reals
+    rest = None, data[:first], 0.25, 0, None, 0.0, reals
     checks = "test_schema", "test_autograd_registration", "test_faketensor"
     torch.library.opcheck(operator.forward, (q, k, v, None, *rest), test_utils=checks)
     with torch.no_grad():

@@ -168,3 +168,16 @@ def test_tuned_settings_spill_no_more_than_usual(path, head_size, monkeypatch):
         for kernel in compile_kernels(tuned, "sm_90", **call):
             assert kernel.spills <= usual[kernel.name], (gpu, kernel.name)
             assert kernel.shared <= TARGETS["sm_90"].shared
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("head_size", [64, 128])
+def test_keys_share_the_first_step_of_dropout(head_size: int) -> None:
+    """Four keys forward and for dq, two for dk and dv: as many multiplications by MIX as that leaves of all pairs."""
+    module, shared = module_of(pattern_of("pattern p = past(4096)")), {"forward": 4, "dq": 4, "dkdv": 2}
+    call = {"head_size": head_size, "dtype": "bfloat16", "n": LONG}
+    assert_fits(module, "sm_90", **call, dropout_p=0.1)
+    for kernel in compile_kernels(module, "sm_90", **call, dropout_p=0.1):
+        code = kernel.stages["ptx"]
+        pairs = code.count("ex2.approx") // 32 * 32  # one for each pair of a thread, and few for rows
+        assert code.count(f", {0x21F0AAAD};") == pairs // shared[kernel.name], kernel.name

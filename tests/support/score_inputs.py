@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -55,9 +57,13 @@ def drawn_inputs(
 
 
 def dense(
-    pattern: Pattern, q: Tensor, k: Tensor, v: Tensor, inputs: dict[str, Tensor], scale: float, q_offset: int
-) -> tuple[Tensor, Tensor]:
-    """out and the log-sum-exp over all pairs by torch's operators, which autograd differentiates."""
+    pattern: Pattern, q: Tensor, k: Tensor, v: Tensor, inputs: dict[str, Tensor], scale: float, q_offset: int,
+    weigh: Callable[[Tensor], Tensor] = lambda weights: weights,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """out and the log-sum-exp over all pairs by torch's operators, which autograd differentiates.
+
+    `weigh`: what becomes of the weights [B, H, n_q, n] before values are taken.
+    """
     (batch, heads, n_q, _), n = q.shape, k.shape[2]
     arrays = {each.name: inputs[each.name].cpu().numpy() for each in pattern.inputs}
     conditions = [pattern.conditions[index] for index in pattern.head_conditions or (0,) * heads]
@@ -79,4 +85,4 @@ def dense(
     s = modified(s, *at).masked_fill(~kept.to(q.device), float("-inf"))
     lse = s.logsumexp(3)
     weights = (s - lse.masked_fill(lse == float("-inf"), 0.0)[..., None]).exp()
-    return weights @ v, lse
+    return weigh(weights) @ v, lse

@@ -263,10 +263,10 @@ def test_comparisons_without_squares_are_the_same(x: int, op: str, square: int, 
     ("text", "way"),
     [
         ("pattern p = causal with «t5_bias»", "FlexAttention takes a `score_mod` beside its `block_mask`"),
-        ("pattern p = causal with «dropout»", "drop entries of the output"),
+        ("pattern p = causal with «dropout»", "the call drops weights"),
         ("pattern p = causal & «s_aux»", "keys that all later queries see are `sinks(s)`"),
-        ("pattern p = causal & «dropout(0.1)»", "drop entries of the output"),
-        ("pattern p = «attention_dropout( p = 0.1 )»", "drop entries of the output"),
+        ("pattern p = causal & «dropout(0.1)»", "the call drops weights"),
+        ("pattern p = «attention_dropout( p = 0.1 )»", "the call drops weights"),
         ("pattern p = «slopes(30.0)» & causal", "a score is a formula of `s`, positions and the head"),
     ],
 )

@@ -206,14 +206,14 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_1eccb19ac542", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_04fa69faed91", _PROGRAM, heads=None)
 
 
 @sk.typed
 def sparse_transformer_fixed(
     q, k, v, *,
-    scale=None, sinks=None, q_offset=None, k_offset=None, documents=None, lengths=None, q_lengths=None,
-    return_lse=False,
+    scale=None, sinks=None, dropout_p=0.0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
+    documents=None, lengths=None, q_lengths=None, return_lse=False,
 ):
     """Attention over the pattern `sparse_transformer_fixed`.
 
@@ -221,8 +221,10 @@ def sparse_transformer_fixed(
     logarithm of the sum of exponentials, -inf where a row has no key.  H is a multiple of H_kv.
     scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
     the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or start [B, n]; lengths,
-    q_lengths, q_offset, k_offset: int32 [B].  Raises ValueError for shapes, dtypes and devices that do not fit.
+    q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with that probability, by dropout_seed or
+    a seed drawn from the generator.  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
-    return _OPERATOR(sparse_transformer_fixed, q, k, v, scale, return_lse, positions, sinks)
+    dropped = sk.Dropped(dropout_p, generator, dropout_seed)
+    return _OPERATOR(sparse_transformer_fixed, q, k, v, scale, return_lse, positions, sinks, {}, dropped)
 # fmt: on

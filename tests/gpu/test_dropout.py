@@ -1,0 +1,149 @@
+"""Dropout on a CUDA device: forward and every gradient against dense attention, with the mask that a CPU makes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from support.calls import no_synchronisation
+from support.dropout import dense
+from support.generated import listed_module_of, mask_of, pattern_of, spread_module_of
+
+import sparsec
+from sparsec.kernels.dropout import dropout_mask
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+P, SEED = 0.2, 2**40 + 5
+WALKS = [
+    ("past(100) | sinks(4)", 700, 900),
+    ("causal & (past(64) | stride(16))", 1600, 1600),  # several kernels
+    ("window(33) | global(3)", 2300, 2300),  # leading tiles are split
+    ("causal & k % 64 in {62, 63} & q > 9", 600, 600),  # gathered keys, and rows without any
+    ("random_keys(5, 1)", 333, 333),  # lists of pairs
+    ("causal", 2500, 2500),  # through descriptors
+]
+
+
+def results(attend, drawn: list[torch.Tensor]) -> list[torch.Tensor]:
+    *tensors, g, dlse = drawn
+    tensors = [x.clone().requires_grad_() for x in tensors]
+    out, lse = attend(*tensors)
+    return [out, lse, *torch.autograd.grad([out, lse], tensors, [g, dlse.to(lse.dtype)])]
+
+
+def assert_near(found, wanted, plain) -> None:
+    """No further from float64 than twice what dense attention in the same type is, and a rounding of the result."""
+    for ours, exact, theirs in zip(found, wanted, plain, strict=True):
+        error, bound = (torch.where(x == exact, 0.0, (x - exact).abs()).max().item() for x in (ours, theirs))
+        finite = exact.abs().nan_to_num(posinf=0.0).max().item()
+        assert error <= 2 * bound + torch.finfo(ours.dtype).eps * finite
+
+
+def drawn_for(n_q: int, n: int, dtype: torch.dtype, batch: int = 2) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (batch, 4, n_q, 64), (batch, 2, n, 64), (batch, 2, n, 64), (batch, 4, n_q, 64), (batch, 4, n_q)
+    return [torch.randn(shape, generator=generator).to("cuda", dtype) for shape in shapes]
+
+
+def check(attend, mask, drawn: list[torch.Tensor], kept: torch.Tensor) -> None:
+    def ours(*tensors: torch.Tensor):
+        return attend(*tensors, dropout_p=P, dropout_seed=SEED, return_lse=True)
+
+    mask, kept = torch.as_tensor(mask, device="cuda"), kept.cuda()
+    wanted, plain = (
+        results(lambda *x: dense(mask, kept, *x, P, 0.125), given) for given in ([x.double() for x in drawn], drawn)
+    )
+    assert_near(results(ours, drawn), wanted, plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize(("text", "n_q", "n"), WALKS)
+def test_results(text: str, n_q: int, n: int, dtype: torch.dtype) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    check(
+        spread_module_of(pattern).p,
+        mask_of(pattern, n_q, n),
+        drawn_for(n_q, n, dtype),
+        dropout_mask((2, 4, n_q, n), P, SEED),
+    )
+
+
+def test_lists_of_tiles() -> None:
+    pattern = pattern_of("pattern p = abs(q // 32 - k // 32) <= 2 & abs(q % 32 - k % 32) <= 2")
+    kept = dropout_mask((2, 4, 1000, 1000), P, SEED)
+    check(listed_module_of(pattern).p, mask_of(pattern, 1000, 1000), drawn_for(1000, 1000, torch.float16), kept)
+
+
+@pytest.mark.parametrize("text", ["past(100) | sinks(4)", "causal & (past(64) | stride(16))"])
+def test_documents(text: str) -> None:
+    """Document i has the mask of row i."""
+    pattern, ends = pattern_of(f"pattern p = {text}"), [0, 300, 300, 301, 1500]
+    attend, drawn = spread_module_of(pattern).p, drawn_for(1500, 1500, torch.bfloat16, batch=1)
+    kept, mask = torch.zeros(1, 4, 1500, 1500, dtype=torch.bool), torch.zeros(1500, 1500, dtype=torch.bool)
+    for number, (first, stop) in enumerate(pairwise(ends)):
+        if first < stop:
+            own, size = slice(first, stop), stop - first
+            kept[:, :, own, own] = dropout_mask((number + 1, 4, size, size), P, SEED)[number]
+            mask[own, own] = torch.as_tensor(mask_of(pattern, size, size))
+    documents = torch.tensor(ends, device="cuda", dtype=torch.int32)
+    check(lambda *x, **call: attend(*x, documents=documents, **call), mask, drawn, kept)
+
+
+def test_the_mask_of_a_device_is_that_of_a_cpu() -> None:
+    shape = (2, 3, 100, 300)
+    assert torch.equal(dropout_mask(shape, P, SEED, device="cuda").cpu(), dropout_mask(shape, P, SEED))
+
+
+def test_graphs() -> None:
+    """A captured call drops by the seed that stands in the tensor when it is replayed; drawn ones differ each time."""
+    attend = spread_module_of(pattern_of("pattern p = past(100) | sinks(4)")).p
+    q, k, v = torch.randn(3, 1, 4, 600, 64, device="cuda", dtype=torch.bfloat16).unbind(0)
+    q.requires_grad_()
+    seed = torch.tensor([1], device="cuda")
+
+    def step(**how) -> list[torch.Tensor]:
+        out = attend(q, k, v, dropout_p=P, **how)
+        return [out.detach(), *torch.autograd.grad(out.sum(), q)]
+
+    for how in ({"dropout_seed": seed}, {}):
+        with no_synchronisation():
+            step(**how)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            step(**how)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = step(**how)
+        found = []
+        for number in (1, 2):
+            seed.fill_(number)
+            graph.replay()
+            found.append([x.clone() for x in captured])
+            if how:
+                for x, y in zip(found[-1], step(**how), strict=True):
+                    assert torch.equal(x, y)
+        assert not torch.equal(found[0][0], found[1][0])
+
+
+def test_compiled() -> None:
+    attend = spread_module_of(pattern_of("pattern p = past(100) | sinks(4)")).p
+    q, k, v = torch.randn(3, 1, 4, 300, 64, device="cuda", dtype=torch.bfloat16).unbind(0)
+    compiled = torch.compile(lambda q, seed: attend(q, k, v, dropout_p=P, dropout_seed=seed), fullgraph=True)
+    for number in (1, 2):
+        seed = torch.tensor([number], device="cuda")
+        assert torch.equal(compiled(q, seed), attend(q, k, v, dropout_p=P, dropout_seed=seed))
+    drawing = torch.compile(lambda q: attend(q, k, v, dropout_p=P), fullgraph=True)
+    assert not torch.equal(drawing(q), drawing(q))
+
+
+def test_gradients_of_float_inputs_are_refused():
+    attend = sparsec.compile("input b: float[H] score x = s - b * abs(q - k) pattern p = causal with x")
+    q, k, v, *_ = drawn_for(40, 40, torch.float16)
+    b = torch.rand(4, device="cuda", requires_grad=True)
+    with pytest.raises(ValueError, match=r"SP0606.*detach"):
+        attend(q, k, v, b=b, dropout_p=P)
+    assert attend(q, k, v, b=b.detach(), dropout_p=P).isfinite().all()

@@ -1,0 +1,103 @@
+"""Dropout in the kernels, in Triton's interpreter: forward and gradients of a CPU, whose mask is computed by torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.generated import listed_module_of, module_of, pattern_of, spread_module_of
+from support.score_inputs import TEXTS, drawn_inputs
+
+from sparsec.kernels import prepare
+from sparsec.kernels.arguments import Call, Dropout, Upstream
+from sparsec.kernels.backward import backward_gpu
+from sparsec.kernels.dropout import streams_of
+from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.inputs import checked_inputs
+from sparsec.kernels.one_by_one import backward_each, forward_each
+from sparsec.kernels.packed import backward_packed, forward_packed
+from sparsec.kernels.positions import Positions
+from sparsec.kernels.sequences import of_documents
+from sparsec.kernels.settings import Settings
+from sparsec.kernels.torch_path import backward_cpu, forward_cpu
+
+SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
+WALKS = [
+    ("causal & (past(16) | stride(8))", 48, 48),  # several kernels, one after the other
+    ("past(20) | sinks(3)", 40, 55),
+    ("window(9) | global(3)", 70, 600),  # leading tiles are split
+    ("causal & k % 16 in {14, 15} & q > 9", 40, 40),  # gathered keys, and rows without any
+    ("random_keys(3, 1)", 33, 33),  # lists of pairs
+]
+SEED = torch.tensor([2**40 + 5])
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+
+
+def drawn(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=0, atol=64 * 2**-23 * wanted[wanted.isfinite()].abs().max().item())
+
+
+def assert_as_on_a_cpu(program, call: Call, forwards, backwards) -> None:
+    """`forwards` and `backwards`: those of kernels, and those of a CPU."""
+    program.passes.clear()
+    g, dlse = drawn(call.q.shape, call.q.shape[:3])
+    results = []
+    for forward, backward in zip(forwards, backwards, strict=True):
+        out, lse = forward(program, call)
+        given = Upstream(g, out, lse, dlse.masked_fill(lse == float("-inf"), 0.0))
+        results.append((out, lse, *backward(program, call, given)))
+    for x, y in zip(*results, strict=True):
+        assert_close(x, y)
+
+
+@pytest.mark.parametrize(("text", "n_q", "n"), [WALKS[0], *(pytest.param(*x, marks=pytest.mark.full) for x in WALKS)])
+def test_results(text: str, n_q: int, n: int) -> None:
+    module = spread_module_of(pattern_of(f"pattern p = {text}"))
+    q, k, v = drawn((2, 2, n_q, 16), (2, 1, n, 16), (2, 1, n, 16))
+    dropout = Dropout(0.3, streams_of(SEED, Positions(), 2, None))
+    call = Call(q, k, v, 0.25, n - n_q, dropout=dropout)
+    assert_as_on_a_cpu(module._PROGRAM, call, (forward_gpu, forward_cpu), (backward_gpu, backward_cpu))
+
+
+@pytest.mark.full
+def test_scores_with_float_inputs() -> None:
+    pattern = pattern_of(TEXTS["all"])
+    program = module_of(pattern)._PROGRAM
+    q, k, v = drawn((2, 4, 20, 16), (2, 2, 41, 16), (2, 2, 41, 16))
+    inputs = checked_inputs(program.inputs, drawn_inputs(pattern, 2, 4, 41), q, k)
+    dropout = Dropout(0.3, streams_of(SEED, Positions(), 2, None))
+    call = Call(q, k, v, 0.25, 21, inputs=inputs, dropout=dropout)
+    assert_as_on_a_cpu(program, call, (forward_gpu, forward_cpu), (backward_gpu, backward_cpu))
+
+
+@pytest.mark.full
+def test_lists_of_tiles() -> None:
+    module = listed_module_of(pattern_of("pattern p = abs(q // 8 - k // 8) <= 1 & abs(q % 8 - k % 8) <= 1"))
+    q, k, v = drawn((1, 1, 70, 16), (1, 1, 70, 16), (1, 1, 70, 16))
+    call = Call(q, k, v, 0.25, dropout=Dropout(0.3, streams_of(SEED, Positions(), 1, None)))
+    assert_as_on_a_cpu(module._PROGRAM, call, (forward_gpu, forward_cpu), (backward_gpu, backward_cpu))
+
+
+def test_documents() -> None:
+    program = spread_module_of(pattern_of("pattern p = past(20) | sinks(3)"))._PROGRAM
+    q, k, v = drawn((1, 2, 50, 16), (1, 1, 50, 16), (1, 1, 50, 16))
+    ends = torch.tensor([3, 20, 20, 46])
+    table = of_documents(ends, 50)
+    dropout = Dropout(0.3, streams_of(SEED, Positions(documents=ends), 1, table))
+    call = Call(q, k, v, 0.25, table=table, dropout=dropout)
+
+    def forward_alone(program, call: Call):
+        return forward_each(forward_cpu, program, call)
+
+    def backward_alone(program, call: Call, upstream: Upstream):
+        return backward_each(backward_cpu, program, call, upstream)
+
+    assert_as_on_a_cpu(program, call, (forward_packed, forward_alone), (backward_packed, backward_alone))
