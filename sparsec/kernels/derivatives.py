@@ -123,15 +123,15 @@ def differentiable(
     return Attention, Gradients
 
 
-def under_autograd(op: Callable, function: Any) -> Callable:
+def under_autograd(op: Callable, function: Any, listed: bool = False) -> Callable:
     """The kernel of an operator for the Autograd key: `function` where something asks for a gradient.
 
-    Tensors that the operator takes in a list, its last argument, are the last ones of the function: autograd sees them.
+    `listed`: the last argument is a list of tensors, which are the last ones of the function: autograd sees them.
     """
     apply = super(torch.autograd.Function, function).apply  # the one for a single level
 
     def kernel(*arguments: Any) -> Any:
-        flat = (*arguments[:-1], *arguments[-1]) if isinstance(arguments[-1], list) else arguments
+        flat = (*arguments[:-1], *arguments[-1]) if listed else arguments
         tensors = [x for x in flat if isinstance(x, torch.Tensor)]
         if _has_tangent(tensors):
             raise RuntimeError(NO_DERIVATIVE.format("forward-mode differentiation"))

@@ -92,7 +92,7 @@ def register(name: str, program: Program) -> torch.library.Library | None:
         library.impl(op, on_gpu, "CUDA")
     counts: tuple[Callable, ...] = forward_flops, backward_flops
     for packet, function in zip(packets, functions, strict=False):
-        library.impl(packet.default, under_autograd(packet.default, function), "Autograd")
+        library.impl(packet.default, under_autograd(packet.default, function, listed=True), "Autograd")
     for packet, flops in zip(packets, counts, strict=False):
         register_flop_formula(packet, get_raw=True)(_of(program, flops))
     return library
