@@ -36,12 +36,14 @@ def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     q, k, v = torch.randn(3, 1, 2, 100, 16).unbind(0)
     names = {"q": q.requires_grad_(), "k": k, "v": v}
-    use, sequences, data, neighbours = pages.texts(README, "python")
+    use, sequences, steps, data, neighbours = pages.texts(README, "python")
     exec(use, names)
     assert names["out"].shape == q.shape == q.grad.shape
     exec(sequences, names)
     assert torch.equal(names["packed"][:, :, 33:], names["attend"](*(x[:, :, 33:] for x in (q, k, v))))
     assert not names["padded"][:, :, 64:].any()
+    exec(steps, names)
+    torch.testing.assert_close(names["step"], names["attend"](q[:, :, -1:], k, v)[:, :, 0])
     exec(data, names)
     assert torch.equal(names["out"], sparsec.compile("pattern p = causal")(q, k, v))
     exec(neighbours, names)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, reduce
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sparsec.ir import scores
 from sparsec.ir.nodes import Abs, Add, Const, Int, Mul, Set, Sub, Var
 from sparsec.ir.scores import Apply, Arithmetic, Choose, Extreme, Number, Piece, ReadReal, Real, Scaled, Whole
 
 _S = Scaled()
+Order = Literal["<", "<="]
+
 _WORTH_SIMPLIFYING = 60  # operations: larger ones take SymPy seconds
 
 
@@ -57,6 +59,7 @@ class _Reader:
         self.integers: dict[Int, Any] = {}
         self.entries: dict[ReadReal, Any] = {}
         self.tests: dict[Set, Any] = {}
+        self.orders: dict[tuple[Real, Order, Real], Any] = {}
         self.read: dict[Real, Any] = {}
 
     def real(self, node: Real) -> Any:
@@ -87,16 +90,23 @@ class _Reader:
                 return made[op]()
             case Apply("abs", value):
                 x = self.real(value)
-                return sympy.Piecewise((-x, x < 0), (x, True))
+                return sympy.Piecewise((-x, self._order(value, "<", scores.number(0))), (x, True))
             case Apply(function, value):
                 return getattr(sympy, function)(self.real(value))
             case Extreme(kind, left, right):
-                a, b = self.real(left), self.real(right)
-                return sympy.Piecewise((a, a <= b if kind == "min" else b <= a), (b, True))
+                order = self._order(left, "<=", right) if kind == "min" else self._order(right, "<=", left)
+                return sympy.Piecewise((self.real(left), order), (self.real(right), True))
             case Choose(then, test, other):
                 symbol = self.tests.setdefault(test, sympy.Symbol(f"t{len(self.tests)}"))
                 return sympy.Piecewise((self.real(then), symbol), (self.real(other), True))
         raise TypeError(f"not a score that a user can write: {node!r}")
+
+    def _order(self, left: Real, op: Order, right: Real) -> Any:
+        """left op right; a symbol where a side has pieces: SymPy folds these into the test, and forgets their own."""
+        a, b = self.real(left), self.real(right)
+        if a.has(self.sympy.Piecewise) or b.has(self.sympy.Piecewise):
+            return self.orders.setdefault((left, op, right), self.sympy.Symbol(f"o{len(self.orders)}"))
+        return a < b if op == "<" else a <= b
 
     def _integer(self, node: Int) -> Any:
         match node:
@@ -123,6 +133,7 @@ class _Writer:
         self.numbers: dict[Any, Real] = {symbol: Whole(node) for node, symbol in reader.integers.items()}
         self.numbers |= {symbol: node for node, symbol in reader.entries.items()} | {reader.s: Scaled()}
         self.tests = {symbol: node for node, symbol in reader.tests.items()}
+        self.orders = {symbol: order for order, symbol in reader.orders.items()}
         self.written: dict[Any, Real] = {}
 
     def real(self, x: Any) -> Real:
@@ -203,6 +214,8 @@ class _Writer:
         if then == other:
             return then
         match test:
+            case sympy.Symbol() if test in self.orders:
+                return Piece(*self.orders[test], then, other)
             case sympy.Symbol():
                 return Choose(then, self.tests[test], other)
             case sympy.Not():

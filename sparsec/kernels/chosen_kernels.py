@@ -46,8 +46,9 @@ def is_chosen(CHOSEN, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE:
     if LEVELS == 0:
         words = tl.cdiv(tl.cdiv(n, SIZE), 32)
         LENGTH: tl.constexpr = len(at)
-        if LENGTH == 7:
-            held = _bit(CHOSEN + line * words, own, lists, block, words, there, at[5], at[6], SIZE)
+        if LENGTH == 7:  # keys side by side from at[5] on; a constant in `at` would be one no more
+            KEYS: tl.constexpr = k.shape[0] * k.shape[1]  # the interpreter divides constants by constants alone
+            held = _bit(CHOSEN + line * words, own, lists, block, words, there, at[5], KEYS, 0 * KEYS + SIZE)
         else:
             held = _bit(CHOSEN + line * words, own, lists, block, words, there, None, 1, SIZE)
     else:
@@ -77,7 +78,7 @@ def _bit(BITS, own, lists, block, words, there, k_first, KEYS: tl.constexpr, SIZ
         if SIZE % KEYS == 0:
             bit = word >> (first % 32)
         else:
-            if KEYS % SIZE > 0 or 32 % (KEYS // SIZE) > 0:
+            if KEYS % SIZE > 0 or 32 * SIZE % KEYS > 0:
                 next_word = first // 32 + 1 + 0 * own
                 more = tl.load(BITS + next_word, mask=rows & (next_word < words), other=0)
                 word = tl.where(block // 32 == first // 32, word, more)

@@ -13,7 +13,7 @@ from sparsec.kernels.cpu_runs import add_keys_of_run, additive_masks, keys_of_ru
 from sparsec.kernels.cpu_scores import HeadNumbers, Sums, gradients_scored, kept_in_run, scored_run, tiled_words
 from sparsec.kernels.cpu_visits import parts_of
 from sparsec.kernels.dropout import RowWords
-from sparsec.kernels.inputs import Entries
+from sparsec.kernels.input_entries import Entries
 
 
 def backward_region(

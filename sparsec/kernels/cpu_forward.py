@@ -12,7 +12,7 @@ from sparsec.kernels.cpu_runs import Run, additive_masks, keys_of_run, mask_of_r
 from sparsec.kernels.cpu_scores import HeadNumbers, attend_scored, kept_in_run, scored_run, tiled_words
 from sparsec.kernels.cpu_visits import Visits, parts_of
 from sparsec.kernels.dropout import RowWords
-from sparsec.kernels.inputs import Entries
+from sparsec.kernels.input_entries import Entries
 
 _PRODUCTS = 4  # tensors of all pairs that a batch with scores or dropout takes
 _BUDGET = 16 << 20  # bytes that a batch takes besides its views, or more where keys take more

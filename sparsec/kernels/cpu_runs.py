@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_stacks import Stacks, single_tiles, stacks_of
 from sparsec.kernels.cpu_visits import EVERY_PAIR, Visits, unpacked, visits_of
-from sparsec.kernels.inputs import Entries
+from sparsec.kernels.input_entries import Entries
 from sparsec.kernels.program import cdiv
 
 _LONGEST = 16  # key tiles of a run, about: a query tile that visits many more is in several

@@ -12,7 +12,7 @@ from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.cpu_runs import Run
 from sparsec.kernels.cpu_visits import Visits
 from sparsec.kernels.dropout import RowWords
-from sparsec.kernels.inputs import Entries, place_of
+from sparsec.kernels.input_entries import Entries, place_of
 from sparsec.kernels.program import Region
 
 Sums = Mapping[int, Tensor]  # gradients of float inputs by number: [rows of the batch, entries and one for none]

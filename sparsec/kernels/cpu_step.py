@@ -13,7 +13,7 @@ from sparsec.kernels.cpu_order import TILE
 from sparsec.kernels.cpu_scores import HeadNumbers, Kept, Scored, attend_scored
 from sparsec.kernels.cpu_visits import read_tables
 from sparsec.kernels.dropout import RowWords
-from sparsec.kernels.inputs import Entries
+from sparsec.kernels.input_entries import Entries
 from sparsec.kernels.program import Program, Region
 from sparsec.kernels.tables import Source, Table
 from sparsec.kernels.tile_lists import tile_list, unpacked_tiles

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.cpu_order import Order
-from sparsec.kernels.inputs import Entries
+from sparsec.kernels.input_entries import Entries
 from sparsec.kernels.tables import Source, Table, pair_lists, rows_of_queries, tiles_beside_ranges
 from sparsec.kernels.tile_lists import TileList, tile_list, unpacked_tiles
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_visits import parts_of, visits_of
-from sparsec.kernels.inputs import Entries
+from sparsec.kernels.input_entries import Entries
 from sparsec.kernels.one_by_one import call_alone
 from sparsec.kernels.program import Program, Region
 from sparsec.kernels.sequences import known

@@ -57,7 +57,7 @@ def place_of_queries(rules, lists, own, head, sizes):
     if sizes.PACKED:
         at = (own.batch, head, own.heads, own.k_first, own.k_begin, own.k_rows)
     elif sizes.STRIDE == 1 and not rules.GATHERED and lists.SEEN is None:  # keys side by side
-        at = (own.batch, head, own.heads, own.q_offset, queries, own.k_lo, sizes.BLOCK_N)
+        at = (own.batch, head, own.heads, own.q_offset, queries, own.k_lo, own.k_lo + sizes.BLOCK_N)
     return at
 
 

@@ -18,16 +18,8 @@ from sparsec.kernels.entries import (
     read_position,
 )
 from sparsec.kernels.grouping import Hashing, Routing
-from sparsec.kernels.inputs import (
-    Input,
-    as_index,
-    entry,
-    is_entry,
-    is_in_group,
-    is_inside,
-    is_listed_block,
-    real_entry,
-)
+from sparsec.kernels.input_entries import as_index, entry, is_entry, is_in_group, is_inside, is_listed_block, real_entry
+from sparsec.kernels.inputs import Input
 from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions

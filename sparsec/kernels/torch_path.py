@@ -16,7 +16,7 @@ from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_scores import HeadNumbers, Sums, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
 from sparsec.kernels.dropout import RowWords, row_words_of
-from sparsec.kernels.inputs import Entries, entries_of
+from sparsec.kernels.input_entries import Entries, entries_of
 from sparsec.kernels.memory import empty_as, lying_as
 from sparsec.kernels.program import Program, Region
 from sparsec.kernels.sinks import with_sinks

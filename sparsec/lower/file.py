@@ -86,8 +86,7 @@ def lower(
 ) -> Pattern:
     """The pattern that a file (or its names, once checked) declares, or the one called `pattern`, everything bound.
 
-    `heads`, `layer` and `layers` are needed only by patterns that mention h or H, layer, L.  Raises SparsecError with
-    every error found.
+    `heads`, `layer` and `layers` are needed only by patterns that mention h or H, layer, L.  SparsecError: all errors.
     """
     return lower_fully(file, pattern=pattern, heads=heads, layer=layer, layers=layers, parameters=parameters).pattern
 
@@ -104,8 +103,7 @@ def lower_fully(
     """As `lower`, with the warnings and the files read."""
     entry = _choose(file if isinstance(file, Scope) else check_names(file), pattern)
     counts = _counts(heads, layer, layers)
-    needs = mentions(entry)
-    if missing := _missing(needs, counts):
+    if missing := _missing(needs := mentions(entry), counts):
         raise SparsecError(*missing)
     values = _parameters(entry, parameters or {})
     work = _Work(entry, values, counts)
@@ -114,9 +112,10 @@ def lower_fully(
     else:
         conditions = work.finish([work.condition(None)]) * (counts["H"] if "H" in needs else 1)
     scores = work.scores * (counts["H"] if "H" in needs and "h" not in needs else 1)
-    scored = [(condition, score) for condition, score in zip(conditions, scores, strict=True)]
+    scored = [*zip(conditions, scores, strict=True)]
     distinct = tuple(dict.fromkeys(scored))
     given = [*map(declared, inputs_of(entry).values())]
+    read = [each for each in given if each.kind != "float" and not each.is_chosen_by]
     return Lowered(
         Pattern(
             name=entry.definition.name,
@@ -125,10 +124,7 @@ def lower_fully(
             parameters=tuple(values.items()),
             conditions=tuple(condition for condition, _ in distinct),
             head_conditions=tuple(map(distinct.index, scored)) if {"h", "H"} & set(needs) else (),
-            inputs=(
-                *(each for each in given if each.kind != "float" and not each.is_chosen_by),
-                *starmap(chosen, work.choices.items()),
-            ),
+            inputs=(*read, *starmap(chosen, work.choices.items())),
             scores=tuple(score for _, score in distinct) if any(score for _, score in distinct) else (),
             score_inputs=tuple(each for each in given if each.kind == "float"),
             choice_inputs=tuple(each for each in given if each.is_chosen_by),

@@ -135,7 +135,7 @@ ONE_ERROR = [
     ("input doc: int[n] pattern p = top_blocks(2, 8, among = «doc[q] == doc[k]»)", "SP0218"),
     # inputs
     ("pattern p = «doc»[q] == 3", "SP0201"),
-    ("input doc: «float»[n] pattern p = doc[q] == 3", "SP0214"),
+    ("input doc: «double»[n] pattern p = doc[q] == 3", "SP0214"),
     ("input doc: int[«4»] pattern p = doc[q] == 3", "SP0214"),
     ("input doc: int[«q»] pattern p = doc[q] == 3", "SP0214"),
     ("input doc: int[n, «B»] pattern p = doc[q] == 3", "SP0214"),

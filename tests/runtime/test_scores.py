@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import sparsec
@@ -104,6 +104,8 @@ def test_what_is_not_finite_is_as_in_the_formula(expression: str, n_q: int) -> N
 
 
 @settings(max_examples=40)
+@example("score x = s + 4 * tanh(exp(-abs((s if h == 0 else (-s)))) / 4)\n", 0, 0, 1, 1.0)
+@example("score x = s + min(s if h == 0 else -s, 0.5 * s if k == 0 else 2 * s)\n", 0, 1, 1, 1.0)
 @given(score_programs(), st.integers(0, 5), st.integers(0, 7), st.integers(0, 3), st.floats(-3, 3))
 def test_scores_are_what_their_text_says(text: str, row: int, key: int, head: int, s: float) -> None:
     """Read by Python, pair by pair; and the derivative is that of small differences, away from kinks."""
