@@ -131,7 +131,9 @@ def under_autograd(op: Callable, function: Any) -> Callable:
     apply = super(torch.autograd.Function, function).apply  # the one for a single level
 
     def kernel(*arguments: Any) -> Any:
-        flat = (*arguments[:-1], *arguments[-1]) if isinstance(arguments[-1], list) else arguments
+        last = arguments[-1]
+        of_tensors = isinstance(last, list) and all(isinstance(x, torch.Tensor) for x in last)
+        flat = (*arguments[:-1], *last) if of_tensors else arguments
         tensors = [x for x in flat if isinstance(x, torch.Tensor)]
         if _has_tangent(tensors):
             raise RuntimeError(NO_DERIVATIVE.format("forward-mode differentiation"))
