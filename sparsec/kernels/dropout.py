@@ -53,14 +53,14 @@ _KEY_STEP, _MIX, *_FACTORS = map(_integer, (KEY_STEP, MIX, FACTOR_0, FACTOR_1, F
 class Dropped(NamedTuple):
     """What a call says about dropout."""
 
-    p: Any = 0.0
+    p: Any = 0  # no float: torch.compile would trace a call twice, first with a float that may change
     generator: Any = None
     seed: Any = None
 
     @property
     def given(self) -> dict[str, Any]:
         """The keywords of a call that say it; none where nothing was said."""
-        found = {} if type(self.p) is float and self.p == 0.0 else {"dropout_p": self.p}
+        found = {} if type(self.p) in (int, float) and self.p == 0 else {"dropout_p": self.p}
         more = {"generator": self.generator, "dropout_seed": self.seed}
         return found | {name: x for name, x in more.items() if x is not None}
 

@@ -29,7 +29,7 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0.0,
+        dropout_p: float = 0,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -49,7 +49,7 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0.0,
+        dropout_p: float = 0,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -69,7 +69,7 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0.0,
+        dropout_p: float = 0,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -88,7 +88,7 @@ class Calls:
         *more: object,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0.0,
+        dropout_p: float = 0,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -147,6 +147,6 @@ class Calls:
             "q_lengths": q_lengths,
         }
         given |= {name: x for name, x in rare.items() if x is not None} | inputs
-        if not (type(dropout_p) is float and dropout_p == 0.0):
+        if type(dropout_p) not in (int, float) or dropout_p != 0:
             given["dropout_p"] = dropout_p
         return self._call(q, k, v, **given)

@@ -110,13 +110,13 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("longformer_ec33ffa529fa", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_495ff03ff329", _PROGRAM, heads=None)
 
 
 @sk.typed
 def longformer(
     q, k, v, *,
-    scale=None, sinks=None, dropout_p=0.0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
+    scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
     documents=None, lengths=None, q_lengths=None, return_lse=False,
 ):
     """Attention over the pattern `longformer`.

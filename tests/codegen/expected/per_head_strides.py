@@ -144,13 +144,13 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_344d66e9dee8", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_01090d9a4d66", _PROGRAM, heads=8)
 
 
 @sk.typed
 def per_head_strides(
     q, k, v, *,
-    scale=None, sinks=None, dropout_p=0.0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
+    scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
     documents=None, lengths=None, q_lengths=None, return_lse=False,
 ):
     """Attention over the pattern `per_head_strides`.

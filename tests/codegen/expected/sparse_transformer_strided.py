@@ -168,13 +168,13 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_de825cdd8158", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_6978422c640f", _PROGRAM, heads=None)
 
 
 @sk.typed
 def sparse_transformer_strided(
     q, k, v, *,
-    scale=None, sinks=None, dropout_p=0.0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
+    scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
     documents=None, lengths=None, q_lengths=None, return_lse=False,
 ):
     """Attention over the pattern `sparse_transformer_strided`.
