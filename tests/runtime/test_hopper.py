@@ -183,7 +183,7 @@ def compiled(text: str, head_size: int) -> dict[str, CompiledKernel]:
 @pytest.mark.parametrize(
     ("text", "head_size", "spills"),
     [
-        ("past(1000) | sinks(4)", 128, 256),
+        pytest.param("past(1000) | sinks(4)", 128, 256, marks=pytest.mark.full),
         pytest.param("window(512) | global(64)", 128, 512, marks=pytest.mark.full),
         pytest.param("causal", 64, 256, marks=pytest.mark.full),
     ],

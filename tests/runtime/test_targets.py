@@ -42,7 +42,8 @@ def assert_fits(module, target: str, **call) -> None:
             assert kernel.spills == 0, (kernel.name, kernel.registers, kernel.spills, call)
 
 
-@pytest.mark.parametrize("packed", [False, pytest.param(True, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("packed", [False, True])
 def test_kernels_read_no_variable_after_its_loop(packed: bool) -> None:
     """Its last value is there in the interpreter, and nothing of the kind on a GPU."""
     text = "input doc: int[n] input cls: bool[B, n] pattern p = past(512) & doc[q] == doc[k] | cls[q] | cls[k]"
@@ -72,6 +73,7 @@ def test_steps_of_decoding(text: str, call: dict, target: str) -> None:
         assert "ub.poison" not in str(kernel.stages["ttir"]), kernel.name
 
 
+@pytest.mark.full
 def test_products_of_packed_documents_overlap() -> None:
     """Registers are spilled around loops at most."""
     module = module_of(pattern_of("pattern p = causal"))
@@ -82,7 +84,10 @@ def test_products_of_packed_documents_overlap() -> None:
 
 
 @pytest.mark.parametrize("head_size", [pytest.param(64, marks=pytest.mark.full), 128])
-@pytest.mark.parametrize("name", ["longformer", "mistral", "sparse_transformer_strided"])
+@pytest.mark.parametrize(
+    "name",
+    ["mistral", *(pytest.param(name, marks=pytest.mark.full) for name in ("longformer", "sparse_transformer_strided"))],
+)
 def test_no_spills_on_sm_90(name, head_size):
     module = module_of(example(name))
     assert_fits(module, "sm_90", head_size=head_size, dtype="float16", n=LONG)
@@ -91,14 +96,13 @@ def test_no_spills_on_sm_90(name, head_size):
 
 
 @pytest.mark.parametrize("head_size", [pytest.param(64, marks=pytest.mark.full), 128])
-@pytest.mark.parametrize("target", ["sm_80", "sm_100", "gfx942"])
+@pytest.mark.parametrize("target", ["sm_80", pytest.param("sm_100", marks=pytest.mark.full), "gfx942"])
 def test_other_targets(target, head_size):
     assert_fits(module_of(example("longformer")), target, head_size=head_size, dtype="bfloat16")
 
 
-@pytest.mark.parametrize(
-    "target", [pytest.param("sm_80", marks=pytest.mark.full), "sm_90", pytest.param("gfx942", marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "gfx942"])
 def test_kernels_that_read_data(target):
     """Those of documents, and of question tokens, with the kernels that list their tiles."""
     text = "input doc: int[n] input cls: bool[B, n] pattern p = past(512) & doc[q] == doc[k] | cls[q] | cls[k]"
