@@ -88,7 +88,9 @@ def test_scales_and_types(mesh: DeviceMesh) -> None:
     sharded = sparsec.distributed.shard(attend, mesh)
     q, k, v = torch.randn(3, 1, 2, 40, 16).unbind()
     for scale in (0.3, -0.3, 0.0):
-        assert torch.allclose(sharded(q, k, v, scale=scale), attend(q, k, v, scale=scale), atol=1e-6)
+        exact = attend(q.double(), k.double(), v.double(), scale=scale)
+        error = (attend(q, k, v, scale=scale) - exact).abs().max()
+        assert (sharded(q, k, v, scale=scale) - exact).abs().max() <= 2 * error
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(sharded(q, k, v), attend(q, k, v))
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.generated import listed_module_of, module_of, pattern_of, spread_module_of
 from support.score_inputs import TEXTS, drawn_inputs
+from support.two_paths import assert_close, drawn
 
 from sparsec.kernels import prepare
 from sparsec.kernels.arguments import Call, Dropout, Upstream
@@ -34,15 +35,6 @@ SEED = torch.tensor([2**40 + 5])
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
-
-
-def drawn(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator) for shape in shapes]
-
-
-def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
-    torch.testing.assert_close(found, wanted, rtol=0, atol=64 * 2**-23 * wanted[wanted.isfinite()].abs().max().item())
 
 
 def assert_as_on_a_cpu(program, call: Call, forwards, backwards) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from support.generated import pattern_of, spread_module_of
+from support.two_paths import assert_close, drawn
 
 from sparsec.kernels import prepare, sinks
 from sparsec.kernels.arguments import Call
@@ -26,15 +27,6 @@ WALKS = [
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
-
-
-def drawn(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator) for shape in shapes]
-
-
-def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
-    torch.testing.assert_close(found, wanted, rtol=0, atol=64 * 2**-23 * wanted[wanted.isfinite()].abs().max().item())
 
 
 @pytest.mark.parametrize(
