@@ -32,7 +32,7 @@ _HINTS = {
     "the text of the pattern says it: `past(64) with softcap(50), alibi`": (
         "score_mod", "alibi_slopes", "softcap", "logits_soft_cap",
     ),
-    "scores are formulas in the pattern's text, which reads no tensor of real numbers": (
+    "a score of the pattern's text reads it: `input b: float[H, n, n] score x = s + b[q, k] pattern p = full with x`": (
         "attn_bias", "bias", "position_bias",
     ),
     "it is called `dropout_p` here, and applies wherever it is given, in training or not": (
