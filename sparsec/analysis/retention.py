@@ -217,10 +217,11 @@ def _checked(number: int, name: str = "n", least: int = 0) -> int:
 
 
 @within(budgets.CACHE)
-def retention(pattern: ir.Pattern) -> Retention:
-    """What decoding with a pattern needs of its cache."""
-    conditions = tuple(dict.fromkeys(map(affine_over, pattern.conditions)))
-    known = all(exact(leaf) for each in pattern.conditions for leaf in ir.leaves(each))
+def retention(*patterns: ir.Pattern) -> Retention:
+    """What decoding needs of a cache that layers with these patterns share."""
+    written = [condition for pattern in patterns for condition in pattern.conditions]
+    conditions = tuple(dict.fromkeys(map(affine_over, written)))
+    known = all(exact(leaf) for each in written for leaf in ir.leaves(each))
     try:
         with budget(budgets.CACHE // 2):
             found = kv_cache.lifetimes(conditions)
