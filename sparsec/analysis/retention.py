@@ -174,7 +174,7 @@ class Retention:
         """
         keys = np.asarray(keys, np.int64)
         if keys.size and keys.min() < 0:
-            raise ValueError(f"keys are numbered from 0, got {keys.min()}")
+            raise ValueError(f"[SP0601] keys are numbered from 0, got {keys.min()}")
         ring = self._ring_there()
         before_ring, before_pinned = (0, ring) if self.pinned is None else (self.pinned, 0)
         in_ring = before_ring + self.passing.below(keys) % max(1, ring)
@@ -191,7 +191,9 @@ class Retention:
 
     def _ring_there(self) -> int:
         if self.ring is None:
-            raise ValueError("no ring suffices: how long keys are needed has no bound; `bounded` says so beforehand")
+            raise ValueError(
+                "[SP0601] no ring suffices: how long keys are needed has no bound; `bounded` says so beforehand"
+            )
         return self.ring
 
     def __str__(self) -> str:

@@ -32,9 +32,10 @@ from sparsec.transformers.dense import NAME, dense_attention
 from sparsec.transformers.masks import mask
 from sparsec.transformers.models import use
 from sparsec.transformers.patch import patch
+from sparsec.transformers.prepared import prepared_masks
 from sparsec.transformers.verify import Report, verify
 
-__all__ = ["Cache", "Report", "capture", "patch", "use", "verify"]
+__all__ = ["Cache", "Report", "capture", "patch", "prepared_masks", "use", "verify"]
 
 AttentionInterface.register("sparsec", attention)
 AttentionMaskInterface.register("sparsec", mask)
