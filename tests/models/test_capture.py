@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import pytest
@@ -71,7 +72,7 @@ def test_to_a_fitted_file(tmp_path, monkeypatch):
 
 def test_a_cache_makes_more_keys_than_queries(tmp_path):
     model = model_of("llama")
-    name = "cache" if tf.__version__ >= "5.24" else "past_key_values"
+    name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"  # before 5.24
     with torch.no_grad():
         cache = model(tokens(9), use_cache=True)[1]
     path = sparsec.transformers.capture(model, {"input_ids": tokens(4), name: cache}, tmp_path / "captured.safetensors")
