@@ -18,7 +18,7 @@ from sparsec.kernels.hopper import (
     warpgroup_mma_init,
     warpgroup_mma_wait,
 )
-from sparsec.kernels.hopper_backward_load import STAGE_EMPTY, hopper_backward_load
+from sparsec.kernels.hopper_backward_load import hopper_backward_load
 from sparsec.kernels.hopper_backward_plan import BackwardPlan, BackwardShared, BackwardSizes, BackwardWork
 from sparsec.kernels.hopper_backward_store import SLOT_FULL, hopper_backward_store
 from sparsec.kernels.hopper_backward_tiles import (
@@ -27,10 +27,9 @@ from sparsec.kernels.hopper_backward_tiles import (
     WHOLE_HALF,
     backward_entry,
     backward_tile,
-    says,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, ARRIVE_STORER, MEET_GROUPS, named_barrier
+from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, ARRIVE_STORER, MEET_GROUPS, STAGE_EMPTY, named_barrier, says
 from sparsec.kernels.regions import Rules, ask_keep
 
 _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group says that its part of ds is there

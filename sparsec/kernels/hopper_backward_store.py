@@ -13,10 +13,9 @@ from sparsec.kernels.hopper_backward_tiles import (
     STEP_FLAGS,
     backward_step,
     backward_tile,
-    says,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper_sync import MEET_STORER, await_count, count_up, named_barrier, stores_complete
+from sparsec.kernels.hopper_sync import MEET_STORER, await_count, count_up, named_barrier, says, stores_complete
 
 SLOT_FULL = gl.constexpr(10)  # the first of the named barriers at which a group says that its slot is to be stored
 

@@ -66,9 +66,3 @@ def backward_step(tile, turn, plan):
     """A step of a tile."""
     entry, head = backward_entry(tile, turn, plan)
     return BackwardStep(tile.batch * plan.work.heads + head, head, gl.load(entry), gl.load(entry + 1))
-
-
-@gluon.jit
-def says(said, FLAG: gl.constexpr):
-    """Whether a flag of a step is set."""
-    return (said & FLAG) != 0
