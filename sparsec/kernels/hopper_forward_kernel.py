@@ -63,7 +63,7 @@ def _hopper_forward(Q, K, V, results, plan):
         gl.allocate_shared_memory(dtype, [stages, 1, 1, keys, size], K.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, keys, size], V.layout),
         gl.allocate_shared_memory(dtype, [2, 1, 1, rows, size], results[0].layout),
-        gl.allocate_shared_memory(gl.float32, [2, rows], NUMBER),
+        gl.allocate_shared_memory(gl.float32, [4, rows], NUMBER),
         gl.allocate_shared_memory(gl.int32, [stages, 1], NUMBER),
         gl.allocate_shared_memory(gl.int32, [TILE_SLOTS * TILE_WORDS, 1], NUMBER),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),

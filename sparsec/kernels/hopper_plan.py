@@ -54,7 +54,7 @@ class HopperShared(NamedTuple):
     k: Any
     v: Any
     out: Any
-    factors: Any  # of the rows of a tile that is complete
+    factors: Any  # of the rows of two tiles, of which one is complete
     said: Any  # of the step of a stage: `sparsec.kernels.hopper_tiles`
     tiles: Any  # what some tiles of queries are
     q_full: Any

@@ -18,7 +18,7 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
     some = l_i > 0
     l_safe = gl.where(some, l_i, 1.0)
     lse = gl.where(some, (m_i + gl.log2(l_safe)) * LN_2, float("-inf"))
-    shared.factors.index(GROUP).store(1.0 / l_safe)
+    shared.factors.index(2 * (turn & 1) + GROUP).store(1.0 / l_safe)
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
     if SPLITS_LSE is not None:
         gl.store(SPLITS_LSE + _first_of_share(bh, part, plan) + row, lse, mask=(row >= 0) & (part >= 0))
@@ -30,7 +30,7 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
 def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
     """Results of a group's rows of that tile, or its share of them."""
     OUT, _, SPLITS, _ = results
-    factors = shared.factors.index(GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
+    factors = shared.factors.index(2 * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
     out = acc * factors[:, None]
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
     if SPLITS is not None:
