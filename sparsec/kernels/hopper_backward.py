@@ -61,8 +61,13 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     apart = _TILES_FOR_ONE * processors(run.device) * heads // kv_heads
     in_turn = cdiv(apart, len(made.tiles) - 1) if made.follow else 1
     values["together"] = heads_in_turn(in_turn, batch * kv_heads)
-    split = Split(0, made.parts * batch * kv_heads * bool(made.split), made.split * STEP_KEYS,
-                  {"split_tiles": made.split, "splits": made.parts}, (kv_heads, batch))
+    split = Split(
+        0,
+        made.parts * batch * kv_heads * bool(made.split),
+        made.split * STEP_KEYS,
+        {"split_tiles": made.split, "splits": made.parts},
+        (kv_heads, batch),
+    )
     values |= {"DK_PARTS": None, "DV_PARTS": None, "part_rows": split.rows, "sums": made.sums, "HEAD_DIM": head_dim}
     if split.slots:
         values |= lay_splits(run, split, ("DK_PARTS", "DV_PARTS"), head_dim)

@@ -29,13 +29,24 @@ from sparsec.kernels.hopper_backward_tiles import (
     backward_tile,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, ARRIVE_STORER, MEET_GROUPS, STAGE_EMPTY, named_barrier, says
+from sparsec.kernels.hopper_sync import (
+    ARRIVE_ALL,
+    ARRIVE_GROUPS,
+    ARRIVE_STORER,
+    MEET_GROUPS,
+    STAGE_EMPTY,
+    named_barrier,
+    says,
+)
 from sparsec.kernels.regions import Rules, ask_keep
 
 _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group says that its part of ds is there
 
 
-@gluon.jit(do_not_specialize=[*RUN_TIME, "kv_heads", "rows", "together", "query_tiles", "sums", "tiles", "part_rows"], repr=kernel_name)
+@gluon.jit(
+    do_not_specialize=[*RUN_TIME, "kv_heads", "rows", "together", "query_tiles", "sums", "tiles", "part_rows"],
+    repr=kernel_name,
+)
 def hopper_backward_kernel(
     Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
     heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
@@ -180,10 +191,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
         dq = warpgroup_mma_wait(0, deps=[dq])
         mbarrier.arrive(shared.kv_empty, count=1)
         _leave_dq(dq, tile, steps - 1, last, DQ, shared, plan, GROUP)
-        if plan.work.DK_PARTS is None:
-            _leave_keys(dv, 1 - last, DK, shared, GROUP)
-            _leave_keys(dk * plan.work.scale, last, DK, shared, GROUP)
-        elif tile.part < 0:
+        if plan.work.DK_PARTS is None or tile.part < 0:
             _leave_keys(dv, 1 - last, DK, shared, GROUP)
             _leave_keys(dk * plan.work.scale, last, DK, shared, GROUP)
         else:
@@ -244,7 +252,8 @@ def _leave_keys(x, use, DK, shared, GROUP: gl.constexpr):
 def _store_part(x, PARTS, tile, plan, GROUP: gl.constexpr):
     """Stores a group's rows of what a program found that has a part of a tile."""
     HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
-    row = tile.number * plan.sizes.KEYS + GROUP * x.shape[0] + gl.arange(0, x.shape[0], gl.SliceLayout(1, x.type.layout))
+    row = tile.number * plan.sizes.KEYS + GROUP * x.shape[0]
+    row += gl.arange(0, x.shape[0], gl.SliceLayout(1, x.type.layout))
     column = gl.arange(0, x.shape[1], gl.SliceLayout(0, x.type.layout))
     head = tile.part * plan.work.rows + tile.batch * plan.work.kv_heads + tile.kv_head
     ptrs = PARTS + head.to(gl.int64) * plan.work.part_rows * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 class BackwardWork(NamedTuple):
     """The tiles of keys that the programs of a launch share."""
 
-    TILES: Any  # for each tile of keys of a head, in the order of their turns: its number, where its steps begin, and
-    # which part of a tile it is; -1: it is whole
-    STEPS: Any  # for each step: the tile of queries, what `sparsec.kernels.hopper_backward_tiles` says of it, and its sum
+    TILES: (
+        Any  # of keys of a head, in the order of their turns: number, first step, and which part it is; -1: the whole
+    )
+    STEPS: Any  # the tile of queries, what `sparsec.kernels.hopper_backward_tiles` says of the step, and the sum of dq
     TICKETS: Any  # how many tiles programs have taken
     VISITS: Any  # for each sum and half of the head size: how many steps have added to it
-    DK_PARTS: Any  # what programs find that have parts of the first tiles: [parts, B, H_kv, rows, D]; None: all are whole
+    DK_PARTS: Any  # what programs find that have parts of the first tiles, [parts, B, H_kv, rows, D]; None: none has
     DV_PARTS: Any
     part_rows: Any
     heads: Any

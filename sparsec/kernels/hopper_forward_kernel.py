@@ -41,7 +41,8 @@ def hopper_forward_kernel(
             Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE), Lists(),
             HopperSizes(
                 GROUP, SPLITS is not None, LONGEST_FIRST, BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, BLOCK_M // 2, STAGES,
-                gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT, gl.DotOperandLayout(0, OUT_LAYOUT, 2),
+                gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,
+                gl.DotOperandLayout(0, OUT_LAYOUT, 2),
             ),
             scale_log2,
         ),

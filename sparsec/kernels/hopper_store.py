@@ -33,14 +33,13 @@ def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
     factors = shared.factors.index(2 * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
     out = acc * factors[:, None]
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
-    if SPLITS is not None:
-        if part >= 0:
-            HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
-            column = gl.arange(0, plan.sizes.BLOCK_D, gl.SliceLayout(0, out.type.layout))
-            first = _first_of_share(bh, part, plan)
-            ptrs = SPLITS + first * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
-            gl.store(ptrs, out, mask=(column < HEAD_DIM)[None, :] & (row >= 0)[:, None])
-    if part < 0:
+    if SPLITS is not None and part >= 0:
+        HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
+        column = gl.arange(0, plan.sizes.BLOCK_D, gl.SliceLayout(0, out.type.layout))
+        first = _first_of_share(bh, part, plan)
+        ptrs = SPLITS + first * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
+        gl.store(ptrs, out, mask=(column < HEAD_DIM)[None, :] & (row >= 0)[:, None])
+    else:
         own = shared.out.index(GROUP)
         store_wait(0)  # shared memory may be written again
         own.reshape([out.shape[0], out.shape[1]]).store(out.to(own.dtype))

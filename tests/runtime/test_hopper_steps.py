@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -94,7 +96,7 @@ def test_keys_that_all_queries_see() -> None:
     assert first == 161  # the first part has the query that all keys see, and comes last
     found = made.tiles.tolist()
     added: dict[int, int] = {}
-    for turn, ((_, begin, part), (_, end, _)) in enumerate(zip(found, found[1:], strict=False)):
+    for turn, ((_, begin, part), (_, end, _)) in enumerate(itertools.pairwise(found)):
         for query, _, _ in made.steps[begin:end].tolist():
             if part < 0:
                 added[query] = turn
