@@ -93,14 +93,15 @@ def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, devic
     at = order[torch.cat([begins[:-1], begins[:1]])]
     tiles = torch.stack([key[at], begins, torch.where(whole, -1, part)[at]], 1)
     return BackwardSteps(
-        *(x.to(device, torch.int32) for x in (tiles, steps)),
+        tiles.to(device, torch.int32),
+        steps.to(device, torch.int32),
         split,
         parts,
         joined.to(device, torch.int32),
         sums,
-        follow=bool(2 * lengths.max() > query_tiles),
-        every_query=bool((visits > 0).all()),
-        every_key=bool((counts > 0).all()),
+        bool(2 * lengths.max() > query_tiles),
+        bool((visits > 0).all()),
+        bool((counts > 0).all()),
     )
 
 
