@@ -1,7 +1,7 @@
 """The steps of the backward kernel of the Hopper tier: which tiles of queries each tile of keys visits, in which order.
 
 Made when a pass is prepared, from what the pattern answers about tiles of queries, so that a step and its place among
-all that add to the same tile of dq are found from one list, whatever the pattern.  The table takes 8 bytes a pair of
+all that add to the same tile of dq are found from one list, whatever the pattern.  The table takes 12 bytes a pair of
 tiles, 64 queries by 128 keys.
 """
 
@@ -20,7 +20,7 @@ STEP_QUERIES, STEP_KEYS = 64, 128  # of a tile
 MOST_STEPS = 1 << 22  # of a head
 _PART = 32  # least steps of a part
 _MOST_PARTS = 64
-_BEHIND = 128  # tiles between a part and those that add to the same sums: about as many as run at a time
+_TILES_BEHIND = 128  # tiles between a part and those that add to the same sums: about as many as run at a time
 _MANY = 4  # times as many steps as half of the tiles of queries have at most are far more
 _CHAIN = 8  # steps that add to one of several sums, at least
 _MOST_SUMS = 32
@@ -120,7 +120,7 @@ def _places(groups: Tensor, sizes: Tensor) -> Tensor:
 def _order(taken: Tensor, turn: Tensor, query: Tensor, tiles: int, most: int) -> Tensor:
     """In which order programs take tiles and parts; `turn`: of the tile of each step, -1 in a part."""
     last = torch.full((int(query.max()) + 1,), -1).scatter_reduce(0, query, turn, "amax")
-    behind = torch.zeros(most, dtype=torch.int64).scatter_reduce(0, taken, last[query] + _BEHIND, "amax")
+    behind = torch.zeros(most, dtype=torch.int64).scatter_reduce(0, taken, last[query] + _TILES_BEHIND, "amax")
     behind[:tiles] = torch.arange(tiles)
     order = (behind * most + torch.arange(most)).argsort()
     return torch.empty_like(order).scatter(0, order, torch.arange(most))
