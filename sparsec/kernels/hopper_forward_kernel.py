@@ -2,7 +2,7 @@
 
 The structure is that of FlashAttention-3 (Shah et al., 2024): products of a group overlap with the softmax of its own
 step before, and both groups with each other.  A group has one loop, over the steps of all tiles of its program, and
-knows of a step what the loading warp says: short walks would else run through more code than caches hold.
+knows of a step what the loading warp says: so there is one copy of softmax and masks, and walks may be short.
 """
 
 from __future__ import annotations
