@@ -174,7 +174,7 @@ class Retention:
         """
         keys = np.asarray(keys, np.int64)
         if keys.size and keys.min() < 0:
-            raise ValueError(f"keys are numbered from 0, got {keys.min()}")
+            raise ValueError(f"[SP0601] keys are numbered from 0, got {keys.min()}")
         ring = self._ring_there()
         before_ring, before_pinned = (0, ring) if self.pinned is None else (self.pinned, 0)
         in_ring = before_ring + self.passing.below(keys) % max(1, ring)
@@ -191,7 +191,9 @@ class Retention:
 
     def _ring_there(self) -> int:
         if self.ring is None:
-            raise ValueError("no ring suffices: how long keys are needed has no bound; `bounded` says so beforehand")
+            raise ValueError(
+                "[SP0601] no ring suffices: how long keys are needed has no bound; `bounded` says so beforehand"
+            )
         return self.ring
 
     def __str__(self) -> str:
@@ -217,10 +219,11 @@ def _checked(number: int, name: str = "n", least: int = 0) -> int:
 
 
 @within(budgets.CACHE)
-def retention(pattern: ir.Pattern) -> Retention:
-    """What decoding with a pattern needs of its cache."""
-    conditions = tuple(dict.fromkeys(map(affine_over, pattern.conditions)))
-    known = all(exact(leaf) for each in pattern.conditions for leaf in ir.leaves(each))
+def retention(*patterns: ir.Pattern) -> Retention:
+    """What decoding needs of a cache that layers with these patterns share."""
+    written = [condition for pattern in patterns for condition in pattern.conditions]
+    conditions = tuple(dict.fromkeys(map(affine_over, written)))
+    known = all(exact(leaf) for each in written for leaf in ir.leaves(each))
     try:
         with budget(budgets.CACHE // 2):
             found = kv_cache.lifetimes(conditions)

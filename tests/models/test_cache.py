@@ -158,3 +158,8 @@ def test_refusals():
     cache = sparsec.transformers.Cache(model)
     said = refused(lambda: model.generate(tokens(13, 2), attention_mask=mask, **{NAME: cache}, max_new_tokens=3))
     assert "rows without padding" in said
+    model = sparsec.transformers.use(model_of("llama", attention_dropout=0.5), "pattern p = past(4)")
+    cache = sparsec.transformers.Cache(model)
+    model(tokens(9), **{NAME: cache}, use_cache=True)
+    said = refused(lambda: model.train()(tokens(1), **{NAME: cache}, use_cache=True))
+    assert "dropout of 0.5 over keys that a cache kept" in said
