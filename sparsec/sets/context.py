@@ -16,7 +16,9 @@ import islpy as isl
 
 _local = threading.local()
 _MOST_KNOWN = 256  # answers of one function that are remembered
-_PRECISE = 16  # counted steps are told to such a part
+_MOST_SIMPLE = 4096  # nodes that are remembered for one space
+_PRECISE = 16  # counted steps are told to such a part,
+_LEAST = 64  # and fewer than so many to one
 _T = TypeVar("_T")
 _failed: dict[Hashable, int] = {}  # steps that did not suffice for a question
 
@@ -46,6 +48,7 @@ def context() -> isl.Context:
         _local.allowance = None
         _local.texts = {}  # sets by the text that they were read from
         _local.sets = {}  # sets by the question that they answer, with the steps that they took
+        _local.simple = {}  # what nodes without choices are read as, by space
     return _local.context
 
 
@@ -185,6 +188,15 @@ def spend(operations: int) -> None:
             raise OutOfBudget
 
 
+def simple(space: Hashable) -> dict:
+    """What the nodes that say no more than arithmetic are read as over a space; to be filled by who reads them."""
+    context()
+    known = _local.simple.setdefault(space, {})
+    if len(known) >= _MOST_SIMPLE:
+        known.clear()
+    return known
+
+
 def afford(operations: int) -> bool:
     """Take so many steps from the allowance, for work outside of budgets; whether it had them."""
     context()
@@ -259,16 +271,18 @@ def _settle(ctx: isl.Context) -> None:
 def _taken(ctx: isl.Context) -> int:
     """The steps that isl has counted, too many by a sixteenth at most.
 
-    It does not tell them, but for whether they reach a limit, and each limit that is tried takes microseconds.
+    It does not tell them, but for whether they reach a limit.  A limit that they reach takes twenty times as long to
+    try as one that they do not, so the search comes from above.
     """
 
     def reaches(limit: int) -> bool:
         ctx.set_max_operations(limit)
         return _exceeded(ctx)
 
-    low, high = 0, 64  # above low, or none; at most high
-    while high < _local.most and reaches(high + 1):
-        low, high = high, high * 2
+    high = _LEAST << max(0, (_local.most - 1) // _LEAST).bit_length()  # at most so many
+    while high > _LEAST and not reaches(high // 2 + 1):
+        high //= 2
+    low = high // 2 if high > _LEAST else 0  # above so many, or none
     while high - low > max(1, high // _PRECISE):
         middle = (low + high) // 2
         low, high = (middle, high) if reaches(middle + 1) else (low, middle)
