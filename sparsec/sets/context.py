@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import islpy as isl
 
@@ -21,6 +21,7 @@ _PRECISE = 16  # counted steps are told to such a part,
 _LEAST = 64  # and fewer than so many to one
 _T = TypeVar("_T")
 _failed: dict[Hashable, int] = {}  # steps that did not suffice for a question
+_answers: dict[Hashable, Any] = {}  # plain data, of all threads
 
 _BUGS = ("Assertion", "original tableau does not correspond")  # how isl says that it is at fault
 
@@ -110,6 +111,21 @@ def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
         _forget_many(_local.sets)
         _local.sets[question] = _copy(made), left - rest
     return made
+
+
+def remembered(question: Hashable, make: Callable[[], _T]) -> _T:
+    """What `make` finds, plain data that follows from the question and the budgets that it takes itself.
+
+    Not remembered where an allowance around had no more left: the next who asks may have more.
+    """
+    context()
+    if question not in _answers:
+        found = make()
+        if _local.allowance is not None and _local.allowance.cut:
+            return found
+        _forget_many(_answers)
+        _answers[question] = found
+    return _answers[question]
 
 
 def _left() -> int | None:
@@ -230,7 +246,9 @@ def read_once(text: str) -> isl.Set:
 
 
 def _copy(values: isl.Set) -> isl.Set:
-    """The set again, for others to ask about: lexmin changes what it is asked about."""
+    """The set again, for others to ask about: lexmin changes what it is asked about, if not parameters alone."""
+    if not values.dim(isl.dim_type.set):
+        return values
     return values.set_dim_name(isl.dim_type.set, 0, values.get_dim_name(isl.dim_type.set, 0))
 
 
