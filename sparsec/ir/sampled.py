@@ -32,21 +32,34 @@ class Pairs:
 
     def some(self, condition: ir.Set) -> bool:
         """Whether one of them is kept; False says nothing.  Conditions with tables are not looked at."""
-        return not ir.leaves(condition) and not needs_more(condition, 64) and bool(self._holds(condition).any())
+        try:
+            return bool(self._read(condition).any())
+        except _NotLookedAt:
+            return False
 
-    def _holds(self, node: ir.Set) -> np.ndarray:
+    def _read(self, node: ir.Set) -> np.ndarray:
         match node:
             case ir.And(parts):
-                return np.logical_and.reduce([self._holds(part) for part in parts])
+                return np.logical_and.reduce(list(map(self._holds, parts)))
             case ir.Or(parts):
-                return np.logical_or.reduce([self._holds(part) for part in parts])
+                return np.logical_or.reduce(list(map(self._holds, parts)))
             case ir.Not(part):
                 return ~self._holds(part)
+        if isinstance(node, ir.Leaf) or needs_more(node, 64):
+            raise _NotLookedAt
+        return np.broadcast_to(holds(node, self._at), self._at["q"].shape)
+
+    def _holds(self, node: ir.Set) -> np.ndarray:
+        """As `_read`, of parts, which are read again and again."""
         if node not in self._known:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[node] = np.broadcast_to(holds(node, self._at), self._at["q"].shape)
+            self._known[node] = self._read(node)
         return self._known[node]
+
+
+class _NotLookedAt(Exception):
+    """A table, or a number that may not fit."""
 
 
 def pairs_for(*conditions: ir.Set) -> Pairs:
