@@ -17,7 +17,7 @@ _MOST_KNOWN = 512
 
 
 class Pairs:
-    """Pairs (q, k) of calls of n keys, 0 <= q and 0 <= k < n, near where the numbers of conditions make a difference."""
+    """Pairs (q, k) of calls of n keys, 0 <= q and 0 <= k < n, near multiples of the numbers of conditions."""
 
     def __init__(self, numbers: tuple[int, ...]):
         edges = [number * times for number in numbers for times in (1, 2, 3)]
