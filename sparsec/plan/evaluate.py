@@ -203,4 +203,4 @@ def _range(segment: Segment, at: Values, length: np.ndarray | int) -> tuple[np.n
     if segment.when != ir.TRUE:
         stop = np.where(holds(segment.when, at), stop, 0)
     end = floor_divided(stop + (BLOCK - 1), BLOCK)
-    return np.minimum(floor_divided(first, BLOCK), end), end
+    return np.minimum(floor_divided(np.asarray(first), BLOCK), end), end

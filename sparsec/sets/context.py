@@ -16,7 +16,6 @@ import islpy as isl
 
 _local = threading.local()
 _MOST_KNOWN = 256  # answers of one function that are remembered
-_MOST_SIMPLE = 4096  # nodes that are remembered for one space
 _PRECISE = 16  # counted steps are told to such a part,
 _LEAST = 64  # and fewer than so many to one
 _T = TypeVar("_T")
@@ -49,7 +48,6 @@ def context() -> isl.Context:
         _local.allowance = None
         _local.texts = {}  # sets by the text that they were read from
         _local.sets = {}  # sets by the question that they answer, with the steps that they took
-        _local.simple = {}  # what nodes without choices are read as, by space
     return _local.context
 
 
@@ -114,18 +112,15 @@ def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
 
 
 def remembered(question: Hashable, make: Callable[[], _T]) -> _T:
-    """What `make` finds, plain data that follows from the question and the budgets that it takes itself.
-
-    Not remembered where an allowance around had no more left: the next who asks may have more.
-    """
+    """What `make` finds: plain data, not None.  Not remembered where an allowance around had no more left."""
     context()
-    if question not in _answers:
+    found = _answers.get(question)
+    if found is None:
         found = make()
-        if _local.allowance is not None and _local.allowance.cut:
-            return found
-        _forget_many(_answers)
-        _answers[question] = found
-    return _answers[question]
+        if _local.allowance is None or not _local.allowance.cut:
+            _forget_many(_answers)
+            _answers[question] = found
+    return found
 
 
 def _left() -> int | None:
@@ -202,15 +197,6 @@ def spend(operations: int) -> None:
         _limit(ctx)
         if _exceeded(ctx):
             raise OutOfBudget
-
-
-def simple(space: Hashable) -> dict:
-    """What the nodes that say no more than arithmetic are read as over a space; to be filled by who reads them."""
-    context()
-    known = _local.simple.setdefault(space, {})
-    if len(known) >= _MOST_SIMPLE:
-        known.clear()
-    return known
 
 
 def afford(operations: int) -> bool:

@@ -71,15 +71,16 @@ def _simplified(condition: ir.Set, look: Pairs) -> ir.Set:
         return condition
     kind, join = type(condition), isl.Set.intersect if isinstance(condition, ir.And) else isl.Set.union
 
-    def needless(_: ir.Set, rest: list[ir.Set]) -> bool:
-        others = kind(tuple(rest))
-        more, less = (others, condition) if kind is ir.And else (condition, others)
+    def needless(_: tuple[ir.Set], others: list[tuple[ir.Set]]) -> bool:
+        rest = [other for (other,) in others]
+        joined = kind(tuple(rest))
+        more, less = (joined, condition) if kind is ir.And else (condition, joined)
         if look.some(ir.And((more, ir.Not(less)))):
             return False
         return reduce(join, map(reachable, rest)).is_equal(reachable(condition))
 
-    kept = _irredundant_from_last(condition.parts, needless)
-    simple = [_simplified(part, look) if isinstance(part, ir.And | ir.Or) else part for part in kept]
+    kept = _irredundant_from_last([(part,) for part in condition.parts], needless)  # of equal ones each by itself
+    simple = [_simplified(part, look) if isinstance(part, ir.And | ir.Or) else part for (part,) in kept]
     return simple[0] if len(simple) == 1 else kind(tuple(simple))
 
 

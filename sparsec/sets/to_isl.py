@@ -7,22 +7,26 @@ nothing when it must not be too large.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import lru_cache, reduce
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Approximation
-from sparsec.sets.context import number, once, read_once, set_space, simple, spend
+from sparsec.sets.context import number, once, read_once, set_space, spend
 
 _STEPS = 32  # that isl takes to read a node of arithmetic
 _ARITHMETIC = ir.Const | ir.Var | ir.Add | ir.Sub | ir.Mul | ir.FloorDiv | ir.Mod
 
-_Made = TypeVar("_Made", isl.Set, isl.PwAff)
+_MOST_KNOWN = 4096  # nodes that are remembered for one space
 
-_FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
+_Made = TypeVar("_Made", isl.Set, isl.PwAff)
+_Node = TypeVar("_Node", bound=ir.Node)
+
+_FLIPPED: dict[ir.Comparator, ir.Comparator] = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 
 
 def relation(condition: ir.Set, bound: Approximation = "over", parameters: tuple[str, ...] = ("n",)) -> isl.Set:
@@ -65,11 +69,28 @@ def function(value: ir.Int, space: isl.Space) -> isl.PwAff:
 
 
 @lru_cache(maxsize=4096)
-def _steps(node: ir.Int | ir.Compare) -> int:
+def _steps(node: ir.Node) -> int:
     """The steps that reading arithmetic, or a comparison of such, takes; 0 for what chooses, where they may be many."""
     nodes = list(ir.walk(node))
     plain = all(isinstance(part, _ARITHMETIC) for part in nodes[isinstance(node, ir.Compare) :])
     return _STEPS * len(nodes) if plain else 0
+
+
+class _Known(threading.local):
+    """What a thread has read arithmetic and comparisons as: sets of two contexts must not meet."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[tuple[object, ...], dict[ir.Node, Any]] = {}
+
+    def over(self, space: tuple[object, ...]) -> dict[ir.Node, Any]:
+        """As what over a space."""
+        known = self._spaces.setdefault(space, {})
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        return known
+
+
+_known = _Known()
 
 
 class _Reader:
@@ -83,7 +104,7 @@ class _Reader:
         self.domain = isl.LocalSpace.from_space(space)
         self.parameters = space.get_var_names(isl.dim_type.param)
         names = space.get_var_names(isl.dim_type.set)
-        self.known = simple((space.is_params(), *names, "of", *self.parameters))
+        self.known = _known.over((space.is_params(), *names, "of", *self.parameters))
 
     def set(self, node: ir.Set, negated: bool) -> isl.Set:
         match node:
@@ -105,7 +126,7 @@ class _Reader:
     def integer(self, node: ir.Int) -> isl.PwAff:
         return self._once(node, self._integer)
 
-    def _once(self, node: ir.Node, make: Callable[[ir.Node], _Made]) -> _Made:
+    def _once(self, node: _Node, make: Callable[[_Node], _Made]) -> _Made:
         """What `make` makes of a node, remembered where it is arithmetic."""
         if node in self.known:
             spend(_steps(node))
