@@ -1,7 +1,7 @@
 """How long the compiler thinks: `python tests/support/thinking.py` for all examples and the texts of users' cases.
 
 For each, CPU seconds of `sparsec cost` as a process of its own, and from text to finished plan in a warm process that
-has not met the text.  The best of several runs; `--runs`, `--only NAME`, and `--pieces` for a profile of the plan.
+has not met the text: the best of some runs.  A machine on which others work tells up to twice as much.
 """
 
 from __future__ import annotations
@@ -9,58 +9,63 @@ from __future__ import annotations
 import argparse
 import contextlib
 import cProfile
-import io
 import os
 import pstats
 import resource
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from field_cases import texts
 
-ROOT = Path(__file__).parents[2]
-HEADS = 8
+from sparsec.diagnostics import SparsecError
+from sparsec.ir.nodes import Pattern
+from sparsec.lower.file import lower
+from sparsec.plan.build import build
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HEADS, LAYER = 8, 1
 _WARM = "pattern warm(w = 100) = past(w) | stride(64) | sinks(4)"
 
 
-def programs() -> dict[str, tuple[str, Path]]:
-    """Text and folder of each example and of each users' case, by name."""
-    examples = {path.stem: (path.read_text(), path.parent) for path in sorted((ROOT / "examples").glob("*.spat"))}
-    return examples | {name: (text, ROOT) for name, text in texts().items()}
+@contextlib.contextmanager
+def programs() -> Iterator[list[Path]]:
+    """A file of each example and of each users' case."""
+    with TemporaryDirectory() as folder:
+        cases = [Path(folder, f"{name}.spat") for name in texts()]
+        for path, text in zip(cases, texts().values(), strict=True):
+            path.write_text(text)
+        yield [*sorted(EXAMPLES.glob("*.spat")), *cases]
 
 
-def options(text: str) -> list[str]:
-    """What a command needs to be told of a text."""
-    return [*(["--heads", str(HEADS)] if by_head(text) else []), *(["--layer", "1"] if "layer" in text else [])]
+def patterns(path: Path) -> list[str]:
+    """The names of what a file declares as patterns."""
+    return [each.name for each in parse(Source("", path.read_text())).definitions if each.kind == "pattern"]
 
 
-def by_head(text: str) -> bool:
-    """Whether a text depends on the heads."""
-    from sparsec.diagnostics import SparsecError
-    from sparsec.lower.file import lower
-    from sparsec.source import Source
-    from sparsec.syntax.parse import parse
-
-    try:
-        lower(parse(Source("", text)), layer=1 if "layer" in text else None)
-    except SparsecError as error:
-        return any(found.code == "SP0401" for found in error.diagnostics)
-    return False
-
-
-def cost(text: str, folder: Path) -> float:
+def cost(path: Path, pattern: str) -> float:
     """CPU seconds of the command."""
-    with tempfile.NamedTemporaryFile("w", suffix=".spat", dir=folder) as file:
-        file.write(text)
-        file.flush()
-        before = _spent()
-        command = [sys.executable, "-m", "sparsec", "cost", file.name, *options(text)]
-        subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        return _spent() - before
+    before = _spent()
+    command = [sys.executable, "-m", "sparsec", "cost", str(path), "-p", pattern, *_options(path.read_text(), pattern)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    return _spent() - before
+
+
+def _options(text: str, pattern: str) -> list[str]:
+    """What the command has to be told of a text."""
+    layer = LAYER if "layer" in text else None
+    told = [] if layer is None else ["--layer", str(layer)]
+    try:
+        lower(parse(Source("", text)), pattern=pattern, layer=layer)
+    except SparsecError:  # it depends on the heads
+        told += ["--heads", str(HEADS)]
+    return told
 
 
 def _spent() -> float:
@@ -68,50 +73,43 @@ def _spent() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def plan(text: str, folder: Path, pieces: bool = False) -> float:
-    """CPU seconds from text to plan, in a fork that has planned something else."""
+def plan(path: Path, pattern: str, pieces: bool = False) -> float:
+    """CPU seconds from text to plan, in a fork that has planned something else; with `pieces` it prints a profile."""
     with get_context("fork").Pool(1) as pool:
-        return pool.apply(_plan, (text, folder, pieces))
+        return pool.apply(_plan, (path, pattern, pieces))
 
 
-def _plan(text: str, folder: Path, pieces: bool) -> float:
-    from sparsec.diagnostics import SparsecError
-    from sparsec.lower.file import lower
-    from sparsec.plan.build import build
-    from sparsec.source import Source
-    from sparsec.syntax.parse import parse
-
-    def planned(text: str) -> None:
-        build(lower(parse(Source("", text)), heads=HEADS, layer=1 if "layer" in text else None))
-
-    os.chdir(folder)
-    planned(_WARM)
-    profile = cProfile.Profile() if pieces else contextlib.nullcontext()
+def _plan(path: Path, pattern: str, pieces: bool) -> float:
+    os.chdir(path.parent)
+    build(_lowered(_WARM, None))
+    profile = cProfile.Profile()
     start = time.process_time()
-    with profile, contextlib.suppress(SparsecError):
-        planned(text)
+    with profile if pieces else contextlib.nullcontext():
+        build(_lowered(path.read_text(), pattern))
     seconds = time.process_time() - start
-    if isinstance(profile, cProfile.Profile):
-        said = io.StringIO()
-        pstats.Stats(profile, stream=said).sort_stats("cumulative").print_stats(40)
-        print(said.getvalue())
+    if pieces:
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(40)
     return seconds
+
+
+def _lowered(text: str, pattern: str | None) -> Pattern:
+    return lower(parse(Source("", text)), pattern=pattern, heads=HEADS, layer=LAYER if "layer" in text else None)
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--runs", type=int, default=3)
-    asked.add_argument("--only", default="")
-    asked.add_argument("--pieces", action="store_true")
+    asked.add_argument("--only", default="", help="files whose names have this in them")
+    asked.add_argument("--pieces", action="store_true", help="a profile of each plan, too")
     chosen = asked.parse_args()
     print(f"{'cost':>8} {'plan':>8}  CPU seconds, the best of {chosen.runs}")
-    for name, (text, folder) in programs().items():
-        if chosen.only in name:
-            costs = min(cost(text, folder) for _ in range(chosen.runs))
-            plans = min(plan(text, folder) for _ in range(chosen.runs))
-            print(f"{costs:8.2f} {plans:8.3f}  {name}", flush=True)
-            if chosen.pieces:
-                plan(text, folder, pieces=True)
+    with programs() as paths:
+        for path in (path for path in paths if chosen.only in path.stem):
+            for name in patterns(path):
+                costs, plans = (min(ask(path, name) for _ in range(chosen.runs)) for ask in (cost, plan))
+                print(f"{costs:8.2f} {plans:8.3f}  {path.stem}: {name}", flush=True)
+                if chosen.pieces:
+                    plan(path, name, pieces=True)
 
 
 if __name__ == "__main__":
