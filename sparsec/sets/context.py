@@ -112,10 +112,10 @@ def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
 
 
 def remembered(question: Hashable, make: Callable[[], _T]) -> _T:
-    """What `make` finds: plain data, not None.  Not remembered where an allowance around had no more left."""
+    """What `make` finds, plain data.  Not remembered where an allowance around had no more left."""
     context()
-    found = _answers.get(question)
-    if found is None:
+    found = _answers.get(question, _answers)  # which is no answer
+    if found is _answers:
         found = make()
         if _local.allowance is None or not _local.allowance.cut:
             _forget_many(_answers)
