@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 
@@ -14,6 +15,7 @@ _FEW = 8  # positions from 0 on that are always among them
 _MOST_NUMBERS = 12  # of a condition, near whose multiples positions lie
 _LARGEST = MOST_POSITIONS >> 4
 _MOST_KNOWN = 512
+_MOST_NODES = 200  # of conditions that are looked at
 
 
 class Pairs:
@@ -62,9 +64,22 @@ class _NotLookedAt(Exception):
     """A table, or a number that may not fit."""
 
 
+class _NoPairs(Pairs):
+    """For long texts: looking at them would take as long as the budget of a proof."""
+
+    def __init__(self) -> None:
+        pass
+
+    def some(self, condition: ir.Set) -> bool:
+        return False
+
+
 def pairs_for(*conditions: ir.Set) -> Pairs:
     """Pairs at which these conditions, and those that their parts make up, are worth looking at."""
-    numbers = {abs(number) for condition in conditions for node in ir.walk(condition) for number in _numbers(node)}
+    nodes = [node for condition in conditions for node in islice(ir.walk(condition), _MOST_NODES + 1)]
+    if len(nodes) > _MOST_NODES:
+        return _NoPairs()
+    numbers = {abs(number) for node in nodes for number in _numbers(node)}
     told = sorted(number for number in numbers if _FEW < number <= _LARGEST)
     return _pairs(tuple(told[: _MOST_NUMBERS // 2] + told[_MOST_NUMBERS // 2 :][-_MOST_NUMBERS // 2 :]))
 

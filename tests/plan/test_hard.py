@@ -77,7 +77,7 @@ def test_a_set_that_takes_too_many_steps_is_read_once_with_so_many(name: str, mo
     (group,) = build(pattern).groups
     (region,) = group.variants[0].regions
     assert [cover.precision for cover in region.covers] == ["list", "list"]
-    assert [steps for node, steps in asked if node == region.mask] == [budgets.CLASSES, budgets.PRECISION]
+    assert [steps for node, steps in asked if node == region.mask] == [budgets.SIMPLIFY, budgets.PRECISION]
 
 
 def test_heads_that_share_terms_read_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
