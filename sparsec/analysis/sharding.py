@@ -6,7 +6,7 @@ All of it follows from the pattern and the lengths alone, so every rank works ou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
@@ -14,9 +14,11 @@ import numpy as np
 
 from sparsec.analysis import tables
 from sparsec.analysis.count import pattern_count
+from sparsec.analysis.facts import is_causal
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import affine_over, bounded
+from sparsec.ir.invariance import is_of_distances
 from sparsec.ir.vector import Values, holds
 from sparsec.sets.touched import touched
 
@@ -25,6 +27,7 @@ _EVEN = 1.05  # work of the busiest rank over the mean, up to which a layout cou
 _GRAIN = 128  # positions, to whose multiples long sequences are cut
 _LOOKED_AT = 1 << 24  # pairs of one question that are looked at, where tables decide
 _PAIRS_AT_ONCE = 1 << 20
+_CAUSAL = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
 
 Segment = tuple[int, int]  # positions first..stop-1
 Shares = tuple[tuple[Segment, ...], ...]  # the segments of each rank
@@ -116,6 +119,18 @@ def chosen_layout(pattern: ir.Pattern, n: int, ranks: int) -> str:
 
 
 # ---------------------------------------------------------------- who needs what
+
+
+def anywhere(pattern: ir.Pattern) -> ir.Pattern:
+    """A pattern that keeps, in a whole row, what `pattern` can keep in documents that begin and end anywhere in it."""
+    return replace(pattern, conditions=tuple(map(_anywhere, pattern.conditions)))
+
+
+def _anywhere(condition: ir.Set) -> ir.Set:
+    affine = affine_over(condition)
+    if is_of_distances(affine) and "n" not in ir.names(affine):
+        return affine
+    return _CAUSAL if is_causal(affine) else ir.TRUE
 
 
 @dataclass(frozen=True)
