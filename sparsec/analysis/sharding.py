@@ -17,7 +17,7 @@ from sparsec.analysis.count import pattern_count
 from sparsec.analysis.facts import is_causal
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
-from sparsec.ir.approximate import affine_over, bounded
+from sparsec.ir.approximate import affine_over, bounded, without_data
 from sparsec.ir.invariance import is_of_distances
 from sparsec.ir.vector import Values, holds
 from sparsec.sets.touched import touched
@@ -119,6 +119,16 @@ def chosen_layout(pattern: ir.Pattern, n: int, ranks: int) -> str:
 
 
 # ---------------------------------------------------------------- who needs what
+
+
+def for_any_data(pattern: ir.Pattern) -> ir.Pattern:
+    """A pattern that needs every key that `pattern` needs for some data of the call; itself where it reads none.
+
+    What a call chooses by content is made from all keys of blocks, those that it sees or not.
+    """
+    if any(own.choice for own in pattern.inputs):
+        return replace(pattern, conditions=(ir.TRUE,) * len(pattern.conditions))
+    return replace(pattern, conditions=tuple(without_data(condition, "over") for condition in pattern.conditions))
 
 
 def anywhere(pattern: ir.Pattern) -> ir.Pattern:

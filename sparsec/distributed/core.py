@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from itertools import count
 from typing import TypeVar
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from sparsec.analysis.numbers import Uncounted
-from sparsec.analysis.sharding import Shards, Shares, anywhere, chosen_layout, split
+from sparsec.analysis.sharding import Shards, Shares, anywhere, chosen_layout, for_any_data, split
 from sparsec.diagnostics import NotSharded, SparsecError
 from sparsec.distributed import operators
 from sparsec.distributed.data import Data
@@ -22,7 +21,7 @@ from sparsec.distributed.forms import Forms
 from sparsec.distributed.passes import Part
 from sparsec.distributed.steps import steps_of
 from sparsec.ir import nodes as ir
-from sparsec.ir.approximate import bounded, without_data
+from sparsec.ir.approximate import bounded
 from sparsec.kernels.call import integer
 from sparsec.kernels.dropout import Dropped, checked_dropout, refuse_input_gradients, streams_of
 from sparsec.kernels.inputs import checked_inputs, refuse_lists
@@ -138,11 +137,7 @@ class Core:
     @cached_property
     def bounds(self) -> tuple[ir.Pattern, ir.Pattern]:
         """What keeps all pairs that the pattern can keep for some data, and of documents that begin anywhere."""
-        pattern = self.pattern
-        conditions = tuple(without_data(condition, "over") for condition in pattern.conditions)
-        if any(own.choice for own in pattern.inputs):  # made by all keys of a block, those that it keeps or not
-            conditions = (ir.TRUE,) * len(conditions)
-        found = replace(pattern, conditions=conditions)
+        found = for_any_data(self.pattern)
         return found, anywhere(found)
 
     def groups(self, heads: int, key_heads: int) -> list[tuple[int, ...]]:
