@@ -243,10 +243,20 @@ def over_heads(mesh: DeviceMesh) -> float:
 
 def steady(mesh: DeviceMesh) -> bool:
     """Whether a second step, forward and backward, never makes the host wait for the GPU; raises where it does."""
-    sharded = sparsec.distributed.shard(sparsec.compile("pattern p = past(100) | sinks(4)"), mesh)
+    attend = sparsec.compile("pattern p = past(100) | sinks(4)")
+    reads = sparsec.compile("input doc: int[n] pattern p = past(100) & doc[q] == doc[k]")
     own = torch.randn(3, 1, 2, 512, 64, device="cuda", dtype=torch.bfloat16).unbind()
     tensors = [x.clone().requires_grad_() for x in own]
-    for step in range(2):
-        with no_synchronisation() if step else nullcontext():
-            torch.autograd.grad(sharded(*tensors), tensors, own[0])
+    documents = torch.tensor([0, 300, 1024], device="cuda", dtype=torch.int32)
+    seed = torch.tensor([3], device="cuda")
+    for operator, call in (
+        (attend, {}),
+        (attend, {"documents": documents}),
+        (attend, {"dropout_p": 0.1, "dropout_seed": seed}),
+        (reads, {"doc": torch.zeros(1024, device="cuda", dtype=torch.int32)}),
+    ):
+        sharded = sparsec.distributed.shard(operator, mesh)
+        for step in range(2):
+            with no_synchronisation() if step else nullcontext():
+                torch.autograd.grad(sharded(*tensors, **call), tensors, own[0])
     return True

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 import sparsec
 import sparsec.distributed
+from support import sharded
 
 SIZE = 16
 
@@ -63,66 +64,75 @@ def data_of(case: DataCase, attend: sparsec.Attend, generator: torch.Generator) 
     return found
 
 
-def compare(mesh: DeviceMesh, case: DataCase) -> dict[str, tuple[float, float]]:
-    """Forward, log-sum-exp and all gradients of this rank: the largest difference, and what rounding explains."""
+Differences = dict[str, tuple[float, float]]  # of each result the largest difference, and what rounding explains
+
+
+def compare(mesh: DeviceMesh, case: DataCase, dtype: torch.dtype = torch.float64) -> Differences:
+    """Forward, log-sum-exp and all gradients of this rank against one process in float64 on the CPU.
+
+    In other types within twice the difference that one process has in them.
+    """
     generator = torch.Generator().manual_seed(3)
     attend = case.attend()
-    sharded = sparsec.distributed.shard(attend, mesh, case.layout)
+    over_ranks = sparsec.distributed.shard(attend, mesh, case.layout)
     sizes = case.heads, case.key_heads, case.key_heads, case.heads
-    q, k, v, g = (
-        torch.randn(case.batch, heads, case.n, SIZE, generator=generator, dtype=torch.float64) for heads in sizes
-    )
-    g_lse = torch.randn(q.shape[:3], generator=generator, dtype=torch.float64)
-    more = {"sinks": torch.randn(case.heads, generator=generator, dtype=torch.float64)} if case.sinks else {}
-    data = data_of(case, attend, generator) | more
-    real = {own.name for own in attend.pattern.nodes.score_inputs} | set(more)
+    drawn = [torch.randn(case.batch, heads, case.n, SIZE, generator=generator, dtype=torch.float64) for heads in sizes]
+    drawn = [x.to(dtype).double() for x in drawn]
+    g_lse = torch.randn(drawn[0].shape[:3], generator=generator, dtype=torch.float64)
+    sinks = {"sinks": torch.randn(case.heads, generator=generator, dtype=torch.float64)} if case.sinks else {}
+    data = data_of(case, attend, generator) | sinks
+    real = {own.name for own in attend.pattern.nodes.score_inputs} | set(sinks)
     call: dict = {"dropout_p": case.dropout_p, "dropout_seed": 5} if case.dropout_p else {}
 
-    def run(function, tensors: list[Tensor], g: Tensor, g_lse: Tensor, **call) -> dict[str, Tensor]:
-        own = {name: x.clone().requires_grad_() for name, x in zip("qkv", tensors, strict=True)}
-        given = {name: x.clone().requires_grad_() if name in real else x for name, x in data.items()}
-        out, lse = function(*own.values(), return_lse=True, **given, **call)
+    def run(function: Any, tensors: list[Tensor], g_lse: Tensor, device: str, dtype: torch.dtype, **call: Any) -> dict:
+        q, k, v, g = (x.to(device, dtype) for x in tensors)
+        own = {name: x.clone().requires_grad_() for name, x in zip("qkv", (q, k, v), strict=True)}
+        given = {name: x.to(device) for name, x in data.items()}
+        given |= {name: given[name].to(torch.promote_types(dtype, torch.float32)).requires_grad_() for name in real}
+        out, lse = function(*own.values(), return_lse=True, **given, **call, **documents_of(case, device))
         finite = torch.where(lse == float("-inf"), 0.0, lse)
         asked = own | {name: given[name] for name in sorted(real)}
-        found = torch.autograd.grad((out * g).sum() + (finite * g_lse).sum(), list(asked.values()))
+        found = torch.autograd.grad((out * g).sum() + (finite * g_lse.to(lse)).sum(), list(asked.values()))
         return {"out": out, "lse": finite} | {f"d{name}": x for name, x in zip(asked, found, strict=True)}
 
-    wanted = run(attend, [q, k, v], g, g_lse, **call, **_documents(case, case.documents))
-    local = [sharded.local(x) for x in (q, k, v)]
-    own_documents = case.documents if case.starts is None else None
-    found = run(
-        sharded, local, sharded.local(g), sharded.local(g_lse), n=case.n, **call, **_documents(case, own_documents)
-    )
+    device = mesh.device_type
+    wanted = run(attend, drawn, g_lse, "cpu", torch.float64, **call)
+    rounded = wanted if dtype == torch.float64 else run(attend, drawn, g_lse, device, dtype, **call)
+    local = [over_ranks.local(x) for x in drawn]
+    found = run(over_ranks, local, over_ranks.local(g_lse), device, dtype, n=case.n, **call)
     report = {}
     for name, x in found.items():
-        whole = name[1:] in real
+        y, whole = wanted[name], name[1:] in real
         if whole:
             dist.all_reduce(x)
-        y = wanted[name] if whole else sharded.local(wanted[name])
-        scale = max(1.0, wanted[name].abs().max().item()) if wanted[name].numel() else 1.0
-        difference = (x - y).abs().max().item() if x.numel() else 0.0
-        report[name] = difference, 256 * torch.finfo(torch.float64).eps * scale
+        own = y if whole else over_ranks.local(y)
+        difference = (x.cpu().double() - own).abs().max().item() if x.numel() else 0.0
+        allowed = 256 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps * y.abs().max().item()
+        report[name] = difference, allowed + 2 * (rounded[name].cpu().double() - y).abs().max().item()
     return report
 
 
-def _documents(case: DataCase, ends: Sequence[int] | None) -> dict[str, Tensor]:
+def documents_of(case: DataCase, device: str) -> dict[str, Tensor]:
+    """How a call says them: on a GPU, and as starts, a sharded call does not know them on the host."""
     if case.starts is None:
-        return {} if ends is None else {"documents": torch.tensor(ends, dtype=torch.int32)}
+        return (
+            {} if case.documents is None else {"documents": torch.tensor(case.documents, dtype=torch.int32).to(device)}
+        )
     rows = []
     for firsts in case.starts:
         begins = torch.zeros(case.n, dtype=torch.int32)
         begins[list(firsts)] = torch.tensor(firsts, dtype=torch.int32)
         rows.append(begins.cummax(0).values)
-    return {"documents": torch.stack(rows).int()}
+    return {"documents": torch.stack(rows).int().to(device)}
 
 
-def all_of(mesh: DeviceMesh, cases: Sequence[DataCase]) -> dict[str, dict[str, tuple[float, float]]]:
+def all_of(mesh: DeviceMesh, cases: Sequence[DataCase], dtype: torch.dtype = torch.float64) -> dict[str, Differences]:
     """Each case, by its name."""
-    return dict(_each(mesh, cases))
+    return {case.name: compare(mesh, case, dtype) for case in cases}
 
 
-def _each(mesh: DeviceMesh, cases: Sequence[DataCase]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
-    for case in cases:
-        with suppress(sparsec.SparsecError):  # random programs may hold no pair
-            case.attend()
-            yield case.name, compare(mesh, case)
+def everything(
+    mesh: DeviceMesh, cases: Sequence[sharded.Case], data: Sequence[DataCase], dtype: torch.dtype
+) -> tuple[dict[str, sharded.Found], dict[str, Differences], bool]:
+    """All that is asked of two GPUs."""
+    return sharded.all_of(mesh, cases, dtype), all_of(mesh, data, dtype), sharded.steady(mesh)
