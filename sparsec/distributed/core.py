@@ -44,8 +44,10 @@ class Core:
         self.forms = Forms(attend)
         self.known: dict[tuple, Shards] = {}
         self.parts: dict[tuple, Part] = {}
-        self.number = next(_NUMBERS)
-        operators.OWNERS[self.number] = self
+        # What graphs and their sizes depend on: torch's compiler keeps graphs for other ranks and processes.
+        content = attend._operator.forward.name(), layout, f"rank {self.rank} of {self.ranks}", str(next(_NUMBERS))
+        self.name = ", ".join(content)
+        operators.OWNERS[self.name] = self
 
     def __deepcopy__(self, memo: dict) -> Core:
         return self

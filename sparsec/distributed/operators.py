@@ -28,12 +28,12 @@ class Owner(Protocol):
         ...
 
 
-OWNERS: WeakValueDictionary[int, Owner] = WeakValueDictionary()  # operators take numbers
+OWNERS: WeakValueDictionary[str, Owner] = WeakValueDictionary()  # by name: operators take no objects
 _FIRST, _FIRST_BACKWARD = 12, 17  # arguments of a call before its float inputs
 
 
 def _forward(
-    q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scale: float, owner: int, ends: Sequence[int], *data: Any
+    q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scale: float, owner: str, ends: Sequence[int], *data: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     known = Data(*data)
     return forward(OWNERS[owner].part(tuple(ends), q, k, known), q, k, v, sinks, scale, known)
@@ -41,7 +41,7 @@ def _forward(
 
 def _backward(
     g: Tensor, dlse: Tensor | None, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, received: Tensor,
-    of_reals: bool, scale: float, owner: int, ends: Sequence[int], *data: Any,
+    of_reals: bool, scale: float, owner: str, ends: Sequence[int], *data: Any,
 ) -> list[Tensor]:  # fmt: skip
     known = Data(*data)
     part = OWNERS[owner].part(tuple(ends), q, k, known)
@@ -49,7 +49,7 @@ def _backward(
 
 
 def _forward_meta(
-    q: Tensor, k: Tensor, v: Tensor, sinks: Any, scale: float, owner: int, ends: Sequence[int], *data: Any
+    q: Tensor, k: Tensor, v: Tensor, sinks: Any, scale: float, owner: str, ends: Sequence[int], *data: Any
 ) -> Any:
     exact = torch.promote_types(q.dtype, torch.float32)
     rows = OWNERS[owner].received(tuple(ends), q, k, Data(*data))
@@ -109,7 +109,7 @@ class _Gradients(torch.autograd.Function):
 
 def _register() -> torch.library.Library:
     library = torch.library.Library("sparsec", "FRAGMENT")
-    tensors, rest = "Tensor q, Tensor k, Tensor v", "float scale, int owner, int[] ends"
+    tensors, rest = "Tensor q, Tensor k, Tensor v", "float scale, str owner, int[] ends"
     rest += ", Tensor[] inputs, Tensor[] chosen_by, Tensor? sequences, Tensor? streams, float dropout_p, Tensor[] reals"
     library.define(f"sharded({tensors}, Tensor? sinks, {rest}) -> (Tensor, Tensor, Tensor)")
     more = "Tensor out, Tensor lse, Tensor received, bool of_reals"

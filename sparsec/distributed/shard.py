@@ -72,7 +72,7 @@ class Sharded(torch.nn.Module):
         q, scale = positive(q, scale)
         sinks = checked_sinks(sinks, q)
         data = core.data(ends, q, k, documents, inputs, dropout_p, dropout_seed)
-        out, lse, _ = operators.sharded(q, k, v, sinks, scale, core.number, ends, *data)
+        out, lse, _ = operators.sharded(q, k, v, sinks, scale, core.name, ends, *data)
         return (out, lse) if return_lse else out
 
     def positions(self, n: int) -> Tensor:
