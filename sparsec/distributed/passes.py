@@ -21,7 +21,7 @@ from sparsec.distributed.exchange import Rows
 from sparsec.distributed.forms import Step, Steps
 from sparsec.distributed.kernels import join_rows
 from sparsec.kernels.inputs import part_of
-from sparsec.kernels.memory import empty_as
+from sparsec.kernels.memory import empty_as, lying_as
 from sparsec.kernels.sequences import table_lines
 from sparsec.kernels.sinks import with_sinks
 
@@ -69,7 +69,7 @@ def forward(
     out, lse = _on_rows(results, q.shape[2], lambda: _no_key(q))
     if sinks is not None:
         out, lse = with_sinks(out, lse, sinks)
-    return out.to(q.dtype), lse, underway.wait()
+    return lying_as(out.to(q.dtype), q), lse.contiguous(), underway.wait()
 
 
 def backward(
@@ -116,7 +116,7 @@ def backward(
     if part.sends:
         for x, some in zip((dk, dv), back.unbind(1), strict=True):
             exchange.add_gradients(part.rows, x, some)
-    return [dq, dk, dv, *reals]
+    return [lying_as(dq, q), lying_as(dk, k), lying_as(dv, k), *reals]
 
 
 def _add_to_reals(sums: Sequence[Tensor], part: Part, step: Step, found: Sequence[Tensor]) -> None:
