@@ -98,5 +98,6 @@ def part_of_table(table: Tensor, queries: Segment, keys: slice) -> Tensor:
     k_last = k_first + n - k_begin
     q0, q1 = (x.clamp(*queries) for x in (q_first, q_first + n_q))
     k0, k1 = (x.clamp(keys.start, keys.stop) for x in (k_first, k_last))
-    moved = row, q0 - queries[0], q1 - q0, k0 - keys.start, k_begin + k0 - k_first, n - (k_last - k1)
-    return torch.stack([*moved, q_offset + q0 - q_first], 1)
+    begin, stop, position = k_begin + k0 - k_first, n - (k_last - k1), q_offset + q0 - q_first
+    numbers = (x.clamp(min=0) for x in (begin, stop, position))  # below 0 where nothing of a line is there
+    return torch.stack([row, q0 - queries[0], q1 - q0, k0 - keys.start, *numbers], 1)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor.parallel import ParallelStyle
 
 from sparsec.analysis.sharding import LAYOUTS
 from sparsec.diagnostics import NotSharded, SparsecError
@@ -18,6 +19,7 @@ from sparsec.kernels.call import checked, integer
 from sparsec.kernels.op import positive
 from sparsec.kernels.sinks import checked_sinks
 from sparsec.runtime.attend import Attend
+from sparsec.runtime.bound_pattern import BoundPattern
 
 
 class Sharded(torch.nn.Module):
@@ -74,6 +76,11 @@ class Sharded(torch.nn.Module):
         data = core.data(ends, q, k, documents, inputs, dropout_p, dropout_seed)
         out, lse, _ = operators.sharded(q, k, v, sinks, scale, core.name, ends, *data)
         return (out, lse) if return_lse else out
+
+    @property
+    def pattern(self) -> BoundPattern:
+        """That of the operator."""
+        return self.attend.pattern
 
     def positions(self, n: int) -> Tensor:
         """int64 [m], on the CPU: the positions of this rank's tokens in a sequence of n, in their order.
@@ -139,3 +146,33 @@ def shard(attend: Attend, mesh: DeviceMesh, layout: str = "contiguous", *, dim: 
             NotSharded(problem=problem, way_out="name that of the sequence: shard(attend, mesh, dim=...)")
         )
     return Sharded(attend, mesh, layout)
+
+
+class ContextParallel(ParallelStyle):
+    """A plan of `parallelize_module`: operators that modules hold as attributes are sharded, where they stand.
+
+        parallelize_module(model, mesh["cp"], {"layers.*.attention": ContextParallel("head-tail")})
+
+    What the modules get are this rank's tokens, as torch's context parallelism cuts them: "head-tail" is the layout of
+    its load balancer, "contiguous" that without one.
+    """
+
+    def __init__(self, layout: str = "contiguous") -> None:
+        super().__init__()
+        self.layout = layout
+
+    def _apply(self, module: torch.nn.Module, device_mesh: DeviceMesh) -> torch.nn.Module:
+        held = [
+            (each, name, value)
+            for each in module.modules()
+            for name, value in vars(each).items()
+            if isinstance(value, Attend)
+        ]
+        if not held:
+            problem = f"no module within {type(module).__name__} holds an operator"
+            cure = "make what sparsec.load or sparsec.compile returned an attribute, as sparsec.nn.Attend does"
+            raise SparsecError(NotSharded(problem=problem, way_out=cure))
+        for each, name, value in held:
+            delattr(each, name)  # a module of the same name would not be registered
+            setattr(each, name, shard(value, device_mesh, self.layout))
+        return module

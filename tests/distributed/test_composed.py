@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch.distributed.tensor.experimental._attention as context_parallel
 from support.sharded import everywhere
-from support.sharded_model import composed
+from support.sharded_model import composed, cut_as_torch
 
-KINDS = ("fsdp, checkpoint", "fsdp")
+KINDS = ("fsdp, checkpoint", "fsdp", "plan")
 
 
 @pytest.mark.parametrize(
@@ -20,3 +21,9 @@ def test_a_layer_is_that_of_one_process(tmp_path: Path, kinds: tuple[str, ...]) 
         assert found
         for name, difference in found.items():
             assert difference < 1e-11, name
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not hasattr(context_parallel, "_context_parallel_shard"), reason="this torch cuts otherwise")
+def test_layouts_are_those_of_torch(tmp_path: Path) -> None:
+    assert all(everywhere(2, tmp_path, cut_as_torch))

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.parallel import parallelize_module
 from torch.utils.checkpoint import checkpoint
 
 import sparsec
 import sparsec.distributed
+import sparsec.nn
 
 N, WIDTH = 44, 32
 
@@ -36,7 +38,7 @@ class Layer(nn.Module):
 
 
 def composed(mesh: DeviceMesh, kinds: Sequence[str]) -> dict[str, float]:
-    """Largest differences of results and gradients under "fsdp", "checkpoint", "compile", or some of them together."""
+    """Largest differences of results and gradients under "fsdp", "checkpoint", "plan", "compile", or some together."""
     torch.manual_seed(0)
     found = {}
     for text, layout, data in (
@@ -51,6 +53,9 @@ def composed(mesh: DeviceMesh, kinds: Sequence[str]) -> dict[str, float]:
         for kind in kinds:
             own = Layer(sharded, "checkpoint" in kind).double()
             own.load_state_dict(whole.state_dict())
+            if "plan" in kind:
+                own.attend = sparsec.nn.Attend(attend)
+                parallelize_module(own, mesh, {"attend": sparsec.distributed.ContextParallel(layout)})
             if "fsdp" in kind:
                 fully_shard(own, mesh=mesh)
             if "compile" in kind:
@@ -65,6 +70,19 @@ def composed(mesh: DeviceMesh, kinds: Sequence[str]) -> dict[str, float]:
                 z = z if place else sharded.local(z, 1)
                 found[f"{kind}, {text}, {place}"] = (y - z).abs().max().item()
     return found
+
+
+def cut_as_torch(mesh: DeviceMesh) -> bool:
+    """Whether torch's context parallelism cuts buffers as layouts do."""
+    from torch.distributed.tensor.experimental import _attention as cp
+
+    attend, same = sparsec.compile("pattern p = causal"), []
+    for layout in ("contiguous", "head-tail"):
+        x = torch.arange(48.0).view(1, 48, 1)
+        balancer = cp._HeadTailLoadBalancer(48, mesh.size(), "cpu") if layout == "head-tail" else None
+        [cut] = cp._context_parallel_shard(mesh, [x.clone()], [1], balancer)
+        same.append(torch.equal(cut, sparsec.distributed.shard(attend, mesh, layout).local(x, 1)))
+    return all(same)
 
 
 def _gradients(model: nn.Module, out: Tensor, g: Tensor) -> list[Tensor]:
