@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
+from sparsec.analysis.any_data import anywhere, for_any_data
 from sparsec.analysis.numbers import Uncounted
-from sparsec.analysis.sharding import Shards, Shares, anywhere, chosen_layout, for_any_data, split
+from sparsec.analysis.sharding import Shards, Shares, chosen_layout, split
 from sparsec.diagnostics import NotSharded, SparsecError
 from sparsec.distributed import operators
 from sparsec.distributed.data import Data

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from sparsec.analysis.any_data import for_any_data
 from sparsec.analysis.closed_form import number_of
 from sparsec.analysis.cost import Cost
 from sparsec.analysis.numbers import Uncounted
-from sparsec.analysis.sharding import Shards, balance, chosen_layout, for_any_data, split
+from sparsec.analysis.sharding import Shards, balance, chosen_layout, split
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import bounded
 from sparsec.report.cost_text import Row, number, scaled

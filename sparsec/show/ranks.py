@@ -65,7 +65,8 @@ class OverRanks:
 
 def over_ranks(pattern: ir.Pattern, n: int, count: int, layout: str) -> OverRanks:
     """A pattern at n keys over ranks; `layout` as of `sparsec.distributed.shard`.  Uncounted for "balanced"."""
-    from sparsec.analysis.sharding import Shards, chosen_layout, for_any_data, split
+    from sparsec.analysis.any_data import for_any_data
+    from sparsec.analysis.sharding import Shards, chosen_layout, split
     from sparsec.ir.approximate import bounded
 
     layout = chosen_layout(pattern, n, count) if layout == "auto" else layout
