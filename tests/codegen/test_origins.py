@@ -104,3 +104,7 @@ def test_no_text_of_a_user_but_identifiers() -> None:
     """Neither strings nor comments of a text, nor long names, pass into the module."""
     text = f"# os.system\nset {'a' * 200}(w) = 0 <= q - k < w # eval\npattern p = {'a' * 200}(9) | sinks(4)"
     assert all(re.fullmatch(r"[\w(), &.]{1,60}", comment) for comment in comments(text))
+
+
+def test_a_bool_input_is_a_term() -> None:
+    assert comments("input on: bool[H]\npattern p = past(100) | causal & (q == k | on)")

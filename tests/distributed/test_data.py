@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from support.sharded import everywhere
 from support.sharded_data import DataCase, all_of
+
+from sparsec.analysis.sharding import LAYOUTS
+from sparsec.testing.programs import input_programs
 
 RANKS = 3
 
@@ -35,6 +41,25 @@ CASES = [
 ]
 
 
+def drawn(count: int) -> list[DataCase]:
+    """Random programs that read data; the same in every run."""
+    found: list[DataCase] = []
+
+    @settings(max_examples=count, derandomize=True, database=None, phases=[Phase.generate])
+    @given(input_programs(1), st.integers(1, 40), st.data())
+    def draw(program, n, data) -> None:
+        layout, dropped = data.draw(st.sampled_from((*LAYOUTS, "auto"))), data.draw(st.booleans())
+        cuts = tuple(sorted(data.draw(st.lists(st.integers(0, n), max_size=2))))
+        some: dict = {"documents": (0, *cuts, n)} if data.draw(st.booleans()) else {"starts": (cuts,)}
+        some = {} if not cuts or any(own.by_row for own in program.inputs) else some
+        key_heads, sinks = data.draw(st.sampled_from((1, 2))), data.draw(st.booleans())
+        more = {"dropout_p": 0.2 * dropped, "sinks": sinks, **some}
+        found.append(DataCase(program.text, n, 2, key_heads, layout, 1, **more))
+
+    draw()
+    return found
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict]]:
     """What each rank found of each case: one start of the processes serves all tests."""
@@ -52,3 +77,11 @@ def test_data_are_those_of_one_process(found: list[dict], case: DataCase) -> Non
 def check(found: dict[str, tuple[float, float]], name: str) -> None:
     for of, (difference, allowed) in found.items():
         assert difference <= allowed, f"{of} of {name}"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_many_random_programs(tmp_path: Path, ranks: int) -> None:
+    for rank in everywhere(ranks, tmp_path, all_of, drawn(60)):
+        for name, each in rank.items():
+            check(each, name)
