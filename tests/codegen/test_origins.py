@@ -12,8 +12,11 @@ from sparsec.codegen.dialects import Scalar
 from sparsec.codegen.emit import emit
 from sparsec.codegen.origins import origins
 from sparsec.ir.reference import mask
+from sparsec.lower.file import lower_fully
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Contiguous, Segment
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
 
 N, TILE = 256, 16
 
@@ -107,4 +110,6 @@ def test_no_text_of_a_user_but_identifiers() -> None:
 
 
 def test_a_bool_input_is_a_term() -> None:
-    assert comments("input on: bool[H]\npattern p = past(100) | causal & (q == k | on)")
+    file = parse(Source("p", "input on: bool[H]\npattern p = past(100) | on | causal & (q == k | on)"))
+    [terms] = lower_fully(file).terms()
+    assert [term.name for term in terms][:2] == ["past(100)", ""]
