@@ -100,6 +100,7 @@ class Operator:
         self._library = register(name, program)  # the operators live as long as this does: as long as the module
         self.forward = getattr(torch.ops.sparsec, name).default
         self.backward = getattr(torch.ops.sparsec, f"{name}_backward").default
+        self.reals = getattr(torch.ops.sparsec, f"{name}_reals").default
         self.choose = getattr(torch.ops.sparsec, f"{name}_choose").default
 
     def __call__(
