@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparsec.kernels.boxes import Span, Verdict
 from sparsec.kernels.program import WHOLE_ROWS, Region
+from sparsec.kernels.tile_kinds import Integers, KeptPairs, integers_of, kept_by
 
 _AT_ONCE = 1 << 22  # entries of a table that are drawn together
 
@@ -136,11 +137,17 @@ def _floyd(seed: int, row: Tensor, below: Tensor, taken: Tensor, width: int) -> 
     return chosen[step < taken].to(torch.int32)
 
 
-def in_listed_row(table: Table, row: Tensor | Span, column: Tensor | Span) -> Tensor | Verdict:
+def in_listed_row(
+    table: Table, row: Tensor | Span | Integers, column: Tensor | Span | Integers
+) -> Tensor | Verdict | KeptPairs:
     """Whether blocks of keys stand in rows of the table: bool, broadcast from row [.., queries, 1] and column.
 
     Of boxes it says that the table lists nothing: who asks about them finds what tables name on his own.
     """
+    if isinstance(row, Integers) or isinstance(column, Integers):  # each block of each row may be listed or not
+        row, column = integers_of(row), integers_of(column)
+        some = torch.ones_like(row.base, dtype=torch.bool)
+        return kept_by(Verdict(some, ~some), id(table), row.whole_key, column.whole_key)
     if isinstance(row, Span) or isinstance(column, Span):
         return Verdict(torch.tensor(False), torch.tensor(False))
     if row.dim() == 2 and column.shape[0] == 1:
