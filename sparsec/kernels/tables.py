@@ -195,17 +195,9 @@ def tiles_beside_ranges(
 
     int32 starts [tiles + 1] and, tile after tile, 2 * tile of the other side + whether a table has all of its pairs.
     """
-    (line, other), full = named_tiles(
-        region.rows_tables if side == "rows" else region.columns_tables,
-        side,
-        n_q,
-        n,
-        q_offset,
-        block_m,
-        block_n,
-        device,
-    )
     rows = side == "rows"
+    sources = region.rows_tables if rows else region.columns_tables
+    (line, other), full = named_tiles(sources, side, n_q, n, q_offset, block_m, block_n, device)
     lines = -(-n_q // block_m) if rows else -(-n // block_n)
     own, block, length, shift = (block_m, block_n, n, 0) if rows else (block_n, block_m, n_q, q_offset)
     lo = torch.arange(lines) * own + (q_offset if rows else 0)
