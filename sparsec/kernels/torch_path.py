@@ -191,7 +191,6 @@ def _region_after(region: Region, k_begin: int) -> Region:
         is_full=is_full,
         keep=lambda q, k, n, *more: region.keep(q, k, n, *more) & (k >= k_begin),
         block=1,
-        period=0,
     )
 
 
