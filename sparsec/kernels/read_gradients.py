@@ -41,7 +41,7 @@ def read_gradient_kernel(
     heads, n_q, n, q_offset, first_line, scale,
     KEPT: tl.constexpr, SCORE: tl.constexpr, SLOPE: tl.constexpr, NUMBERS: tl.constexpr, FORMS: tl.constexpr,
     BY: tl.constexpr, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
+    V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """PARTS: of a head, sums of a program's line: "row" [.., rows]; "column" [.., keys]; "distance" [.., 2 * BLOCK] of
     the diagonals of a diagonal of tiles; "pair" the tile itself, in lines of n.
@@ -69,7 +69,7 @@ def read_gradient_kernel(
             Q, K, V, DO, LSE, DELTA, (q_b, q_h, q_m), (k_b, k_h, k_n), (v_b, v_h, v_n), (g_b, g_h, g_m),
             batch, head, bh, row, k, n_q, n, q_offset, scale, at,
             Rules(KEPT, None, None, NUMBERS, INPUTS, FORMS, TABLES, False, False, SCORE, SLOPE),
-            GROUP, HEAD_DIM, BLOCK_D, PRECISION,
+            GROUP, HEAD_DIM, BLOCK_D, V_DIM, BLOCK_V, PRECISION,
         )  # fmt: skip
     if BY == "row":
         row = row_tile * BLOCK + tl.arange(0, BLOCK)
@@ -94,7 +94,7 @@ def read_gradient_kernel(
 def _changes(
     Q, K, V, DO, LSE, DELTA, q_strides, k_strides, v_strides, g_strides, batch, head, bh, row, k, n_q, n, q_offset,
     scale, at, rules, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
+    V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """What pairs of a tile [rows, keys] add to the gradients of the entries that they read."""
     q = q_offset + row
@@ -114,8 +114,9 @@ def _changes(
         slope = ask_score(rules.SCORE_GRADIENT, s, q[:, None], k[None, :], n, at, rules)
         s = ask_score(rules.SCORE, s, q[:, None], k[None, :], n, at, rules)
         p = tl.where(kept & (lse < float("inf"))[:, None], tl.exp2((s - lse[:, None]) * LOG2_E), 0.0)
-        g_tile = tl.load(rows_ptrs(DO, *g_strides, batch, head, row, BLOCK_D), mask=rows, other=0.0)
-        v_tile = tl.load(rows_ptrs(V, *v_strides, batch, kv_head, k, BLOCK_D), mask=keys, other=0.0)
+        rows, keys = tile_mask(row, n_q, V_DIM, BLOCK_V), tile_mask(k, n, V_DIM, BLOCK_V)
+        g_tile = tl.load(rows_ptrs(DO, *g_strides, batch, head, row, BLOCK_V), mask=rows, other=0.0)
+        v_tile = tl.load(rows_ptrs(V, *v_strides, batch, kv_head, k, BLOCK_V), mask=keys, other=0.0)
         dp = tl.dot(g_tile, tl.trans(v_tile), input_precision=PRECISION)
         delta = tl.load(DELTA + bh * n_q + row, mask=row < n_q, other=0.0)
         found = tl.where(p == 0.0, found, p * (dp - delta[:, None]) * slope)
@@ -254,6 +255,6 @@ class _Launch:
                 all_heads, n_q, self.n, self.call.q_offset, first, self.call.scale,
                 reads.kept, region.answers.score, read.slope, region.numbers or None, self.forms,
                 "pair" if read.by == "whole" else read.by, all_heads // k.shape[1], dim, _READ_BLOCK, padded(dim),
-                dot_precision(q.dtype),
+                v.shape[3], padded(v.shape[3]), dot_precision(q.dtype),
             )  # fmt: skip
         return parts if of_heads is None else parts[:, own]

@@ -31,7 +31,7 @@ def launch_rows(
     for group in run.program.groups:
         heads, kernels = heads_of(group, q, k), variant_of(run, group).of(kind)
         if any(kernel.carries for kernel in kernels):
-            carry_state(run, "CARRY_TOP", q, ("CARRY",))
+            carry_state(run, "CARRY_TOP", {"CARRY": run.metas[result]})
         for kernel in kernels:
             if kind == "forward" and on_hopper(run, kernel, q_offset):
                 launch_hopper(run, kernel, heads, q_offset)
@@ -56,7 +56,7 @@ def _launch(
 ) -> None:
     """Launches one kernel, and what joins the tiles that several of its programs split."""
     q, n = run.metas["Q"], run.metas["K"].shape[2]
-    batch, _, n_q, head_dim = q.shape
+    batch, _, n_q, _ = q.shape
     block_m, block_n = made.blocks
     if run.packed:
         laid, programs = lay_sequence_tiles(run, kernel, heads, values, made.blocks)
@@ -72,7 +72,8 @@ def _launch(
     if split is None:
         run.launch(_LAUNCHED[kernel.kind], (tiles, heads.queries, batch), values, made.options)
         return
-    found = lay_splits(run, split, ("SPLITS", "SPLITS_LSE") if kernel.kind == "forward" else ("SPLITS",), head_dim)
+    splits = {"SPLITS": (run.metas[_RESULTS[kernel.kind]].shape[3],)}
+    found = lay_splits(run, split, splits | ({"SPLITS_LSE": ()} if kernel.kind == "forward" else {}))
     values |= split.values | found
     run.launch(_LAUNCHED[kernel.kind], (tiles + split.programs, heads.queries, batch), values, made.options)
     found |= {"OUT": values[_RESULTS[kernel.kind]], "OUT_TOP": Slot("CARRY_TOP") if kernel.carries else None}
