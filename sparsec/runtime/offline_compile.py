@@ -105,8 +105,9 @@ def compile_kernels(
     """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
 
     `v_head_size`: of v, by default that of q and k.  `group`: how many query heads share a key head.  One kernel serves
-    many lengths n, but short and long sequences may get different ones.  `packed`: of a call about several documents.  `tier`: as SPARSEC_TIER.
-    `dropout_p`: as of a call.  Not while other threads launch kernels: triton has one driver for the process.
+    many lengths n, but short and long sequences may get different ones.  `packed`: of a call about several documents.
+    `tier`: as SPARSEC_TIER.  `dropout_p`: as of a call.  Not while other threads launch kernels: triton has one driver
+    for the process.
     """
     wanted = TARGETS[target]
     program = replace(module._PROGRAM, compiled={}, passes={})
