@@ -47,11 +47,12 @@ def _backward(
 def _forward_meta(q: Tensor, k: Tensor, v: Tensor, sinks: Any, scale: float, owner: int, ends: Sequence[int]) -> Any:
     exact = torch.promote_types(q.dtype, torch.float32)
     rows = OWNERS[owner].received(tuple(ends), q, k)
-    return empty_as(q), q.new_empty(q.shape[:3], dtype=exact), k.new_empty(rows + 1, 2, k.shape[3])
+    columns = k.shape[3] + v.shape[3]
+    return empty_as(q, v.shape[3]), q.new_empty(q.shape[:3], dtype=exact), k.new_empty(rows + 1, columns)
 
 
-def _backward_meta(g: Tensor, dlse: Any, q: Tensor, k: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_as(q), empty_as(k), empty_as(k)
+def _backward_meta(g: Tensor, dlse: Any, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    return empty_as(q), empty_as(k), empty_as(k, v.shape[3])
 
 
 class _Sharded(torch.autograd.Function):

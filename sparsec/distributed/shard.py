@@ -50,13 +50,13 @@ class Sharded(torch.nn.Module):
         sinks: Tensor | None = None,
         return_lse: bool = False,
     ) -> Any:
-        """q [B, H, m, D]; k, v [B, H_kv, m, D], this rank's m tokens -> out [B, H, m, D], and lse [B, H, m] if asked.
+        """q [B, H, m, D]; k, v [B, H_kv, m, D or D_v], this rank's m tokens -> out [B, H, m, D_v], and lse [B, H, m].
 
-        What the operator returns for these rows of the whole sequence, with its gradients.  `n`: positions of the
-        whole sequence; needed where ranks hold unequal numbers, otherwise m times the number of ranks.  `documents`:
-        cu_seqlens of a packed row, which begins with 0 and ends with n, as integers or a tensor on the CPU: who needs
-        what depends on its numbers.  `scale`, `sinks` and `return_lse` as of the operator; the gradient of `sinks` is
-        that of this rank's rows, as of every parameter.  No weights are dropped.
+        What the operator returns for these rows of the whole sequence, with its gradients; lse if asked.  `n`:
+        positions of the whole sequence; needed where ranks hold unequal numbers, otherwise m times the number of ranks.
+        `documents`: cu_seqlens of a packed row, which begins with 0 and ends with n, as integers or a tensor on the
+        CPU: who needs what depends on its numbers.  `scale`, `sinks` and `return_lse` as of the operator; the gradient
+        of `sinks` is that of this rank's rows, as of every parameter.  No weights are dropped.
 
         SparsecError for tokens that are not this rank's; ValueError as of the operator; what torch.distributed raises
         where a peer fails or times out.
