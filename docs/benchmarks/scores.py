@@ -96,7 +96,7 @@ def main() -> None:
     racers: list[tuple[str, Racer]] = [("ours", ours(name)) for name in _PATTERNS]
     if "--alone" not in sys.argv:
         racers += [("flex", flex(name)) for name in _RACED]
-    race([racer for _, racer in racers], tensors, 30, 40.0)
+    race([racer for _, racer in racers], tensors, 15, 20.0)
     found = []
     for kind, racer in racers:
         times = {each: {"median": statistics.median(some), "all": some} for each, some in racer.ms.items()}

@@ -32,6 +32,7 @@ from sparsec.kernels.stages import (
     join_splits,
     keys_of,
     lay_splits,
+    near_of,
     split_first_tiles,
     variant_of,
 )
@@ -248,6 +249,7 @@ def _launch_dkdv_kernel(
     values = strides_by_name(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]], dv=run.metas[target["DV"]])
     values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
     values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
+    values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"q_offset": q_offset, "scale": Slot("scale"), "scale_log2": Slot("scale_log2")}
     values |= numbers_of_dropout(dropout)
     values |= {"SHARED": shared and program.by_head and kernel.end == "store", **own.lists, **made.constants}

@@ -39,7 +39,7 @@ def attend_cached(m_i, l_i, acc, q_tile, k, kept, seen, own, region, scale_log2,
         if sizes.ROWS > 1:
             q = own.q[:, None]
         scaled = s * (scale_log2 * LN_2)
-        given = scaled, q, k[None, :], own.n, own.head[:, None], own.heads
+        given = scaled, q, k[None, :], own.n, own.head[:, None], own.heads, region.rules.NEAR
         s = ask(region.rules.SCORE, given, (), region.rules.NUMBERS)
     if sizes.ROWS == 1:
         s = tl.where(kept[None, :], s, float("-inf"))
@@ -91,9 +91,10 @@ def decode_kernel(
     NAME: tl.constexpr, KEEP: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr, STRIDE: tl.constexpr,
     HOLES: tl.constexpr, KEEP_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr, STRIDE_1: tl.constexpr,
     HOLES_1: tl.constexpr, KEEP_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
-    STRIDE_2: tl.constexpr, HOLES_2: tl.constexpr, NUMBERS: tl.constexpr, SCORE: tl.constexpr, GROUP: tl.constexpr,
-    ROWS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PAGE: tl.constexpr, PRECISION: tl.constexpr, LEAST: tl.constexpr,
+    STRIDE_2: tl.constexpr, HOLES_2: tl.constexpr, NUMBERS: tl.constexpr, SCORE: tl.constexpr, NEAR: tl.constexpr,
+    GROUP: tl.constexpr, ROWS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr, V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PAGE: tl.constexpr, PRECISION: tl.constexpr,
+    LEAST: tl.constexpr,
 ):  # fmt: skip
     """A part of the keys that the rows of a unit see, in up to three regions: out and log-sum-exp, or PARTS of them.
 
@@ -105,15 +106,15 @@ def decode_kernel(
         heads, pages_b, capacity, scale_log2,
         StepKeys(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), PAGES, GATHERED, STRIDE, HOLES,
-            Rules(KEEP, None, KEYS, NUMBERS, None, None, TABLES, False, False, SCORE),
+            Rules(KEEP, None, KEYS, NUMBERS, None, None, TABLES, False, False, SCORE, None, False, NEAR),
         ),
         StepKeys(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), PAGES, GATHERED_1, STRIDE_1, HOLES_1,
-            Rules(KEEP_1, None, KEYS_1, NUMBERS, None, None, TABLES_1, False, False, SCORE),
+            Rules(KEEP_1, None, KEYS_1, NUMBERS, None, None, TABLES_1, False, False, SCORE, None, False, NEAR),
         ),
         StepKeys(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), PAGES, GATHERED_2, STRIDE_2, HOLES_2,
-            Rules(KEEP_2, None, KEYS_2, NUMBERS, None, None, TABLES_2, False, False, SCORE),
+            Rules(KEEP_2, None, KEYS_2, NUMBERS, None, None, TABLES_2, False, False, SCORE, None, False, NEAR),
         ),
         StepSizes(GROUP, ROWS, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, PAGE, PRECISION), LEAST,
     )  # fmt: skip

@@ -35,7 +35,7 @@ def dq_kernel(
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
-    SCORE_GRADIENT: tl.constexpr,
+    SCORE_GRADIENT: tl.constexpr, NEAR: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
@@ -66,16 +66,24 @@ def dq_kernel(
         scale, scale_log2, Dropping(STREAMS, drop_below, kept_share),
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
-            Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT),
+            Rules(
+                KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT, False, NEAR,
+            ),
             Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         ),
         KeyRegion(
             K_1, V_1, None, None, GATHERED_1,
-            Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT), Lists(),
+            Rules(
+                KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
+            ),
+            Lists(),
         ),
         KeyRegion(
             K_2, V_2, None, None, GATHERED_2,
-            Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT), Lists(),
+            Rules(
+                KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
+            ),
+            Lists(),
         ),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, STRIDE, PRECISION, TMA, OWN_TMA,
@@ -130,7 +138,7 @@ def _dq_tile(
     delta_bh = bh + n_bh
     words = 0, 0
     if dropping.STREAMS is not None:
-        words = row_words(dropping, own)
+        words = row_words(dropping, own.stream, own.q, own.head)
     stats = own.stats_first + own.row
     n_stats = n_rows  # rows that get a number: whole tiles, but of the sequence alone where there are several
     if sizes.PACKED:

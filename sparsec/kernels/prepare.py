@@ -15,6 +15,8 @@ from sparsec.kernels.launch import Environment, Meta, Slot
 from sparsec.kernels.program import WORD, Answers, Group, Kernel, Program, Region, cdiv
 from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
 
+_NEAR = 1 << 22
+
 
 class Prepared(NamedTuple):
     """Constants and options of a launch, and which tensors come through descriptors."""
@@ -72,6 +74,11 @@ def prepare_launch(
     aligned = kernel.block % block_m == kernel.block % block_n == q_offset % block_m == 0
     constants["WHOLE"] = kernel.block > 1 and aligned and not packed
     return Prepared((block_m, block_n), constants, options)
+
+
+def near(positions: int) -> bool:
+    """Whether so many positions are NEAR, as `real_distance` wants them."""
+    return positions <= _NEAR
 
 
 def padded(head_dim: int) -> int:

@@ -13,7 +13,7 @@ from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.prepare import Heads, Prepared, bind, heads_of, prepare_launch, query_tiles, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits, reduce_splits
-from sparsec.kernels.stages import carry_state, join_splits, keys_of, lay_splits, split_first_tiles, variant_of
+from sparsec.kernels.stages import carry_state, join_splits, keys_of, lay_splits, near_of, split_first_tiles, variant_of
 from sparsec.kernels.tile_lists import read_besides
 
 _LAUNCHED = {"forward": forward_kernel, "dq": dq_kernel}
@@ -41,6 +41,7 @@ def launch_rows(
             made = prepare_launch(run.program, kernel, own, moving, q_offset, run.packed)
             values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}
             values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
+            values["NEAR"] = near_of(run, kernel, q_offset)
             values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
             values |= {"scale_log2": Slot("scale_log2"), **heads.lists, **made.constants, **more(kernel)}
             bind(values, {name: name for name in own} | keys)

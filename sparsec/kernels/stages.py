@@ -8,7 +8,7 @@ import torch
 
 from sparsec.kernels.gather import gather_kernel
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
-from sparsec.kernels.prepare import Heads, padded, slot, strides_by_name
+from sparsec.kernels.prepare import Heads, near, padded, slot, strides_by_name
 from sparsec.kernels.program import Group, Kernel, Region, Variant, cdiv, count_gathered
 
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
@@ -68,6 +68,12 @@ def _gather(run: Pass, region: Region, heads: Heads) -> None:
     values |= {"V_DIM": v.shape[3], "BLOCK_V": padded(v.shape[3])}
     if keys:
         run.launch(gather_kernel, (cdiv(keys, _GATHERED_ROWS), heads.keys, batch), values)
+
+
+def near_of(run: Pass, kernel: Kernel, q_offset: int) -> bool:
+    """What a kernel with a score is told of positions (`near`): those of several sequences may begin anywhere."""
+    positions = max(run.metas["K"].shape[2], q_offset + run.metas["Q"].shape[2])
+    return kernel.regions[0].answers.score is not None and not run.packed and near(positions)
 
 
 def carry_state(run: Pass, name: str, sums: dict[str, Meta]) -> None:

@@ -128,8 +128,7 @@ def compile_kernels(
         else:
             out, lse = forward_gpu(program, call)
             backward_gpu(program, call, Upstream(g, out, lse))
-            if not dropout:
-                input_gradients_gpu(program, call, Upstream(g, out, lse))
+            input_gradients_gpu(program, call, Upstream(g, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
         kernels += (hopper_row_stats, hopper_backward_kernel, read_gradient_kernel)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)

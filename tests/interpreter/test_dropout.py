@@ -17,9 +17,10 @@ from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.positions import Positions
+from sparsec.kernels.read_gradients import input_gradients_gpu
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.settings import Settings
-from sparsec.kernels.torch_path import backward_cpu, forward_cpu
+from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
 
 SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 WALKS = [
@@ -68,6 +69,8 @@ def test_scores_with_float_inputs() -> None:
     dropout = Dropout(0.3, streams_of(SEED, Positions(), 2, None))
     call = Call(q, k, v, 0.25, 21, inputs=inputs, dropout=dropout)
     assert_as_on_a_cpu(program, call, (forward_gpu, forward_cpu), (backward_gpu, backward_cpu))
+    forwards, backwards = (forward_gpu, forward_cpu), (input_gradients_gpu, input_gradients_cpu)
+    assert_as_on_a_cpu(program, call, forwards, backwards)
 
 
 @pytest.mark.full
