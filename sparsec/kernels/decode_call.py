@@ -52,13 +52,13 @@ class Decoder:
             env = environment_of(q, k, v, lengths, Pages.of(pages, k), sinks, known[1])
             if out is None and q.dtype != torch.float32 and not isinstance(pages, tuple):
                 self.last = LastStep(known[0], env["scale_log2"], q, cache, given)
-            return _results(known[0], env, q, _room(q, v) if out is None else out, return_lse)
+            return _results(known[0], env, q, _room_for_step(q, v) if out is None else out, return_lse)
         paged = _checked_step(q, k, v, lengths, pages, out, self.heads, self.steps.most_positions)
         number = q.shape[-1] ** -0.5 if scale is None else number_of(scale)
         rows = q if q.dim() == 4 else q[:, None]
         sinks = checked_sinks(sinks, rows.transpose(1, 2))
         if q.numel() == 0 or k.numel() == 0:
-            result = (_room(q, v) if out is None else out).zero_()
+            result = (_room_for_step(q, v) if out is None else out).zero_()
             lse = q.new_full(q.shape[:-1], float("-inf"), dtype=torch.promote_types(q.dtype, torch.float32))
             return (result, lse) if return_lse else result
         with torch.no_grad():
@@ -130,10 +130,10 @@ class LastStep:
         """The step of such a call."""
         k, v, lengths, pages, sinks = cache
         env = {"Q": q, "K": k, "V": v, "LENGTHS": lengths, "PAGES": pages, "SINKS": sinks, "scale_log2": self.scale}
-        return _results(self.run, env, q, _room(q, v), self.given[1])
+        return _results(self.run, env, q, _room_for_step(q, v), self.given[1])
 
 
-def _room(q: Tensor, v: Tensor) -> Tensor:
+def _room_for_step(q: Tensor, v: Tensor) -> Tensor:
     """Room for the result: a tensor like q, with the head size of v."""
     return torch.empty_like(q) if q.shape[-1] == v.shape[3] else q.new_empty(*q.shape[:-1], v.shape[3])
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.generated import listed_module_of, module_of, pattern_of, spread_module_of
 from support.score_inputs import TEXTS, drawn_inputs
-from support.two_paths import assert_close, drawn
+from support.two_paths import assert_close, drawn, in_double
 
 from sparsec.kernels import prepare
 from sparsec.kernels.arguments import Call, Dropout, Upstream
@@ -42,13 +42,14 @@ def assert_as_on_a_cpu(program, call: Call, forwards, backwards) -> None:
     """`forwards` and `backwards`: those of kernels, and those of a CPU."""
     program.passes.clear()
     g, dlse = drawn(call.q.shape, call.q.shape[:3])
-    results = []
-    for forward, backward in zip(forwards, backwards, strict=True):
+
+    def results(forward, backward, call: Call) -> tuple[torch.Tensor, ...]:
         out, lse = forward(program, call)
-        given = Upstream(g, out, lse, dlse.masked_fill(lse == float("-inf"), 0.0))
-        results.append((out, lse, *backward(program, call, given)))
-    for x, y in zip(*results, strict=True):
-        assert_close(x, y)
+        given = Upstream(g.to(out.dtype), out, lse, dlse.to(lse.dtype).masked_fill(lse == float("-inf"), 0.0))
+        return out, lse, *backward(program, call, given)
+
+    found, rounded = (results(*path, call) for path in zip(forwards, backwards, strict=True))
+    assert_close(found, rounded, results(forwards[1], backwards[1], in_double(call)))
 
 
 @pytest.mark.parametrize(("text", "n_q", "n"), [WALKS[0], *(pytest.param(*x, marks=pytest.mark.full) for x in WALKS)])
