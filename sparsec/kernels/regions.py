@@ -29,6 +29,7 @@ class Rules(NamedTuple):
     SCORE: Any = None  # what becomes of scaled products; None: they are the scores
     SCORE_GRADIENT: Any = None
     GATHERED: Any = False  # the keys of a program are
+    NEAR: Any = False  # positions are below 2**22 (`real_distance`)
 
 
 class Lists(NamedTuple):
