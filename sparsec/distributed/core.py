@@ -7,7 +7,6 @@ from functools import cached_property
 from itertools import count
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
