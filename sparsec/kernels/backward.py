@@ -13,6 +13,7 @@ from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call
+from sparsec.kernels.groups import launch_grouped_keys
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.heads_as_rows import as_heads, as_rows
 from sparsec.kernels.hopper_backward import launch_hopper_backward
@@ -229,6 +230,9 @@ def _take_part(env: Environment, name: str, part: int) -> None:
 def _launch_dkdv_kernel(
     run: Pass, kernel: Kernel, own: Heads, shared: bool, q_offset: int, dropout: Dropout | None
 ) -> None:
+    if kernel.grouped:
+        launch_grouped_keys(run, kernel, own, shared, q_offset, dropout)
+        return
     (region,) = kernel.regions
     program, q, k, v, g = run.program, *(run.metas[name] for name in ("Q", "K", "V", "DO"))
     batch, heads, n_q, head_dim = q.shape

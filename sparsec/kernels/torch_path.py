@@ -12,6 +12,7 @@ from torch import Tensor
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.cpu_backward import backward_region
 from sparsec.kernels.cpu_forward import combined, forward_region
+from sparsec.kernels.cpu_groups import Head, backward_groups, forward_groups
 from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_scores import HeadNumbers, Sums, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
@@ -64,7 +65,7 @@ def _forward_heads(
     words: RowWords | None,
 ) -> tuple[Tensor, Tensor]:
     """The softmax of some heads over all regions, exact: out like q [B, H, n_q, D], lse [B, H, n_q]."""
-    if is_step(call.q.shape[2]):
+    if is_step(call.q.shape[2]) and not any(region.groups for region in regions):
         return with_sinks(*forward_step(program, regions, call, entries, heads, words), call.sinks)
     q, k, v = call[:3]
     if call.k_begin:
@@ -74,8 +75,12 @@ def _forward_heads(
     tensors = _query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact)
     found, words = None, _words_by_key_head(words, kv_heads)
     for region in regions:
-        order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
-        more = forward_region(order, *tensors, call.scale, entries, heads, words)
+        if region.groups:
+            head = Head(region, q.shape[2], k.shape[2], call.q_offset, entries, heads, words)
+            more = forward_groups(head, *tensors, call.scale)
+        else:
+            order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
+            more = forward_region(order, *tensors, call.scale, entries, heads, words)
         found = more if found is None else combined(*found, *more)
     out, lse = found or (torch.zeros_like(tensors[0]), q.new_full(q.shape[:3], float("-inf"), dtype=exact))
     return with_sinks(out.reshape(q.shape), lse.reshape(q.shape[:3]), call.sinks)
@@ -159,8 +164,12 @@ def _backward_heads(
     sums: list[Tensor] = []
     words = _words_by_key_head(words, kv_heads)
     for region in regions:
-        order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
-        more = backward_region(order, *tensors, call.scale, entries, heads, words, sums_of_inputs)
+        if region.groups:
+            head = Head(region, q.shape[2], k.shape[2], call.q_offset, entries, heads, words)
+            more = backward_groups(head, *tensors, call.scale, sums_of_inputs)
+        else:
+            order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
+            more = backward_region(order, *tensors, call.scale, entries, heads, words, sums_of_inputs)
         sums = [x.add_(y) for x, y in zip(sums, more, strict=True)] if sums else [*more]
     if not sums:
         return tuple(torch.zeros_like(x, dtype=exact) for x in call[:3])
