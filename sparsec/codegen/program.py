@@ -12,6 +12,7 @@ from sparsec.codegen.scores import ScoreText
 from sparsec.codegen.variants import KernelText, VariantText, filled
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input
+from sparsec.plan.nodes import Grouped
 
 _OF_SCORE = ("score", "score_gradient")
 
@@ -22,6 +23,7 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
     own, suffix = answers.region, answers.suffix
     said: dict[str, object] = {"stride": own.stride} if own.stride > 1 else {}
     said |= {"gathered": own.gathered} if own.gathered else {}
+    said |= {"groups": _groups(own.layout, answers)} if isinstance(own.layout, Grouped) else {}
     said |= {"block": own.block} if own.block > 1 else {}
     said |= {"listed": True} if own.listed else {}
     said |= {"tables_fill": True} if own.table_full and own.columns.tables else {}
@@ -54,6 +56,11 @@ def step_region(answers: Answers, score: str | None = None) -> str:
     said |= {"tables": _numbered_tables(answers)} if answers.tables else {}
     names = [f"sk.Answers({', '.join(f'{answer}={name}' for answer, name in asked)})", f"_visit{answers.suffix}"]
     return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
+
+
+def _groups(layout: Grouped, answers: Answers) -> str:
+    """What makes the groups of a region."""
+    return f"sk.Groups({answers.data.number(layout.name)}, {layout.near}, {layout.size})"
 
 
 def _numbered_tables(answers: Answers) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.memory import empty_as
+from sparsec.kernels.memory import empty_as, of_one_size, widened
 
 
 class Dropout(NamedTuple):
@@ -55,6 +55,11 @@ class Call(NamedTuple):
         """How many there are, of queries and keys."""
         return max(self.k_begin + self.k.shape[2], self.q_offset + self.q.shape[2])
 
+    def of_one_size(self) -> Call:
+        """The same with columns of zeros, so that q, k and v have one head size."""
+        q, k, v = of_one_size(*self[:3])
+        return self._replace(q=q, k=k, v=v)
+
     def no_results(self) -> tuple[Tensor, Tensor]:
         """out and the log-sum-exp where no row has a key."""
         exact = torch.promote_types(self.q.dtype, torch.float32)
@@ -76,3 +81,7 @@ class Upstream(NamedTuple):
     def of(self, rows: Callable[[Tensor], Tensor]) -> Upstream:
         """Some rows of everything."""
         return Upstream(rows(self.g), rows(self.out), rows(self.lse), None if self.dlse is None else rows(self.dlse))
+
+    def of_size(self, size: int) -> Upstream:
+        """The same with columns of zeros up to a head size."""
+        return self._replace(g=widened(self.g, size), out=widened(self.out, size))

@@ -13,6 +13,7 @@ from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call
+from sparsec.kernels.groups import launch_grouped_keys
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.heads_as_rows import as_heads, as_rows
 from sparsec.kernels.hopper_backward import launch_hopper_backward
@@ -20,7 +21,7 @@ from sparsec.kernels.hopper_tier import gradients_on_hopper
 from sparsec.kernels.inputs import DATA
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
-from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides
+from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, lying_as
 from sparsec.kernels.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, gathered_keys
 from sparsec.kernels.rows import launch_rows
@@ -44,6 +45,11 @@ def backward_gpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tens
     check_begin(call.k_begin)
     if call.is_empty:
         return call.no_gradients()
+    q, k, v = call[:3]
+    if q.shape[3] != v.shape[3] and program.grouped:
+        found = backward_gpu(program, call.of_one_size(), upstream.of_size(max(q.shape[3], v.shape[3])))
+        alike = zip(found, (q, k, v), (q, k, k), strict=True)
+        return tuple(lying_as(x[..., : own.shape[3]], like) for x, own, like in alike)  # type: ignore[return-value]
     rows = rows_of_call(program, call)
     own = call._replace(q=as_rows(call.q, rows))
     env = backward_inputs(own, upstream.of(lambda x: as_rows(x, rows)))
@@ -231,6 +237,9 @@ def _take_part(env: Environment, name: str, part: int) -> None:
 def _launch_dkdv_kernel(
     run: Pass, kernel: Kernel, own: Heads, shared: bool, q_offset: int, dropout: Dropout | None
 ) -> None:
+    if kernel.grouped:
+        launch_grouped_keys(run, kernel, own, shared, q_offset, dropout)
+        return
     (region,) = kernel.regions
     program, q, k, v, g = run.program, *(run.metas[name] for name in ("Q", "K", "V", "DO"))
     batch, heads, n_q, _ = q.shape

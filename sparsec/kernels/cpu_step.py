@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call
-from sparsec.kernels.cpu_forward import attend_densely, combined, of_one_size
+from sparsec.kernels.cpu_forward import attend_densely, combined
 from sparsec.kernels.cpu_order import TILE
 from sparsec.kernels.cpu_scores import HeadNumbers, Kept, Scored, attend_scored
 from sparsec.kernels.cpu_visits import read_tables
 from sparsec.kernels.dropout import RowWords
 from sparsec.kernels.input_entries import Entries
+from sparsec.kernels.memory import of_one_size
 from sparsec.kernels.program import Program, Region
 from sparsec.kernels.tables import Source, Table
 from sparsec.kernels.tile_lists import tile_list, unpacked_tiles

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call
-from sparsec.kernels.cpu_forward import attend_densely, of_one_size
+from sparsec.kernels.cpu_forward import attend_densely
 from sparsec.kernels.decode_pages import Pages, taken
 from sparsec.kernels.decode_program import Steps
+from sparsec.kernels.memory import of_one_size
 from sparsec.kernels.program import Program
 from sparsec.kernels.sinks import with_sinks
 from sparsec.kernels.torch_path import forward_cpu

@@ -14,7 +14,7 @@ from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.heads_as_rows import as_heads, as_rows, rows_of_query
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
-from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides
+from sparsec.kernels.memory import as_contiguous, as_readable, dense_strides, lying_as
 from sparsec.kernels.program import Kernel, Program
 from sparsec.kernels.rows import launch_rows
 
@@ -25,6 +25,9 @@ def forward_gpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     if call.is_empty:
         return call.no_results()
     q = call.q
+    if q.shape[3] != call.v.shape[3] and program.grouped:
+        out, lse = forward_gpu(program, call.of_one_size())
+        return lying_as(out[..., : call.v.shape[3]], q), lse
     rows = rows_of_call(program, call)
     own, k, v = as_readable(as_rows(q, rows)), as_readable(call.k), as_readable(call.v)
     data = for_kernels(program, call.inputs, call.positions, k.shape[2], rows) | data_besides(call)

@@ -7,6 +7,7 @@ blocks they are made in slabs, by torch's operations, without a look at a number
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.choose import SLAB, ordered
+from sparsec.kernels.hash_kernel import hash_tokens
 from sparsec.kernels.program import cdiv
 from sparsec.kernels.tables import random_bits
 
 _CLUSTERS_OF_LINE = 32  # clusters that share a line of labels, a bit for each
+_HASHED_AT_ONCE = 64  # tokens
 _DRAWN_DIGITS, _DRAWN_WORDS = 8, 2  # of four bits, of which sums are drawn instead of normal numbers
 _LAST_TOKEN = (1 << 32) - 1
 
@@ -49,19 +52,33 @@ def grouped_shape(own: Hashing | Routing, q: Tensor, k: Tensor, reals: Sequence[
 
 def hashed_labels(own: Hashing, q: Tensor, k: Tensor, q_offset: int) -> Tensor:
     """Numbers of chunks.  A hash is the first of the largest of x R and -x R, R being `rotations`."""
-    (heads, n_q, size), (kv_heads, n) = q.shape[1:], k.shape[1:3]
-    exact = torch.promote_types(q.dtype, torch.float32)
-    turned = rotations(own, kv_heads, size, q.device).to(exact)
-    keys = _by_hash(_hashes(own, k.to(exact), turned), torch.arange(n, device=q.device))
-    queries = _hashes(own, q.to(exact).reshape(len(q), kv_heads, -1, size), turned)
-    position = (q_offset + torch.arange(n_q, device=q.device)).clamp(min=0).repeat(heads // kv_heads)
-    both = torch.cat([_by_hash(queries, position), keys], -1)
-    place = torch.searchsorted(keys.sort(-1).values, both, right=True) - 1
-    chunk = (place.clamp(min=0) // own.chunk).int()
-    group = heads // kv_heads
+    (batch, heads, n_q, size), (kv_heads, n) = q.shape, k.shape[1:3]
+    group, turned = heads // kv_heads, _known_rotations(own, kv_heads, size, q.device)
+    sides = q.reshape(batch, kv_heads, group * n_q, size), k
+    hashes = torch.cat([_hashes(own, x, turned) for x in sides], -1).flatten(0, 2)  # [lines, tokens]
+    by_position = _by_position(n_q, n, q_offset, group, q.device)
+    lines, tokens = hashes.shape
+    # One sort of all lines: of each by itself takes longer.
+    kind = torch.int32 if lines * own.buckets < 1 << 31 else torch.int64
+    line = torch.arange(lines, device=q.device, dtype=kind)[:, None]
+    codes = hashes.index_select(1, by_position) + line * own.buckets
+    token = by_position[codes.flatten().sort(stable=True).indices % tokens]
+    keys = (token >= group * n_q).cumsum(0, dtype=torch.int32).view(lines, tokens) - line.int() * n
+    chunk = torch.empty_like(keys).scatter_(1, token.view(lines, tokens), (keys - 1).clamp_(min=0) // own.chunk)
+    chunk = chunk.view(batch, kv_heads, own.rounds, tokens)
     of_queries = chunk[..., :-n].unflatten(-1, (group, n_q)).transpose(2, 3)  # [B, H_kv, group, rounds, n_q]
     of_keys = chunk[:, :, None, :, -n:].expand(*of_queries.shape[:4], n)
     return torch.cat([of_queries, of_keys], -1).flatten(1, 2)
+
+
+def _by_position(n_q: int, n: int, q_offset: int, group: int, device: torch.device) -> Tensor:
+    """int64: the queries of `group` heads, then keys, from `group * n_q` on, by position; a key before its queries."""
+    query, key = torch.arange(n_q, device=device), torch.arange(n, device=device)
+    keys_before = (q_offset + query).clamp(min=0, max=max(n - 1, 0)) + 1
+    of_queries = keys_before + group * query + torch.arange(group, device=device)[:, None]
+    of_keys = key + group * torch.where(key > 0, (key - q_offset).clamp(0, n_q), 0)
+    place = torch.cat([of_queries.flatten(), of_keys])
+    return torch.empty_like(place).scatter_(0, place, torch.arange(len(place), device=device))
 
 
 def rotations(own: Hashing, kv_heads: int, size: int, device: torch.device) -> Tensor:
@@ -79,19 +96,40 @@ def rotations(own: Hashing, kv_heads: int, size: int, device: torch.device) -> T
     return total.view(kv_heads, own.rounds, size, -1).transpose(1, 2).flatten(2)
 
 
+@functools.lru_cache(maxsize=16)
+def _kept_rotations(own: Hashing, kv_heads: int, size: int, device: torch.device) -> Tensor:
+    return rotations(own, kv_heads, size, device)
+
+
+def _known_rotations(own: Hashing, kv_heads: int, size: int, device: torch.device) -> Tensor:
+    """The rotations, kept for the next call; those that belong to a graph under capture are not."""
+    captured = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+    return (rotations if captured else _kept_rotations)(own, kv_heads, size, device)
+
+
 def _hashes(own: Hashing, x: Tensor, turned: Tensor) -> Tensor:
-    """int64 [B, H_kv, rounds, rows] of x [B, H_kv, rows, D]."""
-    at_once = max(1, SLAB["cuda" if x.is_cuda else "cpu"] // (x.shape[0] * x.shape[1] * own.rounds * own.buckets))
-    found = x.new_empty(*x.shape[:3], own.rounds, dtype=torch.int64)
+    """int32 [B, H_kv, rounds, rows] of x [B, H_kv, rows, D]."""
+    if x.is_cuda and x.dtype != torch.float64:
+        return _hashes_on_gpu(own, x.contiguous(), turned.to(x.dtype).contiguous())
+    exact = torch.promote_types(x.dtype, torch.float32)
+    x, turned = x.to(exact), turned.to(exact)
+    at_once = max(1, SLAB["cpu"] // (x.shape[0] * x.shape[1] * own.rounds * own.buckets))
+    found = x.new_empty(*x.shape[:3], own.rounds, dtype=torch.int32)
     for begin in range(0, x.shape[2], at_once):
         products = (x[:, :, begin : begin + at_once] @ turned).unflatten(-1, (own.rounds, -1))
         found[:, :, begin : begin + at_once] = torch.cat([products, -products], -1).argmax(-1)
     return found.transpose(2, 3).contiguous()
 
 
-def _by_hash(hashes: Tensor, position: Tensor) -> Tensor:
-    """Numbers that rise by hash, then by position."""
-    return hashes << 32 | position
+def _hashes_on_gpu(own: Hashing, x: Tensor, turned: Tensor) -> Tensor:
+    """Products of 16-bit numbers are exact, and so are directions in these: integers below 2**8."""
+    (batch, heads, rows, size), half = x.shape, own.buckets // 2
+    found = x.new_empty(batch, heads, own.rounds, rows, dtype=torch.int32)
+    constants = {"HEAD_DIM": size, "BLOCK": _HASHED_AT_ONCE, "COLUMNS": min(64, max(16, 1 << (half - 1).bit_length()))}
+    constants |= {"BLOCK_D": max(16, 1 << (size - 1).bit_length()), "PRECISION": "ieee"}
+    grid = cdiv(rows, _HASHED_AT_ONCE), batch * heads
+    hash_tokens[grid](x, turned, found, rows, own.rounds, half, heads, **constants)
+    return found
 
 
 # ---------------------------------------------------------------- by cluster

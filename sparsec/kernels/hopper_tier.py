@@ -87,7 +87,9 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
     "a sequence for each row of the batch": lambda case: not case.packed,
     "one softmax from start to end": lambda case: case.kernel.begin == "init" and case.kernel.end == "store",
     "one region": lambda case: len(case.kernel.regions) == 1,
-    "positions as they are": lambda case: case.kernel.stride == 1 and not case.kernel.regions[0].gathered,
+    "positions as they are": lambda case: (
+        case.kernel.stride == 1 and not (case.kernel.regions[0].gathered or case.kernel.grouped)
+    ),
     "ranges of tiles": lambda case: not (case.kernel.listed or case.kernel.regions[0].tile_lists),
     "no score": lambda case: case.kernel.regions[0].answers.score is None,
     "no tables": lambda case: not (case.kernel.regions[0].tables or case.kernel.regions[0].rows_tables),

@@ -42,6 +42,17 @@ def lying_as(x: Tensor, like: Tensor) -> Tensor:
     return x if x.stride() == wanted else x.new_empty_strided(x.shape, wanted).copy_(x)
 
 
+def of_one_size(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v [.., D] with columns of zeros where v has others than these: torch's products take one head size."""
+    size = max(q.shape[-1], v.shape[-1])
+    return widened(q, size), widened(k, size), widened(v, size)
+
+
+def widened(x: Tensor, size: int) -> Tensor:
+    """x [.., D] with `size` columns, those behind its own zeros."""
+    return x if x.shape[-1] == size else torch.nn.functional.pad(x, (0, size - x.shape[-1]))
+
+
 def as_readable(x: Tensor) -> Tensor:
     """x, or a copy of it: strides are passed in units of 8 elements, and a tile's own offsets fit 32 bits."""
     b, h, m, d = x.stride()

@@ -81,6 +81,18 @@ def near(positions: int) -> bool:
     return positions <= _NEAR
 
 
+def group_setting(program: Program, kernel: Kernel, x: Meta) -> tuple[tuple[int, int], dict[str, Any]]:
+    """Tile sizes and options of a kernel over groups of tokens; x: a tensor of the call."""
+    width, size = x.dtype.itemsize, padded(x.shape[3])
+    own_tier = device_tier(x.device, width)
+    if own_tier != "small":
+        own_tier = "grouped" if width == 2 else "large"
+    tuned = program.tuned.get((gpu_name(x.device), own_tier, x.dtype, size, kernel.name))
+    block_m, block_n, warps, stages, registers = tuned or getattr(SETTINGS[own_tier, width, size], kernel.kind)
+    options = {"num_warps": warps, "num_stages": stages, **({"maxnreg": registers} if registers else {})}
+    return (block_m, block_n), options
+
+
 def padded(head_dim: int) -> int:
     """Columns of a tile for a head size: a power of two."""
     return max(16, 1 << (head_dim - 1).bit_length())

@@ -20,6 +20,14 @@ WORD = 64  # most rows of a tile of listed pairs: one bit for each
 Gathered = tuple[int, int, int]  # period, first, width: the keys with (k - first) % period < width, side by side
 
 
+class Groups(NamedTuple):
+    """Groups of tokens whose pairs a region is about, as an operator makes them."""
+
+    input: int  # of their labels, by number
+    near: bool  # chunks of keys, of which a query sees its own and the one before; otherwise clusters
+    size: int  # keys of a chunk, or the most tokens of a cluster
+
+
 class Answers(NamedTuple):
     """What kernels ask about a region: functions on the device, None where nothing is to be asked."""
 
@@ -63,6 +71,7 @@ class Region(NamedTuple):
     keep: Callable[..., Any]  # (q, k, n) -> mask, on tensors
     stride: int = 1  # queries and keys of one residue class side by side
     gathered: Gathered | None = None
+    groups: Groups | None = None  # queries and keys side by side with those of their groups
     block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
     listed: bool = False  # pairs one by one, from a list
     tables_fill: bool = False  # a tile of which a table has every pair is kept whole
@@ -131,6 +140,10 @@ class Kernel(NamedTuple):
         return self.regions[0].listed
 
     @property
+    def grouped(self) -> bool:
+        return self.regions[0].groups is not None
+
+    @property
     def numbers(self) -> tuple[int, ...]:
         return self.regions[0].numbers
 
@@ -182,6 +195,12 @@ class Program:
     def by_head(self) -> bool:
         """Whether kernels serve lists of heads."""
         return self.groups[0].heads is not None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether kernels over groups of tokens may serve it, which know one head size."""
+        variants = (variant for group in self.groups for variant in group.variants)
+        return any(region.groups for variant in variants for region in variant.regions)
 
     @property
     def score_inputs(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward_kernel import forward_kernel
+from sparsec.kernels.groups import launch_grouped_rows
 from sparsec.kernels.hopper_rows import launch_hopper
 from sparsec.kernels.hopper_tier import on_hopper
 from sparsec.kernels.launch import Environment, Pass, Slot
@@ -33,6 +34,9 @@ def launch_rows(
         if any(kernel.carries for kernel in kernels):
             carry_state(run, "CARRY_TOP", {"CARRY": run.metas[result]})
         for kernel in kernels:
+            if kernel.grouped:
+                launch_grouped_rows(run, kernel, heads, more(kernel), q_offset)
+                continue
             if kind == "forward" and on_hopper(run, kernel, q_offset):
                 launch_hopper(run, kernel, heads, q_offset)
                 continue

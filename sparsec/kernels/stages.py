@@ -39,6 +39,7 @@ def packs(variant: Variant) -> bool:
     return not any(
         region.listed
         or region.gathered
+        or region.groups
         or region.tile_lists
         or region.tables
         or region.rows_tables

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.cpu_backward import backward_region
-from sparsec.kernels.cpu_forward import combined, forward_region, of_one_size, widened
+from sparsec.kernels.cpu_forward import combined, forward_region
+from sparsec.kernels.cpu_groups import Head, backward_groups, forward_groups
 from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_scores import HeadNumbers, Sums, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
 from sparsec.kernels.dropout import RowWords, row_words_of
 from sparsec.kernels.input_entries import Entries, entries_of
-from sparsec.kernels.memory import empty_as, lying_as
+from sparsec.kernels.memory import empty_as, lying_as, of_one_size, widened
 from sparsec.kernels.program import Program, Region
 from sparsec.kernels.sinks import with_sinks
 
@@ -65,7 +66,7 @@ def _forward_heads(
     words: RowWords | None,
 ) -> tuple[Tensor, Tensor]:
     """The softmax of some heads over all regions, exact: out [B, H, n_q, D_v], lse [B, H, n_q]."""
-    if is_step(call.q.shape[2]):
+    if is_step(call.q.shape[2]) and not any(region.groups for region in regions):
         return with_sinks(*forward_step(program, regions, call, entries, heads, words), call.sinks)
     q, k, v = call[:3]
     if call.k_begin:
@@ -75,12 +76,15 @@ def _forward_heads(
     tensors = of_one_size(_query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact))
     found, words = None, _words_by_key_head(words, kv_heads)
     for region in regions:
-        order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
-        more = forward_region(order, *tensors, call.scale, entries, heads, words)
+        if region.groups:
+            head = Head(region, q.shape[2], k.shape[2], call.q_offset, entries, heads, words)
+            more = forward_groups(head, *tensors, call.scale)
+        else:
+            order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
+            more = forward_region(order, *tensors, call.scale, entries, heads, words)
         found = more if found is None else combined(*found, *more)
     out, lse = found or (torch.zeros_like(tensors[0]), q.new_full(q.shape[:3], float("-inf"), dtype=exact))
-    out = out[..., : v.shape[3]].reshape(*q.shape[:3], v.shape[3])
-    return with_sinks(out, lse.reshape(q.shape[:3]), call.sinks)
+    return with_sinks(out[..., : v.shape[3]].reshape(*q.shape[:3], v.shape[3]), lse.reshape(q.shape[:3]), call.sinks)
 
 
 @_without_autocast
@@ -162,8 +166,12 @@ def _backward_heads(
     sums: list[Tensor] = []
     words = _words_by_key_head(words, kv_heads)
     for region in regions:
-        order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
-        more = backward_region(order, *tensors, call.scale, entries, heads, words, sums_of_inputs)
+        if region.groups:
+            head = Head(region, q.shape[2], k.shape[2], call.q_offset, entries, heads, words)
+            more = backward_groups(head, *tensors, call.scale, sums_of_inputs)
+        else:
+            order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
+            more = backward_region(order, *tensors, call.scale, entries, heads, words, sums_of_inputs)
         sums = [x.add_(y) for x, y in zip(sums, more, strict=True)] if sums else [*more]
     if not sums:
         return tuple(torch.zeros_like(x, dtype=exact) for x in call[:3])

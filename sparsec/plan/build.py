@@ -10,9 +10,11 @@ from dataclasses import replace
 from functools import cache
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import Input
 from sparsec.plan.cost_model import LENGTHS, cost
 from sparsec.plan.covers import region_of
 from sparsec.plan.evaluate import longest_first, split_prefix
+from sparsec.plan.groups import groups_apart
 from sparsec.plan.lists import from_lists
 from sparsec.plan.nodes import Contiguous, Gathered, Group, Layout, Listed, Plan, Region, Residue, Variant
 from sparsec.plan.program import variant
@@ -38,8 +40,23 @@ def contiguous(condition: ir.Set, make: Make | None = None) -> Variant:
     return variant([(make or _region)(condition, Contiguous())])
 
 
-def spread(condition: ir.Set, make: Make | None = None) -> Variant | None:
-    """A simplified condition over the layouts that are proved to fit and have covers; None where there are none."""
+def spread(condition: ir.Set, make: Make | None = None, inputs: tuple[Input, ...] = ()) -> Variant | None:
+    """A simplified condition over the layouts that are proved to fit and have covers; None where there are none.
+
+    `inputs`: those of the pattern, of which some are groups of tokens that the operator makes.
+    """
+    rest, groups = groups_apart(condition, inputs)
+    if rest == ir.FALSE and groups:
+        return variant(groups)
+    apart = _over_layouts(rest, make)
+    if not groups:
+        return apart
+    alone = contiguous(rest, make)
+    static = apart if apart and cost(apart, _WITH_GROUPS) <= _WORTH * cost(alone, _WITH_GROUPS) else alone
+    return variant([*static.regions, *groups])
+
+
+def _over_layouts(condition: ir.Set, make: Make | None) -> Variant | None:
     barred: frozenset[Layout] = frozenset()
     while True:
         places = split(condition, barred)
@@ -55,13 +72,14 @@ def spread(condition: ir.Set, make: Make | None = None) -> Variant | None:
 def _group(pattern: ir.Pattern, index: int, layouts: bool, make: Make) -> Group:
     condition = simplify(pattern.conditions[index])
     heads = tuple(head for head, wanted in enumerate(pattern.head_conditions) if wanted == index)
-    apart = spread(condition, make) if layouts else None
+    apart = spread(condition, make, pattern.inputs) if layouts else None
     weighed = contiguous(condition, make), *([apart] if apart else [])
     variants = tuple(replace(each, score=pattern.score(index)) for each in _variants(*weighed))
     rejected = tuple(each for each in weighed if all(each.regions is not taken.regions for taken in variants))
     return Group(heads, condition, variants, rejected)
 
 
+_WITH_GROUPS = 65_536  # the length for which the layouts of all else are chosen where there are groups
 _WORTH = 0.9  # of the cost in the contiguous layout: predictions are not better than that
 
 
@@ -119,5 +137,4 @@ def _why(layout: Layout) -> str:
             return "No query sees the keys between."
         case Listed():
             return "A table names pairs that lie far apart."
-        case Contiguous():
-            return "Positions as they are."
+    return "Positions as they are."

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Contiguous, Gathered, Layout, Listed, Residue
+from sparsec.plan.nodes import Contiguous, Gathered, Grouped, Layout, Listed, Residue
 
 _Q, _K, _RESIDUE = ir.Var("q"), ir.Var("k"), ir.Var("residue")
 
@@ -20,7 +20,7 @@ def pairs_of(layout: Layout) -> ir.Set:
             return ir.Compare(ir.Mod(ir.Sub(_Q, _K), stride), "==", ir.Const(0))
         case Gathered(period, first, width):
             return ir.Compare(ir.Mod(algebra.sub(_K, ir.Const(first)), period), "<", ir.Const(width))
-        case Contiguous() | Listed():
+        case Contiguous() | Listed() | Grouped():
             return ir.TRUE
 
 

@@ -21,6 +21,8 @@ from sparsec.plan.nodes import Begin, Contiguous, Cover, Gathered, Layout, Liste
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
 GATHERED = 1.2  # a step over gathered keys, nearly all of which are masked or copied first
 LISTED = 1.5  # a step whose rows are gathered one by one
+GROUPED = 5.0  # a step over slots of groups, with all that lists and joins them (raw/steps/groups_h100.json)
+ASKED = 4.0  # a step by position whose pairs are asked whether they are of one group (the same)
 FROM_LIST = 1.05  # a step whose tile comes from a list,
 MASKED = 1.5  # and one with a mask from there
 EVALUATED = 0.1  # what each operation of a mask adds to a step that evaluates it
@@ -51,10 +53,13 @@ def _pass(begin: Begin, regions: tuple[Region, ...], n: int) -> float:
 
 
 def _work(region: Region, n: int, rows: np.ndarray, columns: np.ndarray) -> float:
+    if region.grouped:
+        return GROUPED * float(rows.sum())
     on_rows, on_columns = (
         cover_work(cover, region, n, found) for cover, found in ((region.rows, rows), (region.columns, columns))
     )
-    return _STEP[type(region.layout)] * float(5 * on_rows + 4 * on_columns) / 9
+    asked = any(isinstance(leaf, ir.DataTest) and isinstance(leaf.test, ir.Grouped) for leaf in ir.leaves(region.mask))
+    return (ASKED if asked else 1.0) * _STEP[type(region.layout)] * float(5 * on_rows + 4 * on_columns) / 9
 
 
 def cover_work(cover: Cover, region: Region, n: int, found: np.ndarray) -> float:

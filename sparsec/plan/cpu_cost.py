@@ -21,6 +21,7 @@ _LOST = 0.84  # for each tile of keys of a product, as there
 _TILE = 0.6  # of queries: reading them, storing and joining their results
 _CALL = 3.0  # of Python, some 3 ms over 16 heads
 _REGION = 1.5
+_GROUPED = 11.0  # for each tile of a group, whose tokens are gathered and whose pairs are compared with earlier groups
 
 
 def cpu_cost(variant: Variant, n: int) -> float:
@@ -33,6 +34,8 @@ def cpu_cost(variant: Variant, n: int) -> float:
 def _region(region: Region, n: int) -> float:
     anywhere = named(region.rows, region, n)  # of any place, so that neighbours share none
     visited = steps(region.rows, region, n)
+    if region.grouped:
+        return float(_REGION + _GROUPED * visited.sum())
     stride = region.layout.stride if isinstance(region.layout, Residue) else 1
     tiles = max(1, -(-n // (BLOCK * stride)))  # of a residue class, or of all positions
     heights = _HEIGHTS[_HEIGHTS[:, 0] <= tiles]

@@ -9,7 +9,7 @@ import numpy as np
 from sparsec.ir import nodes as ir
 from sparsec.ir.boxes import Bounds, decided, without_phases
 from sparsec.ir.vector import Values, distinct, floor_divided, holds, integer
-from sparsec.plan.nodes import Cover, Gathered, Layout, Region, Residue, Segment, Side
+from sparsec.plan.nodes import Cover, Gathered, Grouped, Layout, Region, Residue, Segment, Side
 
 BLOCK = 64  # positions of a tile
 
@@ -24,7 +24,9 @@ _FAR_LATER = 1.5
 
 
 def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
-    """Tiles that each program of a cover visits, int64 [programs]."""
+    """Tiles that each program of a cover visits, int64 [programs]; over groups as if these held each token once."""
+    if isinstance(region.layout, Grouped):
+        return _steps_of_groups(region.layout, n)
     if cover.from_list:
         return listed_tiles(cover.side, region, n)[0]
     at, length = _programs(cover.side, region, n)
@@ -43,6 +45,12 @@ def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
         total = total + np.maximum(stop - np.maximum(begin, done), 0)
         done = stop
     return total
+
+
+def _steps_of_groups(layout: Grouped, n: int) -> np.ndarray:
+    """Of tiles that begin anywhere in a chunk, or in a cluster."""
+    keys = BLOCK + 2 * layout.size if layout.near else layout.size
+    return np.full(layout.lines * -(-n // BLOCK), -(-min(keys, n) // BLOCK), np.int64)
 
 
 def listed_tiles(side: Side, region: Region, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.scores import Real
 
 Side = Literal["q", "k"]
-Precision = Literal["exact", "hull", "all", "list"]
+Precision = Literal["exact", "hull", "all", "list", "groups"]
 Kind = Literal["forward", "dq", "dkdv"]
 Begin = Literal["init", "continue"]  # continue: the softmax goes on, or sums are added to carried ones
 End = Literal["store", "carry", "sums"]  # results in their type; state for the next kernel; sums of gathered keys
@@ -49,6 +49,7 @@ class Cover:
     ordered: bool
     # "exact": all segments are.  "hull": some are wider than what is touched, for the reason `why`.  "all": every tile.
     # "list": no segments, and exactly the tiles that hold a pair, since ranges would hold more, for the reason `why`.
+    # "groups": no segments, and what the groups of a call hold.
     precision: Precision
     why: str
     tables: tuple[ir.Table, ...] = ()  # in the order of writing
@@ -96,7 +97,21 @@ class Listed:
     """
 
 
-Layout = Contiguous | Residue | Gathered | Listed
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Queries and keys side by side with those of their groups, which the operator makes in each call.
+
+    In each of `lines` orders keys stand in groups of `size`.  `near`: these are chunks, and a query sees its own and
+    the one before; otherwise they are clusters.
+    """
+
+    name: str  # of the input that holds the labels
+    near: bool
+    size: int
+    lines: int
+
+
+Layout = Contiguous | Residue | Gathered | Listed | Grouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +151,11 @@ class Region:
     def listed(self) -> bool:
         """Whether its pairs come one by one from a list."""
         return isinstance(self.layout, Listed)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether its tokens stand by group."""
+        return isinstance(self.layout, Grouped)
 
     @property
     def keeps(self) -> bool:

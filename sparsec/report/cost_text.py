@@ -104,7 +104,7 @@ def _region(region: dict) -> Iterator[str]:
     """The layout of a region, and what it visits besides what pairs touch."""
     yield f"{region['layout']}.  {region['why']}"
     for side, (precision, why) in region["precisions"].items():
-        if precision != "exact":
+        if precision not in ("exact", "groups"):
             yield f"tiles of {side} visit {_VISITS[precision]}: {why}"
 
 

@@ -12,6 +12,7 @@ from sparsec.plan.nodes import (
     Cover,
     Gathered,
     Group,
+    Grouped,
     Kernel,
     Listed,
     Plan,
@@ -27,6 +28,7 @@ _PRECISIONS = {
     "exact": "exact: the segments that pairs touch",
     "hull": "hull: ranges that hold what pairs touch, and more",
     "all": "all: every tile",
+    "groups": "groups: those of its groups",
     "list": "list: the tiles that hold a pair, listed for the length",
 }
 
@@ -113,6 +115,10 @@ def layout_name(region: Region) -> str:
             return f"gathered keys {first} to {first + width - 1} of every {period}"
         case Listed():
             return "listed pairs"
+        case Grouped(name, True, size, lines):
+            return f"tokens by {name.partition('.')[0]}, in {lines} rounds of chunks of {size}"
+        case Grouped(name, False, size, _):
+            return f"tokens by {name.partition('.')[0]}, in clusters of {size}"
     return "contiguous"
 
 
@@ -127,6 +133,9 @@ def _region(region: Region) -> Iterator[str]:
     yield f"  keeps    {_Words().condition(region.condition)}"
     if region.layout == Listed():
         yield "  visits   the kept pairs of each tile, from a list"
+        return
+    if region.grouped:
+        yield "  visits   the keys of a query's groups; a pair of several groups counts in the first"
         return
     if not all(cover.from_list for cover in region.covers):
         yield f"  no mask  {'no tile' if region.full == ir.FALSE else _Words().condition(region.full)}"

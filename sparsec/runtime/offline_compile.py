@@ -35,6 +35,9 @@ from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.gather import gather_kernel
+from sparsec.kernels.group_joins import grouped_stats, join_softmaxes, join_sums
+from sparsec.kernels.group_kernels import grouped_dkdv, grouped_dq, grouped_forward
+from sparsec.kernels.group_lists import count_clusters, list_members
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
 from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
@@ -131,6 +134,8 @@ def compile_kernels(
             input_gradients_gpu(program, call, Upstream(g, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
+        kernels += (grouped_forward, grouped_dq, grouped_dkdv, grouped_stats, join_softmaxes, join_sums)
+        kernels += (count_clusters, list_members)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]

@@ -108,7 +108,8 @@ def checked_choices(
     reals = {each.name: inputs[each.name] for each in pattern.choice_inputs}
     made = choices(q, k, scale=scale, q_offset=q_offset, **reals)
     found = {name: x.cpu().numpy() for name, x in made.items()}
-    own_q, own_k = (x.detach().double().cpu().numpy() for x in (q * scale / abs(scale or 1.0), k))
+    own_q, own_k = (x.detach().double().cpu().numpy() for x in (q, k))
+    own_q = own_q * np.sign(scale)  # as the operator, without a rounding
     numbers = {name: x.detach().double().cpu().numpy() for name, x in reals.items()}
     for own in (each.choice for each in pattern.inputs if each.choice):
         if isinstance(own, Hashing):

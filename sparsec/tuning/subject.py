@@ -45,9 +45,9 @@ def usual(made: Compiled, shapes: Shapes, device: torch.device) -> dict[tuple[st
     """(kind, shape) of the kernels that a device would run, with the usual settings; nothing is run for it."""
     width, size = DTYPES[shapes.dtype].itemsize, max(16, 1 << (shapes.head_size - 1).bit_length())
     tier = device_tier(device, width)
-    gathered = tier if tier == "small" or width == 4 else "listed"
+    own = {} if tier == "small" or width == 4 else {layout: layout for layout in ("listed", "grouped")}
     return {
-        (kernel, word): getattr(SETTINGS[gathered if word.startswith("listed.") else tier, width, size], kernel)
+        (kernel, word): getattr(SETTINGS[own.get(word.partition(".")[0], tier), width, size], kernel)
         for kernel, word in kinds(made.plan, shapes.n).values()
     }
 

@@ -60,7 +60,7 @@ def spread_module_of(pattern: nodes.Pattern) -> ModuleType:
     plan = build(pattern)
     groups = []
     for heads in plan.groups:
-        apart = spread(heads.condition)
+        apart = spread(heads.condition, inputs=pattern.inputs)
         groups.append(replace(heads, variants=(_scored(apart, heads),)) if apart else heads)
     return _module(emit(replace(plan, groups=tuple(groups))))
 
