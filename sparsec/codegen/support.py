@@ -28,7 +28,7 @@ _MODULES = (  # each after those that it imports
     *("hopper_forward_kernel", "hopper_sync", "hopper_backward_plan", "hopper_backward_tiles", "hopper_backward_load"),
     *("hopper_backward_store", "hopper_backward_kernel", "hopper_row_stats"),  # device functions up to here
     *("arguments", "inputs", "input_entries", "program", "choose", "boxes", "row_classes", "tables", "grouping"),
-    *("direct", "scratch", "launch", "kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
+    *("native", "direct", "scratch", "launch", "kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
     *("heads_as_rows", "long_lines", "sequence_tiles", "data_tiles", "hopper_backward_steps", "hopper_tier"),
     *("hopper_rows", "hopper_backward", "rows"),
     *("forward", "backward", "read_gradients"),

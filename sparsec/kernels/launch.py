@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.device import triton
-from sparsec.kernels.direct import STREAM, Box, Direct, attach, current, current_stream, direct, hooked
+from sparsec.kernels.direct import STREAM, Box, Known, attach, chain, current, current_stream, hooked, known_launch
 from sparsec.kernels.program import Program
-from sparsec.kernels.scratch import Scratch, lay_scratch
+from sparsec.kernels.scratch import Part, Room, Scratch, lay_scratch
 
 Environment = dict[str, Any]  # tensors and numbers of one call, by name
 _MOST_PASSES = 128  # of a program that are kept prepared
@@ -82,30 +82,36 @@ class Pass:
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None = None
     ) -> Meta:
         """Room for a tensor, contiguous without `strides`."""
-        made = Meta.contiguous(shape, dtype, self.device)
-        made = made if strides is None else made._replace(strides=strides)
-        strides, device = made.strides, self.device
-        self.steps.append(
-            lambda env: env.__setitem__(name, torch.empty_strided(shape, strides, dtype=dtype, device=device))
-        )
-        self.metas[name] = made
-        return made
-
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        """Room for what kernels of this pass leave for others of it, contiguous.
-
-        Launches that need addresses alone get it from one tensor: to ask for several takes the host longer.  Kernels
-        that follow one another may leave things under one name.
-        """
-        self.metas[name] = Meta.contiguous(shape, dtype, self.device)
-        self.steps.append(Scratch(name, shape, dtype, self.device))
-        self.scratch_room[name] = max(self.scratch_room.get(name, 0), math.prod(shape) * dtype.itemsize)
+        return self._room(name, shape, dtype, strides)
 
     def zeros(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None = None
     ) -> Meta:
-        made = self.empty(name, shape, dtype, strides)
-        self.steps.append(lambda env: env[name].zero_())
+        """As `empty`, filled with zeros before the launches that follow."""
+        return self._room(name, shape, dtype, strides, zero=True)
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Room for what kernels of this pass leave for others of it, contiguous.
+
+        All of it is one tensor where launches are known: to ask for several takes the host longer.  Kernels that follow
+        one another may leave things under one name.
+        """
+        made = self.metas[name] = Meta.contiguous(shape, dtype, self.device)
+        self.steps.append(Scratch(name, shape, made.strides, dtype, self.device))
+        self.scratch_room[name] = max(self.scratch_room.get(name, 0), math.prod(shape) * dtype.itemsize)
+
+    def part(self, name: str, whole: str, index: int) -> None:
+        """Gives a name to a part of scratch room, along its first dimension."""
+        meta = self.metas[whole]
+        self.metas[name] = Meta.contiguous(meta.shape[1:], meta.dtype, self.device)
+        self.steps.append(Part(name, whole, index, index * meta.strides[0] * meta.dtype.itemsize))
+
+    def _room(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None, zero: bool = False
+    ) -> Meta:
+        made = Meta.contiguous(shape, dtype, self.device)
+        made = self.metas[name] = made if strides is None else made._replace(strides=strides)
+        self.steps.append(Room(name, shape, made.strides, dtype, self.device, zero))
         return made
 
     def step(self, run: Callable[[Environment], object]) -> None:
@@ -125,20 +131,14 @@ class Pass:
         self.parts[part] = len(self.steps)
 
     def only(self, part: str, env: Environment) -> None:
-        """Runs the steps of one part."""
+        """Runs the steps of one part, after all have been run `one_by_one`."""
         later = [begin for begin in self.parts.values() if begin > self.parts[part]]
         for step in self.steps[self.parts[part] : min(later, default=len(self.steps))]:
             step(env)
 
     def __call__(self, env: Environment) -> Environment:
-        if not self.compiled:
-            self._compile()
-        if self.direct is None:
-            self.direct = self._bound()
         if self.direct is None or hooked():
-            for step in self.steps:
-                step(env)
-            return env
+            return self.one_by_one(env)
         with current(self.device):
             attach(self.device)
             env[STREAM] = current_stream(self.device)
@@ -146,13 +146,37 @@ class Pass:
                 step(env)
         return env
 
+    def one_by_one(self, env: Environment) -> Environment:
+        """Runs the steps, each launch by Triton: as long as one is not known, or where a hook wants to see them all."""
+        if not self.compiled:
+            self._compile()
+        for step in self.steps:
+            step(env)
+        self.direct = self.direct or self._bound()
+        return env
+
     def _bound(self) -> list[Callable[[Environment], object]] | None:
-        """The steps with launches that need nothing but the call; None as long as one of these is not known."""
-        launches = [step for step in self.steps if isinstance(step, Launch)]
-        if not launches or any(launch.direct is None for launch in launches):
+        """The steps with launches in chains; None as long as one of these is not known."""
+        known = [step.known for step in self.steps if isinstance(step, Launch)]
+        if not known or None in known:
             return None
-        steps = [step.direct or step if isinstance(step, Launch) else step for step in self.steps]
-        return lay_scratch(self.scratch_room, self.device) + [step for step in steps if not isinstance(step, Scratch)]
+        steps, within = lay_scratch(self.scratch_room, self.device)
+        launches: list[Known] = []
+        made: set[str] = set()
+        for step in (*self.steps, None):
+            if isinstance(step, Launch):
+                launches.append(step.known)  # type: ignore[arg-type]
+            elif isinstance(step, Part):
+                within[step.name] = within[step.whole][0], within[step.whole][1] + step.offset
+            elif not isinstance(step, Scratch):
+                early = isinstance(step, Room) and step.name not in made  # room may be made before launches
+                if launches and not early:
+                    steps.append(chain(launches, within))
+                    launches = []
+                if step is not None:
+                    steps.append(step)
+                    made.add(getattr(step, "name", ""))
+        return steps
 
     def _compile(self) -> None:
         """Compiles what is not compiled yet, side by side; what fails is compiled again by its launch, which raises."""
@@ -233,19 +257,13 @@ class Launch:
         self.compiled = owner.program.compiled
         self.name = values.get("NAME", "")
         self.key = self.name, kernel, self.device, tuple(described), tuple(options.items())
-        self.direct: Direct | None = None
+        self.known: Known | None = None
         self.prepared = False
 
     def __call__(self, env: Environment) -> None:
         with current(self.device):
             attach(self.device)
-            if self.direct is not None and not hooked():
-                env[STREAM] = current_stream(self.device)
-                self.direct(env)
-                return
             compiled = self.compiled.get(self.key)
-            if compiled is not None and not self.prepared:
-                self._prepare(compiled)
             arguments = self.arguments.copy()
             for index, name in self.numbers:
                 arguments[index] = env[name]
@@ -260,15 +278,19 @@ class Launch:
                 compiled[self.grid](*arguments)
             elif compiled := self.kernel[self.grid](*arguments, **self.options):  # the interpreter compiles nothing
                 self.compiled[self.key] = compiled
+            if compiled and not self.prepared:
+                self.prepared = True
+                self.known = self._known(compiled, arguments)
 
-    def _prepare(self, compiled: Any) -> None:
-        self.prepared = True
-        arguments = self.arguments.copy()
+    def _known(self, compiled: Any, arguments: list[Any]) -> Known | None:
+        """The launch, from the arguments of a call."""
         for index, tensor in self.kept:
             arguments[index] = tensor.data_ptr()
         for index, tables in self.tables:
             arguments[index] = tuple(table.data_ptr() for table in tables)
-        self.direct = direct(compiled, self.grid, arguments, self.numbers, self.tensors, self.boxes, self.several)
+        names: dict[int, str | tuple[str, ...]] = dict((*self.numbers, *self.tensors, *self.several))
+        boxes = {index: (box, arguments[index]) for index, box in self.boxes}
+        return known_launch(compiled, self.grid, arguments, names, boxes)
 
     def compile(self) -> Any:
         """The kernel as the launch will find it, or a promise of it inside of triton.AsyncCompileMode."""

@@ -1,7 +1,8 @@
-"""Room for what kernels of a pass leave for others of it."""
+"""Room that a pass makes for tensors: those that it returns, and what its kernels leave for one another."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,41 +14,51 @@ _APART = 256  # bytes: torch, too, lets tensors begin at multiples
 
 
 @dataclass(frozen=True)
-class Scratch:
+class Room:
     """The step of a pass that makes room for one tensor."""
 
     name: str
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+    zero: bool = False
 
     def __call__(self, env: dict[str, Any]) -> None:
-        env[self.name] = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        made = torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device=self.device)
+        env[self.name] = made.zero_() if self.zero else made
 
 
-class _Address:
-    """Where in a tensor of bytes another one is: launches that are known ask a tensor for nothing else."""
-
-    __slots__ = ("address",)
-
-    def __init__(self, address: int) -> None:
-        self.address = address
-
-    def data_ptr(self) -> int:
-        return self.address
+@dataclass(frozen=True)
+class Scratch(Room):
+    """Room for what kernels alone read and write."""
 
 
-def lay_scratch(room: Mapping[str, int], device: torch.device) -> list[Callable[[dict[str, Any]], object]]:
-    """The step that makes one tensor for all that `room` names, with their bytes; none where it names nothing."""
-    offsets, end = [], 0
+@dataclass(frozen=True)
+class Part:
+    """The step that names a part of a scratch tensor."""
+
+    name: str
+    whole: str
+    index: int  # of the first dimension
+    offset: int  # bytes
+
+    def __call__(self, env: dict[str, Any]) -> None:
+        env[self.name] = env[self.whole][self.index]
+
+
+def lay_scratch(room: Mapping[str, int], device: torch.device) -> tuple[list[Callable], dict[str, tuple[str, int]]]:
+    """The step that makes one tensor for all that `room` names, with their bytes, none where it names nothing; and of
+    each name that tensor's, and the byte at which it begins there.
+    """
+    within, end = {}, 0
     for name, size in room.items():
-        offsets.append((name, end))
+        within[name] = _SCRATCH, end
         end += -(-size // _APART) * _APART
+    if not within:
+        return [], {}
+    return [functools.partial(_make, size=end, device=device)], within
 
-    def lay(env: dict[str, Any]) -> None:
-        tensor = env[_SCRATCH] = torch.empty(end, dtype=torch.uint8, device=device)
-        begin = tensor.data_ptr()
-        for name, offset in offsets:
-            env[name] = _Address(begin + offset)
 
-    return [lay] if offsets else []
+def _make(env: dict[str, Any], size: int, device: torch.device) -> None:
+    env[_SCRATCH] = torch.empty(size, dtype=torch.uint8, device=device)

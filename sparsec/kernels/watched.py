@@ -1,0 +1,41 @@
+"""Whether torch does more with an operator than run its kernel: where it does not, its dispatcher can be passed by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def watched() -> bool:
+    """Whether calls of this thread are traced, transformed, cast, counted or profiled."""
+    c = torch._C
+    return (
+        torch.compiler.is_compiling()
+        or torch.is_autocast_enabled("cuda")
+        or c._len_torch_dispatch_stack() > 0
+        or c._len_torch_function_stack() > 0
+        or c._are_functorch_transforms_active()
+        or c._get_tracing_state() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch.autograd._profiler_enabled()
+    )
+
+
+def past_dispatcher(otherwise: Callable, on_gpu: Callable) -> Callable:
+    """A pass without its derivative: by `on_gpu`, the operator's kernel, where the dispatcher would do nothing else."""
+
+    def run(*arguments: Any) -> Any:
+        if arguments[0].is_cuda and not watched() and all(map(_plain, arguments)):
+            with torch._C._AutoDispatchBelowAutograd():
+                return on_gpu(*arguments)
+        return otherwise(*arguments)
+
+    return run
+
+
+def _plain(x: Any) -> bool:
+    """Whether an argument holds no tensor of a kind of its own."""
+    return type(x) is Tensor or not isinstance(x, Tensor | list) or (type(x) is list and all(map(_plain, x)))
