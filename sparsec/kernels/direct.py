@@ -162,6 +162,11 @@ def _nvidia() -> Any:
     return driver if getattr(driver, "_BASE_ARGS_FORMAT", "") == _LAYOUT else None
 
 
+def at_hand(device: torch.device) -> bool:
+    """Whether launches of this thread go to the device as it is, or there is none to choose."""
+    return device.type != "cuda" or (device.index in _attached.__dict__ and torch._C._cuda_getDevice() == device.index)
+
+
 def current(device: torch.device) -> contextlib.AbstractContextManager:
     """The device made current, where it is not."""
     if device.type == "cuda" and device.index != torch.cuda.current_device():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.device import triton
-from sparsec.kernels.direct import STREAM, Box, Known, attach, chain, current, current_stream, hooked, known_launch
+from sparsec.kernels.direct import STREAM, Box, Known, at_hand, attach, chain, current, current_stream, hooked, known_launch
 from sparsec.kernels.program import Program
 from sparsec.kernels.scratch import Part, Room, Scratch, lay_scratch
 
@@ -139,11 +139,13 @@ class Pass:
     def __call__(self, env: Environment) -> Environment:
         if self.direct is None or hooked():
             return self.one_by_one(env)
-        with current(self.device):
-            attach(self.device)
-            env[STREAM] = current_stream(self.device)
-            for step in self.direct:
-                step(env)
+        if not at_hand(self.device):
+            with current(self.device):
+                attach(self.device)
+                return self(env)
+        env[STREAM] = current_stream(self.device)
+        for step in self.direct:
+            step(env)
         return env
 
     def one_by_one(self, env: Environment) -> Environment:

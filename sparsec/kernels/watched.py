@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ def past_dispatcher(otherwise: Callable, on_gpu: Callable) -> Callable:
     """A pass without its derivative: by `on_gpu`, the operator's kernel, where the dispatcher would do nothing else."""
 
     def run(*arguments: Any) -> Any:
-        if arguments[0].is_cuda and not watched() and all(map(_plain, arguments)):
+        if arguments[0].is_cuda and not watched() and _are_plain(arguments):
             with torch._C._AutoDispatchBelowAutograd():
                 return on_gpu(*arguments)
         return otherwise(*arguments)
@@ -36,6 +36,9 @@ def past_dispatcher(otherwise: Callable, on_gpu: Callable) -> Callable:
     return run
 
 
-def _plain(x: Any) -> bool:
-    """Whether an argument holds no tensor of a kind of its own."""
-    return type(x) is Tensor or not isinstance(x, Tensor | list) or (type(x) is list and all(map(_plain, x)))
+_PLAIN = {Tensor, list, int, float, type(None)}
+
+
+def _are_plain(arguments: Iterable[Any]) -> bool:
+    """Whether no argument is, or holds, a tensor of a kind of its own or a number that is not known."""
+    return _PLAIN.issuperset(map(type, arguments)) and all(_are_plain(x) for x in arguments if type(x) is list and x)

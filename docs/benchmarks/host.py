@@ -1,0 +1,176 @@
+"""What the host does for a warm call: microseconds of Python and driver, the GPU being behind.
+
+    python docs/benchmarks/host.py docs/benchmarks/raw/host_NAME.json [--before TREE]
+
+on a GPU that nobody else uses writes the raw results that table.py draws.  TREE is another checkout: both take turns,
+each in a process of its own, and results have to be the same bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cells import rows
+
+N, HEADS, SIZE = 4096, 16, 128
+_EXAMPLES = (
+    "mistral",
+    "longformer",
+    "bigbird",
+    "sparse_transformer_strided",
+    "deepspeed_fixed",
+    "longnet_heads",
+)
+_WINDOW = "pattern p = past(1024)"
+_GIVEN_WINDOW = "input w: int pattern p = causal & q - k < w"
+_TURNS, _QUEUES, _CALLS, _PAUSE = 2, 9, 40, 60_000_000  # runs of so many calls, after so many cycles of waiting
+_FORWARD, _BOTH, _DECODING = "forward, no gradients", "forward and backward", "a step of decoding"
+
+
+def is_host(report: dict) -> bool:
+    return "host" in report
+
+
+def tables(report: dict) -> Iterator[str]:
+    """Lines of Markdown."""
+    yield "Microseconds of the host for a warm call, medians; the stream waits, so that none of it is the GPU's."
+    yield ""
+    trees = list(report["host"])
+    body = []
+    for name in report["host"][trees[-1]]:
+        what, case = name.split(": ", 1)
+        body.append([case, what, *(f"{report['host'][tree][name]['us']:.1f}" for tree in trees)])
+    yield from rows(["call", "what", *trees], body)
+
+
+# ---------------------------------------------------------------- one checkout
+
+
+def measured() -> dict[str, dict[str, Any]]:
+    """By case, the microseconds of a call and a digest of its results."""
+    import torch
+
+    import sparsec
+
+    generator = torch.Generator("cuda").manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device="cuda", dtype=torch.bfloat16, generator=generator)
+
+    def digest(*tensors: torch.Tensor) -> list[str]:
+        return [str(torch.hash_tensor(x.contiguous().view(torch.int16)).item()) for x in tensors]
+
+    def microseconds(call: Callable[[], object]) -> list[float]:
+        found = []
+        for _ in range(5):
+            call()
+        for _ in range(_QUEUES):
+            torch.cuda.synchronize()
+            torch.cuda._sleep(_PAUSE)
+            start = time.perf_counter()
+            for _ in range(_CALLS):
+                call()
+            found.append(1e6 * (time.perf_counter() - start) / _CALLS)
+        torch.cuda.synchronize()
+        return found
+
+    found: dict[str, dict[str, Any]] = {}
+
+    def case(name: str, call: Callable[[], object], *results: torch.Tensor) -> None:
+        times = microseconds(call)
+        found[name] = {"us": statistics.median(times), "all": times, "digest": digest(*results)}
+        print(name, round(found[name]["us"], 1), flush=True)
+
+    q, k, v, g = (drawn(1, HEADS, N, SIZE) for _ in range(4))
+    patterns = Path(sparsec.__file__).parents[1] / "examples"
+    with torch.no_grad():
+        for name in _EXAMPLES:
+            own = sparsec.load(patterns / f"{name}.spat", heads=HEADS)
+            case(f"{_FORWARD}: {name}", lambda own=own: own(q, k, v), own(q, k, v))
+        window, given = sparsec.compile(_WINDOW), {"w": torch.tensor(1024, device="cuda", dtype=torch.int32)}
+        own = sparsec.compile(_GIVEN_WINDOW)
+        case(f"{_FORWARD}: past(1024)", lambda: window(q, k, v), window(q, k, v))
+        case(f"{_FORWARD}: past(w), w an input", lambda: own(q, k, v, **given), own(q, k, v, **given))
+        documents = torch.tensor([0, 1000, 1700, 3000, N], device="cuda", dtype=torch.int32)
+        of = {"documents": documents}
+        case(f"{_FORWARD}: past(1024), documents", lambda: window(q, k, v, **of), window(q, k, v, **of))
+        cache = [drawn(8, 8, 32768, SIZE) for _ in range(2)]
+        lengths = torch.full((8,), 30000, device="cuda", dtype=torch.int32)
+        for text in ("past(4096)", "causal"):
+            step, row = sparsec.compile(f"pattern p = {text}"), drawn(8, 32, SIZE)
+            case(
+                f"{_DECODING}: {text}",
+                lambda step=step, row=row: step.decode(row, *cache, lengths),
+                step.decode(row, *cache, lengths),
+            )
+        del cache
+    leaves = [x.clone().requires_grad_() for x in (q, k, v)]
+
+    def both(**more: Any) -> list[torch.Tensor]:
+        out = window(*leaves, **more)
+        return [out.detach(), *torch.autograd.grad(out, leaves, g)]
+
+    for name, more in (("", {}), (", documents", of)):
+        case(f"forward, for gradients: past(1024){name}", lambda more=more: window(*leaves, **more))
+        case(f"{_BOTH}: past(1024){name}", lambda more=more: both(**more), *both(**more))
+    return found
+
+
+# ---------------------------------------------------------------- both checkouts
+
+
+def main() -> None:
+    path, *more = sys.argv[1:]
+    if path == "--worker":
+        Path(more[0]).write_text(json.dumps(measured()))
+        return
+    import torch
+
+    here = Path(__file__).resolve().parents[2]
+    trees = {"before": Path(more[more.index("--before") + 1]).resolve()} if "--before" in more else {}
+    trees["now"] = here
+    turns: dict[str, list[dict]] = {name: [] for name in trees}
+    for _ in range(_TURNS):
+        for name, tree in trees.items():
+            with tempfile.TemporaryDirectory() as folder:
+                out = Path(folder) / "found.json"
+                paths = os.pathsep.join([str(tree), os.environ.get("PYTHONPATH", "")])
+                command = [sys.executable, __file__, "--worker", str(out)]
+                subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": paths}, cwd=tree)
+                turns[name].append(json.loads(out.read_text()))
+    digests = {
+        case: {str(found[case]["digest"]) for each in turns.values() for found in each} for case in turns["now"][0]
+    }
+    if differing := [case for case, each in digests.items() if len(each) > 1]:
+        raise SystemExit(f"results differ: {', '.join(differing)}")
+    report = {
+        "command": ["python", "host.py", *sys.argv[1:]],
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": torch.cuda.get_device_name(),
+        "versions": {"torch": torch.__version__},
+        "setting": {"n": N, "batch": 1, "heads": HEADS, "head_size": SIZE, "dtype": "bf16"},
+        "same_results": sorted(digests),
+        "host": {
+            name: {
+                case: {"us": min(found[case]["us"] for found in each), "all": [found[case]["all"] for found in each]}
+                for case in each[0]
+            }
+            for name, each in turns.items()
+        },
+    }
+    Path(path).write_text(json.dumps(report, indent=1) + "\n")
+    print("\n".join(tables(report)))
+
+
+if __name__ == "__main__":
+    main()
