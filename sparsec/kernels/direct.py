@@ -164,7 +164,8 @@ def _nvidia() -> Any:
 
 def at_hand(device: torch.device) -> bool:
     """Whether launches of this thread go to the device as it is, or there is none to choose."""
-    return device.type != "cuda" or (device.index in _attached.__dict__ and torch._C._cuda_getDevice() == device.index)
+    index = device.index
+    return index is None or (index in _thread.attached and torch._C._cuda_getDevice() == index)
 
 
 def current(device: torch.device) -> contextlib.AbstractContextManager:
@@ -182,9 +183,15 @@ def attach(device: torch.device) -> None:
 
     Threads of autograd have none before they call CUDA's runtime.
     """
-    if device.type == "cuda" and device.index not in _attached.__dict__:
+    if device.type == "cuda" and device.index not in _thread.attached:
         torch.cuda.mem_get_info(device)
-        _attached.__dict__[device.index] = True
+        _thread.attached |= {device.index}
 
 
-_attached = threading.local()
+class _Thread(threading.local):
+    """What is known of each thread."""
+
+    attached: frozenset[int] = frozenset()  # devices
+
+
+_thread = _Thread()

@@ -19,7 +19,7 @@ from torch import Tensor
 from sparsec.kernels.device import triton
 from sparsec.kernels.direct import STREAM, Box, Known, at_hand, attach, chain, current, current_stream, hooked, known_launch
 from sparsec.kernels.program import Program
-from sparsec.kernels.scratch import Part, Room, Scratch, lay_scratch
+from sparsec.kernels.scratch import SCRATCH, Part, Room, Scratch, give_back, lay_scratch, take
 
 Environment = dict[str, Any]  # tensors and numbers of one call, by name
 _MOST_PASSES = 128  # of a program that are kept prepared
@@ -71,6 +71,7 @@ class Pass:
         self.parts: dict[str, int] = {}  # where parts begin that have a name
         self.rows_of_query = 1  # heads that stand side by side in Q
         self.compiled = False
+        self.room = 0  # bytes of scratch room in all
         self.direct: list[Callable[[Environment], object]] | None = None
 
     @property
@@ -143,9 +144,14 @@ class Pass:
             with current(self.device):
                 attach(self.device)
                 return self(env)
-        env[STREAM] = current_stream(self.device)
-        for step in self.direct:
-            step(env)
+        stream = env[STREAM] = current_stream(self.device)
+        address = env[SCRATCH] = take(self.room, stream) if self.room else 0
+        try:
+            for step in self.direct:
+                step(env)
+        finally:
+            if address:
+                give_back(address)
         return env
 
     def one_by_one(self, env: Environment) -> Environment:
@@ -162,7 +168,8 @@ class Pass:
         known = [step.known for step in self.steps if isinstance(step, Launch)]
         if not known or None in known:
             return None
-        steps, within = lay_scratch(self.scratch_room, self.device)
+        self.room, within = lay_scratch(self.scratch_room)
+        steps: list[Callable[[Environment], object]] = []
         launches: list[Known] = []
         made: set[str] = set()
         for step in (*self.steps, None):
@@ -176,7 +183,7 @@ class Pass:
                     steps.append(chain(launches, within))
                     launches = []
                 if step is not None:
-                    steps.append(step)
+                    steps.append(step.quick if isinstance(step, Room) else step)
                     made.add(getattr(step, "name", ""))
         return steps
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.no_gpu import Launched, driver
+from support.no_gpu import Launched, driver, scratch_memory
 
 from sparsec.kernels import backward, direct, launch
 from sparsec.kernels.direct import Box, Known
@@ -142,17 +142,17 @@ def test_scratch_room_of_known_launches_is_one_tensor(no_stream: None) -> None:
         launching(run, "XYZTP")
 
     seen: list[list[int]] = []
-    with driver(lambda launched: seen.append(numbers(launched, 5)) or 0):
+    with driver(lambda launched: seen.append(numbers(launched, 5)) or 0), scratch_memory() as rooms:
         run = passing(steps)
-        env = run({})
+        run({})
     assert run.metas["Y"] == Meta.contiguous((1000,), torch.int32, torch.device("cpu"))
-    (room,) = (x for x in env.values() if isinstance(x, torch.Tensor))
+    ((room, size),) = rooms.items()
     ((*begins, part),) = seen
     assert part == begins[3] + 2 * 3 * 4
     spans = sorted(zip(begins, (2000, 4000, 4, 48), strict=True))
-    assert all(begin % 4 == 0 and begin >= room.data_ptr() for begin, _ in spans)
+    assert all(begin % 4 == 0 and begin >= room for begin, _ in spans)
     ends = [begin + size for begin, size in spans]
-    stops = [*(begin for begin, _ in spans[1:]), room.data_ptr() + len(room)]
+    stops = [*(begin for begin, _ in spans[1:]), room + size]
     assert all(end <= stop for end, stop in zip(ends, stops, strict=True))
 
 

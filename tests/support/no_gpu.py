@@ -71,6 +71,22 @@ def driver(launched: Callable[[Launched], int], most: int = 64) -> Iterator[Simp
 
 
 @contextmanager
+def scratch_memory() -> Iterator[dict[int, int]]:
+    """The CPU's memory for scratch room: yields how many bytes there are, by address, until they are given back."""
+    room: dict[int, ctypes.Array] = {}
+    sizes: dict[int, int] = {}
+
+    def take(size: int, stream: int) -> int:
+        made = ctypes.create_string_buffer(size)
+        room[address := ctypes.addressof(made)] = made
+        sizes[address] = size
+        return address
+
+    with patch.object(launch, "take", take), patch.object(launch, "give_back", room.pop):
+        yield sizes
+
+
+@contextmanager
 def warm_calls() -> Iterator[None]:
     """The CPU is taken for an H100 whose driver does nothing, and every launch for one that is known."""
 
@@ -95,5 +111,6 @@ def warm_calls() -> Iterator[None]:
         offline_compile._properties(offline_compile.TARGETS["sm_90"]),
         patch.object(Pass, "one_by_one", one_by_one),
         patch.object(launch, "current_stream", lambda device: 0),
+        scratch_memory(),
     ):
         yield
