@@ -203,6 +203,18 @@ class Pass:
                 list(threads.map(lambda kernel: _load(kernel, self.device), compiled))
 
 
+def joined(first: Pass, second: Pass) -> Pass:
+    """Both passes as one.  What the first one makes is for the kernels of the second alone."""
+    made = Pass(second.program, **first.metas | second.metas)
+    for one in (first, second):
+        for step in one.steps:
+            if isinstance(step, Scratch) or (isinstance(step, Room) and one is first):
+                made.scratch(step.name, step.shape, step.dtype)
+            else:
+                made.steps.append(step)
+    return made
+
+
 def remember(program: Program, key: tuple, made: Pass) -> Pass:
     """Keeps a prepared pass under its key; the oldest gives way."""
     while len(program.passes) >= _MOST_PASSES:

@@ -18,7 +18,7 @@ from sparsec.kernels.forward import data_of_sinks, prepared_forward
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.inputs import spread
 from sparsec.kernels.kernel_inputs import for_kernels
-from sparsec.kernels.launch import Environment, Pass
+from sparsec.kernels.launch import Environment, Pass, joined
 from sparsec.kernels.memory import as_readable
 from sparsec.kernels.packed import at_once
 from sparsec.kernels.positions import Positions, looks
@@ -77,19 +77,15 @@ class Repeated:
         known = self.known.get(signature)
         if known is None or (q.data_ptr() | k.data_ptr() | v.data_ptr()) % 16:
             return None
-        table, data = None, []
-        if known.table is not None:
-            table = known.table(table_inputs(positions))["SEQUENCES"]
-        if inputs:
-            data = spread(self.program.inputs, inputs, q.dtype)
+        of_rows = table_inputs(positions) if known.table is not None else {}
+        data = spread(self.program.inputs, inputs, q.dtype) if inputs else []
         if known.forward is None:
+            table = known.table and known.table(of_rows)["SEQUENCES"]
             rows = None if sinks is None else sinks[None]
             count = len(data) - self.program.score_inputs
             given = q, k, v, rows, table, data[:count], known.scale, known.q_offset, None, 0.0
             return self.differentiable(*given, *data[count:])
-        env: Environment = {"Q": q, "K": k, "V": v, "scale_log2": known.scale * LOG2_E_FLOAT}
-        if table is not None:
-            env["SEQUENCES"] = table
+        env: Environment = {"Q": q, "K": k, "V": v, "scale_log2": known.scale * LOG2_E_FLOAT, **of_rows}
         if data:
             env |= for_kernels(self.program, data, known.most, k.shape[2])
         if sinks is not None:
@@ -115,6 +111,7 @@ class Repeated:
         if not asks:
             data = for_kernels(self.program, call.inputs, call.positions, k.shape[2]) | data_of_sinks(call.sinks)
             run = prepared_forward(self.program, q, k, v, call.q_offset, call.table, data)
+            run = joined(table, run) if table else run
         while len(self.known) >= _MOST:
             self.known.pop(next(iter(self.known)), None)
         self.known[signature] = _Known(run, call.scale, call.q_offset, call.positions, table)
@@ -127,7 +124,7 @@ class _Known(NamedTuple):
     scale: float
     q_offset: int
     most: int  # positions of queries and keys
-    table: Pass | None  # which writes the table of their sequences
+    table: Pass | None  # which writes the table of their sequences, before the forward pass or in it
 
 
 def _more(positions: Positions, sinks: Any, inputs: Mapping[str, Any]) -> tuple | None:

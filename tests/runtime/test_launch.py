@@ -199,6 +199,30 @@ def test_prepared_passes_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch
     assert list(program.passes) == [(2,), (3,), (4,)]
 
 
+def test_joined_passes(no_stream: None) -> None:
+    """What the first one makes is scratch room of both: nobody else needs it."""
+
+    def of_second(run: Pass) -> None:
+        run.empty("Y", (2,), torch.float32)
+        run.scratch("Z", (2,), torch.float32)
+        launching(run, "XYZ")
+
+    def of_first(run: Pass) -> None:
+        run.empty("X", (5,), torch.float32)
+        launching(run, "XXX")
+
+    seen: list[list[int]] = []
+    with driver(lambda launched: seen.append(numbers(launched, 3)) or 0, most=3), scratch_memory() as rooms:
+        run = launch.joined(passing(of_first), passing(of_second))
+        run.direct = run._bound()
+        env = run({})
+        assert len(run.direct or ()) == 2
+    ((room, size),) = rooms.items()
+    assert size == 512
+    assert seen == [[room] * 3, [room, env["Y"].data_ptr(), room + 256]]
+    assert "X" not in env
+
+
 @pytest.mark.parametrize("hooked", [False, True])
 def test_a_warm_pass_goes_straight_to_its_launches(
     monkeypatch: pytest.MonkeyPatch, no_stream: None, hooked: bool
