@@ -203,6 +203,7 @@ def test_joined_passes(no_stream: None) -> None:
     """What the first one makes is scratch room of both: nobody else needs it."""
 
     def of_second(run: Pass) -> None:
+        run.metas["X"] = Meta.of(torch.empty(5))
         run.empty("Y", (2,), torch.float32)
         run.scratch("Z", (2,), torch.float32)
         launching(run, "XYZ")
