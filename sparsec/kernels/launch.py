@@ -17,7 +17,18 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.device import triton
-from sparsec.kernels.direct import STREAM, Box, Known, at_hand, attach, chain, current, current_stream, hooked, known_launch
+from sparsec.kernels.direct import (
+    STREAM,
+    Box,
+    Known,
+    at_hand,
+    attach,
+    chain,
+    current,
+    current_stream,
+    hooked,
+    known_launch,
+)
 from sparsec.kernels.program import Program
 from sparsec.kernels.scratch import SCRATCH, Part, Room, Scratch, give_back, lay_scratch, take
 

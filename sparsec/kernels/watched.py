@@ -13,15 +13,37 @@ def watched() -> bool:
     """Whether calls of this thread are traced, transformed, cast, counted or profiled."""
     c = torch._C
     return (
-        torch.compiler.is_compiling()
+        watched_beside_dispatcher()
         or torch.is_autocast_enabled("cuda")
         or c._len_torch_dispatch_stack() > 0
-        or c._len_torch_function_stack() > 0
         or c._are_functorch_transforms_active()
         or c._get_tracing_state() is not None
+    )
+
+
+def watched_beside_dispatcher() -> bool:
+    """As `watched`, of what the dispatcher does not say of a tensor (`alike`)."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_function_stack() > 0
         or torch.autograd.forward_ad._current_level >= 0
         or torch.autograd._profiler_enabled()
     )
+
+
+def alike(*tensors: Tensor) -> Callable[..., bool] | None:
+    """Whether other tensors are like these in all but their values, and the dispatcher would do with them as with these.
+
+    torch.compile asks so before it runs what it has compiled, in C.  None where this torch can't be asked.
+    """
+    try:
+        from torch._C._dynamo.guards import TensorGuards
+
+        sizes, strides = ([[*numbers] for numbers in own] for own in zip(*((x.shape, x.stride()) for x in tensors)))
+        check = TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides).check
+        return check if check(*tensors) else None
+    except Exception:  # whatever a private class has become
+        return None
 
 
 def past_dispatcher(otherwise: Callable, on_gpu: Callable) -> Callable:
