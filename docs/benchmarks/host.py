@@ -1,6 +1,6 @@
 """What the host does for a warm call: microseconds of Python and driver, the GPU being behind.
 
-    python docs/benchmarks/host.py docs/benchmarks/raw/host_NAME.json [--before TREE]
+    python docs/benchmarks/host.py docs/benchmarks/raw/host_NAME.json [--before TREE] [--turns 2]
 
 on a GPU that nobody else uses writes the raw results that table.py draws.  TREE is another checkout: both take turns,
 each in a process of its own, and results have to be the same bit for bit.
@@ -8,6 +8,7 @@ each in a process of its own, and results have to be the same bit for bit.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -33,7 +34,7 @@ _EXAMPLES = (
 )
 _WINDOW = "pattern p = past(1024)"
 _GIVEN_WINDOW = "input w: int pattern p = causal & q - k < w"
-_TURNS, _QUEUES, _CALLS, _PAUSE = 2, 9, 40, 60_000_000  # runs of so many calls, after so many cycles of waiting
+_QUEUES, _CALLS, _PAUSE = 9, 40, 60_000_000  # runs of so many calls, after so many cycles of waiting
 _FORWARD, _BOTH, _DECODING = "forward, no gradients", "forward and backward", "a step of decoding"
 
 
@@ -105,16 +106,11 @@ def measured() -> dict[str, dict[str, Any]]:
         documents = torch.tensor([0, 1000, 1700, 3000, N], device="cuda", dtype=torch.int32)
         of = {"documents": documents}
         case(f"{_FORWARD}: past(1024), documents", lambda: window(q, k, v, **of), window(q, k, v, **of))
-        cache = [drawn(8, 8, 32768, SIZE) for _ in range(2)]
-        lengths = torch.full((8,), 30000, device="cuda", dtype=torch.int32)
+        row, cache = drawn(8, 32, SIZE), [drawn(8, 8, 32768, SIZE) for _ in range(2)]
+        steps = row, *cache, torch.full((8,), 30000, device="cuda", dtype=torch.int32)
         for text in ("past(4096)", "causal"):
-            step, row = sparsec.compile(f"pattern p = {text}"), drawn(8, 32, SIZE)
-            case(
-                f"{_DECODING}: {text}",
-                lambda step=step, row=row: step.decode(row, *cache, lengths),
-                step.decode(row, *cache, lengths),
-            )
-        del cache
+            own = sparsec.compile(f"pattern p = {text}")
+            case(f"{_DECODING}: {text}", lambda own=own: own.decode(*steps), own.decode(*steps))
     leaves = [x.clone().requires_grad_() for x in (q, k, v)]
 
     def both(**more: Any) -> list[torch.Tensor]:
@@ -131,24 +127,23 @@ def measured() -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    path, *more = sys.argv[1:]
-    if path == "--worker":
-        Path(more[0]).write_text(json.dumps(measured()))
+    own = argparse.ArgumentParser()
+    own.add_argument("out", type=Path)
+    own.add_argument("--before", type=Path)
+    own.add_argument("--turns", type=int, default=2)
+    own.add_argument("--alone", action="store_true")  # one checkout, in this process
+    given = own.parse_args()
+    if given.alone:
+        given.out.write_text(json.dumps(measured()))
         return
     import torch
 
-    here = Path(__file__).resolve().parents[2]
-    trees = {"before": Path(more[more.index("--before") + 1]).resolve()} if "--before" in more else {}
-    trees["now"] = here
+    trees = {"before": given.before} if given.before else {}
+    trees["now"] = Path(__file__).parents[2]
     turns: dict[str, list[dict]] = {name: [] for name in trees}
-    for _ in range(_TURNS):
+    for _ in range(given.turns):
         for name, tree in trees.items():
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "found.json"
-                paths = os.pathsep.join([str(tree), os.environ.get("PYTHONPATH", "")])
-                command = [sys.executable, __file__, "--worker", str(out)]
-                subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": paths}, cwd=tree)
-                turns[name].append(json.loads(out.read_text()))
+            turns[name].append(_in_a_process(tree.resolve()))
     digests = {
         case: {str(found[case]["digest"]) for each in turns.values() for found in each} for case in turns["now"][0]
     }
@@ -160,7 +155,6 @@ def main() -> None:
         "device": torch.cuda.get_device_name(),
         "versions": {"torch": torch.__version__},
         "setting": {"n": N, "batch": 1, "heads": HEADS, "head_size": SIZE, "dtype": "bf16"},
-        "same_results": sorted(digests),
         "host": {
             name: {
                 case: {"us": min(found[case]["us"] for found in each), "all": [found[case]["all"] for found in each]}
@@ -169,8 +163,17 @@ def main() -> None:
             for name, each in turns.items()
         },
     }
-    Path(path).write_text(json.dumps(report, indent=1) + "\n")
+    given.out.write_text(json.dumps(report, indent=1) + "\n")
     print("\n".join(tables(report)))
+
+
+def _in_a_process(tree: Path) -> dict[str, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "found.json"
+        paths = os.pathsep.join([str(tree), os.environ.get("PYTHONPATH", "")])
+        command = [sys.executable, str(Path(__file__).resolve()), str(out), "--alone"]
+        subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": paths}, cwd=tree)
+        return json.loads(out.read_text())
 
 
 if __name__ == "__main__":

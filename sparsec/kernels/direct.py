@@ -131,7 +131,7 @@ def known_launch(
 def chain(launches: Iterable[Known], within: Mapping[str, tuple[str, int]]) -> Callable[[dict[str, Any]], object]:
     """The step that launches all of these.
 
-    `within`: of names that stand for a part of another tensor of the call, the name of that and how many bytes it is in.
+    `within`: of names that stand for a part of another tensor of the call, the name of that and the byte it begins at.
     """
     names: dict[str, int] = {}
     lines = []

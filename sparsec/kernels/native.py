@@ -13,8 +13,6 @@ import functools
 import subprocess
 from types import ModuleType
 
-from sparsec.kernels.device import triton
-
 _TEXT = r"""
 #include <stdint.h>
 #include <string.h>
@@ -102,7 +100,7 @@ static CUresult run(const Kernel *kernel, const Value *values, CUstream stream) 
   return launch_kernel(&config, kernel->function, parameters, NULL);
 }
 
-/* chain(env): launches all kernels, with what env has under the names, on the stream that it has under the last one. */
+/* chain(env): launches all kernels with what env has under the names, on the stream that it has under the last. */
 static PyObject *chain_call(PyObject *self, PyObject *const *arguments, size_t flags, PyObject *keywords) {
   Chain *chain = (Chain *)self;
   Value values[MOST_NAMES];
@@ -144,7 +142,7 @@ static void chain_free(PyObject *self) {
   Py_TYPE(self)->tp_free(self);
 }
 
-/* One of (function, grid, threads, shared bytes, parameters, places, given), given being (place, name, offset, kind). */
+/* From (function, grid, threads, shared bytes, parameters, places, given), given being (place, name, offset, kind). */
 static int read_kernel(PyObject *line, Kernel *kernel, Py_ssize_t names) {
   const char *filled;
   Py_ssize_t bytes;

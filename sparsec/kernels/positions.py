@@ -52,7 +52,7 @@ class Packed(NamedTuple):
 
 
 def packed(q: Tensor, k: Tensor, v: Tensor, documents: Any) -> Packed | None:
-    """Jagged nested tensors [B, H, n, D] and tokens-first ones [T, H, D] as packed rows, without a copy; None of others."""
+    """Jagged nested tensors [B, H, n, D] and tokens-first ones [T, H, D] as packed rows, without a copy; else None."""
     if q.is_nested:
         jagged = all(x.is_nested and x.layout == torch.jagged for x in (q, k, v))
         return _jagged(q, k, v, documents) if jagged else None

@@ -83,7 +83,7 @@ def operators(name: str, program: Program) -> Operators:
     straight_back = past_dispatcher(backward, on_gpu["backward"])
     functions = differentiable(Passes(straight, straight_back, backward, refused, reals, sink_gradient))
     if library:
-        _implement(library, program, (forward, backward, reals, refused), on_gpu, functions)
+        _implement(library, name, program, on_gpu, functions)
         _implement_choosers(library, program, choose)
     return Operators(library, forward, backward, choose, single_level(functions[0]))
 
@@ -116,13 +116,14 @@ def _implement_choosers(library: torch.library.Library, program: Program, choose
 
 def _implement(
     library: torch.library.Library,
+    name: str,
     program: Program,
-    ops: tuple[Callable, ...],
     on_gpu: Mapping[str, Callable],
     functions: tuple[Any, Any],
 ) -> None:
-    """Kernels for devices, shapes, batching and derivatives of forward, backward, reals and refused."""
-    forward, backward, reals, refused = ops
+    """Kernels for devices, shapes, batching and derivatives; what operations are counted."""
+    packets = [getattr(torch.ops.sparsec, name + end) for end in _ENDS[:4]]
+    forward, backward, reals, refused = (packet.default for packet in packets)
     on_cpu = {
         "forward": _forward_of(program, forward_cpu, partial(forward_each, forward_cpu)),
         "backward": _backward_of(program, backward_cpu, partial(backward_each, backward_cpu)),
@@ -138,10 +139,11 @@ def _implement(
         torch.library.register_vmap(op, batched(op, *places), lib=library)
         library.impl(op, on_cpu.get(kind, _refused), "CPU")
         library.impl(op, on_gpu.get(kind, _refused), "CUDA")
-    for op, function in zip(ops, (*functions, undifferentiable(reals)), strict=False):
+    for op, function in ((forward, functions[0]), (backward, functions[1]), (reals, undifferentiable(reals))):
         library.impl(op, under_autograd(op, function, listed=True), "Autograd")
-    for op, flops in ((forward, forward_flops), (backward, backward_flops)):
-        register_flop_formula(op.overloadpacket, get_raw=True)(_of(program, flops))
+    counts: tuple[Callable, ...] = forward_flops, backward_flops
+    for packet, flops in zip(packets, counts, strict=False):
+        register_flop_formula(packet, get_raw=True)(_of(program, flops))
 
 
 def _of(program: Program, function: Callable) -> Callable:

@@ -1,12 +1,12 @@
 """Calls like one before: straight to the prepared kernels, or with gradients to the function that autograd knows.
 
-torch's dispatcher and the checks of a call take longer than the launch of a kernel.  A model repeats calls whose tensors
-differ in their data alone; what was found sound once is sound again.
+torch's dispatcher and the checks of a call take longer than the launch of a kernel.  A model repeats calls whose
+tensors differ in their data alone; what was found sound once is sound again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +27,7 @@ from sparsec.kernels.sequence_table import table_inputs, table_pass
 from sparsec.kernels.watched import alike, watched, watched_beside_dispatcher
 
 _MOST = 128  # signatures that are kept
+_KINDS = {type(None), int, str, type(Tensor)}  # of what a signature holds besides tensors and their scale
 
 
 class Repeated:
@@ -44,28 +45,32 @@ class Repeated:
     ) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""
         q_offset, k_offset, documents, lengths, q_lengths = positions
-        plain = k_offset is documents is lengths is q_lengths is sinks is None and not inputs
-        plain = plain and (q_offset is None or type(q_offset) is int)
+        plain = k_offset is documents is lengths is q_lengths is sinks is None and not isinstance(q_offset, Tensor)
+        if plain and not inputs:
+            tensors: tuple[Tensor, ...] = (q, k, v)
+            given: tuple = (torch.is_grad_enabled(), scale, q_offset)
+        elif looks():
+            return None
+        else:
+            others = *positions, sinks, *inputs.values()
+            tensors = q, k, v, *(x for x in others if isinstance(x, Tensor))
+            places = (Tensor if isinstance(x, Tensor) else x for x in others)
+            given = torch.is_grad_enabled(), scale, *places, *inputs
         last = self.last  # once: other threads may call
-        if plain and last.serves(q, k, v, scale, q_offset):
+        if last.serves(given, tensors):
             return last.signature
-        if not (type(q) is type(k) is type(v) is Tensor) or self.chooses or watched():
+        if self.chooses or watched() or any(type(x) is not Tensor for x in tensors):
             return None
-        if scale is not None and type(scale) is not float:
+        if not (scale is None or type(scale) is float) or any(type(x) not in _KINDS for x in given[2:]):
             return None
-        more = q_offset if plain else _more(positions, sinks, inputs)
-        if more is None and not plain:
+        if not all(x.is_contiguous() for x in tensors[3:]) or (sinks is not None and sinks.dtype != torch.float32):
             return None
-        asks = q.requires_grad or k.requires_grad or v.requires_grad
-        asks = asks or any(isinstance(x, Tensor) and x.requires_grad for x in (sinks, *inputs.values()))
-        signature = (
-            *(q.shape, k.shape, v.shape, q.stride(), k.stride(), v.stride()),
-            *(q.dtype, k.dtype, v.dtype, q.device, k.device, v.device),
-            *(scale, more, dot_precision(q.dtype), asks and torch.is_grad_enabled()),
-        )
-        if plain:  # seen twice in a row, it is asked for in C
-            twice = signature == last.signature and q.dtype != torch.float32
-            self.last = _Last(signature, scale, q_offset, torch.is_grad_enabled(), alike(q, k, v) if twice else None)
+        asks = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+        kinds = ((x.shape, x.stride(), x.dtype, x.device) for x in tensors)
+        signature = asks, given, dot_precision(q.dtype), *kinds
+        # Seen twice in a row, it is asked for in C; products of float32 follow a switch.
+        twice = signature == last.signature and q.dtype != torch.float32
+        self.last = _Last(signature, given, [*map(type, given)], alike(*tensors) if twice else None)
         return signature
 
     def run(
@@ -104,9 +109,9 @@ class Repeated:
         Not where tensors had to be copied or changed first, nor of a call without pairs, nor of one whose sequences ran
         one by one.
         """
-        *_, given, _, _, asks = signature
+        asks, (_, scale, *_), *_ = signature
         q, k, v = call[:3]
-        if call.is_empty or (given is not None and given <= 0) or not all(as_readable(x) is x for x in (q, k, v)):
+        if call.is_empty or (scale is not None and scale <= 0) or not all(as_readable(x) is x for x in (q, k, v)):
             return
         table = run = None
         if call.table is not None:
@@ -123,23 +128,21 @@ class Repeated:
 
 
 class _Last(NamedTuple):
-    """The signature of the last call that says nothing of positions but its q_offset, and has no data."""
+    """The signature of the last call, and the arguments that are no tensors."""
 
     signature: tuple = ()
-    scale: float | None = None
-    q_offset: int | None = None
-    gradients: bool = False  # whether they are enabled
+    given: tuple = ()
+    types: Sequence[type] = ()  # True is not 1
     alike: Callable[..., bool] | None = None
 
-    def serves(self, q: Any, k: Any, v: Any, scale: Any, q_offset: int | None) -> bool:
+    def serves(self, given: tuple, tensors: tuple[Tensor, ...]) -> bool:
         """Whether a call has the same signature."""
         return (
             self.alike is not None
-            and (scale is None if self.scale is None else type(scale) is float and scale == self.scale)
-            and q_offset == self.q_offset
-            and torch.is_grad_enabled() is self.gradients
+            and [*map(type, given)] == self.types
+            and given == self.given
             and not watched_beside_dispatcher()
-            and self.alike(q, k, v)
+            and self.alike(*tensors)
         )
 
 
@@ -151,20 +154,3 @@ class _Known(NamedTuple):
     q_offset: int
     most: int  # positions of queries and keys
     table: Pass | None  # which writes the table of their sequences, before the forward pass or in it
-
-
-def _more(positions: Positions, sinks: Any, inputs: Mapping[str, Any]) -> tuple | None:
-    """What checks and launches depend on besides q, k and v: of tensors all but their values.  None as of a signature."""
-    if looks() and not positions.plain:
-        return None
-    if sinks is not None and (type(sinks) is not Tensor or sinks.dtype != torch.float32):
-        return None
-    found: list[Any] = [*inputs]
-    for x in (*positions, sinks, *inputs.values()):
-        if x is None or type(x) is int:
-            found.append(x)
-        elif type(x) is Tensor and x.is_contiguous():
-            found.append((x.shape, x.dtype, x.device))
-        else:
-            return None
-    return tuple(found)

@@ -65,7 +65,7 @@ class Part:
 
 
 def lay_scratch(room: Mapping[str, int]) -> tuple[int, dict[str, tuple[str, int]]]:
-    """How many bytes all need that `room` names, with their bytes; and of each the byte at which it begins in SCRATCH."""
+    """How many bytes all need that `room` names, with their bytes; and where in SCRATCH each of them begins."""
     within, end = {}, 0
     for name, size in room.items():
         within[name] = SCRATCH, end
@@ -74,5 +74,5 @@ def lay_scratch(room: Mapping[str, int]) -> tuple[int, dict[str, tuple[str, int]
 
 
 # Memory of torch's own, in the order of a stream, without a tensor around it: (bytes, stream) -> address, and back.
-take: Callable[[int, int], int] = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_alloc", None)
-give_back: Callable[[int], None] = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_delete", None)
+take: Any = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_alloc", None)
+give_back: Any = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_delete", None)

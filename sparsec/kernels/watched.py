@@ -32,14 +32,15 @@ def watched_beside_dispatcher() -> bool:
 
 
 def alike(*tensors: Tensor) -> Callable[..., bool] | None:
-    """Whether other tensors are like these in all but their values, and the dispatcher would do with them as with these.
+    """Whether other tensors are like these in all but their values, and the dispatcher would treat them alike.
 
     torch.compile asks so before it runs what it has compiled, in C.  None where this torch can't be asked.
     """
     try:
         from torch._C._dynamo.guards import TensorGuards
 
-        sizes, strides = ([[*numbers] for numbers in own] for own in zip(*((x.shape, x.stride()) for x in tensors)))
+        sizes: list[Any] = [[*x.shape] for x in tensors]
+        strides: list[Any] = [[*x.stride()] for x in tensors]
         check = TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides).check
         return check if check(*tensors) else None
     except Exception:  # whatever a private class has become
