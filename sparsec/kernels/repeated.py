@@ -45,7 +45,7 @@ class Repeated:
     ) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""
         q_offset, k_offset, documents, lengths, q_lengths = positions
-        plain = k_offset is documents is lengths is q_lengths is sinks is None and not isinstance(q_offset, Tensor)
+        plain = k_offset is documents is lengths is q_lengths is sinks is None and type(q_offset) is not Tensor
         if plain and not inputs:
             tensors: tuple[Tensor, ...] = (q, k, v)
             given: tuple = (torch.is_grad_enabled(), scale, q_offset)
@@ -53,8 +53,8 @@ class Repeated:
             return None
         else:
             others = *positions, sinks, *inputs.values()
-            tensors = q, k, v, *(x for x in others if isinstance(x, Tensor))
-            places = (Tensor if isinstance(x, Tensor) else x for x in others)
+            tensors = q, k, v, *[x for x in others if type(x) is Tensor]
+            places = [Tensor if type(x) is Tensor else x for x in others]
             given = torch.is_grad_enabled(), scale, *places, *inputs
         last = self.last  # once: other threads may call
         if last.serves(given, tensors):
