@@ -118,7 +118,7 @@ STATES: dict[str, Callable[[], AbstractContextManager]] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([*CALLS]), st.sampled_from(["", "", "", *STATES]), st.integers(1, 3)), max_size=6
