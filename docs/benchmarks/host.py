@@ -34,7 +34,7 @@ _EXAMPLES = (
 )
 _WINDOW = "pattern p = past(1024)"
 _GIVEN_WINDOW = "input w: int pattern p = causal & q - k < w"
-_QUEUES, _CALLS, _PAUSE = 9, 40, 60_000_000  # runs of so many calls, after so many cycles of waiting
+_QUEUES, _CALLS, _PAUSE = 9, 40, 50_000_000  # runs of so many calls, after so many cycles of waiting
 _FORWARD, _BOTH, _DECODING = "forward, no gradients", "forward and backward", "a step of decoding"
 
 

@@ -23,7 +23,6 @@ from support.on_gpu import HALVES, any_program, check
 from support.spread import FROM_LISTS, SPREAD
 
 from sparsec.kernels import prepare
-from sparsec.kernels.launch import Launch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -176,12 +175,6 @@ def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torc
 
 
 # ---------------------------------------------------------------- calls that go straight to the prepared kernels
-
-
-def launches(attend) -> list[Launch]:
-    """Of all passes that a pattern has prepared."""
-    program = sys.modules[attend.__module__]._PROGRAM
-    return [step for each in program.passes.values() for step in each.steps if isinstance(step, Launch)]
 
 
 @pytest.mark.parametrize(
