@@ -44,7 +44,7 @@ def is_host(report: dict) -> bool:
 
 def tables(report: dict) -> Iterator[str]:
     """Lines of Markdown."""
-    yield "Microseconds of the host for a warm call, medians; the stream waits, so that none of it is the GPU's."
+    yield "Microseconds of the host for a warm call, the lowest median of the turns.  The stream waits meanwhile."
     yield ""
     trees = list(report["host"])
     body = []

@@ -189,9 +189,9 @@ def attach(device: torch.device) -> None:
 
 
 class _Thread(threading.local):
-    """What is known of each thread."""
+    """What is known of this thread."""
 
-    attached: frozenset[int] = frozenset()  # devices
+    attached: frozenset[int] = frozenset()  # devices whose context it has
 
 
 _thread = _Thread()

@@ -1,22 +1,19 @@
 """Launches of Triton kernels, prepared once for each set of shapes, strides, dtype and device, and repeated.
 
 A pass is a list of steps over named tensors.  Preparing one decides tile sizes, grids, descriptors and scalars; a call
-then only allocates, fills in addresses, and launches.  The first call compiles all kernels of its pass side by side.
+then only allocates, fills in addresses, and launches.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsec.kernels.device import triton
+from sparsec.kernels.compiling import compile_side_by_side
 from sparsec.kernels.direct import (
     STREAM,
     Box,
@@ -105,8 +102,8 @@ class Pass:
     def scratch(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         """Room for what kernels of this pass leave for others of it, contiguous.
 
-        All of it is one tensor where launches are known: to ask for several takes the host longer.  Kernels that follow
-        one another may leave things under one name.
+        All of it is one piece of memory where launches are known: to ask for several takes the host longer.  Kernels
+        that follow one another may leave things under one name.
         """
         made = self.metas[name] = Meta.contiguous(shape, dtype, self.device)
         self.steps.append(Scratch(name, shape, made.strides, dtype, self.device))
@@ -168,7 +165,9 @@ class Pass:
     def one_by_one(self, env: Environment) -> Environment:
         """Runs the steps, each launch by Triton: as long as one is not known, or where a hook wants to see them all."""
         if not self.compiled:
-            self._compile()
+            self.compiled = True
+            launches = [step for step in self.steps if isinstance(step, Launch)]
+            compile_side_by_side(launches, self.program.compiled, self.device)
         for step in self.steps:
             step(env)
         self.direct = self.direct or self._bound()
@@ -183,7 +182,7 @@ class Pass:
         steps: list[Callable[[Environment], object]] = []
         launches: list[Known] = []
         made: set[str] = set()
-        for step in (*self.steps, None):
+        for step in self.steps:
             if isinstance(step, Launch):
                 launches.append(step.known)  # type: ignore[arg-type]
             elif isinstance(step, Part):
@@ -193,37 +192,9 @@ class Pass:
                 if launches and not early:
                     steps.append(chain(launches, within))
                     launches = []
-                if step is not None:
-                    steps.append(step.quick if isinstance(step, Room) else step)
-                    made.add(getattr(step, "name", ""))
-        return steps
-
-    def _compile(self) -> None:
-        """Compiles what is not compiled yet, side by side; what fails is compiled again by its launch, which raises."""
-        self.compiled = True
-        launches = [step for step in self.steps if isinstance(step, Launch)]
-        new = list({launch.key: launch for launch in launches if launch.key not in self.program.compiled}.values())
-        if len(new) < 2 or not isinstance(new[0].kernel, triton.runtime.JITFunction):  # one, or the interpreter's
-            return
-        made: list[Any] = []
-        with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1)) as threads, current(self.device):
-            with contextlib.suppress(RuntimeError), triton.AsyncCompileMode(threads, ignore_errors=True):
-                made += [launch.compile() for launch in new]  # RuntimeError: the caller compiles side by side already
-            with contextlib.suppress(Exception):
-                compiled = [kernel for kernel in made if kernel is not None]
-                list(threads.map(lambda kernel: _load(kernel, self.device), compiled))
-
-
-def joined(first: Pass, second: Pass) -> Pass:
-    """Both passes as one.  What the first one makes is for the kernels of the second alone."""
-    made = Pass(second.program, **first.metas | second.metas)
-    for one in (first, second):
-        for step in one.steps:
-            if isinstance(step, Scratch) or (isinstance(step, Room) and one is first):
-                made.scratch(step.name, step.shape, step.dtype)
-            else:
-                made.steps.append(step)
-    return made
+                steps.append(step.quick if isinstance(step, Room) else step)
+                made.add(getattr(step, "name", ""))
+        return [*steps, chain(launches, within)] if launches else steps
 
 
 def remember(program: Program, key: tuple, made: Pass) -> Pass:
@@ -232,13 +203,6 @@ def remember(program: Program, key: tuple, made: Pass) -> Pass:
         program.passes.pop(next(iter(program.passes)), None)
     program.passes[key] = made
     return made
-
-
-def _load(kernel: Any, device: torch.device) -> Any:
-    """Has a compiled kernel loaded, as `run` does when it is first asked for: on the thread's own current device."""
-    with current(device):
-        attach(device)
-        return getattr(kernel, "kernel", kernel).run
 
 
 class Launch:

@@ -18,11 +18,12 @@ from sparsec.kernels.forward import data_of_sinks, prepared_forward
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.inputs import spread
 from sparsec.kernels.kernel_inputs import for_kernels
-from sparsec.kernels.launch import Environment, Pass, joined
+from sparsec.kernels.launch import Environment, Pass
 from sparsec.kernels.memory import as_readable
 from sparsec.kernels.packed import at_once
 from sparsec.kernels.positions import Positions, looks
 from sparsec.kernels.program import Program
+from sparsec.kernels.scratch import Room, Scratch
 from sparsec.kernels.sequence_table import table_inputs, table_pass
 from sparsec.kernels.watched import alike, watched, watched_beside_dispatcher
 
@@ -154,3 +155,15 @@ class _Known(NamedTuple):
     q_offset: int
     most: int  # positions of queries and keys
     table: Pass | None  # which writes the table of their sequences, before the forward pass or in it
+
+
+def joined(first: Pass, second: Pass) -> Pass:
+    """Both passes as one.  What the first one makes is for the kernels of the second alone."""
+    made = Pass(second.program, **first.metas | second.metas)
+    for one in (first, second):
+        for step in one.steps:
+            if isinstance(step, Scratch) or (isinstance(step, Room) and one is first):
+                made.scratch(step.name, step.shape, step.dtype)
+            else:
+                made.steps.append(step)
+    return made

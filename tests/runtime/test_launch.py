@@ -21,6 +21,7 @@ from sparsec.kernels.launch import Launch, Meta, Pass
 from sparsec.kernels.memory import as_readable, dense_strides, empty_as
 from sparsec.kernels.prepare import tma_box
 from sparsec.kernels.program import Program, cdiv
+from sparsec.kernels.repeated import joined
 
 EMPTY = Program(groups=(), min_tile=16, most_positions=1 << 30)
 
@@ -214,7 +215,7 @@ def test_joined_passes(no_stream: None) -> None:
 
     seen: list[list[int]] = []
     with driver(lambda launched: seen.append(numbers(launched, 3)) or 0, most=3), scratch_memory() as rooms:
-        run = launch.joined(passing(of_first), passing(of_second))
+        run = joined(passing(of_first), passing(of_second))
         run.direct = run._bound()
         env = run({})
         assert len(run.direct or ()) == 2
