@@ -27,7 +27,7 @@ from sparsec.kernels.direct import (
     known_launch,
 )
 from sparsec.kernels.program import Program
-from sparsec.kernels.scratch import SCRATCH, Part, Room, Scratch, give_back, lay_scratch, take
+from sparsec.kernels.scratch import SCRATCH, Room, Scratch, ScratchPart, give_back, lay_scratch, take
 
 Environment = dict[str, Any]  # tensors and numbers of one call, by name
 _MOST_PASSES = 128  # of a program that are kept prepared
@@ -113,7 +113,7 @@ class Pass:
         """Gives a name to a part of scratch room, along its first dimension."""
         meta = self.metas[whole]
         self.metas[name] = Meta.contiguous(meta.shape[1:], meta.dtype, self.device)
-        self.steps.append(Part(name, whole, index, index * meta.strides[0] * meta.dtype.itemsize))
+        self.steps.append(ScratchPart(name, whole, index, index * meta.strides[0] * meta.dtype.itemsize))
 
     def _room(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None, zero: bool = False
@@ -185,7 +185,7 @@ class Pass:
         for step in self.steps:
             if isinstance(step, Launch):
                 launches.append(step.known)  # type: ignore[arg-type]
-            elif isinstance(step, Part):
+            elif isinstance(step, ScratchPart):
                 within[step.name] = within[step.whole][0], within[step.whole][1] + step.offset
             elif not isinstance(step, Scratch):
                 early = isinstance(step, Room) and step.name not in made  # room may be made before launches

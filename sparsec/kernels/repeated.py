@@ -28,7 +28,7 @@ from sparsec.kernels.sequence_table import table_inputs, table_pass
 from sparsec.kernels.watched import alike, watched, watched_beside_dispatcher
 
 _MOST = 128  # signatures that are kept
-_KINDS = {type(None), int, str, type(Tensor)}  # of what a signature holds besides tensors and their scale
+_SIGNED = {type(None), int, str, type(Tensor)}  # of what a signature holds besides tensors and their scale
 
 
 class Repeated:
@@ -62,7 +62,7 @@ class Repeated:
             return last.signature
         if self.chooses or watched() or any(type(x) is not Tensor for x in tensors):
             return None
-        if not (scale is None or type(scale) is float) or any(type(x) not in _KINDS for x in given[2:]):
+        if not (scale is None or type(scale) is float) or any(type(x) not in _SIGNED for x in given[2:]):
             return None
         if not all(x.is_contiguous() for x in tensors[3:]) or (sinks is not None and sinks.dtype != torch.float32):
             return None

@@ -52,7 +52,7 @@ class Scratch(Room):
 
 
 @dataclass(frozen=True)
-class Part:
+class ScratchPart:
     """The step that names a part of a scratch tensor."""
 
     name: str
