@@ -174,9 +174,9 @@ class Pass:
         return env
 
     def _bound(self) -> list[Callable[[Environment], object]] | None:
-        """The steps with launches in chains; None as long as one of these is not known."""
+        """The steps with launches in chains; None as long as one of these is not known, or torch gives no memory."""
         known = [step.known for step in self.steps if isinstance(step, Launch)]
-        if not known or None in known:
+        if not known or None in known or (self.scratch_room and take is None):
             return None
         self.room, within = lay_scratch(self.scratch_room)
         steps: list[Callable[[Environment], object]] = []

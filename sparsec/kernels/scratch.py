@@ -74,5 +74,6 @@ def lay_scratch(room: Mapping[str, int]) -> tuple[int, dict[str, tuple[str, int]
 
 
 # Memory of torch's own, in the order of a stream, without a tensor around it: (bytes, stream) -> address, and back.
+# None where torch has no such functions.
 take: Any = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_alloc", None)
 give_back: Any = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_delete", None)

@@ -157,6 +157,22 @@ def test_scratch_room_of_known_launches_is_one_tensor(no_stream: None) -> None:
     assert all(end <= stop for end, stop in zip(ends, stops, strict=True))
 
 
+def test_scratch_room_is_given_back_where_a_launch_fails(no_stream: None) -> None:
+    given_back: list[int] = []
+
+    def steps(run: Pass) -> None:
+        run.scratch("X", (3,), torch.int32)
+        launching(run, "X")
+
+    with driver(lambda launched: 7), scratch_memory() as rooms, patch.object(launch, "give_back", given_back.append):
+        run = passing(steps)
+        with pytest.raises(RuntimeError, match="error 7"):
+            run({})
+    assert given_back == [*rooms]
+    with driver(lambda launched: 0), patch.object(launch, "take", None):
+        assert passing(steps).direct is None  # a torch that gives no such memory: Triton launches
+
+
 def test_launches_follow_what_they_need(no_stream: None) -> None:
     """Room is made before, also with zeros; a step of torch waits for the launches before it, and so does room that is
     made again under a name.
