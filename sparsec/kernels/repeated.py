@@ -45,6 +45,8 @@ class Repeated:
         self, q: Tensor, k: Tensor, v: Tensor, scale: Any, positions: Positions, sinks: Any, inputs: Mapping[str, Any]
     ) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""
+        if torch.compiler.is_compiling():  # before anything that differs from call to call
+            return None
         q_offset, k_offset, documents, lengths, q_lengths = positions
         plain = k_offset is documents is lengths is q_lengths is sinks is None and type(q_offset) is not Tensor
         if plain and not inputs:

@@ -13,7 +13,8 @@ def watched() -> bool:
     """Whether calls of this thread are traced, transformed, cast, counted or profiled."""
     c = torch._C
     return (
-        watched_beside_dispatcher()
+        torch.compiler.is_compiling()
+        or watched_beside_dispatcher()
         or torch.is_autocast_enabled("cuda")
         or c._len_torch_dispatch_stack() > 0
         or c._are_functorch_transforms_active()
@@ -22,10 +23,9 @@ def watched() -> bool:
 
 
 def watched_beside_dispatcher() -> bool:
-    """As `watched`, of what the dispatcher does not say of a tensor (`alike`)."""
+    """As `watched` while nothing is compiled, of what the dispatcher does not say of a tensor (`alike`)."""
     return (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_function_stack() > 0
+        torch._C._len_torch_function_stack() > 0
         or torch.autograd.forward_ad._current_level >= 0
         or torch.autograd._profiler_enabled()
     )
