@@ -15,11 +15,13 @@ import growth
 import host
 import scores
 import speed
+import training
 from cells import PASSES, body, documents, megabytes, ms, notes, pair, rows
 
 FOLDER = Path(__file__).parent
 TABLES = "<!-- tables: drawn by docs/benchmarks/table.py -->", "<!-- end of tables -->"
 SHARDED = "<!-- sharded: drawn by docs/benchmarks/table.py -->", "<!-- end of sharded -->"
+TRAINING = "<!-- training: drawn by docs/benchmarks/table.py -->", "<!-- end of training -->"
 SUMMARY = "<!-- speed: drawn by docs/benchmarks/table.py -->", "<!-- end of speed -->"
 
 
@@ -162,6 +164,8 @@ def main() -> None:
     if (several := raw / "sharded" / "h100x2.json").exists():
         page = FOLDER.parent / "howto" / "shard.md"
         _draw(page, SHARDED, "\n".join(sharded(json.loads(several.read_text()))))
+    if runs := training.read(raw / "training"):
+        _draw(FOLDER.parent / "howto" / "train.md", TRAINING, "\n".join(training.table(runs)))
     _draw(FOLDER / "README.md", TABLES, tables(sorted(raw.glob("*.json"))))
     if found := speed.read(raw):
         for page in (FOLDER / "README.md", FOLDER.parent / "index.md", FOLDER.parents[1] / "README.md"):

@@ -19,7 +19,7 @@ class Polynomial:
     """The sum of `numerators`, a number for each product of powers, over one `denominator`; in lowest terms."""
 
     def __init__(self, names: Sequence[str], numerators: Mapping[Exponents, int], denominator: int = 1) -> None:
-        common = gcd(denominator, *numerators.values())
+        common = 1 if denominator == 1 else gcd(denominator, *numerators.values())
         self.names = tuple(names)
         self.numerators = {powers: factor // common for powers, factor in numerators.items() if factor}
         self.denominator = denominator // common

@@ -5,6 +5,7 @@ All of it follows from the pattern and the lengths alone, so every rank works ou
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -25,6 +26,7 @@ _EVEN = 1.05  # work of the busiest rank over the mean, up to which a layout cou
 _GRAIN = 128  # positions, to whose multiples long sequences are cut
 _LOOKED_AT = 1 << 24  # pairs of one question that are looked at, where tables decide
 _PAIRS_AT_ONCE = 1 << 20
+_ROOM = 1 << 28  # bytes of what is known of all ranks, beyond which it is worked out anew
 
 Segment = tuple[int, int]  # positions first..stop-1
 Shares = tuple[tuple[Segment, ...], ...]  # the segments of each rank
@@ -235,14 +237,16 @@ class Shards:
 
     def needed(self, rank: int, conditions: tuple[int, ...]) -> np.ndarray:
         """Bool [length]: the keys that a rank's queries see by some of the conditions, its own keys among them."""
-        if (rank, conditions) not in self._known:
-            found = np.zeros(self.length, bool)
-            for begin, end in self.documents:
-                for segment in self.within(rank, (begin, end)):
-                    for number in conditions:
-                        found[begin:end] |= touch(self.pattern.conditions[number]).keys(segment, end - begin)
+        if (found := self._known.get((rank, conditions))) is not None:
+            return found
+        found = np.zeros(self.length, bool)
+        for begin, end in self.documents:
+            for segment in self.within(rank, (begin, end)):
+                for number in conditions:
+                    found[begin:end] |= touch(self.pattern.conditions[number]).keys(segment, end - begin)
+        if self.ranks * self.length <= _ROOM:
             self._known[rank, conditions] = found
-        return self._known[rank, conditions]
+        return found
 
     @cached_property
     def _known(self) -> dict[tuple[int, tuple[int, ...]], np.ndarray]:
@@ -267,8 +271,8 @@ class Shards:
     def traffic(self, groups: Sequence[tuple[int, ...]]) -> np.ndarray:
         """int64 [ranks, ranks]: the keys that rank i gets from rank j; `groups`: the conditions of each key head."""
         found = np.zeros((self.ranks, self.ranks), np.int64)
-        for conditions in groups:
+        for conditions, count in Counter(groups).items():
             for rank in range(self.ranks):
                 away = self.needed(rank, conditions) & (self.owner != rank)
-                found[rank] += np.bincount(self.owner[away], minlength=self.ranks)
+                found[rank] += count * np.bincount(self.owner[away], minlength=self.ranks)
         return found

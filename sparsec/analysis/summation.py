@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from itertools import zip_longest
 from math import ceil, comb, floor, gcd, lcm
 
@@ -250,18 +250,18 @@ def _closed(item: _Flat, names: tuple[str, ...]) -> Polynomial:
 def _sum(summand: Polynomial, loop: Loop) -> Polynomial:
     """The sum of `summand` over loop.variable = lower..upper, as a polynomial."""
     names = summand.names
-    upper, below = (_polynomial(edge, names) for edge in (loop.upper, loop.lower - 1))
     total = Polynomial(names, {})
     for power, rest in summand.by_power(names.index(loop.variable)).items():
-        total += rest * (_powers(power, upper) - _powers(power, below))
+        total += rest * (_powers(power, loop.upper, names) - _powers(power, loop.lower - 1, names))
     return total
 
 
-def _powers(power: int, end: Polynomial) -> Polynomial:
+@lru_cache(maxsize=4096)  # loops of a set have few ends
+def _powers(power: int, end: Affine, names: tuple[str, ...]) -> Polynomial:
     """1**power + ... + end**power as a polynomial in `end` (Faulhaber), which is also right for end <= 0."""
-    total = Polynomial(end.names, {})
+    total, base = Polynomial(names, {}), _polynomial(end, names)
     for factor in _faulhaber(power):
-        total = total * end + factor
+        total = total * base + factor
     return total
 
 
@@ -278,10 +278,12 @@ def _bernoulli(place: int) -> Fraction:
 
 
 def _polynomial(value: Affine, names: tuple[str, ...]) -> Polynomial:
-    total = Polynomial.constant(names, value.constant)
-    for name, factor in value.terms:
-        total += Polynomial.variable(names, names.index(name)) * factor
-    return total
+    zero, coefficients = (0,) * len(names), dict(value.terms)
+    terms = {zero: value.constant}
+    for place, name in enumerate(names):
+        if name in coefficients:
+            terms[(*zero[:place], 1, *zero[place + 1 :])] = coefficients[name]
+    return Polynomial(names, terms)
 
 
 def _centred(factor: int, divisor: int) -> int:

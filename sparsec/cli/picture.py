@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sparsec.ir.reference import Data
     from sparsec.show.html import Subject
     from sparsec.show.page import Operands
+    from sparsec.show.ranks import OverRanks
 
 _PANELS = 64  # masks in a grid
 
@@ -58,6 +59,25 @@ class Masks:
         conditions = tuple(with_data(each, data) for each in self.pattern.conditions)
         operands: list[Operands] = [[(words, with_data(part, data)) for words, part in some] for some in self.operands]
         return replace(self, pattern=replace(self.pattern, conditions=conditions, inputs=()), operands=operands)
+
+    def over_ranks(self, ranks: OverRanks) -> Masks:
+        """The same divided into pairs with a rank's own keys and with those of others."""
+        from sparsec.show.ranks import divided
+
+        return replace(self, operands=[divided(each, ranks) for each in self.pattern.conditions])
+
+
+def over_ranks(pattern: Pattern, n: int, queries: range, count: int, layout: str) -> OverRanks:
+    """The pattern over some ranks.  BadParameter for what does not fit."""
+    from sparsec.analysis.numbers import Uncounted
+    from sparsec.cli.ranks import check_layout
+    from sparsec.show import ranks
+
+    check_layout(layout, n, queries)
+    try:
+        return ranks.over_ranks(pattern, n, count, layout)
+    except Uncounted:
+        raise typer.BadParameter(f"pairs can't be counted at n = {n}", param_hint="--layout") from None
 
 
 def divided(file: str, chosen: Choice) -> Masks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,15 +41,25 @@ def checked(count: int | None, layout: str, link: str, n: int, queries: range) -
     """What was asked for, None without --ranks.  BadParameter for what does not fit."""
     if count is None:
         return None
-    from sparsec.analysis.sharding import LAYOUTS
     from sparsec.report.ranks import LINKS
 
-    for option, value, known in (("--layout", layout, (*LAYOUTS, "auto")), ("--link", link, tuple(LINKS))):
-        if value not in known:
-            raise typer.BadParameter(f"{value!r} is not known; known are {', '.join(known)}", param_hint=option)
+    check_layout(layout, n, queries)
+    _check_known("--link", link, LINKS)
+    return Sharding(count, layout, link)
+
+
+def check_layout(layout: str, n: int, queries: range) -> None:
+    """BadParameter for a layout that is not known, and for calls with other queries than keys."""
+    from sparsec.analysis.sharding import LAYOUTS
+
+    _check_known("--layout", layout, (*LAYOUTS, "auto"))
     if queries != range(n):
         raise typer.BadParameter("a sequence is cut with all its queries: without --n-q", param_hint="--ranks")
-    return Sharding(count, layout, link)
+
+
+def _check_known(option: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise typer.BadParameter(f"{value!r} is not known; known are {', '.join(known)}", param_hint=option)
 
 
 def over_ranks(pattern: Pattern, cost: Cost, asked: Sharding | None, gpu: str | None) -> Ranks | None:

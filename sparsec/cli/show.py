@@ -25,14 +25,17 @@ from sparsec.cli.options import (
     choice,
     queries_of,
 )
+from sparsec.cli.ranks import Layout
 
 if TYPE_CHECKING:
     from sparsec.cli.picture import Masks
     from sparsec.show import View
     from sparsec.show.page import Divided
+    from sparsec.show.ranks import OverRanks
 
 _TILES = 64  # outlines along an axis: more would not be seen
 _LARGEST = 2**22  # keys; random tables grow with n
+_MOST_RANKS = 16  # more would not be read
 
 
 class Format(StrEnum):
@@ -77,6 +80,11 @@ def run(
     grid: Annotated[
         Grid | None, typer.Option("--grid", help="Every head, or every layer of --layers; SVG, PNG: side by side.")
     ] = None,
+    rank_count: Annotated[
+        int | None,
+        typer.Option("--ranks", min=2, max=_MOST_RANKS, metavar="R", help="Draw who needs whose keys over R GPUs."),
+    ] = None,
+    layout: Layout = "contiguous",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="PATH", help="Write here: .svg, .png, .html or .txt.")
     ] = None,
@@ -95,17 +103,21 @@ def run(
         raise typer.BadParameter("a page shows one pattern; text, SVG and PNG show two", param_hint="--diff")
     if grid and (other or kind is Format.HTML):
         raise typer.BadParameter("neither with --diff nor for a page, which has sliders instead", param_hint="--grid")
+    if rank_count and (other or grid):
+        raise typer.BadParameter("neither with --diff nor with --grid", param_hint="--ranks")
     from sparsec.cli import picture
     from sparsec.show import View, html, telling_length
 
     if kind is Format.HTML:
         shown, subject = picture.opened(file, chosen)
+        written = shown
     else:
         if grid:
             masks = picture.side_by_side(file, chosen, each_head=grid is Grid.HEADS)
         else:
             masks = picture.difference(file, other, chosen) if other else picture.divided(file, chosen)
-        data, n = data_of(masks.pattern, given, n, "a picture")
+        written = masks.pattern
+        data, n = data_of(written, given, n, "a picture")
         masks = masks.given(data) if data else masks
         shown = masks.pattern
     n = n or telling_length(shown)
@@ -113,24 +125,35 @@ def run(
     view = View(_span(queries, call, "--q"), _span(keys, range(n), "--k"))
     if tile and kind in (Format.SVG, Format.PNG):
         _fits(view, tile)
+    ranks = picture.over_ranks(written, n, call, rank_count, layout) if rank_count else None
     if kind is Format.HTML:
-        drawn: str | bytes = html(subject, n, call, view, tile)
+        drawn: str | bytes = html(subject, n, call, view, tile, ranks)
     else:
-        drawn = _drawn(kind, masks, n, call, view, tile, output is None)
+        masks = masks.over_ranks(ranks) if ranks else masks
+        drawn = _drawn(kind, masks, n, call, view, tile, output is None, ranks)
     picture.deliver(drawn, output)
 
 
-def _drawn(kind: Format, masks: Masks, n: int, call: range, view: View, tile: int | None, printed: bool) -> str | bytes:
+def _drawn(
+    kind: Format,
+    masks: Masks,
+    n: int,
+    call: range,
+    view: View,
+    tile: int | None,
+    printed: bool,
+    ranks: OverRanks | None,
+) -> str | bytes:
     from sparsec.show import page, png, supported, svg
 
     shown: Divided = {"operands": masks.operands, "headings": masks.headings, "compared": masks.compared}
     match kind:
         case Format.SVG:
-            return svg(masks.pattern, n, view, tile=tile, queries=call, columns=masks.columns, **shown)
+            return svg(masks.pattern, n, view, tile=tile, queries=call, columns=masks.columns, ranks=ranks, **shown)
         case Format.PNG:
-            return png(masks.pattern, n, view, tile=tile, queries=call, columns=masks.columns, **shown)
+            return png(masks.pattern, n, view, tile=tile, queries=call, columns=masks.columns, ranks=ranks, **shown)
     width, colours = shutil.get_terminal_size().columns, printed and supported(sys.stdout, os.environ)
-    return page(masks.pattern, n, width=width, colours=colours, view=view, **shown) + "\n"
+    return page(masks.pattern, n, width=width, colours=colours, view=view, ranks=ranks, **shown) + "\n"
 
 
 def _format(output: Path | None) -> Format:

@@ -136,7 +136,7 @@ class WrongConfig(Diagnostic, code="SP0609", title="a configuration without an e
 
 class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than a pattern"):
     """`sparsec.transformers` is the attention of a model of transformers: softmax of scaled scores over the keys that a
-    pattern keeps.  What a model asks for beyond that (dropout, biases, weights), and masks that are no condition on
+    pattern keeps.  What a model asks for beyond that (biases, weights), and masks that are no condition on
     positions, documents and padding on one side, are refused: left out, they would change the result in silence.
     """
 
@@ -150,13 +150,13 @@ class ModelAsksMore(Diagnostic, code="SP0610", title="a model asks for more than
         "from transformers import LlamaConfig, LlamaForCausalLM\n"
         "import sparsec.transformers\n\n"
         "config = LlamaConfig(vocab_size=8, hidden_size=32, intermediate_size=32, num_hidden_layers=1,\n"
-        "                     num_attention_heads=2, attention_dropout=0.1)\n"
-        "model = LlamaForCausalLM(config).train()\n"
+        "                     num_attention_heads=2)\n"
+        "model = LlamaForCausalLM(config)\n"
         'sparsec.transformers.use(model, "pattern p = past(4)")\n'
-        "model(torch.ones(1, 8, dtype=int))\n",
+        "model(torch.ones(1, 8, dtype=int), output_attentions=True)\n",
         language="python",
     )
-    cure = "`attention_dropout=0`"
+    cure = '`model.set_attn_implementation("eager")`'
 
 
 class ForeignArgument(Diagnostic, code="SP0611", title="an argument of another attention function"):

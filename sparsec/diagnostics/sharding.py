@@ -7,8 +7,8 @@ from sparsec.diagnostics.core import Diagnostic, Example
 
 class NotSharded(Diagnostic, code="SP0630", title="a sequence that can't be cut over ranks as asked"):
     """`sparsec.distributed.shard` works out from the pattern and the lengths which rank needs which key, before any
-    data is there.  So the pattern reads no data of the call, documents are integers of the host, and every rank
-    passes the tokens that the layout gives it.
+    data is there.  So every rank passes the tokens that the layout gives it, and data of the whole sequence; what
+    chooses among the queries of all ranks is not known to any of them.
     """
 
     problem: str

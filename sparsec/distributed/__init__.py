@@ -12,6 +12,6 @@ from sparsec.diagnostics import torch_for
 
 with torch_for("sparsec.distributed"):
     from sparsec.distributed.heads import OverHeads
-    from sparsec.distributed.shard import Sharded, shard
+    from sparsec.distributed.shard import ContextParallel, Sharded, shard
 
-__all__ = ["OverHeads", "Sharded", "shard"]
+__all__ = ["ContextParallel", "OverHeads", "Sharded", "shard"]

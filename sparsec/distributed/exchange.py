@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sparsec.analysis.sharding import Shards
-from sparsec.distributed.steps import Run
+from sparsec.distributed.forms import Run
 
 Index = tuple[Tensor, Tensor, Tensor]
 

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from sparsec.analysis.sharding import Segment
 from sparsec.distributed import exchange
+from sparsec.distributed.data import Data, given_inputs, of_step, positions_of
 from sparsec.distributed.exchange import Rows
+from sparsec.distributed.forms import Step, Steps
 from sparsec.distributed.kernels import join_rows
-from sparsec.distributed.steps import Step, Steps
-from sparsec.kernels.memory import empty_as
+from sparsec.kernels.inputs import part_of
+from sparsec.kernels.memory import empty_as, lying_as
 from sparsec.kernels.sequences import table_lines
 from sparsec.kernels.sinks import with_sinks
 
@@ -32,6 +34,7 @@ class Part:
 
     steps: Steps
     rows: Rows
+    ends: tuple[int, ...]  # of documents
     batch: int
     heads: int  # key heads
     sends: bool  # whether any rank needs a key of another
@@ -51,7 +54,7 @@ class Part:
 
 
 def forward(
-    part: Part, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scale: float
+    part: Part, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scale: float, data: Data
 ) -> tuple[Tensor, Tensor, Tensor]:
     """out like q, the log-sum-exp [B, H, n_q], and the rows that were received, which backward takes."""
     underway = exchange.start_keys(part.rows, k, v, part.group if part.sends else None)
@@ -59,30 +62,25 @@ def forward(
     for number, steps in _by_run(part):
         keys = _keys_of(part, number, k, v, underway)
         for step in steps:
-            found = step.form.operator.forward(
-                q[:, :, slice(*step.rows)],
-                *keys,
-                None,
-                part.table(step, q.device),
-                [],
-                scale,
-                step.q_offset,
-                None,
-                0.0,
-                [],
-            )
+            own_q = q[:, :, slice(*step.rows)]
+            rest = of_step(part, step, data, own_q, keys[0], scale)
+            found = step.form.operator.forward(own_q, *keys, None, *rest)
             results.append((step.rows, found))
     out, lse = _on_rows(results, q.shape[2], lambda: _no_key(q))
     if sinks is not None:
         out, lse = with_sinks(out, lse, sinks)
-    return out.to(q.dtype), lse, underway.wait()
+    return lying_as(out.to(q.dtype), q), lse.contiguous(), underway.wait()
 
 
 def backward(
     part: Part, g: Tensor, dlse: Tensor | None, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-    received: Tensor, scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The gradients of q, k and v; those of keys of other ranks travel while own keys are worked on."""
+    received: Tensor, scale: float, data: Data, of_reals: bool,
+) -> list[Tensor]:  # fmt: skip
+    """The gradients of q, k and v; those of keys of other ranks travel while own keys are worked on.
+
+    `of_reals`: then those of float inputs, too, of this rank's rows: [B, H or 1, entries].
+    """
+    reals = [x.new_zeros(q.shape[0], *x.shape[1:]) for x in data.reals] if of_reals else []
     of_queries: list[tuple[Segment, tuple[Tensor, ...]]] = []
     of_keys: list[tuple[Segment, tuple[Tensor, ...]]] = []
     away: list[tuple[Tensor, ...]] = []
@@ -92,8 +90,10 @@ def backward(
         for step in steps:
             own = [None if x is None else x[:, :, slice(*step.rows)] for x in (g, q, out, lse, dlse)]
             tensors = own[0], own[1], *keys, own[2], own[3], own[4]
-            table = part.table(step, q.device)
-            dq, *of_run = step.form.operator.backward(*tensors, table, [], scale, step.q_offset, None, 0.0, [])
+            rest = of_step(part, step, data, tensors[1], keys[0], scale)
+            dq, *of_run = step.form.operator.backward(*tensors, *rest)
+            if reals:
+                _add_to_reals(reals, part, step, step.form.operator.reals(*tensors, *rest))
             of_queries.append((step.rows, (dq,)))
             sums.append(tuple(of_run))
         return sums[0] if len(sums) == 1 else _added(sums)
@@ -116,7 +116,16 @@ def backward(
     if part.sends:
         for x, some in zip((dk, dv), back.unbind(1), strict=True):
             exchange.add_gradients(part.rows, x, some)
-    return dq, dk, dv
+    return [lying_as(dq, q), lying_as(dk, k), lying_as(dv, k), *reals]
+
+
+def _add_to_reals(sums: Sequence[Tensor], part: Part, step: Step, found: Sequence[Tensor]) -> None:
+    """Add the gradients of float inputs that a step has to those of the whole sequence."""
+    declared = given_inputs(step.form.operator.program)[-len(sums) :]
+    keys = positions_of(part.steps.runs[step.run])
+    for own, total, some in zip(declared, sums, found, strict=True):
+        into = part_of(own, total, keys) if own.has_entries else total
+        into += some.view(into.shape)
 
 
 def _no_key(q: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,167 +10,44 @@ stand:
 | shifted | the pattern repeats along the diagonal, where these keys are: both sides move by the first key's position |
 | by a table | elsewhere: the sequences of a packed call know a first position |
 | whole | patterns that name n, or have tables: all keys of the document in one tensor, at their places |
+
+Where data of the call decide, the queries of a segment have one step, against a run that holds their own keys, too:
+data are read at positions of queries and of keys alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import pairwise
-from math import lcm
 from typing import Any
 
 import numpy as np
 
 from sparsec.analysis.sharding import Segment, Shards, touch
-from sparsec.ir import nodes as ir
-from sparsec.ir import scores
-from sparsec.ir.algebra import conjunction
-from sparsec.ir.invariance import diagonal_period
-from sparsec.kernels.packed import at_once
-from sparsec.runtime.attend import Attend
-from sparsec.runtime.derived import operator_of
-from sparsec.sets.redundancy import given
+from sparsec.distributed.forms import Document, Forms, Placed, Run, Step, Steps
 
 _MOST_RUNS = 8  # of received keys: more calls take longer than zeros between keys
 _MOST_ALONE = 8  # documents that have a step each; more of a rank's own go together
 _SMALL_GAP = 256  # keys that nobody needs, and that are not worth a run of their own
 
 
-Placed = tuple[Segment, Segment]  # rows of the rank's tensors, and their positions in a document
-Document = tuple[Segment, list[Placed]]  # a document, and the parts of it that a rank holds
+def steps_of(forms: Forms, shards: Shards, rank: int, classes: Sequence[tuple[int, ...]], in_spans: bool) -> Steps:
+    """What a rank does; `classes`: the distinct conditions of its key heads.
 
-
-@dataclass(frozen=True)
-class Form:
-    """An operator, and by how much both sides may move at once without a change; None: not at all."""
-
-    operator: Any  # sparsec.kernels.op.Operator
-    period: int | None
-
-
-@dataclass(frozen=True)
-class Run:
-    """Keys first..stop-1 of a document, the rank's own from row `own` of its tensors on, or received ones (None).
-
-    `beside`: parts of a received run that are the rank's own, as rows of its tensors and of the run.
+    `in_spans`: queries and keys stay at their positions, beside each other: data of the call decide, or dropout.
     """
-
-    document: Segment
-    first: int
-    stop: int
-    own: int | None = None
-    beside: tuple[tuple[Segment, Segment], ...] = ()
-
-    @property
-    def length(self) -> int:
-        return self.stop - self.first
-
-
-Line = tuple[int, int, int, int, int, int]  # as of `kernels.sequences`, without the row of the batch
-
-
-@dataclass(frozen=True)
-class Step:
-    """Queries `rows` of the rank's tensors against a run of keys, by number."""
-
-    rows: Segment
-    run: int
-    form: Form
-    q_offset: int = 0  # position of the first query, where keys begin at position 0
-    lines: tuple[Line, ...] = ()  # by a table: its sequences
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What a rank does: runs of keys, own ones first, and steps by rising run."""
-
-    runs: tuple[Run, ...]
-    steps: tuple[Step, ...]
-
-
-class Forms:
-    """The operators that serve a pattern: itself, and as it is behind a threshold, where that is simpler."""
-
-    def __init__(self, attend: Attend) -> None:
-        self.pattern = attend.pattern.nodes
-        self.plain = Form(attend._operator, _period(self.pattern))
-
-    @cached_property
-    def whole(self) -> bool:
-        """Whether steps can't do with some of the keys."""
-        if any(ir.leaves(each) or "n" in ir.names(each) for each in self.pattern.conditions):
-            return True
-        return "n" in _scored_by(self.pattern)
-
-    @cached_property
-    def by_table(self) -> bool:
-        """Whether kernels can read a first position."""
-        return at_once(self.plain.operator.program)
-
-    @cached_property
-    def behind(self) -> tuple[int, Form] | None:
-        """A position, and what the pattern is for queries and keys from there on, where that repeats.
-
-        past(512) | sinks(4) is past(512) from 4 on.
-        """
-        if self.plain.period is not None or self.whole:
-            return None
-        numbers = {
-            part.value for each in self.pattern.conditions for part in ir.walk(each) if isinstance(part, ir.Const)
-        }
-        for least in sorted({number + more for number in numbers if number >= 0 for more in (0, 1)}):
-            facts = conjunction(*(ir.Compare(ir.Const(least), "<=", ir.Var(name)) for name in "qk"))
-            known = tuple(given(each, facts) for each in self.pattern.conditions)
-            simpler = replace(self.pattern, conditions=known)
-            period = _period(simpler)
-            if period is not None and ir.FALSE not in known:
-                return least, Form(operator_of(simpler), period)
-        return None
-
-    def step(self, rows: Segment, position: int, number: int, run: Run) -> Step | None:
-        """Queries from `position` on against a run; None where no operator can say it."""
-        if run.first == 0:
-            return Step(rows, number, self.plain, position)
-        if position >= run.first:
-            if _moves(self.plain, run.first):
-                return Step(rows, number, self.plain, position - run.first)
-            if self.behind and run.first >= self.behind[0] and _moves(self.behind[1], run.first):
-                return Step(rows, number, self.behind[1], position - run.first)
-        line = 0, rows[1] - rows[0], 0, run.first, run.stop, position
-        return Step(rows, number, self.plain, lines=(line,)) if self.by_table else None
-
-
-def _moves(form: Form, distance: int) -> bool:
-    return form.period is not None and distance % form.period == 0
-
-
-def _scored_by(pattern: ir.Pattern) -> set[str]:
-    """The variables that scores name."""
-    parts = (part for each in pattern.scores if each is not None for part in scores.parts(each))
-    return {part.name for part in parts if isinstance(part, ir.Var)}
-
-
-def _period(pattern: ir.Pattern) -> int | None:
-    if _scored_by(pattern) & {"q", "k", "n"}:
-        return None
-    periods = [diagonal_period(each) for each in pattern.conditions]
-    return lcm(*(each for each in periods if each is not None)) if None not in periods else None
-
-
-# ---------------------------------------------------------------- the steps of a rank
-
-
-def steps_of(forms: Forms, shards: Shards, rank: int, classes: Sequence[tuple[int, ...]]) -> Steps:
-    """What a rank does; `classes`: the distinct conditions of its key heads."""
     documents = _documents(shards, rank)
+    numbers = sorted({number for each in classes for number in each})
+    if in_spans:
+        runs, steps = _spans(forms, shards, documents, numbers)
+        return Steps(tuple(runs), tuple(steps))
     alone = [each for each in documents if _is_alone(*each)]
     if not forms.by_table or len(alone) <= _MOST_ALONE:
         alone = []
     rest = [each for each in documents if each not in alone]
-    found = None if forms.whole else _in_runs(forms, shards, rank, rest, classes)
-    runs, steps = found or _whole(forms, rest)
+    found = None if forms.whole else _in_runs(forms, shards, rank, rest, numbers)
+    runs, steps = found or _spans(forms, shards, rest, numbers)
     return Steps(*_with_alone(forms, alone, runs, steps))
 
 
@@ -199,24 +76,54 @@ def _with_alone(
     return (*before, *runs), (*packed, *moved)
 
 
-def _whole(forms: Forms, documents: list[Document]) -> tuple[list[Run], list[Step]]:
+def _spans(
+    forms: Forms, shards: Shards, documents: list[Document], numbers: Sequence[int]
+) -> tuple[list[Run], list[Step]]:
+    """Runs around the keys that a segment's queries see and its own, those that overlap as one, and a step for each."""
     runs: list[Run] = []
     steps: list[Step] = []
     for document, segments in documents:
-        runs.append(Run(document, 0, document[1] - document[0], None, tuple(segments)))
-        steps += [Step(rows, len(runs) - 1, forms.plain, first) for rows, (first, _) in segments]
+        n = document[1] - document[0]
+        spans: list[tuple[Segment, list[Placed]]] = []
+        for placed in segments:
+            first, stop = (0, n) if forms.whole else _around(shards, placed[1], n, numbers)
+            spans.append(((0 if forms.from_start else first, stop), [placed]))
+        for (first, stop), some in _merged(spans):
+            beside = tuple((rows, (own[0] - first, own[1] - first)) for rows, own in some)
+            runs.append(Run(document, first, stop, None, beside))
+            for rows, own in some:
+                line = 0, rows[1] - rows[0], 0, first, stop, own[0]
+                where: dict[str, Any] = {"lines": (line,)} if first else {"q_offset": own[0]}
+                steps.append(Step(rows, len(runs) - 1, forms.plain, **where))
     return runs, steps
 
 
+def _around(shards: Shards, queries: Segment, n: int, numbers: Sequence[int]) -> Segment:
+    """From the first to behind the last of the keys that some queries see, and of their own."""
+    seen = [np.flatnonzero(touch(shards.pattern.conditions[number]).keys(queries, n)) for number in numbers]
+    places = [queries[0], queries[1] - 1, *(int(edge) for each in seen if len(each) for edge in (each[0], each[-1]))]
+    return min(places), max(places) + 1
+
+
+def _merged(spans: list[tuple[Segment, list[Placed]]]) -> list[tuple[Segment, list[Placed]]]:
+    """Spans that have no key in common: a key's gradient comes from one run."""
+    found: list[tuple[Segment, list[Placed]]] = []
+    for (first, stop), some in sorted(spans):
+        if found and first < found[-1][0][1]:
+            (begin, end), others = found.pop()
+            first, stop, some = begin, max(end, stop), [*others, *some]
+        found.append(((first, stop), some))
+    return found
+
+
 def _in_runs(
-    forms: Forms, shards: Shards, rank: int, of_documents: list[Document], classes: Sequence[tuple[int, ...]]
+    forms: Forms, shards: Shards, rank: int, of_documents: list[Document], numbers: Sequence[int]
 ) -> tuple[list[Run], list[Step]] | None:
     own = [
         (Run(document, *segment, rows[0]), segments)
         for document, segments in of_documents
         for rows, segment in segments
     ]
-    numbers = sorted({number for each in classes for number in each})
     received = [
         (run, segments)
         for document, segments in of_documents

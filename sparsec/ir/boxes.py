@@ -10,6 +10,7 @@ import numpy as np
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.shape import apart, name
+from sparsec.ir.vector import floor_divided
 
 Bounds = tuple[np.ndarray, np.ndarray]  # smallest and largest value in each box, int64
 Decided = tuple[np.ndarray, np.ndarray]  # bool, by box: whether no pair of it is kept, whether all are
@@ -48,6 +49,33 @@ def decided(node: ir.Set, at: Mapping[str, Bounds], listed: Callable[[ir.Leaf], 
     `at` has the bounds of q, k and n, which broadcast; `listed` answers for tables.
     """
     return _decided(node, _Boxes(at, listed))
+
+
+def without_phases(node: ir.Set, width: int) -> ir.Set:
+    """A condition of which `decided` tells the same about boxes that are all at least `width` positions wide and high.
+
+    x % m == r is not decided in a box with all remainders, whatever r: conditions that differ in such numbers only are
+    alike.
+    """
+    match node:
+        case ir.And(parts) | ir.Or(parts):
+            return type(node)(tuple(without_phases(part, width) for part in parts))
+        case ir.Not(part):
+            return ir.Not(without_phases(part, width))
+        case ir.Compare(ir.Mod(value, divisor) as left, "==" | "!=" as op, ir.Const(number)):
+            if 0 <= number < divisor and 1 < divisor <= _narrowest(value, width):
+                return ir.Compare(left, op, ir.Const(0))
+    return node
+
+
+def _narrowest(value: ir.Int, width: int) -> int:
+    """How many values in a row an integer takes at least in boxes at least so wide and high; 1 where it is not seen."""
+    match value:
+        case ir.Var("q" | "k"):
+            return width
+        case ir.Mod(inner, divisor):
+            return min(divisor, _narrowest(inner, width))
+    return 1
 
 
 def _decided(node: ir.Set, boxes: _Boxes) -> Decided:
@@ -95,13 +123,13 @@ def _found(node: ir.Int, boxes: _Boxes) -> Bounds:
     match node:
         case ir.FloorDiv(left, divisor):
             low, high = _bounds(left, boxes)
-            return low // divisor, high // divisor
+            return floor_divided(low, divisor), floor_divided(high, divisor)
         case ir.Mod(left, divisor):
             low, high = _bounds(left, boxes)
             if boxes.narrowest(left) >= divisor - 1:  # every box has every remainder
                 return np.asarray(0), np.asarray(divisor - 1)
-            turn = low // divisor
-            straight = turn == high // divisor
+            turn = floor_divided(low, divisor)
+            straight = turn == floor_divided(high, divisor)
             return np.where(straight, low - turn * divisor, 0), np.where(straight, high - turn * divisor, divisor - 1)
         case ir.Abs(value):
             low, high = _bounds(value, boxes)

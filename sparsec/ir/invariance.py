@@ -19,6 +19,11 @@ def diagonal_period(condition: ir.Set) -> int | None:
     return period if period <= _LONGEST and _repeats(condition, period) else None
 
 
+def is_of_distances(condition: ir.Set) -> bool:
+    """Whether a condition stays the same when q and k move together by any distance."""
+    return _repeats(condition, 1)
+
+
 def is_of_distance(node: ir.Int) -> bool:
     """Whether an integer stays the same when q and k move together."""
     return _moved(node, 1) == 0

@@ -9,13 +9,15 @@ from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper import gl
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_steps import STEP_KEYS, STEP_QUERIES, steps_of
-from sparsec.kernels.hopper_row_stats import hopper_row_stats
+from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.hopper_rows import hopper_box
 from sparsec.kernels.hopper_tier import hopper_size
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.memory import dense_strides
 from sparsec.kernels.prepare import strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
+from sparsec.kernels.splits import reduce_splits
+from sparsec.kernels.stages import Split, join_splits, lay_splits
 
 # Of the loading and storing warps and both groups: 24 and 240 registers a thread.
 _BACKWARD_OPTIONS = {"num_warps": 4, "maxnreg": 168}
@@ -23,6 +25,7 @@ _BACKWARD_STAGES = {64: 4, 128: 3}  # of queries, by head size
 # Programs that work on tiles of one head find its queries in the L2 cache.  But where tiles follow one another, these
 # programs wait for one another: so at most one in so many tiles of a head is worked on at a time, if heads suffice.
 _TILES_FOR_ONE = 3
+_JOINED = 1024  # numbers of dq that a program makes from several sums
 
 
 def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool) -> None:
@@ -36,12 +39,14 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
         room(name, like.shape, like.dtype, dense_strides(like.shape, like.strides))
     tiles = batch * heads * query_tiles
     run.scratch("STATS", (tiles * 2 * STEP_QUERIES,), torch.float32)
-    run.scratch("SUMS", (tiles * 2 * size, 32), torch.float32)
-    run.scratch("VISITS", (tiles * 2,), torch.int32)
+    sums = batch * heads * made.sums
+    run.scratch("SUMS", (sums * 2 * size, 32), torch.float32)
+    run.scratch("VISITS", (sums * 2,), torch.int32)
     run.scratch("TICKETS", (1,), torch.int32)
     counters = {"TICKETS": Slot("TICKETS"), "VISITS": Slot("VISITS")}
     before: Environment = strides_by_name(g=run.metas["DO"], o=run.metas["OUT"]) | counters
     before |= {name: Slot(name) for name in ("OUT", "DO", "LSE", "STATS")} | {"heads": heads, "n_q": n_q}
+    before["sums"] = made.sums
     before |= {"DLSE": Slot("DLSE") if has_dlse else None, "NAME": "row_stats"}
     before |= {"HEAD_DIM": head_dim, "BLOCK_M": STEP_QUERIES, "BLOCK_D": size}
     run.launch(hopper_row_stats, (query_tiles, heads, batch), before, {"num_warps": 4})
@@ -50,18 +55,36 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     values: Environment = {name: hopper_box(name, run.metas[name], each, size) for name, each in rows.items()}
     values["DQ"] = hopper_box("DQ", run.metas["DQ"], STEP_QUERIES, size // 2)
     values["STATS"] = _numbers("STATS", [tiles * 2 * STEP_QUERIES], [2 * STEP_QUERIES], gl.NVMMASharedLayout(0, 32, 1))
-    values["SUMS"] = _numbers("SUMS", [tiles * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
+    values["SUMS"] = _numbers("SUMS", [sums * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
     values |= counters | {"TILES": made.tiles, "STEPS": made.steps, "scale": Slot("scale")}
     values |= {"scale_log2": Slot("scale_log2"), "heads": heads, "kv_heads": kv_heads, "rows": batch * kv_heads}
     apart = _TILES_FOR_ONE * processors(run.device) * heads // kv_heads
     in_turn = cdiv(apart, len(made.tiles) - 1) if made.follow else 1
-    values["together"] = heads_in_turn(batch * kv_heads if kernel.split_prefix else in_turn, batch * kv_heads)
+    values["together"] = heads_in_turn(in_turn, batch * kv_heads)
+    split = Split(
+        0,
+        made.parts * batch * kv_heads * bool(made.split),
+        made.split * STEP_KEYS,
+        {"split_tiles": made.split, "splits": made.parts},
+        (kv_heads, batch),
+    )
+    values |= {"DK_PARTS": None, "DV_PARTS": None, "part_rows": split.rows, "sums": made.sums, "HEAD_DIM": head_dim}
+    if split.slots:
+        values |= lay_splits(run, split, ("DK_PARTS", "DV_PARTS"), head_dim)
     values |= {"n": n, "q_offset": q_offset, "query_tiles": query_tiles, "tiles": len(made.tiles) - 1}
     values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
     values |= {"GROUP": heads // kv_heads, "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
     values |= {"BLOCK_D": size, "STAGES": _BACKWARD_STAGES[size]}
     programs = min((len(made.tiles) - 1) * batch * kv_heads, processors(run.device))
     run.launch(hopper_backward_kernel, (programs, 1, 1), values, _BACKWARD_OPTIONS)
+    for name in ("DK", "DV"):
+        join_splits(run, reduce_splits, split, {"SPLITS": Slot(f"{name}_PARTS"), "OUT": Slot(name), "HEADS": None})
+    if len(made.joined):
+        after: Environment = strides_by_name(r=run.metas["DQ"]) | {"heads": heads, "n_q": n_q, "sums": made.sums}
+        after |= {"SUMS": Slot("SUMS"), "JOINED": made.joined, "DQ": Slot("DQ"), "scale": Slot("scale")}
+        after |= {"NAME": "join_sums", "HEAD_DIM": head_dim, "BLOCK_M": STEP_QUERIES, "BLOCK_D": size}
+        chunks = STEP_QUERIES * size // _JOINED
+        run.launch(hopper_join_sums, (len(made.joined) * chunks, heads, batch), after | {"BLOCK": _JOINED})
 
 
 def heads_in_turn(least: int, rows: int) -> int:

@@ -18,7 +18,7 @@ from sparsec.kernels.hopper import (
     warpgroup_mma_init,
     warpgroup_mma_wait,
 )
-from sparsec.kernels.hopper_backward_load import STAGE_EMPTY, hopper_backward_load
+from sparsec.kernels.hopper_backward_load import hopper_backward_load
 from sparsec.kernels.hopper_backward_plan import BackwardPlan, BackwardShared, BackwardSizes, BackwardWork
 from sparsec.kernels.hopper_backward_store import SLOT_FULL, hopper_backward_store
 from sparsec.kernels.hopper_backward_tiles import (
@@ -27,21 +27,31 @@ from sparsec.kernels.hopper_backward_tiles import (
     WHOLE_HALF,
     backward_entry,
     backward_tile,
-    says,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, ARRIVE_STORER, MEET_GROUPS, named_barrier
+from sparsec.kernels.hopper_sync import (
+    ARRIVE_ALL,
+    ARRIVE_GROUPS,
+    ARRIVE_STORER,
+    MEET_GROUPS,
+    STAGE_EMPTY,
+    named_barrier,
+    says,
+)
 from sparsec.kernels.regions import Rules, ask_keep
 
 _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group says that its part of ds is there
 
 
-@gluon.jit(do_not_specialize=[*RUN_TIME, "kv_heads", "rows", "together", "query_tiles", "tiles"], repr=kernel_name)
+@gluon.jit(
+    do_not_specialize=[*RUN_TIME, "kv_heads", "rows", "together", "query_tiles", "sums", "tiles", "part_rows"],
+    repr=kernel_name,
+)
 def hopper_backward_kernel(
-    Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, STEPS, TICKETS, VISITS,
-    heads, kv_heads, rows, together, n, q_offset, query_tiles, tiles, scale, scale_log2,
+    Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
+    heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr,
-    GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, BLOCK_D: gl.constexpr,
+    GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,
     STAGES: gl.constexpr,
 ):  # fmt: skip
     """Tiles of keys against the queries that visit them.
@@ -53,11 +63,11 @@ def hopper_backward_kernel(
         Q, K, V, DO, STATS, SUMS, DQ, DK, DV,
         BackwardPlan(
             BackwardWork(
-                TILES, STEPS, TICKETS, VISITS, heads, kv_heads, rows, together, n, q_offset, query_tiles, tiles,
-                scale, scale_log2,
+                TILES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS, part_rows, heads, kv_heads, rows, together, n,
+                q_offset, query_tiles, sums, tiles, scale, scale_log2,
             ),
             Rules(KEEP, None, None, NUMBERS),
-            BackwardSizes(GROUP, QUERIES, KEYS, BLOCK_D, STAGES),
+            BackwardSizes(GROUP, QUERIES, KEYS, HEAD_DIM, BLOCK_D, STAGES),
         ),
     )  # fmt: skip
 
@@ -181,8 +191,12 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
         dq = warpgroup_mma_wait(0, deps=[dq])
         mbarrier.arrive(shared.kv_empty, count=1)
         _leave_dq(dq, tile, steps - 1, last, DQ, shared, plan, GROUP)
-        _leave_keys(dv, 1 - last, DK, shared, GROUP)
-        _leave_keys(dk * plan.work.scale, last, DK, shared, GROUP)
+        if plan.work.DK_PARTS is None or tile.part < 0:
+            _leave_keys(dv, 1 - last, DK, shared, GROUP)
+            _leave_keys(dk * plan.work.scale, last, DK, shared, GROUP)
+        else:
+            _store_part(dv, plan.work.DV_PARTS, tile, plan, GROUP)
+            _store_part(dk * plan.work.scale, plan.work.DK_PARTS, tile, plan, GROUP)
         turn += 1
         number = taken_backward_tile(turn, shared, 4)
 
@@ -232,6 +246,18 @@ def _leave_keys(x, use, DK, shared, GROUP: gl.constexpr):
     rows.reshape([x.shape[0], x.shape[1]]).store(x.to(DK.dtype))
     fence_async_shared()
     named_barrier(SLOT_FULL + GROUP, ARRIVE_STORER)
+
+
+@gluon.jit
+def _store_part(x, PARTS, tile, plan, GROUP: gl.constexpr):
+    """Stores a group's rows of what a program found that has a part of a tile."""
+    HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
+    row = tile.number * plan.sizes.KEYS + GROUP * x.shape[0]
+    row += gl.arange(0, x.shape[0], gl.SliceLayout(1, x.type.layout))
+    column = gl.arange(0, x.shape[1], gl.SliceLayout(0, x.type.layout))
+    head = tile.part * plan.work.rows + tile.batch * plan.work.kv_heads + tile.kv_head
+    ptrs = PARTS + head.to(gl.int64) * plan.work.part_rows * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
+    gl.store(ptrs, x, mask=(column < HEAD_DIM)[None, :] & (row >= 0)[:, None])
 
 
 @gluon.jit

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from sparsec.kernels.hopper import gl, gluon, load_box, mbarrier
 from sparsec.kernels.hopper_backward_tiles import backward_step, backward_tile, take_backward_tile
-from sparsec.kernels.hopper_sync import MEET_ALL, named_barrier
-
-STAGE_EMPTY = gl.constexpr(12)  # the first of the named barriers at which both groups give back a stage
+from sparsec.kernels.hopper_sync import MEET_ALL, STAGE_EMPTY, named_barrier
 
 
 @gluon.jit

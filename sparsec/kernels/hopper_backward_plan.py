@@ -8,10 +8,15 @@ from typing import Any, NamedTuple
 class BackwardWork(NamedTuple):
     """The tiles of keys that the programs of a launch share."""
 
-    TILES: Any  # for each tile of keys of a head, in the order of their turns: its number, and where its steps begin
-    STEPS: Any  # for each step: the tile of queries, and what `sparsec.kernels.hopper_backward_steps` says of it
+    TILES: (
+        Any  # of keys of a head, in the order of their turns: number, first step, and which part it is; -1: the whole
+    )
+    STEPS: Any  # the tile of queries, what `sparsec.kernels.hopper_backward_tiles` says of the step, and the sum of dq
     TICKETS: Any  # how many tiles programs have taken
-    VISITS: Any  # for each tile of queries and half of the head size: how many steps have added to dq
+    VISITS: Any  # for each sum and half of the head size: how many steps have added to it
+    DK_PARTS: Any  # what programs find that have parts of the first tiles, [parts, B, H_kv, rows, D]; None: none has
+    DV_PARTS: Any
+    part_rows: Any
     heads: Any
     kv_heads: Any
     rows: Any  # key heads of all batches
@@ -19,6 +24,7 @@ class BackwardWork(NamedTuple):
     n: Any
     q_offset: Any
     query_tiles: Any
+    sums: Any  # of dq, of each head: one for each tile of queries, and others where a tile has several
     tiles: Any
     scale: Any
     scale_log2: Any
@@ -30,6 +36,7 @@ class BackwardSizes(NamedTuple):
     GROUP: Any  # query heads that share a key head
     QUERIES: Any  # of a tile
     KEYS: Any
+    HEAD_DIM: Any
     BLOCK_D: Any
     STAGES: Any  # of queries and their gradients
 
@@ -70,6 +77,7 @@ class BackwardTile(NamedTuple):
     number: Any  # among the tiles of its head
     begin: Any  # of its steps
     steps: Any  # for one query head
+    part: Any
 
 
 class BackwardStep(NamedTuple):
@@ -79,3 +87,4 @@ class BackwardStep(NamedTuple):
     head: Any
     tile: Any  # of queries
     said: Any
+    sum: Any

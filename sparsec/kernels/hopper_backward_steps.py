@@ -1,7 +1,7 @@
 """The steps of the backward kernel of the Hopper tier: which tiles of queries each tile of keys visits, in which order.
 
 Made when a pass is prepared, from what the pattern answers about tiles of queries, so that a step and its place among
-all that add to the same tile of dq are found from one list, whatever the pattern.  The table takes 8 bytes a pair of
+all that add to the same tile of dq are found from one list, whatever the pattern.  The table takes 12 bytes a pair of
 tiles, 64 queries by 128 keys.
 """
 
@@ -18,14 +18,24 @@ from sparsec.kernels.program import Region, cdiv
 
 STEP_QUERIES, STEP_KEYS = 64, 128  # of a tile
 MOST_STEPS = 1 << 22  # of a head
+_PART = 32  # least steps of a part
+_MOST_PARTS = 64
+_TILES_BEHIND = 128  # tiles between a part and those that add to the same sums: about as many as run at a time
+_MANY = 4  # times as many steps as half of the tiles of queries have at most are far more
+_CHAIN = 8  # steps that add to one of several sums, at least
+_MOST_SUMS = 32
 _FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_HALF)]
 
 
 class BackwardSteps(NamedTuple):
     """int32 tables, as `sparsec.kernels.hopper_backward_plan` says."""
 
-    tiles: Tensor  # [tiles + 1, 2]: those with any step
-    steps: Tensor  # [steps, 2]
+    tiles: Tensor  # [tiles + 1, 3]: those with any step, the first ones in parts
+    steps: Tensor  # [steps, 3]
+    split: int  # how many tiles come in parts, and in how many
+    parts: int
+    joined: Tensor  # [tiles of queries, 3] with several sums: the tile, its first sum, how many there are
+    sums: int  # one for each tile of queries, and then those
     follow: bool  # whether tiles of keys visit so many queries that they follow one another through them
     every_query: bool  # whether some step visits every tile of queries
     every_key: bool
@@ -42,35 +52,86 @@ def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, devic
 
     Tiles of keys come from the first to the last, or the other way where the last ones have more steps, and visit their
     queries from the last to the first.  So those of a window add to dq in this order without waiting, and those of
-    causal attention follow one another one step apart.  Tiles of keys below `prefix`, which have far more steps than
-    others, go the other way through their queries, and others follow them.
+    causal attention follow one another one step apart.  Keys below `prefix`, which far more queries see than others,
+    come in parts, each of them so far behind others with its queries that these have added by then.  Tiles of queries
+    that far more keys visit than others have several sums, to which their steps add in turn.
     """
     query_tiles, key_tiles = cdiv(n_q, STEP_QUERIES), cdiv(n, STEP_KEYS)
     codes = torch.cat(
         [_pairs_of_tiles(begin, end, key_tiles) for begin, end in _key_tiles(region, n_q, n, q_offset)]
     ).unique()
     query, key = codes // key_tiles, codes % key_tiles
-    counts = torch.bincount(key, minlength=key_tiles)
-    backwards = bool(counts[-1] > counts[0])
-    if backwards:
-        codes = (query * key_tiles + key_tiles - 1 - key).sort()[0]
-        query, key = codes // key_tiles, key_tiles - 1 - codes % key_tiles
-    visits = torch.bincount(query, minlength=query_tiles)
-    rank = torch.arange(len(codes)) - (visits.cumsum(0) - visits)[query]
-    shift, closes, adds, whole = _FLAGS
-    said = (rank << shift) + closes * (rank == visits[query] - 1) + adds * (rank > 0)
-    said += whole * _whole_halves(region, query, key, n, q_offset)
+    counts, visits = (torch.bincount(x, minlength=m) for x, m in ((key, key_tiles), (query, query_tiles)))
+    split, parts = _parts(counts, prefix)
+    whole = key >= split
+    backwards = bool(counts[-1] > counts[split])
     turn = key_tiles - 1 - key if backwards else key
-    place = torch.where(key * STEP_KEYS < prefix, query, query_tiles - 1 - query)
-    order = (turn * query_tiles + place).argsort()
-    numbers = torch.arange(key_tiles)[counts > 0]
-    numbers = numbers.flip(0) if backwards else numbers
-    ends = counts[numbers].cumsum(0)
-    tiles = torch.stack([torch.cat([numbers, numbers[:1]]), torch.cat([ends.new_zeros(1), ends])], 1)
-    steps = torch.stack([query, said], 1)[order]
-    follow = bool(2 * counts.max() > query_tiles)
-    every = bool((visits > 0).all()), bool((counts > 0).all())
-    return BackwardSteps(tiles.to(device, torch.int32), steps.to(device, torch.int32), follow, *every)
+    by_key = (key * query_tiles + query).argsort()
+    part = torch.empty_like(key)
+    part[by_key] = _places(key[by_key], counts) * parts // counts[key[by_key]]
+    # What a program takes at a time: a tile by its turn, or a part.
+    taken = torch.where(whole, turn, key_tiles + key * parts + part)
+    rank_of_taken = _order(taken, torch.where(whole, turn, -1), query, key_tiles, key_tiles + split * parts)
+    taken = rank_of_taken[taken]
+    by_query = (query * len(rank_of_taken) + taken).argsort()
+    rank = torch.empty_like(key)
+    rank[by_query] = _places(query[by_query], visits)
+    joined, sums = _several_sums(visits)
+    several = torch.ones_like(visits)
+    several[joined[:, 0]] = joined[:, 2]
+    first = torch.arange(query_tiles)
+    first[joined[:, 0]] = joined[:, 1]
+    several = several[query]
+    shift, closes, adds, halves = _FLAGS
+    said = (rank // several << shift) + closes * ((several == 1) & (rank == visits[query] - 1))
+    said += adds * (rank >= several) + halves * _whole_halves(region, query, key, n, q_offset)
+    order = (taken * query_tiles + query_tiles - 1 - query).argsort()
+    steps = torch.stack([query, said, first[query] + rank % several], 1)[order]
+    lengths = torch.bincount(taken)
+    lengths = lengths[lengths > 0]
+    begins = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    at = order[torch.cat([begins[:-1], begins[:1]])]
+    tiles = torch.stack([key[at], begins, torch.where(whole, -1, part)[at]], 1)
+    return BackwardSteps(
+        tiles.to(device, torch.int32),
+        steps.to(device, torch.int32),
+        split,
+        parts,
+        joined.to(device, torch.int32),
+        sums,
+        bool(2 * lengths.max() > query_tiles),
+        bool((visits > 0).all()),
+        bool((counts > 0).all()),
+    )
+
+
+def _parts(counts: Tensor, prefix: int) -> tuple[int, int]:
+    """How many of the first tiles of keys come in parts, and in how many: all in as many."""
+    tiles = min(cdiv(prefix, STEP_KEYS), len(counts) - 1)
+    parts = min(int(counts[:tiles].min()) // _PART, _MOST_PARTS) if tiles > 0 else 1
+    return (tiles, parts) if parts > 1 else (0, 1)
+
+
+def _places(groups: Tensor, sizes: Tensor) -> Tensor:
+    """The place of each entry in its group, where groups stand one after the other."""
+    return torch.arange(len(groups)) - (sizes.cumsum(0) - sizes)[groups]
+
+
+def _order(taken: Tensor, turn: Tensor, query: Tensor, tiles: int, most: int) -> Tensor:
+    """In which order programs take tiles and parts; `turn`: of the tile of each step, -1 in a part."""
+    last = torch.full((int(query.max()) + 1,), -1).scatter_reduce(0, query, turn, "amax")
+    behind = torch.zeros(most, dtype=torch.int64).scatter_reduce(0, taken, last[query] + _TILES_BEHIND, "amax")
+    behind[:tiles] = torch.arange(tiles)
+    order = (behind * most + torch.arange(most)).argsort()
+    return torch.empty_like(order).scatter(0, order, torch.arange(most))
+
+
+def _several_sums(visits: Tensor) -> tuple[Tensor, int]:
+    """Tiles of queries with several sums, as in `BackwardSteps.joined`, and how many sums there are of all."""
+    many = (visits > max(_MANY * int(visits.median()), 2 * _CHAIN)).nonzero()[:, 0]
+    each = (visits[many] // _CHAIN).clamp(max=_MOST_SUMS)
+    first = len(visits) + each.cumsum(0) - each
+    return torch.stack([many, first, each], 1), len(visits) + int(each.sum())
 
 
 def _key_tiles(region: Region, n_q: int, n: int, q_offset: int) -> list[tuple[Tensor, Tensor]]:

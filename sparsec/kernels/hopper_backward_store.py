@@ -13,10 +13,9 @@ from sparsec.kernels.hopper_backward_tiles import (
     STEP_FLAGS,
     backward_step,
     backward_tile,
-    says,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper_sync import MEET_STORER, await_count, count_up, named_barrier, stores_complete
+from sparsec.kernels.hopper_sync import MEET_STORER, await_count, count_up, named_barrier, says, stores_complete
 
 SLOT_FULL = gl.constexpr(10)  # the first of the named barriers at which a group says that its slot is to be stored
 
@@ -34,7 +33,7 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
         for each in range(tile.steps * plan.sizes.GROUP):
             step = backward_step(tile, each, plan)
             closes = says(step.said, CLOSES)
-            place = (step.bh * plan.work.query_tiles + step.tile) * 2 + GROUP
+            place = (step.bh * plan.work.sums + step.sum) * 2 + GROUP
             await_count(plan.work.VISITS + place, step.said >> STEP_FLAGS)
             if closes:  # the sum of others; where there are none, what it gets is not used
                 mbarrier.expect(sum_full, SUMS.block_type.nbytes)
@@ -55,8 +54,9 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
             stores_complete()
             count_up(plan.work.VISITS + place)
         row = tile.number * plan.sizes.KEYS + GROUP * (plan.sizes.KEYS // 2)
-        _store_keys(DV, as_dk, tile, row, empty, sum_full, GROUP)
-        _store_keys(DK, as_dk, tile, row, empty, sum_full, GROUP)
+        if tile.part < 0:
+            _store_keys(DV, as_dk, tile, row, empty, sum_full, GROUP)
+            _store_keys(DK, as_dk, tile, row, empty, sum_full, GROUP)
         turn += 1
         number = taken_backward_tile(turn, shared, 1)
     stores_complete()

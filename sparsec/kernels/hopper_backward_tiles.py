@@ -46,9 +46,9 @@ def backward_tile(number, plan):
     heads = gl.minimum(plan.work.together, plan.work.rows - first)
     place = (number - first * plan.work.tiles) // heads
     row = first + (number - first * plan.work.tiles) % heads
-    entry = plan.work.TILES + 2 * place
-    begin, end = gl.load(entry + 1), gl.load(entry + 3)
-    return BackwardTile(row // plan.work.kv_heads, row % plan.work.kv_heads, gl.load(entry), begin, end - begin)
+    entry = plan.work.TILES + 3 * place
+    begin, end, part = gl.load(entry + 1), gl.load(entry + 4), gl.load(entry + 2)
+    return BackwardTile(row // plan.work.kv_heads, row % plan.work.kv_heads, gl.load(entry), begin, end - begin, part)
 
 
 @gluon.jit
@@ -58,17 +58,13 @@ def backward_entry(tile, turn, plan):
     if plan.sizes.GROUP > 1:
         head += turn // tile.steps
         step = turn % tile.steps
-    return plan.work.STEPS + 2 * (tile.begin + step), head
+    return plan.work.STEPS + 3 * (tile.begin + step), head
 
 
 @gluon.jit
 def backward_step(tile, turn, plan):
     """A step of a tile."""
     entry, head = backward_entry(tile, turn, plan)
-    return BackwardStep(tile.batch * plan.work.heads + head, head, gl.load(entry), gl.load(entry + 1))
-
-
-@gluon.jit
-def says(said, FLAG: gl.constexpr):
-    """Whether a flag of a step is set."""
-    return (said & FLAG) != 0
+    return BackwardStep(
+        tile.batch * plan.work.heads + head, head, gl.load(entry), gl.load(entry + 1), gl.load(entry + 2)
+    )

@@ -32,7 +32,8 @@ class HopperSizes(NamedTuple):
     HEAD_DIM: Any
     ROWS: Any  # of a tile that one group of warps has
     STAGES: Any  # of keys and values
-    OUT: Any  # layout of results in registers
+    SCORES: Any  # layout of scores in registers
+    OUT: Any  # of results
     WEIGHTS: Any  # of the softmax's weights, as a product takes them
 
 
@@ -53,10 +54,11 @@ class HopperShared(NamedTuple):
     k: Any
     v: Any
     out: Any
+    factors: Any  # of the rows of two tiles, of which one is complete
+    said: Any  # of the step of a stage: `sparsec.kernels.hopper_tiles`
+    tiles: Any  # what some tiles of queries are
     q_full: Any
-    q_empty: Any
     full: Any
-    empty: Any
 
 
 class HopperTile(NamedTuple):
@@ -77,10 +79,3 @@ class HopperWalk(NamedTuple):
     walk: Any
     end: Any  # before which step they end
     count: Any
-
-
-class HopperStep(NamedTuple):
-    """The keys of a step, as the rows of a group see them."""
-
-    k_lo: Any  # the first; beyond the last key where the step is not there
-    whole: Any  # every pair is kept

@@ -4,46 +4,63 @@ from __future__ import annotations
 
 from sparsec.kernels.device import LN_2
 from sparsec.kernels.hopper import fence_async_shared, gl, gluon, store_box, store_wait
+from sparsec.kernels.hopper_tiles import TILE_BATCH, TILE_HEAD, TILE_NUMBER, TILE_PART, tile_word
 
 
 @gluon.jit
-def hopper_store(acc, m_i, l_i, results, out_s, tile, plan, FIRST_ROW: gl.constexpr):
-    """Out and log-sum-exp of a group's rows, or its share of them; `results`: OUT, LSE, SPLITS and SPLITS_LSE."""
-    OUT, LSE, SPLITS, SPLITS_LSE = results
+def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr):
+    """Log-sum-exp of a group's rows of the tile of a turn; leaves in shared memory what their sums are multiplied with.
+
+    `results`: OUT, LSE, SPLITS and SPLITS_LSE, the last two where programs split tiles.
+    """
+    _, LSE, _, SPLITS_LSE = results
     l_i = gl.convert_layout(gl.sum(l_i, 1), m_i.type.layout)
     some = l_i > 0
     l_safe = gl.where(some, l_i, 1.0)
     lse = gl.where(some, (m_i + gl.log2(l_safe)) * LN_2, float("-inf"))
-    out = acc * (1.0 / l_safe)[:, None]
-    place = tile.number * plan.sizes.BLOCK_M + FIRST_ROW
-    row = place + gl.arange(0, plan.sizes.ROWS, m_i.type.layout)
-    bh = tile.batch * plan.work.heads + tile.head
-    if SPLITS is None:
-        _store_rows(out, lse, out_s, OUT, LSE, bh, row, place, tile, plan)
-    elif tile.split:
-        _store_share(out, lse, SPLITS, SPLITS_LSE, bh, row, tile, plan)
-    else:
-        _store_rows(out, lse, out_s, OUT, LSE, bh, row, place, tile, plan)
-
-
-@gluon.jit
-def _store_rows(out, lse, out_s, OUT, LSE, bh, row, place, tile, plan):
+    shared.factors.index(2 * (turn & 1) + GROUP).store(1.0 / l_safe)
+    row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
+    if SPLITS_LSE is not None:
+        gl.store(SPLITS_LSE + _first_of_share(bh, part, plan) + row, lse, mask=(row >= 0) & (part >= 0))
     n_q = plan.work.n_q
-    gl.store(LSE + bh.to(gl.int64) * n_q + row, lse, mask=row < n_q)
-    store_wait(0)  # shared memory may be written again
-    out_s.reshape([out.shape[0], out.shape[1]]).store(out.to(out_s.dtype))
-    fence_async_shared()
-    store_box(OUT, [tile.batch, tile.head, place, 0], out_s)
+    gl.store(LSE + bh.to(gl.int64) * n_q + row, lse, mask=(row < n_q) & (part < 0))
 
 
 @gluon.jit
-def _store_share(out, lse, SPLITS, SPLITS_LSE, bh, row, tile, plan):
-    """What one of several programs found, for `combine_splits`: [parts, B, H, rows, D]."""
-    HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
-    COLUMNS: gl.constexpr = plan.sizes.BLOCK_D
+def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
+    """Results of a group's rows of that tile, or its share of them."""
+    OUT, _, SPLITS, _ = results
+    factors = shared.factors.index(2 * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
+    out = acc * factors[:, None]
+    row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
+    if SPLITS is not None and part >= 0:
+        HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
+        column = gl.arange(0, plan.sizes.BLOCK_D, gl.SliceLayout(0, out.type.layout))
+        first = _first_of_share(bh, part, plan)
+        ptrs = SPLITS + first * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
+        gl.store(ptrs, out, mask=(column < HEAD_DIM)[None, :] & (row >= 0)[:, None])
+    else:
+        own = shared.out.index(GROUP)
+        store_wait(0)  # shared memory may be written again
+        own.reshape([out.shape[0], out.shape[1]]).store(out.to(own.dtype))
+        fence_async_shared()
+        place = tile_word(shared, turn, TILE_NUMBER) * plan.sizes.BLOCK_M + GROUP * plan.sizes.ROWS
+        store_box(OUT, [tile_word(shared, turn, TILE_BATCH), tile_word(shared, turn, TILE_HEAD), place, 0], own)
+
+
+@gluon.jit
+def _rows_of_tile(turn, shared, plan, GROUP: gl.constexpr):
+    """A group's rows of the tile of a turn, the row of all heads, and which share it is; -1: it is the whole."""
+    row = tile_word(shared, turn, TILE_NUMBER) * plan.sizes.BLOCK_M + GROUP * plan.sizes.ROWS
+    bh = tile_word(shared, turn, TILE_BATCH) * plan.work.heads + tile_word(shared, turn, TILE_HEAD)
+    part = -1
+    if plan.sizes.SPLIT:
+        part = tile_word(shared, turn, TILE_PART)
+    return row + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, plan.sizes.OUT)), bh, gl.to_tensor(part)
+
+
+@gluon.jit
+def _first_of_share(bh, part, plan):
+    """Where a share begins of what several programs find, for `combine_splits`: [parts, B, H, rows]."""
     rows = plan.work.split_tiles * plan.sizes.BLOCK_M
-    first = (tile.part * plan.work.heads * plan.work.batches + bh).to(gl.int64) * rows
-    gl.store(SPLITS_LSE + first + row, lse)
-    column = gl.arange(0, COLUMNS, gl.SliceLayout(0, out.type.layout))
-    ptrs = SPLITS + first * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
-    gl.store(ptrs, out, mask=(column < HEAD_DIM)[None, :] & (row < rows)[:, None])
+    return (part * plan.work.heads * plan.work.batches + bh).to(gl.int64) * rows

@@ -1,4 +1,4 @@
-"""Synchronisation that Gluon lacks: named barriers, counters in global memory, and stores that are complete.
+"""Synchronisation that Gluon lacks: named barriers, counters in global memory, stores that are complete; and flags.
 
 An arrival at an mbarrier has a group of warps wait for one another; an arrival at a named barrier costs nothing.
 Triton takes the numbers up to 5.  A bulk copy is complete where its writes are visible to others, which is later
@@ -16,6 +16,9 @@ ARRIVE_ALL = gl.constexpr("bar.arrive $1, 288; mov.u32 $0, $1;")
 MEET_ALL = gl.constexpr("bar.sync $1, 288; mov.u32 $0, $1;")
 ARRIVE_STORER = gl.constexpr("bar.arrive $1, 160; mov.u32 $0, $1;")
 MEET_STORER = gl.constexpr("bar.sync $1, 160; mov.u32 $0, $1;")
+
+# The first of the named barriers at which both groups give back a tile of queries, and a stage.
+QUERIES_EMPTY, STAGE_EMPTY = gl.constexpr(10), gl.constexpr(12)
 
 _COMPLETE = gl.constexpr("cp.async.bulk.wait_group 0; mov.u32 $0, $1;")
 # Only a fence for global memory: the full one would wait for all writes of the thread.
@@ -76,3 +79,9 @@ def count_up(counter):
 def next_number(counter):
     """What a counter was before it went up by one, by one warp."""
     return gl.inline_asm_elementwise(_NEXT, "=r,l", [counter.to(gl.int64)], dtype=gl.int32, is_pure=False, pack=1)
+
+
+@gluon.jit
+def says(said, FLAG: gl.constexpr):
+    """Whether a flag is set in a number, or any of some."""
+    return (said & FLAG) != 0

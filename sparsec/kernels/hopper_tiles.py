@@ -1,17 +1,26 @@
 """Device functions of the Hopper tier: the tiles of queries that a program works on in turn, and their walks.
 
-As many programs run as there are processors.  They take turns; a walk goes from its last step to its first, since
-that is mostly the one with masks, and the first step of a tile has code of its own.
+As many programs run as there are processors.  They take turns; a walk goes from its last step to its first.  The
+loading warp knows both, and says in shared memory what groups need to know: of a step, one number, the tile of keys
+before some flags; of a tile, some words.
 """
 
 from __future__ import annotations
 
 from sparsec.kernels.hopper import gl, gluon
 from sparsec.kernels.hopper_plan import HopperTile, HopperWalk
-from sparsec.kernels.regions import tile_of, walk_of
+from sparsec.kernels.regions import ask, tile_of, walk_of
 from sparsec.kernels.tiles import split_steps
 
-LEAST_STEPS = gl.constexpr(2)  # of a tile, so that the pipeline has one form; steps that are not there are masked
+SAID_FLAGS = gl.constexpr(7)  # bits of the number of a step, before its tile of keys
+FIRST = gl.constexpr(1)  # it is the first one of its tile
+ENDS = gl.constexpr(2)  # it has no pairs, and no other follows: the values of the one before are left
+RAGGED = gl.constexpr(4)  # it has keys beyond the last one
+MASKS = gl.constexpr(8)  # a group's rows have a pair with the first half of the keys that is left out; twice that:
+# with the second; four times: the same of the second group
+TILE_BATCH, TILE_HEAD, TILE_NUMBER, TILE_PART = gl.constexpr(0), gl.constexpr(1), gl.constexpr(2), gl.constexpr(3)
+TILE_WORDS = gl.constexpr(4)
+TILE_SLOTS = gl.constexpr(4)  # the tiles before, of this turn and after, and one that is being said
 
 
 @gluon.jit
@@ -74,7 +83,58 @@ def hopper_walk(tile, plan):
 
 
 @gluon.jit
-def hopper_keys(visits, step, plan, NONE):
-    """The first key of a step, NONE where the step is not there."""
-    place, _ = tile_of(visits.walk, plan.lists, gl.maximum(visits.end - 1 - step, 0))
-    return gl.where(step < visits.count, place * plan.sizes.BLOCK_N, NONE)
+def hopper_step(visits, tile, step, plan):
+    """The first key of a step, and what is said of it; a step that is not there has keys beyond the last one."""
+    number, _ = tile_of(visits.walk, plan.lists, gl.maximum(visits.end - 1 - step, 0))
+    number = gl.where(step < visits.count, number, gl.cdiv(plan.work.n, plan.sizes.BLOCK_N))
+    k_lo = number * plan.sizes.BLOCK_N
+    said = (number << SAID_FLAGS) + gl.where(step == 0, FIRST, 0)
+    said += gl.where(k_lo + plan.sizes.BLOCK_N > plan.work.n, RAGGED, 0)
+    if plan.rules.KEEP is not None and not plan.rules.WHOLE:
+        half: gl.constexpr = plan.sizes.BLOCK_N // 2
+        for place in gl.static_range(4):
+            q_lo = plan.work.q_offset + tile.number * plan.sizes.BLOCK_M + place // 2 * plan.sizes.ROWS
+            whole = _is_whole(q_lo, k_lo + place % 2 * half, plan, half)
+            said += gl.where(whole, 0, MASKS << place)
+    return k_lo, said
+
+
+@gluon.jit
+def _is_whole(q_lo, k_lo, plan, KEYS: gl.constexpr):
+    """Whether all pairs of a group's rows and some keys are kept."""
+    whole = q_lo != q_lo
+    if plan.rules.FULL is not None:
+        edges = q_lo, q_lo + plan.sizes.ROWS - 1, k_lo, k_lo + KEYS - 1
+        whole = ask(plan.rules.FULL, edges, (plan.work.n,), plan.rules.NUMBERS)
+    return whole
+
+
+@gluon.jit
+def say(number, shared, place):
+    """Leaves a number in shared memory, by one warp."""
+    ONE_WARP: gl.constexpr = gl.BlockedLayout([1], [32], [1], [0])
+    shared.index(place).store(gl.full([1], number, gl.int32, ONE_WARP))
+
+
+@gluon.jit
+def said_of(shared, place):
+    """A number that was left in shared memory, for a group of warps."""
+    LAYOUT: gl.constexpr = gl.BlockedLayout([1], [32], [4], [0])
+    return gl.max(shared.index(place).load(LAYOUT), 0)
+
+
+@gluon.jit
+def say_tile(tile, turn, shared, plan):
+    """Leaves what the tile of a turn is."""
+    place = turn % TILE_SLOTS * TILE_WORDS
+    say(tile.batch, shared.tiles, place + TILE_BATCH)
+    say(tile.head, shared.tiles, place + TILE_HEAD)
+    say(tile.number, shared.tiles, place + TILE_NUMBER)
+    if plan.sizes.SPLIT:
+        say(gl.where(tile.split, tile.part, -1), shared.tiles, place + TILE_PART)
+
+
+@gluon.jit
+def tile_word(shared, turn, WORD: gl.constexpr):
+    """A word of the tile of a turn."""
+    return said_of(shared.tiles, turn % TILE_SLOTS * TILE_WORDS + WORD)

@@ -98,7 +98,7 @@ class Operator:
         self.program, self.heads = program, heads
         made = operators(name, program)
         self._library = made.library  # the operators live as long as this does: as long as the module
-        self.forward, self.backward, self.choose = made.forward, made.backward, made.choose
+        self.forward, self.backward, self.reals, self.choose = made.forward, made.backward, made.reals, made.choose
         self.repeated = Repeated(program, made.differentiable)
 
     def __call__(

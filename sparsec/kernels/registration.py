@@ -63,6 +63,7 @@ class Operators(NamedTuple):
     library: torch.library.Library | None  # in which they live; None where another module has them
     forward: Callable
     backward: Callable
+    reals: Callable  # the gradients of float inputs
     choose: Callable
     differentiable: Callable  # forward, as autograd has it: float inputs come last, one by one
 
@@ -85,7 +86,7 @@ def operators(name: str, program: Program) -> Operators:
     if library:
         _implement(library, name, program, on_gpu, functions)
         _implement_choosers(library, program, choose)
-    return Operators(library, forward, backward, choose, single_level(functions[0]))
+    return Operators(library, forward, backward, reals, choose, single_level(functions[0]))
 
 
 _ENDS = "", "_backward", "_reals", "_refused", "_choose"

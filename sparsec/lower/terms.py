@@ -53,7 +53,7 @@ def _terms(evaluation: Evaluation, node: ast.Expr, frame: Frame) -> list[Term]:
             assert without is not None
             outside = algebra.complement(without)
             return [Term(name, algebra.conjunction(some, outside)) for name, some in _terms(evaluation, left, frame)]
-        case ast.Name(name):
+        case ast.Name(name) if frame.entry.scope.find(name):  # an input has no definition
             return _called(evaluation, ast.Call(name, (), span=node.span), frame)
         case ast.Call():
             return _called(evaluation, node, frame)

@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from sparsec.ir import nodes as ir
-from sparsec.ir.boxes import Bounds, decided
-from sparsec.ir.vector import Values, distinct, holds, integer
+from sparsec.ir.boxes import Bounds, decided, without_phases
+from sparsec.ir.vector import Values, distinct, floor_divided, holds, integer
 from sparsec.plan.nodes import Cover, Gathered, Layout, Region, Residue, Segment, Side
 
 BLOCK = 64  # positions of a tile
@@ -35,8 +35,10 @@ def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
     if not cover.ordered:
         order = np.argsort(begins, axis=0, kind="stable")
         begins, ends = np.take_along_axis(begins, order, 0), np.take_along_axis(ends, order, 0)
-    total = done = np.zeros(size, np.int64)
-    for begin, end in zip(begins, ends, strict=True):
+    if not len(ends):
+        return np.zeros(size, np.int64)
+    total, done = ends[0] - begins[0], ends[0]
+    for begin, end in zip(begins[1:], ends[1:], strict=True):
         stop = np.maximum(end, done)
         total = total + np.maximum(stop - np.maximum(begin, done), 0)
         done = stop
@@ -49,7 +51,8 @@ def listed_tiles(side: Side, region: Region, n: int) -> tuple[np.ndarray, np.nda
     By interval arithmetic, for some programs; the others are taken to be like the nearest of these.  Tables count as
     empty: what they name is counted beside.
     """
-    return _listed(side, region.mask, region.layout, n)
+    whole = n % BLOCK == 0 and not isinstance(region.layout, Gathered)  # all tiles are of BLOCK positions or more
+    return _listed(side, without_phases(region.mask, BLOCK) if whole else region.mask, region.layout, n)
 
 
 @lru_cache(maxsize=256)
@@ -179,6 +182,7 @@ def _programs(side: str, region: Region, n: int) -> tuple[Values, np.ndarray | i
     return {"n": n, **_edges(side, np.arange(0, n, BLOCK))}, n
 
 
+@lru_cache(maxsize=32)  # at all lengths, for each head again
 def _programs_by_class(stride: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The residue of each program and its tile there, class by class."""
     classes, tiles = np.arange(min(stride, n)), np.arange(-(-n // (stride * BLOCK)))
@@ -195,6 +199,8 @@ def _range(segment: Segment, at: Values, length: np.ndarray | int) -> tuple[np.n
     """First tile and the one after the last, equal where there is none."""
     first = 0 if segment.first is None else np.maximum(integer(segment.first, at), 0)
     stop = length if segment.last is None else np.minimum(integer(segment.last, at) + 1, length)
-    stop = np.where(holds(segment.when, at), np.maximum(stop, 0), 0)
-    end = -(-stop // BLOCK)
-    return np.minimum(first // BLOCK, end), end
+    stop = np.maximum(stop, 0)
+    if segment.when != ir.TRUE:
+        stop = np.where(holds(segment.when, at), stop, 0)
+    end = floor_divided(stop + (BLOCK - 1), BLOCK)
+    return np.minimum(floor_divided(np.asarray(first), BLOCK), end), end

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from sparsec.analysis.any_data import for_any_data
 from sparsec.analysis.closed_form import number_of
 from sparsec.analysis.cost import Cost
 from sparsec.analysis.numbers import Uncounted
@@ -70,14 +71,14 @@ class Ranks:
 
 def ranks(pattern: ir.Pattern, cost: Cost, count: int, layout: str, gpu: str | None, link: str) -> Ranks:
     """The cost of a pattern over `count` ranks at the length of `cost`; `layout` as of `sparsec.distributed.shard`."""
-    pattern, n = bounded(pattern), cost.n
+    asked, pattern, n = for_any_data(pattern), bounded(pattern), cost.n
     layout = chosen_layout(pattern, n, count) if layout == "auto" else layout
     try:
         shares = split(layout, n, count, pattern)
     except Uncounted:
         layout, shares = "contiguous", split("contiguous", n, count, pattern)
-    shards = Shards(pattern, (0, n), shares)
-    heads = [(number,) for number in pattern.head_conditions] or [(0,)] * (cost.heads or 1)
+    shards = Shards(asked, (0, n), shares)
+    heads = [(number,) for number in asked.head_conditions] or [(0,)] * (cost.heads or 1)
     traffic, held = shards.traffic(heads), tuple(map(shards.size, range(count)))
     busiest = balance(pattern, n, shares)
     least = floors(cost, GPUS[gpu])["forward"].least if gpu else None
@@ -93,9 +94,9 @@ def ranks(pattern: ir.Pattern, cost: Cost, count: int, layout: str, gpu: str | N
         sends=_numbers(traffic.sum(0)),
         gathered=tuple((n - own) * len(heads) for own in held),
         bytes_of_key=bytes_of_key,
-        exact=shards.exact() and not pattern.inputs,
+        exact=shards.exact() and not asked.inputs,
         busiest=busiest,
-        formula=_formula(pattern, count) if layout == "contiguous" else None,
+        formula=_formula(asked, count) if layout == "contiguous" else None,
         compute=least * busiest / count if least is not None and busiest is not None else None,
         exchange=most / rate if rate else None,
         whole=least,

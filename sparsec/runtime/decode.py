@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sparsec.analysis.retention import Retention
     from sparsec.cache.records import Record
     from sparsec.kernels.decode_call import Decoder
+    from sparsec.runtime.bound_pattern import BoundPattern
 
 
 class Decodes:
@@ -18,6 +20,7 @@ class Decodes:
     _record: Record
     _operator: Any
     _heads: int | None
+    pattern: BoundPattern
 
     def decode(
         self,
@@ -54,6 +57,19 @@ class Decodes:
 
     decode._torchdynamo_disable = True  # type: ignore[attr-defined]
     decode._torchdynamo_disable_msg = "a step of decoding is launched as it is"  # type: ignore[attr-defined]
+
+    def retention(self) -> Retention:
+        """Which keys of a cache later rows still see, at every length: what `decode` needs, proved from the sets.
+
+            kept = attend.retention()
+            print(kept)                # at most 516 keys: 4 pinned and a ring of 512
+            kept.pages(1000, page=16)  # pages that row 1000 and later ones read; kept.skipped(1000, 16) may be freed
+
+        For rows one after the other, row q with n = q + 1 keys, and for all heads together.
+        """
+        from sparsec.analysis.retention import retention
+
+        return retention(self.pattern.nodes)
 
     @cached_property
     def _decoder(self) -> Decoder:

@@ -37,7 +37,7 @@ from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.gather import gather_kernel
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_row_stats import hopper_row_stats
+from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
@@ -128,7 +128,7 @@ def compile_kernels(
             if not dropout:
                 input_gradients_gpu(program, call, Upstream(q, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
-        kernels += (hopper_row_stats, hopper_backward_kernel, read_gradient_kernel)
+        kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]

@@ -10,15 +10,17 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import islpy as isl
 
 _local = threading.local()
 _MOST_KNOWN = 256  # answers of one function that are remembered
-_PRECISE = 16  # counted steps are told to such a part
+_PRECISE = 16  # counted steps are told to such a part,
+_LEAST = 64  # and fewer than so many to one
 _T = TypeVar("_T")
 _failed: dict[Hashable, int] = {}  # steps that did not suffice for a question
+_answers: dict[Hashable, Any] = {}  # plain data, of all threads
 
 _BUGS = ("Assertion", "original tableau does not correspond")  # how isl says that it is at fault
 
@@ -107,6 +109,18 @@ def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
         _forget_many(_local.sets)
         _local.sets[question] = _copy(made), left - rest
     return made
+
+
+def remembered(question: Hashable, make: Callable[[], _T]) -> _T:
+    """What `make` finds, plain data.  Not remembered where an allowance around had no more left."""
+    context()
+    found = _answers.get(question, _answers)  # which is no answer
+    if found is _answers:
+        found = make()
+        if _local.allowance is None or not _local.allowance.cut:
+            _forget_many(_answers)
+            _answers[question] = found
+    return found
 
 
 def _left() -> int | None:
@@ -218,7 +232,9 @@ def read_once(text: str) -> isl.Set:
 
 
 def _copy(values: isl.Set) -> isl.Set:
-    """The set again, for others to ask about: lexmin changes what it is asked about."""
+    """The set again, for others to ask about: lexmin changes what it is asked about, if not parameters alone."""
+    if not values.dim(isl.dim_type.set):
+        return values
     return values.set_dim_name(isl.dim_type.set, 0, values.get_dim_name(isl.dim_type.set, 0))
 
 
@@ -259,16 +275,18 @@ def _settle(ctx: isl.Context) -> None:
 def _taken(ctx: isl.Context) -> int:
     """The steps that isl has counted, too many by a sixteenth at most.
 
-    It does not tell them, but for whether they reach a limit, and each limit that is tried takes microseconds.
+    It does not tell them, but for whether they reach a limit.  A limit that they reach takes twenty times as long to
+    try as one that they do not, so the search comes from above.
     """
 
     def reaches(limit: int) -> bool:
         ctx.set_max_operations(limit)
         return _exceeded(ctx)
 
-    low, high = 0, 64  # above low, or none; at most high
-    while high < _local.most and reaches(high + 1):
-        low, high = high, high * 2
+    high = _LEAST << max(0, (_local.most - 1) // _LEAST).bit_length()  # at most so many
+    while high > _LEAST and not reaches(high // 2 + 1):
+        high //= 2
+    low = high // 2 if high > _LEAST else 0  # above so many, or none
     while high - low > max(1, high // _PRECISE):
         middle = (low + high) // 2
         low, high = (middle, high) if reaches(middle + 1) else (low, middle)

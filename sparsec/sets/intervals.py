@@ -12,7 +12,7 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets, from_isl
-from sparsec.sets.context import OutOfBudget, budget, unshared
+from sparsec.sets.context import OutOfBudget, budget, remembered, unshared
 from sparsec.sets.to_isl import function, points
 
 _LARGEST_BOUND = 32  # nodes of one bound; past that a simpler, wider one is better
@@ -37,18 +37,27 @@ class Bounded:
     def __init__(self, piece: isl.Set, domain: isl.Set, shape: isl.Set | None = None):
         self.piece, self.domain, self.space = piece, domain, piece.get_space()
         self.shape = piece if shape is None else shape
-        self.when = self._when()
-        self.first = self._bound(isl.Set.lexmin_pw_multi_aff, isl.PwAff.le_set)
-        self.last = self._bound(isl.Set.lexmax_pw_multi_aff, isl.PwAff.ge_set)
+        question = ("interval", str(piece), str(domain), str(shape))
+        self.interval: Interval = remembered(question, self._interval)  # terms of a union occur in many
 
     @property
-    def interval(self) -> Interval:
+    def first(self) -> ir.Int | None:
+        return self.interval.first
+
+    @property
+    def when(self) -> ir.Set:
+        return self.interval.when
+
+    def _interval(self) -> Interval:
+        when = self._when()
+        first = self._bound(isl.Set.lexmin_pw_multi_aff, isl.PwAff.le_set)
+        last = self._bound(isl.Set.lexmax_pw_multi_aff, isl.PwAff.ge_set)
         try:
             with budget(budgets.BOUND):
-                exact = is_filled(self.piece, self.domain, self.first, self.last, self.when)
+                exact = is_filled(self.piece, self.domain, first, last, when)
         except OutOfBudget:
             exact = False
-        return Interval(self.first, self.last, self.when, exact)
+        return Interval(first, last, when, exact)
 
     def may_precede(self, other: Bounded) -> bool:
         """Whether self.first <= other.first wherever both are there."""

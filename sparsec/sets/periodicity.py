@@ -11,7 +11,7 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets
-from sparsec.sets.context import OutOfBudget, budget, context, unshared
+from sparsec.sets.context import OutOfBudget, budget, context, read_once, remembered, unshared
 from sparsec.sets.pieces import integer
 from sparsec.sets.to_isl import reachable
 
@@ -21,6 +21,10 @@ _MOST = 12  # numbers that are tried
 
 def stride(condition: ir.Set) -> int:
     """The largest s found with q = k (mod s) for every pair; 1 where there is none."""
+    return remembered(("stride", condition), lambda: _stride(condition))
+
+
+def _stride(condition: ir.Set) -> int:
     numbers = sorted(_periods(condition))[-_MOST:]
     shared = {gcd(a, b) for a, b in combinations(numbers, 2)}
     found = 1
@@ -41,6 +45,10 @@ def periodic_keys(condition: ir.Set) -> tuple[int, int, int] | None:
 
     The narrowest share of the keys that is found, None where that is all.
     """
+    return remembered(("periodic keys", condition), lambda: _periodic_keys(condition))
+
+
+def _periodic_keys(condition: ir.Set) -> tuple[int, int, int] | None:
     found = []
     for period in sorted(_periods(condition))[-_MOST:]:
         try:
@@ -80,4 +88,4 @@ def _period(node: ir.Node) -> Iterator[int]:
 
 
 def _read(text: str) -> isl.Set:
-    return isl.Set.read_from_str(context(), f"{{ [q, k] : {text} }}")
+    return read_once(f"{{ [q, k] : {text} }}")

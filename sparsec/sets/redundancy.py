@@ -10,6 +10,7 @@ generated kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import reduce
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ import islpy as isl
 
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
+from sparsec.ir.sampled import Pairs, pairs_for
 from sparsec.sets import budgets
 from sparsec.sets.context import OutOfBudget, budget
 from sparsec.sets.to_isl import reachable
@@ -54,24 +56,32 @@ def simplify(condition: ir.Set) -> ir.Set:
         return condition
     try:
         with budget(budgets.SIMPLIFY):
-            return _simplified(condition, reachable(condition))
+            return _simplified(condition, pairs_for(condition))
     except OutOfBudget:
         return condition
 
 
-def _simplified(condition: ir.Set, pairs: isl.Set) -> ir.Set:
-    """`condition`, whose pairs are `pairs`, without what adds nothing."""
-    if pairs.is_empty():
+def _simplified(condition: ir.Set, look: Pairs) -> ir.Set:
+    """`condition` without what adds nothing; what a pair refutes is not asked of sets."""
+    if not look.some(condition) and reachable(condition).is_empty():
         return ir.FALSE
-    if reachable(ir.TRUE).is_subset(pairs):
+    if not look.some(ir.Not(condition)) and reachable(ir.TRUE).is_subset(reachable(condition)):
         return ir.TRUE
     if not isinstance(condition, ir.And | ir.Or) or len(condition.parts) > _MOST_PARTS:
         return condition
-    join = isl.Set.intersect if isinstance(condition, ir.And) else isl.Set.union
-    operands = [(part, reachable(part)) for part in condition.parts]
-    kept = _irredundant_from_last(operands, lambda _, rest: reduce(join, (some for _, some in rest)).is_equal(pairs))
-    simple = [_simplified(part, some) if isinstance(part, ir.And | ir.Or) else part for part, some in kept]
-    return simple[0] if len(simple) == 1 else type(condition)(tuple(simple))
+    kind, join = type(condition), isl.Set.intersect if isinstance(condition, ir.And) else isl.Set.union
+
+    def needless(_: tuple[ir.Set], others: list[tuple[ir.Set]]) -> bool:
+        rest = [other for (other,) in others]
+        joined = kind(tuple(rest))
+        more, less = (joined, condition) if kind is ir.And else (condition, joined)
+        if look.some(ir.And((more, ir.Not(less)))):
+            return False
+        return reduce(join, map(reachable, rest)).is_equal(reachable(condition))
+
+    kept = _irredundant_from_last([(part,) for part in condition.parts], needless)  # of equal ones each by itself
+    simple = [_simplified(part, look) if isinstance(part, ir.And | ir.Or) else part for (part,) in kept]
+    return simple[0] if len(simple) == 1 else kind(tuple(simple))
 
 
 # ---------------------------------------------------------------- where some facts hold
@@ -81,49 +91,61 @@ def given(condition: ir.Set, facts: ir.Set) -> ir.Set:
     """A condition with `given & facts = condition & facts`, in 0 <= q, 0 <= k < n; negations at the comparisons."""
     try:
         with budget(budgets.GIVEN):
-            return _given(condition, reachable(facts), negated=False)
+            return _Given(facts, pairs_for(condition, facts)).read(condition, negated=False)
     except OutOfBudget:
         return condition
 
 
-def _given(node: ir.Set, facts: isl.Set, negated: bool) -> ir.Set:
-    match node:
-        case ir.Not(part):
-            return _given(part, facts, not negated)
-        case ir.And(parts) | ir.Or(parts):
-            rest = [_given(part, facts, negated) for part in parts]
-            return _all(rest, facts) if isinstance(node, ir.And) != negated else _any(rest, facts)
-    plain = algebra.complement(node) if negated else node
-    if isinstance(node, ir.Leaf):
+@dataclass(frozen=True)
+class _Given:
+    """Reads conditions where some facts hold."""
+
+    facts: ir.Set
+    look: Pairs
+
+    def read(self, node: ir.Set, negated: bool) -> ir.Set:
+        match node:
+            case ir.Not(part):
+                return self.read(part, not negated)
+            case ir.And(parts) | ir.Or(parts):
+                rest = [self.read(part, negated) for part in parts]
+                return self._all(rest) if isinstance(node, ir.And) != negated else self._any(rest)
+        plain = algebra.complement(node) if negated else node
+        if isinstance(node, ir.Leaf):
+            return plain
+        if not self._meet_facts(ir.Not(plain)) and reachable(self.facts).is_subset(reachable(plain)):
+            return ir.TRUE
+        if not self._meet_facts(plain) and reachable(self.facts).is_disjoint(reachable(plain)):
+            return ir.FALSE
         return plain
-    pairs = reachable(plain)
-    return ir.TRUE if facts.is_subset(pairs) else ir.FALSE if facts.is_disjoint(pairs) else plain
 
+    def _meet_facts(self, *parts: ir.Set) -> bool:
+        """Whether a pair shows that these and the facts hold together."""
+        return self.look.some(ir.And((self.facts, *parts)))
 
-def _all(parts: list[ir.Set], facts: isl.Set) -> ir.Set:
-    """Their conjunction without the parts that the facts and the others imply."""
+    def _all(self, parts: list[ir.Set]) -> ir.Set:
+        """Their conjunction without the parts that the facts and the others imply."""
 
-    def implied(part: ir.Set, rest: list[ir.Set]) -> bool:
-        if ir.leaves(part):
-            return False
-        known = reduce(isl.Set.intersect, (reachable(other, "over") for other in rest), facts)
-        return known.is_subset(reachable(part))
+        def implied(part: ir.Set, rest: list[ir.Set]) -> bool:
+            if ir.leaves(part) or self._meet_facts(*rest, ir.Not(part)):
+                return False
+            known = reduce(isl.Set.intersect, (reachable(other, "over") for other in rest), reachable(self.facts))
+            return known.is_subset(reachable(part))
 
-    joined = algebra.conjunction(*parts)
-    return algebra.conjunction(*_irredundant_from_last(_operands(joined, ir.And), implied))
+        joined = algebra.conjunction(*parts)
+        return algebra.conjunction(*_irredundant_from_last(_operands(joined, ir.And), implied))
 
+    def _any(self, parts: list[ir.Set]) -> ir.Set:
+        """Their disjunction without the parts that add nothing to the others where the facts hold."""
 
-def _any(parts: list[ir.Set], facts: isl.Set) -> ir.Set:
-    """Their disjunction without the parts that add nothing to the others where the facts hold."""
+        def covered(part: ir.Set, rest: list[ir.Set]) -> bool:
+            if ir.leaves(part) or self._meet_facts(part, *map(ir.Not, rest)):
+                return False
+            others = reduce(isl.Set.union, (reachable(other, "under") for other in rest))
+            return reachable(part).intersect(reachable(self.facts)).is_subset(others)
 
-    def covered(part: ir.Set, rest: list[ir.Set]) -> bool:
-        if ir.leaves(part):
-            return False
-        others = reduce(isl.Set.union, (reachable(other, "under") for other in rest))
-        return reachable(part).intersect(facts).is_subset(others)
-
-    joined = algebra.disjunction(*parts)
-    return algebra.disjunction(*_irredundant_from_last(_operands(joined, ir.Or), covered))
+        joined = algebra.disjunction(*parts)
+        return algebra.disjunction(*_irredundant_from_last(_operands(joined, ir.Or), covered))
 
 
 def _operands(node: ir.Set, kind: type[ir.And] | type[ir.Or]) -> list[ir.Set]:

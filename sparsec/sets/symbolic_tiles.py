@@ -15,14 +15,16 @@ with 0 <= residue < stride.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import islpy as isl
 
+from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets, from_isl, to_isl
-from sparsec.sets.context import OutOfBudget, budget, context
+from sparsec.sets.context import OutOfBudget, budget, read_once, remembered
 from sparsec.sets.intervals import Bounded, Interval, is_filled, is_inside, rising
+from sparsec.sets.pieces import integer
 from sparsec.sets.redundancy import irredundant
 
 MIN_TILE = 16
@@ -48,6 +50,12 @@ def touched(pairs: isl.Set, side: str, limit: int, stride: int = 1, least: int =
 
     `least`: tiles are at least so long.  Raises TooManyPieces, or OutOfBudget under a budget.
     """
+    pairs, stride, own = _of_one_class(pairs, stride)
+    question = ("touched", str(pairs), side, limit, stride, least)
+    return _guarded(remembered(question, lambda: _touched(pairs, side, limit, stride, least)), own)
+
+
+def _touched(pairs: isl.Set, side: str, limit: int, stride: int, least: int) -> Reach:
     reach, domain = _project(pairs, side, stride, least)
     convex = reach.get_basic_sets()
     if len(convex) > limit:
@@ -57,12 +65,32 @@ def touched(pairs: isl.Set, side: str, limit: int, stride: int = 1, least: int =
     return Reach(tuple(piece.interval for piece in order or pieces), ordered=order is not None)
 
 
+def _of_one_class(pairs: isl.Set, stride: int) -> tuple[isl.Set, int, ir.Set]:
+    """Pairs that lie in one residue class without the residue, a stride for them, and the condition on the residue.
+
+    Heads that differ in a phase see the same of different classes.  Other pairs as they are.
+    """
+    if stride > 1:
+        place = pairs.find_dim_by_name(isl.dim_type.param, "residue")
+        fixed = pairs.plain_get_val_if_fixed(isl.dim_type.param, place)
+        if fixed.is_int() and 0 <= (residue := integer(fixed)) < stride:
+            own = ir.Compare(ir.Var("residue"), "==", ir.Const(residue))
+            return pairs.project_out(isl.dim_type.param, place, 1), 1, own
+    return pairs, stride, ir.TRUE
+
+
+def _guarded(reach: Reach, own: ir.Set) -> Reach:
+    intervals = (replace(each, when=algebra.conjunction(own, each.when)) for each in reach.intervals)
+    return replace(reach, intervals=tuple(intervals))
+
+
 def hull(pairs: isl.Set, side: str, stride: int = 1, least: int = MIN_TILE) -> Reach:
     """One interval that covers all that a tile row or column touches."""
+    pairs, stride, own = _of_one_class(pairs, stride)
     reach, domain = _project(pairs, side, stride, least)
     if reach.is_empty():
         return Reach((), ordered=True)
-    return Reach((Bounded(reach, domain, reach.simple_hull().to_set()).interval,), ordered=True)
+    return _guarded(Reach((Bounded(reach, domain, reach.simple_hull().to_set()).interval,), ordered=True), own)
 
 
 def full(pairs: isl.Set, limit: int, stride: int = 1) -> ir.Set:
@@ -71,6 +99,12 @@ def full(pairs: isl.Set, limit: int, stride: int = 1) -> ir.Set:
     A union of at most `limit` convex conditions, each as wide as it can be; where more would be needed the rest
     is left out, which makes full tiles be treated as partial and is never wrong.
     """
+    pairs, stride, own = _of_one_class(pairs, stride)
+    found = remembered(("full", str(pairs), limit, stride), lambda: _full(pairs, limit, stride))
+    return algebra.disjunction(*(algebra.conjunction(own, part) for part in found))
+
+
+def _full(pairs: isl.Set, limit: int, stride: int) -> tuple[ir.Set, ...]:
     edges = (*parameters(stride), "q_lo", "q_hi", "k_lo", "k_hi")
     domain = _domain(edges, f"{_tile('q')} and {_tile('k')}", stride)
     box = _read(edges, "[q, k] : q_lo <= q <= q_hi and k_lo <= k <= k_hi")
@@ -78,8 +112,7 @@ def full(pairs: isl.Set, limit: int, stride: int = 1) -> ir.Set:
     missing = _explicit(boxes.subtract(pairs).params().coalesce())
     kept = domain.subtract(missing).coalesce()
     parts = [from_isl.condition(piece, domain) for piece in _implicants(kept, domain)[:limit]]
-    parts = [part for part in parts if _proved_full(part, boxes, pairs)]
-    return parts[0] if len(parts) == 1 else ir.Or(tuple(parts)) if parts else ir.FALSE
+    return tuple(part for part in parts if _proved_full(part, boxes, pairs))
 
 
 def _explicit(values: isl.Set) -> isl.Set:
@@ -183,8 +216,8 @@ def _union(sets: list[isl.Set]) -> isl.Set:
 
 
 def _parameters(names: tuple[str, ...], text: str) -> isl.Set:
-    return isl.Set.read_from_str(context(), f"[{', '.join(names)}] -> {{ : {text} }}")
+    return read_once(f"[{', '.join(names)}] -> {{ : {text} }}")
 
 
 def _read(names: tuple[str, ...], text: str) -> isl.Set:
-    return isl.Set.read_from_str(context(), f"[{', '.join(names)}] -> {{ {text} }}")
+    return read_once(f"[{', '.join(names)}] -> {{ {text} }}")

@@ -7,15 +7,26 @@ nothing when it must not be too large.
 
 from __future__ import annotations
 
-from functools import reduce
+import threading
+from collections.abc import Callable
+from functools import lru_cache, reduce
+from typing import Any, TypeVar
 
 import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Approximation
-from sparsec.sets.context import number, once, read_once, set_space
+from sparsec.sets.context import number, once, read_once, set_space, spend
 
-_FLIPPED = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
+_STEPS = 32  # that isl takes to read a node of arithmetic
+_ARITHMETIC = ir.Const | ir.Var | ir.Add | ir.Sub | ir.Mul | ir.FloorDiv | ir.Mod
+
+_MOST_KNOWN = 4096  # nodes that are remembered for one space
+
+_Made = TypeVar("_Made", isl.Set, isl.PwAff)
+_Node = TypeVar("_Node", bound=ir.Node)
+
+_FLIPPED: dict[ir.Comparator, ir.Comparator] = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 
 
 def relation(condition: ir.Set, bound: Approximation = "over", parameters: tuple[str, ...] = ("n",)) -> isl.Set:
@@ -57,19 +68,51 @@ def function(value: ir.Int, space: isl.Space) -> isl.PwAff:
     return _Reader(space, "over").integer(value)
 
 
+@lru_cache(maxsize=4096)
+def _steps(node: ir.Node) -> int:
+    """The steps that reading arithmetic, or a comparison of such, takes; 0 for what chooses, where they may be many."""
+    nodes = list(ir.walk(node))
+    plain = all(isinstance(part, _ARITHMETIC) for part in nodes[isinstance(node, ir.Compare) :])
+    return _STEPS * len(nodes) if plain else 0
+
+
+class _Known(threading.local):
+    """What a thread has read arithmetic and comparisons as: sets of two contexts must not meet."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[tuple[object, ...], dict[ir.Node, Any]] = {}
+
+    def over(self, space: tuple[object, ...]) -> dict[ir.Node, Any]:
+        """As what over a space."""
+        known = self._spaces.setdefault(space, {})
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        return known
+
+
+_known = _Known()
+
+
 class _Reader:
-    """Reads nodes over one space.  Negations are pushed to the comparisons: isl's complement costs more."""
+    """Reads nodes over one space.  Negations are pushed to the comparisons: isl's complement costs more.
+
+    The same few numbers and comparisons stand in all that is asked: they are read once, and charged each time.
+    """
 
     def __init__(self, space: isl.Space, bound: Approximation):
         self.space, self.bound = space, bound
         self.domain = isl.LocalSpace.from_space(space)
+        self.parameters = space.get_var_names(isl.dim_type.param)
+        names = space.get_var_names(isl.dim_type.set)
+        self.known = _known.over((space.is_params(), *names, "of", *self.parameters))
 
     def set(self, node: ir.Set, negated: bool) -> isl.Set:
         match node:
             case ir.Bool(value):
                 return self._constant(value != negated)
             case ir.Compare(left, op, right):
-                return self._compare(self.integer(left), _FLIPPED[op] if negated else op, self.integer(right))
+                comparison = ir.Compare(left, _FLIPPED[op], right) if negated else node
+                return self._once(comparison, self._compare)
             case ir.Member(value, members):
                 return self._member(self.integer(value), members, negated)
             case ir.Not(part):
@@ -81,6 +124,19 @@ class _Reader:
                 return self._constant(self.bound == "over")
 
     def integer(self, node: ir.Int) -> isl.PwAff:
+        return self._once(node, self._integer)
+
+    def _once(self, node: _Node, make: Callable[[_Node], _Made]) -> _Made:
+        """What `make` makes of a node, remembered where it is arithmetic."""
+        if node in self.known:
+            spend(_steps(node))
+            return self.known[node]
+        made = make(node)
+        if _steps(node):
+            self.known[node] = made
+        return made
+
+    def _integer(self, node: ir.Int) -> isl.PwAff:
         match node:
             case ir.Const(value):
                 return self._value(value)
@@ -118,8 +174,9 @@ class _Reader:
         inside = reduce(isl.Set.union, (value.eq_set(self._value(member)) for member in members)).coalesce()
         return inside.complement() if negated else inside
 
-    def _compare(self, left: isl.PwAff, op: str, right: isl.PwAff) -> isl.Set:
-        match op:
+    def _compare(self, node: ir.Compare) -> isl.Set:
+        left, right = self.integer(node.left), self.integer(node.right)
+        match node.op:
             case "<":
                 return left.lt_set(right)
             case "<=":
@@ -132,13 +189,13 @@ class _Reader:
                 return left.ge_set(right)
             case ">":
                 return left.gt_set(right)
-        raise ValueError(f"not a comparison: {op!r}")
+        raise ValueError(f"not a comparison: {node.op!r}")
 
     def _value(self, value: int) -> isl.PwAff:
         return isl.PwAff.from_aff(isl.Aff.val_on_domain(self.domain, number(value)))
 
     def _variable(self, name: str) -> isl.PwAff:
-        kind = isl.dim_type.param if name in self.space.get_var_names(isl.dim_type.param) else isl.dim_type.set
+        kind = isl.dim_type.param if name in self.parameters else isl.dim_type.set
         position = self.space.find_dim_by_name(kind, name)
         if position < 0:
             raise KeyError(f"no such variable in this space: {name}")

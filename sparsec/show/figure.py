@@ -1,7 +1,4 @@
-"""A picture as shapes and words on a plane, before it is SVG or PNG: masks with axes, curves at their margins, legends.
-
-Coordinates are pixels of an ordinary screen, y downwards.
-"""
+"""A picture of masks with axes, curves at their margins and legends, as shapes: before it is SVG or PNG."""
 
 from __future__ import annotations
 
@@ -14,59 +11,16 @@ from sparsec.ir import reference
 from sparsec.ir.nodes import Pattern, Set
 from sparsec.show.colour import PALETTE
 from sparsec.show.page import Divided, Operands, heading, percent, title, total
+from sparsec.show.ranks import OverRanks
+from sparsec.show.ranks_figure import bands, exchange
 from sparsec.show.raster import Raster, View, densities, raster
+from sparsec.show.shapes import EMPTY, FAINT, FRAME, INK, Box, Cells, Path, Place, Shape, Words
 from sparsec.show.ticks import ticks
 
 SIDE = 512  # the longer side of a mask
-GROUND, EMPTY = "#ffffff", "#f3f4f6"  # of the picture, of cells without a pair
-INK, FAINT, FRAME = "#1f2328", "#59636e", "#8c959f"
 LEFT, TOP, MARGIN, CURVE, LINE = 92, 100, 16, 44, 20
 _SHORTEST = 0.25  # of an oblong mask, the shorter side over the longer
 _LETTER = 7.2  # the width of a letter, about
-
-Place = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle, filled or outlined."""
-
-    at: Place
-    size: tuple[float, float]
-    fill: str | None = None
-    stroke: str | None = None
-    dashed: bool = False
-
-
-@dataclass(frozen=True)
-class Path:
-    """Straight lines from point to point."""
-
-    points: tuple[Place, ...]
-    stroke: str = FRAME
-
-
-@dataclass(frozen=True)
-class Words:
-    """One line of text: `at` is its start, middle or end on the base line; `upright` reads from below."""
-
-    at: Place
-    text: str
-    anchor: str = "start"
-    colour: str = INK
-    upright: bool = False
-
-
-@dataclass(frozen=True)
-class Cells:
-    """A raster, stretched to a box."""
-
-    at: Place
-    size: tuple[float, float]
-    raster: Raster
-
-
-Shape = Box | Path | Words | Cells
 
 
 class Shown(Divided, total=False):
@@ -75,6 +29,7 @@ class Shown(Divided, total=False):
     tile: int | None
     queries: range | None
     columns: int
+    ranks: OverRanks | None
 
 
 @dataclass(frozen=True)
@@ -95,11 +50,13 @@ def figure(
     compared: bool = False,
     tile: int | None = None,
     queries: range | None = None,
+    ranks: OverRanks | None = None,
 ) -> Figure:
     """Each distinct mask after the one before it, `columns` side by side.
 
     `operands`, `headings` and `compared` as of `page`; `cells` along an axis at most.  Tiles of `tile` x `tile` are
-    outlined; they are counted from the first of `queries`, by default 0..n, and need a view that is exact.
+    outlined; they are counted from the first of `queries`, by default 0..n, and need a view that is exact.  `ranks`:
+    bands of these beside the masks, and below what each sends to each.
     """
     divided = operands or [[("", condition)] for condition in pattern.conditions]
     box = _box(view)
@@ -107,7 +64,8 @@ def figure(
     for index, parts in enumerate(divided):
         above = headings[index] if headings else heading(pattern, index)
         shapes = list(_panel(parts, n, view, box, above, cells, compared))
-        panels.append(shapes + list(_tiles(parts, n, view, box, tile, queries or range(n)) if tile else ()))
+        tiles = _tiles(parts, n, view, box, tile, queries or range(n)) if tile else ()
+        panels.append([*shapes, *tiles, *(bands(ranks, view, (LEFT, TOP), box) if ranks else ())])
     name = Words((MARGIN, 28), title(pattern, n))
     columns = min(columns, len(panels))
     wide = max(_right(each) for each in panels) + MARGIN
@@ -117,8 +75,11 @@ def figure(
         for index, shapes in enumerate(panels)
         for shape in shapes
     ]
-    width = max(columns * wide, _right([name]) + MARGIN)
-    return Figure((round(width), round(-(-len(panels) // columns) * high)), (name, *placed))
+    height = -(-len(panels) // columns) * high
+    below = [*exchange(ranks, (LEFT, height))] if ranks else []
+    width = max(columns * wide, _right([name, *below]) + MARGIN)
+    height = max(height, *(shape.at[1] + LINE for shape in below if isinstance(shape, Words))) if below else height
+    return Figure((round(width), round(height)), (name, *placed, *below))
 
 
 def colour(part: int) -> str:

@@ -10,13 +10,17 @@ from importlib.resources import files
 
 import numpy as np
 
-from sparsec.ir.nodes import Set
+from sparsec.ir.algebra import disjunction
+from sparsec.ir.nodes import Pattern, Set
 from sparsec.lower.symbolic import Open
 from sparsec.show.colour import PALETTE
+from sparsec.show.ranks import OverRanks, divided
 from sparsec.show.raster import View, densities
+from sparsec.show.svg import svg
 
 LONGEST = 1 << 20  # keys that the slider reaches
 _TILE = 64
+_NAMESPACE = ' xmlns="http://www.w3.org/2000/svg"'  # within a page it is known
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -53,7 +57,7 @@ _PAGE = """<!DOCTYPE html>
 <p id="hover">Point at the mask; drag to pan, turn the wheel to zoom.</p>
 </div>
 </main>
-<pre>{text}</pre>
+{ranks}<pre>{text}</pre>
 <script type="application/json" id="data">{data}</script>
 <script>
 {evaluator}</script>
@@ -84,8 +88,13 @@ class Subject:
     operands: tuple[Operand, ...]
 
 
-def html(subject: Subject, n: int, queries: range, view: View, tile: int | None = None) -> str:
-    """The page; it shows the view at first.  Counts of it that take long in a browser are written into the page."""
+def html(
+    subject: Subject, n: int, queries: range, view: View, tile: int | None = None, ranks: OverRanks | None = None
+) -> str:
+    """The page; it shows the view at first.  Counts of it that take long in a browser are written into the page.
+
+    `ranks`: the mask with their bands, and what each gets from each, at this n alone.
+    """
     names = {"n": n, **subject.names}
     call = {} if queries == range(n) else {"n_q": len(queries), "q_offset": queries.start}
     shown = {"q": view.queries[0], "k": view.keys[0], "high": view.shape[0], "wide": view.shape[1]}
@@ -105,11 +114,20 @@ def html(subject: Subject, n: int, queries: range, view: View, tile: int | None 
         name=escape(subject.name),
         doc=escape(subject.doc),
         text=escape(subject.text),
+        ranks=_over_ranks(subject, n, view, ranks) if ranks else "",
         data=json.dumps(data).replace("<", "\\u003c"),  # so that no text of the user ends the element
         style=_file("page.css"),
         evaluator=_file("mask.js"),
         script=_file("page.js"),
     )
+
+
+def _over_ranks(subject: Subject, n: int, view: View, ranks: OverRanks) -> str:
+    """A picture that does not change with the controls."""
+    whole = disjunction(*(operand.set for operand in subject.operands))
+    pattern = Pattern(subject.name, "", "", (), (whole,))
+    picture = svg(pattern, n, view, operands=[divided(whole, ranks)], ranks=ranks)
+    return f'<div class="ranks">\n{picture.replace(_NAMESPACE, "")}</div>\n'
 
 
 def _control(name: str, value: int, names: Mapping[str, int]) -> dict[str, str | int]:

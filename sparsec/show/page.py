@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from sparsec.ir.nodes import Pattern, Set
 from sparsec.show import colour, plain
+from sparsec.show.ranks import OverRanks
 from sparsec.show.raster import Raster, View, densities, raster, whole
 from sparsec.show.ticks import ticks
 
@@ -35,12 +36,13 @@ def page(
     view: View | None = None,
     headings: Sequence[str] | None = None,
     compared: bool = False,
+    ranks: OverRanks | None = None,
 ) -> str:
     """Every distinct mask of the pattern at n keys and n queries, in at most `width` columns of text.
 
     `operands[c]` says into which sets the condition `c` is divided by colour, by default into none; `headings[c]` what
     stands above it, by default the heads that share it; `compared`: the operands are what only one pattern, only
-    another and both keep.
+    another and both keep.  `ranks`: each is named where its queries begin, and below stands what each gets from each.
     """
     colours = colours and width >= NARROWEST
     view = view or whole(n)
@@ -48,8 +50,10 @@ def page(
     for index, condition in enumerate(pattern.conditions):
         parts = operands[index] if operands else [("", condition)]
         heads = headings[index] if headings else heading(pattern, index)
-        drawn = _drawing(parts, n, view, width, colours, compared)
+        drawn = _drawing(parts, n, view, width, colours, compared, ranks)
         blocks.append("\n".join([heads, *drawn] if heads else drawn))
+    if ranks:
+        blocks.append("\n".join([*ranks.words, *ranks.table()]))
     return "\n\n".join(blocks)
 
 
@@ -73,16 +77,23 @@ def total(share: float, view: View, sure: bool) -> str:
     return f"{about}{round(share * pairs):,} of {pairs:,} pairs, a density of {percent(share)}"
 
 
-def _drawing(parts: Operands, n: int, view: View, width: int, colours: bool, compared: bool) -> list[str]:
+def _drawing(
+    parts: Operands, n: int, view: View, width: int, colours: bool, compared: bool, ranks: OverRanks | None
+) -> list[str]:
     """Axis of keys above, axis of queries to the left, legend below; a character is about twice as high as wide."""
     label = max(len(str(edge)) for edge in (view.queries[0], view.queries[1] - 1))
-    columns = max(1, min(view.shape[1], LARGEST, width - label - 1))
+    beside = len(f" rank {len(ranks.shares) - 1}") if ranks else 0
+    columns = max(1, min(view.shape[1], LARGEST, width - label - 1 - beside))
     high = min(max(1.0, columns * view.shape[0] / view.shape[1]), LARGEST)
     cells = raster([part for _, part in parts], n, ceil(high) if colours else ceil(high / 2), columns, view, compared)
-    lines = colour.half_blocks(cells) if colours else plain.characters(cells)
+    lines = colour.half_blocks(cells) if colours else plain.characters(cells, ranks is not None)
     marks = _marks(view.queries, len(lines))
     queries = [f"{marks.get(row, ''):>{label}} {line}" for row, line in enumerate(lines)]
-    return [" " * (label + 1) + _keys(view.keys, columns), *queries, *_legend(parts, n, view, colours, cells)]
+    for (first, _), rank in ranks.bands(view.queries) if ranks else ():
+        row = (first - view.queries[0]) * len(lines) // view.shape[0]
+        queries[row] = f"{queries[row].partition(' rank')[0]} rank {rank}"
+    legend = "" if colours else plain.OVER_RANKS if ranks else plain.COMPARED if compared else plain.LEGEND
+    return [" " * (label + 1) + _keys(view.keys, columns), *queries, *_legend(parts, n, view, legend, cells)]
 
 
 def _keys(span: tuple[int, int], columns: int) -> str:
@@ -105,15 +116,15 @@ def _marks(span: tuple[int, int], rows: int) -> dict[int, str]:
     return {**found, 0: str(first)}
 
 
-def _legend(parts: Operands, n: int, view: View, colours: bool, cells: Raster) -> list[str]:
-    """What the marks mean, the share of each operand in all pairs, and the total."""
+def _legend(parts: Operands, n: int, view: View, characters: str, cells: Raster) -> list[str]:
+    """What the characters mean, none where colours do, the share of each operand in all pairs, and the total."""
     shares, sure = densities([part for _, part in parts], n, view, cells)
     about = "" if sure else "about "
-    lines = [] if colours else [plain.COMPARED if cells.compared else plain.LEGEND]
+    lines = [characters] if characters else []
     kept = [(index, name) for index, (name, _) in enumerate(parts) if shares[index]] if len(parts) > 1 else []
     wide = max((len(name) for _, name in kept), default=0)
     for place, (index, name) in enumerate(kept):
-        mark = colour.swatch(index) + " " if colours else ""
+        mark = "" if characters else colour.swatch(index) + " "
         lines.append(f"{mark}{name:<{wide}}  {about}{percent(shares[index])}{' more' if place else ''}")
     return [*lines, total(float(shares.sum()), view, sure)]
 

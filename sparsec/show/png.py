@@ -12,8 +12,9 @@ import numpy as np
 from sparsec.ir.nodes import Pattern
 from sparsec.show import glyphs
 from sparsec.show.colour import PALETTE
-from sparsec.show.figure import GROUND, Box, Cells, Path, Place, Shape, Shown, Words, figure
+from sparsec.show.figure import Shown, figure
 from sparsec.show.raster import Raster, View
+from sparsec.show.shapes import GROUND, Box, Cells, Path, Place, Shape, Words
 
 CELLS = 512  # along an axis
 SCALE = 2  # for dense screens

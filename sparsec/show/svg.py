@@ -10,8 +10,9 @@ from typing import Unpack
 import numpy as np
 
 from sparsec.ir.nodes import Pattern
-from sparsec.show.figure import GROUND, Box, Cells, Path, Shape, Shown, Words, colour, figure
+from sparsec.show.figure import Shown, colour, figure
 from sparsec.show.raster import View
+from sparsec.show.shapes import GROUND, Box, Cells, Path, Shape, Words
 
 CELLS = 128  # along an axis
 _DASHES = ' stroke-dasharray="3 2"'

@@ -6,9 +6,12 @@
     sparsec.transformers.use(model, "pattern p = sinks(4) | past(512)")  # or a pattern of yours
     print(sparsec.transformers.verify(model))
 
+Longformer and BigBird have attention of their own, which `patch` replaces; `capture` writes queries and keys down for
+`sparsec fit`.
+
 No mask of n x n is made: what a layer may see is read from the mask function that transformers passes, and compiled.
 Rows may be packed or have padding, on the left or on the right.  Whatever would change the result and is not done here
-(dropout, biases, attention weights) is refused.
+(biases, attention weights) is refused.
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ except ImportError as missing:
 
 from sparsec.transformers.attention import attention
 from sparsec.transformers.cache import Cache
+from sparsec.transformers.capture import capture
 from sparsec.transformers.dense import NAME, dense_attention
 from sparsec.transformers.masks import mask
 from sparsec.transformers.models import use
+from sparsec.transformers.patch import patch
+from sparsec.transformers.prepared import prepared_masks
 from sparsec.transformers.verify import Report, verify
 
-__all__ = ["Cache", "Report", "use", "verify"]
+__all__ = ["Cache", "Report", "capture", "patch", "prepared_masks", "use", "verify"]
 
 AttentionInterface.register("sparsec", attention)
 AttentionMaskInterface.register("sparsec", mask)

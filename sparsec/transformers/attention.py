@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers.masking_utils import bidirectional_mask_function
 
+from sparsec.runtime.fitting import fitting
 from sparsec.transformers.cache import places_of
 from sparsec.transformers.dense import over_kept_keys
 from sparsec.transformers.layers import LayerPattern, layer_pattern, problem
@@ -59,9 +59,8 @@ def attention(
 
     `attention_mask` is what `mask` made.  `s_aux` or `sinks` [H]: a score for each head that takes its share of the
     softmax and has no value.  `cu_seq_lens_q`, the same as `cu_seq_lens_k`: where documents of one packed row begin.
+    `dropout`: the probability with which weights are dropped, by a seed from torch's generator.
     """
-    if dropout:
-        raise refusal(f"dropout of {dropout} on the weights", "set `attention_dropout` to 0", module)
     if position_bias is not None:
         raise refusal("a bias added to the scores, `position_bias`", EAGER, module)
     for name, given in others.items():
@@ -87,17 +86,21 @@ def attention(
     aux = s_aux if sinks is None else sinks
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if own is not None and places is not None:
+        if dropout:
+            hint = "leave the cache out in training, or set `attention_dropout` to 0"
+            raise refusal(f"dropout of {dropout} over keys that a cache kept", hint, module)
         return over_kept_keys(own, query, key, value, places, scale, aux).transpose(1, 2), None
     positions = _positions(place)
     if cu_seq_lens_q is not None:
         positions = {"documents": _ends(module, place, query, cu_seq_lens_q, cu_seq_lens_k)}
-    q, k, v, size = _fitting(query, key, value)
+    q, k, v, size = fitting(query, key, value)
     out = attend(
         q,
         k,
         v,
         scale=scale,
         sinks=None if aux is None else aux.flatten(),
+        dropout_p=dropout,
         **positions,
         **place.inputs if own is None else {},
     )
@@ -153,12 +156,3 @@ def _ends(module: nn.Module, place: Place, query: Tensor, of_queries: Tensor, of
         if of_keys.shape != of_queries.shape or (looks and not torch.equal(of_keys, of_queries)):
             raise refusal("`cu_seq_lens_q` and `cu_seq_lens_k` that differ", EAGER, module)
     return of_queries
-
-
-def _fitting(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """q, k and v with columns of zeros, which change nothing, so that all have one size that operators take; and the
-    columns of the result that v has.
-    """
-    size = max(q.shape[-1], v.shape[-1], 16)
-    size += -size % 8
-    return *(x if x.shape[-1] == size else pad(x, (0, size - x.shape[-1])) for x in (q, k, v)), v.shape[-1]

@@ -11,10 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from sparsec.analysis.retention import retention
 from sparsec.ir import nodes as ir
-from sparsec.runtime.flex import Line, Terms
-from sparsec.sets.context import OutOfBudget
-from sparsec.sets.kv_cache import held_condition
 from sparsec.transformers.layers import layer_pattern
 from sparsec.transformers.models import attention_layers
 from sparsec.transformers.refusal import refusal
@@ -25,8 +23,9 @@ class Cache(transformers.Cache):
 
         model.generate(**inputs, cache=sparsec.transformers.Cache(model))     # past_key_values before transformers 5.24
 
-    After n tokens, a layer holds the keys that some query from n on sees, which integer sets tell of its pattern: of
-    `sinks(4) | past(512)` those are 515 at any n, one fewer than `sparsec cost` says, which counts the step's own key.
+    After n tokens, a layer holds the keys that some query from n on sees, which `attend.retention()` tells of its
+    pattern: of `sinks(4) | past(512)` those are 515 at any n, one fewer than `sparsec cost` says, which counts the
+    step's own key.  Memory and the work of a step depend on the number of these keys, and not on n.
     Models write what they write with all keys.  For models that `sparsec.transformers.use` gave a pattern, and rows
     without padding; others are refused with SP0610.
     """
@@ -75,7 +74,7 @@ class KeptKeys(DynamicLayer):
 
     def _held(self, keys: Tensor, values: Tensor, before: int) -> tuple[Tensor, Tensor]:
         """Those that are held after `before` tokens, and all behind them."""
-        index = (is_held(self.pattern, before, self.places) | (self.places >= before)).nonzero()[:, 0]
+        index = self._is_held(before).logical_or(self.places >= before).nonzero()[:, 0]
         if len(index) == len(self.places):
             return keys, values
         index = index.to(keys.device)
@@ -83,7 +82,11 @@ class KeptKeys(DynamicLayer):
 
     def _drop(self) -> None:
         self.keys, self.values = self._held(self.keys, self.values, self.count)
-        self.places = self.places[is_held(self.pattern, self.count, self.places)]
+        self.places = self.places[self._is_held(self.count)]
+
+    def _is_held(self, count: int) -> Tensor:
+        """Whether, after `count` tokens, some later query sees the key at each place; False behind them."""
+        return torch.isin(self.places, torch.from_numpy(retention(self.pattern).held(count)), assume_unique=True)
 
     def get_seq_length(self) -> int:
         """All tokens so far, also those whose keys are gone."""
@@ -111,25 +114,5 @@ class KeptKeys(DynamicLayer):
 @lru_cache(maxsize=64)  # layers with one pattern ask for the same
 def places_of(pattern: ir.Pattern, before: int, count: int, device: torch.device) -> Tensor:
     """Positions of the keys that a layer hands over: held after `before` tokens, then `count` new ones."""
-    old = torch.arange(before)
-    return torch.cat([old[is_held(pattern, before, old)], torch.arange(before, before + count)]).to(device)
-
-
-def is_held(pattern: ir.Pattern, count: int, places: Tensor) -> Tensor:
-    """Whether, after `count` tokens, some later query sees the key at each place; False behind them."""
-    conditions = _held(pattern)
-    if conditions is None:
-        return places < count
-    terms = Terms(count + 1, places.device, 1, {}, 0, 1)
-    line = Line(*torch.zeros(2, dtype=torch.int64))
-    seen = [terms.condition({0: condition})(line, places, places) for condition in conditions]
-    return torch.stack(seen).any(0) & (places < count)
-
-
-@lru_cache(maxsize=64)
-def _held(pattern: ir.Pattern) -> tuple[ir.Set, ...] | None:
-    """Conditions on k and n, of which one holds for a key that is held; None where they are too long to write down."""
-    try:
-        return tuple(held_condition(condition) for condition in pattern.conditions)
-    except OutOfBudget:
-        return None
+    old = torch.from_numpy(retention(pattern).held(before))
+    return torch.cat([old, torch.arange(before, before + count)]).to(device)

@@ -12,8 +12,11 @@ from sparsec.codegen.dialects import Scalar
 from sparsec.codegen.emit import emit
 from sparsec.codegen.origins import origins
 from sparsec.ir.reference import mask
+from sparsec.lower.file import lower_fully
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Contiguous, Segment
+from sparsec.source import Source
+from sparsec.syntax.parse import parse
 
 N, TILE = 256, 16
 
@@ -104,3 +107,9 @@ def test_no_text_of_a_user_but_identifiers() -> None:
     """Neither strings nor comments of a text, nor long names, pass into the module."""
     text = f"# os.system\nset {'a' * 200}(w) = 0 <= q - k < w # eval\npattern p = {'a' * 200}(9) | sinks(4)"
     assert all(re.fullmatch(r"[\w(), &.]{1,60}", comment) for comment in comments(text))
+
+
+def test_a_bool_input_is_a_term() -> None:
+    file = parse(Source("p", "input on: bool[H]\npattern p = past(100) | on | causal & (q == k | on)"))
+    [terms] = lower_fully(file).terms()
+    assert [term.name for term in terms][:2] == ["past(100)", ""]

@@ -99,6 +99,7 @@ def check(each: Found, name: str) -> None:
         assert difference <= allowed, f"{of} of {name}"
     assert each.received == each.predicted, name
     assert each.received == each.needed, name
+    assert each.drawn in (None, each.received), name
 
 
 def test_the_same_bit_for_bit(found: list[dict[str, Found]]) -> None:

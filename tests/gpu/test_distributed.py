@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from support.sharded import Case, all_of, everywhere, steady
+from support.sharded import Case, everywhere
+from support.sharded_data import DataCase, everything
 
 import sparsec
 
@@ -18,19 +17,41 @@ CASES = [
     Case("window(33) | columns(128, 4)", 1500),
     Case("past(60) | sinks(2)", 1000, documents=(0, 300, 301, 640, 1000)),
 ]
+DATA = [
+    DataCase("input doc: int[n] pattern p = past(100) & doc[q] == doc[k]", 1501, sinks=True),
+    DataCase("input b: float[H, n] score f = s + b[k] pattern p = causal with f", 900, layout="head-tail"),
+    DataCase("pattern p = past(100) | sinks(4)", 1501, key_heads=1, dropout_p=0.2),
+    DataCase("pattern p = causal", 1200, documents=(0, 300, 301, 640, 1200), layout="head-tail"),
+    DataCase("pattern p = causal & (past(64) | top_blocks(2, 32, among = causal))", 1000),
+]
 
 
-def test_two_gpus_are_one(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[tuple]:
+    """What each rank found: one start of the processes serves all tests."""
+    return everywhere(2, tmp_path_factory.mktemp("ranks"), everything, CASES, DATA, torch.bfloat16, backend="nccl")
+
+
+def test_two_gpus_are_one(found: list[tuple]) -> None:
     """Forward and gradients in bfloat16, within twice what rounding costs dense attention."""
-    for found in everywhere(2, tmp_path, all_of, CASES, torch.bfloat16, backend="nccl"):
-        for name, each in found.items():
+    for rank in found:
+        assert rank[0].keys() == {case.name for case in CASES}
+        for name, each in rank[0].items():
             assert each.received == each.needed == each.predicted, name
             for of, (difference, allowed) in each.differences.items():
                 assert difference <= allowed, (name, of)
 
 
-def test_no_step_waits_for_a_gpu(tmp_path: Path) -> None:
-    assert all(everywhere(2, tmp_path, steady, backend="nccl"))
+def test_data_are_those_of_one_gpu(found: list[tuple]) -> None:
+    for rank in found:
+        assert rank[1].keys() == {case.name for case in DATA}
+        for name, each in rank[1].items():
+            for of, (difference, allowed) in each.items():
+                assert difference <= allowed, (name, of)
+
+
+def test_no_step_waits_for_a_gpu(found: list[tuple]) -> None:
+    assert all(rank[2] for rank in found)
 
 
 def test_an_operator_runs_on_the_second_gpu() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.calls import no_synchronisation
 from support.dropout import dense
+from support.exact import assert_as_exact
 from support.generated import listed_module_of, mask_of, pattern_of, spread_module_of
 
 import sparsec
@@ -33,14 +34,6 @@ def results(attend, drawn: list[torch.Tensor]) -> list[torch.Tensor]:
     return [out, lse, *torch.autograd.grad([out, lse], tensors, [g, dlse.to(lse.dtype)])]
 
 
-def assert_near(found, wanted, plain) -> None:
-    """No further from float64 than twice what dense attention in the same type is, and a rounding of the result."""
-    for ours, exact, theirs in zip(found, wanted, plain, strict=True):
-        error, bound = (torch.where(x == exact, 0.0, (x - exact).abs()).max().item() for x in (ours, theirs))
-        finite = exact.abs().nan_to_num(posinf=0.0).max().item()
-        assert error <= 2 * bound + torch.finfo(ours.dtype).eps * finite
-
-
 def drawn_for(n_q: int, n: int, dtype: torch.dtype, batch: int = 2) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = (batch, 4, n_q, 64), (batch, 2, n, 64), (batch, 2, n, 64), (batch, 4, n_q, 64), (batch, 4, n_q)
@@ -55,7 +48,7 @@ def check(attend, mask, drawn: list[torch.Tensor], kept: torch.Tensor) -> None:
     wanted, plain = (
         results(lambda *x: dense(mask, kept, *x, P, 0.125), given) for given in ([x.double() for x in drawn], drawn)
     )
-    assert_near(results(ours, drawn), wanted, plain)
+    assert_as_exact(results(ours, drawn), wanted, plain)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.exact import assert_as_exact
 from support.generated import mask_of, pattern_of, spread_module_of
 from support.sinks import dense, results
 
@@ -20,7 +21,6 @@ WALKS = [
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize(("text", "n_q", "n"), WALKS)
 def test_sinks(text: str, n_q: int, n: int, dtype: torch.dtype) -> None:
-    """No further from float64 than twice what dense attention in the same type is, and a rounding of the result."""
     pattern = pattern_of(f"pattern p = {text}")
     attend, mask = spread_module_of(pattern).p, torch.as_tensor(mask_of(pattern, n_q, n), device="cuda")
     generator = torch.Generator().manual_seed(0)
@@ -29,9 +29,7 @@ def test_sinks(text: str, n_q: int, n: int, dtype: torch.dtype) -> None:
     found = results(lambda *x: attend(*x[:3], sinks=x[3], return_lse=True), drawn)
     wanted = results(lambda *x: dense(mask, *x, 0.125), [x.double() for x in drawn])
     plain = results(lambda *x: dense(mask, *x, 0.125), drawn)
-    for ours, exact, theirs in zip(found, wanted, plain, strict=True):
-        error, bound = ((x - exact).abs().max().item() for x in (ours, theirs))
-        assert error <= 2 * bound + torch.finfo(ours.dtype).eps * exact.abs().max().item()
+    assert_as_exact(found, wanted, plain)
 
 
 def test_repeated_calls_take_new_sinks() -> None:

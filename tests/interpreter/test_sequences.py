@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from support import calls
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
+from sparsec.distributed.data import part_of_table
 from sparsec.kernels import one_by_one, packed, prepare, sequence_tiles, sequences
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.forward import prepared_forward
@@ -151,3 +152,26 @@ def test_no_call_reads_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = pattern_of("pattern p = past(20)")
     table = sequences.of_documents(torch.tensor([0, 9, 30]), 30)
     check(module_of(pattern), table, calls.of_documents(pattern, [0, 9, 30], 30))
+
+
+def test_a_part_of_the_rows_has_its_part_of_the_table() -> None:
+    """As ranks of a sequence have it: the rows of results are those of the whole, and gradients of keys add up."""
+    program = module_of(pattern_of("pattern p = past(20)"))._PROGRAM
+    program.passes.clear()
+    length, table = 70, sequences.of_documents(torch.tensor([0, 3, 20, 21, 55, 70]), 70)
+    q, k, v, g = torch.randn(4, 1, 2, length, 16, generator=torch.Generator().manual_seed(0)).unbind()
+
+    def run(queries: slice, keys: slice, table: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        own = q[:, :, queries], k[:, :, keys], v[:, :, keys]
+        call = Call(*own, 0.25, table=table)
+        out, lse = packed.forward_packed(program, call)
+        return out, lse, *packed.backward_packed(program, call, Upstream(g[:, :, queries], out, lse))
+
+    whole, sums = run(slice(None), slice(None), table), torch.zeros(2, 1, 2, length, 16)
+    for first, stop, begin in ((0, 30, 0), (30, 50, 11), (50, length, 31)):
+        part = part_of_table(table, (first, stop), slice(begin, stop))
+        *of_rows, dk, dv = run(slice(first, stop), slice(begin, stop), part)
+        for x, y in zip(of_rows, whole[:3], strict=True):
+            torch.testing.assert_close(x, y[:, :, first:stop])
+        sums[:, :, :, begin:stop] += torch.stack([dk, dv])
+    torch.testing.assert_close(sums, torch.stack(whole[3:]))

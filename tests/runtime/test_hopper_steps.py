@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -32,13 +34,18 @@ def test_steps(text: str, n_q: int, n: int, q_offset: int) -> None:
         assert not some.any()
         return
     made = steps_of(region, n_q, n, q_offset, kernel.split_prefix, torch.device("cpu"))
-    visits: dict[int, list[int]] = {}
-    visited = np.zeros(shape, int)
-    for (key, begin), (_, end) in zip(made.tiles.tolist(), made.tiles.tolist()[1:], strict=False):
+    added: dict[int, list[int]] = {}
+    tiles, queries = {}, {}
+    visited, parts = np.zeros(shape, int), np.zeros(shape[1], int)
+    for (key, begin, part), (_, end, _) in zip(made.tiles.tolist(), made.tiles.tolist()[1:], strict=False):
         assert begin < end
-        for query, said in made.steps[begin:end].tolist():
+        assert (part >= 0) == (key < made.split)
+        parts[key] += 1
+        for query, said, place in made.steps[begin:end].tolist():
             visited[query, key] += 1
-            visits.setdefault(query, []).append(said)
+            added.setdefault(place, []).append(said)
+            tiles.setdefault(query, set()).add(place)
+            queries[place] = query
             for half in range(2):
                 first, rows = key * STEP_KEYS + half * STEP_KEYS // 2, slice(query * STEP_QUERIES, n_q)
                 if said & WHOLE << half:
@@ -48,11 +55,16 @@ def test_steps(text: str, n_q: int, n: int, q_offset: int) -> None:
     assert (visited >= some).all()
     assert made.every_query == visited.any(1).all()
     assert made.every_key == visited.any(0).all()
-    for said in visits.values():  # in the order in which programs take tiles, so that a step waits for earlier tiles
+    assert (parts[: made.split] == made.parts).all()
+    assert parts.max() == 1 or made.split
+    joined = {tile: set(range(first, first + count)) for tile, first, count in made.joined.tolist()}
+    assert tiles == {tile: {tile} for tile in tiles} | joined
+    assert made.sums == shape[0] + sum(map(len, joined.values()))
+    for place, said in added.items():  # in the order in which programs take tiles, so that steps wait for earlier ones
         last = len(said) - 1
         assert [each >> 4 for each in said] == list(range(last + 1))
         assert [each & (CLOSES | ADDS) for each in said] == [
-            CLOSES * (place == last) | ADDS * (place > 0) for place in range(last + 1)
+            CLOSES * (turn == last and queries[place] not in joined) | ADDS * (turn > 0) for turn in range(last + 1)
         ]
 
 
@@ -63,9 +75,36 @@ def test_the_order_of_steps() -> None:
     made = steps_of(kernel.regions[0], 2048, 2048, 0, kernel.split_prefix, torch.device("cpu"))
     starts, queries = made.tiles[:, 1].tolist(), made.steps[:, 0].tolist()
     assert made.tiles[:-1, 0].tolist() == list(range(16))
-    assert queries[: starts[1]] == list(range(32))
+    assert queries[: starts[1]] == list(range(31, -1, -1))
     assert queries[starts[1] : starts[2]] == [5, 4, 3, 2]
     assert made.follow
+
+
+def test_keys_that_all_queries_see() -> None:
+    """Parts come behind the tiles that add to the same sums, and tiles of queries with many steps have several sums."""
+    program = module_of(pattern_of("pattern p = window(512) | global(64)"))._PROGRAM
+    kernel = program.groups[0].at(32768).of("dkdv")[0]
+    made = steps_of(kernel.regions[0], 32768, 32768, 0, kernel.split_prefix, torch.device("cpu"))
+    assert (made.split, made.parts) == (1, 16)
+    assert not made.follow
+    assert made.joined.tolist() == [[0, 512, 32]]
+    numbers = made.tiles[:-1, 0].tolist()
+    assert sorted(numbers) == [0] * 16 + list(range(1, 256))
+    assert [key for key in numbers if key] == list(range(1, 256))
+    first = numbers.index(0)
+    assert numbers[:first] == list(range(1, first + 1))
+    assert first == 161  # the first part has the query that all keys see, and comes last
+    found = made.tiles.tolist()
+    added: dict[int, int] = {}
+    for turn, ((_, begin, part), (_, end, _)) in enumerate(itertools.pairwise(found)):
+        for query, _, _ in made.steps[begin:end].tolist():
+            if part < 0:
+                added[query] = turn
+            elif turn < 256:
+                assert turn >= added[query] + 100 or query == 0
+
+
+def test_tiles_from_the_last_to_the_first() -> None:
     backwards = module_of(pattern_of("pattern p = k >= q"))._PROGRAM.groups[0].at(512).of("dkdv")[0]
     made = steps_of(backwards.regions[0], 512, 512, 0, backwards.split_prefix, torch.device("cpu"))
     assert made.tiles[:-1, 0].tolist() == [3, 2, 1, 0]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from sparsec.cli import app
 from sparsec.ir import reference
 from sparsec.lower.file import lower
-from sparsec.show import View, figure, glyphs, png, svg
+from sparsec.show import View, figure, glyphs, png, shapes, svg
 from sparsec.show.png import SCALE
 from sparsec.show.ticks import ticks
 from sparsec.source import Source
@@ -60,7 +60,7 @@ def mask_of(image: np.ndarray, n: int, row: int = 0, high: int = 0) -> np.ndarra
     side = figure.SIDE * SCALE
     middles = ((np.arange(n) + 0.5) * side / n).astype(int)
     top, left = figure.TOP * SCALE + row * high, figure.LEFT * SCALE
-    return (image[top + middles[:, None], left + middles] != pixel(figure.EMPTY)).any(axis=2)
+    return (image[top + middles[:, None], left + middles] != pixel(shapes.EMPTY)).any(axis=2)
 
 
 def pixel(colour: str) -> tuple[int, ...]:
@@ -85,7 +85,7 @@ def test_png_of_two_masks_has_both() -> None:
 def test_oblong_masks_keep_their_shape(shape: tuple[int, int, int]) -> None:
     n_q, n, first = shape
     drawn = figure.figure(lower(parse(Source("a", A))), n, View((first, first + n_q), (0, n)), cells=64)
-    (cells,) = [each for each in drawn.shapes if isinstance(each, figure.Cells)]
+    (cells,) = [each for each in drawn.shapes if isinstance(each, shapes.Cells)]
     assert max(cells.size) == figure.SIDE
     assert cells.size[1] / cells.size[0] == pytest.approx(min(4, max(1 / 4, n_q / n)))
     assert cells.raster.kept.sum() == reference.mask(lower(parse(Source("a", A))).conditions[0], n_q, n, first).sum()
@@ -94,20 +94,20 @@ def test_oblong_masks_keep_their_shape(shape: tuple[int, int, int]) -> None:
 def test_svg_and_png_have_one_ground_and_the_same_words() -> None:
     pattern, view = lower(parse(Source("a", A))), View((0, 1024), (0, 1024))
     drawn = ElementTree.fromstring(svg(pattern, 1024, view))
-    assert drawn[0].get("fill") == figure.GROUND
+    assert drawn[0].get("fill") == shapes.GROUND
     image = pixels(png(pattern, 1024, view))
-    assert tuple(image[0, 0]) == pixel(figure.GROUND)
+    assert tuple(image[0, 0]) == pixel(shapes.GROUND)
     assert image.shape[:2] == (SCALE * int(drawn.get("height")), SCALE * int(drawn.get("width")))
     words = [each.text for each in drawn.iter() if each.tag.endswith("text")]
     for expected in ("a(w = 16) at n = 1,024: queries down, keys across", "key k", "query q", "0", "512", "1,023"):
         assert expected in words
     assert "keys of a query, up to 20" in words
     assert "queries of a key, up to 1,024" in words
-    shown = [each for each in figure.figure(pattern, 1024, view, cells=64).shapes if isinstance(each, figure.Words)]
+    shown = [each for each in figure.figure(pattern, 1024, view, cells=64).shapes if isinstance(each, shapes.Words)]
     for each in shown:
         x, y = (round(place * SCALE) for place in each.at)
         near = image[max(0, y - 30) : y + 30, max(0, x - 30) : x + 30]
-        assert not each.text or (near != pixel(figure.GROUND)).any(axis=2).sum() > 20, each
+        assert not each.text or (near != pixel(shapes.GROUND)).any(axis=2).sum() > 20, each
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=40))

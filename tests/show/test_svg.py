@@ -15,8 +15,8 @@ from sparsec.cli import app
 from sparsec.ir import reference
 from sparsec.ir.nodes import Compare, Pattern, Var
 from sparsec.show import View, svg
-from sparsec.show.figure import INK
 from sparsec.show.raster import densities, raster
+from sparsec.show.shapes import INK
 
 CAUSAL = Compare(Var("k"), "<=", Var("q"))
 SPANS = st.tuples(st.integers(0, 59), st.integers(1, 60)).map(lambda s: (min(s[0], s[1] - 1), s[1]))

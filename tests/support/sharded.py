@@ -25,6 +25,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 import sparsec
 import sparsec.distributed
 from sparsec.distributed import Sharded
+from sparsec.show.ranks import over_ranks
 from support.calls import no_synchronisation
 
 SIZE = 16
@@ -56,13 +57,14 @@ class Case:
 @dataclass
 class Found:
     """What a rank found: the largest differences, with what is allowed; keys of all key heads that it received, that
-    its queries see elsewhere, and that were predicted.
+    its queries see elsewhere, that were predicted, and that `show` draws (None of documents and of patterns by head).
     """
 
     differences: dict[str, tuple[float, float]] = field(default_factory=dict)
     received: int = 0
     needed: int = 0
     predicted: int = 0
+    drawn: int | None = None
     repeats: bool = True  # a second call gave the same bits
 
 
@@ -184,6 +186,9 @@ def against_dense(
         )
         report.differences[name] = difference, allowed
     report.received, report.needed, report.predicted = traffic(mesh, case, sharded, mask.numpy(), k)
+    if case.documents is None and not case.by_head:
+        drawn = over_ranks(attend.pattern.nodes, case.n, mesh.size(), case.layout).traffic[mesh.get_local_rank()]
+        report.drawn = case.batch * case.key_heads * int(drawn.sum())
     return report
 
 
@@ -238,10 +243,20 @@ def over_heads(mesh: DeviceMesh) -> float:
 
 def steady(mesh: DeviceMesh) -> bool:
     """Whether a second step, forward and backward, never makes the host wait for the GPU; raises where it does."""
-    sharded = sparsec.distributed.shard(sparsec.compile("pattern p = past(100) | sinks(4)"), mesh)
+    attend = sparsec.compile("pattern p = past(100) | sinks(4)")
+    reads = sparsec.compile("input doc: int[n] pattern p = past(100) & doc[q] == doc[k]")
     own = torch.randn(3, 1, 2, 512, 64, device="cuda", dtype=torch.bfloat16).unbind()
     tensors = [x.clone().requires_grad_() for x in own]
-    for step in range(2):
-        with no_synchronisation() if step else nullcontext():
-            torch.autograd.grad(sharded(*tensors), tensors, own[0])
+    documents = torch.tensor([0, 300, 1024], device="cuda", dtype=torch.int32)
+    seed = torch.tensor([3], device="cuda")
+    for operator, call in (
+        (attend, {}),
+        (attend, {"documents": documents}),
+        (attend, {"dropout_p": 0.1, "dropout_seed": seed}),
+        (reads, {"doc": torch.zeros(1024, device="cuda", dtype=torch.int32)}),
+    ):
+        sharded = sparsec.distributed.shard(operator, mesh)
+        for step in range(2):
+            with no_synchronisation() if step else nullcontext():
+                torch.autograd.grad(sharded(*tensors, **call), tensors, own[0])
     return True

@@ -1,0 +1,54 @@
+"""Real text that every machine with Python has: the sources of its standard library, packed in rows of one length."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+START = 256  # stands before each document
+VOCABULARY = 257  # bytes, and START
+HELD_OUT = 20  # one file in so many is not trained on
+_LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3"}
+
+
+def documents(held_out: bool = False) -> list[bytes]:
+    """The files for training, or those held out, folder by folder."""
+    paths = []
+    for folder, folders, files in os.walk(sysconfig.get_path("stdlib")):
+        folders[:] = sorted(set(folders) - _LEFT_OUT)
+        paths += [Path(folder, file) for file in sorted(files) if file.endswith(".py")]
+    chosen = (path for number, path in enumerate(paths) if (number % HELD_OUT == 0) == held_out)
+    return [text for path in chosen if (text := path.read_bytes())]
+
+
+def packed_rows(texts: list[bytes], length: int, seed: int | None = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of `length` tokens without padding: tokens int64 [1, length], and `start` int32 [1, length].
+
+    `start` is the position of the first token of each token's document.  A document that does not fit goes on in the
+    next row as one of its own.  With a seed, without end and in random order; with None each text once, in its order.
+    """
+    row, starts = [], []
+    for text in _in_order(texts, seed):
+        rest = [START, *text]
+        while rest:
+            taken = rest[: length - len(row)]
+            starts += [len(row)] * len(taken)
+            row += taken
+            rest = rest[len(taken) :]
+            if len(row) == length:
+                yield torch.tensor([row]), torch.tensor([starts], dtype=torch.int32)
+                row, starts = [], []
+
+
+def _in_order(texts: list[bytes], seed: int | None) -> Iterator[bytes]:
+    if seed is None:
+        yield from texts
+        return
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield from (texts[number] for number in torch.randperm(len(texts), generator=generator).tolist())
