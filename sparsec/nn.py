@@ -35,7 +35,7 @@ class Attend(torch.nn.Module):
         self.attend, self.dropout = attend, checked_probability(dropout, "dropout")
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *more: Any, **keywords: Any) -> Any:
-        """q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> [B, H, n_q, D]; keywords and errors as of `sparsec.Attend`."""
+        """q [B, H, n_q, D]; k, v [B, H_kv, n, D or D_v] -> [B, H, n_q, D_v]; else as of `sparsec.Attend`."""
         if self.training and self.dropout:
             keywords.setdefault("dropout_p", self.dropout)
         return self.attend(q, k, v, *more, **keywords)

@@ -17,10 +17,12 @@ from cells import PASSES, ms, pair, rows
 
 _PATTERNS = {
     "none": "pattern p = past(4096)",
+    "none, plain tier": "pattern p = past(4096)",
     "sinks": "pattern p = past(4096)",
     "softcap": "pattern p = past(4096) with softcap(50)",
     "alibi": "pattern p = past(4096) with alibi",
     "slopes of a call": "input a: float[H] score sloped = s - a * abs(q - k) pattern p = past(4096) with sloped",
+    "dropout": "pattern p = past(4096)",
     "table by distance": "input t: float[H, d] score near = s + t[min(q - k, 127)] pattern p = past(4096) with near",
 }
 _RACED = ("softcap", "alibi")  # with FlexAttention, too
@@ -33,15 +35,18 @@ def is_scores(report: dict) -> bool:
 def tables(report: dict) -> Iterator[str]:
     """Lines of Markdown."""
     runs = report["scores"]
-    yield "Forward / backward; the gradients of slopes and tables are part of the backward pass."
+    yield "Forward / backward; the gradients of slopes and tables are part of the backward pass.  Dropout is of 0.1."
     yield ""
     body = []
     for run in runs:
-        plain = runs[0]["ms"]
-        share = {kind: run["ms"][kind]["median"] / plain[kind]["median"] for kind in PASSES}
         name = run["score"] + (" (FlexAttention)" if run["racer"] == "flex" else "")
-        body.append([name, f"`{run['text']}`", ms(run), pair(share, ".3f", " x")])
-    yield from rows(["score", "pattern", "ms", "of those without"], body)
+        body.append([name, f"`{run['text']}`", ms(run), *(pair(_share(run, base), ".3f", " x") for base in runs[:2])])
+    yield from rows(["score", "pattern", "ms", "of those without", "of those in the plain tier"], body)
+
+
+def _share(run: dict, base: dict) -> dict[str, float]:
+    """The times of a run as multiples of those of another."""
+    return {kind: run["ms"][kind]["median"] / base["ms"][kind]["median"] for kind in PASSES}
 
 
 def main() -> None:
@@ -49,6 +54,7 @@ def main() -> None:
     from torch.nn.attention.flex_attention import flex_attention
 
     import sparsec
+    from sparsec.bench.plain_tier import plain
     from sparsec.bench.race import Racer, Tensors, race
 
     path, n = sys.argv[1], next((int(each) for each in sys.argv[2:] if each.isdigit()), 32768)
@@ -62,6 +68,7 @@ def main() -> None:
         "slopes of a call": {"a": torch.rand(heads, device="cuda") / 64},
         "table by distance": {"t": torch.randn(heads, 128, device="cuda")},
     }
+    dropout = {"dropout_p": 0.1, "dropout_seed": torch.tensor([1], device="cuda")}
 
     class Own(Racer):
         """Differentiates by the inputs of the call, too."""
@@ -74,7 +81,9 @@ def main() -> None:
     def ours(name: str) -> Own:
         attend, given = sparsec.compile(_PATTERNS[name]), more.get(name, {})
         given = {key: x.requires_grad_() for key, x in given.items()}
-        racer = Own(name, lambda q, k, v: attend(q, k, v, **given))
+        more_given = dropout if name == "dropout" else {}
+        run = plain(attend.pattern.nodes, tensors)[0] if name == "none, plain tier" else attend
+        racer = Own(name, lambda q, k, v: run(q, k, v, **given, **more_given))
         racer.given = given
         return racer
 
@@ -87,7 +96,7 @@ def main() -> None:
     racers: list[tuple[str, Racer]] = [("ours", ours(name)) for name in _PATTERNS]
     if "--alone" not in sys.argv:
         racers += [("flex", flex(name)) for name in _RACED]
-    race([racer for _, racer in racers], tensors, 30, 40.0)
+    race([racer for _, racer in racers], tensors, 15, 20.0)
     found = []
     for kind, racer in racers:
         times = {each: {"median": statistics.median(some), "all": some} for each, some in racer.ms.items()}

@@ -12,7 +12,6 @@ from sparsec.codegen.scores import ScoreText
 from sparsec.codegen.variants import KernelText, VariantText, filled
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input
-from sparsec.ir.invariance import diagonal_period
 
 _OF_SCORE = ("score", "score_gradient")
 
@@ -30,7 +29,6 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
     said |= {"inputs": answers.inputs} if answers.inputs else {}
     sides = [side for side, cover in (("rows", own.rows), ("columns", own.columns)) if cover.from_list]
     said |= {"tile_lists": tuple(sides)} if sides else {}
-    said |= {"period": period} if sides and (period := diagonal_period(own.mask)) else {}
     for cover, side in ((own.rows, "rows"), (own.columns, "columns")):
         if cover.tables:
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)

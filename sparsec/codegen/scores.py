@@ -214,6 +214,8 @@ class _TritonScores(_Scores):
         self.positions: Triton = Triton()
 
     def _whole(self, node: ir.Int) -> str:
+        if _is_distance(node):
+            return f"sk.real_distance({self.positions.integer(node)}, NEAR)"
         return f"sk.real({self.positions.wide_integer(node)})"
 
     def _read(self, node: ReadReal) -> str:
@@ -275,6 +277,12 @@ class _TorchPositions(Torch):
 
     def _operand(self, node: ir.Set, lead: str) -> list[str]:
         return Printer._operand(self, node, lead)
+
+
+def _is_distance(node: ir.Int) -> bool:
+    """Whether it is a difference of positions, or how large that is: below as many positions as there are."""
+    inner = node.value if isinstance(node, ir.Abs) else node
+    return inner in (ir.Sub(ir.Var("q"), ir.Var("k")), ir.Sub(ir.Var("k"), ir.Var("q")))
 
 
 def _used_again(node: Real) -> list[Real]:

@@ -16,7 +16,7 @@ def _call(arguments: str, pattern: str = "pattern p = causal", **keywords: int) 
 
 
 class WrongShape(Diagnostic, code="SP0601", title="wrong shape"):
-    """q is [B, H, n_q, D]; k and v are [B, H_kv, n, D]; the head size D is a multiple of 8 from 16 to 256."""
+    """q is [B, H, n_q, D], k [B, H_kv, n, D] and v [B, H_kv, n, D_v]; D and D_v are multiples of 8 from 16 to 256."""
 
     argument: str
     expected: str

@@ -79,9 +79,10 @@ class NotAmong(Diagnostic, code="SP0218", title="a set that can't be chosen amon
     cure = "`top_blocks(4, 64, among = causal)`"
 
 
-class NotReal(Diagnostic, code="SP0224", title="not an input of scores or centroids"):
+class NotReal(Diagnostic, code="SP0224", title="not an input of real numbers"):
     """`routed` takes the name of an input of centroids; `score` of `top_blocks` is a word, or the name of an input of
-    scores.  Both are tensors of real numbers, by which the operator chooses.
+    scores.  Both are tensors of real numbers, by which the operator chooses.  `relative` takes the name of a list of
+    float, a number for each distance.
     """
 
     word: str

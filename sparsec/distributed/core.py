@@ -7,7 +7,6 @@ from functools import cached_property
 from itertools import count
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
@@ -24,7 +23,7 @@ from sparsec.distributed.steps import steps_of
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import bounded
 from sparsec.kernels.call import integer
-from sparsec.kernels.dropout import Dropped, checked_dropout, refuse_input_gradients, streams_of
+from sparsec.kernels.dropout import Dropped, checked_dropout, streams_of
 from sparsec.kernels.inputs import checked_inputs, refuse_lists
 from sparsec.kernels.positions import Positions, checked_positions
 from sparsec.kernels.sequence_table import sequence_table
@@ -91,13 +90,6 @@ class Core:
             cure = "pass dropout_seed, the same on all ranks"
             raise SparsecError(NotSharded(problem="dropout_p draws a seed on each rank", way_out=cure))
         p, seed = checked_dropout(Dropped(dropout_p, seed=dropout_seed), q)
-        if (
-            seed is not None
-            and q.is_cuda
-            and torch.is_grad_enabled()
-            and any(x.requires_grad for x in tensors[given:reals])
-        ):
-            refuse_input_gradients()
         streams = None if seed is None else streams_of(seed, positions, q.shape[0], table)
         return Data(tensors[:given], tensors[reals:], table, streams, p, tensors[given:reals])
 

@@ -1,7 +1,7 @@
 """The one exchange of keys and values before a pass, and of their gradients behind it: rows, sorted by rank.
 
-A row is a key head's key and value at a position, [2, D].  Which rows go where is worked out once per lengths, on the
-host; a step of training takes index lists that are on the device.
+A row is a key head's key and value at a position, side by side: [D + D_v].  Which rows go where is worked out once per
+lengths, on the host; a step of training takes index lists that are on the device.
 """
 
 from __future__ import annotations
@@ -127,23 +127,24 @@ class Underway:
 
 
 def start_keys(rows: Rows, k: Tensor, v: Tensor, group: dist.ProcessGroup | None) -> Underway:
-    """Send rows of k and v [B, H_kv, n, D]; what arrives is [received + 1, 2, D], the last row zeros.
+    """Send rows of k and v [B, H_kv, n, D]; what arrives is [received + 1, D + D_v], the last row zeros.
 
     `group` is None where no rank sends anything.
     """
-    sent = torch.stack([k[rows.sent], v[rows.sent]], 1)
-    buffer = k.new_empty(rows.received + 1, 2, k.shape[3])
+    sent = torch.cat([k[rows.sent], v[rows.sent]], 1)
+    buffer = k.new_empty(rows.received + 1, sent.shape[1])
     buffer[rows.received :].zero_()
     return _start(buffer, sent, rows.receive_counts, rows.send_counts, group)
 
 
 def start_gradients(
-    rows: Rows, dk: Sequence[Tensor], dv: Sequence[Tensor], like: Tensor, group: dist.ProcessGroup | None
+    rows: Rows, dk: Sequence[Tensor], dv: Sequence[Tensor], k: Tensor, v: Tensor, group: dist.ProcessGroup | None
 ) -> Underway:
-    """Send gradients of received runs, [B, H_kv, length, D] each, back to where the keys are; [sent, 2, D] arrives."""
-    none = like.new_empty(0, like.shape[3])
-    sent = torch.stack([torch.cat([none, *map(_as_rows, some)]).index_select(0, rows.returned) for some in (dk, dv)], 1)
-    buffer = like.new_empty(sum(rows.send_counts), 2, like.shape[3])
+    """Send gradients of received runs, [B, H_kv, length, ..] each, back to where the keys are; [sent, D + D_v]
+    arrives."""
+    all_runs = (torch.cat([x.new_empty(0, x.shape[3]), *map(_as_rows, some)]) for x, some in ((k, dk), (v, dv)))
+    sent = torch.cat([each.index_select(0, rows.returned) for each in all_runs], 1)
+    buffer = k.new_empty(sum(rows.send_counts), sent.shape[1])
     return _start(buffer, sent, rows.send_counts, rows.receive_counts, group)
 
 
@@ -156,10 +157,11 @@ def _start(
     return Underway(buffer, work, sent)
 
 
-def placed_keys(rows: Tensor, place: Tensor, batch: int, heads: int) -> tuple[Tensor, Tensor]:
-    """K and V [B, H_kv, length, D] of a received run, zeros where no key was sent."""
-    k, v = (x.index_select(0, place).view(batch, heads, -1, rows.shape[2]) for x in rows.unbind(1))
-    return k, v
+def placed_keys(rows: Tensor, place: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """K and V [B, H_kv, length, ..] of a received run, zeros where no key was sent; k and v are this rank's own."""
+    of_k, of_v = rows.split([k.shape[3], v.shape[3]], 1)
+    found = (some.index_select(0, place).view(*x.shape[:2], -1, x.shape[3]) for some, x in ((of_k, k), (of_v, v)))
+    return tuple(found)
 
 
 def add_gradients(rows: Rows, x: Tensor, back: Tensor) -> None:

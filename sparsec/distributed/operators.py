@@ -53,14 +53,15 @@ def _forward_meta(
 ) -> Any:
     exact = torch.promote_types(q.dtype, torch.float32)
     rows = OWNERS[owner].received(tuple(ends), q, k, Data(*data))
-    return empty_as(q), q.new_empty(q.shape[:3], dtype=exact), k.new_empty(rows + 1, 2, k.shape[3])
+    columns = k.shape[3] + v.shape[3]
+    return empty_as(q, v.shape[3]), q.new_empty(q.shape[:3], dtype=exact), k.new_empty(rows + 1, columns)
 
 
 def _backward_meta(
     g: Tensor, dlse: Any, q: Tensor, k: Tensor, v: Tensor, out: Any, lse: Any, received: Any, of_reals: bool, *rest: Any
 ) -> list[Tensor]:
     reals = [x.new_empty(q.shape[0], *x.shape[1:]) for x in rest[-1]] if of_reals else []
-    return [empty_as(q), empty_as(k), empty_as(k), *reals]
+    return [empty_as(q), empty_as(k), empty_as(k, v.shape[3]), *reals]
 
 
 class _Sharded(torch.autograd.Function):

@@ -56,7 +56,7 @@ class Part:
 def forward(
     part: Part, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scale: float, data: Data
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """out like q, the log-sum-exp [B, H, n_q], and the rows that were received, which backward takes."""
+    """out [B, H, n_q, D_v], the log-sum-exp [B, H, n_q], and the rows that were received, which backward takes."""
     underway = exchange.start_keys(part.rows, k, v, part.group if part.sends else None)
     results: list[tuple[Segment, tuple[Tensor, Tensor]]] = []
     for number, steps in _by_run(part):
@@ -66,7 +66,7 @@ def forward(
             rest = of_step(part, step, data, own_q, keys[0], scale)
             found = step.form.operator.forward(own_q, *keys, None, *rest)
             results.append((step.rows, found))
-    out, lse = _on_rows(results, q.shape[2], lambda: _no_key(q))
+    out, lse = _on_rows(results, q.shape[2], lambda: _no_key(q, v))
     if sinks is not None:
         out, lse = with_sinks(out, lse, sinks)
     return lying_as(out.to(q.dtype), q), lse.contiguous(), underway.wait()
@@ -105,16 +105,16 @@ def backward(
             away.append(run_through(number, steps))
             of_keys += [(rows, tuple(x[:, :, slice(*at)] for x in away[-1])) for rows, at in run.beside]
     dk_away, dv_away = [dk for dk, _ in away], [dv for _, dv in away]
-    underway = exchange.start_gradients(part.rows, dk_away, dv_away, k, part.group if part.sends else None)
+    underway = exchange.start_gradients(part.rows, dk_away, dv_away, k, v, part.group if part.sends else None)
     for number, steps in by_run:
         run = part.steps.runs[number]
         if run.own is not None:
             of_keys.append(((run.own, run.own + run.length), run_through(number, steps)))
     (dq,) = _on_rows(of_queries, q.shape[2], lambda: (empty_as(q).zero_(),))
-    dk, dv = _on_rows(of_keys, k.shape[2], lambda: (empty_as(k).zero_(), empty_as(k).zero_()))
+    dk, dv = _on_rows(of_keys, k.shape[2], lambda: (empty_as(k).zero_(), empty_as(k, v.shape[3]).zero_()))
     back = underway.wait()
     if part.sends:
-        for x, some in zip((dk, dv), back.unbind(1), strict=True):
+        for x, some in zip((dk, dv), back.split([dk.shape[3], dv.shape[3]], 1), strict=True):
             exchange.add_gradients(part.rows, x, some)
     return [lying_as(dq, q), lying_as(dk, k), lying_as(dv, k), *reals]
 
@@ -128,10 +128,10 @@ def _add_to_reals(sums: Sequence[Tensor], part: Part, step: Step, found: Sequenc
         into += some.view(into.shape)
 
 
-def _no_key(q: Tensor) -> tuple[Tensor, Tensor]:
+def _no_key(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """The result of rows that see nothing."""
     exact = torch.promote_types(q.dtype, torch.float32)
-    return empty_as(q).zero_(), q.new_full(q.shape[:3], _NEVER, dtype=exact)
+    return empty_as(q, v.shape[3]).zero_(), q.new_full(q.shape[:3], _NEVER, dtype=exact)
 
 
 def _by_run(part: Part) -> list[tuple[int, list[Step]]]:
@@ -151,7 +151,7 @@ def _keys_of(
         rows = slice(run.own, run.own + run.length)
         return k[:, :, rows], v[:, :, rows]
     rows_received = received if isinstance(received, Tensor) else received.wait()
-    found = exchange.placed_keys(rows_received, place, part.batch, part.heads)
+    found = exchange.placed_keys(rows_received, place, k, v)
     for own, at in run.beside:
         for into, x in zip(found, (k, v), strict=True):
             into[:, :, slice(*at)] = x[:, :, slice(*own)]

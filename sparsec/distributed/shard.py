@@ -48,10 +48,10 @@ class Sharded(torch.nn.Module):
         return_lse: bool = False,
         **inputs: Tensor,
     ) -> Any:
-        """q [B, H, m, D]; k, v [B, H_kv, m, D], this rank's m tokens -> out [B, H, m, D], and lse [B, H, m] if asked.
+        """q [B, H, m, D]; k, v [B, H_kv, m, D or D_v], this rank's m tokens -> out [B, H, m, D_v], and lse [B, H, m].
 
-        What the operator returns for these rows of the whole sequence, with its gradients.  `n`: positions of the
-        whole sequence; needed where ranks hold unequal numbers, otherwise m times the number of ranks.
+        What the operator returns for these rows of the whole sequence, with its gradients; lse if asked.  `n`: the positions
+        of the whole sequence; needed where ranks hold unequal numbers, otherwise m times the number of ranks.
 
         `documents`: cu_seqlens of a packed row, which begins with 0 and ends with n, as integers or a tensor on the
         CPU: then keys travel that these documents need.  Or, on the device of q, cu_seqlens or start [B, n] as of the

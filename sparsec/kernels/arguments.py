@@ -29,7 +29,7 @@ class Dropout(NamedTuple):
 
 
 class Call(NamedTuple):
-    """Queries q [B, H, n_q, D], keys and values k, v [B, H_kv, n, D], and what else decides the result of a call.
+    """Queries q [B, H, n_q, D], keys k [B, H_kv, n, D], values v [B, H_kv, n, D_v], and what else decides a result.
 
     k and v are those from position `k_begin` on, and so are inputs of positions; keys before it are not there.
     """
@@ -58,18 +58,18 @@ class Call(NamedTuple):
     def no_results(self) -> tuple[Tensor, Tensor]:
         """out and the log-sum-exp where no row has a key."""
         exact = torch.promote_types(self.q.dtype, torch.float32)
-        return empty_as(self.q).zero_(), self.q.new_full(self.q.shape[:3], float("-inf"), dtype=exact)
+        return empty_as(self.q, self.v.shape[3]).zero_(), self.q.new_full(self.q.shape[:3], float("-inf"), dtype=exact)
 
     def no_gradients(self) -> tuple[Tensor, Tensor, Tensor]:
         """The gradients of q, k and v where no row has a key."""
-        return empty_as(self.q).zero_(), empty_as(self.k).zero_(), empty_as(self.k).zero_()
+        return empty_as(self.q).zero_(), empty_as(self.k).zero_(), empty_as(self.k, self.v.shape[3]).zero_()
 
 
 class Upstream(NamedTuple):
     """What a backward pass starts from: the results of the forward pass, and the gradients that come back into them."""
 
     g: Tensor  # of out
-    out: Tensor  # [B, H, n_q, D]
+    out: Tensor  # [B, H, n_q, D_v]
     lse: Tensor  # the log-sum-exp [B, H, n_q]
     dlse: Tensor | None = None
 

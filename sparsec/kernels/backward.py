@@ -32,6 +32,7 @@ from sparsec.kernels.stages import (
     join_splits,
     keys_of,
     lay_splits,
+    near_of,
     split_first_tiles,
     variant_of,
 )
@@ -73,6 +74,7 @@ def prepared_backward(
         "backward",
         q.shape,
         k.shape,
+        v.shape,
         strides,
         q.dtype,
         q.device,
@@ -181,13 +183,13 @@ def _launch_dkdv(run: Pass, q_offset: int, dropout: Dropout | None) -> None:
     kernels = [variant_of(run, group).of("dkdv") for group in program.groups]
     alone = [all(kernel.regions[0].gathered for kernel in each) for each in kernels]
     shared = any(alone) or (program.by_head and _shared_keys(program, q.shape[1], kv_heads))
-    dense = dense_strides(k.shape, k.strides)  # of both: kernels know one layout
-    for name in ("DK", "DV"):
-        run.zeros(name, k.shape, torch.float32, dense) if shared else run.empty(name, k.shape, k.dtype, dense)
+    for name, like in (("DK", k), ("DV", v)):
+        dense = dense_strides(like.shape, k.strides)  # both lie alike
+        run.zeros(name, like.shape, torch.float32, dense) if shared else run.empty(name, like.shape, k.dtype, dense)
     for group, each, no_other in zip(program.groups, kernels, alone, strict=True):
         own = heads_of(group, q, k)
         if any(kernel.carries for kernel in each):
-            carry_state(run, "CARRY_DKDV_TOP", k, ("CARRY_DK", "CARRY_DV"))
+            carry_state(run, "CARRY_DKDV_TOP", {"CARRY_DK": k, "CARRY_DV": v})
         for kernel in each:
             _launch_dkdv_kernel(run, kernel, own, shared, q_offset, dropout)
         if no_other:
@@ -227,7 +229,7 @@ def _launch_dkdv_kernel(
 ) -> None:
     (region,) = kernel.regions
     program, q, k, v, g = run.program, *(run.metas[name] for name in ("Q", "K", "V", "DO"))
-    batch, heads, n_q, head_dim = q.shape
+    batch, heads, n_q, _ = q.shape
     kv_heads, n = k.shape[1], k.shape[2]
     # Where this region's keys and values come from, and where its dk and dv go.
     source, target, top = keys_of(run, kernel, own), {"DK": "DK", "DV": "DV"}, "CARRY_DKDV_TOP"
@@ -240,9 +242,10 @@ def _launch_dkdv_kernel(
         target = {"DK": "CARRY_DK", "DV": "CARRY_DV"}
     made = prepare_launch(program, kernel, {"K": k, "V": v}, {"Q": q, "DO": g}, q_offset, run.packed)
     block_m, block_n = made.blocks
-    values = strides_by_name(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]])
+    values = strides_by_name(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]], dv=run.metas[target["DV"]])
     values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
     values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
+    values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"q_offset": q_offset, "scale": Slot("scale"), "scale_log2": Slot("scale_log2")}
     values |= numbers_of_dropout(dropout)
     values |= {"SHARED": shared and program.by_head and kernel.end == "store", **own.lists, **made.constants}
@@ -272,7 +275,7 @@ def _launch_dkdv_kernel(
     if split is None:
         run.launch(dkdv_kernel, (tiles, own.keys, batch), values, made.options)
         return
-    values |= split.values | lay_splits(run, split, ("DK_SPLITS", "DV_SPLITS"), head_dim)
+    values |= split.values | lay_splits(run, split, {"DK_SPLITS": k.shape[3:], "DV_SPLITS": v.shape[3:]})
     run.launch(dkdv_kernel, (tiles + split.programs, own.keys, batch), values, made.options)
     for part, name in enumerate(("DK", "DV")):
         joined = {"SPLITS": Slot(f"{name}_SPLITS"), "OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}

@@ -124,22 +124,24 @@ def _verdict(x: Any) -> Verdict:
     return Verdict(x, x)
 
 
-def _minimum(x: Any, y: Any) -> Span:
+def minimum_spans(x: Any, y: Any) -> Span:
+    """The smaller of two integers, at every pair."""
     x, y = _span(x), _span(y)
     return Span(torch.minimum(x.low, y.low), torch.minimum(x.high, y.high))
 
 
-def _maximum(x: Any, y: Any) -> Span:
+def maximum_spans(x: Any, y: Any) -> Span:
+    """The larger of two integers, at every pair."""
     x, y = _span(x), _span(y)
     return Span(torch.maximum(x.low, y.low), torch.maximum(x.high, y.high))
 
 
 def _clamp(x: Any, min: Any = None, max: Any = None) -> Span:
-    x = _span(x) if min is None else _maximum(x, min)
-    return x if max is None else _minimum(x, max)
+    x = _span(x) if min is None else maximum_spans(x, min)
+    return x if max is None else minimum_spans(x, max)
 
 
-def _where(condition: Any, then: Any, other: Any) -> Span:
+def where_span(condition: Any, then: Any, other: Any) -> Span:
     """Where a box holds both cases, the interval around both."""
     case, x, y = _verdict(condition), _span(then), _span(other)
     low = torch.where(case.every, x.low, torch.where(case.some, torch.minimum(x.low, y.low), y.low))
@@ -149,8 +151,8 @@ def _where(condition: Any, then: Any, other: Any) -> Span:
 
 # What printed conditions call.
 _FUNCTIONS: dict[Any, Callable[..., Span]] = {
-    torch.minimum: _minimum,
-    torch.maximum: _maximum,
+    torch.minimum: minimum_spans,
+    torch.maximum: maximum_spans,
     torch.clamp: _clamp,
-    torch.where: _where,
+    torch.where: where_span,
 }

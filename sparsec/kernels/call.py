@@ -32,16 +32,15 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor, wanted_heads: int | None, mos
             raise ValueError(f"[SP0601] {name} is a {kind} tensor: {cure}")
     if q.dim() != 4 or k.dim() != 4 or v.dim() != 4:
         shapes = ", ".join(f"{x} {tuple(t.shape)}" for x, t in (("q", q), ("k", k), ("v", v)))
-        raise ValueError(f"[SP0601] expected q [B, H, n_q, D] and k, v [B, H_kv, n, D], got {shapes}")
+        raise ValueError(f"[SP0601] expected q [B, H, n_q, D], k [B, H_kv, n, D] and v [B, H_kv, n, D_v], got {shapes}")
     batch, heads, n_q, dim = q.shape
     kv_batch, kv_heads, n, k_dim = k.shape
-    if k.shape != v.shape or batch != kv_batch or dim != k_dim:
+    if k.shape[:3] != v.shape[:3] or batch != kv_batch or dim != k_dim:
         raise ValueError(
-            "[SP0601] k and v must have one shape, with the batch and head size of q; "
+            "[SP0601] k and v must have one shape but for the head size of v, with the batch and k the head size of q; "
             f"got q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
         )
-    if dim % 8 or not 16 <= dim <= 256:
-        raise ValueError(f"[SP0601] the head size must be a multiple of 8 from 16 to 256, got {dim}")
+    check_head_sizes(dim, v.shape[3], 256, 256)
     if n >= most_positions:
         raise ValueError(f"[SP0601] the number of keys must be below {most_positions}, got {n}")
     if heads % kv_heads if kv_heads else heads:
@@ -50,6 +49,16 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor, wanted_heads: int | None, mos
     if wanted_heads is not None and heads != wanted_heads:
         order = ": is this [B, n, H, D]? Then transpose(1, 2)" if n_q == wanted_heads else ""
         raise ValueError(f"[SP0604] this pattern was compiled for {wanted_heads} query heads, got {heads}{order}")
+
+
+def check_head_sizes(dim: int, v_dim: int, most: int, most_v: int) -> None:
+    """ValueError for head sizes of q and k, and of v, that kernels have no tiles for."""
+    for name, size, largest in (("", dim, most), (" of v", v_dim, most_v)):
+        if size % 8 or not 16 <= size <= largest:
+            cure = "pad with columns of zeros"
+            raise ValueError(
+                f"[SP0601] the head size{name} must be a multiple of 8 from 16 to {largest}, got {size}: {cure}"
+            )
 
 
 def check_kinds(q: Tensor, k: Tensor, v: Tensor) -> None:

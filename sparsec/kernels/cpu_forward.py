@@ -61,6 +61,17 @@ def forward_region(
     return order.untiled_queries(out, group), order.untiled_queries(lse, group)
 
 
+def of_one_size(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v [.., D] with columns of zeros where v has others than these: torch's products take one head size."""
+    size = max(q.shape[-1], v.shape[-1])
+    return widened(q, size), widened(k, size), widened(v, size)
+
+
+def widened(x: Tensor, size: int) -> Tensor:
+    """x [.., D] with `size` columns, those behind its own zeros."""
+    return x if x.shape[-1] == size else torch.nn.functional.pad(x, (0, size - x.shape[-1]))
+
+
 def attend_densely(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """Attention over all keys, [B, H, rows, D], with a mask that is added: out and log-sum-exp, which is 0 for no key.
 

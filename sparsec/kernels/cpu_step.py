@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call
-from sparsec.kernels.cpu_forward import attend_densely, combined
+from sparsec.kernels.cpu_forward import attend_densely, combined, of_one_size
 from sparsec.kernels.cpu_order import TILE
 from sparsec.kernels.cpu_scores import HeadNumbers, Kept, Scored, attend_scored
 from sparsec.kernels.cpu_visits import read_tables
@@ -37,9 +37,9 @@ def forward_step(
     heads: HeadNumbers | None = None,
     words: RowWords | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """out like q, and lse [B, H, n_q], both exact, without sinks.  `entries`: what all rows read of inputs."""
+    """out [B, H, n_q, D_v] and lse [B, H, n_q], both exact, without sinks.  `entries`: what all rows read of inputs."""
     q, kv_heads = call.q, call.k.shape[1]
-    batch, count, n_q, dim = q.shape
+    (batch, count, n_q, dim), v_dim = q.shape, call.v.shape[3]
     exact = torch.promote_types(q.dtype, torch.float32)
     rows = q.to(exact).reshape(batch, kv_heads, count // kv_heads * n_q, dim)
     found = None
@@ -49,13 +49,13 @@ def forward_step(
         else:
             more = _step_by_class(program, region, rows.unflatten(2, (-1, n_q)), call, entries, heads, words)
         found = found if more is None else more if found is None else combined(*found, *more)
-    out, lse = found or _nothing(rows)
-    return out.reshape(q.shape), lse.reshape(batch, count, n_q)
+    out, lse = found or _nothing(rows, v_dim)
+    return out.reshape(batch, count, n_q, v_dim), lse.reshape(batch, count, n_q)
 
 
-def _nothing(q: Tensor) -> tuple[Tensor, Tensor]:
+def _nothing(q: Tensor, v_dim: int) -> tuple[Tensor, Tensor]:
     """The results of queries without keys."""
-    return torch.zeros_like(q), q.new_full(q.shape[:-1], float("-inf"))
+    return q.new_zeros(*q.shape[:-1], v_dim), q.new_full(q.shape[:-1], float("-inf"))
 
 
 def _step_by_class(
@@ -68,14 +68,14 @@ def _step_by_class(
     words: RowWords | None,
 ) -> tuple[Tensor, Tensor]:
     """The residue classes of q [B, H_kv, group, n_q, D] one after the other -> out and lse, group and n_q as one."""
-    out, lse = _nothing(q)
+    out, lse = _nothing(q, call.v.shape[3])
     n_q = q.shape[3]
     for row in range(min(region.stride, n_q)):
         rows = slice(row, None, region.stride)
         own = q[..., rows, :]
         found = _step(program, region, own.flatten(2, 3), range(n_q)[rows], call, entries, heads, words)
         if found is not None:
-            out[..., rows, :], lse[..., rows] = found[0].reshape(own.shape), found[1].reshape(own.shape[:4])
+            out[..., rows, :], lse[..., rows] = found[0].unflatten(2, own.shape[2:4]), found[1].reshape(own.shape[:4])
     return out.flatten(2, 3), lse.flatten(2, 3)
 
 
@@ -89,7 +89,9 @@ def _step(
     heads: HeadNumbers | None,
     words: RowWords | None,
 ) -> tuple[Tensor, Tensor] | None:
-    """Some rows of Q of one class, q [B, H_kv, group * rows, D] -> out and lse like q; None where no key is visited."""
+    """Some rows of Q of one class, q [B, H_kv, group * rows, D] -> out [.., D_v] and lse; None where no key is
+    visited.
+    """
     found, n = None, call.k_begin + call.k.shape[2]
     for places, mask in _visited(program, region, rows, n, call.q_offset, entries):
         if call.k_begin:
@@ -97,19 +99,20 @@ def _step(
         places, mask = _seen(places, mask)
         if not mask.shape[1]:
             continue
-        some_k, some_v = (_at_keys(x, places).to(q.dtype) for x in (call.k, call.v))
+        tensors = of_one_size(q, *(_at_keys(x, places).to(q.dtype) for x in (call.k, call.v)))
         added = mask.to(q.dtype).log_()  # 0 or -inf
         most = added.amax(1)
         if q.shape[2] > len(rows):
             group = q.shape[2] // len(rows)
             added, most = added.repeat(group, 1), most.repeat(group)
         if region.score is None and words is None:
-            out, lse = attend_densely(q, some_k, some_v, added[None, None], call.scale)
+            out, lse = attend_densely(*tensors, added[None, None], call.scale)
             more = out, lse + most
         else:
             scored = None if region.score is None else _scored(region, q, rows, places, call, entries, heads)
             kept = None if words is None else _kept_of_step(words, q, rows, places, call)
-            more = attend_scored(q, some_k, some_v, added[None, None], call.scale, scored, kept)
+            more = attend_scored(*tensors, added[None, None], call.scale, scored, kept)
+        more = more[0][..., : call.v.shape[3]], more[1]
         found = more if found is None else combined(*found, *more)
     return found
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from sparsec.kernels.cpu_order import Order
 from sparsec.kernels.input_entries import Entries
 from sparsec.kernels.tables import Source, Table, pair_lists, rows_of_queries, tiles_beside_ranges
+from sparsec.kernels.tile_kinds import alike
 from sparsec.kernels.tile_lists import TileList, tile_list, unpacked_tiles
 
 _VISITS = 1 << 14  # tiles whose visits are held together
@@ -165,7 +166,9 @@ def _listed_tiles(order: Order, first: int, stop: int) -> Visits:
         listed = unpacked_tiles(found, entries[some])[:, :, : order.block]
         return (listed | whole[some, None, None]) & (order.queries(row[some]) < order.n_q)[:, :, None]
 
-    return _masked(order, row, key, whole & (order.queries(row)[:, -1] < order.n_q), kept)
+    inside = order.queries(row)[:, -1] < order.n_q
+    alone = len(found.bits) + torch.arange(len(row))  # queries that are not there are in no mask of a list
+    return _masked(order, row, key, whole & inside, kept, torch.where(inside, found.masks[entries], alone))
 
 
 def _listed_lines(order: Order, tiles: Tensor) -> Tensor:
@@ -182,20 +185,24 @@ def _list_of(order: Order) -> TileList:
 # ---------------------------------------------------------------- masks
 
 
-def _masked(order: Order, row: Tensor, key: Tensor, full: Tensor, kept: Callable[[Tensor], Tensor]) -> Visits:
+def _masked(
+    order: Order, row: Tensor, key: Tensor, full: Tensor, kept: Callable[[Tensor], Tensor], codes: Tensor | None = None
+) -> Visits:
     """Visits with their masks: those that turn out to have no pair are left out, those that have all are full.
 
-    `kept` says of some visits, by number, which pairs are kept: bool [visits, tile, block].
+    `kept` says of some visits, by number, which pairs are kept: bool [visits, tile, block].  Of visits with equal codes
+    it is asked once.
     """
     partial = (~full).nonzero()[:, 0]
+    code, first = alike(torch.arange(len(partial)) if codes is None else codes[partial])
     words, pairs = [_both(order.block)], [torch.tensor([order.tile * order.block, 0])]
-    for some in partial.split(max(1, _PAIRS // (order.tile * order.block))) if len(partial) else ():
+    for some in partial[first].split(max(1, _PAIRS // (order.tile * order.block))) if len(partial) else ():
         mask = kept(some)
         words.append(_packed_bits(mask))
         pairs.append(mask.sum((1, 2)))
     found = torch.cat(pairs)
     words, mask, first = _distinct_words(torch.cat(words), found == found[0])
-    mask = torch.full_like(row, EVERY_PAIR).index_put_((partial,), mask[2:])
+    mask = torch.full_like(row, EVERY_PAIR).index_put_((partial,), mask[2:][code])
     there = found[first][mask] > 0
     seen = unpacked(words, order.tile).any(2)
     return Visits(row[there], key[there], mask[there], words, seen, found[first])

@@ -20,6 +20,7 @@ from sparsec.kernels.sequence_tiles import lay_tiles
 from sparsec.kernels.stages import Split
 
 _LISTED_AT_ONCE = 256  # tiles of a line that are decided together
+_LIST = "DATA_TILES"  # the list of a kernel, in the room of the one before: no kernel reads that any more
 
 
 def read_inputs(run: Pass) -> Environment:
@@ -48,26 +49,25 @@ def lay_data_tiles(
     lines, others = (cdiv(rows, block_m), cdiv(n, block_n)) if by_query else (cdiv(n, block_n), cdiv(n_q, block_m))
     n_q, block_m = n_q // run.rows_of_query, block_m // run.rows_of_query  # from here on, of queries
     room = max(1, min(others, _most_tiles(region, by_query, lines, n_q, n, q_offset, (block_m, block_n), values)))
-    name, number = f"DATA_TILES_{kernel.name.upper()}", len(run.steps)
+    counts = f"DATA_TILES_{kernel.name.upper()}_COUNTS_{len(run.steps)}"
     own = (heads.queries if by_query else heads.keys) if by_head else 1
     all_own = (all_heads if by_query else run.metas["K"].shape[1]) if by_head else 1
     total = (batch if by_batch else 1) * all_own * lines
-    listed, counts = (f"{name}_{what}_{number}" for what in ("LIST", "COUNTS"))
-    run.scratch(listed, (total, room), torch.int32)
+    run.scratch(_LIST, (total, room), _entry_type(others))
     run.scratch(counts, (total,), torch.int32)
     taken = {"batch_lines": all_own * lines if by_batch else 0, "head_lines": lines if by_head else 0, "room": room}
     asked = {key: values.get(key) for key in ("INPUTS", "FORMS", "LIST_STARTS", "LIST", "NUMBERS", "GROUP")}
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
     asked |= {"n_q": n_q, "n": n, "q_offset": q_offset, "heads": all_heads, "own": own, **taken}
-    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts), "ROWS_OF_QUERY": run.rows_of_query}
+    asked |= {"DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts), "ROWS_OF_QUERY": run.rows_of_query}
     asked |= _judging(region, by_query, (block_m, block_n))
     run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8})
     own, turns = (heads.queries, 1) if by_query else (heads.keys, values["GROUP"])
     of_heads = {**taken, "HEADS": values.get("HEADS" if by_query else "KV_HEADS")}
     if run.rows_of_query > 1:  # heads side by side: their lines are short
-        return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}, None
+        return {"LIST_STARTS": None, "LIST": Slot(_LIST), "COUNTS": Slot(counts), **taken}, None
     split = share_long_lines(run, counts, of_heads, lines, turns, blocks[0 if by_query else 1], own, batch)
-    return {"LIST_STARTS": None, "LIST": Slot(listed), "COUNTS": Slot(counts), **taken}, split
+    return {"LIST_STARTS": None, "LIST": Slot(_LIST), "COUNTS": Slot(counts), **taken}, split
 
 
 def lay_sequence_tiles(
@@ -92,18 +92,22 @@ def lay_sequence_tiles(
     # Of a sequence, tiles of both sides begin and end with ragged ones.
     room = batch * (cdiv(rows, own_block) + 2) * (cdiv(others, other_block) + 2) + 4 * run.metas["SEQUENCES"].shape[0]
     copies = (all_heads if by_query else kv_heads) if by_head else 1
-    number = len(run.steps)
-    listed, counts = (f"DATA_TILES_{kernel.name.upper()}_{what}_{number}" for what in ("LIST", "COUNTS"))
-    run.scratch(listed, (copies, room), torch.int32)
+    counts = f"DATA_TILES_{kernel.name.upper()}_COUNTS_{len(run.steps)}"
+    run.scratch(_LIST, (copies, room), _entry_type(cdiv(others, other_block) + 1))
     run.scratch(counts, (copies, tiles), torch.int32)
     lines = {"head_lines": tiles if by_head else 0, "batch_lines": 0, "room": room if by_head else 0}
     asked = {key: values.get(key) for key in ("NUMBERS", "GROUP")} | taken | lines
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
     asked |= {"n": n, "heads": all_heads, "most": room, **_judging(region, by_query, blocks)}
-    asked |= {"DATA_LIST": Slot(listed), "COUNTS": Slot(counts)}
+    asked |= {"DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts)}
     own = (heads.queries if by_query else heads.keys) if by_head else 1
     run.launch(list_tiles_of_sequences, (programs, own, 1), asked, {"num_warps": 8})
-    return taken | lines | {"LIST": Slot(listed), "COUNTS": Slot(counts)}, programs
+    return taken | lines | {"LIST": Slot(_LIST), "COUNTS": Slot(counts)}, programs
+
+
+def _entry_type(tiles: int) -> torch.dtype:
+    """The smallest that holds entries about so many tiles: lists have room for all tiles that could be visited."""
+    return torch.uint16 if 2 * tiles <= 1 << 16 else torch.int32
 
 
 def _judging(region: Region, by_query: bool, blocks: tuple[int, int]) -> Environment:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.call import check_kinds, number_of
+from sparsec.kernels.call import check_head_sizes, check_kinds, number_of
 from sparsec.kernels.decode_cpu import decode_cpu
 from sparsec.kernels.decode_gpu import environment_of, prepared_step
 from sparsec.kernels.decode_pages import Pages
@@ -18,9 +18,10 @@ from sparsec.kernels.launch import Environment, Pass
 from sparsec.kernels.positions import looks
 from sparsec.kernels.program import Program
 from sparsec.kernels.sinks import checked_sinks
-from sparsec.kernels.watched import alike
+from sparsec.kernels.watched import likeness
 
 MOST_ROWS = 16  # of a step
+_MOST_D, _MOST_V_D = 576, 512  # head sizes: those of a compressed cache (DeepSeek-V2, arXiv:2405.04434)
 _MOST_CALLS = 128  # whose checks are remembered
 
 
@@ -55,21 +56,26 @@ class Decoder:
                 twice = last is not None and last.run is known[0]
                 tensors = [x for x in (q, k, v, lengths, pages, sinks) if x is not None] if twice else []
                 self.last = LastStep(
-                    known[0], env["scale_log2"], given, pages is None, sinks is None, alike(*tensors) if twice else None
+                    known[0],
+                    env["scale_log2"],
+                    given,
+                    pages is None,
+                    sinks is None,
+                    likeness(*tensors) if twice else None,
                 )
-            return _results(known[0], env, q, torch.empty_like(q) if out is None else out, return_lse)
+            return _results(known[0], env, q, _room_for_step(q, v) if out is None else out, return_lse)
         paged = _checked_step(q, k, v, lengths, pages, out, self.heads, self.steps.most_positions)
         number = q.shape[-1] ** -0.5 if scale is None else number_of(scale)
         rows = q if q.dim() == 4 else q[:, None]
         sinks = checked_sinks(sinks, rows.transpose(1, 2))
         if q.numel() == 0 or k.numel() == 0:
-            result = torch.zeros_like(q) if out is None else out.zero_()
+            result = (_room_for_step(q, v) if out is None else out).zero_()
             lse = q.new_full(q.shape[:-1], float("-inf"), dtype=torch.promote_types(q.dtype, torch.float32))
             return (result, lse) if return_lse else result
         with torch.no_grad():
             if _on_cpu(q):
                 found, lse = decode_cpu(self.steps, self.program, rows, k, v, lengths, paged, sinks, number)
-                found = found.reshape(q.shape)
+                found = found.reshape(*q.shape[:-1], v.shape[3])
                 found = found if out is None else out.copy_(found)
                 return (found, lse.reshape(q.shape[:-1])) if return_lse else found
             return self._launched(signature, q, rows, k, v, lengths, paged, sinks, number, out, return_lse)
@@ -84,7 +90,7 @@ class Decoder:
             readable, scale = (-readable, -scale) if scale else (readable * 0, 1.0)
         as_given = readable is rows and lengths.is_contiguous() and (sinks is None or sinks.is_contiguous())
         own_sinks = None if sinks is None else sinks[0].contiguous()
-        to = out if out is not None and _reads(out) else torch.empty_like(q, memory_format=torch.contiguous_format)
+        to = out if out is not None and _reads(out) else q.new_empty(*q.shape[:-1], v.shape[3])
         shaped = to if to.dim() == 4 else to[:, None]
         run = prepared_step(self.steps, readable, k, v, lengths.contiguous(), pages, own_sinks, shaped, return_lse)
         if signature and as_given and (to is out or (out is None and q.is_contiguous())):
@@ -130,7 +136,12 @@ class LastStep(NamedTuple):
         """The step of such a call."""
         env = {"Q": q, "K": k, "V": v, "LENGTHS": lengths, "PAGES": pages, "SINKS": sinks}
         env["scale_log2"] = self.scale_log2
-        return _results(self.run, env, q, torch.empty_like(q), self.given[1])
+        return _results(self.run, env, q, _room_for_step(q, v), self.given[1])
+
+
+def _room_for_step(q: Tensor, v: Tensor) -> Tensor:
+    """Room for the result: a tensor like q, with the head size of v."""
+    return torch.empty_like(q) if q.shape[-1] == v.shape[3] else q.new_empty(*q.shape[:-1], v.shape[3])
 
 
 def _signature(*given: Any) -> tuple | None:
@@ -185,7 +196,7 @@ def _checked_step(
         low, high = int(lengths.min()), int(lengths.max())
         if low < 0 or high > capacity:
             raise ValueError(f"[SP0612] lengths must be 0 to {capacity}, the room of the cache, got {low}..{high}")
-    _check_out(out, q)
+    _check_out(out, q, v)
     if not _on_cpu(q):
         for name, x in (("k", k), ("v", v)):
             if not _reads(x):
@@ -197,11 +208,10 @@ def _checked_step(
 def _check_sizes(q: Tensor, k: Tensor, v: Tensor, pages: Any, wanted: int | None) -> None:
     *_, heads, dim = q.shape
     kv_heads, place = (k.shape[1], "[B, H_kv, N, D]") if pages is None else (k.shape[2], "[pages, page, H_kv, D]")
-    if k.shape != v.shape or k.shape[3] != dim or (pages is None and k.shape[0] != q.shape[0]):
+    if k.shape[:3] != v.shape[:3] or k.shape[3] != dim or (pages is None and k.shape[0] != q.shape[0]):
         got = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
-        raise ValueError(f"[SP0601] k and v must have one shape, {place}, with the head size of q; got {got}")
-    if dim % 8 or not 16 <= dim <= 256:
-        raise ValueError(f"[SP0601] the head size must be a multiple of 8 from 16 to 256, got {dim}")
+        raise ValueError(f"[SP0601] k must be {place}, with the head size of q, and v alike but for its own; got {got}")
+    check_head_sizes(dim, v.shape[3], _MOST_D, _MOST_V_D)
     if q.dim() == 4 and not 1 <= q.shape[1] <= MOST_ROWS:
         cure = "call attend(q, k, v, lengths=...) for more"
         raise ValueError(f"[SP0601] a step has 1 to {MOST_ROWS} rows, q [B, m, H, D] has m = {q.shape[1]}: {cure}")
@@ -239,12 +249,13 @@ def _check_pages(pages: Any, q: Tensor) -> None:
             raise ValueError(f"[SP0612] {name}: a row must be contiguous, got strides {x.stride()}")
 
 
-def _check_out(out: Any, q: Tensor) -> None:
+def _check_out(out: Any, q: Tensor, v: Tensor) -> None:
     if out is None:
         return
-    if not isinstance(out, Tensor) or out.shape != q.shape or out.dtype != q.dtype or out.device != q.device:
-        wanted = f"{tuple(q.shape)}, {q.dtype}, on {q.device}"
-        raise ValueError(f"[SP0601] out must be a tensor like q, {wanted}, got {_told(out)}")
+    shape = *q.shape[:-1], v.shape[3]
+    if not isinstance(out, Tensor) or out.shape != shape or out.dtype != q.dtype or out.device != q.device:
+        wanted = f"{shape}, {q.dtype}, on {q.device}"
+        raise ValueError(f"[SP0601] out must be a tensor like q, with the head size of v, {wanted}, got {_told(out)}")
 
 
 def _told(x: Any) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call
-from sparsec.kernels.cpu_forward import attend_densely
+from sparsec.kernels.cpu_forward import attend_densely, of_one_size
 from sparsec.kernels.decode_pages import Pages, taken
 from sparsec.kernels.decode_program import Steps
 from sparsec.kernels.program import Program
@@ -18,11 +18,11 @@ def decode_cpu(
     steps: Steps, program: Program, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Pages,
     sinks: Tensor | None, scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """q [B, m, H, D] -> out like q, and the log-sum-exp [B, m, H]; `sinks` [1, H]."""
+    """q [B, m, H, D] -> out [B, m, H, D_v], and the log-sum-exp [B, m, H]; `sinks` [1, H]."""
     numbers = lengths.tolist()
     if pages.table is None and numbers and len({*numbers}) == 1:
         return _step_of_length(steps, program, q, k[:, :, : numbers[0]], v[:, :, : numbers[0]], sinks, scale)
-    out = torch.zeros_like(q)
+    out = q.new_zeros(*q.shape[:3], v.shape[3])
     lse = q.new_full(q.shape[:3], float("-inf"), dtype=torch.promote_types(q.dtype, torch.float32))
     for row, n in enumerate(numbers):
         own_k, own_v = (pages.keys_of(x, row, n) for x in (k, v))
@@ -46,7 +46,7 @@ def _step_of_length(
     out, lse = out.transpose(1, 2), lse.transpose(1, 2)
     if rows == m:
         return out, lse
-    whole = torch.zeros_like(q), lse.new_full(q.shape[:3], float("-inf"))
+    whole = q.new_zeros(*q.shape[:3], v.shape[3]), lse.new_full(q.shape[:3], float("-inf"))
     whole[0][:, m - rows :], whole[1][:, m - rows :] = out, lse
     return whole
 
@@ -64,8 +64,8 @@ def _seen_keys(steps: Steps, n: int) -> list[slice | Tensor] | None:
 
 
 def _attend_row(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """One row q [B, H, D] over all keys, exactly: out like it, and lse [B, H]."""
+    """One row q [B, H, D] over all keys, exactly: out [B, H, D_v], and lse [B, H]."""
     exact = torch.promote_types(q.dtype, torch.float32)
     rows = q.to(exact).unflatten(1, (k.shape[1], -1))
-    out, lse = attend_densely(rows, k.to(exact), v.to(exact), None, scale)
-    return out.flatten(1, 2), lse.flatten(1, 2)
+    out, lse = attend_densely(*of_one_size(rows, k.to(exact), v.to(exact)), None, scale)
+    return out[..., : v.shape[3]].flatten(1, 2), lse.flatten(1, 2)

@@ -14,10 +14,12 @@ from sparsec.kernels.decode_program import StepGroup, StepRegion, Steps
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import device_tier, dot_precision, processors
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, Tables, remember
-from sparsec.kernels.prepare import padded, slot
+from sparsec.kernels.prepare import near, padded, slot
 from sparsec.kernels.program import cdiv
 
 _UNIT_ROWS = 64  # heads by rows of a unit, at most
+_UNIT_COLUMNS = 1 << 14  # of all rows of a unit, at most, where a row has so many that fewer must do
+_WIDE = 256  # columns of keys, above which a unit has more warps
 _MERGED = 16  # parts of a block of the kernel that joins them
 
 
@@ -79,9 +81,10 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
     q, k, v, out = (run.metas[name] for name in ("Q", "K", "V", "OUT"))
     batch, rows, heads, head_dim = q.shape
     setting = step_setting(run.device, q.dtype.itemsize)
-    units = units_of(group, heads, pages.kv_heads(k), rows, run.device)
-    block_d = padded(head_dim)
-    block_n = min(max(setting.tile_bytes // (block_d * q.dtype.itemsize), 16), 128)
+    block_d, v_dim = padded(head_dim), v.shape[3]
+    most_rows = max(min(_UNIT_ROWS, _UNIT_COLUMNS // max(block_d, padded(v_dim))), rows)
+    units = units_of(group, heads, pages.kv_heads(k), rows, most_rows, run.device)
+    block_n = min(max(setting.tile_bytes // (max(block_d, padded(v_dim)) * q.dtype.itemsize), 16), 128)
     capacity = pages.capacity(k)
     most = group.most_tiles(capacity, rows, block_n)
     count = processors(run.device)
@@ -90,11 +93,12 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
     parts = parts_of_unit(setting, most, units.number * batch, count)
     regions = tuple(region for region in group.regions if region.answers.keys is not None)
     values: Environment = {"GROUP": units.size, "ROWS": rows, "HEAD_DIM": head_dim, "BLOCK_D": block_d}
+    values |= {"V_DIM": v_dim, "BLOCK_V": padded(v_dim)}
     values |= {"heads": heads, "UNITS": units.table, "SINKS": _given(run, "SINKS"), "LENGTHS": Slot("LENGTHS")}
     values |= {"OUT": Slot("OUT"), "LSE": Slot("LSE") if return_lse else None}
     values |= dict(zip(("o_b", "o_m", "o_h"), (stride // 8 for stride in out.strides), strict=False))
     if parts > 1:
-        run.scratch("PARTS", (batch, units.number, parts, units.size * rows, head_dim), torch.float32)
+        run.scratch("PARTS", (batch, units.number, parts, units.size * rows, v_dim), torch.float32)
         run.scratch("PARTS_LSE", (batch, units.number, parts, units.size * rows), torch.float32)
         values |= {"PARTS": Slot("PARTS"), "PARTS_LSE": Slot("PARTS_LSE"), "parts": parts}
     own: Environment = {"Q": Slot("Q"), "K": Slot("K"), "V": Slot("V"), "scale_log2": Slot("scale_log2")}
@@ -104,6 +108,7 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
     own |= {"PAGES": _given(run, "PAGES"), "STARTS": _given(run, "STARTS"), "PAGE": pages.size}
     own |= {"pages_b": run.metas["PAGES"].strides[0] if pages.size else 0, "capacity": capacity}
     own |= {"NUMBERS": group.regions[0].numbers or None, "SCORE": group.regions[0].answers.score}
+    own["NEAR"] = near(capacity)
     own |= {"BLOCK_M": max(16, 1 << (units.size * rows - 1).bit_length()), "BLOCK_N": block_n}
     own |= {"PRECISION": dot_precision(q.dtype), "LEAST": setting.least_share, "NAME": f"decode_{number}"}
     for place, region in enumerate(regions):
@@ -114,7 +119,8 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
             "TABLES": _tables_of_region(region, capacity, run.device),
         }
         own |= {slot(name, place): value for name, value in told.items()}
-    options = {"num_warps": setting.warps, "num_stages": setting.paged_stages if pages.size else setting.stages}
+    warps = setting.warps if block_d <= _WIDE else 2 * setting.warps
+    options = {"num_warps": warps, "num_stages": setting.paged_stages if pages.size else setting.stages}
     run.launch(decode_kernel, (parts, units.number, batch), values | own, options)
     if parts > 1:
         run.launch(merge_parts_kernel, (units.size * rows, units.number, batch), values | {"BLOCK_P": _MERGED})
@@ -161,9 +167,9 @@ def _unit_table(own: tuple[int, ...], shared_by: int, most: int, device: torch.d
     return Units(len(lines), size, table)
 
 
-def units_of(group: StepGroup, heads: int, kv_heads: int, rows: int, device: torch.device) -> Units:
-    """The units of a group's query heads, each of _UNIT_ROWS rows at most."""
-    shared_by, most = heads // kv_heads, max(_UNIT_ROWS // rows, 1)
+def units_of(group: StepGroup, heads: int, kv_heads: int, rows: int, most_rows: int, device: torch.device) -> Units:
+    """The units of a group's query heads, each of `most_rows` rows at most, but one head of all its `rows`."""
+    shared_by, most = heads // kv_heads, max(most_rows // rows, 1)
     if group.heads is None and shared_by <= most:
         return Units(kv_heads, shared_by, None)
     return _unit_table(tuple(range(heads)) if group.heads is None else group.heads, shared_by, most, device)

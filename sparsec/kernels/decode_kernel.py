@@ -32,20 +32,20 @@ STEP_RUN_TIME += ["heads", "pages_b", "capacity"]
 @triton.jit
 def attend_cached(m_i, l_i, acc, q_tile, k, kept, seen, own, region, scale_log2, sizes):
     """The softmax after some keys."""
-    k_tile = load_cached(region.K, region.k_strides, region, own, k, seen, sizes)
+    k_tile = load_cached(region.K, region.k_strides, region, own, k, seen, sizes, sizes.HEAD_DIM, sizes.BLOCK_D)
     s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
     if region.rules.SCORE is not None:
         q = own.q
         if sizes.ROWS > 1:
             q = own.q[:, None]
         scaled = s * (scale_log2 * LN_2)
-        given = scaled, q, k[None, :], own.n, own.head[:, None], own.heads
+        given = scaled, q, k[None, :], own.n, own.head[:, None], own.heads, region.rules.NEAR
         s = ask(region.rules.SCORE, given, (), region.rules.NUMBERS)
     if sizes.ROWS == 1:
         s = tl.where(kept[None, :], s, float("-inf"))
     else:
         s = tl.where(kept, s, float("-inf"))
-    v_tile = load_cached(region.V, region.v_strides, region, own, k, seen, sizes)
+    v_tile = load_cached(region.V, region.v_strides, region, own, k, seen, sizes, sizes.V_DIM, sizes.BLOCK_V)
     p, alpha, m_i, l_i = softmax_step(s, m_i, l_i, scale_of(region.rules, scale_log2))
     return m_i, l_i, tl.dot(p.to(v_tile.dtype), v_tile, acc * alpha[:, None], input_precision=sizes.PRECISION)
 
@@ -91,31 +91,32 @@ def decode_kernel(
     NAME: tl.constexpr, KEEP: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr, STRIDE: tl.constexpr,
     HOLES: tl.constexpr, KEEP_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr, STRIDE_1: tl.constexpr,
     HOLES_1: tl.constexpr, KEEP_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
-    STRIDE_2: tl.constexpr, HOLES_2: tl.constexpr, NUMBERS: tl.constexpr, SCORE: tl.constexpr, GROUP: tl.constexpr,
-    ROWS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    PAGE: tl.constexpr, PRECISION: tl.constexpr, LEAST: tl.constexpr,
+    STRIDE_2: tl.constexpr, HOLES_2: tl.constexpr, NUMBERS: tl.constexpr, SCORE: tl.constexpr, NEAR: tl.constexpr,
+    GROUP: tl.constexpr, ROWS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr, V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PAGE: tl.constexpr, PRECISION: tl.constexpr,
+    LEAST: tl.constexpr,
 ):  # fmt: skip
     """A part of the keys that the rows of a unit see, in up to three regions: out and log-sum-exp, or PARTS of them.
 
-    PARTS [B, units, parts, GROUP * ROWS, D], PARTS_LSE without D, in base 2: None where there is one part, which then
-    takes SINKS.  K, V: with PAGES, [pages, PAGE, H_kv, D]; else [B, H_kv, capacity, D].
+    PARTS [B, units, parts, GROUP * ROWS, V_DIM], PARTS_LSE without V_DIM, in base 2: None where there is one part,
+    which then takes SINKS.  K, V: with PAGES, [pages, PAGE, H_kv, ..]; else [B, H_kv, capacity, ..].
     """
     decode_unit(
         Q, (q_b, q_m, q_h), OUT, (o_b, o_m, o_h), LSE, PARTS, PARTS_LSE, LENGTHS, STARTS, SINKS, UNITS,
         heads, pages_b, capacity, scale_log2,
         StepKeys(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), PAGES, GATHERED, STRIDE, HOLES,
-            Rules(KEEP, None, KEYS, NUMBERS, None, None, TABLES, False, False, SCORE),
+            Rules(KEEP, None, KEYS, NUMBERS, None, None, TABLES, False, False, SCORE, None, False, NEAR),
         ),
         StepKeys(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), PAGES, GATHERED_1, STRIDE_1, HOLES_1,
-            Rules(KEEP_1, None, KEYS_1, NUMBERS, None, None, TABLES_1, False, False, SCORE),
+            Rules(KEEP_1, None, KEYS_1, NUMBERS, None, None, TABLES_1, False, False, SCORE, None, False, NEAR),
         ),
         StepKeys(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), PAGES, GATHERED_2, STRIDE_2, HOLES_2,
-            Rules(KEEP_2, None, KEYS_2, NUMBERS, None, None, TABLES_2, False, False, SCORE),
+            Rules(KEEP_2, None, KEYS_2, NUMBERS, None, None, TABLES_2, False, False, SCORE, None, False, NEAR),
         ),
-        StepSizes(GROUP, ROWS, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, PAGE, PRECISION), LEAST,
+        StepSizes(GROUP, ROWS, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, PAGE, PRECISION), LEAST,
     )  # fmt: skip
 
 
@@ -158,7 +159,7 @@ def attend_share(Q, strides, scale_log2, first, last, own, region, region_1, reg
     q_rows += element_offset(own.head, strides[2])
     mask = tile_mask(tl.where(own.there, 0, 1), 1, sizes.HEAD_DIM, sizes.BLOCK_D)  # 0 is inside a length of 1
     q_tile = tl.load(Q + q_rows[:, None] + tl.arange(0, sizes.BLOCK_D)[None, :], mask=mask, other=0.0)
-    m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_D)
+    m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_V)
     done = 0
     if region.rules.VISITS is not None:
         m_i, l_i, acc, done = attend_region(
@@ -184,8 +185,8 @@ def store_part(m_i, l_i, acc, PARTS, PARTS_LSE, part, sizes):
     l_safe = tl.where(some, l_i, 1.0)
     at = part.to(tl.int64) * rows + number
     tl.store(PARTS_LSE + at, tl.where(some, m_i + tl.log2(l_safe), float("-inf")), mask=number < rows)
-    ptrs = row_ptrs(PARTS, part, rows, 0, 1, sizes.HEAD_DIM, sizes.BLOCK_M, sizes.BLOCK_D)
-    mask = tile_mask(number, rows, sizes.HEAD_DIM, sizes.BLOCK_D)
+    ptrs = row_ptrs(PARTS, part, rows, 0, 1, sizes.V_DIM, sizes.BLOCK_M, sizes.BLOCK_V)
+    mask = tile_mask(number, rows, sizes.V_DIM, sizes.BLOCK_V)
     tl.store(ptrs, acc / l_safe[:, None], mask=mask)
 
 
@@ -205,8 +206,8 @@ def store_step(m_i, l_i, acc, OUT, strides, LSE, own, sizes):
     stored = (tl.arange(0, sizes.BLOCK_M) < sizes.GROUP * sizes.ROWS) & (own.head >= 0)
     start = element_offset(own.batch, strides[0]) + element_offset(own.row, strides[1])
     start += element_offset(own.head, strides[2])
-    mask = tile_mask(tl.where(stored, 0, 1), 1, sizes.HEAD_DIM, sizes.BLOCK_D)
-    ptrs = OUT + start[:, None] + tl.arange(0, sizes.BLOCK_D)[None, :]
+    mask = tile_mask(tl.where(stored, 0, 1), 1, sizes.V_DIM, sizes.BLOCK_V)
+    ptrs = OUT + start[:, None] + tl.arange(0, sizes.BLOCK_V)[None, :]
     tl.store(ptrs, out.to(OUT.dtype.element_ty), mask=mask)
     if LSE is not None:
         tl.store(LSE + (own.batch.to(tl.int64) * sizes.ROWS + own.row) * own.heads + own.head, lse, mask=stored)
@@ -215,7 +216,7 @@ def store_step(m_i, l_i, acc, OUT, strides, LSE, own, sizes):
 @triton.jit(do_not_specialize=["o_b", "o_m", "o_h", "heads", "parts"])
 def merge_parts_kernel(
     PARTS, PARTS_LSE, OUT, LSE, LENGTHS, SINKS, UNITS, o_b, o_m, o_h, heads, parts,
-    GROUP: tl.constexpr, ROWS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_P: tl.constexpr,
+    GROUP: tl.constexpr, ROWS: tl.constexpr, V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
     """One row of a unit: the softmaxes of all `parts` joined in their order, in blocks of BLOCK_P, with its sink."""
     number, unit, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -226,13 +227,13 @@ def merge_parts_kernel(
         if head < 0:
             return
     first = (batch * tl.num_programs(1) + unit).to(tl.int64) * parts
-    m_i, l_i, acc = softmax_start(1, BLOCK_D)
+    m_i, l_i, acc = softmax_start(1, BLOCK_V)
     for begin in range(0, parts, BLOCK_P):
         part = begin + tl.arange(0, BLOCK_P)
         at = (first + part) * (GROUP * ROWS) + number
         lse_2 = tl.load(PARTS_LSE + at, mask=part < parts, other=float("-inf"))
-        mask = (lse_2 > float("-inf"))[:, None] & (tl.arange(0, BLOCK_D) < HEAD_DIM)[None, :]
-        out = tl.load(PARTS + at[:, None] * HEAD_DIM + tl.arange(0, BLOCK_D)[None, :], mask=mask, other=0.0)
+        mask = (lse_2 > float("-inf"))[:, None] & (tl.arange(0, BLOCK_V) < V_DIM)[None, :]
+        out = tl.load(PARTS + at[:, None] * V_DIM + tl.arange(0, BLOCK_V)[None, :], mask=mask, other=0.0)
         m_new = tl.maximum(m_i, tl.max(lse_2, 0))
         weight, alpha = tl.exp2(lse_2 - m_new), tl.exp2(m_i - m_new)
         l_i = l_i * alpha + tl.sum(weight, 0)
@@ -244,7 +245,7 @@ def merge_parts_kernel(
         m_i, l_i, acc = with_sink(m_i, l_i, acc, tl.where(there, sink, float("-inf")))
     out, lse = softmax_end(m_i, l_i, acc)
     start = element_offset(batch, o_b) + element_offset(row, o_m) + element_offset(head, o_h)
-    ptrs = OUT + start + tl.arange(0, BLOCK_D)[None, :]
-    tl.store(ptrs, out.to(OUT.dtype.element_ty), mask=(tl.arange(0, BLOCK_D) < HEAD_DIM)[None, :])
+    ptrs = OUT + start + tl.arange(0, BLOCK_V)[None, :]
+    tl.store(ptrs, out.to(OUT.dtype.element_ty), mask=(tl.arange(0, BLOCK_V) < V_DIM)[None, :])
     if LSE is not None:
         tl.store(LSE + (batch.to(tl.int64) * ROWS + row) * heads + head + tl.arange(0, 1), lse)

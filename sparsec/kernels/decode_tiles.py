@@ -18,6 +18,8 @@ class StepSizes(NamedTuple):
     BLOCK_M: Any
     BLOCK_N: Any
     BLOCK_D: Any
+    V_DIM: Any  # of values and results
+    BLOCK_V: Any
     PAGE: Any  # keys of a page; None: a cache without pages
     PRECISION: Any
 
@@ -126,15 +128,15 @@ def kept_of_step(region, own, k, walk_end, sizes):
 
 
 @triton.jit
-def load_cached(X, strides, region, own, k, seen, sizes):
-    """Keys or values that some row sees, [BLOCK_N, BLOCK_D]; 0 for all others, whatever stands there."""
+def load_cached(X, strides, region, own, k, seen, sizes, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):
+    """HEAD_DIM columns of keys or values that some row sees, [BLOCK_N, BLOCK_D]; 0 for others, whatever is there."""
     if sizes.PAGE is None:
         start = element_offset(own.batch, strides[0]) + element_offset(k, strides[2])
     else:
         page = tl.load(region.PAGES + own.first_page + k // sizes.PAGE, mask=seen, other=0)
         start = element_offset(page, strides[0]) + element_offset(k % sizes.PAGE, strides[2])
-    ptrs = X + (start + element_offset(own.kv_head, strides[1]))[:, None] + tl.arange(0, sizes.BLOCK_D)[None, :]
+    ptrs = X + (start + element_offset(own.kv_head, strides[1]))[:, None] + tl.arange(0, BLOCK_D)[None, :]
     mask = seen[:, None]
-    if sizes.HEAD_DIM != sizes.BLOCK_D:
-        mask = mask & (tl.arange(0, sizes.BLOCK_D) < sizes.HEAD_DIM)[None, :]
+    if HEAD_DIM != BLOCK_D:
+        mask = mask & (tl.arange(0, BLOCK_D) < HEAD_DIM)[None, :]
     return tl.load(ptrs, mask=mask, other=0.0)

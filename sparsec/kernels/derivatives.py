@@ -124,10 +124,10 @@ def differentiable(passes: Passes) -> tuple[Any, Any]:
 
         @staticmethod
         def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> Any:
-            like_q, like_k, like_v, like_lse = passes.refused_op(dq, dk, dv)
+            like_q, like_k, like_v, like_out, like_lse = passes.refused_op(dq, dk, dv)
             like_dlse = like_lse if ctx.needs_input_grad[6] else None  # there may be no dlse
             rest = _OF_BACKWARD - 7 + ctx.reals
-            return like_q, like_q, like_k, like_v, like_q, like_lse, like_dlse, *(None,) * rest
+            return like_out, like_q, like_k, like_v, like_out, like_lse, like_dlse, *(None,) * rest
 
     return Attention, Gradients
 

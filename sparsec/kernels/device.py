@@ -4,7 +4,8 @@ Names here and in the kernels.  q, k: absolute positions.  q_lo..q_hi, k_lo..k_h
 ends included.  row: a query's index in Q, q - q_offset.  bh: the index of a (batch, head) pair in a contiguous tensor.
 m_i, l_i, acc: running maximum (base 2), sum and output of the softmax (Milakov & Gimelshein, 2018; FlashAttention,
 Dao et al., 2022).  X_b, X_h, X_m, X_n: strides of batch, head and row in units of 8 elements, which keeps every load
-16 bytes wide whatever the length; r_b, ..: those of the result, which is out, dq, or dk and dv alike.
+16 bytes wide whatever the length; r_b, ..: those of the result, which is out, dq or dk;
+dv_b, ..: those of dv.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LOG2_E_FLOAT: float = getattr(LOG2_E, "value", LOG2_E)
 
 # Kernels are not specialised on lengths and strides, or a new length would compile them again.
 RUN_TIME = ["q_b", "q_h", "q_m", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "g_b", "g_h", "g_m"]
-RUN_TIME += ["o_b", "o_h", "o_m", "r_b", "r_h", "r_m"]
+RUN_TIME += ["o_b", "o_h", "o_m", "r_b", "r_h", "r_m", "dv_b", "dv_h", "dv_m"]
 RUN_TIME += ["heads", "n_q", "n_rows", "n_class_rows", "n", "q_offset", "batches", "split_tiles", "splits"]
 RUN_TIME += ["batch_lines", "head_lines", "room", "sinks_b", "drop_below"]
 
@@ -46,6 +47,8 @@ class Sizes(NamedTuple):
     BLOCK_M: Any
     BLOCK_N: Any
     BLOCK_D: Any
+    V_DIM: Any  # of values, results and their gradients; HEAD_DIM and BLOCK_D are those of q and k
+    BLOCK_V: Any
     STRIDE: Any  # of residue classes; 1: there are none
     PRECISION: Any
     TMA: Any  # what a loop goes over comes through descriptors

@@ -35,10 +35,11 @@ def dq_kernel(
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
-    SCORE_GRADIENT: tl.constexpr,
+    SCORE_GRADIENT: tl.constexpr, NEAR: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, ROWS_OF_QUERY: tl.constexpr,
+    V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """Gradient of one tile of queries over the keys of up to three regions.
 
@@ -65,19 +66,27 @@ def dq_kernel(
         scale, scale_log2, Dropping(STREAMS, drop_below, kept_share),
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
-            Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT),
+            Rules(
+                KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT, False, NEAR,
+            ),
             Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         ),
         KeyRegion(
             K_1, V_1, None, None, GATHERED_1,
-            Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT), Lists(),
+            Rules(
+                KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
+            ),
+            Lists(),
         ),
         KeyRegion(
             K_2, V_2, None, None, GATHERED_2,
-            Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT), Lists(),
+            Rules(
+                KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
+            ),
+            Lists(),
         ),
         Sizes(
-            GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
+            GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, STRIDE, PRECISION, TMA, OWN_TMA,
             SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
         ),
     )  # fmt: skip
@@ -118,21 +127,25 @@ def _dq_tile(
     """What a program of `dq_kernel` does."""
     mask = tile_mask(own.row, own.n_q, sizes.HEAD_DIM, sizes.BLOCK_D)
     loaded = loaded_queries(own, sizes)
-    q_tile = load_by_layout(Q, q_strides, loaded, sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
-    do_tile = load_by_layout(DO, do_strides, loaded, sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
+    q_tile = load_by_layout(
+        Q, q_strides, loaded, sizes, sizes.HEAD_DIM, sizes.BLOCK_M, sizes.BLOCK_D, False, sizes.OWN_TMA
+    )
+    do_tile = load_by_layout(
+        DO, do_strides, loaded, sizes, sizes.V_DIM, sizes.BLOCK_M, sizes.BLOCK_V, False, sizes.OWN_TMA
+    )
     bh = (own.batch * own.heads + own.head).to(tl.int64)
     n_bh = (own.heads * own.batches).to(tl.int64)
     delta_bh = bh + n_bh
     words = 0, 0
     if dropping.STREAMS is not None:
-        words = row_words(dropping, own)
+        words = row_words(dropping, own.stream, own.q, own.head)
     stats = own.stats_first + own.row
     n_stats = n_rows  # rows that get a number: whole tiles, but of the sequence alone where there are several
     if sizes.PACKED:
         n_stats = own.n_q
     if PARTIAL is None:
-        o_ptrs = ptrs_by_layout(OUT, out_strides, query_rows(own), sizes, sizes.BLOCK_M)
-        o_tile = tl.load(o_ptrs, mask=tile_mask(own.row, loaded.length, sizes.HEAD_DIM, sizes.BLOCK_D), other=0.0)
+        o_ptrs = ptrs_by_layout(OUT, out_strides, query_rows(own), sizes, sizes.BLOCK_M, sizes.BLOCK_V)
+        o_tile = tl.load(o_ptrs, mask=tile_mask(own.row, loaded.length, sizes.V_DIM, sizes.BLOCK_V), other=0.0)
         lse_2, delta = row_stats(o_tile, do_tile, LSE, DLSE, bh * own.q_rows, own.at, own.row < own.n_q)
         if dropping.STREAMS is not None:
             lse_2 += tl.log2(dropping.kept_share)
@@ -147,7 +160,8 @@ def _dq_tile(
         lse_2 = tl.load(ROW_STATS + bh * n_rows + stats, mask=own.row < n_stats, other=float("inf"))
         delta = tl.load(ROW_STATS + delta_bh * n_rows + stats, mask=own.row < n_stats, other=0.0)
         tops = PARTIAL_TOP + bh * own.q_rows + own.at
-        dq = load_carry(query_ptrs(PARTIAL, bh, own, sizes), tops, carried_rows(own, sizes), mask)
+        ptrs = query_ptrs(PARTIAL, bh, own, sizes, sizes.HEAD_DIM, sizes.BLOCK_D)
+        dq = load_carry(ptrs, tops, carried_rows(own, sizes), mask)
     if CLASS_STATS is not None:
         # For dk and dv, each residue class side by side; what lies beyond n_q has been filled in.
         place = own.class_row * n_class_rows + own.place + tl.arange(0, sizes.BLOCK_M)
@@ -167,7 +181,7 @@ def _dq_tile(
     if SPLITS is None:
         _store_dq(dq, DQ, dq_strides, DQ_TOP, bh, mask, own, sizes)
     elif own.share.split:
-        store_split(SPLITS, dq, own.share.slot, sizes, sizes.BLOCK_M)
+        store_split(SPLITS, dq, own.share.slot, sizes.HEAD_DIM, sizes.BLOCK_M, sizes.BLOCK_D)
     else:
         _store_dq(dq, DQ, dq_strides, DQ_TOP, bh, mask, own, sizes)
 
@@ -176,11 +190,12 @@ def _dq_tile(
 def _store_dq(dq, DQ, dq_strides, DQ_TOP, bh, mask, own, sizes):
     """Stores the gradient of a tile of queries, or what the next kernel goes on with."""
     if DQ_TOP is None:
-        ptrs = ptrs_by_layout(DQ, dq_strides, query_rows(own), sizes, sizes.BLOCK_M)
+        ptrs = ptrs_by_layout(DQ, dq_strides, query_rows(own), sizes, sizes.BLOCK_M, sizes.BLOCK_D)
         tl.store(ptrs, dq.to(DQ.dtype.element_ty), mask=mask)
     else:
         tops = DQ_TOP + bh * own.q_rows + own.at
-        store_carry(query_ptrs(DQ, bh, own, sizes), tops, dq, own.row < own.n_q, mask)
+        ptrs = query_ptrs(DQ, bh, own, sizes, sizes.HEAD_DIM, sizes.BLOCK_D)
+        store_carry(ptrs, tops, dq, own.row < own.n_q, mask)
 
 
 @triton.jit
@@ -208,8 +223,8 @@ def _add_keys(
 ):  # fmt: skip
     """The sum after the keys of a step."""
     stop = keys_at(region, own, walk, step, sizes)
-    k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, LAST)
-    v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
+    k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, sizes.HEAD_DIM, sizes.BLOCK_D, LAST)
+    v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, sizes.V_DIM, sizes.BLOCK_V, LAST)
     s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
     at = place_of_keys(region, own, stop, sizes)
     if region.rules.SCORE is not None:

@@ -112,12 +112,6 @@ def checked_probability(p: Any, name: str = "dropout_p") -> float:
     return number
 
 
-def refuse_input_gradients() -> None:
-    """ValueError: the kernels that make gradients of float inputs drop no weights."""
-    cure = "call it without dropout_p, or detach the float inputs: theta.detach()"
-    raise ValueError(f"[SP0606] dropout_p with gradients of float inputs does not run on a GPU: {cure}")
-
-
 def _seed(seed: Any, q: Tensor) -> Tensor:
     """A seed as int64 [1] on the device of q."""
     if isinstance(seed, Tensor):

@@ -32,12 +32,12 @@ class Dropping(NamedTuple):
 
 
 @triton.jit
-def row_words(dropping, own):
-    """Two words for each query of a program."""
-    stream = dropping.STREAMS + own.stream * 2
-    zero = own.q * 0
-    head, number = zero + own.head, zero + tl.load(stream + 1).to(tl.int32)
-    first, second, _, _ = tl.philox(tl.load(stream), own.q, head, number, zero)
+def row_words(dropping, stream, q, head):
+    """Two words for each query at positions q of a head; `stream`: the line of its sequence in STREAMS."""
+    line = dropping.STREAMS + stream * 2
+    zero = q * 0
+    number = zero + tl.load(line + 1).to(tl.int32)
+    first, second, _, _ = tl.philox(tl.load(line), q, zero + head, number, zero)
     return first, second
 
 

@@ -35,7 +35,8 @@ def forward_flops(
     **_: Any,
 ) -> int:
     """Two products of tiles."""
-    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=[*inputs, *reals], table=sequences), 2)
+    columns = q.shape[3] + v.shape[3]
+    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=[*inputs, *reals], table=sequences), columns)
 
 
 def backward_flops(
@@ -44,12 +45,13 @@ def backward_flops(
     reals: list[Tensor], **_: Any,
 ) -> int:  # fmt: skip
     """Five products of tiles, as scaled_dot_product_attention counts them."""
-    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=[*inputs, *reals], table=sequences), 5)
+    columns = 3 * q.shape[3] + 2 * v.shape[3]
+    return _flops(program, Call(q, k, v, 1.0, q_offset, inputs=[*inputs, *reals], table=sequences), columns)
 
 
-def _flops(program: Program, call: Call, products: int) -> int:
-    """Two operations for each number of each product of tiles, for kept pairs alone."""
-    (batch, heads, n_q, dim), (_, kv_heads, n, _) = call.q.shape, call.k.shape
+def _flops(program: Program, call: Call, columns: int) -> int:
+    """Two operations for each of the columns that products of tiles have together, for kept pairs alone."""
+    (batch, heads, n_q, _), (_, kv_heads, n, _) = call.q.shape, call.k.shape
     with torch.utils._python_dispatch._disable_current_modes():
         if len(call.inputs) > program.score_inputs:
             pairs = _pairs_given(program, call)
@@ -60,7 +62,7 @@ def _flops(program: Program, call: Call, products: int) -> int:
                 kept_pairs(program, heads, kv_heads, each.n_q, each.n, each.q_offset, each.k_begin)
                 for each in known(call.table)
             )
-        return 2 * products * dim * pairs
+        return 2 * columns * pairs
 
 
 def _pairs_given(program: Program, call: Call) -> int:

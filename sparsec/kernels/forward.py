@@ -20,7 +20,7 @@ from sparsec.kernels.rows import launch_rows
 
 
 def forward_gpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
-    """out like q, and the log-sum-exp [B, H, n_q] in float32."""
+    """out [B, H, n_q, D_v], and the log-sum-exp [B, H, n_q] in float32."""
     check_begin(call.k_begin)
     if call.is_empty:
         return call.no_results()
@@ -84,8 +84,8 @@ def prepared_forward(
     name; `rows_of_query`: heads that stand side by side in q.
     """
     strides, lines = (q.stride(), k.stride(), v.stride()), 0 if sequences is None else len(sequences)
-    key: tuple = "forward", q.shape, k.shape, strides, q.dtype, q.device, q_offset, lines, dot_precision(q.dtype)
-    key += rows_of_query, dropout and dropout.p
+    key: tuple = "forward", q.shape, k.shape, v.shape, strides, q.dtype, q.device, q_offset, lines
+    key += dot_precision(q.dtype), rows_of_query, dropout and dropout.p
     key += tuple((x.shape, x.dtype) for x in data.values())
     run = program.passes.get(key)
     if run is None:
@@ -100,7 +100,8 @@ def _forward_pass(
 ) -> Pass:
     run, q = Pass(program, **metas), metas["Q"]
     run.rows_of_query = rows_of_query
-    run.empty("OUT", q.shape, q.dtype, dense_strides(q.shape, q.strides))
+    shape = *q.shape[:3], metas["V"].shape[3]
+    run.empty("OUT", shape, q.dtype, dense_strides(shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
     always: Environment = {"LSE": Slot("LSE")} | numbers_of_dropout(dropout)
     if dropout:

@@ -35,9 +35,11 @@ def forward_kernel(
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
+    NEAR: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr, ROWS_OF_QUERY: tl.constexpr,
+    V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr,
 ):  # fmt: skip
     """One tile of queries against the keys of up to three regions: out and log-sum-exp.
 
@@ -61,19 +63,21 @@ def forward_kernel(
         SPLITS, SPLITS_LSE, scale_log2, Dropping(STREAMS, drop_below, kept_share),
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
-            Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE),
+            Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, None, False, NEAR),
             Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         ),
         KeyRegion(
             K_1, V_1, None, None, GATHERED_1,
-            Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS, None, False, False, SCORE), Lists(),
+            Rules(KEEP_1, FULL_1, KEYS_1, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, None, False, NEAR),
+            Lists(),
         ),
         KeyRegion(
             K_2, V_2, None, None, GATHERED_2,
-            Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS, None, False, False, SCORE), Lists(),
+            Rules(KEEP_2, FULL_2, KEYS_2, NUMBERS, INPUTS, FORMS, None, False, False, SCORE, None, False, NEAR),
+            Lists(),
         ),
         Sizes(
-            GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, STRIDE, PRECISION, TMA, OWN_TMA,
+            GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, STRIDE, PRECISION, TMA, OWN_TMA,
             SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
         ),
     )  # fmt: skip
@@ -108,22 +112,26 @@ def _forward_tile(
     scale_log2, dropping, region, region_1, region_2, sizes,
 ):  # fmt: skip
     """What a program of `forward_kernel` does."""
-    q_tile = load_by_layout(Q, q_strides, loaded_queries(own, sizes), sizes, sizes.BLOCK_M, False, sizes.OWN_TMA)
+    rows = loaded_queries(own, sizes)
+    q_tile = load_by_layout(
+        Q, q_strides, rows, sizes, sizes.HEAD_DIM, sizes.BLOCK_M, sizes.BLOCK_D, False, sizes.OWN_TMA
+    )
     bh = own.batch * own.heads + own.head
     out_row = bh.to(tl.int64) * own.q_rows + own.at
-    mask = tile_mask(own.row, own.n_q, sizes.HEAD_DIM, sizes.BLOCK_D)
+    mask = tile_mask(own.row, own.n_q, sizes.V_DIM, sizes.BLOCK_V)
     if PARTIAL is None:
-        m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_D)
+        m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_V)
         if SINKS is not None:
             m_i, l_i = softmax_sink(m_i, l_i, SINKS, sinks_b, own, sizes)
     else:
         carried = carried_rows(own, sizes)
         lse = tl.load(LSE + out_row, mask=carried, other=float("-inf"))
-        out = load_carry(query_ptrs(PARTIAL, bh, own, sizes), PARTIAL_TOP + out_row, carried, mask)
+        ptrs = query_ptrs(PARTIAL, bh, own, sizes, sizes.V_DIM, sizes.BLOCK_V)
+        out = load_carry(ptrs, PARTIAL_TOP + out_row, carried, mask)
         m_i, l_i, acc = softmax_continue(lse, out)
     words = 0, 0
     if dropping.STREAMS is not None:
-        words = row_words(dropping, own)
+        words = row_words(dropping, own.stream, own.q, own.head)
     m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region, sizes)
     if region_1.K is not None:
         m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region_1, sizes)
@@ -135,7 +143,7 @@ def _forward_tile(
     if SPLITS is None:
         _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes)
     elif own.share.split:
-        store_split(SPLITS, out, own.share.slot, sizes, sizes.BLOCK_M)
+        store_split(SPLITS, out, own.share.slot, sizes.V_DIM, sizes.BLOCK_M, sizes.BLOCK_V)
         tl.store(SPLITS_LSE + own.share.slot.to(tl.int64) * sizes.BLOCK_M + tl.arange(0, sizes.BLOCK_M), lse)
     else:
         _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes)
@@ -147,10 +155,11 @@ def _store_out(out, lse, OUT, out_strides, OUT_TOP, LSE, bh, mask, own, sizes):
     out_row = bh.to(tl.int64) * own.q_rows + own.at
     tl.store(LSE + out_row, lse, mask=own.row < own.n_q)
     if OUT_TOP is None:
-        ptrs = ptrs_by_layout(OUT, out_strides, query_rows(own), sizes, sizes.BLOCK_M)
+        ptrs = ptrs_by_layout(OUT, out_strides, query_rows(own), sizes, sizes.BLOCK_M, sizes.BLOCK_V)
         tl.store(ptrs, out.to(OUT.dtype.element_ty), mask=mask)
     else:
-        store_carry(query_ptrs(OUT, bh, own, sizes), OUT_TOP + out_row, out, own.row < own.n_q, mask)
+        ptrs = query_ptrs(OUT, bh, own, sizes, sizes.V_DIM, sizes.BLOCK_V)
+        store_carry(ptrs, OUT_TOP + out_row, out, own.row < own.n_q, mask)
 
 
 @triton.jit
@@ -178,13 +187,15 @@ def _attend_keys(
 ):  # fmt: skip
     """The softmax after the keys of a step."""
     stop = keys_at(region, own, walk, step, sizes)
-    k_tile = load_keys(region.K, region.k_strides, region, own, walk, stop, sizes, False)  # masks hide what is behind
+    k_tile = load_keys(  # masks hide what is behind
+        region.K, region.k_strides, region, own, walk, stop, sizes, sizes.HEAD_DIM, sizes.BLOCK_D, False
+    )
     s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
     at = place_of_keys(region, own, stop, sizes)
     if region.rules.SCORE is not None:
         s = score_tile(region.rules.SCORE, s, own.q, stop.position, own.n, at, region.rules, scale_log2, True)
     s = mask_keys(s, region, own, walk, stop, at, sizes)
-    v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, LAST)
+    v_tile = load_keys(region.V, region.v_strides, region, own, walk, stop, sizes, sizes.V_DIM, sizes.BLOCK_V, LAST)
     p, alpha, m_i, l_i = softmax_step(s, m_i, l_i, scale_of(region.rules, scale_log2))
     if dropping.STREAMS is not None:  # the sum is that of all weights
         p = tl.where(kept_keys(dropping, words, region, stop, sizes), p, 0.0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from sparsec.kernels.memory import empty_as
@@ -42,6 +41,7 @@ def as_heads(x: Tensor, like: Tensor, rows: int) -> Tensor:
     """The inverse, lying as a tensor of that shape does."""
     if rows == 1:
         return x
-    found = empty_as(like) if x.dim() == like.dim() else torch.empty(like.shape[:3], dtype=x.dtype, device=x.device)
+    of_rows = x.dim() < like.dim()
+    found = x.new_empty(like.shape[:3]) if of_rows else empty_as(like, x.shape[3])
     found.unflatten(1, (-1, rows)).copy_(x.unflatten(2, (-1, rows)).transpose(2, 3))
     return found

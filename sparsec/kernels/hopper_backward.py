@@ -70,7 +70,7 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     )
     values |= {"DK_PARTS": None, "DV_PARTS": None, "part_rows": split.rows, "sums": made.sums, "HEAD_DIM": head_dim}
     if split.slots:
-        values |= lay_splits(run, split, ("DK_PARTS", "DV_PARTS"), head_dim)
+        values |= lay_splits(run, split, {"DK_PARTS": (head_dim,), "DV_PARTS": (head_dim,)})
     values |= {"n": n, "q_offset": q_offset, "query_tiles": query_tiles, "tiles": len(made.tiles) - 1}
     values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
     values |= {"GROUP": heads // kv_heads, "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}

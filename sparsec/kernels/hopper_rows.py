@@ -35,7 +35,7 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, q_offset: int) -> Non
     if kernel.split_prefix:
         prefix, steps = kernel.split_prefix - q_offset, cdiv(n, HOPPER_BLOCK)
         split = split_first_tiles(prefix, n_q, HOPPER_BLOCK, steps, heads.queries, batch, all_heads)
-        found = lay_splits(run, split, ("SPLITS", "SPLITS_LSE"), head_dim)
+        found = lay_splits(run, split, {"SPLITS": (head_dim,), "SPLITS_LSE": ()})
         values |= split.values | found
     programs = (tiles + (split.programs if split else 0)) * heads.queries * batch
     run.launch(hopper_forward_kernel, (min(programs, processors(q.device)), 1, 1), values, _OPTIONS)

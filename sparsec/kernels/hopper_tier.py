@@ -82,6 +82,7 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
     _GLUON: lambda case: machine_lacks(case.q.device) != _GLUON,
     "16-bit types": lambda case: case.q.dtype in (torch.float16, torch.bfloat16),
     "a head size from 40 to 128": lambda case: case.q.shape[3] > 32 and hopper_size(case.q.shape[3]) in HOPPER_STAGES,
+    "values of the head size of keys": lambda case: len({x.shape[3] for x in case.tensors}) == 1,
     "tensors that are not expanded": lambda case: not any(0 in x.strides for x in case.tensors),
     "a sequence for each row of the batch": lambda case: not case.packed,
     "one softmax from start to end": lambda case: case.kernel.begin == "init" and case.kernel.end == "store",

@@ -69,16 +69,19 @@ def keys_at(region, own, walk, step, sizes):
 
 
 @triton.jit
-def load_keys(X, strides, region, own, walk, stop, sizes, LAST: tl.constexpr):
-    """The keys or the values of a step: [BLOCK_N, BLOCK_D].  LAST: as in `load_packed_tile`."""
+def load_keys(
+    X, strides, region, own, walk, stop, sizes, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, LAST: tl.constexpr
+):
+    """The keys or the values of a step, of HEAD_DIM columns: [BLOCK_N, BLOCK_D].  LAST: as in `load_packed_tile`."""
     if region.GATHERED is not None:  # contiguous [B, H_kv, keys, HEAD_DIM]
-        x_n: tl.constexpr = sizes.HEAD_DIM // 8
+        x_n: tl.constexpr = HEAD_DIM // 8
         strides = own.heads // sizes.GROUP * walk.length * x_n, walk.length * x_n, x_n
         rows = HeadRows(own.batch, own.kv_head, walk.length, 0, stop.place, stop.position, 0, 0)
     else:
         at = stop.place, stop.position, own.k_first, own.k_begin
         rows = HeadRows(own.batch, own.kv_head, own.n, own.residue, *at)
-    return load_by_layout(X, strides, rows, sizes, sizes.BLOCK_N, region.lists.SEEN is not None, sizes.TMA, LAST)
+    LISTED: tl.constexpr = region.lists.SEEN is not None
+    return load_by_layout(X, strides, rows, sizes, HEAD_DIM, sizes.BLOCK_N, BLOCK_D, LISTED, sizes.TMA, LAST)
 
 
 @triton.jit

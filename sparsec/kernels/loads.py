@@ -87,7 +87,10 @@ def load_rows(X, x_b, x_h, x_m, batch, head, row, rows, HEAD_DIM: tl.constexpr, 
 
 
 @triton.jit
-def load_packed_tile(X, strides, rows, sizes, BLOCK: tl.constexpr, TMA: tl.constexpr, LAST: tl.constexpr):
+def load_packed_tile(
+    X, strides, rows, sizes, HEAD_DIM: tl.constexpr, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, TMA: tl.constexpr,
+    LAST: tl.constexpr,
+):  # fmt: skip
     """Rows of one head of X that belong to a sequence, as [BLOCK, BLOCK_D].
 
     Other ones read as 0; by TMA, which knows the ends of tensors alone, those behind the sequence do where the tile is
@@ -100,14 +103,14 @@ def load_packed_tile(X, strides, rows, sizes, BLOCK: tl.constexpr, TMA: tl.const
         if sizes.STRIDE > 1:
             first = rows.first + rows.residue
             residue, place = floor_mod(first, sizes.STRIDE), floor_div(first, sizes.STRIDE) + rows.place
-            tile = X.load([rows.batch, rows.head, residue, place, 0]).reshape(BLOCK, sizes.BLOCK_D)
+            tile = X.load([rows.batch, rows.head, residue, place, 0]).reshape(BLOCK, BLOCK_D)
         else:
-            tile = X.load([rows.batch, rows.head, rows.first + rows.place, 0]).reshape(BLOCK, sizes.BLOCK_D)
+            tile = X.load([rows.batch, rows.head, rows.first + rows.place, 0]).reshape(BLOCK, BLOCK_D)
         if LAST:
             tile = tl.where((row < rows.length)[:, None], tile, 0.0)
     else:
-        mask = tile_mask(row, rows.length, sizes.HEAD_DIM, sizes.BLOCK_D) & (row >= rows.begin)[:, None]
-        tile = tl.load(ptrs_by_layout(X, strides, rows, sizes, BLOCK), mask=mask, other=0.0)
+        mask = tile_mask(row, rows.length, HEAD_DIM, BLOCK_D) & (row >= rows.begin)[:, None]
+        tile = tl.load(ptrs_by_layout(X, strides, rows, sizes, BLOCK, BLOCK_D), mask=mask, other=0.0)
     return tile
 
 
@@ -127,39 +130,40 @@ def load_residue_tile(
 
 @triton.jit
 def load_by_layout(
-    X, strides, rows, sizes, BLOCK: tl.constexpr, LISTED: tl.constexpr, TMA: tl.constexpr, LAST: tl.constexpr = False
-):
+    X, strides, rows, sizes, HEAD_DIM: tl.constexpr, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, LISTED: tl.constexpr,
+    TMA: tl.constexpr, LAST: tl.constexpr = False,
+):  # fmt: skip
     """Rows of one head of X in a layout, as [BLOCK, BLOCK_D].
 
-    LISTED: those whose numbers stand in a list.  LAST: as in `load_packed_tile`.
+    HEAD_DIM: the columns of X.  LISTED: those whose numbers stand in a list.  LAST: as in `load_packed_tile`.
     """
     x_b, x_h, x_m = strides
     batch, head, length = rows.batch, rows.head, rows.length
     if sizes.PACKED:
-        tile = load_packed_tile(X, strides, rows, sizes, BLOCK, TMA, LAST)
+        tile = load_packed_tile(X, strides, rows, sizes, HEAD_DIM, BLOCK, BLOCK_D, TMA, LAST)
     elif LISTED:
-        tile = load_rows(X, x_b, x_h, x_m, batch, head, rows.row, length, sizes.HEAD_DIM, sizes.BLOCK_D)
+        tile = load_rows(X, x_b, x_h, x_m, batch, head, rows.row, length, HEAD_DIM, BLOCK_D)
     elif sizes.STRIDE > 1:
         tile = load_residue_tile(
             X, x_b, x_h, x_m, batch, head, rows.residue, rows.place, sizes.STRIDE, length,
-            sizes.HEAD_DIM, BLOCK, sizes.BLOCK_D, TMA,
+            HEAD_DIM, BLOCK, BLOCK_D, TMA,
         )  # fmt: skip
     else:
-        tile = load_tile(X, x_b, x_h, x_m, batch, head, rows.place, length, sizes.HEAD_DIM, BLOCK, sizes.BLOCK_D, TMA)
+        tile = load_tile(X, x_b, x_h, x_m, batch, head, rows.place, length, HEAD_DIM, BLOCK, BLOCK_D, TMA)
     return tile
 
 
 @triton.jit
-def ptrs_by_layout(X, strides, rows, sizes, BLOCK: tl.constexpr):
+def ptrs_by_layout(X, strides, rows, sizes, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
     """Pointers to rows of one head of X in a layout: [BLOCK, BLOCK_D]."""
     x_b, x_h, x_m = strides
     row, place = rows.row, rows.place
     if sizes.PACKED:
         row, place = row + rows.first, place + rows.first
     if sizes.STRIDE > 1:
-        ptrs = rows_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, row, sizes.BLOCK_D)
+        ptrs = rows_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, row, BLOCK_D)
     else:
-        ptrs = tile_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, place, BLOCK, sizes.BLOCK_D)
+        ptrs = tile_ptrs(X, x_b, x_h, x_m, rows.batch, rows.head, place, BLOCK, BLOCK_D)
     return ptrs
 
 

@@ -1,7 +1,7 @@
 """How tensors lie in memory: what kernels can read, and results as in FlashAttention and torch's own attention.
 
-out and dq lie like q, dk and dv like k, so `out.transpose(1, 2).flatten(2)` copies nothing where q is a transposed
-[B, n, H, D].
+out and dq lie like q, dk and dv like k, whatever the head size of v: so `out.transpose(1, 2).flatten(2)` copies nothing
+where q is a transposed [B, n, H, D].
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ def dense_strides(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int
     return dense if outer == [0, 1, 2] or _less(dense[2], FAR) else _packed(shape, (0, 1, 2, 3))
 
 
-def empty_as(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Room for a tensor of the shape of x [B, H, n, D], which lies like x."""
-    return x.new_empty_strided(x.shape, dense_strides(x.shape, x.stride()), dtype=dtype)
+def empty_as(x: Tensor, columns: int | None = None) -> Tensor:
+    """Room for a tensor of the shape of x [B, H, n, D], or with `columns` in the place of D, which lies like x."""
+    shape = x.shape if columns is None else (*x.shape[:3], columns)
+    return x.new_empty_strided(shape, dense_strides(shape, x.stride()))
 
 
 def lying_as(x: Tensor, like: Tensor) -> Tensor:
-    """x, or a copy of it that lies as results for `like` do."""
-    wanted = dense_strides(like.shape, like.stride())
+    """x, or a copy of it that lies as results for `like` do; only their head sizes may differ."""
+    wanted = dense_strides(x.shape, like.stride())
     return x if x.stride() == wanted else x.new_empty_strided(x.shape, wanted).copy_(x)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.call import checked, first_position
-from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, refuse_input_gradients, streams_of
+from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, streams_of
 from sparsec.kernels.inputs import checked_inputs, refuse_lists
 from sparsec.kernels.positions import Packed, Positions, checked_positions, packed
 from sparsec.kernels.program import Program
@@ -152,8 +152,6 @@ class Operator:
             data += self._chosen(q, k, tensors[of_choices:], scale, q_offset)
         sinks = checked_sinks(sinks, q)
         dropout_p, seed = checked_dropout(dropped, q)
-        if seed is not None and q.is_cuda and torch.is_grad_enabled() and any(x.requires_grad for x in reals):
-            refuse_input_gradients()  # before the forward pass, and not behind it
         streams = None if seed is None else streams_of(seed, positions, q.shape[0], sequences)
         out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p, reals)
         if signature and q.is_cuda:

@@ -240,9 +240,9 @@ def query_rows_of(own, head, stop):
 
 
 @triton.jit
-def query_ptrs(X, bh, own, sizes):
-    """Pointers to the same rows of a contiguous tensor."""
-    return row_ptrs(X, bh, own.q_rows, own.first_at, sizes.STRIDE, sizes.HEAD_DIM, sizes.BLOCK_M, sizes.BLOCK_D)
+def query_ptrs(X, bh, own, sizes, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Pointers to the same rows of a contiguous tensor of HEAD_DIM columns."""
+    return row_ptrs(X, bh, own.q_rows, own.first_at, sizes.STRIDE, HEAD_DIM, sizes.BLOCK_M, BLOCK_D)
 
 
 @triton.jit
@@ -272,9 +272,9 @@ def loaded_keys(own, sizes):
 
 
 @triton.jit
-def key_ptrs(X, bh, own, sizes):
-    """Pointers to the same rows of a contiguous tensor."""
-    return row_ptrs(X, bh, own.k_rows, own.first_at, sizes.STRIDE, sizes.HEAD_DIM, sizes.BLOCK_N, sizes.BLOCK_D)
+def key_ptrs(X, bh, own, sizes, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Pointers to the same rows of a contiguous tensor of HEAD_DIM columns."""
+    return row_ptrs(X, bh, own.k_rows, own.first_at, sizes.STRIDE, HEAD_DIM, sizes.BLOCK_N, BLOCK_D)
 
 
 @triton.jit

@@ -15,6 +15,8 @@ from sparsec.kernels.launch import Environment, Meta, Slot
 from sparsec.kernels.program import WORD, Answers, Group, Kernel, Program, Region, cdiv
 from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
 
+_NEAR = 1 << 22
+
 
 class Prepared(NamedTuple):
     """Constants and options of a launch, and which tensors come through descriptors."""
@@ -29,12 +31,14 @@ def prepare_launch(
 ) -> Prepared:
     """Tile sizes of a kernel, by device and sizes, and descriptors where these pay.
 
-    `own`: names and metas of what a program loads once; `moving`: of what its loop goes over; [B, H, n, D] each.
+    `own`: names and metas of what a program loads once; `moving`: of what its loop goes over; [B, H, n, D] each,
+    V among them.
     `packed`: tiles are those of several sequences.
     """
     first: Meta = next(iter(own.values()))
-    width, head_dim = first.dtype.itemsize, first.shape[3]
-    size = padded(head_dim)
+    width, tensors = first.dtype.itemsize, own | moving
+    head_dim, v_dim = tensors["K"].shape[3], tensors["V"].shape[3]
+    size = padded(max(head_dim, v_dim))  # settings are for the larger one
     own_tier, tma = device_tier(first.device, width), False
     if own_tier == "tma":
         tma = _boxed(moving.values(), kernel.stride, TMA_LENGTH)
@@ -53,7 +57,8 @@ def prepare_launch(
             block_m, warps = rows, max(4, warps * rows // block_m)
         if 32 <= columns < block_n:
             block_n = columns
-    constants: Environment = {"HEAD_DIM": head_dim, "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_D": size}
+    constants: Environment = {"HEAD_DIM": head_dim, "BLOCK_M": block_m, "BLOCK_N": block_n}
+    constants |= {"BLOCK_D": padded(head_dim), "V_DIM": v_dim, "BLOCK_V": padded(v_dim)}
     options = {"num_warps": warps, "num_stages": stages, **({"maxnreg": registers} if registers else {})}
     own_tma = False
     if tma:
@@ -61,7 +66,7 @@ def prepare_launch(
         own_tma = _boxed(own.values(), kernel.stride, TMA_STILL)
         for names, rows, wanted in ((own, sides[0], own_tma), (moving, sides[1], tma)):
             if wanted:
-                constants |= {name: tma_box(name, x, kernel.stride, rows, size) for name, x in names.items()}
+                constants |= {name: tma_box(name, x, kernel.stride, rows) for name, x in names.items()}
     constants |= {"PRECISION": dot_precision(first.dtype), "TMA": tma, "OWN_TMA": own_tma}
     constants |= rules_of(kernel)
     constants |= {"NAME": kernel.name, "LONGEST_FIRST": kernel.longest_first}
@@ -69,6 +74,11 @@ def prepare_launch(
     aligned = kernel.block % block_m == kernel.block % block_n == q_offset % block_m == 0
     constants["WHOLE"] = kernel.block > 1 and aligned and not packed
     return Prepared((block_m, block_n), constants, options)
+
+
+def near(positions: int) -> bool:
+    """Whether so many positions are NEAR, as `real_distance` wants them."""
+    return positions <= _NEAR
 
 
 def padded(head_dim: int) -> int:
@@ -83,9 +93,9 @@ def _boxed(tensors: Any, stride: int, least: int) -> bool:
     return length >= least and length % stride == 0 and not any(0 in x.strides for x in metas)
 
 
-def tma_box(name: str, x: Meta, stride: int, rows: int, columns: int) -> Box:
+def tma_box(name: str, x: Meta, stride: int, rows: int) -> Box:
     """x [B, H, n, D] for the tensor memory accelerator; a residue class is a dimension of its own."""
-    shape, strides, block = list(x.shape), list(x.strides), [1, 1, rows, columns]
+    shape, strides, block = list(x.shape), list(x.strides), [1, 1, rows, padded(x.shape[3])]
     if stride > 1:
         shape[2:3], strides[2:3] = [stride, shape[2] // stride], [strides[2], stride * strides[2]]
         block = [1, *block]

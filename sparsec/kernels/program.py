@@ -70,7 +70,6 @@ class Region(NamedTuple):
     rows_tables: tuple = ()  # tables whose tiles are visited besides the ranges
     columns_tables: tuple = ()
     tile_lists: tuple[str, ...] = ()  # "rows", "columns": their tiles come from lists, with masks, and not from ranges
-    period: int = 0  # (q, k) is kept exactly where (q + period, k + period) is; 0: not known
     queries_visited: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they

@@ -29,6 +29,7 @@ class Rules(NamedTuple):
     SCORE: Any = None  # what becomes of scaled products; None: they are the scores
     SCORE_GRADIENT: Any = None
     GATHERED: Any = False  # the keys of a program are
+    NEAR: Any = False  # positions are below 2**22 (`real_distance`)
 
 
 class Lists(NamedTuple):
@@ -130,7 +131,7 @@ def tile_of(walk, lists, step):
     LENGTH: tl.constexpr = len(walk.ranges)
     entry = 0
     if lists.MASKS is not None:
-        entry = tl.load(lists.LIST + walk.begin + step)
+        entry = tl.load(lists.LIST + walk.begin + step).to(tl.int32)
         tile = entry // 2
     else:
         tile = step
@@ -140,7 +141,7 @@ def tile_of(walk, lists, step):
             tile += tl.where(step >= walk.ranges[turn], walk.ranges[turn + 1], 0)
         if lists.STARTS is not None or lists.COUNTS is not None:
             beyond = step >= walk.ranges[0]
-            entry = tl.load(lists.LIST + walk.begin + step - walk.ranges[0], mask=beyond, other=0)
+            entry = tl.load(lists.LIST + walk.begin + step - walk.ranges[0], mask=beyond, other=0).to(tl.int32)
             tile = tl.where(beyond, entry // 2, tile)
     return tile, entry
 

@@ -37,19 +37,19 @@ from sparsec.kernels.watched import past_dispatcher
 
 def _forward_meta(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     exact = torch.promote_types(q.dtype, torch.float32)
-    return empty_as(q), q.new_empty(q.shape[:3], dtype=exact)
+    return empty_as(q, v.shape[3]), q.new_empty(q.shape[:3], dtype=exact)
 
 
 def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_as(q), empty_as(k), empty_as(k)
+    return empty_as(q), empty_as(k), empty_as(k, v.shape[3])
 
 
 def _reals_meta(g: Tensor, q: Tensor, *rest: Any) -> list[Tensor]:
     return [x.new_empty(q.shape[0], *x.shape[1:]) for x in rest[-1]]
 
 
-def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return (*_backward_meta(dq, dq, dk, dv), _forward_meta(dq, dk, dv)[1])
+def _refused_meta(dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return *_backward_meta(dq, dq, dk, dv), *_forward_meta(dq, dk, dv)
 
 
 def _refused(dq: Tensor, dk: Tensor, dv: Tensor) -> None:
@@ -103,7 +103,7 @@ def _defined(name: str) -> torch.library.Library:
         " -> (Tensor, Tensor, Tensor)"
     )
     library.define(f"{name}_reals(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more}) -> Tensor[]")
-    library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor)")
+    library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
     library.define(f"{name}_choose(Tensor q, Tensor k, Tensor[] chosen_by, float scale, SymInt q_offset) -> Tensor[]")
     return library
 

@@ -25,7 +25,7 @@ from sparsec.kernels.positions import Positions, looks
 from sparsec.kernels.program import Program
 from sparsec.kernels.scratch import Room, Scratch
 from sparsec.kernels.sequence_table import table_inputs, table_pass
-from sparsec.kernels.watched import alike, watched, watched_beside_dispatcher
+from sparsec.kernels.watched import likeness, watched, watched_beside_dispatcher
 
 _MOST = 128  # signatures that are kept
 _SIGNED = {type(None), int, str, type(Tensor)}  # of what a signature holds besides tensors and their scale
@@ -73,7 +73,7 @@ class Repeated:
         signature = asks, given, dot_precision(q.dtype), *kinds
         # Seen twice in a row, it is asked for in C; products of float32 follow a switch.
         twice = signature == last.signature and q.dtype != torch.float32
-        self.last = _Last(signature, given, [*map(type, given)], alike(*tensors) if twice else None)
+        self.last = _Last(signature, given, [*map(type, given)], likeness(*tensors) if twice else None)
         return signature
 
     def run(

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.boxes import Span, Verdict
+from sparsec.kernels.tile_kinds import Integers, KeptPairs, kept_by, key_of
 
 Rows = tuple[tuple[int, ...], ...]  # first row, the one after the last, and the numbers of a part, by rising rows
 
 
-def in_row_class(q: Tensor | Span, rows: Rows, part: Callable[..., Any]) -> Tensor | Verdict:
+def in_row_class(q: Tensor | Span | Integers, rows: Rows, part: Callable[..., Any]) -> Tensor | Verdict | KeptPairs:
     """Whether the part that a row belongs to keeps a pair; `part` takes its numbers, of the shape of q."""
     if isinstance(q, Span):
         return _of_boxes(q, rows, part)
+    if isinstance(q, Integers):
+        return _of_kinds(q, rows, part)
     numbers = _columns(rows, q.device)
     place = torch.searchsorted(numbers[0], q.contiguous(), right=True) - 1
     _, stop, *own = numbers[:, place.clamp(min=0)]
@@ -26,8 +29,27 @@ def in_row_class(q: Tensor | Span, rows: Rows, part: Callable[..., Any]) -> Tens
 
 def _of_boxes(q: Span, rows: Rows, part: Callable[..., Any]) -> Verdict:
     """What boxes with rows of several parts keep is decided for the intervals that hold the numbers of these parts."""
+    low, high, smallest, largest = _numbers_of_boxes(q, rows)
+    said = part(*map(Span, smallest[2:], largest[2:]))
+    said = said if isinstance(said, Verdict) else Verdict(said, said)
+    held = (low >= 0) & (low == high) & (q.high < smallest[1])
+    return Verdict((high >= 0) & (q.low < largest[1]) & said.some, held & said.every)
+
+
+def _of_kinds(q: Integers, rows: Rows, part: Callable[..., Any]) -> KeptPairs:
+    """The numbers of a query's part are integers that differ within a tile where it has rows of several parts."""
+    low, high, smallest, largest = _numbers_of_boxes(q.span, rows)
+    _, stop, *own = (
+        Integers(Span(least, most), least, key_of(id(rows), place, q.whole_key))
+        for place, (least, most) in enumerate(zip(smallest, largest, strict=True))
+    )
+    return kept_by(Verdict(high >= 0, low >= 0), id(rows), q.whole_key) & (q < stop) & part(*own)
+
+
+def _numbers_of_boxes(q: Span, rows: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The places of the first and the last part that boxes meet, and each of their numbers at least and at most."""
     numbers = _columns(rows, q.low.device)
-    low, high = (torch.searchsorted(numbers[0], end, right=True) - 1 for end in (q.low, q.high))
+    low, high = (torch.searchsorted(numbers[0], end.contiguous(), right=True) - 1 for end in (q.low, q.high))
     first = low.clamp(min=0)
     last = torch.maximum(first, high)  # a box beyond the last row ends before it begins
     least, most = _extremes(rows, q.low.device)
@@ -35,10 +57,7 @@ def _of_boxes(q: Span, rows: Rows, part: Callable[..., Any]) -> Verdict:
     ends = first, last - (1 << size) + 1
     smallest = torch.minimum(*(least[size, :, end] for end in ends)).T
     largest = torch.maximum(*(most[size, :, end] for end in ends)).T
-    said = part(*map(Span, smallest[2:], largest[2:]))
-    said = said if isinstance(said, Verdict) else Verdict(said, said)
-    held = (low >= 0) & (low == high) & (q.high < smallest[1])
-    return Verdict((high >= 0) & (q.low < largest[1]) & said.some, held & said.every)
+    return low, high, smallest, largest
 
 
 @functools.lru_cache(maxsize=64)

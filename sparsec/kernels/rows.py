@@ -13,7 +13,7 @@ from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.prepare import Heads, Prepared, bind, heads_of, prepare_launch, query_tiles, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits, reduce_splits
-from sparsec.kernels.stages import carry_state, join_splits, keys_of, lay_splits, split_first_tiles, variant_of
+from sparsec.kernels.stages import carry_state, join_splits, keys_of, lay_splits, near_of, split_first_tiles, variant_of
 from sparsec.kernels.tile_lists import read_besides
 
 _LAUNCHED = {"forward": forward_kernel, "dq": dq_kernel}
@@ -31,7 +31,7 @@ def launch_rows(
     for group in run.program.groups:
         heads, kernels = heads_of(group, q, k), variant_of(run, group).of(kind)
         if any(kernel.carries for kernel in kernels):
-            carry_state(run, "CARRY_TOP", q, ("CARRY",))
+            carry_state(run, "CARRY_TOP", {"CARRY": run.metas[result]})
         for kernel in kernels:
             if kind == "forward" and on_hopper(run, kernel, q_offset):
                 launch_hopper(run, kernel, heads, q_offset)
@@ -41,6 +41,7 @@ def launch_rows(
             made = prepare_launch(run.program, kernel, own, moving, q_offset, run.packed)
             values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}
             values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
+            values["NEAR"] = near_of(run, kernel, q_offset)
             values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
             values |= {"scale_log2": Slot("scale_log2"), **heads.lists, **made.constants, **more(kernel)}
             bind(values, {name: name for name in own} | keys)
@@ -56,7 +57,7 @@ def _launch(
 ) -> None:
     """Launches one kernel, and what joins the tiles that several of its programs split."""
     q, n = run.metas["Q"], run.metas["K"].shape[2]
-    batch, _, n_q, head_dim = q.shape
+    batch, _, n_q, _ = q.shape
     block_m, block_n = made.blocks
     if run.packed:
         laid, programs = lay_sequence_tiles(run, kernel, heads, values, made.blocks)
@@ -72,7 +73,8 @@ def _launch(
     if split is None:
         run.launch(_LAUNCHED[kernel.kind], (tiles, heads.queries, batch), values, made.options)
         return
-    found = lay_splits(run, split, ("SPLITS", "SPLITS_LSE") if kernel.kind == "forward" else ("SPLITS",), head_dim)
+    splits = {"SPLITS": (run.metas[_RESULTS[kernel.kind]].shape[3],)}
+    found = lay_splits(run, split, splits | ({"SPLITS_LSE": ()} if kernel.kind == "forward" else {}))
     values |= split.values | found
     run.launch(_LAUNCHED[kernel.kind], (tiles + split.programs, heads.queries, batch), values, made.options)
     found |= {"OUT": values[_RESULTS[kernel.kind]], "OUT_TOP": Slot("CARRY_TOP") if kernel.carries else None}

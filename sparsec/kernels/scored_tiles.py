@@ -1,8 +1,9 @@
 """Device functions: scores of a tile, and their derivatives, where a pattern has a score.
 
 SCORE and SCORE_GRADIENT are functions of a generated module, of the scaled products of a tile, positions that broadcast
-with it, the number of keys, the query head and the number of heads; then, where it reads data of the call, of the place
-of the pairs (`at`), the data and FORMS; and of NUMBERS where heads share them.
+with it, the number of keys, the query head, the number of heads, and whether positions are NEAR (`real_distance`);
+then, where it reads data of the call, of the place of the pairs (`at`), the data and FORMS; and of NUMBERS where heads
+share them.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ def score_tile(ANSWER: tl.constexpr, s, q, k, n, at, rules, scale_log2, BY_QUERY
 def ask_score(ANSWER: tl.constexpr, scaled, q, k, n, at, rules):
     """What a function of scaled products answers."""
     if rules.INPUTS is None:
-        found = ask(ANSWER, (scaled, q, k, n, at[1], at[2]), (), rules.NUMBERS)
+        found = ask(ANSWER, (scaled, q, k, n, at[1], at[2], rules.NEAR), (), rules.NUMBERS)
     else:
-        found = ask_data(ANSWER, (scaled, q, k, n, at[1], at[2], at), (), rules)
+        found = ask_data(ANSWER, (scaled, q, k, n, at[1], at[2], rules.NEAR, at), (), rules)
     return found
 
 

@@ -6,10 +6,10 @@ from sparsec.kernels.device import LN_2, LOG2_E, tl, triton
 
 
 @triton.jit
-def softmax_start(BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr):
+def softmax_start(BLOCK_M: tl.constexpr, BLOCK_V: tl.constexpr):
     """Maximum, sum and output of a row that has seen no key; finite, so that exp2(-inf - m_i) is 0 and never NaN."""
     m_i = tl.full([BLOCK_M], -1.0e30, tl.float32)
-    return m_i, tl.zeros([BLOCK_M], tl.float32), tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    return m_i, tl.zeros([BLOCK_M], tl.float32), tl.zeros([BLOCK_M, BLOCK_V], tl.float32)
 
 
 @triton.jit

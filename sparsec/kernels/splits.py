@@ -34,10 +34,10 @@ def load_carry(ptrs, TOPS, row_mask, mask):
 
 
 @triton.jit
-def store_split(SPLITS, x, slot, sizes, BLOCK: tl.constexpr):
+def store_split(SPLITS, x, slot, HEAD_DIM: tl.constexpr, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
     """Stores what one program found of a tile that several split: SPLITS is [slots, BLOCK, HEAD_DIM]."""
-    ptrs = row_ptrs(SPLITS, slot, BLOCK, 0, 1, sizes.HEAD_DIM, BLOCK, sizes.BLOCK_D)
-    tl.store(ptrs, x, mask=tile_mask(tl.arange(0, BLOCK), BLOCK, sizes.HEAD_DIM, sizes.BLOCK_D))
+    ptrs = row_ptrs(SPLITS, slot, BLOCK, 0, 1, HEAD_DIM, BLOCK, BLOCK_D)
+    tl.store(ptrs, x, mask=tile_mask(tl.arange(0, BLOCK), BLOCK, HEAD_DIM, BLOCK_D))
 
 
 class _Joined(NamedTuple):

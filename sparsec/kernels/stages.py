@@ -8,7 +8,7 @@ import torch
 
 from sparsec.kernels.gather import gather_kernel
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
-from sparsec.kernels.prepare import Heads, padded, slot, strides_by_name
+from sparsec.kernels.prepare import Heads, near, padded, slot, strides_by_name
 from sparsec.kernels.program import Group, Kernel, Region, Variant, cdiv, count_gathered
 
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
@@ -53,27 +53,36 @@ def gathered_name(name: str, region: Region) -> str:
 
 
 def _gather(run: Pass, region: Region, heads: Heads) -> None:
-    """Keys and values of a gathered region side by side, contiguous [B, H_kv, keys, D], for the heads of its group."""
+    """Keys and values of a gathered region side by side, contiguous [B, H_kv, keys, ..], for the heads of its group."""
     assert region.gathered is not None
     k, v = run.metas["K"], run.metas["V"]
     to = {f"{name}_GATHERED": gathered_name(name, region) for name in "KV"}
-    (batch, kv_heads, length, head_dim) = k.shape
+    batch, kv_heads, length, head_dim = k.shape
     keys = count_gathered(length, region.gathered)
     for name, like in zip(to.values(), (k, v), strict=True):
-        run.scratch(name, (batch, kv_heads, keys, head_dim), like.dtype)
+        run.scratch(name, (batch, kv_heads, keys, like.shape[3]), like.dtype)
     values: Environment = {"K": Slot("K"), "V": Slot("V"), **{name: Slot(stored) for name, stored in to.items()}}
     values |= strides_by_name(k=k, v=v) | dict(zip(("period", "first", "width"), region.gathered, strict=True))
     values |= {"kv_heads": kv_heads, "keys": keys, "KV_HEADS": heads.lists.get("KV_HEADS")}
     values |= {"HEAD_DIM": head_dim, "BLOCK": _GATHERED_ROWS, "BLOCK_D": padded(head_dim)}
+    values |= {"V_DIM": v.shape[3], "BLOCK_V": padded(v.shape[3])}
     if keys:
         run.launch(gather_kernel, (cdiv(keys, _GATHERED_ROWS), heads.keys, batch), values)
 
 
-def carry_state(run: Pass, name: str, like: Meta, names: tuple[str, ...]) -> None:
-    """Room for sums like a tensor that the next kernel goes on with, and for the largest number of each row."""
-    for each in names:
+def near_of(run: Pass, kernel: Kernel, q_offset: int) -> bool:
+    """What a kernel with a score is told of positions (`near`): those of several sequences may begin anywhere."""
+    positions = max(run.metas["K"].shape[2], q_offset + run.metas["Q"].shape[2])
+    return kernel.regions[0].answers.score is not None and not run.packed and near(positions)
+
+
+def carry_state(run: Pass, name: str, sums: dict[str, Meta]) -> None:
+    """Room for sums that the next kernel goes on with, by their names, each like a tensor of the same rows; and under
+    `name` for the largest number of each row.
+    """
+    for each, like in sums.items():
         run.scratch(each, like.shape, torch.float32 if like.dtype == torch.float32 else torch.float16)
-    run.scratch(name, (len(names), *like.shape[:3]), torch.float32)
+    run.scratch(name, (len(sums), *like.shape[:3]), torch.float32)
 
 
 class Split(NamedTuple):
@@ -95,12 +104,14 @@ def split_first_tiles(prefix: int, length: int, block: int, steps: int, own: int
     return Split(tiles * (splits - 1), splits * batch * heads * bool(tiles), tiles * block, values, (own, batch))
 
 
-def lay_splits(run: Pass, split: Split, names: tuple[str, ...], head_dim: int) -> Environment:
-    """Room for what programs find that split tiles, by its names; what kernels take of it."""
-    for name in names:
-        shape = split.slots, split.rows
-        run.scratch(name, shape if name.endswith("LSE") else (*shape, head_dim), torch.float32)
-    return {name: Slot(name) for name in names}
+def lay_splits(run: Pass, split: Split, sizes: dict[str, tuple[int, ...]]) -> Environment:
+    """Room for what programs find that split tiles; what kernels take of it.
+
+    `sizes`: by its names what there is of each row, (D,) or () for a number.
+    """
+    for name, size in sizes.items():
+        run.scratch(name, (split.slots, split.rows, *size), torch.float32)
+    return {name: Slot(name) for name in sizes}
 
 
 def join_splits(run: Pass, kernel: Any, split: Split, values: Environment) -> None:

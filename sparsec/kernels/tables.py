@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparsec.kernels.boxes import Span, Verdict
 from sparsec.kernels.program import WHOLE_ROWS, Region
+from sparsec.kernels.tile_kinds import Integers, KeptPairs, integers_of, kept_by
 
 _AT_ONCE = 1 << 22  # entries of a table that are drawn together
 
@@ -136,11 +137,17 @@ def _floyd(seed: int, row: Tensor, below: Tensor, taken: Tensor, width: int) -> 
     return chosen[step < taken].to(torch.int32)
 
 
-def in_listed_row(table: Table, row: Tensor | Span, column: Tensor | Span) -> Tensor | Verdict:
+def in_listed_row(
+    table: Table, row: Tensor | Span | Integers, column: Tensor | Span | Integers
+) -> Tensor | Verdict | KeptPairs:
     """Whether blocks of keys stand in rows of the table: bool, broadcast from row [.., queries, 1] and column.
 
     Of boxes it says that the table lists nothing: who asks about them finds what tables name on his own.
     """
+    if isinstance(row, Integers) or isinstance(column, Integers):  # each block of each row may be listed or not
+        row, column = integers_of(row), integers_of(column)
+        some = torch.ones_like(row.base, dtype=torch.bool)
+        return kept_by(Verdict(some, ~some), id(table), row.whole_key, column.whole_key)
     if isinstance(row, Span) or isinstance(column, Span):
         return Verdict(torch.tensor(False), torch.tensor(False))
     if row.dim() == 2 and column.shape[0] == 1:
@@ -188,17 +195,9 @@ def tiles_beside_ranges(
 
     int32 starts [tiles + 1] and, tile after tile, 2 * tile of the other side + whether a table has all of its pairs.
     """
-    (line, other), full = named_tiles(
-        region.rows_tables if side == "rows" else region.columns_tables,
-        side,
-        n_q,
-        n,
-        q_offset,
-        block_m,
-        block_n,
-        device,
-    )
     rows = side == "rows"
+    sources = region.rows_tables if rows else region.columns_tables
+    (line, other), full = named_tiles(sources, side, n_q, n, q_offset, block_m, block_n, device)
     lines = -(-n_q // block_m) if rows else -(-n // block_n)
     own, block, length, shift = (block_m, block_n, n, 0) if rows else (block_n, block_m, n_q, q_offset)
     lo = torch.arange(lines) * own + (q_offset if rows else 0)

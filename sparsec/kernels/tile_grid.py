@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sparsec.kernels.boxes import Span
 from sparsec.kernels.program import WHOLE_ROWS, Gathered, Region, cdiv, count_gathered
+from sparsec.kernels.tile_kinds import Integers, key_of
+
+_QUERIES, _KEYS = -1, -2  # what their positions in a tile are told apart by
 
 
 class TileGrid(NamedTuple):
@@ -82,17 +85,21 @@ class TileGrid(NamedTuple):
             return place // width * period + first + place % width
         return place * self.stride + residue
 
-    def moved_back(self, line: Tensor, place: Tensor, period: int) -> tuple[Tensor, Tensor]:
-        """Tiles moved along the diagonal by whole periods, as far as can be, if all of their positions are there."""
-        if not period or self.gathered:
-            return line, place
-        own, other = self.own * self.stride, self.other * self.stride
-        step = math.lcm(period, own, other)
-        lengths = (self.n_q, self.n) if self.side == "rows" else (self.n, self.n_q)
-        tile = line // self.stride
-        inside = ((tile + 1) * own <= lengths[0]) & ((place + 1) * other <= lengths[1])
-        turns = torch.where(inside, tile // (step // own), 0)
-        return line - turns * (step // own * self.stride), place - turns * (step // other)
+    def positions(self, line: Tensor, place: Tensor) -> tuple[Integers, Integers, Tensor]:
+        """Positions of queries and of keys, as integers of the pairs of some tiles, and a key of which there are."""
+        none = torch.zeros(1, dtype=torch.int64, device=line.device)
+        (row, k), (last_row, last_k) = (
+            [x.flatten() for x in self._pairs(line, place, none + own, none + other)]
+            for own, other in ((0, 0), (self.own - 1, self.other - 1))
+        )
+        begin = none  # of gathered keys: where in a width they begin, which decides how far apart they are
+        if self.gathered:
+            begin = (place * self.other if self.side == "rows" else line * self.own) % self.gathered[2]
+        q_lo, q_hi = row + self.q_offset, last_row + self.q_offset
+        queries = Integers(Span(q_lo, q_hi), q_lo, key_of(_QUERIES, none))
+        keys = Integers(Span(k, last_k), k, key_of(_KEYS, begin))
+        there = torch.where(last_row < self.n_q, 0, self.n_q - row), torch.where(last_k < self.n, 0, self.n - k)
+        return queries, keys, key_of(*there, torch.where(last_k < self.n, 0, begin))
 
 
 def grid_of(region: Region, side: str, n_q: int, n: int, q_offset: int, block_m: int, block_n: int) -> TileGrid:

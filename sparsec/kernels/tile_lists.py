@@ -18,10 +18,12 @@ from sparsec.kernels.launch import Environment, Tables
 from sparsec.kernels.program import WHOLE_ROWS, Region, cdiv
 from sparsec.kernels.tables import named_tiles, pair_lists, rows_of_queries, tiles_beside_ranges
 from sparsec.kernels.tile_grid import TileGrid, grid_of
+from sparsec.kernels.tile_kinds import KeptPairs, key_of, kinds
 
 MASK_WORD = 32  # pairs whose bits stand in one number
 
 _BOXES_AT_ONCE = 1 << 20
+_KINDS_AT_ONCE = 1 << 16  # tiles whose kinds are told together
 _PAIRS_AT_ONCE = 1 << 22
 _FIRST_BOXES = 32  # a side, where the cutting begins
 
@@ -121,7 +123,7 @@ def _looked_at(region: Region, grid: TileGrid, tables: list, codes: Tensor) -> t
 
     The first mask is that of tiles that are kept whole.
     """
-    line, place, back = _alike(region, grid, *_line_and_place(grid, codes))
+    line, place, kind = _alike(region, grid, tables, codes)
     bits = [torch.full((1, cdiv(grid.other, MASK_WORD), grid.own), -1, dtype=torch.int32, device=codes.device)]
     found, count, at_once = [], 1, max(1, _PAIRS_AT_ONCE // (grid.own * grid.other))
     for lines, places in zip(line.split(at_once), place.split(at_once), strict=True):
@@ -132,17 +134,20 @@ def _looked_at(region: Region, grid: TileGrid, tables: list, codes: Tensor) -> t
         found.append((some, every, torch.zeros_like(lines).masked_scatter_(partial, mask + count)))
         bits.append(distinct)
         count += len(distinct)
-    some, every, mask = (torch.cat(each)[back] for each in zip(*found, strict=True))
+    some, every, mask = (torch.cat(each)[kind] for each in zip(*found, strict=True))
     renamed, distinct = _distinct(torch.cat(bits))
     return some, every, renamed[mask], distinct
 
 
-def _alike(region: Region, grid: TileGrid, line: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Tiles, each once, without those that are others moved along the diagonal; and which of them each one is."""
-    line, place = grid.moved_back(line, place, region.period)
-    least = grid.tiles * (grid.own // grid.other + 1)  # no place lies further below 0
-    codes, back = (line * (least + grid.others) + least + place).unique(return_inverse=True)
-    return codes // (least + grid.others), codes % (least + grid.others) - least, back
+def _alike(region: Region, grid: TileGrid, tables: list, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lines and places of tiles, one of each kind, and the kind of every tile."""
+    keys = [codes.new_zeros(2, 0)]
+    for some in codes.split(_KINDS_AT_ONCE):
+        q, k, there = grid.positions(*_line_and_place(grid, some))
+        kept = KeptPairs.of(region.keep(q, k, grid.n, *tables, *region.more))
+        keys.append(key_of(kept.key, there).expand(2, len(some)))
+    kind, first = kinds(torch.cat(keys, 1))
+    return *_line_and_place(grid, codes[first]), kind
 
 
 def _pairs_kept(region: Region, grid: TileGrid, tables: list, line: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:

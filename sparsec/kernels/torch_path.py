@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.cpu_backward import backward_region
-from sparsec.kernels.cpu_forward import combined, forward_region
+from sparsec.kernels.cpu_forward import combined, forward_region, of_one_size, widened
 from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_scores import HeadNumbers, Sums, heads_of_call
 from sparsec.kernels.cpu_step import forward_step, is_step
@@ -37,7 +37,7 @@ def _without_autocast(function: Callable) -> Callable:
 
 @_without_autocast
 def forward_cpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
-    """out like q, and the log-sum-exp [B, H, n_q] in float32, or float64 where q is."""
+    """out [B, H, n_q, D_v], and the log-sum-exp [B, H, n_q] in float32, or float64 where q is."""
     if call.is_empty:
         return call.no_results()
     q, words = call.q, _words_of(call)
@@ -46,7 +46,8 @@ def forward_cpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
         heads = heads_of_call(regions, q.shape[1], slice(None), q, call.k)
         out, lse = _forward_heads(program, regions, call, (), heads, words)
         return lying_as(out.to(q.dtype), q), lse.contiguous()
-    out, lse = empty_as(q), q.new_empty(q.shape[:3], dtype=torch.promote_types(q.dtype, torch.float32))
+    out = empty_as(q, call.v.shape[3])
+    lse = q.new_empty(q.shape[:3], dtype=torch.promote_types(q.dtype, torch.float32))
     for part in parts_to_run(program, call):
         own = part.of(call)
         numbers = heads_of_call(part.regions, q.shape[1], part.heads, own.q, own.k)
@@ -63,7 +64,7 @@ def _forward_heads(
     heads: HeadNumbers | None,
     words: RowWords | None,
 ) -> tuple[Tensor, Tensor]:
-    """The softmax of some heads over all regions, exact: out like q [B, H, n_q, D], lse [B, H, n_q]."""
+    """The softmax of some heads over all regions, exact: out [B, H, n_q, D_v], lse [B, H, n_q]."""
     if is_step(call.q.shape[2]):
         return with_sinks(*forward_step(program, regions, call, entries, heads, words), call.sinks)
     q, k, v = call[:3]
@@ -71,14 +72,15 @@ def _forward_heads(
         regions = regions_after(regions, call.k_begin)
         k, v = (torch.nn.functional.pad(x, (0, 0, call.k_begin, 0)) for x in (k, v))
     exact, kv_heads = torch.promote_types(q.dtype, torch.float32), k.shape[1]
-    tensors = _query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact)
+    tensors = of_one_size(_query_heads(q, kv_heads, exact), _key_heads(k, exact), _key_heads(v, exact))
     found, words = None, _words_by_key_head(words, kv_heads)
     for region in regions:
         order = order_of(region, q.shape[2], k.shape[2], call.q_offset)
         more = forward_region(order, *tensors, call.scale, entries, heads, words)
         found = more if found is None else combined(*found, *more)
     out, lse = found or (torch.zeros_like(tensors[0]), q.new_full(q.shape[:3], float("-inf"), dtype=exact))
-    return with_sinks(out.reshape(q.shape), lse.reshape(q.shape[:3]), call.sinks)
+    out = out[..., : v.shape[3]].reshape(*q.shape[:3], v.shape[3])
+    return with_sinks(out, lse.reshape(q.shape[:3]), call.sinks)
 
 
 @_without_autocast
@@ -142,15 +144,16 @@ def _backward_heads(
     words: RowWords | None,
     sums_of_inputs: Sums | None = None,
 ) -> tuple[Tensor, ...]:
-    """The gradients of some heads, exact: dq [B, H, n_q, D], dk and dv [B, H_kv, keys, D]."""
+    """The gradients of some heads, exact: dq, dk and dv [B, heads, rows, columns] as of q, k and v."""
     (q, k, v), k_begin, dlse = call[:3], call.k_begin, upstream.dlse
     if k_begin:
         regions = regions_after(regions, k_begin)
         k, v = (torch.nn.functional.pad(x, (0, 0, k_begin, 0)) for x in (k, v))
-    exact, kv_heads, dim = upstream.lse.dtype, k.shape[1], q.shape[3]
+    exact, kv_heads, dim, v_dim = upstream.lse.dtype, k.shape[1], q.shape[3], v.shape[3]
     own = upstream.g, q, upstream.out, upstream.lse
     some_g, some_q, some_out, some_lse = (_query_heads(x, kv_heads, exact) for x in own)
-    some_k, some_v = _key_heads(k, exact), _key_heads(v, exact)
+    some_q, some_k, some_v = of_one_size(some_q, _key_heads(k, exact), _key_heads(v, exact))
+    some_g, some_out = (widened(x, some_v.shape[2]) for x in (some_g, some_out))
     if dlse is not None:
         some_g = _wider(some_g, _query_heads(dlse, kv_heads, exact)[..., None])
         some_q, some_out = _wider(some_q), _wider(some_out, -some_out.new_ones(()))
@@ -164,7 +167,7 @@ def _backward_heads(
         sums = [x.add_(y) for x, y in zip(sums, more, strict=True)] if sums else [*more]
     if not sums:
         return tuple(torch.zeros_like(x, dtype=exact) for x in call[:3])
-    dq, dk, dv = (x[..., :dim] for x in sums)
+    dq, dk, dv = (x[..., :columns] for x, columns in zip(sums, (dim, dim, v_dim), strict=True))
     of_keys = (x.unflatten(1, k.shape[:2]).permute(1, 2, 0, 3)[:, :, k_begin:] for x in (dk, dv))
     return dq.reshape(q.shape), *of_keys
 
@@ -191,7 +194,6 @@ def _region_after(region: Region, k_begin: int) -> Region:
         is_full=is_full,
         keep=lambda q, k, n, *more: region.keep(q, k, n, *more) & (k >= k_begin),
         block=1,
-        period=0,
     )
 
 

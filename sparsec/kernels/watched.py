@@ -23,7 +23,7 @@ def watched() -> bool:
 
 
 def watched_beside_dispatcher() -> bool:
-    """As `watched` while nothing is compiled, of what the dispatcher does not say of a tensor (`alike`)."""
+    """As `watched` while nothing is compiled, of what the dispatcher does not say of a tensor (`likeness`)."""
     return (
         torch._C._len_torch_function_stack() > 0
         or torch.autograd.forward_ad._current_level >= 0
@@ -31,7 +31,7 @@ def watched_beside_dispatcher() -> bool:
     )
 
 
-def alike(*tensors: Tensor) -> Callable[..., bool] | None:
+def likeness(*tensors: Tensor) -> Callable[..., bool] | None:
     """Whether other tensors are like these in all but their values, and the dispatcher would treat them alike.
 
     torch.compile asks so before it runs what it has compiled, in C.  None where this torch can't be asked.

@@ -38,6 +38,7 @@ _FORMS = {
     "keys": ("keys[t]", "a name for how many are chosen for each query, or their number"),
     "scores": ("scores[64, 64]", "the queries of a block, and the keys of a block"),
     "centroids": ("centroids[c]", "a name for how many there are, or their number"),
+    "float": ("float[H, distances]", "a name for how many distances there are"),
 }
 _NO_AXES = ("q", "k", "h", "L", "layer")
 _OF_THE_CALL = (
@@ -192,16 +193,22 @@ def not_chosen(node: ast.Expr, source: ast.Input | None) -> list[Diagnostic]:
 
 def not_real(node: ast.Expr, source: ast.Input | None, word: str, kind: str) -> list[Diagnostic]:
     """What is wrong with an argument of a call of `word`, and the input that it names: one of a `kind` is wanted."""
-    if source is not None and source.kind == kind:
+    if source is not None and source.kind == kind and (kind != "float" or _is_list(source)):
         return []
     form = _FORMS[kind][0]
-    usage = "routed(x, t)" if kind == "centroids" else f"{word}(t, 64, 64, score = x)"
+    usages = {"centroids": "routed(x, t)", "float": f"{word}(x, 128)"}
+    usage = usages.get(kind, f"{word}(t, 64, 64, score = x)")
     if source is None:
         what = f"`{node.span.brief}` is no input"
     else:
         what = f"`{source.name}` is declared `{source.span.brief}` in line {source.span.line}"
     hint = f"declare `input x: {form}`, then `{usage}`"
     return [NotReal(word=word, kind=kind, what=what, hint=hint, span=node.span)]
+
+
+def _is_list(source: ast.Input) -> bool:
+    """Whether a row and a head have a list of entries that are not those of positions."""
+    return any(axis not in ("B", "H", "n") for axis in _axes(source))
 
 
 def selected(source: ast.Input) -> Set:

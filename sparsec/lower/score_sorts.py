@@ -8,9 +8,11 @@ from collections.abc import Callable
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic
 from sparsec.lower.hints import unknown
+from sparsec.lower.inputs import not_real
+from sparsec.lower.relative import RELATIVE, is_relative, written_out
 from sparsec.lower.scope import INTEGERS, Entry, Scope
 from sparsec.lower.scored import is_scored
-from sparsec.lower.signatures import Signature, signature_of
+from sparsec.lower.signatures import BUILT_IN, Signature, bind, signature_of
 from sparsec.syntax import ast
 from sparsec.syntax.check import MAX_ERRORS
 from sparsec.syntax.errors.borrowed import CHOICE
@@ -30,6 +32,10 @@ class ScoreSorts(ABC):
     @abstractmethod
     def sort(self, node: ast.Expr, wanted: str = "") -> str | None:
         """int, set, real, or None where an error already stands."""
+
+    @abstractmethod
+    def want_int(self, node: ast.Expr, where: str) -> None:
+        """An error where it is none."""
 
     @abstractmethod
     def want_set(self, node: ast.Expr, where: str) -> None:
@@ -68,23 +74,44 @@ class ScoreSorts(ABC):
         """A score behind `with`."""
         assert isinstance(node, ast.Name | ast.Call)  # the grammar has no others
         entry = self._named(node)
-        if entry and entry.definition.kind == "score":
+        if is_relative(node, entry) and not self.means_a_number(node):
+            self.relative(node)
+        elif entry and entry.definition.kind == "score":
             arguments = node.arguments if isinstance(node, ast.Call) else ()
             self.arguments(node, signature_of(entry.definition), arguments, built_in=False)
         elif entry:
             kind = entry.definition.kind
             hint = f"join sets by `&`: `... & {node.span.text}`" if "\n" not in node.span.text else ""
             self.errors.append(say.NotAScore(name=node.name, what=f"a {kind}", hint=hint, span=node.span))
-        elif isinstance(node, ast.Name) and (node.name in self.parameters or node.name in INTEGERS):
+        elif self.means_a_number(node):
             self.errors.append(say.NotAScore(name=node.name, what="an integer", span=node.span))
         else:
             call = ast.Call(node.name, (), span=node.span)
             known = len(self.errors) < MAX_ERRORS
             self.errors.append(unknown(call, self.scope, self.definition, self.parameters, "real", known))
 
+    def relative(self, node: ast.Name | ast.Call) -> str:
+        """The sort of the built-in score `relative`, its arguments checked."""
+        score = written_out(node)
+        if isinstance(score, Diagnostic):
+            self.errors.append(score)
+            return "real"
+        signature, arguments = BUILT_IN[RELATIVE], node.arguments if isinstance(node, ast.Call) else ()
+        bound = bind(signature, arguments, node.span)
+        assert not isinstance(bound, Diagnostic)  # `written_out` has found it sound
+        table = bound["table"]
+        source = self.input(table) if isinstance(table, ast.Name) else None
+        self.errors += not_real(table, source, RELATIVE, signature.reals["table"])
+        self.want_int(bound["far"], f"argument `far` of `{RELATIVE}`")
+        return "real"
+
+    def means_a_number(self, node: ast.Expr) -> bool:
+        """Whether a name is that of a parameter, or of an integer that is known everywhere."""
+        return isinstance(node, ast.Name) and (node.name in self.parameters or node.name in INTEGERS)
+
     def _named(self, node: ast.Name | ast.Call) -> Entry | None:
         """The definition that a name means where it stands."""
-        own = isinstance(node, ast.Name) and (node.name in self.parameters or node.name in INTEGERS)
+        own = self.means_a_number(node)
         return None if own or (isinstance(node, ast.Name) and self.input(node)) else self.scope.find(node.name)
 
     def scores_misplaced(self, node: ast.Scored) -> None:

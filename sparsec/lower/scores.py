@@ -19,6 +19,7 @@ from sparsec.ir.nodes import Bool, Const, DataTest, Int, Node, Var, leaves
 from sparsec.ir.scores import Real, Scaled, Whole
 from sparsec.lower.conditions import Evaluation, Frame
 from sparsec.lower.inputs import own_indices
+from sparsec.lower.relative import is_relative, written_out
 from sparsec.lower.scope import Entry
 from sparsec.lower.scored import called
 from sparsec.lower.signatures import BINARY, BUILT_IN, FUNCTIONS, bind
@@ -68,6 +69,9 @@ class Scoring(Evaluation):
     def _applied(self, node: ast.Expr, frame: Frame, s: Real) -> Real | None:
         assert isinstance(node, ast.Name | ast.Call)  # the grammar has no others
         entry = frame.entry.scope.find(node.name)
+        if is_relative(node, entry):
+            with self._scoring():
+                return self.real(_relative(node), ScoreFrame(frame.entry, frame.values, frame.calls, s))
         assert entry is not None  # `sorts` has found it
         inner = self.enter(entry, _as_call(node), frame)
         with self._scoring():
@@ -113,6 +117,8 @@ class Scoring(Evaluation):
             case ast.Name() | ast.Call() if (entry := _score_named(node, frame)) is not None:
                 inner = self.enter(entry, _as_call(node), frame)
                 return self.real(entry.definition.body, ScoreFrame(entry, inner.values, inner.calls, frame.s))
+            case ast.Call(name) if is_relative(node, frame.entry.scope.find(name)):
+                return self.real(_relative(node), frame)
             case ast.Call(name) if name in _OF_NUMBERS and not frame.entry.scope.find(name):
                 return self._function(node, frame)
             case ast.Unary("-", value):
@@ -208,6 +214,12 @@ def _score_named(node: ast.Name | ast.Call, frame: ScoreFrame) -> Entry | None:
         return None
     entry = called(node, frame.entry)
     return entry if entry is not None and entry.definition.kind == "score" else None
+
+
+def _relative(node: ast.Name | ast.Call) -> ast.Expr:
+    found = written_out(node)
+    assert not isinstance(found, Diagnostic)  # `sorts` has reported it
+    return found
 
 
 def _as_call(node: ast.Name | ast.Call) -> ast.Call:

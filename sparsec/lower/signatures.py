@@ -42,6 +42,7 @@ BUILT_IN = {
         Signature("min", ("x", "y"), sort="int", many=True),
         Signature("max", ("x", "y"), sort="int", many=True),
         *(Signature(name, ("x",), sort="real") for name in ("tanh", "exp", "log", "sqrt")),
+        Signature("relative", ("table", "far"), sort="real", others={"table": ""}, reals={"table": "float"}),
         Signature("blocks", ("b", "table"), others={"table": "table"}),
         Signature("random_blocks", ("b", "r", "seed")),
         Signature("random_past_blocks", ("b", "r", "seed")),

@@ -25,6 +25,7 @@ from sparsec.lower.hints import (
     written_as_set,
 )
 from sparsec.lower.inputs import not_chosen, not_real, own_indices, problems, wrong_index
+from sparsec.lower.relative import is_relative
 from sparsec.lower.scope import INTEGERS, Entry
 from sparsec.lower.score_sorts import REAL_OPERATORS, ScoreSorts, pattern_with_scores, score_as_set
 from sparsec.lower.scored import is_scored
@@ -218,6 +219,8 @@ class _Checker(ScoreSorts):
             return None
         if entry and is_scored(entry):
             self.errors.append(pattern_with_scores(node))
+        if is_relative(node, entry):
+            return self.relative(node)
         return self.arguments(node, signature, node.arguments, built_in=entry is None)
 
     def arguments(

@@ -99,11 +99,12 @@ class Calls:
         return_lse: bool = False,
         **inputs: object,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], with `return_lse` also lse [B, H, n_q].
+        """q [B, H, n_q, D]; k [B, H_kv, n, D]; v [B, H_kv, n, D_v] -> out [B, H, n_q, D_v], with `return_lse` also lse.
 
-        H is a multiple of H_kv; D is a multiple of 8 from 16 to 256; fp32, fp16 or bf16; any strides.  lse is the
-        natural logarithm of the sum of exponentials, -inf where a query sees no key; out is 0 there.  `scale`
-        multiplies the scores, by default D ** -0.5.  Query i stands at position i + q_offset, by default n - n_q.
+        H is a multiple of H_kv; D and D_v, often the same, are multiples of 8 from 16 to 256; fp32, fp16 or bf16; any
+        strides.  lse [B, H, n_q] is the natural logarithm of the sum of exponentials, -inf where a query sees no key;
+        out is 0 there.  `scale` multiplies the scores, by default D ** -0.5.  Query i stands at position i + q_offset,
+        by default n - n_q.
 
         `sinks` [H]: for each query head a score more in the softmax of every row, without a value (gpt-oss); its
         gradient is exact.  lse counts it; a call or a sequence without any key has none.

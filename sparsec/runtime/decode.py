@@ -35,16 +35,18 @@ class Decodes:
         out: Tensor | None = None,
         return_lse: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """The last rows of each sequence against a cache of its keys: q [B, H, D] -> out [B, H, D].
+        """The last rows of each sequence against a cache of its keys: q [B, H, D] -> out [B, H, D_v].
 
-        Or q [B, m, H, D] -> out [B, m, H, D]: the last m <= 16 rows, as for speculative decoding.  `lengths` int32 [B]:
-        how many keys each sequence has, those of these rows among them; row i of m stands at lengths - m + i, and n is
-        lengths.  A row before the first key gets 0, and a log-sum-exp of -inf.
+        Or q [B, m, H, D] -> out [B, m, H, D_v]: the last m <= 16 rows, as for speculative decoding.  `lengths` int32
+        [B]: how many keys each sequence has, those of these rows among them; row i of m stands at lengths - m + i, and
+        n is lengths.  A row before the first key gets 0, and a log-sum-exp of -inf.
 
-        k, v [B, H_kv, N, D]: caches with room for N keys.  With `pages`, k, v [P, page, H_kv, D]: pages of any number
-        of keys, in any strides (transpose a cache that has heads before keys), named by a table int32 [B, most], as
-        vLLM's block_table, or by (indptr [B + 1], indices), as FlashInfer's; entries behind the last page of a sequence
-        are not read.  Keys that no row sees are not read either: pages that were freed may hold anything.
+        k [B, H_kv, N, D] and v [B, H_kv, N, D_v]: caches with room for N keys; D is a multiple of 8 from 16 to 576, D_v
+        to 512, and v may be the first columns of k, as in a compressed cache (DeepSeek-V2, arXiv:2405.04434).  With
+        `pages`, k [P, page, H_kv, D] and v alike: pages of any number of keys, in any strides (transpose a cache that
+        has heads before keys), named by a table int32 [B, most], as vLLM's block_table, or by (indptr [B + 1],
+        indices), as FlashInfer's; entries behind the last page of a sequence are not read.  Keys that no row sees are
+        not read either: pages that were freed may hold anything.
 
         `sinks` and `scale` as of `attend(...)`; `return_lse` adds lse [B, H] or [B, m, H], the natural logarithm of the
         sum of exponentials.  `out` takes the result.  On a GPU nothing waits, and a captured CUDA graph serves lengths

@@ -94,6 +94,7 @@ def compile_kernels(
     target: str,
     *,
     head_size: int = 64,
+    v_head_size: int | None = None,
     dtype: str = "float16",
     group: int = 1,
     n: int = 8192,
@@ -103,14 +104,16 @@ def compile_kernels(
 ) -> list[CompiledKernel]:
     """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
 
-    `group` is the number of query heads that share a key head; one kernel serves many lengths n, but short and long
-    sequences may get different ones.  `packed`: of a call about several documents.  `tier`: as SPARSEC_TIER.
-    `dropout_p`: as of a call.  Not while other threads launch kernels: triton has one driver for the process.
+    `v_head_size`: of v, by default that of q and k.  `group`: how many query heads share a key head.  One kernel serves
+    many lengths n, but short and long sequences may get different ones.  `packed`: of a call about several documents.
+    `tier`: as SPARSEC_TIER.  `dropout_p`: as of a call.  Not while other threads launch kernels: triton has one driver
+    for the process.
     """
     wanted = TARGETS[target]
     program = replace(module._PROGRAM, compiled={}, passes={})
     q = torch.empty(1, program.heads or group, n, head_size, dtype=getattr(torch, dtype))
-    k = q[:, ::group].contiguous()
+    g = q[..., :1].expand(*q.shape[:3], v_head_size or head_size).contiguous()
+    k, v = q[:, ::group].contiguous(), g[:, ::group].contiguous()
     forced = patch.dict(os.environ, {hopper_tier.TIER: tier} if tier else {})
     with _driver(wanted) as device, _properties(wanted), forced, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
@@ -118,15 +121,14 @@ def compile_kernels(
         table = of_documents(torch.tensor([0, n]), n) if packed else None
         streams = torch.zeros(1 if table is None else len(table), 2, dtype=torch.int64)
         dropout = Dropout(dropout_p, streams) if dropout_p else None
-        call = Call(q, k, k, 1.0, inputs=data, table=table, dropout=dropout)
+        call = Call(q, k, v, 1.0, inputs=data, table=table, dropout=dropout)
         if packed:
             out, lse = forward_packed(program, call)
-            backward_packed(program, call, Upstream(q, out, lse))
+            backward_packed(program, call, Upstream(g, out, lse))
         else:
             out, lse = forward_gpu(program, call)
-            backward_gpu(program, call, Upstream(q, out, lse))
-            if not dropout:
-                input_gradients_gpu(program, call, Upstream(q, out, lse))
+            backward_gpu(program, call, Upstream(g, out, lse))
+            input_gradients_gpu(program, call, Upstream(g, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
@@ -139,6 +141,7 @@ def compile_steps(
     target: str,
     *,
     head_size: int = 128,
+    v_head_size: int | None = None,
     dtype: str = "bfloat16",
     heads: int = 4,
     kv_heads: int = 1,
@@ -153,13 +156,14 @@ def compile_steps(
     wanted, steps = TARGETS[target], replace(module._STEPS, compiled={}, passes={})
     q = torch.empty(1, rows, heads, head_size, dtype=getattr(torch, dtype))
     shape = (1, kv_heads, n) if page is None else (n // page, page, kv_heads)
-    k = torch.empty(*shape, head_size, dtype=q.dtype)
+    k, v = (torch.empty(*shape, size, dtype=q.dtype) for size in (head_size, v_head_size or head_size))
+    out = q.new_empty(1, rows, heads, v.shape[3])
     table = None if page is None else torch.zeros(1, n // page, dtype=torch.int32)
     lengths, pages = torch.zeros(1, dtype=torch.int32), Pages(table, None, page)
     with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
-        run = prepared_step(steps, q, k, k, lengths, pages, None, q, return_lse=True)
-        run(environment_of(q, k, k, lengths, pages, None, 1.0) | {"OUT": q})
+        run = prepared_step(steps, q, k, v, lengths, pages, None, out, return_lse=True)
+        run(environment_of(q, k, v, lengths, pages, None, 1.0) | {"OUT": out})
         kernels = decode_kernel, merge_parts_kernel
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]

@@ -24,7 +24,8 @@ from sparsec.testing.scores import Scores, scores_of
 class Problem:
     """A call of an operator and the gradients that come back into it, of one dtype on one device.
 
-    mask: bool [n_q, n_k] or [H, n_q, n_k]; q, g [B, H, n_q, D]; k, v [B, H_kv, n_k, D]; dlse [B, H, n_q] or None.
+    mask: bool [n_q, n_k] or [H, n_q, n_k]; q [B, H, n_q, D]; k [B, H_kv, n_k, D]; v, g of the head size of values; dlse
+    [B, H, n_q] or None.
     """
 
     mask: Tensor
@@ -39,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """out and dq [B, H, n_q, D], lse [B, H, n_q], dk and dv [B, H_kv, n_k, D]."""
+    """out [B, H, n_q, D_v], lse [B, H, n_q]; dq, dk and dv as q, k and v."""
 
     out: Tensor
     lse: Tensor
@@ -70,6 +71,7 @@ def random_problem(
     heads: int = 2,
     kv_heads: int | None = None,
     head_size: int = 16,
+    v_head_size: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     batch: int = 1,
@@ -77,7 +79,10 @@ def random_problem(
     seed: int = 0,
     scores: Scores | None = None,
 ) -> Problem:
-    """A problem of normally distributed numbers, equal on every machine and device; `scale` defaults to D ** -0.5."""
+    """A problem of normally distributed numbers, equal on every machine and device.
+
+    `v_head_size`, that of v, defaults to `head_size`, and `scale` to head_size ** -0.5.
+    """
     mask = torch.as_tensor(mask)
     (n_q, n_k), generator = mask.shape[-2:], torch.Generator().manual_seed(seed)
 
@@ -85,7 +90,9 @@ def random_problem(
         return torch.randn(shape, generator=generator).to(device, kind)
 
     queries, keys = (batch, heads, n_q), (batch, heads if kv_heads is None else kv_heads, n_k)
-    q, k, v, g = (normal(*shape, head_size) for shape in (queries, keys, keys, queries))
+    v_size = head_size if v_head_size is None else v_head_size
+    shapes = (queries, head_size), (keys, head_size), (keys, v_size), (queries, v_size)
+    q, k, v, g = (normal(*shape, size) for shape, size in shapes)
     dlse = normal(*queries, kind=torch.promote_types(dtype, torch.float32))
     return Problem(mask.to(device), q, k, v, g, dlse, head_size**-0.5 if scale is None else scale, scores)
 
@@ -133,6 +140,7 @@ def check(
     heads: int | None = None,
     kv_heads: int | None = None,
     head_size: int = 16,
+    v_head_size: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     q_offset: int | None = None,
@@ -150,7 +158,8 @@ def check(
     given = [each for each in (*nodes.inputs, *nodes.score_inputs, *nodes.choice_inputs) if each.name in inputs]
     axes = {axis: size for each in given for axis, size in zip(each.axes, inputs[each.name].shape, strict=True)}
     heads = heads or attend.pattern.heads or axes.get("H", 2)
-    numbers = {"heads": heads, "kv_heads": kv_heads, "head_size": head_size, "batch": axes.get("B", 1)}
+    numbers = {"heads": heads, "kv_heads": kv_heads, "batch": axes.get("B", 1)}
+    numbers |= {"head_size": head_size, "v_head_size": v_head_size}
     queries = np.arange(n_q) + (n_k - n_q if q_offset is None else q_offset)
     scores = scores_of(nodes, heads, queries, inputs)
 

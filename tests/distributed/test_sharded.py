@@ -38,6 +38,8 @@ CASES = [
     Case("causal & q - k <= 5 * (h + 1)", 41, heads=4, by_head=True),
     Case("causal & q - k <= 5 * (h + 1)", 43, heads=4, key_heads=4, by_head=True, sinks=True),
     Case("past(9) with softcap(5)", 40),
+    Case("past(10) | sinks(4)", 67, heads=4, sinks=True, v_head_size=24),
+    Case("causal", 66, key_heads=1, layout="head-tail", v_head_size=40),
     Case("causal with alibi", 41, layout="head-tail"),
 ]
 

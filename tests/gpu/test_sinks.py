@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.calls import of_documents
 from support.exact import assert_as_exact
 from support.generated import mask_of, pattern_of, spread_module_of
 from support.sinks import dense, results
@@ -47,11 +48,12 @@ def test_repeated_calls_take_new_sinks() -> None:
 
 
 def test_documents() -> None:
-    attend = spread_module_of(pattern_of("pattern p = past(100) | sinks(4)")).p
-    q, k, v = torch.randn(3, 1, 4, 1500, 64, device="cuda", dtype=torch.bfloat16).unbind(0)
-    sinks = torch.randn(4, device="cuda")
-    ends = torch.tensor([0, 300, 300, 301, 1500], device="cuda", dtype=torch.int32)
-    out = attend(q, k, v, sinks=sinks, documents=ends)
-    for first, stop in ((0, 300), (300, 301), (301, 1500)):
-        alone = attend(*(x[:, :, first:stop] for x in (q, k, v)), sinks=sinks)
-        torch.testing.assert_close(out[:, :, first:stop], alone)
+    pattern, ends = pattern_of("pattern p = past(100) | sinks(4)"), [0, 300, 300, 301, 1500]
+    attend, mask = spread_module_of(pattern).p, of_documents(pattern, ends, 1500).cuda()
+    generator = torch.Generator().manual_seed(0)
+    shapes = (1, 4, 1500, 64), (1, 2, 1500, 64), (1, 2, 1500, 64), (4,), (1, 4, 1500, 64), (1, 4, 1500)
+    drawn = [torch.randn(shape, generator=generator).to("cuda", torch.bfloat16) for shape in shapes]
+    documents = torch.tensor(ends, device="cuda", dtype=torch.int32)
+    found = results(lambda *x: attend(*x[:3], sinks=x[3], documents=documents, return_lse=True), drawn)
+    wanted = results(lambda *x: dense(mask, *x, 0.125), [x.double() for x in drawn])
+    assert_as_exact(found, wanted, results(lambda *x: dense(mask, *x, 0.125), drawn))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.generated import listed_module_of, module_of, pattern_of, spread_module_of
 from support.score_inputs import TEXTS, drawn_inputs
-from support.two_paths import assert_close, drawn
+from support.two_paths import assert_close, drawn, in_double
 
 from sparsec.kernels import prepare
 from sparsec.kernels.arguments import Call, Dropout, Upstream
@@ -17,9 +17,10 @@ from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.one_by_one import backward_each, forward_each
 from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.positions import Positions
+from sparsec.kernels.read_gradients import input_gradients_gpu
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.settings import Settings
-from sparsec.kernels.torch_path import backward_cpu, forward_cpu
+from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
 
 SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 WALKS = [
@@ -41,13 +42,14 @@ def assert_as_on_a_cpu(program, call: Call, forwards, backwards) -> None:
     """`forwards` and `backwards`: those of kernels, and those of a CPU."""
     program.passes.clear()
     g, dlse = drawn(call.q.shape, call.q.shape[:3])
-    results = []
-    for forward, backward in zip(forwards, backwards, strict=True):
+
+    def results(forward, backward, call: Call) -> tuple[torch.Tensor, ...]:
         out, lse = forward(program, call)
-        given = Upstream(g, out, lse, dlse.masked_fill(lse == float("-inf"), 0.0))
-        results.append((out, lse, *backward(program, call, given)))
-    for x, y in zip(*results, strict=True):
-        assert_close(x, y)
+        given = Upstream(g.to(out.dtype), out, lse, dlse.to(lse.dtype).masked_fill(lse == float("-inf"), 0.0))
+        return out, lse, *backward(program, call, given)
+
+    found, rounded = (results(*path, call) for path in zip(forwards, backwards, strict=True))
+    assert_close(found, rounded, results(forwards[1], backwards[1], in_double(call)))
 
 
 @pytest.mark.parametrize(("text", "n_q", "n"), [WALKS[0], *(pytest.param(*x, marks=pytest.mark.full) for x in WALKS)])
@@ -68,6 +70,8 @@ def test_scores_with_float_inputs() -> None:
     dropout = Dropout(0.3, streams_of(SEED, Positions(), 2, None))
     call = Call(q, k, v, 0.25, 21, inputs=inputs, dropout=dropout)
     assert_as_on_a_cpu(program, call, (forward_gpu, forward_cpu), (backward_gpu, backward_cpu))
+    forwards, backwards = (forward_gpu, forward_cpu), (input_gradients_gpu, input_gradients_cpu)
+    assert_as_on_a_cpu(program, call, forwards, backwards)
 
 
 @pytest.mark.full

@@ -173,7 +173,7 @@ def listed(
     tensors = for_kernels(program, given, max(n, q_offset + n_q), n)
     run = prepared_forward(program, q, k, k, q_offset, data=tensors)
     env = run({"Q": q, "K": k, "V": k, "scale_log2": 1.0, **tensors})
-    (entries,) = (x for name, x in env.items() if re.fullmatch(r"DATA_TILES_.*_LIST_\d+", name))
+    entries = env["DATA_TILES"]
     (counts,) = (x for name, x in env.items() if re.fullmatch(r"DATA_TILES_.*_COUNTS_\d+", name))
     forms = [form_of(own, use, x.shape) for (own, use), x in zip(uses_of(program), tensors.values(), strict=True)]
     by_batch, by_head = (any(form & bit for form in forms) for bit in (1, 2))

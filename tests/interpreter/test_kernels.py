@@ -104,6 +104,24 @@ def test_head_sizes(head_size: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "n_q", "n_k"),
+    [
+        ("past(20) | sinks(3)", 50, 70),
+        pytest.param("causal & (past(16) | stride(8))", 48, 48, marks=pytest.mark.full),  # kernels that go on
+        pytest.param("window(9) | global(3)", 70, 600, marks=pytest.mark.full),  # tiles that programs split
+        ("causal & k % 16 in {14, 15} & q > 9", 40, 40),  # gathered keys
+        pytest.param("random_keys(3, 1)", 33, 33, marks=pytest.mark.full),  # lists of pairs
+        pytest.param("past(9) with softcap(2)", 40, 55, marks=pytest.mark.full),
+    ],
+)
+@pytest.mark.parametrize("sizes", [(24, 40), pytest.param((40, 16), marks=pytest.mark.full)], ids=str)
+def test_sizes_of_values(text: str, n_q: int, n_k: int, sizes: tuple[int, int]) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    problem = {"heads": 2, "kv_heads": 1, "head_size": sizes[0], "v_head_size": sizes[1]}
+    check(pattern, n_q, n_k, module=spread_module_of(pattern), dtype=torch.float16, **problem)
+
+
+@pytest.mark.parametrize(
     ("n_q", "n_k", "q_offset"), [(1, 1, None), (1, 90, None), (90, 33, 5), (33, 20, 40), (17, 64, 0)]
 )
 def test_lengths(n_q: int, n_k: int, q_offset: int | None) -> None:

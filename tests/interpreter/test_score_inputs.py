@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.generated import module_of, pattern_of, spread_module_of
 from support.score_inputs import TEXTS, drawn_inputs
+from support.two_paths import assert_close, in_double
 
 from sparsec.ir.nodes import Pattern
 from sparsec.kernels import packed, prepare, read_gradients
@@ -40,14 +41,15 @@ def call_of(program: Program, pattern: Pattern, n_q: int, n: int, q_offset: int,
 
 def assert_alike(program: Program, call: Call, gpu: tuple, cpu: tuple) -> None:
     """Forward and every gradient: `gpu` and `cpu` compute out and lse, gradients of tensors, and those of inputs."""
+    exact_call = in_double(call)
+    rounded, exact = cpu[0](program, call), cpu[0](program, exact_call)
+    assert_close(gpu[0](program, call), rounded, exact)
     generator = torch.Generator().manual_seed(1)
-    found, wanted = gpu[0](program, call), cpu[0](program, call)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-    g, dlse = (torch.randn(x.shape, generator=generator) for x in wanted)
+    g, dlse = (torch.randn(x.shape, generator=generator) for x in rounded)
+    upstream, exactly = Upstream(g, *rounded, dlse), Upstream(g.double(), *exact, dlse.double())
     for one, other in zip(gpu[1:], cpu[1:], strict=True):
-        upstream = Upstream(g, *wanted, dlse)
-        for x, y in zip(one(program, call, upstream), other(program, call, upstream), strict=True):
-            torch.testing.assert_close(x, y, rtol=1e-4, atol=2e-5 * y.abs().max().item())
+        wanted = other(program, exact_call, exactly)
+        assert_close(one(program, call, upstream), other(program, call, upstream), wanted)
 
 
 GPU, CPU = (

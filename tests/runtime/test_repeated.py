@@ -25,7 +25,7 @@ from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.positions import Positions
 from sparsec.kernels.repeated import Repeated
 from sparsec.kernels.sequence_table import sequence_table
-from sparsec.kernels.watched import alike
+from sparsec.kernels.watched import likeness
 
 N = 64
 WINDOW = pattern_of("pattern p = past(20)")
@@ -168,9 +168,9 @@ def test_transforms_see_calls() -> None:
 
 
 def test_a_torch_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert alike(*tensors())(*tensors())  # type: ignore[misc]
+    assert likeness(*tensors())(*tensors())  # type: ignore[misc]
     monkeypatch.setitem(sys.modules, "torch._C._dynamo.guards", None)
-    assert alike(*tensors()) is None
+    assert likeness(*tensors()) is None
 
 
 # ---------------------------------------------------------------- how much Python a warm call is

@@ -12,10 +12,8 @@ from support.score_inputs import TEXTS, dense, drawn_inputs
 
 import sparsec
 from sparsec.diagnostics import SparsecError
-from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.dropout import dropout_mask
 from sparsec.kernels.inputs import checked_inputs
-from sparsec.kernels.read_gradients import input_gradients_gpu
 
 HEADS, KV_HEADS, BATCH = 4, 2, 2
 
@@ -77,14 +75,6 @@ def test_every_gradient_with_dropout(name: str, n_q: int, n: int, q_offset: int)
         torch.autograd.grad((out * g).sum() + (lse * dlse)[there].sum(), leaves) for out, lse in (found, wanted)
     ]
     torch.testing.assert_close(*gradients)
-
-
-def test_kernels_refuse_gradients_with_dropout() -> None:
-    pattern = pattern_of(TEXTS["all"])
-    x = torch.zeros(1, 1, 4, 16)
-    call = Call(x, x, x, 1.0, dropout=Dropout(0.1, torch.zeros(1, 2, dtype=torch.int64)))
-    with pytest.raises(ValueError, match=r"SP0606.*dropout_p.*float inputs.*detach"):
-        input_gradients_gpu(module_of(pattern)._PROGRAM, call, Upstream(x, x, x[..., 0]))
 
 
 def test_gradcheck() -> None:
@@ -229,3 +219,41 @@ def test_what_a_text_can_not_say(text: str, code: str) -> None:
     with pytest.raises(SparsecError) as caught:
         module_of(pattern_of(text))
     assert {each.code for each in caught.value.diagnostics} == {code}
+
+
+RELATIVE = "input bias: float[H, d]"
+WRITTEN_OUT = f"{RELATIVE} score out(far) = s + bias[min(max(k - q, -far), far) + far]"
+
+
+@pytest.mark.parametrize(
+    ("text", "written_out"),
+    [
+        ("pattern p(far = 4) = full with relative(bias, far)", "pattern p(far = 4) = full with out(far)"),
+        (
+            "score half(f) = 0.5 * relative(bias, f) pattern p = past(9) with softcap(4), half(2 + 1)",
+            "score half(f) = 0.5 * out(f) pattern p = past(9) with softcap(4), half(3)",
+        ),
+    ],
+)
+def test_relative_is_what_it_says(text: str, written_out: str) -> None:
+    short, long = pattern_of(f"{RELATIVE} {text}"), pattern_of(f"{WRITTEN_OUT} {written_out}")
+    assert short.conditions == long.conditions
+    assert short.scores == long.scores
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("input b: int[n] pattern p = full with relative(b, 3)", "SP0224"),
+        ("input b: float[n] pattern p = full with relative(b, 3)", "SP0224"),
+        ("pattern p = full with relative(x, 3)", "SP0224"),
+        ("input b: float[d] pattern p = full with relative(b)", "SP0204"),
+        ("input b: float[d] pattern p = full with relative(b, 1.5)", "SP0219"),
+        ("input b: float[d] score z = relative(b, s) pattern p = full with z", "SP0219"),
+        ("input b: float[d] pattern p = relative(b, 3)", "SP0201"),
+    ],
+)
+def test_errors_of_relative(text: str, code: str) -> None:
+    with pytest.raises(SparsecError) as found:
+        pattern_of(text)
+    assert code in str(found.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,9 +14,11 @@ from support.kernel import only_region, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
+from sparsec.kernels import tile_lists
+from sparsec.kernels.program import Region
 from sparsec.kernels.tables import tiles_beside_ranges
-from sparsec.kernels.tile_grid import grid_of
-from sparsec.kernels.tile_lists import tile_list, unpacked_tiles
+from sparsec.kernels.tile_grid import TileGrid, grid_of
+from sparsec.kernels.tile_lists import _pairs_kept, tile_list, unpacked_tiles
 from sparsec.plan.build import build
 from sparsec.testing.programs import Program, conditions, tables, terms
 
@@ -87,6 +90,7 @@ def test_lists_of_conditions(condition: ir.Set, n_q: int, n: int, q_offset: int,
 
 LAYOUTS = [ir.Compare(ir.Mod(ir.Sub(ir.Var("q"), ir.Var("k")), size), "==", ir.Const(0)) for size in (2, 3, 7)]
 LAYOUTS += [ir.Compare(ir.Mod(ir.Var("k"), size), "==", ir.Const(1)) for size in (9, 16)]
+LAYOUTS += [ir.Compare(ir.Mod(ir.Var("k"), 20), "<", ir.Const(3))]
 
 
 @settings(max_examples=60)
@@ -121,6 +125,34 @@ def test_lists_in_layouts(
             assert pairs.any((1, 2)).all()
             np.add.at(listed, (rows[pairs], keys[pairs]), 1)
         assert np.array_equal(listed, mask(condition, n_q, n, q_offset))
+
+
+PACKED = " | ".join(f"q in {a}..{a + 1000} & k in {a}..{a + 1000}" for a in range(0, 60_000, 1000))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abs(q // 256 - k // 256) <= 6 & abs(q % 256 - k % 256) <= 6",
+        "abs(min(max(q // 256, 3), 252) - k // 256) <= 3 & abs(min(max(q % 256, 3), 252) - k % 256) <= 3",
+        "abs(k // 3136 - max(1, min(q // 3136, 14))) <= 1 & abs(k // 56 % 56 - max(1, min(q // 56 % 56, 54))) <= 1",
+        f"causal & ({PACKED})",
+    ],
+)
+def test_pairs_are_looked_at_in_one_tile_of_each_kind(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of some ten thousand tiles that hold a pair."""
+    (region,) = listed_module_of(pattern_of(f"pattern p = {text}"))._PROGRAM.groups[0].at(1).regions
+    looked_at = 0
+
+    def pairs_kept(region: Region, grid: TileGrid, tables: list, line: torch.Tensor, place: torch.Tensor):
+        nonlocal looked_at
+        looked_at += len(line)
+        return _pairs_kept(region, grid, tables, line, place)
+
+    monkeypatch.setattr(tile_lists, "_pairs_kept", pairs_kept)
+    found = tile_list(region, "rows", 1 << 16, 1 << 16, 0, 64, 64, CPU)
+    assert len(found.tiles) > 5_000
+    assert looked_at < len(found.tiles) / 8
 
 
 @st.composite

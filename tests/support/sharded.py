@@ -42,10 +42,11 @@ class Case:
     documents: tuple[int, ...] | None = None
     sinks: bool = False
     by_head: bool = False
+    v_head_size: int = SIZE
 
     @property
     def name(self) -> str:
-        return f"{self.text.strip()}, {self.layout}, n = {self.n}"
+        return f"{self.text.strip()}, {self.layout}, n = {self.n}, values of {self.v_head_size}"
 
     def attend(self) -> sparsec.Attend:
         text = self.text if "pattern p" in self.text else f"pattern p = {self.text}"
@@ -148,8 +149,9 @@ def against_dense(
     def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(mesh.device_type, dtype)
 
-    sizes = case.heads, case.key_heads, case.key_heads, case.heads
-    q, k, v, g = (drawn(case.batch, heads, case.n, SIZE) for heads in sizes)
+    heads = case.heads, case.key_heads, case.key_heads, case.heads
+    sizes = SIZE, SIZE, case.v_head_size, case.v_head_size
+    q, k, v, g = (drawn(case.batch, count, case.n, size) for count, size in zip(heads, sizes, strict=True))
     g_lse, sinks = drawn(case.batch, case.heads, case.n), drawn(case.heads) if case.sinks else None
     given = [x for x in (q, k, v, sinks) if x is not None]
 

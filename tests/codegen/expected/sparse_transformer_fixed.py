@@ -176,7 +176,7 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n):
 _REGIONS_0 = (
     # Positions as they are.
     sk.Region("_0", sk.Answers(keep=_keep_0, full=_full_0, queries=_queries_0), _visit_0, _keys_visited_0, _is_full_0,
-        _keep_cpu_0, tile_lists=('rows',), period=128),
+        _keep_cpu_0, tile_lists=('rows',)),
 )
 _KERNELS_0 = (
     sk.Kernel("forward", "forward_0", (0,), longest_first=True),
@@ -206,7 +206,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_4a3173f0ad4d", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_82abd6fbbf49", _PROGRAM, heads=None)
 
 
 @sk.typed

@@ -135,8 +135,7 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 _REGIONS_0 = (
     # Positions as they are.
-    sk.Region("_0", sk.Answers(), _visit_0, _keys_visited_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns'),
-        period=128),
+    sk.Region("_0", sk.Answers(), _visit_0, _keys_visited_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns')),
 )
 _KERNELS_0 = (
     sk.Kernel("forward", "forward_0", (0,), longest_first=True),
@@ -168,7 +167,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_6978422c640f", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_aa19325b7276", _PROGRAM, heads=None)
 
 
 @sk.typed
