@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import growth
+import host
 import scores
 import speed
 import training
@@ -39,6 +40,8 @@ def _report(name: str, report: dict) -> Iterator[str]:
     yield ""
     if scores.is_scores(report):
         yield from scores.tables(report)
+    elif host.is_host(report):
+        yield from host.tables(report)
     elif growth.is_growth(report):
         picture = f"plots/{name}.svg"
         yield from growth.tables(report, picture if (FOLDER / picture).exists() else None)
@@ -51,6 +54,9 @@ def _title(report: dict) -> str:
     if scores.is_scores(report):
         setting = report["setting"]
         return f"Scores at {setting['n']:,} keys, {setting['heads']} heads of size {setting['head_size']}"
+    if host.is_host(report):
+        setting = report["setting"]
+        return f"The host's time at {setting['n']:,} keys, {setting['heads']} heads of size {setting['head_size']}"
     if growth.is_growth(report):
         lengths = report["lengths"]
         return f"Growth from {lengths[0]:,} to {lengths[-1]:,} keys"

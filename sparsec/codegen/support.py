@@ -18,7 +18,7 @@ INSIDE = "from sparsec.kernels import support as sk"  # what a module imports wh
 
 _PACKAGE = "sparsec.kernels"
 _MODULES = (  # each after those that it imports
-    *("settings", "hardware", "memory"),
+    *("settings", "hardware", "memory", "watched"),
     *("device", "hopper", "entries", "chosen_kernels", "spans", "tiles", "loads", "shares", "softmax", "splits"),
     *("dropout_tiles",),
     *("reals",),
@@ -30,7 +30,8 @@ _MODULES = (  # each after those that it imports
     *("hopper_backward_store", "hopper_backward_kernel", "hopper_row_stats"),  # device functions up to here
     *("arguments", "inputs", "input_entries", "program", "choose"),
     *("boxes", "tile_kinds", "row_classes", "tables", "grouping"),
-    *("direct", "scratch", "launch", "kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
+    *("native", "direct", "compiling", "scratch", "launch"),
+    *("kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
     *("heads_as_rows", "long_lines", "sequence_tiles", "data_tiles", "hopper_backward_steps", "hopper_tier"),
     *("hopper_rows", "hopper_backward", "group_lists", "groups", "rows"),
     *("forward", "backward", "read_spans", "read_gradients"),

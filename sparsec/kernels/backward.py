@@ -132,7 +132,7 @@ def _backward_pass(
     n_bh, numbers = q.shape[0] * q.shape[1], 4 if dropout else 2  # of each row, for dk and dv
     if 1 in strides or not alone:
         rows = stats_rows(run.metas["SEQUENCES"].shape[0], q.shape[2]) if run.packed else q.shape[2]
-        run.empty("STATS_1", (numbers * n_bh, cdiv(rows, WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
+        run.scratch("STATS_1", (numbers * n_bh, cdiv(rows, WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
     for stride in sorted(strides - {1}):
         _class_stats(run, q, stride, numbers)
     run.begin("dq")
@@ -230,10 +230,6 @@ def _scatter(run: Pass, region: Region, n: int) -> None:
         run.step(functools.partial(_add_at, name=name, keys=keys, some=some))
 
 
-def _take_part(env: Environment, name: str, part: int) -> None:
-    env[f"{name}_{part}"] = env[name][part]
-
-
 def _launch_dkdv_kernel(
     run: Pass, kernel: Kernel, own: Heads, shared: bool, q_offset: int, dropout: Dropout | None
 ) -> None:
@@ -293,7 +289,6 @@ def _launch_dkdv_kernel(
     for part, name in enumerate(("DK", "DV")):
         joined = {"SPLITS": Slot(f"{name}_SPLITS"), "OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}
         if kernel.carries and split.slots:
-            run.metas[f"{top}_{part}"] = Meta.contiguous(k.shape[:3], torch.float32, k.device)
-            run.step(functools.partial(_take_part, name=top, part=part))
+            run.part(f"{top}_{part}", top, part)
             joined["OUT_TOP"] = Slot(f"{top}_{part}")
         join_splits(run, reduce_splits, split, joined)

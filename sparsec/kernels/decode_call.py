@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-from weakref import ref
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from sparsec.kernels.launch import Environment, Pass
 from sparsec.kernels.positions import looks
 from sparsec.kernels.program import Program
 from sparsec.kernels.sinks import checked_sinks
+from sparsec.kernels.watched import likeness
 
 MOST_ROWS = 16  # of a step
 _MOST_D, _MOST_V_D = 576, 512  # head sizes: those of a compressed cache (DeepSeek-V2, arXiv:2405.04434)
@@ -43,15 +44,25 @@ class Decoder:
         self, q: Any, k: Any, v: Any, lengths: Any, pages: Any, sinks: Any, scale: Any, out: Any, return_lse: bool
     ) -> Any:
         """As `Attend.decode`."""
-        cache, given = (k, v, lengths, pages, sinks), (scale, return_lse)
-        if out is None and self.last is not None and self.last.serves(q, cache, given):
-            return self.last(q, cache)
+        given = scale, return_lse, torch.is_grad_enabled()
+        last = self.last  # once: other threads may call
+        if out is None and last is not None and last.serves(q, k, v, lengths, pages, sinks, given):
+            return last(q, k, v, lengths, pages, sinks)
         signature = _signature(q, k, v, lengths, pages, sinks, scale, out, return_lse)
         known = self.known.get(signature) if signature else None
         if known and not (q.data_ptr() | k.data_ptr() | v.data_ptr() | (0 if out is None else out.data_ptr())) % 16:
             env = environment_of(q, k, v, lengths, Pages.of(pages, k), sinks, known[1])
             if out is None and q.dtype != torch.float32 and not isinstance(pages, tuple):
-                self.last = LastStep(known[0], env["scale_log2"], q, cache, given)
+                twice = last is not None and last.run is known[0]
+                tensors = [x for x in (q, k, v, lengths, pages, sinks) if x is not None] if twice else []
+                self.last = LastStep(
+                    known[0],
+                    env["scale_log2"],
+                    given,
+                    pages is None,
+                    sinks is None,
+                    likeness(*tensors) if twice else None,
+                )
             return _results(known[0], env, q, _room_for_step(q, v) if out is None else out, return_lse)
         paged = _checked_step(q, k, v, lengths, pages, out, self.heads, self.steps.most_positions)
         number = q.shape[-1] ** -0.5 if scale is None else number_of(scale)
@@ -101,45 +112,36 @@ def _results(run: Pass, env: Environment, q: Tensor, out: Tensor, return_lse: bo
     return (out, env["LSE"].view(q.shape[:-1])) if return_lse else out
 
 
-class LastStep:
-    """The last call: most calls are about the same cache, lengths and table, and another q."""
+class LastStep(NamedTuple):
+    """The last call: most calls differ from it in the values of their tensors, and in which tensors these are."""
 
-    def __init__(self, run: Pass, scale: float, q: Tensor, cache: tuple[Tensor | None, ...], given: tuple) -> None:
-        """`cache`: k, v, lengths, pages and sinks, which it does not keep alive; `given`: other arguments."""
-        self.run, self.scale, self.given = run, scale, given
-        self.cache = tuple(_no_tensor if x is None else ref(x) for x in cache)
-        self.shape, self.dtype, self.device = q.shape, q.dtype, q.device
-        self.at = cache[0].data_ptr(), cache[1].data_ptr()  # type: ignore[union-attr]
+    run: Pass
+    scale_log2: float
+    given: tuple  # scale, return_lse, and whether gradients are enabled
+    no_pages: bool
+    no_sinks: bool
+    alike: Callable[..., bool] | None  # whether tensors are like those of the call, where it came twice in a row
 
-    def serves(self, q: Any, cache: tuple, given: tuple) -> bool:
-        """Whether a call differs in q alone."""
-        return (
-            given == self.given
-            and all(known() is x for known, x in zip(self.cache, cache, strict=True))
-            and (cache[0].data_ptr(), cache[1].data_ptr()) == self.at
-            and type(q) is Tensor
-            and q.shape == self.shape
-            and q.dtype is self.dtype
-            and q.device == self.device
-            and q.is_contiguous()
-            and not q.data_ptr() % 16
-            and not (q.requires_grad and torch.is_grad_enabled())
-        )
+    def serves(self, q: Any, k: Any, v: Any, lengths: Any, pages: Any, sinks: Any, given: tuple) -> bool:
+        """Whether a call has the same step."""
+        if self.alike is None or given != self.given or (pages is None) != self.no_pages:
+            return False
+        if (sinks is None) != self.no_sinks:
+            return False
+        tensors = (q, k, v, lengths) if self.no_pages else (q, k, v, lengths, pages)
+        same = self.alike(*tensors) if self.no_sinks else self.alike(*tensors, sinks)
+        return same and not (q.data_ptr() | k.data_ptr() | v.data_ptr()) % 16
 
-    def __call__(self, q: Tensor, cache: tuple) -> Any:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Any, sinks: Any) -> Any:
         """The step of such a call."""
-        k, v, lengths, pages, sinks = cache
-        env = {"Q": q, "K": k, "V": v, "LENGTHS": lengths, "PAGES": pages, "SINKS": sinks, "scale_log2": self.scale}
+        env = {"Q": q, "K": k, "V": v, "LENGTHS": lengths, "PAGES": pages, "SINKS": sinks}
+        env["scale_log2"] = self.scale_log2
         return _results(self.run, env, q, _room_for_step(q, v), self.given[1])
 
 
 def _room_for_step(q: Tensor, v: Tensor) -> Tensor:
     """Room for the result: a tensor like q, with the head size of v."""
     return torch.empty_like(q) if q.shape[-1] == v.shape[3] else q.new_empty(*q.shape[:-1], v.shape[3])
-
-
-def _no_tensor() -> None:
-    """As a reference to a tensor that is not there."""
 
 
 def _signature(*given: Any) -> tuple | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,10 +58,19 @@ def folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
 # below belongs to the next; hence `enable_grad`.
 
 
-def differentiable(
-    forward_op: Callable, backward_op: Callable, refused_op: Callable, sink_gradient: Callable, reals_op: Callable
-) -> tuple[Any, Any]:
-    """The differentiable functions of the operator and of its gradients; `reals_op`: those of float inputs."""
+class Passes(NamedTuple):
+    """An operator and what belongs to it, as derivatives need them."""
+
+    forward: Callable  # without its derivative
+    backward: Callable  # as the operator, where nobody asks for its derivative
+    backward_op: Callable
+    refused_op: Callable
+    reals_op: Callable  # the gradients of float inputs
+    sink_gradient: Callable
+
+
+def differentiable(passes: Passes) -> tuple[Any, Any]:
+    """The differentiable functions of the operator and of its gradients."""
 
     class Attention(torch.autograd.Function):
         @staticmethod
@@ -81,7 +90,7 @@ def differentiable(
         ) -> Any:
             given = q, k, v, sinks, sequences, inputs, scale, q_offset, streams, dropout_p
             with torch.enable_grad():
-                out, lse = _below_autograd(forward_op, *given, [*reals])
+                out, lse = passes.forward(*given, [*reals])
             ctx.scale, ctx.q_offset, ctx.dropout_p, ctx.inputs = scale, q_offset, dropout_p, len(inputs)
             ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, streams, *inputs, *reals)
             ctx.set_materialize_grads(False)
@@ -95,11 +104,11 @@ def differentiable(
                 g = torch.zeros_like(out)
             last = inputs, ctx.scale, ctx.q_offset, streams, ctx.dropout_p, reals
             given = g, q, k, v, out, lse, dlse, sequences, *last
-            gradients = backward_op(*given)
-            of_sinks = sink_gradient(g, out, lse, dlse, sinks) if ctx.needs_input_grad[3] else None
+            gradients = (passes.backward_op if torch.is_grad_enabled() else passes.backward)(*given)
+            of_sinks = passes.sink_gradient(g, out, lse, dlse, sinks) if ctx.needs_input_grad[3] else None
             of_reals = [None] * len(reals)
             if any(ctx.needs_input_grad[_OF_FORWARD:]):
-                found = zip(reals_op(*given), reals, strict=True)
+                found = zip(passes.reals_op(*given), reals, strict=True)
                 of_reals = [x if len(own) > 1 else x.sum(0, keepdim=True) for x, own in found]
             return *gradients, of_sinks, *(None,) * (_OF_FORWARD - 4), *of_reals
 
@@ -111,11 +120,11 @@ def differentiable(
             given, reals = arguments[:_OF_BACKWARD], arguments[_OF_BACKWARD:]
             ctx.reals = len(reals)
             with torch.enable_grad():
-                return _below_autograd(backward_op, *given, [*reals])
+                return below_autograd(passes.backward_op, *given, [*reals])
 
         @staticmethod
         def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> Any:
-            like_q, like_k, like_v, like_out, like_lse = refused_op(dq, dk, dv)
+            like_q, like_k, like_v, like_out, like_lse = passes.refused_op(dq, dk, dv)
             like_dlse = like_lse if ctx.needs_input_grad[6] else None  # there may be no dlse
             rest = _OF_BACKWARD - 7 + ctx.reals
             return like_out, like_q, like_k, like_v, like_out, like_lse, like_dlse, *(None,) * rest
@@ -123,12 +132,17 @@ def differentiable(
     return Attention, Gradients
 
 
+def single_level(function: Any) -> Callable:
+    """What applies a differentiable function where no transform of torch.func is active, or to one of its levels."""
+    return super(torch.autograd.Function, function).apply
+
+
 def under_autograd(op: Callable, function: Any, listed: bool = False) -> Callable:
     """The kernel of an operator for the Autograd key: `function` where something asks for a gradient.
 
     `listed`: the last argument is a list of tensors, which are the last ones of the function: autograd sees them.
     """
-    apply = super(torch.autograd.Function, function).apply  # the one for a single level
+    apply = single_level(function)
 
     def kernel(*arguments: Any) -> Any:
         flat = (*arguments[:-1], *arguments[-1]) if listed else arguments
@@ -140,7 +154,7 @@ def under_autograd(op: Callable, function: Any, listed: bool = False) -> Callabl
                 return apply(*flat)
             with torch._functorch.utils.enable_single_level_autograd_function():
                 return apply(*flat)
-        return _below_autograd(op, *arguments)
+        return below_autograd(op, *arguments)
 
     return kernel
 
@@ -152,7 +166,7 @@ def undifferentiable(op: Callable) -> Any:
         @staticmethod
         def forward(ctx: Any, *arguments: Any) -> Any:
             with torch.enable_grad():
-                return tuple(_below_autograd(op, *arguments[:_OF_BACKWARD], [*arguments[_OF_BACKWARD:]]))
+                return tuple(below_autograd(op, *arguments[:_OF_BACKWARD], [*arguments[_OF_BACKWARD:]]))
 
         @staticmethod
         def backward(ctx: Any, *gradients: Any) -> Any:
@@ -161,7 +175,7 @@ def undifferentiable(op: Callable) -> Any:
     return Undifferentiable
 
 
-def _below_autograd(op: Callable, *arguments: Any) -> Any:
+def below_autograd(op: Callable, *arguments: Any) -> Any:
     with torch._C._AutoDispatchBelowAutograd():
         return op(*arguments)
 

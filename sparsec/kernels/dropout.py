@@ -58,6 +58,12 @@ class Dropped(NamedTuple):
     seed: Any = None
 
     @property
+    def is_nothing(self) -> bool:
+        """Whether a call says nothing about it."""
+        p, generator, seed = self
+        return generator is None and seed is None and type(p) in (int, float) and p == 0
+
+    @property
     def given(self) -> dict[str, Any]:
         """The keywords of a call that say it; none where nothing was said."""
         found = {} if type(self.p) in (int, float) and self.p == 0 else {"dropout_p": self.p}

@@ -38,9 +38,9 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
         room = run.empty if full else run.zeros
         room(name, like.shape, like.dtype, dense_strides(like.shape, like.strides))
     tiles = batch * heads * query_tiles
-    run.empty("STATS", (tiles * 2 * STEP_QUERIES,), torch.float32)
+    run.scratch("STATS", (tiles * 2 * STEP_QUERIES,), torch.float32)
     sums = batch * heads * made.sums
-    run.empty("SUMS", (sums * 2 * size, 32), torch.float32)
+    run.scratch("SUMS", (sums * 2 * size, 32), torch.float32)
     run.scratch("VISITS", (sums * 2,), torch.int32)
     run.scratch("TICKETS", (1,), torch.int32)
     counters = {"TICKETS": Slot("TICKETS"), "VISITS": Slot("VISITS")}

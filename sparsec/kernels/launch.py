@@ -1,25 +1,33 @@
 """Launches of Triton kernels, prepared once for each set of shapes, strides, dtype and device, and repeated.
 
 A pass is a list of steps over named tensors.  Preparing one decides tile sizes, grids, descriptors and scalars; a call
-then only allocates, fills in addresses, and launches.  The first call compiles all kernels of its pass side by side.
+then only allocates, fills in addresses, and launches.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsec.kernels.device import triton
-from sparsec.kernels.direct import STREAM, Box, Direct, attach, current, current_stream, direct, hooked
+from sparsec.kernels.compiling import compile_side_by_side
+from sparsec.kernels.direct import (
+    STREAM,
+    Box,
+    Known,
+    at_hand,
+    attach,
+    chain,
+    current,
+    current_stream,
+    hooked,
+    known_launch,
+)
 from sparsec.kernels.program import Program
-from sparsec.kernels.scratch import Scratch, lay_scratch
+from sparsec.kernels.scratch import SCRATCH, Room, Scratch, ScratchPart, give_back, lay_scratch, take
 
 Environment = dict[str, Any]  # tensors and numbers of one call, by name
 _MOST_PASSES = 128  # of a program that are kept prepared
@@ -71,6 +79,7 @@ class Pass:
         self.parts: dict[str, int] = {}  # where parts begin that have a name
         self.rows_of_query = 1  # heads that stand side by side in Q
         self.compiled = False
+        self.room = 0  # bytes of scratch room in all
         self.direct: list[Callable[[Environment], object]] | None = None
 
     @property
@@ -82,30 +91,36 @@ class Pass:
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None = None
     ) -> Meta:
         """Room for a tensor, contiguous without `strides`."""
-        made = Meta.contiguous(shape, dtype, self.device)
-        made = made if strides is None else made._replace(strides=strides)
-        strides, device = made.strides, self.device
-        self.steps.append(
-            lambda env: env.__setitem__(name, torch.empty_strided(shape, strides, dtype=dtype, device=device))
-        )
-        self.metas[name] = made
-        return made
-
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        """Room for what kernels of this pass leave for others of it, contiguous.
-
-        Launches that need addresses alone get it from one tensor: to ask for several takes the host longer.  Kernels
-        that follow one another may leave things under one name.
-        """
-        self.metas[name] = Meta.contiguous(shape, dtype, self.device)
-        self.steps.append(Scratch(name, shape, dtype, self.device))
-        self.scratch_room[name] = max(self.scratch_room.get(name, 0), math.prod(shape) * dtype.itemsize)
+        return self._room(name, shape, dtype, strides)
 
     def zeros(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None = None
     ) -> Meta:
-        made = self.empty(name, shape, dtype, strides)
-        self.steps.append(lambda env: env[name].zero_())
+        """As `empty`, filled with zeros before the launches that follow."""
+        return self._room(name, shape, dtype, strides, zero=True)
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Room for what kernels of this pass leave for others of it, contiguous.
+
+        All of it is one piece of memory where launches are known: to ask for several takes the host longer.  Kernels
+        that follow one another may leave things under one name.
+        """
+        made = self.metas[name] = Meta.contiguous(shape, dtype, self.device)
+        self.steps.append(Scratch(name, shape, made.strides, dtype, self.device))
+        self.scratch_room[name] = max(self.scratch_room.get(name, 0), math.prod(shape) * dtype.itemsize)
+
+    def part(self, name: str, whole: str, index: int) -> None:
+        """Gives a name to a part of scratch room, along its first dimension."""
+        meta = self.metas[whole]
+        self.metas[name] = Meta.contiguous(meta.shape[1:], meta.dtype, self.device)
+        self.steps.append(ScratchPart(name, whole, index, index * meta.strides[0] * meta.dtype.itemsize))
+
+    def _room(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...] | None, zero: bool = False
+    ) -> Meta:
+        made = Meta.contiguous(shape, dtype, self.device)
+        made = self.metas[name] = made if strides is None else made._replace(strides=strides)
+        self.steps.append(Room(name, shape, made.strides, dtype, self.device, zero))
         return made
 
     def step(self, run: Callable[[Environment], object]) -> None:
@@ -125,49 +140,61 @@ class Pass:
         self.parts[part] = len(self.steps)
 
     def only(self, part: str, env: Environment) -> None:
-        """Runs the steps of one part."""
+        """Runs the steps of one part, after all have been run `one_by_one`."""
         later = [begin for begin in self.parts.values() if begin > self.parts[part]]
         for step in self.steps[self.parts[part] : min(later, default=len(self.steps))]:
             step(env)
 
     def __call__(self, env: Environment) -> Environment:
-        if not self.compiled:
-            self._compile()
-        if self.direct is None:
-            self.direct = self._bound()
         if self.direct is None or hooked():
-            for step in self.steps:
-                step(env)
-            return env
-        with current(self.device):
-            attach(self.device)
-            env[STREAM] = current_stream(self.device)
+            return self.one_by_one(env)
+        if not at_hand(self.device):
+            with current(self.device):
+                attach(self.device)
+                return self(env)
+        stream = env[STREAM] = current_stream(self.device)
+        address = env[SCRATCH] = take(self.room, stream) if self.room else 0
+        try:
             for step in self.direct:
                 step(env)
+        finally:
+            if address:
+                give_back(address)
+        return env
+
+    def one_by_one(self, env: Environment) -> Environment:
+        """Runs the steps, each launch by Triton: as long as one is not known, or where a hook wants to see them all."""
+        if not self.compiled:
+            self.compiled = True
+            launches = [step for step in self.steps if isinstance(step, Launch)]
+            compile_side_by_side(launches, self.program.compiled, self.device)
+        for step in self.steps:
+            step(env)
+        self.direct = self.direct or self._bound()
         return env
 
     def _bound(self) -> list[Callable[[Environment], object]] | None:
-        """The steps with launches that need nothing but the call; None as long as one of these is not known."""
-        launches = [step for step in self.steps if isinstance(step, Launch)]
-        if not launches or any(launch.direct is None for launch in launches):
+        """The steps with launches in chains; None as long as one of these is not known, or torch gives no memory."""
+        known = [step.known for step in self.steps if isinstance(step, Launch)]
+        if not known or None in known or (self.scratch_room and take is None):
             return None
-        steps = [step.direct or step if isinstance(step, Launch) else step for step in self.steps]
-        return lay_scratch(self.scratch_room, self.device) + [step for step in steps if not isinstance(step, Scratch)]
-
-    def _compile(self) -> None:
-        """Compiles what is not compiled yet, side by side; what fails is compiled again by its launch, which raises."""
-        self.compiled = True
-        launches = [step for step in self.steps if isinstance(step, Launch)]
-        new = list({launch.key: launch for launch in launches if launch.key not in self.program.compiled}.values())
-        if len(new) < 2 or not isinstance(new[0].kernel, triton.runtime.JITFunction):  # one, or the interpreter's
-            return
-        made: list[Any] = []
-        with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1)) as threads, current(self.device):
-            with contextlib.suppress(RuntimeError), triton.AsyncCompileMode(threads, ignore_errors=True):
-                made += [launch.compile() for launch in new]  # RuntimeError: the caller compiles side by side already
-            with contextlib.suppress(Exception):
-                compiled = [kernel for kernel in made if kernel is not None]
-                list(threads.map(lambda kernel: _load(kernel, self.device), compiled))
+        self.room, within = lay_scratch(self.scratch_room)
+        steps: list[Callable[[Environment], object]] = []
+        launches: list[Known] = []
+        made: set[str] = set()
+        for step in self.steps:
+            if isinstance(step, Launch):
+                launches.append(step.known)  # type: ignore[arg-type]
+            elif isinstance(step, ScratchPart):
+                within[step.name] = within[step.whole][0], within[step.whole][1] + step.offset
+            elif not isinstance(step, Scratch):
+                early = isinstance(step, Room) and step.name not in made  # room may be made before launches
+                if launches and not early:
+                    steps.append(chain(launches, within))
+                    launches = []
+                steps.append(step.quick if isinstance(step, Room) else step)
+                made.add(getattr(step, "name", ""))
+        return [*steps, chain(launches, within)] if launches else steps
 
 
 def remember(program: Program, key: tuple, made: Pass) -> Pass:
@@ -176,13 +203,6 @@ def remember(program: Program, key: tuple, made: Pass) -> Pass:
         program.passes.pop(next(iter(program.passes)), None)
     program.passes[key] = made
     return made
-
-
-def _load(kernel: Any, device: torch.device) -> Any:
-    """Has a compiled kernel loaded, as `run` does when it is first asked for: on the thread's own current device."""
-    with current(device):
-        attach(device)
-        return getattr(kernel, "kernel", kernel).run
 
 
 class Launch:
@@ -233,19 +253,13 @@ class Launch:
         self.compiled = owner.program.compiled
         self.name = values.get("NAME", "")
         self.key = self.name, kernel, self.device, tuple(described), tuple(options.items())
-        self.direct: Direct | None = None
+        self.known: Known | None = None
         self.prepared = False
 
     def __call__(self, env: Environment) -> None:
         with current(self.device):
             attach(self.device)
-            if self.direct is not None and not hooked():
-                env[STREAM] = current_stream(self.device)
-                self.direct(env)
-                return
             compiled = self.compiled.get(self.key)
-            if compiled is not None and not self.prepared:
-                self._prepare(compiled)
             arguments = self.arguments.copy()
             for index, name in self.numbers:
                 arguments[index] = env[name]
@@ -260,15 +274,19 @@ class Launch:
                 compiled[self.grid](*arguments)
             elif compiled := self.kernel[self.grid](*arguments, **self.options):  # the interpreter compiles nothing
                 self.compiled[self.key] = compiled
+            if compiled and not self.prepared:
+                self.prepared = True
+                self.known = self._known(compiled, arguments)
 
-    def _prepare(self, compiled: Any) -> None:
-        self.prepared = True
-        arguments = self.arguments.copy()
+    def _known(self, compiled: Any, arguments: list[Any]) -> Known | None:
+        """The launch, from the arguments of a call."""
         for index, tensor in self.kept:
             arguments[index] = tensor.data_ptr()
         for index, tables in self.tables:
             arguments[index] = tuple(table.data_ptr() for table in tables)
-        self.direct = direct(compiled, self.grid, arguments, self.numbers, self.tensors, self.boxes, self.several)
+        names: dict[int, str | tuple[str, ...]] = dict((*self.numbers, *self.tensors, *self.several))
+        boxes = {index: (box, arguments[index]) for index, box in self.boxes}
+        return known_launch(compiled, self.grid, arguments, names, boxes)
 
     def compile(self) -> Any:
         """The kernel as the launch will find it, or a promise of it inside of triton.AsyncCompileMode."""

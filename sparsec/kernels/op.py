@@ -13,9 +13,9 @@ from sparsec.kernels.arguments import Call
 from sparsec.kernels.call import checked, first_position
 from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, streams_of
 from sparsec.kernels.inputs import checked_inputs, refuse_lists
-from sparsec.kernels.positions import Positions, checked_positions, packed
+from sparsec.kernels.positions import Packed, Positions, checked_positions, packed
 from sparsec.kernels.program import Program
-from sparsec.kernels.registration import register
+from sparsec.kernels.registration import operators
 from sparsec.kernels.repeated import Repeated
 from sparsec.kernels.sequence_table import sequence_table
 from sparsec.kernels.sinks import checked_sinks
@@ -96,12 +96,10 @@ class Operator:
 
     def __init__(self, name: str, program: Program, heads: int | None = None) -> None:
         self.program, self.heads = program, heads
-        self.repeated = Repeated(program)
-        self._library = register(name, program)  # the operators live as long as this does: as long as the module
-        self.forward = getattr(torch.ops.sparsec, name).default
-        self.backward = getattr(torch.ops.sparsec, f"{name}_backward").default
-        self.reals = getattr(torch.ops.sparsec, f"{name}_reals").default
-        self.choose = getattr(torch.ops.sparsec, f"{name}_choose").default
+        made = operators(name, program)
+        self._library = made.library  # the operators live as long as this does: as long as the module
+        self.forward, self.backward, self.reals, self.choose = made.forward, made.backward, made.reals, made.choose
+        self.repeated = Repeated(program, made.differentiable)
 
     def __call__(
         self,
@@ -117,7 +115,7 @@ class Operator:
         dropped: Dropped = NOTHING_DROPPED,
     ) -> Any:
         """What the public `function` of a module returns for these arguments."""
-        if not all(isinstance(x, torch.Tensor) for x in (q, k, v)):
+        if not (isinstance(q, Tensor) and isinstance(k, Tensor) and isinstance(v, Tensor)):
             if torch.overrides.has_torch_function((q, k, v)):  # torch.fx and others that stand in for tensors
                 given = {"scale": scale, "return_lse": return_lse}
                 given |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
@@ -127,15 +125,14 @@ class Operator:
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
         rows = packed(q, k, v, positions.documents)
-        q, k, v = rows[:3]
-        if rows.documents is not positions.documents:
+        if rows is not None:
+            q, k, v = rows[:3]
             positions = positions._replace(documents=rows.documents)
         signature = None
-        if not dropped.given:
+        if dropped.is_nothing:
             signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
         if signature and (made := self.repeated.run(signature, q, k, v, positions, sinks, inputs)):
-            out, lse = made
-            return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
+            return _handed_back(rows, *made, return_lse)
         q, k, v = self._cast(q, k, v)
         most = self.program.most_positions
         scale = checked(q, k, v, scale, self.heads, most)
@@ -157,10 +154,10 @@ class Operator:
         dropout_p, seed = checked_dropout(dropped, q)
         streams = None if seed is None else streams_of(seed, positions, q.shape[0], sequences)
         out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p, reals)
-        if signature:
+        if signature and q.is_cuda:
             call = Call(q, k, v, scale, q_offset, inputs=[*data, *reals], sinks=sinks, table=sequences)
             self.repeated.remember(signature, positions, call)
-        return (rows.out(out), rows.lse(lse)) if return_lse else rows.out(out)
+        return _handed_back(rows, out, lse, return_lse)
 
     def choices(
         self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None, **inputs: Any
@@ -182,6 +179,13 @@ class Operator:
             dtype = torch.get_autocast_dtype(q.device.type)
             return _cast(q, dtype), _cast(k, dtype), _cast(v, dtype)
         return q, k, v
+
+
+def _handed_back(rows: Packed | None, out: Tensor, lse: Tensor, return_lse: bool) -> Any:
+    """Results as the call asked for them."""
+    if rows is not None:
+        out, lse = rows.out(out), rows.lse(lse) if return_lse else lse
+    return (out, lse) if return_lse else out
 
 
 def positive(q: Tensor, scale: float) -> tuple[Tensor, float]:

@@ -7,6 +7,8 @@ sequences run one by one.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -61,6 +63,7 @@ def input_gradients_packed(program: Program, call: Call, upstream: Upstream) -> 
     return input_gradients_each(input_gradients_gpu, program, call, upstream)
 
 
+@functools.lru_cache(maxsize=256)
 def at_once(program: Program) -> bool:
     """Whether kernels can go over all sequences of a call.
 

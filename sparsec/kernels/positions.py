@@ -36,30 +36,30 @@ class Packed(NamedTuple):
     k: Tensor
     v: Tensor
     documents: Any
-    tokens_first: bool = False
-    jagged: Tensor | None = None  # its offsets
+    jagged: Tensor | None = None  # its offsets; None: tokens came first
 
     def out(self, x: Tensor) -> Tensor:
         """x [1, H, T, D] as q came."""
         if self.jagged is not None:
             return torch.nested.nested_tensor_from_jagged(x[0].transpose(0, 1), self.jagged).transpose(1, 2)
-        return x[0].transpose(0, 1) if self.tokens_first else x
+        return x[0].transpose(0, 1)
 
     def lse(self, x: Tensor) -> Tensor:
         """x [1, H, T] beside `out`: of tokens-first tensors [H, T], of jagged ones [B, H, n]."""
         if self.jagged is not None:
             return torch.nested.nested_tensor_from_jagged(x[0].transpose(0, 1), self.jagged).transpose(1, 2)
-        return x[0] if self.tokens_first else x
+        return x[0]
 
 
-def packed(q: Tensor, k: Tensor, v: Tensor, documents: Any) -> Packed:
-    """Jagged nested tensors [B, H, n, D] and tokens-first ones [T, H, D] as packed rows, without a copy."""
-    if all(x.is_nested and x.layout == torch.jagged for x in (q, k, v)):
-        return _jagged(q, k, v, documents)
+def packed(q: Tensor, k: Tensor, v: Tensor, documents: Any) -> Packed | None:
+    """Jagged nested tensors [B, H, n, D] and tokens-first ones [T, H, D] as packed rows, without a copy; else None."""
+    if q.is_nested:
+        jagged = all(x.is_nested and x.layout == torch.jagged for x in (q, k, v))
+        return _jagged(q, k, v, documents) if jagged else None
     if documents is not None and q.dim() == k.dim() == v.dim() == 3:
         row_q, row_k, row_v = (x.transpose(0, 1)[None] for x in (q, k, v))
-        return Packed(row_q, row_k, row_v, documents, tokens_first=True)
-    return Packed(q, k, v, documents)
+        return Packed(row_q, row_k, row_v, documents)
+    return None
 
 
 def _jagged(q: Tensor, k: Tensor, v: Tensor, documents: Any) -> Packed:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,16 @@ from torch.utils.flop_counter import register_flop_formula
 from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.choosers import choosers_batched, choosers_meta, run_choosers
-from sparsec.kernels.derivatives import NO_DERIVATIVE, batched, differentiable, under_autograd, undifferentiable
+from sparsec.kernels.derivatives import (
+    NO_DERIVATIVE,
+    Passes,
+    batched,
+    below_autograd,
+    differentiable,
+    single_level,
+    under_autograd,
+    undifferentiable,
+)
 from sparsec.kernels.flops import backward_flops, forward_flops
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.memory import empty_as
@@ -23,6 +32,7 @@ from sparsec.kernels.program import Program
 from sparsec.kernels.read_gradients import input_gradients_gpu
 from sparsec.kernels.sinks import sink_gradient
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
+from sparsec.kernels.watched import past_dispatcher
 
 
 def _forward_meta(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -47,10 +57,43 @@ def _refused(dq: Tensor, dk: Tensor, dv: Tensor) -> None:
     raise RuntimeError(NO_DERIVATIVE.format("double backward"))
 
 
-def register(name: str, program: Program) -> torch.library.Library | None:
-    """Once per process and content: the same text may be loaded from a cache and from a copy of it."""
-    if hasattr(torch.ops.sparsec, name):
-        return None
+class Operators(NamedTuple):
+    """The operators of a program."""
+
+    library: torch.library.Library | None  # in which they live; None where another module has them
+    forward: Callable
+    backward: Callable
+    reals: Callable  # the gradients of float inputs
+    choose: Callable
+    differentiable: Callable  # forward, as autograd has it: float inputs come last, one by one
+
+
+def operators(name: str, program: Program) -> Operators:
+    """Those of a name that stands for the content, defined when they are first asked for.
+
+    Once per process: the same text may be loaded from a cache and from a copy of it.
+    """
+    library = None if hasattr(torch.ops.sparsec, name) else _defined(name)
+    forward, backward, reals, refused, choose = (getattr(torch.ops.sparsec, name + end).default for end in _ENDS)
+    on_gpu = {
+        "forward": _forward_of(program, forward_gpu, forward_packed),
+        "backward": _backward_of(program, backward_gpu, backward_packed),
+        "reals": _backward_of(program, input_gradients_gpu, input_gradients_packed),
+    }
+    straight = past_dispatcher(partial(below_autograd, forward), on_gpu["forward"])
+    straight_back = past_dispatcher(backward, on_gpu["backward"])
+    functions = differentiable(Passes(straight, straight_back, backward, refused, reals, sink_gradient))
+    if library:
+        _implement(library, name, program, on_gpu, functions)
+        _implement_choosers(library, program, choose)
+    return Operators(library, forward, backward, reals, choose, single_level(functions[0]))
+
+
+_ENDS = "", "_backward", "_reals", "_refused", "_choose"
+
+
+def _defined(name: str) -> torch.library.Library:
+    """The library with the schemas."""
     library = torch.library.Library("sparsec", "FRAGMENT")
     tensors, more = "Tensor q, Tensor k, Tensor v", "Tensor? sequences, Tensor[] inputs, float scale, SymInt q_offset"
     more += ", Tensor? streams, float dropout_p, Tensor[] reals"
@@ -62,40 +105,46 @@ def register(name: str, program: Program) -> torch.library.Library | None:
     library.define(f"{name}_reals(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more}) -> Tensor[]")
     library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
     library.define(f"{name}_choose(Tensor q, Tensor k, Tensor[] chosen_by, float scale, SymInt q_offset) -> Tensor[]")
+    return library
+
+
+def _implement_choosers(library: torch.library.Library, program: Program, chooser: Callable) -> None:
     choices = [own.choice for own in program.inputs if own.choice]
-    chooser = getattr(torch.ops.sparsec, f"{name}_choose").default
     library.impl(chooser, partial(run_choosers, choices), "CompositeExplicitAutograd")
     torch.library.register_vmap(chooser, partial(choosers_batched, chooser), lib=library)
     torch.library.register_fake(chooser, partial(choosers_meta, choices), lib=library)
-    packets = [getattr(torch.ops.sparsec, f"{name}{end}") for end in ("", "_backward", "_reals", "_refused")]
+
+
+def _implement(
+    library: torch.library.Library,
+    name: str,
+    program: Program,
+    on_gpu: Mapping[str, Callable],
+    functions: tuple[Any, Any],
+) -> None:
+    """Kernels for devices, shapes, batching and derivatives; what operations are counted."""
+    packets = [getattr(torch.ops.sparsec, name + end) for end in _ENDS[:4]]
     forward, backward, reals, refused = (packet.default for packet in packets)
-    functions = *differentiable(forward, backward, refused, sink_gradient, reals), undifferentiable(reals)
-    cpu: dict[str, tuple[Callable, Callable]] = {  # of one sequence, and of several
-        "forward": (forward_cpu, partial(forward_each, forward_cpu)),
-        "backward": (backward_cpu, partial(backward_each, backward_cpu)),
-        "reals": (input_gradients_cpu, partial(input_gradients_each, input_gradients_cpu)),
+    on_cpu = {
+        "forward": _forward_of(program, forward_cpu, partial(forward_each, forward_cpu)),
+        "backward": _backward_of(program, backward_cpu, partial(backward_each, backward_cpu)),
+        "reals": _backward_of(program, input_gradients_cpu, partial(input_gradients_each, input_gradients_cpu)),
     }
-    gpu: dict[str, tuple[Callable, Callable]] = {
-        "forward": (forward_gpu, forward_packed),
-        "backward": (backward_gpu, backward_packed),
-        "reals": (input_gradients_gpu, input_gradients_packed),
-    }
-    for op, places, meta, on_cpu, on_gpu in (
-        (forward, (4, 3), _forward_meta, _forward_of(program, *cpu["forward"]), _forward_of(program, *gpu["forward"])),
-        (backward, (7,), _backward_meta, *(_backward_of(program, *each["backward"]) for each in (cpu, gpu))),
-        (reals, (7,), _reals_meta, *(_backward_of(program, *each["reals"]) for each in (cpu, gpu))),
-        (refused, (None,), _refused_meta, _refused, _refused),
+    for op, places, meta, kind in (
+        (forward, (4, 3), _forward_meta, "forward"),
+        (backward, (7,), _backward_meta, "backward"),
+        (reals, (7,), _reals_meta, "reals"),
+        (refused, (None,), _refused_meta, "refused"),
     ):
         torch.library.register_fake(op, meta, lib=library)
         torch.library.register_vmap(op, batched(op, *places), lib=library)
-        library.impl(op, on_cpu, "CPU")
-        library.impl(op, on_gpu, "CUDA")
+        library.impl(op, on_cpu.get(kind, _refused), "CPU")
+        library.impl(op, on_gpu.get(kind, _refused), "CUDA")
+    for op, function in ((forward, functions[0]), (backward, functions[1]), (reals, undifferentiable(reals))):
+        library.impl(op, under_autograd(op, function, listed=True), "Autograd")
     counts: tuple[Callable, ...] = forward_flops, backward_flops
-    for packet, function in zip(packets, functions, strict=False):
-        library.impl(packet.default, under_autograd(packet.default, function, listed=True), "Autograd")
     for packet, flops in zip(packets, counts, strict=False):
         register_flop_formula(packet, get_raw=True)(_of(program, flops))
-    return library
 
 
 def _of(program: Program, function: Callable) -> Callable:

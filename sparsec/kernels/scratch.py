@@ -1,53 +1,79 @@
-"""Room for what kernels of a pass leave for others of it."""
+"""Room that a pass makes for tensors: those that it returns, and what its kernels leave for one another."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-_SCRATCH = "scratch room"  # of a call, by its name there
+SCRATCH = "scratch room"  # of a call, by its name there
 _APART = 256  # bytes: torch, too, lets tensors begin at multiples
 
 
 @dataclass(frozen=True)
-class Scratch:
+class Room:
     """The step of a pass that makes room for one tensor."""
 
     name: str
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+    zero: bool = False
 
     def __call__(self, env: dict[str, Any]) -> None:
-        env[self.name] = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        made = torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device=self.device)
+        env[self.name] = made.zero_() if self.zero else made
+
+    @property
+    def quick(self) -> Callable[[dict[str, Any]], None]:
+        """The same step for many calls: torch makes a tensor like another in half the time."""
+        like = torch.empty((), dtype=self.dtype, device=self.device).expand(self.shape)
+        if torch.empty_like(like.to("meta")).stride() != self.strides:
+            return self
+        return functools.partial(_zeros if self.zero else _empty, name=self.name, like=like)
 
 
-class _Address:
-    """Where in a tensor of bytes another one is: launches that are known ask a tensor for nothing else."""
-
-    __slots__ = ("address",)
-
-    def __init__(self, address: int) -> None:
-        self.address = address
-
-    def data_ptr(self) -> int:
-        return self.address
+def _empty(env: dict[str, Any], name: str, like: Tensor) -> None:
+    env[name] = torch.empty_like(like)
 
 
-def lay_scratch(room: Mapping[str, int], device: torch.device) -> list[Callable[[dict[str, Any]], object]]:
-    """The step that makes one tensor for all that `room` names, with their bytes; none where it names nothing."""
-    offsets, end = [], 0
+def _zeros(env: dict[str, Any], name: str, like: Tensor) -> None:
+    env[name] = torch.zeros_like(like)
+
+
+@dataclass(frozen=True)
+class Scratch(Room):
+    """Room for what kernels alone read and write."""
+
+
+@dataclass(frozen=True)
+class ScratchPart:
+    """The step that names a part of a scratch tensor."""
+
+    name: str
+    whole: str
+    index: int  # of the first dimension
+    offset: int  # bytes
+
+    def __call__(self, env: dict[str, Any]) -> None:
+        env[self.name] = env[self.whole][self.index]
+
+
+def lay_scratch(room: Mapping[str, int]) -> tuple[int, dict[str, tuple[str, int]]]:
+    """How many bytes all need that `room` names, with their bytes; and where in SCRATCH each of them begins."""
+    within, end = {}, 0
     for name, size in room.items():
-        offsets.append((name, end))
+        within[name] = SCRATCH, end
         end += -(-size // _APART) * _APART
+    return end, within
 
-    def lay(env: dict[str, Any]) -> None:
-        tensor = env[_SCRATCH] = torch.empty(end, dtype=torch.uint8, device=device)
-        begin = tensor.data_ptr()
-        for name, offset in offsets:
-            env[name] = _Address(begin + offset)
 
-    return [lay] if offsets else []
+# Memory of torch's own, in the order of a stream, without a tensor around it: (bytes, stream) -> address, and back.
+# None where torch has no such functions.
+take: Any = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_alloc", None)
+give_back: Any = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_delete", None)

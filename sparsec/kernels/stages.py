@@ -61,7 +61,7 @@ def _gather(run: Pass, region: Region, heads: Heads) -> None:
     batch, kv_heads, length, head_dim = k.shape
     keys = count_gathered(length, region.gathered)
     for name, like in zip(to.values(), (k, v), strict=True):
-        run.empty(name, (batch, kv_heads, keys, like.shape[3]), like.dtype)
+        run.scratch(name, (batch, kv_heads, keys, like.shape[3]), like.dtype)
     values: Environment = {"K": Slot("K"), "V": Slot("V"), **{name: Slot(stored) for name, stored in to.items()}}
     values |= strides_by_name(k=k, v=v) | dict(zip(("period", "first", "width"), region.gathered, strict=True))
     values |= {"kv_heads": kv_heads, "keys": keys, "KV_HEADS": heads.lists.get("KV_HEADS")}
@@ -82,8 +82,8 @@ def carry_state(run: Pass, name: str, sums: dict[str, Meta]) -> None:
     `name` for the largest number of each row.
     """
     for each, like in sums.items():
-        run.empty(each, like.shape, torch.float32 if like.dtype == torch.float32 else torch.float16)
-    run.empty(name, (len(sums), *like.shape[:3]), torch.float32)
+        run.scratch(each, like.shape, torch.float32 if like.dtype == torch.float32 else torch.float16)
+    run.scratch(name, (len(sums), *like.shape[:3]), torch.float32)
 
 
 class Split(NamedTuple):

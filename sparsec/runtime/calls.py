@@ -138,16 +138,17 @@ class Calls:
             if more:
                 raise refused(more, (), known)
         given: dict[str, Any] = {"scale": scale, "q_offset": q_offset, "return_lse": return_lse}
-        rare = {
-            "sinks": sinks,
-            "generator": generator,
-            "dropout_seed": dropout_seed,
-            "k_offset": k_offset,
-            "documents": documents,
-            "lengths": lengths,
-            "q_lengths": q_lengths,
-        }
-        given |= {name: x for name, x in rare.items() if x is not None} | inputs
+        if not (sinks is generator is dropout_seed is k_offset is documents is lengths is q_lengths is None):
+            rare = {
+                "sinks": sinks,
+                "generator": generator,
+                "dropout_seed": dropout_seed,
+                "k_offset": k_offset,
+                "documents": documents,
+                "lengths": lengths,
+                "q_lengths": q_lengths,
+            }
+            given |= {name: x for name, x in rare.items() if x is not None}
         if type(dropout_p) not in (int, float) or dropout_p != 0:
             given["dropout_p"] = dropout_p
-        return self._call(q, k, v, **given)
+        return self._call(q, k, v, **given, **inputs)

@@ -156,7 +156,7 @@ class GpuSubject:
         call = Call(q, k, v, self.scale)
         out, lse = forward_gpu(self.program, call)
         env = backward_inputs(call, Upstream(g, out, lse))
-        prepared_backward(self.program, env, 0)(env)
+        prepared_backward(self.program, env, 0).one_by_one(env)
         return {
             "forward": lambda: forward_gpu(self.program, call),
             "dq": lambda: prepared_backward(self.program, env, 0).only("dq", env),

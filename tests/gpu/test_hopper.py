@@ -44,7 +44,7 @@ def forget(attend) -> None:
     """Has the next call of an operator prepare its passes anew."""
     module = sys.modules[attend.__module__]
     module._PROGRAM.passes.clear()
-    module._OPERATOR.repeated.passes.clear()
+    module._OPERATOR.repeated.known.clear()
 
 
 def launches(attend) -> list[Launch]:
@@ -188,7 +188,7 @@ def test_gradients_in_cuda_graphs(text: str) -> None:
     forget(attend)
     q, k, v, g = torch.randn(4, 1, 8, 3000, 128, device="cuda", dtype=torch.bfloat16)
     expected = [gradients(attend, q, k, v, g) for _ in range(3)][-1]
-    assert all(each.direct is not None for each in launches(attend))
+    assert all(each.known is not None for each in launches(attend))
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         found = gradients(attend, q, k, v, g)
@@ -204,7 +204,7 @@ def test_cuda_graphs_and_direct_launches(text: str) -> None:
     q, k, v = torch.randn(3, 1, 8, 3000, 128, device="cuda", dtype=torch.bfloat16)
     with torch.no_grad():
         expected = [attend(q, k, v) for _ in range(3)][-1]
-        assert all(each.direct is not None for each in launches(attend))
+        assert all(each.known is not None for each in launches(attend))
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             out = attend(q, k, v)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -22,7 +23,6 @@ from support.on_gpu import HALVES, any_program, check
 from support.spread import FROM_LISTS, SPREAD
 
 from sparsec.kernels import prepare
-from sparsec.kernels.launch import Launch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -177,12 +177,6 @@ def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torc
 # ---------------------------------------------------------------- calls that go straight to the prepared kernels
 
 
-def launches(attend) -> list[Launch]:
-    """Of all passes that a pattern has prepared."""
-    program = sys.modules[attend.__module__]._PROGRAM
-    return [step for each in program.passes.values() for step in each.steps if isinstance(step, Launch)]
-
-
 @pytest.mark.parametrize(
     "text", ["past(1000)", "window(70) | global(20)", "causal & stride(64)", "causal & (past(128) | columns(128, 8))"]
 )
@@ -197,14 +191,14 @@ def test_direct_launches(text: str) -> None:
         return [out, *torch.autograd.grad(out, (q, k, v), tensors[3])]
 
     usual = [results(*drawn) for _ in range(3)][-1]
-    assert {each.prepared for each in launches(attend)} == {True}
+    passes = sys.modules[attend.__module__]._PROGRAM.passes.values()
+    kept = [each.direct for each in passes]
     if triton.__version__.startswith("3.6") and torch.version.hip is None:
-        assert all(each.direct is not None for each in launches(attend))
-    kept = [each.direct for each in launches(attend)]
-    for each in launches(attend):
+        assert all(each is not None for each in kept)
+    for each in passes:
         each.direct = None
     by_triton = results(*drawn)
-    for each, direct in zip(launches(attend), kept, strict=True):
+    for each, direct in zip(passes, kept, strict=True):
         each.direct = direct
     for shift in (64, 1 << 20):  # other addresses
         held = torch.empty(shift, device="cuda")
@@ -222,6 +216,59 @@ def test_direct_launches(text: str) -> None:
         graph.replay()
         assert torch.equal(out, attend(q, k, v))
         assert not torch.equal(out, expected)
+
+
+class Through(torch.overrides.TorchFunctionMode):
+    """Looks at functions and changes nothing."""
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("given", ["", "documents", "lengths", "w", "sinks", "tokens first"])
+def test_repeated_training(given: str) -> None:
+    """What is known of calls gives the same results and gradients as torch's dispatcher, whatever the numbers."""
+    text = "input w: int pattern p = causal & q - k < w" if given == "w" else "pattern p = past(100) | sinks(4)"
+    attend = attend_of(pattern_of(text))
+
+    def results(seed: int) -> list[torch.Tensor]:
+        generator = torch.Generator("cuda").manual_seed(seed)
+        q, k, v, g = torch.randn(4, 1, 4, 1024, 64, device="cuda", dtype=torch.bfloat16, generator=generator)
+        leaves = [x.requires_grad_() for x in (q, k, v)]
+        numbers = torch.tensor([0, 300 + seed, 1000 - seed], device="cuda", dtype=torch.int32)
+        more = {"documents": numbers, "tokens first": numbers, "lengths": numbers[2:], "w": 90 + numbers[1]}
+        keywords = {given.replace("tokens first", "documents"): more[given]} if given in more else {}
+        if given == "sinks":
+            keywords["sinks"] = torch.arange(4.0, device="cuda").requires_grad_()
+            leaves.append(keywords["sinks"])
+        if given == "tokens first":
+            out = attend(*(x[0].transpose(0, 1) for x in (q, k, v)), **keywords).transpose(0, 1)[None]
+        else:
+            out = attend(q, k, v, **keywords)
+        return [out, *torch.autograd.grad(out, leaves, g)]
+
+    for seed in (*range(5), 1):
+        found = results(seed)
+        with Through():
+            wanted = results(seed)
+        assert all(map(torch.equal, found, wanted)), seed
+
+
+def test_threads_on_streams_of_their_own() -> None:
+    """Launches let go of Python's lock, and scratch room is the stream's."""
+    attend = attend_of(pattern_of("pattern p = window(70) | global(20)"))
+
+    def calls(seed: int) -> bool:
+        generator = torch.Generator("cuda").manual_seed(seed)
+        q, k, v = torch.randn(3, 1, 4, 2048 + 64 * seed, 64, device="cuda", dtype=torch.bfloat16, generator=generator)
+        with torch.no_grad(), torch.cuda.stream(torch.cuda.Stream()):
+            torch.cuda.current_stream().wait_stream(torch.cuda.default_stream())
+            found = [attend(q, k, v) for _ in range(40)]
+            torch.cuda.current_stream().synchronize()
+            return all(torch.equal(x, found[0]) for x in found)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(calls, [0, 1, 2, 3] * 4))
 
 
 def test_hooks_of_triton_see_launches() -> None:

@@ -1,0 +1,265 @@
+"""Calls like one before, without a GPU: which are taken for known, and how much Python a warm call is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.caches import cached, decoder_of, random_sequences
+from support.generated import module_of, pattern_of
+from support.no_gpu import warm_calls
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import sparsec
+from sparsec.kernels import decode_call
+from sparsec.kernels.arguments import Call
+from sparsec.kernels.inputs import checked_inputs
+from sparsec.kernels.positions import Positions
+from sparsec.kernels.repeated import Repeated
+from sparsec.kernels.sequence_table import sequence_table
+from sparsec.kernels.watched import likeness
+
+N = 64
+WINDOW = pattern_of("pattern p = past(20)")
+GIVEN = pattern_of("input w: int pattern p = causal & q - k < w")
+
+
+# ---------------------------------------------------------------- signatures
+
+
+def tensors(dtype: torch.dtype = torch.bfloat16, n: int = N) -> list[Tensor]:
+    return [torch.zeros(1, 2, n, 16, dtype=dtype) for _ in range(3)]
+
+
+def a_call(
+    q: Tensor, k: Tensor, v: Tensor, scale: Any = None, sinks: Any = None, w: Any = None, **positions: Any
+) -> tuple:
+    """What a signature is of."""
+    return q, k, v, scale, Positions(**positions), sinks, {} if w is None else {"w": w}
+
+
+def transposed(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def by_name() -> dict[str, Callable[[], tuple]]:
+    """Calls that differ in one thing."""
+    lengths, starts = torch.tensor([N], dtype=torch.int32), torch.tensor([0, N], dtype=torch.int32)
+
+    def of(change: Callable[[list[Tensor]], Any] = lambda x: None, **more: Any) -> Callable[[], tuple]:
+        def made() -> tuple:
+            own = tensors()
+            change(own)
+            return a_call(*own, **more)
+
+        return made
+
+    def put(place: int, to: Callable[[Tensor], Tensor]) -> Callable[[list[Tensor]], Any]:
+        return lambda own: own.__setitem__(place, to(own[place]))
+
+    return {
+        "plain": of(),
+        "scale": of(scale=0.5),
+        "an integer for a scale": of(scale=1),
+        "scale 1": of(scale=1.0),
+        "no scale": of(scale="1"),
+        "a bool": of(q_offset=True),
+        "one": of(q_offset=1),
+        "a number": of(q_offset=1.0),
+        "short": lambda: a_call(*tensors(n=32)),
+        "half": lambda: a_call(*tensors(torch.float16)),
+        "single": lambda: a_call(*tensors(torch.float32)),
+        "other strides": of(put(1, transposed)),
+        "a gradient": of(put(2, lambda x: x.requires_grad_())),
+        "a parameter": of(put(0, torch.nn.Parameter)),
+        "the same twice": lambda: a_call(*tensors()[:1] * 3),
+        "meta": of(put(1, lambda x: x.to("meta"))),
+        "lengths": of(lengths=lengths),
+        "lengths of int64": of(lengths=lengths.long()),
+        "lengths with gaps": of(lengths=torch.zeros(1, 2, dtype=torch.int32)[:, 0].expand(1)),
+        "q_lengths": of(q_lengths=lengths),
+        "documents": of(documents=starts),
+        "a list": of(documents=[0, N]),
+        "an offset": of(lengths=lengths, k_offset=2),
+        "sinks": of(sinks=torch.zeros(2)),
+        "learned sinks": of(sinks=torch.zeros(2, requires_grad=True)),
+        "sinks in half": of(sinks=torch.zeros(2).half()),
+        "an input": of(w=torch.tensor(3)),
+        "a number for an input": of(w=3),
+    }
+
+
+CALLS = by_name()
+
+
+class Through(torch.overrides.TorchFunctionMode):
+    """Looks at functions and changes nothing."""
+
+    def __torch_function__(self, function: Any, types: Any, arguments: tuple = (), keywords: Any = None) -> Any:
+        return function(*arguments, **(keywords or {}))
+
+
+STATES: dict[str, Callable[[], AbstractContextManager]] = {
+    "": nullcontext,
+    "no gradients": torch.no_grad,
+    "inference": torch.inference_mode,
+    "counted": lambda: FlopCounterMode(display=False),
+    "a mode of functions": Through,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "forward derivatives": torch.autograd.forward_ad.dual_level,
+}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*CALLS]), st.sampled_from(["", "", "", *STATES]), st.integers(1, 3)), max_size=6
+    )
+)
+def test_signatures_do_not_depend_on_the_calls_before(drawn: list[tuple[str, str, int]]) -> None:
+    """Those that are asked for in C are those that Python finds."""
+    asked = Repeated(module_of(WINDOW)._PROGRAM, lambda *_: None)
+    for name, state, times in drawn:
+        for _ in range(times):
+            with STATES[state]():
+                call = CALLS[name]()
+                alone = Repeated(asked.program, asked.differentiable).signature(*call)
+                assert asked.signature(*call) == alone
+
+
+def test_calls_that_differ_have_different_signatures() -> None:
+    asked = Repeated(module_of(WINDOW)._PROGRAM, lambda *_: None)
+    found = {name: asked.signature(*call()) for name, call in CALLS.items()}
+    none = {"an integer for a scale", "no scale", "a bool", "a number", "a parameter", "a list", "sinks in half"}
+    assert {name for name, signature in found.items() if signature is None} == none
+    known = [signature for name, signature in found.items() if name not in none]
+    same = {"plain", "the same twice"}
+    assert len(set(known)) == len(known) - len(same) + 1
+    for state in STATES.values():
+        with state():
+            assert asked.signature(*CALLS["plain"]()) in (None, found["plain"]) or not torch.is_grad_enabled()
+
+
+def test_transforms_see_calls() -> None:
+    """Also where the call before was the same."""
+    asked, seen = Repeated(module_of(WINDOW)._PROGRAM, lambda *_: None), []
+    for _ in range(3):
+        assert asked.signature(*CALLS["plain"]())
+
+    def transformed(x: Tensor) -> Tensor:
+        seen.append(asked.signature(*CALLS["plain"]()))
+        return x.sum()
+
+    torch.vmap(transformed)(torch.zeros(2, 2))
+    torch.func.grad(transformed)(torch.zeros(2))
+    torch.func.jvp(transformed, (torch.zeros(2),), (torch.zeros(2),))
+    torch.jit.trace(lambda x: transformed(x), (torch.zeros(2),), check_trace=False)
+    assert seen == [None] * 4
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]):
+        assert asked.signature(*CALLS["plain"]()) is None
+
+
+def test_a_torch_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert likeness(*tensors())(*tensors())  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "torch._C._dynamo.guards", None)
+    assert likeness(*tensors()) is None
+
+
+# ---------------------------------------------------------------- how much Python a warm call is
+
+FOLDERS = str(Path(sparsec.__file__).parent), "sparsec-tests-"
+
+
+def counted(call: Callable[[], object]) -> int:
+    """Functions that a call enters in sparsec and in generated modules, and those in C that these call."""
+    found = 0
+
+    def event(frame: Any, kind: str, function: Any) -> None:
+        nonlocal found
+        found += kind in ("call", "c_call") and any(folder in frame.f_code.co_filename for folder in FOLDERS)
+
+    sys.setprofile(event)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+@pytest.fixture
+def on_an_h100() -> Iterator[None]:
+    with warm_calls(), torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [("past(20)", 30), ("window(9) | global(3)", 32), ("causal & (past(9) | stride(16))", 32)],
+)
+def test_a_warm_call_is_short(on_an_h100: None, text: str, most: int) -> None:
+    """However many kernels it launches."""
+    assert warm(text) <= most
+
+
+def test_a_warm_call_about_documents_is_short(on_an_h100: None) -> None:
+    assert warm("past(20)", documents=torch.tensor([0, 9, N], dtype=torch.int32)) <= 57
+
+
+def test_a_warm_call_with_an_input_is_short(on_an_h100: None) -> None:
+    assert warm("input w: int pattern p = causal & q - k < w", w=torch.tensor(3, dtype=torch.int32)) <= 59
+
+
+def warm(text: str, w: Any = None, **positions: Any) -> int:
+    """The count of a warm call, which is known though its tensors are no GPU's."""
+    attend = sparsec.compile(text if "pattern" in text else f"pattern p = {text}")
+    repeated, program = attend._operator.repeated, attend._operator.program
+    own, inputs = tensors(), {} if w is None else {"w": w}
+    call = (*own, None, Positions(**positions), None, inputs)
+    signature = repeated.signature(*call)
+    table = sequence_table(program, Positions(**positions), own[0], own[1]) if positions else None
+    known = Call(*own, 0.25, inputs=checked_inputs(program.inputs, inputs, own[0], own[1]), table=table)
+    repeated.remember(signature, Positions(**positions), known)
+    for _ in range(3):
+        attend(*tensors(), **inputs, **positions)
+    again = tensors()
+    assert repeated.last.alike is not None
+    found = counted(lambda: attend(*again, **inputs, **positions))
+    repeated.known.clear()  # the operator of a text is one for all tests
+    program.passes.clear()
+    return found
+
+
+def test_a_warm_step_is_short(on_an_h100: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with another cache: a model has one for each layer."""
+    monkeypatch.setattr(decode_call, "_on_cpu", lambda q: False)
+    decoder = decoder_of(WINDOW)
+    for _ in range(4):
+        own = random_sequences([9, 30], dtype=torch.bfloat16, head_size=16)
+        given = {"sinks": None, "scale": None, "out": None, "return_lse": False, **cached(own, "table")}
+        q = own.q[:, 0].contiguous()
+        found = counted(lambda q=q, given=given: decoder(q, **given))
+    assert found <= 30
+
+
+def test_what_is_known_of_calls_compiles_nothing_again() -> None:
+    """Eager calls between compiled ones change it."""
+    attend, compiles = sparsec.compile("pattern p = past(20)"), []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Callable:
+        compiles.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(attend, backend=backend, fullgraph=True)
+    with torch.no_grad():
+        for n in (N, N, N, 32, N, N, 32, 32):
+            attend(*tensors(n=n))
+            compiled(*tensors())
+    assert len(compiles) == 1

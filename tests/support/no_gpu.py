@@ -1,0 +1,116 @@
+"""Warm calls without a GPU: CPU tensors taken for a GPU's, and launches that end in a function of the test."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import NamedTuple
+from unittest.mock import patch
+
+from sparsec.kernels import direct, launch, native
+from sparsec.kernels.direct import Known
+from sparsec.kernels.launch import Launch, Pass
+from sparsec.runtime import offline_compile
+
+
+class Config(ctypes.Structure):
+    """CUlaunchConfig."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint) for name in ("grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z", "shared")),
+        ("stream", ctypes.c_void_p),
+    ]
+
+
+class Launched(NamedTuple):
+    """What the driver was asked for."""
+
+    function: int
+    grid: tuple[int, int, int]
+    threads: int
+    shared: int
+    stream: int
+    parameters: list[int]  # addresses
+
+
+_LAUNCH = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(Config), ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p
+)
+_MOVE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_DESCRIBE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_char_p))
+
+
+@contextmanager
+def driver(launched: Callable[[Launched], int], most: int = 64) -> Iterator[SimpleNamespace]:
+    """Launches in C call `launched`, which returns a code of CUDA's.  A tensor map is moved by writing the address.
+
+    `most`: parameters of a launch that are looked at.  Yields what stands for the compiled module.
+    """
+
+    def launch_kernel(config, function, parameters, extra) -> int:
+        own = config.contents
+        grid = own.grid_x, own.grid_y, own.grid_z
+        return launched(Launched(function, grid, own.block_x, own.shared, own.stream or 0, parameters[:most]))
+
+    def move(at: int, address: int) -> int:
+        ctypes.c_uint64.from_address(at).value = address or 0
+        return 0
+
+    def describe(code: int, said) -> int:
+        said[0] = b"error %d" % code
+        return 0
+
+    kept = _LAUNCH(launch_kernel), _MOVE(move), _DESCRIBE(describe)
+    module = native.compiled_text()
+    module.use(*(ctypes.cast(each, ctypes.c_void_p).value for each in kept))
+    made = SimpleNamespace(Chain=module.Chain, bytes_of_map=module.bytes_of_map)
+    with patch.object(direct, "native", lambda: made):
+        yield made
+
+
+@contextmanager
+def scratch_memory() -> Iterator[dict[int, int]]:
+    """The CPU's memory for scratch room: yields how many bytes there are, by address, until they are given back."""
+    room: dict[int, ctypes.Array] = {}
+    sizes: dict[int, int] = {}
+
+    def take(size: int, stream: int) -> int:
+        made = ctypes.create_string_buffer(size)
+        room[address := ctypes.addressof(made)] = made
+        sizes[address] = size
+        return address
+
+    with patch.object(launch, "take", take), patch.object(launch, "give_back", room.pop):
+        yield sizes
+
+
+@contextmanager
+def warm_calls() -> Iterator[None]:
+    """The CPU is taken for an H100 whose driver does nothing, and every launch for one that is known."""
+
+    def known(self: Launch) -> Known:
+        """A launch that takes what the call gives, in any order."""
+        given = [*self.tensors, *self.numbers, *((place, box.name) for place, box in self.boxes)]
+        given += [(0, name) for _, names in self.several for name in names]
+        lines = tuple((8 * place, name, "q") for place, (_, name) in enumerate(given))
+        return Known(1, self.grid, 128, 0, bytes(8 * len(given)), tuple(range(0, 8 * len(given), 8)), lines)
+
+    def one_by_one(self: Pass, env: dict) -> dict:
+        for step in self.steps:
+            if isinstance(step, Launch):
+                step.known = known(step)
+            else:
+                step(env)
+        self.direct = self._bound()
+        return env
+
+    with (
+        driver(lambda launched: 0, most=0),
+        offline_compile._properties(offline_compile.TARGETS["sm_90"]),
+        patch.object(Pass, "one_by_one", one_by_one),
+        patch.object(launch, "current_stream", lambda device: 0),
+        scratch_memory(),
+    ):
+        yield
