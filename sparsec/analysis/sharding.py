@@ -170,7 +170,8 @@ class Touch:
         for first in range(*queries, rows):
             some = range(first, min(queries[1], first + rows))
             read = tables.tables(self.condition, n, some)
-            seen |= tables.holds(self.condition, np.arange(first, some.stop)[:, None], keys, n, read).any(0)
+            kept = tables.holds(self.condition, np.arange(first, some.stop)[:, None], keys, n, read)
+            seen |= np.broadcast_to(kept, (len(some), n)).any(0)  # conditions may be about keys alone
         return seen
 
 

@@ -10,6 +10,7 @@ from support.generated import pattern_of
 
 from sparsec.analysis.closed_form import number_of
 from sparsec.analysis.sharding import LAYOUTS, Shards, Touch, balance, chosen_layout, split
+from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.sets.touched import received
 from sparsec.testing.programs import programs, tables, terms
@@ -32,6 +33,13 @@ def test_runs_touch_what_their_pairs_do(program, n: int, data) -> None:
     seen = np.flatnonzero(mask[:, first:stop].any(1))
     rows = touch.queries((0, n), (first, stop), n)
     assert not len(seen) or (rows is not None and rows[0] <= seen[0] and seen[-1] < rows[1])
+
+
+def test_conditions_about_keys_alone() -> None:
+    """Pair by pair, as where tables are read, though the condition has no axis of queries."""
+    (kept,) = pattern_of("pattern p = n - k > 1").conditions
+    touch = Touch(ir.Not(ir.Not(kept)))  # not in the form that integer sets answer at once
+    assert touch.keys((0, 1), 3).tolist() == [True, True, False]
 
 
 def test_nothing_is_left_open_for_patterns_that_people_write() -> None:
