@@ -14,7 +14,7 @@ from sparsec.kernels.decode_program import StepGroup, StepRegion, Steps
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import device_tier, dot_precision, processors
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, Tables, remember
-from sparsec.kernels.prepare import near, padded, slot
+from sparsec.kernels.prepare import are_near, padded, slot
 from sparsec.kernels.program import cdiv
 
 _UNIT_ROWS = 64  # heads by rows of a unit, at most
@@ -108,7 +108,7 @@ def _launch_group(run: Pass, group: StepGroup, number: int, pages: Pages, return
     own |= {"PAGES": _given(run, "PAGES"), "STARTS": _given(run, "STARTS"), "PAGE": pages.size}
     own |= {"pages_b": run.metas["PAGES"].strides[0] if pages.size else 0, "capacity": capacity}
     own |= {"NUMBERS": group.regions[0].numbers or None, "SCORE": group.regions[0].answers.score}
-    own["NEAR"] = near(capacity)
+    own["NEAR"] = are_near(capacity)
     own |= {"BLOCK_M": max(16, 1 << (units.size * rows - 1).bit_length()), "BLOCK_N": block_n}
     own |= {"PRECISION": dot_precision(q.dtype), "LEAST": setting.least_share, "NAME": f"decode_{number}"}
     for place, region in enumerate(regions):

@@ -76,7 +76,7 @@ def prepare_launch(
     return Prepared((block_m, block_n), constants, options)
 
 
-def near(positions: int) -> bool:
+def are_near(positions: int) -> bool:
     """Whether so many positions are NEAR, as `real_distance` wants them."""
     return positions <= _NEAR
 

@@ -22,7 +22,7 @@ from sparsec.kernels.inputs import form_of
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.loads import rows_ptrs, tile_mask
 from sparsec.kernels.memory import as_contiguous, as_readable
-from sparsec.kernels.prepare import near, padded
+from sparsec.kernels.prepare import are_near, padded
 from sparsec.kernels.program import Group, Program, Read, Region, cdiv
 from sparsec.kernels.read_spans import spans_of
 from sparsec.kernels.regions import Rules, ask_data
@@ -268,7 +268,7 @@ class _Launch:
                 all_heads, n_q, self.n, self.call.q_offset, first, self.call.scale, *self.dropped,
                 reads.kept, region.answers.score, read.slope, region.numbers or None, self.forms,
                 "pair" if read.by == "whole" else read.by, all_heads // k.shape[1], dim, _READ_BLOCK, padded(dim),
-                v.shape[3], padded(v.shape[3]), dot_precision(q.dtype), near(self.call.positions),
+                v.shape[3], padded(v.shape[3]), dot_precision(q.dtype), are_near(self.call.positions),
                 num_warps=_READ_WARPS,
             )  # fmt: skip
         return parts if of_heads is None else parts[:, own]

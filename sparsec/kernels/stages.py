@@ -8,7 +8,7 @@ import torch
 
 from sparsec.kernels.gather import gather_kernel
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
-from sparsec.kernels.prepare import Heads, near, padded, slot, strides_by_name
+from sparsec.kernels.prepare import Heads, are_near, padded, slot, strides_by_name
 from sparsec.kernels.program import Group, Kernel, Region, Variant, cdiv, count_gathered
 
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
@@ -74,7 +74,7 @@ def _gather(run: Pass, region: Region, heads: Heads) -> None:
 def near_of(run: Pass, kernel: Kernel, q_offset: int) -> bool:
     """What a kernel with a score is told of positions (`near`): those of several sequences may begin anywhere."""
     positions = max(run.metas["K"].shape[2], q_offset + run.metas["Q"].shape[2])
-    return kernel.regions[0].answers.score is not None and not run.packed and near(positions)
+    return kernel.regions[0].answers.score is not None and not run.packed and are_near(positions)
 
 
 def carry_state(run: Pass, name: str, sums: dict[str, Meta]) -> None:
