@@ -7,8 +7,6 @@ tokens].
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from sparsec.kernels.device import LOG2_E, RUN_TIME, kernel_name, tl, triton
 from sparsec.kernels.dropout_tiles import Dropping, row_words, store_words
 from sparsec.kernels.loads import row_ptrs, rows_ptrs, tile_mask, tile_ptrs
@@ -155,14 +153,6 @@ def join_sums(
         store_carry(carry_ptrs, OUT_TOP + own, total, there, mask)
 
 
-class _StatsRows(NamedTuple):
-    """Rows of Q whose numbers are stored."""
-
-    head: Any
-    q: Any
-    stream: Any
-
-
 @triton.jit(do_not_specialize=JOIN_RUN_TIME, repr=kernel_name)
 def grouped_stats(
     OUT, DO, LSE, DLSE, ROW_STATS, HEADS, STREAMS, g_b, g_h, g_m, o_b, o_h, o_m, heads, n_q, n_rows, q_offset,
@@ -184,7 +174,7 @@ def grouped_stats(
     if STREAMS is not None:
         lse_2 += tl.log2(kept_share)
         delta *= kept_share
-        words = row_words(Dropping(STREAMS, drop_below, kept_share), _StatsRows(head, q_offset + row, batch))
+        words = row_words(Dropping(STREAMS, drop_below, kept_share), batch, q_offset + row, head)
         store_words(stats + 2 * n_stats, n_stats, words, row < n_rows)
     tl.store(stats, lse_2, mask=row < n_rows)
     tl.store(stats + n_stats, delta, mask=row < n_rows)

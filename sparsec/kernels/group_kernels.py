@@ -55,7 +55,7 @@ def _forward_slots(
     q_tile = load_tokens(Q, q_strides, own, own.head, own.token, own.there, sizes)
     words = 0, 0
     if dropping.STREAMS is not None:
-        words = row_words(dropping, own)
+        words = row_words(dropping, own.stream, own.q, own.head)
     m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_D)
     begin, end = keys_of_groups(own, slots_k, size_k, sizes)
     for start in range(begin, end, sizes.BLOCK_N):
@@ -112,7 +112,7 @@ def _dq_slots(
     delta = tl.load(stats + n_bh * n_rows, mask=own.there, other=0.0)
     words = 0, 0
     if dropping.STREAMS is not None:
-        words = row_words(dropping, own)
+        words = row_words(dropping, own.stream, own.q, own.head)
     dq = tl.zeros([sizes.BLOCK_M, sizes.BLOCK_D], tl.float32)
     begin, end = keys_of_groups(own, slots_k, size_k, sizes)
     for start in range(begin, end, sizes.BLOCK_N):

@@ -12,6 +12,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
+from support.longer import longer
 
 from sparsec.ir import nodes
 from sparsec.kernels import data_tiles, long_lines, packed, prepare, sequences
@@ -78,7 +79,7 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("condition", longer(CONDITIONS, 2, 1))
 def test_conditions(condition: str) -> None:
     pattern = pattern_of(f"{DECLARED}pattern p = {condition}")
     module = spread_module_of(pattern)

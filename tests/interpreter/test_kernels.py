@@ -6,6 +6,7 @@ Tiles are small, since a tile takes milliseconds here.  bfloat16 is left to GPUs
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from types import ModuleType
 
 import pytest
@@ -23,6 +24,7 @@ from support.generated import (
     spread_listed_module_of,
     spread_module_of,
 )
+from support.longer import longer
 from support.spread import FROM_LISTS, FROM_LISTS_IN_LAYOUTS, SPREAD
 from support.wide import layered
 from torch import Tensor
@@ -90,14 +92,13 @@ def check(
     assert all(each.holds for each in found), ", ".join(map(str, found))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.spat")))
+@pytest.mark.parametrize("name", longer(sorted(path.stem for path in EXAMPLES.glob("*.spat")), 2))
 def test_examples(name: str) -> None:
     heads = 8 if name in ("longnet_heads", "per_head_strides", "deepspeed_fixed") else None
     check(example(name, heads, layer=0), 40, 75, heads=heads or 2, kv_heads=2 if heads else 1, dtype=torch.float16)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
-@pytest.mark.parametrize("head_size", [16, 24, 80])
+@pytest.mark.parametrize(("head_size", "dtype"), longer([*product([16, 24, 80], [torch.float16, torch.float32])], 3))
 def test_head_sizes(head_size: int, dtype: torch.dtype) -> None:
     pattern = pattern_of("pattern p = past(20) | sinks(3)")
     check(pattern, 50, 70, heads=4, kv_heads=2, head_size=head_size, dtype=dtype, batch=2)
@@ -139,7 +140,7 @@ RAGGED = [
 ]
 
 
-@pytest.mark.parametrize("text", RAGGED)
+@pytest.mark.parametrize("text", longer(RAGGED, 2))
 def test_rows_of_tables_of_all_lengths(text: str) -> None:
     for n_q, n_k, q_offset in ((50, 75, None), (40, 33, 9)):
         check(pattern_of(f"pattern p = {text}"), n_q, n_k, q_offset, heads=2, kv_heads=1)
@@ -149,7 +150,7 @@ def test_rows_without_keys() -> None:
     check(pattern_of("pattern p = past(5) & k >= 30 & q % 3 != 0"), 64, 64)
 
 
-@pytest.mark.parametrize("text", FROM_LISTS)
+@pytest.mark.parametrize("text", longer(FROM_LISTS, 2))
 def test_tiles_from_lists(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     check(pattern, 50, 75, heads=4, kv_heads=2, module=listed_module_of(pattern))
@@ -172,7 +173,7 @@ def test_without_keys() -> None:
     assert dk.shape == dv.shape == k.shape
 
 
-@pytest.mark.parametrize("text", SPREAD)
+@pytest.mark.parametrize("text", longer(SPREAD, 2, 1))
 def test_layouts(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     check(pattern, 50, 75, heads=2, kv_heads=1, module=spread_module_of(pattern))
@@ -266,8 +267,7 @@ SHARED = [
 ]
 
 
-@pytest.mark.parametrize("text", SHARED)
-@pytest.mark.parametrize("lengths", [(90, 90, None), (40, 33, 9), (50, 80, 2)], ids=str)
+@pytest.mark.parametrize(("lengths", "text"), longer([*product([(90, 90, None), (40, 33, 9), (50, 80, 2)], SHARED)], 2))
 def test_shared_tiles(text: str, lengths: tuple[int, int, int | None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles of global tokens by three programs each, though these sequences are short."""
     pattern = pattern_of(f"pattern p = {text}")

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from support import calls
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
+from support.longer import longer
 
 from sparsec.distributed.data import part_of_table
 from sparsec.kernels import one_by_one, packed, prepare, sequence_tiles, sequences
@@ -66,7 +67,7 @@ PACKS = [
 ]
 
 
-@pytest.mark.parametrize("text", PACKS)
+@pytest.mark.parametrize("text", longer(PACKS, 2))
 def test_documents(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     module = spread_module_of(pattern)

@@ -144,7 +144,7 @@ def test_a_step_needs_no_gradient() -> None:
 WRONG = [
     ({"q": torch.zeros(1, 4, 2, 4, 16)}, "SP0601.*q .B, H, D. or .B, m, H, D."),
     ({"q": torch.zeros(1, 4, 32)}, "SP0601.*head size of q"),
-    ({"q": torch.zeros(2, 4, 16), "lengths": torch.tensor([9, 9])}, "SP0601.*must have one shape"),
+    ({"q": torch.zeros(2, 4, 16), "lengths": torch.tensor([9, 9])}, "SP0601.*v alike but for its own"),
     ({"q": torch.zeros(1, 17, 4, 16)}, "SP0601.*1 to 16 rows"),
     ({"q": torch.zeros(1, 3, 16)}, "SP0604"),
     ({"q": torch.zeros(1, 4, 16).half()}, "SP0602"),

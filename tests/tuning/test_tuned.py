@@ -108,7 +108,7 @@ def test_what_a_launch_takes(monkeypatch, gpu, dtype, size, kernel, tuned):
     monkeypatch.setattr(prepare, "gpu_name", lambda device: gpu)
     (launched,) = program.groups[0].at(4096).of(kernel)
     q = Meta.of(torch.empty(1, 1, 4096, size, dtype=dtype))
-    made = prepare.prepare_launch(program, launched, {"Q": q}, {"K": q}, 0)
+    made = prepare.prepare_launch(program, launched, {"Q": q}, {"K": q, "V": q}, 0)
     found = (*made.blocks, made.options["num_warps"], made.options["num_stages"], made.options.get("maxnreg"))
     usual = getattr(SETTINGS["tma", 2, 1 << (size - 1).bit_length()], kernel)
     assert found == (SETTING if tuned else usual)
