@@ -98,6 +98,18 @@ def test_as_on_a_cpu_with_scores_sinks_and_dropout(text: str, drops: bool) -> No
         torch.testing.assert_close(x, y, atol=2e-5, rtol=2e-5)
 
 
+def test_values_of_another_size() -> None:
+    program, problem, call = call_of("pattern p = past(3) | lsh(4, 2, 8, 0)", 30, 40, None, 3)
+    assert program.grouped
+    call = call._replace(v=call.v[..., :9].contiguous())
+    out, lse = forward_gpu(program, call)
+    wanted = forward_cpu(program, call)
+    upstream = Upstream(problem.g[..., :9].contiguous(), *wanted, problem.dlse)
+    ours, theirs = (run(program, call, upstream) for run in (backward_gpu, backward_cpu))
+    for x, y in zip((out, lse, *ours), (*wanted, *theirs), strict=True):
+        torch.testing.assert_close(x, y, atol=2e-5, rtol=2e-5)
+
+
 def test_heads_with_patterns_of_their_own() -> None:
     """Those of one key head add to its gradients in turn."""
     text = "match h { 0 -> past(5) | lsh(4, 2, 8, 0), 1 -> causal, 2 -> lsh(2, 2, 9, 1), else -> past(9) }"
