@@ -32,6 +32,17 @@ class Ran:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch computes on one thread, as models of a few numbers go fastest."""
+    import torch  # here, since most tests go without
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def sparsec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Runs the command line in this process; what it printed, where, and its status."""
 

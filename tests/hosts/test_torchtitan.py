@@ -20,12 +20,7 @@ with stand_in.provided():
 TEXT = "pattern p(w = 3) = sinks(1) | past(w)"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def inner(text: str = TEXT, **more: object) -> sparsec.torchtitan.InnerAttention:

@@ -30,12 +30,7 @@ PAGE, HEADS, KV_HEADS, SIZE = 16, 4, 2, 16
 TEXT = "pattern p(w = 20) = match layer { 0 -> sinks(2) | past(w)\n else -> causal & (same_block(16) | past(5)) }"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def config(found: object = None, own: object = None) -> SimpleNamespace:

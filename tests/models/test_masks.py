@@ -29,6 +29,8 @@ LOOKS_AHEAD = {
 }
 FUNCTIONS = LOOKS_BACK | LOOKS_AHEAD
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def compare(n_q: int, n: int, batch: int = 2, **given: object) -> None:
     """Attention over random tensors, in the rows of queries that see a key and are no padding."""
@@ -133,11 +135,3 @@ def test_unknown_functions_are_named():
         return table[q] == table[k]
 
     assert "`table[n]`" in refused(lambda: mask(1, 4, 4, mask_function=looks_up))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -16,12 +16,7 @@ import sparsec.transformers
 TEXT = "pattern p(w = 99) = match layer { 0 -> sinks(2) | past(w)\n else -> causal & stride(3) | past(2) }"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def used(kind: str, pattern: object, *, more: dict | None = None, **keywords: object) -> tf.PreTrainedModel:

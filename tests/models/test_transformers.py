@@ -16,12 +16,7 @@ from sparsec.transformers.masks import Form
 NAMES = ("eager", "sparsec")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def generated(model: tf.PreTrainedModel, prompt: torch.Tensor, **how: object) -> list[torch.Tensor]:
