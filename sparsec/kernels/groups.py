@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -80,17 +79,12 @@ def launch_grouped_keys(
         own |= strides_by_name(r=run.metas[own["OUT"].name])
         if kernel.carries or kernel.begin == "continue":
             top = f"CARRY_DKDV_TOP_{part}"
-            run.metas[top] = run.metas["CARRY_DKDV_TOP"]
-            run.step(functools.partial(_part_of_tops, name="CARRY_DKDV_TOP", part=part))
+            run.part(top, "CARRY_DKDV_TOP", part)
             own |= {"OUT_TOP": Slot(top)} if kernel.carries else {}
             own |= {"PARTIAL": Slot(f"CARRY_{name}"), "PARTIAL_TOP": Slot(top)} if kernel.begin == "continue" else {}
         final = not kernel.carries and not shared and name == "DK"
         own["scale"] = Slot("scale") if final else 1.0
         run.launch(join_sums, (cdiv(k.shape[2], _JOINED_ROWS), heads.keys, q.shape[0]), own)
-
-
-def _part_of_tops(env: Environment, name: str, part: int) -> None:
-    env[f"{name}_{part}"] = env[name][part]
 
 
 def _prepare(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparsec.kernels.boxes import Span, Verdict
 from sparsec.kernels.program import WHOLE_ROWS, Region
-from sparsec.kernels.tile_kinds import Integers, KeptPairs, integers_of, kept_by
+from sparsec.kernels.tile_kinds import Integers, KeptPairs, device_of, integers_of, kept_by
 
 _AT_ONCE = 1 << 22  # entries of a table that are drawn together
 
@@ -145,7 +145,8 @@ def in_listed_row(
     Of boxes it says that the table lists nothing: who asks about them finds what tables name on his own.
     """
     if isinstance(row, Integers) or isinstance(column, Integers):  # each block of each row may be listed or not
-        row, column = integers_of(row), integers_of(column)
+        device = device_of(row, column)
+        row, column = integers_of(row, device), integers_of(column, device)
         some = torch.ones_like(row.base, dtype=torch.bool)
         return kept_by(Verdict(some, ~some), id(table), row.whole_key, column.whole_key)
     if isinstance(row, Span) or isinstance(column, Span):

@@ -45,13 +45,13 @@ class Integers:
         self.span, self.base, self.key = span, torch.where(fixed, span.low, base), torch.where(fixed, 0, key)
 
     def __add__(self, other: Any) -> Integers:
-        more = integers_of(other)
+        more = self._as_here(other)
         key = key_of(_SUM, self.key, more.key)
         key = torch.where(self.is_fixed, more.key, torch.where(more.is_fixed, self.key, key))
         return Integers(self.span + more.span, self.base + more.base, key)
 
     def __sub__(self, other: Any) -> Integers:
-        return self + -integers_of(other)
+        return self + -self._as_here(other)
 
     def __rsub__(self, other: Any) -> Integers:
         return -self + other
@@ -60,7 +60,7 @@ class Integers:
         return Integers(-self.span, -self.base, key_of(_NEGATIVE, self.key))
 
     def __mul__(self, other: Any) -> Integers:
-        by = integers_of(other)
+        by = self._as_here(other)
         factors = torch.where(by.is_fixed, 0, self.base), torch.where(self.is_fixed, 0, by.base)
         return Integers(self.span * by.span, self.base * by.base, key_of(_PRODUCT, self.key, by.key, *factors))
 
@@ -83,10 +83,10 @@ class Integers:
         return Integers(abs(self.span), sign * self.base, torch.where(sign > 0, self.key, turned))
 
     def __lt__(self, other: Any) -> KeptPairs:
-        return self._compared(other, self.span < integers_of(other).span, _LESS)
+        return self._compared(other, self.span < self._as_here(other).span, _LESS)
 
     def __le__(self, other: Any) -> KeptPairs:
-        return self._compared(other, self.span <= integers_of(other).span, _AT_MOST)
+        return self._compared(other, self.span <= self._as_here(other).span, _AT_MOST)
 
     def __gt__(self, other: Any) -> KeptPairs:
         return ~(self <= other)
@@ -95,7 +95,7 @@ class Integers:
         return ~(self < other)
 
     def __eq__(self, other: Any) -> KeptPairs:  # type: ignore[override]
-        return self._compared(other, self.span == integers_of(other).span, _EQUAL)
+        return self._compared(other, self.span == self._as_here(other).span, _EQUAL)
 
     def __ne__(self, other: Any) -> KeptPairs:  # type: ignore[override]
         return ~(self == other)
@@ -112,8 +112,11 @@ class Integers:
         """A key of the integers themselves."""
         return key_of(self.key, self.base)
 
+    def _as_here(self, other: Any) -> Integers:
+        return integers_of(other, self.key.device)
+
     def _compared(self, other: Any, verdict: Verdict, how: int) -> KeptPairs:
-        than = integers_of(other)
+        than = self._as_here(other)
         return KeptPairs(verdict, key_of(how, self.key, than.key, than.base - self.base))
 
     @classmethod
@@ -129,15 +132,15 @@ class KeptPairs:
         self.verdict, self.key = verdict, torch.where(verdict.some & ~verdict.every, key, decided)
 
     @staticmethod
-    def of(x: Any) -> KeptPairs:
+    def of(x: Any, device: torch.device) -> KeptPairs:
         """The same of what a condition says, also where that is the same for all tiles."""
         if isinstance(x, KeptPairs):
             return x
-        x = torch.as_tensor(x)
-        return KeptPairs(Verdict(x, x), torch.zeros(2, 1, dtype=torch.int64, device=x.device))
+        x = torch.as_tensor(x, device=device)
+        return KeptPairs(Verdict(x, x), torch.zeros(2, 1, dtype=torch.int64, device=device))
 
     def __and__(self, other: Any) -> KeptPairs:
-        more = KeptPairs.of(other)
+        more = KeptPairs.of(other, self.key.device)
         verdict, key = self.verdict & more.verdict, key_of(_BOTH, self.key, more.key)
         key = torch.where(self.verdict.every, more.key, torch.where(more.verdict.every, self.key, key))
         return KeptPairs(verdict, key)
@@ -146,7 +149,7 @@ class KeptPairs:
         return KeptPairs(~self.verdict, key_of(_NOT, self.key))
 
     def __or__(self, other: Any) -> KeptPairs:
-        more = KeptPairs.of(other)
+        more = KeptPairs.of(other, self.key.device)
         verdict, key = self.verdict | more.verdict, key_of(_EITHER, self.key, more.key)
         key = torch.where(~self.verdict.some, more.key, torch.where(~more.verdict.some, self.key, key))
         return KeptPairs(verdict, key)
@@ -168,16 +171,23 @@ def kept_by(verdict: Verdict, *parts: Tensor | int) -> KeptPairs:
     return KeptPairs(verdict, key_of(*parts))
 
 
-def integers_of(x: Any) -> Integers:
+def integers_of(x: Any, device: torch.device) -> Integers:
     """The same of a number, or of one for each tile."""
     if isinstance(x, Integers):
         return x
-    x = torch.as_tensor(x)
-    return Integers(Span(x, x), x, torch.zeros(2, 1, dtype=torch.int64, device=x.device))
+    x = torch.as_tensor(x, device=device)
+    return Integers(Span(x, x), x, torch.zeros(2, 1, dtype=torch.int64, device=device))
+
+
+def device_of(*parts: Any) -> torch.device:
+    """Of those of them that are not numbers."""
+    own = (x.key if isinstance(x, (Integers, KeptPairs)) else x for x in parts)
+    return next(x.device for x in own if isinstance(x, Tensor))
 
 
 def _extreme(how: int, x: Any, y: Any) -> Integers:
-    x, y = integers_of(x), integers_of(y)
+    device = device_of(x, y)
+    x, y = integers_of(x, device), integers_of(y, device)
     below, above = x.span.high <= y.span.low, y.span.high <= x.span.low
     first, second = (below, above) if how == _LEAST else (above, below)
     key = torch.where(second, y.key, key_of(how, x.key, y.key, y.base - x.base))
@@ -194,12 +204,13 @@ def _most_of(x: Any, y: Any) -> Integers:
 
 
 def _clamped(x: Any, min: Any = None, max: Any = None) -> Integers:
-    x = integers_of(x) if min is None else _most_of(x, min)
+    x = x if min is None else _most_of(x, min)
     return x if max is None else _least_of(x, max)
 
 
 def _either(condition: Any, then: Any, other: Any) -> Integers:
-    case, x, y = KeptPairs.of(condition), integers_of(then), integers_of(other)
+    device = device_of(condition, then, other)
+    case, x, y = KeptPairs.of(condition, device), integers_of(then, device), integers_of(other, device)
     first, second = case.verdict.every, ~case.verdict.some
     key = torch.where(second, y.key, key_of(_CHOICE, case.key, x.key, y.key, y.base - x.base))
     span = where_span(case.verdict, x.span, y.span)

@@ -144,7 +144,7 @@ def _alike(region: Region, grid: TileGrid, tables: list, codes: Tensor) -> tuple
     keys = [codes.new_zeros(2, 0)]
     for some in codes.split(_KINDS_AT_ONCE):
         q, k, there = grid.positions(*_line_and_place(grid, some))
-        kept = KeptPairs.of(region.keep(q, k, grid.n, *tables, *region.more))
+        kept = KeptPairs.of(region.keep(q, k, grid.n, *tables, *region.more), codes.device)
         keys.append(key_of(kept.key, there).expand(2, len(some)))
     kind, first = kinds(torch.cat(keys, 1))
     return *_line_and_place(grid, codes[first]), kind

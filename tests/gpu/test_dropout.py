@@ -133,10 +133,21 @@ def test_compiled() -> None:
     assert not torch.equal(drawing(q), drawing(q))
 
 
-def test_gradients_of_float_inputs_are_refused():
-    attend = sparsec.compile("input b: float[H] score x = s - b * abs(q - k) pattern p = causal with x")
-    q, k, v, *_ = drawn_for(40, 40, torch.float16)
-    b = torch.rand(4, device="cuda", requires_grad=True)
-    with pytest.raises(ValueError, match=r"SP0606.*detach"):
-        attend(q, k, v, b=b, dropout_p=P)
-    assert attend(q, k, v, b=b.detach(), dropout_p=P).isfinite().all()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_gradients_of_float_inputs(dtype: torch.dtype) -> None:
+    """Of scores that read numbers of the call, with weights dropped."""
+    n, text = 400, "input b: float[H] score x = s - b * abs(q - k) / 64 pattern p = past(150) | sinks(4) with x"
+    attend, mask = sparsec.compile(text), torch.as_tensor(mask_of(pattern_of(text), n, n), device="cuda")
+    *drawn, g, dlse = drawn_for(n, n, dtype)
+    drawn = [*drawn, torch.rand(4, device="cuda"), g, dlse]
+    kept = dropout_mask((2, 4, n, n), P, SEED).cuda()
+    distance = (torch.arange(n, device="cuda")[:, None] - torch.arange(n, device="cuda")).abs()
+
+    def of_dense(q, k, v, b):
+        return dense(mask, kept, q, k, v, P, 0.125, lambda s: s - b[:, None, None] * distance / 64)
+
+    wanted, plain = (results(of_dense, given) for given in ([x.double() for x in drawn], drawn))
+    found = results(
+        lambda q, k, v, b: attend(q, k, v, b=b, scale=0.125, dropout_p=P, dropout_seed=SEED, return_lse=True), drawn
+    )
+    assert_as_exact(found, wanted, plain)

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from support.exact import assert_as_exact
 from support.generated import attend_of, module_of, pattern_of, spread_module_of
 from support.on_gpu import HALVES, check
 from support.score_inputs import TEXTS, dense, drawn_inputs
@@ -67,15 +68,31 @@ def results(attend, drawn: list[torch.Tensor], inputs: dict[str, torch.Tensor]) 
     ],
 )
 def test_inputs(name: str, n_q: int, n: int, q_offset: int, dtype: torch.dtype) -> None:
-    """No further from float64 than twice what dense attention in the same type is, and a rounding of the result."""
+    """No further from float64 than twice what dense attention in the same type is, and roundings of what is summed."""
     pattern = pattern_of(TEXTS[name], heads=HEADS if name == "heads" else None)
     attend = (spread_module_of if name == "strided" else module_of)(pattern).p
     tensors, inputs = drawn(n_q, n, 2, dtype), drawn_inputs(pattern, 2, HEADS, n, device="cuda")
     exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
     found = results(lambda *x: attend(*x[:3], scale=0.125, q_offset=q_offset, return_lse=True, **x[3]), tensors, inputs)
-    wanted = results(lambda *x: dense(pattern, *x, 0.125, q_offset), [x.double() for x in tensors], exact)
-    plain = results(lambda *x: dense(pattern, *x, 0.125, q_offset), tensors, inputs)
-    assert_as_exact(found, wanted, plain)
+    wide = [x.double() for x in tensors]
+    wanted, plain = (
+        results(lambda *x: dense(pattern, *x, 0.125, q_offset), *on) for on in ((wide, exact), (tensors, inputs))
+    )
+    sizes = sums_of_parts(lambda *x: dense(pattern, *x, 0.125, q_offset), wide, exact)
+    assert_as_exact(found.values(), wanted.values(), plain.values(), sizes.values())
+
+
+def sums_of_parts(attend, drawn: list[torch.Tensor], inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of every gradient, the absolute values of what some rows each add to it: gradients of inputs cancel over rows."""
+    q, k, v, g, dlse = drawn
+    whole = results(attend, drawn, inputs)
+    sums = {name: x.abs() if name in ("out", "lse") else torch.zeros_like(x) for name, x in whole.items()}
+    for rows in torch.arange(q.shape[2], device=q.device).split(16):
+        some = torch.zeros(q.shape[2], 1, device=q.device, dtype=g.dtype).index_fill_(0, rows, 1)
+        part = results(attend, [q, k, v, g * some, dlse * some[:, 0]], inputs)
+        for name in sums.keys() - {"out", "lse"}:
+            sums[name] += part[name].abs()
+    return sums
 
 
 @pytest.mark.parametrize("name", ["strided", "pairs"])
@@ -121,12 +138,5 @@ def test_documents() -> None:
         lambda *x: attend(*x[:3], documents=cu_seqlens, scale=0.125, return_lse=True, **x[3]), tensors, inputs
     )
     exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
-    assert_as_exact(found, results(of_each, [x.double() for x in tensors], exact), results(of_each, tensors, inputs))
-
-
-def assert_as_exact(found: dict, wanted: dict, plain: dict) -> None:
-    """Each as far from `wanted`, in float64, as twice what `plain` is, and some roundings of the result."""
-    for key, own in found.items():
-        error, bound = ((x - wanted[key]).abs().max().item() for x in (own, plain[key]))
-        most, eps = wanted[key].abs().max().item(), torch.finfo(found["out"].dtype).eps
-        assert error <= 2 * bound + 4 * eps * most, f"{key}: {error:.2e}, {bound:.2e}, {most:.2e}"
+    wanted, plain = results(of_each, [x.double() for x in tensors], exact), results(of_each, tensors, inputs)
+    assert_as_exact(found.values(), wanted.values(), plain.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
 from sparsec.kernels import tile_lists
 from sparsec.kernels.program import Region
-from sparsec.kernels.tables import tiles_beside_ranges
+from sparsec.kernels.tables import rows_of_queries, tiles_beside_ranges
 from sparsec.kernels.tile_grid import TileGrid, grid_of
-from sparsec.kernels.tile_lists import _pairs_kept, tile_list, unpacked_tiles
+from sparsec.kernels.tile_lists import _alike, _pairs_kept, tile_list, unpacked_tiles
 from sparsec.plan.build import build
 from sparsec.testing.programs import Program, conditions, tables, terms
 
@@ -210,3 +211,25 @@ def check(condition: ir.Set, n_q: int, n: int, q_offset: int, block_m: int, bloc
                 columns = other if side == "rows" else min(other, n_q - tile * other)
                 some = touched[tile][:rows, :columns]
                 assert some.all() if full else np.array_equal(masks[entry][:rows, :columns], some), (line, tile)
+
+
+@given(conditions(term=terms() | tables()), st.sampled_from(["rows", "columns"]))
+@example(GRID, "rows")
+@settings(max_examples=20)
+def test_kinds_are_told_on_the_device_of_the_call(condition: ir.Set, side: str) -> None:
+    """Numbers of a condition become tensors beside the tiles, not on the CPU: seen without a GPU, by shapes alone."""
+    module = module_of(random_pattern(Program("", (condition,))))
+    (region,) = module._PROGRAM.groups[0].at(1).regions[:1]
+    if region.listed:
+        return
+    seen: list[torch.Tensor] = []
+
+    def kinds(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(keys)
+        return keys[0], keys[0]
+
+    device, grid = torch.device("meta"), grid_of(region, side, 100, 150, 0, 16, 32)
+    tables = [rows_of_queries(source, 0, 99, 150, CPU) for _, source in region.tables]  # nobody looks into these
+    with patch.object(tile_lists, "kinds", kinds):
+        _alike(region, grid, tables, torch.zeros(7, dtype=torch.int64, device=device))
+    assert [(x.device, x.shape) for x in seen] == [(device, (2, 7))]
