@@ -120,6 +120,16 @@ def test_what_is_worth_it(text, shape, chosen, here: None, monkeypatch: pytest.M
         assert (gradients_on_hopper(run, 0) is not None) == forced
 
 
+@pytest.mark.parametrize(("lines", "forward"), [(16, True), (64, True), (128, False), (32768, False)])
+def test_long_documents_are_worth_it(lines: int, forward: bool, here: None) -> None:
+    """Lines of the table of sequences; the gradients of several sequences are made in the plain tier."""
+    program, x = program_of("causal"), Meta.contiguous((1, 16, 32768, 128), torch.bfloat16, torch.device("cpu"))
+    table = Meta.contiguous((lines, 7), torch.int32, torch.device("cpu"))
+    run, kernel = Pass(program, Q=x, K=x, V=x, DO=x, SEQUENCES=table), program.groups[0].at(32768).of("forward")[0]
+    assert on_hopper(run, kernel, 0) == forward
+    assert gradients_on_hopper(run, 0) is None
+
+
 @pytest.mark.parametrize(
     ("text", "shape", "chosen"),
     [
