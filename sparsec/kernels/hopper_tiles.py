@@ -62,9 +62,12 @@ def hopper_tile(turn, plan):
 
 @gluon.jit
 def _tile_of_sequences(turn, plan):
-    """Head after head, of each the tiles of all sequences."""
-    number, tiles = hopper_number(turn, plan), gl.load(plan.work.TILES)
-    own, head = sequence_of(plan.work.TILES, number % tiles, False), number // tiles
+    """Tile after tile of all sequences, of each all heads; later tiles of a sequence, which have more to do, first.
+
+    Head after head, programs would have the same places of the list in each, and some only long ones.
+    """
+    number = hopper_number(turn, plan)
+    own, head = sequence_of(plan.work.TILES, number // plan.work.group_heads, True), number % plan.work.group_heads
     if plan.work.HEADS is not None:
         head = gl.load(plan.work.HEADS + head)
     place = own.tile * plan.sizes.BLOCK_M
