@@ -10,17 +10,17 @@ from __future__ import annotations
 from sparsec.kernels.device import RUN_TIME, kernel_name
 from sparsec.kernels.hopper import gl, gluon, mbarrier, store_wait, warpgroup_mma, warpgroup_mma_wait
 from sparsec.kernels.hopper_load import hopper_load
-from sparsec.kernels.hopper_plan import HopperPlan, HopperShared, HopperSizes, HopperWork
-from sparsec.kernels.hopper_softmax import next_weights, no_sums, scores_of, stored_matrix
+from sparsec.kernels.hopper_plan import HopperPlan, HopperResults, HopperShared, HopperSizes, HopperWork
+from sparsec.kernels.hopper_softmax import clear_values, next_weights, no_sums, scores_of, stored_matrix
 from sparsec.kernels.hopper_store import hopper_store, hopper_store_sums
 from sparsec.kernels.hopper_sync import ARRIVE_ALL, QUERIES_EMPTY, STAGE_EMPTY, named_barrier, says
-from sparsec.kernels.hopper_tiles import ENDS, FIRST, TILE_SLOTS, TILE_WORDS, said_of
+from sparsec.kernels.hopper_tiles import ENDS, FIRST, RAGGED, SEQUENCE_WORDS, TILE_SLOTS, TILE_WORDS, said_of
 from sparsec.kernels.regions import Lists, Rules
 
 
 @gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles"], repr=kernel_name)
 def hopper_forward_kernel(
-    Q, K, V, OUT, LSE, SPLITS, SPLITS_LSE, HEADS,
+    Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, r_b, r_h, r_m,
     heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits,
     NAME: gl.constexpr, KEEP: gl.constexpr, FULL: gl.constexpr, KEYS: gl.constexpr, NUMBERS: gl.constexpr,
     WHOLE: gl.constexpr, LONGEST_FIRST: gl.constexpr,
@@ -29,18 +29,21 @@ def hopper_forward_kernel(
 ):  # fmt: skip
     """Tiles of queries against the keys of a region: out and log-sum-exp.
 
-    SPLITS: programs that split a tile leave there what each of them found.
+    SPLITS: programs that split a tile leave there what each of them found.  TILES: those of several sequences, n_q
+    being the rows of Q.
     """
+    WORDS: gl.constexpr = TILE_WORDS if TILES is None else SEQUENCE_WORDS
     OUT_LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_D, 16])
     _hopper_forward(
-        Q, K, V, (OUT, LSE, SPLITS, SPLITS_LSE),
+        Q, K, V, HopperResults(OUT, OUT_ROWS, r_b, r_h, r_m, LSE, SPLITS, SPLITS_LSE),
         HopperPlan(
             HopperWork(
-                HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits,
+                TILES, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits,
             ),
             Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE), Lists(),
             HopperSizes(
-                GROUP, SPLITS is not None, LONGEST_FIRST, BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, BLOCK_M // 2, STAGES,
+                GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST,
+                BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, BLOCK_M // 2, STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2),
             ),
@@ -57,16 +60,17 @@ def _hopper_forward(Q, K, V, results, plan):
     keys: gl.constexpr = plan.sizes.BLOCK_N
     size: gl.constexpr = plan.sizes.BLOCK_D
     stages: gl.constexpr = plan.sizes.STAGES
+    words: gl.constexpr = plan.sizes.WORDS
     BARRIER: gl.constexpr = mbarrier.MBarrierLayout()
     NUMBER: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
     shared = HopperShared(
         gl.allocate_shared_memory(dtype, [4, 1, 1, rows, size], Q.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, keys, size], K.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, keys, size], V.layout),
-        gl.allocate_shared_memory(dtype, [2, 1, 1, rows, size], results[0].layout),
+        gl.allocate_shared_memory(dtype, [2, 1, 1, rows, size], results.OUT.layout),
         gl.allocate_shared_memory(gl.float32, [4, rows], NUMBER),
         gl.allocate_shared_memory(gl.int32, [stages, 1], NUMBER),
-        gl.allocate_shared_memory(gl.int32, [TILE_SLOTS * TILE_WORDS, 1], NUMBER),
+        gl.allocate_shared_memory(gl.int32, [TILE_SLOTS * words, 1], NUMBER),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [stages, 1], BARRIER),
     )
@@ -93,6 +97,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
     STAGES: gl.constexpr = plan.sizes.STAGES
     mbarrier.wait(shared.full.index(0), 0)
     said, turn, stage, complete = said_of(shared.said, 0), -1, 0, -1
+    said_before, turn_before = 0, 0
     acc = gl.zeros([ROWS, plan.sizes.BLOCK_D], gl.float32, plan.sizes.OUT)
     p = gl.zeros([ROWS, plan.sizes.BLOCK_N], shared.q.dtype, plan.sizes.WEIGHTS)
     m_i, l_i = no_sums(plan)
@@ -107,6 +112,8 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         s = scores_of(shared, 2 * (turn & 1) + GROUP, stage % STAGES, plan)
         if complete >= 0:
             hopper_store(acc, complete, results, shared, plan, GROUP)
+        if plan.sizes.PACKED and says(said_before, RAGGED):
+            clear_values(shared, stage % STAGES, said_before, turn_before, plan, GROUP)
         acc = warpgroup_mma(p, stored_matrix(shared.v, stage % STAGES), acc, use_acc=adds, is_async=True)
         weights, alpha, m_i, l_i = next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP)
         # The end of a basic block: without it, ptxas moves the wait for the values before the exponentials.
@@ -117,6 +124,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         acc *= alpha[:, None]
         stage += 1
         adds, complete = not first, gl.where(first, turn - 1, -1)
+        said_before, turn_before = said, turn
         said = said_of(shared.said, stage % STAGES)
     hopper_store(acc, complete, results, shared, plan, GROUP)
     store_wait(0)

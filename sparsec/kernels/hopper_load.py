@@ -30,7 +30,7 @@ def hopper_load(Q, K, V, shared, plan):
     for turn in range(hopper_turns(plan)):
         tile = hopper_tile(turn, plan)
         visits = hopper_walk(tile, plan)
-        slot, first = turn & 1, tile.number * plan.sizes.BLOCK_M
+        slot, first = turn & 1, tile.first
         if turn > 1:
             named_barrier(QUERIES_EMPTY + slot, MEET_ALL)
         say_tile(tile, turn, shared, plan)
@@ -39,7 +39,8 @@ def hopper_load(Q, K, V, shared, plan):
         first += plan.sizes.ROWS
         load_box(Q, [tile.batch, tile.head, first, 0], shared.q_full.index(slot), shared.q.index(2 * slot + 1))
         for step in range(gl.maximum(visits.count, 1)):
-            place, said = hopper_step(visits, tile, step, plan)
+            k_lo, said = hopper_step(visits, tile, step, plan)
+            place = tile.k_first + k_lo
             s = stage % STAGES
             if stage >= STAGES:
                 named_barrier(STAGE_EMPTY + s, MEET_ALL)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from sparsec.kernels.hopper import gl, gluon
 from sparsec.kernels.hopper_sync import says
-from sparsec.kernels.hopper_tiles import MASKS, RAGGED, SAID_FLAGS, TILE_BATCH, TILE_HEAD, TILE_NUMBER, tile_word
+from sparsec.kernels.hopper_tiles import (
+    MASKS,
+    RAGGED,
+    SAID_FLAGS,
+    TILE_BATCH,
+    TILE_BEGIN,
+    TILE_HEAD,
+    first_position,
+    number_of_keys,
+    tile_word,
+)
 from sparsec.kernels.regions import ask_keep
 
 
@@ -28,14 +38,23 @@ def hopper_mask(s, said, turn, shared, plan, GROUP: gl.constexpr):
         s = gl.convert_layout(both, s.type.layout, assert_trivial=True)  # registers keep their places
     if says(said, RAGGED):
         k = k_lo + gl.arange(0, KEYS, gl.SliceLayout(0, s.type.layout))
-        s = gl.where((k < plan.work.n)[None, :], s, float("-inf"))
+        s = gl.where(keys_there(k, turn, shared, plan)[None, :], s, float("-inf"))
     return s
 
 
 @gluon.jit
+def keys_there(k, turn, shared, plan):
+    """Which positions are those of keys of the sequence that the tile of a turn belongs to."""
+    there = k < number_of_keys(shared, turn, plan)
+    if plan.sizes.PACKED:
+        there &= k >= tile_word(shared, turn, plan, TILE_BEGIN)
+    return there
+
+
+@gluon.jit
 def _mask_half(s, k_lo, turn, shared, plan, GROUP: gl.constexpr):
-    q = plan.work.q_offset + tile_word(shared, turn, TILE_NUMBER) * plan.sizes.BLOCK_M + GROUP * plan.sizes.ROWS
-    q += gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, s.type.layout))
+    q = first_position(shared, turn, plan, GROUP) + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, s.type.layout))
     k = k_lo + gl.arange(0, plan.sizes.BLOCK_N // 2, gl.SliceLayout(0, s.type.layout))
-    at = tile_word(shared, turn, TILE_BATCH), tile_word(shared, turn, TILE_HEAD), plan.work.heads
-    return gl.where(ask_keep(plan.rules, q[:, None], k[None, :], plan.work.n, at), s, float("-inf"))
+    at = tile_word(shared, turn, plan, TILE_BATCH), tile_word(shared, turn, plan, TILE_HEAD), plan.work.heads
+    n = number_of_keys(shared, turn, plan)
+    return gl.where(ask_keep(plan.rules, q[:, None], k[None, :], n, at), s, float("-inf"))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 class HopperWork(NamedTuple):
     """The tiles that the programs of a launch share."""
 
+    TILES: Any  # those of several sequences (`sparsec.kernels.sequence_tiles`); None: `tiles` of each row and head
     HEADS: Any  # the query heads, None: all
     group_heads: Any  # how many they are
     heads: Any  # of all queries
@@ -25,6 +26,8 @@ class HopperSizes(NamedTuple):
 
     GROUP: Any  # query heads that share a key head
     SPLIT: Any  # whether programs split tiles
+    PACKED: Any  # whether tiles are those of several sequences, and how many words are said of one
+    WORDS: Any
     LONGEST_FIRST: Any
     BLOCK_M: Any
     BLOCK_N: Any
@@ -45,6 +48,19 @@ class HopperPlan(NamedTuple):
     lists: Any
     sizes: Any
     scale_log2: Any
+
+
+class HopperResults(NamedTuple):
+    """What a kernel writes."""
+
+    OUT: Any  # through a descriptor, and by pointers, of whose rows these are the strides
+    OUT_ROWS: Any
+    r_b: Any
+    r_h: Any
+    r_m: Any
+    LSE: Any
+    SPLITS: Any  # what programs find that split a tile; None: none does
+    SPLITS_LSE: Any
 
 
 class HopperShared(NamedTuple):
@@ -71,6 +87,12 @@ class HopperTile(NamedTuple):
     split: Any  # whether programs split it, the number of this share, and how many there are
     part: Any
     parts: Any
+    first: Any  # the row of Q of its first query, how many of its rows there are, and the position of the first
+    rows: Any
+    q_lo: Any
+    n: Any  # keys of the sequence, the row of K where the key at position 0 would be, the first that is there
+    k_first: Any
+    k_begin: Any
 
 
 class HopperWalk(NamedTuple):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from sparsec.kernels.data_tiles import lay_sequence_tiles
 from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper import gl
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
 from sparsec.kernels.hopper_tier import HOPPER_BLOCK, HOPPER_STAGES, hopper_size
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
-from sparsec.kernels.prepare import Heads, rules_of
+from sparsec.kernels.prepare import Heads, rules_of, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits
 from sparsec.kernels.stages import join_splits, lay_splits, split_first_tiles
@@ -25,12 +26,20 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, q_offset: int) -> Non
     values |= {"NAME": kernel.name, "NUMBERS": kernel.numbers or None, "LONGEST_FIRST": kernel.longest_first}
     values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size, "STAGES": HOPPER_STAGES[size]}
     values |= {"BLOCK_M": HOPPER_BLOCK, "BLOCK_N": HOPPER_BLOCK}
-    values["WHOLE"] = kernel.block > 1 and kernel.block % HOPPER_BLOCK == q_offset % HOPPER_BLOCK == 0
+    whole = kernel.block > 1 and kernel.block % HOPPER_BLOCK == q_offset % HOPPER_BLOCK == 0
+    values["WHOLE"] = whole and not run.packed  # sequences have first positions of their own
     for name, rows in {"Q": HOPPER_BLOCK // 2, "K": HOPPER_BLOCK, "V": HOPPER_BLOCK, "OUT": HOPPER_BLOCK // 2}.items():
         values[name] = hopper_box(name, run.metas[name], rows, size)
     tiles = cdiv(n_q, HOPPER_BLOCK)
+    values |= {"OUT_ROWS": Slot("OUT"), **strides_by_name(r=run.metas["OUT"])}
     values |= {"LSE": Slot("LSE"), "scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
     values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
+    if run.packed:
+        laid, most = lay_sequence_tiles(run, kernel, heads, values, (HOPPER_BLOCK, HOPPER_BLOCK))
+        values |= {"TILES": laid["TILES"], "LONGEST_FIRST": False}
+        programs = min(most * heads.queries, processors(q.device))
+        run.launch(hopper_forward_kernel, (programs, 1, 1), values, _OPTIONS)
+        return
     split, found = None, {}
     if kernel.split_prefix:
         prefix, steps = kernel.split_prefix - q_offset, cdiv(n, HOPPER_BLOCK)

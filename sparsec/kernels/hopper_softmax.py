@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sparsec.kernels.hopper import gl, gluon, warpgroup_mma, warpgroup_mma_wait
-from sparsec.kernels.hopper_mask import hopper_mask
-from sparsec.kernels.hopper_sync import says
-from sparsec.kernels.hopper_tiles import FIRST, MASKS, RAGGED
+from sparsec.kernels.hopper import fence_async_shared, gl, gluon, warpgroup_mma, warpgroup_mma_wait
+from sparsec.kernels.hopper_mask import hopper_mask, keys_there
+from sparsec.kernels.hopper_sync import MEET_GROUPS, VALUES_CLEARED, named_barrier, says
+from sparsec.kernels.hopper_tiles import FIRST, MASKS, RAGGED, SAID_FLAGS
 
 NO_MAXIMUM = gl.constexpr(-1.0e30)  # finite, as in `softmax_start`
 
@@ -50,6 +50,22 @@ def next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP: gl.constexpr):
     alpha = gl.exp2(m_i - m_new)
     l_i = l_i * _rows_of(alpha, l_i) + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
     return p, gl.where(first, 1.0, alpha), m_new, l_i
+
+
+@gluon.jit
+def clear_values(shared, stage, said, turn, plan, GROUP: gl.constexpr):
+    """Values of a step, by what was said of it, become 0 where they are those of another sequence.
+
+    They may be no numbers, which weights of 0 would not hide.  Each group has half of them, and waits for the other.
+    """
+    half: gl.constexpr = plan.sizes.BLOCK_N // 2
+    LAYOUT: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [4, 1], [1, 0])
+    k = (said >> SAID_FLAGS) * plan.sizes.BLOCK_N + GROUP * half + gl.arange(0, half, gl.SliceLayout(1, LAYOUT))
+    own = stored_matrix(shared.v, stage).slice(GROUP * half, half)
+    x = own.load(LAYOUT)
+    own.store(gl.where(keys_there(k, turn, shared, plan)[:, None], x, gl.zeros_like(x)))
+    fence_async_shared()
+    named_barrier(VALUES_CLEARED, MEET_GROUPS)
 
 
 @gluon.jit

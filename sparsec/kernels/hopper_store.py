@@ -4,58 +4,81 @@ from __future__ import annotations
 
 from sparsec.kernels.device import LN_2
 from sparsec.kernels.hopper import fence_async_shared, gl, gluon, store_box, store_wait
-from sparsec.kernels.hopper_tiles import TILE_BATCH, TILE_HEAD, TILE_NUMBER, TILE_PART, tile_word
+from sparsec.kernels.hopper_tiles import TILE_BATCH, TILE_HEAD, TILE_PART, TILE_ROWS, first_row, tile_word
 
 
 @gluon.jit
 def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr):
-    """Log-sum-exp of a group's rows of the tile of a turn; leaves in shared memory what their sums are multiplied with.
-
-    `results`: OUT, LSE, SPLITS and SPLITS_LSE, the last two where programs split tiles.
-    """
-    _, LSE, _, SPLITS_LSE = results
+    """Log-sum-exp of a group's rows of the tile of a turn; leaves in shared memory what their sums are divided by."""
     l_i = gl.convert_layout(gl.sum(l_i, 1), m_i.type.layout)
     some = l_i > 0
     l_safe = gl.where(some, l_i, 1.0)
     lse = gl.where(some, (m_i + gl.log2(l_safe)) * LN_2, float("-inf"))
     shared.factors.index(2 * (turn & 1) + GROUP).store(1.0 / l_safe)
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
-    if SPLITS_LSE is not None:
-        gl.store(SPLITS_LSE + _first_of_share(bh, part, plan) + row, lse, mask=(row >= 0) & (part >= 0))
+    if results.SPLITS_LSE is not None:
+        gl.store(results.SPLITS_LSE + _first_of_share(bh, part, plan) + row, lse, mask=(row >= 0) & (part >= 0))
     n_q = plan.work.n_q
-    gl.store(LSE + bh.to(gl.int64) * n_q + row, lse, mask=(row < n_q) & (part < 0))
+    there = row < n_q
+    if plan.sizes.PACKED:
+        there = _is_there(row, turn, shared, plan, GROUP)
+    gl.store(results.LSE + bh.to(gl.int64) * n_q + row, lse, mask=there & (part < 0))
 
 
 @gluon.jit
 def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
     """Results of a group's rows of that tile, or its share of them."""
-    OUT, _, SPLITS, _ = results
     factors = shared.factors.index(2 * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
     out = acc * factors[:, None]
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
-    if SPLITS is not None and part >= 0:
+    if results.SPLITS is not None and part >= 0:
         HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
         column = gl.arange(0, plan.sizes.BLOCK_D, gl.SliceLayout(0, out.type.layout))
         first = _first_of_share(bh, part, plan)
-        ptrs = SPLITS + first * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
+        ptrs = results.SPLITS + first * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
         gl.store(ptrs, out, mask=(column < HEAD_DIM)[None, :] & (row >= 0)[:, None])
+    elif plan.sizes.PACKED and _rows_there(turn, shared, plan, GROUP) < plan.sizes.ROWS:  # next to another sequence's
+        _store_rows(out, row, turn, results, shared, plan, GROUP)
     else:
         own = shared.out.index(GROUP)
         store_wait(0)  # shared memory may be written again
         own.reshape([out.shape[0], out.shape[1]]).store(out.to(own.dtype))
         fence_async_shared()
-        place = tile_word(shared, turn, TILE_NUMBER) * plan.sizes.BLOCK_M + GROUP * plan.sizes.ROWS
-        store_box(OUT, [tile_word(shared, turn, TILE_BATCH), tile_word(shared, turn, TILE_HEAD), place, 0], own)
+        batch, head = tile_word(shared, turn, plan, TILE_BATCH), tile_word(shared, turn, plan, TILE_HEAD)
+        store_box(results.OUT, [batch, head, first_row(shared, turn, plan, GROUP), 0], own)
+
+
+@gluon.jit
+def _store_rows(out, row, turn, results, shared, plan, GROUP: gl.constexpr):
+    """Stores the rows that there are."""
+    column = gl.arange(0, plan.sizes.BLOCK_D, gl.SliceLayout(0, out.type.layout))
+    batch, head = tile_word(shared, turn, plan, TILE_BATCH), tile_word(shared, turn, plan, TILE_HEAD)
+    first = 8 * (batch.to(gl.int64) * results.r_b + head.to(gl.int64) * results.r_h)
+    ptrs = results.OUT_ROWS + first + (8 * row.to(gl.int64) * results.r_m)[:, None] + column[None, :]
+    there = _is_there(row, turn, shared, plan, GROUP)
+    gl.store(ptrs, out.to(results.OUT.dtype), mask=there[:, None] & (column < plan.sizes.HEAD_DIM)[None, :])
+
+
+@gluon.jit
+def _rows_there(turn, shared, plan, GROUP: gl.constexpr):
+    """How many rows of a group there are in the tile of a turn."""
+    return tile_word(shared, turn, plan, TILE_ROWS) - GROUP * plan.sizes.ROWS
+
+
+@gluon.jit
+def _is_there(row, turn, shared, plan, GROUP: gl.constexpr):
+    """Which rows of Q belong to the sequence."""
+    return row < first_row(shared, turn, plan, GROUP) + _rows_there(turn, shared, plan, GROUP)
 
 
 @gluon.jit
 def _rows_of_tile(turn, shared, plan, GROUP: gl.constexpr):
     """A group's rows of the tile of a turn, the row of all heads, and which share it is; -1: it is the whole."""
-    row = tile_word(shared, turn, TILE_NUMBER) * plan.sizes.BLOCK_M + GROUP * plan.sizes.ROWS
-    bh = tile_word(shared, turn, TILE_BATCH) * plan.work.heads + tile_word(shared, turn, TILE_HEAD)
+    row = first_row(shared, turn, plan, GROUP)
+    bh = tile_word(shared, turn, plan, TILE_BATCH) * plan.work.heads + tile_word(shared, turn, plan, TILE_HEAD)
     part = -1
     if plan.sizes.SPLIT:
-        part = tile_word(shared, turn, TILE_PART)
+        part = tile_word(shared, turn, plan, TILE_PART)
     return row + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, plan.sizes.OUT)), bh, gl.to_tensor(part)
 
 

@@ -17,6 +17,8 @@ MEET_ALL = gl.constexpr("bar.sync $1, 288; mov.u32 $0, $1;")
 ARRIVE_STORER = gl.constexpr("bar.arrive $1, 160; mov.u32 $0, $1;")
 MEET_STORER = gl.constexpr("bar.sync $1, 160; mov.u32 $0, $1;")
 
+# Where both groups have changed shared memory.
+VALUES_CLEARED = gl.constexpr(9)
 # The first of the named barriers at which both groups give back a tile of queries, and a stage.
 QUERIES_EMPTY, STAGE_EMPTY = gl.constexpr(10), gl.constexpr(12)
 

@@ -37,6 +37,7 @@ HOPPER_STAGES = {64: 4, 128: 2}
 # The share of steps that must go without a mask.  At 64, exponentials are the limit, of either tier.
 _LEAST_WHOLE = {64: 0.9, 128: 0.3}
 _LEAST_WHOLE_BACKWARD = 0.3
+_LEAST_TOKENS = 512  # of a sequence, the mean over the lines of the table: shorter ones have mostly ragged tiles
 
 
 class HopperCase(NamedTuple):
@@ -44,7 +45,7 @@ class HopperCase(NamedTuple):
 
     kernel: Kernel
     tensors: tuple[Meta, ...]  # q, k, v; backward the gradient of out, too
-    packed: bool
+    lines: int  # of the table of sequences; 0: each row of the batch is one
     sinks: bool
     q_offset: int
     dropout: bool = False
@@ -84,7 +85,6 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
     "a head size from 40 to 128": lambda case: case.q.shape[3] > 32 and hopper_size(case.q.shape[3]) in HOPPER_STAGES,
     "values of the head size of keys": lambda case: len({x.shape[3] for x in case.tensors}) == 1,
     "tensors that are not expanded": lambda case: not any(0 in x.strides for x in case.tensors),
-    "a sequence for each row of the batch": lambda case: not case.packed,
     "one softmax from start to end": lambda case: case.kernel.begin == "init" and case.kernel.end == "store",
     "one region": lambda case: len(case.kernel.regions) == 1,
     "positions as they are": lambda case: (
@@ -119,6 +119,7 @@ _FASTER_WITH: dict[str, Callable[[HopperCase], bool]] = {
     "blocks of whole tiles, if any": lambda case: case.kernel.block == 1 or not case.kernel.block % HOPPER_BLOCK,
 }
 _FORWARD_FASTER_WITH = _FASTER_WITH | {
+    "sequences of 512 tokens": lambda case: case.q.shape[0] * case.q.shape[2] >= _LEAST_TOKENS * case.lines,
     # Of the tile of such queries, half of the rows have nothing to do at most steps.
     "no queries that see far more keys": lambda case: not case.kernel.split_prefix,
     "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE[hopper_size(case.q.shape[3])],
@@ -172,6 +173,8 @@ def gradients_lack(case: HopperCase, group: Group, groups: int = 1) -> str:
     dq, dkdv = (group.at(case.n).of(kind) for kind in ("dq", "dkdv"))
     if groups > 1 or group.heads is not None:
         return "one pattern for all heads"
+    if case.lines:
+        return "a sequence for each row of the batch"
     if len(dq) != 1 or len(dkdv) != 1 or dq[0].regions != dkdv[0].regions or dkdv[0].collects:
         return "one region"
     if lacks := hopper_lacks(case):
@@ -182,7 +185,8 @@ def gradients_lack(case: HopperCase, group: Group, groups: int = 1) -> str:
 
 def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:
     tensors = tuple(run.metas[name] for name in ("Q", "K", "V", "DO") if name in run.metas)
-    return HopperCase(kernel, tensors, run.packed, "SINKS" in run.metas, q_offset, "STREAMS" in run.metas)
+    lines = run.metas["SEQUENCES"].shape[0] if run.packed else 0
+    return HopperCase(kernel, tensors, lines, "SINKS" in run.metas, q_offset, "STREAMS" in run.metas)
 
 
 def wanted_tier() -> str:

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from sparsec.kernels.hopper import gl, gluon
 from sparsec.kernels.hopper_plan import HopperTile, HopperWalk
+from sparsec.kernels.own_tiles import sequence_of
 from sparsec.kernels.regions import ask, tile_of, walk_of
 from sparsec.kernels.tiles import split_steps
 
 SAID_FLAGS = gl.constexpr(7)  # bits of the number of a step, before its tile of keys
 FIRST = gl.constexpr(1)  # it is the first one of its tile
 ENDS = gl.constexpr(2)  # it has no pairs, and no other follows: the values of the one before are left
-RAGGED = gl.constexpr(4)  # it has keys beyond the last one
+RAGGED = gl.constexpr(4)  # it has keys beyond the last one, or before the first
 MASKS = gl.constexpr(8)  # a group's rows have a pair with the first half of the keys that is left out; twice that:
 # with the second; four times: the same of the second group
 TILE_BATCH, TILE_HEAD, TILE_NUMBER, TILE_PART = gl.constexpr(0), gl.constexpr(1), gl.constexpr(2), gl.constexpr(3)
 TILE_WORDS = gl.constexpr(4)
+# Of a tile of one of several sequences: its first row of Q, how many rows there are, the position of the first, keys.
+TILE_FIRST, TILE_ROWS, TILE_Q_LO = gl.constexpr(4), gl.constexpr(5), gl.constexpr(6)
+TILE_KEYS, TILE_BEGIN, SEQUENCE_WORDS = gl.constexpr(7), gl.constexpr(8), gl.constexpr(9)
 TILE_SLOTS = gl.constexpr(4)  # the tiles before, of this turn and after, and one that is being said
 
 
@@ -36,7 +40,10 @@ def hopper_number(turn, plan):
 def hopper_turns(plan):
     """How many tiles this program works on."""
     rows = plan.work.group_heads * plan.work.batches
-    tiles = plan.work.tiles * rows
+    if plan.sizes.PACKED:
+        tiles = gl.load(plan.work.TILES) * plan.work.group_heads
+    else:
+        tiles = plan.work.tiles * rows
     if plan.sizes.SPLIT:
         tiles += plan.work.split_tiles * (plan.work.splits - 1) * rows
     turns = tiles // gl.num_programs(0)
@@ -45,7 +52,34 @@ def hopper_turns(plan):
 
 @gluon.jit
 def hopper_tile(turn, plan):
-    """The tile of a turn: those that programs split come first, then the longest ones, or head after head."""
+    """The tile of a turn."""
+    if plan.sizes.PACKED:
+        tile = _tile_of_sequences(turn, plan)
+    else:
+        tile = _tile_of_rows(turn, plan)
+    return tile
+
+
+@gluon.jit
+def _tile_of_sequences(turn, plan):
+    """Tile after tile of all sequences, of each all heads; later tiles of a sequence, which have more to do, first.
+
+    Head after head, programs would have the same places of the list in each, and some only long ones.
+    """
+    number = hopper_number(turn, plan)
+    own, head = sequence_of(plan.work.TILES, number // plan.work.group_heads, True), number % plan.work.group_heads
+    if plan.work.HEADS is not None:
+        head = gl.load(plan.work.HEADS + head)
+    place = own.tile * plan.sizes.BLOCK_M
+    return HopperTile(
+        own.batch, head, head // plan.sizes.GROUP, own.tile, False, 0, 1,
+        own.q_first + place, own.n_q - place, own.q_offset + place, own.n, own.k_first, own.k_begin,
+    )  # fmt: skip
+
+
+@gluon.jit
+def _tile_of_rows(turn, plan):
+    """Those that programs split come first, then the longest ones, or head after head."""
     number, rows = hopper_number(turn, plan), plan.work.group_heads * plan.work.batches
     split, part, parts, skipped, shares = number < 0, 0, 1, 0, 1
     if plan.sizes.SPLIT:
@@ -65,16 +99,19 @@ def hopper_tile(turn, plan):
     head = row % plan.work.group_heads
     if plan.work.HEADS is not None:
         head = gl.load(plan.work.HEADS + head)
-    return HopperTile(row // plan.work.group_heads, head, head // plan.sizes.GROUP, tile, split, part, parts)
+    place = tile * plan.sizes.BLOCK_M
+    return HopperTile(
+        row // plan.work.group_heads, head, head // plan.sizes.GROUP, tile, split, part, parts,
+        place, plan.work.n_q - place, plan.work.q_offset + place, plan.work.n, 0, 0,
+    )  # fmt: skip
 
 
 @gluon.jit
 def hopper_walk(tile, plan):
     """The walk of a tile."""
-    q_lo, n = plan.work.q_offset + tile.number * plan.sizes.BLOCK_M, plan.work.n
     walk = walk_of(
-        plan.rules, plan.lists, tile.number, 0, tile.batch, tile.head, n,
-        (q_lo, q_lo + plan.sizes.BLOCK_M - 1, n, n, plan.sizes.BLOCK_N), (), False,
+        plan.rules, plan.lists, tile.number, 0, tile.batch, tile.head, tile.n,
+        (tile.q_lo, tile.q_lo + plan.sizes.BLOCK_M - 1, tile.n, tile.n, plan.sizes.BLOCK_N), (), False,
     )  # fmt: skip
     begin, end = 0, walk.steps
     if plan.sizes.SPLIT:
@@ -86,26 +123,29 @@ def hopper_walk(tile, plan):
 def hopper_step(visits, tile, step, plan):
     """The first key of a step, and what is said of it; a step that is not there has keys beyond the last one."""
     number, _ = tile_of(visits.walk, plan.lists, gl.maximum(visits.end - 1 - step, 0))
-    number = gl.where(step < visits.count, number, gl.cdiv(plan.work.n, plan.sizes.BLOCK_N))
+    number = gl.where(step < visits.count, number, gl.cdiv(tile.n, plan.sizes.BLOCK_N))
     k_lo = number * plan.sizes.BLOCK_N
     said = (number << SAID_FLAGS) + gl.where(step == 0, FIRST, 0)
-    said += gl.where(k_lo + plan.sizes.BLOCK_N > plan.work.n, RAGGED, 0)
+    ragged = k_lo + plan.sizes.BLOCK_N > tile.n
+    if plan.sizes.PACKED:
+        ragged |= k_lo < tile.k_begin
+    said += gl.where(ragged, RAGGED, 0)
     if plan.rules.KEEP is not None and not plan.rules.WHOLE:
         half: gl.constexpr = plan.sizes.BLOCK_N // 2
         for place in gl.static_range(4):
-            q_lo = plan.work.q_offset + tile.number * plan.sizes.BLOCK_M + place // 2 * plan.sizes.ROWS
-            whole = _is_whole(q_lo, k_lo + place % 2 * half, plan, half)
+            q_lo = tile.q_lo + place // 2 * plan.sizes.ROWS
+            whole = _is_whole(q_lo, k_lo + place % 2 * half, tile.n, plan, half)
             said += gl.where(whole, 0, MASKS << place)
     return k_lo, said
 
 
 @gluon.jit
-def _is_whole(q_lo, k_lo, plan, KEYS: gl.constexpr):
+def _is_whole(q_lo, k_lo, n, plan, KEYS: gl.constexpr):
     """Whether all pairs of a group's rows and some keys are kept."""
     whole = q_lo != q_lo
     if plan.rules.FULL is not None:
         edges = q_lo, q_lo + plan.sizes.ROWS - 1, k_lo, k_lo + KEYS - 1
-        whole = ask(plan.rules.FULL, edges, (plan.work.n,), plan.rules.NUMBERS)
+        whole = ask(plan.rules.FULL, edges, (n,), plan.rules.NUMBERS)
     return whole
 
 
@@ -126,15 +166,50 @@ def said_of(shared, place):
 @gluon.jit
 def say_tile(tile, turn, shared, plan):
     """Leaves what the tile of a turn is."""
-    place = turn % TILE_SLOTS * TILE_WORDS
+    place = turn % TILE_SLOTS * plan.sizes.WORDS
     say(tile.batch, shared.tiles, place + TILE_BATCH)
     say(tile.head, shared.tiles, place + TILE_HEAD)
     say(tile.number, shared.tiles, place + TILE_NUMBER)
     if plan.sizes.SPLIT:
         say(gl.where(tile.split, tile.part, -1), shared.tiles, place + TILE_PART)
+    if plan.sizes.PACKED:
+        say(tile.first, shared.tiles, place + TILE_FIRST)
+        say(tile.rows, shared.tiles, place + TILE_ROWS)
+        say(tile.q_lo, shared.tiles, place + TILE_Q_LO)
+        say(tile.n, shared.tiles, place + TILE_KEYS)
+        say(tile.k_begin, shared.tiles, place + TILE_BEGIN)
 
 
 @gluon.jit
-def tile_word(shared, turn, WORD: gl.constexpr):
+def tile_word(shared, turn, plan, WORD: gl.constexpr):
     """A word of the tile of a turn."""
-    return said_of(shared.tiles, turn % TILE_SLOTS * TILE_WORDS + WORD)
+    return said_of(shared.tiles, turn % TILE_SLOTS * plan.sizes.WORDS + WORD)
+
+
+@gluon.jit
+def first_row(shared, turn, plan, GROUP: gl.constexpr):
+    """The row of Q of the first query of a group in the tile of a turn."""
+    if plan.sizes.PACKED:
+        first = tile_word(shared, turn, plan, TILE_FIRST)
+    else:
+        first = tile_word(shared, turn, plan, TILE_NUMBER) * plan.sizes.BLOCK_M
+    return first + GROUP * plan.sizes.ROWS
+
+
+@gluon.jit
+def first_position(shared, turn, plan, GROUP: gl.constexpr):
+    """The position of that query."""
+    if plan.sizes.PACKED:
+        q_lo = tile_word(shared, turn, plan, TILE_Q_LO)
+    else:
+        q_lo = plan.work.q_offset + tile_word(shared, turn, plan, TILE_NUMBER) * plan.sizes.BLOCK_M
+    return q_lo + GROUP * plan.sizes.ROWS
+
+
+@gluon.jit
+def number_of_keys(shared, turn, plan):
+    """Keys of the sequence that the tile of a turn belongs to."""
+    n = plan.work.n
+    if plan.sizes.PACKED:
+        n = tile_word(shared, turn, plan, TILE_KEYS)
+    return n

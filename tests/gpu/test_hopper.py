@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -111,6 +112,71 @@ def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torc
     check(pattern, n_q, n_k, q_offset, heads=heads, kv_heads=2 if heads % 2 == 0 else 1, dtype=dtype, head_size=64)
 
 
+ENDS = [5, 5, 300, 301, 1100, 1100, 2900]
+
+
+@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize(
+    "text", ["causal", "past(100) | sinks(4)", "k < n", "block_window(128, 3)", "window(33) | k < 9"]
+)
+def test_documents_are_those_alone(text: str, head_size: int) -> None:
+    """NaN and inf in tokens of no document, and in a document, reach no other's results."""
+    attend = attend_of(pattern_of(f"pattern p = {text}"))
+    forget(attend)
+    q, k, v = (torch.randn(1, heads, 2905, head_size, device="cuda", dtype=torch.float16) for heads in (4, 2, 2))
+    for x in (q, k, v):
+        x[:, :, :5], x[:, :, 2900:], x[:, :, 300:301] = float("nan"), float("inf"), float("nan")
+    found = attend(q, k, v, documents=torch.tensor(ENDS, device="cuda", dtype=torch.int32), return_lse=True)
+    assert on_hopper(attend)
+    assert all(not found[0][:, :, own].any() for own in (slice(5), slice(2900, None)))
+    for first, stop in ((5, 300), (301, 1100), (1100, 2900)):
+        alone = attend(*(x[:, :, first:stop] for x in (q, k, v)), return_lse=True)
+        for x, y in zip(alone, found, strict=True):  # alone, programs may split leading tiles
+            most = 8 * torch.finfo(x.dtype).eps * x.abs().max().item()
+            torch.testing.assert_close(y[:, :, first:stop], x, rtol=0, atol=most)
+
+
+def test_rows_of_unequal_lengths() -> None:
+    """Padding on either side, and keys that begin after position 0."""
+    attend = attend_of(pattern_of("pattern p = past(500)"))
+    forget(attend)
+    q, k, v = (torch.randn(3, heads, 1700, 128, device="cuda", dtype=torch.bfloat16) for heads in (4, 2, 2))
+    lengths = torch.tensor([1700, 333, 0], device="cuda")
+    padded, left = attend(q, k, v, lengths=lengths), attend(q, k, v, k_offset=lengths - 1700)
+    assert on_hopper(attend)
+    assert not padded[2].any()
+    for row, length in ((0, 1700), (1, 333)):
+        for x, own in ((padded, slice(length)), (left, slice(1700 - length, None))):
+            alone = attend(*(each[row : row + 1, :, own] for each in (q, k, v)))
+            assert torch.equal(x[row : row + 1, :, own], alone)
+    begin = torch.tensor([650, 300, 1000], device="cuda")
+    kept = attend(q[:, :, 1600:], k[:, :, 1000:], v[:, :, 1000:], k_offset=begin)
+    for row, first in enumerate(begin.tolist()):
+        own = [torch.nn.functional.pad(x[row : row + 1, :, 1000:], (0, 0, first, 0)) for x in (k, v)]
+        alone = attend(q[row : row + 1, :, 1600:], *own)  # which see `past(500)` alone: none of the keys of padding
+        torch.testing.assert_close(kept[row : row + 1], alone, rtol=0, atol=2e-2)
+
+
+@settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from(["causal", "past(77) | sinks(3)", "window(200)", "causal & q % 3 != 0", "k < n"]),
+    st.lists(st.one_of(st.integers(0, 3), st.integers(100, 300), st.just(128), st.integers(0, 2000)), max_size=7),
+    st.integers(0, 300),
+)
+def test_random_documents(text: str, sizes: list[int], more: int) -> None:
+    """More tiles than processors, of documents of any length."""
+    attend = attend_of(pattern_of(f"pattern p = {text}"))
+    forget(attend)
+    ends = torch.tensor([0, *sizes], dtype=torch.int32, device="cuda").cumsum(0, dtype=torch.int32)
+    q, k, v = (torch.randn(1, h, int(ends[-1]) + more, 128, device="cuda", dtype=torch.bfloat16) for h in (8, 2, 2))
+    found = attend(q, k, v, documents=ends, return_lse=True)
+    for first, stop in pairwise(ends.tolist()):
+        alone = attend(*(x[:, :, first:stop] for x in (q, k, v)), return_lse=True) if first < stop else ()
+        for x, y in zip(alone, found if alone else (), strict=True):
+            most = 8 * torch.finfo(x.dtype).eps * x[x.isfinite()].abs().max().item() if x.isfinite().any() else 0
+            torch.testing.assert_close(y[:, :, first:stop], x, rtol=0, atol=most)
+
+
 def gradients(attend, q, k, v, g, g_lse=None) -> tuple[torch.Tensor, ...]:
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     out, lse = attend(q, k, v, return_lse=True)
@@ -128,6 +194,9 @@ def test_strides() -> None:
     wanted = attend(*(each.contiguous() for each in (q, k, v)))
     assert torch.equal(attend(q, k, v), wanted)
     assert on_hopper(attend)
+    ends = torch.tensor([0, 100, 450], device="cuda", dtype=torch.int32)
+    first = attend(q[:1], k[:1], v[:1], documents=ends)
+    assert torch.equal(first, attend(*(each[:1].contiguous() for each in (q, k, v)), documents=ends))
     g = torch.randn(2, 450, 4, 128, device="cuda", dtype=torch.bfloat16).transpose(1, 2)
     whole = gradients(attend, *(each.contiguous() for each in (q, k, v, g)))
     assert all(map(torch.equal, gradients(attend, q, k, v, g), whole))

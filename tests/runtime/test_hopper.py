@@ -49,11 +49,11 @@ def program_of(text: str, heads: int | None = None) -> Program:
 
 
 def case_of(
-    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, packed=False, kind="forward", sinks=False, heads=None
+    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, lines=0, kind="forward", sinks=False, heads=None
 ) -> HopperCase:
     x = Meta.contiguous(shape, dtype, torch.device("cpu"))
     kernel = program_of(text, heads).groups[0].at(shape[2]).of(kind)[0]
-    return HopperCase(kernel, (x, x, x), packed, sinks, 0)
+    return HopperCase(kernel, (x, x, x), lines, sinks, 0)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def case_of(
         ("16-bit types", {"text": "causal", "dtype": torch.float32}),
         ("a head size from 40 to 128", {"text": "causal", "shape": (1, 16, 8192, 256)}),
         ("a head size from 40 to 128", {"text": "causal", "shape": (1, 16, 8192, 32)}),
-        ("a sequence for each row of the batch", {"text": "causal", "packed": True}),
+        ("", {"text": "causal", "lines": 16}),
         ("no sinks", {"text": "causal", "sinks": True}),
         ("one region", {"text": "causal & (same_block(64) | k % 64 >= 60)"}),
         ("one softmax from start to end", {"text": "causal & (past(64) | stride(16))"}),
@@ -120,6 +120,16 @@ def test_what_is_worth_it(text, shape, chosen, here: None, monkeypatch: pytest.M
         assert (gradients_on_hopper(run, 0) is not None) == forced
 
 
+@pytest.mark.parametrize(("lines", "forward"), [(16, True), (64, True), (128, False), (32768, False)])
+def test_long_documents_are_worth_it(lines: int, forward: bool, here: None) -> None:
+    """Lines of the table of sequences; the gradients of several sequences are made in the plain tier."""
+    program, x = program_of("causal"), Meta.contiguous((1, 16, 32768, 128), torch.bfloat16, torch.device("cpu"))
+    table = Meta.contiguous((lines, 7), torch.int32, torch.device("cpu"))
+    run, kernel = Pass(program, Q=x, K=x, V=x, DO=x, SEQUENCES=table), program.groups[0].at(32768).of("forward")[0]
+    assert on_hopper(run, kernel, 0) == forward
+    assert gradients_on_hopper(run, 0) is None
+
+
 @pytest.mark.parametrize(
     ("text", "shape", "chosen"),
     [
@@ -155,7 +165,7 @@ def test_other_tiers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", {"text": "window(512) | global(64)"}),
         ("", {"text": "k < n", "shape": (1, 1, 100, 40), "dtype": torch.float16}),
         ("16-bit types", {"text": "causal", "dtype": torch.float32}),
-        ("a sequence for each row of the batch", {"text": "causal", "packed": True}),
+        ("a sequence for each row of the batch", {"text": "causal", "lines": 16}),
         ("one region", {"text": "causal & (past(64) | stride(16))"}),
         ("positions as they are", {"text": "causal & stride(64)"}),
         ("ranges of tiles", {"text": "abs(q // 32 - k // 32) <= 2 & abs(q % 32 - k % 32) <= 2"}),
