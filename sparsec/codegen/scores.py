@@ -207,7 +207,7 @@ class _Scores:
 
 
 class _TritonScores(_Scores):
-    zeros = "tl.zeros_like(s)"
+    zeros = "sk.real_zeros(s)"
 
     def __init__(self, data: DataArguments) -> None:
         super().__init__(data)

@@ -20,25 +20,25 @@ from sparsec.kernels.regions import Lists, Rules
 
 @gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles"], repr=kernel_name)
 def hopper_forward_kernel(
-    Q, K, V, OUT, LSE, SPLITS, SPLITS_LSE, HEADS,
-    heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits,
+    Q, K, V, OUT, LSE, SPLITS, SPLITS_LSE, HEADS, SINKS,
+    heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits, sinks_b,
     NAME: gl.constexpr, KEEP: gl.constexpr, FULL: gl.constexpr, KEYS: gl.constexpr, NUMBERS: gl.constexpr,
-    WHOLE: gl.constexpr, LONGEST_FIRST: gl.constexpr,
+    WHOLE: gl.constexpr, SCORE: gl.constexpr, NEAR: gl.constexpr, LONGEST_FIRST: gl.constexpr,
     GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_D: gl.constexpr,
     STAGES: gl.constexpr,
 ):  # fmt: skip
     """Tiles of queries against the keys of a region: out and log-sum-exp.
 
-    SPLITS: programs that split a tile leave there what each of them found.
+    SPLITS: programs that split a tile leave there what each of them found.  SINKS: as `HopperWork` says.
     """
     OUT_LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_D, 16])
     _hopper_forward(
         Q, K, V, (OUT, LSE, SPLITS, SPLITS_LSE),
         HopperPlan(
             HopperWork(
-                HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits,
+                HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits, SINKS, sinks_b,
             ),
-            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE), Lists(),
+            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR), Lists(),
             HopperSizes(
                 GROUP, SPLITS is not None, LONGEST_FIRST, BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, BLOCK_M // 2, STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,

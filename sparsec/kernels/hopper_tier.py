@@ -45,7 +45,6 @@ class HopperCase(NamedTuple):
     kernel: Kernel
     tensors: tuple[Meta, ...]  # q, k, v; backward the gradient of out, too
     packed: bool
-    sinks: bool
     q_offset: int
     dropout: bool = False
 
@@ -91,10 +90,8 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
         case.kernel.stride == 1 and not (case.kernel.regions[0].gathered or case.kernel.grouped)
     ),
     "ranges of tiles": lambda case: not (case.kernel.listed or case.kernel.regions[0].tile_lists),
-    "no score": lambda case: case.kernel.regions[0].answers.score is None,
     "no tables": lambda case: not (case.kernel.regions[0].tables or case.kernel.regions[0].rows_tables),
-    "no data of the call": lambda case: not case.kernel.regions[0].inputs,
-    "no sinks": lambda case: not case.sinks,
+    "no data of the call": lambda case: not (case.kernel.regions[0].inputs or case.kernel.regions[0].score_inputs),
     "no dropout": lambda case: not case.dropout,
 }
 
@@ -176,13 +173,15 @@ def gradients_lack(case: HopperCase, group: Group, groups: int = 1) -> str:
         return "one region"
     if lacks := hopper_lacks(case):
         return lacks
+    if case.kernel.regions[0].answers.score is not None:
+        return "no score"
     steps = count_steps(case.kernel.regions[0], case.q.shape[2], case.n, case.q_offset)
     return "" if 0 < steps <= MOST_STEPS else f"1 to {MOST_STEPS:,} tiles of pairs"
 
 
 def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:
     tensors = tuple(run.metas[name] for name in ("Q", "K", "V", "DO") if name in run.metas)
-    return HopperCase(kernel, tensors, run.packed, "SINKS" in run.metas, q_offset, "STREAMS" in run.metas)
+    return HopperCase(kernel, tensors, run.packed, q_offset, "STREAMS" in run.metas)
 
 
 def wanted_tier() -> str:

@@ -7,6 +7,7 @@ before some flags; of a tile, some words.
 
 from __future__ import annotations
 
+from sparsec.kernels.device import LOG2_E
 from sparsec.kernels.hopper import gl, gluon
 from sparsec.kernels.hopper_plan import HopperTile, HopperWalk
 from sparsec.kernels.regions import ask, tile_of, walk_of
@@ -19,7 +20,8 @@ RAGGED = gl.constexpr(4)  # it has keys beyond the last one
 MASKS = gl.constexpr(8)  # a group's rows have a pair with the first half of the keys that is left out; twice that:
 # with the second; four times: the same of the second group
 TILE_BATCH, TILE_HEAD, TILE_NUMBER, TILE_PART = gl.constexpr(0), gl.constexpr(1), gl.constexpr(2), gl.constexpr(3)
-TILE_WORDS = gl.constexpr(4)
+TILE_SINK = gl.constexpr(4)  # the bits of a real number
+TILE_WORDS = gl.constexpr(5)
 TILE_SLOTS = gl.constexpr(4)  # the tiles before, of this turn and after, and one that is being said
 
 
@@ -132,6 +134,10 @@ def say_tile(tile, turn, shared, plan):
     say(tile.number, shared.tiles, place + TILE_NUMBER)
     if plan.sizes.SPLIT:
         say(gl.where(tile.split, tile.part, -1), shared.tiles, place + TILE_PART)
+    if plan.work.SINKS is not None:  # of the programs that split a tile the first has it
+        sink = gl.load(plan.work.SINKS + tile.batch * plan.work.sinks_b + tile.head) * LOG2_E
+        sink = gl.where(tile.part == 0, sink, float("-inf"))
+        say(sink.to(gl.int32, bitcast=True), shared.tiles, place + TILE_SINK)
 
 
 @gluon.jit

@@ -41,6 +41,12 @@ def real(x):
 
 
 @triton.jit
+def real_zeros(x):
+    """Zeros like x.  Of Triton's own ones, Gluon would want to know their layout."""
+    return tl.where(x == x, 0.0, 0.0)
+
+
+@triton.jit
 def real_distance(x, NEAR: tl.constexpr):
     """A difference of positions as a real number; NEAR: all positions are below 2**22.
 
