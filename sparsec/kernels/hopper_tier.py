@@ -173,8 +173,6 @@ def gradients_lack(case: HopperCase, group: Group, groups: int = 1) -> str:
         return "one region"
     if lacks := hopper_lacks(case):
         return lacks
-    if case.kernel.regions[0].answers.score is not None:
-        return "no score"
     steps = count_steps(case.kernel.regions[0], case.q.shape[2], case.n, case.q_offset)
     return "" if 0 < steps <= MOST_STEPS else f"1 to {MOST_STEPS:,} tiles of pairs"
 
