@@ -211,7 +211,8 @@ def _weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
     if plan.rules.SCORE is not None:
         q, k, at = _pairs_of_step(s, tile, entry, head, plan, FIRST_KEY)
         n, scale_log2 = plan.work.n, plan.work.scale_log2
-        slope = score_tile(plan.rules.SCORE_GRADIENT, s, q, k, n, at, plan.rules, scale_log2, False)
+        if plan.rules.SCORE_GRADIENT is not None:
+            slope = score_tile(plan.rules.SCORE_GRADIENT, s, q, k, n, at, plan.rules, scale_log2, False)
         s = score_tile(plan.rules.SCORE, s, q, k, n, at, plan.rules, scale_log2, False)
     p = gl.exp2(s * scale_of(plan.rules, plan.work.scale_log2) - lse[None, :])
     if plan.rules.SCORE is not None:
@@ -223,7 +224,7 @@ def _weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
             kept &= ask_keep(plan.rules, q[None, :], k[:, None], plan.work.n, at)
         p = gl.where(kept, p, 0.0)
     sloped = p
-    if plan.rules.SCORE is not None:
+    if plan.rules.SCORE_GRADIENT is not None:
         sloped = through_score(p, slope)
     return p, sloped
 
