@@ -36,7 +36,8 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
     if own.columns.tables or answers.judge:
         said["queries_visited"] = f"_queries_visited{suffix}"
-    device = [*answers.device, *((name, f"_{name}{stem}") for name in _OF_SCORE if score is not None)]
+    asked_of_score = () if score is None else _OF_SCORE if score.gradient else _OF_SCORE[:1]
+    device = [*answers.device, *((name, f"_{name}{stem}") for name in asked_of_score)]
     asked = ", ".join(f"{answer}={name}" for answer, name in device)
     said |= {name: f"_{name}_cpu{stem}" for name in _OF_SCORE if score is not None}
     if score is not None and variant.whole is not None:

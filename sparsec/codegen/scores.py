@@ -54,7 +54,7 @@ class ScoreText:
     """The bodies of the functions of a score, in lines, and its numbers as an argument."""
 
     score: list[str]
-    gradient: list[str]
+    gradient: list[str]  # none where it is 1
     score_torch: list[str]
     gradient_torch: list[str]
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
@@ -90,7 +90,7 @@ def score_text(score: Real | None, numbered: bool, data: DataArguments) -> Score
     derived = gradient(score)
     return ScoreText(
         score=_TritonScores(data).lines(score, of_pairs=True),
-        gradient=_TritonScores(data).lines(derived),
+        gradient=[] if constant(derived) == 1 else _TritonScores(data).lines(derived),
         score_torch=_TorchScores(data).lines(score, of_pairs=True),
         gradient_torch=_TorchScores(data).lines(derived),
         numbers=", NUMBERS" if numbered else "",
@@ -207,15 +207,17 @@ class _Scores:
 
 
 class _TritonScores(_Scores):
-    zeros = "tl.zeros_like(s)"
+    zeros = "sk.real_zeros(s)"
 
     def __init__(self, data: DataArguments) -> None:
         super().__init__(data)
         self.positions: Triton = Triton()
 
     def _whole(self, node: ir.Int) -> str:
-        if _is_distance(node):
+        if _is_difference(node):
             return f"sk.real_distance({self.positions.integer(node)}, NEAR)"
+        if isinstance(node, ir.Abs) and _is_difference(node.value):  # of a real number it costs nothing
+            return f"tl.abs({self._whole(node.value)})"
         return f"sk.real({self.positions.wide_integer(node)})"
 
     def _read(self, node: ReadReal) -> str:
@@ -279,10 +281,9 @@ class _TorchPositions(Torch):
         return Printer._operand(self, node, lead)
 
 
-def _is_distance(node: ir.Int) -> bool:
-    """Whether it is a difference of positions, or how large that is: below as many positions as there are."""
-    inner = node.value if isinstance(node, ir.Abs) else node
-    return inner in (ir.Sub(ir.Var("q"), ir.Var("k")), ir.Sub(ir.Var("k"), ir.Var("q")))
+def _is_difference(node: ir.Int) -> bool:
+    """Whether it is a difference of positions: between as many as there are, below 0 and above."""
+    return node in (ir.Sub(ir.Var("q"), ir.Var("k")), ir.Sub(ir.Var("k"), ir.Var("q")))
 
 
 def _used_again(node: Real) -> list[Real]:

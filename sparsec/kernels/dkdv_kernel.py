@@ -241,7 +241,8 @@ def _add_queries(
     at = place_of_queries(rules, lists, own, head, sizes)
     if rules.SCORE is not None:
         q = own.q_offset + stop.position
-        slope = score_tile(rules.SCORE_GRADIENT, s, q, own.k, own.n, at, rules, scale_log2, False)
+        if rules.SCORE_GRADIENT is not None:
+            slope = score_tile(rules.SCORE_GRADIENT, s, q, own.k, own.n, at, rules, scale_log2, False)
         s = score_tile(rules.SCORE, s, q, own.k, own.n, at, rules, scale_log2, False)
     s = mask_queries(s, rules, lists, walk, own, stop, at, sizes)
     p = tl.exp2(s * scale_of(rules, scale_log2) - lse_2[None, :])
@@ -273,7 +274,7 @@ def _add_queries(
         kept = kept_by_hash((first, second), own.k, own.k_lo, drop_below, side_by_side, sizes.BLOCK_N, False)
         weights = tl.where(kept, p, 0.0)
     dv = tl.dot(weights.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
-    if rules.SCORE is not None:
+    if rules.SCORE_GRADIENT is not None:
         p = through_score(p, slope)
     dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=sizes.PRECISION)
     delta = load_row_stats(

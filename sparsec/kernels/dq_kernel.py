@@ -229,11 +229,12 @@ def _add_keys(
     at = place_of_keys(region, own, stop, sizes)
     if region.rules.SCORE is not None:
         pairs = own.q, stop.position, own.n, at
-        slope = score_tile(region.rules.SCORE_GRADIENT, s, *pairs, region.rules, scale_log2, True)
+        if region.rules.SCORE_GRADIENT is not None:
+            slope = score_tile(region.rules.SCORE_GRADIENT, s, *pairs, region.rules, scale_log2, True)
         s = score_tile(region.rules.SCORE, s, *pairs, region.rules, scale_log2, True)
     s = mask_keys(s, region, own, walk, stop, at, sizes)
     p = tl.exp2(s * scale_of(region.rules, scale_log2) - lse_2[:, None])
-    if region.rules.SCORE is not None:
+    if region.rules.SCORE_GRADIENT is not None:
         p = through_score(p, slope)
     dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=sizes.PRECISION)
     if dropping.STREAMS is not None:

@@ -122,11 +122,12 @@ def _dq_slots(
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
         if rules.SCORE is not None:
             pairs = own.q, step.token, n, place_of_slots(own)
-            slope = score_tile(rules.SCORE_GRADIENT, s, *pairs, rules, scale_log2, True)
+            if rules.SCORE_GRADIENT is not None:
+                slope = score_tile(rules.SCORE_GRADIENT, s, *pairs, rules, scale_log2, True)
             s = score_tile(rules.SCORE, s, *pairs, rules, scale_log2, True)
         s = tl.where(kept_in_groups(rules, own, step, True, sizes), s, float("-inf"))
         p = tl.exp2(s * scale_of(rules, scale_log2) - lse_2[:, None])
-        if rules.SCORE is not None:
+        if rules.SCORE_GRADIENT is not None:
             p = through_score(p, slope)
         dp = tl.dot(do_tile, tl.trans(v_tile), input_precision=sizes.PRECISION)
         if dropping.STREAMS is not None:
@@ -178,7 +179,8 @@ def _dkdv_slots(
         s = tl.dot(k_tile, tl.trans(q_tile), input_precision=sizes.PRECISION)
         if rules.SCORE is not None:
             pairs = q_offset + step.token, own.token, n, place_of_slots(own)
-            slope = score_tile(rules.SCORE_GRADIENT, s, *pairs, rules, scale_log2, False)
+            if rules.SCORE_GRADIENT is not None:
+                slope = score_tile(rules.SCORE_GRADIENT, s, *pairs, rules, scale_log2, False)
             s = score_tile(rules.SCORE, s, *pairs, rules, scale_log2, False)
         s = tl.where(kept_in_groups(rules, own, step, False, sizes), s, float("-inf"))
         p = tl.exp2(s * scale_of(rules, scale_log2) - lse_2[None, :])
@@ -192,7 +194,7 @@ def _dkdv_slots(
             kept = kept_by_hash((first, second), own.token, 0, drop_below, False, sizes.BLOCK_N, False)
             weights = tl.where(kept, p, 0.0)
         dv = tl.dot(weights.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
-        if rules.SCORE is not None:
+        if rules.SCORE_GRADIENT is not None:
             p = through_score(p, slope)
         dp = tl.dot(v_tile, tl.trans(do_tile), input_precision=sizes.PRECISION)
         delta = tl.load(stats + n_stats, mask=step.there, other=0.0)

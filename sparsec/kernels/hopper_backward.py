@@ -17,7 +17,7 @@ from sparsec.kernels.memory import dense_strides
 from sparsec.kernels.prepare import strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import reduce_splits
-from sparsec.kernels.stages import Split, join_splits, lay_splits
+from sparsec.kernels.stages import Split, join_splits, lay_splits, near_of
 
 # Of the loading and storing warps and both groups: 24 and 240 registers a thread.
 _BACKWARD_OPTIONS = {"num_warps": 4, "maxnreg": 168}
@@ -73,6 +73,8 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
         values |= lay_splits(run, split, {"DK_PARTS": (head_dim,), "DV_PARTS": (head_dim,)})
     values |= {"n": n, "q_offset": q_offset, "query_tiles": query_tiles, "tiles": len(made.tiles) - 1}
     values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
+    values |= {"SCORE": region.answers.score, "SCORE_GRADIENT": region.answers.score_gradient}
+    values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"GROUP": heads // kv_heads, "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
     values |= {"BLOCK_D": size, "STAGES": _BACKWARD_STAGES[size]}
     programs = min((len(made.tiles) - 1) * batch * kv_heads, processors(run.device))

@@ -39,6 +39,7 @@ from sparsec.kernels.hopper_sync import (
     says,
 )
 from sparsec.kernels.regions import Rules, ask_keep
+from sparsec.kernels.scored_tiles import scale_of, score_tile, there_only, through_score
 
 _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group says that its part of ds is there
 
@@ -50,7 +51,8 @@ _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group 
 def hopper_backward_kernel(
     Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
     heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
-    NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr,
+    NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr, SCORE: gl.constexpr, SCORE_GRADIENT: gl.constexpr,
+    NEAR: gl.constexpr,
     GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,
     STAGES: gl.constexpr,
 ):  # fmt: skip
@@ -66,7 +68,9 @@ def hopper_backward_kernel(
                 TILES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS, part_rows, heads, kv_heads, rows, together, n,
                 q_offset, query_tiles, sums, tiles, scale, scale_log2,
             ),
-            Rules(KEEP, None, None, NUMBERS),
+            Rules(
+                KEEP, None, None, NUMBERS, None, None, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
+            ),
             BackwardSizes(GROUP, QUERIES, KEYS, HEAD_DIM, BLOCK_D, STAGES),
         ),
     )  # fmt: skip
@@ -155,13 +159,11 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             dp = warpgroup_mma(v, do.permute((1, 0)), zeros, use_acc=False, is_async=True)
             s = warpgroup_mma_wait(1, deps=[s])
             lse = stats.slice(0, plan.sizes.QUERIES).load(COLUMN)
-            p = gl.exp2(s * plan.work.scale_log2 - lse[None, :])
-            if not whole:
-                p = _masked_weights(p, tile, gl.load(entry), head, plan, GROUP * HALF)
+            p, sloped = _weights(s, lse, whole, tile, entry, head, plan, GROUP * HALF)
             dv = warpgroup_mma(gl.convert_layout(p.to(q.dtype), WEIGHTS), do, dv, is_async=True)
             delta = stats.slice(plan.sizes.QUERIES, plan.sizes.QUERIES).load(COLUMN)
             dp = warpgroup_mma_wait(1, deps=[dp])
-            ds = (p * (dp - delta[None, :])).to(q.dtype)
+            ds = (sloped * (dp - delta[None, :])).to(q.dtype)
             now = count & 1
             if step > 0:  # the other group's part of the step before; by then it has read what is overwritten now
                 named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
@@ -202,17 +204,38 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
 
 
 @gluon.jit
-def _masked_weights(p, tile, query_tile, head, plan, FIRST_KEY: gl.constexpr):
-    """Weights of pairs that the pattern keeps, of a group's keys, 0 of others."""
-    layout: gl.constexpr = p.type.layout
-    k = tile.number * plan.sizes.KEYS + FIRST_KEY + gl.arange(0, p.shape[0], gl.SliceLayout(1, layout))
-    kept = (k < plan.work.n)[:, None]
-    if plan.rules.KEEP is not None:
-        q = plan.work.q_offset + query_tile * plan.sizes.QUERIES
-        q += gl.arange(0, plan.sizes.QUERIES, gl.SliceLayout(0, layout))
-        at = tile.batch, head, plan.work.heads
-        kept &= ask_keep(plan.rules, q[None, :], k[:, None], plan.work.n, at)
-    return gl.where(kept, p, 0.0)
+def _weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
+    """Weights of a group's keys, from products that are not yet scaled, and what gradients of these are made of: the
+    same times slopes of the score.  0 of pairs that the pattern leaves out; `whole`: it keeps all of them.
+    """
+    if plan.rules.SCORE is not None:
+        q, k, at = _pairs_of_step(s, tile, entry, head, plan, FIRST_KEY)
+        n, scale_log2 = plan.work.n, plan.work.scale_log2
+        if plan.rules.SCORE_GRADIENT is not None:
+            slope = score_tile(plan.rules.SCORE_GRADIENT, s, q, k, n, at, plan.rules, scale_log2, False)
+        s = score_tile(plan.rules.SCORE, s, q, k, n, at, plan.rules, scale_log2, False)
+    p = gl.exp2(s * scale_of(plan.rules, plan.work.scale_log2) - lse[None, :])
+    if plan.rules.SCORE is not None:
+        p = there_only(p, lse)
+    if not whole:
+        q, k, at = _pairs_of_step(p, tile, entry, head, plan, FIRST_KEY)
+        kept = (k < plan.work.n)[:, None]
+        if plan.rules.KEEP is not None:
+            kept &= ask_keep(plan.rules, q[None, :], k[:, None], plan.work.n, at)
+        p = gl.where(kept, p, 0.0)
+    sloped = p
+    if plan.rules.SCORE_GRADIENT is not None:
+        sloped = through_score(p, slope)
+    return p, sloped
+
+
+@gluon.jit
+def _pairs_of_step(like, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
+    """The queries and a group's keys of a step, beside the columns and rows of `like`; and the place of its pairs."""
+    k = tile.number * plan.sizes.KEYS + FIRST_KEY + gl.arange(0, like.shape[0], gl.SliceLayout(1, like.type.layout))
+    q = plan.work.q_offset + gl.load(entry) * plan.sizes.QUERIES
+    q += gl.arange(0, plan.sizes.QUERIES, gl.SliceLayout(0, like.type.layout))
+    return q, k, (tile.batch, head, plan.work.heads)
 
 
 @gluon.jit

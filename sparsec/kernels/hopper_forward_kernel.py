@@ -20,17 +20,17 @@ from sparsec.kernels.regions import Lists, Rules
 
 @gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles"], repr=kernel_name)
 def hopper_forward_kernel(
-    Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, r_b, r_h, r_m,
-    heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits,
+    Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, SINKS, r_b, r_h, r_m,
+    heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits, sinks_b,
     NAME: gl.constexpr, KEEP: gl.constexpr, FULL: gl.constexpr, KEYS: gl.constexpr, NUMBERS: gl.constexpr,
-    WHOLE: gl.constexpr, LONGEST_FIRST: gl.constexpr,
+    WHOLE: gl.constexpr, SCORE: gl.constexpr, NEAR: gl.constexpr, LONGEST_FIRST: gl.constexpr,
     GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_D: gl.constexpr,
     STAGES: gl.constexpr,
 ):  # fmt: skip
     """Tiles of queries against the keys of a region: out and log-sum-exp.
 
     SPLITS: programs that split a tile leave there what each of them found.  TILES: those of several sequences, n_q
-    being the rows of Q.
+    being the rows of Q.  SINKS: as `HopperWork` says.
     """
     WORDS: gl.constexpr = TILE_WORDS if TILES is None else SEQUENCE_WORDS
     OUT_LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_D, 16])
@@ -38,9 +38,9 @@ def hopper_forward_kernel(
         Q, K, V, HopperResults(OUT, OUT_ROWS, r_b, r_h, r_m, LSE, SPLITS, SPLITS_LSE),
         HopperPlan(
             HopperWork(
-                TILES, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits,
+                TILES, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits, SINKS, sinks_b,
             ),
-            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE), Lists(),
+            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR), Lists(),
             HopperSizes(
                 GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST,
                 BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, BLOCK_M // 2, STAGES,

@@ -1,4 +1,4 @@
-"""Device functions of the Hopper tier: which scores the pattern masks."""
+"""Device functions of the Hopper tier: scores of a step, and which of them the pattern masks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ from sparsec.kernels.hopper_tiles import (
     tile_word,
 )
 from sparsec.kernels.regions import ask_keep
+from sparsec.kernels.scored_tiles import score_tile
+
+
+@gluon.jit
+def hopper_score(s, said, turn, shared, plan, GROUP: gl.constexpr):
+    """What the pattern's score says of the products of a step, for the rows of a group."""
+    k = (said >> SAID_FLAGS) * plan.sizes.BLOCK_N + gl.arange(0, plan.sizes.BLOCK_N, gl.SliceLayout(0, s.type.layout))
+    q, at = _rows_of_step(s, turn, shared, plan, GROUP)
+    n = number_of_keys(shared, turn, plan)
+    return score_tile(plan.rules.SCORE, s, q, k, n, at, plan.rules, plan.scale_log2, True)
 
 
 @gluon.jit
@@ -53,8 +63,14 @@ def keys_there(k, turn, shared, plan):
 
 @gluon.jit
 def _mask_half(s, k_lo, turn, shared, plan, GROUP: gl.constexpr):
-    q = first_position(shared, turn, plan, GROUP) + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, s.type.layout))
     k = k_lo + gl.arange(0, plan.sizes.BLOCK_N // 2, gl.SliceLayout(0, s.type.layout))
-    at = tile_word(shared, turn, plan, TILE_BATCH), tile_word(shared, turn, plan, TILE_HEAD), plan.work.heads
+    q, at = _rows_of_step(s, turn, shared, plan, GROUP)
     n = number_of_keys(shared, turn, plan)
     return gl.where(ask_keep(plan.rules, q[:, None], k[None, :], n, at), s, float("-inf"))
+
+
+@gluon.jit
+def _rows_of_step(s, turn, shared, plan, GROUP: gl.constexpr):
+    """The queries of a group's rows in the tile of a turn; the row of the batch, the head, and how many heads."""
+    q = first_position(shared, turn, plan, GROUP) + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, s.type.layout))
+    return q, (tile_word(shared, turn, plan, TILE_BATCH), tile_word(shared, turn, plan, TILE_HEAD), plan.work.heads)

@@ -19,6 +19,8 @@ class HopperWork(NamedTuple):
     tiles: Any  # of the queries of a head
     split_tiles: Any  # the first ones, which `splits` programs split
     splits: Any
+    SINKS: Any  # one score more for each row, [1 or B, H]; None: there is none
+    sinks_b: Any
 
 
 class HopperSizes(NamedTuple):

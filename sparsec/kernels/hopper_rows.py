@@ -12,27 +12,31 @@ from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.prepare import Heads, rules_of, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits
-from sparsec.kernels.stages import join_splits, lay_splits, split_first_tiles
+from sparsec.kernels.stages import join_splits, lay_splits, near_of, split_first_tiles
 
 _OPTIONS = {"num_warps": 4, "maxnreg": 168}  # of the loading warp and both groups: 24 and 240 registers a thread
 
 
-def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, q_offset: int) -> None:
-    """Launches a forward kernel that `sparsec.kernels.hopper_tier` takes, and what joins tiles that programs split."""
+def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_offset: int) -> None:
+    """Launches a forward kernel that `sparsec.kernels.hopper_tier` takes, and what joins tiles that programs split.
+
+    `more`: what it takes besides, by name.
+    """
     q, k = run.metas["Q"], run.metas["K"]
     (batch, all_heads, n_q, head_dim), n = q.shape, k.shape[2]
     size = hopper_size(head_dim)
-    values: Environment = rules_of(kernel) | heads.lists
+    values: Environment = rules_of(kernel) | heads.lists | more
     values |= {"NAME": kernel.name, "NUMBERS": kernel.numbers or None, "LONGEST_FIRST": kernel.longest_first}
     values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size, "STAGES": HOPPER_STAGES[size]}
     values |= {"BLOCK_M": HOPPER_BLOCK, "BLOCK_N": HOPPER_BLOCK}
+    values["NEAR"] = near_of(run, kernel, q_offset)
     whole = kernel.block > 1 and kernel.block % HOPPER_BLOCK == q_offset % HOPPER_BLOCK == 0
     values["WHOLE"] = whole and not run.packed  # sequences have first positions of their own
     for name, rows in {"Q": HOPPER_BLOCK // 2, "K": HOPPER_BLOCK, "V": HOPPER_BLOCK, "OUT": HOPPER_BLOCK // 2}.items():
         values[name] = hopper_box(name, run.metas[name], rows, size)
     tiles = cdiv(n_q, HOPPER_BLOCK)
     values |= {"OUT_ROWS": Slot("OUT"), **strides_by_name(r=run.metas["OUT"])}
-    values |= {"LSE": Slot("LSE"), "scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
+    values |= {"scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
     values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
     if run.packed:
         laid, most = lay_sequence_tiles(run, kernel, heads, values, (HOPPER_BLOCK, HOPPER_BLOCK))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sparsec.kernels.hopper import fence_async_shared, gl, gluon, warpgroup_mma, warpgroup_mma_wait
-from sparsec.kernels.hopper_mask import hopper_mask, keys_there
+from sparsec.kernels.hopper_mask import hopper_mask, hopper_score, keys_there
 from sparsec.kernels.hopper_sync import MEET_GROUPS, VALUES_CLEARED, named_barrier, says
 from sparsec.kernels.hopper_tiles import FIRST, MASKS, RAGGED, SAID_FLAGS
+from sparsec.kernels.scored_tiles import scale_of
 
 NO_MAXIMUM = gl.constexpr(-1.0e30)  # finite, as in `softmax_start`
 
@@ -39,14 +40,16 @@ def next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP: gl.constexpr):
 
     In the first step of a tile, what is before belongs to another one, and is left as it is.
     """
-    s = warpgroup_mma_wait(1, deps=[s])
+    s, scale = warpgroup_mma_wait(1, deps=[s]), scale_of(plan.rules, plan.scale_log2)
+    if plan.rules.SCORE is not None:
+        s = hopper_score(s, said, turn, shared, plan, GROUP)
     if says(said, RAGGED | (3 * MASKS) << (2 * GROUP)):
         s = hopper_mask(s, said, turn, shared, plan, GROUP)
     first = says(said, FIRST)
     row_max = gl.convert_layout(gl.max(s, 1), m_i.type.layout, assert_trivial=True)
     m_i, l_i = gl.where(first, NO_MAXIMUM, m_i), gl.where(first, 0.0, l_i)
-    m_new = gl.maximum(m_i, row_max * plan.scale_log2)
-    p = gl.exp2(s * plan.scale_log2 - _rows_of(m_new, s))
+    m_new = gl.maximum(m_i, row_max * scale)
+    p = gl.exp2(s * scale - _rows_of(m_new, s))
     alpha = gl.exp2(m_i - m_new)
     l_i = l_i * _rows_of(alpha, l_i) + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
     return p, gl.where(first, 1.0, alpha), m_new, l_i

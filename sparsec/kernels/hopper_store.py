@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from sparsec.kernels.device import LN_2
 from sparsec.kernels.hopper import fence_async_shared, gl, gluon, store_box, store_wait
-from sparsec.kernels.hopper_tiles import TILE_BATCH, TILE_HEAD, TILE_PART, TILE_ROWS, first_row, tile_word
+from sparsec.kernels.hopper_tiles import TILE_BATCH, TILE_HEAD, TILE_PART, TILE_ROWS, TILE_SINK, first_row, tile_word
 
 
 @gluon.jit
 def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr):
-    """Log-sum-exp of a group's rows of the tile of a turn; leaves in shared memory what their sums are divided by."""
-    l_i = gl.convert_layout(gl.sum(l_i, 1), m_i.type.layout)
-    some = l_i > 0
+    """Log-sum-exp of a group's rows of the tile of a turn; leaves in shared memory factors of their sums."""
+    l_i, share = gl.convert_layout(gl.sum(l_i, 1), m_i.type.layout), 1.0
+    if plan.work.SINKS is not None:
+        sink = tile_word(shared, turn, plan, TILE_SINK).to(gl.float32, bitcast=True)
+        top = gl.maximum(m_i, sink)
+        share = gl.exp2(m_i - top)
+        m_i, l_i = top, l_i * share + gl.exp2(sink - top)
+    some = l_i != 0  # not a number stays one
     l_safe = gl.where(some, l_i, 1.0)
     lse = gl.where(some, (m_i + gl.log2(l_safe)) * LN_2, float("-inf"))
-    shared.factors.index(2 * (turn & 1) + GROUP).store(1.0 / l_safe)
+    shared.factors.index(2 * (turn & 1) + GROUP).store(share / l_safe)
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
     if results.SPLITS_LSE is not None:
         gl.store(results.SPLITS_LSE + _first_of_share(bh, part, plan) + row, lse, mask=(row >= 0) & (part >= 0))

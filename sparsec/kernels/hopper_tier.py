@@ -46,7 +46,6 @@ class HopperCase(NamedTuple):
     kernel: Kernel
     tensors: tuple[Meta, ...]  # q, k, v; backward the gradient of out, too
     lines: int  # of the table of sequences; 0: each row of the batch is one
-    sinks: bool
     q_offset: int
     dropout: bool = False
 
@@ -91,10 +90,8 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
         case.kernel.stride == 1 and not (case.kernel.regions[0].gathered or case.kernel.grouped)
     ),
     "ranges of tiles": lambda case: not (case.kernel.listed or case.kernel.regions[0].tile_lists),
-    "no score": lambda case: case.kernel.regions[0].answers.score is None,
     "no tables": lambda case: not (case.kernel.regions[0].tables or case.kernel.regions[0].rows_tables),
-    "no data of the call": lambda case: not case.kernel.regions[0].inputs,
-    "no sinks": lambda case: not case.sinks,
+    "no data of the call": lambda case: not (case.kernel.regions[0].inputs or case.kernel.regions[0].score_inputs),
     "no dropout": lambda case: not case.dropout,
 }
 
@@ -186,7 +183,7 @@ def gradients_lack(case: HopperCase, group: Group, groups: int = 1) -> str:
 def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:
     tensors = tuple(run.metas[name] for name in ("Q", "K", "V", "DO") if name in run.metas)
     lines = run.metas["SEQUENCES"].shape[0] if run.packed else 0
-    return HopperCase(kernel, tensors, lines, "SINKS" in run.metas, q_offset, "STREAMS" in run.metas)
+    return HopperCase(kernel, tensors, lines, q_offset, "STREAMS" in run.metas)
 
 
 def wanted_tier() -> str:

@@ -7,6 +7,7 @@ before some flags; of a tile, some words.
 
 from __future__ import annotations
 
+from sparsec.kernels.device import LOG2_E
 from sparsec.kernels.hopper import gl, gluon
 from sparsec.kernels.hopper_plan import HopperTile, HopperWalk
 from sparsec.kernels.own_tiles import sequence_of
@@ -20,10 +21,11 @@ RAGGED = gl.constexpr(4)  # it has keys beyond the last one, or before the first
 MASKS = gl.constexpr(8)  # a group's rows have a pair with the first half of the keys that is left out; twice that:
 # with the second; four times: the same of the second group
 TILE_BATCH, TILE_HEAD, TILE_NUMBER, TILE_PART = gl.constexpr(0), gl.constexpr(1), gl.constexpr(2), gl.constexpr(3)
-TILE_WORDS = gl.constexpr(4)
+TILE_SINK = gl.constexpr(4)  # the bits of a real number
+TILE_WORDS = gl.constexpr(5)
 # Of a tile of one of several sequences: its first row of Q, how many rows there are, the position of the first, keys.
-TILE_FIRST, TILE_ROWS, TILE_Q_LO = gl.constexpr(4), gl.constexpr(5), gl.constexpr(6)
-TILE_KEYS, TILE_BEGIN, SEQUENCE_WORDS = gl.constexpr(7), gl.constexpr(8), gl.constexpr(9)
+TILE_FIRST, TILE_ROWS, TILE_Q_LO = gl.constexpr(5), gl.constexpr(6), gl.constexpr(7)
+TILE_KEYS, TILE_BEGIN, SEQUENCE_WORDS = gl.constexpr(8), gl.constexpr(9), gl.constexpr(10)
 TILE_SLOTS = gl.constexpr(4)  # the tiles before, of this turn and after, and one that is being said
 
 
@@ -178,6 +180,10 @@ def say_tile(tile, turn, shared, plan):
         say(tile.q_lo, shared.tiles, place + TILE_Q_LO)
         say(tile.n, shared.tiles, place + TILE_KEYS)
         say(tile.k_begin, shared.tiles, place + TILE_BEGIN)
+    if plan.work.SINKS is not None:  # of the programs that split a tile the first has it
+        sink = gl.load(plan.work.SINKS + tile.batch * plan.work.sinks_b + tile.head) * LOG2_E
+        sink = gl.where(tile.part == 0, sink, float("-inf"))
+        say(sink.to(gl.int32, bitcast=True), shared.tiles, place + TILE_SINK)
 
 
 @gluon.jit

@@ -37,7 +37,7 @@ class Answers(NamedTuple):
     queries: Any = None  # (k_lo, k_hi, n, length, shift, BLOCK, residue, numbers) -> those that keys visit
     judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> whether a tile may have a pair, and whether it has all
     score: Any = None  # (s, q, k, n, h, H, numbers) -> scores, from scaled products
-    score_gradient: Any = None  # the same -> their derivatives by s
+    score_gradient: Any = None  # the same -> their derivatives by s; None: these are 1
 
 
 class Read(NamedTuple):

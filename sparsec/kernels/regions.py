@@ -27,7 +27,7 @@ class Rules(NamedTuple):
     WHOLE: Any = False  # every tile that is visited is kept whole
     LISTS_FILL: Any = False  # tiles with an odd entry in a list are kept whole
     SCORE: Any = None  # what becomes of scaled products; None: they are the scores
-    SCORE_GRADIENT: Any = None
+    SCORE_GRADIENT: Any = None  # None: it is 1
     GATHERED: Any = False  # the keys of a program are
     NEAR: Any = False  # positions are below 2**22 (`real_distance`)
 

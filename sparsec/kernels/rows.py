@@ -38,7 +38,7 @@ def launch_rows(
                 launch_grouped_rows(run, kernel, heads, more(kernel), q_offset)
                 continue
             if kind == "forward" and on_hopper(run, kernel, q_offset):
-                launch_hopper(run, kernel, heads, q_offset)
+                launch_hopper(run, kernel, heads, more(kernel), q_offset)
                 continue
             keys = keys_of(run, kernel, heads)
             moving = {name: run.metas[stored] for name, stored in keys.items()}

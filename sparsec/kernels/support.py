@@ -24,7 +24,7 @@ from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator, typed
 from sparsec.kernels.positions import Positions
 from sparsec.kernels.program import Answers, Group, Groups, Kernel, Program, Read, Reads, Region, Variant, numbered
-from sparsec.kernels.reals import as_real, choose_real, real, real_distance, tanh
+from sparsec.kernels.reals import as_real, choose_real, real, real_distance, real_zeros, tanh
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.spans import (
     counted,
@@ -108,6 +108,7 @@ __all__ = [
     "real",
     "real_distance",
     "real_entry",
+    "real_zeros",
     "some_chosen",
     "some_counted",
     "some_sorted",

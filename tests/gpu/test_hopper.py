@@ -10,14 +10,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.generated import attend_of, pattern_of, random_pattern
+from support.exact import assert_as_exact
+from support.generated import attend_of, mask_of, pattern_of, random_pattern
 from support.on_gpu import HALVES, any_program, check
+from support.sinks import dense, results
 
 from sparsec.ir.nodes import Pattern
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
 from sparsec.kernels.hopper_tier import TIER, known_gluon
 from sparsec.kernels.launch import Launch
+from sparsec.kernels.sinks import with_sinks
+from sparsec.testing.score_programs import score_programs
 
 HERE = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0) and known_gluon()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")]
@@ -33,6 +37,14 @@ PATTERNS = [
     "k < 200 | k >= q & k < q + 77",
     "block_window(128, 3)",
     "match h { 0 -> past(77), 1 -> past(500), 2 -> k < n, else -> causal }",
+]
+SCORED = [
+    "past(300) | sinks(4) with softcap(2), alibi",
+    "window(200) | global(40) with softcap(50)",
+    "causal & q % 3 != 0 with alibi",
+    "match h { 0 -> past(77) with softcap(2), 1 -> past(500) with softcap(3), else -> causal with softcap(h + 2) }",
+    "score half = 0.5\npattern p = past(300) with half",
+    "score both = s * s / 4 - max(s, k / 900) if q - k > 9 else 2 ** min(s, 3)\npattern p = k < n with both",
 ]
 
 
@@ -72,6 +84,60 @@ def test_patterns(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}", 4 if "match" in text else None)
     check_here(pattern, 1024, 1024, heads=4, kv_heads=2, head_size=128, dtype=torch.bfloat16)
     check_here(pattern, 777, 1111, heads=4, kv_heads=2, head_size=64, dtype=torch.float16, batch=2)
+
+
+@pytest.mark.parametrize("text", SCORED)
+def test_scores(text: str) -> None:
+    pattern = pattern_of(text if "pattern" in text else f"pattern p = {text}", 4 if "match" in text else None)
+    check_here(pattern, 1024, 1024, heads=4, kv_heads=2, head_size=128, dtype=torch.bfloat16)
+    check_here(pattern, 777, 1111, heads=4, kv_heads=2, head_size=80, dtype=torch.float16, batch=2)
+    check_here(pattern, 333, 200, 20, heads=4, kv_heads=1, head_size=64, dtype=torch.bfloat16)
+
+
+@settings(max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(score_programs(), st.sampled_from(((300, 300, 0), (5, 470, 465), (233, 120, 9))), st.sampled_from(HALVES))
+def test_random_scores(score: str, lengths: tuple[int, int, int], dtype: torch.dtype) -> None:
+    pattern = pattern_of(f"{score}pattern p = past(100) | k < 70 with x")
+    check_here(pattern, *lengths, heads=4, kv_heads=2, head_size=64, dtype=dtype)
+
+
+@pytest.mark.parametrize(("head_size", "dtype"), [(128, torch.bfloat16), (80, torch.float16)])
+@pytest.mark.parametrize(
+    ("text", "n_q", "n"),
+    [
+        ("past(300) | sinks(4)", 777, 1111),
+        ("causal & q % 3 != 0", 600, 600),  # rows without a key
+        ("window(300) | global(200)", 5000, 5000),  # leading tiles are split
+        ("match h { 0 -> past(77), 1 -> past(500), 2 -> k < n, else -> causal }", 700, 900),
+    ],
+)
+def test_sinks(text: str, n_q: int, n: int, head_size: int, dtype: torch.dtype) -> None:
+    pattern = pattern_of(f"pattern p = {text}", 4 if "match" in text else None)
+    attend, mask = attend_of(pattern), torch.as_tensor(mask_of(pattern, n_q, n), device="cuda")
+    forget(attend)
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = (2, 4, n_q, head_size), (2, 2, n, head_size)
+    drawn = [torch.randn(shape, generator=generator) for shape in (queries, keys, keys, (4,), queries, queries[:3])]
+    drawn[3][:2] = torch.tensor([20.0, float("-inf")])  # one above all scores, and one that is as if it were not there
+    drawn, scale = [x.to("cuda", dtype) for x in drawn], head_size**-0.5
+    found = results(lambda *x: attend(*x[:3], sinks=x[3], return_lse=True), drawn)
+    wanted = results(lambda *x: dense(mask, *x, scale), [x.double() for x in drawn])
+    assert_as_exact(found, wanted, results(lambda *x: dense(mask, *x, scale), drawn))
+    assert on_hopper(attend)
+    assert on_hopper(attend, hopper_backward_kernel) == (not pattern.heads)
+
+
+def test_sinks_beside_scores() -> None:
+    attend = attend_of(pattern_of("pattern p = past(300) with softcap(2)"))
+    forget(attend)
+    q, k, v = torch.randn(3, 2, 4, 900, 128, device="cuda", dtype=torch.bfloat16)
+    sinks = torch.randn(4, device="cuda")
+    out, lse = attend(q, k, v, sinks=sinks, return_lse=True)
+    wanted_out, wanted_lse = with_sinks(*attend(q, k, v, return_lse=True), sinks[None])
+    torch.testing.assert_close(lse, wanted_lse)
+    # rounded once, and twice
+    torch.testing.assert_close(out.float(), wanted_out.float(), rtol=2 * torch.finfo(q.dtype).eps, atol=1e-6)
+    assert on_hopper(attend)
 
 
 @pytest.mark.parametrize("lengths", [(1, 1, None), (1, 900, None), (900, 333, 5), (333, 200, 400), (1029, 2048, 0)])
@@ -220,7 +286,9 @@ def test_bitwise_repeatable(text: str) -> None:
         assert all(map(torch.equal, attend(q, k, v, return_lse=True), first))
 
 
-@pytest.mark.parametrize("text", ["causal", "k < n", "past(300)", "window(300) | global(70)"])
+@pytest.mark.parametrize(
+    "text", ["causal", "k < n", "past(300)", "window(300) | global(70)", "past(300) with softcap(2), alibi"]
+)
 def test_gradients_are_bitwise_repeatable(text: str) -> None:
     """Though steps wait for one another, and other work holds up some of them."""
     attend = attend_of(pattern_of(f"pattern p = {text}"))

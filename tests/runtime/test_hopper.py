@@ -32,6 +32,7 @@ from sparsec.runtime import offline_compile
 from sparsec.runtime.offline_compile import TARGETS, CompiledKernel, compile_kernels
 
 SHARED = 232_448  # bytes that one program may have on sm_90
+SLOPES = "input a: float[H] score sloped = s - a * abs(q - k)"
 PRODUCTS = 8  # instructions of one product of 64 x 128 x 128; a step has two
 
 
@@ -49,11 +50,11 @@ def program_of(text: str, heads: int | None = None) -> Program:
 
 
 def case_of(
-    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, lines=0, kind="forward", sinks=False, heads=None
+    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, lines=0, kind="forward", heads=None
 ) -> HopperCase:
     x = Meta.contiguous(shape, dtype, torch.device("cpu"))
     kernel = program_of(text, heads).groups[0].at(shape[2]).of(kind)[0]
-    return HopperCase(kernel, (x, x, x), lines, sinks, 0)
+    return HopperCase(kernel, (x, x, x), lines, 0)
 
 
 @pytest.mark.parametrize(
@@ -65,13 +66,14 @@ def case_of(
         ("a head size from 40 to 128", {"text": "causal", "shape": (1, 16, 8192, 256)}),
         ("a head size from 40 to 128", {"text": "causal", "shape": (1, 16, 8192, 32)}),
         ("", {"text": "causal", "lines": 16}),
-        ("no sinks", {"text": "causal", "sinks": True}),
+        ("", {"text": "causal with softcap(50), alibi"}),
         ("one region", {"text": "causal & (same_block(64) | k % 64 >= 60)"}),
         ("one softmax from start to end", {"text": "causal & (past(64) | stride(16))"}),
         ("positions as they are", {"text": "causal & stride(64)"}),
         ("ranges of tiles", {"text": "abs(q // 32 - k // 32) <= 2 & abs(q % 32 - k % 32) <= 2"}),
         ("no tables", {"text": "random_blocks(64, 2, 1) | block_window(64, 3)"}),
         ("no data of the call", {"text": "input doc: int[n] pattern p = causal & doc[q] == doc[k]"}),
+        ("no data of the call", {"text": f"{SLOPES} pattern p = causal with sloped"}),
     ],
 )
 @pytest.mark.usefixtures("here")
@@ -105,6 +107,7 @@ def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -
         ("window(512) | global(64)", (1, 16, 32768, 128), False),
         ("block_window(64, 3)", (1, 16, 32768, 128), False),
         ("past(4096)", (1, 16, 32768, 64), False),
+        ("past(4096) with softcap(50)", (1, 16, 32768, 128), True),
         ("k < n", (1, 16, 8192, 64), True),
         ("causal", (1, 16, 1024, 128), False),
         ("causal", (1, 1, 8192, 128), False),  # 64 tiles for 132 processors
@@ -142,6 +145,8 @@ def test_long_documents_are_worth_it(lines: int, forward: bool, here: None) -> N
         ("causal", (1, 1, 8192, 128), False),
         ("past(1024) | sinks(4)", (1, 16, 32768, 128), True),
         ("window(512) | global(64)", (1, 16, 32768, 128), True),
+        ("past(4096) with softcap(50)", (1, 16, 32768, 128), True),
+        ("past(4096) with alibi", (1, 16, 32768, 128), True),
     ],
 )
 def test_whose_gradients_are_worth_it(text, shape, chosen, here: None) -> None:
@@ -163,6 +168,7 @@ def test_other_tiers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("", {"text": "past(1000) | sinks(4)"}),
         ("", {"text": "window(512) | global(64)"}),
+        ("", {"text": "causal with softcap(50), alibi"}),
         ("", {"text": "k < n", "shape": (1, 1, 100, 40), "dtype": torch.float16}),
         ("16-bit types", {"text": "causal", "dtype": torch.float32}),
         ("a sequence for each row of the batch", {"text": "causal", "lines": 16}),
@@ -197,6 +203,7 @@ def compiled(text: str, head_size: int) -> dict[str, CompiledKernel]:
         pytest.param("past(1000) | sinks(4)", 128, 256, marks=pytest.mark.full),
         pytest.param("window(512) | global(64)", 128, 512, marks=pytest.mark.full),
         pytest.param("causal", 64, 256, marks=pytest.mark.full),
+        pytest.param("past(1000) with alibi", 128, 256, marks=pytest.mark.full),
     ],
 )
 def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
@@ -227,6 +234,7 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
         pytest.param("k < n", 128, 200, 2, marks=pytest.mark.full),
         pytest.param("window(512) | global(64)", 128, 512, 10, marks=pytest.mark.full),
         pytest.param("causal", 64, 0, 0, marks=pytest.mark.full),
+        pytest.param("past(1000) with alibi", 128, 512, 10, marks=pytest.mark.full),
     ],
 )
 def test_what_the_compiler_made_of_gradients(text: str, head_size: int, spills: int, in_loop: int) -> None:
