@@ -27,7 +27,7 @@ from sparsec.sets.symbolic_tiles import MIN_TILE
 _LONGEST_LINE = 120
 _OF_STEPS = "A step of decoding: the last rows of a sequence against a cache of keys."
 _PLACEHOLDER = "op_name_of_this_content"
-_TAKEN = {"torch", "triton", "tl", "sk"}
+_TAKEN = {"torch", "triton", "tl", "sk", support.NAME}  # the support library is a file beside the module
 
 
 def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequence[Sequence[Term]] = ()) -> str:
@@ -123,9 +123,12 @@ def kernels_of(plan: Plan, terms: Sequence[Sequence[Term]] = ()) -> Shared:
 
 
 def function_name(name: str) -> str:
-    """The name of the generated function: the pattern's, with a `_` where Python or the module needs that name."""
+    """The name of the generated function: the pattern's, with a `_` where Python or the module needs that name.
+
+    The support library's names give way (`support.standalone`): what it calls its own changes with every version.
+    """
     python = keyword.iskeyword(name) or keyword.issoftkeyword(name) or hasattr(builtins, name)
-    taken = name in _TAKEN or name in support.names() or name.startswith("_")
+    taken = name in _TAKEN or name.startswith("_")
     return f"{name}_" if python or taken else name
 
 
