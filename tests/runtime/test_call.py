@@ -171,6 +171,7 @@ def test_type_checkers_know_what_comes_back(attend):
     assert f"@_OPERATOR.public\ndef {generated.__name__}(" in inspect.getsource(sys.modules[generated.__module__])
     assert attend._operator.public(generated) is generated
     assert inspect.signature(op.Operator.public).return_annotation == "Attention"
-    calls = [each for each in ast.parse(inspect.getsource(op.Attention)).body[0].body if isinstance(each, ast.FunctionDef)]
+    body = ast.parse(inspect.getsource(op.Attention)).body[0].body
+    calls = [each for each in body if isinstance(each, ast.FunctionDef)]
     assert [ast.unparse(each.returns) for each in calls] == returned
     assert [ast.unparse(each.args.kwonlyargs[-1].annotation) for each in calls] == given
