@@ -5,8 +5,9 @@ from __future__ import annotations
 import builtins
 import hashlib
 import keyword
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cache
+from typing import TypeVar
 
 import jinja2
 
@@ -27,7 +28,7 @@ from sparsec.sets.symbolic_tiles import MIN_TILE
 _LONGEST_LINE = 120
 _OF_STEPS = "A step of decoding: the last rows of a sequence against a cache of keys."
 _PLACEHOLDER = "op_name_of_this_content"
-_TAKEN = {"torch", "triton", "tl", "sk"}
+_TAKEN = {"torch", "triton", "tl", "sk", support.NAME}  # the support library is a file beside the module
 
 
 def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequence[Sequence[Term]] = ()) -> str:
@@ -37,7 +38,7 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     made = kernels_of(plan, terms)
     data = data_of(plan.pattern)
     choices = choices_of(plan.pattern.inputs, plan.pattern.choice_inputs)
-    runs = _runs(plan, (text for _, texts in made.groups for text in texts))
+    runs = _named((text.stem, _run(plan, text)) for _, texts in made.groups for text in texts)
     body = (
         _environment()
         .get_template("module.py.jinja")
@@ -73,13 +74,8 @@ def emit_steps(plan: Plan) -> str:
     """The text of the module that decodes, from the plan of `sparsec.plan.decode`."""
     template = _environment().get_template("decode_answers.py.jinja")
     made = shared(plan, lambda variant: template.render(variant=variant))
-    runs: dict[tuple[str, ...], str] = {}
-    groups = []
-    for heads, (text,) in made.groups:
-        run = tuple(program.step_region(each, text.stem if text.score else None) for each in text.answers)
-        alike = sum(name == text.stem or name.startswith(f"{text.stem}_also_") for name in runs.values())
-        name = runs.setdefault(run, f"{text.stem}_also_{alike}" if alike else text.stem)
-        groups.append((heads, name, text.numbers))
+    served = [(heads, text, _step_run(text)) for heads, (text,) in made.groups]
+    runs = _named((text.stem, run) for _, text, run in served)
     return (
         _environment()
         .get_template("decode.py.jinja")
@@ -88,14 +84,15 @@ def emit_steps(plan: Plan) -> str:
             import_support=support.INSIDE,
             answers=made.answers,
             tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
-            variants={name: run for run, name in runs.items()},
+            variants={suffix: run for run, suffix in runs.items()},
             most_positions=MOST_POSITIONS,
-            groups=groups,
+            groups=[(heads, runs[run], text.numbers) for heads, text, run in served],
         )
     )
 
 
 _Run = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
+_Served = TypeVar("_Served", bound=Hashable)
 
 
 def _run(plan: Plan, text: VariantText) -> _Run:
@@ -104,15 +101,20 @@ def _run(plan: Plan, text: VariantText) -> _Run:
     return regions, tuple(program.kernel(each, text) for each in text.kernels)
 
 
-def _runs(plan: Plan, texts: Iterable[VariantText]) -> dict[_Run, str]:
-    """All that serve some length, each once, with the ends of their names.
+def _step_run(text: VariantText) -> tuple[str, ...]:
+    """What serves a step of decoding: regions."""
+    return tuple(program.step_region(each, text.stem if text.score else None) for each in text.answers)
+
+
+def _named(runs: Iterable[tuple[str, _Served]]) -> dict[_Served, str]:
+    """What serves some heads and lengths, each once, with the end of its name, from the stem of its variant.
 
     Heads that share kernels differ in more than numbers where their gathered keys or long programs do.
     """
-    named: dict[_Run, str] = {}
-    for text in texts:
-        alike = sum(name == text.stem or name.startswith(f"{text.stem}_also_") for name in named.values())
-        named.setdefault(_run(plan, text), f"{text.stem}_also_{alike}" if alike else text.stem)
+    named: dict[_Served, str] = {}
+    for stem, run in runs:
+        alike = sum(name == stem or name.startswith(f"{stem}_also_") for name in named.values())
+        named.setdefault(run, f"{stem}_also_{alike}" if alike else stem)
     return named
 
 
@@ -123,9 +125,12 @@ def kernels_of(plan: Plan, terms: Sequence[Sequence[Term]] = ()) -> Shared:
 
 
 def function_name(name: str) -> str:
-    """The name of the generated function: the pattern's, with a `_` where Python or the module needs that name."""
+    """The name of the generated function: the pattern's, with a `_` where Python or the module needs that name.
+
+    The support library's names give way (`support.standalone`): what it calls its own changes with every version.
+    """
     python = keyword.iskeyword(name) or keyword.issoftkeyword(name) or hasattr(builtins, name)
-    taken = name in _TAKEN or name in support.names() or name.startswith("_")
+    taken = name in _TAKEN or name.startswith("_")
     return f"{name}_" if python or taken else name
 
 

@@ -12,6 +12,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from sparsec.codegen.renaming import names, renamed
+
 NAME = "sparsec_kernels"
 
 INSIDE = "from sparsec.kernels import support as sk"  # what a module imports where sparsec is installed
@@ -80,18 +82,6 @@ def text() -> str:
     return _DOC + _body() + _REQUIRE.format(version=version(), module=NAME)
 
 
-@cache
-def names() -> frozenset[str]:
-    """What the library defines and imports: a pattern's function of that name would replace it in a file with both."""
-    found: set[str] = set()
-    for name in _MODULES:
-        source = _source(name)
-        found.update(re.findall(r"^(?:def|class) (\w+)", source, re.MULTILINE))
-        found.update(re.findall(r"^(\w+)(?:: [^=]+)? = ", source, re.MULTILINE))
-        found.update(re.findall(r"\w+", " ".join(re.findall(r"^ *(?:from \S+ )?import (.+)$", source, re.MULTILINE))))
-    return frozenset(found)
-
-
 def beside(module: str, name: str) -> str:
     """A generated module that imports the file next to it instead of sparsec; in a package, or in a folder."""
     found = f"""try:
@@ -104,17 +94,26 @@ sk.require("{version()}", "{name}.py")"""
 
 
 def standalone(module: str) -> str:
-    """A generated module with the library in it."""
+    """A generated module with the library in it, in which what both define has another name in the library."""
     if INSIDE not in module:  # it is there
         return module
     head, rest = _of_this_library(module).split(f"{INSIDE}\n", 1)
-    names = f'sk = ModuleType("{NAME}")  # the library, as if it were a file'
-    return f"{head}{_body()}\n\n{names}\nsk.__dict__.update(globals())\n{rest}"
+    taken = _names() & names(rest) - {"torch", "triton", "tl"}  # these are the same
+    others = {name: f"{name}_of_{NAME}" for name in sorted(taken)}
+    kind = others.get("ModuleType", "ModuleType")
+    found = [f'sk = {kind}("{NAME}")  # the library, as if it were a file', "sk.__dict__.update(globals())"]
+    found += [f"sk.{name} = {other}" for name, other in others.items()]
+    return "\n".join([f"{head}{renamed(_body(), others)}\n", *found, rest])
 
 
 def _of_this_library(module: str) -> str:
     """A generated module whose operator is another one with another library: a process may run files of several."""
     return re.sub(r'(sk\.Operator\("\w+)"', rf'\1_{version()}"', module, count=1)
+
+
+@cache
+def _names() -> frozenset[str]:
+    return names(_body())
 
 
 @cache

@@ -86,11 +86,6 @@ class Attention(Protocol):
     ) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
-def typed(function: Callable) -> Attention:
-    """The function itself, which type checkers then know as `Attention`."""
-    return function
-
-
 class Operator:
     """Attention over a program, registered with torch under a name that stands for its content."""
 
@@ -100,10 +95,15 @@ class Operator:
         self._library = made.library  # the operators live as long as this does: as long as the module
         self.forward, self.backward, self.reals, self.choose = made.forward, made.backward, made.reals, made.choose
         self.repeated = Repeated(program, made.differentiable)
+        self.function: Attention | None = None
+
+    def public(self, function: Callable) -> Attention:
+        """The function of a module that users call: itself, which type checkers then know as `Attention`."""
+        self.function = function
+        return function
 
     def __call__(
         self,
-        function: Callable,
         q: Any,
         k: Any,
         v: Any,
@@ -114,14 +114,14 @@ class Operator:
         inputs: Mapping[str, Any] = MappingProxyType({}),
         dropped: Dropped = NOTHING_DROPPED,
     ) -> Any:
-        """What the public `function` of a module returns for these arguments."""
+        """What the public function of a module returns for these arguments."""
         if not (isinstance(q, Tensor) and isinstance(k, Tensor) and isinstance(v, Tensor)):
             if torch.overrides.has_torch_function((q, k, v)):  # torch.fx and others that stand in for tensors
                 given = {"scale": scale, "return_lse": return_lse}
                 given |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
                 given |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
                 given |= dropped.given
-                return torch.overrides.handle_torch_function(function, (q, k, v), q, k, v, **given)
+                return torch.overrides.handle_torch_function(self.function, (q, k, v), q, k, v, **given)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
         rows = packed(q, k, v, positions.documents)

@@ -13,7 +13,7 @@ from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import device_tier, dot_precision, gpu_name
 from sparsec.kernels.launch import Environment, Meta, Slot
 from sparsec.kernels.program import WORD, Answers, Group, Kernel, Program, Region, cdiv
-from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL
+from sparsec.kernels.settings import SETTINGS, TMA_LENGTH, TMA_STILL, Setting
 
 _NEAR = 1 << 22
 
@@ -47,8 +47,7 @@ def prepare_launch(
         own_tier = "large" if not tma else special if (special, width, size) in SETTINGS else "tma"
     if kernel.listed and own_tier != "small" and width == 2:
         own_tier, tma = "listed", False
-    tuned = program.tuned.get((gpu_name(first.device), own_tier, first.dtype, size, kernel.name))
-    block_m, block_n, warps, stages, registers = tuned or getattr(SETTINGS[own_tier, width, size], kernel.kind)
+    block_m, block_n, warps, stages, registers = _setting(program, kernel, first, own_tier, size)
     if kernel.listed:
         block_m, block_n = min(block_m, WORD), min(block_n, WORD)
     if kernel.block > 1:  # tiles across blocks would need masks
@@ -59,7 +58,7 @@ def prepare_launch(
             block_n = columns
     constants: Environment = {"HEAD_DIM": head_dim, "BLOCK_M": block_m, "BLOCK_N": block_n}
     constants |= {"BLOCK_D": padded(head_dim), "V_DIM": v_dim, "BLOCK_V": padded(v_dim)}
-    options = {"num_warps": warps, "num_stages": stages, **({"maxnreg": registers} if registers else {})}
+    options = _options(warps, stages, registers)
     own_tma = False
     if tma:
         sides = (block_n, block_m) if kernel.kind == "dkdv" else (block_m, block_n)
@@ -87,10 +86,19 @@ def group_setting(program: Program, kernel: Kernel, x: Meta) -> tuple[tuple[int,
     own_tier = device_tier(x.device, width)
     if own_tier != "small":
         own_tier = "grouped" if width == 2 else "large"
-    tuned = program.tuned.get((gpu_name(x.device), own_tier, x.dtype, size, kernel.name))
-    block_m, block_n, warps, stages, registers = tuned or getattr(SETTINGS[own_tier, width, size], kernel.kind)
-    options = {"num_warps": warps, "num_stages": stages, **({"maxnreg": registers} if registers else {})}
-    return (block_m, block_n), options
+    block_m, block_n, warps, stages, registers = _setting(program, kernel, x, own_tier, size)
+    return (block_m, block_n), _options(warps, stages, registers)
+
+
+def _setting(program: Program, kernel: Kernel, x: Meta, tier: str, size: int) -> Setting:
+    """Rows and columns of a tile, warps, stages, and registers at most: tuned for the GPU of x, or the tier's."""
+    tuned = program.tuned.get((gpu_name(x.device), tier, x.dtype, size, kernel.name))
+    return tuned or getattr(SETTINGS[tier, x.dtype.itemsize, size], kernel.kind)
+
+
+def _options(warps: int, stages: int, registers: int | None) -> dict[str, Any]:
+    """What Triton compiles a kernel for."""
+    return {"num_warps": warps, "num_stages": stages, **({"maxnreg": registers} if registers else {})}
 
 
 def padded(head_dim: int) -> int:

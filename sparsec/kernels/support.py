@@ -21,7 +21,7 @@ from sparsec.kernels.grouping import Hashing, Routing
 from sparsec.kernels.input_entries import as_index, entry, is_entry, is_in_group, is_inside, is_listed_block, real_entry
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.loads import in_long_table_row, in_table_row
-from sparsec.kernels.op import Operator, typed
+from sparsec.kernels.op import Operator
 from sparsec.kernels.positions import Positions
 from sparsec.kernels.program import Answers, Group, Groups, Kernel, Program, Read, Reads, Region, Variant, numbered
 from sparsec.kernels.reals import as_real, choose_real, real, real_distance, real_zeros, tanh
@@ -132,7 +132,6 @@ __all__ = [
     "to_int32",
     "torch",
     "triton",
-    "typed",
     "verdict",
     "verdict_and",
     "verdict_not",

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import dis
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from types import CodeType
 
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+import sparsec
 from sparsec import kernels, pipeline
-from sparsec.codegen import support
+from sparsec.codegen import renaming, support
 from sparsec.runtime.module import module
 from sparsec.source import Source
 
@@ -31,6 +37,7 @@ def defined(source: str) -> Counter[str]:
     return found
 
 
+@cache
 def library() -> Counter[str]:
     """What all modules of the library define."""
     return sum((defined(support._source(name)) for name in support._MODULES), Counter[str]())
@@ -44,6 +51,103 @@ def test_names_of_the_library_differ() -> None:
 def test_every_module_of_the_library_is_in_the_file() -> None:
     there = {path.stem for path in Path(kernels.__file__).parent.glob("*.py")} - {"__init__", "support"}
     assert sorted(support._MODULES) == sorted(there)
+
+
+def test_other_names_for_all() -> None:
+    """The library with another name for everything at its top: the same byte code, but for those names."""
+    text = support._body()
+    renamed = renaming.renamed(text, {name: name + OTHER for name in renaming.names(text)})
+    same_code(compile(text, "", "exec"), compile(renamed, "", "exec"), renaming.names(text), [])
+
+
+OTHER = "_by_another_name"
+GLOBAL = ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME", "STORE_NAME")
+
+
+def same_code(one: CodeType, other: CodeType, top: frozenset[str], path: list[str]) -> None:
+    first, second = instructions(one), instructions(other)
+    of_class = {each.argval for each in first if each.opname == "STORE_NAME"} if path else set()
+    for before, after in zip(first, second, strict=True):
+        assert before.opname == after.opname, path
+        if before.opcode in (*dis.hasjrel, *dis.hasjabs):  # how far depends on how many names there are
+            continue
+        if isinstance(before.argval, CodeType):
+            same_code(before.argval, after.argval, top, [*path, before.argval.co_name])
+        elif before.opname in GLOBAL:
+            new = before.argval in top and before.argval not in of_class
+            assert after.argval == before.argval + OTHER * new, path
+        else:  # names of functions and annotations are constants
+            found = repr(after.argval) if before.opname != "LOAD_CONST" else repr(after.argval).replace(OTHER, "")
+            assert found == repr(before.argval), path
+
+
+def instructions(code: CodeType) -> list[dis.Instruction]:
+    return [each for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
+
+
+@given(data=st.data())
+def test_other_names_in_any_scope(data: st.DataObject) -> None:
+    """Names of a scope hide those of the top, each by the rules of Python."""
+    text = "\n".join(["x = y = f = 1", *data.draw(statements(3))])
+    try:
+        code = compile(text, "", "exec")
+    except SyntaxError:  # a name that is global after it was used
+        assume(False)
+    top = renaming.names(text)
+    same_code(code, compile(renaming.renamed(text, {name: name + OTHER for name in top}), "", "exec"), top, [])
+
+
+@st.composite
+def statements(draw: st.DrawFn, depth: int) -> list[str]:
+    """Lines of Python in which a few names mean something of every scope."""
+    name = st.sampled_from("xyf")
+    plain = st.sampled_from(
+        [
+            f"{draw(name)} = [{draw(name)} for {draw(name)} in {draw(name)}], {draw(name)}",
+            f"o.{draw(name)} = g({draw(name)}={draw(name)})",
+            f"import os as {draw(name)}",
+            f"import {draw(name)}",
+            f"from m import {draw(name)}",
+            f"{draw(name)}(lambda {draw(name)}={draw(name)}: {draw(name)} + {draw(name)})",
+            f"print(f'{{{draw(name)}}}')",
+            f"{{({draw(name)} := i): {draw(name)} for i in {draw(name)}}}",
+        ]
+    )
+    lines = draw(st.lists(plain, min_size=1, max_size=3))
+    if depth:
+        head = draw(
+            st.sampled_from(
+                [
+                    f"def {draw(name)}({draw(name)}={draw(name)}, *, z: {draw(name)} = 2):",
+                    f"class {draw(name)}({draw(name)}):",
+                    f"for {draw(name)} in {draw(name)}:",
+                    f"with {draw(name)} as {draw(name)}:",
+                ]
+            )
+        )
+        inside = draw(statements(depth - 1))
+        if head.startswith("def") and draw(st.booleans()):
+            inside = [f"global {draw(name)}", *inside]
+        lines += [head, *(f"    {line}" for line in inside)]
+    return lines
+
+
+@pytest.mark.parametrize("name", ["tile_range", "ModuleType"])
+def test_patterns_keep_their_names(name: str) -> None:
+    """Though the library calls something of its own by them, which the module, or the file, needs."""
+    made = pipeline.compile(Source("test", f"pattern {name} = past(9) | sinks(2)"))
+    whole = module(support.standalone(made.source), f"file_with_both_{name}")
+    q, k, v = torch.randn(3, 1, 2, 70, 16, generator=torch.Generator().manual_seed(0))
+    expected = sparsec.compile("pattern p = past(9) | sinks(2)")(q, k, v)
+    torch.testing.assert_close(getattr(whole, name)(q, k, v), expected)
+
+
+def test_a_pattern_called_like_an_argument() -> None:
+    """The function that other frameworks are told of is the pattern's, and not what the call gave for the argument."""
+    attend = sparsec.compile("pattern scale = past(9)")
+    traced = torch.fx.symbolic_trace(lambda q, k, v: attend(q, k, v, scale=0.5))
+    q, k, v = torch.randn(3, 1, 2, 20, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(traced(q, k, v), attend(q, k, v, scale=0.5))
 
 
 @pytest.mark.parametrize("path", sorted(EXPECTED.glob("*.py")), ids=lambda path: path.stem)

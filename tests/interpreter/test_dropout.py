@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.exact import assert_as_exact
 from support.generated import listed_module_of, module_of, pattern_of, spread_module_of
 from support.score_inputs import TEXTS, drawn_inputs
-from support.two_paths import assert_close, drawn, in_double
+from support.two_paths import drawn, in_double
 
 from sparsec.kernels import prepare
 from sparsec.kernels.arguments import Call, Dropout, Upstream
@@ -49,7 +50,7 @@ def assert_as_on_a_cpu(program, call: Call, forwards, backwards) -> None:
         return out, lse, *backward(program, call, given)
 
     found, rounded = (results(*path, call) for path in zip(forwards, backwards, strict=True))
-    assert_close(found, rounded, results(forwards[1], backwards[1], in_double(call)))
+    assert_as_exact(found, results(forwards[1], backwards[1], in_double(call)), rounded)
 
 
 @pytest.mark.parametrize(("text", "n_q", "n"), [WALKS[0], *(pytest.param(*x, marks=pytest.mark.full) for x in WALKS)])

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreter.test_inputs import _small_tiles  # noqa: F401
 from runtime.test_groups import CASES, TEXTS, declared, grouped_conditions
+from support.exact import assert_as_exact
 from support.generated import pattern_of, spread_module_of
+from support.two_paths import in_double
 
 from sparsec.kernels import group_lists, groups
 from sparsec.kernels.arguments import Call, Dropout, Upstream
@@ -60,6 +62,17 @@ def check(text: str, n_q: int, n: int, q_offset: int | None, seed: int = 0, **mo
     assert all(each.holds for each in found), ", ".join(map(str, found))
 
 
+def as_on_a_cpu(program, call: Call, g: torch.Tensor, dlse: torch.Tensor | None = None) -> None:
+    """Forward and gradients of kernels, no further from those of float64 than what the CPU path makes of float32."""
+    found, plain = forward_gpu(program, call), forward_cpu(program, call)
+    upstream = Upstream(g, *plain, dlse)
+    ours, theirs = (run(program, call, upstream) for run in (backward_gpu, backward_cpu))
+    wide = in_double(call)
+    exact = forward_cpu(program, wide)
+    true = backward_cpu(program, wide, Upstream(g.double(), *exact, None if dlse is None else dlse.double()))
+    assert_as_exact((*found, *ours), (*exact, *true), (*plain, *theirs))
+
+
 def test_a_pattern() -> None:
     check(TEXTS[1], 33, 50, 40, dtype=torch.float16)
 
@@ -90,24 +103,14 @@ def test_as_on_a_cpu_with_scores_sinks_and_dropout(text: str, drops: bool) -> No
     program, problem, call = call_of(text, 40, 40, None, 3)
     dropout = Dropout(0.4, torch.tensor([[7, 0], [7, 1]])) if drops else None
     call = call._replace(sinks=torch.tensor([[0.5, -1.0, 3.0, 0.0]]), dropout=dropout)
-    out, lse = forward_gpu(program, call)
-    wanted = forward_cpu(program, call)
-    upstream = Upstream(problem.g, *wanted, problem.dlse)
-    ours, theirs = (run(program, call, upstream) for run in (backward_gpu, backward_cpu))
-    for x, y in zip((out, lse, *ours), (*wanted, *theirs), strict=True):
-        torch.testing.assert_close(x, y, atol=2e-5, rtol=2e-5)
+    as_on_a_cpu(program, call, problem.g, problem.dlse)
 
 
 def test_values_of_another_size() -> None:
     program, problem, call = call_of("pattern p = past(3) | lsh(4, 2, 8, 0)", 30, 40, None, 3)
     assert program.grouped
     call = call._replace(v=call.v[..., :9].contiguous())
-    out, lse = forward_gpu(program, call)
-    wanted = forward_cpu(program, call)
-    upstream = Upstream(problem.g[..., :9].contiguous(), *wanted, problem.dlse)
-    ours, theirs = (run(program, call, upstream) for run in (backward_gpu, backward_cpu))
-    for x, y in zip((out, lse, *ours), (*wanted, *theirs), strict=True):
-        torch.testing.assert_close(x, y, atol=2e-5, rtol=2e-5)
+    as_on_a_cpu(program, call, problem.g[..., :9].contiguous(), problem.dlse)
 
 
 def test_heads_with_patterns_of_their_own() -> None:
@@ -119,9 +122,4 @@ def test_heads_with_patterns_of_their_own() -> None:
     k, v = k[:, :2], v[:, :2]
     made = module._OPERATOR.choices(q, k)
     call = Call(q, k, v, 0.25, inputs=[made[each.name] for each in module._PROGRAM.inputs])
-    wanted = forward_cpu(module._PROGRAM, call)
-    found = forward_gpu(module._PROGRAM, call)
-    upstream = Upstream(g, *wanted)
-    gradients = (run(module._PROGRAM, call, upstream) for run in (backward_gpu, backward_cpu))
-    for x, y in zip((*found, *next(gradients)), (*wanted, *next(gradients)), strict=True):
-        torch.testing.assert_close(x, y, atol=2e-5, rtol=2e-5)
+    as_on_a_cpu(module._PROGRAM, call, g)

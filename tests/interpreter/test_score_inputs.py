@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.exact import assert_as_exact
 from support.generated import module_of, pattern_of, spread_module_of
 from support.score_inputs import TEXTS, drawn_inputs
-from support.two_paths import assert_close, in_double
+from support.two_paths import in_double
 
 from sparsec.ir.nodes import Pattern
 from sparsec.kernels import packed, prepare, read_gradients
@@ -43,13 +44,13 @@ def assert_alike(program: Program, call: Call, gpu: tuple, cpu: tuple) -> None:
     """Forward and every gradient: `gpu` and `cpu` compute out and lse, gradients of tensors, and those of inputs."""
     exact_call = in_double(call)
     rounded, exact = cpu[0](program, call), cpu[0](program, exact_call)
-    assert_close(gpu[0](program, call), rounded, exact)
+    assert_as_exact(gpu[0](program, call), exact, rounded)
     generator = torch.Generator().manual_seed(1)
     g, dlse = (torch.randn(x.shape, generator=generator) for x in rounded)
     upstream, exactly = Upstream(g, *rounded, dlse), Upstream(g.double(), *exact, dlse.double())
     for one, other in zip(gpu[1:], cpu[1:], strict=True):
         wanted = other(program, exact_call, exactly)
-        assert_close(one(program, call, upstream), other(program, call, upstream), wanted)
+        assert_as_exact(one(program, call, upstream), wanted, other(program, call, upstream))
 
 
 GPU, CPU = (

@@ -156,7 +156,7 @@ def test_type_checkers_know_what_comes_back(attend):
     from typing import get_overloads
 
     from sparsec.hook import Operator
-    from sparsec.kernels.op import Attention, typed
+    from sparsec.kernels import op
 
     for function in (sparsec.Attend.__call__, Operator.__call__):
         given, returned = [], []
@@ -168,9 +168,10 @@ def test_type_checkers_know_what_comes_back(attend):
         assert "bool" in given[2]
         assert returned == ["Tensor", "tuple[Tensor, Tensor]", "Tensor | tuple[Tensor, Tensor]"]
     generated = attend._function  # a protocol, which has no function of its own that could be asked
-    assert f"@sk.typed\ndef {generated.__name__}(" in inspect.getsource(sys.modules[generated.__module__])
-    assert typed(generated) is generated
-    assert inspect.signature(typed).return_annotation == "Attention"
-    calls = [each for each in ast.parse(inspect.getsource(Attention)).body[0].body if isinstance(each, ast.FunctionDef)]
+    assert f"@_OPERATOR.public\ndef {generated.__name__}(" in inspect.getsource(sys.modules[generated.__module__])
+    assert attend._operator.public(generated) is generated
+    assert inspect.signature(op.Operator.public).return_annotation == "Attention"
+    body = ast.parse(inspect.getsource(op.Attention)).body[0].body
+    calls = [each for each in body if isinstance(each, ast.FunctionDef)]
     assert [ast.unparse(each.returns) for each in calls] == returned
     assert [ast.unparse(each.args.kwonlyargs[-1].annotation) for each in calls] == given

@@ -134,10 +134,10 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("bigbird_bd8a5def1326", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("bigbird_97c422da5ce0", _PROGRAM, heads=None)
 
 
-@sk.typed
+@_OPERATOR.public
 def bigbird(
     q, k, v, *,
     scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
@@ -154,5 +154,5 @@ def bigbird(
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)
-    return _OPERATOR(bigbird, q, k, v, scale, return_lse, positions, sinks, {}, dropped)
+    return _OPERATOR(q, k, v, scale, return_lse, positions, sinks, {}, dropped)
 # fmt: on

@@ -110,10 +110,10 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("longformer_495ff03ff329", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("longformer_22f499fa4204", _PROGRAM, heads=None)
 
 
-@sk.typed
+@_OPERATOR.public
 def longformer(
     q, k, v, *,
     scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
@@ -130,5 +130,5 @@ def longformer(
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)
-    return _OPERATOR(longformer, q, k, v, scale, return_lse, positions, sinks, {}, dropped)
+    return _OPERATOR(q, k, v, scale, return_lse, positions, sinks, {}, dropped)
 # fmt: on

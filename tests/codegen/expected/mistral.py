@@ -84,10 +84,10 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("mistral_15d5d20d8f32", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("mistral_c7d6083be5d0", _PROGRAM, heads=None)
 
 
-@sk.typed
+@_OPERATOR.public
 def mistral(
     q, k, v, *,
     scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
@@ -104,5 +104,5 @@ def mistral(
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)
-    return _OPERATOR(mistral, q, k, v, scale, return_lse, positions, sinks, {}, dropped)
+    return _OPERATOR(q, k, v, scale, return_lse, positions, sinks, {}, dropped)
 # fmt: on

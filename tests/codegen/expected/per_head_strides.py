@@ -144,10 +144,10 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_01090d9a4d66", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_a8a0c3a7d407", _PROGRAM, heads=8)
 
 
-@sk.typed
+@_OPERATOR.public
 def per_head_strides(
     q, k, v, *,
     scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
@@ -164,5 +164,5 @@ def per_head_strides(
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)
-    return _OPERATOR(per_head_strides, q, k, v, scale, return_lse, positions, sinks, {}, dropped)
+    return _OPERATOR(q, k, v, scale, return_lse, positions, sinks, {}, dropped)
 # fmt: on

@@ -206,10 +206,10 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_82abd6fbbf49", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_2898d84a2bce", _PROGRAM, heads=None)
 
 
-@sk.typed
+@_OPERATOR.public
 def sparse_transformer_fixed(
     q, k, v, *,
     scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
@@ -226,5 +226,5 @@ def sparse_transformer_fixed(
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)
-    return _OPERATOR(sparse_transformer_fixed, q, k, v, scale, return_lse, positions, sinks, {}, dropped)
+    return _OPERATOR(q, k, v, scale, return_lse, positions, sinks, {}, dropped)
 # fmt: on
