@@ -32,7 +32,7 @@ _MODULES = (  # each after those that it imports
     *("boxes", "tile_kinds", "row_classes", "tables", "grouping"),
     *("native", "direct", "compiling", "scratch", "launch"),
     *("kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
-    *("heads_as_rows", "long_lines", "sequence_tiles", "data_tiles", "hopper_backward_steps", "hopper_tier"),
+    *("heads_as_rows", "long_lines", "sequence_tiles", "table_tiles", "data_tiles", "hopper_backward_steps", "hopper_tier"),
     *("hopper_rows", "hopper_backward", "group_lists", "groups", "rows"),
     *("forward", "backward", "read_spans", "read_gradients"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_scores", "cpu_forward", "cpu_backward", "cpu_step"),

@@ -137,9 +137,11 @@ class Operator:
         most = self.program.most_positions
         scale = checked(q, k, v, scale, self.heads, most)
         plain = positions.plain
-        q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most) if plain else 0
         sequences = None
-        if not plain:
+        if plain:
+            q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most)
+        else:
+            q_offset = positions.reach(q.shape[2], k.shape[2])
             refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
             sequences = sequence_table(self.program, positions, q, k)

@@ -25,6 +25,13 @@ class Positions(NamedTuple):
         """Whether every row of the batch is one sequence, at positions that the host knows."""
         return all(x is None for x in self[1:]) and not isinstance(self.q_offset, Tensor)
 
+    def reach(self, n_q: int, n_k: int) -> int:
+        """Below what positions of the sequences of a call stay that are no rows of a batch; 0: the host does not know.
+
+        n_q, n_k: rows of Q and K.
+        """
+        return max(n_q, n_k) if self.q_offset is None and self.k_offset is None else 0
+
 
 # ---------------------------------------------------------------- ways to hand over packed rows
 

@@ -45,6 +45,11 @@ class Blocks:
         self.width = max(map(len, rows), default=0)  # the most entries of a row
         self._cut = functools.lru_cache(maxsize=8)(self._cut_anew)
 
+    @property
+    def same_at_every_length(self) -> bool:
+        """Whether a row lists the same at every n at which it is there."""
+        return True
+
     def rows(self, n: int, first: int, stop: int | None, device: torch.device) -> Table:
         """Rows first..stop - 1 at n, of those that there are."""
         stop = len(self.listed) if stop is None else min(stop, len(self.listed))
@@ -62,11 +67,20 @@ class RandomBlocks:
     def __init__(self, size: int, count: int, seed: int, earlier: bool = False) -> None:
         self.size, self.width, self.seed, self.earlier = size, count, seed, earlier
 
+    @property
+    def same_at_every_length(self) -> bool:
+        """As of `Blocks`: rows that are drawn from all blocks differ."""
+        return self._below(1) == self._below(2)
+
+    def _below(self, blocks: int) -> int | None:
+        """Below what `draw_rows` draws where there are so many blocks."""
+        return None if self.earlier else blocks
+
     def rows(self, n: int, first: int, stop: int | None, device: torch.device) -> Table:
         """Rows first..stop - 1 at n, of those that there are."""
         blocks = -(-n // self.size)
         stop = blocks if stop is None else min(stop, blocks)
-        return draw_rows(self.width, self.seed, min(first, stop), stop, None if self.earlier else blocks, device)
+        return draw_rows(self.width, self.seed, min(first, stop), stop, self._below(blocks), device)
 
 
 class RandomKeys(RandomBlocks):
