@@ -100,18 +100,16 @@ def lay_sequence_tiles(
     run.scratch(counts, (copies, tiles), torch.int32)
     lines = {"head_lines": tiles if by_head else 0, "batch_lines": 0, "room": room if by_head else 0}
     lines |= {"LIST": Slot(_LIST), "COUNTS": Slot(counts), "KEYS" if by_query else "QUERIES": None}
-    if tables:
-        asked = {"NUMBERS": values.get("NUMBERS"), "TILES": Slot(name), "DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts)}
-        asked |= {"most": room, "FILL": region.tables_fill, **_judging(region, by_query, blocks)}
-        asked |= tables_of_tiles(tables, max(rows, others), run.device)
-        run.launch(list_named_tiles, (programs, 1, 1), asked, {"num_warps": 8})
-        return taken | lines, programs
     asked = {key: values.get(key) for key in ("NUMBERS", "GROUP")} | taken | lines
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
     asked |= {"n": n, "heads": all_heads, "most": room, **_judging(region, by_query, blocks)}
     asked |= {"DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts)}
-    own = (heads.queries if by_query else heads.keys) if by_head else 1
-    run.launch(list_tiles_of_sequences, (programs, own, 1), asked, {"num_warps": 8})
+    if tables:
+        asked |= {"FILL": region.tables_fill, **tables_of_tiles(tables, max(rows, others), run.device)}
+        run.launch(list_named_tiles, (programs, 1, 1), asked, {"num_warps": 8})
+    else:
+        own = (heads.queries if by_query else heads.keys) if by_head else 1
+        run.launch(list_tiles_of_sequences, (programs, own, 1), asked, {"num_warps": 8})
     return taken | lines, programs
 
 

@@ -137,13 +137,12 @@ class Operator:
         most = self.program.most_positions
         scale = checked(q, k, v, scale, self.heads, most)
         plain = positions.plain
+        q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most) if plain else 0
         sequences = None
-        if plain:
-            q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most)
-        else:
-            q_offset = positions.reach(q.shape[2], k.shape[2])
+        if not plain:
             refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
+            q_offset = positions.reach(q.shape[2], k.shape[2])
             sequences = sequence_table(self.program, positions, q, k)
         tensors = checked_inputs((*self.program.inputs, *self.program.choice_inputs), inputs, q, k)
         of_scores = len(tensors) - len(self.program.choice_inputs) - self.program.score_inputs

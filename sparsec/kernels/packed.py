@@ -1,7 +1,7 @@
 """Calls about several sequences on a GPU: the kernels of a pass go over the tiles of all of them.
 
 The table of sequences stays on the device, so that no call waits for it and no number in it compiles anything.  Where
-a pattern needs what is made for one length (tables that are drawn from all blocks, gathered keys, lists of tiles, counted
+a pattern needs what is made for one length (tables drawn from all blocks, gathered keys, lists of tiles, counted
 entries), sequences run one by one.
 """
 

@@ -26,11 +26,9 @@ class Positions(NamedTuple):
         return all(x is None for x in self[1:]) and not isinstance(self.q_offset, Tensor)
 
     def reach(self, n_q: int, n_k: int) -> int:
-        """Below what positions of the sequences of a call stay that are no rows of a batch; 0: the host does not know.
-
-        n_q, n_k: rows of Q and K.
-        """
-        return max(n_q, n_k) if self.q_offset is None and self.k_offset is None else 0
+        """Below what the positions of all sequences stay, n_q rows of Q and n_k of K; 0: they may be anywhere."""
+        bounded = all(x is None or (isinstance(x, int) and x <= 0) for x in (self.q_offset, self.k_offset))
+        return max(n_q, n_k) if bounded else 0
 
 
 # ---------------------------------------------------------------- ways to hand over packed rows

@@ -1,6 +1,6 @@
 """Lists of the tiles that sequences of a call visit where tables name some: made on the device at every call.
 
-A table whose rows are the same at every length serves sequences of any length: each reads as many of its rows as it has.
+A table whose rows are the same at every length serves sequences of any length: each reads as many rows as it has.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from sparsec.kernels.tables import Source
 
 def tables_of_masks(region: Region, positions: int, device: torch.device) -> Environment:
     """The tables that masks of a region read, for so many positions, by name."""
-    found = [x for _, source in region.tables for x in _rows_of(source, positions, device)]
+    found = [x for _, source in region.tables for x in _whole_table(source, positions, device)]
     return {"TABLES": Tables(found)} if found else {}
 
 
 def tables_of_tiles(sources: tuple[Source, ...], positions: int, device: torch.device) -> Environment:
     """What `list_named_tiles` reads of the tables that name tiles, by name."""
-    named = Tables(x for source in sources for x in _rows_of(source, positions, device))
+    named = Tables(x for source in sources for x in _whole_table(source, positions, device))
     sizes, steps = (source.size for source in sources), (source.width.bit_length() for source in sources)
     return {"SOURCES": named, "SIZES": tuple(sizes), "STEPS": tuple(steps)}
 
 
-def _rows_of(source: Source, positions: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _whole_table(source: Source, positions: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Where rows begin, one for each block of positions and one more, and their entries."""
     blocks = cdiv(positions, source.size)
     _, starts, entries = source.rows(positions, 0, blocks, device)
@@ -58,9 +58,7 @@ def list_named_tiles(
         else:
             first, others = own.tile * BLOCK_N, tl.cdiv(own.n_q, BLOCK_M)
             if VISITS is not None:
-                ranges = ask(
-                    VISITS, (first, first + BLOCK_N - 1, own.n, own.n_q, own.q_offset, BLOCK_M), (), NUMBERS
-                )
+                ranges = ask(VISITS, (first, first + BLOCK_N - 1, own.n, own.n_q, own.q_offset, BLOCK_M), (), NUMBERS)
         room = tl.maximum(most - own.list_first, 0)
         listed = 0
         for begin in range(0, others, AT_ONCE):

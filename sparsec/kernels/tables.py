@@ -41,14 +41,9 @@ class Blocks:
     """Key blocks of `size` that each block of `size` queries may attend to: rows[i] lists those of block i, rising."""
 
     def __init__(self, size: int, rows: Sequence[Sequence[int]]) -> None:
-        self.size, self.listed = size, rows
+        self.size, self.listed, self.same_at_every_length = size, rows, True  # a row does not depend on n
         self.width = max(map(len, rows), default=0)  # the most entries of a row
         self._cut = functools.lru_cache(maxsize=8)(self._cut_anew)
-
-    @property
-    def same_at_every_length(self) -> bool:
-        """Whether a row lists the same at every n at which it is there."""
-        return True
 
     def rows(self, n: int, first: int, stop: int | None, device: torch.device) -> Table:
         """Rows first..stop - 1 at n, of those that there are."""
@@ -66,21 +61,13 @@ class RandomBlocks:
 
     def __init__(self, size: int, count: int, seed: int, earlier: bool = False) -> None:
         self.size, self.width, self.seed, self.earlier = size, count, seed, earlier
-
-    @property
-    def same_at_every_length(self) -> bool:
-        """As of `Blocks`: rows that are drawn from all blocks differ."""
-        return self._below(1) == self._below(2)
-
-    def _below(self, blocks: int) -> int | None:
-        """Below what `draw_rows` draws where there are so many blocks."""
-        return None if self.earlier else blocks
+        self.same_at_every_length = earlier  # else a row is drawn from all blocks that there are
 
     def rows(self, n: int, first: int, stop: int | None, device: torch.device) -> Table:
         """Rows first..stop - 1 at n, of those that there are."""
         blocks = -(-n // self.size)
         stop = blocks if stop is None else min(stop, blocks)
-        return draw_rows(self.width, self.seed, min(first, stop), stop, self._below(blocks), device)
+        return draw_rows(self.width, self.seed, min(first, stop), stop, None if self.earlier else blocks, device)
 
 
 class RandomKeys(RandomBlocks):
