@@ -100,7 +100,7 @@ class Forms:
     @cached_property
     def by_table(self) -> bool:
         """Whether kernels can read a first position."""
-        return at_once(self.plain.operator.program)
+        return at_once(self.plain.operator.program, anywhere=True)
 
     @cached_property
     def behind(self) -> tuple[int, Form] | None:

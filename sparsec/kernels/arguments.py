@@ -38,7 +38,7 @@ class Call(NamedTuple):
     k: Tensor
     v: Tensor
     scale: float
-    q_offset: int = 0  # the position of the first query
+    q_offset: int = 0  # the position of the first query; with a table, `reach`
     k_begin: int = 0
     inputs: Sequence[Tensor] = ()  # as `checked_inputs` makes them
     sinks: Tensor | None = None  # [1 or B, H]: a score more for each row, without a value
@@ -49,6 +49,11 @@ class Call(NamedTuple):
     def is_empty(self) -> bool:
         """Whether there is no row to fill, or no key to fill it from."""
         return self.q.numel() * self.k.numel() == 0
+
+    @property
+    def reach(self) -> int:
+        """Below what positions of the sequences of a table stay; 0: nobody knows."""
+        return 0 if self.table is None else self.q_offset
 
     @property
     def positions(self) -> int:

@@ -18,6 +18,7 @@ from sparsec.kernels.prepare import Heads
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Region, cdiv
 from sparsec.kernels.sequence_tiles import lay_tiles
 from sparsec.kernels.stages import Split
+from sparsec.kernels.table_tiles import list_named_tiles, tables_of_masks, tables_of_tiles
 
 _LISTED_AT_ONCE = 256  # tiles of a line that are decided together
 _LIST = "DATA_TILES"  # the list of a kernel, in the room of the one before: no kernel reads that any more
@@ -74,7 +75,7 @@ def lay_sequence_tiles(
     run: Pass, kernel: Kernel, heads: Heads, values: Environment, blocks: tuple[int, int]
 ) -> tuple[Environment, int]:
     """The tiles that a kernel of a pass about several sequences works on, lists of those that they visit where data of
-    the call decides, and how many programs there are.
+    the call decides or tables name some, and how many programs there are.
 
     A line is one of these tiles, for each head that has lines of its own.
     """
@@ -82,12 +83,14 @@ def lay_sequence_tiles(
     batch, all_heads, n_q = run.metas["Q"].shape[:3]
     kv_heads, n = run.metas["K"].shape[1:3]
     (own_block, rows), (other_block, others) = list(zip(blocks, (n_q, n), strict=True))[:: 1 if by_query else -1]
-    judged = region.answers.judge is not None
-    name, programs = lay_tiles(run, not by_query, batch * rows, own_block, kernel.stride, other_block * judged)
+    judged, tables = region.answers.judge is not None, region.rows_tables if by_query else region.columns_tables
+    listed = judged or bool(tables)
+    name, programs = lay_tiles(run, not by_query, batch * rows, own_block, kernel.stride, other_block * listed)
     taken: Environment = {"TILES": Slot(name), "batches": batch, **read_inputs(run)}
-    if not judged:
+    taken |= tables_of_masks(region, max(rows, others), run.device)
+    if not listed:
         return taken, programs
-    by_head = any(form & 2 for form in taken["FORMS"])
+    by_head = judged and any(form & 2 for form in taken["FORMS"])
     tiles = run.metas[name].shape[0] - 1
     # Of a sequence, tiles of both sides begin and end with ragged ones.
     room = batch * (cdiv(rows, own_block) + 2) * (cdiv(others, other_block) + 2) + 4 * run.metas["SEQUENCES"].shape[0]
@@ -95,14 +98,19 @@ def lay_sequence_tiles(
     counts = f"DATA_TILES_{kernel.name.upper()}_COUNTS_{len(run.steps)}"
     run.scratch(_LIST, (copies, room), _entry_type(cdiv(others, other_block) + 1))
     run.scratch(counts, (copies, tiles), torch.int32)
-    lines = {"head_lines": tiles if by_head else 0, "batch_lines": 0, "room": room if by_head else 0}
+    lines: Environment = {"head_lines": tiles if by_head else 0, "batch_lines": 0, "room": room if by_head else 0}
+    lines |= {"LIST": Slot(_LIST), "COUNTS": Slot(counts), "KEYS" if by_query else "QUERIES": None}
     asked = {key: values.get(key) for key in ("NUMBERS", "GROUP")} | taken | lines
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
     asked |= {"n": n, "heads": all_heads, "most": room, **_judging(region, by_query, blocks)}
     asked |= {"DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts)}
-    own = (heads.queries if by_query else heads.keys) if by_head else 1
-    run.launch(list_tiles_of_sequences, (programs, own, 1), asked, {"num_warps": 8})
-    return taken | lines | {"LIST": Slot(_LIST), "COUNTS": Slot(counts)}, programs
+    if tables:
+        asked |= {"FILL": region.tables_fill, **tables_of_tiles(tables, max(rows, others), run.device)}
+        run.launch(list_named_tiles, (programs, 1, 1), asked, {"num_warps": 8})
+    else:
+        own = (heads.queries if by_query else heads.keys) if by_head else 1
+        run.launch(list_tiles_of_sequences, (programs, own, 1), asked, {"num_warps": 8})
+    return taken | lines, programs
 
 
 def _entry_type(tiles: int) -> torch.dtype:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.program import Answers, Gathered, cdiv, count_gathered
-from sparsec.kernels.tables import RandomBlocks, Source
+from sparsec.kernels.tables import Source
 
 
 class StepRegion(NamedTuple):
@@ -92,4 +92,4 @@ class Steps:
     def drawn_anew(self) -> bool:
         """Whether some table is another one at every length, so that steps are no rows of one attention."""
         tables = (table for group in self.groups for region in group.regions for _, table in region.tables)
-        return any(isinstance(table, RandomBlocks) and not table.earlier for table in tables)
+        return any(not table.same_at_every_length for table in tables)

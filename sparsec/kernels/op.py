@@ -142,6 +142,7 @@ class Operator:
         if not plain:
             refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
+            q_offset = positions.reach(q.shape[2], k.shape[2])
             sequences = sequence_table(self.program, positions, q, k)
         tensors = checked_inputs((*self.program.inputs, *self.program.choice_inputs), inputs, q, k)
         of_scores = len(tensors) - len(self.program.choice_inputs) - self.program.score_inputs

@@ -1,8 +1,8 @@
 """Calls about several sequences on a GPU: the kernels of a pass go over the tiles of all of them.
 
 The table of sequences stays on the device, so that no call waits for it and no number in it compiles anything.  Where
-a pattern needs what is made for one length (tables of random choices, gathered keys, lists of tiles, counted entries),
-sequences run one by one.
+a pattern needs what is made for one length (tables drawn from all blocks, gathered keys, lists of tiles, counted
+entries), sequences run one by one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sparsec.kernels.stages import packs
 def forward_packed(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, of the sequences of a call."""
     assert call.table is not None
-    if not at_once(program):
+    if not at_once(program, anywhere=not call.reach):
         _refuse_capture(call.table)
         return forward_each(forward_gpu, program, call)
     if call.is_empty:
@@ -44,7 +44,7 @@ def forward_packed(program: Program, call: Call) -> tuple[Tensor, Tensor]:
 def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v over the sequences of a call; rows of none have zeros."""
     assert call.table is not None
-    if not at_once(program):
+    if not at_once(program, anywhere=not call.reach):
         _refuse_capture(call.table)
         return backward_each(backward_gpu, program, call, upstream)
     if call.is_empty:
@@ -64,14 +64,14 @@ def input_gradients_packed(program: Program, call: Call, upstream: Upstream) -> 
 
 
 @functools.lru_cache(maxsize=256)
-def at_once(program: Program) -> bool:
-    """Whether kernels can go over all sequences of a call.
+def at_once(program: Program, *, anywhere: bool) -> bool:
+    """Whether kernels can go over all sequences of a call; `anywhere`: at positions that nobody bounds.
 
     Not with lists whose entries are counted: nothing says how far positions of sequences reach.  Nor with an entry for
     each pair of the call.
     """
     alone = any("counted" in own.uses or own.of_pairs for own in program.inputs)
-    return not alone and all(any(map(packs, group.variants)) for group in program.groups)
+    return not alone and all(any(packs(each, anywhere) for each in group.variants) for group in program.groups)
 
 
 def _refuse_capture(table: Tensor) -> None:

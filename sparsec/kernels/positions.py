@@ -25,6 +25,11 @@ class Positions(NamedTuple):
         """Whether every row of the batch is one sequence, at positions that the host knows."""
         return all(x is None for x in self[1:]) and not isinstance(self.q_offset, Tensor)
 
+    def reach(self, n_q: int, n_k: int) -> int:
+        """Below what the positions of all sequences stay, n_q rows of Q and n_k of K; 0: they may be anywhere."""
+        bounded = all(x is None or (isinstance(x, int) and x <= 0) for x in (self.q_offset, self.k_offset))
+        return max(n_q, n_k) if bounded else 0
+
 
 # ---------------------------------------------------------------- ways to hand over packed rows
 

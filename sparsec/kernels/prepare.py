@@ -44,6 +44,8 @@ def prepare_launch(
         tma = _boxed(moving.values(), kernel.stride, TMA_LENGTH)
         decided = kernel.regions[0].answers.judge and len(kernel.regions[0].inputs) == 1  # others would spill
         special = "packed" if packed else "data" if decided else "tma"
+        if packed and kernel.regions[0].tables and ("tables", width, size) in SETTINGS:
+            special = "tables"
         own_tier = "large" if not tma else special if (special, width, size) in SETTINGS else "tma"
     if kernel.listed and own_tier != "small" and width == 2:
         own_tier, tma = "listed", False

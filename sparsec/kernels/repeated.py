@@ -118,7 +118,7 @@ class Repeated:
             return
         table = run = None
         if call.table is not None:
-            if not at_once(self.program):
+            if not at_once(self.program, anywhere=not call.reach):
                 return
             table = table_pass(self.program, positions, q, k)
         if not asks:

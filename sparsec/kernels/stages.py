@@ -27,25 +27,33 @@ def keys_of(run: Pass, kernel: Kernel, heads: Heads) -> dict[str, str]:
 
 
 def variant_of(run: Pass, group: Group) -> Variant:
-    """The variant that serves a pass: that of its length, or one that packs where it is about several sequences."""
+    """The variant that serves a pass: that of its length, or one that packs where it is about several sequences.
+
+    Then rather one without tables, which serves positions anywhere.
+    """
     found = group.at(run.metas["K"].shape[2])
-    if not run.packed or packs(found):
+    if not run.packed:
         return found
-    return next(variant for variant in reversed(group.variants) if packs(variant))
+    by_preference = found, *reversed(group.variants)
+    return next(variant for anywhere in (True, False) for variant in by_preference if packs(variant, anywhere))
 
 
-def packs(variant: Variant) -> bool:
-    """Whether kernels of a variant can go over the tiles of several sequences: nothing is made for one length."""
-    return not any(
-        region.listed
-        or region.gathered
-        or region.groups
-        or region.tile_lists
-        or region.tables
-        or region.rows_tables
-        or region.columns_tables
-        for region in variant.regions
-    )
+def packs(variant: Variant, anywhere: bool = True) -> bool:
+    """Whether kernels of a variant can go over the tiles of several sequences: nothing is made for one length.
+
+    `anywhere`: nor for one number of positions, as tables are.
+    """
+    return all(_packs(region, anywhere) for region in variant.regions)
+
+
+def _packs(region: Region, anywhere: bool) -> bool:
+    if region.listed or region.gathered or region.groups or region.tile_lists:
+        return False
+    tables = {source for _, source in region.tables}.union(region.rows_tables, region.columns_tables)
+    if not tables:
+        return True
+    alike = all(source.same_at_every_length for source in tables)
+    return alike and not anywhere and region.stride == 1 and region.answers.judge is None
 
 
 def gathered_name(name: str, region: Region) -> str:

@@ -41,7 +41,7 @@ class Blocks:
     """Key blocks of `size` that each block of `size` queries may attend to: rows[i] lists those of block i, rising."""
 
     def __init__(self, size: int, rows: Sequence[Sequence[int]]) -> None:
-        self.size, self.listed = size, rows
+        self.size, self.listed, self.same_at_every_length = size, rows, True  # a row does not depend on n
         self.width = max(map(len, rows), default=0)  # the most entries of a row
         self._cut = functools.lru_cache(maxsize=8)(self._cut_anew)
 
@@ -61,6 +61,7 @@ class RandomBlocks:
 
     def __init__(self, size: int, count: int, seed: int, earlier: bool = False) -> None:
         self.size, self.width, self.seed, self.earlier = size, count, seed, earlier
+        self.same_at_every_length = earlier  # else a row is drawn from all blocks that there are
 
     def rows(self, n: int, first: int, stop: int | None, device: torch.device) -> Table:
         """Rows first..stop - 1 at n, of those that there are."""

@@ -48,6 +48,7 @@ from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.read_gradients import input_gradients_gpu, read_gradient_kernel
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.splits import combine_splits, reduce_splits
+from sparsec.kernels.table_tiles import list_named_tiles
 
 _ENTRIES = 16  # of a list that a call gives
 _PROCESSORS = 132  # of the GPU that is not there: programs are as many, which compiles nothing else
@@ -124,7 +125,7 @@ def compile_kernels(
         table = of_documents(torch.tensor([0, n]), n) if packed else None
         streams = torch.zeros(1 if table is None else len(table), 2, dtype=torch.int64)
         dropout = Dropout(dropout_p, streams) if dropout_p else None
-        call = Call(q, k, v, 1.0, inputs=data, table=table, dropout=dropout)
+        call = Call(q, k, v, 1.0, n if packed else 0, inputs=data, table=table, dropout=dropout)
         if packed:
             out, lse = forward_packed(program, call)
             backward_packed(program, call, Upstream(g, out, lse))
@@ -136,7 +137,7 @@ def compile_kernels(
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
         kernels += (grouped_forward, grouped_dq, grouped_dkdv, grouped_stats, join_softmaxes, join_sums)
         kernels += (count_clusters, list_members)
-        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, share_lines, mark_chosen)
+        kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, list_named_tiles, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
 

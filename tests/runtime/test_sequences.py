@@ -13,6 +13,7 @@ from support.generated import attend_of, example, module_of, pattern_of, random_
 from support.spread import SPREAD
 
 import sparsec
+from sparsec.kernels.positions import Positions
 from sparsec.testing import compare, random_problem
 from sparsec.testing.dense_attention import Problem, Results
 from sparsec.testing.programs import match_programs, programs
@@ -269,6 +270,22 @@ def test_cu_seqlens_of_a_batch_are_refused():
 
 
 # ---------------------------------------------------------------- in torch
+
+
+def test_how_far_positions_reach():
+    """Tables that kernels read for all sequences have rows for so many positions; 0 where none would do."""
+    some = torch.tensor([3, 40])
+    for said, reach in (
+        ({"documents": some}, 50),
+        ({"lengths": some}, 50),
+        ({"lengths": some, "q_lengths": some}, 50),
+        ({"lengths": some, "q_offset": 0, "k_offset": -7}, 50),
+        ({"lengths": some, "q_offset": some}, 0),
+        ({"k_offset": some}, 0),
+        ({"lengths": some, "q_offset": 1}, 0),
+        ({"lengths": some, "k_offset": 1}, 0),
+    ):
+        assert Positions(**said).reach(30, 50) == reach
 
 
 def test_opcheck():

@@ -85,6 +85,25 @@ def test_rows_of_a_module_are_those_of_the_analysis(table: ir.Leaf, n: int, firs
     assert found.entries.tolist() == wanted.entries.tolist()
 
 
+@settings(max_examples=25)
+@given(ragged() | drawn(), st.integers(1, 60), st.integers(0, 60))
+@example(ir.RandomBlocks(3, 5, 0, False), 20, 30)
+@example(ir.RandomBlocks(3, 5, 0, True), 20, 30)
+def test_rows_that_are_the_same_at_every_length(table: ir.Leaf, n: int, more: int) -> None:
+    """Packed calls read one table for documents of all lengths: what it lists is what the reference keeps at each."""
+    source = module_of(pattern_of(ir.Or((table, NEAR))))._TABLE_0
+    short, long = (rows_of_queries(source, 0, n - 1, length, CPU) for length in (n, n + more))
+    same = torch.equal(short.starts, long.starts) and torch.equal(short.entries, long.entries)
+    assert same or not source.same_at_every_length
+    if source.same_at_every_length:
+        assert (mask(table, n, n) == mask(table, n + more, n + more)[:n, :n]).all()
+
+
+def test_draws_from_all_blocks_are_others_at_another_length() -> None:
+    table = ir.RandomBlocks(3, 5, 0, False)
+    assert (mask(table, 60, 60) != mask(table, 90, 90)[:60, :60]).any()
+
+
 @settings(max_examples=12)
 @given(ragged() | drawn(), st.integers(1, 60), st.integers(1, 60), st.integers(0, 80))
 def test_lists_say_what_the_reference_says(table: ir.Leaf, n_q: int, n: int, q_offset: int) -> None:
