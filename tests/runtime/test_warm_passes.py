@@ -1,4 +1,4 @@
-"""Warm passes without a GPU: what the first one finds by name, one kernel after the other, a chain of launches finds."""
+"""Warm passes without a GPU: a chain of launches finds all that the first pass, launch by launch, finds by name."""
 
 from __future__ import annotations
 
