@@ -36,7 +36,7 @@ _MODULES = (  # each after those that it imports
     *("hopper_rows", "hopper_backward", "group_lists", "groups", "rows"),
     *("forward", "backward", "read_spans", "read_gradients"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_scores", "cpu_forward", "cpu_backward", "cpu_step"),
-    *("cpu_groups", "sequences", "derivatives", "choosers", "sinks", "torch_path"),
+    *("cpu_groups", "sequences", "sequence_inputs", "derivatives", "choosers", "sinks", "torch_path"),
     *("call", "positions", "dropout", "sequence_kernels", "sequence_table"),
     *("decode_program", "decode_pages", "decode_gpu", "decode_cpu", "decode_call"),
     *("one_by_one", "flops", "packed", "repeated", "registration", "op"),

@@ -82,4 +82,4 @@ def inputs_of(pattern, operator, q: torch.Tensor, k: torch.Tensor) -> list[torch
     chosen_by = len(checked) - len(program.choice_inputs)
     data, scores = checked[: chosen_by - program.score_inputs], checked[chosen_by - program.score_inputs : chosen_by]
     chosen = [own.choice for own in program.inputs if own.choice]
-    return [*data, *run_choosers(chosen, q, k, checked[chosen_by:], 0.25, 0), *scores]
+    return [*data, *run_choosers(chosen, program.choice_inputs, q, k, checked[chosen_by:], 0.25, 0), *scores]
