@@ -77,6 +77,7 @@ def _of_sequences(
     scale: float,
     sequences: Tensor,
 ) -> list[Tensor]:
+    """What each sequence chooses alone.  What is for rows of none stays -1, and nobody reads it."""
     n_q, lines = q.shape[2], known(sequences)
     shapes = (chooser_shape(own, q, k, reals, sequences) for own in choosers)
     found = [q.new_full(shape, -1, dtype=torch.int32) for shape in shapes]

@@ -36,12 +36,12 @@ class FirstLists:
 
 
 def most_lists(n_q: int, rows: int, lines: int) -> int:
-    """The most that n_q queries in so many sequences have, `rows` to a list."""
+    """The most lists that n_q queries in so many sequences have, `rows` to a list."""
     return torch.sym_min(n_q, n_q // rows + lines)
 
 
 def input_alone(own: Input, x: Tensor, line: SequenceLine, first_lists: FirstLists, n_q: int) -> Tensor:
-    """What belongs to one sequence of a checked input; `n_q`: rows of Q in the call.  ValueError where that is too few."""
+    """What belongs to one sequence of a checked input; `n_q`: rows of Q in all.  ValueError where there is too little."""
     keys = slice(line.k_first, line.k_first + line.n - line.k_begin)
     x_of_row = x[line.row : line.row + 1] if len(x) > 1 else x
     if own.kind == "labels":
