@@ -41,7 +41,7 @@ def most_lists(n_q: int, rows: int, lines: int) -> int:
 
 
 def input_alone(own: Input, x: Tensor, line: SequenceLine, first_lists: FirstLists, n_q: int) -> Tensor:
-    """What belongs to one sequence of a checked input; `n_q`: rows of Q in all.  ValueError where there is too little."""
+    """What belongs to one sequence of a checked input; `n_q`: rows of Q in all.  ValueError: there is too little."""
     keys = slice(line.k_first, line.k_first + line.n - line.k_begin)
     x_of_row = x[line.row : line.row + 1] if len(x) > 1 else x
     if own.kind == "labels":

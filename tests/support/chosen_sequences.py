@@ -14,7 +14,7 @@ input sel: blocks[4, 8, t]
 input one: blocks[1, 8, t]
 input some: keys[t]
 input s: scores[4, 8]
-input doc: int[n]
+input doc: int[B, n]
 """
 HEADS, KV_HEADS, LISTED = 4, 2, 2
 
@@ -39,7 +39,7 @@ def drawn(pattern, sizes: list[tuple[int, int]], seed: int) -> list[dict[str, Te
             elif each.kind == "scores":
                 own[each.name] = torch.randn(1, HEADS, -(-n_q // rows), -(-n // size), generator=random)
             elif each.kind == "int":
-                own[each.name] = torch.randint(0, 3, (n,), generator=random)
+                own[each.name] = torch.randint(0, 3, (1, n), generator=random)
             else:
                 shape, last = (1, KV_HEADS, -(-n_q // rows), LISTED), -(-n // size)
                 own[each.name] = torch.randint(-1, last + 1, shape, generator=random)
@@ -81,7 +81,7 @@ def assert_documents(
         if name == "mu":
             given[name] = parts[0]
         elif name == "doc":
-            given[name] = torch.nn.functional.pad(torch.cat(parts), (ends[0], length - ends[-1]))
+            given[name] = torch.nn.functional.pad(torch.cat(parts, 1), (ends[0], length - ends[-1]))
         else:
             lists = packed_scores(parts) if name == "s" else torch.cat(parts, 2)
             given[name] = torch.nn.functional.pad(lists, (0, 0, 0, spare))
@@ -110,7 +110,7 @@ def assert_rows(
         if name == "mu":
             given[name] = parts[0]
         elif name == "doc":
-            given[name] = torch.stack([torch.nn.functional.pad(x, (0, n - len(x))) for x in parts])
+            given[name] = torch.cat([torch.nn.functional.pad(x, (0, n - x.shape[1])) for x in parts])
         else:
             (size,) = (each.sizes for each in (*pattern.inputs, *pattern.choice_inputs) if each.name == name)
             wide = -(-n // size[1]) if name == "s" else LISTED
