@@ -26,7 +26,7 @@ _MODULES = (  # each after those that it imports
     *("reals",),
     *("own_tiles", "regions", "scored_tiles", "key_regions", "query_regions", "judging"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather", "decode_tiles", "decode_kernel"),
-    *("hash_kernel", "group_tiles", "group_kernels", "group_joins"),
+    *("hash_kernel", "cluster_kernel", "group_tiles", "group_kernels", "group_joins"),
     *("hopper_sync", "hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
     *("hopper_forward_kernel", "hopper_backward_plan", "hopper_backward_tiles", "hopper_backward_load"),
     *("hopper_backward_store", "hopper_backward_kernel", "hopper_row_stats"),  # device functions up to here
@@ -38,7 +38,7 @@ _MODULES = (  # each after those that it imports
     *("hopper_tier", "hopper_rows", "hopper_backward", "group_lists", "groups", "rows"),
     *("forward", "backward", "read_spans", "read_gradients"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_scores", "cpu_forward", "cpu_backward", "cpu_step"),
-    *("cpu_groups", "sequences", "derivatives", "choosers", "sinks", "torch_path"),
+    *("cpu_groups", "sequences", "sequence_inputs", "derivatives", "choosers", "sinks", "torch_path"),
     *("call", "positions", "dropout", "sequence_kernels", "sequence_table"),
     *("decode_program", "decode_pages", "decode_gpu", "decode_cpu", "decode_call"),
     *("one_by_one", "flops", "packed", "repeated", "registration", "op"),

@@ -147,21 +147,21 @@ class NeedsData(Diagnostic, code="SP0621", title="a pattern that reads data"):
     cure = "`attend.pattern.mask(8, 8, doc=numpy.zeros(8, int))`"
 
 
-class ListsOfRows(Diagnostic, code="SP0622", title="chosen blocks in a call about parts of rows"):
-    """Lists of chosen blocks are those of all rows of q, and name blocks of one sequence of keys from position 0 on.
-    Which rows belong to which document, or are padding, would decide what they mean, and can't be said beside them.
+class ListsOfRows(Diagnostic, code="SP0622", title="keys chosen where some of them are not there"):
+    """An operator chooses among all keys of a sequence.  Where the first ones are not passed (`k_offset` above 0), it
+    can't say whether these would have been chosen; nor can a rank of a sharded call, to which the documents of others
+    are unknown.
     """
 
     problem: str
     message = "{problem}"
     example = Example(
-        "import sparsec\nfrom torch import rand, tensor, zeros\n\n"
-        'attend = sparsec.compile("input sel: keys[t] pattern p = causal & selected(sel)")\n'
-        "sel = zeros(1, 1, 8, 3).int()\n"
-        "attend(rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16), sel=sel, lengths=tensor([5]).int())\n",
+        "import sparsec\nfrom torch import rand\n\n"
+        'attend = sparsec.compile("pattern p = causal & top_keys(3)")\n'
+        "attend(rand(1, 2, 8, 16), rand(1, 2, 8, 16), rand(1, 2, 8, 16), k_offset=4)\n",
         language="python",
     )
-    cure = "`attend(q[:, :, :5], k[:, :, :5], v[:, :, :5], sel=sel[:, :, :5])`"
+    cure = "pass all keys, `attend(q, k, v)`"
 
 
 class UnusedInput(Diagnostic, code="SP0915", title="an input that is not read", severity="warning"):

@@ -27,11 +27,9 @@ def batched(op: Callable, place: int | None, sinks_place: int | None = None) -> 
                 return x
             if sinks_place is not None and x is arguments[sinks_place]:
                 return folded_input(x, dim, info.batch_size, batch)
+            if place is not None and x is arguments[place]:
+                return folded_table(x, dim, info.batch_size, batch)
             many = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
-            if place is not None and x is arguments[place]:  # the table names rows of the batch
-                many = many.clone()
-                rows = torch.arange(info.batch_size, device=x.device, dtype=x.dtype) * batch
-                many[..., 0] += rows[:, None]
             return many.flatten(0, 1)
 
         batch = arguments[0].shape[0 if in_dims[0] != 0 else 1]
@@ -49,6 +47,13 @@ def folded_input(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
         return x
     many = x.expand(count, *x.shape) if dim is None else x.movedim(dim, 0)
     return many.expand(count, batch, *many.shape[2:]).flatten(0, 1)
+
+
+def folded_table(x: Tensor, dim: int | None, count: int, batch: int) -> Tensor:
+    """The tables of sequences of `count` batches as one of a long batch, whose rows it names."""
+    many = (x.expand(count, *x.shape) if dim is None else x.movedim(dim, 0)).clone()
+    many[..., 0] += torch.arange(count, device=x.device, dtype=x.dtype)[:, None] * batch
+    return many.flatten(0, 1)
 
 
 # ---------------------------------------------------------------- autograd

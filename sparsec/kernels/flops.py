@@ -13,7 +13,7 @@ from sparsec.kernels.arguments import Call
 from sparsec.kernels.cpu_order import order_of
 from sparsec.kernels.cpu_visits import parts_of, visits_of
 from sparsec.kernels.input_entries import Entries
-from sparsec.kernels.one_by_one import call_alone
+from sparsec.kernels.one_by_one import calls_alone
 from sparsec.kernels.program import Program, Region
 from sparsec.kernels.sequences import known
 from sparsec.kernels.torch_path import head_groups, parts_to_run, regions_after
@@ -70,8 +70,7 @@ def _pairs_given(program: Program, call: Call) -> int:
     call = call._replace(inputs=[x.cpu() for x in call.inputs])
     if call.table is None:
         return kept_pairs_given(program, call)
-    alone = ((line, [line]) for line in known(call.table))
-    return sum(kept_pairs_given(program, call_alone(program, call, *each)) for each in alone)
+    return sum(kept_pairs_given(program, alone) for _, _, alone in calls_alone(program, call))
 
 
 @lru_cache(maxsize=64)

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.choose import SLAB, ordered
+from sparsec.kernels.cluster_kernel import mark_members
 from sparsec.kernels.hash_kernel import hash_tokens
 from sparsec.kernels.program import cdiv
 from sparsec.kernels.tables import random_bits
 
 _CLUSTERS_OF_LINE = 32  # clusters that share a line of labels, a bit for each
-_HASHED_AT_ONCE = 64  # tokens
+_HASHED_AT_ONCE, _SCORED_AT_ONCE = 64, 4096  # tokens
 _DRAWN_DIGITS, _DRAWN_WORDS = 8, 2  # of four bits, of which sums are drawn instead of normal numbers
 _LAST_TOKEN = (1 << 32) - 1
 
@@ -156,9 +157,11 @@ def _over_heads(x: Tensor, heads: int) -> Tensor:
 
 def _members(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     """int32 [B, heads, lines, tokens]: bits of the clusters that a token x [B, heads, tokens, D] is one of."""
+    if x.is_cuda:
+        return _members_on_gpu(own, x, centroids)
     (batch, heads, tokens), clusters = x.shape[:3], centroids.shape[2]
     found = torch.zeros(batch, heads, cdiv(clusters, _CLUSTERS_OF_LINE), tokens, dtype=torch.int64, device=x.device)
-    at_once = min(_CLUSTERS_OF_LINE, max(1, SLAB["cuda" if x.is_cuda else "cpu"] // max(1, batch * heads * tokens)))
+    at_once = min(_CLUSTERS_OF_LINE, max(1, SLAB["cpu"] // max(1, batch * heads * tokens)))
     number = torch.arange(tokens, device=x.device)
     for line in range(0, clusters, _CLUSTERS_OF_LINE):
         for first in range(line, min(line + _CLUSTERS_OF_LINE, clusters), at_once):
@@ -170,3 +173,15 @@ def _members(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
             shift = first - line + torch.arange(some.shape[2], device=x.device)
             found[:, :, line // _CLUSTERS_OF_LINE] |= (member << shift[:, None]).sum(2)
     return found.to(torch.int32)
+
+
+def _members_on_gpu(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
+    (batch, heads, tokens), clusters = x.shape[:3], centroids.shape[2]
+    lines = cdiv(clusters, _CLUSTERS_OF_LINE)
+    found = torch.zeros(batch, heads, lines, tokens, dtype=torch.int32, device=x.device)
+    at_once = max(1, SLAB["cuda"] // max(1, batch * heads * tokens))
+    for first in range(0, clusters, at_once):
+        scores = (centroids[:, :, first : first + at_once] @ x.mT).contiguous()
+        sizes = tokens, scores.shape[2], first, min(own.taken, tokens), lines
+        mark_members[scores.shape[2], batch * heads](scores, found, *sizes, BLOCK=_SCORED_AT_ONCE, num_warps=8)
+    return found

@@ -62,6 +62,11 @@ class Input(NamedTuple):
         return self.is_chosen or self.kind in ("scores", "centroids")
 
     @property
+    def has_lists(self) -> bool:
+        """Whether it has a line for each block of queries: of chosen blocks, or of scores of blocks."""
+        return self.is_chosen or self.kind == "scores"
+
+    @property
     def by_row(self) -> bool:
         """Whether it is about the rows of q in a call: it has four axes."""
         return self.is_chosen or self.kind == "labels"
@@ -79,10 +84,13 @@ class Input(NamedTuple):
         return f"`{self.name}: {self.kind}{shape}` of line {self.line}"
 
 
-def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor, k: Tensor) -> list[Tensor]:
+def checked_inputs(
+    inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor, k: Tensor, documents: bool = False
+) -> list[Tensor]:
     """The tensors of a call in the order of the declarations, each [B or 1, H or 1, entries or 1], or with four axes.
 
-    Those that the operator makes itself are not among them.  ValueError.
+    Those that the operator makes itself are not among them.  `documents`: there are several in a row, whose ends say
+    how many lists they have (`sparsec.kernels.sequence_inputs` looks).  ValueError.
     """
     inputs = [each for each in inputs if each.choice is None]
     names = [each.name for each in inputs]
@@ -90,10 +98,12 @@ def checked_inputs(inputs: Sequence[Input], given: Mapping[str, Any], q: Tensor,
         if name not in names:
             has = f"it has {', '.join(map(str, inputs))}" if inputs else "it has none"
             raise ValueError(f"[SP0620] this pattern reads no input `{name}`: {has}")
-    return spread(inputs, {each.name: _checked(each, given.get(each.name), q, k) for each in inputs}, q.dtype)
+    return spread(
+        inputs, {each.name: _checked(each, given.get(each.name), q, k, documents) for each in inputs}, q.dtype
+    )
 
 
-def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
+def _checked(own: Input, x: Any, q: Tensor, k: Tensor, documents: bool) -> Tensor:
     words = _WORDS.get(own.kind, "int32 or int64")
     if x is None:
         raise ValueError(f"[SP0620] the input {own} is missing: pass {own.name}=..., a tensor of {words}")
@@ -110,7 +120,8 @@ def _checked(own: Input, x: Any, q: Tensor, k: Tensor) -> Tensor:
     sizes: dict[str, tuple[int, ...]] = {"B": (q.shape[0],), "H": (q.shape[1],), "n": (k.shape[2],)}
     if own.has_groups:
         sizes = {"B": (q.shape[0],), "G": (1, k.shape[1], q.shape[1]), "D": (q.shape[3],)}
-        sizes |= {"rows": (-(-q.shape[2] // own.sizes[0]),), "blocks": (-(-k.shape[2] // own.sizes[1]),)}
+        if not documents:
+            sizes |= {"rows": (-(-q.shape[2] // own.sizes[0]),), "blocks": (-(-k.shape[2] // own.sizes[1]),)}
     wanted = [sizes.get(axis) for axis in own.axes]
     if own.has_groups and own.kind != "scores":  # an axis has the name, or the number, of the declaration
         place = 1 if own.kind == "centroids" else -1
@@ -136,17 +147,15 @@ def spread(inputs: Sequence[Input], given: Mapping[str, Tensor], dtype: torch.dt
 
 
 def refuse_lists(inputs: Sequence[Input]) -> None:
-    """ValueError SP0622 for inputs that a call about several sequences, or about a part of each row, can't have."""
+    """ValueError SP0622 for inputs that a sharded call about documents can't have."""
     for own in inputs:
         if own.by_row:
             word = own.name.partition(".")[0]
             verb = "chooses" if own.is_chosen else "makes"
             what = f"the input {own} lists" if own.choice is None else f"`{word}` in line {own.line} {verb}"
             kind = "blocks" if own.is_chosen else "groups"
-            cure = (
-                "call once for each sequence, or leave documents, lengths, q_lengths, k_offset and q_offset tensors out"
-            )
-            raise ValueError(f"[SP0622] {what} {kind} for all rows of q: {cure}")
+            cure = "call once for each document, or give each rank whole documents and call the operator itself"
+            raise ValueError(f"[SP0622] {what} {kind} of each document, which ranks do not share: {cure}")
 
 
 def _sized(axis: str, sizes: Sequence[int]) -> str:

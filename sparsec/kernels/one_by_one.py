@@ -5,16 +5,16 @@ What it computes for a sequence is what a call with that sequence alone computes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.inputs import cut, part_of
+from sparsec.kernels.inputs import part_of
 from sparsec.kernels.program import Program
+from sparsec.kernels.sequence_inputs import FirstLists, input_alone
 from sparsec.kernels.sequences import SequenceLine, known
 
 _Places = list[SequenceLine]  # of sequences of equal sizes
@@ -25,8 +25,8 @@ def forward_each(
 ) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q], of the sequences of a call; `forward` computes one batch."""
     out, lse = call.no_results()
-    for like, places in _sequences_alike(call):
-        some, some_lse = forward(program, call_alone(program, call, like, places))
+    for like, places, alone in calls_alone(program, call):
+        some, some_lse = forward(program, alone)
         for index, own in enumerate(places):
             rows = slice(own.q_first, own.q_first + like.n_q)
             out[own.row, :, rows], lse[own.row, :, rows] = some[index], some_lse[index]
@@ -41,9 +41,8 @@ def backward_each(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v over the sequences of a call; rows of none have zeros."""
     dq, dk, dv = call.no_gradients()
-    for like, places in _sequences_alike(call):
-        some_upstream = upstream.of(partial(_own_queries, like=like, places=places))
-        found = backward(program, call_alone(program, call, like, places), some_upstream)
+    for like, places, alone in calls_alone(program, call):
+        found = backward(program, alone, upstream.of(partial(_own_queries, like=like, places=places)))
         for index, own in enumerate(places):
             dq[own.row, :, own.q_first : own.q_first + like.n_q] = found[0][index]
             for x, some in zip((dk, dv), found[1:], strict=True):
@@ -57,30 +56,33 @@ def input_gradients_each(
     """The gradients of float inputs [B, H or 1, entries] over the sequences of a call."""
     first = len(program.inputs) - program.score_inputs
     found = [x.new_zeros(call.q.shape[0], *x.shape[1:]) for x in call.inputs[first:]]
-    for like, places in _sequences_alike(call):
+    for like, places, alone in calls_alone(program, call):
         own = upstream.of(partial(_own_queries, like=like, places=places))
         keys = slice(like.k_first, like.k_first + like.n - like.k_begin)
-        more = gradients(program, call_alone(program, call, like, places), own)
+        more = gradients(program, alone, own)
         for declared, x, some in zip(program.inputs[first:], found, more, strict=True):
             part_of(declared, x[like.row], keys).add_(some[0].view(part_of(declared, x[like.row], keys).shape))
     return found
 
 
-def _sequences_alike(call: Call) -> list[tuple[SequenceLine, _Places]]:
-    """Sequences of equal sizes and positions: one of them, and where each is.  Data may tell them apart."""
+def calls_alone(program: Program, call: Call) -> Iterator[tuple[SequenceLine, _Places, Call]]:
+    """The calls of sequences of equal sizes and positions: one of them, where each is, and their call."""
     assert call.table is not None
-    found: dict[tuple, tuple[SequenceLine, _Places]] = {}
-    for number, line in enumerate(known(call.table)):
-        sizes: Any = line.n_q, line.k_begin, line.n, line.q_offset, number if call.inputs else 0
-        found.setdefault(sizes, (line, []))[1].append(line)
-    return list(found.values())
+    lines = known(call.table)
+    first_lists, found = FirstLists(lines), dict[tuple, _Places]()
+    for number, line in enumerate(lines):  # data may tell them apart
+        sizes = line.n_q, line.k_begin, line.n, line.q_offset, number if call.inputs else 0
+        found.setdefault(sizes, []).append(line)
+    for places in found.values():
+        yield places[0], places, _call_alone(program, call, places, first_lists)
 
 
-def call_alone(program: Program, call: Call, like: SequenceLine, places: _Places) -> Call:
-    """The call of some sequences alone."""
+def _call_alone(program: Program, call: Call, places: _Places, first_lists: FirstLists) -> Call:
+    """The call of some sequences alone; where it has inputs, of one."""
+    like = places[0]
     q, (k, v) = _own_queries(call.q, like, places), (_own_keys(x, like, places) for x in (call.k, call.v))
-    keys = slice(like.k_first, like.k_first + like.n - like.k_begin)
-    inputs = [cut(own, x, like.row, keys) for own, x in zip(program.inputs, call.inputs, strict=True)]
+    given = zip(program.inputs, call.inputs, strict=True)
+    inputs = [input_alone(own, x, like, first_lists, call.q.shape[2]) for own, x in given]
     sinks = call.sinks
     if sinks is not None and len(sinks) > 1:
         sinks = sinks[[own.row for own in places]]

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.call import checked, first_position
 from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, streams_of
-from sparsec.kernels.inputs import checked_inputs, refuse_lists
+from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.positions import Packed, Positions, checked_positions, packed
 from sparsec.kernels.program import Program
 from sparsec.kernels.registration import operators
@@ -140,17 +140,17 @@ class Operator:
         q_offset = first_position(positions.q_offset, q.shape[2], k.shape[2], most) if plain else 0
         sequences = None
         if not plain:
-            refuse_lists(self.program.inputs)
             positions = checked_positions(positions, q, k, most)
             q_offset = positions.reach(q.shape[2], k.shape[2])
             sequences = sequence_table(self.program, positions, q, k)
-        tensors = checked_inputs((*self.program.inputs, *self.program.choice_inputs), inputs, q, k)
+        declared = *self.program.inputs, *self.program.choice_inputs
+        tensors = checked_inputs(declared, inputs, q, k, documents=positions.documents is not None)
         of_scores = len(tensors) - len(self.program.choice_inputs) - self.program.score_inputs
         of_choices = of_scores + self.program.score_inputs
         data, reals = tensors[:of_scores], tensors[of_scores:of_choices]
         q, scale = positive(q, scale)
         if any(own.choice for own in self.program.inputs):
-            data += self._chosen(q, k, tensors[of_choices:], scale, q_offset)
+            data += self._chosen(q, k, tensors[of_choices:], scale, q_offset, sequences)
         sinks = checked_sinks(sinks, q)
         dropout_p, seed = checked_dropout(dropped, q)
         streams = None if seed is None else streams_of(seed, positions, q.shape[0], sequences)
@@ -170,9 +170,17 @@ class Operator:
         made = self._chosen(q, k, checked_inputs(self.program.choice_inputs, inputs, q, k), scale, first)
         return dict(zip((own.name for own in self.program.inputs if own.choice), made, strict=True))
 
-    def _chosen(self, q: Tensor, k: Tensor, chosen_by: list[Tensor], scale: float, q_offset: int) -> list[Tensor]:
+    def _chosen(
+        self,
+        q: Tensor,
+        k: Tensor,
+        chosen_by: list[Tensor],
+        scale: float,
+        q_offset: int,
+        sequences: Tensor | None = None,
+    ) -> list[Tensor]:
         """Lists and labels that the operator makes itself."""
-        return self.choose(q.detach(), k.detach(), [x.detach() for x in chosen_by], scale, q_offset)
+        return self.choose(q.detach(), k.detach(), [x.detach() for x in chosen_by], scale, q_offset, sequences)
 
     def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v in the type that autocast asks for."""

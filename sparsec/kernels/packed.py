@@ -2,7 +2,7 @@
 
 The table of sequences stays on the device, so that no call waits for it and no number in it compiles anything.  Where
 a pattern needs what is made for one length (tables drawn from all blocks, gathered keys, lists of tiles, counted
-entries), sequences run one by one.
+entries, chosen blocks, groups of tokens), sequences run one by one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ def forward_packed(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     """out like q, and the log-sum-exp [B, H, n_q] in float32, of the sequences of a call."""
     assert call.table is not None
     if not at_once(program, anywhere=not call.reach):
-        _refuse_capture(call.table)
         return forward_each(forward_gpu, program, call)
     if call.is_empty:
         return call.no_results()
@@ -45,7 +44,6 @@ def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[T
     """The gradients of q, k and v over the sequences of a call; rows of none have zeros."""
     assert call.table is not None
     if not at_once(program, anywhere=not call.reach):
-        _refuse_capture(call.table)
         return backward_each(backward_gpu, program, call, upstream)
     if call.is_empty:
         return call.no_gradients()
@@ -58,8 +56,6 @@ def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[T
 
 def input_gradients_packed(program: Program, call: Call, upstream: Upstream) -> list[Tensor]:
     """The gradients of float inputs over the sequences of a call, one after the other."""
-    assert call.table is not None
-    _refuse_capture(call.table)
     return input_gradients_each(input_gradients_gpu, program, call, upstream)
 
 
@@ -68,17 +64,10 @@ def at_once(program: Program, *, anywhere: bool) -> bool:
     """Whether kernels can go over all sequences of a call; `anywhere`: at positions that nobody bounds.
 
     Not with lists whose entries are counted: nothing says how far positions of sequences reach.  Nor with an entry for
-    each pair of the call.
+    each pair of the call, nor with what is chosen, whose blocks and groups are those of each sequence.
     """
-    alone = any("counted" in own.uses or own.of_pairs for own in program.inputs)
+    alone = any("counted" in own.uses or own.of_pairs or own.by_row for own in program.inputs)
     return not alone and all(any(packs(each, anywhere) for each in group.variants) for group in program.groups)
-
-
-def _refuse_capture(table: Tensor) -> None:
-    """ValueError where sequences can't run one by one either."""
-    if table.is_cuda and torch.cuda.is_current_stream_capturing():
-        cure = "call it outside of the graph: its sequences run one by one, and their lengths are read"
-        raise ValueError(f"[SP0612] documents and lengths of this pattern can't be captured in a CUDA graph: {cure}")
 
 
 def _with_empty_lines(call: Call) -> Call:

@@ -104,13 +104,14 @@ def _defined(name: str) -> torch.library.Library:
     )
     library.define(f"{name}_reals(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more}) -> Tensor[]")
     library.define(f"{name}_refused(Tensor dq, Tensor dk, Tensor dv) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
-    library.define(f"{name}_choose(Tensor q, Tensor k, Tensor[] chosen_by, float scale, SymInt q_offset) -> Tensor[]")
+    given = "Tensor q, Tensor k, Tensor[] chosen_by, float scale, SymInt q_offset, Tensor? sequences=None"
+    library.define(f"{name}_choose({given}) -> Tensor[]")
     return library
 
 
 def _implement_choosers(library: torch.library.Library, program: Program, chooser: Callable) -> None:
     choices = [own.choice for own in program.inputs if own.choice]
-    library.impl(chooser, partial(run_choosers, choices), "CompositeExplicitAutograd")
+    library.impl(chooser, partial(run_choosers, choices, program.choice_inputs), "CompositeExplicitAutograd")
     torch.library.register_vmap(chooser, partial(choosers_batched, chooser), lib=library)
     torch.library.register_fake(chooser, partial(choosers_meta, choices), lib=library)
 

@@ -161,6 +161,9 @@ def _keys_alone(row: Tensor, first: Tensor, count: Tensor) -> Tensor:
 
 
 def known(table: Tensor) -> list[SequenceLine]:
-    """The lines of a table that have pairs.  Waits for the device."""
+    """The lines of a table that have pairs.  Waits for the device; ValueError in a CUDA graph."""
+    if table.is_cuda and torch.cuda.is_current_stream_capturing():
+        cure = "call it outside of the graph: its sequences run one by one, and their lengths are read"
+        raise ValueError(f"[SP0612] documents and lengths of this pattern can't be captured in a CUDA graph: {cure}")
     lines = [SequenceLine(*numbers) for numbers in zip(*table.T.tolist(), range(len(table)), strict=True)]
     return [line for line in lines if line.n_q > 0 and line.n > line.k_begin]

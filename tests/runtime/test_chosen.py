@@ -102,11 +102,3 @@ def test_lists_that_do_not_fit(text, sel, said):
     if sel is not None and sel.shape[1] != 3:  # a mask is not told how many heads there are
         with pytest.raises(sparsec.SparsecError, match="SP0620"):
             attend.pattern.mask(70, 70, sel=sel)
-
-
-def test_documents_have_no_lists():
-    attend, (q, k, v) = sparsec.compile(BLOCKS), torch.randn(3, 1, 2, 70, 16)
-    sel = lists_of(1, 1, 70, 2, blocks=9)
-    for more in ({"documents": torch.tensor([0, 30, 70], dtype=torch.int32)}, {"lengths": torch.tensor([60]).int()}):
-        with pytest.raises(ValueError, match=r"\[SP0622\].*`sel: blocks\[1, 8, t\]` of line 1"):
-            attend(q, k, v, sel=sel, **more)

@@ -232,13 +232,6 @@ def test_centroids_that_do_not_fit(mu, said):
         attend(q, k, k, **({} if mu is None else {"mu": mu}))
 
 
-def test_documents_are_refused():
-    q, k, v = torch.randn(3, 1, 2, 40, 16)
-    for text, given_ in ((HASHED, {}), (ROUTED, {"mu": MU})):
-        with pytest.raises(ValueError, match=r"\[SP0622\] `(lsh|routed)` in line 1 makes groups for all rows of q"):
-            sparsec.compile(text)(q, k, v, documents=torch.tensor([0, 30, 40], dtype=torch.int32), **given_)
-
-
 def test_a_mask_needs_labels_of_the_call():
     attend = sparsec.compile(HASHED)
     with pytest.raises(sparsec.SparsecError, match="SP0621"):
