@@ -203,12 +203,12 @@ def _by_shape(parts: tuple[ir.Set, ...]) -> tuple[list[_Family], list[ir.Set]]:
 
 
 def _decided_by_any(family: _Family, at: Mapping[str, Bounds]) -> Decided:
-    """As `_decided` of the parts' union, for boxes along one axis: each part is asked of the boxes in its rows alone."""
-    sides = {side: tuple(np.atleast_1d(end) for end in bounds) for side, bounds in at.items()}
+    """As `_decided` of the parts' union, for boxes along one axis: a part is asked of the boxes in its rows alone."""
+    sides = {side: (np.atleast_1d(low), np.atleast_1d(high)) for side, (low, high) in at.items()}
     count = max(len(low) for low, _ in sides.values())
-    low, high = (np.broadcast_to(end, count) for end in sides["q"])
-    part, box = np.nonzero((family.first[:, None] <= high) & (low < family.stop[:, None]))
-    own = {side: tuple(end[box] if len(end) > 1 else end for end in ends) for side, ends in sides.items()}
+    first, last = (np.broadcast_to(end, count) for end in sides["q"])
+    part, box = np.nonzero((family.first[:, None] <= last) & (first < family.stop[:, None]))
+    own = {side: (low[box], high[box]) if len(low) > 1 else (low, high) for side, (low, high) in sides.items()}
     own |= {name(place): (numbers[part], numbers[part]) for place, numbers in enumerate(family.numbers)}
     never, always = (np.broadcast_to(told, part.shape) for told in _decided(family.shape, _Boxes(own, None)))
     return np.bincount(box[~never], minlength=count) == 0, np.bincount(box[always], minlength=count) > 0
