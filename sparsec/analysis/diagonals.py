@@ -75,10 +75,11 @@ def _drift(node: ir.Node) -> int | None:
         return None
     if isinstance(node, ir.Var):
         return 0 if node.name == "n" else 1
-    drifts = [_drift(part) for part in ir.children(node)]
-    below = [drift for drift in drifts if drift is not None]
-    if len(below) < len(drifts):
-        return None
+    below = []
+    for part in ir.children(node):
+        if (drift := _drift(part)) is None:
+            return None
+        below.append(drift)
     match node:
         case ir.Add():
             return sum(below)

@@ -6,6 +6,7 @@ A part of a long union is then looked at for itself, and the other parts only wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, product
 from math import inf
 
@@ -56,16 +57,19 @@ class Difference:
         return all(self._none(dict(zip(tables, case, strict=True))) for case in cases)
 
     def _seen(self, most: int, tables: bool) -> bool:
-        own, *around = map(_looks, self.parts)
-        whole = own + sum(around)
+        _, own, (first, stop) = _told(self.core)
         for point in chain(points(self.core), points(ir.And((*self.inside, *self.outside)))):
-            inner = holds(self.core, point, tables)
+            inner = first <= point["q"] < stop and holds(self.core, point, tables)
             if inner and self._is_around(point, tables):
                 return True
-            most -= whole if inner else own
+            most -= own + (self._looks_around if inner else 0)
             if most <= 0:
                 return False
         return False
+
+    @cached_property
+    def _looks_around(self) -> int:
+        return sum(map(_looks, (*self.inside, *self.outside)))
 
     def _is_around(self, at: Point, tables: bool) -> bool:
         if not all(holds(part, at, tables) for part in self.inside):

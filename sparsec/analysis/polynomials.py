@@ -1,7 +1,7 @@
 """Polynomials with rational coefficients in named variables, and their factors.
 
 SymPy has them too, and takes longer to import than the rest of `sparsec cost` to run: it is asked only for what is
-rare, the factors of cubics and beyond.
+rare, the factors of cubics that may have some, and beyond.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from fractions import Fraction
 from math import gcd, isqrt, lcm
 
 Exponents = tuple[int, ...]  # one for each name
+_PRIMES = (5, 7, 11, 13)
+
 Factors = list[tuple["Polynomial", int]]  # (factor, multiplicity)
 
 
@@ -112,7 +114,9 @@ class Polynomial:
         found = [(Polynomial.variable(self.names, place), power) for place, power in enumerate(lowest) if power]
         shifted = {tuple(map(int.__sub__, powers, lowest)): factor for powers, factor in whole.numerators.items()}
         rest = Polynomial(self.names, shifted)
-        if rest.degree > 2:
+        if rest.degree == 3 and _has_no_linear_factor(rest):
+            found.append((rest, 1))
+        elif rest.degree > 2:
             found += _by_sympy(rest)
         elif rest.degree == 2:
             found += _of_quadratic(rest)
@@ -164,6 +168,30 @@ def _root(square: Polynomial) -> Polynomial | None:
 def _squared(value: Polynomial) -> int | None:
     """The place of a variable whose square is there."""
     return next((powers.index(2) for powers in value.numerators if 2 in powers), None)
+
+
+def _has_no_linear_factor(cubic: Polynomial) -> bool:
+    """Whether it is seen that a primitive cubic is irreducible; False says nothing.
+
+    Let x ** 3 have a number before it.  A linear factor has x in it then, and a number that divides this one before x:
+    modulo a prime that does not divide it, there is a root x, whatever integers stand for the other variables.
+    """
+    for powers, lead in cubic.numerators.items():
+        if 3 not in powers:
+            continue
+        place = powers.index(3)
+        for prime in _PRIMES:
+            if lead % prime and not all(_has_root(cubic, place, others, prime) for others in range(prime)):
+                return True
+    return False
+
+
+def _has_root(cubic: Polynomial, place: int, others: int, prime: int) -> bool:
+    """Whether some value of a variable makes it 0 modulo a prime, with `others` for all other variables."""
+    along = [0] * 4  # what stands before the powers of the variable
+    for powers, factor in cubic.numerators.items():
+        along[powers[place]] += factor * others ** (sum(powers) - powers[place])
+    return any(not sum(factor * x**power for power, factor in enumerate(along)) % prime for x in range(prime))
 
 
 def _by_sympy(polynomial: Polynomial) -> Factors:

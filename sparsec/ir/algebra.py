@@ -137,17 +137,23 @@ def member(value: Int, members: tuple[int, ...]) -> Set:
 
 
 def conjunction(*parts: Set) -> Set:
-    flat = [item for part in parts for item in (part.parts if isinstance(part, And) else (part,)) if item != TRUE]
-    if FALSE in flat:
+    flat = [item for part in parts for item in (part.parts if isinstance(part, And) else (part,))]
+    constants = [item for item in flat if isinstance(item, Bool)]
+    if FALSE in constants:
         return FALSE  # a & none = none
-    return And(tuple(flat)) if len(flat) > 1 else flat[0] if flat else TRUE  # a & all = a
+    if constants:
+        flat = [item for item in flat if not isinstance(item, Bool)]  # a & all = a
+    return And(tuple(flat)) if len(flat) > 1 else flat[0] if flat else TRUE
 
 
 def disjunction(*parts: Set) -> Set:
-    flat = [item for part in parts for item in (part.parts if isinstance(part, Or) else (part,)) if item != FALSE]
-    if TRUE in flat:
+    flat = [item for part in parts for item in (part.parts if isinstance(part, Or) else (part,))]
+    constants = [item for item in flat if isinstance(item, Bool)]
+    if TRUE in constants:
         return TRUE  # a | all = all
-    return Or(tuple(flat)) if len(flat) > 1 else flat[0] if flat else FALSE  # a | none = a
+    if constants:
+        flat = [item for item in flat if not isinstance(item, Bool)]  # a | none = a
+    return Or(tuple(flat)) if len(flat) > 1 else flat[0] if flat else FALSE
 
 
 def complement(part: Set) -> Set:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.ranges import rows_named
 from sparsec.ir.shape import apart, name
 from sparsec.ir.vector import floor_divided
 
@@ -51,17 +52,22 @@ def decided(node: ir.Set, at: Mapping[str, Bounds], listed: Callable[[ir.Leaf], 
     return _decided(node, _Boxes(at, listed))
 
 
+@lru_cache(maxsize=64)  # at each length again
 def without_phases(node: ir.Set, width: int) -> ir.Set:
     """A condition of which `decided` tells the same about boxes that are all at least `width` positions wide and high.
 
     x % m == r is not decided in a box with all remainders, whatever r: conditions that differ in such numbers only are
     alike.
     """
+    return _without_phases(node, width)
+
+
+def _without_phases(node: ir.Set, width: int) -> ir.Set:
     match node:
         case ir.And(parts) | ir.Or(parts):
-            return type(node)(tuple(without_phases(part, width) for part in parts))
+            return type(node)(tuple(_without_phases(part, width) for part in parts))
         case ir.Not(part):
-            return ir.Not(without_phases(part, width))
+            return ir.Not(_without_phases(part, width))
         case ir.Compare(ir.Mod(value, divisor) as left, "==" | "!=" as op, ir.Const(number)):
             if 0 <= number < divisor and 1 < divisor <= _narrowest(value, width):
                 return ir.Compare(left, op, ir.Const(0))
@@ -97,10 +103,7 @@ def _decided(node: ir.Set, boxes: _Boxes) -> Decided:
         case ir.Or(parts):
             families, rest = _by_shape(parts) if len(parts) >= _MANY and boxes.few else ((), parts)
             found = [_decided(part, boxes) for part in rest]
-            for shape, numbers in families:
-                each = _decided(shape, _Boxes({**boxes.at, **numbers}, None))
-                never, always, _ = np.broadcast_arrays(*each, numbers[name(0)][0])
-                found.append((np.asarray(never.all(0)), np.asarray(always.any(0))))
+            found += [_decided_by_any(family, boxes.at) for family in families]
             nevers, alls = zip(*found, strict=True)
             return _all(nevers), _any(alls)
     assert boxes.listed is not None, node  # whoever asks about tables says how they are read
@@ -170,9 +173,19 @@ def _compared(left: Bounds, op: str, right: Bounds) -> Decided:
     return (apart, same) if op == "==" else (same, apart)
 
 
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Parts that are alike but for their numbers: `shape` with number i of all parts, int64 [parts], for `name(i)`."""
+
+    shape: ir.Set
+    numbers: tuple[np.ndarray, ...]
+    first: np.ndarray  # the first row that each part can hold for,
+    stop: np.ndarray  # and the one after its last
+
+
 @lru_cache(maxsize=16)
-def _by_shape(parts: tuple[ir.Set, ...]) -> tuple[list[tuple[ir.Set, dict[str, Bounds]]], list[ir.Set]]:
-    """Parts that are alike but for their numbers as one, with these as [parts, 1] under names; and the other parts."""
+def _by_shape(parts: tuple[ir.Set, ...]) -> tuple[list[_Family], list[ir.Set]]:
+    """Parts that are alike but for their numbers as families, and the other parts."""
     alike: dict[ir.Set, list[tuple[tuple[int, ...], ir.Set]]] = {}
     for part in parts:
         shape, numbers = apart(part)
@@ -182,9 +195,23 @@ def _by_shape(parts: tuple[ir.Set, ...]) -> tuple[list[tuple[ir.Set, dict[str, B
         if len(some) < _MANY or not some[0][0] or ir.leaves(shape):
             rest += [part for _, part in some]
             continue
-        columns = np.asarray([numbers for numbers, _ in some], np.int64).T[:, :, None]
-        families.append((shape, {name(place): (column, column) for place, column in enumerate(columns)}))
+        columns = np.asarray([numbers for numbers, _ in some], np.int64).T
+        first, stop = np.asarray([rows_named(part) or (0, _LONG) for _, part in some], np.int64).T
+        # A query of a call may stand before position 0, of which `rows_named` says nothing.
+        families.append(_Family(shape, tuple(columns), np.where(first > 0, first, -_LONG), stop))
     return families, rest
+
+
+def _decided_by_any(family: _Family, at: Mapping[str, Bounds]) -> Decided:
+    """As `_decided` of the parts' union, for boxes along one axis: a part is asked of the boxes in its rows alone."""
+    sides = {side: (np.atleast_1d(low), np.atleast_1d(high)) for side, (low, high) in at.items()}
+    count = max(len(low) for low, _ in sides.values())
+    first, last = (np.broadcast_to(end, count) for end in sides["q"])
+    part, box = np.nonzero((family.first[:, None] <= last) & (first < family.stop[:, None]))
+    own = {side: (low[box], high[box]) if len(low) > 1 else (low, high) for side, (low, high) in sides.items()}
+    own |= {name(place): (numbers[part], numbers[part]) for place, numbers in enumerate(family.numbers)}
+    never, always = (np.broadcast_to(told, part.shape) for told in _decided(family.shape, _Boxes(own, None)))
+    return np.bincount(box[~never], minlength=count) == 0, np.bincount(box[always], minlength=count) > 0
 
 
 def _any(found: tuple[np.ndarray, ...]) -> np.ndarray:

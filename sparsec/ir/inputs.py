@@ -84,6 +84,8 @@ def reads(node: ir.Node | ir.Test) -> tuple[ir.Read | ir.ElementOf | ir.Chosen |
     """The distinct reads of inputs in `node`, those in indices of others before these, in the order of writing."""
     found: list[ir.Read | ir.ElementOf | ir.Chosen | ir.Grouped] = []
     match node:
+        case ir.Var() | ir.Const():  # most of what is asked for
+            return ()
         case ir.DataTest(test):
             return reads(test)
         case ir.ElementOf(value, _):

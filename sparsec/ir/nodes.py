@@ -6,10 +6,11 @@ pairs for which a condition holds.  What depends on parameters, heads and layers
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from sparsec.ir.base import Base, BaseLeaf, hashed_once
 from sparsec.ir.chosen import Chosen, Grouped
@@ -262,15 +263,24 @@ class Pattern:
 # ---------------------------------------------------------------- walking
 
 
-def children(node: Node) -> Iterator[Node]:
+_SIDES = attrgetter("left", "right")
+_PARTS = attrgetter("parts")
+_BELOW: dict[type, Callable[[Any], tuple[Node, ...]]] = {  # of the kinds that conditions mostly consist of
+    **dict.fromkeys((Const, Var, Bool), lambda _: ()),
+    **dict.fromkeys((Add, Sub, Mul, Min, Max, Compare), _SIDES),
+    **dict.fromkeys((And, Or), _PARTS),
+}
+
+
+def children(node: Node) -> tuple[Node, ...]:
     """The nodes directly below `node`, in the order of writing."""
+    if (below := _BELOW.get(type(node))) is not None:
+        return below(node)
     if isinstance(node, BaseLeaf):  # rows of tables are many, and no nodes; a test of data is taken as one
-        return
-    for name in node.__match_args__:
-        value = getattr(node, name)
-        for child in value if isinstance(value, tuple) else (value,):
-            if isinstance(child, Base):  # a union of types would be gone through, one after the other
-                yield cast(Node, child)
+        return ()
+    values = (getattr(node, name) for name in node.__match_args__)
+    inner = (child for value in values for child in (value if isinstance(value, tuple) else (value,)))
+    return tuple(cast(Node, child) for child in inner if isinstance(child, Base))  # a union of types takes long
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -279,7 +289,7 @@ def walk(node: Node) -> Iterator[Node]:
     while stack:
         node = stack.pop()
         yield node
-        stack.extend(reversed(list(children(node))))
+        stack.extend(reversed(children(node)))
 
 
 @lru_cache(maxsize=8192)  # asked of the same parts again and again, by all that looks at conditions
@@ -288,9 +298,10 @@ def names(node: Node) -> frozenset[str]:
     return frozenset((node.name,)) if isinstance(node, Var) else frozenset().union(*map(names, children(node)))
 
 
+@lru_cache(maxsize=1024)
 def leaves(node: Node) -> tuple[Leaf, ...]:
     """The distinct leaves of `node`, tables and tests of data, in the order of writing."""
-    return tuple(dict.fromkeys(part for part in walk(node) if isinstance(part, Leaf)))
+    return tuple(dict.fromkeys(cast(Leaf, part) for part in walk(node) if isinstance(part, BaseLeaf)))
 
 
 def tables(node: Node) -> tuple[Table, ...]:

@@ -141,8 +141,8 @@ def references(entry: Entry) -> list[tuple[Entry, Span]]:
     """The definitions that this one names, in the order of writing, and where."""
     found = []
     own = {parameter.name for parameter in entry.definition.parameters}
-    for node in ast.walk(entry.definition.body):
-        if not isinstance(node, ast.Name | ast.Call):
+    for node in entry.definition.named:
+        if isinstance(node, ast.Index):
             continue
         bare = isinstance(node, ast.Name)
         other = bare and (node.name in own or node.name in INTEGERS or entry.scope.input(node.name) is not None)
@@ -198,7 +198,7 @@ def _mentions(entry: Entry, scores: bool) -> dict[str, Span]:
         own = {parameter.name for parameter in item.definition.parameters}
         reads = ((node, source) for node, source in _reads(item) if isinstance(node, ast.Index))
         heads = {id(node.indices[0]) for node, source in reads if names_head(node, source)}
-        for node in ast.walk(item.definition.body):
+        for node in item.definition.named:
             if isinstance(node, ast.Name) and node.name in INTEGERS and node.name not in own and id(node) not in heads:
                 found.setdefault(node.name, via or node.span)
     return found
@@ -234,8 +234,8 @@ def _reached(entry: Entry, scores: bool = True) -> Iterator[tuple[Entry, Span | 
 def _reads(entry: Entry) -> Iterator[tuple[ast.Name | ast.Index, ast.Input]]:
     """Where the body of a definition names inputs."""
     own = {parameter.name for parameter in entry.definition.parameters}
-    for node in ast.walk(entry.definition.body):
-        if not isinstance(node, ast.Name | ast.Index) or (isinstance(node, ast.Name) and node.name in own):
+    for node in entry.definition.named:
+        if isinstance(node, ast.Call) or (isinstance(node, ast.Name) and node.name in own):
             continue
         if source := entry.scope.input(node.name):
             yield node, source
@@ -267,5 +267,5 @@ def binding(
 
 def used_parameters(definition: ast.Definition) -> list[str]:
     """The parameters that the body names, in the order of their declaration."""
-    named = {node.name for node in ast.walk(definition.body) if isinstance(node, ast.Name)}
+    named = {node.name for node in definition.named if isinstance(node, ast.Name)}
     return [parameter.name for parameter in definition.parameters if parameter.name in named]

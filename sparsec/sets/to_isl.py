@@ -34,11 +34,12 @@ def relation(condition: ir.Set, bound: Approximation = "over", parameters: tuple
 
     Exact for affine conditions.  Otherwise a superset (`bound="over"`) or a subset (`bound="under"`).
     """
-    return once((condition, bound, parameters), lambda: _read(condition, bound, parameters))
 
+    def read() -> isl.Set:
+        return _Reader(set_space("q", "k", parameters=parameters), bound).set(condition, negated=False).coalesce()
 
-def _read(condition: ir.Set, bound: Approximation, parameters: tuple[str, ...] = ("n",)) -> isl.Set:
-    return _Reader(set_space("q", "k", parameters=parameters), bound).set(condition, negated=False).coalesce()
+    bound = bound if ir.leaves(condition) else "over"  # both are the same then
+    return once((condition, bound, parameters), read)
 
 
 def clipped(condition: ir.Set, bound: Approximation = "over") -> isl.Set:
@@ -53,7 +54,7 @@ def reachable(condition: ir.Set, bound: Approximation = "over") -> isl.Set:
 
 def _within(condition: ir.Set, bound: Approximation, clip: str) -> isl.Set:
     def read() -> isl.Set:
-        return _read(condition, bound).intersect(read_once(f"[n] -> {{ [q, k] : {clip} }}")).coalesce()
+        return relation(condition, bound).intersect(read_once(f"[n] -> {{ [q, k] : {clip} }}")).coalesce()
 
     return once((condition, bound, clip), read)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 from sparsec.source import Source, Span
@@ -160,6 +161,8 @@ Expr = (
     | Match | Choice | Scored
 )  # fmt: skip
 
+_WORDS = (Number, Real, Name, Text)  # which have nothing below them
+
 # ---------------------------------------------------------------- declarations
 
 
@@ -179,6 +182,11 @@ class Definition(Syntax):
     body: Expr
     doc: str | None
     name_span: Span = field(compare=False, repr=False, kw_only=True)
+
+    @cached_property
+    def named(self) -> tuple[Name | Call | Index, ...]:
+        """What its body has that is a name or begins with one, in the order of writing."""
+        return tuple(node for node in walk(self.body) if isinstance(node, Name | Call | Index))
 
 
 @dataclass(frozen=True)
@@ -218,13 +226,13 @@ def bounds(container: Range | Members) -> tuple[Expr, ...]:
     return (container.first, container.last) if isinstance(container, Range) else container.items
 
 
-def children(node: Syntax) -> Iterator[Syntax]:
+def children(node: Syntax) -> tuple[Syntax, ...]:
     """The nodes directly below `node`, in the order of writing."""
-    for name in node.__match_args__:  # what has no place in them is a span
-        value = getattr(node, name)
-        for child in value if isinstance(value, tuple) else (value,):
-            if isinstance(child, Syntax):
-                yield child
+    if isinstance(node, _WORDS):
+        return ()
+    values = [getattr(node, name) for name in node.__match_args__]  # what has no place in them is a span
+    inner = (child for value in values for child in (value if isinstance(value, tuple) else (value,)))
+    return tuple([child for child in inner if isinstance(child, Syntax)])
 
 
 def walk(node: Syntax) -> Iterator[Syntax]:
@@ -233,4 +241,4 @@ def walk(node: Syntax) -> Iterator[Syntax]:
     while stack:
         node = stack.pop()
         yield node
-        stack.extend(reversed(list(children(node))))
+        stack.extend(reversed(children(node)))

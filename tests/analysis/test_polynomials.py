@@ -14,6 +14,7 @@ NAMES = ("x", "y", "z")
 RING = ring(NAMES, sympy.QQ)[0]
 NUMBERS = st.integers(-6, 6)
 POWERS = st.tuples(*[st.integers(0, 2)] * 3).filter(lambda powers: sum(powers) <= 2)
+CUBED = st.tuples(*[st.integers(0, 3)] * 3).filter(lambda powers: sum(powers) <= 3)
 POLYNOMIALS = st.builds(Polynomial, st.just(NAMES), st.dictionaries(POWERS, NUMBERS, max_size=5), st.integers(1, 6))
 LINEAR = st.builds(
     lambda numbers, constant: sum((Polynomial.variable(NAMES, i) * n for i, n in enumerate(numbers)), constant * ONE),
@@ -57,9 +58,14 @@ def test_factors(value: Polynomial) -> None:
         assert {(same(each), power) for each, power in factors} == factored(value)
 
 
-@given(LINEAR, LINEAR, LINEAR)
-def test_factors_of_cubics(a: Polynomial, b: Polynomial, c: Polynomial) -> None:
-    value = a * b * c
+@given(
+    st.one_of(
+        st.builds(lambda a, b, c: a * b * c, LINEAR, LINEAR, LINEAR),
+        st.builds(Polynomial.__mul__, LINEAR, POLYNOMIALS),
+        st.builds(Polynomial, st.just(NAMES), st.dictionaries(CUBED, NUMBERS, max_size=6)),
+    )
+)
+def test_factors_of_cubics(value: Polynomial) -> None:
     content, factors = value.factors()
     assert (not value.numerators) == (content == 0)
     if value.numerators:
