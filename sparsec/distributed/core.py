@@ -159,8 +159,7 @@ class Core:
 
     def _part(self, ends: tuple[int, ...], q: Tensor, k: Tensor, unknown: bool, dropped: bool) -> Part:
         shards, groups = self.shards(ends, unknown), self.groups(q.shape[1], k.shape[1])
-        in_spans = self.forms.has_data or unknown or dropped
-        steps = steps_of(self.forms, shards, self.rank, tuple(dict.fromkeys(groups)), in_spans)
+        steps = steps_of(self.forms, shards, self.rank, tuple(dict.fromkeys(groups)), unknown, dropped)
         rows = rows_of(shards, self.rank, steps.runs, groups, k.shape[0], q.device)
         sends = bool(shards.traffic(groups).any())
         return Part(steps, rows, ends, k.shape[0], k.shape[1], sends, self.group)
