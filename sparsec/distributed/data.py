@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.analysis.sharding import Segment
+from sparsec.analysis.touch import Segment
 from sparsec.distributed.forms import Run, Step
 from sparsec.kernels.inputs import Input, part_of
 from sparsec.kernels.program import Program, cdiv

@@ -8,7 +8,7 @@ from functools import cached_property
 from math import lcm
 from typing import Any, cast
 
-from sparsec.analysis.sharding import Segment
+from sparsec.analysis.touch import Segment
 from sparsec.ir import nodes as ir
 from sparsec.ir import scores
 from sparsec.ir.algebra import conjunction

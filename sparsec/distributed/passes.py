@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sparsec.analysis.sharding import Segment
+from sparsec.analysis.touch import Segment
 from sparsec.distributed import exchange
 from sparsec.distributed.data import Data, given_inputs, of_step, positions_of
 from sparsec.distributed.exchange import Rows

@@ -28,7 +28,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from sparsec.analysis.sharding import Segment, Shards, touch
+from sparsec.analysis.sharding import Shards
+from sparsec.analysis.touch import Segment, touch
 from sparsec.distributed.forms import Document, Forms, Placed, Run, Step, Steps, line_of, own_run
 
 _MOST_RUNS = 8  # of received keys: more calls take longer than zeros between keys
