@@ -42,6 +42,7 @@ class Core:
         self.pattern = attend.pattern.nodes
         self.group, self.rank, self.ranks = mesh.get_group(), mesh.get_local_rank(), mesh.size()
         self.forms = Forms(attend)
+        self.cuts: dict[tuple, Shares] = {}
         self.known: dict[tuple, Shards] = {}
         self.parts: dict[tuple, Part] = {}
         # What graphs and their sizes depend on: torch's compiler keeps graphs for other ranks and processes.
@@ -118,6 +119,9 @@ class Core:
 
     def shares(self, n: int) -> Shares:
         """The segments of each rank."""
+        return _kept(self.cuts, (n,), lambda: self._shares(n))
+
+    def _shares(self, n: int) -> Shares:
         layout = chosen_layout(self.pattern, n, self.ranks) if self.layout == "auto" else self.layout
         try:
             return split(layout, n, self.ranks, bounded(self.pattern))
