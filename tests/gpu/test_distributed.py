@@ -36,7 +36,7 @@ def test_an_operator_runs_on_the_second_gpu() -> None:
 
 
 def test_two_gpus_are_one(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """Forward and gradients in bfloat16, within twice what rounding costs one; no second step waits for a GPU."""
+    """Forward and gradients in bfloat16, within what rounding of parts costs; no second step waits for a GPU."""
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         arguments = CASES, torch.bfloat16, LIMIT
         found = everywhere(2, tmp_path, all_in_time, *arguments, backend="nccl", seconds=LIMIT)
