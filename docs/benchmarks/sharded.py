@@ -2,13 +2,16 @@
 
     torchrun --nproc_per_node 2 docs/benchmarks/sharded.py raw/sharded/h100x2.json ring
 
-Behind the file stand peers of torch's, `ring` and `flex`, and texts of cases, where not all of them are run.  Each case
-is first compared with one GPU on the whole sequence: results and gradients.  Racers take turns; a time is the slowest
-rank's, from a barrier on, forward and backward.
+Behind the file stand peers of torch's, `ring` and `flex`, and texts of cases, where not all of them are run; `none`
+leaves cases without a peer out.  Each case is first compared with one GPU on the whole sequence: results and gradients.
+Racers take turns; a time is the slowest rank's, from a barrier on, forward and backward.  The file is written after
+each case, which rank 0 names when it begins; a rank that takes longer than LIMIT seconds for one says where it stands,
+and ends.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import statistics
 import sys
@@ -27,6 +30,7 @@ import sparsec
 import sparsec.distributed
 
 N, HEADS, SIZE, DTYPE = 262_144, 16, 128, torch.bfloat16
+LIMIT = 120  # seconds of a case
 CASES = [  # text, layout, repeats
     ("past(4096)", "contiguous", 9),
     ("causal", "head-tail", 2),
@@ -36,16 +40,23 @@ PEERS = {"past(4096)": "flex", "causal": "ring"}
 
 
 def main(out: str, *words: str) -> None:
+    unknown = {*words} - {text for text, *_ in CASES} - {*PEERS.values(), "none"}
+    if unknown:
+        raise SystemExit(f"no case and no peer: {unknown}; cases are {[text for text, *_ in CASES]}")
     cases = [each for each in CASES if each[0] in words] or CASES
     dist.init_process_group("nccl", timeout=timedelta(seconds=60))
     rank = dist.get_rank()
     torch.cuda.set_device(rank)
     mesh = init_device_mesh("cuda", (dist.get_world_size(),))
     runs = []
-    todo: list[tuple[str, str, int, str | None]] = [(*each, None) for each in cases]
+    todo: list[tuple[str, str, int, str | None]] = [] if "none" in words else [(*each, None) for each in cases]
     todo += [(*each, peer) for peer in words for each in cases if PEERS.get(each[0]) == peer]
     for text, layout, repeats, peer in todo:
+        if rank == 0:
+            print(f"{text}, {peer or 'one GPU'} ...", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback_later(LIMIT, exit=True)
         runs.append(case(text, layout, repeats, mesh, peer))
+        faulthandler.cancel_dump_traceback_later()
         if rank == 0:
             print(json.dumps(runs[-1]), flush=True)
             report = {

@@ -7,28 +7,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
-from sparsec.analysis import tables
+from sparsec.analysis.chunks import in_chunks, keys_by_chunk, pairs_by_chunk
 from sparsec.analysis.count import pattern_count
 from sparsec.analysis.numbers import Uncounted
+from sparsec.analysis.touch import Segment, touch
 from sparsec.ir import nodes as ir
-from sparsec.ir.approximate import affine_over, bounded
-from sparsec.ir.vector import Values, holds
-from sparsec.sets.touched import touched
+from sparsec.ir.approximate import bounded
 
 LAYOUTS = ("contiguous", "head-tail", "balanced")
 _EVEN = 1.05  # work of the busiest rank over the mean, up to which a layout counts as even
 _GRAIN = 128  # positions, to whose multiples long sequences are cut
-_LOOKED_AT = 1 << 24  # pairs of one question that are looked at, where tables decide
-_PAIRS_AT_ONCE = 1 << 20
 _ROOM = 1 << 28  # bytes of what is known of all ranks, beyond which it is worked out anew
 
-Segment = tuple[int, int]  # positions first..stop-1
 Shares = tuple[tuple[Segment, ...], ...]  # the segments of each rank
 
 
@@ -94,10 +91,21 @@ def _work(pattern: ir.Pattern, n: int, segment: Segment) -> int:
 def balance(pattern: ir.Pattern, n: int, shares: Sequence[Sequence[Segment]]) -> float | None:
     """The work of the busiest rank over the mean, in kept pairs; None where they can't be counted."""
     try:
-        work = [sum(_work(pattern, n, segment) for segment in segments) for segments in shares]
+        work = _works(pattern, n, shares)
     except Uncounted:
         return None
     return max(work) * len(work) / max(1, sum(work))
+
+
+def _works(pattern: ir.Pattern, n: int, shares: Sequence[Sequence[Segment]]) -> list[int]:
+    """The work of each rank.  Raises Uncounted."""
+    if chunks := in_chunks(shares, n):
+        with suppress(Uncounted):
+            heads = Counter(pattern.head_conditions or (0,))
+            pairs = [count * pairs_by_chunk(pattern.conditions[number], chunks) for number, count in heads.items()]
+            of_chunks = np.sum(pairs, 0)
+            return [int(of_chunks[[*own]].sum()) + chunks.held(rank) for rank, own in enumerate(chunks.of_ranks)]
+    return [sum(_work(pattern, n, segment) for segment in segments) for segments in shares]
 
 
 def chosen_layout(pattern: ir.Pattern, n: int, ranks: int) -> str:
@@ -118,71 +126,6 @@ def chosen_layout(pattern: ir.Pattern, n: int, ranks: int) -> str:
 
 
 # ---------------------------------------------------------------- who needs what
-
-
-@dataclass(frozen=True)
-class Touch:
-    """What runs of positions of one condition see, and are seen by."""
-
-    condition: ir.Set
-
-    @cached_property
-    def _affine(self) -> ir.Set:
-        return affine_over(self.condition)
-
-    @cached_property
-    def _of_queries(self) -> ir.Set | None:
-        return touched(self._affine, "q")
-
-    @cached_property
-    def _of_keys(self) -> ir.Set | None:
-        return touched(self._affine, "k")
-
-    def exact(self, queries: int, n: int) -> bool:
-        """Whether `keys` names no key that none of so many queries sees."""
-        if self._affine == self.condition:
-            return self._of_queries is not None
-        return not _asks_data(self.condition) and queries * n <= _LOOKED_AT
-
-    def keys(self, queries: Segment, n: int) -> np.ndarray:
-        """Bool [n]: the keys that some of the queries sees; where that can't be said exactly, some more."""
-        first, stop = queries
-        if first == stop:
-            return np.zeros(n, bool)
-        if self._affine != self.condition and self.exact(stop - first, n):
-            return self._looked(queries, n)
-        if self._of_queries is None:
-            return np.ones(n, bool)
-        at: Values = {"q_lo": first, "q_hi": stop - 1, "k": np.arange(n), "n": n}
-        return np.broadcast_to(holds(self._of_queries, at), n)
-
-    def queries(self, queries: Segment, keys: Segment, n: int) -> Segment | None:
-        """From the first to behind the last of some queries that see any of some keys, or more; None: none does."""
-        if self._of_keys is None:
-            return queries
-        at: Values = {"k_lo": keys[0], "k_hi": keys[1] - 1, "q": np.arange(*queries), "n": n}
-        seen = np.flatnonzero(np.broadcast_to(holds(self._of_keys, at), queries[1] - queries[0]))
-        return (queries[0] + int(seen[0]), queries[0] + int(seen[-1]) + 1) if len(seen) else None
-
-    def _looked(self, queries: Segment, n: int) -> np.ndarray:
-        """`keys`, pair by pair: tables are read."""
-        seen, keys, rows = np.zeros(n, bool), np.arange(n), max(1, _PAIRS_AT_ONCE // n)
-        for first in range(*queries, rows):
-            some = range(first, min(queries[1], first + rows))
-            read = tables.tables(self.condition, n, some)
-            kept = tables.holds(self.condition, np.arange(first, some.stop)[:, None], keys, n, read)
-            seen |= np.broadcast_to(kept, (len(some), n)).any(0)  # conditions may be about keys alone
-        return seen
-
-
-def _asks_data(condition: ir.Set) -> bool:
-    return any(isinstance(leaf, ir.DataTest) for leaf in ir.leaves(condition))
-
-
-@lru_cache(maxsize=64)
-def touch(condition: ir.Set) -> Touch:
-    """What is known of a condition, worked out once."""
-    return Touch(condition)
 
 
 @dataclass(frozen=True)
@@ -273,7 +216,26 @@ class Shards:
         """int64 [ranks, ranks]: the keys that rank i gets from rank j; `groups`: the conditions of each key head."""
         found = np.zeros((self.ranks, self.ranks), np.int64)
         for conditions, count in Counter(groups).items():
+            alike = self._by_chunk(conditions)
             for rank in range(self.ranks):
+                if rank in alike:
+                    found[rank] += count * alike[rank]
+                    continue
                 away = self.needed(rank, conditions) & (self.owner != rank)
                 found[rank] += count * np.bincount(self.owner[away], minlength=self.ranks)
         return found
+
+    def _by_chunk(self, conditions: tuple[int, ...]) -> dict[int, np.ndarray]:
+        """int64 [ranks], by rank: the keys that it gets from others, where it holds as many whole chunks as most do."""
+        chunks = in_chunks(self.shares, self.length) if len(self.documents) == 1 else None
+        if chunks is None:
+            return {}
+        ranks = chunks.alike()
+        try:
+            seen = keys_by_chunk([self.pattern.conditions[number] for number in conditions], chunks, ranks)
+        except Uncounted:
+            return {}
+        found = np.zeros((self.ranks, len(ranks)), np.int64)
+        np.add.at(found, self.owner[chunks.firsts], seen.T)
+        found[ranks, np.arange(len(ranks))] = 0
+        return dict(zip(ranks, found.T, strict=True))

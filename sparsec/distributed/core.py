@@ -42,6 +42,7 @@ class Core:
         self.pattern = attend.pattern.nodes
         self.group, self.rank, self.ranks = mesh.get_group(), mesh.get_local_rank(), mesh.size()
         self.forms = Forms(attend)
+        self.cuts: dict[tuple, Shares] = {}
         self.known: dict[tuple, Shards] = {}
         self.parts: dict[tuple, Part] = {}
         # What graphs and their sizes depend on: torch's compiler keeps graphs for other ranks and processes.
@@ -118,6 +119,9 @@ class Core:
 
     def shares(self, n: int) -> Shares:
         """The segments of each rank."""
+        return _kept(self.cuts, (n,), lambda: self._shares(n))
+
+    def _shares(self, n: int) -> Shares:
         layout = chosen_layout(self.pattern, n, self.ranks) if self.layout == "auto" else self.layout
         try:
             return split(layout, n, self.ranks, bounded(self.pattern))
@@ -159,8 +163,7 @@ class Core:
 
     def _part(self, ends: tuple[int, ...], q: Tensor, k: Tensor, unknown: bool, dropped: bool) -> Part:
         shards, groups = self.shards(ends, unknown), self.groups(q.shape[1], k.shape[1])
-        in_spans = self.forms.has_data or unknown or dropped
-        steps = steps_of(self.forms, shards, self.rank, tuple(dict.fromkeys(groups)), in_spans)
+        steps = steps_of(self.forms, shards, self.rank, tuple(dict.fromkeys(groups)), unknown, dropped)
         rows = rows_of(shards, self.rank, steps.runs, groups, k.shape[0], q.device)
         sends = bool(shards.traffic(groups).any())
         return Part(steps, rows, ends, k.shape[0], k.shape[1], sends, self.group)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.analysis.sharding import Segment
+from sparsec.analysis.touch import Segment
 from sparsec.distributed.forms import Run, Step
 from sparsec.kernels.inputs import Input, part_of
 from sparsec.kernels.program import Program, cdiv
@@ -52,6 +52,7 @@ def of_step(part: Part, step: Step, data: Data, q: Tensor, k: Tensor, scale: flo
     declared = given_inputs(operator.program)
     keys = positions_of(run)
     inputs = [_own_entries(own, x, step, keys) for own, x in zip(declared, data.inputs, strict=False)]
+    inputs += part.edges(step, q.device)
     reals = [_own_entries(own, x, step, keys) for own, x in zip(declared[len(inputs) :], data.reals, strict=True)]
     if any(own.choice for own in operator.program.inputs):
         reads = zip(operator.program.choice_inputs, data.chosen_by, strict=True)

@@ -59,7 +59,7 @@ def rows_of(
     placed: list[np.ndarray | None] = []
     returned, before = np.zeros(sum(counts), np.int64), 0
     for run in runs:
-        if run.own is not None:
+        if not run.received:
             placed.append(None)
             continue
         begin = run.document[0]

@@ -8,11 +8,11 @@ from functools import cached_property
 from math import lcm
 from typing import Any, cast
 
-from sparsec.analysis.sharding import Segment
+from sparsec.analysis.touch import Segment
 from sparsec.ir import nodes as ir
 from sparsec.ir import scores
 from sparsec.ir.algebra import conjunction
-from sparsec.ir.inputs import reads
+from sparsec.ir.inputs import Input, reads
 from sparsec.ir.invariance import diagonal_period
 from sparsec.kernels.packed import at_once
 from sparsec.runtime.attend import Attend
@@ -33,20 +33,32 @@ class Form:
 
 @dataclass(frozen=True)
 class Run:
-    """Keys first..stop-1 of a document, the rank's own from row `own` of its tensors on, or received ones (None).
+    """Keys first..stop-1 of a document.
 
-    `beside`: parts of a received run that are the rank's own, as rows of its tensors and of the run.
+    `own`: parts that are the rank's own, as rows of its tensors and of the run.  Where others are `received`, they come
+    from other ranks, with zeros between them; otherwise they are zeros.
     """
 
     document: Segment
     first: int
     stop: int
-    own: int | None = None
-    beside: tuple[tuple[Segment, Segment], ...] = ()
+    own: tuple[tuple[Segment, Segment], ...] = ()
+    received: bool = False
 
     @property
     def length(self) -> int:
         return self.stop - self.first
+
+    @property
+    def rows(self) -> Segment | None:
+        """The rank's rows that are all of it; None where there is more."""
+        parts = () if self.received else self.own
+        return next((rows for rows, place in parts if place == (0, self.length)), None)
+
+
+def own_run(document: Segment, segment: Segment, rows: Segment) -> Run:
+    """A run that is nothing but rows of the rank's own tensors."""
+    return Run(document, *segment, ((rows, (0, rows[1] - rows[0])),))
 
 
 Line = tuple[int, int, int, int, int, int]  # as of `kernels.sequences`, without the row of the batch
@@ -61,16 +73,17 @@ class Step:
     form: Form
     q_offset: int = 0  # position of the first query, where keys begin at position 0
     lines: tuple[Line, ...] = ()  # by a table: its sequences
+    keys: Segment | None = None  # of the form `within`: the positions of the keys that count
 
     @property
     def position(self) -> int:
-        """Of the first query in its document, of a step with the rank's own keys."""
+        """Of the first query in its document, of a step that stays in place."""
         return self.lines[0][5] if self.lines else self.q_offset
 
 
 @dataclass(frozen=True)
 class Steps:
-    """What a rank does: runs of keys, own ones first, and steps by rising run."""
+    """What a rank does: runs of keys, those that need no other rank first, and steps by rising run."""
 
     runs: tuple[Run, ...]
     steps: tuple[Step, ...]
@@ -83,6 +96,8 @@ class Forms:
         self.pattern = attend.pattern.nodes
         self.plain = Form(attend._operator, _period(self.pattern))
         self.has_data = bool(self.pattern.inputs or self.pattern.score_inputs)
+        self.chooses = any(own.choice for own in self.pattern.inputs)
+        self.has_lists = any(own.by_row for own in self.pattern.inputs)
 
     @cached_property
     def whole(self) -> bool:
@@ -95,12 +110,27 @@ class Forms:
     @cached_property
     def from_start(self) -> bool:
         """Whether steps need all keys before theirs: lists are about a whole call, and so are kernels of gradients."""
-        return not self.by_table or bool(self.pattern.score_inputs) or any(own.by_row for own in self.pattern.inputs)
+        return not self.by_table or bool(self.pattern.score_inputs) or self.has_lists
 
     @cached_property
     def by_table(self) -> bool:
         """Whether kernels can read a first position."""
         return at_once(self.plain.operator.program, anywhere=True)
+
+    @cached_property
+    def within(self) -> Form:
+        """The pattern for some of the keys: those from one position to another, which are inputs behind all others."""
+        taken, edges = {own.name for own in (*self.pattern.inputs, *self.pattern.score_inputs)}, []
+        for name in ("first_key", "stop_key"):
+            while name in taken:
+                name += "_"
+            edges.append(Input(name, "int", (), 1))
+        first, stop = (ir.Read(own.name, None) for own in edges)
+        tests = ir.Compare(first, "<=", ir.Var("k")), ir.Compare(ir.Var("k"), "<", stop)
+        some = tuple(conjunction(each, *map(ir.DataTest, tests)) for each in self.pattern.conditions)
+        return Form(
+            operator_of(replace(self.pattern, inputs=(*self.pattern.inputs, *edges), conditions=some)), period=None
+        )
 
     @cached_property
     def behind(self) -> tuple[int, Form] | None:
@@ -122,17 +152,31 @@ class Forms:
                 return least, Form(operator_of(simpler), period)
         return None
 
-    def step(self, rows: Segment, position: int, number: int, run: Run) -> Step | None:
-        """Queries from `position` on against a run; None where no operator can say it."""
+    def step(self, rows: Segment, position: int, number: int, run: Run, in_place: bool = False) -> Step | None:
+        """Queries from `position` on against a run; None where no operator can say it.
+
+        `in_place`: positions must be those of the document.
+        """
         if run.first == 0:
             return Step(rows, number, self.plain, position)
-        if position >= run.first:
+        if position >= run.first and not in_place:
             if _moves(self.plain, run.first):
                 return Step(rows, number, self.plain, position - run.first)
             if self.behind and run.first >= self.behind[0] and _moves(self.behind[1], run.first):
                 return Step(rows, number, self.behind[1], position - run.first)
-        line = 0, rows[1] - rows[0], 0, run.first, run.stop, position
-        return Step(rows, number, self.plain, lines=(line,)) if self.by_table else None
+        line = line_of(rows, position, run)
+        return Step(rows, number, self.plain, lines=(line,)) if self.by_table or in_place else None
+
+    def step_within(self, rows: Segment, position: int, number: int, run: Run, keys: Segment) -> Step:
+        """Queries from `position` on against some keys of a run; the others stand there for what is read with them."""
+        if run.first == 0:
+            return Step(rows, number, self.within, position, keys=keys)
+        return Step(rows, number, self.within, lines=(line_of(rows, position, run),), keys=keys)
+
+
+def line_of(rows: Segment, position: int, run: Run) -> Line:
+    """The sequence of a table that is queries from `position` on and a run of keys."""
+    return 0, rows[1] - rows[0], 0, run.first, run.stop, position
 
 
 def _moves(form: Form, distance: int) -> bool:

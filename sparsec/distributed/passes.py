@@ -14,11 +14,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sparsec.analysis.sharding import Segment
+from sparsec.analysis.touch import Segment
 from sparsec.distributed import exchange
 from sparsec.distributed.data import Data, given_inputs, of_step, positions_of
 from sparsec.distributed.exchange import Rows
-from sparsec.distributed.forms import Step, Steps
+from sparsec.distributed.forms import Run, Step, Steps
 from sparsec.distributed.kernels import join_rows
 from sparsec.kernels.inputs import part_of
 from sparsec.kernels.memory import empty_as, lying_as
@@ -51,6 +51,15 @@ class Part:
             lines += [(0,) * 7] * (table_lines(len(lines)) - len(lines))  # as kernels want it, once for all calls
             self.tables[key] = torch.tensor(lines, dtype=torch.int32, device=device)
         return self.tables[key]
+
+    def edges(self, step: Step, device: torch.device) -> list[Tensor]:
+        """Between which positions the keys of a step stand, as its operator takes it; none where it has all."""
+        found = []
+        for edge in step.keys or ():
+            if (edge, device) not in self.tables:
+                self.tables[edge, device] = torch.full((1, 1, 1), edge, dtype=torch.int32, device=device)
+            found.append(self.tables[edge, device])
+        return found
 
 
 def forward(
@@ -100,16 +109,14 @@ def backward(
 
     by_run = _by_run(part)
     for number, steps in by_run:
-        run = part.steps.runs[number]
-        if run.own is None:
+        if part.steps.runs[number].received:
             away.append(run_through(number, steps))
-            of_keys += [(rows, tuple(x[:, :, slice(*at)] for x in away[-1])) for rows, at in run.beside]
+            of_keys += _of_own(part.steps.runs[number], away[-1])
     dk_away, dv_away = [dk for dk, _ in away], [dv for _, dv in away]
     underway = exchange.start_gradients(part.rows, dk_away, dv_away, k, v, part.group if part.sends else None)
     for number, steps in by_run:
-        run = part.steps.runs[number]
-        if run.own is not None:
-            of_keys.append(((run.own, run.own + run.length), run_through(number, steps)))
+        if not part.steps.runs[number].received:
+            of_keys += _of_own(part.steps.runs[number], run_through(number, steps))
     (dq,) = _on_rows(of_queries, q.shape[2], lambda: (empty_as(q).zero_(),))
     dk, dv = _on_rows(of_keys, k.shape[2], lambda: (empty_as(k).zero_(), empty_as(k, v.shape[3]).zero_()))
     back = underway.wait()
@@ -117,6 +124,11 @@ def backward(
         for x, some in zip((dk, dv), back.split([dk.shape[3], dv.shape[3]], 1), strict=True):
             exchange.add_gradients(part.rows, x, some)
     return [lying_as(dq, q), lying_as(dk, k), lying_as(dv, k), *reals]
+
+
+def _of_own(run: Run, found: tuple[Tensor, ...]) -> list[tuple[Segment, tuple[Tensor, ...]]]:
+    """Of the gradients of a run those of the rank's own keys, with their rows."""
+    return [(rows, tuple(x[:, :, slice(*place)] for x in found)) for rows, place in run.own]
 
 
 def _add_to_reals(sums: Sequence[Tensor], part: Part, step: Step, found: Sequence[Tensor]) -> None:
@@ -135,7 +147,7 @@ def _no_key(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_run(part: Part) -> list[tuple[int, list[Step]]]:
-    """The steps of each run, own runs first."""
+    """The steps of each run, received ones last."""
     return [
         (number, [step for step in part.steps.steps if step.run == number]) for number in range(len(part.steps.runs))
     ]
@@ -146,13 +158,14 @@ def _keys_of(
 ) -> tuple[Tensor, Tensor]:
     """K and V of a run; what is under way is waited for where it is needed."""
     run, place = part.steps.runs[number], part.rows.placed[number]
+    if run.rows is not None:
+        return k[:, :, slice(*run.rows)], v[:, :, slice(*run.rows)]
     if place is None:
-        assert run.own is not None
-        rows = slice(run.own, run.own + run.length)
-        return k[:, :, rows], v[:, :, rows]
-    rows_received = received if isinstance(received, Tensor) else received.wait()
-    found = exchange.placed_keys(rows_received, place, k, v)
-    for own, at in run.beside:
+        found = k.new_zeros(*k.shape[:2], run.length, k.shape[3]), v.new_zeros(*v.shape[:2], run.length, v.shape[3])
+    else:
+        rows = received if isinstance(received, Tensor) else received.wait()
+        found = exchange.placed_keys(rows, place, k, v)
+    for own, at in run.own:
         for into, x in zip(found, (k, v), strict=True):
             into[:, :, slice(*at)] = x[:, :, slice(*own)]
     return found

@@ -26,44 +26,44 @@ def is_of_distances(condition: ir.Set) -> bool:
 
 def is_of_distance(node: ir.Int) -> bool:
     """Whether an integer stays the same when q and k move together."""
-    return _moved(node, 1) == 0
+    return moved(node, 1) == 0
 
 
-def _repeats(node: ir.Set, period: int) -> bool:
+def _repeats(node: ir.Set, period: int, names: tuple[str, ...] = ("q", "k")) -> bool:
     match node:
         case ir.Compare(left, _, right):
-            moved = _moved(left, period)
-            return moved is not None and moved == _moved(right, period)
+            by = moved(left, period, names)
+            return by is not None and by == moved(right, period, names)
         case ir.Member(value, _):
-            return _moved(value, period) == 0
+            return moved(value, period, names) == 0
         case ir.And(parts) | ir.Or(parts):
-            return all(_repeats(part, period) for part in parts)
+            return all(_repeats(part, period, names) for part in parts)
         case ir.Not(part):
-            return _repeats(part, period)
+            return _repeats(part, period, names)
     return isinstance(node, ir.Bool)
 
 
-def _moved(node: ir.Int, period: int) -> int | None:
-    """By how much the value grows when q and k grow by the period; None where that is not one number."""
+def moved(node: ir.Int, period: int, names: tuple[str, ...] = ("q", "k")) -> int | None:
+    """By how much the value grows when some variables grow by the period; None where that is not one number."""
     match node:
         case ir.Const():
             return 0
         case ir.Var(name):
-            return period if name in ("q", "k") else 0
+            return period if name in names else 0
         case ir.FloorDiv(left, divisor):
-            moved = _moved(left, period)
-            return moved // divisor if moved is not None and moved % divisor == 0 else None
+            by = moved(left, period, names)
+            return by // divisor if by is not None and by % divisor == 0 else None
         case ir.Mod(left, divisor):
-            moved = _moved(left, period)
-            return 0 if moved is not None and moved % divisor == 0 else None
+            by = moved(left, period, names)
+            return 0 if by is not None and by % divisor == 0 else None
         case ir.Abs(value):
-            return 0 if _moved(value, period) == 0 else None
+            return 0 if moved(value, period, names) == 0 else None
         case ir.Read():
             return None
         case ir.Select(condition, then, other):
-            moved = _moved(then, period)
-            return moved if _repeats(condition, period) and moved == _moved(other, period) else None
-    first, second = _moved(node.left, period), _moved(node.right, period)
+            by = moved(then, period, names)
+            return by if _repeats(condition, period, names) and by == moved(other, period, names) else None
+    first, second = moved(node.left, period, names), moved(node.right, period, names)
     if first is None or second is None:
         return None
     match node:

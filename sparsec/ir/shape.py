@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from sparsec.ir import nodes as ir
 
@@ -31,4 +32,21 @@ def _named(value: Any, numbers: list[int]) -> Any:
             return tuple(_named(each, numbers) for each in value)
     if isinstance(value, ir.Node) and not isinstance(value, ir.Leaf):
         return type(value)(*(_named(getattr(value, field), numbers) for field in value.__match_args__))
+    return value
+
+
+def renamed(condition: ir.Set, names: Mapping[str, str]) -> ir.Set:
+    """The condition with other names for some of its variables; tables stay."""
+    return cast(ir.Set, _renamed(condition, names))
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A node, or what a field of one holds."""
+    match value:
+        case ir.Var(name):
+            return ir.Var(names.get(name, name))
+        case tuple():
+            return tuple(_renamed(each, names) for each in value)
+    if isinstance(value, ir.Node) and not isinstance(value, ir.Leaf):
+        return type(value)(*(_renamed(getattr(value, field), names) for field in value.__match_args__))
     return value

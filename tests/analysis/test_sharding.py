@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from support.generated import pattern_of
 
 from sparsec.analysis.closed_form import number_of
-from sparsec.analysis.sharding import LAYOUTS, Shards, Touch, balance, chosen_layout, split
+from sparsec.analysis.sharding import LAYOUTS, Shards, balance, chosen_layout, split
+from sparsec.analysis.touch import Touch
 from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.sets.touched import received

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch.distributed.tensor.experimental._attention as context_parallel
-from support.sharded import everywhere
+from support.group import everywhere
 from support.sharded_model import composed, cut_as_torch
 
 KINDS = ("fsdp, checkpoint", "fsdp", "plan")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import os
 import runpy
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from support.sharded import everywhere, over_heads
+from support.group import everywhere
+from support.sharded import over_heads
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from torch.utils.checkpoint import checkpoint
@@ -123,9 +127,9 @@ def test_the_example_learns(mesh: DeviceMesh, steps: int) -> None:
     assert steps < 40 or losses[-1] < losses[0] / 2
 
 
-def lost(mesh: DeviceMesh, passes: int) -> str:
+def lost(mesh: DeviceMesh, passes: int, text: str, **call: Any) -> str:
     """Rank 1 is killed after some passes, forward and backward in turn; what rank 0 gets to know."""
-    sharded = sparsec.distributed.shard(sparsec.compile("pattern p = past(9)"), mesh)
+    sharded = partial(sparsec.distributed.shard(sparsec.compile(text), mesh), **call)
     tensors = [x.requires_grad_() for x in torch.randn(3, 1, 2, 40, 16).unbind()]
     out = sharded(*tensors)
     if passes == 2:
@@ -139,11 +143,46 @@ def lost(mesh: DeviceMesh, passes: int) -> str:
     return ""
 
 
-@pytest.mark.parametrize("passes", [1, 2])
-def test_a_lost_peer_is_an_error_of_torch(tmp_path: Path, passes: int) -> None:
-    [told] = everywhere(2, tmp_path, lost, passes, answers=1)
+PLAIN = "pattern p = past(9)"
+READS = "input doc: int[n] pattern p = past(9) & doc[q] == doc[k]"
+
+
+@pytest.mark.parametrize(
+    ("passes", "text", "call"),
+    [
+        (1, PLAIN, {}),
+        (2, READS, {"doc": torch.zeros(80, dtype=torch.int32)}),
+        pytest.param(2, PLAIN, {}, marks=pytest.mark.full),
+        pytest.param(1, READS, {"doc": torch.zeros(80, dtype=torch.int32)}, marks=pytest.mark.full),
+        pytest.param(1, PLAIN, {"dropout_p": 0.1, "dropout_seed": 3}, marks=pytest.mark.full),
+        pytest.param(2, PLAIN, {"documents": torch.zeros(1, 80, dtype=torch.int32)}, marks=pytest.mark.full),
+    ],
+)
+def test_a_lost_peer_is_an_error_of_torch(tmp_path: Path, passes: int, text: str, call: dict) -> None:
+    [told] = everywhere(2, tmp_path, partial(lost, **call), passes, text, answers=1)
     assert "SP0" not in told
     assert told
+
+
+def late(mesh: DeviceMesh, text: str, **call: Any) -> str:
+    """Rank 1 stays away from a call that rank 0 makes; what rank 0 gets to know."""
+    if mesh.get_local_rank() == 1:
+        time.sleep(6)
+        os._exit(0)
+    q, k, v = torch.randn(3, 1, 2, 40, 16).unbind()
+    try:
+        sparsec.distributed.shard(sparsec.compile(text), mesh)(q, k, v, **call)
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("text", "call"), [(PLAIN, {}), (READS, {"doc": torch.zeros(80, dtype=torch.int32)})])
+def test_a_time_out_is_an_error_of_torch(tmp_path: Path, text: str, call: dict) -> None:
+    [told] = everywhere(2, tmp_path, partial(late, **call), text, answers=1, seconds=2)
+    assert "SP0" not in told
+    assert "time" in told.lower()
 
 
 @pytest.mark.full
