@@ -16,6 +16,7 @@ from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.dialects import Torch, Triton
 from sparsec.codegen.printer import ATOM, PRODUCT, SUM, Printer
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import inputs_read
 from sparsec.ir.invariance import is_of_distance
 from sparsec.ir.scores import (
     Apply,
@@ -30,6 +31,7 @@ from sparsec.ir.scores import (
     Whole,
     below,
     constant,
+    inputs_of_score,
     operations,
     parts,
     reads_of,
@@ -47,6 +49,13 @@ class ReadText:
     slope: list[str]
     slope_torch: list[str]
     indices: list[str]  # on tensors; none for a number of each row and head
+    inputs: tuple[int, ...]  # the numbers of those that its indices read
+    numbers: str  # as of ScoreText
+
+    @property
+    def more(self) -> str:
+        """What the function of its indices takes after the number of heads."""
+        return _named(self.inputs) + self.numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +67,14 @@ class ScoreText:
     score_torch: list[str]
     gradient_torch: list[str]
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
+    inputs: tuple[int, ...]  # the numbers of those that it reads
     reads: tuple[ReadText, ...]
     data: DataArguments
 
     @property
-    def inputs(self) -> tuple[int, ...]:
-        """The numbers of the float inputs that it reads."""
-        return tuple(sorted({read.number for read in self.reads}))
-
-    @property
     def more(self) -> str:
         """What its functions on a CPU take after the head."""
-        return "".join(f", INPUT_{number}" for number in self.inputs) + self.numbers
+        return _named(self.inputs) + self.numbers
 
     @property
     def more_typed(self) -> str:
@@ -87,19 +92,30 @@ def score_text(score: Real | None, numbered: bool, data: DataArguments) -> Score
     """The text of a score that may read `data`; None where there is none."""
     if score is None:
         return None
-    derived = gradient(score)
+    derived, numbers = gradient(score), ", NUMBERS" if numbered else ""
     return ScoreText(
         score=_TritonScores(data).lines(score, of_pairs=True),
         gradient=_TritonScores(data).lines(derived),
         score_torch=_TorchScores(data).lines(score, of_pairs=True),
         gradient_torch=_TorchScores(data).lines(derived),
-        numbers=", NUMBERS" if numbered else "",
-        reads=tuple(_read_text(score, read, data) for read in reads_of(score)),
+        numbers=numbers,
+        inputs=_numbers(inputs_of_score(score), data),
+        reads=tuple(_read_text(score, read, data, numbers) for read in reads_of(score)),
         data=data,
     )
 
 
-def _read_text(score: Real, read: ReadReal, data: DataArguments) -> ReadText:
+def _numbers(names: frozenset[str], data: DataArguments) -> tuple[int, ...]:
+    """The numbers of inputs, rising."""
+    return tuple(sorted(map(data.number, names)))
+
+
+def _named(inputs: tuple[int, ...]) -> str:
+    """Inputs as arguments of functions on a CPU."""
+    return "".join(f", INPUT_{number}" for number in inputs)
+
+
+def _read_text(score: Real, read: ReadReal, data: DataArguments, numbers: str) -> ReadText:
     slope, torch = gradient(score, read), _TorchScores(data)
     indices = [f"sk.as_index({torch.positions.integer(index)}, q)" for index in read.indices]
     return ReadText(
@@ -108,6 +124,8 @@ def _read_text(score: Real, read: ReadReal, data: DataArguments) -> ReadText:
         _TritonScores(data).lines(slope),
         torch.lines(slope),
         indices,
+        _numbers(frozenset[str]().union(*map(inputs_read, read.indices)), data),
+        numbers,
     )
 
 
@@ -211,7 +229,7 @@ class _TritonScores(_Scores):
 
     def __init__(self, data: DataArguments) -> None:
         super().__init__(data)
-        self.positions: Triton = Triton()
+        self.positions: Triton = Triton(data=data)
 
     def _whole(self, node: ir.Int) -> str:
         if _is_distance(node):
@@ -244,7 +262,7 @@ class _TorchScores(_Scores):
 
     def __init__(self, data: DataArguments) -> None:
         super().__init__(data)
-        self.positions = _TorchPositions()
+        self.positions = _TorchPositions(inputs=data.inputs)
 
     def _whole(self, node: ir.Int) -> str:
         return f"sk.as_real({self.positions.integer(node)}, s)"

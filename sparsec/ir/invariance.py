@@ -50,6 +50,8 @@ def _moved(node: ir.Int, period: int) -> int | None:
             return 0
         case ir.Var(name):
             return period if name in ("q", "k") else 0
+        case ir.Read(_, index):
+            return 0 if index is None or _moved(index, period) == 0 else None
         case ir.FloorDiv(left, divisor):
             moved = _moved(left, period)
             return moved // divisor if moved is not None and moved % divisor == 0 else None
