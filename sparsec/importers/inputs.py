@@ -1,4 +1,4 @@
-"""Tensors that a mask_mod or a score_mod looks up by position, row or head: inputs, by the names that they have there."""
+"""Tensors that a mask_mod or score_mod looks up by position, row or head: inputs, by the names that they have there."""
 
 from __future__ import annotations
 
