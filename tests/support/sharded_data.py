@@ -82,7 +82,7 @@ def compare(mesh: DeviceMesh, case: DataCase, dtype: torch.dtype = torch.float64
     g_lse = torch.randn(drawn[0].shape[:3], generator=generator, dtype=torch.float64)
     sinks = {"sinks": torch.randn(case.heads, generator=generator, dtype=torch.float64)} if case.sinks else {}
     data = data_of(case, attend, generator) | sinks
-    real = {own.name for own in attend.pattern.nodes.score_inputs} | set(sinks)
+    real = {own.name for own in attend.pattern.nodes.score_inputs if own.kind == "float"} | set(sinks)
     call: dict = {"dropout_p": case.dropout_p, "dropout_seed": 5} if case.dropout_p else {}
 
     def run(function: Any, tensors: list[Tensor], g_lse: Tensor, device: str, dtype: torch.dtype, **call: Any) -> dict:
