@@ -7,7 +7,7 @@ from typing import Literal
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import Input, reads
-from sparsec.ir.scores import reads_of
+from sparsec.ir.scores import integer_reads_of, reads_of
 
 # Entries as they are; sorted, to be searched; or counted up to each value, where positions alone are asked about.
 # Of chosen blocks what each query lists, and which blocks some of many queries list.
@@ -83,7 +83,8 @@ class DataArguments:
 def data_of(pattern: ir.Pattern) -> DataArguments:
     """The tensors that the conditions and the scores of a pattern read: float inputs stand behind all others."""
     found: dict[str, set[Use]] = {read.name: {"entries"} for score in pattern.scores for read in reads_of(score)}
-    for read in (read for condition in pattern.conditions for read in reads(condition)):
+    of_conditions = (read for condition in pattern.conditions for read in reads(condition))
+    for read in (*of_conditions, *(read for score in pattern.scores for read in integer_reads_of(score))):
         uses: set[Use] = {"entries"}
         if isinstance(read, ir.ElementOf):
             uses = {"counted" if _bound(read.value) else "sorted"}

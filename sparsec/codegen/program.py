@@ -40,8 +40,8 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
     device = [*answers.device, *((name, f"_{name}{stem}") for name in asked_of_score)]
     asked = ", ".join(f"{answer}={name}" for answer, name in device)
     said |= {name: f"_{name}_cpu{stem}" for name in _OF_SCORE if score is not None}
-    if score is not None and variant.whole is not None:
-        said |= {"score_inputs": score.inputs, "reads": _reads(score, variant.whole, stem)}
+    said |= {"score_inputs": score.inputs} if score is not None and score.inputs else {}
+    said |= {"reads": _reads(score, variant.whole, stem)} if score is not None and variant.whole is not None else {}
     cpu = (f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))
     names = [f'"{suffix}"', f"sk.Answers({asked})", *cpu]
     return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
@@ -73,7 +73,8 @@ def _reads(score: ScoreText, whole: Whole, stem: str) -> str:
     lines = [f"sk.Reads(_kept{stem}, ({whole.made}), ("]
     for place, read in enumerate(score.reads):
         functions = ", ".join(f"_{name}{stem}" for name in (f"slope_{place}", f"slope_{place}_cpu", f"indices_{place}"))
-        lines.append(f'    sk.Read({read.number}, "{read.by}", {functions}),')
+        inputs = f", {read.inputs}" if read.inputs else ""
+        lines.append(f'    sk.Read({read.number}, "{read.by}", {functions}{inputs}),')
     return "\n".join([*lines, "))"])
 
 

@@ -1,41 +1,16 @@
-"""Scores and their derivatives -> Python text, for kernels and for tensors on a CPU.
-
-What occurs twice in one has a name.  Integers stay integers in the text, so that heads that differ in them share it.
-"""
+"""The functions of a score as text: the score, its derivatives, and how it reads inputs."""
 
 from __future__ import annotations
 
-import math
-from abc import abstractmethod
-from collections import Counter
 from dataclasses import dataclass
-from decimal import Decimal
 
 from sparsec.analysis.score_gradient import gradient
 from sparsec.codegen.arguments import DataArguments
-from sparsec.codegen.dialects import Torch, Triton
-from sparsec.codegen.printer import ATOM, PRODUCT, SUM, Printer
+from sparsec.codegen.score_dialects import TorchScores, TritonScores
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import inputs_read
 from sparsec.ir.invariance import is_of_distance
-from sparsec.ir.scores import (
-    Apply,
-    Arithmetic,
-    Choose,
-    Extreme,
-    Number,
-    Piece,
-    ReadReal,
-    Real,
-    Scaled,
-    Whole,
-    below,
-    constant,
-    operations,
-    parts,
-    reads_of,
-)
-
-_NAMED = ReadReal | Arithmetic | Apply | Extreme | Choose | Piece
+from sparsec.ir.scores import ReadReal, Real, constant, inputs_of_score, reads_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +22,13 @@ class ReadText:
     slope: list[str]
     slope_torch: list[str]
     indices: list[str]  # on tensors; none for a number of each row and head
+    inputs: tuple[int, ...]  # the numbers of those that its indices read
+    numbers: str  # as of ScoreText
+
+    @property
+    def more(self) -> str:
+        """What the function of its indices takes after the number of heads."""
+        return _named(self.inputs) + self.numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +40,14 @@ class ScoreText:
     score_torch: list[str]
     gradient_torch: list[str]
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
+    inputs: tuple[int, ...]  # the numbers of those that it reads
     reads: tuple[ReadText, ...]
     data: DataArguments
 
     @property
-    def inputs(self) -> tuple[int, ...]:
-        """The numbers of the float inputs that it reads."""
-        return tuple(sorted({read.number for read in self.reads}))
-
-    @property
     def more(self) -> str:
         """What its functions on a CPU take after the head."""
-        return "".join(f", INPUT_{number}" for number in self.inputs) + self.numbers
+        return _named(self.inputs) + self.numbers
 
     @property
     def more_typed(self) -> str:
@@ -87,27 +65,40 @@ def score_text(score: Real | None, numbered: bool, data: DataArguments) -> Score
     """The text of a score that may read `data`; None where there is none."""
     if score is None:
         return None
-    derived = gradient(score)
+    derived, numbers = gradient(score), ", NUMBERS" if numbered else ""
     return ScoreText(
-        score=_TritonScores(data).lines(score, of_pairs=True),
-        gradient=[] if constant(derived) == 1 else _TritonScores(data).lines(derived),
-        score_torch=_TorchScores(data).lines(score, of_pairs=True),
-        gradient_torch=_TorchScores(data).lines(derived),
-        numbers=", NUMBERS" if numbered else "",
-        reads=tuple(_read_text(score, read, data) for read in reads_of(score)),
+        score=TritonScores(data).lines(score, of_pairs=True),
+        gradient=[] if constant(derived) == 1 else TritonScores(data).lines(derived),
+        score_torch=TorchScores(data).lines(score, of_pairs=True),
+        gradient_torch=TorchScores(data).lines(derived),
+        numbers=numbers,
+        inputs=_numbers(inputs_of_score(score), data),
+        reads=tuple(_read_text(score, read, data, numbers) for read in reads_of(score)),
         data=data,
     )
 
 
-def _read_text(score: Real, read: ReadReal, data: DataArguments) -> ReadText:
-    slope, torch = gradient(score, read), _TorchScores(data)
+def _numbers(names: frozenset[str], data: DataArguments) -> tuple[int, ...]:
+    """The numbers of inputs, rising."""
+    return tuple(sorted(map(data.number, names)))
+
+
+def _named(inputs: tuple[int, ...]) -> str:
+    """Inputs as arguments of functions on a CPU."""
+    return "".join(f", INPUT_{number}" for number in inputs)
+
+
+def _read_text(score: Real, read: ReadReal, data: DataArguments, numbers: str) -> ReadText:
+    slope, torch = gradient(score, read), TorchScores(data)
     indices = [f"sk.as_index({torch.positions.integer(index)}, q)" for index in read.indices]
     return ReadText(
         data.number(read.name),
         _decided_by(read.indices),
-        _TritonScores(data).lines(slope),
+        TritonScores(data).lines(slope),
         torch.lines(slope),
         indices,
+        _numbers(frozenset[str]().union(*map(inputs_read, read.indices)), data),
+        numbers,
     )
 
 
@@ -119,180 +110,3 @@ def _decided_by(indices: tuple[ir.Int, ...]) -> str:
     if len(indices) == 1 and named == {"q", "k"}:
         return "distance" if is_of_distance(indices[0]) else "pair"
     return "pair" if len(indices) > 1 or len(named) > 1 else "column" if named == {"k"} else "row"
-
-
-class _Scores:
-    """What both dialects share."""
-
-    positions: Printer
-    zeros: str  # like s
-
-    def __init__(self, data: DataArguments) -> None:
-        self.data = data
-        self.names: dict[Real, str] = {}
-
-    def lines(self, node: Real, of_pairs: bool = False) -> list[str]:
-        """The body of a function that returns it; `of_pairs`: for each pair, also where s does not occur."""
-        lines = []
-        for part in _used_again(node):
-            text = self.real(part)
-            self.names[part] = f"x_{len(self.names)}"
-            lines.append(f"{self.names[part]} = {text}")
-        spread = of_pairs and not any(isinstance(part, Scaled) for part in parts(node))
-        return [*lines, f"return {self.zeros} + {self._at(node, PRODUCT)}" if spread else f"return {self.real(node)}"]
-
-    def real(self, node: Real) -> str:
-        return self._real(node)[0]
-
-    def _at(self, node: Real, level: int) -> str:
-        text, binds = self._real(node)
-        return text if binds >= level else f"({text})"
-
-    def _real(self, node: Real) -> tuple[str, int]:
-        if isinstance(node, _NAMED) and node in self.names:
-            return self.names[node], ATOM
-        match node:
-            case Number(value):
-                return _decimal(value), ATOM if value >= 0 else SUM
-            case Scaled():
-                return "s", ATOM
-            case Whole(ir.Const(value)):
-                return str(value), ATOM if value >= 0 else SUM
-            case Whole(value):
-                return self._whole(value), ATOM
-            case ReadReal():
-                return self._read(node), ATOM
-            case Arithmetic(left, "-", right) if constant(left) == 0:
-                return f"-{self._at(right, ATOM)}", SUM
-            case Arithmetic(left, "+" | "-" as op, right):
-                return f"{self._at(left, SUM)} {op} {self._at(right, PRODUCT)}", SUM
-            case Arithmetic(left, "/", right) if constant(right) is not None:
-                return f"{self._at(left, PRODUCT)} * (1 / {self._at(right, ATOM)})", PRODUCT
-            case Arithmetic(left, "*" | "/" as op, right):
-                return f"{self._at(left, PRODUCT)} {op} {self._at(right, ATOM)}", PRODUCT
-            case Arithmetic(left, "**", right):
-                base = constant(left)
-                assert base is not None  # lowering and derivatives have no others
-                power = self.real(right) if base == 2 else f"{self._at(right, PRODUCT)} * {_decimal(math.log2(base))}"
-                return f"{self._function('exp2')}({power})", ATOM
-            case Apply(function, value):
-                return f"{self._function(function)}({self.real(value)})", ATOM
-            case Extreme(kind, left, right):
-                return self._extreme(kind, left, right), ATOM
-            case Choose(then, test, other):
-                return self._where(self.positions.condition(test), then, other), ATOM
-            case Piece(left, op, right, then, other):
-                return self._where(f"{self.real(left)} {op} {self.real(right)}", then, other), ATOM
-        raise TypeError(f"not a score: {node!r}")
-
-    @abstractmethod
-    def _whole(self, node: ir.Int) -> str:
-        """An integer that depends on the pair, the head or n as a real number."""
-
-    @abstractmethod
-    def _read(self, node: ReadReal) -> str:
-        """An entry of a float input."""
-
-    @abstractmethod
-    def _function(self, name: str) -> str:
-        """What it is called."""
-
-    @abstractmethod
-    def _extreme(self, kind: str, left: Real, right: Real) -> str:
-        """The smaller or the larger of two; where one is no number, it is none."""
-
-    @abstractmethod
-    def _where(self, test: str, then: Real, other: Real) -> str:
-        """`then` where the test holds, else `other`."""
-
-
-class _TritonScores(_Scores):
-    zeros = "sk.real_zeros(s)"
-
-    def __init__(self, data: DataArguments) -> None:
-        super().__init__(data)
-        self.positions: Triton = Triton()
-
-    def _whole(self, node: ir.Int) -> str:
-        if _is_difference(node):
-            return f"sk.real_distance({self.positions.integer(node)}, NEAR)"
-        if isinstance(node, ir.Abs) and _is_difference(node.value):  # of a real number it costs nothing
-            return f"tl.abs({self._whole(node.value)})"
-        return f"sk.real({self.positions.wide_integer(node)})"
-
-    def _read(self, node: ReadReal) -> str:
-        own, indices = self.data.of_entries(node.name), [*map(self.positions.wide_integer, node.indices)]
-        match indices:
-            case []:
-                return f"sk.read_number({own})"
-            case [index] if self.data.by_position(node.name):
-                return f"sk.read_position({own}, {index}, n)"
-            case [index]:
-                return f"sk.read_listed({own}, {index})"
-        return f"sk.read_pair({own}, {', '.join(indices)}, n)"
-
-    def _function(self, name: str) -> str:
-        return "sk.tanh" if name == "tanh" else f"tl.{name}"
-
-    def _extreme(self, kind: str, left: Real, right: Real) -> str:
-        return f"tl.{kind}imum({self.real(left)}, {self.real(right)}, tl.PropagateNan.ALL)"
-
-    def _where(self, test: str, then: Real, other: Real) -> str:
-        return f"tl.where({test}, {self.real(then)}, {self.real(other)})"
-
-
-class _TorchScores(_Scores):
-    zeros = "torch.zeros_like(s)"
-
-    def __init__(self, data: DataArguments) -> None:
-        super().__init__(data)
-        self.positions = _TorchPositions()
-
-    def _whole(self, node: ir.Int) -> str:
-        return f"sk.as_real({self.positions.integer(node)}, s)"
-
-    def _read(self, node: ReadReal) -> str:
-        indices = "".join(f", {self.positions.integer(index)}" for index in node.indices)
-        return f"sk.real_entry(INPUT_{self.data.number(node.name)}{indices})"
-
-    def _function(self, name: str) -> str:
-        return f"torch.{name}"
-
-    def _extreme(self, kind: str, left: Real, right: Real) -> str:
-        other = right if constant(right) is not None else left if constant(left) is not None else None
-        if other is None:
-            return f"torch.{kind}imum({self.real(left)}, {self.real(right)})"
-        tensor = left if other is right else right
-        return f"torch.clamp({self.real(tensor)}, {'max' if kind == 'min' else 'min'}={self.real(other)})"
-
-    def _where(self, test: str, then: Real, other: Real) -> str:
-        return f"sk.choose_real({test}, {self.real(then)}, {self.real(other)}, s)"
-
-
-class _TorchPositions(Torch):
-    """Conditions of scores: the head is a tensor, too, and no table stands beside them."""
-
-    tensors = Torch.tensors | {"h"}
-
-    def condition(self, node: ir.Set) -> str:
-        return Printer.condition(self, node)
-
-    def _operand(self, node: ir.Set, lead: str) -> list[str]:
-        return Printer._operand(self, node, lead)
-
-
-def _is_difference(node: ir.Int) -> bool:
-    """Whether it is a difference of positions: between as many as there are, below 0 and above."""
-    return node in (ir.Sub(ir.Var("q"), ir.Var("k")), ir.Sub(ir.Var("k"), ir.Var("q")))
-
-
-def _used_again(node: Real) -> list[Real]:
-    """What several others are made of, inner ones first."""
-    uses = Counter(child for part in parts(node) for child in below(part) if isinstance(child, _NAMED))
-    return sorted((part for part in uses if uses[part] > 1), key=operations)
-
-
-def _decimal(value: float) -> str:
-    """A number without an exponent, whose digits would be read as an integer of its own."""
-    text = format(Decimal(repr(value)), "f")
-    return text if "." in text else f"{text}.0"

@@ -32,7 +32,7 @@ class VariantText:
     answers: tuple[Answers, ...]
     kernels: tuple[KernelText, ...]
     score: ScoreText | None = None
-    whole: Whole | None = None  # where its score reads float inputs
+    whole: Whole | None = None  # where inputs that its score reads have gradients
 
 
 def variant_text(

@@ -63,21 +63,19 @@ class NotAScore(Diagnostic, code="SP0222", title="not a score"):
     cure = "`pattern p = causal & past(4)`, or declare a score: `score capped = 50 * tanh(s / 50)`."
 
 
-class ScoreReads(Diagnostic, code="SP0223", title="a score that reads tables or data"):
-    """A score is arithmetic on `s`, positions, the head and numbers, and its conditions are about these.
+class ScoreReads(Diagnostic, code="SP0223", title="a score that reads tables or choices"):
+    """A score is arithmetic on `s`, positions, the head, numbers and inputs, and its conditions are about these.
 
-    Inputs of float are numbers there.  Tables (`blocks`, `random_blocks`, `random_keys`), and inputs of bool and int,
-    can't stand in it in this version.
+    Tables (`blocks`, `random_blocks`, `random_keys`) and sets that are chosen by content (`selected`, `top_blocks`,
+    `lsh`, ...) can't stand in it in this version.
     """
 
     what: str
     message = "a score can't read {what} in this version"
     label = "read here"
-    help = "a score is made of `s`, `q`, `k`, `n`, `h`, `H`, numbers and inputs of float"
-    example = Example(
-        "input doc: int[n]\nscore far = s if doc[q] == doc[k] else s - 1.0\npattern p = causal with far\n"
-    )
-    cure = "Leave pairs out by the pattern: `pattern p = causal & doc[q] == doc[k]`."
+    help = "a score is made of `s`, `q`, `k`, `n`, `h`, `H`, numbers and inputs of float, int and bool"
+    example = Example("score far = s if random_blocks(16, 2, seed = 1) else s - 1.0\npattern p = causal with far\n")
+    cure = "Say it by positions or an input: `input group: int[n]`, then `s if group[q] == group[k] else s - 1.0`."
 
 
 class NotFinite(Diagnostic, code="SP0308", title="not a finite number"):

@@ -193,7 +193,7 @@ def _indices(pattern: ir.Pattern) -> Iterator[ir.Int | None]:
     """Where conditions and scores read inputs that have an entry for each position."""
     placed = {own.name for own in (*pattern.inputs, *pattern.score_inputs) if "n" in own.axes}
     of_conditions = (part for each in pattern.conditions for part in reads(each))
-    of_scores = (part for each in pattern.scores for part in scores.reads_of(each))
+    of_scores = (part for each in pattern.scores for part in (*scores.reads_of(each), *scores.integer_reads_of(each)))
     for part in (*of_conditions, *of_scores):
         if part.name in placed and isinstance(part, ir.Read | scores.ReadReal):
             yield from part.indices if isinstance(part, scores.ReadReal) else (part.index,)

@@ -27,12 +27,13 @@ def from_score_mod(f: ScoreMod, name: str | None = None, *, mask_mod: MaskMod | 
     `f` is called once with objects that record what is done with them: + - * /, tanh, exp, exp2, log, sqrt, sigmoid,
     abs, minimum, maximum, clamp, squares, powers of positive numbers, `torch.where` by positions, and what
     `from_mask_mod` knows of integers.  Numbers from outside, also tensors of no dimension, count as what they are at
-    that moment.  Tensors of floats that `f` looks up become inputs by the names that they have in it, and have
-    gradients: `slope[h]`, `bias[b, kv_idx]`, `table[h, (q_idx - kv_idx).abs()]`, `full[h, q_idx, kv_idx]`.
+    that moment.  Tensors that `f` looks up become inputs by the names that they have in it: `slope[h]`,
+    `bias[b, kv_idx]`, `table[h, (q_idx - kv_idx).abs()]`, `full[h, q_idx, kv_idx]`, `document[q_idx]`.  Those of floats
+    have gradients.
 
     `name` is the pattern's, by default "imported"; without `mask_mod` it is about all pairs.  q_idx is taken for the
     position, as in self-attention.  Raises SparsecError for what has no exact form: infinite scores, conditions on
-    scores, look-ups in tensors of integers, indices that may be negative, `if`.
+    scores, indices that may be negative, `if`.
     """
     for given in (f, *([] if mask_mod is None else [mask_mod])):
         if not callable(given):

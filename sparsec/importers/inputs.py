@@ -1,4 +1,4 @@
-"""Tensors that a mask_mod looks up by position, row or head: inputs of a pattern, by the names that they have there."""
+"""Tensors that a mask_mod or score_mod looks up by position, row or head: inputs, by the names that they have there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sparsec.lower.inputs import taken
 from sparsec.syntax import ast
 
 _KINDS = {"bool": "bool", "int32": "int", "int64": "int"}
-_REAL_KINDS = dict.fromkeys(("float16", "bfloat16", "float32", "float64"), "float")
+_KINDS_OF_SCORES = _KINDS | dict.fromkeys(("float16", "bfloat16", "float32", "float64"), "float")
 _DEEP = 8  # functions in the closures of functions
 
 
@@ -52,7 +52,8 @@ class Tables:
         if rest:
             if not isinstance(rest[0], Integer) or len(rest[0].cases) != 1 or not _never_negative(rest[0].cases[0][1]):
                 raise refusal(
-                    "a look-up in a table where the index may be negative", "there the tensor is read from its end"
+                    "a look-up in a table where the index may be negative",
+                    "there the tensor is read from its end; `.clamp(min=0)` or `.abs()` make one that is not",
                 )
             index = rest[0].cases[0][1]
         axes = ["B"] * rows + ["H"] * heads + ([] if index is None else [_axis(index)])
@@ -64,11 +65,10 @@ class Tables:
         return Condition(read) if source.kind == "bool" else number(read)
 
     def _declared(self, table: Any, axes: list[str]) -> ast.Input:
-        kind = (_REAL_KINDS if is_scoring() else _KINDS).get(str(table.dtype).rpartition(".")[2])
-        if kind is None and is_scoring():
-            raise refusal(f"a look-up in a tensor of {table.dtype}", "scores read tensors of floats: convert it")
+        kind = (_KINDS_OF_SCORES if is_scoring() else _KINDS).get(str(table.dtype).rpartition(".")[2])
         if kind is None:
-            raise refusal(f"a look-up in a tensor of {table.dtype}", "inputs are of bool, int32 or int64: convert it")
+            kinds = "bool, int32, int64 or, in scores, float" if is_scoring() else "bool, int32 or int64"
+            raise refusal(f"a look-up in a tensor of {table.dtype}", f"inputs are of {kinds}: convert it")
         known = self.found.get(id(table))
         if known is None:
             self.kept.append(table)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparsec.diagnostics import NeedsData, SparsecError
 from sparsec.ir import nodes as ir
+from sparsec.ir import scores
 from sparsec.ir.chosen import Chooser, Hashing, Routing
 
 if TYPE_CHECKING:
@@ -114,10 +115,26 @@ def refuse_inputs(pattern: ir.Pattern, what: str, hint: str = "") -> None:
 
 
 def refuse_score_inputs(pattern: ir.Pattern, what: str) -> None:
-    """SparsecError SP0621 where scores read float inputs, without which `what` can't be had."""
+    """SparsecError SP0621 where scores read inputs of their own, without which `what` can't be had."""
     if pattern.score_inputs:
         shown = ", ".join(f"`{each.name}: {each}`" for each in pattern.score_inputs)
         raise SparsecError(NeedsData(what=what, inputs=shown, hint="take the pattern without its scores"))
+
+
+def read_by_scores(pattern: ir.Pattern) -> tuple[Input, ...]:
+    """The inputs of scores: those that conditions read as well, then those of scores alone."""
+    names = frozenset[str]().union(*map(scores.inputs_of_score, pattern.scores))
+    return (*(each for each in pattern.inputs if each.name in names), *pattern.score_inputs)
+
+
+def read_by_scores_alone(
+    given: Sequence[Input], scored: Sequence[tuple[ir.Set, scores.Real | None]]
+) -> tuple[Input, ...]:
+    """Of declared inputs those that scores read and no condition does: float inputs behind all others."""
+    of_sets = frozenset[str]().union(*(inputs_read(condition) for condition, _ in scored))
+    names = frozenset[str]().union(*(scores.inputs_of_score(score) for _, score in scored)) - of_sets
+    integers = (each for each in given if each.kind in ("bool", "int") and each.name in names)
+    return (*integers, *(each for each in given if each.kind == "float"))
 
 
 def with_data(condition: ir.Set, data: Mapping[str, np.ndarray]) -> ir.Set:

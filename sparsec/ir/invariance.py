@@ -50,6 +50,8 @@ def moved(node: ir.Int, period: int, names: tuple[str, ...] = ("q", "k")) -> int
             return 0
         case ir.Var(name):
             return period if name in names else 0
+        case ir.Read(_, index):
+            return 0 if index is None or moved(index, period, names) == 0 else None
         case ir.FloorDiv(left, divisor):
             by = moved(left, period, names)
             return by // divisor if by is not None and by % divisor == 0 else None
@@ -58,8 +60,6 @@ def moved(node: ir.Int, period: int, names: tuple[str, ...] = ("q", "k")) -> int
             return 0 if by is not None and by % divisor == 0 else None
         case ir.Abs(value):
             return 0 if moved(value, period, names) == 0 else None
-        case ir.Read():
-            return None
         case ir.Select(condition, then, other):
             by = moved(then, period, names)
             return by if _repeats(condition, period, names) and by == moved(other, period, names) else None

@@ -110,8 +110,9 @@ class Select(Base):
 @hashed_once
 @dataclass(frozen=True, slots=True)
 class Read(Base):
-    """An entry of an input, data given at the call: 0 or 1 for a bool.  It occurs inside a `DataTest` alone.
+    """An entry of an input, data given at the call: 0 or 1 for a bool, and 0 where the index is outside.
 
+    It occurs inside a `DataTest`, which such an index makes false, and in integers of scores.
     `index` is a position of the input's last axis; None where an input has one number for each row and head.
     """
 
@@ -247,7 +248,7 @@ class Pattern:
     head_conditions: tuple[int, ...] = ()  # of each query head the number of its own; () where one serves any number
     inputs: tuple[Input, ...] = ()  # that conditions read, in the order of declaration; then those that are made
     scores: tuple[Real | None, ...] = ()  # of each condition; None is s itself, and () where all are
-    score_inputs: tuple[Input, ...] = ()  # those of float, which scores alone read and which have gradients
+    score_inputs: tuple[Input, ...] = ()  # that scores alone read: those of float, with gradients, are the last
     choice_inputs: tuple[Input, ...] = ()  # by which inputs are made: scores of blocks, and centroids
 
     @property

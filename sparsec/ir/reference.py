@@ -57,11 +57,11 @@ def scored(
     """Like s [len(queries), n_k]: the score of each pair of a head, from the scaled products s of queries and keys.
 
     `queries` are positions, and n is n_k.  In the type of s, float64 mostly; infinite and not a number where the
-    formula is.  `data`: entries of float inputs, of the head, by name.
+    formula is.  `data`: entries of inputs, of the head, by name.
     """
     keys = np.arange(s.shape[1])
     about = tuple(part for part in scores.parts(score) if isinstance(part, nodes.Node))
-    read = _Pairs(about, queries, keys, s.shape[1], {}, {"h": head, "H": heads})
+    read = _Pairs(about, queries, keys, s.shape[1], data, {"h": head, "H": heads})
 
     @cache  # derivatives have many parts in common
     def real(node: Real) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from sparsec.ir.base import Base, hashed_once
-from sparsec.ir.nodes import Const, Int, Node, Set, children
+from sparsec.ir.nodes import Const, DataTest, ElementOf, Int, Node, Read, Set, children
 
 Function = Literal["tanh", "exp", "log", "sqrt", "abs"]
 Operator = Literal["+", "-", "*", "/", "**"]
@@ -190,6 +190,17 @@ def reads_of(node: Real | None) -> tuple[ReadReal, ...]:
     return tuple(sorted(found, key=repr))
 
 
+def integer_reads_of(node: Real | None) -> tuple[Read | ElementOf, ...]:
+    """The distinct reads of inputs of int and bool in a score, its tests and indices among them, in such an order."""
+    found = () if node is None else (part for part in parts(node) if isinstance(part, Read | ElementOf))
+    return tuple(sorted(found, key=repr))
+
+
+def inputs_of_score(node: Real | None) -> frozenset[str]:
+    """Names of all inputs that a score reads."""
+    return frozenset(read.name for read in (*reads_of(node), *integer_reads_of(node)))
+
+
 def with_reals(node: Real, told: Mapping[ReadReal, Real]) -> Real:
     """A score with something in the place of each entry of a float input that it reads."""
     if isinstance(node, ReadReal):
@@ -215,8 +226,8 @@ def parts(node: Real) -> Iterator[Base]:
 
 
 def below(node: Base) -> Iterator[Base]:
-    """The nodes of any sort directly below one."""
-    yield from children(_as_node(node))
+    """The nodes of any sort directly below one, those of a test of data among them."""
+    yield from (node.test,) if isinstance(node, DataTest) else children(_as_node(node))
 
 
 def _as_node(node: Base) -> Node:

@@ -9,9 +9,11 @@ import numpy as np
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import scores
+from sparsec.ir.inputs import reads
 from sparsec.ir.scores import Real
 
-Values = Mapping[str, np.ndarray | int]  # by variable; int64 arrays that broadcast
+# By variable: int64 arrays that broadcast.  By input of int or bool, where data are read: its entries, int64 [entries].
+Values = Mapping[str, np.ndarray | int]
 
 _ARITHMETIC = {ir.Add: np.add, ir.Sub: np.subtract, ir.Mul: np.multiply, ir.Min: np.minimum, ir.Max: np.maximum}
 _REAL = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "**": np.power}
@@ -40,7 +42,10 @@ def integer(node: ir.Int, at: Values) -> np.ndarray:
             return np.abs(integer(value, at))
         case ir.Select(condition, then, other):
             return np.where(holds(condition, at), integer(then, at), integer(other, at))
-    assert not isinstance(node, ir.Read), node  # it occurs in tests of data alone, which are leaves
+        case ir.Read(name, index):
+            entries = np.append(at[name], 0)
+            place = np.zeros((), np.int64) if index is None else integer(index, at)
+            return entries[np.where((place >= 0) & (place < len(entries)), place, -1)]
     return _ARITHMETIC[type(node)](integer(node.left, at), integer(node.right, at))
 
 
@@ -55,7 +60,10 @@ def remainder(values: np.ndarray, divisor: int) -> np.ndarray:
 
 
 def holds(node: ir.Set, at: Values, listed: Callable[[ir.Leaf], np.ndarray] | None = None) -> np.ndarray:
-    """Whether the condition holds, bool, broadcast as far as its variables ask for; `listed` answers for tables."""
+    """Whether the condition holds, bool, broadcast as far as its variables ask for.
+
+    `listed` answers for tables and tests of data; without it, tests of data are about the entries that are known.
+    """
     match node:
         case ir.Bool(value):
             return np.asarray(value)
@@ -69,8 +77,24 @@ def holds(node: ir.Set, at: Values, listed: Callable[[ir.Leaf], np.ndarray] | No
             return reduce(np.logical_and, (holds(part, at, listed) for part in parts))
         case ir.Or(parts):
             return reduce(np.logical_or, (holds(part, at, listed) for part in parts))
+        case ir.DataTest(test) if listed is None:
+            indices = (read.index for read in reads(node) if isinstance(read, ir.Read) and read.index is not None)
+            inside = (_is_place(integer(index, at), at["n"]) for index in indices)
+            return reduce(np.logical_and, inside, _tested(test, at))
     assert listed is not None, node  # whoever asks about tables says how they are read
     return listed(node)
+
+
+def _is_place(index: np.ndarray, length: np.ndarray | int) -> np.ndarray:
+    return np.asarray((index >= 0) & (index < length))
+
+
+def _tested(test: ir.Test, at: Values) -> np.ndarray:
+    """A test of data whose indices are inside."""
+    if isinstance(test, ir.ElementOf):
+        return np.isin(integer(test.value, at), at[test.name])
+    assert isinstance(test, ir.Compare | ir.Member), test  # nobody knows what is chosen
+    return holds(test, at)
 
 
 def distinct(numbers: np.ndarray) -> np.ndarray:

@@ -66,7 +66,8 @@ class Scored(NamedTuple):
         for read in self.region.reads.all if self.region.reads else ():
             slopes = self._ask(read.slope_cpu, s)
             own = (changes * slopes).masked_fill_(changes == 0, 0.0)  # where a weight is 0, whatever the slope
-            indices = read.indices(self.q, self.k, self.n, self.h, self.heads, *self.region.more)
+            inputs = [self.entries[number] for number in read.inputs]
+            indices = read.indices(self.q, self.k, self.n, self.h, self.heads, *inputs, *self.region.more)
             place = place_of(self.entries[read.input], *indices) if indices else 0
             total = sums[read.input]
             place = (self.rows * total.shape[1] + place).expand(own.shape)

@@ -11,8 +11,8 @@ from sparsec.kernels.hopper_tiles import (
     TILE_BATCH,
     TILE_BEGIN,
     TILE_HEAD,
-    first_position,
     number_of_keys,
+    position_of_group,
     tile_word,
 )
 from sparsec.kernels.regions import ask_keep
@@ -72,5 +72,5 @@ def _mask_half(s, k_lo, turn, shared, plan, GROUP: gl.constexpr):
 @gluon.jit
 def _rows_of_step(s, turn, shared, plan, GROUP: gl.constexpr):
     """The queries of a group's rows in the tile of a turn; the row of the batch, the head, and how many heads."""
-    q = first_position(shared, turn, plan, GROUP) + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, s.type.layout))
+    q = position_of_group(shared, turn, plan, GROUP) + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, s.type.layout))
     return q, (tile_word(shared, turn, plan, TILE_BATCH), tile_word(shared, turn, plan, TILE_HEAD), plan.work.heads)

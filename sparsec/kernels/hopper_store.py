@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparsec.kernels.device import LN_2
 from sparsec.kernels.hopper import fence_async_shared, gl, gluon, store_box, store_wait
-from sparsec.kernels.hopper_tiles import TILE_BATCH, TILE_HEAD, TILE_PART, TILE_ROWS, TILE_SINK, first_row, tile_word
+from sparsec.kernels.hopper_tiles import TILE_BATCH, TILE_HEAD, TILE_PART, TILE_ROWS, TILE_SINK, row_of_group, tile_word
 
 
 @gluon.jit
@@ -50,7 +50,7 @@ def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
         own.reshape([out.shape[0], out.shape[1]]).store(out.to(own.dtype))
         fence_async_shared()
         batch, head = tile_word(shared, turn, plan, TILE_BATCH), tile_word(shared, turn, plan, TILE_HEAD)
-        store_box(results.OUT, [batch, head, first_row(shared, turn, plan, GROUP), 0], own)
+        store_box(results.OUT, [batch, head, row_of_group(shared, turn, plan, GROUP), 0], own)
 
 
 @gluon.jit
@@ -73,13 +73,13 @@ def _rows_there(turn, shared, plan, GROUP: gl.constexpr):
 @gluon.jit
 def _is_there(row, turn, shared, plan, GROUP: gl.constexpr):
     """Which rows of Q belong to the sequence."""
-    return row < first_row(shared, turn, plan, GROUP) + _rows_there(turn, shared, plan, GROUP)
+    return row < row_of_group(shared, turn, plan, GROUP) + _rows_there(turn, shared, plan, GROUP)
 
 
 @gluon.jit
 def _rows_of_tile(turn, shared, plan, GROUP: gl.constexpr):
     """A group's rows of the tile of a turn, the row of all heads, and which share it is; -1: it is the whole."""
-    row = first_row(shared, turn, plan, GROUP)
+    row = row_of_group(shared, turn, plan, GROUP)
     bh = tile_word(shared, turn, plan, TILE_BATCH) * plan.work.heads + tile_word(shared, turn, plan, TILE_HEAD)
     part = -1
     if plan.sizes.SPLIT:

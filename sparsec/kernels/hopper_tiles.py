@@ -193,7 +193,7 @@ def tile_word(shared, turn, plan, WORD: gl.constexpr):
 
 
 @gluon.jit
-def first_row(shared, turn, plan, GROUP: gl.constexpr):
+def row_of_group(shared, turn, plan, GROUP: gl.constexpr):
     """The row of Q of the first query of a group in the tile of a turn."""
     if plan.sizes.PACKED:
         first = tile_word(shared, turn, plan, TILE_FIRST)
@@ -203,7 +203,7 @@ def first_row(shared, turn, plan, GROUP: gl.constexpr):
 
 
 @gluon.jit
-def first_position(shared, turn, plan, GROUP: gl.constexpr):
+def position_of_group(shared, turn, plan, GROUP: gl.constexpr):
     """The position of that query."""
     if plan.sizes.PACKED:
         q_lo = tile_word(shared, turn, plan, TILE_Q_LO)

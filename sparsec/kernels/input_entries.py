@@ -19,12 +19,14 @@ class Entries(NamedTuple):
 
     `first` is the index of the first entry; a float input has its own type, all others are int64.  Of chosen blocks,
     values are list << 31 | block for all entries that name one, rising, and `first` is the position of the first query.
-    So it is of labels, [lines, labels].
+    So it is of labels, [lines, labels].  Of several rows and heads, values stand one after the other, and `begin` says
+    where those of each do.
     """
 
     values: Tensor
     length: int
     first: int
+    begin: Tensor | int = 0
 
 
 def entries_of(
@@ -52,6 +54,20 @@ def entries_of(
     return found
 
 
+def entries_of_heads(own: Input, x: Tensor, heads: Tensor) -> Entries:
+    """What an input [B or 1, H or 1, entries] of int or bool holds for all rows and some heads: `begin`, or the numbers
+    themselves, [B or 1, heads or 1, 1, 1].
+    """
+    values = x.long()
+    lines = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(*x.shape[:2], 1, 1)
+    if x.shape[1] > 1:
+        lines = lines[:, heads]
+    if not own.has_entries:
+        return Entries(values.flatten()[lines], 0, 0)
+    length = x.shape[2]
+    return Entries(torch.nn.functional.pad(values, (0, 1)).flatten(), length, 0, lines * (length + 1))
+
+
 def _codes(lists: Tensor, q_offset: int) -> Entries:
     """The entries of chosen blocks [lists, t]."""
     blocks = lists.long()
@@ -69,7 +85,8 @@ def entry(entries: Entries, index: Tensor | int | None = None) -> Tensor:
     """The entry at an index, 0 where there is none; without an index the number of the row and head."""
     if index is None:
         return entries.values
-    return entries.values[torch.where(is_inside(entries, index), index - entries.first, entries.length)]
+    place = torch.where(is_inside(entries, index), index - entries.first, entries.length)
+    return entries.values[entries.begin + place]
 
 
 def real_entry(entries: Entries, *indices: Tensor | int) -> Tensor:

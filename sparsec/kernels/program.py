@@ -47,7 +47,8 @@ class Read(NamedTuple):
     by: str  # what tells entries apart: "row" (the query), "column", "distance", "pair", or "whole": it is bias[q, k]
     slope: Any  # on the device, as Answers.score
     slope_cpu: Callable[..., Any]  # as Region.score
-    indices: Callable[..., list]  # (q, k, n, h, H) -> the entry, on tensors; [] of a number
+    indices: Callable[..., list]  # (q, k, n, h, H, *inputs) -> the entry, on tensors; [] of a number
+    inputs: tuple[int, ...] = ()  # of integers, that `indices` reads, by number
 
 
 class Reads(NamedTuple):
@@ -83,7 +84,7 @@ class Region(NamedTuple):
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they
     score_gradient: Callable[..., Any] | None = None
-    score_inputs: tuple[int, ...] = ()  # float inputs that `score` reads, by number
+    score_inputs: tuple[int, ...] = ()  # that `score` reads, by number
     reads: Reads | None = None
     numbers: tuple[int, ...] = ()  # that kernels and answers take, where heads that differ in them share these
 
@@ -204,7 +205,7 @@ class Program:
 
     @property
     def score_inputs(self) -> int:
-        """How many inputs, the last ones, are float inputs of scores."""
+        """How many inputs, the last ones, are float inputs of scores, which have gradients."""
         return sum(own.kind == "float" for own in self.inputs)
 
     @property

@@ -18,6 +18,7 @@ from sparsec.kernels.device import LOG2_E, tl, triton
 from sparsec.kernels.direct import attach, current
 from sparsec.kernels.dropout_tiles import Dropping, kept_by_hash, row_words
 from sparsec.kernels.hardware import dot_precision
+from sparsec.kernels.input_entries import entries_of_heads
 from sparsec.kernels.inputs import form_of
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.loads import rows_ptrs, tile_mask
@@ -181,7 +182,7 @@ class _Launch:
             self._scatter(total, sums, places[0][:, None], torch.zeros_like(own[:1]), own, regions, read)
         elif read.by == "column":
             sums = self._sums((n,), keys, heads, own, regions, read)
-            self._scatter(total, sums, torch.zeros_like(own[:1]), places[1], own, regions, read)
+            self._scatter(total, sums, torch.zeros_like(own[:1]), places[1][None], own, regions, read)
         elif read.by == "distance":
             parts = self._sums((rows + keys - 1, 2 * _READ_BLOCK), rows + keys - 1, heads, own, regions, read)
             sums = torch.nn.functional.pad(parts[..., :_READ_BLOCK], (0, 0, 0, 1))
@@ -224,11 +225,11 @@ class _Launch:
         batch, heads = sums.shape[:2]
         sums = sums.flatten(2)
         if self.program.inputs[read.input].has_entries:
-            h = own[:, None, None]
-            indices = [
-                index.expand(heads, *torch.broadcast_shapes(q.shape, k.shape)).flatten(1)
-                for index in read.indices(q[None], k[None], self.n, h, self.call.q.shape[1], *regions[0].more)
-            ]
+            h, shape = own[:, None, None], (heads, *torch.broadcast_shapes(q.shape, k.shape))
+            given = ((self.program.inputs[number], self.call.inputs[number]) for number in read.inputs)
+            inputs = [entries_of_heads(*each, own) for each in given]
+            answer = read.indices(q[None], k[None], self.n, h, self.call.q.shape[1], *inputs, *regions[0].more)
+            indices = [index.expand(torch.broadcast_shapes(index.shape, shape)).flatten(-2) for index in answer]
             size = self.n if self.program.inputs[read.input].of_pairs else total.shape[2] - 1
             place, inside = torch.zeros_like(indices[0]), torch.ones_like(indices[0], dtype=torch.bool)
             for index in indices:

@@ -13,7 +13,7 @@ from typing import SupportsIndex, TypedDict
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic, SparsecError
 from sparsec.ir.chosen import Chooser
-from sparsec.ir.inputs import chosen
+from sparsec.ir.inputs import chosen, read_by_scores_alone
 from sparsec.ir.nodes import FALSE, Pattern, Set
 from sparsec.ir.scores import Real
 from sparsec.lower.arms import shown
@@ -112,10 +112,10 @@ def lower_fully(
     else:
         conditions = work.finish([work.condition(None)]) * (counts["H"] if "H" in needs else 1)
     scores = work.scores * (counts["H"] if "H" in needs and "h" not in needs else 1)
-    scored = [*zip(conditions, scores, strict=True)]
-    distinct = tuple(dict.fromkeys(scored))
+    distinct = tuple(dict.fromkeys(scored := [*zip(conditions, scores, strict=True)]))
     given = [*map(declared, inputs_of(entry).values())]
-    read = [each for each in given if each.kind != "float" and not each.is_chosen_by]
+    of_scores = read_by_scores_alone(given, distinct)
+    of_sets = [each for each in given if each not in of_scores and not each.is_chosen_by]
     return Lowered(
         Pattern(
             name=entry.definition.name,
@@ -124,9 +124,9 @@ def lower_fully(
             parameters=tuple(values.items()),
             conditions=tuple(condition for condition, _ in distinct),
             head_conditions=tuple(map(distinct.index, scored)) if {"h", "H"} & set(needs) else (),
-            inputs=(*read, *starmap(chosen, work.choices.items())),
+            inputs=(*of_sets, *starmap(chosen, work.choices.items())),
             scores=tuple(score for _, score in distinct) if any(score for _, score in distinct) else (),
-            score_inputs=tuple(each for each in given if each.kind == "float"),
+            score_inputs=of_scores,
             choice_inputs=tuple(each for each in given if each.is_chosen_by),
         ),
         tuple(dict.fromkeys(work.warnings)),

@@ -14,8 +14,8 @@ from typing import Literal, cast
 from sparsec import diagnostics as say
 from sparsec.diagnostics import Diagnostic
 from sparsec.ir import scores
-from sparsec.ir.inputs import inputs_read
-from sparsec.ir.nodes import Bool, Const, DataTest, Int, Node, Var, leaves
+from sparsec.ir.chosen import Chosen, Grouped
+from sparsec.ir.nodes import Bool, Const, DataTest, Int, Node, Read, Var, leaves
 from sparsec.ir.scores import Real, Scaled, Whole
 from sparsec.lower.conditions import Evaluation, Frame
 from sparsec.lower.inputs import own_indices
@@ -130,7 +130,8 @@ class Scoring(Evaluation):
             case ast.Match():
                 arm = self.arm(node, frame)
                 return None if arm is None else self.real(arm.body, frame)
-        return self._whole(self.value(node, frame), node, frame)
+        whole = self.integer(node, frame)
+        return None if whole is None else Whole(whole)
 
     def _float(self, node: ast.Name | ast.Index, frame: Frame) -> ast.Input | None:
         """The float input that a name means."""
@@ -140,22 +141,8 @@ class Scoring(Evaluation):
         return source if source is not None and source.kind == "float" else None
 
     def _read_real(self, node: ast.Name | ast.Index, source: ast.Input, frame: Frame) -> Real | None:
-        indices = []
-        for index in own_indices(node, source):
-            value = self.value(index, frame)
-            if self._whole(value, index, frame) is None:
-                return None
-            assert isinstance(value, Int)  # `sorts` has refused sets
-            indices.append(value)
-        return scores.ReadReal(source.name, tuple(indices))
-
-    def _whole(self, value: Node | None, node: ast.Expr, frame: Frame) -> Real | None:
-        if value is None:
-            return None
-        assert isinstance(value, Int)  # `sorts` has refused sets
-        if read := inputs_read(value):
-            return self.error(say.ScoreReads(what=f"the input `{min(read)}`", span=self.place(node.span, frame)))
-        return Whole(value)
+        indices = self.integers(own_indices(node, source), frame)
+        return None if indices is None else scores.ReadReal(source.name, tuple(indices))
 
     def _joined(self, op: str, left: Real | None, right: Real | None, node: ast.Expr, frame: Frame) -> Real | None:
         """`left op right`: of integers an integer, where there is one."""
@@ -198,8 +185,9 @@ class Scoring(Evaluation):
         if condition is None or then is None or other is None:
             return None
         for leaf in leaves(condition):
-            what = "data of the call" if isinstance(leaf, DataTest) else "a table"
-            return self.error(say.ScoreReads(what=what, span=self.place(test.span, frame)))
+            if not isinstance(leaf, DataTest) or isinstance(leaf.test, Chosen | Grouped):
+                what = "sets that are chosen by content" if isinstance(leaf, DataTest) else "a table"
+                return self.error(say.ScoreReads(what=what, span=self.place(test.span, frame)))
         if isinstance(condition, Bool):
             return then if condition.value else other
         return then if then == other else scores.Choose(then, condition, other)
@@ -227,4 +215,4 @@ def _as_call(node: ast.Name | ast.Call) -> ast.Call:
 
 
 def _names(node: Real) -> frozenset[str]:
-    return frozenset(part.name for part in scores.parts(node) if isinstance(part, Var))
+    return frozenset(part.name for part in scores.parts(node) if isinstance(part, Var | Read | scores.ReadReal))

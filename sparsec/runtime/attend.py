@@ -109,12 +109,13 @@ class Attend(Calls, Decodes):
         """
         import torch
 
+        from sparsec.ir.inputs import read_by_scores
         from sparsec.runtime import weights
 
         with torch.no_grad():
             _, own = self(q, k, k, scale=scale, q_offset=q_offset, return_lse=True, **inputs)
             whole = dense or weights.dense(self.pattern.nodes)
-            known = dense._inputs if dense else [each.name for each in self.pattern.nodes.score_inputs]
+            known = dense._inputs if dense else [each.name for each in read_by_scores(self.pattern.nodes)]
             given = {name: inputs[name] for name in known if name in inputs}
             return weights.share(own, whole(q, k, k, scale=scale, q_offset=q_offset, return_lse=True, **given)[1])
 

@@ -107,7 +107,7 @@ class BoundPattern:
 
         score_mod(score, b, h, q_idx, kv_idx), its tables on `device`.  `heads` is the number of query heads of the
         call, which the pattern may be compiled for; query i stands at position i + n - n_q, and n_q is n unless given.
-        `inputs` are tensors for the float inputs that scores read, on the device, through which gradients go.
+        `inputs` are tensors for what scores read, on the device; gradients go through those of float.
         """
         from sparsec.runtime.flex_scores import score_mod
 

@@ -31,6 +31,10 @@ class Line(NamedTuple):
     b: Tensor
     h: Tensor
 
+    def of(self, x: Tensor) -> tuple[Tensor | int, Tensor | int]:
+        """Its place in x [B or 1, H or 1, ..]."""
+        return self.b if len(x) > 1 else 0, self.h if x.shape[1] > 1 else 0
+
 
 Term = Callable[[Line, Tensor, Tensor], "Tensor | int"]  # of q and k, which are index tensors of no dimension
 
@@ -162,7 +166,7 @@ class Terms:
             return self._grouped(test)
         if isinstance(test, ir.ElementOf):
             x, value = self.data[test.name], self.integer({0: test.value})
-            terms = [lambda at, q, k: (_line(x, at) == value(at, q, k)).any(-1)]
+            terms = [lambda at, q, k: (x[at.of(x)] == (value(at, q, k) + q * 0)[..., None]).any(-1)]
         else:
             terms = [self.condition({0: test})]
         return _all([*(self._inside(self.data[read.name], read) for read in indexed), *terms])
@@ -186,8 +190,8 @@ class Terms:
 
         def grouped(at: Line, q: Tensor, k: Tensor) -> Tensor:
             own = q - self.first
-            of_query = _line(x, at)[own.clamp(0, max(queries - 1, 0))]
-            of_key = _line(x, at)[queries + k]
+            of_query = x[at.of(x)][own.clamp(0, max(queries - 1, 0))]
+            of_key = x[at.of(x)][queries + k]
             fits = (of_query == of_key) | (of_query == of_key + 1) if test.near else (of_query & of_key) != 0
             return (own >= 0) & (own < queries) & fits.any(-1)
 
@@ -207,11 +211,11 @@ class Terms:
         """The entry at an index, another one where there is none; 0 where there are no entries."""
         x = self.data[read.name]
         if read.index is None:
-            return lambda at, q, k: _line(x, at)[0]
+            return lambda at, q, k: x[at.of(x)][..., 0]
         if x.shape[-1] == 0:
             return lambda at, q, k: q * 0
         index, last = self.integer({0: read.index}), x.shape[-1] - 1
-        return lambda at, q, k: _line(x, at)[(index(at, q, k) + q * 0).clamp(0, last)]
+        return lambda at, q, k: x[*at.of(x), (index(at, q, k) + q * 0).clamp(0, last)]
 
     def _table(self, leaf: ir.Table) -> Term:
         """A look-up among the few keys of each query, in bool [blocks, blocks], or in rows one after the other."""
@@ -230,11 +234,6 @@ class Terms:
             return lambda h, q, k: seen[q // size, k // size]
         starts, entries = (torch.from_numpy(x).to(self.device) for x in (table.starts, table.entries))
         return _searched(leaf.size, starts, entries, width)
-
-
-def _line(x: Tensor, at: Line) -> Tensor:
-    """The entries of a row and a head."""
-    return x[at.b if len(x) > 1 else 0, at.h if x.shape[1] > 1 else 0]
 
 
 def _searched(size: int, starts: Tensor, entries: Tensor, width: int) -> Term:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import read_by_scores
 from sparsec.ir.scores import Apply, Arithmetic, Choose, Extreme, Number, ReadReal, Real, Scaled, Whole, constant
 from sparsec.runtime.flex import Line, Term, Terms
 
@@ -33,7 +34,8 @@ def score_mod(
 ) -> ScoreMod | None:
     """score_mod(score, b, h, q_idx, kv_idx) for n keys and so many query heads; None for a pattern without scores.
 
-    Query q_idx stands at position q_idx + q_offset.  `given`: tensors for float inputs, through which gradients go.
+    Query q_idx stands at position q_idx + q_offset.  `given`: tensors for the inputs that scores read; gradients go
+    through those of float.
     """
     if not pattern.scores:
         return None
@@ -41,7 +43,7 @@ def score_mod(
     by_score: dict[Real | None, dict[int, ir.Node]] = {}
     for head, index in enumerate(chosen):
         by_score.setdefault(pattern.score(index), {})[head] = ir.TRUE
-    terms = Terms(n, torch.device(device), heads, _entries(pattern, given), q_offset, heads)
+    terms = _Terms(n, torch.device(device), heads, _entries(pattern, given), q_offset, heads)
     found = [(terms.among(own), _formula(score or Scaled(), terms)) for score, own in by_score.items()]
 
     def modified(score: Tensor, b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
@@ -54,9 +56,21 @@ def score_mod(
     return modified
 
 
+class _Terms(Terms):
+    """Integers and tests of scores."""
+
+    def _read(self, read: ir.Read) -> Term:
+        """The entry at an index, 0 where there is none."""
+        entry = super()._read(read)
+        if read.index is None:
+            return entry
+        inside = self._inside(self.data[read.name], read)
+        return lambda at, q, k: torch.where(inside(at, q, k), entry(at, q, k), 0)
+
+
 def _entries(pattern: ir.Pattern, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Float inputs [B or 1, H or 1, ..entries].  ValueError for those that are missing or more."""
-    wanted = {each.name: each for each in pattern.score_inputs}
+    """What scores read, [B or 1, H or 1, ..entries], integers as int64.  ValueError for what is missing or more."""
+    wanted = {each.name: each for each in read_by_scores(pattern)}
     for name in (*wanted, *given):
         if name not in wanted or name not in given:
             what = "is missing" if name in wanted else "is none that scores of this pattern read"
@@ -66,6 +80,8 @@ def _entries(pattern: ir.Pattern, given: Mapping[str, Tensor]) -> dict[str, Tens
         x = given[name]
         if x.dim() != len(own.axes):
             raise ValueError(f"[SP0620] the input `{name}: {own}` must have {len(own.axes)} axes, got {list(x.shape)}")
+        if own.kind != "float":
+            x = x.long() if own.has_entries else x.long()[..., None]
         x = x if "H" in own.axes else x.unsqueeze(1 if "B" in own.axes else 0)
         found[name] = x if "B" in own.axes else x[None]
     return found
@@ -73,7 +89,6 @@ def _entries(pattern: ir.Pattern, given: Mapping[str, Tensor]) -> dict[str, Tens
 
 def _read(x: Tensor, indices: list[Term]) -> _Formula:
     """An entry of x [B or 1, H or 1, ..], 0 where an index is outside."""
-    by_row, by_head = (size > 1 for size in x.shape[:2])
 
     def real(s: Tensor, at: Line, q: Tensor, k: Tensor) -> Tensor | float:
         places, inside = [], None
@@ -82,7 +97,7 @@ def _read(x: Tensor, indices: list[Term]) -> _Formula:
             there = (place >= 0) & (place < length)
             inside = there if inside is None else inside & there
             places.append(place.clamp(0, length - 1))
-        entry = x[at.b if by_row else 0, at.h if by_head else 0, *places]
+        entry = x[*at.of(x), *places]
         return (entry if inside is None else torch.where(inside, entry, 0.0)).to(s.dtype)
 
     return real

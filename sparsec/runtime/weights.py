@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.inputs import read_by_scores
 from sparsec.runtime.given import rows_of_mask
 
 _CAUSAL = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
@@ -36,13 +37,14 @@ def weights(
     if q_offset is None and n_q > n:
         raise ValueError(f"[SP0605] {n_q} queries are more than {n} keys: say where they stand with q_offset")
     offset = n - n_q if q_offset is None else q_offset
-    reals = {each.name: inputs[each.name] for each in pattern.score_inputs if each.name in inputs}
-    inputs = {name: x for name, x in inputs.items() if name not in reals}
+    scored = {each.name: inputs[each.name] for each in read_by_scores(pattern) if each.name in inputs}
+    alone = {each.name for each in pattern.score_inputs}
+    inputs = {name: x for name, x in inputs.items() if name not in alone}
     kept = rows_of_mask(pattern, chosen.numpy() + offset, n, n_q, offset, inputs)
     chosen = chosen.to(q.device)
     some = q.index_select(2, chosen).float().view(batch, kv_heads, -1, size)  # the rows of a group beside each other
     s = (some @ k.float().mT).view(batch, heads, len(chosen), n) * (size**-0.5 if scale is None else scale)
-    s = _scored(pattern, s, chosen, offset, reals)
+    s = _scored(pattern, s, chosen, offset, scored)
     found = torch.exp(s - lse.index_select(2, chosen)[..., None].float())
     return torch.where(torch.from_numpy(kept).to(q.device), found, 0.0)
 
@@ -65,17 +67,18 @@ def dense(pattern: ir.Pattern, causal: bool | None = None) -> Callable[..., Any]
 
     looks_back = [is_causal(each) if causal is None else causal for each in pattern.conditions]
     conditions = tuple(_CAUSAL if each else ir.TRUE for each in looks_back)
-    whole = replace(pattern, name=f"{pattern.name}_dense", conditions=conditions, inputs=(), choice_inputs=())
+    name, read = f"{pattern.name}_dense", read_by_scores(pattern)
+    whole = replace(pattern, name=name, conditions=conditions, inputs=(), score_inputs=read, choice_inputs=())
     text = emit(build(whole))
     name = function_name(whole.name)
     return getattr(module(text, f"sparsec_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"), name)
 
 
-def _scored(pattern: ir.Pattern, s: Tensor, rows: Tensor, offset: int, reals: Mapping[str, Tensor]) -> Tensor:
+def _scored(pattern: ir.Pattern, s: Tensor, rows: Tensor, offset: int, inputs: Mapping[str, Tensor]) -> Tensor:
     from sparsec.runtime.flex_scores import score_mod
 
     batch, heads, _, n = s.shape
-    score = score_mod(pattern, n, heads, s.device, offset, reals)
+    score = score_mod(pattern, n, heads, s.device, offset, inputs)
     if score is None:
         return s
     index = [torch.arange(size, device=s.device) for size in (batch, heads, n)]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparsec.analysis.score_gradient import gradient
 from sparsec.ir import reference
-from sparsec.ir.inputs import Input, of_row
+from sparsec.ir.inputs import Input, of_row, read_by_scores
 from sparsec.ir.nodes import Pattern
 from sparsec.ir.scores import Real
 
@@ -21,7 +21,7 @@ from sparsec.ir.scores import Real
 class Scores:
     """The score of each query head, None where it is s itself; `queries` are positions.
 
-    `data`: float inputs by name, with all their axes, as `inputs` declare them.
+    `data`: what they read by name, with all their axes, as `inputs` declare them.
     """
 
     by_head: tuple[Real | None, ...]
@@ -60,5 +60,8 @@ def scores_of(
     if not pattern.scores:
         return None
     by_head = tuple(pattern.score(index) for index in pattern.head_conditions or (0,) * heads)
-    data = {each.name: given[each.name].detach().double().cpu().numpy() for each in pattern.score_inputs}
-    return Scores(by_head, queries, pattern.score_inputs, data)
+    inputs = read_by_scores(pattern)
+    reals = {each.name for each in inputs if each.kind == "float"}
+    data = {each.name: given[each.name].detach().cpu() for each in inputs}
+    arrays = {name: (x.double() if name in reals else x.long()).numpy() for name, x in data.items()}
+    return Scores(by_head, queries, inputs, arrays)

@@ -120,14 +120,15 @@ def verify(attend: Callable, pattern: Pattern, case: Case, device: torch.device,
     if any(each.choice for each in pattern.inputs):
         case = _shorter(case, _MOST_PAIRS[device.type])
     rows = _rows(case, pattern, _MOST_PAIRS[device.type], seed)
-    drawn = tuple(each for each in pattern.inputs if not each.choice)
+    reals = tuple(each for each in pattern.score_inputs if each.kind == "float")
+    drawn = tuple(each for each in (*pattern.inputs, *pattern.score_inputs) if not each.choice and each not in reals)
     drawn += pattern.choice_inputs
     more = {"n_q": case.n_q, "kv_heads": case.kv_heads, "head_size": case.head_size}
     data = random_data(drawn, 1, case.heads, case.n_k, seed, **more)
     given = {name: torch.from_numpy(some).to(device) for name, some in data.items()}
     given |= {
         name: torch.from_numpy(some).to(device, torch.promote_types(case.dtype, torch.float32))
-        for name, some in random_reals(pattern.score_inputs, case.heads, case.n_k, seed).items()
+        for name, some in random_reals(reals, case.heads, case.n_k, seed).items()
     }
     problem = random_problem(
         np.ones((len(rows), case.n_k), bool),

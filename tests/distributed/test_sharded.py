@@ -49,7 +49,12 @@ DATA = [
     Case("input doc: int[B, n] pattern p = causal & doc[q] == doc[k]", 43, layout="head-tail", batch=2),
     Case("input doc: int[n] pattern p = past(9) & doc[q] == doc[k]", 50, key_heads=1, sinks=True),
     Case("input doc: int[n] pattern p = past(9) & doc[q] == doc[k + 1] | sinks(2)", 31),
-    Case("input b: float[H, n] score f = s + b[k] * 0.5 + b[q] pattern p = past(9) with f", 44, layout="head-tail"),
+    Case(
+        "input time: int[n] input b: float[H, n] score f = s + b[k] * 0.5 + b[time[q]] - abs(time[q] - time[k]) / 9 "
+        "pattern p = past(9) with f",
+        44,
+        layout="head-tail",
+    ),
     Case("input a: blocks[1, 8, t] pattern p = causal & (selected(a) | past(5))", 40, layout="head-tail"),
     Case("pattern p = past(5) | causal & top_blocks(2, 8, among = causal)", 45, layout="head-tail"),
     Case("pattern p = causal", 44, layout="head-tail", dropout_p=0.2, documents=(0, 0, 13, 30, 44)),

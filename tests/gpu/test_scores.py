@@ -9,7 +9,7 @@ import torch
 from support.exact import assert_as_exact
 from support.generated import attend_of, module_of, pattern_of, spread_module_of
 from support.on_gpu import HALVES, check
-from support.score_inputs import TEXTS, dense, drawn_inputs
+from support.score_inputs import BY_HEAD, TEXTS, dense, drawn_inputs
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -69,7 +69,7 @@ def results(attend, drawn: list[torch.Tensor], inputs: dict[str, torch.Tensor]) 
 )
 def test_inputs(name: str, n_q: int, n: int, q_offset: int, dtype: torch.dtype) -> None:
     """No further from float64 than twice what dense attention in the same type is, and roundings of what is summed."""
-    pattern = pattern_of(TEXTS[name], heads=HEADS if name == "heads" else None)
+    pattern = pattern_of(TEXTS[name], heads=HEADS if name in BY_HEAD else None)
     attend = (spread_module_of if name == "strided" else module_of)(pattern).p
     tensors, inputs = drawn(n_q, n, 2, dtype), drawn_inputs(pattern, 2, HEADS, n, device="cuda")
     exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}

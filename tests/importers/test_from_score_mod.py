@@ -15,6 +15,9 @@ SLOPE = torch.rand(HEADS, generator=_GENERATOR)
 TABLE = torch.randn(HEADS, N, generator=_GENERATOR)
 BIAS = torch.randn(BATCH, N, generator=_GENERATOR)
 WHOLE = torch.randn(HEADS, N, N, generator=_GENERATOR)
+DOCUMENT = torch.sort(torch.randint(0, 5, (BATCH, N), generator=_GENERATOR)).values
+TIME = torch.randint(0, 1000, (N,), generator=_GENERATOR, dtype=torch.int32)
+SPECIAL = torch.rand(N, generator=_GENERATOR) < 0.3
 CAP, TEMPERATURE = 3.0, torch.tensor(0.5)
 
 
@@ -47,6 +50,12 @@ def chosen(score, b, h, q_idx, kv_idx):
     return torch.where(near, score, score.clamp(max=0.5)) + torch.where(h == 1, 1, 0) * 0.25
 
 
+def of_documents(score, b, h, q_idx, kv_idx):
+    near = (DOCUMENT[b, q_idx] == DOCUMENT[b, kv_idx]) | SPECIAL[kv_idx]
+    late = score - (TIME[q_idx] - TIME[kv_idx]).abs() / 500
+    return torch.where(near, late, TABLE[h, (DOCUMENT[b, q_idx] - DOCUMENT[b, kv_idx]).abs()])
+
+
 def functions(score, b, h, q_idx, kv_idx):
     far = (q_idx - kv_idx).to(score.dtype)
     return torch.sigmoid(score) * torch.log(far.abs() + 1.0) + torch.sqrt(score.square() + 1) / 2 - far**2 / 1000
@@ -58,10 +67,14 @@ def causal(b, h, q_idx, kv_idx):
 
 def inputs_of(attend) -> dict[str, torch.Tensor]:
     tensors = {"SLOPE": SLOPE, "TABLE": TABLE, "BIAS": BIAS, "WHOLE": WHOLE}
+    tensors |= {"DOCUMENT": DOCUMENT, "TIME": TIME, "SPECIAL": SPECIAL}
     return {each.name: tensors[each.name] for each in attend.pattern.nodes.score_inputs}
 
 
-@pytest.mark.parametrize("f", [softcap, alibi, learned_slopes, by_distance, of_keys, of_pairs, chosen, functions])
+FUNCTIONS = [softcap, alibi, learned_slopes, by_distance, of_keys, of_pairs, chosen, of_documents, functions]
+
+
+@pytest.mark.parametrize("f", FUNCTIONS)
 def test_is_what_flex_attention_computes(f):
     attend = sparsec.compile(sparsec.from_score_mod(f, mask_mod=causal))
     tensors = torch.randn(3, BATCH, HEADS, N, 16, generator=torch.Generator().manual_seed(1))
@@ -71,14 +84,14 @@ def test_is_what_flex_attention_computes(f):
     assert (found - exact).abs().max() <= 2 * (low - exact).abs().max()
 
 
-@pytest.mark.parametrize("f", [softcap, alibi, by_distance, chosen])
+@pytest.mark.parametrize("f", [softcap, alibi, by_distance, chosen, of_documents])
 def test_comes_back(f):
     """The imported text as a score_mod again."""
     pattern = sparsec.compile(sparsec.from_score_mod(f)).pattern
     modified = pattern.score_mod(N, HEADS, **inputs_of(sparsec.compile(sparsec.from_score_mod(f))))
-    axes = enumerate((1, HEADS, N, N))
+    axes = enumerate((BATCH, HEADS, N, N))
     places = [torch.arange(size).view([-1 if axis == own else 1 for own in range(4)]) for axis, size in axes]
-    score = torch.randn(1, HEADS, N, N, generator=torch.Generator().manual_seed(1))
+    score = torch.randn(BATCH, HEADS, N, N, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(modified(score, *places), f(score, *places))
 
 
@@ -91,11 +104,11 @@ def test_text():
     )
 
 
-DOCUMENT = torch.zeros(N, dtype=torch.int64)
+SHORT = torch.zeros(N, dtype=torch.int16)
 REFUSED = {
     "the number -inf": lambda score, b, h, q, k: torch.where(q >= k, score, float("-inf")),
     "`lt` of a score": lambda score, b, h, q, k: torch.where(score < 0, score, score * 2),
-    "a look-up in a tensor of torch.int64": lambda score, b, h, q, k: score + DOCUMENT[k],
+    "a look-up in a tensor of torch.int16": lambda score, b, h, q, k: score + SHORT[k],
     "the index may be negative": lambda score, b, h, q, k: score + TABLE[h, q - k],
     "a power of a score": lambda score, b, h, q, k: score**1.5,
     "`erf` of a score": lambda score, b, h, q, k: torch.erf(score),

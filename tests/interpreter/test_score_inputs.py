@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.exact import assert_as_exact
 from support.generated import module_of, pattern_of, spread_module_of
-from support.score_inputs import TEXTS, drawn_inputs
+from support.score_inputs import BY_HEAD, TEXTS, drawn_inputs
 from support.two_paths import in_double
 
 from sparsec.ir.nodes import Pattern
@@ -68,10 +68,13 @@ GPU, CPU = (
         pytest.param("strided", (20, 41, 21), marks=pytest.mark.full),
         pytest.param("random", (20, 41, 21), marks=pytest.mark.full),
         pytest.param("data", (20, 41, 21), marks=pytest.mark.full),
+        ("documents", (20, 41, 21)),
+        pytest.param("documents", (41, 30, 4), marks=pytest.mark.full),
+        pytest.param("numbers", (20, 41, 21), marks=pytest.mark.full),
     ],
 )
 def test_kernels(name: str, sizes: tuple[int, int, int]) -> None:
-    pattern = pattern_of(TEXTS[name], heads=4 if name == "heads" else None)
+    pattern = pattern_of(TEXTS[name], heads=4 if name in BY_HEAD else None)
     module = spread_module_of(pattern) if name == "strided" else module_of(pattern)
     assert_alike(module._PROGRAM, call_of(module._PROGRAM, pattern, *sizes, 2), GPU, CPU)
 
@@ -85,7 +88,7 @@ def test_pairs_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["strided", "pairs"])
+@pytest.mark.parametrize("name", ["strided", "pairs", "documents"])
 def test_documents(name: str) -> None:
     pattern = pattern_of(TEXTS[name])
     program = module_of(pattern)._PROGRAM

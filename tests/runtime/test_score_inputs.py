@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.generated import attend_of, mask_of, module_of, pattern_of
-from support.score_inputs import TEXTS, dense, drawn_inputs
+from support.score_inputs import BY_HEAD, TEXTS, dense, drawn_inputs
 
 import sparsec
 from sparsec.diagnostics import SparsecError
@@ -34,10 +34,13 @@ def drawn(n_q: int, n: int) -> list[torch.Tensor]:
         pytest.param("strided", 33, 70, 37, marks=pytest.mark.full),
         pytest.param("random", 20, 41, 21, marks=pytest.mark.full),
         ("data", 20, 33, 13),
+        ("documents", 20, 33, 13),
+        ("documents", 33, 20, 4),
+        ("numbers", 20, 33, 13),
     ],
 )
 def test_every_gradient(name: str, n_q: int, n: int, q_offset: int) -> None:
-    pattern = pattern_of(TEXTS[name], heads=HEADS if name == "heads" else None)
+    pattern = pattern_of(TEXTS[name], heads=HEADS if name in BY_HEAD else None)
     tensors, inputs = drawn(n_q, n), drawn_inputs(pattern, BATCH, HEADS, n, torch.float64)
     leaves = [x.requires_grad_() for x in (*tensors, *inputs.values()) if x.is_floating_point()]
     found = attend_of(pattern)(*tensors, q_offset=q_offset, return_lse=True, **inputs)
@@ -61,7 +64,7 @@ def test_every_gradient(name: str, n_q: int, n: int, q_offset: int) -> None:
 )
 def test_every_gradient_with_dropout(name: str, n_q: int, n: int, q_offset: int) -> None:
     """What a dropped weight would have changed does not reach the entries that its score read."""
-    pattern, p = pattern_of(TEXTS[name], heads=HEADS if name == "heads" else None), 0.3
+    pattern, p = pattern_of(TEXTS[name], heads=HEADS if name in BY_HEAD else None), 0.3
     tensors, inputs = drawn(n_q, n), drawn_inputs(pattern, BATCH, HEADS, n, torch.float64)
     leaves = [x.requires_grad_() for x in (*tensors, *inputs.values()) if x.is_floating_point()]
     call = {"q_offset": q_offset, "dropout_p": p, "dropout_seed": 5, "return_lse": True}
@@ -211,7 +214,10 @@ def test_what_does_not_fit(change: dict, said: str) -> None:
         ("input b: float[n] score x = s + b pattern p = causal with x", "SP0215"),
         ("input b: float[n, n] score x = s + b[q] pattern p = causal with x", "SP0215"),
         ("input b: int[n, n] pattern p = causal & b[q] == 0", "SP0214"),
-        ("input d: int[n] input b: float[t] score x = s + b[d[q]] pattern p = causal with x", "SP0223"),
+        ("input d: int[n] score x = s + d pattern p = causal with x", "SP0215"),
+        ("input d: int[n] input b: float[t] score x = s + b[d[q] * d[k]] pattern p = causal with x", "SP0303"),
+        ("score x = s if blocks(4, [[0]]) else 0.0 pattern p = causal with x", "SP0223"),
+        ("input c: keys[t] score x = s if selected(c) else 0.0 pattern p = causal with x", "SP0223"),
         ("input b: float[t] pattern p = k in b", "SP0215"),
     ],
 )

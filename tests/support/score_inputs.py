@@ -1,4 +1,4 @@
-"""Patterns whose scores read float inputs, and data for these."""
+"""Patterns whose scores read inputs, and data for these."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsec.ir import reference
-from sparsec.ir.inputs import of_row
+from sparsec.ir.inputs import of_row, read_by_scores
 from sparsec.ir.nodes import Pattern
 from sparsec.runtime.flex_scores import score_mod
 
@@ -20,12 +20,21 @@ input bias: float[B, n]
 input whole: float[H, n, n]
 input temperature: float
 input doc: int[B, n]
+input time: int[n]
+input special: bool[B, n]
+input width: int[H]
+input shift: int
+input listed: int[H, t]
 """
 _SCORES = """
 score all = (s + table[min(abs(q - k), 9)] - slope * abs(q - k) + 0.5 * bias[k] + tanh(bias[q] * s) +
     whole[q, k]) * temperature
 score pairs = s + whole[q, k] + whole[k, q] * near[(q * 3 + k) % 7]
 score relative = s * exp(0.1 * table[(q - k) // 4]) + bias[k // 2]
+score by_document = (s + table[doc[q] - doc[k] + width] + bias[time[k]] * near[doc[k - 1]] -
+    slope * abs(time[q] - time[k])
+    if doc[q] == doc[k] | k in listed & ~special[q] else tanh(s) + near[min(listed[doc[q]], 5)] - doc[k] / 7)
+score by_number = s * (1 + 0.1 * width) + whole[time[q], k] + table[q - k + shift]
 score sloped = (s - slope * abs(q - k) if q - k < 9 else min(s, near[q // 8 - k // 8]))
 """
 TEXTS = {
@@ -37,8 +46,11 @@ TEXTS = {
         "strided": "causal & (stride(4) | past(5)) with relative",
         "random": "random_keys(5, 1) | past(3) with sloped",
         "data": "causal & doc[q] == doc[k] with relative, sloped",
+        "documents": "causal & (past(9) | special[k]) with by_document",
+        "numbers": "match h { 0..2 -> past(9 + h) with by_number, else -> causal with by_document }",
     }.items()
 }
+BY_HEAD = ("heads", "numbers")  # texts that are bound to four heads
 
 
 def drawn_inputs(
@@ -52,7 +64,9 @@ def drawn_inputs(
         if own.kind == "float":
             found[own.name] = torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
         else:
-            found[own.name] = torch.randint(0, 3, shape, generator=generator).to(device)
+            number = torch.randint(-1, n, shape, generator=generator) if own.name == "time" else None
+            number = torch.randint(0, 3, shape, generator=generator) if number is None else number
+            found[own.name] = (number > 0 if own.kind == "bool" else number).to(device)
     return found
 
 
@@ -76,7 +90,7 @@ def dense(
             for head, condition in enumerate(conditions)
         ]
     ).view(batch, heads, n_q, n)
-    reals = {each.name: inputs[each.name] for each in pattern.score_inputs}
+    reals = {each.name: inputs[each.name] for each in read_by_scores(pattern)}
     modified = score_mod(pattern, n, heads, q.device, q_offset, reals)
     k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
     s = q @ k.mT * scale

@@ -177,7 +177,7 @@ def compare(mesh: DeviceMesh, case: Case, dtype: torch.dtype = torch.float64) ->
     tensors = [drawn(case.batch, count, case.n, size) for count, size in zip(heads, sizes, strict=True)]
     tensors.append(drawn(case.batch, case.heads, case.n))
     data = inputs_of(case, attend, generator) | ({"sinks": drawn(case.heads)} if case.sinks else {})
-    real = {own.name for own in nodes.score_inputs} | ({"sinks"} if case.sinks else set())
+    real = {own.name for own in nodes.score_inputs if own.kind == "float"} | ({"sinks"} if case.sinks else set())
 
     def run(function: Callable, tensors: Iterable[Tensor], device: str, dtype: torch.dtype, **call: Any) -> dict:
         exact = torch.promote_types(dtype, torch.float32)

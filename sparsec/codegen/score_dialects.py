@@ -1,0 +1,215 @@
+"""Scores and their derivatives -> Python text, for kernels and for tensors on a CPU.
+
+What occurs twice in one has a name.  Integers stay integers in the text, so that heads that differ in them share it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections import Counter
+from decimal import Decimal
+
+from sparsec.codegen.arguments import DataArguments
+from sparsec.codegen.dialects import Torch, Triton
+from sparsec.codegen.printer import ATOM, PRODUCT, SUM, Printer
+from sparsec.ir import nodes as ir
+from sparsec.ir.scores import (
+    Apply,
+    Arithmetic,
+    Choose,
+    Extreme,
+    Number,
+    Piece,
+    ReadReal,
+    Real,
+    Scaled,
+    Whole,
+    below,
+    constant,
+    operations,
+    parts,
+)
+
+_NAMED = ReadReal | Arithmetic | Apply | Extreme | Choose | Piece
+
+
+class _Scores:
+    """What both dialects share."""
+
+    positions: Printer
+    zeros: str  # like s
+
+    def __init__(self, data: DataArguments) -> None:
+        self.data = data
+        self.names: dict[Real, str] = {}
+
+    def lines(self, node: Real, of_pairs: bool = False) -> list[str]:
+        """The body of a function that returns it; `of_pairs`: for each pair, also where s does not occur."""
+        lines = []
+        for part in _used_again(node):
+            text = self.real(part)
+            self.names[part] = f"x_{len(self.names)}"
+            lines.append(f"{self.names[part]} = {text}")
+        spread = of_pairs and not any(isinstance(part, Scaled) for part in parts(node))
+        return [*lines, f"return {self.zeros} + {self._at(node, PRODUCT)}" if spread else f"return {self.real(node)}"]
+
+    def real(self, node: Real) -> str:
+        return self._real(node)[0]
+
+    def _at(self, node: Real, level: int) -> str:
+        text, binds = self._real(node)
+        return text if binds >= level else f"({text})"
+
+    def _real(self, node: Real) -> tuple[str, int]:
+        if isinstance(node, _NAMED) and node in self.names:
+            return self.names[node], ATOM
+        match node:
+            case Number(value):
+                return _decimal(value), ATOM if value >= 0 else SUM
+            case Scaled():
+                return "s", ATOM
+            case Whole(ir.Const(value)):
+                return str(value), ATOM if value >= 0 else SUM
+            case Whole(value):
+                return self._whole(value), ATOM
+            case ReadReal():
+                return self._read(node), ATOM
+            case Arithmetic(left, "-", right) if constant(left) == 0:
+                return f"-{self._at(right, ATOM)}", SUM
+            case Arithmetic(left, "+" | "-" as op, right):
+                return f"{self._at(left, SUM)} {op} {self._at(right, PRODUCT)}", SUM
+            case Arithmetic(left, "/", right) if constant(right) is not None:
+                return f"{self._at(left, PRODUCT)} * (1 / {self._at(right, ATOM)})", PRODUCT
+            case Arithmetic(left, "*" | "/" as op, right):
+                return f"{self._at(left, PRODUCT)} {op} {self._at(right, ATOM)}", PRODUCT
+            case Arithmetic(left, "**", right):
+                base = constant(left)
+                assert base is not None  # lowering and derivatives have no others
+                power = self.real(right) if base == 2 else f"{self._at(right, PRODUCT)} * {_decimal(math.log2(base))}"
+                return f"{self._function('exp2')}({power})", ATOM
+            case Apply(function, value):
+                return f"{self._function(function)}({self.real(value)})", ATOM
+            case Extreme(kind, left, right):
+                return self._extreme(kind, left, right), ATOM
+            case Choose(then, test, other):
+                return self._where(self.positions.condition(test), then, other), ATOM
+            case Piece(left, op, right, then, other):
+                return self._where(f"{self.real(left)} {op} {self.real(right)}", then, other), ATOM
+        raise TypeError(f"not a score: {node!r}")
+
+    @abstractmethod
+    def _whole(self, node: ir.Int) -> str:
+        """An integer that depends on the pair, the head or n as a real number."""
+
+    @abstractmethod
+    def _read(self, node: ReadReal) -> str:
+        """An entry of a float input."""
+
+    @abstractmethod
+    def _function(self, name: str) -> str:
+        """What it is called."""
+
+    @abstractmethod
+    def _extreme(self, kind: str, left: Real, right: Real) -> str:
+        """The smaller or the larger of two; where one is no number, it is none."""
+
+    @abstractmethod
+    def _where(self, test: str, then: Real, other: Real) -> str:
+        """`then` where the test holds, else `other`."""
+
+
+class TritonScores(_Scores):
+    """Text of kernels."""
+
+    zeros = "sk.real_zeros(s)"
+
+    def __init__(self, data: DataArguments) -> None:
+        super().__init__(data)
+        self.positions: Triton = Triton(data=data)
+
+    def _whole(self, node: ir.Int) -> str:
+        if _is_difference(node):
+            return f"sk.real_distance({self.positions.integer(node)}, NEAR)"
+        if isinstance(node, ir.Abs) and _is_difference(node.value):  # of a real number it costs nothing
+            return f"tl.abs({self._whole(node.value)})"
+        return f"sk.real({self.positions.wide_integer(node)})"
+
+    def _read(self, node: ReadReal) -> str:
+        own, indices = self.data.of_entries(node.name), [*map(self.positions.wide_integer, node.indices)]
+        match indices:
+            case []:
+                return f"sk.read_number({own})"
+            case [index] if self.data.by_position(node.name):
+                return f"sk.read_position({own}, {index}, n)"
+            case [index]:
+                return f"sk.read_listed({own}, {index})"
+        return f"sk.read_pair({own}, {', '.join(indices)}, n)"
+
+    def _function(self, name: str) -> str:
+        return "sk.tanh" if name == "tanh" else f"tl.{name}"
+
+    def _extreme(self, kind: str, left: Real, right: Real) -> str:
+        return f"tl.{kind}imum({self.real(left)}, {self.real(right)}, tl.PropagateNan.ALL)"
+
+    def _where(self, test: str, then: Real, other: Real) -> str:
+        return f"tl.where({test}, {self.real(then)}, {self.real(other)})"
+
+
+class TorchScores(_Scores):
+    """Text about tensors on a CPU."""
+
+    zeros = "torch.zeros_like(s)"
+
+    def __init__(self, data: DataArguments) -> None:
+        super().__init__(data)
+        self.positions = _TorchPositions(inputs=data.inputs)
+
+    def _whole(self, node: ir.Int) -> str:
+        return f"sk.as_real({self.positions.integer(node)}, s)"
+
+    def _read(self, node: ReadReal) -> str:
+        indices = "".join(f", {self.positions.integer(index)}" for index in node.indices)
+        return f"sk.real_entry(INPUT_{self.data.number(node.name)}{indices})"
+
+    def _function(self, name: str) -> str:
+        return f"torch.{name}"
+
+    def _extreme(self, kind: str, left: Real, right: Real) -> str:
+        other = right if constant(right) is not None else left if constant(left) is not None else None
+        if other is None:
+            return f"torch.{kind}imum({self.real(left)}, {self.real(right)})"
+        tensor = left if other is right else right
+        return f"torch.clamp({self.real(tensor)}, {'max' if kind == 'min' else 'min'}={self.real(other)})"
+
+    def _where(self, test: str, then: Real, other: Real) -> str:
+        return f"sk.choose_real({test}, {self.real(then)}, {self.real(other)}, s)"
+
+
+class _TorchPositions(Torch):
+    """Conditions of scores: the head is a tensor, too, and no table stands beside them."""
+
+    tensors = Torch.tensors | {"h"}
+
+    def condition(self, node: ir.Set) -> str:
+        return Printer.condition(self, node)
+
+    def _operand(self, node: ir.Set, lead: str) -> list[str]:
+        return Printer._operand(self, node, lead)
+
+
+def _is_difference(node: ir.Int) -> bool:
+    """Whether it is a difference of positions: between as many as there are, below 0 and above."""
+    return node in (ir.Sub(ir.Var("q"), ir.Var("k")), ir.Sub(ir.Var("k"), ir.Var("q")))
+
+
+def _used_again(node: Real) -> list[Real]:
+    """What several others are made of, inner ones first."""
+    uses = Counter(child for part in parts(node) for child in below(part) if isinstance(child, _NAMED))
+    return sorted((part for part in uses if uses[part] > 1), key=operations)
+
+
+def _decimal(value: float) -> str:
+    """A number without an exponent, whose digits would be read as an integer of its own."""
+    text = format(Decimal(repr(value)), "f")
+    return text if "." in text else f"{text}.0"
