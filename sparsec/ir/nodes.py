@@ -233,9 +233,6 @@ Node = Int | Set
 TRUE, FALSE = Bool(True), Bool(False)
 
 
-# ---------------------------------------------------------------- patterns
-
-
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """A pattern with everything bound; `conditions[c]` with `scores[c]` is a distinct condition with its score."""
@@ -261,15 +258,10 @@ class Pattern:
         return self.scores[index] if self.scores else None
 
 
-# ---------------------------------------------------------------- walking
-
-
-_SIDES = attrgetter("left", "right")
-_PARTS = attrgetter("parts")
 _BELOW: dict[type, Callable[[Any], tuple[Node, ...]]] = {  # of the kinds that conditions mostly consist of
     **dict.fromkeys((Const, Var, Bool), lambda _: ()),
-    **dict.fromkeys((Add, Sub, Mul, Min, Max, Compare), _SIDES),
-    **dict.fromkeys((And, Or), _PARTS),
+    **dict.fromkeys((Add, Sub, Mul, Min, Max, Compare), attrgetter("left", "right")),
+    **dict.fromkeys((And, Or), attrgetter("parts")),
 }
 
 
@@ -277,9 +269,8 @@ def children(node: Node) -> tuple[Node, ...]:
     """The nodes directly below `node`, in the order of writing."""
     if (below := _BELOW.get(type(node))) is not None:
         return below(node)
-    if isinstance(node, BaseLeaf):  # rows of tables are many, and no nodes; a test of data is taken as one
-        return ()
-    values = (getattr(node, name) for name in node.__match_args__)
+    # Rows of tables are many, and no nodes; a test of data is taken as one.
+    values = () if isinstance(node, BaseLeaf) else (getattr(node, name) for name in node.__match_args__)
     inner = (child for value in values for child in (value if isinstance(value, tuple) else (value,)))
     return tuple(cast(Node, child) for child in inner if isinstance(child, Base))  # a union of types takes long
 
