@@ -118,6 +118,10 @@ _FASTER_WITH: dict[str, Callable[[HopperCase], bool]] = {
 _FORWARD_FASTER_WITH = _FASTER_WITH | {
     # Of the tile of such queries, half of the rows have nothing to do at most steps.
     "no queries that see far more keys": lambda case: not case.kernel.split_prefix,
+    # Functions such as tanh take registers that the products in flight have.
+    "a score that adds to products, if any": lambda case: (
+        case.kernel.regions[0].answers.score is None or case.kernel.regions[0].answers.score_gradient is None
+    ),
     "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE[hopper_size(case.q.shape[3])],
 }
 _GRADIENTS_FASTER_WITH = _FASTER_WITH | {
