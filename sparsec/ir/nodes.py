@@ -110,9 +110,8 @@ class Select(Base):
 @hashed_once
 @dataclass(frozen=True, slots=True)
 class Read(Base):
-    """An entry of an input, data given at the call: 0 or 1 for a bool, and 0 where the index is outside.
+    """An entry of an input, data given at the call, in a `DataTest` or a score: 0 or 1 for a bool, 0 outside of it.
 
-    It occurs inside a `DataTest`, which such an index makes false, and in integers of scores.
     `index` is a position of the input's last axis; None where an input has one number for each row and head.
     """
 

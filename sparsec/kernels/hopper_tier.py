@@ -119,6 +119,10 @@ _FORWARD_FASTER_WITH = _FASTER_WITH | {
     "sequences of 512 tokens": lambda case: case.q.shape[0] * case.q.shape[2] >= _LEAST_TOKENS * case.lines,
     # Of the tile of such queries, half of the rows have nothing to do at most steps.
     "no queries that see far more keys": lambda case: not case.kernel.split_prefix,
+    # Functions such as tanh take registers that the products in flight have.
+    "a score that adds to products, if any": lambda case: (
+        case.kernel.regions[0].answers.score is None or case.kernel.regions[0].answers.score_gradient is None
+    ),
     "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE[hopper_size(case.q.shape[3])],
 }
 _GRADIENTS_FASTER_WITH = _FASTER_WITH | {
