@@ -152,6 +152,9 @@ def test_score_mod_of_a_pattern_without_scores() -> None:
 
 
 def test_a_pattern_without_scores_is_printed_without() -> None:
-    plain, falling = (sparsec.compile(f"pattern p = past(9){more}") for more in ("", " with alibi"))
-    assert "score" not in inspect.getsource(sys.modules[plain._function.__module__]).partition("# fmt: off")[2]
-    assert "_score_gradient(s" in inspect.getsource(sys.modules[falling._function.__module__])
+    attends = (sparsec.compile(f"pattern p = past(9){more}") for more in ("", " with alibi", " with softcap(9)"))
+    plain, falling, capped = (inspect.getsource(sys.modules[each._function.__module__]) for each in attends)
+    assert "score" not in plain.partition("# fmt: off")[2]
+    assert "_score(s" in falling
+    assert "_score_gradient(s" not in falling  # it is 1
+    assert "_score_gradient(s" in capped
