@@ -119,7 +119,9 @@ class Forms:
 
     @cached_property
     def within(self) -> Form:
-        """The pattern for some of the keys: those from one position to another, which are inputs behind all others."""
+        """The pattern for some of the keys: those from one position to another, which are inputs behind all
+        others but floats.
+        """
         taken, edges = {own.name for own in (*self.pattern.inputs, *self.pattern.score_inputs)}, []
         for name in ("first_key", "stop_key"):
             while name in taken:
@@ -128,9 +130,10 @@ class Forms:
         first, stop = (ir.Read(own.name, None) for own in edges)
         tests = ir.Compare(first, "<=", ir.Var("k")), ir.Compare(ir.Var("k"), "<", stop)
         some = tuple(conjunction(each, *map(ir.DataTest, tests)) for each in self.pattern.conditions)
-        return Form(
-            operator_of(replace(self.pattern, inputs=(*self.pattern.inputs, *edges), conditions=some)), period=None
-        )
+        whole = tuple(own for own in self.pattern.score_inputs if own.kind != "float")
+        reals = tuple(own for own in self.pattern.score_inputs if own.kind == "float")
+        inputs = *self.pattern.inputs, *whole, *edges  # the order in which a call has its data
+        return Form(operator_of(replace(self.pattern, inputs=inputs, score_inputs=reals, conditions=some)), period=None)
 
     @cached_property
     def behind(self) -> tuple[int, Form] | None:

@@ -149,7 +149,7 @@ def _cut(own, some: np.ndarray, positions: slice) -> np.ndarray:
 
 def check_packed(pattern: nodes.Pattern, table: torch.Tensor, data: dict[str, np.ndarray], mask: np.ndarray) -> None:
     program = spread_module_of(pattern)._PROGRAM
-    assert packed.at_once(program)
+    assert packed.at_once(program, anywhere=True)
     program.passes.clear()
     problem = random_problem(mask, heads=2, kv_heads=1, batch=len(mask), dtype=torch.float32)
     tensors = problem.q, problem.k, problem.v
