@@ -228,9 +228,9 @@ class Shards:
     def _by_chunk(self, conditions: tuple[int, ...]) -> dict[int, np.ndarray]:
         """int64 [ranks], by rank: the keys that it gets from others, where it holds as many whole chunks as most do."""
         chunks = in_chunks(self.shares, self.length) if len(self.documents) == 1 else None
-        if chunks is None:
+        ranks = chunks.alike() if chunks else []
+        if chunks is None or not ranks:  # of few positions, no rank may hold as many as it could
             return {}
-        ranks = chunks.alike()
         try:
             seen = keys_by_chunk([self.pattern.conditions[number] for number in conditions], chunks, ranks)
         except Uncounted:

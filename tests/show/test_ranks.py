@@ -7,24 +7,29 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sparsec.analysis.sharding import LAYOUTS
 from sparsec.cli import app
+from sparsec.ir import nodes as ir
 from sparsec.ir import reference
 from sparsec.ir.nodes import Pattern
 from sparsec.lower.file import lower
 from sparsec.show.ranks import OverRanks, divided, over_ranks
 from sparsec.source import Source
 from sparsec.syntax.parse import parse
-from sparsec.testing.programs import programs, tables, terms
+from sparsec.testing.programs import Program, programs, tables, terms
 
 FILE = "pattern p = past(9) | sinks(2)\n"
 
 
+CAUSAL = Program("pattern p = causal", (ir.Compare(ir.Var("k"), "<=", ir.Var("q")),))
+
+
 @settings(max_examples=12)
+@example(CAUSAL, 7, 3, "head-tail")  # no rank holds two whole chunks
 @given(programs(1) | programs(1, terms() | tables()), st.integers(1, 40), st.integers(2, 7), st.sampled_from(LAYOUTS))
 def test_keys_and_pairs_are_those_of_the_mask(program, n: int, count: int, layout: str) -> None:
     [condition] = program.conditions
