@@ -29,9 +29,12 @@ def tables_of_tiles(sources: tuple[Source, ...], positions: int, device: torch.d
 
 
 def _whole_table(source: Source, positions: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where rows begin, one for each block of positions and one more, and their entries."""
+    """Where rows begin, one for each block of positions and one more, and their entries.
+
+    All rows that are listed are there: masks ask about queries behind the last one of a tile, too.
+    """
     blocks = cdiv(positions, source.size)
-    _, starts, entries = source.rows(positions, 0, blocks, device)
+    _, starts, entries = source.rows(positions, 0, None, device)
     more = blocks + 1 - len(starts)  # rows that list nothing
     return torch.cat([starts, starts[-1:].expand(more)]) if more > 0 else starts, entries
 

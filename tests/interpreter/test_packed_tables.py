@@ -17,6 +17,7 @@ from sparsec.kernels import one_by_one, packed, prepare, sequences
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.settings import Settings
+from sparsec.kernels.table_tiles import tables_of_masks
 from sparsec.testing import dense_attention
 
 ENDS = [3, 3, 20, 21, 70, 70, 118]
@@ -82,6 +83,14 @@ def test_any_blocks(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(0, 60), min_size=1, max_size=4).filter(lambda x: sum(x) <= 100))
     ends = list(itertools.accumulate(sizes, initial=data.draw(st.integers(0, 3))))
     check(f"blocks({size}, {listed}) | past({data.draw(st.integers(1, 20))})", ends, ends[-1] + 2)
+
+
+def test_rows_behind_the_last_query() -> None:
+    """A row of the table that no position reaches, but the tile of the last queries does."""
+    check("blocks(20, [[], [1]]) | past(9)", [0, 14], 16)
+    for source in module_of(pattern_of("pattern p = blocks(20, [[], [1]]) | past(9)"))._PROGRAM.groups[0].at(1).regions:
+        found = tables_of_masks(source, 16, torch.device("cpu"))["TABLES"]
+        assert len(found[0]) == 3  # where two rows begin, and where they end
 
 
 def test_a_document_is_what_it_is_alone() -> None:
