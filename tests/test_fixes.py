@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from sparsec.diagnostics import CODES, Diagnostic
@@ -106,6 +106,7 @@ def test_fixes_of_examples_take_the_code_away(code: str) -> None:
 
 
 @given(texts.damaged(tuple(path.read_text() for path in EXAMPLES)))
+@example(b"pattern p =\n    match layer % 2 {\n        0 )\n        else -> causal\n    }\n")
 def test_fixes_of_damaged_texts_take_their_diagnostic_away(data: bytes) -> None:
     before = said(data.decode(errors="replace"))
     assume("SP0804" not in [each.code for each in before])  # what was cut off moves up

@@ -11,6 +11,7 @@ from sparsec.syntax.lalr import Token
 
 JOINED = "between two sets stands `|` (in either) or `&` (in both)"
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
+_CLOSING = {")": "RPAR", "]": "RSQB", "}": "RBRACE"}
 _BEGIN = {"NAME", "NUMBER", "LPAR", "TILDE", "MATCH"}
 
 
@@ -38,7 +39,7 @@ def hint(source: Source, tokens: Sequence[Token], at: int, expected: Collection[
     if token in _CLOSES.values():
         if opening is None:
             return f"nothing is open that `{token}` could close: it is one too many, or its partner is missing", ()
-        return _closing(source, tokens, at, opening)
+        return _closing(source, tokens, at, opening, expected)
     if token in ("[", "{") and at and tokens[at - 1].type == "NAME":
         what = "parameters" if "EQUAL" in expected else "arguments"
         return f"{what} stand in `(` and `)`", ()
@@ -56,7 +57,9 @@ def hint(source: Source, tokens: Sequence[Token], at: int, expected: Collection[
     return (JOINED if joins and "COMMA" not in expected else _still_open(source, tokens[opening])), ()
 
 
-def _closing(source: Source, tokens: Sequence[Token], at: int, opening: int) -> tuple[str, tuple[Fix, ...]]:
+def _closing(
+    source: Source, tokens: Sequence[Token], at: int, opening: int, expected: Collection[str]
+) -> tuple[str, tuple[Fix, ...]]:
     """A bracket that closes one of another kind."""
     token, first = tokens[at], tokens[opening]
     right = _CLOSES[first]
@@ -68,7 +71,8 @@ def _closing(source: Source, tokens: Sequence[Token], at: int, opening: int) -> 
         return f"arguments stand in `(` and `)`: `{name}(...)`", (fix,)
     line, column = source.position(first.start_pos)
     fix = Fix(f"write `{right}`", source.span(token.start_pos, token.end_pos), right)
-    return f"`{first}` of line {line}, column {column} is closed by `{right}`", (fix,)
+    said = f"`{first}` of line {line}, column {column} is closed by `{right}`"
+    return said, (fix,) if _CLOSING[right] in expected else ()  # else something is missing before it, too
 
 
 def _still_open(source: Source, token: Token) -> str:
