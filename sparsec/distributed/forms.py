@@ -119,9 +119,7 @@ class Forms:
 
     @cached_property
     def within(self) -> Form:
-        """The pattern for some of the keys: those from one position to another, which are inputs behind all
-        others but floats.
-        """
+        """The pattern for the keys from one position to another, which are inputs: behind all others but floats."""
         taken, edges = {own.name for own in (*self.pattern.inputs, *self.pattern.score_inputs)}, []
         for name in ("first_key", "stop_key"):
             while name in taken:

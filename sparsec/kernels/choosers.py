@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sparsec.kernels.choose import Choice, choose, chosen_shape
 from sparsec.kernels.derivatives import folded_input, folded_table
+from sparsec.kernels.direct import current
 from sparsec.kernels.grouping import Hashing, Routing, grouped_shape, hashed_labels, routed_labels
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.sequence_inputs import FirstLists, input_alone, most_lists
@@ -62,7 +63,8 @@ def run_choosers(
     `sequences`: a table of those that the call is about.  Each of them has what it would choose alone, in its place:
     lists as `sparsec.kernels.sequence_inputs` has them, labels beside its queries and keys.
     """
-    with torch.autocast(q.device.type, enabled=False):  # it would reach the products
+    # Autocast would reach the products, and Triton launches on the device that is current.
+    with torch.autocast(q.device.type, enabled=False), current(q.device):
         if sequences is None:
             return [run_chooser(own, q, k, reals, scale, q_offset) for own in choosers]
         return _of_sequences(choosers, chosen_by, q, k, reals, scale, sequences)

@@ -55,8 +55,8 @@ class HopperPlan(NamedTuple):
 class HopperResults(NamedTuple):
     """What a kernel writes."""
 
-    OUT: Any  # through a descriptor, and by pointers, of whose rows these are the strides
-    OUT_ROWS: Any
+    OUT: Any  # through a descriptor
+    OUT_ROWS: Any  # the same by pointers, and its strides
     r_b: Any
     r_h: Any
     r_m: Any

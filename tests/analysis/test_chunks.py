@@ -28,13 +28,16 @@ def one_by_one(shards: Shards, groups: list[tuple[int, ...]]) -> np.ndarray:
     return found
 
 
-@settings(max_examples=60)
-@given(
+divided = given(
     programs() | programs(1, terms() | tables()),
     st.integers(1, 60),
     st.integers(1, 8),
     st.sampled_from(("contiguous", "head-tail")),
 )
+
+
+@settings(max_examples=60)
+@divided
 def test_traffic_is_that_of_the_keys_that_travel(program, n: int, ranks: int, layout: str) -> None:
     shards = Shards(program, (0, n), split(layout, n, ranks, program))
     groups = [(number,) for number in range(len(program.conditions))] + [tuple(range(len(program.conditions)))]
@@ -42,12 +45,7 @@ def test_traffic_is_that_of_the_keys_that_travel(program, n: int, ranks: int, la
 
 
 @settings(max_examples=60)
-@given(
-    programs() | programs(1, terms() | tables()),
-    st.integers(1, 60),
-    st.integers(1, 8),
-    st.sampled_from(("contiguous", "head-tail")),
-)
+@divided
 def test_pairs_of_chunks_are_those_of_the_mask(program, n: int, ranks: int, layout: str) -> None:
     chunks = in_chunks(split(layout, n, ranks, program), n)
     assert chunks is not None

@@ -53,3 +53,14 @@ def test_compiles_nothing_waits_for_nothing_and_is_captured(text: str) -> None:
         graph.replay()
         assert torch.equal(out, module.p(q, k, v, **given))
     assert len(module._PROGRAM.compiled) == compiled
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("text", [HASHED, ROUTED])
+def test_a_device_that_is_not_the_current_one(text: str) -> None:
+    attend = spread_module_of(pattern_of(text)).p
+    q, k, v = torch.randn(3, 1, 4, 300, 64, device="cuda:0", dtype=torch.bfloat16)
+    given = {} if "mu" not in text else {"mu": torch.randn(4, 40, 64, device="cuda:0", dtype=torch.bfloat16)}
+    wanted = attend(q, k, v, **given)
+    there = attend(*(x.to("cuda:1") for x in (q, k, v)), **{name: x.to("cuda:1") for name, x in given.items()})
+    assert torch.equal(there.cpu(), wanted.cpu())
