@@ -50,6 +50,14 @@ def test_layouts(text):
     assert_exact(spread_module_of(pattern).p, mask_of(pattern, 50, 75), problem(50, 75))
 
 
+def test_a_sink_that_is_as_if_it_were_not_there():
+    """Rows without a key are then 0, as they are without sinks, and no gradient is NaN."""
+    pattern = pattern_of("pattern p = causal & q % 3 != 0")
+    given = problem(40, 40)
+    given[3][:2] = torch.tensor([20.0, float("-inf")])
+    assert_exact(attend_of(pattern), mask_of(pattern, 40, 40), given)
+
+
 def test_heads_with_patterns_of_their_own():
     pattern = pattern_of("pattern p = match h { 0..2 -> past(9), 2 -> k < 0 | q == k & q > 5, else -> stride(3) }", 4)
     assert_exact(attend_of(pattern), mask_of(pattern, 40, 40), problem(40, 40))

@@ -20,7 +20,8 @@ def dense(
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
     scores = score(q @ k.mT * scale).masked_fill(~mask, float("-inf"))
     weights = scores.masked_fill(~mask.any(-1, keepdim=True), 0.0).softmax(-1).masked_fill(~mask, 0.0)
-    return (weights.masked_fill(~kept.to(q.device), 0.0) / (1 - p)) @ v, scores.logsumexp(-1)
+    weights = weights.masked_fill(~kept.to(q.device), 0.0) / (1 - p)
+    return weights.to(v.dtype) @ v, scores.logsumexp(-1)  # a score that reads float32 is of that type
 
 
 def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -16,7 +16,10 @@ def dense(
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
     scores = (q @ k.mT * scale).masked_fill(~torch.as_tensor(mask), float("-inf"))
     scores = torch.cat([scores, sinks.view(1, -1, 1, 1).expand(*scores.shape[:3], 1)], -1)
-    return scores.softmax(-1)[..., :-1] @ v, scores.logsumexp(-1)
+    nothing = scores.isneginf().all(-1, keepdim=True)  # no key, and a sink of -inf: out is 0, and no gradient is NaN
+    scores = scores.masked_fill(nothing, 0.0)
+    weights = scores.softmax(-1).masked_fill(nothing, 0.0)
+    return weights[..., :-1] @ v, scores.logsumexp(-1).masked_fill(nothing[..., 0], float("-inf"))
 
 
 def results(attend: Callable[..., tuple[Tensor, Tensor]], drawn: list[Tensor]) -> list[Tensor]:
