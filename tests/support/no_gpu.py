@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from sparsec.kernels import direct, launch, native, packed
+from sparsec.kernels import direct, launch, native, packed, scratch
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.direct import Known
 from sparsec.kernels.inputs import checked_inputs
@@ -143,6 +143,7 @@ def warm_calls() -> Iterator[None]:
         offline_compile._properties(offline_compile.TARGETS["sm_90"]),
         patch.object(Pass, "one_by_one", one_by_one),
         patch.object(launch, "current_stream", lambda device: 0),
+        patch.object(scratch, "_empty", scratch._zeros),  # which no launch fills
         scratch_memory(),
     ):
         yield
