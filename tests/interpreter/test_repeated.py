@@ -35,8 +35,8 @@ def whole(*numbers: int) -> Tensor:
 
 LISTED = "input g: int[t] pattern p = causal & (q - k < 5 | k in g)"
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # a text, and what two calls are given
-    "plain": ("past(20) | sinks(3)", {}, {}),
     "documents": ("past(20)", {"documents": whole(0, 13, 29, N)}, {"documents": whole(3, 3, 8, 20, 21, 35)}),
+    "plain": ("past(20) | sinks(3)", {}, {}),
     "starts": ("past(9)", {"documents": whole(*[0] * 9, *[9] * 31)[None]}, {"documents": whole(*range(N))[None]}),
     "lengths": ("past(20)", {"lengths": whole(33)}, {"lengths": whole(7)}),
     "a number": ("input w: int pattern p = causal & q - k < w", {"w": whole(3)[0]}, {"w": whole(17)[0]}),
@@ -68,13 +68,17 @@ def leaves(given: dict[str, Any]) -> dict[str, Any]:
 def passes(attend: Callable, tensors: list[Tensor], given: dict[str, Any]) -> list[Tensor]:
     """out, lse and the gradients of q, k and v by the passes that prepare everything anew."""
     call = call_of(attend, *tensors[:3], **given)
-    program, ends = attend._operator.program, (packed if call.table is not None else None)
-    out, lse = (ends.forward_packed if ends else forward_gpu)(program, call)
+    program, several = attend._operator.program, call.table is not None
+    out, lse = (packed.forward_packed if several else forward_gpu)(program, call)
     upstream = Upstream(tensors[3], out, lse, tensors[4].masked_fill(lse == -torch.inf, 0))
-    return [out, lse, *(ends.backward_packed if ends else backward_gpu)(program, call._replace(sinks=None), upstream)]
+    return [
+        out,
+        lse,
+        *(packed.backward_packed if several else backward_gpu)(program, call._replace(sinks=None), upstream),
+    ]
 
 
-@pytest.mark.parametrize("name", longer([*CASES], 2))
+@pytest.mark.parametrize("name", longer([*CASES], 4))
 def test_calls_like_one_before(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Bit for bit what the same kernels give where everything is checked and prepared anew."""
     text, *calls = CASES[name]
