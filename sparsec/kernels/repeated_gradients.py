@@ -18,7 +18,7 @@ from sparsec.kernels.memory import as_contiguous, as_readable
 from sparsec.kernels.watched import likeness, watched, watched_beside_dispatcher
 
 _SINKS = 6  # place of the sinks among the arguments of the function
-_MOST = 16  # ways in which gradients come to one call
+_MOST_WAYS = 16  # ways in which gradients come to one call
 
 
 def repeatable(passes: Passes) -> Callable:
@@ -56,7 +56,7 @@ def repeatable(passes: Passes) -> Callable:
             given = *started, inputs, known.scale, known.q_offset, None, 0.0, reals
             if not made:
                 made = (passes.backward_op if torch.is_grad_enabled() else passes.backward)(*given)
-                _prepare(known, started, data, needs)
+                _keep_prepared(known, started, data, needs)
             others = other_gradients(passes, given, sinks, needs[_SINKS], any(needs[_SINKS + 1 :]))
             return None, None, None, *made, *others
 
@@ -86,10 +86,10 @@ def _by_prepared(known: KnownCall, started: tuple, data: Sequence[Tensor], needs
     return env["DQ"], env["DK"], env["DV"]
 
 
-def _prepare(known: KnownCall, started: tuple, data: Sequence[Tensor], needs: tuple) -> None:
+def _keep_prepared(known: KnownCall, started: tuple, data: Sequence[Tensor], needs: tuple) -> None:
     """Keeps what later passes need that start from such tensors."""
     key = _key(started, needs)
-    if torch.is_grad_enabled() or watched() or key in known.backward or len(known.backward) >= _MOST:
+    if torch.is_grad_enabled() or watched() or key in known.backward or len(known.backward) >= _MOST_WAYS:
         return
     env, alike = _environment(known, started), likeness(*_tensors(started, data))
     if env is not None and alike is not None:
