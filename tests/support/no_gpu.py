@@ -135,6 +135,8 @@ def warm_calls() -> Iterator[None]:
                 step.known = known(step)
             else:
                 step(env)
+                if isinstance(step, scratch.Room):
+                    env[step.name].zero_()
         self.direct = self._bound()
         return env
 
