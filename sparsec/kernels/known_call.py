@@ -19,7 +19,7 @@ from sparsec.kernels.launch import Environment, Pass
 from sparsec.kernels.memory import as_contiguous
 from sparsec.kernels.positions import Positions, looks
 from sparsec.kernels.program import Program
-from sparsec.kernels.sequence_table import TENSORS, lines_of, table_inputs
+from sparsec.kernels.sequence_table import TENSORS, lines_of, numbers_of_entries, table_inputs
 from sparsec.kernels.watched import likeness, watched_beside_dispatcher
 
 _NAMES = {place: TENSORS[name] for place, name in enumerate(Positions._fields, start=1)} | {6: "SINKS"}
@@ -31,7 +31,7 @@ class Form(NamedTuple):
 
     graded: bool  # whether gradients are recorded at all
     kinds: tuple[type, ...]  # of what is given: True is not 1
-    numbers: tuple  # what is given, None for tensors
+    numbers: tuple  # what is given besides tensors
     names: tuple[str, ...]  # of inputs
     alone: bool  # whether q, k and v are all its tensors
 
@@ -51,7 +51,7 @@ class Form(NamedTuple):
 
 
 def _without_tensors(given: tuple) -> tuple:
-    return tuple([None if type(x) is Tensor else x for x in given])
+    return tuple([x for x in given if type(x) is not Tensor])
 
 
 def documents_in(given: tuple) -> Tensor | None:
@@ -84,7 +84,7 @@ class KnownCall:
         self.backward: dict[tuple, Any] = {}  # what is prepared of the backward pass, by what decides it
         self.alike: Callable[..., bool] | None = None  # whether tensors are like its own; None: not to be asked yet
         documents = documents_in(given)
-        self._lines = 0 if documents is None else lines_of(documents)
+        self._counts = None if documents is None else numbers_of_entries(lines_of(documents))
         self._tensors = [(place, _NAMES[place]) for place, x in enumerate(given) if type(x) is Tensor]
         numbers = table_inputs(Positions(*given[1:6]))
         self._numbers: Environment = {name: x for name, x in numbers.items() if type(x) is not Tensor}
@@ -107,11 +107,7 @@ class KnownCall:
             return False
         if heads not in (None, self.heads) or not self.alike(*self.tensors(q, k, v, given, inputs)):
             return False
-        return not self._lines or self._has_lines(given)
-
-    def _has_lines(self, given: tuple) -> bool:
-        documents = documents_in(given)
-        return documents is not None and lines_of(documents) == self._lines
+        return self._counts is None or given[_DOCUMENTS].shape[0] in self._counts
 
     # ---------------------------------------------------------------- what kernels get
 
@@ -145,7 +141,7 @@ class KnownCall:
         env["Q"], env["K"], env["V"] = q, k, v
         for place, name in self._tensors:
             env[name] = as_contiguous(given[place])
-        if self._lines:
+        if self._counts:
             env["documents"] = given[_DOCUMENTS].shape[0] - 1
         return env | self.for_kernels(data) if data else env
 

@@ -16,6 +16,7 @@ from sparsec.kernels.sequences import of_documents, of_rows, of_starts, table_li
 
 _LINES_AT_ONCE = 128
 _TOKENS_AT_ONCE = 1024
+_LINES_BESIDES = 3  # of the table of documents, more than cu_seqlens have entries
 _OF_ROWS = "LENGTHS", "Q_LENGTHS", "Q_OFFSETS", "K_OFFSETS"
 TENSORS = dict(
     zip(("documents", "lengths", "q_lengths", "q_offset", "k_offset"), ("DOCUMENTS", *_OF_ROWS), strict=True)
@@ -45,7 +46,13 @@ def table_inputs(positions: Positions) -> Environment:
 
 def lines_of(cu_seqlens: Tensor) -> int:
     """Lines of the table of documents that cu_seqlens name: the same for many numbers of documents."""
-    return table_lines(cu_seqlens.shape[0] + 3)
+    return table_lines(cu_seqlens.shape[0] + _LINES_BESIDES)
+
+
+def numbers_of_entries(lines: int) -> range:
+    """How many entries cu_seqlens have whose table has so many lines."""
+    fewest = lines // 2 + 1 if table_lines(1) < lines else 1
+    return range(max(fewest - _LINES_BESIDES, 1), lines - _LINES_BESIDES + 1)
 
 
 def table_pass(program: Program, positions: Positions, q: Tensor, k: Tensor) -> Pass:
