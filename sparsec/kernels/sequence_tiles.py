@@ -116,7 +116,7 @@ def write_tiles_of_few(
     BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr, OTHER: tl.constexpr, AT_ONCE: tl.constexpr,
     LINES_AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """Both in one launch: each program sums all lines and leaves the same numbers in ENDS, so none waits for another."""
+    """Both in one launch: each program sums all lines and leaves the same in ENDS, so that none waits for another."""
     _sum_tiles(SEQUENCES, ENDS, TILES, lines, most, BY_KEY, BLOCK, STRIDE, OTHER, LINES_AT_ONCE)
     tl.debug_barrier()  # what other threads of the program have left there
     _write_tiles(SEQUENCES, ENDS, TILES, lines, halvings, most, BY_KEY, BLOCK, STRIDE, OTHER, AT_ONCE)

@@ -24,6 +24,7 @@ from sparsec.kernels.arguments import Call
 from sparsec.kernels.known_call import Form, KnownCall
 from sparsec.kernels.positions import Positions
 from sparsec.kernels.repeated import Repeated
+from sparsec.kernels.sequence_table import lines_of, numbers_of_entries
 from sparsec.kernels.watched import likeness
 
 N = 64
@@ -170,6 +171,12 @@ def test_calls_are_compared_in_c() -> None:
     for name in ["documents"] * 3 + ["other documents", "many documents", "documents"]:
         asked.call(*CALLS[name]())
     assert (asked.served, len(asked.known)) == (1, 2)
+
+
+def test_documents_of_equally_many_lines_share_what_is_known() -> None:
+    lines = {count: lines_of(torch.zeros(count)) for count in range(1, 200)}
+    for each in set(lines.values()) - {max(lines.values())}:
+        assert [*numbers_of_entries(each)] == [count for count, own in lines.items() if own == each]
 
 
 def test_calls_that_differ_have_different_signatures() -> None:
