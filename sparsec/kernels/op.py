@@ -94,7 +94,7 @@ class Operator:
         made = operators(name, program)
         self._library = made.library  # the operators live as long as this does: as long as the module
         self.forward, self.backward, self.reals, self.choose = made.forward, made.backward, made.reals, made.choose
-        self.repeated = Repeated(program, made.differentiable)
+        self.repeated = Repeated(program, made.repeatable)
         self.function: Attention | None = None
 
     def public(self, function: Callable) -> Attention:
@@ -117,22 +117,24 @@ class Operator:
         """What the public function of a module returns for these arguments."""
         if not (isinstance(q, Tensor) and isinstance(k, Tensor) and isinstance(v, Tensor)):
             if torch.overrides.has_torch_function((q, k, v)):  # torch.fx and others that stand in for tensors
-                given = {"scale": scale, "return_lse": return_lse}
-                given |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
-                given |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
-                given |= dropped.given
-                return torch.overrides.handle_torch_function(self.function, (q, k, v), q, k, v, **given)
+                keywords = {"scale": scale, "return_lse": return_lse}
+                keywords |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
+                keywords |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
+                keywords |= dropped.given
+                return torch.overrides.handle_torch_function(self.function, (q, k, v), q, k, v, **keywords)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
         rows = packed(q, k, v, positions.documents)
         if rows is not None:
             q, k, v = rows[:3]
             positions = positions._replace(documents=rows.documents)
-        signature = None
-        if dropped.is_nothing:
-            signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
-        if signature and (made := self.repeated.run(signature, q, k, v, positions, sinks, inputs)):
-            return _handed_back(rows, *made, return_lse)
+        signature, given = None, (scale, *positions, sinks)
+        if dropped.is_nothing and not torch.compiler.is_compiling():
+            made = self.repeated.again(q, k, v, given, inputs)
+            if not made and (signature := self.repeated.signature(q, k, v, given, inputs)):
+                made = self.repeated.run(signature, q, k, v, given, inputs)
+            if made:
+                return _handed_back(rows, *made, return_lse)
         q, k, v = self._cast(q, k, v)
         most = self.program.most_positions
         scale = checked(q, k, v, scale, self.heads, most)
@@ -157,7 +159,7 @@ class Operator:
         out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p, reals)
         if signature and q.is_cuda:
             call = Call(q, k, v, scale, q_offset, inputs=[*data, *reals], sinks=sinks, table=sequences)
-            self.repeated.remember(signature, positions, call)
+            self.repeated.remember(signature, given, inputs, call)
         return _handed_back(rows, out, lse, return_lse)
 
     def choices(

@@ -35,7 +35,7 @@ def forward_packed(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     call = _with_empty_lines(call)
     q, k, v, table = as_readable(call.q), as_readable(call.k), as_readable(call.v), call.table
     data = for_kernels(program, call.inputs, 0, k.shape[2]) | data_besides(call)
-    run = prepared_forward(program, q, k, v, 0, table, data, dropout=call.dropout)
+    run = prepared_forward(program, q, k, v, call.offset_of_kernels, table, data, dropout=call.dropout)
     env = run({"Q": q, "K": k, "V": v, "SEQUENCES": table, "scale_log2": call.scale * LOG2_E_FLOAT, **data})
     return env["OUT"], env["LSE"]
 
@@ -50,7 +50,7 @@ def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[T
     call = _with_empty_lines(call)
     env = backward_inputs(call, upstream) | {"SEQUENCES": call.table}
     env |= for_kernels(program, call.inputs, 0, call.k.shape[2])
-    prepared_backward(program, env, 0, dropout=call.dropout)(env)
+    prepared_backward(program, env, call.offset_of_kernels, dropout=call.dropout)(env)
     return env["DQ"], env["DK"], env["DV"]
 
 
