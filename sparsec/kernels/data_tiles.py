@@ -98,14 +98,18 @@ def lay_sequence_tiles(
     counts = f"DATA_TILES_{kernel.name.upper()}_COUNTS_{len(run.steps)}"
     run.scratch(_LIST, (copies, room), _entry_type(cdiv(others, other_block) + 1))
     run.scratch(counts, (copies, tiles), torch.int32)
-    lines = {"head_lines": tiles if by_head else 0, "batch_lines": 0, "room": room if by_head else 0}
+    lines: Environment = {"head_lines": tiles if by_head else 0, "batch_lines": 0, "room": room if by_head else 0}
     lines |= {"LIST": Slot(_LIST), "COUNTS": Slot(counts), "KEYS" if by_query else "QUERIES": None}
     asked = {key: values.get(key) for key in ("NUMBERS", "GROUP")} | taken | lines
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
     asked |= {"n": n, "heads": all_heads, "most": room, **_judging(region, by_query, blocks)}
     asked |= {"DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts)}
     if tables:
-        asked |= {"FILL": region.tables_fill, **tables_of_tiles(tables, max(rows, others), run.device)}
+        asked |= {
+            "FILL": region.tables_fill,
+            "FULL_NAMED": region.answers.full_named,
+            **tables_of_tiles(tables, max(rows, others), run.device),
+        }
         run.launch(list_named_tiles, (programs, 1, 1), asked, {"num_warps": 8})
     else:
         own = (heads.queries if by_query else heads.keys) if by_head else 1
