@@ -29,7 +29,8 @@ _MODULES = (  # each after those that it imports
     *("hash_kernel", "cluster_kernel", "group_tiles", "group_kernels", "group_joins"),
     *("hopper_sync", "hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
     *("hopper_forward_kernel", "hopper_backward_plan", "hopper_backward_tiles", "hopper_backward_load"),
-    *("hopper_backward_store", "hopper_backward_kernel", "hopper_row_stats"),  # device functions up to here
+    *("hopper_backward_store", "hopper_backward_kernel", "hopper_row_stats"),
+    *("read_kernel",),  # device functions up to here
     *("arguments", "inputs", "input_entries", "program", "choose"),
     *("boxes", "tile_kinds", "row_classes", "tables", "grouping"),
     *("native", "direct", "compiling", "scratch", "launch"),

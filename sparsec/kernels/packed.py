@@ -55,7 +55,10 @@ def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[T
 
 
 def input_gradients_packed(program: Program, call: Call, upstream: Upstream) -> list[Tensor]:
-    """The gradients of float inputs over the sequences of a call, one after the other."""
+    """The gradients of float inputs over the sequences of a call."""
+    assert call.table is not None
+    if at_once(program, anywhere=not call.reach):
+        return input_gradients_gpu(program, call, upstream)
     return input_gradients_each(input_gradients_gpu, program, call, upstream)
 
 
@@ -63,10 +66,10 @@ def input_gradients_packed(program: Program, call: Call, upstream: Upstream) -> 
 def at_once(program: Program, *, anywhere: bool) -> bool:
     """Whether kernels can go over all sequences of a call; `anywhere`: at positions that nobody bounds.
 
-    Not with lists whose entries are counted: nothing says how far positions of sequences reach.  Nor with an entry for
-    each pair of the call, nor with what is chosen, whose blocks and groups are those of each sequence.
+    Not with lists whose entries are counted: nothing says how far positions of sequences reach.  Nor with what is
+    chosen, whose blocks and groups are those of each sequence.
     """
-    alone = any("counted" in own.uses or own.of_pairs or own.by_row for own in program.inputs)
+    alone = any("counted" in own.uses or own.by_row for own in program.inputs)
     return not alone and all(any(packs(each, anywhere) for each in group.variants) for group in program.groups)
 
 

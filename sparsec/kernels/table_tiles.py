@@ -17,18 +17,18 @@ from sparsec.kernels.tables import Source
 
 def tables_of_masks(region: Region, positions: int, device: torch.device) -> Environment:
     """The tables that masks of a region read, for so many positions, by name."""
-    found = [x for _, source in region.tables for x in _whole_table(source, positions, device)]
+    found = [x for _, source in region.tables for x in whole_table(source, positions, device)]
     return {"TABLES": Tables(found)} if found else {}
 
 
 def tables_of_tiles(sources: tuple[Source, ...], positions: int, device: torch.device) -> Environment:
     """What `list_named_tiles` reads of the tables that name tiles, by name."""
-    named = Tables(x for source in sources for x in _whole_table(source, positions, device))
+    named = Tables(x for source in sources for x in whole_table(source, positions, device))
     sizes, steps = (source.size for source in sources), (source.width.bit_length() for source in sources)
     return {"SOURCES": named, "SIZES": tuple(sizes), "STEPS": tuple(steps)}
 
 
-def _whole_table(source: Source, positions: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def whole_table(source: Source, positions: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Where rows begin, one for each block of positions and one more, and their entries.
 
     All rows that are listed are there: masks ask about queries behind the last one of a tile, too.
