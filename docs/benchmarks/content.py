@@ -3,7 +3,8 @@
     python docs/benchmarks/content.py docs/benchmarks/raw/content_NAME.json [--alone] [--warm] [RACE ...]
 
 on a GPU that nobody else uses writes the raw results that table.py draws, after each race.  fla-core and attn-gym are
-raced where they are installed; with --alone ours and dense attention.  --warm only has everything compiled.  Random lists: each query, or block of 64 queries, has its own blocks of the past;
+raced where they are installed; with --alone no peer but dense attention is.  With --warm all that is compiled is
+compiled, and nothing timed.  Random lists: each query, or block of 64 queries, has its own blocks of the past;
 correlated ones: 32 queries side by side have the same.
 """
 
