@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,8 +22,8 @@ HEADS, KV_HEADS, LISTED = 4, 2, 2
 
 def declared(condition: str) -> str:
     """A text with what a condition reads declared."""
-    lines = (line for line in DECLARED.splitlines() if f"({line.split()[1].strip(':')}" in condition.replace(", ", "("))
-    lines = [*lines, *(line for line in DECLARED.splitlines() if "doc" in line and "doc[" in condition)]
+    names = set(re.findall(r"\w+", condition))
+    lines = [line for line in DECLARED.splitlines() if line.split()[1].strip(":") in names]
     return f"{' '.join(lines)} pattern p = {condition}"
 
 
