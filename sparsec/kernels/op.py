@@ -163,14 +163,26 @@ class Operator:
         return _handed_back(rows, out, lse, return_lse)
 
     def choices(
-        self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None, **inputs: Any
-    ) -> dict[str, Tensor]:
+        self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None, *, k_offset: Any = None,
+        documents: Any = None, lengths: Any = None, q_lengths: Any = None, **inputs: Any,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """What a call with these tensors chooses: lists and labels by the names of the inputs that have them."""
         scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
-        first = first_position(q_offset, q.shape[2], k.shape[2], self.program.most_positions)
+        positions = Positions(q_offset, k_offset, documents, lengths, q_lengths)
+        first, sequences = self.places(positions, q, k)
+        given = checked_inputs(self.program.choice_inputs, inputs, q, k, documents=documents is not None)
+        names = [own.name for own in self.program.inputs if own.choice]
+        if not names:
+            return {}
         q, scale = positive(q.detach(), scale)
-        made = self._chosen(q, k, checked_inputs(self.program.choice_inputs, inputs, q, k), scale, first)
-        return dict(zip((own.name for own in self.program.inputs if own.choice), made, strict=True))
+        return dict(zip(names, self._chosen(q, k, given, scale, first, sequences), strict=True))
+
+    def places(self, positions: Positions, q: Tensor, k: Tensor) -> tuple[int, Tensor | None]:
+        """The position of the first query, or the table of the sequences that a call is about, checked."""
+        most = self.program.most_positions
+        if positions.plain:
+            return first_position(positions.q_offset, q.shape[2], k.shape[2], most), None
+        return 0, sequence_table(self.program, checked_positions(positions, q, k, most), q, k)
 
     def _chosen(
         self,
