@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import vector
+from sparsec.ir.algebra import HOLDS
 from sparsec.ir.boxes import decided, without_phases
 from sparsec.ir.sampled import Pairs, pairs_for
 from sparsec.plan.coordinates import in_class, pairs_of
@@ -156,10 +157,12 @@ def _one_by_one(cover, layout, n: int) -> list[int]:
     return counts
 
 
-phases = st.builds(
-    lambda inner, m, c, op: ir.Compare(ir.Mod(ir.Mod(inner, 24), m) if m % 2 else ir.Mod(inner, m), op, ir.Const(c)),
-    st.sampled_from((Q, K, ir.Sub(Q, K))), st.integers(2, 12), st.integers(0, 12), st.sampled_from(("==", "!=", "<=")),
+_REMAINDERS = st.builds(
+    lambda inner, size, m: ir.Mod(ir.Mod(inner, 24) if m % 2 else ir.FloorDiv(inner, size), m),
+    st.sampled_from((Q, K, ir.Sub(Q, K))), st.integers(1, 4), st.integers(1, 12),
 )  # fmt: skip
+_PHASES = st.builds(ir.Compare, _REMAINDERS, st.sampled_from(sorted(HOLDS)), st.integers(-1, 12).map(ir.Const))
+phases = _PHASES | _PHASES.map(lambda one: ir.Compare(one.right, one.op, one.left))
 
 
 @settings(max_examples=80)
@@ -178,6 +181,15 @@ def test_heads_that_differ_in_a_phase_are_alike_to_boxes():
     first, second = (ir.Compare(ir.Mod(ir.Mod(Q, 8192), 4), "==", ir.Const(phase)) for phase in (1, 3))
     assert without_phases(first, 64) == without_phases(second, 64)
     assert without_phases(first, 2) != without_phases(second, 2)
+
+
+def test_heads_that_differ_in_their_blocks_are_alike_to_boxes():
+    block = ir.Mod(ir.FloorDiv(K, 16), 4)
+    heads = [
+        ir.And((ir.Compare(ir.Const(one), "<=", block), ir.Compare(block, "<", ir.Const(one + 1)))) for one in range(4)
+    ]
+    assert len({without_phases(head, 64) for head in heads}) == 1
+    assert len({without_phases(head, 32) for head in heads}) == 4
 
 
 @given(
