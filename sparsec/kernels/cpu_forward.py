@@ -15,7 +15,7 @@ from sparsec.kernels.dropout import RowWords
 from sparsec.kernels.input_entries import Entries
 
 _PRODUCTS = 4  # tensors of all pairs that a batch with scores or dropout takes
-_BUDGET = 16 << 20  # bytes that a batch takes besides its views, or more where keys take more
+_BUDGET = 24 << 20  # bytes that a batch takes besides its views on one thread: what the allocator keeps for the next
 
 
 def forward_region(
@@ -85,7 +85,8 @@ def batches(
     """A run in parts within a budget of memory, with their masks; `copies`: tensors like its keys that a part takes;
     `drops`: whether weights are dropped.
 
-    Large parts, since all threads wait for the last of them after each; where keys are few, of a few megabytes.
+    Pages that the allocator has returned and takes anew cost as much as a tenth of the products, so parts are no larger
+    than it keeps; but all threads wait for the last of them after each, so they are larger where there are more.
     """
     lines, dim = keys.shape[0], keys.shape[2]
     length, rows = run.keys.shape[1] * order.block, run.height * tiles.shape[2]
@@ -95,7 +96,9 @@ def batches(
     own_masks = 0 if single or run.masks is None else length * rows
     own_masks += _PRODUCTS * length * rows * lines if order.region.score or drops else 0
     entries = own_masks + (copies - views) * length * lines * dim + 2 * rows * lines * dim
-    most = max(_BUDGET // tiles.element_size(), 4 * keys.numel()) // entries
+    size = tiles.element_size()
+    budget = max(_BUDGET, min(_BUDGET * torch.get_num_threads(), 4 * keys.numel() * size))
+    most = budget // (size * entries)
     for part in run.split(max(1, most)):
         yield part, mask if single else mask_of_run(table, part)
 
