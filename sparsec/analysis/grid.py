@@ -97,25 +97,28 @@ def _few_sorts(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """As `_sorts`, by distances alone and from 0 on, and one box of each sort; None where these are not few.
 
-    So intervals are asked of one box of each diagonal, say.  What depends on one side is asked of that side first.
+    So intervals are asked of one box of each diagonal, say.
     """
     shape = np.broadcast_shapes(*(x.shape for x in firsts.values()))
     most, at = int(np.prod(shape)) // _FEW, _bounds(firsts, sides, n)
     steps, asked = _steps(firsts, step), set[_Move]()
-    found = np.zeros((1, 1), np.int64)
+    found = np.zeros((1, 1), np.int32)  # `most` fits, and there are millions
     for leaf in dict.fromkeys(_leaves(condition)):
         moves = list(_moves_of(leaf, tuple(firsts), step))
-        if len({firsts[name].shape for name in ir.names(leaf) & firsts.keys()}) == 1:
+        new = [move for move in dict.fromkeys(move.direction(steps) for move in moves) if move.by]
+        if len({firsts[name].shape for name in ir.names(leaf) & firsts.keys()}) > 1 and len(new) <= 1:
+            keys = [move.distance(steps) for move in new if move not in asked]
+            asked.update(new)
+        else:  # of one side, or no part of it is about a distance between the sides: then most boxes are decided
             kind = _kind(leaf, at)
-            keys = [kind, *(np.where(kind == _OPEN, move.distance(steps), 0) for move in moves)]
-        else:
-            new = dict.fromkeys(move.direction(steps) for move in moves).keys() - asked
-            keys = [move.distance(steps) for move in new]
-            asked |= new
+            open_ = kind == _OPEN
+            keys = [kind, *(np.where(open_, move.distance(steps), 0) for move in moves if open_.any())]
         for key in keys:
-            if (int(found.max()) + 1) * (int(key.max()) - int(key.min()) + 1) > most:
+            low, high = int(key.min()), int(key.max())
+            if (int(found.max()) + 1) * (high - low + 1) > most:
                 return None
-            found = _paired(found, key)
+            if low < high:
+                found = found * np.int32(high - low + 1) + (key - low).astype(np.int32)
     found = np.broadcast_to(found, shape)
     one = np.full(int(found.max()) + 1, -1)
     one[found.ravel()] = np.arange(found.size)
@@ -138,7 +141,7 @@ def _sorts(
 
 def _kind(leaf: ir.Set, at: dict) -> np.ndarray:
     never, always = decided(leaf, at)
-    return np.where(never, _NEVER, np.where(always, _ALWAYS, _OPEN))
+    return np.where(never, _NEVER, np.where(always, _ALWAYS, _OPEN)).astype(np.int8)
 
 
 def _leaves(condition: ir.Set) -> Iterator[ir.Set]:
@@ -197,6 +200,8 @@ def _moves(parts: Iterable[ir.Int], names: tuple[str, ...], step: int) -> Iterat
     for part in parts:
         if isinstance(part, ir.Const):
             continue
+        if isinstance(part, ir.Mod) and isinstance(part.left, ir.Mod) and part.left.divisor % part.divisor == 0:
+            part = ir.Mod(part.left.left, part.divisor)  # x % 12 % 4 = x % 4
         by = _moved_by(part, names, step)
         if by is not None:
             yield _Move(by)
