@@ -2,7 +2,8 @@
 
 Ranks in the middle of a long sequence are alike: their part of a condition is that of their neighbours, moved.  Boxes
 in which intervals decide nothing are told apart by how far the numbers that are compared have moved, and by remainders
-of that; one box of each sort is looked at point by point.
+of that; one box of each sort is looked at point by point.  Where distances alone leave few sorts, intervals are asked
+of one box of each, too.
 """
 
 from __future__ import annotations
