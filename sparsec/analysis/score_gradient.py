@@ -23,6 +23,8 @@ _WORTH_SIMPLIFYING = 60  # operations: larger ones take SymPy seconds
 @lru_cache(maxsize=256)
 def gradient(score: Real, by: Scaled | ReadReal = _S) -> Real:
     """d score / d s, or by an entry of a float input."""
+    if _moves_along(score, by):
+        return Whole(Const(1))  # as SymPy says, which takes a second to be loaded
     import sympy
 
     reader = _Reader(sympy)
@@ -32,6 +34,16 @@ def gradient(score: Real, by: Scaled | ReadReal = _S) -> Real:
         # SymPy's `simplify` finds nothing shorter that scores can say, and takes fifty times as long.
         candidates.append(sympy.factor_terms(sympy.together(found)))
     return min((_Writer(sympy, reader).real(each) for each in candidates), key=scores.operations)
+
+
+def _moves_along(score: Real, by: Real) -> bool:
+    """Whether a score is s, or the entry, and what does not depend on it is added or taken off."""
+    match score:
+        case Arithmetic(left, "+", right) if by not in scores.parts(left):
+            return _moves_along(right, by)
+        case Arithmetic(left, "+" | "-", right):
+            return by not in scores.parts(right) and _moves_along(left, by)
+    return score == by
 
 
 def difference_is_zero(a: Real, b: Real) -> bool:

@@ -54,6 +54,23 @@ def test_pairs_of_chunks_are_those_of_the_mask(program, n: int, ranks: int, layo
         assert pairs_by_chunk(condition, chunks).tolist() == np.add.reduceat(kept, chunks.firsts).tolist()
 
 
+@settings(max_examples=25, deadline=None)
+@given(programs(), st.sampled_from((8, 12)), st.sampled_from((1, 2, 3)))
+def test_few_sorts_count_as_all_boxes_do(program, size: int, shorter: int) -> None:
+    """Grids large enough for boxes to be alike by their distances."""
+    firsts = np.arange(0, 32 * size, size)
+    rows, columns = {"q": grid.Side(firsts, size)}, {"k": grid.Side(firsts, size)}
+    n = 32 * size - shorter
+    for condition in program.conditions:
+        try:
+            found = grid.points(condition, n, size, rows, columns)
+        except Uncounted:
+            continue
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(grid, "_few_sorts", lambda *_: None)
+            assert np.array_equal(found, grid.points(condition, n, size, rows, columns))
+
+
 def test_ranks_of_two_lengths_are_not_in_chunks() -> None:
     assert in_chunks([[(0, 1)], [(1, 9)]], 9) is None  # chunks as long as the first would be many
     assert in_chunks([[(0, 4)], [(4, 6)], [(6, 9)]], 9) is None

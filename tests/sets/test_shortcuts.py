@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparsec.analysis import score_gradient
 from sparsec.ir import nodes as ir
-from sparsec.ir import vector
+from sparsec.ir import scores, vector
 from sparsec.ir.algebra import HOLDS
 from sparsec.ir.boxes import decided, without_phases
 from sparsec.ir.sampled import Pairs, pairs_for
@@ -217,3 +218,19 @@ def test_an_answer_is_remembered_unless_it_had_to_do_with_less():
         assert remembered("what a test asks", make) == 0
     assert [remembered("what a test asks", make) for _ in range(3)] == [1, 1, 1]
     assert len(made) == 2
+
+
+_LINEAR = st.recursive(
+    st.sampled_from((scores.Scaled(), scores.Number(0.5), scores.Whole(Q))),
+    lambda inner: st.builds(scores.Arithmetic, inner, st.sampled_from("+-"), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(_LINEAR)
+def test_the_gradient_of_s_and_what_is_added_is_that_of_sympy(score):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(score_gradient, "_moves_along", lambda *_: False)
+        expected = score_gradient.gradient.__wrapped__(score)
+    assert score_gradient.gradient.__wrapped__(score) == expected
