@@ -17,7 +17,7 @@ from sparsec.kernels.stages import Split
 _LEAST_STEPS = 16  # of a share; lines of twice as many are not long
 _SHARES = 256  # of lines that are split: enough to fill a GPU
 _FEW_LINES, _MANY_LINES = 256, 4096  # that are long, at least and at most
-_COUNTS_AT_ONCE = (256, 1), (1024, 8), (8192, 16)  # and by how many warps: one has no other to wait for
+_COUNTS_AT_ONCE = 1024, 8192  # where there are few, and where there are many
 _COLUMNS = getattr(SHARE_COLUMNS, "value", SHARE_COLUMNS)
 
 
@@ -40,7 +40,8 @@ def share_long_lines(
     asked = {**shares, "COUNTS": Slot(counts), "HEADS": values["HEADS"] if values["head_lines"] else None}
     asked |= {"lines": lines, "own": own if values["head_lines"] else 1, "total": total, "turns": turns}
     asked |= {"copies": copies, "many": many, "most": _SHARES, "least": _LEAST_STEPS}
-    at_once, warps = next((each for each in _COUNTS_AT_ONCE if total <= each[0]), _COUNTS_AT_ONCE[-1])
+    few, many_lines = _COUNTS_AT_ONCE
+    at_once, warps = (few, 8) if total <= few else (many_lines, 16)
     run.launch(share_lines, (1, 1, 1), asked | {"AT_ONCE": at_once}, {"num_warps": warps})
     taken = {**shares, "splits": cdiv(entries, groups), "split_tiles": 0, "own": own}
     # A line that is split has more steps than a share, so there are at most twice as many shares as their sum says.

@@ -35,7 +35,7 @@ def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
     monkeypatch.setattr(data_tiles, "_LISTED_AT_ONCE", 4)
     monkeypatch.setattr(long_lines, "_LEAST_STEPS", 1)  # three steps are a long line
-    for name, number in {"_SHARES": 16, "_FEW_LINES": 16, "_COUNTS_AT_ONCE": ((2, 1), (4, 4))}.items():
+    for name, number in {"_SHARES": 16, "_FEW_LINES": 16, "_COUNTS_AT_ONCE": (2, 4)}.items():
         monkeypatch.setattr(long_lines, name, number)
 
 
