@@ -85,7 +85,7 @@ class _Launch:
 
     def add(self, total: Tensor, group: Group, regions: tuple[Region, ...], read: Read) -> None:
         """Adds what the pairs of a group's heads give the entries of a read; total [B, H or 1, entries and one]."""
-        own = _numbers_of_heads(tuple(range(self.heads)) if group.heads is None else tuple(group.heads), total.device)
+        own = _head_numbers(tuple(range(self.heads)) if group.heads is None else tuple(group.heads), total.device)
         if read.by == "pair":
             for line in self._lines():
                 self._add_pairs(total, line, own, regions, read)
@@ -225,5 +225,5 @@ def _rows_of_batch(
 
 
 @lru_cache(maxsize=64)
-def _numbers_of_heads(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+def _head_numbers(numbers: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(numbers, device=device)

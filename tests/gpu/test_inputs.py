@@ -129,13 +129,13 @@ def test_documents(condition: str) -> None:
     assert all((x[:, :, ends[-1] :] == 0).all() for x in together)
 
 
-LOTS = 20  # of 25 programs each, so that several processes can share the work, and the first failure shows early
+LOTS = 50  # of 10 programs each: processes share the work evenly, and the first failure shows early
 # One lot: pytest -m gpu "tests/gpu/test_inputs.py::test_random_programs[7]"; -k "not random" for all but these.
 
 
 @pytest.mark.parametrize("lot", range(LOTS))
 def test_random_programs(lot: int) -> None:
-    assert_random_programs(input_programs(), check, lot, 25)
+    assert_random_programs(input_programs(), check, lot, 10)
 
 
 def test_new_data_compiles_nothing_and_waits_for_nothing() -> None:

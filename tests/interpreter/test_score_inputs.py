@@ -17,7 +17,7 @@ from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.one_by_one import backward_each, forward_each, input_gradients_each
 from sparsec.kernels.program import Program
-from sparsec.kernels.sequences import of_documents
+from sparsec.kernels.sequences import of_documents, of_rows
 from sparsec.kernels.settings import Settings
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
 
@@ -58,6 +58,10 @@ GPU, CPU = (
     (forward_cpu, backward_cpu, input_gradients_cpu),
 )
 
+EACH = zip((forward_each, backward_each, input_gradients_each), CPU, strict=True)
+ALONE = tuple(lambda *given, run=run, one=one: run(one, *given) for run, one in EACH)
+AT_ONCE = packed.forward_packed, packed.backward_packed, packed.input_gradients_packed
+
 
 @pytest.mark.parametrize(
     ("name", "sizes"),
@@ -93,8 +97,14 @@ def test_documents(name: str) -> None:
     pattern = pattern_of(TEXTS[name])
     program = module_of(pattern)._PROGRAM
     call = call_of(program, pattern, 60, 60, 0, 1, table=of_documents(torch.tensor([3, 20, 20, 51]), 60))
-    each = zip((forward_each, backward_each, input_gradients_each), CPU, strict=True)
-    alone = tuple(lambda *given, run=run, one=one: run(one, *given) for run, one in each)
-    at_once = packed.forward_packed, packed.backward_packed, packed.input_gradients_packed
     assert packed.at_once(program, anywhere=True) == (name != "documents")
-    assert_alike(program, call, at_once, alone)
+    assert_alike(program, call, AT_ONCE, ALONE)
+
+
+@pytest.mark.parametrize("name", ["all", pytest.param("strided", marks=pytest.mark.full)])
+def test_rows_whose_keys_begin_anywhere(name: str) -> None:
+    pattern = pattern_of(TEXTS[name])
+    program = module_of(pattern)._PROGRAM
+    lengths, offsets = torch.tensor([20, 45], dtype=torch.int32), torch.tensor([-3, 23], dtype=torch.int32)
+    table = of_rows(2, 24, 24, lengths.device, lengths, None, None, offsets)
+    assert_alike(program, call_of(program, pattern, 24, 24, 0, 2, table=table), AT_ONCE, ALONE)
