@@ -8,7 +8,7 @@ from sparsec.kernels.loads import element_offset
 LOOKED_AT = -1  # in the place of a number of ranges: a mask says which blocks may be chosen
 
 _LOOKED_AT, _LAST_BLOCK = tl.constexpr(LOOKED_AT), tl.constexpr((1 << 31) - 1)
-_NO_BLOCK = tl.constexpr(-(1 << 63))  # less than the code of any block
+_NO_CODE = tl.constexpr(-(1 << 63))  # less than that of any block
 
 
 @triton.jit(do_not_specialize=["x_b", "x_h", "x_n", "rows", "blocks", "heads"])
@@ -72,7 +72,7 @@ def list_best_blocks(
         end = blocks * 0
         for each in tl.static_range(RANGES):
             end = tl.maximum(end, tl.load(AMONG + (each * lists + row) * 2 + 1) + 1)
-    best = tl.full([TAKEN], _NO_BLOCK, tl.int64)
+    best = tl.full([TAKEN], _NO_CODE, tl.int64)
     for begin in range(0, end, AT_ONCE):
         number = begin + tl.arange(0, AT_ONCE)
         may = (number < blocks) & _may_be_chosen(AMONG, row, lists, blocks, number, RANGES)
@@ -83,8 +83,8 @@ def list_best_blocks(
         bits = score.to(tl.int32, bitcast=True)
         bits = bits ^ ((bits >> 31) & _LAST_BLOCK)  # integers that rise as floats do
         code = (bits.to(tl.int64) << 32) | (number ^ _LAST_BLOCK).to(tl.int64)  # the lowest block first
-        some = tl.topk(tl.where(may, code, _NO_BLOCK), TAKEN)
+        some = tl.topk(tl.where(may, code, _NO_CODE), TAKEN)
         best = tl.topk(tl.reshape(tl.join(best, some), [2 * TAKEN]), TAKEN)
     place = tl.arange(0, TAKEN)
-    found = tl.where(best == _NO_BLOCK, -1, (best & _LAST_BLOCK) ^ _LAST_BLOCK).to(tl.int32)
+    found = tl.where(best == _NO_CODE, -1, (best & _LAST_BLOCK) ^ _LAST_BLOCK).to(tl.int32)
     tl.store(LISTS + (bg * all_lists + row) * listed + place, found, mask=place < listed)
