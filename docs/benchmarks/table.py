@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import content
 import growth
 import host
 import scores
@@ -40,6 +41,8 @@ def _report(name: str, report: dict) -> Iterator[str]:
     yield ""
     if scores.is_scores(report):
         yield from scores.tables(report)
+    elif content.is_content(report):
+        yield from content.tables(report)
     elif host.is_host(report):
         yield from host.tables(report)
     elif growth.is_growth(report):
@@ -54,6 +57,8 @@ def _title(report: dict) -> str:
     if scores.is_scores(report):
         setting = report["setting"]
         return f"Scores at {setting['n']:,} keys, {setting['heads']} heads of size {setting['head_size']}"
+    if content.is_content(report):
+        return "Sets chosen by content"
     if host.is_host(report):
         setting = report["setting"]
         return f"The host's time at {setting['n']:,} keys, {setting['heads']} heads of size {setting['head_size']}"

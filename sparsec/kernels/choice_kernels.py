@@ -8,7 +8,7 @@ from sparsec.kernels.loads import element_offset
 LOOKED_AT = -1  # in the place of a number of ranges: a mask says which blocks may be chosen
 
 _LOOKED_AT, _LAST_BLOCK = tl.constexpr(LOOKED_AT), tl.constexpr((1 << 31) - 1)
-_NO_CODE = tl.constexpr(-(1 << 63))  # less than the code of any block
+_NO_CODE = tl.constexpr(-(1 << 63))  # less than that of any block
 
 
 @triton.jit(do_not_specialize=["x_b", "x_h", "x_n", "rows", "blocks", "heads"])

@@ -1,4 +1,4 @@
-"""Blocks of keys that an operator chooses by its queries and keys, in slabs of scores, by torch's operations.
+"""Blocks of keys that an operator chooses by its queries and keys, in slabs of scores: by kernels, or by torch.
 
 A score pools q . k over the pairs of a block of queries and a block of keys.  Nothing here has an entry for each pair,
 looks at a number of the device on the host, or depends on how slabs are cut.

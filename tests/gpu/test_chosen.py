@@ -10,6 +10,7 @@ from support.generated import pattern_of, spread_module_of
 from support.on_gpu import assert_random_programs
 
 import sparsec
+from sparsec.kernels.choose import SLAB
 from sparsec.testing import check as assert_choice
 from sparsec.testing.programs import chosen, grouped, input_programs
 
@@ -59,6 +60,17 @@ def test_choosing_waits_for_nothing_and_is_captured() -> None:
     q.copy_(q.flip(2))
     graph.replay()
     assert torch.equal(out, attend(q, k, v))
+
+
+def test_choosing_takes_no_room_for_all_scores() -> None:
+    """Some slabs of them, where all would take 17 GB."""
+    attend = sparsec.compile("pattern p = top_blocks(8, 16, among = causal)")
+    q, k = (torch.randn(1, heads, 65_536, 64, device="cuda", dtype=torch.bfloat16) for heads in (16, 2))
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    (lists,) = attend.choices(q, k).values()
+    assert torch.cuda.max_memory_allocated() - before <= lists.nbytes + 4 * 4 * SLAB["cuda"]
 
 
 CONDITIONS = [

@@ -62,6 +62,29 @@ def test_slabs_change_nothing(monkeypatch):
     assert torch.equal(first, second)
 
 
+def most_bytes(run) -> int:
+    """That torch holds at the worst moment, beyond what is there before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    events = [each for each in profile.profiler.kineto_results.events() if each.name() == "[memory]"]
+    held = np.cumsum([each.nbytes() for each in sorted(events, key=lambda each: each.start_ns())])
+    return int(held.max())
+
+
+@pytest.mark.parametrize("text", ["top_keys(4, among = causal)", "top_blocks(4, 4, among = causal & stride(3))"])
+def test_room_grows_with_the_lists(text, monkeypatch):
+    """Slabs of scores are of one size, whatever the length."""
+    monkeypatch.setattr(choose, "SLAB", {"cpu": 1 << 15})
+    attend, found = sparsec.compile(f"pattern p = {text}"), []
+    for n in (500, 1000):
+        q, k = torch.randn(2, 1, 2, n, 16)
+        attend.choices(q, k)
+        found.append(most_bytes(lambda q=q, k=k: attend.choices(q, k)))
+    lists = 2 * 500 * 4 * 4
+    of_tokens = 500 * 2 * 16 * 4  # what is made of k
+    assert found[1] - found[0] <= 2 * (lists + of_tokens)
+
+
 TEXTS = [
     "causal & past(16) | sinks(4) | top_blocks(2, 8, among = causal \\ past(16))",
     "causal & top_blocks(3, 8, 8, among = causal, keep = same_block(8), over = group)",
