@@ -16,8 +16,8 @@ _TANH = tl.constexpr("tanh.approx.f32 $0, $1;")
 def tanh(x):
     """tanh to within some roundings: of small numbers by a polynomial, as 1 - 2 / (exp(2 x) + 1) cancels.
 
-    A tile of small numbers alone, as caps mostly meet, goes without exponentials and divisions.  Kernels in Gluon, which
-    have tensors of 16 bits, take the processor's own: it errs by 2**-11 of the value, which is a rounding of float16.
+    A tile of small numbers alone, as caps mostly meet, goes without exponentials and divisions.  In Gluon, as tensors
+    of a call have 16 bits there, it is the processor's own, which errs by 2**-11 of the value: a rounding of float16.
     """
     if hasattr(x.type, "layout"):
         found = tl.inline_asm_elementwise(_TANH, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
