@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections import Counter
 from decimal import Decimal
 
+from sparsec.analysis.score_terms import is_of_head
 from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.dialects import Torch, Triton
 from sparsec.codegen.printer import ATOM, PRODUCT, SUM, Printer
@@ -127,6 +128,32 @@ class TritonScores(_Scores):
     def __init__(self, data: DataArguments) -> None:
         super().__init__(data)
         self.positions: Triton = Triton(data=data)
+
+    def exponents(self, node: Real) -> list[str]:
+        """The body of a function that returns it times log2(e), of products s that are not yet times `scale`.
+
+        In a chain of functions and products, what the pairs of a head have in common is multiplied beforehand, once.
+        """
+        if chain := self._chain(node, [_decimal(math.log2(math.e))]):
+            return [f"return {chain}"]
+        *lines, last = self.lines(node, of_pairs=True)
+        return ["s = s * scale", *lines, f"return ({last.removeprefix('return ')}) * {_decimal(math.log2(math.e))}"]
+
+    def _chain(self, node: Real, factors: list[str]) -> str:
+        """A chain that begins with s, times some factors; "" where it is none."""
+        match node:
+            case Scaled():
+                return f"s * ({' * '.join(['scale', *factors])})"
+            case Arithmetic(left, "*", right) if is_of_head(left):
+                return self._chain(right, [*factors, self._at(left, ATOM)])
+            case Arithmetic(left, "*", right) if is_of_head(right):
+                return self._chain(left, [*factors, self._at(right, ATOM)])
+            case Arithmetic(left, "/", right) if is_of_head(right):
+                return self._chain(left, [*factors, f"(1 / {self._at(right, ATOM)})"])
+            case Apply(function, value) if inner := self._chain(value, []):
+                times = f" * ({' * '.join(factors)})" if factors else ""
+                return f"{self._function(function)}({inner}){times}"
+        return ""
 
     def _whole(self, node: ir.Int) -> str:
         if _is_difference(node):

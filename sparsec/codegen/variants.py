@@ -47,7 +47,8 @@ def variant_text(
         for region, letter, origin in zip(variant.regions, letters, origins or (None,) * len(letters), strict=False)
     )
     kernels = tuple(KernelText(kernel, f"{kernel.kind}{_suffix(stem, kernel.name)}") for kernel in variant.kernels)
-    score = score_text(variant.score, bool(numbers), data)
+    conditions = tuple(region.condition for region in variant.regions)
+    score = score_text(variant.score, conditions, bool(numbers), data)
     whole = whole_text(variant, own, everyone, data, bool(numbers)) if score and score.reads else None
     return VariantText(variant, stem, plan.by_head, numbers, made, kernels, score, whole)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparsec.kernels.device import LN_2, LOG2_E
 from sparsec.kernels.hopper import gl, gluon
 from sparsec.kernels.hopper_sync import says
 from sparsec.kernels.hopper_tiles import (
@@ -15,17 +16,43 @@ from sparsec.kernels.hopper_tiles import (
     position_of_group,
     tile_word,
 )
-from sparsec.kernels.regions import ask_keep
-from sparsec.kernels.scored_tiles import score_tile
+from sparsec.kernels.regions import ask, ask_keep
 
 
 @gluon.jit
-def hopper_score(s, said, turn, shared, plan, GROUP: gl.constexpr):
-    """What the pattern's score says of the products of a step, for the rows of a group."""
+def hopper_exponents(s, said, turn, shared, plan, GROUP: gl.constexpr):
+    """What the pattern's score says of the products of a step, for the rows of a group, as powers of 2."""
     k = (said >> SAID_FLAGS) * plan.sizes.BLOCK_N + gl.arange(0, plan.sizes.BLOCK_N, gl.SliceLayout(0, s.type.layout))
     q, at = _rows_of_step(s, turn, shared, plan, GROUP)
-    n = number_of_keys(shared, turn, plan)
-    return score_tile(plan.rules.SCORE, s, q, k, n, at, plan.rules, plan.scale_log2, True)
+    n, scale = number_of_keys(shared, turn, plan), plan.scale_log2 * LN_2
+    given = s, scale, q[:, None], k[None, :], n, at[1], at[2], plan.rules.NEAR
+    return ask(plan.rules.SCORE, given, (), plan.rules.NUMBERS)
+
+
+@gluon.jit
+def hopper_tilt(s, said, turn, shared, plan, GROUP: gl.constexpr):
+    """Exponents s in base 2 and what rises from key to key within the tile; and what each row adds to all of its own.
+
+    A thread's numbers of keys are constants but for one part: its columns are those of every other thread, moved.
+    """
+    LAYOUT: gl.constexpr = s.type.layout
+    head, n = tile_word(shared, turn, plan, TILE_HEAD), number_of_keys(shared, turn, plan)
+    tilt = ask(plan.rules.TILT, (n, head, plan.work.heads), (), plan.rules.NUMBERS) * LOG2_E
+    places = gl.reshape(s, [s.shape[0], s.shape[1] // 8, 4, 2])  # as threads have them, a fourth of the columns each
+    EIGHTS: gl.constexpr = gl.SliceLayout(2, gl.SliceLayout(3, places.type.layout))
+    FOURS: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(3, places.type.layout))
+    TWOS: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, places.type.layout))
+    eight = 8.0 * gl.arange(0, s.shape[1] // 8, gl.SliceLayout(0, EIGHTS)).to(gl.float32)
+    pair = 2.0 * gl.arange(0, 4, gl.SliceLayout(0, FOURS)).to(gl.float32)
+    one = gl.arange(0, 2, gl.SliceLayout(0, TWOS)).to(gl.float32)
+    known = eight[None, :][:, :, None][:, :, :, None] + one[None, :][:, None, :][:, :, None, :]
+    places += known * tilt + (pair * tilt)[None, :][:, None, :][:, :, :, None]
+    q, _ = _rows_of_step(s, turn, shared, plan, GROUP)
+    before = (said >> SAID_FLAGS) * plan.sizes.BLOCK_N - q
+    return (
+        gl.convert_layout(gl.reshape(places, [s.shape[0], s.shape[1]]), LAYOUT, assert_trivial=True),
+        gl.convert_layout(before.to(gl.float32) * tilt, gl.SliceLayout(1, plan.sizes.OUT), assert_trivial=True),
+    )
 
 
 @gluon.jit

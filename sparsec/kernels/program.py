@@ -39,6 +39,9 @@ class Answers(NamedTuple):
     judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> whether a tile may have a pair, and whether it has all
     score: Any = None  # (s, q, k, n, h, H, numbers) -> scores, from scaled products
     score_gradient: Any = None  # the same -> their derivatives by s; None: these are 1
+    exponent: Any = None  # (s, scale, q, k, ..) -> scores less `tilt * (k - q)`, times log2(e); None: of s itself
+    tilt: Any = None  # (n, h, H, numbers) -> by how much scores rise from each key to the next; None: that differs
+    most: float | None = None  # the bound of a score's size; None: nobody knows one
 
 
 class Read(NamedTuple):

@@ -30,6 +30,7 @@ class Rules(NamedTuple):
     SCORE_GRADIENT: Any = None  # None: it is 1
     GATHERED: Any = False  # the keys of a program are
     NEAR: Any = False  # positions are below 2**22 (`real_distance`)
+    TILT: Any = None  # by how much a score rises from key to key, besides SCORE; None: SCORE says all
 
 
 class Lists(NamedTuple):

@@ -107,7 +107,9 @@ def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -
         ("window(512) | global(64)", (1, 16, 32768, 128), False),
         ("block_window(64, 3)", (1, 16, 32768, 128), False),
         ("past(4096)", (1, 16, 32768, 64), False),
-        ("past(4096) with softcap(50)", (1, 16, 32768, 128), False),
+        ("past(4096) with softcap(50)", (1, 16, 32768, 128), True),  # a bound for all scores
+        ("past(4096) with softcap(70)", (1, 16, 32768, 128), False),
+        ("past(4096) with softcap(50), alibi", (1, 16, 32768, 128), False),
         ("past(4096) with alibi", (1, 16, 32768, 128), True),
         ("k < n", (1, 16, 8192, 64), True),
         ("causal", (1, 16, 1024, 128), False),
@@ -205,6 +207,7 @@ def compiled(text: str, head_size: int) -> dict[str, CompiledKernel]:
         pytest.param("window(512) | global(64)", 128, 512, marks=pytest.mark.full),
         pytest.param("causal", 64, 256, marks=pytest.mark.full),
         pytest.param("past(1000) with alibi", 128, 256, marks=pytest.mark.full),
+        pytest.param("past(1000) with softcap(50)", 128, 256, marks=pytest.mark.full),
     ],
 )
 def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
