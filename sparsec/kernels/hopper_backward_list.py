@@ -132,10 +132,11 @@ def hopper_list_steps(
             mask = tile_mask(row, own.n, HEAD_DIM, BLOCK_D) & (row >= own.k_begin)[:, None]
             rows = (own.k_first + row).to(tl.int64)[:, None] * 8 * k_n + column[None, :]
             zeros = tl.zeros([BLOCK_N, BLOCK_D], DK.dtype.element_ty)
-            for head in range(kv_heads):
-                to = (own.batch.to(tl.int64) * k_b + head.to(tl.int64) * k_h) * 8
-                tl.store(DK + to + rows, zeros, mask=mask)
-                tl.store(DV + to + rows, zeros, mask=mask)
+            to = own.batch.to(tl.int64) * k_b
+            for _ in range(kv_heads):
+                tl.store(DK + to * 8 + rows, zeros, mask=mask)
+                tl.store(DV + to * 8 + rows, zeros, mask=mask)
+                to += k_h
 
 
 @triton.jit
