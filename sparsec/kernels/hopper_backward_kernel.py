@@ -43,7 +43,8 @@ _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group 
 )
 def hopper_backward_kernel(
     Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, RANGES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
-    DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n, heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
+    DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n,
+    heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr, SCORE: gl.constexpr, SCORE_GRADIENT: gl.constexpr,
     NEAR: gl.constexpr,
     GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,

@@ -38,7 +38,7 @@ def leave_dq(dq, tile, step, use, DQ, shared, plan, GROUP: gl.constexpr):
 
 @gluon.jit
 def leave_keys(x, use, DK, ROWS, tile, shared, plan, GROUP: gl.constexpr):
-    """Leaves a group's rows of dv or dk to be stored; those of a ragged tile of several sequences are stored in ROWS."""
+    """Leaves a group's rows of dv or dk to be stored; of a tile with rows of other sequences stores its own in ROWS."""
     mbarrier.wait(shared.slot_empty.index(GROUP), use ^ 1)
     if plan.sizes.PACKED and is_ragged_tile(tile, plan):
         store_key_rows(x, ROWS, tile, plan, GROUP * (plan.sizes.KEYS // 2))

@@ -140,9 +140,7 @@ def hopper_list_steps(
 
 
 @triton.jit
-def _visits_to(
-    rules, own, tile, first, last, BACKWARDS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
-):
+def _visits_to(rules, own, tile, first, last, BACKWARDS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
     """Which of some tiles of queries visit a program's tile of keys, and what is said of these steps."""
     ranges = _visits_of(rules, own, tile, BLOCK_M, BLOCK_N)
     earlier = visits_before(ranges, first)

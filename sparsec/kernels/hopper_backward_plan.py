@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 class BackwardWork(NamedTuple):
     """The tiles of keys that the programs of a launch share."""
 
-    # Of keys of a head, in the order of their turns: number, first step, and which part it is; -1: the whole.  Of several
-    # sequences as `sparsec.kernels.sequence_tiles` says.
+    # Of keys of a head, in the order of their turns: number, first step, and which part it is; -1: the whole.  Those of
+    # several sequences are a list of `sparsec.kernels.sequence_tiles`.
     TILES: Any
     RANGES: Any  # of those: first step, and how many steps
     STEPS: Any  # the tile of queries, what `sparsec.kernels.hopper_backward_tiles` says of the step, and the sum of dq

@@ -55,8 +55,10 @@ def listed_steps(key_tiles: int, n_q: int) -> int:
 def last_tiles_first(region: Region, n_q: int, n: int) -> bool:
     """Whether tiles of keys come from the last to the first, as in `steps_of`: the last ones have more steps."""
     query_tiles = _key_tiles(region, n_q, n, 0)
-    first, last = (sum(int(((begin <= key) & (key < end)).sum()) for begin, end in query_tiles)
-                   for key in (0, cdiv(n, STEP_KEYS) - 1))
+    first, last = (
+        sum(int(((begin <= key) & (key < end)).sum()) for begin, end in query_tiles)
+        for key in (0, cdiv(n, STEP_KEYS) - 1)
+    )
     return last > first
 
 
