@@ -53,13 +53,15 @@ def listed_steps(key_tiles: int, n_q: int) -> int:
 
 
 def last_tiles_first(region: Region, n_q: int, n: int) -> bool:
-    """Whether tiles of keys come from the last to the first, as in `steps_of`: the last ones have more steps."""
-    query_tiles = _key_tiles(region, n_q, n, 0)
-    first, last = (
-        sum(int(((begin <= key) & (key < end)).sum()) for begin, end in query_tiles)
-        for key in (0, cdiv(n, STEP_KEYS) - 1)
-    )
-    return last > first
+    """Whether tiles of keys of sequences come from the last to the first, as in `steps_of`: the last have more steps.
+
+    As of one sequence of n_q queries at the end of n keys.
+    """
+    tiles, steps = cdiv(n, STEP_KEYS), []
+    for key in (0, tiles - 1):
+        ranges = _key_tiles(region, n_q, n, max(n - n_q, 0))
+        steps.append(int(torch.stack([(begin <= key) & (key < end) for begin, end in ranges]).any(0).sum()))
+    return steps[1] > steps[0]
 
 
 @functools.lru_cache(maxsize=32)
