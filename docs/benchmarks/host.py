@@ -1,9 +1,10 @@
 """What the host does for a warm call: microseconds of Python and driver, the GPU being behind.
 
-    python docs/benchmarks/host.py docs/benchmarks/raw/host_NAME.json [--before TREE] [--turns 2]
+    python docs/benchmarks/host.py docs/benchmarks/raw/host_NAME.json [--before TREE] [--rounds 12] [--seconds 600]
 
-on a GPU that nobody else uses writes the raw results that table.py draws.  TREE is another checkout: both take turns,
-each in a process of its own, and results have to be the same bit for bit.
+on a GPU that nobody else uses writes the raw results that table.py draws.  TREE is another checkout: both have a
+process of their own, which take turns at every case, and results have to be the same bit for bit.  A second process of
+TREE is the control: by how much two medians of one and the same code differ is noise.  `--rounds 0` compares results.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -34,8 +34,10 @@ _EXAMPLES = (
 )
 _WINDOW = "pattern p = past(1024)"
 _GIVEN_WINDOW = "input w: int pattern p = causal & q - k < w"
-_QUEUES, _CALLS, _PAUSE = 9, 40, 50_000_000  # runs of so many calls, after so many cycles of waiting
+_QUEUES, _CALLS, _PAUSE = 3, 40, 40_000_000  # runs of so many calls, after so many cycles of waiting
 _FORWARD, _BOTH, _DECODING = "forward, no gradients", "forward and backward", "a step of decoding"
+_FOR_GRADIENTS, _TORCH = "forward, for gradients", "torch itself"
+_BEFORE, _CONTROL, _NOW = "before", "before, again", "now"
 
 
 def is_host(report: dict) -> bool:
@@ -44,21 +46,28 @@ def is_host(report: dict) -> bool:
 
 def tables(report: dict) -> Iterator[str]:
     """Lines of Markdown."""
-    yield "Microseconds of the host for a warm call, the lowest median of the turns.  The stream waits meanwhile."
-    yield ""
     trees = list(report["host"])
+    yield "Microseconds of the host for a warm call, the median of all runs of 40 calls and the least; the stream waits"
+    yield "meanwhile.  The last column has how many launches a call makes, and what these take, the part in C."
+    yield ""
     body = []
     for name in report["host"][trees[-1]]:
         what, case = name.split(": ", 1)
-        body.append([case, what, *(f"{report['host'][tree][name]['us']:.1f}" for tree in trees)])
-    yield from rows(["call", "what", *trees], body)
+        times = [report["host"][tree][name] for tree in trees]
+        parts = times[-1].get("parts")
+        launches = f"{parts['launches']}: {parts['us']:.1f}" if parts else ""
+        body.append([case, what, *(f"{each['us']:.1f}, {each['least']:.1f}" for each in times), launches])
+    yield from rows(["call", "what", *trees, "launches"], body)
 
 
 # ---------------------------------------------------------------- one checkout
 
 
-def measured() -> dict[str, dict[str, Any]]:
-    """By case, the microseconds of a call and a digest of its results."""
+Case = tuple[Callable[[], object], Callable[[], list[Any]], Callable[[], Any]]
+
+
+def cases() -> dict[str, Callable[[], Case]]:
+    """By name, what makes a case: the call, its results, and the prepared pass and its environment, if it has these."""
     import torch
 
     import sparsec
@@ -68,112 +77,246 @@ def measured() -> dict[str, dict[str, Any]]:
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, device="cuda", dtype=torch.bfloat16, generator=generator)
 
-    def digest(*tensors: torch.Tensor) -> list[int]:
-        bits = [x.contiguous().view(torch.int16).flatten().long() for x in tensors]
-        return [int((x * (torch.arange(len(x), device="cuda") * 2654435761 % 4294967291)).sum()) for x in bits]
-
-    def microseconds(call: Callable[[], object]) -> list[float]:
-        found = []
-        for _ in range(5):
-            call()
-        for _ in range(_QUEUES):
-            torch.cuda.synchronize()
-            torch.cuda._sleep(_PAUSE)
-            start = time.perf_counter()
-            for _ in range(_CALLS):
-                call()
-            found.append(1e6 * (time.perf_counter() - start) / _CALLS)
-        torch.cuda.synchronize()
-        return found
-
-    found: dict[str, dict[str, Any]] = {}
-
-    def case(name: str, call: Callable[[], object], *results: torch.Tensor) -> None:
-        times = microseconds(call)
-        found[name] = {"us": statistics.median(times), "all": times, "digest": digest(*results)}
-        print(name, round(found[name]["us"], 1), flush=True)
-
     q, k, v, g = (drawn(1, HEADS, N, SIZE) for _ in range(4))
-    patterns = Path(sparsec.__file__).parents[1] / "examples"
-    with torch.no_grad():
-        for name in _EXAMPLES:
-            own = sparsec.load(patterns / f"{name}.spat", heads=HEADS)
-            case(f"{_FORWARD}: {name}", lambda own=own: own(q, k, v), own(q, k, v))
-        window, given = sparsec.compile(_WINDOW), {"w": torch.tensor(1024, device="cuda", dtype=torch.int32)}
-        own = sparsec.compile(_GIVEN_WINDOW)
-        case(f"{_FORWARD}: past(1024)", lambda: window(q, k, v), window(q, k, v))
-        case(f"{_FORWARD}: past(w), w an input", lambda: own(q, k, v, **given), own(q, k, v, **given))
-        documents = torch.tensor([0, 1000, 1700, 3000, N], device="cuda", dtype=torch.int32)
-        of = {"documents": documents}
-        case(f"{_FORWARD}: past(1024), documents", lambda: window(q, k, v, **of), window(q, k, v, **of))
-        row, cache = drawn(8, 32, SIZE), [drawn(8, 8, 32768, SIZE) for _ in range(2)]
-        steps = row, *cache, torch.full((8,), 30000, device="cuda", dtype=torch.int32)
-        for text in ("past(4096)", "causal"):
-            own = sparsec.compile(f"pattern p = {text}")
-            case(f"{_DECODING}: {text}", lambda own=own: own.decode(*steps), own.decode(*steps))
+    row, cache = drawn(8, 32, SIZE), [drawn(8, 8, 32768, SIZE) for _ in range(2)]
     leaves = [x.clone().requires_grad_() for x in (q, k, v)]
+    patterns = Path(sparsec.__file__).parents[1] / "examples"
+    steps = row, *cache, torch.full((8,), 30000, device="cuda", dtype=torch.int32)
+    documents = torch.tensor([0, 1000, 1700, 3000, N], device="cuda", dtype=torch.int32)
+    given: dict[str, tuple[str, dict[str, torch.Tensor]]] = {
+        "past(1024)": (_WINDOW, {}),
+        "past(1024), documents": (_WINDOW, {"documents": documents}),
+        "past(w), w an input": (_GIVEN_WINDOW, {"w": torch.tensor(1024, device="cuda", dtype=torch.int32)}),
+    }
 
-    def both(**more: Any) -> list[torch.Tensor]:
-        out = window(*leaves, **more)
-        return [out.detach(), *torch.autograd.grad(out, leaves, g)]
+    def forward(own: Any, more: dict[str, torch.Tensor]) -> Case:
+        def known() -> Any:
+            last = own._operator.repeated.last
+            data = last.data(more, q.dtype) if set(more) - {"documents"} else []
+            given = None, None, None, more.get("documents"), None, None, None
+            return last.forward, last.environment(q, k, v, given, data)
 
-    for name, more in (("", {}), (", documents", of)):
-        case(f"forward, for gradients: past(1024){name}", lambda more=more: window(*leaves, **more))
-        case(f"{_BOTH}: past(1024){name}", lambda more=more: both(**more), *both(**more))
+        return lambda: own(q, k, v, **more), lambda: [own(q, k, v, **more)], known
+
+    def step(own: Any) -> Case:
+        def known() -> Any:
+            last = own._decoder.last
+            env = dict(zip(("Q", "K", "V", "LENGTHS"), steps, strict=True), OUT=torch.empty_like(row))
+            return last.run, env | {"scale_log2": last.scale_log2}
+
+        return lambda: own.decode(*steps), lambda: [own.decode(*steps)], known
+
+    def training(own: Any, more: dict[str, torch.Tensor], backward: bool) -> Case:
+        def both() -> list[torch.Tensor]:
+            out = own(*leaves, **more)
+            return [out.detach(), *torch.autograd.grad(out, leaves, g)] if backward else [out.detach()]
+
+        return both if backward else lambda: own(*leaves, **more), both, lambda: None
+
+    class Nothing(torch.autograd.Function):
+        """Saves as much as a call, and makes tensors that nobody fills."""
+
+        @staticmethod
+        def forward(ctx: Any, q: Any, k: Any, v: Any) -> Any:
+            out, lse = torch.empty_like(q), torch.empty(q.shape[:3], device="cuda")
+            ctx.save_for_backward(q, k, v, out, lse)
+            return out, lse
+
+        @staticmethod
+        def backward(ctx: Any, g: Any, dlse: Any) -> Any:
+            return tuple(torch.empty_like(x) for x in ctx.saved_tensors[:3])
+
+    def nothing(backward: bool) -> Case:
+        def both() -> list[torch.Tensor]:
+            out = Nothing.apply(*leaves)[0]
+            return torch.autograd.grad(out, leaves, g) if backward else out
+
+        return both, list, lambda: None
+
+    made: dict[str, Callable[[], Case]] = {}
+    for name, (text, more) in given.items():
+        made[f"{_FORWARD}: {name}"] = lambda text=text, more=more: forward(sparsec.compile(text), more)
+        for what, backward in ((_FOR_GRADIENTS, False), (_BOTH, True)):
+            made[f"{what}: {name}"] = lambda text=text, more=more, backward=backward: training(
+                sparsec.compile(text), more, backward
+            )
+    for name in _EXAMPLES:
+        made[f"{_FORWARD}: {name}"] = lambda name=name: forward(
+            sparsec.load(patterns / f"{name}.spat", heads=HEADS), {}
+        )
+    for text in ("past(4096)", "causal"):
+        made[f"{_DECODING}: {text}"] = lambda text=text: step(sparsec.compile(f"pattern p = {text}"))
+    for what, backward in ((_FOR_GRADIENTS, False), (_BOTH, True)):
+        made[f"{what}: {_TORCH}, a function that does nothing"] = lambda backward=backward: nothing(backward)
+    return made
+
+
+def serve() -> None:
+    """Answers each name of a case that comes in with the microseconds of calls, the first time with more."""
+    import torch
+
+    made, begun = cases(), {}
+    for line in sys.stdin:
+        name = line.strip()
+        answer: dict[str, Any] = {}
+        with torch.set_grad_enabled(name.startswith((_FOR_GRADIENTS, _BOTH))):
+            if name not in begun:
+                call, results, known = begun[name] = made[name]()
+                for _ in range(5):
+                    call()
+                answer["digest"] = digest(results())
+            call, _, known = begun[name]
+            answer["all"] = microseconds(call)
+            answer["parts"] = launches(known)
+        print("=", json.dumps(answer), flush=True)
+
+
+def digest(tensors: list[Any]) -> list[int]:
+    import torch
+
+    bits = [x.contiguous().view(torch.int16).flatten().long() for x in tensors]
+    return [int((x * (torch.arange(len(x), device="cuda") * 2654435761 % 4294967291)).sum()) for x in bits]
+
+
+def microseconds(call: Callable[[], object]) -> list[float]:
+    import torch
+
+    found = []
+    for _ in range(_QUEUES):
+        torch.cuda.synchronize()
+        torch.cuda._sleep(_PAUSE)
+        call()
+        start = time.perf_counter()
+        for _ in range(_CALLS):
+            call()
+        found.append(1e6 * (time.perf_counter() - start) / _CALLS)
+    torch.cuda.synchronize()
     return found
 
 
+def launches(known: Callable[[], Any]) -> dict[str, Any] | None:
+    """How many launches the prepared pass of a call has, and the microseconds of the driver for them: the part in C."""
+    try:
+        run, env = known()
+        chains = [step for step in run.direct if type(step).__name__ == "Chain"]
+        count = sum(type(step).__name__ == "Launch" for step in run.steps)
+    except (
+        AttributeError,
+        TypeError,
+    ):  # another checkout has other names, and calls with gradients are not taken apart
+        return None
+    run(env)
+
+    def call() -> None:
+        for chain in chains:
+            chain(env)
+
+    return {"launches": count, "all": microseconds(call)}
+
+
 # ---------------------------------------------------------------- both checkouts
+
+
+class Served:
+    """A process that serves a checkout."""
+
+    def __init__(self, tree: Path) -> None:
+        paths = os.pathsep.join([str(tree), os.environ.get("PYTHONPATH", "")])
+        command = [sys.executable, str(Path(__file__).resolve()), "-", "--serve"]
+        own = os.environ | {"PYTHONPATH": paths}
+        self.process = subprocess.Popen(
+            command, env=own, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def ask(self, name: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{name}\n")
+        self.process.stdin.flush()
+
+    def listen(self, name: str, keep: bool) -> None:
+        """Takes the answer; times of a first round, with which all processes are busy, are not kept."""
+        assert self.process.stdout
+        line = next((line for line in self.process.stdout if line.startswith("=")), None)
+        if line is None:
+            raise SystemExit(f"{name}: the process ended")
+        answer = json.loads(line[1:])
+        own = self.found.setdefault(name, {"all": [], "digest": answer.get("digest")})
+        if keep:
+            own["all"] += answer["all"]
+            if answer["parts"]:
+                own.setdefault("parts", answer["parts"] | {"all": []})["all"] += answer["parts"]["all"]
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        found = {}
+        for name, own in self.found.items():
+            found[name] = {"us": statistics.median(own["all"]), "least": min(own["all"]), "all": own["all"]}
+            if "parts" in own:
+                times = own["parts"].pop("all")
+                found[name]["parts"] = own["parts"] | {"us": statistics.median(times)}
+        return found
 
 
 def main() -> None:
     own = argparse.ArgumentParser()
     own.add_argument("out", type=Path)
     own.add_argument("--before", type=Path)
-    own.add_argument("--turns", type=int, default=2)
-    own.add_argument("--alone", action="store_true")  # one checkout, in this process
+    own.add_argument("--rounds", type=int, default=12)
+    own.add_argument("--seconds", type=float, default=600.0)  # no round begins later
+    own.add_argument("--serve", action="store_true")  # one checkout, in this process
     given = own.parse_args()
-    if given.alone:
-        given.out.write_text(json.dumps(measured()))
+    if given.serve:
+        serve()
         return
     import torch
 
-    trees = {"before": given.before} if given.before else {}
-    trees["now"] = Path(__file__).parents[2]
-    turns: dict[str, list[dict]] = {name: [] for name in trees}
-    for _ in range(given.turns):
-        for name, tree in trees.items():
-            turns[name].append(_in_a_process(tree.resolve()))
-    digests = {
-        case: {str(found[case]["digest"]) for each in turns.values() for found in each} for case in turns["now"][0]
-    }
-    if differing := [case for case, each in digests.items() if len(each) > 1]:
+    started = time.monotonic()
+    here = Path(__file__).parents[2]
+    trees = {_BEFORE: given.before, _CONTROL: given.before, _NOW: here} if given.before else {_NOW: here}
+    served = {name: Served(tree.resolve()) for name, tree in trees.items()}
+    names = list(cases())
+    for number in range(given.rounds + 1):
+        if number > 1 and time.monotonic() - started > given.seconds:
+            break
+        for name in names:
+            turn = list(served.values())
+            turn = turn[number % len(turn) :] + turn[: number % len(turn)]
+            if number == 0:  # side by side: kernels are compiled
+                for each in turn:
+                    each.ask(name)
+                for each in turn:
+                    each.listen(name, keep=False)
+            else:
+                for each in turn:
+                    each.ask(name)
+                    each.listen(name, keep=True)
+        print(f"round {number}, {time.monotonic() - started:.0f} s", flush=True)
+        if number == 0:
+            _compare(served, names)
+        else:
+            _write(given.out, served, torch)
+    if given.rounds:
+        print("\n".join(tables(json.loads(given.out.read_text()))))
+
+
+def _compare(served: dict[str, Served], names: list[str]) -> None:
+    """SystemExit where results of the checkouts differ."""
+    differing = [name for name in names if len({str(each.found[name]["digest"]) for each in served.values()}) > 1]
+    if differing:
         raise SystemExit(f"results differ: {', '.join(differing)}")
+    print(f"{len(names)} cases have the same results", flush=True)
+
+
+def _write(out: Path, served: dict[str, Served], torch: Any) -> None:
     report = {
         "command": ["python", "host.py", *sys.argv[1:]],
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": torch.cuda.get_device_name(),
         "versions": {"torch": torch.__version__},
         "setting": {"n": N, "batch": 1, "heads": HEADS, "head_size": SIZE, "dtype": "bf16"},
-        "host": {
-            name: {
-                case: {"us": min(found[case]["us"] for found in each), "all": [found[case]["all"] for found in each]}
-                for case in each[0]
-            }
-            for name, each in turns.items()
-        },
+        "host": {name: each.report() for name, each in served.items()},
     }
-    given.out.write_text(json.dumps(report, indent=1) + "\n")
-    print("\n".join(tables(report)))
-
-
-def _in_a_process(tree: Path) -> dict[str, dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "found.json"
-        paths = os.pathsep.join([str(tree), os.environ.get("PYTHONPATH", "")])
-        command = [sys.executable, str(Path(__file__).resolve()), str(out), "--alone"]
-        subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": paths}, cwd=tree)
-        return json.loads(out.read_text())
+    out.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

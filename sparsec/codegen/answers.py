@@ -61,6 +61,8 @@ class Answers:
     row_classes: tuple[tuple[str, str], ...]  # tables of `keep_torch`: name, and the rows in lines
     full: list[str]
     full_torch: list[str]
+    full_named: list[str]  # both again, of tiles of which a table has every pair
+    full_named_torch: list[str]
     keys: Ranges
     queries: Ranges
     tables: tuple[tuple[int, int], ...]  # of the mask: their numbers in kernels, and in the module
@@ -75,9 +77,15 @@ class Answers:
         return self.region.asks_full and not self.judge
 
     @property
+    def asks_full_named(self) -> bool:
+        """As `asks_full`, of tiles of which a table has every pair."""
+        return self.region.asks_full_named and not self.judge
+
+    @property
     def device(self) -> list[tuple[str, str]]:
         """What kernels ask: "keep", "full", "keys", .., and the name of the function that answers."""
-        asked = {"keep": self.region.keeps, "full": self.asks_full, "judge": bool(self.judge)}
+        asked = {"keep": self.region.keeps, "full": self.asks_full, "full_named": self.asks_full_named}
+        asked |= {"judge": bool(self.judge)}
         asked |= {"keys": bool(self.keys.segments), "queries": bool(self.queries.segments)}
         return [(answer, f"_{answer}{self.suffix}") for answer, wanted in asked.items() if wanted]
 
@@ -150,6 +158,8 @@ def answers(
         row_classes=tuple((name, _wrapped(classes.rows)) for classes, name in torch.tables.items()),
         full=triton.lines(region.full, "return "),
         full_torch=torch.lines(region.full, "return "),
+        full_named=triton.lines(region.full_named, "return "),
+        full_named_torch=torch.lines(region.full_named, "return "),
         keys=_ranges(region.rows, "n", origins[0]),
         queries=_ranges(region.columns, "n_q", origins[1]),
         tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.tables(region.mask)),

@@ -26,7 +26,9 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
     said |= {"groups": _groups(own.layout, answers)} if isinstance(own.layout, Grouped) else {}
     said |= {"block": own.block} if own.block > 1 else {}
     said |= {"listed": True} if own.listed else {}
-    said |= {"tables_fill": True} if own.table_full and own.columns.tables else {}
+    fill = answers.asks_full_named or own.full_named == ir.TRUE
+    said |= {"tables_fill": True} if own.columns.tables and fill else {}
+    said |= {"is_full_named": f"_is_full_named{suffix}"} if answers.asks_full_named else {}
     said |= {"tables": _numbered_tables(answers)} if answers.tables else {}
     said |= {"inputs": answers.inputs} if answers.inputs else {}
     sides = [side for side, cover in (("rows", own.rows), ("columns", own.columns)) if cover.from_list]

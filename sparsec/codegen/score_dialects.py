@@ -198,6 +198,12 @@ class _TorchPositions(Torch):
         return Printer._operand(self, node, lead)
 
 
+class TorchIndices(_TorchPositions):
+    """Indices of reads: the number of keys is a tensor, too, of several sequences."""
+
+    tensors = _TorchPositions.tensors | {"n"}
+
+
 def _is_difference(node: ir.Int) -> bool:
     """Whether it is a difference of positions: between as many as there are, below 0 and above."""
     return node in (ir.Sub(ir.Var("q"), ir.Var("k")), ir.Sub(ir.Var("k"), ir.Var("q")))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sparsec.analysis.score_gradient import gradient
 from sparsec.codegen.arguments import DataArguments
-from sparsec.codegen.score_dialects import TorchScores, TritonScores
+from sparsec.codegen.score_dialects import TorchIndices, TorchScores, TritonScores
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.invariance import is_of_distance
@@ -89,8 +89,8 @@ def _named(inputs: tuple[int, ...]) -> str:
 
 
 def _read_text(score: Real, read: ReadReal, data: DataArguments, numbers: str) -> ReadText:
-    slope, torch = gradient(score, read), TorchScores(data)
-    indices = [f"sk.as_index({torch.positions.integer(index)}, q)" for index in read.indices]
+    slope, torch, positions = gradient(score, read), TorchScores(data), TorchIndices(inputs=data.inputs)
+    indices = [f"sk.as_index({positions.integer(index)}, q)" for index in read.indices]
     return ReadText(
         data.number(read.name),
         _decided_by(read.indices),

@@ -64,8 +64,11 @@ class UnknownWord(Diagnostic, code="SP0217", title="an unknown word"):
 
 
 class NotAmong(Diagnostic, code="SP0218", title="a set that can't be chosen among"):
-    """`among` and `keep` say by positions alone which blocks may be chosen and which always are.  What is chosen itself
-    can't decide it, nor can tables and data of the call; beside the choice these are sets like any other.
+    """`among` and `keep` say by positions alone which blocks may be chosen and which always are, since candidates are
+    ranges that are known before a call's data are looked at.  What is chosen itself can't decide it, nor can tables and
+    data of the call; beside the choice these are sets like any other.  Documents need none of it: in a call with
+    `documents` each chooses among its own keys.  What else is to be chosen among, a model chooses itself, and gives the
+    lists to `selected`.
     """
 
     name: str

@@ -44,6 +44,18 @@ def under(condition: ir.Set) -> ir.Set:
     return algebra.complement(_over(condition, negated=True, keep_tables=False).affine)
 
 
+def named_whole(node: ir.Set, table: ir.Table) -> ir.Set:
+    """A condition where a table names every pair: the table, wherever it is an operand, is true."""
+    match node:
+        case ir.Not(part):
+            return algebra.complement(named_whole(part, table))
+        case ir.And(parts):
+            return algebra.conjunction(*(named_whole(part, table) for part in parts))
+        case ir.Or(parts):
+            return algebra.disjunction(*(named_whole(part, table) for part in parts))
+    return ir.TRUE if node == table else node
+
+
 def _over(node: ir.Set, negated: bool, keep_tables: bool) -> Over:
     match node:
         case ir.Not(part):

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 from sparsec.ir.ranges import rows_named
 from sparsec.ir.shape import apart, name
@@ -56,21 +57,29 @@ def decided(node: ir.Set, at: Mapping[str, Bounds], listed: Callable[[ir.Leaf], 
 def without_phases(node: ir.Set, width: int) -> ir.Set:
     """A condition of which `decided` tells the same about boxes that are all at least `width` positions wide and high.
 
-    x % m == r is not decided in a box with all remainders, whatever r: conditions that differ in such numbers only are
-    alike.
+    x % m == r is not decided in a box with all remainders, whatever r, nor is x % m < r: conditions that differ in such
+    numbers only are alike.
     """
     return _without_phases(node, width)
 
 
 def _without_phases(node: ir.Set, width: int) -> ir.Set:
     match node:
-        case ir.And(parts) | ir.Or(parts):
-            return type(node)(tuple(_without_phases(part, width) for part in parts))
+        case ir.And(parts):
+            return algebra.conjunction(*dict.fromkeys(_without_phases(part, width) for part in parts))
+        case ir.Or(parts):
+            return algebra.disjunction(*dict.fromkeys(_without_phases(part, width) for part in parts))
         case ir.Not(part):
-            return ir.Not(_without_phases(part, width))
-        case ir.Compare(ir.Mod(value, divisor) as left, "==" | "!=" as op, ir.Const(number)):
-            if 0 <= number < divisor and 1 < divisor <= _narrowest(value, width):
-                return ir.Compare(left, op, ir.Const(0))
+            return algebra.complement(_without_phases(part, width))
+        case ir.Compare(ir.Mod(value, divisor) as remainder, _, ir.Const()) | ir.Compare(
+            ir.Const(), _, ir.Mod(value, divisor) as remainder
+        ) if divisor <= _narrowest(value, width):
+            every = np.asarray(0), np.asarray(divisor - 1)
+            sides = (
+                every if side is remainder else _bounds(side, _Boxes({}, None)) for side in (node.left, node.right)
+            )
+            never, always = _compared(next(sides), node.op, next(sides))
+            return ir.Bool(bool(always)) if never or always else ir.Compare(remainder, "==", ir.Const(0))
     return node
 
 
@@ -81,6 +90,8 @@ def _narrowest(value: ir.Int, width: int) -> int:
             return width
         case ir.Mod(inner, divisor):
             return min(divisor, _narrowest(inner, width))
+        case ir.FloorDiv(inner, divisor):
+            return (_narrowest(inner, width) - 1) // divisor + 1
     return 1
 
 

@@ -56,6 +56,11 @@ class Call(NamedTuple):
         return 0 if self.table is None else self.q_offset
 
     @property
+    def offset_of_kernels(self) -> int:
+        """The position of the first query as kernels take it; with a table, whose lines have their own, 0."""
+        return self.q_offset if self.table is None else 0
+
+    @property
     def positions(self) -> int:
         """How many there are, of queries and keys."""
         return max(self.k_begin + self.k.shape[2], self.q_offset + self.q.shape[2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,26 +19,34 @@ from sparsec.kernels.sequences import known
 Chooser = Choice | Hashing | Routing
 
 
-@torch.no_grad()
-def run_chooser(own: Chooser, q: Tensor, k: Tensor, reals: Sequence[Tensor], scale: float, q_offset: int) -> Tensor:
-    """int32: the lists of a `Choice`, or labels.
-
-    q [B, H, n_q, D]; k [B, H_kv, n, D]; `reals` [B or 1, G, .., ..]: scores of blocks and centroids; `scale` is
-    positive; `q_offset` is the position of the first query.
+class Asked(NamedTuple):
+    """What is chosen by: q [B, H, n_q, D]; k [B, H_kv, n, D]; `reals` [B or 1, G, .., ..], scores of blocks and
+    centroids; `scale`, which is positive; `q_offset`, the position of the first query.
     """
+
+    q: Tensor
+    k: Tensor
+    reals: Sequence[Tensor]
+    scale: float
+    q_offset: int
+
+
+@torch.no_grad()
+def run_chooser(own: Chooser, asked: Asked) -> Tensor:
+    """int32: the lists of a `Choice`, or labels."""
+    q, k, reals, scale, q_offset = asked
     if isinstance(own, Choice):
         return choose(own, q, k, reals, scale, q_offset)
     if q.shape[0] * q.shape[1] * k.shape[2] == 0:
-        return q.new_zeros(chooser_shape(own, q, k, reals), dtype=torch.int32)
+        return q.new_zeros(chooser_shape(own, asked), dtype=torch.int32)
     if isinstance(own, Hashing):
         return hashed_labels(own, q, k, q_offset)
     return routed_labels(own, q, k, reals[own.given])
 
 
-def chooser_shape(
-    own: Chooser, q: Tensor, k: Tensor, reals: Sequence[Tensor], sequences: Tensor | None = None
-) -> tuple[int, ...]:
+def chooser_shape(own: Chooser, asked: Asked, sequences: Tensor | None = None) -> tuple[int, ...]:
     """Of what is chosen; `sequences`: a table of those that the call is about."""
+    q, k, reals, *_ = asked
     if not isinstance(own, Choice):
         return grouped_shape(own, q, k, reals)
     batch, heads, lists, listed = chosen_shape(own, q, k, reals)
@@ -63,25 +71,21 @@ def run_choosers(
     `sequences`: a table of those that the call is about.  Each of them has what it would choose alone, in its place:
     lists as `sparsec.kernels.sequence_inputs` has them, labels beside its queries and keys.
     """
+    asked = Asked(q, k, reals, scale, q_offset)
     # Autocast would reach the products, and Triton launches on the device that is current.
     with torch.autocast(q.device.type, enabled=False), current(q.device):
         if sequences is None:
-            return [run_chooser(own, q, k, reals, scale, q_offset) for own in choosers]
-        return _of_sequences(choosers, chosen_by, q, k, reals, scale, sequences)
+            return [run_chooser(own, asked) for own in choosers]
+        return _of_sequences(choosers, chosen_by, asked, sequences)
 
 
 def _of_sequences(
-    choosers: Sequence[Chooser],
-    chosen_by: Sequence[Input],
-    q: Tensor,
-    k: Tensor,
-    reals: list[Tensor],
-    scale: float,
-    sequences: Tensor,
+    choosers: Sequence[Chooser], chosen_by: Sequence[Input], asked: Asked, sequences: Tensor
 ) -> list[Tensor]:
     """What each sequence chooses alone.  What is for rows of none stays -1, and nobody reads it."""
+    q, k, reals, *_ = asked
     n_q, lines = q.shape[2], known(sequences)
-    shapes = (chooser_shape(own, q, k, reals, sequences) for own in choosers)
+    shapes = (chooser_shape(own, asked, sequences) for own in choosers)
     found = [q.new_full(shape, -1, dtype=torch.int32) for shape in shapes]
     firsts = FirstLists(lines)
     for line in lines:
@@ -92,8 +96,9 @@ def _of_sequences(
         keys = slice(line.k_first, line.k_first + line.n)
         some_q, some_k = q[line.row : line.row + 1, :, rows], k[line.row : line.row + 1, :, keys]
         some = [input_alone(own, x, line, firsts, n_q) for own, x in zip(chosen_by, reals, strict=True)]
+        alone = Asked(some_q, some_k, some, asked.scale, line.q_offset)
         for own, x in zip(choosers, found, strict=True):
-            made = run_chooser(own, some_q, some_k, some, scale, line.q_offset)[0]
+            made = run_chooser(own, alone)[0]
             if isinstance(own, Choice):
                 first = firsts.of(line, own.rows)
                 x[line.row, :, first : first + made.shape[1]] = made
@@ -135,4 +140,5 @@ def choosers_meta(
     sequences: Tensor | None = None,
 ) -> list[Tensor]:
     """Empty tensors like the results."""
-    return [q.new_empty(chooser_shape(own, q, k, reals, sequences), dtype=torch.int32) for own in choosers]
+    asked = Asked(q, k, reals, scale, q_offset)
+    return [q.new_empty(chooser_shape(own, asked, sequences), dtype=torch.int32) for own in choosers]

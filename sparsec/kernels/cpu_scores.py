@@ -67,7 +67,8 @@ class Scored(NamedTuple):
             slopes = self._ask(read.slope_cpu, s)
             own = (changes * slopes).masked_fill_(changes == 0, 0.0)  # where a weight is 0, whatever the slope
             inputs = [self.entries[number] for number in read.inputs]
-            indices = read.indices(self.q, self.k, self.n, self.h, self.heads, *inputs, *self.region.more)
+            n = torch.as_tensor(self.n)
+            indices = read.indices(self.q, self.k, n, self.h, self.heads, *inputs, *self.region.more)
             place = place_of(self.entries[read.input], *indices) if indices else 0
             total = sums[read.input]
             place = (self.rows * total.shape[1] + place).expand(own.shape)

@@ -105,7 +105,11 @@ def lay_sequence_tiles(
     asked |= {"n": n, "heads": all_heads, "most": room, **_judging(region, by_query, blocks)}
     asked |= {"DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts)}
     if tables:
-        asked |= {"FILL": region.tables_fill, **tables_of_tiles(tables, max(rows, others), run.device)}
+        asked |= {
+            "FILL": region.tables_fill,
+            "FULL_NAMED": region.answers.full_named,
+            **tables_of_tiles(tables, max(rows, others), run.device),
+        }
         run.launch(list_named_tiles, (programs, 1, 1), asked, {"num_warps": 8})
     else:
         own = (heads.queries if by_query else heads.keys) if by_head else 1

@@ -105,16 +105,12 @@ def differentiable(passes: Passes) -> tuple[Any, Any]:
         def backward(ctx: Any, g: Tensor | None, dlse: Tensor | None) -> Any:
             q, k, v, sinks, out, lse, sequences, streams, *data = ctx.saved_tensors
             inputs, reals = data[: ctx.inputs], data[ctx.inputs :]
-            if g is None:
-                g = torch.zeros_like(out)
+            g = torch.zeros_like(out) if g is None else g
             last = inputs, ctx.scale, ctx.q_offset, streams, ctx.dropout_p, reals
             given = g, q, k, v, out, lse, dlse, sequences, *last
             gradients = (passes.backward_op if torch.is_grad_enabled() else passes.backward)(*given)
-            of_sinks = passes.sink_gradient(g, out, lse, dlse, sinks) if ctx.needs_input_grad[3] else None
-            of_reals = [None] * len(reals)
-            if any(ctx.needs_input_grad[_OF_FORWARD:]):
-                found = zip(passes.reals_op(*given), reals, strict=True)
-                of_reals = [x if len(own) > 1 else x.sum(0, keepdim=True) for x, own in found]
+            needs = ctx.needs_input_grad
+            of_sinks, *of_reals = other_gradients(passes, given, sinks, needs[3], any(needs[_OF_FORWARD:]))
             return *gradients, of_sinks, *(None,) * (_OF_FORWARD - 4), *of_reals
 
     class Gradients(torch.autograd.Function):
@@ -135,6 +131,21 @@ def differentiable(passes: Passes) -> tuple[Any, Any]:
             return like_out, like_q, like_k, like_v, like_out, like_lse, like_dlse, *(None,) * rest
 
     return Attention, Gradients
+
+
+def other_gradients(
+    passes: Passes, given: tuple, sinks: Tensor | None, of_sinks: bool, of_reals: bool
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the sinks and of each float input, where they are asked for.
+
+    `given`: the arguments of the backward pass.
+    """
+    g, _, _, _, out, lse, dlse, *_, reals = given
+    found = passes.sink_gradient(g, out, lse, dlse, sinks) if of_sinks else None
+    if not of_reals:
+        return found, *(None,) * len(reals)
+    made = zip(passes.reals_op(*given), reals, strict=True)
+    return found, *(x if len(own) > 1 else x.sum(0, keepdim=True) for x, own in made)
 
 
 def single_level(function: Any) -> Callable:

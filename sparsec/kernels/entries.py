@@ -81,9 +81,14 @@ def read_listed(LIST, at, FORM: tl.constexpr, index):
 @triton.jit
 def read_pair(INPUT, at, FORM: tl.constexpr, row, column, n):
     """The entry of a query and a key, positions, 0 where there is none."""
-    side = n.to(tl.int64)
-    inside = (row >= 0) & (row < n) & (column >= 0) & (column < n)
-    return tl.load(entries_at(INPUT, at, FORM, side * side) + (row * side + column), mask=inside, other=0)
+    LENGTH: tl.constexpr = len(at)
+    side, entries = n.to(tl.int64), n.to(tl.int64) * 0
+    if LENGTH == 6:  # of one of several sequences
+        side = at[5].to(tl.int64)
+        entries = at[3] * (side + 1)
+    entries += entries_at(INPUT, at, FORM, side * side)
+    inside = is_position(at, row, n) & is_position(at, column, n)
+    return tl.load(entries + (row * side + column), mask=inside, other=0)
 
 
 @triton.jit

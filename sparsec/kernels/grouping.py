@@ -138,12 +138,10 @@ def _hashes_on_gpu(own: Hashing, x: Tensor, turned: Tensor) -> Tensor:
 
 def routed_labels(own: Routing, q: Tensor, k: Tensor, centroids: Tensor) -> Tensor:
     """Bits, one for each cluster.  centroids [B or 1, G, clusters, D], G being 1, the key heads or the query heads."""
-    exact = torch.promote_types(q.dtype, torch.float32)
-    centroids = centroids.to(exact)
     lines = []
     for x in (q, k):
         heads = max(x.shape[1], centroids.shape[1])
-        x, mu = _over_heads(x.to(exact), heads), _over_heads(centroids, heads)
+        x, mu = _over_heads(x, heads), _over_heads(centroids, heads)
         lines.append(_over_heads(_members(own, x, mu), q.shape[1]))
     return torch.cat(lines, -1)
 
@@ -155,8 +153,19 @@ def _over_heads(x: Tensor, heads: int) -> Tensor:
     return x[:, :, None].expand(-1, -1, heads // x.shape[1], *x.shape[2:]).flatten(1, 2)
 
 
+def _products(centroids: Tensor, x: Tensor) -> Tensor:
+    """[B, heads, clusters, tokens] of float32 at least; of 16-bit numbers products are exact."""
+    if x.dtype.itemsize > 2:
+        return centroids @ x.mT
+    centroids = centroids.expand(len(x), -1, -1, -1).flatten(0, 1)
+    return torch.bmm(centroids, x.flatten(0, 1).mT, out_dtype=torch.float32).unflatten(0, x.shape[:2])
+
+
 def _members(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     """int32 [B, heads, lines, tokens]: bits of the clusters that a token x [B, heads, tokens, D] is one of."""
+    if not (x.is_cuda and x.dtype == centroids.dtype):
+        exact = torch.promote_types(x.dtype, torch.float32)
+        x, centroids = x.to(exact), centroids.to(exact)
     if x.is_cuda:
         return _members_on_gpu(own, x, centroids)
     (batch, heads, tokens), clusters = x.shape[:3], centroids.shape[2]
@@ -166,7 +175,7 @@ def _members(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     for line in range(0, clusters, _CLUSTERS_OF_LINE):
         for first in range(line, min(line + _CLUSTERS_OF_LINE, clusters), at_once):
             some = centroids[:, :, first : min(first + at_once, line + _CLUSTERS_OF_LINE)]
-            codes = ordered(some @ x.mT + 0.0) << 32 | (_LAST_TOKEN - number)  # -0.0 is 0.0
+            codes = ordered(_products(some, x) + 0.0) << 32 | (_LAST_TOKEN - number)  # -0.0 is 0.0
             best = codes.topk(min(own.taken, tokens)).values
             place = _LAST_TOKEN - (best & _LAST_TOKEN)
             member = torch.zeros_like(codes).scatter_(-1, place, 1)
@@ -181,7 +190,7 @@ def _members_on_gpu(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     found = torch.zeros(batch, heads, lines, tokens, dtype=torch.int32, device=x.device)
     at_once = max(1, SLAB["cuda"] // max(1, batch * heads * tokens))
     for first in range(0, clusters, at_once):
-        scores = (centroids[:, :, first : first + at_once] @ x.mT).contiguous()
+        scores = _products(centroids[:, :, first : first + at_once], x).contiguous()
         sizes = tokens, scores.shape[2], first, min(own.taken, tokens), lines
         mark_members[scores.shape[2], batch * heads](scores, found, *sizes, BLOCK=_SCORED_AT_ONCE, num_warps=8)
     return found

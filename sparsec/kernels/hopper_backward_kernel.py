@@ -17,7 +17,7 @@ from sparsec.kernels.hopper import (
     warpgroup_mma_init,
     warpgroup_mma_wait,
 )
-from sparsec.kernels.hopper_backward_leave import leave_dq, leave_keys, store_part
+from sparsec.kernels.hopper_backward_leave import leave_dq, leave_keys, store_part_of_keys
 from sparsec.kernels.hopper_backward_load import hopper_backward_load
 from sparsec.kernels.hopper_backward_plan import BackwardPlan, BackwardShared, BackwardSizes, BackwardWork
 from sparsec.kernels.hopper_backward_sequences import clear_keys, clear_queries, is_ragged_tile
@@ -201,7 +201,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             leave_keys(dv, 1 - last, DK, plan.work.DV_ROWS, tile, shared, plan, GROUP)
             leave_keys(dk * plan.work.scale, last, DK, plan.work.DK_ROWS, tile, shared, plan, GROUP)
         else:
-            store_part(dv, plan.work.DV_PARTS, tile, plan, GROUP)
-            store_part(dk * plan.work.scale, plan.work.DK_PARTS, tile, plan, GROUP)
+            store_part_of_keys(dv, plan.work.DV_PARTS, tile, plan, GROUP)
+            store_part_of_keys(dk * plan.work.scale, plan.work.DK_PARTS, tile, plan, GROUP)
         turn += 1
         number = taken_backward_tile(turn, shared, 4)

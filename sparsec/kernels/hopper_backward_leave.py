@@ -50,7 +50,7 @@ def leave_keys(x, use, DK, ROWS, tile, shared, plan, GROUP: gl.constexpr):
 
 
 @gluon.jit
-def store_part(x, PARTS, tile, plan, GROUP: gl.constexpr):
+def store_part_of_keys(x, PARTS, tile, plan, GROUP: gl.constexpr):
     """Stores a group's rows of what a program found that has a part of a tile."""
     HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
     row = tile.number * plan.sizes.KEYS + GROUP * x.shape[0]

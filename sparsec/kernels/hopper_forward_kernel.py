@@ -126,5 +126,6 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         adds, complete = not first, gl.where(first, turn - 1, -1)
         said_before, turn_before = said, turn
         said = said_of(shared.said, stage % STAGES)
-    hopper_store(acc, complete, results, shared, plan, GROUP)
+    if complete >= 0:  # of several sequences, there may be fewer tiles than programs
+        hopper_store(acc, complete, results, shared, plan, GROUP)
     store_wait(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,17 +15,17 @@ _NO_BLOCK = 1 << 31  # no position is so large
 
 
 class Entries(NamedTuple):
-    """What an input holds for one row and one head: a number, or `length` entries with a 0 behind them.
+    """What an input holds for one row and one head: a number, or `length` entries, and a 0 behind all values.
 
     `first` is the index of the first entry; a float input has its own type, all others are int64.  Of chosen blocks,
     values are list << 31 | block for all entries that name one, rising, and `first` is the position of the first query.
     So it is of labels, [lines, labels].  Of several rows and heads, values stand one after the other, and `begin` says
-    where those of each do.
+    where those of each do; `length` and `first` are tensors where there are several sequences.
     """
 
     values: Tensor
-    length: int
-    first: int
+    length: Any
+    first: Any
     begin: Tensor | int = 0
 
 
@@ -54,18 +54,19 @@ def entries_of(
     return found
 
 
-def entries_of_heads(own: Input, x: Tensor, heads: Tensor) -> Entries:
-    """What an input [B or 1, H or 1, entries] of int or bool holds for all rows and some heads: `begin`, or the numbers
-    themselves, [B or 1, heads or 1, 1, 1].
+def entries_in_sequences(own: Input, x: Tensor, heads: Tensor, lines: Tensor) -> Entries:
+    """What an input [B or 1, H or 1, entries] of int or bool holds for some heads [X, ..] in sequences, int64
+    [.., 7], of which `lines` are those of their table (`sparsec.kernels.sequences`).
     """
-    values = x.long()
-    lines = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(*x.shape[:2], 1, 1)
-    if x.shape[1] > 1:
-        lines = lines[:, heads]
+    row, _, _, k_row, k_begin, n, _ = lines.unbind(-1)
+    place = (row if len(x) > 1 else row * 0) * x.shape[1] + (heads if x.shape[1] > 1 else heads * 0)
+    values = x.long().flatten()
     if not own.has_entries:
-        return Entries(values.flatten()[lines], 0, 0)
-    length = x.shape[2]
-    return Entries(torch.nn.functional.pad(values, (0, 1)).flatten(), length, 0, lines * (length + 1))
+        return Entries(values[place], 0, 0)
+    begin, values = place * x.shape[2], torch.nn.functional.pad(values, (0, 1))
+    if own.is_list:
+        return Entries(values, x.shape[2], 0, begin)
+    return Entries(values, n - k_begin, k_begin, begin + k_row)
 
 
 def _codes(lists: Tensor, q_offset: int) -> Entries:
@@ -85,8 +86,8 @@ def entry(entries: Entries, index: Tensor | int | None = None) -> Tensor:
     """The entry at an index, 0 where there is none; without an index the number of the row and head."""
     if index is None:
         return entries.values
-    place = torch.where(is_inside(entries, index), index - entries.first, entries.length)
-    return entries.values[entries.begin + place]
+    place = entries.begin + index - entries.first
+    return entries.values[torch.where(is_inside(entries, index), place, len(entries.values) - 1)]
 
 
 def real_entry(entries: Entries, *indices: Tensor | int) -> Tensor:

@@ -94,7 +94,7 @@ class Operator:
         made = operators(name, program)
         self._library = made.library  # the operators live as long as this does: as long as the module
         self.forward, self.backward, self.reals, self.choose = made.forward, made.backward, made.reals, made.choose
-        self.repeated = Repeated(program, made.differentiable)
+        self.repeated = Repeated(program, made.repeatable)
         self.function: Attention | None = None
 
     def public(self, function: Callable) -> Attention:
@@ -117,22 +117,24 @@ class Operator:
         """What the public function of a module returns for these arguments."""
         if not (isinstance(q, Tensor) and isinstance(k, Tensor) and isinstance(v, Tensor)):
             if torch.overrides.has_torch_function((q, k, v)):  # torch.fx and others that stand in for tensors
-                given = {"scale": scale, "return_lse": return_lse}
-                given |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
-                given |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
-                given |= dropped.given
-                return torch.overrides.handle_torch_function(self.function, (q, k, v), q, k, v, **given)
+                keywords = {"scale": scale, "return_lse": return_lse}
+                keywords |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
+                keywords |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
+                keywords |= dropped.given
+                return torch.overrides.handle_torch_function(self.function, (q, k, v), q, k, v, **keywords)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
         rows = packed(q, k, v, positions.documents)
         if rows is not None:
             q, k, v = rows[:3]
             positions = positions._replace(documents=rows.documents)
-        signature = None
-        if dropped.is_nothing:
-            signature = self.repeated.signature(q, k, v, scale, positions, sinks, inputs)
-        if signature and (made := self.repeated.run(signature, q, k, v, positions, sinks, inputs)):
-            return _handed_back(rows, *made, return_lse)
+        signature, given = None, (scale, *positions, sinks)
+        if dropped.is_nothing and not torch.compiler.is_compiling():
+            made = self.repeated.again(q, k, v, given, inputs)
+            if not made and (signature := self.repeated.signature(q, k, v, given, inputs)):
+                made = self.repeated.run(signature, q, k, v, given, inputs)
+            if made:
+                return _handed_back(rows, *made, return_lse)
         q, k, v = self._cast(q, k, v)
         most = self.program.most_positions
         scale = checked(q, k, v, scale, self.heads, most)
@@ -157,18 +159,30 @@ class Operator:
         out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p, reals)
         if signature and q.is_cuda:
             call = Call(q, k, v, scale, q_offset, inputs=[*data, *reals], sinks=sinks, table=sequences)
-            self.repeated.remember(signature, positions, call)
+            self.repeated.remember(signature, given, inputs, call)
         return _handed_back(rows, out, lse, return_lse)
 
     def choices(
-        self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None, **inputs: Any
-    ) -> dict[str, Tensor]:
+        self, q: Tensor, k: Tensor, scale: Any = None, q_offset: Any = None, *, k_offset: Any = None,
+        documents: Any = None, lengths: Any = None, q_lengths: Any = None, **inputs: Any,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """What a call with these tensors chooses: lists and labels by the names of the inputs that have them."""
         scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
-        first = first_position(q_offset, q.shape[2], k.shape[2], self.program.most_positions)
+        positions = Positions(q_offset, k_offset, documents, lengths, q_lengths)
+        first, sequences = self.places(positions, q, k)
+        given = checked_inputs(self.program.choice_inputs, inputs, q, k, documents=documents is not None)
+        names = [own.name for own in self.program.inputs if own.choice]
+        if not names:
+            return {}
         q, scale = positive(q.detach(), scale)
-        made = self._chosen(q, k, checked_inputs(self.program.choice_inputs, inputs, q, k), scale, first)
-        return dict(zip((own.name for own in self.program.inputs if own.choice), made, strict=True))
+        return dict(zip(names, self._chosen(q, k, given, scale, first, sequences), strict=True))
+
+    def places(self, positions: Positions, q: Tensor, k: Tensor) -> tuple[int, Tensor | None]:
+        """The position of the first query, or the table of the sequences that a call is about, checked."""
+        most = self.program.most_positions
+        if positions.plain:
+            return first_position(positions.q_offset, q.shape[2], k.shape[2], most), None
+        return 0, sequence_table(self.program, checked_positions(positions, q, k, most), q, k)
 
     def _chosen(
         self,

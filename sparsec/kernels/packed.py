@@ -35,7 +35,7 @@ def forward_packed(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     call = _with_empty_lines(call)
     q, k, v, table = as_readable(call.q), as_readable(call.k), as_readable(call.v), call.table
     data = for_kernels(program, call.inputs, 0, k.shape[2]) | data_besides(call)
-    run = prepared_forward(program, q, k, v, 0, table, data, dropout=call.dropout)
+    run = prepared_forward(program, q, k, v, call.offset_of_kernels, table, data, dropout=call.dropout)
     env = run({"Q": q, "K": k, "V": v, "SEQUENCES": table, "scale_log2": call.scale * LOG2_E_FLOAT, **data})
     return env["OUT"], env["LSE"]
 
@@ -50,12 +50,15 @@ def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[T
     call = _with_empty_lines(call)
     env = backward_inputs(call, upstream) | {"SEQUENCES": call.table}
     env |= for_kernels(program, call.inputs, 0, call.k.shape[2])
-    prepared_backward(program, env, 0, dropout=call.dropout)(env)
+    prepared_backward(program, env, call.offset_of_kernels, dropout=call.dropout)(env)
     return env["DQ"], env["DK"], env["DV"]
 
 
 def input_gradients_packed(program: Program, call: Call, upstream: Upstream) -> list[Tensor]:
-    """The gradients of float inputs over the sequences of a call, one after the other."""
+    """The gradients of float inputs over the sequences of a call."""
+    assert call.table is not None
+    if at_once(program, anywhere=not call.reach):
+        return input_gradients_gpu(program, call, upstream)
     return input_gradients_each(input_gradients_gpu, program, call, upstream)
 
 
@@ -63,10 +66,10 @@ def input_gradients_packed(program: Program, call: Call, upstream: Upstream) -> 
 def at_once(program: Program, *, anywhere: bool) -> bool:
     """Whether kernels can go over all sequences of a call; `anywhere`: at positions that nobody bounds.
 
-    Not with lists whose entries are counted: nothing says how far positions of sequences reach.  Nor with an entry for
-    each pair of the call, nor with what is chosen, whose blocks and groups are those of each sequence.
+    Not with lists whose entries are counted: nothing says how far positions of sequences reach.  Nor with what is
+    chosen, whose blocks and groups are those of each sequence.
     """
-    alone = any("counted" in own.uses or own.of_pairs or own.by_row for own in program.inputs)
+    alone = any("counted" in own.uses or own.by_row for own in program.inputs)
     return not alone and all(any(packs(each, anywhere) for each in group.variants) for group in program.groups)
 
 

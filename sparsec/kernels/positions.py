@@ -194,9 +194,14 @@ def _may_look(x: Tensor) -> bool:
     return has_values(x) and (x.device.type == "cpu" or looks())
 
 
+# As it is kept, since known calls ask each time: `os.environ` takes a microsecond to encode a name.
+_ENVIRONMENT: Any = getattr(os.environ, "_data", os.environ)
+_CHECK, _YES = (x if _ENVIRONMENT is os.environ else os.environ.encodekey(x) for x in ("SPARSEC_CHECK", "1"))
+
+
 def looks() -> bool:
     """Whether values on a GPU are checked."""
-    return os.environ.get("SPARSEC_CHECK") == "1"
+    return _ENVIRONMENT.get(_CHECK) == _YES
 
 
 def has_values(x: Tensor) -> bool:

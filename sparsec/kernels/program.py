@@ -33,6 +33,7 @@ class Answers(NamedTuple):
 
     keep: Any = None  # (q, k, n, at, tables, inputs, forms, numbers) -> whether a pair is kept
     full: Any = None  # (q_lo, q_hi, k_lo, k_hi, n, residue, numbers) -> whether a tile is kept whole
+    full_named: Any = None  # the same of tiles of which a table has every pair; asked where lists are made
     keys: Any = None  # (q_lo, q_hi, n, length, BLOCK, residue, numbers) -> ranges of tiles that queries visit
     queries: Any = None  # (k_lo, k_hi, n, length, shift, BLOCK, residue, numbers) -> those that keys visit
     judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> whether a tile may have a pair, and whether it has all
@@ -75,7 +76,8 @@ class Region(NamedTuple):
     groups: Groups | None = None  # queries and keys side by side with those of their groups
     block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
     listed: bool = False  # pairs one by one, from a list
-    tables_fill: bool = False  # a tile of which a table has every pair is kept whole
+    tables_fill: bool = False  # a tile of which a table has every pair is kept whole, where `is_full_named` says so
+    is_full_named: Callable[..., Any] | None = None  # as `is_full`, of such tiles; None: always
     tables: tuple[tuple[int, Any], ...] = ()  # tables that `keep` reads, with their numbers
     rows_tables: tuple = ()  # tables whose tiles are visited besides the ranges
     columns_tables: tuple = ()

@@ -19,7 +19,6 @@ from sparsec.kernels.derivatives import (
     batched,
     below_autograd,
     differentiable,
-    single_level,
     under_autograd,
     undifferentiable,
 )
@@ -30,6 +29,7 @@ from sparsec.kernels.one_by_one import backward_each, forward_each, input_gradie
 from sparsec.kernels.packed import backward_packed, forward_packed, input_gradients_packed
 from sparsec.kernels.program import Program
 from sparsec.kernels.read_gradients import input_gradients_gpu
+from sparsec.kernels.repeated_gradients import repeatable
 from sparsec.kernels.sinks import sink_gradient
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
 from sparsec.kernels.watched import past_dispatcher
@@ -65,7 +65,7 @@ class Operators(NamedTuple):
     backward: Callable
     reals: Callable  # the gradients of float inputs
     choose: Callable
-    differentiable: Callable  # forward, as autograd has it: float inputs come last, one by one
+    repeatable: Callable  # the forward pass of a known call, as autograd has it
 
 
 def operators(name: str, program: Program) -> Operators:
@@ -82,11 +82,12 @@ def operators(name: str, program: Program) -> Operators:
     }
     straight = past_dispatcher(partial(below_autograd, forward), on_gpu["forward"])
     straight_back = past_dispatcher(backward, on_gpu["backward"])
-    functions = differentiable(Passes(straight, straight_back, backward, refused, reals, sink_gradient))
+    passes = Passes(straight, straight_back, backward, refused, reals, sink_gradient)
+    functions = differentiable(passes)
     if library:
         _implement(library, name, program, on_gpu, functions)
         _implement_choosers(library, program, choose)
-    return Operators(library, forward, backward, reals, choose, single_level(functions[0]))
+    return Operators(library, forward, backward, reals, choose, repeatable(passes))
 
 
 _ENDS = "", "_backward", "_reals", "_refused", "_choose"

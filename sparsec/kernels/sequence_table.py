@@ -16,7 +16,11 @@ from sparsec.kernels.sequences import of_documents, of_rows, of_starts, table_li
 
 _LINES_AT_ONCE = 128
 _TOKENS_AT_ONCE = 1024
+_LINES_BESIDES = 3  # of the table of documents, more than cu_seqlens have entries
 _OF_ROWS = "LENGTHS", "Q_LENGTHS", "Q_OFFSETS", "K_OFFSETS"
+TENSORS = dict(
+    zip(("documents", "lengths", "q_lengths", "q_offset", "k_offset"), ("DOCUMENTS", *_OF_ROWS), strict=True)
+)
 
 
 def sequence_table(program: Program, positions: Positions, q: Tensor, k: Tensor) -> Tensor:
@@ -32,21 +36,30 @@ def sequence_table(program: Program, positions: Positions, q: Tensor, k: Tensor)
 
 def table_inputs(positions: Positions) -> Environment:
     """What the kernels read, by name: tensors from a multiple of 16 bytes on, as those that they were compiled for."""
-    given = zip(("DOCUMENTS", *_OF_ROWS), (positions.documents, *_of_rows(positions)), strict=True)
-    found: Environment = {name: as_contiguous(x) for name, x in given if isinstance(x, Tensor)}
+    given = positions._asdict()
+    found: Environment = {TENSORS[name]: as_contiguous(x) for name, x in given.items() if isinstance(x, Tensor)}
     for name in ("q_offset", "k_offset"):
-        x = getattr(positions, name)
-        found[name] = x if isinstance(x, int) else 0
-    return found
+        found[name] = given[name] if isinstance(given[name], int) else 0
+    documents = positions.documents
+    return found | ({"documents": len(documents) - 1} if isinstance(documents, Tensor) and documents.dim() == 1 else {})
 
 
-def _of_rows(positions: Positions) -> tuple[Any, ...]:
-    return positions.lengths, positions.q_lengths, positions.q_offset, positions.k_offset
+def lines_of(cu_seqlens: Tensor) -> int:
+    """Lines of the table of documents that cu_seqlens name: the same for many numbers of documents."""
+    return table_lines(cu_seqlens.shape[0] + _LINES_BESIDES)
+
+
+def numbers_of_entries(lines: int) -> range:
+    """How many entries cu_seqlens have whose table has so many lines."""
+    fewest = lines // 2 + 1 if table_lines(1) < lines else 1
+    return range(max(fewest - _LINES_BESIDES, 1), lines - _LINES_BESIDES + 1)
 
 
 def table_pass(program: Program, positions: Positions, q: Tensor, k: Tensor) -> Pass:
     """The kernels that write the table SEQUENCES for such positions and tensors; none of their numbers decides it."""
-    kinds = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else type(x) for x in positions)
+    kinds: tuple = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else type(x) for x in positions)
+    if positions.documents is not None and positions.documents.dim() == 1:
+        kinds = lines_of(positions.documents), positions.documents.dtype
     key = "table", kinds, q.shape[0], q.shape[2], k.shape[2], q.device
     run = program.passes.get(key)
     if run is None:
@@ -57,13 +70,13 @@ def table_pass(program: Program, positions: Positions, q: Tensor, k: Tensor) -> 
         elif positions.documents.dim() == 2:
             _launch_starts(run, *positions.documents.shape)
         else:
-            _launch_documents(run, len(positions.documents) - 1, k.shape[2])
+            _launch_documents(run, lines_of(positions.documents), k.shape[2])
     return run
 
 
-def _launch_documents(run: Pass, documents: int, length: int) -> None:
-    lines = _room(run, documents + 4)
-    values: Environment = {"CU_SEQLENS": Slot("DOCUMENTS"), "documents": documents, "length": length}
+def _launch_documents(run: Pass, lines: int, length: int) -> None:
+    _room(run, lines)
+    values: Environment = {"CU_SEQLENS": Slot("DOCUMENTS"), "documents": Slot("documents"), "length": length}
     _launch_writer(run, write_documents, values | {"lines": lines}, lines)
 
 

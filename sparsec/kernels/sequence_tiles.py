@@ -1,7 +1,7 @@
 """The tiles of the sequences of a call: which tile of which sequence each program of a kernel works on.
 
-Two small kernels make the list on the device, from the table of sequences (`sparsec.kernels.sequences`), so that no
-launch waits for a number; the host knows how many tiles there can be at most.
+Small kernels make the list on the device, from the table of sequences (`sparsec.kernels.sequences`), so that no launch
+waits for a number; the host knows how many tiles there can be at most.
 """
 
 from __future__ import annotations
@@ -54,9 +54,12 @@ def lay_tiles(run: Pass, by_key: bool, rows: int, block: int, stride: int, other
         values["OTHER"] = other
         values |= {"lines": lines, "halvings": lines.bit_length(), "most": most, "AT_ONCE": _TILES_AT_ONCE}
         values |= {"BY_KEY": by_key, "BLOCK": block, "STRIDE": stride}
-        at_once, warps = (_FEW, 4) if lines <= _FEW else (_MANY, 16)
-        run.launch(sum_tiles, (1, 1, 1), values | {"AT_ONCE": at_once}, {"num_warps": warps})
-        run.launch(write_tiles, (cdiv(most, _TILES_AT_ONCE), 1, 1), values)
+        grid = cdiv(most, _TILES_AT_ONCE), 1, 1
+        if lines <= _FEW:
+            run.launch(write_tiles_of_few, grid, values | {"LINES_AT_ONCE": _FEW})
+        else:
+            run.launch(sum_tiles, (1, 1, 1), values | {"AT_ONCE": _MANY}, {"num_warps": 16})
+            run.launch(write_tiles, grid, values)
     return name, programs_for(most, rows, block)
 
 
@@ -94,6 +97,36 @@ def sum_tiles(
     SEQUENCES, ENDS, TILES, lines, most,
     BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr, OTHER: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
+    """ENDS, by one program, as `_sum_tiles` says."""
+    _sum_tiles(SEQUENCES, ENDS, TILES, lines, most, BY_KEY, BLOCK, STRIDE, OTHER, AT_ONCE)
+
+
+@triton.jit(do_not_specialize=["lines", "halvings", "most"])
+def write_tiles(
+    SEQUENCES, ENDS, TILES, lines, halvings, most,
+    BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr, OTHER: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """TILES [1 + most, TILE_COLUMNS], as `lay_tiles` describes it, from ENDS."""
+    _write_tiles(SEQUENCES, ENDS, TILES, lines, halvings, most, BY_KEY, BLOCK, STRIDE, OTHER, AT_ONCE)
+
+
+@triton.jit(do_not_specialize=["lines", "halvings", "most"])
+def write_tiles_of_few(
+    SEQUENCES, ENDS, TILES, lines, halvings, most,
+    BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr, OTHER: tl.constexpr, AT_ONCE: tl.constexpr,
+    LINES_AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """Both in one launch: each program sums all lines and leaves the same in ENDS, so that none waits for another."""
+    _sum_tiles(SEQUENCES, ENDS, TILES, lines, most, BY_KEY, BLOCK, STRIDE, OTHER, LINES_AT_ONCE)
+    tl.debug_barrier()  # what other threads of the program have left there
+    _write_tiles(SEQUENCES, ENDS, TILES, lines, halvings, most, BY_KEY, BLOCK, STRIDE, OTHER, AT_ONCE)
+
+
+@triton.jit
+def _sum_tiles(
+    SEQUENCES, ENDS, TILES, lines, most,
+    BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr, OTHER: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
     """ENDS [2, lines + 1]: 0, then how many tiles there are up to each sequence; the same of entries of a list of the
     call, where OTHER is the length of the tiles that it names.  TILES begins with how many tiles there are in all.
 
@@ -114,12 +147,12 @@ def sum_tiles(
     tl.store(TILES, tl.minimum(total, most))
 
 
-@triton.jit(do_not_specialize=["lines", "halvings", "most"])
-def write_tiles(
+@triton.jit
+def _write_tiles(
     SEQUENCES, ENDS, TILES, lines, halvings, most,
     BY_KEY: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr, OTHER: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """TILES [1 + most, TILE_COLUMNS], as `lay_tiles` describes it."""
+    """TILES, from ENDS."""
     number = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
     there = number < tl.minimum(most, tl.load(ENDS + lines))
     low = tl.zeros([AT_ONCE], tl.int32)  # the sequence is one of low .. high

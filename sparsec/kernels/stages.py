@@ -31,8 +31,13 @@ def variant_of(run: Pass, group: Group) -> Variant:
 
     Then rather one without tables, which serves positions anywhere.
     """
-    found = group.at(run.metas["K"].shape[2])
-    if not run.packed:
+    return variant_for(group, run.metas["K"].shape[2], run.packed)
+
+
+def variant_for(group: Group, n: int, packed: bool) -> Variant:
+    """The same for n keys; `packed`: of several sequences."""
+    found = group.at(n)
+    if not packed:
         return found
     by_preference = found, *reversed(group.variants)
     return next(variant for anywhere in (True, False) for variant in by_preference if packs(variant, anywhere))

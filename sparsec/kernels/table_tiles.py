@@ -17,18 +17,18 @@ from sparsec.kernels.tables import Source
 
 def tables_of_masks(region: Region, positions: int, device: torch.device) -> Environment:
     """The tables that masks of a region read, for so many positions, by name."""
-    found = [x for _, source in region.tables for x in _whole_table(source, positions, device)]
+    found = [x for _, source in region.tables for x in whole_table(source, positions, device)]
     return {"TABLES": Tables(found)} if found else {}
 
 
 def tables_of_tiles(sources: tuple[Source, ...], positions: int, device: torch.device) -> Environment:
     """What `list_named_tiles` reads of the tables that name tiles, by name."""
-    named = Tables(x for source in sources for x in _whole_table(source, positions, device))
+    named = Tables(x for source in sources for x in whole_table(source, positions, device))
     sizes, steps = (source.size for source in sources), (source.width.bit_length() for source in sources)
     return {"SOURCES": named, "SIZES": tuple(sizes), "STEPS": tuple(steps)}
 
 
-def _whole_table(source: Source, positions: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def whole_table(source: Source, positions: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Where rows begin, one for each block of positions and one more, and their entries.
 
     All rows that are listed are there: masks ask about queries behind the last one of a tile, too.
@@ -42,14 +42,15 @@ def _whole_table(source: Source, positions: int, device: torch.device) -> tuple[
 @triton.jit(do_not_specialize=[*RUN_TIME, "most"])
 def list_named_tiles(
     DATA_LIST, COUNTS, TILES, SOURCES, most,
-    VISITS: tl.constexpr, NUMBERS: tl.constexpr, SIZES: tl.constexpr, STEPS: tl.constexpr, FILL: tl.constexpr,
+    VISITS: tl.constexpr, NUMBERS: tl.constexpr, SIZES: tl.constexpr, STEPS: tl.constexpr,
+    FILL: tl.constexpr, FULL_NAMED: tl.constexpr,
     BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """DATA_LIST [most]: 2 * tile + whether a table has all of its pairs, of the tiles that those of TILES visit.
+    """DATA_LIST [most]: 2 * tile + whether all of its pairs are kept, of the tiles that those of TILES visit.
 
     They are those in ranges and those in which a table names a pair, rising.  A line of TILES says where its entries
     begin, COUNTS how many it has.  SOURCES: where rows begin and entries of each table, of blocks of SIZES positions;
-    no row has 2 ** STEPS entries.  FILL: a tile of which a table has all pairs is kept whole.
+    no row has 2 ** STEPS entries.  FILL: a tile of which a table has all pairs is kept whole, where FULL_NAMED says so.
     """
     for number in range(tl.program_id(0), tl.load(TILES), tl.num_programs(0)):
         own = sequence_of(TILES, number, False)
@@ -76,6 +77,10 @@ def list_named_tiles(
             named, filled = _named(
                 SOURCES, SIZES, STEPS, FILL, own.q_offset + q_lo, own.q_offset + q_hi, k_lo, k_hi, there, BLOCK_M
             )
+            if FULL_NAMED is not None:
+                q_first, k_first = own.q_offset + q_lo, k_lo
+                edges = q_first, q_first + BLOCK_M - 1, k_first, k_first + BLOCK_N - 1, own.n
+                filled &= ask(FULL_NAMED, edges, (), NUMBERS)
             some = there & (named | _in_ranges(ranges, other))
             place = listed + tl.cumsum(some.to(tl.int32), 0) - 1
             entry = 2 * other + filled.to(tl.int32)

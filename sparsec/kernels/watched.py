@@ -31,15 +31,16 @@ def watched_beside_dispatcher() -> bool:
     )
 
 
-def likeness(*tensors: Tensor) -> Callable[..., bool] | None:
+def likeness(*tensors: Tensor, of_any_length: Tensor | None = None) -> Callable[..., bool] | None:
     """Whether other tensors are like these in all but their values, and the dispatcher would treat them alike.
 
-    torch.compile asks so before it runs what it has compiled, in C.  None where this torch can't be asked.
+    `of_any_length`: the one among them that may be longer or shorter, of one dimension.  torch.compile asks so before
+    it runs what it has compiled, in C.  None where this torch can't be asked.
     """
     try:
         from torch._C._dynamo.guards import TensorGuards
 
-        sizes: list[Any] = [[*x.shape] for x in tensors]
+        sizes: list[Any] = [[None] if x is of_any_length else [*x.shape] for x in tensors]
         strides: list[Any] = [[*x.stride()] for x in tensors]
         check = TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides).check
         return check if check(*tensors) else None

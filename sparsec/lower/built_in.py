@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from sparsec.lower.conditions import Evaluation, Frame
 
 _MAX_COUNT = 65_536  # blocks or keys of one row
-_BESIDE = "`among` and `keep` tell by position alone; `{0}(..) & {1}` keeps the pairs of {1} in what is chosen"
+_BESIDE = (
+    "`among` and `keep` tell by position alone; `{0}(..) & {1}` keeps the pairs of {1} in what is chosen; to choose "
+    "among {1}, choose in the model: `{2}`, `selected(sel)`"
+)
 _MOST_ROUNDS = 64
 _GROUPS = {
     "buckets": (2, _MAX_COUNT),
@@ -75,7 +78,9 @@ def _best(
         found = evaluation.set(bound[name], frame)
         sets[name] = TRUE if found is None else found
         if held := leaves(sets[name]):
-            hint = _BESIDE.format(signature.name, "table" if not isinstance(held[0], DataTest) else "b")
+            kind = "b" if isinstance(held[0], DataTest) else "table"
+            lists = f"blocks[{numbers['bq']}, {numbers['bk']}, t]" if signature.name == "top_blocks" else "keys[t]"
+            hint = _BESIDE.format(signature.name, kind, f"input sel: {lists}")
             span = evaluation.place(bound[name].span, frame)
             evaluation.error(say.NotAmong(name=name, of=signature.name, what=_held(held[0]), hint=hint, span=span))
     if len(evaluation.errors) > known:

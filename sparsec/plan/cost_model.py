@@ -15,8 +15,9 @@ from functools import lru_cache
 import numpy as np
 
 from sparsec.ir import nodes as ir
-from sparsec.plan.evaluate import BLOCK, listed_tiles, steps
+from sparsec.plan.evaluate import listed_tiles, steps
 from sparsec.plan.nodes import Begin, Contiguous, Cover, Gathered, Layout, Listed, Region, Residue, Variant
+from sparsec.plan.programs import BLOCK
 
 LENGTHS = tuple(1 << exponent for exponent in range(8, 21))  # at which costs are compared: 256 to 1 M
 GATHERED = 1.2  # a step over gathered keys, nearly all of which are masked or copied first

@@ -12,7 +12,8 @@ from dataclasses import replace
 from functools import partial
 
 from sparsec.ir import nodes as ir
-from sparsec.ir.approximate import Over, affine_over, over, under
+from sparsec.ir.algebra import conjunction
+from sparsec.ir.approximate import Over, affine_over, named_whole, over, under
 from sparsec.plan.coordinates import at_keys, in_class, moved, pairs_of, places
 from sparsec.plan.nodes import Contiguous, Cover, Gathered, Layout, Listed, Precision, Region, Residue, Segment, Side
 from sparsec.sets import budgets, symbolic_tiles
@@ -30,9 +31,11 @@ EVERYTHING = (Segment(None, None, ir.TRUE, exact=False),)
 def region_of(condition: ir.Set, layout: Layout, why: str) -> Region:
     """The region of a simplified condition that lies in the layout."""
     mask = given(condition, facts) if (facts := pairs_of(layout)) != ir.TRUE else condition
+    full_named: ir.Set = ir.FALSE
     match layout:
         case Contiguous():
             rows, columns, full = _seen(mask, stride=1)
+            full_named = _full_named(mask, columns.tables)
         case Listed():
             rows, columns, _ = _seen(mask, stride=1)
             full = ir.FALSE
@@ -45,7 +48,7 @@ def region_of(condition: ir.Set, layout: Layout, why: str) -> Region:
                 _queries_gathered(columns, layout, condition),
                 at_keys(full, layout),
             )
-    return Region(layout, condition, mask, rows, columns, full, why)
+    return Region(layout, condition, mask, rows, columns, full, why, full_named=full_named)
 
 
 def cover_of_rows(condition: ir.Set, layout: Layout) -> Cover:
@@ -111,6 +114,16 @@ def _full(pairs: Callable[[], Points], stride: int) -> ir.Set:
             return symbolic_tiles.full(pairs(), MOST_FULL_TERMS, stride)
     except OutOfBudget:
         return ir.FALSE  # every tile gets the mask
+
+
+def _full_named(mask: ir.Set, tables: tuple[ir.Table, ...]) -> ir.Set:
+    """When a tile is full of which one of the tables, any of them, has every pair."""
+    found = []
+    for table in tables:
+        kept = under(named_whole(mask, table))
+        if kept != ir.TRUE:
+            found.append(_full(partial(relation, kept, parameters=symbolic_tiles.parameters(1)), 1))
+    return conjunction(*found) if tables else ir.FALSE
 
 
 def _keys_gathered(cover: Cover, layout: Gathered) -> Cover:

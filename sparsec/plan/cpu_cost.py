@@ -13,8 +13,9 @@ from functools import lru_cache
 import numpy as np
 
 from sparsec.plan.cost_model import named
-from sparsec.plan.evaluate import BLOCK, steps
+from sparsec.plan.evaluate import steps
 from sparsec.plan.nodes import Region, Residue, Variant
+from sparsec.plan.programs import BLOCK
 
 _HEIGHTS = np.array([[1], [2], [4], [8]])  # tiles of queries that are taken together, as in kernels/cpu_stacks.py
 _LOST = 0.84  # for each tile of keys of a product, as there

@@ -8,10 +8,9 @@ import numpy as np
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.boxes import Bounds, decided, without_phases
-from sparsec.ir.vector import Values, distinct, floor_divided, holds, integer
+from sparsec.ir.vector import distinct
 from sparsec.plan.nodes import Cover, Gathered, Grouped, Layout, Region, Residue, Segment, Side
-
-BLOCK = 64  # positions of a tile
+from sparsec.plan.programs import BLOCK, gathered_keys, programs, visited
 
 # Where lists say which tiles are visited: in how many programs that is looked at, and in how many boxes at first.
 _EVEN, _NEAR, _BOXES = 48, 24, 32
@@ -29,22 +28,7 @@ def steps(cover: Cover, region: Region, n: int) -> np.ndarray:
         return _steps_of_groups(region.layout, n)
     if cover.from_list:
         return listed_tiles(cover.side, region, n)[0]
-    at, length = _programs(cover.side, region, n)
-    size = np.size(at[f"{cover.side}_lo"])
-    begins, ends = np.zeros((2, len(cover.segments), size), np.int64)
-    for place, segment in enumerate(cover.segments):
-        begins[place], ends[place] = _range(segment, at, length)
-    if not cover.ordered:
-        order = np.argsort(begins, axis=0, kind="stable")
-        begins, ends = np.take_along_axis(begins, order, 0), np.take_along_axis(ends, order, 0)
-    if not len(ends):
-        return np.zeros(size, np.int64)
-    total, done = ends[0] - begins[0], ends[0]
-    for begin, end in zip(begins[1:], ends[1:], strict=True):
-        stop = np.maximum(end, done)
-        total = total + np.maximum(stop - np.maximum(begin, done), 0)
-        done = stop
-    return total
+    return visited(cover, region.layout, n)
 
 
 def _steps_of_groups(layout: Grouped, n: int) -> np.ndarray:
@@ -94,7 +78,7 @@ def _listed(side: Side, condition: ir.Set, layout: Layout, n: int) -> tuple[np.n
     between = (looked_at[1:] + looked_at[:-1] + 1) // 2
     nearest = np.searchsorted(between, np.arange(lines), "right")
     if isinstance(layout, Residue):
-        nearest = nearest[_programs_by_class(layout.stride, n)[1]]
+        nearest = nearest[programs(side, layout, n).low // BLOCK]
     return visited[nearest], whole[nearest]
 
 
@@ -109,14 +93,8 @@ def _tiles_of_class(side: Side, layout: Layout, n: int) -> int:
         case Residue(stride):
             return -(-n // (stride * BLOCK))
         case Gathered() if side == "k":
-            return -(-_gathered(layout, n) // BLOCK)
+            return -(-gathered_keys(layout, n) // BLOCK)
     return -(-n // BLOCK)
-
-
-def _gathered(layout: Gathered, n: int) -> int:
-    """How many keys are gathered."""
-    beyond = n - layout.first
-    return max(0, beyond // layout.period * layout.width + min(beyond % layout.period, layout.width))
 
 
 def _some(tiles: int) -> np.ndarray:
@@ -159,7 +137,7 @@ def _long_prefix(visited: np.ndarray) -> int:
 def longest_first(cover: Cover, region: Region) -> bool:
     """`Cover.longest_first`: whether the later half of the tiles visits far more than the earlier one, at a long n."""
     visited = steps(cover, region, _LONG_AT)
-    low = np.asarray(_programs(cover.side, region, _LONG_AT)[0][f"{cover.side}_lo"])
+    low = programs(cover.side, region.layout, _LONG_AT).low
     late = low > np.median(low) if len(low) else np.zeros(0, bool)
     return bool(late.any() and visited[late].mean() > _FAR_LATER * visited[~late].mean())
 
@@ -174,41 +152,3 @@ def _prefix(segment: Segment, side: str) -> int:
             case ir.Compare(ir.Const(value), ">=", ir.Var(name)) if name == f"{side}_lo":
                 return value + 1
     return 0
-
-
-def _programs(side: str, region: Region, n: int) -> tuple[Values, np.ndarray | int]:
-    """The edges of every tile of one side, and the length of the sequence that it visits."""
-    match region.layout:
-        case Residue(stride):
-            residue, tile = _programs_by_class(stride, n)
-            length = -((residue - n) // stride)
-            return {"n": n, "residue": residue, **_edges(side, tile * BLOCK)}, length
-        case Gathered():
-            keys = _gathered(region.layout, n)
-            own, other = (n, keys) if side == "q" else (keys, n)
-            return {"n": n, **_edges(side, np.arange(0, own, BLOCK))}, other
-    return {"n": n, **_edges(side, np.arange(0, n, BLOCK))}, n
-
-
-@lru_cache(maxsize=32)  # at all lengths, for each head again
-def _programs_by_class(stride: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The residue of each program and its tile there, class by class."""
-    classes, tiles = np.arange(min(stride, n)), np.arange(-(-n // (stride * BLOCK)))
-    residue, tile = np.repeat(classes, len(tiles)), np.tile(tiles, len(classes))
-    there = tile * BLOCK < -((residue - n) // stride)
-    return residue[there], tile[there]
-
-
-def _edges(side: str, low: np.ndarray) -> Values:
-    return {f"{side}_lo": low, f"{side}_hi": low + (BLOCK - 1)}
-
-
-def _range(segment: Segment, at: Values, length: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-    """First tile and the one after the last, equal where there is none."""
-    first = 0 if segment.first is None else np.maximum(integer(segment.first, at), 0)
-    stop = length if segment.last is None else np.minimum(integer(segment.last, at) + 1, length)
-    stop = np.maximum(stop, 0)
-    if segment.when != ir.TRUE:
-        stop = np.where(holds(segment.when, at), stop, 0)
-    end = floor_divided(stop + (BLOCK - 1), BLOCK)
-    return np.minimum(floor_divided(np.asarray(first), BLOCK), end), end

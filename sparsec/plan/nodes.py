@@ -130,6 +130,7 @@ class Region:
     full: ir.Set  # on the four edges: the tile needs no mask (Listed: never asked, every tile has its mask listed)
     why: str  # why this layout, one sentence
     block: int = 1  # tiles that lie within aligned blocks of so many positions are full where they are visited at all
+    full_named: ir.Set = ir.FALSE  # as `full`, of tiles of which one of the tables that are visited has every pair
 
     @property
     def covers(self) -> tuple[Cover, Cover]:
@@ -173,9 +174,9 @@ class Region:
         return self.keeps and not self.never_full
 
     @property
-    def table_full(self) -> bool:
-        """Whether a tile of which a table has every pair is full."""
-        return isinstance(self.mask, ir.Or) and set(self.columns.tables) <= set(self.mask.parts)
+    def asks_full_named(self) -> bool:
+        """Whether something else than a table decides if a tile is full of which the table has every pair."""
+        return self.keeps and self.full_named not in (ir.TRUE, ir.FALSE)
 
 
 @dataclass(frozen=True, slots=True)

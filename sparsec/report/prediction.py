@@ -12,8 +12,9 @@ from sparsec.ir import nodes as ir
 from sparsec.plan.build import build, contiguous
 from sparsec.plan.cost_model import LENGTHS, cost
 from sparsec.plan.cpu_cost import cpu_cost
-from sparsec.plan.evaluate import BLOCK, steps
+from sparsec.plan.evaluate import steps
 from sparsec.plan.nodes import Contiguous, Plan, Region, Variant
+from sparsec.plan.programs import BLOCK
 
 _PAST = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
 

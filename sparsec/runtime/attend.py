@@ -52,11 +52,24 @@ class Attend(Calls, Decodes):
             self._check_heads(q)
         return self._function(q, k, v, **given)
 
+    def _again(self, q: object, k: object, v: object, given: tuple, inputs: dict[str, Any]) -> Any:
+        return self._operator.repeated.again(q, k, v, given, inputs, self._heads)
+
     def _input_names(self) -> tuple[str, ...]:
         return self._inputs
 
     def choices(
-        self, q: Tensor, k: Tensor, *, scale: float | None = None, q_offset: int | None = None, **inputs: Tensor
+        self,
+        q: Tensor,
+        k: Tensor,
+        *,
+        scale: float | None = None,
+        q_offset: int | Tensor | None = None,
+        k_offset: int | Tensor | None = None,
+        documents: Tensor | None = None,
+        lengths: Tensor | None = None,
+        q_lengths: Tensor | None = None,
+        **inputs: Tensor,
     ) -> dict[str, Tensor]:
         """What a call with these tensors chooses itself, int32, by names that `pattern.mask` takes.
 
@@ -65,8 +78,13 @@ class Attend(Calls, Decodes):
         of given scores.  Of `lsh` [B, H, rounds, n_q + n]: the chunks of the queries, and then of the keys.  Of
         `routed` [B, H, clusters / 32, n_q + n]: bits of the clusters that these are in.  `inputs` are scores of blocks
         and centroids, where the pattern has these.  Empty where it chooses nothing itself.
+
+        Documents, lengths and offsets as of a call.  Each sequence has what it would choose alone, blocks and chunks
+        counted from its own start: lists of the sequences in a row follow one another, labels stand beside their rows
+        of q and k, and what belongs to no sequence is -1.
         """
-        return self._operator.choices(q, k, scale, q_offset, **inputs)
+        places = {"q_offset": q_offset, "k_offset": k_offset, "documents": documents}
+        return self._operator.choices(q, k, scale, **places, lengths=lengths, q_lengths=q_lengths, **inputs)
 
     def weights(
         self,
@@ -76,20 +94,32 @@ class Attend(Calls, Decodes):
         rows: int | Sequence[int] | Tensor,
         *,
         scale: float | None = None,
-        q_offset: int | None = None,
+        q_offset: int | Tensor | None = None,
+        k_offset: int | Tensor | None = None,
+        documents: Tensor | None = None,
+        lengths: Tensor | None = None,
+        q_lengths: Tensor | None = None,
         **inputs: Tensor,
     ) -> Tensor:
         """Attention weights of chosen rows, to look at: float32 [B, H, rows, n], 0 for pairs that are not kept.
 
-        q [B, H, n_q, D], k [B, H_kv, n, D] and what else a call has; lse [B, H, n_q] is what it returned with
-        `return_lse=True`, so that learned sinks count.  `rows` are numbers of queries, 0 .. n_q - 1.  Takes memory
-        for these rows alone, and waits for the device.  ValueError for what does not fit.
+        q [B, H, n_q, D], k [B, H_kv, n, D] and what else a call has, documents, lengths and offsets too; lse [B, H,
+        n_q] is what it returned with `return_lse=True`, so that learned sinks count.  `rows` are numbers of rows of q,
+        0 .. n_q - 1; weights stand at rows of k.  Takes memory for these rows alone, and waits for the device.
+        ValueError for what does not fit.
         """
-        from sparsec.runtime.weights import weights
+        from sparsec.kernels.positions import Positions
+        from sparsec.runtime.weights import weights, weights_of_sequences
 
-        reals = {each.name: inputs[each.name] for each in self.pattern.nodes.choice_inputs if each.name in inputs}
-        chosen = self.choices(q, k, scale=scale, q_offset=q_offset, **reals)
-        return weights(self.pattern.nodes, q, k, lse, rows, scale, q_offset, {**inputs, **chosen})
+        positions = Positions(q_offset, k_offset, documents, lengths, q_lengths)
+        pattern, operator = self.pattern.nodes, self._operator
+        reals = {each.name: inputs[each.name] for each in pattern.choice_inputs if each.name in inputs}
+        given = {**inputs, **self.choices(q, k, scale=scale, **positions._asdict(), **reals)}
+        _, table = operator.places(positions, q, k)
+        if table is None:
+            return weights(pattern, q, k, lse, rows, scale, q_offset, given)
+        packed = documents is not None
+        return weights_of_sequences(pattern, operator.program, table, packed, q, k, lse, rows, scale, given)
 
     def kept(
         self,
@@ -98,26 +128,33 @@ class Attend(Calls, Decodes):
         *,
         dense: Attend | None = None,
         scale: float | None = None,
-        q_offset: int | None = None,
+        q_offset: int | Tensor | None = None,
+        k_offset: int | Tensor | None = None,
+        documents: Tensor | None = None,
+        lengths: Tensor | None = None,
+        q_lengths: Tensor | None = None,
         **inputs: Tensor,
     ) -> Tensor:
         """The share of dense attention's weight that the pattern keeps, for each row: float32 [B, H, n_q], 0 to 1.
 
-        From the log-sum-exps of two calls, of the pattern and of dense attention with the same scores: over all keys,
-        or for heads that see no later key over those up to the query.  `dense`: another operator, whose pairs include
-        those of this one, as what to compare with.  Rows without a key keep 0.  No gradients.
+        From the log-sum-exps of two calls, of the pattern and of dense attention with the same scores, documents,
+        lengths and offsets: over all keys, or for heads that see no later key over those up to the query.  `dense`:
+        another operator, whose pairs include those of this one, as what to compare with.  Rows without a key keep 0.
+        No gradients.
         """
         import torch
 
         from sparsec.ir.inputs import read_by_scores
         from sparsec.runtime import weights
 
+        told: dict[str, Any] = {"scale": scale, "q_offset": q_offset, "k_offset": k_offset, "documents": documents}
+        told |= {"lengths": lengths, "q_lengths": q_lengths, "return_lse": True}
         with torch.no_grad():
-            _, own = self(q, k, k, scale=scale, q_offset=q_offset, return_lse=True, **inputs)
+            _, own = self(q, k, k, **told, **inputs)
             whole = dense or weights.dense(self.pattern.nodes)
             known = dense._inputs if dense else [each.name for each in read_by_scores(self.pattern.nodes)]
             given = {name: inputs[name] for name in known if name in inputs}
-            return weights.share(own, whole(q, k, k, scale=scale, q_offset=q_offset, return_lse=True, **given)[1])
+            return weights.share(own, whole(q, k, k, **told, **given)[1])
 
     @staticmethod
     def dropout_mask(

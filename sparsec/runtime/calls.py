@@ -16,6 +16,10 @@ class Calls:
     def _call(self, q: Tensor, k: Tensor, v: Tensor, **given: Any) -> Any:
         raise NotImplementedError
 
+    def _again(self, q: object, k: object, v: object, given: tuple, inputs: dict[str, Any]) -> Any:
+        """out and lse of a call like the last one, None for others; `given`: scale, positions and sinks."""
+        return None
+
     def _input_names(self) -> tuple[str, ...]:
         """Of the data that the pattern reads."""
         raise NotImplementedError
@@ -131,6 +135,11 @@ class Calls:
         Raises ValueError for what does not fit, and TypeError for arguments of other attention functions; the text
         begins with a code that `sparsec explain` knows.
         """
+        drops = type(dropout_p) not in (int, float) or dropout_p != 0
+        if not drops and not more and generator is dropout_seed is None:
+            same = scale, q_offset, k_offset, documents, lengths, q_lengths, sinks
+            if made := self._again(q, k, v, same, inputs):
+                return made if return_lse else made[0]
         if more or inputs:
             known = self._input_names() if inputs else ()
             if foreign := [name for name in inputs if name not in known]:
@@ -149,6 +158,6 @@ class Calls:
                 "q_lengths": q_lengths,
             }
             given |= {name: x for name, x in rare.items() if x is not None}
-        if type(dropout_p) not in (int, float) or dropout_p != 0:
+        if drops:
             given["dropout_p"] = dropout_p
         return self._call(q, k, v, **given, **inputs)

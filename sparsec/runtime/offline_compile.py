@@ -45,8 +45,9 @@ from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.inputs import Input
 from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
-from sparsec.kernels.packed import backward_packed, forward_packed
-from sparsec.kernels.read_gradients import input_gradients_gpu, read_gradient_kernel
+from sparsec.kernels.packed import backward_packed, forward_packed, input_gradients_packed
+from sparsec.kernels.read_gradients import input_gradients_gpu
+from sparsec.kernels.read_kernel import read_gradient_kernel
 from sparsec.kernels.sequences import of_documents
 from sparsec.kernels.splits import combine_splits, reduce_splits
 from sparsec.kernels.table_tiles import list_named_tiles
@@ -130,6 +131,7 @@ def compile_kernels(
         if packed:
             out, lse = forward_packed(program, call)
             backward_packed(program, call, Upstream(g, out, lse))
+            input_gradients_packed(program, call, Upstream(g, out, lse))
         else:
             out, lse = forward_gpu(program, call)
             backward_gpu(program, call, Upstream(g, out, lse))

@@ -108,11 +108,11 @@ def _full(pairs: isl.Set, limit: int, stride: int) -> tuple[ir.Set, ...]:
     edges = (*parameters(stride), "q_lo", "q_hi", "k_lo", "k_hi")
     domain = _domain(edges, f"{_tile('q')} and {_tile('k')}", stride)
     box = _read(edges, "[q, k] : q_lo <= q <= q_hi and k_lo <= k <= k_hi")
-    boxes = box.intersect_params(domain)
-    missing = _explicit(boxes.subtract(pairs).params().coalesce())
+    left_out = box.intersect_params(domain).subtract(pairs)
+    missing = _explicit(left_out.params().coalesce())
     kept = domain.subtract(missing).coalesce()
-    parts = [from_isl.condition(piece, domain) for piece in _implicants(kept, domain)[:limit]]
-    return tuple(part for part in parts if _proved_full(part, boxes, pairs))
+    parts = [from_isl.condition(piece, domain) for piece in _implicants(kept, domain, missing)[:limit]]
+    return tuple(part for part in parts if _proved_full(part, left_out))
 
 
 def _explicit(values: isl.Set) -> isl.Set:
@@ -124,14 +124,14 @@ def _explicit(values: isl.Set) -> isl.Set:
         return values.remove_divs()
 
 
-def _proved_full(part: ir.Set, boxes: isl.Set, pairs: isl.Set) -> bool:
-    """Whether every pair of a box of `boxes` is in `pairs` where `part` holds.
+def _proved_full(part: ir.Set, left_out: isl.Set) -> bool:
+    """Whether no pair of a box is left out where `part` holds.
 
     Projections and printing are steps to believe in no more than need be; this takes neither.
     """
     try:
         with budget(budgets.NEATER):
-            return boxes.intersect(to_isl.points(part, boxes.get_space())).is_subset(pairs)
+            return left_out.intersect(to_isl.points(part, left_out.get_space())).is_empty()
     except OutOfBudget:
         return False
 
@@ -187,16 +187,19 @@ def _domain(names: tuple[str, ...], known: str, stride: int) -> isl.Set:
     return _parameters(names, f"{known} and 0 <= residue < {stride}" if stride > 1 else known)
 
 
-def _implicants(values: isl.Set, domain: isl.Set) -> list[isl.Set]:
-    """`values` as few convex pieces as can be, each freed of every constraint that the others make needless."""
-    short = values.gist(domain)  # without what the domain says already
-    wide = list(dict.fromkeys(_widened(piece, values, domain) for piece in short.get_basic_sets()))
+def _implicants(values: isl.Set, domain: isl.Set, others: isl.Set) -> list[isl.Set]:
+    """`values` as few convex pieces as can be, each freed of every constraint that the rest of it makes needless.
+
+    `others`: what of `domain`, and maybe of what is outside, is not among `values`.
+    """
+    short, others = values.gist(domain), others.intersect(domain)  # without what the domain says already
+    wide = list(dict.fromkeys(_widened(piece, others) for piece in short.get_basic_sets()))
     return irredundant(wide, lambda piece, rest: bool(rest) and piece.intersect(domain).is_subset(_union(rest)))
 
 
-def _widened(piece: isl.BasicSet, values: isl.Set, domain: isl.Set) -> isl.Set:
+def _widened(piece: isl.BasicSet, others: isl.Set) -> isl.Set:
     def needless(_: isl.Constraint, rest: list[isl.Constraint]) -> bool:
-        return _meet(piece, rest).intersect(domain).is_subset(values)
+        return _meet(piece, rest).is_disjoint(others)  # soon proved, a subset of `values` takes a subtraction
 
     return _meet(piece, irredundant(piece.get_constraints(), needless))
 

@@ -57,7 +57,7 @@ def forget(attend) -> None:
     """Has the next call of an operator prepare its passes anew."""
     module = sys.modules[attend.__module__]
     module._PROGRAM.passes.clear()
-    module._OPERATOR.repeated.known.clear()
+    module._OPERATOR.repeated.forget()
 
 
 def launches(attend) -> list[Launch]:

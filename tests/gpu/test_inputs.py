@@ -130,6 +130,7 @@ def test_documents(condition: str) -> None:
 
 
 LOTS = 20  # of 25 programs each, so that several processes can share the work, and the first failure shows early
+# One lot: pytest -m gpu "tests/gpu/test_inputs.py::test_random_programs[7]"; -k "not random" for all but these.
 
 
 @pytest.mark.parametrize("lot", range(LOTS))

@@ -9,7 +9,7 @@ import torch
 from support.exact import assert_as_exact
 from support.generated import attend_of, module_of, pattern_of, spread_module_of
 from support.on_gpu import HALVES, check
-from support.score_inputs import BY_HEAD, TEXTS, dense, drawn_inputs
+from support.score_inputs import BY_HEAD, TEXTS, Sequence, dense, dense_of_sequences, drawn_inputs
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -119,24 +119,46 @@ def test_repeated_calls_take_new_inputs() -> None:
         assert torch.equal(first, watched)
 
 
-def test_documents() -> None:
-    """Packed, and one document after the other: as exact as dense attention of each in the same type."""
-    pattern = pattern_of(TEXTS["strided"])
-    attend, ends = attend_of(pattern), [0, 300, 301, 900]
-    tensors, inputs = drawn(900, 900, 1, torch.bfloat16), drawn_inputs(pattern, 1, HEADS, 900, device="cuda")
-    cu_seqlens = torch.tensor([0, 300, 300, 301, 900], device="cuda", dtype=torch.int32)
+SEQUENCE_TEXTS = ["all", "pairs", "strided", "data", "documents"]
 
-    def of_each(q, k, v, given: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        found = []
-        for begin, end in pairwise(ends):
-            own = {key: x[..., begin:end] if key == "bias" else x for key, x in given.items()}
-            found.append(dense(pattern, *(x[:, :, begin:end] for x in (q, k, v)), own, 0.125, 0))
-        outs, lses = zip(*found, strict=True)
-        return torch.cat(outs, 2), torch.cat(lses, 2)
 
-    found = results(
-        lambda *x: attend(*x[:3], documents=cu_seqlens, scale=0.125, return_lse=True, **x[3]), tensors, inputs
-    )
+@pytest.mark.parametrize("name", SEQUENCE_TEXTS)
+def test_documents(name: str) -> None:
+    """Packed, and one document after the other."""
+    ends = [0, 200, 200, 201, 600]
+    alone = [Sequence(0, first, stop) for first, stop in pairwise(ends)]
+    check_sequences(name, 1, 650, alone, documents=torch.tensor(ends, device="cuda", dtype=torch.int32))
+
+
+@pytest.mark.parametrize("name", SEQUENCE_TEXTS)
+def test_rows_with_lengths_and_offsets(name: str) -> None:
+    """Keys of a row begin at a position of its own, and so do the entries of inputs."""
+    lengths, offsets = [300, 250, 430], [0, 37, 130]
+    alone = [
+        Sequence(row, 0, min(n - first, 300), first)
+        for row, (n, first) in enumerate(zip(lengths, offsets, strict=True))
+    ]
+    numbers = (torch.tensor(x, device="cuda", dtype=torch.int32) for x in (lengths, offsets))
+    check_sequences(name, 3, 300, alone, **dict(zip(("lengths", "k_offset"), numbers, strict=True)))
+
+
+def check_sequences(name: str, batch: int, length: int, alone: list[Sequence], **given) -> None:
+    """As exact as dense attention of each sequence alone in the same type, and the same bits again."""
+    pattern = pattern_of(TEXTS[name])
+    attend, tensors = attend_of(pattern), drawn(length, length, batch, torch.bfloat16)
+    inputs = drawn_inputs(pattern, batch, HEADS, length, device="cuda")
+    alone = [each for each in alone if each.first < each.stop]
+
+    def packed() -> dict[str, torch.Tensor]:
+        return results(lambda *x: attend(*x[:3], **given, scale=0.125, return_lse=True, **x[3]), tensors, inputs)
+
+    found, again = packed(), packed()
+    for key, x in found.items():
+        assert torch.equal(x, again[key]), key
     exact = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
-    wanted, plain = results(of_each, [x.double() for x in tensors], exact), results(of_each, tensors, inputs)
-    assert_as_exact(found.values(), wanted.values(), plain.values())
+    wide = [x.double() for x in tensors]
+    wanted, plain = (
+        results(lambda *x: dense_of_sequences(name, alone, *x, 0.125), *on) for on in ((wide, exact), (tensors, inputs))
+    )
+    sizes = sums_of_parts(lambda *x: dense_of_sequences(name, alone, *x, 0.125), wide, exact)
+    assert_as_exact(found.values(), wanted.values(), plain.values(), sizes.values())

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import calls
-from support.generated import module_of, pattern_of
+from support.generated import mask_of, module_of, pattern_of
 from support.longer import longer
 
 from sparsec.kernels import one_by_one, packed, prepare, sequences
@@ -18,6 +18,7 @@ from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.settings import Settings
 from sparsec.kernels.table_tiles import tables_of_masks
+from sparsec.kernels.tile_lists import read_besides
 from sparsec.testing import dense_attention
 
 ENDS = [3, 3, 20, 21, 70, 70, 118]
@@ -31,6 +32,7 @@ TABLES = [
     "window(5) | blocks(48, [[0, 1], [1]]) | blocks(16, [[], [0, 4]])",
     "n - k < 5 | blocks(16, [[0], [2, 1], [0, 2]])",
 ]
+PARTLY_WHOLE = ["causal & (past(20) | random_past_blocks(32, 2, 1))", "window(70) & blocks(64, [[0, 1], [1, 0]])"]
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +60,21 @@ def check(text: str, ends: list[int], rows: int, heads: int = 2, kv_heads: int =
 @pytest.mark.parametrize("text", longer(TABLES, 3))
 def test_documents(text: str) -> None:
     check(text, ENDS, ROWS)
+
+
+@pytest.mark.parametrize("text", longer(PARTLY_WHOLE, 1))
+def test_tiles_that_a_table_has_whole(text: str) -> None:
+    """They go without a mask where the rest of the condition is proved there: less of them is right, more is not."""
+    check(text, ENDS, ROWS)
+    pattern = pattern_of(f"pattern p = {text}")
+    region = module_of(pattern)._PROGRAM.groups[0].at(ROWS).regions[0]
+    assert region.tables_fill and region.is_full_named is not None
+    read = read_besides(region, "rows", ROWS, ROWS, 0, (16, 32), torch.device("cpu"))
+    kept = torch.from_numpy(mask_of(pattern, 128, 128)).view(8, 16, 4, 32).all(3).all(1)
+    line = torch.arange(len(read["LIST_STARTS"]) - 1).repeat_interleave(read["LIST_STARTS"].diff())
+    whole = [(m, e // 2) for m, e in zip(line.tolist(), read["LIST"].tolist(), strict=True) if e % 2]
+    assert whole
+    assert all(kept[at] for at in whole)
 
 
 @pytest.mark.parametrize("text", longer(TABLES[:3], 1))

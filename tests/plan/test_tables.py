@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from support.kernel import planned, visited
+from support.kernel import holds, planned, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import over, under
@@ -79,3 +79,39 @@ def test_what_is_set_aside(condition, affine, tables):
     assert region.rows.tables == region.columns.tables == tables
     assert region.rows.segments == planned(affine).rows.segments or "complement" in region.rows.why
     assert region.condition == condition
+
+
+EVERY_KEY = tuple(range(8))
+
+
+@given(conditions(term=terms() | tables()), st.integers(33, 90), st.integers(16, 33), st.integers(16, 33))
+@example(ir.And((CAUSAL, ir.Or((PAST, ir.RandomBlocks(16, 2, 7, True))))), 90, 16, 16)
+@example(ir.And((ir.Or((PAST, BLOCKS)), ir.Not(RANDOM))), 64, 16, 16)
+@example(ir.Or((ir.And((BLOCKS, CAUSAL)), ir.And((ir.Not(BLOCKS), PAST)))), 64, 16, 16)
+@example(ir.And((ir.Or((ir.Blocks(16, (EVERY_KEY, EVERY_KEY)), KEYS)), CAUSAL)), 70, 16, 16)
+def test_named_tiles_that_are_full(condition, n, block_m, block_n):
+    """Nothing is left out of a tile that a table has whole, where `full_named` says that the rest holds there."""
+    region = planned(condition)
+    kept = mask(condition, n, n)
+    whole = [mask(leaf, n, n) for leaf in region.columns.tables]
+    for q_lo in range(0, n - block_m + 1, block_m):
+        for k_lo in range(0, n - block_n + 1, block_n):
+            tile = slice(q_lo, q_lo + block_m), slice(k_lo, k_lo + block_n)
+            edges = {"n": n, "q_lo": q_lo, "q_hi": q_lo + block_m - 1, "k_lo": k_lo, "k_hi": k_lo + block_n - 1}
+            if any(each[tile].all() for each in whole) and holds(region.full_named, edges):
+                assert kept[tile].all()
+
+
+@pytest.mark.parametrize(
+    ("condition", "full"),
+    [
+        (ir.Or((PAST, RANDOM)), True),
+        (ir.And((CAUSAL, ir.Or((PAST, RANDOM)))), ir.Compare(ir.Var("q_lo"), ">=", ir.Var("k_hi"))),
+        (ir.And((ir.Or((PAST, RANDOM)), BLOCKS)), None),
+        (ir.And((PAST, ir.Not(RANDOM))), False),
+    ],
+)
+def test_when_named_tiles_are_full(condition, full):
+    found = planned(condition).full_named
+    wanted = ir.Bool(full) if isinstance(full, bool) else full
+    assert found == wanted or full is None

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.chosen_sequences import assert_documents, assert_rows, declared
+from support.chosen_sequences import (
+    assert_documents,
+    assert_rows,
+    declared,
+    drawn,
+    of_documents,
+    of_rows,
+    random_call,
+    together,
+)
 from support.generated import attend_of, pattern_of, spread_module_of
 
 import sparsec
@@ -60,6 +71,62 @@ def test_documents(text):
 def test_rows(text):
     pattern = pattern_of(declared(text))
     assert_rows(attend_of(pattern), pattern, 30, 40, [(30, 40), (0, 9), (7, 40), (17, 5), (9, 0)], 1)
+
+
+ENDS, ROWS = [2, 19, 19, 20, 63, 68], [(30, 40), (0, 9), (7, 40), (17, 5), (9, 0)]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "(past(3) | k < 2 | causal & doc[q] == doc[k]) with softcap(3), alibi"])
+def test_what_is_looked_at(text):
+    pattern, attend = pattern_of(declared(text)), sparsec.compile(declared(text))
+    assert_looked_at(attend, pattern, (1, 70, 70), of_documents(ENDS), {"documents": torch.tensor(ENDS)})
+    numbers = zip(("q_lengths", "lengths"), map(torch.tensor, zip(*ROWS, strict=True)), strict=True)
+    assert_looked_at(attend, pattern, (5, 30, 40), of_rows(ROWS), dict(numbers))
+
+
+def assert_looked_at(attend, pattern, shape, places, told):
+    """`choices`, `weights` and `kept` of sequences are those of each alone, at its rows of q and of k."""
+    places = [place for place in places if all(place.sizes)]
+    inputs = drawn(pattern, [place.sizes for place in places], 0)
+    q, k, *_ = random_call(*shape, 0, "cpu", torch.float32)
+    given, rows = together(pattern, inputs, places, *shape), torch.arange(0, shape[1], 3)
+    reals = {each.name for each in pattern.choice_inputs}
+    lse = attend(q, k, k, return_lse=True, **told, **given)[1]
+    weights, kept = attend.weights(q, k, lse, rows, **told, **given), attend.kept(q, k, **told, **given)
+    choices = attend.choices(q, k, **told, **{name: given[name] for name in reals})
+    wanted, wanted_kept, chosen = torch.zeros_like(weights), torch.zeros_like(kept), list[dict[str, torch.Tensor]]()
+    for place, own in zip(places, inputs, strict=True):
+        row = slice(place.row, place.row + 1)
+        some_q, some_k = q[row, :, place.queries], k[row, :, place.keys]
+        inside = (rows >= place.queries.start) & (rows < place.queries.stop)
+        alone = some_q, some_k, lse[row, :, place.queries], rows[inside] - place.queries.start
+        wanted[place.row, :, inside, place.keys] = attend.weights(*alone, q_offset=place.first, **own)[0]
+        wanted_kept[row, :, place.queries] = attend.kept(some_q, some_k, q_offset=place.first, **own)
+        own = {name: own[name] for name in reals}
+        chosen.append(attend.choices(some_q, some_k, q_offset=place.first, **own))
+    torch.testing.assert_close(weights, wanted)
+    torch.testing.assert_close(kept, wanted_kept)
+    assert torch.equal(weights != 0, wanted != 0)
+    ends = Counter()
+    for place, own in zip(places, chosen, strict=True):
+        for name, x in own.items():
+            found = choices[name][place.row]
+            if name.startswith("top"):
+                begin = ends[place.row, name]
+                ends[place.row, name] = end = begin + x.shape[2]
+                assert torch.equal(found[:, begin:end], x[0])
+            else:
+                labels = found[..., place.queries], found[..., shape[1] :][..., place.keys]
+                assert torch.equal(torch.cat(labels, -1), x[0])
+
+
+def test_weights_where_keys_are_gone():
+    attend = sparsec.compile("pattern p = past(20) | sinks(4) with alibi")
+    q, k = torch.randn(1, 2, 10, 16), torch.randn(1, 2, 30, 16)
+    lse = attend(q, k, k, return_lse=True)[1]
+    late = attend(q, k[:, :, 8:], k[:, :, 8:], return_lse=True, k_offset=8)[1]
+    whole = attend.weights(q, k, lse, range(10)) * (lse - late).exp()[..., None]
+    torch.testing.assert_close(attend.weights(q, k[:, :, 8:], late, range(10), k_offset=8), whole[..., 8:])
 
 
 def test_starts_of_documents():

@@ -15,7 +15,7 @@ import sparsec
 import sparsec.nn
 from sparsec.ir import chosen
 from sparsec.kernels import grouping
-from sparsec.kernels.choosers import run_chooser
+from sparsec.kernels.choosers import Asked, run_chooser
 from sparsec.kernels.grouping import Hashing, Routing, rotations
 from sparsec.runtime.flex import mask_mod
 from sparsec.testing import check
@@ -46,7 +46,7 @@ def test_hashes(buckets, rounds, chunk, seed, sizes, most):
     n_q, n, q_offset = sizes
     q, k = whole_numbers(n_q, n, seed % 100, most)
     own = chosen.Hashing(buckets, rounds, chunk, seed)
-    labels = run_chooser(Hashing(buckets, rounds, chunk, seed), q, k, [], 1.0, q_offset)
+    labels = run_chooser(Hashing(buckets, rounds, chunk, seed), Asked(q, k, [], 1.0, q_offset))
     assert labels.shape == (2, 4, rounds, n_q + n)
     oracle.assert_hashed(own, labels.numpy(), q.numpy(), k.numpy(), q_offset)
 
@@ -64,7 +64,7 @@ def test_clusters(clusters, count, groups, sizes, most, seed):
     n_q, n, _ = sizes
     q, k = whole_numbers(n_q, n, seed, most)
     mu = torch.randint(-2, 3, (1, groups, clusters, 16), generator=torch.Generator().manual_seed(seed)).float()
-    labels = run_chooser(Routing(count, 0), q, k, [mu], 1.0, 0)
+    labels = run_chooser(Routing(count, 0), Asked(q, k, [mu], 1.0, 0))
     assert labels.shape == (2, 4, -(-clusters // 32), n_q + n)
     if n:
         oracle.assert_routed(chosen.Routing(count, "mu"), labels.numpy(), q.numpy(), k.numpy(), mu[0].numpy())
@@ -74,10 +74,10 @@ def test_slabs_change_nothing(monkeypatch):
     q, k = torch.randn(1, 4, 50, 16), torch.randn(1, 2, 60, 16)
     mu = torch.randn(1, 2, 40, 16)
     own = Hashing(8, 3, 7, 5), Routing(9, 0)
-    whole = [run_chooser(each, q, k, [mu], 1.0, 10) for each in own]
+    whole = [run_chooser(each, Asked(q, k, [mu], 1.0, 10)) for each in own]
     monkeypatch.setattr(grouping, "SLAB", {"cpu": 1})
     for each, wanted in zip(own, whole, strict=True):
-        assert torch.equal(run_chooser(each, q, k, [mu], 1.0, 10), wanted)
+        assert torch.equal(run_chooser(each, Asked(q, k, [mu], 1.0, 10)), wanted)
 
 
 def test_rotations_are_nearly_normal_and_differ():

@@ -324,7 +324,7 @@ def test_kernels_find_their_parameters(drawn: list[Any], offset: int) -> None:
     for own in drawn:
         for _, value, name, _ in own if isinstance(own, list) else [own]:
             if name is not None:
-                assume(env.setdefault(name, value) == value)
+                assume(env.setdefault(name, value) == value and type(env[name]) is type(value))
     seen: list[Launched] = []
 
     def launched(one: Launched) -> int:

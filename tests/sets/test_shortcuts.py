@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 
 from sparsec.ir import nodes as ir
 from sparsec.ir import vector
+from sparsec.ir.algebra import HOLDS
 from sparsec.ir.boxes import decided, without_phases
 from sparsec.ir.sampled import Pairs, pairs_for
-from sparsec.plan.coordinates import in_class
+from sparsec.plan.coordinates import in_class, pairs_of
+from sparsec.plan.covers import region_of
+from sparsec.plan.nodes import Contiguous, Gathered, Residue
+from sparsec.plan.programs import BLOCK, visited
 from sparsec.sets import budgets, redundancy, symbolic_tiles
 from sparsec.sets.context import OutOfBudget, allowance, budget, remembered, spend
 from sparsec.sets.to_isl import reachable, relation
@@ -123,10 +127,42 @@ def _spans(reach: symbolic_tiles.Reach, at: dict) -> list[list[tuple]]:
     return [sorted(some, key=str) for some in found]
 
 
-phases = st.builds(
-    lambda inner, m, c, op: ir.Compare(ir.Mod(ir.Mod(inner, 24), m) if m % 2 else ir.Mod(inner, m), op, ir.Const(c)),
-    st.sampled_from((Q, K, ir.Sub(Q, K))), st.integers(2, 12), st.integers(0, 12), st.sampled_from(("==", "!=", "<=")),
+@settings(max_examples=25, deadline=None)
+@given(conditions(depth=1), st.sampled_from((Contiguous(), Residue(3), Residue(128), Gathered(96, 32, 16))), st.data())
+def test_short_sequences_visit_what_long_ones_were_evaluated_for(condition, layout, data):
+    pairs = redundancy.simplify(ir.And((condition, pairs_of(layout))))
+    region = region_of(pairs, layout, "")
+    for n in (data.draw(st.integers(1, 1500)), data.draw(st.integers(1, 1500))):
+        for cover in region.covers:
+            assert visited(cover, layout, n).tolist() == _one_by_one(cover, layout, n)
+
+
+def _one_by_one(cover, layout, n: int) -> list[int]:
+    """Tiles of each program of a cover, tile by tile in Python's own numbers."""
+    counts = []
+    for residue in range(min(layout.stride, n)) if isinstance(layout, Residue) else (0,):
+        own = other = len(range(residue, n, layout.stride)) if isinstance(layout, Residue) else n
+        if isinstance(layout, Gathered):
+            keys = sum(0 <= (k - layout.first) % layout.period < layout.width for k in range(layout.first, n))
+            own, other = (n, keys) if cover.side == "q" else (keys, n)
+        for low in range(0, own, BLOCK):
+            at = {"n": n, "residue": residue, f"{cover.side}_lo": low, f"{cover.side}_hi": low + BLOCK - 1}
+            tiles = set()
+            for segment in cover.segments:
+                first = 0 if segment.first is None else max(0, int(vector.integer(segment.first, at)))
+                stop = other if segment.last is None else min(other, int(vector.integer(segment.last, at)) + 1)
+                if vector.holds(segment.when, at):  # kernels look at no more than the edges of tiles, either
+                    tiles |= set(range(first // BLOCK, -(-stop // BLOCK)))
+            counts.append(len(tiles))
+    return counts
+
+
+_REMAINDERS = st.builds(
+    lambda inner, size, m: ir.Mod(ir.Mod(inner, 24) if m % 2 else ir.FloorDiv(inner, size), m),
+    st.sampled_from((Q, K, ir.Sub(Q, K))), st.integers(1, 4), st.integers(1, 12),
 )  # fmt: skip
+_PHASES = st.builds(ir.Compare, _REMAINDERS, st.sampled_from(sorted(HOLDS)), st.integers(-1, 12).map(ir.Const))
+phases = _PHASES | _PHASES.map(lambda one: ir.Compare(one.right, one.op, one.left))
 
 
 @settings(max_examples=80)
@@ -145,6 +181,15 @@ def test_heads_that_differ_in_a_phase_are_alike_to_boxes():
     first, second = (ir.Compare(ir.Mod(ir.Mod(Q, 8192), 4), "==", ir.Const(phase)) for phase in (1, 3))
     assert without_phases(first, 64) == without_phases(second, 64)
     assert without_phases(first, 2) != without_phases(second, 2)
+
+
+def test_heads_that_differ_in_their_blocks_are_alike_to_boxes():
+    block = ir.Mod(ir.FloorDiv(K, 16), 4)
+    heads = [
+        ir.And((ir.Compare(ir.Const(one), "<=", block), ir.Compare(block, "<", ir.Const(one + 1)))) for one in range(4)
+    ]
+    assert len({without_phases(head, 64) for head in heads}) == 1
+    assert len({without_phases(head, 32) for head in heads}) == 4
 
 
 @given(

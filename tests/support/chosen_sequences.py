@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ HEADS, KV_HEADS, LISTED = 4, 2, 2
 
 def declared(condition: str) -> str:
     """A text with what a condition reads declared."""
-    lines = (line for line in DECLARED.splitlines() if f"({line.split()[1].strip(':')}" in condition.replace(", ", "("))
-    lines = [*lines, *(line for line in DECLARED.splitlines() if "doc" in line and "doc[" in condition)]
+    names = set(re.findall(r"\w+", condition))
+    lines = [line for line in DECLARED.splitlines() if line.split()[1].strip(":") in names]
     return f"{' '.join(lines)} pattern p = {condition}"
 
 
@@ -63,71 +64,90 @@ def random_call(batch: int, n_q: int, n: int, seed: int, device: str, dtype: tor
     return [*found[:4], found[4].float()]
 
 
-def packed_scores(scores: list[Tensor]) -> Tensor:
-    """Scores of blocks of documents, one under the other."""
-    most = max(x.shape[3] for x in scores)
-    return torch.cat([torch.nn.functional.pad(x, (0, most - x.shape[3]), value=99.0) for x in scores], 2)
+class Place(NamedTuple):
+    """Where a sequence is in a call: its row of the batch, rows of Q and of K, and the position of its first query."""
+
+    row: int
+    queries: slice
+    keys: slice
+    first: int = 0
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        return self.queries.stop - self.queries.start, self.keys.stop - self.keys.start
 
 
-def assert_documents(
-    attend, pattern, ends: list[int], length: int, seed: int, spare: int = 0, device="cpu", dtype=torch.float32
-) -> None:
-    """Documents packed in one row, with `spare` lists more than they need, against each document alone."""
-    q, k, v, g, dlse = random_call(1, length, length, seed, device, dtype)
-    alone = drawn(pattern, [(stop - first, stop - first) for first, stop in pairwise(ends)], seed)
-    given: dict[str, Tensor] = {}
+def of_documents(ends: list[int]) -> list[Place]:
+    return [Place(0, slice(*span), slice(*span)) for span in pairwise(ends)]
+
+
+def of_rows(rows: list[tuple[int, int]]) -> list[Place]:
+    """Rows of so many queries and keys, the queries last where there are fewer."""
+    return [Place(row, slice(0, n_q), slice(0, n), max(n - n_q, 0)) for row, (n_q, n) in enumerate(rows)]
+
+
+def together(
+    pattern, alone: list[dict[str, Tensor]], places: list[Place], batch: int, n_q: int, n: int, spare: int = 0
+) -> dict[str, Tensor]:
+    """The inputs of a call about sequences that have these alone, with `spare` lists more than any row needs.
+
+    Lists of a row follow one another; what belongs to no sequence is a number that would be seen if it were read.
+    """
+    found: dict[str, Tensor] = {}
+    declared = {each.name: each for each in (*pattern.inputs, *pattern.choice_inputs)}
     for name in alone[0]:
-        parts = [own[name] for own in alone]
-        if name == "mu":
-            given[name] = parts[0]
-        elif name == "doc":
-            given[name] = torch.nn.functional.pad(torch.cat(parts, 1), (ends[0], length - ends[-1]))
+        own = declared[name]
+        if own.kind == "centroids":
+            found[name] = alone[0][name]
+        elif own.kind == "int":
+            found[name] = torch.zeros(batch, n, dtype=torch.int64)
+            for place, x in zip(places, alone, strict=True):
+                found[name][place.row, place.keys] = x[name][0]
         else:
-            lists = packed_scores(parts) if name == "s" else torch.cat(parts, 2)
-            given[name] = torch.nn.functional.pad(lists, (0, 0, 0, spare))
-    found = results(attend, [q, k, v], g, dlse, documents=torch.tensor(ends, dtype=torch.int32), **given)
+            ends = [0] * batch
+            for place, x in zip(places, alone, strict=True):
+                ends[place.row] += x[name].shape[2]
+            last = max(x[name].shape[3] for x in alone)
+            shape = batch, alone[0][name].shape[1], max(ends) + spare, last
+            found[name] = torch.full(shape, 99 if own.kind == "scores" else 1, dtype=alone[0][name].dtype)
+            ends = [0] * batch
+            for place, x in zip(places, alone, strict=True):
+                _, _, lists, width = x[name].shape
+                found[name][place.row, :, ends[place.row] : ends[place.row] + lists, :width] = x[name][0]
+                ends[place.row] += lists
+    return found
+
+
+def assert_sequences(
+    attend, pattern, shape: tuple[int, int, int], places: list[Place], seed: int, told: dict[str, Any], *,
+    spare: int = 0, device: str = "cpu", dtype: torch.dtype = torch.float32,
+) -> None:  # fmt: skip
+    """A call of (rows, n_q, n) about sequences, as it is `told`, against a call with each of them alone."""
+    q, k, v, g, dlse = random_call(*shape, seed, device, dtype)
+    alone = drawn(pattern, [place.sizes for place in places], seed)
+    given = together(pattern, alone, places, *shape, spare)
+    found = results(attend, [q, k, v], g, dlse, **told, **given)
     wanted = [torch.zeros_like(x) for x in found]
     wanted[1].fill_(float("-inf"))
-    for (first, stop), own in zip(pairwise(ends), alone, strict=True):
-        if stop > first:
-            at = slice(first, stop)
-            some = results(attend, [x[:, :, at] for x in (q, k, v)], g[:, :, at], dlse[:, :, at], **own)
-            for x, part in zip(wanted, some, strict=True):
-                x[:, :, at] = part
+    for place, own in zip(places, alone, strict=True):
+        if all(place.sizes):
+            row, queries, keys = slice(place.row, place.row + 1), place.queries, place.keys
+            some = [q[row, :, queries], k[row, :, keys], v[row, :, keys]]
+            made = results(attend, some, g[row, :, queries], dlse[row, :, queries], q_offset=place.first, **own)
+            for x, y, at in zip(wanted, made, (queries, queries, queries, keys, keys), strict=True):
+                x[row, :, at] = y
     for x, y in zip(found, wanted, strict=True):
         assert torch.equal(x, y)
 
 
-def assert_rows(
-    attend, pattern, n_q: int, n: int, rows: list[tuple[int, int]], seed: int, device="cpu", dtype=torch.float32
-) -> None:
-    """Rows of a batch with `lengths` and `q_lengths` of their own, against each row alone."""
-    q, k, v, g, dlse = random_call(len(rows), n_q, n, seed, device, dtype)
-    alone = drawn(pattern, rows, seed)
-    given: dict[str, Tensor] = {}
-    for name in alone[0]:
-        parts = [own[name] for own in alone]
-        if name == "mu":
-            given[name] = parts[0]
-        elif name == "doc":
-            given[name] = torch.cat([torch.nn.functional.pad(x, (0, n - x.shape[1])) for x in parts])
-        else:
-            (size,) = (each.sizes for each in (*pattern.inputs, *pattern.choice_inputs) if each.name == name)
-            wide = -(-n // size[1]) if name == "s" else LISTED
-            room = -(-n_q // size[0])
-            given[name] = torch.cat(
-                [torch.nn.functional.pad(x, (0, wide - x.shape[3], 0, room - x.shape[2]), value=1) for x in parts]
-            )
+def assert_documents(attend, pattern, ends: list[int], length: int, seed: int, **more: Any) -> None:
+    """Documents packed in one row."""
+    told = {"documents": torch.tensor(ends, dtype=torch.int32)}
+    assert_sequences(attend, pattern, (1, length, length), of_documents(ends), seed, told, **more)
+
+
+def assert_rows(attend, pattern, n_q: int, n: int, rows: list[tuple[int, int]], seed: int, **more: Any) -> None:
+    """Rows of a batch with `lengths` and `q_lengths` of their own."""
     numbers = (torch.tensor(x, dtype=torch.int32) for x in zip(*rows, strict=True))
-    of_rows = dict(zip(("q_lengths", "lengths"), numbers, strict=True))
-    found = results(attend, [q, k, v], g, dlse, **of_rows, **given)
-    for row, (own_q, own_n) in enumerate(rows):
-        queries, keys, at = slice(0, own_q), slice(0, own_n), slice(row, row + 1)
-        if own_q and own_n:
-            some = [q[at, :, queries], k[at, :, keys], v[at, :, keys]]
-            first = max(own_n - own_q, 0)
-            wanted = results(attend, some, g[at, :, queries], dlse[at, :, queries], q_offset=first, **alone[row])
-            for x, y, own in zip(found, wanted, (queries, queries, queries, keys, keys), strict=True):
-                assert torch.equal(x[at, :, own], y)
-        assert not found[0][row, :, own_q:].any()
-        assert not any(x[row, :, size:].any() for x, size in zip(found[2:], (own_q, own_n, own_n), strict=True))
+    told = dict(zip(("q_lengths", "lengths"), numbers, strict=True))
+    assert_sequences(attend, pattern, (len(rows), n_q, n), of_rows(rows), seed, told, **more)

@@ -6,12 +6,20 @@ import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from sparsec.kernels import direct, launch, native
+from torch import Tensor
+
+from sparsec.kernels import direct, launch, native, packed, scratch
+from sparsec.kernels.arguments import Call
 from sparsec.kernels.direct import Known
+from sparsec.kernels.inputs import checked_inputs
+from sparsec.kernels.known_call import KnownCall
 from sparsec.kernels.launch import Launch, Pass
+from sparsec.kernels.positions import Positions
+from sparsec.kernels.sequence_table import sequence_table
+from sparsec.kernels.sinks import checked_sinks
 from sparsec.runtime import offline_compile
 
 
@@ -86,6 +94,30 @@ def scratch_memory() -> Iterator[dict[int, int]]:
         yield sizes
 
 
+def call_of(attend: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None, **given: Any) -> Call:
+    """The arguments of an operator as its passes on a GPU take them."""
+    program, positions, inputs = attend._operator.program, *_told(given)
+    table = None if positions.plain else packed._longer(sequence_table(program, positions, q, k))
+    first = k.shape[2] - q.shape[2] if positions.q_offset is None else positions.q_offset
+    call = Call(q, k, v, q.shape[3] ** -0.5, 0 if table is not None else first, table=table)
+    return call._replace(inputs=checked_inputs(program.inputs, inputs, q, k), sinks=checked_sinks(sinks, q))
+
+
+def remember(attend: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None, **given: Any) -> KnownCall:
+    """Has an operator remember a call, as it does on a GPU."""
+    repeated, (positions, inputs) = attend._operator.repeated, _told(given)
+    said = None, *positions, sinks
+    signature = repeated.signature(q, k, v, said, inputs)
+    repeated.remember(signature, said, inputs, call_of(attend, q, k, v, sinks, **given))
+    return repeated.known[signature]
+
+
+def _told(given: dict[str, Any]) -> tuple[Positions, dict[str, Any]]:
+    """What a call says about positions, and its inputs."""
+    positions = Positions(**{name: x for name, x in given.items() if name in Positions._fields})
+    return positions, {name: x for name, x in given.items() if name not in Positions._fields}
+
+
 @contextmanager
 def warm_calls() -> Iterator[None]:
     """The CPU is taken for an H100 whose driver does nothing, and every launch for one that is known."""
@@ -103,6 +135,8 @@ def warm_calls() -> Iterator[None]:
                 step.known = known(step)
             else:
                 step(env)
+                if isinstance(step, scratch.Room):
+                    env[step.name].zero_()
         self.direct = self._bound()
         return env
 
@@ -111,6 +145,7 @@ def warm_calls() -> Iterator[None]:
         offline_compile._properties(offline_compile.TARGETS["sm_90"]),
         patch.object(Pass, "one_by_one", one_by_one),
         patch.object(launch, "current_stream", lambda device: 0),
+        patch.object(scratch, "_empty", scratch._zeros),  # which no launch fills
         scratch_memory(),
     ):
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from sparsec.ir import reference
 from sparsec.ir.inputs import of_row, read_by_scores
 from sparsec.ir.nodes import Pattern
 from sparsec.runtime.flex_scores import score_mod
+from support.generated import pattern_of
 
 _DECLARED = """
 input table: float[H, d]
@@ -100,3 +102,46 @@ def dense(
     lse = s.logsumexp(3)
     weights = (s - lse.masked_fill(lse == float("-inf"), 0.0)[..., None]).exp()
     return weigh(weights) @ v, lse
+
+
+class Sequence(NamedTuple):
+    """A sequence of a call, its queries and keys being the same tokens."""
+
+    row: int  # of the batch
+    first: int  # its tokens there
+    stop: int
+    position: int = 0  # of its first token; there are no keys before it
+
+
+def dense_of_sequences(
+    name: str, sequences: list[Sequence], q: Tensor, k: Tensor, v: Tensor, inputs: dict[str, Tensor], scale: float
+) -> tuple[Tensor, Tensor]:
+    """As `dense`, of a text of this file: of each sequence alone; other rows have no keys."""
+    exact = torch.promote_types(q.dtype, torch.float32)
+    outs, lses = torch.zeros_like(q), q.new_full(q.shape[:3], float("-inf"), dtype=exact)
+    out_parts, lse_parts = [outs], [lses]
+    head, score = TEXTS[name].split("pattern p = ")[0], TEXTS[name].split(" with ")[-1]
+    condition = TEXTS[name].split("pattern p = ")[1].split(" with ")[0]
+    for row, first, stop, position in sequences:
+        pattern = pattern_of(f"{head}pattern p = ({condition}) & k >= {position} with {score}")
+        tokens = slice(first, stop)
+        own_k, own_v = (torch.nn.functional.pad(x[row : row + 1, :, tokens], (0, 0, position, 0)) for x in (k, v))
+        own = {
+            each.name: _of_sequence(each.axes, inputs[each.name], row, tokens, position)
+            for each in (*pattern.inputs, *pattern.score_inputs)
+        }
+        out, lse = dense(pattern, q[row : row + 1, :, tokens], own_k, own_v, own, scale, position)
+        before_behind = first, q.shape[2] - stop
+        others = row, len(q) - row - 1
+        out_parts.append(torch.nn.functional.pad(out, (0, 0, *before_behind, 0, 0, *others)))
+        lse_parts.append(torch.nn.functional.pad(lse, (*before_behind, 0, 0, *others), value=float("-inf")))
+    return torch.stack(out_parts).sum(0), torch.stack(lse_parts).amax(0)
+
+
+def _of_sequence(axes: tuple[str, ...], x: Tensor, row: int, tokens: slice, position: int) -> Tensor:
+    """What an input holds for a sequence, with entries of positions before it that nothing should read."""
+    x = x[row : row + 1] if "B" in axes else x
+    for place in [place for place, axis in enumerate(axes) if axis == "n"]:
+        x = x.movedim(place, -1)[..., tokens]
+        x = torch.nn.functional.pad(x, (position, 0)).movedim(-1, place)
+    return x
