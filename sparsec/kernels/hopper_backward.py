@@ -133,8 +133,8 @@ def _boxes(run: Pass, tiles: int, sums: int) -> Environment:
     rows |= {"DQ": STEP_QUERIES, "DK": STEP_KEYS // 2, "DV": STEP_KEYS // 2}
     values: Environment = {name: hopper_box(name, run.metas[name], each, size) for name, each in rows.items()}
     values["DQ"] = hopper_box("DQ", run.metas["DQ"], STEP_QUERIES, size // 2)
-    values["STATS"] = _numbers("STATS", [tiles * 2 * STEP_QUERIES], [2 * STEP_QUERIES], gl.NVMMASharedLayout(0, 32, 1))
-    values["SUMS"] = _numbers("SUMS", [sums * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
+    values["STATS"] = _side_by_side("STATS", [tiles * 2 * STEP_QUERIES], [2 * STEP_QUERIES], gl.NVMMASharedLayout(0, 32, 1))
+    values["SUMS"] = _side_by_side("SUMS", [sums * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
     return values
 
 
@@ -164,7 +164,7 @@ def heads_in_turn(least: int, rows: int) -> int:
     return rows
 
 
-def _numbers(name: str, shape: list[int], block: list[int], layout: object) -> Box:
+def _side_by_side(name: str, shape: list[int], block: list[int], layout: object) -> Box:
     """Numbers side by side for the copy engine."""
     strides = [shape[1], 1] if len(shape) > 1 else [1]
     return Box(name, shape, strides, block, layout)
