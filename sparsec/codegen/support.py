@@ -28,8 +28,9 @@ _MODULES = (  # each after those that it imports
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather", "decode_tiles", "decode_kernel"),
     *("hash_kernel", "cluster_kernel", "choice_kernels", "group_tiles", "group_kernels", "group_joins"),
     *("hopper_sync", "hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
-    *("hopper_forward_kernel", "hopper_backward_plan", "hopper_backward_tiles", "hopper_backward_load"),
-    *("hopper_backward_store", "hopper_backward_kernel", "hopper_row_stats"),
+    *("hopper_forward_kernel", "hopper_backward_plan", "hopper_backward_tiles", "hopper_backward_sequences"),
+    *("hopper_backward_load", "hopper_backward_store", "hopper_backward_leave", "hopper_backward_weights"),
+    *("hopper_backward_kernel", "hopper_row_stats", "hopper_backward_list"),
     *("read_kernel",),  # device functions up to here
     *("arguments", "inputs", "input_entries", "program", "choose"),
     *("boxes", "tile_kinds", "row_classes", "tables", "grouping"),

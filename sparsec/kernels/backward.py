@@ -16,7 +16,7 @@ from sparsec.kernels.forward import check_begin, data_of_dropout, numbers_of_dro
 from sparsec.kernels.groups import launch_grouped_keys
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.heads_as_rows import as_heads, as_rows
-from sparsec.kernels.hopper_backward import launch_hopper_backward
+from sparsec.kernels.hopper_backward import launch_hopper_backward, launch_hopper_sequences
 from sparsec.kernels.hopper_tier import gradients_on_hopper
 from sparsec.kernels.inputs import DATA
 from sparsec.kernels.kernel_inputs import for_kernels
@@ -123,7 +123,10 @@ def _backward_pass(
     run.rows_of_query = rows_of_query
     if kernel := gradients_on_hopper(run, q_offset):
         run.begin("dq")
-        launch_hopper_backward(run, kernel, q_offset, has_dlse)
+        if run.packed:
+            launch_hopper_sequences(run, kernel, has_dlse)
+        else:
+            launch_hopper_backward(run, kernel, q_offset, has_dlse)
         run.begin("dkdv")  # nothing is left to do
         return run
     passes = [variant_of(run, group).of("dq") for group in program.groups]

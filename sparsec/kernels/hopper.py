@@ -36,6 +36,7 @@ try:
     load_box = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
     store_box = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
     store_wait = tma.store_wait
+    meet_warps = getattr(gl, "thread_barrier", None) or gl.barrier  # of one group
 except ImportError:  # no Triton, or one without Gluon for Hopper: the tier can't be chosen
     from types import SimpleNamespace
 
@@ -43,5 +44,5 @@ except ImportError:  # no Triton, or one without Gluon for Hopper: the tier can'
     gl = SimpleNamespace(constexpr=lambda x: x)
     fence_async_shared = mbarrier = tma = warpgroup_mma = warpgroup_mma_init = warpgroup_mma_wait = None
     add_box = seen_as = None
-    load_box = store_box = store_wait = None
+    load_box = store_box = store_wait = meet_warps = None
     GluonDescriptor = None

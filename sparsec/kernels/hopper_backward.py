@@ -8,7 +8,14 @@ from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper import gl
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
-from sparsec.kernels.hopper_backward_steps import STEP_KEYS, STEP_QUERIES, steps_of
+from sparsec.kernels.hopper_backward_list import hopper_list_steps, hopper_sequence_stats
+from sparsec.kernels.hopper_backward_steps import (
+    STEP_KEYS,
+    STEP_QUERIES,
+    last_tiles_first,
+    listed_steps,
+    steps_of,
+)
 from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.hopper_rows import hopper_box
 from sparsec.kernels.hopper_tier import hopper_size
@@ -16,6 +23,7 @@ from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.memory import dense_strides
 from sparsec.kernels.prepare import strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
+from sparsec.kernels.sequence_tiles import lay_tiles, programs_for
 from sparsec.kernels.splits import reduce_splits
 from sparsec.kernels.stages import Split, join_splits, lay_splits, near_of
 
@@ -26,6 +34,7 @@ _BACKWARD_STAGES = {64: 4, 128: 3}  # of queries, by head size
 # programs wait for one another: so at most one in so many tiles of a head is worked on at a time, if heads suffice.
 _TILES_FOR_ONE = 3
 _JOINED = 1024  # numbers of dq that a program makes from several sums
+_LISTED_QUERIES = 256  # tiles of queries that are asked at once whether they visit a tile of keys
 
 
 def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool) -> None:
@@ -37,28 +46,12 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     for name, like, full in (("DQ", q, made.every_query), ("DK", k, made.every_key), ("DV", k, made.every_key)):
         room = run.empty if full else run.zeros
         room(name, like.shape, like.dtype, dense_strides(like.shape, like.strides))
-    tiles = batch * heads * query_tiles
-    run.scratch("STATS", (tiles * 2 * STEP_QUERIES,), torch.float32)
-    sums = batch * heads * made.sums
-    run.scratch("SUMS", (sums * 2 * size, 32), torch.float32)
-    run.scratch("VISITS", (sums * 2,), torch.int32)
-    run.scratch("TICKETS", (1,), torch.int32)
-    counters = {"TICKETS": Slot("TICKETS"), "VISITS": Slot("VISITS")}
-    before: Environment = strides_by_name(g=run.metas["DO"], o=run.metas["OUT"]) | counters
-    before |= {name: Slot(name) for name in ("OUT", "DO", "LSE", "STATS")} | {"heads": heads, "n_q": n_q}
-    before["sums"] = made.sums
-    before |= {"DLSE": Slot("DLSE") if has_dlse else None, "NAME": "row_stats"}
-    before |= {"HEAD_DIM": head_dim, "BLOCK_M": STEP_QUERIES, "BLOCK_D": size}
+    tiles, sums = batch * heads * query_tiles, batch * heads * made.sums
+    before = _before(run, tiles, sums, 1, has_dlse) | {"sums": made.sums, "NAME": "row_stats"}
     run.launch(hopper_row_stats, (query_tiles, heads, batch), before, {"num_warps": 4})
-    rows = {"Q": STEP_QUERIES, "DO": STEP_QUERIES, "K": STEP_KEYS, "V": STEP_KEYS}
-    rows |= {"DQ": STEP_QUERIES, "DK": STEP_KEYS // 2, "DV": STEP_KEYS // 2}
-    values: Environment = {name: hopper_box(name, run.metas[name], each, size) for name, each in rows.items()}
-    values["DQ"] = hopper_box("DQ", run.metas["DQ"], STEP_QUERIES, size // 2)
-    values["STATS"] = _numbers("STATS", [tiles * 2 * STEP_QUERIES], [2 * STEP_QUERIES], gl.NVMMASharedLayout(0, 32, 1))
-    values["SUMS"] = _numbers("SUMS", [sums * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
-    values |= counters | {"TILES": made.tiles, "STEPS": made.steps, "scale": Slot("scale")}
-    values |= {"scale_log2": Slot("scale_log2"), "heads": heads, "kv_heads": kv_heads, "rows": batch * kv_heads}
-    apart = _TILES_FOR_ONE * processors(run.device) * heads // kv_heads
+    values = _values_of_kernel(run, kernel, q_offset) | _boxes(run, tiles, sums)
+    values |= {"TILES": made.tiles, "STEPS": made.steps, "tiles": len(made.tiles) - 1, "rows": batch * kv_heads}
+    apart = _tiles_apart(run)
     in_turn = cdiv(apart, len(made.tiles) - 1) if made.follow else 1
     values["together"] = heads_in_turn(in_turn, batch * kv_heads)
     split = Split(
@@ -68,15 +61,10 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
         {"split_tiles": made.split, "splits": made.parts},
         (kv_heads, batch),
     )
-    values |= {"DK_PARTS": None, "DV_PARTS": None, "part_rows": split.rows, "sums": made.sums, "HEAD_DIM": head_dim}
+    values |= {"DK_PARTS": None, "DV_PARTS": None, "part_rows": split.rows, "sums": made.sums}
     if split.slots:
         values |= lay_splits(run, split, {"DK_PARTS": (head_dim,), "DV_PARTS": (head_dim,)})
-    values |= {"n": n, "q_offset": q_offset, "query_tiles": query_tiles, "tiles": len(made.tiles) - 1}
-    values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
-    values |= {"SCORE": region.answers.score, "SCORE_GRADIENT": region.answers.score_gradient}
-    values["NEAR"] = near_of(run, kernel, q_offset)
-    values |= {"GROUP": heads // kv_heads, "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
-    values |= {"BLOCK_D": size, "STAGES": _BACKWARD_STAGES[size]}
+    values |= {"n": n, "q_offset": q_offset, "query_tiles": query_tiles}
     programs = min((len(made.tiles) - 1) * batch * kv_heads, processors(run.device))
     run.launch(hopper_backward_kernel, (programs, 1, 1), values, _BACKWARD_OPTIONS)
     for name in ("DK", "DV"):
@@ -89,6 +77,87 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
         run.launch(hopper_join_sums, (len(made.joined) * chunks, heads, batch), after | {"BLOCK": _JOINED})
 
 
+def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool) -> None:
+    """The same of a pass about several sequences: lists of tiles and steps are made on the device."""
+    q, k = run.metas["Q"], run.metas["K"]
+    (batch, heads, n_q, _), (kv_heads, n) = q.shape, k.shape[1:3]
+    for name, like in (("DQ", q), ("DK", k), ("DV", k)):
+        run.empty(name, like.shape, like.dtype, dense_strides(like.shape, like.strides))
+    queries, query_programs = lay_tiles(run, False, batch * n_q, STEP_QUERIES, 1)
+    keys, key_programs = lay_tiles(run, True, batch * n, STEP_KEYS, 1)
+    most_queries, most_keys = (run.metas[name].shape[0] - 1 for name in (queries, keys))
+    answers, numbers = kernel.regions[0].answers, kernel.numbers or None
+    asked: Environment = {"KEEP": answers.keep, "FULL": answers.full, "KEYS": answers.keys, "NUMBERS": numbers}
+    strides = strides_by_name(q=run.metas["DQ"], k=run.metas["DK"])
+    results = {name: Slot(name) for name in ("DQ", "DK", "DV")}
+    before = _before(run, heads * most_queries, heads * most_queries, 2, has_dlse) | asked
+    before |= {"TILES": Slot(queries), "KEY_TILES": Slot(keys), "KEY_ENDS": Slot(f"{keys}_ENDS"), "DQ": Slot("DQ")}
+    before |= strides_by_name(r=run.metas["DQ"])
+    before |= {"sums": most_queries, "BLOCK_N": STEP_KEYS, "NAME": "sequence_stats"}
+    run.launch(hopper_sequence_stats, (query_programs, heads, 1), before, {"num_warps": 4})
+    run.scratch("RANGES", (most_keys, 2), torch.int32)
+    run.scratch("STEPS", (listed_steps(most_keys, n_q), 3), torch.int32)
+    listed: Environment = {name: Slot(name) for name in ("RANGES", "STEPS", "TICKETS", "DK", "DV")}
+    listed |= {"TILES": Slot(keys), "QUERY_TILES": Slot(queries), "QUERY_ENDS": Slot(f"{queries}_ENDS")}
+    backwards = last_tiles_first(kernel.regions[0], n_q, n)
+    listed |= asked | strides | {"kv_heads": kv_heads, "BACKWARDS": backwards, "AT_ONCE": _LISTED_QUERIES}
+    listed |= {name: before[name] for name in ("HEAD_DIM", "BLOCK_M", "BLOCK_N", "BLOCK_D")} | {"NAME": "list_steps"}
+    run.launch(hopper_list_steps, (key_programs, 1, 1), listed, {"num_warps": 4})
+    values = _values_of_kernel(run, kernel, 0) | _boxes(run, heads * most_queries, heads * most_queries)
+    values |= strides | {f"{name}_ROWS": slot for name, slot in results.items()}
+    values |= {"TILES": Slot(keys), "RANGES": Slot("RANGES"), "STEPS": Slot("STEPS"), "tiles": most_keys}
+    values |= {"rows": kv_heads, "together": _tiles_apart(run), "sums": most_queries, "query_tiles": most_queries}
+    values |= {"n": n, "q_offset": 0, "part_rows": 0, "BACKWARDS": backwards}
+    programs = min(programs_for(most_keys, batch * n, STEP_KEYS) * kv_heads, processors(run.device))
+    run.launch(hopper_backward_kernel, (programs, 1, 1), values, _BACKWARD_OPTIONS)
+
+
+def _before(run: Pass, tiles: int, sums: int, counters: int, has_dlse: bool) -> Environment:
+    """Room for what is left of every query and for sums, and what the kernel takes that fills in the former."""
+    heads, n_q, head_dim = run.metas["Q"].shape[1:]
+    size = hopper_size(head_dim)
+    run.scratch("STATS", (tiles * 2 * STEP_QUERIES,), torch.float32)
+    run.scratch("SUMS", (sums * 2 * size, 32), torch.float32)
+    run.scratch("VISITS", (sums * 2,), torch.int32)
+    run.scratch("TICKETS", (counters,), torch.int32)
+    before: Environment = strides_by_name(g=run.metas["DO"], o=run.metas["OUT"])
+    before |= {name: Slot(name) for name in ("OUT", "DO", "LSE", "STATS", "TICKETS", "VISITS")}
+    before |= {"DLSE": Slot("DLSE") if has_dlse else None, "heads": heads, "n_q": n_q}
+    return before | {"HEAD_DIM": head_dim, "BLOCK_M": STEP_QUERIES, "BLOCK_D": size}
+
+
+def _boxes(run: Pass, tiles: int, sums: int) -> Environment:
+    """What the kernel reads and writes by the copy engine; `tiles`, `sums`: that STATS and SUMS have room for."""
+    size = hopper_size(run.metas["Q"].shape[3])
+    rows = {"Q": STEP_QUERIES, "DO": STEP_QUERIES, "K": STEP_KEYS, "V": STEP_KEYS}
+    rows |= {"DQ": STEP_QUERIES, "DK": STEP_KEYS // 2, "DV": STEP_KEYS // 2}
+    values: Environment = {name: hopper_box(name, run.metas[name], each, size) for name, each in rows.items()}
+    values["DQ"] = hopper_box("DQ", run.metas["DQ"], STEP_QUERIES, size // 2)
+    values["STATS"] = _side_by_side(
+        "STATS", [tiles * 2 * STEP_QUERIES], [2 * STEP_QUERIES], gl.NVMMASharedLayout(0, 32, 1)
+    )
+    values["SUMS"] = _side_by_side("SUMS", [sums * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
+    return values
+
+
+def _values_of_kernel(run: Pass, kernel: Kernel, q_offset: int) -> Environment:
+    """What the kernel takes whatever the sequences are."""
+    q, (region,) = run.metas["Q"], kernel.regions
+    heads, kv_heads, head_dim = q.shape[1], run.metas["K"].shape[1], q.shape[3]
+    size = hopper_size(head_dim)
+    values: Environment = {name: Slot(name) for name in ("TICKETS", "VISITS", "scale", "scale_log2")}
+    values |= {"heads": heads, "kv_heads": kv_heads, "GROUP": heads // kv_heads, "HEAD_DIM": head_dim}
+    values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
+    values |= {"SCORE": region.answers.score, "SCORE_GRADIENT": region.answers.score_gradient}
+    values |= {"NEAR": near_of(run, kernel, q_offset), "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
+    return values | {"BLOCK_D": size, "STAGES": _BACKWARD_STAGES[size], "BACKWARDS": False}
+
+
+def _tiles_apart(run: Pass) -> int:
+    """How many tiles there should be of all heads that take turns."""
+    return _TILES_FOR_ONE * processors(run.device) * run.metas["Q"].shape[1] // run.metas["K"].shape[1]
+
+
 def heads_in_turn(least: int, rows: int) -> int:
     """How many of `rows` key heads take turns, tile by tile: at least so many, those that are left at the end, too."""
     for parts in range(max(rows // least, 1), 1, -1):
@@ -97,7 +166,7 @@ def heads_in_turn(least: int, rows: int) -> int:
     return rows
 
 
-def _numbers(name: str, shape: list[int], block: list[int], layout: object) -> Box:
+def _side_by_side(name: str, shape: list[int], block: list[int], layout: object) -> Box:
     """Numbers side by side for the copy engine."""
     strides = [shape[1], 1] if len(shape) > 1 else [1]
     return Box(name, shape, strides, block, layout)

@@ -13,33 +13,26 @@ from sparsec.kernels.hopper import (
     gl,
     gluon,
     mbarrier,
-    seen_as,
     warpgroup_mma,
     warpgroup_mma_init,
     warpgroup_mma_wait,
 )
+from sparsec.kernels.hopper_backward_leave import leave_dq, leave_keys, store_part_of_keys
 from sparsec.kernels.hopper_backward_load import hopper_backward_load
 from sparsec.kernels.hopper_backward_plan import BackwardPlan, BackwardShared, BackwardSizes, BackwardWork
-from sparsec.kernels.hopper_backward_store import SLOT_FULL, hopper_backward_store
+from sparsec.kernels.hopper_backward_sequences import clear_keys, clear_queries, is_ragged_tile
+from sparsec.kernels.hopper_backward_store import hopper_backward_store
 from sparsec.kernels.hopper_backward_tiles import (
-    ADDS,
-    CLOSES,
+    RAGGED_QUERIES,
     WHOLE_HALF,
     backward_entry,
+    backward_numbers,
     backward_tile,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper_sync import (
-    ARRIVE_ALL,
-    ARRIVE_GROUPS,
-    ARRIVE_STORER,
-    MEET_GROUPS,
-    STAGE_EMPTY,
-    named_barrier,
-    says,
-)
-from sparsec.kernels.regions import Rules, ask_keep
-from sparsec.kernels.scored_tiles import scale_of, score_tile, there_only, through_score
+from sparsec.kernels.hopper_backward_weights import step_weights
+from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, MEET_GROUPS, STAGE_EMPTY, named_barrier, says
+from sparsec.kernels.regions import Rules
 
 _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group says that its part of ds is there
 
@@ -49,29 +42,33 @@ _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group 
     repr=kernel_name,
 )
 def hopper_backward_kernel(
-    Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
+    Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, RANGES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
+    DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n,
     heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr, SCORE: gl.constexpr, SCORE_GRADIENT: gl.constexpr,
     NEAR: gl.constexpr,
     GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,
-    STAGES: gl.constexpr,
+    STAGES: gl.constexpr, BACKWARDS: gl.constexpr,
 ):  # fmt: skip
     """Tiles of keys against the queries that visit them.
 
     STATS, SUMS: [tiles of queries, 2, ..] of all heads: log-sum-exps and deltas, and dq half by half in the order of
-    registers.  KEEP None: every pair is kept.
+    registers.  KEEP None: every pair is kept.  RANGES: of tiles of several sequences.
     """
     _hopper_backward(
         Q, K, V, DO, STATS, SUMS, DQ, DK, DV,
         BackwardPlan(
             BackwardWork(
-                TILES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS, part_rows, heads, kv_heads, rows, together, n,
-                q_offset, query_tiles, sums, tiles, scale, scale_log2,
+                TILES, RANGES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
+                DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n, part_rows,
+                heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, scale, scale_log2,
             ),
             Rules(
                 KEEP, None, None, NUMBERS, None, None, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
             ),
-            BackwardSizes(GROUP, QUERIES, KEYS, HEAD_DIM, BLOCK_D, STAGES),
+            BackwardSizes(
+                GROUP, QUERIES, KEYS, HEAD_DIM, BLOCK_D, STAGES, RANGES is not None, BACKWARDS,
+            ),
         ),
     )  # fmt: skip
 
@@ -134,12 +131,16 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
     COLUMN: gl.constexpr = gl.SliceLayout(0, SCORES)
     count, stage, phase = 0, 0, 0  # steps so far; their stage and its phase: to divide would take registers
     turn, number = 0, taken_backward_tile(0, shared, 4)
-    while number < plan.work.tiles * plan.work.rows:
+    numbers = backward_numbers(plan)
+    while number < numbers:
         tile = backward_tile(number, plan)
         steps = tile.steps * plan.sizes.GROUP
         dk = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
         dv = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
         mbarrier.wait(shared.kv_full, turn & 1)
+        if plan.sizes.PACKED and is_ragged_tile(tile, plan):
+            k_tile = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE])
+            clear_keys(k_tile, shared.v.index(0).reshape([plan.sizes.KEYS, SIZE]), tile, plan)
         for step in range(steps):
             # The index 0, which the compiler does not know: else it makes all descriptors of k and v before the loop,
             # and spills what it can't hold.
@@ -149,17 +150,20 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             k, v = k_tile.slice(GROUP * HALF, HALF, 0), v_tile.slice(GROUP * HALF, HALF, 0)
             k_columns = k_tile.slice(GROUP * (SIZE // 2), SIZE // 2, 1)
             entry, head = backward_entry(tile, step, plan)
-            whole = says(gl.load(entry + 1), WHOLE_HALF << GROUP)
+            said = gl.load(entry + 1)
+            whole = says(said, WHOLE_HALF << GROUP)
             q = shared.q.index(stage).reshape([plan.sizes.QUERIES, SIZE])
             do = shared.do.index(stage).reshape([plan.sizes.QUERIES, SIZE])
             stats = shared.stats.index(stage)
             mbarrier.wait(shared.full.index(stage), phase)
+            if plan.sizes.PACKED and says(said, RAGGED_QUERIES):
+                clear_queries(q, do, entry, tile, plan)
             zeros = gl.zeros([HALF, plan.sizes.QUERIES], gl.float32, SCORES)
             s = warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
             dp = warpgroup_mma(v, do.permute((1, 0)), zeros, use_acc=False, is_async=True)
             s = warpgroup_mma_wait(1, deps=[s])
             lse = stats.slice(0, plan.sizes.QUERIES).load(COLUMN)
-            p, sloped = _weights(s, lse, whole, tile, entry, head, plan, GROUP * HALF)
+            p, sloped = step_weights(s, lse, whole, tile, entry, head, plan, GROUP * HALF)
             dv = warpgroup_mma(gl.convert_layout(p.to(q.dtype), WEIGHTS), do, dv, is_async=True)
             delta = stats.slice(plan.sizes.QUERIES, plan.sizes.QUERIES).load(COLUMN)
             dp = warpgroup_mma_wait(1, deps=[dp])
@@ -176,7 +180,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             dq = warpgroup_mma_wait(1, deps=[dq])
             named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
             if step > 0:
-                _leave_dq(dq, tile, step - 1, 1 - now, DQ, shared, plan, GROUP)
+                leave_dq(dq, tile, step - 1, 1 - now, DQ, shared, plan, GROUP)
             # Nothing may be in flight over the end of a loop: ptxas would have every product wait (C7514).
             dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
             named_barrier(STAGE_EMPTY + stage, ARRIVE_ALL)
@@ -192,108 +196,12 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
         dq = warpgroup_mma(shared.ds.index(last).permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
         dq = warpgroup_mma_wait(0, deps=[dq])
         mbarrier.arrive(shared.kv_empty, count=1)
-        _leave_dq(dq, tile, steps - 1, last, DQ, shared, plan, GROUP)
+        leave_dq(dq, tile, steps - 1, last, DQ, shared, plan, GROUP)
         if plan.work.DK_PARTS is None or tile.part < 0:
-            _leave_keys(dv, 1 - last, DK, shared, GROUP)
-            _leave_keys(dk * plan.work.scale, last, DK, shared, GROUP)
+            leave_keys(dv, 1 - last, DK, plan.work.DV_ROWS, tile, shared, plan, GROUP)
+            leave_keys(dk * plan.work.scale, last, DK, plan.work.DK_ROWS, tile, shared, plan, GROUP)
         else:
-            _store_part(dv, plan.work.DV_PARTS, tile, plan, GROUP)
-            _store_part(dk * plan.work.scale, plan.work.DK_PARTS, tile, plan, GROUP)
+            store_part_of_keys(dv, plan.work.DV_PARTS, tile, plan, GROUP)
+            store_part_of_keys(dk * plan.work.scale, plan.work.DK_PARTS, tile, plan, GROUP)
         turn += 1
         number = taken_backward_tile(turn, shared, 4)
-
-
-@gluon.jit
-def _weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
-    """Weights of a group's keys, from products that are not yet scaled, and what gradients of these are made of: the
-    same times slopes of the score.  0 of pairs that the pattern leaves out; `whole`: it keeps all of them.
-    """
-    if plan.rules.SCORE is not None:
-        q, k, at = _pairs_of_step(s, tile, entry, head, plan, FIRST_KEY)
-        n, scale_log2 = plan.work.n, plan.work.scale_log2
-        if plan.rules.SCORE_GRADIENT is not None:
-            slope = score_tile(plan.rules.SCORE_GRADIENT, s, q, k, n, at, plan.rules, scale_log2, False)
-        s = score_tile(plan.rules.SCORE, s, q, k, n, at, plan.rules, scale_log2, False)
-    p = gl.exp2(s * scale_of(plan.rules, plan.work.scale_log2) - lse[None, :])
-    if plan.rules.SCORE is not None:
-        p = there_only(p, lse)
-    if not whole:
-        q, k, at = _pairs_of_step(p, tile, entry, head, plan, FIRST_KEY)
-        kept = (k < plan.work.n)[:, None]
-        if plan.rules.KEEP is not None:
-            kept &= ask_keep(plan.rules, q[None, :], k[:, None], plan.work.n, at)
-        p = gl.where(kept, p, 0.0)
-    sloped = p
-    if plan.rules.SCORE_GRADIENT is not None:
-        sloped = through_score(p, slope)
-    return p, sloped
-
-
-@gluon.jit
-def _pairs_of_step(like, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
-    """The queries and a group's keys of a step, beside the columns and rows of `like`; and the place of its pairs."""
-    k = tile.number * plan.sizes.KEYS + FIRST_KEY + gl.arange(0, like.shape[0], gl.SliceLayout(1, like.type.layout))
-    q = plan.work.q_offset + gl.load(entry) * plan.sizes.QUERIES
-    q += gl.arange(0, plan.sizes.QUERIES, gl.SliceLayout(0, like.type.layout))
-    return q, k, (tile.batch, head, plan.work.heads)
-
-
-@gluon.jit
-def _leave_dq(dq, tile, step, use, DQ, shared, plan, GROUP: gl.constexpr):
-    """Leaves a group's half of dq to be stored: what is to be added, or the result where the step closes the sum.
-
-    `use`: of the slot, odd or even.
-    """
-    COLUMNS: gl.constexpr = dq.shape[1]
-    own_slot = shared.slots.index(GROUP)
-    entry, _ = backward_entry(tile, step, plan)
-    said = gl.load(entry + 1)
-    mbarrier.wait(shared.slot_empty.index(GROUP), use ^ 1)
-    if says(said, CLOSES):
-        mbarrier.wait(shared.sum_full.index(GROUP), use)
-        total = _as_runs(dq)
-        total = (total + gl.where(says(said, ADDS), own_slot.load(total.type.layout), 0.0)) * plan.work.scale
-        result = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout).reshape([dq.shape[0], COLUMNS])
-        result.store(_from_runs(total, dq).to(DQ.dtype))
-    else:
-        own_slot.store(_as_runs(dq))
-    fence_async_shared()
-    named_barrier(SLOT_FULL + GROUP, ARRIVE_STORER)
-
-
-@gluon.jit
-def _leave_keys(x, use, DK, shared, GROUP: gl.constexpr):
-    """Leaves a group's rows of dv or dk to be stored."""
-    mbarrier.wait(shared.slot_empty.index(GROUP), use ^ 1)
-    rows = seen_as(shared.slots.index(GROUP), DK.dtype, DK.block_type.shape, DK.layout)
-    rows.reshape([x.shape[0], x.shape[1]]).store(x.to(DK.dtype))
-    fence_async_shared()
-    named_barrier(SLOT_FULL + GROUP, ARRIVE_STORER)
-
-
-@gluon.jit
-def _store_part(x, PARTS, tile, plan, GROUP: gl.constexpr):
-    """Stores a group's rows of what a program found that has a part of a tile."""
-    HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
-    row = tile.number * plan.sizes.KEYS + GROUP * x.shape[0]
-    row += gl.arange(0, x.shape[0], gl.SliceLayout(1, x.type.layout))
-    column = gl.arange(0, x.shape[1], gl.SliceLayout(0, x.type.layout))
-    head = tile.part * plan.work.rows + tile.batch * plan.work.kv_heads + tile.kv_head
-    ptrs = PARTS + head.to(gl.int64) * plan.work.part_rows * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
-    gl.store(ptrs, x, mask=(column < HEAD_DIM)[None, :] & (row >= 0)[:, None])
-
-
-@gluon.jit
-def _as_runs(x):
-    """A half of dq [64, columns] as [2 * columns, 32], of which each thread has runs of 16 bytes; nothing is moved."""
-    EIGHTS: gl.constexpr = x.shape[1] // 8
-    runs = gl.permute(gl.reshape(x, [4, 2, 8, EIGHTS, 4, 2]), (0, 3, 2, 4, 1, 5))
-    return gl.reshape(runs, [EIGHTS * 16, 32])
-
-
-@gluon.jit
-def _from_runs(x, like):
-    """The inverse of `_as_runs`, in the shape and layout of `like`."""
-    EIGHTS: gl.constexpr = like.shape[1] // 8
-    rows = gl.permute(gl.reshape(x, [4, EIGHTS, 8, 4, 2, 2]), (0, 4, 2, 1, 3, 5))
-    return gl.convert_layout(gl.reshape(rows, [64, EIGHTS * 8]), like.type.layout, assert_trivial=True)

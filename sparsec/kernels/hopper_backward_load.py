@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsec.kernels.hopper import gl, gluon, load_box, mbarrier
-from sparsec.kernels.hopper_backward_tiles import backward_step, backward_tile, take_backward_tile
+from sparsec.kernels.hopper_backward_tiles import backward_numbers, backward_step, backward_tile, take_backward_tile
 from sparsec.kernels.hopper_sync import MEET_ALL, STAGE_EMPTY, named_barrier
 
 
@@ -13,25 +13,24 @@ def hopper_backward_load(Q, DO, K, V, STATS, shared, plan):
     STAGES: gl.constexpr = plan.sizes.STAGES
     BYTES: gl.constexpr = 2 * Q.block_type.nbytes + STATS.block_type.nbytes
     stage, turn, number = 0, 0, take_backward_tile(0, shared, plan)
-    while number < plan.work.tiles * plan.work.rows:
+    numbers = backward_numbers(plan)
+    while number < numbers:
         tile = backward_tile(number, plan)
         for each in range(tile.steps * plan.sizes.GROUP):
             step = backward_step(tile, each, plan)
             s = stage % STAGES
             if stage >= STAGES:
                 named_barrier(STAGE_EMPTY + s, MEET_ALL)
-            full, row = shared.full.index(s), step.tile * plan.sizes.QUERIES
+            full = shared.full.index(s)
             mbarrier.expect(full, BYTES)
-            load_box(Q, [tile.batch, step.head, row, 0], full, shared.q.index(s))
-            load_box(DO, [tile.batch, step.head, row, 0], full, shared.do.index(s))
-            load_box(STATS, [(step.bh * plan.work.query_tiles + step.tile) * 2 * plan.sizes.QUERIES], full,
-                     shared.stats.index(s))  # fmt: skip
+            load_box(Q, [tile.batch, step.head, step.row, 0], full, shared.q.index(s))
+            load_box(DO, [tile.batch, step.head, step.row, 0], full, shared.do.index(s))
+            load_box(STATS, [step.stats * 2 * plan.sizes.QUERIES], full, shared.stats.index(s))
             stage += 1
             if each == 0:  # behind the first queries, which need not wait until the tile before is done with its keys
                 mbarrier.wait(shared.kv_empty, (turn & 1) ^ 1)
                 mbarrier.expect(shared.kv_full, 2 * K.block_type.nbytes)
-                place = tile.number * plan.sizes.KEYS
-                load_box(K, [tile.batch, tile.kv_head, place, 0], shared.kv_full, shared.k.index(0))
-                load_box(V, [tile.batch, tile.kv_head, place, 0], shared.kv_full, shared.v.index(0))
+                load_box(K, [tile.batch, tile.kv_head, tile.k_row, 0], shared.kv_full, shared.k.index(0))
+                load_box(V, [tile.batch, tile.kv_head, tile.k_row, 0], shared.kv_full, shared.v.index(0))
         turn += 1
         number = take_backward_tile(turn, shared, plan)

@@ -8,22 +8,32 @@ from typing import Any, NamedTuple
 class BackwardWork(NamedTuple):
     """The tiles of keys that the programs of a launch share."""
 
-    TILES: (
-        Any  # of keys of a head, in the order of their turns: number, first step, and which part it is; -1: the whole
-    )
+    # Of keys of a head, in the order of their turns: number, first step, and which part it is; -1: the whole.  Those of
+    # several sequences are a list of `sparsec.kernels.sequence_tiles`.
+    TILES: Any
+    RANGES: Any  # of those: first step, and how many steps
     STEPS: Any  # the tile of queries, what `sparsec.kernels.hopper_backward_tiles` says of the step, and the sum of dq
     TICKETS: Any  # how many tiles programs have taken
     VISITS: Any  # for each sum and half of the head size: how many steps have added to it
     DK_PARTS: Any  # what programs find that have parts of the first tiles, [parts, B, H_kv, rows, D]; None: none has
     DV_PARTS: Any
+    DQ_ROWS: Any  # results of several sequences by pointers, and their strides by 8 elements
+    DK_ROWS: Any
+    DV_ROWS: Any
+    q_b: Any
+    q_h: Any
+    q_m: Any
+    k_b: Any
+    k_h: Any
+    k_n: Any
     part_rows: Any
     heads: Any
     kv_heads: Any
-    rows: Any  # key heads of all batches
-    together: Any  # how many of these take turns, tile by tile
+    rows: Any  # key heads of all batches; of several sequences: key heads
+    together: Any  # how many of these take turns, tile by tile; of several sequences: as tiles of all that take turns
     n: Any
     q_offset: Any
-    query_tiles: Any
+    query_tiles: Any  # of a head, as its log-sum-exps and deltas lie
     sums: Any  # of dq, of each head: one for each tile of queries, and others where a tile has several
     tiles: Any
     scale: Any
@@ -39,6 +49,8 @@ class BackwardSizes(NamedTuple):
     HEAD_DIM: Any
     BLOCK_D: Any
     STAGES: Any  # of queries and their gradients
+    PACKED: Any  # whether tiles are those of several sequences
+    BACKWARDS: Any  # whether the last ones of a sequence come first
 
 
 class BackwardPlan(NamedTuple):
@@ -78,6 +90,9 @@ class BackwardTile(NamedTuple):
     begin: Any  # of its steps
     steps: Any  # for one query head
     part: Any
+    k_row: Any  # the row of K of its first key
+    q_row: Any  # the row of Q of the first query that could visit it
+    line: Any  # where its sequence stands in the list of tiles
 
 
 class BackwardStep(NamedTuple):
@@ -88,3 +103,5 @@ class BackwardStep(NamedTuple):
     tile: Any  # of queries
     said: Any
     sum: Any
+    row: Any  # of Q
+    stats: Any  # the place of its log-sum-exps and deltas

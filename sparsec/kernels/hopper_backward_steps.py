@@ -18,6 +18,7 @@ from sparsec.kernels.program import Region, cdiv
 
 STEP_QUERIES, STEP_KEYS = 64, 128  # of a tile
 MOST_STEPS = 1 << 22  # of a head
+MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, which the host does not know
 _PART = 32  # least steps of a part
 _MOST_PARTS = 64
 _TILES_BEHIND = 128  # tiles between a part and those that add to the same sums: about as many as run at a time
@@ -44,6 +45,23 @@ class BackwardSteps(NamedTuple):
 def count_steps(region: Region, n_q: int, n: int, q_offset: int) -> int:
     """How many steps there are, or more where ranges overlap."""
     return int(sum((end - begin).sum() for begin, end in _key_tiles(region, n_q, n, q_offset)))
+
+
+def listed_steps(key_tiles: int, n_q: int) -> int:
+    """How many steps so many tiles of keys have at most, of sequences of up to n_q queries."""
+    return key_tiles * cdiv(n_q, STEP_QUERIES)
+
+
+def last_tiles_first(region: Region, n_q: int, n: int) -> bool:
+    """Whether tiles of keys of sequences come from the last to the first, as in `steps_of`: the last have more steps.
+
+    As of one sequence of n_q queries at the end of n keys.
+    """
+    tiles, steps = cdiv(n, STEP_KEYS), []
+    for key in (0, tiles - 1):
+        ranges = _key_tiles(region, n_q, n, max(n - n_q, 0))
+        steps.append(int(torch.stack([(begin <= key) & (key < end) for begin, end in ranges]).any(0).sum()))
+    return steps[1] > steps[0]
 
 
 @functools.lru_cache(maxsize=32)

@@ -7,10 +7,13 @@ The first one stores instead, and the last one gets what others added, adds its 
 from __future__ import annotations
 
 from sparsec.kernels.hopper import add_box, gl, gluon, load_box, mbarrier, seen_as, store_box, store_wait
+from sparsec.kernels.hopper_backward_sequences import is_ragged_tile
 from sparsec.kernels.hopper_backward_tiles import (
     ADDS,
     CLOSES,
+    RAGGED_QUERIES,
     STEP_FLAGS,
+    backward_numbers,
     backward_step,
     backward_tile,
     taken_backward_tile,
@@ -28,7 +31,8 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
     as_dq = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout)
     as_dk = seen_as(own_slot, DK.dtype, DK.block_type.shape, DK.layout)
     turn, number = 0, taken_backward_tile(0, shared, 1)
-    while number < plan.work.tiles * plan.work.rows:
+    numbers = backward_numbers(plan)
+    while number < numbers:
         tile = backward_tile(number, plan)
         for each in range(tile.steps * plan.sizes.GROUP):
             step = backward_step(tile, each, plan)
@@ -42,8 +46,8 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
                 mbarrier.arrive(sum_full, count=1)
             named_barrier(SLOT_FULL + GROUP, MEET_STORER)
             if closes:
-                row = step.tile * plan.sizes.QUERIES
-                store_box(DQ, [tile.batch, step.head, row, GROUP * HALF], as_dq)
+                if not plan.sizes.PACKED or not says(step.said, RAGGED_QUERIES):
+                    store_box(DQ, [tile.batch, step.head, step.row, GROUP * HALF], as_dq)
             else:
                 if says(step.said, ADDS):
                     add_box(SUMS, [place * plan.sizes.BLOCK_D, 0], own_slot)
@@ -53,20 +57,21 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
             mbarrier.arrive(empty, count=1)
             stores_complete()
             count_up(plan.work.VISITS + place)
-        row = tile.number * plan.sizes.KEYS + GROUP * (plan.sizes.KEYS // 2)
         if tile.part < 0:
-            _store_keys(DV, as_dk, tile, row, empty, sum_full, GROUP)
-            _store_keys(DK, as_dk, tile, row, empty, sum_full, GROUP)
+            _store_keys(DV, as_dk, tile, empty, sum_full, plan, GROUP)
+            _store_keys(DK, as_dk, tile, empty, sum_full, plan, GROUP)
         turn += 1
         number = taken_backward_tile(turn, shared, 1)
     stores_complete()
 
 
 @gluon.jit
-def _store_keys(BOX, slot, tile, row, empty, sum_full, GROUP: gl.constexpr):
+def _store_keys(BOX, slot, tile, empty, sum_full, plan, GROUP: gl.constexpr):
     """Stores a group's rows of dv or dk."""
     mbarrier.arrive(sum_full, count=1)  # so that uses of the slot are the phases of both barriers
     named_barrier(SLOT_FULL + GROUP, MEET_STORER)
-    store_box(BOX, [tile.batch, tile.kv_head, row, 0], slot)
+    if not plan.sizes.PACKED or not is_ragged_tile(tile, plan):
+        row = tile.k_row + GROUP * (plan.sizes.KEYS // 2)
+        store_box(BOX, [tile.batch, tile.kv_head, row, 0], slot)
     store_wait(0)
     mbarrier.arrive(empty, count=1)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-
 from sparsec.kernels.data_tiles import lay_sequence_tiles
 from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper import gl
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_tier import HOPPER_BLOCK, HOPPER_STAGES, hopper_size, is_bounded
+from sparsec.kernels.hopper_tier import HOPPER_BLOCK, HOPPER_STAGES, hopper_size
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.prepare import Heads, rules_of, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
@@ -32,7 +30,7 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size, "STAGES": HOPPER_STAGES[size]}
     values |= {"BLOCK_M": HOPPER_BLOCK, "BLOCK_N": HOPPER_BLOCK}
     values["NEAR"] = near_of(run, kernel, q_offset)
-    values |= _score_of(kernel, q.dtype)
+    values |= {"SCORE": kernel.regions[0].answers.exponent, "TILT": kernel.regions[0].answers.tilt}
     whole = kernel.block > 1 and kernel.block % HOPPER_BLOCK == q_offset % HOPPER_BLOCK == 0
     values["WHOLE"] = whole and not run.packed  # sequences have first positions of their own
     for name, rows in {"Q": HOPPER_BLOCK // 2, "K": HOPPER_BLOCK, "V": HOPPER_BLOCK, "OUT": HOPPER_BLOCK // 2}.items():
@@ -58,12 +56,6 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     if split:
         found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
         join_splits(run, combine_splits, split, found)
-
-
-def _score_of(kernel: Kernel, dtype: torch.dtype) -> Environment:
-    """What the kernel is told of a score."""
-    answers = kernel.regions[0].answers
-    return {"SCORE": answers.exponent, "TILT": answers.tilt, "BOUNDED": is_bounded(kernel, dtype)}
 
 
 def hopper_box(name: str, x: Meta, rows: int, columns: int) -> Box:

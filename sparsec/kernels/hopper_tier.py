@@ -19,10 +19,19 @@ import torch
 from sparsec.kernels.device import triton
 from sparsec.kernels.hardware import capability, processors
 from sparsec.kernels.hopper import GluonDescriptor
-from sparsec.kernels.hopper_backward_steps import MOST_STEPS, count_steps
+from sparsec.kernels.hopper_backward_steps import (
+    MOST_LISTED,
+    MOST_STEPS,
+    STEP_KEYS,
+    STEP_QUERIES,
+    count_steps,
+    listed_steps,
+)
 from sparsec.kernels.launch import Meta, Pass
-from sparsec.kernels.program import Group, Kernel, cdiv
+from sparsec.kernels.program import Group, Kernel, Variant, cdiv
+from sparsec.kernels.sequence_tiles import most_tiles
 from sparsec.kernels.settings import TMA_LENGTH
+from sparsec.kernels.stages import variant_of
 
 TIER = "SPARSEC_TIER"
 _TIERS = "plain", "hopper"
@@ -37,7 +46,7 @@ HOPPER_STAGES = {64: 4, 128: 2}
 # The share of steps that must go without a mask.  At 64, exponentials are the limit, of either tier.
 _LEAST_WHOLE = {64: 0.9, 128: 0.3}
 _LEAST_WHOLE_BACKWARD = 0.3
-_MOST_UNSHIFTED = 60.0  # weights are exp(score) as it is, up to 2**87
+_MOST_ROOM, _LEAST_ROOM = 4, 256  # tiles of queries that sums of several sequences have room for, of those of one
 _LEAST_TOKENS = 512  # of a sequence, the mean over the lines of the table: shorter ones have mostly ragged tiles
 
 
@@ -115,21 +124,23 @@ _FASTER_WITH: dict[str, Callable[[HopperCase], bool]] = {
     "64 queries": lambda case: case.q.shape[2] >= HOPPER_BLOCK // 2,
     "a tile for three of four processors": lambda case: 4 * case.tiles >= 3 * processors(case.q.device),
     "blocks of whole tiles, if any": lambda case: case.kernel.block == 1 or not case.kernel.block % HOPPER_BLOCK,
+    "sequences of 512 tokens": lambda case: case.q.shape[0] * case.q.shape[2] >= _LEAST_TOKENS * case.lines,
 }
 _FORWARD_FASTER_WITH = _FASTER_WITH | {
-    "sequences of 512 tokens": lambda case: case.q.shape[0] * case.q.shape[2] >= _LEAST_TOKENS * case.lines,
     # Of the tile of such queries, half of the rows have nothing to do at most steps.
     "no queries that see far more keys": lambda case: not case.kernel.split_prefix,
-    # Functions such as tanh take registers that the products in flight have, and time that a maximum leaves.
-    "a score that adds to products or is bounded, if any": lambda case: (
-        case.kernel.regions[0].answers.score is None
-        or case.kernel.regions[0].answers.score_gradient is None
-        or is_bounded(case.kernel, case.q.dtype)
+    # Functions such as tanh take registers that the products in flight have.
+    "a score that adds to products, if any": lambda case: (
+        case.kernel.regions[0].answers.score is None or case.kernel.regions[0].answers.score_gradient is None
     ),
     "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE[hopper_size(case.q.shape[3])],
 }
 _GRADIENTS_FASTER_WITH = _FASTER_WITH | {
     "2,048 queries": lambda case: case.q.shape[2] >= TMA_LENGTH,
+    # Of one sequence alone such keys come in parts.
+    "no keys that far more queries see, of several sequences": lambda case: (
+        not (case.lines and case.kernel.split_prefix)
+    ),
     "a head size above 64": lambda case: case.q.shape[3] > 64,
     "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE_BACKWARD,
 }
@@ -152,15 +163,6 @@ def _whole_share(case: HopperCase) -> float:
     return float(((whole & visited).sum(1) / steps.clamp(min=1))[steps > 0].mean())
 
 
-def is_bounded(kernel: Kernel, dtype: torch.dtype) -> bool:
-    """Whether scores are so small that a softmax needs no maximum: weights do not overflow, nor do sums of them.
-
-    float16 has too few exponents for that.
-    """
-    most = kernel.regions[0].answers.most
-    return most is not None and most <= _MOST_UNSHIFTED and dtype == torch.bfloat16
-
-
 def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:
     """Whether a forward kernel of a pass runs in the tier."""
     wanted, case = wanted_tier(), _case(run, kernel, q_offset)
@@ -172,28 +174,39 @@ def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:
 def gradients_on_hopper(run: Pass, q_offset: int) -> Kernel | None:
     """The dkdv kernel in the place of which the tier makes all gradients of a pass; None where the plain tier does."""
     wanted, group = wanted_tier(), run.program.groups[0]
-    kernels = group.at(run.metas["K"].shape[2]).of("dkdv")
+    variant = variant_of(run, group)
+    kernels = variant.of("dkdv")
     case = _case(run, kernels[0], q_offset)
-    if wanted == "plain" or gradients_lack(case, group, len(run.program.groups)):
+    if wanted == "plain" or gradients_lack(case, group, variant, len(run.program.groups)):
         return None
     if wanted == "hopper" or all(holds(case) for holds in _GRADIENTS_FASTER_WITH.values()):
         return kernels[0]
     return None
 
 
-def gradients_lack(case: HopperCase, group: Group, groups: int = 1) -> str:
-    """What the kernels of a group would need so that the tier makes their gradients; "" where it can."""
-    dq, dkdv = (group.at(case.n).of(kind) for kind in ("dq", "dkdv"))
+def gradients_lack(case: HopperCase, group: Group, variant: Variant, groups: int = 1) -> str:
+    """What the kernels of a variant of a group would need so that the tier makes their gradients; "" where it can."""
+    dq, dkdv = variant.of("dq"), variant.of("dkdv")
     if groups > 1 or group.heads is not None:
         return "one pattern for all heads"
-    if case.lines:
-        return "a sequence for each row of the batch"
     if len(dq) != 1 or len(dkdv) != 1 or dq[0].regions != dkdv[0].regions or dkdv[0].collects:
         return "one region"
     if lacks := hopper_lacks(case):
         return lacks
+    if case.lines:
+        return _sequences_lack(case)
     steps = count_steps(case.kernel.regions[0], case.q.shape[2], case.n, case.q_offset)
     return "" if 0 < steps <= MOST_STEPS else f"1 to {MOST_STEPS:,} tiles of pairs"
+
+
+def _sequences_lack(case: HopperCase) -> str:
+    """The same of the sequences of a call, for whose tiles and steps there is room whatever their lengths are."""
+    batch, n_q = case.q.shape[0], case.q.shape[2]
+    tiles = most_tiles(case.lines, batch * n_q, STEP_QUERIES, 1)
+    if tiles > _MOST_ROOM * cdiv(batch * n_q, STEP_QUERIES) + _LEAST_ROOM:
+        return "sequences that are few for their tokens"
+    steps = listed_steps(most_tiles(case.lines, batch * case.n, STEP_KEYS, 1), n_q)
+    return "" if steps <= MOST_LISTED else f"at most {MOST_LISTED:,} tiles of pairs"
 
 
 def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:

@@ -9,19 +9,14 @@ from torch import Tensor
 
 from sparsec.kernels.device import tl, triton
 
-_TANH = tl.constexpr("tanh.approx.f32 $0, $1;")
-
 
 @triton.jit
 def tanh(x):
     """tanh to within some roundings: of small numbers by a polynomial, as 1 - 2 / (exp(2 x) + 1) cancels.
 
-    A tile of small numbers alone, as caps mostly meet, goes without exponentials and divisions.  In Gluon, as tensors
-    of a call have 16 bits there, it is the processor's own, which errs by 2**-11 of the value: a rounding of float16.
+    A tile of small numbers alone, as caps mostly meet, goes without exponentials and divisions.
     """
-    if hasattr(x.type, "layout"):
-        found = tl.inline_asm_elementwise(_TANH, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
-    elif len(x.shape) == 2:
+    if len(x.shape) == 2:
         if tl.max(tl.max(tl.abs(x), 1), 0) < 0.625:
             found = _tanh_of_small(x)
         else:

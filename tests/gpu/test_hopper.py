@@ -178,6 +178,14 @@ def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torc
     check(pattern, n_q, n_k, q_offset, heads=heads, kv_heads=2 if heads % 2 == 0 else 1, dtype=dtype, head_size=64)
 
 
+def gradients(attend, q, k, v, g, g_lse=None, **positions) -> tuple[torch.Tensor, ...]:
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+    out, lse = attend(q, k, v, return_lse=True, **positions)
+    if g_lse is None:
+        return torch.autograd.grad(out, (q, k, v), g)
+    return torch.autograd.grad((out, lse), (q, k, v), (g, g_lse))
+
+
 ENDS = [5, 5, 300, 301, 1100, 1100, 2900]
 
 
@@ -198,6 +206,44 @@ def test_documents_are_those_alone(text: str, head_size: int) -> None:
     for first, stop in ((5, 300), (301, 1100), (1100, 2900)):
         alone = attend(*(x[:, :, first:stop] for x in (q, k, v)), return_lse=True)
         assert all(torch.equal(y[:, :, first:stop], x) for x, y in zip(alone, found, strict=True))
+
+
+@pytest.mark.parametrize("head_size", [64, 80, 128])
+@pytest.mark.parametrize(
+    "text", ["causal", "past(300)", "k < n", "k >= q", "block_window(128, 3)", "causal & q % 3 != 0"]
+)
+def test_gradients_of_documents_are_those_alone(text: str, head_size: int) -> None:
+    """Bit for bit, beside NaN and inf in other documents and between them; rows of no document have zeros."""
+    attend = attend_of(pattern_of(f"pattern p = {text}"))
+    forget(attend)
+    q, k, v, g = (torch.randn(1, h, 2905, head_size, device="cuda", dtype=torch.float16) for h in (4, 2, 2, 4))
+    g_lse = torch.randn(1, 4, 2905, device="cuda")
+    for x in (q, k, v, g, g_lse):
+        x[:, :, :5], x[:, :, 2900:], x[:, :, 300:301] = float("nan"), float("inf"), float("nan")
+    found = gradients(attend, q, k, v, g, g_lse, documents=torch.tensor(ENDS, device="cuda", dtype=torch.int32))
+    assert on_hopper(attend, hopper_backward_kernel)
+    for own in (slice(5), slice(2900, None)):
+        assert all(torch.equal(x[:, :, own], torch.zeros_like(x[:, :, own])) for x in found)
+    for first, stop in ((5, 300), (301, 1100), (1100, 2900)):
+        alone = gradients(attend, *(x[:, :, first:stop] for x in (q, k, v, g, g_lse)))
+        assert all(torch.equal(y[:, :, first:stop], x) for x, y in zip(alone, found, strict=True))
+
+
+@pytest.mark.parametrize("text", ["past(100) | sinks(4)", "window(33) | k < 9", "past(300) with softcap(2), alibi"])
+def test_gradients_of_documents(text: str) -> None:
+    """Against the sum over documents of the dense reference: keys that all queries see come in no parts here."""
+    attend = attend_of(pattern_of(f"pattern p = {text}"))
+    forget(attend)
+    q, k, v, g = (torch.randn(1, h, 2905, 128, device="cuda", dtype=torch.bfloat16) for h in (4, 2, 2, 4))
+    found = gradients(attend, q, k, v, g, documents=torch.tensor(ENDS, device="cuda", dtype=torch.int32))
+    assert on_hopper(attend, hopper_backward_kernel)
+    for first, stop in ((5, 300), (301, 1100), (1100, 2900)):
+        own = [x[:, :, first:stop] for x in (q, k, v, g)]
+        exact = gradients(attend, *(x.double().cpu() for x in own))
+        alone = gradients(attend, *own)
+        for x, y, wanted in zip(found, alone, exact, strict=True):
+            error = (y.double().cpu() - wanted).abs().max()  # of the same document by itself, in another order of sums
+            assert (x[:, :, first:stop].double().cpu() - wanted).abs().max() <= 2 * error
 
 
 def test_rows_of_unequal_lengths() -> None:
@@ -221,6 +267,32 @@ def test_rows_of_unequal_lengths() -> None:
         assert torch.equal(kept[row : row + 1], alone)
 
 
+def test_gradients_of_rows_of_unequal_lengths() -> None:
+    attend = attend_of(pattern_of("pattern p = past(500)"))
+    forget(attend)
+    q, k, v, g = (torch.randn(3, heads, 1700, 128, device="cuda", dtype=torch.bfloat16) for heads in (4, 2, 2, 4))
+    lengths = torch.tensor([1700, 333, 0], device="cuda")
+    padded = gradients(attend, q, k, v, g, lengths=lengths)
+    left = gradients(attend, q, k, v, g, k_offset=lengths - 1700)
+    assert on_hopper(attend, hopper_backward_kernel)
+    for row, length in ((0, 1700), (1, 333), (2, 0)):
+        for found, own, rest in (
+            (padded, slice(length), slice(length, None)),
+            (left, slice(1700 - length, None), slice(1700 - length)),
+        ):
+            assert not any(x[row, :, rest].any() for x in found)
+            alone = gradients(attend, *(x[row : row + 1, :, own] for x in (q, k, v, g))) if length else ()
+            assert all(torch.equal(x[row : row + 1, :, own], y) for x, y in zip(found, alone, strict=bool(length)))
+    begin = torch.tensor([650, 300, 1000], device="cuda")
+    late, g_late = q[:, :, 1600:], g[:, :, 1600:]
+    found = gradients(attend, late, k[:, :, 1000:], v[:, :, 1000:], g_late, k_offset=begin)
+    for row, first in enumerate(begin.tolist()):
+        own = [torch.nn.functional.pad(x[row : row + 1, :, 1000:], (0, 0, first, 0)) for x in (k, v)]
+        alone = gradients(attend, late[row : row + 1], *own, g_late[row : row + 1])
+        assert torch.equal(found[0][row : row + 1], alone[0])
+        assert all(torch.equal(x[row : row + 1], y[:, :, first:]) for x, y in zip(found[1:], alone[1:], strict=True))
+
+
 @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(["causal", "past(77) | sinks(3)", "window(200)", "causal & q % 3 != 0", "k < n"]),
@@ -232,19 +304,15 @@ def test_random_documents(text: str, sizes: list[int], more: int) -> None:
     attend = attend_of(pattern_of(f"pattern p = {text}"))
     forget(attend)
     ends = torch.tensor([0, *sizes], dtype=torch.int32, device="cuda").cumsum(0, dtype=torch.int32)
-    q, k, v = (torch.randn(1, h, int(ends[-1]) + more, 128, device="cuda", dtype=torch.bfloat16) for h in (8, 2, 2))
-    found = attend(q, k, v, documents=ends, return_lse=True)
+    length = int(ends[-1]) + more
+    q, k, v, g = (torch.randn(1, h, length, 128, device="cuda", dtype=torch.bfloat16) for h in (8, 2, 2, 8))
+    found = [*attend(q, k, v, documents=ends, return_lse=True), *gradients(attend, q, k, v, g, documents=ends)]
     for first, stop in pairwise(ends.tolist()):
-        alone = attend(*(x[:, :, first:stop] for x in (q, k, v)), return_lse=True) if first < stop else ()
-        assert all(torch.equal(y[:, :, first:stop], x) for x, y in zip(alone, found if alone else (), strict=True))
-
-
-def gradients(attend, q, k, v, g, g_lse=None) -> tuple[torch.Tensor, ...]:
-    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
-    out, lse = attend(q, k, v, return_lse=True)
-    if g_lse is None:
-        return torch.autograd.grad(out, (q, k, v), g)
-    return torch.autograd.grad((out, lse), (q, k, v), (g, g_lse))
+        if first < stop:
+            own = [x[:, :, first:stop] for x in (q, k, v, g)]
+            alone = [*attend(*own[:3], return_lse=True), *gradients(attend, *own)]
+            kept = slice(4 if "sinks" in text else None)  # keys that all queries see come in parts, alone
+            assert all(torch.equal(y[:, :, first:stop], x) for x, y in list(zip(alone, found, strict=True))[kept])
 
 
 def test_strides() -> None:
@@ -328,6 +396,38 @@ def test_gradients_in_cuda_graphs(text: str) -> None:
     for _ in range(3):
         graph.replay()
         assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.parametrize("text", ["causal", "past(300)"])
+def test_gradients_of_documents_repeat(text: str) -> None:
+    """Bit for bit with other work on the GPU, on several streams, and in a CUDA graph for documents of any length."""
+    attend, device = attend_of(pattern_of(f"pattern p = {text}")), torch.cuda.current_device()
+    forget(attend)
+    q, k, v, g = torch.randn(4, 1, 16, 16384, 128, device="cuda", dtype=torch.bfloat16)
+    ends = torch.tensor([0, 1000, 4100, 4101, 9000, 9128, 16000], device="cuda", dtype=torch.int32)
+    first = [gradients(attend, q, k, v, g, documents=ends) for _ in range(3)][-1]
+    busy, streams = torch.randn(2048, 2048, device="cuda"), [torch.cuda.Stream() for _ in range(3)]
+    torch.cuda.synchronize()
+    found = []
+    for turn in range(50):
+        with torch.cuda.stream(streams[turn % 3]):
+            busy @ busy
+            found.append(gradients(attend, q, k, v, g, documents=ends))
+        if turn % 10 == 9:
+            torch.cuda.synchronize()
+            assert all(all(map(torch.equal, each, first)) for each in found)
+            found.clear()
+    compiled = len(hopper_backward_kernel.device_caches[device][0])
+    assert all(each.known is not None for each in launches(attend))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        inside = gradients(attend, q, k, v, g, documents=ends)
+    graph.replay()
+    assert all(map(torch.equal, inside, first))
+    ends.copy_(torch.tensor([0, 10, 20, 5000, 9000, 9128, 16384]))
+    graph.replay()
+    assert all(map(torch.equal, inside, gradients(attend, q, k, v, g, documents=ends)))
+    assert len(hopper_backward_kernel.device_caches[device][0]) == compiled
 
 
 @pytest.mark.parametrize("text", ["causal", "window(700) | global(70)"])

@@ -15,7 +15,7 @@ from sparsec.kernels.hopper_backward import heads_in_turn
 from sparsec.kernels.hopper_backward_steps import STEP_KEYS, STEP_QUERIES, count_steps, steps_of
 from sparsec.kernels.program import cdiv
 
-CLOSES, ADDS, WHOLE = 1, 2, 4
+CLOSES, ADDS, WHOLE, FLAGS = 1, 2, 4, 5
 PATTERNS = ["k < n", "causal", "k >= q", "past(300)", "past(100) | sinks(4)", "window(200) | global(40)"]
 PATTERNS += ["past(100) & q >= 400", "block_window(96, 3)", "k < 200 | k >= q & k < q + 77"]
 
@@ -62,7 +62,7 @@ def test_steps(text: str, n_q: int, n: int, q_offset: int) -> None:
     assert made.sums == shape[0] + sum(map(len, joined.values()))
     for place, said in added.items():  # in the order in which programs take tiles, so that steps wait for earlier ones
         last = len(said) - 1
-        assert [each >> 4 for each in said] == list(range(last + 1))
+        assert [each >> FLAGS for each in said] == list(range(last + 1))
         assert [each & (CLOSES | ADDS) for each in said] == [
             CLOSES * (turn == last and queries[place] not in joined) | ADDS * (turn > 0) for turn in range(last + 1)
         ]

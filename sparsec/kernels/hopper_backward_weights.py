@@ -1,0 +1,48 @@
+"""Device functions of the Hopper tier backward: weights of a step, and which pairs the pattern leaves out."""
+
+from __future__ import annotations
+
+from sparsec.kernels.hopper import gl, gluon
+from sparsec.kernels.hopper_backward_sequences import bounds_of_tile
+from sparsec.kernels.regions import ask_keep
+from sparsec.kernels.scored_tiles import scale_of, score_tile, there_only, through_score
+
+
+@gluon.jit
+def step_weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
+    """Weights of a group's keys, from products that are not yet scaled, and what gradients of these are made of: the
+    same times slopes of the score.  0 of pairs that the pattern leaves out; `whole`: it keeps all of them.
+    """
+    if plan.rules.SCORE is not None:
+        q, k, at = _pairs_of_step(s, tile, entry, head, plan, FIRST_KEY)
+        _, n, _ = bounds_of_tile(tile, plan)
+        scale_log2 = plan.work.scale_log2
+        if plan.rules.SCORE_GRADIENT is not None:
+            slope = score_tile(plan.rules.SCORE_GRADIENT, s, q, k, n, at, plan.rules, scale_log2, False)
+        s = score_tile(plan.rules.SCORE, s, q, k, n, at, plan.rules, scale_log2, False)
+    p = gl.exp2(s * scale_of(plan.rules, plan.work.scale_log2) - lse[None, :])
+    if plan.rules.SCORE is not None:
+        p = there_only(p, lse)
+    if not whole:
+        q, k, at = _pairs_of_step(p, tile, entry, head, plan, FIRST_KEY)
+        _, keys, k_begin = bounds_of_tile(tile, plan)
+        kept = (k < keys)[:, None]
+        if plan.sizes.PACKED:
+            kept &= (k >= k_begin)[:, None]
+        if plan.rules.KEEP is not None:
+            kept &= ask_keep(plan.rules, q[None, :], k[:, None], keys, at)
+        p = gl.where(kept, p, 0.0)
+    sloped = p
+    if plan.rules.SCORE_GRADIENT is not None:
+        sloped = through_score(p, slope)
+    return p, sloped
+
+
+@gluon.jit
+def _pairs_of_step(like, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
+    """The queries and a group's keys of a step, beside the columns and rows of `like`; and the place of its pairs."""
+    k = tile.number * plan.sizes.KEYS + FIRST_KEY + gl.arange(0, like.shape[0], gl.SliceLayout(1, like.type.layout))
+    q_offset, _, _ = bounds_of_tile(tile, plan)
+    q = q_offset + gl.load(entry) * plan.sizes.QUERIES
+    q += gl.arange(0, plan.sizes.QUERIES, gl.SliceLayout(0, like.type.layout))
+    return q, k, (tile.batch, head, plan.work.heads)
