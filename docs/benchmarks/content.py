@@ -49,7 +49,10 @@ def tables(report: dict) -> Iterator[str]:
     """Lines of Markdown."""
     body = []
     for race in report["content"]:
-        facts = "; ".join(f"{name} {value}" for name, value in race["facts"].items())
+        facts = "; ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in race["facts"].items()
+        )
         for name, times in race["ms"].items():
             body.append([race["what"], name, f"{times['median']:#.3g}".rstrip("."), facts])
     yield from rows(["race", "run", "ms", "besides"], body)

@@ -33,9 +33,10 @@ def values(score: Real, s: np.ndarray, head: int) -> np.ndarray:
 
 @settings(max_examples=60)
 @example("s", ["2 ** -h * (k - q)"], ["-"])
+@example("(q - k)", ["(q - k)"], ["+"])
 @given(expressions(2), st.lists(LINEAR, max_size=3), st.lists(st.sampled_from("+-"), min_size=3, max_size=3))
 def test_tilted(level: str, linear: list[str], signs: list[str]) -> None:
-    text = level + "".join(f" {sign} {term}" for sign, term in zip(signs, linear, strict=False))
+    text = f"s + ({level})" + "".join(f" {sign} {term}" for sign, term in zip(signs, linear, strict=False))
     score, _ = score_of(text)
     found = tilted(score)
     assert found is not None or not linear

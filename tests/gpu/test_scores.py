@@ -130,7 +130,7 @@ def test_documents(name: str) -> None:
     check_sequences(name, 1, 650, alone, documents=torch.tensor(ends, device="cuda", dtype=torch.int32))
 
 
-@pytest.mark.parametrize("name", SEQUENCE_TEXTS)
+@pytest.mark.parametrize("name", SEQUENCE_TEXTS[:-1])  # the last is refused: its sequences go one by one
 def test_rows_with_lengths_and_offsets(name: str) -> None:
     """Keys of a row begin at a position of its own, and so do the entries of inputs."""
     lengths, offsets = [300, 250, 430], [0, 37, 130]
