@@ -293,9 +293,9 @@ def test_gradients_of_rows_of_unequal_lengths() -> None:
         assert all(torch.equal(x[row : row + 1], y[:, :, first:]) for x, y in zip(found[1:], alone[1:], strict=True))
 
 
-@settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("text", ["causal", "past(77) | sinks(3)", "window(200)", "causal & q % 3 != 0", "k < n"])
+@settings(max_examples=4, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
-    st.sampled_from(["causal", "past(77) | sinks(3)", "window(200)", "causal & q % 3 != 0", "k < n"]),
     st.lists(st.one_of(st.integers(0, 3), st.integers(100, 300), st.just(128), st.integers(0, 2000)), max_size=7),
     st.integers(0, 300),
 )
@@ -311,8 +311,10 @@ def test_random_documents(text: str, sizes: list[int], more: int) -> None:
         if first < stop:
             own = [x[:, :, first:stop] for x in (q, k, v, g)]
             alone = [*attend(*own[:3], return_lse=True), *gradients(attend, *own)]
-            kept = slice(4 if "sinks" in text else None)  # keys that all queries see come in parts, alone
-            assert all(torch.equal(y[:, :, first:stop], x) for x, y in list(zip(alone, found, strict=True))[kept])
+            # Alone, keys that all queries see come in parts, so that gradients are other sums.
+            count = 2 if "sinks" in text else 5
+            pairs = list(zip(alone, found, strict=True))[:count]
+            assert all(torch.equal(y[:, :, first:stop], x) for x, y in pairs)
 
 
 def test_strides() -> None:
