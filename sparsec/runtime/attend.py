@@ -83,8 +83,10 @@ class Attend(Calls, Decodes):
         counted from its own start: lists of the sequences in a row follow one another, labels stand beside their rows
         of q and k, and what belongs to no sequence is -1.
         """
-        places = {"q_offset": q_offset, "k_offset": k_offset, "documents": documents}
-        return self._operator.choices(q, k, scale, **places, lengths=lengths, q_lengths=q_lengths, **inputs)
+        from sparsec.kernels.positions import Positions
+
+        positions = Positions(q_offset, k_offset, documents, lengths, q_lengths)
+        return self._operator.choices(q, k, scale, **positions._asdict(), **inputs)
 
     def weights(
         self,
