@@ -133,7 +133,9 @@ def test_visits_are_exact(program, lengths, tile, together):
 # ---------------------------------------------------------------- the examples
 
 
-@pytest.mark.parametrize("name", SMALL_PARAMETERS)
+@pytest.mark.parametrize(
+    "name", sorted(SMALL_PARAMETERS.keys() - {"bloom", "gemma2"})
+)  # which have scores: test_scores.py
 def test_examples(name):
     """Lengths of several steps of rows, more keys than queries, and a single row."""
     pattern = example(name, heads=8, layer=3, **SMALL_PARAMETERS[name])
