@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-CASES = tuple((attention, compiled) for compiled in ("layers", "nothing") for attention in ("sparsec", "flex"))
 WARM, AT_ONCE = 3, 4  # steps of a run before it is timed, and then before the next run has its turn
 VOCABULARY, WINDOW = 32_000, 4096
 
@@ -169,34 +168,35 @@ def main(arguments: list[str] | None = None) -> None:
         "layers": given.layers,
         "size": given.size,
     }
-    runs: list[Run] = []
-    try:
-        for attention, compiled in (case.split("-") for case in given.cases.split(",")):
+    finished: list[dict] = []
+    for compiled in given.compiled.split(","):
+        runs: list[Run] = []
+        for attention in given.attentions.split(","):
             runs.append(Run(given, rows, attention, compiled))
-            _write(given.output, report, runs, f"{time.perf_counter() - begun:.0f} s")
+            report["parameters"] = sum(x.numel() for x in runs[0].model.parameters())
+            _write(given.output, report, finished, runs)
         while len(runs[-1].losses) < given.steps and time.perf_counter() - begun < given.seconds:
             for run in runs:
                 for _ in range(min(AT_ONCE, given.steps - len(run.losses))):
                     run.step()
-            _write(given.output, report, runs)
-    finally:
-        report["parameters"] = sum(x.numel() for x in runs[0].model.parameters()) if runs else 0
-        _write(given.output, report, runs)
-    if given.profile:
-        report["profiles"] = [run.profile() for run in runs]
-        _write(given.output, report, runs, "profiled")
+            _write(given.output, report, finished, runs)
+        if given.profile:
+            report["profiles"] = [*report.get("profiles", []), *(run.profile() for run in runs)]
+        finished += [run.report() for run in runs]
+        _write(given.output, report, finished, [])
+        print(f"{time.perf_counter() - begun:.0f} s", flush=True)
 
 
-def _write(path: Path, report: dict, runs: list[Run], note: str = "") -> None:
+def _write(path: Path, report: dict, finished: list[dict], runs: list[Run]) -> None:
     report["versions"] = {"torch": torch.__version__, "transformers": sys.modules["transformers"].__version__}
-    report["runs"] = [run.report() for run in runs]
+    report["runs"] = finished + [run.report() for run in runs]
     path.write_text(json.dumps(report, indent=1) + "\n")
     for line in report["runs"]:
         print(
             f"{line['attention']} {line['compiled']}: {line['tokens_a_second']:,.0f} tokens/s,",
             f"step {1e3 * line['step_s']:.1f} ms, host {1e3 * line['host_s']:.1f} ms,",
             f"first {line['first_step_s']:.1f} s, {line['peak_bytes'] / 1e6:,.1f} MB,",
-            f"loss {line['losses'][-1]:.4f} after {len(line['losses'])}  {note}",
+            f"loss {line['losses'][-1]:.4f} after {len(line['losses'])}",
             flush=True,
         )
 
@@ -204,7 +204,8 @@ def _write(path: Path, report: dict, runs: list[Run], note: str = "") -> None:
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("output", type=Path, help="a JSON file")
-    found.add_argument("--cases", default=",".join("-".join(case) for case in CASES), help="attention-compiled, ...")
+    found.add_argument("--compiled", default="layers,nothing", help="what torch.compile gets beside FlexAttention")
+    found.add_argument("--attentions", default="sparsec,flex", help="whose runs take turns")
     found.add_argument("--layers", type=int, default=24)
     found.add_argument("--size", type=int, default=1024, help="of the hidden states")
     found.add_argument("--length", type=int, default=32_768, help="tokens of a row")
