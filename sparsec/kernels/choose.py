@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.choice_kernels import LOOKED_AT, list_best_blocks, mean_of_blocks
+from sparsec.kernels.compiling import launched
 from sparsec.kernels.program import cdiv
 
 SLAB = {"cuda": 1 << 25, "cpu": 1 << 21}  # scores that are held together
@@ -123,7 +124,7 @@ def best_by_kernel(choice: Choice, scores: Tensor, first: Tensor, last: Tensor, 
     sizes = lists, found.stride(1) // listed, blocks, listed
     constants = {"RANGES": ranges[0], "FIRST_RANGES": ranges[1], "AT_ONCE": at_once, "TAKEN": taken}
     warps = min(4, max(1, at_once // _BLOCKS_OF_WARP))
-    list_best_blocks[lists, batch * groups](scores, found, *told, *sizes, **constants, num_warps=warps)
+    launched(list_best_blocks, (lists, batch * groups), scores, found, *told, *sizes, **constants, num_warps=warps)
 
 
 def ordered(x: Tensor) -> Tensor:
@@ -202,7 +203,7 @@ def means_by_kernel(x: Tensor, size: int, group: int) -> Tensor:
     constants["BLOCK_D"] = max(16, 1 << (dim - 1).bit_length())
     strides, sizes = (stride // 8 for stride in x.stride()[:3]), (n, found.shape[2], found.shape[1])
     grid = cdiv(found.shape[2], constants["BLOCKS"]), batch * found.shape[1]
-    mean_of_blocks[grid](x, found, *strides, *sizes, **constants)
+    launched(mean_of_blocks, grid, x, found, *strides, *sizes, **constants)
     return found
 
 

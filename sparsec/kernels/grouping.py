@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sparsec.kernels.choose import SLAB, ordered
 from sparsec.kernels.cluster_kernel import mark_members
+from sparsec.kernels.compiling import launched
 from sparsec.kernels.hash_kernel import hash_tokens
 from sparsec.kernels.program import cdiv
 from sparsec.kernels.tables import random_bits
@@ -129,7 +130,7 @@ def _hashes_on_gpu(own: Hashing, x: Tensor, turned: Tensor) -> Tensor:
     constants = {"HEAD_DIM": size, "BLOCK": _HASHED_AT_ONCE, "COLUMNS": min(64, max(16, 1 << (half - 1).bit_length()))}
     constants |= {"BLOCK_D": max(16, 1 << (size - 1).bit_length()), "PRECISION": "ieee"}
     grid = cdiv(rows, _HASHED_AT_ONCE), batch * heads
-    hash_tokens[grid](x, turned, found, rows, own.rounds, half, heads, **constants)
+    launched(hash_tokens, grid, x, turned, found, rows, own.rounds, half, heads, **constants)
     return found
 
 
@@ -192,5 +193,7 @@ def _members_on_gpu(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     for first in range(0, clusters, at_once):
         scores = _products(centroids[:, :, first : first + at_once], x).contiguous()
         sizes = tokens, scores.shape[2], first, min(own.taken, tokens), lines
-        mark_members[scores.shape[2], batch * heads](scores, found, *sizes, BLOCK=_SCORED_AT_ONCE, num_warps=8)
+        launched(
+            mark_members, (scores.shape[2], batch * heads), scores, found, *sizes, BLOCK=_SCORED_AT_ONCE, num_warps=8
+        )
     return found

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.compiling import compile_side_by_side
+from sparsec.kernels.compiling import compile_side_by_side, launched
 from sparsec.kernels.direct import (
     STREAM,
     Box,
@@ -272,8 +272,8 @@ class Launch:
                 arguments[index] = box.descriptor(env[box.name])
             if compiled is not None:
                 compiled[self.grid](*arguments)
-            elif compiled := self.kernel[self.grid](*arguments, **self.options):  # the interpreter compiles nothing
-                self.compiled[self.key] = compiled
+            elif compiled := launched(self.kernel, self.grid, *arguments, **self.options):
+                self.compiled[self.key] = compiled  # the interpreter compiles nothing
             if compiled and not self.prepared:
                 self.prepared = True
                 self.known = self._known(compiled, arguments)
