@@ -26,7 +26,7 @@ _MODULES = (  # each after those that it imports
     *("reals",),
     *("own_tiles", "regions", "scored_tiles", "key_regions", "query_regions", "judging"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather", "decode_tiles", "decode_kernel"),
-    *("hash_kernel", "cluster_kernel", "choice_kernels", "group_tiles", "group_kernels", "group_joins"),
+    *("hash_kernel", "cluster_kernel", "index_kernel", "choice_kernels", "group_tiles", "group_kernels", "group_joins"),
     *("hopper_sync", "hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
     *("hopper_forward_kernel", "hopper_backward_plan", "hopper_backward_tiles", "hopper_backward_sequences"),
     *("hopper_backward_load", "hopper_backward_store", "hopper_backward_leave", "hopper_backward_weights"),
@@ -34,7 +34,7 @@ _MODULES = (  # each after those that it imports
     *("read_kernel",),  # device functions up to here
     *("arguments", "inputs", "input_entries", "program", "choose"),
     *("boxes", "tile_kinds", "row_classes", "tables", "grouping"),
-    *("native", "direct", "compiling", "scratch", "launch"),
+    *("native", "direct", "indexer", "compiling", "scratch", "launch"),
     *("kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
     *("heads_as_rows", "long_lines", "sequence_tiles", "table_tiles", "data_tiles", "hopper_backward_steps"),
     *("hopper_tier", "hopper_rows", "hopper_backward", "group_lists", "groups", "rows"),

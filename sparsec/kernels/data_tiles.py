@@ -75,8 +75,8 @@ def lay_data_tiles(
 
 
 def _heads_listed(run: Pass, values: Environment) -> int:
-    """How many query heads entries of tiles of queries tell apart: those that share keys, where some input has lines for
-    each of them; else 1.
+    """How many query heads the entries of a tile of keys tell apart: those that share its keys, where some input has
+    lines for each of them; else 1.
     """
     kv_heads = run.metas["K"].shape[1]
     apart = any(run.metas[name].shape[1] > kv_heads for name in values["INPUTS"])

@@ -51,8 +51,8 @@ def list_tiles(
 ):  # fmt: skip
     """DATA_LIST [lines, room]: 2 * tile + whether all of its pairs are kept, of the COUNTS [lines] tiles of a line.
 
-    Of several heads that share a tile of keys one entry stands for all; but with HEADS_LISTED above 1, which is at least
-    their number, entries are about one of them, number h: 2 * (tile * HEADS_LISTED + h) + ..
+    Of several heads that share a tile of keys one entry stands for all; but with HEADS_LISTED above 1, at least as many
+    as these, an entry is about one of them, number h: 2 * (tile * HEADS_LISTED + h) + ..
     """
     batch, number = tl.program_id(2) // own, tl.program_id(2) % own
     head, first, count = _query_heads_of(number, HEADS, KV_HEADS, FIRST_HEAD, BY_QUERY, GROUP)

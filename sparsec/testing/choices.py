@@ -54,6 +54,24 @@ def block_scores(
     return found
 
 
+def index_keys(
+    q: np.ndarray, k: np.ndarray, weights: np.ndarray, t: int, q_offset: int, causal: bool = True
+) -> list[list[list[int]]]:
+    """The keys that an indexer chooses (DeepSeek sparse attention), of each row of the batch and query, ascending.
+
+    q [B, H_I, n_q, D_I], k [B, n, D_I], weights [B, H_I, n_q]; the first query stands at `q_offset`.
+    """
+    products = np.einsum("bhqd,bkd->bhqk", q.astype(np.float64), k.astype(np.float64))
+    scores = (np.maximum(products, 0) * weights.astype(np.float64)[..., None]).sum(1)
+    found = []
+    for rows in scores:
+        ends = (min(k.shape[1], max(0, q_offset + row + 1)) if causal else k.shape[1] for row in range(len(rows)))
+        found.append(
+            [sorted(np.argsort(-row[:end], kind="stable")[:t].tolist()) for row, end in zip(rows, ends, strict=True)]
+        )
+    return found
+
+
 def _pooled(score: str, pairs: np.ndarray, scale: float) -> np.ndarray:
     """[B, H] of pairs [B, H, queries, keys]."""
     if score == "lse":

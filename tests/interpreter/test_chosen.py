@@ -134,7 +134,9 @@ def test_tiles_of_several_heads_hold_fewer_choices() -> None:
     assert counts[:32].tolist() == [1] * 32  # tiles of 32 rows, 2 queries: they choose one block
 
 
-@pytest.mark.parametrize("arms", ["causal & (past(5) | selected(sel))", "match h { 1 -> past(9), else -> selected(sel) }"])
+@pytest.mark.parametrize(
+    "arms", ["causal & (past(5) | selected(sel))", "match h { 1 -> past(9), else -> selected(sel) }"]
+)
 def test_tiles_of_keys_visit_what_each_query_head_chose(arms: str) -> None:
     """Where heads that share keys choose apart, a step is about one of them; others would be visited in vain."""
     pattern = pattern_of(f"input sel: blocks[16, 16, t] pattern p = {arms}", 4)
