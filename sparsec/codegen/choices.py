@@ -45,6 +45,7 @@ class ChoiceText:
             return f"sk.Routing({own.count}, given={self.given})"
         score = "given" if own.given else own.score
         more = (", shared=True" if own.shared else "") + (f", given={self.given}" if own.given else "")
+        more += f", percent={own.percent}" if own.percent < 100 else ""
         sets = ", ".join(each.made for each in self.sets)
         return f'sk.Choice({own.count}, {own.size}, {own.rows}, "{score}", {sets}{more})'
 
