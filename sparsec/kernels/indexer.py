@@ -14,7 +14,8 @@ from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.index_kernel import list_best_keys, score_keys
 from sparsec.kernels.program import cdiv
 
-_INDEXED_ROWS, _INDEXED_KEYS, _INDEXED_AT_ONCE = 64, 128, 4096  # of a tile of scores; keys that are looked at together
+_INDEXED_ROWS, _INDEXED_KEYS = 64, 128  # of a tile of scores; half as many in float32
+_INDEXED_AT_ONCE = 4096  # keys that are looked at together
 _NO_KEY, _LAST_KEY = -(1 << 63), (1 << 32) - 1
 
 
@@ -66,7 +67,8 @@ def indexed_by_kernels(
     )
     starts = None if starts is None else starts.contiguous()
     strides = (*(x // 8 for x in (*q.stride()[:3], *k.stride()[:2])), *weights.stride())
-    constants = {"CAUSAL": causal, "HEAD_DIM": size, "BLOCK_M": _INDEXED_ROWS, "BLOCK_N": _INDEXED_KEYS}
+    block_m, block_n = (each * 2 // q.dtype.itemsize for each in (_INDEXED_ROWS, _INDEXED_KEYS))
+    constants = {"CAUSAL": causal, "HEAD_DIM": size, "BLOCK_M": block_m, "BLOCK_N": block_n}
     constants |= {"BLOCK_D": max(16, 1 << (size - 1).bit_length()), "PRECISION": dot_precision(q.dtype)}
     at_once = min(n_q, max(1, SLAB["cuda"] // (batch * n)))
     scores = q.new_empty(batch, at_once, n, dtype=torch.float32)
@@ -77,7 +79,7 @@ def indexed_by_kernels(
             if last <= 0:
                 continue
             sizes = heads, first, rows, n_q, n, q_offset
-            grid = cdiv(last, _INDEXED_KEYS), cdiv(rows, _INDEXED_ROWS), batch
+            grid = cdiv(last, block_n), cdiv(rows, block_m), batch
             score_keys[grid](q, k, weights, starts, scores, *strides, *sizes, **constants, num_warps=4)
             sizes = first, rows, n_q, n, q_offset, found.shape[3]
             list_best_keys[rows, batch](

@@ -25,5 +25,5 @@ def test_hashes(buckets: int, rounds: int, tokens: int, seed: int) -> None:
 
 
 def test_several_tiles_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grouping, "_HASHED_AT_ONCE", 16)
+    monkeypatch.setattr(grouping, "_HASHED_AT_ONCE", 32)
     test_hashes.hypothesis.inner_test(34, 1, 40, 3)

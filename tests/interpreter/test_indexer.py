@@ -30,8 +30,8 @@ def assert_alike(t: int, heads: int, sizes: tuple, causal: bool, documents: bool
 @example(3, 1, SIZES[2], False, 1)
 def test_the_best_keys(t, heads, sizes, causal, seed):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexer, "_INDEXED_ROWS", 16)
-        patch.setattr(indexer, "_INDEXED_KEYS", 32)
+        patch.setattr(indexer, "_INDEXED_ROWS", 32)
+        patch.setattr(indexer, "_INDEXED_KEYS", 64)
         patch.setattr(indexer, "_INDEXED_AT_ONCE", 16)
         patch.setattr(indexer, "SLAB", {"cuda": 2 * sizes[1] * 7, "cpu": 1 << 20})
         assert_alike(t, heads, sizes, causal, False, seed)
