@@ -45,6 +45,7 @@ class ChoiceText:
             return f"sk.Routing(taken={own.count}, given={self.given})"
         score = "given" if own.given else own.score
         more = (", shared=True" if own.shared else "") + (f", given={self.given}" if own.given else "")
+        more += f", percent={own.percent}" if own.percent < 100 else ""
         sets = ", ".join(f"{name}={each.made}" for name, each in zip(("among", "first"), self.sets, strict=False))
         return f'sk.Choice(listed={own.count}, size={own.size}, rows={own.rows}, score="{score}", {sets}{more})'
 
