@@ -14,6 +14,7 @@ import subprocess
 from types import ModuleType
 
 _TEXT = r"""
+#include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 #include "cuda.h"
@@ -31,6 +32,26 @@ typedef CUresult (*Describe)(CUresult, const char **);
 static Launch launch_kernel;
 static Move move_map;
 static Describe describe;
+
+/* Functions of the driver for graphs of launches; without these, kernels are launched one by one. */
+typedef CUresult (*Capturing)(CUstream, CUstreamCaptureStatus *);
+typedef CUresult (*NewGraph)(CUgraph *, unsigned int);
+typedef CUresult (*AddKernel)(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_KERNEL_NODE_PARAMS *);
+typedef CUresult (*Instantiate)(CUgraphExec *, CUgraph, unsigned long long);
+typedef CUresult (*SetKernel)(CUgraphExec, CUgraphNode, const CUDA_KERNEL_NODE_PARAMS *);
+typedef CUresult (*LaunchGraph)(CUgraphExec, CUstream);
+typedef CUresult (*FreeGraph)(CUgraph);
+typedef CUresult (*FreeExec)(CUgraphExec);
+static struct {
+  Capturing capturing;
+  NewGraph make;
+  AddKernel add;
+  Instantiate instantiate;
+  SetKernel set;
+  LaunchGraph launch;
+  FreeGraph free_graph;
+  FreeExec free_exec;
+} graphs;
 static PyObject *data_ptr;
 
 typedef struct { PyObject_HEAD; _Alignas(128) CUtensorMap map; } MapObject;  /* as in Triton's driver.c */
@@ -44,6 +65,8 @@ typedef struct {
   uint32_t *places;
   Given *given;
   char *filled;  /* parameters, those that a call gives left open */
+  char *last;    /* those of the last call, in the graph */
+  CUgraphNode node;
 } Kernel;
 
 typedef struct {
@@ -52,6 +75,10 @@ typedef struct {
   PyObject *names;
   Py_ssize_t count;
   Kernel *kernels;
+  pthread_mutex_t lock;  /* of the graph */
+  CUgraph graph;
+  CUgraphExec exec;
+  int alone;  /* a graph can't be had */
 } Chain;
 
 typedef struct { uint64_t bits; double real; } Value;
@@ -85,19 +112,82 @@ static CUresult fill(char *memory, const Given *given, const Value *value) {
   return CUDA_SUCCESS;
 }
 
-static CUresult run(const Kernel *kernel, const Value *values, CUstream stream) {
-  _Alignas(128) char memory[MOST_BYTES];
-  void *parameters[MOST_PARAMETERS];
-  CUlaunchConfig config = kernel->config;
-  if (!config.gridDimX || !config.gridDimY || !config.gridDimZ) return CUDA_SUCCESS;
+static int is_empty(const Kernel *kernel) {
+  const CUlaunchConfig *config = &kernel->config;
+  return !config->gridDimX || !config->gridDimY || !config->gridDimZ;
+}
+
+/* Parameters of a call, and where each of them begins. */
+static CUresult lay(const Kernel *kernel, const Value *values, char *memory, void **parameters) {
   memcpy(memory, kernel->filled, kernel->bytes);
   for (uint32_t i = 0; i < kernel->given_count; i++) {
     CUresult code = fill(memory, &kernel->given[i], &values[kernel->given[i].name]);
     if (code) return code;
   }
   for (uint32_t i = 0; i < kernel->parameters; i++) parameters[i] = memory + kernel->places[i];
+  return CUDA_SUCCESS;
+}
+
+static CUresult run(const Kernel *kernel, const Value *values, CUstream stream) {
+  _Alignas(128) char memory[MOST_BYTES];
+  void *parameters[MOST_PARAMETERS];
+  if (is_empty(kernel)) return CUDA_SUCCESS;
+  CUresult code = lay(kernel, values, memory, parameters);
+  if (code) return code;
+  CUlaunchConfig config = kernel->config;
   config.hStream = stream;
   return launch_kernel(&config, kernel->function, parameters, NULL);
+}
+
+/* The kernel in the graph of its chain: a node behind another one, or the parameters of a call where they are others. */
+static CUresult put(Chain *chain, Kernel *kernel, const Value *values, const Kernel *before) {
+  _Alignas(128) char memory[MOST_BYTES];
+  void *parameters[MOST_PARAMETERS];
+  const CUlaunchConfig *config = &kernel->config;
+  CUresult code = lay(kernel, values, memory, parameters);
+  if (code || (chain->exec && !memcmp(memory, kernel->last, kernel->bytes))) return code;
+  CUDA_KERNEL_NODE_PARAMS node = {
+    .func = kernel->function, .gridDimX = config->gridDimX, .gridDimY = config->gridDimY,
+    .gridDimZ = config->gridDimZ, .blockDimX = config->blockDimX, .blockDimY = config->blockDimY,
+    .blockDimZ = config->blockDimZ, .sharedMemBytes = config->sharedMemBytes, .kernelParams = parameters};
+  if (chain->exec)
+    code = graphs.set(chain->exec, kernel->node, &node);
+  else
+    code = graphs.add(&kernel->node, chain->graph, before ? &before->node : NULL, before != NULL, &node);
+  if (!code) memcpy(kernel->last, memory, kernel->bytes);
+  return code;
+}
+
+/* Launches a chain as a graph, which costs the host less than launches; not what is captured into another graph. */
+static CUresult run_graph(Chain *chain, const Value *values, CUstream stream) {
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  Kernel *before = NULL;
+  CUresult code = graphs.capturing(stream, &status);
+  if (code || status != CU_STREAM_CAPTURE_STATUS_NONE) return CUDA_ERROR_NOT_SUPPORTED;
+  if (!chain->graph) code = graphs.make(&chain->graph, 0);
+  for (Py_ssize_t i = 0; i < chain->count && !code; i++) {
+    if (is_empty(&chain->kernels[i])) continue;
+    code = put(chain, &chain->kernels[i], values, before);
+    before = &chain->kernels[i];
+  }
+  if (!code && !before) return CUDA_SUCCESS;
+  if (!code && !chain->exec) code = graphs.instantiate(&chain->exec, chain->graph, 0);
+  if (!code) code = graphs.launch(chain->exec, stream);
+  if (code) chain->alone = 1;
+  return code;
+}
+
+static CUresult run_chain(Chain *chain, const Value *values, CUstream stream) {
+  CUresult code = CUDA_ERROR_NOT_SUPPORTED;
+  if (graphs.launch && chain->count > 1) {
+    pthread_mutex_lock(&chain->lock);
+    if (!chain->alone) code = run_graph(chain, values, stream);
+    pthread_mutex_unlock(&chain->lock);
+    if (!code) return code;
+  }
+  code = CUDA_SUCCESS;
+  for (Py_ssize_t i = 0; i < chain->count && !code; i++) code = run(&chain->kernels[i], values, stream);
+  return code;
 }
 
 /* chain(env): launches all kernels with what env has under the names, on the stream that it has under the last. */
@@ -120,7 +210,7 @@ static PyObject *chain_call(PyObject *self, PyObject *const *arguments, size_t f
   }
   CUstream stream = (CUstream)values[last].bits;
   Py_BEGIN_ALLOW_THREADS  /* where the queue is full, a launch waits */
-  for (Py_ssize_t i = 0; i < chain->count && !code; i++) code = run(&chain->kernels[i], values, stream);
+  code = run_chain(chain, values, stream);
   Py_END_ALLOW_THREADS
   if (code) {
     const char *said = "unknown error";
@@ -136,7 +226,11 @@ static void chain_free(PyObject *self) {
     PyMem_Free(chain->kernels[i].places);
     PyMem_Free(chain->kernels[i].given);
     PyMem_Free(chain->kernels[i].filled);
+    PyMem_Free(chain->kernels[i].last);
   }
+  if (chain->exec) graphs.free_exec(chain->exec);
+  if (chain->graph) graphs.free_graph(chain->graph);
+  pthread_mutex_destroy(&chain->lock);
   PyMem_Free(chain->kernels);
   Py_XDECREF(chain->names);
   Py_TYPE(self)->tp_free(self);
@@ -163,9 +257,10 @@ static int read_kernel(PyObject *line, Kernel *kernel, Py_ssize_t names) {
     return -1;
   }
   kernel->filled = PyMem_Malloc(bytes + 1);
+  kernel->last = PyMem_Malloc(bytes + 1);
   kernel->places = PyMem_Calloc(kernel->parameters + 1, sizeof(uint32_t));
   kernel->given = PyMem_Calloc(kernel->given_count + 1, sizeof(Given));
-  if (!kernel->filled || !kernel->places || !kernel->given) {
+  if (!kernel->filled || !kernel->last || !kernel->places || !kernel->given) {
     PyErr_NoMemory();
     return -1;
   }
@@ -196,6 +291,7 @@ static PyObject *chain_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
   Chain *chain = (Chain *)type->tp_alloc(type, 0);
   if (!chain) return NULL;
   chain->call = chain_call;
+  pthread_mutex_init(&chain->lock, NULL);
   chain->names = Py_NewRef(names);
   chain->kernels = PyMem_Calloc(PyList_GET_SIZE(kernels) + 1, sizeof(Kernel));
   for (Py_ssize_t i = 0; chain->kernels && i < PyList_GET_SIZE(kernels); i++) {
@@ -230,11 +326,21 @@ static PyObject *bytes_of_map(PyObject *self, PyObject *x) {
 }
 
 static PyObject *use(PyObject *self, PyObject *arguments) {
-  unsigned long long launch, move, words;
-  if (!PyArg_ParseTuple(arguments, "KKK", &launch, &move, &words)) return NULL;
+  unsigned long long launch, move, words, more[8] = {0};
+  if (!PyArg_ParseTuple(arguments, "KKK|KKKKKKKK", &launch, &move, &words, &more[0], &more[1], &more[2], &more[3],
+                        &more[4], &more[5], &more[6], &more[7]))
+    return NULL;
   launch_kernel = (Launch)launch;
   move_map = (Move)move;
   describe = (Describe)words;
+  graphs.capturing = (Capturing)more[0];
+  graphs.make = (NewGraph)more[1];
+  graphs.add = (AddKernel)more[2];
+  graphs.instantiate = (Instantiate)more[3];
+  graphs.set = (SetKernel)more[4];
+  graphs.launch = (LaunchGraph)more[5];
+  graphs.free_graph = (FreeGraph)more[6];
+  graphs.free_exec = (FreeExec)more[7];
   Py_RETURN_NONE;
 }
 
@@ -251,6 +357,8 @@ PyMODINIT_FUNC PyInit_sparsec_chain(void) {
 }
 """
 _DRIVER = "cuLaunchKernelEx", "cuTensorMapReplaceAddress", "cuGetErrorString"
+_GRAPHS = "cuStreamIsCapturing", "cuGraphCreate", "cuGraphAddKernelNode_v2", "cuGraphInstantiateWithFlags"
+_GRAPHS += "cuGraphExecKernelNodeSetParams_v2", "cuGraphLaunch", "cuGraphDestroy", "cuGraphExecDestroy"
 
 
 @functools.cache
@@ -258,7 +366,7 @@ def native() -> ModuleType | None:
     """The compiled text, at work with the driver of this machine; None where one of both is missing."""
     with contextlib.suppress(OSError, AttributeError, RuntimeError, ImportError, subprocess.SubprocessError):
         driver = ctypes.CDLL("libcuda.so.1")
-        addresses = [ctypes.cast(getattr(driver, name), ctypes.c_void_p).value for name in _DRIVER]
+        addresses = [ctypes.cast(getattr(driver, name), ctypes.c_void_p).value for name in (*_DRIVER, *_GRAPHS)]
         made = compiled_text()
         made.use(*addresses)
         return made
