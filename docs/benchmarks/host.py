@@ -254,8 +254,8 @@ class Served:
         for name, own in self.found.items():
             found[name] = {"us": statistics.median(own["all"]), "least": min(own["all"]), "all": own["all"]}
             if "parts" in own:
-                times = own["parts"].pop("all")
-                found[name]["parts"] = own["parts"] | {"us": statistics.median(times)}
+                parts = own["parts"]
+                found[name]["parts"] = {"launches": parts["launches"], "us": statistics.median(parts["all"])}
         return found
 
 

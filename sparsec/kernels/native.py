@@ -139,7 +139,7 @@ static CUresult run(const Kernel *kernel, const Value *values, CUstream stream) 
   return launch_kernel(&config, kernel->function, parameters, NULL);
 }
 
-/* The kernel in the graph of its chain: a node behind another one, or the parameters of a call where they are others. */
+/* The kernel in the graph of its chain: a node behind another one, or other parameters, those of a call. */
 static CUresult put(Chain *chain, Kernel *kernel, const Value *values, const Kernel *before) {
   _Alignas(128) char memory[MOST_BYTES];
   void *parameters[MOST_PARAMETERS];
