@@ -60,7 +60,7 @@ class KernelNode(ctypes.Structure):
 
 
 class Graphs:
-    """Stands for the driver's graphs of kernels: `asked` has what was asked of it, of launches parameters and stream."""
+    """Stands for the driver's graphs of kernels: `asked` has its calls, of launches the parameters and the stream."""
 
     def __init__(self, most: int) -> None:
         """`most`: parameters of 8 bytes of each kernel."""
