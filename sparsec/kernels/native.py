@@ -2,7 +2,8 @@
 
 Triton's Python asks anew at each launch for hooks, scratch memory and descriptors, and its launcher takes each argument
 as an object.  Here parameters lie in memory as the kernel takes them, and a call changes addresses and a few numbers.
-The text is compiled as Triton compiles its own launchers, by the same compiler into the same cache.
+The text, with that of `sparsec.kernels.native_launches` before it, is compiled as Triton compiles its own launchers, by
+the same compiler into the same cache.
 """
 
 from __future__ import annotations
@@ -13,93 +14,9 @@ import functools
 import subprocess
 from types import ModuleType
 
+from sparsec.kernels.native_launches import LAUNCHES
+
 _TEXT = r"""
-#include <stdint.h>
-#include <string.h>
-#include "cuda.h"
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <structmember.h>
-
-#define MOST_BYTES 4096
-#define MOST_PARAMETERS 1024
-#define MOST_NAMES 256
-
-typedef CUresult (*Launch)(const CUlaunchConfig *, CUfunction, void **, void **);
-typedef CUresult (*Move)(CUtensorMap *, void *);
-typedef CUresult (*Describe)(CUresult, const char **);
-static Launch launch_kernel;
-static Move move_map;
-static Describe describe;
-static PyObject *data_ptr;
-
-typedef struct { PyObject_HEAD; _Alignas(128) CUtensorMap map; } MapObject;  /* as in Triton's driver.c */
-
-typedef struct { uint32_t place, name; uint64_t offset; char kind; } Given;  /* what a call gives of a parameter */
-
-typedef struct {
-  CUlaunchConfig config;
-  CUfunction function;
-  uint32_t bytes, parameters, given_count;
-  uint32_t *places;
-  Given *given;
-  char *filled;  /* parameters, those that a call gives left open */
-} Kernel;
-
-typedef struct {
-  PyObject_HEAD
-  vectorcallfunc call;
-  PyObject *names;
-  Py_ssize_t count;
-  Kernel *kernels;
-} Chain;
-
-typedef struct { uint64_t bits; double real; } Value;
-
-static int value_of(PyObject *x, Value *found) {
-  if (PyFloat_Check(x)) {
-    found->real = PyFloat_AS_DOUBLE(x);
-    return 0;
-  }
-  PyObject *number = PyLong_Check(x) ? Py_NewRef(x) : PyObject_CallMethodNoArgs(x, data_ptr);
-  if (!number) return -1;
-  found->bits = PyLong_AsUnsignedLongLongMask(number);
-  found->real = PyLong_Check(x) ? PyLong_AsDouble(x) : 0;
-  Py_DECREF(number);
-  return PyErr_Occurred() ? -1 : 0;
-}
-
-static CUresult fill(char *memory, const Given *given, const Value *value) {
-  char *at = memory + given->place;
-  uint64_t bits = value->bits + given->offset;
-  float single = (float)value->real;
-  switch (given->kind) {
-  case 'm': return move_map((CUtensorMap *)at, (void *)bits);
-  case 'f': memcpy(at, &single, 4); break;
-  case 'd': memcpy(at, &value->real, 8); break;
-  case 'b': memcpy(at, &bits, 1); break;
-  case 'h': memcpy(at, &bits, 2); break;
-  case 'i': memcpy(at, &bits, 4); break;
-  default: memcpy(at, &bits, 8);
-  }
-  return CUDA_SUCCESS;
-}
-
-static CUresult run(const Kernel *kernel, const Value *values, CUstream stream) {
-  _Alignas(128) char memory[MOST_BYTES];
-  void *parameters[MOST_PARAMETERS];
-  CUlaunchConfig config = kernel->config;
-  if (!config.gridDimX || !config.gridDimY || !config.gridDimZ) return CUDA_SUCCESS;
-  memcpy(memory, kernel->filled, kernel->bytes);
-  for (uint32_t i = 0; i < kernel->given_count; i++) {
-    CUresult code = fill(memory, &kernel->given[i], &values[kernel->given[i].name]);
-    if (code) return code;
-  }
-  for (uint32_t i = 0; i < kernel->parameters; i++) parameters[i] = memory + kernel->places[i];
-  config.hStream = stream;
-  return launch_kernel(&config, kernel->function, parameters, NULL);
-}
-
 /* chain(env): launches all kernels with what env has under the names, on the stream that it has under the last. */
 static PyObject *chain_call(PyObject *self, PyObject *const *arguments, size_t flags, PyObject *keywords) {
   Chain *chain = (Chain *)self;
@@ -120,7 +37,7 @@ static PyObject *chain_call(PyObject *self, PyObject *const *arguments, size_t f
   }
   CUstream stream = (CUstream)values[last].bits;
   Py_BEGIN_ALLOW_THREADS  /* where the queue is full, a launch waits */
-  for (Py_ssize_t i = 0; i < chain->count && !code; i++) code = run(&chain->kernels[i], values, stream);
+  code = run_chain(chain, values, stream);
   Py_END_ALLOW_THREADS
   if (code) {
     const char *said = "unknown error";
@@ -136,7 +53,11 @@ static void chain_free(PyObject *self) {
     PyMem_Free(chain->kernels[i].places);
     PyMem_Free(chain->kernels[i].given);
     PyMem_Free(chain->kernels[i].filled);
+    PyMem_Free(chain->kernels[i].last);
   }
+  if (chain->exec) graphs.free_exec(chain->exec);
+  if (chain->graph) graphs.free_graph(chain->graph);
+  pthread_mutex_destroy(&chain->lock);
   PyMem_Free(chain->kernels);
   Py_XDECREF(chain->names);
   Py_TYPE(self)->tp_free(self);
@@ -163,9 +84,10 @@ static int read_kernel(PyObject *line, Kernel *kernel, Py_ssize_t names) {
     return -1;
   }
   kernel->filled = PyMem_Malloc(bytes + 1);
+  kernel->last = PyMem_Malloc(bytes + 1);
   kernel->places = PyMem_Calloc(kernel->parameters + 1, sizeof(uint32_t));
   kernel->given = PyMem_Calloc(kernel->given_count + 1, sizeof(Given));
-  if (!kernel->filled || !kernel->places || !kernel->given) {
+  if (!kernel->filled || !kernel->last || !kernel->places || !kernel->given) {
     PyErr_NoMemory();
     return -1;
   }
@@ -196,6 +118,7 @@ static PyObject *chain_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
   Chain *chain = (Chain *)type->tp_alloc(type, 0);
   if (!chain) return NULL;
   chain->call = chain_call;
+  pthread_mutex_init(&chain->lock, NULL);
   chain->names = Py_NewRef(names);
   chain->kernels = PyMem_Calloc(PyList_GET_SIZE(kernels) + 1, sizeof(Kernel));
   for (Py_ssize_t i = 0; chain->kernels && i < PyList_GET_SIZE(kernels); i++) {
@@ -230,11 +153,21 @@ static PyObject *bytes_of_map(PyObject *self, PyObject *x) {
 }
 
 static PyObject *use(PyObject *self, PyObject *arguments) {
-  unsigned long long launch, move, words;
-  if (!PyArg_ParseTuple(arguments, "KKK", &launch, &move, &words)) return NULL;
+  unsigned long long launch, move, words, more[8] = {0};
+  if (!PyArg_ParseTuple(arguments, "KKK|KKKKKKKK", &launch, &move, &words, &more[0], &more[1], &more[2], &more[3],
+                        &more[4], &more[5], &more[6], &more[7]))
+    return NULL;
   launch_kernel = (Launch)launch;
   move_map = (Move)move;
   describe = (Describe)words;
+  graphs.capturing = (Capturing)more[0];
+  graphs.make = (NewGraph)more[1];
+  graphs.add = (AddKernel)more[2];
+  graphs.instantiate = (Instantiate)more[3];
+  graphs.set = (SetKernel)more[4];
+  graphs.launch = (LaunchGraph)more[5];
+  graphs.free_graph = (FreeGraph)more[6];
+  graphs.free_exec = (FreeExec)more[7];
   Py_RETURN_NONE;
 }
 
@@ -251,6 +184,10 @@ PyMODINIT_FUNC PyInit_sparsec_chain(void) {
 }
 """
 _DRIVER = "cuLaunchKernelEx", "cuTensorMapReplaceAddress", "cuGetErrorString"
+_GRAPHS = (
+    *("cuStreamIsCapturing", "cuGraphCreate", "cuGraphAddKernelNode_v2", "cuGraphInstantiateWithFlags"),
+    *("cuGraphExecKernelNodeSetParams_v2", "cuGraphLaunch", "cuGraphDestroy", "cuGraphExecDestroy"),
+)
 
 
 @functools.cache
@@ -258,7 +195,7 @@ def native() -> ModuleType | None:
     """The compiled text, at work with the driver of this machine; None where one of both is missing."""
     with contextlib.suppress(OSError, AttributeError, RuntimeError, ImportError, subprocess.SubprocessError):
         driver = ctypes.CDLL("libcuda.so.1")
-        addresses = [ctypes.cast(getattr(driver, name), ctypes.c_void_p).value for name in _DRIVER]
+        addresses = [ctypes.cast(getattr(driver, name), ctypes.c_void_p).value for name in (*_DRIVER, *_GRAPHS)]
         made = compiled_text()
         made.use(*addresses)
         return made
@@ -270,4 +207,4 @@ def compiled_text() -> ModuleType:
     from triton.backends.nvidia.driver import include_dirs
     from triton.runtime.build import compile_module_from_src
 
-    return compile_module_from_src(_TEXT, "sparsec_chain", include_dirs=include_dirs)
+    return compile_module_from_src(LAUNCHES + _TEXT, "sparsec_chain", include_dirs=include_dirs)

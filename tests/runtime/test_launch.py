@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.no_gpu import Launched, driver, scratch_memory
+from support.no_gpu import Graphs, Launched, driver, scratch_memory
 
 from sparsec.kernels import backward, direct, launch
 from sparsec.kernels.direct import Box, Known
@@ -266,6 +266,76 @@ def test_a_pass_waits_for_all_of_its_launches(monkeypatch: pytest.MonkeyPatch) -
     run({"Q": torch.empty(1)})
     assert seen == [known("Q"), None]
     assert run.direct is None
+
+
+# ---------------------------------------------------------------- graphs of launches
+
+
+def test_several_launches_are_one_graph(no_stream: None) -> None:
+    """Made once, and changed where a call has other addresses."""
+    graphs, alone = Graphs(1), []
+    x, y = torch.empty(1), torch.empty(1)
+    at_x, at_y = x.data_ptr(), y.data_ptr()
+    with driver(lambda launched: alone.append(numbers(launched, 1)) or 0, graphs=graphs):
+        run = passing(two_tensors)
+        for first, second in ((x, y), (x, y), (y, y), (y, x)):
+            run({"Q": first, "P": second})
+        made = ["make", "add", "add", "instantiate", ([[at_x], [at_y]], 7)]
+        changed = ["set", ([[at_y], [at_y]], 7), "set", ([[at_y], [at_x]], 7)]
+        assert graphs.asked == [*made, made[-1], *changed]
+        graphs.capturing = True  # by the caller: into a graph of its own
+        run({"Q": x, "P": y})
+        assert (len(graphs.asked), alone) == (10, [[at_x], [at_y]])
+        run.direct = None
+        del run
+    assert graphs.asked[10:] == ["free executable", "free graph"]
+
+
+@pytest.mark.parametrize("step", ["make", "add", "instantiate", "set", "launch"])
+def test_launches_go_one_by_one_where_no_graph_is_to_be_had(no_stream: None, step: str) -> None:
+    graphs, alone = Graphs(1), []
+    x, y = torch.empty(1), torch.empty(1)
+    at_x, at_y = x.data_ptr(), y.data_ptr()
+    with driver(lambda launched: alone.append(numbers(launched, 1)) or 0, graphs=graphs):
+        run = passing(two_tensors)
+        if step == "set":
+            run({"Q": y, "P": y})
+        graphs.fails = step
+        run({"Q": x, "P": y})
+        asked = len(graphs.asked)
+        run({"Q": x, "P": y})
+        assert len(graphs.asked) == asked
+        run.direct = None
+        del run
+    assert alone == [[at_x], [at_y]] * 2
+
+
+def test_kernels_without_programs_are_in_no_graph(no_stream: None) -> None:
+    graphs, alone = Graphs(1), []
+
+    def steps(run: Pass) -> None:
+        run.metas["P"] = run.metas["Q"]
+        for _ in range(2):
+            launching(run, "Q")
+
+    x = torch.empty(1)
+    with driver(lambda launched: alone.append(launched) or 0, graphs=graphs):
+        run = passing(steps)
+        for empty in (1, 2):
+            for step in run.steps[:empty]:
+                step.known = step.known._replace(grid=(1, 0, 1))
+            run.direct = run._bound()
+            run({"Q": x})
+        run.direct = None
+        del run
+    assert [each for each in graphs.asked if isinstance(each, tuple)] == [([[x.data_ptr()]], 7)]
+    assert not alone
+
+
+def two_tensors(run: Pass) -> None:
+    run.metas["P"] = run.metas["Q"]
+    for name in "QP":
+        launching(run, name)
 
 
 # ---------------------------------------------------------------- parameters in memory

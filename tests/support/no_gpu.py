@@ -46,15 +46,80 @@ class Launched(NamedTuple):
 _LAUNCH = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(Config), ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p
 )
+
+
+class KernelNode(ctypes.Structure):
+    """CUDA_KERNEL_NODE_PARAMS."""
+
+    _fields_ = [
+        ("function", ctypes.c_void_p),
+        *((name, ctypes.c_uint) for name in ("grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z", "shared")),
+        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("parameters", "extra")),
+        *((name, ctypes.c_void_p) for name in ("kernel", "context")),
+    ]
+
+
+class Graphs:
+    """Stands for the driver's graphs of kernels: `asked` has its calls, of launches the parameters and the stream."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: parameters of 8 bytes of each kernel."""
+        self.most, self.asked, self.nodes, self.capturing, self.fails = most, [], [], False, ""
+        void, size, p = ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER
+        self.functions = [
+            self._function("capturing", self._capturing, void, p(ctypes.c_int)),
+            self._function("make", lambda graph, flags: graph.__setitem__(0, 5), p(void), ctypes.c_uint),
+            self._function("add", self._add, p(void), void, p(void), size, p(KernelNode)),
+            self._function(
+                "instantiate", lambda made, graph, _: made.__setitem__(0, 6), p(void), void, ctypes.c_ulonglong
+            ),
+            self._function("set", self._set, void, void, p(KernelNode)),
+            self._function("launch", self._launch, void, void),
+            self._function("free graph", lambda graph: None, void),
+            self._function("free executable", lambda made: None, void),
+        ]
+
+    def _function(self, name: str, run: Callable[..., object], *kinds: Any) -> Any:
+        def called(*arguments: Any) -> int:
+            if name != "capturing":
+                self.asked.append(name)
+            if self.fails == name:
+                return 1
+            run(*arguments)
+            return 0
+
+        return ctypes.CFUNCTYPE(ctypes.c_int, *kinds)(called)
+
+    def _capturing(self, stream: int, found: Any) -> None:
+        found[0] = int(self.capturing)
+
+    def _read(self, node: Any) -> list[int]:
+        return [ctypes.c_uint64.from_address(x).value for x in node.contents.parameters[: self.most]]
+
+    def _add(self, made: Any, graph: int, before: Any, count: int, node: Any) -> None:
+        assert [before[i] for i in range(count)] == [len(self.nodes)] * bool(self.nodes)  # each behind the one before
+        self.nodes.append(self._read(node))
+        made[0] = len(self.nodes)
+
+    def _set(self, made: int, place: int, node: Any) -> None:
+        self.nodes[place - 1] = self._read(node)
+
+    def _launch(self, made: int, stream: int) -> None:
+        self.asked[-1] = [list(each) for each in self.nodes], stream
+
+
 _MOVE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _DESCRIBE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_char_p))
 
 
 @contextmanager
-def driver(launched: Callable[[Launched], int], most: int = 64) -> Iterator[SimpleNamespace]:
+def driver(
+    launched: Callable[[Launched], int], most: int = 64, graphs: Graphs | None = None
+) -> Iterator[SimpleNamespace]:
     """Launches in C call `launched`, which returns a code of CUDA's.  A tensor map is moved by writing the address.
 
-    `most`: parameters of a launch that are looked at.  Yields what stands for the compiled module.
+    `most`: parameters of a launch that are looked at; `graphs`: the driver has these.  Yields what stands for the
+    compiled module.
     """
 
     def launch_kernel(config, function, parameters, extra) -> int:
@@ -72,7 +137,8 @@ def driver(launched: Callable[[Launched], int], most: int = 64) -> Iterator[Simp
 
     kept = _LAUNCH(launch_kernel), _MOVE(move), _DESCRIBE(describe)
     module = native.compiled_text()
-    module.use(*(ctypes.cast(each, ctypes.c_void_p).value for each in kept))
+    functions = *kept, *(graphs.functions if graphs else ())
+    module.use(*(ctypes.cast(each, ctypes.c_void_p).value for each in functions))
     made = SimpleNamespace(Chain=module.Chain, bytes_of_map=module.bytes_of_map)
     with patch.object(direct, "native", lambda: made):
         yield made
