@@ -34,7 +34,8 @@ _MODULES = (  # each after those that it imports
     *("read_kernel",),  # device functions up to here
     *("arguments", "inputs", "input_entries", "program", "choose"),
     *("boxes", "tile_kinds", "row_classes", "tables", "grouping"),
-    *("native_launches", "native", "direct", "compiling", "scratch", "launch"),
+    *("native_launches", "native_chains", "native_calls", "native"),
+    *("direct", "compiling", "scratch", "launch", "whole_call"),
     *("kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
     *("heads_as_rows", "long_lines", "sequence_tiles", "table_tiles", "data_tiles", "hopper_backward_steps"),
     *("hopper_tier", "hopper_rows", "hopper_backward", "group_lists", "groups", "rows"),
