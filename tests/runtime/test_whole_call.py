@@ -1,4 +1,4 @@
-"""Prepared passes as one function in C, without a GPU: what reaches kernels, what comes back, and what is left behind."""
+"""Prepared passes as one function in C, without a GPU: what reaches kernels, what comes back, what is left behind."""
 
 from __future__ import annotations
 
@@ -173,4 +173,3 @@ def test_nothing_is_held(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
         assert [sys.getrefcount(x) for x in (*own, call)] == counts
         made = [] if code else [*call(*own)]
         assert all(sys.getrefcount(x) == 3 for x in made)  # the list, the loop, and the question
-        del call
