@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -125,6 +126,8 @@ def test_a_graph_is_made_while_another_thread_captures() -> None:
     """In the strictest mode: what is captured is not disturbed."""
     attend, sets, wanted = call_of("heads")
     other = torch.randn(64, 64, device="cuda")
+    wanted_product = other * 2
+    wanted_product += 1
     side, found, failed = torch.cuda.Stream(), [], []
     room = [torch.empty_like(sets[0][0]) for _ in range(20)]  # later calls ask CUDA for no memory
     with torch.cuda.stream(side):
@@ -147,14 +150,14 @@ def test_a_graph_is_made_while_another_thread_captures() -> None:
     thread.start()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="global"):
-        product = other @ other
+        product = other * 2
         inside.set()
         assert done.wait(20)
-        product = product + 1
+        product += 1
     thread.join()
     assert not failed
     graph.replay()
-    assert_equal([*found, product], [*(wanted[turn % 4] for turn in range(8)), other @ other + 1])
+    assert_equal([*found, product], [*(wanted[turn % 4] for turn in range(8)), wanted_product])
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -223,9 +226,11 @@ def test_calls_hold_no_memory(form: str) -> None:
         return torch.cuda.memory_allocated(), torch.cuda.mem_get_info()[0]
 
     used()
-    (own, free), (own_later, free_later) = used(), used()
-    assert own == own_later
-    assert free - free_later < 1 << 22  # of other processes
+    found = [used() for _ in range(5)]
+    assert len({own for own, _ in found}) == 1
+    assert (
+        min(before - after for (_, before), (_, after) in pairwise(found)) < 1 << 20
+    )  # others may use the device, too
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
