@@ -32,10 +32,11 @@ _MODULES = (  # each after those that it imports
     *("hopper_backward_load", "hopper_backward_store", "hopper_backward_leave", "hopper_backward_weights"),
     *("hopper_backward_kernel", "hopper_row_stats", "hopper_backward_list"),
     *("read_kernel",),  # device functions up to here
-    *("native", "direct", "compiling"),
+    *("native_launches", "native_chains", "native_calls", "native"),
+    *("direct", "compiling"),
     *("arguments", "inputs", "input_entries", "program", "choose"),
     *("boxes", "tile_kinds", "row_classes", "tables", "grouping"),
-    *("indexer", "scratch", "launch"),
+    *("indexer", "scratch", "launch", "whole_call"),
     *("kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
     *("heads_as_rows", "long_lines", "sequence_tiles", "table_tiles", "data_tiles", "hopper_backward_steps"),
     *("hopper_tier", "hopper_rows", "hopper_backward", "group_lists", "groups", "rows"),

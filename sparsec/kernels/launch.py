@@ -152,7 +152,7 @@ class Pass:
             with current(self.device):
                 attach(self.device)
                 return self(env)
-        stream = env[STREAM] = current_stream(self.device)
+        stream = env[STREAM] = current_stream(self.device.index)
         address = env[SCRATCH] = take(self.room, stream) if self.room else 0
         try:
             for step in self.direct:
@@ -178,16 +178,14 @@ class Pass:
         known = [step.known for step in self.steps if isinstance(step, Launch)]
         if not known or None in known or (self.scratch_room and take is None):
             return None
-        self.room, within = lay_scratch(self.scratch_room)
+        self.room, within = lay_scratch(self.scratch_room, self.steps)
         steps: list[Callable[[Environment], object]] = []
         launches: list[Known] = []
         made: set[str] = set()
         for step in self.steps:
             if isinstance(step, Launch):
                 launches.append(step.known)  # type: ignore[arg-type]
-            elif isinstance(step, ScratchPart):
-                within[step.name] = within[step.whole][0], within[step.whole][1] + step.offset
-            elif not isinstance(step, Scratch):
+            elif not isinstance(step, Scratch | ScratchPart):
                 early = isinstance(step, Room) and step.name not in made  # room may be made before launches
                 if launches and not early:
                     steps.append(chain(launches, within))
