@@ -15,6 +15,7 @@ from sparsec.kernels.entries import (
     read_listed,
     read_number,
     read_pair,
+    read_own,
     read_position,
 )
 from sparsec.kernels.grouping import Hashing, Routing
@@ -104,6 +105,7 @@ __all__ = [
     "read_listed",
     "read_number",
     "read_pair",
+    "read_own",
     "read_position",
     "real",
     "real_distance",
