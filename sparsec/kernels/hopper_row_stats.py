@@ -10,7 +10,7 @@ from sparsec.kernels.loads import tile_mask
 from sparsec.kernels.softmax import row_stats
 
 
-@triton.jit(do_not_specialize=RUN_TIME, repr=kernel_name)
+@triton.jit(do_not_specialize=[*RUN_TIME, "sums"], repr=kernel_name)
 def hopper_row_stats(
     OUT, DO, LSE, DLSE, STATS, TICKETS, VISITS, g_b, g_h, g_m, o_b, o_h, o_m, heads, n_q, sums,
     NAME: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
