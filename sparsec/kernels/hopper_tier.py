@@ -211,17 +211,18 @@ def gradients_lack(case: HopperCase, group: Group, variant: Variant, groups: int
         return lacks
     if case.lines:
         return _sequences_lack(case)
-    steps = count_steps(case.kernel.regions[0], case.q.shape[2], case.n, case.q_offset)
+    queries = STEP_QUERIES[hopper_size(case.q.shape[3])]
+    steps = count_steps(case.kernel.regions[0], case.q.shape[2], case.n, case.q_offset, queries)
     return "" if 0 < steps <= MOST_STEPS else f"1 to {MOST_STEPS:,} tiles of pairs"
 
 
 def _sequences_lack(case: HopperCase) -> str:
     """The same of the sequences of a call, for whose tiles and steps there is room whatever their lengths are."""
-    batch, n_q = case.q.shape[0], case.q.shape[2]
-    tiles = most_tiles(case.lines, batch * n_q, STEP_QUERIES, 1)
-    if tiles > _MOST_ROOM * cdiv(batch * n_q, STEP_QUERIES) + _LEAST_ROOM:
+    batch, n_q, queries = case.q.shape[0], case.q.shape[2], STEP_QUERIES[hopper_size(case.q.shape[3])]
+    tiles = most_tiles(case.lines, batch * n_q, queries, 1)
+    if tiles > _MOST_ROOM * cdiv(batch * n_q, queries) + _LEAST_ROOM:
         return "sequences that are few for their tokens"
-    steps = listed_steps(most_tiles(case.lines, batch * case.n, STEP_KEYS, 1), n_q)
+    steps = listed_steps(most_tiles(case.lines, batch * case.n, STEP_KEYS, 1), n_q, queries)
     return "" if steps <= MOST_LISTED else f"at most {MOST_LISTED:,} tiles of pairs"
 
 
