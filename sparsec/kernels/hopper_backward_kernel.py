@@ -24,7 +24,7 @@ from sparsec.kernels.hopper_backward_sequences import clear_keys, clear_queries,
 from sparsec.kernels.hopper_backward_store import hopper_backward_store
 from sparsec.kernels.hopper_backward_tiles import (
     RAGGED_QUERIES,
-    WHOLE_HALF,
+    WHOLE_PART,
     backward_entry,
     backward_numbers,
     backward_tile,
@@ -157,7 +157,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             k_columns = k_tile.slice(FIRST_COLUMN, COLUMNS, 1)
             entry, head = backward_entry(tile, step, plan)
             said = gl.load(entry + 1)
-            whole = says(said, WHOLE_HALF << GROUP)
+            whole = says(said, WHOLE_PART << GROUP)
             q = shared.q.index(stage).reshape([plan.sizes.QUERIES, SIZE])
             do = shared.do.index(stage).reshape([plan.sizes.QUERIES, SIZE])
             stats = shared.stats.index(stage)
@@ -213,8 +213,9 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dq = warpgroup_mma(ds_before.permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
                 dk = warpgroup_mma(gl.convert_layout(ds_0, WEIGHTS), q_0, dk, is_async=True)
                 s_1 = warpgroup_mma_wait(4, deps=[s_1])
+                whole_1 = says(said, WHOLE_PART << GROUP + 2)
                 lse_1 = stats.slice(64, 64).load(COLUMN)
-                p_1, sloped_1 = step_weights(s_1, lse_1, whole, tile, entry, head, plan, GROUP * HALF, 64)
+                p_1, sloped_1 = step_weights(s_1, lse_1, whole_1, tile, entry, head, plan, GROUP * HALF, 64)
                 dv = warpgroup_mma(gl.convert_layout(p_1.to(q.dtype), WEIGHTS), do_1, dv, is_async=True)
                 delta_1 = stats.slice(plan.sizes.QUERIES + 64, 64).load(COLUMN)
                 dp_1 = warpgroup_mma_wait(4, deps=[dp_1])

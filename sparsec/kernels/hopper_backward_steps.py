@@ -13,11 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, STEP_FLAGS, WHOLE_HALF
+from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, STEP_FLAGS, WHOLE_PART
 from sparsec.kernels.program import Region, cdiv
 
 STEP_QUERIES = {64: 128, 128: 64}  # of a tile, by the head size that tiles have
 STEP_KEYS = 128
+STEP_ROWS = 64  # queries that are looked at together
 MOST_STEPS = 1 << 22  # of a head
 MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, which the host does not know
 _PART = 32  # least steps of a part
@@ -26,7 +27,7 @@ _TILES_BEHIND = 128  # tiles between a part and those that add to the same sums:
 _MANY = 4  # times as many steps as half of the tiles of queries have at most are far more
 _CHAIN = 8  # steps that add to one of several sums, at least
 _MOST_SUMS = 32
-_FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_HALF)]
+_FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_PART)]
 
 
 class BackwardSteps(NamedTuple):
@@ -103,9 +104,9 @@ def steps_of(
     first = torch.arange(query_tiles)
     first[joined[:, 0]] = joined[:, 1]
     several = several[query]
-    shift, closes, adds, halves = _FLAGS
+    shift, closes, adds, parts_whole = _FLAGS
     said = (rank // several << shift) + closes * ((several == 1) & (rank == visits[query] - 1))
-    said += adds * (rank >= several) + halves * _whole_halves(region, query, key, n, q_offset, queries)
+    said += adds * (rank >= several) + parts_whole * _whole_parts(region, query, key, n, q_offset, queries)
     order = (taken * query_tiles + query_tiles - 1 - query).argsort()
     steps = torch.stack([query, said, first[query] + rank % several], 1)[order]
     lengths = torch.bincount(taken)
@@ -174,11 +175,13 @@ def _pairs_of_tiles(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
     return query * key_tiles + begin[query] + torch.arange(len(query)) - (counts.cumsum(0) - counts)[query]
 
 
-def _whole_halves(region: Region, query: Tensor, key: Tensor, n: int, q_offset: int, queries: int) -> Tensor:
-    """Of steps: 1 where every pair of the queries and the first half of the keys is kept, and 2 with the second."""
-    half, q_lo, found = STEP_KEYS // 2, query * queries + q_offset, torch.zeros_like(query)
-    for place in range(2):
-        k_lo = key * STEP_KEYS + place * half
-        full = region.is_full(q_lo, q_lo + queries - 1, k_lo, k_lo + half - 1, n, *region.more)
+def _whole_parts(region: Region, query: Tensor, key: Tensor, n: int, q_offset: int, queries: int) -> Tensor:
+    """Of steps: 1 where every pair of the first 64 queries and the first half of the keys is kept, 2 where those of the
+    second half are, and 4 and 8 where those of other 64 queries are.
+    """
+    half, found = STEP_KEYS // 2, torch.zeros_like(query)
+    for place in range(queries // STEP_ROWS * 2):
+        q_lo, k_lo = query * queries + place // 2 * STEP_ROWS + q_offset, key * STEP_KEYS + place % 2 * half
+        full = region.is_full(q_lo, q_lo + STEP_ROWS - 1, k_lo, k_lo + half - 1, n, *region.more)
         found += (torch.as_tensor(full) & (k_lo + half <= n)).to(found.dtype) << place
     return found
