@@ -1,8 +1,9 @@
 """The backward kernel of the Hopper tier: gradients of q, k and v in five products a step.
 
 Two groups of four warps have half of the keys of a tile each, one warp loads and two store.  A group sums its rows of
-dk and dv in registers.  Of dq each forms half of the columns, or of the rows where a tile has 128 queries, over all keys
-of the tile, from what both groups leave in shared memory, one step late, so that they need not wait for one another.
+dk and dv in registers.  Of dq each forms half of the columns, or of the rows where a tile has 128 queries, over all
+keys of the tile, from what both groups leave in shared memory, one step late, so that they need not wait for one
+another.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ def hopper_backward_kernel(
                 KEEP, None, None, NUMBERS, None, None, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
             ),
             BackwardSizes(
-                GROUP, QUERIES, KEYS, BLOCK_D if BY_ROWS else BLOCK_D // 2, 64 if BY_ROWS else 0,
-                0 if BY_ROWS else BLOCK_D // 2, QUERIES * BLOCK_D // 64, HEAD_DIM, BLOCK_D, STAGES, RANGES is not None, BACKWARDS,
+                GROUP, QUERIES, KEYS,
+                BLOCK_D if BY_ROWS else BLOCK_D // 2, 64 if BY_ROWS else 0, 0 if BY_ROWS else BLOCK_D // 2,
+                QUERIES * BLOCK_D // 64, HEAD_DIM, BLOCK_D, STAGES, RANGES is not None, BACKWARDS,
             ),
         ),
     )  # fmt: skip

@@ -10,8 +10,8 @@ from sparsec.kernels.scored_tiles import scale_of, score_tile, there_only, throu
 
 @gluon.jit
 def step_weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr, FIRST_QUERY: gl.constexpr):
-    """Weights of a group's keys and some queries, from products that are not yet scaled, and what gradients of these are made of: the
-    same times slopes of the score.  0 of pairs that the pattern leaves out; `whole`: it keeps all of them.
+    """Weights of a group's keys and some queries, from products that are not yet scaled, and what gradients of these
+    are made of: the same times slopes of the score.  0 of pairs that the pattern leaves out; `whole`: it keeps all.
     """
     if plan.rules.SCORE is not None:
         q, k, at = _pairs_of_step(s, tile, entry, head, plan, FIRST_KEY, FIRST_QUERY)
