@@ -16,6 +16,7 @@ with torch_for("sparsec.nn"):
     import torch
 
     from sparsec.kernels.dropout import checked_probability
+    from sparsec.kernels.indexer import index_keys
 
 if TYPE_CHECKING:
     from sparsec.runtime.attend import Attend as Operator
@@ -80,3 +81,89 @@ def _assigned(centroids: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     nearest = (x @ centroids.mT).argmax(-1)
     members = nearest[..., None] == torch.arange(centroids.shape[1], device=x.device)
     return members.to(x.dtype).mT @ x
+
+
+@torch.no_grad()
+def lightning_indexer(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    weights: torch.Tensor,
+    t: int,
+    *,
+    causal: bool = True,
+    q_offset: int | None = None,
+    documents: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The t keys that an indexer with heads of its own scores best for each query, as `input best: keys[t]` wants them.
+
+    A key's score is the sum over the indexer's heads of weights * relu(q . k), as in DeepSeek sparse attention
+    (DeepSeek-AI, 2025, arXiv:2512.02556).  q [B, H_I, n_q, D_I] and k [B, n, D_I] are the indexer's own, weights
+    [B, H_I, n_q]; every product is computed, and no room is taken for all of them.
+
+    Returns int32 [B, 1, n_q, t], ascending, with -1 where there are fewer keys; equal scores go to the first key.
+    `causal`: keys up to the query's own position only, which for the first query is `q_offset`, by default n - n_q: the
+    queries are the last ones.  `documents`: cu_seqlens [documents + 1] of one packed row, or the start of each token's
+    document [B, n], as a call takes them; queries are all tokens then, and keys count from the document's start.
+
+    No gradient goes through the choice: train the indexer by a loss of its own, as the paper does.  ValueError for
+    shapes, types and numbers that do not fit.
+    """
+    fits = q.dim() == 4 and k.dim() == 3 and k.shape[::2] == q.shape[::3] and weights.shape == q.shape[:3]
+    if not fits:
+        shapes = f"{list(q.shape)}, {list(k.shape)} and {list(weights.shape)}"
+        wanted = "[B, H_I, n_q, D_I], [B, n, D_I] and [B, H_I, n_q]"
+        raise ValueError(f"[SP0601] q, k and weights of an indexer must be {wanted}, got {shapes}")
+    if not (q.dtype == k.dtype and q.is_floating_point() and weights.is_floating_point()):
+        types = f"{q.dtype}, {k.dtype} and {weights.dtype}"
+        raise ValueError(f"[SP0602] q and k must be real numbers of one type, and weights real numbers, got {types}")
+    if not q.device == k.device == weights.device:
+        raise ValueError(
+            f"[SP0603] q, k and weights must be on one device, got {q.device}, {k.device}, {weights.device}"
+        )
+    if isinstance(t, bool) or not isinstance(t, int) or t < 0:
+        raise ValueError(f"[SP0606] t must be 0 or a whole number above it, got {t!r}")
+    n_q, n = q.shape[2], k.shape[1]
+    starts = None if documents is None else _starts(documents, q.shape[0], n_q, n, causal, q_offset)
+    return _indexed(q, k, weights, starts, t, causal, n - n_q if q_offset is None else q_offset)
+
+
+@torch.library.custom_op("sparsec::lightning_indexer", mutates_args=())
+def _indexed(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    weights: torch.Tensor,
+    starts: torch.Tensor | None,
+    t: int,
+    causal: bool,
+    q_offset: int,
+) -> torch.Tensor:
+    return index_keys(q, k, weights, starts, t, causal, q_offset)
+
+
+@_indexed.register_fake
+def _(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    weights: torch.Tensor,
+    starts: torch.Tensor | None,
+    t: int,
+    causal: bool,
+    q_offset: int,
+) -> torch.Tensor:
+    return q.new_empty((q.shape[0], 1, q.shape[2], t), dtype=torch.int32)
+
+
+def _starts(documents: torch.Tensor, batch: int, n_q: int, n: int, causal: bool, q_offset: int | None) -> torch.Tensor:
+    """int32 [B, n]: the first token of each token's document; of those in none the length."""
+    if n_q != n or not causal or q_offset:
+        raise ValueError("[SP0612] documents are about a query for each key, causal and without q_offset")
+    if documents.dim() == 1 and batch == 1:
+        token = torch.arange(n, device=documents.device, dtype=torch.int32)
+        place = torch.searchsorted(documents.int(), token, right=True)
+        ends = torch.nn.functional.pad(documents.int(), (1, 0), value=n)
+        inside = place < len(documents)
+        return torch.where(inside, ends[place.clamp(max=len(documents))], n).int()[None]
+    if documents.shape == (batch, n):
+        return documents.int()
+    wanted = f"cu_seqlens [documents + 1] of one row, or start [B, n] = {[batch, n]}"
+    raise ValueError(f"[SP0612] documents must be {wanted}, got shape {list(documents.shape)}")

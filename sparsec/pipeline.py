@@ -91,15 +91,18 @@ class _Stages:
 
 
 def pictures(pattern: Pattern) -> str:
-    """Pictures of the distinct masks, for the top of the generated module."""
+    """Pictures of the masks, each distinct one once, for the top of the generated module."""
     data = ["All that data of the call can keep:"] if pattern.inputs else []
     pattern = bounded(pattern)
     conditions, n = pattern.conditions, telling_length(pattern)
     blocks = [*data, f"At n = {n:,}, queries down, keys across ({LEGEND}):"]
+    alike: dict[str, list[int]] = {}  # of some the pictures differ in nothing
     for index, condition in enumerate(conditions[:_MOST_PICTURES]):
-        heads = [str(head) for head, wanted in enumerate(pattern.head_conditions) if wanted == index]
-        blocks += [f"heads {', '.join(heads)}"] if len(conditions) > 1 else []
-        blocks.append(picture(condition, n))
+        heads = [head for head, wanted in enumerate(pattern.head_conditions) if wanted == index]
+        alike.setdefault(picture(condition, n), []).extend(heads)
+    for drawn, heads in alike.items():
+        blocks += [f"heads {', '.join(map(str, sorted(heads)))}"] if len(conditions) > 1 else []
+        blocks.append(drawn)
     if len(conditions) > _MOST_PICTURES:
         blocks.append(f"and {len(conditions) - _MOST_PICTURES} more")
     return "\n".join(blocks)

@@ -112,6 +112,12 @@ def helped(*command: str) -> str:
     return subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=True).stdout
 
 
+def test_what_is_said_of_speed_stands_in_the_table() -> None:
+    head, table = README.read_text().split("<!-- speed:", 1)
+    said = re.findall(r"([\d.]+ / [\d.]+)\s+times", head)
+    assert said and all(f"| {ratios} |" in table for ratios in said)
+
+
 def test_shell_commands_are_those_that_are_run() -> None:
     script = (ROOT / ".ci/run").read_text().splitlines()
     assert pages.texts(README, "sh")

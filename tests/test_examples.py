@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.generated import EXAMPLES, SMALL_PARAMETERS
 
 from sparsec.ir import reference
 from sparsec.lower.file import Lowered, lower_fully
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 N, HEADS = 150, 8
-
-# Small parameters, so that windows end, strides repeat and blocks are cut within N.
-SMALL: dict[str, dict[str, int]] = {
-    "a_shape": {"s": 6, "w": 20},
-    "bigbird": {"b": 8, "w": 3, "g": 2, "r": 2, "seed": 1},
-    "bigbird_tokens": {"w": 9, "g": 2, "r": 3, "seed": 1},
-    "block_diffusion": {"b": 7, "p": 20},
-    "bloom": {},
-    "chunked": {"c": 16},
-    "deepspeed_fixed": {"b": 4, "w": 4, "g": 1, "patterns": 4},
-    "deepspeed_variable": {"b": 4, "r": 2, "seed": 3},
-    "dilated_window": {"w": 9, "s": 4},
-    "explicit_blocks": {"b": 32},
-    "gemma2": {"w": 20, "c": 5},
-    "gpt_oss": {"w": 20},
-    "hybrid_layers": {"w": 20},
-    "local_global": {"w": 20},
-    "longformer": {"w": 16, "g": 5},
-    "longnet": {"w": 16},
-    "longnet_heads": {"w": 16},
-    "mistral": {"w": 20},
-    "neighbourhood_2d": {"width": 13, "r": 5},
-    "per_head_strides": {"w": 12},
-    "prefix_lm": {"p": 30},
-    "sliding_window": {"w": 16},
-    "sparse_transformer_fixed": {"l": 16, "c": 3},
-    "sparse_transformer_strided": {"l": 12},
-    "streaming_llm": {"s": 4, "w": 20},
-}
 
 
 def load(name: str, layer: int = 3, **parameters: int) -> Lowered:
     file = parse(read(EXAMPLES / f"{name}.spat"))
-    return lower_fully(file, heads=HEADS, layer=layer, layers=32, parameters=parameters or SMALL[name])
+    return lower_fully(file, heads=HEADS, layer=layer, layers=32, parameters=parameters or SMALL_PARAMETERS[name])
 
 
 def mask(lowered: Lowered, head: int) -> np.ndarray:
@@ -61,10 +31,10 @@ def pairs(keeps: Callable[[int, int], bool]) -> np.ndarray:
 
 
 def test_every_example_has_small_parameters() -> None:
-    assert sorted(SMALL) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
+    assert sorted(SMALL_PARAMETERS) == sorted(path.stem for path in EXAMPLES.glob("*.spat"))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL_PARAMETERS)
 def test_example_is_clean_and_named_after_its_file(name: str) -> None:
     for lowered in (load(name), load(name, **dict(load(name).pattern.parameters))):
         assert lowered.warnings == ()
@@ -72,7 +42,7 @@ def test_example_is_clean_and_named_after_its_file(name: str) -> None:
         assert len(lowered.pattern.doc) > 30
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", SMALL_PARAMETERS)
 def test_no_query_of_an_example_is_left_without_keys(name: str) -> None:
     allowed_empty = {"explicit_blocks"}  # its table ends after four blocks
     rows = mask(load(name), 0).any(axis=1)

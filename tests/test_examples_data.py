@@ -62,6 +62,7 @@ PAPERS: dict[str, tuple[dict[str, np.ndarray], dict[str, int], Callable[[int, in
 CHOOSING = {  # small parameters
     "moba": {"t": 2, "b": 8},
     "quest": {"pages": 2},
+    "flexprefill": {"most": 4, "b": 8, "percent": 60},
     "nsa_top": {"t": 2, "b": 8, "w": 9},
     "explicit_sparse_transformer": {"t": 5},
     "reformer": {"buckets": 4, "rounds": 2, "chunk": 9},

@@ -310,6 +310,33 @@ def _keys() -> Race:
     return Race("window 512, 16 chosen keys, a learned sink; B 8, H 32, D 128, n 4,096, keys are values", runs, facts)
 
 
+def _index() -> Race:
+    """Both choose the keys of a causal indexer; that of attn-gym leaves ties open."""
+    import torch
+
+    from sparsec.nn import lightning_indexer
+
+    n, heads, size, listed = 32_768, 64, 128, 2048
+    q, k, weights = _drawn(1, heads, n, size), _drawn(1, n, size, seed=1), _drawn(1, heads, n, seed=2)
+    runs: dict[str, Callable[[], Any]] = {"ours": lambda: lightning_indexer(q, k, weights, listed)}
+    facts: dict[str, Any] = {"TFLOP": heads * n * n * size / 1e12}
+    try:
+        _with_peers()
+        from attn_gym.sparse.indexer.api import lightning_indexer as of_attn_gym
+
+        of_peer, w = q.transpose(1, 2).contiguous(), weights.mT.contiguous()
+        options = {"causal": True, "kernel_options": {"backend": "triton"}}
+        runs["attn-gym"] = lambda: of_attn_gym(of_peer, k, w, listed, **options)
+        some = slice(n // 2, n // 2 + 64)
+        ours, theirs = runs["ours"]()[0, 0, some], runs["attn-gym"]()[0, some].sort(-1).values
+        facts["rows chosen alike"] = float((ours == theirs).all(-1).double().mean())
+        del ours, theirs
+        torch.cuda.empty_cache()
+    except ImportError as error:
+        facts["without attn-gym"] = str(error)
+    return Race("an indexer's keys: 64 heads, D 128, n 32,768, t 2,048, causal", runs, facts)
+
+
 RACES: dict[str, Callable[[], Race]] = {
     "selection": _selection,
     "union": _union,
@@ -319,6 +346,7 @@ RACES: dict[str, Callable[[], Race]] = {
     "lsh": partial(_grouped, "lsh", 65_536, True),
     "routed": partial(_grouped, "routed", 65_536, True),
     "keys": _keys,
+    "index": _index,
     **{f"{kind} {n:,}": partial(_grouped, kind, n, False) for n in (16_384, 262_144) for kind in ("lsh", "routed")},
 }
 

@@ -1,5 +1,8 @@
 """What the host does for a warm call: microseconds of Python and driver, the GPU being behind.
 
+Calls come with two sets of tensors in turns, and results are kept until the next one is there, as by layers of a model:
+addresses are others at every call.
+
     python docs/benchmarks/host.py docs/benchmarks/raw/host_NAME.json [--before TREE] [--rounds 12] [--seconds 600]
 
 on a GPU that nobody else uses writes the raw results that table.py draws.  TREE is another checkout: both have a
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -67,6 +71,17 @@ def tables(report: dict) -> Iterator[str]:
 Case = tuple[Callable[[], object], Callable[[], list[Any]], Callable[[], Any]]
 
 
+class InTurns:
+    """A call with several sets of tensors, one after the other; the last result is kept."""
+
+    def __init__(self, call: Callable[..., Any], sets: list[Any]) -> None:
+        self.call, self.sets, self.turn, self.kept = call, sets, 0, None
+
+    def __call__(self) -> None:
+        self.turn += 1
+        self.kept = self.call(*self.sets[self.turn % len(self.sets)])
+
+
 def cases() -> dict[str, Callable[[], Case]]:
     """By name, what makes a case: the call, its results, and the prepared pass and its environment, if it has these."""
     import torch
@@ -78,11 +93,13 @@ def cases() -> dict[str, Callable[[], Case]]:
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, device="cuda", dtype=torch.bfloat16, generator=generator)
 
-    q, k, v, g = (drawn(1, HEADS, N, SIZE) for _ in range(4))
+    g, *qkv = (drawn(1, HEADS, N, SIZE) for _ in range(4))
+    sets = [qkv, [x.clone() for x in qkv]]
     row, cache = drawn(8, 32, SIZE), [drawn(8, 8, 32768, SIZE) for _ in range(2)]
-    leaves = [x.clone().requires_grad_() for x in (q, k, v)]
+    leaves = [[x.clone().requires_grad_() for x in qkv] for _ in range(2)]
     patterns = Path(sparsec.__file__).parents[1] / "examples"
-    steps = row, *cache, torch.full((8,), 30000, device="cuda", dtype=torch.int32)
+    lengths = torch.full((8,), 30000, device="cuda", dtype=torch.int32)
+    steps = [(row, *cache, lengths), (row.clone(), *(x.clone() for x in cache), lengths)]
     documents = torch.tensor([0, 1000, 1700, 3000, N], device="cuda", dtype=torch.int32)
     given: dict[str, tuple[str, dict[str, torch.Tensor]]] = {
         "past(1024)": (_WINDOW, {}),
@@ -93,26 +110,28 @@ def cases() -> dict[str, Callable[[], Case]]:
     def forward(own: Any, more: dict[str, torch.Tensor]) -> Case:
         def known() -> Any:
             last = own._operator.repeated.last
-            data = last.data(more, q.dtype) if set(more) - {"documents"} else []
+            data = last.data(more, g.dtype) if set(more) - {"documents"} else []
             given = None, None, None, more.get("documents"), None, None, None
-            return last.forward, last.environment(q, k, v, given, data)
+            return last.forward, [last.environment(*each, given, data) for each in sets]
 
-        return lambda: own(q, k, v, **more), lambda: [own(q, k, v, **more)], known
+        return InTurns(lambda *each: own(*each, **more), sets), lambda: [own(*qkv, **more)], known
 
     def step(own: Any) -> Case:
         def known() -> Any:
             last = own._decoder.last
-            env = dict(zip(("Q", "K", "V", "LENGTHS"), steps, strict=True), OUT=torch.empty_like(row))
-            return last.run, env | {"scale_log2": last.scale_log2}
+            names, scale = ("Q", "K", "V", "LENGTHS"), {"scale_log2": last.scale_log2}
+            made = [dict(zip(names, each, strict=True), OUT=torch.empty_like(row)) for each in steps]
+            return last.run, [each | scale for each in made]
 
-        return lambda: own.decode(*steps), lambda: [own.decode(*steps)], known
+        return InTurns(own.decode, steps), lambda: [own.decode(*steps[0])], known
 
     def training(own: Any, more: dict[str, torch.Tensor], backward: bool) -> Case:
-        def both() -> list[torch.Tensor]:
-            out = own(*leaves, **more)
-            return [out.detach(), *torch.autograd.grad(out, leaves, g)] if backward else [out.detach()]
+        def both(*each: torch.Tensor) -> list[torch.Tensor]:
+            out = own(*each, **more)
+            return [out.detach(), *torch.autograd.grad(out, each, g)] if backward else [out.detach()]
 
-        return both if backward else lambda: own(*leaves, **more), both, lambda: None
+        call = InTurns(both if backward else lambda *each: own(*each, **more), leaves)
+        return call, lambda: both(*leaves[0]), lambda: None
 
     class Nothing(torch.autograd.Function):
         """Saves as much as a call, and makes tensors that nobody fills."""
@@ -128,11 +147,11 @@ def cases() -> dict[str, Callable[[], Case]]:
             return tuple(torch.empty_like(x) for x in ctx.saved_tensors[:3])
 
     def nothing(backward: bool) -> Case:
-        def both() -> list[torch.Tensor]:
-            out = Nothing.apply(*leaves)[0]
-            return torch.autograd.grad(out, leaves, g) if backward else out
+        def both(*each: torch.Tensor) -> Any:
+            out = Nothing.apply(*each)[0]
+            return torch.autograd.grad(out, each, g) if backward else out
 
-        return both, list, lambda: None
+        return InTurns(both, leaves), list, lambda: None
 
     made: dict[str, Callable[[], Case]] = {}
     for name, (text, more) in given.items():
@@ -199,7 +218,7 @@ def microseconds(call: Callable[[], object]) -> list[float]:
 def launches(known: Callable[[], Any]) -> dict[str, Any] | None:
     """How many launches the prepared pass of a call has, and the microseconds of the driver for them: the part in C."""
     try:
-        run, env = known()
+        run, environments = known()
         chains = [step for step in run.direct if type(step).__name__ == "Chain"]
         count = sum(type(step).__name__ == "Launch" for step in run.steps)
     except (
@@ -207,13 +226,14 @@ def launches(known: Callable[[], Any]) -> dict[str, Any] | None:
         TypeError,
     ):  # another checkout has other names, and calls with gradients are not taken apart
         return None
-    run(env)
+    for env in environments:
+        run(env)
 
-    def call() -> None:
+    def call(env: dict[str, Any]) -> None:
         for chain in chains:
             chain(env)
 
-    return {"launches": count, "all": microseconds(call)}
+    return {"launches": count, "all": microseconds(InTurns(call, [(env,) for env in environments]))}
 
 
 # ---------------------------------------------------------------- both checkouts
@@ -265,6 +285,7 @@ def main() -> None:
     own.add_argument("--before", type=Path)
     own.add_argument("--rounds", type=int, default=12)
     own.add_argument("--seconds", type=float, default=600.0)  # no round begins later
+    own.add_argument("--only", default="")  # cases of whose names this expression matches a part
     own.add_argument("--serve", action="store_true")  # one checkout, in this process
     given = own.parse_args()
     if given.serve:
@@ -276,7 +297,7 @@ def main() -> None:
     here = Path(__file__).parents[2]
     trees = {_BEFORE: given.before, _CONTROL: given.before, _NOW: here} if given.before else {_NOW: here}
     served = {name: Served(tree.resolve()) for name, tree in trees.items()}
-    names = list(cases())
+    names = [name for name in cases() if re.search(given.only, name)]
     for number in range(given.rounds + 1):
         if number > 1 and time.monotonic() - started > given.seconds:
             break

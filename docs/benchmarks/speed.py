@@ -19,6 +19,7 @@ RAW = (
 )  # of a pattern, the last counts
 _PEERS = {"flex": "FlexAttention", "flex-flash": "FlexAttention on FA4", "sdpa": "dense, causal", "sdpa-full": "dense"}
 _PEERS |= {"flex-mask": "FlexAttention, with its mask", "varlen": "torch's varlen", "nested": "torch's nested"}
+_PEERS |= {"fa4": "FlashAttention-4", "fa4-deterministic": "FlashAttention-4, deterministic", "cudnn": "cuDNN"}
 _PEERS |= {"flash-attn": "flash-attn's varlen", "plain": "ours, in the plain tier"}
 
 

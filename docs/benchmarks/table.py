@@ -23,6 +23,7 @@ FOLDER = Path(__file__).parent
 TABLES = "<!-- tables: drawn by docs/benchmarks/table.py -->", "<!-- end of tables -->"
 SHARDED = "<!-- sharded: drawn by docs/benchmarks/table.py -->", "<!-- end of sharded -->"
 TRAINING = "<!-- training: drawn by docs/benchmarks/table.py -->", "<!-- end of training -->"
+MISTRAL = "<!-- mistral: drawn by docs/benchmarks/table.py -->", "<!-- end of mistral -->"
 SUMMARY = "<!-- speed: drawn by docs/benchmarks/table.py -->", "<!-- end of speed -->"
 
 
@@ -171,6 +172,9 @@ def main() -> None:
         _draw(page, SHARDED, "\n".join(sharded(json.loads(several.read_text()))))
     if runs := training.read(raw / "training"):
         _draw(FOLDER.parent / "howto" / "train.md", TRAINING, "\n".join(training.table(runs)))
+    if files := sorted((raw / "mistral").glob("*.json")):
+        reports = [json.loads(path.read_text()) for path in files]
+        _draw(FOLDER.parent / "howto" / "train.md", MISTRAL, "\n".join(training.mistral(reports)).rstrip())
     _draw(FOLDER / "README.md", TABLES, tables(sorted(raw.glob("*.json"))))
     if found := speed.read(raw):
         for page in (FOLDER / "README.md", FOLDER.parent / "index.md", FOLDER.parents[1] / "README.md"):

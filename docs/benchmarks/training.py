@@ -1,4 +1,4 @@
-"""The table of docs/howto/train.md, from what examples/byte_model/train.py wrote with `--json`."""
+"""The tables of docs/howto/train.md, from what examples/byte_model/train.py and mistral.py wrote."""
 
 from __future__ import annotations
 
@@ -29,3 +29,28 @@ def table(runs: list[dict]) -> Iterator[str]:
         cells += [f"{run['bits_a_byte'][steps - 1]:.3f}", f"{run['first_step_s']:.0f}", megabytes(run["peak_bytes"])]
         body.append(cells)
     yield from rows(head, body)
+
+
+_PARTS = {"layers": "its layers, by `layer.compile()`", "nothing": "nothing but FlexAttention"}
+
+
+def mistral(reports: list[dict]) -> Iterator[str]:
+    """Lines of Markdown: a model of transformers with sparsec beside the same with FlexAttention."""
+    for report in reports:
+        runs = report["runs"]
+        steps = min(len(run["losses"]) for run in runs)
+        yield f"{report['parameters'] / 1e6:,.0f} million parameters, {report['layers']} layers, hidden states of"
+        yield f"{report['size']:,}, a window of {report['window']:,}, rows of {report['length']:,} tokens, on an"
+        yield f"{report['device']}; losses are those of step {steps}, of one batch each, in nats.  Made by"
+        yield f"`{' '.join(report['command'])}`:"
+        yield ""
+        head = ["torch.compile of", "attention", "tokens a second", "times FlexAttention", "loss", "first step s"]
+        body = []
+        for run in runs:
+            peer = next(each for each in runs if each["compiled"] == run["compiled"] and each["attention"] == "flex")
+            faster = run["tokens_a_second"] / peer["tokens_a_second"]
+            cells = [_PARTS[run["compiled"]], run["attention"], f"{run['tokens_a_second']:,.0f}", f"{faster:.3f}"]
+            cells += [f"{run['losses'][steps - 1]:.4f}", f"{run['first_step_s']:.0f}", megabytes(run["peak_bytes"])]
+            body.append(cells)
+        yield from rows([*head, "memory MB"], body)
+        yield ""

@@ -13,6 +13,7 @@ from torch import Tensor
 START = 256  # stands before each document
 VOCABULARY = 257  # bytes, and START
 HELD_OUT = 20  # one file in so many is not trained on
+_ENTRIES = 16  # `cu_seqlens` have a multiple of so many, so that few rows bring a new shape to compile for
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3"}
 
 
@@ -27,22 +28,30 @@ def documents(held_out: bool = False) -> list[bytes]:
 
 
 def packed_rows(texts: list[bytes], length: int, seed: int | None = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of `length` tokens without padding: tokens int64 [1, length], and `start` int32 [1, length].
+    """Rows of `length` tokens without padding: tokens int64 [1, length], and `cu_seqlens` int32 [entries].
 
-    `start` is the position of the first token of each token's document.  A document that does not fit goes on in the
-    next row as one of its own.  With a seed, without end and in random order; with None each text once, in its order.
+    `cu_seqlens` has the position of the first token of each document, then `length` until it is full.  A document that
+    does not fit goes on in the next row as one of its own.  With a seed, without end and in random order; with None
+    each text once, in its order.
     """
-    row, starts = [], []
+    row, begins = [], []
     for text in _in_order(texts, seed):
         rest = [START, *text]
         while rest:
             taken = rest[: length - len(row)]
-            starts += [len(row)] * len(taken)
+            begins.append(len(row))
             row += taken
             rest = rest[len(taken) :]
             if len(row) == length:
-                yield torch.tensor([row]), torch.tensor([starts], dtype=torch.int32)
-                row, starts = [], []
+                full = begins + [length] * (_ENTRIES - len(begins) % _ENTRIES)
+                yield torch.tensor([row]), torch.tensor(full, dtype=torch.int32)
+                row, begins = [], []
+
+
+def starts(cu_seqlens: Tensor, length: int) -> Tensor:
+    """The position of the first token of each token's document, int32 [1, length]."""
+    place = torch.arange(length, dtype=cu_seqlens.dtype, device=cu_seqlens.device)
+    return cu_seqlens[torch.searchsorted(cu_seqlens, place, right=True) - 1][None]
 
 
 def _in_order(texts: list[bytes], seed: int | None) -> Iterator[bytes]:

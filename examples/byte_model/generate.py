@@ -80,8 +80,8 @@ def behind_the_likeliest(model: Model, pattern: str, shape: Shape, text: Tensor,
     """The most by which the logit of a chosen byte is below the largest one, where the whole text is seen at once."""
     attention = Sparsec(pattern, shape)
     model.attentions = attention.attentions
-    start = torch.zeros_like(text, dtype=torch.int32)
-    logits = model(text, torch.arange(text.shape[1], device=text.device)[None], attention.documents(start)).float()
+    one = torch.tensor([0, text.shape[1]], dtype=torch.int32, device=text.device)
+    logits = model(text, torch.arange(text.shape[1], device=text.device)[None], attention.documents(one)).float()
     chosen = logits[:, prompt - 1 : -1].gather(2, text[:, prompt:, None])[..., 0]
     return (logits[:, prompt - 1 : -1].amax(-1) - chosen).max().item()
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from corpus import START, documents, packed_rows
+from corpus import START, documents, packed_rows, starts
 from model import TINY, Model, Shape
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,16 +42,16 @@ def operators(pattern: str, shape: Shape) -> list[sparsec.Attend]:
 
 
 class Sparsec:
-    """Attention over the pattern; where each token's document begins says what documents there are, without a mask."""
+    """Attention over the pattern; where documents begin says which there are, without a mask."""
 
     def __init__(self, pattern: str, shape: Shape) -> None:
         self.attentions = [
-            lambda q, k, v, start, attend=attend: attend(q, k, v, documents=start)
+            lambda q, k, v, cu_seqlens, attend=attend: attend(q, k, v, documents=cu_seqlens)
             for attend in operators(pattern, shape)
         ]
 
-    def documents(self, start: Tensor) -> Tensor:
-        return start
+    def documents(self, cu_seqlens: Tensor) -> Tensor:
+        return cu_seqlens
 
 
 class Flex:
@@ -69,28 +69,29 @@ class Flex:
         ]
         self.block_mask = torch.compile(create_block_mask)
 
-    def documents(self, start: Tensor) -> dict[Any, BlockMask]:
-        first = start[0]
+    def documents(self, cu_seqlens: Tensor) -> dict[Any, BlockMask]:
+        first = starts(cu_seqlens, self.length)[0]
 
         def within(mask_mod: Callable) -> Callable:
             return lambda b, h, q, k: (first[q] == first[k]) & mask_mod(b, h, q - first[q], k - first[k])
 
         return {
-            own: self.block_mask(within(mask_mod), None, None, self.length, self.length, start.device)
+            own: self.block_mask(within(mask_mod), None, None, self.length, self.length, first.device)
             for own, mask_mod in self.mask_mods.items()
         }
 
 
-def loss_of(model: nn.Module, tokens: Tensor, start: Tensor, documents: Any) -> Tensor:
+def loss_of(model: nn.Module, tokens: Tensor, cu_seqlens: Tensor, documents: Any) -> Tensor:
     """Cross entropy, in nats a byte, of each byte from those of its document before it."""
-    positions = torch.arange(tokens.shape[1], device=tokens.device) - start
+    length = tokens.shape[1]
+    positions = torch.arange(length, device=tokens.device) - starts(cu_seqlens, length)
     logits = model(tokens, positions, documents)[:, :-1].flatten(0, 1)
     following = tokens[:, 1:].flatten()
     return functional.cross_entropy(logits.float(), following.where(following != START, -100))
 
 
 def rows_on(device: torch.device, rows: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    return ((tokens.to(device), start.to(device)) for tokens, start in rows)
+    return ((tokens.to(device), cu_seqlens.to(device)) for tokens, cu_seqlens in rows)
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -107,14 +108,14 @@ def main(arguments: list[str] | None = None) -> dict:
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.1)
     half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     losses, times, begun = [], [], time.perf_counter()
-    for step, (tokens, start) in enumerate(rows_on(device, packed_rows(documents(), length))):
+    for step, (tokens, cu_seqlens) in enumerate(rows_on(device, packed_rows(documents(), length))):
         if step == given.steps or (given.seconds and sum(times) > given.seconds):
             break
         before = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 20)
         with half:
-            loss = loss_of(run, tokens, start, attention.documents(start))
+            loss = loss_of(run, tokens, cu_seqlens, attention.documents(cu_seqlens))
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
-from sparsec.bench.peers import CAUSAL, Peer, block_mask
-from sparsec.bench.race import Tensors
+from sparsec.bench.flash_peers import fa4
+from sparsec.bench.peers import CAUSAL, block_mask
+from sparsec.bench.race import Peer, Tensors
 from sparsec.ir import nodes as ir
 from sparsec.runtime.flex import mask_mod
 
@@ -94,4 +95,6 @@ PACKED_PEERS: dict[str, Callable[[ir.Pattern, Tensors], Peer]] = {
     "varlen": varlen,
     "nested": nested,
     "flash-attn": flash,
+    "fa4": fa4,
+    "fa4-deterministic": partial(fa4, deterministic=True),
 }

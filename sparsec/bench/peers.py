@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
+from sparsec.bench.flash_peers import cudnn, fa4
 from sparsec.bench.numbers import cost_on
 from sparsec.bench.plain_tier import plain
-from sparsec.bench.race import Tensors, memory, synchronize
+from sparsec.bench.race import Peer, Tensors, memory, synchronize
 from sparsec.ir import nodes as ir
 from sparsec.plan.build import contiguous
 from sparsec.runtime.flex import mask_mod
 
-Peer = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], dict[str, object], bool]
 CAUSAL = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))
 
 
@@ -72,6 +72,9 @@ def sdpa(pattern: ir.Pattern, t: Tensors, dense: ir.Set = CAUSAL) -> Peer:
 
 
 PEERS: dict[str, Callable[[ir.Pattern, Tensors], Peer]] = {
+    "cudnn": cudnn,
+    "fa4": fa4,
+    "fa4-deterministic": partial(fa4, deterministic=True),
     "flex": flex,
     "flex-flash": partial(flex, backend="FLASH"),
     "flex-mask": partial(flex, remake=True),

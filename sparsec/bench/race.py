@@ -43,6 +43,10 @@ class Tensors:
         return self.q.device
 
 
+# An attention of (q, k, v), facts about its setting up, and whether it computes the same pattern.
+Peer = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], dict[str, object], bool]
+
+
 @dataclass
 class Racer:
     """An operator of (q, k, v), and what its runs took: ms by pass, of the device and of Python alone."""

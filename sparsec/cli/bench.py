@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from sparsec.ir.nodes import Pattern
     from sparsec.pipeline import Compiled
 
-_PEERS = ("flex", "flex-flash", "flex-mask", "plain", "sdpa", "sdpa-full")
-_PACKED_PEERS = ("flex", "flex-mask", "varlen", "nested", "flash-attn")
+_PEERS = ("cudnn", "fa4", "fa4-deterministic", "flex", "flex-flash", "flex-mask", "plain", "sdpa", "sdpa-full")
+_PACKED_PEERS = ("flex", "flex-mask", "varlen", "nested", "flash-attn", "fa4", "fa4-deterministic")
 _LARGEST = 2**26
 
 
@@ -71,10 +71,13 @@ def run(
     lengths, what would take too long or too much memory, going by the shorter ones, is skipped and said to be.
 
     With --documents the row holds several sequences: so many, of log-uniform lengths that are printed, or of the
-    lengths given.  Peers are then flex, flex-mask (its block mask made in each call), varlen, nested and flash-attn.
+    lengths given.  Peers are then flex, flex-mask (its block mask made in each call), varlen, nested, flash-attn, fa4.
 
     Inputs of a pattern are those of --given, or drawn and said to be: ids of documents, scattered tokens, lists of
     positions.  flex-mask makes the block mask in each call, as other data asks for it.
+
+    FlashAttention-4 (fa4, also with gradients that are the same from run to run) and cuDNN take part where they are
+    installed and the pattern is one they know: dense, causal, and, for fa4, a window.
 
     On a Hopper GPU, plain is the operator itself without the kernels written for it.
 

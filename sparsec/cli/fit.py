@@ -75,7 +75,7 @@ def run(
     except KeyboardInterrupt:
         print("Stopped; nothing was written.  Run it again to go on.", file=sys.stderr)
         raise typer.Exit(130) from None
-    told = _to_json(model, options, found, chosen) if as_json else "\n".join(_table(model, options, found, chosen))
+    told = _to_json(model, options, found, chosen) if as_json else "\n".join(_table(options, found, chosen))
     if output or as_json:
         print(told)
     else:  # the text is what a pipe takes on
@@ -198,7 +198,7 @@ def _totals(found: Measured, chosen: Mapping[int, list[int]]) -> tuple[float, fl
 # ---------------------------------------------------------------- what is said
 
 
-def _table(model: Captured, options: list[Candidate], found: Measured, chosen: Mapping[int, list[int]]) -> list[str]:
+def _table(options: list[Candidate], found: Measured, chosen: Mapping[int, list[int]]) -> list[str]:
     """Every candidate by itself, the choice, and a picture of it: a letter for each layer and head."""
     width = max(len("candidate"), *(len(str(each)) for each in options))
     picks = [each for heads in chosen.values() for each in heads]

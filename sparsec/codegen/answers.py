@@ -40,14 +40,19 @@ class Ranges:
     exchanges: tuple[tuple[int, int], ...]  # pairs to compare and swap until the ranges are in order
 
     @property
-    def turns(self) -> list[tuple[str, str]]:
-        """For each range after the first: the step at which it begins, and how many tiles are skipped there."""
-        return [(f"turn_{index}", f"skip_{index}") for index in range(1, len(self.segments))]
+    def scalar(self) -> list[tuple[str, str]]:
+        """The ranges as plain integers."""
+        return [(each.scalar_first, each.scalar_stop) for each in self.segments]
 
     @property
-    def names(self) -> list[str]:
-        """What the answer returns."""
-        return ["steps", "begin", *(name for turn in self.turns for name in turn)]
+    def tiles(self) -> list[tuple[str, str]]:
+        """The ranges of many tiles, as tensors."""
+        return [(each.tiles_first, each.tiles_stop) for each in self.segments]
+
+    @property
+    def same_for_tiles(self) -> bool:
+        """Whether one text serves integers and tensors."""
+        return self.scalar == self.tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +266,6 @@ def _reason(cover: Cover) -> str:
         return f"Every tile of {seen}: {cover.why}."
     exact = all(segment.exact for segment in cover.segments)
     count = len(cover.segments)
-    extent = "" if exact else ", as hulls: the pattern has gaps inside them"
+    gaps = "" if exact else f", with gaps inside {'them' if count > 1 else 'it'}"
     also = f"; then {listed}" if listed else ""
-    return f"The {seen} that {rows} touch: {count} range{'s' if count > 1 else ''}{extent}{also}."
+    return f"The {seen} that {rows} touch: {count} range{'s' if count > 1 else ''}{gaps}{also}."

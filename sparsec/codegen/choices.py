@@ -42,11 +42,12 @@ class ChoiceText:
         if isinstance(own, Hashing):
             return f"sk.Hashing(buckets={own.buckets}, rounds={own.rounds}, chunk={own.chunk}, seed={own.seed})"
         if isinstance(own, Routing):
-            return f"sk.Routing({own.count}, given={self.given})"
+            return f"sk.Routing(taken={own.count}, given={self.given})"
         score = "given" if own.given else own.score
         more = (", shared=True" if own.shared else "") + (f", given={self.given}" if own.given else "")
-        sets = ", ".join(each.made for each in self.sets)
-        return f'sk.Choice({own.count}, {own.size}, {own.rows}, "{score}", {sets}{more})'
+        more += f", percent={own.percent}" if own.percent < 100 else ""
+        sets = ", ".join(f"{name}={each.made}" for name, each in zip(("among", "first"), self.sets, strict=False))
+        return f'sk.Choice(listed={own.count}, size={own.size}, rows={own.rows}, score="{score}", {sets}{more})'
 
 
 class _Whole(Torch):

@@ -83,8 +83,7 @@ class Triton(Printer):
         function, bound = ("in_table_row", most) if most <= _SHORT_ROW else ("in_long_table_row", most.bit_length())
         return f"sk.{function}(STARTS_{index}, TABLE_{index}, {row}, {height}, {column}, {bound})"
 
-    def _data(self, leaf: ir.DataTest) -> str:
-        """The test and that its reads are inside: what stands outside is read as 0."""
+    def _data_parts(self, leaf: ir.DataTest) -> list[str]:
         assert self.data is not None
         inside = []
         for read in reads(leaf):
@@ -103,7 +102,7 @@ class Triton(Printer):
             held = f"sk.is_in_group_of({self.data.of_grouped(leaf.test)})"
         else:
             held = self.condition(leaf.test)
-        return f"({self.conjunction.join([*inside, held])})" if inside else held
+        return [*inside, held]
 
     def wide_integer(self, node: ir.Int) -> str:
         """An integer in 64 bits where it may not fit 32."""
@@ -118,7 +117,8 @@ class Triton(Printer):
         if node.index is None:
             text = f"sk.read_number({own})"
         elif self.data.by_position(node.name):
-            text = f"sk.read_position({own}, {self.wide_integer(node.index)}, n)"
+            reads = "read_own" if isinstance(node.index, ir.Var) else "read_position"
+            text = f"sk.{reads}({own}, {self.wide_integer(node.index)}, n)"
         else:
             text = f"sk.read_listed({own}, {self.wide_integer(node.index)})"
         return f"{text}.to(tl.int64)" if self.wide else text
@@ -173,8 +173,7 @@ class Torch(Printer):
         row, column = ("q", "k") if leaf.size == 1 else (f"q // {leaf.size}", f"k // {leaf.size}")
         return f"sk.in_listed_row(TABLE_{index}, {row}, {column})"
 
-    def _data(self, leaf: ir.DataTest) -> str:
-        """The test and that its reads are inside: what stands outside is read as 0."""
+    def _data_parts(self, leaf: ir.DataTest) -> list[str]:
         test, inside = leaf.test, []
         for read in reads(leaf):
             if isinstance(read, ir.Read) and read.index is not None:
@@ -187,7 +186,7 @@ class Torch(Printer):
             held = f"sk.is_in_group({self.inputs[test.name]}, q, k, n, {test.near})"
         else:
             held = self.condition(test)
-        return f"({self.conjunction.join([*inside, held])})" if inside else held
+        return [*inside, held]
 
     def _read(self, node: ir.Read) -> str:
         index = "" if node.index is None else f", {self.integer(node.index)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import keyword
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from sparsec import resources
 from sparsec.codegen import program, support
 from sparsec.codegen.arguments import data_of
 from sparsec.codegen.choices import choices_of
-from sparsec.codegen.header import header
+from sparsec.codegen.header import glossary, header
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.sharing import Shared, shared
 from sparsec.codegen.tuned import Tuned
@@ -38,25 +38,29 @@ def emit(plan: Plan, notes: str = "", tuned: Tuned | None = None, terms: Sequenc
     made = kernels_of(plan, terms)
     data = data_of(plan.pattern)
     choices = choices_of(plan.pattern.inputs, plan.pattern.choice_inputs)
-    runs = _named((text.stem, _run(plan, text)) for _, texts in made.groups for text in texts)
+    served = [text for _, texts in made.groups for text in texts]
+    regions = _named((text.stem, _regions(plan, text)) for text in served)
+    kernels = _named((text.stem, _kernels(text)) for text in served)
     body = (
         _environment()
         .get_template("module.py.jinja")
         .render(
             header=header(plan, notes),
+            glossary=glossary("".join(made.answers)),
             import_support=support.INSIDE,
             answers=made.answers,
             tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
             choices=list(choices.values()),
             inputs=[program.declared(each, data, choices) for each in data.inputs],
             choice_inputs=[program.declared(each, data, choices) for each in plan.pattern.choice_inputs],
-            given=any(each.choice is None for each in (*data.inputs, *plan.pattern.choice_inputs)),
+            given=[program.described(each) for each in (*data.inputs, *plan.pattern.choice_inputs) if not each.choice],
             tuned_table=tuned.table(named_shapes(plan, made.groups)) if tuned and tuned.settings else "",
             min_tile=MIN_TILE,
-            most_positions=MOST_POSITIONS,
-            variants={suffix: run for run, suffix in runs.items()},
+            most_positions=program.power_of_two(MOST_POSITIONS),
+            regions=_each_region_once(regions),
+            kernels={end: own for own, end in kernels.items()},
             groups=[
-                (heads, [(text.variant.from_n, runs[_run(plan, text)], text.numbers) for text in texts])
+                (heads, [_served(text, regions[_regions(plan, text)], kernels[_kernels(text)]) for text in texts])
                 for heads, texts in made.groups
             ],
             op=_PLACEHOLDER,
@@ -85,20 +89,30 @@ def emit_steps(plan: Plan) -> str:
             answers=made.answers,
             tables=[program.table(leaf, index) for index, leaf in enumerate(tables(plan))],
             variants={suffix: run for run, suffix in runs.items()},
-            most_positions=MOST_POSITIONS,
+            most_positions=program.power_of_two(MOST_POSITIONS),
             groups=[(heads, runs[run], text.numbers) for heads, text, run in served],
         )
     )
 
 
-_Run = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
 _Served = TypeVar("_Served", bound=Hashable)
+_Regions = tuple[tuple[str, str], ...]
 
 
-def _run(plan: Plan, text: VariantText) -> _Run:
-    """What serves a length: regions, with why they are what they are; kernels in launch order."""
-    regions = tuple((program.region(each, tables(plan), text), each.region.why) for each in text.answers)
-    return regions, tuple(program.kernel(each, text) for each in text.kernels)
+def _regions(plan: Plan, text: VariantText) -> _Regions:
+    """The regions of a variant, with why they are what they are."""
+    return tuple((program.region(each, tables(plan), text), each.region.why) for each in text.answers)
+
+
+def _served(text: VariantText, regions: str, kernels: str) -> str:
+    """The arguments of sk.Variant, from the ends of the names of its regions and kernels."""
+    own = f"sk.numbered(_REGIONS{regions}, {text.numbers})" if text.numbers else f"_REGIONS{regions}"
+    return f"{text.variant.from_n}, {own}, _KERNELS{kernels}"
+
+
+def _kernels(text: VariantText) -> tuple[str, ...]:
+    """The kernels of a variant in launch order."""
+    return tuple(program.kernel(each, text) for each in text.kernels)
 
 
 def _step_run(text: VariantText) -> tuple[str, ...]:
@@ -106,16 +120,28 @@ def _step_run(text: VariantText) -> tuple[str, ...]:
     return tuple(program.step_region(each, text.stem if text.score else None) for each in text.answers)
 
 
-def _named(runs: Iterable[tuple[str, _Served]]) -> dict[_Served, str]:
+def _named(served: Iterable[tuple[str, _Served]]) -> dict[_Served, str]:
     """What serves some heads and lengths, each once, with the end of its name, from the stem of its variant.
 
-    Heads that share kernels differ in more than numbers where their gathered keys or long programs do.
+    Heads that share answers differ in more than numbers where their gathered keys or long programs do.
     """
     named: dict[_Served, str] = {}
-    for stem, run in runs:
+    for stem, each in served:
         alike = sum(name == stem or name.startswith(f"{stem}_also_") for name in named.values())
-        named.setdefault(run, f"{stem}_also_{alike}" if alike else stem)
+        named.setdefault(each, f"{stem}_also_{alike}" if alike else stem)
     return named
+
+
+def _each_region_once(named: Mapping[_Regions, str]) -> dict[str, list[tuple[str, str]]]:
+    """The lists of regions by the ends of their names: a region that an earlier list has is taken from it."""
+    first: dict[str, str] = {}
+    lists = {}
+    for regions, end in named.items():
+        texts = [(first[text], "") if text in first else (f"sk.Region({text})", why) for text, why in regions]
+        lists[end] = texts
+        for place, (text, _) in enumerate(regions):
+            first.setdefault(text, f"_REGIONS{end}[{place}]")
+    return lists
 
 
 def kernels_of(plan: Plan, terms: Sequence[Sequence[Term]] = ()) -> Shared:

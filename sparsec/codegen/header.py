@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
@@ -46,6 +47,27 @@ def made_by(module: str, command: Sequence[str]) -> str:
     text = shlex.join(command)
     said = f"\n\nMade again by `{text}`; edit the pattern instead of this file.\n"
     return module.replace(_REMARK, said, 1) if _PLAIN.fullmatch(text) else module
+
+
+_GLOSSARY = {  # each where functions have such an argument
+    "q": "q, k: positions of queries and keys; n: the number of keys; q_lo, q_hi, k_lo, k_hi: the ends of a tile,"
+    " included.",
+    "BLOCK": "_keys and _queries say which tiles of BLOCK positions, below length, a program visits: how many, the"
+    " first and, for each later range, how many come before it and how many are passed over.  shift: the position of"
+    " the first query.",
+    "residue": "residue: that of the tile's positions, which are a stride apart.",
+    "NUMBERS": "NUMBERS: integers in which heads differ that share a function.",
+    "TABLE_0": "STARTS_0, TABLE_0: row r of table 0 is TABLE_0[STARTS_0[r] : STARTS_0[r + 1]].",
+    "FORMS": "at: the row of the batch and the head; FORMS: how the tensors of the call before it are laid out.",
+    "s": "s: scaled products of queries and keys; h: the query head, of H.",
+    "NEAR": "NEAR: positions are below 2**22, so that float32 holds their differences at less cost.",
+}
+
+
+def glossary(answers: str) -> list[str]:
+    """What the arguments of functions mean, in lines."""
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"^def \w+\((.*)\):$", answers, re.MULTILINE))))
+    return [line for name, said in _GLOSSARY.items() if name in named for line in textwrap.wrap(said, _WIDTH)]
 
 
 def _version() -> str:

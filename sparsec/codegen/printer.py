@@ -55,6 +55,12 @@ class Printer(ABC):
         raise TypeError(f"no tables in this dialect: {leaf!r}")
 
     def _data(self, leaf: ir.DataTest) -> str:
+        """The test and that its reads are inside: what stands outside is read as 0."""
+        parts = self._data_parts(leaf)
+        return f"({self.conjunction.join(parts)})" if len(parts) > 1 else parts[0]
+
+    def _data_parts(self, leaf: ir.DataTest) -> list[str]:
+        """Conditions that hold together where a test of data does, the test last."""
         raise TypeError(f"no data of the call in this dialect: {leaf!r}")
 
     def _read(self, node: ir.Read) -> str:
@@ -76,6 +82,9 @@ class Printer(ABC):
     def _broken(self, node: ir.Set, lead: str) -> list[str]:
         if isinstance(node, ir.Not) and not isinstance(node.part, ir.Leaf):
             return self._broken(_negated(node.part), lead)
+        if isinstance(node, ir.DataTest):
+            first, *others = self._data_parts(node)
+            return [f"{lead}(", f"    {first}", *(f"    {self.conjunction.lstrip()}{each}" for each in others), ")"]
         if not isinstance(node, ir.And | ir.Or):
             return [f"{lead}(", f"    {self._bare(node)}", ")"]
         join = (self.conjunction if isinstance(node, ir.And) else self.disjunction).lstrip()

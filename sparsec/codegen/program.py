@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping
 
-from sparsec.codegen.answers import Answers, Whole
+from sparsec.codegen.answers import Answers
 from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.choices import ChoiceText
 from sparsec.codegen.scores import ScoreText
@@ -42,13 +42,13 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
     asked_of_score += ("exponent",) if score is not None and score.exponent else ()
     asked_of_score += ("tilt",) if score is not None and score.tilt else ()
     device = [*answers.device, *((name, f"_{name}{stem}") for name in asked_of_score)]
-    asked = ", ".join(f"{answer}={name}" for answer, name in device)
-    said |= {name: f"_{name}_cpu{stem}" for name in _OF_SCORE if score is not None}
+    said |= {name: f"_{name}_cpu{stem}" for name in asked_of_score if name in _OF_SCORE}
     said |= {"score_inputs": score.inputs} if score is not None and score.inputs else {}
-    said |= {"reads": _reads(score, variant.whole, stem)} if score is not None and variant.whole is not None else {}
-    cpu = (f"_{name}{suffix}" for name in ("visit", "keys_visited", "is_full", "keep_cpu"))
-    names = [f'"{suffix}"', f"sk.Answers({asked})", *cpu]
-    return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
+    said |= {"reads": _reads(score, variant)} if score is not None and variant.whole is not None else {}
+    tiles = "visit" if answers.keys.same_for_tiles else "keys_visited"
+    cpu = {"visit": "visit", "keys_visited": tiles, "is_full": "is_full", "keep": "keep_cpu"}
+    said = {name: f"_{function}{suffix}" for name, function in cpu.items()} | said
+    return _filled(f'"{suffix}"', _answers(device), **said)
 
 
 def step_region(answers: Answers, score: str | None = None) -> str:
@@ -59,22 +59,34 @@ def step_region(answers: Answers, score: str | None = None) -> str:
     said |= {"gathered": own.gathered} if own.gathered else {}
     said |= {"exact": True} if own.rows.precision == "exact" else {}
     said |= {"tables": _numbered_tables(answers)} if answers.tables else {}
-    names = [f"sk.Answers({', '.join(f'{answer}={name}' for answer, name in asked)})", f"_visit{answers.suffix}"]
-    return "\n".join(filled([*names, *(f"{name}={value}" for name, value in said.items())])).rstrip(",")
+    return _filled(_answers(asked), **{"visit": f"_visit{answers.suffix}"} | said)
+
+
+def _answers(asked: Iterable[tuple[str, str]]) -> str:
+    """What makes the answers of a region: what is asked, and the function that answers."""
+    arguments = textwrap.indent(_filled(**dict(asked)), "    ").lstrip()
+    return f"sk.Answers({arguments})"
+
+
+def _filled(*arguments: str, **named: object) -> str:
+    """Arguments of a call, in lines."""
+    return "\n".join(filled([*arguments, *(f"{name}={value}" for name, value in named.items())])).rstrip(",")
 
 
 def _groups(layout: Grouped, answers: Answers) -> str:
     """What makes the groups of a region."""
-    return f"sk.Groups({answers.data.number(layout.name)}, {layout.near}, {layout.size})"
+    return f"sk.Groups(input={answers.data.number(layout.name)}, near={layout.near}, size={layout.size})"
 
 
 def _numbered_tables(answers: Answers) -> str:
     return _tuple(f"({index}, _TABLE_{table})" for index, table in answers.tables)
 
 
-def _reads(score: ScoreText, whole: Whole, stem: str) -> str:
+def _reads(score: ScoreText, variant: VariantText) -> str:
     """What makes the reads of float inputs in a score, in lines."""
-    lines = [f"sk.Reads(_kept{stem}, ({whole.made}), ("]
+    assert variant.whole is not None
+    stem, kept = variant.stem, "kept" if variant.prints_kept else "keep"
+    lines = [f"sk.Reads(_{kept}{stem}, ({variant.whole.made}), ("]
     for place, read in enumerate(score.reads):
         functions = ", ".join(f"_{name}{stem}" for name in (f"slope_{place}", f"slope_{place}_cpu", f"indices_{place}"))
         inputs = f", {read.inputs}" if read.inputs else ""
@@ -87,25 +99,38 @@ def kernel(text: KernelText, variant: VariantText) -> str:
     own, places = text.kernel, variant.variant.regions.index
     said: dict[str, object] = {"begin": f'"{own.begin}"'} if own.begin != "init" else {}
     said |= {"end": f'"{own.end}"'} if own.end != "store" else {}
-    said |= {"split_prefix": own.split_prefix} if own.split_prefix else {}
+    said |= {"split_prefix": power_of_two(own.split_prefix)} if own.split_prefix else {}
     said |= {"longest_first": True} if own.longest_first else {}
     said |= {"collects": _tuple(places(region) for _, region in own.collects)} if own.collects else {}
     named = (f"{name}={value}" for name, value in said.items())
     return ", ".join([f'"{own.kind}", "{text.name}"', _tuple(map(places, own.regions)), *named])
 
 
+def power_of_two(number: int) -> str:
+    """A number that stands for "more than there are" as 1 << 30, others as they are."""
+    return f"1 << {number.bit_length() - 1}" if number >= 1 << 20 and not number & (number - 1) else str(number)
+
+
 def _tuple(items: Iterable[object]) -> str:
-    return f"({', '.join(map(str, items))},)"
+    texts = [*map(str, items)]
+    return f"({texts[0]},)" if len(texts) == 1 else f"({', '.join(texts)})"
 
 
 def declared(own: Input, data: DataArguments, choices: Mapping[str, ChoiceText]) -> str:
     """What makes an input."""
-    axes = ", ".join(f'"{axis}"' for axis in own.axes)
-    uses = " ".join(f'"{each.use}",' for each in data.all if data.inputs[each.number] is own)
-    more = f", {own.sizes}" if own.is_chosen or own.kind == "scores" else ""
-    more += f", choice=_CHOICE_{[*choices].index(own.name)}" if own.choice else ""
-    axes += "," if len(own.axes) == 1 else ""
-    return f'Input("{own.name}", "{own.kind}", ({axes}), {own.line}, ({uses}){more})'
+    axes = _tuple(f'"{axis}"' for axis in own.axes)
+    uses = _tuple(f'"{each.use}"' for each in data.all if data.inputs[each.number] is own)
+    said: dict[str, object] = {"line": own.line} | ({"uses": uses} if uses != "()" else {})
+    said |= {"sizes": own.sizes} if own.is_chosen or own.kind == "scores" else {}
+    said |= {"choice": f"_CHOICE_{[*choices].index(own.name)}"} if own.choice else {}
+    arguments = _filled(f'"{own.name}"', f'"{own.kind}"', axes, **said)
+    return f"Input({arguments})"
+
+
+def described(own: Input) -> str:
+    """An input that a call gives, as the docstring of the public function names it."""
+    kind = "bool" if own.kind == "bool" else "real" if own.kind in ("float", "scores", "centroids") else "int"
+    return f"{own.name}, {kind} [{', '.join(own.axes)}]"
 
 
 def table(node: ir.Table, index: int) -> tuple[int, str, str]:
@@ -119,7 +144,8 @@ def table(node: ir.Table, index: int) -> tuple[int, str, str]:
         case ir.RandomBlocks(size, count, seed, earlier):
             doc = f"{count} key blocks of {size} at random for each block of {size} queries"
             doc += ", none later than it" if earlier else ""
-            return (index, doc, f"RandomBlocks({size}, {count}, {seed}{', earlier=True' if earlier else ''})")
+            made = f"RandomBlocks(size={size}, count={count}, seed={seed}{', earlier=True' if earlier else ''})"
+            return (index, doc, made)
         case ir.RandomKeys(count, seed):
-            return (index, f"{count} keys at random for each query", f"RandomKeys({count}, {seed})")
+            return (index, f"{count} keys at random for each query", f"RandomKeys(count={count}, seed={seed})")
     raise TypeError(f"not a table: {node!r}")

@@ -13,6 +13,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import reads
 
 _MOST_RUNS = 16  # of an explicit set that are asked for one by one
+_LONGEST_LINE = 112
 _ARITHMETIC = {ir.Add: "add", ir.Sub: "sub", ir.Mul: "mul", ir.Min: "min", ir.Max: "max"}
 
 
@@ -31,7 +32,8 @@ class Spans:
             made.append(f"entries_{number} = {self._looked_at(read)}")
             self.known[read] = f"entries_{number}"
         verdict = self._verdict(condition)
-        return [*made, *(f"{name} = {text}" for text, name in self.tests.items()), f"return {verdict}"]
+        tests = [line for text, name in self.tests.items() for line in _in_lines(text, f"{name} = ")]
+        return [*made, *tests, *_in_lines(verdict, "return ")]
 
     def _looked_at(self, read: ir.Read) -> str:
         own = self.data.of_entries(read.name)
@@ -134,6 +136,20 @@ def _between(x: str, first: int, last: int) -> str:
     if first == last:
         return _compared(x, "==", _point(first))
     return f"sk.verdict_and({_compared(x, '>=', _point(first))}, {_compared(x, '<=', _point(last))})"
+
+
+def _in_lines(call: str, lead: str, end: str = "") -> list[str]:
+    """A call behind `lead`, one argument a line where it would be long."""
+    if len(lead) + len(call) + len(end) <= _LONGEST_LINE or not call.endswith(")"):
+        return [f"{lead}{call}{end}"]
+    function, arguments = call[:-1].split("(", 1)
+    depth, starts = 0, [0]
+    for place, letter in enumerate(arguments):
+        depth += (letter == "(") - (letter == ")")
+        starts += [place + 1] if letter == "," and not depth else []
+    edges = pairwise([*starts, len(arguments) + 1])
+    parts = [arguments[start : stop - 1].strip() for start, stop in edges]
+    return [f"{lead}{function}(", *(f"    {line}" for part in parts for line in _in_lines(part, "", ",")), f"){end}"]
 
 
 def _joined(word: str, parts: Sequence, text: Callable[..., str]) -> str:

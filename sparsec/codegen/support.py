@@ -26,15 +26,17 @@ _MODULES = (  # each after those that it imports
     *("reals",),
     *("own_tiles", "regions", "scored_tiles", "key_regions", "query_regions", "judging"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather", "decode_tiles", "decode_kernel"),
-    *("hash_kernel", "cluster_kernel", "choice_kernels", "group_tiles", "group_kernels", "group_joins"),
+    *("hash_kernel", "cluster_kernel", "index_kernel", "choice_kernels", "group_tiles", "group_kernels", "group_joins"),
     *("hopper_sync", "hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
     *("hopper_forward_kernel", "hopper_backward_plan", "hopper_backward_tiles", "hopper_backward_sequences"),
     *("hopper_backward_load", "hopper_backward_store", "hopper_backward_leave", "hopper_backward_weights"),
     *("hopper_backward_kernel", "hopper_row_stats", "hopper_backward_list"),
     *("read_kernel",),  # device functions up to here
+    *("native_launches", "native_chains", "native_calls", "native"),
+    *("direct", "compiling"),
     *("arguments", "inputs", "input_entries", "program", "choose"),
     *("boxes", "tile_kinds", "row_classes", "tables", "grouping"),
-    *("native", "direct", "compiling", "scratch", "launch"),
+    *("indexer", "scratch", "launch", "whole_call"),
     *("kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
     *("heads_as_rows", "long_lines", "sequence_tiles", "table_tiles", "data_tiles", "hopper_backward_steps"),
     *("hopper_tier", "hopper_rows", "hopper_backward", "group_lists", "groups", "rows"),
@@ -121,15 +123,21 @@ def _names() -> frozenset[str]:
 @cache
 def _body() -> str:
     """The modules of the library one after the other, their imports merged."""
-    imports = dict.fromkeys(["from types import ModuleType"])
+    plain: set[str] = set()
+    named: dict[str, set[str]] = {"types": {"ModuleType"}}
     bodies = []
     for name in _MODULES:
-        own, body = _split(_source(name))
-        imports |= dict.fromkeys(own)
-        bodies.append(body)
-    plain = sorted(line for line in imports if line.startswith("import "))
-    named = sorted(line for line in imports if line.startswith("from ") and "__future__" not in line)
-    head = "\n".join([_UNTYPED, "from __future__ import annotations", "", *plain, *named])
+        imports, body = _split(_source(name))
+        bodies.append(f"{f'# ---- {_PACKAGE}.{name} ':-<118}\n{body}")
+        for each in imports:
+            if isinstance(each, ast.Import):
+                plain |= set(map(ast.unparse, each.names))
+            elif each.module:
+                named.setdefault(each.module, set()).update(map(ast.unparse, each.names))
+    named.pop("__future__")
+    lines = [f"import {module}" for module in sorted(plain)]
+    lines += [f"from {module} import {', '.join(sorted(found))}" for module, found in sorted(named.items())]
+    head = "\n".join([_UNTYPED, "from __future__ import annotations", "", *lines])
     return "\n\n\n".join([head, *bodies]) + "\n"
 
 
@@ -137,17 +145,18 @@ def _source(name: str) -> str:
     return (files(_PACKAGE) / f"{name}.py").read_text(encoding="utf-8")
 
 
-def _split(source: str) -> tuple[list[str], str]:
-    """The imports of a module from outside the library, and what follows them; without its docstring."""
+def _split(source: str) -> tuple[list[ast.Import | ast.ImportFrom], str]:
+    """The imports of a module from outside the library, and what follows them, with its docstring as a comment."""
     tree, lines = ast.parse(source), source.splitlines()
     first = tree.body[0]
     assert isinstance(first, ast.Expr)
     dropped = set(range(first.lineno - 1, first.end_lineno or 0))
-    imports = []
+    imports: list[ast.Import | ast.ImportFrom] = []
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             dropped |= set(range(node.lineno - 1, node.end_lineno or 0))
             if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGE)):
-                imports.append(ast.unparse(node))
+                imports.append(node)
     body = "\n".join(line for number, line in enumerate(lines) if number not in dropped)
-    return imports, body.strip("\n")
+    said = [f"# {line}".rstrip() for line in (ast.get_docstring(tree) or "").splitlines()]
+    return imports, "\n".join([*said, "", body.strip("\n")])

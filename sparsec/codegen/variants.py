@@ -10,7 +10,9 @@ from sparsec.codegen.arguments import data_of
 from sparsec.codegen.origins import Origins
 from sparsec.codegen.scores import ScoreText, score_text
 from sparsec.ir import nodes as ir
-from sparsec.plan.nodes import Kernel, Plan, Region, Variant
+from sparsec.plan.nodes import Contiguous, Kernel, Plan, Region, Variant
+
+_LONGEST_LINE = 104  # of arguments, which templates indent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,13 @@ class VariantText:
     kernels: tuple[KernelText, ...]
     score: ScoreText | None = None
     whole: Whole | None = None  # where inputs that its score reads have gradients
+
+    @property
+    def prints_kept(self) -> bool:
+        """Whether `whole` is a function of its own, and not the `_keep` of the only region."""
+        own = self.answers[0]
+        same = len(self.answers) == 1 and own.region.keeps and isinstance(own.region.layout, Contiguous)
+        return self.whole is not None and not (same and self.whole.keep == own.keep and own.tables == self.whole.tables)
 
 
 def variant_text(
@@ -70,6 +79,6 @@ def filled(names: list[str]) -> list[str]:
     """Names as lines, a comma after each."""
     lines = [""]
     for name in names:
-        lines = [*lines, ""] if len(lines[-1]) + len(name) > 110 else lines
+        lines = [*lines, ""] if len(lines[-1]) + len(name) > _LONGEST_LINE else lines
         lines[-1] += f"{' ' if lines[-1] else ''}{name},"
     return lines

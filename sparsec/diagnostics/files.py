@@ -13,8 +13,10 @@ class CannotRead(Diagnostic, code="SP0701", title="file can't be read"):
 
     name: str
     reason: str
+    hint: str = ""
     message = "can't read `{name}`: {reason}"
     label = "{reason}"
+    help = "{hint}"
     example = Example('use "nowhere.spat"\npattern p = causal\n')
     cure = "Correct the name."
 

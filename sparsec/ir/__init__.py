@@ -1,0 +1,1 @@
+"""Nodes of conditions and scores, their algebra, approximations, and the dense reference that defines them."""

@@ -46,7 +46,7 @@ class Choice(Base):
     Blocks with a pair of `keep` come before all others.  A score pools q . k over the pairs of two blocks: their mean;
     the largest; a bound of the largest that needs only the extremes of keys; the log-sum-exp.  `shared`: query heads
     that share a key head add up their scores, and choose alike.  Where scores are `given`, `score` is the name of the
-    input that holds them.
+    input that holds them.  `percent`: no more than it takes of the best for their share of the softmax of all scores.
     """
 
     count: int
@@ -57,6 +57,7 @@ class Choice(Base):
     keep: Set
     shared: bool
     given: bool = False
+    percent: int = 100
 
     @property
     def name(self) -> str:

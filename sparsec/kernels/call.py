@@ -37,7 +37,7 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor, wanted_heads: int | None, mos
     kv_batch, kv_heads, n, k_dim = k.shape
     if k.shape[:3] != v.shape[:3] or batch != kv_batch or dim != k_dim:
         raise ValueError(
-            "[SP0601] k and v must have one shape but for the head size of v, with the batch and k the head size of q; "
+            "[SP0601] k and v must have the same batch, heads and length, q their batch, and k the head size of q; "
             f"got q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
         )
     check_head_sizes(dim, v.shape[3], 256, 256)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.choice_kernels import LOOKED_AT, list_best_blocks, mean_of_blocks
+from sparsec.kernels.compiling import launched
 from sparsec.kernels.program import cdiv
 
 SLAB = {"cuda": 1 << 25, "cpu": 1 << 21}  # scores that are held together
@@ -32,7 +33,8 @@ class Choice(NamedTuple):
     """The `listed` blocks of `size` keys that each block of `rows` queries scores best, of all with a pair of `among`.
 
     Blocks with a pair of `first` come before all others.  `shared`: query heads that share a key head add up their
-    scores, and choose alike.
+    scores, and choose alike.  `percent`: of the best only as many as it takes for their share of the softmax of all
+    scores, those of `first` always.
     """
 
     listed: int
@@ -43,6 +45,7 @@ class Choice(NamedTuple):
     first: Eligible | None = None
     shared: bool = False
     given: int = 0  # which of the real numbers of a call are the scores, where these are given
+    percent: int = 100
 
 
 def chosen_shape(choice: Choice, q: Tensor, k: Tensor, reals: Sequence[Tensor]) -> tuple[int, int, int, int]:
@@ -76,6 +79,8 @@ def choose(choice: Choice, q: Tensor, k: Tensor, reals: Sequence[Tensor], scale:
         last = torch.clamp(first + choice.rows, max=q_offset + n_q) - 1
         takes = best_by_kernel if q.is_cuda and choice.listed <= MOST_TAKEN and scores.dtype != torch.float64 else _best
         takes(choice, scores, first, last, n, found[:, :, begin:end])
+        if choice.percent < 100:
+            _cut_by_share(choice, scores, first, last, n, scale, found[:, :, begin:end])
     return found
 
 
@@ -123,7 +128,24 @@ def best_by_kernel(choice: Choice, scores: Tensor, first: Tensor, last: Tensor, 
     sizes = lists, found.stride(1) // listed, blocks, listed
     constants = {"RANGES": ranges[0], "FIRST_RANGES": ranges[1], "AT_ONCE": at_once, "TAKEN": taken}
     warps = min(4, max(1, at_once // _BLOCKS_OF_WARP))
-    list_best_blocks[lists, batch * groups](scores, found, *told, *sizes, **constants, num_warps=warps)
+    launched(list_best_blocks, (lists, batch * groups), scores, found, *told, *sizes, **constants, num_warps=warps)
+
+
+def _cut_by_share(
+    choice: Choice, scores: Tensor, first: Tensor, last: Tensor, n: int, scale: float, found: Tensor
+) -> None:
+    """Leaves of `found`, the best first, as many as it takes for `percent` of the softmax of scores."""
+    may = _with_a_pair(choice.among, first, last, n, choice)
+    scores = (scores if choice.score in ("lse", "given") else scores * scale).masked_fill(~may, float("-inf"))
+    place = found.clamp(min=0).long()
+    own = scores.expand(len(found), -1, -1, -1).gather(3, place)
+    shares = (own - scores.logsumexp(3, keepdim=True)).double().exp().masked_fill(found < 0, 0.0)
+    before = torch.nn.functional.pad(shares.cumsum(3)[..., :-1], (1, 0))
+    gone = before >= choice.percent / 100
+    if choice.first is not None:
+        kept = _with_a_pair(choice.first, first, last, n, choice)
+        gone &= ~kept.expand(*found.shape[:2], -1, -1).gather(3, place)
+    found.masked_fill_(gone, -1)
 
 
 def ordered(x: Tensor) -> Tensor:
@@ -202,7 +224,7 @@ def means_by_kernel(x: Tensor, size: int, group: int) -> Tensor:
     constants["BLOCK_D"] = max(16, 1 << (dim - 1).bit_length())
     strides, sizes = (stride // 8 for stride in x.stride()[:3]), (n, found.shape[2], found.shape[1])
     grid = cdiv(found.shape[2], constants["BLOCKS"]), batch * found.shape[1]
-    mean_of_blocks[grid](x, found, *strides, *sizes, **constants)
+    launched(mean_of_blocks, grid, x, found, *strides, *sizes, **constants)
     return found
 
 

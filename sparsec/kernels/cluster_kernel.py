@@ -6,7 +6,7 @@ from sparsec.kernels.device import tl, triton
 
 
 @triton.jit
-def _codes_of(SCORES, token, there):
+def codes_of(SCORES, token, there):
     """Unsigned integers that rise as float32 scores do; -0.0 is 0.0."""
     scores = tl.load(SCORES + token, mask=there, other=0.0)
     bits = tl.where(scores == 0.0, 0.0, scores).to(tl.int32, bitcast=True)
@@ -14,14 +14,14 @@ def _codes_of(SCORES, token, there):
 
 
 @triton.jit
-def _with_a_digit_more(SCORES, tokens, above, wanted, SHIFT: tl.constexpr, BLOCK: tl.constexpr):
+def with_a_digit_more(SCORES, tokens, above, wanted, SHIFT: tl.constexpr, BLOCK: tl.constexpr):
     """The `wanted`-th largest code of those that are `above` at SHIFT + 8, down to SHIFT, and which largest of these it
     is.
     """
     counts = tl.zeros([256], tl.int32)  # of codes by their digit
     for begin in range(0, tokens, BLOCK):
         token = begin + tl.arange(0, BLOCK)
-        codes = _codes_of(SCORES, token, token < tokens)
+        codes = codes_of(SCORES, token, token < tokens)
         alike = (token < tokens) & ((codes >> SHIFT >> 8).to(tl.int32) == above)
         if tl.max(alike.to(tl.int32), 0) != 0:  # of low digits few blocks have any
             counts += tl.histogram((codes >> SHIFT & 255).to(tl.int32), 256, mask=alike)
@@ -39,17 +39,17 @@ def mark_members(SCORES, LABELS, tokens, clusters, first, taken, lines, BLOCK: t
     """
     cluster, bh = tl.program_id(0), tl.program_id(1).to(tl.int64)
     scores = SCORES + (bh * clusters + cluster) * tokens
-    above, wanted = _with_a_digit_more(scores, tokens, 0, taken, 24, BLOCK)
-    above, wanted = _with_a_digit_more(scores, tokens, above, wanted, 16, BLOCK)
-    above, wanted = _with_a_digit_more(scores, tokens, above, wanted, 8, BLOCK)
-    above, wanted = _with_a_digit_more(scores, tokens, above, wanted, 0, BLOCK)
+    above, wanted = with_a_digit_more(scores, tokens, 0, taken, 24, BLOCK)
+    above, wanted = with_a_digit_more(scores, tokens, above, wanted, 16, BLOCK)
+    above, wanted = with_a_digit_more(scores, tokens, above, wanted, 8, BLOCK)
+    above, wanted = with_a_digit_more(scores, tokens, above, wanted, 0, BLOCK)
     least = above.to(tl.uint32, bitcast=True)  # the code of the last member
     line, bit = (first + cluster) // 32, tl.full([BLOCK], 1, tl.int32) << (first + cluster) % 32
     labels = LABELS + (bh * lines + line) * tokens
     ties = 0
     for begin in range(0, tokens, BLOCK):
         token = begin + tl.arange(0, BLOCK)
-        codes = _codes_of(scores, token, token < tokens)
+        codes = codes_of(scores, token, token < tokens)
         member = (token < tokens) & (codes > least)
         tie = ((token < tokens) & (codes == least)).to(tl.int32)
         if tl.max(tie, 0) != 0:

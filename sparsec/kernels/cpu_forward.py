@@ -15,7 +15,7 @@ from sparsec.kernels.dropout import RowWords
 from sparsec.kernels.input_entries import Entries
 
 _PRODUCTS = 4  # tensors of all pairs that a batch with scores or dropout takes
-_BUDGET = 24 << 20  # bytes that a batch takes besides its views on one thread: what the allocator keeps for the next
+_BUDGET = 16 << 20  # bytes that a batch takes besides its views on one thread: what the allocator keeps for the next
 
 
 def forward_region(

@@ -52,9 +52,9 @@ class Scored(NamedTuple):
         """Scores of scaled products."""
         return self._ask(self.region.score, s)
 
-    def slope(self, s: Tensor) -> Tensor:
+    def slope(self, s: Tensor) -> Tensor | float:
         """Their derivatives; a number where it is the same for all."""
-        return self._ask(self.region.score_gradient, s)
+        return 1.0 if self.region.score_gradient is None else self._ask(self.region.score_gradient, s)
 
     def _ask(self, function: Callable[..., Tensor] | None, s: Tensor) -> Tensor:
         assert function is not None

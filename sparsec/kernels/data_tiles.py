@@ -49,26 +49,38 @@ def lay_data_tiles(
     rows = cdiv(n_q, WHOLE_ROWS) * WHOLE_ROWS
     lines, others = (cdiv(rows, block_m), cdiv(n, block_n)) if by_query else (cdiv(n, block_n), cdiv(n_q, block_m))
     n_q, block_m = n_q // run.rows_of_query, block_m // run.rows_of_query  # from here on, of queries
-    room = max(1, min(others, _most_tiles(region, by_query, lines, n_q, n, q_offset, (block_m, block_n), values)))
+    named = 1 if by_query else _heads_listed(run, values)
+    room = _most_tiles(region, by_query, lines, n_q, n, q_offset, (block_m, block_n), values)
+    room = max(1, min(others, room)) * named
     counts = f"DATA_TILES_{kernel.name.upper()}_COUNTS_{len(run.steps)}"
     own = (heads.queries if by_query else heads.keys) if by_head else 1
     all_own = (all_heads if by_query else run.metas["K"].shape[1]) if by_head else 1
     total = (batch if by_batch else 1) * all_own * lines
-    run.scratch(_LIST, (total, room), _entry_type(others))
+    run.scratch(_LIST, (total, room), _entry_type(others * named))
     run.scratch(counts, (total,), torch.int32)
     taken = {"batch_lines": all_own * lines if by_batch else 0, "head_lines": lines if by_head else 0, "room": room}
     asked = {key: values.get(key) for key in ("INPUTS", "FORMS", "LIST_STARTS", "LIST", "NUMBERS", "GROUP")}
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
     asked |= {"n_q": n_q, "n": n, "q_offset": q_offset, "heads": all_heads, "own": own, **taken}
     asked |= {"DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts), "ROWS_OF_QUERY": run.rows_of_query}
-    asked |= _judging(region, by_query, (block_m, block_n))
+    asked |= _judging(region, by_query, (block_m, block_n)) | {"HEADS_LISTED": named}
     run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8})
-    own, turns = (heads.queries, 1) if by_query else (heads.keys, values["GROUP"])
+    own, turns = (heads.queries, 1) if by_query else (heads.keys, values["GROUP"] // named)
     of_heads = {**taken, "HEADS": values.get("HEADS" if by_query else "KV_HEADS")}
     if run.rows_of_query > 1:  # heads side by side: their lines are short
         return {"LIST_STARTS": None, "LIST": Slot(_LIST), "COUNTS": Slot(counts), **taken}, None
     split = share_long_lines(run, counts, of_heads, lines, turns, blocks[0 if by_query else 1], own, batch)
-    return {"LIST_STARTS": None, "LIST": Slot(_LIST), "COUNTS": Slot(counts), **taken}, split
+    laid = {"LIST_STARTS": None, "LIST": Slot(_LIST), "COUNTS": Slot(counts), **taken}
+    return laid | ({"HEADS_LISTED": named} if named > 1 else {}), split
+
+
+def _heads_listed(run: Pass, values: Environment) -> int:
+    """How many query heads the entries of a tile of keys tell apart: those that share its keys, where some input has
+    lines for each of them; else 1.
+    """
+    kv_heads = run.metas["K"].shape[1]
+    apart = any(run.metas[name].shape[1] > kv_heads for name in values["INPUTS"])
+    return values["GROUP"] if apart else 1
 
 
 def lay_sequence_tiles(

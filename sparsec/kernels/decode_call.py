@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +14,13 @@ from sparsec.kernels.decode_gpu import environment_of, prepared_step
 from sparsec.kernels.decode_pages import Pages
 from sparsec.kernels.decode_program import Steps
 from sparsec.kernels.hardware import dot_precision
-from sparsec.kernels.launch import Environment, Pass
+from sparsec.kernels.launch import Environment, Meta, Pass
 from sparsec.kernels.positions import looks
 from sparsec.kernels.program import Program
+from sparsec.kernels.scratch import like_of
 from sparsec.kernels.sinks import checked_sinks
 from sparsec.kernels.watched import likeness
+from sparsec.kernels.whole_call import Whole, in_c, whole_call
 
 MOST_ROWS = 16  # of a step
 _MOST_D, _MOST_V_D = 576, 512  # head sizes: those of a compressed cache (DeepSeek-V2, arXiv:2405.04434)
@@ -46,23 +48,19 @@ class Decoder:
         """As `Attend.decode`."""
         given = scale, return_lse, torch.is_grad_enabled()
         last = self.last  # once: other threads may call
-        if out is None and last is not None and last.serves(q, k, v, lengths, pages, sinks, given):
-            return last(q, k, v, lengths, pages, sinks)
+        if out is None and last is not None and not looks():
+            tensors = last.served(q, k, v, lengths, pages, sinks, given)
+            if tensors and (made := last(*tensors)) is not None:
+                return made
         signature = _signature(q, k, v, lengths, pages, sinks, scale, out, return_lse)
         known = self.known.get(signature) if signature else None
         if known and not (q.data_ptr() | k.data_ptr() | v.data_ptr() | (0 if out is None else out.data_ptr())) % 16:
             env = environment_of(q, k, v, lengths, Pages.of(pages, k), sinks, known[1])
             if out is None and q.dtype != torch.float32 and not isinstance(pages, tuple):
-                twice = last is not None and last.run is known[0]
-                tensors = [x for x in (q, k, v, lengths, pages, sinks) if x is not None] if twice else []
-                self.last = LastStep(
-                    known[0],
-                    env["scale_log2"],
-                    given,
-                    pages is None,
-                    sinks is None,
-                    likeness(*tensors) if twice else None,
-                )
+                if last is None or last.run is not known[0] or last.given != given:
+                    self.last = LastStep(known[0], env["scale_log2"], given)
+                elif last.alike is None and last.run.direct:  # the second time in a row
+                    last.compare_later(q, k, v, lengths, pages, sinks)
             return _results(known[0], env, q, _room_for_step(q, v) if out is None else out, return_lse)
         paged = _checked_step(q, k, v, lengths, pages, out, self.heads, self.steps.most_positions)
         number = q.shape[-1] ** -0.5 if scale is None else number_of(scale)
@@ -112,31 +110,46 @@ def _results(run: Pass, env: Environment, q: Tensor, out: Tensor, return_lse: bo
     return (out, env["LSE"].view(q.shape[:-1])) if return_lse else out
 
 
-class LastStep(NamedTuple):
+class LastStep:
     """The last call: most calls differ from it in the values of their tensors, and in which tensors these are."""
 
-    run: Pass
-    scale_log2: float
-    given: tuple  # scale, return_lse, and whether gradients are enabled
-    no_pages: bool
-    no_sinks: bool
-    alike: Callable[..., bool] | None  # whether tensors are like those of the call, where it came twice in a row
+    def __init__(self, run: Pass, scale_log2: float, given: tuple) -> None:
+        """`given`: scale, return_lse, and whether gradients are enabled."""
+        self.run, self.scale_log2, self.given = run, scale_log2, given
+        self.alike: Callable[..., bool] | None = None  # whether tensors are like those of the call
+        self.no_pages = self.no_sinks = True
+        self.whole: Whole | None = None  # the step as one function in C
 
-    def serves(self, q: Any, k: Any, v: Any, lengths: Any, pages: Any, sinks: Any, given: tuple) -> bool:
-        """Whether a call has the same step."""
-        if self.alike is None or given != self.given or (pages is None) != self.no_pages:
-            return False
-        if (sinks is None) != self.no_sinks:
-            return False
-        tensors = (q, k, v, lengths) if self.no_pages else (q, k, v, lengths, pages)
-        same = self.alike(*tensors) if self.no_sinks else self.alike(*tensors, sinks)
-        return same and not (q.data_ptr() | k.data_ptr() | v.data_ptr()) % 16
+    def compare_later(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Any, sinks: Any) -> None:
+        """Has tensors of later calls compared with these in C, and their step found there."""
+        self.no_pages, self.no_sinks = pages is None, sinks is None
+        tensors = {"Q": q, "K": k, "V": v, "LENGTHS": lengths, "PAGES": pages, "SINKS": sinks}
+        names = [name for name, x in tensors.items() if x is not None]
+        out = Meta.contiguous((*q.shape[:-1], v.shape[3]), q.dtype, q.device)
+        made = {"OUT": like_of(out)}
+        if self.given[1]:
+            made["LSE"] = like_of(Meta.contiguous(tuple(q.shape[:-1]), torch.float32, q.device))
+        given = {name: place for place, name in enumerate(names)}
+        self.whole = whole_call(self.run, given, {"scale_log2": self.scale_log2}, made)
+        if self.whole is not None:
+            self.alike = likeness(*(tensors[name] for name in names))
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Any, sinks: Any) -> Any:
-        """The step of such a call."""
-        env = {"Q": q, "K": k, "V": v, "LENGTHS": lengths, "PAGES": pages, "SINKS": sinks}
-        env["scale_log2"] = self.scale_log2
-        return _results(self.run, env, q, _room_for_step(q, v), self.given[1])
+    def served(self, q: Any, k: Any, v: Any, lengths: Any, pages: Any, sinks: Any, given: tuple) -> tuple | None:
+        """The tensors of a call with the same step; None for others."""
+        if self.alike is None or given != self.given:
+            return None
+        if (pages is None) != self.no_pages or (sinks is None) != self.no_sinks:
+            return None
+        tensors: tuple = q, k, v, lengths
+        if pages is not None:
+            tensors += (pages,)
+        if sinks is not None:
+            tensors += (sinks,)
+        return tensors if self.alike(*tensors) else None
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        """The step of such a call; None where it is not to be had from C."""
+        return self.whole(*tensors) if in_c(self.whole, self.run.device) else None  # type: ignore[misc]
 
 
 def _room_for_step(q: Tensor, v: Tensor) -> Tensor:

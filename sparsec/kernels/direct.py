@@ -128,7 +128,7 @@ def known_launch(
     return Known(compiled.function, grid, threads, metadata.shared, bytes(laid.memory), places, given)
 
 
-def chain(launches: Iterable[Known], within: Mapping[str, tuple[str, int]]) -> Callable[[dict[str, Any]], object]:
+def chain(launches: Iterable[Known], within: Mapping[str, tuple[str, int]]) -> Any:
     """The step that launches all of these.
 
     `within`: of names that stand for a part of another tensor of the call, the name of that and the byte it begins at.
@@ -144,15 +144,19 @@ def chain(launches: Iterable[Known], within: Mapping[str, tuple[str, int]]) -> C
     return native().Chain((*names, STREAM), lines)  # type: ignore[union-attr]
 
 
+def bound(*known: Any) -> Callable[..., Any]:
+    """A chain as a function of the tensors of a call (`sparsec.kernels.native_calls`)."""
+    return native().Known(*known)  # type: ignore[union-attr]
+
+
 def hooked() -> bool:
     """Whether a hook of Triton wants to see launches."""
     runtime = triton.knobs.runtime
     return bool(runtime.launch_enter_hook.calls or runtime.launch_exit_hook.calls)
 
 
-def current_stream(device: torch.device) -> int:
-    """The stream of a call, as a launcher takes it."""
-    return torch._C._cuda_getCurrentRawStream(device.index)
+# The stream of a call, as a launcher takes it, on the device with an index.
+current_stream: Any = getattr(torch._C, "_cuda_getCurrentRawStream", None)
 
 
 def _nvidia() -> Any:

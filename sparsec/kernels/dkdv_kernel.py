@@ -20,7 +20,14 @@ from sparsec.kernels.own_tiles import (
     query_rows_of,
     sequence_of,
 )
-from sparsec.kernels.query_regions import last_queries, mask_queries, place_of_queries, queries_at, walk_queries
+from sparsec.kernels.query_regions import (
+    last_queries,
+    mask_queries,
+    place_of_queries,
+    queries_at,
+    turn_of,
+    walk_queries,
+)
 from sparsec.kernels.regions import Lists, Rules
 from sparsec.kernels.scored_tiles import scale_of, score_tile, there_only, through_score
 from sparsec.kernels.shares import Shares, is_idle
@@ -42,15 +49,15 @@ def dkdv_kernel(
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
-    ROWS_OF_QUERY: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr, HEADS_LISTED: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one tile of keys and values over the queries of a region, of all query heads that share them.
 
     GATHERED: K and V are keys of that kind side by side, and DK and DV sums that another kernel collects: from its
     DK_SUMS_1, .., of the gathered keys SUMS_1, ...  PARTIAL_DK: it goes on with what the kernel before left.  DKDV_TOP:
     another kernel goes on with them.  SHARED: other groups of heads add to these keys, in float32.  SHARES, TILES,
-    drop_below: as in `forward_kernel`; None: nothing is dropped.  dv_b, ..: strides of DV, where
-    V_DIM is HEAD_DIM those of DK.
+    drop_below: as in `forward_kernel`; None: nothing is dropped.  HEADS_LISTED: as in `list_tiles`; None: entries stand
+    for all heads.  dv_b, ..: strides of DV, where V_DIM is HEAD_DIM those of DK.
     """
     if SHARES is not None:  # noqa: SIM102
         if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), KV_HEADS, LONGEST_FIRST):
@@ -70,7 +77,7 @@ def dkdv_kernel(
             KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT,
             GATHERED is not None, NEAR,
         ),
-        Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
+        Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room, HEADS_LISTED),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, STRIDE, PRECISION, TMA, OWN_TMA,
             DK_SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
@@ -195,8 +202,7 @@ def _add_dkdv(
     walk, steps, begin, end = walk_queries(rules, lists, own, sizes)
     steps, end, last_end = last_queries(walk, lists, own, steps, end, sizes)
     for turn in range(begin, end):
-        step = turn if sizes.GROUP == 1 else turn % steps
-        head = own.first_head + (0 if sizes.GROUP == 1 else turn // steps)
+        step, head = turn_of(walk, lists, own, turn, steps, sizes)
         dk, dv = _add_queries(
             dk, dv, k_tile, v_tile, Q, q_strides, DO, do_strides, ROW_STATS, n_rows, HEADS, scale_log2, drop_below,
             own, rules, lists, walk, step, head, False, sizes,

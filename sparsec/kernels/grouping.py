@@ -16,12 +16,13 @@ from torch import Tensor
 
 from sparsec.kernels.choose import SLAB, ordered
 from sparsec.kernels.cluster_kernel import mark_members
+from sparsec.kernels.compiling import launched
 from sparsec.kernels.hash_kernel import hash_tokens
 from sparsec.kernels.program import cdiv
 from sparsec.kernels.tables import random_bits
 
 _CLUSTERS_OF_LINE = 32  # clusters that share a line of labels, a bit for each
-_HASHED_AT_ONCE, _SCORED_AT_ONCE = 64, 4096  # tokens
+_HASHED_AT_ONCE, _SCORED_AT_ONCE = 128, 4096  # tokens; of long rows, or in float32, half as many are hashed
 _DRAWN_DIGITS, _DRAWN_WORDS = 8, 2  # of four bits, of which sums are drawn instead of normal numbers
 _LAST_TOKEN = (1 << 32) - 1
 
@@ -126,10 +127,11 @@ def _hashes_on_gpu(own: Hashing, x: Tensor, turned: Tensor) -> Tensor:
     """Products of 16-bit numbers are exact, and so are directions in these: integers below 2**8."""
     (batch, heads, rows, size), half = x.shape, own.buckets // 2
     found = x.new_empty(batch, heads, own.rounds, rows, dtype=torch.int32)
-    constants = {"HEAD_DIM": size, "BLOCK": _HASHED_AT_ONCE, "COLUMNS": min(64, max(16, 1 << (half - 1).bit_length()))}
+    block = _HASHED_AT_ONCE if size * x.dtype.itemsize <= 256 else _HASHED_AT_ONCE // 2
+    constants = {"HEAD_DIM": size, "BLOCK": block, "COLUMNS": min(64, max(16, 1 << (half - 1).bit_length()))}
     constants |= {"BLOCK_D": max(16, 1 << (size - 1).bit_length()), "PRECISION": "ieee"}
-    grid = cdiv(rows, _HASHED_AT_ONCE), batch * heads
-    hash_tokens[grid](x, turned, found, rows, own.rounds, half, heads, **constants)
+    grid = cdiv(rows, block), batch * heads
+    launched(hash_tokens, grid, x, turned, found, rows, own.rounds, half, heads, **constants, num_warps=8)
     return found
 
 
@@ -192,5 +194,7 @@ def _members_on_gpu(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     for first in range(0, clusters, at_once):
         scores = _products(centroids[:, :, first : first + at_once], x).contiguous()
         sizes = tokens, scores.shape[2], first, min(own.taken, tokens), lines
-        mark_members[scores.shape[2], batch * heads](scores, found, *sizes, BLOCK=_SCORED_AT_ONCE, num_warps=8)
+        launched(
+            mark_members, (scores.shape[2], batch * heads), scores, found, *sizes, BLOCK=_SCORED_AT_ONCE, num_warps=8
+        )
     return found

@@ -23,20 +23,17 @@ def hash_tokens(
     channel, column = tl.arange(0, BLOCK_D), tl.arange(0, COLUMNS)
     own = DIRECTIONS + (bh % heads_of_x).to(tl.int64) * HEAD_DIM * rounds * half + channel[:, None] * (rounds * half)
     for number in range(rounds):
-        most = tl.full([BLOCK], float("-inf"), tl.float32)
-        opposite = most
-        nearest = tl.zeros([BLOCK], tl.int32)
-        farthest = nearest
+        # The best of each column by itself: a look across columns for each product would cost more than the products.
+        most = tl.full([BLOCK, COLUMNS], -1.0, tl.float32)
+        nearest = tl.zeros([BLOCK, COLUMNS], tl.int32)
         for first in range(0, half, COLUMNS):
-            there = first + column < half
-            wanted = (channel < HEAD_DIM)[:, None] & there[None, :]
+            wanted = (channel < HEAD_DIM)[:, None] & (first + column < half)[None, :]
             directions = tl.load(own + (number * half + first + column)[None, :], mask=wanted, other=0.0)
             products = tl.dot(x, directions, input_precision=PRECISION)
-            best, place = tl.max(tl.where(there[None, :], products, float("-inf")), 1, return_indices=True)
-            nearest = tl.where(best > most, first + place, nearest)
-            most = tl.maximum(most, best)
-            best, place = tl.max(tl.where(there[None, :], -products, float("-inf")), 1, return_indices=True)
-            farthest = tl.where(best > opposite, first + place, farthest)
-            opposite = tl.maximum(opposite, best)
-        found = tl.where(most >= opposite, nearest, half + farthest)
-        tl.store(HASHES + (bh.to(tl.int64) * rounds + number) * tokens + token, found, mask=token < tokens)
+            size, hash_ = tl.abs(products), tl.where(products < 0.0, half + first, first)
+            better = (size > most) | ((size == most) & (hash_ < nearest))
+            better = better & (first + column < half)[None, :]
+            most, nearest = tl.where(better, size, most), tl.where(better, hash_, nearest)
+        found = tl.where(most == tl.max(most, 1)[:, None], nearest + column[None, :], (1 << 31) - 1)
+        place = (bh.to(tl.int64) * rounds + number) * tokens + token
+        tl.store(HASHES + place, tl.min(found, 1), mask=token < tokens)

@@ -111,8 +111,16 @@ def as_index(x: Tensor | int, like: Tensor) -> Tensor:
 
 
 def is_entry(entries: Entries, value: Tensor | int) -> Tensor:
-    """Whether a value is among the entries."""
-    return torch.isin(torch.as_tensor(value), entries.values[: entries.length])
+    """Whether a value is among the entries: where there are lists of several rows and heads, of its own."""
+    value = torch.as_tensor(value, device=entries.values.device)
+    if not isinstance(entries.begin, Tensor) or not entries.length:
+        return torch.isin(value, entries.values[: entries.length])
+    lists = entries.values[:-1].view(-1, entries.length)
+    known, ranks = lists.unique(return_inverse=True)
+    rank = torch.searchsorted(known, value).clamp(max=len(known) - 1)
+    lines = torch.arange(len(lists), device=value.device)[:, None]
+    own = entries.begin // entries.length * len(known) + rank
+    return torch.isin(own, lines * len(known) + ranks) & (known[rank] == value)
 
 
 def is_listed_block(entries: Entries, q: Tensor, k: Tensor, rows: int, size: int) -> Tensor:

@@ -47,11 +47,12 @@ def list_tiles(
     n_q, n, q_offset, heads, own, batch_lines, head_lines, room,
     JUDGE: tl.constexpr, VISITS: tl.constexpr, NUMBERS: tl.constexpr, FORMS: tl.constexpr,
     BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
-    ROWS_OF_QUERY: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr, HEADS_LISTED: tl.constexpr,
 ):  # fmt: skip
     """DATA_LIST [lines, room]: 2 * tile + whether all of its pairs are kept, of the COUNTS [lines] tiles of a line.
 
-    Of several heads that share a tile of keys one entry stands for all.
+    Of several heads that share a tile of keys one entry stands for all; but with HEADS_LISTED above 1, at least as many
+    as these, an entry is about one of them, number h: 2 * (tile * HEADS_LISTED + h) + ..
     """
     batch, number = tl.program_id(2) // own, tl.program_id(2) % own
     head, first, count = _query_heads_of(number, HEADS, KV_HEADS, FIRST_HEAD, BY_QUERY, GROUP)
@@ -59,7 +60,7 @@ def list_tiles(
     _list_line(
         DATA_LIST + line * room, COUNTS + line, room, Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS),
         Lists(LIST_STARTS, LIST), HEADS, tl.program_id(0), n_q, n, q_offset, 0, first, count, (batch, first, heads),
-        JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, ROWS_OF_QUERY,
+        JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, ROWS_OF_QUERY, HEADS_LISTED,
     )  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def list_tiles_of_sequences(
             DATA_LIST + line_of(0, head, own.list_first, 0, room), COUNTS + line_of(0, head, number, 0, head_lines),
             tl.maximum(most - own.list_first, 0), Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS), Lists(), HEADS,
             own.tile, own.n_q, own.n, own.q_offset, own.k_begin, first, count, at,
-            JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, 1,
+            JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, 1, 1,
         )  # fmt: skip
 
 
@@ -89,13 +90,34 @@ def list_tiles_of_sequences(
 def _list_line(
     ENTRIES, COUNT, room, rules, lists, HEADS, tile, n_q, n, q_offset, k_begin, first, count, at,
     JUDGE: tl.constexpr, BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
-    ROWS_OF_QUERY: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr, HEADS_LISTED: tl.constexpr,
 ):  # fmt: skip
     """Lists a line for query heads number first .. first + count - 1; `at`: as of the first of them."""
-    LENGTH: tl.constexpr = len(at)
     walk = _static_walk(rules, lists, tile, n_q, n, q_offset, BY_QUERY, BLOCK_M, BLOCK_N)
-    own = tile + tl.zeros([1], tl.int32)
     listed = 0
+    if HEADS_LISTED > 1:
+        for number in range(count):
+            listed = _list_heads(
+                ENTRIES, listed, room, rules, lists, walk, HEADS, tile, n_q, n, q_offset, k_begin, first + number, 1,
+                number, at, JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, ROWS_OF_QUERY, HEADS_LISTED,
+            )  # fmt: skip
+    else:
+        listed = _list_heads(
+            ENTRIES, listed, room, rules, lists, walk, HEADS, tile, n_q, n, q_offset, k_begin, first, count, 0, at,
+            JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, ROWS_OF_QUERY, HEADS_LISTED,
+        )  # fmt: skip
+    tl.store(COUNT, tl.minimum(listed, room))
+
+
+@triton.jit
+def _list_heads(
+    ENTRIES, listed, room, rules, lists, walk, HEADS, tile, n_q, n, q_offset, k_begin, first, count, named, at,
+    JUDGE: tl.constexpr, BY_QUERY: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr, HEADS_LISTED: tl.constexpr,
+):  # fmt: skip
+    """Goes on with a line that has `listed` entries; these are about some heads, and name `named`."""
+    LENGTH: tl.constexpr = len(at)
+    own = tile + tl.zeros([1], tl.int32)
     for begin in range(0, walk.steps, AT_ONCE):
         step = begin + tl.arange(0, AT_ONCE)
         there = step < walk.steps
@@ -122,9 +144,10 @@ def _list_line(
             some, every = some | (there & verdict[0]), every & verdict[1]
         kept = some.to(tl.int32)
         place_of = listed + tl.cumsum(kept, 0) - 1
-        tl.store(ENTRIES + place_of, 2 * other + (every & some).to(tl.int32), mask=(kept > 0) & (place_of < room))
+        entry = 2 * (other * HEADS_LISTED + named) + (every & some).to(tl.int32)
+        tl.store(ENTRIES + place_of, entry, mask=(kept > 0) & (place_of < room))
         listed += tl.sum(kept, 0)
-    tl.store(COUNT, tl.minimum(listed, room))
+    return listed
 
 
 @triton.jit

@@ -19,8 +19,10 @@ from sparsec.kernels.launch import Environment, Pass
 from sparsec.kernels.memory import as_contiguous
 from sparsec.kernels.positions import Positions, looks
 from sparsec.kernels.program import Program
+from sparsec.kernels.scratch import like_of
 from sparsec.kernels.sequence_table import TENSORS, lines_of, numbers_of_entries, table_inputs
 from sparsec.kernels.watched import likeness, watched_beside_dispatcher
+from sparsec.kernels.whole_call import Whole, whole_call
 
 _NAMES = {place: TENSORS[name] for place, name in enumerate(Positions._fields, start=1)} | {6: "SINKS"}
 _DOCUMENTS = 1 + Positions._fields.index("documents")
@@ -82,6 +84,7 @@ class KnownCall:
         # By which names kernels read inputs, and which, where nothing has to be made of these first.
         self.as_given: Sequence[tuple[str, int]] | None = None
         self.backward: dict[tuple, Any] = {}  # what is prepared of the backward pass, by what decides it
+        self._whole: dict[bool, Whole | None] = {}
         self.alike: Callable[..., bool] | None = None  # whether tensors are like its own; None: not to be asked yet
         documents = documents_in(given)
         self._counts = None if documents is None else numbers_of_entries(lines_of(documents))
@@ -101,13 +104,39 @@ class KnownCall:
         if self.alike is None and q.dtype != torch.float32:
             self.alike = likeness(*self.tensors(q, k, v, given, inputs), of_any_length=documents_in(given))
 
-    def serves(self, q: Any, k: Any, v: Any, given: tuple, inputs: Mapping[str, Any], heads: int | None = None) -> bool:
-        """Whether a call has the same signature, and as many heads where a number is wanted: asked in C."""
+    def served(
+        self, q: Any, k: Any, v: Any, given: tuple, inputs: Mapping[str, Any], heads: int | None = None
+    ) -> tuple | None:
+        """What `whole` takes of a call with the same signature, and as many heads where a number is wanted; else None.
+
+        Asked in C.
+        """
         if self.alike is None or not self.form.is_of(given, inputs) or watched_beside_dispatcher():
-            return False
-        if heads not in (None, self.heads) or not self.alike(*self.tensors(q, k, v, given, inputs)):
-            return False
-        return self._counts is None or given[_DOCUMENTS].shape[0] in self._counts
+            return None
+        tensors = self.tensors(q, k, v, given, inputs)
+        if heads not in (None, self.heads) or not self.alike(*tensors):
+            return None
+        if self._counts is None:
+            return tensors
+        entries = given[_DOCUMENTS].shape[0]
+        return (*tensors, entries - 1) if entries in self._counts else None
+
+    def whole(self, with_lse: bool) -> Whole | None:
+        """Such a call as one function in C, which makes out, or out and the log-sum-exp; None where there is none."""
+        if with_lse not in self._whole and self.forward.direct is not None:
+            self._whole[with_lse] = self._made_whole(("OUT", "LSE") if with_lse else ("OUT",))
+        return self._whole.get(with_lse)
+
+    def _made_whole(self, names: Sequence[str]) -> Whole | None:
+        if self.program.inputs and not self.as_given:
+            return None
+        given = {name: place for place, name in enumerate(("Q", "K", "V", *(name for _, name in self._tensors)))}
+        for name, place in self.as_given or ():
+            given[name] = 3 + len(self._tensors) + self.form.names.index(self.program.inputs[place].name)
+        if self._counts:
+            given["documents"] = 3 + len(self._tensors) + len(self.form.names)
+        made = {name: like_of(self.forward.metas[name]) for name in names}
+        return whole_call(self.forward, given, self._numbers, made)
 
     # ---------------------------------------------------------------- what kernels get
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.compiling import compile_side_by_side
+from sparsec.kernels.compiling import compile_side_by_side, launched
 from sparsec.kernels.direct import (
     STREAM,
     Box,
@@ -152,7 +152,7 @@ class Pass:
             with current(self.device):
                 attach(self.device)
                 return self(env)
-        stream = env[STREAM] = current_stream(self.device)
+        stream = env[STREAM] = current_stream(self.device.index)
         address = env[SCRATCH] = take(self.room, stream) if self.room else 0
         try:
             for step in self.direct:
@@ -178,16 +178,14 @@ class Pass:
         known = [step.known for step in self.steps if isinstance(step, Launch)]
         if not known or None in known or (self.scratch_room and take is None):
             return None
-        self.room, within = lay_scratch(self.scratch_room)
+        self.room, within = lay_scratch(self.scratch_room, self.steps)
         steps: list[Callable[[Environment], object]] = []
         launches: list[Known] = []
         made: set[str] = set()
         for step in self.steps:
             if isinstance(step, Launch):
                 launches.append(step.known)  # type: ignore[arg-type]
-            elif isinstance(step, ScratchPart):
-                within[step.name] = within[step.whole][0], within[step.whole][1] + step.offset
-            elif not isinstance(step, Scratch):
+            elif not isinstance(step, Scratch | ScratchPart):
                 early = isinstance(step, Room) and step.name not in made  # room may be made before launches
                 if launches and not early:
                     steps.append(chain(launches, within))
@@ -272,8 +270,8 @@ class Launch:
                 arguments[index] = box.descriptor(env[box.name])
             if compiled is not None:
                 compiled[self.grid](*arguments)
-            elif compiled := self.kernel[self.grid](*arguments, **self.options):  # the interpreter compiles nothing
-                self.compiled[self.key] = compiled
+            elif compiled := launched(self.kernel, self.grid, *arguments, **self.options):
+                self.compiled[self.key] = compiled  # the interpreter compiles nothing
             if compiled and not self.prepared:
                 self.prepared = True
                 self.known = self._known(compiled, arguments)

@@ -130,7 +130,7 @@ class Operator:
             positions = positions._replace(documents=rows.documents)
         signature, given = None, (scale, *positions, sinks)
         if dropped.is_nothing and not torch.compiler.is_compiling():
-            made = self.repeated.again(q, k, v, given, inputs)
+            made: tuple[Tensor, Tensor] | None = self.repeated.again(q, k, v, given, inputs, True)
             if not made and (signature := self.repeated.signature(q, k, v, given, inputs)):
                 made = self.repeated.run(signature, q, k, v, given, inputs)
             if made:

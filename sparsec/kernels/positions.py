@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sparsec.kernels.call import check_counts, integer
+
+_MOST_SHORT = 16  # tokens of rows that may have as many documents as tokens
 
 
 class Positions(NamedTuple):
@@ -142,11 +145,17 @@ def _check_documents(positions: Positions, q: Tensor, k: Tensor) -> None:
         raise ValueError(f"[SP0612] cu_seqlens are about one packed row, got {batch} rows: {cure}")
     _check_tensor("documents", documents, documents.shape, "", q)
     if _may_look(documents):
-        ends = documents.tolist()
-        if ends != sorted(ends) or ends[0] < 0 or ends[-1] > n:
-            raise ValueError(
-                f"[SP0612] documents: cu_seqlens must rise from 0 or more to {n} or less, got {_short(ends)}"
-            )
+        _check_ends(documents.tolist(), n)
+
+
+def _check_ends(ends: list[int], n: int) -> None:
+    if ends != sorted(ends) or ends[0] < 0 or ends[-1] > n:
+        raise ValueError(f"[SP0612] documents: cu_seqlens must rise from 0 or more to {n} or less, got {_short(ends)}")
+    if len(ends) == n > _MOST_SHORT and ends[-1] < n - 1 and all(b <= a + 1 for a, b in pairwise(ends)):
+        raise ValueError(
+            f"[SP0612] documents must be cu_seqlens, and [{n}] looks like the number of each token's document, ids: "
+            "pass torch.nn.functional.pad(ids.bincount().cumsum(0), (1, 0))"
+        )
 
 
 def _check_starts(start: Tensor) -> None:
@@ -164,7 +173,8 @@ def _check_starts(start: Tensor) -> None:
 def _check_tensor(name: str, x: Tensor, shape: tuple, meaning: str, q: Tensor) -> None:
     # Sizes are printed where they are wrong alone: those of a traced call would be fixed by it.
     if tuple(x.shape) != tuple(shape):
-        raise ValueError(f"[SP0612] {name} must be {[*shape]}, {meaning}, got shape {tuple(x.shape)}")
+        cure = ": of a mask, its sum over each row" if x.dim() == 2 and name in ("lengths", "q_lengths") else ""
+        raise ValueError(f"[SP0612] {name} must be {[*shape]}, {meaning}, got shape {tuple(x.shape)}{cure}")
     if x.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"[SP0612] {name} must be of int32 or int64, got {x.dtype}")
     if x.device != q.device:

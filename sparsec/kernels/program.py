@@ -87,7 +87,7 @@ class Region(NamedTuple):
     queries_visited: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they
-    score_gradient: Callable[..., Any] | None = None
+    score_gradient: Callable[..., Any] | None = None  # the same -> their derivatives by s; None: these are 1
     score_inputs: tuple[int, ...] = ()  # that `score` reads, by number
     reads: Reads | None = None
     numbers: tuple[int, ...] = ()  # that kernels and answers take, where heads that differ in them share these

@@ -20,10 +20,24 @@ def walk_queries(rules, lists, own, sizes):
     steps = walk.steps
     if lists.SEEN is not None:
         steps = tl.cdiv(steps, sizes.BLOCK_M)
-    begin, end = 0, own.n_heads * steps
+    turns = own.n_heads * steps
+    if lists.HEADS is not None:
+        turns = steps
+    begin, end = 0, turns
     if sizes.SPLIT:
-        begin, end = split_steps(own.n_heads * steps, own.share.part, own.share.parts)
+        begin, end = split_steps(turns, own.share.part, own.share.parts)
     return walk, steps, begin, end
+
+
+@triton.jit
+def turn_of(walk, lists, own, turn, steps, sizes):
+    """The step of a turn, and the number of the query head that it is about."""
+    step, head = turn, own.first_head
+    if lists.HEADS is not None:
+        head += tl.load(lists.LIST + walk.begin + turn).to(tl.int32) // 2 % lists.HEADS
+    elif sizes.GROUP > 1:
+        step, head = turn % steps, own.first_head + turn // steps
+    return step, head
 
 
 @triton.jit

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call, Upstream
+from sparsec.kernels.compiling import launched
 from sparsec.kernels.direct import attach, current
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.input_entries import entries_in_sequences
@@ -203,7 +204,8 @@ class _Launch:
         turns = len(own) if by == "whole" and grid[1] == 1 else 1
         with current(q.device):
             attach(q.device)
-            read_gradient_kernel[grid](
+            launched(
+                read_gradient_kernel, grid,
                 q, k, v, g, self.lse, self.delta, parts, self.table, walks, places,
                 own.int() if len(own) < self.heads else None, spans, self.streams, tuple(tables) or None, self.inputs,
                 *strides, self.heads, turns, parts.shape[1], self.rows, self.keys,

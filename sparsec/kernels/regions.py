@@ -48,6 +48,7 @@ class Lists(NamedTuple):
     batch_lines: Any = 0  # where rows of the batch and heads have lines of their own; else 0
     head_lines: Any = 0
     room: Any = 0  # of a line; of several sequences, of all lines of a head that has lines of its own
+    HEADS: Any = None  # entries are about a tile and one of so many query heads: tile * HEADS + its number
 
 
 class Walk(NamedTuple):
@@ -143,7 +144,10 @@ def tile_of(walk, lists, step):
         if lists.STARTS is not None or lists.COUNTS is not None:
             beyond = step >= walk.ranges[0]
             entry = tl.load(lists.LIST + walk.begin + step - walk.ranges[0], mask=beyond, other=0).to(tl.int32)
-            tile = tl.where(beyond, entry // 2, tile)
+            named = entry // 2
+            if lists.HEADS is not None:
+                named = named // lists.HEADS
+            tile = tl.where(beyond, named, tile)
     return tile, entry
 
 

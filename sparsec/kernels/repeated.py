@@ -25,6 +25,7 @@ from sparsec.kernels.program import Program
 from sparsec.kernels.scratch import Room, Scratch
 from sparsec.kernels.sequence_table import lines_of, table_pass
 from sparsec.kernels.watched import watched
+from sparsec.kernels.whole_call import in_c
 
 _MOST = 128  # signatures that are kept
 _SIGNED = {type(None), int, str, Tensor}  # types of what is given besides the scale
@@ -41,15 +42,18 @@ class Repeated:
         self.chooses = any(own.by_row for own in program.inputs)
 
     def again(
-        self, q: Any, k: Any, v: Any, given: tuple, inputs: Mapping[str, Any], heads: int | None = None
-    ) -> tuple[Tensor, Tensor] | None:
-        """out and the log-sum-exp of a call like the last one, of so many query heads; None for others."""
+        self, q: Any, k: Any, v: Any, given: tuple, inputs: Mapping[str, Any], with_lse: bool, heads: int | None = None
+    ) -> Any:
+        """out, or out and the log-sum-exp, of a call like the last one, of so many query heads; None for others."""
         if torch.compiler.is_compiling():  # before anything that differs from call to call
             return None
         last = self.last  # once: other threads may call
-        if last is None or not last.serves(q, k, v, given, inputs, heads):
+        if last is None or (tensors := last.served(q, k, v, given, inputs, heads)) is None:
             return None
-        return self._run(last, q, k, v, given, inputs)
+        if not last.asks and in_c(whole := last.whole(with_lse), last.forward.device):
+            return whole(*tensors)  # type: ignore[misc]
+        made = self._run(last, q, k, v, given, inputs)
+        return made if made is None or with_lse else made[0]
 
     def signature(self, q: Tensor, k: Tensor, v: Tensor, given: tuple, inputs: Mapping[str, Any]) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +32,17 @@ class Room:
     @property
     def quick(self) -> Callable[[dict[str, Any]], None]:
         """The same step for many calls: torch makes a tensor like another in half the time."""
-        like = torch.empty((), dtype=self.dtype, device=self.device).expand(self.shape)
-        if torch.empty_like(like.to("meta")).stride() != self.strides:
-            return self
-        return functools.partial(_zeros if self.zero else _empty, name=self.name, like=like)
+        like = like_of(self)
+        return self if like is None else functools.partial(_zeros if self.zero else _empty, name=self.name, like=like)
+
+
+def like_of(own: Any) -> Tensor | None:
+    """A tensor, of one element, of which torch makes another with the shape, strides, dtype and device of its own.
+
+    None where torch makes none with such strides.
+    """
+    like = torch.empty((), dtype=own.dtype, device=own.device).expand(own.shape)
+    return like if torch.empty_like(like.to("meta")).stride() == own.strides else None
 
 
 def _empty(env: dict[str, Any], name: str, like: Tensor) -> None:
@@ -64,12 +71,18 @@ class ScratchPart:
         env[self.name] = env[self.whole][self.index]
 
 
-def lay_scratch(room: Mapping[str, int]) -> tuple[int, dict[str, tuple[str, int]]]:
-    """How many bytes all need that `room` names, with their bytes; and where in SCRATCH each of them begins."""
+def lay_scratch(room: Mapping[str, int], steps: Iterable[Any] = ()) -> tuple[int, dict[str, tuple[str, int]]]:
+    """How many bytes all need that `room` names, with their bytes; and where in SCRATCH each of them begins.
+
+    And where parts of them begin that `steps` name.
+    """
     within, end = {}, 0
     for name, size in room.items():
         within[name] = SCRATCH, end
         end += -(-size // _APART) * _APART
+    for step in steps:
+        if isinstance(step, ScratchPart):
+            within[step.name] = SCRATCH, within[step.whole][1] + step.offset
     return end, within
 
 

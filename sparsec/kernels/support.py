@@ -14,6 +14,7 @@ from sparsec.kernels.entries import (
     is_sorted,
     read_listed,
     read_number,
+    read_own,
     read_pair,
     read_position,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "ordered_ranges",
     "read_listed",
     "read_number",
+    "read_own",
     "read_pair",
     "read_position",
     "real",

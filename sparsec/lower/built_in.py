@@ -67,10 +67,9 @@ def _best(
 ) -> Node | None:
     """The pairs of `among` in the blocks, or with the keys, that are chosen."""
     known = len(evaluation.errors)
-    numbers = {"bk": 1, "bq": 1}
-    for name in ("t", "bk", "bq"):
+    numbers = {"bk": 1, "bq": 1, "percent": 100}
+    for name, most in (("t", _MAX_COUNT), ("bk", MAX_NUMBER), ("bq", MAX_NUMBER), ("percent", 100)):
         if name in bound:
-            most = _MAX_COUNT if name == "t" else MAX_NUMBER
             number = size_of(evaluation, bound[name], f"`{name}` of `{signature.name}`", 1, most, frame)
             numbers[name] = 1 if number is None else number
     sets: dict[str, Set] = {"among": TRUE, "keep": FALSE}
@@ -94,9 +93,8 @@ def _best(
         wrong = say.OtherBlocks(name=score, declared=said, rows=numbers["bq"], size=numbers["bk"], span=span)
         return evaluation.error(wrong)
     shared = "over" in bound and bound["over"].span.text == "group"
-    made = Choice(
-        numbers["t"], numbers["bk"], numbers["bq"], score, sets["among"], sets["keep"], shared, source is not None
-    )
+    sizes, given = (numbers["t"], numbers["bk"], numbers["bq"]), source is not None
+    made = Choice(*sizes, score, sets["among"], sets["keep"], shared, given, numbers["percent"])
     evaluation.choices.setdefault(made, evaluation.place(node.span, frame).line)
     return algebra.conjunction(sets["among"], DataTest(Chosen(made.name, made.rows, made.size)))
 

@@ -119,6 +119,8 @@ def unknown(
     span = Span(node.span.source, node.span.start, node.span.start + len(node.name))
     if way := way_around(node.name):
         return say.NotYet(what=f"`{node.name}`", hint=way, span=node.span)
+    if node.arguments and (source := scope.input(node.name)):
+        return _in_square_brackets(node, source)
     names = near(node.name, _candidates(node, scope, known, wanted)) if search else []
     hint = foreign(node.name, wanted)
     if not hint and names:
@@ -183,11 +185,23 @@ def in_round_brackets(node: ast.Index) -> Diagnostic:
     return say.WrongSymbol(found=f"{node.name}[...]", right=f"{node.name}(...)", span=node.span, fixes=(fix,))
 
 
-def undeclared(node: ast.Index, scope: Scope) -> Diagnostic:
+def _in_square_brackets(node: ast.Call, source: ast.Input) -> Diagnostic:
+    """`doc(q)` of an input, whose entries are read by `doc[q]`, or which is a set by `selected(doc)`."""
+    inside = ", ".join(each.value.span.text for each in node.arguments)
+    chosen = source.kind in ("blocks", "keys")
+    right = f"selected({node.name})" if chosen else f"{node.name}[{inside}]"
+    fix = Fix(f"write `{right}`", node.span, right)
+    shown = right if chosen else f"{node.name}[...]"
+    return say.WrongSymbol(found=f"{node.name}(...)", right=shown, span=node.span, fixes=(fix,))
+
+
+def undeclared(node: ast.Index, scope: Scope, in_score: bool) -> Diagnostic:
     """`doc[q]` where no input is called `doc`."""
     names = near(node.name, [*scope.inputs, *scope.used_inputs])
     span = Span(node.span.source, node.span.start, node.span.start + len(node.name))
-    hint = f"did you mean `{names[0]}`?" if names else f"declare it as data of the call: `input {node.name}: int[n]`"
+    axes = "n, n" if len(node.indices) == 2 else "n"
+    declared = f"input {node.name}: {'float' if in_score else 'int'}[{axes}]"
+    hint = f"did you mean `{names[0]}`?" if names else f"declare it as data of the call: `{declared}`"
     fixes = tuple(Fix(f"change to `{name}`", span, name) for name in names)
     return say.UnknownName(name=node.name, hint=hint, span=span, fixes=fixes)
 

@@ -50,12 +50,17 @@ BUILT_IN = {
         Signature("selected", ("input",), others={"input": "chosen"}),
         Signature(
             "top_blocks",
-            ("t", "bk", "bq", "score", "among", "keep", "over"),
-            ("bq", "score", "among", "keep", "over"),
+            ("t", "bk", "bq", "score", "among", "keep", "over", "percent"),
+            ("bq", "score", "among", "keep", "over", "percent"),
             others={"score": "mean max bound lse", "among": "set", "keep": "set", "over": "head group"},
             reals={"score": "scores"},
         ),
-        Signature("top_keys", ("t", "among", "over"), ("among", "over"), others={"among": "set", "over": "head group"}),
+        Signature(
+            "top_keys",
+            ("t", "among", "over", "percent"),
+            ("among", "over", "percent"),
+            others={"among": "set", "over": "head group"},
+        ),
         Signature("lsh", ("buckets", "rounds", "chunk", "seed")),
         Signature("routed", ("centroids", "t"), others={"centroids": ""}, reals={"centroids": "centroids"}),
     )

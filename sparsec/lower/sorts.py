@@ -141,7 +141,7 @@ class _Checker(ScoreSorts):
             case ast.Index(name) if name in BUILT_IN or self.scope.find(name):
                 self.errors.append(in_round_brackets(node))
             case ast.Index():
-                self.errors.append(undeclared(node, self.scope))
+                self.errors.append(undeclared(node, self.scope, self.in_score and wanted != "int"))
             case _:
                 self.errors.append(say.MisplacedTable(span=node.span))
         return None

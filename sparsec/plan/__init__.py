@@ -1,0 +1,1 @@
+"""Pattern -> plan: which tiles are visited, in which layouts, by which kernels."""

@@ -52,8 +52,8 @@ class Attend(Calls, Decodes):
             self._check_heads(q)
         return self._function(q, k, v, **given)
 
-    def _again(self, q: object, k: object, v: object, given: tuple, inputs: dict[str, Any]) -> Any:
-        return self._operator.repeated.again(q, k, v, given, inputs, self._heads)
+    def _again(self, q: object, k: object, v: object, given: tuple, inputs: dict[str, Any], with_lse: bool) -> Any:
+        return self._operator.repeated.again(q, k, v, given, inputs, with_lse, self._heads)
 
     def _input_names(self) -> tuple[str, ...]:
         return self._inputs

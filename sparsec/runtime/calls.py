@@ -16,8 +16,8 @@ class Calls:
     def _call(self, q: Tensor, k: Tensor, v: Tensor, **given: Any) -> Any:
         raise NotImplementedError
 
-    def _again(self, q: object, k: object, v: object, given: tuple, inputs: dict[str, Any]) -> Any:
-        """out and lse of a call like the last one, None for others; `given`: scale, positions and sinks."""
+    def _again(self, q: object, k: object, v: object, given: tuple, inputs: dict[str, Any], with_lse: bool) -> Any:
+        """What a call like the last one returns, None for others; `given`: scale, positions and sinks."""
         return None
 
     def _input_names(self) -> tuple[str, ...]:
@@ -138,8 +138,8 @@ class Calls:
         drops = type(dropout_p) not in (int, float) or dropout_p != 0
         if not drops and not more and generator is dropout_seed is None:
             same = scale, q_offset, k_offset, documents, lengths, q_lengths, sinks
-            if made := self._again(q, k, v, same, inputs):
-                return made if return_lse else made[0]
+            if (made := self._again(q, k, v, same, inputs, bool(return_lse))) is not None:
+                return made
         if more or inputs:
             known = self._input_names() if inputs else ()
             if foreign := [name for name in inputs if name not in known]:

@@ -30,7 +30,14 @@ def read_bytes(path: str | Path, limit: int, span: Span | None = None) -> bytes 
         return files.read(path, limit)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = (getattr(error, "strerror", None) or "not a file name").lower()
-        raise SparsecError(CannotRead(name=str(path), reason=reason, span=span)) from None
+        text = "is this a pattern's text? sparsec.compile takes one, and a command behind `-e`"
+        hint = text if _is_text(str(path)) else ""
+        raise SparsecError(CannotRead(name=str(path), reason=reason, hint=hint, span=span)) from None
+
+
+def _is_text(name: str) -> bool:
+    """Whether what was given as the name of a file looks like the text of a pattern."""
+    return not name.endswith(SUFFIX) and ("pattern " in name or "=" in name)
 
 
 def decode(name: str, data: bytes, span: Span | None = None, trees: tuple[str, ...] | None = None) -> Source:

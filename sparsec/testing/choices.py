@@ -6,6 +6,7 @@ All that an operator chooses is compared with what it has to; groups are those o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -14,10 +15,11 @@ from torch import Tensor
 
 from sparsec.ir import reference
 from sparsec.ir.chosen import Choice, Hashing, Routing
-from sparsec.ir.nodes import Pattern
+from sparsec.ir.nodes import FALSE, Pattern
 from sparsec.testing.grouping import assert_hashed, assert_routed
 
 _NEVER, _ALWAYS = -np.inf, np.inf
+_SHARE_ERROR = 1e-4  # of softmax in float32, far above what it is
 
 
 def block_scores(
@@ -54,6 +56,24 @@ def block_scores(
     return found
 
 
+def index_keys(
+    q: np.ndarray, k: np.ndarray, weights: np.ndarray, t: int, q_offset: int, causal: bool = True
+) -> list[list[list[int]]]:
+    """The keys that an indexer chooses (DeepSeek sparse attention), of each row of the batch and query, ascending.
+
+    q [B, H_I, n_q, D_I], k [B, n, D_I], weights [B, H_I, n_q]; the first query stands at `q_offset`.
+    """
+    products = np.einsum("bhqd,bkd->bhqk", q.astype(np.float64), k.astype(np.float64))
+    scores = (np.maximum(products, 0) * weights.astype(np.float64)[..., None]).sum(1)
+    found = []
+    for rows in scores:
+        ends = (min(k.shape[1], max(0, q_offset + row + 1)) if causal else k.shape[1] for row in range(len(rows)))
+        found.append(
+            [sorted(np.argsort(-row[:end], kind="stable")[:t].tolist()) for row, end in zip(rows, ends, strict=True)]
+        )
+    return found
+
+
 def _pooled(score: str, pairs: np.ndarray, scale: float) -> np.ndarray:
     """[B, H] of pairs [B, H, queries, keys]."""
     if score == "lse":
@@ -74,16 +94,34 @@ def best_blocks(choice: Choice, scores: np.ndarray) -> np.ndarray:
     return np.pad(order, [(0, 0)] * 3 + [(0, choice.count - order.shape[3])], constant_values=-1)
 
 
-def worst_mistake(lists: np.ndarray, scores: np.ndarray) -> float:
+def assert_shares(choice: Choice, lists: np.ndarray, scores: np.ndarray, plain: np.ndarray) -> None:
+    """That lists, the best first, end where their share of the softmax of `plain` reaches that of a choice, and not
+    before the last block that comes before all others; as `block_scores`, `plain` without those that do.
+    """
+    wanted = choice.percent / 100
+    for place in np.ndindex(lists.shape[:3]):
+        chosen, own = lists[place][lists[place] >= 0], scores[place]
+        there, kept = own > _NEVER, own[chosen] == _ALWAYS
+        if not there.any():
+            continue  # then no list is a choice
+        weights = np.exp(plain[place] - plain[place][there].max(), where=there, out=np.zeros_like(own))
+        reached = np.cumsum(weights[chosen]) / weights.sum()
+        assert all(kept[1:] | (reached[:-1] < wanted + _SHARE_ERROR)), "a block too many is chosen"
+        every = len(chosen) == min(there.sum(), choice.count)
+        enough = len(chosen) and reached[-1] >= wanted - _SHARE_ERROR and (own == _ALWAYS).sum() <= len(chosen)
+        assert every or enough, "a block is missing"
+
+
+def worst_mistake(lists: np.ndarray, scores: np.ndarray, fewer: bool = False) -> float:
     """By how much a block that was left out is better than one that was chosen; inf where lists are no choice at all.
 
-    Rounding alone explains little; 0 for the best blocks themselves.
+    Rounding alone explains little; 0 for the best blocks themselves.  `fewer`: lists may be shorter than they could be.
     """
     worst = 0.0
     for place in np.ndindex(lists.shape[:3]):
         chosen, own = lists[place][lists[place] >= 0], scores[place]
         candidates = np.flatnonzero(own > _NEVER)
-        wanted = min(lists.shape[3], len(candidates))
+        wanted = len(chosen) if fewer and len(chosen) else min(lists.shape[3], len(candidates))
         if len(chosen) != wanted or len(set(chosen)) < wanted or not set(chosen) <= set(candidates):
             return _ALWAYS
         left = np.setdiff1d(candidates, chosen)
@@ -120,11 +158,17 @@ def checked_choices(
             continue
         given = numbers[own.score] if own.given else None
         scores = block_scores(own, own_q, own_k, abs(scale), q_offset, given)
+        if own.percent < 100:
+            plain = block_scores(replace(own, keep=FALSE), own_q, own_k, abs(scale), q_offset, given)
+            assert_shares(
+                own, found[own.name], scores, plain if own.score == "lse" or own.given else plain * abs(scale)
+            )
+        fewer = own.percent < 100
         if given is not None:
             error = np.finfo(np.float32).eps * float(np.abs(given).max(initial=0)) * q.shape[1]
-            assert worst_mistake(found[own.name], scores) <= error, f"{own.name} leaves a better block out"
+            assert worst_mistake(found[own.name], scores, fewer) <= error, f"{own.name} leaves a better block out"
             continue
         terms = own_q.shape[3] * np.abs(own_q).max(initial=0) * np.abs(own_k).max(initial=0) * q.shape[1] // k.shape[1]
-        mistake = worst_mistake(found[own.name], scores)
+        mistake = worst_mistake(found[own.name], scores, fewer)
         assert mistake <= terms * torch.finfo(torch.float32).eps, f"{own.name} leaves a better block out, by {mistake}"
     return found

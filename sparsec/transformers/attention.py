@@ -142,6 +142,8 @@ def _positions(place: Place) -> dict[str, Any]:
             return {"q_offset": 0}
         case Form.DOCUMENTS:
             return {"documents": place.numbers[:, 0]}
+        case Form.CU_SEQLENS:
+            return {"documents": place.cu_seqlens}
     q_first, k_first, length = (place.numbers[:, i, 0] for i in range(3))
     positions = {"k_offset": k_first, "lengths": length}
     return positions if place.form is Form.SAME_ROWS else {"q_offset": q_first, **positions}
@@ -149,7 +151,8 @@ def _positions(place: Place) -> dict[str, Any]:
 
 def _ends(module: nn.Module, place: Place, query: Tensor, of_queries: Tensor, of_keys: Tensor | None) -> Tensor:
     """Documents by `cu_seq_lens_q`, which is about the one row of a batch; values are compared on a CPU."""
-    if place.form not in (Form.LAST, Form.DOCUMENTS) or place.numbers.shape[2] != query.shape[2] or len(query) != 1:
+    packs = place.form in (Form.LAST, Form.DOCUMENTS, Form.CU_SEQLENS)
+    if not packs or place.numbers.shape[2] != query.shape[2] or len(query) != 1:
         raise refusal("`cu_seq_lens_q` with padding, a cache or several rows", "pack all texts into one row", module)
     if of_keys is not None and of_keys is not of_queries:
         looks = of_keys.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -39,6 +39,10 @@ class Form(IntEnum):
     ROWS = 4
     SAME_ROWS = 5  # of rows: queries and keys are the same tokens
     CUT_ROWS = 6  # of rows: the cache dropped keys before those that are passed
+    CU_SEQLENS = 7  # one packed row of few documents: where each begins, then the number of keys; or more than 7
+
+
+_ENTRIES, _MOST_ENTRIES = 16, 64  # of CU_SEQLENS: so many for the 7th number and each beyond it; at most
 
 
 class Place(NamedTuple):
@@ -49,6 +53,11 @@ class Place(NamedTuple):
     form: Form
     numbers: Tensor  # [B, numbers, n]
     inputs: dict[str, Tensor]
+
+    @property
+    def cu_seqlens(self) -> Tensor:
+        """int32 [entries], where the form is CU_SEQLENS."""
+        return self.numbers[0, 0, : _ENTRIES * (self.numbers.shape[1] - Form.CU_SEQLENS + 1)]
 
 
 @torch.compiler.disable(reason="a mask function is taken apart to see which pattern it is")
@@ -78,20 +87,21 @@ def mask(
     if any(each.shape != (batch_size, kv_length) for each in inputs):
         shapes = ", ".join(str([*each.shape]) for each in tensors)
         raise refusal(f"data of shape {shapes}", f"a mask of {batch_size} rows and {kv_length} keys reads as many")
-    documents = _documents(parts, found)
-    if documents is not None:
-        if attention_mask is not None or (q_length, kv_length, kv_offset) != (*documents.shape[1:], kv_length, 0):
+    count: int  # of numbers
+    if packed := _documents(parts, found, batch_size):
+        count, numbers = packed
+        if attention_mask is not None or (q_length, kv_length, kv_offset) != (*numbers.shape[2:], kv_length, 0):
             raise refusal("packed rows with padding or a cache", "leave `attention_mask` out, and `use_cache=False`")
-        form, numbers = Form.DOCUMENTS, documents.expand(batch_size, kv_length)[:, None]
+        numbers = numbers.expand(batch_size, 1, kv_length)
     else:
-        form, numbers = _rows(
+        count, numbers = _rows(
             batch_size, q_length, kv_length, q_offset, kv_offset, attention_mask, found, parts.chunks_begin, device
         )
     if inputs:
         numbers = numbers.expand(batch_size, numbers.shape[1], kv_length)
-    filler = numbers.new_zeros(()).expand(batch_size, form - numbers.shape[1], numbers.shape[2])
+    filler = numbers.new_zeros(()).expand(batch_size, count - numbers.shape[1], numbers.shape[2])
     written = torch.cat([numbers.to(device), filler, *(each[:, None] for each in inputs)], 1)
-    return written[:, :, None].expand(batch_size, form + len(inputs), 1 + number, kv_length)
+    return written[:, :, None].expand(batch_size, count + len(inputs), 1 + number, kv_length)
 
 
 def read(carried: Tensor | None) -> Place | None:
@@ -104,13 +114,13 @@ def read(carried: Tensor | None) -> Place | None:
     else:
         return None
     found = pattern(number)
-    for form in Form:
-        if carried.shape[1] == form.value + len(found.inputs):
+    for count in range(1, Form.CU_SEQLENS + _MOST_ENTRIES // _ENTRIES):
+        if carried.shape[1] == count + len(found.inputs):
             break
     else:
         return None
-    inputs = {name: carried[:, form.value + i, 0] for i, name in enumerate(found.inputs)}
-    return Place(found, number, form, carried[:, : form.value, 0], inputs)
+    inputs = {name: carried[:, count + i, 0] for i, name in enumerate(found.inputs)}
+    return Place(found, number, Form(min(count, Form.CU_SEQLENS)), carried[:, :count, 0], inputs)
 
 
 def _both(one: Tensor, other: Tensor) -> Tensor:
@@ -122,8 +132,9 @@ def _both(one: Tensor, other: Tensor) -> Tensor:
 # ---------------------------------------------------------------- packed rows
 
 
-def _documents(parts: Parts, found: ModelPattern) -> Tensor | None:
-    """The start of each token's document, int32 [B, n]; None where every row is one text.
+def _documents(parts: Parts, found: ModelPattern, batch: int) -> tuple[int, Tensor] | None:
+    """How many numbers say which documents there are, and int32 [B, 1, n]: the start of each token's document, or, of
+    one row, the starts of few documents, one after the other.  None where every row is one text.
 
     Under torch.compile transformers can't look whether rows are packed, and always says that they are.
     """
@@ -133,14 +144,21 @@ def _documents(parts: Parts, found: ModelPattern) -> Tensor | None:
     place = torch.arange(ids.shape[1], device=ids.device)
     start = torch.searchsorted(ids.contiguous(), ids.contiguous())
     positions = place if parts.positions is None else parts.positions.to(ids.device)
-    rises, packed, moved = torch.stack(
-        [(ids.diff(dim=1) >= 0).all(), (start > 0).any(), (positions != place - start).any()]
+    first = start == place
+    rises, moved, most = torch.stack(
+        [(ids.diff(dim=1) >= 0).all(), (positions != place - start).any(), first.sum(1).amax()]
     ).tolist()
     if not rises:
         raise refusal("documents whose tokens are not side by side", "tokens of a document stand side by side")
     if moved and not found.by_distance:
         raise refusal("documents that do not begin at position 0", "its mask counts positions: let each begin at 0")
-    return start.to(torch.int32) if packed else None
+    if most == 1:
+        return None
+    blocks = most // _ENTRIES + 1  # with one entry more than there are documents
+    if batch > 1 or blocks * _ENTRIES > min(_MOST_ENTRIES, ids.shape[1]):
+        return Form.DOCUMENTS, start.to(torch.int32)[:, None]
+    begins = place.where(first, ids.shape[1]).sort(dim=1).values
+    return Form.CU_SEQLENS + blocks - 1, begins.to(torch.int32)[:, None]
 
 
 # ---------------------------------------------------------------- rows, padding, caches

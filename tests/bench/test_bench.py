@@ -6,15 +6,21 @@ import importlib
 import json
 import re
 import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from support.generated import EXAMPLES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.generated import EXAMPLES, mask_of
 
 import sparsec.bench.run
 from sparsec import pipeline
+from sparsec.bench.flash_peers import window_of
+from sparsec.bench.packed_peers import PACKED_PEERS
+from sparsec.bench.peers import PEERS
 from sparsec.bench.race import Racer, Tensors, race
 from sparsec.bench.run import bench
 from sparsec.bench.setting import CPU, defaults, drawn_documents
@@ -70,6 +76,81 @@ def test_documents():
     assert error <= bound
     assert set(run["racers"]) == {"ours"}
     assert "none is sdpa" in run["notes"]["sdpa"]
+
+
+def flash_attention(calls):
+    """In the place of flash_attn.cute: tokens first, (out, log-sum-exp), the window as (back, ahead)."""
+
+    def attend(q, k, v, causal=False, window_size=(None, None), deterministic=False, **documents):
+        calls.append({"causal": causal, "window": window_size, "deterministic": deterministic})
+        back, ahead = (None, 0) if causal else window_size
+        at = torch.arange(q.shape[-3])
+        away = at[:, None] - at
+        mask = (away <= (len(at) if back is None else back)) & (-away <= (len(at) if ahead is None else ahead))
+        if documents:
+            assert documents["max_seqlen_q"] == documents["max_seqlen_k"]
+            number = torch.bucketize(at, documents["cu_seqlens_q"][1:].long(), right=True)
+            mask &= number[:, None] == number
+        rows = (x.transpose(-3, -2) for x in (q, k, v))
+        out = torch.nn.functional.scaled_dot_product_attention(*rows, attn_mask=mask, enable_gqa=True)
+        return out.transpose(-3, -2), None
+
+    module = types.ModuleType("flash_attn.cute")
+    module.flash_attn_func = module.flash_attn_varlen_func = attend
+    return {"flash_attn": types.ModuleType("flash_attn"), "flash_attn.cute": module}
+
+
+@pytest.mark.parametrize(
+    ("text", "window"),
+    [
+        ("causal", (None, 0)),
+        ("q - k < 9 & causal | past(9)", (8, 0)),
+        ("abs(q - k) <= 3", (3, 3)),
+        ("k < n", (None, None)),
+        ("k <= q + 4", (None, 4)),
+        ("past(9) \\ past(3)", None),
+        ("past(9) & k != 30", None),
+        ("causal with softcap(3)", None),
+    ],
+)
+def test_flash_attention_is_told_the_window(text, window, monkeypatch):
+    """However it is written, also of documents; what is no window is refused."""
+    calls: list[dict] = []
+    for name, module in flash_attention(calls).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    pattern = of(f"pattern p = {text}").pattern
+    q, k, v = (torch.randn(1, heads, 50, 16) for heads in (2, 1, 1))
+    number = torch.repeat_interleave(torch.arange(3), torch.tensor([30, 1, 19]))
+    for ends in (None, torch.tensor([0, 30, 31, 50], dtype=torch.int32)):
+        known = PEERS if ends is None else PACKED_PEERS
+        tensors = Tensors(q, k, v, q, ends)
+        if window is None:
+            with pytest.raises(NotImplementedError, match="it knows"):
+                known["fa4"](pattern, tensors)
+            continue
+        mask = torch.as_tensor(mask_of(pattern, 50, 50))
+        mask = mask if ends is None else mask & (number[:, None] == number)
+        wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        told = {"causal": True, "window": (None, None)} if window == (None, 0) else {"causal": False, "window": window}
+        for name, deterministic in (("fa4", False), ("fa4-deterministic", True)):
+            attend, _, same = known[name](pattern, tensors)
+            assert same
+            torch.testing.assert_close(attend(q, k, v), wanted)
+            assert calls[-1] == told | {"deterministic": deterministic}
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(2, 9))
+@settings(max_examples=6, deadline=None)
+def test_windows_are_known_however_they_are_written(back, ahead, step):
+    """By their pairs alone: cut in two along q, and along distances."""
+    window = f"q - k <= {back} & k - q <= {ahead}"
+    text = f"({window}) & q % {step} == 0 | ({window}) & q % {step} != 0 & q >= k | ({window}) & q < k"
+    assert window_of(lower(parse(Source("test", f"pattern p = {text}")))) == (back, ahead)
+
+
+def test_cudnn_is_asked_for_what_it_knows():
+    with pytest.raises(NotImplementedError, match="no window"):
+        PEERS["cudnn"](of("pattern p = past(9)").pattern, None)
 
 
 def test_documents_that_run_into_each_other_are_not_timed(monkeypatch):

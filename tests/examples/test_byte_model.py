@@ -35,10 +35,12 @@ def test_rows_hold_each_text_once_in_order(example: dict[str, ModuleType]) -> No
     written = [x for text in texts for x in (corpus.START, *text)]
     assert tokens.tolist() == written[: len(tokens)]
     assert len(written) - len(tokens) < 7
-    for row, start in rows:
+    for row, cu_seqlens in rows:
         begins = (row[0] == corpus.START).nonzero()[:, 0].tolist()
         wanted = [max([0, *(begin for begin in begins if begin <= at)]) for at in range(7)]
-        assert start[0].tolist() == wanted
+        assert corpus.starts(cu_seqlens, 7)[0].tolist() == wanted
+        assert len(cu_seqlens) % 16 == 0
+        assert cu_seqlens[-1] == 7
     first, second = (next(corpus.packed_rows(texts, 7, seed=1))[0] for _ in "ab")
     assert torch.equal(first, second)
 
@@ -59,12 +61,12 @@ def test_flex_sees_the_same_pairs(example: dict[str, ModuleType], pattern: str, 
     """What its block masks are made from is, pair by pair, what the operator of the layer keeps of documents."""
     train = example["train"]
     flex = train.Flex(pattern, train.TINY, 160, torch.device("cpu"))
-    start = torch.tensor([0] * 40 + [40] * 1 + [41] * 119, dtype=torch.int32)[None]
+    cu_seqlens = torch.tensor([0, 40, 41, 160, 160], dtype=torch.int32)
     attend = train.operators(pattern, train.TINY)[layer]
     flex.block_mask = lambda mask_mod, *_: mask_mod
-    mask_mod = flex.documents(start)[attend.pattern.nodes]
+    mask_mod = flex.documents(cu_seqlens)[attend.pattern.nodes]
     at = torch.arange(160)
     mask = torch.vmap(torch.vmap(mask_mod, (None, None, None, 0)), (None, None, 0, None))(at[0], at[0], at, at)
     v = torch.eye(160)[None, None]
-    kept = attend(torch.zeros_like(v), torch.zeros_like(v), v, documents=start)[0, 0] > 0
+    kept = attend(torch.zeros_like(v), torch.zeros_like(v), v, documents=cu_seqlens)[0, 0] > 0
     assert torch.equal(kept, mask)

@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
     "top_blocks(3, 64, 64, among = causal, keep = same_block(64))",
     "causal & (top_blocks(3, 16, score = bound) | top_keys(7))",
     "top_blocks(2, 32, 16, lse, among = causal) \\ past(9)",
+    "causal & past(40) | sinks(4) | top_blocks(3, 64, 64, among = causal \\ past(40))",
+    "top_blocks(9, 16, 16, lse, among = causal, keep = sinks(1), percent = 80) | past(1)",
 ])  # fmt: skip
 def test_what_the_operator_chooses(text: str) -> None:
     attend = sparsec.compile(f"pattern p = {text}")

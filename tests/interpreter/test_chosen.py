@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -130,3 +132,25 @@ def test_tiles_of_several_heads_hold_fewer_choices() -> None:
     env = run({"Q": as_rows(q, 16), "K": k, "V": k, "scale_log2": 1.0, **data})
     (counts,) = (x for name, x in env.items() if name.startswith("DATA_TILES") and "COUNTS" in name)
     assert counts[:32].tolist() == [1] * 32  # tiles of 32 rows, 2 queries: they choose one block
+
+
+@pytest.mark.parametrize(
+    "arms", ["causal & (past(5) | selected(sel))", "match h { 1 -> past(9), else -> selected(sel) }"]
+)
+def test_tiles_of_keys_visit_what_each_query_head_chose(arms: str) -> None:
+    """Where heads that share keys choose apart, a step is about one of them; others would be visited in vain."""
+    pattern = pattern_of(f"input sel: blocks[16, 16, t] pattern p = {arms}", 4)
+    sel = np.random.default_rng(3).integers(-1, 5, (2, 4, 5, 1))
+    module = spread_module_of(pattern)
+    check(module, pattern, 70, 70, 0, {"sel": sel}, heads=(4, 2))
+    if "match" in arms:
+        return
+    mask = masks(pattern, {"sel": sel}, 2, 4, np.arange(70), 70)
+    (run,) = (run for key, run in module._PROGRAM.passes.items() if key[0] == "backward")
+    q, k = torch.zeros(2, 4, 70, 16), torch.zeros(2, 2, 70, 16)
+    inputs = checked_inputs(module._PROGRAM.inputs, {"sel": torch.from_numpy(sel)}, q, k)
+    env = run({"Q": q, "K": k, "V": k, "DO": q, "OUT": q, "LSE": q[..., 0], "DLSE": q[..., 0], "scale": 1.0,
+               "scale_log2": 1.0, **for_kernels(module._PROGRAM, inputs, 70, 70)})  # fmt: skip
+    (counts,) = (x for name, x in env.items() if re.fullmatch(r"DATA_TILES_DKDV\w*_COUNTS_\d+", name))
+    tiles = np.pad(mask, ((0, 0), (0, 0), (0, 10), (0, 26))).reshape(2, 2, 2, 5, 16, 3, 32).any((4, 6))
+    assert counts.abs().view(2, 2, 3).tolist() == tiles.sum((2, 3)).tolist()  # long lines are negative

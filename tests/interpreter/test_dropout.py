@@ -9,7 +9,6 @@ from support.generated import listed_module_of, module_of, pattern_of, spread_mo
 from support.score_inputs import TEXTS, drawn_inputs
 from support.two_paths import drawn, in_double
 
-from sparsec.kernels import prepare
 from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.dropout import streams_of
@@ -20,10 +19,8 @@ from sparsec.kernels.packed import backward_packed, forward_packed
 from sparsec.kernels.positions import Positions
 from sparsec.kernels.read_gradients import input_gradients_gpu
 from sparsec.kernels.sequences import of_documents
-from sparsec.kernels.settings import Settings
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
 
-SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 WALKS = [
     ("causal & (past(16) | stride(8))", 48, 48),  # several kernels, one after the other
     ("past(20) | sinks(3)", 40, 55),
@@ -34,9 +31,7 @@ WALKS = [
 SEED = torch.tensor([2**40 + 5])
 
 
-@pytest.fixture(autouse=True)
-def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+pytestmark = pytest.mark.usefixtures("small_tiles")
 
 
 def assert_as_on_a_cpu(program, call: Call, forwards, backwards) -> None:

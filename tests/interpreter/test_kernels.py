@@ -34,17 +34,11 @@ from sparsec.kernels import backward, prepare, rows
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.settings import Settings
 from sparsec.kernels.stages import Split
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import Program, match_programs, programs
 
-SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
-
-
-@pytest.fixture(autouse=True)
-def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+pytestmark = pytest.mark.usefixtures("small_tiles")
 
 
 def interpreted(module: ModuleType):

@@ -13,20 +13,16 @@ from support.two_paths import drawn
 from torch import Tensor
 
 import sparsec
-from sparsec.kernels import packed, prepare
+from sparsec.kernels import packed
 from sparsec.kernels.arguments import Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.launch import Pass
-from sparsec.kernels.settings import Settings
 
 N = 40
-SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 
 
-@pytest.fixture(autouse=True)
-def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+pytestmark = pytest.mark.usefixtures("small_tiles")
 
 
 def whole(*numbers: int) -> Tensor:

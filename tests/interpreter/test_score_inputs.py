@@ -10,7 +10,7 @@ from support.score_inputs import BY_HEAD, TEXTS, drawn_inputs
 from support.two_paths import in_double
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels import packed, prepare, read_gradients
+from sparsec.kernels import packed, read_gradients
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
@@ -18,15 +18,13 @@ from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.one_by_one import backward_each, forward_each, input_gradients_each
 from sparsec.kernels.program import Program
 from sparsec.kernels.sequences import of_documents, of_rows
-from sparsec.kernels.settings import Settings
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
 
-SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
+pytestmark = pytest.mark.usefixtures("small_tiles")
 
 
 @pytest.fixture(autouse=True)
-def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+def _small_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_gradients, "_READ_BLOCK", 16)
 
 

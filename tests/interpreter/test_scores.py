@@ -19,25 +19,21 @@ from support.generated import (
 )
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels import one_by_one, packed, prepare
+from sparsec.kernels import one_by_one, packed
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.program import Program
 from sparsec.kernels.reals import tanh
 from sparsec.kernels.sequences import of_documents
-from sparsec.kernels.settings import Settings
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu
 from sparsec.testing import dense_attention
 from sparsec.testing.score_programs import score_programs
 
-SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 FAR = "score far = s / (q + 1) - log(k + 1.0) + 0.5 * sqrt(abs(s)) if q - k > 9 | h == 1 else 2 ** s "
 
 
-@pytest.fixture(autouse=True)
-def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+pytestmark = pytest.mark.usefixtures("small_tiles")
 
 
 def check(

@@ -15,16 +15,10 @@ from sparsec.distributed.data import part_of_table
 from sparsec.kernels import one_by_one, packed, prepare, sequence_tiles, sequences
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.forward import prepared_forward
-from sparsec.kernels.settings import Settings
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import programs
 
-SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
-
-
-@pytest.fixture(autouse=True)
-def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+pytestmark = pytest.mark.usefixtures("small_tiles")
 
 
 @pytest.fixture

@@ -8,16 +8,14 @@ from support.exact import assert_as_exact
 from support.generated import pattern_of, spread_module_of
 from support.two_paths import double, drawn, in_double
 
-from sparsec.kernels import prepare, sinks
+from sparsec.kernels import sinks
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.one_by_one import forward_each
 from sparsec.kernels.packed import forward_packed
 from sparsec.kernels.sequences import of_documents
-from sparsec.kernels.settings import Settings
 from sparsec.kernels.torch_path import forward_cpu
 
-SMALL = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)  # forward, dq, dkdv
 WALKS = [
     ("past(20) | sinks(3)", 40, 55),
     ("causal & (past(16) | stride(8))", 64, 64),  # several kernels, one after the other
@@ -27,9 +25,7 @@ WALKS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "SETTINGS", dict.fromkeys(prepare.SETTINGS, Settings(*SMALL)))
+pytestmark = pytest.mark.usefixtures("small_tiles")
 
 
 @pytest.mark.parametrize(

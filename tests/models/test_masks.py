@@ -84,17 +84,26 @@ def test_caches(data):
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_documents(data):
-    function = FUNCTIONS[data.draw(st.sampled_from(sorted(FUNCTIONS)))](torch.zeros(1, dtype=torch.long))
-    sizes = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+    function = FUNCTIONS[data.draw(st.sampled_from(sorted(FUNCTIONS)))]
+    sizes = data.draw(
+        st.lists(st.integers(1, 9), min_size=1, max_size=4) | st.integers(14, 66).map(lambda count: [1] * count)
+    )
     positions = torch.cat([torch.arange(size) for size in sizes])[None]
     ids = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))[None]
-    packed = masking.and_masks(
-        masking.remap_positions_for_packed_sequence(function, positions), masking.packed_sequence_mask_function(ids)
-    )
-    compare(sum(sizes), sum(sizes), 1, mask_function=packed)
-    assert read(mask(1, sum(sizes), sum(sizes), mask_function=packed)).form is (
-        Form.DOCUMENTS if len(sizes) > 1 else Form.LAST
-    )
+    n = sum(sizes)
+    forms = []
+    for batch in (1, 2):
+        packed = masking.and_masks(
+            masking.remap_positions_for_packed_sequence(
+                function(torch.zeros(batch, dtype=torch.long)), positions.expand(batch, n)
+            ),
+            masking.packed_sequence_mask_function(ids.expand(batch, n)),
+        )
+        compare(n, n, batch, mask_function=packed)
+        forms.append(read(mask(batch, n, n, mask_function=packed)).form)
+    several = Form.LAST if len(sizes) == 1 else Form.DOCUMENTS
+    few = len(sizes) < 64 and n >= 16 * (len(sizes) // 16 + 1)
+    assert forms == [Form.CU_SEQLENS if few and len(sizes) > 1 else several, several]
 
 
 def test_encoder_keys():

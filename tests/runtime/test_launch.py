@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.no_gpu import Launched, driver, scratch_memory
+from support.no_gpu import Graphs, Launched, driver, scratch_memory
 
 from sparsec.kernels import backward, direct, launch
 from sparsec.kernels.direct import Box, Known
@@ -266,6 +266,98 @@ def test_a_pass_waits_for_all_of_its_launches(monkeypatch: pytest.MonkeyPatch) -
     run({"Q": torch.empty(1)})
     assert seen == [known("Q"), None]
     assert run.direct is None
+
+
+# ---------------------------------------------------------------- graphs of launches
+
+
+def test_several_launches_are_one_graph(no_stream: None) -> None:
+    """Made at the second call, and changed where a call has other addresses."""
+    graphs, alone = Graphs(1), []
+    x, y = torch.empty(1), torch.empty(1)
+    at_x, at_y = x.data_ptr(), y.data_ptr()
+    with driver(lambda launched: alone.append(numbers(launched, 1)) or 0, graphs=graphs):
+        run = passing(two_tensors)
+        run({"Q": x, "P": x})
+        assert (graphs.asked, alone) == ([], [[at_x], [at_x]])
+        alone.clear()
+        for first, second in ((x, y), (x, y), (y, y), (y, x)):
+            run({"Q": first, "P": second})
+        assert graphs.mode == 0  # what was captured elsewhere stays as it was
+        made = ["make", "add", "add", "instantiate", ([[at_x], [at_y]], 7)]
+        changed = ["set", ([[at_y], [at_y]], 7), "set", ([[at_y], [at_x]], 7)]
+        assert graphs.asked == [*made, made[-1], *changed]
+        graphs.capturing = True  # by the caller: into a graph of its own
+        run({"Q": x, "P": y})
+        assert (len(graphs.asked), alone) == (10, [[at_x], [at_y]])
+        run.direct = None
+        del run
+    assert graphs.asked[10:] == ["free executable", "free graph"]
+
+
+@pytest.mark.parametrize("step", ["make", "add", "instantiate", "set", "launch"])
+def test_launches_go_one_by_one_where_no_graph_is_to_be_had(no_stream: None, step: str) -> None:
+    graphs, alone = Graphs(1), []
+    x, y = torch.empty(1), torch.empty(1)
+    at_x, at_y = x.data_ptr(), y.data_ptr()
+    with driver(lambda launched: alone.append(numbers(launched, 1)) or 0, graphs=graphs):
+        run = passing(two_tensors)
+        for _ in range(2 if step == "set" else 1):
+            run({"Q": y, "P": y})
+        alone.clear()
+        graphs.fails = step
+        run({"Q": x, "P": y})
+        asked = len(graphs.asked)
+        run({"Q": x, "P": y})
+        assert len(graphs.asked) == asked
+        run.direct = None
+        del run
+    assert alone == [[at_x], [at_y]] * 2
+
+
+def test_kernels_without_programs_are_in_no_graph(no_stream: None) -> None:
+    graphs, alone = Graphs(1), []
+
+    def steps(run: Pass) -> None:
+        run.metas["P"] = run.metas["Q"]
+        for _ in range(3):
+            launching(run, "Q")
+
+    x = torch.empty(1)
+    with driver(lambda launched: alone.append(launched) or 0, graphs=graphs):
+        run = passing(steps)
+        for empty in (1, 2, 3):
+            for step in run.steps[:empty]:
+                step.known = step.known._replace(grid=(1, 0, 1))
+            run.direct = run._bound()
+            for _ in range(2):
+                run({"Q": x})
+        run.direct = None
+        del run
+    assert [each for each in graphs.asked if isinstance(each, tuple)] == [([[x.data_ptr()]] * 2, 7)]
+    assert len(alone) == 2 + 2 * 1  # before there is a graph of two, and where one is left
+
+
+def test_each_stream_has_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph waits for its last launch; streams beyond the first few launch one by one."""
+    graphs, alone = Graphs(1), []
+    x, stream = torch.empty(1), [0]
+    monkeypatch.setattr(launch, "current_stream", lambda device: stream[0])
+    with driver(lambda launched: alone.append(launched.stream) or 0, graphs=graphs):
+        run = passing(two_tensors)
+        for stream[0] in (0, 0, 1, 1, 0, 2, 2, 3, 3, 4, 4, 1):
+            run({"Q": x, "P": x})
+        run.direct = None
+        del run
+    assert alone == [s for s in (0, 1, 2, 3, 4, 4) for _ in range(2)]
+    assert [each[1] for each in graphs.asked if isinstance(each, tuple)] == [0, 1, 0, 2, 3, 1]
+    assert graphs.asked.count("make") == graphs.asked.count("free graph") == graphs.asked.count("free executable") == 4
+
+
+def two_tensors(run: Pass) -> None:
+    run.metas["P"] = run.metas["Q"]
+    for name in "QP":
+        launching(run, name)
 
 
 # ---------------------------------------------------------------- parameters in memory

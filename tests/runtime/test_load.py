@@ -151,6 +151,11 @@ def test_files_that_cannot_be_read(path: str) -> None:
         sparsec.load(path)
 
 
+def test_a_text_in_the_place_of_a_file() -> None:
+    with pytest.raises(sparsec.SparsecError, match=r"SP0701(.|\n)*sparsec.compile takes one"):
+        sparsec.load("pattern p = causal")
+
+
 def test_texts_that_are_none() -> None:
     with pytest.raises(TypeError, match="not bytes"):
         sparsec.compile(b"pattern p = causal")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 import torch
@@ -251,6 +251,7 @@ def test_an_evicting_cache_is_the_whole_one():
         ({"lengths": torch.tensor([9])}, "row 0 has 9 keys, and 8 are passed"),
         ({"lengths": torch.tensor([-1])}, "0 or more"),
         ({"q_lengths": torch.tensor([[1]])}, "one number for each row"),
+        ({"lengths": torch.ones(1, 8, dtype=bool)}, "of a mask, its sum over each row"),
         ({"q_offset": torch.tensor(3)}, "one number for each row"),
         ({"k_offset": "1"}, "must be an integer"),
         ({"lengths": torch.tensor([8], device="meta")}, "on the device of q"),
@@ -267,6 +268,18 @@ def test_cu_seqlens_of_a_batch_are_refused():
     x = torch.randn(2, 2, 8, 16)
     with pytest.raises(ValueError, match="one packed row, got 2 rows"):
         attend_of(MISTRAL)(x, x, x, documents=torch.tensor([0, 8]))
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=9).filter(lambda sizes: sum(sizes) > 16))
+def test_numbers_of_documents_are_no_cu_seqlens(sizes):
+    """Which token has which document, as others take it, would be read as a few short documents."""
+    x = torch.randn(1, 2, sum(sizes), 16)
+    ids = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    with pytest.raises(ValueError, match="number of each token's document") as raised:
+        attend_of(MISTRAL)(x, x, x, documents=ids)
+    cure = eval(str(raised.value).split(": pass ")[1], {"torch": torch, "ids": ids})
+    torch.testing.assert_close(cure, torch.tensor([0, *accumulate(sizes)]))
+    attend_of(MISTRAL)(x, x, x, documents=cure)
 
 
 # ---------------------------------------------------------------- in torch

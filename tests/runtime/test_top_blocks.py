@@ -222,3 +222,49 @@ def test_attention_by_scores_that_are_given():
     for wrong in (scores, scores[:1, :, :12], scores[:1].long()):
         with pytest.raises(ValueError, match=r"\[SP0620\] the input `s: scores\[4, 8\]` of line 1"):
             sparsec.compile(text)(q, k, k, s=wrong)
+
+
+@settings(max_examples=5)
+@given(
+    st.sampled_from(("mean", "max", "bound", "lse")),
+    st.sampled_from((1, 30, 80, 99)),
+    st.sampled_from((1, 4)),
+    st.sampled_from((3, 50)),
+    st.sampled_from(AMONG),
+    st.sampled_from(("~full", "same_block(8)", "sinks(3)")),
+    st.booleans(),
+    st.sampled_from(((64, 64, 0), (1, 40, 39), (33, 20, 9), (21, 21, 0))),
+    st.integers(0, 99),
+)
+def test_blocks_up_to_a_share_of_the_softmax(score, percent, rows, count, among, keep, shared, lengths, seed):
+    """As of XAttention and FlexPrefill; a share in float32 tells no more than rounding lets it."""
+    n_q, n, q_offset = lengths
+    more = f"percent = {percent}, over = {'group' if shared else 'head'}"
+    attend = sparsec.compile(
+        f"pattern p = top_blocks({count}, 8, {rows}, {score}, among = {among}, keep = {keep}, {more}) | past(1)"
+    )
+    check(attend, n_q, n, heads=4, kv_heads=2, q_offset=q_offset, seed=seed)
+
+
+def test_shares_of_given_scores_and_of_keys():
+    attend = sparsec.compile(
+        "input s: scores[1, 8] pattern p = top_blocks(4, 8, score = s, percent = 90, among = causal)"
+    )
+    s = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(1, 1, 32, 4)
+    (lists,) = attend.choices(*torch.randn(2, 1, 2, 32, 16), s=s).values()
+    assert lists[0, 0, [5, 10, 20, 30]].tolist() == [[0, -1, -1, -1], [0, 1, -1, -1], [0, 1, 2, -1], [0, 1, 2, -1]]
+    check(attend, 32, 32, heads=2, s=torch.randn(1, 2, 32, 4))
+    attend = sparsec.compile("pattern p = top_keys(9, among = causal, percent = 50)")
+    check(attend, 40, 40, heads=4, kv_heads=2)
+    key, far = torch.eye(16)[None, None], 100 * torch.eye(16)[None, None]
+    (lists,) = attend.choices(far, key).values()
+    assert lists[0, 0, :, 0].tolist() == list(range(16))
+    assert (lists[0, 0, :, 1:] == -1).all()  # one key has all of the weight
+
+
+def test_a_whole_share_is_no_cut_and_others_are_refused():
+    whole = sparsec.compile("pattern p = top_blocks(2, 8, percent = 100)")
+    assert whole.pattern.nodes.conditions == sparsec.compile("pattern p = top_blocks(2, 8)").pattern.nodes.conditions
+    for wrong in ("0", "101"):
+        with pytest.raises(sparsec.SparsecError, match="`percent` of `top_blocks`"):
+            sparsec.compile(f"pattern p = top_blocks(2, 8, percent = {wrong})")

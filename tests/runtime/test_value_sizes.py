@@ -174,7 +174,7 @@ def test_decoding(rows: int) -> None:
     ("change", "said"),
     [
         (lambda q, k, v: (q, k, v[..., :12]), "head size of v must be a multiple of 8 from 16 to 256, got 12"),
-        (lambda q, k, v: (q, k, v[:, :, 1:]), "one shape but for the head size of v"),
+        (lambda q, k, v: (q, k, v[:, :, 1:]), "k and v must have the same batch, heads and length"),
         (lambda q, k, v: (q[..., :16], k, v), "k the head size of q"),
         (lambda q, k, v: (q, k, v.expand(1, 2, 20, 16).repeat(1, 1, 1, 17)), "from 16 to 256, got 272"),
     ],

@@ -27,6 +27,34 @@ from sparsec.testing.programs import Program
 from sparsec.testing.scores import scores_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+# Small parameters, so that windows end, strides repeat and blocks are cut within N.
+SMALL_PARAMETERS: dict[str, dict[str, int]] = {
+    "a_shape": {"s": 6, "w": 20},
+    "bigbird": {"b": 8, "w": 3, "g": 2, "r": 2, "seed": 1},
+    "bigbird_tokens": {"w": 9, "g": 2, "r": 3, "seed": 1},
+    "block_diffusion": {"b": 7, "p": 20},
+    "bloom": {},
+    "chunked": {"c": 16},
+    "deepspeed_fixed": {"b": 4, "w": 4, "g": 1, "patterns": 4},
+    "deepspeed_variable": {"b": 4, "r": 2, "seed": 3},
+    "dilated_window": {"w": 9, "s": 4},
+    "explicit_blocks": {"b": 32},
+    "gemma2": {"w": 20, "c": 5},
+    "gpt_oss": {"w": 20},
+    "hybrid_layers": {"w": 20},
+    "local_global": {"w": 20},
+    "longformer": {"w": 16, "g": 5},
+    "longnet": {"w": 16},
+    "longnet_heads": {"w": 16},
+    "mistral": {"w": 20},
+    "neighbourhood_2d": {"width": 13, "r": 5},
+    "per_head_strides": {"w": 12},
+    "prefix_lm": {"p": 30},
+    "sliding_window": {"w": 16},
+    "sparse_transformer_fixed": {"l": 16, "c": 3},
+    "sparse_transformer_strided": {"l": 12},
+    "streaming_llm": {"s": 4, "w": 20},
+}
 _FOLDER = tempfile.TemporaryDirectory(prefix="sparsec-tests-")
 
 

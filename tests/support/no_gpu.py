@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from torch import Tensor
 
-from sparsec.kernels import direct, launch, native, packed, scratch
+from sparsec.kernels import direct, launch, native, packed, scratch, whole_call
 from sparsec.kernels.arguments import Call
 from sparsec.kernels.direct import Known
 from sparsec.kernels.inputs import checked_inputs
@@ -46,15 +46,92 @@ class Launched(NamedTuple):
 _LAUNCH = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(Config), ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p
 )
+
+
+class KernelNode(ctypes.Structure):
+    """CUDA_KERNEL_NODE_PARAMS."""
+
+    _fields_ = [
+        ("function", ctypes.c_void_p),
+        *((name, ctypes.c_uint) for name in ("grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z", "shared")),
+        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("parameters", "extra")),
+        *((name, ctypes.c_void_p) for name in ("kernel", "context")),
+    ]
+
+
+class Graphs:
+    """Stands for the driver's graphs of kernels: `asked` has its calls, of launches the parameters and the stream."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: parameters of 8 bytes of each kernel."""
+        self.most, self.asked, self.nodes, self.capturing, self.fails = most, [], [], False, ""
+        self.mode = 0
+        void, size, p = ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER
+        self.functions = [
+            self._function("capturing", self._capturing, void, p(ctypes.c_int)),
+            self._function("make", self._make, p(void), ctypes.c_uint),
+            self._function("add", self._add, p(void), void, p(void), size, p(KernelNode)),
+            self._function("instantiate", self._instantiate, p(void), void, ctypes.c_ulonglong),
+            self._function("set", self._set, void, void, p(KernelNode)),
+            self._function("launch", self._launch, void, void),
+            self._function("free graph", lambda graph: None, void),
+            self._function("free executable", lambda made: None, void),
+            self._function("exchange mode", self._exchange, p(ctypes.c_int)),
+        ]
+
+    def _function(self, name: str, run: Callable[..., object], *kinds: Any) -> Any:
+        def called(*arguments: Any) -> int:
+            if name not in ("capturing", "exchange mode"):
+                self.asked.append(name)
+            if self.fails == name:
+                return 1
+            run(*arguments)
+            return 0
+
+        return ctypes.CFUNCTYPE(ctypes.c_int, *kinds)(called)
+
+    def _capturing(self, stream: int, found: Any) -> None:
+        found[0] = int(self.capturing)
+
+    def _exchange(self, mode: Any) -> None:
+        self.mode, mode[0] = mode[0], self.mode
+
+    def _read(self, node: Any) -> list[int]:
+        return [ctypes.c_uint64.from_address(x).value for x in node.contents.parameters[: self.most]]
+
+    def _make(self, graph: Any, flags: int) -> None:
+        self.nodes.append([])
+        graph[0] = len(self.nodes)
+
+    def _add(self, made: Any, graph: int, before: Any, count: int, node: Any) -> None:
+        nodes = self.nodes[graph - 1]
+        assert [before[i] for i in range(count)] == [len(nodes)] * bool(nodes)  # each behind the one before
+        nodes.append(self._read(node))
+        made[0] = len(nodes)
+
+    def _instantiate(self, made: Any, graph: int, flags: int) -> None:
+        made[0] = graph
+
+    def _set(self, made: int, place: int, node: Any) -> None:
+        self.nodes[made - 1][place - 1] = self._read(node)
+
+    def _launch(self, made: int, stream: int) -> None:
+        self.asked[-1] = [list(each) for each in self.nodes[made - 1]], stream or 0
+
+
 _MOVE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _DESCRIBE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_char_p))
+_KEPT: list[tuple] = []  # functions of drivers: graphs of chains that a failed test holds are freed later
 
 
 @contextmanager
-def driver(launched: Callable[[Launched], int], most: int = 64) -> Iterator[SimpleNamespace]:
+def driver(
+    launched: Callable[[Launched], int], most: int = 64, graphs: Graphs | None = None
+) -> Iterator[SimpleNamespace]:
     """Launches in C call `launched`, which returns a code of CUDA's.  A tensor map is moved by writing the address.
 
-    `most`: parameters of a launch that are looked at.  Yields what stands for the compiled module.
+    `most`: parameters of a launch that are looked at; `graphs`: the driver has these.  Yields what stands for the
+    compiled module.
     """
 
     def launch_kernel(config, function, parameters, extra) -> int:
@@ -70,10 +147,11 @@ def driver(launched: Callable[[Launched], int], most: int = 64) -> Iterator[Simp
         said[0] = b"error %d" % code
         return 0
 
-    kept = _LAUNCH(launch_kernel), _MOVE(move), _DESCRIBE(describe)
     module = native.compiled_text()
-    module.use(*(ctypes.cast(each, ctypes.c_void_p).value for each in kept))
-    made = SimpleNamespace(Chain=module.Chain, bytes_of_map=module.bytes_of_map)
+    functions = _LAUNCH(launch_kernel), _MOVE(move), _DESCRIBE(describe), *(graphs.functions if graphs else ())
+    _KEPT.append(functions)
+    module.use(*(ctypes.cast(each, ctypes.c_void_p).value for each in functions))
+    made = SimpleNamespace(Chain=module.Chain, Known=module.Known, bytes_of_map=module.bytes_of_map)
     with patch.object(direct, "native", lambda: made):
         yield made
 
@@ -90,7 +168,10 @@ def scratch_memory() -> Iterator[dict[int, int]]:
         sizes[address] = size
         return address
 
-    with patch.object(launch, "take", take), patch.object(launch, "give_back", room.pop):
+    with ExitStack() as stack:
+        for each in (launch, whole_call):
+            stack.enter_context(patch.object(each, "take", take))
+            stack.enter_context(patch.object(each, "give_back", room.pop))
         yield sizes
 
 
@@ -145,6 +226,7 @@ def warm_calls() -> Iterator[None]:
         offline_compile._properties(offline_compile.TARGETS["sm_90"]),
         patch.object(Pass, "one_by_one", one_by_one),
         patch.object(launch, "current_stream", lambda device: 0),
+        patch.object(whole_call, "current_stream", lambda device: 0),
         patch.object(scratch, "_empty", scratch._zeros),  # which no launch fills
         scratch_memory(),
     ):

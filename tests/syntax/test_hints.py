@@ -133,6 +133,9 @@ ONE_CURE = [
     ("pattern p = past(1«e4»)", WHOLE),
     ("pattern p = match h { 0 -> past(4«k»), else -> full }", WHOLE),
     ("pattern p = «causal» + 4", ""),
+    ("score x = s + «bias»[q, k]\npattern p = full with x", "data of the call: `input bias: float[n, n]`"),
+    ("score x = s + «bias»[k]\npattern p = full with x", "data of the call: `input bias: float[n]`"),
+    ("pattern p = «doc»[q] == 3", "data of the call: `input doc: int[n]`"),
 ]
 
 
@@ -143,6 +146,23 @@ def test_one_error_and_its_cure(text, cure):
     help = found.fill(found.help)
     assert cure in help
     assert cure or not help
+
+
+@pytest.mark.parametrize(
+    ("declared", "wrong", "right"),
+    [
+        ("doc: int[n]", "doc(q) == 3", "doc[q] == 3"),
+        ("cls: bool[n]", "cls(k - 1) | causal", "cls[k - 1] | causal"),
+        ("sel: blocks[1, 64, t]", "causal & sel(q, k)", "causal & selected(sel)"),
+    ],
+)
+def test_an_input_is_no_function(declared, wrong, right):
+    text = f"input {declared}\npattern p = "
+    (found,) = said(text + wrong)
+    assert found.code == "SP0105"
+    (fix,) = found.fixes
+    assert fix.text == text + right
+    lower(parse(Source("mine.spat", fix.text)))
 
 
 @pytest.mark.parametrize(

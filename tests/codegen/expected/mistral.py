@@ -9,6 +9,10 @@ The pattern as it was written, with w = 4096:
 
 # What the pattern decides.  The kernels that ask for it are those of the support library: forward_kernel, dq_kernel and
 # dkdv_kernel.  Types are those of the function at the end; what kernels ask is in Triton's language.
+#
+# q, k: positions of queries and keys; n: the number of keys; q_lo, q_hi, k_lo, k_hi: the ends of a tile, included.
+# _keys and _queries say which tiles of BLOCK positions, below length, a program visits: how many, the first and, for
+# each later range, how many come before it and how many are passed over.  shift: the position of the first query.
 # mypy: disable-error-code="name-defined"
 # pyright: reportInvalidTypeForm=false
 
@@ -51,12 +55,7 @@ def _keep_cpu(q, k, n):
 
 
 def _visit(q_lo, q_hi, n):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [(q_lo - 4095, q_hi + 1)]
-
-
-def _keys_visited(q_lo, q_hi, n):
-    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    """Half-open ranges of keys that queries q_lo..q_hi visit: integers, or tensors, an entry for each tile."""
     return [(q_lo - 4095, q_hi + 1)]
 
 
@@ -69,22 +68,23 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 
 _REGIONS = (
     # Positions as they are.
-    sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), _visit, _keys_visited, _is_full,
-        _keep_cpu),
+    sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), visit=_visit, keys_visited=_visit,
+        is_full=_is_full, keep=_keep_cpu),
 )
+
 _KERNELS = (
     sk.Kernel("forward", "forward", (0,)),
     sk.Kernel("dq", "dq", (0,)),
     sk.Kernel("dkdv", "dkdv", (0,)),
 )
 
-_PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
+_PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     sk.Group(None, (
         sk.Variant(0, _REGIONS, _KERNELS),
     )),
 ))
 
-_OPERATOR = sk.Operator("mistral_c7d6083be5d0", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("mistral_455b61eaa5fb", _PROGRAM)
 
 
 @_OPERATOR.public
@@ -98,9 +98,10 @@ def mistral(
     q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], or (out, lse) with lse [B, H, n_q], the natural
     logarithm of the sum of exponentials, -inf where a row has no key.  H is a multiple of H_kv.
     scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
-    the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or start [B, n]; lengths,
-    q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with that probability, by dropout_seed or
-    a seed drawn from the generator.  Raises ValueError for shapes, dtypes and devices that do not fit.
+    the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or [B, n], where the document
+    of each position begins; lengths, q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with
+    that probability, by dropout_seed or a seed drawn from the generator.  Raises ValueError for shapes, dtypes and
+    devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)

@@ -9,6 +9,11 @@ The pattern as it was written, with w = 256:
 
 # What the pattern decides.  The kernels that ask for it are those of the support library: forward_kernel, dq_kernel and
 # dkdv_kernel.  Types are those of the function at the end; what kernels ask is in Triton's language.
+#
+# q, k: positions of queries and keys; n: the number of keys; q_lo, q_hi, k_lo, k_hi: the ends of a tile, included.
+# _keys and _queries say which tiles of BLOCK positions, below length, a program visits: how many, the first and, for
+# each later range, how many come before it and how many are passed over.  shift: the position of the first query.
+# residue: that of the tile's positions, which are a stride apart.
 # mypy: disable-error-code="name-defined"
 # pyright: reportInvalidTypeForm=false
 
@@ -51,12 +56,7 @@ def _keep_cpu_0(q, k, n):
 
 
 def _visit_0(q_lo, q_hi, n):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [(q_lo - 128, q_hi + 1)]
-
-
-def _keys_visited_0(q_lo, q_hi, n):
-    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    """Half-open ranges of keys that queries q_lo..q_hi visit: integers, or tensors, an entry for each tile."""
     return [(q_lo - 128, q_hi + 1)]
 
 
@@ -97,12 +97,7 @@ def _keep_cpu_1(q, k, n):
 
 
 def _visit_1(q_lo, q_hi, n, residue):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [(q_lo - 128, q_hi + 1)]
-
-
-def _keys_visited_1(q_lo, q_hi, n, residue):
-    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    """Half-open ranges of keys that queries q_lo..q_hi visit: integers, or tensors, an entry for each tile."""
     return [(q_lo - 128, q_hi + 1)]
 
 
@@ -115,27 +110,29 @@ def _is_full_1(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 _REGIONS_0 = (
     # Positions as they are.
-    sk.Region("_0", sk.Answers(keep=_keep_0, full=_full_0, keys=_keys_0, queries=_queries_0), _visit_0, _keys_visited_0,
-        _is_full_0, _keep_cpu_0),
+    sk.Region("_0", sk.Answers(keep=_keep_0, full=_full_0, keys=_keys_0, queries=_queries_0), visit=_visit_0,
+        keys_visited=_visit_0, is_full=_is_full_0, keep=_keep_cpu_0),
 )
+
+_REGIONS_1 = (
+    # Queries see only keys a multiple of 2 away.
+    sk.Region("_1", sk.Answers(keep=_keep_1, full=_full_1, keys=_keys_1, queries=_queries_1), visit=_visit_1,
+        keys_visited=_visit_1, is_full=_is_full_1, keep=_keep_cpu_1, stride=2),
+)
+
 _KERNELS_0 = (
     sk.Kernel("forward", "forward_0", (0,)),
     sk.Kernel("dq", "dq_0", (0,)),
     sk.Kernel("dkdv", "dkdv_0", (0,)),
 )
 
-_REGIONS_1 = (
-    # Queries see only keys a multiple of 2 away.
-    sk.Region("_1", sk.Answers(keep=_keep_1, full=_full_1, keys=_keys_1, queries=_queries_1), _visit_1, _keys_visited_1,
-        _is_full_1, _keep_cpu_1, stride=2),
-)
 _KERNELS_1 = (
     sk.Kernel("forward", "forward_1", (0,)),
     sk.Kernel("dq", "dq_1", (0,)),
     sk.Kernel("dkdv", "dkdv_1", (0,)),
 )
 
-_PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
+_PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     sk.Group((0, 1, 2, 3), (
         sk.Variant(0, _REGIONS_0, _KERNELS_0),
     )),
@@ -144,7 +141,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_a8a0c3a7d407", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_378beee82e07", _PROGRAM, heads=8)
 
 
 @_OPERATOR.public
@@ -158,9 +155,10 @@ def per_head_strides(
     q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], or (out, lse) with lse [B, H, n_q], the natural
     logarithm of the sum of exponentials, -inf where a row has no key.  H is a multiple of H_kv and must be 8.
     scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
-    the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or start [B, n]; lengths,
-    q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with that probability, by dropout_seed or
-    a seed drawn from the generator.  Raises ValueError for shapes, dtypes and devices that do not fit.
+    the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or [B, n], where the document
+    of each position begins; lengths, q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with
+    that probability, by dropout_seed or a seed drawn from the generator.  Raises ValueError for shapes, dtypes and
+    devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)

@@ -9,6 +9,11 @@ The pattern as it was written, with l = 128:
 
 # What the pattern decides.  The kernels that ask for it are those of the support library: forward_kernel, dq_kernel and
 # dkdv_kernel.  Types are those of the function at the end; what kernels ask is in Triton's language.
+#
+# q, k: positions of queries and keys; n: the number of keys; q_lo, q_hi, k_lo, k_hi: the ends of a tile, included.
+# _keys and _queries say which tiles of BLOCK positions, below length, a program visits: how many, the first and, for
+# each later range, how many come before it and how many are passed over.  shift: the position of the first query.
+# residue: that of the tile's positions, which are a stride apart.
 # mypy: disable-error-code="name-defined"
 # pyright: reportInvalidTypeForm=false
 
@@ -25,12 +30,7 @@ def _keep_cpu_0(q, k, n):
 
 
 def _visit_0(q_lo, q_hi, n):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return []
-
-
-def _keys_visited_0(q_lo, q_hi, n):
-    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    """Half-open ranges of keys that queries q_lo..q_hi visit: integers, or tensors, an entry for each tile."""
     return []
 
 
@@ -97,12 +97,7 @@ def _keep_cpu_1_a(q, k, n):
 
 
 def _visit_1_a(q_lo, q_hi, n):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [(q_lo - 127, q_hi + 1)]
-
-
-def _keys_visited_1_a(q_lo, q_hi, n):
-    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    """Half-open ranges of keys that queries q_lo..q_hi visit: integers, or tensors, an entry for each tile."""
     return [(q_lo - 127, q_hi + 1)]
 
 
@@ -117,12 +112,7 @@ def _keep_cpu_1_b(q, k, n):
 
 
 def _visit_1_b(q_lo, q_hi, n, residue):
-    """Half-open ranges of keys that queries q_lo..q_hi visit."""
-    return [(0, q_hi)]
-
-
-def _keys_visited_1_b(q_lo, q_hi, n, residue):
-    """As `_visit`, for tiles of queries: tensors on the CPU, an entry for each tile."""
+    """Half-open ranges of keys that queries q_lo..q_hi visit: integers, or tensors, an entry for each tile."""
     return [(0, q_hi)]
 
 
@@ -135,22 +125,25 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 _REGIONS_0 = (
     # Positions as they are.
-    sk.Region("_0", sk.Answers(), _visit_0, _keys_visited_0, _is_full_0, _keep_cpu_0, tile_lists=('rows', 'columns')),
+    sk.Region("_0", sk.Answers(), visit=_visit_0, keys_visited=_visit_0, is_full=_is_full_0, keep=_keep_cpu_0,
+        tile_lists=('rows', 'columns')),
 )
+
+_REGIONS_1 = (
+    # Positions as they are.
+    sk.Region("_1_a", sk.Answers(keep=_keep_1_a, full=_full_1_a, keys=_keys_1_a, queries=_queries_1_a),
+        visit=_visit_1_a, keys_visited=_visit_1_a, is_full=_is_full_1_a, keep=_keep_cpu_1_a),
+    # Queries see only keys a multiple of 128 away.
+    sk.Region("_1_b", sk.Answers(keep=_keep_1_b, full=_full_1_b, keys=_keys_1_b, queries=_queries_1_b),
+        visit=_visit_1_b, keys_visited=_visit_1_b, is_full=_is_full_1_b, keep=_keep_cpu_1_b, stride=128),
+)
+
 _KERNELS_0 = (
     sk.Kernel("forward", "forward_0", (0,), longest_first=True),
     sk.Kernel("dq", "dq_0", (0,), longest_first=True),
     sk.Kernel("dkdv", "dkdv_0", (0,)),
 )
 
-_REGIONS_1 = (
-    # Positions as they are.
-    sk.Region("_1_a", sk.Answers(keep=_keep_1_a, full=_full_1_a, keys=_keys_1_a, queries=_queries_1_a), _visit_1_a,
-        _keys_visited_1_a, _is_full_1_a, _keep_cpu_1_a),
-    # Queries see only keys a multiple of 128 away.
-    sk.Region("_1_b", sk.Answers(keep=_keep_1_b, full=_full_1_b, keys=_keys_1_b, queries=_queries_1_b), _visit_1_b,
-        _keys_visited_1_b, _is_full_1_b, _keep_cpu_1_b, stride=128),
-)
 _KERNELS_1 = (
     sk.Kernel("forward", "forward_1_a", (0,), end="carry"),
     sk.Kernel("forward", "forward_1_b", (1,), begin="continue", longest_first=True),
@@ -160,14 +153,14 @@ _KERNELS_1 = (
     sk.Kernel("dkdv", "dkdv_1_b", (1,), begin="continue"),
 )
 
-_PROGRAM = sk.Program(min_tile=16, most_positions=1073741824, groups=(
+_PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     sk.Group(None, (
         sk.Variant(0, _REGIONS_0, _KERNELS_0),
         sk.Variant(4096, _REGIONS_1, _KERNELS_1),
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_f8a44b7f34a6", _PROGRAM, heads=None)
+_OPERATOR = sk.Operator("sparse_transformer_strided_bf87585f814b", _PROGRAM)
 
 
 @_OPERATOR.public
@@ -181,9 +174,10 @@ def sparse_transformer_strided(
     q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], or (out, lse) with lse [B, H, n_q], the natural
     logarithm of the sum of exponentials, -inf where a row has no key.  H is a multiple of H_kv.
     scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
-    the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or start [B, n]; lengths,
-    q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with that probability, by dropout_seed or
-    a seed drawn from the generator.  Raises ValueError for shapes, dtypes and devices that do not fit.
+    the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or [B, n], where the document
+    of each position begins; lengths, q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with
+    that probability, by dropout_seed or a seed drawn from the generator.  Raises ValueError for shapes, dtypes and
+    devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)
