@@ -29,7 +29,7 @@ from sparsec.kernels.stages import Split, join_splits, lay_splits, near_of
 
 # Of the loading and storing warps and both groups: 24 and 240 registers a thread.
 _BACKWARD_OPTIONS = {"num_warps": 4, "maxnreg": 168}
-_BACKWARD_STAGES = {64: 4, 128: 3}  # of queries, by head size
+_BACKWARD_STAGES = {64: 2, 128: 3}  # of queries, by head size
 # Programs that work on tiles of one head find its queries in the L2 cache.  But where tiles follow one another, these
 # programs wait for one another: so at most one in so many tiles of a head is worked on at a time, if heads suffice.
 _TILES_FOR_ONE = 3
@@ -41,8 +41,10 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     """Launches what makes all gradients of a pass that `sparsec.kernels.hopper_tier` takes; `kernel`: that of dkdv."""
     q, k = run.metas["Q"], run.metas["K"]
     (batch, heads, n_q, head_dim), (kv_heads, n) = q.shape, k.shape[1:3]
-    size, query_tiles, (region,) = hopper_size(head_dim), cdiv(n_q, STEP_QUERIES), kernel.regions
-    made = steps_of(region, n_q, n, q_offset, kernel.split_prefix, run.device)
+    size, (region,) = hopper_size(head_dim), kernel.regions
+    queries = STEP_QUERIES[size]
+    query_tiles = cdiv(n_q, queries)
+    made = steps_of(region, n_q, n, q_offset, kernel.split_prefix, queries, run.device)
     for name, like, full in (("DQ", q, made.every_query), ("DK", k, made.every_key), ("DV", k, made.every_key)):
         room = run.empty if full else run.zeros
         room(name, like.shape, like.dtype, dense_strides(like.shape, like.strides))
@@ -72,18 +74,19 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     if len(made.joined):
         after: Environment = strides_by_name(r=run.metas["DQ"]) | {"heads": heads, "n_q": n_q, "sums": made.sums}
         after |= {"SUMS": Slot("SUMS"), "JOINED": made.joined, "DQ": Slot("DQ"), "scale": Slot("scale")}
-        after |= {"NAME": "join_sums", "HEAD_DIM": head_dim, "BLOCK_M": STEP_QUERIES, "BLOCK_D": size}
-        chunks = STEP_QUERIES * size // _JOINED
+        after |= {"NAME": "join_sums", "HEAD_DIM": head_dim, "BLOCK_M": queries, "BLOCK_D": size}
+        chunks = queries * size // _JOINED
         run.launch(hopper_join_sums, (len(made.joined) * chunks, heads, batch), after | {"BLOCK": _JOINED})
 
 
 def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool) -> None:
     """The same of a pass about several sequences: lists of tiles and steps are made on the device."""
     q, k = run.metas["Q"], run.metas["K"]
-    (batch, heads, n_q, _), (kv_heads, n) = q.shape, k.shape[1:3]
+    (batch, heads, n_q, head_dim), (kv_heads, n) = q.shape, k.shape[1:3]
+    step_queries = STEP_QUERIES[hopper_size(head_dim)]
     for name, like in (("DQ", q), ("DK", k), ("DV", k)):
         run.empty(name, like.shape, like.dtype, dense_strides(like.shape, like.strides))
-    queries, query_programs = lay_tiles(run, False, batch * n_q, STEP_QUERIES, 1)
+    queries, query_programs = lay_tiles(run, False, batch * n_q, step_queries, 1)
     keys, key_programs = lay_tiles(run, True, batch * n, STEP_KEYS, 1)
     most_queries, most_keys = (run.metas[name].shape[0] - 1 for name in (queries, keys))
     answers, numbers = kernel.regions[0].answers, kernel.numbers or None
@@ -96,10 +99,10 @@ def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool) -> None:
     before |= {"sums": most_queries, "BLOCK_N": STEP_KEYS, "NAME": "sequence_stats"}
     run.launch(hopper_sequence_stats, (query_programs, heads, 1), before, {"num_warps": 4})
     run.scratch("RANGES", (most_keys, 2), torch.int32)
-    run.scratch("STEPS", (listed_steps(most_keys, n_q), 3), torch.int32)
+    run.scratch("STEPS", (listed_steps(most_keys, n_q, step_queries), 3), torch.int32)
     listed: Environment = {name: Slot(name) for name in ("RANGES", "STEPS", "TICKETS", "DK", "DV")}
     listed |= {"TILES": Slot(keys), "QUERY_TILES": Slot(queries), "QUERY_ENDS": Slot(f"{queries}_ENDS")}
-    backwards = last_tiles_first(kernel.regions[0], n_q, n)
+    backwards = last_tiles_first(kernel.regions[0], n_q, n, step_queries)
     listed |= asked | strides | {"kv_heads": kv_heads, "BACKWARDS": backwards, "AT_ONCE": _LISTED_QUERIES}
     listed |= {name: before[name] for name in ("HEAD_DIM", "BLOCK_M", "BLOCK_N", "BLOCK_D")} | {"NAME": "list_steps"}
     run.launch(hopper_list_steps, (key_programs, 1, 1), listed, {"num_warps": 4})
@@ -116,27 +119,27 @@ def _before(run: Pass, tiles: int, sums: int, counters: int, has_dlse: bool) -> 
     """Room for what is left of every query and for sums, and what the kernel takes that fills in the former."""
     heads, n_q, head_dim = run.metas["Q"].shape[1:]
     size = hopper_size(head_dim)
-    run.scratch("STATS", (tiles * 2 * STEP_QUERIES,), torch.float32)
-    run.scratch("SUMS", (sums * 2 * size, 32), torch.float32)
+    queries = STEP_QUERIES[size]
+    run.scratch("STATS", (tiles * 2 * queries,), torch.float32)
+    run.scratch("SUMS", (sums * queries * size // 32, 32), torch.float32)
     run.scratch("VISITS", (sums * 2,), torch.int32)
     run.scratch("TICKETS", (counters,), torch.int32)
     before: Environment = strides_by_name(g=run.metas["DO"], o=run.metas["OUT"])
     before |= {name: Slot(name) for name in ("OUT", "DO", "LSE", "STATS", "TICKETS", "VISITS")}
     before |= {"DLSE": Slot("DLSE") if has_dlse else None, "heads": heads, "n_q": n_q}
-    return before | {"HEAD_DIM": head_dim, "BLOCK_M": STEP_QUERIES, "BLOCK_D": size}
+    return before | {"HEAD_DIM": head_dim, "BLOCK_M": queries, "BLOCK_D": size}
 
 
 def _boxes(run: Pass, tiles: int, sums: int) -> Environment:
     """What the kernel reads and writes by the copy engine; `tiles`, `sums`: that STATS and SUMS have room for."""
     size = hopper_size(run.metas["Q"].shape[3])
-    rows = {"Q": STEP_QUERIES, "DO": STEP_QUERIES, "K": STEP_KEYS, "V": STEP_KEYS}
-    rows |= {"DQ": STEP_QUERIES, "DK": STEP_KEYS // 2, "DV": STEP_KEYS // 2}
+    queries = STEP_QUERIES[size]
+    rows = {"Q": queries, "DO": queries, "K": STEP_KEYS, "V": STEP_KEYS, "DK": STEP_KEYS // 2, "DV": STEP_KEYS // 2}
     values: Environment = {name: hopper_box(name, run.metas[name], each, size) for name, each in rows.items()}
-    values["DQ"] = hopper_box("DQ", run.metas["DQ"], STEP_QUERIES, size // 2)
-    values["STATS"] = _side_by_side(
-        "STATS", [tiles * 2 * STEP_QUERIES], [2 * STEP_QUERIES], gl.NVMMASharedLayout(0, 32, 1)
-    )
-    values["SUMS"] = _side_by_side("SUMS", [sums * 2 * size, 32], [size, 32], gl.NVMMASharedLayout(128, 32, 2))
+    values["DQ"] = hopper_box("DQ", run.metas["DQ"], 64, queries * size // 128)  # a half
+    values["STATS"] = _side_by_side("STATS", [tiles * 2 * queries], [2 * queries], gl.NVMMASharedLayout(0, 32, 1))
+    lines = queries * size // 64  # of a half
+    values["SUMS"] = _side_by_side("SUMS", [sums * 2 * lines, 32], [lines, 32], gl.NVMMASharedLayout(128, 32, 2))
     return values
 
 
@@ -149,7 +152,7 @@ def _values_of_kernel(run: Pass, kernel: Kernel, q_offset: int) -> Environment:
     values |= {"heads": heads, "kv_heads": kv_heads, "GROUP": heads // kv_heads, "HEAD_DIM": head_dim}
     values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
     values |= {"SCORE": region.answers.score, "SCORE_GRADIENT": region.answers.score_gradient}
-    values |= {"NEAR": near_of(run, kernel, q_offset), "QUERIES": STEP_QUERIES, "KEYS": STEP_KEYS}
+    values |= {"NEAR": near_of(run, kernel, q_offset), "QUERIES": STEP_QUERIES[size], "KEYS": STEP_KEYS}
     return values | {"BLOCK_D": size, "STAGES": _BACKWARD_STAGES[size], "BACKWARDS": False}
 
 

@@ -1,8 +1,9 @@
 """The backward kernel of the Hopper tier: gradients of q, k and v in five products a step.
 
 Two groups of four warps have half of the keys of a tile each, one warp loads and two store.  A group sums its rows of
-dk and dv in registers.  Of dq each forms half of the columns over all keys of the tile, from what both groups leave in
-shared memory, one step late, so that they need not wait for one another.
+dk and dv in registers.  Of dq each forms half of the columns, or of the rows where a tile has 128 queries, over all
+keys of the tile, from what both groups leave in shared memory, one step late, so that they need not wait for one
+another.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sparsec.kernels.hopper_backward_sequences import clear_keys, clear_queries,
 from sparsec.kernels.hopper_backward_store import hopper_backward_store
 from sparsec.kernels.hopper_backward_tiles import (
     RAGGED_QUERIES,
-    WHOLE_HALF,
+    WHOLE_PART,
     backward_entry,
     backward_numbers,
     backward_tile,
@@ -34,6 +35,7 @@ from sparsec.kernels.hopper_backward_weights import step_weights
 from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, MEET_GROUPS, STAGE_EMPTY, named_barrier, says
 from sparsec.kernels.regions import Rules
 
+_DQ_ROWS = gl.constexpr(64)  # that a group has of a tile of dq
 _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group says that its part of ds is there
 
 
@@ -55,6 +57,7 @@ def hopper_backward_kernel(
     STATS, SUMS: [tiles of queries, 2, ..] of all heads: log-sum-exps and deltas, and dq half by half in the order of
     registers.  KEEP None: every pair is kept.  RANGES: of tiles of several sequences.
     """
+    BY_ROWS: gl.constexpr = QUERIES == 128
     _hopper_backward(
         Q, K, V, DO, STATS, SUMS, DQ, DK, DV,
         BackwardPlan(
@@ -67,7 +70,9 @@ def hopper_backward_kernel(
                 KEEP, None, None, NUMBERS, None, None, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
             ),
             BackwardSizes(
-                GROUP, QUERIES, KEYS, HEAD_DIM, BLOCK_D, STAGES, RANGES is not None, BACKWARDS,
+                GROUP, QUERIES, KEYS,
+                BLOCK_D if BY_ROWS else BLOCK_D // 2, 64 if BY_ROWS else 0, 0 if BY_ROWS else BLOCK_D // 2,
+                QUERIES * BLOCK_D // 64, HEAD_DIM, BLOCK_D, STAGES, RANGES is not None, BACKWARDS,
             ),
         ),
     )  # fmt: skip
@@ -89,7 +94,7 @@ def _hopper_backward(Q, K, V, DO, STATS, SUMS, DQ, DK, DV, plan):
         gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], DO.layout),
         gl.allocate_shared_memory(gl.float32, [stages, 2 * queries], STATS.layout),
         gl.allocate_shared_memory(dtype, [2, keys, queries], gl.NVMMASharedLayout(128, 16, 2)),
-        gl.allocate_shared_memory(gl.float32, [2, size, 32], SUMS.layout),
+        gl.allocate_shared_memory(gl.float32, [2, plan.sizes.LINES, 32], SUMS.layout),
         gl.allocate_shared_memory(gl.int64, [1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [stages, 1], BARRIER),
@@ -124,9 +129,12 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
     HALF: gl.constexpr = plan.sizes.KEYS // 2
     SIZE: gl.constexpr = plan.sizes.BLOCK_D
     STAGES: gl.constexpr = plan.sizes.STAGES
-    SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, plan.sizes.QUERIES, 16])
+    SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 64, 16])
     GRADIENT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, SIZE, 16])
-    QUERY: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, SIZE // 2, 16])
+    COLUMNS: gl.constexpr = plan.sizes.HALF_COLUMNS
+    QUERY: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, COLUMNS, 16])
+    FIRST_ROW: gl.constexpr = GROUP * plan.sizes.SECOND_ROW
+    FIRST_COLUMN: gl.constexpr = GROUP * plan.sizes.SECOND_COLUMN
     WEIGHTS: gl.constexpr = gl.DotOperandLayout(0, GRADIENT, 2)
     COLUMN: gl.constexpr = gl.SliceLayout(0, SCORES)
     count, stage, phase = 0, 0, 0  # steps so far; their stage and its phase: to divide would take registers
@@ -148,39 +156,79 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             k_tile = shared.k.index(first).reshape([plan.sizes.KEYS, SIZE])
             v_tile = shared.v.index(first).reshape([plan.sizes.KEYS, SIZE])
             k, v = k_tile.slice(GROUP * HALF, HALF, 0), v_tile.slice(GROUP * HALF, HALF, 0)
-            k_columns = k_tile.slice(GROUP * (SIZE // 2), SIZE // 2, 1)
+            k_columns = k_tile.slice(FIRST_COLUMN, COLUMNS, 1)
             entry, head = backward_entry(tile, step, plan)
             said = gl.load(entry + 1)
-            whole = says(said, WHOLE_HALF << GROUP)
+            whole = says(said, WHOLE_PART << GROUP)
             q = shared.q.index(stage).reshape([plan.sizes.QUERIES, SIZE])
             do = shared.do.index(stage).reshape([plan.sizes.QUERIES, SIZE])
             stats = shared.stats.index(stage)
             mbarrier.wait(shared.full.index(stage), phase)
             if plan.sizes.PACKED and says(said, RAGGED_QUERIES):
                 clear_queries(q, do, entry, tile, plan)
-            zeros = gl.zeros([HALF, plan.sizes.QUERIES], gl.float32, SCORES)
-            s = warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
-            dp = warpgroup_mma(v, do.permute((1, 0)), zeros, use_acc=False, is_async=True)
-            s = warpgroup_mma_wait(1, deps=[s])
-            lse = stats.slice(0, plan.sizes.QUERIES).load(COLUMN)
-            p, sloped = step_weights(s, lse, whole, tile, entry, head, plan, GROUP * HALF)
-            dv = warpgroup_mma(gl.convert_layout(p.to(q.dtype), WEIGHTS), do, dv, is_async=True)
-            delta = stats.slice(plan.sizes.QUERIES, plan.sizes.QUERIES).load(COLUMN)
-            dp = warpgroup_mma_wait(1, deps=[dp])
-            ds = (sloped * (dp - delta[None, :])).to(q.dtype)
-            now = count & 1
-            if step > 0:  # the other group's part of the step before; by then it has read what is overwritten now
-                named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
-            shared.ds.index(now).slice(GROUP * HALF, HALF, 0).store(ds)
-            fence_async_shared()
-            # dq of the step before, of no meaning in the first step, and behind it dk of this one
-            empty = gl.zeros([plan.sizes.QUERIES, SIZE // 2], gl.float32, QUERY)
-            dq = warpgroup_mma(shared.ds.index(1 - now).permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
-            dk = warpgroup_mma(gl.convert_layout(ds, WEIGHTS), q, dk, is_async=True)
-            dq = warpgroup_mma_wait(1, deps=[dq])
-            named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
-            if step > 0:
-                leave_dq(dq, tile, step - 1, 1 - now, DQ, shared, plan, GROUP)
+            if plan.sizes.QUERIES == 64:
+                zeros = gl.zeros([HALF, plan.sizes.QUERIES], gl.float32, SCORES)
+                s = warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
+                dp = warpgroup_mma(v, do.permute((1, 0)), zeros, use_acc=False, is_async=True)
+                s = warpgroup_mma_wait(1, deps=[s])
+                lse = stats.slice(0, plan.sizes.QUERIES).load(COLUMN)
+                p, sloped = step_weights(s, lse, whole, tile, entry, head, plan, GROUP * HALF, 0)
+                dv = warpgroup_mma(gl.convert_layout(p.to(q.dtype), WEIGHTS), do, dv, is_async=True)
+                delta = stats.slice(plan.sizes.QUERIES, plan.sizes.QUERIES).load(COLUMN)
+                dp = warpgroup_mma_wait(1, deps=[dp])
+                ds = (sloped * (dp - delta[None, :])).to(q.dtype)
+                now = count & 1
+                if step > 0:  # the other group's part of the step before; by then it has read what is overwritten now
+                    named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
+                shared.ds.index(now).slice(GROUP * HALF, HALF, 0).store(ds)
+                fence_async_shared()
+                # dq of the step before, of no meaning in the first step, and behind it dk of this one
+                empty = gl.zeros([_DQ_ROWS, COLUMNS], gl.float32, QUERY)
+                ds_before = shared.ds.index(1 - now).slice(FIRST_ROW, _DQ_ROWS, 1)
+                dq = warpgroup_mma(ds_before.permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
+                dk = warpgroup_mma(gl.convert_layout(ds, WEIGHTS), q, dk, is_async=True)
+                dq = warpgroup_mma_wait(1, deps=[dq])
+                named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
+                if step > 0:
+                    leave_dq(dq, tile, step - 1, 1 - now, DQ, shared, plan, GROUP)
+            else:
+                now = count & 1
+                zeros = gl.zeros([HALF, 64], gl.float32, SCORES)
+                q_0, q_1, do_0, do_1 = q.slice(0, 64, 0), q.slice(64, 64, 0), do.slice(0, 64, 0), do.slice(64, 64, 0)
+                s_0 = warpgroup_mma(k, q_0.permute((1, 0)), zeros, use_acc=False, is_async=True)
+                dp_0 = warpgroup_mma(v, do_0.permute((1, 0)), zeros, use_acc=False, is_async=True)
+                s_1 = warpgroup_mma(k, q_1.permute((1, 0)), zeros, use_acc=False, is_async=True)
+                dp_1 = warpgroup_mma(v, do_1.permute((1, 0)), zeros, use_acc=False, is_async=True)
+                s_0 = warpgroup_mma_wait(3, deps=[s_0])
+                lse_0 = stats.slice(0, 64).load(COLUMN)
+                p_0, sloped_0 = step_weights(s_0, lse_0, whole, tile, entry, head, plan, GROUP * HALF, 0)
+                dv = warpgroup_mma(gl.convert_layout(p_0.to(q.dtype), WEIGHTS), do_0, dv, is_async=True)
+                delta_0 = stats.slice(plan.sizes.QUERIES, 64).load(COLUMN)
+                dp_0 = warpgroup_mma_wait(3, deps=[dp_0])
+                ds_0 = (sloped_0 * (dp_0 - delta_0[None, :])).to(q.dtype)
+                if step > 0:
+                    named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
+                own_ds = shared.ds.index(now).slice(GROUP * HALF, HALF, 0)
+                own_ds.slice(0, 64, 1).store(ds_0)
+                empty = gl.zeros([_DQ_ROWS, COLUMNS], gl.float32, QUERY)
+                ds_before = shared.ds.index(1 - now).slice(FIRST_ROW, _DQ_ROWS, 1)
+                dq = warpgroup_mma(ds_before.permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
+                dk = warpgroup_mma(gl.convert_layout(ds_0, WEIGHTS), q_0, dk, is_async=True)
+                s_1 = warpgroup_mma_wait(4, deps=[s_1])
+                whole_1 = says(said, WHOLE_PART << GROUP + 2)
+                lse_1 = stats.slice(64, 64).load(COLUMN)
+                p_1, sloped_1 = step_weights(s_1, lse_1, whole_1, tile, entry, head, plan, GROUP * HALF, 64)
+                dv = warpgroup_mma(gl.convert_layout(p_1.to(q.dtype), WEIGHTS), do_1, dv, is_async=True)
+                delta_1 = stats.slice(plan.sizes.QUERIES + 64, 64).load(COLUMN)
+                dp_1 = warpgroup_mma_wait(4, deps=[dp_1])
+                ds_1 = (sloped_1 * (dp_1 - delta_1[None, :])).to(q.dtype)
+                own_ds.slice(64, 64, 1).store(ds_1)
+                fence_async_shared()
+                dk = warpgroup_mma(gl.convert_layout(ds_1, WEIGHTS), q_1, dk, is_async=True)
+                dq = warpgroup_mma_wait(3, deps=[dq])
+                named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
+                if step > 0:
+                    leave_dq(dq, tile, step - 1, 1 - now, DQ, shared, plan, GROUP)
             # Nothing may be in flight over the end of a loop: ptxas would have every product wait (C7514).
             dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
             named_barrier(STAGE_EMPTY + stage, ARRIVE_ALL)
@@ -190,10 +238,11 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             stage = gl.where(stage == STAGES - 1, 0, stage + 1)
         dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
         last = (count - 1) & 1
-        k_columns = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE]).slice(GROUP * (SIZE // 2), SIZE // 2, 1)
+        k_columns = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE]).slice(FIRST_COLUMN, COLUMNS, 1)
         named_barrier(_DS_THERE + (1 - GROUP) * 2 + last, MEET_GROUPS)
-        empty = gl.zeros([plan.sizes.QUERIES, SIZE // 2], gl.float32, QUERY)
-        dq = warpgroup_mma(shared.ds.index(last).permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
+        empty = gl.zeros([_DQ_ROWS, COLUMNS], gl.float32, QUERY)
+        ds_before = shared.ds.index(last).slice(FIRST_ROW, _DQ_ROWS, 1)
+        dq = warpgroup_mma(ds_before.permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
         dq = warpgroup_mma_wait(0, deps=[dq])
         mbarrier.arrive(shared.kv_empty, count=1)
         leave_dq(dq, tile, steps - 1, last, DQ, shared, plan, GROUP)

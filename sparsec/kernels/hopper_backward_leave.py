@@ -26,7 +26,7 @@ def leave_dq(dq, tile, step, use, DQ, shared, plan, GROUP: gl.constexpr):
         total = (total + gl.where(says(said, ADDS), own_slot.load(total.type.layout), 0.0)) * plan.work.scale
         rows = _from_runs(total, dq)
         if plan.sizes.PACKED and says(said, RAGGED_QUERIES):
-            store_query_rows(rows, entry, head, tile, plan, GROUP * COLUMNS)
+            store_query_rows(rows, entry, head, tile, plan, GROUP)
         else:
             result = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout).reshape([dq.shape[0], COLUMNS])
             result.store(rows.to(DQ.dtype))

@@ -8,7 +8,7 @@ alone.  Rows of results that no step is about become 0.
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, kernel_name, tl, triton
-from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, RAGGED_QUERIES, STEP_FLAGS, WHOLE_HALF
+from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, RAGGED_QUERIES, STEP_FLAGS, WHOLE_PART
 from sparsec.kernels.loads import tile_mask
 from sparsec.kernels.own_tiles import sequence_of
 from sparsec.kernels.regions import Rules, ask
@@ -151,13 +151,14 @@ def _visits_to(rules, own, tile, first, last, BACKWARDS: tl.constexpr, BLOCK_M: 
     said = (rank << STEP_FLAGS) + tl.where(rank == total - 1, CLOSES, 0) + tl.where(rank > 0, ADDS, 0)
     said += tl.where((tile + 1) * BLOCK_M > own.n_q, RAGGED_QUERIES, 0)
     HALF: tl.constexpr = BLOCK_N // 2
-    q_lo = own.q_offset + tile * BLOCK_M
-    for part in tl.static_range(2):
-        k_lo = own.tile * BLOCK_N + part * HALF
+    ROWS: tl.constexpr = 64
+    for part in tl.static_range(2 * (BLOCK_M // ROWS)):
+        q_lo = own.q_offset + tile * BLOCK_M + part // 2 * ROWS
+        k_lo = own.tile * BLOCK_N + part % 2 * HALF
         whole = (k_lo >= own.k_begin) & (k_lo + HALF <= own.n)
         if rules.FULL is not None:
-            whole = whole & ask(rules.FULL, (q_lo, q_lo + BLOCK_M - 1, k_lo, k_lo + HALF - 1), (own.n,), rules.NUMBERS)
+            whole = whole & ask(rules.FULL, (q_lo, q_lo + ROWS - 1, k_lo, k_lo + HALF - 1), (own.n,), rules.NUMBERS)
         elif rules.KEEP is not None:
             whole = whole & (k_lo < k_lo)
-        said += tl.where(whole, WHOLE_HALF << part, 0)
+        said += tl.where(whole, WHOLE_PART << part, 0)
     return visited, said

@@ -14,7 +14,7 @@ class BackwardWork(NamedTuple):
     RANGES: Any  # of those: first step, and how many steps
     STEPS: Any  # the tile of queries, what `sparsec.kernels.hopper_backward_tiles` says of the step, and the sum of dq
     TICKETS: Any  # how many tiles programs have taken
-    VISITS: Any  # for each sum and half of the head size: how many steps have added to it
+    VISITS: Any  # for each sum and half of it: how many steps have added to it
     DK_PARTS: Any  # what programs find that have parts of the first tiles, [parts, B, H_kv, rows, D]; None: none has
     DV_PARTS: Any
     DQ_ROWS: Any  # results of several sequences by pointers, and their strides by 8 elements
@@ -46,6 +46,12 @@ class BackwardSizes(NamedTuple):
     GROUP: Any  # query heads that share a key head
     QUERIES: Any  # of a tile
     KEYS: Any
+    # A half of a tile of dq, which a group has: rows of a tile of 128 queries, or columns.  Of how many columns; where
+    # that of the second group begins; and how many lines of 32 numbers it takes in the order of registers.
+    HALF_COLUMNS: Any
+    SECOND_ROW: Any
+    SECOND_COLUMN: Any
+    LINES: Any
     HEAD_DIM: Any
     BLOCK_D: Any
     STAGES: Any  # of queries and their gradients

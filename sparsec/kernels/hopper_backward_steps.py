@@ -2,7 +2,7 @@
 
 Made when a pass is prepared, from what the pattern answers about tiles of queries, so that a step and its place among
 all that add to the same tile of dq are found from one list, whatever the pattern.  The table takes 12 bytes a pair of
-tiles, 64 queries by 128 keys.
+tiles, of 64 or 128 queries by 128 keys.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, STEP_FLAGS, WHOLE_HALF
+from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, STEP_FLAGS, WHOLE_PART
 from sparsec.kernels.program import Region, cdiv
 
-STEP_QUERIES, STEP_KEYS = 64, 128  # of a tile
+STEP_QUERIES = {64: 128, 128: 64}  # of a tile, by the head size that tiles have
+STEP_KEYS = 128
+STEP_ROWS = 64  # queries that are looked at together
 MOST_STEPS = 1 << 22  # of a head
 MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, which the host does not know
 _PART = 32  # least steps of a part
@@ -25,7 +27,7 @@ _TILES_BEHIND = 128  # tiles between a part and those that add to the same sums:
 _MANY = 4  # times as many steps as half of the tiles of queries have at most are far more
 _CHAIN = 8  # steps that add to one of several sums, at least
 _MOST_SUMS = 32
-_FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_HALF)]
+_FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_PART)]
 
 
 class BackwardSteps(NamedTuple):
@@ -42,31 +44,33 @@ class BackwardSteps(NamedTuple):
     every_key: bool
 
 
-def count_steps(region: Region, n_q: int, n: int, q_offset: int) -> int:
-    """How many steps there are, or more where ranges overlap."""
-    return int(sum((end - begin).sum() for begin, end in _key_tiles(region, n_q, n, q_offset)))
+def count_steps(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> int:
+    """How many steps there are of tiles of so many queries, or more where ranges overlap."""
+    return int(sum((end - begin).sum() for begin, end in _key_tiles(region, n_q, n, q_offset, queries)))
 
 
-def listed_steps(key_tiles: int, n_q: int) -> int:
+def listed_steps(key_tiles: int, n_q: int, queries: int) -> int:
     """How many steps so many tiles of keys have at most, of sequences of up to n_q queries."""
-    return key_tiles * cdiv(n_q, STEP_QUERIES)
+    return key_tiles * cdiv(n_q, queries)
 
 
-def last_tiles_first(region: Region, n_q: int, n: int) -> bool:
+def last_tiles_first(region: Region, n_q: int, n: int, queries: int) -> bool:
     """Whether tiles of keys of sequences come from the last to the first, as in `steps_of`: the last have more steps.
 
     As of one sequence of n_q queries at the end of n keys.
     """
     tiles, steps = cdiv(n, STEP_KEYS), []
     for key in (0, tiles - 1):
-        ranges = _key_tiles(region, n_q, n, max(n - n_q, 0))
+        ranges = _key_tiles(region, n_q, n, max(n - n_q, 0), queries)
         steps.append(int(torch.stack([(begin <= key) & (key < end) for begin, end in ranges]).any(0).sum()))
     return steps[1] > steps[0]
 
 
 @functools.lru_cache(maxsize=32)
-def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, device: torch.device) -> BackwardSteps:
-    """The steps of a region at a length.
+def steps_of(
+    region: Region, n_q: int, n: int, q_offset: int, prefix: int, queries: int, device: torch.device
+) -> BackwardSteps:
+    """The steps of a region at a length, of tiles of so many queries.
 
     Tiles of keys come from the first to the last, or the other way where the last ones have more steps, and visit their
     queries from the last to the first.  So those of a window add to dq in this order without waiting, and those of
@@ -74,9 +78,9 @@ def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, devic
     come in parts, each of them so far behind others with its queries that these have added by then.  Tiles of queries
     that far more keys visit than others have several sums, to which their steps add in turn.
     """
-    query_tiles, key_tiles = cdiv(n_q, STEP_QUERIES), cdiv(n, STEP_KEYS)
+    query_tiles, key_tiles = cdiv(n_q, queries), cdiv(n, STEP_KEYS)
     codes = torch.cat(
-        [_pairs_of_tiles(begin, end, key_tiles) for begin, end in _key_tiles(region, n_q, n, q_offset)]
+        [_pairs_of_tiles(begin, end, key_tiles) for begin, end in _key_tiles(region, n_q, n, q_offset, queries)]
     ).unique()
     query, key = codes // key_tiles, codes % key_tiles
     counts, visits = (torch.bincount(x, minlength=m) for x, m in ((key, key_tiles), (query, query_tiles)))
@@ -100,9 +104,9 @@ def steps_of(region: Region, n_q: int, n: int, q_offset: int, prefix: int, devic
     first = torch.arange(query_tiles)
     first[joined[:, 0]] = joined[:, 1]
     several = several[query]
-    shift, closes, adds, halves = _FLAGS
+    shift, closes, adds, parts_whole = _FLAGS
     said = (rank // several << shift) + closes * ((several == 1) & (rank == visits[query] - 1))
-    said += adds * (rank >= several) + halves * _whole_halves(region, query, key, n, q_offset)
+    said += adds * (rank >= several) + parts_whole * _whole_parts(region, query, key, n, q_offset, queries)
     order = (taken * query_tiles + query_tiles - 1 - query).argsort()
     steps = torch.stack([query, said, first[query] + rank % several], 1)[order]
     lengths = torch.bincount(taken)
@@ -152,12 +156,12 @@ def _several_sums(visits: Tensor) -> tuple[Tensor, int]:
     return torch.stack([many, first, each], 1), len(visits) + int(each.sum())
 
 
-def _key_tiles(region: Region, n_q: int, n: int, q_offset: int) -> list[tuple[Tensor, Tensor]]:
+def _key_tiles(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> list[tuple[Tensor, Tensor]]:
     """Half-open ranges of tiles of keys, an entry for each tile of queries."""
-    tiles = cdiv(n_q, STEP_QUERIES)
-    first = torch.arange(tiles) * STEP_QUERIES + q_offset
+    tiles = cdiv(n_q, queries)
+    first = torch.arange(tiles) * queries + q_offset
     found = []
-    for ends in region.keys_visited(first, first + STEP_QUERIES - 1, n, *region.more):
+    for ends in region.keys_visited(first, first + queries - 1, n, *region.more):
         begin, end = (torch.as_tensor(x).expand(tiles).clamp(0, n) for x in ends)
         there = begin < end
         found.append((torch.where(there, begin // STEP_KEYS, 0), torch.where(there, cdiv(end, STEP_KEYS), 0)))
@@ -171,11 +175,13 @@ def _pairs_of_tiles(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
     return query * key_tiles + begin[query] + torch.arange(len(query)) - (counts.cumsum(0) - counts)[query]
 
 
-def _whole_halves(region: Region, query: Tensor, key: Tensor, n: int, q_offset: int) -> Tensor:
-    """Of steps: 1 where every pair of the queries and the first half of the keys is kept, and 2 with the second."""
-    half, q_lo, found = STEP_KEYS // 2, query * STEP_QUERIES + q_offset, torch.zeros_like(query)
-    for place in range(2):
-        k_lo = key * STEP_KEYS + place * half
-        full = region.is_full(q_lo, q_lo + STEP_QUERIES - 1, k_lo, k_lo + half - 1, n, *region.more)
+def _whole_parts(region: Region, query: Tensor, key: Tensor, n: int, q_offset: int, queries: int) -> Tensor:
+    """Of steps: 1 where every pair of the first 64 queries and the first half of the keys is kept, 2 where those of the
+    second half are, and 4 and 8 where those of other 64 queries are.
+    """
+    half, found = STEP_KEYS // 2, torch.zeros_like(query)
+    for place in range(queries // STEP_ROWS * 2):
+        q_lo, k_lo = query * queries + place // 2 * STEP_ROWS + q_offset, key * STEP_KEYS + place % 2 * half
+        full = region.is_full(q_lo, q_lo + STEP_ROWS - 1, k_lo, k_lo + half - 1, n, *region.more)
         found += (torch.as_tensor(full) & (k_lo + half <= n)).to(found.dtype) << place
     return found

@@ -26,7 +26,8 @@ SLOT_FULL = gl.constexpr(10)  # the first of the named barriers at which a group
 @gluon.jit
 def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
     """What a warp stores for its group."""
-    HALF: gl.constexpr = plan.sizes.BLOCK_D // 2
+    LINES: gl.constexpr = plan.sizes.LINES
+    FIRST_COLUMN: gl.constexpr = GROUP * plan.sizes.SECOND_COLUMN
     own_slot, empty, sum_full = shared.slots.index(GROUP), shared.slot_empty.index(GROUP), shared.sum_full.index(GROUP)
     as_dq = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout)
     as_dk = seen_as(own_slot, DK.dtype, DK.block_type.shape, DK.layout)
@@ -41,18 +42,19 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
             await_count(plan.work.VISITS + place, step.said >> STEP_FLAGS)
             if closes:  # the sum of others; where there are none, what it gets is not used
                 mbarrier.expect(sum_full, SUMS.block_type.nbytes)
-                load_box(SUMS, [place * plan.sizes.BLOCK_D, 0], sum_full, own_slot)
+                load_box(SUMS, [place * LINES, 0], sum_full, own_slot)
             else:
                 mbarrier.arrive(sum_full, count=1)
             named_barrier(SLOT_FULL + GROUP, MEET_STORER)
             if closes:
                 if not plan.sizes.PACKED or not says(step.said, RAGGED_QUERIES):
-                    store_box(DQ, [tile.batch, step.head, step.row, GROUP * HALF], as_dq)
+                    row = step.row + GROUP * plan.sizes.SECOND_ROW
+                    store_box(DQ, [tile.batch, step.head, row, FIRST_COLUMN], as_dq)
             else:
                 if says(step.said, ADDS):
-                    add_box(SUMS, [place * plan.sizes.BLOCK_D, 0], own_slot)
+                    add_box(SUMS, [place * LINES, 0], own_slot)
                 else:
-                    store_box(SUMS, [place * plan.sizes.BLOCK_D, 0], own_slot)
+                    store_box(SUMS, [place * LINES, 0], own_slot)
             store_wait(0)
             mbarrier.arrive(empty, count=1)
             stores_complete()

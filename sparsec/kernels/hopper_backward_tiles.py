@@ -11,11 +11,13 @@ from sparsec.kernels.hopper_backward_plan import BackwardStep, BackwardTile
 from sparsec.kernels.hopper_sync import next_number
 from sparsec.kernels.own_tiles import TILE_COLUMNS
 
-STEP_FLAGS = gl.constexpr(5)  # bits of a step's second number, before its place among those that add to dq
+STEP_FLAGS = gl.constexpr(7)  # bits of a step's second number, before its place among those that add to dq
 CLOSES = gl.constexpr(1)  # it is the last one that adds
 ADDS = gl.constexpr(2)  # it is not the first one
-WHOLE_HALF = gl.constexpr(4)  # every pair with the first half of the keys is kept; twice that: with the second
-RAGGED_QUERIES = gl.constexpr(16)  # rows of its tile of queries belong to another of several sequences
+# Every pair of the first half of the keys with the first 64 queries is kept; twice that: of the second half; four
+# times: with the other 64 queries, where a tile has so many.
+WHOLE_PART = gl.constexpr(4)
+RAGGED_QUERIES = gl.constexpr(64)  # rows of its tile of queries belong to another of several sequences
 
 
 @gluon.jit

@@ -9,12 +9,12 @@ from sparsec.kernels.scored_tiles import scale_of, score_tile, there_only, throu
 
 
 @gluon.jit
-def step_weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
-    """Weights of a group's keys, from products that are not yet scaled, and what gradients of these are made of: the
-    same times slopes of the score.  0 of pairs that the pattern leaves out; `whole`: it keeps all of them.
+def step_weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr, FIRST_QUERY: gl.constexpr):
+    """Weights of a group's keys and some queries, from products that are not yet scaled, and what gradients of these
+    are made of: the same times slopes of the score.  0 of pairs that the pattern leaves out; `whole`: it keeps all.
     """
     if plan.rules.SCORE is not None:
-        q, k, at = _pairs_of_step(s, tile, entry, head, plan, FIRST_KEY)
+        q, k, at = _pairs_of_step(s, tile, entry, head, plan, FIRST_KEY, FIRST_QUERY)
         _, n, _ = bounds_of_tile(tile, plan)
         scale_log2 = plan.work.scale_log2
         if plan.rules.SCORE_GRADIENT is not None:
@@ -24,7 +24,7 @@ def step_weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr
     if plan.rules.SCORE is not None:
         p = there_only(p, lse)
     if not whole:
-        q, k, at = _pairs_of_step(p, tile, entry, head, plan, FIRST_KEY)
+        q, k, at = _pairs_of_step(p, tile, entry, head, plan, FIRST_KEY, FIRST_QUERY)
         _, keys, k_begin = bounds_of_tile(tile, plan)
         kept = (k < keys)[:, None]
         if plan.sizes.PACKED:
@@ -39,10 +39,10 @@ def step_weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr
 
 
 @gluon.jit
-def _pairs_of_step(like, tile, entry, head, plan, FIRST_KEY: gl.constexpr):
-    """The queries and a group's keys of a step, beside the columns and rows of `like`; and the place of its pairs."""
+def _pairs_of_step(like, tile, entry, head, plan, FIRST_KEY: gl.constexpr, FIRST_QUERY: gl.constexpr):
+    """Some queries and a group's keys of a step, beside the columns and rows of `like`; and the place of its pairs."""
     k = tile.number * plan.sizes.KEYS + FIRST_KEY + gl.arange(0, like.shape[0], gl.SliceLayout(1, like.type.layout))
     q_offset, _, _ = bounds_of_tile(tile, plan)
-    q = q_offset + gl.load(entry) * plan.sizes.QUERIES
-    q += gl.arange(0, plan.sizes.QUERIES, gl.SliceLayout(0, like.type.layout))
+    q = q_offset + gl.load(entry) * plan.sizes.QUERIES + FIRST_QUERY
+    q += gl.arange(0, like.shape[1], gl.SliceLayout(0, like.type.layout))
     return q, k, (tile.batch, head, plan.work.heads)

@@ -1,7 +1,7 @@
-"""The forward kernel of the Hopper tier: one warp loads, two groups of four warps have half of the rows of a tile each.
+"""The forward kernel of the Hopper tier: one warp loads, groups of four warps have 64 rows of a tile each.
 
 The structure is that of FlashAttention-3 (Shah et al., 2024): products of a group overlap with the softmax of its own
-step before, and both groups with each other.  A group has one loop, over the steps of all tiles of its program, and
+step before, and groups with each other.  A group has one loop, over the steps of all tiles of its program, and
 knows of a step what the loading warp says: so there is one copy of softmax and masks, and walks may be short.
 """
 
@@ -13,7 +13,7 @@ from sparsec.kernels.hopper_load import hopper_load
 from sparsec.kernels.hopper_plan import HopperPlan, HopperResults, HopperShared, HopperSizes, HopperWork
 from sparsec.kernels.hopper_softmax import clear_values, next_weights, no_sums, scores_of, stored_matrix
 from sparsec.kernels.hopper_store import hopper_store, hopper_store_sums
-from sparsec.kernels.hopper_sync import ARRIVE_ALL, QUERIES_EMPTY, STAGE_EMPTY, named_barrier, says
+from sparsec.kernels.hopper_sync import QUERIES_EMPTY, STAGE_EMPTY, give_back, says
 from sparsec.kernels.hopper_tiles import ENDS, FIRST, RAGGED, SEQUENCE_WORDS, TILE_SLOTS, TILE_WORDS, said_of
 from sparsec.kernels.regions import Lists, Rules
 
@@ -33,6 +33,7 @@ def hopper_forward_kernel(
     SPLITS: programs that split a tile leave there what each of them found.  TILES: those of several sequences, n_q
     being the rows of Q.  SINKS: as `HopperWork` says.
     """
+    ROWS: gl.constexpr = 64
     WORDS: gl.constexpr = TILE_WORDS if TILES is None else SEQUENCE_WORDS
     OUT_LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_D, 16])
     _hopper_forward(
@@ -44,7 +45,7 @@ def hopper_forward_kernel(
             Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR, TILT), Lists(),
             HopperSizes(
                 GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST,
-                BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, BLOCK_M // 2, STAGES,
+                BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, ROWS, BLOCK_M // ROWS, STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2),
             ),
@@ -62,14 +63,15 @@ def _hopper_forward(Q, K, V, results, plan):
     size: gl.constexpr = plan.sizes.BLOCK_D
     stages: gl.constexpr = plan.sizes.STAGES
     words: gl.constexpr = plan.sizes.WORDS
+    groups: gl.constexpr = plan.sizes.GROUPS
     BARRIER: gl.constexpr = mbarrier.MBarrierLayout()
     NUMBER: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
     shared = HopperShared(
-        gl.allocate_shared_memory(dtype, [4, 1, 1, rows, size], Q.layout),
+        gl.allocate_shared_memory(dtype, [2 * groups, 1, 1, rows, size], Q.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, keys, size], K.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, keys, size], V.layout),
-        gl.allocate_shared_memory(dtype, [2, 1, 1, rows, size], results.OUT.layout),
-        gl.allocate_shared_memory(gl.float32, [4, rows], NUMBER),
+        gl.allocate_shared_memory(dtype, [groups, 1, 1, rows, size], results.OUT.layout),
+        gl.allocate_shared_memory(gl.float32, [2 * groups, rows], NUMBER),
         gl.allocate_shared_memory(gl.int32, [stages, 1], NUMBER),
         gl.allocate_shared_memory(gl.int32, [TILE_SLOTS * words, 1], NUMBER),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
@@ -79,11 +81,19 @@ def _hopper_forward(Q, K, V, results, plan):
         mbarrier.init(shared.q_full.index(slot), count=1)
     for stage in gl.static_range(stages):
         mbarrier.init(shared.full.index(stage), count=1)
-    gl.warp_specialize([
-        (_hopper_attend, (0, results, shared, plan)),
-        (_hopper_attend, (1, results, shared, plan)),
-        (hopper_load, (Q, K, V, shared, plan)),
-    ], [4, 1], [240, 24])  # fmt: skip
+    if groups == 2:
+        gl.warp_specialize([
+            (_hopper_attend, (0, results, shared, plan)),
+            (_hopper_attend, (1, results, shared, plan)),
+            (hopper_load, (Q, K, V, shared, plan)),
+        ], [4, 1], [240, 24])  # fmt: skip
+    else:
+        gl.warp_specialize([
+            (_hopper_attend, (0, results, shared, plan)),
+            (_hopper_attend, (1, results, shared, plan)),
+            (_hopper_attend, (2, results, shared, plan)),
+            (hopper_load, (Q, K, V, shared, plan)),
+        ], [4, 4, 1], [160, 160, 32])  # fmt: skip
 
 
 @gluon.jit
@@ -95,6 +105,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
     the step which follows.
     """
     ROWS: gl.constexpr = plan.sizes.ROWS
+    GROUPS: gl.constexpr = plan.sizes.GROUPS
     STAGES: gl.constexpr = plan.sizes.STAGES
     mbarrier.wait(shared.full.index(0), 0)
     said, turn, stage, complete = said_of(shared.said, 0), -1, 0, -1
@@ -107,10 +118,10 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         first, more = says(said, FIRST), not says(said, ENDS)
         turn += said & FIRST
         if first & (turn > 0):
-            named_barrier(QUERIES_EMPTY + ((turn - 1) & 1), ARRIVE_ALL)
+            give_back(QUERIES_EMPTY + ((turn - 1) & 1), GROUPS)
             hopper_store_sums(m_i, l_i, turn - 1, results, shared, plan, GROUP)
         mbarrier.wait(shared.q_full.index(turn & 1), (turn >> 1) & 1, pred=first & more)
-        s = scores_of(shared, 2 * (turn & 1) + GROUP, stage % STAGES, plan)
+        s = scores_of(shared, GROUPS * (turn & 1) + GROUP, stage % STAGES, plan)
         if complete >= 0:
             hopper_store(acc, complete, results, shared, plan, GROUP)
         if plan.sizes.PACKED and says(said_before, RAGGED):
@@ -120,7 +131,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         # The end of a basic block: without it, ptxas moves the wait for the values before the exponentials.
         mbarrier.wait(shared.full.index((stage + 1) % STAGES), ((stage + 1) // STAGES) & 1, pred=more)
         acc = warpgroup_mma_wait(0, deps=[acc])
-        named_barrier(STAGE_EMPTY + stage % STAGES, ARRIVE_ALL)
+        give_back(STAGE_EMPTY + stage % STAGES, GROUPS)
         p = gl.convert_layout(weights.to(shared.q.dtype), plan.sizes.WEIGHTS)
         acc *= alpha[:, None]
         stage += 1

@@ -35,7 +35,8 @@ class HopperSizes(NamedTuple):
     BLOCK_N: Any
     BLOCK_D: Any
     HEAD_DIM: Any
-    ROWS: Any  # of a tile that one group of warps has
+    ROWS: Any  # of a tile that one group of warps has, and how many groups there are
+    GROUPS: Any
     STAGES: Any  # of keys and values
     SCORES: Any  # layout of scores in registers
     OUT: Any  # of results

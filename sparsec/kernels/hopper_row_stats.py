@@ -53,10 +53,15 @@ def hopper_join_sums(
         total += tl.load(ptrs)
         ptrs += BLOCK_M * BLOCK_D
     # As `_as_runs` of the backward kernel: from the last, pairs of columns, rows 8 apart, columns, rows, columns, rows.
-    EIGHTS: tl.constexpr = BLOCK_D // 16
+    # A half has 64 rows, of 128 all columns, and of 64 half of them.
+    EIGHTS: tl.constexpr = BLOCK_M * BLOCK_D // 1024
     half, run = place // (BLOCK_M * BLOCK_D // 2), place % (BLOCK_M * BLOCK_D // 2)
     row = run // (EIGHTS * 128) * 16 + run // 2 % 2 * 8 + run // 16 % 8
-    column = half * (BLOCK_D // 2) + run // 128 % EIGHTS * 8 + run // 4 % 4 * 2 + run % 2
+    column = run // 128 % EIGHTS * 8 + run // 4 % 4 * 2 + run % 2
+    if BLOCK_M == 128:
+        row += half * 64
+    else:
+        column += half * (BLOCK_D // 2)
     row += tile * BLOCK_M
     to = DQ + (batch * r_b + head.to(tl.int64) * r_h + row.to(tl.int64) * r_m) * 8 + column
     tl.store(to, (total * scale).to(DQ.dtype.element_ty), mask=(row < n_q) & (column < HEAD_DIM))

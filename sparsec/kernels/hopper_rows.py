@@ -7,14 +7,15 @@ from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper import gl
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_tier import HOPPER_BLOCK, HOPPER_STAGES, hopper_size
+from sparsec.kernels.hopper_tier import GROUP_ROWS, HOPPER_TILES, hopper_size
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.prepare import Heads, rules_of, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits
 from sparsec.kernels.stages import join_splits, lay_splits, near_of, split_first_tiles
 
-_OPTIONS = {"num_warps": 4, "maxnreg": 168}  # of the loading warp and both groups: 24 and 240 registers a thread
+# Registers of a thread by the number of groups, the mean: two have 240 each, three 160.
+_REGISTERS = {2: 168, 3: 128}
 
 
 def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_offset: int) -> None:
@@ -25,34 +26,35 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     q, k = run.metas["Q"], run.metas["K"]
     (batch, all_heads, n_q, head_dim), n = q.shape, k.shape[2]
     size = hopper_size(head_dim)
+    rows, keys, stages = HOPPER_TILES[size]
     values: Environment = rules_of(kernel) | heads.lists | more
     values |= {"NAME": kernel.name, "NUMBERS": kernel.numbers or None, "LONGEST_FIRST": kernel.longest_first}
-    values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size, "STAGES": HOPPER_STAGES[size]}
-    values |= {"BLOCK_M": HOPPER_BLOCK, "BLOCK_N": HOPPER_BLOCK}
+    values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size, "STAGES": stages}
+    values |= {"BLOCK_M": rows, "BLOCK_N": keys}
     values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"SCORE": kernel.regions[0].answers.exponent, "TILT": kernel.regions[0].answers.tilt}
-    whole = kernel.block > 1 and kernel.block % HOPPER_BLOCK == q_offset % HOPPER_BLOCK == 0
+    whole = kernel.block > 1 and kernel.block % rows == kernel.block % keys == q_offset % rows == 0
     values["WHOLE"] = whole and not run.packed  # sequences have first positions of their own
-    for name, rows in {"Q": HOPPER_BLOCK // 2, "K": HOPPER_BLOCK, "V": HOPPER_BLOCK, "OUT": HOPPER_BLOCK // 2}.items():
-        values[name] = hopper_box(name, run.metas[name], rows, size)
-    tiles = cdiv(n_q, HOPPER_BLOCK)
+    for name, block in {"Q": GROUP_ROWS, "K": keys, "V": keys, "OUT": GROUP_ROWS}.items():
+        values[name] = hopper_box(name, run.metas[name], block, size)
+    options, tiles = {"num_warps": 4, "maxnreg": _REGISTERS[rows // GROUP_ROWS]}, cdiv(n_q, rows)
     values |= {"OUT_ROWS": Slot("OUT"), **strides_by_name(r=run.metas["OUT"])}
     values |= {"scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
     values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
     if run.packed:
-        laid, most = lay_sequence_tiles(run, kernel, heads, values, (HOPPER_BLOCK, HOPPER_BLOCK))
+        laid, most = lay_sequence_tiles(run, kernel, heads, values, (rows, keys))
         values |= {"TILES": laid["TILES"], "LONGEST_FIRST": False}
         programs = min(most * heads.queries, processors(q.device))
-        run.launch(hopper_forward_kernel, (programs, 1, 1), values, _OPTIONS)
+        run.launch(hopper_forward_kernel, (programs, 1, 1), values, options)
         return
     split, found = None, {}
     if kernel.split_prefix:
-        prefix, steps = kernel.split_prefix - q_offset, cdiv(n, HOPPER_BLOCK)
-        split = split_first_tiles(prefix, n_q, HOPPER_BLOCK, steps, heads.queries, batch, all_heads)
+        prefix, steps = kernel.split_prefix - q_offset, cdiv(n, keys)
+        split = split_first_tiles(prefix, n_q, rows, steps, heads.queries, batch, all_heads)
         found = lay_splits(run, split, {"SPLITS": (head_dim,), "SPLITS_LSE": ()})
         values |= split.values | found
     programs = (tiles + (split.programs if split else 0)) * heads.queries * batch
-    run.launch(hopper_forward_kernel, (min(programs, processors(q.device)), 1, 1), values, _OPTIONS)
+    run.launch(hopper_forward_kernel, (min(programs, processors(q.device)), 1, 1), values, options)
     if split:
         found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
         join_splits(run, combine_splits, split, found)

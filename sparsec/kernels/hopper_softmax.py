@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparsec.kernels.hopper import fence_async_shared, gl, gluon, warpgroup_mma, warpgroup_mma_wait
 from sparsec.kernels.hopper_mask import hopper_exponents, hopper_mask, hopper_tilt, keys_there
-from sparsec.kernels.hopper_sync import MEET_GROUPS, VALUES_CLEARED, named_barrier, says
+from sparsec.kernels.hopper_sync import MEET_GROUPS, MEET_THREE_GROUPS, VALUES_CLEARED, named_barrier, says
 from sparsec.kernels.hopper_tiles import FIRST, MASKS, RAGGED, SAID_FLAGS
 
 NO_MAXIMUM = gl.constexpr(-1.0e30)  # finite, as in `softmax_start`
@@ -64,16 +64,17 @@ def next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP: gl.constexpr):
 def clear_values(shared, stage, said, turn, plan, GROUP: gl.constexpr):
     """Values of a step, by what was said of it, become 0 where they are those of another sequence.
 
-    They may be no numbers, which weights of 0 would not hide.  Each group has half of them, and waits for the other.
+    They may be no numbers, which weights of 0 would not hide.  Two groups have half of them each, and all wait.
     """
     half: gl.constexpr = plan.sizes.BLOCK_N // 2
     LAYOUT: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [4, 1], [1, 0])
-    k = (said >> SAID_FLAGS) * plan.sizes.BLOCK_N + GROUP * half + gl.arange(0, half, gl.SliceLayout(1, LAYOUT))
-    own = stored_matrix(shared.v, stage).slice(GROUP * half, half)
-    x = own.load(LAYOUT)
-    own.store(gl.where(keys_there(k, turn, shared, plan)[:, None], x, gl.zeros_like(x)))
-    fence_async_shared()
-    named_barrier(VALUES_CLEARED, MEET_GROUPS)
+    if GROUP < 2:
+        k = (said >> SAID_FLAGS) * plan.sizes.BLOCK_N + GROUP * half + gl.arange(0, half, gl.SliceLayout(1, LAYOUT))
+        own = stored_matrix(shared.v, stage).slice(GROUP * half, half)
+        x = own.load(LAYOUT)
+        own.store(gl.where(keys_there(k, turn, shared, plan)[:, None], x, gl.zeros_like(x)))
+        fence_async_shared()
+    named_barrier(VALUES_CLEARED, MEET_GROUPS if plan.sizes.GROUPS == 2 else MEET_THREE_GROUPS)
 
 
 @gluon.jit

@@ -19,7 +19,7 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
     some = l_i != 0  # not a number stays one
     l_safe = gl.where(some, l_i, 1.0)
     lse = gl.where(some, (m_i + gl.log2(l_safe)) * LN_2, float("-inf"))
-    shared.factors.index(2 * (turn & 1) + GROUP).store(share / l_safe)
+    shared.factors.index(plan.sizes.GROUPS * (turn & 1) + GROUP).store(share / l_safe)
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
     if results.SPLITS_LSE is not None:
         gl.store(results.SPLITS_LSE + _first_of_share(bh, part, plan) + row, lse, mask=(row >= 0) & (part >= 0))
@@ -33,7 +33,7 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
 @gluon.jit
 def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
     """Results of a group's rows of that tile, or its share of them."""
-    factors = shared.factors.index(2 * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
+    factors = shared.factors.index(plan.sizes.GROUPS * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
     out = acc * factors[:, None]
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
     if results.SPLITS is not None and part >= 0:

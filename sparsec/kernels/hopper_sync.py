@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from sparsec.kernels.hopper import gl, gluon
 
-# What a barrier is told, and how many threads meet there: two groups of warps, both and a warp, one and a warp.
+# What a barrier is told, and how many threads meet there: two groups of warps, both and a warp, one and a warp, three,
+# these and a warp.
 ARRIVE_GROUPS = gl.constexpr("bar.arrive $1, 256; mov.u32 $0, $1;")
 MEET_GROUPS = gl.constexpr("bar.sync $1, 256; mov.u32 $0, $1;")
 ARRIVE_ALL = gl.constexpr("bar.arrive $1, 288; mov.u32 $0, $1;")
 MEET_ALL = gl.constexpr("bar.sync $1, 288; mov.u32 $0, $1;")
 ARRIVE_STORER = gl.constexpr("bar.arrive $1, 160; mov.u32 $0, $1;")
 MEET_STORER = gl.constexpr("bar.sync $1, 160; mov.u32 $0, $1;")
+MEET_THREE_GROUPS = gl.constexpr("bar.sync $1, 384; mov.u32 $0, $1;")
+ARRIVE_ALL_OF_THREE = gl.constexpr("bar.arrive $1, 416; mov.u32 $0, $1;")
+MEET_ALL_OF_THREE = gl.constexpr("bar.sync $1, 416; mov.u32 $0, $1;")
 
-# Where both groups have changed shared memory.
+# Where groups have changed shared memory.
 VALUES_CLEARED = gl.constexpr(9)
-# The first of the named barriers at which both groups give back a tile of queries, and a stage.
+# The first of the named barriers at which groups give back a tile of queries, and a stage.
 QUERIES_EMPTY, STAGE_EMPTY = gl.constexpr(10), gl.constexpr(12)
 
 _COMPLETE = gl.constexpr("cp.async.bulk.wait_group 0; mov.u32 $0, $1;")
@@ -55,6 +59,18 @@ _NEXT = gl.constexpr("""{
 def named_barrier(number, WHAT: gl.constexpr):
     """Arrives at a named barrier, or waits there."""
     gl.inline_asm_elementwise(WHAT, "=r,r", [gl.to_tensor(number)], dtype=gl.int32, is_pure=False, pack=1)
+
+
+@gluon.jit
+def give_back(number, GROUPS: gl.constexpr):
+    """A group says at a named barrier that it has read what the loading warp may then overwrite."""
+    named_barrier(number, ARRIVE_ALL if GROUPS == 2 else ARRIVE_ALL_OF_THREE)
+
+
+@gluon.jit
+def await_groups(number, GROUPS: gl.constexpr):
+    """The loading warp waits until all groups have given back what it overwrites then."""
+    named_barrier(number, MEET_ALL if GROUPS == 2 else MEET_ALL_OF_THREE)
 
 
 @gluon.jit

@@ -35,14 +35,24 @@ from sparsec.kernels.stages import variant_of
 
 TIER = "SPARSEC_TIER"
 _TIERS = "plain", "hopper"
-HOPPER_BLOCK = 128  # queries and keys of a tile
 _SAMPLES = 16
 _TRITON = range(6, 10)  # 3.6 to 3.9: Gluon changes from one to the next
 _CAPABILITY = 9, 0
 _GPU, _GLUON = "a GPU of capability 9.0", "Gluon of Triton 3.6 to 3.9"
 
-# By head size, rounded up.  Stages of keys and values: shared memory holds them beside queries and results.
-HOPPER_STAGES = {64: 4, 128: 2}
+GROUP_ROWS = 64  # of a tile forward that a group of warps has
+
+
+class HopperTiles(NamedTuple):
+    """Tiles of the forward kernel."""
+
+    rows: int  # of queries: 64 for each group of warps
+    keys: int
+    stages: int  # of keys and values, which shared memory holds beside queries and results
+
+
+# By head size, rounded up.
+HOPPER_TILES = {64: HopperTiles(192, 128, 4), 128: HopperTiles(128, 128, 2)}
 # The share of steps that must go without a mask.  At 64, exponentials are the limit, of either tier.
 _LEAST_WHOLE = {64: 0.9, 128: 0.3}
 _LEAST_WHOLE_BACKWARD = 0.3
@@ -71,7 +81,12 @@ class HopperCase(NamedTuple):
     @property
     def tiles(self) -> int:
         """Of queries, of all heads."""
-        return cdiv(self.q.shape[2], HOPPER_BLOCK) * self.q.shape[0] * self.q.shape[1]
+        return cdiv(self.q.shape[2], self.sizes.rows) * self.q.shape[0] * self.q.shape[1]
+
+    @property
+    def sizes(self) -> HopperTiles:
+        """Of its tiles forward."""
+        return HOPPER_TILES[hopper_size(self.q.shape[3])]
 
 
 def hopper_size(head_dim: int) -> int:
@@ -91,7 +106,7 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
     _GPU: lambda case: machine_lacks(case.q.device) != _GPU,
     _GLUON: lambda case: machine_lacks(case.q.device) != _GLUON,
     "16-bit types": lambda case: case.q.dtype in (torch.float16, torch.bfloat16),
-    "a head size from 40 to 128": lambda case: case.q.shape[3] > 32 and hopper_size(case.q.shape[3]) in HOPPER_STAGES,
+    "a head size from 40 to 128": lambda case: case.q.shape[3] > 32 and hopper_size(case.q.shape[3]) in HOPPER_TILES,
     "values of the head size of keys": lambda case: len({x.shape[3] for x in case.tensors}) == 1,
     "tensors that are not expanded": lambda case: not any(0 in x.strides for x in case.tensors),
     "one softmax from start to end": lambda case: case.kernel.begin == "init" and case.kernel.end == "store",
@@ -121,9 +136,9 @@ def hopper_lacks(case: HopperCase) -> str:
 # Where it is faster than the plain tier, as measured on an H100 (docs/architecture.md has the figures).
 _FASTER_WITH: dict[str, Callable[[HopperCase], bool]] = {
     "2,048 keys": lambda case: case.n >= TMA_LENGTH,
-    "64 queries": lambda case: case.q.shape[2] >= HOPPER_BLOCK // 2,
+    "64 queries": lambda case: case.q.shape[2] >= GROUP_ROWS,
     "a tile for three of four processors": lambda case: 4 * case.tiles >= 3 * processors(case.q.device),
-    "blocks of whole tiles, if any": lambda case: case.kernel.block == 1 or not case.kernel.block % HOPPER_BLOCK,
+    "blocks of whole tiles, if any": lambda case: case.kernel.block == 1 or not case.kernel.block % case.sizes.keys,
     "sequences of 512 tokens": lambda case: case.q.shape[0] * case.q.shape[2] >= _LEAST_TOKENS * case.lines,
 }
 _FORWARD_FASTER_WITH = _FASTER_WITH | {
@@ -148,17 +163,18 @@ _GRADIENTS_FASTER_WITH = _FASTER_WITH | {
 
 def _whole_share(case: HopperCase) -> float:
     """The share of steps that go without a mask, the mean of some tiles: others take up to twice as long."""
-    region, (n_q, n), half = case.kernel.regions[0], (case.q.shape[2], case.n), HOPPER_BLOCK // 2
-    rows = torch.linspace(0, max(n_q - half, 0), _SAMPLES, dtype=torch.int64).div(half, rounding_mode="floor") * half
+    region, n_q, n, keys = case.kernel.regions[0], case.q.shape[2], case.n, case.sizes.keys
+    rows = torch.linspace(0, max(n_q - GROUP_ROWS, 0), _SAMPLES, dtype=torch.int64)
+    rows = rows.div(GROUP_ROWS, rounding_mode="floor") * GROUP_ROWS
     q_lo = rows[:, None] + case.q_offset
-    k_lo = torch.arange(0, n, HOPPER_BLOCK)[None, :]
-    edges = q_lo, q_lo + half - 1, k_lo, k_lo + HOPPER_BLOCK - 1
+    k_lo = torch.arange(0, n, keys)[None, :]
+    edges = q_lo, q_lo + GROUP_ROWS - 1, k_lo, k_lo + keys - 1
     whole = torch.as_tensor(region.is_full(*edges, n, *region.more)) & (edges[3] < n)
     visited = torch.zeros(len(rows), k_lo.shape[1], dtype=torch.bool)
     for seen, first in zip(visited, q_lo[:, 0].tolist(), strict=True):
-        for begin, end in region.visit(first, first + half - 1, n, *region.more):
+        for begin, end in region.visit(first, first + GROUP_ROWS - 1, n, *region.more):
             if max(begin, 0) < end:
-                seen[max(begin, 0) // HOPPER_BLOCK : cdiv(end, HOPPER_BLOCK)] = True
+                seen[max(begin, 0) // keys : cdiv(end, keys)] = True
     steps = visited.sum(1)
     return float(((whole & visited).sum(1) / steps.clamp(min=1))[steps > 0].mean())
 
@@ -195,17 +211,18 @@ def gradients_lack(case: HopperCase, group: Group, variant: Variant, groups: int
         return lacks
     if case.lines:
         return _sequences_lack(case)
-    steps = count_steps(case.kernel.regions[0], case.q.shape[2], case.n, case.q_offset)
+    queries = STEP_QUERIES[hopper_size(case.q.shape[3])]
+    steps = count_steps(case.kernel.regions[0], case.q.shape[2], case.n, case.q_offset, queries)
     return "" if 0 < steps <= MOST_STEPS else f"1 to {MOST_STEPS:,} tiles of pairs"
 
 
 def _sequences_lack(case: HopperCase) -> str:
     """The same of the sequences of a call, for whose tiles and steps there is room whatever their lengths are."""
-    batch, n_q = case.q.shape[0], case.q.shape[2]
-    tiles = most_tiles(case.lines, batch * n_q, STEP_QUERIES, 1)
-    if tiles > _MOST_ROOM * cdiv(batch * n_q, STEP_QUERIES) + _LEAST_ROOM:
+    batch, n_q, queries = case.q.shape[0], case.q.shape[2], STEP_QUERIES[hopper_size(case.q.shape[3])]
+    tiles = most_tiles(case.lines, batch * n_q, queries, 1)
+    if tiles > _MOST_ROOM * cdiv(batch * n_q, queries) + _LEAST_ROOM:
         return "sequences that are few for their tokens"
-    steps = listed_steps(most_tiles(case.lines, batch * case.n, STEP_KEYS, 1), n_q)
+    steps = listed_steps(most_tiles(case.lines, batch * case.n, STEP_KEYS, 1), n_q, queries)
     return "" if steps <= MOST_LISTED else f"at most {MOST_LISTED:,} tiles of pairs"
 
 

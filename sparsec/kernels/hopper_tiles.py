@@ -14,12 +14,12 @@ from sparsec.kernels.own_tiles import sequence_of
 from sparsec.kernels.regions import ask, tile_of, walk_of
 from sparsec.kernels.tiles import split_steps
 
-SAID_FLAGS = gl.constexpr(7)  # bits of the number of a step, before its tile of keys
+SAID_FLAGS = gl.constexpr(9)  # bits of the number of a step, before its tile of keys
 FIRST = gl.constexpr(1)  # it is the first one of its tile
 ENDS = gl.constexpr(2)  # it has no pairs, and no other follows: the values of the one before are left
 RAGGED = gl.constexpr(4)  # it has keys beyond the last one, or before the first
 MASKS = gl.constexpr(8)  # a group's rows have a pair with the first half of the keys that is left out; twice that:
-# with the second; four times: the same of the second group
+# with the second; four times: the same of the second group; and so on
 TILE_BATCH, TILE_HEAD, TILE_NUMBER, TILE_PART = gl.constexpr(0), gl.constexpr(1), gl.constexpr(2), gl.constexpr(3)
 TILE_SINK = gl.constexpr(4)  # the bits of a real number
 TILE_WORDS = gl.constexpr(5)
@@ -134,7 +134,7 @@ def hopper_step(visits, tile, step, plan):
     said += gl.where(ragged, RAGGED, 0)
     if plan.rules.KEEP is not None and not plan.rules.WHOLE:
         half: gl.constexpr = plan.sizes.BLOCK_N // 2
-        for place in gl.static_range(4):
+        for place in gl.static_range(2 * plan.sizes.GROUPS):
             q_lo = tile.q_lo + place // 2 * plan.sizes.ROWS
             whole = _is_whole(q_lo, k_lo + place % 2 * half, tile.n, plan, half)
             said += gl.where(whole, 0, MASKS << place)

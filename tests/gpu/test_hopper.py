@@ -101,7 +101,7 @@ def test_random_scores(score: str, lengths: tuple[int, int, int], dtype: torch.d
     check_here(pattern, *lengths, heads=4, kv_heads=2, head_size=64, dtype=dtype)
 
 
-@pytest.mark.parametrize(("head_size", "dtype"), [(128, torch.bfloat16), (80, torch.float16)])
+@pytest.mark.parametrize(("head_size", "dtype"), [(128, torch.bfloat16), (80, torch.float16), (64, torch.float16)])
 @pytest.mark.parametrize(
     ("text", "n_q", "n"),
     [
@@ -140,10 +140,11 @@ def test_sinks_beside_scores() -> None:
     assert on_hopper(attend)
 
 
+@pytest.mark.parametrize("head_size", [64, 128])
 @pytest.mark.parametrize("lengths", [(1, 1, None), (1, 900, None), (900, 333, 5), (333, 200, 400), (1029, 2048, 0)])
-def test_lengths(lengths: tuple[int, int, int | None]) -> None:
+def test_lengths(lengths: tuple[int, int, int | None], head_size: int) -> None:
     for text in ("window(70) | global(20)", "k < n"):
-        check_here(pattern_of(f"pattern p = {text}"), *lengths, dtype=torch.bfloat16, head_size=128)
+        check_here(pattern_of(f"pattern p = {text}"), *lengths, dtype=torch.bfloat16, head_size=head_size)
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
@@ -153,14 +154,15 @@ def test_head_sizes(head_size: int, dtype: torch.dtype) -> None:
     check_here(pattern, 500, 700, heads=4, kv_heads=2, head_size=head_size, dtype=dtype, batch=2)
 
 
+@pytest.mark.parametrize("head_size", [64, 128])
 @pytest.mark.parametrize("text", ["causal", "window(700) | global(70)"])
-def test_more_tiles_than_processors(text: str) -> None:
+def test_more_tiles_than_processors(text: str, head_size: int) -> None:
     """Programs take turns, snake-wise or not; the first tiles of some are split."""
     pattern = pattern_of(f"pattern p = {text}")
-    check_here(pattern, 3001, 3001, heads=8, kv_heads=2, batch=3, head_size=128, dtype=torch.bfloat16)
+    check_here(pattern, 3001, 3001, heads=8, kv_heads=2, batch=3, head_size=head_size, dtype=torch.bfloat16)
 
 
-@pytest.mark.parametrize(("head_size", "dtype"), [(128, torch.bfloat16), (80, torch.float16)])
+@pytest.mark.parametrize(("head_size", "dtype"), [(128, torch.bfloat16), (80, torch.float16), (64, torch.float16)])
 def test_parts_and_several_sums(head_size: int, dtype: torch.dtype) -> None:
     """Keys that all queries see come in parts, and queries that see all keys have several sums."""
     pattern = pattern_of("pattern p = window(300) | global(200)")
@@ -352,14 +354,15 @@ def test_bitwise_repeatable(text: str) -> None:
         assert all(map(torch.equal, attend(q, k, v, return_lse=True), first))
 
 
+@pytest.mark.parametrize("head_size", [64, 128])
 @pytest.mark.parametrize(
     "text", ["causal", "k < n", "past(300)", "window(300) | global(70)", "past(300) with softcap(2), alibi"]
 )
-def test_gradients_are_bitwise_repeatable(text: str) -> None:
+def test_gradients_are_bitwise_repeatable(text: str, head_size: int) -> None:
     """Though steps wait for one another, and other work holds up some of them."""
     attend = attend_of(pattern_of(f"pattern p = {text}"))
     forget(attend)
-    q, k, v, g = torch.randn(4, 2, 8, 3000, 128, device="cuda", dtype=torch.bfloat16)
+    q, k, v, g = torch.randn(4, 2, 8, 3000, head_size, device="cuda", dtype=torch.bfloat16)
     g_lse, busy = torch.randn(2, 8, 3000, device="cuda"), torch.randn(2048, 2048, device="cuda")
     first, other = gradients(attend, q, k, v, g, g_lse), torch.cuda.Stream()
     for _ in range(100):

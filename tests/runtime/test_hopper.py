@@ -16,7 +16,10 @@ from sparsec.codegen.emit import emit
 from sparsec.codegen.support import standalone
 from sparsec.diagnostics import SparsecError
 from sparsec.kernels import hopper_tier
+from sparsec.kernels.hopper_backward_steps import STEP_QUERIES
 from sparsec.kernels.hopper_tier import (
+    GROUP_ROWS,
+    HOPPER_TILES,
     TIER,
     HopperCase,
     gradients_lack,
@@ -225,21 +228,22 @@ def compiled(text: str, head_size: int) -> dict[str, CompiledKernel]:
     ],
 )
 def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
-    """Products overlap with the softmax of their own group, and nothing is spilled there; both groups have one loop."""
+    """Products overlap with the softmax of their own group, and nothing is spilled there; each group has one loop."""
     if not known_gluon():
         pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
     kernel = compiled(text, head_size)["forward"]
     assert not kernel.serialized
     assert kernel.shared <= SHARED
-    assert kernel.registers == 168
+    groups = HOPPER_TILES[head_size].rows // GROUP_ROWS
+    assert kernel.registers == {2: 168, 3: 128}[groups]  # of a thread, the mean
     assert kernel.spills <= spills  # around tiles
     steps = list(inner_loops(kernel.stages["cubin"], "HGMMA", PRODUCTS * (head_size // 128 + 1)))
-    assert len(steps) >= 2  # a loop of each group
-    for loop in steps[:2]:
+    assert len(steps) >= groups  # a loop of each
+    for loop in steps[:groups]:
         exponentials = [at for at, each in enumerate(loop) if "MUFU.EX2" in each]
         waits = [at for at, each in enumerate(loop) if "WARPGROUP.DEPBAR" in each][-2:]
         spilled = [at for at, each in enumerate(loop) if each.split()[0].startswith(("LDL", "STL")) and at > waits[0]]
-        assert len(spilled) <= 20  # all of them in branches of masks
+        assert len(spilled) <= 40  # all of them in branches of masks
         assert max(spilled, default=0) < exponentials[0]
         assert waits[0] < exponentials[0]  # for the scores
         assert sum(at < waits[1] for at in exponentials) >= 60  # of 64; the values are waited for behind them
@@ -251,7 +255,7 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
         ("past(1000) | sinks(4)", 128, 512, 10),
         pytest.param("k < n", 128, 200, 2, marks=pytest.mark.full),
         pytest.param("window(512) | global(64)", 128, 512, 10, marks=pytest.mark.full),
-        pytest.param("causal", 64, 0, 0, marks=pytest.mark.full),
+        pytest.param("causal", 64, 800, 80, marks=pytest.mark.full),  # Triton 3.9: in branches of masks; 3.6: 20
         pytest.param("past(1000) with alibi", 128, 512, 10, marks=pytest.mark.full),
     ],
 )
@@ -265,12 +269,14 @@ def test_what_the_compiler_made_of_gradients(text: str, head_size: int, spills: 
     assert kernel.registers == 168
     assert kernel.spills <= spills
     loops = inner_loops(kernel.stages["cubin"], "HGMMA", PRODUCTS * (2 + head_size // 64))
-    steps = [loop for loop in loops if sum("MUFU.EX2" in each for each in loop) == 32]
+    exponentials = STEP_QUERIES[head_size] // 2  # of a thread
+    steps = [loop for loop in loops if sum("MUFU.EX2" in each for each in loop) == exponentials]
     assert len(steps) >= 2  # a loop of each group
     for loop in steps[:2]:
         assert sum(each.split()[0].startswith(("LDL", "STL")) for each in loop) <= in_loop
         waits = [each.split(",")[-1].strip() for each in loop if "WARPGROUP.DEPBAR" in each]
-        assert waits == ["0x1", "0x1", "0x1", "0x0"]
+        # how many products may be in flight: of two halves of the queries, more
+        assert waits == [f"0x{count}" for count in ((1, 1, 1, 0) if head_size == 128 else (3, 3, 4, 4, 3, 0))]
 
 
 @pytest.mark.full

@@ -6,7 +6,7 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.hopper_on_cpu import GROUPS, KEYS, Memory, Program
+from support.hopper_on_cpu import KEYS, ROWS, Memory, Program
 
 from sparsec.kernels.hopper_plan import HopperWork
 from sparsec.kernels.own_tiles import TILE_COLUMNS
@@ -14,6 +14,7 @@ from sparsec.kernels.program import cdiv
 
 COLUMNS = getattr(TILE_COLUMNS, "value", TILE_COLUMNS)
 WINDOW = 300
+GROUPS = st.sampled_from((2, 3))  # of warps that compute
 lengths = st.one_of(st.integers(0, 3), st.integers(100, 300), st.just(KEYS), st.integers(0, 900))
 
 
@@ -38,41 +39,46 @@ def stored_by(programs: int, work: HopperWork, **sizes) -> Counter:
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.lists(st.tuples(lengths, lengths, st.integers(0, 500)), max_size=5), st.integers(1, 3), st.integers(1, 9))
-def test_sequences(sequences: list[tuple[int, int, int]], heads: int, programs: int) -> None:
+@given(
+    st.lists(st.tuples(lengths, lengths, st.integers(0, 500)), max_size=5), st.integers(1, 3), st.integers(1, 9), GROUPS
+)
+def test_sequences(sequences: list[tuple[int, int, int]], heads: int, programs: int, groups: int) -> None:
     """Of several sequences there may be fewer tiles than programs, or none."""
     table, q_first, k_first, expected = [0] * COLUMNS, 0, 0, Counter()
     for n_q, keys, begin in sequences:
         n = begin + keys
         q_offset = max(n - n_q, 0)
-        for tile in range(cdiv(n_q, KEYS)):
-            q_lo = q_offset + tile * KEYS
-            steps, first = keys_of_window(q_lo, q_lo + KEYS - 1, n, n, KEYS)
+        for tile in range(cdiv(n_q, groups * ROWS)):
+            q_lo = q_offset + tile * groups * ROWS
+            steps, first = keys_of_window(q_lo, q_lo + groups * ROWS - 1, n, n, KEYS)
             visited = [k_first - begin + KEYS * (first + step) for step in reversed(range(steps))]
             # without a step there is one in which every pair is masked
             rows = tuple(visited or [k_first - begin + KEYS * cdiv(n, KEYS)])
             for head in range(heads):
                 expected += Counter(
-                    (group, 0, head, q_first + tile * KEYS + group * KEYS // 2, rows) for group in range(GROUPS)
+                    (group, 0, head, q_first + (tile * groups + group) * ROWS, rows) for group in range(groups)
                 )
             table += [0, q_first, n_q, k_first, begin, n, q_offset, tile, 0, 0, 0]
             table[0] += 1
         q_first, k_first = q_first + n_q, k_first + keys
     work = HopperWork(Memory(table), None, heads, heads, 1, q_first, k_first, 0, 0, 0, 1, None, 0)
-    assert stored_by(programs, work, GROUP=1) == expected
+    assert stored_by(programs, work, GROUP=1, GROUPS=groups) == expected
 
 
 @settings(max_examples=12, deadline=None)
 @given(
-    st.integers(1, 700), st.integers(1, 900), st.integers(0, 300), st.integers(1, 2), st.integers(1, 9), st.booleans()
-)
-def test_one_sequence(n_q: int, n: int, q_offset: int, batch: int, programs: int, longest_first: bool) -> None:
-    heads, tiles, expected = 4, cdiv(n_q, KEYS), Counter()
+    st.integers(1, 700), st.integers(1, 900), st.integers(0, 300), st.integers(1, 2), st.integers(1, 9), st.booleans(),
+    GROUPS,
+)  # fmt: skip
+def test_one_sequence(
+    n_q: int, n: int, q_offset: int, batch: int, programs: int, longest_first: bool, groups: int
+) -> None:
+    heads, tiles, expected = 4, cdiv(n_q, groups * ROWS), Counter()
     for tile in range(tiles):
-        q_lo = q_offset + tile * KEYS
-        steps, first = keys_of_window(q_lo, q_lo + KEYS - 1, n, n, KEYS)
+        q_lo = q_offset + tile * groups * ROWS
+        steps, first = keys_of_window(q_lo, q_lo + groups * ROWS - 1, n, n, KEYS)
         rows = tuple(KEYS * (first + step) for step in reversed(range(steps))) or (KEYS * cdiv(n, KEYS),)
-        for row, head, group in ((i, j, g) for i in range(batch) for j in range(heads) for g in range(GROUPS)):
-            expected[group, row, head, tile * KEYS + group * KEYS // 2, rows] += 1
+        for row, head, group in ((i, j, g) for i in range(batch) for j in range(heads) for g in range(groups)):
+            expected[group, row, head, (tile * groups + group) * ROWS, rows] += 1
     work = HopperWork(None, None, heads, heads, batch, n_q, n, q_offset, tiles, 0, 1, None, 0)
-    assert stored_by(programs, work, GROUP=2, LONGEST_FIRST=longest_first) == expected
+    assert stored_by(programs, work, GROUP=2, GROUPS=groups, LONGEST_FIRST=longest_first) == expected

@@ -12,28 +12,34 @@ from hypothesis import strategies as st
 from support.generated import mask_of, module_of, pattern_of
 
 from sparsec.kernels.hopper_backward import heads_in_turn
-from sparsec.kernels.hopper_backward_steps import STEP_KEYS, STEP_QUERIES, count_steps, steps_of
+from sparsec.kernels.hopper_backward_steps import STEP_KEYS, STEP_QUERIES, STEP_ROWS, count_steps, steps_of
 from sparsec.kernels.program import cdiv
 
-CLOSES, ADDS, WHOLE, FLAGS = 1, 2, 4, 5
+CLOSES, ADDS, WHOLE, FLAGS = 1, 2, 4, 7
 PATTERNS = ["k < n", "causal", "k >= q", "past(300)", "past(100) | sinks(4)", "window(200) | global(40)"]
 PATTERNS += ["past(100) & q >= 400", "block_window(96, 3)", "k < 200 | k >= q & k < q + 77"]
 
 
 @pytest.mark.parametrize("text", PATTERNS)
 @settings(max_examples=8)
-@given(n_q=st.integers(1, 900), n=st.integers(1, 900), q_offset=st.integers(0, 300))
-def test_steps(text: str, n_q: int, n: int, q_offset: int) -> None:
+@given(
+    n_q=st.integers(1, 900),
+    n=st.integers(1, 900),
+    q_offset=st.integers(0, 300),
+    size=st.sampled_from(sorted(STEP_QUERIES)),
+)
+def test_steps(text: str, n_q: int, n: int, q_offset: int, size: int) -> None:
+    step_queries = STEP_QUERIES[size]
     pattern = pattern_of(f"pattern p = {text}")
     kernel = module_of(pattern)._PROGRAM.groups[0].at(n).of("dkdv")[0]
-    (region,), shape = kernel.regions, (cdiv(n_q, STEP_QUERIES), cdiv(n, STEP_KEYS))
-    kept = np.zeros((shape[0] * STEP_QUERIES, shape[1] * STEP_KEYS), bool)
+    (region,), shape = kernel.regions, (cdiv(n_q, step_queries), cdiv(n, STEP_KEYS))
+    kept = np.zeros((shape[0] * step_queries, shape[1] * STEP_KEYS), bool)
     kept[:n_q, :n] = mask_of(pattern, n_q, n, q_offset)
-    some = kept.reshape(shape[0], STEP_QUERIES, shape[1], STEP_KEYS).any((1, 3))
-    if not count_steps(region, n_q, n, q_offset):
+    some = kept.reshape(shape[0], step_queries, shape[1], STEP_KEYS).any((1, 3))
+    if not count_steps(region, n_q, n, q_offset, step_queries):
         assert not some.any()
         return
-    made = steps_of(region, n_q, n, q_offset, kernel.split_prefix, torch.device("cpu"))
+    made = steps_of(region, n_q, n, q_offset, kernel.split_prefix, step_queries, torch.device("cpu"))
     added: dict[int, list[int]] = {}
     tiles, queries = {}, {}
     visited, parts = np.zeros(shape, int), np.zeros(shape[1], int)
@@ -46,11 +52,12 @@ def test_steps(text: str, n_q: int, n: int, q_offset: int) -> None:
             added.setdefault(place, []).append(said)
             tiles.setdefault(query, set()).add(place)
             queries[place] = query
-            for half in range(2):
-                first, rows = key * STEP_KEYS + half * STEP_KEYS // 2, slice(query * STEP_QUERIES, n_q)
-                if said & WHOLE << half:
+            for number in range(2 * step_queries // STEP_ROWS):
+                first = key * STEP_KEYS + number % 2 * STEP_KEYS // 2
+                rows = slice(query * step_queries + number // 2 * STEP_ROWS, n_q)
+                if said & WHOLE << number:
                     assert first + STEP_KEYS // 2 <= n
-                    assert kept[rows][:STEP_QUERIES, first : first + STEP_KEYS // 2].all()
+                    assert kept[rows][:STEP_ROWS, first : first + STEP_KEYS // 2].all()
     assert visited.max() == 1
     assert (visited >= some).all()
     assert made.every_query == visited.any(1).all()
@@ -72,7 +79,7 @@ def test_the_order_of_steps() -> None:
     """From the last queries to the first, but where keys have far more queries than others."""
     program = module_of(pattern_of("pattern p = past(100) | sinks(4)"))._PROGRAM
     kernel = program.groups[0].at(2048).of("dkdv")[0]
-    made = steps_of(kernel.regions[0], 2048, 2048, 0, kernel.split_prefix, torch.device("cpu"))
+    made = steps_of(kernel.regions[0], 2048, 2048, 0, kernel.split_prefix, 64, torch.device("cpu"))
     starts, queries = made.tiles[:, 1].tolist(), made.steps[:, 0].tolist()
     assert made.tiles[:-1, 0].tolist() == list(range(16))
     assert queries[: starts[1]] == list(range(31, -1, -1))
@@ -84,7 +91,7 @@ def test_keys_that_all_queries_see() -> None:
     """Parts come behind the tiles that add to the same sums, and tiles of queries with many steps have several sums."""
     program = module_of(pattern_of("pattern p = window(512) | global(64)"))._PROGRAM
     kernel = program.groups[0].at(32768).of("dkdv")[0]
-    made = steps_of(kernel.regions[0], 32768, 32768, 0, kernel.split_prefix, torch.device("cpu"))
+    made = steps_of(kernel.regions[0], 32768, 32768, 0, kernel.split_prefix, 64, torch.device("cpu"))
     assert (made.split, made.parts) == (1, 16)
     assert not made.follow
     assert made.joined.tolist() == [[0, 512, 32]]
@@ -106,7 +113,7 @@ def test_keys_that_all_queries_see() -> None:
 
 def test_tiles_from_the_last_to_the_first() -> None:
     backwards = module_of(pattern_of("pattern p = k >= q"))._PROGRAM.groups[0].at(512).of("dkdv")[0]
-    made = steps_of(backwards.regions[0], 512, 512, 0, backwards.split_prefix, torch.device("cpu"))
+    made = steps_of(backwards.regions[0], 512, 512, 0, backwards.split_prefix, 64, torch.device("cpu"))
     assert made.tiles[:-1, 0].tolist() == [3, 2, 1, 0]
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sparsec.kernels import hopper_forward_kernel, hopper_load, hopper_plan, hopper_sync, hopper_tiles
 from sparsec.kernels.regions import Lists, Rules
 
-KEYS, GROUPS = 128, 2
+KEYS, ROWS = 128, 64  # ROWS: of a tile that a group has
 STAGES, SLOTS = 2, 4
 PATIENCE = 20  # seconds that a group of warps waits for another
 
@@ -96,7 +96,7 @@ class Program:
         self.arrivals: dict[int, list[str]] = {}
         self.stored: list[Stored] = []
         self.errors: list[BaseException] = []
-        self.gl = _language(number, programs)
+        self.gl, self.groups = _language(number, programs), sizes.get("GROUPS", 2)
         words = _number(hopper_tiles.SEQUENCE_WORDS if work.TILES is not None else hopper_tiles.TILE_WORDS)
         no_layouts = None, None, None
         self.plan = hopper_plan.HopperPlan(
@@ -105,11 +105,12 @@ class Program:
             Lists(),
             hopper_plan.HopperSizes(
                 sizes["GROUP"], sizes.get("SPLIT", False), work.TILES is not None, words,
-                sizes.get("LONGEST_FIRST", False), KEYS, KEYS, 64, 64, KEYS // 2, STAGES, *no_layouts,
+                sizes.get("LONGEST_FIRST", False), ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
+                *no_layouts,
             ),
             1.0,
         )  # fmt: skip
-        counts = 2 * GROUPS, STAGES, STAGES, 0, 0, STAGES, SLOTS * words, 2, STAGES
+        counts = 2 * self.groups, STAGES, STAGES, 0, 0, STAGES, SLOTS * words, 2, STAGES
         self.shared = hopper_plan.HopperShared(*map(Cells, counts))
         self.shared.q.dtype = None  # type: ignore[attr-defined]
 
@@ -117,7 +118,8 @@ class Program:
         """What it stores.  AssertionError where a group waits for ever, or reads what is not there."""
         boxes = map(Box, "QKV")
         arguments = [(hopper_load.hopper_load, (*boxes, self.shared, self.plan))]
-        arguments += [(hopper_forward_kernel._hopper_attend, (i, None, self.shared, self.plan)) for i in range(GROUPS)]
+        attend = hopper_forward_kernel._hopper_attend
+        arguments += [(attend, (i, None, self.shared, self.plan)) for i in range(self.groups)]
         threads = [threading.Thread(target=self._guarded, args=each, daemon=True) for each in arguments]
         for thread in threads:
             thread.start()
@@ -175,8 +177,8 @@ class Program:
             self.changed.notify_all()
 
     def _named_barrier(self, number: int, what: Any) -> None:
-        """Both groups arrive, and the loading warp waits for them."""
-        meets = _number(what) == _number(hopper_sync.MEET_ALL)
+        """All groups arrive, and the loading warp waits for them."""
+        meets = _number(what) in (_number(hopper_sync.MEET_ALL), _number(hopper_sync.MEET_ALL_OF_THREE))
         with self.changed:
             here = self.arrivals.setdefault(number, [])
             name = threading.current_thread().name
@@ -185,7 +187,7 @@ class Program:
                 here.append(name)
                 self.changed.notify_all()
         if meets:
-            self._until(lambda: len(here) == GROUPS, f"barrier {number}")
+            self._until(lambda: len(here) == self.groups, f"barrier {number}")
             here.clear()
 
     # ------------------------------------------------------------ what groups do
