@@ -129,6 +129,12 @@ class TritonScores(_Scores):
         super().__init__(data)
         self.positions: Triton = Triton(data=data)
 
+    def tilted(self, node: Real, tilt: str) -> list[str]:
+        """The body of a function that returns it and `tilt`, if any, for each position from the query to the key."""
+        lines = self.lines(node, of_pairs=True)
+        rise = f" + {tilt} * {self._whole(ir.Sub(ir.Var('k'), ir.Var('q')))}" if tilt else ""
+        return [*lines[:-1], lines[-1] + rise]
+
     def exponents(self, node: Real) -> list[str]:
         """The body of a function that returns it times log2(e), of products s that are not yet times `scale`.
 
@@ -147,8 +153,8 @@ class TritonScores(_Scores):
             case Scaled():
                 return f"s * ({' * '.join(['scale', *factors])})"
             case Apply("tanh", value):
-                inner, inside = self._factors(value)
-                text, inside = ("s", ["scale", *inside]) if inner == Scaled() else (self._chain(inner, []), inside)
+                core, inside = self._factors(value)
+                text, inside = ("s", ["scale", *inside]) if core == Scaled() else (self._chain(core, []), inside)
                 return text and self._tanh(text, inside, factors)
             case Apply(function, value) if inner := self._chain(value, []):
                 times = f" * ({' * '.join(factors)})" if factors else ""

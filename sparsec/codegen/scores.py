@@ -66,9 +66,12 @@ class ScoreText:
 
 
 def score_text(
-    score: Real | None, conditions: tuple[ir.Set, ...], numbered: bool, data: DataArguments
+    score: Real | None, conditions: tuple[ir.Set, ...], numbered: bool, data: DataArguments, stem: str
 ) -> ScoreText | None:
-    """The text of a score of all pairs of some conditions, which may read `data`; None where there is none."""
+    """The text of a score of all pairs of some conditions, which may read `data`; None where there is none.
+
+    `stem`: of the names of its functions.
+    """
     if score is None:
         return None
     derived, numbers = gradient(score), ", NUMBERS" if numbered else ""
@@ -76,7 +79,7 @@ def score_text(
     sum_of = tilted(signed)
     level = sum_of.level if sum_of else signed
     return ScoreText(
-        score=TritonScores(data).lines(signed, of_pairs=True),
+        score=TritonScores(data).tilted(level, f"_tilt{stem}(n, h, H{numbers})" if sum_of else ""),
         gradient=[] if constant(derived) == 1 else TritonScores(data).lines(derived),
         exponent=[] if level == Scaled() else TritonScores(data).exponents(level),
         tilt=TritonScores(data).lines(sum_of.tilt) if sum_of else [],

@@ -1,8 +1,8 @@
 """The hyperbolic tangent of scores: on NVIDIA GPUs by short polynomials where the values at hand are small, as mostly.
 
-Caps are far above most scores: of `50 * tanh(s / 50)`, |s / 50| is hardly ever above 0.2.  There, tanh(u) = u * P(u * u)
-takes six instructions a value, which run beside products, and neither exponentials nor divisions, of which a processor
-makes an eighth as many at a time.
+Caps are far above most scores: of `50 * tanh(s / 50)`, |s / 50| is hardly ever above 0.2.  There, tanh(u) is
+u * P(u * u), which takes five instructions a value, and neither exponentials nor divisions, of which a processor makes
+an eighth as many at a time.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import struct
 
 from sparsec.kernels.device import tl, triton
 
-# Minimax of tanh(u) / u in u * u, 1 at 0: up to NEAR with a relative error of 1.3e-7, a unit of the last place, and up to
-# FAR with 6.5e-8.  Beyond that, 1 - 2 / (exp(2 u) + 1) cancels little.
+# Minimax of tanh(u) / u in u * u, 1 at 0: up to NEAR with a relative error of 1.3e-7, a unit of the last place, and up
+# to FAR with 6.5e-8.  Beyond that, 1 - 2 / (exp(2 u) + 1) cancels little.
 _NEAR, _NEAR_TERMS = 0.2, (-0.333296981815, 0.130380275733)
 _FAR, _FAR_TERMS = 0.8, (-0.333328669818, 0.133227661213, -0.0531763322364, 0.0191907992058, -0.00441091004851)
 _VALUES = 8  # values of a thread that are looked at together: each look costs a branch, and holds their registers
@@ -28,8 +28,8 @@ def _ptx_tanh() -> str:
     """PTX of `outside * tanh(inside * x)` for some values x.
 
     Operands: results, x, the coefficients of x * P(x * x), the square of x from which on they do not hold, and both
-    factors.  A warp none of whose values is larger is done then; one none of whose values is beyond the other polynomial
-    goes without exponentials.  A value's result depends on nothing that stands beside it.
+    factors.  A warp none of whose values is larger is done then; one none of whose values is beyond the other
+    polynomial goes without exponentials.  A value's result depends on nothing that stands beside it.
     """
     x, *terms, limit, inside, outside = (
         [f"${_VALUES * (1 + argument) + i}" for i in range(_VALUES)] for argument in range(len(_NEAR_TERMS) + 5)
