@@ -105,7 +105,7 @@ class Program:
             Lists(),
             hopper_plan.HopperSizes(
                 sizes["GROUP"], sizes.get("SPLIT", False), work.TILES is not None, words,
-                sizes.get("LONGEST_FIRST", False), KEYS, KEYS, 64, 64, KEYS // 2, STAGES, *no_layouts,
+                sizes.get("LONGEST_FIRST", False), False, KEYS, KEYS, 64, 64, KEYS // 2, STAGES, *no_layouts,
             ),
             1.0,
         )  # fmt: skip
