@@ -1,4 +1,4 @@
-"""What a score is made of: signs that a pattern decides, and what rises by the same from key to key."""
+"""What a score is made of: signs that a pattern decides, what rises by the same from key to key, and a bound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any, NamedTuple, cast
 from sparsec.analysis.facts import is_causal
 from sparsec.ir import nodes as ir
 from sparsec.ir.scores import (
+    Apply,
     Arithmetic,
+    Choose,
+    Extreme,
     ReadReal,
     Real,
     Scaled,
@@ -106,3 +109,26 @@ def is_of_head(node: Real) -> bool:
     return not any(named) and not any(
         isinstance(part, Scaled | ReadReal | ir.Read | ir.ElementOf) for part in parts(node)
     )
+
+
+def most(score: Real) -> float | None:
+    """What a score is never above, and its negative never below, whatever is put in; None where nothing is known."""
+    match score:
+        case Apply("tanh"):
+            return 1.0
+        case Apply("abs", value):
+            return most(value)
+        case Arithmetic(left, "+" | "-", right):
+            sides = most(left), most(right)
+            return None if None in sides else sum(cast(tuple[float, float], sides))
+        case Arithmetic(left, "*", right):
+            sides = most(left), most(right)
+            return None if None in sides else cast(float, sides[0]) * cast(float, sides[1])
+        case Arithmetic(left, "/", right) if constant(right):
+            bound = most(left)
+            return None if bound is None else bound / abs(cast(float, constant(right)))
+        case Extreme(_, left, right) | Choose(left, _, right):
+            sides = most(left), most(right)
+            return None if None in sides else max(cast(tuple[float, float], sides))
+    known = constant(score)
+    return None if known is None else abs(known)

@@ -129,6 +129,12 @@ class TritonScores(_Scores):
         super().__init__(data)
         self.positions: Triton = Triton(data=data)
 
+    def tilted(self, node: Real, tilt: str) -> list[str]:
+        """The body of a function that returns it and `tilt`, if any, for each position from the query to the key."""
+        lines = self.lines(node, of_pairs=True)
+        rise = f" + {tilt} * {self._whole(ir.Sub(ir.Var('k'), ir.Var('q')))}" if tilt else ""
+        return [*lines[:-1], lines[-1] + rise]
+
     def exponents(self, node: Real) -> list[str]:
         """The body of a function that returns it times log2(e), of products s that are not yet times `scale`.
 
@@ -141,19 +147,40 @@ class TritonScores(_Scores):
 
     def _chain(self, node: Real, factors: list[str]) -> str:
         """A chain that begins with s, times some factors; "" where it is none."""
+        node, own = self._factors(node)
+        factors = [*factors, *own]
         match node:
             case Scaled():
                 return f"s * ({' * '.join(['scale', *factors])})"
-            case Arithmetic(left, "*", right) if is_of_head(left):
-                return self._chain(right, [*factors, self._at(left, ATOM)])
-            case Arithmetic(left, "*", right) if is_of_head(right):
-                return self._chain(left, [*factors, self._at(right, ATOM)])
-            case Arithmetic(left, "/", right) if is_of_head(right):
-                return self._chain(left, [*factors, f"(1 / {self._at(right, ATOM)})"])
+            case Apply("tanh", value):
+                core, inside = self._factors(value)
+                text, inside = ("s", ["scale", *inside]) if core == Scaled() else (self._chain(core, []), inside)
+                return text and self._tanh(text, inside, factors)
             case Apply(function, value) if inner := self._chain(value, []):
                 times = f" * ({' * '.join(factors)})" if factors else ""
                 return f"{self._function(function)}({inner}){times}"
         return ""
+
+    def _factors(self, node: Real) -> tuple[Real, list[str]]:
+        """A product as what differs from pair to pair, and factors that do not."""
+        match node:
+            case Arithmetic(left, "*", right) if is_of_head(left):
+                core, factors = self._factors(right)
+                return core, [self._at(left, ATOM), *factors]
+            case Arithmetic(left, "*", right) if is_of_head(right):
+                core, factors = self._factors(left)
+                return core, [self._at(right, ATOM), *factors]
+            case Arithmetic(left, "/", right) if is_of_head(right):
+                core, factors = self._factors(left)
+                return core, [f"(1 / {self._at(right, ATOM)})", *factors]
+        return node, []
+
+    def _tanh(self, text: str, inside: list[str], outside: list[str]) -> str:
+        """`outside * tanh(inside * text)`: what pairs have in common becomes a part of coefficients."""
+        factors = [" * ".join(some) or "1.0" for some in (inside, outside)]
+        while factors and factors[-1] == "1.0":
+            factors.pop()
+        return f"sk.tanh({', '.join([text, *factors])})"
 
     def _whole(self, node: ir.Int) -> str:
         if _is_difference(node):
@@ -161,6 +188,12 @@ class TritonScores(_Scores):
         if isinstance(node, ir.Abs) and _is_difference(node.value):  # of a real number it costs nothing
             return f"tl.abs({self._whole(node.value)})"
         return f"sk.real({self.positions.wide_integer(node)})"
+
+    def _real(self, node: Real) -> tuple[str, int]:
+        if isinstance(node, Apply) and node.function == "tanh" and node not in self.names:
+            value, inside = self._factors(node.value)
+            return self._tanh(self.real(value), inside, []), ATOM
+        return super()._real(node)
 
     def _read(self, node: ReadReal) -> str:
         own, indices = self.data.of_entries(node.name), [*map(self.positions.wide_integer, node.indices)]
@@ -174,7 +207,7 @@ class TritonScores(_Scores):
         return f"sk.read_pair({own}, {', '.join(indices)}, n)"
 
     def _function(self, name: str) -> str:
-        return "sk.tanh" if name == "tanh" else f"tl.{name}"
+        return f"tl.{name}"
 
     def _extreme(self, kind: str, left: Real, right: Real) -> str:
         return f"tl.{kind}imum({self.real(left)}, {self.real(right)}, tl.PropagateNan.ALL)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sparsec.analysis.score_gradient import gradient
-from sparsec.analysis.score_terms import tilted, with_known_signs
+from sparsec.analysis.score_terms import most, tilted, with_known_signs
 from sparsec.codegen.arguments import DataArguments
 from sparsec.codegen.score_dialects import TorchIndices, TorchScores, TritonScores
 from sparsec.ir import nodes as ir
@@ -40,6 +40,7 @@ class ScoreText:
     gradient: list[str]  # none where it is 1
     exponent: list[str]  # of unscaled products, in base 2, without `tilt`; none where that is s
     tilt: list[str]  # by how much a score rises from each key to the next; none where that differs
+    most: float | None  # the bound of its size; None: nobody knows one
     score_torch: list[str]
     gradient_torch: list[str]
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
@@ -65,9 +66,12 @@ class ScoreText:
 
 
 def score_text(
-    score: Real | None, conditions: tuple[ir.Set, ...], numbered: bool, data: DataArguments
+    score: Real | None, conditions: tuple[ir.Set, ...], numbered: bool, data: DataArguments, stem: str
 ) -> ScoreText | None:
-    """The text of a score of all pairs of some conditions, which may read `data`; None where there is none."""
+    """The text of a score of all pairs of some conditions, which may read `data`; None where there is none.
+
+    `stem`: of the names of its functions.
+    """
     if score is None:
         return None
     derived, numbers = gradient(score), ", NUMBERS" if numbered else ""
@@ -75,10 +79,11 @@ def score_text(
     sum_of = tilted(signed)
     level = sum_of.level if sum_of else signed
     return ScoreText(
-        score=TritonScores(data).lines(signed, of_pairs=True),
+        score=TritonScores(data).tilted(level, f"_tilt{stem}(n, h, H{numbers})" if sum_of else ""),
         gradient=[] if constant(derived) == 1 else TritonScores(data).lines(derived),
         exponent=[] if level == Scaled() else TritonScores(data).exponents(level),
         tilt=TritonScores(data).lines(sum_of.tilt) if sum_of else [],
+        most=None if numbered else most(score),
         score_torch=TorchScores(data).lines(score, of_pairs=True),
         gradient_torch=TorchScores(data).lines(derived),
         numbers=numbers,

@@ -23,7 +23,7 @@ _MODULES = (  # each after those that it imports
     *("settings", "hardware", "memory", "watched"),
     *("device", "hopper", "entries", "chosen_kernels", "spans", "tiles", "loads", "shares", "softmax", "splits"),
     *("dropout_tiles",),
-    *("reals",),
+    *("reals", "tanh"),
     *("own_tiles", "regions", "scored_tiles", "key_regions", "query_regions", "judging"),
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather", "decode_tiles", "decode_kernel"),
     *("hash_kernel", "cluster_kernel", "index_kernel", "choice_kernels", "group_tiles", "group_kernels", "group_joins"),

@@ -29,7 +29,8 @@ def scores_of(shared, slot, stage, plan):
 @gluon.jit
 def no_sums(plan):
     """The maximum of a group's rows and the sums of their weights, of each thread, before the first step."""
-    m_i = gl.full([plan.sizes.ROWS], NO_MAXIMUM, gl.float32, gl.SliceLayout(1, plan.sizes.OUT))
+    START: gl.constexpr = 0.0 if plan.sizes.BOUNDED else NO_MAXIMUM
+    m_i = gl.full([plan.sizes.ROWS], START, gl.float32, gl.SliceLayout(1, plan.sizes.OUT))
     return m_i, _lane_sums(gl.zeros([plan.sizes.ROWS, plan.sizes.BLOCK_N], gl.float32, plan.sizes.SCORES))
 
 
@@ -37,7 +38,8 @@ def no_sums(plan):
 def next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP: gl.constexpr):
     """Weights of a step, what earlier sums are to be multiplied with, maximum and sums.
 
-    In the first step of a tile, what is before belongs to another one, and is left as it is.
+    In the first step of a tile, what is before belongs to another one, and is left as it is.  Where scores are BOUNDED,
+    0 stands for the maximum, and earlier sums stay as they are.
     """
     s, scale = warpgroup_mma_wait(1, deps=[s]), plan.scale_log2
     if plan.rules.SCORE is not None:
@@ -47,17 +49,22 @@ def next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP: gl.constexpr):
     if says(said, RAGGED | (3 * MASKS) << (2 * GROUP)):
         s = hopper_mask(s, said, turn, shared, plan, GROUP)
     first = says(said, FIRST)
-    row_max = gl.convert_layout(gl.max(s, 1), m_i.type.layout, assert_trivial=True)
-    m_i, l_i = gl.where(first, NO_MAXIMUM, m_i), gl.where(first, 0.0, l_i)
-    if plan.rules.TILT is not None:
-        m_new = gl.maximum(m_i, row_max + rise)
-        p = gl.exp2(s - _rows_of(m_new - rise, s))
+    l_i = gl.where(first, 0.0, l_i)
+    if plan.sizes.BOUNDED:
+        p = gl.exp2(s * scale)
+        return p, m_i, m_i, l_i + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
     else:
-        m_new = gl.maximum(m_i, row_max * scale)
-        p = gl.exp2(s * scale - _rows_of(m_new, s))
-    alpha = gl.exp2(m_i - m_new)
-    l_i = l_i * _rows_of(alpha, l_i) + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
-    return p, gl.where(first, 1.0, alpha), m_new, l_i
+        row_max = gl.convert_layout(gl.max(s, 1), m_i.type.layout, assert_trivial=True)
+        m_i = gl.where(first, NO_MAXIMUM, m_i)
+        if plan.rules.TILT is not None:
+            m_new = gl.maximum(m_i, row_max + rise)
+            p = gl.exp2(s - _rows_of(m_new - rise, s))
+        else:
+            m_new = gl.maximum(m_i, row_max * scale)
+            p = gl.exp2(s * scale - _rows_of(m_new, s))
+        alpha = gl.exp2(m_i - m_new)
+        l_i = l_i * _rows_of(alpha, l_i) + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
+        return p, gl.where(first, 1.0, alpha), m_new, l_i
 
 
 @gluon.jit

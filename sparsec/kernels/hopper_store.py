@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sparsec.kernels.device import LN_2
 from sparsec.kernels.hopper import fence_async_shared, gl, gluon, store_box, store_wait
+from sparsec.kernels.hopper_softmax import NO_MAXIMUM
 from sparsec.kernels.hopper_tiles import TILE_BATCH, TILE_HEAD, TILE_PART, TILE_ROWS, TILE_SINK, row_of_group, tile_word
 
 
@@ -13,6 +14,8 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
     l_i, share = gl.convert_layout(gl.sum(l_i, 1), m_i.type.layout), 1.0
     if plan.work.SINKS is not None:
         sink = tile_word(shared, turn, plan, TILE_SINK).to(gl.float32, bitcast=True)
+        if plan.sizes.BOUNDED:
+            m_i = gl.where(l_i == 0, NO_MAXIMUM, m_i)  # of a row without a pair the sink is all there is
         top = gl.maximum(m_i, sink)
         share = gl.exp2(m_i - top)
         m_i, l_i = top, l_i * share + gl.exp2(sink - top)

@@ -57,6 +57,7 @@ HOPPER_TILES = {64: HopperTiles(192, 128, 4), 128: HopperTiles(128, 128, 2)}
 _LEAST_WHOLE = {64: 0.9, 128: 0.3}
 _LEAST_WHOLE_BACKWARD = 0.3
 _MOST_ROOM, _LEAST_ROOM = 4, 256  # tiles of queries that sums of several sequences have room for, of those of one
+_MOST_UNSHIFTED = 60.0  # of scores whose weights are exp(score) as it is, up to 2**87
 _LEAST_TOKENS = 512  # of a sequence, the mean over the lines of the table: shorter ones have mostly ragged tiles
 
 
@@ -144,9 +145,11 @@ _FASTER_WITH: dict[str, Callable[[HopperCase], bool]] = {
 _FORWARD_FASTER_WITH = _FASTER_WITH | {
     # Of the tile of such queries, half of the rows have nothing to do at most steps.
     "no queries that see far more keys": lambda case: not case.kernel.split_prefix,
-    # Functions such as tanh take registers that the products in flight have.
-    "a score that adds to products, if any": lambda case: (
-        case.kernel.regions[0].answers.score is None or case.kernel.regions[0].answers.score_gradient is None
+    # Functions such as tanh take registers that the products in flight have, and time that a maximum leaves.
+    "a score that adds to products or is bounded, if any": lambda case: (
+        case.kernel.regions[0].answers.score is None
+        or case.kernel.regions[0].answers.score_gradient is None
+        or is_bounded(case.kernel, case.q.dtype)
     ),
     "few tiles with masks": lambda case: _whole_share(case) >= _LEAST_WHOLE[hopper_size(case.q.shape[3])],
 }
@@ -177,6 +180,15 @@ def _whole_share(case: HopperCase) -> float:
                 seen[max(begin, 0) // keys : cdiv(end, keys)] = True
     steps = visited.sum(1)
     return float(((whole & visited).sum(1) / steps.clamp(min=1))[steps > 0].mean())
+
+
+def is_bounded(kernel: Kernel, dtype: torch.dtype) -> bool:
+    """Whether scores are so small that a softmax needs no maximum: neither weights overflow nor sums of them.
+
+    float16 has too few exponents for that.
+    """
+    most = kernel.regions[0].answers.most
+    return most is not None and most <= _MOST_UNSHIFTED and dtype == torch.bfloat16
 
 
 def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:

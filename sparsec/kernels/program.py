@@ -41,6 +41,7 @@ class Answers(NamedTuple):
     score_gradient: Any = None  # the same -> their derivatives by s; None: these are 1
     exponent: Any = None  # (s, scale, q, k, ..) -> scores less `tilt * (k - q)`, times log2(e); None: of s itself
     tilt: Any = None  # (n, h, H, numbers) -> by how much scores rise from each key to the next; None: that differs
+    most: float | None = None  # what no score is above, nor below its negative; None: nobody knows a bound
 
 
 class Read(NamedTuple):

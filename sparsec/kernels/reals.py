@@ -11,36 +11,6 @@ from sparsec.kernels.device import tl, triton
 
 
 @triton.jit
-def tanh(x):
-    """tanh to within some roundings: of small numbers by a polynomial, as 1 - 2 / (exp(2 x) + 1) cancels.
-
-    A tile of small numbers alone, as caps mostly meet, goes without exponentials and divisions.
-    """
-    if len(x.shape) == 2:
-        if tl.max(tl.max(tl.abs(x), 1), 0) < 0.625:
-            found = _tanh_of_small(x)
-        else:
-            found = _tanh_of_any(x)
-    else:
-        found = _tanh_of_any(x)
-    return found
-
-
-@triton.jit
-def _tanh_of_small(x):
-    """tanh of numbers below 0.625, by a polynomial (Cephes)."""
-    z = x * x
-    p = ((-5.70498872745e-3 * z + 2.06390887954e-2) * z - 5.37397155531e-2) * z
-    p = ((p + 1.33314422036e-1) * z - 3.33332819422e-1) * z
-    return x + x * p
-
-
-@triton.jit
-def _tanh_of_any(x):
-    return tl.where(tl.abs(x) < 0.625, _tanh_of_small(x), 1.0 - 2.0 / (tl.exp2(x * 2.8853900817779268) + 1.0))
-
-
-@triton.jit
 def real(x):
     """An integer as a real number."""
     return x.to(tl.float32)

@@ -25,7 +25,7 @@ from sparsec.kernels.loads import in_long_table_row, in_table_row
 from sparsec.kernels.op import Operator
 from sparsec.kernels.positions import Positions
 from sparsec.kernels.program import Answers, Group, Groups, Kernel, Program, Read, Reads, Region, Variant, numbered
-from sparsec.kernels.reals import as_real, choose_real, real, real_distance, real_zeros, tanh
+from sparsec.kernels.reals import as_real, choose_real, real, real_distance, real_zeros
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.spans import (
     counted,
@@ -52,6 +52,7 @@ from sparsec.kernels.spans import (
     where_inside,
 )
 from sparsec.kernels.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
+from sparsec.kernels.tanh import tanh
 from sparsec.kernels.tiles import after_range, ordered_ranges, tile_range
 
 __all__ = [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sparsec.analysis.score_terms import tilted, with_known_signs
+from sparsec.analysis.score_terms import most, tilted, with_known_signs
 from sparsec.ir.nodes import Sub, Var
 from sparsec.ir.reference import scored
 from sparsec.ir.scores import Arithmetic, Real, Scaled, Whole, number
@@ -46,6 +47,23 @@ def test_tilted(level: str, linear: list[str], signs: list[str]) -> None:
         s = np.random.default_rng(0).normal(size=(9, 11)) * 3
         for head in range(2):
             np.testing.assert_allclose(values(again, s, head), values(score, s, head), rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=60)
+@example("50 * tanh(s / 50)")
+@example("3 - min(tanh(s), 2) * -4 / 3")
+@given(expressions(3))
+def test_no_score_is_larger_than_its_bound(text: str) -> None:
+    score, _ = score_of(text)
+    bound = most(score)
+    if bound is not None:
+        s = np.random.default_rng(0).normal(size=(20, 20)) * 100
+        assert max(np.abs(values(score, s, head)).max() for head in range(2)) <= bound * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("text", "bound"), [("softcap(50)", 50), ("alibi", None)])
+def test_bounds(text: str, bound: float | None) -> None:
+    assert most(lower(parse(Source("x.spat", f"pattern p = past(9) with {text}"))).score(0)) == bound
 
 
 def test_signs() -> None:

@@ -24,8 +24,8 @@ from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.program import Program
-from sparsec.kernels.reals import tanh
 from sparsec.kernels.sequences import of_documents
+from sparsec.kernels.tanh import tanh
 from sparsec.kernels.torch_path import backward_cpu, forward_cpu
 from sparsec.testing import dense_attention
 from sparsec.testing.score_programs import score_programs

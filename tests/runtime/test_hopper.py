@@ -110,7 +110,8 @@ def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -
         ("window(512) | global(64)", (1, 16, 32768, 128), False),
         ("block_window(64, 3)", (1, 16, 32768, 128), False),
         ("past(4096)", (1, 16, 32768, 64), False),
-        ("past(4096) with softcap(50)", (1, 16, 32768, 128), False),
+        ("past(4096) with softcap(50)", (1, 16, 32768, 128), True),
+        ("past(4096) with softcap(70)", (1, 16, 32768, 128), False),  # takes a maximum
         ("past(4096) with softcap(50), alibi", (1, 16, 32768, 128), False),
         ("past(4096) with alibi", (1, 16, 32768, 128), True),
         ("k < n", (1, 16, 8192, 64), True),
