@@ -13,7 +13,7 @@ from sparsec.kernels.hopper_load import hopper_load
 from sparsec.kernels.hopper_plan import HopperPlan, HopperResults, HopperShared, HopperSizes, HopperWork
 from sparsec.kernels.hopper_softmax import clear_values, next_weights, no_sums, scores_of, stored_matrix
 from sparsec.kernels.hopper_store import hopper_store, hopper_store_sums
-from sparsec.kernels.hopper_sync import QUERIES_EMPTY, STAGE_EMPTY, give_back, says
+from sparsec.kernels.hopper_sync import QUERIES_EMPTY, STAGE_EMPTY, group_is_done, says
 from sparsec.kernels.hopper_tiles import ENDS, FIRST, RAGGED, SEQUENCE_WORDS, TILE_SLOTS, TILE_WORDS, said_of
 from sparsec.kernels.regions import Lists, Rules
 
@@ -118,7 +118,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         first, more = says(said, FIRST), not says(said, ENDS)
         turn += said & FIRST
         if first & (turn > 0):
-            give_back(QUERIES_EMPTY + ((turn - 1) & 1), GROUPS)
+            group_is_done(QUERIES_EMPTY + ((turn - 1) & 1), GROUPS)
             hopper_store_sums(m_i, l_i, turn - 1, results, shared, plan, GROUP)
         mbarrier.wait(shared.q_full.index(turn & 1), (turn >> 1) & 1, pred=first & more)
         s = scores_of(shared, GROUPS * (turn & 1) + GROUP, stage % STAGES, plan)
@@ -131,7 +131,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         # The end of a basic block: without it, ptxas moves the wait for the values before the exponentials.
         mbarrier.wait(shared.full.index((stage + 1) % STAGES), ((stage + 1) // STAGES) & 1, pred=more)
         acc = warpgroup_mma_wait(0, deps=[acc])
-        give_back(STAGE_EMPTY + stage % STAGES, GROUPS)
+        group_is_done(STAGE_EMPTY + stage % STAGES, GROUPS)
         p = gl.convert_layout(weights.to(shared.q.dtype), plan.sizes.WEIGHTS)
         if not plan.sizes.BOUNDED:
             acc *= alpha[:, None]

@@ -62,7 +62,7 @@ def named_barrier(number, WHAT: gl.constexpr):
 
 
 @gluon.jit
-def give_back(number, GROUPS: gl.constexpr):
+def group_is_done(number, GROUPS: gl.constexpr):
     """A group says at a named barrier that it has read what the loading warp may then overwrite."""
     named_barrier(number, ARRIVE_ALL if GROUPS == 2 else ARRIVE_ALL_OF_THREE)
 
