@@ -27,8 +27,13 @@ _COLOURS = {
     "flex-flash": "#cc79a7",
     "sdpa": "#595959",
     "sdpa-full": "#999999",
+    "fa4": "#009e73",
+    "fa4-deterministic": "#56b4e9",
+    "cudnn": "#e69f00",
+    "plain": "#7fb8d8",
 }  # told apart by everyone
 _MARKS = {"ours": "o", "flex": "s", "flex-flash": "^", "sdpa": "x", "sdpa-full": "+"}
+_MARKS |= {"fa4": "v", "fa4-deterministic": "<", "cudnn": "D", "plain": "."}
 _PANELS: dict[str, tuple[str, Callable[[str], growth.Figure]]] = {
     "forward": ("ms", lambda name: growth.time(name, "forward")),
     "backward": ("ms", lambda name: growth.time(name, "backward")),
@@ -91,7 +96,9 @@ def draw_speed(reports: list[dict]) -> Figure:
         axes.bar_label(axes.barh(places, factors, 0.38, color=colour, label=kind), fmt=" {:#.3g}", fontsize=8)
     axes.set_yticks(range(len(races)), [_named(race) for race in races], fontsize=8)
     axes.set_xscale("log")
-    axes.set_xlim(1, 2 * max(max(race.factors.values()) for race in races))
+    all_factors = [factor for race in races for factor in race.factors.values()]
+    axes.set_xlim(min(1.0, *all_factors) / 1.25, 2 * max(all_factors))
+    axes.axvline(1, color="#404040", linewidth=0.8)
     axes.xaxis.set_major_formatter("{x:g} x")
     axes.legend(fontsize=8, loc="lower right")
     axes.set_xlabel("sparsec is faster by")
@@ -102,7 +109,8 @@ def draw_speed(reports: list[dict]) -> Figure:
 def _named(race: speed.Race) -> str:
     """The pattern on a line of its own, shortened, above whom it was raced with."""
     text = definition(race.run)
-    return f"{text if len(text) <= 58 else text[:56] + ' …'}\nn = {race.run['n']:,}, against {race.rival}"
+    shortened = text if len(text) <= 58 else text[:56] + " …"
+    return f"{shortened}\nn = {race.run['n']:,} on an {race.device}, against {race.rival}"
 
 
 def save(figure: Figure, stem: Path) -> None:

@@ -129,10 +129,9 @@ def test_a_graph_is_made_while_another_thread_captures() -> None:
     wanted_product = other * 2
     wanted_product += 1
     side, found, failed = torch.cuda.Stream(), [], []
-    room = [torch.empty_like(sets[0][0]) for _ in range(20)]  # later calls ask CUDA for no memory
     with torch.cuda.stream(side):
-        more = [torch.empty_like(sets[0][0]) for _ in range(20)]
-    del room, more
+        room = [torch.empty_like(sets[0][0]) for _ in range(20)]
+    del room  # later calls on that stream ask CUDA for no memory
     torch.cuda.synchronize()
     inside, done = threading.Event(), threading.Event()
 
@@ -149,12 +148,15 @@ def test_a_graph_is_made_while_another_thread_captures() -> None:
     thread = threading.Thread(target=beside)
     thread.start()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="global"):
+    with torch.cuda.stream(torch.cuda.Stream()):  # torch.cuda.graph would give the room back to CUDA
+        graph.capture_begin(capture_error_mode="global")
         product = other * 2
         inside.set()
-        assert done.wait(20)
+        ended = done.wait(20)
         product += 1
+        graph.capture_end()
     thread.join()
+    assert ended
     assert not failed
     graph.replay()
     assert_equal([*found, product], [*(wanted[turn % 4] for turn in range(8)), wanted_product])
@@ -226,11 +228,10 @@ def test_calls_hold_no_memory(form: str) -> None:
         return torch.cuda.memory_allocated(), torch.cuda.mem_get_info()[0]
 
     used()
-    found = [used() for _ in range(5)]
+    found = [used() for _ in range(40)]
     assert len({own for own, _ in found}) == 1
-    assert (
-        min(before - after for (_, before), (_, after) in pairwise(found)) < 1 << 20
-    )  # others may use the device, too
+    # Others may use the device, too: they take memory now and then, a leak takes some in every turn.
+    assert min(before - after for (_, before), (_, after) in pairwise(found)) < 1 << 20
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
