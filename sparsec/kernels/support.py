@@ -14,8 +14,8 @@ from sparsec.kernels.entries import (
     is_sorted,
     read_listed,
     read_number,
-    read_own,
     read_pair,
+    read_own,
     read_position,
 )
 from sparsec.kernels.grouping import Hashing, Routing
@@ -105,8 +105,8 @@ __all__ = [
     "ordered_ranges",
     "read_listed",
     "read_number",
-    "read_own",
     "read_pair",
+    "read_own",
     "read_position",
     "real",
     "real_distance",
