@@ -46,7 +46,7 @@ def is_chosen(CHOSEN, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE:
     if LEVELS == 0:
         words = tl.cdiv(tl.cdiv(n, SIZE), 32)
         LENGTH: tl.constexpr = len(at)
-        if LENGTH >= 7:  # keys side by side from at[5] on; a constant in `at` would be one no more
+        if LENGTH == 7:  # keys side by side from at[5] on; a constant in `at` would be one no more
             KEYS: tl.constexpr = k.shape[0] * k.shape[1]  # the interpreter divides constants by constants alone
             held = _bit(CHOSEN + line * words, own, lists, block, words, there, at[5], KEYS, 0 * KEYS + SIZE)
         else:

@@ -66,24 +66,6 @@ def read_position(INPUT, at, FORM: tl.constexpr, index, n):
 
 
 @triton.jit
-def read_own(INPUT, at, FORM: tl.constexpr, index, n):
-    """The entry of the query or of the key of a pair, 0 where there is none.
-
-    A load that asks about each entry whether it is there waits for the one before, so none do where all are.
-    """
-    LENGTH: tl.constexpr = len(at)
-    if LENGTH == 8 and index.shape[0] == 1:
-        entries = positions_at(INPUT, at, FORM, n) + index
-        if at[7]:
-            entry = tl.load(entries)
-        else:
-            entry = tl.load(entries, mask=is_position(at, index, n), other=0)
-    else:
-        entry = read_position(INPUT, at, FORM, index, n)
-    return entry
-
-
-@triton.jit
 def is_listed(LIST, at, FORM: tl.constexpr, index):
     """Whether a list has an entry of that number."""
     return (index >= 0) & (index < tl.load(entries_at(LIST, at, FORM, 1 << (FORM // 4))))

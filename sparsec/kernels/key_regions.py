@@ -101,8 +101,7 @@ def place_of_keys(region, own, stop, sizes):
     if sizes.PACKED:
         at = (own.batch, own.head, own.heads, own.k_first, own.k_begin, own.k_rows)
     elif sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None:  # keys side by side
-        there = (own.q_lo >= 0) & (own.q_hi < own.n) & (stop.place + sizes.BLOCK_N <= own.n)
-        at = (own.batch, own.head, own.heads, own.q_offset, queries, stop.place, stop.place + sizes.BLOCK_N, there)
+        at = (own.batch, own.head, own.heads, own.q_offset, queries, stop.place, stop.place + sizes.BLOCK_N)
     return at
 
 

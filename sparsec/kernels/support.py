@@ -15,7 +15,6 @@ from sparsec.kernels.entries import (
     read_listed,
     read_number,
     read_pair,
-    read_own,
     read_position,
 )
 from sparsec.kernels.grouping import Hashing, Routing
@@ -106,7 +105,6 @@ __all__ = [
     "read_listed",
     "read_number",
     "read_pair",
-    "read_own",
     "read_position",
     "real",
     "real_distance",
