@@ -44,7 +44,7 @@ def _integer(x: Any) -> int:
     return int(getattr(x, "value", x))
 
 
-_KEY_STEP, _MIX, *_FACTORS = map(_integer, (KEY_STEP, MIX, FACTOR_0, FACTOR_1, FACTOR_2, FACTOR_3))
+_KEY_STEP, _MIX, *_DROP_FACTORS = map(_integer, (KEY_STEP, MIX, FACTOR_0, FACTOR_1, FACTOR_2, FACTOR_3))
 
 
 # ---------------------------------------------------------------- the call
@@ -158,7 +158,7 @@ class RowWords(NamedTuple):
         x *= _MIX
         x ^= _shifted_right(x, 15)
         x ^= self.second
-        return x.mul_(torch.tensor(_FACTORS, dtype=torch.int32, device=k.device)[k >> 3 & 3]) >= self.drop_below
+        return x.mul_(torch.tensor(_DROP_FACTORS, dtype=torch.int32, device=k.device)[k >> 3 & 3]) >= self.drop_below
 
 
 def _shifted_right(x: Tensor, bits: int) -> Tensor:

@@ -24,7 +24,7 @@ MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, whic
 _PART = 32  # least steps of a part
 _MOST_PARTS = 64
 _TILES_BEHIND = 128  # tiles between a part and those that add to the same sums: about as many as run at a time
-_MANY = 4  # times as many steps as half of the tiles of queries have at most are far more
+_MANY_TIMES = 4  # times as many steps as half of the tiles of queries have at most are far more
 _CHAIN = 8  # steps that add to one of several sums, at least
 _MOST_SUMS = 32
 _FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_PART)]
@@ -150,7 +150,7 @@ def _order(taken: Tensor, turn: Tensor, query: Tensor, tiles: int, most: int) ->
 
 def _several_sums(visits: Tensor) -> tuple[Tensor, int]:
     """Tiles of queries with several sums, as in `BackwardSteps.joined`, and how many sums there are of all."""
-    many = (visits > max(_MANY * int(visits.median()), 2 * _CHAIN)).nonzero()[:, 0]
+    many = (visits > max(_MANY_TIMES * int(visits.median()), 2 * _CHAIN)).nonzero()[:, 0]
     each = (visits[many] // _CHAIN).clamp(max=_MOST_SUMS)
     first = len(visits) + each.cumsum(0) - each
     return torch.stack([many, first, each], 1), len(visits) + int(each.sum())

@@ -27,7 +27,7 @@ from sparsec.kernels.sequence_table import lines_of, table_pass
 from sparsec.kernels.watched import watched
 from sparsec.kernels.whole_call import in_c
 
-_MOST = 128  # signatures that are kept
+_MOST_SIGNATURES = 128  # signatures that are kept
 _SIGNED = {type(None), int, str, Tensor}  # types of what is given besides the scale
 
 
@@ -117,7 +117,7 @@ class Repeated:
         asks = form.graded and any(x.requires_grad for x in (q, k, v, given[-1], *inputs.values()) if x is not None)
         if table is not None:
             run = joined(table_pass(self.program, Positions(*positions), q, k), run, ("SEQUENCES",) if asks else ())
-        while len(self.known) >= _MOST:
+        while len(self.known) >= _MOST_SIGNATURES:
             self.known.pop(next(iter(self.known)), None)
         known = KnownCall(self.program, signature, form, given, call, run, asks)
         known.as_given = read_as_given(self.program, inputs, data)

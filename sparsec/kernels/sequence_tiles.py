@@ -14,7 +14,7 @@ from sparsec.kernels.own_tiles import TILE_COLUMNS
 from sparsec.kernels.program import cdiv
 
 _TILES_AT_ONCE = 256
-_FEW, _MANY = 1024, 8192  # sequences at once
+_FEW_SEQUENCES, _MANY_SEQUENCES = 1024, 8192  # sequences at once
 _PROGRAMS_MORE = 1024
 _TILE_COLUMNS = getattr(TILE_COLUMNS, "value", TILE_COLUMNS)
 
@@ -55,10 +55,10 @@ def lay_tiles(run: Pass, by_key: bool, rows: int, block: int, stride: int, other
         values |= {"lines": lines, "halvings": lines.bit_length(), "most": most, "AT_ONCE": _TILES_AT_ONCE}
         values |= {"BY_KEY": by_key, "BLOCK": block, "STRIDE": stride}
         grid = cdiv(most, _TILES_AT_ONCE), 1, 1
-        if lines <= _FEW:
-            run.launch(write_tiles_of_few, grid, values | {"LINES_AT_ONCE": _FEW})
+        if lines <= _FEW_SEQUENCES:
+            run.launch(write_tiles_of_few, grid, values | {"LINES_AT_ONCE": _FEW_SEQUENCES})
         else:
-            run.launch(sum_tiles, (1, 1, 1), values | {"AT_ONCE": _MANY}, {"num_warps": 16})
+            run.launch(sum_tiles, (1, 1, 1), values | {"AT_ONCE": _MANY_SEQUENCES}, {"num_warps": 16})
             run.launch(write_tiles, grid, values)
     return name, programs_for(most, rows, block)
 

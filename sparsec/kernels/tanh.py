@@ -13,8 +13,8 @@ from sparsec.kernels.device import tl, triton
 
 # Minimax of tanh(u) / u in u * u, 1 at 0: up to NEAR with a relative error of 1.3e-7, a unit of the last place, and up
 # to FAR with 6.5e-8.  Beyond that, 1 - 2 / (exp(2 u) + 1) cancels little.
-_NEAR, _NEAR_TERMS = 0.2, (-0.333296981815, 0.130380275733)
-_FAR, _FAR_TERMS = 0.8, (-0.333328669818, 0.133227661213, -0.0531763322364, 0.0191907992058, -0.00441091004851)
+_NEAR_TANH, _NEAR_TERMS = 0.2, (-0.333296981815, 0.130380275733)
+_FAR_TANH, _FAR_TERMS = 0.8, (-0.333328669818, 0.133227661213, -0.0531763322364, 0.0191907992058, -0.00441091004851)
 _VALUES = 8  # values of a thread that are looked at together: each look costs a branch, and holds their registers
 _LEAST_FACTOR = 2.0**-20  # of those within and outside, and the inverse of the largest: coefficients must not overflow
 
@@ -43,7 +43,11 @@ def _ptx_tanh() -> str:
         lines.append(f"mul.f32 ${i}, ${i}, {x[i]};")
     lines += [f"setp.lt.f32 p, most, {limit[0]};", "vote.sync.all.pred p, p, -1;", "@p bra.uni DONE;"]
     lines += [f"mul.f32 most, most, {inside[0]};"] * 2
-    lines += [f"setp.lt.f32 p, most, {_ptx_number(_FAR * _FAR)};", "vote.sync.all.pred p, p, -1;", "@!p bra.uni ANY;"]
+    lines += [
+        f"setp.lt.f32 p, most, {_ptx_number(_FAR_TANH * _FAR_TANH)};",
+        "vote.sync.all.pred p, p, -1;",
+        "@!p bra.uni ANY;",
+    ]
     for step, more in ("", []), ("ANY:", _PTX_EXPONENTIAL):
         lines.append(step)
         for i in range(_VALUES):
@@ -65,14 +69,14 @@ _PTX_EXPONENTIAL = [
     "rcp.approx.ftz.f32 g, g;",
     f"fma.rn.f32 g, g, {_ptx_number(-2.0)}, {_ptx_number(1.0)};",
     "copysign.f32 g, u, g;",
-    f"setp.lt.f32 p, w, {_ptx_number(_FAR)};",
+    f"setp.lt.f32 p, w, {_ptx_number(_FAR_TANH)};",
     "selp.f32 h, h, g, p;",
 ]
 _PTX_TANH = tl.constexpr(_ptx_tanh())
 _TANH_OPERANDS = tl.constexpr(",".join(["=&f"] * _VALUES + ["f"] * (len(_NEAR_TERMS) + 5) * _VALUES))
 _TANH_PACK = tl.constexpr(_VALUES)
-_NEAR_SQUARE, _NEAR_1, _NEAR_2 = map(tl.constexpr, (_NEAR * _NEAR, *_NEAR_TERMS))
-_FAR_FROM, _FAR_1, _FAR_2, _FAR_3, _FAR_4, _FAR_5 = map(tl.constexpr, (_FAR, *_FAR_TERMS))
+_NEAR_SQUARE, _NEAR_1, _NEAR_2 = map(tl.constexpr, (_NEAR_TANH * _NEAR_TANH, *_NEAR_TERMS))
+_FAR_FROM, _FAR_1, _FAR_2, _FAR_3, _FAR_4, _FAR_5 = map(tl.constexpr, (_FAR_TANH, *_FAR_TERMS))
 _COMPILED = tl.constexpr(hasattr(triton, "knobs") and not triton.knobs.runtime.interpret)
 _TWICE_LOG2_E = tl.constexpr(2.8853900817779268)
 _LEAST_OF_TANH, _MOST_OF_TANH = tl.constexpr(_LEAST_FACTOR), tl.constexpr(1 / _LEAST_FACTOR)

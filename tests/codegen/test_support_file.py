@@ -31,7 +31,8 @@ def defined(source: str) -> Counter[str]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found[node.name] += 1
         elif isinstance(node, ast.Assign):
-            found.update(target.id for target in node.targets if isinstance(target, ast.Name))
+            named = (part for target in node.targets for part in ast.walk(target))  # also a, (b, *c) = ...
+            found.update(part.id for part in named if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             found[node.target.id] += 1
     return found

@@ -20,7 +20,7 @@ def tangents(x: np.ndarray, inside: float, outside: float) -> np.ndarray:
     """What a warp makes of float32 [values, lanes], by the text that kernels hold."""
     a, b, one = (np.float32(each) for each in (inside, outside, 1))
     square, first = a * a, a * b
-    near, least = np.float32(module._NEAR) ** 2, module._LEAST_FACTOR
+    near, least = np.float32(module._NEAR_TANH) ** 2, module._LEAST_FACTOR
     known = all(least < abs(each) < 1 / least for each in (a, b))
     terms = [first, first * square * np.float32(module._NEAR_TERMS[0])]
     terms.append(first * square * square * np.float32(module._NEAR_TERMS[1]))
