@@ -40,6 +40,7 @@ class _Scores:
 
     positions: Printer
     zeros: str  # like s
+    scaled = "s"  # the scaled product
 
     def __init__(self, data: DataArguments) -> None:
         self.data = data
@@ -47,13 +48,18 @@ class _Scores:
 
     def lines(self, node: Real, of_pairs: bool = False) -> list[str]:
         """The body of a function that returns it; `of_pairs`: for each pair, also where s does not occur."""
+        lines = self.named([node])
+        spread = of_pairs and not any(isinstance(part, Scaled) for part in parts(node))
+        return [*lines, f"return {self.zeros} + {self._at(node, PRODUCT)}" if spread else f"return {self.real(node)}"]
+
+    def named(self, nodes: list[Real]) -> list[str]:
+        """Lines that name what occurs twice in some nodes."""
         lines = []
-        for part in _used_again(node):
+        for part in _used_again(nodes):
             text = self.real(part)
             self.names[part] = f"x_{len(self.names)}"
             lines.append(f"{self.names[part]} = {text}")
-        spread = of_pairs and not any(isinstance(part, Scaled) for part in parts(node))
-        return [*lines, f"return {self.zeros} + {self._at(node, PRODUCT)}" if spread else f"return {self.real(node)}"]
+        return lines
 
     def real(self, node: Real) -> str:
         return self._real(node)[0]
@@ -69,7 +75,7 @@ class _Scores:
             case Number(value):
                 return _decimal(value), ATOM if value >= 0 else SUM
             case Scaled():
-                return "s", ATOM
+                return self.scaled, ATOM if self.scaled == "s" else PRODUCT
             case Whole(ir.Const(value)):
                 return str(value), ATOM if value >= 0 else SUM
             case Whole(value):
@@ -145,8 +151,23 @@ class TritonScores(_Scores):
         *lines, last = self.lines(node, of_pairs=True)
         return ["s = s * scale", *lines, f"return ({last.removeprefix('return ')}) * {_decimal(math.log2(math.e))}"]
 
-    def _chain(self, node: Real, factors: list[str]) -> str:
-        """A chain that begins with s, times some factors; "" where it is none."""
+    def weights(self, node: Real) -> list[str]:
+        """The body of a function that returns 2 to the power of what `exponents` does."""
+        if chain := self._chain(node, [_decimal(math.log2(math.e))], "sk.exp2_tanh"):
+            return [f"return {chain}"]
+        *lines, last = self.exponents(node)
+        return [*lines, f"return tl.exp2({last.removeprefix('return ')})"]
+
+    def exponents_and_slopes(self, node: Real, slope: Real) -> list[str]:
+        """The body of a function of the same products that returns `exponents` of a score, and a derivative by s."""
+        self.scaled = "s * scale"
+        lines = self.named([node, slope])
+        core, factors = self._factors(node)
+        exponent = f"{self._at(core, PRODUCT)} * ({' * '.join([_decimal(math.log2(math.e)), *factors])})"
+        return [*lines, f"return {exponent}, {self.real(slope)}"]
+
+    def _chain(self, node: Real, factors: list[str], tanh: str = "sk.tanh") -> str:
+        """A chain that begins with s, times some factors, by a function in the place of an outer tanh; "": it is none."""
         node, own = self._factors(node)
         factors = [*factors, *own]
         match node:
@@ -155,8 +176,8 @@ class TritonScores(_Scores):
             case Apply("tanh", value):
                 core, inside = self._factors(value)
                 text, inside = ("s", ["scale", *inside]) if core == Scaled() else (self._chain(core, []), inside)
-                return text and self._tanh(text, inside, factors)
-            case Apply(function, value) if inner := self._chain(value, []):
+                return text and self._tanh(text, inside, factors, tanh)
+            case Apply(function, value) if tanh == "sk.tanh" and (inner := self._chain(value, [])):
                 times = f" * ({' * '.join(factors)})" if factors else ""
                 return f"{self._function(function)}({inner}){times}"
         return ""
@@ -175,12 +196,12 @@ class TritonScores(_Scores):
                 return core, [f"(1 / {self._at(right, ATOM)})", *factors]
         return node, []
 
-    def _tanh(self, text: str, inside: list[str], outside: list[str]) -> str:
+    def _tanh(self, text: str, inside: list[str], outside: list[str], name: str = "sk.tanh") -> str:
         """`outside * tanh(inside * text)`: what pairs have in common becomes a part of coefficients."""
         factors = [" * ".join(some) or "1.0" for some in (inside, outside)]
         while factors and factors[-1] == "1.0":
             factors.pop()
-        return f"sk.tanh({', '.join([text, *factors])})"
+        return f"{name}({', '.join([text, *factors])})"
 
     def _whole(self, node: ir.Int) -> str:
         if _is_difference(node):
@@ -192,6 +213,8 @@ class TritonScores(_Scores):
     def _real(self, node: Real) -> tuple[str, int]:
         if isinstance(node, Apply) and node.function == "tanh" and node not in self.names:
             value, inside = self._factors(node.value)
+            if value == Scaled() and self.scaled != "s":
+                return self._tanh("s", ["scale", *inside], []), ATOM
             return self._tanh(self.real(value), inside, []), ATOM
         return super()._real(node)
 
@@ -269,9 +292,10 @@ def _is_difference(node: ir.Int) -> bool:
     return node in (ir.Sub(ir.Var("q"), ir.Var("k")), ir.Sub(ir.Var("k"), ir.Var("q")))
 
 
-def _used_again(node: Real) -> list[Real]:
+def _used_again(nodes: list[Real]) -> list[Real]:
     """What several others are made of, inner ones first."""
-    uses = Counter(child for part in parts(node) for child in below(part) if isinstance(child, _NAMED))
+    all_parts = dict.fromkeys(part for node in nodes for part in parts(node))
+    uses = Counter(child for part in all_parts for child in below(part) if isinstance(child, _NAMED))
     return sorted((part for part in uses if uses[part] > 1), key=operations)
 
 

@@ -14,6 +14,10 @@ from sparsec.ir.invariance import is_of_distance
 from sparsec.ir.scores import ReadReal, Real, Scaled, constant, inputs_of_score, reads_of
 
 
+_MOST_UNSHIFTED = 60.0  # of scores whose weights are exp(score) as it is, up to 2**87
+_MOST_FINITE = 1e30
+
+
 @dataclass(frozen=True, slots=True)
 class ReadText:
     """How a score reads an entry of a float input, for the gradient of the input."""
@@ -40,7 +44,8 @@ class ScoreText:
     gradient: list[str]  # none where it is 1
     exponent: list[str]  # of unscaled products, in base 2, without `tilt`; none where that is s
     tilt: list[str]  # by how much a score rises from each key to the next; none where that differs
-    most: float | None  # the bound of its size; None: nobody knows one
+    weight: list[str]  # 2 to the power of `exponent`, where no score is so large that this overflows; else none
+    exponent_and_slope: list[str]  # of unscaled products, too, where neither is ever infinite; else none
     score_torch: list[str]
     gradient_torch: list[str]
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
@@ -83,7 +88,10 @@ def score_text(
         gradient=[] if constant(derived) == 1 else TritonScores(data).lines(derived),
         exponent=[] if level == Scaled() else TritonScores(data).exponents(level),
         tilt=TritonScores(data).lines(sum_of.tilt) if sum_of else [],
-        most=None if numbered else most(score),
+        weight=TritonScores(data).weights(score) if _is_below(score, _MOST_UNSHIFTED) else [],
+        exponent_and_slope=(
+            TritonScores(data).exponents_and_slopes(score, derived) if _are_finite(score, derived) else []
+        ),
         score_torch=TorchScores(data).lines(score, of_pairs=True),
         gradient_torch=TorchScores(data).lines(derived),
         numbers=numbers,
@@ -91,6 +99,17 @@ def score_text(
         reads=tuple(_read_text(score, read, data, numbers) for read in reads_of(score)),
         data=data,
     )
+
+
+def _is_below(score: Real, bound: float) -> bool:
+    """Whether its size is known to be at most so much, whatever is put in."""
+    known = most(score)
+    return known is not None and known <= bound
+
+
+def _are_finite(score: Real, derived: Real) -> bool:
+    """Whether a score and its derivative are known to be, and depend on products."""
+    return not constant(derived) and all(_is_below(each, _MOST_FINITE) for each in (score, derived))
 
 
 def _numbers(names: frozenset[str], data: DataArguments) -> tuple[int, ...]:

@@ -57,7 +57,6 @@ HOPPER_TILES = {64: HopperTiles(192, 128, 4), 128: HopperTiles(128, 128, 2)}
 _LEAST_WHOLE = {64: 0.9, 128: 0.3}
 _LEAST_WHOLE_BACKWARD = 0.3
 _MOST_ROOM, _LEAST_ROOM = 4, 256  # tiles of queries that sums of several sequences have room for, of those of one
-_MOST_UNSHIFTED = 60.0  # of scores whose weights are exp(score) as it is, up to 2**87
 _LEAST_TOKENS = 512  # of a sequence, the mean over the lines of the table: shorter ones have mostly ragged tiles
 
 
@@ -187,8 +186,7 @@ def is_bounded(kernel: Kernel, dtype: torch.dtype) -> bool:
 
     float16 has too few exponents for that.
     """
-    most = kernel.regions[0].answers.most
-    return most is not None and most <= _MOST_UNSHIFTED and dtype == torch.bfloat16
+    return kernel.regions[0].answers.weight is not None and dtype == torch.bfloat16
 
 
 def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:

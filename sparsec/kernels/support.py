@@ -51,7 +51,7 @@ from sparsec.kernels.spans import (
     where_inside,
 )
 from sparsec.kernels.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
-from sparsec.kernels.tanh import tanh
+from sparsec.kernels.tanh import exp2_tanh, tanh
 from sparsec.kernels.tiles import after_range, ordered_ranges, tile_range
 
 __all__ = [
@@ -84,6 +84,7 @@ __all__ = [
     "choose_real",
     "counted",
     "entry",
+    "exp2_tanh",
     "floor_div",
     "floor_mod",
     "in_listed_row",
