@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Mapping
 from decimal import Decimal
 
 from sparsec.analysis.score_terms import is_of_head
@@ -131,9 +132,11 @@ class TritonScores(_Scores):
 
     zeros = "sk.real_zeros(s)"
 
-    def __init__(self, data: DataArguments) -> None:
+    def __init__(self, data: DataArguments, indices: Mapping[ReadReal, str] | None = None) -> None:
+        """`indices`: of reads by distance, the functions that make an index of it."""
         super().__init__(data)
         self.positions: Triton = Triton(data=data)
+        self.indices = indices or {}
 
     def tilted(self, node: Real, tilt: str) -> list[str]:
         """The body of a function that returns it and `tilt`, if any, for each position from the query to the key."""
@@ -220,6 +223,8 @@ class TritonScores(_Scores):
 
     def _read(self, node: ReadReal) -> str:
         own, indices = self.data.of_entries(node.name), [*map(self.positions.wide_integer, node.indices)]
+        if node in self.indices:
+            return f"sk.read_by_distance({self.indices[node]}, {own}, q, k)"
         match indices:
             case []:
                 return f"sk.read_number({own})"

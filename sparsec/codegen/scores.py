@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sparsec.analysis.score_gradient import gradient
@@ -24,6 +25,7 @@ class ReadText:
 
     number: int  # of the input
     by: str  # what decides which entry it is: "row" (nothing but the query), "column", "distance", "pair" or "whole"
+    index: str  # on the device, of one that `sk.read_by_distance` reads; else ""
     slope: list[str]
     slope_torch: list[str]
     indices: list[str]  # on tensors; none for a number of each row and head
@@ -80,23 +82,26 @@ def score_text(
     if score is None:
         return None
     derived, numbers = gradient(score), ", NUMBERS" if numbered else ""
+    indices = {
+        read: f"_index_{place}{stem}" for place, read in enumerate(reads_of(score)) if _is_by_distance(read, data)
+    }
     signed = with_known_signs(score, conditions)
     sum_of = tilted(signed)
     level = sum_of.level if sum_of else signed
     return ScoreText(
-        score=TritonScores(data).tilted(level, f"_tilt{stem}(n, h, H{numbers})" if sum_of else ""),
-        gradient=[] if constant(derived) == 1 else TritonScores(data).lines(derived),
-        exponent=[] if level == Scaled() else TritonScores(data).exponents(level),
+        score=TritonScores(data, indices).tilted(level, f"_tilt{stem}(n, h, H{numbers})" if sum_of else ""),
+        gradient=[] if constant(derived) == 1 else TritonScores(data, indices).lines(derived),
+        exponent=[] if level == Scaled() else TritonScores(data, indices).exponents(level),
         tilt=TritonScores(data).lines(sum_of.tilt) if sum_of else [],
-        weight=TritonScores(data).weights(score) if _is_below(score, _MOST_UNSHIFTED) else [],
+        weight=TritonScores(data, indices).weights(score) if _is_below(score, _MOST_UNSHIFTED) else [],
         exponent_and_slope=(
-            TritonScores(data).exponents_and_slopes(score, derived) if _are_finite(score, derived) else []
+            TritonScores(data, indices).exponents_and_slopes(score, derived) if _are_finite(score, derived) else []
         ),
         score_torch=TorchScores(data).lines(score, of_pairs=True),
         gradient_torch=TorchScores(data).lines(derived),
         numbers=numbers,
         inputs=_numbers(inputs_of_score(score), data),
-        reads=tuple(_read_text(score, read, data, numbers) for read in reads_of(score)),
+        reads=tuple(_read_text(score, read, data, numbers, indices) for read in reads_of(score)),
         data=data,
     )
 
@@ -122,13 +127,27 @@ def _named(inputs: tuple[int, ...]) -> str:
     return "".join(f", INPUT_{number}" for number in inputs)
 
 
-def _read_text(score: Real, read: ReadReal, data: DataArguments, numbers: str) -> ReadText:
+def _is_by_distance(read: ReadReal, data: DataArguments) -> bool:
+    """Whether it reads an entry of a list that the distance alone decides, the same for all heads and lengths."""
+    named = frozenset[str]().union(*map(ir.names, read.indices))
+    return (
+        _decided_by(read.indices) == "distance"
+        and named == {"q", "k"}
+        and not data.by_position(read.name)
+        and not frozenset[str]().union(*map(inputs_read, read.indices))
+    )
+
+
+def _read_text(
+    score: Real, read: ReadReal, data: DataArguments, numbers: str, by_distance: Mapping[ReadReal, str]
+) -> ReadText:
     slope, torch, positions = gradient(score, read), TorchScores(data), TorchIndices(inputs=data.inputs)
     indices = [f"sk.as_index({positions.integer(index)}, q)" for index in read.indices]
     return ReadText(
         data.number(read.name),
         _decided_by(read.indices),
-        TritonScores(data).lines(slope),
+        TritonScores(data).positions.wide_integer(read.indices[0]) if read in by_distance else "",
+        TritonScores(data, by_distance).lines(slope),
         torch.lines(slope),
         indices,
         _numbers(frozenset[str]().union(*map(inputs_read, read.indices)), data),
