@@ -33,7 +33,7 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0,
+        dropout_p: float | None = None,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -53,7 +53,7 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0,
+        dropout_p: float | None = None,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -73,7 +73,7 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0,
+        dropout_p: float | None = None,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -92,7 +92,7 @@ class Calls:
         *more: object,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0,
+        dropout_p: float | None = None,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -135,8 +135,10 @@ class Calls:
         Raises ValueError for what does not fit, and TypeError for arguments of other attention functions; the text
         begins with a code that `sparsec explain` knows.
         """
-        drops = type(dropout_p) not in (int, float) or dropout_p != 0
-        if not drops and not more and generator is dropout_seed is None:
+        keeps = generator is dropout_seed is None and (
+            dropout_p is None or (type(dropout_p) in (int, float) and dropout_p == 0)
+        )
+        if keeps and not more:
             same = scale, q_offset, k_offset, documents, lengths, q_lengths, sinks
             if (made := self._again(q, k, v, same, inputs, bool(return_lse))) is not None:
                 return made
@@ -158,6 +160,6 @@ class Calls:
                 "q_lengths": q_lengths,
             }
             given |= {name: x for name, x in rare.items() if x is not None}
-        if drops:
+        if not keeps and dropout_p is not None:
             given["dropout_p"] = dropout_p
         return self._call(q, k, v, **given, **inputs)
