@@ -1,13 +1,16 @@
 """The hyperbolic tangent of scores: on NVIDIA GPUs by short polynomials where the values at hand are small, as mostly.
 
 Caps are far above most scores: of `50 * tanh(s / 50)`, |s / 50| is hardly ever above 0.2.  There, tanh(u) is
-u * P(u * u), which takes five instructions a value, and neither exponentials nor divisions, of which a processor makes
-an eighth as many at a time.
+u * P(u * u), which takes four instructions a value, and neither exponentials nor divisions, of which a processor makes
+an eighth as many at a time.  Whether all are small is asked once of all values that a thread has: each question costs
+a branch, over which nothing is moved.  Where 2 is raised to the power of it, that is a part of the same branch, so that
+polynomials run beside exponentials, of which one takes eight cycles of a warp.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from sparsec.kernels.device import tl, triton
 
@@ -15,6 +18,7 @@ from sparsec.kernels.device import tl, triton
 # to FAR with 6.5e-8.  Beyond that, 1 - 2 / (exp(2 u) + 1) cancels little.
 _NEAR_TANH, _NEAR_TERMS = 0.2, (-0.333296981815, 0.130380275733)
 _FAR_TANH, _FAR_TERMS = 0.8, (-0.333328669818, 0.133227661213, -0.0531763322364, 0.0191907992058, -0.00441091004851)
+_CHAINS = 4  # of maxima
 _LEAST_FACTOR = 2.0**-20  # of those within and outside, and the inverse of the largest: coefficients must not overflow
 
 
@@ -23,67 +27,53 @@ def _ptx_number(value: float) -> str:
     return "0f" + struct.pack(">f", value).hex().upper()
 
 
-def _ptx_tanh(looks: tuple[int, ...], power: bool = False) -> str:
-    """PTX of `outside * tanh(inside * x)` for some values x, or of 2 to the power of it.
+def _ptx_tanh(values: int, power: bool) -> str:
+    """PTX of `outside * tanh(inside * x)` for so many values x of a thread, or of 2 to the power of it.
 
     Operands: results, x, the coefficients of x * P(x * x), the size of x from which on they do not hold, and both
-    factors.  `looks`: how many values are looked at together, one part after the other.  A warp goes the short way where
-    none of a part is larger, and without exponentials where none is beyond the other polynomial; meanwhile it looks at
-    the next part.  A result takes the place of its value, and depends on nothing that stands beside it.
+    factors.  A warp none of whose values is larger goes the short way; one none of whose values is beyond the other
+    polynomial goes without exponentials.  A result takes the register of its value, and depends on nothing that stands
+    beside it.
     """
-    count = sum(looks)
-    operands = [f"${count * argument}" for argument in range(2, len(_NEAR_TERMS) + 6)]
-    *terms, limit, inside, outside = operands
-    last = ["ex2.approx.ftz.f32 {0}, {0};"] if power else []
-    lines = [".reg .f32 u, w, y, z, g, h, n, m0, m1, m2, m3, most;", ".reg .pred p;"]
-    begin = 0
-    lines += _ptx_largest(range(count, count + looks[0]))
-    for part, size in enumerate(looks):
-        after = range(count + begin + size, count + begin + size + looks[part + 1]) if part + 1 < len(looks) else range(0)
-        lines += ["mov.f32 most, m0;", f"setp.lt.f32 p, most, {limit};", "vote.sync.all.pred p, p, -1;", f"@p bra.uni NEAR_{part};"]
-        lines += [f"mul.f32 most, most, {inside};", "abs.f32 most, most;"]
-        lines += [f"setp.lt.f32 p, most, {_ptx_number(_FAR_TANH)};", "vote.sync.all.pred p, p, -1;", f"@!p bra.uni ANY_{part};"]
-        for label, more in ("", []), (f"ANY_{part}:", _PTX_EXPONENTIAL):
-            lines.append(label)
-            for i in range(begin, begin + size):
-                x = f"${count + i}"
-                lines += _ptx_near(x, "n", terms)
-                lines += [f"mul.f32 u, {x}, {inside};", "mul.f32 z, u, u;"]
-                lines.append(f"mov.f32 h, {_ptx_number(_FAR_TERMS[-1])};")
-                lines += [f"fma.rn.f32 h, h, z, {_ptx_number(term)};" for term in _FAR_TERMS[-2::-1]]
-                lines += ["mul.f32 h, h, z;", "fma.rn.f32 h, h, u, u;", *more, f"mul.f32 h, h, {outside};"]
-                lines += [f"abs.f32 w, {x};", f"setp.lt.f32 p, w, {limit};", f"selp.f32 ${i}, n, h, p;"]
-                lines += [each.format(f"${i}") for each in last]
-            lines += _ptx_largest(after)
-            lines.append(f"bra.uni DONE_{part};")
-        lines.append(f"NEAR_{part}:")
-        for i in range(begin, begin + size):
-            lines += _ptx_near(f"${count + i}", f"${i}", terms)
-            lines += [each.format(f"${i}") for each in last]
-        lines += _ptx_largest(after)
-        lines.append(f"DONE_{part}:")
-        begin += size
-    return "{\n" + "\n".join(lines) + "\n}"
+    *terms, limit, inside, outside = [f"${values * argument}" for argument in range(2, len(_NEAR_TERMS) + 6)]
+    lines = [".reg .f32 u, w, y, z, g, h, near, m0, m1, m2, m3;", ".reg .pred p;", *_ptx_largest(values)]
+    lines += [f"setp.lt.f32 p, m0, {limit};", "vote.sync.all.pred p, p, -1;", "@p bra.uni NEAR;"]
+    lines += [f"mul.f32 u, m0, {inside};", "abs.f32 u, u;", f"setp.lt.f32 p, u, {_ptx_number(_FAR_TANH)};"]
+    lines += ["vote.sync.all.pred p, p, -1;", "@!p bra.uni ANY;"]
+    for label, more in ("", []), ("ANY:", _PTX_EXPONENTIAL):
+        lines.append(label)
+        for i in range(values):
+            x = f"${values + i}"
+            lines += [f"mul.f32 u, {x}, {inside};", "mul.f32 z, u, u;"]
+            lines.append(f"mov.f32 h, {_ptx_number(_FAR_TERMS[-1])};")
+            lines += [f"fma.rn.f32 h, h, z, {_ptx_number(term)};" for term in _FAR_TERMS[-2::-1]]
+            lines += ["mul.f32 h, h, z;", "fma.rn.f32 h, h, u, u;", *more, f"mul.f32 h, h, {outside};"]
+            lines += [*_ptx_near(x, "near", terms), f"abs.f32 w, {x};", f"setp.lt.f32 p, w, {limit};"]
+            lines += [f"selp.f32 ${i}, near, h, p;", *_ptx_power(i, power)]
+        lines.append("bra.uni DONE;")
+    lines.append("NEAR:")
+    for i in range(values):
+        lines += [*_ptx_near(f"${values + i}", f"${i}", terms), *_ptx_power(i, power)]
+    return "{\n" + "\n".join([*lines, "DONE:"]) + "\n}"
 
 
 def _ptx_near(x: str, to: str, terms: list[str]) -> list[str]:
     """x * P(x * x)."""
-    lines = [f"mul.f32 y, {x}, {x};", f"fma.rn.f32 h, {terms[-1]}, y, {terms[-2]};"]
-    lines += [f"fma.rn.f32 h, h, y, {each};" for each in terms[-3::-1]]
-    return [*lines, f"mul.f32 {to}, h, {x};"]
+    lines = [f"mul.f32 y, {x}, {x};", f"fma.rn.f32 g, {terms[-1]}, y, {terms[-2]};"]
+    return [*lines, *(f"fma.rn.f32 g, g, y, {each};" for each in terms[-3::-1]), f"mul.f32 {to}, g, {x};"]
 
 
-def _ptx_largest(values: range) -> list[str]:
-    """m0 becomes the largest size of some values, in four chains: one would take four times as long."""
+def _ptx_power(i: int, power: bool) -> list[str]:
+    return [f"ex2.approx.ftz.f32 ${i}, ${i};"] if power else []
+
+
+def _ptx_largest(values: int) -> list[str]:
+    """m0 becomes the largest size of the values, in four chains: one would take four times as long."""
     lines = []
-    for place, value in enumerate(values):
-        to = f"m{place % _CHAINS}"
-        lines += [f"abs.f32 w, ${value};", f"max.f32 {to}, {to}, w;"] if place >= _CHAINS else [f"abs.f32 {to}, ${value};"]
-    some = min(len(values), _CHAINS)
-    return lines + [f"max.f32 m0, m0, m{chain};" for chain in range(1, some)]
-
-
-_CHAINS = 4
+    for i in range(values):
+        to = f"m{i % _CHAINS}"
+        lines += [f"abs.f32 w, ${values + i};", f"max.f32 {to}, {to}, w;" if i >= _CHAINS else f"mov.f32 {to}, w;"]
+    return lines + [f"max.f32 m0, m0, m{chain};" for chain in range(1, min(values, _CHAINS))]
 
 
 # From u, and h where |u| is below FAR.
@@ -98,43 +88,25 @@ _PTX_EXPONENTIAL = [
     f"setp.lt.f32 p, w, {_ptx_number(_FAR_TANH)};",
     "selp.f32 h, h, g, p;",
 ]
-_VALUES = 64  # of a thread that one block of PTX is about, at most
-
-
-def _looks(values: int, power: bool) -> tuple[int, ...]:
-    import os
-    how = os.environ.get("SCORES_LOOKS_POWER" if power else "SCORES_LOOKS", "all")
-    if how == "all":
-        return (values,)
-    if "+" in how:
-        parts = tuple(map(int, how.split("+")))
-        return parts if sum(parts) == values else (values,)
-    return (int(how),) * max(values // int(how), 1) if int(how) <= values else (values,)
 
 
 class _Texts:
-    """The block of PTX for so many values of a thread."""
+    """PTX by how many values of a thread it is about; Triton takes what this prints for what it is."""
 
-    def __init__(self, power: bool) -> None:
-        self.power = power
+    def __init__(self, text: Callable[[int], str]) -> None:
+        self.text = text
 
     def __getitem__(self, values: int) -> str:
-        return _ptx_tanh(_looks(values, self.power), self.power)
+        return self.text(values)
 
     def __repr__(self) -> str:
-        return self[1] + str([_looks(1 << i, getattr(self, "power", False)) for i in range(7)])
+        return self.text(_CHAINS)
 
 
-class _Operands:
-    def __getitem__(self, values: int) -> str:
-        return ",".join(["=&f"] * values + ["f"] * (len(_NEAR_TERMS) + 5) * values)
-
-    def __repr__(self) -> str:
-        return self[1] + str([_looks(1 << i, getattr(self, "power", False)) for i in range(7)])
-
-
-_TANH, _EXP2_TANH, _OPERANDS = tl.constexpr(_Texts(False)), tl.constexpr(_Texts(True)), tl.constexpr(_Operands())
-_MOST_VALUES = tl.constexpr(int(__import__("os").environ.get("SCORES_PACK", _VALUES)))
+_TANH = tl.constexpr(_Texts(lambda values: _ptx_tanh(values, False)))
+_EXP2_TANH = tl.constexpr(_Texts(lambda values: _ptx_tanh(values, True)))
+_OPERANDS = tl.constexpr(_Texts(lambda values: ",".join(["=&f"] * values + ["f"] * (len(_NEAR_TERMS) + 5) * values)))
+_MOST_VALUES = tl.constexpr(64)  # of a thread that are looked at together: more are two halves
 _NEAR_TOP, _NEAR_1, _NEAR_2 = map(tl.constexpr, (_NEAR_TANH, *_NEAR_TERMS))
 _FAR_FROM, _FAR_1, _FAR_2, _FAR_3, _FAR_4, _FAR_5 = map(tl.constexpr, (_FAR_TANH, *_FAR_TERMS))
 _COMPILED = tl.constexpr(hasattr(triton, "knobs") and not triton.knobs.runtime.interpret)
