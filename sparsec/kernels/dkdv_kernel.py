@@ -277,7 +277,10 @@ def _add_queries(
             LAST,
         ).to(tl.uint32, bitcast=True)  # fmt: skip
         side_by_side: tl.constexpr = sizes.STRIDE == 1 and not rules.GATHERED and not LISTED
-        kept = kept_by_hash((first, second), own.k, own.k_lo, drop_below, side_by_side, sizes.BLOCK_N, False)
+        k = own.k
+        if side_by_side:
+            k = tl.arange(0, sizes.BLOCK_N)
+        kept = kept_by_hash((first, second), k, own.k_lo, drop_below, side_by_side, sizes.BLOCK_N, False)
         weights = tl.where(kept, p, 0.0)
     dv = tl.dot(weights.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
     if rules.SCORE_GRADIENT is not None:

@@ -117,7 +117,7 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
     "ranges of tiles": lambda case: not (case.kernel.listed or case.kernel.regions[0].tile_lists),
     "no tables": lambda case: not (case.kernel.regions[0].tables or case.kernel.regions[0].rows_tables),
     "no data of the call": lambda case: not (case.kernel.regions[0].inputs or case.kernel.regions[0].score_inputs),
-    "no dropout": lambda case: not case.dropout,
+    "no dropout of several sequences": lambda case: not (case.dropout and case.lines),
 }
 
 
@@ -219,6 +219,8 @@ def gradients_lack(case: HopperCase, group: Group, variant: Variant, groups: int
         return "one region"
     if lacks := hopper_lacks(case):
         return lacks
+    if case.dropout:
+        return "no dropout"
     if case.lines:
         return _sequences_lack(case)
     queries = STEP_QUERIES[hopper_size(case.q.shape[3])]
