@@ -126,7 +126,7 @@ def _backward_pass(
         if run.packed:
             launch_hopper_sequences(run, kernel, has_dlse)
         else:
-            launch_hopper_backward(run, kernel, q_offset, has_dlse)
+            launch_hopper_backward(run, kernel, q_offset, has_dlse, _dropped(dropout))
         run.begin("dkdv")  # nothing is left to do
         return run
     passes = [variant_of(run, group).of("dq") for group in program.groups]
@@ -143,6 +143,11 @@ def _backward_pass(
     run.begin("dkdv")
     _launch_dkdv(run, q_offset, dropout)
     return run
+
+
+def _dropped(dropout: Dropout | None) -> Environment:
+    """What kernels take about dropout, by name; nothing where there is none."""
+    return numbers_of_dropout(dropout) | {"STREAMS": Slot("STREAMS")} if dropout else {}
 
 
 def _class_stats(run: Pass, q: Meta, stride: int, numbers: int) -> None:
