@@ -73,17 +73,20 @@ class ScoreText:
 
 
 def score_text(
-    score: Real | None, conditions: tuple[ir.Set, ...], numbered: bool, data: DataArguments, stem: str
+    score: Real | None, conditions: tuple[ir.Set, ...], numbered: bool, data: DataArguments, stem: str,
+    side_by_side: bool = False,
 ) -> ScoreText | None:
     """The text of a score of all pairs of some conditions, which may read `data`; None where there is none.
 
-    `stem`: of the names of its functions.
+    `stem`: of the names of its functions.  `side_by_side`: a tile's queries and keys follow one another.
     """
     if score is None:
         return None
     derived, numbers = gradient(score), ", NUMBERS" if numbered else ""
     indices = {
-        read: f"_index_{place}{stem}" for place, read in enumerate(reads_of(score)) if _is_by_distance(read, data)
+        read: f"_index_{place}{stem}"
+        for place, read in enumerate(reads_of(score))
+        if side_by_side and not numbered and _is_by_distance(read, data)
     }
     signed = with_known_signs(score, conditions)
     sum_of = tilted(signed)

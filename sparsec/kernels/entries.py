@@ -80,21 +80,17 @@ def read_listed(LIST, at, FORM: tl.constexpr, index):
 
 @triton.jit
 def read_by_distance(INDEX: tl.constexpr, LIST, at, FORM: tl.constexpr, q, k):
-    """The entry of a list for each pair, 0 where there is none; INDEX makes its number of the distance q - k alone.
+    """The entry of a list for each pair of a tile, 0 where there is none; INDEX makes its number of q - k alone.
 
-    A tile of positions side by side has no more distances than rows and columns: each is read once, and spread over its
-    diagonal through shared memory.
+    Queries and keys stand side by side, each in as many positions as there are at most: so a tile has fewer distances
+    than rows and columns.  Each is read once, and spread over its diagonal through shared memory.
     """
     distance = q - k
-    first, last = _least(q) - _largest(k), _largest(q) - _least(k)
-    ROOM: tl.constexpr = _room_of_distances(distance.shape)
-    if last - first < ROOM:
-        entries = read_listed(LIST, at, FORM, INDEX(first + tl.arange(0, ROOM), 0))
-        places = tl.reshape(distance - first, [distance.numel])
-        found = tl.reshape(tl.gather(entries, places, 0), distance.shape)
-    else:
-        found = read_listed(LIST, at, FORM, INDEX(distance, 0))
-    return found
+    ROOM: tl.constexpr = _power_of_two(q.numel + k.numel - 1)
+    first = _least(q) - _least(k) - (k.numel - 1)
+    entries = read_listed(LIST, at, FORM, INDEX(first + tl.arange(0, ROOM), 0))
+    places = tl.reshape(distance - first, [distance.numel])
+    return tl.reshape(tl.gather(entries, places, 0), distance.shape)
 
 
 @triton.jit
@@ -102,15 +98,9 @@ def _least(x):
     return tl.min(tl.reshape(x, [x.numel]), 0)
 
 
-@triton.jit
-def _largest(x):
-    return tl.max(tl.reshape(x, [x.numel]), 0)
-
-
 @triton.constexpr_function
-def _room_of_distances(shape):
-    """A power of two."""
-    return 1 << (sum(shape) - 2).bit_length()
+def _power_of_two(least):
+    return 1 << (least - 1).bit_length()
 
 
 @triton.jit
