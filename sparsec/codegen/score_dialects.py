@@ -1,4 +1,4 @@
-"""Scores and their derivatives -> Python text, for kernels and for tensors on a CPU.
+"""Scores and their derivatives -> Python text; in Triton's language, for kernels.
 
 What occurs twice in one has a name.  Integers stay integers in the text, so that heads that differ in them share it.
 """
@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from sparsec.analysis.score_terms import is_of_head
 from sparsec.codegen.arguments import DataArguments
-from sparsec.codegen.dialects import Torch, Triton
+from sparsec.codegen.dialects import Triton
 from sparsec.codegen.printer import ATOM, PRODUCT, SUM, Printer
 from sparsec.ir import nodes as ir
 from sparsec.ir.scores import (
@@ -36,7 +36,7 @@ from sparsec.ir.scores import (
 _NAMED = ReadReal | Arithmetic | Apply | Extreme | Choose | Piece
 
 
-class _Scores:
+class Scores:
     """What both dialects share."""
 
     positions: Printer
@@ -127,7 +127,7 @@ class _Scores:
         """`then` where the test holds, else `other`."""
 
 
-class TritonScores(_Scores):
+class TritonScores(Scores):
     """Text of kernels."""
 
     zeros = "sk.real_zeros(s)"
@@ -170,7 +170,7 @@ class TritonScores(_Scores):
         return [*lines, f"return {exponent}, {self.real(slope)}"]
 
     def _chain(self, node: Real, factors: list[str], tanh: str = "sk.tanh") -> str:
-        """A chain that begins with s, times some factors, by a function in the place of an outer tanh; "": it is none."""
+        """A chain that begins with s, times some factors, by that function for an outer tanh; "" where it is none."""
         node, own = self._factors(node)
         factors = [*factors, *own]
         match node:
@@ -242,54 +242,6 @@ class TritonScores(_Scores):
 
     def _where(self, test: str, then: Real, other: Real) -> str:
         return f"tl.where({test}, {self.real(then)}, {self.real(other)})"
-
-
-class TorchScores(_Scores):
-    """Text about tensors on a CPU."""
-
-    zeros = "torch.zeros_like(s)"
-
-    def __init__(self, data: DataArguments) -> None:
-        super().__init__(data)
-        self.positions = _TorchPositions(inputs=data.inputs)
-
-    def _whole(self, node: ir.Int) -> str:
-        return f"sk.as_real({self.positions.integer(node)}, s)"
-
-    def _read(self, node: ReadReal) -> str:
-        indices = "".join(f", {self.positions.integer(index)}" for index in node.indices)
-        return f"sk.real_entry(INPUT_{self.data.number(node.name)}{indices})"
-
-    def _function(self, name: str) -> str:
-        return f"torch.{name}"
-
-    def _extreme(self, kind: str, left: Real, right: Real) -> str:
-        other = right if constant(right) is not None else left if constant(left) is not None else None
-        if other is None:
-            return f"torch.{kind}imum({self.real(left)}, {self.real(right)})"
-        tensor = left if other is right else right
-        return f"torch.clamp({self.real(tensor)}, {'max' if kind == 'min' else 'min'}={self.real(other)})"
-
-    def _where(self, test: str, then: Real, other: Real) -> str:
-        return f"sk.choose_real({test}, {self.real(then)}, {self.real(other)}, s)"
-
-
-class _TorchPositions(Torch):
-    """Conditions of scores: the head is a tensor, too, and no table stands beside them."""
-
-    tensors = Torch.tensors | {"h"}
-
-    def condition(self, node: ir.Set) -> str:
-        return Printer.condition(self, node)
-
-    def _operand(self, node: ir.Set, lead: str) -> list[str]:
-        return Printer._operand(self, node, lead)
-
-
-class TorchIndices(_TorchPositions):
-    """Indices of reads: the number of keys is a tensor, too, of several sequences."""
-
-    tensors = _TorchPositions.tensors | {"n"}
 
 
 def _is_difference(node: ir.Int) -> bool:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from sparsec.analysis.score_gradient import gradient
 from sparsec.analysis.score_terms import most, tilted, with_known_signs
 from sparsec.codegen.arguments import DataArguments
-from sparsec.codegen.score_dialects import TorchIndices, TorchScores, TritonScores
+from sparsec.codegen.score_dialects import TritonScores
+from sparsec.codegen.torch_scores import TorchIndices, TorchScores
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.invariance import is_of_distance
 from sparsec.ir.scores import ReadReal, Real, Scaled, constant, inputs_of_score, reads_of
-
 
 _MOST_UNSHIFTED = 60.0  # of scores whose weights are exp(score) as it is, up to 2**87
 _MOST_FINITE = 1e30
@@ -73,7 +73,11 @@ class ScoreText:
 
 
 def score_text(
-    score: Real | None, conditions: tuple[ir.Set, ...], numbered: bool, data: DataArguments, stem: str,
+    score: Real | None,
+    conditions: tuple[ir.Set, ...],
+    numbered: bool,
+    data: DataArguments,
+    stem: str,
     side_by_side: bool = False,
 ) -> ScoreText | None:
     """The text of a score of all pairs of some conditions, which may read `data`; None where there is none.

@@ -12,7 +12,7 @@ from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
-from sparsec.kernels.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call
+from sparsec.kernels.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call, told_of_dropout
 from sparsec.kernels.groups import launch_grouped_keys
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.heads_as_rows import as_heads, as_rows
@@ -126,7 +126,7 @@ def _backward_pass(
         if run.packed:
             launch_hopper_sequences(run, kernel, has_dlse)
         else:
-            launch_hopper_backward(run, kernel, q_offset, has_dlse, _dropped(dropout))
+            launch_hopper_backward(run, kernel, q_offset, has_dlse, told_of_dropout(dropout))
         run.begin("dkdv")  # nothing is left to do
         return run
     passes = [variant_of(run, group).of("dq") for group in program.groups]
@@ -143,11 +143,6 @@ def _backward_pass(
     run.begin("dkdv")
     _launch_dkdv(run, q_offset, dropout)
     return run
-
-
-def _dropped(dropout: Dropout | None) -> Environment:
-    """What kernels take about dropout, by name; nothing where there is none."""
-    return numbers_of_dropout(dropout) | {"STREAMS": Slot("STREAMS")} if dropout else {}
 
 
 def _class_stats(run: Pass, q: Meta, stride: int, numbers: int) -> None:
@@ -170,7 +165,7 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool, dropout: Dropout | None
     n_rows = cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS
     values = strides_by_name(g=g, o=run.metas["OUT"])
     values |= {"scale": Slot("scale"), "n_rows": run.metas["STATS_1"].shape[1] if run.packed else n_rows}
-    values |= numbers_of_dropout(dropout) | ({"STREAMS": Slot("STREAMS")} if dropout else {})
+    values |= told_of_dropout(dropout)
     first = {"OUT": Slot("OUT"), "LSE": Slot("LSE"), "DLSE": Slot("DLSE") if has_dlse else None}
 
     def more(kernel: Kernel) -> Environment:

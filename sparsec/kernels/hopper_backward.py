@@ -37,9 +37,7 @@ _JOINED = 1024  # numbers of dq that a program makes from several sums
 _LISTED_QUERIES = 256  # tiles of queries that are asked at once whether they visit a tile of keys
 
 
-def launch_hopper_backward(
-    run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool, dropped: Environment
-) -> None:
+def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool, dropped: Environment) -> None:
     """Launches what makes all gradients of a pass that `sparsec.kernels.hopper_tier` takes; `kernel`: that of dkdv.
 
     `dropped`: what kernels take about dropout, by name.
@@ -146,7 +144,9 @@ def _boxes(run: Pass, tiles: int, sums: int, stats: int) -> Environment:
     rows = {"Q": queries, "DO": queries, "K": STEP_KEYS, "V": STEP_KEYS, "DK": STEP_KEYS // 2, "DV": STEP_KEYS // 2}
     values: Environment = {name: hopper_box(name, run.metas[name], each, size) for name, each in rows.items()}
     values["DQ"] = hopper_box("DQ", run.metas["DQ"], 64, queries * size // 128)  # a half
-    values["STATS"] = _side_by_side("STATS", [tiles * stats * queries], [stats * queries], gl.NVMMASharedLayout(0, 32, 1))
+    values["STATS"] = _side_by_side(
+        "STATS", [tiles * stats * queries], [stats * queries], gl.NVMMASharedLayout(0, 32, 1)
+    )
     lines = queries * size // 64  # of a half
     values["SUMS"] = _side_by_side("SUMS", [sums * 2 * lines, 32], [lines, 32], gl.NVMMASharedLayout(128, 32, 2))
     return values

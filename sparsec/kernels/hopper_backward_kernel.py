@@ -54,8 +54,8 @@ def hopper_backward_kernel(
 ):  # fmt: skip
     """Tiles of keys against the queries that visit them.
 
-    STATS, SUMS: [tiles of queries, 2 or 4, ..] of all heads: numbers of each query, as `BackwardSizes` says, and dq half
-    by half in the order of registers.  KEEP None: every pair is kept.  RANGES: of tiles of several sequences.
+    STATS, SUMS: [tiles of queries, 2 or 4, ..] of all heads: numbers of queries, see `BackwardSizes`, and dq half by
+    half in the order of registers.  KEEP None: every pair is kept.  RANGES: of tiles of several sequences.
     """
     BY_ROWS: gl.constexpr = QUERIES == 128
     _hopper_backward(

@@ -45,7 +45,8 @@ def hopper_forward_kernel(
             HopperWork(
                 TILES, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits, SINKS, sinks_b,
             ),
-            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR, TILT, WEIGHT), Lists(),
+            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR, TILT, WEIGHT),
+            Lists(),
             HopperSizes(
                 GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST,
                 BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, ROWS, BLOCK_M // ROWS, STAGES,

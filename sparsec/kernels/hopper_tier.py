@@ -219,7 +219,9 @@ def gradients_lack(case: HopperCase, group: Group, variant: Variant, groups: int
         return "one region"
     if lacks := hopper_lacks(case):
         return lacks
-    if case.dropout and (case.kernel.regions[0].answers.score_gradient is not None or hopper_size(case.q.shape[3]) < 128):
+    if case.dropout and (
+        case.kernel.regions[0].answers.score_gradient is not None or hopper_size(case.q.shape[3]) < 128
+    ):
         return "no dropout beside a score that is not a sum with products, or at head sizes to 64"
     if case.lines:
         return _sequences_lack(case)

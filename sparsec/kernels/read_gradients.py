@@ -7,6 +7,7 @@ no sum depends on which program is the faster one.  The gradient of an entry tha
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,9 +30,8 @@ from sparsec.kernels.sequences import SequenceLine, known
 from sparsec.kernels.stages import variant_for
 from sparsec.kernels.table_tiles import whole_table
 
-import os
 _READ_BLOCK = int(os.environ.get("SCORES_RB", 64))  # queries and keys of a tile
-_READ_WARPS = int(os.environ.get("SCORES_RW", 8))  # of a program: of 4, sums would not fit registers
+_READ_WARPS = 8  # of a program: of 4, sums would not fit registers
 _PAIRS_ROOM = 1 << 26  # bytes of gradients of pairs that are made together
 
 
@@ -213,7 +213,7 @@ class _Launch:
                 len(self.table), len(self.table).bit_length(), parts.shape[2], line, first_tile,
                 self.call.scale, *self.dropped, reads.kept, region.answers.score, read.slope, region.numbers or None,
                 self.forms, by, self.shifted, self.heads // k.shape[1], q.shape[3], _READ_BLOCK, padded(q.shape[3]),
-                v.shape[3], padded(v.shape[3]), dot_precision(q.dtype), near, int(os.environ.get("SCORES_RS", 2)),
+                v.shape[3], padded(v.shape[3]), dot_precision(q.dtype), near,
                 num_warps=_READ_WARPS,
             )  # fmt: skip
 
