@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparsec.kernels.dropout_tiles import hash_of_pairs, row_words
 from sparsec.kernels.hopper import gl, gluon
-from sparsec.kernels.hopper_mask import rows_of_step
+from sparsec.kernels.hopper_mask import queries_of_step
 from sparsec.kernels.hopper_tiles import SAID_FLAGS
 
 
@@ -18,7 +18,7 @@ def no_words(plan):
 @gluon.jit
 def words_of_rows(turn, shared, plan, GROUP: gl.constexpr):
     """Two words for each of a group's rows in the tile of a turn."""
-    q, at = rows_of_step(gl.SliceLayout(1, plan.sizes.SCORES), turn, shared, plan, GROUP)
+    q, at = queries_of_step(gl.SliceLayout(1, plan.sizes.SCORES), turn, shared, plan, GROUP)
     return row_words(plan.dropping, at[0], q, at[1])
 
 

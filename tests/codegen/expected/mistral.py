@@ -84,13 +84,13 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("mistral_455b61eaa5fb", _PROGRAM)
+_OPERATOR = sk.Operator("mistral_cc903e006e18", _PROGRAM)
 
 
 @_OPERATOR.public
 def mistral(
     q, k, v, *,
-    scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
+    scale=None, sinks=None, dropout_p=None, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
     documents=None, lengths=None, q_lengths=None, return_lse=False,
 ):
     """Attention over the pattern `mistral`.
