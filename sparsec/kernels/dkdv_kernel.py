@@ -276,7 +276,7 @@ def _add_queries(
             ROW_STATS, delta_bh + 2 * n_bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0,
             LAST,
         ).to(tl.uint32, bitcast=True)  # fmt: skip
-        side_by_side: tl.constexpr = sizes.STRIDE == 1 and not rules.GATHERED and not LISTED
+        side_by_side: tl.constexpr = sizes.STRIDE == 1 and not rules.GATHERED and not LISTED and sizes.BLOCK_N % 32 == 0
         k = own.k
         if side_by_side:
             k = tl.arange(0, sizes.BLOCK_N)

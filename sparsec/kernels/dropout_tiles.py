@@ -51,11 +51,12 @@ def kept_by_hash(words, k, place, drop_below, SIDE_BY_SIDE: tl.constexpr, BLOCK:
 def hash_of_pairs(words, k, place, SIDE_BY_SIDE: tl.constexpr, BLOCK: tl.constexpr, BY_QUERY: tl.constexpr):
     """A number, signed, for each pair of queries with such words and of keys at BLOCK positions k.
 
-    SIDE_BY_SIDE: k are numbers from 0 on of keys that follow one another from position `place` on, a multiple of BLOCK.
+    SIDE_BY_SIDE: k are numbers from 0 on of keys that follow one another from position `place` on, a multiple of BLOCK,
+    and that of 32.
     BY_QUERY: rows are queries.
     """
     bits = k.to(tl.uint32, bitcast=True)
-    if SIDE_BY_SIDE and BLOCK % 32 == 0:
+    if SIDE_BY_SIDE:
         # Written so that LLVM sees for which keys of a thread the first step is the same.
         start = place.to(tl.uint32, bitcast=True)
         if BY_QUERY:
