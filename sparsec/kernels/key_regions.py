@@ -87,7 +87,9 @@ def load_keys(
 @triton.jit
 def kept_keys(dropping, words, region, stop, sizes):
     """Which pairs of a step dropout keeps; `words` of the queries."""
-    side_by_side: tl.constexpr = sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None and sizes.BLOCK_N % 32 == 0
+    side_by_side: tl.constexpr = (
+        sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None and sizes.BLOCK_N % 32 == 0
+    )
     k = stop.position
     if side_by_side:
         k = tl.arange(0, sizes.BLOCK_N)
