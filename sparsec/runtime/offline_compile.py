@@ -107,13 +107,14 @@ def compile_kernels(
     packed: bool = False,
     tier: str = "",
     dropout_p: float = 0.0,
+    deterministic: bool = True,
 ) -> list[CompiledKernel]:
     """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
 
     `v_head_size`: of v, by default that of q and k.  `group`: how many query heads share a key head.  One kernel serves
     many lengths n, but short and long sequences may get different ones.  `packed`: of a call about several documents.
-    `tier`: as SPARSEC_TIER.  `dropout_p`: as of a call.  Not while other threads launch kernels: triton has one driver
-    for the process.
+    `tier`: as SPARSEC_TIER.  `dropout_p`, `deterministic`: as of a call.  Not while other threads launch kernels:
+    triton has one driver for the process.
     """
     wanted = TARGETS[target]
     program = replace(module._PROGRAM, compiled={}, passes={})
@@ -127,7 +128,7 @@ def compile_kernels(
         table = of_documents(torch.tensor([0, n]), n) if packed else None
         streams = torch.zeros(1 if table is None else len(table), 2, dtype=torch.int64)
         dropout = Dropout(dropout_p, streams) if dropout_p else None
-        call = Call(q, k, v, 1.0, n if packed else 0, inputs=data, table=table, dropout=dropout)
+        call = Call(q, k, v, 1.0, n if packed else 0, 0, data, None, table, dropout, deterministic)
         if packed:
             out, lse = forward_packed(program, call)
             backward_packed(program, call, Upstream(g, out, lse))

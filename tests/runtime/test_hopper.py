@@ -15,7 +15,10 @@ import sparsec
 from sparsec.codegen.emit import emit
 from sparsec.codegen.support import standalone
 from sparsec.diagnostics import SparsecError
-from sparsec.kernels import hopper_tier
+from sparsec.kernels import hopper_backward, hopper_tier
+from sparsec.kernels.arguments import Call, Upstream
+from sparsec.kernels.backward import backward_inputs, prepared_backward
+from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_steps import STEP_QUERIES
 from sparsec.kernels.hopper_tier import (
     GROUP_ROWS,
@@ -171,6 +174,29 @@ def test_long_documents_are_worth_it(
 def test_whose_gradients_are_worth_it(text, shape, chosen, here: None) -> None:
     x = Meta.contiguous(shape, torch.bfloat16, torch.device("cpu"))
     assert (gradients_on_hopper(Pass(program_of(text), Q=x, K=x, V=x, DO=x), 0) is not None) == chosen
+
+
+@pytest.mark.parametrize("documents", [False, True], ids=["", "documents"])
+def test_whose_sums_have_one_order(documents: bool, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All, unless a call leaves the order free and torch does, too, when gradients are made."""
+    monkeypatch.setattr(hopper_backward, "processors", lambda device: 132)
+    program, x = program_of("causal"), torch.empty(1, 16, 4096, 128, dtype=torch.bfloat16)
+    env = backward_inputs(Call(x, x, x, 1.0), Upstream(x, x, torch.empty(1, 16, 4096)))
+    if documents:
+        env["SEQUENCES"] = torch.zeros(2, 7, dtype=torch.int32)
+
+    def ordered(deterministic: bool) -> bool:
+        run = prepared_backward(program, env, 0, deterministic=deterministic)
+        (launch,) = (step for step in run.steps if getattr(step, "kernel", None) is hopper_backward_kernel)
+        return launch.arguments[hopper_backward_kernel.arg_names.index("ORDERED")]
+
+    assert (ordered(True), ordered(False)) == (True, False)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert ordered(True) and ordered(False)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert not ordered(False)
 
 
 def test_other_tiers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
