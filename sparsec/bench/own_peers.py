@@ -19,7 +19,8 @@ from sparsec.ir import nodes as ir
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.hopper_tier import TIER, machine_lacks
+from sparsec.kernels.hopper_rules import TIER
+from sparsec.kernels.hopper_tier import machine_lacks
 from sparsec.kernels.program import Program
 from sparsec.plan.build import build
 from sparsec.runtime.derived import function_of

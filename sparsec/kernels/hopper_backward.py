@@ -18,7 +18,7 @@ from sparsec.kernels.hopper_backward_steps import (
 )
 from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.hopper_rows import hopper_box
-from sparsec.kernels.hopper_tier import hopper_size
+from sparsec.kernels.hopper_rules import BACKWARD_TILES, hopper_size
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.memory import dense_strides
 from sparsec.kernels.prepare import strides_by_name
@@ -29,7 +29,6 @@ from sparsec.kernels.stages import Split, join_splits, lay_splits, near_of
 
 # Of the loading and storing warps and both groups: 24 and 240 registers a thread.
 _BACKWARD_OPTIONS = {"num_warps": 4, "maxnreg": 168}
-_BACKWARD_STAGES = {64: 2, 128: 3}  # of queries, by head size
 # Programs that work on tiles of one head find its queries in the L2 cache.  But where tiles follow one another, these
 # programs wait for one another: so at most one in so many tiles of a head is worked on at a time, if heads suffice.
 _TILES_FOR_ONE = 3
@@ -156,7 +155,7 @@ def _values_of_kernel(run: Pass, kernel: Kernel, q_offset: int, ordered: bool) -
     values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
     values |= {"SCORE": region.answers.score, "SCORE_GRADIENT": region.answers.score_gradient}
     values |= {"NEAR": near_of(run, kernel, q_offset), "QUERIES": STEP_QUERIES[size], "KEYS": STEP_KEYS}
-    return values | {"BLOCK_D": size, "STAGES": _BACKWARD_STAGES[size], "BACKWARDS": False, "ORDERED": ordered}
+    return values | {"BLOCK_D": size, "STAGES": BACKWARD_TILES[size].stages, "BACKWARDS": False, "ORDERED": ordered}
 
 
 def _tiles_apart(run: Pass) -> int:

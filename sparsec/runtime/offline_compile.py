@@ -23,7 +23,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
-from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_tier, prepare
+from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_rules, hopper_tier, prepare
 from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
@@ -121,7 +121,7 @@ def compile_kernels(
     q = torch.empty(1, program.heads or group, n, head_size, dtype=getattr(torch, dtype))
     g = q[..., :1].expand(*q.shape[:3], v_head_size or head_size).contiguous()
     k, v = q[:, ::group].contiguous(), g[:, ::group].contiguous()
-    forced = patch.dict(os.environ, {hopper_tier.TIER: tier} if tier else {})
+    forced = patch.dict(os.environ, {hopper_rules.TIER: tier} if tier else {})
     with _driver(wanted) as device, _properties(wanted), forced, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
         data = [_some_data(own, n) for own in program.inputs]

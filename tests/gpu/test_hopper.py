@@ -18,7 +18,7 @@ from support.sinks import dense, results
 from sparsec.ir.nodes import Pattern
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_tier import TIER
+from sparsec.kernels.hopper_rules import TIER
 from sparsec.kernels.sinks import with_sinks
 from sparsec.testing.score_programs import score_programs
 

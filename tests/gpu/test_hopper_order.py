@@ -14,8 +14,8 @@ from support.on_gpu import check
 from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper import gl, gluon
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
+from sparsec.kernels.hopper_rules import TIER
 from sparsec.kernels.hopper_sync import await_count, count_up
-from sparsec.kernels.hopper_tier import TIER
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")]
 

@@ -20,17 +20,8 @@ from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_inputs, prepared_backward
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_steps import STEP_QUERIES
-from sparsec.kernels.hopper_tier import (
-    GROUP_ROWS,
-    HOPPER_TILES,
-    TIER,
-    HopperCase,
-    gradients_lack,
-    gradients_on_hopper,
-    hopper_lacks,
-    known_gluon,
-    on_hopper,
-)
+from sparsec.kernels.hopper_rules import GROUP_ROWS, HOPPER_TILES, TIER, HopperCase, lacks
+from sparsec.kernels.hopper_tier import backward_case, forward_case, gradients_on_hopper, known_gluon, on_hopper
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Program
 from sparsec.plan.build import build
@@ -56,11 +47,15 @@ def program_of(text: str, heads: int | None = None) -> Program:
 
 
 def case_of(
-    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, lines=0, kind="forward", heads=None
+    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, lines=0, kind="forward", heads=None, strides=None
 ) -> HopperCase:
     x = Meta.contiguous(shape, dtype, torch.device("cpu"))
-    kernel = program_of(text, heads).groups[0].at(shape[2]).of(kind)[0]
-    return HopperCase(kernel, (x, x, x), lines, 0)
+    y = x if strides is None else x._replace(strides=strides)
+    table = {"SEQUENCES": Meta.contiguous((lines, 7), torch.int32, x.device)} if lines else {}
+    program = program_of(text, heads)
+    run, group = Pass(program, Q=x, K=y, V=y, **table), program.groups[0]
+    variant = group.at(shape[2])
+    return forward_case(run, variant.of(kind)[0], 0) if kind == "forward" else backward_case(run, group, variant, 0)
 
 
 @pytest.mark.parametrize(
@@ -84,22 +79,21 @@ def case_of(
 )
 @pytest.mark.usefixtures("here")
 def test_what_it_takes(lack: str, case: dict) -> None:
-    assert hopper_lacks(case_of(**case)) == lack
+    assert lacks(case_of(**case)) == lack
 
 
 def test_expanded_keys_are_not_taken(here: None) -> None:
-    case = case_of("causal")
-    one = case.q._replace(strides=(0, *case.q.strides[1:]))
-    assert hopper_lacks(case._replace(tensors=(case.q, one, one))) == "tensors that are not expanded"
+    case = case_of("causal", strides=(0, 1 << 20, 128, 1))
+    assert lacks(case) == "tensors that are not expanded"
 
 
 def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as without:
         without.setattr(hopper_tier, "known_gluon", lambda: False)
-        assert hopper_lacks(case_of("causal")) == "Gluon of Triton 3.6 to 3.9"
+        assert lacks(case_of("causal")) == "Gluon of Triton 3.6 to 3.9"
     for found in ((8, 0), (10, 0), (0, 0)):
         monkeypatch.setattr(hopper_tier, "capability", lambda device, found=found: found)
-        assert hopper_lacks(case_of("causal")) == "a GPU of capability 9.0"
+        assert lacks(case_of("causal")) == "a GPU of capability 9.0"
 
 
 @pytest.mark.parametrize(
@@ -231,10 +225,7 @@ def test_other_tiers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.usefixtures("here")
 def test_whose_gradients_it_makes(lack: str, case: dict) -> None:
-    made = case_of(kind="dkdv", **case)
-    program = program_of(case["text"], case.get("heads"))
-    group = program.groups[0]
-    assert gradients_lack(made, group, group.at(made.n), len(program.groups)) == lack
+    assert lacks(case_of(kind="dkdv", **case)) == lack
 
 
 @functools.cache
