@@ -85,23 +85,9 @@ def prepared_backward(
     q, k, v, g, out = (env[name] for name in ("Q", "K", "V", "DO", "OUT"))
     strides = (*q.stride(), *k.stride(), *v.stride(), *g.stride(), *out.stride())
     lines = len(env["SEQUENCES"]) if "SEQUENCES" in env else 0
-    key = (
-        "backward",
-        q.shape,
-        k.shape,
-        v.shape,
-        strides,
-        q.dtype,
-        q.device,
-        q_offset,
-        "DLSE" in env,
-        lines,
-        rows_of_query,
-        dropout and dropout.p,
-        ordered,
-        *((x.shape, x.dtype) for name, x in env.items() if name.startswith(DATA)),
-        dot_precision(q.dtype),
-    )
+    key: tuple = "backward", q.shape, k.shape, v.shape, strides, q.dtype, q.device, q_offset, "DLSE" in env, lines
+    key += rows_of_query, dropout and dropout.p, ordered, dot_precision(q.dtype)
+    key += tuple((x.shape, x.dtype) for name, x in env.items() if name.startswith(DATA))
     run = program.passes.get(key)
     if run is None:
         names = (
