@@ -11,6 +11,7 @@ from torch import Tensor
 from sparsec.kernels.backward import prepared_backward
 from sparsec.kernels.derivatives import Passes, other_gradients, single_level
 from sparsec.kernels.device import LOG2_E_FLOAT
+from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.known_call import KnownCall
 from sparsec.kernels.launch import Environment, Pass
@@ -99,7 +100,8 @@ def _keep_prepared(known: KnownCall, started: tuple, data: Sequence[Tensor], nee
 
 def _key(started: tuple, needs: tuple) -> tuple:
     g, *_, dlse, _ = started
-    return g.stride(), dlse is None, needs[3:_SINKS]
+    precision = dot_precision(g.dtype) if g.dtype == torch.float32 else ""  # others have one
+    return g.stride(), dlse is None, needs[3:_SINKS], precision
 
 
 def _tensors(started: tuple, data: Sequence[Tensor]) -> list[Tensor]:
