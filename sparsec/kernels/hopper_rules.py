@@ -185,6 +185,8 @@ MOST_STEPS = 1 << 22  # of a head
 MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, which the host does not know
 _MOST_ROOM, _LEAST_ROOM = 4, 256  # tiles of queries that sums of several sequences have room for, of those of one
 
+HEAD_SIZES = "a head size from 40 to 128"
+
 # What the tier can't do without, and why not where it is missing.
 NEEDS = (
     Rule(NEEDS_GPU, lambda case: case.lacking != NEEDS_GPU),
@@ -194,7 +196,7 @@ NEEDS = (
     Rule("one region", lambda case: case.one_region, "backward"),
     Rule("16-bit types", lambda case: case.dtype in ("float16", "bfloat16")),
     # Below, half of what products read would be zeros.
-    Rule("a head size from 40 to 128", lambda case: case.head_dim > 32 and fits(case.size)),
+    Rule(HEAD_SIZES, lambda case: case.head_dim > 32 and fits(case.size)),
     Rule("values of the head size of keys", lambda case: case.one_size),
     Rule("tensors that are not expanded", lambda case: not case.expanded),
     Rule("one softmax from start to end", lambda case: case.one_softmax),

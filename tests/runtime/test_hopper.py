@@ -91,6 +91,8 @@ def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as without:
         without.setattr(hopper_tier, "known_gluon", lambda: False)
         assert lacks(case_of("causal")) == "Gluon of Triton 3.6 to 3.9"
+        without.setattr(hopper_tier, "driver_version", lambda: 11080)
+        assert lacks(case_of("causal")) == "a driver for CUDA 12"
     for found in ((8, 0), (10, 0), (0, 0)):
         monkeypatch.setattr(hopper_tier, "capability", lambda device, found=found: found)
         assert lacks(case_of("causal")) == "a GPU of capability 9.0"
