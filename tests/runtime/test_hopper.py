@@ -20,7 +20,8 @@ from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_inputs, prepared_backward
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_steps import STEP_QUERIES
-from sparsec.kernels.hopper_rules import GROUP_ROWS, HOPPER_TILES, TIER, HopperCase, lacks
+from sparsec.kernels.hopper_resources import GROUP_ROWS, HOPPER_TILES, SHARED
+from sparsec.kernels.hopper_rules import TIER, HopperCase, lacks
 from sparsec.kernels.hopper_tier import backward_case, forward_case, gradients_on_hopper, known_gluon, on_hopper
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Program
@@ -28,7 +29,6 @@ from sparsec.plan.build import build
 from sparsec.runtime import offline_compile
 from sparsec.runtime.offline_compile import TARGETS, CompiledKernel, compile_kernels
 
-SHARED = 232_448  # bytes that one program may have on sm_90
 SLOPES = "input a: float[H] score sloped = s - a * abs(q - k)"
 PRODUCTS = 8  # instructions of one product of 64 x 128 x 128; a step has two
 
