@@ -20,7 +20,7 @@ from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_inputs, prepared_backward
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_steps import STEP_QUERIES
-from sparsec.kernels.hopper_resources import GROUP_ROWS, HOPPER_TILES, SHARED
+from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, SHARED
 from sparsec.kernels.hopper_rules import TIER, HopperCase, lacks
 from sparsec.kernels.hopper_tier import backward_case, forward_case, gradients_on_hopper, known_gluon, on_hopper
 from sparsec.kernels.launch import Meta, Pass
@@ -254,6 +254,7 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
     kernel = compiled(text, head_size)["forward"]
     assert not kernel.serialized
     assert kernel.shared <= SHARED
+    assert 0 <= kernel.shared - HOPPER_TILES[head_size].shared(head_size) < 2048  # numbers and barriers besides
     groups = HOPPER_TILES[head_size].rows // GROUP_ROWS
     assert kernel.registers == {2: 168, 3: 128}[groups]  # of a thread, the mean
     assert kernel.spills <= spills  # around tiles
@@ -286,6 +287,7 @@ def test_what_the_compiler_made_of_gradients(text: str, head_size: int, spills: 
     kernel = compiled(text, head_size)["backward"]
     assert not kernel.serialized
     assert kernel.shared <= SHARED
+    assert 0 <= kernel.shared - BACKWARD_TILES[head_size].shared(head_size) < 2048
     assert kernel.registers == 168
     assert kernel.spills <= spills
     loops = inner_loops(kernel.stages["cubin"], "HGMMA", PRODUCTS * (2 + head_size // 64))
