@@ -14,8 +14,8 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.invariance import is_of_distance
 from sparsec.ir.scores import ReadReal, Real, Scaled, constant, inputs_of_score, reads_of
+from sparsec.kernels.hopper_rules import is_bounded
 
-_MOST_UNSHIFTED = 60.0  # of scores whose weights are exp(score) as it is, up to 2**87
 _MOST_FINITE = 1e30
 
 
@@ -46,7 +46,8 @@ class ScoreText:
     gradient: list[str]  # none where it is 1
     exponent: list[str]  # of unscaled products, in base 2, without `tilt`; none where that is s
     tilt: list[str]  # by how much a score rises from each key to the next; none where that differs
-    weight: list[str]  # 2 to the power of `exponent`, where no score is so large that this overflows; else none
+    most: float | None  # the bound of its size; None: nobody knows one
+    weight: list[str]  # 2 to the power of `exponent`; none where that may overflow
     exponent_and_slope: list[str]  # of unscaled products, too, where neither is ever infinite; else none
     score_torch: list[str]
     gradient_torch: list[str]
@@ -100,7 +101,8 @@ def score_text(
         gradient=[] if constant(derived) == 1 else TritonScores(data, indices).lines(derived),
         exponent=[] if level == Scaled() else TritonScores(data, indices).exponents(level),
         tilt=TritonScores(data).lines(sum_of.tilt) if sum_of else [],
-        weight=TritonScores(data, indices).weights(score) if _is_below(score, _MOST_UNSHIFTED) else [],
+        most=None if numbered else most(score),
+        weight=TritonScores(data, indices).weights(score) if is_bounded(most(score), "bfloat16") else [],
         exponent_and_slope=(
             TritonScores(data, indices).exponents_and_slopes(score, derived) if _are_finite(score, derived) else []
         ),

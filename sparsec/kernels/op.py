@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call
-from sparsec.kernels.call import checked, first_position
+from sparsec.kernels.call import checked, checked_flag, first_position
 from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, streams_of
 from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.positions import Packed, Positions, checked_positions, packed
@@ -41,6 +41,7 @@ class Attention(Protocol):
         documents: Tensor | None = ...,
         lengths: Tensor | None = ...,
         q_lengths: Tensor | None = ...,
+        deterministic: bool = ...,
         return_lse: Literal[False] = ...,
         **inputs: Tensor,
     ) -> Tensor: ...
@@ -61,6 +62,7 @@ class Attention(Protocol):
         documents: Tensor | None = ...,
         lengths: Tensor | None = ...,
         q_lengths: Tensor | None = ...,
+        deterministic: bool = ...,
         return_lse: Literal[True],
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
@@ -81,6 +83,7 @@ class Attention(Protocol):
         documents: Tensor | None = ...,
         lengths: Tensor | None = ...,
         q_lengths: Tensor | None = ...,
+        deterministic: bool = ...,
         return_lse: bool,
         **inputs: Tensor,
     ) -> Tensor | tuple[Tensor, Tensor]: ...
@@ -113,6 +116,7 @@ class Operator:
         sinks: Any = None,
         inputs: Mapping[str, Any] = MappingProxyType({}),
         dropped: Dropped = NOTHING_DROPPED,
+        deterministic: bool = True,
     ) -> Any:
         """What the public function of a module returns for these arguments."""
         if not (isinstance(q, Tensor) and isinstance(k, Tensor) and isinstance(v, Tensor)):
@@ -120,7 +124,7 @@ class Operator:
                 keywords = {"scale": scale, "return_lse": return_lse}
                 keywords |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
                 keywords |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
-                keywords |= dropped.given
+                keywords |= dropped.given | ({} if deterministic is True else {"deterministic": deterministic})
                 return torch.overrides.handle_torch_function(self.function, (q, k, v), q, k, v, **keywords)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
@@ -128,14 +132,14 @@ class Operator:
         if rows is not None:
             q, k, v = rows[:3]
             positions = positions._replace(documents=rows.documents)
-        signature, given = None, (scale, *positions, sinks)
+        signature, given = None, (scale, *positions, sinks, deterministic)
         if dropped.is_nothing and not torch.compiler.is_compiling():
             made: tuple[Tensor, Tensor] | None = self.repeated.again(q, k, v, given, inputs, True)
             if not made and (signature := self.repeated.signature(q, k, v, given, inputs)):
                 made = self.repeated.run(signature, q, k, v, given, inputs)
             if made:
                 return _handed_back(rows, *made, return_lse)
-        q, k, v = self._cast(q, k, v)
+        q, k, v = cast_by_autocast(q, k, v)
         most = self.program.most_positions
         scale = checked(q, k, v, scale, self.heads, most)
         plain = positions.plain
@@ -153,12 +157,13 @@ class Operator:
         q, scale = positive(q, scale)
         if any(own.choice for own in self.program.inputs):
             data += self._chosen(q, k, tensors[of_choices:], scale, q_offset, sequences)
-        sinks = checked_sinks(sinks, q)
+        sinks, deterministic = checked_sinks(sinks, q), checked_flag("deterministic", deterministic)
         dropout_p, seed = checked_dropout(dropped, q)
         streams = None if seed is None else streams_of(seed, positions, q.shape[0], sequences)
-        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p, reals)
+        rest = data, scale, q_offset, streams, dropout_p, deterministic, reals
+        out, lse = self.forward(q, k, v, sinks, sequences, *rest)
         if signature and q.is_cuda:
-            call = Call(q, k, v, scale, q_offset, inputs=[*data, *reals], sinks=sinks, table=sequences)
+            call = Call(q, k, v, scale, q_offset, 0, [*data, *reals], sinks, sequences, None, deterministic)
             self.repeated.remember(signature, given, inputs, call)
         return _handed_back(rows, out, lse, return_lse)
 
@@ -168,6 +173,7 @@ class Operator:
     ) -> dict[str, Tensor]:  # fmt: skip
         """What a call with these tensors chooses: lists and labels by the names of the inputs that have them."""
         scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
+        q, k = cast_by_autocast(q, k)
         positions = Positions(q_offset, k_offset, documents, lengths, q_lengths)
         first, sequences = self.places(positions, q, k)
         given = checked_inputs(self.program.choice_inputs, inputs, q, k, documents=documents is not None)
@@ -196,13 +202,6 @@ class Operator:
         """Lists and labels that the operator makes itself."""
         return self.choose(q.detach(), k.detach(), [x.detach() for x in chosen_by], scale, q_offset, sequences)
 
-    def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v in the type that autocast asks for."""
-        if q.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(q.device.type):
-            dtype = torch.get_autocast_dtype(q.device.type)
-            return _cast(q, dtype), _cast(k, dtype), _cast(v, dtype)
-        return q, k, v
-
 
 def _handed_back(rows: Packed | None, out: Tensor, lse: Tensor, return_lse: bool) -> Any:
     """Results as the call asked for them."""
@@ -216,6 +215,15 @@ def positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
     return (q, scale) if scale > 0 else (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
 
 
-def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+def cast_by_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors of one device in the type that autocast asks for, as torch does for its own attention."""
+    device = tensors[0].device.type
+    if device not in ("cpu", "cuda") or not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(_as_cast(x, dtype) for x in tensors)
+
+
+def _as_cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     """What autocast makes of a tensor: float64 and what is no floating-point number stay as they are."""
     return x.to(dtype) if x.is_floating_point() and x.dtype != torch.float64 else x
