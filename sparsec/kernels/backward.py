@@ -12,7 +12,7 @@ from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
-from sparsec.kernels.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call, told_of_dropout
+from sparsec.kernels.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call
 from sparsec.kernels.groups import launch_grouped_keys
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.heads_as_rows import as_heads, as_rows
@@ -124,7 +124,7 @@ def _backward_pass(
         if run.packed:
             launch_hopper_sequences(run, kernel, has_dlse, ordered)
         else:
-            launch_hopper_backward(run, kernel, q_offset, has_dlse, ordered, told_of_dropout(dropout))
+            launch_hopper_backward(run, kernel, q_offset, has_dlse, ordered)
         run.begin("dkdv")  # nothing is left to do
         return run
     passes = [variant_of(run, group).of("dq") for group in program.groups]
@@ -163,7 +163,7 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool, dropout: Dropout | None
     n_rows = cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS
     values = strides_by_name(g=g, o=run.metas["OUT"])
     values |= {"scale": Slot("scale"), "n_rows": run.metas["STATS_1"].shape[1] if run.packed else n_rows}
-    values |= told_of_dropout(dropout)
+    values |= numbers_of_dropout(dropout) | ({"STREAMS": Slot("STREAMS")} if dropout else {})
     first = {"OUT": Slot("OUT"), "LSE": Slot("LSE"), "DLSE": Slot("DLSE") if has_dlse else None}
 
     def more(kernel: Kernel) -> Environment:

@@ -43,27 +43,19 @@ def row_words(dropping, stream, q, head):
 
 @triton.jit
 def kept_by_hash(words, k, place, drop_below, SIDE_BY_SIDE: tl.constexpr, BLOCK: tl.constexpr, BY_QUERY: tl.constexpr):
-    """Whether pairs of queries with such words and of keys at BLOCK positions k are kept, as of `hash_of_pairs`."""
-    return hash_of_pairs(words, k, place, SIDE_BY_SIDE, BLOCK, BY_QUERY) >= drop_below
+    """Whether pairs of queries with such words and of keys at BLOCK positions k are kept.
 
-
-@triton.jit
-def hash_of_pairs(words, k, place, SIDE_BY_SIDE: tl.constexpr, BLOCK: tl.constexpr, BY_QUERY: tl.constexpr):
-    """A number, signed, for each pair of queries with such words and of keys at BLOCK positions k.
-
-    SIDE_BY_SIDE: k are numbers from 0 on of keys that follow one another from position `place` on, a multiple of BLOCK,
-    and that of 32.
-    BY_QUERY: rows are queries.
+    SIDE_BY_SIDE: keys follow one another from `place` on, a multiple of BLOCK.  BY_QUERY: rows are queries.
     """
-    bits = k.to(tl.uint32, bitcast=True)
-    if SIDE_BY_SIDE:
+    if SIDE_BY_SIDE and BLOCK % 32 == 0:
         # Written so that LLVM sees for which keys of a thread the first step is the same.
-        start = place.to(tl.uint32, bitcast=True)
+        bits, start = tl.arange(0, BLOCK).to(tl.uint32, bitcast=True), place.to(tl.uint32, bitcast=True)
         if BY_QUERY:
             group = (bits + 32 - (bits & 24)) * KEY_STEP + (start - 32) * KEY_STEP
         else:
             group = (bits & 0xFFFFFFE7) * KEY_STEP + start * KEY_STEP
     else:
+        bits = k.to(tl.uint32, bitcast=True)
         group = (bits & 0xFFFFFFE7) * KEY_STEP
     odd = tl.where(bits & 16 != 0, FACTOR_3, FACTOR_1)
     factor = tl.where(bits & 8 != 0, odd, tl.where(bits & 16 != 0, FACTOR_2, FACTOR_0)).to(tl.uint32, bitcast=True)
@@ -72,7 +64,7 @@ def hash_of_pairs(words, k, place, SIDE_BY_SIDE: tl.constexpr, BLOCK: tl.constex
         x = _first_step(group[None, :], first[:, None], second[:, None]) * factor[None, :]
     else:
         x = _first_step(group[:, None], first[None, :], second[None, :]) * factor[:, None]
-    return x.to(tl.int32, bitcast=True)
+    return x.to(tl.int32, bitcast=True) >= drop_below
 
 
 @triton.jit

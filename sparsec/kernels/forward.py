@@ -59,11 +59,6 @@ def numbers_of_dropout(dropout: Dropout | None) -> Environment:
     return {"drop_below": dropout.drop_below, "kept_share": dropout.kept_share}
 
 
-def told_of_dropout(dropout: Dropout | None) -> Environment:
-    """What kernels take that make words of seeds themselves, by name."""
-    return numbers_of_dropout(dropout) | ({"STREAMS": Slot("STREAMS")} if dropout else {})
-
-
 def data_of_sinks(sinks: Tensor | None) -> dict[str, Tensor]:
     """What kernels read of the sinks of a call, by name."""
     return {} if sinks is None else {"SINKS": as_contiguous(sinks)}
@@ -111,7 +106,9 @@ def _forward_pass(
     shape = *q.shape[:3], metas["V"].shape[3]
     run.empty("OUT", shape, q.dtype, dense_strides(shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
-    always: Environment = {"LSE": Slot("LSE")} | told_of_dropout(dropout)
+    always: Environment = {"LSE": Slot("LSE")} | numbers_of_dropout(dropout)
+    if dropout:
+        always["STREAMS"] = Slot("STREAMS")
     started = always.copy()
     if sinks := metas.get("SINKS"):
         started |= {"SINKS": Slot("SINKS"), "sinks_b": sinks.strides[0] if sinks.shape[0] > 1 else 0}

@@ -36,12 +36,10 @@ _JOINED = 1024  # numbers of dq that a program makes from several sums
 _LISTED_QUERIES = 256  # tiles of queries that are asked at once whether they visit a tile of keys
 
 
-def launch_hopper_backward(
-    run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool, ordered: bool, dropped: Environment
-) -> None:
+def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool, ordered: bool) -> None:
     """Launches what makes all gradients of a pass that `sparsec.kernels.hopper_tier` takes; `kernel`: that of dkdv.
 
-    `ordered`: sums of dq have one order.  `dropped`: what kernels take about dropout, by name.
+    `ordered`: sums of dq have one order.
     """
     q, k = run.metas["Q"], run.metas["K"]
     (batch, heads, n_q, head_dim), (kv_heads, n) = q.shape, k.shape[1:3]
@@ -53,11 +51,9 @@ def launch_hopper_backward(
         room = run.empty if full else run.zeros
         room(name, like.shape, like.dtype, dense_strides(like.shape, like.strides))
     tiles, sums = batch * heads * query_tiles, batch * heads * made.sums
-    stats = 4 if dropped else 2
-    before = _before(run, tiles, sums, 1, has_dlse, stats) | {"sums": made.sums, "NAME": "row_stats"}
-    before |= {"q_offset": q_offset, **dropped}
+    before = _before(run, tiles, sums, 1, has_dlse) | {"sums": made.sums, "NAME": "row_stats"}
     run.launch(hopper_row_stats, (query_tiles, heads, batch), before, {"num_warps": 4})
-    values = _values_of_kernel(run, kernel, q_offset, ordered) | _boxes(run, tiles, sums, stats) | dropped
+    values = _values_of_kernel(run, kernel, q_offset, ordered) | _boxes(run, tiles, sums)
     values |= {"TILES": made.tiles, "STEPS": made.steps, "tiles": len(made.tiles) - 1, "rows": batch * kv_heads}
     apart = _tiles_apart(run)
     in_turn = cdiv(apart, len(made.tiles) - 1) if made.follow else 1
@@ -99,7 +95,7 @@ def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: 
     asked: Environment = {"KEEP": answers.keep, "FULL": answers.full, "KEYS": answers.keys, "NUMBERS": numbers}
     strides = strides_by_name(q=run.metas["DQ"], k=run.metas["DK"])
     results = {name: Slot(name) for name in ("DQ", "DK", "DV")}
-    before = _before(run, heads * most_queries, heads * most_queries, 2, has_dlse, 2) | asked
+    before = _before(run, heads * most_queries, heads * most_queries, 2, has_dlse) | asked
     before |= {"TILES": Slot(queries), "KEY_TILES": Slot(keys), "KEY_ENDS": Slot(f"{keys}_ENDS"), "DQ": Slot("DQ")}
     before |= strides_by_name(r=run.metas["DQ"])
     before |= {"sums": most_queries, "BLOCK_N": STEP_KEYS, "NAME": "sequence_stats"}
@@ -112,7 +108,7 @@ def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: 
     listed |= asked | strides | {"kv_heads": kv_heads, "BACKWARDS": backwards, "AT_ONCE": _LISTED_QUERIES}
     listed |= {name: before[name] for name in ("HEAD_DIM", "BLOCK_M", "BLOCK_N", "BLOCK_D")} | {"NAME": "list_steps"}
     run.launch(hopper_list_steps, (key_programs, 1, 1), listed, {"num_warps": 4})
-    values = _values_of_kernel(run, kernel, 0, ordered) | _boxes(run, heads * most_queries, heads * most_queries, 2)
+    values = _values_of_kernel(run, kernel, 0, ordered) | _boxes(run, heads * most_queries, heads * most_queries)
     values |= strides | {f"{name}_ROWS": slot for name, slot in results.items()}
     values |= {"TILES": Slot(keys), "RANGES": Slot("RANGES"), "STEPS": Slot("STEPS"), "tiles": most_keys}
     values |= {"rows": kv_heads, "together": _tiles_apart(run), "sums": most_queries, "query_tiles": most_queries}
@@ -121,12 +117,12 @@ def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: 
     run.launch(hopper_backward_kernel, (programs, 1, 1), values, _BACKWARD_OPTIONS)
 
 
-def _before(run: Pass, tiles: int, sums: int, counters: int, has_dlse: bool, stats: int) -> Environment:
-    """Room for `stats` numbers of every query and for sums, and what the kernel takes that fills in the former."""
+def _before(run: Pass, tiles: int, sums: int, counters: int, has_dlse: bool) -> Environment:
+    """Room for what is left of every query and for sums, and what the kernel takes that fills in the former."""
     heads, n_q, head_dim = run.metas["Q"].shape[1:]
     size = hopper_size(head_dim)
     queries = STEP_QUERIES[size]
-    run.scratch("STATS", (tiles * stats * queries,), torch.float32)
+    run.scratch("STATS", (tiles * 2 * queries,), torch.float32)
     run.scratch("SUMS", (sums * queries * size // 32, 32), torch.float32)
     run.scratch("VISITS", (sums * 2,), torch.int32)
     run.scratch("TICKETS", (counters,), torch.int32)
@@ -136,18 +132,14 @@ def _before(run: Pass, tiles: int, sums: int, counters: int, has_dlse: bool, sta
     return before | {"HEAD_DIM": head_dim, "BLOCK_M": queries, "BLOCK_D": size}
 
 
-def _boxes(run: Pass, tiles: int, sums: int, stats: int) -> Environment:
-    """What the kernel reads and writes by the copy engine; `tiles`, `sums`: that STATS and SUMS have room for; `stats`:
-    numbers of a query.
-    """
+def _boxes(run: Pass, tiles: int, sums: int) -> Environment:
+    """What the kernel reads and writes by the copy engine; `tiles`, `sums`: that STATS and SUMS have room for."""
     size = hopper_size(run.metas["Q"].shape[3])
     queries = STEP_QUERIES[size]
     rows = {"Q": queries, "DO": queries, "K": STEP_KEYS, "V": STEP_KEYS, "DK": STEP_KEYS // 2, "DV": STEP_KEYS // 2}
     values: Environment = {name: hopper_box(name, run.metas[name], each, size) for name, each in rows.items()}
     values["DQ"] = hopper_box("DQ", run.metas["DQ"], 64, queries * size // 128)  # a half
-    values["STATS"] = _side_by_side(
-        "STATS", [tiles * stats * queries], [stats * queries], gl.NVMMASharedLayout(0, 32, 1)
-    )
+    values["STATS"] = _side_by_side("STATS", [tiles * 2 * queries], [2 * queries], gl.NVMMASharedLayout(0, 32, 1))
     lines = queries * size // 64  # of a half
     values["SUMS"] = _side_by_side("SUMS", [sums * 2 * lines, 32], [lines, 32], gl.NVMMASharedLayout(128, 32, 2))
     return values

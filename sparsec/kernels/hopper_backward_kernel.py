@@ -31,7 +31,7 @@ from sparsec.kernels.hopper_backward_tiles import (
     backward_tile,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper_backward_weights import gradients_of_scores, step_weights
+from sparsec.kernels.hopper_backward_weights import step_weights
 from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, MEET_GROUPS, STAGE_EMPTY, named_barrier, says
 from sparsec.kernels.regions import Rules
 
@@ -46,7 +46,7 @@ _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group 
 def hopper_backward_kernel(
     Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, RANGES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
     DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n,
-    heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2, drop_below,
+    heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr, SCORE: gl.constexpr, SCORE_GRADIENT: gl.constexpr,
     NEAR: gl.constexpr, EXPONENT_AND_SLOPE: gl.constexpr,
     GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,
@@ -54,8 +54,8 @@ def hopper_backward_kernel(
 ):  # fmt: skip
     """Tiles of keys against the queries that visit them.
 
-    STATS, SUMS: [tiles of queries, 2 or 4, ..] of all heads: numbers of queries, see `BackwardSizes`, and dq half by
-    half in the order of registers.  KEEP None: every pair is kept.  RANGES: of tiles of several sequences.
+    STATS, SUMS: [tiles of queries, 2, ..] of all heads: log-sum-exps and deltas, and dq half by half in the order of
+    registers.  KEEP None: every pair is kept.  RANGES: of tiles of several sequences.
     """
     BY_ROWS: gl.constexpr = QUERIES == 128
     _hopper_backward(
@@ -64,14 +64,14 @@ def hopper_backward_kernel(
             BackwardWork(
                 TILES, RANGES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
                 DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n, part_rows,
-                heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, scale, scale_log2, drop_below,
+                heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, scale, scale_log2,
             ),
             Rules(
                 KEEP, None, None, NUMBERS, None, None, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
                 None, None, EXPONENT_AND_SLOPE,
             ),
             BackwardSizes(
-                GROUP, QUERIES, STATS.block_type.shape[0] // QUERIES, KEYS,
+                GROUP, QUERIES, KEYS,
                 BLOCK_D if BY_ROWS else BLOCK_D // 2, 64 if BY_ROWS else 0, 0 if BY_ROWS else BLOCK_D // 2,
                 QUERIES * BLOCK_D // 64, HEAD_DIM, BLOCK_D, STAGES, RANGES is not None, BACKWARDS,
                 ORDERED,
@@ -94,7 +94,7 @@ def _hopper_backward(Q, K, V, DO, STATS, SUMS, DQ, DK, DV, plan):
         gl.allocate_shared_memory(dtype, [1, 1, 1, keys, size], V.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], Q.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], DO.layout),
-        gl.allocate_shared_memory(gl.float32, [stages, plan.sizes.STATS * queries], STATS.layout),
+        gl.allocate_shared_memory(gl.float32, [stages, 2 * queries], STATS.layout),
         gl.allocate_shared_memory(dtype, [2, keys, queries], gl.NVMMASharedLayout(128, 16, 2)),
         gl.allocate_shared_memory(gl.float32, [2, plan.sizes.LINES, 32], SUMS.layout),
         gl.allocate_shared_memory(gl.int64, [1], BARRIER),
@@ -174,11 +174,11 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dp = warpgroup_mma(v, do.permute((1, 0)), zeros, use_acc=False, is_async=True)
                 s = warpgroup_mma_wait(1, deps=[s])
                 lse = stats.slice(0, plan.sizes.QUERIES).load(COLUMN)
-                p, sloped = step_weights(s, lse, stats, whole, tile, entry, head, plan, GROUP * HALF, 0)
+                p, sloped = step_weights(s, lse, whole, tile, entry, head, plan, GROUP * HALF, 0)
                 dv = warpgroup_mma(gl.convert_layout(p.to(q.dtype), WEIGHTS), do, dv, is_async=True)
                 delta = stats.slice(plan.sizes.QUERIES, plan.sizes.QUERIES).load(COLUMN)
                 dp = warpgroup_mma_wait(1, deps=[dp])
-                ds = gradients_of_scores(sloped, dp, delta, plan).to(q.dtype)
+                ds = (sloped * (dp - delta[None, :])).to(q.dtype)
                 now = count & 1
                 if step > 0:  # the other group's part of the step before; by then it has read what is overwritten now
                     named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
@@ -203,11 +203,11 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dp_1 = warpgroup_mma(v, do_1.permute((1, 0)), zeros, use_acc=False, is_async=True)
                 s_0 = warpgroup_mma_wait(3, deps=[s_0])
                 lse_0 = stats.slice(0, 64).load(COLUMN)
-                p_0, sloped_0 = step_weights(s_0, lse_0, stats, whole, tile, entry, head, plan, GROUP * HALF, 0)
+                p_0, sloped_0 = step_weights(s_0, lse_0, whole, tile, entry, head, plan, GROUP * HALF, 0)
                 dv = warpgroup_mma(gl.convert_layout(p_0.to(q.dtype), WEIGHTS), do_0, dv, is_async=True)
                 delta_0 = stats.slice(plan.sizes.QUERIES, 64).load(COLUMN)
                 dp_0 = warpgroup_mma_wait(3, deps=[dp_0])
-                ds_0 = gradients_of_scores(sloped_0, dp_0, delta_0, plan).to(q.dtype)
+                ds_0 = (sloped_0 * (dp_0 - delta_0[None, :])).to(q.dtype)
                 if step > 0:
                     named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
                 own_ds = shared.ds.index(now).slice(GROUP * HALF, HALF, 0)
@@ -219,11 +219,11 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 s_1 = warpgroup_mma_wait(4, deps=[s_1])
                 whole_1 = says(said, WHOLE_PART << GROUP + 2)
                 lse_1 = stats.slice(64, 64).load(COLUMN)
-                p_1, sloped_1 = step_weights(s_1, lse_1, stats, whole_1, tile, entry, head, plan, GROUP * HALF, 64)
+                p_1, sloped_1 = step_weights(s_1, lse_1, whole_1, tile, entry, head, plan, GROUP * HALF, 64)
                 dv = warpgroup_mma(gl.convert_layout(p_1.to(q.dtype), WEIGHTS), do_1, dv, is_async=True)
                 delta_1 = stats.slice(plan.sizes.QUERIES + 64, 64).load(COLUMN)
                 dp_1 = warpgroup_mma_wait(4, deps=[dp_1])
-                ds_1 = gradients_of_scores(sloped_1, dp_1, delta_1, plan).to(q.dtype)
+                ds_1 = (sloped_1 * (dp_1 - delta_1[None, :])).to(q.dtype)
                 own_ds.slice(64, 64, 1).store(ds_1)
                 fence_async_shared()
                 dk = warpgroup_mma(gl.convert_layout(ds_1, WEIGHTS), q_1, dk, is_async=True)

@@ -38,7 +38,6 @@ class BackwardWork(NamedTuple):
     tiles: Any
     scale: Any
     scale_log2: Any
-    drop_below: Any  # as of `Dropping`
 
 
 class BackwardSizes(NamedTuple):
@@ -46,7 +45,6 @@ class BackwardSizes(NamedTuple):
 
     GROUP: Any  # query heads that share a key head
     QUERIES: Any  # of a tile
-    STATS: Any  # numbers of each query: log-sum-exp and delta; and two words, where weights are dropped
     KEYS: Any
     # A half of a tile of dq, which a group has: rows of a tile of 128 queries, or columns.  Of how many columns; where
     # that of the second group begins; and how many lines of 32 numbers it takes in the order of registers.
@@ -77,7 +75,7 @@ class BackwardShared(NamedTuple):
     v: Any
     q: Any
     do: Any
-    stats: Any  # of the queries, as `BackwardSizes.STATS` says: all log-sum-exps, then all deltas
+    stats: Any  # log-sum-exps of the queries, then deltas
     ds: Any
     slots: Any  # what a group has stored for it: its half of dq, then its dv and dk
     kv_full: Any

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sparsec.kernels.device import LN_2, tl
-from sparsec.kernels.dropout_tiles import kept_by_hash
+from sparsec.kernels.device import LN_2
 from sparsec.kernels.hopper import gl, gluon
 from sparsec.kernels.hopper_backward_sequences import bounds_of_tile
 from sparsec.kernels.regions import ask, ask_keep
@@ -11,10 +10,9 @@ from sparsec.kernels.scored_tiles import scale_of, score_tile, there_only, throu
 
 
 @gluon.jit
-def step_weights(s, lse, stats, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr, FIRST_QUERY: gl.constexpr):
+def step_weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr, FIRST_QUERY: gl.constexpr):
     """Weights of a group's keys and some queries, from products that are not yet scaled, and what gradients of these
-    are made of, for `gradients_of_scores`: the same times slopes of the score, or signed, where weights are dropped.
-    0 of pairs that the pattern leaves out; `whole`: it keeps all.
+    are made of: the same times slopes of the score.  0 of pairs that the pattern leaves out; `whole`: it keeps all.
     """
     FINITE: gl.constexpr = plan.rules.EXPONENT_AND_SLOPE is not None
     if FINITE:
@@ -47,36 +45,7 @@ def step_weights(s, lse, stats, whole, tile, entry, head, plan, FIRST_KEY: gl.co
         sloped = p * slope
     elif plan.rules.SCORE_GRADIENT is not None:
         sloped = through_score(p, slope)
-    if plan.sizes.STATS == 4:
-        sloped = _signed(p, stats, tile, plan, FIRST_KEY, FIRST_QUERY)
-        p = _not_dropped(sloped)
     return p, sloped
-
-
-@gluon.jit
-def gradients_of_scores(sloped, dp, delta, plan):
-    """From what `step_weights` returns, gradients of weights that are not yet dropped, and deltas."""
-    if plan.sizes.STATS == 4:
-        return _not_dropped(sloped) * dp - gl.abs(sloped) * delta[None, :]
-    else:
-        return sloped * (dp - delta[None, :])
-
-
-@gluon.jit
-def _signed(p, stats, tile, plan, FIRST_KEY: gl.constexpr, FIRST_QUERY: gl.constexpr):
-    """Weights, below 0 of pairs that are dropped: so one number for a pair says both until gradients need it."""
-    KEYS: gl.constexpr = p.shape[0]
-    COLUMN: gl.constexpr = gl.SliceLayout(0, p.type.layout)
-    first = stats.slice(2 * plan.sizes.QUERIES + FIRST_QUERY, p.shape[1]).load(COLUMN).to(gl.uint32, bitcast=True)
-    second = stats.slice(3 * plan.sizes.QUERIES + FIRST_QUERY, p.shape[1]).load(COLUMN).to(gl.uint32, bitcast=True)
-    k, k_lo = gl.arange(0, KEYS, gl.SliceLayout(1, p.type.layout)), tile.number * plan.sizes.KEYS + FIRST_KEY
-    return gl.where(kept_by_hash((first, second), k, k_lo, plan.work.drop_below, True, KEYS, False), p, -p)
-
-
-@gluon.jit
-def _not_dropped(signed):
-    """Weights, 0 of pairs that are dropped; what is no number stays none."""
-    return gl.maximum(signed, 0.0, propagate_nan=tl.PropagateNan.ALL)
 
 
 @gluon.jit

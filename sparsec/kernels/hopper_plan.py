@@ -50,7 +50,6 @@ class HopperPlan(NamedTuple):
     rules: Any
     lists: Any
     sizes: Any
-    dropping: Any  # `Dropping`
     scale_log2: Any
 
 

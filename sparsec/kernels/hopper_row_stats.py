@@ -6,22 +6,18 @@ Before: what it needs of every query, and counters at 0.  After: the gradients o
 from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, kernel_name, tl, triton
-from sparsec.kernels.dropout_tiles import Dropping, row_words, store_words
 from sparsec.kernels.loads import tile_mask
 from sparsec.kernels.softmax import row_stats
 
 
 @triton.jit(do_not_specialize=[*RUN_TIME, "sums"], repr=kernel_name)
 def hopper_row_stats(
-    OUT, DO, LSE, DLSE, STATS, TICKETS, VISITS, STREAMS, g_b, g_h, g_m, o_b, o_h, o_m, heads, n_q, q_offset, sums,
-    drop_below, kept_share,
+    OUT, DO, LSE, DLSE, STATS, TICKETS, VISITS, g_b, g_h, g_m, o_b, o_h, o_m, heads, n_q, sums,
     NAME: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """STATS [tiles of queries of all heads, 2, BLOCK_M]: log-sum-exps in base 2, +inf of rows that have no weights or
-    are not there, and deltas, as of `row_stats`.  [.., 4, BLOCK_M] where STREAMS are given, as of `Dropping`: weights
-    are then divided by `kept_share`, and two words of each row follow.
+    are not there, and deltas, as of `row_stats`.
     """
-    NUMBERS: tl.constexpr = 2 if STREAMS is None else 4
     tile, head, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     bh = batch * heads + head
     row, column = tile * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
@@ -31,14 +27,9 @@ def hopper_row_stats(
     o_tile = tl.load(OUT + o_first + rows * o_m + column[None, :], mask=mask, other=0.0)
     do_tile = tl.load(DO + g_first + rows * g_m + column[None, :], mask=mask, other=0.0)
     lse_2, delta = row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q)
-    own = STATS + (bh * tl.num_programs(0) + tile) * NUMBERS * BLOCK_M + tl.arange(0, BLOCK_M)
-    if STREAMS is not None:
-        lse_2 += tl.log2(kept_share)
-        delta *= kept_share
-        words = row_words(Dropping(STREAMS, drop_below, kept_share), batch, q_offset + row, head)
-        store_words(own + 2 * BLOCK_M, BLOCK_M, words, row < n_q)
-    tl.store(own, lse_2)
-    tl.store(own + BLOCK_M, delta)
+    place = bh * tl.num_programs(0) + tile
+    tl.store(STATS + place * 2 * BLOCK_M + tl.arange(0, BLOCK_M), lse_2)
+    tl.store(STATS + (place * 2 + 1) * BLOCK_M + tl.arange(0, BLOCK_M), delta)
     for first in range(2 * tile, 2 * sums, 2 * tl.num_programs(0)):
         tl.store(VISITS + bh * 2 * sums + first + tl.arange(0, 2), tl.zeros([2], tl.int32))
     if (tile == 0) & (bh == 0):

@@ -123,9 +123,7 @@ NEEDS = (
     Rule("ranges of tiles", lambda case: case.ranges),
     Rule("no tables", lambda case: not case.tables),
     Rule("no data of the call", lambda case: not case.inputs),
-    Rule("no dropout of several sequences", lambda case: not (case.dropout and case.lines)),
-    Rule("no dropout beside such a score", lambda case: not (case.dropout and case.slope), "backward"),
-    Rule("a head size above 64 beside dropout", lambda case: not case.dropout or case.size > 64, "backward"),
+    Rule("no dropout", lambda case: not case.dropout),
     Rule("sequences that are few for their tokens", lambda case: case.room <= _most_room(case), "backward"),
     Rule(f"at most {MOST_LISTED:,} tiles of pairs", lambda case: case.listed <= MOST_LISTED, "backward"),
     Rule(

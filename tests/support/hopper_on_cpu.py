@@ -11,7 +11,6 @@ from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from sparsec.kernels import hopper_forward_kernel, hopper_load, hopper_plan, hopper_sync, hopper_tiles
-from sparsec.kernels.dropout_tiles import Dropping
 from sparsec.kernels.regions import Lists, Rules
 
 KEYS, ROWS = 128, 64  # ROWS: of a tile that a group has
@@ -109,7 +108,6 @@ class Program:
                 sizes.get("LONGEST_FIRST", False), ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
                 *no_layouts,
             ),
-            Dropping(None, 0, 1.0),
             1.0,
         )  # fmt: skip
         counts = 2 * self.groups, STAGES, STAGES, 0, 0, STAGES, SLOTS * words, 2, STAGES
@@ -193,9 +191,6 @@ class Program:
             here.clear()
 
     # ------------------------------------------------------------ what groups do
-
-    def _no_words(self, plan: Any) -> None:
-        pass
 
     def _no_sums(self, plan: Any) -> tuple[Any, Any]:
         return Tensor(), Tensor()
