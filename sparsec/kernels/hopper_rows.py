@@ -7,7 +7,8 @@ from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper import gl
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_tier import GROUP_ROWS, HOPPER_TILES, hopper_size, is_bounded
+from sparsec.kernels.hopper_rules import GROUP_ROWS, HOPPER_TILES, hopper_size
+from sparsec.kernels.hopper_tier import has_no_maximum
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.prepare import Heads, rules_of, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
@@ -33,7 +34,7 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     values |= {"BLOCK_M": rows, "BLOCK_N": keys}
     values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"SCORE": kernel.regions[0].answers.exponent, "TILT": kernel.regions[0].answers.tilt}
-    values["BOUNDED"] = is_bounded(kernel, q.dtype)
+    values["BOUNDED"] = has_no_maximum(kernel, q.dtype)
     whole = kernel.block > 1 and kernel.block % rows == kernel.block % keys == q_offset % rows == 0
     values["WHOLE"] = whole and not run.packed  # sequences have first positions of their own
     for name, block in {"Q": GROUP_ROWS, "K": keys, "V": keys, "OUT": GROUP_ROWS}.items():
