@@ -19,6 +19,7 @@ from sparsec.ir.inputs import inputs_read
 from sparsec.ir.scores import constant, inputs_of_score
 from sparsec.ir.vector import Values, holds, integer
 from sparsec.kernels import hopper_rules as rules
+from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, hopper_size
 from sparsec.plan.nodes import Contiguous, Cover, Group, Kernel, Plan, Region, Variant
 
 _SAMPLES = 16
@@ -130,19 +131,19 @@ def _backward_case(plan: Plan, variant: Variant, shape: Shape, device: Device) -
 
 def _whole_share(region: Region, shape: Shape) -> float:
     """The share of steps that go without a mask, the mean of some tiles of 64 queries."""
-    keys = rules.HOPPER_TILES[rules.hopper_size(shape.head_size)].keys
-    rows = np.linspace(0, max(shape.n_q - rules.GROUP_ROWS, 0), _SAMPLES).astype(np.int64)
-    q_lo = rows[:, None] // rules.GROUP_ROWS * rules.GROUP_ROWS + shape.q_offset
+    keys = HOPPER_TILES[hopper_size(shape.head_size)].keys
+    rows = np.linspace(0, max(shape.n_q - GROUP_ROWS, 0), _SAMPLES).astype(np.int64)
+    q_lo = rows[:, None] // GROUP_ROWS * GROUP_ROWS + shape.q_offset
     k_lo = np.arange(0, shape.n, keys)[None, :]
     edges: Values = {
         "q_lo": q_lo,
-        "q_hi": q_lo + rules.GROUP_ROWS - 1,
+        "q_hi": q_lo + GROUP_ROWS - 1,
         "k_lo": k_lo,
         "k_hi": k_lo + keys - 1,
         "n": shape.n,
     }
     visited = np.zeros((len(rows), k_lo.size), bool)
-    for begin, stop in _ranges(region.rows, q_lo, rules.GROUP_ROWS, shape.n):
+    for begin, stop in _ranges(region.rows, q_lo, GROUP_ROWS, shape.n):
         visited |= (begin < stop) & (k_lo >= begin // keys * keys) & (k_lo < stop)
     full = holds(region.full, edges) if region.keeps else np.asarray(True)
     whole, steps = visited & full & (edges["k_hi"] < shape.n), visited.sum(1)
@@ -151,7 +152,7 @@ def _whole_share(region: Region, shape: Shape) -> float:
 
 def _steps(region: Region, shape: Shape, queries: int) -> int:
     """How many tiles of 128 keys tiles of so many queries visit, those of overlapping ranges twice."""
-    keys = rules.BACKWARD_TILES[rules.hopper_size(shape.head_size)].keys
+    keys = BACKWARD_TILES[hopper_size(shape.head_size)].keys
     q_lo = np.arange(0, shape.n_q, queries) + shape.q_offset
     ranges = _ranges(region.rows, q_lo, queries, shape.n)
     return sum(int(np.where(begin < stop, -(-stop // keys) - begin // keys, 0).sum()) for begin, stop in ranges)
