@@ -147,6 +147,8 @@ def test_score_mod_is_the_reference(text: str) -> None:
 def test_score_mod_of_a_pattern_without_scores() -> None:
     bound = sparsec.compile("pattern p = causal").pattern
     assert bound.score_mod(12, 4) is None
+    with pytest.raises(ValueError, match=r"SP0620.*`t`"):
+        bound.score_mod(12, 4, t=torch.zeros(3))
     with pytest.raises(ValueError, match="heads must be"):
         bound.score_mod(12)
 
@@ -154,7 +156,17 @@ def test_score_mod_of_a_pattern_without_scores() -> None:
 def test_a_pattern_without_scores_is_printed_without() -> None:
     attends = (sparsec.compile(f"pattern p = past(9){more}") for more in ("", " with alibi", " with softcap(9)"))
     plain, falling, capped = (inspect.getsource(sys.modules[each._function.__module__]) for each in attends)
-    assert "score" not in plain.partition("# fmt: off")[2]
+    assert "_score" not in plain
     assert "_score(s" in falling
     assert "_score_gradient(s" not in falling  # it is 1
     assert "_score_gradient(s" in capped
+    assert "_weight(s" in capped and "_exponent_and_slope(s" in capped  # a bound is known
+    assert "_weight(s" not in falling and "_exponent_and_slope(s" not in falling
+
+
+def test_entries_by_distance_are_read_once_where_tiles_stand_side_by_side() -> None:
+    text = "input t: float[H, d] score near = s + t[min(q - k, 7)] pattern p = {} with near"
+    attends = (sparsec.compile(text.format(each)) for each in ("past(9)", "causal & stride(4)"))
+    plain, strided = (inspect.getsource(sys.modules[each._function.__module__]) for each in attends)
+    assert "sk.read_by_distance(_index_0" in plain
+    assert "sk.read_listed(" in strided and "read_by_distance" not in strided
