@@ -23,7 +23,7 @@ def hopper_forward_kernel(
     Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, SINKS, r_b, r_h, r_m,
     heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits, sinks_b,
     NAME: gl.constexpr, KEEP: gl.constexpr, FULL: gl.constexpr, KEYS: gl.constexpr, NUMBERS: gl.constexpr,
-    WHOLE: gl.constexpr, SCORE: gl.constexpr, TILT: gl.constexpr, NEAR: gl.constexpr, BOUNDED: gl.constexpr,
+    WHOLE: gl.constexpr, SCORE: gl.constexpr, TILT: gl.constexpr, NEAR: gl.constexpr, WEIGHT: gl.constexpr,
     LONGEST_FIRST: gl.constexpr,
     GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_D: gl.constexpr,
     STAGES: gl.constexpr,
@@ -42,9 +42,10 @@ def hopper_forward_kernel(
             HopperWork(
                 TILES, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits, SINKS, sinks_b,
             ),
-            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR, TILT), Lists(),
+            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR, TILT, WEIGHT),
+            Lists(),
             HopperSizes(
-                GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST, BOUNDED,
+                GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST,
                 BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, ROWS, BLOCK_M // ROWS, STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2),
@@ -133,7 +134,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         acc = warpgroup_mma_wait(0, deps=[acc])
         group_is_done(STAGE_EMPTY + stage % STAGES, GROUPS)
         p = gl.convert_layout(weights.to(shared.q.dtype), plan.sizes.WEIGHTS)
-        if not plan.sizes.BOUNDED:
+        if plan.rules.WEIGHT is None:
             acc *= alpha[:, None]
         stage += 1
         adds, complete = not first, gl.where(first, turn - 1, -1)

@@ -31,7 +31,6 @@ class HopperSizes(NamedTuple):
     PACKED: Any  # whether tiles are those of several sequences, and how many words are said of one
     WORDS: Any
     LONGEST_FIRST: Any
-    BOUNDED: Any  # scores are so small that a softmax needs no maximum
     BLOCK_M: Any
     BLOCK_N: Any
     BLOCK_D: Any

@@ -34,7 +34,7 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     values |= {"BLOCK_M": rows, "BLOCK_N": keys}
     values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"SCORE": kernel.regions[0].answers.exponent, "TILT": kernel.regions[0].answers.tilt}
-    values["BOUNDED"] = has_no_maximum(kernel, q.dtype)
+    values["WEIGHT"] = kernel.regions[0].answers.weight if has_no_maximum(kernel, q.dtype) else None
     whole = kernel.block > 1 and kernel.block % rows == kernel.block % keys == q_offset % rows == 0
     values["WHOLE"] = whole and not run.packed  # sequences have first positions of their own
     for name, block in {"Q": GROUP_ROWS, "K": keys, "V": keys, "OUT": GROUP_ROWS}.items():

@@ -14,7 +14,7 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
     l_i, share = gl.convert_layout(gl.sum(l_i, 1), m_i.type.layout), 1.0
     if plan.work.SINKS is not None:
         sink = tile_word(shared, turn, plan, TILE_SINK).to(gl.float32, bitcast=True)
-        if plan.sizes.BOUNDED:
+        if plan.rules.WEIGHT is not None:
             m_i = gl.where(l_i == 0, NO_MAXIMUM, m_i)  # of a row without a pair the sink is all there is
         top = gl.maximum(m_i, sink)
         share = gl.exp2(m_i - top)

@@ -42,6 +42,8 @@ class Answers(NamedTuple):
     exponent: Any = None  # (s, scale, q, k, ..) -> scores less `tilt * (k - q)`, times log2(e); None: of s itself
     tilt: Any = None  # (n, h, H, numbers) -> by how much scores rise from each key to the next; None: that differs
     most: float | None = None  # what no score is above, nor below its negative; None: nobody knows a bound
+    weight: Any = None  # as exponent -> 2 to the power of that; None: it may overflow
+    exponent_and_slope: Any = None  # as exponent -> the same, and score_gradient; None: they may be infinite
 
 
 class Read(NamedTuple):

@@ -31,6 +31,8 @@ class Rules(NamedTuple):
     GATHERED: Any = False  # the keys of a program are
     NEAR: Any = False  # positions are below 2**22 (`real_distance`)
     TILT: Any = None  # by how much a score rises from key to key, besides SCORE; None: SCORE says all
+    WEIGHT: Any = None  # the softmax's weight without a maximum, in the place of SCORE; None: it may overflow
+    EXPONENT_AND_SLOPE: Any = None  # in the place of SCORE and SCORE_GRADIENT; None: they may be infinite
 
 
 class Lists(NamedTuple):

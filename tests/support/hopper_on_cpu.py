@@ -105,7 +105,7 @@ class Program:
             Lists(),
             hopper_plan.HopperSizes(
                 sizes["GROUP"], sizes.get("SPLIT", False), work.TILES is not None, words,
-                sizes.get("LONGEST_FIRST", False), False, ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
+                sizes.get("LONGEST_FIRST", False), ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
                 *no_layouts,
             ),
             1.0,
