@@ -43,7 +43,7 @@ from sparsec.kernels.hopper_backward_list import hopper_list_steps, hopper_seque
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
 from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.inputs import Input
-from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
+from sparsec.kernels.judging import begin_lists, list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
 from sparsec.kernels.packed import backward_packed, forward_packed, input_gradients_packed
 from sparsec.kernels.read_gradients import input_gradients_gpu
@@ -141,7 +141,7 @@ def compile_kernels(
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
         kernels += (hopper_sequence_stats, hopper_list_steps)
         kernels += (grouped_forward, grouped_dq, grouped_dkdv, grouped_stats, join_softmaxes, join_sums)
-        kernels += (count_clusters, list_members)
+        kernels += (count_clusters, list_members, begin_lists)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, list_named_tiles, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
