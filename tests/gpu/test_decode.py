@@ -9,6 +9,7 @@ from support.calls import no_synchronisation
 from support.generated import pattern_of
 
 from sparsec.kernels.sinks import with_sinks
+from sparsec.kernels.work import Work
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -111,3 +112,87 @@ def test_results_are_equal_from_run_to_run() -> None:
     own = random_sequences([5000, 30], head_size=64, dtype=torch.bfloat16, device="cuda")
     first, *others = (step(decoder, own, "table", page=16)[0] for _ in range(4))
     assert all(torch.equal(first, other) for other in others)
+
+
+UNEQUAL = [3, 4000, 0, 1, 70, 900, 65, 2300, 64, 17]
+
+
+@pytest.mark.parametrize("text", ["causal", "past(300)", "sinks(4) | past(100)", "past(16 * (h + 1))"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_shared_work_changes_no_bit(text: str, rows: int) -> None:
+    """Made once for two layers, in and out of a graph, over lengths that grow."""
+    pattern = pattern_of(f"pattern p = {text}", heads=8 if "(h" in text else None)
+    decoder = decoder_of(pattern)
+    layers = [
+        random_sequences(UNEQUAL, rows=rows, heads=8, head_size=64, dtype=torch.bfloat16, device="cuda", seed=seed)
+        for seed in range(2)
+    ]
+    calls = [
+        {**cached(own, "table", page=16), "sinks": None, "scale": None, "out": None, "return_lse": True}
+        for own in layers
+    ]
+    lengths = calls[0]["lengths"]
+
+    def step_of_layers(shared: bool) -> list[torch.Tensor]:
+        work = Work(lengths) if shared else None
+        return [
+            x
+            for own, call in zip(layers, calls, strict=True)
+            for x in decoder(own.q, **{**call, "lengths": lengths}, work=work)
+        ]
+
+    for own, (out, lse) in zip(layers, batched(step_of_layers(True)), strict=True):
+        assert_right(pattern, own, out, lse)
+    for _ in range(3):
+        alone = step_of_layers(False)
+        assert all(map(torch.equal, step_of_layers(True), alone))
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step_of_layers(True)
+    for shorter in (0, 1, 2, 40, 900):
+        lengths.copy_(torch.tensor([max(n - shorter, 0) for n in UNEQUAL], dtype=torch.int32))
+        graph.replay()
+        replayed = [x.clone() for x in captured]
+        assert all(map(torch.equal, replayed, step_of_layers(False)))
+
+
+def batched(found: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def test_many_sequences() -> None:
+    """More than one block of them is summed at a time, and there are more than programs."""
+    pattern = pattern_of("pattern p = past(20)")
+    lengths = torch.randint(0, 200, (700,), generator=torch.Generator().manual_seed(0)).tolist()
+    own = random_sequences(lengths, heads=2, kv_heads=1, dtype=torch.bfloat16, device="cuda")
+    assert_right(pattern, own, *step(decoder_of(pattern), own, "table", page=16))
+
+
+def test_a_captured_step_sums_for_itself() -> None:
+    decoder, own = decoder_of(pattern_of("pattern p = causal")), random_sequences([9, 90], device="cuda")
+    call = {**cached(own, "flat"), "sinks": None, "scale": None, "out": None, "return_lse": False}
+    work = Work(call["lengths"])
+    decoder(own.q[:, 0], **call, work=work)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), pytest.raises(ValueError, match=r"SP0612.*captured"):
+        decoder(own.q[:, 0], **call, work=work)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_parts_arrive_in_any_order(busy: bool) -> None:
+    """Many calls, beside other work on the device too, and every one has the bits of the first."""
+    decoder = decoder_of(pattern_of("pattern p = causal"))
+    own = random_sequences([9000, 30, 700, 5000], head_size=64, dtype=torch.bfloat16, device="cuda")
+    given = cached(own, "table", page=16)
+    call = {**given, "sinks": None, "scale": None, "out": None, "return_lse": True}
+    first = decoder(own.q[:, 0], **call)
+    assert_right(pattern_of("pattern p = causal"), own, *(x[:, None] for x in first))
+    other = torch.randn(2048, 2048, device="cuda")
+    beside = torch.cuda.Stream()
+    for _ in range(300):
+        if busy:
+            with torch.cuda.stream(beside):
+                torch.mm(other, other)
+        assert all(map(torch.equal, decoder(own.q[:, 0], **call), first))

@@ -14,6 +14,7 @@ from sparsec.kernels import decode_call, decode_gpu
 from sparsec.kernels.decode_gpu import StepSetting, environment_of, prepared_step
 from sparsec.kernels.decode_pages import Pages
 from sparsec.kernels.sinks import with_sinks
+from sparsec.kernels.work import Work
 from sparsec.testing.programs import match_programs, programs
 
 PATTERNS = [
@@ -41,9 +42,10 @@ def kernels(
     tensors = own.q, given["k"], given["v"], given["lengths"], pages, sinks
     decoder.steps.passes.clear()
     with pytest.MonkeyPatch.context() as patches:
-        setting = StepSetting(tile_bytes=1 << 10, waves=1 << 10, least_share=1, most_parts=parts)
-        patches.setattr(decode_gpu, "step_setting", lambda device, width: setting)
-        env = prepared_step(decoder.steps, *tensors, out, True)({**environment_of(*tensors, 0.25), "OUT": out})
+        patches.setattr(decode_gpu, "step_setting", lambda device, width: StepSetting(tile_bytes=1 << 10, waves=1))
+        patches.setattr(decode_gpu, "processors", lambda device: parts * own.k[0].shape[0])
+        step = prepared_step(decoder.steps, *tensors, out, True)
+        env = step.run({**environment_of(*tensors, 0.25), "OUT": out})
     return out, env["LSE"]
 
 
@@ -77,6 +79,29 @@ def test_heads_and_scores(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}", heads=3)
     own = random_sequences([1, 37], heads=3, kv_heads=1, rows=2)
     assert_right(pattern, own, *kernels(pattern, own, "table"))
+
+
+@pytest.mark.parametrize("parts", [1, 5])
+def test_shared_work(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    """Made once for two layers with other keys; sequences begin and end within programs' runs."""
+    monkeypatch.setattr(decode_call, "decode_cpu", None)
+    monkeypatch.setattr(decode_call, "_on_cpu", lambda q: False)
+    monkeypatch.setattr(decode_gpu, "step_setting", lambda device, width: StepSetting(tile_bytes=1 << 10, waves=1))
+    monkeypatch.setattr(decode_gpu, "processors", lambda device: parts * 2)
+    pattern = pattern_of("pattern p = causal")
+    decoder = decoder_of(pattern)
+    decoder.steps.passes.clear()
+    lengths, work = None, None
+    for seed in range(2):
+        own = random_sequences([3, 40, 0, 1, 17], dtype=torch.float16, seed=seed)
+        call = {**cached(own, "table"), "sinks": None, "scale": None, "out": None, "return_lse": True}
+        lengths = call["lengths"] if lengths is None else lengths
+        work = work or Work(lengths)
+        call["lengths"] = lengths
+        found = decoder(own.q[:, 0], **call, work=work)
+        assert_right(pattern, own, *(x[:, None] for x in found))
+        assert all(map(torch.equal, found, decoder(own.q[:, 0], **call)))
+    assert len(work.made) == 1
 
 
 def test_calls(monkeypatch: pytest.MonkeyPatch) -> None:

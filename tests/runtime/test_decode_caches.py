@@ -176,6 +176,28 @@ def test_a_page_that_is_not_there() -> None:
         attend.decode(own.q[:, 0], **given)
 
 
+def test_work_is_about_its_lengths() -> None:
+    """It changes no result, and serves the lengths that it was made for."""
+    attend, own = sparsec.compile("pattern p = past(20)"), random_sequences([9, 40])
+    given = cached(own, "table")
+    work = attend.work(given["lengths"])
+    assert torch.equal(attend.decode(own.q, **given, work=work), attend.decode(own.q, **given))
+    with pytest.raises(ValueError, match=r"SP0612.*another tensor of lengths"):
+        attend.decode(own.q, **{**given, "lengths": given["lengths"].clone()}, work=work)
+    given["lengths"] -= 1
+    with pytest.raises(ValueError, match=r"SP0612.*changed since.*for every step"):
+        attend.decode(own.q, **given, work=work)
+    attend.decode(own.q, **given, work=attend.work(given["lengths"]))
+    with torch.inference_mode():
+        lengths = given["lengths"].clone()
+        attend.decode(own.q, **{**given, "lengths": lengths}, work=attend.work(lengths))
+    for wrong in ([9, 40], torch.zeros(2), torch.zeros(2, 1, dtype=torch.int32)):
+        with pytest.raises(ValueError, match=r"SP0612.*lengths must be a tensor of int32"):
+            attend.work(wrong)
+    with pytest.raises(ValueError, match=r"SP0612.*work must be what attend.work"):
+        attend.decode(own.q, **given, work=given["lengths"])
+
+
 @pytest.mark.parametrize(
     "text",
     [
