@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ import torch
 from sparsec.diagnostics import ModelAsksMore, SparsecError
 
 tf = pytest.importorskip("transformers", reason="transformers is not installed (extra: test)")
+
+# What models call their cache: transformers has changed it.
+CACHE = "cache" if "cache" in inspect.signature(tf.LlamaForCausalLM.forward).parameters else "past_key_values"
 
 SIZES = {
     "vocab_size": 40,
