@@ -10,18 +10,21 @@ from torch import Tensor
 
 from sparsec.kernels.decode_kernel import decode_kernel
 from sparsec.kernels.decode_pages import Pages
+from sparsec.kernels.decode_parts import merge_parts_kernel
 from sparsec.kernels.decode_program import StepGroup, StepRegion, Steps
 from sparsec.kernels.decode_work import work_kernel
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import device_tier, dot_precision, processors
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, Tables, remember
 from sparsec.kernels.prepare import are_near, padded, slot
+from sparsec.kernels.program import cdiv
 
 _UNIT_ROWS = 64  # heads by rows of a unit, at most
 _UNIT_COLUMNS = 1 << 14  # of all rows of a unit, at most, where a row has so many that fewer must do
 _WIDE = 256  # columns of keys, above which a unit has more warps
 _SEQUENCES = 256  # of a block of those whose tiles are summed
-_JOINED = 1 << 13  # elements of a block of parts that are joined
+_MERGED = 16  # parts of a block of the kernel that joins them
+_IDLE = 1 / 32  # of the programs' time, which more parts would have to save
 
 
 class StepSetting(NamedTuple):
@@ -29,14 +32,15 @@ class StepSetting(NamedTuple):
 
     tile_bytes: int = 1 << 14  # of keys of a tile
     warps: int = 4
-    stages: int = 2
-    paged_stages: int = 3  # numbers of pages are loaded a step ahead of their keys
+    stages: int = 3
     waves: int = 2  # programs for each processor
-    registers: int | None = None  # of a thread, at most
+    share: int = 32  # tiles of a program, at most, as far as `most_parts` allows
+    least_share: int = 2  # at least, but where there are fewer tiles than programs
+    most_parts: int = 128
 
 
 LARGE_STEP = StepSetting()
-SMALL_STEP = StepSetting(tile_bytes=1 << 13, paged_stages=2)
+SMALL_STEP = StepSetting(tile_bytes=1 << 13, stages=2)
 
 
 def step_setting(device: torch.device, width: int) -> StepSetting:
@@ -75,31 +79,32 @@ def environment_of(
 def _prepared(steps: Steps, metas: Environment, pages: Pages, return_lse: bool, shared: bool) -> PreparedStep:
     run, sums = Pass(steps, **metas), None  # type: ignore[arg-type]
     cuts = [_cut(group, run, pages) for group in steps.groups]
-    room = (sum(cut.room for cut in cuts),)
     if return_lse:
         run.empty("LSE", metas["Q"].shape[:3], torch.float32)
     if shared:
-        sums = _sums_of(steps, metas["LENGTHS"], cuts, room)
-        run.metas["WORK"] = Meta.contiguous(room, torch.int32, run.device)
-    else:
-        run.scratch("WORK", room, torch.int32)
-        _sum_tiles(run, cuts)
-    at = 0
+        sums = _sums_of(steps, metas["LENGTHS"], cuts)
+        run.metas["WORK"] = sums.metas["WORK"]
     for number, cut in enumerate(cuts):
-        _launch_group(run, cut, number, at, pages, return_lse)
-        at += cut.room
+        _launch_group(run, cut, number, pages, return_lse)
     return PreparedStep(run, sums)
 
 
-def _sums_of(steps: Steps, lengths: Meta, cuts: list[Cut], room: tuple[int]) -> Pass:
+def _sums_of(steps: Steps, lengths: Meta, cuts: list[Cut]) -> Pass:
     """The pass that makes WORK; steps that differ in other things have one and the same."""
-    key = "WORK", lengths, *((cut.rows, cut.block_n, cut.capacity, cut.units.number) for cut in cuts)
-    if key not in steps.passes:
-        run = Pass(steps, LENGTHS=lengths)  # type: ignore[arg-type]
-        run.empty("WORK", room, torch.int32)
-        _sum_tiles(run, cuts)
-        remember(steps, key, run)
-    return steps.passes[key]
+    key = "WORK", lengths, *((cut.rows, cut.block_n, cut.capacity) for cut in cuts)
+    if key in steps.passes:
+        return steps.passes[key]
+    run = Pass(steps, LENGTHS=lengths)  # type: ignore[arg-type]
+    run.empty("WORK", (len(cuts) * (cuts[0].batch + 1),), torch.int32)
+    for number, cut in enumerate(cuts):
+        own: Environment = {"LENGTHS": Slot("LENGTHS"), "WORK": Slot("WORK"), "work_at": number * (cut.batch + 1)}
+        own |= {"batches": cut.batch, "capacity": cut.capacity, "NUMBERS": cut.group.regions[0].numbers or None}
+        own |= {"ROWS": cut.rows, "BLOCK_N": cut.block_n, "BLOCK_B": _SEQUENCES, "NAME": f"work_{number}"}
+        for place, region in enumerate(cut.regions):
+            told = {"KEYS": region.answers.keys, "GATHERED": region.gathered, "STRIDE": region.stride}
+            own |= {slot(name, place): value for name, value in told.items()}
+        run.launch(work_kernel, (1, 1, 1), own)
+    return remember(steps, key, run)
 
 
 class Units(NamedTuple):
@@ -111,7 +116,7 @@ class Units(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How the step of a group is cut into programs."""
+    """How the step of a group is cut into tiles and programs."""
 
     group: StepGroup
     setting: StepSetting
@@ -120,16 +125,24 @@ class Cut(NamedTuple):
     rows: int
     block_n: int
     capacity: int
-    programs: int  # of a unit
-
-    @property
-    def room(self) -> int:
-        """Numbers of WORK."""
-        return self.batch + 1 + self.units.number * self.batch
+    processors: int
 
     @property
     def regions(self) -> list[StepRegion]:
         return [region for region in self.group.regions if region.answers.keys is not None]
+
+    @property
+    def runs(self) -> int:
+        """Programs of a unit that share the tiles of all sequences."""
+        return max(self.setting.waves * self.processors // self.units.number, 1)
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Programs that share those of one sequence, and the least tiles of one."""
+        most = self.group.most_tiles(self.capacity, self.rows, self.block_n)
+        number, slots = self.units.number * self.batch, self.setting.waves * self.processors
+        least = 1 if number * most <= slots else self.setting.least_share
+        return parts_of_unit(self.setting, most, number, slots, least), least
 
 
 def _cut(group: StepGroup, run: Pass, pages: Pages) -> Cut:
@@ -137,61 +150,64 @@ def _cut(group: StepGroup, run: Pass, pages: Pages) -> Cut:
     batch, rows, heads, head_dim = q.shape
     setting = step_setting(run.device, q.dtype.itemsize)
     widest = max(padded(head_dim), padded(v.shape[3]))
-    units = units_of(
-        group, heads, pages.kv_heads(k), rows, max(min(_UNIT_ROWS, _UNIT_COLUMNS // widest), rows), run.device
-    )
+    most_rows = max(min(_UNIT_ROWS, _UNIT_COLUMNS // widest), rows)
+    units = units_of(group, heads, pages.kv_heads(k), rows, most_rows, run.device)
     block_n = min(max(setting.tile_bytes // (widest * q.dtype.itemsize), 16), 128)
-    programs = max(setting.waves * processors(run.device) // units.number, 1)
-    return Cut(group, setting, units, batch, rows, block_n, pages.capacity(k), programs)
+    return Cut(group, setting, units, batch, rows, block_n, pages.capacity(k), processors(run.device))
 
 
-def _sum_tiles(run: Pass, cuts: list[Cut]) -> None:
-    """Has tiles summed for all groups."""
-    at = 0
-    for number, cut in enumerate(cuts):
-        own: Environment = {"LENGTHS": Slot("LENGTHS"), "WORK": Slot("WORK"), "work_at": at, "batch": cut.batch}
-        own |= {"units": cut.units.number, "capacity": cut.capacity, "NUMBERS": cut.group.regions[0].numbers or None}
-        own |= {"ROWS": cut.rows, "BLOCK_N": cut.block_n, "BLOCK_B": _SEQUENCES, "NAME": f"work_{number}"}
-        for place, region in enumerate(cut.regions):
-            told = {"KEYS": region.answers.keys, "GATHERED": region.gathered, "STRIDE": region.stride}
-            own |= {slot(name, place): value for name, value in told.items()}
-        run.launch(work_kernel, (1, 1, 1), own)
-        at += cut.room
+def parts_of_unit(setting: StepSetting, most: int, units: int, slots: int, least: int) -> int:
+    """How many programs share the tiles of each of `units`, `most` at most, where `slots` programs run side by side.
+
+    As few as leave no more slots idle than others would: a step waits for the last of them.
+    """
+    upper = max(min(cdiv(most, least), setting.most_parts), 1)
+    lower = min(max(cdiv(most, setting.share), 1), upper)
+
+    def time(parts: int) -> float:
+        return cdiv(max(units, 1) * parts, slots) / parts
+
+    best = min(time(parts) for parts in range(lower, upper + 1))
+    return next(parts for parts in range(lower, upper + 1) if time(parts) <= best * (1 + _IDLE))
 
 
-def _launch_group(run: Pass, cut: Cut, number: int, work_at: int, pages: Pages, return_lse: bool) -> None:
+def _launch_group(run: Pass, cut: Cut, number: int, pages: Pages, return_lse: bool) -> None:
     q, k, v, out = (run.metas[name] for name in ("Q", "K", "V", "OUT"))
     head_dim, v_dim = q.shape[3], v.shape[3]
     units, setting, group_rows = cut.units, cut.setting, cut.units.size * cut.rows
-    run.scratch("PARTS", (units.number, cut.programs, 2, group_rows, v_dim), torch.float32)
-    run.scratch("PARTS_LSE", (units.number, cut.programs, 2, group_rows), torch.float32)
+    (parts, least), shared = cut.parts, "WORK" in run.metas
     own: Environment = {"GROUP": units.size, "ROWS": cut.rows, "HEAD_DIM": head_dim, "BLOCK_D": padded(head_dim)}
     own |= {"V_DIM": v_dim, "BLOCK_V": padded(v_dim), "heads": q.shape[2], "UNITS": units.table}
-    own |= {name: Slot(name) for name in ("Q", "K", "V", "OUT", "LENGTHS", "WORK", "PARTS", "PARTS_LSE", "scale_log2")}
-    own |= {name: _given(run, name) for name in ("SINKS", "PAGES", "STARTS")}
-    own |= {"LSE": Slot("LSE") if return_lse else None, "batch": cut.batch, "work_at": work_at}
+    own |= {name: Slot(name) for name in ("Q", "K", "V", "OUT", "LENGTHS", "scale_log2")}
+    own |= {name: _given(run, name) for name in ("SINKS", "PAGES", "STARTS", "WORK")}
+    own |= {"LSE": Slot("LSE") if return_lse else None, "batches": cut.batch, "work_at": number * (cut.batch + 1)}
     own |= dict(zip(("q_b", "q_m", "q_h"), (stride // 8 for stride in q.strides), strict=False))
     own |= dict(zip(("o_b", "o_m", "o_h"), (stride // 8 for stride in out.strides), strict=False))
     for name, x in (("k", k), ("v", v)):
         own |= dict(zip((f"{name}_b", f"{name}_h", f"{name}_n"), (s // 8 for s in pages.strides(x)), strict=True))
     own |= {"PAGE": pages.size, "pages_b": run.metas["PAGES"].strides[0] if pages.size else 0, "capacity": cut.capacity}
-    own["ALIKE"] = pages.strides(k) == pages.strides(v)
+    own |= {"ALIKE": pages.strides(k) == pages.strides(v), "LEAST": None if shared else least}
     first = cut.group.regions[0]
     own |= {"NUMBERS": first.numbers or None, "SCORE": first.answers.score, "NEAR": are_near(cut.capacity)}
-    joined_rows = 1 << (group_rows - 1).bit_length()
-    own |= {"BLOCK_M": max(16, joined_rows), "BLOCK_N": cut.block_n, "BLOCK_B": _SEQUENCES, "BLOCK_R": joined_rows}
-    own |= {"BLOCK_P": max(_JOINED // (joined_rows * padded(v_dim)), 1)}
+    own |= {"BLOCK_M": max(16, 1 << (group_rows - 1).bit_length()), "BLOCK_N": cut.block_n}
+    own |= {"BLOCK_B": _SEQUENCES if shared else None, "BLOCK_P": _MERGED}
     own |= {"PRECISION": dot_precision(q.dtype), "NAME": f"decode_{number}"}
     for place, region in enumerate(cut.regions):
         told = {"KEEP": region.answers.keep, "KEYS": region.answers.keys, "GATHERED": region.gathered}
         told |= {"STRIDE": region.stride, "HOLES": not region.exact}
         told["TABLES"] = _tables_of_region(region, cut.capacity, run.device)
         own |= {slot(name, place): value for name, value in told.items()}
+    grid, room = (parts, units.number, cut.batch), (cut.batch, units.number, parts)
+    if shared:
+        grid, room = (cut.runs, units.number, 1), (units.number, cut.runs, 2)
+    if shared or parts > 1:
+        run.scratch("PARTS", (*room, group_rows, v_dim), torch.float32)
+        run.scratch("PARTS_LSE", (*room, group_rows), torch.float32)
+        own |= {"PARTS": Slot("PARTS"), "PARTS_LSE": Slot("PARTS_LSE"), "parts": grid[0]}
     warps = setting.warps if padded(head_dim) <= _WIDE else 2 * setting.warps
-    options = {"num_warps": warps, "num_stages": setting.paged_stages if pages.size else setting.stages}
-    if setting.registers:
-        options["maxnreg"] = setting.registers
-    run.launch(decode_kernel, (cut.programs, units.number, 1), own, options)
+    run.launch(decode_kernel, grid, own, {"num_warps": warps, "num_stages": setting.stages})
+    if "parts" in own:
+        run.launch(merge_parts_kernel, (group_rows, units.number, cut.batch), own)
 
 
 def _given(run: Pass, name: str) -> Slot | None:

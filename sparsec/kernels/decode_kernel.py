@@ -1,15 +1,17 @@
 """The kernel of a decoding step: the last rows of sequences against a cache of keys.
 
 A unit is the query heads that share a key head and a condition: they and the rows of the step are the rows of one
-product, so that keys are read once for all of them.  Programs share the tiles of a unit (`decode_work`); of a sequence
-that several of them have tiles of, the last one to end joins what they found (`decode_parts`).
+product, so that keys are read once for all of them.  Several programs share the tiles of a unit; each leaves its
+softmax, and `merge_parts_kernel` joins them in their order.
 
+Programs are (part, unit, sequence): a sequence with few tiles gives them to the first parts, at least LEAST to each,
+and the others end at once.  Or, with WORK, (run, unit): equal runs of the tiles of all sequences (`decode_work`).
 Nothing depends on lengths but what the device reads of them: a launch serves all lengths that the cache has room for.
 """
 
 from __future__ import annotations
 
-from sparsec.kernels.decode_parts import is_last_part, joined_parts, parts_of, place_of_part, store_part, store_step
+from sparsec.kernels.decode_parts import parts_of_span, place_of_part, store_part, store_step
 from sparsec.kernels.decode_tiles import (
     StepKeys,
     StepSizes,
@@ -20,6 +22,7 @@ from sparsec.kernels.decode_tiles import (
     load_cached,
     rows_of_step,
     step_walk,
+    steps_of_region,
 )
 from sparsec.kernels.decode_work import sequence_at
 from sparsec.kernels.device import LN_2, kernel_name, tl, triton
@@ -29,7 +32,7 @@ from sparsec.kernels.scored_tiles import scale_of
 from sparsec.kernels.softmax import softmax_start, softmax_step
 
 STEP_RUN_TIME = ["q_b", "q_m", "q_h", "k_b", "k_h", "k_n", "v_b", "v_h", "v_n", "o_b", "o_m", "o_h"]
-STEP_RUN_TIME += ["heads", "pages_b", "capacity", "batch", "work_at"]
+STEP_RUN_TIME += ["heads", "pages_b", "capacity", "batches", "work_at"]
 
 
 @triton.jit
@@ -83,23 +86,23 @@ def attend_region(m_i, l_i, acc, q_tile, done, first, last, own, region, scale_l
 @triton.jit(do_not_specialize=STEP_RUN_TIME, repr=kernel_name)
 def decode_kernel(
     Q, K, V, OUT, LSE, PARTS, PARTS_LSE, LENGTHS, WORK, PAGES, STARTS, SINKS, UNITS, TABLES, TABLES_1, TABLES_2,
-    q_b, q_m, q_h, k_b, k_h, k_n, v_b, v_h, v_n, o_b, o_m, o_h, heads, pages_b, capacity, batch, work_at, scale_log2,
+    q_b, q_m, q_h, k_b, k_h, k_n, v_b, v_h, v_n, o_b, o_m, o_h, heads, pages_b, capacity, batches, work_at, scale_log2,
     NAME: tl.constexpr, KEEP: tl.constexpr, KEYS: tl.constexpr, GATHERED: tl.constexpr, STRIDE: tl.constexpr,
     HOLES: tl.constexpr, KEEP_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr, STRIDE_1: tl.constexpr,
     HOLES_1: tl.constexpr, KEEP_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
     STRIDE_2: tl.constexpr, HOLES_2: tl.constexpr, NUMBERS: tl.constexpr, SCORE: tl.constexpr, NEAR: tl.constexpr,
     GROUP: tl.constexpr, ROWS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr, V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PAGE: tl.constexpr, PRECISION: tl.constexpr,
-    ALIKE: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_P: tl.constexpr,
+    ALIKE: tl.constexpr, LEAST: tl.constexpr, BLOCK_B: tl.constexpr,
 ):  # fmt: skip
-    """The keys that the rows of a unit see, in up to three regions: out and log-sum-exp.  Programs: (share, unit).
+    """The keys that rows see, in up to three regions: out and log-sum-exp, or PARTS of them.
 
-    K, V: with PAGES, [pages, PAGE, H_kv, ..]; else [B, H_kv, capacity, ..].  ALIKE: V lies as K
-    does.  BLOCK_R and BLOCK_P: rows and parts of the blocks in which parts are joined.
+    PARTS is None where each unit of a sequence has one part, WORK where parts are no runs.  K, V: with PAGES, [pages,
+    PAGE, H_kv, ..]; else [B, H_kv, capacity, ..].  ALIKE: V lies as K does.
     """
-    decode_run(
-        Q, (q_b, q_m, q_h), OUT, (o_b, o_m, o_h), LSE, PARTS, PARTS_LSE, LENGTHS, WORK + work_at, STARTS, SINKS, UNITS,
-        heads, pages_b, capacity, batch, scale_log2,
+    decode_unit(
+        Q, (q_b, q_m, q_h), OUT, (o_b, o_m, o_h), LSE, PARTS, PARTS_LSE, LENGTHS, WORK, STARTS, SINKS, UNITS,
+        heads, pages_b, capacity, batches, work_at, scale_log2,
         StepKeys(
             K, V, (k_b, k_h, k_n), None if ALIKE else (v_b, v_h, v_n), PAGES, GATHERED, STRIDE, HOLES,
             Rules(KEEP, None, KEYS, NUMBERS, None, None, TABLES, False, False, SCORE, None, False, NEAR),
@@ -112,40 +115,91 @@ def decode_kernel(
             K, V, (k_b, k_h, k_n), None if ALIKE else (v_b, v_h, v_n), PAGES, GATHERED_2, STRIDE_2, HOLES_2,
             Rules(KEEP_2, None, KEYS_2, NUMBERS, None, None, TABLES_2, False, False, SCORE, None, False, NEAR),
         ),
-        StepSizes(GROUP, ROWS, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, PAGE, PRECISION),
-        StepSizes(GROUP, ROWS, HEAD_DIM, BLOCK_R, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, PAGE, PRECISION), BLOCK_B, BLOCK_P,
+        StepSizes(GROUP, ROWS, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, PAGE, PRECISION), LEAST, BLOCK_B,
     )  # fmt: skip
+
+
+@triton.jit
+def decode_unit(
+    Q, q_strides, OUT, out_strides, LSE, PARTS, PARTS_LSE, LENGTHS, WORK, STARTS, SINKS, UNITS,
+    heads, pages_b, capacity, batches, work_at, scale_log2, region, region_1, region_2, sizes,
+    LEAST: tl.constexpr, BLOCK_B: tl.constexpr,
+):  # fmt: skip
+    """What a program of `decode_kernel` does."""
+    if WORK is None:
+        decode_part(
+            Q, q_strides, OUT, out_strides, LSE, PARTS, PARTS_LSE, LENGTHS, STARTS, SINKS, UNITS,
+            heads, pages_b, capacity, scale_log2, region, region_1, region_2, sizes, LEAST,
+        )  # fmt: skip
+    else:
+        decode_run(
+            Q, q_strides, OUT, out_strides, LSE, PARTS, PARTS_LSE, LENGTHS, WORK + work_at, STARTS, SINKS, UNITS,
+            heads, pages_b, capacity, batches, scale_log2, region, region_1, region_2, sizes, BLOCK_B,
+        )  # fmt: skip
+
+
+@triton.jit
+def share_of_steps(steps, LEAST: tl.constexpr):
+    """The steps first..last - 1 of a program, of those that the programs of a unit share."""
+    each = tl.maximum(tl.cdiv(steps, tl.num_programs(0)), LEAST)
+    first = tl.program_id(0) * each
+    return first, tl.minimum(first + each, steps)
+
+
+@triton.jit
+def decode_part(
+    Q, q_strides, OUT, out_strides, LSE, PARTS, PARTS_LSE, LENGTHS, STARTS, SINKS, UNITS,
+    heads, pages_b, capacity, scale_log2, region, region_1, region_2, sizes, LEAST: tl.constexpr,
+):  # fmt: skip
+    """What a program does that shares the tiles of one unit of one sequence."""
+    unit, batch = tl.program_id(1), tl.program_id(2)
+    n = tl.minimum(tl.maximum(tl.load(LENGTHS + batch).to(tl.int32), 0), capacity)
+    own = rows_of_step(n, batch, unit, UNITS, STARTS, heads, pages_b, sizes)
+    steps = 0
+    if region.rules.VISITS is not None:
+        steps += steps_of_region(region, own, sizes)
+    if region_1.rules.VISITS is not None:
+        steps += steps_of_region(region_1, own, sizes)
+    if region_2.rules.VISITS is not None:
+        steps += steps_of_region(region_2, own, sizes)
+    first, last = share_of_steps(steps, LEAST)
+    if PARTS is None:
+        m_i, l_i, acc = attend_share(Q, q_strides, scale_log2, first, last, own, region, region_1, region_2, sizes)
+        store_step(m_i, l_i, acc, OUT, out_strides, LSE, SINKS, own, sizes)
+    else:
+        part = ((batch * tl.num_programs(1) + unit) * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
+        if first < last:
+            m_i, l_i, acc = attend_share(Q, q_strides, scale_log2, first, last, own, region, region_1, region_2, sizes)
+            store_part(m_i, l_i, acc, PARTS, PARTS_LSE, part, sizes)
+        else:
+            number = tl.arange(0, sizes.BLOCK_M)
+            nothing = tl.full([sizes.BLOCK_M], float("-inf"), tl.float32)
+            at = part * (sizes.GROUP * sizes.ROWS) + number
+            tl.store(PARTS_LSE + at, nothing, mask=number < sizes.GROUP * sizes.ROWS)
 
 
 @triton.jit
 def decode_run(
     Q, q_strides, OUT, out_strides, LSE, PARTS, PARTS_LSE, LENGTHS, WORK, STARTS, SINKS, UNITS,
-    heads, pages_b, capacity, batch, scale_log2, region, region_1, region_2, sizes, join_sizes,
-    BLOCK_B: tl.constexpr, BLOCK_P: tl.constexpr,
+    heads, pages_b, capacity, batches, scale_log2, region, region_1, region_2, sizes, BLOCK_B: tl.constexpr,
 ):  # fmt: skip
-    """What a program of `decode_kernel` does: tiles place..stop - 1 of those of its unit."""
-    unit = tl.program_id(1)
-    each = tl.cdiv(tl.load(WORK + batch), tl.num_programs(0))
+    """What a program does that takes a run of the tiles of a unit: place..stop - 1."""
+    unit, total = tl.program_id(1), tl.load(WORK + batches)
+    each = tl.cdiv(total, tl.num_programs(0))
     place = tl.program_id(0) * each
-    stop = tl.minimum(place + each, tl.load(WORK + batch))
+    stop = tl.minimum(place + each, total)
     while place < stop:
-        own_span = sequence_at(LENGTHS, WORK, place, batch, capacity, BLOCK_B)
-        n, sequence = own_span.n, own_span.number
-        first, last = place - own_span.begin, tl.minimum(stop, own_span.end) - own_span.begin
-        own = rows_of_step(n, sequence, unit, UNITS, STARTS, heads, pages_b, sizes)
+        span = sequence_at(LENGTHS, WORK, place, batches, capacity, BLOCK_B)
+        first, last = place - span.begin, tl.minimum(stop, span.end) - span.begin
+        own = rows_of_step(span.n, span.number, unit, UNITS, STARTS, heads, pages_b, sizes)
         m_i, l_i, acc = attend_share(Q, q_strides, scale_log2, first, last, own, region, region_1, region_2, sizes)
-        if last - first == own_span.end - own_span.begin:
+        if last - first == span.end - span.begin:
             store_step(m_i, l_i, acc, OUT, out_strides, LSE, SINKS, own, sizes)
         else:
-            parts = parts_of(own_span.begin, own_span.end, each, unit * tl.num_programs(0))
-            store_part(
-                m_i, l_i, acc, PARTS, PARTS_LSE, place_of_part(parts, tl.program_id(0) - parts.first), sizes
-            )  # fmt: skip
-            if is_last_part(WORK + 1 + batch + unit * batch + sequence, parts.count):
-                rows = rows_of_step(n, sequence, unit, UNITS, STARTS, heads, pages_b, join_sizes)
-                m_r, l_r, acc_r = joined_parts(PARTS, PARTS_LSE, parts, join_sizes, BLOCK_P)
-                store_step(m_r, l_r, acc_r, OUT, out_strides, LSE, SINKS, rows, join_sizes)
-        place = own_span.begin + last
+            parts = parts_of_span(span.begin, span.end, each, unit * tl.num_programs(0))
+            part = place_of_part(parts, tl.program_id(0) - span.begin // each)
+            store_part(m_i, l_i, acc, PARTS, PARTS_LSE, part, sizes)
+        place = span.begin + last
 
 
 @triton.jit

@@ -1,9 +1,8 @@
 """Device functions of a decoding step: what becomes of the softmax of a part, and how parts become one.
 
-A sequence whose tiles several programs share has a part in each of them.  A program has two at most, at the begin and
-at the end of its run; what lies between are whole sequences.  PARTS [units, programs, 2, GROUP * ROWS, V_DIM] and
-PARTS_LSE without V_DIM, in base 2, hold them.  Of the programs of a sequence the last one to arrive joins all parts, in
-the order of programs: results do not depend on who that is.
+PARTS [.., GROUP * ROWS, V_DIM] and PARTS_LSE without V_DIM, in base 2, hold the softmaxes of programs; the kernel that
+joins them does so in the order of the keys.  Where programs take runs of tiles (`decode_work`), a program has two parts
+at most, at the begin and at the end of its run: what lies between are whole sequences, which it stores itself.
 """
 
 from __future__ import annotations
@@ -16,25 +15,33 @@ from sparsec.kernels.softmax import softmax_end, softmax_start
 
 
 class PartsOfSequence(NamedTuple):
-    """The parts of a sequence of a unit."""
+    """The parts of a unit of a sequence, one behind the other."""
 
-    first: Any  # the program that has the first of them
+    first: Any  # where the first of them stands in PARTS, if it is the first one of its program
     count: Any
-    second: Any  # 1: that is the second part of its program
-    line: Any  # where programs of the unit begin among those of all
+    second: Any  # 1: it is the second one
+    each: Any  # parts of a program that there is room for
 
 
 @triton.jit
-def parts_of(begin, end, each, line):
-    """The parts of tiles begin..end - 1, where programs have `each` tiles."""
+def parts_in_runs(WORK, sequence, batches, unit, programs):
+    """The parts of a sequence where each of the `programs` of a unit takes a run of tiles."""
+    each = tl.cdiv(tl.load(WORK + batches), programs)
+    return parts_of_span(tl.load(WORK + sequence), tl.load(WORK + sequence + 1), each, unit * programs)
+
+
+@triton.jit
+def parts_of_span(begin, end, each, program):
+    """The parts of tiles begin..end - 1, where programs from number `program` on have `each` tiles."""
     first = begin // each
-    return PartsOfSequence(first, (end - 1) // each - first + 1, tl.where(begin > first * each, 1, 0), line)
+    second = tl.where(begin > first * each, 1, 0)
+    return PartsOfSequence((program + first).to(tl.int64) * 2, (end - 1) // each - first + 1, second, 2)
 
 
 @triton.jit
 def place_of_part(parts, number):
     """Where a part, by its number among those of the sequence, stands in PARTS."""
-    return (parts.line + parts.first + number).to(tl.int64) * 2 + tl.where(number == 0, parts.second, 0)
+    return parts.first + number * parts.each + tl.where(number == 0, parts.second, 0)
 
 
 @triton.jit
@@ -48,40 +55,6 @@ def store_part(m_i, l_i, acc, PARTS, PARTS_LSE, place, sizes):
     tl.store(PARTS_LSE + place * rows + number, lse_2, mask=number < rows)
     ptrs = row_ptrs(PARTS, place, rows, 0, 1, sizes.V_DIM, sizes.BLOCK_M, sizes.BLOCK_V)
     tl.store(ptrs, acc / l_safe[:, None], mask=tile_mask(number, rows, sizes.V_DIM, sizes.BLOCK_V))
-
-
-@triton.jit
-def is_last_part(ARRIVED, count):
-    """Whether all other parts are stored; the counter is 0 again then."""
-    tl.debug_barrier()  # the stores of all threads come before
-    last = tl.atomic_add(ARRIVED, 1, sem="acq_rel", scope="gpu") == count - 1
-    if last:
-        tl.store(ARRIVED, 0)
-    return last
-
-
-@triton.jit
-def joined_parts(PARTS, PARTS_LSE, parts, sizes, BLOCK_P: tl.constexpr):
-    """The softmax of all parts in their order, BLOCK_P at a time."""
-    rows: tl.constexpr = sizes.GROUP * sizes.ROWS
-    row, column = tl.arange(0, sizes.BLOCK_M), tl.arange(0, sizes.BLOCK_V)
-    inside = tile_mask(row, rows, sizes.V_DIM, sizes.BLOCK_V)
-    m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_V)
-    for begin in range(0, parts.count, BLOCK_P):
-        number = begin + tl.arange(0, BLOCK_P)
-        there = number < parts.count
-        at = place_of_part(parts, number)[:, None] * rows + row[None, :]
-        lse_2 = tl.load(
-            PARTS_LSE + at, mask=there[:, None] & (row < rows)[None, :], other=float("-inf"), cache_modifier=".cg"
-        )
-        ptrs = PARTS + at[:, :, None] * sizes.V_DIM + column[None, None, :]
-        out = tl.load(ptrs, mask=there[:, None, None] & inside[None, :, :], other=0.0, cache_modifier=".cg")
-        m_new = tl.maximum(m_i, tl.max(lse_2, 0))
-        weight, alpha = tl.exp2(lse_2 - m_new[None, :]), tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(weight, 0)
-        acc = acc * alpha[:, None] + tl.sum(out * weight[:, :, None], 0)
-        m_i = m_new
-    return m_i, l_i, acc
 
 
 @triton.jit
@@ -107,3 +80,49 @@ def store_step(m_i, l_i, acc, OUT, strides, LSE, SINKS, own, sizes):
     tl.store(ptrs, out.to(OUT.dtype.element_ty), mask=mask)
     if LSE is not None:
         tl.store(LSE + (own.batch.to(tl.int64) * sizes.ROWS + own.row) * own.heads + own.head, lse, mask=stored)
+
+
+@triton.jit(do_not_specialize=["o_b", "o_m", "o_h", "heads", "parts", "batches", "work_at"])
+def merge_parts_kernel(
+    PARTS, PARTS_LSE, OUT, LSE, LENGTHS, WORK, SINKS, UNITS, o_b, o_m, o_h, heads, parts, batches, work_at,
+    GROUP: tl.constexpr, ROWS: tl.constexpr, V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """One row of a unit: the softmaxes of its parts joined in their order, in blocks of BLOCK_P, with its sink.
+
+    `parts`: of each unit of a sequence; with WORK, how many programs each unit has, for all `batches`.
+    """
+    number, unit, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    member, row = number // ROWS, number % ROWS
+    head = unit * GROUP + member
+    if UNITS is not None:
+        head = tl.load(UNITS + unit * (1 + GROUP) + 1 + member)
+        if head < 0:
+            return
+    if WORK is None:
+        own = PartsOfSequence((batch * tl.num_programs(1) + unit).to(tl.int64) * parts, parts, 0, 1)
+    else:
+        own = parts_in_runs(WORK + work_at, batch, batches, unit, parts)
+        if own.count == 1:
+            return
+    m_i, l_i, acc = softmax_start(1, BLOCK_V)
+    for begin in range(0, own.count, BLOCK_P):
+        part = begin + tl.arange(0, BLOCK_P)
+        at = place_of_part(own, part) * (GROUP * ROWS) + number
+        lse_2 = tl.load(PARTS_LSE + at, mask=part < own.count, other=float("-inf"))
+        mask = (lse_2 > float("-inf"))[:, None] & (tl.arange(0, BLOCK_V) < V_DIM)[None, :]
+        out = tl.load(PARTS + at[:, None] * V_DIM + tl.arange(0, BLOCK_V)[None, :], mask=mask, other=0.0)
+        m_new = tl.maximum(m_i, tl.max(lse_2, 0))
+        weight, alpha = tl.exp2(lse_2 - m_new), tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(weight, 0)
+        acc = acc * alpha[:, None] + tl.sum(out * weight[:, None], 0)[None, :]
+        m_i = m_new
+    there = tl.load(LENGTHS + batch) - ROWS + row >= 0
+    if SINKS is not None:
+        sink = tl.load(SINKS + head + tl.arange(0, 1))
+        m_i, l_i, acc = with_sink(m_i, l_i, acc, tl.where(there, sink, float("-inf")))
+    out, lse = softmax_end(m_i, l_i, acc)
+    start = element_offset(batch, o_b) + element_offset(row, o_m) + element_offset(head, o_h)
+    ptrs = OUT + start + tl.arange(0, BLOCK_V)[None, :]
+    tl.store(ptrs, out.to(OUT.dtype.element_ty), mask=(tl.arange(0, BLOCK_V) < V_DIM)[None, :])
+    if LSE is not None:
+        tl.store(LSE + (batch.to(tl.int64) * ROWS + row) * heads + head + tl.arange(0, 1), lse)

@@ -1,12 +1,8 @@
-"""Device functions of a decoding step: how its programs share the tiles that all sequences visit.
+"""Device functions of a decoding step: how programs share the tiles that sequences of unequal lengths visit.
 
 A unit has as many programs as fit the device.  Its sequences stand one after the other, each with the tiles that its
-rows visit, and every program takes a run of as many tiles as the others, whichever sequences they are of: unequal
-lengths make no program wait for another (Stream-K, Osama et al., arXiv:2301.03598).  Which sequences a run is about
-follows from sums of tiles, WORK:
-
-    WORK[0..B]              tiles before each sequence, and those of all
-    WORK[B + 1 + u * B + b] how many parts of sequence b of unit u have arrived, 0 between launches
+rows visit, and every program takes a run of as many tiles as the others, whichever sequences they are of (Stream-K,
+Osama et al., arXiv:2301.03598).  WORK [B + 1] says how many tiles stand before each sequence, and how many there are.
 
 A sequence without tiles counts as one, so that some program writes its zeros.
 """
@@ -52,16 +48,16 @@ class TileSizes(NamedTuple):
     BLOCK_N: Any
 
 
-@triton.jit(do_not_specialize=["batch", "units", "capacity", "work_at"], repr=kernel_name)
+@triton.jit(do_not_specialize=["batches", "capacity", "work_at"], repr=kernel_name)
 def work_kernel(
-    LENGTHS, WORK, batch, units, capacity, work_at, NAME: tl.constexpr,
+    LENGTHS, WORK, batches, capacity, work_at, NAME: tl.constexpr,
     KEYS: tl.constexpr, GATHERED: tl.constexpr, STRIDE: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     STRIDE_1: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr, STRIDE_2: tl.constexpr,
     NUMBERS: tl.constexpr, ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_B: tl.constexpr,
 ):  # fmt: skip
     """Fills WORK from position `work_at` on; one program."""
     write_work(
-        LENGTHS, WORK + work_at, batch, units, capacity,
+        LENGTHS, WORK + work_at, batches, capacity,
         RegionVisits(GATHERED, STRIDE, Rules(None, None, KEYS, NUMBERS)),
         RegionVisits(GATHERED_1, STRIDE_1, Rules(None, None, KEYS_1, NUMBERS)),
         RegionVisits(GATHERED_2, STRIDE_2, Rules(None, None, KEYS_2, NUMBERS)),
@@ -70,13 +66,13 @@ def work_kernel(
 
 
 @triton.jit
-def write_work(LENGTHS, WORK, batch, units, capacity, region, region_1, region_2, sizes, BLOCK_B: tl.constexpr):
+def write_work(LENGTHS, WORK, batches, capacity, region, region_1, region_2, sizes, BLOCK_B: tl.constexpr):
     """What `work_kernel` does."""
     number = tl.arange(0, BLOCK_B)
     done = 0
     tl.store(WORK, 0)
-    for first in range(0, batch, BLOCK_B):
-        there = first + number < batch
+    for first in range(0, batches, BLOCK_B):
+        there = first + number < batches
         n = tl.load(LENGTHS + first + number, mask=there, other=0).to(tl.int32)
         n = tl.minimum(tl.maximum(n, 0), capacity)
         own = RowsOfSequences(n, tl.maximum(n - sizes.ROWS, 0), tl.maximum(n - 1, 0))
@@ -90,18 +86,15 @@ def write_work(LENGTHS, WORK, batch, units, capacity, region, region_1, region_2
         tiles = tl.where(there, tl.maximum(tiles, 1), 0)
         tl.store(WORK + 1 + first + number, done + tl.cumsum(tiles, 0), mask=there)
         done += tl.sum(tiles, 0)
-    for first in range(0, batch * units, BLOCK_B):
-        at = first + number
-        tl.store(WORK + 1 + batch + at, tl.zeros([BLOCK_B], tl.int32), mask=at < batch * units)
 
 
 @triton.jit
-def sequence_at(LENGTHS, WORK, place, batch, capacity, BLOCK_B: tl.constexpr):
+def sequence_at(LENGTHS, WORK, place, batches, capacity, BLOCK_B: tl.constexpr):
     """The sequence that has a tile, by the number of the tile."""
     index = tl.arange(0, BLOCK_B)
     number, begin, end, n = 0, 0, 2147483647, 0
-    for first in range(0, batch, BLOCK_B):
-        there = first + index < batch
+    for first in range(0, batches, BLOCK_B):
+        there = first + index < batches
         before = tl.load(WORK + first + index, mask=there, other=2147483647)
         behind = tl.load(WORK + 1 + first + index, mask=there, other=2147483647)
         length = tl.load(LENGTHS + first + index, mask=there, other=0).to(tl.int32)

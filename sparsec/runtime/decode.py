@@ -70,11 +70,11 @@ class Decodes:
             for layer in layers:
                 out = attend.decode(q, k, v, lengths, pages, work=work)
 
-        On a GPU, the programs of a step take equal runs of the tiles that all sequences visit, however unequal lengths
-        are (Stream-K, Osama et al., arXiv:2301.03598).  Where runs begin follows from sums over the sequences, which a
-        small kernel makes; with `work` once for all layers, else for every call.  Results are the same.  Steps of other
-        patterns, caches and heads can share it too.  One CUDA stream at a time: steps count in it which of their parts
-        have ended.  In a CUDA graph, call this where the steps are captured: each replay sums anew.
+        On a GPU, the programs of such a step take equal runs of the tiles that all sequences visit, however unequal
+        lengths are (Stream-K, Osama et al., arXiv:2301.03598); without it, each sequence is cut into as many parts as
+        the room of the cache asks for, which costs less where lengths are alike.  Where runs begin follows from sums
+        over the sequences, which a small kernel makes once for all steps.  Those of other patterns, caches and heads
+        can have the same `work`.  In a CUDA graph, call this where the steps are captured: each replay sums anew.
 
         Raises ValueError [SP0612] where `lengths` is no int32 [B]; `decode` where it gets another tensor of lengths, or
         where the numbers in it have changed since.
