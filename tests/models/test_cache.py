@@ -77,14 +77,17 @@ def test_pieces_and_tokens_taken_back():
             parts.append(model(piece, **{CACHE: cache}, use_cache=True).logits)
         torch.testing.assert_close(torch.cat(parts, 1), expected, atol=1e-4, rtol=1e-4)
         cache = sparsec.transformers.Cache(model)
-        model(prompt[:, :30], **{CACHE: cache}, use_cache=True)
+        says_before = hasattr(cache, "activate_past_recording")  # transformers 5.14 and later, of a model that may crop
+        for piece in prompt[:, :30].split((20, 10), 1):
+            model(piece, **{CACHE: cache}, use_cache=True)
         with pytest.raises(RuntimeError, match="activate_past_recording"):
-            cache.crop(-3)
+            cache.crop(-3 if says_before else -11)
         cache = sparsec.transformers.Cache(model)
         model(prompt[:, :20], **{CACHE: cache}, use_cache=True)
-        cache.activate_past_recording()
+        if says_before:
+            cache.activate_past_recording()
         model(tokens(10), **{CACHE: cache}, use_cache=True)
-        cache.crop(-10)
+        cache.crop(-10 if says_before else 20)
         again = model(prompt[:, 20:], **{CACHE: cache}, use_cache=True).logits
     torch.testing.assert_close(again, expected[:, 20:], atol=1e-4, rtol=1e-4)
 
@@ -102,7 +105,10 @@ def test_long_texts_take_constant_memory():
                 layer.places = torch.where(layer.places < 2, layer.places, layer.places + before)
             with Largest() as largest:
                 model(tokens(1), **{CACHE: cache}, use_cache=True, position_ids=torch.tensor([[20]]))
-            assert [layer.places.tolist() for layer in cache.layers] == [[0, 1, *range(before + 15, before + 21)]] * 2
+            for layer in cache.layers:
+                kept = [0, 1, *range(before + 15, before + 21)]
+                late = [] if hasattr(cache, "activate_past_recording") else [before + 14]  # dropped by the next step
+                assert layer.places.tolist() == sorted([*kept, *late])
             sizes.append(largest.numel)
     assert sizes[0] == sizes[1]
 
@@ -125,7 +131,7 @@ def test_beams_and_lookup():
         sparsec.transformers.use(model_of("llama"), "pattern p = sinks(2) | past(7)"),
         tokens(5).repeat(1, 3),
     )
-    for how in ({"num_beams": 2}, {"prompt_lookup_num_tokens": 3}):
+    for how in ({"num_beams": 2}, {"prompt_lookup_num_tokens": 3, "eos_token_id": 39}):
         how |= {"max_new_tokens": 12, "do_sample": False}
         cache = sparsec.transformers.Cache(model)
         assert torch.equal(model.generate(prompt, **{CACHE: cache}, **how), model.generate(prompt, **how)), how
