@@ -20,9 +20,9 @@ from sparsec.kernels.positions import looks
 from sparsec.kernels.program import Program
 from sparsec.kernels.scratch import like_of
 from sparsec.kernels.sinks import checked_sinks
+from sparsec.kernels.step_work import StepWork
 from sparsec.kernels.watched import likeness
 from sparsec.kernels.whole_call import Whole, in_c, whole_call
-from sparsec.kernels.work import Work
 
 _MOST_CALLS = 128  # whose checks are remembered
 _GIVEN = "Q", "K", "V", "LENGTHS", "PAGES", "SINKS", "WORK"  # tensors of a call that is found in C, in this order
@@ -50,7 +50,7 @@ class Decoder:
     ) -> Any:  # fmt: skip
         """As `Attend.decode`."""
         if work is not None:
-            if not isinstance(work, Work):
+            if not isinstance(work, StepWork):
                 raise ValueError(f"[SP0612] work must be what attend.work(lengths) returns, got {type(work).__name__}")
             work.check(lengths)
         given = scale, return_lse, torch.is_grad_enabled()
@@ -66,7 +66,7 @@ class Decoder:
         known = self.known.get(signature) if signature else None
         if known and not (q.data_ptr() | k.data_ptr() | v.data_ptr() | (0 if out is None else out.data_ptr())) % 16:
             step, number = known
-            env = _environment(step, q, k, v, lengths, Pages.of(pages, k), sinks, number, work)
+            env = _environment_of_step(step, q, k, v, lengths, Pages.of(pages, k), sinks, number, work)
             if out is None and q.dtype != torch.float32 and not isinstance(pages, tuple):
                 if last is None or last.step is not step or last.given != given:
                     self.last = LastStep(step, env["scale_log2"], given)
@@ -93,7 +93,7 @@ class Decoder:
 
     def _launched(
         self, signature: tuple | None, q: Tensor, rows: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Pages,
-        sinks: Tensor | None, scale: float, out: Tensor | None, return_lse: bool, work: Work | None,
+        sinks: Tensor | None, scale: float, out: Tensor | None, return_lse: bool, work: StepWork | None,
     ) -> Any:  # fmt: skip
         """The step of checked GPU tensors."""
         readable = _readable(rows)
@@ -111,7 +111,7 @@ class Decoder:
                 self.known.pop(next(iter(self.known)), None)
             self.known[signature] = step, scale
         found = _results(
-            step, _environment(step, readable, k, v, lengths, pages, own_sinks, scale, work), q, to, return_lse
+            step, _environment_of_step(step, readable, k, v, lengths, pages, own_sinks, scale, work), q, to, return_lse
         )
         if out is None or to is out:
             return found
@@ -119,9 +119,9 @@ class Decoder:
         return (out, found[1]) if return_lse else out
 
 
-def _environment(
+def _environment_of_step(
     step: PreparedStep, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Pages, sinks: Tensor | None,
-    scale: float, work: Work | None,
+    scale: float, work: StepWork | None,
 ) -> Environment:  # fmt: skip
     """What a step takes of a call, but for OUT."""
     env = environment_of(q, k, v, lengths, pages, sinks, scale)
@@ -162,7 +162,7 @@ class LastStep:
             self.alike = likeness(*tensors.values())
 
     def served(
-        self, q: Any, k: Any, v: Any, lengths: Any, pages: Any, sinks: Any, work: Work | None, given: tuple
+        self, q: Any, k: Any, v: Any, lengths: Any, pages: Any, sinks: Any, work: StepWork | None, given: tuple
     ) -> tuple | None:
         """The tensors of a call with the same step; None for others."""
         if self.alike is None or given != self.given:

@@ -78,7 +78,7 @@ def environment_of(
 
 def _prepared(steps: Steps, metas: Environment, pages: Pages, return_lse: bool, shared: bool) -> PreparedStep:
     run, sums = Pass(steps, **metas), None  # type: ignore[arg-type]
-    cuts = [_cut(group, run, pages) for group in steps.groups]
+    cuts = [_cut_of_group(group, run, pages) for group in steps.groups]
     if return_lse:
         run.empty("LSE", metas["Q"].shape[:3], torch.float32)
     if shared:
@@ -145,7 +145,7 @@ class Cut(NamedTuple):
         return parts_of_unit(self.setting, most, number, slots, least), least
 
 
-def _cut(group: StepGroup, run: Pass, pages: Pages) -> Cut:
+def _cut_of_group(group: StepGroup, run: Pass, pages: Pages) -> Cut:
     q, k, v = (run.metas[name] for name in "QKV")
     batch, rows, heads, head_dim = q.shape
     setting = step_setting(run.device, q.dtype.itemsize)

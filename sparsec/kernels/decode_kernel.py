@@ -18,7 +18,7 @@ from sparsec.kernels.decode_tiles import (
     cache_offset,
     cache_rows,
     kept_of_step,
-    keys_at,
+    keys_of_step,
     load_cached,
     rows_of_step,
     step_walk,
@@ -66,11 +66,11 @@ def attend_region(m_i, l_i, acc, q_tile, done, first, last, own, region, scale_l
     for CLASS in tl.static_range(CLASSES):
         walk, residue = step_walk(region, own, CLASS, sizes)
         begin, end = tl.maximum(first - done, 0), tl.minimum(last - done, walk.steps)
-        row_ahead = cache_rows(region, own, keys_at(walk, begin, residue, region, sizes), sizes)
+        row_ahead = cache_rows(region, own, keys_of_step(walk, begin, residue, region, sizes), sizes)
         for step in range(begin, end):
-            k = keys_at(walk, step, residue, region, sizes)
+            k = keys_of_step(walk, step, residue, region, sizes)
             row = row_ahead
-            row_ahead = cache_rows(region, own, keys_at(walk, step + 1, residue, region, sizes), sizes)
+            row_ahead = cache_rows(region, own, keys_of_step(walk, step + 1, residue, region, sizes), sizes)
             kept, seen = kept_of_step(region, own, k, own.n, sizes)
             if region.HOLES:
                 if tl.max(seen.to(tl.int32), 0) > 0:

@@ -129,7 +129,7 @@ def kept_of_step(region, own, k, walk_end, sizes):
 
 
 @triton.jit
-def keys_at(walk, step, residue, region, sizes):
+def keys_of_step(walk, step, residue, region, sizes):
     """The keys of a step of a walk."""
     tile, _ = tile_of(walk, Lists(), step)
     place = tile * sizes.BLOCK_N + tl.arange(0, sizes.BLOCK_N)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sparsec.analysis.retention import Retention
     from sparsec.cache.records import Record
     from sparsec.kernels.decode_call import Decoder
-    from sparsec.kernels.work import Work
+    from sparsec.kernels.step_work import StepWork
     from sparsec.runtime.bound_pattern import BoundPattern
 
 
@@ -35,7 +35,7 @@ class Decodes:
         scale: float | None = None,
         out: Tensor | None = None,
         return_lse: bool = False,
-        work: Work | None = None,
+        work: StepWork | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The last rows of each sequence against a cache of its keys: q [B, H, D] -> out [B, H, D_v].
 
@@ -63,7 +63,7 @@ class Decodes:
     decode._torchdynamo_disable = True  # type: ignore[attr-defined]
     decode._torchdynamo_disable_msg = "a step of decoding is launched as it is"  # type: ignore[attr-defined]
 
-    def work(self, lengths: Tensor) -> Work:
+    def work(self, lengths: Tensor) -> StepWork:
         """What the steps of all layers share where sequences have these lengths: pass it to `decode` as `work`.
 
             work = attend.work(lengths)  # once for every step, after its lengths are set
@@ -79,9 +79,9 @@ class Decodes:
         Raises ValueError [SP0612] where `lengths` is no int32 [B]; `decode` where it gets another tensor of lengths, or
         where the numbers in it have changed since.
         """
-        from sparsec.kernels.work import Work
+        from sparsec.kernels.step_work import StepWork
 
-        return Work(lengths)
+        return StepWork(lengths)
 
     def retention(self) -> Retention:
         """Which keys of a cache later rows still see, at every length: what `decode` needs, proved from the sets.

@@ -9,7 +9,7 @@ from support.calls import no_synchronisation
 from support.generated import pattern_of
 
 from sparsec.kernels.sinks import with_sinks
-from sparsec.kernels.work import Work
+from sparsec.kernels.step_work import StepWork
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -128,7 +128,7 @@ def test_shared_work(text: str, rows: int) -> None:
     lengths, sinks = calls[0]["lengths"], (None, torch.randn(8, device="cuda"))
 
     def step_of_layers(shared: bool) -> list[torch.Tensor]:
-        work, found = Work(lengths) if shared else None, []
+        work, found = StepWork(lengths) if shared else None, []
         for own, call, sink in zip(layers, calls, sinks, strict=True):
             found += decoder(own.q, **{**call, "lengths": lengths, "sinks": sink}, work=work)
         return found
@@ -155,7 +155,7 @@ def test_many_sequences() -> None:
     pattern = pattern_of("pattern p = past(20)")
     lengths = torch.randint(0, 200, (700,), generator=torch.Generator().manual_seed(0)).tolist()
     own = random_sequences(lengths, heads=2, kv_heads=1, dtype=torch.bfloat16, device="cuda")
-    for work in (None, Work):
+    for work in (None, StepWork):
         given = cached(own, "table", page=16)
         call = {**given, "sinks": None, "scale": None, "out": None, "return_lse": True}
         found = decoder_of(pattern)(own.q, **call, work=work and work(given["lengths"]))
@@ -165,7 +165,7 @@ def test_many_sequences() -> None:
 def test_a_captured_step_sums_for_itself() -> None:
     decoder, own = decoder_of(pattern_of("pattern p = causal")), random_sequences([9, 90], device="cuda")
     call = {**cached(own, "flat"), "sinks": None, "scale": None, "out": None, "return_lse": False}
-    work = Work(call["lengths"])
+    work = StepWork(call["lengths"])
     decoder(own.q[:, 0], **call, work=work)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()

@@ -14,7 +14,7 @@ from sparsec.kernels import decode_call, decode_gpu
 from sparsec.kernels.decode_gpu import StepSetting, environment_of, prepared_step
 from sparsec.kernels.decode_pages import Pages
 from sparsec.kernels.sinks import with_sinks
-from sparsec.kernels.work import Work
+from sparsec.kernels.step_work import StepWork
 from sparsec.testing.programs import match_programs, programs
 
 PATTERNS = [
@@ -96,7 +96,7 @@ def test_shared_work(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
         own = random_sequences([3, 40, 0, 1, 17], dtype=torch.float16, seed=seed)
         call = {**cached(own, "table"), "sinks": None, "scale": None, "out": None, "return_lse": True}
         lengths = call["lengths"] if lengths is None else lengths
-        work = work or Work(lengths)
+        work = work or StepWork(lengths)
         call["lengths"] = lengths
         found = decoder(own.q[:, 0], **call, work=work)
         assert_right(pattern, own, *(x[:, None] for x in found))

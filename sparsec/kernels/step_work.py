@@ -10,7 +10,7 @@ from torch import Tensor
 from sparsec.kernels.launch import Pass
 
 
-class Work:
+class StepWork:
     """The tiles of sequences with some lengths, summed once for all steps that are given this (`attend.work`)."""
 
     def __init__(self, lengths: Tensor) -> None:
