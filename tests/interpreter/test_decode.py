@@ -34,18 +34,25 @@ MORE_PATTERNS = [
 
 
 def kernels(
-    pattern: nodes.Pattern, own: Sequences, form: str, page: int = 8, parts: int = 3, sinks: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """out and lse of the kernels, where as many programs share a unit."""
+    pattern: nodes.Pattern, own: Sequences, form: str, page: int = 8, parts: int = 3, sinks: torch.Tensor | None = None,
+    shared: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """out and lse of the kernels, where as many programs share a unit; `shared`: a unit of all sequences."""
     decoder, given, out = decoder_of(pattern), cached(own, form, page), torch.empty_like(own.q)
     pages = Pages.of(given["pages"], given["k"])
     tensors = own.q, given["k"], given["v"], given["lengths"], pages, sinks
     decoder.steps.passes.clear()
     with pytest.MonkeyPatch.context() as patches:
         setting = StepSetting(tile_bytes=1 << 10, waves=1 << 10, least_share=1, most_parts=parts)
+        if shared:  # heads that share a condition are units, as many as key heads at least
+            setting = setting._replace(waves=parts)
+            patches.setattr(decode_gpu, "processors", lambda device: len(own.k[0]))
         patches.setattr(decode_gpu, "step_setting", lambda device, width: setting)
-        step = prepared_step(decoder.steps, *tensors, out, True)
-        env = step.run({**environment_of(*tensors, 0.25), "OUT": out})
+        step = prepared_step(decoder.steps, *tensors, out, True, shared)
+        env = {**environment_of(*tensors, 0.25), "OUT": out}
+        if step.sums:
+            env["WORK"] = StepWork(given["lengths"]).sums(step.sums)
+        step.run(env)
     return out, env["LSE"]
 
 
@@ -55,7 +62,7 @@ def kernels(
 def test_patterns(text: str, rows: int, form: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     own = random_sequences([1, 37], rows=rows)
-    assert_right(pattern, own, *kernels(pattern, free_unseen(pattern, own), form))
+    assert_right(pattern, own, *kernels(pattern, free_unseen(pattern, own), form, shared=rows == 2))
 
 
 @pytest.mark.parametrize("parts", [1, pytest.param(7, marks=pytest.mark.full)])
@@ -137,12 +144,13 @@ def test_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     page=st.sampled_from([1, 3, 16, 64]),
     parts=st.integers(1, 5),
     form=st.sampled_from(["flat", "table", "indices"]),
+    shared=st.booleans(),
 )
-def test_random_patterns(program, lengths, rows, group, page, parts, form) -> None:
+def test_random_patterns(program, lengths, rows, group, page, parts, form, shared) -> None:
     pattern = random_pattern(program)
     tables = [leaf for condition in pattern.conditions for leaf in nodes.tables(condition)]
     if any(not isinstance(leaf, nodes.Blocks) and not getattr(leaf, "past", False) for leaf in tables):
         return  # drawn anew at every length
     heads = pattern.heads or group
     own = random_sequences(lengths, rows=rows, heads=heads, kv_heads=1)
-    assert_right(pattern, own, *kernels(pattern, free_unseen(pattern, own), form, page, parts))
+    assert_right(pattern, own, *kernels(pattern, free_unseen(pattern, own), form, page, parts, shared=shared))
