@@ -166,8 +166,11 @@ def test_a_captured_step_sums_for_itself() -> None:
     decoder, own = decoder_of(pattern_of("pattern p = causal")), random_sequences([9, 90], device="cuda")
     call = {**cached(own, "flat"), "sinks": None, "scale": None, "out": None, "return_lse": False}
     work = StepWork(call["lengths"])
-    decoder(own.q[:, 0], **call, work=work)
+    for shared in (None, work):
+        decoder(own.q[:, 0], **call, work=shared)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph), pytest.raises(ValueError, match=r"SP0612.*captured"):
-        decoder(own.q[:, 0], **call, work=work)
+    with torch.cuda.graph(graph):
+        decoder(own.q[:, 0], **call)
+        with pytest.raises(ValueError, match=r"SP0612.*captured"):
+            decoder(own.q[:, 0], **call, work=work)
