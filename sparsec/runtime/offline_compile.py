@@ -28,8 +28,9 @@ from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
 from sparsec.kernels.decode_gpu import environment_of, prepared_step
-from sparsec.kernels.decode_kernel import decode_kernel, merge_parts_kernel
+from sparsec.kernels.decode_kernel import decode_kernel
 from sparsec.kernels.decode_pages import Pages
+from sparsec.kernels.decode_parts import merge_parts_kernel
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
@@ -173,8 +174,8 @@ def compile_steps(
     lengths, pages = torch.zeros(1, dtype=torch.int32), Pages(table, None, page)
     with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
-        run = prepared_step(steps, q, k, v, lengths, pages, None, out, return_lse=True)
-        run(environment_of(q, k, v, lengths, pages, None, 1.0) | {"OUT": out})
+        step = prepared_step(steps, q, k, v, lengths, pages, None, out, return_lse=True)
+        step.run(environment_of(q, k, v, lengths, pages, None, 1.0) | {"OUT": out})
         kernels = decode_kernel, merge_parts_kernel
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
