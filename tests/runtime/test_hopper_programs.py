@@ -61,17 +61,17 @@ def test_sequences(sequences: list[tuple[int, int, int]], heads: int, programs: 
             table += [0, q_first, n_q, k_first, begin, n, q_offset, tile, 0, 0, 0]
             table[0] += 1
         q_first, k_first = q_first + n_q, k_first + keys
-    work = HopperWork(Memory(table), None, heads, heads, 1, q_first, k_first, 0, 0, 0, 1, None, 0)
+    work = HopperWork(Memory(table), None, heads, heads, 1, q_first, k_first, 0, 0, heads, 0, 1, None, 0)
     assert stored_by(programs, work, GROUP=1, GROUPS=groups) == expected
 
 
 @settings(max_examples=12, deadline=None)
 @given(
     st.integers(1, 700), st.integers(1, 900), st.integers(0, 300), st.integers(1, 2), st.integers(1, 9), st.booleans(),
-    GROUPS,
+    st.integers(1, 8), GROUPS,
 )  # fmt: skip
 def test_one_sequence(
-    n_q: int, n: int, q_offset: int, batch: int, programs: int, longest_first: bool, groups: int
+    n_q: int, n: int, q_offset: int, batch: int, programs: int, longest_first: bool, together: int, groups: int
 ) -> None:
     heads, tiles, expected = 4, cdiv(n_q, groups * ROWS), Counter()
     for tile in range(tiles):
@@ -80,5 +80,5 @@ def test_one_sequence(
         rows = tuple(KEYS * (first + step) for step in reversed(range(steps))) or (KEYS * cdiv(n, KEYS),)
         for row, head, group in ((i, j, g) for i in range(batch) for j in range(heads) for g in range(groups)):
             expected[group, row, head, (tile * groups + group) * ROWS, rows] += 1
-    work = HopperWork(None, None, heads, heads, batch, n_q, n, q_offset, tiles, 0, 1, None, 0)
+    work = HopperWork(None, None, heads, heads, batch, n_q, n, q_offset, tiles, together, 0, 1, None, 0)
     assert stored_by(programs, work, GROUP=2, GROUPS=groups, LONGEST_FIRST=longest_first) == expected
