@@ -13,16 +13,7 @@ from sparsec.kernels.hopper_load import hopper_load
 from sparsec.kernels.hopper_plan import HopperPlan, HopperResults, HopperShared, HopperSizes, HopperWork
 from sparsec.kernels.hopper_softmax import clear_values, next_weights, no_sums, scores_of, stored_matrix
 from sparsec.kernels.hopper_store import hopper_store, hopper_store_sums
-from sparsec.kernels.hopper_sync import (
-    ARRIVE_GROUPS,
-    MEET_GROUPS,
-    PRODUCTS,
-    QUERIES_EMPTY,
-    STAGE_EMPTY,
-    group_is_done,
-    named_barrier,
-    says,
-)
+from sparsec.kernels.hopper_sync import QUERIES_EMPTY, STAGE_EMPTY, group_is_done, says
 from sparsec.kernels.hopper_tiles import ENDS, FIRST, RAGGED, SEQUENCE_WORDS, TILE_SLOTS, TILE_WORDS, said_of
 from sparsec.kernels.regions import Lists, Rules
 
@@ -112,7 +103,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
 
     A step's product with the keys is in flight together with that of the weights and values of the step before, and the
     first step of a tile overlaps with the last values of the tile before.  That one is stored behind the product of
-    the step which follows.  Groups take turns to issue the products of a step: one's run while others are at softmax.
+    the step which follows.
     """
     ROWS: gl.constexpr = plan.sizes.ROWS
     GROUPS: gl.constexpr = plan.sizes.GROUPS
@@ -123,22 +114,18 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
     acc = gl.zeros([ROWS, plan.sizes.BLOCK_D], gl.float32, plan.sizes.OUT)
     p = gl.zeros([ROWS, plan.sizes.BLOCK_N], shared.q.dtype, plan.sizes.WEIGHTS)
     m_i, l_i = no_sums(plan)
-    if GROUP == 0:  # has the first turn
-        named_barrier(PRODUCTS, ARRIVE_GROUPS)
     adds, more = turn > 0, turn < 0  # whether the values of the step before add to others, and whether a step follows
     while more:
         first, more = says(said, FIRST), not says(said, ENDS)
         turn += said & FIRST
         mbarrier.wait(shared.q_full.index(turn & 1), (turn >> 1) & 1, pred=first & more)
-        if plan.sizes.PACKED and says(said_before, RAGGED):  # all groups wait there: not while one has its turn
-            clear_values(shared, stage % STAGES, said_before, turn_before, plan, GROUP)
-        named_barrier(PRODUCTS + GROUP, MEET_GROUPS)
         s = scores_of(shared, GROUPS * (turn & 1) + GROUP, stage % STAGES, plan)
         if complete >= 0:
             hopper_store(acc, complete, results, shared, plan, GROUP)
+        if plan.sizes.PACKED and says(said_before, RAGGED):
+            clear_values(shared, stage % STAGES, said_before, turn_before, plan, GROUP)
         acc = warpgroup_mma(p, stored_matrix(shared.v, stage % STAGES), acc, use_acc=adds, is_async=True)
-        named_barrier(PRODUCTS + (GROUP + 1) % GROUPS, ARRIVE_GROUPS)
-        if first & (turn > 0):
+        if first & (turn > 0):  # behind both products, which need not wait for it
             group_is_done(QUERIES_EMPTY + ((turn - 1) & 1), GROUPS)
             hopper_store_sums(m_i, l_i, turn - 1, results, shared, plan, GROUP)
         weights, alpha, m_i, l_i = next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP)

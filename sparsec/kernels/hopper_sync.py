@@ -21,8 +21,6 @@ MEET_THREE_GROUPS = gl.constexpr("bar.sync $1, 384; mov.u32 $0, $1;")
 ARRIVE_ALL_OF_THREE = gl.constexpr("bar.arrive $1, 416; mov.u32 $0, $1;")
 MEET_ALL_OF_THREE = gl.constexpr("bar.sync $1, 416; mov.u32 $0, $1;")
 
-# The first of the named barriers at which groups take turns to issue products: each waits at its own.
-PRODUCTS = gl.constexpr(6)
 # Where groups have changed shared memory.
 VALUES_CLEARED = gl.constexpr(9)
 # The first of the named barriers at which groups give back a tile of queries, and a stage.

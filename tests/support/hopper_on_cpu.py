@@ -97,7 +97,6 @@ class Program:
         self.stored: list[Stored] = []
         self.errors: list[BaseException] = []
         self.gl, self.groups = _language(number, programs), sizes.get("GROUPS", 2)
-        self.cleared = threading.Barrier(self.groups)
         words = _number(hopper_tiles.SEQUENCE_WORDS if work.TILES is not None else hopper_tiles.TILE_WORDS)
         no_layouts = None, None, None
         self.plan = hopper_plan.HopperPlan(
@@ -178,18 +177,17 @@ class Program:
             self.changed.notify_all()
 
     def _named_barrier(self, number: int, what: Any) -> None:
-        """All groups arrive, and the loading warp waits for them; or one arrives, and another waits for it."""
-        all_of_them = map(_number, (hopper_sync.MEET_ALL, hopper_sync.MEET_ALL_OF_THREE))
-        awaited = {**dict.fromkeys(all_of_them, self.groups), _number(hopper_sync.MEET_GROUPS): 1}.get(_number(what))
+        """All groups arrive, and the loading warp waits for them."""
+        meets = _number(what) in (_number(hopper_sync.MEET_ALL), _number(hopper_sync.MEET_ALL_OF_THREE))
         with self.changed:
             here = self.arrivals.setdefault(number, [])
             name = threading.current_thread().name
-            if awaited is None:
-                assert name not in here, "arrives twice before the others do"
+            assert name not in here, "arrives twice before the others do"
+            if not meets:
                 here.append(name)
                 self.changed.notify_all()
-        if awaited is not None:
-            self._until(lambda: len(here) == awaited, f"barrier {number}")
+        if meets:
+            self._until(lambda: len(here) == self.groups, f"barrier {number}")
             here.clear()
 
     # ------------------------------------------------------------ what groups do
@@ -205,21 +203,22 @@ class Program:
         return cells, [cell.content for cell in cells]
 
     def _next_weights(self, s: Any, m_i: Any, l_i: Any, said: int, turn: int, *_: Any) -> tuple[Any, ...]:
-        _, contents = s
+        cells, contents = s
+        assert [cell.content for cell in cells] == contents, "overwritten while a product reads it"
         return Tensor(tuple(contents)), Tensor(), m_i, l_i
 
     def _warpgroup_mma(self, p: Tensor, values: Cell, acc: Tensor, use_acc: bool, is_async: bool) -> Tensor:
         found = Tensor(*(acc.steps if use_acc else ()), *((step, values.content) for step in p.steps))
-        found.reads = [values], [values.content]  # type: ignore[attr-defined]
+        found.reads = values, values.content  # type: ignore[attr-defined]
         return found
 
-    def _warpgroup_mma_wait(self, count: int, deps: list[Any]) -> Any:
-        cells, contents = deps[0] if isinstance(deps[0], tuple) else deps[0].reads
-        assert [cell.content for cell in cells] == contents, "overwritten while a product reads it"
+    def _warpgroup_mma_wait(self, count: int, deps: list[Any]) -> Tensor:
+        values, content = deps[0].reads
+        assert values.content == content, "overwritten while a product reads it"
         return deps[0]
 
     def _clear_values(self, *_: Any) -> None:
-        self.cleared.wait(PATIENCE)
+        pass
 
     def _hopper_store_sums(self, *_: Any) -> None:
         pass
