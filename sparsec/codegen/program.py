@@ -38,6 +38,8 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
     if own.columns.tables or answers.judge:
         said["queries_visited"] = f"_queries_visited{suffix}"
+    if answers.beside_choices:
+        said["beside_choices"] = f"(_keys_beside_choices{suffix}, _queries_beside_choices{suffix})"
     asked_of_score: tuple[str, ...] = () if score is None else _OF_SCORE if score.gradient else _OF_SCORE[:1]
     asked_of_score += ("exponent",) if score is not None and score.exponent else ()
     asked_of_score += ("tilt",) if score is not None and score.tilt else ()

@@ -131,13 +131,13 @@ class Program:
 
     def _guarded(self, function: Any, arguments: tuple[Any, ...]) -> None:
         try:
-            self._in_python(function)(*arguments)
+            self.in_python(function)(*arguments)
         except BaseException as error:  # told by `run`; the others stop waiting
             with self.changed:
                 self.errors.append(error)
                 self.changed.notify_all()
 
-    def _in_python(self, function: Any) -> Any:
+    def in_python(self, function: Any) -> Any:
         """A device function with what it calls in Python, or in this program's stead."""
         own = getattr(function, "fn", function)
         return FunctionType(own.__code__, _Names(self, own.__globals__), own.__name__, own.__defaults__)
@@ -151,7 +151,7 @@ class Program:
         if name == "mbarrier":
             return SimpleNamespace(expect=self._expect, wait=self._wait)
         if hasattr(value, "fn") and not isinstance(value, type):
-            return self._in_python(value)
+            return self.in_python(value)
         return _number(value)
 
     # ------------------------------------------------------------ barriers and copies
@@ -227,8 +227,8 @@ class Program:
         pass
 
     def _hopper_store(self, acc: Tensor, turn: int, results: Any, shared: Any, plan: Any, group: int) -> None:
-        row = self._in_python(hopper_tiles.row_of_group)(shared, turn, plan, group)
-        word = self._in_python(hopper_tiles.tile_word)
+        row = self.in_python(hopper_tiles.row_of_group)(shared, turn, plan, group)
+        word = self.in_python(hopper_tiles.tile_word)
         batch = word(shared, turn, plan, _number(hopper_tiles.TILE_BATCH))
         head = word(shared, turn, plan, _number(hopper_tiles.TILE_HEAD))
         steps = [(keys, values) for (_, keys), values in acc.steps]
