@@ -126,6 +126,16 @@ class Triton(Printer):
         return f"tl.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"
 
 
+class Alike(Triton):
+    """Conditions of tiles in which all tests of data hold, or none does, as `holds` says."""
+
+    def _not(self, leaf: ir.Leaf) -> str:
+        return "holds" if isinstance(leaf, ir.DataTest) else super()._not(leaf)
+
+    def _data_parts(self, leaf: ir.DataTest) -> list[str]:
+        return ["holds"]
+
+
 class Torch(Printer):
     """int64 tensors of positions, the integers `n` and `n_q`; divisions of tensors round down, as Python's.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from sparsec.codegen.alike import tests_of
 from sparsec.codegen.arguments import DataArguments
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import reads
@@ -31,7 +32,8 @@ class Spans:
         for number, read in enumerate(read for read in reads(condition) if isinstance(read, ir.Read)):
             made.append(f"entries_{number} = {self._looked_at(read)}")
             self.known[read] = f"entries_{number}"
-        verdict = self._verdict(condition)
+        alike = _joined("alike", tests_of(condition), self._verdict)
+        verdict = f"sk.judged({self._verdict(condition)}, {alike})"
         tests = [line for text, name in self.tests.items() for line in _in_lines(text, f"{name} = ")]
         return [*made, *tests, *_in_lines(verdict, "return ")]
 

@@ -131,7 +131,7 @@ def lay_sequence_tiles(
 
 def _entry_type(tiles: int) -> torch.dtype:
     """The smallest that holds entries about so many tiles: lists have room for all tiles that could be visited."""
-    return torch.uint16 if 2 * tiles <= 1 << 16 else torch.int32
+    return torch.uint16 if 4 * tiles <= 1 << 16 else torch.int32
 
 
 def _judging(region: Region, by_query: bool, blocks: tuple[int, int]) -> Environment:

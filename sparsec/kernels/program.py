@@ -36,7 +36,8 @@ class Answers(NamedTuple):
     full_named: Any = None  # the same of tiles of which a table has every pair; asked where lists are made
     keys: Any = None  # (q_lo, q_hi, n, length, BLOCK, residue, numbers) -> ranges of tiles that queries visit
     queries: Any = None  # (k_lo, k_hi, n, length, shift, BLOCK, residue, numbers) -> those that keys visit
-    judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> whether a tile may have a pair, and whether it has all
+    judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> what a tile has, as `sparsec.kernels.spans.judged`
+    keep_alike: Any = None  # (q, k, n, holds, tables, numbers) -> `keep`, where all tests of data hold, or none does
     score: Any = None  # (s, q, k, n, h, H, numbers) -> scores, from scaled products
     score_gradient: Any = None  # the same -> their derivatives by s; None: these are 1
     exponent: Any = None  # (s, scale, q, k, ..) -> scores less `tilt * (k - q)`, times log2(e); None: of s itself

@@ -25,18 +25,21 @@ class Rules(NamedTuple):
     FORMS: Any = None  # how they lie: `sparsec.kernels.entries`
     TABLES: Any = None  # that KEEP reads
     WHOLE: Any = False  # every tile that is visited is kept whole
-    LISTS_FILL: Any = False  # tiles with an odd entry in a list are kept whole
+    LISTS_FILL: Any = False  # lists say which of their tiles are kept whole
     SCORE: Any = None  # what becomes of scaled products; None: they are the scores
     SCORE_GRADIENT: Any = None  # None: it is 1
     GATHERED: Any = False  # the keys of a program are
     NEAR: Any = False  # positions are below 2**22 (`real_distance`)
     TILT: Any = None  # by how much a score rises from key to key, besides SCORE; None: SCORE says all
+    KEEP_ALIKE: Any = None  # KEEP in tiles where all tests of data hold, or none does; None: no list names any
 
 
 class Lists(NamedTuple):
     """What a program visits besides ranges of tiles, one line for each tile of its own; None: nothing.
 
-    LIST holds tiles, and with SEEN single positions.  With MASKS there is nothing but what it names.
+    LIST holds tiles, and with SEEN single positions.  With MASKS there is nothing but what it names.  An entry says what
+    is known of a tile's pairs: 2 * tile + whether all are kept; with COUNTS 4 * tile + 1 where all are, + 2 where no test
+    of data holds for any pair, + 3 where all of them do for all, and + 0 elsewhere.
     """
 
     STARTS: Any = None
@@ -66,7 +69,7 @@ class Stop(NamedTuple):
 
     place: Any  # of the first position
     position: Any  # of keys, or rows of Q
-    listed: Any  # where the tile stands in the list, and its entry: odd where the tile is kept whole
+    listed: Any  # where the tile stands in the list, and its entry
     entry: Any
     seen: Any
 
@@ -144,7 +147,7 @@ def tile_of(walk, lists, step):
         if lists.STARTS is not None or lists.COUNTS is not None:
             beyond = step >= walk.ranges[0]
             entry = tl.load(lists.LIST + walk.begin + step - walk.ranges[0], mask=beyond, other=0).to(tl.int32)
-            named = entry // 2
+            named = entry // (2 if lists.COUNTS is None else 4)
             if lists.HEADS is not None:
                 named = named // lists.HEADS
             tile = tl.where(beyond, named, tile)
@@ -190,6 +193,20 @@ def _keep_scores(s, rules, q, k, n, at, gone, PACKED: tl.constexpr, BY_QUERY: tl
 
 
 @triton.jit
+def _keep_scores_alike(s, rules, q, k, n, holds, gone, PACKED: tl.constexpr, BY_QUERY: tl.constexpr):
+    """As `_keep_scores`, in a tile where all tests of data hold, or none does."""
+    tables = ()
+    if rules.TABLES is not None:
+        tables = rules.TABLES
+    if BY_QUERY:
+        mask = ask(rules.KEEP_ALIKE, (q[:, None], k[None, :], n, holds), tables, rules.NUMBERS)
+        mask = mask & _key_mask(k, n, gone, PACKED)
+    else:
+        mask = ask(rules.KEEP_ALIKE, (q[None, :], k[:, None], n, holds), tables, rules.NUMBERS)
+    return tl.where(mask, s, float("-inf"))
+
+
+@triton.jit
 def _key_mask(k, n, gone, PACKED: tl.constexpr):
     """Which keys there are: [1, keys]."""
     mask = k < n
@@ -225,7 +242,8 @@ def mask_scores(
     elif rules.FULL is None and not rules.LISTS_FILL:
         s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
     else:
-        whole = stop.entry % 2 == 1
+        known = stop.entry % (2 if lists.COUNTS is None else 4)
+        whole = known == 1
         if rules.FULL is not None:
             full = ask(rules.FULL, edges, more, rules.NUMBERS)
             whole = full | whole if rules.LISTS_FILL else full
@@ -233,6 +251,10 @@ def mask_scores(
             whole = whole & (edges[3] < walk.length)
             if PACKED:
                 whole = whole & (not gone[0])
+        if rules.KEEP_ALIKE is not None:  # in a tile that is decided so far, no pair reads data
+            if known > 1:
+                s = _keep_scores_alike(s, rules, q, k, more[0], known == 3, gone, PACKED, BY_QUERY)
+            whole = whole | (known > 1)
         if not whole:
             s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
     return s

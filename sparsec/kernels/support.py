@@ -28,6 +28,7 @@ from sparsec.kernels.reals import as_real, choose_real, real, real_distance, rea
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.spans import (
     counted,
+    judged,
     some_counted,
     some_sorted,
     span,
@@ -45,6 +46,7 @@ from sparsec.kernels.spans import (
     span_of_positions,
     span_sub,
     verdict,
+    verdict_alike,
     verdict_and,
     verdict_not,
     verdict_or,
@@ -100,6 +102,7 @@ __all__ = [
     "is_listed_block",
     "is_position",
     "is_sorted",
+    "judged",
     "numbered",
     "ordered_ranges",
     "read_listed",
@@ -134,6 +137,7 @@ __all__ = [
     "torch",
     "triton",
     "verdict",
+    "verdict_alike",
     "verdict_and",
     "verdict_not",
     "verdict_or",

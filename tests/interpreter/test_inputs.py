@@ -218,8 +218,8 @@ def test_tiles_are_those_that_hold_a_pair(condition: str) -> None:
     mask = masks(pattern, data, 2, 2, np.arange(100), 100)
     for row, head, line, entries in listed(module_of(pattern), 100, 100, 0, data):
         touched, whole = tiles_of(mask[row, head], line)
-        assert [entry // 2 for entry in entries] == sorted(touched)
-        assert {entry // 2 for entry in entries if entry % 2} <= whole
+        assert [entry // 4 for entry in entries] == sorted(touched)
+        assert {entry // 4 for entry in entries if entry % 4 == 1} <= whole
 
 
 @settings(max_examples=6)
@@ -235,7 +235,7 @@ def test_no_tile_with_a_pair_is_missing(program, sizes, seed) -> None:
     mask = masks(pattern, data, 2, 2, np.arange(n_q) + q_offset, n)
     for row, head, line, entries in listed(module, *sizes, data):
         touched, whole = tiles_of(mask[row, head], line)
-        tiles = [entry // 2 for entry in entries]
+        tiles = [entry // 4 for entry in entries]
         assert tiles == sorted(set(tiles))
         assert touched <= set(tiles)
-        assert {entry // 2 for entry in entries if entry % 2} <= whole
+        assert {entry // 4 for entry in entries if entry % 4 == 1} <= whole
