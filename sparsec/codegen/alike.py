@@ -9,7 +9,7 @@ from sparsec.ir import nodes as ir
 
 
 def tests_of(condition: ir.Set) -> tuple[ir.Set, ...]:
-    """The tests of data in a condition, as they stand there once negations stand at tests: those of ~(a | b) are ~a, ~b."""
+    """The tests of data in a condition, with negations at tests: those of ~(a | b) are ~a and ~b."""
     return tuple(dict.fromkeys(_tests(condition, False)))
 
 

@@ -64,7 +64,7 @@ def lay_data_tiles(
     asked |= {"n_q": n_q, "n": n, "q_offset": q_offset, "heads": all_heads, "own": own, **taken}
     asked |= {"DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts), "ROWS_OF_QUERY": run.rows_of_query}
     asked |= _judging(region, by_query, (block_m, block_n)) | {"HEADS_LISTED": named}
-    run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8})
+    run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8, "maxnreg": 128})
     own, turns = (heads.queries, 1) if by_query else (heads.keys, values["GROUP"] // named)
     of_heads = {**taken, "HEADS": values.get("HEADS" if by_query else "KV_HEADS")}
     if run.rows_of_query > 1:  # heads side by side: their lines are short

@@ -37,9 +37,9 @@ class Rules(NamedTuple):
 class Lists(NamedTuple):
     """What a program visits besides ranges of tiles, one line for each tile of its own; None: nothing.
 
-    LIST holds tiles, and with SEEN single positions.  With MASKS there is nothing but what it names.  An entry says what
-    is known of a tile's pairs: 2 * tile + whether all are kept; with COUNTS 4 * tile + 1 where all are, + 2 where no test
-    of data holds for any pair, + 3 where all of them do for all, and + 0 elsewhere.
+    LIST holds tiles, and with SEEN single positions.  With MASKS there is nothing but what it names.  Entries of tiles
+    say what is known of their pairs: 2 * tile + whether all are kept; with COUNTS 4 * tile + 1 where all are, + 2 where
+    no test of data holds for any of them, + 3 where all tests do for all, and + 0 elsewhere.
     """
 
     STARTS: Any = None
