@@ -8,7 +8,7 @@ from itertools import groupby
 
 from sparsec.diagnostics import NotImportable, ReservedName, SparsecError, torch_for
 from sparsec.importers import expressions as ex
-from sparsec.importers.inputs import recording
+from sparsec.importers.inputs import at_head, recording
 from sparsec.importers.refusal import refusal
 from sparsec.importers.trace import batch, lift, position
 from sparsec.importers.values import Condition
@@ -107,7 +107,10 @@ def _by_head(f: MaskMod, heads: int) -> ast.Expr:
     with torch_for("a function of heads"):
         import torch
 
-    found = [ex.condition(_traced(f, torch.tensor(head))) for head in range(heads)]
+    found = []
+    for head in map(torch.tensor, range(heads)):
+        with at_head(head):
+            found.append(ex.condition(_traced(f, head)))
     runs = [(list(run), condition) for condition, run in groupby(range(heads), key=found.__getitem__)]
     if len(runs) == 1:
         return found[0]
