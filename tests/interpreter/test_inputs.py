@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.generated import module_of, pattern_of, random_pattern, spread_module_of
+from support.generated import mask_of, module_of, pattern_of, random_pattern, spread_module_of
 from support.longer import longer
 
 from sparsec.ir import nodes
@@ -220,6 +220,30 @@ def test_tiles_are_those_that_hold_a_pair(condition: str) -> None:
         touched, whole = tiles_of(mask[row, head], line)
         assert [entry // 4 for entry in entries] == sorted(touched)
         assert {entry // 4 for entry in entries if entry % 4 == 1} <= whole
+
+
+@pytest.mark.parametrize(
+    "condition, without, known",
+    [("causal & doc[q] == doc[k]", "causal", 3), ("window(9) | cls[q] | cls[k]", "window(9)", 2)],
+)
+def test_tiles_where_no_pair_reads_data(condition: str, without: str, known: int) -> None:
+    """What is known of a tile in which all tests of data hold, or none does, and that its pairs are those without."""
+    pattern, static = pattern_of(f"{DECLARED}pattern p = {condition}"), pattern_of(f"pattern p = {without}")
+    data = random_data(pattern.inputs, 2, 2, 100, 0)
+    if "doc" in data:
+        data["doc"] = np.arange(100) // 37
+    if "cls" in data:
+        data["cls"] = np.arange(100)[None].repeat(2, 0) % 50 == 3
+    mask, plain = masks(pattern, data, 2, 2, np.arange(100), 100), mask_of(static, 100, 100)
+    (rows, columns, *_), *_ = SMALL
+    found = 0
+    for row, head, line, entries in listed(module_of(pattern), 100, 100, 0, data):
+        for entry in entries:
+            tile = (slice(line * rows, line * rows + rows), slice(entry // 4 * columns, entry // 4 * columns + columns))
+            alike = (mask[row, head][tile] == plain[tile]).all()
+            assert alike if entry % 4 == known else entry % 4 in (0, 1)
+            found += entry % 4 == known
+    assert found
 
 
 @settings(max_examples=6)
