@@ -8,12 +8,12 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from sparsec.codegen.alike import where_alike
 from sparsec.codegen.arguments import DataArguments
-from sparsec.codegen.dialects import Alike, Scalar, Torch, Triton
+from sparsec.codegen.dialects import Scalar, Torch, Triton
 from sparsec.codegen.origins import Names, Origins, comment, unknown
 from sparsec.codegen.spans import Spans
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import without_data
 from sparsec.ir.inputs import inputs_read
 from sparsec.plan.nodes import Contiguous, Cover, Region, Segment, Variant
 
@@ -74,7 +74,7 @@ class Answers:
     tables: tuple[tuple[int, int], ...]  # of the mask: their numbers in kernels, and in the module
     inputs: tuple[int, ...]  # that the mask reads, by number
     judge: list[str]  # decides tiles where data of the call does; empty: what is known before is all there is
-    keep_alike: list[str]  # `keep` in tiles where all tests of data hold, or none does; empty: no tile is of use there
+    keep_static: list[str]  # `keep` in tiles where no test of data holds; empty: no pair is kept there, or all are
     data: DataArguments
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
 
@@ -92,7 +92,7 @@ class Answers:
     def device(self) -> list[tuple[str, str]]:
         """What kernels ask: "keep", "full", "keys", .., and the name of the function that answers."""
         asked = {"keep": self.region.keeps, "full": self.asks_full, "full_named": self.asks_full_named}
-        asked |= {"judge": bool(self.judge), "keep_alike": bool(self.keep_alike)}
+        asked |= {"judge": bool(self.judge), "keep_static": bool(self.keep_static)}
         asked |= {"keys": bool(self.keys.segments), "queries": bool(self.queries.segments)}
         return [(answer, f"_{answer}{self.suffix}") for answer, wanted in asked.items() if wanted]
 
@@ -156,7 +156,7 @@ def answers(
     triton, torch = Triton(own, data), Torch(own, suffix, data.inputs)
     reads = inputs_read(region.mask)
     judged = reads and isinstance(region.layout, Contiguous)
-    alike = where_alike(region.mask) if judged else None
+    static = without_data(region.mask, "under") if judged else ir.FALSE
     keep_torch = torch.lines(as_tensor(region.mask), "return ")
     return Answers(
         region=region,
@@ -173,7 +173,7 @@ def answers(
         tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.tables(region.mask)),
         inputs=tuple(number for number, each in enumerate(data.inputs) if each.name in reads),
         judge=Spans(data).lines(region.mask) if judged else [],
-        keep_alike=Alike(own).lines(alike, "return ") if alike else [],
+        keep_static=[] if isinstance(static, ir.Bool) else triton.lines(static, "return "),
         data=data,
         numbers=", NUMBERS" if numbered else "",
     )

@@ -117,23 +117,14 @@ class Triton(Printer):
         if node.index is None:
             text = f"sk.read_number({own})"
         elif self.data.by_position(node.name):
-            text = f"sk.read_position({own}, {self.wide_integer(node.index)}, n)"
+            reads = "read_own" if isinstance(node.index, ir.Var) else "read_position"
+            text = f"sk.{reads}({own}, {self.wide_integer(node.index)}, n)"
         else:
             text = f"sk.read_listed({own}, {self.wide_integer(node.index)})"
         return f"{text}.to(tl.int64)" if self.wide else text
 
     def _select(self, condition: ir.Set, then: ir.Int, other: ir.Int) -> str:
         return f"tl.where({self._bare(condition)}, {self.integer(then)}, {self.integer(other)})"
-
-
-class Alike(Triton):
-    """Conditions of tiles in which all tests of data hold, or none does, as `holds` says."""
-
-    def _not(self, leaf: ir.Leaf) -> str:
-        return "holds" if isinstance(leaf, ir.DataTest) else super()._not(leaf)
-
-    def _data_parts(self, leaf: ir.DataTest) -> list[str]:
-        return ["holds"]
 
 
 class Torch(Printer):

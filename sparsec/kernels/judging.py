@@ -129,7 +129,7 @@ def _list_heads(
             queries = _tile_positions(other, BLOCK_M, 0, n_q, q_offset)
             keys = _tile_positions(own, BLOCK_N, k_begin, n, 0)
         there &= (queries[0] <= queries[1]) & (keys[0] <= keys[1])
-        some, every, none, alike = there & (step < 0), there, there, there
+        some, every, none = there & (step < 0), there, there
         for number in range(first, first + count):
             head = number
             if (not BY_QUERY) and (HEADS is not None):
@@ -142,10 +142,10 @@ def _list_heads(
                 place = at[0], head, at[2], at[3], at[4], at[5]
                 verdict = ask_data(JUDGE, (queries, keys, n, place), (), rules)
             some, every = some | (there & verdict[0]), every & verdict[1]
-            none, alike = none & verdict[2], alike & verdict[3]
+            none &= verdict[2]
         kept = some.to(tl.int32)
         place_of = listed + tl.cumsum(kept, 0) - 1
-        known = tl.where(every, 1, tl.where(none, 2, tl.where(alike, 3, 0)))
+        known = tl.where(every, 1, tl.where(none, 2, 0))
         entry = 4 * (other * HEADS_LISTED + named) + known
         tl.store(ENTRIES + place_of, entry, mask=(kept > 0) & (place_of < room))
         listed += tl.sum(kept, 0)

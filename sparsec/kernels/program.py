@@ -37,7 +37,7 @@ class Answers(NamedTuple):
     keys: Any = None  # (q_lo, q_hi, n, length, BLOCK, residue, numbers) -> ranges of tiles that queries visit
     queries: Any = None  # (k_lo, k_hi, n, length, shift, BLOCK, residue, numbers) -> those that keys visit
     judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> what a tile has, as `sparsec.kernels.spans.judged`
-    keep_alike: Any = None  # (q, k, n, holds, tables, numbers) -> `keep`, where all tests of data hold, or none does
+    keep_static: Any = None  # (q, k, n, tables, numbers) -> `keep`, where no test of data holds; None: no pair
     score: Any = None  # (s, q, k, n, h, H, numbers) -> scores, from scaled products
     score_gradient: Any = None  # the same -> their derivatives by s; None: these are 1
     exponent: Any = None  # (s, scale, q, k, ..) -> scores less `tilt * (k - q)`, times log2(e); None: of s itself

@@ -31,7 +31,7 @@ class Rules(NamedTuple):
     GATHERED: Any = False  # the keys of a program are
     NEAR: Any = False  # positions are below 2**22 (`real_distance`)
     TILT: Any = None  # by how much a score rises from key to key, besides SCORE; None: SCORE says all
-    KEEP_ALIKE: Any = None  # KEEP in tiles where all tests of data hold, or none does; None: no list names any
+    KEEP_STATIC: Any = None  # KEEP in tiles where no test of data holds for any pair; None: KEEP itself
 
 
 class Lists(NamedTuple):
@@ -39,7 +39,7 @@ class Lists(NamedTuple):
 
     LIST holds tiles, and with SEEN single positions.  With MASKS there is nothing but what it names.  Entries of tiles
     say what is known of their pairs: 2 * tile + whether all are kept; with COUNTS 4 * tile + 1 where all are, + 2 where
-    no test of data holds for any of them, + 3 where all tests do for all, and + 0 elsewhere.
+    no test of data holds for any of them, and + 0 elsewhere.
     """
 
     STARTS: Any = None
@@ -193,16 +193,16 @@ def _keep_scores(s, rules, q, k, n, at, gone, PACKED: tl.constexpr, BY_QUERY: tl
 
 
 @triton.jit
-def _keep_scores_alike(s, rules, q, k, n, holds, gone, PACKED: tl.constexpr, BY_QUERY: tl.constexpr):
-    """As `_keep_scores`, in a tile where all tests of data hold, or none does."""
+def _keep_scores_static(s, rules, q, k, n, gone, PACKED: tl.constexpr, BY_QUERY: tl.constexpr):
+    """As `_keep_scores`, in a tile where no test of data holds."""
     tables = ()
     if rules.TABLES is not None:
         tables = rules.TABLES
     if BY_QUERY:
-        mask = ask(rules.KEEP_ALIKE, (q[:, None], k[None, :], n, holds), tables, rules.NUMBERS)
+        mask = ask(rules.KEEP_STATIC, (q[:, None], k[None, :], n), tables, rules.NUMBERS)
         mask = mask & _key_mask(k, n, gone, PACKED)
     else:
-        mask = ask(rules.KEEP_ALIKE, (q[None, :], k[:, None], n, holds), tables, rules.NUMBERS)
+        mask = ask(rules.KEEP_STATIC, (q[None, :], k[:, None], n), tables, rules.NUMBERS)
     return tl.where(mask, s, float("-inf"))
 
 
@@ -251,10 +251,17 @@ def mask_scores(
             whole = whole & (edges[3] < walk.length)
             if PACKED:
                 whole = whole & (not gone[0])
-        if rules.KEEP_ALIKE is not None:  # in a tile that is decided so far, no pair reads data
-            if known > 1:
-                s = _keep_scores_alike(s, rules, q, k, more[0], known == 3, gone, PACKED, BY_QUERY)
-            whole = whole | (known > 1)
-        if not whole:
-            s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
+        if rules.KEEP_STATIC is None:
+            if not whole:
+                s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
+        elif BY_QUERY:  # in this order fewer instructions, below in the other one no spills
+            if not (whole | (known == 2)):
+                s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
+            if known == 2:
+                s = _keep_scores_static(s, rules, q, k, more[0], gone, PACKED, BY_QUERY)
+        else:
+            if known == 2:
+                s = _keep_scores_static(s, rules, q, k, more[0], gone, PACKED, BY_QUERY)
+            if not (whole | (known == 2)):
+                s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
     return s

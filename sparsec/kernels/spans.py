@@ -98,15 +98,9 @@ def verdict_not(x):
 
 
 @triton.jit
-def verdict_alike(x, y):
-    """Whether one of two tests may hold for some pair, and whether both do for all."""
-    return x[0] | y[0], x[1] & y[1]
-
-
-@triton.jit
 def judged(x, tests):
-    """A verdict, then whether no test of data holds for any pair, and whether all of them do for all pairs."""
-    return x[0], x[1], tests[0] == 0, tests[1]
+    """A verdict, and whether no test of data holds for any pair."""
+    return x[0], x[1], tests[0] == 0
 
 
 @triton.jit

@@ -222,28 +222,21 @@ def test_tiles_are_those_that_hold_a_pair(condition: str) -> None:
         assert {entry // 4 for entry in entries if entry % 4 == 1} <= whole
 
 
-@pytest.mark.parametrize(
-    "condition, without, known",
-    [("causal & doc[q] == doc[k]", "causal", 3), ("window(9) | cls[q] | cls[k]", "window(9)", 2)],
-)
-def test_tiles_where_no_pair_reads_data(condition: str, without: str, known: int) -> None:
-    """What is known of a tile in which all tests of data hold, or none does, and that its pairs are those without."""
-    pattern, static = pattern_of(f"{DECLARED}pattern p = {condition}"), pattern_of(f"pattern p = {without}")
-    data = random_data(pattern.inputs, 2, 2, 100, 0)
-    if "doc" in data:
-        data["doc"] = np.arange(100) // 37
-    if "cls" in data:
-        data["cls"] = np.arange(100)[None].repeat(2, 0) % 50 == 3
-    mask, plain = masks(pattern, data, 2, 2, np.arange(100), 100), mask_of(static, 100, 100)
+def test_tiles_where_no_test_of_data_holds() -> None:
+    """The list says which they are, and their pairs are those without the tests."""
+    pattern = pattern_of(f"{DECLARED}pattern p = window(9) | cls[q] | cls[k]")
+    cls = np.arange(100)[None].repeat(2, 0) % 50 == 3
+    mask = masks(pattern, {"cls": cls}, 2, 2, np.arange(100), 100)
     (rows, columns, *_), *_ = SMALL
-    found = 0
-    for row, head, line, entries in listed(module_of(pattern), 100, 100, 0, data):
+    found = set()
+    for row, head, line, entries in listed(module_of(pattern), 100, 100, 0, {"cls": cls}):
         for entry in entries:
-            tile = (slice(line * rows, line * rows + rows), slice(entry // 4 * columns, entry // 4 * columns + columns))
-            alike = (mask[row, head][tile] == plain[tile]).all()
-            assert alike if entry % 4 == known else entry % 4 in (0, 1)
-            found += entry % 4 == known
-    assert found
+            q, k = (slice(at * size, at * size + size) for at, size in ((line, rows), (entry // 4, columns)))
+            assert entry % 4 == 1 or (entry % 4 == 2) == (not cls[row, q].any() and not cls[row, k].any())
+            found.add(entry % 4)
+            if entry % 4 == 2:
+                assert (mask[row, head, q, k] == mask_of(pattern_of("pattern p = window(9)"), 100, 100)[q, k]).all()
+    assert found == {0, 1, 2}
 
 
 @settings(max_examples=6)
