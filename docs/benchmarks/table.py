@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import content
+import data
 import growth
 import host
 import scores
@@ -44,6 +45,8 @@ def _report(name: str, report: dict) -> Iterator[str]:
         yield from scores.tables(report)
     elif content.is_content(report):
         yield from content.tables(report)
+    elif data.is_data(report):
+        yield from data.tables(report)
     elif host.is_host(report):
         yield from host.tables(report)
     elif growth.is_growth(report):
@@ -60,6 +63,8 @@ def _title(report: dict) -> str:
         return f"Scores at {setting['n']:,} keys, {setting['heads']} heads of size {setting['head_size']}"
     if content.is_content(report):
         return "Sets chosen by content"
+    if data.is_data(report):
+        return "Padded batches and question tokens"
     if host.is_host(report):
         setting = report["setting"]
         return f"The host's time at {setting['n']:,} keys, {setting['heads']} heads of size {setting['head_size']}"

@@ -31,11 +31,11 @@ def data_of(pattern: Pattern, given: list[str] | None, n: int | None, what: str)
     What the pattern chooses itself is drawn, where keys are few enough to be looked at, and said to be on stderr.
     SparsecError for data that is missing, can't be read or does not fit; BadParameter for a text that is none.
     """
-    from sparsec.ir.inputs import of_row, refuse_inputs
+    from sparsec.ir.inputs import of_row
     from sparsec.runtime.given import checked, loaded
     from sparsec.show.sample import MOST, samples
 
-    arrays = {name: loaded(value) for name, value in map(_value, given or ())}
+    arrays = {name: loaded(value) for name, value in _values(given).items()}
     drawn = [each for each in pattern.inputs if each.choice and each.name not in arrays]
     n = _KEYS if drawn and n is None else n
     if drawn and n is not None and n <= MOST:
@@ -43,11 +43,9 @@ def data_of(pattern: Pattern, given: list[str] | None, n: int | None, what: str)
         arrays |= {name: some for name, some in samples(pattern, n).items() if name in names}
         words = " and ".join(sorted({_told(each) for each in drawn}))
         print(f"a sample: {words}", file=sys.stderr)
-    if any(each.name not in arrays for each in pattern.inputs):
-        refuse_inputs(pattern, what, _HINT)
-    along = [arrays[each.name] for each in pattern.inputs if each.axes[-1:] == ("n",)]
+    along = [arrays[each.name] for each in pattern.inputs if each.axes[-1:] == ("n",) and each.name in arrays]
     n = along[0].shape[-1] if along and along[0].ndim and n is None else n
-    whole, _ = checked(pattern, arrays, n)
+    whole, _ = checked(pattern, arrays, n, what=what, hint=_HINT)
     return of_row(pattern.inputs, whole, 0, 0), n
 
 
@@ -100,7 +98,7 @@ def _declared(
     from sparsec.runtime.given import loaded
     from sparsec.runtime.sample import drawn
 
-    told = dict(map(_value, given or ()))
+    told = _values(given)
     arrays, words = drawn(
         [each for each in pattern.inputs if each.name not in told and not each.choice], n, batch, heads, seed
     )
@@ -108,6 +106,16 @@ def _declared(
     return arrays | {name: loaded(value) for name, value in told.items()}, words | {
         name: str(value) for name, value in told.items()
     }
+
+
+def _values(given: list[str] | None) -> dict[str, int | str]:
+    """What is given, by input."""
+    found: dict[str, int | str] = {}
+    for name, value in map(_value, given or ()):
+        if name in found:
+            raise typer.BadParameter(f"{name} is given twice", param_hint="--given")
+        found[name] = value
+    return found
 
 
 def _value(text: str) -> tuple[str, int | str]:

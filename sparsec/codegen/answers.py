@@ -13,7 +13,7 @@ from sparsec.codegen.dialects import Scalar, Torch, Triton
 from sparsec.codegen.origins import Names, Origins, comment, unknown
 from sparsec.codegen.spans import Spans
 from sparsec.ir import nodes as ir
-from sparsec.ir.approximate import lists_in
+from sparsec.ir.approximate import lists_in, without_data
 from sparsec.ir.inputs import inputs_read
 from sparsec.plan.nodes import Contiguous, Cover, Region, Segment, Variant
 
@@ -76,6 +76,7 @@ class Answers:
     inputs: tuple[int, ...]  # that the mask reads, by number
     judge: list[str]  # decides tiles where data of the call does; empty: what is known before is all there is
     named: list[str]  # decides likewise whether lists name blocks of a tile; empty: there are none
+    keep_static: list[str]  # `keep` in tiles where no test of data holds; empty: no pair is kept there, or all are
     data: DataArguments
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
 
@@ -93,7 +94,7 @@ class Answers:
     def device(self) -> list[tuple[str, str]]:
         """What kernels ask: "keep", "full", "keys", .., and the name of the function that answers."""
         asked = {"keep": self.region.keeps, "full": self.asks_full, "full_named": self.asks_full_named}
-        asked |= {"judge": bool(self.judge), "named": bool(self.named)}
+        asked |= {"judge": bool(self.judge), "named": bool(self.named), "keep_static": bool(self.keep_static)}
         asked |= {"keys": bool(self.keys.segments), "queries": bool(self.queries.segments)}
         return [(answer, f"_{answer}{self.suffix}") for answer, wanted in asked.items() if wanted]
 
@@ -157,6 +158,7 @@ def answers(
     triton, torch = Triton(own, data), Torch(own, suffix, data.inputs)
     reads = inputs_read(region.mask)
     judged = reads and isinstance(region.layout, Contiguous)
+    static = without_data(region.mask, "under") if judged else ir.FALSE
     keep_torch = torch.lines(as_tensor(region.mask), "return ")
     return Answers(
         region=region,
@@ -175,6 +177,7 @@ def answers(
         inputs=tuple(number for number, each in enumerate(data.inputs) if each.name in reads),
         judge=Spans(data).lines(region.mask) if judged else [],
         named=Spans(data).lines(ir.Or(lists)) if judged and (lists := lists_in(region.mask)) else [],
+        keep_static=[] if isinstance(static, ir.Bool) else triton.lines(static, "return "),
         data=data,
         numbers=", NUMBERS" if numbered else "",
     )

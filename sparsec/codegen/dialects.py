@@ -117,7 +117,8 @@ class Triton(Printer):
         if node.index is None:
             text = f"sk.read_number({own})"
         elif self.data.by_position(node.name):
-            text = f"sk.read_position({own}, {self.wide_integer(node.index)}, n)"
+            reads = "read_own" if isinstance(node.index, ir.Var) else "read_position"
+            text = f"sk.{reads}({own}, {self.wide_integer(node.index)}, n)"
         else:
             text = f"sk.read_listed({own}, {self.wide_integer(node.index)})"
         return f"{text}.to(tl.int64)" if self.wide else text

@@ -5,7 +5,7 @@ The text calls `sparsec.kernels.spans`: what data the condition reads is looked 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from sparsec.codegen.arguments import DataArguments
@@ -31,7 +31,8 @@ class Spans:
         for number, read in enumerate(read for read in reads(condition) if isinstance(read, ir.Read)):
             made.append(f"entries_{number} = {self._looked_at(read)}")
             self.known[read] = f"entries_{number}"
-        verdict = self._verdict(condition)
+        data = _joined("or", [*dict.fromkeys(_tests(condition, False))], self._verdict)
+        verdict = f"sk.judged({self._verdict(condition)}, {data})"
         tests = [line for text, name in self.tests.items() for line in _in_lines(text, f"{name} = ")]
         return [*made, *tests, *_in_lines(verdict, "return ")]
 
@@ -111,6 +112,18 @@ class Spans:
             case ir.Add() | ir.Sub() | ir.Mul() | ir.Min() | ir.Max():
                 return f"sk.span_{_ARITHMETIC[type(node)]}({self._counted(node.left)}, {self._counted(node.right)})"
         raise TypeError(f"not an integer of a pattern: {node!r}")
+
+
+def _tests(node: ir.Set, negated: bool) -> Iterator[ir.Set]:
+    """The tests of data in a condition, with negations at tests: those of ~(a | b) are ~a and ~b."""
+    match node:
+        case ir.DataTest():
+            yield ir.Not(node) if negated else node
+        case ir.Not(part):
+            yield from _tests(part, not negated)
+        case ir.And(parts) | ir.Or(parts):
+            for part in parts:
+                yield from _tests(part, negated)
 
 
 def _point(value: int) -> str:

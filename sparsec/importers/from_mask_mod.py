@@ -8,7 +8,7 @@ from itertools import groupby
 
 from sparsec.diagnostics import NotImportable, ReservedName, SparsecError, torch_for
 from sparsec.importers import expressions as ex
-from sparsec.importers.inputs import recording
+from sparsec.importers.inputs import at_head, recording
 from sparsec.importers.refusal import refusal
 from sparsec.importers.trace import batch, lift, position
 from sparsec.importers.values import Condition
@@ -35,9 +35,9 @@ def from_mask_mod(f: MaskMod, name: str | None = None, *, heads: int | None = No
     methods, and the mask functions, `and_masks` and `or_masks` of FlexAttention and of transformers.  Numbers from
     outside, also tensors of no dimension, count as what they are at that moment.
 
-    Tensors of bool, int32 or int64 that `f` looks up become inputs of the pattern, by the names that they have in it:
-    `document_id[q_idx] == document_id[kv_idx]`, `prefix_length[b]`, `window[h]`.  They are then given at each call:
-    `attend(q, k, v, document_id=document_id)`.
+    Tensors of bool, int32 or int64 that `f` looks up become inputs of the pattern, by the names that they have in it
+    (variables, defaults, keys of a dictionary, attributes of its object): `document_id[q_idx] == document_id[kv_idx]`,
+    `prefix_length[b]`, `window[h]`.  They are then given at each call: `attend(q, k, v, document_id=document_id)`.
 
     With `heads`, `f` is called once for each head, h being a tensor of no dimension, so that look-ups by head, such
     as `strides[h]`, become a `match`.  The text is then compiled with `heads=heads`.
@@ -107,7 +107,10 @@ def _by_head(f: MaskMod, heads: int) -> ast.Expr:
     with torch_for("a function of heads"):
         import torch
 
-    found = [ex.condition(_traced(f, torch.tensor(head))) for head in range(heads)]
+    found = []
+    for head in map(torch.tensor, range(heads)):
+        with at_head(head):
+            found.append(ex.condition(_traced(f, head)))
     runs = [(list(run), condition) for condition, run in groupby(range(heads), key=found.__getitem__)]
     if len(runs) == 1:
         return found[0]

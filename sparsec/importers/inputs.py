@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 from sparsec.importers import expressions as ex
@@ -26,6 +28,14 @@ class Batch:
     """The batch index, on which nothing may depend but look-ups."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartOfTable:
+    """What the first indices of a table leave of it: `doc[b]`, of which `doc[b][q]` is an entry."""
+
+    table: Any
+    indices: tuple[object, ...]
+
+
 @dataclass
 class Tables:
     """The tensors that have been looked up so far, and the input that each becomes."""
@@ -33,14 +43,17 @@ class Tables:
     names: dict[int, str]  # of tensors, by id
     found: dict[int, ast.Input] = field(default_factory=dict)
     kept: list[Any] = field(default_factory=list)  # the tensors, so that ids stay theirs
+    head: Any = None  # what stands for h where a function is called once for each head
 
-    def look_up(self, table: Any, indices: tuple[object, ...]) -> Value | RealValue:
+    def look_up(self, table: Any, indices: tuple[object, ...]) -> Value | RealValue | PartOfTable:
         """The entry of a table at the batch index, a head and an integer, in this order, as far as they are there."""
+        if len(indices) < len(table.shape):
+            return PartOfTable(table, indices)
         rest = list(indices)
         rows = bool(rest) and isinstance(rest[0], Batch)
         rest = rest[1:] if rows else rest
-        heads = bool(rest) and isinstance(rest[0], Integer) and rest[0].cases == ((True, ex.name("h")),)
-        rest = rest[1:] if heads else rest
+        heads = bool(rest) and self._is_head(rest[0])
+        rest = [_as_integer(each) for each in (rest[1:] if heads else rest)]
         if is_scoring() and rest == [number(ex.name("q")), number(ex.name("k"))] and len(indices) == len(table.shape):
             source = self._declared(table, ["B"] * rows + ["H"] * heads + ["n", "n"])
             return RealValue(ast.Index(source.name, (ex.name("q"), ex.name("k")), span=ex.NOWHERE))
@@ -63,6 +76,11 @@ class Tables:
         if source.kind == "float":
             return RealValue(read)
         return Condition(read) if source.kind == "bool" else number(read)
+
+    def _is_head(self, index: object) -> bool:
+        if isinstance(index, Integer):
+            return index.cases == ((True, ex.name("h")),)
+        return self.head is not None and index is self.head
 
     def _declared(self, table: Any, axes: list[str]) -> ast.Input:
         kind = (_KINDS_OF_SCORES if is_scoring() else _KINDS).get(str(table.dtype).rpartition(".")[2])
@@ -104,10 +122,33 @@ def recording(*functions: Callable) -> Iterator[Tables]:
         _tables.reset(token)
 
 
-def looked_up(table: Any, indices: tuple[object, ...]) -> Value | RealValue | None:
+@contextmanager
+def at_head(head: object) -> Iterator[None]:
+    """While a function is traced for one head, which it is given as this object."""
+    tables = _tables.get()
+    if tables:
+        tables.head = head
+    try:
+        yield
+    finally:
+        if tables:
+            tables.head = None
+
+
+def looked_up(table: Any, indices: tuple[object, ...]) -> Value | RealValue | PartOfTable | None:
     """The entry of a table of several entries; None where look-ups are not recorded."""
     tables = _tables.get()
     return tables.look_up(table, indices) if tables and hasattr(table, "dtype") and hasattr(table, "shape") else None
+
+
+def _as_integer(index: object) -> object:
+    """A number from outside as a value."""
+    if isinstance(index, Integer | Batch | bool):
+        return index
+    try:
+        return number(operator.index(index))  # type: ignore[arg-type]
+    except TypeError:
+        return index
 
 
 def _axis(index: ex.Int) -> str:
@@ -144,18 +185,39 @@ def _never_negative(index: ex.Int) -> bool:
 
 
 def _names(f: object, depth: int) -> dict[int, str]:
-    """The names of what a function captures and of its module's, by id; of functions in its closure, too."""
-    if not isinstance(f, FunctionType) or not depth:
-        return {}
-    own = {name: f.__globals__[name] for name in f.__code__.co_names if name in f.__globals__}
-    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-        try:
-            own[name] = cell.cell_contents
-        except ValueError:  # not filled yet
-            continue
+    """The names of what a function reads, by id; of what functions among that read, too."""
     found: dict[int, str] = {}
-    for name, value in own.items():
+    for name, value in _read_by(f).items() if depth else ():
+        named = value if isinstance(value, dict) else {}
         for each in value if isinstance(value, tuple | list) else (value,):
             found |= _names(each, depth - 1)
             found.setdefault(id(each), name)
+        for key, each in named.items():
+            found.setdefault(id(each), str(key))
     return found
+
+
+def _read_by(f: object) -> dict[str, Any]:
+    """What a function finds by a name in its module, its closure and its defaults, or in the object that it is of."""
+    own: dict[str, Any] = {}
+    if isinstance(f, functools.partial):
+        own = dict(zip(_parameters(f.func), f.args, strict=False)) | f.keywords | {"func": f.func}
+    elif isinstance(f, MethodType):
+        own = getattr(f.__self__, "__dict__", {}) | {"func": f.__func__}
+    elif isinstance(f, FunctionType):
+        own = {name: f.__globals__[name] for name in f.__code__.co_names if name in f.__globals__}
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            try:
+                own[name] = cell.cell_contents
+            except ValueError:  # not filled yet
+                continue
+        own |= dict(zip(_parameters(f)[::-1], (f.__defaults__ or ())[::-1], strict=False)) | (f.__kwdefaults__ or {})
+    elif isinstance(called := getattr(f, "__call__", None), MethodType):  # noqa: B004  an object that is called
+        own = _read_by(called)
+    return own
+
+
+def _parameters(f: object) -> tuple[str, ...]:
+    """The names of a function's positional parameters."""
+    code = getattr(f, "__code__", None)
+    return code.co_varnames[: code.co_argcount] if code else ()

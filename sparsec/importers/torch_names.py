@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sparsec.importers import arithmetic, values
-from sparsec.importers.inputs import Batch, looked_up
+from sparsec.importers.inputs import Batch, PartOfTable, looked_up
 from sparsec.importers.refusal import refusal
 from sparsec.importers.values import Condition, Value
 
@@ -131,6 +131,8 @@ def _listed(entries: object) -> Iterable[object]:
 def _look_up(table: Any, index: object) -> Any:
     """One entry of a table: an input, or a number where the batch index decides nothing, as in transformers' chunks."""
     indices = index if isinstance(index, tuple) else (index,)
+    if isinstance(table, PartOfTable):
+        table, indices = table.table, table.indices + indices
     if all(isinstance(each, Batch) for each in indices) and len(indices) == len(getattr(table, "shape", ())):
         entries = set(table.reshape(-1).tolist())
         if len(entries) == 1:
@@ -148,6 +150,8 @@ def constant(value: Any) -> Value:
         return value
     if isinstance(value, Batch):
         raise refusal("a dependence on the batch index", "a pattern is the same for every sequence of a batch")
+    if isinstance(value, PartOfTable):
+        raise refusal("a look-up of several entries of a table", "give an index for each of its axes")
     dtype = getattr(value, "dtype", None)
     if isinstance(value, bool) or (dtype is not None and dtype_name(dtype) == "bool" and not value.shape):
         return Condition(bool(value))

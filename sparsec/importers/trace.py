@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from sparsec.diagnostics import SparsecError
 from sparsec.importers import expressions, reals, torch_names, values
-from sparsec.importers.inputs import Batch
+from sparsec.importers.inputs import Batch, PartOfTable
 from sparsec.importers.reals import RealValue
 from sparsec.importers.refusal import refusal
 from sparsec.importers.values import Value
@@ -60,7 +60,9 @@ class Traced:
     def __iter__(self) -> NoReturn:
         raise refusal("a position as a sequence", "a mask_mod is given single positions")
 
-    def __getitem__(self, index: object) -> NoReturn:
+    def __getitem__(self, index: object) -> Traced:
+        if isinstance(self._value, PartOfTable):
+            return _apply("getitem", False, self, index)
         raise refusal("a position as a sequence", "a mask_mod is given single positions")
 
     def __divmod__(self, other: object) -> tuple[Traced, Traced]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -105,11 +105,12 @@ def inputs_read(node: ir.Node) -> frozenset[str]:
     return frozenset(read.name for read in reads(node))
 
 
-def refuse_inputs(pattern: ir.Pattern, what: str, hint: str = "") -> None:
-    """SparsecError SP0621 where a pattern reads data, without which `what` can't be had."""
-    if pattern.inputs:
-        shown = ", ".join(f"`{each.name}: {each}`" for each in pattern.inputs)
-        if any(each.choice for each in pattern.inputs):
+def refuse_inputs(pattern: ir.Pattern, what: str, hint: str = "", given: Container[str] = ()) -> None:
+    """SparsecError SP0621 where a pattern reads data, without which `what` can't be had, and that is not `given`."""
+    missing = [each for each in pattern.inputs if each.name not in given]
+    if missing:
+        shown = ", ".join(f"`{each.name}: {each}`" for each in missing)
+        if any(each.choice for each in missing):
             shown += " (what is chosen follows from q and k: `attend.choices(q, k)`)"
         raise SparsecError(NeedsData(what=what, inputs=shown, hint=hint))
 

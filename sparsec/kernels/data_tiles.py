@@ -86,7 +86,7 @@ def lay_data_tiles(
         asked |= {"BESIDE": room.beside.to(run.device), "RANGES": room.beside.shape[1], "NAMED": region.answers.named}
     if values.get("ROWS_LISTED"):
         asked |= _lists_apart(run, values)
-    run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8})
+    run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8, "maxnreg": 128})
     laid |= {**taken, "HEADS_LISTED": named if named > 1 else None}
     if run.rows_of_query > 1:  # heads side by side: their lines are short
         return laid, None
@@ -230,7 +230,7 @@ def lay_sequence_tiles(
 
 def _entry_type(tiles: int) -> torch.dtype:
     """The smallest that holds entries about so many tiles: lists have room for all tiles that could be visited."""
-    return torch.uint16 if 2 * tiles <= 1 << 16 else torch.int32
+    return torch.uint16 if 4 * tiles <= 1 << 16 else torch.int32
 
 
 def _judging(region: Region, by_query: bool, blocks: tuple[int, int]) -> Environment:

@@ -45,7 +45,7 @@ def dkdv_kernel(
     NAME: tl.constexpr, KEEP: tl.constexpr, FULL: tl.constexpr, QUERIES: tl.constexpr, GATHERED: tl.constexpr,
     SUMS_1: tl.constexpr, SUMS_2: tl.constexpr, SHARED: tl.constexpr,
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
-    SCORE_GRADIENT: tl.constexpr, NEAR: tl.constexpr,
+    SCORE_GRADIENT: tl.constexpr, NEAR: tl.constexpr, KEEP_STATIC: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
@@ -76,7 +76,7 @@ def dkdv_kernel(
         DK_SPLITS, DV_SPLITS, scale, scale_log2, drop_below, SHARED, GATHERED is not None,
         Rules(
             KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT,
-            GATHERED is not None, NEAR,
+            GATHERED is not None, NEAR, None, KEEP_STATIC,
         ),
         Lists(
             LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room, HEADS_LISTED, ROWS_LISTED

@@ -66,6 +66,20 @@ def read_position(INPUT, at, FORM: tl.constexpr, index, n):
 
 
 @triton.jit
+def read_own(INPUT, at, FORM: tl.constexpr, index, n):
+    """The entry of the query or of the key of a pair; any where there is none, of which every test is false.
+
+    Loads with a mask wait for one another.
+    """
+    LENGTH: tl.constexpr = len(at)
+    if LENGTH == 6 or INPUT.dtype.element_ty.primitive_bitwidth > 8:  # more entries at a time would not fit registers
+        entry = read_position(INPUT, at, FORM, index, n)
+    else:
+        entry = tl.load(positions_at(INPUT, at, FORM, n) + tl.minimum(index, n - 1))
+    return entry
+
+
+@triton.jit
 def is_listed(LIST, at, FORM: tl.constexpr, index):
     """Whether a list has an entry of that number."""
     return (index >= 0) & (index < tl.load(entries_at(LIST, at, FORM, 1 << (FORM // 4))))

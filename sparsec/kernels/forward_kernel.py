@@ -35,7 +35,7 @@ def forward_kernel(
     KEEP_1: tl.constexpr, FULL_1: tl.constexpr, KEYS_1: tl.constexpr, GATHERED_1: tl.constexpr,
     KEEP_2: tl.constexpr, FULL_2: tl.constexpr, KEYS_2: tl.constexpr, GATHERED_2: tl.constexpr,
     NUMBERS: tl.constexpr, FORMS: tl.constexpr, WHOLE: tl.constexpr, LISTS_FILL: tl.constexpr, SCORE: tl.constexpr,
-    NEAR: tl.constexpr,
+    NEAR: tl.constexpr, KEEP_STATIC: tl.constexpr,
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
@@ -63,7 +63,10 @@ def forward_kernel(
         SPLITS, SPLITS_LSE, scale_log2, Dropping(STREAMS, drop_below, kept_share),
         KeyRegion(
             K, V, (k_b, k_h, k_n), (v_b, v_h, v_n), GATHERED,
-            Rules(KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, None, False, NEAR),
+            Rules(
+                KEEP, FULL, KEYS, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, None, False, NEAR, None,
+                KEEP_STATIC,
+            ),
             Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room),
         ),
         KeyRegion(

@@ -55,13 +55,13 @@ def list_tiles(
     BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
     ROWS_OF_QUERY: tl.constexpr, HEADS_LISTED: tl.constexpr, NAMED: tl.constexpr, RANGES: tl.constexpr,
 ):  # fmt: skip
-    """DATA_LIST [room]: 2 * tile + whether all of its pairs are kept, of the COUNTS [lines] tiles of each line.
+    """DATA_LIST [room]: entries, as `Lists` has them, of the COUNTS [lines] tiles of each line.
 
     STARTS: where the entries of lines begin.  With a CURSOR, 0 at first, that is found here, as soon as a line is
     counted, and which line comes first may differ from call to call; else it is given, with the end of the last line.
     BESIDE int32 [tiles, RANGES, 2]: ranges of a line, besides which it has only tiles that lists name, as NAMED says.
     Of several heads that share a tile of keys one entry stands for all; but with HEADS_LISTED above 1, at least as many
-    as these, an entry is about one of them, number h: 2 * (tile * HEADS_LISTED + h) + ..
+    as these, an entry is about one of them, number h: 4 * (tile * HEADS_LISTED + h) + ..
     """
     batch, number = tl.program_id(2) // own, tl.program_id(2) % own
     head, first, count = _query_heads_of(number, HEADS, KV_HEADS, FIRST_HEAD, BY_QUERY, GROUP)
@@ -160,7 +160,7 @@ def _list_heads(
             queries = _tile_positions(other, BLOCK_M, 0, n_q, q_offset)
             keys = _tile_positions(own, BLOCK_N, k_begin, n, 0)
         there &= (queries[0] <= queries[1]) & (keys[0] <= keys[1])
-        some, every = there & (step < 0), there
+        some, every, none = there & (step < 0), there, there
         beside = step >= walk.ranges[0]  # tables name it
         for place_of_range in tl.static_range(RANGES):
             ends = BESIDE + (tile * RANGES + place_of_range) * 2
@@ -183,10 +183,12 @@ def _list_heads(
                 place = at[0], head, at[2], at[3], at[4], at[5]
                 verdict = ask_data(JUDGE, (queries, keys, n, place), (), rules)
             some, every = some | (may & verdict[0]), every & verdict[1]
+            none &= verdict[2]
         kept = some.to(tl.int32)
         if ENTRIES is not None:
             place_of = listed + tl.cumsum(kept, 0) - 1
-            entry = 2 * (other * HEADS_LISTED + own_head) + (every & some).to(tl.int32)
+            known = tl.where(every, 1, tl.where(none, 2, 0))
+            entry = 4 * (other * HEADS_LISTED + own_head) + known
             tl.store(ENTRIES + place_of, entry, mask=(kept > 0) & (place_of < room))
         listed += tl.sum(kept, 0)
     return listed

@@ -52,8 +52,9 @@ def share_long_lines(
     asked |= {"lines": lines, "own": own if values["head_lines"] else 1, "total": total, "turns": turns}
     asked |= {"copies": copies, "many": many, "most": _SHARES, "least": least}
     few, many_lines = _COUNTS_AT_ONCE
-    at_once, warps = (few, 8) if total <= few else (many_lines, 16)
-    run.launch(share_lines, (1, 1, 1), asked | {"AT_ONCE": at_once}, {"num_warps": warps})
+    at_once, warps = (max(1 << (total - 1).bit_length(), 128), 4) if total <= few else (many_lines, 16)
+    asked |= {"AT_ONCE": at_once, "ONCE": total <= at_once}
+    run.launch(share_lines, (1, 1, 1), asked, {"num_warps": warps})
     taken = {**shares, "splits": cdiv(entries, groups), "split_tiles": 0, "own": own}
     # A line that is split has more steps than a share, so there are at most twice as many shares as their sum says.
     slots = min(2 * _SHARES, 2 * total * copies * most // least)
@@ -63,7 +64,7 @@ def share_long_lines(
 @triton.jit(do_not_specialize=[*RUN_TIME, "lines", "own", "total", "turns", "copies", "many", "most", "least"])
 def share_lines(
     COUNTS, SHARES, HEADS, batch_lines, head_lines, lines, own, total, turns, copies, many, most, least,
-    AT_ONCE: tl.constexpr,
+    AT_ONCE: tl.constexpr, ONCE: tl.constexpr,
 ):  # fmt: skip
     """SHARES [1 + entries, columns]: how many entries there are and how many lines are split, then the entries.
 
@@ -71,29 +72,30 @@ def share_lines(
     1 / `most`: so there are fewer than `many` long lines, and at most `many` + `most` shares, whatever the data.  All
     that counts the `copies` of a line: rows of the batch and heads that have it in common.  First come the entries of
     the first shares of lines that are split, then those of long lines that are one share, then the others.  COUNTS of
-    long lines become negative.
+    long lines become negative.  ONCE: all lines are looked at together, so that they are loaded once.
     """
+    stop = total
+    if ONCE:
+        stop = AT_ONCE
     steps = tl.cast(0, tl.int64)
-    for begin in range(0, total, AT_ONCE):
+    for begin in range(0, stop, AT_ONCE):
         x = _steps_of(COUNTS, HEADS, batch_lines, head_lines, lines, own, total, turns, begin, AT_ONCE)
         steps += tl.sum(x.to(tl.int64), 0)
     long = to_int32(tl.maximum(steps * copies // many, 2 * least))
     steps = tl.cast(0, tl.int64)
-    for begin in range(0, total, AT_ONCE):
+    for begin in range(0, stop, AT_ONCE):
         x = _steps_of(COUNTS, HEADS, batch_lines, head_lines, lines, own, total, turns, begin, AT_ONCE)
         steps += tl.sum(tl.where(x > long, x, 0).to(tl.int64), 0)
     share = to_int32(tl.maximum(tl.cdiv(steps * copies, most), least))
     split_lines, whole_lines, others = 0, 0, 0
-    for begin in range(0, total, AT_ONCE):
+    for begin in range(0, stop, AT_ONCE):
         x = _steps_of(COUNTS, HEADS, batch_lines, head_lines, lines, own, total, turns, begin, AT_ONCE)
         parts = tl.where(x > long, tl.cdiv(x, share), 0)
         split_lines += tl.sum((parts > 1).to(tl.int32), 0)
         whole_lines += tl.sum((parts == 1).to(tl.int32), 0)
         others += tl.sum(tl.maximum(parts - 1, 0), 0)
-    tl.store(SHARES, split_lines + whole_lines + others)
-    tl.store(SHARES + 1, split_lines)
     split_place, whole_place, other_place, slot = 0, split_lines, split_lines + whole_lines, 0
-    for begin in range(0, total, AT_ONCE):
+    for begin in range(0, stop, AT_ONCE):
         x = _steps_of(COUNTS, HEADS, batch_lines, head_lines, lines, own, total, turns, begin, AT_ONCE)
         parts = tl.where(x > long, tl.cdiv(x, share), 0)
         split, whole = (parts > 1).to(tl.int32), (parts == 1).to(tl.int32)
@@ -113,6 +115,8 @@ def share_lines(
         whole_place += tl.sum(whole, 0)
         other_place += tl.sum(more, 0)
         slot += tl.sum(slots, 0)
+    tl.store(SHARES, other_place)
+    tl.store(SHARES + 1, split_lines)
 
 
 @triton.jit

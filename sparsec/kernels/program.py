@@ -36,8 +36,9 @@ class Answers(NamedTuple):
     full_named: Any = None  # the same of tiles of which a table has every pair; asked where lists are made
     keys: Any = None  # (q_lo, q_hi, n, length, BLOCK, residue, numbers) -> ranges of tiles that queries visit
     queries: Any = None  # (k_lo, k_hi, n, length, shift, BLOCK, residue, numbers) -> those that keys visit
-    judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> whether a tile may have a pair, and whether it has all
+    judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> what a tile has, as `sparsec.kernels.spans.judged`
     named: Any = None  # the same -> whether lists name a block of a tile, and whether all; None: there are no lists
+    keep_static: Any = None  # (q, k, n, tables, numbers) -> `keep`, where no test of data holds; None: no pair
     score: Any = None  # (s, q, k, n, h, H, numbers) -> scores, from scaled products
     score_gradient: Any = None  # the same -> their derivatives by s; None: these are 1
     exponent: Any = None  # (s, scale, q, k, ..) -> scores less `tilt * (k - q)`, times log2(e); None: of s itself

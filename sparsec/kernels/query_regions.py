@@ -36,7 +36,7 @@ def turn_of(walk, lists, own, turn, steps, sizes):
     """The step of a turn, and the number of the query head that it is about."""
     step, head = turn, own.first_head
     if lists.HEADS is not None:
-        head += tl.load(lists.LIST + walk.begin + turn).to(tl.int32) // 2 % lists.HEADS
+        head += tl.load(lists.LIST + walk.begin + turn).to(tl.int32) // 4 % lists.HEADS
     elif sizes.GROUP > 1:
         step, head = turn % steps, own.first_head + turn // steps
     return step, head

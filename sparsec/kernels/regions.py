@@ -25,7 +25,7 @@ class Rules(NamedTuple):
     FORMS: Any = None  # how they lie: `sparsec.kernels.entries`
     TABLES: Any = None  # that KEEP reads
     WHOLE: Any = False  # every tile that is visited is kept whole
-    LISTS_FILL: Any = False  # tiles with an odd entry in a list are kept whole
+    LISTS_FILL: Any = False  # lists say which of their tiles are kept whole
     SCORE: Any = None  # what becomes of scaled products; None: they are the scores
     SCORE_GRADIENT: Any = None  # None: it is 1
     GATHERED: Any = False  # the keys of a program are
@@ -33,12 +33,15 @@ class Rules(NamedTuple):
     TILT: Any = None  # by how much a score rises from key to key, besides SCORE; None: SCORE says all
     WEIGHT: Any = None  # the softmax's weight without a maximum, in the place of SCORE; None: it may overflow
     EXPONENT_AND_SLOPE: Any = None  # in the place of SCORE and SCORE_GRADIENT; None: they may be infinite
+    KEEP_STATIC: Any = None  # KEEP in tiles where no test of data holds for any pair; None: KEEP itself
 
 
 class Lists(NamedTuple):
     """What a program visits besides ranges of tiles, one line for each tile of its own; None: nothing.
 
-    LIST holds tiles, and with SEEN single positions.  With MASKS there is nothing but what it names.
+    LIST holds tiles, and with SEEN single positions.  With MASKS there is nothing but what it names.  Entries of tiles
+    say what is known of their pairs: 2 * tile + whether all are kept; with COUNTS 4 * tile + 1 where all are, + 2 where
+    no test of data holds for any of them, and + 0 elsewhere.
     """
 
     STARTS: Any = None  # where lines begin
@@ -69,7 +72,7 @@ class Stop(NamedTuple):
 
     place: Any  # of the first position
     position: Any  # of keys, or rows of Q
-    listed: Any  # where the tile stands in the list, and its entry: odd where the tile is kept whole
+    listed: Any  # where the tile stands in the list, and its entry
     entry: Any
     seen: Any
 
@@ -147,7 +150,7 @@ def tile_of(walk, lists, step):
         if lists.STARTS is not None or lists.COUNTS is not None:
             beyond = step >= walk.ranges[0]
             entry = tl.load(lists.LIST + walk.begin + step - walk.ranges[0], mask=beyond, other=0).to(tl.int32)
-            named = entry // 2
+            named = entry // (2 if lists.COUNTS is None else 4)
             if lists.HEADS is not None:
                 named = named // lists.HEADS
             tile = tl.where(beyond, named, tile)
@@ -189,8 +192,8 @@ def stop_at_rows(walk, lists, step, length, BLOCK: tl.constexpr):
     number = step * (BLOCK // lists.ROWS) + row // lists.ROWS
     there = number < walk.steps
     entry = tl.load(lists.LIST + walk.begin + number, mask=there, other=1).to(tl.int32)
-    position = tl.where(there, entry // 2 * lists.ROWS + row % lists.ROWS, length)
-    return Stop(0, position, 0, tl.min(entry % 2, 0), 0)
+    position = tl.where(there, entry // 4 * lists.ROWS + row % lists.ROWS, length)
+    return Stop(0, position, 0, tl.min((entry % 4 == 1).to(tl.int32), 0), 0)  # whole where all of them are
 
 
 @triton.jit
@@ -200,6 +203,20 @@ def _keep_scores(s, rules, q, k, n, at, gone, PACKED: tl.constexpr, BY_QUERY: tl
         mask = ask_keep(rules, q[:, None], k[None, :], n, at) & _key_mask(k, n, gone, PACKED)
     else:
         mask = ask_keep(rules, q[None, :], k[:, None], n, at)
+    return tl.where(mask, s, float("-inf"))
+
+
+@triton.jit
+def _keep_scores_static(s, rules, q, k, n, gone, PACKED: tl.constexpr, BY_QUERY: tl.constexpr):
+    """As `_keep_scores`, in a tile where no test of data holds."""
+    tables = ()
+    if rules.TABLES is not None:
+        tables = rules.TABLES
+    if BY_QUERY:
+        mask = ask(rules.KEEP_STATIC, (q[:, None], k[None, :], n), tables, rules.NUMBERS)
+        mask = mask & _key_mask(k, n, gone, PACKED)
+    else:
+        mask = ask(rules.KEEP_STATIC, (q[None, :], k[:, None], n), tables, rules.NUMBERS)
     return tl.where(mask, s, float("-inf"))
 
 
@@ -239,7 +256,8 @@ def mask_scores(
     elif rules.FULL is None and not rules.LISTS_FILL:
         s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
     else:
-        whole = stop.entry % 2 == 1
+        known = stop.entry % (2 if lists.COUNTS is None else 4)
+        whole = known == 1
         if rules.FULL is not None:
             full = ask(rules.FULL, edges, more, rules.NUMBERS)
             whole = full | whole if rules.LISTS_FILL else full
@@ -247,6 +265,17 @@ def mask_scores(
             whole = whole & (edges[3] < walk.length)
             if PACKED:
                 whole = whole & (not gone[0])
-        if not whole:
-            s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
+        if rules.KEEP_STATIC is None:
+            if not whole:
+                s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
+        elif BY_QUERY:  # in this order fewer instructions, below in the other one no spills
+            if not (whole | (known == 2)):
+                s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
+            if known == 2:
+                s = _keep_scores_static(s, rules, q, k, more[0], gone, PACKED, BY_QUERY)
+        else:
+            if known == 2:
+                s = _keep_scores_static(s, rules, q, k, more[0], gone, PACKED, BY_QUERY)
+            if not (whole | (known == 2)):
+                s = _keep_scores(s, rules, q, k, more[0], at, gone, PACKED, BY_QUERY)
     return s

@@ -98,6 +98,12 @@ def verdict_not(x):
 
 
 @triton.jit
+def judged(x, tests):
+    """A verdict, and whether no test of data holds for any pair."""
+    return x[0], x[1], tests[0] == 0
+
+
+@triton.jit
 def span_less(x, y):
     """x < y."""
     known = x[2] & y[2]
@@ -126,31 +132,48 @@ def span_of_number(INPUT, at, FORM: tl.constexpr):
 @triton.jit
 def span_of_positions(INPUT, at, FORM: tl.constexpr, index, n):
     """The entries of the positions of a span."""
-    return _span_of(positions_at(INPUT, at, FORM, n), index, first_position_at(at), n)
+    LENGTH: tl.constexpr = len(at)
+    return _span_of(positions_at(INPUT, at, FORM, n), index, first_position_at(at), n, LENGTH != 6)
 
 
 @triton.jit
 def span_of_listed(LIST, at, FORM: tl.constexpr, index):
     """The entries of a list whose numbers are a span."""
     entries = entries_at(LIST, at, FORM, 1 << (FORM // 4))
-    return _span_of(entries + 1, index, 0, tl.load(entries))
+    return _span_of(entries + 1, index, 0, tl.load(entries), False)
 
 
 @triton.jit
-def _span_of(ENTRIES, index, first_there, length):
-    """Of the entries first_there .. length - 1 those at the indices of spans; of many, anything."""
+def _span_of(ENTRIES, index, first_there, length, EVEN: tl.constexpr):
+    """Of the entries first_there .. length - 1 those at the indices of spans; of many, anything.
+
+    EVEN: spans mostly begin where a thread can load several entries at once.
+    """
     least: tl.constexpr = -9223372036854775808
     most: tl.constexpr = 9223372036854775807
     first, last = tl.maximum(index[0], first_there), tl.minimum(index[1], length - 1)
     few = index[2] & (last - first < _MOST_ENTRIES)
     count = tl.where(few, last + 1 - first, 0)
     low, high = tl.full(first.shape, most, tl.int64), tl.full(first.shape, least, tl.int64)
-    for begin in range(0, tl.max(count, 0), _ENTRIES_AT_ONCE):
+    in_rows = 0 * count
+    if EVEN:
+        IN_ROWS: tl.constexpr = 1024 // max(ENTRIES.dtype.element_ty.primitive_bitwidth, 16)  # as registers hold
+        even = (first % 16 == 0) & (ENTRIES.to(tl.int64) % 16 == 0)
+        in_rows = tl.where(even, count // IN_ROWS * IN_ROWS, 0)
+        for begin in range(0, tl.max(in_rows, 0), IN_ROWS):
+            there = begin < in_rows
+            place = tl.multiple_of(tl.where(there, first, 0), 16)[:, None] + (begin + tl.arange(0, IN_ROWS))[None, :]
+            x = tl.load(tl.multiple_of(ENTRIES, 16) + place, mask=there[:, None], other=0)
+            low = tl.minimum(low, tl.where(there, tl.min(x, 1).to(tl.int64), most))
+            high = tl.maximum(high, tl.where(there, tl.max(x, 1).to(tl.int64), least))
+    most_count = tl.max(tl.where(in_rows < count, count, 0), 0)
+    for begin in range(0, most_count, _ENTRIES_AT_ONCE):
+        there = (begin + _ENTRIES_AT_ONCE > in_rows) & (begin < count)
         place = begin + tl.arange(0, _ENTRIES_AT_ONCE)[None, :]
         last_place = tl.maximum(count - 1, 0)[:, None]  # the last entry again and again, where there are no more
-        x = tl.load(ENTRIES + first[:, None] + tl.minimum(place, last_place), mask=(count > 0)[:, None], other=0)
-        low = tl.minimum(low, tl.min(x, 1).to(tl.int64))
-        high = tl.maximum(high, tl.max(x, 1).to(tl.int64))
+        x = tl.load(ENTRIES + first[:, None] + tl.minimum(place, last_place), mask=there[:, None], other=0)
+        low = tl.minimum(low, tl.where(there, tl.min(x, 1).to(tl.int64), most))
+        high = tl.maximum(high, tl.where(there, tl.max(x, 1).to(tl.int64), least))
     some = (first <= last) | (index[2] == 0)
     every = index[2] & (index[0] >= first_there) & (index[1] < length)
     return tl.where(few, low, least), tl.where(few, high, most), few | (few == 0), some, every

@@ -15,6 +15,7 @@ from sparsec.kernels.entries import (
     read_by_distance,
     read_listed,
     read_number,
+    read_own,
     read_pair,
     read_position,
 )
@@ -29,6 +30,7 @@ from sparsec.kernels.reals import as_real, choose_real, real, real_distance, rea
 from sparsec.kernels.row_classes import in_row_class
 from sparsec.kernels.spans import (
     counted,
+    judged,
     some_counted,
     some_sorted,
     span,
@@ -102,11 +104,13 @@ __all__ = [
     "is_listed_block",
     "is_position",
     "is_sorted",
+    "judged",
     "numbered",
     "ordered_ranges",
     "read_by_distance",
     "read_listed",
     "read_number",
+    "read_own",
     "read_pair",
     "read_position",
     "real",

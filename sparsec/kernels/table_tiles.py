@@ -83,7 +83,7 @@ def list_named_tiles(
                 filled &= ask(FULL_NAMED, edges, (), NUMBERS)
             some = there & (named | _in_ranges(ranges, other))
             place = listed + tl.cumsum(some.to(tl.int32), 0) - 1
-            entry = 2 * other + filled.to(tl.int32)
+            entry = 4 * other + filled.to(tl.int32)
             tl.store(DATA_LIST + own.list_first + place, entry, mask=some & (place < room))
             listed += tl.sum(some.to(tl.int32), 0)
         tl.store(COUNTS + number, tl.minimum(listed, room))

@@ -47,19 +47,24 @@ def rows_of_mask(
 
 
 def checked(
-    pattern: ir.Pattern, given: Mapping[str, object], n: int | None, n_q: int | None = None
+    pattern: ir.Pattern,
+    given: Mapping[str, object],
+    n: int | None,
+    n_q: int | None = None,
+    what: str = "a mask",
+    hint: str = "give them by keyword, as in a call",
 ) -> tuple[dict[str, np.ndarray], Mapping[str, int]]:
     """The arrays of all inputs, and how many rows and heads they have; SparsecError where they don't fit.
 
     `n`: the number of keys, None where no input is along them; `n_q`: that of queries, None where nobody knows.
+    `what` can't be had without all of them; `hint`: how they are given.
     """
     for name in given:
         if name not in [each.name for each in (*pattern.inputs, *pattern.choice_inputs)]:
             raise SparsecError(WrongInput(name=name, expected="an input of the pattern", found="none"))
-    if any(each.name not in given for each in pattern.inputs):
-        refuse_inputs(pattern, "a mask", "give them by keyword, as in a call")
     sizes = {axis: size for axis, size in (("n", n), ("H", pattern.heads)) if size is not None}
-    arrays = {each.name: _array(each, given[each.name], sizes, n_q) for each in pattern.inputs}
+    arrays = {each.name: _array(each, given[each.name], sizes, n_q) for each in pattern.inputs if each.name in given}
+    refuse_inputs(pattern, what, hint, arrays)
     groups = {each.name: arrays[each.name].shape[1] for each in pattern.inputs if each.is_chosen}
     heads = sizes.get("H") or max(groups.values(), default=1)
     for each in pattern.inputs:

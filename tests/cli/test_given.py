@@ -49,6 +49,8 @@ def test_show(tmp_path, ids):
         (["doc=nowhere.npy"], "can't read `nowhere.npy`: no such file or directory"),
         (["doc=p.spat"], "no array of numpy"),
         (["doc"], "is not NAME=FILE.npy or NAME=INTEGER"),
+        (["doc=IDS", "doc=IDS"], "doc is given twice"),
+        (["m=4"], "`m` must be an input of the pattern, and is none"),
         (["doc=IDS", "m=4"], "`m` must be an input of the pattern, and is none"),
     ],
 )
@@ -107,7 +109,9 @@ def test_cost_with_data(tmp_path, ids):
     assert (found["pairs"], found["at_most_for"], found["given"]["doc"]) == (6 + 15, [], ids)
     assert found["tiles"] == {"full": 0, "partial": 1, "empty": 0}
     assert "SP0620" in ran(tmp_path, DOCUMENTS, "cost", "--n", "9", "--given", f"doc={ids}", status=2)
-    assert "SP0621" in ran(tmp_path, "input m: int " + DOCUMENTS, "cost", "--given", "m=3", status=2)
+    assert "SP0620" in ran(tmp_path, "input m: int " + DOCUMENTS, "cost", "--given", "m=3", status=2)
+    two = "input m: int input doc: int[n] pattern p = k < m & doc[q] == doc[k]"
+    assert "reads: `doc: int[n]`" in " ".join(ran(tmp_path, two, "cost", "--given", "m=3", status=2).split())
 
 
 def test_cost_of_a_sample(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,7 @@ BAD = {
     "look-up in a table by several positions": lambda b, h, q, k: torch.zeros(N, N, dtype=int)[q, k] > q,
     "where the index may be negative": lambda b, h, q, k: IDS[q - 1] == IDS[k],
     "look-ups in `BOTH` along other axes": lambda b, h, q, k: (BOTH[b] > 1) & (BOTH[q] > 2),
+    "several entries of a table": lambda b, h, q, k: torch.zeros(2, N, dtype=int)[b] == q,
     "a division by a position": lambda b, h, q, k: q % IDS[b] == 0,
     "the batch index": lambda b, h, q, k: (q >= k) & (b == 0),
     "in `if`, `and`, `or`": lambda b, h, q, k: q >= k and q < 9,
@@ -261,6 +263,20 @@ def documents(ids):
     return same_document
 
 
+class Within:
+    """A mask function that keeps its tensor."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    def __call__(self, b, h, q, k):
+        return self.ids[q] == self.ids[k]
+
+    def both(self, b, h, q, k):
+        return (self.ids[q] == self.ids[k]) & (q >= k)
+
+
+SETS = {"own": IDS * 1}
 WITH_DATA = {
     "documents": (and_masks(causal, documents(IDS)), "input ids: int[n]", {"ids": IDS}),
     "prefix": (lambda b, h, q, k: (q >= k) | (k < PREFIX[b]), "input PREFIX: int[B]", {"PREFIX": PREFIX}),
@@ -273,6 +289,20 @@ WITH_DATA = {
     "heads": (lambda b, h, q, k: (q - k < WIDTHS[h]) & causal(b, h, q, k), "input WIDTHS: int[H]", {"WIDTHS": WIDTHS}),
     "rows and heads": (lambda b, h, q, k: q - k < BY_BOTH[b, h], "input BY_BOTH: int[B, H]", {"BY_BOTH": BY_BOTH}),
     "blocks": (lambda b, h, q, k: IDS[q // 4] <= IDS[k // 5], "input IDS: int[entries]", {"IDS": IDS}),
+    "one index after the other": (
+        lambda b, h, q, k: IMAGE[b][q] == IMAGE[b, k],
+        "input IMAGE: int[B, n]",
+        {"IMAGE": IMAGE},
+    ),
+    "an object": (Within(IDS), "input ids: int[n]", {"ids": IDS}),
+    "a method": (Within(IDS).both, "input ids: int[n]", {"ids": IDS}),
+    "a default": (lambda b, h, q, k, own=IDS: own[q] == own[k], "input own: int[n]", {"own": IDS}),
+    "a dictionary": (lambda b, h, q, k: SETS["own"][q] == SETS["own"][k], "input own: int[n]", {"own": IDS * 1}),
+    "an argument that is bound": (
+        partial(lambda own, b, h, q, k: own[q] == own[k], IDS),
+        "input own: int[n]",
+        {"own": IDS},
+    ),
 }
 
 
@@ -282,9 +312,18 @@ def test_tensors_that_are_looked_up_become_inputs(name):
     text = sparsec.from_mask_mod(f)
     assert text.startswith(f"{declared}\n\n")
     found = sparsec.compile(text).pattern.mask(N, N, **data)
-    wanted = create_mask(f, 2, HEADS, N, N, device="cpu").numpy()
+    wanted = create_mask(lambda b, h, q, k: f(b, h, q, k), 2, HEADS, N, N, device="cpu").numpy()
     found = found if found.ndim == 4 else found[:, None] if found.shape[0] == 2 else found
     assert (np.broadcast_to(found, wanted.shape) == wanted).all()
+
+
+def test_rows_of_a_table_by_head():
+    """Where a function is called for each head, its look-ups by row and head stay inputs."""
+    text = sparsec.from_mask_mod(lambda b, h, q, k: (q - k < BY_BOTH[b, h]) & (k % (h + 1) == 0), heads=HEADS)
+    assert text.startswith("input BY_BOTH: int[B, H]\n\n")
+    found = sparsec.compile(text, heads=HEADS).pattern.mask(N, N, BY_BOTH=BY_BOTH)
+    wanted = create_mask(lambda b, h, q, k: (q - k < BY_BOTH[b, h]) & (k % (h + 1) == 0), 2, HEADS, N, N, device="cpu")
+    assert (found == wanted.numpy()).all()
 
 
 def test_names_that_an_input_can_not_have():

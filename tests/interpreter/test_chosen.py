@@ -84,13 +84,13 @@ def test_tiles_are_those_that_hold_a_pair(own: str, exact: bool) -> None:
     mask = masks(pattern, data, 2, 2, np.arange(100), 100)
     for row, head, line, entries in listed(module_of(pattern), 100, 100, 0, data):
         touched, whole = tiles_of(mask[row, head], line)
-        found = [entry // 2 for entry in entries]
+        found = [entry // 4 for entry in entries]
         assert found == sorted(set(found))
         assert touched <= set(found)
         assert len(found) < 7  # of the tiles that there are
-        assert {entry // 2 for entry in entries if entry % 2} <= whole
+        assert {entry // 4 for entry in entries if entry % 4 == 1} <= whole
         if exact:
-            assert (set(found), {entry // 2 for entry in entries if entry % 2}) == (touched, whole)
+            assert (set(found), {entry // 4 for entry in entries if entry % 4 == 1}) == (touched, whole)
 
 
 @pytest.mark.parametrize(("n", "listed", "bits"), [(4096, 16, True), (4096 * 64, 16, True), (4096 * 64 + 1, 16, False)])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.generated import module_of, pattern_of, random_pattern, spread_module_of
+from support.generated import mask_of, module_of, pattern_of, random_pattern, spread_module_of
 from support.longer import longer
 
 from sparsec.ir import nodes
@@ -228,8 +228,25 @@ def test_tiles_are_those_that_hold_a_pair(condition: str) -> None:
     mask = masks(pattern, data, 2, 2, np.arange(100), 100)
     for row, head, line, entries in listed(module_of(pattern), 100, 100, 0, data):
         touched, whole = tiles_of(mask[row, head], line)
-        assert [entry // 2 for entry in entries] == sorted(touched)
-        assert {entry // 2 for entry in entries if entry % 2} <= whole
+        assert [entry // 4 for entry in entries] == sorted(touched)
+        assert {entry // 4 for entry in entries if entry % 4 == 1} <= whole
+
+
+def test_tiles_where_no_test_of_data_holds() -> None:
+    """The list says which they are, and their pairs are those without the tests."""
+    pattern = pattern_of(f"{DECLARED}pattern p = window(9) | cls[q] | cls[k]")
+    cls = np.arange(100)[None].repeat(2, 0) % 50 == 3
+    mask = masks(pattern, {"cls": cls}, 2, 2, np.arange(100), 100)
+    (rows, columns, *_), *_ = SMALL
+    found = set()
+    for row, head, line, entries in listed(module_of(pattern), 100, 100, 0, {"cls": cls}):
+        for entry in entries:
+            q, k = (slice(at * size, at * size + size) for at, size in ((line, rows), (entry // 4, columns)))
+            assert entry % 4 == 1 or (entry % 4 == 2) == (not cls[row, q].any() and not cls[row, k].any())
+            found.add(entry % 4)
+            if entry % 4 == 2:
+                assert (mask[row, head, q, k] == mask_of(pattern_of("pattern p = window(9)"), 100, 100)[q, k]).all()
+    assert found == {0, 1, 2}
 
 
 @settings(max_examples=6)
@@ -245,7 +262,7 @@ def test_no_tile_with_a_pair_is_missing(program, sizes, seed) -> None:
     mask = masks(pattern, data, 2, 2, np.arange(n_q) + q_offset, n)
     for row, head, line, entries in listed(module, *sizes, data):
         touched, whole = tiles_of(mask[row, head], line)
-        tiles = [entry // 2 for entry in entries]
+        tiles = [entry // 4 for entry in entries]
         assert tiles == sorted(set(tiles))
         assert touched <= set(tiles)
-        assert {entry // 2 for entry in entries if entry % 2} <= whole
+        assert {entry // 4 for entry in entries if entry % 4 == 1} <= whole
