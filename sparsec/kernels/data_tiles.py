@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sparsec.kernels.chosen_kernels import EACH_LIST, SMALL
 from sparsec.kernels.inputs import BITS, DATA, Input, form_of
-from sparsec.kernels.judging import begin_lists, list_tiles, list_tiles_of_sequences
+from sparsec.kernels.judging import ROOM_UNIT, begin_lists, list_tiles, list_tiles_of_sequences
 from sparsec.kernels.kernel_inputs import blocks_together, lists_together
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, Slots
 from sparsec.kernels.list_rooms import ListedTiles, OwnLists, Rooms, rooms_of
@@ -65,8 +65,8 @@ def lay_data_tiles(
     total, number = copies * lines, len(run.steps)
     counts, starts = (f"DATA_TILES_{kernel.name.upper()}_{what}_{number}" for what in ("COUNTS", "STARTS"))
     entries = cdiv(*((n, tiles.keys) if by_query else (tiles.n_q, tiles.queries)))
-    taken["room"] = max(1, copies * room.entries)
-    run.scratch(_LIST, (taken["room"],), _entry_type(entries * named))
+    taken["room"] = max(1, cdiv(copies * room.entries, ROOM_UNIT))
+    run.scratch(_LIST, (taken["room"] * ROOM_UNIT,), _entry_type(entries * named))
     run.scratch(counts, (total,), torch.int32)
     asked = {key: values.get(key) for key in ("INPUTS", "FORMS", "LIST_STARTS", "LIST", "NUMBERS", "GROUP")}
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}

@@ -8,6 +8,9 @@ from sparsec.kernels.regions import Lists, Rules, ask_data, tile_of, walk_of
 from sparsec.kernels.shares import line_of
 from sparsec.kernels.spans import span
 
+ROOM_UNIT = 1024  # entries that room is counted in: all of them may be more than fit 32 bits
+_ROOM_UNIT = tl.constexpr(ROOM_UNIT)
+
 
 @triton.jit
 def _query_heads_of(head, HEADS, KV_HEADS, FIRST_HEAD, BY_QUERY: tl.constexpr, GROUP: tl.constexpr):
@@ -55,7 +58,7 @@ def list_tiles(
     BY_QUERY: tl.constexpr, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, AT_ONCE: tl.constexpr,
     ROWS_OF_QUERY: tl.constexpr, HEADS_LISTED: tl.constexpr, NAMED: tl.constexpr, RANGES: tl.constexpr,
 ):  # fmt: skip
-    """DATA_LIST [room]: entries, as `Lists` has them, of the COUNTS [lines] tiles of each line.
+    """DATA_LIST [room * ROOM_UNIT]: entries, as `Lists` has them, of the COUNTS [lines] tiles of each line.
 
     STARTS: where the entries of lines begin.  With a CURSOR, 0 at first, that is found here, as soon as a line is
     counted, and which line comes first may differ from call to call; else it is given, with the end of the last line.
@@ -77,7 +80,7 @@ def list_tiles(
             JUDGE, BY_QUERY, BLOCK_M, BLOCK_N, AT_ONCE, ROWS_OF_QUERY, HEADS_LISTED, NAMED, RANGES,
         )  # fmt: skip
         begin = tl.atomic_add(CURSOR, tl.cast(wanted, tl.int64), sem="relaxed")
-        most = tl.minimum(wanted, tl.maximum(room - begin, 0))
+        most = tl.minimum(wanted, tl.maximum(tl.cast(room, tl.int64) * _ROOM_UNIT - begin, 0))
         tl.store(STARTS + line, begin)
     listed = _list_line(
         DATA_LIST + begin, most, BESIDE, Rules(None, None, VISITS, NUMBERS, INPUTS, FORMS), Lists(LIST_STARTS, LIST),
