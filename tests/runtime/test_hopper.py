@@ -281,7 +281,7 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
 @pytest.mark.parametrize(
     ("text", "head_size", "spills", "in_loop"),
     [
-        ("past(1000) | sinks(4)", 128, 512, 10),
+        ("past(1000) | sinks(4)", 128, 512, 12),  # Triton 3.9; 3.6: 1
         pytest.param("k < n", 128, 200, 2, marks=pytest.mark.full),
         pytest.param("window(512) | global(64)", 128, 512, 10, marks=pytest.mark.full),
         pytest.param("causal", 64, 800, 80, marks=pytest.mark.full),  # Triton 3.9: in branches of masks; 3.6: 20
