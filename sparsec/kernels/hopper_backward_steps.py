@@ -23,7 +23,6 @@ MOST_STEPS = 1 << 22  # of a head
 MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, which the host does not know
 _PART = 32  # least steps of a part
 _MOST_PARTS = 64
-_TILES_BEHIND = 128  # tiles between a part and those that add to the same sums: about as many as run at a time
 _MANY_TIMES = 4  # times as many steps as half of the tiles of queries have at most are far more
 _CHAIN = 8  # steps that add to one of several sums, at least
 _MOST_SUMS = 32
@@ -75,8 +74,8 @@ def steps_of(
     Tiles of keys come from the first to the last, or the other way where the last ones have more steps, and visit their
     queries from the last to the first.  So those of a window add to dq in this order without waiting, and those of
     causal attention follow one another one step apart.  Keys below `prefix`, which far more queries see than others,
-    come in parts, each of them so far behind others with its queries that these have added by then.  Tiles of queries
-    that far more keys visit than others have several sums, to which their steps add in turn.
+    come in parts before all tiles: parts are longer, and at the end, few programs would work.  Tiles of queries that
+    far more keys visit than others have several sums, to which their steps add in turn.
     """
     query_tiles, key_tiles = cdiv(n_q, queries), cdiv(n, STEP_KEYS)
     codes = torch.cat(
@@ -90,12 +89,10 @@ def steps_of(
     turn = key_tiles - 1 - key if backwards else key
     by_key = (key * query_tiles + query).argsort()
     part = torch.empty_like(key)
-    part[by_key] = _places(key[by_key], counts) * parts // counts[key[by_key]]
-    # What a program takes at a time: a tile by its turn, or a part.
-    taken = torch.where(whole, turn, key_tiles + key * parts + part)
-    rank_of_taken = _order(taken, torch.where(whole, turn, -1), query, key_tiles, key_tiles + split * parts)
-    taken = rank_of_taken[taken]
-    by_query = (query * len(rank_of_taken) + taken).argsort()
+    part[by_key] = _places(key[by_key], counts) % parts
+    # What a program takes at a time: a part, or a tile by its turn.
+    taken = torch.where(whole, split * parts + turn, key * parts + part)
+    by_query = (query * (split * parts + key_tiles) + taken).argsort()
     rank = torch.empty_like(key)
     rank[by_query] = _places(query[by_query], visits)
     joined, sums = _several_sums(visits)
@@ -107,7 +104,7 @@ def steps_of(
     shift, closes, adds, parts_whole = _FLAGS
     said = (rank // several << shift) + closes * ((several == 1) & (rank == visits[query] - 1))
     said += adds * (rank >= several) + parts_whole * _whole_parts(region, query, key, n, q_offset, queries)
-    order = (taken * query_tiles + query_tiles - 1 - query).argsort()
+    order = (taken * query_tiles + torch.where(whole, query_tiles - 1 - query, query)).argsort()
     steps = torch.stack([query, said, first[query] + rank % several], 1)[order]
     lengths = torch.bincount(taken)
     lengths = lengths[lengths > 0]
@@ -137,15 +134,6 @@ def _parts(counts: Tensor, prefix: int) -> tuple[int, int]:
 def _places(groups: Tensor, sizes: Tensor) -> Tensor:
     """The place of each entry in its group, where groups stand one after the other."""
     return torch.arange(len(groups)) - (sizes.cumsum(0) - sizes)[groups]
-
-
-def _order(taken: Tensor, turn: Tensor, query: Tensor, tiles: int, most: int) -> Tensor:
-    """In which order programs take tiles and parts; `turn`: of the tile of each step, -1 in a part."""
-    last = torch.full((int(query.max()) + 1,), -1).scatter_reduce(0, query, turn, "amax")
-    behind = torch.zeros(most, dtype=torch.int64).scatter_reduce(0, taken, last[query] + _TILES_BEHIND, "amax")
-    behind[:tiles] = torch.arange(tiles)
-    order = (behind * most + torch.arange(most)).argsort()
-    return torch.empty_like(order).scatter(0, order, torch.arange(most))
 
 
 def _several_sums(visits: Tensor) -> tuple[Tensor, int]:
