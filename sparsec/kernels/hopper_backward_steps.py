@@ -45,7 +45,7 @@ class BackwardSteps(NamedTuple):
 
 def count_steps(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> int:
     """How many steps there are of tiles of so many queries, or more where ranges overlap."""
-    return int(sum((end - begin).sum() for begin, end in _key_tiles(region, n_q, n, q_offset, queries)))
+    return int(sum((end - begin).sum() for begin, end in tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)))
 
 
 def listed_steps(key_tiles: int, n_q: int, queries: int) -> int:
@@ -60,7 +60,7 @@ def last_tiles_first(region: Region, n_q: int, n: int, queries: int) -> bool:
     """
     tiles, steps = cdiv(n, STEP_KEYS), []
     for key in (0, tiles - 1):
-        ranges = _key_tiles(region, n_q, n, max(n - n_q, 0), queries)
+        ranges = tiles_of_keys(region, n_q, n, max(n - n_q, 0), queries, STEP_KEYS)
         steps.append(int(torch.stack([(begin <= key) & (key < end) for begin, end in ranges]).any(0).sum()))
     return steps[1] > steps[0]
 
@@ -79,7 +79,7 @@ def steps_of(
     """
     query_tiles, key_tiles = cdiv(n_q, queries), cdiv(n, STEP_KEYS)
     codes = torch.cat(
-        [_pairs_of_tiles(begin, end, key_tiles) for begin, end in _key_tiles(region, n_q, n, q_offset, queries)]
+        [pairs_of_tiles(begin, end, key_tiles) for begin, end in tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)]
     ).unique()
     query, key = codes // key_tiles, codes % key_tiles
     counts, visits = (torch.bincount(x, minlength=m) for x, m in ((key, key_tiles), (query, query_tiles)))
@@ -144,19 +144,21 @@ def _several_sums(visits: Tensor) -> tuple[Tensor, int]:
     return torch.stack([many, first, each], 1), len(visits) + int(each.sum())
 
 
-def _key_tiles(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> list[tuple[Tensor, Tensor]]:
-    """Half-open ranges of tiles of keys, an entry for each tile of queries."""
+def tiles_of_keys(
+    region: Region, n_q: int, n: int, q_offset: int, queries: int, keys: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Half-open ranges of tiles of so many keys, an entry for each tile of so many queries."""
     tiles = cdiv(n_q, queries)
     first = torch.arange(tiles) * queries + q_offset
     found = []
     for ends in region.keys_visited(first, first + queries - 1, n, *region.more):
         begin, end = (torch.as_tensor(x).expand(tiles).clamp(0, n) for x in ends)
         there = begin < end
-        found.append((torch.where(there, begin // STEP_KEYS, 0), torch.where(there, cdiv(end, STEP_KEYS), 0)))
+        found.append((torch.where(there, begin // keys, 0), torch.where(there, cdiv(end, keys), 0)))
     return found
 
 
-def _pairs_of_tiles(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
+def pairs_of_tiles(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
     """Codes query * key_tiles + key of the tiles in a range of each tile of queries."""
     counts = end - begin
     query = torch.repeat_interleave(torch.arange(len(counts)), counts)

@@ -21,6 +21,7 @@ class HopperWork(NamedTuple):
     splits: Any
     SINKS: Any  # one score more for each row, [1 or B, H]; None: there is none
     sinks_b: Any
+    share_every: Any  # of so many numbers one is a share of a tile that programs split; 0: shares come first
 
 
 class HopperSizes(NamedTuple):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 from sparsec.kernels.data_tiles import lay_sequence_tiles
 from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper import gl
+from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
+from sparsec.kernels.hopper_blocks import STEP_BLOCK, block_steps
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_tier import GROUP_ROWS, HOPPER_TILES, hopper_size, is_bounded
+from sparsec.kernels.hopper_tier import GROUP_ROWS, HOPPER_TILES, hopper_size, in_blocks, is_bounded
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.prepare import Heads, rules_of, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits
-from sparsec.kernels.stages import join_splits, lay_splits, near_of, split_first_tiles
+from sparsec.kernels.stages import Split, join_splits, lay_splits, near_of, split_first_tiles
 
 # Registers of a thread by the number of groups, the mean: two have 240 each, three 160.
 _REGISTERS = {2: 168, 3: 128}
@@ -23,6 +27,9 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
 
     `more`: what it takes besides, by name.
     """
+    if in_blocks(run, kernel, q_offset):
+        _launch_blocks(run, kernel, heads, more, q_offset)
+        return
     q, k = run.metas["Q"], run.metas["K"]
     (batch, all_heads, n_q, head_dim), n = q.shape, k.shape[2]
     size = hopper_size(head_dim)
@@ -54,11 +61,54 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
         split = split_first_tiles(prefix, n_q, rows, steps, heads.queries, batch, all_heads)
         found = lay_splits(run, split, {"SPLITS": (head_dim,), "SPLITS_LSE": ()})
         values |= split.values | found
-    programs = (tiles + (split.programs if split else 0)) * heads.queries * batch
-    run.launch(hopper_forward_kernel, (min(programs, processors(q.device)), 1, 1), values, options)
+    numbers = (tiles + (split.programs if split else 0)) * heads.queries * batch
+    programs = min(numbers, processors(q.device))
+    if split:
+        values["share_every"] = share_every(split, numbers, programs)
+    run.launch(hopper_forward_kernel, (programs, 1, 1), values, options)
     if split:
         found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
         join_splits(run, combine_splits, split, found)
+
+
+def _launch_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_offset: int) -> None:
+    """The same of a kernel whose steps come from a list."""
+    q, k, region = run.metas["Q"], run.metas["K"], kernel.regions[0]
+    (batch, all_heads, n_q, head_dim), n = q.shape, k.shape[2]
+    size, rows = hopper_size(head_dim), 2 * STEP_BLOCK
+    made, tiles = block_steps(region, n_q, n, q_offset, kernel.split_prefix, run.device), cdiv(n_q, rows)
+    values: Environment = heads.lists | more | {"NAME": kernel.name, "NUMBERS": kernel.numbers or None}
+    values |= {"KEEP": None if region.rows_tables else region.answers.keep, "STARTS": made.starts, "STEPS": made.steps}
+    values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size}
+    for name, columns in {"Q": size, "K": STEP_BLOCK, "V": STEP_BLOCK, "OUT": size}.items():
+        values[name] = hopper_box(name, run.metas[name], STEP_BLOCK, columns)
+    values |= {"OUT_ROWS": Slot("OUT"), **strides_by_name(r=run.metas["OUT"])}
+    values |= {"scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
+    values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
+    split, found = None, {}
+    if kernel.split_prefix:
+        prefix, steps = kernel.split_prefix - q_offset, cdiv(n, rows)
+        split = split_first_tiles(prefix, n_q, rows, steps, heads.queries, batch, all_heads)
+        found = lay_splits(run, split, {"SPLITS": (head_dim,), "SPLITS_LSE": ()})
+        values |= split.values | found
+    numbers = (tiles + (split.programs if split else 0)) * heads.queries * batch
+    programs = min(numbers, processors(q.device))
+    if split:
+        values["share_every"] = share_every(split, numbers, programs)
+    run.launch(hopper_block_kernel, (programs, 1, 1), values, {"num_warps": 4, "maxnreg": _REGISTERS[2]})
+    if split:
+        found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
+        join_splits(run, combine_splits, split, found)
+
+
+def share_every(split: Split, numbers: int, programs: int) -> int:
+    """Of how many numbers one is a share of a tile that programs split.
+
+    Each program takes one number of `programs`: without a common divisor, all come to as many shares.
+    """
+    shares = split.values["split_tiles"] * split.values["splits"] * math.prod(split.joined)
+    every = max(numbers // max(shares, 1), 1)
+    return next(each for each in range(every, 0, -1) if math.gcd(each, programs) == 1)
 
 
 def hopper_box(name: str, x: Meta, rows: int, columns: int) -> Box:

@@ -34,8 +34,8 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
 
 
 @gluon.jit
-def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
-    """Results of a group's rows of that tile, or its share of them."""
+def hopper_store(acc, turn, own, results, shared, plan, GROUP: gl.constexpr):
+    """Results of a group's rows of that tile, or its share of them; `own`: room for them in shared memory."""
     factors = shared.factors.index(plan.sizes.GROUPS * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
     out = acc * factors[:, None]
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
@@ -48,7 +48,6 @@ def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
     elif plan.sizes.PACKED and _rows_there(turn, shared, plan, GROUP) < plan.sizes.ROWS:  # next to another sequence's
         _store_rows(out, row, turn, results, shared, plan, GROUP)
     else:
-        own = shared.out.index(GROUP)
         store_wait(0)  # shared memory may be written again
         own.reshape([out.shape[0], out.shape[1]]).store(out.to(own.dtype))
         fence_async_shared()

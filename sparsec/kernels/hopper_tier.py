@@ -27,6 +27,7 @@ from sparsec.kernels.hopper_backward_steps import (
     count_steps,
     listed_steps,
 )
+from sparsec.kernels.hopper_blocks import has_blocks
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Group, Kernel, Variant, cdiv
 from sparsec.kernels.sequence_tiles import most_tiles
@@ -80,6 +81,14 @@ class HopperCase(NamedTuple):
         return self.tensors[1].shape[2]
 
     @property
+    def in_blocks(self) -> bool:
+        """Whether steps come from a list of blocks."""
+        if os.environ.get("SPARSEC_BLOCKS", "1") != "1":
+            return False
+        may = self.kernel.kind == "forward" and not self.lines and has_blocks(self.kernel, self.q_offset)
+        return may and hopper_size(self.q.shape[3]) == 128
+
+    @property
     def tiles(self) -> int:
         """Of queries, of all heads."""
         return cdiv(self.q.shape[2], self.sizes.rows) * self.q.shape[0] * self.q.shape[1]
@@ -116,7 +125,9 @@ _NEEDS: dict[str, Callable[[HopperCase], bool]] = {
         case.kernel.stride == 1 and not (case.kernel.regions[0].gathered or case.kernel.grouped)
     ),
     "ranges of tiles": lambda case: not (case.kernel.listed or case.kernel.regions[0].tile_lists),
-    "no tables": lambda case: not (case.kernel.regions[0].tables or case.kernel.regions[0].rows_tables),
+    "no tables": lambda case: (
+        not (case.kernel.regions[0].tables or case.kernel.regions[0].rows_tables) or case.in_blocks
+    ),
     "no data of the call": lambda case: not (case.kernel.regions[0].inputs or case.kernel.regions[0].score_inputs),
     "no dropout": lambda case: not case.dropout,
 }
@@ -197,6 +208,11 @@ def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:
     if wanted == "plain" or hopper_lacks(case):
         return False
     return wanted == "hopper" or all(holds(case) for holds in _FORWARD_FASTER_WITH.values())
+
+
+def in_blocks(run: Pass, kernel: Kernel, q_offset: int) -> bool:
+    """Whether steps of a forward kernel of the tier come from a list of blocks."""
+    return _case(run, kernel, q_offset).in_blocks
 
 
 def gradients_on_hopper(run: Pass, q_offset: int) -> Kernel | None:

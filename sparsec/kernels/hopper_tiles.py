@@ -86,9 +86,11 @@ def _tile_of_rows(turn, plan):
     split, part, parts, skipped, shares = number < 0, 0, 1, 0, 1
     if plan.sizes.SPLIT:
         shares, skipped = gl.maximum(plan.work.split_tiles * plan.work.splits, 1), plan.work.split_tiles
-        split = number < plan.work.split_tiles * plan.work.splits * rows
-        share = number
-        number = gl.where(split, 0, number - plan.work.split_tiles * plan.work.splits * rows)
+        some = plan.work.split_tiles * plan.work.splits * rows
+        every = gl.maximum(plan.work.share_every, 1)
+        share = number // every
+        split = (share * every == number) & (share < some)
+        number = gl.where(split, 0, number - gl.minimum(gl.cdiv(number, every), some))
     if plan.sizes.LONGEST_FIRST:
         tile, row = plan.work.tiles - 1 - number // rows, number % rows
     else:

@@ -40,6 +40,7 @@ from sparsec.kernels.group_kernels import grouped_dkdv, grouped_dq, grouped_forw
 from sparsec.kernels.group_lists import count_clusters, list_members
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_list import hopper_list_steps, hopper_sequence_stats
+from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
 from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.inputs import Input
@@ -136,7 +137,7 @@ def compile_kernels(
             out, lse = forward_gpu(program, call)
             backward_gpu(program, call, Upstream(g, out, lse))
             input_gradients_gpu(program, call, Upstream(g, out, lse))
-        kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
+        kernels: tuple = (forward_kernel, hopper_forward_kernel, hopper_block_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
         kernels += (hopper_sequence_stats, hopper_list_steps)
         kernels += (grouped_forward, grouped_dq, grouped_dkdv, grouped_stats, join_softmaxes, join_sums)

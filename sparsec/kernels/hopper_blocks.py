@@ -1,0 +1,137 @@
+"""Steps of the Hopper tier's forward kernel over blocks of 64 keys: each group of warps has those that its rows see.
+
+Made when a pass is prepared, as backward, from what the pattern answers about tiles.  A tile of 128 queries has two
+groups.  Of the blocks that both see, two make a step of both; of the others, two make a step of one group, while the
+other group has one of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsec.kernels.hopper_backward_steps import pairs_of_tiles, tiles_of_keys
+from sparsec.kernels.hopper_block_kernel import (
+    BLOCK_GONE,
+    BLOCK_MASKS,
+    NEXT_IS_OWN,
+    NEXT_IS_SECOND,
+    OF_ONE_GROUP,
+)
+from sparsec.kernels.program import Kernel, Region, cdiv
+from sparsec.kernels.tables import tiles_beside_ranges
+
+STEP_BLOCK = 64  # queries of a group of warps, and keys
+_GROUPS = 2
+_LEAST_STEPS = 2  # of a group in a tile: its queries are overwritten with results in the second step of the next one
+_MASKS, _GONE, _SECOND, _OWN, _ONE = (
+    getattr(flag, "value", flag) for flag in (BLOCK_MASKS, BLOCK_GONE, NEXT_IS_SECOND, NEXT_IS_OWN, OF_ONE_GROUP)
+)
+
+
+class BlockSteps(NamedTuple):
+    """int32, on the device."""
+
+    starts: Tensor  # [tiles + 1]: where the steps of a tile of queries begin
+    steps: Tensor  # [steps, 3]: two blocks, and what `sparsec.kernels.hopper_block_kernel` says of the step
+
+
+def has_blocks(kernel: Kernel, q_offset: int) -> bool:
+    """Whether steps of a forward kernel can come from a list of blocks."""
+    region = kernel.regions[0]
+    if region.answers.score is not None or region.answers.exponent is not None or region.answers.tilt is not None:
+        return False
+    tables = bool(region.rows_tables)
+    return not tables or (kernel.block % STEP_BLOCK == q_offset % STEP_BLOCK == 0 and region.tables_fill)
+
+
+@functools.lru_cache(maxsize=32)
+def block_steps(region: Region, n_q: int, n: int, q_offset: int, prefix: int, device: torch.device) -> BlockSteps:
+    """The steps of a region at a length; in tiles of queries below `prefix` all steps are those of both groups."""
+    rows, blocks, cpu = cdiv(n_q, STEP_BLOCK), cdiv(n, STEP_BLOCK), torch.device("cpu")
+    ranges = tiles_of_keys(region, n_q, n, q_offset, STEP_BLOCK, STEP_BLOCK)
+    none = torch.zeros(0, dtype=torch.int64)
+    code = torch.cat([none, *(pairs_of_tiles(*ends, blocks) for ends in ranges)]).unique()
+    whole = _whole(region, code // blocks, code % blocks, n, q_offset)
+    if region.rows_tables:
+        starts, named = tiles_beside_ranges(region, "rows", n_q, n, q_offset, STEP_BLOCK, STEP_BLOCK, cpu)
+        line = torch.repeat_interleave(torch.arange(rows), starts.diff())
+        other = named.to(torch.int64) // 2
+        code = torch.cat([code, line * blocks + other])
+        whole = torch.cat([whole, (other + 1) * STEP_BLOCK <= n])
+    seen: list[dict[int, bool]] = [{} for _ in range(cdiv(rows, _GROUPS) * _GROUPS)]
+    for row, block, full in zip((code // blocks).tolist(), (code % blocks).tolist(), whole.tolist(), strict=True):
+        seen[row][block] = full
+    starts, steps = [0], []
+    for tile in range(len(seen) // _GROUPS):
+        alone = tile * _GROUPS * STEP_BLOCK < prefix - q_offset
+        steps += _steps_of_tile(seen[2 * tile], seen[2 * tile + 1], alone)
+        starts.append(len(steps))
+    return BlockSteps(
+        torch.tensor(starts, dtype=torch.int32).to(device), torch.tensor(steps, dtype=torch.int32).to(device)
+    )
+
+
+def _whole(region: Region, row: Tensor, block: Tensor, n: int, q_offset: int) -> Tensor:
+    """Whether every pair of rows and blocks is kept."""
+    q_lo, k_lo = row * STEP_BLOCK + q_offset, block * STEP_BLOCK
+    full = region.is_full(q_lo, q_lo + STEP_BLOCK - 1, k_lo, k_lo + STEP_BLOCK - 1, n, *region.more)
+    return torch.as_tensor(full).expand(len(row)) & (k_lo + STEP_BLOCK <= n)
+
+
+def _steps_of_tile(first: dict[int, bool], second: dict[int, bool], together: bool) -> list[tuple[int, int, int]]:
+    """The steps of a tile, from the blocks that its groups see, and whether these are kept whole."""
+    if together:
+        both = sorted({**first, **second})
+        own: list[list[int]] = [[], []]
+    else:
+        both = sorted(block for block in first if block in second)
+        own = [sorted(block for block in one if block not in other) for one, other in ((first, second), (second, first))]
+        if len(both) % 2 and own[0] and own[1]:
+            for blocks in own:
+                blocks.insert(0, both[-1])
+            both.pop()
+    shared = _in_pairs(both)
+    alone = [_in_pairs(blocks) for blocks in own]
+    turns = min(map(len, alone))
+    if not shared:
+        turns = max(turns - 1, 0)
+    shared += [pair for pairs in alone for pair in pairs[turns:]]
+    while len(shared) + turns < _LEAST_STEPS:
+        shared.append((-1, -1))
+    steps = [_said(pair, (first, second)) for pair in shared]
+    for pair, other in zip(alone[0][:turns], alone[1][:turns], strict=True):
+        steps += [_said(pair, (first, None)), _said(other, (None, second))]
+    if turns:  # what follows which step, of each group
+        at = len(shared)
+        steps[at - 1] = _with(steps[at - 1], _OWN * 3 + _SECOND * 2)
+        for turn in range(turns):
+            last = turn == turns - 1
+            steps[at + 2 * turn] = _with(steps[at + 2 * turn], _ONE + _SECOND + (0 if last else _OWN))
+            second_flags = 2 * _ONE + (0 if last else 2 * (_SECOND + _OWN))
+            steps[at + 2 * turn + 1] = _with(steps[at + 2 * turn + 1], second_flags)
+    return steps
+
+
+def _in_pairs(blocks: list[int]) -> list[tuple[int, int]]:
+    """Two at a time; -1: there is none."""
+    return [(*blocks[i : i + 2], -1)[:2] for i in range(0, len(blocks), 2)]
+
+
+def _said(pair: tuple[int, int], seen: tuple[dict[int, bool] | None, ...]) -> tuple[int, int, int]:
+    """A step of two blocks, with flags for the groups that have it."""
+    said = 0
+    for group, blocks in enumerate(seen):
+        for half, block in enumerate(pair):
+            if blocks is not None:
+                said += (_MASKS << 2 * group + half) * (not blocks.get(block, True))
+                said += (_GONE << 2 * group + half) * (block not in blocks)
+    first, second = (max(block, 0) for block in pair)
+    return first, second, said
+
+
+def _with(step: tuple[int, int, int], flags: int) -> tuple[int, int, int]:
+    return step[0], step[1], step[2] + flags
