@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, STEP_FLAGS, WHOLE_PART
-from sparsec.kernels.program import Region, cdiv
+from sparsec.kernels.program import Kernel, Region, cdiv
+from sparsec.kernels.tables import named_tiles
 
 STEP_QUERIES = {64: 128, 128: 64}  # of a tile, by the head size that tiles have
 STEP_KEYS = 128
@@ -45,6 +46,8 @@ class BackwardSteps(NamedTuple):
 
 def count_steps(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> int:
     """How many steps there are of tiles of so many queries, or more where ranges overlap."""
+    if region.rows_tables:
+        return len(_steps_of_blocks(region, n_q, n, q_offset, queries)[0])
     return int(sum((end - begin).sum() for begin, end in tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)))
 
 
@@ -78,10 +81,14 @@ def steps_of(
     far more keys visit than others have several sums, to which their steps add in turn.
     """
     query_tiles, key_tiles = cdiv(n_q, queries), cdiv(n, STEP_KEYS)
-    codes = torch.cat(
-        [pairs_of_tiles(begin, end, key_tiles) for begin, end in tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)]
-    ).unique()
-    query, key = codes // key_tiles, codes % key_tiles
+    if region.rows_tables:
+        codes, parts_whole = _steps_of_blocks(region, n_q, n, q_offset, queries)
+        query, key = codes // key_tiles, codes % key_tiles
+    else:
+        ranges = tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)
+        codes = torch.cat([pairs_of_tiles(begin, end, key_tiles) for begin, end in ranges]).unique()
+        query, key = codes // key_tiles, codes % key_tiles
+        parts_whole = _whole_parts(region, query, key, n, q_offset, queries)
     counts, visits = (torch.bincount(x, minlength=m) for x, m in ((key, key_tiles), (query, query_tiles)))
     split, parts = _parts(counts, prefix)
     whole = key >= split
@@ -101,9 +108,9 @@ def steps_of(
     first = torch.arange(query_tiles)
     first[joined[:, 0]] = joined[:, 1]
     several = several[query]
-    shift, closes, adds, parts_whole = _FLAGS
+    shift, closes, adds, whole_part = _FLAGS
     said = (rank // several << shift) + closes * ((several == 1) & (rank == visits[query] - 1))
-    said += adds * (rank >= several) + parts_whole * _whole_parts(region, query, key, n, q_offset, queries)
+    said += adds * (rank >= several) + whole_part * parts_whole
     order = (taken * query_tiles + torch.where(whole, query_tiles - 1 - query, query)).argsort()
     steps = torch.stack([query, said, first[query] + rank % several], 1)[order]
     lengths = torch.bincount(taken)
@@ -163,6 +170,39 @@ def pairs_of_tiles(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
     counts = end - begin
     query = torch.repeat_interleave(torch.arange(len(counts)), counts)
     return query * key_tiles + begin[query] + torch.arange(len(query)) - (counts.cumsum(0) - counts)[query]
+
+
+def _steps_of_blocks(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> tuple[Tensor, Tensor]:
+    """Steps of a region of whole blocks, as codes query * key tiles + key, and which parts of them there are.
+
+    Parts as in `_whole_parts`; those that are not there have no pair that is kept.
+    """
+    blocks, rows = cdiv(n, STEP_ROWS), queries // STEP_ROWS
+    code = blocks_seen(region, n_q, n, q_offset)
+    row, block = code // blocks, code % blocks
+    halves = STEP_KEYS // STEP_ROWS
+    codes, place = (row // rows * cdiv(n, STEP_KEYS) + block // halves).unique(return_inverse=True)
+    parts = torch.zeros_like(codes).index_add_(0, place, 1 << row % rows * halves + block % halves)
+    return codes, parts
+
+
+def blocks_seen(region: Region, n_q: int, n: int, q_offset: int) -> Tensor:
+    """Blocks of 64 keys that blocks of 64 queries see by ranges or tables: rising codes, queries * blocks + keys."""
+    blocks, none = cdiv(n, STEP_ROWS), torch.zeros(0, dtype=torch.int64)
+    ranges = tiles_of_keys(region, n_q, n, q_offset, STEP_ROWS, STEP_ROWS)
+    codes = [none, *(pairs_of_tiles(begin, end, blocks) for begin, end in ranges)]
+    if region.rows_tables:
+        sizes = n_q, n, q_offset, STEP_ROWS, STEP_ROWS
+        (row, block), _ = named_tiles(region.rows_tables, "rows", *sizes, torch.device("cpu"))
+        codes.append(row * blocks + block)
+    return torch.cat(codes).unique()
+
+
+def in_whole_blocks(kernel: Kernel, q_offset: int) -> bool:
+    """Whether what a kernel visits are blocks of 64 queries and keys, all of whose pairs are kept."""
+    region = kernel.regions[0]
+    filled = region.tables_fill and region.is_full_named is None or not region.rows_tables
+    return kernel.block > 1 and kernel.block % STEP_ROWS == q_offset % STEP_ROWS == 0 and filled
 
 
 def _whole_parts(region: Region, query: Tensor, key: Tensor, n: int, q_offset: int, queries: int) -> Tensor:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.hopper_backward_steps import pairs_of_tiles, tiles_of_keys
+from sparsec.kernels.hopper_backward_steps import blocks_seen, in_whole_blocks
 from sparsec.kernels.hopper_block_kernel import (
     BLOCK_GONE,
     BLOCK_MASKS,
@@ -22,7 +22,6 @@ from sparsec.kernels.hopper_block_kernel import (
     OF_ONE_GROUP,
 )
 from sparsec.kernels.program import Kernel, Region, cdiv
-from sparsec.kernels.tables import tiles_beside_ranges
 
 STEP_BLOCK = 64  # queries of a group of warps, and keys
 _GROUPS = 2
@@ -44,24 +43,15 @@ def has_blocks(kernel: Kernel, q_offset: int) -> bool:
     region = kernel.regions[0]
     if region.answers.score is not None or region.answers.exponent is not None or region.answers.tilt is not None:
         return False
-    tables = bool(region.rows_tables)
-    return not tables or (kernel.block % STEP_BLOCK == q_offset % STEP_BLOCK == 0 and region.tables_fill)
+    return not region.rows_tables or in_whole_blocks(kernel, q_offset)
 
 
 @functools.lru_cache(maxsize=32)
 def block_steps(region: Region, n_q: int, n: int, q_offset: int, prefix: int, device: torch.device) -> BlockSteps:
     """The steps of a region at a length; in tiles of queries below `prefix` all steps are those of both groups."""
-    rows, blocks, cpu = cdiv(n_q, STEP_BLOCK), cdiv(n, STEP_BLOCK), torch.device("cpu")
-    ranges = tiles_of_keys(region, n_q, n, q_offset, STEP_BLOCK, STEP_BLOCK)
-    none = torch.zeros(0, dtype=torch.int64)
-    code = torch.cat([none, *(pairs_of_tiles(*ends, blocks) for ends in ranges)]).unique()
+    rows, blocks = cdiv(n_q, STEP_BLOCK), cdiv(n, STEP_BLOCK)
+    code = blocks_seen(region, n_q, n, q_offset)
     whole = _whole(region, code // blocks, code % blocks, n, q_offset)
-    if region.rows_tables:
-        starts, named = tiles_beside_ranges(region, "rows", n_q, n, q_offset, STEP_BLOCK, STEP_BLOCK, cpu)
-        line = torch.repeat_interleave(torch.arange(rows), starts.diff())
-        other = named.to(torch.int64) // 2
-        code = torch.cat([code, line * blocks + other])
-        whole = torch.cat([whole, (other + 1) * STEP_BLOCK <= n])
     seen: list[dict[int, bool]] = [{} for _ in range(cdiv(rows, _GROUPS) * _GROUPS)]
     for row, block, full in zip((code // blocks).tolist(), (code % blocks).tolist(), whole.tolist(), strict=True):
         seen[row][block] = full
@@ -78,6 +68,8 @@ def block_steps(region: Region, n_q: int, n: int, q_offset: int, prefix: int, de
 def _whole(region: Region, row: Tensor, block: Tensor, n: int, q_offset: int) -> Tensor:
     """Whether every pair of rows and blocks is kept."""
     q_lo, k_lo = row * STEP_BLOCK + q_offset, block * STEP_BLOCK
+    if region.rows_tables:
+        return k_lo + STEP_BLOCK <= n
     full = region.is_full(q_lo, q_lo + STEP_BLOCK - 1, k_lo, k_lo + STEP_BLOCK - 1, n, *region.more)
     return torch.as_tensor(full).expand(len(row)) & (k_lo + STEP_BLOCK <= n)
 

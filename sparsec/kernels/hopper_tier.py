@@ -25,6 +25,7 @@ from sparsec.kernels.hopper_backward_steps import (
     STEP_KEYS,
     STEP_QUERIES,
     count_steps,
+    in_whole_blocks,
     listed_steps,
 )
 from sparsec.kernels.hopper_blocks import has_blocks
@@ -85,8 +86,11 @@ class HopperCase(NamedTuple):
         """Whether steps come from a list of blocks."""
         if os.environ.get("SPARSEC_BLOCKS", "1") != "1":
             return False
-        may = self.kernel.kind == "forward" and not self.lines and has_blocks(self.kernel, self.q_offset)
-        return may and hopper_size(self.q.shape[3]) == 128
+        if self.lines or hopper_size(self.q.shape[3]) != 128:
+            return False
+        if self.kernel.kind == "forward":
+            return has_blocks(self.kernel, self.q_offset)
+        return in_whole_blocks(self.kernel, self.q_offset)
 
     @property
     def tiles(self) -> int:
