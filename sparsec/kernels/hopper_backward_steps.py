@@ -25,6 +25,7 @@ MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, whic
 _PART = 32  # least steps of a part
 _MOST_PARTS = 64
 _MANY_TIMES = 4  # times as many steps as half of the tiles of queries have at most are far more
+_STRIDED = True
 _CHAIN = 8  # steps that add to one of several sums, at least
 _MOST_SUMS = 32
 _FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_PART)]
@@ -96,7 +97,8 @@ def steps_of(
     turn = key_tiles - 1 - key if backwards else key
     by_key = (key * query_tiles + query).argsort()
     part = torch.empty_like(key)
-    part[by_key] = _places(key[by_key], counts) % parts
+    places = _places(key[by_key], counts)
+    part[by_key] = places % parts if _STRIDED else places * parts // counts[key[by_key]]
     # What a program takes at a time: a part, or a tile by its turn.
     taken = torch.where(whole, split * parts + turn, key * parts + part)
     by_query = (query * (split * parts + key_tiles) + taken).argsort()
@@ -111,7 +113,8 @@ def steps_of(
     shift, closes, adds, whole_part = _FLAGS
     said = (rank // several << shift) + closes * ((several == 1) & (rank == visits[query] - 1))
     said += adds * (rank >= several) + whole_part * parts_whole
-    order = (taken * query_tiles + torch.where(whole, query_tiles - 1 - query, query)).argsort()
+    rising = torch.where(whole, query_tiles - 1 - query, query) if _STRIDED else query_tiles - 1 - query
+    order = (taken * query_tiles + rising).argsort()
     steps = torch.stack([query, said, first[query] + rank % several], 1)[order]
     lengths = torch.bincount(taken)
     lengths = lengths[lengths > 0]
