@@ -13,7 +13,15 @@ from sparsec.kernels.hopper import gl, gluon, load_box, mbarrier, seen_as, store
 from sparsec.kernels.hopper_plan import HopperPlan, HopperResults, HopperSizes, HopperWork
 from sparsec.kernels.hopper_softmax import no_sums, row_weights, scores_of, stored_matrix
 from sparsec.kernels.hopper_store import hopper_store, hopper_store_sums
-from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_STORER, MEET_ALL, MEET_STORER, QUERIES_EMPTY, named_barrier, says
+from sparsec.kernels.hopper_sync import (
+    ARRIVE_ALL,
+    ARRIVE_STORER,
+    MEET_ALL,
+    MEET_STORER,
+    QUERIES_EMPTY,
+    named_barrier,
+    says,
+)
 from sparsec.kernels.hopper_tiles import (
     ENDS,
     FIRST,
@@ -72,7 +80,7 @@ def hopper_block_kernel(
     Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, STARTS, STEPS, SINKS, r_b, r_h, r_m,
     heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits, share_every, sinks_b,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr,
-    GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,
+    GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr, TWIN: gl.constexpr,
 ):  # fmt: skip
     """Tiles of 128 queries against the blocks that their steps name: out and log-sum-exp."""
     OUT_LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_D, 16])
@@ -85,7 +93,7 @@ def hopper_block_kernel(
             ),
             Rules(KEEP, None, None, NUMBERS), Lists(STARTS, STEPS),
             HopperSizes(
-                GROUP, SPLITS is not None, False, TILE_WORDS, False, False,
+                GROUP, SPLITS is not None, TWIN, False, TILE_WORDS, False, False,
                 128, 128, BLOCK_D, HEAD_DIM, 64, 2, KEY_STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 128, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2),
@@ -225,9 +233,13 @@ def _load_blocks(Q, K, V, shared, plan):
     kinds = 0  # of the last steps, two bits each: 0 of both groups, 1 or 2 of one
     for turn in range(hopper_turns(plan)):
         tile = hopper_tile(turn, plan)
-        begin = gl.load(plan.lists.STARTS + tile.number)
-        count = gl.load(plan.lists.STARTS + tile.number + 1) - begin
-        if plan.sizes.SPLIT:
+        line, second_row = tile.number, plan.sizes.ROWS
+        if plan.sizes.TWIN:
+            line = gl.where(tile.split, plan.work.tiles + tile.number * tile.parts + tile.part, line)
+            second_row = gl.where(tile.split, 0, plan.sizes.ROWS)
+        begin = gl.load(plan.lists.STARTS + line)
+        count = gl.load(plan.lists.STARTS + line + 1) - begin
+        if plan.sizes.SPLIT and not plan.sizes.TWIN:
             own_begin, own_end = split_steps(count, tile.part, tile.parts)
             begin, count = begin + own_begin, own_end - own_begin
         slot = turn & 1
@@ -237,9 +249,8 @@ def _load_blocks(Q, K, V, shared, plan):
         mbarrier.expect(shared.q_full.index(slot), Q.block_type.nbytes * 2)
         for group in gl.static_range(2):
             own = shared.q.index(2 * slot + group)
-            load_box(
-                Q, [tile.batch, tile.head, tile.first + group * plan.sizes.ROWS, 0], shared.q_full.index(slot), own
-            )
+            row = tile.first + group * second_row
+            load_box(Q, [tile.batch, tile.head, row, 0], shared.q_full.index(slot), own)
         for step in range(count):
             entry = plan.lists.LIST + 3 * (begin + step)
             one, two, said = gl.load(entry), gl.load(entry + 1), gl.load(entry + 2)

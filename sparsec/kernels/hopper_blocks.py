@@ -47,19 +47,32 @@ def has_blocks(kernel: Kernel, q_offset: int) -> bool:
 
 
 @functools.lru_cache(maxsize=32)
-def block_steps(region: Region, n_q: int, n: int, q_offset: int, prefix: int, device: torch.device) -> BlockSteps:
-    """The steps of a region at a length; in tiles of queries below `prefix` all steps are those of both groups."""
+def block_steps(
+    region: Region, n_q: int, n: int, q_offset: int, split_rows: int, shares: int, device: torch.device
+) -> BlockSteps:
+    """The steps of a region at a length.
+
+    Programs split the first `split_rows` rows.  Where these are whole tiles, all of their steps are those of both
+    groups.  Else `shares` says in how many: each share is about 64 rows, of whose blocks each group has half, and its
+    steps stand behind those of all tiles, 64 rows after the other.
+    """
     rows, blocks = cdiv(n_q, STEP_BLOCK), cdiv(n, STEP_BLOCK)
     code = blocks_seen(region, n_q, n, q_offset)
     whole = _whole(region, code // blocks, code % blocks, n, q_offset)
     seen: list[dict[int, bool]] = [{} for _ in range(cdiv(rows, _GROUPS) * _GROUPS)]
     for row, block, full in zip((code // blocks).tolist(), (code % blocks).tolist(), whole.tolist(), strict=True):
         seen[row][block] = full
+    shared = seen[: split_rows // STEP_BLOCK] if shares else []
     starts, steps = [0], []
     for tile in range(len(seen) // _GROUPS):
-        alone = tile * _GROUPS * STEP_BLOCK < prefix - q_offset
-        steps += _steps_of_tile(seen[2 * tile], seen[2 * tile + 1], alone)
+        first, second = ({} if place < len(shared) else seen[place] for place in (2 * tile, 2 * tile + 1))
+        steps += _steps_of_tile(first, second, tile * _GROUPS * STEP_BLOCK < split_rows)
         starts.append(len(steps))
+    for own in shared:
+        for part in range(shares):
+            listed = sorted(own)[part * len(own) // shares : (part + 1) * len(own) // shares]
+            steps += _steps_of_share({block: own[block] for block in listed})
+            starts.append(len(steps))
     return BlockSteps(
         torch.tensor(starts, dtype=torch.int32).to(device), torch.tensor(steps, dtype=torch.int32).to(device)
     )
@@ -81,7 +94,9 @@ def _steps_of_tile(first: dict[int, bool], second: dict[int, bool], together: bo
         own: list[list[int]] = [[], []]
     else:
         both = sorted(block for block in first if block in second)
-        own = [sorted(block for block in one if block not in other) for one, other in ((first, second), (second, first))]
+        own = [
+            sorted(block for block in one if block not in other) for one, other in ((first, second), (second, first))
+        ]
         if len(both) % 2 and own[0] and own[1]:
             for blocks in own:
                 blocks.insert(0, both[-1])
@@ -92,19 +107,48 @@ def _steps_of_tile(first: dict[int, bool], second: dict[int, bool], together: bo
     if not shared:
         turns = max(turns - 1, 0)
     shared += [pair for pairs in alone for pair in pairs[turns:]]
-    while len(shared) + turns < _LEAST_STEPS:
-        shared.append((-1, -1))
+    return _in_turns(shared, alone[0][:turns], alone[1][:turns], first, second)
+
+
+def _steps_of_share(seen: dict[int, bool]) -> list[tuple[int, int, int]]:
+    """The steps of 64 rows, of whose blocks each group has half: of the first two and what is left at the end one each."""
+    blocks = sorted(seen)
+    pairs = _in_pairs(blocks[2:])
+    turns = len(pairs) // 2
+    shared = _in_pairs(blocks[:2]) + pairs[2 * turns :]
+    alone = pairs[: 2 * turns : 2], pairs[1 : 2 * turns : 2]
+    first, second = (
+        {
+            block: seen[block]
+            for pair in (*(each[group : group + 1] for each in shared), *alone[group])
+            for block in pair
+            if block >= 0
+        }
+        for group in range(2)
+    )
+    return _in_turns(shared, *alone, first, second)
+
+
+def _in_turns(
+    shared: list[tuple[int, int]],
+    alone: list[tuple[int, int]],
+    others: list[tuple[int, int]],
+    first: dict[int, bool],
+    second: dict[int, bool],
+) -> list[tuple[int, int, int]]:
+    """Steps of both groups, then one of the first group and one of the second in turn, as many of each."""
+    shared = shared + [(-1, -1)] * (_LEAST_STEPS - len(shared) - len(alone))
     steps = [_said(pair, (first, second)) for pair in shared]
-    for pair, other in zip(alone[0][:turns], alone[1][:turns], strict=True):
-        steps += [_said(pair, (first, None)), _said(other, (None, second))]
-    if turns:  # what follows which step, of each group
+    for own, other in zip(alone, others, strict=True):
+        steps += [_said(own, (first, None)), _said(other, (None, second))]
+    if alone:  # what follows which step, of each group
         at = len(shared)
         steps[at - 1] = _with(steps[at - 1], _OWN * 3 + _SECOND * 2)
-        for turn in range(turns):
-            last = turn == turns - 1
+        for turn in range(len(alone)):
+            last = turn == len(alone) - 1
             steps[at + 2 * turn] = _with(steps[at + 2 * turn], _ONE + _SECOND + (0 if last else _OWN))
-            second_flags = 2 * _ONE + (0 if last else 2 * (_SECOND + _OWN))
-            steps[at + 2 * turn + 1] = _with(steps[at + 2 * turn + 1], second_flags)
+            flags = 2 * _ONE + (0 if last else 2 * (_SECOND + _OWN))
+            steps[at + 2 * turn + 1] = _with(steps[at + 2 * turn + 1], flags)
     return steps
 
 

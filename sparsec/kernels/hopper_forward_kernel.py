@@ -45,7 +45,7 @@ def hopper_forward_kernel(
             ),
             Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR, TILT), Lists(),
             HopperSizes(
-                GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST, BOUNDED,
+                GROUP, SPLITS is not None, False, TILES is not None, WORDS, LONGEST_FIRST, BOUNDED,
                 BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, ROWS, BLOCK_M // ROWS, STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2),

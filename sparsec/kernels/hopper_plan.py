@@ -29,6 +29,7 @@ class HopperSizes(NamedTuple):
 
     GROUP: Any  # query heads that share a key head
     SPLIT: Any  # whether programs split tiles
+    TWIN: Any  # whether shares of these are about 64 rows, of whose keys each group has its own
     PACKED: Any  # whether tiles are those of several sequences, and how many words are said of one
     WORDS: Any
     LONGEST_FIRST: Any

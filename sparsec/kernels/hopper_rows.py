@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 from sparsec.kernels.data_tiles import lay_sequence_tiles
 from sparsec.kernels.direct import Box
@@ -76,7 +77,17 @@ def _launch_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q
     q, k, region = run.metas["Q"], run.metas["K"], kernel.regions[0]
     (batch, all_heads, n_q, head_dim), n = q.shape, k.shape[2]
     size, rows = hopper_size(head_dim), 2 * STEP_BLOCK
-    made, tiles = block_steps(region, n_q, n, q_offset, kernel.split_prefix, run.device), cdiv(n_q, rows)
+    tiles, prefix = cdiv(n_q, rows), min(max(kernel.split_prefix - q_offset, 0), n_q)
+    twin = cdiv(prefix, STEP_BLOCK) % 2 == 1 and os.environ.get("SPARSEC_TWIN", "1") == "1"
+    split, found, shares = None, {}, 0
+    if prefix:
+        split = split_first_tiles(
+            prefix, n_q, STEP_BLOCK if twin else rows, cdiv(n, rows), heads.queries, batch, all_heads
+        )
+        twin = twin and split.slots > 0
+        shares = split.values["splits"] if twin else 0
+    split_rows = split.rows if split else 0
+    made = block_steps(region, n_q, n, q_offset, split_rows, shares, run.device)
     values: Environment = heads.lists | more | {"NAME": kernel.name, "NUMBERS": kernel.numbers or None}
     values |= {"KEEP": None if region.rows_tables else region.answers.keep, "STARTS": made.starts, "STEPS": made.steps}
     values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size}
@@ -85,16 +96,19 @@ def _launch_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q
     values |= {"OUT_ROWS": Slot("OUT"), **strides_by_name(r=run.metas["OUT"])}
     values |= {"scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
     values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
-    split, found = None, {}
-    if kernel.split_prefix:
-        prefix, steps = kernel.split_prefix - q_offset, cdiv(n, rows)
-        split = split_first_tiles(prefix, n_q, rows, steps, heads.queries, batch, all_heads)
-        found = lay_splits(run, split, {"SPLITS": (head_dim,), "SPLITS_LSE": ()})
-        values |= split.values | found
-    numbers = (tiles + (split.programs if split else 0)) * heads.queries * batch
-    programs = min(numbers, processors(q.device))
+    values["TWIN"] = twin
+    numbers = tiles * heads.queries * batch
     if split:
-        values["share_every"] = share_every(split, numbers, programs)
+        count = split.values["split_tiles"]
+        numbers += (count * split.values["splits"] - (count // 2 if twin else count)) * heads.queries * batch
+        values |= split.values
+        values["share_every"] = share_every(split, numbers, min(numbers, processors(q.device)))
+        if twin:
+            parts = {"split_tiles": count, "splits": 2 * shares}
+            split = split._replace(slots=2 * split.slots, values=parts)
+        found = lay_splits(run, split, {"SPLITS": (head_dim,), "SPLITS_LSE": ()})
+        values |= found
+    programs = min(numbers, processors(q.device))
     run.launch(hopper_block_kernel, (programs, 1, 1), values, {"num_warps": 4, "maxnreg": _REGISTERS[2]})
     if split:
         found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}

@@ -14,6 +14,8 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
     l_i, share = gl.convert_layout(gl.sum(l_i, 1), m_i.type.layout), 1.0
     if plan.work.SINKS is not None:
         sink = tile_word(shared, turn, plan, TILE_SINK).to(gl.float32, bitcast=True)
+        if plan.sizes.TWIN and GROUP == 1:  # the first group of a share has it
+            sink = gl.where(tile_word(shared, turn, plan, TILE_PART) < 0, sink, float("-inf"))
         if plan.sizes.BOUNDED:
             m_i = gl.where(l_i == 0, NO_MAXIMUM, m_i)  # of a row without a pair the sink is all there is
         top = gl.maximum(m_i, sink)
@@ -86,11 +88,13 @@ def _rows_of_tile(turn, shared, plan, GROUP: gl.constexpr):
     part = -1
     if plan.sizes.SPLIT:
         part = tile_word(shared, turn, plan, TILE_PART)
+        if plan.sizes.TWIN:
+            part = gl.where(part < 0, part, 2 * part + GROUP)
     return row + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, plan.sizes.OUT)), bh, gl.to_tensor(part)
 
 
 @gluon.jit
 def _first_of_share(bh, part, plan):
     """Where a share begins of what several programs find, for `combine_splits`: [parts, B, H, rows]."""
-    rows = plan.work.split_tiles * plan.sizes.BLOCK_M
+    rows = plan.work.split_tiles * (plan.sizes.ROWS if plan.sizes.TWIN else plan.sizes.BLOCK_M)
     return (part * plan.work.heads * plan.work.batches + bh).to(gl.int64) * rows

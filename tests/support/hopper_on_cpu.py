@@ -27,6 +27,7 @@ class Stored(NamedTuple):
     row: int  # of Q, the first of the group
     steps: list[tuple[Any, Any]]  # where the keys of a product of queries come from, and the values that it meets
     queries: list[Any]  # where those of each step come from
+    part: int = -1  # of a tile that programs split, which share
 
 
 class Memory:
@@ -104,7 +105,7 @@ class Program:
             Rules(_nothing, None, keys, None),
             Lists(),
             hopper_plan.HopperSizes(
-                sizes["GROUP"], sizes.get("SPLIT", False), work.TILES is not None, words,
+                sizes["GROUP"], sizes.get("SPLIT", False), sizes.get("TWIN", False), work.TILES is not None, words,
                 sizes.get("LONGEST_FIRST", False), False, ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
                 *no_layouts,
             ),
@@ -247,8 +248,9 @@ class Program:
         batch = word(shared, turn, plan, _number(hopper_tiles.TILE_BATCH))
         head = word(shared, turn, plan, _number(hopper_tiles.TILE_HEAD))
         steps = [(keys, values) for (_, keys), values in acc.steps]
+        part = word(shared, turn, plan, _number(hopper_tiles.TILE_PART)) if plan.sizes.SPLIT else -1
         with self.changed:
-            self.stored.append(Stored(group, batch, head, row, steps, [queries for (queries, _), _ in acc.steps]))
+            self.stored.append(Stored(group, batch, head, row, steps, [queries for (queries, _), _ in acc.steps], part))
 
 
 class BlockProgram(Program):
