@@ -65,7 +65,8 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     numbers = (tiles + (split.programs if split else 0)) * heads.queries * batch
     programs = min(numbers, processors(q.device))
     if split:
-        values["share_every"] = share_every(split, numbers, programs)
+        shares = split.values["split_tiles"] * split.values["splits"] * heads.queries * batch
+        values["share_every"] = share_every(shares, numbers, programs)
     run.launch(hopper_forward_kernel, (programs, 1, 1), values, options)
     if split:
         found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
@@ -102,7 +103,8 @@ def _launch_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q
         count = split.values["split_tiles"]
         numbers += (count * split.values["splits"] - (count // 2 if twin else count)) * heads.queries * batch
         values |= split.values
-        values["share_every"] = share_every(split, numbers, min(numbers, processors(q.device)))
+        all_shares = count * split.values["splits"] * heads.queries * batch
+        values["share_every"] = share_every(all_shares, numbers, min(numbers, processors(q.device)))
         if twin:
             parts = {"split_tiles": count, "splits": 2 * shares}
             split = split._replace(slots=2 * split.slots, values=parts)
@@ -115,12 +117,11 @@ def _launch_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q
         join_splits(run, combine_splits, split, found)
 
 
-def share_every(split: Split, numbers: int, programs: int) -> int:
+def share_every(shares: int, numbers: int, programs: int) -> int:
     """Of how many numbers one is a share of a tile that programs split.
 
     Each program takes one number of `programs`: without a common divisor, all come to as many shares.
     """
-    shares = split.values["split_tiles"] * split.values["splits"] * math.prod(split.joined)
     every = max(numbers // max(shares, 1), 1)
     return next(each for each in range(every, 0, -1) if math.gcd(each, programs) == 1)
 
