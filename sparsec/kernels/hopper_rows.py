@@ -85,6 +85,10 @@ def _launch_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q
         split = split_first_tiles(
             prefix, n_q, STEP_BLOCK if twin else rows, cdiv(n, rows), heads.queries, batch, all_heads
         )
+        if split.slots and "SPARSEC_SHARES" in os.environ:
+            times = int(os.environ["SPARSEC_SHARES"])
+            parts = {"split_tiles": split.values["split_tiles"], "splits": split.values["splits"] * times}
+            split = split._replace(slots=split.slots * times, values=parts)
         twin = twin and split.slots > 0
         shares = split.values["splits"] if twin else 0
     split_rows = split.rows if split else 0
@@ -105,6 +109,8 @@ def _launch_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q
         values |= split.values
         all_shares = count * split.values["splits"] * heads.queries * batch
         values["share_every"] = share_every(all_shares, numbers, min(numbers, processors(q.device)))
+        if "SPARSEC_EVERY" in os.environ:
+            values["share_every"] = int(os.environ["SPARSEC_EVERY"])
         if twin:
             parts = {"split_tiles": count, "splits": 2 * shares}
             split = split._replace(slots=2 * split.slots, values=parts)
