@@ -46,6 +46,17 @@ def has_blocks(kernel: Kernel, q_offset: int) -> bool:
     return not region.rows_tables or in_whole_blocks(kernel, q_offset)
 
 
+class _Entries(NamedTuple):
+    """Blocks that a list names, an entry for each: where it stands there, and which groups see it."""
+
+    line: Tensor
+    step: Tensor  # within the line
+    half: Tensor  # of the step
+    block: Tensor
+    seen: Tensor  # bool [entries, groups]
+    masks: Tensor  # the same: whether a group sees some of its pairs only
+
+
 @functools.lru_cache(maxsize=32)
 def block_steps(
     region: Region, n_q: int, n: int, q_offset: int, split_rows: int, shares: int, device: torch.device
@@ -56,26 +67,35 @@ def block_steps(
     groups.  Else `shares` says in how many: each share is about 64 rows, of whose blocks each group has half, and its
     steps stand behind those of all tiles, 64 rows after the other.
     """
-    rows, blocks = cdiv(n_q, STEP_BLOCK), cdiv(n, STEP_BLOCK)
+    blocks, tiles = cdiv(n, STEP_BLOCK), cdiv(n_q, _GROUPS * STEP_BLOCK)
     code = blocks_seen(region, n_q, n, q_offset)
-    whole = _whole(region, code // blocks, code % blocks, n, q_offset)
-    seen: list[dict[int, bool]] = [{} for _ in range(cdiv(rows, _GROUPS) * _GROUPS)]
-    for row, block, full in zip((code // blocks).tolist(), (code % blocks).tolist(), whole.tolist(), strict=True):
-        seen[row][block] = full
-    shared = seen[: split_rows // STEP_BLOCK] if shares else []
-    starts, steps = [0], []
-    for tile in range(len(seen) // _GROUPS):
-        first, second = ({} if place < len(shared) else seen[place] for place in (2 * tile, 2 * tile + 1))
-        steps += _steps_of_tile(first, second, tile * _GROUPS * STEP_BLOCK < split_rows)
-        starts.append(len(steps))
-    for own in shared:
-        for part in range(shares):
-            listed = sorted(own)[part * len(own) // shares : (part + 1) * len(own) // shares]
-            steps += _steps_of_share({block: own[block] for block in listed})
-            starts.append(len(steps))
-    return BlockSteps(
-        torch.tensor(starts, dtype=torch.int32).to(device), torch.tensor(steps, dtype=torch.int32).to(device)
-    )
+    seen = torch.stack([code // blocks, code % blocks, ~_whole(region, code // blocks, code % blocks, n, q_offset)])
+    shared = split_rows // STEP_BLOCK if shares else 0
+    together = 0 if shares else split_rows // (_GROUPS * STEP_BLOCK)
+    found = [_steps_of_tiles(*seen[:, seen[0] >= shared], blocks, tiles, together)]
+    if shared:
+        found.append(_steps_of_shares(*seen[:, seen[0] < shared], shared, shares))
+    both, turns = (torch.cat(each) for each in zip(*(counts for counts, _ in found), strict=True))
+    lines = [entries._replace(line=entries.line + tiles * place) for place, (_, entries) in enumerate(found)]
+    entries = _Entries(*(torch.cat(each) for each in zip(*lines, strict=True)))
+    starts = torch.cat([both.new_zeros(1), (both + 2 * turns).cumsum(0)])
+    line = torch.repeat_interleave(torch.arange(len(both)), starts.diff())
+    number = torch.arange(len(line)) - starts[line] - both[line]  # of steps of one group: 0, 1, ..
+    last, alone = 2 * turns[line] - 2, number >= 0
+    said = torch.where(alone, torch.where(number % 2 == 0, 3, 12), 15) * _GONE
+    goes_on = number < last
+    first = _ONE + _SECOND + _OWN * goes_on
+    second = 2 * _ONE + 2 * (_SECOND + _OWN) * goes_on
+    said += torch.where(alone, torch.where(number % 2 == 0, first, second), 0)
+    said += torch.where((number == -1) & (last >= 0), 3 * _OWN + 2 * _SECOND, 0)
+    at = starts[entries.line] + entries.step
+    for group in range(_GROUPS):
+        place = 2 * group + entries.half
+        flags = entries.masks[:, group] * (_MASKS << place) - (_GONE << place)
+        said.index_add_(0, at, entries.seen[:, group] * flags)
+    steps = torch.stack([torch.zeros_like(said), torch.zeros_like(said), said], 1)
+    steps[at, entries.half] = entries.block
+    return BlockSteps(starts.to(device, torch.int32), steps.to(device, torch.int32))
 
 
 def _whole(region: Region, row: Tensor, block: Tensor, n: int, q_offset: int) -> Tensor:
@@ -87,87 +107,67 @@ def _whole(region: Region, row: Tensor, block: Tensor, n: int, q_offset: int) ->
     return torch.as_tensor(full).expand(len(row)) & (k_lo + STEP_BLOCK <= n)
 
 
-def _steps_of_tile(first: dict[int, bool], second: dict[int, bool], together: bool) -> list[tuple[int, int, int]]:
-    """The steps of a tile, from the blocks that its groups see, and whether these are kept whole."""
-    if together:
-        both = sorted({**first, **second})
-        own: list[list[int]] = [[], []]
-    else:
-        both = sorted(block for block in first if block in second)
-        own = [
-            sorted(block for block in one if block not in other) for one, other in ((first, second), (second, first))
-        ]
-        if len(both) % 2 and own[0] and own[1]:
-            for blocks in own:
-                blocks.insert(0, both[-1])
-            both.pop()
-    shared = _in_pairs(both)
-    alone = [_in_pairs(blocks) for blocks in own]
-    turns = min(map(len, alone))
-    if not shared:
-        turns = max(turns - 1, 0)
-    shared += [pair for pairs in alone for pair in pairs[turns:]]
-    return _in_turns(shared, alone[0][:turns], alone[1][:turns], first, second)
+def _steps_of_tiles(
+    row: Tensor, block: Tensor, masks: Tensor, blocks: int, tiles: int, together: int
+) -> tuple[tuple[Tensor, Tensor], _Entries]:
+    """Of each tile how many steps are those of both groups and how many of each alone; and the entries of its blocks.
+
+    In the first `together` tiles all steps are those of both.
+    """
+    codes, place = (row // _GROUPS * blocks + block).unique(return_inverse=True)
+    seen = torch.zeros(len(codes), _GROUPS, dtype=torch.bool)
+    masked = seen.clone()
+    seen[place, row % _GROUPS] = True
+    masked[place, row % _GROUPS] = masks.bool()
+    tile = codes // blocks
+    kind = torch.where(seen.all(1) | (tile < together), 0, 1 + seen[:, 1].long())  # 0 of both, or of one group
+    counts = torch.bincount(3 * tile + kind, minlength=3 * tiles).view(tiles, 3)
+    # Of an odd number of common blocks one goes to each group, where both have others.
+    odd = (counts % 2 == 1)[:, 0] & (counts > 0).all(1)
+    moved = odd[tile] & (kind == 0)
+    moved[moved.clone()] = _places(tile[moved]) == counts[tile[moved], 0] - 1
+    copied = torch.cat([torch.arange(len(codes)), moved.nonzero()[:, 0]])
+    tile, block, seen, masked = tile[copied], codes[copied] % blocks, seen[copied], masked[copied]
+    kind = torch.cat([torch.where(moved, 1, kind), torch.full((int(moved.sum()),), 2)])
+    seen &= (kind[:, None] == 0) | (kind[:, None] == torch.tensor([1, 2]))
+    order = (3 * tile + kind).argsort(stable=True)
+    tile, block, seen, masked, kind = (x[order] for x in (tile, block, seen, masked, kind))
+    rank = _places(3 * tile + kind)
+    counts = torch.bincount(3 * tile + kind, minlength=3 * tiles).view(tiles, 3)
+    both, first, second = ((counts + 1) // 2).unbind(1)  # two blocks a step
+    turns = torch.minimum(first, second)
+    turns -= ((both == 0) & (turns > 0)).long()
+    all_of_both = torch.maximum(both + first + second - 2 * turns, _LEAST_STEPS - turns)
+    pair, own = rank // 2, kind - 1
+    left = both[tile] + pair - turns[tile] + own * (first - turns)[tile]  # what one group has more than the other
+    step = torch.where(pair < turns[tile], all_of_both[tile] + 2 * pair + own, left)
+    step = torch.where(kind == 0, pair, step)
+    return (all_of_both, turns), _Entries(tile, step, rank % 2, block, seen, masked & seen)
 
 
-def _steps_of_share(seen: dict[int, bool]) -> list[tuple[int, int, int]]:
-    """The steps of 64 rows, of whose blocks each group has half: of the first two and what is left at the end one each."""
-    blocks = sorted(seen)
-    pairs = _in_pairs(blocks[2:])
-    turns = len(pairs) // 2
-    shared = _in_pairs(blocks[:2]) + pairs[2 * turns :]
-    alone = pairs[: 2 * turns : 2], pairs[1 : 2 * turns : 2]
-    first, second = (
-        {
-            block: seen[block]
-            for pair in (*(each[group : group + 1] for each in shared), *alone[group])
-            for block in pair
-            if block >= 0
-        }
-        for group in range(2)
-    )
-    return _in_turns(shared, *alone, first, second)
+def _steps_of_shares(
+    row: Tensor, block: Tensor, masks: Tensor, rows: int, shares: int
+) -> tuple[tuple[Tensor, Tensor], _Entries]:
+    """The same of shares of 64 rows: of the first two blocks, and of what is left at the end, each group has one."""
+    counts = torch.bincount(row, minlength=rows)
+    parts = torch.arange(shares + 1) * counts[:, None] // shares
+    sizes = parts.diff(dim=1).flatten()
+    rank = _places(row)
+    part = ((rank + 1) * shares - 1) // counts[row]
+    line, rank = row * shares + part, rank - parts[row, part]
+    pairs = ((sizes - 2).clamp(min=0) + 1) // 2  # behind the first one
+    turns = pairs // 2
+    both = torch.maximum(1 + pairs % 2, _LEAST_STEPS - turns)
+    pair = (rank - 2) // 2
+    alone = (rank >= 2) & (pair < 2 * turns[line])
+    step = torch.where(alone, both[line] + pair, (rank >= 2).long())
+    group = torch.where(alone, pair % 2, rank % 2)
+    seen = group[:, None] == torch.arange(_GROUPS)
+    return (both, turns), _Entries(line, step, rank % 2, block, seen, seen & masks.bool()[:, None])
 
 
-def _in_turns(
-    shared: list[tuple[int, int]],
-    alone: list[tuple[int, int]],
-    others: list[tuple[int, int]],
-    first: dict[int, bool],
-    second: dict[int, bool],
-) -> list[tuple[int, int, int]]:
-    """Steps of both groups, then one of the first group and one of the second in turn, as many of each."""
-    shared = shared + [(-1, -1)] * (_LEAST_STEPS - len(shared) - len(alone))
-    steps = [_said(pair, (first, second)) for pair in shared]
-    for own, other in zip(alone, others, strict=True):
-        steps += [_said(own, (first, None)), _said(other, (None, second))]
-    if alone:  # what follows which step, of each group
-        at = len(shared)
-        steps[at - 1] = _with(steps[at - 1], _OWN * 3 + _SECOND * 2)
-        for turn in range(len(alone)):
-            last = turn == len(alone) - 1
-            steps[at + 2 * turn] = _with(steps[at + 2 * turn], _ONE + _SECOND + (0 if last else _OWN))
-            flags = 2 * _ONE + (0 if last else 2 * (_SECOND + _OWN))
-            steps[at + 2 * turn + 1] = _with(steps[at + 2 * turn + 1], flags)
-    return steps
-
-
-def _in_pairs(blocks: list[int]) -> list[tuple[int, int]]:
-    """Two at a time; -1: there is none."""
-    return [(*blocks[i : i + 2], -1)[:2] for i in range(0, len(blocks), 2)]
-
-
-def _said(pair: tuple[int, int], seen: tuple[dict[int, bool] | None, ...]) -> tuple[int, int, int]:
-    """A step of two blocks, with flags for the groups that have it."""
-    said = 0
-    for group, blocks in enumerate(seen):
-        for half, block in enumerate(pair):
-            if blocks is not None:
-                said += (_MASKS << 2 * group + half) * (not blocks.get(block, True))
-                said += (_GONE << 2 * group + half) * (block not in blocks)
-    first, second = (max(block, 0) for block in pair)
-    return first, second, said
-
-
-def _with(step: tuple[int, int, int], flags: int) -> tuple[int, int, int]:
-    return step[0], step[1], step[2] + flags
+def _places(groups: Tensor) -> Tensor:
+    """The place of each entry among those of its group, which stand side by side."""
+    _, sizes = groups.unique_consecutive(return_counts=True)
+    firsts = sizes.cumsum(0) - sizes
+    return torch.arange(len(groups)) - firsts.repeat_interleave(sizes)
