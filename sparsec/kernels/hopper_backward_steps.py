@@ -204,7 +204,7 @@ def blocks_seen(region: Region, n_q: int, n: int, q_offset: int) -> Tensor:
 def in_whole_blocks(kernel: Kernel, q_offset: int) -> bool:
     """Whether what a kernel visits are blocks of 64 queries and keys, all of whose pairs are kept."""
     region = kernel.regions[0]
-    filled = region.tables_fill and region.is_full_named is None or not region.rows_tables
+    filled = (region.tables_fill and region.is_full_named is None) or not region.rows_tables
     return kernel.block > 1 and kernel.block % STEP_ROWS == q_offset % STEP_ROWS == 0 and filled
 
 

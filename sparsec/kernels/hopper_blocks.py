@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.hopper_backward_steps import blocks_seen, in_whole_blocks
+from sparsec.kernels.hopper_backward_steps import blocks_seen, tiles_of_keys
 from sparsec.kernels.hopper_block_kernel import (
     BLOCK_GONE,
     BLOCK_MASKS,
@@ -38,12 +38,23 @@ class BlockSteps(NamedTuple):
     steps: Tensor  # [steps, 3]: two blocks, and what `sparsec.kernels.hopper_block_kernel` says of the step
 
 
-def has_blocks(kernel: Kernel, q_offset: int) -> bool:
-    """Whether steps of a forward kernel can come from a list of blocks."""
-    region = kernel.regions[0]
-    if region.answers.score is not None or region.answers.exponent is not None or region.answers.tilt is not None:
-        return False
-    return not region.rows_tables or in_whole_blocks(kernel, q_offset)
+def has_no_score(kernel: Kernel) -> bool:
+    """Whether products are the scores, as kernels over blocks take them."""
+    answers = kernel.regions[0].answers
+    return answers.score is None and answers.exponent is None and answers.tilt is None
+
+
+def share_of_steps(kernel: Kernel, n_q: int, n: int, q_offset: int) -> float:
+    """How many steps a group has, as a share of those over ranges of tiles of 128 keys."""
+    region, tile = kernel.regions[0], _GROUPS * STEP_BLOCK
+    rows, tiles = cdiv(n_q, STEP_BLOCK), cdiv(n_q, tile)
+    blocks, steps = torch.zeros(tiles * _GROUPS, dtype=torch.int64), torch.zeros(tiles, dtype=torch.int64)
+    for begin, end in tiles_of_keys(region, n_q, n, q_offset, STEP_BLOCK, STEP_BLOCK):
+        blocks[:rows] += end - begin
+    for begin, end in tiles_of_keys(region, n_q, n, q_offset, tile, tile):
+        steps += end - begin
+    listed = (blocks.view(tiles, _GROUPS).amax(1) + 1) // 2
+    return float(listed.sum() / steps.sum().clamp(min=1))
 
 
 class _Entries(NamedTuple):

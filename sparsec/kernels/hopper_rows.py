@@ -17,7 +17,7 @@ from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.prepare import Heads, rules_of, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits
-from sparsec.kernels.stages import Split, join_splits, lay_splits, near_of, split_first_tiles
+from sparsec.kernels.stages import join_splits, lay_splits, near_of, split_first_tiles
 
 # Registers of a thread by the number of groups, the mean: two have 240 each, three 160.
 _REGISTERS = {2: 168, 3: 128}

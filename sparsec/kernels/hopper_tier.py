@@ -28,7 +28,7 @@ from sparsec.kernels.hopper_backward_steps import (
     in_whole_blocks,
     listed_steps,
 )
-from sparsec.kernels.hopper_blocks import has_blocks
+from sparsec.kernels.hopper_blocks import has_no_score, share_of_steps
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Group, Kernel, Variant, cdiv
 from sparsec.kernels.sequence_tiles import most_tiles
@@ -58,6 +58,7 @@ HOPPER_TILES = {64: HopperTiles(192, 128, 4), 128: HopperTiles(128, 128, 2)}
 # The share of steps that must go without a mask.  At 64, exponentials are the limit, of either tier.
 _LEAST_WHOLE = {64: 0.9, 128: 0.3}
 _LEAST_WHOLE_BACKWARD = 0.3
+_MOST_LISTED_STEPS = 0.95  # of those over ranges, where steps come from a list of blocks
 _MOST_ROOM, _LEAST_ROOM = 4, 256  # tiles of queries that sums of several sequences have room for, of those of one
 _MOST_UNSHIFTED = 60.0  # of scores whose weights are exp(score) as it is, up to 2**87
 _LEAST_TOKENS = 512  # of a sequence, the mean over the lines of the table: shorter ones have mostly ragged tiles
@@ -83,14 +84,23 @@ class HopperCase(NamedTuple):
 
     @property
     def in_blocks(self) -> bool:
-        """Whether steps come from a list of blocks."""
-        if os.environ.get("SPARSEC_BLOCKS", "1") != "1":
+        """Whether steps come from a list of blocks: where tables name some, and forward where steps are fewer then."""
+        if (env := os.environ.get("SPARSEC_BLOCKS", "")) == "0":
             return False
-        if self.lines or hopper_size(self.q.shape[3]) != 128:
+        tables = bool(self.kernel.regions[0].rows_tables)
+        if (
+            self.lines
+            or hopper_size(self.q.shape[3]) != 128
+            or (tables and not in_whole_blocks(self.kernel, self.q_offset))
+        ):
             return False
-        if self.kernel.kind == "forward":
-            return has_blocks(self.kernel, self.q_offset)
-        return in_whole_blocks(self.kernel, self.q_offset)
+        if self.kernel.kind != "forward" or not has_no_score(self.kernel):
+            return tables and self.kernel.kind != "forward"
+        return (
+            tables
+            or env == "1"
+            or share_of_steps(self.kernel, self.q.shape[2], self.n, self.q_offset) <= _MOST_LISTED_STEPS
+        )
 
     @property
     def tiles(self) -> int:
@@ -154,12 +164,14 @@ _FASTER_WITH: dict[str, Callable[[HopperCase], bool]] = {
     "2,048 keys": lambda case: case.n >= TMA_LENGTH,
     "64 queries": lambda case: case.q.shape[2] >= GROUP_ROWS,
     "a tile for three of four processors": lambda case: 4 * case.tiles >= 3 * processors(case.q.device),
-    "blocks of whole tiles, if any": lambda case: case.kernel.block == 1 or not case.kernel.block % case.sizes.keys,
+    "blocks of whole tiles, if any": lambda case: (
+        case.kernel.block == 1 or not case.kernel.block % case.sizes.keys or case.in_blocks
+    ),
     "sequences of 512 tokens": lambda case: case.q.shape[0] * case.q.shape[2] >= _LEAST_TOKENS * case.lines,
 }
 _FORWARD_FASTER_WITH = _FASTER_WITH | {
-    # Of the tile of such queries, half of the rows have nothing to do at most steps.
-    "no queries that see far more keys": lambda case: not case.kernel.split_prefix,
+    # Of the tile of such queries, half of the rows have nothing to do at most steps, but of those from a list.
+    "no queries that see far more keys": lambda case: not case.kernel.split_prefix or case.in_blocks,
     # Functions such as tanh take registers that the products in flight have, and time that a maximum leaves.
     "a score that adds to products or is bounded, if any": lambda case: (
         case.kernel.regions[0].answers.score is None
@@ -182,6 +194,8 @@ _GRADIENTS_FASTER_WITH = _FASTER_WITH | {
 def _whole_share(case: HopperCase) -> float:
     """The share of steps that go without a mask, the mean of some tiles: others take up to twice as long."""
     region, n_q, n, keys = case.kernel.regions[0], case.q.shape[2], case.n, case.sizes.keys
+    if region.rows_tables:  # of whole blocks
+        return 1.0
     rows = torch.linspace(0, max(n_q - GROUP_ROWS, 0), _SAMPLES, dtype=torch.int64)
     rows = rows.div(GROUP_ROWS, rounding_mode="floor") * GROUP_ROWS
     q_lo = rows[:, None] + case.q_offset

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,14 @@ from hypothesis import strategies as st
 from support.generated import mask_of, module_of, pattern_of
 
 from sparsec.kernels.hopper_backward import heads_in_turn
-from sparsec.kernels.hopper_backward_steps import STEP_KEYS, STEP_QUERIES, STEP_ROWS, count_steps, in_whole_blocks, steps_of
+from sparsec.kernels.hopper_backward_steps import (
+    STEP_KEYS,
+    STEP_QUERIES,
+    STEP_ROWS,
+    count_steps,
+    in_whole_blocks,
+    steps_of,
+)
 from sparsec.kernels.program import cdiv
 
 CLOSES, ADDS, WHOLE, FLAGS = 1, 2, 4, 7

@@ -10,7 +10,14 @@ import threading
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
-from sparsec.kernels import hopper_block_kernel, hopper_forward_kernel, hopper_load, hopper_plan, hopper_sync, hopper_tiles
+from sparsec.kernels import (
+    hopper_block_kernel,
+    hopper_forward_kernel,
+    hopper_load,
+    hopper_plan,
+    hopper_sync,
+    hopper_tiles,
+)
 from sparsec.kernels.regions import Lists, Rules
 
 KEYS, ROWS = 128, 64  # ROWS: of a tile that a group has
