@@ -28,7 +28,7 @@ _MODULES = (  # each after those that it imports
     *("forward_kernel", "dq_kernel", "dkdv_kernel", "gather", "decode_tiles", "decode_kernel"),
     *("hash_kernel", "cluster_kernel", "index_kernel", "choice_kernels", "group_tiles", "group_kernels", "group_joins"),
     *("hopper_sync", "hopper_plan", "hopper_tiles", "hopper_mask", "hopper_load", "hopper_softmax", "hopper_store"),
-    *("hopper_forward_kernel", "hopper_block_kernel"),
+    *("hopper_forward_kernel", "hopper_block_plan", "hopper_block_load", "hopper_block_kernel"),
     *("hopper_backward_plan", "hopper_backward_tiles", "hopper_backward_sequences"),
     *("hopper_backward_load", "hopper_backward_store", "hopper_backward_leave", "hopper_backward_weights"),
     *("hopper_backward_kernel", "hopper_row_stats", "hopper_backward_list"),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.hopper_backward_steps import blocks_seen, tiles_of_keys
-from sparsec.kernels.hopper_block_kernel import (
+from sparsec.kernels.hopper_block_plan import (
     BLOCK_GONE,
     BLOCK_MASKS,
     NEXT_IS_OWN,
@@ -25,7 +25,7 @@ from sparsec.kernels.program import Kernel, Region, cdiv
 
 STEP_BLOCK = 64  # queries of a group of warps, and keys
 _GROUPS = 2
-_LEAST_STEPS = 2  # of a group in a tile: its queries are overwritten with results in the second step of the next one
+_LEAST_OF_GROUP = 2  # of a group in a tile: its queries are overwritten with results in the second step of the next one
 _MASKS, _GONE, _SECOND, _OWN, _ONE = (
     getattr(flag, "value", flag) for flag in (BLOCK_MASKS, BLOCK_GONE, NEXT_IS_SECOND, NEXT_IS_OWN, OF_ONE_GROUP)
 )
@@ -35,7 +35,7 @@ class BlockSteps(NamedTuple):
     """int32, on the device."""
 
     starts: Tensor  # [tiles + 1]: where the steps of a tile of queries begin
-    steps: Tensor  # [steps, 3]: two blocks, and what `sparsec.kernels.hopper_block_kernel` says of the step
+    steps: Tensor  # [steps, 3]: two blocks, and what `sparsec.kernels.hopper_block_plan` says of the step
 
 
 def has_no_score(kernel: Kernel) -> bool:
@@ -44,7 +44,7 @@ def has_no_score(kernel: Kernel) -> bool:
     return answers.score is None and answers.exponent is None and answers.tilt is None
 
 
-def share_of_steps(kernel: Kernel, n_q: int, n: int, q_offset: int) -> float:
+def share_of_listed(kernel: Kernel, n_q: int, n: int, q_offset: int) -> float:
     """How many steps a group has, as a share of those over ranges of tiles of 128 keys."""
     region, tile = kernel.regions[0], _GROUPS * STEP_BLOCK
     rows, tiles = cdiv(n_q, STEP_BLOCK), cdiv(n_q, tile)
@@ -136,19 +136,19 @@ def _steps_of_tiles(
     # Of an odd number of common blocks one goes to each group, where both have others.
     odd = (counts % 2 == 1)[:, 0] & (counts > 0).all(1)
     moved = odd[tile] & (kind == 0)
-    moved[moved.clone()] = _places(tile[moved]) == counts[tile[moved], 0] - 1
+    moved[moved.clone()] = _places_among(tile[moved]) == counts[tile[moved], 0] - 1
     copied = torch.cat([torch.arange(len(codes)), moved.nonzero()[:, 0]])
     tile, block, seen, masked = tile[copied], codes[copied] % blocks, seen[copied], masked[copied]
     kind = torch.cat([torch.where(moved, 1, kind), torch.full((int(moved.sum()),), 2)])
     seen &= (kind[:, None] == 0) | (kind[:, None] == torch.tensor([1, 2]))
     order = (3 * tile + kind).argsort(stable=True)
     tile, block, seen, masked, kind = (x[order] for x in (tile, block, seen, masked, kind))
-    rank = _places(3 * tile + kind)
+    rank = _places_among(3 * tile + kind)
     counts = torch.bincount(3 * tile + kind, minlength=3 * tiles).view(tiles, 3)
     both, first, second = ((counts + 1) // 2).unbind(1)  # two blocks a step
     turns = torch.minimum(first, second)
     turns -= ((both == 0) & (turns > 0)).long()
-    all_of_both = torch.maximum(both + first + second - 2 * turns, _LEAST_STEPS - turns)
+    all_of_both = torch.maximum(both + first + second - 2 * turns, _LEAST_OF_GROUP - turns)
     pair, own = rank // 2, kind - 1
     left = both[tile] + pair - turns[tile] + own * (first - turns)[tile]  # what one group has more than the other
     step = torch.where(pair < turns[tile], all_of_both[tile] + 2 * pair + own, left)
@@ -163,12 +163,12 @@ def _steps_of_shares(
     counts = torch.bincount(row, minlength=rows)
     parts = torch.arange(shares + 1) * counts[:, None] // shares
     sizes = parts.diff(dim=1).flatten()
-    rank = _places(row)
+    rank = _places_among(row)
     part = ((rank + 1) * shares - 1) // counts[row]
     line, rank = row * shares + part, rank - parts[row, part]
     pairs = ((sizes - 2).clamp(min=0) + 1) // 2  # behind the first one
     turns = pairs // 2
-    both = torch.maximum(1 + pairs % 2, _LEAST_STEPS - turns)
+    both = torch.maximum(1 + pairs % 2, _LEAST_OF_GROUP - turns)
     pair = (rank - 2) // 2
     alone = (rank >= 2) & (pair < 2 * turns[line])
     step = torch.where(alone, both[line] + pair, (rank >= 2).long())
@@ -177,7 +177,7 @@ def _steps_of_shares(
     return (both, turns), _Entries(line, step, rank % 2, block, seen, seen & masks.bool()[:, None])
 
 
-def _places(groups: Tensor) -> Tensor:
+def _places_among(groups: Tensor) -> Tensor:
     """The place of each entry among those of its group, which stand side by side."""
     _, sizes = groups.unique_consecutive(return_counts=True)
     firsts = sizes.cumsum(0) - sizes

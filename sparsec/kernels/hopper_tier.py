@@ -28,7 +28,7 @@ from sparsec.kernels.hopper_backward_steps import (
     in_whole_blocks,
     listed_steps,
 )
-from sparsec.kernels.hopper_blocks import has_no_score, share_of_steps
+from sparsec.kernels.hopper_blocks import has_no_score, share_of_listed
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Group, Kernel, Variant, cdiv
 from sparsec.kernels.sequence_tiles import most_tiles
@@ -99,7 +99,7 @@ class HopperCase(NamedTuple):
         return (
             tables
             or env == "1"
-            or share_of_steps(self.kernel, self.q.shape[2], self.n, self.q_offset) <= _MOST_LISTED_STEPS
+            or share_of_listed(self.kernel, self.q.shape[2], self.n, self.q_offset) <= _MOST_LISTED_STEPS
         )
 
     @property

@@ -137,17 +137,9 @@ def compile_kernels(
             out, lse = forward_gpu(program, call)
             backward_gpu(program, call, Upstream(g, out, lse))
             input_gradients_gpu(program, call, Upstream(g, out, lse))
-        kernels: tuple = (
-            forward_kernel,
-            hopper_forward_kernel,
-            hopper_block_kernel,
-            dq_kernel,
-            dkdv_kernel,
-            reduce_splits,
-            combine_splits,
-        )
+        kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
-        kernels += (hopper_sequence_stats, hopper_list_steps)
+        kernels += (hopper_sequence_stats, hopper_list_steps, hopper_block_kernel)
         kernels += (grouped_forward, grouped_dq, grouped_dkdv, grouped_stats, join_softmaxes, join_sums)
         kernels += (count_clusters, list_members)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, list_named_tiles, share_lines, mark_chosen)

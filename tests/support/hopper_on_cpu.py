@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from sparsec.kernels import (
     hopper_block_kernel,
+    hopper_block_load,
+    hopper_block_plan,
     hopper_forward_kernel,
     hopper_load,
     hopper_plan,
@@ -268,12 +270,11 @@ class BlockProgram(Program):
         super().__init__(number, programs, work, None, **sizes)
         lists = Lists(*(Memory(x.flatten().tolist()) for x in steps))
         self.plan = self.plan._replace(lists=lists)
-        kernel = hopper_block_kernel
-        keys, values = _number(kernel.KEY_STAGES), _number(kernel.VALUE_STAGES)
+        keys, values = _number(hopper_block_plan.KEY_STAGES), _number(hopper_block_plan.VALUE_STAGES)
         counts = 4, keys, values, 0, 12, SLOTS * _number(hopper_tiles.TILE_WORDS), 2, 3 * keys, 3 * values
-        self.shared = kernel.BlockShared(*map(Cells, counts))  # type: ignore[assignment]
+        self.shared = hopper_block_plan.BlockShared(*map(Cells, counts))  # type: ignore[assignment]
         self.shared.q.dtype = None  # type: ignore[attr-defined]
-        self.load, self.attend = kernel._load_blocks, kernel._attend_blocks
+        self.load, self.attend = hopper_block_load.hopper_block_load, hopper_block_kernel._attend_blocks
         self.instead = {"_load_pair": self._pair, "_mask_blocks": lambda s, *_: s}
 
     def _pair(self, x: Box, batch: int, head: int, one: int, two: int, full: Cell, to: Cell, plan: Any) -> None:
