@@ -20,11 +20,12 @@ from sparsec.kernels.hopper_block_plan import (
     SAID_WORDS,
     VALUE_STAGES,
     VALUES_EMPTY,
+    BlockLists,
     BlockShared,
 )
 from sparsec.kernels.hopper_plan import HopperPlan, HopperResults, HopperSizes, HopperWork
-from sparsec.kernels.hopper_softmax import no_sums, row_weights, scores_of, stored_matrix
-from sparsec.kernels.hopper_store import hopper_store, hopper_store_sums
+from sparsec.kernels.hopper_softmax import next_weights, no_sums, scores_of, stored_matrix
+from sparsec.kernels.hopper_store import hopper_store_from, hopper_store_sums
 from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_STORER, QUERIES_EMPTY, named_barrier, says
 from sparsec.kernels.hopper_tiles import (
     ENDS,
@@ -37,7 +38,7 @@ from sparsec.kernels.hopper_tiles import (
     said_of,
     tile_word,
 )
-from sparsec.kernels.regions import Lists, Rules, ask_keep
+from sparsec.kernels.regions import Rules, ask_keep
 
 
 @gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles", "share_every"], repr=kernel_name)
@@ -54,14 +55,13 @@ def hopper_block_kernel(
         HopperPlan(
             HopperWork(
                 None, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits, SINKS, sinks_b,
-                share_every,
             ),
-            Rules(KEEP, None, None, NUMBERS), Lists(STARTS, STEPS),
+            Rules(KEEP, None, None, NUMBERS), BlockLists(STARTS, STEPS, share_every),
             HopperSizes(
-                GROUP, SPLITS is not None, TWIN, False, TILE_WORDS, False, False,
+                GROUP, SPLITS is not None, False, TILE_WORDS, False, False,
                 128, 128, BLOCK_D, HEAD_DIM, 64, 2, KEY_STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 128, 16]), OUT_LAYOUT,
-                gl.DotOperandLayout(0, OUT_LAYOUT, 2),
+                gl.DotOperandLayout(0, OUT_LAYOUT, 2), TWIN,
             ),
             scale_log2,
         ),
@@ -120,14 +120,14 @@ def _attend_blocks(GROUP: gl.constexpr, results, shared, plan):
         mbarrier.wait(shared.q_full.index(turn & 1), (turn >> 1) & 1, pred=first & more)
         s = scores_of(shared, 2 * (turn & 1) + GROUP, stage % KEY_STAGES, plan)
         if complete >= 0:
-            hopper_store(acc, complete, shared.q.index(2 * (complete & 1) + GROUP), results, shared, plan, GROUP)
+            hopper_store_from(acc, complete, shared.q.index(2 * (complete & 1) + GROUP), results, shared, plan, GROUP)
         values = stored_matrix(shared.v, gl.maximum(value_stage, 0) % VALUE_STAGES)
         acc = warpgroup_mma(p, values, acc, use_acc=adds, is_async=True)
         s = warpgroup_mma_wait(1, deps=[s])
         _give_back(KEYS_EMPTY + stage % KEY_STAGES, own)
         if says(said, (3 * BLOCK_MASKS | 3 * BLOCK_GONE) << (2 * GROUP)):
             s = _mask_blocks(s, said, stage, turn, shared, plan, GROUP)
-        weights, alpha, m_i, l_i = row_weights(s, m_i, l_i, first, plan.scale_log2)
+        weights, alpha, m_i, l_i = next_weights(s, m_i, l_i, said & FIRST, turn, shared, plan, GROUP)
         if complete >= 0:
             store_wait(0)
             named_barrier(QUERIES_EMPTY + (complete & 1), ARRIVE_ALL)
@@ -150,7 +150,7 @@ def _attend_blocks(GROUP: gl.constexpr, results, shared, plan):
         stage, own = following, following_own
         said = said_of(shared.said, stage % SAID_STEPS * SAID_WORDS)
     if complete >= 0:
-        hopper_store(acc, complete, shared.q.index(2 * (complete & 1) + GROUP), results, shared, plan, GROUP)
+        hopper_store_from(acc, complete, shared.q.index(2 * (complete & 1) + GROUP), results, shared, plan, GROUP)
     store_wait(0)
 
 

@@ -12,8 +12,9 @@ from sparsec.kernels.hopper_block_plan import (
     VALUE_STAGES,
     VALUES_EMPTY,
 )
+from sparsec.kernels.hopper_plan import HopperTile
 from sparsec.kernels.hopper_sync import MEET_ALL, MEET_STORER, QUERIES_EMPTY, named_barrier
-from sparsec.kernels.hopper_tiles import ENDS, FIRST, hopper_tile, hopper_turns, say, say_tile
+from sparsec.kernels.hopper_tiles import ENDS, FIRST, say, say_tile
 from sparsec.kernels.tiles import split_steps
 
 
@@ -22,8 +23,8 @@ def hopper_block_load(Q, K, V, shared, plan):
     """What the loading warp does: the values of a step come behind the keys of the next one."""
     batch, head, first_block, second_block, stage = 0, 0, 0, 0, 0
     kinds = 0  # of the last steps, two bits each: 0 of both groups, 1 or 2 of one
-    for turn in range(hopper_turns(plan)):
-        tile = hopper_tile(turn, plan)
+    for turn in range(_turns(plan)):
+        tile = _tile_of_turn(turn, plan)
         line, second_row = tile.number, plan.sizes.ROWS
         if plan.sizes.TWIN:
             line = gl.where(tile.split, plan.work.tiles + tile.number * tile.parts + tile.part, line)
@@ -43,7 +44,7 @@ def hopper_block_load(Q, K, V, shared, plan):
             row = tile.first + group * second_row
             load_box(Q, [tile.batch, tile.head, row, 0], shared.q_full.index(slot), own)
         for step in range(count):
-            entry = plan.lists.LIST + 3 * (begin + step)
+            entry = plan.lists.STEPS + 3 * (begin + step)
             one, two, said = gl.load(entry), gl.load(entry + 1), gl.load(entry + 2)
             kind = (said // OF_ONE_GROUP) & 3
             k_slot = stage % KEY_STAGES
@@ -98,3 +99,57 @@ def _load_pair(X, batch, head, one, two, full, to, plan):
     for box in gl.static_range(BOXES):
         load_box(X, [batch, head, one * ROWS, box * COLUMNS], full, boxes.index(2 * box))
         load_box(X, [batch, head, two * ROWS, box * COLUMNS], full, boxes.index(2 * box + 1))
+
+
+@gluon.jit
+def _tiles_of_head(plan):
+    """How many tiles of a head no programs split, and how many shares of others there are."""
+    tiles, shares = plan.work.tiles, 0
+    if plan.sizes.SPLIT:
+        tiles -= plan.work.split_tiles // 2 if plan.sizes.TWIN else plan.work.split_tiles
+        shares = plan.work.split_tiles * plan.work.splits
+    return tiles, shares
+
+
+@gluon.jit
+def _turns(plan):
+    """How many tiles and shares this program works on."""
+    tiles, shares = _tiles_of_head(plan)
+    numbers = (tiles + shares) * plan.work.group_heads * plan.work.batches
+    return gl.cdiv(gl.maximum(numbers - gl.program_id(0), 0), gl.num_programs(0))
+
+
+@gluon.jit
+def _tile_of_turn(turn, plan):
+    """Head after head; one of `share_every` is a share of a tile that programs split, until all are done.
+
+    With all of them first, programs would read the keys of all heads before they have much to do with them.
+    """
+    number, rows = turn * gl.num_programs(0) + gl.program_id(0), plan.work.group_heads * plan.work.batches
+    tiles, shares = _tiles_of_head(plan)
+    split, part, parts = number < 0, 0, 1
+    first = plan.work.tiles - tiles
+    share = number
+    if plan.sizes.SPLIT:
+        every = plan.lists.share_every
+        share = number // every
+        split = (share * every == number) & (share < shares * rows)
+        number -= gl.minimum(gl.cdiv(number, every), shares * rows)
+    tiles = gl.maximum(tiles, 1)
+    tile, row = number % tiles + first, number // tiles
+    place = tile * plan.sizes.BLOCK_M
+    if plan.sizes.SPLIT:
+        of_head = gl.maximum(shares, 1)
+        tile = gl.where(split, share % of_head // plan.work.splits, tile)
+        row = gl.where(split, share // of_head, row)
+        part, parts = gl.where(split, share % plan.work.splits, 0), gl.where(split, plan.work.splits, 1)
+        place = tile * plan.sizes.BLOCK_M
+        if plan.sizes.TWIN:
+            place = gl.where(split, tile * plan.sizes.ROWS, place)
+    head = row % plan.work.group_heads
+    if plan.work.HEADS is not None:
+        head = gl.load(plan.work.HEADS + head)
+    return HopperTile(
+        row // plan.work.group_heads, head, head // plan.sizes.GROUP, tile, split, part, parts,
+        place, plan.work.n_q - place, plan.work.q_offset + place, plan.work.n, 0, 0,
+    )  # fmt: skip

@@ -20,6 +20,14 @@ SAID_STEPS, SAID_WORDS = gl.constexpr(4), gl.constexpr(3)  # flags, then the two
 KEYS_EMPTY, VALUES_EMPTY = gl.constexpr(12), gl.constexpr(6)
 
 
+class BlockLists(NamedTuple):
+    """The steps of tiles, as `sparsec.kernels.hopper_blocks` has them."""
+
+    STARTS: Any
+    STEPS: Any
+    share_every: Any  # of so many turns of all programs one is a share of a tile that they split
+
+
 class BlockShared(NamedTuple):
     """Shared memory, as `HopperShared`; barriers of stages stand thrice: of steps of both groups, and of one."""
 

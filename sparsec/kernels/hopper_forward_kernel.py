@@ -18,10 +18,10 @@ from sparsec.kernels.hopper_tiles import ENDS, FIRST, RAGGED, SEQUENCE_WORDS, TI
 from sparsec.kernels.regions import Lists, Rules
 
 
-@gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles", "share_every"], repr=kernel_name)
+@gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles"], repr=kernel_name)
 def hopper_forward_kernel(
     Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, SINKS, r_b, r_h, r_m,
-    heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits, share_every, sinks_b,
+    heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits, sinks_b,
     NAME: gl.constexpr, KEEP: gl.constexpr, FULL: gl.constexpr, KEYS: gl.constexpr, NUMBERS: gl.constexpr,
     WHOLE: gl.constexpr, SCORE: gl.constexpr, TILT: gl.constexpr, NEAR: gl.constexpr, BOUNDED: gl.constexpr,
     LONGEST_FIRST: gl.constexpr,
@@ -41,11 +41,10 @@ def hopper_forward_kernel(
         HopperPlan(
             HopperWork(
                 TILES, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits, SINKS, sinks_b,
-                share_every,
             ),
             Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR, TILT), Lists(),
             HopperSizes(
-                GROUP, SPLITS is not None, False, TILES is not None, WORDS, LONGEST_FIRST, BOUNDED,
+                GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST, BOUNDED,
                 BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, ROWS, BLOCK_M // ROWS, STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2),
@@ -124,7 +123,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         mbarrier.wait(shared.q_full.index(turn & 1), (turn >> 1) & 1, pred=first & more)
         s = scores_of(shared, GROUPS * (turn & 1) + GROUP, stage % STAGES, plan)
         if complete >= 0:
-            hopper_store(acc, complete, shared.out.index(GROUP), results, shared, plan, GROUP)
+            hopper_store(acc, complete, results, shared, plan, GROUP)
         if plan.sizes.PACKED and says(said_before, RAGGED):
             clear_values(shared, stage % STAGES, said_before, turn_before, plan, GROUP)
         acc = warpgroup_mma(p, stored_matrix(shared.v, stage % STAGES), acc, use_acc=adds, is_async=True)
@@ -141,5 +140,5 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         said_before, turn_before = said, turn
         said = said_of(shared.said, stage % STAGES)
     if complete >= 0:  # of several sequences, there may be fewer tiles than programs
-        hopper_store(acc, complete, shared.out.index(GROUP), results, shared, plan, GROUP)
+        hopper_store(acc, complete, results, shared, plan, GROUP)
     store_wait(0)

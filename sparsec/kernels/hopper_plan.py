@@ -21,7 +21,6 @@ class HopperWork(NamedTuple):
     splits: Any
     SINKS: Any  # one score more for each row, [1 or B, H]; None: there is none
     sinks_b: Any
-    share_every: Any  # of so many numbers one is a share of a tile that programs split; 0: shares come first
 
 
 class HopperSizes(NamedTuple):
@@ -29,7 +28,6 @@ class HopperSizes(NamedTuple):
 
     GROUP: Any  # query heads that share a key head
     SPLIT: Any  # whether programs split tiles
-    TWIN: Any  # whether shares of these are about 64 rows, of whose keys each group has its own
     PACKED: Any  # whether tiles are those of several sequences, and how many words are said of one
     WORDS: Any
     LONGEST_FIRST: Any
@@ -44,6 +42,7 @@ class HopperSizes(NamedTuple):
     SCORES: Any  # layout of scores in registers
     OUT: Any  # of results
     WEIGHTS: Any  # of the softmax's weights, as a product takes them
+    TWIN: Any = False  # whether groups share the rows of a share of a split tile, of whose keys each has its own
 
 
 class HopperPlan(NamedTuple):

@@ -62,12 +62,8 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
         split = split_first_tiles(prefix, n_q, rows, steps, heads.queries, batch, all_heads)
         found = lay_splits(run, split, {"SPLITS": (head_dim,), "SPLITS_LSE": ()})
         values |= split.values | found
-    numbers = (tiles + (split.programs if split else 0)) * heads.queries * batch
-    programs = min(numbers, processors(q.device))
-    if split:
-        shares = split.values["split_tiles"] * split.values["splits"] * heads.queries * batch
-        values["share_every"] = share_every(shares, numbers, programs)
-    run.launch(hopper_forward_kernel, (programs, 1, 1), values, options)
+    programs = (tiles + (split.programs if split else 0)) * heads.queries * batch
+    run.launch(hopper_forward_kernel, (min(programs, processors(q.device)), 1, 1), values, options)
     if split:
         found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
         join_splits(run, combine_splits, split, found)

@@ -49,34 +49,22 @@ def next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP: gl.constexpr):
     if says(said, RAGGED | (3 * MASKS) << (2 * GROUP)):
         s = hopper_mask(s, said, turn, shared, plan, GROUP)
     first = says(said, FIRST)
+    l_i = gl.where(first, 0.0, l_i)
     if plan.sizes.BOUNDED:
-        l_i = gl.where(first, 0.0, l_i)
         p = gl.exp2(s * scale)
         return p, m_i, m_i, l_i + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
-    elif plan.rules.TILT is None:
-        return row_weights(s, m_i, l_i, first, scale)
     else:
-        l_i = gl.where(first, 0.0, l_i)
         row_max = gl.convert_layout(gl.max(s, 1), m_i.type.layout, assert_trivial=True)
         m_i = gl.where(first, NO_MAXIMUM, m_i)
-        m_new = gl.maximum(m_i, row_max + rise)
-        p = gl.exp2(s - _rows_of(m_new - rise, s))
+        if plan.rules.TILT is not None:
+            m_new = gl.maximum(m_i, row_max + rise)
+            p = gl.exp2(s - _rows_of(m_new - rise, s))
+        else:
+            m_new = gl.maximum(m_i, row_max * scale)
+            p = gl.exp2(s * scale - _rows_of(m_new, s))
         alpha = gl.exp2(m_i - m_new)
         l_i = l_i * _rows_of(alpha, l_i) + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
         return p, gl.where(first, 1.0, alpha), m_new, l_i
-
-
-@gluon.jit
-def row_weights(s, m_i, l_i, first, scale):
-    """The same of scores that are to be scaled; `first`: the step is the first one of its tile."""
-    l_i = gl.where(first, 0.0, l_i)
-    row_max = gl.convert_layout(gl.max(s, 1), m_i.type.layout, assert_trivial=True)
-    m_i = gl.where(first, NO_MAXIMUM, m_i)
-    m_new = gl.maximum(m_i, row_max * scale)
-    p = gl.exp2(s * scale - _rows_of(m_new, s))
-    alpha = gl.exp2(m_i - m_new)
-    l_i = l_i * _rows_of(alpha, l_i) + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
-    return p, gl.where(first, 1.0, alpha), m_new, l_i
 
 
 @gluon.jit

@@ -36,8 +36,14 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
 
 
 @gluon.jit
-def hopper_store(acc, turn, own, results, shared, plan, GROUP: gl.constexpr):
-    """Results of a group's rows of that tile, or its share of them; `own`: room for them in shared memory."""
+def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
+    """Results of a group's rows of that tile, or its share of them."""
+    hopper_store_from(acc, turn, shared.out.index(GROUP), results, shared, plan, GROUP)
+
+
+@gluon.jit
+def hopper_store_from(acc, turn, own, results, shared, plan, GROUP: gl.constexpr):
+    """The same, with room for them in shared memory."""
     factors = shared.factors.index(plan.sizes.GROUPS * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
     out = acc * factors[:, None]
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)

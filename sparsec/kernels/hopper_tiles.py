@@ -46,9 +46,7 @@ def hopper_turns(plan):
         tiles = gl.load(plan.work.TILES) * plan.work.group_heads
     else:
         tiles = plan.work.tiles * rows
-    if plan.sizes.TWIN:
-        tiles += (plan.work.split_tiles * plan.work.splits - plan.work.split_tiles // 2) * rows
-    elif plan.sizes.SPLIT:
+    if plan.sizes.SPLIT:
         tiles += plan.work.split_tiles * (plan.work.splits - 1) * rows
     turns = tiles // gl.num_programs(0)
     return turns + gl.where(hopper_number(turns, plan) < tiles, 1, 0)
@@ -88,13 +86,9 @@ def _tile_of_rows(turn, plan):
     split, part, parts, skipped, shares = number < 0, 0, 1, 0, 1
     if plan.sizes.SPLIT:
         shares, skipped = gl.maximum(plan.work.split_tiles * plan.work.splits, 1), plan.work.split_tiles
-        if plan.sizes.TWIN:
-            skipped = plan.work.split_tiles // 2
-        some = plan.work.split_tiles * plan.work.splits * rows
-        every = gl.maximum(plan.work.share_every, 1)
-        share = number // every
-        split = (share * every == number) & (share < some)
-        number = gl.where(split, 0, number - gl.minimum(gl.cdiv(number, every), some))
+        split = number < plan.work.split_tiles * plan.work.splits * rows
+        share = number
+        number = gl.where(split, 0, number - plan.work.split_tiles * plan.work.splits * rows)
     if plan.sizes.LONGEST_FIRST:
         tile, row = plan.work.tiles - 1 - number // rows, number % rows
     else:
@@ -108,8 +102,6 @@ def _tile_of_rows(turn, plan):
     if plan.work.HEADS is not None:
         head = gl.load(plan.work.HEADS + head)
     place = tile * plan.sizes.BLOCK_M
-    if plan.sizes.TWIN:
-        place = gl.where(split, tile * plan.sizes.ROWS, place)
     return HopperTile(
         row // plan.work.group_heads, head, head // plan.sizes.GROUP, tile, split, part, parts,
         place, plan.work.n_q - place, plan.work.q_offset + place, plan.work.n, 0, 0,
@@ -209,7 +201,7 @@ def row_of_group(shared, turn, plan, GROUP: gl.constexpr):
         number = tile_word(shared, turn, plan, TILE_NUMBER)
         first = number * plan.sizes.BLOCK_M
         if plan.sizes.TWIN:
-            share = number * plan.sizes.ROWS - GROUP * plan.sizes.ROWS
+            share = (number - GROUP) * plan.sizes.ROWS
             first = gl.where(tile_word(shared, turn, plan, TILE_PART) < 0, first, share)
     return first + GROUP * plan.sizes.ROWS
 

@@ -94,11 +94,11 @@ def test_programs(text: str, n_q: int, n: int, offset: int, programs: int, share
     made = block_steps(kernel.regions[0], n_q, n, q_offset, split_rows, shares if twin else 0, torch.device("cpu"))
     count, skipped = split_rows // rows, split_rows // TILE
     every = share_every(count * shares * heads, (tiles - skipped + count * shares) * heads, programs)
-    sizes = 1, n_q, n, q_offset, tiles, count, shares, None, 0, every
+    sizes = 1, n_q, n, q_offset, tiles, count, shares, None, 0
     work = HopperWork(None, None, heads, heads, *sizes)
     found, expected = Counter(), Counter()
     for number in range(programs):
-        for each in BlockProgram(number, programs, work, made, GROUP=1, SPLIT=count > 0, TWIN=twin).run():
+        for each in BlockProgram(number, programs, work, made, every, GROUP=1, SPLIT=count > 0, TWIN=twin).run():
             assert {*each.queries} == {("Q", 0, each.head, each.row, 0)}
             blocks = []
             for (name, *keys), (values, *place) in each.steps:

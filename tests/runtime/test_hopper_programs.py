@@ -61,7 +61,7 @@ def test_sequences(sequences: list[tuple[int, int, int]], heads: int, programs: 
             table += [0, q_first, n_q, k_first, begin, n, q_offset, tile, 0, 0, 0]
             table[0] += 1
         q_first, k_first = q_first + n_q, k_first + keys
-    work = HopperWork(Memory(table), None, heads, heads, 1, q_first, k_first, 0, 0, 0, 1, None, 0, 0)
+    work = HopperWork(Memory(table), None, heads, heads, 1, q_first, k_first, 0, 0, 0, 1, None, 0)
     assert stored_by(programs, work, GROUP=1, GROUPS=groups) == expected
 
 
@@ -80,5 +80,5 @@ def test_one_sequence(
         rows = tuple(KEYS * (first + step) for step in reversed(range(steps))) or (KEYS * cdiv(n, KEYS),)
         for row, head, group in ((i, j, g) for i in range(batch) for j in range(heads) for g in range(groups)):
             expected[group, row, head, (tile * groups + group) * ROWS, rows] += 1
-    work = HopperWork(None, None, heads, heads, batch, n_q, n, q_offset, tiles, 0, 1, None, 0, 0)
+    work = HopperWork(None, None, heads, heads, batch, n_q, n, q_offset, tiles, 0, 1, None, 0)
     assert stored_by(programs, work, GROUP=2, GROUPS=groups, LONGEST_FIRST=longest_first) == expected

@@ -114,13 +114,13 @@ class Program:
             Rules(_nothing, None, keys, None),
             Lists(),
             hopper_plan.HopperSizes(
-                sizes["GROUP"], sizes.get("SPLIT", False), sizes.get("TWIN", False), work.TILES is not None, words,
+                sizes["GROUP"], sizes.get("SPLIT", False), work.TILES is not None, words,
                 sizes.get("LONGEST_FIRST", False), False, ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
                 *no_layouts,
             ),
             1.0,
         )  # fmt: skip
-        counts = 2 * self.groups, STAGES, STAGES, self.groups, 0, STAGES, SLOTS * words, 2, STAGES
+        counts = 2 * self.groups, STAGES, STAGES, 0, 0, STAGES, SLOTS * words, 2, STAGES
         self.shared = hopper_plan.HopperShared(*map(Cells, counts))
         self.shared.q.dtype = None  # type: ignore[attr-defined]
         self.load, self.attend = hopper_load.hopper_load, hopper_forward_kernel._hopper_attend
@@ -248,7 +248,10 @@ class Program:
     def _store_wait(self, count: int) -> None:
         pass
 
-    def _hopper_store(
+    def _hopper_store(self, acc: Tensor, turn: int, results: Any, shared: Any, plan: Any, group: int) -> None:
+        self._hopper_store_from(acc, turn, Cell(), results, shared, plan, group)
+
+    def _hopper_store_from(
         self, acc: Tensor, turn: int, own: Cell, results: Any, shared: Any, plan: Any, group: int
     ) -> None:
         own.content = "results"
@@ -265,11 +268,14 @@ class Program:
 class BlockProgram(Program):
     """One program of a launch of the kernel whose steps come from a list."""
 
-    def __init__(self, number: int, programs: int, work: hopper_plan.HopperWork, steps: Any, **sizes: Any) -> None:
+    def __init__(
+        self, number: int, programs: int, work: hopper_plan.HopperWork, steps: Any, share_every: int, **sizes: Any
+    ) -> None:
         """`steps`: of a tile of queries, as `sparsec.kernels.hopper_blocks` lists them."""
         super().__init__(number, programs, work, None, **sizes)
-        lists = Lists(*(Memory(x.flatten().tolist()) for x in steps))
-        self.plan = self.plan._replace(lists=lists)
+        lists = (Memory(x.flatten().tolist()) for x in steps)
+        own = self.plan.sizes._replace(TWIN=sizes.get("TWIN", False))
+        self.plan = self.plan._replace(lists=hopper_block_plan.BlockLists(*lists, share_every), sizes=own)
         keys, values = _number(hopper_block_plan.KEY_STAGES), _number(hopper_block_plan.VALUE_STAGES)
         counts = 4, keys, values, 0, 12, SLOTS * _number(hopper_tiles.TILE_WORDS), 2, 3 * keys, 3 * values
         self.shared = hopper_block_plan.BlockShared(*map(Cells, counts))  # type: ignore[assignment]
@@ -282,9 +288,6 @@ class BlockProgram(Program):
             to.content = (x.name, batch, head, one, two)
             full.complete += 1
             self.changed.notify_all()
-
-    def _row_weights(self, s: Any, m_i: Any, l_i: Any, first: bool, scale: float) -> tuple[Any, ...]:
-        return self._next_weights(s, m_i, l_i, 0, 0)
 
 
 class _Names(dict):
