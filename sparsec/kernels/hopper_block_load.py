@@ -23,7 +23,7 @@ def hopper_block_load(Q, K, V, shared, plan):
     """What the loading warp does: the values of a step come behind the keys of the next one."""
     batch, head, first_block, second_block, stage = 0, 0, 0, 0, 0
     kinds = 0  # of the last steps, two bits each: 0 of both groups, 1 or 2 of one
-    for turn in range(_turns(plan)):
+    for turn in range(_turns_of_blocks(plan)):
         tile = _tile_of_turn(turn, plan)
         line, second_row = tile.number, plan.sizes.ROWS
         if plan.sizes.TWIN:
@@ -112,7 +112,7 @@ def _tiles_of_head(plan):
 
 
 @gluon.jit
-def _turns(plan):
+def _turns_of_blocks(plan):
     """How many tiles and shares this program works on."""
     tiles, shares = _tiles_of_head(plan)
     numbers = (tiles + shares) * plan.work.group_heads * plan.work.batches
