@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sparsec.kernels.device import RUN_TIME, kernel_name
 from sparsec.kernels.hopper import gl, gluon, mbarrier, store_wait, warpgroup_mma, warpgroup_mma_wait
-from sparsec.kernels.hopper_block_load import hopper_block_load
+from sparsec.kernels.hopper_block_load import hopper_load_key_blocks, hopper_load_value_blocks
 from sparsec.kernels.hopper_block_plan import (
     BLOCK_GONE,
     BLOCK_MASKS,
@@ -97,8 +97,9 @@ def _hopper_blocks(Q, K, V, results, plan):
     gl.warp_specialize([
         (_attend_blocks, (0, results, shared, plan)),
         (_attend_blocks, (1, results, shared, plan)),
-        (hopper_block_load, (Q, K, V, shared, plan)),
-    ], [4, 1], [240, 24])  # fmt: skip
+        (hopper_load_key_blocks, (Q, K, shared, plan)),
+        (hopper_load_value_blocks, (V, shared, plan)),
+    ], [4, 1, 1], [240, 24, 24])  # fmt: skip
 
 
 @gluon.jit

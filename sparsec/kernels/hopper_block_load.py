@@ -1,4 +1,4 @@
-"""The warp of the Hopper tier that loads blocks: queries of a tile, and for each step two blocks of keys and values."""
+"""The warps of the Hopper tier that load blocks: one queries and keys, one values, two blocks for each step."""
 
 from __future__ import annotations
 
@@ -19,64 +19,83 @@ from sparsec.kernels.tiles import split_steps
 
 
 @gluon.jit
-def hopper_block_load(Q, K, V, shared, plan):
-    """What the loading warp does: the values of a step come behind the keys of the next one."""
-    batch, head, first_block, second_block, stage = 0, 0, 0, 0, 0
-    kinds = 0  # of the last steps, two bits each: 0 of both groups, 1 or 2 of one
+def hopper_load_key_blocks(Q, K, shared, plan):
+    """What the warp does that loads queries and keys, and says which steps there are."""
+    stage, kinds = 0, 0  # kinds: of the last steps, two bits each: 0 of both groups, 1 or 2 of one
     for turn in range(_turns_of_blocks(plan)):
         tile = _tile_of_turn(turn, plan)
-        line, second_row = tile.number, plan.sizes.ROWS
-        if plan.sizes.TWIN:
-            line = gl.where(tile.split, plan.work.tiles + tile.number * tile.parts + tile.part, line)
-            second_row = gl.where(tile.split, 0, plan.sizes.ROWS)
-        begin = gl.load(plan.lists.STARTS + line)
-        count = gl.load(plan.lists.STARTS + line + 1) - begin
-        if plan.sizes.SPLIT and not plan.sizes.TWIN:
-            own_begin, own_end = split_steps(count, tile.part, tile.parts)
-            begin, count = begin + own_begin, own_end - own_begin
+        begin, count = _steps_of_turn(tile, plan)
+        one, two, said = _listed_step(begin, plan)
         slot = turn & 1
         if turn > 1:
             named_barrier(QUERIES_EMPTY + slot, MEET_ALL)
         say_tile(tile, turn, shared, plan)
+        second_row = plan.sizes.ROWS
+        if plan.sizes.TWIN:
+            second_row = gl.where(tile.split, 0, plan.sizes.ROWS)
         mbarrier.expect(shared.q_full.index(slot), Q.block_type.nbytes * 2)
         for group in gl.static_range(2):
-            own = shared.q.index(2 * slot + group)
-            row = tile.first + group * second_row
+            row, own = tile.first + group * second_row, shared.q.index(2 * slot + group)
             load_box(Q, [tile.batch, tile.head, row, 0], shared.q_full.index(slot), own)
         for step in range(count):
-            entry = plan.lists.STEPS + 3 * (begin + step)
-            one, two, said = gl.load(entry), gl.load(entry + 1), gl.load(entry + 2)
-            kind = (said // OF_ONE_GROUP) & 3
-            k_slot = stage % KEY_STAGES
+            next_one, next_two, next_said = _listed_step(begin + gl.minimum(step + 1, count - 1), plan)
+            kind, s = (said // OF_ONE_GROUP) & 3, stage % KEY_STAGES
             if stage >= KEY_STAGES:
-                _await_stage(KEYS_EMPTY + k_slot, (kinds >> (2 * KEY_STAGES - 2)) & 3)
+                _await_stage(KEYS_EMPTY + s, (kinds >> (2 * KEY_STAGES - 2)) & 3)
             place = stage % SAID_STEPS * SAID_WORDS
             say(said + gl.where(step == 0, FIRST, 0), shared.said, place)
             say(one, shared.said, place + 1)
             say(two, shared.said, place + 2)
-            full = shared.k_full.index(kind * KEY_STAGES + k_slot)
-            _load_pair(K, tile.batch, tile.kv_head, one, two, full, shared.k.index(k_slot), plan)
-            _load_values(V, batch, head, first_block, second_block, stage - 1, kinds, shared, plan)
-            batch, head, first_block, second_block = tile.batch, tile.kv_head, one, two
+            full = shared.k_full.index(kind * KEY_STAGES + s)
+            _load_pair(K, tile, one, two, full, shared.k.index(s), plan)
             kinds = (kinds << 2) | kind
             stage += 1
-    k_slot = stage % KEY_STAGES
+            one, two, said = next_one, next_two, next_said
     if stage >= KEY_STAGES:
-        _await_stage(KEYS_EMPTY + k_slot, (kinds >> (2 * KEY_STAGES - 2)) & 3)
+        _await_stage(KEYS_EMPTY + stage % KEY_STAGES, (kinds >> (2 * KEY_STAGES - 2)) & 3)
     say(FIRST | ENDS, shared.said, stage % SAID_STEPS * SAID_WORDS)
-    mbarrier.arrive(shared.k_full.index(k_slot), count=1)
-    _load_values(V, batch, head, first_block, second_block, stage - 1, kinds, shared, plan)
+    mbarrier.arrive(shared.k_full.index(stage % KEY_STAGES), count=1)
 
 
 @gluon.jit
-def _load_values(V, batch, head, one, two, stage, kinds, shared, plan):
-    """The values of a step, which is the last of `kinds`."""
-    if stage >= 0:
-        slot = stage % VALUE_STAGES
-        if stage >= VALUE_STAGES:
-            _await_stage(VALUES_EMPTY + slot, (kinds >> (2 * VALUE_STAGES)) & 3)
-        full = shared.v_full.index((kinds & 3) * VALUE_STAGES + slot)
-        _load_pair(V, batch, head, one, two, full, shared.v.index(slot), plan)
+def hopper_load_value_blocks(V, shared, plan):
+    """What the warp does that loads values."""
+    stage, kinds = 0, 0
+    for turn in range(_turns_of_blocks(plan)):
+        tile = _tile_of_turn(turn, plan)
+        begin, count = _steps_of_turn(tile, plan)
+        one, two, said = _listed_step(begin, plan)
+        for step in range(count):
+            next_one, next_two, next_said = _listed_step(begin + gl.minimum(step + 1, count - 1), plan)
+            kind, s = (said // OF_ONE_GROUP) & 3, stage % VALUE_STAGES
+            if stage >= VALUE_STAGES:
+                _await_stage(VALUES_EMPTY + s, (kinds >> (2 * VALUE_STAGES - 2)) & 3)
+            full = shared.v_full.index(kind * VALUE_STAGES + s)
+            _load_pair(V, tile, one, two, full, shared.v.index(s), plan)
+            kinds = (kinds << 2) | kind
+            stage += 1
+            one, two, said = next_one, next_two, next_said
+
+
+@gluon.jit
+def _steps_of_turn(tile, plan):
+    """The first step of a tile or share in the list, and how many there are."""
+    line = tile.number
+    if plan.sizes.TWIN:
+        line = gl.where(tile.split, plan.work.tiles + tile.number * tile.parts + tile.part, line)
+    begin = gl.load(plan.lists.STARTS + line)
+    count = gl.load(plan.lists.STARTS + line + 1) - begin
+    if plan.sizes.SPLIT and not plan.sizes.TWIN:
+        own_begin, own_end = split_steps(count, tile.part, tile.parts)
+        begin, count = begin + own_begin, own_end - own_begin
+    return begin, count
+
+
+@gluon.jit
+def _listed_step(number, plan):
+    """Its blocks, and what is said of it."""
+    entry = plan.lists.STEPS + 3 * number
+    return gl.load(entry), gl.load(entry + 1), gl.load(entry + 2)
 
 
 @gluon.jit
@@ -89,7 +108,7 @@ def _await_stage(number, kind):
 
 
 @gluon.jit
-def _load_pair(X, batch, head, one, two, full, to, plan):
+def _load_pair(X, tile, one, two, full, to, plan):
     """Two blocks, in boxes of so many columns as a tile has side by side."""
     COLUMNS: gl.constexpr = X.block_type.shape[3]
     BOXES: gl.constexpr = plan.sizes.BLOCK_D // COLUMNS
@@ -97,8 +116,8 @@ def _load_pair(X, batch, head, one, two, full, to, plan):
     boxes = seen_as(to, X.dtype, [2 * BOXES, 1, 1, ROWS, COLUMNS], X.layout)
     mbarrier.expect(full, X.block_type.nbytes * 2 * BOXES)
     for box in gl.static_range(BOXES):
-        load_box(X, [batch, head, one * ROWS, box * COLUMNS], full, boxes.index(2 * box))
-        load_box(X, [batch, head, two * ROWS, box * COLUMNS], full, boxes.index(2 * box + 1))
+        load_box(X, [tile.batch, tile.kv_head, one * ROWS, box * COLUMNS], full, boxes.index(2 * box))
+        load_box(X, [tile.batch, tile.kv_head, two * ROWS, box * COLUMNS], full, boxes.index(2 * box + 1))
 
 
 @gluon.jit

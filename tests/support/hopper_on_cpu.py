@@ -123,13 +123,16 @@ class Program:
         counts = 2 * self.groups, STAGES, STAGES, 0, 0, STAGES, SLOTS * words, 2, STAGES
         self.shared = hopper_plan.HopperShared(*map(Cells, counts))
         self.shared.q.dtype = None  # type: ignore[attr-defined]
-        self.load, self.attend = hopper_load.hopper_load, hopper_forward_kernel._hopper_attend
+        self.loads: list[tuple[Any, str]] = [(hopper_load.hopper_load, "QKV")]
+        self.attend = hopper_forward_kernel._hopper_attend
         self.instead: dict[str, Any] = {}
 
     def run(self) -> list[Stored]:
         """What it stores.  AssertionError where a group waits for ever, or reads what is not there."""
-        boxes = map(Box, "QKV")
-        arguments = [(self.load, (*boxes, self.shared, self.plan))]
+        boxes = [*map(Box, "QKV")]
+        arguments = [
+            (load, (*(box for box in boxes if box.name in names), self.shared, self.plan)) for load, names in self.loads
+        ]
         arguments += [(self.attend, (i, None, self.shared, self.plan)) for i in range(self.groups)]
         threads = [threading.Thread(target=self._guarded, args=each, daemon=True) for each in arguments]
         for thread in threads:
@@ -280,12 +283,14 @@ class BlockProgram(Program):
         counts = 4, keys, values, 0, 12, SLOTS * _number(hopper_tiles.TILE_WORDS), 2, 3 * keys, 3 * values
         self.shared = hopper_block_plan.BlockShared(*map(Cells, counts))  # type: ignore[assignment]
         self.shared.q.dtype = None  # type: ignore[attr-defined]
-        self.load, self.attend = hopper_block_load.hopper_block_load, hopper_block_kernel._attend_blocks
+        own_load = hopper_block_load
+        self.loads = [(own_load.hopper_load_key_blocks, "QK"), (own_load.hopper_load_value_blocks, "V")]
+        self.attend = hopper_block_kernel._attend_blocks
         self.instead = {"_load_pair": self._pair, "_mask_blocks": lambda s, *_: s}
 
-    def _pair(self, x: Box, batch: int, head: int, one: int, two: int, full: Cell, to: Cell, plan: Any) -> None:
+    def _pair(self, x: Box, tile: Any, one: int, two: int, full: Cell, to: Cell, plan: Any) -> None:
         with self.changed:
-            to.content = (x.name, batch, head, one, two)
+            to.content = (x.name, tile.batch, tile.kv_head, one, two)
             full.complete += 1
             self.changed.notify_all()
 
