@@ -26,6 +26,7 @@ _PART = 32  # least steps of a part
 _MOST_PARTS = 64
 _MANY_TIMES = 4  # times as many steps as half of the tiles of queries have at most are far more
 _STRIDED = True
+_NEAR_FIRST = 0
 _CHAIN = 8  # steps that add to one of several sums, at least
 _MOST_SUMS = 32
 _FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_PART)]
@@ -114,7 +115,14 @@ def steps_of(
     said = (rank // several << shift) + closes * ((several == 1) & (rank == visits[query] - 1))
     said += adds * (rank >= several) + whole_part * parts_whole
     rising = torch.where(whole, query_tiles - 1 - query, query) if _STRIDED else query_tiles - 1 - query
-    order = (taken * query_tiles + rising).argsort()
+    late = torch.zeros_like(key)
+    if _NEAR_FIRST:
+        following = torch.full_like(key, -1)
+        same = query[by_query[1:]] == query[by_query[:-1]]
+        following[by_query[:-1][same]] = taken[by_query[1:]][same]
+        far = whole & (following > taken + abs(_NEAR_FIRST))
+        late = (far if _NEAR_FIRST > 0 else ~far).long()
+    order = ((2 * taken + late) * query_tiles + rising).argsort()
     steps = torch.stack([query, said, first[query] + rank % several], 1)[order]
     lengths = torch.bincount(taken)
     lengths = lengths[lengths > 0]

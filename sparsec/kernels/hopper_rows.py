@@ -97,7 +97,7 @@ def _launch_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q
     values |= {"OUT_ROWS": Slot("OUT"), **strides_by_name(r=run.metas["OUT"])}
     values |= {"scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
     values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
-    values["TWIN"] = twin
+    values |= {"TWIN": twin, "TURNS": int(os.environ.get("SPARSEC_TURNS", "0"))}
     numbers = tiles * heads.queries * batch
     if split:
         count = split.values["split_tiles"]
