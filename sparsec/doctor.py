@@ -121,7 +121,7 @@ def _hopper(name: str) -> Look:
     if not cuda.is_available():
         return Look(name, "kernels for Hopper GPUs are left out: no GPU")
     tier = import_module("sparsec.kernels.hopper_tier")
-    if tier.wanted_tier() == "plain":
+    if import_module("sparsec.kernels.hopper_rules").wanted_tier() == "plain":
         return Look(name, "kernels for Hopper GPUs are left out: SPARSEC_TIER is plain")
     lacking = tier.machine_lacks(import_module("torch").device("cuda", 0))
     if not lacking:

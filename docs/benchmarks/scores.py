@@ -54,7 +54,7 @@ def main() -> None:
     from torch.nn.attention.flex_attention import flex_attention
 
     import sparsec
-    from sparsec.bench.plain_tier import plain
+    from sparsec.bench.own_peers import plain
     from sparsec.bench.race import Racer, Tensors, race
 
     path, n = sys.argv[1], next((int(each) for each in sys.argv[2:] if each.isdigit()), 32768)

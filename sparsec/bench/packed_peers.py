@@ -15,6 +15,7 @@ from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
 from sparsec.bench.flash_peers import fa4
+from sparsec.bench.own_peers import nondeterministic
 from sparsec.bench.peers import CAUSAL, block_mask
 from sparsec.bench.race import Peer, Tensors
 from sparsec.ir import nodes as ir
@@ -97,4 +98,5 @@ PACKED_PEERS: dict[str, Callable[[ir.Pattern, Tensors], Peer]] = {
     "flash-attn": flash,
     "fa4": fa4,
     "fa4-deterministic": partial(fa4, deterministic=True),
+    "nondeterministic": nondeterministic,
 }

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from sparsec.bench.flash_peers import cudnn, fa4
 from sparsec.bench.numbers import cost_on
-from sparsec.bench.plain_tier import plain
+from sparsec.bench.own_peers import nondeterministic, plain
 from sparsec.bench.race import Peer, Tensors, memory, synchronize
 from sparsec.ir import nodes as ir
 from sparsec.plan.build import contiguous
@@ -78,6 +78,7 @@ PEERS: dict[str, Callable[[ir.Pattern, Tensors], Peer]] = {
     "flex": flex,
     "flex-flash": partial(flex, backend="FLASH"),
     "flex-mask": partial(flex, remake=True),
+    "nondeterministic": nondeterministic,
     "plain": plain,
     "sdpa": sdpa,
     "sdpa-full": partial(sdpa, dense=ir.TRUE),

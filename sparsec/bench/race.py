@@ -42,6 +42,11 @@ class Tensors:
     def device(self) -> torch.device:
         return self.q.device
 
+    @property
+    def keywords(self) -> dict[str, Tensor]:
+        """What a call of the operator is told besides q, k and v."""
+        return dict(self.given) if self.documents is None else {**self.given, "documents": self.documents}
+
 
 # An attention of (q, k, v), facts about its setting up, and whether it computes the same pattern.
 Peer = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], dict[str, object], bool]

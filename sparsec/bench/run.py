@@ -163,8 +163,7 @@ def _checked(
 
 def _about(function: Callable[..., Any], tensors: Tensors) -> Callable[..., Any]:
     """An operator, told where documents end if there are some, and the pattern's inputs."""
-    told = dict(tensors.given) if tensors.documents is None else {**tensors.given, "documents": tensors.documents}
-    return partial(function, **told) if told else function
+    return partial(function, **tensors.keywords) if tensors.keywords else function
 
 
 def _with_choices(generated: ModuleType, tensors: Tensors) -> Tensors:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from sparsec.ir.nodes import Pattern
     from sparsec.pipeline import Compiled
 
-_PEERS = ("cudnn", "fa4", "fa4-deterministic", "flex", "flex-flash", "flex-mask", "plain", "sdpa", "sdpa-full")
-_PACKED_PEERS = ("flex", "flex-mask", "varlen", "nested", "flash-attn", "fa4", "fa4-deterministic")
+_PEERS = (
+    "cudnn", "fa4", "fa4-deterministic", "flex", "flex-flash", "flex-mask", "nondeterministic", "plain", "sdpa",
+    "sdpa-full",
+)  # fmt: skip
+_PACKED_PEERS = ("flex", "flex-mask", "varlen", "nested", "flash-attn", "fa4", "fa4-deterministic", "nondeterministic")
 _LARGEST = 2**26
 
 
@@ -79,7 +82,8 @@ def run(
     FlashAttention-4 (fa4, also with gradients that are the same from run to run) and cuDNN take part where they are
     installed and the pattern is one they know: dense, causal, and, for fa4, a window.
 
-    On a Hopper GPU, plain is the operator itself without the kernels written for it.
+    On a Hopper GPU, plain is the operator itself without the kernels written for it, and nondeterministic the operator
+    with deterministic=False: sums of gradients in any order.
 
     With --against-file the results of both are compared bit for bit, and the exit status is 1 where they differ.
     """

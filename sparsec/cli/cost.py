@@ -32,6 +32,7 @@ from sparsec.cli.output import report
 from sparsec.cli.ranks import Layout, LinkName, RankCount, Sharding, checked, over_ranks
 from sparsec.diagnostics import SparsecError, printable
 from sparsec.lower.layers import named
+from sparsec.runtime.module import check_tier
 from sparsec.terminal import coloured
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def run(
 ) -> None:
     """Count pairs, tiles, operations and bytes, and compare them with dense attention, or patterns with each other."""
     chosen = choice(define, pattern, heads, layer, layers)
+    check_tier()
     gpu, files = _gpu(gpu), inputs.named(files)
     call = Call(n, queries_of(n, n_q, q_offset), head_size)
     sharding = checked(rank_count, layout, link, n, call.queries)

@@ -20,7 +20,7 @@ INSIDE = "from sparsec.kernels import support as sk"  # what a module imports wh
 
 _PACKAGE = "sparsec.kernels"
 _MODULES = (  # each after those that it imports
-    *("settings", "hardware", "memory", "watched"),
+    *("settings", "hopper_rules", "hardware", "memory", "watched"),
     *("device", "hopper", "entries", "chosen_kernels", "spans", "tiles", "loads", "shares", "softmax", "splits"),
     *("dropout_tiles",),
     *("reals", "tanh"),
@@ -41,7 +41,7 @@ _MODULES = (  # each after those that it imports
     *("kernel_inputs", "tile_grid", "tile_lists", "prepare", "stages"),
     *("heads_as_rows", "long_lines", "sequence_tiles", "table_tiles", "data_tiles"),
     *("hopper_backward_steps", "hopper_blocks"),
-    *("hopper_tier", "hopper_rows", "hopper_backward", "group_lists", "groups", "rows"),
+    *("hopper_tier", "hopper_rows", "hopper_block_rows", "hopper_backward", "group_lists", "groups", "rows"),
     *("forward", "backward", "read_spans", "read_gradients"),
     *("cpu_order", "cpu_visits", "cpu_stacks", "cpu_runs", "cpu_scores", "cpu_forward", "cpu_backward", "cpu_step"),
     *("cpu_groups", "sequences", "sequence_inputs", "derivatives", "choosers", "sinks", "torch_path"),

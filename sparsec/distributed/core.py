@@ -75,6 +75,7 @@ class Core:
         inputs: Mapping[str, Tensor],
         dropout_p: float,
         dropout_seed: int | Tensor | None,
+        deterministic: bool,
     ) -> Data:
         """What a call has besides q and k, checked.  ValueError as of the operator; SparsecError."""
         program = self.attend._operator.program
@@ -92,7 +93,7 @@ class Core:
             raise SparsecError(NotSharded(problem="dropout_p draws a seed on each rank", way_out=cure))
         p, seed = checked_dropout(Dropped(dropout_p, seed=dropout_seed), q)
         streams = None if seed is None else streams_of(seed, positions, q.shape[0], table)
-        return Data(tensors[:given], tensors[reals:], table, streams, p, tensors[given:reals])
+        return Data(tensors[:given], tensors[reals:], table, streams, p, deterministic, tensors[given:reals])
 
     def _check_lists(self, ends: tuple[int, ...], documents: Sequence[int] | Tensor | None) -> None:
         """That ranks hold whole blocks of the queries that share a list."""

@@ -31,6 +31,7 @@ class Data(NamedTuple):
     sequences: Tensor | None
     streams: Tensor | None
     dropout_p: float
+    deterministic: bool
     reals: list[Tensor]
 
 
@@ -43,6 +44,7 @@ class StepData(NamedTuple):
     q_offset: int
     streams: Tensor | None
     dropout_p: float
+    deterministic: bool
     reals: list[Tensor]
 
 
@@ -60,10 +62,10 @@ def of_step(part: Part, step: Step, data: Data, q: Tensor, k: Tensor, scale: flo
         inputs += operator.choose(q.detach(), k.detach(), chosen_by, scale, step.q_offset)
     if data.sequences is not None:
         sequences = part_of_table(data.sequences, (step.position, step.position + q.shape[2]), keys)
-        return StepData(sequences, inputs, scale, 0, data.streams, data.dropout_p, reals)
+        return StepData(sequences, inputs, scale, 0, data.streams, data.dropout_p, data.deterministic, reals)
     table = part.table(step, q.device)
     streams = None if data.streams is None else _streams(part.ends, run, data.streams, table)
-    return StepData(table, inputs, scale, step.q_offset, streams, data.dropout_p, reals)
+    return StepData(table, inputs, scale, step.q_offset, streams, data.dropout_p, data.deterministic, reals)
 
 
 def given_inputs(program: Program) -> list[Input]:

@@ -29,7 +29,7 @@ class Owner(Protocol):
 
 
 OWNERS: WeakValueDictionary[str, Owner] = WeakValueDictionary()  # by name: operators take no objects
-_FIRST, _FIRST_BACKWARD = 12, 17  # arguments of a call before its float inputs
+_FIRST, _FIRST_BACKWARD = 13, 18  # arguments of a call before its float inputs
 
 
 def _forward(
@@ -70,7 +70,8 @@ class _Sharded(torch.autograd.Function):
         given, reals = arguments[:_FIRST], arguments[_FIRST:]
         with torch._C._AutoDispatchBelowAutograd():
             out, lse, received = sharded(*given, [*reals])
-        q, k, v, sinks, *ctx.numbers, inputs, chosen_by, sequences, streams, ctx.dropout_p = given
+        q, k, v, sinks, *ctx.numbers, inputs, chosen_by, sequences, streams, p, deterministic = given
+        ctx.last = p, deterministic
         ctx.lists = len(inputs), len(chosen_by)
         ctx.save_for_backward(q, k, v, sinks, out, lse, received, sequences, streams, *inputs, *chosen_by, *reals)
         ctx.mark_non_differentiable(received)
@@ -83,7 +84,7 @@ class _Sharded(torch.autograd.Function):
         g = torch.zeros_like(out) if g is None else g
         inputs, chosen_by, reals = (rest[slice(*ends)] for ends in _edges(*ctx.lists))
         of_reals = any(ctx.needs_input_grad[_FIRST:])
-        data = inputs, chosen_by, sequences, streams, ctx.dropout_p, reals
+        data = inputs, chosen_by, sequences, streams, *ctx.last, reals
         dq, dk, dv, *found = sharded_backward(g, dlse, q, k, v, out, lse, received, of_reals, *ctx.numbers, *data)
         of_sinks = sink_gradient(g, out, lse, dlse, sinks) if ctx.needs_input_grad[3] else None
         pairs = zip(found, reals, strict=True) if of_reals else ()
@@ -111,7 +112,8 @@ class _Gradients(torch.autograd.Function):
 def _register() -> torch.library.Library:
     library = torch.library.Library("sparsec", "FRAGMENT")
     tensors, rest = "Tensor q, Tensor k, Tensor v", "float scale, str owner, int[] ends"
-    rest += ", Tensor[] inputs, Tensor[] chosen_by, Tensor? sequences, Tensor? streams, float dropout_p, Tensor[] reals"
+    rest += ", Tensor[] inputs, Tensor[] chosen_by, Tensor? sequences, Tensor? streams, float dropout_p"
+    rest += ", bool deterministic, Tensor[] reals"
     library.define(f"sharded({tensors}, Tensor? sinks, {rest}) -> (Tensor, Tensor, Tensor)")
     more = "Tensor out, Tensor lse, Tensor received, bool of_reals"
     library.define(f"sharded_backward(Tensor g, Tensor? dlse, {tensors}, {more}, {rest}) -> Tensor[]")

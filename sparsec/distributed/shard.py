@@ -15,7 +15,7 @@ from sparsec.diagnostics import NotSharded, SparsecError
 from sparsec.distributed import operators
 from sparsec.distributed.core import Core, on_device
 from sparsec.ir.chosen import Routing
-from sparsec.kernels.call import checked, integer
+from sparsec.kernels.call import checked, checked_flag, integer
 from sparsec.kernels.op import positive
 from sparsec.kernels.sinks import checked_sinks
 from sparsec.runtime.attend import Attend
@@ -45,6 +45,7 @@ class Sharded(torch.nn.Module):
         sinks: Tensor | None = None,
         dropout_p: float = 0,
         dropout_seed: int | Tensor | None = None,
+        deterministic: bool = True,
         return_lse: bool = False,
         **inputs: Tensor,
     ) -> Any:
@@ -62,7 +63,7 @@ class Sharded(torch.nn.Module):
         this rank's rows, as of every parameter.
 
         `dropout_p` drops the weights that the operator drops with `dropout_seed`, which has to be given: the same on
-        all ranks.  `scale`, `sinks` and `return_lse` as of the operator.
+        all ranks.  `scale`, `sinks`, `deterministic` and `return_lse` as of the operator.
 
         SparsecError for tokens that are not this rank's; ValueError as of the operator; what torch.distributed raises
         where a peer fails or times out.
@@ -73,7 +74,8 @@ class Sharded(torch.nn.Module):
         ends = core.ends(q.shape[2], n, documents)
         q, scale = positive(q, scale)
         sinks = checked_sinks(sinks, q)
-        data = core.data(ends, q, k, documents, inputs, dropout_p, dropout_seed)
+        kept = checked_flag("deterministic", deterministic)
+        data = core.data(ends, q, k, documents, inputs, dropout_p, dropout_seed, kept)
         out, lse, _ = operators.sharded(q, k, v, sinks, scale, core.name, ends, *data)
         return (out, lse) if return_lse else out
 

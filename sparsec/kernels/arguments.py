@@ -44,6 +44,7 @@ class Call(NamedTuple):
     sinks: Tensor | None = None  # [1 or B, H]: a score more for each row, without a value
     table: Tensor | None = None  # the sequences that the call is about; positions are theirs then
     dropout: Dropout | None = None
+    deterministic: bool = True  # whether sums of gradients have one order; False: where another is faster, any
 
     @property
     def is_empty(self) -> bool:

@@ -54,7 +54,7 @@ def backward_gpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tens
     own = call._replace(q=as_rows(call.q, rows))
     env = backward_inputs(own, upstream.of(lambda x: as_rows(x, rows)))
     env |= for_kernels(program, call.inputs, call.positions, call.k.shape[2], rows)
-    prepared_backward(program, env, call.q_offset, rows, call.dropout)(env)
+    prepared_backward(program, env, call.q_offset, rows, call.dropout, call.deterministic)(env)
     return as_heads(env["DQ"], call.q, rows), env["DK"], env["DV"]
 
 
@@ -70,28 +70,24 @@ def backward_inputs(call: Call, upstream: Upstream) -> Environment:
 
 
 def prepared_backward(
-    program: Program, env: Environment, q_offset: int, rows_of_query: int = 1, dropout: Dropout | None = None
+    program: Program,
+    env: Environment,
+    q_offset: int,
+    rows_of_query: int = 1,
+    dropout: Dropout | None = None,
+    deterministic: bool = True,
 ) -> Pass:
-    """The backward pass for such inputs; its parts are "dq" and "dkdv"."""
+    """The backward pass for such inputs; its parts are "dq" and "dkdv".
+
+    Sums have one order where the call wants it, or torch does at the time.
+    """
+    ordered = deterministic or torch.are_deterministic_algorithms_enabled()
     q, k, v, g, out = (env[name] for name in ("Q", "K", "V", "DO", "OUT"))
     strides = (*q.stride(), *k.stride(), *v.stride(), *g.stride(), *out.stride())
     lines = len(env["SEQUENCES"]) if "SEQUENCES" in env else 0
-    key = (
-        "backward",
-        q.shape,
-        k.shape,
-        v.shape,
-        strides,
-        q.dtype,
-        q.device,
-        q_offset,
-        "DLSE" in env,
-        lines,
-        rows_of_query,
-        dropout and dropout.p,
-        *((x.shape, x.dtype) for name, x in env.items() if name.startswith(DATA)),
-        dot_precision(q.dtype),
-    )
+    key: tuple = "backward", q.shape, k.shape, v.shape, strides, q.dtype, q.device, q_offset, "DLSE" in env, lines
+    key += rows_of_query, dropout and dropout.p, ordered, dot_precision(q.dtype)
+    key += tuple((x.shape, x.dtype) for name, x in env.items() if name.startswith(DATA))
     run = program.passes.get(key)
     if run is None:
         names = (
@@ -105,7 +101,8 @@ def prepared_backward(
             *(name for name in env if name.startswith(DATA)),
         )
         metas = {name: Meta.of(env[name]) for name in names}
-        run = remember(program, key, _backward_pass(program, metas, q_offset, "DLSE" in env, rows_of_query, dropout))
+        made = _backward_pass(program, metas, q_offset, "DLSE" in env, rows_of_query, dropout, ordered)
+        run = remember(program, key, made)
     return run
 
 
@@ -116,6 +113,7 @@ def _backward_pass(
     has_dlse: bool,
     rows_of_query: int,
     dropout: Dropout | None,
+    ordered: bool,
 ) -> Pass:
     q = metas["Q"]
     outputs = {name: Meta.contiguous(q.shape[:3], torch.float32, q.device) for name in ("LSE", "DLSE")}
@@ -124,9 +122,9 @@ def _backward_pass(
     if kernel := gradients_on_hopper(run, q_offset):
         run.begin("dq")
         if run.packed:
-            launch_hopper_sequences(run, kernel, has_dlse)
+            launch_hopper_sequences(run, kernel, has_dlse, ordered)
         else:
-            launch_hopper_backward(run, kernel, q_offset, has_dlse)
+            launch_hopper_backward(run, kernel, q_offset, has_dlse, ordered)
         run.begin("dkdv")  # nothing is left to do
         return run
     passes = [variant_of(run, group).of("dq") for group in program.groups]

@@ -94,6 +94,13 @@ def number_of(scale: Any) -> float:
     return number
 
 
+def checked_flag(name: str, value: Any) -> bool:
+    """An argument that is True or False.  ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"[SP0606] {name} must be True or False, got {value!r}")
+    return value
+
+
 def first_position(q_offset: Any, n_q: int, n: int, most_positions: int) -> int:
     """The position of the first query: q_offset, any kind of integer; by default queries are the last of the keys."""
     if q_offset is None:

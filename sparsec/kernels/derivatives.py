@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-_OF_FORWARD, _OF_BACKWARD = 10, 13  # arguments of the passes before those of float inputs
+_OF_FORWARD, _OF_BACKWARD = 11, 14  # arguments of the passes before those of float inputs
 NO_DERIVATIVE = "[SP0607] {} of sparse attention is not supported; only first derivatives, in reverse mode, are"
 
 
@@ -91,12 +91,13 @@ def differentiable(passes: Passes) -> tuple[Any, Any]:
             q_offset: int,
             streams: Tensor | None,
             dropout_p: float,
+            deterministic: bool,
             *reals: Tensor,
         ) -> Any:
-            given = q, k, v, sinks, sequences, inputs, scale, q_offset, streams, dropout_p
+            given = q, k, v, sinks, sequences, inputs, scale, q_offset, streams, dropout_p, deterministic
             with torch.enable_grad():
                 out, lse = passes.forward(*given, [*reals])
-            ctx.scale, ctx.q_offset, ctx.dropout_p, ctx.inputs = scale, q_offset, dropout_p, len(inputs)
+            ctx.numbers, ctx.inputs = (scale, q_offset, dropout_p, deterministic), len(inputs)
             ctx.save_for_backward(q, k, v, sinks, out, lse, sequences, streams, *inputs, *reals)
             ctx.set_materialize_grads(False)
             return out, lse
@@ -106,7 +107,8 @@ def differentiable(passes: Passes) -> tuple[Any, Any]:
             q, k, v, sinks, out, lse, sequences, streams, *data = ctx.saved_tensors
             inputs, reals = data[: ctx.inputs], data[ctx.inputs :]
             g = torch.zeros_like(out) if g is None else g
-            last = inputs, ctx.scale, ctx.q_offset, streams, ctx.dropout_p, reals
+            scale, q_offset, dropout_p, deterministic = ctx.numbers
+            last = inputs, scale, q_offset, streams, dropout_p, deterministic, reals
             given = g, q, k, v, out, lse, dlse, sequences, *last
             gradients = (passes.backward_op if torch.is_grad_enabled() else passes.backward)(*given)
             needs = ctx.needs_input_grad

@@ -31,6 +31,7 @@ def forward_flops(
     q_offset: int,
     streams: Any,
     dropout_p: Any,
+    deterministic: Any,
     reals: list[Tensor],
     **_: Any,
 ) -> int:
@@ -42,7 +43,7 @@ def forward_flops(
 def backward_flops(
     program: Program, g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Any, lse: Any, dlse: Any,
     sequences: Tensor | None, inputs: list[Tensor], scale: Any, q_offset: int, streams: Any, dropout_p: Any,
-    reals: list[Tensor], **_: Any,
+    deterministic: Any, reals: list[Tensor], **_: Any,
 ) -> int:  # fmt: skip
     """Five products of tiles, as scaled_dot_product_attention counts them."""
     columns = 3 * q.shape[3] + 2 * v.shape[3]

@@ -32,6 +32,12 @@ def capability(device: torch.device) -> tuple[int, int]:
 
 
 @functools.cache
+def driver_version() -> int:
+    """The version of CUDA that the driver knows, as CUDA numbers them: 12040 is 12.4.  0: not known."""
+    return torch._C._cuda_getDriverVersion() if hasattr(torch._C, "_cuda_getDriverVersion") else 0
+
+
+@functools.cache
 def processors(device: torch.device) -> int:
     """How many multiprocessors a GPU has; 1 for anything else."""
     if device.type != "cuda":

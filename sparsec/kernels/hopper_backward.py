@@ -18,7 +18,7 @@ from sparsec.kernels.hopper_backward_steps import (
 )
 from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.hopper_rows import hopper_box
-from sparsec.kernels.hopper_tier import hopper_size
+from sparsec.kernels.hopper_rules import BACKWARD_TILES, hopper_size
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.memory import dense_strides
 from sparsec.kernels.prepare import strides_by_name
@@ -29,7 +29,6 @@ from sparsec.kernels.stages import Split, join_splits, lay_splits, near_of
 
 # Of the loading and storing warps and both groups: 24 and 240 registers a thread.
 _BACKWARD_OPTIONS = {"num_warps": 4, "maxnreg": 168}
-_BACKWARD_STAGES = {64: 2, 128: 3}  # of queries, by head size
 # Programs that work on tiles of one head find its queries in the L2 cache.  But where tiles follow one another, these
 # programs wait for one another: so at most one in so many tiles of a head is worked on at a time, if heads suffice.
 _TILES_FOR_ONE = 3
@@ -38,8 +37,11 @@ _JOINED = 1024  # numbers of dq that a program makes from several sums
 _LISTED_QUERIES = 256  # tiles of queries that are asked at once whether they visit a tile of keys
 
 
-def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool) -> None:
-    """Launches what makes all gradients of a pass that `sparsec.kernels.hopper_tier` takes; `kernel`: that of dkdv."""
+def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool, ordered: bool) -> None:
+    """Launches what makes all gradients of a pass that `sparsec.kernels.hopper_tier` takes; `kernel`: that of dkdv.
+
+    `ordered`: sums of dq have one order.
+    """
     q, k = run.metas["Q"], run.metas["K"]
     (batch, heads, n_q, head_dim), (kv_heads, n) = q.shape, k.shape[1:3]
     size, (region,) = hopper_size(head_dim), kernel.regions
@@ -52,7 +54,7 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     tiles, sums = batch * heads * query_tiles, batch * heads * made.sums
     before = _before(run, tiles, sums, 1, has_dlse) | {"sums": made.sums, "NAME": "row_stats"}
     run.launch(hopper_row_stats, (query_tiles, heads, batch), before, {"num_warps": 4})
-    values = _values_of_kernel(run, kernel, q_offset) | _boxes(run, tiles, sums)
+    values = _values_of_kernel(run, kernel, q_offset, ordered) | _boxes(run, tiles, sums)
     values |= {"TILES": made.tiles, "STEPS": made.steps, "tiles": len(made.tiles) - 1, "rows": batch * kv_heads}
     apart = _tiles_apart(run)
     in_turn = cdiv(apart, len(made.tiles) - 1) if made.follow else 1
@@ -82,7 +84,7 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
         run.launch(hopper_join_sums, (len(made.joined) * chunks, heads, batch), after | {"BLOCK": _JOINED})
 
 
-def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool) -> None:
+def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: bool) -> None:
     """The same of a pass about several sequences: lists of tiles and steps are made on the device."""
     q, k = run.metas["Q"], run.metas["K"]
     (batch, heads, n_q, head_dim), (kv_heads, n) = q.shape, k.shape[1:3]
@@ -109,7 +111,7 @@ def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool) -> None:
     listed |= asked | strides | {"kv_heads": kv_heads, "BACKWARDS": backwards, "AT_ONCE": _LISTED_QUERIES}
     listed |= {name: before[name] for name in ("HEAD_DIM", "BLOCK_M", "BLOCK_N", "BLOCK_D")} | {"NAME": "list_steps"}
     run.launch(hopper_list_steps, (key_programs, 1, 1), listed, {"num_warps": 4})
-    values = _values_of_kernel(run, kernel, 0) | _boxes(run, heads * most_queries, heads * most_queries)
+    values = _values_of_kernel(run, kernel, 0, ordered) | _boxes(run, heads * most_queries, heads * most_queries)
     values |= strides | {f"{name}_ROWS": slot for name, slot in results.items()}
     values |= {"TILES": Slot(keys), "RANGES": Slot("RANGES"), "STEPS": Slot("STEPS"), "tiles": most_keys}
     values |= {"rows": kv_heads, "together": _tiles_apart(run), "sums": most_queries, "query_tiles": most_queries}
@@ -146,7 +148,7 @@ def _boxes(run: Pass, tiles: int, sums: int) -> Environment:
     return values
 
 
-def _values_of_kernel(run: Pass, kernel: Kernel, q_offset: int) -> Environment:
+def _values_of_kernel(run: Pass, kernel: Kernel, q_offset: int, ordered: bool) -> Environment:
     """What the kernel takes whatever the sequences are."""
     q, (region,) = run.metas["Q"], kernel.regions
     heads, kv_heads, head_dim = q.shape[1], run.metas["K"].shape[1], q.shape[3]
@@ -157,7 +159,7 @@ def _values_of_kernel(run: Pass, kernel: Kernel, q_offset: int) -> Environment:
     values |= {"WHOLE": bool(region.rows_tables), "KEEP": None if region.rows_tables else region.answers.keep}
     values |= {"SCORE": region.answers.score, "SCORE_GRADIENT": region.answers.score_gradient}
     values |= {"NEAR": near_of(run, kernel, q_offset), "QUERIES": STEP_QUERIES[size], "KEYS": STEP_KEYS}
-    return values | {"BLOCK_D": size, "STAGES": _BACKWARD_STAGES[size], "BACKWARDS": False}
+    return values | {"BLOCK_D": size, "STAGES": BACKWARD_TILES[size].stages, "BACKWARDS": False, "ORDERED": ordered}
 
 
 def _tiles_apart(run: Pass) -> int:

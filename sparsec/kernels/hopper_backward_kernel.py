@@ -50,7 +50,7 @@ def hopper_backward_kernel(
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr, SCORE: gl.constexpr, SCORE_GRADIENT: gl.constexpr,
     NEAR: gl.constexpr, WHOLE: gl.constexpr,
     GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,
-    STAGES: gl.constexpr, BACKWARDS: gl.constexpr,
+    STAGES: gl.constexpr, BACKWARDS: gl.constexpr, ORDERED: gl.constexpr,
 ):  # fmt: skip
     """Tiles of keys against the queries that visit them.
 
@@ -73,6 +73,7 @@ def hopper_backward_kernel(
                 GROUP, QUERIES, KEYS,
                 BLOCK_D if BY_ROWS else BLOCK_D // 2, 64 if BY_ROWS else 0, 0 if BY_ROWS else BLOCK_D // 2,
                 QUERIES * BLOCK_D // 64, HEAD_DIM, BLOCK_D, STAGES, RANGES is not None, BACKWARDS,
+                ORDERED,
             ),
         ),
     )  # fmt: skip

@@ -57,6 +57,7 @@ class BackwardSizes(NamedTuple):
     STAGES: Any  # of queries and their gradients
     PACKED: Any  # whether tiles are those of several sequences
     BACKWARDS: Any  # whether the last ones of a sequence come first
+    ORDERED: Any  # whether steps add to a sum in the order of their places; else in any, between the first and the last
 
 
 class BackwardPlan(NamedTuple):

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, STEP_FLAGS, WHOLE_PART
+from sparsec.kernels.hopper_rules import BACKWARD_TILES
 from sparsec.kernels.program import Kernel, Region, cdiv
 from sparsec.kernels.tables import named_tiles
 
-STEP_QUERIES = {64: 128, 128: 64}  # of a tile, by the head size that tiles have
+STEP_QUERIES = {size: tiles.queries for size, tiles in BACKWARD_TILES.items()}  # of a tile, by head size
 STEP_KEYS = 128
 STEP_ROWS = 64  # queries that are looked at together
-MOST_STEPS = 1 << 22  # of a head
-MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, which the host does not know
 _PART = 32  # least steps of a part
 _MOST_PARTS = 64
 _MANY_TIMES = 4  # times as many steps as half of the tiles of queries have at most are far more

@@ -1,7 +1,8 @@
 """The warps of the Hopper tier that store backward: one for each group, which it stores its half of dq for, dv and dk.
 
 Steps add to dq in an order that is known before: each waits for its turn, so that results are the same bit for bit.
-The first one stores instead, and the last one gets what others added, adds its own, and stores the result.
+The first one stores instead, and the last one gets what others added, adds its own, and stores the result.  Where a
+call leaves the order free, those between the two wait for the first one only.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
             step = backward_step(tile, each, plan)
             closes = says(step.said, CLOSES)
             place = (step.bh * plan.work.sums + step.sum) * 2 + GROUP
-            await_count(plan.work.VISITS + place, step.said >> STEP_FLAGS)
+            before = step.said >> STEP_FLAGS
+            if not plan.sizes.ORDERED:
+                before = gl.where(closes, before, gl.minimum(before, 1))
+            await_count(plan.work.VISITS + place, before)
             if closes:  # the sum of others; where there are none, what it gets is not used
                 mbarrier.expect(sum_full, SUMS.block_type.nbytes)
                 load_box(SUMS, [place * LINES, 0], sum_full, own_slot)

@@ -21,7 +21,7 @@ from sparsec.kernels.hopper_block_plan import (
     NEXT_IS_SECOND,
     OF_ONE_GROUP,
 )
-from sparsec.kernels.program import Kernel, Region, cdiv
+from sparsec.kernels.program import Region, cdiv
 
 STEP_BLOCK = 64  # queries of a group of warps, and keys
 _GROUPS = 2
@@ -38,15 +38,9 @@ class BlockSteps(NamedTuple):
     steps: Tensor  # [steps, 3]: two blocks, and what `sparsec.kernels.hopper_block_plan` says of the step
 
 
-def has_no_score(kernel: Kernel) -> bool:
-    """Whether products are the scores, as kernels over blocks take them."""
-    answers = kernel.regions[0].answers
-    return answers.score is None and answers.exponent is None and answers.tilt is None
-
-
-def share_of_listed(kernel: Kernel, n_q: int, n: int, q_offset: int) -> float:
+def share_of_listed(region: Region, n_q: int, n: int, q_offset: int) -> float:
     """How many steps a group has, as a share of those over ranges of tiles of 128 keys."""
-    region, tile = kernel.regions[0], _GROUPS * STEP_BLOCK
+    tile = _GROUPS * STEP_BLOCK
     rows, tiles = cdiv(n_q, STEP_BLOCK), cdiv(n_q, tile)
     blocks, steps = torch.zeros(tiles * _GROUPS, dtype=torch.int64), torch.zeros(tiles, dtype=torch.int64)
     for begin, end in tiles_of_keys(region, n_q, n, q_offset, STEP_BLOCK, STEP_BLOCK):

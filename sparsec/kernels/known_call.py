@@ -1,6 +1,7 @@
 """What is kept of a call that went well: what decides its launches, and its prepared passes.
 
-What is `given` to a call besides q, k, v and inputs is a tuple of its scale, its positions and its sinks.
+What is `given` to a call besides q, k, v and inputs is a tuple of its scale, its positions, its sinks, and whether it
+is deterministic.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from sparsec.kernels.whole_call import Whole, whole_call
 
 _NAMES = {place: TENSORS[name] for place, name in enumerate(Positions._fields, start=1)} | {6: "SINKS"}
 _DOCUMENTS = 1 + Positions._fields.index("documents")
+SINKS, DETERMINISTIC = -2, -1  # places of what is given
 
 
 class Form(NamedTuple):
@@ -78,7 +80,7 @@ class KnownCall:
         """`forward` first writes the table of sequences, where there are several; `asks`: for gradients."""
         self.program, self.signature, self.form = program, signature, form
         self.scale, self.q_offset, self.positions = call.scale, call.q_offset, call.positions
-        self.offset_of_kernels = call.offset_of_kernels
+        self.offset_of_kernels, self.deterministic = call.offset_of_kernels, call.deterministic
         self.heads, self.length = call.q.shape[1], call.k.shape[2]
         self.forward, self.asks = forward, asks
         # By which names kernels read inputs, and which, where nothing has to be made of these first.

@@ -87,7 +87,7 @@ def _call_alone(program: Program, call: Call, places: _Places, first_lists: Firs
     if sinks is not None and len(sinks) > 1:
         sinks = sinks[[own.row for own in places]]
     dropout = call.dropout and call.dropout._replace(streams=call.dropout.streams[[own.line for own in places]])
-    return Call(q, k, v, call.scale, like.q_offset, like.k_begin, inputs, sinks, dropout=dropout)
+    return Call(q, k, v, call.scale, like.q_offset, like.k_begin, inputs, sinks, None, dropout, call.deterministic)
 
 
 def _own_queries(x: Tensor, like: SequenceLine, places: _Places) -> Tensor:

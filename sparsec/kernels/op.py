@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call
-from sparsec.kernels.call import checked, first_position
+from sparsec.kernels.call import checked, checked_flag, first_position
 from sparsec.kernels.dropout import NOTHING_DROPPED, Dropped, checked_dropout, streams_of
 from sparsec.kernels.inputs import checked_inputs
 from sparsec.kernels.positions import Packed, Positions, checked_positions, packed
@@ -41,6 +41,7 @@ class Attention(Protocol):
         documents: Tensor | None = ...,
         lengths: Tensor | None = ...,
         q_lengths: Tensor | None = ...,
+        deterministic: bool = ...,
         return_lse: Literal[False] = ...,
         **inputs: Tensor,
     ) -> Tensor: ...
@@ -61,6 +62,7 @@ class Attention(Protocol):
         documents: Tensor | None = ...,
         lengths: Tensor | None = ...,
         q_lengths: Tensor | None = ...,
+        deterministic: bool = ...,
         return_lse: Literal[True],
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
@@ -81,6 +83,7 @@ class Attention(Protocol):
         documents: Tensor | None = ...,
         lengths: Tensor | None = ...,
         q_lengths: Tensor | None = ...,
+        deterministic: bool = ...,
         return_lse: bool,
         **inputs: Tensor,
     ) -> Tensor | tuple[Tensor, Tensor]: ...
@@ -113,6 +116,7 @@ class Operator:
         sinks: Any = None,
         inputs: Mapping[str, Any] = MappingProxyType({}),
         dropped: Dropped = NOTHING_DROPPED,
+        deterministic: bool = True,
     ) -> Any:
         """What the public function of a module returns for these arguments."""
         if not (isinstance(q, Tensor) and isinstance(k, Tensor) and isinstance(v, Tensor)):
@@ -120,7 +124,7 @@ class Operator:
                 keywords = {"scale": scale, "return_lse": return_lse}
                 keywords |= {name: x for name, x in positions._asdict().items() if name == "q_offset" or x is not None}
                 keywords |= {"sinks": sinks, **inputs} if sinks is not None else dict(inputs)
-                keywords |= dropped.given
+                keywords |= dropped.given | ({} if deterministic is True else {"deterministic": deterministic})
                 return torch.overrides.handle_torch_function(self.function, (q, k, v), q, k, v, **keywords)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
@@ -128,7 +132,7 @@ class Operator:
         if rows is not None:
             q, k, v = rows[:3]
             positions = positions._replace(documents=rows.documents)
-        signature, given = None, (scale, *positions, sinks)
+        signature, given = None, (scale, *positions, sinks, deterministic)
         if dropped.is_nothing and not torch.compiler.is_compiling():
             made: tuple[Tensor, Tensor] | None = self.repeated.again(q, k, v, given, inputs, True)
             if not made and (signature := self.repeated.signature(q, k, v, given, inputs)):
@@ -153,12 +157,13 @@ class Operator:
         q, scale = positive(q, scale)
         if any(own.choice for own in self.program.inputs):
             data += self._chosen(q, k, tensors[of_choices:], scale, q_offset, sequences)
-        sinks = checked_sinks(sinks, q)
+        sinks, deterministic = checked_sinks(sinks, q), checked_flag("deterministic", deterministic)
         dropout_p, seed = checked_dropout(dropped, q)
         streams = None if seed is None else streams_of(seed, positions, q.shape[0], sequences)
-        out, lse = self.forward(q, k, v, sinks, sequences, data, scale, q_offset, streams, dropout_p, reals)
+        rest = data, scale, q_offset, streams, dropout_p, deterministic, reals
+        out, lse = self.forward(q, k, v, sinks, sequences, *rest)
         if signature and q.is_cuda:
-            call = Call(q, k, v, scale, q_offset, inputs=[*data, *reals], sinks=sinks, table=sequences)
+            call = Call(q, k, v, scale, q_offset, 0, [*data, *reals], sinks, sequences, None, deterministic)
             self.repeated.remember(signature, given, inputs, call)
         return _handed_back(rows, out, lse, return_lse)
 

@@ -50,7 +50,7 @@ def backward_packed(program: Program, call: Call, upstream: Upstream) -> tuple[T
     call = _with_empty_lines(call)
     env = backward_inputs(call, upstream) | {"SEQUENCES": call.table}
     env |= for_kernels(program, call.inputs, 0, call.k.shape[2])
-    prepared_backward(program, env, call.offset_of_kernels, dropout=call.dropout)(env)
+    prepared_backward(program, env, call.offset_of_kernels, 1, call.dropout, call.deterministic)(env)
     return env["DQ"], env["DK"], env["DV"]
 
 

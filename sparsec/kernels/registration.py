@@ -97,7 +97,7 @@ def _defined(name: str) -> torch.library.Library:
     """The library with the schemas."""
     library = torch.library.Library("sparsec", "FRAGMENT")
     tensors, more = "Tensor q, Tensor k, Tensor v", "Tensor? sequences, Tensor[] inputs, float scale, SymInt q_offset"
-    more += ", Tensor? streams, float dropout_p, Tensor[] reals"
+    more += ", Tensor? streams, float dropout_p, bool deterministic, Tensor[] reals"
     library.define(f"{name}({tensors}, Tensor? sinks, {more}) -> (Tensor, Tensor)")
     library.define(
         f"{name}_backward(Tensor g, {tensors}, Tensor out, Tensor lse, Tensor? dlse, {more})"
@@ -164,7 +164,7 @@ def _forward_of(program: Program, function: Callable, each: Callable) -> Callabl
     def run(
         q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None,
         sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
-        streams: Tensor | None, dropout_p: float, reals: list[Tensor],
+        streams: Tensor | None, dropout_p: float, deterministic: bool, reals: list[Tensor],
     ) -> Any:  # fmt: skip
         dropout, data = None if streams is None else Dropout(dropout_p, streams), [*inputs, *reals]
         call = Call(q, k, v, scale, q_offset, inputs=data, sinks=sinks, table=sequences, dropout=dropout)
@@ -179,10 +179,10 @@ def _backward_of(program: Program, function: Callable, each: Callable) -> Callab
     def run(
         g: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None,
         sequences: Tensor | None, inputs: list[Tensor], scale: float, q_offset: int,
-        streams: Tensor | None, dropout_p: float, reals: list[Tensor],
+        streams: Tensor | None, dropout_p: float, deterministic: bool, reals: list[Tensor],
     ) -> Any:  # fmt: skip
         dropout, data = None if streams is None else Dropout(dropout_p, streams), [*inputs, *reals]
-        call = Call(q, k, v, scale, q_offset, inputs=data, table=sequences, dropout=dropout)
+        call = Call(q, k, v, scale, q_offset, 0, data, None, sequences, dropout, deterministic)
         return (function if sequences is None else each)(program, call, Upstream(g, out, lse, dlse))
 
     return run

@@ -16,7 +16,7 @@ from sparsec.kernels.arguments import Call
 from sparsec.kernels.forward import data_of_sinks, prepared_forward
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.kernel_inputs import for_kernels
-from sparsec.kernels.known_call import Form, KnownCall, documents_in, read_as_given
+from sparsec.kernels.known_call import DETERMINISTIC, SINKS, Form, KnownCall, documents_in, read_as_given
 from sparsec.kernels.launch import Pass
 from sparsec.kernels.memory import as_readable
 from sparsec.kernels.packed import at_once
@@ -28,7 +28,7 @@ from sparsec.kernels.watched import watched
 from sparsec.kernels.whole_call import in_c
 
 _MOST_SIGNATURES = 128  # signatures that are kept
-_SIGNED = {type(None), int, str, Tensor}  # types of what is given besides the scale
+_SIGNED = {type(None), int, str, Tensor}  # types of positions and sinks
 
 
 class Repeated:
@@ -57,11 +57,13 @@ class Repeated:
 
     def signature(self, q: Tensor, k: Tensor, v: Tensor, given: tuple, inputs: Mapping[str, Any]) -> tuple | None:
         """All that a call's checks and launches depend on; None for a call that torch has to see."""
-        scale, *others, sinks = given
-        tensors = q, k, v, *[x for x in (*others, sinks, *inputs.values()) if type(x) is Tensor]
+        scale, sinks = given[0], given[SINKS]
+        tensors = q, k, v, *[x for x in (*given[1:], *inputs.values()) if type(x) is Tensor]
         if self.chooses or watched() or any(type(x) is not Tensor for x in (*tensors, *inputs.values())):
             return None
-        if not (scale is None or type(scale) is float) or any(type(x) not in _SIGNED for x in given[1:]):
+        if not (scale is None or type(scale) is float) or any(type(x) not in _SIGNED for x in given[1:-1]):
+            return None
+        if type(given[DETERMINISTIC]) is not bool:
             return None
         if not all(x.is_contiguous() for x in tensors[3:]) or (sinks is not None and sinks.dtype != torch.float32):
             return None
@@ -94,7 +96,7 @@ class Repeated:
         if not known.asks:
             known.forward(env)
             return env["OUT"], env["LSE"]
-        sinks, count = given[-1], len(data) - self.program.score_inputs if data else 0
+        sinks, count = given[SINKS], len(data) - self.program.score_inputs if data else 0
         rows = None if sinks is None else sinks[None]
         return self.differentiable(known, env, data[:count], q, k, v, rows, *data[count:])
 
@@ -104,7 +106,7 @@ class Repeated:
         Not where tensors had to be copied or changed first, nor of a call without pairs, nor of one whose sequences ran
         one by one.
         """
-        scale, *positions, _ = given
+        scale, *positions, sinks, _ = given
         q, k, v = call[:3]
         if call.is_empty or (scale is not None and scale <= 0) or not all(as_readable(x) is x for x in (q, k, v)):
             return
@@ -114,7 +116,7 @@ class Repeated:
         table, every = call.table, data | data_of_sinks(call.sinks)
         run = prepared_forward(self.program, q, k, v, call.offset_of_kernels, table, every)
         form = Form.of(given, inputs)
-        asks = form.graded and any(x.requires_grad for x in (q, k, v, given[-1], *inputs.values()) if x is not None)
+        asks = form.graded and any(x.requires_grad for x in (q, k, v, sinks, *inputs.values()) if x is not None)
         if table is not None:
             run = joined(table_pass(self.program, Positions(*positions), q, k), run, ("SEQUENCES",) if asks else ())
         while len(self.known) >= _MOST_SIGNATURES:

@@ -53,7 +53,7 @@ def repeatable(passes: Passes) -> Callable:
             if made and not any(needs[_SINKS:]):
                 return None, None, None, *made, *(None,) * (1 + len(data) - ctx.inputs)
             inputs, reals = known.spread(data[: ctx.inputs]), data[ctx.inputs :]
-            given = *started, inputs, known.scale, known.q_offset, None, 0.0, reals
+            given = *started, inputs, known.scale, known.q_offset, None, 0.0, known.deterministic, reals
             if not made:
                 made = (passes.backward_op if torch.is_grad_enabled() else passes.backward)(*given)
                 _keep_prepared(known, started, data, needs)
@@ -74,7 +74,7 @@ def _by_prepared(known: KnownCall, started: tuple, data: Sequence[Tensor], needs
     """The gradients of q, k and v; None where nothing is prepared, or somebody watches."""
     if torch.compiler.is_compiling() or torch.is_grad_enabled():
         return None
-    found = known.backward.get(_key(started, needs))
+    found = known.backward.get(_key(known, started, needs))
     if not found or watched_beside_dispatcher() or not found.alike(*_tensors(started, data)):
         return None
     env = _environment(known, started)
@@ -88,18 +88,20 @@ def _by_prepared(known: KnownCall, started: tuple, data: Sequence[Tensor], needs
 
 def _keep_prepared(known: KnownCall, started: tuple, data: Sequence[Tensor], needs: tuple) -> None:
     """Keeps what later passes need that start from such tensors."""
-    key = _key(started, needs)
+    key = _key(known, started, needs)
     if torch.is_grad_enabled() or watched() or key in known.backward or len(known.backward) >= _MOST_WAYS:
         return
     env, alike = _environment(known, started), likeness(*_tensors(started, data))
     if env is not None and alike is not None:
         env |= for_kernels(known.program, known.spread(data), known.positions, known.length)
-        known.backward[key] = Gradients(prepared_backward(known.program, env, known.offset_of_kernels), alike)
+        run = prepared_backward(known.program, env, known.offset_of_kernels, deterministic=known.deterministic)
+        known.backward[key] = Gradients(run, alike)
 
 
-def _key(started: tuple, needs: tuple) -> tuple:
+def _key(known: KnownCall, started: tuple, needs: tuple) -> tuple:
     g, *_, dlse, _ = started
-    return g.stride(), dlse is None, needs[3:_SINKS]
+    ordered = known.deterministic or torch.are_deterministic_algorithms_enabled()
+    return g.stride(), dlse is None, needs[3:_SINKS], ordered
 
 
 def _tensors(started: tuple, data: Sequence[Tensor]) -> list[Tensor]:

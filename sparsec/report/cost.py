@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sparsec.analysis.bound import choosing, chosen_count, is_bounded
 from sparsec.analysis.cost import Cost
@@ -13,11 +13,13 @@ from sparsec.analysis.reach import Layers, Reach, reach
 from sparsec.ir.nodes import Pattern
 from sparsec.plan.build import build
 from sparsec.plan.nodes import Plan
+from sparsec.plan.tiers import Device, Shape, Tier, tiers
 from sparsec.report import cost_text as text
 from sparsec.report.plan import against, layout_name, precisions
 from sparsec.report.prediction import Speed, speed, wasted
 from sparsec.report.ranks import Ranks, rank_rows
-from sparsec.report.roofline import GPUS, Floor, floors
+from sparsec.report.roofline import GPUS, Floor, Gpu, floors
+from sparsec.report.tiers import tier_rows
 from sparsec.sets import budgets
 from sparsec.sets.context import allowance
 from sparsec.terminal import BLUE, BOLD, painter
@@ -40,6 +42,7 @@ class Told:
     sharded: Ranks | None = None  # over several GPUs
     chosen: int | None = None  # pairs, at most, of all heads, by the sizes of what data of the call chooses
     choosing: tuple[str, ...] = ()  # what it takes to choose, in words
+    tiers: tuple[Tier, ...] = ()  # of kernels, on the GPU
 
     def to_json(self) -> dict:
         more = {
@@ -53,6 +56,7 @@ class Told:
             **({"given": {name or "how": text for name, text in self.given.items()}} if self.given else {}),
             "chosen_at_most": self.chosen,
             **({"choosing": self.choosing} if self.choosing else {}),
+            **({"tiers": [asdict(each) for each in self.tiers]} if self.tiers else {}),
         }
         return self.cost.to_json() | more
 
@@ -79,6 +83,7 @@ class Told:
         yield from text.rows(self.cost)
         if self.gpu and self.floor:
             yield from text.floor_rows(GPUS[self.gpu], self.floor)
+        yield from tier_rows(self.tiers)
         if self.dense:
             yield from text.speed_rows(self.dense, self.causal)
         if self.caches:
@@ -115,7 +120,15 @@ def told(
         given=given,
         chosen=None if given else _chosen(pattern, cost),
         choosing=choosing(pattern),
+        tiers=tuple(_tiers(plan, cost, GPUS[gpu])) if gpu else (),
     )
+
+
+def _tiers(plan: Plan, cost: Cost, gpu: Gpu) -> Iterator[Tier]:
+    """Of a call about one row in 16 bits."""
+    queries = cost.queries
+    shape = Shape(len(queries), cost.n, queries.start, cost.heads, cost.head_size)
+    return tiers(plan, shape, Device(gpu.capability, gpu.processors))
 
 
 def _chosen(pattern: Pattern, cost: Cost) -> int | None:

@@ -15,12 +15,17 @@ class Gpu:
     flops: float
     bandwidth: float
     source: str
+    capability: tuple[int, int] = (0, 0)  # of an NVIDIA GPU with kernels of its own
+    processors: int = 0  # of that
 
 
+_HOPPER = (9, 0), 132
 GPUS = {
     "a100": Gpu("NVIDIA A100 SXM 80 GB", 312e12, 2.039e12, "NVIDIA A100 Tensor Core GPU data sheet"),
-    "h100": Gpu("NVIDIA H100 SXM", 989.4e12, 3.35e12, "NVIDIA H100 Tensor Core GPU architecture and data sheet"),
-    "h200": Gpu("NVIDIA H200 SXM", 989.4e12, 4.8e12, "NVIDIA H200 Tensor Core GPU data sheet"),
+    "h100": Gpu(
+        "NVIDIA H100 SXM", 989.4e12, 3.35e12, "NVIDIA H100 Tensor Core GPU architecture and data sheet", *_HOPPER
+    ),
+    "h200": Gpu("NVIDIA H200 SXM", 989.4e12, 4.8e12, "NVIDIA H200 Tensor Core GPU data sheet", *_HOPPER),
     "b200": Gpu("NVIDIA HGX B200", 2250e12, 8e12, "NVIDIA Blackwell architecture technical brief"),
     "l40s": Gpu("NVIDIA L40S", 362.05e12, 0.864e12, "NVIDIA L40S data sheet"),
     "l4": Gpu("NVIDIA L4", 121e12, 0.3e12, "NVIDIA L4 data sheet, half of what it states with sparsity"),

@@ -17,7 +17,7 @@ class Calls:
         raise NotImplementedError
 
     def _again(self, q: object, k: object, v: object, given: tuple, inputs: dict[str, Any], with_lse: bool) -> Any:
-        """What a call like the last one returns, None for others; `given`: scale, positions and sinks."""
+        """What a call like the last one returns, None for others; `given`: scale, positions, sinks, deterministic."""
         return None
 
     def _input_names(self) -> tuple[str, ...]:
@@ -41,6 +41,7 @@ class Calls:
         documents: Tensor | None = None,
         lengths: Tensor | None = None,
         q_lengths: Tensor | None = None,
+        deterministic: bool = True,
         return_lse: Literal[False] = False,
         **inputs: Tensor,
     ) -> Tensor: ...
@@ -61,6 +62,7 @@ class Calls:
         documents: Tensor | None = None,
         lengths: Tensor | None = None,
         q_lengths: Tensor | None = None,
+        deterministic: bool = True,
         return_lse: Literal[True],
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
@@ -81,6 +83,7 @@ class Calls:
         documents: Tensor | None = None,
         lengths: Tensor | None = None,
         q_lengths: Tensor | None = None,
+        deterministic: bool = True,
         return_lse: bool,
         **inputs: Tensor,
     ) -> Tensor | tuple[Tensor, Tensor]: ...
@@ -100,6 +103,7 @@ class Calls:
         documents: Tensor | None = None,
         lengths: Tensor | None = None,
         q_lengths: Tensor | None = None,
+        deterministic: bool = True,
         return_lse: bool = False,
         **inputs: object,
     ) -> Tensor | tuple[Tensor, Tensor]:
@@ -129,6 +133,10 @@ class Calls:
         and queries at negative positions are padding.  Where q has as many rows as k, and neither q_offset nor
         q_lengths is given, both are the same tokens; otherwise queries are the last of the keys.  Padding gets 0.
 
+        Results and gradients are the same bit for bit from run to run.  `deterministic=False` lets programs add to
+        gradients in any order where that is faster, as it is in kernels for Hopper GPUs: those of q then differ from
+        run to run by their rounding, unless `torch.use_deterministic_algorithms` is on when they are made.
+
         `inputs` are the tensors of the pattern's inputs, by name, on the device of q: of bool, int32 or int64, with the
         axes of their declarations.  Positions of an input of packed documents are those of the packed row.
 
@@ -137,7 +145,7 @@ class Calls:
         """
         drops = type(dropout_p) not in (int, float) or dropout_p != 0
         if not drops and not more and generator is dropout_seed is None:
-            same = scale, q_offset, k_offset, documents, lengths, q_lengths, sinks
+            same = scale, q_offset, k_offset, documents, lengths, q_lengths, sinks, deterministic
             if (made := self._again(q, k, v, same, inputs, bool(return_lse))) is not None:
                 return made
         if more or inputs:
@@ -160,4 +168,6 @@ class Calls:
             given |= {name: x for name, x in rare.items() if x is not None}
         if drops:
             given["dropout_p"] = dropout_p
+        if deterministic is not True:
+            given["deterministic"] = deterministic
         return self._call(q, k, v, **given, **inputs)

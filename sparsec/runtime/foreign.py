@@ -8,7 +8,7 @@ from numbers import Real
 
 _OWN = (
     *("scale", "sinks", "dropout_p", "generator", "dropout_seed"),
-    *("q_offset", "k_offset", "documents", "lengths", "q_lengths", "return_lse"),
+    *("q_offset", "k_offset", "documents", "lengths", "q_lengths", "deterministic", "return_lse"),
 )
 
 _HINTS = {
@@ -48,9 +48,7 @@ _HINTS = {
     "weights are never made; `attend.weights(q, k, lse, rows)` makes those of chosen rows": (
         "return_attn_probs", "need_weights", "average_attn_weights", "output_attentions",
     ),
-    "kernels and their tiles are chosen by the module, and are deterministic; leave it out": (
-        "kernel_options", "deterministic", "backend",
-    ),
+    "kernels and their tiles are chosen by the module; leave it out": ("kernel_options", "backend"),
     "it is bound when the pattern is compiled: a keyword of `sparsec.load` and `sparsec.compile`": (
         "heads", "layer", "layers", "parameters", "pattern",
     ),

@@ -30,7 +30,7 @@ def module(text: str, name: str, path: Path | None = None) -> ModuleType:
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # None: never looked up again
         sys.modules[name] = made
         try:
-            _check_tier()
+            check_tier()
             exec(compile(text, file, "exec"), made.__dict__)
         except BaseException:
             del sys.modules[name]
@@ -38,8 +38,9 @@ def module(text: str, name: str, path: Path | None = None) -> ModuleType:
         return made
 
 
-def _check_tier() -> None:
-    from sparsec.kernels.hopper_tier import TIER, wanted_tier  # here, since it needs torch, as modules do
+def check_tier() -> None:
+    """SparsecError where SPARSEC_TIER names no tier of kernels."""
+    from sparsec.kernels.hopper_rules import TIER, wanted_tier
 
     try:
         wanted_tier()

@@ -23,7 +23,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
-from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_tier, prepare
+from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_rules, hopper_tier, prepare
 from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
@@ -108,27 +108,28 @@ def compile_kernels(
     packed: bool = False,
     tier: str = "",
     dropout_p: float = 0.0,
+    deterministic: bool = True,
 ) -> list[CompiledKernel]:
     """Every kernel of a generated module as a call would compile it on `target`, a key of TARGETS.
 
     `v_head_size`: of v, by default that of q and k.  `group`: how many query heads share a key head.  One kernel serves
     many lengths n, but short and long sequences may get different ones.  `packed`: of a call about several documents.
-    `tier`: as SPARSEC_TIER.  `dropout_p`: as of a call.  Not while other threads launch kernels: triton has one driver
-    for the process.
+    `tier`: as SPARSEC_TIER.  `dropout_p`, `deterministic`: as of a call.  Not while other threads launch kernels:
+    triton has one driver for the process.
     """
     wanted = TARGETS[target]
     program = replace(module._PROGRAM, compiled={}, passes={})
     q = torch.empty(1, program.heads or group, n, head_size, dtype=getattr(torch, dtype))
     g = q[..., :1].expand(*q.shape[:3], v_head_size or head_size).contiguous()
     k, v = q[:, ::group].contiguous(), g[:, ::group].contiguous()
-    forced = patch.dict(os.environ, {hopper_tier.TIER: tier} if tier else {})
+    forced = patch.dict(os.environ, {hopper_rules.TIER: tier} if tier else {})
     with _driver(wanted) as device, _properties(wanted), forced, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")  # Triton's own news; nothing to do here
         data = [_some_data(own, n) for own in program.inputs]
         table = of_documents(torch.tensor([0, n]), n) if packed else None
         streams = torch.zeros(1 if table is None else len(table), 2, dtype=torch.int64)
         dropout = Dropout(dropout_p, streams) if dropout_p else None
-        call = Call(q, k, v, 1.0, n if packed else 0, inputs=data, table=table, dropout=dropout)
+        call = Call(q, k, v, 1.0, n if packed else 0, 0, data, None, table, dropout, deterministic)
         if packed:
             out, lse = forward_packed(program, call)
             backward_packed(program, call, Upstream(g, out, lse))

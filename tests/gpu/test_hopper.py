@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from itertools import pairwise
 
 import pytest
@@ -12,18 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.exact import assert_as_exact
 from support.generated import attend_of, mask_of, pattern_of, random_pattern
+from support.hopper_on_gpu import HERE, forget, gradients, launches, on_hopper
 from support.on_gpu import HALVES, any_program, check
 from support.sinks import dense, results
 
 from sparsec.ir.nodes import Pattern
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_tier import TIER, known_gluon
-from sparsec.kernels.launch import Launch
+from sparsec.kernels.hopper_rules import TIER
 from sparsec.kernels.sinks import with_sinks
 from sparsec.testing.score_programs import score_programs
 
-HERE = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0) and known_gluon()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")]
 
 PATTERNS = [
@@ -51,24 +49,6 @@ SCORED = [
 @pytest.fixture(autouse=True)
 def forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TIER, "hopper")
-
-
-def forget(attend) -> None:
-    """Has the next call of an operator prepare its passes anew."""
-    module = sys.modules[attend.__module__]
-    module._PROGRAM.passes.clear()
-    module._OPERATOR.repeated.forget()
-
-
-def launches(attend) -> list[Launch]:
-    """What an operator has launched."""
-    passes = sys.modules[attend.__module__]._PROGRAM.passes.values()
-    return [step for each in passes for step in each.steps if isinstance(step, Launch)]
-
-
-def on_hopper(attend, kernel=hopper_forward_kernel) -> bool:
-    """Whether an operator has launched a kernel of the tier."""
-    return any(launch.kernel is kernel for launch in launches(attend))
 
 
 def check_here(pattern: Pattern, *lengths: int | None, **problem) -> None:
@@ -192,14 +172,6 @@ def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torc
     pattern = random_pattern(program)
     forget(attend_of(pattern))
     check(pattern, n_q, n_k, q_offset, heads=heads, kv_heads=2 if heads % 2 == 0 else 1, dtype=dtype, head_size=64)
-
-
-def gradients(attend, q, k, v, g, g_lse=None, **positions) -> tuple[torch.Tensor, ...]:
-    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
-    out, lse = attend(q, k, v, return_lse=True, **positions)
-    if g_lse is None:
-        return torch.autograd.grad(out, (q, k, v), g)
-    return torch.autograd.grad((out, lse), (q, k, v), (g, g_lse))
 
 
 ENDS = [5, 5, 300, 301, 1100, 1100, 2900]

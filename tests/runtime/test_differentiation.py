@@ -239,7 +239,7 @@ def test_opcheck_with_gradients():
     """All of torch's tests of operators, those of autograd included."""
     module = module_of(BY_HEAD)
     q, k, v = (x.requires_grad_() for x in inputs())
-    torch.library.opcheck(module._OPERATOR.forward, (q, k, v, None, None, [], 0.3, 0, None, 0.0, []))
+    torch.library.opcheck(module._OPERATOR.forward, (q, k, v, None, None, [], 0.3, 0, None, 0.0, True, []))
 
 
 def test_compiled_autograd():

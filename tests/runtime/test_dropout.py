@@ -265,7 +265,7 @@ def test_a_module_drops_in_training():
 
 def test_the_operator_is_sound():
     q, k, v, g, _ = problem(20, 20)
-    operator, last = module_of(PAST)._OPERATOR, (None, [], 0.25, 0, torch.tensor([[5, 0], [5, 1]]), P, [])
+    operator, last = module_of(PAST)._OPERATOR, (None, [], 0.25, 0, torch.tensor([[5, 0], [5, 1]]), P, True, [])
     out, lse = operator.forward(q, k, v, None, *last)
     checks = "test_schema", "test_autograd_registration", "test_faketensor"
     torch.library.opcheck(operator.backward, (g, q, k, v, out, lse, None, *last), test_utils=checks)

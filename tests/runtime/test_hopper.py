@@ -15,19 +15,13 @@ import sparsec
 from sparsec.codegen.emit import emit
 from sparsec.codegen.support import standalone
 from sparsec.diagnostics import SparsecError
-from sparsec.kernels import hopper_tier
+from sparsec.kernels import hopper_backward, hopper_tier
+from sparsec.kernels.arguments import Call, Upstream
+from sparsec.kernels.backward import backward_inputs, prepared_backward
+from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_steps import STEP_QUERIES
-from sparsec.kernels.hopper_tier import (
-    GROUP_ROWS,
-    HOPPER_TILES,
-    TIER,
-    HopperCase,
-    gradients_lack,
-    gradients_on_hopper,
-    hopper_lacks,
-    known_gluon,
-    on_hopper,
-)
+from sparsec.kernels.hopper_rules import GROUP_ROWS, HOPPER_TILES, TIER, HopperCase, lacks
+from sparsec.kernels.hopper_tier import backward_case, forward_case, gradients_on_hopper, known_gluon, on_hopper
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Program
 from sparsec.plan.build import build
@@ -53,11 +47,15 @@ def program_of(text: str, heads: int | None = None) -> Program:
 
 
 def case_of(
-    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, lines=0, kind="forward", heads=None
+    text: str, shape=(1, 16, 8192, 128), dtype=torch.bfloat16, lines=0, kind="forward", heads=None, strides=None
 ) -> HopperCase:
     x = Meta.contiguous(shape, dtype, torch.device("cpu"))
-    kernel = program_of(text, heads).groups[0].at(shape[2]).of(kind)[0]
-    return HopperCase(kernel, (x, x, x), lines, 0)
+    y = x if strides is None else x._replace(strides=strides)
+    table = {"SEQUENCES": Meta.contiguous((lines, 7), torch.int32, x.device)} if lines else {}
+    program = program_of(text, heads)
+    run, group = Pass(program, Q=x, K=y, V=y, **table), program.groups[0]
+    variant = group.at(shape[2])
+    return forward_case(run, variant.of(kind)[0], 0) if kind == "forward" else backward_case(run, group, variant, 0)
 
 
 @pytest.mark.parametrize(
@@ -81,22 +79,21 @@ def case_of(
 )
 @pytest.mark.usefixtures("here")
 def test_what_it_takes(lack: str, case: dict) -> None:
-    assert hopper_lacks(case_of(**case)) == lack
+    assert lacks(case_of(**case)) == lack
 
 
 def test_expanded_keys_are_not_taken(here: None) -> None:
-    case = case_of("causal")
-    one = case.q._replace(strides=(0, *case.q.strides[1:]))
-    assert hopper_lacks(case._replace(tensors=(case.q, one, one))) == "tensors that are not expanded"
+    case = case_of("causal", strides=(0, 1 << 20, 128, 1))
+    assert lacks(case) == "tensors that are not expanded"
 
 
 def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as without:
         without.setattr(hopper_tier, "known_gluon", lambda: False)
-        assert hopper_lacks(case_of("causal")) == "Gluon of Triton 3.6 to 3.9"
+        assert lacks(case_of("causal")) == "Gluon of Triton 3.6 to 3.9"
     for found in ((8, 0), (10, 0), (0, 0)):
         monkeypatch.setattr(hopper_tier, "capability", lambda device, found=found: found)
-        assert hopper_lacks(case_of("causal")) == "a GPU of capability 9.0"
+        assert lacks(case_of("causal")) == "a GPU of capability 9.0"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +170,29 @@ def test_whose_gradients_are_worth_it(text, shape, chosen, here: None) -> None:
     assert (gradients_on_hopper(Pass(program_of(text), Q=x, K=x, V=x, DO=x), 0) is not None) == chosen
 
 
+@pytest.mark.parametrize("documents", [False, True], ids=["", "documents"])
+def test_whose_sums_have_one_order(documents: bool, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All, unless a call leaves the order free and torch does, too, when gradients are made."""
+    monkeypatch.setattr(hopper_backward, "processors", lambda device: 132)
+    program, x = program_of("causal"), torch.empty(1, 16, 4096, 128, dtype=torch.bfloat16)
+    env = backward_inputs(Call(x, x, x, 1.0), Upstream(x, x, torch.empty(1, 16, 4096)))
+    if documents:
+        env["SEQUENCES"] = torch.zeros(2, 7, dtype=torch.int32)
+
+    def ordered(deterministic: bool) -> bool:
+        run = prepared_backward(program, env, 0, deterministic=deterministic)
+        (launch,) = (step for step in run.steps if getattr(step, "kernel", None) is hopper_backward_kernel)
+        return launch.arguments[hopper_backward_kernel.arg_names.index("ORDERED")]
+
+    assert (ordered(True), ordered(False)) == (True, False)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert ordered(True) and ordered(False)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert not ordered(False)
+
+
 def test_other_tiers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TIER, "fast")
     program, x = program_of("causal"), Meta.contiguous((1, 16, 8192, 128), torch.bfloat16, torch.device("cpu"))
@@ -205,10 +225,7 @@ def test_other_tiers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.usefixtures("here")
 def test_whose_gradients_it_makes(lack: str, case: dict) -> None:
-    made = case_of(kind="dkdv", **case)
-    program = program_of(case["text"], case.get("heads"))
-    group = program.groups[0]
-    assert gradients_lack(made, group, group.at(made.n), len(program.groups)) == lack
+    assert lacks(case_of(kind="dkdv", **case)) == lack
 
 
 @functools.cache

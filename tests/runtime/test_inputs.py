@@ -162,7 +162,9 @@ def test_opcheck():
     q, k, v = (x.detach().requires_grad_() for x in random_tensors())
     data = [DOC[None, None], torch.randint(1, 9, (2, 2, 1))]
     checks = "test_schema", "test_autograd_registration", "test_faketensor"
-    torch.library.opcheck(operator.forward, (q, k, v, None, None, data, 0.25, 0, None, 0.0, []), test_utils=checks)
+    torch.library.opcheck(
+        operator.forward, (q, k, v, None, None, data, 0.25, 0, None, 0.0, True, []), test_utils=checks
+    )
 
 
 def test_compiled_once_for_all_data():

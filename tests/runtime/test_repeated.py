@@ -40,10 +40,11 @@ def tensors(dtype: torch.dtype = torch.bfloat16, n: int = N) -> list[Tensor]:
 
 
 def a_call(
-    q: Tensor, k: Tensor, v: Tensor, scale: Any = None, sinks: Any = None, w: Any = None, **positions: Any
-) -> tuple:
+    q: Tensor, k: Tensor, v: Tensor, scale: Any = None, sinks: Any = None, w: Any = None, deterministic: Any = True,
+    **positions: Any,
+) -> tuple:  # fmt: skip
     """What a signature is of."""
-    return q, k, v, (scale, *Positions(**positions), sinks), {} if w is None else {"w": w}
+    return q, k, v, (scale, *Positions(**positions), sinks, deterministic), {} if w is None else {"w": w}
 
 
 def transposed(x: Tensor) -> Tensor:
@@ -96,6 +97,8 @@ def by_name() -> dict[str, Callable[[], tuple]]:
         "sinks": of(sinks=torch.zeros(2)),
         "learned sinks": of(sinks=torch.zeros(2, requires_grad=True)),
         "sinks in half": of(sinks=torch.zeros(2).half()),
+        "in any order": of(deterministic=False),
+        "an integer for deterministic": of(deterministic=1),
         "an input": of(w=torch.tensor(3)),
         "a number for an input": of(w=3),
     }
@@ -183,7 +186,7 @@ def test_calls_that_differ_have_different_signatures() -> None:
     asked = Repeated(module_of(WINDOW)._PROGRAM, lambda *_: None)
     found = {name: asked.signature(*call()) for name, call in CALLS.items()}
     none = {"an integer for a scale", "no scale", "a bool", "a number", "a parameter", "a list", "sinks in half"}
-    none |= {"a number for an input"}
+    none |= {"a number for an input", "an integer for deterministic"}
     assert {name for name, signature in found.items() if signature is None} == none
     known = [signature for name, signature in found.items() if name not in none]
     same = [{"plain", "the same twice"}, {"documents", "other documents"}]

@@ -152,7 +152,7 @@ def test_the_operators_are_sound() -> None:
     data = checked_inputs(operator.program.inputs, drawn_inputs(pattern, BATCH, HEADS, n, torch.float64), q, k)
     first = len(data) - operator.program.score_inputs
     reals = [x.requires_grad_() for x in data[first:]]
-    rest = None, data[:first], 0.25, 0, None, 0.0, reals
+    rest = None, data[:first], 0.25, 0, None, 0.0, True, reals
     checks = "test_schema", "test_autograd_registration", "test_faketensor"
     torch.library.opcheck(operator.forward, (q, k, v, None, *rest), test_utils=checks)
     with torch.no_grad():

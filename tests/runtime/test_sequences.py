@@ -305,9 +305,11 @@ def test_opcheck():
     module = module_of(LONGFORMER)
     q, k, v = (torch.randn(1, h, 14, 16) for h in (4, 2, 2))
     table = sparsec.kernels.sequences.of_documents(torch.tensor([0, 5, 14]), 14)
-    torch.library.opcheck(module._OPERATOR.forward, (q, k, v, None, table, [], 0.3, 0, None, 0.0, []))
-    out, lse = module._OPERATOR.forward(q, k, v, None, table, [], 0.3, 0, None, 0.0, [])
-    torch.library.opcheck(module._OPERATOR.backward, (out, q, k, v, out, lse, lse, table, [], 0.3, 0, None, 0.0, []))
+    torch.library.opcheck(module._OPERATOR.forward, (q, k, v, None, table, [], 0.3, 0, None, 0.0, True, []))
+    out, lse = module._OPERATOR.forward(q, k, v, None, table, [], 0.3, 0, None, 0.0, True, [])
+    torch.library.opcheck(
+        module._OPERATOR.backward, (out, q, k, v, out, lse, lse, table, [], 0.3, 0, None, 0.0, True, [])
+    )
 
 
 @pytest.mark.parametrize("form", ["cu_seqlens", "start", "lengths"])

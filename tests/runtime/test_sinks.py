@@ -138,7 +138,7 @@ def test_no_second_derivative():
 def test_the_operator_is_sound():
     q, k, v, sinks, *_ = (x.requires_grad_() for x in problem(20, 20))
     op = module_of(PAST)._OPERATOR.forward
-    torch.library.opcheck(op, (q, k, v, sinks[None], None, [], 0.25, 0, None, 0.0, []))
+    torch.library.opcheck(op, (q, k, v, sinks[None], None, [], 0.25, 0, None, 0.0, True, []))
     gradient = q.detach(), q.detach(), q.detach()[..., 0], None, sinks.detach()[None]
     torch.library.opcheck(torch.ops.sparsec.sink_gradient.default, gradient)
 

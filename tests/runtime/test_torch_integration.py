@@ -30,12 +30,12 @@ def test_opcheck(pattern):
     module = module_of(pattern)
     for dtype, order in ((torch.float32, (1, 2)), (torch.bfloat16, (0, 2)), (torch.float32, (1, 3))):
         q, k, v = (x.transpose(*order).contiguous().transpose(*order) for x in inputs(10, 14, dtype, grad=False))
-        torch.library.opcheck(module._OPERATOR.forward, (q, k, v, None, None, [], 0.3, 4, None, 0.0, []))
-        out, lse = module._OPERATOR.forward(q, k, v, None, None, [], 0.3, 4, None, 0.0, [])
+        torch.library.opcheck(module._OPERATOR.forward, (q, k, v, None, None, [], 0.3, 4, None, 0.0, True, []))
+        out, lse = module._OPERATOR.forward(q, k, v, None, None, [], 0.3, 4, None, 0.0, True, [])
         for dlse in (None, torch.randn_like(lse)):
             torch.library.opcheck(
                 module._OPERATOR.backward,
-                (torch.randn_like(out), q, k, v, out, lse, dlse, None, [], 0.3, 4, None, 0.0, []),
+                (torch.randn_like(out), q, k, v, out, lse, dlse, None, [], 0.3, 4, None, 0.0, True, []),
             )
 
 

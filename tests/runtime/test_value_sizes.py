@@ -59,7 +59,7 @@ def test_gradients_in_float64() -> None:
 def test_what_torch_asks_of_operators() -> None:
     operator = ATTEND._function.__globals__["_OPERATOR"]
     q, k, v = (x.detach().requires_grad_() for x in qkv(dtype=torch.float32))
-    torch.library.opcheck(operator.forward, (q, k, v, None, None, [], 0.25, 0, None, 0.0, []))
+    torch.library.opcheck(operator.forward, (q, k, v, None, None, [], 0.25, 0, None, 0.0, True, []))
     with pytest.raises(RuntimeError, match="SP0607"):
         (dq,) = torch.autograd.grad(ATTEND(q, k, v).sum(), q, create_graph=True)
         dq.sum().backward()

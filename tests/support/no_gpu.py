@@ -184,12 +184,15 @@ def call_of(attend: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None =
     return call._replace(inputs=checked_inputs(program.inputs, inputs, q, k), sinks=checked_sinks(sinks, q))
 
 
-def remember(attend: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None, **given: Any) -> KnownCall:
+def remember(
+    attend: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None, deterministic: bool = True, **given: Any
+) -> KnownCall:
     """Has an operator remember a call, as it does on a GPU."""
     repeated, (positions, inputs) = attend._operator.repeated, _told(given)
-    said = None, *positions, sinks
+    said = None, *positions, sinks, deterministic
     signature = repeated.signature(q, k, v, said, inputs)
-    repeated.remember(signature, said, inputs, call_of(attend, q, k, v, sinks, **given))
+    call = call_of(attend, q, k, v, sinks, **given)._replace(deterministic=deterministic)
+    repeated.remember(signature, said, inputs, call)
     return repeated.known[signature]
 
 

@@ -153,14 +153,14 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("bigbird_16ea667b9e42", _PROGRAM)
+_OPERATOR = sk.Operator("bigbird_f37cd6b5b83f", _PROGRAM)
 
 
 @_OPERATOR.public
 def bigbird(
     q, k, v, *,
     scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
-    documents=None, lengths=None, q_lengths=None, return_lse=False,
+    documents=None, lengths=None, q_lengths=None, deterministic=True, return_lse=False,
 ):
     """Attention over the pattern `bigbird`.
 
@@ -169,10 +169,10 @@ def bigbird(
     scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
     the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or [B, n], where the document
     of each position begins; lengths, q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with
-    that probability, by dropout_seed or a seed drawn from the generator.  Raises ValueError for shapes, dtypes and
-    devices that do not fit.
+    that probability, by dropout_seed or a seed drawn from the generator.  deterministic=False: sums of gradients may
+    have any order where that is faster.  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)
-    return _OPERATOR(q, k, v, scale, return_lse, positions, sinks, {}, dropped)
+    return _OPERATOR(q, k, v, scale, return_lse, positions, sinks, {}, dropped, deterministic)
 # fmt: on

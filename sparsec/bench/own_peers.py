@@ -1,4 +1,4 @@
-"""The plain tier of kernels as a peer of what a GPU with a tier of its own runs by default."""
+"""The operator itself as a peer of what it runs by default: in its plain tier of kernels, or not deterministic."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparsec.bench.race import Tensors
+from sparsec.bench.race import Peer, Tensors
 from sparsec.cache.records import digest, module_name
 from sparsec.codegen.emit import emit
 from sparsec.ir import nodes as ir
 from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.hopper_tier import TIER, machine_lacks
+from sparsec.kernels.hopper_rules import TIER
+from sparsec.kernels.hopper_tier import machine_lacks
 from sparsec.kernels.program import Program
 from sparsec.plan.build import build
+from sparsec.runtime.derived import function_of
 from sparsec.runtime.module import module
 
 
-def plain(pattern: ir.Pattern, t: Tensors) -> tuple[Any, dict[str, object], bool]:
+def plain(pattern: ir.Pattern, t: Tensors) -> Peer:
     """The operator with kernels of the plain tier alone."""
     if lacking := machine_lacks(t.device):
         raise NotImplementedError(f"without {lacking}, the plain tier is all there is")
@@ -34,6 +37,13 @@ def plain(pattern: ir.Pattern, t: Tensors) -> tuple[Any, dict[str, object], bool
     program = module(text, module_name("plain", digest(text.encode())))._PROGRAM
     program, scale = replace(program, compiled={}, passes={}), t.q.shape[3] ** -0.5
     return lambda q, k, v: _PlainTier.apply(q, k, v, program, scale), {}, True
+
+
+def nondeterministic(pattern: ir.Pattern, t: Tensors) -> Peer:
+    """The operator with sums of gradients in any order."""
+    if lacking := machine_lacks(t.device):
+        raise NotImplementedError(f"without {lacking}, all sums have one order")
+    return partial(function_of(pattern), deterministic=False, **t.keywords), {}, True
 
 
 class _PlainTier(torch.autograd.Function):
