@@ -16,7 +16,7 @@ from sparsec.kernels.program import Kernel, cdiv
 from sparsec.kernels.splits import combine_splits
 from sparsec.kernels.stages import join_splits, lay_splits, split_first_tiles
 
-_REGISTERS = 168  # of a thread, the mean: groups that compute have 240, those that load 24
+_REGISTERS_OF_BLOCKS = 168  # of a thread, the mean: groups that compute have 240, those that load 24
 
 
 def launch_hopper_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_offset: int) -> None:
@@ -66,7 +66,7 @@ def launch_hopper_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environm
         found = lay_splits(run, split, {"SPLITS": (head_dim,), "SPLITS_LSE": ()})
         values |= found
     programs = min(numbers, processors(q.device))
-    run.launch(hopper_block_kernel, (programs, 1, 1), values, {"num_warps": 4, "maxnreg": _REGISTERS})
+    run.launch(hopper_block_kernel, (programs, 1, 1), values, {"num_warps": 4, "maxnreg": _REGISTERS_OF_BLOCKS})
     if split:
         found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
         join_splits(run, combine_splits, split, found)

@@ -77,9 +77,9 @@ def block_steps(
     seen = torch.stack([code // blocks, code % blocks, ~_whole(region, code // blocks, code % blocks, n, q_offset)])
     shared = split_rows // STEP_BLOCK if shares else 0
     together = 0 if shares else split_rows // (_GROUPS * STEP_BLOCK)
-    found = [_steps_of_tiles(*seen[:, seen[0] >= shared], blocks, tiles, together)]
+    found = [_steps_of_tiles(seen[:, seen[0] >= shared], blocks, tiles, together)]
     if shared:
-        found.append(_steps_of_shares(*seen[:, seen[0] < shared], shared, shares))
+        found.append(_steps_of_shares(seen[:, seen[0] < shared], shared, shares))
     both, turns = (torch.cat(each) for each in zip(*(counts for counts, _ in found), strict=True))
     lines = [entries._replace(line=entries.line + tiles * place) for place, (_, entries) in enumerate(found)]
     entries = _Entries(*(torch.cat(each) for each in zip(*lines, strict=True)))
@@ -112,13 +112,13 @@ def _whole(region: Region, row: Tensor, block: Tensor, n: int, q_offset: int) ->
     return torch.as_tensor(full).expand(len(row)) & (k_lo + STEP_BLOCK <= n)
 
 
-def _steps_of_tiles(
-    row: Tensor, block: Tensor, masks: Tensor, blocks: int, tiles: int, together: int
-) -> tuple[tuple[Tensor, Tensor], _Entries]:
+def _steps_of_tiles(visits: Tensor, blocks: int, tiles: int, together: int) -> tuple[tuple[Tensor, Tensor], _Entries]:
     """Of each tile how many steps are those of both groups and how many of each alone; and the entries of its blocks.
 
-    In the first `together` tiles all steps are those of both.
+    visits: 64 rows, a block, and whether some of its pairs are left out.  In the first `together` tiles all steps are
+    those of both groups.
     """
+    row, block, masks = visits
     codes, place = (row // _GROUPS * blocks + block).unique(return_inverse=True)
     seen = torch.zeros(len(codes), _GROUPS, dtype=torch.bool)
     masked = seen.clone()
@@ -150,10 +150,9 @@ def _steps_of_tiles(
     return (all_of_both, turns), _Entries(tile, step, rank % 2, block, seen, masked & seen)
 
 
-def _steps_of_shares(
-    row: Tensor, block: Tensor, masks: Tensor, rows: int, shares: int
-) -> tuple[tuple[Tensor, Tensor], _Entries]:
+def _steps_of_shares(visits: Tensor, rows: int, shares: int) -> tuple[tuple[Tensor, Tensor], _Entries]:
     """The same of shares of 64 rows: of the first two blocks, and of what is left at the end, each group has one."""
+    row, block, masks = visits
     counts = torch.bincount(row, minlength=rows)
     parts = torch.arange(shares + 1) * counts[:, None] // shares
     sizes = parts.diff(dim=1).flatten()

@@ -163,23 +163,23 @@ def _in_whole_blocks(kernel: Kernel, shape: Shape) -> bool:
 def _share_of_listed(region: Region, shape: Shape) -> float:
     """How many steps a group of warps has where they come from a list, as a share of those over ranges of tiles."""
     rows = rules.GROUP_ROWS
-    blocks, steps = (
-        sum(
-            np.where(begin < stop, -(-stop // keys) - begin // keys, 0)
-            for begin, stop in _ranges(region.rows, np.arange(0, shape.n_q, keys) + shape.q_offset, keys, shape.n)
-        )
-        for keys in (rows, 2 * rows)
-    )
+    blocks, steps = _visits(region, shape, rows, rows), _visits(region, shape, 2 * rows, 2 * rows)
     of_groups = np.pad(blocks, (0, len(blocks) % 2)).reshape(-1, 2)
     return float(((of_groups.max(1) + 1) // 2).sum() / max(steps.sum(), 1))
 
 
 def _steps(region: Region, shape: Shape, queries: int) -> int:
     """How many tiles of 128 keys tiles of so many queries visit, those of overlapping ranges twice."""
-    keys = rules.BACKWARD_TILES[rules.hopper_size(shape.head_size)].keys
+    return int(_visits(region, shape, queries, rules.BACKWARD_TILES[rules.hopper_size(shape.head_size)].keys).sum())
+
+
+def _visits(region: Region, shape: Shape, queries: int, keys: int) -> np.ndarray:
+    """How many tiles of so many keys each tile of so many queries visits, those of overlapping ranges twice."""
     q_lo = np.arange(0, shape.n_q, queries) + shape.q_offset
-    ranges = _ranges(region.rows, q_lo, queries, shape.n)
-    return sum(int(np.where(begin < stop, -(-stop // keys) - begin // keys, 0).sum()) for begin, stop in ranges)
+    found = np.zeros(len(q_lo), np.int64)
+    for begin, stop in _ranges(region.rows, q_lo, queries, shape.n):
+        found += np.where(begin < stop, -(-stop // keys) - begin // keys, 0)
+    return found
 
 
 def _ranges(cover: Cover, q_lo: np.ndarray, queries: int, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -14,9 +14,9 @@ from support.hopper_on_cpu import BlockProgram
 
 from sparsec.ir.nodes import Pattern
 from sparsec.kernels.hopper_backward_steps import in_whole_blocks
+from sparsec.kernels.hopper_block_rows import share_every
 from sparsec.kernels.hopper_blocks import BlockSteps, block_steps
 from sparsec.kernels.hopper_plan import HopperWork
-from sparsec.kernels.hopper_rows import share_every
 from sparsec.kernels.program import Kernel, cdiv
 
 BLOCK, TILE = 64, 128
