@@ -15,6 +15,7 @@ from typing import Literal
 
 from sparsec.diagnostics import SparsecError
 from sparsec.diagnostics.needs import TORCH
+from sparsec.kernels.hopper_rules import HEAD_SIZES, NEEDS_DRIVER, NEEDS_GLUON, wanted_tier
 
 _LIBRARIES = ("islpy", "lark", "sympy", "jinja2", "numpy")
 _TEXT = "pattern self_test = 0 <= q - k < 24 | k < 3 & k <= q"
@@ -120,15 +121,20 @@ def _hopper(name: str) -> Look:
         return Look(name, "not known without torch")
     if not cuda.is_available():
         return Look(name, "kernels for Hopper GPUs are left out: no GPU")
-    tier = import_module("sparsec.kernels.hopper_tier")
-    if import_module("sparsec.kernels.hopper_rules").wanted_tier() == "plain":
+    if wanted_tier() == "plain":
         return Look(name, "kernels for Hopper GPUs are left out: SPARSEC_TIER is plain")
-    lacking = tier.machine_lacks(import_module("torch").device("cuda", 0))
+    lacking = import_module("sparsec.kernels.hopper_tier").machine_lacks(import_module("torch").device("cuda", 0))
     if not lacking:
-        return Look(name, "kernels for Hopper GPUs are used where they are faster")
-    state: Literal["ok", "note"] = "note" if "Triton" in lacking else "ok"
-    cure = "`pip install triton==3.6.*`, or a later one up to 3.9" if state == "note" else ""
-    return Look(name, f"kernels for Hopper GPUs are left out: they need {lacking}", state, cure)
+        found = f"kernels for Hopper GPUs are used where they are faster, for 16-bit types and {HEAD_SIZES}"
+        return Look(name, f"{found}; `sparsec cost --gpu h100` says it of a pattern")
+    cure = _HOPPER_CURES.get(lacking, "")
+    return Look(name, f"kernels for Hopper GPUs are left out: they need {lacking}", "note" if cure else "ok", cure)
+
+
+_HOPPER_CURES = {
+    NEEDS_DRIVER: "install a newer driver of NVIDIA: 525 is the first one for CUDA 12",
+    NEEDS_GLUON: "`pip install triton==3.6.*`, or a later one up to 3.9",
+}
 
 
 def _gpu(found) -> str:

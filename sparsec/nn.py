@@ -15,8 +15,10 @@ from sparsec.diagnostics import torch_for
 with torch_for("sparsec.nn"):
     import torch
 
+    from sparsec.kernels.call import integer
     from sparsec.kernels.dropout import checked_probability
     from sparsec.kernels.indexer import index_keys
+    from sparsec.kernels.positions import Positions, checked_positions
 
 if TYPE_CHECKING:
     from sparsec.runtime.attend import Attend as Operator
@@ -65,7 +67,8 @@ def updated_centroids(centroids: torch.Tensor, q: torch.Tensor, k: torch.Tensor,
         raise ValueError(f"[SP0601] centroids, q and k must be {wanted}, got {shapes}")
     exact = torch.promote_types(centroids.dtype, torch.float32)
     mu = centroids.to(exact)
-    total = sum(_assigned(mu, x.to(exact)) for x in (q, k))
+    with torch.autocast(q.device.type, enabled=False):  # which would reach the products
+        total = sum(_assigned(mu, x.to(exact)) for x in (q, k))
     return (decay * mu + (1 - decay) / 2 * total).to(centroids.dtype)
 
 
@@ -123,8 +126,9 @@ def lightning_indexer(
     if isinstance(t, bool) or not isinstance(t, int) or t < 0:
         raise ValueError(f"[SP0606] t must be 0 or a whole number above it, got {t!r}")
     n_q, n = q.shape[2], k.shape[1]
-    starts = None if documents is None else _starts(documents, q.shape[0], n_q, n, causal, q_offset)
-    return _indexed(q, k, weights, starts, t, causal, n - n_q if q_offset is None else q_offset)
+    starts = None if documents is None else _starts(documents, q, k, causal, q_offset)
+    first = n - n_q if q_offset is None else integer("q_offset", q_offset)
+    return _indexed(q, k, weights, starts, t, causal, first)
 
 
 @torch.library.custom_op("sparsec::lightning_indexer", mutates_args=())
@@ -137,7 +141,8 @@ def _indexed(
     causal: bool,
     q_offset: int,
 ) -> torch.Tensor:
-    return index_keys(q, k, weights, starts, t, causal, q_offset)
+    with torch.autocast(q.device.type, enabled=False):  # which would reach the products
+        return index_keys(q, k, weights, starts, t, causal, q_offset)
 
 
 @_indexed.register_fake
@@ -153,17 +158,18 @@ def _(
     return q.new_empty((q.shape[0], 1, q.shape[2], t), dtype=torch.int32)
 
 
-def _starts(documents: torch.Tensor, batch: int, n_q: int, n: int, causal: bool, q_offset: int | None) -> torch.Tensor:
+def _starts(
+    documents: torch.Tensor, q: torch.Tensor, k: torch.Tensor, causal: bool, q_offset: int | None
+) -> torch.Tensor:
     """int32 [B, n]: the first token of each token's document; of those in none the length."""
-    if n_q != n or not causal or q_offset:
-        raise ValueError("[SP0612] documents are about a query for each key, causal and without q_offset")
-    if documents.dim() == 1 and batch == 1:
-        token = torch.arange(n, device=documents.device, dtype=torch.int32)
-        place = torch.searchsorted(documents.int(), token, right=True)
-        ends = torch.nn.functional.pad(documents.int(), (1, 0), value=n)
-        inside = place < len(documents)
-        return torch.where(inside, ends[place.clamp(max=len(documents))], n).int()[None]
-    if documents.shape == (batch, n):
+    if not causal or q_offset:
+        raise ValueError("[SP0612] documents of an indexer are about a query for each key, causal and without q_offset")
+    n = k.shape[1]
+    checked_positions(Positions(documents=documents), q, k[:, None], n)
+    if documents.dim() == 2:
         return documents.int()
-    wanted = f"cu_seqlens [documents + 1] of one row, or start [B, n] = {[batch, n]}"
-    raise ValueError(f"[SP0612] documents must be {wanted}, got shape {list(documents.shape)}")
+    token = torch.arange(n, device=documents.device, dtype=torch.int32)
+    place = torch.searchsorted(documents.int(), token, right=True)
+    ends = torch.nn.functional.pad(documents.int(), (1, 0), value=n)
+    inside = place < len(documents)
+    return torch.where(inside, ends[place.clamp(max=len(documents))], n).int()[None]

@@ -31,9 +31,10 @@ _COLOURS = {
     "fa4-deterministic": "#56b4e9",
     "cudnn": "#e69f00",
     "plain": "#7fb8d8",
+    "nondeterministic": "#004b7a",
 }  # told apart by everyone
 _MARKS = {"ours": "o", "flex": "s", "flex-flash": "^", "sdpa": "x", "sdpa-full": "+"}
-_MARKS |= {"fa4": "v", "fa4-deterministic": "<", "cudnn": "D", "plain": "."}
+_MARKS |= {"fa4": "v", "fa4-deterministic": "<", "cudnn": "D", "plain": ".", "nondeterministic": "1"}
 _PANELS: dict[str, tuple[str, Callable[[str], growth.Figure]]] = {
     "forward": ("ms", lambda name: growth.time(name, "forward")),
     "backward": ("ms", lambda name: growth.time(name, "backward")),

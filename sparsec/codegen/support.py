@@ -20,7 +20,7 @@ INSIDE = "from sparsec.kernels import support as sk"  # what a module imports wh
 
 _PACKAGE = "sparsec.kernels"
 _MODULES = (  # each after those that it imports
-    *("settings", "hopper_rules", "hardware", "memory", "watched"),
+    *("settings", "hopper_resources", "hopper_rules", "hardware", "memory", "watched"),
     *("device", "hopper", "entries", "chosen_kernels", "spans", "tiles", "loads", "shares", "softmax", "splits"),
     *("dropout_tiles",),
     *("reals", "tanh"),

@@ -16,9 +16,9 @@ from sparsec.kernels.hopper_backward_steps import (
     listed_steps,
     steps_of,
 )
+from sparsec.kernels.hopper_resources import BACKWARD_TILES, hopper_size
 from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.hopper_rows import hopper_box
-from sparsec.kernels.hopper_rules import BACKWARD_TILES, hopper_size
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.memory import dense_strides
 from sparsec.kernels.prepare import strides_by_name

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, STEP_FLAGS, WHOLE_PART
-from sparsec.kernels.hopper_rules import BACKWARD_TILES
+from sparsec.kernels.hopper_resources import BACKWARD_TILES
 from sparsec.kernels.program import Kernel, Region, cdiv
 from sparsec.kernels.tables import named_tiles
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
 from sparsec.kernels.hopper_blocks import STEP_BLOCK, block_steps
+from sparsec.kernels.hopper_resources import hopper_size
 from sparsec.kernels.hopper_rows import hopper_box
-from sparsec.kernels.hopper_rules import hopper_size
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.prepare import Heads, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv

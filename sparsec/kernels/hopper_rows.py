@@ -7,7 +7,7 @@ from sparsec.kernels.direct import Box
 from sparsec.kernels.hardware import processors
 from sparsec.kernels.hopper import gl
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_rules import GROUP_ROWS, HOPPER_TILES, hopper_size
+from sparsec.kernels.hopper_resources import GROUP_ROWS, HOPPER_TILES, hopper_size
 from sparsec.kernels.hopper_tier import has_no_maximum
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.prepare import Heads, rules_of, strides_by_name

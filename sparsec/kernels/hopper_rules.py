@@ -1,19 +1,7 @@
-"""Which kernels run in the Hopper tier: what its tiles take of a processor, what it can do, and where it is faster.
+"""Which kernels run in the Hopper tier: what it can do, and where it is faster.
 
 All rules are here, in plain numbers: what launches kernels asks them (`sparsec.kernels.hopper_tier`), and so does
 `sparsec cost`, without a GPU or torch (`sparsec.plan.tiers`).
-
-What the tiles of a head size take, rounded up; registers are those of a thread that hold tiles, of so many that it has.
-Of 256 the smallest tiles that are worth a product fit nowhere:
-
-| head size | pass | queries | keys | stages | groups of warps | registers | shared memory |
-|---|---|---|---|---|---|---|---|
-| 64 | forward | 192 | 128 | 4 | 3 | 128 of 160 | 204,800 of 232,448 |
-| 64 | backward | 128 | 128 | 2 | 2 | 224 of 240 | 198,656 of 232,448 |
-| 128 | forward | 128 | 128 | 2 | 2 | 160 of 240 | 229,376 of 232,448 |
-| 128 | backward | 64 | 128 | 3 | 2 | 224 of 240 | 230,912 of 232,448 |
-| 256 | forward | 128 | 64 | 1 | 2 | 176 of 240 | 262,144 of 232,448 |
-| 256 | backward | 64 | 128 | 1 | 2 | 384 of 240 | 295,424 of 232,448 |
 
 SPARSEC_TIER=plain in the environment leaves the tier out, SPARSEC_TIER=hopper takes it whether it is faster or not.
 """
@@ -24,85 +12,14 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, HopperTiles, fits, hopper_size
+
 TIER = "SPARSEC_TIER"
 TIERS = "plain", "hopper"
 
 CAPABILITY = 9, 0
 TRITON = range(6, 10)  # 3.6 to 3.9: Gluon changes from one to the next
 NEEDS_GPU, NEEDS_DRIVER, NEEDS_GLUON = "a GPU of capability 9.0", "a driver for CUDA 12", "Gluon of Triton 3.6 to 3.9"
-
-# ---------------------------------------------------------------- what tiles take
-
-SHARED = 232_448  # bytes that a program may have
-REGISTERS = {2: 240, 3: 160}  # of a thread, by the groups of warps that compute; their tiles must leave room for others
-LEFT = 16  # registers that a thread needs besides its tiles, at least
-GROUP_ROWS = 64  # of a tile forward that a group of warps has
-
-
-class HopperTiles(NamedTuple):
-    """Tiles of the forward kernel."""
-
-    rows: int  # of queries: 64 for each group of warps
-    keys: int
-    stages: int  # of keys and values, which shared memory holds beside queries and results
-
-    @property
-    def groups(self) -> int:
-        """Of warps that compute."""
-        return self.rows // GROUP_ROWS
-
-    def registers(self, size: int) -> int:
-        """Of a thread: scores and results in 32 bits, weights in 16.  A group has 128 threads."""
-        return GROUP_ROWS * (4 * self.keys + 4 * size + 2 * self.keys) // (4 * 128)
-
-    def shared(self, size: int) -> int:
-        """Bytes of two tiles of queries, one of results, and the stages."""
-        return 2 * size * (3 * self.rows + 2 * self.stages * self.keys)
-
-
-class BackwardTiles(NamedTuple):
-    """Tiles of the backward kernel; two groups of warps have half of the keys each."""
-
-    queries: int
-    keys: int
-    stages: int  # of queries and their gradients, which shared memory holds beside one tile of keys and values
-
-    @property
-    def groups(self) -> int:
-        """Of warps that compute."""
-        return 2
-
-    def registers(self, size: int) -> int:
-        """Of a thread: dk and dv of its keys, half of dq, scores and their gradients of 64 queries at a time."""
-        in_flight = 2 * self.queries  # those of the next 64 are made meanwhile
-        return (self.keys // 2 * 2 * size + self.queries * size // 2 + self.keys // 2 * in_flight) // 128
-
-    def shared(self, size: int) -> int:
-        """Bytes: besides, log-sum-exps and deltas, gradients of scores of two steps, and half of dq for each group."""
-        loaded = 4 * self.keys * size + self.stages * (4 * self.queries * size + 8 * self.queries)
-        return loaded + 4 * self.keys * self.queries + 4 * self.queries * size
-
-
-# By head size, rounded up: the best that were measured, or the smallest.
-LISTED_SIZE = 128  # of heads whose steps may come from a list
-HOPPER_TILES = {64: HopperTiles(192, 128, 4), 128: HopperTiles(128, 128, 2), 256: HopperTiles(128, 64, 1)}
-BACKWARD_TILES = {64: BackwardTiles(128, 128, 2), 128: BackwardTiles(64, 128, 3), 256: BackwardTiles(64, 128, 1)}
-
-
-def hopper_size(head_dim: int) -> int:
-    """The head size that its tiles have."""
-    return max(64, 1 << (head_dim - 1).bit_length())
-
-
-def fits(size: int) -> bool:
-    """Whether a processor has room for the tiles of a head size, forward and backward."""
-    return all(
-        tiles.shared(size) <= SHARED and tiles.registers(size) + LEFT <= REGISTERS[tiles.groups]
-        for tiles in (HOPPER_TILES[size], BACKWARD_TILES[size])
-    )
-
-
-# ---------------------------------------------------------------- what is asked
 
 
 class HopperCase(NamedTuple):
@@ -161,7 +78,7 @@ class HopperCase(NamedTuple):
     @property
     def in_blocks(self) -> bool:
         """Whether steps come from a list of blocks: where tables name some, and where there are fewer then."""
-        if self.backward or self.lines or self.score or self.size != LISTED_SIZE:
+        if self.backward or self.lines or self.score or self.size != _LISTED_SIZE:
             return False
         return self.blocks if self.tables else self.from_list() <= _MOST_FROM_LIST
 
@@ -196,6 +113,8 @@ MOST_STEPS = 1 << 22  # of a head
 MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, which the host does not know
 _MOST_ROOM, _LEAST_ROOM = 4, 256  # tiles of queries that sums of several sequences have room for, of those of one
 
+HEAD_SIZES = "a head size from 40 to 128"
+
 # What the tier can't do without, and why not where it is missing.
 NEEDS = (
     Rule(NEEDS_GPU, lambda case: case.lacking != NEEDS_GPU),
@@ -205,7 +124,7 @@ NEEDS = (
     Rule("one region", lambda case: case.one_region, "backward"),
     Rule("16-bit types", lambda case: case.dtype in ("float16", "bfloat16")),
     # Below, half of what products read would be zeros.
-    Rule("a head size from 40 to 128", lambda case: case.head_dim > 32 and fits(case.size)),
+    Rule(HEAD_SIZES, lambda case: case.head_dim > 32 and fits(case.size)),
     Rule("values of the head size of keys", lambda case: case.one_size),
     Rule("tensors that are not expanded", lambda case: not case.expanded),
     Rule("one softmax from start to end", lambda case: case.one_softmax),
@@ -225,6 +144,7 @@ NEEDS = (
     ),
 )
 
+_LISTED_SIZE = 128  # of heads whose steps may come from a list
 _MOST_FROM_LIST = 0.95  # a step from a list takes longer than one over ranges
 _LEAST_KEYS = 2048  # below, making the descriptors takes longer than they save
 # The share of steps that must go without a mask.  Forward at 64, exponentials are the limit, of either tier.

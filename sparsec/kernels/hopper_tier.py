@@ -16,17 +16,14 @@ from sparsec.kernels.hardware import capability, driver_version, processors
 from sparsec.kernels.hopper import GluonDescriptor
 from sparsec.kernels.hopper_backward_steps import STEP_KEYS, count_steps, in_whole_blocks, listed_steps
 from sparsec.kernels.hopper_blocks import share_of_listed
+from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, hopper_size
 from sparsec.kernels.hopper_rules import (
-    BACKWARD_TILES,
     CAPABILITY,
-    GROUP_ROWS,
-    HOPPER_TILES,
     NEEDS_DRIVER,
     NEEDS_GLUON,
     NEEDS_GPU,
     TRITON,
     HopperCase,
-    hopper_size,
     is_bounded,
     runs_there,
 )

@@ -11,7 +11,7 @@ typedef struct {
   PyObject_HEAD
   vectorcallfunc call;
   Chain *chain;
-  Py_ssize_t given, aligned;  /* arguments, and how many of them begin at multiples of 16 bytes */
+  Py_ssize_t given;           /* arguments */
   PyObject *likes;            /* a tuple of tensors like those that it makes */
   Py_ssize_t numbers;
   Value *fixed;               /* that many: the same at every call */
@@ -53,7 +53,11 @@ static int launch_known(const Known *known, Value *all, Value *room, PyObject *s
   if (known->scratch != Py_None) {
     PyObject *arguments[] = {known->scratch, stream};
     taken = PyObject_Vectorcall(function_of(known, 2), arguments, 2, NULL);
-    if (!taken || value_of(taken, room)) return -1;
+    if (!taken) return -1;
+    if (value_of(taken, room)) {
+      Py_DECREF(taken);
+      return -1;
+    }
   }
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(known->chain->names); i++) values[i] = all[known->sources[i]];
   int failed = launched(known->chain, values, (CUstream)room[1].bits);
@@ -64,7 +68,8 @@ static int launch_known(const Known *known, Value *all, Value *room, PyObject *s
   return failed;
 }
 
-/* known(*given): the tensor that it makes, or a tuple of several; None where one lies where kernels can't read it. */
+/* known(*given): the tensor that it makes, or a tuple of several; None where a given one does not begin at a multiple
+   of 16 bytes, as kernels are compiled for. */
 static PyObject *known_call(PyObject *self, PyObject *const *arguments, size_t flags, PyObject *keywords) {
   const Known *known = (Known *)self;
   Value all[3 * MOST_NAMES];
@@ -73,7 +78,7 @@ static PyObject *known_call(PyObject *self, PyObject *const *arguments, size_t f
     return PyErr_Format(PyExc_TypeError, "a known call takes %zd arguments", known->given);
   for (Py_ssize_t i = 0; i < known->given; i++) {
     if (value_of(arguments[i], &all[i])) return NULL;
-    if (i < known->aligned) begin |= all[i].bits;
+    if (is_tensor(arguments[i])) begin |= all[i].bits;
   }
   if (begin % 16) Py_RETURN_NONE;
   Value *next = all + known->given;
@@ -109,8 +114,7 @@ static void known_free(PyObject *self) {
 static int read_known(Known *known, PyObject *numbers, PyObject *sources) {
   Py_ssize_t names = PyTuple_GET_SIZE(known->chain->names);
   Py_ssize_t most = known->given + PyTuple_GET_SIZE(known->likes) + known->numbers + 2;
-  if (known->given < 0 || known->aligned > known->given || most > 3 * MOST_NAMES ||
-      PyTuple_GET_SIZE(sources) != names) {
+  if (known->given < 0 || most > 3 * MOST_NAMES || PyTuple_GET_SIZE(sources) != names) {
     PyErr_SetString(PyExc_ValueError, "a known call takes a place for each name of its chain");
     return -1;
   }
@@ -133,13 +137,12 @@ static int read_known(Known *known, PyObject *numbers, PyObject *sources) {
   return 0;
 }
 
-/* Known(chain, given, aligned, likes, numbers, sources, functions, device, scratch) */
+/* Known(chain, given, likes, numbers, sources, functions, device, scratch) */
 static PyObject *known_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
   PyObject *chain, *likes, *numbers, *sources, *functions, *device, *scratch;
-  Py_ssize_t given, aligned;
-  if (!PyArg_ParseTuple(arguments, "O!nnO!O!O!O!OO", &ChainType, &chain, &given, &aligned, &PyTuple_Type, &likes,
-                        &PyTuple_Type, &numbers, &PyTuple_Type, &sources, &PyTuple_Type, &functions, &device,
-                        &scratch))
+  Py_ssize_t given;
+  if (!PyArg_ParseTuple(arguments, "O!nO!O!O!O!OO", &ChainType, &chain, &given, &PyTuple_Type, &likes, &PyTuple_Type,
+                        &numbers, &PyTuple_Type, &sources, &PyTuple_Type, &functions, &device, &scratch))
     return NULL;
   if (PyTuple_GET_SIZE(functions) != 4) return PyErr_Format(PyExc_ValueError, "a known call takes 4 functions");
   Known *known = (Known *)type->tp_alloc(type, 0);
@@ -147,7 +150,6 @@ static PyObject *known_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
   known->call = known_call;
   known->chain = (Chain *)Py_NewRef(chain);
   known->given = given;
-  known->aligned = aligned;
   known->likes = Py_NewRef(likes);
   known->numbers = PyTuple_GET_SIZE(numbers);
   known->functions = Py_NewRef(functions);

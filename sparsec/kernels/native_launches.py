@@ -92,9 +92,11 @@ typedef struct {
 
 typedef struct { uint64_t bits; double real; } Value;
 
+static int is_tensor(PyObject *x) { return !PyLong_Check(x) && !PyFloat_Check(x); }
+
 static int value_of(PyObject *x, Value *found) {
   if (PyFloat_Check(x)) {
-    found->real = PyFloat_AS_DOUBLE(x);
+    *found = (Value){0, PyFloat_AS_DOUBLE(x)};
     return 0;
   }
   PyObject *number = PyLong_Check(x) ? Py_NewRef(x) : PyObject_CallMethodNoArgs(x, data_ptr);
@@ -225,6 +227,8 @@ static CUresult run_chain(Chain *chain, const Value *values, CUstream stream) {
 }
 
 static void free_graphs(Chain *chain) {
+  CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+  int relaxed = graphs.exchange_mode && !graphs.exchange_mode(&mode);
   for (int i = 0; i < MOST_STREAMS; i++) {  /* the driver frees what still runs when it has ended */
     Graph *graph = &chain->graphs[i];
     if (graph->exec && graphs.free_exec) graphs.free_exec(graph->exec);
@@ -232,5 +236,6 @@ static void free_graphs(Chain *chain) {
     free(graph->nodes);
     free(graph->last);
   }
+  if (relaxed) graphs.exchange_mode(&mode);
 }
 """

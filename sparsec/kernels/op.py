@@ -139,7 +139,7 @@ class Operator:
                 made = self.repeated.run(signature, q, k, v, given, inputs)
             if made:
                 return _handed_back(rows, *made, return_lse)
-        q, k, v = self._cast(q, k, v)
+        q, k, v = cast_by_autocast(q, k, v)
         most = self.program.most_positions
         scale = checked(q, k, v, scale, self.heads, most)
         plain = positions.plain
@@ -173,6 +173,7 @@ class Operator:
     ) -> dict[str, Tensor]:  # fmt: skip
         """What a call with these tensors chooses: lists and labels by the names of the inputs that have them."""
         scale = checked(q, k, k, scale, self.heads, self.program.most_positions)
+        q, k = cast_by_autocast(q, k)
         positions = Positions(q_offset, k_offset, documents, lengths, q_lengths)
         first, sequences = self.places(positions, q, k)
         given = checked_inputs(self.program.choice_inputs, inputs, q, k, documents=documents is not None)
@@ -201,13 +202,6 @@ class Operator:
         """Lists and labels that the operator makes itself."""
         return self.choose(q.detach(), k.detach(), [x.detach() for x in chosen_by], scale, q_offset, sequences)
 
-    def _cast(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v in the type that autocast asks for."""
-        if q.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(q.device.type):
-            dtype = torch.get_autocast_dtype(q.device.type)
-            return _cast(q, dtype), _cast(k, dtype), _cast(v, dtype)
-        return q, k, v
-
 
 def _handed_back(rows: Packed | None, out: Tensor, lse: Tensor, return_lse: bool) -> Any:
     """Results as the call asked for them."""
@@ -221,6 +215,15 @@ def positive(q: Tensor, scale: float) -> tuple[Tensor, float]:
     return (q, scale) if scale > 0 else (q * -1, -scale) if scale < 0 else (q * 0, 1.0)
 
 
-def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+def cast_by_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors of one device in the type that autocast asks for, as torch does for its own attention."""
+    device = tensors[0].device.type
+    if device not in ("cpu", "cuda") or not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(_as_cast(x, dtype) for x in tensors)
+
+
+def _as_cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     """What autocast makes of a tensor: float64 and what is no floating-point number stay as they are."""
     return x.to(dtype) if x.is_floating_point() and x.dtype != torch.float64 else x

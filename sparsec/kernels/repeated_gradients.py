@@ -11,6 +11,7 @@ from torch import Tensor
 from sparsec.kernels.backward import prepared_backward
 from sparsec.kernels.derivatives import Passes, other_gradients, single_level
 from sparsec.kernels.device import LOG2_E_FLOAT
+from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.kernel_inputs import for_kernels
 from sparsec.kernels.known_call import KnownCall
 from sparsec.kernels.launch import Environment, Pass
@@ -101,7 +102,8 @@ def _keep_prepared(known: KnownCall, started: tuple, data: Sequence[Tensor], nee
 def _key(known: KnownCall, started: tuple, needs: tuple) -> tuple:
     g, *_, dlse, _ = started
     ordered = known.deterministic or torch.are_deterministic_algorithms_enabled()
-    return g.stride(), dlse is None, needs[3:_SINKS], ordered
+    precision = dot_precision(g.dtype) if g.dtype == torch.float32 else ""  # others have one
+    return g.stride(), dlse is None, needs[3:_SINKS], ordered, precision
 
 
 def _tensors(started: tuple, data: Sequence[Tensor]) -> list[Tensor]:

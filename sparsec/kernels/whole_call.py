@@ -14,7 +14,6 @@ from sparsec.kernels.launch import Launch, Pass
 from sparsec.kernels.scratch import SCRATCH, Room, ScratchPart, give_back, lay_scratch, take
 
 Whole = Callable[..., Any]  # of tensors and numbers of a call -> the tensor that it makes, or several; None: not by C
-ALIGNED = 3  # arguments, the first ones: q, k and v, of which kernels read 16 bytes at once
 
 
 def whole_call(
@@ -42,7 +41,7 @@ def whole_call(
     sources = tuple((others | dict(given))[name] for name in chained.names)
     functions = torch.empty_like, current_stream, take, give_back
     known = (*made.values(),), (*numbers.values(),), sources, functions, run.device.index, size or None
-    return bound(chained, arguments, ALIGNED, *known)
+    return bound(chained, arguments, *known)
 
 
 def in_c(whole: Whole | None, device: torch.device) -> bool:

@@ -19,6 +19,7 @@ from sparsec.ir.inputs import inputs_read
 from sparsec.ir.scores import constant, inputs_of_score
 from sparsec.ir.vector import Values, holds, integer
 from sparsec.kernels import hopper_rules as rules
+from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, hopper_size
 from sparsec.plan.nodes import Contiguous, Cover, Group, Kernel, Plan, Region, Variant
 
 _SAMPLES = 16
@@ -134,19 +135,19 @@ def _whole_share(region: Region, shape: Shape) -> float:
     """The share of steps that go without a mask, the mean of some tiles of 64 queries."""
     if region.rows.tables:  # of whole blocks, where the tier takes them
         return 1.0
-    keys = rules.HOPPER_TILES[rules.hopper_size(shape.head_size)].keys
-    rows = np.linspace(0, max(shape.n_q - rules.GROUP_ROWS, 0), _SAMPLES).astype(np.int64)
-    q_lo = rows[:, None] // rules.GROUP_ROWS * rules.GROUP_ROWS + shape.q_offset
+    keys = HOPPER_TILES[hopper_size(shape.head_size)].keys
+    rows = np.linspace(0, max(shape.n_q - GROUP_ROWS, 0), _SAMPLES).astype(np.int64)
+    q_lo = rows[:, None] // GROUP_ROWS * GROUP_ROWS + shape.q_offset
     k_lo = np.arange(0, shape.n, keys)[None, :]
     edges: Values = {
         "q_lo": q_lo,
-        "q_hi": q_lo + rules.GROUP_ROWS - 1,
+        "q_hi": q_lo + GROUP_ROWS - 1,
         "k_lo": k_lo,
         "k_hi": k_lo + keys - 1,
         "n": shape.n,
     }
     visited = np.zeros((len(rows), k_lo.size), bool)
-    for begin, stop in _ranges(region.rows, q_lo, rules.GROUP_ROWS, shape.n):
+    for begin, stop in _ranges(region.rows, q_lo, GROUP_ROWS, shape.n):
         visited |= (begin < stop) & (k_lo >= begin // keys * keys) & (k_lo < stop)
     full = holds(region.full, edges) if region.keeps else np.asarray(True)
     whole, steps = visited & full & (edges["k_hi"] < shape.n), visited.sum(1)
@@ -155,14 +156,14 @@ def _whole_share(region: Region, shape: Shape) -> float:
 
 def _in_whole_blocks(kernel: Kernel, shape: Shape) -> bool:
     """Whether all that a kernel visits are blocks of 64 queries and keys, all of whose pairs are kept."""
-    region, block, rows = kernel.regions[0], max(each.block for each in kernel.regions), rules.GROUP_ROWS
+    region, block, rows = kernel.regions[0], max(each.block for each in kernel.regions), GROUP_ROWS
     filled = not region.rows.tables or region.full_named == ir.TRUE
     return block > 1 and block % rows == shape.q_offset % rows == 0 and filled
 
 
 def _share_of_listed(region: Region, shape: Shape) -> float:
     """How many steps a group of warps has where they come from a list, as a share of those over ranges of tiles."""
-    rows = rules.GROUP_ROWS
+    rows = GROUP_ROWS
     blocks, steps = _visits(region, shape, rows, rows), _visits(region, shape, 2 * rows, 2 * rows)
     of_groups = np.pad(blocks, (0, len(blocks) % 2)).reshape(-1, 2)
     return float(((of_groups.max(1) + 1) // 2).sum() / max(steps.sum(), 1))
@@ -170,7 +171,7 @@ def _share_of_listed(region: Region, shape: Shape) -> float:
 
 def _steps(region: Region, shape: Shape, queries: int) -> int:
     """How many tiles of 128 keys tiles of so many queries visit, those of overlapping ranges twice."""
-    return int(_visits(region, shape, queries, rules.BACKWARD_TILES[rules.hopper_size(shape.head_size)].keys).sum())
+    return int(_visits(region, shape, queries, BACKWARD_TILES[hopper_size(shape.head_size)].keys).sum())
 
 
 def _visits(region: Region, shape: Shape, queries: int, keys: int) -> np.ndarray:

@@ -110,6 +110,9 @@ class Attend(Calls, Decodes):
         0 .. n_q - 1; weights stand at rows of k.  Takes memory for these rows alone, and waits for the device.
         ValueError for what does not fit.
         """
+        import torch
+
+        from sparsec.kernels.op import cast_by_autocast
         from sparsec.kernels.positions import Positions
         from sparsec.runtime.weights import weights, weights_of_sequences
 
@@ -118,10 +121,12 @@ class Attend(Calls, Decodes):
         reals = {each.name: inputs[each.name] for each in pattern.choice_inputs if each.name in inputs}
         given = {**inputs, **self.choices(q, k, scale=scale, **positions._asdict(), **reals)}
         _, table = operator.places(positions, q, k)
-        if table is None:
-            return weights(pattern, q, k, lse, rows, scale, q_offset, given)
-        packed = documents is not None
-        return weights_of_sequences(pattern, operator.program, table, packed, q, k, lse, rows, scale, given)
+        q, k = cast_by_autocast(q, k)
+        with torch.autocast(q.device.type, enabled=False):  # which would reach the products
+            if table is None:
+                return weights(pattern, q, k, lse, rows, scale, q_offset, given)
+            packed = documents is not None
+            return weights_of_sequences(pattern, operator.program, table, packed, q, k, lse, rows, scale, given)
 
     def kept(
         self,

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import islpy as isl
 
+from sparsec.sets.copies import copied
+
 _local = threading.local()
 _MOST_KNOWN = 256  # answers of one function that are remembered
 _PRECISE = 16  # counted steps are told to such a part,
@@ -94,7 +96,7 @@ def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
     if question in _local.sets:
         made, steps = _local.sets[question]
         spend(steps)
-        return _copy(made)
+        return copied(made)
     left = _left()  # which takes as long as reading a comparison: not for what is known
     if left is not None and left <= _failed.get(question, 0):
         raise OutOfBudget
@@ -107,7 +109,7 @@ def once(question: Hashable, make: Callable[[], isl.Set]) -> isl.Set:
         raise
     if left is not None and (rest := _left()):  # without a budget nobody counts
         _forget_many(_local.sets)
-        _local.sets[question] = _copy(made), left - rest
+        _local.sets[question] = copied(made), left - rest
     return made
 
 
@@ -223,26 +225,18 @@ def unlimited() -> Iterator[None]:
         _limit(ctx)
 
 
+def text_of(values: isl.Set) -> str:
+    """The set as text.  isl prints without a limit: stopped half-way, it uses memory that it has freed."""
+    with unlimited():
+        return str(values)
+
+
 def read_once(text: str) -> isl.Set:
     """The set that a text says, read once."""
     ctx = context()
     if text not in _local.texts:
         _local.texts[text] = isl.Set.read_from_str(ctx, text)
-    return _copy(_local.texts[text])
-
-
-def _copy(values: isl.Set) -> isl.Set:
-    """The set again, for others to ask about: lexmin changes what it is asked about, if not parameters alone."""
-    if not values.dim(isl.dim_type.set):
-        return values
-    return values.set_dim_name(isl.dim_type.set, 0, values.get_dim_name(isl.dim_type.set, 0))
-
-
-def unshared(values: isl.Set) -> isl.Set:
-    """The set again, for lexmin and what is built on it: these take constraints off the very object that they are
-    asked about, and off all that share its parts, some of them not needless.
-    """
-    return values.set_dim_name(isl.dim_type.set, 0, "unshared")  # a new name makes isl copy every part
+    return copied(_local.texts[text])
 
 
 def _exceeded(ctx: isl.Context) -> bool:

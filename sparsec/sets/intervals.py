@@ -12,7 +12,8 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets, from_isl
-from sparsec.sets.context import OutOfBudget, budget, remembered, unshared
+from sparsec.sets.context import OutOfBudget, budget, remembered, text_of
+from sparsec.sets.copies import unshared
 from sparsec.sets.to_isl import function, points
 
 _LARGEST_BOUND = 32  # nodes of one bound; past that a simpler, wider one is better
@@ -37,7 +38,7 @@ class Bounded:
     def __init__(self, piece: isl.Set, domain: isl.Set, shape: isl.Set | None = None):
         self.piece, self.domain, self.space = piece, domain, piece.get_space()
         self.shape = piece if shape is None else shape
-        question = ("interval", str(piece), str(domain), str(shape))
+        question = ("interval", text_of(piece), text_of(domain), None if shape is None else text_of(shape))
         self.interval: Interval = remembered(question, self._interval)  # terms of a union occur in many
 
     @property

@@ -11,7 +11,8 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets
-from sparsec.sets.context import OutOfBudget, budget, context, read_once, remembered, unshared
+from sparsec.sets.context import OutOfBudget, budget, context, read_once, remembered
+from sparsec.sets.copies import unshared
 from sparsec.sets.pieces import integer
 from sparsec.sets.to_isl import reachable
 

@@ -22,7 +22,7 @@ import islpy as isl
 from sparsec.ir import algebra
 from sparsec.ir import nodes as ir
 from sparsec.sets import budgets, from_isl, to_isl
-from sparsec.sets.context import OutOfBudget, budget, read_once, remembered
+from sparsec.sets.context import OutOfBudget, budget, read_once, remembered, text_of
 from sparsec.sets.intervals import Bounded, Interval, is_filled, is_inside, rising
 from sparsec.sets.pieces import integer
 from sparsec.sets.redundancy import irredundant
@@ -51,7 +51,7 @@ def touched(pairs: isl.Set, side: str, limit: int, stride: int = 1, least: int =
     `least`: tiles are at least so long.  Raises TooManyPieces, or OutOfBudget under a budget.
     """
     pairs, stride, own = _of_one_class(pairs, stride)
-    question = ("touched", str(pairs), side, limit, stride, least)
+    question = ("touched", text_of(pairs), side, limit, stride, least)
     return _guarded(remembered(question, lambda: _touched(pairs, side, limit, stride, least)), own)
 
 
@@ -100,7 +100,7 @@ def full(pairs: isl.Set, limit: int, stride: int = 1) -> ir.Set:
     is left out, which makes full tiles be treated as partial and is never wrong.
     """
     pairs, stride, own = _of_one_class(pairs, stride)
-    found = remembered(("full", str(pairs), limit, stride), lambda: _full(pairs, limit, stride))
+    found = remembered(("full", text_of(pairs), limit, stride), lambda: _full(pairs, limit, stride))
     return algebra.disjunction(*(algebra.conjunction(own, part) for part in found))
 
 

@@ -12,7 +12,8 @@ import islpy as isl
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import Approximation
-from sparsec.sets.context import OutOfBudget, context, number, unshared
+from sparsec.sets.context import OutOfBudget, context, number
+from sparsec.sets.copies import unshared
 from sparsec.sets.pieces import integer
 from sparsec.sets.to_isl import clipped, reachable
 

@@ -18,6 +18,7 @@ from support.generated import EXAMPLES, mask_of
 
 import sparsec.bench.run
 from sparsec import pipeline
+from sparsec.bench import own_peers
 from sparsec.bench.flash_peers import window_of
 from sparsec.bench.packed_peers import PACKED_PEERS
 from sparsec.bench.peers import PEERS
@@ -151,6 +152,19 @@ def test_windows_are_known_however_they_are_written(back, ahead, step):
 def test_cudnn_is_asked_for_what_it_knows():
     with pytest.raises(NotImplementedError, match="no window"):
         PEERS["cudnn"](of("pattern p = past(9)").pattern, None)
+
+
+def test_the_operator_itself_is_raced_in_any_order(monkeypatch):
+    """Where it has kernels that go faster so; of documents, too."""
+    pattern, (q, k, v) = of("pattern p = causal").pattern, torch.randn(3, 1, 2, 50, 16)
+    ends = torch.tensor([0, 30, 50], dtype=torch.int32)
+    with pytest.raises(NotImplementedError, match="all sums have one order"):
+        PEERS["nondeterministic"](pattern, Tensors(q, k, v, q))
+    monkeypatch.setattr(own_peers, "machine_lacks", lambda device: "")
+    for known, tensors in ((PEERS, Tensors(q, k, v, q)), (PACKED_PEERS, Tensors(q, k, v, q, ends))):
+        attend, _, same = known["nondeterministic"](pattern, tensors)
+        assert same and attend.keywords == {"deterministic": False, **tensors.keywords}
+        assert torch.equal(attend(q, k, v), sparsec.compile("pattern p = causal")(q, k, v, **tensors.keywords))
 
 
 def test_documents_that_run_into_each_other_are_not_timed(monkeypatch):

@@ -74,7 +74,13 @@ def test_every_library_may_be_missing(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lacking", "state"), [("", "ok"), ("a GPU of capability 9.0", "ok"), ("Gluon of Triton 3.6 to 3.9", "note")]
+    ("lacking", "state"),
+    [
+        ("", "ok"),
+        ("a GPU of capability 9.0", "ok"),
+        ("a driver for CUDA 12", "note"),
+        ("Gluon of Triton 3.6 to 3.9", "note"),
+    ],
 )
 def test_the_hopper_tier(lacking: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
@@ -86,7 +92,7 @@ def test_the_hopper_tier(lacking: str, state: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("SPARSEC_TIER", raising=False)
     look = doctor._hopper("hopper")
     assert (look.state, bool(look.cure)) == (state, state == "note")
-    assert look.found.endswith(f"they need {lacking}" if lacking else "where they are faster")
+    assert (f"they need {lacking}" if lacking else "a head size from 40 to 128") in look.found
     monkeypatch.setenv("SPARSEC_TIER", "plain")
     assert doctor._hopper("hopper").found.endswith("left out: SPARSEC_TIER is plain")
     monkeypatch.setenv("SPARSEC_TIER", "fast")

@@ -165,13 +165,22 @@ def test_parts_and_several_sums(head_size: int, dtype: torch.dtype) -> None:
 
 
 @settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(any_program, st.integers(1, 500), st.integers(1, 500), st.integers(0, 200), st.sampled_from(HALVES))
-def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torch.dtype) -> None:
-    """Kernels that the tier does not take run in the plain one."""
+@given(
+    any_program,
+    st.integers(1, 500),
+    st.integers(1, 500),
+    st.integers(0, 200),
+    st.sampled_from(HALVES),
+    st.sampled_from([1, 90]),
+)
+def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torch.dtype, batch: int) -> None:
+    """Also of more tiles than processors.  Kernels that the tier does not take run in the plain one."""
     heads = program.heads or 2
+    kv_heads = 2 if heads % 2 == 0 else 1
     pattern = random_pattern(program)
     forget(attend_of(pattern))
-    check(pattern, n_q, n_k, q_offset, heads=heads, kv_heads=2 if heads % 2 == 0 else 1, dtype=dtype, head_size=64)
+    more = {"heads": heads, "kv_heads": kv_heads, "dtype": dtype, "head_size": 64, "batch": batch}
+    check(pattern, n_q, n_k, q_offset, **more)
 
 
 ENDS = [5, 5, 300, 301, 1100, 1100, 2900]

@@ -237,6 +237,34 @@ def test_a_graph_of_a_call_that_was_known_before(form: str) -> None:
         assert_equal(training(attend, tensors, **given), through(attend, tensors, **given))
 
 
+MOVED = {
+    "documents": ("pattern p = past(100) | sinks(4)", torch.tensor([0, 300, 700, N], dtype=torch.int32)),
+    "doc": ("input doc: int[n] pattern p = causal & doc[q] == doc[k]", torch.arange(N, dtype=torch.int32) // 100),
+    "wide": ("input wide: int[n] pattern p = causal & wide[q] == wide[k]", torch.arange(N) // 100),
+    "on": ("input on: bool[n] pattern p = causal & on[k]", torch.arange(N) % 3 > 0),
+    "w": ("input w: int pattern p = causal & q - k < w", torch.tensor(77, dtype=torch.int32)),
+    "sinks": ("pattern p = past(100)", torch.linspace(-1, 1, 4)),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_tensors_that_begin_between(name: str) -> None:
+    """Not at a multiple of 16 bytes, as those did that the kernels were compiled for."""
+    text, x = MOVED[name]
+    attend, tensors, x = attend_of(pattern_of(text)), drawn(5), x.cuda()
+    for _ in range(4):
+        training(attend, tensors, **{name: x})
+        with torch.no_grad():
+            wanted = attend(*tensors[:3], **{name: x})
+    moved = torch.cat([x.flatten()[:1], x.flatten()])[1:].view(x.shape)
+    for _ in range(2):
+        with torch.no_grad():
+            assert torch.equal(attend(*tensors[:3], **{name: moved}), wanted)
+        found = training(attend, tensors, **{name: moved})
+        assert_equal(found, through(attend, tensors, **{name: moved}))
+        assert torch.equal(found[0], wanted)
+
+
 def test_documents_of_other_numbers() -> None:
     """Tables of equally many lines share what is known, others do not; more documents than one program sums, too."""
     attend, tensors = known("documents"), drawn(4)

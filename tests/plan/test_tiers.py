@@ -14,8 +14,9 @@ from support.generated import module_of, pattern_of, random_pattern
 from support.on_gpu import any_program
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels import hopper_rules, hopper_tier
-from sparsec.kernels.hopper_rules import BACKWARD_TILES, HOPPER_TILES, REGISTERS, SHARED, HopperCase
+from sparsec.kernels import hopper_resources, hopper_rules, hopper_tier
+from sparsec.kernels.hopper_resources import BACKWARD_TILES, HOPPER_TILES, REGISTERS, SHARED
+from sparsec.kernels.hopper_rules import HopperCase
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.plan import tiers
 from sparsec.plan.build import build
@@ -115,6 +116,7 @@ ALONE = "those for Hopper need"
     ("said", "head_size", "device", "answer"),
     [
         ("", 128, H100, "kernels for Hopper"),
+        ("", 512, H100, f"plain kernels; {ALONE} a head size from 40 to 128"),
         ("", 256, H100, f"plain kernels; {ALONE} a head size from 40 to 128"),
         ("", 128, Device((0, 0), 0), f"plain kernels; {ALONE} a GPU of capability 9.0"),
         ("plain", 128, H100, "plain kernels, as SPARSEC_TIER says"),
@@ -144,10 +146,11 @@ def test_several_conditions_are_told_apart() -> None:
 
 
 def test_the_table_says_what_the_model_computes() -> None:
-    lines = [line for line in (hopper_rules.__doc__ or "").splitlines() if line.startswith("| ")][1:]
+    lines = [line for line in (hopper_resources.__doc__ or "").splitlines() if line.startswith("| ")][1:]
     assert lines == [
         f"| {size} | {kind} | {queries} | {tiles.keys} | {tiles.stages} | {tiles.groups} "
-        f"| {tiles.registers(size)} of {REGISTERS[tiles.groups]} | {tiles.shared(size):,} of {SHARED:,} |"
+        f"| {tiles.registers(size)} of {REGISTERS[tiles.groups]} | {tiles.shared(size):,} of {SHARED:,} "
+        f"| {tiles.traffic:.1f} |"
         for size in HOPPER_TILES
         for kind, tiles in (("forward", HOPPER_TILES[size]), ("backward", BACKWARD_TILES[size]))
         for queries in (tiles[0],)
@@ -155,7 +158,7 @@ def test_the_table_says_what_the_model_computes() -> None:
 
 
 def test_what_fits() -> None:
-    assert [size for size in HOPPER_TILES if hopper_rules.fits(size)] == [64, 128]
+    assert [size for size in HOPPER_TILES if hopper_resources.fits(size)] == [64, 128]
 
 
 def test_the_rules_need_no_torch() -> None:

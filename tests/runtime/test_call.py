@@ -41,7 +41,7 @@ def q():
         ({"softmax_scale": 0.1}, "`scale`"),
         ({"key_padding_mask": None}, "`lengths`"),
         ({"cu_seqlens_q": None}, "`documents=cu_seqlens`"),
-        ({"w": 3}, "q_lengths and return_lse"),
+        ({"w": 3}, "deterministic and return_lse"),
         ({"return_lsee": True}, "did you mean `return_lse`"),
         ({"scale": 0.5, "drop_out": 0.1}, "`dropout_p` here"),
     ],

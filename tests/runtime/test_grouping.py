@@ -260,6 +260,13 @@ def test_centroids_follow_the_tokens(groups):
         sparsec.nn.updated_centroids(mu, q, k, decay=2)
 
 
+def test_centroids_are_exact_under_autocast():
+    mu, q, k = torch.randn(1, 5, 16), torch.randn(2, 4, 50, 16), torch.randn(2, 2, 60, 16)
+    wanted = sparsec.nn.updated_centroids(mu, q, k)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(sparsec.nn.updated_centroids(mu, q, k), wanted)
+
+
 def test_names_of_lengths_mean_nothing():
     """Also those by which axes of other inputs are known."""
     for text, given_ in (

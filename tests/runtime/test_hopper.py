@@ -20,7 +20,8 @@ from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_inputs, prepared_backward
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_steps import STEP_QUERIES
-from sparsec.kernels.hopper_rules import GROUP_ROWS, HOPPER_TILES, TIER, HopperCase, lacks
+from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, SHARED
+from sparsec.kernels.hopper_rules import TIER, HopperCase, lacks
 from sparsec.kernels.hopper_tier import backward_case, forward_case, gradients_on_hopper, known_gluon, on_hopper
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Program
@@ -28,7 +29,6 @@ from sparsec.plan.build import build
 from sparsec.runtime import offline_compile
 from sparsec.runtime.offline_compile import TARGETS, CompiledKernel, compile_kernels
 
-SHARED = 232_448  # bytes that one program may have on sm_90
 SLOPES = "input a: float[H] score sloped = s - a * abs(q - k)"
 PRODUCTS = 8  # instructions of one product of 64 x 128 x 128; a step has two
 
@@ -93,6 +93,8 @@ def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as without:
         without.setattr(hopper_tier, "known_gluon", lambda: False)
         assert lacks(case_of("causal")) == "Gluon of Triton 3.6 to 3.9"
+        without.setattr(hopper_tier, "driver_version", lambda: 11080)
+        assert lacks(case_of("causal")) == "a driver for CUDA 12"
     for found in ((8, 0), (10, 0), (0, 0)):
         monkeypatch.setattr(hopper_tier, "capability", lambda device, found=found: found)
         assert lacks(case_of("causal")) == "a GPU of capability 9.0"
@@ -254,6 +256,7 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
     kernel = compiled(text, head_size)["forward"]
     assert not kernel.serialized
     assert kernel.shared <= SHARED
+    assert 0 <= kernel.shared - HOPPER_TILES[head_size].shared(head_size) < 2048  # numbers and barriers besides
     groups = HOPPER_TILES[head_size].rows // GROUP_ROWS
     assert kernel.registers == {2: 168, 3: 128}[groups]  # of a thread, the mean
     assert kernel.spills <= spills  # around tiles
@@ -286,6 +289,7 @@ def test_what_the_compiler_made_of_gradients(text: str, head_size: int, spills: 
     kernel = compiled(text, head_size)["backward"]
     assert not kernel.serialized
     assert kernel.shared <= SHARED
+    assert 0 <= kernel.shared - BACKWARD_TILES[head_size].shared(head_size) < 2048
     assert kernel.registers == 168
     assert kernel.spills <= spills
     loops = inner_loops(kernel.stages["cubin"], "HGMMA", PRODUCTS * (2 + head_size // 64))

@@ -93,6 +93,16 @@ def test_compiled():
     assert torch.equal(traced(*arguments, 5), sparsec.nn.lightning_indexer(*arguments, 5))
 
 
+def test_autocast_changes_nothing():
+    q, k, weights = torch.randn(1, 4, 200, 32), torch.randn(1, 200, 32), torch.rand(1, 4, 200)
+    wanted = sparsec.nn.lightning_indexer(q, k, weights, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(sparsec.nn.lightning_indexer(q, k, weights, 8), wanted)
+
+
+SQUARE = {"q": torch.zeros(1, 3, 30, 16), "k": torch.zeros(1, 30, 16), "weights": torch.zeros(1, 3, 30)}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -102,7 +112,13 @@ def test_compiled():
         ({"k": torch.zeros(2, 30, 16, device="meta")}, r"\[SP0603\]"),
         ({"t": -1}, r"\[SP0606\] t must be 0 or a whole number above it, got -1"),
         ({"t": 2.0}, r"\[SP0606\]"),
-        ({"documents": torch.tensor([0, 20])}, r"\[SP0612\] documents are about a query for each key"),
+        ({"q_offset": 1.5}, r"\[SP0606\] q_offset must be an integer, got 1.5"),
+        ({"documents": torch.tensor([0, 20])}, r"\[SP0612\] documents are about as many queries as keys"),
+        ({"documents": torch.tensor([0, 20]), "causal": False}, r"\[SP0612\] .* causal and without q_offset"),
+        ({"documents": torch.tensor([0.0, 30.0]), **SQUARE}, r"\[SP0612\] .*int32"),
+        ({"documents": torch.tensor([0, 30], device="meta"), **SQUARE}, r"\[SP06"),
+        ({"documents": torch.tensor([0, 40, 30]), **SQUARE}, r"\[SP0612\] documents: cu_seqlens must rise"),
+        ({"documents": torch.zeros(2, 7, dtype=torch.int32), **SQUARE}, r"\[SP0612\] documents must be \[1, 30\]"),
     ],
 )
 def test_what_does_not_fit(change, said):

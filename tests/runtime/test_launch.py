@@ -293,6 +293,7 @@ def test_several_launches_are_one_graph(no_stream: None) -> None:
         run.direct = None
         del run
     assert graphs.asked[10:] == ["free executable", "free graph"]
+    assert (graphs.strict, graphs.mode) == ([], 0)
 
 
 @pytest.mark.parametrize("step", ["make", "add", "instantiate", "set", "launch"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.caches import cached, decoder_of, random_sequences
 from support.generated import module_of, pattern_of
-from support.no_gpu import remember, warm_calls
+from support.no_gpu import Launched, remember, warm_calls
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,7 +30,9 @@ from sparsec.kernels.watched import likeness
 
 N = 64
 WINDOW = pattern_of("pattern p = past(20)")
-GIVEN = pattern_of("input w: int pattern p = causal & q - k < w")
+DISTANCE = "input w: int pattern p = causal & q - k < w"
+SAME = "input doc: int[n] pattern p = causal & doc[q] == doc[k]"
+MARKED = "input on: bool[n] pattern p = causal & on[k]"
 
 
 # ---------------------------------------------------------------- signatures
@@ -222,9 +225,57 @@ def test_a_torch_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert likeness(*tensors()) is None
 
 
+@pytest.mark.parametrize("name", ["documents", "lengths", "q_lengths", "k_offset", "sinks", "w", "doc", "on"])
+def test_tensors_that_begin_between_are_copied_first(name: str) -> None:
+    """Kernels are compiled for tensors that begin at multiples of 16 bytes, whatever a known call gives."""
+    text, inputs, read = "pattern p = past(20)", {"w": DISTANCE, "doc": SAME, "on": MARKED}, []
+    given = {"documents": torch.tensor([0, 9, N], dtype=torch.int32), "sinks": torch.zeros(2)}
+    given |= {"w": torch.tensor(3, dtype=torch.int32), "on": torch.ones(N, dtype=torch.bool)}
+    x = given.get(name, torch.arange(1, 1 + (N if name == "doc" else 1), dtype=torch.int32))
+    moved = torch.cat([x.flatten()[:1], x.flatten()])[1:].view(x.shape)
+    assert x.data_ptr() % 16 == 0 != moved.data_ptr() % 16
+
+    def launched(own: Launched) -> int:
+        read.extend(ctypes.c_uint64.from_address(at).value for at in own.parameters[: own.function])
+        return 0
+
+    attend, own = sparsec.compile(inputs.get(name, text)), tensors()
+    with warm_calls(launched), torch.no_grad():
+        remember(attend, *own, **{name: x})
+        for _ in range(4):
+            attend(*own, **{name: x})
+        assert attend._operator.repeated.last.whole(False) is not None
+        for each in (x, moved):
+            read.clear()
+            attend(*own, **{name: each})
+            assert (each.data_ptr() in read) == (each is x)
+    attend._operator.repeated.forget()  # the operator of a text is one for all tests
+    attend._operator.program.passes.clear()
+
+
+def test_a_backward_pass_has_the_precision_of_its_own_time() -> None:
+    """Whatever products of float32 were when the forward pass ran, or an earlier backward pass of such a call."""
+    attend, own = sparsec.compile("pattern p = past(20)"), [x.requires_grad_() for x in tensors(torch.float32)]
+    found = []
+    before = torch.get_float32_matmul_precision()
+    try:
+        with warm_calls():
+            known = remember(attend, *own)
+            for precision in ("high", "high", "highest", "highest"):
+                torch.set_float32_matmul_precision("highest")
+                out = attend(*own)
+                torch.set_float32_matmul_precision(precision)
+                torch.autograd.grad(out, own, out.detach())
+                found.append({each.run for each in known.backward.values()})
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert [len(each) for each in found] == [1, 1, 2, 2]
+    attend._operator.repeated.forget()
+    attend._operator.program.passes.clear()
+
+
 # ---------------------------------------------------------------- how much Python a warm call is
 
-DISTANCE = "input w: int pattern p = causal & q - k < w"
 FOLDERS = str(Path(sparsec.__file__).parent), "sparsec-tests-"
 
 

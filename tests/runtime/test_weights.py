@@ -58,6 +58,20 @@ def test_weights(text: str, n_q: int, n: int) -> None:
     )  # products of another shape
 
 
+@pytest.mark.parametrize("text", [SCORED, "pattern p = causal & (past(5) | top_blocks(2, 8, 8))"])
+def test_autocast_is_that_of_the_call(text: str) -> None:
+    """Weights and choices are those of q and k in the type in which the call attended."""
+    q, k = problem(40, 40)
+    attend, low = sparsec.compile(text), [x.bfloat16() for x in (q, k)]
+    lse = attend(*low, low[1], return_lse=True)[1]
+    wanted, chosen = attend.weights(*low, lse, [0, 39]), attend.choices(*low)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(q, k, k, return_lse=True)[1]
+        assert torch.equal(found, lse)
+        assert torch.equal(attend.weights(q, k, found, [0, 39]), wanted)
+        assert all(torch.equal(x, chosen[name]) for name, x in attend.choices(q, k).items())
+
+
 @settings(max_examples=8)
 @given(programs() | match_programs(), st.sampled_from([(30, 30), (11, 43), (43, 11)]))
 def test_rows_sum_to_one(program, sizes) -> None:

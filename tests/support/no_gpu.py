@@ -59,13 +59,17 @@ class KernelNode(ctypes.Structure):
     ]
 
 
+_RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
+
+
 class Graphs:
     """Stands for the driver's graphs of kernels: `asked` has its calls, of launches the parameters and the stream."""
 
     def __init__(self, most: int) -> None:
         """`most`: parameters of 8 bytes of each kernel."""
         self.most, self.asked, self.nodes, self.capturing, self.fails = most, [], [], False, ""
-        self.mode = 0
+        self.mode = 0  # of the thread: what CUDA forbids while others capture
+        self.strict: list[str] = []  # what was asked for in a mode that would end their captures
         void, size, p = ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER
         self.functions = [
             self._function("capturing", self._capturing, void, p(ctypes.c_int)),
@@ -83,6 +87,8 @@ class Graphs:
         def called(*arguments: Any) -> int:
             if name not in ("capturing", "exchange mode"):
                 self.asked.append(name)
+                if self.mode != _RELAXED:
+                    self.strict.append(name)
             if self.fails == name:
                 return 1
             run(*arguments)
@@ -203,15 +209,18 @@ def _told(given: dict[str, Any]) -> tuple[Positions, dict[str, Any]]:
 
 
 @contextmanager
-def warm_calls() -> Iterator[None]:
-    """The CPU is taken for an H100 whose driver does nothing, and every launch for one that is known."""
+def warm_calls(launched: Callable[[Launched], int] = lambda own: 0) -> Iterator[None]:
+    """The CPU is taken for an H100, and every launch for one that is known.
+
+    Its function has for an address the number of its parameters, all of 8 bytes, so that `launched` may read them.
+    """
 
     def known(self: Launch) -> Known:
         """A launch that takes what the call gives, in any order."""
         given = [*self.tensors, *self.numbers, *((place, box.name) for place, box in self.boxes)]
         given += [(0, name) for _, names in self.several for name in names]
         lines = tuple((8 * place, name, "q") for place, (_, name) in enumerate(given))
-        return Known(1, self.grid, 128, 0, bytes(8 * len(given)), tuple(range(0, 8 * len(given), 8)), lines)
+        return Known(len(given), self.grid, 128, 0, bytes(8 * len(given)), tuple(range(0, 8 * len(given), 8)), lines)
 
     def one_by_one(self: Pass, env: dict) -> dict:
         for step in self.steps:
@@ -225,7 +234,7 @@ def warm_calls() -> Iterator[None]:
         return env
 
     with (
-        driver(lambda launched: 0, most=0),
+        driver(launched),
         offline_compile._properties(offline_compile.TARGETS["sm_90"]),
         patch.object(Pass, "one_by_one", one_by_one),
         patch.object(launch, "current_stream", lambda device: 0),
