@@ -32,7 +32,7 @@ _BACKWARD_OPTIONS = {"num_warps": 4, "maxnreg": 168}
 # Programs that work on tiles of one head find its queries in the L2 cache.  But where tiles follow one another, these
 # programs wait for one another: so at most one in so many tiles of a head is worked on at a time, if heads suffice.
 _TILES_FOR_ONE = 3
-_HEADS_WITH_PARTS = 16  # that take turns, at least, where tiles wait for parts of others: these are soon done
+_HEADS_WITH_PARTS = 2  # that take turns, at least, where tiles wait for parts of others
 _JOINED = 1024  # numbers of dq that a program makes from several sums
 _LISTED_QUERIES = 256  # tiles of queries that are asked at once whether they visit a tile of keys
 
