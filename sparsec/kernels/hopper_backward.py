@@ -155,8 +155,7 @@ def _values_of_kernel(run: Pass, kernel: Kernel, q_offset: int, ordered: bool) -
     size = hopper_size(head_dim)
     values: Environment = {name: Slot(name) for name in ("TICKETS", "VISITS", "scale", "scale_log2")}
     values |= {"heads": heads, "kv_heads": kv_heads, "GROUP": heads // kv_heads, "HEAD_DIM": head_dim}
-    values |= {"NAME": "backward", "NUMBERS": kernel.numbers or None}
-    values |= {"WHOLE": bool(region.rows_tables), "KEEP": None if region.rows_tables else region.answers.keep}
+    values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
     values |= {"SCORE": region.answers.score, "SCORE_GRADIENT": region.answers.score_gradient}
     values |= {"NEAR": near_of(run, kernel, q_offset), "QUERIES": STEP_QUERIES[size], "KEYS": STEP_KEYS}
     return values | {"BLOCK_D": size, "STAGES": BACKWARD_TILES[size].stages, "BACKWARDS": False, "ORDERED": ordered}

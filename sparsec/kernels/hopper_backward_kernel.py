@@ -48,7 +48,7 @@ def hopper_backward_kernel(
     DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n,
     heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr, SCORE: gl.constexpr, SCORE_GRADIENT: gl.constexpr,
-    NEAR: gl.constexpr, WHOLE: gl.constexpr,
+    NEAR: gl.constexpr,
     GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,
     STAGES: gl.constexpr, BACKWARDS: gl.constexpr, ORDERED: gl.constexpr,
 ):  # fmt: skip
@@ -67,7 +67,7 @@ def hopper_backward_kernel(
                 heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, scale, scale_log2,
             ),
             Rules(
-                KEEP, None, None, NUMBERS, None, None, None, WHOLE, False, SCORE, SCORE_GRADIENT, False, NEAR,
+                KEEP, None, None, NUMBERS, None, None, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
             ),
             BackwardSizes(
                 GROUP, QUERIES, KEYS,

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from sparsec.kernels.hopper_backward_tiles import ADDS, CLOSES, STEP_FLAGS, WHOLE_PART
 from sparsec.kernels.hopper_resources import BACKWARD_TILES
-from sparsec.kernels.program import Kernel, Region, cdiv
-from sparsec.kernels.tables import named_tiles
+from sparsec.kernels.program import Region, cdiv
 
 STEP_QUERIES = {size: tiles.queries for size, tiles in BACKWARD_TILES.items()}  # of a tile, by head size
 STEP_KEYS = 128
@@ -24,8 +23,6 @@ STEP_ROWS = 64  # queries that are looked at together
 _PART = 32  # least steps of a part
 _MOST_PARTS = 64
 _MANY_TIMES = 4  # times as many steps as half of the tiles of queries have at most are far more
-_STRIDED = True
-_NEAR_FIRST = 0
 _CHAIN = 8  # steps that add to one of several sums, at least
 _MOST_SUMS = 32
 _FLAGS = [getattr(flag, "value", flag) for flag in (STEP_FLAGS, CLOSES, ADDS, WHOLE_PART)]
@@ -47,8 +44,6 @@ class BackwardSteps(NamedTuple):
 
 def count_steps(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> int:
     """How many steps there are of tiles of so many queries, or more where ranges overlap."""
-    if region.rows_tables:
-        return len(_steps_of_blocks(region, n_q, n, q_offset, queries)[0])
     return int(sum((end - begin).sum() for begin, end in tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)))
 
 
@@ -82,14 +77,9 @@ def steps_of(
     far more keys visit than others have several sums, to which their steps add in turn.
     """
     query_tiles, key_tiles = cdiv(n_q, queries), cdiv(n, STEP_KEYS)
-    if region.rows_tables:
-        codes, parts_whole = _steps_of_blocks(region, n_q, n, q_offset, queries)
-        query, key = codes // key_tiles, codes % key_tiles
-    else:
-        ranges = tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)
-        codes = torch.cat([pairs_of_tiles(begin, end, key_tiles) for begin, end in ranges]).unique()
-        query, key = codes // key_tiles, codes % key_tiles
-        parts_whole = _whole_parts(region, query, key, n, q_offset, queries)
+    ranges = tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)
+    codes = torch.cat([pairs_of_tiles(begin, end, key_tiles) for begin, end in ranges]).unique()
+    query, key = codes // key_tiles, codes % key_tiles
     counts, visits = (torch.bincount(x, minlength=m) for x, m in ((key, key_tiles), (query, query_tiles)))
     split, parts = _parts(counts, prefix)
     whole = key >= split
@@ -97,8 +87,7 @@ def steps_of(
     turn = key_tiles - 1 - key if backwards else key
     by_key = (key * query_tiles + query).argsort()
     part = torch.empty_like(key)
-    places = _places(key[by_key], counts)
-    part[by_key] = places % parts if _STRIDED else places * parts // counts[key[by_key]]
+    part[by_key] = _places(key[by_key], counts) % parts
     # What a program takes at a time: a part, or a tile by its turn.
     taken = torch.where(whole, split * parts + turn, key * parts + part)
     by_query = (query * (split * parts + key_tiles) + taken).argsort()
@@ -110,18 +99,10 @@ def steps_of(
     first = torch.arange(query_tiles)
     first[joined[:, 0]] = joined[:, 1]
     several = several[query]
-    shift, closes, adds, whole_part = _FLAGS
+    shift, closes, adds, parts_whole = _FLAGS
     said = (rank // several << shift) + closes * ((several == 1) & (rank == visits[query] - 1))
-    said += adds * (rank >= several) + whole_part * parts_whole
-    rising = torch.where(whole, query_tiles - 1 - query, query) if _STRIDED else query_tiles - 1 - query
-    late = torch.zeros_like(key)
-    if _NEAR_FIRST:
-        following = torch.full_like(key, -1)
-        same = query[by_query[1:]] == query[by_query[:-1]]
-        following[by_query[:-1][same]] = taken[by_query[1:]][same]
-        far = whole & (following > taken + abs(_NEAR_FIRST))
-        late = (far if _NEAR_FIRST > 0 else ~far).long()
-    order = ((2 * taken + late) * query_tiles + rising).argsort()
+    said += adds * (rank >= several) + parts_whole * _whole_parts(region, query, key, n, q_offset, queries)
+    order = (taken * query_tiles + torch.where(whole, query_tiles - 1 - query, query)).argsort()
     steps = torch.stack([query, said, first[query] + rank % several], 1)[order]
     lengths = torch.bincount(taken)
     lengths = lengths[lengths > 0]
@@ -180,39 +161,6 @@ def pairs_of_tiles(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
     counts = end - begin
     query = torch.repeat_interleave(torch.arange(len(counts)), counts)
     return query * key_tiles + begin[query] + torch.arange(len(query)) - (counts.cumsum(0) - counts)[query]
-
-
-def _steps_of_blocks(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> tuple[Tensor, Tensor]:
-    """Steps of a region of whole blocks, as codes query * key tiles + key, and which parts of them there are.
-
-    Parts as in `_whole_parts`; those that are not there have no pair that is kept.
-    """
-    blocks, rows = cdiv(n, STEP_ROWS), queries // STEP_ROWS
-    code = blocks_seen(region, n_q, n, q_offset)
-    row, block = code // blocks, code % blocks
-    halves = STEP_KEYS // STEP_ROWS
-    codes, place = (row // rows * cdiv(n, STEP_KEYS) + block // halves).unique(return_inverse=True)
-    parts = torch.zeros_like(codes).index_add_(0, place, 1 << row % rows * halves + block % halves)
-    return codes, parts
-
-
-def blocks_seen(region: Region, n_q: int, n: int, q_offset: int) -> Tensor:
-    """Blocks of 64 keys that blocks of 64 queries see by ranges or tables: rising codes, queries * blocks + keys."""
-    blocks, none = cdiv(n, STEP_ROWS), torch.zeros(0, dtype=torch.int64)
-    ranges = tiles_of_keys(region, n_q, n, q_offset, STEP_ROWS, STEP_ROWS)
-    codes = [none, *(pairs_of_tiles(begin, end, blocks) for begin, end in ranges)]
-    if region.rows_tables:
-        sizes = n_q, n, q_offset, STEP_ROWS, STEP_ROWS
-        (row, block), _ = named_tiles(region.rows_tables, "rows", *sizes, torch.device("cpu"))
-        codes.append(row * blocks + block)
-    return torch.cat(codes).unique()
-
-
-def in_whole_blocks(kernel: Kernel, q_offset: int) -> bool:
-    """Whether what a kernel visits are blocks of 64 queries and keys, all of whose pairs are kept."""
-    region = kernel.regions[0]
-    filled = (region.tables_fill and region.is_full_named is None) or not region.rows_tables
-    return kernel.block > 1 and kernel.block % STEP_ROWS == q_offset % STEP_ROWS == 0 and filled
 
 
 def _whole_parts(region: Region, query: Tensor, key: Tensor, n: int, q_offset: int, queries: int) -> Tensor:

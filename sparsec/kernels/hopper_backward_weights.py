@@ -23,13 +23,7 @@ def step_weights(s, lse, whole, tile, entry, head, plan, FIRST_KEY: gl.constexpr
     p = gl.exp2(s * scale_of(plan.rules, plan.work.scale_log2) - lse[None, :])
     if plan.rules.SCORE is not None:
         p = there_only(p, lse)
-    if plan.rules.WHOLE:  # parts of a step are kept whole or left out, but for keys beyond the last one
-        first_key = tile.number * plan.sizes.KEYS + FIRST_KEY
-        _, keys, _ = bounds_of_tile(tile, plan)
-        if (not whole) | (first_key + p.shape[0] > keys):
-            k = first_key + gl.arange(0, p.shape[0], gl.SliceLayout(1, p.type.layout))
-            p = gl.where((k < gl.where(whole, keys, 0))[:, None], p, 0.0)
-    elif not whole:
+    if not whole:
         q, k, at = _pairs_of_step(p, tile, entry, head, plan, FIRST_KEY, FIRST_QUERY)
         _, keys, k_begin = bounds_of_tile(tile, plan)
         kept = (k < keys)[:, None]

@@ -28,9 +28,7 @@ from sparsec.kernels.hopper_softmax import next_weights, no_sums, scores_of, sto
 from sparsec.kernels.hopper_store import hopper_store_from, hopper_store_sums
 from sparsec.kernels.hopper_sync import (
     ARRIVE_ALL,
-    ARRIVE_GROUPS,
     ARRIVE_STORER,
-    MEET_GROUPS,
     QUERIES_EMPTY,
     named_barrier,
     says,
@@ -54,7 +52,7 @@ def hopper_block_kernel(
     Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, STARTS, STEPS, SINKS, r_b, r_h, r_m,
     heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits, share_every, sinks_b,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr,
-    GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr, TWIN: gl.constexpr, TURNS: gl.constexpr,
+    GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr, TWIN: gl.constexpr,
 ):  # fmt: skip
     """Tiles of 128 queries against the blocks that their steps name: out and log-sum-exp."""
     OUT_LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_D, 16])
@@ -69,7 +67,7 @@ def hopper_block_kernel(
                 GROUP, SPLITS is not None, False, TILE_WORDS, False, False,
                 128, 128, BLOCK_D, HEAD_DIM, 64, 2, KEY_STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 128, 16]), OUT_LAYOUT,
-                gl.DotOperandLayout(0, OUT_LAYOUT, 2), TWIN, TURNS,
+                gl.DotOperandLayout(0, OUT_LAYOUT, 2), TWIN,
             ),
             scale_log2,
         ),
@@ -121,28 +119,19 @@ def _attend_blocks(GROUP: gl.constexpr, results, shared, plan):
     p = gl.zeros([ROWS, plan.sizes.BLOCK_N], shared.q.dtype, plan.sizes.WEIGHTS)
     m_i, l_i = no_sums(plan)
     adds, more = turn > 0, turn < 0
-    if plan.sizes.TURNS == 1 and GROUP == 1:
-        named_barrier(14, ARRIVE_GROUPS)
     while more:
         first, more = says(said, FIRST), not says(said, ENDS)
         turn += said & FIRST
         if first & (turn > 0):
             hopper_store_sums(m_i, l_i, turn - 1, results, shared, plan, GROUP)
         mbarrier.wait(shared.q_full.index(turn & 1), (turn >> 1) & 1, pred=first & more)
-        if plan.sizes.TURNS == 1:
-            named_barrier(14 + GROUP, MEET_GROUPS)
         s = scores_of(shared, 2 * (turn & 1) + GROUP, stage % KEY_STAGES, plan)
         if complete >= 0:
             hopper_store_from(acc, complete, shared.q.index(2 * (complete & 1) + GROUP), results, shared, plan, GROUP)
         values = stored_matrix(shared.v, gl.maximum(value_stage, 0) % VALUE_STAGES)
         acc = warpgroup_mma(p, values, acc, use_acc=adds, is_async=True)
-        if plan.sizes.TURNS == 1:
-            named_barrier(15 - GROUP, ARRIVE_GROUPS)
         s = warpgroup_mma_wait(1, deps=[s])
-        if plan.sizes.TURNS != 2:
-            _give_back(KEYS_EMPTY + stage % KEY_STAGES, own)
-        elif own > 0:
-            named_barrier(KEYS_EMPTY + stage % KEY_STAGES, ARRIVE_STORER)
+        _give_back(KEYS_EMPTY + stage % KEY_STAGES, own)
         if says(said, (3 * BLOCK_MASKS | 3 * BLOCK_GONE) << (2 * GROUP)):
             s = _mask_blocks(s, said, stage, turn, shared, plan, GROUP)
         weights, alpha, m_i, l_i = next_weights(s, m_i, l_i, said & FIRST, turn, shared, plan, GROUP)
@@ -159,8 +148,6 @@ def _attend_blocks(GROUP: gl.constexpr, results, shared, plan):
         mbarrier.wait(shared.v_full.index(at), (phases >> place) & 1, pred=more)
         phases ^= 1 << place
         acc = warpgroup_mma_wait(0, deps=[acc])
-        if plan.sizes.TURNS == 2 and own == 0:
-            named_barrier(KEYS_EMPTY + stage % KEY_STAGES, ARRIVE_ALL)
         if value_stage >= 0:
             _give_back(VALUES_EMPTY + value_stage % VALUE_STAGES, values_own)
         p = gl.convert_layout(weights.to(shared.q.dtype), plan.sizes.WEIGHTS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import NamedTuple
 
 from sparsec.kernels.hardware import processors
@@ -48,7 +47,7 @@ def launch_hopper_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environm
     values |= {"OUT_ROWS": Slot("OUT"), **strides_by_name(r=run.metas["OUT"])}
     values |= {"scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
     values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
-    values |= {"TWIN": shares.twin, "TURNS": int(os.environ.get("SPARSEC_TURNS", "0"))}
+    values |= {"TWIN": shares.twin}
     split, found = shares.split, {}
     numbers, count = (tiles - shares.fewer) * rows, split.values["split_tiles"] * shares.each * rows
     programs = min(numbers + count, processors(q.device))

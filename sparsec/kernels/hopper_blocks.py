@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsec.kernels.hopper_backward_steps import blocks_seen, tiles_of_keys
+from sparsec.kernels.hopper_backward_steps import pairs_of_tiles, tiles_of_keys
 from sparsec.kernels.hopper_block_plan import (
     BLOCK_GONE,
     BLOCK_MASKS,
@@ -21,7 +21,8 @@ from sparsec.kernels.hopper_block_plan import (
     NEXT_IS_SECOND,
     OF_ONE_GROUP,
 )
-from sparsec.kernels.program import Region, cdiv
+from sparsec.kernels.program import Kernel, Region, cdiv
+from sparsec.kernels.tables import named_tiles
 
 STEP_BLOCK = 64  # queries of a group of warps, and keys
 _GROUPS = 2
@@ -36,6 +37,25 @@ class BlockSteps(NamedTuple):
 
     starts: Tensor  # [tiles + 1]: where the steps of a tile of queries begin
     steps: Tensor  # [steps, 3]: two blocks, and what `sparsec.kernels.hopper_block_plan` says of the step
+
+
+def in_whole_blocks(kernel: Kernel, q_offset: int) -> bool:
+    """Whether what a kernel visits are blocks of 64 queries and keys, all of whose pairs are kept."""
+    region = kernel.regions[0]
+    filled = (region.tables_fill and region.is_full_named is None) or not region.rows_tables
+    return kernel.block > 1 and kernel.block % STEP_BLOCK == q_offset % STEP_BLOCK == 0 and filled
+
+
+def blocks_seen(region: Region, n_q: int, n: int, q_offset: int) -> Tensor:
+    """Blocks of 64 keys that blocks of 64 queries see by ranges or tables: rising codes, queries * blocks + keys."""
+    blocks, none = cdiv(n, STEP_BLOCK), torch.zeros(0, dtype=torch.int64)
+    ranges = tiles_of_keys(region, n_q, n, q_offset, STEP_BLOCK, STEP_BLOCK)
+    codes = [none, *(pairs_of_tiles(begin, end, blocks) for begin, end in ranges)]
+    if region.rows_tables:
+        sizes = n_q, n, q_offset, STEP_BLOCK, STEP_BLOCK
+        (row, block), _ = named_tiles(region.rows_tables, "rows", *sizes, torch.device("cpu"))
+        codes.append(row * blocks + block)
+    return torch.cat(codes).unique()
 
 
 def share_of_listed(region: Region, n_q: int, n: int, q_offset: int) -> float:

@@ -43,7 +43,6 @@ class HopperSizes(NamedTuple):
     OUT: Any  # of results
     WEIGHTS: Any  # of the softmax's weights, as a product takes them
     TWIN: Any = False  # whether groups share the rows of a share of a split tile, of whose keys each has its own
-    TURNS: Any = 0
 
 
 class HopperPlan(NamedTuple):

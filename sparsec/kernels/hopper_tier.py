@@ -14,8 +14,8 @@ import torch
 from sparsec.kernels.device import triton
 from sparsec.kernels.hardware import capability, driver_version, processors
 from sparsec.kernels.hopper import GluonDescriptor
-from sparsec.kernels.hopper_backward_steps import STEP_KEYS, count_steps, in_whole_blocks, listed_steps
-from sparsec.kernels.hopper_blocks import share_of_listed
+from sparsec.kernels.hopper_backward_steps import STEP_KEYS, count_steps, listed_steps
+from sparsec.kernels.hopper_blocks import in_whole_blocks, share_of_listed
 from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, hopper_size
 from sparsec.kernels.hopper_rules import (
     CAPABILITY,

@@ -13,9 +13,8 @@ from support.generated import mask_of, module_of, pattern_of
 from support.hopper_on_cpu import BlockProgram
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels.hopper_backward_steps import in_whole_blocks
 from sparsec.kernels.hopper_block_rows import share_every
-from sparsec.kernels.hopper_blocks import BlockSteps, block_steps
+from sparsec.kernels.hopper_blocks import BlockSteps, block_steps, in_whole_blocks
 from sparsec.kernels.hopper_plan import HopperWork
 from sparsec.kernels.program import Kernel, cdiv
 
