@@ -58,6 +58,8 @@ _GLOSSARY = {  # each where functions have such an argument
     "residue": "residue: that of the tile's positions, which are a stride apart.",
     "NUMBERS": "NUMBERS: integers in which heads differ that share a function.",
     "TABLE_0": "STARTS_0, TABLE_0: row r of table 0 is TABLE_0[STARTS_0[r] : STARTS_0[r + 1]].",
+    "INPUT_0": "INPUT_0, INPUT_1, ..: tensors of the call, numbered as in _INPUTS.",
+    "CHOSEN_0": "CHOSEN_0, UNITED_0: the blocks that input 0 lists, of each list, and of some queries together.",
     "FORMS": "at: the row of the batch and the head; FORMS: how the tensors of the call before it are laid out.",
     "s": "s: scaled products of queries and keys; h: the query head, of H.",
     "NEAR": "NEAR: positions are below 2**22, so that float32 holds their differences at less cost.",
@@ -66,7 +68,8 @@ _GLOSSARY = {  # each where functions have such an argument
 
 def glossary(answers: str) -> list[str]:
     """What the arguments of functions mean, in lines."""
-    named = set(re.findall(r"\w+", " ".join(re.findall(r"^def \w+\((.*)\):$", answers, re.MULTILINE))))
+    arguments = " ".join(re.findall(r"^def \w+\((.*)\):$", answers, re.MULTILINE))
+    named = {re.sub(r"_\d+$", "_0", name) for name in re.findall(r"\w+", arguments)}
     return [line for name, said in _GLOSSARY.items() if name in named for line in textwrap.wrap(said, _WIDTH)]
 
 

@@ -16,7 +16,7 @@ from sparsec.distributed import operators
 from sparsec.distributed.core import Core, on_device
 from sparsec.ir.chosen import Routing
 from sparsec.kernels.call import checked, checked_flag, integer
-from sparsec.kernels.op import positive
+from sparsec.kernels.op import cast_by_autocast, positive
 from sparsec.kernels.sinks import checked_sinks
 from sparsec.runtime.attend import Attend
 from sparsec.runtime.bound_pattern import BoundPattern
@@ -69,7 +69,7 @@ class Sharded(torch.nn.Module):
         where a peer fails or times out.
         """
         operator, core = self.attend._operator, self._core
-        q, k, v = operator._cast(q, k, v)
+        q, k, v = cast_by_autocast(q, k, v)
         scale = checked(q, k, v, scale, self.attend._heads or operator.heads, operator.program.most_positions)
         ends = core.ends(q.shape[2], n, documents)
         q, scale = positive(q, scale)

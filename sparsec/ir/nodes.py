@@ -238,7 +238,7 @@ class Pattern:
 
     name: str
     doc: str
-    text: str  # the declaration as written, for people
+    text: str  # as written, with the inputs, sets and scores that it needs: for people, and to compile again
     parameters: tuple[tuple[str, int], ...]
     conditions: tuple[Set, ...]
     head_conditions: tuple[int, ...] = ()  # of each query head the number of its own; () where one serves any number

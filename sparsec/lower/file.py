@@ -120,7 +120,7 @@ def lower_fully(
         Pattern(
             name=entry.definition.name,
             doc=inspect.cleandoc(entry.definition.doc or ""),
-            text=entry.definition.span.text,
+            text=entry.text,
             parameters=tuple(values.items()),
             conditions=tuple(condition for condition, _ in distinct),
             head_conditions=tuple(map(distinct.index, scored)) if {"h", "H"} & set(needs) else (),

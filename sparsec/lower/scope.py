@@ -63,6 +63,15 @@ class Entry:
     definition: ast.Definition
     scope: Scope
 
+    @property
+    def text(self) -> str:
+        """The definition as written, behind the inputs, sets and scores that it needs besides the prelude's."""
+        needed: list[ast.Definition | ast.Input] = [*inputs_of(self).values()]
+        needed += [item.definition for item, _ in _reached(self) if item is not self and item.scope.outer is not None]
+        files = [scope.file.source for scope in reversed(all_scopes(self.scope))]  # used files first
+        needed.sort(key=lambda each: (files.index(each.span.source), each.span.start))
+        return "\n".join(each.span.text for each in (*needed, self.definition))
+
 
 @cache
 def prelude() -> Scope:

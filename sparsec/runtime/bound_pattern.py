@@ -51,7 +51,7 @@ class BoundPattern:
 
     @property
     def text(self) -> str:
-        """The declaration as written."""
+        """The declaration as written, behind the inputs, sets and scores that it needs besides the prelude's."""
         return self._pattern.text
 
     @property

@@ -101,6 +101,23 @@ def test_facts_for_people():
     assert lowered.text == "pattern near(w = 4) =\n    past(w)"
 
 
+WHOLE = """input doc: int[n]
+input w: float[H]
+set near(a) = past(a) | sinks(4)
+score tilted =
+    s - w * abs(q - k)
+pattern two(a = 64) = near(a) & doc[q] == doc[k] with tilted"""
+
+
+def test_texts_are_whole():
+    """All that the pattern needs, and nothing else of its file."""
+    more = WHOLE.replace("set near", "# a remark\ninput m: int\nset far = stride(9)\nset near")
+    lowered = pattern(f"{more}\npattern other = far & q > m", pattern="two")
+    assert lowered.text == WHOLE
+    again = pattern(WHOLE)
+    assert (again.conditions, again.scores) == (lowered.conditions, lowered.scores)
+
+
 def test_names_are_free():
     """Python's keywords, names of the prelude and of functions, and the words that are used inside kernels."""
     text = "pattern p(lambda = 4, past = 2, abs = 1, tl = 3, and = 0) ="
@@ -182,6 +199,11 @@ def test_use(folder):
     inner = And((*condition("past(3)").parts, Compare(K, "<", Q)))
     assert lowered.pattern.conditions == (And((Or((inner, Blocks(2, ((1,), (0, 1))))), CAUSAL)),)
     assert {path.name for path in lowered.files} == {"a.spat", "b.spat", "t.json"}
+    *used, own = lowered.pattern.text.splitlines()
+    assert own == "pattern p(w = 3) = near(w) & causal"
+    assert used == [
+        "set inner(w) = past(w) & causal", "set causal = k < q", 'set near(w) = inner(w) | blocks(2, "t.json")'
+    ]  # fmt: skip
 
 
 def test_used_files_report_their_own_errors(folder):

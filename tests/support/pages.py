@@ -151,7 +151,22 @@ def _compiled(block: Block):
     return compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")
 
 
-def links(page: Path) -> list[str]:
-    """Targets of a page's links to files, relative to its folder."""
-    found = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    return [target for target in found if not re.match(r"\w+://|mailto:", target)]
+def links(page: Path) -> list[tuple[str, str]]:
+    """Where a page's links lead: a file, relative to its folder and "" for itself, and a section of it or ""."""
+    found = re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)[^)]*\)", page.read_text(encoding="utf-8"))
+    return [(target, section) for target, section in found if not re.match(r"\w+://|mailto:", target)]
+
+
+def sections(page: Path) -> set[str]:
+    """By the names that links have for them: of its headings, and those that it gives itself."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    words = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title).strip().lower() for title in titles]
+    named = re.findall(r'<a id="([\w-]+)">|^\(([\w-]+)\)=$', text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", word).replace(" ", "-") for word in words} | {a or b for a, b in named}
+
+
+def leads_somewhere(page: Path, target: str, section: str) -> bool:
+    """Whether a link of a page does."""
+    there = page.parent / target if target else page
+    return there.exists() and (not section or there.suffix != ".md" or section in sections(there))

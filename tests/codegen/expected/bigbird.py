@@ -153,7 +153,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("bigbird_f37cd6b5b83f", _PROGRAM)
+_OPERATOR = sk.Operator("bigbird_2db55a5b9dd5", _PROGRAM)
 
 
 @_OPERATOR.public
@@ -164,13 +164,15 @@ def bigbird(
 ):
     """Attention over the pattern `bigbird`.
 
-    q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], or (out, lse) with lse [B, H, n_q], the natural
-    logarithm of the sum of exponentials, -inf where a row has no key.  H is a multiple of H_kv.
-    scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
-    the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or [B, n], where the document
-    of each position begins; lengths, q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with
-    that probability, by dropout_seed or a seed drawn from the generator.  deterministic=False: sums of gradients may
-    have any order where that is faster.  Raises ValueError for shapes, dtypes and devices that do not fit.
+    q [B, H, n_q, D]; k [B, H_kv, n, D]; v [B, H_kv, n, D_v] -> out [B, H, n_q, D_v], or with return_lse (out, lse),
+    lse [B, H, n_q] being the natural logarithm of the sum of exponentials, -inf where a row has no key.  H is a
+    multiple of H_kv.
+    scale defaults to D ** -0.5.  sinks [H]: a score more in the softmax of each row of a head, without a value.
+    Row i of q stands at position i + q_offset, by default n - n_q: the queries are the last of the keys.
+    documents: int32 cu_seqlens [documents + 1] of one packed row, or [B, n], where the document of each position
+    begins; lengths, q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with that probability, by
+    dropout_seed or a seed drawn from the generator.  deterministic=False: sums of gradients may have any order where
+    that is faster.  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)

@@ -84,7 +84,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("mistral_f9740d0ee2ec", _PROGRAM)
+_OPERATOR = sk.Operator("mistral_e0a94841a2f8", _PROGRAM)
 
 
 @_OPERATOR.public
@@ -95,13 +95,15 @@ def mistral(
 ):
     """Attention over the pattern `mistral`.
 
-    q [B, H, n_q, D]; k, v [B, H_kv, n, D] -> out [B, H, n_q, D], or (out, lse) with lse [B, H, n_q], the natural
-    logarithm of the sum of exponentials, -inf where a row has no key.  H is a multiple of H_kv.
-    scale defaults to D ** -0.5.  Row i of q stands at position i + q_offset, by default n - n_q: the queries are
-    the last of the keys.  documents: int32 cu_seqlens [documents + 1] of one packed row, or [B, n], where the document
-    of each position begins; lengths, q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with
-    that probability, by dropout_seed or a seed drawn from the generator.  deterministic=False: sums of gradients may
-    have any order where that is faster.  Raises ValueError for shapes, dtypes and devices that do not fit.
+    q [B, H, n_q, D]; k [B, H_kv, n, D]; v [B, H_kv, n, D_v] -> out [B, H, n_q, D_v], or with return_lse (out, lse),
+    lse [B, H, n_q] being the natural logarithm of the sum of exponentials, -inf where a row has no key.  H is a
+    multiple of H_kv.
+    scale defaults to D ** -0.5.  sinks [H]: a score more in the softmax of each row of a head, without a value.
+    Row i of q stands at position i + q_offset, by default n - n_q: the queries are the last of the keys.
+    documents: int32 cu_seqlens [documents + 1] of one packed row, or [B, n], where the document of each position
+    begins; lengths, q_lengths, q_offset, k_offset: int32 [B].  dropout_p: weights are dropped with that probability, by
+    dropout_seed or a seed drawn from the generator.  deterministic=False: sums of gradients may have any order where
+    that is faster.  Raises ValueError for shapes, dtypes and devices that do not fit.
     """
     positions = sk.Positions(q_offset, k_offset, documents, lengths, q_lengths)
     dropped = sk.Dropped(dropout_p, generator, dropout_seed)
