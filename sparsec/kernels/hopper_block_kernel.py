@@ -26,13 +26,7 @@ from sparsec.kernels.hopper_block_plan import (
 from sparsec.kernels.hopper_plan import HopperPlan, HopperResults, HopperSizes, HopperWork
 from sparsec.kernels.hopper_softmax import next_weights, no_sums, scores_of, stored_matrix
 from sparsec.kernels.hopper_store import hopper_store_from, hopper_store_sums
-from sparsec.kernels.hopper_sync import (
-    ARRIVE_ALL,
-    ARRIVE_STORER,
-    QUERIES_EMPTY,
-    named_barrier,
-    says,
-)
+from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_STORER, QUERIES_EMPTY, named_barrier, says
 from sparsec.kernels.hopper_tiles import (
     ENDS,
     FIRST,

@@ -14,13 +14,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.hopper_backward_steps import pairs_of_tiles, tiles_of_keys
-from sparsec.kernels.hopper_block_plan import (
-    BLOCK_GONE,
-    BLOCK_MASKS,
-    NEXT_IS_OWN,
-    NEXT_IS_SECOND,
-    OF_ONE_GROUP,
-)
+from sparsec.kernels.hopper_block_plan import BLOCK_GONE, BLOCK_MASKS, NEXT_IS_OWN, NEXT_IS_SECOND, OF_ONE_GROUP
 from sparsec.kernels.program import Kernel, Region, cdiv
 from sparsec.kernels.tables import named_tiles
 
@@ -118,7 +112,8 @@ def block_steps(
         place = 2 * group + entries.half
         flags = entries.masks[:, group] * (_MASKS << place) - (_GONE << place)
         said.index_add_(0, at, entries.seen[:, group] * flags)
-    steps = torch.stack([torch.zeros_like(said), torch.zeros_like(said), said], 1)
+    none = torch.full_like(said, blocks)  # beyond the last one, where keys and values are zeros
+    steps = torch.stack([none, none, said], 1)
     steps[at, entries.half] = entries.block
     return BlockSteps(starts.to(device, torch.int32), steps.to(device, torch.int32))
 

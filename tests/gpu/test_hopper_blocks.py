@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 from support.generated import attend_of, pattern_of
+from support.hopper_on_gpu import HERE, on_hopper
 from support.on_gpu import check
 
 from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
-from sparsec.kernels.hopper_tier import known_gluon
-from sparsec.kernels.launch import Launch
 from sparsec.kernels.sinks import with_sinks
 
-HERE = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0) and known_gluon()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")]
 
 BIGBIRD = "block_window(64, 3) | global(128) | random_blocks(64, 3, 0)"
@@ -35,12 +31,6 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSEC_TIER", "hopper")
 
 
-def launched(attend) -> set[object]:
-    """The kernels that an operator has launched."""
-    passes = sys.modules[attend.__module__]._PROGRAM.passes.values()
-    return {step.kernel for each in passes for step in each.steps if isinstance(step, Launch)}
-
-
 @pytest.mark.parametrize(("text", "begins"), CASES)
 def test_against_dense_attention(text: str, begins: int) -> None:
     pattern = pattern_of(f"pattern p = {text}")
@@ -51,7 +41,7 @@ def test_against_dense_attention(text: str, begins: int) -> None:
     for n_q, n, q_offset, head_size, dtype in sizes:
         own = q_offset // begins * begins
         check(pattern, n_q, n, own, attend=attend, head_size=head_size, dtype=dtype, heads=4, kv_heads=2)
-    assert hopper_block_kernel in launched(attend)
+    assert on_hopper(attend, hopper_block_kernel)
 
 
 @pytest.mark.parametrize("text", [BIGBIRD, "window(512) | global(64)"])
@@ -70,7 +60,7 @@ def test_results_repeat(text: str) -> None:
         found = out, *torch.autograd.grad(out, (q, k, v), g)
         first = first or found
         assert all(torch.equal(one, two) for one, two in zip(first, found, strict=True))
-    assert hopper_block_kernel in launched(attend)
+    assert on_hopper(attend, hopper_block_kernel)
 
 
 @pytest.mark.parametrize("text", ["window(512) | global(64)", BIGBIRD, "past(300) | sinks(4)"])
@@ -86,4 +76,4 @@ def test_sinks(text: str) -> None:
     torch.testing.assert_close(lse, wanted_lse, rtol=0, atol=atol)
     # rounded once, and twice
     torch.testing.assert_close(out.float(), wanted_out.float(), rtol=2 * torch.finfo(q.dtype).eps, atol=0)
-    assert hopper_block_kernel in launched(attend)
+    assert on_hopper(attend, hopper_block_kernel)
