@@ -15,7 +15,6 @@ from sparsec.kernels.hopper_block_plan import (
 from sparsec.kernels.hopper_plan import HopperTile
 from sparsec.kernels.hopper_sync import MEET_ALL, MEET_STORER, QUERIES_EMPTY, named_barrier
 from sparsec.kernels.hopper_tiles import ENDS, FIRST, say, say_tile
-from sparsec.kernels.tiles import split_steps
 
 
 @gluon.jit
@@ -81,13 +80,10 @@ def hopper_load_value_blocks(V, shared, plan):
 def _steps_of_turn(tile, plan):
     """The first step of a tile or share in the list, and how many there are."""
     line = tile.number
-    if plan.sizes.TWIN:
+    if plan.sizes.SPLIT:
         line = gl.where(tile.split, plan.work.tiles + tile.number * tile.parts + tile.part, line)
     begin = gl.load(plan.lists.STARTS + line)
     count = gl.load(plan.lists.STARTS + line + 1) - begin
-    if plan.sizes.SPLIT and not plan.sizes.TWIN:
-        own_begin, own_end = split_steps(count, tile.part, tile.parts)
-        begin, count = begin + own_begin, own_end - own_begin
     return begin, count
 
 

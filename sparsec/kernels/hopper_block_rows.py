@@ -37,8 +37,7 @@ def launch_hopper_blocks(run: Pass, kernel: Kernel, heads: Heads, more: Environm
     (batch, all_heads, n_q, head_dim), n = q.shape, k.shape[2]
     size, rows, tiles = hopper_size(head_dim), heads.queries * batch, cdiv(n_q, 2 * STEP_BLOCK)
     shares = _shares_of(kernel.split_prefix - q_offset, n_q, n, heads.queries, batch, all_heads)
-    parts = shares.each if shares.twin else 0
-    made = block_steps(region, n_q, n, q_offset, shares.split.rows, parts, run.device)
+    made = block_steps(region, n_q, n, q_offset, shares.split.rows, shares.each, run.device)
     values: Environment = heads.lists | more | {"NAME": kernel.name, "NUMBERS": kernel.numbers or None}
     values |= {"KEEP": None if region.rows_tables else region.answers.keep, "STARTS": made.starts, "STEPS": made.steps}
     values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size}

@@ -82,18 +82,19 @@ def block_steps(
 ) -> BlockSteps:
     """The steps of a region at a length.
 
-    Programs split the first `split_rows` rows.  Where these are whole tiles, all of their steps are those of both
-    groups.  Else `shares` says in how many: each share is about 64 rows, of whose blocks each group has half, and its
-    steps stand behind those of all tiles, 64 rows after the other.
+    Programs split the first `split_rows` rows in so many shares.  Where these are whole tiles, all steps are those of
+    both groups; else each share is about 64 rows, of whose blocks each group has half.  Steps of shares stand behind
+    those of all tiles, one tile or 64 rows after the other.
     """
     blocks, tiles = cdiv(n, STEP_BLOCK), cdiv(n_q, _GROUPS * STEP_BLOCK)
     code = blocks_seen(region, n_q, n, q_offset)
     seen = torch.stack([code // blocks, code % blocks, ~_whole(region, code // blocks, code % blocks, n, q_offset)])
-    shared = split_rows // STEP_BLOCK if shares else 0
-    together = 0 if shares else split_rows // (_GROUPS * STEP_BLOCK)
-    found = [_steps_of_tiles(seen[:, seen[0] >= shared], blocks, tiles, together)]
-    if shared:
+    shared = split_rows // STEP_BLOCK
+    found = [_steps_of_tiles(seen[:, seen[0] >= shared], blocks, tiles)]
+    if shared % _GROUPS:
         found.append(_steps_of_shares(seen[:, seen[0] < shared], shared, shares))
+    elif shared:
+        found.append(_steps_of_split_tiles(seen[:, seen[0] < shared], blocks, shared // _GROUPS, shares))
     both, turns = (torch.cat(each) for each in zip(*(counts for counts, _ in found), strict=True))
     lines = [entries._replace(line=entries.line + tiles * place) for place, (_, entries) in enumerate(found)]
     entries = _Entries(*(torch.cat(each) for each in zip(*lines, strict=True)))
@@ -127,11 +128,12 @@ def _whole(region: Region, row: Tensor, block: Tensor, n: int, q_offset: int) ->
     return torch.as_tensor(full).expand(len(row)) & (k_lo + STEP_BLOCK <= n)
 
 
-def _steps_of_tiles(visits: Tensor, blocks: int, tiles: int, together: int) -> tuple[tuple[Tensor, Tensor], _Entries]:
+def _steps_of_tiles(
+    visits: Tensor, blocks: int, tiles: int, together: bool = False
+) -> tuple[tuple[Tensor, Tensor], _Entries]:
     """Of each tile how many steps are those of both groups and how many of each alone; and the entries of its blocks.
 
-    visits: 64 rows, a block, and whether some of its pairs are left out.  In the first `together` tiles all steps are
-    those of both groups.
+    visits: 64 rows, a block, and whether some of its pairs are left out.  `together`: all steps are those of both.
     """
     row, block, masks = visits
     codes, place = (row // _GROUPS * blocks + block).unique(return_inverse=True)
@@ -140,7 +142,7 @@ def _steps_of_tiles(visits: Tensor, blocks: int, tiles: int, together: int) -> t
     seen[place, row % _GROUPS] = True
     masked[place, row % _GROUPS] = masks.bool()
     tile = codes // blocks
-    kind = torch.where(seen.all(1) | (tile < together), 0, 1 + seen[:, 1].long())  # 0 of both, or of one group
+    kind = torch.where(seen.all(1) | together, 0, 1 + seen[:, 1].long())  # 0 of both, or of one group
     counts = torch.bincount(3 * tile + kind, minlength=3 * tiles).view(tiles, 3)
     # Of an odd number of common blocks one goes to each group, where both have others.
     odd = (counts % 2 == 1)[:, 0] & (counts > 0).all(1)
@@ -163,6 +165,18 @@ def _steps_of_tiles(visits: Tensor, blocks: int, tiles: int, together: int) -> t
     step = torch.where(pair < turns[tile], all_of_both[tile] + 2 * pair + own, left)
     step = torch.where(kind == 0, pair, step)
     return (all_of_both, turns), _Entries(tile, step, rank % 2, block, seen, masked & seen)
+
+
+def _steps_of_split_tiles(
+    visits: Tensor, blocks: int, tiles: int, shares: int
+) -> tuple[tuple[Tensor, Tensor], _Entries]:
+    """The same of shares of tiles, as if each were a tile of its own."""
+    row, block, masks = visits
+    codes, place = (row // _GROUPS * blocks + block).unique(return_inverse=True)
+    tile = codes // blocks
+    part = ((_places_among(tile) + 1) * shares - 1) // torch.bincount(tile, minlength=tiles)[tile]
+    own = _GROUPS * (tile * shares + part)[place] + row % _GROUPS
+    return _steps_of_tiles(torch.stack([own, block, masks]), blocks, tiles * shares, True)
 
 
 def _steps_of_shares(visits: Tensor, rows: int, shares: int) -> tuple[tuple[Tensor, Tensor], _Entries]:

@@ -63,15 +63,16 @@ def test_pairs(text: str, n_q: int, n: int, offset: int, shares: int) -> None:
     kernel = kernel_of(pattern, n)
     assert not kernel.regions[0].rows_tables or in_whole_blocks(kernel, q_offset)
     split_rows, rows = split_of(kernel, n_q, q_offset, shares)
-    twin = rows == BLOCK
-    made = block_steps(kernel.regions[0], n_q, n, q_offset, split_rows, shares if twin else 0, torch.device("cpu"))
+    made = block_steps(kernel.regions[0], n_q, n, q_offset, split_rows, shares, torch.device("cpu"))
     kept, tiles = np.zeros((cdiv(n_q, TILE) * TILE, cdiv(n, BLOCK) * BLOCK), bool), cdiv(n_q, TILE)
     kept[:n_q, :n] = mask_of(pattern, n_q, n, q_offset)
     found = np.zeros(kept.shape, int)
-    assert len(made.starts) == 1 + tiles + (split_rows // BLOCK * shares if twin else 0)
+    assert len(made.starts) == 1 + tiles + split_rows // rows * shares
     for line in range(len(made.starts) - 1):
         for group, steps in enumerate(steps_by_group(made, line)):
-            row = (line - tiles) // max(shares, 1) * BLOCK if line >= tiles else line * TILE + group * BLOCK
+            row = line * TILE + group * BLOCK
+            if line >= tiles:
+                row = (line - tiles) // shares * rows + group * (rows - BLOCK)
             for *blocks, said in steps:
                 for half, block in enumerate(blocks):
                     pairs = slice(row, row + BLOCK), slice(block * BLOCK, (block + 1) * BLOCK)
@@ -90,7 +91,7 @@ def test_programs(text: str, n_q: int, n: int, offset: int, programs: int, share
     kernel, tiles = kernel_of(pattern, n), cdiv(n_q, TILE)
     split_rows, rows = split_of(kernel, n_q, q_offset, shares)
     twin = split_rows > 0 and rows == BLOCK
-    made = block_steps(kernel.regions[0], n_q, n, q_offset, split_rows, shares if twin else 0, torch.device("cpu"))
+    made = block_steps(kernel.regions[0], n_q, n, q_offset, split_rows, shares, torch.device("cpu"))
     count, skipped = split_rows // rows, split_rows // TILE
     every = share_every(count * shares * heads, (tiles - skipped + count * shares) * heads, programs)
     sizes = 1, n_q, n, q_offset, tiles, count, shares, None, 0
@@ -106,16 +107,9 @@ def test_programs(text: str, n_q: int, n: int, offset: int, programs: int, share
                 blocks.append(tuple(keys[2:]))
             found[each.group, each.head, each.row, each.part, tuple(blocks)] += 1
     lines = [(tile, tile * TILE, -1) for tile in range(skipped, tiles)]
-    if twin:
-        lines += [(tiles + i * shares + part, i * BLOCK, part) for i in range(count) for part in range(shares)]
-    else:
-        lines += [(i, i * TILE, part) for i in range(count) for part in range(shares)]
+    lines += [(tiles + i * shares + part, i * rows, part) for i in range(count) for part in range(shares)]
     for line, row, part in lines:
         for group, steps in enumerate(steps_by_group(made, line)):
-            if part >= 0 and not twin:
-                share, more = divmod(len(steps), shares)
-                begin = share * part + min(more, part)
-                steps = steps[begin : begin + share + (part < more)]
             blocks = tuple((one, two) for one, two, _ in steps)
             own = row + (0 if part >= 0 and twin else group * BLOCK)
             expected += Counter((group, head, own, part, blocks) for head in range(heads))
