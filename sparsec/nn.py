@@ -39,8 +39,7 @@ class Attend(torch.nn.Module):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *more: Any, **keywords: Any) -> Any:
         """q [B, H, n_q, D]; k, v [B, H_kv, n, D or D_v] -> [B, H, n_q, D_v]; else as of `sparsec.Attend`."""
-        if self.training and self.dropout:
-            keywords.setdefault("dropout_p", self.dropout)
+        keywords.setdefault("dropout_p", self.dropout if self.training and self.dropout else 0)
         return self.attend(q, k, v, *more, **keywords)
 
     def extra_repr(self) -> str:

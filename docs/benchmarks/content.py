@@ -11,6 +11,7 @@ correlated ones: 32 queries side by side have the same.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 import time
@@ -29,7 +30,7 @@ _VSA = f"input sel: blocks[{_BLOCK}, {_BLOCK}, t] pattern vsa = selected(sel)"
 _UNION = "causal & past(512) | sinks(4) | top_blocks(16, 64, bq = 64, among = causal \\ past(512))"
 _KEYS = "input sel: keys[t] pattern keys = past(512) | selected(sel)"
 _LSH = "pattern hashed = causal & (past(64) | lsh(buckets = {buckets}, rounds = 4, chunk = 64, seed = 0))"
-_ROUTED = "input mu: centroids[c] pattern clustered = causal & (past(64) | routed(mu, 256))"
+_ROUTED = "input mu: centroids[c] pattern clustered = causal & (past(64) | routed(mu, {clusters}))"
 
 
 @dataclass
@@ -50,7 +51,7 @@ def tables(report: dict) -> Iterator[str]:
     body = []
     for race in report["content"]:
         facts = "; ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}".split("\n", 1)[0]
             for name, value in race["facts"].items()
         )
         for name, times in race["ms"].items():
@@ -73,11 +74,9 @@ def main() -> None:
         "content": [],
     }
     begun = time.perf_counter()
-    for name, make in RACES.items():
-        if wanted and name not in wanted:
-            continue
+    for name in wanted or RACES:
         try:
-            race = make()
+            race = RACES[name]()
             clock, ms = Clock(device), {each: list[float]() for each in race.runs}
             with torch.no_grad():
                 for turn in range(1 if "--warm" in sys.argv else 2 + _REPEATS):
@@ -230,7 +229,9 @@ def _vsa() -> Race:
     blocks[..., :listed] = sel
     mask = BlockMask.from_kv_blocks(torch.zeros_like(counts), blocks, counts, blocks, BLOCK_SIZE=_BLOCK)
     compiled = torch.compile(flex_attention, dynamic=False)
-    flex = partial(compiled, block_mask=mask)
+    forward, of_keys = {"BLOCK_M": 64, "BLOCK_N": 64}, {"BLOCK_M1": 32, "BLOCK_N1": 64}  # its own do not divide blocks
+    options = forward | of_keys | {"BLOCK_M2": 64, "BLOCK_N2": 32}
+    flex = partial(compiled, block_mask=mask, kernel_options=options)
     flop = 4 * heads * n * listed * _BLOCK * size
     facts = {"TFLOP forward": flop / 1e12}
     try:
@@ -260,14 +261,16 @@ def _union() -> Race:
     return Race(f"`{_UNION}`, H 32/4, D 128, n 65,536".replace("|", "\\|"), runs)
 
 
-def _grouped(kind: str, n: int, dense: bool) -> Race:
+def _grouped(kind: str, n: int, dense: bool, buckets: int = 0) -> Race:
+    """Reformer's n / 128 buckets, or `buckets`; the Routing Transformer's square root of n clusters, equally large."""
     import sparsec
 
     heads, size = 8, 128
     q, k, v, g = (_drawn(1, heads, n, size, seed=i) for i in range(4))
-    text = _LSH.format(buckets=n // 128) if kind == "lsh" else _ROUTED
+    clusters = math.isqrt(n)
+    text = _LSH.format(buckets=buckets or n // 128) if kind == "lsh" else _ROUTED.format(clusters=clusters)
     attend = sparsec.compile(text)
-    given = {} if kind == "lsh" else {"mu": _drawn(heads, n // 256, size, seed=9)}
+    given = {} if kind == "lsh" else {"mu": _drawn(heads, clusters, size, seed=9)}
     runs = _passes("ours", partial(attend, **given), q, k, v, g)
     runs["ours, its choice"] = lambda: attend.choices(q, k, **given)
     if dense:
@@ -275,14 +278,14 @@ def _grouped(kind: str, n: int, dense: bool) -> Race:
     return Race(f"{kind}: `{text.split(' = ', 1)[1]}`, H 8, D 128, n {n:,}".replace("|", "\\|"), runs)
 
 
-def _keys() -> Race:
+def _keys(kv_heads: int) -> Race:
     import torch
 
     import sparsec
 
     batch, n, heads, size, window = 8, 4096, 32, 128, 512
     q, g = (_drawn(batch, heads, n, size, seed=i) for i in (0, 3))
-    k = _drawn(batch, heads, n, size, seed=1)
+    k = _drawn(batch, kv_heads, n, size, seed=1)
     random = torch.rand(batch, 1, n, n, device="cuda").masked_fill_(
         torch.arange(n, device="cuda") > torch.arange(n, device="cuda")[:, None] - window, -1.0
     )
@@ -307,7 +310,8 @@ def _keys() -> Race:
             facts["difference of attn-gym"] = _far(peer(q, k, None), attend(q, k, k, sel=sel, sinks=sinks))
     except ImportError as error:
         facts["without attn-gym"] = str(error)
-    return Race("window 512, 16 chosen keys, a learned sink; B 8, H 32, D 128, n 4,096, keys are values", runs, facts)
+    shape = f"B 8, H 32/{kv_heads}, D 128, n 4,096"
+    return Race(f"window 512, 16 chosen keys, a learned sink; {shape}, keys are values", runs, facts)
 
 
 def _index() -> Race:
@@ -345,8 +349,10 @@ RACES: dict[str, Callable[[], Race]] = {
     "vsa": _vsa,
     "lsh": partial(_grouped, "lsh", 65_536, True),
     "routed": partial(_grouped, "routed", 65_536, True),
-    "keys": _keys,
+    "keys": partial(_keys, 32),
+    "shared keys": partial(_keys, 1),
     "index": _index,
+    "lsh 262,144, 512 buckets": partial(_grouped, "lsh", 262_144, False, 512),
     **{f"{kind} {n:,}": partial(_grouped, kind, n, False) for n in (16_384, 262_144) for kind in ("lsh", "routed")},
 }
 

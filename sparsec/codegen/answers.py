@@ -13,6 +13,7 @@ from sparsec.codegen.dialects import Scalar, Torch, Triton
 from sparsec.codegen.origins import Names, Origins, comment, unknown
 from sparsec.codegen.spans import Spans
 from sparsec.ir import nodes as ir
+from sparsec.ir.approximate import lists_in
 from sparsec.ir.inputs import inputs_read
 from sparsec.plan.nodes import Contiguous, Cover, Region, Segment, Variant
 
@@ -70,9 +71,11 @@ class Answers:
     full_named_torch: list[str]
     keys: Ranges
     queries: Ranges
+    beside_choices: tuple[Ranges, Ranges] | None  # keys and queries of pairs that no list of the call names
     tables: tuple[tuple[int, int], ...]  # of the mask: their numbers in kernels, and in the module
     inputs: tuple[int, ...]  # that the mask reads, by number
     judge: list[str]  # decides tiles where data of the call does; empty: what is known before is all there is
+    named: list[str]  # decides likewise whether lists name blocks of a tile; empty: there are none
     data: DataArguments
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
 
@@ -90,7 +93,7 @@ class Answers:
     def device(self) -> list[tuple[str, str]]:
         """What kernels ask: "keep", "full", "keys", .., and the name of the function that answers."""
         asked = {"keep": self.region.keeps, "full": self.asks_full, "full_named": self.asks_full_named}
-        asked |= {"judge": bool(self.judge)}
+        asked |= {"judge": bool(self.judge), "named": bool(self.named)}
         asked |= {"keys": bool(self.keys.segments), "queries": bool(self.queries.segments)}
         return [(answer, f"_{answer}{self.suffix}") for answer, wanted in asked.items() if wanted]
 
@@ -167,9 +170,11 @@ def answers(
         full_named_torch=torch.lines(region.full_named, "return "),
         keys=_ranges(region.rows, "n", origins[0]),
         queries=_ranges(region.columns, "n_q", origins[1]),
+        beside_choices=_beside_choices(region) if judged else None,
         tables=tuple((own.index(leaf), everyone.index(leaf)) for leaf in ir.tables(region.mask)),
         inputs=tuple(number for number, each in enumerate(data.inputs) if each.name in reads),
         judge=Spans(data).lines(region.mask) if judged else [],
+        named=Spans(data).lines(ir.Or(lists)) if judged and (lists := lists_in(region.mask)) else [],
         data=data,
         numbers=", NUMBERS" if numbered else "",
     )
@@ -218,6 +223,13 @@ def _ranges(cover: Cover, length: str, origins: tuple[Names, ...]) -> Ranges:
     exchanges = () if cover.ordered else tuple((j, j + 1) for i in range(count) for j in range(count - 1 - i))
     bounds = (_bounds(segment, length, origin) for segment, origin in zip(cover.segments, origins, strict=True))
     return Ranges(_reason(cover), tuple(bounds), exchanges)
+
+
+def _beside_choices(region: Region) -> tuple[Ranges, Ranges] | None:
+    if region.beside_choices is None:
+        return None
+    rows, columns = ((cover, ((),) * len(cover.segments)) for cover in region.beside_choices)
+    return _ranges(rows[0], "n", rows[1]), _ranges(columns[0], "n_q", columns[1])
 
 
 def _bounds(segment: Segment, length: str, origin: Names) -> Bounds:

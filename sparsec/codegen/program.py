@@ -38,9 +38,13 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
     if own.columns.tables or answers.judge:
         said["queries_visited"] = f"_queries_visited{suffix}"
+    if answers.beside_choices:
+        said["beside_choices"] = f"(_keys_beside_choices{suffix}, _queries_beside_choices{suffix})"
     asked_of_score: tuple[str, ...] = () if score is None else _OF_SCORE if score.gradient else _OF_SCORE[:1]
     asked_of_score += ("exponent",) if score is not None and score.exponent else ()
     asked_of_score += ("tilt",) if score is not None and score.tilt else ()
+    asked_of_score += ("weight",) if score is not None and score.weight else ()
+    asked_of_score += ("exponent_and_slope",) if score is not None and score.exponent_and_slope else ()
     device = [*answers.device, *((name, f"_{name}{stem}") for name in asked_of_score)]
     device += [] if score is None or score.most is None else [("most", repr(score.most))]
     said |= {name: f"_{name}_cpu{stem}" for name in asked_of_score if name in _OF_SCORE}

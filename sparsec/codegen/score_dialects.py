@@ -1,4 +1,4 @@
-"""Scores and their derivatives -> Python text, for kernels and for tensors on a CPU.
+"""Scores and their derivatives -> Python text; in Triton's language, for kernels.
 
 What occurs twice in one has a name.  Integers stay integers in the text, so that heads that differ in them share it.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Mapping
 from decimal import Decimal
 
 from sparsec.analysis.score_terms import is_of_head
 from sparsec.codegen.arguments import DataArguments
-from sparsec.codegen.dialects import Torch, Triton
+from sparsec.codegen.dialects import Triton
 from sparsec.codegen.printer import ATOM, PRODUCT, SUM, Printer
 from sparsec.ir import nodes as ir
 from sparsec.ir.scores import (
@@ -35,11 +36,12 @@ from sparsec.ir.scores import (
 _NAMED = ReadReal | Arithmetic | Apply | Extreme | Choose | Piece
 
 
-class _Scores:
+class Scores:
     """What both dialects share."""
 
     positions: Printer
     zeros: str  # like s
+    scaled = "s"  # the scaled product
 
     def __init__(self, data: DataArguments) -> None:
         self.data = data
@@ -47,13 +49,18 @@ class _Scores:
 
     def lines(self, node: Real, of_pairs: bool = False) -> list[str]:
         """The body of a function that returns it; `of_pairs`: for each pair, also where s does not occur."""
+        lines = self.named([node])
+        spread = of_pairs and not any(isinstance(part, Scaled) for part in parts(node))
+        return [*lines, f"return {self.zeros} + {self._at(node, PRODUCT)}" if spread else f"return {self.real(node)}"]
+
+    def named(self, nodes: list[Real]) -> list[str]:
+        """Lines that name what occurs twice in some nodes."""
         lines = []
-        for part in _used_again(node):
+        for part in _used_again(nodes):
             text = self.real(part)
             self.names[part] = f"x_{len(self.names)}"
             lines.append(f"{self.names[part]} = {text}")
-        spread = of_pairs and not any(isinstance(part, Scaled) for part in parts(node))
-        return [*lines, f"return {self.zeros} + {self._at(node, PRODUCT)}" if spread else f"return {self.real(node)}"]
+        return lines
 
     def real(self, node: Real) -> str:
         return self._real(node)[0]
@@ -69,7 +76,7 @@ class _Scores:
             case Number(value):
                 return _decimal(value), ATOM if value >= 0 else SUM
             case Scaled():
-                return "s", ATOM
+                return self.scaled, ATOM if self.scaled == "s" else PRODUCT
             case Whole(ir.Const(value)):
                 return str(value), ATOM if value >= 0 else SUM
             case Whole(value):
@@ -120,14 +127,16 @@ class _Scores:
         """`then` where the test holds, else `other`."""
 
 
-class TritonScores(_Scores):
+class TritonScores(Scores):
     """Text of kernels."""
 
     zeros = "sk.real_zeros(s)"
 
-    def __init__(self, data: DataArguments) -> None:
+    def __init__(self, data: DataArguments, indices: Mapping[ReadReal, str] | None = None) -> None:
+        """`indices`: of reads by distance, the functions that make an index of it."""
         super().__init__(data)
         self.positions: Triton = Triton(data=data)
+        self.indices = indices or {}
 
     def tilted(self, node: Real, tilt: str) -> list[str]:
         """The body of a function that returns it and `tilt`, if any, for each position from the query to the key."""
@@ -145,8 +154,23 @@ class TritonScores(_Scores):
         *lines, last = self.lines(node, of_pairs=True)
         return ["s = s * scale", *lines, f"return ({last.removeprefix('return ')}) * {_decimal(math.log2(math.e))}"]
 
-    def _chain(self, node: Real, factors: list[str]) -> str:
-        """A chain that begins with s, times some factors; "" where it is none."""
+    def weights(self, node: Real) -> list[str]:
+        """The body of a function that returns 2 to the power of what `exponents` does."""
+        if chain := self._chain(node, [_decimal(math.log2(math.e))], "sk.exp2_tanh"):
+            return [f"return {chain}"]
+        *lines, last = self.exponents(node)
+        return [*lines, f"return tl.exp2({last.removeprefix('return ')})"]
+
+    def exponents_and_slopes(self, node: Real, slope: Real) -> list[str]:
+        """The body of a function of the same products that returns `exponents` of a score, and a derivative by s."""
+        self.scaled = "s * scale"
+        lines = self.named([node, slope])
+        core, factors = self._factors(node)
+        exponent = f"{self._at(core, PRODUCT)} * ({' * '.join([_decimal(math.log2(math.e)), *factors])})"
+        return [*lines, f"return {exponent}, {self.real(slope)}"]
+
+    def _chain(self, node: Real, factors: list[str], tanh: str = "sk.tanh") -> str:
+        """A chain that begins with s, times some factors, by that function for an outer tanh; "" where it is none."""
         node, own = self._factors(node)
         factors = [*factors, *own]
         match node:
@@ -155,8 +179,8 @@ class TritonScores(_Scores):
             case Apply("tanh", value):
                 core, inside = self._factors(value)
                 text, inside = ("s", ["scale", *inside]) if core == Scaled() else (self._chain(core, []), inside)
-                return text and self._tanh(text, inside, factors)
-            case Apply(function, value) if inner := self._chain(value, []):
+                return text and self._tanh(text, inside, factors, tanh)
+            case Apply(function, value) if tanh == "sk.tanh" and (inner := self._chain(value, [])):
                 times = f" * ({' * '.join(factors)})" if factors else ""
                 return f"{self._function(function)}({inner}){times}"
         return ""
@@ -175,12 +199,12 @@ class TritonScores(_Scores):
                 return core, [f"(1 / {self._at(right, ATOM)})", *factors]
         return node, []
 
-    def _tanh(self, text: str, inside: list[str], outside: list[str]) -> str:
+    def _tanh(self, text: str, inside: list[str], outside: list[str], name: str = "sk.tanh") -> str:
         """`outside * tanh(inside * text)`: what pairs have in common becomes a part of coefficients."""
         factors = [" * ".join(some) or "1.0" for some in (inside, outside)]
         while factors and factors[-1] == "1.0":
             factors.pop()
-        return f"sk.tanh({', '.join([text, *factors])})"
+        return f"{name}({', '.join([text, *factors])})"
 
     def _whole(self, node: ir.Int) -> str:
         if _is_difference(node):
@@ -192,11 +216,15 @@ class TritonScores(_Scores):
     def _real(self, node: Real) -> tuple[str, int]:
         if isinstance(node, Apply) and node.function == "tanh" and node not in self.names:
             value, inside = self._factors(node.value)
+            if value == Scaled() and self.scaled != "s":
+                return self._tanh("s", ["scale", *inside], []), ATOM
             return self._tanh(self.real(value), inside, []), ATOM
         return super()._real(node)
 
     def _read(self, node: ReadReal) -> str:
         own, indices = self.data.of_entries(node.name), [*map(self.positions.wide_integer, node.indices)]
+        if node in self.indices:
+            return f"sk.read_by_distance({self.indices[node]}, {own}, q, k)"
         match indices:
             case []:
                 return f"sk.read_number({own})"
@@ -216,62 +244,15 @@ class TritonScores(_Scores):
         return f"tl.where({test}, {self.real(then)}, {self.real(other)})"
 
 
-class TorchScores(_Scores):
-    """Text about tensors on a CPU."""
-
-    zeros = "torch.zeros_like(s)"
-
-    def __init__(self, data: DataArguments) -> None:
-        super().__init__(data)
-        self.positions = _TorchPositions(inputs=data.inputs)
-
-    def _whole(self, node: ir.Int) -> str:
-        return f"sk.as_real({self.positions.integer(node)}, s)"
-
-    def _read(self, node: ReadReal) -> str:
-        indices = "".join(f", {self.positions.integer(index)}" for index in node.indices)
-        return f"sk.real_entry(INPUT_{self.data.number(node.name)}{indices})"
-
-    def _function(self, name: str) -> str:
-        return f"torch.{name}"
-
-    def _extreme(self, kind: str, left: Real, right: Real) -> str:
-        other = right if constant(right) is not None else left if constant(left) is not None else None
-        if other is None:
-            return f"torch.{kind}imum({self.real(left)}, {self.real(right)})"
-        tensor = left if other is right else right
-        return f"torch.clamp({self.real(tensor)}, {'max' if kind == 'min' else 'min'}={self.real(other)})"
-
-    def _where(self, test: str, then: Real, other: Real) -> str:
-        return f"sk.choose_real({test}, {self.real(then)}, {self.real(other)}, s)"
-
-
-class _TorchPositions(Torch):
-    """Conditions of scores: the head is a tensor, too, and no table stands beside them."""
-
-    tensors = Torch.tensors | {"h"}
-
-    def condition(self, node: ir.Set) -> str:
-        return Printer.condition(self, node)
-
-    def _operand(self, node: ir.Set, lead: str) -> list[str]:
-        return Printer._operand(self, node, lead)
-
-
-class TorchIndices(_TorchPositions):
-    """Indices of reads: the number of keys is a tensor, too, of several sequences."""
-
-    tensors = _TorchPositions.tensors | {"n"}
-
-
 def _is_difference(node: ir.Int) -> bool:
     """Whether it is a difference of positions: between as many as there are, below 0 and above."""
     return node in (ir.Sub(ir.Var("q"), ir.Var("k")), ir.Sub(ir.Var("k"), ir.Var("q")))
 
 
-def _used_again(node: Real) -> list[Real]:
+def _used_again(nodes: list[Real]) -> list[Real]:
     """What several others are made of, inner ones first."""
-    uses = Counter(child for part in parts(node) for child in below(part) if isinstance(child, _NAMED))
+    all_parts = dict.fromkeys(part for node in nodes for part in parts(node))
+    uses = Counter(child for part in all_parts for child in below(part) if isinstance(child, _NAMED))
     return sorted((part for part in uses if uses[part] > 1), key=operations)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sparsec.analysis.score_gradient import gradient
 from sparsec.analysis.score_terms import most, tilted, with_known_signs
 from sparsec.codegen.arguments import DataArguments
-from sparsec.codegen.score_dialects import TorchIndices, TorchScores, TritonScores
+from sparsec.codegen.score_dialects import TritonScores
+from sparsec.codegen.torch_scores import TorchIndices, TorchScores
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.invariance import is_of_distance
 from sparsec.ir.scores import ReadReal, Real, Scaled, constant, inputs_of_score, reads_of
+from sparsec.kernels.hopper_rules import is_bounded
+
+_MOST_FINITE = 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,7 @@ class ReadText:
 
     number: int  # of the input
     by: str  # what decides which entry it is: "row" (nothing but the query), "column", "distance", "pair" or "whole"
+    index: str  # on the device, of one that `sk.read_by_distance` reads; else ""
     slope: list[str]
     slope_torch: list[str]
     indices: list[str]  # on tensors; none for a number of each row and head
@@ -41,6 +47,8 @@ class ScoreText:
     exponent: list[str]  # of unscaled products, in base 2, without `tilt`; none where that is s
     tilt: list[str]  # by how much a score rises from each key to the next; none where that differs
     most: float | None  # the bound of its size; None: nobody knows one
+    weight: list[str]  # 2 to the power of `exponent`; none where that may overflow
+    exponent_and_slope: list[str]  # of unscaled products, too, where neither is ever infinite; else none
     score_torch: list[str]
     gradient_torch: list[str]
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
@@ -66,31 +74,56 @@ class ScoreText:
 
 
 def score_text(
-    score: Real | None, conditions: tuple[ir.Set, ...], numbered: bool, data: DataArguments, stem: str
+    score: Real | None,
+    conditions: tuple[ir.Set, ...],
+    numbered: bool,
+    data: DataArguments,
+    stem: str,
+    side_by_side: bool = False,
 ) -> ScoreText | None:
     """The text of a score of all pairs of some conditions, which may read `data`; None where there is none.
 
-    `stem`: of the names of its functions.
+    `stem`: of the names of its functions.  `side_by_side`: a tile's queries and keys follow one another.
     """
     if score is None:
         return None
     derived, numbers = gradient(score), ", NUMBERS" if numbered else ""
+    indices = {
+        read: f"_index_{place}{stem}"
+        for place, read in enumerate(reads_of(score))
+        if side_by_side and not numbered and _is_by_distance(read, data)
+    }
     signed = with_known_signs(score, conditions)
     sum_of = tilted(signed)
     level = sum_of.level if sum_of else signed
     return ScoreText(
-        score=TritonScores(data).tilted(level, f"_tilt{stem}(n, h, H{numbers})" if sum_of else ""),
-        gradient=[] if constant(derived) == 1 else TritonScores(data).lines(derived),
-        exponent=[] if level == Scaled() else TritonScores(data).exponents(level),
+        score=TritonScores(data, indices).tilted(level, f"_tilt{stem}(n, h, H{numbers})" if sum_of else ""),
+        gradient=[] if constant(derived) == 1 else TritonScores(data, indices).lines(derived),
+        exponent=[] if level == Scaled() else TritonScores(data, indices).exponents(level),
         tilt=TritonScores(data).lines(sum_of.tilt) if sum_of else [],
         most=None if numbered else most(score),
+        weight=TritonScores(data, indices).weights(score) if is_bounded(most(score), "bfloat16") else [],
+        exponent_and_slope=(
+            TritonScores(data, indices).exponents_and_slopes(score, derived) if _are_finite(score, derived) else []
+        ),
         score_torch=TorchScores(data).lines(score, of_pairs=True),
         gradient_torch=TorchScores(data).lines(derived),
         numbers=numbers,
         inputs=_numbers(inputs_of_score(score), data),
-        reads=tuple(_read_text(score, read, data, numbers) for read in reads_of(score)),
+        reads=tuple(_read_text(score, read, data, numbers, indices) for read in reads_of(score)),
         data=data,
     )
+
+
+def _is_below(score: Real, bound: float) -> bool:
+    """Whether its size is known to be at most so much, whatever is put in."""
+    known = most(score)
+    return known is not None and known <= bound
+
+
+def _are_finite(score: Real, derived: Real) -> bool:
+    """Whether a score and its derivative are known to be, and depend on products."""
+    return not constant(derived) and all(_is_below(each, _MOST_FINITE) for each in (score, derived))
 
 
 def _numbers(names: frozenset[str], data: DataArguments) -> tuple[int, ...]:
@@ -103,13 +136,27 @@ def _named(inputs: tuple[int, ...]) -> str:
     return "".join(f", INPUT_{number}" for number in inputs)
 
 
-def _read_text(score: Real, read: ReadReal, data: DataArguments, numbers: str) -> ReadText:
+def _is_by_distance(read: ReadReal, data: DataArguments) -> bool:
+    """Whether it reads an entry of a list that the distance alone decides, the same for all heads and lengths."""
+    named = frozenset[str]().union(*map(ir.names, read.indices))
+    return (
+        _decided_by(read.indices) == "distance"
+        and named == {"q", "k"}
+        and not data.by_position(read.name)
+        and not frozenset[str]().union(*map(inputs_read, read.indices))
+    )
+
+
+def _read_text(
+    score: Real, read: ReadReal, data: DataArguments, numbers: str, by_distance: Mapping[ReadReal, str]
+) -> ReadText:
     slope, torch, positions = gradient(score, read), TorchScores(data), TorchIndices(inputs=data.inputs)
     indices = [f"sk.as_index({positions.integer(index)}, q)" for index in read.indices]
     return ReadText(
         data.number(read.name),
         _decided_by(read.indices),
-        TritonScores(data).lines(slope),
+        TritonScores(data).positions.wide_integer(read.indices[0]) if read in by_distance else "",
+        TritonScores(data, by_distance).lines(slope),
         torch.lines(slope),
         indices,
         _numbers(frozenset[str]().union(*map(inputs_read, read.indices)), data),

@@ -57,7 +57,8 @@ def variant_text(
     )
     kernels = tuple(KernelText(kernel, f"{kernel.kind}{_suffix(stem, kernel.name)}") for kernel in variant.kernels)
     conditions = tuple(region.condition for region in variant.regions)
-    score = score_text(variant.score, conditions, bool(numbers), data, stem)
+    side_by_side = all(isinstance(region.layout, Contiguous) for region in variant.regions)
+    score = score_text(variant.score, conditions, bool(numbers), data, stem, side_by_side)
     whole = whole_text(variant, own, everyone, data, bool(numbers)) if score and score.reads else None
     return VariantText(variant, stem, plan.by_head, numbers, made, kernels, score, whole)
 

@@ -176,8 +176,9 @@ class ForeignArgument(Diagnostic, code="SP0611", title="an argument of another a
 class WrongData(Diagnostic, code="SP0612", title="wrong documents, lengths or offsets"):
     """Where sequences of a call begin and end is said by tensors of int32 or int64 on the device of q: `documents` is
     cu_seqlens [documents + 1] of one packed row, or start [B, n]; `lengths`, `q_lengths`, `q_offset` and `k_offset`
-    have a number for each row of the batch.  Values of CPU tensors are checked at every call; those on a GPU where the
-    environment variable SPARSEC_CHECK is 1, since a look at them waits for the GPU.
+    have a number for each row of the batch.  What `attend.work` made is about the lengths that it was given, as they
+    were then.  Values of CPU tensors are checked at every call; those on a GPU where the environment variable
+    SPARSEC_CHECK is 1, since a look at them waits for the GPU.
     """
 
     argument: str

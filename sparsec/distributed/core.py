@@ -73,7 +73,7 @@ class Core:
         k: Tensor,
         documents: Sequence[int] | Tensor | None,
         inputs: Mapping[str, Tensor],
-        dropout_p: float,
+        dropout_p: float | None,
         dropout_seed: int | Tensor | None,
         deterministic: bool,
     ) -> Data:

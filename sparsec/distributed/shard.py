@@ -43,7 +43,7 @@ class Sharded(torch.nn.Module):
         documents: Sequence[int] | Tensor | None = None,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0,
+        dropout_p: float | None = None,
         dropout_seed: int | Tensor | None = None,
         deterministic: bool = True,
         return_lse: bool = False,

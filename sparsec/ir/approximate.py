@@ -147,6 +147,33 @@ def without_data(condition: ir.Set, bound: Approximation) -> ir.Set:
     return condition
 
 
+def beside_choices(condition: ir.Set) -> ir.Set | None:
+    """Which pairs a condition keeps that no list of `selected` names; None where it asks no list.
+
+    What else it keeps, it keeps in blocks that lists name.
+    """
+    return _beside_choices(condition) if lists_in(condition) else None
+
+
+def lists_in(condition: ir.Set) -> tuple[ir.DataTest, ...]:
+    """The tests of a condition that ask lists of the call."""
+    tests = (leaf for leaf in ir.leaves(condition) if isinstance(leaf, ir.DataTest))
+    return tuple(leaf for leaf in tests if isinstance(leaf.test, ir.Chosen))
+
+
+def _beside_choices(condition: ir.Set) -> ir.Set:
+    match condition:
+        case ir.And(parts):
+            return algebra.conjunction(*map(_beside_choices, parts))
+        case ir.Or(parts):
+            return algebra.disjunction(*map(_beside_choices, parts))
+        case ir.Not(part):
+            return algebra.complement(_beside_choices(part))
+        case ir.DataTest(ir.Chosen()):
+            return ir.FALSE
+    return condition
+
+
 def bounded(pattern: ir.Pattern) -> ir.Pattern:
     """The pattern without inputs, and scores, that keeps every pair that `pattern` keeps for some data; itself where it
     has no inputs.

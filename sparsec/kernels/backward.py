@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call, Dropout, Upstream
-from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
+from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs, rows_listed
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
@@ -250,11 +250,12 @@ def _launch_dkdv_kernel(
             run.zeros(name, x.shape, torch.float32)
     elif kernel.carries:
         target = {"DK": "CARRY_DK", "DV": "CARRY_DV"}
-    made = prepare_launch(program, kernel, {"K": k, "V": v}, {"Q": q, "DO": g}, q_offset, run.packed)
+    rows = rows_listed(run, kernel, q_offset)
+    made = prepare_launch(program, kernel, {"K": k, "V": v}, {"Q": q, "DO": g}, q_offset, run.packed, rows is not None)
     block_m, block_n = made.blocks
     values = strides_by_name(q=q, k=k, v=v, g=g, r=run.metas[target["DK"]], dv=run.metas[target["DV"]])
     values |= {"GROUP": heads // kv_heads, "heads": heads, "n_q": n_q, "n": n}
-    values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
+    values |= {"ROWS_OF_QUERY": run.rows_of_query if run.rows_of_query > 1 else None, "ROWS_LISTED": rows}
     values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"q_offset": q_offset, "scale": Slot("scale"), "scale_log2": Slot("scale_log2")}
     values |= numbers_of_dropout(dropout)

@@ -1,9 +1,11 @@
 """Device functions and a kernel: sets that are chosen by content, as lists of blocks of keys, or as labels of tokens.
 
-Lists come in two forms.  CHOSEN answers for one query: bits, one for each block of keys, or sorted entries where these
-take less room.  UNITED answers for tiles: bits of which some query of a few lists names a block, or one of a few.
+Lists come in two forms: as bits, one for each block of keys, or as sorted entries where these take less room.  CHOSEN
+answers for one query.  UNITED answers for tiles: a line of it has what some of a few lists name, as bits for small
+blocks together.
 
-A list is contiguous, [B, G, lists, words], G being 1, the key heads or the query heads.  FORM says how, in one number:
+UNITED is contiguous, [B, G, lists, words], G being 1, the key heads or the query heads, and so is CHOSEN, but for bits:
+[B, G, words, lists], since kernels ask many lists about few blocks.  FORM says how, in one number:
 1 where there are rows of the batch, 2 where there are several G, 4 times what follows: 0 for bits, 1 more than the
 binary logarithm of a row of sorted entries, and from 32 on G.  LABELS are contiguous, [B, H, lines, n_q + n],
 the labels of queries and then those of keys; FORM is 1 and 2 likewise, and 4 times the lines.
@@ -18,9 +20,12 @@ from __future__ import annotations
 from sparsec.kernels.device import tl, triton
 
 SMALL, QUERIES_OF_LINE = 16, 64  # UNITED has a line of bits for a larger block of queries, or for so many rows of Q
+EACH_LIST = 128  # rows of Q of a query, at most; as `at` ends with it, UNITED has a line for each list
 _SMALL, _QUERIES_OF_LINE = tl.constexpr(SMALL), tl.constexpr(QUERIES_OF_LINE)
-_MOST_QUERIES = tl.constexpr(128)  # of a tile
+_MOST_QUERIES = tl.constexpr(EACH_LIST)  # of a tile
 _FAR = tl.constexpr(1 << 30)  # no number of a chunk is so large
+BEHIND = (1 << 31) - 1  # no block has this number
+_NO_CHOICE = tl.constexpr(BEHIND)
 
 
 @triton.jit
@@ -41,18 +46,19 @@ def is_chosen(CHOSEN, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE:
     lists = tl.cdiv(at[4], ROWS)
     own, block = (q - at[3]) // ROWS, k // SIZE
     there = (q >= at[3]) & (own < lists) & (k < n)
-    line = _first_list(at, FORM, lists) + own
+    line = _first_list(at, FORM, lists)
     LEVELS: tl.constexpr = FORM // 4 % 32
     if LEVELS == 0:
         words = tl.cdiv(tl.cdiv(n, SIZE), 32)
+        own_bits = CHOSEN + line * words + own
         LENGTH: tl.constexpr = len(at)
         if LENGTH == 7:  # keys side by side from at[5] on; a constant in `at` would be one no more
             KEYS: tl.constexpr = k.shape[0] * k.shape[1]  # the interpreter divides constants by constants alone
-            held = _bit(CHOSEN + line * words, own, lists, block, words, there, at[5], KEYS, 0 * KEYS + SIZE)
+            held = _bit(own_bits, own, lists, block, words, there, at[5], KEYS, 0 * KEYS + SIZE)
         else:
-            held = _bit(CHOSEN + line * words, own, lists, block, words, there, None, 1, SIZE)
+            held = _bit(own_bits, own, lists, block, words, there, None, 1, SIZE)
     else:
-        begin = CHOSEN + line * (1 << (LEVELS - 1))
+        begin = CHOSEN + (line + own) * (1 << (LEVELS - 1))
         place = 0 * (own + block) - 1  # of the last entry that is seen to be at most `block`
         for level in tl.static_range(LEVELS):
             ahead = place + (1 << (LEVELS - 1 - level))
@@ -64,24 +70,30 @@ def is_chosen(CHOSEN, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE:
 
 @triton.jit
 def _bit(BITS, own, lists, block, words, there, k_first, KEYS: tl.constexpr, SIZE: tl.constexpr):
-    """The bit of each query's list for each key's block.
+    """The bit of each query's list, whose words begin at BITS, for each key's block.
 
     `k_first`: the first of KEYS keys that stand side by side, a multiple of KEYS; None: they stand anywhere.
     """
-    if k_first is None or KEYS // SIZE > 31:  # a word for each pair
-        word = tl.load(BITS + block // 32, mask=there, other=0)
+    if k_first is None:  # a word for each pair
+        word = tl.load(BITS + tl.cast(block // 32, tl.int64) * lists, mask=there, other=0)
         bit = word >> (block % 32)
-    else:  # one or two words for each query
+    else:  # a word or a few for each query
         first = k_first // SIZE
         rows = (own >= 0) & (own < lists)
-        word = tl.load(BITS + first // 32, mask=rows, other=0)
+        word = tl.load(BITS + tl.cast(first // 32, tl.int64) * lists, mask=rows, other=0)
         if SIZE % KEYS == 0:
             bit = word >> (first % 32)
         else:
-            if KEYS % SIZE > 0 or 32 * SIZE % KEYS > 0:
-                next_word = first // 32 + 1 + 0 * own
-                more = tl.load(BITS + next_word, mask=rows & (next_word < words), other=0)
-                word = tl.where(block // 32 == first // 32, word, more)
+            ALIGNED: tl.constexpr = KEYS % SIZE == 0
+            BLOCKS: tl.constexpr = KEYS // SIZE if ALIGNED else (KEYS - 2) // SIZE + 2
+            WITHIN: tl.constexpr = ALIGNED and 32 * SIZE % KEYS == 0
+            WORDS: tl.constexpr = (
+                1 if WITHIN else BLOCKS // 32 if BLOCKS % 32 == 0 and ALIGNED else (BLOCKS - 2) // 32 + 2
+            )
+            for number in tl.static_range(1, WORDS):
+                other = first // 32 + number + 0 * own
+                more = tl.load(BITS + tl.cast(other, tl.int64) * lists, mask=rows & (other < words), other=0)
+                word = tl.where(block // 32 == other, more, word)
             bit = word >> (block % 32)
     return (bit & 1 == 1) & there
 
@@ -123,31 +135,71 @@ def is_in_group_of(LABELS, at, FORM: tl.constexpr, q, k, n, NEAR: tl.constexpr):
 def some_chosen(UNITED, at, FORM: tl.constexpr, q, k, n, ROWS: tl.constexpr, SIZE: tl.constexpr):
     """Whether some list of a tile of queries names a block of a tile of keys, spans both; and whether all name all.
 
-    `at` ends with the number of heads that stand side by side in Q.
+    `at` ends with the number of heads that stand side by side in Q, or with EACH_LIST.
     """
     LINE: tl.constexpr = _QUERIES_OF_LINE // at[5]
     LISTS: tl.constexpr = 1 if ROWS >= _SMALL or ROWS >= LINE else (LINE + ROWS - 1) // ROWS  # of a line of bits
-    KEYS: tl.constexpr = (_SMALL + SIZE - 1) // SIZE * SIZE  # that share a bit
     QUERIES: tl.constexpr = LISTS * ROWS
     MOST: tl.constexpr = _MOST_QUERIES // at[5]
     LINES: tl.constexpr = MOST // QUERIES if MOST % QUERIES == 0 else (MOST - 2) // QUERIES + 2
-    lines, words = tl.cdiv(tl.cdiv(at[4], ROWS), LISTS), tl.cdiv(tl.cdiv(n, KEYS), 32)
+    lines = tl.cdiv(tl.cdiv(at[4], ROWS), LISTS)
     first, last = (q[0] - at[3]) // QUERIES, (q[1] - at[3]) // QUERIES
+    begin = _first_list(at, FORM, lines) + first
+    if FORM // 4 % 32 == 0:
+        EACH: tl.constexpr = at[5] == _MOST_QUERIES
+        some, every = _some_bits(UNITED, begin, first, lines, last - first, k, n, LINES, SIZE, EACH)
+    else:
+        some, every = _some_entries(UNITED, begin, last - first, k, FORM // 4 % 32, LINES, SIZE)
+    if LISTS > 1:
+        every = every & (first < 0)
+    return some, every
+
+
+@triton.jit
+def _some_bits(UNITED, line, first, lines, more, k, n, LINES: tl.constexpr, SIZE: tl.constexpr, EACH: tl.constexpr):
+    """The same of bits: of a line, number `first` of so many, and of so many more.  EACH: they lie as CHOSEN does."""
+    KEYS: tl.constexpr = (_SMALL + SIZE - 1) // SIZE * SIZE  # that share a bit
+    words = tl.cdiv(tl.cdiv(n, KEYS), 32)
     begin, count = k[0] // KEYS, k[1] // KEYS - k[0] // KEYS + 1
     wanted = (tl.cast(1, tl.int64) << count) - 1
     word = begin // 32
     some, every = count < 0, count > 0
     for number in tl.static_range(LINES):
-        line = first + number
-        there = (line <= last) & (word < words)
-        own = UNITED + (_first_list(at, FORM, lines) + line) * words + word
-        low = tl.load(own, mask=there, other=0).to(tl.int64) & 0xFFFFFFFF
-        high = tl.load(own + 1, mask=there & (word + 1 < words), other=0).to(tl.int64) & 0xFFFFFFFF
+        there = (number <= more) & (word < words)
+        crosses = there & (word + 1 < words) & (begin % 32 + count > 32)
+        if EACH:
+            own = UNITED + (line - first) * words + tl.cast(word, tl.int64) * lines + (first + number)
+            low, high = tl.load(own, mask=there, other=0), tl.load(own + lines, mask=crosses, other=0)
+        else:
+            own = UNITED + (line + number) * words + word
+            low, high = tl.load(own, mask=there, other=0), tl.load(own + 1, mask=crosses, other=0)
+        low, high = low.to(tl.int64) & 0xFFFFFFFF, high.to(tl.int64) & 0xFFFFFFFF
         bits = ((low | (high << 32)) >> (begin % 32)) & wanted
         some = some | (bits != 0)
-        every = every & ((bits == wanted) | (line > last))
-    if LISTS > 1 or KEYS > SIZE:
+        every = every & ((bits == wanted) | (number > more))
+    if KEYS > SIZE:
         every = every & (count < 0)
+    return some, every
+
+
+@triton.jit
+def _some_entries(UNITED, line, more, k, LEVELS: tl.constexpr, LINES: tl.constexpr, SIZE: tl.constexpr):
+    """The same of sorted entries, of which a line has 2 ** (LEVELS - 1)."""
+    LENGTH: tl.constexpr = 1 << (LEVELS - 1)
+    first, last = k[0] // SIZE, k[1] // SIZE
+    some, every = first < 0, first == last  # entries may say one block twice, so several are not counted
+    for number in tl.static_range(LINES):
+        there = (number <= more) & (first >= 0)
+        begin = UNITED + (line + number) * LENGTH
+        place = 0 * (first + more)  # how many entries are seen to be less than `first`
+        for level in tl.static_range(LEVELS):
+            ahead = place + (1 << (LEVELS - 1 - level))
+            inside = there & (ahead <= LENGTH)
+            place = tl.where(inside & (tl.load(begin + ahead - 1, mask=inside, other=0) < first), ahead, place)
+        inside = there & (place < LENGTH)
+        found = inside & (tl.load(begin + place, mask=inside, other=_NO_CHOICE) <= last)
+        some = some | found
+        every = every & (found | (number > more))
     return some, every
 
 
@@ -156,7 +208,7 @@ def mark_chosen(
     LISTS, CHOSEN, UNITED, every_list, listed, lists, blocks, words, lines, united_words,
     LISTS_OF_LINE: tl.constexpr, BLOCKS_OF_BIT: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """Sets the bits of LISTS [.., lists, listed] in UNITED, and in CHOSEN if it is there; both begin as zeros.
+    """Sets the bits of LISTS [.., lists, listed] in CHOSEN and UNITED, which begin as zeros.
 
     `every_list`: how many lists there are in all.  The order in which bits are set decides nothing.
     """
@@ -166,8 +218,8 @@ def mark_chosen(
     block = tl.where(there, block, 0).to(tl.int32)
     own = number // listed
     one = tl.full([AT_ONCE], 1, tl.int32)
-    if CHOSEN is not None:
-        tl.atomic_or(CHOSEN + own * words + block // 32, one << (block % 32), mask=there, sem="relaxed")
+    place = (own // lists * words + block // 32) * lists + own % lists
+    tl.atomic_or(CHOSEN + place, one << (block % 32), mask=there, sem="relaxed")
     bit = block // BLOCKS_OF_BIT
     line = own // lists * lines + own % lists // LISTS_OF_LINE
     tl.atomic_or(UNITED + line * united_words + bit // 32, one << (bit % 32), mask=there, sem="relaxed")

@@ -8,11 +8,18 @@ head, where some input has these.
 
 from __future__ import annotations
 
-import torch
+import math
+from collections.abc import Iterable
 
-from sparsec.kernels.inputs import DATA, form_of
-from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
-from sparsec.kernels.launch import Environment, Pass, Slot, Slots
+import torch
+from torch import Tensor
+
+from sparsec.kernels.chosen_kernels import EACH_LIST, SMALL
+from sparsec.kernels.inputs import BITS, DATA, Input, form_of
+from sparsec.kernels.judging import begin_lists, list_tiles, list_tiles_of_sequences
+from sparsec.kernels.kernel_inputs import blocks_together, lists_together
+from sparsec.kernels.launch import Environment, Meta, Pass, Slot, Slots
+from sparsec.kernels.list_rooms import ListedTiles, OwnLists, Rooms, rooms_of
 from sparsec.kernels.long_lines import share_long_lines
 from sparsec.kernels.prepare import Heads
 from sparsec.kernels.program import WHOLE_ROWS, Kernel, Region, cdiv
@@ -21,14 +28,17 @@ from sparsec.kernels.stages import Split
 from sparsec.kernels.table_tiles import list_named_tiles, tables_of_masks, tables_of_tiles
 
 _LISTED_AT_ONCE = 256  # tiles of a line that are decided together
+_QUERIES_AT_ONCE = 1024  # the same of few queries, where lists alone are asked
+_MOST_LISTED = 16  # of Q that an entry is about where others are gathered: half of a tile, or less
+_TYPICAL = 64, 64  # a tile
+_GATHERED = 1.25  # what a step with gathered rows costs, of others
 _LIST = "DATA_TILES"  # the list of a kernel, in the room of the one before: no kernel reads that any more
 
 
 def read_inputs(run: Pass) -> Environment:
     """What masks of kernels read of the inputs of a pass."""
     names = Slots(name for name in run.metas if name.startswith(DATA))
-    uses = [(own, use) for own in run.program.inputs for use in own.uses]
-    forms = tuple(form_of(*use, run.metas[name].shape) for use, name in zip(uses, names, strict=True))
+    forms = tuple(form_of(*use, run.metas[name].shape) for use, name in zip(_uses(run), names, strict=True))
     return {"INPUTS": names, "FORMS": forms} if names else {}
 
 
@@ -43,44 +53,133 @@ def lay_data_tiles(
     if not region.answers.judge:
         return {}, None
     q, n = run.metas["Q"], run.metas["K"].shape[2]
-    batch, all_heads, n_q = q.shape[:3]
-    block_m, block_n = blocks
+    batch, all_heads = q.shape[:2]
     by_batch, by_head = (any(form & bit for form in values["FORMS"]) for bit in (1, 2))
-    rows = cdiv(n_q, WHOLE_ROWS) * WHOLE_ROWS
-    lines, others = (cdiv(rows, block_m), cdiv(n, block_n)) if by_query else (cdiv(n, block_n), cdiv(n_q, block_m))
-    n_q, block_m = n_q // run.rows_of_query, block_m // run.rows_of_query  # from here on, of queries
-    named = 1 if by_query else _heads_listed(run, values)
-    room = _most_tiles(region, by_query, lines, n_q, n, q_offset, (block_m, block_n), values)
-    room = max(1, min(others, room)) * named
-    counts = f"DATA_TILES_{kernel.name.upper()}_COUNTS_{len(run.steps)}"
+    tiles = _tiles_listed(run, by_query, blocks, values.get("ROWS_LISTED"), q_offset)
+    lines, named = tiles.lines, 1 if by_query else _heads_listed(run, values["INPUTS"], values["GROUP"])
+    room = _room_of_lines(run, region, tiles, named, values.get("LIST_STARTS"), values.get("ROWS_LISTED") is not None)
     own = (heads.queries if by_query else heads.keys) if by_head else 1
-    all_own = (all_heads if by_query else run.metas["K"].shape[1]) if by_head else 1
-    total = (batch if by_batch else 1) * all_own * lines
-    run.scratch(_LIST, (total, room), _entry_type(others * named))
+    copies = (all_heads if by_query else run.metas["K"].shape[1]) if by_head else 1
+    taken = {"batch_lines": copies * lines if by_batch else 0, "head_lines": lines if by_head else 0}
+    copies *= batch if by_batch else 1
+    total, number = copies * lines, len(run.steps)
+    counts, starts = (f"DATA_TILES_{kernel.name.upper()}_{what}_{number}" for what in ("COUNTS", "STARTS"))
+    entries = cdiv(*((n, tiles.keys) if by_query else (tiles.n_q, tiles.queries)))
+    taken["room"] = max(1, copies * room.entries)
+    run.scratch(_LIST, (taken["room"],), _entry_type(entries * named))
     run.scratch(counts, (total,), torch.int32)
-    taken = {"batch_lines": all_own * lines if by_batch else 0, "head_lines": lines if by_head else 0, "room": room}
     asked = {key: values.get(key) for key in ("INPUTS", "FORMS", "LIST_STARTS", "LIST", "NUMBERS", "GROUP")}
     asked |= {key: values.get(key) for key in ("HEADS", "KV_HEADS", "FIRST_HEAD")} if by_head else {}
-    asked |= {"n_q": n_q, "n": n, "q_offset": q_offset, "heads": all_heads, "own": own, **taken}
+    asked |= {"n_q": tiles.n_q, "n": n, "q_offset": q_offset, "heads": all_heads, "own": own, **taken}
     asked |= {"DATA_LIST": Slot(_LIST), "COUNTS": Slot(counts), "ROWS_OF_QUERY": run.rows_of_query}
-    asked |= _judging(region, by_query, (block_m, block_n)) | {"HEADS_LISTED": named}
+    asked |= _judging(region, by_query, (tiles.queries, tiles.keys)) | {"HEADS_LISTED": named, "RANGES": 0}
+    begun = room.starts(copies, run.device)
+    if begun is None:
+        cursor = f"{starts}_CURSOR"
+        run.scratch(starts, (total,), torch.int64)
+        run.scratch(cursor, (1,), torch.int64)
+        run.launch(begin_lists, (1, 1, 1), {"CURSOR": Slot(cursor)})
+        asked["CURSOR"] = Slot(cursor)
+    laid = {"LIST_STARTS": Slot(starts) if begun is None else begun, "LIST": Slot(_LIST), "COUNTS": Slot(counts)}
+    asked["STARTS"] = laid["LIST_STARTS"]
+    if room.beside is not None:
+        asked |= {"BESIDE": room.beside.to(run.device), "RANGES": room.beside.shape[1], "NAMED": region.answers.named}
+    if values.get("ROWS_LISTED"):
+        asked |= _lists_apart(run, values)
     run.launch(list_tiles, (lines, 1, own * (batch if by_batch else 1)), asked, {"num_warps": 8})
+    laid |= {**taken, "HEADS_LISTED": named if named > 1 else None}
+    if run.rows_of_query > 1:  # heads side by side: their lines are short
+        return laid, None
     own, turns = (heads.queries, 1) if by_query else (heads.keys, values["GROUP"] // named)
     of_heads = {**taken, "HEADS": values.get("HEADS" if by_query else "KV_HEADS")}
-    if run.rows_of_query > 1:  # heads side by side: their lines are short
-        return {"LIST_STARTS": None, "LIST": Slot(_LIST), "COUNTS": Slot(counts), **taken}, None
-    split = share_long_lines(run, counts, of_heads, lines, turns, blocks[0 if by_query else 1], own, batch)
-    laid = {"LIST_STARTS": None, "LIST": Slot(_LIST), "COUNTS": Slot(counts), **taken}
-    return laid | ({"HEADS_LISTED": named} if named > 1 else {}), split
+    steps = room.most * turns, blocks[0] // (values.get("ROWS_LISTED") or blocks[0])
+    split = share_long_lines(run, counts, of_heads, lines, turns, blocks[0 if by_query else 1], own, batch, *steps)
+    return laid, split
 
 
-def _heads_listed(run: Pass, values: Environment) -> int:
-    """How many query heads the entries of a tile of keys tell apart: those that share its keys, where some input has
-    lines for each of them; else 1.
+def _tiles_listed(
+    run: Pass, by_query: bool, blocks: tuple[int, int], rows_listed: int | None, q_offset: int
+) -> ListedTiles:
+    """The tiles of queries and keys, without heads that stand side by side."""
+    n_rows, n, (block_m, block_n) = run.metas["Q"].shape[2], run.metas["K"].shape[2], blocks
+    rows = cdiv(n_rows, WHOLE_ROWS) * WHOLE_ROWS
+    lines = cdiv(rows, block_m) if by_query else cdiv(n, block_n)
+    queries, n_q = (rows_listed or block_m) // run.rows_of_query, n_rows // run.rows_of_query
+    return ListedTiles(by_query, lines, queries, block_n, n_q, n, q_offset)
+
+
+def _room_of_lines(
+    run: Pass, region: Region, tiles: ListedTiles, heads: int, starts: Tensor | None, apart: bool
+) -> Rooms:
+    """The room of lines for one row of the batch and head, whose entries tell so many query heads apart.
+
+    `starts`: where those tiles of a line begin that tables name.  `apart`: each list is asked.
+    """
+    lists = []
+    for own, meta in _chosen_lists(run, region):
+        bits, (rows, size) = len(meta.shape) == BITS, own.sizes
+        together = 1 if apart else lists_together(rows, run.rows_of_query)
+        lists.append(
+            OwnLists(
+                rows, size, meta.shape[3 if bits else 2], meta.shape[-1], together, blocks_together(size) if bits else 1
+            )
+        )
+    return rooms_of(region, tiles, lists, None if starts is None else starts.diff().cpu(), heads)
+
+
+def _uses(run: Pass) -> list[tuple[Input, str]]:
+    """Inputs of a pass and what they are used for, in the order of the tensors that kernels read."""
+    return [(own, use) for own in run.program.inputs for use in own.uses]
+
+
+def _chosen_lists(run: Pass, region: Region) -> list[tuple[Input, Meta]]:
+    """What a region reads of lists that are chosen."""
+    read = {run.program.inputs[number].name for number in region.inputs}
+    uses = zip(_uses(run), (name for name in run.metas if name.startswith(DATA)), strict=True)
+    return [(own, run.metas[name]) for (own, use), name in uses if use == "chosen" and own.name in read]
+
+
+def rows_listed(run: Pass, kernel: Kernel, q_offset: int) -> int | None:
+    """How many rows of Q an entry of a tile of keys is about, where these are few and tiles of rows gather them.
+
+    A tile of queries visits a tile of keys for all of its queries, if but one of them chose it: a waste, where each
+    query has lists of its own and many choose apart.  None: entries are about tiles, where lists name too much for
+    others to be worth it, or do not tell queries apart.
+    """
+    region, names = kernel.regions[0], read_inputs(run).get("INPUTS", ())
+    chosen = _chosen_lists(run, region)
+    if run.packed or not region.answers.judge or not chosen or _heads_listed(run, names, 2) > 1:
+        return None
+    if any(own.sizes[1] < SMALL and len(meta.shape) == BITS for own, meta in chosen):
+        return None
+    blocks = [own.sizes[0] for own, _ in chosen]
+    if run.rows_of_query * min(blocks) > _MOST_LISTED:
+        return None
+    rows = run.rows_of_query * math.gcd(_MOST_LISTED // run.rows_of_query, *blocks)
+    few, whole = (
+        _room_of_lines(run, region, _tiles_listed(run, False, _TYPICAL, each, q_offset), 1, None, True)
+        for each in (rows, None)
+    )
+    worth = few.lines is None and _GATHERED * few.entries * rows <= whole.most_entries * _TYPICAL[0]
+    return rows if worth else None
+
+
+def _lists_apart(run: Pass, values: Environment) -> Environment:
+    """What `list_tiles` is told instead where entries are about few queries: it asks the lists of each."""
+    names, forms = list(values["INPUTS"]), list(values["FORMS"])
+    for place, (_, use) in enumerate(_uses(run)):
+        if use == "united":
+            names[place], forms[place] = names[place - 1], forms[place - 1]
+    at_once = _QUERIES_AT_ONCE if all(own.is_chosen for own, _ in _uses(run)) else _LISTED_AT_ONCE
+    return {"INPUTS": Slots(names), "FORMS": tuple(forms), "ROWS_OF_QUERY": EACH_LIST, "AT_ONCE": at_once}
+
+
+def _heads_listed(run: Pass, names: Iterable[str], group: int) -> int:
+    """How many query heads the entries of a tile of keys tell apart: those that share its keys, `group`, where some
+    input has lines for each of them; else 1.
     """
     kv_heads = run.metas["K"].shape[1]
-    apart = any(run.metas[name].shape[1] > kv_heads for name in values["INPUTS"])
-    return values["GROUP"] if apart else 1
+    return group if any(run.metas[name].shape[1] > kv_heads for name in names) else 1
 
 
 def lay_sequence_tiles(
@@ -139,31 +238,3 @@ def _judging(region: Region, by_query: bool, blocks: tuple[int, int]) -> Environ
     visits = region.answers.keys if by_query else region.answers.queries
     told = {"JUDGE": region.answers.judge, "VISITS": visits, "BY_QUERY": by_query, "AT_ONCE": _LISTED_AT_ONCE}
     return told | dict(zip(("BLOCK_M", "BLOCK_N"), blocks, strict=True))
-
-
-def _most_tiles(
-    region: Region,
-    by_query: bool,
-    lines: int,
-    n_q: int,
-    n: int,
-    q_offset: int,
-    blocks: tuple[int, int],
-    values: Environment,
-) -> int:
-    """The most tiles of a line that may hold a pair whatever the data."""
-    own, other = blocks if by_query else blocks[::-1]
-    first = torch.arange(lines) * own + (q_offset if by_query else 0)
-    if by_query:
-        ranges, shift, length = region.keys_visited(first, first + own - 1, n, *region.more), 0, n
-    else:
-        assert region.queries_visited is not None
-        ranges = region.queries_visited(first, first + own - 1, n, q_offset + n_q, *region.more)
-        shift, length = q_offset, n_q
-    most = torch.zeros(lines, dtype=torch.int64)
-    for begin, end in ranges:
-        begin, end = (torch.as_tensor(x).expand(lines).sub(shift).clamp(0, length) for x in (begin, end))
-        most += torch.where(begin < end, (end + other - 1) // other - begin // other, 0)
-    if values.get("LIST_STARTS") is not None:
-        most[: len(values["LIST_STARTS"]) - 1] += values["LIST_STARTS"].diff().cpu()
-    return int(most.max())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from sparsec.kernels.memory import of_one_size
 from sparsec.kernels.program import Program
 from sparsec.kernels.sinks import with_sinks
 from sparsec.kernels.torch_path import forward_cpu
+from sparsec.kernels.watched import likeness
 
 
 def decode_cpu(
@@ -33,6 +36,37 @@ def decode_cpu(
     return out, lse
 
 
+class RowStep:
+    """A step of one row like one before, without the checks of that: most of a short step would be theirs."""
+
+    def __init__(
+        self, steps: Steps, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float, given: tuple
+    ) -> None:
+        """q [B, H, D] and a cache [B, H_kv, N, D] that were found sound; `given`: as of calls."""
+        self.steps, self.scale, self.given = steps, scale, given
+        self.alike = likeness(q, k, v, lengths)
+        self.keys: tuple[int, list[slice | Tensor] | None] = (0, None)  # of the last length, for other layers
+
+    def __call__(self, q: Any, k: Any, v: Any, lengths: Any, given: tuple) -> Any:
+        """What the call returns; None for one that is not like that one, or of sequences of other lengths."""
+        if given != self.given or self.alike is None or not self.alike(q, k, v, lengths):
+            return None
+        numbers = lengths.tolist()
+        n = numbers[0]
+        if not 0 < n <= k.shape[2] or (len(numbers) > 1 and {*numbers} != {n}):
+            return None
+        known, keys = self.keys
+        if known != n:
+            keys = _seen_keys(self.steps, n)
+            self.keys = n, keys
+        if keys is None:
+            return None
+        out, lse = _attend_row(q, taken(k, keys), taken(v, keys), self.scale)
+        if out.dtype != q.dtype:
+            out = out.to(q.dtype)
+        return (out, lse.flatten(1)) if given[1] else out
+
+
 def _step_of_length(
     steps: Steps, program: Program, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
@@ -41,7 +75,7 @@ def _step_of_length(
     rows = min(m, n)
     if m == 1 and n and (keys := _seen_keys(steps, n)) is not None:
         out, lse = _attend_row(q[:, 0], taken(k, keys), taken(v, keys), scale)
-        out, lse = with_sinks(out[:, :, None], lse[:, :, None], sinks)
+        out, lse = with_sinks(out[:, :, None], lse.flatten(1)[:, :, None], sinks)
         return out.transpose(1, 2).to(q.dtype), lse.transpose(1, 2)
     out, lse = forward_cpu(program, Call(q[:, m - rows :].transpose(1, 2), k, v, scale, n - rows, sinks=sinks))
     out, lse = out.transpose(1, 2), lse.transpose(1, 2)
@@ -65,8 +99,18 @@ def _seen_keys(steps: Steps, n: int) -> list[slice | Tensor] | None:
 
 
 def _attend_row(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """One row q [B, H, D] over all keys, exactly: out [B, H, D_v], and lse [B, H]."""
-    exact = torch.promote_types(q.dtype, torch.float32)
-    rows = q.to(exact).unflatten(1, (k.shape[1], -1))
-    out, lse = attend_densely(*of_one_size(rows, k.to(exact), v.to(exact)), None, scale)
-    return out[..., : v.shape[3]].flatten(1, 2), lse.flatten(1, 2)
+    """One row q [B, H, D] over all keys, exactly: out [B, H, D_v] in float32 or float64, and lse [B, H_kv, group].
+
+    Every operation more than these few would be a part of a short step's time that shows.
+    """
+    batch, heads, size = q.shape
+    rows = q.view(batch, k.shape[1], -1, size)
+    if q.dtype is not torch.float32 and q.dtype is not torch.float64:
+        rows, k, v = rows.float(), k.float(), v.float()
+    v_size = v.shape[3]
+    if size != v_size:
+        rows, k, v = of_one_size(rows, k, v)
+    out, lse = attend_densely(rows, k, v, None, scale)
+    if size > v_size:
+        out = out[..., :v_size]
+    return out.reshape(batch, heads, v_size), lse

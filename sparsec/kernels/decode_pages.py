@@ -101,5 +101,6 @@ class PagedKeys:
 
 def taken(x: Any, keys: Sequence[slice | Tensor]) -> Tensor:
     """Keys at slices of positions, or at some positions: [B, H_kv, keys, D]."""
-    found = [x.index_select(2, some) if isinstance(some, Tensor) else x[:, :, some] for some in keys]
-    return found[0] if len(found) == 1 else torch.cat(found, 2)
+    if len(keys) == 1 and isinstance(keys[0], slice):
+        return x[:, :, keys[0]]
+    return torch.cat([x.index_select(2, some) if isinstance(some, Tensor) else x[:, :, some] for some in keys], 2)

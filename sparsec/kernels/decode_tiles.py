@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sparsec.kernels.device import floor_mod, tl, triton
-from sparsec.kernels.loads import element_offset, gathered_count
-from sparsec.kernels.regions import Walk, ask, ask_keep
+from sparsec.kernels.loads import gathered_count, gathered_key
+from sparsec.kernels.regions import Lists, Walk, ask, ask_keep, tile_of
 
 
 class StepSizes(NamedTuple):
@@ -46,7 +46,7 @@ class StepKeys(NamedTuple):
     K: Any
     V: Any
     k_strides: Any
-    v_strides: Any
+    v_strides: Any  # None: those of K
     PAGES: Any
     GATHERED: Any
     STRIDE: Any
@@ -55,10 +55,11 @@ class StepKeys(NamedTuple):
 
 
 @triton.jit
-def rows_of_step(LENGTHS, UNITS, STARTS, heads, pages_b, capacity, sizes):
-    """The rows of a program.  UNITS: key head, then query heads (-1: none) of units that are no whole groups."""
-    unit, batch = tl.program_id(1), tl.program_id(2)
-    n = tl.minimum(tl.maximum(tl.load(LENGTHS + batch).to(tl.int32), 0), capacity)
+def rows_of_step(n, batch, unit, UNITS, STARTS, heads, pages_b, sizes):
+    """The rows of a unit at the end of a sequence of n keys.
+
+    UNITS: key head, then query heads (-1: none) of units that are no whole groups.
+    """
     number = tl.arange(0, sizes.BLOCK_M)
     member, row = number // sizes.ROWS, number % sizes.ROWS
     there = (member < sizes.GROUP) & (n - sizes.ROWS + row >= 0)
@@ -128,14 +129,43 @@ def kept_of_step(region, own, k, walk_end, sizes):
 
 
 @triton.jit
-def load_cached(X, strides, region, own, k, seen, sizes, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):
-    """HEAD_DIM columns of keys or values that some row sees, [BLOCK_N, BLOCK_D]; 0 for others, whatever is there."""
-    if sizes.PAGE is None:
-        start = element_offset(own.batch, strides[0]) + element_offset(k, strides[2])
+def keys_of_step(walk, step, residue, region, sizes):
+    """The keys of a step of a walk."""
+    tile, _ = tile_of(walk, Lists(), step)
+    place = tile * sizes.BLOCK_N + tl.arange(0, sizes.BLOCK_N)
+    if region.GATHERED is not None:
+        k = gathered_key(place, region.GATHERED[0], region.GATHERED[1], region.GATHERED[2])
     else:
-        page = tl.load(region.PAGES + own.first_page + k // sizes.PAGE, mask=seen, other=0)
-        start = element_offset(page, strides[0]) + element_offset(k % sizes.PAGE, strides[2])
-    ptrs = X + (start + element_offset(own.kv_head, strides[1]))[:, None] + tl.arange(0, BLOCK_D)[None, :]
+        k = place * region.STRIDE + residue
+    return k
+
+
+@triton.jit
+def cache_rows(region, own, k, sizes):
+    """Where keys stand along the first dimension of a cache: their pages, or the sequence where there are none.
+
+    Pages are looked up a step ahead of their keys, so that no load waits for another.
+    """
+    if sizes.PAGE is None:
+        row = own.batch
+    else:
+        row = tl.load(region.PAGES + own.first_page + k // sizes.PAGE, mask=k < own.n, other=0)
+    return row
+
+
+@triton.jit
+def cache_offset(strides, row, k, own, sizes):
+    """Where keys are in a cache, in units of 8 elements: 64 bits, since a cache may hold more than 2^31."""
+    place = k
+    if sizes.PAGE is not None:
+        place = k % sizes.PAGE
+    return row.to(tl.int64) * strides[0] + (place.to(tl.int64) * strides[2] + own.kv_head.to(tl.int64) * strides[1])
+
+
+@triton.jit
+def load_cached(X, offset, seen, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):
+    """HEAD_DIM columns of keys or values that some row sees, [BLOCK_N, BLOCK_D]; 0 for others, whatever is there."""
+    ptrs = X + (offset * 8)[:, None] + tl.arange(0, BLOCK_D)[None, :]
     mask = seen[:, None]
     if HEAD_DIM != BLOCK_D:
         mask = mask & (tl.arange(0, BLOCK_D) < HEAD_DIM)[None, :]

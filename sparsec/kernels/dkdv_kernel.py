@@ -49,7 +49,7 @@ def dkdv_kernel(
     STRIDE: tl.constexpr, TOGETHER: tl.constexpr, LONGEST_FIRST: tl.constexpr,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr, TMA: tl.constexpr, OWN_TMA: tl.constexpr,
-    ROWS_OF_QUERY: tl.constexpr, HEADS_LISTED: tl.constexpr,
+    ROWS_OF_QUERY: tl.constexpr, HEADS_LISTED: tl.constexpr, ROWS_LISTED: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one tile of keys and values over the queries of a region, of all query heads that share them.
 
@@ -57,7 +57,8 @@ def dkdv_kernel(
     DK_SUMS_1, .., of the gathered keys SUMS_1, ...  PARTIAL_DK: it goes on with what the kernel before left.  DKDV_TOP:
     another kernel goes on with them.  SHARED: other groups of heads add to these keys, in float32.  SHARES, TILES,
     drop_below: as in `forward_kernel`; None: nothing is dropped.  HEADS_LISTED: as in `list_tiles`; None: entries stand
-    for all heads.  dv_b, ..: strides of DV, where V_DIM is HEAD_DIM those of DK.
+    for all heads.  ROWS_LISTED: entries are about so many rows of Q; None: about tiles of these.  dv_b, ..: strides of
+    DV, where V_DIM is HEAD_DIM those of DK.
     """
     if SHARES is not None:  # noqa: SIM102
         if is_idle(Shares(split_tiles, splits, SHARES, COUNTS, batch_lines, head_lines), KV_HEADS, LONGEST_FIRST):
@@ -77,7 +78,9 @@ def dkdv_kernel(
             KEEP, FULL, QUERIES, NUMBERS, INPUTS, FORMS, TABLES, WHOLE, LISTS_FILL, SCORE, SCORE_GRADIENT,
             GATHERED is not None, NEAR,
         ),
-        Lists(LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room, HEADS_LISTED),
+        Lists(
+            LIST_STARTS, LIST, SEEN, LIST_MASKS, MASKS, COUNTS, batch_lines, head_lines, room, HEADS_LISTED, ROWS_LISTED
+        ),
         Sizes(
             GROUP, HEAD_DIM, BLOCK_M, BLOCK_N, BLOCK_D, V_DIM, BLOCK_V, STRIDE, PRECISION, TMA, OWN_TMA,
             DK_SPLITS is not None, TILES is not None, ROWS_OF_QUERY,
@@ -226,7 +229,7 @@ def _add_queries(
     own, rules, lists, walk, step, head, LAST: tl.constexpr, sizes,
 ):  # fmt: skip
     """The sums after the queries of a step of one head."""
-    LISTED: tl.constexpr = lists.SEEN is not None
+    LISTED: tl.constexpr = lists.SEEN is not None or lists.ROWS is not None
     if HEADS is not None:
         head = tl.load(HEADS + head)
     stop = queries_at(walk, lists, own, step, sizes)

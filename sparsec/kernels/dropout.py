@@ -53,7 +53,7 @@ _KEY_STEP, _MIX, *_DROP_FACTORS = map(_integer, (KEY_STEP, MIX, FACTOR_0, FACTOR
 class Dropped(NamedTuple):
     """What a call says about dropout."""
 
-    p: Any = 0  # no float: torch.compile would trace a call twice, first with a float that may change
+    p: Any = None  # None: nothing
     generator: Any = None
     seed: Any = None
 
@@ -61,14 +61,13 @@ class Dropped(NamedTuple):
     def is_nothing(self) -> bool:
         """Whether a call says nothing about it."""
         p, generator, seed = self
-        return generator is None and seed is None and type(p) in (int, float) and p == 0
+        return generator is None and seed is None and (p is None or (type(p) in (int, float) and p == 0))
 
     @property
     def given(self) -> dict[str, Any]:
         """The keywords of a call that say it; none where nothing was said."""
-        found = {} if type(self.p) in (int, float) and self.p == 0 else {"dropout_p": self.p}
-        more = {"generator": self.generator, "dropout_seed": self.seed}
-        return found | {name: x for name, x in more.items() if x is not None}
+        said = {"dropout_p": self.p, "generator": self.generator, "dropout_seed": self.seed}
+        return {} if self.is_nothing else {name: x for name, x in said.items() if x is not None}
 
 
 NOTHING_DROPPED = Dropped()
@@ -79,8 +78,11 @@ def checked_dropout(dropped: Dropped, q: Tensor) -> tuple[float, Tensor | None]:
 
     Without a seed one is drawn from the generator, or from the default one of the device; nothing waits for it.
     """
-    p = checked_probability(dropped.p)
     generator, seed = dropped.generator, dropped.seed
+    if dropped.p is None and (some := next(iter(dropped.given), None)):
+        cure = "pass dropout_p=..., which may be 0, or leave it out"
+        raise ValueError(f"[SP0606] {some} says which weights are dropped, and dropout_p, how many, is missing: {cure}")
+    p = 0.0 if dropped.p is None else checked_probability(dropped.p)
     if generator is not None and seed is not None:
         raise ValueError("[SP0606] generator and dropout_seed can't be given together: a seed is drawn, or it is given")
     if generator is not None and not isinstance(generator, torch.Generator):

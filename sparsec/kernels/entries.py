@@ -79,6 +79,31 @@ def read_listed(LIST, at, FORM: tl.constexpr, index):
 
 
 @triton.jit
+def read_by_distance(INDEX: tl.constexpr, LIST, at, FORM: tl.constexpr, q, k):
+    """The entry of a list for each pair of a tile, 0 where there is none; INDEX makes its number of q - k alone.
+
+    Queries and keys stand side by side, each in as many positions as there are at most: so a tile has fewer distances
+    than rows and columns.  Each is read once, and spread over its diagonal through shared memory.
+    """
+    distance = q - k
+    ROOM: tl.constexpr = _power_of_two(q.numel + k.numel - 1)
+    first = _least(q) - _least(k) - (k.numel - 1)
+    entries = read_listed(LIST, at, FORM, INDEX(first + tl.arange(0, ROOM), 0))
+    places = tl.reshape(distance - first, [distance.numel])
+    return tl.reshape(tl.gather(entries, places, 0), distance.shape)
+
+
+@triton.jit
+def _least(x):
+    return tl.min(tl.reshape(x, [x.numel]), 0)
+
+
+@triton.constexpr_function
+def _power_of_two(least):
+    return 1 << (least - 1).bit_length()
+
+
+@triton.jit
 def read_pair(INPUT, at, FORM: tl.constexpr, row, column, n):
     """The entry of a query and a key, positions, 0 where there is none."""
     LENGTH: tl.constexpr = len(at)

@@ -22,7 +22,9 @@ from sparsec.kernels.program import cdiv
 from sparsec.kernels.tables import random_bits
 
 _CLUSTERS_OF_LINE = 32  # clusters that share a line of labels, a bit for each
-_HASHED_AT_ONCE, _SCORED_AT_ONCE = 128, 4096  # tokens; of long rows, or in float32, half as many are hashed
+_HASHED_AT_ONCE, _SCORED_AT_ONCE = 64, 4096  # tokens; of long rows, or in float32, half as many are hashed
+_DIRECTIONS_AT_ONCE, _HASH_WARPS = 32, 4
+_CANDIDATES = 2048  # tokens that may be members of a cluster, at most half of whom are taken
 _DRAWN_DIGITS, _DRAWN_WORDS = 8, 2  # of four bits, of which sums are drawn instead of normal numbers
 _LAST_TOKEN = (1 << 32) - 1
 
@@ -112,7 +114,7 @@ def _known_rotations(own: Hashing, kv_heads: int, size: int, device: torch.devic
 def _hashes(own: Hashing, x: Tensor, turned: Tensor) -> Tensor:
     """int32 [B, H_kv, rounds, rows] of x [B, H_kv, rows, D]."""
     if x.is_cuda and x.dtype != torch.float64:
-        return _hashes_on_gpu(own, x.contiguous(), turned.to(x.dtype).contiguous())
+        return _hashes_on_gpu(own, x.contiguous(), turned)
     exact = torch.promote_types(x.dtype, torch.float32)
     x, turned = x.to(exact), turned.to(exact)
     at_once = max(1, SLAB["cpu"] // (x.shape[0] * x.shape[1] * own.rounds * own.buckets))
@@ -127,11 +129,14 @@ def _hashes_on_gpu(own: Hashing, x: Tensor, turned: Tensor) -> Tensor:
     """Products of 16-bit numbers are exact, and so are directions in these: integers below 2**8."""
     (batch, heads, rows, size), half = x.shape, own.buckets // 2
     found = x.new_empty(batch, heads, own.rounds, rows, dtype=torch.int32)
+    columns, block_d = (max(16, 1 << (length - 1).bit_length()) for length in (min(half, _DIRECTIONS_AT_ONCE), size))
+    blocks = cdiv(half, columns)
+    behind = (0, blocks * columns - half, 0, 0, 0, block_d - size)
+    turned = torch.nn.functional.pad(turned.to(x.dtype).unflatten(2, (own.rounds, half)), behind).contiguous()
     block = _HASHED_AT_ONCE if size * x.dtype.itemsize <= 256 else _HASHED_AT_ONCE // 2
-    constants = {"HEAD_DIM": size, "BLOCK": block, "COLUMNS": min(64, max(16, 1 << (half - 1).bit_length()))}
-    constants |= {"BLOCK_D": max(16, 1 << (size - 1).bit_length()), "PRECISION": "ieee"}
-    grid = cdiv(rows, block), batch * heads
-    launched(hash_tokens, grid, x, turned, found, rows, own.rounds, half, heads, **constants, num_warps=8)
+    constants = {"HEAD_DIM": size, "BLOCK": block, "COLUMNS": columns, "BLOCK_D": block_d, "PRECISION": "ieee"}
+    grid, sizes = (cdiv(rows, block), batch * heads), (rows, own.rounds, half, blocks, heads)
+    launched(hash_tokens, grid, x, turned, found, *sizes, **constants, num_warps=_HASH_WARPS)
     return found
 
 
@@ -191,10 +196,11 @@ def _members_on_gpu(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     lines = cdiv(clusters, _CLUSTERS_OF_LINE)
     found = torch.zeros(batch, heads, lines, tokens, dtype=torch.int32, device=x.device)
     at_once = max(1, SLAB["cuda"] // max(1, batch * heads * tokens))
+    few = 2 * own.taken <= _CANDIDATES <= tokens // 4
+    candidates = x.new_empty(batch * heads, min(at_once, clusters), 2, _CANDIDATES, dtype=torch.int32) if few else None
+    constants = {"BLOCK": _SCORED_AT_ONCE, "ROOM": _CANDIDATES, "num_warps": 8}
     for first in range(0, clusters, at_once):
         scores = _products(centroids[:, :, first : first + at_once], x).contiguous()
         sizes = tokens, scores.shape[2], first, min(own.taken, tokens), lines
-        launched(
-            mark_members, (scores.shape[2], batch * heads), scores, found, *sizes, BLOCK=_SCORED_AT_ONCE, num_warps=8
-        )
+        launched(mark_members, (scores.shape[2], batch * heads), scores, found, candidates, *sizes, **constants)
     return found

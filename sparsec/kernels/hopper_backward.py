@@ -157,6 +157,7 @@ def _values_of_kernel(run: Pass, kernel: Kernel, q_offset: int, ordered: bool) -
     values |= {"heads": heads, "kv_heads": kv_heads, "GROUP": heads // kv_heads, "HEAD_DIM": head_dim}
     values |= {"NAME": "backward", "KEEP": region.answers.keep, "NUMBERS": kernel.numbers or None}
     values |= {"SCORE": region.answers.score, "SCORE_GRADIENT": region.answers.score_gradient}
+    values["EXPONENT_AND_SLOPE"] = region.answers.exponent_and_slope
     values |= {"NEAR": near_of(run, kernel, q_offset), "QUERIES": STEP_QUERIES[size], "KEYS": STEP_KEYS}
     return values | {"BLOCK_D": size, "STAGES": BACKWARD_TILES[size].stages, "BACKWARDS": False, "ORDERED": ordered}
 

@@ -48,7 +48,7 @@ def hopper_backward_kernel(
     DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n,
     heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr, SCORE: gl.constexpr, SCORE_GRADIENT: gl.constexpr,
-    NEAR: gl.constexpr,
+    NEAR: gl.constexpr, EXPONENT_AND_SLOPE: gl.constexpr,
     GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,
     STAGES: gl.constexpr, BACKWARDS: gl.constexpr, ORDERED: gl.constexpr,
 ):  # fmt: skip
@@ -68,6 +68,7 @@ def hopper_backward_kernel(
             ),
             Rules(
                 KEEP, None, None, NUMBERS, None, None, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
+                None, None, EXPONENT_AND_SLOPE,
             ),
             BackwardSizes(
                 GROUP, QUERIES, KEYS,
@@ -150,6 +151,8 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
         if plan.sizes.PACKED and is_ragged_tile(tile, plan):
             k_tile = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE])
             clear_keys(k_tile, shared.v.index(0).reshape([plan.sizes.KEYS, SIZE]), tile, plan)
+        if plan.sizes.QUERIES == 64:
+            lse = _awaited_lse(shared, stage, phase, True, COLUMN)
         for step in range(steps):
             # The index 0, which the compiler does not know: else it makes all descriptors of k and v before the loop,
             # and spills what it can't hold.
@@ -164,7 +167,8 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             q = shared.q.index(stage).reshape([plan.sizes.QUERIES, SIZE])
             do = shared.do.index(stage).reshape([plan.sizes.QUERIES, SIZE])
             stats = shared.stats.index(stage)
-            mbarrier.wait(shared.full.index(stage), phase)
+            if plan.sizes.QUERIES != 64:
+                mbarrier.wait(shared.full.index(stage), phase)
             if plan.sizes.PACKED and says(said, RAGGED_QUERIES):
                 clear_queries(q, do, entry, tile, plan)
             if plan.sizes.QUERIES == 64:
@@ -172,7 +176,6 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 s = warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
                 dp = warpgroup_mma(v, do.permute((1, 0)), zeros, use_acc=False, is_async=True)
                 s = warpgroup_mma_wait(1, deps=[s])
-                lse = stats.slice(0, plan.sizes.QUERIES).load(COLUMN)
                 p, sloped = step_weights(s, lse, whole, tile, entry, head, plan, GROUP * HALF, 0)
                 dv = warpgroup_mma(gl.convert_layout(p.to(q.dtype), WEIGHTS), do, dv, is_async=True)
                 delta = stats.slice(plan.sizes.QUERIES, plan.sizes.QUERIES).load(COLUMN)
@@ -230,13 +233,16 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
                 if step > 0:
                     leave_dq(dq, tile, step - 1, 1 - now, DQ, shared, plan, GROUP)
+            next_stage = gl.where(stage == STAGES - 1, 0, stage + 1)
+            next_phase = gl.where(stage == STAGES - 1, phase ^ 1, phase)
+            if plan.sizes.QUERIES == 64:  # while dk is made, which reads less of shared memory than other products do
+                lse = _awaited_lse(shared, next_stage, next_phase, step + 1 < steps, COLUMN)
             # Nothing may be in flight over the end of a loop: ptxas would have every product wait (C7514).
             dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
             named_barrier(STAGE_EMPTY + stage, ARRIVE_ALL)
             dk, dv = warpgroup_mma_init(dk), warpgroup_mma_init(dv)
             count += 1
-            phase = gl.where(stage == STAGES - 1, phase ^ 1, phase)
-            stage = gl.where(stage == STAGES - 1, 0, stage + 1)
+            stage, phase = next_stage, next_phase
         dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
         last = (count - 1) & 1
         k_columns = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE]).slice(FIRST_COLUMN, COLUMNS, 1)
@@ -255,3 +261,10 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             store_part_of_keys(dk * plan.work.scale, plan.work.DK_PARTS, tile, plan, GROUP)
         turn += 1
         number = taken_backward_tile(turn, shared, 4)
+
+
+@gluon.jit
+def _awaited_lse(shared, stage, phase, there, LAYOUT: gl.constexpr):
+    """Log-sum-exps of 64 queries of a stage, for which it waits if it is to come."""
+    mbarrier.wait(shared.full.index(stage), phase, pred=there)
+    return shared.stats.index(stage).slice(0, 64).load(LAYOUT)

@@ -54,11 +54,12 @@ def hopper_block_kernel(
         Q, K, V, HopperResults(OUT, OUT_ROWS, r_b, r_h, r_m, LSE, SPLITS, SPLITS_LSE),
         HopperPlan(
             HopperWork(
-                None, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits, SINKS, sinks_b,
+                None, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, group_heads, split_tiles,
+                splits, SINKS, sinks_b,
             ),
             Rules(KEEP, None, None, NUMBERS), BlockLists(STARTS, STEPS, share_every),
             HopperSizes(
-                GROUP, SPLITS is not None, False, TILE_WORDS, False, False,
+                GROUP, SPLITS is not None, False, TILE_WORDS, False,
                 128, 128, BLOCK_D, HEAD_DIM, 64, 2, KEY_STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 128, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2), TWIN,

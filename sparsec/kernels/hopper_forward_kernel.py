@@ -18,12 +18,12 @@ from sparsec.kernels.hopper_tiles import ENDS, FIRST, RAGGED, SEQUENCE_WORDS, TI
 from sparsec.kernels.regions import Lists, Rules
 
 
-@gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles"], repr=kernel_name)
+@gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles", "together"], repr=kernel_name)
 def hopper_forward_kernel(
     Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, SINKS, r_b, r_h, r_m,
-    heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits, sinks_b,
+    heads, group_heads, n_q, n, q_offset, batches, tiles, together, scale_log2, split_tiles, splits, sinks_b,
     NAME: gl.constexpr, KEEP: gl.constexpr, FULL: gl.constexpr, KEYS: gl.constexpr, NUMBERS: gl.constexpr,
-    WHOLE: gl.constexpr, SCORE: gl.constexpr, TILT: gl.constexpr, NEAR: gl.constexpr, BOUNDED: gl.constexpr,
+    WHOLE: gl.constexpr, SCORE: gl.constexpr, TILT: gl.constexpr, NEAR: gl.constexpr, WEIGHT: gl.constexpr,
     LONGEST_FIRST: gl.constexpr,
     GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_D: gl.constexpr,
     STAGES: gl.constexpr,
@@ -40,11 +40,13 @@ def hopper_forward_kernel(
         Q, K, V, HopperResults(OUT, OUT_ROWS, r_b, r_h, r_m, LSE, SPLITS, SPLITS_LSE),
         HopperPlan(
             HopperWork(
-                TILES, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, split_tiles, splits, SINKS, sinks_b,
+                TILES, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, together, split_tiles,
+                splits, SINKS, sinks_b,
             ),
-            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR, TILT), Lists(),
+            Rules(KEEP, FULL, KEYS, NUMBERS, None, None, None, WHOLE, False, SCORE, None, False, NEAR, TILT, WEIGHT),
+            Lists(),
             HopperSizes(
-                GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST, BOUNDED,
+                GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST,
                 BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, ROWS, BLOCK_M // ROWS, STAGES,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2),
@@ -117,9 +119,6 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
     while more:
         first, more = says(said, FIRST), not says(said, ENDS)
         turn += said & FIRST
-        if first & (turn > 0):
-            group_is_done(QUERIES_EMPTY + ((turn - 1) & 1), GROUPS)
-            hopper_store_sums(m_i, l_i, turn - 1, results, shared, plan, GROUP)
         mbarrier.wait(shared.q_full.index(turn & 1), (turn >> 1) & 1, pred=first & more)
         s = scores_of(shared, GROUPS * (turn & 1) + GROUP, stage % STAGES, plan)
         if complete >= 0:
@@ -127,18 +126,22 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         if plan.sizes.PACKED and says(said_before, RAGGED):
             clear_values(shared, stage % STAGES, said_before, turn_before, plan, GROUP)
         acc = warpgroup_mma(p, stored_matrix(shared.v, stage % STAGES), acc, use_acc=adds, is_async=True)
+        if first & (turn > 0):  # behind both products, which need not wait for it
+            group_is_done(QUERIES_EMPTY + ((turn - 1) & 1), GROUPS)
+            hopper_store_sums(m_i, l_i, turn - 1, results, shared, plan, GROUP)
         weights, alpha, m_i, l_i = next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP)
         # The end of a basic block: without it, ptxas moves the wait for the values before the exponentials.
         mbarrier.wait(shared.full.index((stage + 1) % STAGES), ((stage + 1) // STAGES) & 1, pred=more)
+        said_next = said_of(shared.said, (stage + 1) % STAGES)
         acc = warpgroup_mma_wait(0, deps=[acc])
         group_is_done(STAGE_EMPTY + stage % STAGES, GROUPS)
         p = gl.convert_layout(weights.to(shared.q.dtype), plan.sizes.WEIGHTS)
-        if not plan.sizes.BOUNDED:
+        if plan.rules.WEIGHT is None:
             acc *= alpha[:, None]
         stage += 1
         adds, complete = not first, gl.where(first, turn - 1, -1)
         said_before, turn_before = said, turn
-        said = said_of(shared.said, stage % STAGES)
+        said = said_next
     if complete >= 0:  # of several sequences, there may be fewer tiles than programs
         hopper_store(acc, complete, results, shared, plan, GROUP)
     store_wait(0)

@@ -20,13 +20,13 @@ from sparsec.kernels.regions import ask, ask_keep
 
 
 @gluon.jit
-def hopper_exponents(s, said, turn, shared, plan, GROUP: gl.constexpr):
-    """What the pattern's score says of the products of a step, for the rows of a group, as powers of 2."""
+def hopper_ask(ANSWER: gl.constexpr, s, said, turn, shared, plan, GROUP: gl.constexpr):
+    """What an answer about scores says of the products of a step, not yet scaled, for the rows of a group."""
     k = (said >> SAID_FLAGS) * plan.sizes.BLOCK_N + gl.arange(0, plan.sizes.BLOCK_N, gl.SliceLayout(0, s.type.layout))
     q, at = _rows_of_step(s, turn, shared, plan, GROUP)
     n, scale = number_of_keys(shared, turn, plan), plan.scale_log2 * LN_2
     given = s, scale, q[:, None], k[None, :], n, at[1], at[2], plan.rules.NEAR
-    return ask(plan.rules.SCORE, given, (), plan.rules.NUMBERS)
+    return ask(ANSWER, given, (), plan.rules.NUMBERS)
 
 
 @gluon.jit
@@ -56,8 +56,8 @@ def hopper_tilt(s, said, turn, shared, plan, GROUP: gl.constexpr):
 
 
 @gluon.jit
-def hopper_mask(s, said, turn, shared, plan, GROUP: gl.constexpr):
-    """Scores of a step, -inf where the pattern leaves a pair out, for the rows of a group.
+def hopper_mask(s, NOTHING: gl.constexpr, said, turn, shared, plan, GROUP: gl.constexpr):
+    """Scores of a step, or weights, and NOTHING where the pattern leaves a pair out, for the rows of a group.
 
     A mask costs as many instructions as half of the softmax, so each half of the keys is asked about by itself.  Scores
     are overwritten in place, in a branch each: with branches in branches, all would be moved, masked or not.
@@ -68,14 +68,14 @@ def hopper_mask(s, said, turn, shared, plan, GROUP: gl.constexpr):
     if plan.rules.KEEP is not None and not plan.rules.WHOLE:
         low, high = gl.split(gl.permute(gl.reshape(s, [plan.sizes.ROWS, 2, half]), [0, 2, 1]))
         if says(said, MASKS << (2 * GROUP)):
-            low = _mask_half(low, k_lo, turn, shared, plan, GROUP)
+            low = _mask_half(low, NOTHING, k_lo, turn, shared, plan, GROUP)
         if says(said, MASKS << (2 * GROUP + 1)):
-            high = _mask_half(high, k_lo + half, turn, shared, plan, GROUP)
+            high = _mask_half(high, NOTHING, k_lo + half, turn, shared, plan, GROUP)
         both = gl.reshape(gl.permute(gl.join(low, high), [0, 2, 1]), [plan.sizes.ROWS, KEYS])
         s = gl.convert_layout(both, s.type.layout, assert_trivial=True)  # registers keep their places
     if says(said, RAGGED):
         k = k_lo + gl.arange(0, KEYS, gl.SliceLayout(0, s.type.layout))
-        s = gl.where(keys_there(k, turn, shared, plan)[None, :], s, float("-inf"))
+        s = gl.where(keys_there(k, turn, shared, plan)[None, :], s, NOTHING)
     return s
 
 
@@ -89,11 +89,11 @@ def keys_there(k, turn, shared, plan):
 
 
 @gluon.jit
-def _mask_half(s, k_lo, turn, shared, plan, GROUP: gl.constexpr):
+def _mask_half(s, NOTHING: gl.constexpr, k_lo, turn, shared, plan, GROUP: gl.constexpr):
     k = k_lo + gl.arange(0, plan.sizes.BLOCK_N // 2, gl.SliceLayout(0, s.type.layout))
     q, at = _rows_of_step(s, turn, shared, plan, GROUP)
     n = number_of_keys(shared, turn, plan)
-    return gl.where(ask_keep(plan.rules, q[:, None], k[None, :], n, at), s, float("-inf"))
+    return gl.where(ask_keep(plan.rules, q[:, None], k[None, :], n, at), s, NOTHING)
 
 
 @gluon.jit

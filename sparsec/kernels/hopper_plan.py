@@ -17,6 +17,7 @@ class HopperWork(NamedTuple):
     n: Any
     q_offset: Any
     tiles: Any  # of the queries of a head
+    together: Any  # how many heads of all batches take turns, the longest tiles first, before the next ones do
     split_tiles: Any  # the first ones, which `splits` programs split
     splits: Any
     SINKS: Any  # one score more for each row, [1 or B, H]; None: there is none
@@ -31,7 +32,6 @@ class HopperSizes(NamedTuple):
     PACKED: Any  # whether tiles are those of several sequences, and how many words are said of one
     WORDS: Any
     LONGEST_FIRST: Any
-    BOUNDED: Any  # scores are so small that a softmax needs no maximum
     BLOCK_M: Any
     BLOCK_N: Any
     BLOCK_D: Any

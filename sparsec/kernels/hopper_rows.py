@@ -17,6 +17,7 @@ from sparsec.kernels.stages import join_splits, lay_splits, near_of, split_first
 
 # Registers of a thread by the number of groups, the mean: two have 240 each, three 160.
 _REGISTERS = {2: 168, 3: 128}
+_CACHED = 32 << 20  # bytes of keys and values that are read again and again
 
 
 def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_offset: int) -> None:
@@ -34,7 +35,7 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     values |= {"BLOCK_M": rows, "BLOCK_N": keys}
     values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"SCORE": kernel.regions[0].answers.exponent, "TILT": kernel.regions[0].answers.tilt}
-    values["BOUNDED"] = has_no_maximum(kernel, q.dtype)
+    values["WEIGHT"] = kernel.regions[0].answers.weight if has_no_maximum(kernel, q.dtype) else None
     whole = kernel.block > 1 and kernel.block % rows == kernel.block % keys == q_offset % rows == 0
     values["WHOLE"] = whole and not run.packed  # sequences have first positions of their own
     for name, block in {"Q": GROUP_ROWS, "K": keys, "V": keys, "OUT": GROUP_ROWS}.items():
@@ -43,6 +44,7 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     values |= {"OUT_ROWS": Slot("OUT"), **strides_by_name(r=run.metas["OUT"])}
     values |= {"scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
     values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
+    values["together"] = heads.queries * batch if run.packed else heads_together(k, heads.queries * batch, all_heads)
     if run.packed:
         laid, most = lay_sequence_tiles(run, kernel, heads, values, (rows, keys))
         values |= {"TILES": laid["TILES"], "LONGEST_FIRST": False}
@@ -60,6 +62,12 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     if split:
         found |= {"OUT": Slot("OUT"), "OUT_TOP": None, "LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
         join_splits(run, combine_splits, split, found)
+
+
+def heads_together(k: Meta, rows: int, heads: int) -> int:
+    """How many query heads of all batches take turns: those whose keys and values a part of the L2 cache holds."""
+    bytes_of_head = 2 * k.shape[2] * k.shape[3] * k.dtype.itemsize
+    return min(max(_CACHED // bytes_of_head, 1) * heads // k.shape[1], rows)
 
 
 def hopper_box(name: str, x: Meta, rows: int, columns: int) -> Box:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsec.kernels.hopper import fence_async_shared, gl, gluon, warpgroup_mma, warpgroup_mma_wait
-from sparsec.kernels.hopper_mask import hopper_exponents, hopper_mask, hopper_tilt, keys_there
+from sparsec.kernels.hopper_mask import hopper_ask, hopper_mask, hopper_tilt, keys_there
 from sparsec.kernels.hopper_sync import MEET_GROUPS, MEET_THREE_GROUPS, VALUES_CLEARED, named_barrier, says
 from sparsec.kernels.hopper_tiles import FIRST, MASKS, RAGGED, SAID_FLAGS
 
@@ -29,7 +29,7 @@ def scores_of(shared, slot, stage, plan):
 @gluon.jit
 def no_sums(plan):
     """The maximum of a group's rows and the sums of their weights, of each thread, before the first step."""
-    START: gl.constexpr = 0.0 if plan.sizes.BOUNDED else NO_MAXIMUM
+    START: gl.constexpr = NO_MAXIMUM if plan.rules.WEIGHT is None else 0.0
     m_i = gl.full([plan.sizes.ROWS], START, gl.float32, gl.SliceLayout(1, plan.sizes.OUT))
     return m_i, _lane_sums(gl.zeros([plan.sizes.ROWS, plan.sizes.BLOCK_N], gl.float32, plan.sizes.SCORES))
 
@@ -38,33 +38,35 @@ def no_sums(plan):
 def next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP: gl.constexpr):
     """Weights of a step, what earlier sums are to be multiplied with, maximum and sums.
 
-    In the first step of a tile, what is before belongs to another one, and is left as it is.  Where scores are BOUNDED,
-    0 stands for the maximum, and earlier sums stay as they are.
+    In the first step of a tile, what is before belongs to another one, and is left as it is.  Where the pattern says
+    WEIGHT, 0 stands for the maximum, and earlier sums stay as they are.
     """
     s, scale = warpgroup_mma_wait(1, deps=[s]), plan.scale_log2
+    if plan.rules.WEIGHT is not None:
+        p = hopper_ask(plan.rules.WEIGHT, s, said, turn, shared, plan, GROUP)
+        if says(said, RAGGED | (3 * MASKS) << (2 * GROUP)):
+            p = hopper_mask(p, 0.0, said, turn, shared, plan, GROUP)
+        l_i = gl.where(says(said, FIRST), 0.0, l_i)
+        return p, m_i, m_i, l_i + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
     if plan.rules.SCORE is not None:
-        s, scale = hopper_exponents(s, said, turn, shared, plan, GROUP), 1.0
+        s, scale = hopper_ask(plan.rules.SCORE, s, said, turn, shared, plan, GROUP), 1.0
     if plan.rules.TILT is not None:
         s, rise = hopper_tilt(s * scale, said, turn, shared, plan, GROUP)
     if says(said, RAGGED | (3 * MASKS) << (2 * GROUP)):
-        s = hopper_mask(s, said, turn, shared, plan, GROUP)
+        s = hopper_mask(s, float("-inf"), said, turn, shared, plan, GROUP)
     first = says(said, FIRST)
     l_i = gl.where(first, 0.0, l_i)
-    if plan.sizes.BOUNDED:
-        p = gl.exp2(s * scale)
-        return p, m_i, m_i, l_i + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
+    row_max = gl.convert_layout(gl.max(s, 1), m_i.type.layout, assert_trivial=True)
+    m_i = gl.where(first, NO_MAXIMUM, m_i)
+    if plan.rules.TILT is not None:
+        m_new = gl.maximum(m_i, row_max + rise)
+        p = gl.exp2(s - _rows_of(m_new - rise, s))
     else:
-        row_max = gl.convert_layout(gl.max(s, 1), m_i.type.layout, assert_trivial=True)
-        m_i = gl.where(first, NO_MAXIMUM, m_i)
-        if plan.rules.TILT is not None:
-            m_new = gl.maximum(m_i, row_max + rise)
-            p = gl.exp2(s - _rows_of(m_new - rise, s))
-        else:
-            m_new = gl.maximum(m_i, row_max * scale)
-            p = gl.exp2(s * scale - _rows_of(m_new, s))
-        alpha = gl.exp2(m_i - m_new)
-        l_i = l_i * _rows_of(alpha, l_i) + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
-        return p, gl.where(first, 1.0, alpha), m_new, l_i
+        m_new = gl.maximum(m_i, row_max * scale)
+        p = gl.exp2(s * scale - _rows_of(m_new, s))
+    alpha = gl.exp2(m_i - m_new)
+    l_i = l_i * _rows_of(alpha, l_i) + gl.convert_layout(_lane_sums(p), l_i.type.layout, assert_trivial=True)
+    return p, gl.where(first, 1.0, alpha), m_new, l_i
 
 
 @gluon.jit

@@ -16,7 +16,7 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
         sink = tile_word(shared, turn, plan, TILE_SINK).to(gl.float32, bitcast=True)
         if plan.sizes.TWIN and GROUP == 1:  # the first group of a share has it
             sink = gl.where(tile_word(shared, turn, plan, TILE_PART) < 0, sink, float("-inf"))
-        if plan.sizes.BOUNDED:
+        if plan.rules.WEIGHT is not None:
             m_i = gl.where(l_i == 0, NO_MAXIMUM, m_i)  # of a row without a pair the sink is all there is
         top = gl.maximum(m_i, sink)
         share = gl.exp2(m_i - top)

@@ -30,45 +30,57 @@ TILE_SLOTS = gl.constexpr(4)  # the tiles before, of this turn and after, and on
 
 
 @gluon.jit
-def hopper_number(turn, plan):
-    """The number of the tile of a turn; every other turn runs backwards where later ones have less to do."""
-    program = gl.program_id(0)
-    if plan.sizes.LONGEST_FIRST:
-        program = gl.where(turn % 2 == 1, gl.num_programs(0) - 1 - program, program)
-    return turn * gl.num_programs(0) + program
-
-
-@gluon.jit
 def hopper_turns(plan):
-    """How many tiles this program works on."""
-    rows = plan.work.group_heads * plan.work.batches
-    if plan.sizes.PACKED:
-        tiles = gl.load(plan.work.TILES) * plan.work.group_heads
+    """How many turns a program has, some of them without a tile."""
+    programs, rows = gl.num_programs(0), plan.work.group_heads * plan.work.batches
+    if plan.sizes.LONGEST_FIRST:
+        turns = gl.cdiv(rows, plan.work.together) * gl.cdiv(plan.work.tiles * plan.work.together, programs)
     else:
-        tiles = plan.work.tiles * rows
-    if plan.sizes.SPLIT:
-        tiles += plan.work.split_tiles * (plan.work.splits - 1) * rows
-    turns = tiles // gl.num_programs(0)
-    return turns + gl.where(hopper_number(turns, plan) < tiles, 1, 0)
+        if plan.sizes.PACKED:
+            tiles = gl.load(plan.work.TILES) * plan.work.group_heads
+        else:
+            tiles = plan.work.tiles * rows
+        if plan.sizes.SPLIT:
+            tiles += plan.work.split_tiles * (plan.work.splits - 1) * rows
+        turns = tiles // programs + gl.where(gl.program_id(0) < tiles % programs, 1, 0)
+    return turns
 
 
 @gluon.jit
-def hopper_tile(turn, plan):
-    """The tile of a turn."""
+def hopper_number(turn, plan):
+    """The number of the tile of a turn, -1: it has none.
+
+    Where tiles get shorter every other turn runs backwards, so that programs have equal shares of some heads, then of
+    the next ones.
+    """
+    programs, program = gl.num_programs(0), gl.program_id(0)
+    number = turn * programs + program
+    if plan.sizes.LONGEST_FIRST:
+        together, rows = plan.work.together, plan.work.group_heads * plan.work.batches
+        turns = gl.cdiv(plan.work.tiles * together, programs)
+        part, turn = turn // turns, turn % turns
+        place = turn * programs + gl.where((part + turn) % 2 == 1, programs - 1 - program, program)
+        heads = gl.minimum(together, rows - part * together)
+        number = gl.where(place < plan.work.tiles * heads, part * together * plan.work.tiles + place, -1)
+    return number
+
+
+@gluon.jit
+def hopper_tile(number, plan):
+    """The tile of a number."""
     if plan.sizes.PACKED:
-        tile = _tile_of_sequences(turn, plan)
+        tile = _tile_of_sequences(number, plan)
     else:
-        tile = _tile_of_rows(turn, plan)
+        tile = _tile_of_rows(number, plan)
     return tile
 
 
 @gluon.jit
-def _tile_of_sequences(turn, plan):
+def _tile_of_sequences(number, plan):
     """Tile after tile of all sequences, of each all heads; later tiles of a sequence, which have more to do, first.
 
     Head after head, programs would have the same places of the list in each, and some only long ones.
     """
-    number = hopper_number(turn, plan)
     own, head = sequence_of(plan.work.TILES, number // plan.work.group_heads, True), number % plan.work.group_heads
     if plan.work.HEADS is not None:
         head = gl.load(plan.work.HEADS + head)
@@ -80,9 +92,9 @@ def _tile_of_sequences(turn, plan):
 
 
 @gluon.jit
-def _tile_of_rows(turn, plan):
-    """Those that programs split come first, then the longest ones, or head after head."""
-    number, rows = hopper_number(turn, plan), plan.work.group_heads * plan.work.batches
+def _tile_of_rows(number, plan):
+    """Those that programs split come first; then head after head, or the longest ones of some heads and of the next."""
+    rows = plan.work.group_heads * plan.work.batches
     split, part, parts, skipped, shares = number < 0, 0, 1, 0, 1
     if plan.sizes.SPLIT:
         shares, skipped = gl.maximum(plan.work.split_tiles * plan.work.splits, 1), plan.work.split_tiles
@@ -90,7 +102,9 @@ def _tile_of_rows(turn, plan):
         share = number
         number = gl.where(split, 0, number - plan.work.split_tiles * plan.work.splits * rows)
     if plan.sizes.LONGEST_FIRST:
-        tile, row = plan.work.tiles - 1 - number // rows, number % rows
+        first = number // (plan.work.tiles * plan.work.together) * plan.work.together
+        heads, place = gl.minimum(plan.work.together, rows - first), number - first * plan.work.tiles
+        tile, row = plan.work.tiles - 1 - place // heads, first + place % heads
     else:
         tiles = gl.maximum(plan.work.tiles - skipped, 1)
         tile, row = number % tiles + skipped, number // tiles

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sparsec.kernels.chosen_kernels import QUERIES_OF_LINE, SMALL, mark_chosen
+from sparsec.kernels.chosen_kernels import BEHIND, QUERIES_OF_LINE, SMALL, mark_chosen
 from sparsec.kernels.inputs import DATA, Input
 from sparsec.kernels.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.memory import as_contiguous
@@ -15,7 +15,6 @@ from sparsec.kernels.program import Program, cdiv
 
 _MARKED_AT_ONCE = 1024  # entries
 _BITS = 8  # words of bits, at most, in the place of an entry; where there are more, entries are sorted and searched
-_BEHIND = (1 << 31) - 1  # no block has this number
 
 
 def for_kernels(
@@ -73,36 +72,58 @@ def _chosen(program: Program, own: Input, x: Tensor, n: int, rows_of_query: int)
     """Chosen blocks [B, G, lists, t] as CHOSEN and UNITED of `sparsec.kernels.chosen_kernels`, if they are used."""
     if not own.uses:
         return []
-    x = as_contiguous(x)
-    run = _marking(program, own, Meta.of(x), n, rows_of_query)
-    found = run({"LISTS": x})
-    if "CHOSEN" in found:
-        return [found["CHOSEN"], found["UNITED"]]
-    blocks = cdiv(n, own.sizes[1])
-    entries = torch.where((x >= 0) & (x < blocks), x, _BEHIND).int().sort(-1).values
-    pitch = 1 << max(x.shape[-1] - 1, 0).bit_length()
-    return [torch.nn.functional.pad(entries, (0, pitch - x.shape[-1]), value=_BEHIND), found["UNITED"]]
+    x, (rows, size) = as_contiguous(x), own.sizes
+    together = lists_together(rows, rows_of_query)
+    if cdiv(cdiv(n, size), 32) > _BITS * x.shape[-1]:
+        return _searched(x, cdiv(n, size), together)
+    found = _marking(program, own, Meta.of(x), n, together)({"LISTS": x})
+    chosen = found["CHOSEN"].expand(-1, -1, -1, -1, x.shape[-1])  # one number in all places: says how long lists are
+    return [chosen, found["UNITED"]]
 
 
-def _marking(program: Program, own: Input, lists: Meta, n: int, rows_of_query: int) -> Pass:
-    """The pass that sets bits of lists; none of their numbers decides it."""
-    key = "chosen", own, lists, n, rows_of_query
+def lists_together(rows: int, rows_of_query: int) -> int:
+    """How many lists, each of so many queries, have a line of UNITED together."""
+    line = QUERIES_OF_LINE // rows_of_query
+    return 1 if rows >= min(SMALL, line) else cdiv(line, rows)
+
+
+def blocks_together(size: int) -> int:
+    """How many blocks of so many keys share a bit of UNITED."""
+    return cdiv(SMALL, size)
+
+
+def _searched(x: Tensor, blocks: int, together: int) -> list[Tensor]:
+    """The entries of each list, and those of so many together, in rising order."""
+    entries = torch.where((x >= 0) & (x < blocks), x, BEHIND).int()
+    chosen = _in_order(entries)
+    if together == 1:
+        return [chosen, chosen]
+    filled = torch.nn.functional.pad(entries, (0, 0, 0, -x.shape[2] % together), value=BEHIND)
+    return [chosen, _in_order(filled.unflatten(2, (-1, together)).flatten(3))]
+
+
+def _in_order(entries: Tensor) -> Tensor:
+    """Rows of entries sorted, and filled up to a power of two."""
+    length = entries.shape[-1]
+    pitch = 1 << max(length - 1, 0).bit_length()
+    return torch.nn.functional.pad(entries.sort(-1).values, (0, pitch - length), value=BEHIND)
+
+
+def _marking(program: Program, own: Input, lists: Meta, n: int, together: int) -> Pass:
+    """The pass that sets bits of lists, and of so many together; none of their numbers decides it."""
+    key = "chosen", own, lists, n, together
     run = program.passes.get(key)
     if run is not None:
         return run
     run = remember(program, key, Pass(program, LISTS=lists))
     batch, groups, count, listed = lists.shape
-    rows, size = own.sizes
-    line = QUERIES_OF_LINE // rows_of_query
-    lists_of_line = 1 if rows >= min(SMALL, line) else cdiv(line, rows)
-    blocks, blocks_of_bit = cdiv(n, size), cdiv(SMALL, size)
-    words, lines, united_words = cdiv(blocks, 32), cdiv(count, lists_of_line), cdiv(cdiv(blocks, blocks_of_bit), 32)
-    values: Environment = {"LISTS": Slot("LISTS"), "UNITED": Slot("UNITED"), "AT_ONCE": _MARKED_AT_ONCE}
-    values |= {"LISTS_OF_LINE": lists_of_line, "BLOCKS_OF_BIT": blocks_of_bit}
+    size = own.sizes[1]
+    blocks, blocks_of_bit = cdiv(n, size), blocks_together(size)
+    words, lines, united_words = cdiv(blocks, 32), cdiv(count, together), cdiv(cdiv(blocks, blocks_of_bit), 32)
     run.zeros("UNITED", (batch, groups, lines, united_words, 1), torch.int32)
-    if words <= _BITS * listed:
-        run.zeros("CHOSEN", (batch, groups, count, words, 1), torch.int32)
-        values["CHOSEN"] = Slot("CHOSEN")
+    run.zeros("CHOSEN", (batch, groups, words, count, 1), torch.int32)
+    values: Environment = {name: Slot(name) for name in ("LISTS", "CHOSEN", "UNITED")}
+    values |= {"LISTS_OF_LINE": together, "BLOCKS_OF_BIT": blocks_of_bit, "AT_ONCE": _MARKED_AT_ONCE}
     entries = batch * groups * count * listed
     values |= {"every_list": batch * groups * count, "listed": listed, "lists": count, "blocks": blocks, "words": words}
     values |= {"lines": lines, "united_words": united_words}

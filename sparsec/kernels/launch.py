@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ from sparsec.kernels.program import Program
 from sparsec.kernels.scratch import SCRATCH, Room, Scratch, ScratchPart, give_back, lay_scratch, take
 
 Environment = dict[str, Any]  # tensors and numbers of one call, by name
+_T = TypeVar("_T")
 _MOST_PASSES = 128  # of a program that are kept prepared
 
 
@@ -195,8 +196,8 @@ class Pass:
         return [*steps, chain(launches, within)] if launches else steps
 
 
-def remember(program: Program, key: tuple, made: Pass) -> Pass:
-    """Keeps a prepared pass under its key; the oldest gives way."""
+def remember(program: Any, key: tuple, made: _T) -> _T:
+    """Keeps what is prepared, a pass or several, under its key; the oldest gives way."""
     while len(program.passes) >= _MOST_PASSES:
         program.passes.pop(next(iter(program.passes)), None)
     program.passes[key] = made

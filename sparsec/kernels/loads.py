@@ -186,7 +186,7 @@ def load_row_stats(
             there = rows.row < rows.length
             numbers = tl.load(X + bh.to(tl.int64) * n_rows + first + rows.row, mask=there, other=NONE)
     elif LISTED:
-        numbers = tl.load(X + bh.to(tl.int64) * n_rows + rows.row, mask=rows.row < rows.length, other=0.0)
+        numbers = tl.load(X + bh.to(tl.int64) * n_rows + rows.row, mask=rows.row < rows.length, other=NONE)
     elif TMA:
         numbers = X.load([bh, rows.place]).reshape(BLOCK)
     else:

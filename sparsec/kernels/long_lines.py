@@ -22,15 +22,26 @@ _COLUMNS = getattr(SHARE_COLUMNS, "value", SHARE_COLUMNS)
 
 
 def share_long_lines(
-    run: Pass, counts: str, values: Environment, lines: int, turns: int, block: int, own: int, batch: int
+    run: Pass,
+    counts: str,
+    values: Environment,
+    lines: int,
+    turns: int,
+    block: int,
+    own: int,
+    batch: int,
+    most: int,
+    together: int,
 ) -> Split | None:
     """Cuts the long lines of a list into shares; None where there can be none.
 
     `counts`: the name of its COUNTS.  It has `lines` for each row of the batch and each of `own` heads that have lines
-    of their own, as `values` say, each of whose steps is taken by `turns` query heads.
+    of their own, as `values` say, each of whose entries is for `turns` query heads.  `most`: turns of a line.
+    `together`: entries of a step.
     """
+    least = _LEAST_STEPS * together
     copies = (1 if values["head_lines"] else own) * (1 if values["batch_lines"] else batch)
-    if values["room"] * turns <= 2 * _LEAST_STEPS or copies > _SHARES:
+    if most <= 2 * least or copies > _SHARES:
         return None
     many = min(max(_FEW_LINES, lines * own * batch // 8), _MANY_LINES)
     groups = own * batch // copies
@@ -39,13 +50,13 @@ def share_long_lines(
     shares = {key: values[key] for key in ("batch_lines", "head_lines")} | {"SHARES": Slot(f"{counts}_SHARES")}
     asked = {**shares, "COUNTS": Slot(counts), "HEADS": values["HEADS"] if values["head_lines"] else None}
     asked |= {"lines": lines, "own": own if values["head_lines"] else 1, "total": total, "turns": turns}
-    asked |= {"copies": copies, "many": many, "most": _SHARES, "least": _LEAST_STEPS}
+    asked |= {"copies": copies, "many": many, "most": _SHARES, "least": least}
     few, many_lines = _COUNTS_AT_ONCE
     at_once, warps = (few, 8) if total <= few else (many_lines, 16)
     run.launch(share_lines, (1, 1, 1), asked | {"AT_ONCE": at_once}, {"num_warps": warps})
     taken = {**shares, "splits": cdiv(entries, groups), "split_tiles": 0, "own": own}
     # A line that is split has more steps than a share, so there are at most twice as many shares as their sum says.
-    slots = min(2 * _SHARES, 2 * total * copies * values["room"] * turns // _LEAST_STEPS)
+    slots = min(2 * _SHARES, 2 * total * copies * most // least)
     return Split(taken["splits"], slots, block, taken, (min(_SHARES // copies, total) * copies, 1))
 
 

@@ -53,6 +53,13 @@ def widened(x: Tensor, size: int) -> Tensor:
     return x if x.shape[-1] == size else torch.nn.functional.pad(x, (0, size - x.shape[-1]))
 
 
+def in_pieces(x: Tensor) -> Tensor:
+    """x [.., D] in pieces of 16 bytes, for copies to another order; x itself where its rows do not consist of them."""
+    width = 16 // x.dtype.itemsize
+    whole = x.stride(-1) == 1 and not any(y % width for y in (*x.stride()[:-1], x.shape[-1], x.storage_offset()))
+    return x.view(torch.complex128) if whole and x.data_ptr() % 16 == 0 else x
+
+
 def as_readable(x: Tensor) -> Tensor:
     """x, or a copy of it: strides are passed in units of 8 elements, and a tile's own offsets fit 32 bits."""
     b, h, m, d = x.stride()

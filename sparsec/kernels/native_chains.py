@@ -92,7 +92,7 @@ static int read_kernel(PyObject *line, Kernel *kernel, Py_ssize_t names) {
     unsigned long long offset;
     if (!PyArg_ParseTuple(PyTuple_GET_ITEM(given, i), "IIKc", &one->place, &one->name, &offset, &one->kind)) return -1;
     one->offset = offset;
-    if (one->place + (one->kind == 'm' ? sizeof(CUtensorMap) : 1) > (size_t)bytes || one->name >= names) goto outside;
+    if (one->place + size_of(one->kind) > (size_t)bytes || one->name >= names) goto outside;
   }
   return 0;
 outside:

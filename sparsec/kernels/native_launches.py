@@ -107,6 +107,10 @@ static int value_of(PyObject *x, Value *found) {
   return PyErr_Occurred() ? -1 : 0;
 }
 
+static size_t size_of(char kind) {
+  return kind == 'm' ? sizeof(CUtensorMap) : kind == 'b' ? 1 : kind == 'h' ? 2 : kind == 'f' || kind == 'i' ? 4 : 8;
+}
+
 static CUresult fill(char *memory, const Given *given, const Value *value) {
   char *at = memory + given->place;
   uint64_t bits = value->bits + given->offset;

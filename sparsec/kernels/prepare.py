@@ -27,13 +27,19 @@ class Prepared(NamedTuple):
 
 
 def prepare_launch(
-    program: Program, kernel: Kernel, own: Environment, moving: Environment, q_offset: int, packed: bool = False
+    program: Program,
+    kernel: Kernel,
+    own: Environment,
+    moving: Environment,
+    q_offset: int,
+    packed: bool = False,
+    gathers: bool = False,
 ) -> Prepared:
     """Tile sizes of a kernel, by device and sizes, and descriptors where these pay.
 
     `own`: names and metas of what a program loads once; `moving`: of what its loop goes over; [B, H, n, D] each,
     V among them.
-    `packed`: tiles are those of several sequences.
+    `packed`: tiles are those of several sequences.  `gathers`: rows of a step stand apart.
     """
     first: Meta = next(iter(own.values()))
     width, tensors = first.dtype.itemsize, own | moving
@@ -49,6 +55,8 @@ def prepare_launch(
         own_tier = "large" if not tma else special if (special, width, size) in SETTINGS else "tma"
     if kernel.listed and own_tier != "small" and width == 2:
         own_tier, tma = "listed", False
+    if gathers and own_tier != "small" and width == 2:
+        own_tier, tma = "gathered", False
     block_m, block_n, warps, stages, registers = _setting(program, kernel, first, own_tier, size)
     if kernel.listed:
         block_m, block_n = min(block_m, WORD), min(block_n, WORD)

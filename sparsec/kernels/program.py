@@ -37,11 +37,14 @@ class Answers(NamedTuple):
     keys: Any = None  # (q_lo, q_hi, n, length, BLOCK, residue, numbers) -> ranges of tiles that queries visit
     queries: Any = None  # (k_lo, k_hi, n, length, shift, BLOCK, residue, numbers) -> those that keys visit
     judge: Any = None  # (q, k, n, at, inputs, forms, numbers) -> whether a tile may have a pair, and whether it has all
+    named: Any = None  # the same -> whether lists name a block of a tile, and whether all; None: there are no lists
     score: Any = None  # (s, q, k, n, h, H, numbers) -> scores, from scaled products
     score_gradient: Any = None  # the same -> their derivatives by s; None: these are 1
     exponent: Any = None  # (s, scale, q, k, ..) -> scores less `tilt * (k - q)`, times log2(e); None: of s itself
     tilt: Any = None  # (n, h, H, numbers) -> by how much scores rise from each key to the next; None: that differs
     most: float | None = None  # what no score is above, nor below its negative; None: nobody knows a bound
+    weight: Any = None  # as exponent -> 2 to the power of that; None: it may overflow
+    exponent_and_slope: Any = None  # as exponent -> the same, and score_gradient; None: they may be infinite
 
 
 class Read(NamedTuple):
@@ -86,6 +89,8 @@ class Region(NamedTuple):
     columns_tables: tuple = ()
     tile_lists: tuple[str, ...] = ()  # "rows", "columns": their tiles come from lists, with masks, and not from ranges
     queries_visited: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
+    beside_choices: tuple[Callable[..., list], Callable[..., list]] | None = None  # as `keys_visited` and
+    # `queries_visited`, of pairs that no list of the call names; None: it asks none
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they
     score_gradient: Callable[..., Any] | None = None  # the same -> their derivatives by s; None: these are 1

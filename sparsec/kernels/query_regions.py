@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsec.kernels.device import tl, triton
-from sparsec.kernels.regions import mask_scores, stop_at_listed, stop_at_tile, walk_of, whole_steps
+from sparsec.kernels.regions import mask_scores, stop_at_listed, stop_at_rows, stop_at_tile, walk_of, whole_steps
 from sparsec.kernels.tiles import split_steps
 
 
@@ -20,6 +20,8 @@ def walk_queries(rules, lists, own, sizes):
     steps = walk.steps
     if lists.SEEN is not None:
         steps = tl.cdiv(steps, sizes.BLOCK_M)
+    if lists.ROWS is not None:
+        steps = tl.cdiv(steps, sizes.BLOCK_M // lists.ROWS)
     turns = own.n_heads * steps
     if lists.HEADS is not None:
         turns = steps
@@ -56,6 +58,8 @@ def queries_at(walk, lists, own, step, sizes):
     """The rows of Q of a step."""
     if lists.SEEN is not None:
         stop = stop_at_listed(walk, lists, walk.begin + step * sizes.BLOCK_M, own.n_q, sizes.BLOCK_M)
+    elif lists.ROWS is not None:
+        stop = stop_at_rows(walk, lists, step, own.n_q, sizes.BLOCK_M)
     else:
         stop = stop_at_tile(walk, lists, step, own.class_row, sizes.BLOCK_M, sizes.STRIDE, None)
     return stop

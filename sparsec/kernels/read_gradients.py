@@ -7,6 +7,7 @@ no sum depends on which program is the faster one.  The gradient of an entry tha
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from sparsec.kernels.sequences import SequenceLine, known
 from sparsec.kernels.stages import variant_for
 from sparsec.kernels.table_tiles import whole_table
 
-_READ_BLOCK = 64  # queries and keys of a tile
+_READ_BLOCK = int(os.environ.get("SCORES_RB", 64))  # queries and keys of a tile
 _READ_WARPS = 8  # of a program: of 4, sums would not fit registers
 _PAIRS_ROOM = 1 << 26  # bytes of gradients of pairs that are made together
 

@@ -13,6 +13,7 @@ from sparsec.kernels.own_tiles import OwnSequence
 from sparsec.kernels.regions import Rules, ask_data
 from sparsec.kernels.scored_tiles import ask_score
 
+_READ_STAGES = tl.constexpr(2)  # tiles that are loaded while others are worked on
 _READ_RUN_TIME = [f"{name}_{axis}" for name in "qkvg" for axis in ("bhn" if name in "kv" else "bhm")]
 _READ_RUN_TIME += ["heads", "turns", "part_heads", "q_rows", "k_rows", "lines", "halvings", "room", "first_line"]
 _READ_RUN_TIME += ["first_tile", "scale", "drop_below", "kept_share"]
@@ -62,25 +63,32 @@ def read_gradient_kernel(
         first, steps = tl.load(SPANS + 2 * number), tl.load(SPANS + 2 * number + 1)
     whole = PARTS + (own.batch.to(tl.int64) * part_heads + tl.minimum(part_head, part_heads - 1)) * room
     total = tl.zeros([BLOCK, BLOCK], tl.float32)
-    for step in range(first, steps):
+    for step in tl.range(first, steps, num_stages=_READ_STAGES):
         row = (row_tile + step * row_step) * BLOCK + tl.arange(0, BLOCK)
         key = (key_tile + step * key_step) * BLOCK + tl.arange(0, BLOCK)
-        if BY == "whole":
-            total = tl.zeros([BLOCK, BLOCK], tl.float32)
-        for turn in range(turns):
-            head = part_head
-            if turns > 1:
-                head = turn
-                if HEADS is not None:
-                    head = tl.load(HEADS + turn)
+        if BY != "whole":
             total += _changes(
                 Q, K, V, DO, LSE, DELTA, (q_b, q_h, q_m), (k_b, k_h, k_n), (v_b, v_h, v_n), (g_b, g_h, g_m),
-                own, head, row, key, (own.batch.to(tl.int64) * heads + head) * q_rows, scale,
-                _place_of_pairs(own, head, heads, k_rows, SHIFTED), Dropping(STREAMS, drop_below, kept_share),
+                own, part_head, row, key, (own.batch.to(tl.int64) * heads + part_head) * q_rows, scale,
+                _place_of_pairs(own, part_head, heads, k_rows, SHIFTED), Dropping(STREAMS, drop_below, kept_share),
                 Rules(KEPT, None, None, NUMBERS, INPUTS, FORMS, TABLES, False, False, SCORE, SLOPE, False, NEAR),
-                GROUP, HEAD_DIM, BLOCK_D, V_DIM, BLOCK_V, PRECISION,
+                GROUP, HEAD_DIM, BLOCK_D, V_DIM, BLOCK_V, PRECISION, SPANS is not None,
             )  # fmt: skip
-        if BY == "whole":
+        else:
+            total = tl.zeros([BLOCK, BLOCK], tl.float32)
+            for turn in range(turns):
+                head = part_head
+                if turns > 1:
+                    head = turn
+                    if HEADS is not None:
+                        head = tl.load(HEADS + turn)
+                total += _changes(
+                    Q, K, V, DO, LSE, DELTA, (q_b, q_h, q_m), (k_b, k_h, k_n), (v_b, v_h, v_n), (g_b, g_h, g_m),
+                    own, head, row, key, (own.batch.to(tl.int64) * heads + head) * q_rows, scale,
+                    _place_of_pairs(own, head, heads, k_rows, SHIFTED), Dropping(STREAMS, drop_below, kept_share),
+                    Rules(KEPT, None, None, NUMBERS, INPUTS, FORMS, TABLES, False, False, SCORE, SLOPE, False, NEAR),
+                    GROUP, HEAD_DIM, BLOCK_D, V_DIM, BLOCK_V, PRECISION, SPANS is not None,
+                )  # fmt: skip
             _add_pairs(whole, total, own, row, own.k_first + own.k_begin + key, keys, k_rows)
     if BY == "row":
         _store_sums(PARTS, tl.sum(total, 1), part_head, row_tile * BLOCK, own.n_q, PLACES, line, room)
@@ -163,8 +171,13 @@ def _changes(
     Q, K, V, DO, LSE, DELTA, q_strides, k_strides, v_strides, g_strides, own, head, row, key,
     first_stat, scale, at, dropping, rules, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr,
     V_DIM: tl.constexpr, BLOCK_V: tl.constexpr, PRECISION: tl.constexpr,
+    SURE: tl.constexpr,
 ):  # fmt: skip
-    """What pairs of a tile [rows, keys] add to the gradients of the entries that they read."""
+    """What pairs of a tile [rows, keys] add to the gradients of the entries that they read.
+
+    SURE: most tiles have some.  Others are looked at first, so that their tokens are not loaded; nothing is then loaded
+    ahead, either.
+    """
     q, k = own.q_offset + row, own.k_begin + key
     row_there, key_there = row < own.n_q, k < own.n
     tables = ()
@@ -173,7 +186,10 @@ def _changes(
     kept = ask_data(rules.KEEP, (q[:, None], k[None, :], own.n, at), tables, rules)
     kept = kept & row_there[:, None] & key_there[None, :]
     found = tl.zeros([row.shape[0], key.shape[0]], tl.float32)
-    if tl.max(tl.max(kept.to(tl.int32), 1), 0) > 0:
+    some = True
+    if not SURE:
+        some = tl.max(tl.max(kept.to(tl.int32), 1), 0) > 0
+    if some:
         rows, keys = tile_mask(row, own.n_q, HEAD_DIM, BLOCK_D), tile_mask(k, own.n, HEAD_DIM, BLOCK_D)
         kv_head, q_row, k_row = head // GROUP, own.q_first + row, own.k_first + k
         q_tile = tl.load(rows_ptrs(Q, *q_strides, own.batch, head, q_row, BLOCK_D), mask=rows, other=0.0)

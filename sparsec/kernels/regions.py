@@ -31,6 +31,8 @@ class Rules(NamedTuple):
     GATHERED: Any = False  # the keys of a program are
     NEAR: Any = False  # positions are below 2**22 (`real_distance`)
     TILT: Any = None  # by how much a score rises from key to key, besides SCORE; None: SCORE says all
+    WEIGHT: Any = None  # the softmax's weight without a maximum, in the place of SCORE; None: it may overflow
+    EXPONENT_AND_SLOPE: Any = None  # in the place of SCORE and SCORE_GRADIENT; None: they may be infinite
 
 
 class Lists(NamedTuple):
@@ -39,16 +41,17 @@ class Lists(NamedTuple):
     LIST holds tiles, and with SEEN single positions.  With MASKS there is nothing but what it names.
     """
 
-    STARTS: Any = None
+    STARTS: Any = None  # where lines begin
     LIST: Any = None
     SEEN: Any = None  # bit i: row i of the program's own tile has a pair with the position
     LIST_MASKS: Any = None  # for each tile its place in MASKS
     MASKS: Any = None
-    COUNTS: Any = None  # of entries (negative: of a long line), where a line has room for `room`
+    COUNTS: Any = None  # of entries (negative: of a long line), of a list that is made in the call
     batch_lines: Any = 0  # where rows of the batch and heads have lines of their own; else 0
     head_lines: Any = 0
-    room: Any = 0  # of a line; of several sequences, of all lines of a head that has lines of its own
+    room: Any = 0  # of several sequences, of all lines of a head that has lines of its own
     HEADS: Any = None  # entries are about a tile and one of so many query heads: tile * HEADS + its number
+    ROWS: Any = None  # entries are about so many rows of Q, of which several fill a tile
 
 
 class Walk(NamedTuple):
@@ -120,7 +123,7 @@ def walk_of(rules, lists, line, first, batch, head, length, given, more, PACKED:
             begin = line_of(0, head, first, 0, lists.room)
         else:
             line = line_of(batch, head, line, lists.batch_lines, lists.head_lines)
-            steps, begin = tl.abs(tl.load(lists.COUNTS + line)), line * lists.room
+            steps, begin = tl.abs(tl.load(lists.COUNTS + line)), tl.load(lists.STARTS + line)
     elif lists.STARTS is not None:
         begin, end = tl.load(lists.STARTS + line), tl.load(lists.STARTS + line + 1)
         steps += end - begin
@@ -177,6 +180,17 @@ def stop_at_listed(walk, lists, first, length, BLOCK: tl.constexpr):
     number = first + tl.arange(0, BLOCK)
     position = tl.load(lists.LIST + number, mask=number < walk.end, other=length)
     return Stop(0, position, 0, 0, tl.load(lists.SEEN + number, mask=number < walk.end, other=0))
+
+
+@triton.jit
+def stop_at_rows(walk, lists, step, length, BLOCK: tl.constexpr):
+    """The rows of Q that some entries of the list are about."""
+    row = tl.arange(0, BLOCK)
+    number = step * (BLOCK // lists.ROWS) + row // lists.ROWS
+    there = number < walk.steps
+    entry = tl.load(lists.LIST + walk.begin + number, mask=there, other=1).to(tl.int32)
+    position = tl.where(there, entry // 2 * lists.ROWS + row % lists.ROWS, length)
+    return Stop(0, position, 0, tl.min(entry % 2, 0), 0)
 
 
 @triton.jit

@@ -2,10 +2,10 @@
 
 A setting is (BLOCK_M, BLOCK_N, warps, stages, most registers a thread or None).  Tiers: "tma" loads through the tensor
 memory accelerator (H100, H200, B200); "large" asks for at most 160 KiB of shared memory a program (A100); "small" for
-64 KiB (MI300, consumer cards); "listed" gathers rows one by one, and "grouped" those of groups of tokens, on the GPUs
-of the first two; "packed" goes over tiles of several sequences, "tables" too, where masks read tables, and "data" over
-those that one input of the call decides, with fewer registers for more programs side by side, on the GPUs of the first,
-where a head size has its own.
+64 KiB (MI300, consumer cards); "listed" gathers rows one by one, "gathered" those of some queries, and "grouped" those
+of groups of tokens, on the GPUs of the first two; "packed" goes over tiles of several sequences, "tables" too, where
+masks read tables, and "data" over those that one input of the call decides, with fewer registers for more programs side
+by side, on the GPUs of the first, where a head size has its own.
 Head sizes are rounded up to a power of two.  What was tuned for a GPU and a kernel (`Program.tuned`) comes before the
 table.
 """
@@ -53,6 +53,11 @@ SETTINGS: dict[tuple[str, int, int], Settings] = {
     ("packed", 2, 128): Settings((64, 64, 4, 3, None), (128, 64, 8, 3, None), (64, 64, 4, 2, None)),
     ("tables", 2, 128): Settings((64, 32, 4, 3, None), (64, 32, 4, 3, None), (64, 32, 4, 2, None)),
     ("data", 2, 64): Settings((64, 64, 4, 2, 128), (64, 64, 4, 2, 128), (64, 64, 4, 2, 168)),
+    ("gathered", 2, 16): Settings((64, 64, 4, 2, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
+    ("gathered", 2, 32): Settings((64, 64, 4, 2, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
+    ("gathered", 2, 64): Settings((64, 64, 4, 2, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
+    ("gathered", 2, 128): Settings((64, 64, 4, 2, None), (64, 64, 4, 2, None), (64, 64, 4, 2, None)),
+    ("gathered", 2, 256): Settings((32, 32, 4, 2, None), (32, 32, 4, 2, None), (32, 32, 4, 1, None)),
     ("large", 2, 16): Settings((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
     ("large", 2, 32): Settings((128, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),
     ("large", 2, 64): Settings((64, 64, 4, 3, None), (64, 64, 4, 3, None), (64, 64, 4, 3, None)),

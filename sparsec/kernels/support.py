@@ -12,6 +12,7 @@ from sparsec.kernels.entries import (
     is_listed,
     is_position,
     is_sorted,
+    read_by_distance,
     read_listed,
     read_number,
     read_pair,
@@ -51,7 +52,7 @@ from sparsec.kernels.spans import (
     where_inside,
 )
 from sparsec.kernels.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
-from sparsec.kernels.tanh import tanh
+from sparsec.kernels.tanh import exp2_tanh, tanh
 from sparsec.kernels.tiles import after_range, ordered_ranges, tile_range
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "choose_real",
     "counted",
     "entry",
+    "exp2_tanh",
     "floor_div",
     "floor_mod",
     "in_listed_row",
@@ -102,6 +104,7 @@ __all__ = [
     "is_sorted",
     "numbered",
     "ordered_ranges",
+    "read_by_distance",
     "read_listed",
     "read_number",
     "read_pair",

@@ -13,7 +13,7 @@ from functools import partial
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.algebra import conjunction
-from sparsec.ir.approximate import Over, affine_over, named_whole, over, under
+from sparsec.ir.approximate import Over, affine_over, beside_choices, named_whole, over, under
 from sparsec.plan.coordinates import at_keys, in_class, moved, pairs_of, places
 from sparsec.plan.nodes import Contiguous, Cover, Gathered, Layout, Listed, Precision, Region, Residue, Segment, Side
 from sparsec.sets import budgets, symbolic_tiles
@@ -32,10 +32,12 @@ def region_of(condition: ir.Set, layout: Layout, why: str) -> Region:
     """The region of a simplified condition that lies in the layout."""
     mask = given(condition, facts) if (facts := pairs_of(layout)) != ir.TRUE else condition
     full_named: ir.Set = ir.FALSE
+    beside: tuple[Cover, Cover] | None = None
     match layout:
         case Contiguous():
             rows, columns, full = _seen(mask, stride=1)
             full_named = _full_named(mask, columns.tables)
+            beside = _beside_choices(mask)
         case Listed():
             rows, columns, _ = _seen(mask, stride=1)
             full = ir.FALSE
@@ -48,7 +50,7 @@ def region_of(condition: ir.Set, layout: Layout, why: str) -> Region:
                 _queries_gathered(columns, layout, condition),
                 at_keys(full, layout),
             )
-    return Region(layout, condition, mask, rows, columns, full, why, full_named=full_named)
+    return Region(layout, condition, mask, rows, columns, full, why, full_named=full_named, beside_choices=beside)
 
 
 def cover_of_rows(condition: ir.Set, layout: Layout) -> Cover:
@@ -75,6 +77,16 @@ def _seen(condition: ir.Set, stride: int) -> tuple[Cover, Cover, ir.Set]:
     pairs = partial(read, bound.affine)
     kept = partial(read, under(condition)) if bound.tables or bound.why else pairs
     return _cover(bound, pairs, "q", stride), _cover(bound, pairs, "k", stride), _full(kept, stride)
+
+
+def _beside_choices(mask: ir.Set) -> tuple[Cover, Cover] | None:
+    """What rows and columns visit for pairs that no list of the call names."""
+    rest = beside_choices(mask)
+    if rest is None:
+        return None
+    bound = over(simplify(rest))
+    pairs = partial(relation, bound.affine, parameters=symbolic_tiles.parameters(1))
+    return _cover(bound, pairs, "q", 1), _cover(bound, pairs, "k", 1)
 
 
 def _cover(

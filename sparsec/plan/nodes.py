@@ -131,6 +131,7 @@ class Region:
     why: str  # why this layout, one sentence
     block: int = 1  # tiles that lie within aligned blocks of so many positions are full where they are visited at all
     full_named: ir.Set = ir.FALSE  # as `full`, of tiles of which one of the tables that are visited has every pair
+    beside_choices: tuple[Cover, Cover] | None = None  # of the pairs that no list of the call names; None: no lists
 
     @property
     def covers(self) -> tuple[Cover, Cover]:

@@ -1,6 +1,7 @@
 """In which tier of kernels a plan will run on a GPU, and why, by the rules of `sparsec.kernels.hopper_rules`.
 
-What operators find out before a launch, from tensors and kernels, is found here from the plan alone.
+What operators find out before a launch, from tensors and kernels, is found here from the plan alone.  One thing is not:
+whether heads that differ in numbers share their kernels, which then know no bound of a score (`codegen.sharing`).
 """
 
 from __future__ import annotations

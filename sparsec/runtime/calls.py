@@ -33,7 +33,7 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0,
+        dropout_p: float | None = None,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -54,7 +54,7 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0,
+        dropout_p: float | None = None,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -75,7 +75,7 @@ class Calls:
         *,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0,
+        dropout_p: float | None = None,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -95,7 +95,7 @@ class Calls:
         *more: object,
         scale: float | None = None,
         sinks: Tensor | None = None,
-        dropout_p: float = 0,
+        dropout_p: float | None = None,
         generator: Generator | None = None,
         dropout_seed: int | Tensor | None = None,
         q_offset: int | Tensor | None = None,
@@ -143,8 +143,10 @@ class Calls:
         Raises ValueError for what does not fit, and TypeError for arguments of other attention functions; the text
         begins with a code that `sparsec explain` knows.
         """
-        drops = type(dropout_p) not in (int, float) or dropout_p != 0
-        if not drops and not more and generator is dropout_seed is None:
+        keeps = generator is dropout_seed is None and (
+            dropout_p is None or (type(dropout_p) in (int, float) and dropout_p == 0)
+        )
+        if keeps and not more:
             same = scale, q_offset, k_offset, documents, lengths, q_lengths, sinks, deterministic
             if (made := self._again(q, k, v, same, inputs, bool(return_lse))) is not None:
                 return made
@@ -166,7 +168,7 @@ class Calls:
                 "q_lengths": q_lengths,
             }
             given |= {name: x for name, x in rare.items() if x is not None}
-        if drops:
+        if not keeps and dropout_p is not None:
             given["dropout_p"] = dropout_p
         if deterministic is not True:
             given["deterministic"] = deterministic

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sparsec.analysis.retention import Retention
     from sparsec.cache.records import Record
     from sparsec.kernels.decode_call import Decoder
+    from sparsec.kernels.step_work import StepWork
     from sparsec.runtime.bound_pattern import BoundPattern
 
 
@@ -34,6 +35,7 @@ class Decodes:
         scale: float | None = None,
         out: Tensor | None = None,
         return_lse: bool = False,
+        work: StepWork | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The last rows of each sequence against a cache of its keys: q [B, H, D] -> out [B, H, D_v].
 
@@ -49,16 +51,37 @@ class Decodes:
         not read either: pages that were freed may hold anything.
 
         `sinks` and `scale` as of `attend(...)`; `return_lse` adds lse [B, H] or [B, m, H], the natural logarithm of the
-        sum of exponentials.  `out` takes the result.  On a GPU nothing waits, and a captured CUDA graph serves lengths
-        and pages as they change.  No gradient: call under torch.no_grad() where q needs one elsewhere.
+        sum of exponentials.  `out` takes the result.  `work`: see `work(lengths)`.  On a GPU nothing waits, and a
+        captured CUDA graph serves lengths and pages as they change.  No gradient: call under torch.no_grad() where q
+        needs one elsewhere.
 
         Raises ValueError for what does not fit, with a code that `sparsec explain` knows; patterns that read data of
         the call, or draw keys anew at every length, have no steps (SP0623).
         """
-        return self._decoder(q, k, v, lengths, pages, sinks, scale, out, return_lse)
+        return self._decoder(q, k, v, lengths, pages, sinks, scale, out, return_lse, work)
 
     decode._torchdynamo_disable = True  # type: ignore[attr-defined]
     decode._torchdynamo_disable_msg = "a step of decoding is launched as it is"  # type: ignore[attr-defined]
+
+    def work(self, lengths: Tensor) -> StepWork:
+        """What the steps of all layers share where sequences have these lengths: pass it to `decode` as `work`.
+
+            work = attend.work(lengths)  # once for every step, after its lengths are set
+            for layer in layers:
+                out = attend.decode(q, k, v, lengths, pages, work=work)
+
+        On a GPU, the programs of such a step take equal runs of the tiles that all sequences visit, however unequal
+        lengths are (Stream-K, Osama et al., arXiv:2301.03598); without it, each sequence is cut into as many parts as
+        the room of the cache asks for, which costs less where lengths are alike.  Where runs begin follows from sums
+        over the sequences, which a small kernel makes once for all steps.  Those of other patterns, caches and heads
+        can have the same `work`.  In a CUDA graph, call this where the steps are captured: each replay sums anew.
+
+        Raises ValueError [SP0612] where `lengths` is no int32 [B]; `decode` where it gets another tensor of lengths, or
+        where the numbers in it have changed since.
+        """
+        from sparsec.kernels.step_work import StepWork
+
+        return StepWork(lengths)
 
     def retention(self) -> Retention:
         """Which keys of a cache later rows still see, at every length: what `decode` needs, proved from the sets.

@@ -37,13 +37,14 @@ def score_mod(
     Query q_idx stands at position q_idx + q_offset.  `given`: tensors for the inputs that scores read; gradients go
     through those of float.
     """
+    entries = _entries(pattern, given)
     if not pattern.scores:
         return None
     chosen = pattern.head_conditions or (0,) * heads
     by_score: dict[Real | None, dict[int, ir.Node]] = {}
     for head, index in enumerate(chosen):
         by_score.setdefault(pattern.score(index), {})[head] = ir.TRUE
-    terms = _Terms(n, torch.device(device), heads, _entries(pattern, given), q_offset, heads)
+    terms = _Terms(n, torch.device(device), heads, entries, q_offset, heads)
     found = [(terms.among(own), _formula(score or Scaled(), terms)) for score, own in by_score.items()]
 
     def modified(score: Tensor, b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:

@@ -28,8 +28,9 @@ from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
 from sparsec.kernels.decode_gpu import environment_of, prepared_step
-from sparsec.kernels.decode_kernel import decode_kernel, merge_parts_kernel
+from sparsec.kernels.decode_kernel import decode_kernel
 from sparsec.kernels.decode_pages import Pages
+from sparsec.kernels.decode_parts import merge_parts_kernel
 from sparsec.kernels.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward import forward_gpu
@@ -44,7 +45,7 @@ from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
 from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.inputs import Input
-from sparsec.kernels.judging import list_tiles, list_tiles_of_sequences
+from sparsec.kernels.judging import begin_lists, list_tiles, list_tiles_of_sequences
 from sparsec.kernels.long_lines import share_lines
 from sparsec.kernels.packed import backward_packed, forward_packed, input_gradients_packed
 from sparsec.kernels.read_gradients import input_gradients_gpu
@@ -142,7 +143,7 @@ def compile_kernels(
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
         kernels += (hopper_sequence_stats, hopper_list_steps, hopper_block_kernel)
         kernels += (grouped_forward, grouped_dq, grouped_dkdv, grouped_stats, join_softmaxes, join_sums)
-        kernels += (count_clusters, list_members)
+        kernels += (count_clusters, list_members, begin_lists)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, list_named_tiles, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]
@@ -174,8 +175,8 @@ def compile_steps(
     lengths, pages = torch.zeros(1, dtype=torch.int32), Pages(table, None, page)
     with _driver(wanted) as device, _properties(wanted), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
-        run = prepared_step(steps, q, k, v, lengths, pages, None, out, return_lse=True)
-        run(environment_of(q, k, v, lengths, pages, None, 1.0) | {"OUT": out})
+        step = prepared_step(steps, q, k, v, lengths, pages, None, out, return_lse=True)
+        step.run(environment_of(q, k, v, lengths, pages, None, 1.0) | {"OUT": out})
         kernels = decode_kernel, merge_parts_kernel
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
     return [_report(kernel, wanted) for kernel in built]

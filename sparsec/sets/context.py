@@ -226,7 +226,7 @@ def unlimited() -> Iterator[None]:
 
 
 def text_of(values: isl.Set) -> str:
-    """The set as text.  isl prints without a limit: stopped half-way, it uses memory that it has freed."""
+    """The set as text.  isl prints without a limit: stopped half-way in a union, it reads a set that was not made."""
     with unlimited():
         return str(values)
 

@@ -17,6 +17,9 @@ from sparsec.transformers.layers import layer_pattern
 from sparsec.transformers.models import attention_layers
 from sparsec.transformers.refusal import refusal
 
+# Before 5.14, transformers takes the tokens of a call back without a word before it, by the number that is to be left.
+_SAYS_BEFORE = hasattr(transformers.Cache, "activate_past_recording")
+
 
 class Cache(transformers.Cache):
     """The keys and values that the patterns of a model still need, for `generate` and for steps of one's own.
@@ -55,6 +58,7 @@ class KeptKeys(DynamicLayer):
         self.count = 0  # of tokens so far
         self.places = torch.arange(0)  # of the keys that are kept, on the host
         self.record_past = False
+        self.dropped_at = 0  # how many tokens there were when keys were dropped: none of these can be taken back
 
     def activate_past_recording(self) -> None:
         """Keep everything from now on until `crop`, which may take tokens back."""
@@ -64,12 +68,15 @@ class KeptKeys(DynamicLayer):
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """The keys and values that queries of these tokens may see: those held before, and these."""
+        if not _SAYS_BEFORE and self.is_initialized:
+            self._drop()
         before, self.count = self.count, self.count + key_states.shape[-2]
         keys, values = super().update(key_states, value_states)
         self.places = torch.cat([self.places, torch.arange(before, self.count)])
         if self.record_past:
             return self._held(keys, values, before)
-        self._drop()
+        if _SAYS_BEFORE:
+            self._drop()
         return keys, values
 
     def _held(self, keys: Tensor, values: Tensor, before: int) -> tuple[Tensor, Tensor]:
@@ -82,7 +89,7 @@ class KeptKeys(DynamicLayer):
 
     def _drop(self) -> None:
         self.keys, self.values = self._held(self.keys, self.values, self.count)
-        self.places = self.places[self._is_held(self.count)]
+        self.places, self.dropped_at = self.places[self._is_held(self.count)], self.count
 
     def _is_held(self, count: int) -> Tensor:
         """Whether, after `count` tokens, some later query sees the key at each place; False behind them."""
@@ -93,10 +100,15 @@ class KeptKeys(DynamicLayer):
         return self.count
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Take back so many of the last tokens, a number of 0 or below; what later queries do not see is dropped."""
+        """Take back so many of the last tokens, a number of 0 or below; what later queries do not see is dropped.
+
+        Before transformers 5.14, a number above 0 is how many tokens are left.
+        """
+        if tokens_to_remove > 0 and not _SAYS_BEFORE:
+            tokens_to_remove = min(tokens_to_remove - self.count, 0)
         if tokens_to_remove > 0:
             raise ValueError(f"crop takes the tokens to remove as a number of 0 or below, got {tokens_to_remove}")
-        if tokens_to_remove and not self.record_past:
+        if tokens_to_remove and not self.record_past and self.count + tokens_to_remove < self.dropped_at:
             raise RuntimeError(
                 "keys may have been dropped: call `activate_past_recording` before tokens are taken back"
             )
@@ -108,7 +120,7 @@ class KeptKeys(DynamicLayer):
 
     def reset(self) -> None:
         super().reset()
-        self.count, self.places = 0, torch.arange(0)
+        self.count, self.dropped_at, self.places = 0, 0, torch.arange(0)
 
 
 @lru_cache(maxsize=64)  # layers with one pattern ask for the same

@@ -41,6 +41,8 @@ def use(
     Raises SparsecError for models of encoder and decoder, where one pattern would stand for three kinds of attention,
     and for models without layers of attention that can be replaced.
     """
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(f"use() takes a model of transformers, got {type(model).__name__}")
     if model.config.is_encoder_decoder:
         raise refusal("patterns for encoder, decoder and between", "call `use` for its encoder alone", model)
     _own_configuration(model)

@@ -9,6 +9,7 @@ from support.calls import no_synchronisation
 from support.generated import pattern_of
 
 from sparsec.kernels.sinks import with_sinks
+from sparsec.kernels.step_work import StepWork
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -111,3 +112,65 @@ def test_results_are_equal_from_run_to_run() -> None:
     own = random_sequences([5000, 30], head_size=64, dtype=torch.bfloat16, device="cuda")
     first, *others = (step(decoder, own, "table", page=16)[0] for _ in range(4))
     assert all(torch.equal(first, other) for other in others)
+
+
+UNEQUAL = [3, 4000, 0, 1, 70, 900, 65, 2300, 64, 17]
+
+
+@pytest.mark.parametrize("text", ["causal", "past(300)", "sinks(4) | past(100)", "past(16 * (h + 1))"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_shared_work(text: str, rows: int) -> None:
+    """Made once for two layers, in and out of a graph, over lengths that grow; sinks join last."""
+    pattern = pattern_of(f"pattern p = {text}", heads=8 if "(h" in text else None)
+    decoder, sizes = decoder_of(pattern), {"heads": 8, "head_size": 64, "dtype": torch.bfloat16, "device": "cuda"}
+    layers = [random_sequences(UNEQUAL, rows=rows, seed=seed, **sizes) for seed in range(2)]
+    calls = [{**cached(own, "table", page=16), "scale": None, "out": None, "return_lse": True} for own in layers]
+    lengths, sinks = calls[0]["lengths"], (None, torch.randn(8, device="cuda"))
+
+    def step_of_layers(shared: bool) -> list[torch.Tensor]:
+        work, found = StepWork(lengths) if shared else None, []
+        for own, call, sink in zip(layers, calls, sinks, strict=True):
+            found += decoder(own.q, **{**call, "lengths": lengths, "sinks": sink}, work=work)
+        return found
+
+    assert_right(pattern, layers[0], *step_of_layers(True)[:2])
+    first = step_of_layers(True)
+    for _ in range(3):
+        torch.testing.assert_close(step_of_layers(False), first)
+        assert all(map(torch.equal, step_of_layers(True), first))
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step_of_layers(True)
+    for shorter in (0, 1, 2, 40, 900):
+        lengths.copy_(torch.tensor([max(n - shorter, 0) for n in UNEQUAL], dtype=torch.int32))
+        graph.replay()
+        replayed = [x.clone() for x in captured]
+        assert all(map(torch.equal, replayed, step_of_layers(True)))
+        torch.testing.assert_close(replayed, step_of_layers(False))
+
+
+def test_many_sequences() -> None:
+    """More than one block of them is summed at a time, and there are more than programs."""
+    pattern = pattern_of("pattern p = past(20)")
+    lengths = torch.randint(0, 200, (700,), generator=torch.Generator().manual_seed(0)).tolist()
+    own = random_sequences(lengths, heads=2, kv_heads=1, dtype=torch.bfloat16, device="cuda")
+    for work in (None, StepWork):
+        given = cached(own, "table", page=16)
+        call = {**given, "sinks": None, "scale": None, "out": None, "return_lse": True}
+        found = decoder_of(pattern)(own.q, **call, work=work and work(given["lengths"]))
+        assert_right(pattern, own, *found)
+
+
+def test_a_captured_step_sums_for_itself() -> None:
+    decoder, own = decoder_of(pattern_of("pattern p = causal")), random_sequences([9, 90], device="cuda")
+    call = {**cached(own, "flat"), "sinks": None, "scale": None, "out": None, "return_lse": False}
+    work = StepWork(call["lengths"])
+    for shared in (None, work):
+        decoder(own.q[:, 0], **call, work=shared)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        decoder(own.q[:, 0], **call)
+        with pytest.raises(ValueError, match=r"SP0612.*captured"):
+            decoder(own.q[:, 0], **call, work=work)

@@ -7,14 +7,17 @@ import re
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreter.test_inputs import _small_tiles, check, listed, tiles_of  # noqa: F401
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
 from sparsec.ir.nodes import And, Compare, Const, DataTest, Grouped, Not, Or, Sub, Var
-from sparsec.kernels import kernel_inputs
+from sparsec.kernels import data_tiles, kernel_inputs
 from sparsec.kernels.arguments import Call
+from sparsec.kernels.chosen_kernels import is_chosen
 from sparsec.kernels.forward import forward_gpu
 from sparsec.kernels.heads_as_rows import as_rows, rows_of_query
 from sparsec.kernels.inputs import BITS, checked_inputs
@@ -97,8 +100,34 @@ def test_bits_take_no_more_room_than_some_lists(n: int, listed: int, bits: bool)
     lists = torch.arange(2 * listed).view(1, 1, 2, listed)
     chosen, united = for_kernels(program, checked_inputs(program.inputs, {"sel": lists}, q, k), n, n).values()
     assert (chosen.dim() == BITS) == bits
-    assert chosen.numel() <= 8 * lists.numel()
-    assert (united != 0).sum() == 1  # one word of 32 blocks, for both queries
+    assert chosen.untyped_storage().nbytes() <= 8 * 4 * lists.numel()
+    if bits:
+        assert (united != 0).sum() == 1  # one word of 32 blocks, for both queries
+    else:
+        assert united[united < n].tolist() == list(range(2 * listed))  # of both queries in one line
+
+
+@triton.jit
+def _write_chosen(CHOSEN, OUT, n, first, ROWS: tl.constexpr, SIZE: tl.constexpr, KEYS: tl.constexpr):
+    q, k = tl.arange(0, 32), first + tl.arange(0, KEYS)
+    held = is_chosen(CHOSEN, (0, 0, 1, 0, 32, first, first + KEYS), 128, q[:, None], k[None, :], n, ROWS, SIZE)
+    tl.store(OUT + q[:, None] * KEYS + tl.arange(0, KEYS)[None, :], held)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 20, 64, 100, 256])
+def test_words_of_tiles(size: int) -> None:
+    """Tiles of keys whose blocks have their bits in one word, or in several."""
+    program = module_of(pattern_of(f"input sel: blocks[4, {size}, t] pattern p = selected(sel)"))._PROGRAM
+    n, keys = 500, 128
+    q, k = torch.zeros(1, 1, 32, 16), torch.zeros(1, 1, n, 16)
+    lists = torch.randint(-1, -(-n // size), (1, 1, 8, 40), generator=torch.Generator().manual_seed(size))
+    chosen_, _ = for_kernels(program, checked_inputs(program.inputs, {"sel": lists}, q, k), n, n).values()
+    assert chosen_.dim() == BITS
+    kept = (lists[0, 0, :, :, None] == torch.arange(n) // size).any(1).repeat_interleave(4, 0)
+    for first in range(0, n, keys):
+        out = torch.zeros(32, keys, dtype=torch.bool)
+        _write_chosen[(1,)](chosen_, out, n, first, ROWS=4, SIZE=size, KEYS=keys)
+        assert torch.equal(out, torch.nn.functional.pad(kept, (0, keys))[:, first : first + keys])
 
 
 @pytest.mark.parametrize(("text", "heads", "groups", "rows"), [
@@ -106,6 +135,7 @@ def test_bits_take_no_more_room_than_some_lists(n: int, listed: int, bits: bool)
     ("input sel: blocks[1, 8, t] pattern p = causal & (past(5) | selected(sel))", (4, 2), 2, 2),
     ("input sel: blocks[1, 8, t] pattern p = causal & (past(5) | selected(sel))", (4, 2), 4, 1),
     ("input sel: blocks[1, 8, t] pattern p = causal & (past(5) | selected(sel))", (6, 2), 1, 1),
+    ("input sel: blocks[1, 8, t] pattern p = causal & (past(5) | selected(sel))", (12, 1), 1, 4),
     ("input sel: blocks[64, 8, t] pattern p = causal & (past(5) | selected(sel))", (4, 2), 1, 1),
     ("input sel: keys[t] pattern p = causal & (stride(8) | past(9) | selected(sel))", (4, 2), 1, 1),
 ])  # fmt: skip
@@ -117,6 +147,30 @@ def test_heads_stand_side_by_side_where_they_choose_alike(text, heads, groups, r
     assert rows_of_query(program, q, k, checked_inputs(program.inputs, {"sel": torch.from_numpy(sel)}, q, k)) == rows
     if rows > 2:
         check(spread_module_of(pattern), pattern, 40, 70, 30, {"sel": sel}, heads=heads)
+
+
+@pytest.mark.parametrize(("text", "heads", "rows"), [
+    ("input sel: blocks[1, 16, t] pattern p = causal & selected(sel)", (4, 1), 4),
+    ("input sel: blocks[1, 16, t] pattern p = selected(sel) \\ past(9) | past(3) | sinks(2)", (2, 2), 1),
+    ("input sel: blocks[2, 32, t] input doc: int[n] pattern p = past(5) & doc[q] == doc[k] | selected(sel)", (4, 2), 4),
+    ("input sel: blocks[1, 16, t] pattern p = causal & selected(sel)", (12, 2), 2),
+    ("input sel: blocks[1, 16, t] pattern p = causal & ~selected(sel)", (4, 1), None),  # nearly all there is
+    ("input sel: blocks[32, 16, t] pattern p = causal & selected(sel)", (4, 1), None),  # tiles choose alike
+    ("input sel: blocks[1, 5, t] pattern p = causal & selected(sel)", (4, 1), None),  # small blocks share bits
+])  # fmt: skip
+@pytest.mark.parametrize("few", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_queries_that_chose_a_tile_of_keys_are_gathered(text, heads, rows, few, monkeypatch) -> None:
+    monkeypatch.setattr(kernel_inputs, "_BITS", 0 if few else 8)
+    pattern = pattern_of(text)
+    module = module_of(pattern)
+    n_q, n, q_offset = (150, 170, 20) if "doc" in text else (170, 170, 0)
+    data = random_data(pattern.inputs, 2, heads[0], n, 1, n_q=n_q, kv_heads=heads[1])
+    size, lists = pattern.inputs[0].sizes[1], -(-n_q // pattern.inputs[0].sizes[0])
+    data["sel"] = np.random.default_rng(4).integers(-1, -(-n // size) + 1, (2, heads[1], lists, 1))
+    check(module, pattern, n_q, n, q_offset, data, heads=heads)
+    (run,) = (run for key, run in module._PROGRAM.passes.items() if key[0] == "backward")
+    (kernel,) = module._PROGRAM.groups[0].at(n).of("dkdv")
+    assert data_tiles.rows_listed(run, kernel, q_offset) == rows
 
 
 def test_tiles_of_several_heads_hold_fewer_choices() -> None:

@@ -22,8 +22,11 @@ def assert_marked(scores: torch.Tensor, taken: int, first: int) -> None:
     bits[:, first : first + clusters] = 0
     found = packed(bits)
     bits[:, first : first + clusters].scatter_(2, scores.sort(stable=True, descending=True).indices[..., :taken], 1)
-    mark_members[clusters, heads](scores, found, tokens, clusters, first, taken, lines, BLOCK=BLOCK)
-    assert torch.equal(found, packed(bits))
+    for candidates in (None, torch.full((heads, clusters, 2, BLOCK), -1, dtype=torch.int32)):
+        if candidates is None or 2 * taken <= BLOCK:
+            sizes, marked = (tokens, clusters, first, taken, lines), found.clone()
+            mark_members[clusters, heads](scores, marked, candidates, *sizes, BLOCK=BLOCK, ROOM=BLOCK)
+            assert torch.equal(marked, packed(bits))
 
 
 def packed(bits: torch.Tensor) -> torch.Tensor:
@@ -39,6 +42,7 @@ def packed(bits: torch.Tensor) -> torch.Tensor:
 @example(40, 9, 30, 0, "all equal")
 @example(40, 9, 0, 0, "whole numbers")
 @example(40, 20, 0, 0, "of all kinds")
+@example(40, 7, 0, 3, "random")
 def test_members(tokens, taken, first, seed, kind):
     random = torch.Generator().manual_seed(seed)
     drawn = {

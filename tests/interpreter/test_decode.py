@@ -14,6 +14,7 @@ from sparsec.kernels import decode_call, decode_gpu
 from sparsec.kernels.decode_gpu import StepSetting, environment_of, prepared_step
 from sparsec.kernels.decode_pages import Pages
 from sparsec.kernels.sinks import with_sinks
+from sparsec.kernels.step_work import StepWork
 from sparsec.testing.programs import match_programs, programs
 
 PATTERNS = [
@@ -33,17 +34,25 @@ MORE_PATTERNS = [
 
 
 def kernels(
-    pattern: nodes.Pattern, own: Sequences, form: str, page: int = 8, parts: int = 3, sinks: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """out and lse of the kernels, where as many programs share a unit."""
+    pattern: nodes.Pattern, own: Sequences, form: str, page: int = 8, parts: int = 3, sinks: torch.Tensor | None = None,
+    shared: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """out and lse of the kernels, where as many programs share a unit; `shared`: a unit of all sequences."""
     decoder, given, out = decoder_of(pattern), cached(own, form, page), torch.empty_like(own.q)
     pages = Pages.of(given["pages"], given["k"])
     tensors = own.q, given["k"], given["v"], given["lengths"], pages, sinks
     decoder.steps.passes.clear()
     with pytest.MonkeyPatch.context() as patches:
         setting = StepSetting(tile_bytes=1 << 10, waves=1 << 10, least_share=1, most_parts=parts)
+        if shared:  # heads that share a condition are units, as many as key heads at least
+            setting = setting._replace(waves=parts)
+            patches.setattr(decode_gpu, "processors", lambda device: len(own.k[0]))
         patches.setattr(decode_gpu, "step_setting", lambda device, width: setting)
-        env = prepared_step(decoder.steps, *tensors, out, True)({**environment_of(*tensors, 0.25), "OUT": out})
+        step = prepared_step(decoder.steps, *tensors, out, True, shared)
+        env = {**environment_of(*tensors, 0.25), "OUT": out}
+        if step.sums:
+            env["WORK"] = StepWork(given["lengths"]).sums(step.sums)
+        step.run(env)
     return out, env["LSE"]
 
 
@@ -53,7 +62,7 @@ def kernels(
 def test_patterns(text: str, rows: int, form: str) -> None:
     pattern = pattern_of(f"pattern p = {text}")
     own = random_sequences([1, 37], rows=rows)
-    assert_right(pattern, own, *kernels(pattern, free_unseen(pattern, own), form))
+    assert_right(pattern, own, *kernels(pattern, free_unseen(pattern, own), form, shared=rows == 2))
 
 
 @pytest.mark.parametrize("parts", [1, pytest.param(7, marks=pytest.mark.full)])
@@ -77,6 +86,29 @@ def test_heads_and_scores(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}", heads=3)
     own = random_sequences([1, 37], heads=3, kv_heads=1, rows=2)
     assert_right(pattern, own, *kernels(pattern, own, "table"))
+
+
+@pytest.mark.parametrize("parts", [1, 5])
+def test_shared_work(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    """Made once for two layers with other keys; sequences begin and end within programs' runs."""
+    monkeypatch.setattr(decode_call, "decode_cpu", None)
+    monkeypatch.setattr(decode_call, "_on_cpu", lambda q: False)
+    monkeypatch.setattr(decode_gpu, "step_setting", lambda device, width: StepSetting(tile_bytes=1 << 10, waves=1))
+    monkeypatch.setattr(decode_gpu, "processors", lambda device: parts * 2)
+    pattern = pattern_of("pattern p = causal")
+    decoder = decoder_of(pattern)
+    decoder.steps.passes.clear()
+    lengths, work = None, None
+    for seed in range(2):
+        own = random_sequences([3, 40, 0, 1, 17], dtype=torch.float16, seed=seed)
+        call = {**cached(own, "table"), "sinks": None, "scale": None, "out": None, "return_lse": True}
+        lengths = call["lengths"] if lengths is None else lengths
+        work = work or StepWork(lengths)
+        call["lengths"] = lengths
+        found = decoder(own.q[:, 0], **call, work=work)
+        assert_right(pattern, own, *(x[:, None] for x in found))
+        torch.testing.assert_close(found, decoder(own.q[:, 0], **call))
+    assert len(work.made) == 1
 
 
 def test_calls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,12 +144,13 @@ def test_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     page=st.sampled_from([1, 3, 16, 64]),
     parts=st.integers(1, 5),
     form=st.sampled_from(["flat", "table", "indices"]),
+    shared=st.booleans(),
 )
-def test_random_patterns(program, lengths, rows, group, page, parts, form) -> None:
+def test_random_patterns(program, lengths, rows, group, page, parts, form, shared) -> None:
     pattern = random_pattern(program)
     tables = [leaf for condition in pattern.conditions for leaf in nodes.tables(condition)]
     if any(not isinstance(leaf, nodes.Blocks) and not getattr(leaf, "past", False) for leaf in tables):
         return  # drawn anew at every length
     heads = pattern.heads or group
     own = random_sequences(lengths, rows=rows, heads=heads, kv_heads=1)
-    assert_right(pattern, own, *kernels(pattern, free_unseen(pattern, own), form, page, parts))
+    assert_right(pattern, own, *kernels(pattern, free_unseen(pattern, own), form, page, parts, shared=shared))

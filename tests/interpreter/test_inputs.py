@@ -20,7 +20,9 @@ from sparsec.kernels.arguments import Call, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.forward import forward_gpu, prepared_forward
 from sparsec.kernels.inputs import checked_inputs, form_of
+from sparsec.kernels.judging import list_tiles
 from sparsec.kernels.kernel_inputs import for_kernels
+from sparsec.kernels.launch import Environment, Launch, Pass, Slot
 from sparsec.kernels.settings import Settings
 from sparsec.testing import compare, random_problem
 from sparsec.testing.data import masks, random_data
@@ -180,10 +182,18 @@ def listed(
     by_batch, by_head = (any(form & bit for form in forms) for bit in (1, 2))
     lines = len(counts) // (batch if by_batch else 1) // (heads if by_head else 1)
     found = []
-    for line, (own, count) in enumerate(zip(entries.tolist(), counts.tolist(), strict=True)):
+    for line, (start, count) in enumerate(zip(starts_of(run, env), counts.tolist(), strict=True)):
         head = line // lines % heads if by_head else 0
-        found.append((line // lines // (heads if by_head else 1), head, line % lines, own[: abs(count)]))
+        own = entries[start : start + abs(count)].tolist()
+        found.append((line // lines // (heads if by_head else 1), head, line % lines, own))
     return found
+
+
+def starts_of(run: Pass, env: Environment) -> list[int]:
+    """Where the lines of the last list of a pass begin."""
+    *_, made = (step for step in run.steps if isinstance(step, Launch) and step.kernel is list_tiles)
+    starts = made.arguments[list_tiles.arg_names.index("STARTS")]
+    return env[starts.name].tolist() if isinstance(starts, Slot) else starts[:-1].tolist()
 
 
 def uses_of(program) -> list:

@@ -67,6 +67,8 @@ def test_saved_and_loaded(tmp_path):
         tf.AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="sparsec")
     )
     assert torch.equal(compiled_before(tokens(31)).logits, model(tokens(31)).logits)
+    with pytest.raises(TypeError, match="takes a model of transformers, got Linear"):
+        sparsec.transformers.use(torch.nn.Linear(1, 1), "pattern p = causal")
     with pytest.raises(TypeError, match="takes a pattern"):
         sparsec.transformers.use(model_of("llama"))
 

@@ -85,6 +85,17 @@ def test_the_tier_is_the_one_that_operators_choose(text: str) -> None:
         check(pattern, heads, n, n, 0, head_size)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "match h { 0 -> past(4096) with softcap(50), else -> causal with softcap(50) }",
+        "match h { 0 -> past(4096), 1 -> past(1000), else -> causal & stride(8) }",
+    ],
+)
+def test_of_several_conditions(text: str) -> None:
+    check(pattern_of(f"pattern p = {text}", 4), 4, 8192, 8192, 0, 128)
+
+
 @pytest.mark.full
 @settings(max_examples=300, deadline=None)
 @given(

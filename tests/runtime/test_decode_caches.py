@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.caches import FORMS, Sequences, assert_right, cached, decoder_of, free_unseen, random_sequences, step
 from support.generated import pattern_of, random_pattern
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import sparsec
 from sparsec.ir import nodes
@@ -174,6 +175,71 @@ def test_a_page_that_is_not_there() -> None:
     given["pages"][0, 1] = 99
     with pytest.raises(ValueError, match=r"SP0612.*page 99"):
         attend.decode(own.q[:, 0], **given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("text", ["past(20)", "sinks(3) | past(20)", "causal & stride(8)"])
+def test_steps_like_the_last_one(text: str, dtype: torch.dtype) -> None:
+    """Their checks are known, and what differs is looked at: lengths, caches, values of another size."""
+    pattern = pattern_of(f"pattern p = {text}")
+    decoder, n = decoder_of(pattern), 60
+    sizes = {"heads": 6, "kv_heads": 2, "dtype": dtype}
+    for seed in range(2):
+        own = random_sequences([n, n], seed=seed, **sizes)
+        k, v = (torch.stack(x) for x in (own.k, own.v))
+        for lengths in ([n, n], [n - 1, n - 1], [1, 1], [n, 3], [0, 0], [n, n]):
+            call = torch.tensor(lengths), None, None, None, None, True
+            out, lse = decoder(own.q[:, 0], k, v, *call)
+            short = Sequences(own.q, *([x[:, :m] for x, m in zip(xs, lengths, strict=True)] for xs in (own.k, own.v)))
+            assert_right(pattern, short, out[:, None], lse[:, None])
+            assert (out.dtype, lse.dtype) == (dtype, torch.float32)
+            assert torch.equal(decoder(own.q[:, 0], k, v, *call[:-1], False), out)
+            for wide in (v, torch.cat([v, v], 3)):
+                found, _ = decoder(own.q[:, 0], k, wide, *call)
+                torch.testing.assert_close(found[..., :16], out)
+        for wrong in ([n + 1, n + 1], [-1, -1]):
+            with pytest.raises(ValueError, match="SP0612"):
+                decoder(own.q[:, 0], k, v, torch.tensor(wrong), *call[1:])
+
+
+def test_a_short_step_is_few_operations() -> None:
+    """Beside the product: views of q, k, v and of the result, which are the rest of its time."""
+    attend = sparsec.compile("pattern p = past(20)")
+    q, k, v, lengths = torch.randn(1, 4, 16), *torch.randn(2, 1, 2, 60, 16), torch.tensor([50])
+
+    class Counted(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += 1
+            return func(*args, **(kwargs or {}))
+
+    for _ in range(2):
+        with Counted() as counted:
+            attend.decode(q, k, v, lengths)
+    assert counted.count <= 6
+
+
+def test_work_is_about_its_lengths() -> None:
+    """It changes no result, and serves the lengths that it was made for."""
+    attend, own = sparsec.compile("pattern p = past(20)"), random_sequences([9, 40])
+    given = cached(own, "table")
+    work = attend.work(given["lengths"])
+    assert torch.equal(attend.decode(own.q, **given, work=work), attend.decode(own.q, **given))
+    with pytest.raises(ValueError, match=r"SP0612.*another tensor of lengths"):
+        attend.decode(own.q, **{**given, "lengths": given["lengths"].clone()}, work=work)
+    given["lengths"] -= 1
+    with pytest.raises(ValueError, match=r"SP0612.*changed since.*for every step"):
+        attend.decode(own.q, **given, work=work)
+    attend.decode(own.q, **given, work=attend.work(given["lengths"]))
+    with torch.inference_mode():
+        lengths = given["lengths"].clone()
+        attend.decode(own.q, **{**given, "lengths": lengths}, work=attend.work(lengths))
+    for wrong in ([9, 40], torch.zeros(2), torch.zeros(2, 1, dtype=torch.int32)):
+        with pytest.raises(ValueError, match=r"SP0612.*lengths must be a tensor of int32"):
+            attend.work(wrong)
+    with pytest.raises(ValueError, match=r"SP0612.*work must be what attend.work"):
+        attend.decode(own.q, **given, work=given["lengths"])
 
 
 @pytest.mark.parametrize(

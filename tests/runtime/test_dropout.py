@@ -347,6 +347,8 @@ def test_no_second_derivative():
         ({"dropout_p": 0.1, "dropout_seed": torch.zeros(1, dtype=torch.int64, device="meta")}, "SP0603.*meta"),
         ({"dropout_p": 0.1, "dropout_seed": 1, "generator": torch.Generator()}, "SP0606.*together"),
         ({"dropout_p": 0.1, "generator": 5}, "SP0606.*torch.Generator, got int"),
+        ({"dropout_seed": 1}, "SP0606.*dropout_seed says which.*dropout_p, how many, is missing"),
+        ({"generator": torch.Generator()}, "SP0606.*generator says which.*dropout_p, how many, is missing"),
         ({"dropout_p": 0.0, "dropout_seed": 1.5}, "SP0606"),
     ],
 )

@@ -21,7 +21,7 @@ from sparsec.kernels.backward import backward_inputs, prepared_backward
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_steps import STEP_QUERIES
 from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, SHARED
-from sparsec.kernels.hopper_rules import TIER, HopperCase, lacks
+from sparsec.kernels.hopper_rules import TIER, HopperCase, lacks, slower_without
 from sparsec.kernels.hopper_tier import backward_case, forward_case, gradients_on_hopper, known_gluon, on_hopper
 from sparsec.kernels.launch import Meta, Pass
 from sparsec.kernels.program import Program
@@ -110,7 +110,8 @@ def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -
         ("past(128)", (1, 16, 32768, 128), False),
         ("window(512) | global(64)", (1, 16, 32768, 128), True),
         ("block_window(64, 3)", (1, 16, 32768, 128), True),
-        ("past(4096)", (1, 16, 32768, 64), False),
+        ("past(4096)", (1, 16, 32768, 64), True),
+        ("past(1024)", (1, 16, 32768, 64), False),
         ("past(4096) with softcap(50)", (1, 16, 32768, 128), True),
         ("past(4096) with softcap(70)", (1, 16, 32768, 128), False),  # takes a maximum
         ("past(4096) with softcap(50), alibi", (1, 16, 32768, 128), False),
@@ -128,6 +129,12 @@ def test_what_is_worth_it(text, shape, chosen, here: None, monkeypatch: pytest.M
         monkeypatch.setenv(TIER, tier)
         assert on_hopper(run, kernel, 0) == forced
         assert (gradients_on_hopper(run, 0) is not None) == forced
+
+
+def test_packed_documents_of_small_heads_are_not_worth_it_backward(here: None) -> None:
+    assert slower_without(case_of("causal", (1, 16, 32768, 64), lines=16)) == ""
+    case = case_of("causal", (1, 16, 32768, 64), lines=16, kind="dkdv")
+    assert slower_without(case) == "a head size above 64, of several sequences"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +167,8 @@ def test_long_documents_are_worth_it(
         ("causal", (4, 32, 4096, 96), True),
         ("past(256)", (1, 16, 32768, 128), True),
         ("causal & q % 3 != 0", (1, 16, 8192, 128), False),  # a mask in every step
-        ("causal", (1, 16, 8192, 64), False),
+        ("causal", (1, 16, 8192, 64), True),
+        ("past(1024)", (1, 16, 32768, 64), False),
         ("causal", (1, 16, 1024, 128), False),
         ("causal", (1, 1, 8192, 128), False),
         ("past(1024) | sinks(4)", (1, 16, 32768, 128), True),

@@ -94,7 +94,7 @@ def test_programs(text: str, n_q: int, n: int, offset: int, programs: int, share
     made = block_steps(kernel.regions[0], n_q, n, q_offset, split_rows, shares, torch.device("cpu"))
     count, skipped = split_rows // rows, split_rows // TILE
     every = share_every(count * shares * heads, (tiles - skipped + count * shares) * heads, programs)
-    sizes = 1, n_q, n, q_offset, tiles, count, shares, None, 0
+    sizes = 1, n_q, n, q_offset, tiles, heads, count, shares, None, 0
     work = HopperWork(None, None, heads, heads, *sizes)
     found, expected = Counter(), Counter()
     for number in range(programs):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hopper_on_cpu import KEYS, ROWS, Memory, Program
 
+from sparsec.kernels import hopper_tiles
 from sparsec.kernels.hopper_plan import HopperWork
+from sparsec.kernels.hopper_rows import heads_together
+from sparsec.kernels.launch import Meta
 from sparsec.kernels.own_tiles import TILE_COLUMNS
 from sparsec.kernels.program import cdiv
 
@@ -61,17 +66,17 @@ def test_sequences(sequences: list[tuple[int, int, int]], heads: int, programs: 
             table += [0, q_first, n_q, k_first, begin, n, q_offset, tile, 0, 0, 0]
             table[0] += 1
         q_first, k_first = q_first + n_q, k_first + keys
-    work = HopperWork(Memory(table), None, heads, heads, 1, q_first, k_first, 0, 0, 0, 1, None, 0)
+    work = HopperWork(Memory(table), None, heads, heads, 1, q_first, k_first, 0, 0, heads, 0, 1, None, 0)
     assert stored_by(programs, work, GROUP=1, GROUPS=groups) == expected
 
 
 @settings(max_examples=12, deadline=None)
 @given(
     st.integers(1, 700), st.integers(1, 900), st.integers(0, 300), st.integers(1, 2), st.integers(1, 9), st.booleans(),
-    GROUPS,
+    st.integers(1, 8), GROUPS,
 )  # fmt: skip
 def test_one_sequence(
-    n_q: int, n: int, q_offset: int, batch: int, programs: int, longest_first: bool, groups: int
+    n_q: int, n: int, q_offset: int, batch: int, programs: int, longest_first: bool, together: int, groups: int
 ) -> None:
     heads, tiles, expected = 4, cdiv(n_q, groups * ROWS), Counter()
     for tile in range(tiles):
@@ -80,5 +85,29 @@ def test_one_sequence(
         rows = tuple(KEYS * (first + step) for step in reversed(range(steps))) or (KEYS * cdiv(n, KEYS),)
         for row, head, group in ((i, j, g) for i in range(batch) for j in range(heads) for g in range(groups)):
             expected[group, row, head, (tile * groups + group) * ROWS, rows] += 1
-    work = HopperWork(None, None, heads, heads, batch, n_q, n, q_offset, tiles, 0, 1, None, 0)
+    work = HopperWork(None, None, heads, heads, batch, n_q, n, q_offset, tiles, together, 0, 1, None, 0)
     assert stored_by(programs, work, GROUP=2, GROUPS=groups, LONGEST_FIRST=longest_first) == expected
+
+
+@pytest.mark.parametrize(("together", "programs"), [(16, 132), (4, 132), (4, 114), (1, 132)])
+def test_shares_of_causal_attention(together: int, programs: int) -> None:
+    """Programs have equal shares of steps, also where heads take turns by themselves."""
+    heads, tiles, shares = 16, 128, []
+    work = HopperWork(None, None, heads, heads, 1, tiles * 128, tiles * 128, 0, tiles, together, 0, 1, None, 0)
+    for number in range(programs):
+        program = Program(number, programs, work, keys_of_window, GROUP=1, LONGEST_FIRST=True)
+        turns, number_of, tile_of = (
+            program.in_python(getattr(hopper_tiles, name)) for name in ("hopper_turns", "hopper_number", "hopper_tile")
+        )
+        numbers = [number_of(turn, program.plan) for turn in range(turns(program.plan))]
+        shares.append(sum(tile_of(each, program.plan).number + 1 for each in numbers if each >= 0))
+    assert sum(shares) == heads * tiles * (tiles + 1) // 2
+    assert max(shares) <= 1.05 * sum(shares) / programs
+
+
+@pytest.mark.parametrize(
+    ("kv_heads", "n", "together"), [(16, 16_384, 4), (8, 16_384, 8), (16, 1024, 32), (16, 1 << 20, 1), (1, 1 << 20, 16)]
+)
+def test_heads_whose_keys_are_cached(kv_heads: int, n: int, together: int) -> None:
+    keys = Meta.contiguous((2, kv_heads, n, 128), torch.bfloat16, torch.device("cpu"))
+    assert heads_together(keys, 32, 16) == together

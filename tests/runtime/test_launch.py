@@ -296,6 +296,18 @@ def test_several_launches_are_one_graph(no_stream: None) -> None:
     assert (graphs.strict, graphs.mode) == ([], 0)
 
 
+@pytest.mark.parametrize(("kind", "size"), [("b", 1), ("h", 2), ("i", 4), ("f", 4), ("q", 8), ("d", 8), ("m", 128)])
+def test_what_a_call_gives_lies_within_the_parameters(kind: str, size: int) -> None:
+    def line(room: int, name: int = 0) -> list[tuple]:
+        return [(1, (1, 1, 1), 32, 0, bytes(room), (0,), ((room - size, name, 0, kind.encode()),))]
+
+    with driver(lambda launched: 0) as native:
+        assert native.Chain(("Q", "stream"), line(256)).names == ("Q", "stream")
+        for lines in ([(*line(256)[0][:6], ((257 - size, 0, 0, kind.encode()),))], line(256, name=2)):
+            with pytest.raises(ValueError, match="outside"):
+                native.Chain(("Q", "stream"), lines)
+
+
 @pytest.mark.parametrize("step", ["make", "add", "instantiate", "set", "launch"])
 def test_launches_go_one_by_one_where_no_graph_is_to_be_had(no_stream: None, step: str) -> None:
     graphs, alone = Graphs(1), []

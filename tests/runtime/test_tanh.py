@@ -12,24 +12,24 @@ from hypothesis import strategies as st
 from sparsec.kernels import tanh as module
 
 LANES = 32
-COUNT = module._VALUES
+COUNT = 8
 FACTORS = [(1.0, 1.0), (0.02, 72.13475204444817), (0.0883883476 / 30, 43.28), (-3.0, 0.5), (2.0**19, 2.0**-19)]
 
 
-def tangents(x: np.ndarray, inside: float, outside: float) -> np.ndarray:
-    """What a warp makes of float32 [values, lanes], by the text that kernels hold."""
+def tangents(x: np.ndarray, inside: float, outside: float, power: bool = False) -> np.ndarray:
+    """What a warp makes of float32 [values, lanes], by the text that kernels hold; `power`: 2 to the power of it."""
     a, b, one = (np.float32(each) for each in (inside, outside, 1))
     square, first = a * a, a * b
-    near, least = np.float32(module._NEAR_TANH) ** 2, module._LEAST_FACTOR
+    near, least, count = np.float32(module._NEAR_TANH), module._LEAST_FACTOR, len(x)
     known = all(least < abs(each) < 1 / least for each in (a, b))
     terms = [first, first * square * np.float32(module._NEAR_TERMS[0])]
     terms.append(first * square * square * np.float32(module._NEAR_TERMS[1]))
-    given = [*terms, near / square if known else 0 * one, a, b]
-    places = {f"${COUNT + i}": x[i] for i in range(COUNT)}
+    given = [*terms, near / abs(a) if known else 0 * one, a, b]
+    places = {f"${count + i}": x[i] for i in range(count)}
     for argument, value in enumerate(given):
-        places |= {f"${COUNT * (2 + argument) + i}": np.full(LANES, value, np.float32) for i in range(COUNT)}
-    _carry_out(module._ptx_tanh(), places)
-    return np.stack([places[f"${i}"] for i in range(COUNT)])
+        places |= {f"${count * (2 + argument) + i}": np.full(LANES, value, np.float32) for i in range(count)}
+    _carry_out(module._ptx_tanh(count, power), places)
+    return np.stack([places[f"${i}"] for i in range(count)])
 
 
 def _carry_out(text: str, places: dict[str, np.ndarray]) -> None:
@@ -75,7 +75,7 @@ _OPERATIONS = {
     "add.f32": lambda x, y: x + y,
     "mov.f32": lambda x: x,
     "abs.f32": np.abs,
-    "max.NaN.f32": np.maximum,
+    "max.f32": np.fmax,
     "fma.rn.f32": _fma,
     "ex2.approx.ftz.f32": lambda x: _rounded(np.exp2(x.astype(np.float64))),
     "rcp.approx.ftz.f32": lambda x: _rounded(1 / x.astype(np.float64)),
@@ -98,6 +98,19 @@ def test_errors_are_a_few_roundings(top: float, inside: float, outside: float) -
         found = tangents(x, inside, outside)
     wanted = np.tanh(x.astype(np.float64) * np.float32(inside)) * np.float32(outside)
     assert (np.abs(found - wanted) <= 5e-7 * np.abs(wanted)).all()
+
+
+@pytest.mark.parametrize("values", [1, 2, 3, 32, 64])
+@pytest.mark.parametrize("top", [0.1, 0.5, 3.0])
+def test_any_number_of_values_and_powers_of_them(values: int, top: float) -> None:
+    """Where the result is an exponent, too; the last of the values is the largest, and looked at like all others."""
+    x = np.random.default_rng(values).uniform(-0.1, 0.1, (values, LANES)).astype(np.float32)
+    x[-1, -1] = top
+    x = (x / np.float32(0.02)).astype(np.float32)
+    found, powers = tangents(x, 0.02, 72.0), tangents(x, 0.02, 72.0, power=True)
+    wanted = np.tanh(x.astype(np.float64) * np.float32(0.02)) * 72
+    assert (np.abs(found - wanted) <= 5e-7 * np.abs(wanted)).all()
+    assert np.array_equal(powers, np.exp2(found.astype(np.float64)).astype(np.float32))
 
 
 @settings(max_examples=30, deadline=None)

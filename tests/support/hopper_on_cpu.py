@@ -115,7 +115,7 @@ class Program:
             Lists(),
             hopper_plan.HopperSizes(
                 sizes["GROUP"], sizes.get("SPLIT", False), work.TILES is not None, words,
-                sizes.get("LONGEST_FIRST", False), False, ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
+                sizes.get("LONGEST_FIRST", False), ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
                 *no_layouts,
             ),
             1.0,
@@ -145,13 +145,13 @@ class Program:
 
     def _guarded(self, function: Any, arguments: tuple[Any, ...]) -> None:
         try:
-            self._in_python(function)(*arguments)
+            self.in_python(function)(*arguments)
         except BaseException as error:  # told by `run`; the others stop waiting
             with self.changed:
                 self.errors.append(error)
                 self.changed.notify_all()
 
-    def _in_python(self, function: Any) -> Any:
+    def in_python(self, function: Any) -> Any:
         """A device function with what it calls in Python, or in this program's stead."""
         own = getattr(function, "fn", function)
         return FunctionType(own.__code__, _Names(self, own.__globals__), own.__name__, own.__defaults__)
@@ -166,7 +166,7 @@ class Program:
         if name == "mbarrier":
             return SimpleNamespace(expect=self._expect, wait=self._wait, arrive=self._arrive)
         if hasattr(value, "fn") and not isinstance(value, type):
-            return self._in_python(value)
+            return self.in_python(value)
         return _number(value)
 
     # ------------------------------------------------------------ barriers and copies
@@ -258,8 +258,8 @@ class Program:
         self, acc: Tensor, turn: int, own: Cell, results: Any, shared: Any, plan: Any, group: int
     ) -> None:
         own.content = "results"
-        row = self._in_python(hopper_tiles.row_of_group)(shared, turn, plan, group)
-        word = self._in_python(hopper_tiles.tile_word)
+        row = self.in_python(hopper_tiles.row_of_group)(shared, turn, plan, group)
+        word = self.in_python(hopper_tiles.tile_word)
         batch = word(shared, turn, plan, _number(hopper_tiles.TILE_BATCH))
         head = word(shared, turn, plan, _number(hopper_tiles.TILE_HEAD))
         steps = [(keys, values) for (_, keys), values in acc.steps]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -10,6 +11,12 @@ import torch
 from sparsec.diagnostics import ModelAsksMore, SparsecError
 
 tf = pytest.importorskip("transformers", reason="transformers is not installed (extra: test)")
+
+# What models call their cache: transformers has changed it.
+CACHE = "cache" if "cache" in inspect.signature(tf.LlamaForCausalLM.forward).parameters else "past_key_values"
+# Whether masks count the positions of packed rows from where each begins, and whether they have blocks of images.
+REMAPS = hasattr(tf.masking_utils, "remap_positions_for_packed_sequence")
+BLOCKS = "block_sequence_ids" in inspect.signature(tf.masking_utils.create_masks_for_generate).parameters
 
 SIZES = {
     "vocab_size": 40,

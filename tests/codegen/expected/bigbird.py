@@ -153,13 +153,13 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("bigbird_2db55a5b9dd5", _PROGRAM)
+_OPERATOR = sk.Operator("bigbird_76a9ffa2005c", _PROGRAM)
 
 
 @_OPERATOR.public
 def bigbird(
     q, k, v, *,
-    scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
+    scale=None, sinks=None, dropout_p=None, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
     documents=None, lengths=None, q_lengths=None, deterministic=True, return_lse=False,
 ):
     """Attention over the pattern `bigbird`.

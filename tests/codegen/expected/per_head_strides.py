@@ -141,13 +141,13 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_aad794acaafa", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_0196d1876a72", _PROGRAM, heads=8)
 
 
 @_OPERATOR.public
 def per_head_strides(
     q, k, v, *,
-    scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
+    scale=None, sinks=None, dropout_p=None, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
     documents=None, lengths=None, q_lengths=None, deterministic=True, return_lse=False,
 ):
     """Attention over the pattern `per_head_strides`.

@@ -160,13 +160,13 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_aa4ddd42c306", _PROGRAM)
+_OPERATOR = sk.Operator("sparse_transformer_strided_2c7639617f71", _PROGRAM)
 
 
 @_OPERATOR.public
 def sparse_transformer_strided(
     q, k, v, *,
-    scale=None, sinks=None, dropout_p=0, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
+    scale=None, sinks=None, dropout_p=None, generator=None, dropout_seed=None, q_offset=None, k_offset=None,
     documents=None, lengths=None, q_lengths=None, deterministic=True, return_lse=False,
 ):
     """Attention over the pattern `sparse_transformer_strided`.
