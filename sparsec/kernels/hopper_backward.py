@@ -32,6 +32,7 @@ _BACKWARD_OPTIONS = {"num_warps": 4, "maxnreg": 168}
 # Programs that work on tiles of one head find its queries in the L2 cache.  But where tiles follow one another, these
 # programs wait for one another: so at most one in so many tiles of a head is worked on at a time, if heads suffice.
 _TILES_FOR_ONE = 3
+_HEADS_WITH_PARTS = 2  # that take turns, at least, where tiles wait for parts of others
 _JOINED = 1024  # numbers of dq that a program makes from several sums
 _LISTED_QUERIES = 256  # tiles of queries that are asked at once whether they visit a tile of keys
 
@@ -57,6 +58,8 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     values |= {"TILES": made.tiles, "STEPS": made.steps, "tiles": len(made.tiles) - 1, "rows": batch * kv_heads}
     apart = _tiles_apart(run)
     in_turn = cdiv(apart, len(made.tiles) - 1) if made.follow else 1
+    if made.split:
+        in_turn = max(in_turn, _HEADS_WITH_PARTS)
     values["together"] = heads_in_turn(in_turn, batch * kv_heads)
     split = Split(
         0,

@@ -22,7 +22,6 @@ STEP_KEYS = 128
 STEP_ROWS = 64  # queries that are looked at together
 _PART = 32  # least steps of a part
 _MOST_PARTS = 64
-_TILES_BEHIND = 128  # tiles between a part and those that add to the same sums: about as many as run at a time
 _MANY_TIMES = 4  # times as many steps as half of the tiles of queries have at most are far more
 _CHAIN = 8  # steps that add to one of several sums, at least
 _MOST_SUMS = 32
@@ -45,7 +44,7 @@ class BackwardSteps(NamedTuple):
 
 def count_steps(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> int:
     """How many steps there are of tiles of so many queries, or more where ranges overlap."""
-    return int(sum((end - begin).sum() for begin, end in _key_tiles(region, n_q, n, q_offset, queries)))
+    return int(sum((end - begin).sum() for begin, end in tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)))
 
 
 def listed_steps(key_tiles: int, n_q: int, queries: int) -> int:
@@ -60,7 +59,7 @@ def last_tiles_first(region: Region, n_q: int, n: int, queries: int) -> bool:
     """
     tiles, steps = cdiv(n, STEP_KEYS), []
     for key in (0, tiles - 1):
-        ranges = _key_tiles(region, n_q, n, max(n - n_q, 0), queries)
+        ranges = tiles_of_keys(region, n_q, n, max(n - n_q, 0), queries, STEP_KEYS)
         steps.append(int(torch.stack([(begin <= key) & (key < end) for begin, end in ranges]).any(0).sum()))
     return steps[1] > steps[0]
 
@@ -74,13 +73,12 @@ def steps_of(
     Tiles of keys come from the first to the last, or the other way where the last ones have more steps, and visit their
     queries from the last to the first.  So those of a window add to dq in this order without waiting, and those of
     causal attention follow one another one step apart.  Keys below `prefix`, which far more queries see than others,
-    come in parts, each of them so far behind others with its queries that these have added by then.  Tiles of queries
-    that far more keys visit than others have several sums, to which their steps add in turn.
+    come in parts before all tiles: parts are longer, and at the end, few programs would work.  Tiles of queries that
+    far more keys visit than others have several sums, to which their steps add in turn.
     """
     query_tiles, key_tiles = cdiv(n_q, queries), cdiv(n, STEP_KEYS)
-    codes = torch.cat(
-        [_pairs_of_tiles(begin, end, key_tiles) for begin, end in _key_tiles(region, n_q, n, q_offset, queries)]
-    ).unique()
+    ranges = tiles_of_keys(region, n_q, n, q_offset, queries, STEP_KEYS)
+    codes = torch.cat([pairs_of_tiles(begin, end, key_tiles) for begin, end in ranges]).unique()
     query, key = codes // key_tiles, codes % key_tiles
     counts, visits = (torch.bincount(x, minlength=m) for x, m in ((key, key_tiles), (query, query_tiles)))
     split, parts = _parts(counts, prefix)
@@ -89,12 +87,10 @@ def steps_of(
     turn = key_tiles - 1 - key if backwards else key
     by_key = (key * query_tiles + query).argsort()
     part = torch.empty_like(key)
-    part[by_key] = _places(key[by_key], counts) * parts // counts[key[by_key]]
-    # What a program takes at a time: a tile by its turn, or a part.
-    taken = torch.where(whole, turn, key_tiles + key * parts + part)
-    rank_of_taken = _order(taken, torch.where(whole, turn, -1), query, key_tiles, key_tiles + split * parts)
-    taken = rank_of_taken[taken]
-    by_query = (query * len(rank_of_taken) + taken).argsort()
+    part[by_key] = _places(key[by_key], counts) % parts
+    # What a program takes at a time: a part, or a tile by its turn.
+    taken = torch.where(whole, split * parts + turn, key * parts + part)
+    by_query = (query * (split * parts + key_tiles) + taken).argsort()
     rank = torch.empty_like(key)
     rank[by_query] = _places(query[by_query], visits)
     joined, sums = _several_sums(visits)
@@ -106,7 +102,7 @@ def steps_of(
     shift, closes, adds, parts_whole = _FLAGS
     said = (rank // several << shift) + closes * ((several == 1) & (rank == visits[query] - 1))
     said += adds * (rank >= several) + parts_whole * _whole_parts(region, query, key, n, q_offset, queries)
-    order = (taken * query_tiles + query_tiles - 1 - query).argsort()
+    order = (taken * query_tiles + torch.where(whole, query_tiles - 1 - query, query)).argsort()
     steps = torch.stack([query, said, first[query] + rank % several], 1)[order]
     lengths = torch.bincount(taken)
     lengths = lengths[lengths > 0]
@@ -138,15 +134,6 @@ def _places(groups: Tensor, sizes: Tensor) -> Tensor:
     return torch.arange(len(groups)) - (sizes.cumsum(0) - sizes)[groups]
 
 
-def _order(taken: Tensor, turn: Tensor, query: Tensor, tiles: int, most: int) -> Tensor:
-    """In which order programs take tiles and parts; `turn`: of the tile of each step, -1 in a part."""
-    last = torch.full((int(query.max()) + 1,), -1).scatter_reduce(0, query, turn, "amax")
-    behind = torch.zeros(most, dtype=torch.int64).scatter_reduce(0, taken, last[query] + _TILES_BEHIND, "amax")
-    behind[:tiles] = torch.arange(tiles)
-    order = (behind * most + torch.arange(most)).argsort()
-    return torch.empty_like(order).scatter(0, order, torch.arange(most))
-
-
 def _several_sums(visits: Tensor) -> tuple[Tensor, int]:
     """Tiles of queries with several sums, as in `BackwardSteps.joined`, and how many sums there are of all."""
     many = (visits > max(_MANY_TIMES * int(visits.median()), 2 * _CHAIN)).nonzero()[:, 0]
@@ -155,19 +142,21 @@ def _several_sums(visits: Tensor) -> tuple[Tensor, int]:
     return torch.stack([many, first, each], 1), len(visits) + int(each.sum())
 
 
-def _key_tiles(region: Region, n_q: int, n: int, q_offset: int, queries: int) -> list[tuple[Tensor, Tensor]]:
-    """Half-open ranges of tiles of keys, an entry for each tile of queries."""
+def tiles_of_keys(
+    region: Region, n_q: int, n: int, q_offset: int, queries: int, keys: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Half-open ranges of tiles of so many keys, an entry for each tile of so many queries."""
     tiles = cdiv(n_q, queries)
     first = torch.arange(tiles) * queries + q_offset
     found = []
     for ends in region.keys_visited(first, first + queries - 1, n, *region.more):
         begin, end = (torch.as_tensor(x).expand(tiles).clamp(0, n) for x in ends)
         there = begin < end
-        found.append((torch.where(there, begin // STEP_KEYS, 0), torch.where(there, cdiv(end, STEP_KEYS), 0)))
+        found.append((torch.where(there, begin // keys, 0), torch.where(there, cdiv(end, keys), 0)))
     return found
 
 
-def _pairs_of_tiles(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
+def pairs_of_tiles(begin: Tensor, end: Tensor, key_tiles: int) -> Tensor:
     """Codes query * key_tiles + key of the tiles in a range of each tile of queries."""
     counts = end - begin
     query = torch.repeat_interleave(torch.arange(len(counts)), counts)

@@ -42,6 +42,7 @@ class HopperSizes(NamedTuple):
     SCORES: Any  # layout of scores in registers
     OUT: Any  # of results
     WEIGHTS: Any  # of the softmax's weights, as a product takes them
+    TWIN: Any = False  # whether groups share the rows of a share of a split tile, of whose keys each has its own
 
 
 class HopperPlan(NamedTuple):

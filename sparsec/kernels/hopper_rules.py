@@ -46,14 +46,17 @@ class HopperCase(NamedTuple):
     as_they_are: bool = True  # positions: neither in residue classes nor gathered nor in groups
     ranges: bool = True  # whether all tiles come from these, and none from a list
     tables: bool = False
+    blocks: bool = False  # whether all it visits are aligned blocks of 64 queries and keys, all of whose pairs are kept
     inputs: bool = False  # whether masks or scores read data of the call
     block: int = 1  # tiles within aligned blocks of so many positions need no mask
     split_prefix: int = 0  # rows (or keys) below it visit far more than others
     score: bool = False
     slope: bool = False  # whether a score is more than the product and what is added to it
     most: float | None = None  # what no score is above; None: nobody knows a bound
-    # The share of steps that go without a mask, and how many steps there are of tiles of so many queries; these are
-    # asked last.
+    # How many steps a group of warps has where they come from a list of blocks of 64 keys, as a share of those over
+    # ranges of tiles; the share of steps that go without a mask; and how many steps there are of tiles of so many
+    # queries.  These are asked last.
+    from_list: Callable[[], float] = lambda: 1.0
     whole: Callable[[], float] = lambda: 1.0
     steps: Callable[[int], int] = lambda queries: 1
 
@@ -71,6 +74,13 @@ class HopperCase(NamedTuple):
     def sizes(self) -> HopperTiles:
         """Of its tiles forward."""
         return HOPPER_TILES[self.size]
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether steps come from a list of blocks: where tables name some, and where there are fewer then."""
+        if self.backward or self.lines or self.score or self.size != _LISTED_SIZE:
+            return False
+        return self.blocks if self.tables else self.from_list() <= _MOST_FROM_LIST
 
     @property
     def bounded(self) -> bool:
@@ -121,7 +131,8 @@ NEEDS = (
     Rule("one region", lambda case: case.one_region, "forward"),
     Rule("positions as they are", lambda case: case.as_they_are),
     Rule("ranges of tiles", lambda case: case.ranges),
-    Rule("no tables", lambda case: not case.tables),
+    Rule("no tables but of whole blocks", lambda case: not case.tables or case.in_blocks, "forward"),
+    Rule("no tables", lambda case: not case.tables, "backward"),
     Rule("no data of the call", lambda case: not case.inputs),
     Rule("no dropout", lambda case: not case.dropout),
     Rule("sequences that are few for their tokens", lambda case: case.room <= _most_room(case), "backward"),
@@ -133,6 +144,8 @@ NEEDS = (
     ),
 )
 
+_LISTED_SIZE = 128  # of heads whose steps may come from a list
+_MOST_FROM_LIST = 0.88  # a step from a list takes some 1.14 times as long as one over ranges
 _LEAST_KEYS = 2048  # below, making the descriptors takes longer than they save
 # The share of steps that must go without a mask.  At 64, exponentials are the limit of either tier, and a tile of 192
 # queries has more masked steps than the plain tier's.
@@ -146,10 +159,13 @@ FASTER_WITH = (
     Rule("64 queries", lambda case: case.n_q >= GROUP_ROWS),
     Rule("2,048 queries", lambda case: case.n_q >= _LEAST_KEYS, "backward"),
     Rule(PROCESSORS_BUSY, lambda case: 4 * case.tiles >= 3 * case.processors),
-    Rule("blocks of whole tiles, if any", lambda case: case.block == 1 or not case.block % case.sizes.keys),
+    Rule(
+        "blocks of whole tiles, if any",
+        lambda case: case.block == 1 or not case.block % case.sizes.keys or case.in_blocks,
+    ),
     Rule("sequences of 512 tokens", lambda case: case.batch * case.n_q >= _LEAST_TOKENS * case.lines),
-    # Of the tile of such queries, half of the rows have nothing to do at most steps.
-    Rule("no queries that see far more keys", lambda case: not case.split_prefix, "forward"),
+    # Of the tile of such queries, half of the rows have nothing to do at most steps, but of those from a list.
+    Rule("no queries that see far more keys", lambda case: not case.split_prefix or case.in_blocks, "forward"),
     # Of one sequence alone such keys come in parts.
     Rule(
         "no keys that far more queries see, of several sequences",

@@ -14,6 +14,8 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
     l_i, share = gl.convert_layout(gl.sum(l_i, 1), m_i.type.layout), 1.0
     if plan.work.SINKS is not None:
         sink = tile_word(shared, turn, plan, TILE_SINK).to(gl.float32, bitcast=True)
+        if plan.sizes.TWIN and GROUP == 1:  # the first group of a share has it
+            sink = gl.where(tile_word(shared, turn, plan, TILE_PART) < 0, sink, float("-inf"))
         if plan.rules.WEIGHT is not None:
             m_i = gl.where(l_i == 0, NO_MAXIMUM, m_i)  # of a row without a pair the sink is all there is
         top = gl.maximum(m_i, sink)
@@ -36,6 +38,12 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
 @gluon.jit
 def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
     """Results of a group's rows of that tile, or its share of them."""
+    hopper_store_from(acc, turn, shared.out.index(GROUP), results, shared, plan, GROUP)
+
+
+@gluon.jit
+def hopper_store_from(acc, turn, own, results, shared, plan, GROUP: gl.constexpr):
+    """The same, with room for them in shared memory."""
     factors = shared.factors.index(plan.sizes.GROUPS * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
     out = acc * factors[:, None]
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
@@ -48,7 +56,6 @@ def hopper_store(acc, turn, results, shared, plan, GROUP: gl.constexpr):
     elif plan.sizes.PACKED and _rows_there(turn, shared, plan, GROUP) < plan.sizes.ROWS:  # next to another sequence's
         _store_rows(out, row, turn, results, shared, plan, GROUP)
     else:
-        own = shared.out.index(GROUP)
         store_wait(0)  # shared memory may be written again
         own.reshape([out.shape[0], out.shape[1]]).store(out.to(own.dtype))
         fence_async_shared()
@@ -87,11 +94,13 @@ def _rows_of_tile(turn, shared, plan, GROUP: gl.constexpr):
     part = -1
     if plan.sizes.SPLIT:
         part = tile_word(shared, turn, plan, TILE_PART)
+        if plan.sizes.TWIN:
+            part = gl.where(part < 0, part, 2 * part + GROUP)
     return row + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, plan.sizes.OUT)), bh, gl.to_tensor(part)
 
 
 @gluon.jit
 def _first_of_share(bh, part, plan):
     """Where a share begins of what several programs find, for `combine_splits`: [parts, B, H, rows]."""
-    rows = plan.work.split_tiles * plan.sizes.BLOCK_M
+    rows = plan.work.split_tiles * (plan.sizes.ROWS if plan.sizes.TWIN else plan.sizes.BLOCK_M)
     return (part * plan.work.heads * plan.work.batches + bh).to(gl.int64) * rows

@@ -15,6 +15,7 @@ from sparsec.kernels.device import triton
 from sparsec.kernels.hardware import capability, driver_version, processors
 from sparsec.kernels.hopper import GluonDescriptor
 from sparsec.kernels.hopper_backward_steps import STEP_KEYS, count_steps, listed_steps
+from sparsec.kernels.hopper_blocks import in_whole_blocks, share_of_listed
 from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, hopper_size
 from sparsec.kernels.hopper_rules import (
     CAPABILITY,
@@ -54,6 +55,11 @@ def machine_lacks(device: torch.device) -> str:
 def on_hopper(run: Pass, kernel: Kernel, q_offset: int) -> bool:
     """Whether a forward kernel of a pass runs in the tier."""
     return runs_there(forward_case(run, kernel, q_offset))
+
+
+def in_blocks(run: Pass, kernel: Kernel, q_offset: int) -> bool:
+    """Whether steps of a forward kernel that runs there come from a list of blocks."""
+    return forward_case(run, kernel, q_offset).in_blocks
 
 
 def gradients_on_hopper(run: Pass, q_offset: int) -> Kernel | None:
@@ -111,12 +117,14 @@ def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:
         as_they_are=kernel.stride == 1 and not (region.gathered or kernel.grouped),
         ranges=not (kernel.listed or region.tile_lists),
         tables=bool(region.tables or region.rows_tables),
+        blocks=in_whole_blocks(kernel, q_offset),
         inputs=bool(region.inputs or region.score_inputs),
         block=kernel.block,
         split_prefix=kernel.split_prefix,
         score=answers.score is not None,
         slope=answers.score_gradient is not None,
         most=answers.most,
+        from_list=lambda: share_of_listed(region, n_q, n, q_offset),
         whole=lambda: _whole_share(kernel, n_q, n, q_offset, HOPPER_TILES[hopper_size(q.shape[3])].keys),
     )
 
@@ -124,6 +132,8 @@ def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:
 def _whole_share(kernel: Kernel, n_q: int, n: int, q_offset: int, keys: int) -> float:
     """The share of steps that go without a mask, the mean of some tiles: others take up to twice as long."""
     region = kernel.regions[0]
+    if region.rows_tables:  # of whole blocks, where the tier takes them
+        return 1.0
     rows = torch.linspace(0, max(n_q - GROUP_ROWS, 0), _SAMPLES, dtype=torch.int64)
     rows = rows.div(GROUP_ROWS, rounding_mode="floor") * GROUP_ROWS
     q_lo = rows[:, None] + q_offset

@@ -212,7 +212,11 @@ def row_of_group(shared, turn, plan, GROUP: gl.constexpr):
     if plan.sizes.PACKED:
         first = tile_word(shared, turn, plan, TILE_FIRST)
     else:
-        first = tile_word(shared, turn, plan, TILE_NUMBER) * plan.sizes.BLOCK_M
+        number = tile_word(shared, turn, plan, TILE_NUMBER)
+        first = number * plan.sizes.BLOCK_M
+        if plan.sizes.TWIN:
+            share = (number - GROUP) * plan.sizes.ROWS
+            first = gl.where(tile_word(shared, turn, plan, TILE_PART) < 0, first, share)
     return first + GROUP * plan.sizes.ROWS
 
 
@@ -220,10 +224,10 @@ def row_of_group(shared, turn, plan, GROUP: gl.constexpr):
 def position_of_group(shared, turn, plan, GROUP: gl.constexpr):
     """The position of that query."""
     if plan.sizes.PACKED:
-        q_lo = tile_word(shared, turn, plan, TILE_Q_LO)
+        q_lo = tile_word(shared, turn, plan, TILE_Q_LO) + GROUP * plan.sizes.ROWS
     else:
-        q_lo = plan.work.q_offset + tile_word(shared, turn, plan, TILE_NUMBER) * plan.sizes.BLOCK_M
-    return q_lo + GROUP * plan.sizes.ROWS
+        q_lo = plan.work.q_offset + row_of_group(shared, turn, plan, GROUP)
+    return q_lo
 
 
 @gluon.jit

@@ -8,8 +8,9 @@ from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_
 from sparsec.kernels.dq_kernel import dq_kernel
 from sparsec.kernels.forward_kernel import forward_kernel
 from sparsec.kernels.groups import launch_grouped_rows
+from sparsec.kernels.hopper_block_rows import launch_hopper_blocks
 from sparsec.kernels.hopper_rows import launch_hopper
-from sparsec.kernels.hopper_tier import on_hopper
+from sparsec.kernels.hopper_tier import in_blocks, on_hopper
 from sparsec.kernels.launch import Environment, Pass, Slot
 from sparsec.kernels.prepare import Heads, Prepared, bind, heads_of, prepare_launch, query_tiles, strides_by_name
 from sparsec.kernels.program import Kernel, cdiv
@@ -38,7 +39,8 @@ def launch_rows(
                 launch_grouped_rows(run, kernel, heads, more(kernel), q_offset)
                 continue
             if kind == "forward" and on_hopper(run, kernel, q_offset):
-                launch_hopper(run, kernel, heads, more(kernel), q_offset)
+                launch = launch_hopper_blocks if in_blocks(run, kernel, q_offset) else launch_hopper
+                launch(run, kernel, heads, more(kernel), q_offset)
                 continue
             keys = keys_of(run, kernel, heads)
             moving = {name: run.metas[stored] for name, stored in keys.items()}

@@ -110,11 +110,13 @@ def _case(plan: Plan, variant: Variant, kernel: Kernel, shape: Shape, device: De
         ranges=not region.listed and not any(cover.from_list for cover in covers),
         tables=bool(tuple(ir.tables(region.mask)) or region.rows.tables),
         inputs=bool(read),
+        blocks=_in_whole_blocks(kernel, shape),
         block=max(each.block for each in kernel.regions),
         split_prefix=kernel.split_prefix,
         score=score is not None,
         slope=slope,
         most=None if score is None else most(score),
+        from_list=partial(_share_of_listed, region, shape),
         whole=share,
     )
 
@@ -132,6 +134,8 @@ def _backward_case(plan: Plan, variant: Variant, shape: Shape, device: Device) -
 
 def _whole_share(region: Region, shape: Shape) -> float:
     """The share of steps that go without a mask, the mean of some tiles of 64 queries."""
+    if region.rows.tables:  # of whole blocks, where the tier takes them
+        return 1.0
     keys = HOPPER_TILES[hopper_size(shape.head_size)].keys
     rows = np.linspace(0, max(shape.n_q - GROUP_ROWS, 0), _SAMPLES).astype(np.int64)
     q_lo = rows[:, None] // GROUP_ROWS * GROUP_ROWS + shape.q_offset
@@ -151,12 +155,33 @@ def _whole_share(region: Region, shape: Shape) -> float:
     return float((whole.sum(1) / np.maximum(steps, 1))[steps > 0].mean()) if steps.any() else float("nan")
 
 
+def _in_whole_blocks(kernel: Kernel, shape: Shape) -> bool:
+    """Whether all that a kernel visits are blocks of 64 queries and keys, all of whose pairs are kept."""
+    region, block, rows = kernel.regions[0], max(each.block for each in kernel.regions), GROUP_ROWS
+    filled = not region.rows.tables or region.full_named == ir.TRUE
+    return block > 1 and block % rows == shape.q_offset % rows == 0 and filled
+
+
+def _share_of_listed(region: Region, shape: Shape) -> float:
+    """How many steps a group of warps has where they come from a list, as a share of those over ranges of tiles."""
+    rows = GROUP_ROWS
+    blocks, steps = _visits(region, shape, rows, rows), _visits(region, shape, 2 * rows, 2 * rows)
+    of_groups = np.pad(blocks, (0, len(blocks) % 2)).reshape(-1, 2)
+    return float(((of_groups.max(1) + 1) // 2).sum() / max(steps.sum(), 1))
+
+
 def _steps(region: Region, shape: Shape, queries: int) -> int:
     """How many tiles of 128 keys tiles of so many queries visit, those of overlapping ranges twice."""
-    keys = BACKWARD_TILES[hopper_size(shape.head_size)].keys
+    return int(_visits(region, shape, queries, BACKWARD_TILES[hopper_size(shape.head_size)].keys).sum())
+
+
+def _visits(region: Region, shape: Shape, queries: int, keys: int) -> np.ndarray:
+    """How many tiles of so many keys each tile of so many queries visits, those of overlapping ranges twice."""
     q_lo = np.arange(0, shape.n_q, queries) + shape.q_offset
-    ranges = _ranges(region.rows, q_lo, queries, shape.n)
-    return sum(int(np.where(begin < stop, -(-stop // keys) - begin // keys, 0).sum()) for begin, stop in ranges)
+    found = np.zeros(len(q_lo), np.int64)
+    for begin, stop in _ranges(region.rows, q_lo, queries, shape.n):
+        found += np.where(begin < stop, -(-stop // keys) - begin // keys, 0)
+    return found
 
 
 def _ranges(cover: Cover, q_lo: np.ndarray, queries: int, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -41,6 +41,7 @@ from sparsec.kernels.group_kernels import grouped_dkdv, grouped_dq, grouped_forw
 from sparsec.kernels.group_lists import count_clusters, list_members
 from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
 from sparsec.kernels.hopper_backward_list import hopper_list_steps, hopper_sequence_stats
+from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
 from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
 from sparsec.kernels.inputs import Input
@@ -140,7 +141,7 @@ def compile_kernels(
             input_gradients_gpu(program, call, Upstream(g, out, lse))
         kernels: tuple = (forward_kernel, hopper_forward_kernel, dq_kernel, dkdv_kernel, reduce_splits, combine_splits)
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
-        kernels += (hopper_sequence_stats, hopper_list_steps)
+        kernels += (hopper_sequence_stats, hopper_list_steps, hopper_block_kernel)
         kernels += (grouped_forward, grouped_dq, grouped_dkdv, grouped_stats, join_softmaxes, join_sums)
         kernels += (count_clusters, list_members, begin_lists)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, list_named_tiles, share_lines, mark_chosen)

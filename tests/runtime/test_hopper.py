@@ -72,7 +72,9 @@ def case_of(
         ("one softmax from start to end", {"text": "causal & (past(64) | stride(16))"}),
         ("positions as they are", {"text": "causal & stride(64)"}),
         ("ranges of tiles", {"text": "abs(q // 32 - k // 32) <= 2 & abs(q % 32 - k % 32) <= 2"}),
-        ("no tables", {"text": "random_blocks(64, 2, 1) | block_window(64, 3)"}),
+        ("", {"text": "random_blocks(64, 2, 1) | block_window(64, 3)"}),
+        ("no tables but of whole blocks", {"text": "random_blocks(64, 2, 1) | past(100)"}),
+        ("no tables but of whole blocks", {"text": "random_blocks(64, 2, 1)", "shape": (1, 16, 8192, 64)}),
         ("no data of the call", {"text": "input doc: int[n] pattern p = causal & doc[q] == doc[k]"}),
         ("no data of the call", {"text": f"{SLOPES} pattern p = causal with sloped"}),
     ],
@@ -106,8 +108,8 @@ def test_other_machines_have_none(here: None, monkeypatch: pytest.MonkeyPatch) -
         ("past(1024) | sinks(4)", (1, 16, 32768, 128), True),
         ("past(256)", (1, 16, 32768, 128), True),  # a mask in two of three steps
         ("past(128)", (1, 16, 32768, 128), False),
-        ("window(512) | global(64)", (1, 16, 32768, 128), False),
-        ("block_window(64, 3)", (1, 16, 32768, 128), False),
+        ("window(512) | global(64)", (1, 16, 32768, 128), True),
+        ("block_window(64, 3)", (1, 16, 32768, 128), True),
         ("past(4096)", (1, 16, 32768, 64), True),
         ("past(1024)", (1, 16, 32768, 64), False),
         ("past(4096) with softcap(50)", (1, 16, 32768, 128), True),
@@ -273,7 +275,7 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
         waits = [at for at, each in enumerate(loop) if "WARPGROUP.DEPBAR" in each][-2:]
         spilled = [at for at, each in enumerate(loop) if each.split()[0].startswith(("LDL", "STL")) and at > waits[0]]
         assert len(spilled) <= 40  # all of them in branches of masks
-        assert max(spilled, default=0) < exponentials[0]
+        assert sum(at >= exponentials[0] for at in spilled) <= 2  # of steps from a list, by Triton 3.9
         assert waits[0] < exponentials[0]  # for the scores
         assert sum(at < waits[1] for at in exponentials) >= 60  # of 64; the values are waited for behind them
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,13 @@ from hypothesis import strategies as st
 from support.generated import mask_of, module_of, pattern_of
 
 from sparsec.kernels.hopper_backward import heads_in_turn
-from sparsec.kernels.hopper_backward_steps import STEP_KEYS, STEP_QUERIES, STEP_ROWS, count_steps, steps_of
+from sparsec.kernels.hopper_backward_steps import (
+    STEP_KEYS,
+    STEP_QUERIES,
+    STEP_ROWS,
+    count_steps,
+    steps_of,
+)
 from sparsec.kernels.program import cdiv
 
 CLOSES, ADDS, WHOLE, FLAGS = 1, 2, 4, 7
@@ -88,27 +92,17 @@ def test_the_order_of_steps() -> None:
 
 
 def test_keys_that_all_queries_see() -> None:
-    """Parts come behind the tiles that add to the same sums, and tiles of queries with many steps have several sums."""
+    """Parts come before tiles, and tiles of queries with many steps have several sums."""
     program = module_of(pattern_of("pattern p = window(512) | global(64)"))._PROGRAM
     kernel = program.groups[0].at(32768).of("dkdv")[0]
     made = steps_of(kernel.regions[0], 32768, 32768, 0, kernel.split_prefix, 64, torch.device("cpu"))
     assert (made.split, made.parts) == (1, 16)
     assert not made.follow
     assert made.joined.tolist() == [[0, 512, 32]]
-    numbers = made.tiles[:-1, 0].tolist()
-    assert sorted(numbers) == [0] * 16 + list(range(1, 256))
-    assert [key for key in numbers if key] == list(range(1, 256))
-    first = numbers.index(0)
-    assert numbers[:first] == list(range(1, first + 1))
-    assert first == 161  # the first part has the query that all keys see, and comes last
-    found = made.tiles.tolist()
-    added: dict[int, int] = {}
-    for turn, ((_, begin, part), (_, end, _)) in enumerate(itertools.pairwise(found)):
-        for query, _, _ in made.steps[begin:end].tolist():
-            if part < 0:
-                added[query] = turn
-            elif turn < 256:
-                assert turn >= added[query] + 100 or query == 0
+    assert made.tiles[:-1, 0].tolist() == [0] * 16 + list(range(1, 256))
+    assert made.tiles[:-1, 2].tolist() == [*range(16), *[-1] * 255]
+    starts = made.tiles[:17, 1].tolist()
+    assert made.steps[: starts[16], 1].remainder(4).tolist() == [0] * 512  # the first to add, and none of them the last
 
 
 def test_tiles_from_the_last_to_the_first() -> None:

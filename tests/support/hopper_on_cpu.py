@@ -10,7 +10,16 @@ import threading
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
-from sparsec.kernels import hopper_forward_kernel, hopper_load, hopper_plan, hopper_sync, hopper_tiles
+from sparsec.kernels import (
+    hopper_block_kernel,
+    hopper_block_load,
+    hopper_block_plan,
+    hopper_forward_kernel,
+    hopper_load,
+    hopper_plan,
+    hopper_sync,
+    hopper_tiles,
+)
 from sparsec.kernels.regions import Lists, Rules
 
 KEYS, ROWS = 128, 64  # ROWS: of a tile that a group has
@@ -27,6 +36,7 @@ class Stored(NamedTuple):
     row: int  # of Q, the first of the group
     steps: list[tuple[Any, Any]]  # where the keys of a product of queries come from, and the values that it meets
     queries: list[Any]  # where those of each step come from
+    part: int = -1  # of a tile that programs split, which share
 
 
 class Memory:
@@ -93,7 +103,7 @@ class Program:
     def __init__(self, number: int, programs: int, work: hopper_plan.HopperWork, keys: Any, **sizes: Any) -> None:
         """`keys`: the tiles that a tile visits, as generated modules answer it, but in Python."""
         self.changed = threading.Condition()
-        self.arrivals: dict[int, list[str]] = {}
+        self.arrivals: dict[int, list[tuple[str, int]]] = {}
         self.stored: list[Stored] = []
         self.errors: list[BaseException] = []
         self.gl, self.groups = _language(number, programs), sizes.get("GROUPS", 2)
@@ -113,13 +123,17 @@ class Program:
         counts = 2 * self.groups, STAGES, STAGES, 0, 0, STAGES, SLOTS * words, 2, STAGES
         self.shared = hopper_plan.HopperShared(*map(Cells, counts))
         self.shared.q.dtype = None  # type: ignore[attr-defined]
+        self.loads: list[tuple[Any, str]] = [(hopper_load.hopper_load, "QKV")]
+        self.attend = hopper_forward_kernel._hopper_attend
+        self.instead: dict[str, Any] = {}
 
     def run(self) -> list[Stored]:
         """What it stores.  AssertionError where a group waits for ever, or reads what is not there."""
-        boxes = map(Box, "QKV")
-        arguments = [(hopper_load.hopper_load, (*boxes, self.shared, self.plan))]
-        attend = hopper_forward_kernel._hopper_attend
-        arguments += [(attend, (i, None, self.shared, self.plan)) for i in range(self.groups)]
+        boxes = [*map(Box, "QKV")]
+        arguments = [
+            (load, (*(box for box in boxes if box.name in names), self.shared, self.plan)) for load, names in self.loads
+        ]
+        arguments += [(self.attend, (i, None, self.shared, self.plan)) for i in range(self.groups)]
         threads = [threading.Thread(target=self._guarded, args=each, daemon=True) for each in arguments]
         for thread in threads:
             thread.start()
@@ -144,12 +158,13 @@ class Program:
 
     def replaced(self, name: str, value: Any) -> Any:
         """What a name of a device function stands for here."""
-        if (own := getattr(self, f"_{name}", None)) is not None:
+        own = self.instead.get(name) or getattr(self, f"_{name}", None)
+        if own is not None:
             return own
         if name in ("gl", "tl"):
             return self.gl
         if name == "mbarrier":
-            return SimpleNamespace(expect=self._expect, wait=self._wait)
+            return SimpleNamespace(expect=self._expect, wait=self._wait, arrive=self._arrive)
         if hasattr(value, "fn") and not isinstance(value, type):
             return self.in_python(value)
         return _number(value)
@@ -165,6 +180,11 @@ class Program:
         assert not barrier.bytes_due, "a barrier is expected to complete twice"
         barrier.bytes_due = nbytes
 
+    def _arrive(self, barrier: Cell, count: int) -> None:
+        with self.changed:
+            barrier.complete += 1
+            self.changed.notify_all()
+
     def _wait(self, barrier: Cell, phase: int, pred: bool = True) -> None:
         if pred:
             self._until(lambda: barrier.complete & 1 != phase, "a copy")
@@ -178,16 +198,19 @@ class Program:
 
     def _named_barrier(self, number: int, what: Any) -> None:
         """All groups arrive, and the loading warp waits for them."""
-        meets = _number(what) in (_number(hopper_sync.MEET_ALL), _number(hopper_sync.MEET_ALL_OF_THREE))
+        what = _number(what)
+        meets = what.startswith("bar.sync")
+        groups = 1 if what in (_number(hopper_sync.MEET_STORER), _number(hopper_sync.ARRIVE_STORER)) else self.groups
         with self.changed:
             here = self.arrivals.setdefault(number, [])
             name = threading.current_thread().name
-            assert name not in here, "arrives twice before the others do"
+            assert name not in dict(here), "arrives twice before the others do"
             if not meets:
-                here.append(name)
+                here.append((name, groups))
                 self.changed.notify_all()
         if meets:
-            self._until(lambda: len(here) == self.groups, f"barrier {number}")
+            self._until(lambda: len(here) >= groups, f"barrier {number}")
+            assert [count for _, count in here] == [groups] * groups, "arrivals do not fit"
             here.clear()
 
     # ------------------------------------------------------------ what groups do
@@ -212,7 +235,9 @@ class Program:
         found.reads = values, values.content  # type: ignore[attr-defined]
         return found
 
-    def _warpgroup_mma_wait(self, count: int, deps: list[Any]) -> Tensor:
+    def _warpgroup_mma_wait(self, count: int, deps: list[Any]) -> Any:
+        if isinstance(deps[0], tuple):
+            return deps[0]
         values, content = deps[0].reads
         assert values.content == content, "overwritten while a product reads it"
         return deps[0]
@@ -227,13 +252,47 @@ class Program:
         pass
 
     def _hopper_store(self, acc: Tensor, turn: int, results: Any, shared: Any, plan: Any, group: int) -> None:
+        self._hopper_store_from(acc, turn, Cell(), results, shared, plan, group)
+
+    def _hopper_store_from(
+        self, acc: Tensor, turn: int, own: Cell, results: Any, shared: Any, plan: Any, group: int
+    ) -> None:
+        own.content = "results"
         row = self.in_python(hopper_tiles.row_of_group)(shared, turn, plan, group)
         word = self.in_python(hopper_tiles.tile_word)
         batch = word(shared, turn, plan, _number(hopper_tiles.TILE_BATCH))
         head = word(shared, turn, plan, _number(hopper_tiles.TILE_HEAD))
         steps = [(keys, values) for (_, keys), values in acc.steps]
+        part = word(shared, turn, plan, _number(hopper_tiles.TILE_PART)) if plan.sizes.SPLIT else -1
         with self.changed:
-            self.stored.append(Stored(group, batch, head, row, steps, [queries for (queries, _), _ in acc.steps]))
+            self.stored.append(Stored(group, batch, head, row, steps, [queries for (queries, _), _ in acc.steps], part))
+
+
+class BlockProgram(Program):
+    """One program of a launch of the kernel whose steps come from a list."""
+
+    def __init__(
+        self, number: int, programs: int, work: hopper_plan.HopperWork, steps: Any, share_every: int, **sizes: Any
+    ) -> None:
+        """`steps`: of a tile of queries, as `sparsec.kernels.hopper_blocks` lists them."""
+        super().__init__(number, programs, work, None, **sizes)
+        lists = (Memory(x.flatten().tolist()) for x in steps)
+        own = self.plan.sizes._replace(TWIN=sizes.get("TWIN", False))
+        self.plan = self.plan._replace(lists=hopper_block_plan.BlockLists(*lists, share_every), sizes=own)
+        keys, values = _number(hopper_block_plan.KEY_STAGES), _number(hopper_block_plan.VALUE_STAGES)
+        counts = 4, keys, values, 0, 12, SLOTS * _number(hopper_tiles.TILE_WORDS), 2, 3 * keys, 3 * values
+        self.shared = hopper_block_plan.BlockShared(*map(Cells, counts))  # type: ignore[assignment]
+        self.shared.q.dtype = None  # type: ignore[attr-defined]
+        own_load = hopper_block_load
+        self.loads = [(own_load.hopper_load_key_blocks, "QK"), (own_load.hopper_load_value_blocks, "V")]
+        self.attend = hopper_block_kernel._attend_blocks
+        self.instead = {"_load_pair": self._pair, "_mask_blocks": lambda s, *_: s}
+
+    def _pair(self, x: Box, tile: Any, one: int, two: int, full: Cell, to: Cell, plan: Any) -> None:
+        with self.changed:
+            to.content = (x.name, tile.batch, tile.kv_head, one, two)
+            full.complete += 1
+            self.changed.notify_all()
 
 
 class _Names(dict):

@@ -6,6 +6,7 @@ import sys
 
 import torch
 
+from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
 from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
 from sparsec.kernels.hopper_tier import known_gluon
 from sparsec.kernels.launch import Launch
@@ -26,9 +27,10 @@ def launches(attend) -> list[Launch]:
     return [step for each in passes for step in each.steps if isinstance(step, Launch)]
 
 
-def on_hopper(attend, kernel=hopper_forward_kernel) -> bool:
-    """Whether an operator has launched a kernel of the tier."""
-    return any(launch.kernel is kernel for launch in launches(attend))
+def on_hopper(attend, *kernels) -> bool:
+    """Whether an operator has launched one of some kernels of the tier: of those forward, where none is given."""
+    kernels = kernels or (hopper_forward_kernel, hopper_block_kernel)
+    return any(launch.kernel in kernels for launch in launches(attend))
 
 
 def gradients(attend, q, k, v, g, g_lse=None, **more) -> tuple[torch.Tensor, ...]:
