@@ -136,7 +136,7 @@ def test_shared_work(text: str, rows: int) -> None:
     assert_right(pattern, layers[0], *step_of_layers(True)[:2])
     first = step_of_layers(True)
     for _ in range(3):
-        torch.testing.assert_close(step_of_layers(False), first)
+        assert_as_near(step_of_layers(False), first)
         assert all(map(torch.equal, step_of_layers(True), first))
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
@@ -147,7 +147,7 @@ def test_shared_work(text: str, rows: int) -> None:
         graph.replay()
         replayed = [x.clone() for x in captured]
         assert all(map(torch.equal, replayed, step_of_layers(True)))
-        torch.testing.assert_close(replayed, step_of_layers(False))
+        assert_as_near(replayed, step_of_layers(False))
 
 
 def test_many_sequences() -> None:
@@ -174,3 +174,13 @@ def test_a_captured_step_sums_for_itself() -> None:
         decoder(own.q[:, 0], **call)
         with pytest.raises(ValueError, match=r"SP0612.*captured"):
             decoder(own.q[:, 0], **call, work=work)
+
+
+def assert_as_near(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
+    """Up to roundings of weights to bfloat16, which other parts round otherwise: those of a row's results."""
+    for x, y in zip(found, wanted, strict=True):
+        if x.dtype == torch.bfloat16:
+            allowed = 2 * torch.finfo(x.dtype).eps * y.float().abs().amax(-1, keepdim=True)
+            assert ((x.float() - y.float()).abs() <= allowed).all()
+        else:
+            torch.testing.assert_close(x, y)

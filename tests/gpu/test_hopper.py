@@ -52,6 +52,12 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TIER, "hopper")
 
 
+@pytest.fixture
+def ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps over ranges alone, as sequences of a call have them: those from a list of blocks have other sums."""
+    monkeypatch.setattr(hopper_rules, "_MOST_FROM_LIST", 0.0)
+
+
 def check_here(pattern: Pattern, *lengths: int | None, **problem) -> None:
     attend = attend_of(pattern)
     forget(attend)
@@ -191,9 +197,8 @@ ENDS = [5, 5, 300, 301, 1100, 1100, 2900]
 @pytest.mark.parametrize(
     "text", ["causal", "past(100) | sinks(4)", "k < n", "block_window(128, 3)", "window(33) | k < 9"]
 )
-def test_documents_are_those_alone(text: str, head_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documents_are_those_alone(text: str, head_size: int, ranges: None) -> None:
     """NaN and inf in tokens of no document, and in a document, reach no other's results."""
-    monkeypatch.setattr(hopper_rules, "_MOST_FROM_LIST", 0.0)  # over ranges, as here: a list of blocks has other sums
     attend = attend_of(pattern_of(f"pattern p = {text}"))
     forget(attend)
     q, k, v = (torch.randn(1, heads, 2905, head_size, device="cuda", dtype=torch.float16) for heads in (4, 2, 2))
@@ -211,7 +216,7 @@ def test_documents_are_those_alone(text: str, head_size: int, monkeypatch: pytes
 @pytest.mark.parametrize(
     "text", ["causal", "past(300)", "k < n", "k >= q", "block_window(128, 3)", "causal & q % 3 != 0"]
 )
-def test_gradients_of_documents_are_those_alone(text: str, head_size: int) -> None:
+def test_gradients_of_documents_are_those_alone(text: str, head_size: int, ranges: None) -> None:
     """Bit for bit, beside NaN and inf in other documents and between them; rows of no document have zeros."""
     attend = attend_of(pattern_of(f"pattern p = {text}"))
     forget(attend)
@@ -245,7 +250,7 @@ def test_gradients_of_documents(text: str) -> None:
             assert (x[:, :, first:stop].double().cpu() - wanted).abs().max() <= 2 * error
 
 
-def test_rows_of_unequal_lengths() -> None:
+def test_rows_of_unequal_lengths(ranges: None) -> None:
     """Padding on either side, and keys that begin after position 0."""
     attend = attend_of(pattern_of("pattern p = past(500)"))
     forget(attend)
@@ -266,7 +271,7 @@ def test_rows_of_unequal_lengths() -> None:
         assert torch.equal(kept[row : row + 1], alone)
 
 
-def test_gradients_of_rows_of_unequal_lengths() -> None:
+def test_gradients_of_rows_of_unequal_lengths(ranges: None) -> None:
     attend = attend_of(pattern_of("pattern p = past(500)"))
     forget(attend)
     q, k, v, g = (torch.randn(3, heads, 1700, 128, device="cuda", dtype=torch.bfloat16) for heads in (4, 2, 2, 4))
@@ -298,7 +303,7 @@ def test_gradients_of_rows_of_unequal_lengths() -> None:
     st.lists(st.one_of(st.integers(0, 3), st.integers(100, 300), st.just(128), st.integers(0, 2000)), max_size=7),
     st.integers(0, 300),
 )
-def test_random_documents(text: str, sizes: list[int], more: int) -> None:
+def test_random_documents(text: str, sizes: list[int], more: int, ranges: None) -> None:
     """More tiles than processors, of documents of any length."""
     attend = attend_of(pattern_of(f"pattern p = {text}"))
     forget(attend)
@@ -309,9 +314,7 @@ def test_random_documents(text: str, sizes: list[int], more: int) -> None:
     for first, stop in pairwise(ends.tolist()):
         if first < stop:
             own = [x[:, :, first:stop] for x in (q, k, v, g)]
-            with pytest.MonkeyPatch.context() as patch:  # over ranges, as here: a list of blocks has other sums
-                patch.setattr(hopper_rules, "_MOST_FROM_LIST", 0.0)
-                alone = [*attend(*own[:3], return_lse=True), *gradients(attend, *own)]
+            alone = [*attend(*own[:3], return_lse=True), *gradients(attend, *own)]
             # Alone, keys that all queries see come in parts, so that gradients are other sums.
             count = 2 if "sinks" in text else 5
             pairs = list(zip(alone, found, strict=True))[:count]

@@ -74,6 +74,7 @@ def test_sinks(text: str) -> None:
     # some roundings of the largest: both are logarithms of sums of exponentials, taken in different orders
     atol = 8 * torch.finfo(lse.dtype).eps * wanted_lse.abs().max().item()
     torch.testing.assert_close(lse, wanted_lse, rtol=0, atol=atol)
-    # rounded once, and twice
-    torch.testing.assert_close(out.float(), wanted_out.float(), rtol=2 * torch.finfo(q.dtype).eps, atol=0)
+    # rounded once, and twice; shares of split rows have other factors, so that sums that nearly cancel differ by more
+    eps, least = torch.finfo(q.dtype).eps, 8 * torch.finfo(torch.float32).eps * wanted_out.abs().max().item()
+    torch.testing.assert_close(out.float(), wanted_out.float(), rtol=2 * eps, atol=least)
     assert on_hopper(attend, hopper_block_kernel)

@@ -80,7 +80,7 @@ def test_parts_and_sinks(parts: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["past(6 * (h + 1)) with softcap(5 + h)", pytest.param("past(6 * (h + 1))", marks=pytest.mark.full)]
+    "text", ["past(6 * (h + 1)) with softcap(5 + h), alibi", pytest.param("past(6 * (h + 1))", marks=pytest.mark.full)]
 )
 def test_heads_and_scores(text: str) -> None:
     pattern = pattern_of(f"pattern p = {text}", heads=3)
