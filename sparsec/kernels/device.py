@@ -19,7 +19,9 @@ try:
 except ImportError:  # torch alone is enough on a CPU: the kernels then stay uncompiled
     from types import SimpleNamespace
 
-    triton = SimpleNamespace(jit=lambda f=None, **_: f or (lambda g: g))  # type: ignore[assignment]
+    triton = SimpleNamespace(  # type: ignore[assignment]
+        jit=lambda f=None, **_: f or (lambda g: g), constexpr_function=lambda f: f
+    )
     tl = SimpleNamespace(constexpr=lambda x: x)  # type: ignore[assignment]
     TensorDescriptor = None  # type: ignore[assignment,misc]
 
