@@ -218,15 +218,19 @@ def test_the_plan_says_why_a_rung_was_taken(sparsec, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "emit", "start"), [("sm_90", "ptx", "//"), ("gfx942", "amdgcn", "\t.amdgcn_target")]
+    ("target", "emit", "start", "kernels"),
+    [
+        ("sm_90", "ptx", "//", ("backward", "forward", "row_stats")),  # kernels for Hopper GPUs
+        ("gfx942", "amdgcn", "\t.amdgcn_target", ("dkdv", "dq", "forward")),
+    ],
 )
 @pytest.mark.filterwarnings("error")  # what Triton tells its users is nothing to those of sparsec
-def test_device_code(target: str, emit: str, start: str, sparsec, tmp_path: Path) -> None:
+def test_device_code(target: str, emit: str, start: str, kernels: tuple[str, ...], sparsec, tmp_path: Path) -> None:
     pytest.importorskip("triton")
     given = ["--target", target, "--emit", emit, "--head-size", "64", "-o", "build"]
     ran = sparsec("compile", str(EXAMPLES / "mistral.spat"), *given)
     assert ran.status == 0, ran.err
-    names = [f"mistral.{kernel}.{target}.{emit}" for kernel in ("dkdv", "dq", "forward")]
+    names = [f"mistral.{kernel}.{target}.{emit}" for kernel in kernels]
     assert sorted(path.name for path in (tmp_path / "build").iterdir()) == names
     for name in names:
         text = (tmp_path / "build" / name).read_text()

@@ -180,10 +180,10 @@ def test_batches_are_folded():
     torch.testing.assert_close(torch.vmap(lambda x: attend(x, k[0], v[0]))(q)[0], wanted[0])
 
 
-def test_autocast_does_not_reach_the_scores():
+def test_autocast_reaches_what_is_given_and_no_score():
     attend = sparsec.compile("pattern p = top_blocks(2, 8, among = causal)")
     q, k = whole_numbers(2, 2, 60, 60, 5)
-    wanted = attend.choices(q * 1.001, k)
+    wanted = attend.choices((q * 1.001).bfloat16(), k.bfloat16())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         (found,) = attend.choices(q * 1.001, k).values()
     assert torch.equal(found, *wanted.values())
