@@ -28,7 +28,7 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
     said |= {"listed": True} if own.listed else {}
     fill = answers.asks_full_named or own.full_named == ir.TRUE
     said |= {"tables_fill": True} if own.columns.tables and fill else {}
-    said |= {"is_full_named": f"_is_full_named{suffix}"} if answers.asks_full_named else {}
+    said |= {"full_named": f"_full_named_cpu{suffix}"} if answers.asks_full_named else {}
     said |= {"tables": _numbered_tables(answers)} if answers.tables else {}
     said |= {"inputs": answers.inputs} if answers.inputs else {}
     sides = [side for side, cover in (("rows", own.rows), ("columns", own.columns)) if cover.from_list]
@@ -37,7 +37,7 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
         if cover.tables:
             said[f"{side}_tables"] = _tuple(f"_TABLE_{leaves.index(leaf)}" for leaf in cover.tables)
     if own.columns.tables or answers.judge:
-        said["queries_visited"] = f"_queries_visited{suffix}"
+        said["queries"] = f"_queries_cpu{suffix}"
     if answers.beside_choices:
         said["beside_choices"] = f"(_keys_beside_choices{suffix}, _queries_beside_choices{suffix})"
     asked_of_score: tuple[str, ...] = () if score is None else _OF_SCORE if score.gradient else _OF_SCORE[:1]
@@ -50,8 +50,8 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
     said |= {name: f"_{name}_cpu{stem}" for name in asked_of_score if name in _OF_SCORE}
     said |= {"score_inputs": score.inputs} if score is not None and score.inputs else {}
     said |= {"reads": _reads(score, variant)} if score is not None and variant.whole is not None else {}
-    tiles = "visit" if answers.keys.same_for_tiles else "keys_visited"
-    cpu = {"visit": "visit", "keys_visited": tiles, "is_full": "is_full", "keep": "keep_cpu"}
+    tiles = "visit" if answers.keys.same_for_tiles else "keys_cpu"
+    cpu = {"visit": "visit", "keys": tiles, "full": "full_cpu", "keep": "keep_cpu"}
     said = {name: f"_{function}{suffix}" for name, function in cpu.items()} | said
     return _filled(f'"{suffix}"', _answers(device), **said)
 

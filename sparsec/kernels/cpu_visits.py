@@ -83,7 +83,7 @@ def _ranges(order: Order, tiles: Tensor) -> list[tuple[Tensor, Tensor]]:
     length = order.k_tiles * order.block
     more = (residue,) if order.region.stride > 1 else ()
     found = []
-    for ends in order.region.keys_visited(q_lo, q_lo + order.tile - 1, order.n, *more, *order.region.more):
+    for ends in order.region.keys(q_lo, q_lo + order.tile - 1, order.n, *more, *order.region.more):
         first, stop = (torch.as_tensor(end).expand(len(tiles)).clamp(0, length) for end in ends)
         first = first // order.block
         found.append((first, torch.maximum(-(-stop // order.block), first).where(stop > first * order.block, first)))
@@ -114,7 +114,7 @@ def _tiles_of_ranges(order: Order, first: int, stop: int) -> tuple[Tensor, Tenso
     k_lo = place * order.block
     more = (residue,) if order.region.stride > 1 else ()
     edges = q_lo, q_lo + order.tile - 1, k_lo, k_lo + order.block - 1
-    full = torch.as_tensor(order.region.is_full(*edges, order.n, *more, *order.region.more))
+    full = torch.as_tensor(order.region.full(*edges, order.n, *more, *order.region.more))
     key = residue * order.k_tiles + place
     last_query, last_key = order.queries(row)[:, -1], order.keys(key)[:, -1]
     return row, key, full & (last_query < order.n_q) & (last_key < order.n)

@@ -149,7 +149,7 @@ def tiles_of_keys(
     tiles = cdiv(n_q, queries)
     first = torch.arange(tiles) * queries + q_offset
     found = []
-    for ends in region.keys_visited(first, first + queries - 1, n, *region.more):
+    for ends in region.keys(first, first + queries - 1, n, *region.more):
         begin, end = (torch.as_tensor(x).expand(tiles).clamp(0, n) for x in ends)
         there = begin < end
         found.append((torch.where(there, begin // keys, 0), torch.where(there, cdiv(end, keys), 0)))
@@ -170,6 +170,6 @@ def _whole_parts(region: Region, query: Tensor, key: Tensor, n: int, q_offset: i
     half, found = STEP_KEYS // 2, torch.zeros_like(query)
     for place in range(queries // STEP_ROWS * 2):
         q_lo, k_lo = query * queries + place // 2 * STEP_ROWS + q_offset, key * STEP_KEYS + place % 2 * half
-        full = region.is_full(q_lo, q_lo + STEP_ROWS - 1, k_lo, k_lo + half - 1, n, *region.more)
+        full = region.full(q_lo, q_lo + STEP_ROWS - 1, k_lo, k_lo + half - 1, n, *region.more)
         found += (torch.as_tensor(full) & (k_lo + half <= n)).to(found.dtype) << place
     return found

@@ -36,7 +36,7 @@ class BlockSteps(NamedTuple):
 def in_whole_blocks(kernel: Kernel, q_offset: int) -> bool:
     """Whether what a kernel visits are blocks of 64 queries and keys, all of whose pairs are kept."""
     region = kernel.regions[0]
-    filled = (region.tables_fill and region.is_full_named is None) or not region.rows_tables
+    filled = (region.tables_fill and region.full_named is None) or not region.rows_tables
     return kernel.block > 1 and kernel.block % STEP_BLOCK == q_offset % STEP_BLOCK == 0 and filled
 
 
@@ -124,7 +124,7 @@ def _whole(region: Region, row: Tensor, block: Tensor, n: int, q_offset: int) ->
     q_lo, k_lo = row * STEP_BLOCK + q_offset, block * STEP_BLOCK
     if region.rows_tables:
         return k_lo + STEP_BLOCK <= n
-    full = region.is_full(q_lo, q_lo + STEP_BLOCK - 1, k_lo, k_lo + STEP_BLOCK - 1, n, *region.more)
+    full = region.full(q_lo, q_lo + STEP_BLOCK - 1, k_lo, k_lo + STEP_BLOCK - 1, n, *region.more)
     return torch.as_tensor(full).expand(len(row)) & (k_lo + STEP_BLOCK <= n)
 
 

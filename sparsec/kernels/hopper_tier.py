@@ -139,7 +139,7 @@ def _whole_share(kernel: Kernel, n_q: int, n: int, q_offset: int, keys: int) -> 
     q_lo = rows[:, None] + q_offset
     k_lo = torch.arange(0, n, keys)[None, :]
     edges = q_lo, q_lo + GROUP_ROWS - 1, k_lo, k_lo + keys - 1
-    whole = torch.as_tensor(region.is_full(*edges, n, *region.more)) & (edges[3] < n)
+    whole = torch.as_tensor(region.full(*edges, n, *region.more)) & (edges[3] < n)
     visited = torch.zeros(len(rows), k_lo.shape[1], dtype=torch.bool)
     for seen, first in zip(visited, q_lo[:, 0].tolist(), strict=True):
         for begin, end in region.visit(first, first + GROUP_ROWS - 1, n, *region.more):

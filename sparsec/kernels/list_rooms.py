@@ -85,7 +85,7 @@ def rooms_of(region: Region, tiles: ListedTiles, own: Sequence[OwnLists], named:
 
     `named`: how many tiles tables name besides, of each line.  Entries tell so many `heads` apart.
     """
-    visited = region.keys_visited if tiles.by_query else region.queries_visited
+    visited = region.keys if tiles.by_query else region.queries
     assert visited is not None
     most = _most_of_lines(_ranges_of_lines(visited, region.more, tiles), tiles, named) * heads
     by_ranges = Rooms(most, int(most.max()), int(most.sum()), int(most.sum()), None)

@@ -73,25 +73,23 @@ class Region(NamedTuple):
     name: str  # ends the names of what belongs to it: "", "_a", "_0_b"
     answers: Answers
     visit: Callable[..., list[tuple[int, int]]]  # (q_lo, q_hi, n) -> half-open ranges of keys
-    keys_visited: Callable[..., list]  # `visit` for many tiles of queries: tensors, or an integer for all tiles
-    is_full: Callable[
-        ..., Any
-    ]  # (q_lo, q_hi, k_lo, k_hi, n) -> every pair of a tile is kept; tensors, or a bool for all
+    keys: Callable[..., list]  # `visit` for many tiles of queries: tensors, or an integer for all tiles
+    full: Callable[..., Any]  # (q_lo, q_hi, k_lo, k_hi, n) -> every pair of a tile is kept; tensors, or a bool for all
     keep: Callable[..., Any]  # (q, k, n) -> mask, on tensors
     stride: int = 1  # queries and keys of one residue class side by side
     gathered: Gathered | None = None
     groups: Groups | None = None  # queries and keys side by side with those of their groups
     block: int = 1  # tiles within aligned blocks of so many positions are full where they are visited
     listed: bool = False  # pairs one by one, from a list
-    tables_fill: bool = False  # a tile of which a table has every pair is kept whole, where `is_full_named` says so
-    is_full_named: Callable[..., Any] | None = None  # as `is_full`, of such tiles; None: always
+    tables_fill: bool = False  # a tile of which a table has every pair is kept whole, where `full_named` says so
+    full_named: Callable[..., Any] | None = None  # as `full`, of such tiles; None: always
     tables: tuple[tuple[int, Any], ...] = ()  # tables that `keep` reads, with their numbers
     rows_tables: tuple = ()  # tables whose tiles are visited besides the ranges
     columns_tables: tuple = ()
     tile_lists: tuple[str, ...] = ()  # "rows", "columns": their tiles come from lists, with masks, and not from ranges
-    queries_visited: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
-    beside_choices: tuple[Callable[..., list], Callable[..., list]] | None = None  # as `keys_visited` and
-    # `queries_visited`, of pairs that no list of the call names; None: it asks none
+    queries: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
+    beside_choices: tuple[Callable[..., list], Callable[..., list]] | None = None  # as `keys` and
+    # `queries`, of pairs that no list of the call names; None: it asks none
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they
     score_gradient: Callable[..., Any] | None = None  # the same -> their derivatives by s; None: these are 1

@@ -47,7 +47,7 @@ def _touched(regions: tuple[Region, ...], rows: int, keys: int, n: int, q_offset
     q_lo, key = torch.arange(rows) * block + q_offset, torch.arange(keys)
     found = torch.zeros(rows, keys, dtype=torch.bool)
     for region in regions:
-        for ends in region.keys_visited(q_lo, q_lo + block - 1, n, *region.more):
+        for ends in region.keys(q_lo, q_lo + block - 1, n, *region.more):
             first, stop = (torch.as_tensor(end).expand(rows).clamp(0, n)[:, None] for end in ends)
             found |= (key >= first // block) & (key * block < stop) & (first < stop)
     return found

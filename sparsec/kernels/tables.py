@@ -204,7 +204,7 @@ def tiles_beside_ranges(
     own, block, length, shift = (block_m, block_n, n, 0) if rows else (block_n, block_m, n_q, q_offset)
     lo = torch.arange(lines) * own + (q_offset if rows else 0)
     edges = lo, lo + own - 1, n
-    ranges = region.keys_visited if rows else region.queries_visited
+    ranges = region.keys if rows else region.queries
     assert ranges is not None
     more = () if rows else (q_offset + n_q,)
     for ends in ranges(*edges, *more, *region.more):

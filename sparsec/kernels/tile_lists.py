@@ -210,7 +210,7 @@ def read_besides(
         return named
     lines = -(-n_q // WHOLE_ROWS) * WHOLE_ROWS if side == "rows" else n_q
     starts, tiles = tiles_beside_ranges(region, side, lines, n, q_offset, *blocks, device)
-    if region.is_full_named is not None:
+    if region.full_named is not None:
         tiles = _proved_whole(region, side, starts, tiles, n, q_offset, blocks)
     return named | {"LIST_STARTS": starts, "LIST": tiles}
 
@@ -219,9 +219,9 @@ def _proved_whole(
     region: Region, side: str, starts: Tensor, tiles: Tensor, n: int, q_offset: int, blocks: tuple[int, int]
 ) -> Tensor:
     """Entries of `tiles_beside_ranges`, odd where all pairs of the tile are kept."""
-    assert region.is_full_named is not None
+    assert region.full_named is not None
     line = torch.arange(len(starts) - 1, device=starts.device).repeat_interleave(starts.diff())
     tile_m, tile_n = (line, tiles // 2) if side == "rows" else (tiles // 2, line)
     q_lo, k_lo = tile_m * blocks[0] + q_offset, tile_n * blocks[1]
-    whole = region.is_full_named(q_lo, q_lo + blocks[0] - 1, k_lo, k_lo + blocks[1] - 1, n, *region.more)
+    whole = region.full_named(q_lo, q_lo + blocks[0] - 1, k_lo, k_lo + blocks[1] - 1, n, *region.more)
     return torch.where(torch.as_tensor(whole, device=tiles.device), tiles, tiles // 2 * 2)

@@ -193,13 +193,13 @@ def _region_after(region: Region, k_begin: int) -> Region:
     def clipped(ranges: list) -> list:
         return [(_at_least(first, k_begin), stop) for first, stop in ranges] if contiguous else ranges
 
-    def is_full(q_lo: Any, q_hi: Any, k_lo: Any, k_hi: Any, n: int, *more: Any) -> Any:
-        return region.is_full(q_lo, q_hi, k_lo, k_hi, n, *more) & (k_lo >= k_begin) if contiguous else False
+    def full(q_lo: Any, q_hi: Any, k_lo: Any, k_hi: Any, n: int, *more: Any) -> Any:
+        return region.full(q_lo, q_hi, k_lo, k_hi, n, *more) & (k_lo >= k_begin) if contiguous else False
 
     return region._replace(
         visit=lambda *arguments: clipped(region.visit(*arguments)),
-        keys_visited=lambda *arguments: clipped(region.keys_visited(*arguments)),
-        is_full=is_full,
+        keys=lambda *arguments: clipped(region.keys(*arguments)),
+        full=full,
         keep=lambda q, k, n, *more: region.keep(q, k, n, *more) & (k >= k_begin),
         block=1,
     )

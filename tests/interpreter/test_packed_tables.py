@@ -68,7 +68,7 @@ def test_tiles_that_a_table_has_whole(text: str) -> None:
     check(text, ENDS, ROWS)
     pattern = pattern_of(f"pattern p = {text}")
     region = module_of(pattern)._PROGRAM.groups[0].at(ROWS).regions[0]
-    assert region.tables_fill and region.is_full_named is not None
+    assert region.tables_fill and region.full_named is not None
     read = read_besides(region, "rows", ROWS, ROWS, 0, (16, 32), torch.device("cpu"))
     kept = torch.from_numpy(mask_of(pattern, 128, 128)).view(8, 16, 4, 32).all(3).all(1)
     line = torch.arange(len(read["LIST_STARTS"]) - 1).repeat_interleave(read["LIST_STARTS"].diff())

@@ -98,7 +98,7 @@ def _visit(q_lo, q_hi, n):
     ]
 
 
-def _keys_visited(q_lo, q_hi, n):
+def _keys_cpu(q_lo, q_hi, n):
     """As `_visit`, for many tiles of queries: tensors on the CPU, an entry for each tile."""
     return [
         (0, 128),
@@ -107,7 +107,7 @@ def _keys_visited(q_lo, q_hi, n):
     ]
 
 
-def _is_full(q_lo, q_hi, k_lo, k_hi, n):
+def _full_cpu(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (
         (q_hi <= 127)
@@ -119,7 +119,7 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
     )
 
 
-def _queries_visited(k_lo, k_hi, n, n_q):
+def _queries_cpu(k_lo, k_hi, n, n_q):
     """Half-open ranges of queries, below n_q, that tiles of keys visit: tensors on the CPU, an entry for each tile."""
     return [
         (0, 128),
@@ -135,10 +135,9 @@ _TABLE_0 = sk.RandomBlocks(size=64, count=3, seed=0)
 
 _REGIONS = (
     # Positions as they are.
-    sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), visit=_visit,
-        keys_visited=_keys_visited, is_full=_is_full, keep=_keep_cpu, block=64, tables_fill=True,
-        tables=((0, _TABLE_0),), rows_tables=(_TABLE_0,), columns_tables=(_TABLE_0,),
-        queries_visited=_queries_visited),
+    sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), visit=_visit, keys=_keys_cpu,
+        full=_full_cpu, keep=_keep_cpu, block=64, tables_fill=True, tables=((0, _TABLE_0),),
+        rows_tables=(_TABLE_0,), columns_tables=(_TABLE_0,), queries=_queries_cpu),
 )
 
 _KERNELS = (
@@ -153,7 +152,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("bigbird_76a9ffa2005c", _PROGRAM)
+_OPERATOR = sk.Operator("bigbird_e6778dbcd35a", _PROGRAM)
 
 
 @_OPERATOR.public

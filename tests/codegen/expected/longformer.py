@@ -82,7 +82,7 @@ def _visit(q_lo, q_hi, n):
     ]
 
 
-def _keys_visited(q_lo, q_hi, n):
+def _keys_cpu(q_lo, q_hi, n):
     """As `_visit`, for many tiles of queries: tensors on the CPU, an entry for each tile."""
     return [
         (0, 64),
@@ -91,7 +91,7 @@ def _keys_visited(q_lo, q_hi, n):
     ]
 
 
-def _is_full(q_lo, q_hi, k_lo, k_hi, n):
+def _full_cpu(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (
         (q_hi <= 63)
@@ -107,8 +107,8 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 
 _REGIONS = (
     # Positions as they are.
-    sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), visit=_visit,
-        keys_visited=_keys_visited, is_full=_is_full, keep=_keep_cpu),
+    sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), visit=_visit, keys=_keys_cpu,
+        full=_full_cpu, keep=_keep_cpu),
 )
 
 _KERNELS = (
@@ -123,7 +123,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("longformer_0b7adf5f72f1", _PROGRAM)
+_OPERATOR = sk.Operator("longformer_a3a21e83e494", _PROGRAM)
 
 
 @_OPERATOR.public

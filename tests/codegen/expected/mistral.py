@@ -59,7 +59,7 @@ def _visit(q_lo, q_hi, n):
     return [(q_lo - 4095, q_hi + 1)]
 
 
-def _is_full(q_lo, q_hi, k_lo, k_hi, n):
+def _full_cpu(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (k_lo + 4095 >= q_hi) & (q_lo >= k_hi)
 
@@ -68,8 +68,8 @@ def _is_full(q_lo, q_hi, k_lo, k_hi, n):
 
 _REGIONS = (
     # Positions as they are.
-    sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), visit=_visit, keys_visited=_visit,
-        is_full=_is_full, keep=_keep_cpu),
+    sk.Region("", sk.Answers(keep=_keep, full=_full, keys=_keys, queries=_queries), visit=_visit, keys=_visit,
+        full=_full_cpu, keep=_keep_cpu),
 )
 
 _KERNELS = (
@@ -84,7 +84,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("mistral_4de1c17632db", _PROGRAM)
+_OPERATOR = sk.Operator("mistral_1d09dc3e4061", _PROGRAM)
 
 
 @_OPERATOR.public

@@ -60,7 +60,7 @@ def _visit_0(q_lo, q_hi, n):
     return [(q_lo - 128, q_hi + 1)]
 
 
-def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
+def _full_cpu_0(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
@@ -101,7 +101,7 @@ def _visit_1(q_lo, q_hi, n, residue):
     return [(q_lo - 128, q_hi + 1)]
 
 
-def _is_full_1(q_lo, q_hi, k_lo, k_hi, n, residue):
+def _full_cpu_1(q_lo, q_hi, k_lo, k_hi, n, residue):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
@@ -111,13 +111,13 @@ def _is_full_1(q_lo, q_hi, k_lo, k_hi, n, residue):
 _REGIONS_0 = (
     # Positions as they are.
     sk.Region("_0", sk.Answers(keep=_keep_0, full=_full_0, keys=_keys_0, queries=_queries_0), visit=_visit_0,
-        keys_visited=_visit_0, is_full=_is_full_0, keep=_keep_cpu_0),
+        keys=_visit_0, full=_full_cpu_0, keep=_keep_cpu_0),
 )
 
 _REGIONS_1 = (
     # Queries see only keys a multiple of 2 away.
     sk.Region("_1", sk.Answers(keep=_keep_1, full=_full_1, keys=_keys_1, queries=_queries_1), visit=_visit_1,
-        keys_visited=_visit_1, is_full=_is_full_1, keep=_keep_cpu_1, stride=2),
+        keys=_visit_1, full=_full_cpu_1, keep=_keep_cpu_1, stride=2),
 )
 
 _KERNELS_0 = (
@@ -141,7 +141,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("per_head_strides_0196d1876a72", _PROGRAM, heads=8)
+_OPERATOR = sk.Operator("per_head_strides_3a374b439196", _PROGRAM, heads=8)
 
 
 @_OPERATOR.public

@@ -60,7 +60,7 @@ def _visit_0(q_lo, q_hi, n):
     return []
 
 
-def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
+def _full_cpu_0(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (q_lo >= k_hi) & (k_lo + 135 >= (k_lo + 8) % 128 + q_hi)
 
@@ -140,7 +140,7 @@ def _visit_1_a(q_lo, q_hi, n):
     return [(q_lo // 128 * 128, q_hi + 1)]
 
 
-def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
+def _full_cpu_1_a(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (q_lo >= k_hi) & (k_lo + 127 >= k_lo % 128 + q_hi)
 
@@ -155,12 +155,12 @@ def _visit_1_b(q_lo, q_hi, n):
     return [(0, (q_hi // 128 * 128 - 120) // 128 * 8 + min((q_hi // 128 * 128 - 120) % 128, 8))]
 
 
-def _keys_visited_1_b(q_lo, q_hi, n):
+def _keys_cpu_1_b(q_lo, q_hi, n):
     """As `_visit_1_b`, for many tiles of queries: tensors on the CPU, an entry for each tile."""
     return [(0, (q_hi // 128 * 128 - 120) // 128 * 8 + torch.clamp((q_hi // 128 * 128 - 120) % 128, max=8))]
 
 
-def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n):
+def _full_cpu_1_b(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return q_lo >= q_lo % 128 + (k_hi // 8 * 128 + 120 + k_hi % 8) + 1
 
@@ -169,18 +169,17 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n):
 
 _REGIONS_0 = (
     # Positions as they are.
-    sk.Region("_0", sk.Answers(keep=_keep_0, full=_full_0, queries=_queries_0), visit=_visit_0, keys_visited=_visit_0,
-        is_full=_is_full_0, keep=_keep_cpu_0, tile_lists=('rows',)),
+    sk.Region("_0", sk.Answers(keep=_keep_0, full=_full_0, queries=_queries_0), visit=_visit_0, keys=_visit_0,
+        full=_full_cpu_0, keep=_keep_cpu_0, tile_lists=('rows',)),
 )
 
 _REGIONS_1 = (
     # Positions as they are.
     sk.Region("_1_a", sk.Answers(keep=_keep_1_a, full=_full_1_a, keys=_keys_1_a, queries=_queries_1_a),
-        visit=_visit_1_a, keys_visited=_visit_1_a, is_full=_is_full_1_a, keep=_keep_cpu_1_a),
+        visit=_visit_1_a, keys=_visit_1_a, full=_full_cpu_1_a, keep=_keep_cpu_1_a),
     # No query sees the keys between.
     sk.Region("_1_b", sk.Answers(keep=_keep_1_b, full=_full_1_b, keys=_keys_1_b, queries=_queries_1_b),
-        visit=_visit_1_b, keys_visited=_keys_visited_1_b, is_full=_is_full_1_b, keep=_keep_cpu_1_b,
-        gathered=(128, 120, 8)),
+        visit=_visit_1_b, keys=_keys_cpu_1_b, full=_full_cpu_1_b, keep=_keep_cpu_1_b, gathered=(128, 120, 8)),
 )
 
 _KERNELS_0 = (
@@ -203,7 +202,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_fixed_8fe76828dfcc", _PROGRAM)
+_OPERATOR = sk.Operator("sparse_transformer_fixed_0ea62d5d4db9", _PROGRAM)
 
 
 @_OPERATOR.public

@@ -34,7 +34,7 @@ def _visit_0(q_lo, q_hi, n):
     return []
 
 
-def _is_full_0(q_lo, q_hi, k_lo, k_hi, n):
+def _full_cpu_0(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (k_lo + 128 >= q_hi) & (q_lo >= k_hi)
 
@@ -101,7 +101,7 @@ def _visit_1_a(q_lo, q_hi, n):
     return [(q_lo - 127, q_hi + 1)]
 
 
-def _is_full_1_a(q_lo, q_hi, k_lo, k_hi, n):
+def _full_cpu_1_a(q_lo, q_hi, k_lo, k_hi, n):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return (k_lo + 127 >= q_hi) & (q_lo >= k_hi)
 
@@ -116,7 +116,7 @@ def _visit_1_b(q_lo, q_hi, n, residue):
     return [(0, q_hi)]
 
 
-def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
+def _full_cpu_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
     """Whether every pair of these queries and keys, ends included, is kept: tensors, an entry for each tile."""
     return q_lo >= k_hi + 1
 
@@ -125,17 +125,17 @@ def _is_full_1_b(q_lo, q_hi, k_lo, k_hi, n, residue):
 
 _REGIONS_0 = (
     # Positions as they are.
-    sk.Region("_0", sk.Answers(), visit=_visit_0, keys_visited=_visit_0, is_full=_is_full_0, keep=_keep_cpu_0,
+    sk.Region("_0", sk.Answers(), visit=_visit_0, keys=_visit_0, full=_full_cpu_0, keep=_keep_cpu_0,
         tile_lists=('rows', 'columns')),
 )
 
 _REGIONS_1 = (
     # Positions as they are.
     sk.Region("_1_a", sk.Answers(keep=_keep_1_a, full=_full_1_a, keys=_keys_1_a, queries=_queries_1_a),
-        visit=_visit_1_a, keys_visited=_visit_1_a, is_full=_is_full_1_a, keep=_keep_cpu_1_a),
+        visit=_visit_1_a, keys=_visit_1_a, full=_full_cpu_1_a, keep=_keep_cpu_1_a),
     # Queries see only keys a multiple of 128 away.
     sk.Region("_1_b", sk.Answers(keep=_keep_1_b, full=_full_1_b, keys=_keys_1_b, queries=_queries_1_b),
-        visit=_visit_1_b, keys_visited=_visit_1_b, is_full=_is_full_1_b, keep=_keep_cpu_1_b, stride=128),
+        visit=_visit_1_b, keys=_visit_1_b, full=_full_cpu_1_b, keep=_keep_cpu_1_b, stride=128),
 )
 
 _KERNELS_0 = (
@@ -160,7 +160,7 @@ _PROGRAM = sk.Program(min_tile=16, most_positions=1 << 30, groups=(
     )),
 ))
 
-_OPERATOR = sk.Operator("sparse_transformer_strided_2c7639617f71", _PROGRAM)
+_OPERATOR = sk.Operator("sparse_transformer_strided_57bf3088ccfb", _PROGRAM)
 
 
 @_OPERATOR.public
