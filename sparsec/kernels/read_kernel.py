@@ -60,7 +60,8 @@ def read_gradient_kernel(
         row_tile, key_tile, row_step, key_step, steps = first_tile + number // k_tiles, number % k_tiles, 0, 0, 1
     first = 0
     if SPANS is not None:
-        first, steps = tl.load(SPANS + 2 * number), tl.load(SPANS + 2 * number + 1)
+        there, span = line < lines, SPANS + 2 * number  # there can be more programs than walks
+        first, steps = tl.load(span, mask=there, other=0), tl.load(span + 1, mask=there, other=0)
     whole = PARTS + (own.batch.to(tl.int64) * part_heads + tl.minimum(part_head, part_heads - 1)) * room
     total = tl.zeros([BLOCK, BLOCK], tl.float32)
     for step in tl.range(first, steps, num_stages=_READ_STAGES):

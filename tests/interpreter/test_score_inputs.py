@@ -64,7 +64,7 @@ AT_ONCE = packed.forward_packed, packed.backward_packed, packed.input_gradients_
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
-        pytest.param("all", (20, 41, 21), marks=pytest.mark.full),
+        ("all", (20, 41, 21)),
         pytest.param("all", (41, 30, 4), marks=pytest.mark.full),
         pytest.param("heads", (30, 41, 11), marks=pytest.mark.full),
         pytest.param("strided", (20, 41, 21), marks=pytest.mark.full),
