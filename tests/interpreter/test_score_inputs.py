@@ -106,3 +106,18 @@ def test_rows_whose_keys_begin_anywhere(name: str) -> None:
     lengths, offsets = torch.tensor([20, 45], dtype=torch.int32), torch.tensor([-3, 23], dtype=torch.int32)
     table = of_rows(2, 24, 24, lengths.device, lengths, None, None, offsets)
     assert_alike(program, call_of(program, pattern, 24, 24, 0, 2, table=table), AT_ONCE, ALONE)
+
+
+def test_programs_beyond_the_last_walk_read_no_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are more programs than walks; numbers that stand behind the spans mean nothing."""
+    spans_of = read_gradients.spans_of
+
+    def before_garbage(*asked) -> torch.Tensor | None:
+        spans = spans_of(*asked)
+        garbage = torch.tensor([[1 << 29, (1 << 29) + 1]], dtype=torch.int32).expand(64, 2)
+        return None if spans is None else torch.cat([spans, garbage])[: len(spans)]
+
+    monkeypatch.setattr(read_gradients, "spans_of", before_garbage)
+    pattern = pattern_of(TEXTS["all"])
+    module = module_of(pattern)
+    assert_alike(module._PROGRAM, call_of(module._PROGRAM, pattern, 20, 41, 21, 2), GPU, CPU)
