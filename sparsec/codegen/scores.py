@@ -123,7 +123,7 @@ def _is_below(score: Real, bound: float) -> bool:
 
 def _are_finite(score: Real, derived: Real) -> bool:
     """Whether a score and its derivative are known to be, and depend on products."""
-    return not constant(derived) and all(_is_below(each, _MOST_FINITE) for each in (score, derived))
+    return constant(derived) is None and all(_is_below(each, _MOST_FINITE) for each in (score, derived))
 
 
 def _numbers(names: frozenset[str], data: DataArguments) -> tuple[int, ...]:
