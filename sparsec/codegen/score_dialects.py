@@ -127,6 +127,9 @@ class Scores:
         """`then` where the test holds, else `other`."""
 
 
+_LOG2_E = "sk.LOG2_E"
+
+
 class TritonScores(Scores):
     """Text of kernels."""
 
@@ -149,14 +152,14 @@ class TritonScores(Scores):
 
         In a chain of functions and products, what the pairs of a head have in common is multiplied beforehand, once.
         """
-        if chain := self._chain(node, [_decimal(math.log2(math.e))]):
+        if chain := self._chain(node, [_LOG2_E]):
             return [f"return {chain}"]
         *lines, last = self.lines(node, of_pairs=True)
-        return ["s = s * scale", *lines, f"return ({last.removeprefix('return ')}) * {_decimal(math.log2(math.e))}"]
+        return ["s = s * scale", *lines, f"return ({last.removeprefix('return ')}) * {_LOG2_E}"]
 
     def weights(self, node: Real) -> list[str]:
         """The body of a function that returns 2 to the power of what `exponents` does."""
-        if chain := self._chain(node, [_decimal(math.log2(math.e))], "sk.exp2_tanh"):
+        if chain := self._chain(node, [_LOG2_E], "sk.exp2_tanh"):
             return [f"return {chain}"]
         *lines, last = self.exponents(node)
         return [*lines, f"return tl.exp2({last.removeprefix('return ')})"]
@@ -166,7 +169,7 @@ class TritonScores(Scores):
         self.scaled = "s * scale"
         lines = self.named([node, slope])
         core, factors = self._factors(node)
-        exponent = f"{self._at(core, PRODUCT)} * ({' * '.join([_decimal(math.log2(math.e)), *factors])})"
+        exponent = f"{self._at(core, PRODUCT)} * ({' * '.join([_LOG2_E, *factors])})"
         return [*lines, f"return {exponent}, {self.real(slope)}"]
 
     def _chain(self, node: Real, factors: list[str], tanh: str = "sk.tanh") -> str:
@@ -186,7 +189,10 @@ class TritonScores(Scores):
         return ""
 
     def _factors(self, node: Real) -> tuple[Real, list[str]]:
-        """A product as what differs from pair to pair, and factors that do not."""
+        """A product as what differs from pair to pair, and factors that do not.
+
+        Numbers among them are not multiplied here, but by Triton: heads that differ in an integer share one text.
+        """
         match node:
             case Arithmetic(left, "*", right) if is_of_head(left):
                 core, factors = self._factors(right)
