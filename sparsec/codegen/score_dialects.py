@@ -37,14 +37,14 @@ _NAMED = ReadReal | Arithmetic | Apply | Extreme | Choose | Piece
 
 
 class Scores:
-    """What both dialects share."""
+    """The body of one function, in what both dialects share: `names` are its variables."""
 
     positions: Printer
     zeros: str  # like s
-    scaled = "s"  # the scaled product
 
-    def __init__(self, data: DataArguments) -> None:
-        self.data = data
+    def __init__(self, data: DataArguments, scaled: str = "s") -> None:
+        """`scaled`: the scaled product; s is that, or the product before it is scaled."""
+        self.data, self.scaled = data, scaled
         self.names: dict[Real, str] = {}
 
     def lines(self, node: Real, of_pairs: bool = False) -> list[str]:
@@ -135,9 +135,9 @@ class TritonScores(Scores):
 
     zeros = "sk.real_zeros(s)"
 
-    def __init__(self, data: DataArguments, indices: Mapping[ReadReal, str] | None = None) -> None:
+    def __init__(self, data: DataArguments, indices: Mapping[ReadReal, str] | None = None, scaled: str = "s") -> None:
         """`indices`: of reads by distance, the functions that make an index of it."""
-        super().__init__(data)
+        super().__init__(data, scaled)
         self.positions: Triton = Triton(data=data)
         self.indices = indices or {}
 
@@ -165,8 +165,7 @@ class TritonScores(Scores):
         return [*lines, f"return tl.exp2({last.removeprefix('return ')})"]
 
     def exponents_and_slopes(self, node: Real, slope: Real) -> list[str]:
-        """The body of a function of the same products that returns `exponents` of a score, and a derivative by s."""
-        self.scaled = "s * scale"
+        """The body of a function that returns what `exponents` does, and a derivative by the scaled product."""
         lines = self.named([node, slope])
         core, factors = self._factors(node)
         exponent = f"{self._at(core, PRODUCT)} * ({' * '.join([_LOG2_E, *factors])})"
