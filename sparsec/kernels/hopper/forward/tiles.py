@@ -61,9 +61,8 @@ def no_turn(plan):
 @gluon.jit
 def end_turns(turn, end, plan):
     """The last program that finds no tile has the next launch begin with the first one again."""
-    if plan.sizes.PACKED:
-        if turn == end + gl.num_programs(0) - 1:
-            gl.store(plan.work.TILES + TILES_TAKEN, 0)
+    if plan.sizes.PACKED and turn == end + gl.num_programs(0) - 1:
+        gl.store(plan.work.TILES + TILES_TAKEN, 0)
 
 
 @gluon.jit
