@@ -15,10 +15,11 @@ from collections.abc import Callable
 from sparsec.kernels.device import tl, triton
 
 # Minimax of tanh(u) / u in u * u, 1 at 0: up to NEAR with a relative error of 1.3e-7, a unit of the last place, and up
-# to FAR with 6.5e-8.  Beyond that, 1 - 2 / (exp(2 u) + 1) cancels little.
+# to FAR with 5.5e-8.  Beyond that, 1 - 2 / (exp(2 u) + 1) cancels little.
 _NEAR_TANH, _NEAR_TERMS = 0.2, (-0.333296981815, 0.130380275733)
-_FAR_TANH, _FAR_TERMS = 0.8, (-0.333328669818, 0.133227661213, -0.0531763322364, 0.0191907992058, -0.00441091004851)
-_CHAINS = 4  # of maxima
+_FAR_TANH = 1.0
+_FAR_TERMS = -0.333329867729, 0.133264088351, -0.0534987073247, 0.0203597609275, -0.00625934222594, 0.00105826601646
+_PARTS = 4  # of the values of a thread, that are looked at apart where not all of them are small
 _LEAST_FACTOR = 2.0**-20  # of those within and outside, and the inverse of the largest: coefficients must not overflow
 
 
@@ -31,30 +32,45 @@ def _ptx_tanh(values: int, power: bool) -> str:
     """PTX of `outside * tanh(inside * x)` for so many values x of a thread, or of 2 to the power of it.
 
     Operands: results, x, the coefficients of x * P(x * x), the size of x from which on they do not hold, and both
-    factors.  A warp none of whose values is larger goes the short way; one none of whose values is beyond the other
-    polynomial goes without exponentials.  A result takes the register of its value, and depends on nothing that stands
-    beside it.
+    factors.  A warp none of whose values is larger goes the short way.  Others look at PARTS of their values apart, and
+    go without exponentials in those of which none is beyond the other polynomial.  A result takes the register of its
+    value, and depends on nothing that stands beside it.
     """
     *terms, limit, inside, outside = [f"${values * argument}" for argument in range(2, len(_NEAR_TERMS) + 6)]
-    lines = [".reg .f32 u, w, y, z, g, h, near, m0, m1, m2, m3;", ".reg .pred p;", *_ptx_largest(values)]
-    lines += [f"setp.lt.f32 p, m0, {limit};", "vote.sync.all.pred p, p, -1;", "@p bra.uni NEAR;"]
-    lines += [f"mul.f32 u, m0, {inside};", "abs.f32 u, u;", f"setp.lt.f32 p, u, {_ptx_number(_FAR_TANH)};"]
-    lines += ["vote.sync.all.pred p, p, -1;", "@!p bra.uni ANY;"]
-    for label, more in ("", []), ("ANY:", _PTX_EXPONENTIAL):
-        lines.append(label)
-        for i in range(values):
-            x = f"${values + i}"
-            lines += [f"mul.f32 u, {x}, {inside};", "mul.f32 z, u, u;"]
-            lines.append(f"mov.f32 h, {_ptx_number(_FAR_TERMS[-1])};")
-            lines += [f"fma.rn.f32 h, h, z, {_ptx_number(term)};" for term in _FAR_TERMS[-2::-1]]
-            lines += ["mul.f32 h, h, z;", "fma.rn.f32 h, h, u, u;", *more, f"mul.f32 h, h, {outside};"]
-            lines += [*_ptx_near(x, "near", terms), f"abs.f32 w, {x};", f"setp.lt.f32 p, w, {limit};"]
-            lines += [f"selp.f32 ${i}, near, h, p;", *_ptx_power(i, power)]
-        lines.append("bra.uni DONE;")
-    lines.append("NEAR:")
+    parts = _parts_of(values)
+    lines = [".reg .f32 u, w, y, z, g, h, near, most, m0, m1, m2, m3;", ".reg .pred p;", *_ptx_largest(parts, values)]
+    lines += [f"setp.lt.f32 p, most, {limit};", "vote.sync.all.pred p, p, -1;", "@p bra.uni NEAR;"]
+    for number, part in enumerate(parts):
+        lines += [f"mul.f32 u, m{number}, {inside};", "abs.f32 u, u;", f"setp.lt.f32 p, u, {_ptx_number(_FAR_TANH)};"]
+        lines += ["vote.sync.all.pred p, p, -1;", f"@!p bra.uni ANY{number};"]
+        for i in part:
+            lines += _ptx_far(values, i, terms, limit, inside, outside, [], power)
+        lines += [f"bra.uni NEXT{number};", f"ANY{number}:"]
+        for i in part:
+            lines += _ptx_far(values, i, terms, limit, inside, outside, _PTX_EXPONENTIAL, power)
+        lines.append(f"NEXT{number}:")
+    lines += ["bra.uni DONE;", "NEAR:"]
     for i in range(values):
         lines += [*_ptx_near(f"${values + i}", f"${i}", terms), *_ptx_power(i, power)]
     return "{\n" + "\n".join([*lines, "DONE:"]) + "\n}"
+
+
+def _parts_of(values: int) -> list[range]:
+    """The numbers of the values of each part."""
+    size = -(-values // _PARTS)
+    return [range(first, min(first + size, values)) for first in range(0, values, size)]
+
+
+def _ptx_far(
+    values: int, i: int, terms: list[str], limit: str, inside: str, outside: str, more: list[str], power: bool
+) -> list[str]:
+    """A result from both polynomials; `more`: from exponentials, too."""
+    x = f"${values + i}"
+    lines = [f"mul.f32 u, {x}, {inside};", "mul.f32 z, u, u;", f"mov.f32 h, {_ptx_number(_FAR_TERMS[-1])};"]
+    lines += [f"fma.rn.f32 h, h, z, {_ptx_number(term)};" for term in _FAR_TERMS[-2::-1]]
+    lines += ["mul.f32 h, h, z;", "fma.rn.f32 h, h, u, u;", *more, f"mul.f32 h, h, {outside};"]
+    lines += [*_ptx_near(x, "near", terms), f"abs.f32 w, {x};", f"setp.lt.f32 p, w, {limit};"]
+    return [*lines, f"selp.f32 ${i}, near, h, p;", *_ptx_power(i, power)]
 
 
 def _ptx_near(x: str, to: str, terms: list[str]) -> list[str]:
@@ -67,13 +83,15 @@ def _ptx_power(i: int, power: bool) -> list[str]:
     return [f"ex2.approx.ftz.f32 ${i}, ${i};"] if power else []
 
 
-def _ptx_largest(values: int) -> list[str]:
-    """m0 becomes the largest size of the values, in four chains: one would take four times as long."""
+def _ptx_largest(parts: list[range], values: int) -> list[str]:
+    """m0, m1, .. become the largest sizes of the values of each part, and `most` that of all."""
     lines = []
-    for i in range(values):
-        to = f"m{i % _CHAINS}"
-        lines += [f"abs.f32 w, ${values + i};", f"max.f32 {to}, {to}, w;" if i >= _CHAINS else f"mov.f32 {to}, w;"]
-    return lines + [f"max.f32 m0, m0, m{chain};" for chain in range(1, min(values, _CHAINS))]
+    for place in range(len(parts[0])):  # by turns: each maximum waits for the one before
+        for number, part in enumerate(parts):
+            if place < len(part):
+                lines += [f"abs.f32 w, ${values + part[place]};"]
+                lines += [f"max.f32 m{number}, m{number}, w;" if place else f"mov.f32 m{number}, w;"]
+    return [*lines, "mov.f32 most, m0;", *(f"max.f32 most, most, m{number};" for number in range(1, len(parts)))]
 
 
 # From u, and h where |u| is below FAR.
@@ -100,7 +118,7 @@ class _Texts:
         return self.text(values)
 
     def __repr__(self) -> str:
-        return self.text(_CHAINS)
+        return self.text(1)
 
 
 _TANH = tl.constexpr(_Texts(lambda values: _ptx_tanh(values, False)))
@@ -108,7 +126,7 @@ _EXP2_TANH = tl.constexpr(_Texts(lambda values: _ptx_tanh(values, True)))
 _OPERANDS = tl.constexpr(_Texts(lambda values: ",".join(["=&f"] * values + ["f"] * (len(_NEAR_TERMS) + 5) * values)))
 _MOST_VALUES = tl.constexpr(64)  # of a thread that are looked at together: more are two halves
 _NEAR_TOP, _NEAR_1, _NEAR_2 = map(tl.constexpr, (_NEAR_TANH, *_NEAR_TERMS))
-_FAR_FROM, _FAR_1, _FAR_2, _FAR_3, _FAR_4, _FAR_5 = map(tl.constexpr, (_FAR_TANH, *_FAR_TERMS))
+_FAR_FROM, _FAR_1, _FAR_2, _FAR_3, _FAR_4, _FAR_5, _FAR_6 = map(tl.constexpr, (_FAR_TANH, *_FAR_TERMS))
 _COMPILED = tl.constexpr(hasattr(triton, "knobs") and not triton.knobs.runtime.interpret)
 _TWICE_LOG2_E = tl.constexpr(2.8853900817779268)
 _LEAST_OF_TANH, _MOST_OF_TANH = tl.constexpr(_LEAST_FACTOR), tl.constexpr(1 / _LEAST_FACTOR)
@@ -165,7 +183,7 @@ def _tanh_of(x):
 @triton.jit
 def _tanh_of_small(x):
     z = x * x
-    p = (((_FAR_5 * z + _FAR_4) * z + _FAR_3) * z + _FAR_2) * z
+    p = ((((_FAR_6 * z + _FAR_5) * z + _FAR_4) * z + _FAR_3) * z + _FAR_2) * z
     return x + x * ((p + _FAR_1) * z)
 
 
