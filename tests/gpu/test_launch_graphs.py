@@ -15,8 +15,8 @@ from support.generated import pattern_of
 from torch import Tensor
 
 import sparsec
-from sparsec.kernels.launch import Launch
-from sparsec.kernels.repeated import Repeated
+from sparsec.kernels.launches.launch import Launch
+from sparsec.kernels.operator.repeated import Repeated
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -65,7 +65,7 @@ def call_of(form: str, device: str = "cuda") -> tuple[Callable[..., Tensor], lis
             wanted = [attend(*each) for each in sets]
     for _ in range(6):
         attend(*sets[0])
-    last = decoder.last.run if form == "step" else own._operator.repeated.last.forward
+    last = decoder.last.step.run if form == "step" else own._operator.repeated.last.forward
     assert sum(isinstance(step, Launch) for step in last.steps) > 1
     return attend, sets, wanted
 
