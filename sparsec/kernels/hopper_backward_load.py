@@ -16,6 +16,11 @@ def hopper_backward_load(Q, DO, K, V, STATS, shared, plan):
     numbers = backward_numbers(plan)
     while number < numbers:
         tile = backward_tile(number, plan)
+        k_slot = turn & 1
+        k_full = shared.k_full.index(k_slot)
+        mbarrier.wait(shared.k_empty.index(k_slot), ((turn >> 1) & 1) ^ 1)
+        mbarrier.expect(k_full, K.block_type.nbytes)
+        load_box(K, [tile.batch, tile.kv_head, tile.k_row, 0], k_full, shared.k.index(k_slot))
         for each in range(tile.steps * plan.sizes.GROUP):
             step = backward_step(tile, each, plan)
             s = stage % STAGES
@@ -27,10 +32,9 @@ def hopper_backward_load(Q, DO, K, V, STATS, shared, plan):
             load_box(DO, [tile.batch, step.head, step.row, 0], full, shared.do.index(s))
             load_box(STATS, [step.stats * 2 * plan.sizes.QUERIES], full, shared.stats.index(s))
             stage += 1
-            if each == 0:  # behind the first queries, which need not wait until the tile before is done with its keys
-                mbarrier.wait(shared.kv_empty, (turn & 1) ^ 1)
-                mbarrier.expect(shared.kv_full, 2 * K.block_type.nbytes)
-                load_box(K, [tile.batch, tile.kv_head, tile.k_row, 0], shared.kv_full, shared.k.index(0))
-                load_box(V, [tile.batch, tile.kv_head, tile.k_row, 0], shared.kv_full, shared.v.index(0))
+            if each == 0:  # behind the first queries, which need not wait until the tile before is done with its values
+                mbarrier.wait(shared.v_empty, (turn & 1) ^ 1)
+                mbarrier.expect(shared.v_full, V.block_type.nbytes)
+                load_box(V, [tile.batch, tile.kv_head, tile.k_row, 0], shared.v_full, shared.v.index(0))
         turn += 1
         number = take_backward_tile(turn, shared, plan)

@@ -71,15 +71,17 @@ class BackwardPlan(NamedTuple):
 class BackwardShared(NamedTuple):
     """Shared memory, and the barriers that say when a tile is there and when it may be overwritten."""
 
-    k: Any
+    k: Any  # of two tiles: dq of the last step of a tile is formed in the first one of the next
     v: Any
     q: Any
     do: Any
     stats: Any  # log-sum-exps of the queries, then deltas
     ds: Any
     slots: Any  # what a group has stored for it: its half of dq, then its dv and dk
-    kv_full: Any
-    kv_empty: Any
+    k_full: Any
+    k_empty: Any
+    v_full: Any
+    v_empty: Any
     full: Any
     slot_empty: Any
     sum_full: Any  # the sum of earlier steps is in the slot
@@ -112,3 +114,14 @@ class BackwardStep(NamedTuple):
     sum: Any
     row: Any  # of Q
     stats: Any  # the place of its log-sum-exps and deltas
+
+
+class StepLeft(NamedTuple):
+    """What is known of a step when its dq is left to be stored: where it stands in the table, its head, and its tile's
+    row of the batch and line.
+    """
+
+    entry: Any
+    head: Any
+    batch: Any
+    line: Any

@@ -65,15 +65,15 @@ def _clear_rows(x, first, stop):
 
 
 @gluon.jit
-def store_query_rows(x, entry, head, tile, plan, HALF: gl.constexpr):
+def store_query_rows(x, step, plan, HALF: gl.constexpr):
     """Stores those rows of a half of dq [64, columns] of a step that belong to the sequence."""
-    place = gl.load(entry) * plan.sizes.QUERIES + HALF * plan.sizes.SECOND_ROW
+    place = gl.load(step.entry) * plan.sizes.QUERIES + HALF * plan.sizes.SECOND_ROW
     first = (
-        tile.batch.to(gl.int64) * plan.work.q_b
-        + head.to(gl.int64) * plan.work.q_h
-        + (gl.load(tile.line + _LINE_QUERIES) + place).to(gl.int64) * plan.work.q_m
+        step.batch.to(gl.int64) * plan.work.q_b
+        + step.head.to(gl.int64) * plan.work.q_h
+        + (gl.load(step.line + _LINE_QUERIES) + place).to(gl.int64) * plan.work.q_m
     )
-    count = gl.load(tile.line + _LINE_QUERY_COUNT) - place
+    count = gl.load(step.line + _LINE_QUERY_COUNT) - place
     _store_some(x, plan.work.DQ_ROWS, first, plan.work.q_m, 0, count, plan, HALF * plan.sizes.SECOND_COLUMN)
 
 

@@ -36,7 +36,11 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
     numbers = backward_numbers(plan)
     while number < numbers:
         tile = backward_tile(number, plan)
-        for each in range(tile.steps * plan.sizes.GROUP):
+        steps = tile.steps * plan.sizes.GROUP
+        for each in range(steps):
+            if (each == steps - 1) & (tile.part < 0):  # groups form dq of a tile's last step in the next tile
+                _store_keys(DV, as_dk, tile, empty, sum_full, plan, GROUP)
+                _store_keys(DK, as_dk, tile, empty, sum_full, plan, GROUP)
             step = backward_step(tile, each, plan)
             closes = says(step.said, CLOSES)
             place = (step.bh * plan.work.sums + step.sum) * 2 + GROUP
@@ -63,9 +67,6 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
             mbarrier.arrive(empty, count=1)
             stores_complete()
             count_up(plan.work.VISITS + place)
-        if tile.part < 0:
-            _store_keys(DV, as_dk, tile, empty, sum_full, plan, GROUP)
-            _store_keys(DK, as_dk, tile, empty, sum_full, plan, GROUP)
         turn += 1
         number = taken_backward_tile(turn, shared, 1)
     stores_complete()

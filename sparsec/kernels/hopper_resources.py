@@ -70,7 +70,7 @@ class BackwardTiles(NamedTuple):
 
     def shared(self, size: int) -> int:
         """Bytes: besides, log-sum-exps and deltas, gradients of scores of two steps, and half of dq for each group."""
-        loaded = 4 * self.keys * size + self.stages * (4 * self.queries * size + 8 * self.queries)
+        loaded = 6 * self.keys * size + self.stages * (4 * self.queries * size + 8 * self.queries)
         return loaded + 4 * self.keys * self.queries + 4 * self.queries * size
 
     @property
@@ -83,7 +83,7 @@ class BackwardTiles(NamedTuple):
 
 # By head size, rounded up: the best that were measured, or the smallest.
 HOPPER_TILES = {64: HopperTiles(192, 128, 4), 128: HopperTiles(128, 128, 2), 256: HopperTiles(128, 64, 1)}
-BACKWARD_TILES = {64: BackwardTiles(128, 128, 2), 128: BackwardTiles(64, 128, 3), 256: BackwardTiles(64, 128, 1)}
+BACKWARD_TILES = {64: BackwardTiles(128, 128, 2), 128: BackwardTiles(64, 128, 2), 256: BackwardTiles(64, 128, 1)}
 
 
 def hopper_size(head_dim: int) -> int:
