@@ -147,7 +147,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
     turn, number = 0, taken_backward_tile(0, shared, 4)
     numbers = backward_numbers(plan)
     # Of the step before, whose dq is formed with this one, also where that is of another tile.
-    entry_before, head_before = plan.work.STEPS, gl.to_tensor(0)
+    said_before, entry_before, head_before = gl.to_tensor(0), plan.work.STEPS, gl.to_tensor(0)
     batch_before, line_before = gl.to_tensor(0), plan.work.TILES
     while number < numbers:
         tile = backward_tile(number, plan)
@@ -204,7 +204,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dq = warpgroup_mma_wait(1, deps=[dq])
                 named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
                 if count > 0:
-                    before = StepLeft(entry_before, head_before, batch_before, line_before)
+                    before = StepLeft(said_before, entry_before, head_before, batch_before, line_before)
                     leave_dq(dq, before, 1 - now, DQ, shared, plan, GROUP)
             else:
                 now = count & 1
@@ -243,7 +243,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dq = warpgroup_mma_wait(3, deps=[dq])
                 named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
                 if count > 0:
-                    before = StepLeft(entry_before, head_before, batch_before, line_before)
+                    before = StepLeft(said_before, entry_before, head_before, batch_before, line_before)
                     leave_dq(dq, before, 1 - now, DQ, shared, plan, GROUP)
             if (step == 0) & (count > 0):  # dq of the tile before is formed
                 mbarrier.arrive(shared.k_empty.index(1 - k_slot), count=1)
@@ -257,7 +257,8 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
             named_barrier(STAGE_EMPTY + stage, ARRIVE_ALL)
             dk, dv = warpgroup_mma_init(dk), warpgroup_mma_init(dv)
-            entry_before, head_before, batch_before, line_before = entry, head, tile.batch, tile.line
+            said_before, entry_before, head_before = said, entry, head
+            batch_before, line_before = tile.batch, tile.line
             count += 1
             stage, phase = next_stage, next_phase
         dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
@@ -271,7 +272,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
         turn += 1
         number = taken_backward_tile(turn, shared, 4)
     if count > 0:
-        before = StepLeft(entry_before, head_before, batch_before, line_before)
+        before = StepLeft(said_before, entry_before, head_before, batch_before, line_before)
         _leave_last_dq(count - 1, turn - 1, before, DQ, shared, plan, GROUP)
 
 

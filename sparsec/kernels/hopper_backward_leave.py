@@ -17,14 +17,13 @@ def leave_dq(dq, step, use, DQ, shared, plan, GROUP: gl.constexpr):
     """
     COLUMNS: gl.constexpr = dq.shape[1]
     own_slot = shared.slots.index(GROUP)
-    said = gl.load(step.entry + 1)
     mbarrier.wait(shared.slot_empty.index(GROUP), use ^ 1)
-    if says(said, CLOSES):
+    if says(step.said, CLOSES):
         mbarrier.wait(shared.sum_full.index(GROUP), use)
         total = _as_runs(dq)
-        total = (total + gl.where(says(said, ADDS), own_slot.load(total.type.layout), 0.0)) * plan.work.scale
+        total = (total + gl.where(says(step.said, ADDS), own_slot.load(total.type.layout), 0.0)) * plan.work.scale
         rows = _from_runs(total, dq)
-        if plan.sizes.PACKED and says(said, RAGGED_QUERIES):
+        if plan.sizes.PACKED and says(step.said, RAGGED_QUERIES):
             store_query_rows(rows, step, plan, GROUP)
         else:
             result = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout).reshape([dq.shape[0], COLUMNS])

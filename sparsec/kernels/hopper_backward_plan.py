@@ -117,11 +117,10 @@ class BackwardStep(NamedTuple):
 
 
 class StepLeft(NamedTuple):
-    """What is known of a step when its dq is left to be stored: where it stands in the table, its head, and its tile's
-    row of the batch and line.
-    """
+    """What is known of a step when its dq is left to be stored; all but the first for several sequences only."""
 
-    entry: Any
+    said: Any
+    entry: Any  # where it stands in the table
     head: Any
     batch: Any
     line: Any
