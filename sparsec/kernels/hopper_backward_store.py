@@ -15,8 +15,9 @@ from sparsec.kernels.hopper_backward_tiles import (
     RAGGED_QUERIES,
     STEP_FLAGS,
     backward_numbers,
-    backward_step,
+    backward_step_of,
     backward_tile,
+    read_backward_step,
     taken_backward_tile,
 )
 from sparsec.kernels.hopper_sync import MEET_STORER, await_count, count_up, named_barrier, says, stores_complete
@@ -37,11 +38,12 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
     while number < numbers:
         tile = backward_tile(number, plan)
         steps = tile.steps * plan.sizes.GROUP
+        number_of, said, sum_of = read_backward_step(tile, 0, plan)
         for each in range(steps):
             if (each == steps - 1) & (tile.part < 0):  # groups form dq of a tile's last step in the next tile
                 _store_keys(DV, as_dk, tile, empty, sum_full, plan, GROUP)
                 _store_keys(DK, as_dk, tile, empty, sum_full, plan, GROUP)
-            step = backward_step(tile, each, plan)
+            step = backward_step_of(number_of, said, sum_of, tile, each, plan)
             closes = says(step.said, CLOSES)
             place = (step.bh * plan.work.sums + step.sum) * 2 + GROUP
             before = step.said >> STEP_FLAGS
@@ -53,6 +55,8 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
                 load_box(SUMS, [place * LINES, 0], sum_full, own_slot)
             else:
                 mbarrier.arrive(sum_full, count=1)
+            # The next line of the table, while the group is not ready yet: then its turn can be awaited at once.
+            number_of, said, sum_of = read_backward_step(tile, gl.minimum(each + 1, steps - 1), plan)
             named_barrier(SLOT_FULL + GROUP, MEET_STORER)
             if closes:
                 if not plan.sizes.PACKED or not says(step.said, RAGGED_QUERIES):

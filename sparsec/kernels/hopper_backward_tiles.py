@@ -149,11 +149,24 @@ def backward_entry(tile, turn, plan):
 @gluon.jit
 def backward_step(tile, turn, plan):
     """A step of a tile."""
-    entry, head = backward_entry(tile, turn, plan)
-    number, place = gl.load(entry), gl.load(entry + 2)
+    number, said, place = read_backward_step(tile, turn, plan)
+    return backward_step_of(number, said, place, tile, turn, plan)
+
+
+@gluon.jit
+def read_backward_step(tile, turn, plan):
+    """The line of the table about a step."""
+    entry, _ = backward_entry(tile, turn, plan)
+    return gl.load(entry), gl.load(entry + 1), gl.load(entry + 2)
+
+
+@gluon.jit
+def backward_step_of(number, said, place, tile, turn, plan):
+    """The step that a line of the table is about."""
+    _, head = backward_entry(tile, turn, plan)
     if plan.sizes.PACKED:  # lists are those of all rows of the batch
         bh, stats = head, place
     else:
         bh, stats = tile.batch * plan.work.heads + head, number
     row = tile.q_row + number * plan.sizes.QUERIES
-    return BackwardStep(bh, head, number, gl.load(entry + 1), place, row, bh * plan.work.query_tiles + stats)
+    return BackwardStep(bh, head, number, said, place, row, bh * plan.work.query_tiles + stats)
