@@ -25,11 +25,11 @@ from sparsec.kernels.hopper_backward_sequences import clear_keys, clear_queries,
 from sparsec.kernels.hopper_backward_store import hopper_backward_store
 from sparsec.kernels.hopper_backward_tiles import (
     RAGGED_QUERIES,
+    TICKET_FIELDS,
     WHOLE_PART,
+    await_backward_tile,
     backward_entry,
-    backward_numbers,
-    backward_tile,
-    taken_backward_tile,
+    told_backward_tile,
 )
 from sparsec.kernels.hopper_backward_weights import step_weights
 from sparsec.kernels.hopper_sync import ARRIVE_ALL, ARRIVE_GROUPS, MEET_GROUPS, STAGE_EMPTY, named_barrier, says
@@ -104,7 +104,7 @@ def _hopper_backward(Q, K, V, DO, STATS, SUMS, DQ, DK, DV, plan):
         gl.allocate_shared_memory(gl.int64, [stages, 1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
-        gl.allocate_shared_memory(gl.int32, [2, 1], gl.SwizzledSharedLayout(1, 1, 1, [0])),
+        gl.allocate_shared_memory(gl.int32, [2 * TICKET_FIELDS, 1], gl.SwizzledSharedLayout(1, 1, 1, [0])),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
     )
@@ -144,13 +144,12 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
     WEIGHTS: gl.constexpr = gl.DotOperandLayout(0, GRADIENT, 2)
     COLUMN: gl.constexpr = gl.SliceLayout(0, SCORES)
     count, stage, phase = 0, 0, 0  # steps so far; their stage and its phase: to divide would take registers
-    turn, number = 0, taken_backward_tile(0, shared, 4)
-    numbers = backward_numbers(plan)
+    turn, left = 0, await_backward_tile(0, shared, 4)
     # Of the step before, whose dq is formed with this one, also where that is of another tile.
     said_before, entry_before, head_before = gl.to_tensor(0), plan.work.STEPS, gl.to_tensor(0)
-    batch_before, line_before = gl.to_tensor(0), plan.work.TILES
-    while number < numbers:
-        tile = backward_tile(number, plan)
+    batch_before, place_before = gl.to_tensor(0), gl.to_tensor(0)
+    while left > 0:
+        tile = told_backward_tile(turn, shared, plan, 4)
         steps = tile.steps * plan.sizes.GROUP
         dk = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
         dv = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
@@ -204,7 +203,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dq = warpgroup_mma_wait(1, deps=[dq])
                 named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
                 if count > 0:
-                    before = StepLeft(said_before, entry_before, head_before, batch_before, line_before)
+                    before = StepLeft(said_before, entry_before, head_before, batch_before, place_before)
                     leave_dq(dq, before, 1 - now, DQ, shared, plan, GROUP)
             else:
                 now = count & 1
@@ -243,7 +242,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dq = warpgroup_mma_wait(3, deps=[dq])
                 named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
                 if count > 0:
-                    before = StepLeft(said_before, entry_before, head_before, batch_before, line_before)
+                    before = StepLeft(said_before, entry_before, head_before, batch_before, place_before)
                     leave_dq(dq, before, 1 - now, DQ, shared, plan, GROUP)
             if (step == 0) & (count > 0):  # dq of the tile before is formed
                 mbarrier.arrive(shared.k_empty.index(1 - k_slot), count=1)
@@ -258,7 +257,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             named_barrier(STAGE_EMPTY + stage, ARRIVE_ALL)
             dk, dv = warpgroup_mma_init(dk), warpgroup_mma_init(dv)
             said_before, entry_before, head_before = said, entry, head
-            batch_before, line_before = tile.batch, tile.line
+            batch_before, place_before = tile.batch, tile.place
             count += 1
             stage, phase = next_stage, next_phase
         dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
@@ -270,9 +269,9 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             store_part_of_keys(dv, plan.work.DV_PARTS, tile, plan, GROUP)
             store_part_of_keys(dk * plan.work.scale, plan.work.DK_PARTS, tile, plan, GROUP)
         turn += 1
-        number = taken_backward_tile(turn, shared, 4)
+        left = await_backward_tile(turn, shared, 4)
     if count > 0:
-        before = StepLeft(said_before, entry_before, head_before, batch_before, line_before)
+        before = StepLeft(said_before, entry_before, head_before, batch_before, place_before)
         _leave_last_dq(count - 1, turn - 1, before, DQ, shared, plan, GROUP)
 
 

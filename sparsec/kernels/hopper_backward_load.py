@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from sparsec.kernels.hopper import gl, gluon, load_box, mbarrier
-from sparsec.kernels.hopper_backward_tiles import backward_numbers, backward_step, backward_tile, take_backward_tile
+from sparsec.kernels.hopper_backward_tiles import (
+    backward_numbers,
+    backward_step,
+    backward_tile,
+    take_backward_tile,
+    tell_backward_tile,
+    tell_no_tile,
+)
 from sparsec.kernels.hopper_sync import MEET_ALL, STAGE_EMPTY, named_barrier
 
 
@@ -12,10 +19,11 @@ def hopper_backward_load(Q, DO, K, V, STATS, shared, plan):
     """A stage holds the queries of a step, the gradients of their outputs, log-sum-exps and deltas."""
     STAGES: gl.constexpr = plan.sizes.STAGES
     BYTES: gl.constexpr = 2 * Q.block_type.nbytes + STATS.block_type.nbytes
-    stage, turn, number = 0, 0, take_backward_tile(0, shared, plan)
+    stage, turn, number = 0, 0, take_backward_tile(plan)
     numbers = backward_numbers(plan)
     while number < numbers:
         tile = backward_tile(number, plan)
+        tell_backward_tile(tile, turn, shared, plan)
         k_slot = turn & 1
         k_full = shared.k_full.index(k_slot)
         mbarrier.wait(shared.k_empty.index(k_slot), ((turn >> 1) & 1) ^ 1)
@@ -37,4 +45,5 @@ def hopper_backward_load(Q, DO, K, V, STATS, shared, plan):
                 mbarrier.expect(shared.v_full, V.block_type.nbytes)
                 load_box(V, [tile.batch, tile.kv_head, tile.k_row, 0], shared.v_full, shared.v.index(0))
         turn += 1
-        number = take_backward_tile(turn, shared, plan)
+        number = take_backward_tile(plan)
+    tell_no_tile(turn, shared)

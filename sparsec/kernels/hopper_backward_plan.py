@@ -85,7 +85,7 @@ class BackwardShared(NamedTuple):
     full: Any
     slot_empty: Any
     sum_full: Any  # the sum of earlier steps is in the slot
-    ticket: Any
+    ticket: Any  # what the loading warp tells of a tile
     ticket_full: Any
     ticket_empty: Any
 
@@ -101,7 +101,7 @@ class BackwardTile(NamedTuple):
     part: Any
     k_row: Any  # the row of K of its first key
     q_row: Any  # the row of Q of the first query that could visit it
-    line: Any  # where its sequence stands in the list of tiles
+    place: Any  # in the list of tiles
 
 
 class BackwardStep(NamedTuple):
@@ -123,4 +123,4 @@ class StepLeft(NamedTuple):
     entry: Any  # where it stands in the table
     head: Any
     batch: Any
-    line: Any
+    place: Any  # of its tile in their list

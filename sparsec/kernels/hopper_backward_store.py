@@ -14,11 +14,10 @@ from sparsec.kernels.hopper_backward_tiles import (
     CLOSES,
     RAGGED_QUERIES,
     STEP_FLAGS,
-    backward_numbers,
+    await_backward_tile,
     backward_step_of,
-    backward_tile,
     read_backward_step,
-    taken_backward_tile,
+    told_backward_tile,
 )
 from sparsec.kernels.hopper_sync import MEET_STORER, await_count, count_up, named_barrier, says, stores_complete
 
@@ -33,10 +32,9 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
     own_slot, empty, sum_full = shared.slots.index(GROUP), shared.slot_empty.index(GROUP), shared.sum_full.index(GROUP)
     as_dq = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout)
     as_dk = seen_as(own_slot, DK.dtype, DK.block_type.shape, DK.layout)
-    turn, number = 0, taken_backward_tile(0, shared, 1)
-    numbers = backward_numbers(plan)
-    while number < numbers:
-        tile = backward_tile(number, plan)
+    turn, left = 0, await_backward_tile(0, shared, 1)
+    while left > 0:
+        tile = told_backward_tile(turn, shared, plan, 1)
         steps = tile.steps * plan.sizes.GROUP
         number_of, said, sum_of = read_backward_step(tile, 0, plan)
         for each in range(steps):
@@ -72,7 +70,7 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
             stores_complete()
             count_up(plan.work.VISITS + place)
         turn += 1
-        number = taken_backward_tile(turn, shared, 1)
+        left = await_backward_tile(turn, shared, 1)
     stores_complete()
 
 

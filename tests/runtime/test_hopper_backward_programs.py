@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -30,11 +31,7 @@ def test_programs(text: str, n_q: int, n: int, size: int, kv_heads: int, group: 
     work = Work(made.tiles.flatten().tolist(), made.steps.flatten().tolist(), made.sums, rows)
     numbers = {"rows": kv_heads, "together": kv_heads, "query_tiles": cdiv(n_q, queries), "sums": made.sums}
     numbers |= {"n": n, "tiles": len(made.tiles) - 1}
-    threads = [
-        thread
-        for _ in range(programs)
-        for thread in Program(work, size, kv_heads, group, **numbers).threads()
-    ]
+    threads = [thread for _ in range(programs) for thread in Program(work, size, kv_heads, group, **numbers).threads()]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -44,7 +41,7 @@ def test_programs(text: str, n_q: int, n: int, size: int, kv_heads: int, group: 
     visits: dict[int, set[int]] = {}  # by tile of queries
     tiles: dict[tuple[int, int], list[int]] = {}  # by tile of keys and part
     lines = made.tiles.tolist()
-    for (key, begin, part), (_, end, _) in zip(lines, lines[1:], strict=False):
+    for (key, begin, part), (_, end, _) in itertools.pairwise(lines):
         tiles[key, part] = made.steps[begin:end, 0].tolist()
         for query in tiles[key, part]:
             visits.setdefault(query, set()).add(key)
