@@ -133,7 +133,6 @@ class Program:
         for name in ("NVMMADistributedLayout", "DotOperandLayout", "SliceLayout"):
             setattr(self.gl, name, lambda *_: None)
         self.gl.zeros = lambda *_: _Value()
-        self.gl.where = lambda test, then, other: then if test else other
         plan = hopper_backward_plan
         given = dict.fromkeys(plan.BackwardWork._fields, 0) | numbers
         given |= {"TILES": work.tiles, "STEPS": work.steps, "VISITS": 0, "TICKETS": 0, "DK_PARTS": 0}
@@ -149,7 +148,8 @@ class Program:
             k=_Cells(2), v=_Cells(1), q=_Cells(stages), do=_Cells(stages), stats=_Cells(stages),
             ds=_Cells(2, parts=2), slots=_Cells(2), k_full=_Cells(2), k_empty=_Cells(2, 2),
             v_full=_Cells(1).index(0), v_empty=_Cells(1, 2).index(0), full=_Cells(stages),
-            slot_empty=_Cells(2), sum_full=_Cells(2), ticket=_Cells(18), ticket_full=_Cells(2), ticket_empty=_Cells(2, 4),
+            slot_empty=_Cells(2), sum_full=_Cells(2), ticket=_Cells(18), ticket_full=_Cells(2),
+            ticket_empty=_Cells(2, 4),
         )  # fmt: skip
         self.arrivals: dict[int, int] = {}
         self.instead = {
@@ -292,8 +292,7 @@ class _Names(dict):
         return self[name]
 
 
-def _nothing(*_: Any) -> None:
-    pass
+def _nothing(*_: Any) -> None: ...
 
 
 def _pause() -> None:
