@@ -10,8 +10,8 @@ import torch
 from support.generated import module_of, pattern_of
 from support.hopper_backward_on_cpu import KEYS, Program, Work
 
-from sparsec.kernels.hopper_backward_steps import STEP_QUERIES, steps_of
-from sparsec.kernels.program import cdiv
+from sparsec.kernels.hopper.backward_steps import STEP_QUERIES, steps_of
+from sparsec.kernels.program.program import cdiv
 
 CASES = [  # a pattern, queries, keys, head size, key heads, query heads for each
     ("past(300)", 700, 700, 128, 2, 2),

@@ -12,14 +12,12 @@ import time
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
-from sparsec.kernels import (
-    hopper_backward_kernel,
-    hopper_backward_load,
-    hopper_backward_plan,
-    hopper_backward_store,
-    hopper_sync,
-)
-from sparsec.kernels.hopper_resources import BACKWARD_TILES
+from sparsec.kernels.hopper.backward import kernel as hopper_backward_kernel
+from sparsec.kernels.hopper.backward import load as hopper_backward_load
+from sparsec.kernels.hopper.backward import plan as hopper_backward_plan
+from sparsec.kernels.hopper.backward import store as hopper_backward_store
+from sparsec.kernels.hopper.resources import BACKWARD_TILES
+from sparsec.kernels.machine import sync as hopper_sync
 from support.hopper_on_cpu import Memory, _language, _number
 
 PATIENCE = 20  # seconds that a thread waits for another
