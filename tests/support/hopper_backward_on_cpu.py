@@ -143,11 +143,10 @@ class Program:
         self.plan = plan.BackwardPlan(plan.BackwardWork(**given), None, sizes)
         stages = tiles.stages
         self.shared = plan.BackwardShared(
-            k=_Cells(2), v=_Cells(1), q=_Cells(stages), do=_Cells(stages), stats=_Cells(stages),
-            ds=_Cells(2, parts=2), slots=_Cells(2), k_full=_Cells(2), k_empty=_Cells(2, 2),
-            v_full=_Cells(1).index(0), v_empty=_Cells(1, 2).index(0), full=_Cells(stages),
-            slot_empty=_Cells(2), sum_full=_Cells(2), ticket=_Cells(18), ticket_full=_Cells(2),
-            ticket_empty=_Cells(2, 4),
+            k=_Cells(1), v=_Cells(1), q=_Cells(stages), do=_Cells(stages), stats=_Cells(stages),
+            ds=_Cells(2, parts=2), slots=_Cells(2), kv_full=_Cells(1).index(0), kv_empty=_Cells(1, 2).index(0),
+            full=_Cells(stages), slot_empty=_Cells(2), sum_full=_Cells(2),
+            ticket=_Cells(2), ticket_full=_Cells(2), ticket_empty=_Cells(2, 4),
         )  # fmt: skip
         self.arrivals: dict[int, int] = {}
         self.instead = {

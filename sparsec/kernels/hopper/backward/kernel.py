@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from sparsec.kernels.hopper.backward.leave import leave_dq, leave_keys, store_part_of_keys
 from sparsec.kernels.hopper.backward.load import hopper_backward_load
-from sparsec.kernels.hopper.backward.plan import BackwardPlan, BackwardShared, BackwardSizes, BackwardWork, StepLeft
+from sparsec.kernels.hopper.backward.plan import BackwardPlan, BackwardShared, BackwardSizes, BackwardWork
 from sparsec.kernels.hopper.backward.sequences import clear_keys, clear_queries, is_ragged_tile
 from sparsec.kernels.hopper.backward.store import hopper_backward_store
 from sparsec.kernels.hopper.backward.tiles import (
     RAGGED_QUERIES,
-    TICKET_FIELDS,
     WHOLE_PART,
-    await_backward_tile,
     backward_entry,
-    told_backward_tile,
+    backward_numbers,
+    backward_tile,
+    taken_backward_tile,
 )
 from sparsec.kernels.hopper.backward.weights import step_weights
 from sparsec.kernels.machine.device import RUN_TIME, kernel_name
@@ -90,31 +90,27 @@ def _hopper_backward(Q, K, V, DO, STATS, SUMS, DQ, DK, DV, plan):
     stages: gl.constexpr = plan.sizes.STAGES
     BARRIER: gl.constexpr = mbarrier.MBarrierLayout()
     shared = BackwardShared(
-        gl.allocate_shared_memory(dtype, [2, 1, 1, keys, size], K.layout),
+        gl.allocate_shared_memory(dtype, [1, 1, 1, keys, size], K.layout),
         gl.allocate_shared_memory(dtype, [1, 1, 1, keys, size], V.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], Q.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], DO.layout),
         gl.allocate_shared_memory(gl.float32, [stages, 2 * queries], STATS.layout),
         gl.allocate_shared_memory(dtype, [2, keys, queries], gl.NVMMASharedLayout(128, 16, 2)),
         gl.allocate_shared_memory(gl.float32, [2, plan.sizes.LINES, 32], SUMS.layout),
-        gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
-        gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [stages, 1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
-        gl.allocate_shared_memory(gl.int32, [2 * TICKET_FIELDS, 1], gl.SwizzledSharedLayout(1, 1, 1, [0])),
+        gl.allocate_shared_memory(gl.int32, [2, 1], gl.SwizzledSharedLayout(1, 1, 1, [0])),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
     )
-    mbarrier.init(shared.v_full, count=1)
-    mbarrier.init(shared.v_empty, count=2)
+    mbarrier.init(shared.kv_full, count=1)
+    mbarrier.init(shared.kv_empty, count=2)
     for stage in gl.static_range(stages):
         mbarrier.init(shared.full.index(stage), count=1)
     for slot in gl.static_range(2):
-        mbarrier.init(shared.k_full.index(slot), count=1)
-        mbarrier.init(shared.k_empty.index(slot), count=2)
         mbarrier.init(shared.slot_empty.index(slot), count=1)
         mbarrier.init(shared.sum_full.index(slot), count=1)
         mbarrier.init(shared.ticket_full.index(slot), count=1)
@@ -144,19 +140,16 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
     WEIGHTS: gl.constexpr = gl.DotOperandLayout(0, GRADIENT, 2)
     COLUMN: gl.constexpr = gl.SliceLayout(0, SCORES)
     count, stage, phase = 0, 0, 0  # steps so far; their stage and its phase: to divide would take registers
-    turn, left = 0, await_backward_tile(0, shared, 4)
-    # Of the step before, whose dq is formed with this one, also where that is of another tile.
-    said_before, entry_before, head_before = gl.to_tensor(0), plan.work.STEPS, gl.to_tensor(0)
-    batch_before, place_before = gl.to_tensor(0), gl.to_tensor(0)
-    while left > 0:
-        tile = told_backward_tile(turn, shared, plan, 4)
+    turn, number = 0, taken_backward_tile(0, shared, 4)
+    numbers = backward_numbers(plan)
+    while number < numbers:
+        tile = backward_tile(number, plan)
         steps = tile.steps * plan.sizes.GROUP
         dk = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
         dv = warpgroup_mma_init(gl.zeros([HALF, SIZE], gl.float32, GRADIENT))
-        mbarrier.wait(shared.k_full.index(turn & 1), (turn >> 1) & 1)
-        mbarrier.wait(shared.v_full, turn & 1)
+        mbarrier.wait(shared.kv_full, turn & 1)
         if plan.sizes.PACKED and is_ragged_tile(tile, plan):
-            k_tile = shared.k.index(turn & 1).reshape([plan.sizes.KEYS, SIZE])
+            k_tile = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE])
             clear_keys(k_tile, shared.v.index(0).reshape([plan.sizes.KEYS, SIZE]), tile, plan)
         if plan.sizes.QUERIES == 64:
             lse = _awaited_lse(shared, stage, phase, True, COLUMN)
@@ -164,12 +157,10 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             # The index 0, which the compiler does not know: else it makes all descriptors of k and v before the loop,
             # and spills what it can't hold.
             first = count >> 31
-            k_slot = (turn + first) & 1
-            k_tile = shared.k.index(k_slot).reshape([plan.sizes.KEYS, SIZE])
+            k_tile = shared.k.index(first).reshape([plan.sizes.KEYS, SIZE])
             v_tile = shared.v.index(first).reshape([plan.sizes.KEYS, SIZE])
             k, v = k_tile.slice(GROUP * HALF, HALF, 0), v_tile.slice(GROUP * HALF, HALF, 0)
-            k_before = shared.k.index(gl.where(step > 0, k_slot, 1 - k_slot)).reshape([plan.sizes.KEYS, SIZE])
-            k_columns = k_before.slice(FIRST_COLUMN, COLUMNS, 1)
+            k_columns = k_tile.slice(FIRST_COLUMN, COLUMNS, 1)
             entry, head = backward_entry(tile, step, plan)
             said = gl.load(entry + 1)
             whole = says(said, WHOLE_PART << GROUP)
@@ -191,20 +182,19 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dp = warpgroup_mma_wait(1, deps=[dp])
                 ds = (sloped * (dp - delta[None, :])).to(q.dtype)
                 now = count & 1
-                if count > 0:  # the other group's part of the step before; by then it has read what is overwritten now
+                if step > 0:  # the other group's part of the step before; by then it has read what is overwritten now
                     named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
                 shared.ds.index(now).slice(GROUP * HALF, HALF, 0).store(ds)
                 fence_async_shared()
-                # dq of the step before, of no meaning in the very first step, and behind it dk of this one
+                # dq of the step before, of no meaning in the first step, and behind it dk of this one
                 empty = gl.zeros([_DQ_ROWS, COLUMNS], gl.float32, QUERY)
                 ds_before = shared.ds.index(1 - now).slice(FIRST_ROW, _DQ_ROWS, 1)
                 dq = warpgroup_mma(ds_before.permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
                 dk = warpgroup_mma(gl.convert_layout(ds, WEIGHTS), q, dk, is_async=True)
                 dq = warpgroup_mma_wait(1, deps=[dq])
                 named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
-                if count > 0:
-                    before = StepLeft(said_before, entry_before, head_before, batch_before, place_before)
-                    leave_dq(dq, before, 1 - now, DQ, shared, plan, GROUP)
+                if step > 0:
+                    leave_dq(dq, tile, step - 1, 1 - now, DQ, shared, plan, GROUP)
             else:
                 now = count & 1
                 zeros = gl.zeros([HALF, 64], gl.float32, SCORES)
@@ -220,7 +210,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 delta_0 = stats.slice(plan.sizes.QUERIES, 64).load(COLUMN)
                 dp_0 = warpgroup_mma_wait(3, deps=[dp_0])
                 ds_0 = (sloped_0 * (dp_0 - delta_0[None, :])).to(q.dtype)
-                if count > 0:
+                if step > 0:
                     named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
                 own_ds = shared.ds.index(now).slice(GROUP * HALF, HALF, 0)
                 own_ds.slice(0, 64, 1).store(ds_0)
@@ -241,13 +231,8 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dk = warpgroup_mma(gl.convert_layout(ds_1, WEIGHTS), q_1, dk, is_async=True)
                 dq = warpgroup_mma_wait(3, deps=[dq])
                 named_barrier(_DS_THERE + GROUP * 2 + now, ARRIVE_GROUPS)
-                if count > 0:
-                    before = StepLeft(said_before, entry_before, head_before, batch_before, place_before)
-                    leave_dq(dq, before, 1 - now, DQ, shared, plan, GROUP)
-            if (step == 0) & (count > 0):  # dq of the tile before is formed
-                mbarrier.arrive(shared.k_empty.index(1 - k_slot), count=1)
-            if step == steps - 1:
-                mbarrier.arrive(shared.v_empty, count=1)
+                if step > 0:
+                    leave_dq(dq, tile, step - 1, 1 - now, DQ, shared, plan, GROUP)
             next_stage = gl.where(stage == STAGES - 1, 0, stage + 1)
             next_phase = gl.where(stage == STAGES - 1, phase ^ 1, phase)
             if plan.sizes.QUERIES == 64:  # while dk is made, which reads less of shared memory than other products do
@@ -256,39 +241,26 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
             named_barrier(STAGE_EMPTY + stage, ARRIVE_ALL)
             dk, dv = warpgroup_mma_init(dk), warpgroup_mma_init(dv)
-            said_before, entry_before, head_before = said, entry, head
-            batch_before, place_before = tile.batch, tile.place
             count += 1
             stage, phase = next_stage, next_phase
         dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
         last = (count - 1) & 1
+        k_columns = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE]).slice(FIRST_COLUMN, COLUMNS, 1)
+        named_barrier(_DS_THERE + (1 - GROUP) * 2 + last, MEET_GROUPS)
+        empty = gl.zeros([_DQ_ROWS, COLUMNS], gl.float32, QUERY)
+        ds_before = shared.ds.index(last).slice(FIRST_ROW, _DQ_ROWS, 1)
+        dq = warpgroup_mma(ds_before.permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
+        dq = warpgroup_mma_wait(0, deps=[dq])
+        mbarrier.arrive(shared.kv_empty, count=1)
+        leave_dq(dq, tile, steps - 1, last, DQ, shared, plan, GROUP)
         if plan.work.DK_PARTS is None or tile.part < 0:
-            leave_keys(dv, last, DK, plan.work.DV_ROWS, tile, shared, plan, GROUP)
-            leave_keys(dk * plan.work.scale, 1 - last, DK, plan.work.DK_ROWS, tile, shared, plan, GROUP)
+            leave_keys(dv, 1 - last, DK, plan.work.DV_ROWS, tile, shared, plan, GROUP)
+            leave_keys(dk * plan.work.scale, last, DK, plan.work.DK_ROWS, tile, shared, plan, GROUP)
         else:
             store_part_of_keys(dv, plan.work.DV_PARTS, tile, plan, GROUP)
             store_part_of_keys(dk * plan.work.scale, plan.work.DK_PARTS, tile, plan, GROUP)
         turn += 1
-        left = await_backward_tile(turn, shared, 4)
-    if count > 0:
-        before = StepLeft(said_before, entry_before, head_before, batch_before, place_before)
-        _leave_last_dq(count - 1, turn - 1, before, DQ, shared, plan, GROUP)
-
-
-@gluon.jit
-def _leave_last_dq(count, turn, before, DQ, shared, plan, GROUP: gl.constexpr):
-    """Forms and leaves dq of the last step of all, behind which no other comes."""
-    COLUMNS: gl.constexpr = plan.sizes.HALF_COLUMNS
-    QUERY: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, COLUMNS, 16])
-    last = count & 1
-    k_tile = shared.k.index(turn & 1).reshape([plan.sizes.KEYS, plan.sizes.BLOCK_D])
-    k_columns = k_tile.slice(GROUP * plan.sizes.SECOND_COLUMN, COLUMNS, 1)
-    named_barrier(_DS_THERE + (1 - GROUP) * 2 + last, MEET_GROUPS)
-    empty = gl.zeros([_DQ_ROWS, COLUMNS], gl.float32, QUERY)
-    ds = shared.ds.index(last).slice(GROUP * plan.sizes.SECOND_ROW, _DQ_ROWS, 1)
-    dq = warpgroup_mma(ds.permute((1, 0)), k_columns, empty, use_acc=False, is_async=True)
-    dq = warpgroup_mma_wait(0, deps=[dq])
-    leave_dq(dq, before, last, DQ, shared, plan, GROUP)
+        number = taken_backward_tile(turn, shared, 4)
 
 
 @gluon.jit

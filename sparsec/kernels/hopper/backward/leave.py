@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from sparsec.kernels.hopper.backward.sequences import is_ragged_tile, store_key_rows, store_query_rows
 from sparsec.kernels.hopper.backward.store import SLOT_FULL
-from sparsec.kernels.hopper.backward.tiles import ADDS, CLOSES, RAGGED_QUERIES
+from sparsec.kernels.hopper.backward.tiles import ADDS, CLOSES, RAGGED_QUERIES, backward_entry
 from sparsec.kernels.machine.gluon import fence_async_shared, gl, gluon, mbarrier, seen_as
 from sparsec.kernels.machine.sync import ARRIVE_STORER, named_barrier, says
 
 
 @gluon.jit
-def leave_dq(dq, step, use, DQ, shared, plan, GROUP: gl.constexpr):
-    """Leaves a group's half of dq of a step to be stored: what is to be added, or the result where it closes the sum.
+def leave_dq(dq, tile, step, use, DQ, shared, plan, GROUP: gl.constexpr):
+    """Leaves a group's half of dq to be stored: what is to be added, or the result where the step closes the sum.
 
     `use`: of the slot, odd or even.
     """
     COLUMNS: gl.constexpr = dq.shape[1]
     own_slot = shared.slots.index(GROUP)
+    entry, head = backward_entry(tile, step, plan)
+    said = gl.load(entry + 1)
     mbarrier.wait(shared.slot_empty.index(GROUP), use ^ 1)
-    if says(step.said, CLOSES):
+    if says(said, CLOSES):
         mbarrier.wait(shared.sum_full.index(GROUP), use)
         total = _as_runs(dq)
-        total = (total + gl.where(says(step.said, ADDS), own_slot.load(total.type.layout), 0.0)) * plan.work.scale
+        total = (total + gl.where(says(said, ADDS), own_slot.load(total.type.layout), 0.0)) * plan.work.scale
         rows = _from_runs(total, dq)
-        if plan.sizes.PACKED and says(step.said, RAGGED_QUERIES):
-            store_query_rows(rows, step, plan, GROUP)
+        if plan.sizes.PACKED and says(said, RAGGED_QUERIES):
+            store_query_rows(rows, entry, head, tile, plan, GROUP)
         else:
             result = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout).reshape([dq.shape[0], COLUMNS])
             result.store(rows.to(DQ.dtype))

@@ -71,21 +71,19 @@ class BackwardPlan(NamedTuple):
 class BackwardShared(NamedTuple):
     """Shared memory, and the barriers that say when a tile is there and when it may be overwritten."""
 
-    k: Any  # of two tiles: dq of the last step of a tile is formed in the first one of the next
+    k: Any
     v: Any
     q: Any
     do: Any
     stats: Any  # log-sum-exps of the queries, then deltas
     ds: Any
     slots: Any  # what a group has stored for it: its half of dq, then its dv and dk
-    k_full: Any
-    k_empty: Any
-    v_full: Any
-    v_empty: Any
+    kv_full: Any
+    kv_empty: Any
     full: Any
     slot_empty: Any
     sum_full: Any  # the sum of earlier steps is in the slot
-    ticket: Any  # what the loading warp tells of a tile
+    ticket: Any
     ticket_full: Any
     ticket_empty: Any
 
@@ -101,7 +99,7 @@ class BackwardTile(NamedTuple):
     part: Any
     k_row: Any  # the row of K of its first key
     q_row: Any  # the row of Q of the first query that could visit it
-    place: Any  # in the list of tiles
+    line: Any  # where its sequence stands in the list of tiles
 
 
 class BackwardStep(NamedTuple):
@@ -114,13 +112,3 @@ class BackwardStep(NamedTuple):
     sum: Any
     row: Any  # of Q
     stats: Any  # the place of its log-sum-exps and deltas
-
-
-class StepLeft(NamedTuple):
-    """What is known of a step when its dq is left to be stored; all but the first for several sequences only."""
-
-    said: Any
-    entry: Any  # where it stands in the table
-    head: Any
-    batch: Any
-    place: Any  # of its tile in their list

@@ -7,7 +7,6 @@ a product reads them, and such tiles of results are stored row by row.  A line o
 
 from __future__ import annotations
 
-from sparsec.kernels.hopper.backward.tiles import line_of_tile
 from sparsec.kernels.machine.gluon import fence_async_shared, gl, gluon, meet_warps
 
 _LINE_QUERIES, _LINE_QUERY_COUNT = gl.constexpr(1), gl.constexpr(2)  # columns of a line
@@ -20,9 +19,8 @@ def bounds_of_tile(tile, plan):
     """The position of the first query, the number of keys, and the position of the first that is there."""
     q_offset, n, k_begin = plan.work.q_offset, plan.work.n, gl.to_tensor(0)
     if plan.sizes.PACKED:
-        line = line_of_tile(tile, plan)
-        q_offset = gl.load(line + _LINE_OFFSET)
-        n, k_begin = gl.load(line + _LINE_KEYS), gl.load(line + _LINE_BEGIN)
+        q_offset = gl.load(tile.line + _LINE_OFFSET)
+        n, k_begin = gl.load(tile.line + _LINE_KEYS), gl.load(tile.line + _LINE_BEGIN)
     return q_offset, n, k_begin
 
 
@@ -48,7 +46,7 @@ def clear_keys(k_tile, v_tile, tile, plan):
 @gluon.jit
 def clear_queries(q, do, entry, tile, plan):
     """Queries of other sequences and the gradients of their outputs become 0 in a step's tile, as `clear_keys`."""
-    count = gl.load(line_of_tile(tile, plan) + _LINE_QUERY_COUNT) - gl.load(entry) * plan.sizes.QUERIES
+    count = gl.load(tile.line + _LINE_QUERY_COUNT) - gl.load(entry) * plan.sizes.QUERIES
     _clear_rows(q, 0, count)
     _clear_rows(do, 0, count)
     fence_async_shared()
@@ -67,16 +65,15 @@ def _clear_rows(x, first, stop):
 
 
 @gluon.jit
-def store_query_rows(x, step, plan, HALF: gl.constexpr):
+def store_query_rows(x, entry, head, tile, plan, HALF: gl.constexpr):
     """Stores those rows of a half of dq [64, columns] of a step that belong to the sequence."""
-    line = line_of_tile(step, plan)
-    place = gl.load(step.entry) * plan.sizes.QUERIES + HALF * plan.sizes.SECOND_ROW
+    place = gl.load(entry) * plan.sizes.QUERIES + HALF * plan.sizes.SECOND_ROW
     first = (
-        step.batch.to(gl.int64) * plan.work.q_b
-        + step.head.to(gl.int64) * plan.work.q_h
-        + (gl.load(line + _LINE_QUERIES) + place).to(gl.int64) * plan.work.q_m
+        tile.batch.to(gl.int64) * plan.work.q_b
+        + head.to(gl.int64) * plan.work.q_h
+        + (gl.load(tile.line + _LINE_QUERIES) + place).to(gl.int64) * plan.work.q_m
     )
-    count = gl.load(line + _LINE_QUERY_COUNT) - place
+    count = gl.load(tile.line + _LINE_QUERY_COUNT) - place
     _store_some(x, plan.work.DQ_ROWS, first, plan.work.q_m, 0, count, plan, HALF * plan.sizes.SECOND_COLUMN)
 
 

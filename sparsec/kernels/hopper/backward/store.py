@@ -13,10 +13,10 @@ from sparsec.kernels.hopper.backward.tiles import (
     CLOSES,
     RAGGED_QUERIES,
     STEP_FLAGS,
-    await_backward_tile,
-    backward_step_of,
-    read_backward_step,
-    told_backward_tile,
+    backward_numbers,
+    backward_step,
+    backward_tile,
+    taken_backward_tile,
 )
 from sparsec.kernels.machine.gluon import add_box, gl, gluon, load_box, mbarrier, seen_as, store_box, store_wait
 from sparsec.kernels.machine.sync import MEET_STORER, await_count, count_up, named_barrier, says, stores_complete
@@ -32,16 +32,12 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
     own_slot, empty, sum_full = shared.slots.index(GROUP), shared.slot_empty.index(GROUP), shared.sum_full.index(GROUP)
     as_dq = seen_as(own_slot, DQ.dtype, DQ.block_type.shape, DQ.layout)
     as_dk = seen_as(own_slot, DK.dtype, DK.block_type.shape, DK.layout)
-    turn, left = 0, await_backward_tile(0, shared, 1)
-    while left > 0:
-        tile = told_backward_tile(turn, shared, plan, 1)
-        steps = tile.steps * plan.sizes.GROUP
-        number_of, said, sum_of = read_backward_step(tile, 0, plan)
-        for each in range(steps):
-            if (each == steps - 1) & (tile.part < 0):  # groups form dq of a tile's last step in the next tile
-                _store_keys(DV, as_dk, tile, empty, sum_full, plan, GROUP)
-                _store_keys(DK, as_dk, tile, empty, sum_full, plan, GROUP)
-            step = backward_step_of(number_of, said, sum_of, tile, each, plan)
+    turn, number = 0, taken_backward_tile(0, shared, 1)
+    numbers = backward_numbers(plan)
+    while number < numbers:
+        tile = backward_tile(number, plan)
+        for each in range(tile.steps * plan.sizes.GROUP):
+            step = backward_step(tile, each, plan)
             closes = says(step.said, CLOSES)
             place = (step.bh * plan.work.sums + step.sum) * 2 + GROUP
             before = step.said >> STEP_FLAGS
@@ -53,8 +49,6 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
                 load_box(SUMS, [place * LINES, 0], sum_full, own_slot)
             else:
                 mbarrier.arrive(sum_full, count=1)
-            # The next line of the table, while the group is not ready yet: then its turn can be awaited at once.
-            number_of, said, sum_of = read_backward_step(tile, gl.minimum(each + 1, steps - 1), plan)
             named_barrier(SLOT_FULL + GROUP, MEET_STORER)
             if closes:
                 if not plan.sizes.PACKED or not says(step.said, RAGGED_QUERIES):
@@ -69,8 +63,11 @@ def hopper_backward_store(GROUP: gl.constexpr, SUMS, DQ, DK, DV, shared, plan):
             mbarrier.arrive(empty, count=1)
             stores_complete()
             count_up(plan.work.VISITS + place)
+        if tile.part < 0:
+            _store_keys(DV, as_dk, tile, empty, sum_full, plan, GROUP)
+            _store_keys(DK, as_dk, tile, empty, sum_full, plan, GROUP)
         turn += 1
-        left = await_backward_tile(turn, shared, 1)
+        number = taken_backward_tile(turn, shared, 1)
     stores_complete()
 
 

@@ -19,12 +19,6 @@ ADDS = gl.constexpr(2)  # it is not the first one
 WHOLE_PART = gl.constexpr(4)
 RAGGED_QUERIES = gl.constexpr(64)  # rows of its tile of queries belong to another of several sequences
 
-# What the loading warp tells the others of a tile, in shared memory.
-TICKET_FIELDS = gl.constexpr(9)
-_TICKET_STEPS, _TICKET_BATCH, _TICKET_HEAD = gl.constexpr(0), gl.constexpr(1), gl.constexpr(2)
-_TICKET_NUMBER, _TICKET_BEGIN, _TICKET_ROW = gl.constexpr(3), gl.constexpr(4), gl.constexpr(5)
-_TICKET_PART, _TICKET_QUERY_ROW, _TICKET_PLACE = gl.constexpr(6), gl.constexpr(7), gl.constexpr(8)
-
 
 @gluon.jit
 def backward_numbers(plan):
@@ -36,82 +30,18 @@ def backward_numbers(plan):
 
 
 @gluon.jit
-def take_backward_tile(plan):
-    """The number of the next tile, for the loading warp, which tells the others what they need of it."""
+def take_backward_tile(turn, shared, plan):
+    """The number of the next tile, for the loading warp, which tells the others."""
+    ONE_WARP: gl.constexpr = gl.BlockedLayout([1], [32], [1], [0])
+    slot = turn & 1
+    mbarrier.wait(shared.ticket_empty.index(slot), ((turn >> 1) & 1) ^ 1)
     if plan.sizes.PACKED:
         number = _take_tile_of_sequences(plan)
     else:
         number = next_number(plan.work.TICKETS)
+    shared.ticket.index(slot).store(gl.full([1], number, gl.int32, ONE_WARP))
+    mbarrier.arrive(shared.ticket_full.index(slot), count=1)
     return number
-
-
-@gluon.jit
-def tell_backward_tile(tile, turn, shared, plan):
-    """Tells the other warps about the next tile."""
-    slot = turn & 1
-    mbarrier.wait(shared.ticket_empty.index(slot), ((turn >> 1) & 1) ^ 1)
-    _write_ticket(tile.steps, _TICKET_STEPS, slot, shared)
-    _write_ticket(tile.batch, _TICKET_BATCH, slot, shared)
-    _write_ticket(tile.kv_head, _TICKET_HEAD, slot, shared)
-    _write_ticket(tile.number, _TICKET_NUMBER, slot, shared)
-    _write_ticket(tile.begin, _TICKET_BEGIN, slot, shared)
-    _write_ticket(tile.k_row, _TICKET_ROW, slot, shared)
-    if plan.sizes.PACKED:
-        _write_ticket(tile.q_row, _TICKET_QUERY_ROW, slot, shared)
-        _write_ticket(tile.place, _TICKET_PLACE, slot, shared)
-    else:
-        _write_ticket(tile.part, _TICKET_PART, slot, shared)
-    mbarrier.arrive(shared.ticket_full.index(slot), count=1)
-
-
-@gluon.jit
-def tell_no_tile(turn, shared):
-    """Tells the other warps that none is left."""
-    slot = turn & 1
-    mbarrier.wait(shared.ticket_empty.index(slot), ((turn >> 1) & 1) ^ 1)
-    _write_ticket(0, _TICKET_STEPS, slot, shared)
-    mbarrier.arrive(shared.ticket_full.index(slot), count=1)
-
-
-@gluon.jit
-def _write_ticket(x, FIELD: gl.constexpr, slot, shared):
-    ONE_WARP: gl.constexpr = gl.BlockedLayout([1], [32], [1], [0])
-    shared.ticket.index(slot * TICKET_FIELDS + FIELD).store(gl.full([1], x, gl.int32, ONE_WARP))
-
-
-@gluon.jit
-def await_backward_tile(turn, shared, WARPS: gl.constexpr):
-    """How many steps the next tile has, for other warps; 0: there is none."""
-    slot = turn & 1
-    mbarrier.wait(shared.ticket_full.index(slot), (turn >> 1) & 1)
-    return _read_ticket(_TICKET_STEPS, slot, shared, WARPS)
-
-
-@gluon.jit
-def told_backward_tile(turn, shared, plan, WARPS: gl.constexpr):
-    """That tile, once it is there."""
-    slot = turn & 1
-    steps = _read_ticket(_TICKET_STEPS, slot, shared, WARPS)
-    batch = _read_ticket(_TICKET_BATCH, slot, shared, WARPS)
-    kv_head = _read_ticket(_TICKET_HEAD, slot, shared, WARPS)
-    number = _read_ticket(_TICKET_NUMBER, slot, shared, WARPS)
-    begin = _read_ticket(_TICKET_BEGIN, slot, shared, WARPS)
-    k_row = _read_ticket(_TICKET_ROW, slot, shared, WARPS)
-    if plan.sizes.PACKED:
-        part = gl.to_tensor(-1)
-        q_row = _read_ticket(_TICKET_QUERY_ROW, slot, shared, WARPS)
-        place = _read_ticket(_TICKET_PLACE, slot, shared, WARPS)
-    else:
-        part = _read_ticket(_TICKET_PART, slot, shared, WARPS)
-        q_row, place = gl.to_tensor(0), gl.to_tensor(0)
-    mbarrier.arrive(shared.ticket_empty.index(slot), count=1)
-    return BackwardTile(batch, kv_head, number, begin, steps, part, k_row, q_row, place)
-
-
-@gluon.jit
-def _read_ticket(FIELD: gl.constexpr, slot, shared, WARPS: gl.constexpr):
-    LAYOUT: gl.constexpr = gl.BlockedLayout([1], [32], [WARPS], [0])
-    return gl.max(shared.ticket.index(slot * TICKET_FIELDS + FIELD).load(LAYOUT), 0)
 
 
 @gluon.jit
@@ -157,6 +87,17 @@ def _tile_of_ticket(ticket, numbers, plan):
 
 
 @gluon.jit
+def taken_backward_tile(turn, shared, WARPS: gl.constexpr):
+    """The number of that tile, for other warps."""
+    LAYOUT: gl.constexpr = gl.BlockedLayout([1], [32], [WARPS], [0])
+    slot = turn & 1
+    mbarrier.wait(shared.ticket_full.index(slot), (turn >> 1) & 1)
+    number = gl.max(shared.ticket.index(slot).load(LAYOUT), 0)
+    mbarrier.arrive(shared.ticket_empty.index(slot), count=1)
+    return number
+
+
+@gluon.jit
 def backward_tile(number, plan):
     """The tile of a number."""
     if plan.sizes.PACKED:
@@ -178,7 +119,7 @@ def _tile_of_heads(number, plan):
     tile = gl.load(entry)
     return BackwardTile(
         row // plan.work.kv_heads, row % plan.work.kv_heads, tile, begin, end - begin, part,
-        tile * plan.sizes.KEYS, gl.to_tensor(0), place,
+        tile * plan.sizes.KEYS, gl.to_tensor(0), entry,
     )  # fmt: skip
 
 
@@ -191,7 +132,7 @@ def _tile_of_sequences_backward(number, plan):
     k_row = gl.load(line + 3) - gl.load(line + 4) + tile * plan.sizes.KEYS
     return BackwardTile(
         gl.load(line), number % plan.work.rows, tile, gl.load(entry), gl.load(entry + 1), gl.to_tensor(-1),
-        k_row, gl.load(line + 1), place,
+        k_row, gl.load(line + 1), line,
     )  # fmt: skip
 
 
@@ -208,30 +149,11 @@ def backward_entry(tile, turn, plan):
 @gluon.jit
 def backward_step(tile, turn, plan):
     """A step of a tile."""
-    number, said, place = read_backward_step(tile, turn, plan)
-    return backward_step_of(number, said, place, tile, turn, plan)
-
-
-@gluon.jit
-def read_backward_step(tile, turn, plan):
-    """The line of the table about a step."""
-    entry, _ = backward_entry(tile, turn, plan)
-    return gl.load(entry), gl.load(entry + 1), gl.load(entry + 2)
-
-
-@gluon.jit
-def backward_step_of(number, said, place, tile, turn, plan):
-    """The step that a line of the table is about."""
-    _, head = backward_entry(tile, turn, plan)
+    entry, head = backward_entry(tile, turn, plan)
+    number, place = gl.load(entry), gl.load(entry + 2)
     if plan.sizes.PACKED:  # lists are those of all rows of the batch
         bh, stats = head, place
     else:
         bh, stats = tile.batch * plan.work.heads + head, number
     row = tile.q_row + number * plan.sizes.QUERIES
-    return BackwardStep(bh, head, number, said, place, row, bh * plan.work.query_tiles + stats)
-
-
-@gluon.jit
-def line_of_tile(tile, plan):
-    """Where the sequence of a tile stands in their list."""
-    return plan.work.TILES + (1 + tile.place) * TILE_COLUMNS
+    return BackwardStep(bh, head, number, gl.load(entry + 1), place, row, bh * plan.work.query_tiles + stats)
