@@ -63,7 +63,7 @@ class Tables:
             )
         index = None
         if rest:
-            if not isinstance(rest[0], Integer) or len(rest[0].cases) != 1 or not _never_negative(rest[0].cases[0][1]):
+            if not isinstance(rest[0], Integer) or len(rest[0].cases) != 1 or self._negative(rest[0].cases[0][1]):
                 raise refusal(
                     "a look-up in a table where the index may be negative",
                     "there the tensor is read from its end; `.clamp(min=0)` or `.abs()` make one that is not",
@@ -76,6 +76,25 @@ class Tables:
         if source.kind == "float":
             return RealValue(read)
         return Condition(read) if source.kind == "bool" else number(read)
+
+    def _negative(self, index: ex.Int) -> bool:
+        """Whether an index may be below 0, entries of tensors being what they are now."""
+        match index:
+            case int():
+                return index < 0
+            case ast.Number() | ast.Name("q" | "k" | "n" | "h" | "H"):
+                return False
+            case ast.Name(name) | ast.Index(name):
+                return not any(self.found[id(each)].name == name and _all_from_0(each) for each in self.kept)
+            case ast.Binary("%", _, ast.Number()):
+                return False
+            case ast.Binary("+" | "*" | "//", left, right):
+                return self._negative(left) or self._negative(right)
+            case ast.Call("abs"):
+                return False
+            case ast.Call("max", arguments):
+                return all(self._negative(each.value) for each in arguments)
+        return True
 
     def _is_head(self, index: object) -> bool:
         if isinstance(index, Integer):
@@ -167,21 +186,12 @@ def _joined(known: ast.Input, axes: list[str]) -> list[str]:
     return axes
 
 
-def _never_negative(index: ex.Int) -> bool:
-    match index:
-        case int():
-            return index >= 0
-        case ast.Number() | ast.Name("q" | "k" | "n" | "h" | "H"):
-            return True
-        case ast.Binary("%", _, ast.Number()):
-            return True
-        case ast.Binary("+" | "*" | "//", left, right):
-            return _never_negative(left) and _never_negative(right)
-        case ast.Call("abs"):
-            return True
-        case ast.Call("max", arguments):
-            return any(_never_negative(each.value) for each in arguments)
-    return False
+def _all_from_0(table: Any) -> bool:
+    """Whether a tensor has no entry below 0; one without values, as in a trace, may have some."""
+    try:
+        return not bool((table < 0).any())
+    except (RuntimeError, TypeError):
+        return False
 
 
 def _names(f: object, depth: int) -> dict[int, str]:
