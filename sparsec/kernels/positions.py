@@ -46,6 +46,16 @@ class Packed(NamedTuple):
     documents: Any
     jagged: Tensor | None = None  # its offsets; None: tokens came first
 
+    def input(self, x: Any) -> Any:
+        """An input of positions as one of the packed row: jagged [B, n] as [1, T], and [B, H, n] as [1, H, T]."""
+        if self.jagged is None or not isinstance(x, Tensor) or not x.is_nested or x.layout != torch.jagged:
+            return x
+        if x.lengths() is not None or not _same_offsets(x.offsets(), self.jagged):
+            raise ValueError("[SP0620] an input is a jagged tensor of other sequences than q: they must share offsets")
+        if x.dim() == 3 and getattr(x, "_ragged_idx", 0) == 2:
+            return x.transpose(1, 2).values().T[None]
+        return x.values()[None] if x.dim() == 2 else x
+
     def out(self, x: Tensor) -> Tensor:
         """x [1, H, T, D] as q came."""
         if self.jagged is not None:
