@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from math import inf
 from types import FunctionType, MethodType
 from typing import Any
 
 from sparsec.importers import expressions as ex
+from sparsec.importers.bounds import Bounds, bounds
 from sparsec.importers.reals import RealValue, is_scoring
 from sparsec.importers.refusal import refusal
 from sparsec.importers.values import Condition, Integer, Value, number
@@ -79,22 +81,17 @@ class Tables:
 
     def _negative(self, index: ex.Int) -> bool:
         """Whether an index may be below 0, entries of tensors being what they are now."""
-        match index:
-            case int():
-                return index < 0
-            case ast.Number() | ast.Name("q" | "k" | "n" | "h" | "H"):
-                return False
-            case ast.Name(name) | ast.Index(name):
-                return not any(self.found[id(each)].name == name and _all_from_0(each) for each in self.kept)
-            case ast.Binary("%", _, ast.Number()):
-                return False
-            case ast.Binary("+" | "*" | "//", left, right):
-                return self._negative(left) or self._negative(right)
-            case ast.Call("abs"):
-                return False
-            case ast.Call("max", arguments):
-                return all(self._negative(each.value) for each in arguments)
-        return True
+        return bounds(index, self._bounds)[0] < 0
+
+    def _bounds(self, name: str) -> Bounds:
+        """The least and the most entry of an input; any, where a tensor has no values, as in a trace."""
+        for table in self.kept:
+            if self.found[id(table)].name == name:
+                try:
+                    return int(table.min()), int(table.max())
+                except (RuntimeError, TypeError, ValueError):
+                    break
+        return -inf, inf
 
     def _is_head(self, index: object) -> bool:
         if isinstance(index, Integer):
@@ -184,14 +181,6 @@ def _joined(known: ast.Input, axes: list[str]) -> list[str]:
     if before != axes:
         raise refusal(f"look-ups in `{known.name}` along other axes", "an input has the same axes wherever it is read")
     return axes
-
-
-def _all_from_0(table: Any) -> bool:
-    """Whether a tensor has no entry below 0; one without values, as in a trace, may have some."""
-    try:
-        return not bool((table < 0).any())
-    except (RuntimeError, TypeError):
-        return False
 
 
 def _names(f: object, depth: int) -> dict[int, str]:

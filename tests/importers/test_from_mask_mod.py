@@ -303,6 +303,11 @@ WITH_DATA = {
     "bools": (or_masks(lambda b, h, q, k: ON[b, q] | ON[b, k], window), "input ON: bool[B, n]", {"ON": ON}),
     "heads": (lambda b, h, q, k: (q - k < WIDTHS[h]) & causal(b, h, q, k), "input WIDTHS: int[H]", {"WIDTHS": WIDTHS}),
     "rows and heads": (lambda b, h, q, k: q - k < BY_BOTH[b, h], "input BY_BOTH: int[B, H]", {"BY_BOTH": BY_BOTH}),
+    "clamped distances": (
+        lambda b, h, q, k: IDS[torch.clamp(k - q, -4, 4) + 4] > IDS[(3 - q % 4) * 2],
+        "input IDS: int[entries]",
+        {"IDS": IDS},
+    ),
     "blocks": (lambda b, h, q, k: IDS[q // 4] <= IDS[k // 5], "input IDS: int[entries]", {"IDS": IDS}),
     "one index after the other": (
         lambda b, h, q, k: IMAGE[b][q] == IMAGE[b, k],

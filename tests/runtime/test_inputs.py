@@ -139,7 +139,9 @@ def test_each_packed_document_reads_its_own_part():
 
 def test_jagged_tensors_and_inputs():
     """Inputs of positions may be as jagged as q; a number for each document is one for each of its tokens."""
-    text = "input doc: int[B, n] input w: float[B, H, n] score f = s + w[k] pattern p = past(9) & doc[q] == doc[k] with f"
+    text = (
+        "input doc: int[B, n] input w: float[B, H, n] score f = s + w[k] pattern p = past(9) & doc[q] == doc[k] with f"
+    )
     attend, ends = sparsec.compile(text), torch.tensor([0, 7, 7, 20, 21])
     rows, doc, w = torch.randn(3, 21, 2, 16).unbind(0), torch.arange(21) // 4, torch.randn(21, 2, requires_grad=True)
     q, k, v, wide = (torch.nested.nested_tensor_from_jagged(x, ends).transpose(1, 2) for x in (*rows, w))
@@ -148,7 +150,7 @@ def test_jagged_tensors_and_inputs():
     found = found.transpose(1, 2).values()
     torch.testing.assert_close(found, packed)
     torch.testing.assert_close(torch.autograd.grad(found.sum(), w), torch.autograd.grad(packed.sum(), w))
-    with pytest.raises(ValueError, match="SP0620.*other sequences"):
+    with pytest.raises(ValueError, match=r"^\[SP0620\].*other sequences"):
         attend(q, k, v, doc=torch.nested.nested_tensor_from_jagged(doc, torch.tensor([0, 5, 6, 7, 21])), w=wide)
     prefix = sparsec.compile("input m: int[B] pattern p = causal | k < m")
     with pytest.raises(ValueError, match=r"\[B = 1\], got \[4\]: documents share a row, so a number of each"):

@@ -311,9 +311,9 @@ def test_nested_tensors_that_do_not_fit():
         (strided, "a nested tensor, and no jagged one"),
         (rows.mT[None], "a dense tensor beside nested ones"),
     ):
-        for given in ((x, other, x), (other, x, x), (other, other, x)):
+        for three in ((x, other, x), (other, x, x), (other, other, x)):
             with pytest.raises(ValueError, match=r"^\[SP06(01|12)\]") as raised:
-                attend(*given)
+                attend(*three)
             assert said in str(raised.value)
 
 
