@@ -7,7 +7,6 @@ no sum depends on which program is the faster one.  The gradient of an entry tha
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,7 +29,7 @@ from sparsec.kernels.program.inputs import form_of
 from sparsec.kernels.program.program import Group, Program, Read, Region, cdiv
 from sparsec.kernels.sequences.sequences import SequenceLine, known
 
-_READ_BLOCK = int(os.environ.get("SCORES_RB", 64))  # queries and keys of a tile
+_READ_BLOCK = 64  # queries and keys of a tile
 _READ_WARPS = 8  # of a program: of 4, sums would not fit registers
 _PAIRS_ROOM = 1 << 26  # bytes of gradients of pairs that are made together
 _STRETCH = 256  # sums that are added up beforehand, if they are of one entry
