@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, Unpack
 
 from sparsec.diagnostics import Diagnostic, MissingParameter, NeedsHeads, NeedsLayer, SparsecError
-from sparsec.lint.inputs import of_pairs, unread
+from sparsec.lint.inputs import unread
 from sparsec.lint.remarks import lint
 from sparsec.lint.subject import Lower, Subject
 from sparsec.lower.file import Keywords, Lowered, check_names, lower_fully
@@ -75,7 +75,7 @@ def diagnose(
         scope = check_names(file)
     except SparsecError as error:
         return Diagnosis(error.diagnostics)
-    found += [*unread(scope), *of_pairs(scope)]
+    found += unread(scope)
     for name in _patterns(file, pattern):
         try:
             found += _looked_at(scope, {**chosen, "pattern": name}, advice)
