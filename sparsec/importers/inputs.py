@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from math import inf
 from types import FunctionType, MethodType
 from typing import Any
 
 from sparsec.importers import expressions as ex
+from sparsec.importers.bounds import Bounds, bounds
 from sparsec.importers.computed import Computed, computing
 from sparsec.importers.reals import RealValue, is_scoring
 from sparsec.importers.refusal import refusal
@@ -65,7 +67,7 @@ class Tables:
             )
         index = None
         if rest:
-            if not isinstance(rest[0], Integer) or len(rest[0].cases) != 1 or not _never_negative(rest[0].cases[0][1]):
+            if not isinstance(rest[0], Integer) or len(rest[0].cases) != 1 or self._negative(rest[0].cases[0][1]):
                 raise refusal(
                     "a look-up in a table where the index may be negative",
                     "there the tensor is read from its end; `.clamp(min=0)` or `.abs()` make one that is not",
@@ -78,6 +80,20 @@ class Tables:
         if source.kind == "float":
             return RealValue(read)
         return Condition(read) if source.kind == "bool" else number(read)
+
+    def _negative(self, index: ex.Int) -> bool:
+        """Whether an index may be below 0, entries of tensors being what they are now."""
+        return bounds(index, self._bounds)[0] < 0
+
+    def _bounds(self, name: str) -> Bounds:
+        """The least and the most entry of an input; any, where a tensor has no values, as in a trace."""
+        for table in self.kept:
+            if self.found[id(table)].name == name:
+                try:
+                    return int(table.min()), int(table.max())
+                except (RuntimeError, TypeError, ValueError):
+                    break
+        return -inf, inf
 
     def _is_head(self, index: object) -> bool:
         if isinstance(index, Integer):
@@ -169,23 +185,6 @@ def _joined(known: ast.Input, axes: list[str]) -> list[str]:
     if before != axes:
         raise refusal(f"look-ups in `{known.name}` along other axes", "an input has the same axes wherever it is read")
     return axes
-
-
-def _never_negative(index: ex.Int) -> bool:
-    match index:
-        case int():
-            return index >= 0
-        case ast.Number() | ast.Name("q" | "k" | "n" | "h" | "H"):
-            return True
-        case ast.Binary("%", _, ast.Number()):
-            return True
-        case ast.Binary("+" | "*" | "//", left, right):
-            return _never_negative(left) and _never_negative(right)
-        case ast.Call("abs"):
-            return True
-        case ast.Call("max", arguments):
-            return any(_never_negative(each.value) for each in arguments)
-    return False
 
 
 def _names(f: object, depth: int) -> dict[int, str]:

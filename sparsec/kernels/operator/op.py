@@ -133,6 +133,7 @@ class Operator:
         if rows is not None:
             q, k, v = rows[:3]
             positions = positions._replace(documents=rows.documents)
+            inputs = {name: rows.input(x) for name, x in inputs.items()}
         signature, given = None, (scale, *positions, sinks, deterministic)
         if dropped.is_nothing and not torch.compiler.is_compiling():
             made: tuple[Tensor, Tensor] | None = self.repeated.again(q, k, v, given, inputs, True)
