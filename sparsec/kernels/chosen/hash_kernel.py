@@ -36,8 +36,8 @@ def hash_tokens(
             products = tl.dot(x, directions, input_precision=PRECISION)
             larger = tl.abs(products) > tl.abs(best)
             best, at_best = tl.where(larger, products, best), tl.where(larger, first, at_best)
-        size = tl.abs(best)
-        code = 2 * (at_best + column[None, :]) + (best < 0).to(tl.int32)
-        nearest = tl.min(tl.where(size == tl.max(size, 1)[:, None], code, 2 * half - 1), 1)
+        largest = tl.max(tl.abs(best), 1)[:, None]
+        code = 2 * (at_best + column[None, :]) + (best < 0).to(tl.int32)  # a direction, and whether its opposite is it
+        nearest = tl.min(tl.where(tl.abs(best) == largest, code, 2 * half - 1), 1)
         place = (bh.to(tl.int64) * rounds + number) * tokens + token
         tl.store(HASHES + place, nearest // 2 + nearest % 2 * half, mask=token < tokens)
