@@ -25,7 +25,8 @@ _CLUSTERS_OF_LINE = 32  # clusters that share a line of labels, a bit for each
 _HASHED_AT_ONCE, _SCORED_AT_ONCE = 64, 4096  # tokens; of long rows, or in float32, half as many are hashed
 _DIRECTIONS_AT_ONCE, _HASH_WARPS = 32, 4
 _CANDIDATES = 2048  # tokens that may be members of a cluster, at most half of whom are taken
-_CANDIDATE_ROWS = 4  # times as many tokens are looked at together
+_CANDIDATE_ROWS = 2  # times as many tokens are looked at together
+_MARKING = {"num_warps": 8, "maxnreg": 80}  # three programs side by side on a processor
 _DRAWN_DIGITS, _DRAWN_WORDS = 8, 2  # of four bits, of which sums are drawn instead of normal numbers
 _LAST_TOKEN = (1 << 32) - 1
 
@@ -201,7 +202,7 @@ def _members_on_gpu(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     at_once = max(SLAB["cuda"] // max(1, batch * heads * tokens), x.shape[3] // 2)  # or what takes the room of 16-bit x
     few = 2 * own.taken <= _CANDIDATES <= tokens // 4
     candidates = x.new_empty(batch * heads, min(at_once, clusters), 2, _CANDIDATES, dtype=torch.int32) if few else None
-    constants = {"BLOCK": _SCORED_AT_ONCE, "ROOM": _CANDIDATES, "ROWS": _CANDIDATE_ROWS, "num_warps": 8}
+    constants = {"BLOCK": _SCORED_AT_ONCE, "ROOM": _CANDIDATES, "ROWS": _CANDIDATE_ROWS, **_MARKING}
     for first in range(0, clusters, at_once):
         scores = _products(centroids[:, :, first : first + at_once], x).contiguous()
         sizes = tokens, scores.shape[2], first, min(own.taken, tokens), lines

@@ -60,12 +60,11 @@ def _forward_slots(
     begin, end = keys_of_groups(own, slots_k, size_k, sizes)
     for start in range(begin, end, sizes.BLOCK_N):
         step = step_slots(ORDER_K, own, start, end, slots_k, size_k, True, sizes)
-        paired = kept_in_groups(rules, own, step, True, sizes)
         k_tile = load_tokens(K, k_strides, own, own.head // sizes.GROUP, step.token, step.there, sizes)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
         if rules.SCORE is not None:
             s = score_tile(rules.SCORE, s, own.q, step.token, n, place_of_slots(own), rules, scale_log2, True)
-        s = tl.where(paired, s, float("-inf"))
+        s = tl.where(kept_in_groups(rules, own, step, True, sizes), s, float("-inf"))
         v_tile = load_tokens(V, v_strides, own, own.head // sizes.GROUP, step.token, step.there, sizes)
         p, alpha, m_i, l_i = softmax_step(s, m_i, l_i, scale_of(rules, scale_log2))
         if dropping.STREAMS is not None:
@@ -118,7 +117,6 @@ def _dq_slots(
     begin, end = keys_of_groups(own, slots_k, size_k, sizes)
     for start in range(begin, end, sizes.BLOCK_N):
         step = step_slots(ORDER_K, own, start, end, slots_k, size_k, True, sizes)
-        paired = kept_in_groups(rules, own, step, True, sizes)
         k_tile = load_tokens(K, k_strides, own, own.head // sizes.GROUP, step.token, step.there, sizes)
         v_tile = load_tokens(V, v_strides, own, own.head // sizes.GROUP, step.token, step.there, sizes)
         s = tl.dot(q_tile, tl.trans(k_tile), input_precision=sizes.PRECISION)
@@ -127,7 +125,7 @@ def _dq_slots(
             if rules.SCORE_GRADIENT is not None:
                 slope = score_tile(rules.SCORE_GRADIENT, s, *pairs, rules, scale_log2, True)
             s = score_tile(rules.SCORE, s, *pairs, rules, scale_log2, True)
-        s = tl.where(paired, s, float("-inf"))
+        s = tl.where(kept_in_groups(rules, own, step, True, sizes), s, float("-inf"))
         p = tl.exp2(s * scale_of(rules, scale_log2) - lse_2[:, None])
         if rules.SCORE_GRADIENT is not None:
             p = through_score(p, slope)
@@ -175,7 +173,6 @@ def _dkdv_slots(
     begin, end = queries_of_groups(own, FIRST_Q, firsts, size_q, sizes)
     for start in range(begin, end, sizes.BLOCK_M):
         step = step_slots(ORDER_Q, own, start, end, slots_q, size_q, False, sizes)
-        paired = kept_in_groups(rules, own, step, False, sizes)
         q_tile = load_tokens(Q, q_strides, own, own.head, step.token, step.there, sizes)
         stats = ROW_STATS + (own.batch * heads + own.head).to(tl.int64) * n_rows + step.token
         lse_2 = tl.load(stats, mask=step.there, other=float("inf"))
@@ -185,7 +182,7 @@ def _dkdv_slots(
             if rules.SCORE_GRADIENT is not None:
                 slope = score_tile(rules.SCORE_GRADIENT, s, *pairs, rules, scale_log2, False)
             s = score_tile(rules.SCORE, s, *pairs, rules, scale_log2, False)
-        s = tl.where(paired, s, float("-inf"))
+        s = tl.where(kept_in_groups(rules, own, step, False, sizes), s, float("-inf"))
         p = tl.exp2(s * scale_of(rules, scale_log2) - lse_2[None, :])
         if rules.SCORE is not None:
             p = there_only(p, lse_2)

@@ -16,7 +16,7 @@ from sparsec.kernels.machine.device import tl, triton
 from sparsec.kernels.program.program import Region, cdiv
 
 CLUSTERS_OF_WORD = 32  # in a line of labels
-_TOKENS, _LOOKED_THROUGH, _LISTING_WARPS = 1024, 4096, 8  # that a program looks at together, all of which or some
+_TOKENS = 1024  # that a program looks at together
 _MOST_INT32 = (1 << 31) - 1
 
 
@@ -187,5 +187,5 @@ def _lay_members(run: Pass, region: Region, labels: str, side: str, length: int,
         env[slots] = torch.empty((bh, own.slots), dtype=torch.int32, device=run.device)
 
     run.step(add_up)
-    values |= {"STARTS": Slot(starts), "ORDER": Slot(order), "SLOTS": Slot(slots), "TOKENS": _LOOKED_THROUGH}
-    run.launch(list_members, (lines * CLUSTERS_OF_WORD, bh, 1), values, {"num_warps": _LISTING_WARPS})
+    values |= {"STARTS": Slot(starts), "ORDER": Slot(order), "SLOTS": Slot(slots)}
+    run.launch(list_members, (lines * CLUSTERS_OF_WORD, bh, 1), values)

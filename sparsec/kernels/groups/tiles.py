@@ -152,17 +152,14 @@ def kept_in_groups(rules, own, step, BY_QUERY: tl.constexpr, sizes):
         if not BY_QUERY:
             apart = step.group[None, :] - own.group[:, None]
         kept = kept & (apart.to(tl.uint32, bitcast=True) < 2)
-        # All loads at once, also where rounds are no earlier ones: each would wait for the one before behind a branch.
-        OWN_APART: tl.constexpr = 2 if BY_QUERY else 0
-        OTHER_APART: tl.constexpr = 2 - OWN_APART
         for line in tl.static_range(sizes.LINES - 1):
-            earlier = line < own.line
-            x = tl.load(own.labels + line * pitch + own_at, mask=own.there & earlier, other=OWN_APART)
-            y = tl.load(own.labels + line * pitch + other_at, mask=step.there & earlier, other=OTHER_APART)
-            before = x[:, None] - y[None, :]
-            if not BY_QUERY:
-                before = y[None, :] - x[:, None]
-            kept = kept & (before.to(tl.uint32, bitcast=True) >= 2)
+            if line < own.line:
+                x = tl.load(own.labels + line * pitch + own_at, mask=own.there, other=0)
+                y = tl.load(own.labels + line * pitch + other_at, mask=step.there, other=0)
+                before = x[:, None] - y[None, :]
+                if not BY_QUERY:
+                    before = y[None, :] - x[:, None]
+                kept = kept & (before.to(tl.uint32, bitcast=True) >= 2)
     else:
         kept = kept & (own.group[:, None] == step.group[None, :])
         common = tl.zeros([1, 1], tl.int32)
