@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call
+from sparsec.kernels.direct import ready
 from sparsec.kernels.forward import data_of_sinks, prepared_forward
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.kernel_inputs import for_kernels
@@ -25,7 +26,6 @@ from sparsec.kernels.program import Program
 from sparsec.kernels.scratch import Room, Scratch
 from sparsec.kernels.sequence_table import lines_of, table_pass
 from sparsec.kernels.watched import watched
-from sparsec.kernels.whole_call import in_c
 
 _MOST_SIGNATURES = 128  # signatures that are kept
 _SIGNED = {type(None), int, str, Tensor}  # types of positions and sinks
@@ -50,8 +50,8 @@ class Repeated:
         last = self.last  # once: other threads may call
         if last is None or (tensors := last.served(q, k, v, given, inputs, heads)) is None:
             return None
-        if not last.asks and in_c(whole := last.whole(with_lse), last.forward.device):
-            return whole(*tensors)  # type: ignore[misc]
+        if not last.asks and (whole := last.whole(with_lse)) is not None and ready(last.forward.device):
+            return whole(*tensors)
         made = self._run(last, q, k, v, given, inputs)
         return made if made is None or with_lse else made[0]
 
