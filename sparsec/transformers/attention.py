@@ -18,7 +18,6 @@ from sparsec.transformers.refusal import EAGER, refusal
 # What says nothing that the mask has not said, or is meant for others than the attention function.
 _HARMLESS = {
     "cache_position",
-    "deterministic",
     "is_causal",
     "logits_to_keep",
     "max_length_k",
@@ -53,6 +52,7 @@ def attention(
     position_bias: Tensor | None = None,
     cu_seq_lens_q: Tensor | None = None,
     cu_seq_lens_k: Tensor | None = None,
+    deterministic: bool | None = None,
     **others: object,
 ) -> tuple[Tensor, None]:
     """query [B, H, n_q, D]; key [B, H_kv, n, D]; value [B, H_kv, n, D_v] -> ([B, n_q, H, D_v], None).
@@ -60,6 +60,7 @@ def attention(
     `attention_mask` is what `mask` made.  `s_aux` or `sinks` [H]: a score for each head that takes its share of the
     softmax and has no value.  `cu_seq_lens_q`, the same as `cu_seq_lens_k`: where documents of one packed row begin.
     `dropout`: the probability with which weights are dropped, by a seed from torch's generator.
+    `deterministic`: False lets gradients be sums in any order, as `model(..., deterministic=False)` asks.
     """
     if position_bias is not None:
         raise refusal("a bias added to the scores, `position_bias`", EAGER, module)
@@ -101,10 +102,18 @@ def attention(
         scale=scale,
         sinks=None if aux is None else aux.flatten(),
         dropout_p=dropout,
+        deterministic=_ordered(module, deterministic),
         **positions,
         **place.inputs if own is None else {},
     )
     return out[..., :size].transpose(1, 2), None
+
+
+def _ordered(module: nn.Module, deterministic: bool | None) -> bool:
+    """What the operator takes for `deterministic`; a model that says False at every call, as its configuration does by
+    default, means FlashAttention (ModernBERT).
+    """
+    return True if deterministic is None or hasattr(module, "deterministic_flash_attn") else deterministic
 
 
 def _place(module: nn.Module, query: Tensor, key: Tensor, carried: Tensor | None, is_causal: object) -> Place:

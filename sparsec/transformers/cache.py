@@ -37,7 +37,10 @@ class Cache(transformers.Cache):
         config = model.config.get_text_config()
         layers = list(transformers.DynamicCache(config=config).layers)
         layers += [DynamicLayer() for _ in range(config.num_hidden_layers - len(layers))]
-        for layer, module in attention_layers(model):
+        replaced = list(attention_layers(model))
+        if not replaced:
+            raise refusal("a cache of patterns, and has attention of its own", "leave `cache` out", model)
+        for layer, module in replaced:
             own = layer_pattern(module)
             if own is None:
                 hint = "the caches of transformers keep what its windows need: leave `cache` out"

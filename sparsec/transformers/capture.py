@@ -47,7 +47,14 @@ def capture(
     tensors: dict[str, Tensor] = {}
     about: dict[str, str] = {"model": type(model).__name__}
 
-    def seen(module: nn.Module, query: Tensor, key: Tensor, scaling: float | None, others: Mapping[str, Any]) -> None:
+    def seen(
+        implementation: str,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        scaling: float | None,
+        others: Mapping[str, Any],
+    ) -> None:
         if id(module) not in layers:  # another part of the model
             return
         name = f"layers.{layers[id(module)]}"
@@ -66,7 +73,7 @@ def capture(
     training = model.training
     try:
         model.eval()
-        with _told(seen):
+        with told_of_attention(seen):
             model(**given)
     finally:
         model.train(training)
@@ -89,14 +96,14 @@ def _refuse_several_texts(model: PreTrainedModel, given: Mapping[str, Any]) -> N
 
 
 @contextmanager
-def _told(seen: Callable[..., None]) -> Iterator[None]:
-    """Whatever attention function a module asks for, `seen` is told before it is called."""
+def told_of_attention(seen: Callable[..., None]) -> Iterator[None]:
+    """Whatever attention function a module asks for, `seen` is told which, of what, before it is called."""
 
     def get_interface(implementation: str, default: Callable) -> Callable:
         function = type(ALL_ATTENTION_FUNCTIONS).get_interface(ALL_ATTENTION_FUNCTIONS, implementation, default)
 
         def told(module: nn.Module, query: Tensor, key: Tensor, *more: Any, **others: Any) -> Any:
-            seen(module, query, key, others.get("scaling", more[2] if len(more) > 2 else None), others)
+            seen(implementation, module, query, key, others.get("scaling", more[2] if len(more) > 2 else None), others)
             return function(module, query, key, *more, **others)
 
         return told

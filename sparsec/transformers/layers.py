@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
+from sparsec.diagnostics import PatternWarning
 from sparsec.importers.caps import applied_cap, with_cap
 from sparsec.ir import nodes as ir
 from sparsec.runtime.attend import Attend
 from sparsec.runtime.load import compile
-from sparsec.transformers.patterns import oldest_key, pattern, pattern_of, relation_to
+from sparsec.transformers.patterns import is_causal, oldest_key, pattern, pattern_of, relation_to
 
 _numbers: dict[ir.Pattern, int] = {}
 _patterns: list[ir.Pattern] = []
 _within: set[tuple[int, int]] = set()  # numbers of patterns, and of mask functions that they were found to lie within
+_ahead: set[int] = set()  # numbers of patterns of which it was said that they look ahead
 
 
 class LayerPattern:
     """An operator that a layer attends by, in place of the model's mask.  It is copied and pickled with the model."""
 
     def __init__(self, attend: Attend) -> None:
+        """ValueError for a pattern that reads data of a call, which models do not hand on."""
         self.attend = attend
         nodes = attend.pattern.nodes
+        for each in (*nodes.inputs, *nodes.score_inputs, *nodes.choice_inputs):
+            if not each.choice:
+                cure = "say it by positions, or call attend(q, k, v, ...) in a module of your own"
+                raise ValueError(f"[SP0620] models hand no data on, and the pattern reads `{each.name}`: {cure}")
         if nodes not in _numbers:
             _patterns.append(nodes)
             _numbers[nodes] = len(_patterns) - 1
@@ -64,6 +73,10 @@ def problem(own: int, model: int, kept: int, cap: float | None) -> tuple[str, st
     dropped others, -1 where it dropped none.  `cap`: of scores.
     """
     nodes, found = _patterns[own], pattern(model)
+    if found.is_causal and own not in _ahead and not is_causal(nodes):
+        _ahead.add(own)
+        said = "queries see later keys, where the model's own mask is causal: if that is not meant, add `& causal`"
+        warnings.warn(said, PatternWarning, stacklevel=2)
     if not found.is_plain and (own, model) not in _within:
         outside = relation_to(nodes, found.nodes).only_a
         if outside.status != "none":

@@ -39,10 +39,12 @@ def use(
     they are widened there, so that its caches keep what is needed; a PatternWarning says so.
 
     Raises SparsecError for models of encoder and decoder, where one pattern would stand for three kinds of attention,
-    and for models without layers of attention that can be replaced.
+    and for models without layers of attention that can be replaced; ValueError for patterns that read data of a call.
     """
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"use() takes a model of transformers, got {type(model).__name__}")
+    if not isinstance(pattern, str | os.PathLike | Attend | None):
+        raise TypeError(f"use() takes a text, a path or an operator for a pattern, got {type(pattern).__name__}")
     if model.config.is_encoder_decoder:
         raise refusal("patterns for encoder, decoder and between", "call `use` for its encoder alone", model)
     _own_configuration(model)

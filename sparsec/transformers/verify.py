@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from sparsec.transformers.capture import told_of_attention
 from sparsec.transformers.dense import NAME
 from sparsec.transformers.layers import layer_pattern
 from sparsec.transformers.models import attention_layers
@@ -64,7 +65,8 @@ def verify(model: PreTrainedModel, *, lengths: Sequence[int] = (1, 7, 48, 97), s
     what changes where each weight is rounded once more, which takes a copy of the model.  Nothing of the model
     changes: training, attention and gradients are afterwards what they were.
 
-    Raises SparsecError for what the attention refuses, and for models that take no `input_ids`.
+    Raises SparsecError for what the attention refuses, for models that take no `input_ids`, and for those that have
+    attention of their own, which would be compared with itself.
     """
     if model.main_input_name != "input_ids":
         raise refusal(f"`{model.main_input_name}`, where `verify` draws tokens", "compare it with eager by hand", model)
@@ -78,7 +80,8 @@ def verify(model: PreTrainedModel, *, lengths: Sequence[int] = (1, 7, 48, 97), s
             size = model.config.get_text_config().vocab_size
             tokens = torch.randint(size, (2, n), generator=drawn).to(model.device)
             expected, moved = _gradients(model, dense, tokens), _gradients(rounded, dense, tokens)
-            ours = _gradients(model, "sparsec", tokens)
+            with _attending(model):
+                ours = _gradients(model, "sparsec", tokens)
             least = _norm(*expected[1:])
             shares = [_share(ours[0], expected[0], moved[0])]
             shares += [_share(*each, least) for each in zip(ours[1:], expected[1:], moved[1:], strict=True)]
@@ -98,6 +101,17 @@ def verify(model: PreTrainedModel, *, lengths: Sequence[int] = (1, 7, 48, 97), s
     named = "the pattern's mask" if own else "eager"
     checks = [Check(what, named + against.get(what, ""), max(shares)) for what, shares in found.items()]
     return Report(type(model).__name__, tuple(lengths), tuple(checks))
+
+
+@contextmanager
+def _attending(model: PreTrainedModel) -> Iterator[None]:
+    """SparsecError where nothing in a model attends by sparsec meanwhile."""
+    asked: set[str] = set()
+    with told_of_attention(lambda implementation, *more: asked.add(implementation)):
+        yield
+    if "sparsec" not in asked:
+        hint = "transformers replaces attention in models that ask for it; `sparsec.nn.Attend` goes into any module"
+        raise refusal("attention of its own", hint, model)
 
 
 def _share(ours: Tensor, expected: Tensor, moved: Tensor, size: float = 0.0) -> float:

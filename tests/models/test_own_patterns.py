@@ -127,7 +127,8 @@ def test_rows_with_padding_and_a_pattern_that_looks_ahead():
     model = used("llama", "pattern p = window(9) | global(1)")
     ids = tokens(21, 2)
     with torch.no_grad():
-        alone = model(ids[1:, 9:]).logits
+        with pytest.warns(sparsec.PatternWarning, match="later keys.*add `& causal`"):
+            alone = model(ids[1:, 9:]).logits
         among = model(ids, attention_mask=padded(21, (21, 12), "left")).logits
         cache = tf.StaticCache(model.config, max_cache_len=40)
         static = model(ids[1:, 9:], past_key_values=cache, use_cache=True).logits
@@ -186,3 +187,38 @@ def test_models_without_a_place_for_it():
     assert "encoder" in refused(lambda: sparsec.transformers.use(tf.BartModel(bart), "pattern p = full"))
     vit = tf.ViTModel(tf.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
     assert "`pixel_values`" in refused(lambda: sparsec.transformers.verify(vit))
+
+
+def test_attention_of_its_own_is_not_verified_nor_cached():
+    """It would be compared with itself, and a cache would keep everything."""
+    config = tf.MPNetConfig(
+        vocab_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    model = tf.MPNetModel(config)
+    for call in (sparsec.transformers.verify, sparsec.transformers.Cache):
+        assert "attention of its own" in refused(lambda call=call: call(model))
+
+
+def test_what_is_no_pattern_of_positions():
+    model = model_of("llama")
+    with pytest.raises(TypeError, match="a text, a path or an operator for a pattern, got int"):
+        sparsec.transformers.use(model, 5)
+    for text in (
+        "input d: int[n] pattern p = causal & d[q] == d[k]",
+        "input b: float[H] score x = s + b pattern p = causal with x",
+    ):
+        with pytest.raises(ValueError, match=r"SP0620.*the pattern reads `[bd]`"):
+            sparsec.transformers.use(model, text)
+
+
+def test_a_free_order_of_sums():
+    """Said at the call, as to other attention functions; on a CPU sums have one order anyhow."""
+    model, said = used("llama", "pattern p = past(8)"), []
+    own = model.model.layers[0].self_attn.sparsec_pattern
+    attend = own.attend
+    own.attend = lambda *given, **named: said.append(named["deterministic"]) or attend(*given, **named)
+    plain = model(tokens(20)).logits
+    assert torch.equal(model(tokens(20), deterministic=False).logits, plain)
+    assert said == [True, False]
+    with pytest.raises(ValueError, match=r"SP0606.*deterministic"):
+        model(tokens(20), deterministic=0)

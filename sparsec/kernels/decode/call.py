@@ -15,9 +15,10 @@ from sparsec.kernels.decode.pages import Pages
 from sparsec.kernels.decode.program import Steps
 from sparsec.kernels.decode.step_work import StepWork
 from sparsec.kernels.dispatch.watched import likeness
+from sparsec.kernels.launches.direct import ready
 from sparsec.kernels.launches.launch import Environment, Meta
 from sparsec.kernels.launches.scratch import like_of
-from sparsec.kernels.launches.whole_call import Whole, in_c, whole_call
+from sparsec.kernels.launches.whole_call import Whole, whole_call
 from sparsec.kernels.machine.hardware import dot_precision
 from sparsec.kernels.program.checks import checked_flag, number_of
 from sparsec.kernels.program.program import Program
@@ -56,13 +57,12 @@ class Decoder:
             work.check(lengths)
         given = scale, return_lse, torch.is_grad_enabled()
         last, row = self.last, self.row  # once: other threads may call
+        served = last is not None and out is None
+        if served and (made := last.again(q, k, v, lengths, pages, sinks, work, given)) is not None:  # type: ignore
+            return made
         short = row is not None and out is None and pages is None and sinks is None
         if short and (made := row(q, k, v, lengths, given)) is not None:  # type: ignore[misc]
             return made
-        if out is None and last is not None and not looks():
-            tensors = last.served(q, k, v, lengths, pages, sinks, work, given)
-            if tensors and (made := last(*tensors)) is not None:
-                return made
         signature = _signature(q, k, v, lengths, pages, sinks, scale, out, return_lse, work is not None)
         known = self.known.get(signature) if signature else None
         if known and not (q.data_ptr() | k.data_ptr() | v.data_ptr() | (0 if out is None else out.data_ptr())) % 16:
@@ -145,13 +145,14 @@ class LastStep:
         """`given`: scale, return_lse, and whether gradients are enabled."""
         self.step, self.scale_log2, self.given = step, scale_log2, given
         self.alike: Callable[..., bool] | None = None  # whether tensors are like those of the call
-        self.no_pages = self.no_sinks = True
+        self.no_pages = self.no_sinks = self.plain = True
         self.whole: Whole | None = None  # the step as one function in C
 
     def compare_later(self, env: Environment) -> None:
         """Has tensors of later calls compared with these in C, and their step found there."""
         tensors = {name: env[name] for name in _GIVEN if name in env}
         self.no_pages, self.no_sinks = "PAGES" not in env, "SINKS" not in env
+        self.plain = self.no_pages and self.no_sinks and self.step.sums is None
         q, v = env["Q"], env["V"]
         out = Meta.contiguous((*q.shape[:-1], v.shape[3]), q.dtype, q.device)
         made = {"OUT": like_of(out)}
@@ -162,12 +163,23 @@ class LastStep:
         if self.whole is not None:
             self.alike = likeness(*tensors.values())
 
-    def served(
+    def again(
         self, q: Any, k: Any, v: Any, lengths: Any, pages: Any, sinks: Any, work: StepWork | None, given: tuple
-    ) -> tuple | None:
-        """The tensors of a call with the same step; None for others."""
-        if self.alike is None or given != self.given:
+    ) -> Any:
+        """What a call with the same step returns; None for others, and where it is not to be had from C."""
+        if self.alike is None or given != self.given or looks():
             return None
+        tensors: tuple | None = (q, k, v, lengths)
+        if not self.plain or pages is not None or sinks is not None or work is not None:
+            tensors = self._tensors(q, k, v, lengths, pages, sinks, work)
+        if tensors is None or not self.alike(*tensors) or not ready(self.step.run.device):
+            return None
+        return self.whole(*tensors)  # type: ignore[misc]
+
+    def _tensors(
+        self, q: Any, k: Any, v: Any, lengths: Any, pages: Any, sinks: Any, work: StepWork | None
+    ) -> tuple | None:
+        """Those that the step takes; None where it takes others than the call has."""
         if (pages is None) != self.no_pages or (sinks is None) != self.no_sinks:
             return None
         if (self.step.sums is None) != (work is None):
@@ -181,11 +193,7 @@ class LastStep:
             if (sums := work.made.get(self.step.sums)) is None:
                 return None
             tensors += (sums,)
-        return tensors if self.alike(*tensors) else None
-
-    def __call__(self, *tensors: Tensor) -> Any:
-        """The step of such a call; None where it is not to be had from C."""
-        return self.whole(*tensors) if in_c(self.whole, self.step.run.device) else None  # type: ignore[misc]
+        return tensors
 
 
 def _room_for_step(q: Tensor, v: Tensor) -> Tensor:

@@ -173,6 +173,17 @@ def at_hand(device: torch.device) -> bool:
     return index is None or (index in _thread.attached and torch._C._cuda_getDevice() == index)
 
 
+def ready(device: torch.device) -> bool:
+    """Whether known launches of this thread go to the device as it is, and no hook of Triton wants to see them.
+
+    As `at_hand` and not `hooked`, at once: calls that C makes ask it every time.
+    """
+    index, runtime = device.index, triton.knobs.runtime
+    if runtime.launch_enter_hook.calls or runtime.launch_exit_hook.calls:
+        return False
+    return index is None or (index in _thread.attached and torch._C._cuda_getDevice() == index)
+
+
 def current(device: torch.device) -> contextlib.AbstractContextManager:
     """The device made current, where it is not."""
     if device.type == "cuda" and device.index != torch.cuda.current_device():

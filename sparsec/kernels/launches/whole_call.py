@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsec.kernels.launches.direct import STREAM, at_hand, bound, chain, current_stream, hooked
+from sparsec.kernels.launches.direct import STREAM, bound, chain, current_stream
 from sparsec.kernels.launches.launch import Launch, Pass
 from sparsec.kernels.launches.scratch import SCRATCH, Room, ScratchPart, give_back, lay_scratch, take
 
@@ -42,8 +42,3 @@ def whole_call(
     functions = torch.empty_like, current_stream, take, give_back
     known = (*made.values(),), (*numbers.values(),), sources, functions, run.device.index, size or None
     return bound(chained, arguments, *known)
-
-
-def in_c(whole: Whole | None, device: torch.device) -> bool:
-    """Whether the function may be called now, in this thread."""
-    return whole is not None and at_hand(device) and not hooked()

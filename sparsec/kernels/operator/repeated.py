@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.dispatch.watched import watched
+from sparsec.kernels.launches.direct import ready
 from sparsec.kernels.launches.kernel_inputs import for_kernels
 from sparsec.kernels.launches.launch import Pass
 from sparsec.kernels.launches.scratch import Room, Scratch
-from sparsec.kernels.launches.whole_call import in_c
 from sparsec.kernels.machine.hardware import dot_precision
 from sparsec.kernels.machine.memory import as_readable
 from sparsec.kernels.operator.known_call import DETERMINISTIC, SINKS, Form, KnownCall, documents_in, read_as_given
@@ -50,8 +50,8 @@ class Repeated:
         last = self.last  # once: other threads may call
         if last is None or (tensors := last.served(q, k, v, given, inputs, heads)) is None:
             return None
-        if not last.asks and in_c(whole := last.whole(with_lse), last.forward.device):
-            return whole(*tensors)  # type: ignore[misc]
+        if not last.asks and (whole := last.whole(with_lse)) is not None and ready(last.forward.device):
+            return whole(*tensors)
         made = self._run(last, q, k, v, given, inputs)
         return made if made is None or with_lse else made[0]
 
