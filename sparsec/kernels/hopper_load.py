@@ -28,6 +28,7 @@ def hopper_load(Q, K, V, shared, plan):
     """
     STAGES: gl.constexpr = plan.sizes.STAGES
     GROUPS: gl.constexpr = plan.sizes.GROUPS
+    SLOTS: gl.constexpr = plan.sizes.SLOTS
     batch, head, row, stage = 0, 0, 0, 0
     turn = 0
     for each in range(hopper_turns(plan)):
@@ -35,8 +36,8 @@ def hopper_load(Q, K, V, shared, plan):
         if number >= 0:
             tile = hopper_tile(number, plan)
             visits = hopper_walk(tile, plan)
-            slot, first = turn & 1, tile.first
-            if turn > 1:
+            slot, first = turn % SLOTS, tile.first
+            if turn >= SLOTS:
                 await_groups(QUERIES_EMPTY + slot, GROUPS)
             say_tile(tile, turn, shared, plan)
             mbarrier.expect(shared.q_full.index(slot), Q.block_type.nbytes * GROUPS)
