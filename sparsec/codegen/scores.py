@@ -14,7 +14,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.invariance import is_of_distance
 from sparsec.ir.scores import ReadReal, Real, Scaled, constant, inputs_of_score, reads_of
-from sparsec.kernels.hopper_rules import is_bounded
+from sparsec.kernels.hopper.rules import is_bounded
 
 _MOST_FINITE = 1e30
 

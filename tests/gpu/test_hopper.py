@@ -16,11 +16,11 @@ from support.on_gpu import HALVES, any_program, check
 from support.sinks import dense, results
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels import hopper_rules
-from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
-from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_rules import TIER
-from sparsec.kernels.sinks import with_sinks
+from sparsec.kernels.hopper import rules as hopper_rules
+from sparsec.kernels.hopper.backward.kernel import hopper_backward_kernel
+from sparsec.kernels.hopper.forward.kernel import hopper_forward_kernel
+from sparsec.kernels.hopper.rules import TIER
+from sparsec.kernels.weights.sinks import with_sinks
 from sparsec.testing.score_programs import score_programs
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")]
