@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.hopper_on_gpu import HERE
 from support.hopper_sample import CASES
+
 SANITIZER = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
 SAMPLE = Path(__file__).parents[1] / "support" / "hopper_sample.py"
 pytestmark = [

@@ -58,9 +58,7 @@ def hopper_store_from(acc, turn, own, results, shared, plan, GROUP: gl.constexpr
         first = _first_of_share(bh, part, plan)
         ptrs = results.SPLITS + first * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
         gl.store(ptrs, out, mask=(column < HEAD_DIM)[None, :] & (row >= 0)[:, None])
-    elif plan.sizes.SLOTS == 1:
-        _store_rows(out, row, turn, results, shared, plan, GROUP)
-    elif plan.sizes.PACKED and _rows_there(turn, shared, plan, GROUP) < plan.sizes.ROWS:  # next to another sequence's
+    elif plan.sizes.SLOTS == 1 or (plan.sizes.PACKED and _rows_there(turn, shared, plan, GROUP) < plan.sizes.ROWS):
         _store_rows(out, row, turn, results, shared, plan, GROUP)
     else:
         store_wait(0)  # shared memory may be written again
