@@ -241,6 +241,9 @@ class Program:
         assert values.content == content, "overwritten while a product reads it"
         return deps[0]
 
+    def _rescaled(self, acc: Tensor, alpha: Tensor) -> Tensor:
+        return acc
+
     def _clear_values(self, *_: Any) -> None:
         pass
 

@@ -7,6 +7,7 @@ knows of a step what the loading warp says: so there is one copy of softmax and 
 
 from __future__ import annotations
 
+from sparsec.kernels.hopper.forward.growth import rescaled
 from sparsec.kernels.hopper.forward.load import hopper_load
 from sparsec.kernels.hopper.forward.plan import HopperPlan, HopperResults, HopperShared, HopperSizes, HopperWork
 from sparsec.kernels.hopper.forward.softmax import clear_values, next_weights, no_sums, scores_of, stored_matrix
@@ -157,7 +158,10 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         group_is_done(STAGE_EMPTY + stage % STAGES, GROUPS)
         p = gl.convert_layout(weights.to(shared.q.dtype), plan.sizes.WEIGHTS)
         if plan.rules.WEIGHT is None:
-            acc *= alpha[:, None]
+            if plan.sizes.BLOCK_D > 64:
+                acc = rescaled(acc, alpha)
+            else:  # so few values that a branch costs more
+                acc *= alpha[:, None]
         stage += 1
         adds, complete = not first, gl.where(first, turn - 1, -1)
         said_before, turn_before = said, turn
