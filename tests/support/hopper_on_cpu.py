@@ -241,6 +241,10 @@ class Program:
         assert values.content == content, "overwritten while a product reads it"
         return deps[0]
 
+    def _next_number(self, counter: Memory) -> int:
+        counter.numbers[counter.at] += 1
+        return counter.numbers[counter.at] - 1
+
     def _rescaled(self, acc: Tensor, alpha: Tensor) -> Tensor:
         return acc
 
