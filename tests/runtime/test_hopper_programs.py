@@ -107,7 +107,7 @@ def test_shares_of_causal_attention(together: int, programs: int) -> None:
     for number in range(programs):
         program = Program(number, programs, work, keys_of_window, GROUP=1, LONGEST_FIRST=True)
         turns, number_of, tile_of = (
-            program.in_python(getattr(hopper_tiles, name)) for name in ("hopper_turns", "hopper_number", "hopper_tile")
+            program.in_python(getattr(hopper_tiles, name)) for name in ("no_turn", "hopper_number", "hopper_tile")
         )
         numbers = [number_of(turn, program.plan) for turn in range(turns(program.plan))]
         shares.append(sum(tile_of(each, program.plan).number + 1 for each in numbers if each >= 0))

@@ -329,6 +329,7 @@ def _language(number: int, programs: int) -> Any:
         num_programs=lambda axis: programs,
         where=lambda test, then, other: then if test else other,
         load=lambda place, mask=True, other=0: place.numbers[place.at] if mask else other,
+        store=lambda place, number: place.numbers.__setitem__(place.at, number),
         maximum=max,
         minimum=min,
         max=lambda x, axis: x,
