@@ -92,7 +92,7 @@ def test_the_hopper_tier(lacking: str, state: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("SPARSEC_TIER", raising=False)
     look = doctor._hopper("hopper")
     assert (look.state, bool(look.cure)) == (state, state == "note")
-    assert (f"they need {lacking}" if lacking else "a head size from 40 to 128") in look.found
+    assert (f"they need {lacking}" if lacking else "a head size from 40 to 256") in look.found
     monkeypatch.setenv("SPARSEC_TIER", "plain")
     assert doctor._hopper("hopper").found.endswith("left out: SPARSEC_TIER is plain")
     monkeypatch.setenv("SPARSEC_TIER", "fast")

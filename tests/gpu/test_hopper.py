@@ -63,7 +63,7 @@ def check_here(pattern: Pattern, *lengths: int | None, **problem) -> None:
     forget(attend)
     check(pattern, *lengths, attend=attend, **problem)
     assert on_hopper(attend)
-    assert on_hopper(attend, hopper_backward_kernel) == (not pattern.heads)
+    assert on_hopper(attend, hopper_backward_kernel) == (not pattern.heads and problem.get("head_size", 64) <= 128)
 
 
 @pytest.mark.parametrize("text", PATTERNS)
@@ -141,7 +141,7 @@ def test_low_sinks_of_capped_scores() -> None:
     torch.testing.assert_close(lse[:, 0, 1::3], attend(q, k, v, return_lse=True)[1][:, 0, 1::3], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize("head_size", [64, 128, 192])
 @pytest.mark.parametrize("lengths", [(1, 1, None), (1, 900, None), (900, 333, 5), (333, 200, 400), (1029, 2048, 0)])
 def test_lengths(lengths: tuple[int, int, int | None], head_size: int) -> None:
     for text in ("window(70) | global(20)", "k < n"):
@@ -149,13 +149,13 @@ def test_lengths(lengths: tuple[int, int, int | None], head_size: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-@pytest.mark.parametrize("head_size", [40, 64, 80, 96, 128])
+@pytest.mark.parametrize("head_size", [40, 64, 80, 96, 128, 136, 192, 256])
 def test_head_sizes(head_size: int, dtype: torch.dtype) -> None:
     pattern = pattern_of("pattern p = past(200) | sinks(3)")
     check_here(pattern, 500, 700, heads=4, kv_heads=2, head_size=head_size, dtype=dtype, batch=2)
 
 
-@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize("head_size", [64, 128, 256])
 @pytest.mark.parametrize("text", ["causal", "window(700) | global(70)"])
 def test_more_tiles_than_processors(text: str, head_size: int) -> None:
     """Programs take turns, snake-wise or not; the first tiles of some are split."""
@@ -193,7 +193,7 @@ def test_random_patterns(program, n_q: int, n_k: int, q_offset: int, dtype: torc
 ENDS = [5, 5, 300, 301, 1100, 1100, 2900]
 
 
-@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize("head_size", [64, 128, 192])
 @pytest.mark.parametrize(
     "text", ["causal", "past(100) | sinks(4)", "k < n", "block_window(128, 3)", "window(33) | k < 9"]
 )

@@ -129,12 +129,9 @@ ALONE = "those for Hopper need"
     ("said", "head_size", "device", "answer"),
     [
         ("", 128, H100, "kernels for Hopper"),
-        ("", 512, H100, f"plain kernels; {ALONE} a head size from 40 to 128"),
-        ("", 256, H100, f"plain kernels; {ALONE} a head size from 40 to 128"),
         ("", 128, Device((0, 0), 0), f"plain kernels; {ALONE} a GPU of capability 9.0"),
         ("plain", 128, H100, "plain kernels, as SPARSEC_TIER says"),
         ("hopper", 64, H100, "kernels for Hopper, as SPARSEC_TIER says"),
-        ("hopper", 32, H100, f"plain kernels; {ALONE} a head size from 40 to 128"),
     ],
 )
 def test_what_is_said(said: str, head_size: int, device: Device, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +139,17 @@ def test_what_is_said(said: str, head_size: int, device: Device, answer: str, mo
         monkeypatch.setenv(hopper_rules.TIER, said)
     found = tiers.tiers(build(pattern_of("pattern p = causal")), Shape(8192, 8192, 0, 16, head_size), device)
     assert [row for _, row in tier_rows([*found])] == [f"forward and backward: {answer}"]
+
+
+@pytest.mark.parametrize(("head_size", "forward"), [(256, True), (136, True), (512, False), (32, False)])
+def test_head_sizes(head_size: int, forward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(hopper_rules.TIER, "hopper")
+    found = tiers.tiers(build(pattern_of("pattern p = causal")), Shape(8192, 8192, 0, 16, head_size), H100)
+    there, lacking = "kernels for Hopper, as SPARSEC_TIER says", f"plain kernels; {ALONE} a head size from 40 to"
+    assert [row for _, row in tier_rows([*found])] == [
+        f"forward: {there if forward else f'{lacking} 256'}",
+        f"backward: {lacking} 128",
+    ]
 
 
 def test_several_conditions_are_told_apart() -> None:
@@ -171,7 +179,9 @@ def test_the_table_says_what_the_model_computes() -> None:
 
 
 def test_what_fits() -> None:
-    assert [size for size in HOPPER_TILES if hopper_resources.fits(size)] == [64, 128]
+    assert [size for size in HOPPER_TILES if hopper_resources.fits(size, backward=False)] == [64, 128, 256]
+    assert [size for size in BACKWARD_TILES if hopper_resources.fits(size, backward=True)] == [64, 128]
+    assert not any(hopper_resources.fits(512, backward) for backward in (False, True))
 
 
 def test_the_rules_need_no_torch() -> None:

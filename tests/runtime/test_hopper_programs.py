@@ -19,7 +19,8 @@ from sparsec.kernels.tiles.own_tiles import TILE_COLUMNS
 
 COLUMNS = getattr(TILE_COLUMNS, "value", TILE_COLUMNS)
 WINDOW = 300
-GROUPS = st.sampled_from((2, 3))  # of warps that compute
+# Groups of warps that compute, and tiles of queries in shared memory.
+SIZES = st.fixed_dictionaries({"GROUPS": st.sampled_from((2, 3)), "SLOTS": st.sampled_from((1, 2))})
 lengths = st.one_of(st.integers(0, 3), st.integers(100, 300), st.just(KEYS), st.integers(0, 900))
 
 
@@ -45,10 +46,11 @@ def stored_by(programs: int, work: HopperWork, **sizes) -> Counter:
 
 @settings(max_examples=12, deadline=None)
 @given(
-    st.lists(st.tuples(lengths, lengths, st.integers(0, 500)), max_size=5), st.integers(1, 3), st.integers(1, 9), GROUPS
+    st.lists(st.tuples(lengths, lengths, st.integers(0, 500)), max_size=5), st.integers(1, 3), st.integers(1, 9), SIZES
 )
-def test_sequences(sequences: list[tuple[int, int, int]], heads: int, programs: int, groups: int) -> None:
+def test_sequences(sequences: list[tuple[int, int, int]], heads: int, programs: int, sizes: dict[str, int]) -> None:
     """Of several sequences there may be fewer tiles than programs, or none."""
+    groups = sizes["GROUPS"]
     table, q_first, k_first, expected = [0] * COLUMNS, 0, 0, Counter()
     for n_q, keys, begin in sequences:
         n = begin + keys
@@ -67,18 +69,26 @@ def test_sequences(sequences: list[tuple[int, int, int]], heads: int, programs: 
             table[0] += 1
         q_first, k_first = q_first + n_q, k_first + keys
     work = HopperWork(Memory(table), None, heads, heads, 1, q_first, k_first, 0, 0, heads, 0, 1, None, 0)
-    assert stored_by(programs, work, GROUP=1, GROUPS=groups) == expected
+    assert stored_by(programs, work, GROUP=1, **sizes) == expected
 
 
 @settings(max_examples=12, deadline=None)
 @given(
     st.integers(1, 700), st.integers(1, 900), st.integers(0, 300), st.integers(1, 2), st.integers(1, 9), st.booleans(),
-    st.integers(1, 8), GROUPS,
+    st.integers(1, 8), SIZES,
 )  # fmt: skip
 def test_one_sequence(
-    n_q: int, n: int, q_offset: int, batch: int, programs: int, longest_first: bool, together: int, groups: int
+    n_q: int,
+    n: int,
+    q_offset: int,
+    batch: int,
+    programs: int,
+    longest_first: bool,
+    together: int,
+    sizes: dict[str, int],
 ) -> None:
-    heads, tiles, expected = 4, cdiv(n_q, groups * ROWS), Counter()
+    heads, groups, expected = 4, sizes["GROUPS"], Counter()
+    tiles = cdiv(n_q, groups * ROWS)
     for tile in range(tiles):
         q_lo = q_offset + tile * groups * ROWS
         steps, first = keys_of_window(q_lo, q_lo + groups * ROWS - 1, n, n, KEYS)
@@ -86,7 +96,7 @@ def test_one_sequence(
         for row, head, group in ((i, j, g) for i in range(batch) for j in range(heads) for g in range(groups)):
             expected[group, row, head, (tile * groups + group) * ROWS, rows] += 1
     work = HopperWork(None, None, heads, heads, batch, n_q, n, q_offset, tiles, together, 0, 1, None, 0)
-    assert stored_by(programs, work, GROUP=2, GROUPS=groups, LONGEST_FIRST=longest_first) == expected
+    assert stored_by(programs, work, GROUP=2, LONGEST_FIRST=longest_first, **sizes) == expected
 
 
 @pytest.mark.parametrize(("together", "programs"), [(16, 132), (4, 132), (4, 114), (1, 132)])
@@ -97,7 +107,7 @@ def test_shares_of_causal_attention(together: int, programs: int) -> None:
     for number in range(programs):
         program = Program(number, programs, work, keys_of_window, GROUP=1, LONGEST_FIRST=True)
         turns, number_of, tile_of = (
-            program.in_python(getattr(hopper_tiles, name)) for name in ("hopper_turns", "hopper_number", "hopper_tile")
+            program.in_python(getattr(hopper_tiles, name)) for name in ("no_turn", "hopper_number", "hopper_tile")
         )
         numbers = [number_of(turn, program.plan) for turn in range(turns(program.plan))]
         shares.append(sum(tile_of(each, program.plan).number + 1 for each in numbers if each >= 0))

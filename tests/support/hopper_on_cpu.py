@@ -105,6 +105,7 @@ class Program:
         self.stored: list[Stored] = []
         self.errors: list[BaseException] = []
         self.gl, self.groups = _language(number, programs), sizes.get("GROUPS", 2)
+        slots = sizes.get("SLOTS", 2)  # of queries
         words = _number(hopper_tiles.SEQUENCE_WORDS if work.TILES is not None else hopper_tiles.TILE_WORDS)
         no_layouts = None, None, None
         self.plan = hopper_plan.HopperPlan(
@@ -114,11 +115,11 @@ class Program:
             hopper_plan.HopperSizes(
                 sizes["GROUP"], sizes.get("SPLIT", False), work.TILES is not None, words,
                 sizes.get("LONGEST_FIRST", False), ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
-                *no_layouts,
+                slots, *no_layouts,
             ),
             1.0,
         )  # fmt: skip
-        counts = 2 * self.groups, STAGES, STAGES, 0, 0, STAGES, SLOTS * words, 2, STAGES
+        counts = slots * self.groups, STAGES, STAGES, 0, 0, STAGES, SLOTS * words, slots, STAGES
         self.shared = hopper_plan.HopperShared(*map(Cells, counts))
         self.shared.q.dtype = None  # type: ignore[attr-defined]
         self.loads: list[tuple[Any, str]] = [(hopper_load.hopper_load, "QKV")]
@@ -240,6 +241,13 @@ class Program:
         assert values.content == content, "overwritten while a product reads it"
         return deps[0]
 
+    def _next_number(self, counter: Memory) -> int:
+        counter.numbers[counter.at] += 1
+        return counter.numbers[counter.at] - 1
+
+    def _rescaled(self, acc: Tensor, alpha: Tensor) -> Tensor:
+        return acc
+
     def _clear_values(self, *_: Any) -> None:
         pass
 
@@ -321,6 +329,7 @@ def _language(number: int, programs: int) -> Any:
         num_programs=lambda axis: programs,
         where=lambda test, then, other: then if test else other,
         load=lambda place, mask=True, other=0: place.numbers[place.at] if mask else other,
+        store=lambda place, number: place.numbers.__setitem__(place.at, number),
         maximum=max,
         minimum=min,
         max=lambda x, axis: x,

@@ -21,6 +21,7 @@ CASES = [  # a pattern, queries, keys, head size, documents
     ("past(100)", 700, 700, 128, [0, 70, 71, 400, 700]),
     ("k < n", 333, 600, 96, None),
     ("past(99) with softcap(2), alibi", 600, 600, 64, None),
+    ("past(200)", 500, 600, 192, None),
 ]
 
 

@@ -28,11 +28,11 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     q, k = run.metas["Q"], run.metas["K"]
     (batch, all_heads, n_q, head_dim), n = q.shape, k.shape[2]
     size = hopper_size(head_dim)
-    rows, keys, stages = HOPPER_TILES[size]
+    rows, keys, stages, slots = HOPPER_TILES[size]
     values: Environment = rules_of(kernel) | heads.lists | more
     values |= {"NAME": kernel.name, "NUMBERS": kernel.numbers or None, "LONGEST_FIRST": kernel.longest_first}
-    values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size, "STAGES": stages}
-    values |= {"BLOCK_M": rows, "BLOCK_N": keys}
+    values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size}
+    values |= {"BLOCK_M": rows, "BLOCK_N": keys, "STAGES": stages, "SLOTS": slots}
     values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"SCORE": kernel.regions[0].answers.exponent, "TILT": kernel.regions[0].answers.tilt}
     values["WEIGHT"] = kernel.regions[0].answers.weight if has_no_maximum(kernel, q.dtype) else None

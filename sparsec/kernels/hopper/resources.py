@@ -2,7 +2,8 @@
 
 Head sizes are rounded up.  Registers are those of a thread, of so many that it has; shared memory is in bytes, of so
 many that there are; traffic is what a step moves from and to the L2 cache, in bytes for each cycle that its products
-take at least.  Of 256 the smallest tiles that are worth a product fit nowhere.
+take at least.  At 256, dk and dv of the fewest keys that a group can have would take all registers: gradients are made
+in the plain tier.
 
 | head size | pass | queries | keys | stages | groups of warps | registers | shared memory | traffic |
 |---|---|---|---|---|---|---|---|---|
@@ -10,7 +11,7 @@ take at least.  Of 256 the smallest tiles that are worth a product fit nowhere.
 | 64 | backward | 128 | 128 | 2 | 2 | 224 of 240 | 198,656 of 232,448 | 25.6 |
 | 128 | forward | 128 | 128 | 2 | 2 | 160 of 240 | 229,376 of 232,448 | 32.0 |
 | 128 | backward | 64 | 128 | 3 | 2 | 224 of 240 | 230,912 of 232,448 | 25.6 |
-| 256 | forward | 128 | 64 | 1 | 2 | 176 of 240 | 262,144 of 232,448 | 32.0 |
+| 256 | forward | 128 | 64 | 2 | 2 | 176 of 240 | 196,608 of 232,448 | 32.0 |
 | 256 | backward | 64 | 128 | 1 | 2 | 384 of 240 | 295,424 of 232,448 | 25.6 |
 """
 
@@ -31,6 +32,7 @@ class HopperTiles(NamedTuple):
     rows: int  # of queries: 64 for each group of warps
     keys: int
     stages: int  # of keys and values, which shared memory holds beside queries and results
+    slots: int = 2  # tiles of queries that it holds; with one slot results go to memory from registers
 
     @property
     def groups(self) -> int:
@@ -42,8 +44,9 @@ class HopperTiles(NamedTuple):
         return GROUP_ROWS * (4 * self.keys + 4 * size + 2 * self.keys) // (4 * 128)
 
     def shared(self, size: int) -> int:
-        """Bytes of two tiles of queries, one of results, and the stages."""
-        return 2 * size * (3 * self.rows + 2 * self.stages * self.keys)
+        """Bytes of the tiles of queries, one of results where there are two, and the stages."""
+        rows = self.rows * (1 if self.slots == 1 else self.slots + 1)
+        return 2 * size * (rows + 2 * self.stages * self.keys)
 
     @property
     def traffic(self) -> float:
@@ -82,7 +85,7 @@ class BackwardTiles(NamedTuple):
 
 
 # By head size, rounded up: the best that were measured, or the smallest.
-HOPPER_TILES = {64: HopperTiles(192, 128, 4), 128: HopperTiles(128, 128, 2), 256: HopperTiles(128, 64, 1)}
+HOPPER_TILES = {64: HopperTiles(192, 128, 4), 128: HopperTiles(128, 128, 2), 256: HopperTiles(128, 64, 2, 1)}
 BACKWARD_TILES = {64: BackwardTiles(128, 128, 2), 128: BackwardTiles(64, 128, 3), 256: BackwardTiles(64, 128, 1)}
 
 
@@ -91,9 +94,9 @@ def hopper_size(head_dim: int) -> int:
     return max(64, 1 << (head_dim - 1).bit_length())
 
 
-def fits(size: int) -> bool:
-    """Whether a processor has room for the tiles of a head size, forward and backward."""
-    return size in HOPPER_TILES and all(
-        tiles.shared(size) <= SHARED and tiles.registers(size) + LEFT <= REGISTERS[tiles.groups]
-        for tiles in (HOPPER_TILES[size], BACKWARD_TILES[size])
-    )
+def fits(size: int, backward: bool) -> bool:
+    """Whether a processor has room for the tiles of a head size, in one pass."""
+    if size not in HOPPER_TILES:
+        return False
+    tiles = BACKWARD_TILES[size] if backward else HOPPER_TILES[size]
+    return tiles.shared(size) <= SHARED and tiles.registers(size) + LEFT <= REGISTERS[tiles.groups]

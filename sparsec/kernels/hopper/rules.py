@@ -115,7 +115,7 @@ MOST_STEPS = 1 << 22  # of a head
 MOST_LISTED = 1 << 24  # of the sequences of a call: how many there may be, which the host does not know
 _MOST_ROOM, _LEAST_ROOM = 4, 256  # tiles of queries that sums of several sequences have room for, of those of one
 
-HEAD_SIZES = "a head size from 40 to 128"
+HEAD_SIZES, BACKWARD_HEAD_SIZES = "a head size from 40 to 256", "a head size from 40 to 128"
 
 # What the tier can't do without, and why not where it is missing.
 NEEDS = (
@@ -126,7 +126,8 @@ NEEDS = (
     Rule("one region", lambda case: case.one_region, "backward"),
     Rule("16-bit types", lambda case: case.dtype in ("float16", "bfloat16")),
     # Below, half of what products read would be zeros.
-    Rule(HEAD_SIZES, lambda case: case.head_dim > 32 and fits(case.size)),
+    Rule(HEAD_SIZES, lambda case: case.head_dim > 32 and fits(case.size, False), "forward"),
+    Rule(BACKWARD_HEAD_SIZES, lambda case: case.head_dim > 32 and fits(case.size, True), "backward"),
     Rule("values of the head size of keys", lambda case: case.one_size),
     Rule("tensors that are not expanded", lambda case: not case.expanded),
     Rule("one softmax from start to end", lambda case: case.one_softmax),
@@ -152,7 +153,7 @@ _MORE_FROM_LIST = 0.04  # with queries that see far more keys: over ranges, half
 _LEAST_KEYS = 2048  # below, making the descriptors takes longer than they save
 # The share of steps that must go without a mask.  At 64, exponentials are the limit of either tier, and a tile of 192
 # queries has more masked steps than the plain tier's.
-_LEAST_WHOLE = {64: 0.87, 128: 0.3}
+_LEAST_WHOLE = {64: 0.87, 128: 0.3, 256: 0.3}
 _LEAST_TOKENS = 512  # of a sequence, the mean over the lines of the table: shorter ones have mostly ragged tiles
 PROCESSORS_BUSY = "a tile for three of four processors"
 

@@ -60,7 +60,7 @@ def hopper_block_kernel(
             Rules(KEEP, None, None, NUMBERS), BlockLists(STARTS, STEPS, share_every),
             HopperSizes(
                 GROUP, SPLITS is not None, False, TILE_WORDS, False,
-                128, 128, BLOCK_D, HEAD_DIM, 64, 2, KEY_STAGES,
+                128, 128, BLOCK_D, HEAD_DIM, 64, 2, KEY_STAGES, 2,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 128, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2), TWIN,
             ),

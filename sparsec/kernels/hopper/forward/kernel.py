@@ -7,11 +7,21 @@ knows of a step what the loading warp says: so there is one copy of softmax and 
 
 from __future__ import annotations
 
+from sparsec.kernels.hopper.forward.growth import rescaled
 from sparsec.kernels.hopper.forward.load import hopper_load
 from sparsec.kernels.hopper.forward.plan import HopperPlan, HopperResults, HopperShared, HopperSizes, HopperWork
 from sparsec.kernels.hopper.forward.softmax import clear_values, next_weights, no_sums, scores_of, stored_matrix
 from sparsec.kernels.hopper.forward.store import hopper_store, hopper_store_sums
-from sparsec.kernels.hopper.forward.tiles import ENDS, FIRST, RAGGED, SEQUENCE_WORDS, TILE_SLOTS, TILE_WORDS, said_of
+from sparsec.kernels.hopper.forward.tiles import (
+    ENDS,
+    FIRST,
+    LAST,
+    RAGGED,
+    SEQUENCE_WORDS,
+    TILE_SLOTS,
+    TILE_WORDS,
+    said_of,
+)
 from sparsec.kernels.machine.device import RUN_TIME, kernel_name
 from sparsec.kernels.machine.gluon import gl, gluon, mbarrier, store_wait, warpgroup_mma, warpgroup_mma_wait
 from sparsec.kernels.machine.sync import QUERIES_EMPTY, STAGE_EMPTY, group_is_done, says
@@ -26,7 +36,7 @@ def hopper_forward_kernel(
     WHOLE: gl.constexpr, SCORE: gl.constexpr, TILT: gl.constexpr, NEAR: gl.constexpr, WEIGHT: gl.constexpr,
     LONGEST_FIRST: gl.constexpr,
     GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_D: gl.constexpr,
-    STAGES: gl.constexpr,
+    STAGES: gl.constexpr, SLOTS: gl.constexpr,
 ):  # fmt: skip
     """Tiles of queries against the keys of a region: out and log-sum-exp.
 
@@ -47,7 +57,7 @@ def hopper_forward_kernel(
             Lists(),
             HopperSizes(
                 GROUP, SPLITS is not None, TILES is not None, WORDS, LONGEST_FIRST,
-                BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, ROWS, BLOCK_M // ROWS, STAGES,
+                BLOCK_M, BLOCK_N, BLOCK_D, HEAD_DIM, ROWS, BLOCK_M // ROWS, STAGES, SLOTS,
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2),
             ),
@@ -66,20 +76,26 @@ def _hopper_forward(Q, K, V, results, plan):
     stages: gl.constexpr = plan.sizes.STAGES
     words: gl.constexpr = plan.sizes.WORDS
     groups: gl.constexpr = plan.sizes.GROUPS
+    slots: gl.constexpr = plan.sizes.SLOTS
     BARRIER: gl.constexpr = mbarrier.MBarrierLayout()
     NUMBER: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
+    queries = gl.allocate_shared_memory(dtype, [slots * groups, 1, 1, rows, size], Q.layout)
+    if slots == 1:
+        out = queries  # nothing is written there
+    else:
+        out = gl.allocate_shared_memory(dtype, [groups, 1, 1, rows, size], results.OUT.layout)
     shared = HopperShared(
-        gl.allocate_shared_memory(dtype, [2 * groups, 1, 1, rows, size], Q.layout),
+        queries,
         gl.allocate_shared_memory(dtype, [stages, 1, 1, keys, size], K.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, keys, size], V.layout),
-        gl.allocate_shared_memory(dtype, [groups, 1, 1, rows, size], results.OUT.layout),
+        out,
         gl.allocate_shared_memory(gl.float32, [2 * groups, rows], NUMBER),
         gl.allocate_shared_memory(gl.int32, [stages, 1], NUMBER),
         gl.allocate_shared_memory(gl.int32, [TILE_SLOTS * words, 1], NUMBER),
-        gl.allocate_shared_memory(gl.int64, [2, 1], BARRIER),
+        gl.allocate_shared_memory(gl.int64, [slots, 1], BARRIER),
         gl.allocate_shared_memory(gl.int64, [stages, 1], BARRIER),
     )
-    for slot in gl.static_range(2):
+    for slot in gl.static_range(slots):
         mbarrier.init(shared.q_full.index(slot), count=1)
     for stage in gl.static_range(stages):
         mbarrier.init(shared.full.index(stage), count=1)
@@ -109,6 +125,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
     ROWS: gl.constexpr = plan.sizes.ROWS
     GROUPS: gl.constexpr = plan.sizes.GROUPS
     STAGES: gl.constexpr = plan.sizes.STAGES
+    SLOTS: gl.constexpr = plan.sizes.SLOTS
     mbarrier.wait(shared.full.index(0), 0)
     said, turn, stage, complete = said_of(shared.said, 0), -1, 0, -1
     said_before, turn_before = 0, 0
@@ -119,17 +136,21 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
     while more:
         first, more = says(said, FIRST), not says(said, ENDS)
         turn += said & FIRST
-        mbarrier.wait(shared.q_full.index(turn & 1), (turn >> 1) & 1, pred=first & more)
-        s = scores_of(shared, GROUPS * (turn & 1) + GROUP, stage % STAGES, plan)
+        slot = turn & (SLOTS - 1)
+        mbarrier.wait(shared.q_full.index(slot), (turn >> (SLOTS - 1)) & 1, pred=first & more)
+        s = scores_of(shared, GROUPS * slot + GROUP, stage % STAGES, plan)
         if complete >= 0:
             hopper_store(acc, complete, results, shared, plan, GROUP)
         if plan.sizes.PACKED and says(said_before, RAGGED):
             clear_values(shared, stage % STAGES, said_before, turn_before, plan, GROUP)
         acc = warpgroup_mma(p, stored_matrix(shared.v, stage % STAGES), acc, use_acc=adds, is_async=True)
         if first & (turn > 0):  # behind both products, which need not wait for it
-            group_is_done(QUERIES_EMPTY + ((turn - 1) & 1), GROUPS)
+            if SLOTS == 2:
+                group_is_done(QUERIES_EMPTY + ((turn - 1) & 1), GROUPS)
             hopper_store_sums(m_i, l_i, turn - 1, results, shared, plan, GROUP)
         weights, alpha, m_i, l_i = next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP)
+        if SLOTS == 1 and says(said, LAST):  # the next queries take the place of these, whose scores are there
+            group_is_done(QUERIES_EMPTY, GROUPS)
         # The end of a basic block: without it, ptxas moves the wait for the values before the exponentials.
         mbarrier.wait(shared.full.index((stage + 1) % STAGES), ((stage + 1) // STAGES) & 1, pred=more)
         said_next = said_of(shared.said, (stage + 1) % STAGES)
@@ -137,7 +158,10 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         group_is_done(STAGE_EMPTY + stage % STAGES, GROUPS)
         p = gl.convert_layout(weights.to(shared.q.dtype), plan.sizes.WEIGHTS)
         if plan.rules.WEIGHT is None:
-            acc *= alpha[:, None]
+            if plan.sizes.BLOCK_D > 64:
+                acc = rescaled(acc, alpha)
+            else:  # so few values that a branch costs more
+                acc *= alpha[:, None]
         stage += 1
         adds, complete = not first, gl.where(first, turn - 1, -1)
         said_before, turn_before = said, turn

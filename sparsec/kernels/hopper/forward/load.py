@@ -30,6 +30,7 @@ def hopper_load(Q, K, V, shared, plan):
     """
     STAGES: gl.constexpr = plan.sizes.STAGES
     GROUPS: gl.constexpr = plan.sizes.GROUPS
+    SLOTS: gl.constexpr = plan.sizes.SLOTS
     batch, head, row, stage = 0, 0, 0, 0
     turn, own_turn, end = 0, turn_after(-1, plan), no_turn(plan)
     while own_turn < end:
@@ -37,8 +38,8 @@ def hopper_load(Q, K, V, shared, plan):
         if number >= 0:
             tile = hopper_tile(number, plan)
             visits = hopper_walk(tile, plan)
-            slot, first = turn & 1, tile.first
-            if turn > 1:
+            slot, first = turn % SLOTS, tile.first
+            if turn >= SLOTS:
                 await_groups(QUERIES_EMPTY + slot, GROUPS)
             say_tile(tile, turn, shared, plan)
             mbarrier.expect(shared.q_full.index(slot), Q.block_type.nbytes * GROUPS)

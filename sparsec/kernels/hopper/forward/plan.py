@@ -39,6 +39,7 @@ class HopperSizes(NamedTuple):
     ROWS: Any  # of a tile that one group of warps has, and how many groups there are
     GROUPS: Any
     STAGES: Any  # of keys and values
+    SLOTS: Any  # tiles of queries in shared memory, 1 or 2; with one, results go to memory from registers
     SCORES: Any  # layout of scores in registers
     OUT: Any  # of results
     WEIGHTS: Any  # of the softmax's weights, as a product takes them

@@ -56,7 +56,7 @@ def next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP: gl.constexpr):
         s = hopper_mask(s, float("-inf"), said, turn, shared, plan, GROUP)
     first = says(said, FIRST)
     l_i = gl.where(first, 0.0, l_i)
-    row_max = gl.convert_layout(gl.max(s, 1), m_i.type.layout, assert_trivial=True)
+    row_max = gl.convert_layout(_maximum(s, plan), m_i.type.layout, assert_trivial=True)
     m_i = gl.where(first, NO_MAXIMUM, m_i)
     if plan.rules.TILT is not None:
         m_new = gl.maximum(m_i, row_max + rise)
@@ -84,6 +84,17 @@ def clear_values(shared, stage, said, turn, plan, GROUP: gl.constexpr):
         own.store(gl.where(keys_there(k, turn, shared, plan)[:, None], x, gl.zeros_like(x)))
         fence_async_shared()
     named_barrier(VALUES_CLEARED, MEET_GROUPS if plan.sizes.GROUPS == 2 else MEET_THREE_GROUPS)
+
+
+@gluon.jit
+def _maximum(s, plan):
+    """The maximum of each row.  A thread has four chains of maxima for each: of one, each would wait for that before.
+
+    At head size 64, the warps of three groups fill these waits, and registers for more chains are missing.
+    """
+    if plan.sizes.BLOCK_D > 64:
+        s = gl.max(gl.max(gl.max(gl.reshape(s, [s.shape[0], 4, s.shape[1] // 32, 4, 2]), 4), 2), 1)
+    return gl.max(s, 1)
 
 
 @gluon.jit

@@ -36,11 +36,8 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
     if results.SPLITS_LSE is not None:
         gl.store(results.SPLITS_LSE + _first_of_share(bh, part, plan) + row, lse, mask=(row >= 0) & (part >= 0))
-    n_q = plan.work.n_q
-    there = row < n_q
-    if plan.sizes.PACKED:
-        there = _is_there(row, turn, shared, plan, GROUP)
-    gl.store(results.LSE + bh.to(gl.int64) * n_q + row, lse, mask=there & (part < 0))
+    there = _is_there(row, turn, shared, plan, GROUP)
+    gl.store(results.LSE + bh.to(gl.int64) * plan.work.n_q + row, lse, mask=there & (part < 0))
 
 
 @gluon.jit
@@ -61,7 +58,7 @@ def hopper_store_from(acc, turn, own, results, shared, plan, GROUP: gl.constexpr
         first = _first_of_share(bh, part, plan)
         ptrs = results.SPLITS + first * HEAD_DIM + (row * HEAD_DIM)[:, None] + column[None, :]
         gl.store(ptrs, out, mask=(column < HEAD_DIM)[None, :] & (row >= 0)[:, None])
-    elif plan.sizes.PACKED and _rows_there(turn, shared, plan, GROUP) < plan.sizes.ROWS:  # next to another sequence's
+    elif plan.sizes.SLOTS == 1 or (plan.sizes.PACKED and _rows_there(turn, shared, plan, GROUP) < plan.sizes.ROWS):
         _store_rows(out, row, turn, results, shared, plan, GROUP)
     else:
         store_wait(0)  # shared memory may be written again
@@ -90,8 +87,11 @@ def _rows_there(turn, shared, plan, GROUP: gl.constexpr):
 
 @gluon.jit
 def _is_there(row, turn, shared, plan, GROUP: gl.constexpr):
-    """Which rows of Q belong to the sequence."""
-    return row < row_of_group(shared, turn, plan, GROUP) + _rows_there(turn, shared, plan, GROUP)
+    """Which rows there are: those of Q that belong to the sequence."""
+    end = plan.work.n_q
+    if plan.sizes.PACKED:
+        end = row_of_group(shared, turn, plan, GROUP) + _rows_there(turn, shared, plan, GROUP)
+    return row < end
 
 
 @gluon.jit

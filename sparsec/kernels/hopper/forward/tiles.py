@@ -15,12 +15,13 @@ from sparsec.kernels.tiles.own_tiles import TILES_TAKEN, sequence_of
 from sparsec.kernels.tiles.ranges import split_steps
 from sparsec.kernels.tiles.regions import ask, tile_of, walk_of
 
-SAID_FLAGS = gl.constexpr(9)  # bits of the number of a step, before its tile of keys
+SAID_FLAGS = gl.constexpr(10)  # bits of the number of a step, before its tile of keys
 FIRST = gl.constexpr(1)  # it is the first one of its tile
 ENDS = gl.constexpr(2)  # it has no pairs, and no other follows: the values of the one before are left
 RAGGED = gl.constexpr(4)  # it has keys beyond the last one, or before the first
 MASKS = gl.constexpr(8)  # a group's rows have a pair with the first half of the keys that is left out; twice that:
 # with the second; four times: the same of the second group; and so on
+LAST = gl.constexpr(512)  # it is the last one of its tile
 TILE_BATCH, TILE_HEAD, TILE_NUMBER, TILE_PART = gl.constexpr(0), gl.constexpr(1), gl.constexpr(2), gl.constexpr(3)
 TILE_SINK = gl.constexpr(4)  # the bits of a real number
 TILE_WORDS = gl.constexpr(5)
@@ -162,7 +163,7 @@ def hopper_step(visits, tile, step, plan):
     number, _ = tile_of(visits.walk, plan.lists, gl.maximum(visits.end - 1 - step, 0))
     number = gl.where(step < visits.count, number, gl.cdiv(tile.n, plan.sizes.BLOCK_N))
     k_lo = number * plan.sizes.BLOCK_N
-    said = (number << SAID_FLAGS) + gl.where(step == 0, FIRST, 0)
+    said = (number << SAID_FLAGS) + gl.where(step == 0, FIRST, 0) + gl.where(step + 1 < visits.count, 0, LAST)
     ragged = k_lo + plan.sizes.BLOCK_N > tile.n
     if plan.sizes.PACKED:
         ragged |= k_lo < tile.k_begin
