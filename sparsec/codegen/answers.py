@@ -57,6 +57,15 @@ class Ranges:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenKeysText:
+    """What lists of single keys add to a region."""
+
+    input: int  # that holds the lists, by number
+    name: str  # of the function that says which of their pairs are kept
+    keep: list[str]  # empty: all
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """What kernels and the torch path ask about a region."""
 
@@ -76,6 +85,8 @@ class Answers:
     inputs: tuple[int, ...]  # that the mask reads, by number
     judge: list[str]  # decides tiles where data of the call does; empty: what is known before is all there is
     named: list[str]  # decides likewise whether lists name blocks of a tile; empty: there are none
+    beside_keys: Answers | None  # of the region without lists of single keys; None: there are none that only add pairs
+    chosen_keys: tuple[ChosenKeysText, ...]
     keep_static: list[str]  # `keep` in tiles where no test of data holds; empty: no pair is kept there, or all are
     data: DataArguments
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
@@ -177,6 +188,17 @@ def answers(
         inputs=tuple(number for number, each in enumerate(data.inputs) if each.name in reads),
         judge=Spans(data).lines(region.mask) if judged else [],
         named=Spans(data).lines(ir.Or(lists)) if judged and (lists := lists_in(region.mask)) else [],
+        beside_keys=answers(region.beside_keys, f"{suffix}_beside_keys", own, everyone, data, numbered)
+        if region.beside_keys
+        else None,
+        chosen_keys=tuple(
+            ChosenKeysText(
+                data.number(each.name),
+                f"_keep_chosen_{number}{suffix}",
+                [] if each.kept == ir.TRUE else triton.lines(each.kept, "return "),
+            )
+            for number, each in enumerate(region.chosen_keys)
+        ),
         keep_static=[] if isinstance(static, ir.Bool) else triton.lines(static, "return "),
         data=data,
         numbers=", NUMBERS" if numbered else "",

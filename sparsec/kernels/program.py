@@ -90,6 +90,8 @@ class Region(NamedTuple):
     queries: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
     beside_choices: tuple[Callable[..., list], Callable[..., list]] | None = None  # as `keys` and
     # `queries`, of pairs that no list of the call names; None: it asks none
+    beside_keys: Any = None  # the region without lists of single keys that only add pairs; None: there are none
+    chosen_keys: tuple[tuple[int, Any], ...] = ()  # these lists: inputs, and as Answers.keep what each adds; None: all
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they
     score_gradient: Callable[..., Any] | None = None  # the same -> their derivatives by s; None: these are 1

@@ -27,6 +27,7 @@ from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, 
 from sparsec.kernels.arguments import Call, Dropout, Upstream
 from sparsec.kernels.backward import backward_gpu
 from sparsec.kernels.chosen_kernels import mark_chosen
+from sparsec.kernels.chosen_keys_kernel import chosen_keys_dq, chosen_keys_forward, order_keys
 from sparsec.kernels.decode_gpu import environment_of, prepared_step
 from sparsec.kernels.decode_kernel import decode_kernel
 from sparsec.kernels.decode_pages import Pages
@@ -143,6 +144,7 @@ def compile_kernels(
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
         kernels += (hopper_sequence_stats, hopper_list_steps, hopper_block_kernel)
         kernels += (grouped_forward, grouped_dq, grouped_dkdv, grouped_stats, join_softmaxes, join_sums)
+        kernels += (order_keys, chosen_keys_forward, chosen_keys_dq)
         kernels += (count_clusters, list_members, begin_lists)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, list_named_tiles, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
