@@ -87,7 +87,7 @@ class Answers:
     named: list[str]  # decides likewise whether lists name blocks of a tile; empty: there are none
     beside_keys: Answers | None  # of the region without lists of single keys; None: there are none that only add pairs
     chosen_keys: tuple[ChosenKeysText, ...]
-    keep_static: list[str]  # `keep` in tiles where no test of data holds; empty: no pair is kept there, or all are
+    keep_static: list[str]  # `keep` where no test of data holds, without data; empty: no pair is kept there, or all are
     data: DataArguments
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
 
@@ -169,7 +169,7 @@ def answers(
     triton, torch = Triton(own, data), Torch(own, suffix, data.inputs)
     reads = inputs_read(region.mask)
     judged = reads and isinstance(region.layout, Contiguous)
-    static = without_data(region.mask, "under") if judged else ir.FALSE
+    static = without_data(region.mask, "under") if judged or (data.all and not reads) else ir.FALSE
     keep_torch = torch.lines(as_tensor(region.mask), "return ")
     return Answers(
         region=region,

@@ -28,7 +28,8 @@ _LISTED = "LISTED_"  # begins the names of ordered lists, among the tensors of a
 _TILE = 64  # rows and keys of the tiles that costs are counted in
 _SIDE_BY_SIDE = 1.25  # what a step with gathered keys costs, of such a tile
 _ONE_BY_ONE = 0.8  # the same of one key for each row of a tile
-_ROWS_APART, _KEYS_APART = 2, 16  # of a tile whose rows have keys of their own: one warp has it
+_ROWS_APART, _KEYS_APART = 2, 16  # of a tile whose rows have keys of their own, at most: one warp has it
+_BYTES_APART = 4096  # of the keys of a row, which registers have to hold twice
 _ORDERED_AT_ONCE = 2048  # entries
 _MOST_ORDERED = 4096  # of a list, which registers have to hold
 
@@ -58,7 +59,7 @@ def _in_order(program: Program, x: Tensor, n: int) -> Tensor:
     lists = Meta.of(x)
     run = program.passes.get(key := ("ordered", lists, n))
     if run is None:
-        run, block = Pass(program, LISTS=lists), 1 << (lists.shape[3] - 1).bit_length()
+        run, block = Pass(program, LISTS=lists), _power_of_two(lists.shape[3])
         every, at_once = x.numel() // lists.shape[3], max(1, _ORDERED_AT_ONCE // block)
         run.empty("LISTED", lists.shape, torch.int32)
         values: Environment = {"LISTS": Slot("LISTS"), "LISTED": Slot("LISTED"), "every_list": every}
@@ -140,7 +141,7 @@ def keys_apart(run: Pass, kernel: Kernel) -> KeysApart | None:
         region.beside_keys._replace(numbers=region.numbers) if region.chosen_keys else region
         for region in kernel.regions
     )
-    beside = kernel._replace(regions=regions, end="carry", split_prefix=0)
+    beside = kernel._replace(regions=regions, end="carry", split_prefix=0, before_lists=True)
     lists = [(region, number, place) for region in here for place, (number, _) in enumerate(region.chosen_keys)]
     made = []
     for region, number, place in lists:
@@ -160,15 +161,16 @@ def launch_chosen_keys(
     result, keep = "OUT" if kernel.kind == "forward" else "DQ", region.chosen_keys[place][1]
     groups = [meta.shape[1] for name, meta in run.metas.items() if name.startswith("INPUT_") or is_listed_keys(name)]
     rows = run.rows_of_query
-    together = _heads_together(run.program, region, q.shape[1], k.shape[1], groups)
-    shared = together * rows
-    apart = _ONE_BY_ONE * lists.shape[3] < _SIDE_BY_SIDE * cdiv(lists.shape[3], shared)
     (block_m, block_n), options = gathered_setting(run.program, kernel, q)
-    if apart or shared > block_m or block_n * shared < block_m:
-        apart, together = True, 1
-        block_m, block_n, options = _ROWS_APART * rows, _KEYS_APART, {"num_warps": 1}
+    together = min(_heads_together(run.program, region, q.shape[1], k.shape[1], groups), block_m // rows)
+    shared = together * rows
+    apart = _ONE_BY_ONE * lists.shape[3] < _SIDE_BY_SIDE * cdiv(lists.shape[3], shared) or block_n * shared < block_m
+    if apart:
+        together = 1
+        at_once = _BYTES_APART // (padded(max(q.shape[3], v.shape[3])) * q.dtype.itemsize)
+        block_m, block_n, options = _ROWS_APART, min(at_once, _KEYS_APART), {"num_warps": 1}
     else:
-        block_n = min(block_n, max(16, block_m // shared * padded_list(lists.shape[3])))
+        block_n = min(block_n, max(16, block_m // shared * _power_of_two(lists.shape[3])))
     values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | more | read_inputs(run) | heads.lists
     values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
     values |= {"listed": lists.shape[3], "lists": lists.shape[2], "groups": lists.shape[1]}
@@ -189,6 +191,6 @@ def launch_chosen_keys(
     run.launch(_KERNELS[kernel.kind], grid, values, options)
 
 
-def padded_list(listed: int) -> int:
-    """The least power of two that is no smaller."""
+def _power_of_two(listed: int) -> int:
+    """The least that is no smaller."""
     return 1 << (listed - 1).bit_length()

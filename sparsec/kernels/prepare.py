@@ -151,7 +151,7 @@ def rules_of(kernel: Kernel) -> Environment:
         answered = {"KEEP": own.keep, "FULL": own.full, visits: getattr(own, visits.lower())}
         told |= {slot(name, place): value for name, value in {**answered, "GATHERED": region.gathered}.items()}
     first = kernel.regions[0]
-    told |= {"SCORE": first.answers.score, "KEEP_STATIC": first.answers.keep_static}
+    told |= {"SCORE": first.answers.score, "KEEP_STATIC": first.answers.keep_static if first.answers.judge else None}
     if kernel.kind != "forward":
         told["SCORE_GRADIENT"] = first.answers.score_gradient
     listed = first.columns_tables if kernel.kind == "dkdv" else first.rows_tables

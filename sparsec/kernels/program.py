@@ -129,6 +129,7 @@ class Kernel(NamedTuple):
     split_prefix: int = 0  # rows (or keys) below it visit far more than others: several programs split a tile
     longest_first: bool = False  # later tiles have more to do, and start first
     collects: tuple[Any, ...] = ()  # places of gathered regions whose sums it adds to its own
+    before_lists: bool = False  # kernels over lists of single keys go on with it
 
     @property
     def stride(self) -> int:

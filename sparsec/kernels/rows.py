@@ -39,7 +39,10 @@ def launch_rows(
             if kernel.grouped:
                 launch_grouped_rows(run, kernel, heads, more(kernel), q_offset)
             elif apart := keys_apart(run, kernel):
-                _launch_kernel(run, apart.beside, heads, own, rows, more(apart.beside), q_offset)
+                if kind == "forward" and on_hopper(run, apart.beside, q_offset):
+                    launch_hopper(run, apart.beside, heads, more(apart.beside), q_offset)
+                else:
+                    _launch_kernel(run, apart.beside, heads, own, rows, more(apart.beside), q_offset)
                 for each, *what in apart.lists:
                     launch_chosen_keys(run, each, *what, heads, more(each), q_offset)
             elif kind == "forward" and on_hopper(run, kernel, q_offset):

@@ -43,8 +43,8 @@ def test_conditions(text: str, dtype: torch.dtype, way: str) -> None:
 
 
 def test_scores(way: str) -> None:
-    capped = "pattern p = causal & (past(90) | selected(sel)) score p = 4 * tanh(s / 4) - (h + 1) * abs(q - k) / 99"
-    pattern = pattern_of(f"input sel: keys[t] {capped}")
+    score = "score capped = 4 * tanh(s / 4) - (h + 1) * abs(q - k) / 99"
+    pattern = pattern_of(f"input sel: keys[t] {score} pattern p = causal & (past(90) | selected(sel)) with capped")
     module = module_of(pattern)
     module._PROGRAM.passes.clear()
     for number, (n_q, n) in enumerate(((700, 700), (333, 500))):
