@@ -1,6 +1,6 @@
 """Keys that each query lists for itself, apart from all else that a condition keeps.
 
-    past(512) | selected(sel)    beside the keys of sel: past(512)    the keys of sel: those without past(512)
+past(512) | selected(sel)    beside the keys of sel: past(512)    the keys of sel: those without past(512)
 """
 
 from __future__ import annotations

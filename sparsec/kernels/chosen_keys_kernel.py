@@ -126,7 +126,12 @@ def _row_numbers(own, heads, n_rows):
 def _load_keys(K, k_strides, V, v_strides, own, key, kept, sizes):
     """The keys and the values of a step: [rows, BLOCK_N, ..] where they are APART, otherwise [BLOCK_N, ..]."""
     if sizes.APART:
-        some, at, columns, v_columns = kept[:, :, None], key[:, :, None], _columns_3(sizes.BLOCK_D), _columns_3(sizes.BLOCK_V)
+        some, at, columns, v_columns = (
+            kept[:, :, None],
+            key[:, :, None],
+            _columns_3(sizes.BLOCK_D),
+            _columns_3(sizes.BLOCK_V),
+        )
     else:
         some, at = (key < own.n)[:, None], key[:, None]
         columns, v_columns = tl.arange(0, sizes.BLOCK_D)[None, :], tl.arange(0, sizes.BLOCK_V)[None, :]
@@ -155,9 +160,7 @@ def _keys_of_step(apart, block_m, block_n, rows):
 @triton.jit
 def _keys_at_once(sizes):
     """How many keys of each list a step is about."""
-    KEYS: tl.constexpr = _keys_of_step(
-        sizes.APART, sizes.BLOCK_M, sizes.BLOCK_N, sizes.TOGETHER * sizes.ROWS_OF_QUERY
-    )
+    KEYS: tl.constexpr = _keys_of_step(sizes.APART, sizes.BLOCK_M, sizes.BLOCK_N, sizes.TOGETHER * sizes.ROWS_OF_QUERY)
     return KEYS
 
 

@@ -56,6 +56,7 @@ def test_scores(way: str) -> None:
     "numbers",
     [
         {"heads": 32, "kv_heads": 1, "head_size": 128, "dtype": torch.bfloat16},
+        {"heads": 8, "kv_heads": 1, "head_size": 128, "dtype": torch.bfloat16},
         {"heads": 3, "kv_heads": 3, "head_size": 128, "dtype": torch.float16},
         {"heads": 6, "kv_heads": 2, "head_size": 80, "v_head_size": 48, "dtype": torch.bfloat16},
         {"heads": 8, "kv_heads": 2, "head_size": 256, "dtype": torch.bfloat16},
@@ -66,7 +67,8 @@ def test_heads_and_sizes(numbers: dict, way: str) -> None:
     pattern = pattern_of(CONDITIONS[0])
     module = module_of(pattern)
     module._PROGRAM.passes.clear()
-    for number, sizes in enumerate(((700, 700, None), (2100, 2100, None))):
+    lengths = (300, 700) if numbers["heads"] > 8 else (700, 2100)
+    for number, sizes in enumerate((n, n, None) for n in lengths):
         check(pattern, module.p, *sizes, number, batch=1, **numbers)
 
 
