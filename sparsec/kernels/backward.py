@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call, Dropout, Upstream
-from sparsec.kernels.chosen_keys import is_listed_keys, listed_keys
+from sparsec.kernels.chosen_keys import is_list_of_keys, lists_of_keys
 from sparsec.kernels.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs, rows_listed
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.direct import Box
@@ -54,7 +54,7 @@ def backward_gpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tens
     rows = rows_of_call(program, call)
     own = call._replace(q=as_rows(call.q, rows))
     env = backward_inputs(own, upstream.of(lambda x: as_rows(x, rows)))
-    env |= for_kernels(program, call.inputs, call.positions, call.k.shape[2], rows) | listed_keys(program, call)
+    env |= for_kernels(program, call.inputs, call.positions, call.k.shape[2], rows) | lists_of_keys(program, call)
     prepared_backward(program, env, call.q_offset, rows, call.dropout, call.deterministic)(env)
     return as_heads(env["DQ"], call.q, rows), env["DK"], env["DV"]
 
@@ -88,7 +88,7 @@ def prepared_backward(
     lines = len(env["SEQUENCES"]) if "SEQUENCES" in env else 0
     key: tuple = "backward", q.shape, k.shape, v.shape, strides, q.dtype, q.device, q_offset, "DLSE" in env, lines
     key += rows_of_query, dropout and dropout.p, ordered, dot_precision(q.dtype)
-    data = [name for name in env if name.startswith(DATA) or is_listed_keys(name)]
+    data = [name for name in env if name.startswith(DATA) or is_list_of_keys(name)]
     key += tuple((name, env[name].shape, env[name].dtype) for name in data)
     run = program.passes.get(key)
     if run is None:

@@ -24,8 +24,8 @@ from sparsec.kernels.prepare import Heads, gathered_setting, padded, strides_by_
 from sparsec.kernels.program import Kernel, Program, Region, cdiv
 from sparsec.kernels.stages import near_of, variant_for
 
-_LISTED = "LISTED_"  # begins the names of ordered lists, among the tensors of a call
-_TILE = 64  # rows and keys of the tiles that costs are counted in
+_LIST_OF_KEYS = "LISTED_"  # begins the names of ordered lists, among the tensors of a call
+_COST_TILE = 64  # rows and keys of the tiles that costs are counted in
 _SIDE_BY_SIDE = 1.25  # what a step with gathered keys costs, of such a tile
 _ONE_BY_ONE = 0.8  # the same of one key for each row of a tile
 _ROWS_APART, _KEYS_APART = 2, 16  # of a tile whose rows have keys of their own, at most: one warp has it
@@ -34,18 +34,18 @@ _ORDERED_AT_ONCE = 2048  # entries
 _MOST_ORDERED = 4096  # of a list, which registers have to hold
 
 
-def listed_keys(program: Program, call: Call) -> dict[str, Tensor]:
+def lists_of_keys(program: Program, call: Call) -> dict[str, Tensor]:
     """The lists of single keys of a call, each in rising order, by name; nothing where tiles serve it as well."""
     if not _worth(program, call):
         return {}
     n = call.k.shape[2]
     numbers = dict.fromkeys(number for region in _regions(program, n) for number, _ in region.chosen_keys)
-    return {f"{_LISTED}{number}": _in_order(program, call.inputs[number], n) for number in numbers}
+    return {f"{_LIST_OF_KEYS}{number}": _ordered(program, call.inputs[number], n) for number in numbers}
 
 
-def is_listed_keys(name: str) -> bool:
-    """Whether a tensor of a call is one of `listed_keys`."""
-    return name.startswith(_LISTED)
+def is_list_of_keys(name: str) -> bool:
+    """Whether a tensor of a call is one of `lists_of_keys`."""
+    return name.startswith(_LIST_OF_KEYS)
 
 
 def _regions(program: Program, n: int) -> list[Region]:
@@ -54,12 +54,12 @@ def _regions(program: Program, n: int) -> list[Region]:
     return [region for variant in variants for region in variant.regions if region.chosen_keys]
 
 
-def _in_order(program: Program, x: Tensor, n: int) -> Tensor:
+def _ordered(program: Program, x: Tensor, n: int) -> Tensor:
     x = as_contiguous(x)
     lists = Meta.of(x)
     run = program.passes.get(key := ("ordered", lists, n))
     if run is None:
-        run, block = Pass(program, LISTS=lists), _power_of_two(lists.shape[3])
+        run, block = Pass(program, LISTS=lists), _padded_list(lists.shape[3])
         every, at_once = x.numel() // lists.shape[3], max(1, _ORDERED_AT_ONCE // block)
         run.empty("LISTED", lists.shape, torch.int32)
         values: Environment = {"LISTS": Slot("LISTS"), "LISTED": Slot("LISTED"), "every_list": every}
@@ -91,7 +91,7 @@ def _can(program: Program, call: Call) -> bool:
     listed = [call.inputs[number].shape[3] for region in regions for number, _ in region.chosen_keys]
     if any(region.score_inputs for region in regions):  # which may be read for keys that stand side by side
         return False
-    return bool(regions) and 0 < min(listed) and max(listed) <= _MOST_ORDERED
+    return bool(regions) and min(listed) > 0 and max(listed) <= _MOST_ORDERED
 
 
 def _is_cheaper(program: Program, call: Call) -> bool:
@@ -99,8 +99,8 @@ def _is_cheaper(program: Program, call: Call) -> bool:
     rows = rows_of_query(program, call.q, call.k, call.inputs) if call.sinks is None else 1
     apart = tiled = 0.0
     for region in _regions(program, n):
-        queries = ListedTiles(True, cdiv(n_q, _TILE), _TILE, _TILE, n_q, n, call.q_offset)
-        few = queries._replace(lines=cdiv(n_q * rows, _TILE), queries=_TILE // rows)
+        queries = ListedTiles(True, cdiv(n_q, _COST_TILE), _COST_TILE, _COST_TILE, n_q, n, call.q_offset)
+        few = queries._replace(lines=cdiv(n_q * rows, _COST_TILE), queries=_COST_TILE // rows)
         own = [OwnLists(1, 1, n_q, call.inputs[number].shape[3]) for number, _ in region.chosen_keys]
         tiled += rooms_of(region, few, own, None, 1).entries
         apart += rooms_of(region.beside_keys, queries, (), None, 1).entries
@@ -119,7 +119,7 @@ def _heads_together(program: Program, region: Region, heads: int, kv_heads: int,
     """How many heads that share a key head and its lists are rows of one tile: a power of two."""
     group = heads // kv_heads
     alone = program.by_head or region.answers.score is not None or any(x > kv_heads for x in lists)
-    return 1 if alone else min(group & -group, _TILE)
+    return 1 if alone else min(group & -group, _COST_TILE)
 
 
 # ---------------------------------------------------------------- launches
@@ -135,7 +135,7 @@ class KeysApart(NamedTuple):
 def keys_apart(run: Pass, kernel: Kernel) -> KeysApart | None:
     """The kernels that serve one of the plan where its pass has lists of single keys; None where it has none."""
     here = [region for region in kernel.regions if region.chosen_keys]
-    if run.packed or not any(is_listed_keys(name) for name in run.metas) or not here:
+    if run.packed or not any(is_list_of_keys(name) for name in run.metas) or not here:
         return None
     regions = tuple(
         region.beside_keys._replace(numbers=region.numbers) if region.chosen_keys else region
@@ -150,16 +150,16 @@ def keys_apart(run: Pass, kernel: Kernel) -> KeysApart | None:
     return KeysApart(beside, tuple(made))
 
 
-_KERNELS = {"forward": chosen_keys_forward, "dq": chosen_keys_dq}
+_OVER_LISTS = {"forward": chosen_keys_forward, "dq": chosen_keys_dq}
 
 
 def launch_chosen_keys(
     run: Pass, kernel: Kernel, region: Region, number: int, place: int, heads: Heads, more: Environment, q_offset: int
 ) -> None:
     """Launches a kernel over lists of single keys, those of an input; `more`: what its kind takes besides, by name."""
-    q, k, v, lists = (run.metas[name] for name in ("Q", "K", "V", f"{_LISTED}{number}"))
+    q, k, v, lists = (run.metas[name] for name in ("Q", "K", "V", f"{_LIST_OF_KEYS}{number}"))
     result, keep = "OUT" if kernel.kind == "forward" else "DQ", region.chosen_keys[place][1]
-    groups = [meta.shape[1] for name, meta in run.metas.items() if name.startswith("INPUT_") or is_listed_keys(name)]
+    groups = [meta.shape[1] for name, meta in run.metas.items() if name.startswith("INPUT_") or is_list_of_keys(name)]
     rows = run.rows_of_query
     (block_m, block_n), options = gathered_setting(run.program, kernel, q)
     together = min(_heads_together(run.program, region, q.shape[1], k.shape[1], groups), block_m // rows)
@@ -170,7 +170,7 @@ def launch_chosen_keys(
         at_once = _BYTES_APART // (padded(max(q.shape[3], v.shape[3])) * q.dtype.itemsize)
         block_m, block_n, options = _ROWS_APART, min(at_once, _KEYS_APART), {"num_warps": 1}
     else:
-        block_n = min(block_n, max(16, block_m // shared * _power_of_two(lists.shape[3])))
+        block_n = min(block_n, max(16, block_m // shared * _padded_list(lists.shape[3])))
     values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | more | read_inputs(run) | heads.lists
     values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
     values |= {"listed": lists.shape[3], "lists": lists.shape[2], "groups": lists.shape[1]}
@@ -184,13 +184,13 @@ def launch_chosen_keys(
     values |= {name: Slot(name) for name in ("Q", "K", "V", *(["DO"] if kernel.kind == "dq" else []))}
     tables = [x for _, source in region.tables for x in source.rows(k.shape[2], 0, None, run.device)[1:]]
     values |= {"TABLES": Tables(tables)} if tables else {}
-    values |= {"LISTED": Slot(f"{_LISTED}{number}"), "PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP")}
+    values |= {"LISTED": Slot(f"{_LIST_OF_KEYS}{number}"), "PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP")}
     values |= {result: Slot("CARRY" if kernel.carries else result)}
     values |= {f"{result}_TOP": Slot("CARRY_TOP") if kernel.carries else None}
     grid = cdiv(q.shape[2] * together, block_m), heads.queries // together, q.shape[0]
-    run.launch(_KERNELS[kernel.kind], grid, values, options)
+    run.launch(_OVER_LISTS[kernel.kind], grid, values, options)
 
 
-def _power_of_two(listed: int) -> int:
+def _padded_list(listed: int) -> int:
     """The least that is no smaller."""
     return 1 << (listed - 1).bit_length()

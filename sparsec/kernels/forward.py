@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.arguments import Call, Dropout
-from sparsec.kernels.chosen_keys import listed_keys
+from sparsec.kernels.chosen_keys import lists_of_keys
 from sparsec.kernels.device import LOG2_E_FLOAT
 from sparsec.kernels.hardware import dot_precision
 from sparsec.kernels.heads_as_rows import as_heads, as_rows, rows_of_query
@@ -29,7 +29,7 @@ def forward_gpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     if q.shape[3] != call.v.shape[3] and program.grouped:
         out, lse = forward_gpu(program, call.of_one_size())
         return lying_as(out[..., : call.v.shape[3]], q), lse
-    listed = listed_keys(program, call)
+    listed = lists_of_keys(program, call)
     rows = 1 if listed else rows_of_call(program, call)
     own, k, v = as_readable(as_rows(q, rows)), as_readable(call.k), as_readable(call.v)
     data = for_kernels(program, call.inputs, call.positions, k.shape[2], rows) | listed | data_besides(call)
