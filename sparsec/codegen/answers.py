@@ -9,6 +9,7 @@ import textwrap
 from dataclasses import dataclass
 
 from sparsec.codegen.arguments import DataArguments
+from sparsec.codegen.chosen_keys import ChosenKeysText, chosen_keys_text
 from sparsec.codegen.dialects import Scalar, Torch, Triton
 from sparsec.codegen.origins import Names, Origins, comment, unknown
 from sparsec.codegen.spans import Spans
@@ -54,15 +55,6 @@ class Ranges:
     def same_for_tiles(self) -> bool:
         """Whether one text serves integers and tensors."""
         return self.scalar == self.tiles
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenKeysText:
-    """What lists of single keys add to a region."""
-
-    input: int  # that holds the lists, by number
-    name: str  # of the function that says which of their pairs are kept
-    keep: list[str]  # empty: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +183,7 @@ def answers(
         beside_keys=answers(region.beside_keys, f"{suffix}_beside_keys", own, everyone, data, numbered)
         if region.beside_keys
         else None,
-        chosen_keys=tuple(
-            ChosenKeysText(
-                data.number(each.name),
-                f"_keep_chosen_{number}{suffix}",
-                [] if each.kept == ir.TRUE else triton.lines(each.kept, "return "),
-            )
-            for number, each in enumerate(region.chosen_keys)
-        ),
+        chosen_keys=chosen_keys_text(region.chosen_keys, triton, data, suffix),
         keep_static=[] if isinstance(static, ir.Bool) else triton.lines(static, "return "),
         data=data,
         numbers=", NUMBERS" if numbered else "",

@@ -5,7 +5,7 @@ past(512) | selected(sel)    beside the keys of sel: past(512)    the keys of se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sparsec.ir import algebra
@@ -30,32 +30,30 @@ class KeysApart:
 
 def keys_apart(condition: ir.Set) -> KeysApart | None:
     """The lists of single keys that only ever add pairs to a condition, apart; None where there are none."""
-    leaves = dict.fromkeys(_leaves(condition, False))
-    against = set(_leaves(condition, True))
-    own = [leaf for leaf in leaves if leaf not in against]
+    adding = dict(_tests(condition, adds=True))
+    own = {test: name for test, name in adding.items() if test not in dict(_tests(condition, adds=False))}
     if not own:
         return None
-    none: dict[ir.DataTest, ir.Set] = dict.fromkeys(own, ir.FALSE)
-    beside = _with(condition, none)
-    lists = []
-    for place, leaf in enumerate(own):
-        earlier: dict[ir.DataTest, ir.Set] = dict.fromkeys(own[:place], ir.FALSE)
-        kept = _with(condition, earlier | {leaf: ir.TRUE})
-        others = [algebra.complement(each) for each in own[:place]]
-        lists.append(ChosenKeys(leaf.test.name, algebra.conjunction(kept, algebra.complement(beside), *others)))
+    beside = _with(condition, dict.fromkeys(own, ir.FALSE))
+    lists, earlier = [], dict[ir.DataTest, ir.Set]()
+    for test, name in own.items():
+        kept = _with(condition, earlier | {test: ir.TRUE})
+        others = map(algebra.complement, earlier)
+        lists.append(ChosenKeys(name, algebra.conjunction(kept, algebra.complement(beside), *others)))
+        earlier[test] = ir.FALSE
     return KeysApart(beside, tuple(lists))
 
 
-def _leaves(condition: ir.Set, against: bool) -> list[ir.DataTest]:
-    """The tests of lists of single keys that stand under no complement, or `against`: under one, or an odd number."""
+def _tests(condition: ir.Set, adds: bool) -> Iterator[tuple[ir.DataTest, str]]:
+    """The tests of lists of single keys that add pairs where they hold, or take some; and the names of their inputs."""
     match condition:
         case ir.And(parts) | ir.Or(parts):
-            return [leaf for part in parts for leaf in _leaves(part, against)]
+            for part in parts:
+                yield from _tests(part, adds)
         case ir.Not(part):
-            return _leaves(part, not against)
-        case ir.DataTest(ir.Chosen(_, 1, 1)):
-            return [] if against else [condition]
-    return []
+            yield from _tests(part, not adds)
+        case ir.DataTest(ir.Chosen(name, 1, 1)) if adds:
+            yield condition, name
 
 
 def _with(condition: ir.Set, known: Mapping[ir.DataTest, ir.Set]) -> ir.Set:

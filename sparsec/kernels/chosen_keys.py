@@ -80,7 +80,7 @@ def _worth(program: Program, call: Call) -> bool:
     if not any(own.kind == "keys" for own in program.inputs) or call.dropout is not None or call.table is not None:
         return False
     q, k = call.q, call.k
-    key = "keys apart", q.shape, k.shape, call.v.shape[3], call.q_offset, call.sinks is None
+    key: tuple = "keys apart", q.shape, k.shape, call.v.shape[3], call.q_offset, call.sinks is None
     key += q.dtype, tuple(x.shape for x in call.inputs)
     known = program.passes.get(key)
     return remember(program, key, _can(program, call) and _is_cheaper(program, call)) if known is None else known
@@ -125,40 +125,45 @@ def _heads_together(program: Program, region: Region, heads: int, kv_heads: int,
 # ---------------------------------------------------------------- launches
 
 
-class KeysApart(NamedTuple):
-    """A kernel of the plan as several."""
+class OverList(NamedTuple):
+    """A kernel over lists of single keys: of a region the one of that place."""
 
-    beside: Kernel  # over what is kept beside lists
-    lists: tuple[tuple[Kernel, Region, int, int], ...]  # over these, each about a region's list of that place
+    kernel: Kernel
+    region: Region
+    place: int
+
+
+class KeysApart(NamedTuple):
+    """A kernel of the plan as several: over what is kept beside lists, and over these."""
+
+    beside: Kernel
+    lists: tuple[OverList, ...]
 
 
 def keys_apart(run: Pass, kernel: Kernel) -> KeysApart | None:
     """The kernels that serve one of the plan where its pass has lists of single keys; None where it has none."""
-    here = [region for region in kernel.regions if region.chosen_keys]
-    if run.packed or not any(is_list_of_keys(name) for name in run.metas) or not here:
+    here = [(region, place) for region in kernel.regions for place in range(len(region.chosen_keys))]
+    if not here or not any(map(is_list_of_keys, run.metas)):
         return None
     regions = tuple(
         region.beside_keys._replace(numbers=region.numbers) if region.chosen_keys else region
         for region in kernel.regions
     )
     beside = kernel._replace(regions=regions, end="carry", split_prefix=0, before_lists=True)
-    lists = [(region, number, place) for region in here for place, (number, _) in enumerate(region.chosen_keys)]
-    made = []
-    for region, number, place in lists:
-        last = len(made) == len(lists) - 1
-        made.append((kernel._replace(begin="continue", end=kernel.end if last else "carry"), region, number, place))
-    return KeysApart(beside, tuple(made))
+    between = kernel._replace(begin="continue", end="carry")
+    kernels = *[between] * (len(here) - 1), between._replace(end=kernel.end)
+    return KeysApart(beside, tuple(OverList(each, *own) for each, own in zip(kernels, here, strict=True)))
 
 
 _OVER_LISTS = {"forward": chosen_keys_forward, "dq": chosen_keys_dq}
 
 
-def launch_chosen_keys(
-    run: Pass, kernel: Kernel, region: Region, number: int, place: int, heads: Heads, more: Environment, q_offset: int
-) -> None:
-    """Launches a kernel over lists of single keys, those of an input; `more`: what its kind takes besides, by name."""
+def launch_chosen_keys(run: Pass, own: OverList, heads: Heads, more: Environment, q_offset: int) -> None:
+    """Launches a kernel over lists of single keys; `more`: what its kind takes besides, by name."""
+    kernel, region, place = own
+    number, keep = region.chosen_keys[place]
     q, k, v, lists = (run.metas[name] for name in ("Q", "K", "V", f"{_LIST_OF_KEYS}{number}"))
-    result, keep = "OUT" if kernel.kind == "forward" else "DQ", region.chosen_keys[place][1]
+    result = "OUT" if kernel.kind == "forward" else "DQ"
     groups = [meta.shape[1] for name, meta in run.metas.items() if name.startswith("INPUT_") or is_list_of_keys(name)]
     rows = run.rows_of_query
     (block_m, block_n), options = gathered_setting(run.program, kernel, q)

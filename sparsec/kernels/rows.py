@@ -43,8 +43,8 @@ def launch_rows(
                     launch_hopper(run, apart.beside, heads, more(apart.beside), q_offset)
                 else:
                     _launch_kernel(run, apart.beside, heads, own, rows, more(apart.beside), q_offset)
-                for each, *what in apart.lists:
-                    launch_chosen_keys(run, each, *what, heads, more(each), q_offset)
+                for each in apart.lists:
+                    launch_chosen_keys(run, each, heads, more(each.kernel), q_offset)
             elif kind == "forward" and on_hopper(run, kernel, q_offset):
                 launch = launch_hopper_blocks if in_blocks(run, kernel, q_offset) else launch_hopper
                 launch(run, kernel, heads, more(kernel), q_offset)
