@@ -15,7 +15,7 @@ from typing import Literal
 
 from sparsec.diagnostics import SparsecError
 from sparsec.diagnostics.needs import TORCH
-from sparsec.kernels.hopper_rules import HEAD_SIZES, NEEDS_DRIVER, NEEDS_GLUON, wanted_tier
+from sparsec.kernels.hopper.rules import HEAD_SIZES, NEEDS_DRIVER, NEEDS_GLUON, wanted_tier
 
 _LIBRARIES = ("islpy", "lark", "sympy", "jinja2", "numpy")
 _TEXT = "pattern self_test = 0 <= q - k < 24 | k < 3 & k <= q"
@@ -123,7 +123,7 @@ def _hopper(name: str) -> Look:
         return Look(name, "kernels for Hopper GPUs are left out: no GPU")
     if wanted_tier() == "plain":
         return Look(name, "kernels for Hopper GPUs are left out: SPARSEC_TIER is plain")
-    lacking = import_module("sparsec.kernels.hopper_tier").machine_lacks(import_module("torch").device("cuda", 0))
+    lacking = import_module("sparsec.kernels.hopper.tier").machine_lacks(import_module("torch").device("cuda", 0))
     if not lacking:
         found = f"kernels for Hopper GPUs are used where they are faster, for 16-bit types and {HEAD_SIZES}"
         return Look(name, f"{found}; `sparsec cost --gpu h100` says it of a pattern")

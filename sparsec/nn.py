@@ -15,10 +15,10 @@ from sparsec.diagnostics import torch_for
 with torch_for("sparsec.nn"):
     import torch
 
-    from sparsec.kernels.call import integer
-    from sparsec.kernels.dropout import checked_probability
-    from sparsec.kernels.indexer import index_keys
-    from sparsec.kernels.positions import Positions, checked_positions
+    from sparsec.kernels.chosen.indexer import index_keys
+    from sparsec.kernels.program.checks import integer
+    from sparsec.kernels.sequences.positions import Positions, checked_positions
+    from sparsec.kernels.weights.dropout import checked_probability
 
 if TYPE_CHECKING:
     from sparsec.runtime.attend import Attend as Operator

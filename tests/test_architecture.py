@@ -107,6 +107,28 @@ RANK = {
     "__main__": 17,
 }
 
+# A folder of the support library imports only itself and folders with a lower number; `support` imports all.
+KERNELS_RANK = {
+    "machine": 0,
+    "native": 0,
+    "dispatch": 0,
+    "program": 1,
+    "tiles": 1,
+    "launches": 2,
+    "sequences": 3,
+    "weights": 4,
+    "lists": 4,
+    "groups": 5,
+    "chosen": 5,
+    "hopper/forward": 5,
+    "hopper/backward": 5,
+    "hopper": 6,
+    "passes": 7,
+    "cpu": 7,
+    "decode": 8,
+    "operator": 8,
+}
+
 
 def part(module: Path) -> str:
     """The stage that a file belongs to: its folder, or its own name at the top."""
@@ -140,6 +162,19 @@ def test_stages_depend_downwards(module: Path) -> None:
             target = rest.split(".")[0]
             lower_stage = RANK.get(target, RANK["__init__"]) < RANK[part(module)]
             assert target == part(module) or lower_stage, f"{module} imports {name}"
+
+
+KERNELS = [module for module in MODULES if part(module) == "kernels" and len(module.parts) > 3]
+
+
+@pytest.mark.parametrize("module", KERNELS, ids=str)
+def test_folders_of_kernels_depend_downwards(module: Path) -> None:
+    own = "/".join(module.parts[2:-1])
+    for name in imports(module):
+        if name.startswith("sparsec.kernels."):
+            parts = name.split(".")[2:]
+            target = next(folder for end in (2, 1) if (folder := "/".join(parts[:end])) in KERNELS_RANK)
+            assert target == own or KERNELS_RANK[target] < KERNELS_RANK[own], f"{module} imports {name}"
 
 
 def test_the_reference_is_kept_from_what_it_judges() -> None:

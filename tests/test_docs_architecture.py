@@ -95,6 +95,12 @@ def test_who_may_import_what() -> None:
     assert {name for _, owned in said.values() for name in re.findall(r"\w+", owned)} == owners.keys() - {"numpy"}
 
 
+def test_folders_of_kernels() -> None:
+    rows = re.findall(r"^\| (\d+) \| ([^|]*) \| [^|]* \|$", ARCHITECTURE.read_text(), re.MULTILINE)
+    said = {folder: int(rank) for rank, folders in rows for folder in re.findall(r"[\w/]+", folders)}
+    assert said == kept("KERNELS_RANK")
+
+
 # ---------------------------------------------------------------- the README
 
 

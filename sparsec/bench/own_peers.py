@@ -16,12 +16,12 @@ from sparsec.bench.race import Peer, Tensors
 from sparsec.cache.records import digest, module_name
 from sparsec.codegen.emit import emit
 from sparsec.ir import nodes as ir
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.hopper_rules import TIER
-from sparsec.kernels.hopper_tier import machine_lacks
-from sparsec.kernels.program import Program
+from sparsec.kernels.hopper.rules import TIER
+from sparsec.kernels.hopper.tier import machine_lacks
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call, Upstream
+from sparsec.kernels.program.program import Program
 from sparsec.plan.build import build
 from sparsec.runtime.derived import function_of
 from sparsec.runtime.module import module

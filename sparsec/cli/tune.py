@@ -17,7 +17,7 @@ from sparsec.diagnostics import EnvironmentLacks, SparsecError, torch_for
 
 if TYPE_CHECKING:
     from sparsec.bench.setting import Setting as Shapes
-    from sparsec.kernels.settings import Setting
+    from sparsec.kernels.machine.settings import Setting
     from sparsec.pipeline import Compiled
     from sparsec.tuning.tune import Limits, Outcome, Progress
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from sparsec.codegen.tuned import Place
-    from sparsec.kernels.settings import Setting
+    from sparsec.kernels.machine.settings import Setting
     from sparsec.tuning.journal import Trial
 
 

@@ -14,7 +14,7 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.invariance import is_of_distance
 from sparsec.ir.scores import ReadReal, Real, Scaled, constant, inputs_of_score, reads_of
-from sparsec.kernels.hopper_rules import is_bounded
+from sparsec.kernels.hopper.rules import is_bounded
 
 _MOST_FINITE = 1e30
 
@@ -123,7 +123,7 @@ def _is_below(score: Real, bound: float) -> bool:
 
 def _are_finite(score: Real, derived: Real) -> bool:
     """Whether a score and its derivative are known to be, and depend on products."""
-    return not constant(derived) and all(_is_below(each, _MOST_FINITE) for each in (score, derived))
+    return constant(derived) is None and all(_is_below(each, _MOST_FINITE) for each in (score, derived))
 
 
 def _numbers(names: frozenset[str], data: DataArguments) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Nodes -> Triton text that decides whole tiles: whether a condition may hold for some pair, and whether for all.
 
-The text calls `sparsec.kernels.spans`: what data the condition reads is looked at once, then every test, then all.
+It calls `sparsec.kernels.tiles.spans`: what data the condition reads is looked at once, then every test, then all.
 """
 
 from __future__ import annotations

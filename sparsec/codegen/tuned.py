@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sparsec.kernels.settings import KERNELS, Setting
+from sparsec.kernels.machine.settings import KERNELS, Setting
 
 FORMAT = 1
 
@@ -21,7 +21,7 @@ class Place:
     """What a setting is for.  `head_size` is rounded up to a power of two; `shape` is sparsec.codegen.shape's word."""
 
     gpu: str  # as torch.cuda.get_device_name says
-    tier: str  # of sparsec.kernels.settings
+    tier: str  # of sparsec.kernels.machine.settings
     dtype: str
     head_size: int
     kernel: str

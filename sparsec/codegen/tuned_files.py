@@ -15,7 +15,7 @@ from pathlib import Path
 from sparsec import files
 from sparsec.codegen.tuned import FORMAT, Place, Tuned
 from sparsec.diagnostics import CannotRead, SparsecError, TunedUnusable
-from sparsec.kernels.settings import KERNELS, SETTINGS, Setting
+from sparsec.kernels.machine.settings import KERNELS, SETTINGS, Setting
 
 VARIABLE = "SPARSEC_TUNED"
 

@@ -22,11 +22,11 @@ from sparsec.distributed.passes import Part
 from sparsec.distributed.steps import steps_of
 from sparsec.ir import nodes as ir
 from sparsec.ir.approximate import bounded
-from sparsec.kernels.call import integer
-from sparsec.kernels.dropout import Dropped, checked_dropout, streams_of
-from sparsec.kernels.inputs import checked_inputs, refuse_lists
-from sparsec.kernels.positions import Positions, checked_positions
-from sparsec.kernels.sequence_table import sequence_table
+from sparsec.kernels.program.checks import integer
+from sparsec.kernels.program.inputs import checked_inputs, refuse_lists
+from sparsec.kernels.sequences.positions import Positions, checked_positions
+from sparsec.kernels.sequences.table import sequence_table
+from sparsec.kernels.weights.dropout import Dropped, checked_dropout, streams_of
 from sparsec.runtime.attend import Attend
 
 _MOST_KEPT = 64  # lengths whose index lists are kept

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sparsec.analysis.touch import Segment
 from sparsec.distributed.forms import Run, Step
-from sparsec.kernels.inputs import Input, part_of
-from sparsec.kernels.program import Program, cdiv
+from sparsec.kernels.program.inputs import Input, part_of
+from sparsec.kernels.program.program import Program, cdiv
 
 if TYPE_CHECKING:
     from sparsec.distributed.passes import Part

@@ -14,7 +14,7 @@ from sparsec.ir import scores
 from sparsec.ir.algebra import conjunction
 from sparsec.ir.inputs import Input, reads
 from sparsec.ir.invariance import diagonal_period
-from sparsec.kernels.packed import at_once
+from sparsec.kernels.operator.packed import at_once
 from sparsec.runtime.attend import Attend
 from sparsec.runtime.derived import operator_of
 from sparsec.sets.redundancy import given
@@ -27,7 +27,7 @@ Document = tuple[Segment, list[Placed]]  # a document, and the parts of it that 
 class Form:
     """An operator, and by how much both sides may move at once without a change; None: not at all."""
 
-    operator: Any  # sparsec.kernels.op.Operator
+    operator: Any  # sparsec.kernels.operator.op.Operator
     period: int | None
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparsec.kernels.device import tl, triton
-from sparsec.kernels.prepare import padded
-from sparsec.kernels.program import cdiv
+from sparsec.kernels.launches.prepare import padded
+from sparsec.kernels.machine.device import tl, triton
+from sparsec.kernels.program.program import cdiv
 
 _ROWS = 64
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sparsec.distributed.data import Data
 from sparsec.distributed.passes import Part, backward, forward
-from sparsec.kernels.derivatives import NO_DERIVATIVE, under_autograd
-from sparsec.kernels.memory import empty_as
-from sparsec.kernels.sinks import sink_gradient
+from sparsec.kernels.dispatch.derivatives import NO_DERIVATIVE, under_autograd
+from sparsec.kernels.machine.memory import empty_as
+from sparsec.kernels.weights.sinks import sink_gradient
 
 
 class Owner(Protocol):

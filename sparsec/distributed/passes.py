@@ -20,10 +20,10 @@ from sparsec.distributed.data import Data, given_inputs, of_step, positions_of
 from sparsec.distributed.exchange import Rows
 from sparsec.distributed.forms import Run, Step, Steps
 from sparsec.distributed.kernels import join_rows
-from sparsec.kernels.inputs import part_of
-from sparsec.kernels.memory import empty_as, lying_as
-from sparsec.kernels.sequences import table_lines
-from sparsec.kernels.sinks import with_sinks
+from sparsec.kernels.machine.memory import empty_as, lying_as
+from sparsec.kernels.program.inputs import part_of
+from sparsec.kernels.sequences.sequences import table_lines
+from sparsec.kernels.weights.sinks import with_sinks
 
 _NEVER = float("-inf")
 

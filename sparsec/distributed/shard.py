@@ -15,9 +15,9 @@ from sparsec.diagnostics import NotSharded, SparsecError
 from sparsec.distributed import operators
 from sparsec.distributed.core import Core, on_device
 from sparsec.ir.chosen import Routing
-from sparsec.kernels.call import checked, checked_flag, integer
-from sparsec.kernels.op import cast_by_autocast, positive
-from sparsec.kernels.sinks import checked_sinks
+from sparsec.kernels.operator.op import cast_by_autocast, positive
+from sparsec.kernels.program.checks import checked, checked_flag, integer
+from sparsec.kernels.weights.sinks import checked_sinks
 from sparsec.runtime.attend import Attend
 from sparsec.runtime.bound_pattern import BoundPattern
 

@@ -2,12 +2,38 @@
 
 import torch
 
-from sparsec.kernels.choose import Choice, Eligible
-from sparsec.kernels.chosen_kernels import is_chosen, is_in_group_of, some_chosen
-from sparsec.kernels.decode_program import StepGroup, StepRegion, Steps
-from sparsec.kernels.device import floor_div, floor_mod, tl, to_int32, triton
-from sparsec.kernels.dropout import Dropped
-from sparsec.kernels.entries import (
+from sparsec.kernels.chosen.choose import Choice, Eligible
+from sparsec.kernels.chosen.grouping import Hashing, Routing
+from sparsec.kernels.decode.program import StepGroup, StepRegion, Steps
+from sparsec.kernels.lists.row_classes import in_row_class
+from sparsec.kernels.lists.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
+from sparsec.kernels.machine.device import floor_div, floor_mod, tl, to_int32, triton
+from sparsec.kernels.operator.op import Operator
+from sparsec.kernels.program.input_entries import (
+    as_index,
+    entry,
+    is_entry,
+    is_in_group,
+    is_inside,
+    is_listed_block,
+    real_entry,
+)
+from sparsec.kernels.program.inputs import Input
+from sparsec.kernels.program.program import (
+    Answers,
+    Group,
+    Groups,
+    Kernel,
+    Program,
+    Read,
+    Reads,
+    Region,
+    Variant,
+    numbered,
+)
+from sparsec.kernels.sequences.positions import Positions
+from sparsec.kernels.tiles.chosen import is_chosen, is_in_group_of, some_chosen
+from sparsec.kernels.tiles.entries import (
     is_counted,
     is_listed,
     is_position,
@@ -19,16 +45,10 @@ from sparsec.kernels.entries import (
     read_pair,
     read_position,
 )
-from sparsec.kernels.grouping import Hashing, Routing
-from sparsec.kernels.input_entries import as_index, entry, is_entry, is_in_group, is_inside, is_listed_block, real_entry
-from sparsec.kernels.inputs import Input
-from sparsec.kernels.loads import in_long_table_row, in_table_row
-from sparsec.kernels.op import Operator
-from sparsec.kernels.positions import Positions
-from sparsec.kernels.program import Answers, Group, Groups, Kernel, Program, Read, Reads, Region, Variant, numbered
-from sparsec.kernels.reals import as_real, choose_real, real, real_distance, real_zeros
-from sparsec.kernels.row_classes import in_row_class
-from sparsec.kernels.spans import (
+from sparsec.kernels.tiles.loads import in_long_table_row, in_table_row
+from sparsec.kernels.tiles.ranges import after_range, ordered_ranges, tile_range
+from sparsec.kernels.tiles.reals import as_real, choose_real, real, real_distance, real_zeros
+from sparsec.kernels.tiles.spans import (
     counted,
     judged,
     some_counted,
@@ -53,9 +73,8 @@ from sparsec.kernels.spans import (
     verdict_or,
     where_inside,
 )
-from sparsec.kernels.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
-from sparsec.kernels.tanh import exp2_tanh, tanh
-from sparsec.kernels.tiles import after_range, ordered_ranges, tile_range
+from sparsec.kernels.tiles.tanh import exp2_tanh, tanh
+from sparsec.kernels.weights.dropout import Dropped
 
 __all__ = [
     "Answers",

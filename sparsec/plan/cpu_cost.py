@@ -17,7 +17,7 @@ from sparsec.plan.evaluate import steps
 from sparsec.plan.nodes import Region, Residue, Variant
 from sparsec.plan.programs import BLOCK
 
-_HEIGHTS = np.array([[1], [2], [4], [8]])  # tiles of queries that are taken together, as in kernels/cpu_stacks.py
+_HEIGHTS = np.array([[1], [2], [4], [8]])  # tiles of queries that are taken together, as in kernels/cpu/stacks.py
 _LOST = 0.84  # for each tile of keys of a product, as there
 _TILE = 0.6  # of queries: reading them, storing and joining their results
 _CALL = 3.0  # of Python, some 3 ms over 16 heads

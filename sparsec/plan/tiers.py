@@ -1,4 +1,4 @@
-"""In which tier of kernels a plan will run on a GPU, and why, by the rules of `sparsec.kernels.hopper_rules`.
+"""In which tier of kernels a plan will run on a GPU, and why, by the rules of `sparsec.kernels.hopper.rules`.
 
 What operators find out before a launch, from tensors and kernels, is found here from the plan alone.  One thing is not:
 whether heads that differ in numbers share their kernels, which then know no bound of a score (`codegen.sharing`).
@@ -19,8 +19,8 @@ from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import inputs_read
 from sparsec.ir.scores import constant, inputs_of_score
 from sparsec.ir.vector import Values, holds, integer
-from sparsec.kernels import hopper_rules as rules
-from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, hopper_size
+from sparsec.kernels.hopper import rules
+from sparsec.kernels.hopper.resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, hopper_size
 from sparsec.plan.nodes import Contiguous, Cover, Group, Kernel, Plan, Region, Variant
 
 _SAMPLES = 16

@@ -83,7 +83,7 @@ class Attend(Calls, Decodes):
         counted from its own start: lists of the sequences in a row follow one another, labels stand beside their rows
         of q and k, and what belongs to no sequence is -1.
         """
-        from sparsec.kernels.positions import Positions
+        from sparsec.kernels.sequences.positions import Positions
 
         positions = Positions(q_offset, k_offset, documents, lengths, q_lengths)
         return self._operator.choices(q, k, scale, **positions._asdict(), **inputs)
@@ -112,8 +112,8 @@ class Attend(Calls, Decodes):
         """
         import torch
 
-        from sparsec.kernels.op import cast_by_autocast
-        from sparsec.kernels.positions import Positions
+        from sparsec.kernels.operator.op import cast_by_autocast
+        from sparsec.kernels.sequences.positions import Positions
         from sparsec.runtime.weights import weights, weights_of_sequences
 
         positions = Positions(q_offset, k_offset, documents, lengths, q_lengths)
@@ -177,7 +177,7 @@ class Attend(Calls, Decodes):
         The same on every device and for every pattern.  Query i is at position i + q_offset, by default i + n_k - n_q;
         document i of a packed call has the mask of row i.  Takes memory for every pair.  ValueError as of a call.
         """
-        from sparsec.kernels.dropout import dropout_mask
+        from sparsec.kernels.weights.dropout import dropout_mask
 
         return dropout_mask(shape, dropout_p, dropout_seed, q_offset, as_device(device))
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from sparsec.analysis.retention import Retention
     from sparsec.cache.records import Record
-    from sparsec.kernels.decode_call import Decoder
-    from sparsec.kernels.step_work import StepWork
+    from sparsec.kernels.decode.call import Decoder
+    from sparsec.kernels.decode.step_work import StepWork
     from sparsec.runtime.bound_pattern import BoundPattern
 
 
@@ -79,7 +79,7 @@ class Decodes:
         Raises ValueError [SP0612] where `lengths` is no int32 [B]; `decode` where it gets another tensor of lengths, or
         where the numbers in it have changed since.
         """
-        from sparsec.kernels.step_work import StepWork
+        from sparsec.kernels.decode.step_work import StepWork
 
         return StepWork(lengths)
 
@@ -98,7 +98,7 @@ class Decodes:
 
     @cached_property
     def _decoder(self) -> Decoder:
-        from sparsec.kernels.decode_call import Decoder
+        from sparsec.kernels.decode.call import Decoder
         from sparsec.runtime.build_or_load import fetch_steps
         from sparsec.runtime.module import module
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from sparsec.ir.nodes import Pattern
-    from sparsec.kernels.op import Attention, Operator
+    from sparsec.kernels.operator.op import Attention, Operator
 
 
 def operator_of(pattern: Pattern) -> Operator:

@@ -40,7 +40,7 @@ def module(text: str, name: str, path: Path | None = None) -> ModuleType:
 
 def check_tier() -> None:
     """SparsecError where SPARSEC_TIER names no tier of kernels."""
-    from sparsec.kernels.hopper_rules import TIER, wanted_tier
+    from sparsec.kernels.hopper.rules import TIER, wanted_tier
 
     try:
         wanted_tier()

@@ -7,14 +7,10 @@ nothing, so every kernel is specialised and tuned as it would be in a call.
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 
@@ -23,37 +19,44 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
-from sparsec.kernels import decode_gpu, hardware, hopper_backward, hopper_rows, hopper_rules, hopper_tier, prepare
-from sparsec.kernels.arguments import Call, Dropout, Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.chosen_kernels import mark_chosen
-from sparsec.kernels.chosen_keys_kernel import chosen_keys_dq, chosen_keys_forward, order_keys
-from sparsec.kernels.decode_gpu import environment_of, prepared_step
-from sparsec.kernels.decode_kernel import decode_kernel
-from sparsec.kernels.decode_pages import Pages
-from sparsec.kernels.decode_parts import merge_parts_kernel
-from sparsec.kernels.dkdv_kernel import dkdv_kernel
-from sparsec.kernels.dq_kernel import dq_kernel
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.forward_kernel import forward_kernel
-from sparsec.kernels.gather import gather_kernel
-from sparsec.kernels.group_joins import grouped_stats, join_softmaxes, join_sums
-from sparsec.kernels.group_kernels import grouped_dkdv, grouped_dq, grouped_forward
-from sparsec.kernels.group_lists import count_clusters, list_members
-from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
-from sparsec.kernels.hopper_backward_list import hopper_list_steps, hopper_sequence_stats
-from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
-from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_row_stats import hopper_join_sums, hopper_row_stats
-from sparsec.kernels.inputs import Input
-from sparsec.kernels.judging import begin_lists, list_tiles, list_tiles_of_sequences
-from sparsec.kernels.long_lines import share_lines
-from sparsec.kernels.packed import backward_packed, forward_packed, input_gradients_packed
-from sparsec.kernels.read_gradients import input_gradients_gpu
-from sparsec.kernels.read_kernel import read_gradient_kernel
-from sparsec.kernels.sequences import of_documents
-from sparsec.kernels.splits import combine_splits, reduce_splits
-from sparsec.kernels.table_tiles import list_named_tiles
+from sparsec.kernels.chosen_keys.kernels import chosen_keys_dq, chosen_keys_forward, order_keys
+from sparsec.kernels.decode import gpu as decode_gpu
+from sparsec.kernels.decode.gpu import environment_of, prepared_step
+from sparsec.kernels.decode.kernel import decode_kernel
+from sparsec.kernels.decode.pages import Pages
+from sparsec.kernels.decode.parts import merge_parts_kernel
+from sparsec.kernels.groups.joins import grouped_stats, join_softmaxes, join_sums
+from sparsec.kernels.groups.kernels import grouped_dkdv, grouped_dq, grouped_forward
+from sparsec.kernels.groups.lists import count_clusters, list_members
+from sparsec.kernels.hopper import launch_backward as hopper_backward
+from sparsec.kernels.hopper import launch_forward as hopper_rows
+from sparsec.kernels.hopper import rules as hopper_rules
+from sparsec.kernels.hopper import tier as hopper_tier
+from sparsec.kernels.hopper.backward.kernel import hopper_backward_kernel
+from sparsec.kernels.hopper.backward.row_stats import hopper_join_sums, hopper_row_stats
+from sparsec.kernels.hopper.backward.step_list import hopper_list_steps, hopper_sequence_stats
+from sparsec.kernels.hopper.forward.block_kernel import hopper_block_kernel
+from sparsec.kernels.hopper.forward.kernel import hopper_forward_kernel
+from sparsec.kernels.launches import prepare
+from sparsec.kernels.launches.gather import gather_kernel
+from sparsec.kernels.lists.judging import begin_lists, list_tiles, list_tiles_of_sequences
+from sparsec.kernels.lists.long_lines import share_lines
+from sparsec.kernels.lists.table_tiles import list_named_tiles
+from sparsec.kernels.machine import hardware
+from sparsec.kernels.operator.packed import backward_packed, forward_packed, input_gradients_packed
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.dkdv_kernel import dkdv_kernel
+from sparsec.kernels.passes.dq_kernel import dq_kernel
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.passes.forward_kernel import forward_kernel
+from sparsec.kernels.passes.read_gradients import input_gradients_gpu
+from sparsec.kernels.passes.read_kernel import read_gradient_kernel
+from sparsec.kernels.program.arguments import Call, Dropout, Upstream
+from sparsec.kernels.program.inputs import Input
+from sparsec.kernels.sequences.sequences import of_documents
+from sparsec.kernels.tiles.chosen import mark_chosen
+from sparsec.kernels.tiles.splits import combine_splits, reduce_splits
+from sparsec.runtime.compiler_report import CompiledKernel, report_of
 
 _ENTRIES = 16  # of a list that a call gives
 _PROCESSORS = 132  # of the GPU that is not there: programs are as many, which compiles nothing else
@@ -84,18 +87,6 @@ TARGETS = {
     "sm_100": Target(GPUTarget("cuda", 100, 32), 227 * 1024),  # B200
     "gfx942": Target(GPUTarget("hip", "gfx942", 64), 64 * 1024),  # MI300
 }
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledKernel:
-    """One kernel: its text or bytes by stage ("ttir", "ptx", "cubin", "amdgcn", ...), and what it takes."""
-
-    name: str
-    stages: dict[str, str | bytes]
-    registers: int  # of one thread
-    spills: int  # NVIDIA: bytes stored and loaded; AMD: registers
-    shared: int  # bytes
-    serialized: bool  # ptxas found no way to overlap the products with other work (its C7510 to C7519)
 
 
 def compile_kernels(
@@ -148,7 +139,7 @@ def compile_kernels(
         kernels += (count_clusters, list_members, begin_lists)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, list_named_tiles, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
-    return [_report(kernel, wanted) for kernel in built]
+    return [report_of(kernel, wanted.gpu) for kernel in built]
 
 
 def compile_steps(
@@ -181,7 +172,7 @@ def compile_steps(
         step.run(environment_of(q, k, v, lengths, pages, None, 1.0) | {"OUT": out})
         kernels = decode_kernel, merge_parts_kernel
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]
-    return [_report(kernel, wanted) for kernel in built]
+    return [report_of(kernel, wanted.gpu) for kernel in built]
 
 
 def _some_data(own: Input, n: int) -> torch.Tensor:
@@ -261,39 +252,3 @@ class _Driver(DriverBase):
 
     def get_benchmarker(self) -> None:
         raise NotImplementedError
-
-
-# ---------------------------------------------------------------- what the compiler says
-
-
-def _report(kernel, target: Target) -> CompiledKernel:
-    """Registers and spills from ptxas, or from the notes at the end of AMD's assembly."""
-    stages = dict(kernel.asm)
-    if target.gpu.backend == "cuda":
-        said = _ptxas(stages["ptx"], target.gpu.arch)
-        registers, spills = _numbers(r"Used (\d+) registers", said), _numbers(r"(\d+) bytes spill", said)
-    else:
-        said = stages["amdgcn"]
-        registers = _numbers(r"\.vgpr_count:\s+(\d+)", said)
-        spills = _numbers(r"\.[sv]gpr_spill_count:\s+(\d+)", said)
-    return CompiledKernel(
-        kernel.name, stages, max(registers), sum(spills), kernel.metadata.shared, "serialized" in said
-    )
-
-
-def _numbers(form: str, text: str) -> list[int]:
-    found = [int(number) for number in re.findall(form, text)]
-    assert found, f"the compiler's report has changed: no {form!r} in it"
-    return found
-
-
-def _ptxas(ptx: str, arch: int) -> str:
-    """What ptxas reports of one kernel; it comes inside triton."""
-    from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernel.ptx"
-        path.write_text(ptx)
-        name = sm_arch_from_capability(arch)
-        command = [get_ptxas(arch).path, "-v", f"--gpu-name={name}", path, "-o", f"{path}.o"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stderr

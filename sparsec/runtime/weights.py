@@ -14,10 +14,10 @@ from torch import Tensor
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.inputs import read_by_scores
-from sparsec.kernels.inputs import Input, checked_inputs
-from sparsec.kernels.program import Program
-from sparsec.kernels.sequence_inputs import FirstLists, input_alone
-from sparsec.kernels.sequences import known
+from sparsec.kernels.program.inputs import Input, checked_inputs
+from sparsec.kernels.program.program import Program
+from sparsec.kernels.sequences.inputs import FirstLists, input_alone
+from sparsec.kernels.sequences.sequences import known
 from sparsec.runtime.given import rows_of_mask
 
 _CAUSAL = ir.Compare(ir.Var("k"), "<=", ir.Var("q"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sparsec.codegen.tuned_files import right
-from sparsec.kernels.settings import Setting
+from sparsec.kernels.machine.settings import Setting
 
 _LARGEST_TILE = 128 * 128
 _LESS_REGISTERS = 128  # a thread: two programs of 8 warps, or four of 4, share a multiprocessor of 64 K registers

@@ -13,7 +13,7 @@ from typing import Any
 
 from sparsec.cache.journal import Lines
 from sparsec.codegen.tuned import Place
-from sparsec.kernels.settings import Setting
+from sparsec.kernels.machine.settings import Setting
 
 _MOST_TRIES = 2
 

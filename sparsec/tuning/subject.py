@@ -18,11 +18,11 @@ from sparsec.codegen.emit import emit, kernels_of
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import Place
 from sparsec.diagnostics import EnvironmentLacks, SparsecError
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.backward import backward_gpu, backward_inputs, prepared_backward
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.hardware import device_tier
-from sparsec.kernels.settings import SETTINGS, Setting
+from sparsec.kernels.machine.hardware import device_tier
+from sparsec.kernels.machine.settings import SETTINGS, Setting
+from sparsec.kernels.passes.backward import backward_gpu, backward_inputs, prepared_backward
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call, Upstream
 from sparsec.pipeline import Compiled
 from sparsec.plan.nodes import Plan
 from sparsec.runtime.module import module

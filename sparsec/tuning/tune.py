@@ -13,7 +13,7 @@ from typing import Protocol
 
 from sparsec.codegen.tuned import Place, Tuned
 from sparsec.diagnostics import EnvironmentLacks, SparsecError
-from sparsec.kernels.settings import Setting
+from sparsec.kernels.machine.settings import Setting
 from sparsec.tuning.candidates import candidates
 from sparsec.tuning.journal import Journal, Trial
 

@@ -85,7 +85,7 @@ def test_every_library_may_be_missing(name: str) -> None:
 def test_the_hopper_tier(lacking: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from sparsec.kernels import hopper_tier
+    from sparsec.kernels.hopper import tier as hopper_tier
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(hopper_tier, "machine_lacks", lambda device: lacking)

@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import sparsec
-from sparsec import kernels, pipeline
+from sparsec import pipeline
 from sparsec.codegen import renaming, support
 from sparsec.runtime.module import module
 from sparsec.source import Source
@@ -41,7 +41,7 @@ def defined(source: str) -> Counter[str]:
 @cache
 def library() -> Counter[str]:
     """What all modules of the library define."""
-    return sum((defined(support._source(name)) for name in support._MODULES), Counter[str]())
+    return sum((defined(support._module(name).body) for name in support.modules()), Counter[str]())
 
 
 def test_names_of_the_library_differ() -> None:
@@ -49,9 +49,23 @@ def test_names_of_the_library_differ() -> None:
     assert [name for name, times in library().items() if times > 1] == []
 
 
-def test_every_module_of_the_library_is_in_the_file() -> None:
-    there = {path.stem for path in Path(kernels.__file__).parent.glob("*.py")} - {"__init__", "support"}
-    assert sorted(support._MODULES) == sorted(there)
+def test_every_module_of_the_library_is_imported() -> None:
+    """By another one, and so in the file; or by the package, as those of a step of decoding."""
+    package = Path(sparsec.__file__).parent
+    there = {path for path in (package / "kernels").rglob("*.py") if path.name != "__init__.py"}
+    text = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    for path in there:
+        *folder, name = path.relative_to(package.parent).with_suffix("").parts
+        home = ".".join(folder)
+        assert re.search(rf"from {home}\.{name} import|from {home} import {name}\b", text), path
+
+
+def test_the_file_has_each_module_after_those_that_it_imports() -> None:
+    """And all that generated modules have names of."""
+    order = support.modules()
+    for place, name in enumerate(order):
+        assert set(support._module(name).inside) <= set(order[:place]), name
+    assert set(support._module("support").inside) <= set(order)
 
 
 def test_other_names_for_all() -> None:

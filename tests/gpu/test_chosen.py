@@ -10,7 +10,7 @@ from support.generated import pattern_of, spread_module_of
 from support.on_gpu import assert_random_programs
 
 import sparsec
-from sparsec.kernels.choose import SLAB
+from sparsec.kernels.chosen.choose import SLAB
 from sparsec.testing import check as assert_choice
 from sparsec.testing.programs import chosen, grouped, input_programs
 

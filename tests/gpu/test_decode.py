@@ -8,8 +8,8 @@ from support.caches import FORMS, assert_right, cached, decoder_of, free_unseen,
 from support.calls import no_synchronisation
 from support.generated import pattern_of
 
-from sparsec.kernels.sinks import with_sinks
-from sparsec.kernels.step_work import StepWork
+from sparsec.kernels.decode.step_work import StepWork
+from sparsec.kernels.weights.sinks import with_sinks
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

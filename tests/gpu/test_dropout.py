@@ -12,7 +12,7 @@ from support.exact import assert_as_exact
 from support.generated import listed_module_of, mask_of, pattern_of, spread_module_of
 
 import sparsec
-from sparsec.kernels.dropout import dropout_mask
+from sparsec.kernels.weights.dropout import dropout_mask
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

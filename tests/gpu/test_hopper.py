@@ -16,11 +16,11 @@ from support.on_gpu import HALVES, any_program, check
 from support.sinks import dense, results
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels import hopper_rules
-from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
-from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_rules import TIER
-from sparsec.kernels.sinks import with_sinks
+from sparsec.kernels.hopper import rules as hopper_rules
+from sparsec.kernels.hopper.backward.kernel import hopper_backward_kernel
+from sparsec.kernels.hopper.forward.kernel import hopper_forward_kernel
+from sparsec.kernels.hopper.rules import TIER
+from sparsec.kernels.weights.sinks import with_sinks
 from sparsec.testing.score_programs import score_programs
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")]
@@ -300,8 +300,8 @@ def test_gradients_of_rows_of_unequal_lengths(ranges: None) -> None:
 @pytest.mark.parametrize("text", ["causal", "past(77) | sinks(3)", "window(200)", "causal & q % 3 != 0", "k < n"])
 @settings(max_examples=4, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
-    st.lists(st.one_of(st.integers(0, 3), st.integers(100, 300), st.just(128), st.integers(0, 2000)), max_size=7),
-    st.integers(0, 300),
+    sizes=st.lists(st.one_of(st.integers(0, 3), st.integers(100, 300), st.just(128), st.integers(0, 2000)), max_size=7),
+    more=st.integers(0, 300),
 )
 def test_random_documents(text: str, sizes: list[int], more: int, ranges: None) -> None:
     """More tiles than processors, of documents of any length."""

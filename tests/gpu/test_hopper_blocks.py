@@ -8,8 +8,8 @@ from support.generated import attend_of, pattern_of
 from support.hopper_on_gpu import HERE, on_hopper
 from support.on_gpu import check
 
-from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
-from sparsec.kernels.sinks import with_sinks
+from sparsec.kernels.hopper.forward.block_kernel import hopper_block_kernel
+from sparsec.kernels.weights.sinks import with_sinks
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")]
 

@@ -11,11 +11,11 @@ from support.generated import attend_of, pattern_of
 from support.hopper_on_gpu import HERE, forget, gradients, launches
 from support.on_gpu import check
 
-from sparsec.kernels.hardware import processors
-from sparsec.kernels.hopper import gl, gluon
-from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
-from sparsec.kernels.hopper_rules import TIER
-from sparsec.kernels.hopper_sync import await_count, count_up
+from sparsec.kernels.hopper.backward.kernel import hopper_backward_kernel
+from sparsec.kernels.hopper.rules import TIER
+from sparsec.kernels.machine.gluon import gl, gluon
+from sparsec.kernels.machine.hardware import processors
+from sparsec.kernels.machine.sync import await_count, count_up
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")]
 

@@ -7,7 +7,7 @@ import torch
 from support.calls import no_synchronisation
 
 import sparsec.nn
-from sparsec.kernels.choose import SLAB
+from sparsec.kernels.chosen.choose import SLAB
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

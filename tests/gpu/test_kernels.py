@@ -22,7 +22,7 @@ from support.generated import (
 from support.on_gpu import HALVES, any_program, check
 from support.spread import FROM_LISTS, SPREAD
 
-from sparsec.kernels import prepare
+from sparsec.kernels.launches import prepare
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -73,7 +73,7 @@ def test_tiles_from_lists(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_new_compile_for_a_new_length() -> None:
-    from sparsec.kernels.forward_kernel import forward_kernel
+    from sparsec.kernels.passes.forward_kernel import forward_kernel
 
     attend, compiled = attend_of(pattern_of("pattern p = past(77)")), []
     before = len(forward_kernel.device_caches[torch.cuda.current_device()][0])

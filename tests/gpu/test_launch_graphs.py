@@ -15,8 +15,8 @@ from support.generated import pattern_of
 from torch import Tensor
 
 import sparsec
-from sparsec.kernels.launch import Launch
-from sparsec.kernels.repeated import Repeated
+from sparsec.kernels.launches.launch import Launch
+from sparsec.kernels.operator.repeated import Repeated
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

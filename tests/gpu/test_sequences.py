@@ -8,7 +8,7 @@ from support.calls import no_synchronisation
 from support.generated import module_of, pattern_of, spread_module_of
 from support.spread import SPREAD
 
-from sparsec.kernels import prepare
+from sparsec.kernels.launches import prepare
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

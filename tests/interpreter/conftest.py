@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from support import quick_interpreter
 
-from sparsec.kernels import prepare
-from sparsec.kernels.settings import Settings
+from sparsec.kernels.launches import prepare
+from sparsec.kernels.machine.settings import Settings
 
 _FORWARD, _DQ, _DKDV = (16, 32, 4, 1, None), (32, 16, 4, 1, None), (16, 32, 4, 1, None)
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsec.kernels import choose
-from sparsec.kernels.choose import Choice, Eligible
+from sparsec.kernels.chosen import choose
+from sparsec.kernels.chosen.choose import Choice, Eligible
 
 BAND = Eligible(lambda q, k, n: (k <= q) & (q - k < 9), lambda first, last, n: [(first - 8, last + 1)])
 ENDS = Eligible(lambda q, k, n: (k < 3) | (k >= n - 5), lambda first, last, n: [(0, 3), (n - 5, n)])

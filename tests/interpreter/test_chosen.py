@@ -15,13 +15,14 @@ from interpreter.test_inputs import _small_tiles, check, listed, tiles_of  # noq
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
 from sparsec.ir.nodes import And, Compare, Const, DataTest, Grouped, Not, Or, Sub, Var
-from sparsec.kernels import data_tiles, kernel_inputs
-from sparsec.kernels.arguments import Call
-from sparsec.kernels.chosen_kernels import is_chosen
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.heads_as_rows import as_rows, rows_of_query
-from sparsec.kernels.inputs import BITS, checked_inputs
-from sparsec.kernels.kernel_inputs import for_kernels
+from sparsec.kernels.launches import kernel_inputs
+from sparsec.kernels.launches.kernel_inputs import for_kernels
+from sparsec.kernels.lists import data_tiles
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.passes.heads_as_rows import as_rows, rows_of_query
+from sparsec.kernels.program.arguments import Call
+from sparsec.kernels.program.inputs import BITS, checked_inputs
+from sparsec.kernels.tiles.chosen import is_chosen
 from sparsec.testing.data import masks, random_data
 from sparsec.testing.programs import chosen, grouped, input_programs, with_inputs
 

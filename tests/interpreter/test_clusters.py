@@ -7,9 +7,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sparsec.kernels import grouping
-from sparsec.kernels.cluster_kernel import mark_members
-from sparsec.kernels.grouping import Routing, _members, _members_on_gpu
+from sparsec.kernels.chosen import grouping
+from sparsec.kernels.chosen.cluster_kernel import mark_members
+from sparsec.kernels.chosen.grouping import Routing, _members, _members_on_gpu
 
 BLOCK = 16
 NUMBERS = [0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, float("inf"), float("-inf"), 1.0, -1.0, 1.5]

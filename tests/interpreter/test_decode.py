@@ -10,11 +10,12 @@ from support.caches import Sequences, assert_right, cached, decoder_of, free_uns
 from support.generated import pattern_of, random_pattern
 
 from sparsec.ir import nodes
-from sparsec.kernels import decode_call, decode_gpu
-from sparsec.kernels.decode_gpu import StepSetting, environment_of, prepared_step
-from sparsec.kernels.decode_pages import Pages
-from sparsec.kernels.sinks import with_sinks
-from sparsec.kernels.step_work import StepWork
+from sparsec.kernels.decode import call as decode_call
+from sparsec.kernels.decode import gpu as decode_gpu
+from sparsec.kernels.decode.gpu import StepSetting, environment_of, prepared_step
+from sparsec.kernels.decode.pages import Pages
+from sparsec.kernels.decode.step_work import StepWork
+from sparsec.kernels.weights.sinks import with_sinks
 from sparsec.testing.programs import match_programs, programs
 
 PATTERNS = [

@@ -9,17 +9,17 @@ from support.generated import listed_module_of, module_of, pattern_of, spread_mo
 from support.score_inputs import TEXTS, drawn_inputs
 from support.two_paths import drawn, in_double
 
-from sparsec.kernels.arguments import Call, Dropout, Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.dropout import streams_of
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.inputs import checked_inputs
-from sparsec.kernels.one_by_one import backward_each, forward_each
-from sparsec.kernels.packed import backward_packed, forward_packed
-from sparsec.kernels.positions import Positions
-from sparsec.kernels.read_gradients import input_gradients_gpu
-from sparsec.kernels.sequences import of_documents
-from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
+from sparsec.kernels.cpu.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
+from sparsec.kernels.operator.one_by_one import backward_each, forward_each
+from sparsec.kernels.operator.packed import backward_packed, forward_packed
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.passes.read_gradients import input_gradients_gpu
+from sparsec.kernels.program.arguments import Call, Dropout, Upstream
+from sparsec.kernels.program.inputs import checked_inputs
+from sparsec.kernels.sequences.positions import Positions
+from sparsec.kernels.sequences.sequences import of_documents
+from sparsec.kernels.weights.dropout import streams_of
 
 WALKS = [
     ("causal & (past(16) | stride(8))", 48, 48),  # several kernels, one after the other

@@ -15,12 +15,13 @@ from support.exact import assert_as_exact
 from support.generated import pattern_of, spread_module_of
 from support.two_paths import in_double
 
-from sparsec.kernels import group_lists, groups
-from sparsec.kernels.arguments import Call, Dropout, Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.inputs import checked_inputs
-from sparsec.kernels.torch_path import backward_cpu, forward_cpu
+from sparsec.kernels.cpu.torch_path import backward_cpu, forward_cpu
+from sparsec.kernels.groups import launch as groups
+from sparsec.kernels.groups import lists as group_lists
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call, Dropout, Upstream
+from sparsec.kernels.program.inputs import checked_inputs
 from sparsec.testing import compare, random_problem
 from sparsec.testing.choices import checked_choices
 from sparsec.testing.data import masks, random_data

@@ -7,8 +7,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sparsec.kernels import grouping
-from sparsec.kernels.grouping import Hashing, _hashes, _hashes_on_gpu
+from sparsec.kernels.chosen import grouping
+from sparsec.kernels.chosen.grouping import Hashing, _hashes, _hashes_on_gpu
 
 
 @settings(max_examples=4)

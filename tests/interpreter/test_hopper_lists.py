@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from support.generated import mask_of, module_of, pattern_of
 from torch import Tensor
 
-from sparsec.kernels.hopper_backward_list import hopper_list_steps, hopper_sequence_stats
-from sparsec.kernels.hopper_backward_steps import (
+from sparsec.kernels.hopper.backward.step_list import hopper_list_steps, hopper_sequence_stats
+from sparsec.kernels.hopper.backward_steps import (
     STEP_KEYS,
     STEP_QUERIES,
     STEP_ROWS,
@@ -25,10 +25,10 @@ from sparsec.kernels.hopper_backward_steps import (
     listed_steps,
     steps_of,
 )
-from sparsec.kernels.own_tiles import TILE_COLUMNS
-from sparsec.kernels.program import cdiv
-from sparsec.kernels.sequence_tiles import most_tiles, sum_tiles, write_tiles
-from sparsec.kernels.sequences import of_documents, of_rows
+from sparsec.kernels.program.program import cdiv
+from sparsec.kernels.sequences.sequences import of_documents, of_rows
+from sparsec.kernels.sequences.tiles import most_tiles, sum_tiles, write_tiles
+from sparsec.kernels.tiles.own_tiles import TILE_COLUMNS
 
 CLOSES, ADDS, WHOLE, RAGGED, FLAGS = 1, 2, 4, 64, 7
 PATTERNS = ["k < n", "causal", "k >= q", "past(100) | sinks(4)", "window(200) | global(40)"]

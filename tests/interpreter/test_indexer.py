@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sparsec.kernels import indexer
+from sparsec.kernels.chosen import indexer
 
 SIZES = [(20, 20, 0), (1, 33, 32), (17, 20, 3), (9, 5, 0), (6, 6, -3)]
 

@@ -15,15 +15,18 @@ from support.generated import mask_of, module_of, pattern_of, random_pattern, sp
 from support.longer import longer
 
 from sparsec.ir import nodes
-from sparsec.kernels import data_tiles, long_lines, packed, prepare, sequences
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.forward import forward_gpu, prepared_forward
-from sparsec.kernels.inputs import checked_inputs, form_of
-from sparsec.kernels.judging import list_tiles
-from sparsec.kernels.kernel_inputs import for_kernels
-from sparsec.kernels.launch import Environment, Launch, Pass, Slot
-from sparsec.kernels.settings import Settings
+from sparsec.kernels.launches import prepare
+from sparsec.kernels.launches.kernel_inputs import for_kernels
+from sparsec.kernels.launches.launch import Environment, Launch, Pass, Slot
+from sparsec.kernels.lists import data_tiles, long_lines
+from sparsec.kernels.lists.judging import list_tiles
+from sparsec.kernels.machine.settings import Settings
+from sparsec.kernels.operator import packed
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.forward import forward_gpu, prepared_forward
+from sparsec.kernels.program.arguments import Call, Upstream
+from sparsec.kernels.program.inputs import checked_inputs, form_of
+from sparsec.kernels.sequences import sequences
 from sparsec.testing import compare, random_problem
 from sparsec.testing.data import masks, random_data
 from sparsec.testing.dense_attention import Results

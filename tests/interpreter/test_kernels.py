@@ -30,11 +30,12 @@ from support.wide import layered
 from torch import Tensor
 
 from sparsec.ir.nodes import Compare, Const, Or, Pattern, Set, Var
-from sparsec.kernels import backward, prepare, rows
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.stages import Split
+from sparsec.kernels.launches import prepare
+from sparsec.kernels.launches.stages import Split
+from sparsec.kernels.passes import backward, rows
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call, Upstream
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import Program, match_programs, programs
 

@@ -13,12 +13,14 @@ from support import calls
 from support.generated import mask_of, module_of, pattern_of
 from support.longer import longer
 
-from sparsec.kernels import one_by_one, packed, prepare, sequences
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.settings import Settings
-from sparsec.kernels.table_tiles import tables_of_masks
-from sparsec.kernels.tile_lists import read_besides
+from sparsec.kernels.launches import prepare
+from sparsec.kernels.lists.table_tiles import tables_of_masks
+from sparsec.kernels.lists.tile_lists import read_besides
+from sparsec.kernels.machine.settings import Settings
+from sparsec.kernels.operator import one_by_one, packed
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call, Upstream
+from sparsec.kernels.sequences import sequences
 from sparsec.testing import dense_attention
 
 ENDS = [3, 3, 20, 21, 70, 70, 118]

@@ -13,11 +13,11 @@ from support.two_paths import drawn
 from torch import Tensor
 
 import sparsec
-from sparsec.kernels import packed
-from sparsec.kernels.arguments import Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.launch import Pass
+from sparsec.kernels.launches.launch import Pass
+from sparsec.kernels.operator import packed
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Upstream
 
 N = 40
 

@@ -10,15 +10,16 @@ from support.score_inputs import BY_HEAD, TEXTS, drawn_inputs
 from support.two_paths import in_double
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels import packed, read_gradients
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.inputs import checked_inputs
-from sparsec.kernels.one_by_one import backward_each, forward_each, input_gradients_each
-from sparsec.kernels.program import Program
-from sparsec.kernels.sequences import of_documents, of_rows
-from sparsec.kernels.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
+from sparsec.kernels.cpu.torch_path import backward_cpu, forward_cpu, input_gradients_cpu
+from sparsec.kernels.operator import packed
+from sparsec.kernels.operator.one_by_one import backward_each, forward_each, input_gradients_each
+from sparsec.kernels.passes import read_gradients
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call, Upstream
+from sparsec.kernels.program.inputs import checked_inputs
+from sparsec.kernels.program.program import Program
+from sparsec.kernels.sequences.sequences import of_documents, of_rows
 
 pytestmark = pytest.mark.usefixtures("small_tiles")
 

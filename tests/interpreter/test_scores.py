@@ -19,14 +19,14 @@ from support.generated import (
 )
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels import one_by_one, packed
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.program import Program
-from sparsec.kernels.sequences import of_documents
-from sparsec.kernels.tanh import tanh
-from sparsec.kernels.torch_path import backward_cpu, forward_cpu
+from sparsec.kernels.cpu.torch_path import backward_cpu, forward_cpu
+from sparsec.kernels.operator import one_by_one, packed
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call, Upstream
+from sparsec.kernels.program.program import Program
+from sparsec.kernels.sequences.sequences import of_documents
+from sparsec.kernels.tiles.tanh import tanh
 from sparsec.testing import dense_attention
 from sparsec.testing.score_programs import score_programs
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.generated import module_of, pattern_of
 
-from sparsec.kernels import sequence_table
-from sparsec.kernels.positions import Positions
-from sparsec.kernels.sequences import of_documents, of_rows, of_starts
+from sparsec.kernels.sequences import table as sequence_table
+from sparsec.kernels.sequences.positions import Positions
+from sparsec.kernels.sequences.sequences import of_documents, of_rows, of_starts
 
 PROGRAM = module_of(pattern_of("pattern p = causal"))._PROGRAM
 INTEGERS = st.sampled_from((torch.int32, torch.int64))

@@ -12,9 +12,12 @@ from support.generated import module_of, pattern_of, random_pattern, spread_modu
 from support.longer import longer
 
 from sparsec.distributed.data import part_of_table
-from sparsec.kernels import one_by_one, packed, prepare, sequence_tiles, sequences
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.forward import prepared_forward
+from sparsec.kernels.launches import prepare
+from sparsec.kernels.operator import one_by_one, packed
+from sparsec.kernels.passes.forward import prepared_forward
+from sparsec.kernels.program.arguments import Call, Upstream
+from sparsec.kernels.sequences import sequences
+from sparsec.kernels.sequences import tiles as sequence_tiles
 from sparsec.testing import dense_attention
 from sparsec.testing.programs import programs
 

@@ -8,13 +8,13 @@ from support.exact import assert_as_exact
 from support.generated import pattern_of, spread_module_of
 from support.two_paths import double, drawn, in_double
 
-from sparsec.kernels import sinks
-from sparsec.kernels.arguments import Call
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.one_by_one import forward_each
-from sparsec.kernels.packed import forward_packed
-from sparsec.kernels.sequences import of_documents
-from sparsec.kernels.torch_path import forward_cpu
+from sparsec.kernels.cpu.torch_path import forward_cpu
+from sparsec.kernels.operator.one_by_one import forward_each
+from sparsec.kernels.operator.packed import forward_packed
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call
+from sparsec.kernels.sequences.sequences import of_documents
+from sparsec.kernels.weights import sinks
 
 WALKS = [
     ("past(20) | sinks(3)", 40, 55),

@@ -10,10 +10,12 @@ import torch
 
 from sparsec import pipeline
 from sparsec.codegen import support
-from sparsec.kernels import packed, prepare, sequences
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.inputs import checked_inputs
-from sparsec.kernels.settings import Settings
+from sparsec.kernels.launches import prepare
+from sparsec.kernels.machine.settings import Settings
+from sparsec.kernels.operator import packed
+from sparsec.kernels.program.arguments import Call, Upstream
+from sparsec.kernels.program.inputs import checked_inputs
+from sparsec.kernels.sequences import sequences
 from sparsec.runtime.module import module
 from sparsec.source import Source
 

@@ -11,7 +11,7 @@ import torch
 from sparsec import pipeline
 from sparsec.bench.setting import Setting
 from sparsec.codegen.tuned import Tuned
-from sparsec.kernels.launch import Launch
+from sparsec.kernels.launches.launch import Launch
 from sparsec.plan.build import spread
 from sparsec.source import Source
 from sparsec.tuning.subject import GpuSubject, kinds, usual

@@ -14,10 +14,12 @@ from support.generated import module_of, pattern_of, random_pattern
 from support.on_gpu import any_program
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels import hopper_resources, hopper_rules, hopper_tier
-from sparsec.kernels.hopper_resources import BACKWARD_TILES, HOPPER_TILES, REGISTERS, SHARED
-from sparsec.kernels.hopper_rules import HopperCase
-from sparsec.kernels.launch import Meta, Pass
+from sparsec.kernels.hopper import resources as hopper_resources
+from sparsec.kernels.hopper import rules as hopper_rules
+from sparsec.kernels.hopper import tier as hopper_tier
+from sparsec.kernels.hopper.resources import BACKWARD_TILES, HOPPER_TILES, REGISTERS, SHARED
+from sparsec.kernels.hopper.rules import HopperCase
+from sparsec.kernels.launches.launch import Meta, Pass
 from sparsec.plan import tiers
 from sparsec.plan.build import build
 from sparsec.plan.tiers import Device, Shape, Tier

@@ -119,8 +119,8 @@ print(attend(q, k, v).double().sum().item(), sorted({"lark", "islpy", "jinja2", 
 """
 
 KERNELS = """
-from sparsec.kernels.arguments import Call
-from sparsec.kernels.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call
+from sparsec.kernels.passes.forward import forward_gpu
 generated = sys.modules[attend.__reduce__()[1][1].module]
 assert generated.__file__.startswith("<"), "no file"
 out, _ = forward_gpu(generated._PROGRAM, Call(q, k, v, 0.25))

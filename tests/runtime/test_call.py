@@ -156,7 +156,7 @@ def test_type_checkers_know_what_comes_back(attend):
     from typing import get_overloads
 
     from sparsec.hook import Operator
-    from sparsec.kernels import op
+    from sparsec.kernels.operator import op
 
     for function in (sparsec.Attend.__call__, Operator.__call__):
         given, returned = [], []

@@ -15,8 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsec.diagnostics import EmptyPattern, SparsecError
 from sparsec.ir import nodes
-from sparsec.kernels import cpu_forward, cpu_order, cpu_runs, cpu_step, cpu_visits, torch_path
-from sparsec.kernels.arguments import Call, Upstream
+from sparsec.kernels.cpu import forward as cpu_forward
+from sparsec.kernels.cpu import order as cpu_order
+from sparsec.kernels.cpu import runs as cpu_runs
+from sparsec.kernels.cpu import step as cpu_step
+from sparsec.kernels.cpu import torch_path
+from sparsec.kernels.cpu import visits as cpu_visits
+from sparsec.kernels.program.arguments import Call, Upstream
 from sparsec.testing import compare, random_problem, run
 from sparsec.testing.programs import Program, match_programs, programs
 

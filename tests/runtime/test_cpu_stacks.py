@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from support.generated import module_of, pattern_of
 from torch import Tensor
 
-from sparsec.kernels import cpu_order, cpu_runs, cpu_stacks, cpu_visits
-from sparsec.kernels.cpu_stacks import Stacks, single_tiles, stacks_of
+from sparsec.kernels.cpu import order as cpu_order
+from sparsec.kernels.cpu import runs as cpu_runs
+from sparsec.kernels.cpu import stacks as cpu_stacks
+from sparsec.kernels.cpu import visits as cpu_visits
+from sparsec.kernels.cpu.stacks import Stacks, single_tiles, stacks_of
 
 
 @st.composite

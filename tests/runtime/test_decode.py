@@ -7,8 +7,8 @@ import torch
 from support.generated import mask_of, module_of, pattern_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sparsec.kernels.arguments import Call
-from sparsec.kernels.torch_path import forward_cpu
+from sparsec.kernels.cpu.torch_path import forward_cpu
+from sparsec.kernels.program.arguments import Call
 from sparsec.testing import dense_attention
 
 

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import sparsec
 from sparsec.ir import nodes
-from sparsec.kernels.sinks import with_sinks
+from sparsec.kernels.weights.sinks import with_sinks
 from sparsec.testing.programs import match_programs, programs
 
 PATTERNS = [

@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 import sparsec
 import sparsec.nn
-from sparsec.kernels.dropout import _philox, dropout_mask
+from sparsec.kernels.weights.dropout import _philox, dropout_mask
 from sparsec.testing.programs import programs
 
 PAST = pattern_of("pattern p = past(7)")

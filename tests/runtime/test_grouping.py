@@ -14,9 +14,9 @@ from torch.nn.attention.flex_attention import create_mask
 import sparsec
 import sparsec.nn
 from sparsec.ir import chosen
-from sparsec.kernels import grouping
-from sparsec.kernels.choosers import Asked, run_chooser
-from sparsec.kernels.grouping import Hashing, Routing, rotations
+from sparsec.kernels.chosen import grouping
+from sparsec.kernels.chosen.choosers import Asked, run_chooser
+from sparsec.kernels.chosen.grouping import Hashing, Routing, rotations
 from sparsec.runtime.flex import mask_mod
 from sparsec.testing import check
 from sparsec.testing import grouping as oracle

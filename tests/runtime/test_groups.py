@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.generated import pattern_of, spread_module_of
 
-from sparsec.kernels import cpu_groups
+from sparsec.kernels.cpu import groups as cpu_groups
 from sparsec.testing.verify import Case, verify
 
 LSH = ("lsh(4, 2, 8, 0)", "lsh(2, 3, 5, 1)", "lsh(6, 1, 64, 2)")

@@ -15,16 +15,17 @@ import sparsec
 from sparsec.codegen.emit import emit
 from sparsec.codegen.support import standalone
 from sparsec.diagnostics import SparsecError
-from sparsec.kernels import hopper_backward, hopper_tier
-from sparsec.kernels.arguments import Call, Upstream
-from sparsec.kernels.backward import backward_inputs, prepared_backward
-from sparsec.kernels.hopper_backward_kernel import hopper_backward_kernel
-from sparsec.kernels.hopper_backward_steps import STEP_QUERIES
-from sparsec.kernels.hopper_resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, SHARED
-from sparsec.kernels.hopper_rules import TIER, HopperCase, lacks, slower_without
-from sparsec.kernels.hopper_tier import backward_case, forward_case, gradients_on_hopper, known_gluon, on_hopper
-from sparsec.kernels.launch import Meta, Pass
-from sparsec.kernels.program import Program
+from sparsec.kernels.hopper import launch_backward as hopper_backward
+from sparsec.kernels.hopper import tier as hopper_tier
+from sparsec.kernels.hopper.backward.kernel import hopper_backward_kernel
+from sparsec.kernels.hopper.backward_steps import STEP_QUERIES
+from sparsec.kernels.hopper.resources import BACKWARD_TILES, GROUP_ROWS, HOPPER_TILES, SHARED
+from sparsec.kernels.hopper.rules import TIER, HopperCase, lacks, slower_without
+from sparsec.kernels.hopper.tier import backward_case, forward_case, gradients_on_hopper, known_gluon, on_hopper
+from sparsec.kernels.launches.launch import Meta, Pass
+from sparsec.kernels.passes.backward import backward_inputs, prepared_backward
+from sparsec.kernels.program.arguments import Call, Upstream
+from sparsec.kernels.program.program import Program
 from sparsec.plan.build import build
 from sparsec.runtime import offline_compile
 from sparsec.runtime.offline_compile import TARGETS, CompiledKernel, compile_kernels

@@ -13,10 +13,10 @@ from support.generated import mask_of, module_of, pattern_of
 from support.hopper_on_cpu import BlockProgram
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels.hopper_block_rows import share_every
-from sparsec.kernels.hopper_blocks import BlockSteps, block_steps, in_whole_blocks
-from sparsec.kernels.hopper_plan import HopperWork
-from sparsec.kernels.program import Kernel, cdiv
+from sparsec.kernels.hopper.block_steps import BlockSteps, block_steps, in_whole_blocks
+from sparsec.kernels.hopper.forward.plan import HopperWork
+from sparsec.kernels.hopper.launch_blocks import share_every
+from sparsec.kernels.program.program import Kernel, cdiv
 
 BLOCK, TILE = 64, 128
 MASKS, GONE, SECOND, OWN, ONE = 8, 128, 2048, 8192, 32768

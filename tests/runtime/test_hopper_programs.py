@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hopper_on_cpu import KEYS, ROWS, Memory, Program
 
-from sparsec.kernels import hopper_tiles
-from sparsec.kernels.hopper_plan import HopperWork
-from sparsec.kernels.hopper_rows import heads_together
-from sparsec.kernels.launch import Meta
-from sparsec.kernels.own_tiles import TILE_COLUMNS
-from sparsec.kernels.program import cdiv
+from sparsec.kernels.hopper.forward import tiles as hopper_tiles
+from sparsec.kernels.hopper.forward.plan import HopperWork
+from sparsec.kernels.hopper.launch_forward import heads_together
+from sparsec.kernels.launches.launch import Meta
+from sparsec.kernels.program.program import cdiv
+from sparsec.kernels.tiles.own_tiles import TILE_COLUMNS
 
 COLUMNS = getattr(TILE_COLUMNS, "value", TILE_COLUMNS)
 WINDOW = 300

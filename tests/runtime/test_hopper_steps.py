@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.generated import mask_of, module_of, pattern_of
 
-from sparsec.kernels.hopper_backward import heads_in_turn
-from sparsec.kernels.hopper_backward_steps import (
+from sparsec.kernels.hopper.backward_steps import (
     STEP_KEYS,
     STEP_QUERIES,
     STEP_ROWS,
     count_steps,
     steps_of,
 )
-from sparsec.kernels.program import cdiv
+from sparsec.kernels.hopper.launch_backward import heads_in_turn
+from sparsec.kernels.program.program import cdiv
 
 CLOSES, ADDS, WHOLE, FLAGS = 1, 2, 4, 7
 PATTERNS = ["k < n", "causal", "k >= q", "past(300)", "past(100) | sinks(4)", "window(200) | global(40)"]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sparsec.nn
-from sparsec.kernels import indexer
+from sparsec.kernels.chosen import indexer
 from sparsec.testing import check
 from sparsec.testing.choices import index_keys
 

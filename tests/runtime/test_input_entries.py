@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sparsec
-from sparsec.kernels.input_entries import entries_in_sequences, is_entry
-from sparsec.kernels.inputs import Input
+from sparsec.kernels.program.input_entries import entries_in_sequences, is_entry
+from sparsec.kernels.program.inputs import Input
 
 
 @settings(max_examples=25)

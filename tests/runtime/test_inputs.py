@@ -17,7 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import sparsec
 from sparsec.ir import nodes
-from sparsec.kernels import cpu_order, cpu_runs, cpu_step, cpu_visits
+from sparsec.kernels.cpu import order as cpu_order
+from sparsec.kernels.cpu import runs as cpu_runs
+from sparsec.kernels.cpu import step as cpu_step
+from sparsec.kernels.cpu import visits as cpu_visits
 from sparsec.runtime.flex import mask_mod
 from sparsec.testing import compare, random_problem
 from sparsec.testing.data import masks, random_data

@@ -15,13 +15,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.no_gpu import Graphs, Launched, driver, scratch_memory
 
-from sparsec.kernels import backward, direct, launch
-from sparsec.kernels.direct import Box, Known
-from sparsec.kernels.launch import Launch, Meta, Pass
-from sparsec.kernels.memory import as_readable, dense_strides, empty_as
-from sparsec.kernels.prepare import tma_box
-from sparsec.kernels.program import Program, cdiv
-from sparsec.kernels.repeated import joined
+from sparsec.kernels.launches import direct, launch
+from sparsec.kernels.launches.direct import Box, Known
+from sparsec.kernels.launches.launch import Launch, Meta, Pass
+from sparsec.kernels.launches.prepare import tma_box
+from sparsec.kernels.machine.memory import as_readable, dense_strides, empty_as
+from sparsec.kernels.operator.repeated import joined
+from sparsec.kernels.passes import backward
+from sparsec.kernels.program.program import Program, cdiv
 
 EMPTY = Program(groups=(), min_tile=16, most_positions=1 << 30)
 

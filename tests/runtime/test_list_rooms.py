@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support.generated import module_of, pattern_of, random_pattern
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels.list_rooms import ListedTiles, OwnLists, blocks_met, rooms_of
-from sparsec.kernels.program import Region
+from sparsec.kernels.lists.rooms import ListedTiles, OwnLists, blocks_met, rooms_of
+from sparsec.kernels.program.program import Region
 from sparsec.testing.data import masks, random_data
 from sparsec.testing.programs import chosen, input_programs
 

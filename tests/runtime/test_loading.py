@@ -13,9 +13,9 @@ import torch
 from triton.runtime import driver
 from triton.runtime.build import compile_module_from_src
 
-from sparsec.kernels.compiling import load
-from sparsec.kernels.launch import Launch, Meta, Pass
-from sparsec.kernels.program import Program
+from sparsec.kernels.launches.compiling import load
+from sparsec.kernels.launches.launch import Launch, Meta, Pass
+from sparsec.kernels.program.program import Program
 
 COUNT, ROUNDS = 4, 60
 NAME = "__triton_launcher"  # of all launchers of Triton 3.6

@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import sparsec
-from sparsec.kernels import decode_call
-from sparsec.kernels.arguments import Call
-from sparsec.kernels.known_call import Form, KnownCall
-from sparsec.kernels.positions import Positions
-from sparsec.kernels.repeated import Repeated
-from sparsec.kernels.sequence_table import lines_of, numbers_of_entries
-from sparsec.kernels.watched import likeness
+from sparsec.kernels.decode import call as decode_call
+from sparsec.kernels.dispatch.watched import likeness
+from sparsec.kernels.operator.known_call import Form, KnownCall
+from sparsec.kernels.operator.repeated import Repeated
+from sparsec.kernels.program.arguments import Call
+from sparsec.kernels.sequences.positions import Positions
+from sparsec.kernels.sequences.table import lines_of, numbers_of_entries
 
 N = 64
 WINDOW = pattern_of("pattern p = past(20)")

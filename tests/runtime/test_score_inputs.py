@@ -12,8 +12,8 @@ from support.score_inputs import BY_HEAD, TEXTS, dense, drawn_inputs
 
 import sparsec
 from sparsec.diagnostics import SparsecError
-from sparsec.kernels.dropout import dropout_mask
-from sparsec.kernels.inputs import checked_inputs
+from sparsec.kernels.program.inputs import checked_inputs
+from sparsec.kernels.weights.dropout import dropout_mask
 
 HEADS, KV_HEADS, BATCH = 4, 2, 2
 

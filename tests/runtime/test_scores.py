@@ -154,14 +154,16 @@ def test_score_mod_of_a_pattern_without_scores() -> None:
 
 
 def test_a_pattern_without_scores_is_printed_without() -> None:
-    attends = (sparsec.compile(f"pattern p = past(9){more}") for more in ("", " with alibi", " with softcap(9)"))
-    plain, falling, capped = (inspect.getsource(sys.modules[each._function.__module__]) for each in attends)
+    scores = "", " with alibi", " with softcap(9)", " with half"
+    attends = (sparsec.compile(f"score half = 0.5 pattern p = past(9){more}") for more in scores)
+    plain, falling, capped, constant = (inspect.getsource(sys.modules[each._function.__module__]) for each in attends)
     assert "_score" not in plain
     assert "_score(s" in falling
     assert "_score_gradient(s" not in falling  # it is 1
     assert "_score_gradient(s" in capped
     assert "_weight(s" in capped and "_exponent_and_slope(s" in capped  # a bound is known
     assert "_weight(s" not in falling and "_exponent_and_slope(s" not in falling
+    assert "_exponent_and_slope(s" not in constant  # it is none of products, and would have no shape
 
 
 def test_entries_by_distance_are_read_once_where_tiles_stand_side_by_side() -> None:

@@ -13,7 +13,7 @@ from support.generated import attend_of, example, module_of, pattern_of, random_
 from support.spread import SPREAD
 
 import sparsec
-from sparsec.kernels.positions import Positions
+from sparsec.kernels.sequences.positions import Positions
 from sparsec.testing import compare, random_problem
 from sparsec.testing.dense_attention import Problem, Results
 from sparsec.testing.programs import match_programs, programs
@@ -304,7 +304,7 @@ def test_how_far_positions_reach():
 def test_opcheck():
     module = module_of(LONGFORMER)
     q, k, v = (torch.randn(1, h, 14, 16) for h in (4, 2, 2))
-    table = sparsec.kernels.sequences.of_documents(torch.tensor([0, 5, 14]), 14)
+    table = sparsec.kernels.sequences.sequences.of_documents(torch.tensor([0, 5, 14]), 14)
     torch.library.opcheck(module._OPERATOR.forward, (q, k, v, None, table, [], 0.3, 0, None, 0.0, True, []))
     out, lse = module._OPERATOR.forward(q, k, v, None, table, [], 0.3, 0, None, 0.0, True, [])
     torch.library.opcheck(

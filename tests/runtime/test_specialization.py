@@ -15,8 +15,8 @@ _REALS = {"scale", "scale_log2", "kept_share"}  # Triton makes no constants of r
 def prepared_kernels() -> list[JITFunction]:
     """Those with a name of their own in a module, by which passes find what was compiled."""
     found = []
-    for each in pkgutil.iter_modules(sparsec.kernels.__path__):
-        module = importlib.import_module(f"sparsec.kernels.{each.name}")
+    for each in pkgutil.walk_packages(sparsec.kernels.__path__, "sparsec.kernels."):
+        module = importlib.import_module(each.name)
         functions = [x for x in vars(module).values() if isinstance(x, JITFunction) and x.__module__ == module.__name__]
         found += [x for x in functions if "NAME" in x.arg_names]
     return found

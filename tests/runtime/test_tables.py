@@ -21,9 +21,11 @@ from sparsec.analysis.count import count, tile_counts
 from sparsec.analysis.numbers import Uncounted
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
-from sparsec.kernels import cpu_order, cpu_step, cpu_visits
-from sparsec.kernels import tables as kernel_tables
-from sparsec.kernels.tables import in_listed_row, rows_of_queries, tiles_beside_ranges
+from sparsec.kernels.cpu import order as cpu_order
+from sparsec.kernels.cpu import step as cpu_step
+from sparsec.kernels.cpu import visits as cpu_visits
+from sparsec.kernels.lists import tables as kernel_tables
+from sparsec.kernels.lists.tables import in_listed_row, rows_of_queries, tiles_beside_ranges
 from sparsec.runtime.flex import mask_mod
 from sparsec.testing.programs import Program
 

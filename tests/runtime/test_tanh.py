@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsec.kernels import tanh as module
+from sparsec.kernels.tiles import tanh as module
 
 LANES = 32
 COUNT = 8

@@ -7,8 +7,8 @@ from support.generated import EXAMPLES, example, module_of, pattern_of
 
 from sparsec import pipeline
 from sparsec.codegen import tuned_files
-from sparsec.kernels import prepare
-from sparsec.kernels.hopper_rules import TIER
+from sparsec.kernels.hopper.rules import TIER
+from sparsec.kernels.launches import prepare
 from sparsec.runtime.module import module
 from sparsec.runtime.offline_compile import TARGETS, compile_kernels, compile_steps
 from sparsec.syntax.read import read

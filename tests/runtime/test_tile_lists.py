@@ -15,11 +15,11 @@ from support.kernel import only_region, visited
 
 from sparsec.ir import nodes as ir
 from sparsec.ir.reference import mask
-from sparsec.kernels import tile_lists
-from sparsec.kernels.program import Region
-from sparsec.kernels.tables import rows_of_queries, tiles_beside_ranges
-from sparsec.kernels.tile_grid import TileGrid, grid_of
-from sparsec.kernels.tile_lists import _alike, _pairs_kept, tile_list, unpacked_tiles
+from sparsec.kernels.lists import tile_lists
+from sparsec.kernels.lists.tables import rows_of_queries, tiles_beside_ranges
+from sparsec.kernels.lists.tile_grid import TileGrid, grid_of
+from sparsec.kernels.lists.tile_lists import _alike, _pairs_kept, tile_list, unpacked_tiles
+from sparsec.kernels.program.program import Region
 from sparsec.plan.build import build
 from sparsec.testing.programs import Program, conditions, tables, terms
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import sparsec
 from sparsec.ir import chosen
 from sparsec.ir.nodes import FALSE, TRUE
-from sparsec.kernels import choose
+from sparsec.kernels.chosen import choose
 from sparsec.testing import check
 from sparsec.testing.choices import best_blocks, block_scores, worst_mistake
 

@@ -7,13 +7,13 @@ import torch
 from support.generated import pattern_of, spread_module_of
 from support.no_gpu import warm_calls
 
-from sparsec.kernels.arguments import Call, Dropout, Upstream
-from sparsec.kernels.backward import backward_gpu
-from sparsec.kernels.choosers import run_choosers
-from sparsec.kernels.forward import forward_gpu
-from sparsec.kernels.inputs import checked_inputs
-from sparsec.kernels.packed import at_once, backward_packed, forward_packed
-from sparsec.kernels.sequences import of_documents
+from sparsec.kernels.chosen.choosers import run_choosers
+from sparsec.kernels.operator.packed import at_once, backward_packed, forward_packed
+from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.forward import forward_gpu
+from sparsec.kernels.program.arguments import Call, Dropout, Upstream
+from sparsec.kernels.program.inputs import checked_inputs
+from sparsec.kernels.sequences.sequences import of_documents
 from sparsec.testing.data import random_data, random_reals
 
 N, HEADS = 192, 4

@@ -16,11 +16,11 @@ import torch
 from support.no_gpu import Graphs, Launched, driver, scratch_memory
 from torch import Tensor
 
-from sparsec.kernels import launch, whole_call
-from sparsec.kernels.direct import Known
-from sparsec.kernels.launch import Launch, Meta, Pass
-from sparsec.kernels.program import Program
-from sparsec.kernels.scratch import like_of
+from sparsec.kernels.launches import launch, whole_call
+from sparsec.kernels.launches.direct import Known
+from sparsec.kernels.launches.launch import Launch, Meta, Pass
+from sparsec.kernels.launches.scratch import like_of
+from sparsec.kernels.program.program import Program
 
 NAMES = ["Q", "K", "V", "OUT", "LSE", "X", "t"]  # of what a kernel takes
 

@@ -9,8 +9,8 @@ _CODE = """
 import importlib, pkgutil, sys
 sys.modules["triton"] = None  # an import of it fails
 import torch, sparsec, sparsec.kernels
-for module in pkgutil.iter_modules(sparsec.kernels.__path__):
-    importlib.import_module(f"sparsec.kernels.{module.name}")
+for module in pkgutil.walk_packages(sparsec.kernels.__path__, "sparsec.kernels."):
+    importlib.import_module(module.name)
 text = "input t: float[H, d] score near = s + t[min(q - k, 9)] pattern p = past(30) with near"
 x, t = torch.randn(3, 1, 2, 70, 16), torch.randn(2, 10)
 print(tuple(sparsec.compile(text)(*x, t=t).shape))

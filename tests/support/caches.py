@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsec.ir.nodes import Pattern
-from sparsec.kernels.decode_call import Decoder
+from sparsec.kernels.decode.call import Decoder
 from sparsec.pipeline import steps
 from sparsec.runtime.module import module
 from sparsec.testing import dense_attention

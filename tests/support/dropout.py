@@ -35,7 +35,7 @@ def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[in
 
 
 def is_kept(seed: int, sequence: int, head: int, q: int, k: int, p: float) -> bool:
-    """As the documentation of `sparsec.kernels.dropout` says it."""
+    """As the documentation of `sparsec.kernels.weights.dropout` says it."""
     first, second, _, _ = philox((seed & WORD, seed >> 32 & WORD), (q, head, sequence, 0))
     x = (k & ~24) * 0x61C88647 + first & WORD
     x = (x ^ x >> 16) * 0x21F0AAAD & WORD

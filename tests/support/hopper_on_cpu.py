@@ -10,17 +10,15 @@ import threading
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
-from sparsec.kernels import (
-    hopper_block_kernel,
-    hopper_block_load,
-    hopper_block_plan,
-    hopper_forward_kernel,
-    hopper_load,
-    hopper_plan,
-    hopper_sync,
-    hopper_tiles,
-)
-from sparsec.kernels.regions import Lists, Rules
+from sparsec.kernels.hopper.forward import block_kernel as hopper_block_kernel
+from sparsec.kernels.hopper.forward import block_load as hopper_block_load
+from sparsec.kernels.hopper.forward import block_plan as hopper_block_plan
+from sparsec.kernels.hopper.forward import kernel as hopper_forward_kernel
+from sparsec.kernels.hopper.forward import load as hopper_load
+from sparsec.kernels.hopper.forward import plan as hopper_plan
+from sparsec.kernels.hopper.forward import tiles as hopper_tiles
+from sparsec.kernels.machine import sync as hopper_sync
+from sparsec.kernels.tiles.regions import Lists, Rules
 
 KEYS, ROWS = 128, 64  # ROWS: of a tile that a group has
 STAGES, SLOTS = 2, 4
@@ -274,7 +272,7 @@ class BlockProgram(Program):
     def __init__(
         self, number: int, programs: int, work: hopper_plan.HopperWork, steps: Any, share_every: int, **sizes: Any
     ) -> None:
-        """`steps`: of a tile of queries, as `sparsec.kernels.hopper_blocks` lists them."""
+        """`steps`: of a tile of queries, as `sparsec.kernels.hopper.block_steps` lists them."""
         super().__init__(number, programs, work, None, **sizes)
         lists = (Memory(x.flatten().tolist()) for x in steps)
         own = self.plan.sizes._replace(TWIN=sizes.get("TWIN", False))

@@ -6,10 +6,10 @@ import sys
 
 import torch
 
-from sparsec.kernels.hopper_block_kernel import hopper_block_kernel
-from sparsec.kernels.hopper_forward_kernel import hopper_forward_kernel
-from sparsec.kernels.hopper_tier import known_gluon
-from sparsec.kernels.launch import Launch
+from sparsec.kernels.hopper.forward.block_kernel import hopper_block_kernel
+from sparsec.kernels.hopper.forward.kernel import hopper_forward_kernel
+from sparsec.kernels.hopper.tier import known_gluon
+from sparsec.kernels.launches.launch import Launch
 
 HERE = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0) and known_gluon()
 

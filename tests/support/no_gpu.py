@@ -11,15 +11,17 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from sparsec.kernels import direct, launch, native, packed, scratch, whole_call
-from sparsec.kernels.arguments import Call
-from sparsec.kernels.direct import Known
-from sparsec.kernels.inputs import checked_inputs
-from sparsec.kernels.known_call import KnownCall
-from sparsec.kernels.launch import Launch, Pass
-from sparsec.kernels.positions import Positions
-from sparsec.kernels.sequence_table import sequence_table
-from sparsec.kernels.sinks import checked_sinks
+from sparsec.kernels.launches import direct, launch, scratch, whole_call
+from sparsec.kernels.launches.direct import Known
+from sparsec.kernels.launches.launch import Launch, Pass
+from sparsec.kernels.native import native
+from sparsec.kernels.operator import packed
+from sparsec.kernels.operator.known_call import KnownCall
+from sparsec.kernels.program.arguments import Call
+from sparsec.kernels.program.inputs import checked_inputs
+from sparsec.kernels.sequences.positions import Positions
+from sparsec.kernels.sequences.table import sequence_table
+from sparsec.kernels.weights.sinks import checked_sinks
 from sparsec.runtime import offline_compile
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sparsec.kernels.arguments import Call
+from sparsec.kernels.program.arguments import Call
 
 
 def drawn(*shapes: tuple[int, ...]) -> list[torch.Tensor]:

@@ -19,7 +19,7 @@ from sparsec.cli import main
 from sparsec.codegen import tuned_files
 from sparsec.codegen.tuned import Place, Tuned
 from sparsec.diagnostics import SparsecError
-from sparsec.kernels.settings import KERNELS, SETTINGS
+from sparsec.kernels.machine.settings import KERNELS, SETTINGS
 from sparsec.tuning.candidates import candidates
 from sparsec.tuning.journal import Journal, Trial
 from sparsec.tuning.tune import ROUNDS, GpuLost, Limits, Outcome, tune

@@ -17,9 +17,9 @@ from sparsec.codegen.emit import emit, kernels_of
 from sparsec.codegen.shape import named_shapes
 from sparsec.codegen.tuned import EMPTY, Place, Tuned
 from sparsec.diagnostics import SparsecError
-from sparsec.kernels import prepare
-from sparsec.kernels.launch import Meta
-from sparsec.kernels.settings import KERNELS, SETTINGS
+from sparsec.kernels.launches import prepare
+from sparsec.kernels.launches.launch import Meta
+from sparsec.kernels.machine.settings import KERNELS, SETTINGS
 from sparsec.plan.build import build
 from sparsec.runtime.build_or_load import Chosen, fetch
 from sparsec.runtime.module import module

@@ -1,0 +1,1 @@
+"""What torch does with an operator besides calling it: derivatives and batches, and who watches a call."""

@@ -1,0 +1,1 @@
+"""Attention over groups of tokens: `launch` first, which makes `lists` and launches `kernels`, then `joins`."""
