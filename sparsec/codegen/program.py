@@ -43,8 +43,7 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
     if answers.beside_keys:
         beside = textwrap.indent(region(answers.beside_keys, leaves, variant), "    ").lstrip()
         said["beside_keys"] = f"sk.Region({beside})"
-        lists = (f"({each.input}, {each.name if each.keep else None})" for each in answers.chosen_keys)
-        said["chosen_keys"] = _tuple(lists)
+        said["chosen_keys"] = _tuple(each.made for each in answers.chosen_keys)
     asked_of_score: tuple[str, ...] = () if score is None else _OF_SCORE if score.gradient else _OF_SCORE[:1]
     asked_of_score += ("exponent",) if score is not None and score.exponent else ()
     asked_of_score += ("tilt",) if score is not None and score.tilt else ()

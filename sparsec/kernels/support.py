@@ -21,6 +21,7 @@ from sparsec.kernels.program.input_entries import (
 from sparsec.kernels.program.inputs import Input
 from sparsec.kernels.program.program import (
     Answers,
+    ChosenKeys,
     Group,
     Groups,
     Kernel,
@@ -80,6 +81,7 @@ __all__ = [
     "Answers",
     "Blocks",
     "Choice",
+    "ChosenKeys",
     "Dropped",
     "Eligible",
     "Group",

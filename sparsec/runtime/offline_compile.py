@@ -19,7 +19,6 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
-from sparsec.kernels.chosen_keys.kernels import chosen_keys_dq, chosen_keys_forward, order_keys
 from sparsec.kernels.decode import gpu as decode_gpu
 from sparsec.kernels.decode.gpu import environment_of, prepared_step
 from sparsec.kernels.decode.kernel import decode_kernel
@@ -45,6 +44,7 @@ from sparsec.kernels.lists.table_tiles import list_named_tiles
 from sparsec.kernels.machine import hardware
 from sparsec.kernels.operator.packed import backward_packed, forward_packed, input_gradients_packed
 from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.chosen_keys_kernel import chosen_keys_dq, chosen_keys_forward, order_keys
 from sparsec.kernels.passes.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.passes.dq_kernel import dq_kernel
 from sparsec.kernels.passes.forward import forward_gpu

@@ -9,7 +9,7 @@ from gpu.test_inputs import check
 from support.generated import module_of, pattern_of
 
 import sparsec
-from sparsec.kernels.chosen_keys import launch as chosen_keys
+from sparsec.kernels.passes import chosen_keys
 from sparsec.testing.scores import scores_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

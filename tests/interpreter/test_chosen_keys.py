@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from interpreter.test_inputs import _small_tiles, check  # noqa: F401
 from support.generated import module_of, pattern_of, random_pattern
 
-from sparsec.kernels.chosen_keys import launch
+from sparsec.kernels.passes import chosen_keys
 from sparsec.kernels.program.arguments import Call
 from sparsec.kernels.program.inputs import checked_inputs
 from sparsec.testing.data import random_data
@@ -30,10 +30,10 @@ SIZES = (50, 50, 0), (33, 50, 17), (33, 70, 20)
 @pytest.fixture(params=["one by one", "side by side"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How keys of lists are gone over, in the place of tiles, whatever it costs; a program has 16 rows."""
-    monkeypatch.setattr(launch, "_is_cheaper", lambda *_: True)
-    monkeypatch.setattr(launch, "_ONE_BY_ONE", 0.0 if request.param == "one by one" else 1e9)
-    monkeypatch.setattr(launch, "_ROWS_APART", 16)
-    monkeypatch.setattr(launch, "_KEYS_APART", 2)
+    monkeypatch.setattr(chosen_keys, "_is_cheaper", lambda *_: True)
+    monkeypatch.setattr(chosen_keys, "_ONE_BY_ONE", 0.0 if request.param == "one by one" else 1e9)
+    monkeypatch.setattr(chosen_keys, "_ROWS_APART", 16)
+    monkeypatch.setattr(chosen_keys, "_KEYS_APART", 2)
     return request.param
 
 
@@ -45,7 +45,7 @@ def test_conditions(number: int, way: str) -> None:
 
 
 @pytest.mark.full
-@settings(max_examples=8)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(input_programs(test=chosen()), st.sampled_from(SIZES), st.integers(0, 99))
 def test_random_programs(way: str, program, sizes: tuple[int, int, int], seed: int) -> None:
     pattern = random_pattern(program)
@@ -59,9 +59,9 @@ def test_lists_are_ordered_once_each() -> None:
     sel = torch.tensor([[3, 9, 3, -1, 12, 0, 9], [5, 5, 5, 5, 99, 2**40, -7]])[None, None]
     q, k = torch.zeros(1, 1, 2, 16), torch.zeros(1, 1, 12, 16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "_is_cheaper", lambda *_: True)
+        patch.setattr(chosen_keys, "_is_cheaper", lambda *_: True)
         call = Call(q, k, k, 1.0, 10, inputs=checked_inputs(program.inputs, {"sel": sel}, q, k))
-        (lists,) = launch.lists_of_keys(program, call).values()
+        (lists,) = chosen_keys.lists_of_keys(program, call).values()
     assert [x[x < 12].tolist() for x in lists[0, 0]] == [[0, 3, 9], [5]]
 
 
@@ -74,4 +74,4 @@ def test_tiles_are_left_where_they_cost_more(heads: tuple[int, int], t: int, n: 
     program.passes.clear()
     q, k = (torch.zeros(1, 1, 1, 16).expand(1, each, n, 16) for each in heads)
     sel = torch.from_numpy(np.zeros((1, 1, n, t), np.int32))
-    assert launch._worth(program, Call(q, k, k, 1.0, inputs=[sel])) == apart
+    assert chosen_keys._worth(program, Call(q, k, k, 1.0, inputs=[sel])) == apart

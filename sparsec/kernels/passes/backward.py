@@ -7,7 +7,6 @@ import functools
 import torch
 from torch import Tensor
 
-from sparsec.kernels.chosen_keys.launch import is_list_of_keys, lists_of_keys
 from sparsec.kernels.groups.launch import launch_grouped_keys
 from sparsec.kernels.hopper.launch_backward import launch_hopper_backward, launch_hopper_sequences
 from sparsec.kernels.hopper.tier import gradients_on_hopper
@@ -30,6 +29,7 @@ from sparsec.kernels.lists.tile_lists import read_besides
 from sparsec.kernels.machine.device import LOG2_E_FLOAT
 from sparsec.kernels.machine.hardware import dot_precision
 from sparsec.kernels.machine.memory import as_contiguous, as_readable, dense_strides, lying_as
+from sparsec.kernels.passes.chosen_keys import is_list_of_keys, lists_of_keys
 from sparsec.kernels.passes.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.passes.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call
 from sparsec.kernels.passes.heads_as_rows import as_heads, as_rows

@@ -8,12 +8,12 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from sparsec.kernels.chosen_keys.launch import lists_of_keys
 from sparsec.kernels.launches.kernel_inputs import for_kernels
 from sparsec.kernels.launches.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.machine.device import LOG2_E_FLOAT
 from sparsec.kernels.machine.hardware import dot_precision
 from sparsec.kernels.machine.memory import as_contiguous, as_readable, dense_strides, lying_as
+from sparsec.kernels.passes.chosen_keys import lists_of_keys, unread_lists
 from sparsec.kernels.passes.heads_as_rows import as_heads, as_rows, rows_of_query
 from sparsec.kernels.passes.rows import launch_rows
 from sparsec.kernels.program.arguments import Call, Dropout
@@ -32,7 +32,8 @@ def forward_gpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     listed = lists_of_keys(program, call)
     rows = 1 if listed else rows_of_call(program, call)
     own, k, v = as_readable(as_rows(q, rows)), as_readable(call.k), as_readable(call.v)
-    data = for_kernels(program, call.inputs, call.positions, k.shape[2], rows) | listed | data_besides(call)
+    unread = unread_lists(program, listed, k.shape[2])
+    data = for_kernels(program, call.inputs, call.positions, k.shape[2], rows, unread) | listed | data_besides(call)
     run = prepared_forward(program, own, k, v, call.q_offset, data=data, rows_of_query=rows, dropout=call.dropout)
     env = run({"Q": own, "K": k, "V": v, "scale_log2": call.scale * LOG2_E_FLOAT, **data})
     return as_heads(env["OUT"], q, rows), as_heads(env["LSE"], q, rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparsec.kernels.chosen_keys.launch import keys_apart, launch_chosen_keys
 from sparsec.kernels.groups.launch import launch_grouped_rows
 from sparsec.kernels.hopper.launch_blocks import launch_hopper_blocks
 from sparsec.kernels.hopper.launch_forward import launch_hopper
@@ -30,6 +29,7 @@ from sparsec.kernels.launches.stages import (
 )
 from sparsec.kernels.lists.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
 from sparsec.kernels.lists.tile_lists import read_besides
+from sparsec.kernels.passes.chosen_keys import keys_apart, launch_chosen_keys
 from sparsec.kernels.passes.dq_kernel import dq_kernel
 from sparsec.kernels.passes.forward_kernel import forward_kernel
 from sparsec.kernels.program.program import Kernel, cdiv

@@ -48,6 +48,14 @@ class Answers(NamedTuple):
     exponent_and_slope: Any = None  # as exponent -> the same, and score_gradient; None: they may be infinite
 
 
+class ChosenKeys(NamedTuple):
+    """What lists of single keys, one for each query, add to a region."""
+
+    input: int  # that holds the lists, by number
+    keep: Any = None  # as Answers.keep: which of their pairs are kept with them; None: all
+    inputs: tuple[int, ...] = ()  # that `keep` reads
+
+
 class Read(NamedTuple):
     """How a score reads an entry of a float input, and its derivative by that entry."""
 
@@ -91,7 +99,7 @@ class Region(NamedTuple):
     beside_choices: tuple[Callable[..., list], Callable[..., list]] | None = None  # as `keys` and
     # `queries`, of pairs that no list of the call names; None: it asks none
     beside_keys: Any = None  # the region without lists of single keys that only add pairs; None: there are none
-    chosen_keys: tuple[tuple[int, Any], ...] = ()  # these lists: inputs, and as Answers.keep what each adds; None: all
+    chosen_keys: tuple[ChosenKeys, ...] = ()  # what each of these lists adds
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they
     score_gradient: Callable[..., Any] | None = None  # the same -> their derivatives by s; None: these are 1

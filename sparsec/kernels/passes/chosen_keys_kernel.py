@@ -5,7 +5,8 @@ Both go on where another kernel left a row, over what is kept beside the lists.
 
 from __future__ import annotations
 
-from sparsec.kernels.chosen_keys.rows import (
+from sparsec.kernels.machine.device import RUN_TIME, kernel_name, tl, triton
+from sparsec.kernels.passes.chosen_keys_rows import (
     NOT_LISTED,
     KeyLists,
     RowSizes,
@@ -20,7 +21,6 @@ from sparsec.kernels.chosen_keys.rows import (
     score_of_listed,
     weighed_sum,
 )
-from sparsec.kernels.machine.device import RUN_TIME, kernel_name, tl, triton
 from sparsec.kernels.tiles.regions import Rules
 from sparsec.kernels.tiles.scores import scale_of, through_score
 from sparsec.kernels.tiles.softmax import softmax_continue, softmax_end, softmax_step

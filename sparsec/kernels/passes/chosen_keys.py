@@ -6,13 +6,12 @@ kernel goes over what is kept beside the lists, and another one over the lists, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsec.kernels.chosen_keys.kernels import chosen_keys_dq, chosen_keys_forward, order_keys
 from sparsec.kernels.launches.launch import Environment, Meta, Pass, Slot, Tables, remember
 from sparsec.kernels.launches.prepare import Heads, gathered_setting, padded, strides_by_name
 from sparsec.kernels.launches.stages import near_of, variant_for
@@ -20,15 +19,17 @@ from sparsec.kernels.lists.data_tiles import read_inputs
 from sparsec.kernels.lists.rooms import ListedTiles, OwnLists, rooms_of
 from sparsec.kernels.machine.hardware import dot_precision
 from sparsec.kernels.machine.memory import as_contiguous
+from sparsec.kernels.passes.chosen_keys_kernel import chosen_keys_dq, chosen_keys_forward, order_keys
 from sparsec.kernels.passes.heads_as_rows import rows_of_query
 from sparsec.kernels.program.arguments import Call
 from sparsec.kernels.program.program import Kernel, Program, Region, cdiv
 
 _LIST_OF_KEYS = "LISTED_"  # begins the names of ordered lists, among the tensors of a call
 _COST_TILE = 64  # rows and keys of the tiles that costs are counted in
-_SIDE_BY_SIDE = 1.25  # what a step with gathered keys costs, of such a tile
-_ONE_BY_ONE = 0.8  # the same of one key for each row of a tile
-_ROWS_APART, _KEYS_APART = 2, 16  # of a tile whose rows have keys of their own, at most: one warp has it
+_HANDED_OVER = 2.0  # what it costs to go on with a tile of rows, in steps of such a tile
+_SIDE_BY_SIDE = 1.3  # what a step with gathered keys costs
+_ONE_BY_ONE = 0.5  # the same of one key for each row of a tile
+_ROWS_APART, _KEYS_APART = 2, 8  # of a tile whose rows have keys of their own, at most: one warp has it
 _BYTES_APART = 4096  # of the keys of a row, which registers have to hold twice
 _ORDERED_AT_ONCE = 2048  # entries
 _MOST_ORDERED = 4096  # of a list, which registers have to hold
@@ -39,8 +40,18 @@ def lists_of_keys(program: Program, call: Call) -> dict[str, Tensor]:
     if not _worth(program, call):
         return {}
     n = call.k.shape[2]
-    numbers = dict.fromkeys(number for region in _regions(program, n) for number, _ in region.chosen_keys)
+    numbers = dict.fromkeys(own.input for region in _regions(program, n) for own in region.chosen_keys)
     return {f"{_LIST_OF_KEYS}{number}": _ordered(program, call.inputs[number], n) for number in numbers}
+
+
+def unread_lists(program: Program, lists: Mapping[str, Tensor], n: int) -> dict[int, Tensor]:
+    """Of these lists those that forward kernels read in no other form, by the numbers of their inputs."""
+    read: set[int] = set()
+    for region in (region for group in program.groups for region in variant_for(group, n, packed=False).regions):
+        read.update(region.beside_keys.inputs if region.chosen_keys else region.inputs, region.score_inputs)
+        read.update(number for own in region.chosen_keys for number in own.inputs)
+    numbers = {int(name.removeprefix(_LIST_OF_KEYS)): x for name, x in lists.items()}
+    return {number: x for number, x in numbers.items() if number not in read}
 
 
 def is_list_of_keys(name: str) -> bool:
@@ -88,7 +99,7 @@ def _worth(program: Program, call: Call) -> bool:
 
 def _can(program: Program, call: Call) -> bool:
     regions = _regions(program, call.k.shape[2])
-    listed = [call.inputs[number].shape[3] for region in regions for number, _ in region.chosen_keys]
+    listed = [call.inputs[own.input].shape[3] for region in regions for own in region.chosen_keys]
     if any(region.score_inputs for region in regions):  # which may be read for keys that stand side by side
         return False
     return bool(regions) and min(listed) > 0 and max(listed) <= _MOST_ORDERED
@@ -101,18 +112,14 @@ def _is_cheaper(program: Program, call: Call) -> bool:
     for region in _regions(program, n):
         queries = ListedTiles(True, cdiv(n_q, _COST_TILE), _COST_TILE, _COST_TILE, n_q, n, call.q_offset)
         few = queries._replace(lines=cdiv(n_q * rows, _COST_TILE), queries=_COST_TILE // rows)
-        own = [OwnLists(1, 1, n_q, call.inputs[number].shape[3]) for number, _ in region.chosen_keys]
+        own = [OwnLists(1, 1, n_q, call.inputs[lists.input].shape[3]) for lists in region.chosen_keys]
         tiled += rooms_of(region, few, own, None, 1).entries / rows
         apart += rooms_of(region.beside_keys, queries, (), None, 1).entries
         for each in own:
             together = _heads_together(program, region, heads, kv_heads, [x.shape[1] for x in call.inputs])
-            apart += queries.lines * _steps(each.listed, together)
+            steps = min(_ONE_BY_ONE * each.listed, _SIDE_BY_SIDE * cdiv(each.listed, together))
+            apart += queries.lines * (_HANDED_OVER + steps)
     return apart < tiled
-
-
-def _steps(listed: int, together: int) -> float:
-    """What lists of so many keys cost for a tile of rows, of which so many have one list."""
-    return min(_ONE_BY_ONE * listed, _SIDE_BY_SIDE * cdiv(listed, together))
 
 
 def _heads_together(program: Program, region: Region, heads: int, kv_heads: int, lists: Sequence[int]) -> int:
@@ -161,7 +168,7 @@ _OVER_LISTS = {"forward": chosen_keys_forward, "dq": chosen_keys_dq}
 def launch_chosen_keys(run: Pass, own: OverList, heads: Heads, more: Environment, q_offset: int) -> None:
     """Launches a kernel over lists of single keys; `more`: what its kind takes besides, by name."""
     kernel, region, place = own
-    number, keep = region.chosen_keys[place]
+    number, keep, _ = region.chosen_keys[place]
     q, k, v, lists = (run.metas[name] for name in ("Q", "K", "V", f"{_LIST_OF_KEYS}{number}"))
     result = "OUT" if kernel.kind == "forward" else "DQ"
     groups = [meta.shape[1] for name, meta in run.metas.items() if name.startswith("INPUT_") or is_list_of_keys(name)]
