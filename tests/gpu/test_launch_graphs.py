@@ -65,7 +65,7 @@ def call_of(form: str, device: str = "cuda") -> tuple[Callable[..., Tensor], lis
             wanted = [attend(*each) for each in sets]
     for _ in range(6):
         attend(*sets[0])
-    last = decoder.last.run if form == "step" else own._operator.repeated.last.forward
+    last = decoder.last.step.run if form == "step" else own._operator.repeated.last.forward
     assert sum(isinstance(step, Launch) for step in last.steps) > 1
     return attend, sets, wanted
 

@@ -145,7 +145,7 @@ def test_tanh_is_as_exact_as_its_type() -> None:
     x = torch.cat([torch.linspace(-12, 12, 4001), torch.logspace(-30, 3, 500), torch.tensor([0.625, -0.625, 0.0])])
     made = torch.from_numpy(np.asarray(_interpreted(x), np.float32))
     exact = x.double().tanh()
-    assert ((made - exact).abs() <= 3e-7 * exact.abs()).all()
+    assert ((made - exact).abs() <= torch.where(x.abs() < 0.2, 3e-7 * exact.abs(), 2e-7)).all()
 
 
 def _interpreted(x: torch.Tensor) -> np.ndarray:

@@ -288,6 +288,7 @@ def test_several_launches_are_one_graph(no_stream: None) -> None:
         made = ["make", "add", "add", "instantiate", ([[at_x], [at_y]], 7)]
         changed = ["set", ([[at_y], [at_y]], 7), "set", ([[at_y], [at_x]], 7)]
         assert graphs.asked == [*made, made[-1], *changed]
+        assert graphs.behind == [[], [1]]
         graphs.capturing = True  # by the caller: into a graph of its own
         run({"Q": x, "P": y})
         assert (len(graphs.asked), alone) == (10, [[at_x], [at_y]])
@@ -295,6 +296,23 @@ def test_several_launches_are_one_graph(no_stream: None) -> None:
         del run
     assert graphs.asked[10:] == ["free executable", "free graph"]
     assert (graphs.strict, graphs.mode) == ([], 0)
+
+
+def test_launches_side_by_side_are_so_in_a_graph(no_stream: None) -> None:
+    """What comes next waits for all of them."""
+    graphs, x = Graphs(1), torch.empty(1)
+
+    def five(run: Pass) -> None:
+        for name in "QQPQP":
+            launching(run, name)
+        for place in (0, 2, 3):
+            run.steps[place].beside = True
+
+    with driver(lambda launched: 0, graphs=graphs):
+        run = passing(five)
+        for _ in range(2):
+            run({"Q": x, "P": x})
+    assert graphs.behind == [[], [1], [1], [1], [2, 3, 4]]
 
 
 @pytest.mark.parametrize(("kind", "size"), [("b", 1), ("h", 2), ("i", 4), ("f", 4), ("q", 8), ("d", 8), ("m", 128)])

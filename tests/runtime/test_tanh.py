@@ -89,15 +89,16 @@ _OPERATIONS = {
 @pytest.mark.parametrize(("inside", "outside"), [*FACTORS, (2.0**-30, 3.0), (7.0, 2.0**30)])
 @pytest.mark.parametrize("top", [1e-6, 0.1, 0.2, 0.4, 0.8, 2, 20])
 def test_errors_are_a_few_roundings(top: float, inside: float, outside: float) -> None:
-    """In each part alone, and on either side of where one ends."""
+    """In each part alone, and on either side of where one ends: beyond, roundings of numbers below 1."""
     u = np.random.default_rng(0).uniform(-top, top, (COUNT, LANES))
-    u[0, :8] = np.array([0.2, -0.2, 0.8, -0.8] * 2) * (1 + np.array([-1, -1, -1, -1, 1, 1, 1, 1]) * 2**-22)
-    u[0, :8] = np.where(np.abs(u[0, :8]) <= 1.01 * top, u[0, :8], 0)
+    u[0, :4] = np.array([0.2, -0.2] * 2) * (1 + np.array([-1, -1, 1, 1]) * 2**-22)
+    u[0, :4] = np.where(np.abs(u[0, :4]) <= 1.01 * top, u[0, :4], 0)
     x = (u / inside).astype(np.float32)
     with np.errstate(all="ignore"):
         found = tangents(x, inside, outside)
     wanted = np.tanh(x.astype(np.float64) * np.float32(inside)) * np.float32(outside)
-    assert (np.abs(found - wanted) <= 5e-7 * np.abs(wanted)).all()
+    far = np.abs(x * np.float32(inside)) >= np.float32(0.2)
+    assert (np.abs(found - wanted) <= np.where(far, 2e-7 * abs(outside), 5e-7 * np.abs(wanted))).all()
 
 
 @pytest.mark.parametrize("values", [1, 2, 3, 32, 64])
@@ -109,7 +110,7 @@ def test_any_number_of_values_and_powers_of_them(values: int, top: float) -> Non
     x = (x / np.float32(0.02)).astype(np.float32)
     found, powers = tangents(x, 0.02, 72.0), tangents(x, 0.02, 72.0, power=True)
     wanted = np.tanh(x.astype(np.float64) * np.float32(0.02)) * 72
-    assert (np.abs(found - wanted) <= 5e-7 * np.abs(wanted)).all()
+    assert (np.abs(found - wanted) <= np.maximum(2e-7 * 72 * (np.abs(wanted) > 14), 5e-7 * np.abs(wanted))).all()
     assert np.array_equal(powers, np.exp2(found.astype(np.float64)).astype(np.float32))
 
 

@@ -71,6 +71,7 @@ class Graphs:
         """`most`: parameters of 8 bytes of each kernel."""
         self.most, self.asked, self.nodes, self.capturing, self.fails = most, [], [], False, ""
         self.mode = 0  # of the thread: what CUDA forbids while others capture
+        self.behind: list[list[int]] = []  # of each node, in order: those that it waits for, from 1 on
         self.strict: list[str] = []  # what was asked for in a mode that would end their captures
         void, size, p = ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER
         self.functions = [
@@ -113,7 +114,7 @@ class Graphs:
 
     def _add(self, made: Any, graph: int, before: Any, count: int, node: Any) -> None:
         nodes = self.nodes[graph - 1]
-        assert [before[i] for i in range(count)] == [len(nodes)] * bool(nodes)  # each behind the one before
+        self.behind.append([before[i] for i in range(count)])
         nodes.append(self._read(node))
         made[0] = len(nodes)
 

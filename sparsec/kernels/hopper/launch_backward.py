@@ -19,7 +19,7 @@ from sparsec.kernels.hopper.resources import BACKWARD_TILES, hopper_size
 from sparsec.kernels.launches.direct import Box
 from sparsec.kernels.launches.launch import Environment, Pass, Slot
 from sparsec.kernels.launches.prepare import strides_by_name
-from sparsec.kernels.launches.stages import Split, join_splits, lay_splits, near_of
+from sparsec.kernels.launches.stages import Split, beside_join, join_splits, lay_splits, near_of
 from sparsec.kernels.machine.gluon import gl
 from sparsec.kernels.machine.hardware import processors
 from sparsec.kernels.machine.memory import dense_strides
@@ -76,12 +76,14 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
     run.launch(hopper_backward_kernel, (programs, 1, 1), values, _BACKWARD_OPTIONS)
     for name in ("DK", "DV"):
         join_splits(run, reduce_splits, split, {"SPLITS": Slot(f"{name}_PARTS"), "OUT": Slot(name), "HEADS": None})
+    beside_join(run, "DK")
     if len(made.joined):
         after: Environment = strides_by_name(r=run.metas["DQ"]) | {"heads": heads, "n_q": n_q, "sums": made.sums}
         after |= {"SUMS": Slot("SUMS"), "JOINED": made.joined, "DQ": Slot("DQ"), "scale": Slot("scale")}
         after |= {"NAME": "join_sums", "HEAD_DIM": head_dim, "BLOCK_M": queries, "BLOCK_D": size}
         chunks = queries * size // _JOINED
         run.launch(hopper_join_sums, (len(made.joined) * chunks, heads, batch), after | {"BLOCK": _JOINED})
+        beside_join(run, "DV")
 
 
 def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: bool) -> None:

@@ -80,7 +80,9 @@ class HopperCase(NamedTuple):
         """Whether steps come from a list of blocks: where tables name some, and where there are fewer then."""
         if self.backward or self.lines or self.score or self.size != _LISTED_SIZE:
             return False
-        return self.blocks if self.tables else self.from_list() <= _MOST_FROM_LIST
+        if self.tables:
+            return self.blocks
+        return self.from_list() <= _MOST_FROM_LIST + (_MORE_FROM_LIST if self.split_prefix else 0)
 
     @property
     def bounded(self) -> bool:
@@ -146,6 +148,7 @@ NEEDS = (
 
 _LISTED_SIZE = 128  # of heads whose steps may come from a list
 _MOST_FROM_LIST = 0.88  # a step from a list takes some 1.14 times as long as one over ranges
+_MORE_FROM_LIST = 0.04  # with queries that see far more keys: over ranges, half of their tile has nothing to do
 _LEAST_KEYS = 2048  # below, making the descriptors takes longer than they save
 # The share of steps that must go without a mask.  At 64, exponentials are the limit of either tier, and a tile of 192
 # queries has more masked steps than the plain tier's.
@@ -161,7 +164,12 @@ FASTER_WITH = (
     Rule(PROCESSORS_BUSY, lambda case: 4 * case.tiles >= 3 * case.processors),
     Rule(
         "blocks of whole tiles, if any",
-        lambda case: case.block == 1 or not case.block % case.sizes.keys or case.in_blocks,
+        # Tiles of the plain tier are such blocks, too: without tables and such rows they were faster.
+        lambda case: (
+            case.block == 1
+            or not case.block % case.sizes.keys
+            or (bool(case.tables or case.split_prefix) and case.in_blocks)
+        ),
     ),
     Rule("sequences of 512 tokens", lambda case: case.batch * case.n_q >= _LEAST_TOKENS * case.lines),
     # Of the tile of such queries, half of the rows have nothing to do at most steps, but of those from a list.

@@ -55,6 +55,7 @@ class Known(NamedTuple):
     parameters: bytes
     places: tuple[int, ...]  # where each parameter begins
     given: tuple[tuple[int, str, str], ...]  # of what a call gives: where it goes, its name there, as what
+    beside: bool = False  # it need not wait for the launch before it, but for what that one waits for
 
 
 class _Parameters:
@@ -140,7 +141,7 @@ def chain(launches: Iterable[Known], within: Mapping[str, tuple[str, int]]) -> A
         for place, name, kind in each.given:
             whole, offset = within.get(name, (name, 0))
             given.append((place, names.setdefault(whole, len(names)), offset, kind.encode()))
-        lines.append((*each[:5], each.places, tuple(given)))
+        lines.append((*each[:5], each.places, tuple(given), each.beside))
     return native().Chain((*names, STREAM), lines)  # type: ignore[union-attr]
 
 

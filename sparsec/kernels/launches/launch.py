@@ -185,7 +185,7 @@ class Pass:
         made: set[str] = set()
         for step in self.steps:
             if isinstance(step, Launch):
-                launches.append(step.known)  # type: ignore[arg-type]
+                launches.append(step.known._replace(beside=step.beside))  # type: ignore[union-attr]
             elif not isinstance(step, Scratch | ScratchPart):
                 early = isinstance(step, Room) and step.name not in made  # room may be made before launches
                 if launches and not early:
@@ -253,6 +253,7 @@ class Launch:
         self.name = values.get("NAME", "")
         self.key = self.name, kernel, self.device, tuple(described), tuple(options.items())
         self.known: Known | None = None
+        self.beside = False  # whether it may run beside the launch before it, once what that one waits for is done
         self.prepared = False
 
     def __call__(self, env: Environment) -> None:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 
 from sparsec.kernels.launches.gather import gather_kernel
-from sparsec.kernels.launches.launch import Environment, Meta, Pass, Slot
+from sparsec.kernels.launches.launch import Environment, Launch, Meta, Pass, Slot
 from sparsec.kernels.launches.prepare import Heads, are_near, padded, slot, strides_by_name
 from sparsec.kernels.program.program import Group, Kernel, Region, Variant, cdiv, count_gathered
+from sparsec.kernels.tiles.splits import reduce_splits
 
 _SPLIT_ROWS = 16  # of a program that adds up what programs left that split a tile
 _GATHERED_ROWS = 64  # of a program that gathers keys
@@ -126,6 +127,13 @@ def lay_splits(run: Pass, split: Split, sizes: dict[str, tuple[int, ...]]) -> En
     for name, size in sizes.items():
         run.scratch(name, (split.slots, split.rows, *size), torch.float32)
     return {name: Slot(name) for name in sizes}
+
+
+def beside_join(run: Pass, name: str) -> None:
+    """The last launch may run beside the one before it, where that one sums up what programs left of a tensor."""
+    *_, before, last = [None, *(step for step in run.steps if isinstance(step, Launch))]
+    if before and before.kernel is reduce_splits and name in [own for _, own in before.tensors]:
+        last.beside = True
 
 
 def join_splits(run: Pass, kernel: Any, split: Split, values: Environment) -> None:

@@ -54,16 +54,17 @@ static void chain_free(PyObject *self) {
   Py_TYPE(self)->tp_free(self);
 }
 
-/* From (function, grid, threads, shared bytes, parameters, places, given), given being (place, name, offset, kind). */
+/* From (function, grid, threads, shared bytes, parameters, places, given, beside), given being (place, name, offset,
+   kind). */
 static int read_kernel(PyObject *line, Kernel *kernel, Py_ssize_t names) {
   const char *filled;
   Py_ssize_t bytes;
   PyObject *places, *given;
   unsigned long long function;
   CUlaunchConfig *config = &kernel->config;
-  if (!PyArg_ParseTuple(line, "K(III)IIy#O!O!", &function, &config->gridDimX, &config->gridDimY, &config->gridDimZ,
+  if (!PyArg_ParseTuple(line, "K(III)IIy#O!O!|p", &function, &config->gridDimX, &config->gridDimY, &config->gridDimZ,
                         &config->blockDimX, &config->sharedMemBytes, &filled, &bytes, &PyTuple_Type, &places,
-                        &PyTuple_Type, &given))
+                        &PyTuple_Type, &given, &kernel->beside))
     return -1;
   config->blockDimY = config->blockDimZ = 1;
   kernel->function = (CUfunction)function;

@@ -67,6 +67,7 @@ typedef struct {
   Given *given;
   char *filled;   /* parameters, those that a call gives left open */
   size_t before;  /* bytes of parameters of the kernels before it */
+  int beside;     /* it need not wait for the kernel before it, but for what that one waits for */
 } Kernel;
 
 typedef struct {
@@ -74,7 +75,7 @@ typedef struct {
   uint64_t calls;  /* before there was a graph */
   CUgraph graph;
   CUgraphExec exec;
-  CUgraphNode *nodes;  /* of the kernels */
+  CUgraphNode *nodes;  /* of the kernels with programs */
   char *last;          /* parameters of all kernels at the last call */
 } Graph;
 
@@ -154,8 +155,8 @@ static CUresult run(const Kernel *kernel, const Value *values, CUstream stream) 
   return launch_kernel(&config, kernel->function, parameters, NULL);
 }
 
-/* The kernel in a graph of its chain: a node behind another one, or other parameters, those of a call. */
-static CUresult put(Graph *graph, const Kernel *kernel, CUgraphNode *node, const CUgraphNode *behind,
+/* The kernel in a graph of its chain: a node behind some others, or other parameters, those of a call. */
+static CUresult put(Graph *graph, const Kernel *kernel, CUgraphNode *node, const CUgraphNode *behind, size_t count,
                     const Value *values) {
   _Alignas(128) char memory[MOST_BYTES];
   void *parameters[MOST_PARAMETERS];
@@ -168,7 +169,7 @@ static CUresult put(Graph *graph, const Kernel *kernel, CUgraphNode *node, const
     .gridDimZ = config->gridDimZ, .blockDimX = config->blockDimX, .blockDimY = config->blockDimY,
     .blockDimZ = config->blockDimZ, .sharedMemBytes = config->sharedMemBytes, .kernelParams = parameters};
   code = graph->exec ? graphs.set(graph->exec, *node, &told)
-                     : graphs.add(node, graph->graph, behind, behind != NULL, &told);
+                     : graphs.add(node, graph->graph, count ? behind : NULL, count, &told);
   if (!code) memcpy(last, memory, kernel->bytes);
   return code;
 }
@@ -185,7 +186,8 @@ static Graph *graph_of(Chain *chain, CUstream stream) {
 
 /* The graph with the parameters of a call, made where there is none. */
 static CUresult prepare(const Chain *chain, Graph *graph, const Value *values) {
-  const CUgraphNode *behind = NULL;
+  Py_ssize_t made = 0, first = 0, behind = 0;  /* nodes; where those side by side begin, and those that they wait for */
+  int apart = 1;
   CUresult code = CUDA_SUCCESS;
   if (!graph->graph) {
     const Kernel *end = &chain->kernels[chain->count - 1];
@@ -194,9 +196,15 @@ static CUresult prepare(const Chain *chain, Graph *graph, const Value *values) {
     code = graph->nodes && graph->last ? graphs.make(&graph->graph, 0) : CUDA_ERROR_OUT_OF_MEMORY;
   }
   for (Py_ssize_t i = 0; i < chain->count && !code; i++) {
-    if (is_empty(&chain->kernels[i])) continue;
-    code = put(graph, &chain->kernels[i], &graph->nodes[i], behind, values);
-    behind = &graph->nodes[i];
+    const Kernel *kernel = &chain->kernels[i];
+    apart |= !kernel->beside;
+    if (is_empty(kernel)) continue;
+    if (apart) {
+      behind = first;
+      first = made;
+      apart = 0;
+    }
+    code = put(graph, kernel, &graph->nodes[made++], &graph->nodes[behind], first - behind, values);
   }
   return code || graph->exec ? code : graphs.instantiate(&graph->exec, graph->graph, 0);
 }

@@ -15,6 +15,7 @@ from sparsec.kernels.launches.kernel_inputs import for_kernels
 from sparsec.kernels.launches.launch import Environment, Meta, Pass, Slot, remember
 from sparsec.kernels.launches.prepare import Heads, bind, heads_of, prepare_launch, strides_by_name
 from sparsec.kernels.launches.stages import (
+    beside_join,
     carry_state,
     gathered_name,
     join_splits,
@@ -287,12 +288,15 @@ def _launch_dkdv_kernel(
     values |= listed
     if split is None:
         run.launch(dkdv_kernel, (tiles, own.keys, batch), values, made.options)
+        beside_join(run, "DQ")
         return
     values |= split.values | lay_splits(run, split, {"DK_SPLITS": k.shape[3:], "DV_SPLITS": v.shape[3:]})
     run.launch(dkdv_kernel, (tiles + split.programs, own.keys, batch), values, made.options)
+    beside_join(run, "DQ")
     for part, name in enumerate(("DK", "DV")):
         joined = {"SPLITS": Slot(f"{name}_SPLITS"), "OUT": Slot(target[name]), "HEADS": own.lists.get("KV_HEADS")}
         if kernel.carries and split.slots:
             run.part(f"{top}_{part}", top, part)
             joined["OUT_TOP"] = Slot(f"{top}_{part}")
         join_splits(run, reduce_splits, split, joined)
+    beside_join(run, target["DK"])

@@ -11,7 +11,7 @@ import torch
 from sparsec.kernels.launches.launch import Environment, Pass, Slot
 from sparsec.kernels.machine.device import tl, triton
 from sparsec.kernels.program.program import cdiv
-from sparsec.kernels.tiles.own_tiles import TILE_COLUMNS
+from sparsec.kernels.tiles.own_tiles import TILE_COLUMNS, TILES_TAKEN
 
 _TILES_AT_ONCE = 256
 _FEW_SEQUENCES, _MANY_SEQUENCES = 1024, 8192  # sequences at once
@@ -40,7 +40,8 @@ def stats_rows(sequences: int, rows: int) -> int:
 def lay_tiles(run: Pass, by_key: bool, rows: int, block: int, stride: int, other: int = 0) -> tuple[str, int]:
     """Makes the list of tiles of queries, or of keys, of a pass.  Its name, and how many programs work on them.
 
-    The list is int32 [1 + most, TILE_COLUMNS]: how many tiles there are; then for each the numbers of its sequence,
+    The list is int32 [1 + most, TILE_COLUMNS]: how many tiles there are, and
+    how many programs have taken, 0 between launches; then for each the numbers of its sequence,
     which of its tiles it is, where the numbers of its rows of Q begin in ROW_STATS, where its entries begin in a list
     of the call, which has room for all tiles of `other` positions on the other side, and the line of its sequence.
     """
@@ -145,6 +146,7 @@ def _sum_tiles(
             tl.store(ENDS + lines + 2 + line, listed + tl.cumsum(entries, 0), mask=line < lines)
             listed += tl.sum(entries, 0)
     tl.store(TILES, tl.minimum(total, most))
+    tl.store(TILES + TILES_TAKEN, 0)
 
 
 @triton.jit

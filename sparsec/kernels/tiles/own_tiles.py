@@ -14,6 +14,7 @@ from sparsec.kernels.tiles.shares import Share, share_of
 
 NOWHERE = tl.constexpr(1 << 30)  # no tensor has such a row
 TILE_COLUMNS = tl.constexpr(11)  # of a list of tiles
+TILES_TAKEN = tl.constexpr(1)  # where it counts those that programs have taken, behind how many there are
 
 
 class OwnSequence(NamedTuple):

@@ -1,10 +1,14 @@
-"""The hyperbolic tangent of scores: on NVIDIA GPUs by short polynomials where the values at hand are small, as mostly.
+"""The hyperbolic tangent of scores: on NVIDIA GPUs by a short polynomial where the values at hand are small, as mostly.
 
 Caps are far above most scores: of `50 * tanh(s / 50)`, |s / 50| is hardly ever above 0.2.  There, tanh(u) is
 u * P(u * u), which takes four instructions a value, and neither exponentials nor divisions, of which a processor makes
 an eighth as many at a time.  Whether all are small is asked once of all values that a thread has: each question costs
 a branch, over which nothing is moved.  Where 2 is raised to the power of it, that is a part of the same branch, so that
-polynomials run beside exponentials, of which one takes eight cycles of a warp.
+the polynomial runs beside exponentials, of which one takes eight cycles of a warp.
+
+Beyond, tanh(u) is 1 - 2 / (exp(2 u) + 1), whose error is that of numbers near 1: at 0.2 some six units of the last
+place, a third of it at 0.5.  A second polynomial there has an error of one, and was slower where scores are large: some
+warps went its way and some that of exponentials, and the code of both has no room beside that of the products.
 """
 
 from __future__ import annotations
@@ -14,11 +18,10 @@ from collections.abc import Callable
 
 from sparsec.kernels.machine.device import tl, triton
 
-# Minimax of tanh(u) / u in u * u, 1 at 0: up to NEAR with a relative error of 1.3e-7, a unit of the last place, and up
-# to FAR with 6.5e-8.  Beyond that, 1 - 2 / (exp(2 u) + 1) cancels little.
+# Minimax of tanh(u) / u in u * u, 1 at 0, up to NEAR: its relative error is 1.3e-7, a unit of the last place.
 _NEAR_TANH, _NEAR_TERMS = 0.2, (-0.333296981815, 0.130380275733)
-_FAR_TANH, _FAR_TERMS = 0.8, (-0.333328669818, 0.133227661213, -0.0531763322364, 0.0191907992058, -0.00441091004851)
 _CHAINS = 4  # of maxima
+_TWICE_LOG2_E = 2.8853900817779268
 _LEAST_FACTOR = 2.0**-20  # of those within and outside, and the inverse of the largest: coefficients must not overflow
 
 
@@ -31,30 +34,32 @@ def _ptx_tanh(values: int, power: bool) -> str:
     """PTX of `outside * tanh(inside * x)` for so many values x of a thread, or of 2 to the power of it.
 
     Operands: results, x, the coefficients of x * P(x * x), the size of x from which on they do not hold, and both
-    factors.  A warp none of whose values is larger goes the short way; one none of whose values is beyond the other
-    polynomial goes without exponentials.  A result takes the register of its value, and depends on nothing that stands
-    beside it.
+    factors.  A warp none of whose values is larger goes the short way.  A result takes the register of its value, and
+    depends on nothing that stands beside it.
     """
     *terms, limit, inside, outside = [f"${values * argument}" for argument in range(2, len(_NEAR_TERMS) + 6)]
-    lines = [".reg .f32 u, w, y, z, g, h, near, m0, m1, m2, m3;", ".reg .pred p;", *_ptx_largest(values)]
+    lines = [".reg .f32 u, w, y, g, h, near, m0, m1, m2, m3;", ".reg .pred p;", *_ptx_largest(values)]
     lines += [f"setp.lt.f32 p, m0, {limit};", "vote.sync.all.pred p, p, -1;", "@p bra.uni NEAR;"]
-    lines += [f"mul.f32 u, m0, {inside};", "abs.f32 u, u;", f"setp.lt.f32 p, u, {_ptx_number(_FAR_TANH)};"]
-    lines += ["vote.sync.all.pred p, p, -1;", "@!p bra.uni ANY;"]
-    for label, more in ("", []), ("ANY:", _PTX_EXPONENTIAL):
-        lines.append(label)
-        for i in range(values):
-            x = f"${values + i}"
-            lines += [f"mul.f32 u, {x}, {inside};", "mul.f32 z, u, u;"]
-            lines.append(f"mov.f32 h, {_ptx_number(_FAR_TERMS[-1])};")
-            lines += [f"fma.rn.f32 h, h, z, {_ptx_number(term)};" for term in _FAR_TERMS[-2::-1]]
-            lines += ["mul.f32 h, h, z;", "fma.rn.f32 h, h, u, u;", *more, f"mul.f32 h, h, {outside};"]
-            lines += [*_ptx_near(x, "near", terms), f"abs.f32 w, {x};", f"setp.lt.f32 p, w, {limit};"]
-            lines += [f"selp.f32 ${i}, near, h, p;", *_ptx_power(i, power)]
-        lines.append("bra.uni DONE;")
-    lines.append("NEAR:")
+    for i in range(values):
+        x = f"${values + i}"
+        lines += [*_ptx_far(x, inside, outside), *_ptx_near(x, "near", terms)]
+        lines += [f"abs.f32 w, {x};", f"setp.lt.f32 p, w, {limit};", f"selp.f32 ${i}, near, h, p;"]
+        lines += _ptx_power(i, power)
+    lines += ["bra.uni DONE;", "NEAR:"]
     for i in range(values):
         lines += [*_ptx_near(f"${values + i}", f"${i}", terms), *_ptx_power(i, power)]
     return "{\n" + "\n".join([*lines, "DONE:"]) + "\n}"
+
+
+def _ptx_far(x: str, inside: str, outside: str) -> list[str]:
+    """h = outside * tanh(inside * x) for any x and any factors, from an exponential where that cancels little."""
+    lines = [f"mul.f32 u, {x}, {inside};", "abs.f32 w, u;", f"mul.f32 g, w, {_ptx_number(_TWICE_LOG2_E)};"]
+    lines += ["ex2.approx.ftz.f32 g, g;", f"add.f32 g, g, {_ptx_number(1.0)};", "rcp.approx.ftz.f32 g, g;"]
+    lines += [f"fma.rn.f32 g, g, {_ptx_number(-2.0)}, {_ptx_number(1.0)};", "copysign.f32 g, u, g;"]
+    first, second = map(_ptx_number, _NEAR_TERMS)
+    lines += ["mul.f32 y, u, u;", f"mov.f32 h, {first};", f"fma.rn.f32 h, y, {second}, h;", "mul.f32 h, h, y;"]
+    lines += ["fma.rn.f32 h, h, u, u;", f"setp.lt.f32 p, w, {_ptx_number(_NEAR_TANH)};", "selp.f32 h, h, g, p;"]
+    return [*lines, f"mul.f32 h, h, {outside};"]
 
 
 def _ptx_near(x: str, to: str, terms: list[str]) -> list[str]:
@@ -76,20 +81,6 @@ def _ptx_largest(values: int) -> list[str]:
     return lines + [f"max.f32 m0, m0, m{chain};" for chain in range(1, min(values, _CHAINS))]
 
 
-# From u, and h where |u| is below FAR.
-_PTX_EXPONENTIAL = [
-    "abs.f32 w, u;",
-    f"mul.f32 g, w, {_ptx_number(2.8853900817779268)};",
-    "ex2.approx.ftz.f32 g, g;",
-    f"add.f32 g, g, {_ptx_number(1.0)};",
-    "rcp.approx.ftz.f32 g, g;",
-    f"fma.rn.f32 g, g, {_ptx_number(-2.0)}, {_ptx_number(1.0)};",
-    "copysign.f32 g, u, g;",
-    f"setp.lt.f32 p, w, {_ptx_number(_FAR_TANH)};",
-    "selp.f32 h, h, g, p;",
-]
-
-
 class _Texts:
     """PTX by how many values of a thread it is about; Triton takes what this prints for what it is."""
 
@@ -108,9 +99,8 @@ _EXP2_TANH = tl.constexpr(_Texts(lambda values: _ptx_tanh(values, True)))
 _OPERANDS = tl.constexpr(_Texts(lambda values: ",".join(["=&f"] * values + ["f"] * (len(_NEAR_TERMS) + 5) * values)))
 _MOST_VALUES = tl.constexpr(64)  # of a thread that are looked at together: more are two halves
 _NEAR_TOP, _NEAR_1, _NEAR_2 = map(tl.constexpr, (_NEAR_TANH, *_NEAR_TERMS))
-_FAR_FROM, _FAR_1, _FAR_2, _FAR_3, _FAR_4, _FAR_5 = map(tl.constexpr, (_FAR_TANH, *_FAR_TERMS))
 _COMPILED = tl.constexpr(hasattr(triton, "knobs") and not triton.knobs.runtime.interpret)
-_TWICE_LOG2_E = tl.constexpr(2.8853900817779268)
+_RATE_OF_TANH = tl.constexpr(_TWICE_LOG2_E)
 _LEAST_OF_TANH, _MOST_OF_TANH = tl.constexpr(_LEAST_FACTOR), tl.constexpr(1 / _LEAST_FACTOR)
 
 
@@ -153,7 +143,7 @@ def _ptx_of(x, inside, outside, POWER: tl.constexpr):
 def _tanh_of(x):
     """A tile of small numbers alone goes without exponentials and divisions."""
     if len(x.shape) == 2:
-        if tl.max(tl.max(tl.abs(x), 1), 0) < _FAR_FROM:
+        if tl.max(tl.max(tl.abs(x), 1), 0) < _NEAR_TOP:
             found = _tanh_of_small(x)
         else:
             found = _tanh_of_any(x)
@@ -165,10 +155,9 @@ def _tanh_of(x):
 @triton.jit
 def _tanh_of_small(x):
     z = x * x
-    p = (((_FAR_5 * z + _FAR_4) * z + _FAR_3) * z + _FAR_2) * z
-    return x + x * ((p + _FAR_1) * z)
+    return x + x * ((_NEAR_2 * z + _NEAR_1) * z)
 
 
 @triton.jit
 def _tanh_of_any(x):
-    return tl.where(tl.abs(x) < _FAR_FROM, _tanh_of_small(x), 1.0 - 2.0 / (tl.exp2(x * _TWICE_LOG2_E) + 1.0))
+    return tl.where(tl.abs(x) < _NEAR_TOP, _tanh_of_small(x), 1.0 - 2.0 / (tl.exp2(x * _RATE_OF_TANH) + 1.0))

@@ -8,13 +8,15 @@ from __future__ import annotations
 from sparsec.kernels.hopper.forward.tiles import (
     ENDS,
     FIRST,
+    end_turns,
     hopper_number,
     hopper_step,
     hopper_tile,
-    hopper_turns,
     hopper_walk,
+    no_turn,
     say,
     say_tile,
+    turn_after,
 )
 from sparsec.kernels.machine.gluon import gl, gluon, load_box, mbarrier
 from sparsec.kernels.machine.sync import QUERIES_EMPTY, STAGE_EMPTY, await_groups
@@ -29,9 +31,9 @@ def hopper_load(Q, K, V, shared, plan):
     STAGES: gl.constexpr = plan.sizes.STAGES
     GROUPS: gl.constexpr = plan.sizes.GROUPS
     batch, head, row, stage = 0, 0, 0, 0
-    turn = 0
-    for each in range(hopper_turns(plan)):
-        number = hopper_number(each, plan)
+    turn, own_turn, end = 0, turn_after(-1, plan), no_turn(plan)
+    while own_turn < end:
+        number, next_turn = hopper_number(own_turn, plan), turn_after(own_turn, plan)
         if number >= 0:
             tile = hopper_tile(number, plan)
             visits = hopper_walk(tile, plan)
@@ -57,6 +59,8 @@ def hopper_load(Q, K, V, shared, plan):
                 batch, head, row = tile.batch, tile.kv_head, place
                 stage += 1
             turn += 1
+        own_turn = next_turn
+    end_turns(own_turn, end, plan)
     s = stage % STAGES
     if stage >= STAGES:
         await_groups(STAGE_EMPTY + s, GROUPS)

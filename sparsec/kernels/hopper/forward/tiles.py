@@ -1,8 +1,8 @@
 """Device functions of the Hopper tier: the tiles of queries that a program works on in turn, and their walks.
 
-As many programs run as there are processors.  They take turns; a walk goes from its last step to its first.  The
-loading warp knows both, and says in shared memory what groups need to know: of a step, one number, the tile of keys
-before some flags; of a tile, some words.
+As many programs run as there are processors.  They take turns, or each the next tile when it comes to it; a walk goes
+from its last step to its first.  The loading warp knows both, and says in shared memory what groups need to know: of a
+step, one number, the tile of keys before some flags; of a tile, some words.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from sparsec.kernels.hopper.forward.plan import HopperTile, HopperWalk
 from sparsec.kernels.machine.device import LOG2_E
 from sparsec.kernels.machine.gluon import gl, gluon
-from sparsec.kernels.tiles.own_tiles import sequence_of
+from sparsec.kernels.machine.sync import next_number
+from sparsec.kernels.tiles.own_tiles import TILES_TAKEN, sequence_of
 from sparsec.kernels.tiles.ranges import split_steps
 from sparsec.kernels.tiles.regions import ask, tile_of, walk_of
 
@@ -30,20 +31,38 @@ TILE_SLOTS = gl.constexpr(4)  # the tiles before, of this turn and after, and on
 
 
 @gluon.jit
-def hopper_turns(plan):
-    """How many turns a program has, some of them without a tile."""
+def turn_after(turn, plan):
+    """The next turn of a program, the first one after -1.
+
+    Walks of several sequences have any lengths: there, a turn is a number that no other program has, drawn ahead.
+    """
+    turn += 1
+    if plan.sizes.PACKED:
+        turn = next_number(plan.work.TILES + TILES_TAKEN)
+    return turn
+
+
+@gluon.jit
+def no_turn(plan):
+    """The turn at which a program is done; some before have no tile."""
     programs, rows = gl.num_programs(0), plan.work.group_heads * plan.work.batches
     if plan.sizes.LONGEST_FIRST:
         turns = gl.cdiv(rows, plan.work.together) * gl.cdiv(plan.work.tiles * plan.work.together, programs)
+    elif plan.sizes.PACKED:
+        turns = gl.load(plan.work.TILES) * plan.work.group_heads
     else:
-        if plan.sizes.PACKED:
-            tiles = gl.load(plan.work.TILES) * plan.work.group_heads
-        else:
-            tiles = plan.work.tiles * rows
+        tiles = plan.work.tiles * rows
         if plan.sizes.SPLIT:
             tiles += plan.work.split_tiles * (plan.work.splits - 1) * rows
         turns = tiles // programs + gl.where(gl.program_id(0) < tiles % programs, 1, 0)
     return turns
+
+
+@gluon.jit
+def end_turns(turn, end, plan):
+    """The last program that finds no tile has the next launch begin with the first one again."""
+    if plan.sizes.PACKED and turn == end + gl.num_programs(0) - 1:
+        gl.store(plan.work.TILES + TILES_TAKEN, 0)
 
 
 @gluon.jit
@@ -54,7 +73,7 @@ def hopper_number(turn, plan):
     the next ones.
     """
     programs, program = gl.num_programs(0), gl.program_id(0)
-    number = turn * programs + program
+    number = turn
     if plan.sizes.LONGEST_FIRST:
         together, rows = plan.work.together, plan.work.group_heads * plan.work.batches
         turns = gl.cdiv(plan.work.tiles * together, programs)
@@ -62,6 +81,8 @@ def hopper_number(turn, plan):
         place = turn * programs + gl.where((part + turn) % 2 == 1, programs - 1 - program, program)
         heads = gl.minimum(together, rows - part * together)
         number = gl.where(place < plan.work.tiles * heads, part * together * plan.work.tiles + place, -1)
+    elif not plan.sizes.PACKED:
+        number = turn * programs + program
     return number
 
 
