@@ -29,7 +29,6 @@ from sparsec.kernels.launches.stages import variant_of
 from sparsec.kernels.machine.device import triton
 from sparsec.kernels.machine.gluon import GluonDescriptor
 from sparsec.kernels.machine.hardware import capability, driver_version, processors
-from sparsec.kernels.program.inputs import DATA
 from sparsec.kernels.program.program import Group, Kernel, Variant, cdiv
 from sparsec.kernels.sequences.tiles import most_tiles
 
@@ -134,9 +133,9 @@ def _takes_data(run: Pass, kernel: Kernel) -> bool:
     """Whether functions of the pattern take data of the call: all do where some condition reads any, but for a mask
     without, and that of forward kernels alone is asked for.
     """
-    answers = kernel.regions[0].answers
-    if not any(name.startswith(DATA) for name in run.metas):
-        return False
+    region, answers = kernel.regions[0], kernel.regions[0].answers
+    if region.inputs or region.score_inputs or not any(own.uses for own in run.program.inputs):
+        return bool(region.inputs or region.score_inputs)
     return not (kernel.before_lists and answers.keep_static is not None and answers.score is None)
 
 
