@@ -9,6 +9,7 @@ import textwrap
 from dataclasses import dataclass
 
 from sparsec.codegen.arguments import DataArguments
+from sparsec.codegen.chosen_keys import ChosenKeysText, chosen_keys_text
 from sparsec.codegen.dialects import Scalar, Torch, Triton
 from sparsec.codegen.origins import Names, Origins, comment, unknown
 from sparsec.codegen.spans import Spans
@@ -76,7 +77,9 @@ class Answers:
     inputs: tuple[int, ...]  # that the mask reads, by number
     judge: list[str]  # decides tiles where data of the call does; empty: what is known before is all there is
     named: list[str]  # decides likewise whether lists name blocks of a tile; empty: there are none
-    keep_static: list[str]  # `keep` in tiles where no test of data holds; empty: no pair is kept there, or all are
+    beside_keys: Answers | None  # of the region without lists of single keys; None: there are none that only add pairs
+    chosen_keys: tuple[ChosenKeysText, ...]
+    keep_static: list[str]  # `keep` where no test of data holds, without data; empty: no pair is kept there, or all are
     data: DataArguments
     numbers: str  # ", NUMBERS" where heads that differ in numbers share the kernels, else ""
 
@@ -158,7 +161,7 @@ def answers(
     triton, torch = Triton(own, data), Torch(own, suffix, data.inputs)
     reads = inputs_read(region.mask)
     judged = reads and isinstance(region.layout, Contiguous)
-    static = without_data(region.mask, "under") if judged else ir.FALSE
+    static = without_data(region.mask, "under") if judged or (data.all and not reads) else ir.FALSE
     keep_torch = torch.lines(as_tensor(region.mask), "return ")
     return Answers(
         region=region,
@@ -177,6 +180,10 @@ def answers(
         inputs=tuple(number for number, each in enumerate(data.inputs) if each.name in reads),
         judge=Spans(data).lines(region.mask) if judged else [],
         named=Spans(data).lines(ir.Or(lists)) if judged and (lists := lists_in(region.mask)) else [],
+        beside_keys=answers(region.beside_keys, f"{suffix}_beside_keys", own, everyone, data, numbered)
+        if region.beside_keys
+        else None,
+        chosen_keys=chosen_keys_text(region.chosen_keys, triton, data, suffix),
         keep_static=[] if isinstance(static, ir.Bool) else triton.lines(static, "return "),
         data=data,
         numbers=", NUMBERS" if numbered else "",

@@ -40,6 +40,10 @@ def region(answers: Answers, leaves: tuple[ir.Table, ...], variant: VariantText)
         said["queries"] = f"_queries_cpu{suffix}"
     if answers.beside_choices:
         said["beside_choices"] = f"(_keys_beside_choices{suffix}, _queries_beside_choices{suffix})"
+    if answers.beside_keys:
+        beside = textwrap.indent(region(answers.beside_keys, leaves, variant), "    ").lstrip()
+        said["beside_keys"] = f"sk.Region({beside})"
+        said["chosen_keys"] = _tuple(each.made for each in answers.chosen_keys)
     asked_of_score: tuple[str, ...] = () if score is None else _OF_SCORE if score.gradient else _OF_SCORE[:1]
     asked_of_score += ("exponent",) if score is not None and score.exponent else ()
     asked_of_score += ("tilt",) if score is not None and score.tilt else ()

@@ -37,6 +37,11 @@ class VariantText:
     whole: Whole | None = None  # where inputs that its score reads have gradients
 
     @property
+    def printed(self) -> tuple[Answers, ...]:
+        """The answers of its regions, and of these without lists of single keys."""
+        return tuple(each for own in self.answers for each in (own, own.beside_keys) if each)
+
+    @property
     def prints_kept(self) -> bool:
         """Whether `whole` is a function of its own, and not the `_keep` of the only region."""
         own = self.answers[0]

@@ -21,6 +21,7 @@ from sparsec.kernels.program.input_entries import (
 from sparsec.kernels.program.inputs import Input
 from sparsec.kernels.program.program import (
     Answers,
+    ChosenKeys,
     Group,
     Groups,
     Kernel,
@@ -81,6 +82,7 @@ __all__ = [
     "Answers",
     "Blocks",
     "Choice",
+    "ChosenKeys",
     "Dropped",
     "Eligible",
     "Group",

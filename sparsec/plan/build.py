@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.chosen_keys import keys_apart
 from sparsec.ir.inputs import Input
 from sparsec.plan.cost_model import LENGTHS, cost
 from sparsec.plan.covers import region_of
@@ -111,7 +112,17 @@ def _told(region: Region) -> Region:
         replace(cover, split_prefix=split_prefix(cover, region), longest_first=longest_first(cover, region))
         for cover in region.covers
     )
-    return replace(region, rows=rows, columns=columns, block=_block(region))
+    return _keys_apart(replace(region, rows=rows, columns=columns, block=_block(region)))
+
+
+def _keys_apart(region: Region) -> Region:
+    """A region with what it is beside the lists of single keys that it asks, and what each of them adds."""
+    apart = keys_apart(region.mask) if region.layout == Contiguous() else None
+    if apart is None:
+        return region
+    beside = ranged(simplify(apart.beside), Contiguous())
+    lists = tuple(replace(each, kept=simplify(each.kept)) for each in apart.lists)
+    return replace(region, beside_keys=beside, chosen_keys=lists)
 
 
 def _block(region: Region) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sparsec.ir import nodes as ir
+from sparsec.ir.chosen_keys import ChosenKeys
 from sparsec.ir.scores import Real
 
 Side = Literal["q", "k"]
@@ -132,6 +133,8 @@ class Region:
     block: int = 1  # tiles that lie within aligned blocks of so many positions are full where they are visited at all
     full_named: ir.Set = ir.FALSE  # as `full`, of tiles of which one of the tables that are visited has every pair
     beside_choices: tuple[Cover, Cover] | None = None  # of the pairs that no list of the call names; None: no lists
+    beside_keys: Region | None = None  # without lists of single keys, where these only add pairs; None: there are none
+    chosen_keys: tuple[ChosenKeys, ...] = ()  # what each of those lists adds
 
     @property
     def covers(self) -> tuple[Cover, Cover]:

@@ -109,7 +109,7 @@ def _case(plan: Plan, variant: Variant, kernel: Kernel, shape: Shape, device: De
         as_they_are=region.layout == Contiguous() or region.listed,
         ranges=not region.listed and not any(cover.from_list for cover in covers),
         tables=bool(tuple(ir.tables(region.mask)) or region.rows.tables),
-        inputs=bool(read),
+        inputs=bool(read or plan.pattern.inputs or plan.pattern.score_inputs),  # which all functions take then
         blocks=_in_whole_blocks(kernel, shape),
         block=max(each.block for each in kernel.regions),
         split_prefix=kernel.split_prefix,

@@ -44,6 +44,7 @@ from sparsec.kernels.lists.table_tiles import list_named_tiles
 from sparsec.kernels.machine import hardware
 from sparsec.kernels.operator.packed import backward_packed, forward_packed, input_gradients_packed
 from sparsec.kernels.passes.backward import backward_gpu
+from sparsec.kernels.passes.chosen_keys_kernel import chosen_keys_dq, chosen_keys_forward, order_keys
 from sparsec.kernels.passes.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.passes.dq_kernel import dq_kernel
 from sparsec.kernels.passes.forward import forward_gpu
@@ -134,6 +135,7 @@ def compile_kernels(
         kernels += (hopper_row_stats, hopper_backward_kernel, hopper_join_sums, read_gradient_kernel)
         kernels += (hopper_sequence_stats, hopper_list_steps, hopper_block_kernel)
         kernels += (grouped_forward, grouped_dq, grouped_dkdv, grouped_stats, join_softmaxes, join_sums)
+        kernels += (order_keys, chosen_keys_forward, chosen_keys_dq)
         kernels += (count_clusters, list_members, begin_lists)
         kernels += (gather_kernel, list_tiles, list_tiles_of_sequences, list_named_tiles, share_lines, mark_chosen)
         built = [kernel for each in kernels for kernel in each.device_caches.pop(device, [{}])[0].values()]

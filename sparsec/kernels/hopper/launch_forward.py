@@ -30,6 +30,7 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     size = hopper_size(head_dim)
     rows, keys, stages, slots = HOPPER_TILES[size]
     values: Environment = rules_of(kernel) | heads.lists | more
+    values["KEEP"] = kernel.regions[0].answers.keep_static or values["KEEP"]  # there is no data to be passed on
     values |= {"NAME": kernel.name, "NUMBERS": kernel.numbers or None, "LONGEST_FIRST": kernel.longest_first}
     values |= {"GROUP": all_heads // k.shape[1], "HEAD_DIM": head_dim, "BLOCK_D": size}
     values |= {"BLOCK_M": rows, "BLOCK_N": keys, "STAGES": stages, "SLOTS": slots}
@@ -38,10 +39,13 @@ def launch_hopper(run: Pass, kernel: Kernel, heads: Heads, more: Environment, q_
     values["WEIGHT"] = kernel.regions[0].answers.weight if has_no_maximum(kernel, q.dtype) else None
     whole = kernel.block > 1 and kernel.block % rows == kernel.block % keys == q_offset % rows == 0
     values["WHOLE"] = whole and not run.packed  # sequences have first positions of their own
-    for name, block in {"Q": GROUP_ROWS, "K": keys, "V": keys, "OUT": GROUP_ROWS}.items():
+    out = "CARRY" if kernel.carries else "OUT"
+    for name, block in {"Q": GROUP_ROWS, "K": keys, "V": keys}.items():
         values[name] = hopper_box(name, run.metas[name], block, size)
+    values["OUT"] = hopper_box(out, run.metas[out], GROUP_ROWS, size)
     options, tiles = {"num_warps": 4, "maxnreg": _REGISTERS[rows // GROUP_ROWS]}, cdiv(n_q, rows)
-    values |= {"OUT_ROWS": Slot("OUT"), **strides_by_name(r=run.metas["OUT"])}
+    values |= {"OUT_ROWS": Slot(out), **strides_by_name(r=run.metas[out])}
+    values["OUT_TOP"] = Slot("CARRY_TOP") if kernel.carries else None
     values |= {"scale_log2": Slot("scale_log2"), "heads": all_heads, "group_heads": heads.queries}
     values |= {"n_q": n_q, "n": n, "q_offset": q_offset, "batches": batch, "tiles": tiles}
     values["together"] = heads.queries * batch if run.packed else heads_together(k, heads.queries * batch, all_heads)

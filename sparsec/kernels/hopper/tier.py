@@ -113,12 +113,12 @@ def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:
         dropout="STREAMS" in run.metas,
         one_size=len({x.shape[3] for x in tensors}) == 1,
         expanded=any(0 in x.strides for x in tensors),
-        one_softmax=kernel.begin == "init" and kernel.end == "store",
+        one_softmax=kernel.begin == "init" and (kernel.end == "store" or kernel.before_lists),
         as_they_are=kernel.stride == 1 and not (region.gathered or kernel.grouped),
         ranges=not (kernel.listed or region.tile_lists),
         tables=bool(region.tables or region.rows_tables),
         blocks=in_whole_blocks(kernel, q_offset),
-        inputs=bool(region.inputs or region.score_inputs),
+        inputs=_takes_data(run, kernel),
         block=kernel.block,
         split_prefix=kernel.split_prefix,
         score=answers.score is not None,
@@ -127,6 +127,16 @@ def _case(run: Pass, kernel: Kernel, q_offset: int) -> HopperCase:
         from_list=lambda: share_of_listed(region, n_q, n, q_offset),
         whole=lambda: _whole_share(kernel, n_q, n, q_offset, HOPPER_TILES[hopper_size(q.shape[3])].keys),
     )
+
+
+def _takes_data(run: Pass, kernel: Kernel) -> bool:
+    """Whether functions of the pattern take data of the call: all do where some condition reads any, but for a mask
+    without, and that of forward kernels alone is asked for.
+    """
+    region, answers = kernel.regions[0], kernel.regions[0].answers
+    if region.inputs or region.score_inputs or not any(own.uses for own in run.program.inputs):
+        return bool(region.inputs or region.score_inputs)
+    return not (kernel.before_lists and answers.keep_static is not None and answers.score is None)
 
 
 def _whole_share(kernel: Kernel, n_q: int, n: int, q_offset: int, keys: int) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -18,14 +19,23 @@ _BITS = 8  # words of bits, at most, in the place of an entry; where there are m
 
 
 def for_kernels(
-    program: Program, given: Sequence[Tensor], most: int, n: int, rows_of_query: int = 1
+    program: Program,
+    given: Sequence[Tensor],
+    most: int,
+    n: int,
+    rows_of_query: int = 1,
+    unread: Mapping[int, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """Checked inputs as kernels read them (`sparsec.kernels.tiles.entries`, `sparsec.kernels.tiles.chosen`).
 
-    `most`: positions of queries and keys; `n`: the number of keys; `rows_of_query`: heads that stand side by side.
+    `most`: positions of queries and keys; `n`: the number of keys; `rows_of_query`: heads that stand side by side;
+    `unread`: by their numbers inputs that these kernels do not read, each with a tensor to stand in for it.
     """
     made: list[Tensor] = []
-    for own, x in zip(program.inputs, given, strict=True):
+    for number, (own, x) in enumerate(zip(program.inputs, given, strict=True)):
+        if number in unread:
+            made += [unread[number] for _ in own.uses]
+            continue
         if own.is_chosen:
             made += _chosen(program, own, x, n, rows_of_query)
             continue

@@ -100,6 +100,16 @@ def group_setting(program: Program, kernel: Kernel, x: Meta) -> tuple[tuple[int,
     return (block_m, block_n), _options(warps, stages, registers)
 
 
+def gathered_setting(program: Program, kernel: Kernel, x: Meta) -> tuple[tuple[int, int], dict[str, Any]]:
+    """Tile sizes and options of a kernel that gathers keys; x: a tensor of the call."""
+    width, size = x.dtype.itemsize, padded(x.shape[3])
+    own_tier = device_tier(x.device, width)
+    if own_tier != "small":
+        own_tier = "gathered" if width == 2 else "large"
+    block_m, block_n, warps, stages, registers = _setting(program, kernel, x, own_tier, size)
+    return (block_m, block_n), _options(warps, stages, registers)
+
+
 def _setting(program: Program, kernel: Kernel, x: Meta, tier: str, size: int) -> Setting:
     """Rows and columns of a tile, warps, stages, and registers at most: tuned for the GPU of x, or the tier's."""
     tuned = program.tuned.get((gpu_name(x.device), tier, x.dtype, size, kernel.name))
@@ -141,7 +151,7 @@ def rules_of(kernel: Kernel) -> Environment:
         answered = {"KEEP": own.keep, "FULL": own.full, visits: getattr(own, visits.lower())}
         told |= {slot(name, place): value for name, value in {**answered, "GATHERED": region.gathered}.items()}
     first = kernel.regions[0]
-    told |= {"SCORE": first.answers.score, "KEEP_STATIC": first.answers.keep_static}
+    told |= {"SCORE": first.answers.score, "KEEP_STATIC": first.answers.keep_static if first.answers.judge else None}
     if kernel.kind != "forward":
         told["SCORE_GRADIENT"] = first.answers.score_gradient
     listed = first.columns_tables if kernel.kind == "dkdv" else first.rows_tables

@@ -30,6 +30,7 @@ from sparsec.kernels.lists.tile_lists import read_besides
 from sparsec.kernels.machine.device import LOG2_E_FLOAT
 from sparsec.kernels.machine.hardware import dot_precision
 from sparsec.kernels.machine.memory import as_contiguous, as_readable, dense_strides, lying_as
+from sparsec.kernels.passes.chosen_keys import is_list_of_keys, lists_of_keys
 from sparsec.kernels.passes.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.passes.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call
 from sparsec.kernels.passes.heads_as_rows import as_heads, as_rows
@@ -54,7 +55,7 @@ def backward_gpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tens
     rows = rows_of_call(program, call)
     own = call._replace(q=as_rows(call.q, rows))
     env = backward_inputs(own, upstream.of(lambda x: as_rows(x, rows)))
-    env |= for_kernels(program, call.inputs, call.positions, call.k.shape[2], rows)
+    env |= for_kernels(program, call.inputs, call.positions, call.k.shape[2], rows) | lists_of_keys(program, call)
     prepared_backward(program, env, call.q_offset, rows, call.dropout, call.deterministic)(env)
     return as_heads(env["DQ"], call.q, rows), env["DK"], env["DV"]
 
@@ -88,7 +89,8 @@ def prepared_backward(
     lines = len(env["SEQUENCES"]) if "SEQUENCES" in env else 0
     key: tuple = "backward", q.shape, k.shape, v.shape, strides, q.dtype, q.device, q_offset, "DLSE" in env, lines
     key += rows_of_query, dropout and dropout.p, ordered, dot_precision(q.dtype)
-    key += tuple((x.shape, x.dtype) for name, x in env.items() if name.startswith(DATA))
+    data = [name for name in env if name.startswith(DATA) or is_list_of_keys(name)]
+    key += tuple((name, env[name].shape, env[name].dtype) for name in data)
     run = program.passes.get(key)
     if run is None:
         names = (
@@ -99,7 +101,7 @@ def prepared_backward(
             "OUT",
             *(["SEQUENCES"] if lines else []),
             *(["STREAMS"] if dropout else []),
-            *(name for name in env if name.startswith(DATA)),
+            *data,
         )
         metas = {name: Meta.of(env[name]) for name in names}
         made = _backward_pass(program, metas, q_offset, "DLSE" in env, rows_of_query, dropout, ordered)

@@ -13,6 +13,7 @@ from sparsec.kernels.launches.launch import Environment, Meta, Pass, Slot, remem
 from sparsec.kernels.machine.device import LOG2_E_FLOAT
 from sparsec.kernels.machine.hardware import dot_precision
 from sparsec.kernels.machine.memory import as_contiguous, as_readable, dense_strides, lying_as
+from sparsec.kernels.passes.chosen_keys import lists_of_keys, unread_lists
 from sparsec.kernels.passes.heads_as_rows import as_heads, as_rows, rows_of_query
 from sparsec.kernels.passes.rows import launch_rows
 from sparsec.kernels.program.arguments import Call, Dropout
@@ -28,9 +29,11 @@ def forward_gpu(program: Program, call: Call) -> tuple[Tensor, Tensor]:
     if q.shape[3] != call.v.shape[3] and program.grouped:
         out, lse = forward_gpu(program, call.of_one_size())
         return lying_as(out[..., : call.v.shape[3]], q), lse
-    rows = rows_of_call(program, call)
+    listed = lists_of_keys(program, call)
+    rows = 1 if listed else rows_of_call(program, call)
     own, k, v = as_readable(as_rows(q, rows)), as_readable(call.k), as_readable(call.v)
-    data = for_kernels(program, call.inputs, call.positions, k.shape[2], rows) | data_besides(call)
+    unread = unread_lists(program, listed, k.shape[2])
+    data = for_kernels(program, call.inputs, call.positions, k.shape[2], rows, unread) | listed | data_besides(call)
     run = prepared_forward(program, own, k, v, call.q_offset, data=data, rows_of_query=rows, dropout=call.dropout)
     env = run({"Q": own, "K": k, "V": v, "scale_log2": call.scale * LOG2_E_FLOAT, **data})
     return as_heads(env["OUT"], q, rows), as_heads(env["LSE"], q, rows)

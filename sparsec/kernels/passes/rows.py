@@ -29,6 +29,7 @@ from sparsec.kernels.launches.stages import (
 )
 from sparsec.kernels.lists.data_tiles import lay_data_tiles, lay_sequence_tiles, read_inputs
 from sparsec.kernels.lists.tile_lists import read_besides
+from sparsec.kernels.passes.chosen_keys import keys_apart, launch_chosen_keys
 from sparsec.kernels.passes.dq_kernel import dq_kernel
 from sparsec.kernels.passes.forward_kernel import forward_kernel
 from sparsec.kernels.program.program import Kernel, cdiv
@@ -45,33 +46,47 @@ def launch_rows(
 
     `own`: names and metas of what a program loads once.  `more`: what a kernel of the kind takes besides, by name.
     """
-    q, k, v, result = run.metas["Q"], run.metas["K"], run.metas["V"], _RESULTS[kind]
+    q, k, result = run.metas["Q"], run.metas["K"], _RESULTS[kind]
     for group in run.program.groups:
         heads, kernels = heads_of(group, q, k), variant_of(run, group).of(kind)
-        if any(kernel.carries for kernel in kernels):
+        if any(kernel.carries or keys_apart(run, kernel) for kernel in kernels):
             carry_state(run, "CARRY_TOP", {"CARRY": run.metas[result]})
         for kernel in kernels:
             if kernel.grouped:
                 launch_grouped_rows(run, kernel, heads, more(kernel), q_offset)
-                continue
-            if kind == "forward" and on_hopper(run, kernel, q_offset):
+            elif apart := keys_apart(run, kernel):
+                if kind == "forward" and on_hopper(run, apart.beside, q_offset):
+                    launch_hopper(run, apart.beside, heads, more(apart.beside), q_offset)
+                else:
+                    _launch_kernel(run, apart.beside, heads, own, rows, more(apart.beside), q_offset)
+                for each in apart.lists:
+                    launch_chosen_keys(run, each, heads, more(each.kernel), q_offset)
+            elif kind == "forward" and on_hopper(run, kernel, q_offset):
                 launch = launch_hopper_blocks if in_blocks(run, kernel, q_offset) else launch_hopper
                 launch(run, kernel, heads, more(kernel), q_offset)
-                continue
-            keys = keys_of(run, kernel, heads)
-            moving = {name: run.metas[stored] for name, stored in keys.items()}
-            made = prepare_launch(run.program, kernel, own, moving, q_offset, run.packed)
-            values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}
-            values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
-            values["NEAR"] = near_of(run, kernel, q_offset)
-            values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
-            values |= {"scale_log2": Slot("scale_log2"), **heads.lists, **made.constants, **more(kernel)}
-            bind(values, {name: name for name in own} | keys)
-            if kernel.begin == "continue":
-                values |= {"PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP")}
-            values[result] = Slot("CARRY" if kernel.carries else result)
-            values |= {f"{result}_TOP": Slot("CARRY_TOP")} if kernel.carries else {}
-            _launch(run, kernel, heads, made, values, rows, q_offset)
+            else:
+                _launch_kernel(run, kernel, heads, own, rows, more(kernel), q_offset)
+
+
+def _launch_kernel(
+    run: Pass, kernel: Kernel, heads: Heads, own: Environment, rows: int, more: Environment, q_offset: int
+) -> None:
+    """Launches one kernel over tiles; `more`: what its kind takes besides, by name."""
+    q, k, v, result = run.metas["Q"], run.metas["K"], run.metas["V"], _RESULTS[kernel.kind]
+    keys = keys_of(run, kernel, heads)
+    moving = {name: run.metas[stored] for name, stored in keys.items()}
+    made = prepare_launch(run.program, kernel, own, moving, q_offset, run.packed)
+    values = strides_by_name(q=q, k=k, v=v, r=run.metas[result]) | {"GROUP": q.shape[1] // k.shape[1]}
+    values |= {"heads": q.shape[1], "n_q": q.shape[2], "n": k.shape[2], "q_offset": q_offset}
+    values["NEAR"] = near_of(run, kernel, q_offset)
+    values["ROWS_OF_QUERY"] = run.rows_of_query if run.rows_of_query > 1 else None
+    values |= {"scale_log2": Slot("scale_log2"), **heads.lists, **made.constants, **more}
+    bind(values, {name: name for name in own} | keys)
+    if kernel.begin == "continue":
+        values |= {"PARTIAL": Slot("CARRY"), "PARTIAL_TOP": Slot("CARRY_TOP")}
+    values[result] = Slot("CARRY" if kernel.carries else result)
+    values |= {f"{result}_TOP": Slot("CARRY_TOP")} if kernel.carries else {}
+    _launch(run, kernel, heads, made, values, rows, q_offset)
 
 
 def _launch(

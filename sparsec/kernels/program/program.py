@@ -48,6 +48,14 @@ class Answers(NamedTuple):
     exponent_and_slope: Any = None  # as exponent -> the same, and score_gradient; None: they may be infinite
 
 
+class ChosenKeys(NamedTuple):
+    """What lists of single keys, one for each query, add to a region."""
+
+    input: int  # that holds the lists, by number
+    keep: Any = None  # as Answers.keep: which of their pairs are kept with them; None: all
+    inputs: tuple[int, ...] = ()  # that `keep` reads
+
+
 class Read(NamedTuple):
     """How a score reads an entry of a float input, and its derivative by that entry."""
 
@@ -90,6 +98,8 @@ class Region(NamedTuple):
     queries: Callable[..., list] | None = None  # half-open ranges of queries that many tiles of keys visit
     beside_choices: tuple[Callable[..., list], Callable[..., list]] | None = None  # as `keys` and
     # `queries`, of pairs that no list of the call names; None: it asks none
+    beside_keys: Any = None  # the region without lists of single keys that only add pairs; None: there are none
+    chosen_keys: tuple[ChosenKeys, ...] = ()  # what each of these lists adds
     inputs: tuple[int, ...] = ()  # that `keep` reads, by number, after tables
     score: Callable[..., Any] | None = None  # (s, q, k, n, h, H) -> scores, on tensors; None: scaled products are they
     score_gradient: Callable[..., Any] | None = None  # the same -> their derivatives by s; None: these are 1
@@ -127,6 +137,7 @@ class Kernel(NamedTuple):
     split_prefix: int = 0  # rows (or keys) below it visit far more than others: several programs split a tile
     longest_first: bool = False  # later tiles have more to do, and start first
     collects: tuple[Any, ...] = ()  # places of gathered regions whose sums it adds to its own
+    before_lists: bool = False  # kernels over lists of single keys go on with it
 
     @property
     def stride(self) -> int:

@@ -30,7 +30,7 @@ from sparsec.kernels.tiles.regions import Lists, Rules
 
 @gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles", "together"], repr=kernel_name)
 def hopper_forward_kernel(
-    Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, SINKS, r_b, r_h, r_m,
+    Q, K, V, OUT, OUT_ROWS, OUT_TOP, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, SINKS, r_b, r_h, r_m,
     heads, group_heads, n_q, n, q_offset, batches, tiles, together, scale_log2, split_tiles, splits, sinks_b,
     NAME: gl.constexpr, KEEP: gl.constexpr, FULL: gl.constexpr, KEYS: gl.constexpr, NUMBERS: gl.constexpr,
     WHOLE: gl.constexpr, SCORE: gl.constexpr, TILT: gl.constexpr, NEAR: gl.constexpr, WEIGHT: gl.constexpr,
@@ -41,13 +41,13 @@ def hopper_forward_kernel(
     """Tiles of queries against the keys of a region: out and log-sum-exp.
 
     SPLITS: programs that split a tile leave there what each of them found.  TILES: those of several sequences, n_q
-    being the rows of Q.  SINKS: as `HopperWork` says.
+    being the rows of Q.  SINKS: as `HopperWork` says.  OUT_TOP: another kernel goes on with OUT.
     """
     ROWS: gl.constexpr = 64
     WORDS: gl.constexpr = TILE_WORDS if TILES is None else SEQUENCE_WORDS
     OUT_LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_D, 16])
     _hopper_forward(
-        Q, K, V, HopperResults(OUT, OUT_ROWS, r_b, r_h, r_m, LSE, SPLITS, SPLITS_LSE),
+        Q, K, V, HopperResults(OUT, OUT_ROWS, r_b, r_h, r_m, LSE, SPLITS, SPLITS_LSE, OUT_TOP),
         HopperPlan(
             HopperWork(
                 TILES, HEADS, group_heads, heads, batches, n_q, n, q_offset, tiles, together, split_tiles,
@@ -83,7 +83,7 @@ def _hopper_forward(Q, K, V, results, plan):
     if slots == 1:
         out = queries  # nothing is written there
     else:
-        out = gl.allocate_shared_memory(dtype, [groups, 1, 1, rows, size], results.OUT.layout)
+        out = gl.allocate_shared_memory(results.OUT.dtype, [groups, 1, 1, rows, size], results.OUT.layout)
     shared = HopperShared(
         queries,
         gl.allocate_shared_memory(dtype, [stages, 1, 1, keys, size], K.layout),

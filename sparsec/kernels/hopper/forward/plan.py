@@ -67,6 +67,7 @@ class HopperResults(NamedTuple):
     LSE: Any
     SPLITS: Any  # what programs find that split a tile; None: none does
     SPLITS_LSE: Any
+    OUT_TOP: Any = None  # the largest number of each row of what another kernel goes on with; None: none does
 
 
 class HopperShared(NamedTuple):

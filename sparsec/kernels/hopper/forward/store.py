@@ -52,6 +52,10 @@ def hopper_store_from(acc, turn, own, results, shared, plan, GROUP: gl.constexpr
     factors = shared.factors.index(plan.sizes.GROUPS * (turn & 1) + GROUP).load(gl.SliceLayout(1, plan.sizes.OUT))
     out = acc * factors[:, None]
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
+    if results.OUT_TOP is not None:  # for a kernel that goes on with it: as `store_carry`
+        top = gl.minimum(gl.maximum(gl.max(gl.abs(out), 1), 1.0e-30), 1.0e37)
+        gl.store(results.OUT_TOP + bh.to(gl.int64) * plan.work.n_q + row, top, mask=row < plan.work.n_q)
+        out *= (1.0 / top)[:, None]
     if results.SPLITS is not None and part >= 0:
         HEAD_DIM: gl.constexpr = plan.sizes.HEAD_DIM
         column = gl.arange(0, plan.sizes.BLOCK_D, gl.SliceLayout(0, out.type.layout))
