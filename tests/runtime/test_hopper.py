@@ -243,27 +243,29 @@ def test_whose_gradients_it_makes(lack: str, case: dict) -> None:
 
 
 @functools.cache
-def compiled(text: str, head_size: int) -> dict[str, CompiledKernel]:
+def compiled(text: str, head_size: int, dropout_p: float = 0.0) -> dict[str, CompiledKernel]:
     """The kernels of the tier, by their names."""
     module = module_of(pattern_of(f"pattern p = {text}"))
-    found = compile_kernels(module, "sm_90", dtype="bfloat16", tier="hopper", head_size=head_size)
+    options = {"dtype": "bfloat16", "tier": "hopper", "head_size": head_size, "dropout_p": dropout_p}
+    found = compile_kernels(module, "sm_90", **options)
     return {kernel.name: kernel for kernel in found if "warp_specialize" in kernel.stages["ttgir"]}
 
 
 @pytest.mark.parametrize(
-    ("text", "head_size", "spills"),
+    ("text", "head_size", "dropout_p", "spills"),
     [
-        pytest.param("past(1000) | sinks(4)", 128, 256, marks=pytest.mark.full),
-        pytest.param("window(512) | global(64)", 128, 512, marks=pytest.mark.full),
-        pytest.param("causal", 64, 256, marks=pytest.mark.full),
-        pytest.param("past(1000) with alibi", 128, 256, marks=pytest.mark.full),
+        pytest.param("past(1000) | sinks(4)", 128, 0.0, 256, marks=pytest.mark.full),
+        pytest.param("window(512) | global(64)", 128, 0.0, 512, marks=pytest.mark.full),
+        pytest.param("causal", 64, 0.0, 256, marks=pytest.mark.full),
+        pytest.param("past(1000) with alibi", 128, 0.0, 256, marks=pytest.mark.full),
+        pytest.param("past(1000)", 128, 0.1, 256, marks=pytest.mark.full),
     ],
 )
-def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
+def test_what_the_compiler_made(text: str, head_size: int, dropout_p: float, spills: int) -> None:
     """Products overlap with the softmax of their own group, and nothing is spilled there; each group has one loop."""
     if not known_gluon():
         pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
-    kernel = compiled(text, head_size)["forward"]
+    kernel = compiled(text, head_size, dropout_p)["forward"]
     assert not kernel.serialized
     assert kernel.shared <= SHARED
     assert 0 <= kernel.shared - HOPPER_TILES[head_size].shared(head_size) < 2048  # numbers and barriers besides
@@ -283,23 +285,26 @@ def test_what_the_compiler_made(text: str, head_size: int, spills: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "head_size", "spills", "in_loop"),
+    ("text", "head_size", "dropout_p", "spills", "in_loop"),
     [
-        ("past(1000) | sinks(4)", 128, 512, 12),  # Triton 3.9; 3.6: 1
-        pytest.param("k < n", 128, 200, 2, marks=pytest.mark.full),
-        pytest.param("window(512) | global(64)", 128, 512, 10, marks=pytest.mark.full),
-        pytest.param("causal", 64, 800, 80, marks=pytest.mark.full),  # Triton 3.9: in branches of masks; 3.6: 20
-        pytest.param("past(1000) with alibi", 128, 512, 10, marks=pytest.mark.full),
+        ("past(1000) | sinks(4)", 128, 0.0, 512, 12),  # Triton 3.9; 3.6: 1
+        pytest.param("k < n", 128, 0.0, 200, 2, marks=pytest.mark.full),
+        pytest.param("window(512) | global(64)", 128, 0.0, 512, 10, marks=pytest.mark.full),
+        pytest.param("causal", 64, 0.0, 800, 80, marks=pytest.mark.full),  # Triton 3.9: in branches of masks; 3.6: 20
+        pytest.param("past(1000) with alibi", 128, 0.0, 512, 10, marks=pytest.mark.full),
+        pytest.param("past(1000)", 128, 0.1, 800, 40, marks=pytest.mark.full),  # Triton 3.9; 3.6: 0
     ],
 )
-def test_what_the_compiler_made_of_gradients(text: str, head_size: int, spills: int, in_loop: int) -> None:
+def test_what_the_compiler_made_of_gradients(
+    text: str, head_size: int, dropout_p: float, spills: int, in_loop: int
+) -> None:
     """dv is in flight while weights get their gradients, and dk while dq leaves; little is spilled in the loop."""
     if not known_gluon():
         pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
-    kernel = compiled(text, head_size)["backward"]
+    kernel = compiled(text, head_size, dropout_p)["backward"]
     assert not kernel.serialized
     assert kernel.shared <= SHARED
-    assert 0 <= kernel.shared - BACKWARD_TILES[head_size].shared(head_size) < 2048
+    assert 0 <= kernel.shared - BACKWARD_TILES[head_size].shared(head_size, 3 if dropout_p else 2) < 2048
     assert kernel.registers == 168
     assert kernel.spills <= spills
     loops = inner_loops(kernel.stages["cubin"], "HGMMA", PRODUCTS * (2 + head_size // 64))
