@@ -54,6 +54,7 @@ class Tier:
     why: str  # what the Hopper tier needs, or is faster with; "" where nothing is missing or the environment says it
     can: bool = True  # whether the Hopper tier can run it
     forced: bool = False  # by SPARSEC_TIER
+    dropout_plain: bool = False  # whether calls with dropout run in the plain tier, where others don't
     from_heads: int | None = None  # with how many heads, of all rows of the batch, the Hopper tier would be faster
 
 
@@ -79,7 +80,7 @@ def _tier(group: Group, case: rules.HopperCase, name: str) -> Tier:
     if wanted == "hopper":
         return told("hopper", "", forced=True)
     if not (slow := rules.slower_without(case)):
-        return told("hopper", "")
+        return told("hopper", "", dropout_plain=bool(rules.slower_without(case._replace(dropout=True))))
     if slow == rules.PROCESSORS_BUSY:
         heads = -(-3 * case.processors * case.heads // (4 * case.tiles))
         with_more = rules.slower_without(case._replace(heads=heads))

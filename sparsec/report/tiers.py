@@ -24,6 +24,8 @@ def tier_rows(tiers: Sequence[Tier]) -> Iterator[Row]:
 def _answer(tier: Tier) -> str:
     if tier.forced:
         return f"{_NAMES[tier.tier]}, as SPARSEC_TIER says"
+    if tier.dropout_plain:
+        return f"{_NAMES['hopper']}; with dropout {_NAMES['plain']}"
     if not tier.why:
         return _NAMES[tier.tier]
     if not tier.can:

@@ -9,9 +9,13 @@ import torch
 from support.calls import no_synchronisation
 from support.dropout import dense
 from support.exact import assert_as_exact
-from support.generated import listed_module_of, mask_of, pattern_of, spread_module_of
+from support.generated import attend_of, listed_module_of, mask_of, pattern_of, spread_module_of
+from support.hopper_on_gpu import HERE, forget, on_hopper
 
 import sparsec
+from sparsec.kernels.hopper.backward.kernel import hopper_backward_kernel
+from sparsec.kernels.hopper.forward.block_kernel import hopper_block_kernel
+from sparsec.kernels.hopper.rules import TIER
 from sparsec.kernels.weights.dropout import dropout_mask
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -34,19 +38,20 @@ def results(attend, drawn: list[torch.Tensor]) -> list[torch.Tensor]:
     return [out, lse, *torch.autograd.grad([out, lse], tensors, [g, dlse.to(lse.dtype)])]
 
 
-def drawn_for(n_q: int, n: int, dtype: torch.dtype, batch: int = 2) -> list[torch.Tensor]:
+def drawn_for(n_q: int, n: int, dtype: torch.dtype, batch: int = 2, size: int = 64) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    shapes = (batch, 4, n_q, 64), (batch, 2, n, 64), (batch, 2, n, 64), (batch, 4, n_q, 64), (batch, 4, n_q)
+    shapes = (batch, 4, n_q, size), (batch, 2, n, size), (batch, 2, n, size), (batch, 4, n_q, size), (batch, 4, n_q)
     return [torch.randn(shape, generator=generator).to("cuda", dtype) for shape in shapes]
 
 
-def check(attend, mask, drawn: list[torch.Tensor], kept: torch.Tensor) -> None:
+def check(attend, mask, drawn: list[torch.Tensor], kept: torch.Tensor, score=lambda s: s) -> None:
     def ours(*tensors: torch.Tensor):
         return attend(*tensors, dropout_p=P, dropout_seed=SEED, return_lse=True)
 
-    mask, kept = torch.as_tensor(mask, device="cuda"), kept.cuda()
+    mask, kept, scale = torch.as_tensor(mask, device="cuda"), kept.cuda(), drawn[0].shape[3] ** -0.5
     wanted, plain = (
-        results(lambda *x: dense(mask, kept, *x, P, 0.125), given) for given in ([x.double() for x in drawn], drawn)
+        results(lambda *x: dense(mask, kept, *x, P, scale, score), given)
+        for given in ([x.double() for x in drawn], drawn)
     )
     assert_as_exact(results(ours, drawn), wanted, plain)
 
@@ -72,8 +77,12 @@ def test_lists_of_tiles() -> None:
 @pytest.mark.parametrize("text", ["past(100) | sinks(4)", "causal & (past(64) | stride(16))"])
 def test_documents(text: str) -> None:
     """Document i has the mask of row i."""
-    pattern, ends = pattern_of(f"pattern p = {text}"), [0, 300, 300, 301, 1500]
-    attend, drawn = spread_module_of(pattern).p, drawn_for(1500, 1500, torch.bfloat16, batch=1)
+    pattern = pattern_of(f"pattern p = {text}")
+    check_documents(pattern, spread_module_of(pattern).p, drawn_for(1500, 1500, torch.bfloat16, batch=1))
+
+
+def check_documents(pattern, attend, drawn: list[torch.Tensor], score=lambda s: s) -> None:
+    ends = [0, 300, 300, 301, 1500]
     kept, mask = torch.zeros(1, 4, 1500, 1500, dtype=torch.bool), torch.zeros(1500, 1500, dtype=torch.bool)
     for number, (first, stop) in enumerate(pairwise(ends)):
         if first < stop:
@@ -81,7 +90,147 @@ def test_documents(text: str) -> None:
             kept[:, :, own, own] = dropout_mask((number + 1, 4, size, size), P, SEED)[number]
             mask[own, own] = torch.as_tensor(mask_of(pattern, size, size))
     documents = torch.tensor(ends, device="cuda", dtype=torch.int32)
-    check(lambda *x, **call: attend(*x, documents=documents, **call), mask, drawn, kept)
+    check(lambda *x, **call: attend(*x, documents=documents, **call), mask, drawn, kept, score)
+
+
+# ---------------------------------------------------------------- the Hopper tier
+
+HOPPER = [
+    ("past(700)", 2304, 2304, 128, torch.bfloat16),
+    ("causal", 777, 1111, 128, torch.float16),
+    ("past(300) | sinks(4)", 1999, 1999, 64, torch.bfloat16),
+    ("abs(q - k) <= 300", 1029, 1029, 96, torch.bfloat16),
+    ("causal & q % 3 != 0", 640, 640, 128, torch.bfloat16),  # rows without a key
+    ("past(100) & q >= 400", 640, 705, 80, torch.float16),
+    ("window(200) | global(40)", 1111, 1111, 128, torch.bfloat16),  # leading tiles are split
+    ("k < n", 300, 500, 48, torch.bfloat16),
+]
+SCORES = {
+    "softcap(2)": lambda s: 2 * (s / 2).tanh(),
+    "alibi": lambda s: (
+        s + _distances(s) * 2.0 ** (-2 * torch.arange(1, 5, device=s.device, dtype=s.dtype))[:, None, None]
+    ),
+}
+
+
+def _distances(s: torch.Tensor) -> torch.Tensor:
+    """-abs(q - k), the last query beside the last key."""
+    n_q, n = s.shape[-2:]
+    return -(torch.arange(n - n_q, n, device=s.device)[:, None] - torch.arange(n, device=s.device)).abs().to(s.dtype)
+
+
+hopper = pytest.mark.skipif(not HERE, reason="needs a Hopper GPU, and a Triton with Gluon")
+
+
+@pytest.fixture
+def forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIER, "hopper")
+
+
+def assert_in_the_tier(attend) -> None:
+    assert on_hopper(attend)
+    assert on_hopper(attend, hopper_backward_kernel)
+
+
+@hopper
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize(("text", "n_q", "n", "size", "dtype"), HOPPER)
+def test_in_the_hopper_tier(text: str, n_q: int, n: int, size: int, dtype: torch.dtype) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    attend = attend_of(pattern)
+    forget(attend)
+    drawn = drawn_for(n_q, n, dtype, size=size)
+    check(attend, mask_of(pattern, n_q, n), drawn, dropout_mask((2, 4, n_q, n), P, SEED))
+    assert_in_the_tier(attend)
+
+
+@hopper
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize(
+    "text", ["window(200) | global(40)", "block_window(64, 3) | global(128) | random_blocks(64, 3, 0)"]
+)
+def test_lists_of_blocks_in_the_hopper_tier(text: str) -> None:
+    """Forward; the gradients of the second one are those of the plain tier."""
+    pattern, n = pattern_of(f"pattern p = {text}"), 1536
+    attend = attend_of(pattern)
+    forget(attend)
+    drawn = drawn_for(n, n, torch.bfloat16, size=128)
+    check(attend, mask_of(pattern, n, n), drawn, dropout_mask((2, 4, n, n), P, SEED))
+    assert on_hopper(attend, hopper_block_kernel)
+
+
+@hopper
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_in_the_hopper_tier(score: str, size: int) -> None:
+    pattern = pattern_of(f"pattern p = past(500) with {score}")
+    attend, n_q, n = attend_of(pattern), 900, 1100
+    forget(attend)
+    drawn, kept = drawn_for(n_q, n, torch.bfloat16, size=size), dropout_mask((2, 4, n_q, n), P, SEED)
+    check(attend, mask_of(pattern, n_q, n), drawn, kept, SCORES[score])
+    assert_in_the_tier(attend)
+
+
+@hopper
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("text", ["past(100) | sinks(4)", "causal with softcap(2)"])
+def test_documents_in_the_hopper_tier(text: str, size: int) -> None:
+    pattern = pattern_of(f"pattern p = {text}")
+    attend = attend_of(pattern)
+    forget(attend)
+    score = SCORES["softcap(2)"] if "softcap" in text else lambda s: s
+    check_documents(pattern, attend, drawn_for(1500, 1500, torch.bfloat16, batch=1, size=size), score)
+    assert_in_the_tier(attend)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("tier", ["plain", pytest.param("hopper", marks=hopper)])
+def test_bits_of_the_mask(tier: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pair is kept or dropped as `dropout_mask` says: in out, in dv, and in the gradients of scores.
+
+    Scores are 0, and each of some keys (or queries) has a column of its own, where nothing but its weight can be.
+    """
+    monkeypatch.setenv(TIER, tier)
+    n_q, n, first = 320, 448, 128
+    attend = attend_of(pattern_of("pattern p = causal"))
+    forget(attend)
+    kept = dropout_mask((2, 2, n_q, n), P, SEED).cuda()
+    seen = torch.ones(n_q, n, dtype=torch.bool, device="cuda").tril(first)
+    there = seen & (kept & seen).any(-1, keepdim=True) & (~kept & seen).any(-1, keepdim=True)
+    call = {"dropout_p": P, "dropout_seed": SEED}
+
+    def zeros(length: int) -> torch.Tensor:
+        return torch.zeros(2, 2, length, size, device="cuda", dtype=torch.bfloat16)
+
+    def columns(length: int, begin: int) -> torch.Tensor:
+        x = zeros(length)
+        place = torch.arange(begin, min(begin + size, length), device="cuda")
+        x[:, :, place, place - begin] = 1
+        return x
+
+    ones = zeros(n_q) + columns(1, 0)
+    for begin in range(0, n, size):  # some keys
+        some = slice(begin, begin + size)
+        wanted = (kept & seen)[..., some]
+        q, k, v = zeros(n_q).requires_grad_(), columns(n, begin), columns(n, begin)
+        out = attend(q, k, v, **call)
+        assert torch.equal(out[..., : wanted.shape[3]] > 0, wanted)
+        # Of each weight that is kept the same gradient, 1 / (1 - P), less the share of all that is kept.
+        (dq,) = torch.autograd.grad(attend(q, k, zeros(n) + columns(1, 0), **call), q, ones)
+        assert torch.equal((dq[..., : wanted.shape[3]] > 0)[there[..., some]], wanted[there[..., some]])
+    for begin in range(0, n_q, size):  # some queries
+        some = slice(begin, begin + size)
+        wanted = (kept & seen)[:, :, some].mT
+        q, k, v = zeros(n_q), zeros(n), zeros(n).requires_grad_()
+        (dv,) = torch.autograd.grad(attend(q, k, v, **call), v, columns(n_q, begin))
+        assert torch.equal(dv[..., : wanted.shape[3]] > 0, wanted)
+    if tier == "hopper":
+        assert_in_the_tier(attend)
+
+
+# ---------------------------------------------------------------- graphs, compiled calls, float inputs
 
 
 def test_the_mask_of_a_device_is_that_of_a_cpu() -> None:

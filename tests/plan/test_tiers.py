@@ -23,7 +23,7 @@ from sparsec.kernels.launches.launch import Meta, Pass
 from sparsec.plan import tiers
 from sparsec.plan.build import build
 from sparsec.plan.tiers import Device, Shape, Tier
-from sparsec.report.tiers import tier_rows
+from sparsec.report.tiers import _answer, tier_rows
 
 H100 = Device((9, 0), 132)
 SHAPES = [(16, 8192, 128), (16, 32768, 64), (1, 4096, 128), (2, 300, 96), (4, 2048, 32)]  # heads, n, head size
@@ -150,6 +150,17 @@ def test_head_sizes(head_size: int, forward: bool, monkeypatch: pytest.MonkeyPat
         f"forward: {there if forward else f'{lacking} 256'}",
         f"backward: {lacking} 128",
     ]
+
+
+def test_dropout() -> None:
+    """It changes nothing but forward kernels of small heads, of which that is said."""
+    plan = build(pattern_of("pattern p = k < n"))
+    for size, forward in ((128, "kernels for Hopper"), (64, "kernels for Hopper; with dropout plain kernels")):
+        told = [*tiers.tiers(plan, Shape(8192, 8192, 0, 16, size), H100)]
+        assert [_answer(each) for each in told] == [forward, "kernels for Hopper"]
+        case = HopperCase(False, "", 132, "bfloat16", size, 1, 16, 8192, 8192, dropout=True)
+        assert hopper_rules.runs_there(case) == (size > 64)
+        assert hopper_rules.runs_there(case._replace(backward=True))
 
 
 def test_several_conditions_are_told_apart() -> None:

@@ -245,26 +245,29 @@ def test_whose_gradients_it_makes(lack: str, case: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "head_size", "spills"),
+    ("text", "head_size", "dropout_p", "spills"),
     [
-        ("past(1000) | sinks(4)", 128, (256, 512, 12)),  # in the loop Triton 3.9; 3.6: 1
-        pytest.param("k < n", 128, (256, 200, 2), marks=pytest.mark.full),
-        pytest.param("window(512) | global(64)", 128, (512, 512, 10), marks=pytest.mark.full),
-        pytest.param("causal", 64, (256, 800, 80), marks=pytest.mark.full),  # Triton 3.9: in branches of masks; 3.6: 20
-        pytest.param("past(1000) with alibi", 128, (256, 512, 10), marks=pytest.mark.full),
-        pytest.param("past(1000)", 256, (256,), marks=pytest.mark.full),
+        ("past(1000) | sinks(4)", 128, 0.0, (256, 512, 12)),  # in the loop Triton 3.9; 3.6: 1
+        pytest.param("k < n", 128, 0.0, (256, 200, 2), marks=pytest.mark.full),
+        pytest.param("window(512) | global(64)", 128, 0.0, (512, 512, 10), marks=pytest.mark.full),
+        # Triton 3.9: in branches of masks; 3.6: 20
+        pytest.param("causal", 64, 0.0, (256, 800, 80), marks=pytest.mark.full),
+        pytest.param("past(1000) with alibi", 128, 0.0, (256, 512, 10), marks=pytest.mark.full),
+        pytest.param("past(1000)", 256, 0.0, (256,), marks=pytest.mark.full),
+        pytest.param("past(1000)", 128, 0.1, (256, 800, 40), marks=pytest.mark.full),  # Triton 3.9; 3.6: 0
     ],
 )
-def test_what_the_compiler_made(text: str, head_size: int, spills: tuple[int, ...]) -> None:
+def test_what_the_compiler_made(text: str, head_size: int, dropout_p: float, spills: tuple[int, ...]) -> None:
     """`spills`: bytes of the forward kernel, then those of the backward one, and how many are in its loop."""
     if not known_gluon():
         pytest.skip("needs the Gluon of Triton 3.6 to 3.9")
-    module = module_of(pattern_of(f"pattern p = {text}"))
-    found = compile_kernels(module, "sm_90", dtype="bfloat16", tier="hopper", head_size=head_size)
+    module, words = module_of(pattern_of(f"pattern p = {text}")), 3 if dropout_p else 2
+    options = {"dtype": "bfloat16", "tier": "hopper", "head_size": head_size, "dropout_p": dropout_p}
+    found = compile_kernels(module, "sm_90", **options)
     kernels = {kernel.name: kernel for kernel in found if "warp_specialize" in kernel.stages["ttgir"]}
     assert_overlaps(kernels.pop("forward"), head_size, spills[0])
     if head_size <= 128:
-        assert_gradients_overlap(kernels.pop("backward"), head_size, *spills[1:])
+        assert_gradients_overlap(kernels.pop("backward"), head_size, words, *spills[1:])
     assert not kernels
 
 
@@ -290,11 +293,14 @@ def assert_overlaps(kernel: CompiledKernel, head_size: int, spills: int) -> None
         assert sum(at < waits[1] for at in exponentials) >= tiles.keys // 2 - 4
 
 
-def assert_gradients_overlap(kernel: CompiledKernel, head_size: int, spills: int, in_loop: int) -> None:
-    """dv is in flight while weights get their gradients, and dk while dq leaves; little is spilled in the loop."""
+def assert_gradients_overlap(kernel: CompiledKernel, head_size: int, words: int, spills: int, in_loop: int) -> None:
+    """dv is in flight while weights get their gradients, and dk while dq leaves; little is spilled in the loop.
+
+    `words`: that are kept of each query.
+    """
     assert not kernel.serialized
     assert kernel.shared <= SHARED
-    assert 0 <= kernel.shared - BACKWARD_TILES[head_size].shared(head_size) < 2048
+    assert 0 <= kernel.shared - BACKWARD_TILES[head_size].shared(head_size, words) < 2048
     assert kernel.registers == 168
     assert kernel.spills <= spills
     loops = inner_loops(kernel.stages["cubin"], "HGMMA", PRODUCTS * (2 + head_size // 64))

@@ -36,8 +36,8 @@ def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[in
 
 def is_kept(seed: int, sequence: int, head: int, q: int, k: int, p: float) -> bool:
     """As the documentation of `sparsec.kernels.weights.dropout` says it."""
-    first, second, _, _ = philox((seed & WORD, seed >> 32 & WORD), (q, head, sequence, 0))
-    x = (k & ~24) * 0x61C88647 + first & WORD
+    word, _, _, _ = philox((seed & WORD, seed >> 32 & WORD), (q, head, sequence, 0))
+    x = (k & ~24) * 0x61C88647 + word & WORD
     x = (x ^ x >> 16) * 0x21F0AAAD & WORD
-    x = (x ^ x >> 15 ^ second) * (0x30140365, 0x606D6107, 0x7DB83D2D, 0x6856737F)[k // 8 % 4] & WORD
+    x = (x ^ x >> 15 ^ word) * (0x30140365, 0x606D6107, 0x7DB83D2D, 0x6856737F)[k // 8 % 4] & WORD
     return (x ^ 1 << 31) >= min(round(p * 2**32), WORD)  # signed order

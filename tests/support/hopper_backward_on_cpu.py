@@ -137,8 +137,8 @@ class Program:
         given |= {"heads": kv_heads * group, "kv_heads": kv_heads, "scale": 1.0}
         by_rows = tiles.queries == 128
         sizes = plan.BackwardSizes(
-            group, tiles.queries, KEYS, 64, 64 * by_rows, 0 if by_rows else size // 2, 1, size, size, tiles.stages,
-            False, False, True,
+            group, tiles.queries, 2, 2 * tiles.queries, KEYS, 64, 64 * by_rows, 0 if by_rows else size // 2, 1, size,
+            size, tiles.stages, False, False, True,
         )  # fmt: skip
         self.plan = plan.BackwardPlan(plan.BackwardWork(**given), None, sizes)
         stages = tiles.stages
@@ -153,6 +153,7 @@ class Program:
             "fence_async_shared": _nothing, "store_wait": _nothing, "stores_complete": _nothing,
             "warpgroup_mma_init": lambda x: x, "seen_as": lambda slot, *_: slot, "_as_runs": lambda x: x,
             "_from_runs": lambda x, like: x, "step_weights": lambda s, *_: (s, s),
+            "gradients_of_scores": lambda sloped, dp, delta, *_: sloped * (dp - delta),
         }  # fmt: skip
 
     def threads(self) -> list[threading.Thread]:

@@ -18,6 +18,7 @@ from sparsec.kernels.hopper.forward import load as hopper_load
 from sparsec.kernels.hopper.forward import plan as hopper_plan
 from sparsec.kernels.hopper.forward import tiles as hopper_tiles
 from sparsec.kernels.machine import sync as hopper_sync
+from sparsec.kernels.tiles.dropout import Dropping
 from sparsec.kernels.tiles.regions import Lists, Rules
 
 KEYS, ROWS = 128, 64  # ROWS: of a tile that a group has
@@ -117,6 +118,7 @@ class Program:
                 sizes.get("LONGEST_FIRST", False), ROWS * self.groups, KEYS, 64, 64, ROWS, self.groups, STAGES,
                 slots, *no_layouts,
             ),
+            Dropping(),
             1.0,
         )  # fmt: skip
         counts = slots * self.groups, STAGES, STAGES, 0, 0, STAGES, SLOTS * words, slots, STAGES
@@ -213,6 +215,9 @@ class Program:
             here.clear()
 
     # ------------------------------------------------------------ what groups do
+
+    def _no_words(self, plan: Any) -> None:
+        pass
 
     def _no_sums(self, plan: Any) -> tuple[Any, Any]:
         return Tensor(), Tensor()

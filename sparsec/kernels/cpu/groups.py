@@ -177,8 +177,7 @@ def _batch(own: Head, tiles: Tiles, some: Tensor, width: int) -> Batch:
         scored = Scored(region, q, k, own.n, h, own.heads.heads, rows, own.entries)
     dropout = None
     if words is not None:
-        first, second = (x.flatten()[row][:, :, None] for x in words[:2])
-        dropout = Kept(words._replace(first=first, second=second).kept(k), words.kept_share)
+        dropout = Kept(words._replace(word=words.word.flatten()[row][:, :, None]).kept(k), words.kept_share)
     return Batch(query, key, ~kept, scored, dropout)
 
 

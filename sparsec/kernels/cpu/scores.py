@@ -107,8 +107,7 @@ def kept_in_run(order: Order, visits: Visits, run: Run, words: RowWords | None) 
     """The pairs of the stacks of a run that are kept, of words [X, query tiles, group * tile]."""
     if words is None:
         return None
-    first, second = (run.of(x).transpose(0, 1)[..., None] for x in words[:2])
-    own = words._replace(first=first, second=second)
+    own = words._replace(word=run.of(words.word).transpose(0, 1)[..., None])
     return Kept(own.kept(_keys_of_pairs(order, visits, run)), words.kept_share)
 
 
@@ -116,7 +115,7 @@ def tiled_words(order: Order, words: RowWords | None) -> RowWords | None:
     """Words [X, group, n_q] in tiles."""
     if words is None:
         return None
-    return words._replace(first=order.tiled_queries(words.first, 0), second=order.tiled_queries(words.second, 0))
+    return words._replace(word=order.tiled_queries(words.word, 0))
 
 
 def _keys_of_pairs(order: Order, visits: Visits, run: Run) -> Tensor:

@@ -139,8 +139,7 @@ def _scored(
 def _kept_of_step(words: RowWords, x: Tensor, rows: range, places: Sequence[slice] | Tensor, call: Call) -> Kept:
     """Which pairs dropout keeps, of x, some rows of Q [B, H_kv, group * rows, D], and the keys at some places."""
     some = slice(rows.start, rows.stop, rows.step)
-    first, second = (of_all[..., some].reshape(x.shape[:3])[..., None] for of_all in words[:2])
-    own = words._replace(first=first, second=second)
+    own = words._replace(word=words.word[..., some].reshape(x.shape[:3])[..., None])
     return Kept(own.kept(_standing(places) + call.k_begin), words.kept_share)
 
 

@@ -246,7 +246,7 @@ class Part(NamedTuple):
         """Of the words of all query heads."""
         if words is None:
             return None
-        return words._replace(first=self.queries(words.first), second=self.queries(words.second))
+        return words._replace(word=self.queries(words.word))
 
 
 def parts_to_run(program: Program, call: Call) -> Iterator[Part]:
@@ -291,8 +291,7 @@ def _words_by_key_head(words: RowWords | None, kv_heads: int) -> RowWords | None
     """Words of some heads as `_query_heads` has them."""
     if words is None:
         return None
-    first, second = (_query_heads(x, kv_heads, x.dtype) for x in words[:2])
-    return words._replace(first=first, second=second)
+    return words._replace(word=_query_heads(words.word, kv_heads, words.word.dtype))
 
 
 def _key_heads(x: Tensor, dtype: torch.dtype) -> Tensor:

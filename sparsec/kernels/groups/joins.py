@@ -175,6 +175,6 @@ def grouped_stats(
         lse_2 += tl.log2(kept_share)
         delta *= kept_share
         words = row_words(Dropping(STREAMS, drop_below, kept_share), batch, q_offset + row, head)
-        store_words(stats + 2 * n_stats, n_stats, words, row < n_rows)
+        store_words(stats + 2 * n_stats, words, row < n_rows)
     tl.store(stats, lse_2, mask=row < n_rows)
     tl.store(stats + n_stats, delta, mask=row < n_rows)

@@ -53,7 +53,7 @@ def _forward_slots(
     """What a program of `grouped_forward` does."""
     own = own_slots(HEADS, LABELS, ORDER_Q, heads, n_q, n, q_offset, slots_q, size_q, True, sizes)
     q_tile = load_tokens(Q, q_strides, own, own.head, own.token, own.there, sizes)
-    words = 0, 0
+    words = 0
     if dropping.STREAMS is not None:
         words = row_words(dropping, own.stream, own.q, own.head)
     m_i, l_i, acc = softmax_start(sizes.BLOCK_M, sizes.BLOCK_D)
@@ -110,7 +110,7 @@ def _dq_slots(
     stats = ROW_STATS + (own.batch * heads + own.head).to(tl.int64) * n_rows + own.token
     lse_2 = tl.load(stats, mask=own.there, other=float("inf"))
     delta = tl.load(stats + n_bh * n_rows, mask=own.there, other=0.0)
-    words = 0, 0
+    words = 0
     if dropping.STREAMS is not None:
         words = row_words(dropping, own.stream, own.q, own.head)
     dq = tl.zeros([sizes.BLOCK_M, sizes.BLOCK_D], tl.float32)
@@ -189,9 +189,8 @@ def _dkdv_slots(
         do_tile = load_tokens(DO, do_strides, own, own.head, step.token, step.there, sizes)
         weights = p
         if drop_below is not None:
-            first = tl.load(stats + 2 * n_stats, mask=step.there, other=0.0).to(tl.uint32, bitcast=True)
-            second = tl.load(stats + 3 * n_stats, mask=step.there, other=0.0).to(tl.uint32, bitcast=True)
-            kept = kept_by_hash((first, second), own.token, 0, drop_below, False, sizes.BLOCK_N, False)
+            words = tl.load(stats + 2 * n_stats, mask=step.there, other=0.0).to(tl.uint32, bitcast=True)
+            kept = kept_by_hash(words, own.token, 0, drop_below, False, sizes.BLOCK_N, False)
             weights = tl.where(kept, p, 0.0)
         dv = tl.dot(weights.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
         if rules.SCORE_GRADIENT is not None:

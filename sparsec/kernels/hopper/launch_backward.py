@@ -37,10 +37,12 @@ _JOINED = 1024  # numbers of dq that a program makes from several sums
 _LISTED_QUERIES = 256  # tiles of queries that are asked at once whether they visit a tile of keys
 
 
-def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool, ordered: bool) -> None:
+def launch_hopper_backward(
+    run: Pass, kernel: Kernel, q_offset: int, has_dlse: bool, ordered: bool, dropped: Environment
+) -> None:
     """Launches what makes all gradients of a pass that `sparsec.kernels.hopper.tier` takes; `kernel`: that of dkdv.
 
-    `ordered`: sums of dq have one order.
+    `ordered`: sums of dq have one order.  `dropped`: what kernels take about dropout, by name.
     """
     q, k = run.metas["Q"], run.metas["K"]
     (batch, heads, n_q, head_dim), (kv_heads, n) = q.shape, k.shape[1:3]
@@ -52,9 +54,10 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
         room = run.empty if full else run.zeros
         room(name, like.shape, like.dtype, dense_strides(like.shape, like.strides))
     tiles, sums = batch * heads * query_tiles, batch * heads * made.sums
-    before = _before(run, tiles, sums, 1, has_dlse) | {"sums": made.sums, "NAME": "row_stats"}
+    before = _before(run, tiles, sums, 1, has_dlse, dropped) | {"sums": made.sums, "NAME": "row_stats"}
+    before["q_offset"] = q_offset
     run.launch(hopper_row_stats, (query_tiles, heads, batch), before, {"num_warps": 4})
-    values = _values_of_kernel(run, kernel, q_offset, ordered) | _boxes(run, tiles, sums)
+    values = _values_of_kernel(run, kernel, q_offset, ordered) | _boxes(run, tiles, sums, dropped)
     values |= {"TILES": made.tiles, "STEPS": made.steps, "tiles": len(made.tiles) - 1, "rows": batch * kv_heads}
     apart = _tiles_apart(run)
     in_turn = cdiv(apart, len(made.tiles) - 1) if made.follow else 1
@@ -86,7 +89,7 @@ def launch_hopper_backward(run: Pass, kernel: Kernel, q_offset: int, has_dlse: b
         beside_join(run, "DV")
 
 
-def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: bool) -> None:
+def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: bool, dropped: Environment) -> None:
     """The same of a pass about several sequences: lists of tiles and steps are made on the device."""
     q, k = run.metas["Q"], run.metas["K"]
     (batch, heads, n_q, head_dim), (kv_heads, n) = q.shape, k.shape[1:3]
@@ -100,7 +103,7 @@ def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: 
     asked: Environment = {"KEEP": answers.keep, "FULL": answers.full, "KEYS": answers.keys, "NUMBERS": numbers}
     strides = strides_by_name(q=run.metas["DQ"], k=run.metas["DK"])
     results = {name: Slot(name) for name in ("DQ", "DK", "DV")}
-    before = _before(run, heads * most_queries, heads * most_queries, 2, has_dlse) | asked
+    before = _before(run, heads * most_queries, heads * most_queries, 2, has_dlse, dropped) | asked
     before |= {"TILES": Slot(queries), "KEY_TILES": Slot(keys), "KEY_ENDS": Slot(f"{keys}_ENDS"), "DQ": Slot("DQ")}
     before |= strides_by_name(r=run.metas["DQ"])
     before |= {"sums": most_queries, "BLOCK_N": STEP_KEYS, "NAME": "sequence_stats"}
@@ -113,7 +116,8 @@ def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: 
     listed |= asked | strides | {"kv_heads": kv_heads, "BACKWARDS": backwards, "AT_ONCE": _LISTED_QUERIES}
     listed |= {name: before[name] for name in ("HEAD_DIM", "BLOCK_M", "BLOCK_N", "BLOCK_D")} | {"NAME": "list_steps"}
     run.launch(hopper_list_steps, (key_programs, 1, 1), listed, {"num_warps": 4})
-    values = _values_of_kernel(run, kernel, 0, ordered) | _boxes(run, heads * most_queries, heads * most_queries)
+    boxes = _boxes(run, heads * most_queries, heads * most_queries, dropped)
+    values = _values_of_kernel(run, kernel, 0, ordered) | boxes
     values |= strides | {f"{name}_ROWS": slot for name, slot in results.items()}
     values |= {"TILES": Slot(keys), "RANGES": Slot("RANGES"), "STEPS": Slot("STEPS"), "tiles": most_keys}
     values |= {"rows": kv_heads, "together": _tiles_apart(run), "sums": most_queries, "query_tiles": most_queries}
@@ -122,32 +126,33 @@ def launch_hopper_sequences(run: Pass, kernel: Kernel, has_dlse: bool, ordered: 
     run.launch(hopper_backward_kernel, (programs, 1, 1), values, _BACKWARD_OPTIONS)
 
 
-def _before(run: Pass, tiles: int, sums: int, counters: int, has_dlse: bool) -> Environment:
+def _before(run: Pass, tiles: int, sums: int, counters: int, has_dlse: bool, dropped: Environment) -> Environment:
     """Room for what is left of every query and for sums, and what the kernel takes that fills in the former."""
     heads, n_q, head_dim = run.metas["Q"].shape[1:]
     size = hopper_size(head_dim)
     queries = STEP_QUERIES[size]
-    run.scratch("STATS", (tiles * 2 * queries,), torch.float32)
+    run.scratch("STATS", (tiles * (3 if dropped else 2) * queries,), torch.float32)
     run.scratch("SUMS", (sums * queries * size // 32, 32), torch.float32)
     run.scratch("VISITS", (sums * 2,), torch.int32)
     run.scratch("TICKETS", (counters,), torch.int32)
     before: Environment = strides_by_name(g=run.metas["DO"], o=run.metas["OUT"])
     before |= {name: Slot(name) for name in ("OUT", "DO", "LSE", "STATS", "TICKETS", "VISITS")}
     before |= {"DLSE": Slot("DLSE") if has_dlse else None, "heads": heads, "n_q": n_q}
-    return before | {"HEAD_DIM": head_dim, "BLOCK_M": queries, "BLOCK_D": size}
+    return before | {"HEAD_DIM": head_dim, "BLOCK_M": queries, "BLOCK_D": size, **dropped}
 
 
-def _boxes(run: Pass, tiles: int, sums: int) -> Environment:
+def _boxes(run: Pass, tiles: int, sums: int, dropped: Environment) -> Environment:
     """What the kernel reads and writes by the copy engine; `tiles`, `sums`: that STATS and SUMS have room for."""
     size = hopper_size(run.metas["Q"].shape[3])
     queries = STEP_QUERIES[size]
     rows = {"Q": queries, "DO": queries, "K": STEP_KEYS, "V": STEP_KEYS, "DK": STEP_KEYS // 2, "DV": STEP_KEYS // 2}
     values: Environment = {name: hopper_box(name, run.metas[name], each, size) for name, each in rows.items()}
     values["DQ"] = hopper_box("DQ", run.metas["DQ"], 64, queries * size // 128)  # a half
-    values["STATS"] = _side_by_side("STATS", [tiles * 2 * queries], [2 * queries], gl.NVMMASharedLayout(0, 32, 1))
+    numbers, at_once = (3, queries) if dropped else (2, 2 * queries)  # what one copy brings: a power of 2
+    values["STATS"] = _side_by_side("STATS", [tiles * numbers * queries], [at_once], gl.NVMMASharedLayout(0, 32, 1))
     lines = queries * size // 64  # of a half
     values["SUMS"] = _side_by_side("SUMS", [sums * 2 * lines, 32], [lines, 32], gl.NVMMASharedLayout(128, 32, 2))
-    return values
+    return values | dropped
 
 
 def _values_of_kernel(run: Pass, kernel: Kernel, q_offset: int, ordered: bool) -> Environment:

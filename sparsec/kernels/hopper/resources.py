@@ -8,11 +8,11 @@ in the plain tier.
 | head size | pass | queries | keys | stages | groups of warps | registers | shared memory | traffic |
 |---|---|---|---|---|---|---|---|---|
 | 64 | forward | 192 | 128 | 4 | 3 | 128 of 160 | 204,800 of 232,448 | 21.3 |
-| 64 | backward | 128 | 128 | 2 | 2 | 224 of 240 | 198,656 of 232,448 | 25.6 |
+| 64 | backward | 128 | 128 | 2 | 2 | 224 of 240 | 199,680 of 232,448 | 25.6 |
 | 128 | forward | 128 | 128 | 2 | 2 | 160 of 240 | 229,376 of 232,448 | 32.0 |
-| 128 | backward | 64 | 128 | 3 | 2 | 224 of 240 | 230,912 of 232,448 | 25.6 |
+| 128 | backward | 64 | 128 | 3 | 2 | 224 of 240 | 231,680 of 232,448 | 25.6 |
 | 256 | forward | 128 | 64 | 2 | 2 | 176 of 240 | 196,608 of 232,448 | 32.0 |
-| 256 | backward | 64 | 128 | 1 | 2 | 384 of 240 | 295,424 of 232,448 | 25.6 |
+| 256 | backward | 64 | 128 | 1 | 2 | 384 of 240 | 295,680 of 232,448 | 25.6 |
 """
 
 from __future__ import annotations
@@ -71,9 +71,12 @@ class BackwardTiles(NamedTuple):
         in_flight = 2 * self.queries  # those of the next 64 are made meanwhile
         return (self.keys // 2 * 2 * size + self.queries * size // 2 + self.keys // 2 * in_flight) // 128
 
-    def shared(self, size: int) -> int:
-        """Bytes: besides, log-sum-exps and deltas, gradients of scores of two steps, and half of dq for each group."""
-        loaded = 4 * self.keys * size + self.stages * (4 * self.queries * size + 8 * self.queries)
+    def shared(self, size: int, numbers: int = 3) -> int:
+        """Bytes: besides, numbers of each query, gradients of scores of two steps, and half of dq for each group.
+
+        `numbers`: log-sum-exp and delta, and a word where weights are dropped.
+        """
+        loaded = 4 * self.keys * size + self.stages * 4 * self.queries * (size + numbers)
         return loaded + 4 * self.keys * self.queries + 4 * self.queries * size
 
     @property

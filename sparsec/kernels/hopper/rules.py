@@ -137,7 +137,6 @@ NEEDS = (
     Rule("no tables but of whole blocks", lambda case: not case.tables or case.in_blocks, "forward"),
     Rule("no tables", lambda case: not case.tables, "backward"),
     Rule("no data of the call", lambda case: not case.inputs),
-    Rule("no dropout", lambda case: not case.dropout),
     Rule("sequences that are few for their tokens", lambda case: case.room <= _most_room(case), "backward"),
     Rule(f"at most {MOST_LISTED:,} tiles of pairs", lambda case: case.listed <= MOST_LISTED, "backward"),
     Rule(
@@ -187,6 +186,8 @@ FASTER_WITH = (
         lambda case: not case.score or not case.slope or case.bounded,
         "forward",
     ),
+    # Three groups of warps have more code together, and the time for it is that of the exponentials already.
+    Rule("no dropout of heads up to 64", lambda case: not case.dropout or case.size > 64, "forward"),
     # Not measured.
     Rule("a head size above 64, of several sequences", lambda case: not case.lines or case.head_dim > 64, "backward"),
     Rule("enough tiles without a mask", lambda case: case.whole() >= _LEAST_WHOLE[case.size]),

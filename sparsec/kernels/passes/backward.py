@@ -32,7 +32,7 @@ from sparsec.kernels.machine.hardware import dot_precision
 from sparsec.kernels.machine.memory import as_contiguous, as_readable, dense_strides, lying_as
 from sparsec.kernels.passes.chosen_keys import is_list_of_keys, lists_of_keys
 from sparsec.kernels.passes.dkdv_kernel import dkdv_kernel
-from sparsec.kernels.passes.forward import check_begin, data_of_dropout, numbers_of_dropout, rows_of_call
+from sparsec.kernels.passes.forward import check_begin, data_of_dropout, rows_of_call, values_of_dropout
 from sparsec.kernels.passes.heads_as_rows import as_heads, as_rows
 from sparsec.kernels.passes.rows import launch_rows
 from sparsec.kernels.program.arguments import Call, Dropout, Upstream
@@ -125,15 +125,15 @@ def _backward_pass(
     if kernel := gradients_on_hopper(run, q_offset):
         run.begin("dq")
         if run.packed:
-            launch_hopper_sequences(run, kernel, has_dlse, ordered)
+            launch_hopper_sequences(run, kernel, has_dlse, ordered, values_of_dropout(dropout))
         else:
-            launch_hopper_backward(run, kernel, q_offset, has_dlse, ordered)
+            launch_hopper_backward(run, kernel, q_offset, has_dlse, ordered, values_of_dropout(dropout))
         run.begin("dkdv")  # nothing is left to do
         return run
     passes = [variant_of(run, group).of("dq") for group in program.groups]
     strides = {1 if run.packed else kernel.stride for kernels in passes for kernel in kernels}
     alone = all(len(kernels) == 1 for kernels in passes)
-    n_bh, numbers = q.shape[0] * q.shape[1], 4 if dropout else 2  # of each row, for dk and dv
+    n_bh, numbers = q.shape[0] * q.shape[1], 3 if dropout else 2  # of each row, for dk and dv
     if 1 in strides or not alone:
         rows = stats_rows(run.metas["SEQUENCES"].shape[0], q.shape[2]) if run.packed else q.shape[2]
         run.scratch("STATS_1", (numbers * n_bh, cdiv(rows, WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
@@ -166,7 +166,7 @@ def _launch_dq(run: Pass, q_offset: int, has_dlse: bool, dropout: Dropout | None
     n_rows = cdiv(q.shape[2], WHOLE_ROWS) * WHOLE_ROWS
     values = strides_by_name(g=g, o=run.metas["OUT"])
     values |= {"scale": Slot("scale"), "n_rows": run.metas["STATS_1"].shape[1] if run.packed else n_rows}
-    values |= numbers_of_dropout(dropout) | ({"STREAMS": Slot("STREAMS")} if dropout else {})
+    values |= values_of_dropout(dropout)
     first = {"OUT": Slot("OUT"), "LSE": Slot("LSE"), "DLSE": Slot("DLSE") if has_dlse else None}
 
     def more(kernel: Kernel) -> Environment:
@@ -261,7 +261,7 @@ def _launch_dkdv_kernel(
     values |= {"ROWS_OF_QUERY": run.rows_of_query if run.rows_of_query > 1 else None, "ROWS_LISTED": rows}
     values["NEAR"] = near_of(run, kernel, q_offset)
     values |= {"q_offset": q_offset, "scale": Slot("scale"), "scale_log2": Slot("scale_log2")}
-    values |= numbers_of_dropout(dropout)
+    values |= values_of_dropout(dropout)
     values |= {"SHARED": shared and program.by_head and kernel.end == "store", **own.lists, **made.constants}
     bind(values, {"Q": "Q", "DO": "DO", **source, **target})
     if kernel.begin == "continue":

@@ -262,25 +262,15 @@ def _add_queries(
     )
     weights = p
     if drop_below is not None:
-        first = load_row_stats(
-            ROW_STATS,
-            delta_bh + n_bh,
-            n_rows,
-            own.stats_first,
-            rows,
-            sizes,
-            sizes.BLOCK_M,
-            LISTED,
-            sizes.TMA,
-            0.0,
-            LAST,
-        ).to(tl.uint32, bitcast=True)
-        second = load_row_stats(
-            ROW_STATS, delta_bh + 2 * n_bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0,
+        words = load_row_stats(
+            ROW_STATS, delta_bh + n_bh, n_rows, own.stats_first, rows, sizes, sizes.BLOCK_M, LISTED, sizes.TMA, 0.0,
             LAST,
         ).to(tl.uint32, bitcast=True)  # fmt: skip
-        side_by_side: tl.constexpr = sizes.STRIDE == 1 and not rules.GATHERED and not LISTED
-        kept = kept_by_hash((first, second), own.k, own.k_lo, drop_below, side_by_side, sizes.BLOCK_N, False)
+        side_by_side: tl.constexpr = sizes.STRIDE == 1 and not rules.GATHERED and not LISTED and sizes.BLOCK_N % 32 == 0
+        k = own.k
+        if side_by_side:
+            k = tl.arange(0, sizes.BLOCK_N)
+        kept = kept_by_hash(words, k, own.k_lo, drop_below, side_by_side, sizes.BLOCK_N, False)
         weights = tl.where(kept, p, 0.0)
     dv = tl.dot(weights.to(do_tile.dtype), do_tile, dv, input_precision=sizes.PRECISION)
     if rules.SCORE_GRADIENT is not None:

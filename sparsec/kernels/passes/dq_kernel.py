@@ -144,7 +144,7 @@ def _dq_tile(
     bh = (own.batch * own.heads + own.head).to(tl.int64)
     n_bh = (own.heads * own.batches).to(tl.int64)
     delta_bh = bh + n_bh
-    words = 0, 0
+    words = 0
     if dropping.STREAMS is not None:
         words = row_words(dropping, own.stream, own.q, own.head)
     stats = own.stats_first + own.row
@@ -162,7 +162,7 @@ def _dq_tile(
             tl.store(ROW_STATS + bh * n_rows + stats, lse_2, mask=own.row < n_stats)
             tl.store(ROW_STATS + delta_bh * n_rows + stats, delta, mask=own.row < n_stats)
             if dropping.STREAMS is not None:
-                store_words(ROW_STATS + (delta_bh + n_bh) * n_rows + stats, n_bh * n_rows, words, own.row < n_stats)
+                store_words(ROW_STATS + (delta_bh + n_bh) * n_rows + stats, words, own.row < n_stats)
         dq = tl.zeros([sizes.BLOCK_M, sizes.BLOCK_D], tl.float32)
     else:
         lse_2 = tl.load(ROW_STATS + bh * n_rows + stats, mask=own.row < n_stats, other=float("inf"))
@@ -176,9 +176,8 @@ def _dq_tile(
         tl.store(CLASS_STATS + bh * sizes.STRIDE * n_class_rows + place, lse_2, mask=own.row < own.n_q)
         tl.store(CLASS_STATS + delta_bh * sizes.STRIDE * n_class_rows + place, delta, mask=own.row < own.n_q)
         if dropping.STREAMS is not None:
-            class_rows = sizes.STRIDE * n_class_rows
-            first = CLASS_STATS + (delta_bh + n_bh) * class_rows + place
-            store_words(first, n_bh * class_rows, words, own.row < own.n_q)
+            first = CLASS_STATS + (delta_bh + n_bh) * sizes.STRIDE * n_class_rows + place
+            store_words(first, words, own.row < own.n_q)
     dq = _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, dropping, words, region, sizes)
     if region_1.K is not None:
         dq = _add_dq(dq, q_tile, do_tile, lse_2, delta, scale_log2, own, dropping, words, region_1, sizes)

@@ -55,11 +55,11 @@ def data_of_dropout(dropout: Dropout | None) -> dict[str, Tensor]:
     return {} if dropout is None else {"STREAMS": as_contiguous(dropout.streams)}
 
 
-def numbers_of_dropout(dropout: Dropout | None) -> Environment:
-    """What kernels take of dropout besides, by name."""
+def values_of_dropout(dropout: Dropout | None) -> Environment:
+    """What kernels take about dropout, by name."""
     if dropout is None:
         return {}
-    return {"drop_below": dropout.drop_below, "kept_share": dropout.kept_share}
+    return {"STREAMS": Slot("STREAMS"), "drop_below": dropout.drop_below, "kept_share": dropout.kept_share}
 
 
 def data_of_sinks(sinks: Tensor | None) -> dict[str, Tensor]:
@@ -109,9 +109,7 @@ def _forward_pass(
     shape = *q.shape[:3], metas["V"].shape[3]
     run.empty("OUT", shape, q.dtype, dense_strides(shape, q.strides))
     run.empty("LSE", q.shape[:3], torch.float32)
-    always: Environment = {"LSE": Slot("LSE")} | numbers_of_dropout(dropout)
-    if dropout:
-        always["STREAMS"] = Slot("STREAMS")
+    always: Environment = {"LSE": Slot("LSE")} | values_of_dropout(dropout)
     started = always.copy()
     if sinks := metas.get("SINKS"):
         started |= {"SINKS": Slot("SINKS"), "sinks_b": sinks.strides[0] if sinks.shape[0] > 1 else 0}

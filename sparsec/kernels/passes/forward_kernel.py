@@ -139,7 +139,7 @@ def _forward_tile(
         ptrs = query_ptrs(PARTIAL, bh, own, sizes, sizes.V_DIM, sizes.BLOCK_V)
         out = load_carry(ptrs, PARTIAL_TOP + out_row, carried, mask)
         m_i, l_i, acc = softmax_continue(lse, out)
-    words = 0, 0
+    words = 0
     if dropping.STREAMS is not None:
         words = row_words(dropping, own.stream, own.q, own.head)
     m_i, l_i, acc = _attend(m_i, l_i, acc, q_tile, scale_log2, own, dropping, words, region, sizes)

@@ -1,8 +1,8 @@
 """Device functions: which weights of a tile dropout keeps.
 
-A query has two random words: those that Philox (Salmon et al., 2011) makes of the seed, the query's position, its head
-and the number of its sequence.  A pair is kept where a hash of its key's position and these words is large enough.  So
-a pair has the same answer in every kernel, whatever tile it is in.
+A query has a random word: the one that Philox (Salmon et al., 2011) makes of the seed, the query's position, its head
+and the number of its sequence.  A pair is kept where a hash of its key's position and this word is large enough.  So a
+pair has the same answer in every kernel, whatever tile it is in.
 
 The hash is made in two steps, so that a pair costs few instructions: the first one is the same for four keys, those
 whose positions differ in 8 and 16 alone, which a thread of a tensor core's product has together; the second is one
@@ -26,56 +26,61 @@ FACTOR_2, FACTOR_3 = tl.constexpr(0x7DB83D2D), tl.constexpr(0x6856737F)
 class Dropping(NamedTuple):
     """Dropout of a call."""
 
-    STREAMS: Any  # int64 [sequences, 2]: the seed, and the number of the sequence; None: nothing is dropped
-    drop_below: Any  # hashes, as signed integers
-    kept_share: Any  # of the weights
+    STREAMS: Any = None  # int64 [sequences, 2]: the seed, and the number of the sequence; None: nothing is dropped
+    drop_below: Any = None  # hashes, as signed integers
+    kept_share: Any = None  # of the weights
 
 
 @triton.jit
 def row_words(dropping, stream, q, head):
-    """Two words for each query at positions q of a head; `stream`: the line of its sequence in STREAMS."""
+    """A word for each query at positions q of a head; `stream`: the line of its sequence in STREAMS."""
     line = dropping.STREAMS + stream * 2
     zero = q * 0
     number = zero + tl.load(line + 1).to(tl.int32)
-    first, second, _, _ = tl.philox(tl.load(line), q, zero + head, number, zero)
-    return first, second
+    words, _, _, _ = tl.philox(tl.load(line), q, zero + head, number, zero)
+    return words
 
 
 @triton.jit
 def kept_by_hash(words, k, place, drop_below, SIDE_BY_SIDE: tl.constexpr, BLOCK: tl.constexpr, BY_QUERY: tl.constexpr):
-    """Whether pairs of queries with such words and of keys at BLOCK positions k are kept.
+    """Whether pairs of queries with such words and of keys at BLOCK positions k are kept, as of `hash_of_pairs`."""
+    return hash_of_pairs(words, k, place, SIDE_BY_SIDE, BLOCK, BY_QUERY) >= drop_below
 
-    SIDE_BY_SIDE: keys follow one another from `place` on, a multiple of BLOCK.  BY_QUERY: rows are queries.
+
+@triton.jit
+def hash_of_pairs(words, k, place, SIDE_BY_SIDE: tl.constexpr, BLOCK: tl.constexpr, BY_QUERY: tl.constexpr):
+    """A number, signed, for each pair of queries with such words and of keys at BLOCK positions k.
+
+    SIDE_BY_SIDE: k are numbers from 0 on of keys that follow one another from position `place` on, a multiple of BLOCK,
+    which is one of 32.  BY_QUERY: rows are queries.
     """
-    if SIDE_BY_SIDE and BLOCK % 32 == 0:
+    bits = k.to(tl.uint32, bitcast=True)
+    if SIDE_BY_SIDE:
         # Written so that LLVM sees for which keys of a thread the first step is the same.
-        bits, start = tl.arange(0, BLOCK).to(tl.uint32, bitcast=True), place.to(tl.uint32, bitcast=True)
+        start = place.to(tl.uint32, bitcast=True)
         if BY_QUERY:
             group = (bits + 32 - (bits & 24)) * KEY_STEP + (start - 32) * KEY_STEP
         else:
             group = (bits & 0xFFFFFFE7) * KEY_STEP + start * KEY_STEP
     else:
-        bits = k.to(tl.uint32, bitcast=True)
         group = (bits & 0xFFFFFFE7) * KEY_STEP
     odd = tl.where(bits & 16 != 0, FACTOR_3, FACTOR_1)
     factor = tl.where(bits & 8 != 0, odd, tl.where(bits & 16 != 0, FACTOR_2, FACTOR_0)).to(tl.uint32, bitcast=True)
-    first, second = words
     if BY_QUERY:
-        x = _first_step(group[None, :], first[:, None], second[:, None]) * factor[None, :]
+        x = _first_step(group[None, :], words[:, None]) * factor[None, :]
     else:
-        x = _first_step(group[:, None], first[None, :], second[None, :]) * factor[:, None]
-    return x.to(tl.int32, bitcast=True) >= drop_below
+        x = _first_step(group[:, None], words[None, :]) * factor[:, None]
+    return x.to(tl.int32, bitcast=True)
 
 
 @triton.jit
-def _first_step(group, first, second):
-    x = group + first
+def _first_step(group, word):
+    x = group + word
     x = (x ^ (x >> 16)) * MIX
-    return x ^ (x >> 15) ^ second
+    return x ^ (x >> 15) ^ word
 
 
 @triton.jit
-def store_words(ptrs, more, words, mask):
-    """Stores the words of rows among float32 numbers, as bits; the second ones `more` numbers behind the first."""
-    tl.store(ptrs, words[0].to(tl.float32, bitcast=True), mask=mask)
-    tl.store(ptrs + more, words[1].to(tl.float32, bitcast=True), mask=mask)
+def store_words(ptrs, words, mask=None):
+    """Stores the words of rows among float32 numbers, as bits."""
+    tl.store(ptrs, words.to(tl.float32, bitcast=True), mask=mask)

@@ -87,8 +87,13 @@ def load_keys(
 @triton.jit
 def kept_keys(dropping, words, region, stop, sizes):
     """Which pairs of a step dropout keeps; `words` of the queries."""
-    side_by_side: tl.constexpr = sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None
-    return kept_by_hash(words, stop.position, stop.place, dropping.drop_below, side_by_side, sizes.BLOCK_N, True)
+    side_by_side: tl.constexpr = (
+        sizes.STRIDE == 1 and region.GATHERED is None and region.lists.SEEN is None and sizes.BLOCK_N % 32 == 0
+    )
+    k = stop.position
+    if side_by_side:
+        k = tl.arange(0, sizes.BLOCK_N)
+    return kept_by_hash(words, k, stop.place, dropping.drop_below, side_by_side, sizes.BLOCK_N, True)
 
 
 @triton.jit

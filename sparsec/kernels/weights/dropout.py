@@ -10,11 +10,11 @@ A pair is dropped where a hash of these numbers is small enough:
 | q, k | positions of the query and of the key, within their sequence |
 
 Philox-4x32-10 (Salmon et al., 2011) with the seed as its key turns (q, head, sequence, 0) into four words of 32 bits,
-of which two are used, `first` and `second`.  Then, modulo 2**32,
+of which the first is used, `word`.  Then, modulo 2**32,
 
-    x = (k without its bits 8 and 16) * KEY_STEP + first
+    x = (k without its bits 8 and 16) * KEY_STEP + word
     x = (x ^ x >> 16) * MIX
-    x = (x ^ x >> 15 ^ second) * FACTOR[bits 8 and 16 of k]
+    x = (x ^ x >> 15 ^ word) * FACTOR[bits 8 and 16 of k]
 
 and the pair is kept where x, read as a signed integer, is at least round(p * 2**32) - 2**31.  Whatever computes it, a
 CPU or a GPU, forward or backward, in tiles of any size, finds the same.  `sparsec.kernels.tiles.dropout` has it for
@@ -145,21 +145,20 @@ def streams_of(seed: Tensor, positions: Positions, batch: int, table: Tensor | N
 
 
 class RowWords(NamedTuple):
-    """The words of some queries, int32 of one shape, and what weights that are not dropped are divided by."""
+    """The words of some queries, int32, and what weights that are not dropped are divided by."""
 
-    first: Tensor
-    second: Tensor
+    word: Tensor
     drop_below: int
     kept_share: float
 
     def kept(self, k: Tensor) -> Tensor:
         """Which pairs of these queries and of keys at positions k, int64, are kept."""
         k = k.to(torch.int32)
-        x = (k & ~24) * _KEY_STEP + self.first
+        x = (k & ~24) * _KEY_STEP + self.word
         x ^= _shifted_right(x, 16)
         x *= _MIX
         x ^= _shifted_right(x, 15)
-        x ^= self.second
+        x ^= self.word
         return x.mul_(torch.tensor(_DROP_FACTORS, dtype=torch.int32, device=k.device)[k >> 3 & 3]) >= self.drop_below
 
 
@@ -175,12 +174,12 @@ def row_words_of(dropout: Dropout | None, heads: int, n_q: int, q_offset: int) -
     seed, sequence = dropout.streams[:, :, None, None].unbind(1)
     device = seed.device
     q = torch.arange(q_offset, q_offset + n_q, device=device)
-    first, second = _philox(seed, q, torch.arange(heads, device=device)[:, None], sequence)
-    return RowWords(first, second, dropout.drop_below, dropout.kept_share)
+    word = _philox(seed, q, torch.arange(heads, device=device)[:, None], sequence)
+    return RowWords(word, dropout.drop_below, dropout.kept_share)
 
 
-def _philox(seed: Tensor, q: Tensor, head: Tensor, sequence: Tensor) -> tuple[Tensor, Tensor]:
-    """The first two words of Philox-4x32-10 for counters (q, head, sequence, 0), as int32; all of them are int64."""
+def _philox(seed: Tensor, q: Tensor, head: Tensor, sequence: Tensor) -> Tensor:
+    """The first word of Philox-4x32-10 for counters (q, head, sequence, 0), as int32; all of them are int64."""
     keys = [seed & _WORD, seed >> 32 & _WORD]
     q, head, sequence = torch.broadcast_tensors(q & _WORD, head & _WORD, sequence & _WORD)
     counter = q, head, sequence, torch.zeros_like(q)
@@ -193,7 +192,7 @@ def _philox(seed: Tensor, q: Tensor, head: Tensor, sequence: Tensor) -> tuple[Te
             one & _WORD,
         )
         keys = [key + step & _WORD for key, step in zip(keys, _PHILOX_KEYS, strict=True)]
-    return counter[0].to(torch.int32), counter[1].to(torch.int32)
+    return counter[0].to(torch.int32)
 
 
 def dropout_mask(
@@ -208,6 +207,4 @@ def dropout_mask(
     first = n_k - n_q if q_offset is None else q_offset
     words = row_words_of(Dropout(p, streams_of(known, Positions(), batch, None)), heads, n_q, first)
     assert words is not None
-    return words._replace(first=words.first[..., None], second=words.second[..., None]).kept(
-        torch.arange(n_k, device=device)
-    )
+    return words._replace(word=words.word[..., None]).kept(torch.arange(n_k, device=device))

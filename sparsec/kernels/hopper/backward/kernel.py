@@ -21,7 +21,7 @@ from sparsec.kernels.hopper.backward.tiles import (
     backward_tile,
     taken_backward_tile,
 )
-from sparsec.kernels.hopper.backward.weights import step_weights
+from sparsec.kernels.hopper.backward.weights import gradients_of_scores, numbers_of_queries, step_weights
 from sparsec.kernels.machine.device import RUN_TIME, kernel_name
 from sparsec.kernels.machine.gluon import (
     fence_async_shared,
@@ -46,7 +46,7 @@ _DS_THERE = gl.constexpr(6)  # the first of the named barriers at which a group 
 def hopper_backward_kernel(
     Q, K, V, DO, STATS, SUMS, DQ, DK, DV, TILES, RANGES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
     DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n,
-    heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2,
+    heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, part_rows, scale, scale_log2, drop_below,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr, SCORE: gl.constexpr, SCORE_GRADIENT: gl.constexpr,
     NEAR: gl.constexpr, EXPONENT_AND_SLOPE: gl.constexpr,
     GROUP: gl.constexpr, QUERIES: gl.constexpr, KEYS: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr,
@@ -54,8 +54,9 @@ def hopper_backward_kernel(
 ):  # fmt: skip
     """Tiles of keys against the queries that visit them.
 
-    STATS, SUMS: [tiles of queries, 2, ..] of all heads: log-sum-exps and deltas, and dq half by half in the order of
-    registers.  KEEP None: every pair is kept.  RANGES: of tiles of several sequences.
+    STATS [tiles of queries, 2 or 3, ..], SUMS [tiles of queries, 2, ..] of all heads: numbers of queries, and dq half
+    by half in the order of registers.  KEEP None: every pair is kept.  RANGES: of tiles of several sequences.
+    drop_below: as of `Dropping`, None: nothing is dropped.
     """
     BY_ROWS: gl.constexpr = QUERIES == 128
     _hopper_backward(
@@ -64,14 +65,14 @@ def hopper_backward_kernel(
             BackwardWork(
                 TILES, RANGES, STEPS, TICKETS, VISITS, DK_PARTS, DV_PARTS,
                 DQ_ROWS, DK_ROWS, DV_ROWS, q_b, q_h, q_m, k_b, k_h, k_n, part_rows,
-                heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, scale, scale_log2,
+                heads, kv_heads, rows, together, n, q_offset, query_tiles, sums, tiles, scale, scale_log2, drop_below,
             ),
             Rules(
                 KEEP, None, None, NUMBERS, None, None, None, False, False, SCORE, SCORE_GRADIENT, False, NEAR,
                 None, None, EXPONENT_AND_SLOPE,
             ),
             BackwardSizes(
-                GROUP, QUERIES, KEYS,
+                GROUP, QUERIES, 2 if drop_below is None else 3, STATS.block_type.shape[0], KEYS,
                 BLOCK_D if BY_ROWS else BLOCK_D // 2, 64 if BY_ROWS else 0, 0 if BY_ROWS else BLOCK_D // 2,
                 QUERIES * BLOCK_D // 64, HEAD_DIM, BLOCK_D, STAGES, RANGES is not None, BACKWARDS,
                 ORDERED,
@@ -89,12 +90,14 @@ def _hopper_backward(Q, K, V, DO, STATS, SUMS, DQ, DK, DV, plan):
     size: gl.constexpr = plan.sizes.BLOCK_D
     stages: gl.constexpr = plan.sizes.STAGES
     BARRIER: gl.constexpr = mbarrier.MBarrierLayout()
+    at_once: gl.constexpr = plan.sizes.STATS_AT_ONCE
+    copies: gl.constexpr = plan.sizes.STATS * queries // at_once
     shared = BackwardShared(
         gl.allocate_shared_memory(dtype, [1, 1, 1, keys, size], K.layout),
         gl.allocate_shared_memory(dtype, [1, 1, 1, keys, size], V.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], Q.layout),
         gl.allocate_shared_memory(dtype, [stages, 1, 1, queries, size], DO.layout),
-        gl.allocate_shared_memory(gl.float32, [stages, 2 * queries], STATS.layout),
+        gl.allocate_shared_memory(gl.float32, [stages * copies, at_once], STATS.layout),
         gl.allocate_shared_memory(dtype, [2, keys, queries], gl.NVMMASharedLayout(128, 16, 2)),
         gl.allocate_shared_memory(gl.float32, [2, plan.sizes.LINES, 32], SUMS.layout),
         gl.allocate_shared_memory(gl.int64, [1], BARRIER),
@@ -152,7 +155,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             k_tile = shared.k.index(0).reshape([plan.sizes.KEYS, SIZE])
             clear_keys(k_tile, shared.v.index(0).reshape([plan.sizes.KEYS, SIZE]), tile, plan)
         if plan.sizes.QUERIES == 64:
-            lse = _awaited_lse(shared, stage, phase, True, COLUMN)
+            lse = _awaited_lse(shared, stage, phase, True, plan, COLUMN)
         for step in range(steps):
             # The index 0, which the compiler does not know: else it makes all descriptors of k and v before the loop,
             # and spills what it can't hold.
@@ -166,7 +169,6 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             whole = says(said, WHOLE_PART << GROUP)
             q = shared.q.index(stage).reshape([plan.sizes.QUERIES, SIZE])
             do = shared.do.index(stage).reshape([plan.sizes.QUERIES, SIZE])
-            stats = shared.stats.index(stage)
             if plan.sizes.QUERIES != 64:
                 mbarrier.wait(shared.full.index(stage), phase)
             if plan.sizes.PACKED and says(said, RAGGED_QUERIES):
@@ -176,11 +178,11 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 s = warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
                 dp = warpgroup_mma(v, do.permute((1, 0)), zeros, use_acc=False, is_async=True)
                 s = warpgroup_mma_wait(1, deps=[s])
-                p, sloped = step_weights(s, lse, whole, tile, entry, head, plan, GROUP * HALF, 0)
+                p, sloped = step_weights(s, lse, stage, whole, tile, entry, head, shared, plan, GROUP * HALF, 0)
                 dv = warpgroup_mma(gl.convert_layout(p.to(q.dtype), WEIGHTS), do, dv, is_async=True)
-                delta = stats.slice(plan.sizes.QUERIES, plan.sizes.QUERIES).load(COLUMN)
+                delta = numbers_of_queries(shared, stage, 1, 0, plan, COLUMN)
                 dp = warpgroup_mma_wait(1, deps=[dp])
-                ds = (sloped * (dp - delta[None, :])).to(q.dtype)
+                ds = gradients_of_scores(sloped, dp, delta, stage, tile, shared, plan, GROUP * HALF, 0).to(q.dtype)
                 now = count & 1
                 if step > 0:  # the other group's part of the step before; by then it has read what is overwritten now
                     named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
@@ -204,12 +206,14 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 s_1 = warpgroup_mma(k, q_1.permute((1, 0)), zeros, use_acc=False, is_async=True)
                 dp_1 = warpgroup_mma(v, do_1.permute((1, 0)), zeros, use_acc=False, is_async=True)
                 s_0 = warpgroup_mma_wait(3, deps=[s_0])
-                lse_0 = stats.slice(0, 64).load(COLUMN)
-                p_0, sloped_0 = step_weights(s_0, lse_0, whole, tile, entry, head, plan, GROUP * HALF, 0)
+                lse_0 = numbers_of_queries(shared, stage, 0, 0, plan, COLUMN)
+                p_0, sloped_0 = step_weights(s_0, lse_0, stage, whole, tile, entry, head, shared, plan, GROUP * HALF, 0)
                 dv = warpgroup_mma(gl.convert_layout(p_0.to(q.dtype), WEIGHTS), do_0, dv, is_async=True)
-                delta_0 = stats.slice(plan.sizes.QUERIES, 64).load(COLUMN)
+                delta_0 = numbers_of_queries(shared, stage, 1, 0, plan, COLUMN)
                 dp_0 = warpgroup_mma_wait(3, deps=[dp_0])
-                ds_0 = (sloped_0 * (dp_0 - delta_0[None, :])).to(q.dtype)
+                ds_0 = gradients_of_scores(sloped_0, dp_0, delta_0, stage, tile, shared, plan, GROUP * HALF, 0).to(
+                    q.dtype
+                )
                 if step > 0:
                     named_barrier(_DS_THERE + (1 - GROUP) * 2 + 1 - now, MEET_GROUPS)
                 own_ds = shared.ds.index(now).slice(GROUP * HALF, HALF, 0)
@@ -220,12 +224,16 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
                 dk = warpgroup_mma(gl.convert_layout(ds_0, WEIGHTS), q_0, dk, is_async=True)
                 s_1 = warpgroup_mma_wait(4, deps=[s_1])
                 whole_1 = says(said, WHOLE_PART << GROUP + 2)
-                lse_1 = stats.slice(64, 64).load(COLUMN)
-                p_1, sloped_1 = step_weights(s_1, lse_1, whole_1, tile, entry, head, plan, GROUP * HALF, 64)
+                lse_1 = numbers_of_queries(shared, stage, 0, 64, plan, COLUMN)
+                p_1, sloped_1 = step_weights(
+                    s_1, lse_1, stage, whole_1, tile, entry, head, shared, plan, GROUP * HALF, 64
+                )
                 dv = warpgroup_mma(gl.convert_layout(p_1.to(q.dtype), WEIGHTS), do_1, dv, is_async=True)
-                delta_1 = stats.slice(plan.sizes.QUERIES + 64, 64).load(COLUMN)
+                delta_1 = numbers_of_queries(shared, stage, 1, 64, plan, COLUMN)
                 dp_1 = warpgroup_mma_wait(4, deps=[dp_1])
-                ds_1 = (sloped_1 * (dp_1 - delta_1[None, :])).to(q.dtype)
+                ds_1 = gradients_of_scores(sloped_1, dp_1, delta_1, stage, tile, shared, plan, GROUP * HALF, 64).to(
+                    q.dtype
+                )
                 own_ds.slice(64, 64, 1).store(ds_1)
                 fence_async_shared()
                 dk = warpgroup_mma(gl.convert_layout(ds_1, WEIGHTS), q_1, dk, is_async=True)
@@ -236,7 +244,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
             next_stage = gl.where(stage == STAGES - 1, 0, stage + 1)
             next_phase = gl.where(stage == STAGES - 1, phase ^ 1, phase)
             if plan.sizes.QUERIES == 64:  # while dk is made, which reads less of shared memory than other products do
-                lse = _awaited_lse(shared, next_stage, next_phase, step + 1 < steps, COLUMN)
+                lse = _awaited_lse(shared, next_stage, next_phase, step + 1 < steps, plan, COLUMN)
             # Nothing may be in flight over the end of a loop: ptxas would have every product wait (C7514).
             dk, dv = warpgroup_mma_wait(0, deps=[dk, dv])
             named_barrier(STAGE_EMPTY + stage, ARRIVE_ALL)
@@ -264,7 +272,7 @@ def _hopper_backward_group(GROUP: gl.constexpr, DQ, DK, shared, plan):
 
 
 @gluon.jit
-def _awaited_lse(shared, stage, phase, there, LAYOUT: gl.constexpr):
+def _awaited_lse(shared, stage, phase, there, plan, LAYOUT: gl.constexpr):
     """Log-sum-exps of 64 queries of a stage, for which it waits if it is to come."""
     mbarrier.wait(shared.full.index(stage), phase, pred=there)
-    return shared.stats.index(stage).slice(0, 64).load(LAYOUT)
+    return numbers_of_queries(shared, stage, 0, 0, plan, LAYOUT)

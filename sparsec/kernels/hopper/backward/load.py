@@ -9,9 +9,10 @@ from sparsec.kernels.machine.sync import MEET_ALL, STAGE_EMPTY, named_barrier
 
 @gluon.jit
 def hopper_backward_load(Q, DO, K, V, STATS, shared, plan):
-    """A stage holds the queries of a step, the gradients of their outputs, log-sum-exps and deltas."""
+    """A stage holds the queries of a step, the gradients of their outputs, and the numbers of each."""
     STAGES: gl.constexpr = plan.sizes.STAGES
-    BYTES: gl.constexpr = 2 * Q.block_type.nbytes + STATS.block_type.nbytes
+    COPIES: gl.constexpr = plan.sizes.STATS * plan.sizes.QUERIES // plan.sizes.STATS_AT_ONCE
+    BYTES: gl.constexpr = 2 * Q.block_type.nbytes + COPIES * STATS.block_type.nbytes
     stage, turn, number = 0, 0, take_backward_tile(0, shared, plan)
     numbers = backward_numbers(plan)
     while number < numbers:
@@ -25,7 +26,9 @@ def hopper_backward_load(Q, DO, K, V, STATS, shared, plan):
             mbarrier.expect(full, BYTES)
             load_box(Q, [tile.batch, step.head, step.row, 0], full, shared.q.index(s))
             load_box(DO, [tile.batch, step.head, step.row, 0], full, shared.do.index(s))
-            load_box(STATS, [step.stats * 2 * plan.sizes.QUERIES], full, shared.stats.index(s))
+            for copy in gl.static_range(COPIES):
+                place = (step.stats * COPIES + copy) * plan.sizes.STATS_AT_ONCE
+                load_box(STATS, [place], full, shared.stats.index(s * COPIES + copy))
             stage += 1
             if each == 0:  # behind the first queries, which need not wait until the tile before is done with its keys
                 mbarrier.wait(shared.kv_empty, (turn & 1) ^ 1)

@@ -38,6 +38,7 @@ class BackwardWork(NamedTuple):
     tiles: Any
     scale: Any
     scale_log2: Any
+    drop_below: Any  # as of `Dropping`
 
 
 class BackwardSizes(NamedTuple):
@@ -45,6 +46,8 @@ class BackwardSizes(NamedTuple):
 
     GROUP: Any  # query heads that share a key head
     QUERIES: Any  # of a tile
+    STATS: Any  # numbers of each query: log-sum-exp and delta; and a word, where weights are dropped
+    STATS_AT_ONCE: Any  # that one copy brings, of all queries of a tile
     KEYS: Any
     # A half of a tile of dq, which a group has: rows of a tile of 128 queries, or columns.  Of how many columns; where
     # that of the second group begins; and how many lines of 32 numbers it takes in the order of registers.
@@ -75,7 +78,7 @@ class BackwardShared(NamedTuple):
     v: Any
     q: Any
     do: Any
-    stats: Any  # log-sum-exps of the queries, then deltas
+    stats: Any  # of the queries, as `BackwardSizes.STATS` says: all log-sum-exps, then all deltas, ..
     ds: Any
     slots: Any  # what a group has stored for it: its half of dq, then its dv and dk
     kv_full: Any

@@ -6,17 +6,20 @@ Before: what it needs of every query, and counters at 0.  After: the gradients o
 from __future__ import annotations
 
 from sparsec.kernels.machine.device import RUN_TIME, kernel_name, tl, triton
+from sparsec.kernels.tiles.dropout import Dropping, row_words, store_words
 from sparsec.kernels.tiles.loads import tile_mask
 from sparsec.kernels.tiles.softmax import row_stats
 
 
 @triton.jit(do_not_specialize=[*RUN_TIME, "sums"], repr=kernel_name)
 def hopper_row_stats(
-    OUT, DO, LSE, DLSE, STATS, TICKETS, VISITS, g_b, g_h, g_m, o_b, o_h, o_m, heads, n_q, sums,
+    OUT, DO, LSE, DLSE, STATS, TICKETS, VISITS, STREAMS, g_b, g_h, g_m, o_b, o_h, o_m, heads, n_q, q_offset, sums,
+    drop_below, kept_share,
     NAME: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """STATS [tiles of queries of all heads, 2, BLOCK_M]: log-sum-exps in base 2, +inf of rows that have no weights or
-    are not there, and deltas, as of `row_stats`.
+    are not there, and deltas, as of `row_stats`.  [.., 3, BLOCK_M] where STREAMS are given, as of `Dropping`: weights
+    are then divided by `kept_share`, and a word of each row follows.
     """
     tile, head, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     bh = batch * heads + head
@@ -27,13 +30,25 @@ def hopper_row_stats(
     o_tile = tl.load(OUT + o_first + rows * o_m + column[None, :], mask=mask, other=0.0)
     do_tile = tl.load(DO + g_first + rows * g_m + column[None, :], mask=mask, other=0.0)
     lse_2, delta = row_stats(o_tile, do_tile, LSE, DLSE, bh * n_q, row, row < n_q)
-    place = bh * tl.num_programs(0) + tile
-    tl.store(STATS + place * 2 * BLOCK_M + tl.arange(0, BLOCK_M), lse_2)
-    tl.store(STATS + (place * 2 + 1) * BLOCK_M + tl.arange(0, BLOCK_M), delta)
+    place, dropping = bh * tl.num_programs(0) + tile, Dropping(STREAMS, drop_below, kept_share)
+    store_row_stats(STATS, place, lse_2, delta, dropping, batch, q_offset + row, head, BLOCK_M)
     for first in range(2 * tile, 2 * sums, 2 * tl.num_programs(0)):
         tl.store(VISITS + bh * 2 * sums + first + tl.arange(0, 2), tl.zeros([2], tl.int32))
     if (tile == 0) & (bh == 0):
         tl.store(TICKETS, 0)
+
+
+@triton.jit
+def store_row_stats(STATS, place, lse_2, delta, dropping, stream, q, head, BLOCK_M: tl.constexpr):
+    """Stores the numbers of a tile of queries at positions q, as of `hopper_row_stats`; `stream` as of `row_words`."""
+    NUMBERS: tl.constexpr = 2 if dropping.STREAMS is None else 3
+    own = STATS + place * NUMBERS * BLOCK_M + tl.arange(0, BLOCK_M)
+    if dropping.STREAMS is not None:
+        lse_2 += tl.log2(dropping.kept_share)
+        delta *= dropping.kept_share
+        store_words(own + 2 * BLOCK_M, row_words(dropping, stream, q, head))
+    tl.store(own, lse_2)
+    tl.store(own + BLOCK_M, delta)
 
 
 @triton.jit(do_not_specialize=[*RUN_TIME, "sums"], repr=kernel_name)

@@ -7,8 +7,10 @@ alone.  Rows of results that no step is about become 0.
 
 from __future__ import annotations
 
+from sparsec.kernels.hopper.backward.row_stats import store_row_stats
 from sparsec.kernels.hopper.backward.tiles import ADDS, CLOSES, RAGGED_QUERIES, STEP_FLAGS, WHOLE_PART
 from sparsec.kernels.machine.device import RUN_TIME, kernel_name, tl, triton
+from sparsec.kernels.tiles.dropout import Dropping
 from sparsec.kernels.tiles.loads import tile_mask
 from sparsec.kernels.tiles.own_tiles import sequence_of
 from sparsec.kernels.tiles.regions import Rules, ask
@@ -52,8 +54,8 @@ def _visits_of(rules, own, tile, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
 
 @triton.jit(do_not_specialize=[*RUN_TIME, "sums"], repr=kernel_name)
 def hopper_sequence_stats(
-    TILES, KEY_TILES, KEY_ENDS, OUT, DO, LSE, DLSE, STATS, TICKETS, VISITS, DQ,
-    g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, sums,
+    TILES, KEY_TILES, KEY_ENDS, OUT, DO, LSE, DLSE, STATS, TICKETS, VISITS, DQ, STREAMS,
+    g_b, g_h, g_m, o_b, o_h, o_m, r_b, r_h, r_m, heads, n_q, sums, drop_below, kept_share,
     NAME: tl.constexpr, KEYS: tl.constexpr, NUMBERS: tl.constexpr, HEAD_DIM: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
@@ -76,10 +78,11 @@ def hopper_sequence_stats(
         o_tile = tl.load(OUT + o_first + rows * o_m + column[None, :], mask=mask, other=0.0)
         do_tile = tl.load(DO + g_first + rows * g_m + column[None, :], mask=mask, other=0.0)
         lse_2, delta = row_stats(o_tile, do_tile, LSE, DLSE, (batch * heads + head) * n_q, row, row < stop)
-        at = (head.to(tl.int64) * sums + number) * 2
-        tl.store(STATS + at * BLOCK_M + tl.arange(0, BLOCK_M), lse_2)
-        tl.store(STATS + (at + 1) * BLOCK_M + tl.arange(0, BLOCK_M), delta)
-        tl.store(VISITS + at + tl.arange(0, 2), tl.zeros([2], tl.int32))
+        at = head.to(tl.int64) * sums + number
+        dropping = Dropping(STREAMS, drop_below, kept_share)
+        q = own.q_offset + place + tl.arange(0, BLOCK_M)
+        store_row_stats(STATS, at, lse_2, delta, dropping, own.stream, q, head, BLOCK_M)
+        tl.store(VISITS + 2 * at + tl.arange(0, 2), tl.zeros([2], tl.int32))
         first, last = _key_tiles_of(own, tl.load(KEY_TILES) - tl.load(KEY_ENDS + own.stream), BLOCK_N)
         ranges = _visits_of(Rules(None, None, KEYS, NUMBERS), own, own.tile, BLOCK_M, BLOCK_N)
         if visits_before(ranges, last) <= visits_before(ranges, first):

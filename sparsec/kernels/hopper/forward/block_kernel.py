@@ -21,6 +21,7 @@ from sparsec.kernels.hopper.forward.block_plan import (
     BlockLists,
     BlockShared,
 )
+from sparsec.kernels.hopper.forward.dropout import drop_in_blocks, no_words, words_of_rows
 from sparsec.kernels.hopper.forward.plan import HopperPlan, HopperResults, HopperSizes, HopperWork
 from sparsec.kernels.hopper.forward.softmax import next_weights, no_sums, scores_of, stored_matrix
 from sparsec.kernels.hopper.forward.store import hopper_store_from, hopper_store_sums
@@ -38,13 +39,15 @@ from sparsec.kernels.hopper.forward.tiles import (
 from sparsec.kernels.machine.device import RUN_TIME, kernel_name
 from sparsec.kernels.machine.gluon import gl, gluon, mbarrier, store_wait, warpgroup_mma, warpgroup_mma_wait
 from sparsec.kernels.machine.sync import ARRIVE_ALL, ARRIVE_STORER, QUERIES_EMPTY, named_barrier, says
+from sparsec.kernels.tiles.dropout import Dropping
 from sparsec.kernels.tiles.regions import Rules, ask_keep
 
 
 @gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles", "share_every"], repr=kernel_name)
 def hopper_block_kernel(
-    Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, STARTS, STEPS, SINKS, r_b, r_h, r_m,
+    Q, K, V, OUT, OUT_ROWS, LSE, SPLITS, SPLITS_LSE, HEADS, STARTS, STEPS, SINKS, STREAMS, r_b, r_h, r_m,
     heads, group_heads, n_q, n, q_offset, batches, tiles, scale_log2, split_tiles, splits, share_every, sinks_b,
+    drop_below, kept_share,
     NAME: gl.constexpr, KEEP: gl.constexpr, NUMBERS: gl.constexpr,
     GROUP: gl.constexpr, HEAD_DIM: gl.constexpr, BLOCK_D: gl.constexpr, TWIN: gl.constexpr,
 ):  # fmt: skip
@@ -64,7 +67,7 @@ def hopper_block_kernel(
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, 128, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2), TWIN,
             ),
-            scale_log2,
+            Dropping(STREAMS, drop_below, kept_share), scale_log2,
         ),
     )  # fmt: skip
 
@@ -113,6 +116,7 @@ def _attend_blocks(GROUP: gl.constexpr, results, shared, plan):
     acc = gl.zeros([ROWS, plan.sizes.BLOCK_D], gl.float32, plan.sizes.OUT)
     p = gl.zeros([ROWS, plan.sizes.BLOCK_N], shared.q.dtype, plan.sizes.WEIGHTS)
     m_i, l_i = no_sums(plan)
+    words = no_words(plan)
     adds, more = turn > 0, turn < 0
     while more:
         first, more = says(said, FIRST), not says(said, ENDS)
@@ -130,6 +134,12 @@ def _attend_blocks(GROUP: gl.constexpr, results, shared, plan):
         if says(said, (3 * BLOCK_MASKS | 3 * BLOCK_GONE) << (2 * GROUP)):
             s = _mask_blocks(s, said, stage, turn, shared, plan, GROUP)
         weights, alpha, m_i, l_i = next_weights(s, m_i, l_i, said & FIRST, turn, shared, plan, GROUP)
+        if plan.dropping.STREAMS is not None:
+            if first & more:
+                words = words_of_rows(turn, shared, plan, GROUP)
+            place = stage % SAID_STEPS * SAID_WORDS
+            blocks = said_of(shared.said, place + 1), said_of(shared.said, place + 2)
+            weights = drop_in_blocks(weights, words, blocks[0], blocks[1], plan)
         if complete >= 0:
             store_wait(0)
             named_barrier(QUERIES_EMPTY + (complete & 1), ARRIVE_ALL)

@@ -166,5 +166,5 @@ def _tile_of_turn(turn, plan):
         head = gl.load(plan.work.HEADS + head)
     return HopperTile(
         row // plan.work.group_heads, head, head // plan.sizes.GROUP, tile, split, part, parts,
-        place, plan.work.n_q - place, plan.work.q_offset + place, plan.work.n, 0, 0,
+        place, plan.work.n_q - place, plan.work.q_offset + place, plan.work.n, 0, 0, 0,
     )  # fmt: skip

@@ -7,6 +7,7 @@ knows of a step what the loading warp says: so there is one copy of softmax and 
 
 from __future__ import annotations
 
+from sparsec.kernels.hopper.forward.dropout import drop_weights, no_words, words_of_rows
 from sparsec.kernels.hopper.forward.growth import rescaled
 from sparsec.kernels.hopper.forward.load import hopper_load
 from sparsec.kernels.hopper.forward.plan import HopperPlan, HopperResults, HopperShared, HopperSizes, HopperWork
@@ -17,6 +18,7 @@ from sparsec.kernels.hopper.forward.tiles import (
     FIRST,
     LAST,
     RAGGED,
+    SAID_FLAGS,
     SEQUENCE_WORDS,
     TILE_SLOTS,
     TILE_WORDS,
@@ -25,13 +27,15 @@ from sparsec.kernels.hopper.forward.tiles import (
 from sparsec.kernels.machine.device import RUN_TIME, kernel_name
 from sparsec.kernels.machine.gluon import gl, gluon, mbarrier, store_wait, warpgroup_mma, warpgroup_mma_wait
 from sparsec.kernels.machine.sync import QUERIES_EMPTY, STAGE_EMPTY, group_is_done, says
+from sparsec.kernels.tiles.dropout import Dropping
 from sparsec.kernels.tiles.regions import Lists, Rules
 
 
 @gluon.jit(do_not_specialize=[*RUN_TIME, "group_heads", "tiles", "together"], repr=kernel_name)
 def hopper_forward_kernel(
-    Q, K, V, OUT, OUT_ROWS, OUT_TOP, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, SINKS, r_b, r_h, r_m,
+    Q, K, V, OUT, OUT_ROWS, OUT_TOP, LSE, SPLITS, SPLITS_LSE, HEADS, TILES, SINKS, STREAMS, r_b, r_h, r_m,
     heads, group_heads, n_q, n, q_offset, batches, tiles, together, scale_log2, split_tiles, splits, sinks_b,
+    drop_below, kept_share,
     NAME: gl.constexpr, KEEP: gl.constexpr, FULL: gl.constexpr, KEYS: gl.constexpr, NUMBERS: gl.constexpr,
     WHOLE: gl.constexpr, SCORE: gl.constexpr, TILT: gl.constexpr, NEAR: gl.constexpr, WEIGHT: gl.constexpr,
     LONGEST_FIRST: gl.constexpr,
@@ -41,7 +45,8 @@ def hopper_forward_kernel(
     """Tiles of queries against the keys of a region: out and log-sum-exp.
 
     SPLITS: programs that split a tile leave there what each of them found.  TILES: those of several sequences, n_q
-    being the rows of Q.  SINKS: as `HopperWork` says.  OUT_TOP: another kernel goes on with OUT.
+    being the rows of Q.  SINKS: as `HopperWork` says.  OUT_TOP: another kernel goes on with OUT.  STREAMS, drop_below,
+    kept_share: `Dropping`.
     """
     ROWS: gl.constexpr = 64
     WORDS: gl.constexpr = TILE_WORDS if TILES is None else SEQUENCE_WORDS
@@ -61,6 +66,7 @@ def hopper_forward_kernel(
                 gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16]), OUT_LAYOUT,
                 gl.DotOperandLayout(0, OUT_LAYOUT, 2),
             ),
+            Dropping(STREAMS, drop_below, kept_share),
             scale_log2,
         ),
     )  # fmt: skip
@@ -132,6 +138,7 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
     acc = gl.zeros([ROWS, plan.sizes.BLOCK_D], gl.float32, plan.sizes.OUT)
     p = gl.zeros([ROWS, plan.sizes.BLOCK_N], shared.q.dtype, plan.sizes.WEIGHTS)
     m_i, l_i = no_sums(plan)
+    words = no_words(plan)
     adds, more = turn > 0, turn < 0  # whether the values of the step before add to others, and whether a step follows
     while more:
         first, more = says(said, FIRST), not says(said, ENDS)
@@ -151,6 +158,10 @@ def _hopper_attend(GROUP: gl.constexpr, results, shared, plan):
         weights, alpha, m_i, l_i = next_weights(s, m_i, l_i, said, turn, shared, plan, GROUP)
         if SLOTS == 1 and says(said, LAST):  # the next queries take the place of these, whose scores are there
             group_is_done(QUERIES_EMPTY, GROUPS)
+        if plan.dropping.STREAMS is not None:
+            if first & more:
+                words = words_of_rows(turn, shared, plan, GROUP)
+            weights = drop_weights(weights, words, (said >> SAID_FLAGS) * plan.sizes.BLOCK_N, plan)
         # The end of a basic block: without it, ptxas moves the wait for the values before the exponentials.
         mbarrier.wait(shared.full.index((stage + 1) % STAGES), ((stage + 1) // STAGES) & 1, pred=more)
         said_next = said_of(shared.said, (stage + 1) % STAGES)

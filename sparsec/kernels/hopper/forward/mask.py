@@ -23,7 +23,7 @@ from sparsec.kernels.tiles.regions import ask, ask_keep
 def hopper_ask(ANSWER: gl.constexpr, s, said, turn, shared, plan, GROUP: gl.constexpr):
     """What an answer about scores says of the products of a step, not yet scaled, for the rows of a group."""
     k = (said >> SAID_FLAGS) * plan.sizes.BLOCK_N + gl.arange(0, plan.sizes.BLOCK_N, gl.SliceLayout(0, s.type.layout))
-    q, at = _rows_of_step(s, turn, shared, plan, GROUP)
+    q, at = queries_of_step(gl.SliceLayout(1, s.type.layout), turn, shared, plan, GROUP)
     n, scale = number_of_keys(shared, turn, plan), plan.scale_log2 * LN_2
     given = s, scale, q[:, None], k[None, :], n, at[1], at[2], plan.rules.NEAR
     return ask(ANSWER, given, (), plan.rules.NUMBERS)
@@ -47,7 +47,7 @@ def hopper_tilt(s, said, turn, shared, plan, GROUP: gl.constexpr):
     one = gl.arange(0, 2, gl.SliceLayout(0, TWOS)).to(gl.float32)
     known = eight[None, :][:, :, None][:, :, :, None] + one[None, :][:, None, :][:, :, None, :]
     places += known * tilt + (pair * tilt)[None, :][:, None, :][:, :, :, None]
-    q, _ = _rows_of_step(s, turn, shared, plan, GROUP)
+    q, _ = queries_of_step(gl.SliceLayout(1, s.type.layout), turn, shared, plan, GROUP)
     before = (said >> SAID_FLAGS) * plan.sizes.BLOCK_N - q
     return (
         gl.convert_layout(gl.reshape(places, [s.shape[0], s.shape[1]]), LAYOUT, assert_trivial=True),
@@ -91,13 +91,13 @@ def keys_there(k, turn, shared, plan):
 @gluon.jit
 def _mask_half(s, NOTHING: gl.constexpr, k_lo, turn, shared, plan, GROUP: gl.constexpr):
     k = k_lo + gl.arange(0, plan.sizes.BLOCK_N // 2, gl.SliceLayout(0, s.type.layout))
-    q, at = _rows_of_step(s, turn, shared, plan, GROUP)
+    q, at = queries_of_step(gl.SliceLayout(1, s.type.layout), turn, shared, plan, GROUP)
     n = number_of_keys(shared, turn, plan)
     return gl.where(ask_keep(plan.rules, q[:, None], k[None, :], n, at), s, NOTHING)
 
 
 @gluon.jit
-def _rows_of_step(s, turn, shared, plan, GROUP: gl.constexpr):
+def queries_of_step(LAYOUT: gl.constexpr, turn, shared, plan, GROUP: gl.constexpr):
     """The queries of a group's rows in the tile of a turn; the row of the batch, the head, and how many heads."""
-    q = position_of_group(shared, turn, plan, GROUP) + gl.arange(0, plan.sizes.ROWS, gl.SliceLayout(1, s.type.layout))
+    q = position_of_group(shared, turn, plan, GROUP) + gl.arange(0, plan.sizes.ROWS, LAYOUT)
     return q, (tile_word(shared, turn, plan, TILE_BATCH), tile_word(shared, turn, plan, TILE_HEAD), plan.work.heads)

@@ -53,6 +53,7 @@ class HopperPlan(NamedTuple):
     rules: Any
     lists: Any
     sizes: Any
+    dropping: Any  # `Dropping`
     scale_log2: Any
 
 
@@ -100,6 +101,7 @@ class HopperTile(NamedTuple):
     n: Any  # keys of the sequence, the row of K where the key at position 0 would be, the first that is there
     k_first: Any
     k_begin: Any
+    stream: Any  # of random numbers: the line of its sequence in their table
 
 
 class HopperWalk(NamedTuple):

@@ -32,6 +32,8 @@ def hopper_store_sums(m_i, l_i, turn, results, shared, plan, GROUP: gl.constexpr
     some = l_i != 0  # not a number stays one
     l_safe = gl.where(some, l_i, 1.0)
     lse = gl.where(some, (m_i + gl.log2(l_safe)) * LN_2, float("-inf"))
+    if plan.dropping.STREAMS is not None:
+        l_safe *= plan.dropping.kept_share
     shared.factors.index(plan.sizes.GROUPS * (turn & 1) + GROUP).store(share / l_safe)
     row, bh, part = _rows_of_tile(turn, shared, plan, GROUP)
     if results.SPLITS_LSE is not None:

@@ -25,9 +25,11 @@ LAST = gl.constexpr(512)  # it is the last one of its tile
 TILE_BATCH, TILE_HEAD, TILE_NUMBER, TILE_PART = gl.constexpr(0), gl.constexpr(1), gl.constexpr(2), gl.constexpr(3)
 TILE_SINK = gl.constexpr(4)  # the bits of a real number
 TILE_WORDS = gl.constexpr(5)
-# Of a tile of one of several sequences: its first row of Q, how many rows there are, the position of the first, keys.
+# Of a tile of one of several sequences: its first row of Q, how many rows there are, the position of the first, keys,
+# the first that is there, and which sequence it is.
 TILE_FIRST, TILE_ROWS, TILE_Q_LO = gl.constexpr(5), gl.constexpr(6), gl.constexpr(7)
-TILE_KEYS, TILE_BEGIN, SEQUENCE_WORDS = gl.constexpr(8), gl.constexpr(9), gl.constexpr(10)
+TILE_KEYS, TILE_BEGIN, TILE_STREAM = gl.constexpr(8), gl.constexpr(9), gl.constexpr(10)
+SEQUENCE_WORDS = gl.constexpr(11)
 TILE_SLOTS = gl.constexpr(4)  # the tiles before, of this turn and after, and one that is being said
 
 
@@ -109,7 +111,7 @@ def _tile_of_sequences(number, plan):
     place = own.tile * plan.sizes.BLOCK_M
     return HopperTile(
         own.batch, head, head // plan.sizes.GROUP, own.tile, False, 0, 1,
-        own.q_first + place, own.n_q - place, own.q_offset + place, own.n, own.k_first, own.k_begin,
+        own.q_first + place, own.n_q - place, own.q_offset + place, own.n, own.k_first, own.k_begin, own.stream,
     )  # fmt: skip
 
 
@@ -140,7 +142,7 @@ def _tile_of_rows(number, plan):
     place = tile * plan.sizes.BLOCK_M
     return HopperTile(
         row // plan.work.group_heads, head, head // plan.sizes.GROUP, tile, split, part, parts,
-        place, plan.work.n_q - place, plan.work.q_offset + place, plan.work.n, 0, 0,
+        place, plan.work.n_q - place, plan.work.q_offset + place, plan.work.n, 0, 0, 0,
     )  # fmt: skip
 
 
@@ -216,6 +218,7 @@ def say_tile(tile, turn, shared, plan):
         say(tile.q_lo, shared.tiles, place + TILE_Q_LO)
         say(tile.n, shared.tiles, place + TILE_KEYS)
         say(tile.k_begin, shared.tiles, place + TILE_BEGIN)
+        say(tile.stream, shared.tiles, place + TILE_STREAM)
     if plan.work.SINKS is not None:  # of the programs that split a tile the first has it
         sink = gl.load(plan.work.SINKS + tile.batch * plan.work.sinks_b + tile.head) * LOG2_E
         sink = gl.where(tile.part == 0, sink, float("-inf"))
