@@ -15,6 +15,7 @@ from typing import Any
 
 from sparsec.importers import expressions as ex
 from sparsec.importers.bounds import Bounds, bounds
+from sparsec.importers.computed import Computed, computing
 from sparsec.importers.reals import RealValue, is_scoring
 from sparsec.importers.refusal import refusal
 from sparsec.importers.values import Condition, Integer, Value, number
@@ -43,6 +44,7 @@ class Tables:
     """The tensors that have been looked up so far, and the input that each becomes."""
 
     names: dict[int, str]  # of tensors, by id
+    computed: Computed = field(default_factory=Computed)
     found: dict[int, ast.Input] = field(default_factory=dict)
     kept: list[Any] = field(default_factory=list)  # the tensors, so that ids stay theirs
     head: Any = None  # what stands for h where a function is called once for each head
@@ -103,6 +105,7 @@ class Tables:
         if kind is None:
             kinds = "bool, int32, int64 or, in scores, float" if is_scoring() else "bool, int32 or int64"
             raise refusal(f"a look-up in a tensor of {table.dtype}", f"inputs are of {kinds}: convert it")
+        table = self.computed.origin(table)
         known = self.found.get(id(table))
         if known is None:
             self.kept.append(table)
@@ -133,7 +136,8 @@ def recording(*functions: Callable) -> Iterator[Tables]:
     tables = Tables({key: name for f in functions for key, name in _names(f, _DEEP).items()})
     token = _tables.set(tables)
     try:
-        yield tables
+        with computing(tables.computed):
+            yield tables
     finally:
         _tables.reset(token)
 

@@ -323,6 +323,16 @@ WITH_DATA = {
     "a method": (Within(IDS).both, "input ids: int[n]", {"ids": IDS}),
     "a default": (lambda b, h, q, k, own=IDS: own[q] == own[k], "input own: int[n]", {"own": IDS}),
     "a dictionary": (lambda b, h, q, k: SETS["own"][q] == SETS["own"][k], "input own: int[n]", {"own": IDS * 1}),
+    "converted where it is read": (
+        lambda b, h, q, k: IDS.int()[q] == IDS.to(torch.int32)[k],
+        "input IDS: int[n]",
+        {"IDS": IDS},
+    ),
+    "computed where it is read": (
+        lambda b, h, q, k: (IMAGE[0] + 1)[q] == (IMAGE[0] + 1)[k],
+        "input table: int[n]",
+        {"table": IMAGE[0] + 1},
+    ),
     "an argument that is bound": (
         partial(lambda own, b, h, q, k: own[q] == own[k], IDS),
         "input own: int[n]",
@@ -349,6 +359,27 @@ def test_rows_of_a_table_by_head():
     found = sparsec.compile(text, heads=HEADS).pattern.mask(N, N, BY_BOTH=BY_BOTH)
     wanted = create_mask(lambda b, h, q, k: (q - k < BY_BOTH[b, h]) & (k % (h + 1) == 0), 2, HEADS, N, N, device="cpu")
     assert (found == wanted.numpy()).all()
+
+
+def test_a_conversion_for_each_head_is_one_input():
+    text = sparsec.from_mask_mod(lambda b, h, q, k: IDS.int()[q] - IDS.int()[k] < h, heads=HEADS)
+    assert text.count("input ") == 1
+
+
+def test_what_is_computed_otherwise_is_an_input_of_its_own():
+    def drawn(b, h, q, k):
+        return (torch.rand(N) < 0.5)[q] & (torch.rand(N) < 0.5)[k]
+
+    def written(b, h, q, k):
+        one, other = torch.zeros(N).long(), torch.zeros(N).long()
+        one[3], other[5] = 1, 1
+        return one[q] == other[k]
+
+    def lossy(b, h, q, k):
+        return IDS.bool().long()[q] == IDS.long()[k]
+
+    for f in (drawn, written, lossy, lambda b, h, q, k: (IDS + 1)[q] == (IDS + 2)[k]):
+        assert sparsec.from_mask_mod(f).count("input ") == 2
 
 
 def test_names_that_an_input_can_not_have():

@@ -128,6 +128,7 @@ class Operator:
                 return torch.overrides.handle_torch_function(self.function, (q, k, v), q, k, v, **keywords)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
+        return_lse = checked_flag("return_lse", return_lse)
         rows = packed(q, k, v, positions.documents)
         if rows is not None:
             q, k, v = rows[:3]
