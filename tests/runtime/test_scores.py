@@ -78,6 +78,15 @@ def test_documents_and_offsets(text: str) -> None:
     torch.testing.assert_close(found, wanted)
 
 
+def test_a_derivative_that_is_a_large_integer() -> None:
+    """SymPy knows 1e25 as an integer, which no tensor has."""
+    attend = sparsec.compile("score x = tanh(s * 1.0e25)\npattern p = past(2) with x")
+    q, k, v = torch.randn(3, 1, 1, 5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).unbind(0)
+    q.requires_grad_()
+    attend(q, k, v).sum().backward()
+    assert q.grad is not None and not q.grad.any()  # tanh is 1 or -1 everywhere
+
+
 UNDEFINED = ["1 / (s - s)", "s + exp(1000.0 * s * s)", "s + log(q - k + 0.0)", "sqrt(s - 100)"]
 
 
