@@ -16,7 +16,7 @@ with torch_for("sparsec.nn"):
     import torch
 
     from sparsec.kernels.chosen.indexer import index_keys
-    from sparsec.kernels.program.checks import integer
+    from sparsec.kernels.program.checks import checked_flag, integer
     from sparsec.kernels.sequences.positions import Positions, checked_positions
     from sparsec.kernels.weights.dropout import checked_probability
 
@@ -124,6 +124,7 @@ def lightning_indexer(
         )
     if isinstance(t, bool) or not isinstance(t, int) or t < 0:
         raise ValueError(f"[SP0606] t must be 0 or a whole number above it, got {t!r}")
+    causal = checked_flag("causal", causal)
     n_q, n = q.shape[2], k.shape[1]
     starts = None if documents is None else _starts(documents, q, k, causal, q_offset)
     first = n - n_q if q_offset is None else integer("q_offset", q_offset)

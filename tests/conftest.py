@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.command_line import Ran
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,13 +22,6 @@ collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpre
 settings.register_profile("default", deadline=None, max_examples=40)
 settings.register_profile("full", deadline=None, max_examples=2000)  # pytest -m full --hypothesis-profile=full
 settings.load_profile("default")
-
-
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -48,8 +41,8 @@ def sparsec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     from sparsec.cli import main
 
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sparsec", *arguments])
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["sparsec", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main()
         return Ran(end.value.code or 0, *capsys.readouterr())

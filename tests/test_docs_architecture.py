@@ -36,7 +36,7 @@ def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     q, k, v = torch.randn(3, 1, 2, 100, 16).unbind(0)
     names = {"q": q.requires_grad_(), "k": k, "v": v}
-    use, sequences, steps, data, neighbours = pages.texts(README, "python")
+    use, sequences, steps, data, scores, neighbours = pages.texts(README, "python")
     exec(use, names)
     assert names["out"].shape == q.shape == q.grad.shape
     exec(sequences, names)
@@ -46,6 +46,8 @@ def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(names["step"], names["attend"](q[:, :, -1:], k, v)[:, :, 0])
     exec(data, names)
     assert torch.equal(names["out"], sparsec.compile("pattern p = causal")(q, k, v))
+    exec(scores, names)
+    assert names["out"].shape == q.shape and names["out"].isfinite().all()
     exec(neighbours, names)
     assert names["blocks"].shape == (1, 1, 8192, 8192)
     assert "w = 4096" in names["text"] and "past(w)" in names["text"]

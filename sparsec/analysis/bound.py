@@ -13,6 +13,7 @@ from sparsec.ir.chosen import Choice, Hashing, Routing
 from sparsec.ir.inputs import Input
 
 _MOST_TERMS = 64
+_LONG = 1 << 20, 1 << 24  # lengths beyond which no list or chunk holds most of the keys
 
 
 class TooManyTerms(Exception):
@@ -79,6 +80,12 @@ def chosen_count(condition: ir.Set, pattern: ir.Pattern, n: int) -> int | None:
     return min(total, n * n)
 
 
+def chosen_class(conditions: Sequence[ir.Set], pattern: ir.Pattern) -> str:
+    """How the pairs grow with n of which `chosen_count` knows a number for each of these conditions."""
+    short, long = (sum(chosen_count(each, pattern, n) or 0 for each in conditions) for n in _LONG)
+    return "O(n)" if long < 64 * short else "O(n^2)"  # 16 times as many, or 256 times
+
+
 def is_bounded(pattern: ir.Pattern) -> bool:
     """Whether something that is chosen says how many pairs it has at most."""
     return any(_most(each, pattern.choice_inputs, 1) is not None for each in pattern.inputs)
@@ -114,5 +121,5 @@ def _choosing(own: Input, reals: Sequence[Input]) -> str:
     word, (rows, size) = own.name.partition(".")[0], own.sizes
     each = {"max": 1, "lse": 1, "bound": size}.get(own.choice.score, rows * size)
     if own.choice.given:
-        return f"{word}: O(n ** 2 / {rows * size:,}), scores that are given"
-    return f"{word}: O(n ** 2{f' / {each:,}' if each > 1 else ''}), a product for every score"
+        return f"{word}: O(n^2 / {rows * size:,}), scores that are given"
+    return f"{word}: O(n^2{f' / {each:,}' if each > 1 else ''}), a product for every score"

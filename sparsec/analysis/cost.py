@@ -17,6 +17,7 @@ from sparsec.sets.context import allowance
 
 _ELEMENT = 2  # bytes of fp16 and bf16
 _LSE = 4
+_REAL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Cost:
     conditions: tuple[ConditionCost, ...]
     complexity: str | None = None
     tile_sizes: tuple[tuple[int, float | None], ...] = ()  # (side of a square tile, share of work wasted with it)
+    pair_bytes: int = 0  # of inputs that have a number for each query and key, in float32
 
     @property
     def pairs(self) -> int | None:
@@ -156,7 +158,13 @@ def cost(
         )
         found = Cost(pattern.name, n, queries, heads, head_size, tile, parts, complexity)
         shares = tuple((side, _wasted_by(found, pattern, sharing, side)) for side in tile_sizes)
-    return replace(found, tile_sizes=shares)
+    return replace(found, tile_sizes=shares, pair_bytes=_pair_bytes(pattern, n, heads))
+
+
+def _pair_bytes(pattern: ir.Pattern, n: int, heads: int) -> int:
+    """Of one row of the batch."""
+    of_pairs = [each for each in pattern.score_inputs if each.of_pairs]
+    return sum(_REAL * n * n * (heads if "H" in each.axes else 1) for each in of_pairs)
 
 
 def _with_score(part: ConditionCost, score: Real | None) -> ConditionCost:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from sparsec.analysis.score_gradient import difference_is_zero
+from sparsec.analysis.score_terms import with_known_signs
 from sparsec.ir import nodes as ir
 from sparsec.ir import vector
 from sparsec.ir.approximate import under, without_data
@@ -51,7 +52,7 @@ def score_difference(
     a: Real | None, b: Real | None, condition: ir.Set, head: int = 0, heads: int | None = None
 ) -> ScoreDifference:
     """How two scores of the pairs of a condition differ, None being s; in one head, or in those of any number."""
-    a, b = a or Scaled(), b or Scaled()
+    a, b = (with_known_signs(each or Scaled(), (condition,)) for each in (a, b))
     if a == b:
         return EQUAL
     told = {read: Number(0.25 + 0.5 * sum(map(ord, read.name)) % 1.75) for read in (*reads_of(a), *reads_of(b))}

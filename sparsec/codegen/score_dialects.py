@@ -37,14 +37,14 @@ _NAMED = ReadReal | Arithmetic | Apply | Extreme | Choose | Piece
 
 
 class Scores:
-    """What both dialects share."""
+    """The body of one function, in what both dialects share: `names` are its variables."""
 
     positions: Printer
     zeros: str  # like s
-    scaled = "s"  # the scaled product
 
-    def __init__(self, data: DataArguments) -> None:
-        self.data = data
+    def __init__(self, data: DataArguments, scaled: str = "s") -> None:
+        """`scaled`: the scaled product; s is that, or the product before it is scaled."""
+        self.data, self.scaled = data, scaled
         self.names: dict[Real, str] = {}
 
     def lines(self, node: Real, of_pairs: bool = False) -> list[str]:
@@ -127,14 +127,17 @@ class Scores:
         """`then` where the test holds, else `other`."""
 
 
+_LOG2_E = "sk.LOG2_E"
+
+
 class TritonScores(Scores):
     """Text of kernels."""
 
     zeros = "sk.real_zeros(s)"
 
-    def __init__(self, data: DataArguments, indices: Mapping[ReadReal, str] | None = None) -> None:
+    def __init__(self, data: DataArguments, indices: Mapping[ReadReal, str] | None = None, scaled: str = "s") -> None:
         """`indices`: of reads by distance, the functions that make an index of it."""
-        super().__init__(data)
+        super().__init__(data, scaled)
         self.positions: Triton = Triton(data=data)
         self.indices = indices or {}
 
@@ -149,24 +152,23 @@ class TritonScores(Scores):
 
         In a chain of functions and products, what the pairs of a head have in common is multiplied beforehand, once.
         """
-        if chain := self._chain(node, [_decimal(math.log2(math.e))]):
+        if chain := self._chain(node, [_LOG2_E]):
             return [f"return {chain}"]
         *lines, last = self.lines(node, of_pairs=True)
-        return ["s = s * scale", *lines, f"return ({last.removeprefix('return ')}) * {_decimal(math.log2(math.e))}"]
+        return ["s = s * scale", *lines, f"return ({last.removeprefix('return ')}) * {_LOG2_E}"]
 
     def weights(self, node: Real) -> list[str]:
         """The body of a function that returns 2 to the power of what `exponents` does."""
-        if chain := self._chain(node, [_decimal(math.log2(math.e))], "sk.exp2_tanh"):
+        if chain := self._chain(node, [_LOG2_E], "sk.exp2_tanh"):
             return [f"return {chain}"]
         *lines, last = self.exponents(node)
         return [*lines, f"return tl.exp2({last.removeprefix('return ')})"]
 
     def exponents_and_slopes(self, node: Real, slope: Real) -> list[str]:
-        """The body of a function of the same products that returns `exponents` of a score, and a derivative by s."""
-        self.scaled = "s * scale"
+        """The body of a function that returns what `exponents` does, and a derivative by the scaled product."""
         lines = self.named([node, slope])
         core, factors = self._factors(node)
-        exponent = f"{self._at(core, PRODUCT)} * ({' * '.join([_decimal(math.log2(math.e)), *factors])})"
+        exponent = f"{self._at(core, PRODUCT)} * ({' * '.join([_LOG2_E, *factors])})"
         return [*lines, f"return {exponent}, {self.real(slope)}"]
 
     def _chain(self, node: Real, factors: list[str], tanh: str = "sk.tanh") -> str:
@@ -186,7 +188,10 @@ class TritonScores(Scores):
         return ""
 
     def _factors(self, node: Real) -> tuple[Real, list[str]]:
-        """A product as what differs from pair to pair, and factors that do not."""
+        """A product as what differs from pair to pair, and factors that do not.
+
+        Numbers among them are not multiplied here, but by Triton: heads that differ in an integer share one text.
+        """
         match node:
             case Arithmetic(left, "*", right) if is_of_head(left):
                 core, factors = self._factors(right)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from sparsec.analysis.score_gradient import gradient
 from sparsec.analysis.score_terms import most, tilted, with_known_signs
@@ -16,7 +17,7 @@ from sparsec.ir.invariance import is_of_distance
 from sparsec.ir.scores import ReadReal, Real, Scaled, constant, inputs_of_score, reads_of
 from sparsec.kernels.hopper.rules import is_bounded
 
-_MOST_FINITE = 1e30
+_MOST_FINITE = 1e30  # of a score: times log2(e), and times a weight, it is finite in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +97,16 @@ def score_text(
     signed = with_known_signs(score, conditions)
     sum_of = tilted(signed)
     level = sum_of.level if sum_of else signed
+    triton = partial(TritonScores, data, indices)
     return ScoreText(
-        score=TritonScores(data, indices).tilted(level, f"_tilt{stem}(n, h, H{numbers})" if sum_of else ""),
-        gradient=[] if constant(derived) == 1 else TritonScores(data, indices).lines(derived),
-        exponent=[] if level == Scaled() else TritonScores(data, indices).exponents(level),
+        score=triton().tilted(level, f"_tilt{stem}(n, h, H{numbers})" if sum_of else ""),
+        gradient=[] if constant(derived) == 1 else triton().lines(derived),
+        exponent=[] if level == Scaled() else triton().exponents(level),
         tilt=TritonScores(data).lines(sum_of.tilt) if sum_of else [],
         most=None if numbered else most(score),
-        weight=TritonScores(data, indices).weights(score) if is_bounded(most(score), "bfloat16") else [],
+        weight=triton().weights(score) if is_bounded(most(score), "bfloat16") else [],
         exponent_and_slope=(
-            TritonScores(data, indices).exponents_and_slopes(score, derived) if _are_finite(score, derived) else []
+            triton("s * scale").exponents_and_slopes(score, derived) if _are_finite(score, derived) else []
         ),
         score_torch=TorchScores(data).lines(score, of_pairs=True),
         gradient_torch=TorchScores(data).lines(derived),
@@ -115,15 +117,10 @@ def score_text(
     )
 
 
-def _is_below(score: Real, bound: float) -> bool:
-    """Whether its size is known to be at most so much, whatever is put in."""
-    known = most(score)
-    return known is not None and known <= bound
-
-
 def _are_finite(score: Real, derived: Real) -> bool:
     """Whether a score and its derivative are known to be, and depend on products."""
-    return constant(derived) is None and all(_is_below(each, _MOST_FINITE) for each in (score, derived))
+    bounds = most(score), most(derived)
+    return constant(derived) is None and all(bound is not None and bound <= _MOST_FINITE for bound in bounds)
 
 
 def _numbers(names: frozenset[str], data: DataArguments) -> tuple[int, ...]:

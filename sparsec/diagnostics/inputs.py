@@ -1,4 +1,4 @@
-"""SP0214 to SP0218, SP0224, SP0225, SP0620, SP0621, SP0622 and SP0915: inputs, data given at the call."""
+"""SP0214 to SP0218, SP0224, SP0225, SP0620, SP0621, SP0622, SP0915 and SP0916: inputs, data given at the call."""
 
 from __future__ import annotations
 
@@ -175,3 +175,18 @@ class UnusedInput(Diagnostic, code="SP0915", title="an input that is not read", 
     label = "read by nothing here"
     example = Example("input doc: int[n]\npattern p = causal\n")
     cure = "Read it, or remove it."
+
+
+class NumberForEachPair(Diagnostic, code="SP0916", title="an input as large as dense scores", severity="warning"):
+    """An input has a number for each query and key, and so has its gradient: memory grows with the square of n, which
+    a sparse pattern is there to avoid.
+    """
+
+    name: str
+    n: int
+    size: str
+    message = "`{name}` has a number for each query and key: with n = {n}, {size} in float32, and its gradient again"
+    label = "n times n numbers"
+    help = "by distance it is `float[H, distances]`, read as `{name}[q - k]`; of keys `float[H, n]`, as `{name}[k]`"
+    example = Example("input b: float[H, n, n]\nscore biased = s + b[q, k]\npattern p = causal with biased\n")
+    cure = "`input b: float[H, distances]` and `score biased = s + b[q - k]`, where distances decide."

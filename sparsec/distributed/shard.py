@@ -74,10 +74,10 @@ class Sharded(torch.nn.Module):
         ends = core.ends(q.shape[2], n, documents)
         q, scale = positive(q, scale)
         sinks = checked_sinks(sinks, q)
-        kept = checked_flag("deterministic", deterministic)
+        kept, with_lse = checked_flag("deterministic", deterministic), checked_flag("return_lse", return_lse)
         data = core.data(ends, q, k, documents, inputs, dropout_p, dropout_seed, kept)
         out, lse, _ = operators.sharded(q, k, v, sinks, scale, core.name, ends, *data)
-        return (out, lse) if return_lse else out
+        return (out, lse) if with_lse else out
 
     @property
     def pattern(self) -> BoundPattern:

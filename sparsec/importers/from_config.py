@@ -43,6 +43,8 @@ def from_config(config: object, *, global_tokens: int = 0, seed: int | None = No
         if isinstance(config, Mapping):
             config = {"mode": "fixed", **config}  # DeepSpeed's default
     kind, model_type = type(config).__name__, _model_type(config)
+    if not isinstance(pairs_only, bool):
+        raise ValueError(f"pairs_only is True or False; here it is {pairs_only!r}")
     if global_tokens < 0 or (global_tokens and model_type not in huggingface.WITH_GLOBAL_TOKENS):
         raise ValueError(f"global_tokens is at least 0, and for a Longformer only; here it is {global_tokens}")
     mode = config.get("mode") if isinstance(config, Mapping) else _CLASSES.get(kind)

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from math import inf
 from types import FunctionType, MethodType
 from typing import Any
 
 from sparsec.importers import expressions as ex
+from sparsec.importers.bounds import Bounds, bounds
+from sparsec.importers.computed import Computed, computing
 from sparsec.importers.reals import RealValue, is_scoring
 from sparsec.importers.refusal import refusal
 from sparsec.importers.values import Condition, Integer, Value, number
@@ -41,6 +44,7 @@ class Tables:
     """The tensors that have been looked up so far, and the input that each becomes."""
 
     names: dict[int, str]  # of tensors, by id
+    computed: Computed = field(default_factory=Computed)
     found: dict[int, ast.Input] = field(default_factory=dict)
     kept: list[Any] = field(default_factory=list)  # the tensors, so that ids stay theirs
     head: Any = None  # what stands for h where a function is called once for each head
@@ -63,7 +67,7 @@ class Tables:
             )
         index = None
         if rest:
-            if not isinstance(rest[0], Integer) or len(rest[0].cases) != 1 or not _never_negative(rest[0].cases[0][1]):
+            if not isinstance(rest[0], Integer) or len(rest[0].cases) != 1 or self._negative(rest[0].cases[0][1]):
                 raise refusal(
                     "a look-up in a table where the index may be negative",
                     "there the tensor is read from its end; `.clamp(min=0)` or `.abs()` make one that is not",
@@ -77,6 +81,20 @@ class Tables:
             return RealValue(read)
         return Condition(read) if source.kind == "bool" else number(read)
 
+    def _negative(self, index: ex.Int) -> bool:
+        """Whether an index may be below 0, entries of tensors being what they are now."""
+        return bounds(index, self._bounds)[0] < 0
+
+    def _bounds(self, name: str) -> Bounds:
+        """The least and the most entry of an input; any, where a tensor has no values, as in a trace."""
+        for table in self.kept:
+            if self.found[id(table)].name == name:
+                try:
+                    return int(table.min()), int(table.max())
+                except (RuntimeError, TypeError, ValueError):
+                    break
+        return -inf, inf
+
     def _is_head(self, index: object) -> bool:
         if isinstance(index, Integer):
             return index.cases == ((True, ex.name("h")),)
@@ -87,6 +105,7 @@ class Tables:
         if kind is None:
             kinds = "bool, int32, int64 or, in scores, float" if is_scoring() else "bool, int32 or int64"
             raise refusal(f"a look-up in a tensor of {table.dtype}", f"inputs are of {kinds}: convert it")
+        table = self.computed.origin(table)
         known = self.found.get(id(table))
         if known is None:
             self.kept.append(table)
@@ -117,7 +136,8 @@ def recording(*functions: Callable) -> Iterator[Tables]:
     tables = Tables({key: name for f in functions for key, name in _names(f, _DEEP).items()})
     token = _tables.set(tables)
     try:
-        yield tables
+        with computing(tables.computed):
+            yield tables
     finally:
         _tables.reset(token)
 
@@ -165,23 +185,6 @@ def _joined(known: ast.Input, axes: list[str]) -> list[str]:
     if before != axes:
         raise refusal(f"look-ups in `{known.name}` along other axes", "an input has the same axes wherever it is read")
     return axes
-
-
-def _never_negative(index: ex.Int) -> bool:
-    match index:
-        case int():
-            return index >= 0
-        case ast.Number() | ast.Name("q" | "k" | "n" | "h" | "H"):
-            return True
-        case ast.Binary("%", _, ast.Number()):
-            return True
-        case ast.Binary("+" | "*" | "//", left, right):
-            return _never_negative(left) and _never_negative(right)
-        case ast.Call("abs"):
-            return True
-        case ast.Call("max", arguments):
-            return any(_never_negative(each.value) for each in arguments)
-    return False
 
 
 def _names(f: object, depth: int) -> dict[int, str]:

@@ -123,8 +123,9 @@ def constant(node: Real) -> float | int | None:
 
 
 def number(value: float | int) -> Real:
-    """A number as a node: integers stay integers, which heads that differ in them share kernels by."""
-    return Whole(Const(value)) if isinstance(value, int) else Number(value)
+    """A number as a node: integers of 64 bits stay integers, which heads that differ in them share kernels by."""
+    whole = isinstance(value, int) and abs(value) < 2**63
+    return Whole(Const(int(value))) if whole else Number(float(value))
 
 
 def arithmetic(left: Real, op: Operator, right: Real) -> Real:

@@ -7,7 +7,7 @@ from sparsec.kernels.chosen.grouping import Hashing, Routing
 from sparsec.kernels.decode.program import StepGroup, StepRegion, Steps
 from sparsec.kernels.lists.row_classes import in_row_class
 from sparsec.kernels.lists.tables import Blocks, RandomBlocks, RandomKeys, in_listed_row
-from sparsec.kernels.machine.device import floor_div, floor_mod, tl, to_int32, triton
+from sparsec.kernels.machine.device import LOG2_E, floor_div, floor_mod, tl, to_int32, triton
 from sparsec.kernels.operator.op import Operator
 from sparsec.kernels.program.input_entries import (
     as_index,
@@ -78,6 +78,7 @@ from sparsec.kernels.tiles.tanh import exp2_tanh, tanh
 from sparsec.kernels.weights.dropout import Dropped
 
 __all__ = [
+    "LOG2_E",
     "Answers",
     "Blocks",
     "Choice",

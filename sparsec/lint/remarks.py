@@ -14,6 +14,7 @@ from sparsec.analysis.samples import asked_of_queries, earlier_key, leans_ahead,
 from sparsec.diagnostics import Diagnostic, EmptyPattern, Fix, FutureOnly, NotCausal, RowsWithoutKeys, SeesAllLater
 from sparsec.ir import nodes as ir
 from sparsec.ir.ranges import MOST_POSITIONS
+from sparsec.lint.inputs import numbers_for_each_pair
 from sparsec.lint.needless import adds_nothing
 from sparsec.lint.subject import Subject
 from sparsec.lower.misread import past_only
@@ -33,6 +34,7 @@ def lint(subject: Subject) -> list[Diagnostic]:
         *_without_keys(subject),
         *(_not_causal(subject) or _all_later(subject) or _future_only(subject)),
         *adds_nothing(subject),
+        *numbers_for_each_pair(subject.entry),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from sparsec.analysis.bound import choosing, chosen_count, is_bounded
+from sparsec.analysis.bound import choosing, chosen_class, chosen_count, is_bounded
 from sparsec.analysis.cost import Cost
 from sparsec.analysis.decoder_cache import DecoderCache, decoder_cache
 from sparsec.analysis.facts import is_causal
@@ -41,6 +41,7 @@ class Told:
     given: dict[str, str] | None = None  # data that numbers are of, by input, and how they were counted, by ""
     sharded: Ranks | None = None  # over several GPUs
     chosen: int | None = None  # pairs, at most, of all heads, by the sizes of what data of the call chooses
+    chosen_class: str | None = None  # how these grow with n
     choosing: tuple[str, ...] = ()  # what it takes to choose, in words
     tiers: tuple[Tier, ...] = ()  # of kernels, on the GPU
 
@@ -55,6 +56,7 @@ class Told:
             "at_most_for": self.inputs,
             **({"given": {name or "how": text for name, text in self.given.items()}} if self.given else {}),
             "chosen_at_most": self.chosen,
+            **({"chosen_class": self.chosen_class} if self.chosen_class else {}),
             **({"choosing": self.choosing} if self.choosing else {}),
             **({"tiers": [asdict(each) for each in self.tiers]} if self.tiers else {}),
         }
@@ -78,6 +80,7 @@ class Told:
                 "chosen",
                 f"at most {self.chosen:,} pairs, {text.percent(share)} of all, by the sizes of what is chosen",
             )
+            yield "", f"these grow as {self.chosen_class}"
         for number, told in enumerate(self.choosing):
             yield ("choosing" if number == 0 else ""), told
         yield from text.rows(self.cost)
@@ -104,6 +107,7 @@ def told(
     that of some data, of which `given` tells.
     """
     plan = build(pattern)
+    chosen = None if given else _chosen(pattern, cost)
     with allowance(budgets.BESIDE):
         causal = cost.square and all(map(is_causal, pattern.conditions))
         caches = [] if given else [decoder_cache(condition) for condition in pattern.conditions]
@@ -118,7 +122,8 @@ def told(
         layouts=list(_layouts(plan, cost.n, cost.square)),
         inputs=() if given else tuple(dict.fromkeys(each.name.partition(".")[0] for each in pattern.inputs)),
         given=given,
-        chosen=None if given else _chosen(pattern, cost),
+        chosen=chosen,
+        chosen_class=None if chosen is None else chosen_class(pattern.conditions, pattern),
         choosing=choosing(pattern),
         tiers=tuple(_tiers(plan, cost, GPUS[gpu])) if gpu else (),
     )

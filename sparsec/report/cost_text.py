@@ -34,6 +34,8 @@ def rows(cost: Cost) -> Iterator[Row]:
     if (scores := cost.score_flops) and any(scores):
         yield "scores", f"{scaled(scores[0])}FLOP forward and {scaled(scores[1])}FLOP backward beside these products"
     yield "memory", f"{scaled(cost.bytes)}B for q, k, v, o in 16 bits and the log-sum-exp, each moved once"
+    if cost.pair_bytes:
+        yield "", f"{scaled(cost.pair_bytes)}B for inputs with a number for each pair, and as much for their gradients"
 
 
 def floor_rows(gpu: Gpu, floors: dict[str, Floor]) -> Iterator[Row]:

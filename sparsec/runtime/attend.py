@@ -11,6 +11,7 @@ from sparsec.diagnostics import torch_for
 from sparsec.runtime.bound_pattern import BoundPattern, as_device
 from sparsec.runtime.calls import Calls
 from sparsec.runtime.decode import Decodes
+from sparsec.runtime.foreign import refused
 from sparsec.runtime.module import module
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Attend(Calls, Decodes):
         *,
         dense: Attend | None = None,
         scale: float | None = None,
+        sinks: Tensor | None = None,
         q_offset: int | Tensor | None = None,
         k_offset: int | Tensor | None = None,
         documents: Tensor | None = None,
@@ -146,8 +148,9 @@ class Attend(Calls, Decodes):
 
         From the log-sum-exps of two calls, of the pattern and of dense attention with the same scores, documents,
         lengths and offsets: over all keys, or for heads that see no later key over those up to the query.  `dense`:
-        another operator, whose pairs include those of this one, as what to compare with.  Rows without a key keep 0.
-        No gradients.
+        another operator, whose pairs include those of this one, as what to compare with; `inputs` are those of both.
+        `sinks` as of a call: the weight that goes to a sink is kept, whatever the pattern.  Rows without a key keep 0.
+        No gradients.  ValueError and TypeError as of a call.
         """
         import torch
 
@@ -155,13 +158,15 @@ class Attend(Calls, Decodes):
         from sparsec.runtime import weights
 
         told: dict[str, Any] = {"scale": scale, "q_offset": q_offset, "k_offset": k_offset, "documents": documents}
-        told |= {"lengths": lengths, "q_lengths": q_lengths, "return_lse": True}
+        told |= {"lengths": lengths, "q_lengths": q_lengths, "sinks": sinks, "return_lse": True}
+        known = dense._inputs if dense else [each.name for each in read_by_scores(self.pattern.nodes)]
+        if foreign := [name for name in inputs if name not in (*self._inputs, *known)]:
+            raise refused((), foreign, (*self._inputs, *known))
         with torch.no_grad():
-            _, own = self(q, k, k, **told, **inputs)
+            _, own = self(q, k, k, **told, **{name: x for name, x in inputs.items() if name in self._inputs})
             whole = dense or weights.dense(self.pattern.nodes)
-            known = dense._inputs if dense else [each.name for each in read_by_scores(self.pattern.nodes)]
-            given = {name: inputs[name] for name in known if name in inputs}
-            return weights.share(own, whole(q, k, k, **told, **given)[1])
+            _, of_all = whole(q, k, k, **told, **{name: x for name, x in inputs.items() if name in known})
+            return weights.share(own, of_all)
 
     @staticmethod
     def dropout_mask(

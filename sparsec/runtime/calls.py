@@ -146,9 +146,9 @@ class Calls:
         keeps = generator is dropout_seed is None and (
             dropout_p is None or (type(dropout_p) in (int, float) and dropout_p == 0)
         )
-        if keeps and not more:
+        if keeps and not more and isinstance(return_lse, bool):
             same = scale, q_offset, k_offset, documents, lengths, q_lengths, sinks, deterministic
-            if (made := self._again(q, k, v, same, inputs, bool(return_lse))) is not None:
+            if (made := self._again(q, k, v, same, inputs, return_lse)) is not None:
                 return made
         if more or inputs:
             known = self._input_names() if inputs else ()

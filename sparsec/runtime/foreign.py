@@ -44,10 +44,14 @@ _HINTS = {
         "s_aux", "learnable_sink", "attn_sinks", "attention_sinks",
     ),
     "it is called `scale` here": ("softmax_scale", "sm_scale", "scaling"),
-    "it is called `return_lse` here": ("return_softmax_lse", "return_aux", "lse"),
+    "it is called `return_lse` here": ("return_softmax_lse", "softmax_lse", "return_aux", "lse"),
     "weights are never made; `attend.weights(q, k, lse, rows)` makes those of chosen rows": (
         "return_attn_probs", "need_weights", "average_attn_weights", "output_attentions",
     ),
+    "a cache in pages is for a step of decoding: `attend.decode(q, k, v, lengths, pages)`": (
+        "block_table", "block_tables", "page_table",
+    ),
+    "multiply the results of a head by a number of its own": ("head_mask",),
     "kernels and their tiles are chosen by the module; leave it out": ("kernel_options", "backend"),
     "it is bound when the pattern is compiled: a keyword of `sparsec.load` and `sparsec.compile`": (
         "heads", "layer", "layers", "parameters", "pattern",

@@ -21,8 +21,8 @@ def rotations(own: Hashing, head: int, number: int, size: int) -> np.ndarray:
 
 
 def hashes(x: np.ndarray, turned: np.ndarray) -> tuple[np.ndarray, bool]:
-    """int64 [tokens] of x [tokens, D]: the largest of x R and -x R, ties to the first; and whether float32 finds the
-    same for sure.
+    """int64 [tokens] of x [tokens, D]: the largest of x R and -x R, ties to the first direction of R, or its opposite;
+    and whether float32 finds the same for sure.
     """
     x = x.astype(np.float64)
     products = x @ turned
@@ -31,7 +31,9 @@ def hashes(x: np.ndarray, turned: np.ndarray) -> tuple[np.ndarray, bool]:
     exact = bool((x == np.round(x)).all()) and terms < _EXACT
     best = np.sort(both, 1)
     gaps = best[:, -1] - best[:, -2]
-    return both.argmax(1), exact or bool((gaps > 2 * terms * np.finfo(np.float32).eps).all())
+    nearest = np.abs(products).argmax(1)
+    opposite = np.take_along_axis(products, nearest[:, None], 1)[:, 0] < 0
+    return nearest + opposite * products.shape[1], exact or bool((gaps > 2 * terms * np.finfo(np.float32).eps).all())
 
 
 def chunks(own: Hashing, of_queries: np.ndarray, of_keys: np.ndarray, q_offset: int) -> np.ndarray:

@@ -26,10 +26,18 @@ SAME = [
         "pattern p = causal with alibi",
         "score far = s - abs(q - k) / 2 ** (8 * (h + 1) / H) pattern p = causal with far",
     ),
+    (
+        "pattern p = past(9) with alibi",
+        "score far = s - 2 ** (-8 * (h + 1) / H) * (q - k) pattern p = past(9) with far",
+    ),
 ]
 APART = [
     ("pattern p = causal", "pattern p = causal with softcap(50)"),
     ("pattern p = past(4) with softcap(50)", "pattern p = past(4) with softcap(49)"),
+    (
+        "pattern p = window(9) with alibi",
+        "score far = s - 2 ** (-8 * (h + 1) / H) * (q - k) pattern p = window(9) with far",
+    ),
     ("pattern p = causal with alibi", "score far = s + (k - q) / 2 ** (h + 1) pattern p = causal with far"),
     ("pattern p = causal", "score odd = s + 0.5 if q - k == 9 else s pattern p = causal with odd"),
     (
@@ -76,6 +84,9 @@ def test_cost_counts_them() -> None:
     pairs = 64 * 65 // 2
     assert capped.score_flops == (3 * pairs, (3 + 4) * pairs)  # c * tanh(s / c); 1 - t * t, t = tanh(s / c)
     assert capped.forward_flops == plain.forward_flops and plain.score_flops == (0, 0)
+    text = "input b: float[{}n, n] score x = s + b[q, k] pattern p = causal with x"
+    sizes = [cost(pattern(text.format(axes)), 64, heads=3).pair_bytes for axes in ("", "B, ", "H, ", "B, H, ")]
+    assert sizes == [4 * 64 * 64 * heads for heads in (1, 1, 3, 3)] and capped.pair_bytes == 0
 
 
 @pytest.mark.parametrize(

@@ -9,38 +9,21 @@ import re
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from sparsec.cli import main
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 LONGFORMER = str(EXAMPLES / "longformer.spat")
 
 
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def sparsec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def sparsec(sparsec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Runs the command line in this process, in an empty folder and with an empty cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPARSEC_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sparsec", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Ran(end.value.code or 0, *capsys.readouterr())
-
-    return run
+    return sparsec
 
 
 # ---------------------------------------------------------------- the module

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from sparsec.cli import main
 from sparsec.report.roofline import GPUS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -24,25 +23,11 @@ LITERATURE = {  # as the surveys of sparse attention tabulate them
 }
 
 
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def cost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def cost(sparsec, monkeypatch: pytest.MonkeyPatch):
     """Runs `sparsec cost` in this process."""
     monkeypatch.delenv("COLUMNS", raising=False)
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sparsec", "cost", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Ran(end.value.code or 0, *capsys.readouterr())
-
-    return run
+    return partial(sparsec, "cost")
 
 
 # ---------------------------------------------------------------- a table

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
-
-from sparsec.cli import main
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONGFORMER, SLIDING = str(EXAMPLES / "longformer.spat"), str(EXAMPLES / "sliding_window.spat")
 
 
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def diff(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sparsec", "diff", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Ran(end.value.code or 0, *capsys.readouterr())
-
-    return run
+def diff(sparsec):
+    return partial(sparsec, "diff")
 
 
 @pytest.fixture

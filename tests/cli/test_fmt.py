@@ -6,35 +6,23 @@ import io
 import os
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from sparsec.cli import main
+from support.command_line import Ran
 
 ROOT = Path(__file__).parents[2]
 UGLY, NEAT = "pattern  p(w=4)=past( w )  # last\n", "pattern p(w = 4) = past(w)  # last\n"
 
 
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def fmt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def fmt(sparsec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, given: bytes | None = None) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sparsec", "fmt", *arguments])
         if given is not None:
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Ran(end.value.code or 0, *capsys.readouterr())
+        return sparsec("fmt", *arguments)
 
     return run
 

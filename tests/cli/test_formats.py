@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-
-from sparsec.cli import main
+from support.command_line import Ran
 
 BAD = 'pattern a = pas(3)\npattern b = causal &\n  4 # é "\n'
 ODD = "pattern c = past(8) | past(4)\npattern d = past(h)\n"
 
 
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def check(sparsec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     Path("bad.spat").write_text(BAD)
     Path("odd.spat").write_text(ODD)
-
-    def run(form: str, *names: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sparsec", "check", "--output-format", form, *names])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Ran(end.value.code or 0, *capsys.readouterr())
-
-    return run
+    return partial(sparsec, "check", "--output-format")
 
 
 def test_json(check) -> None:

@@ -179,6 +179,7 @@ def test_groups(tmp_path):
     bound = ran(tmp_path, GROUPED, "cost", "--n", "128")
     assert "at most   data of the call decides: lsh, routed; counts are upper bounds" in bound
     assert "chosen    at most 4,420 pairs, 27 % of all, by the sizes of what is chosen" in bound  # 128 * 32 + 4 * 81
+    assert "these grow as O(n)\n" in bound
     assert "choosing  lsh: O(n log n), as in Reformer: keys sorted 2 times, by products with 2 directions" in bound
     assert "routed: O(4 n log n), products with 4 centroids, and the best of each" in bound
     found = json.loads(ran(tmp_path, GROUPED, "cost", "--n", "64", "--sample", "3", "--json"))

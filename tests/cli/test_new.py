@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from sparsec import resources
-from sparsec.cli import main
 from sparsec.lower.file import lower
 from sparsec.syntax.parse import parse
 from sparsec.syntax.read import read
 
 
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def sparsec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def sparsec(sparsec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Runs the command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sparsec", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Ran(end.value.code or 0, *capsys.readouterr())
-
-    return run
+    return sparsec
 
 
 @pytest.mark.parametrize("template", resources.names("examples", ".spat"))

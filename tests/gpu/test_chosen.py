@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
     "causal & (top_blocks(3, 16, score = bound) | top_keys(7))",
     "top_blocks(2, 32, 16, lse, among = causal) \\ past(9)",
     "causal & past(40) | sinks(4) | top_blocks(3, 64, 64, among = causal \\ past(40))",
+    "random_blocks(64, 2, 1) | top_blocks(4, 64, among = causal, over = group)",
     "top_blocks(9, 16, 16, lse, among = causal, keep = sinks(1), percent = 80) | past(1)",
 ])  # fmt: skip
 def test_what_the_operator_chooses(text: str) -> None:
@@ -83,6 +84,7 @@ CONDITIONS = [
     "input sel: blocks[24, 20, t] pattern p = causal & ~selected(sel)",
     "input sel: keys[t] input doc: int[n] pattern p = causal & (selected(sel) | doc[q] == doc[k]) \\ past(30)",
     "input sel: blocks[5, 3, 2] pattern p = causal & (past(90) | stride(8)) & ~selected(sel)",
+    "input sel: blocks[64, 64, t] pattern p = random_blocks(64, 2, 1) | selected(sel)",
     "input sel: blocks[1, 8, t] pattern p = causal & (k % 16 >= 14 | past(60) & selected(sel))",
 ]
 

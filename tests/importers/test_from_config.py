@@ -415,6 +415,11 @@ def test_global_tokens_are_longformers():
         sparsec.from_config({"model_type": "mistral", "sliding_window": 4}, global_tokens=1)
 
 
+def test_a_flag_is_true_or_false():
+    with pytest.raises(ValueError, match="pairs_only is True or False"):
+        sparsec.from_config({"model_type": "mistral", "sliding_window": 4}, pairs_only="no")
+
+
 def test_text():
     text = sparsec.from_config({"model_type": "mistral", "sliding_window": 4096})
     assert text == (

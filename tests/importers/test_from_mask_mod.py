@@ -203,10 +203,12 @@ def test_random_functions_by_head(text):
 # ---------------------------------------------------------------- refusals
 
 DOCUMENTS, IDS, BOTH = torch.zeros(N), torch.arange(N) // 6, torch.arange(N)
+BELOW = IDS - 1
 BAD = {
     "look-up in a tensor of torch.float32": lambda b, h, q, k: DOCUMENTS[q] == DOCUMENTS[k],
     "look-up in a table by several positions": lambda b, h, q, k: torch.zeros(N, N, dtype=int)[q, k] > q,
     "where the index may be negative": lambda b, h, q, k: IDS[q - 1] == IDS[k],
+    "may be negative can't be imported exactly": lambda b, h, q, k: IDS[BELOW[q]] == IDS[k],
     "look-ups in `BOTH` along other axes": lambda b, h, q, k: (BOTH[b] > 1) & (BOTH[q] > 2),
     "several entries of a table": lambda b, h, q, k: torch.zeros(2, N, dtype=int)[b] == q,
     "a division by a position": lambda b, h, q, k: q % IDS[b] == 0,
@@ -263,6 +265,19 @@ def documents(ids):
     return same_document
 
 
+def within_documents(inner, offsets):
+    """As attention-gym writes it: another mask function within each document, positions counted from its start."""
+    document_id = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff())
+
+    def doc_mask_mod(b, h, q_idx, kv_idx):
+        same_doc = document_id[q_idx] == document_id[kv_idx]
+        q_logical = q_idx - offsets[document_id[q_idx]]
+        kv_logical = kv_idx - offsets[document_id[kv_idx]]
+        return same_doc & inner(b, h, q_logical, kv_logical)
+
+    return doc_mask_mod
+
+
 class Within:
     """A mask function that keeps its tensor."""
 
@@ -276,7 +291,7 @@ class Within:
         return (self.ids[q] == self.ids[k]) & (q >= k)
 
 
-SETS = {"own": IDS * 1}
+SETS, OFFSETS = {"own": IDS * 1}, torch.tensor([0, 5, 6, N])
 WITH_DATA = {
     "documents": (and_masks(causal, documents(IDS)), "input ids: int[n]", {"ids": IDS}),
     "prefix": (lambda b, h, q, k: (q >= k) | (k < PREFIX[b]), "input PREFIX: int[B]", {"PREFIX": PREFIX}),
@@ -288,16 +303,36 @@ WITH_DATA = {
     "bools": (or_masks(lambda b, h, q, k: ON[b, q] | ON[b, k], window), "input ON: bool[B, n]", {"ON": ON}),
     "heads": (lambda b, h, q, k: (q - k < WIDTHS[h]) & causal(b, h, q, k), "input WIDTHS: int[H]", {"WIDTHS": WIDTHS}),
     "rows and heads": (lambda b, h, q, k: q - k < BY_BOTH[b, h], "input BY_BOTH: int[B, H]", {"BY_BOTH": BY_BOTH}),
+    "clamped distances": (
+        lambda b, h, q, k: IDS[torch.clamp(k - q, -4, 4) + 4] > IDS[(3 - q % 4) * 2],
+        "input IDS: int[entries]",
+        {"IDS": IDS},
+    ),
     "blocks": (lambda b, h, q, k: IDS[q // 4] <= IDS[k // 5], "input IDS: int[entries]", {"IDS": IDS}),
     "one index after the other": (
         lambda b, h, q, k: IMAGE[b][q] == IMAGE[b, k],
         "input IMAGE: int[B, n]",
         {"IMAGE": IMAGE},
     ),
+    "a mask within documents": (
+        within_documents(window, OFFSETS),
+        "input document_id: int[n]\n\ninput offsets: int[entries]",
+        {"document_id": torch.repeat_interleave(torch.arange(3), OFFSETS.diff()), "offsets": OFFSETS},
+    ),
     "an object": (Within(IDS), "input ids: int[n]", {"ids": IDS}),
     "a method": (Within(IDS).both, "input ids: int[n]", {"ids": IDS}),
     "a default": (lambda b, h, q, k, own=IDS: own[q] == own[k], "input own: int[n]", {"own": IDS}),
     "a dictionary": (lambda b, h, q, k: SETS["own"][q] == SETS["own"][k], "input own: int[n]", {"own": IDS * 1}),
+    "converted where it is read": (
+        lambda b, h, q, k: IDS.int()[q] == IDS.to(torch.int32)[k],
+        "input IDS: int[n]",
+        {"IDS": IDS},
+    ),
+    "computed where it is read": (
+        lambda b, h, q, k: (IMAGE[0] + 1)[q] == (IMAGE[0] + 1)[k],
+        "input table: int[n]",
+        {"table": IMAGE[0] + 1},
+    ),
     "an argument that is bound": (
         partial(lambda own, b, h, q, k: own[q] == own[k], IDS),
         "input own: int[n]",
@@ -324,6 +359,27 @@ def test_rows_of_a_table_by_head():
     found = sparsec.compile(text, heads=HEADS).pattern.mask(N, N, BY_BOTH=BY_BOTH)
     wanted = create_mask(lambda b, h, q, k: (q - k < BY_BOTH[b, h]) & (k % (h + 1) == 0), 2, HEADS, N, N, device="cpu")
     assert (found == wanted.numpy()).all()
+
+
+def test_a_conversion_for_each_head_is_one_input():
+    text = sparsec.from_mask_mod(lambda b, h, q, k: IDS.int()[q] - IDS.int()[k] < h, heads=HEADS)
+    assert text.count("input ") == 1
+
+
+def test_what_is_computed_otherwise_is_an_input_of_its_own():
+    def drawn(b, h, q, k):
+        return (torch.rand(N) < 0.5)[q] & (torch.rand(N) < 0.5)[k]
+
+    def written(b, h, q, k):
+        one, other = torch.zeros(N).long(), torch.zeros(N).long()
+        one[3], other[5] = 1, 1
+        return one[q] == other[k]
+
+    def lossy(b, h, q, k):
+        return IDS.bool().long()[q] == IDS.long()[k]
+
+    for f in (drawn, written, lossy, lambda b, h, q, k: (IDS + 1)[q] == (IDS + 2)[k]):
+        assert sparsec.from_mask_mod(f).count("input ") == 2
 
 
 def test_names_that_an_input_can_not_have():

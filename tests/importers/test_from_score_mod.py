@@ -37,6 +37,10 @@ def by_distance(score, b, h, q_idx, kv_idx):
     return score + TABLE[h, (q_idx - kv_idx).abs()]
 
 
+def by_clamped_distance(score, b, h, q_idx, kv_idx):
+    return score + TABLE[h, torch.clamp(kv_idx - q_idx, -9, 9) + 9]
+
+
 def of_keys(score, b, h, q_idx, kv_idx):
     return (score + BIAS[b, kv_idx]) * TEMPERATURE
 
@@ -71,7 +75,18 @@ def inputs_of(attend) -> dict[str, torch.Tensor]:
     return {each.name: tensors[each.name] for each in attend.pattern.nodes.score_inputs}
 
 
-FUNCTIONS = [softcap, alibi, learned_slopes, by_distance, of_keys, of_pairs, chosen, of_documents, functions]
+FUNCTIONS = [
+    softcap,
+    alibi,
+    learned_slopes,
+    by_distance,
+    by_clamped_distance,
+    of_keys,
+    of_pairs,
+    chosen,
+    of_documents,
+    functions,
+]
 
 
 @pytest.mark.parametrize("f", FUNCTIONS)

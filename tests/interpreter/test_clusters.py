@@ -25,7 +25,7 @@ def assert_marked(scores: torch.Tensor, taken: int, first: int) -> None:
     for candidates in (None, torch.full((heads, clusters, 2, BLOCK), -1, dtype=torch.int32)):
         if candidates is None or 2 * taken <= BLOCK:
             sizes, marked = (tokens, clusters, first, taken, lines), found.clone()
-            mark_members[clusters, heads](scores, marked, candidates, *sizes, BLOCK=BLOCK, ROOM=BLOCK)
+            mark_members[clusters, heads](scores, marked, candidates, *sizes, BLOCK=BLOCK, ROOM=BLOCK, ROWS=2)
             assert torch.equal(marked, packed(bits))
 
 

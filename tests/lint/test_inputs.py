@@ -25,6 +25,17 @@ def test_an_input_that_nothing_reads():
 
 
 @pytest.mark.parametrize(
+    ("axes", "size"),
+    [("n, n", "4.3 GB in float32"), ("B, n, n", "4.3 GB for each row in"), ("B, H, n, n", "for each row and head in")],
+)
+def test_memory_of_a_number_for_each_pair(axes, size):
+    text = f"input b: float[{axes}] score x = s + b[q, k] pattern p = causal with x"
+    assert said(text) == [("SP0916", "b")]
+    found = diagnose(Source("inputs.spat", text)).diagnostics
+    assert size in str(found[0])
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "input doc: int[n] pattern causal_in_documents = causal & doc[q] == doc[k]",

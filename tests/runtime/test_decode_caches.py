@@ -159,6 +159,7 @@ WRONG = [
     ({"out": torch.zeros(1, 4, 8)}, "SP0601.*out must"),
     ({"sinks": torch.zeros(3)}, "SP0601.*sinks"),
     ({"scale": "1"}, "SP0606"),
+    ({"return_lse": "no"}, "SP0606.*return_lse must be True or False"),
 ]
 
 

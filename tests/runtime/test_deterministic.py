@@ -32,10 +32,11 @@ def test_where_there_is_one_order_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize("given", [None, 1, "no"])
-def test_other_values_are_refused(given: Any) -> None:
+@pytest.mark.parametrize("name", ["deterministic", "return_lse"])
+def test_other_values_are_refused(name: str, given: Any) -> None:
     for attend in (sparsec.compile(TEXT), module_of(pattern_of(TEXT)).p):
-        with pytest.raises(ValueError, match=r"\[SP0606\] deterministic must be True or False"):
-            attend(*tensors(), deterministic=given)
+        with pytest.raises(ValueError, match=rf"\[SP0606\] {name} must be True or False"):
+            attend(*tensors(), **{name: given})
 
 
 @pytest.mark.parametrize("more", [{}, {"documents": torch.tensor([0, 11, 30], dtype=torch.int32)}])

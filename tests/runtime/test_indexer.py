@@ -112,6 +112,7 @@ SQUARE = {"q": torch.zeros(1, 3, 30, 16), "k": torch.zeros(1, 30, 16), "weights"
         ({"k": torch.zeros(2, 30, 16, device="meta")}, r"\[SP0603\]"),
         ({"t": -1}, r"\[SP0606\] t must be 0 or a whole number above it, got -1"),
         ({"t": 2.0}, r"\[SP0606\]"),
+        ({"causal": "no"}, r"\[SP0606\] causal must be True or False"),
         ({"q_offset": 1.5}, r"\[SP0606\] q_offset must be an integer, got 1.5"),
         ({"documents": torch.tensor([0, 20])}, r"\[SP0612\] documents are about as many queries as keys"),
         ({"documents": torch.tensor([0, 20]), "causal": False}, r"\[SP0612\] .* causal and without q_offset"),

@@ -140,6 +140,37 @@ def test_each_packed_document_reads_its_own_part():
     torch.testing.assert_close(ours, theirs)
 
 
+def test_jagged_tensors_and_inputs():
+    """Inputs of positions may be as jagged as q; a number for each document is one for each of its tokens."""
+    text = (
+        "input doc: int[B, n] input w: float[B, H, n] score f = s + w[k] pattern p = past(9) & doc[q] == doc[k] with f"
+    )
+    attend, ends = sparsec.compile(text), torch.tensor([0, 7, 7, 20, 21])
+    rows, doc, w = torch.randn(3, 21, 2, 16).unbind(0), torch.arange(21) // 4, torch.randn(21, 2, requires_grad=True)
+    q, k, v, wide = (torch.nested.nested_tensor_from_jagged(x, ends).transpose(1, 2) for x in (*rows, w))
+    found = attend(q, k, v, doc=torch.nested.nested_tensor_from_jagged(doc, ends), w=wide)
+    packed = attend(*rows, documents=ends, doc=doc[None], w=w.T[None])
+    found = found.transpose(1, 2).values()
+    torch.testing.assert_close(found, packed)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), w), torch.autograd.grad(packed.sum(), w))
+    with pytest.raises(ValueError, match=r"^\[SP0620\].*other sequences"):
+        attend(q, k, v, doc=torch.nested.nested_tensor_from_jagged(doc, torch.tensor([0, 5, 6, 7, 21])), w=wide)
+    prefix = sparsec.compile("input m: int[B] pattern p = causal | k < m")
+    with pytest.raises(ValueError, match=r"\[B = 1\], got \[4\]: documents share a row, so a number of each"):
+        prefix(q, k, v, m=torch.tensor([1, 2, 3, 0]))
+
+
+def test_a_prefix_of_each_document():
+    attend, ends, lengths = sparsec.compile("input m: int[n] pattern p = causal | k < m[q]"), [0, 9, 9, 30], [4, 0, 20]
+    q, k, v = torch.randn(3, 1, 2, 30, 16)
+    m = torch.tensor(lengths).repeat_interleave(torch.tensor(ends).diff())
+    found = attend(q, k, v, documents=torch.tensor(ends), m=m)
+    alone = sparsec.compile("input m: int pattern p = causal | k < m")
+    for first, stop, own in zip(ends, ends[1:], lengths, strict=False):
+        part = (x[:, :, first:stop] for x in (q, k, v))
+        torch.testing.assert_close(found[:, :, first:stop], alone(*part, m=torch.tensor(own)))
+
+
 def test_rows_of_unequal_length_read_their_own():
     text = "input cls: bool[B, n] input m: int[B] pattern p = past(m) | cls[k] & k <= q"
     attend, (q, k, v) = sparsec.compile(text), torch.randn(3, 3, 2, 40, 16)

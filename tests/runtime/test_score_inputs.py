@@ -7,11 +7,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.generated import attend_of, mask_of, module_of, pattern_of
 from support.score_inputs import BY_HEAD, TEXTS, dense, drawn_inputs
 
 import sparsec
 from sparsec.diagnostics import SparsecError
+from sparsec.kernels.passes.read_gradients import add_to_entries
 from sparsec.kernels.program.inputs import checked_inputs
 from sparsec.kernels.weights.dropout import dropout_mask
 
@@ -99,6 +102,18 @@ def test_sums_are_those_of_one_order() -> None:
         inputs = {name: x.requires_grad_() for name, x in drawn_inputs(pattern, BATCH, HEADS, 70).items()}
         runs.append(torch.autograd.grad(attend_of(pattern)(*tensors, **inputs).square().sum(), [*inputs.values()]))
     assert all(torch.equal(x, y) for x, y in zip(*runs, strict=True))
+
+
+@given(st.integers(1, 3), st.integers(1, 900), st.integers(1, 40), st.integers(0, 99))
+def test_sums_of_stretches_go_to_their_entries(lines: int, count: int, room: int, seed: int) -> None:
+    """Of indices that rise and stop, as clamped distances do, and of any."""
+    random = torch.Generator().manual_seed(seed)
+    entry = torch.randint(-300, 300 + room, (lines, count), generator=random)
+    entry = (entry.sort(-1).values if seed % 2 else entry).clamp(0, room - 1)
+    total, sums = torch.randn(room, generator=random), torch.randn(lines, count, generator=random)
+    wanted = total.double().index_add(0, entry.flatten(), sums.double().flatten())
+    add_to_entries(total, entry, sums)
+    torch.testing.assert_close(total.double(), wanted, rtol=1e-5, atol=1e-4)
 
 
 def test_documents_are_as_if_each_stood_alone() -> None:

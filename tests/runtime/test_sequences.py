@@ -282,6 +282,41 @@ def test_numbers_of_documents_are_no_cu_seqlens(sizes):
     attend_of(MISTRAL)(x, x, x, documents=cure)
 
 
+@given(st.lists(st.integers(2, 9), min_size=3, max_size=9).filter(lambda sizes: sum(sizes) > 16))
+def test_starts_of_one_row_are_no_cu_seqlens(sizes):
+    ends = torch.tensor([0, *accumulate(sizes)])
+    x, start = torch.randn(1, 2, sum(sizes), 16), torch.repeat_interleave(ends[:-1], ends.diff())
+    with pytest.raises(ValueError, match="start of each token's document") as raised:
+        attend_of(MISTRAL)(x, x, x, documents=start)
+    assert str(raised.value).endswith("pass start[None], [B, n]")
+    torch.testing.assert_close(
+        attend_of(MISTRAL)(x, x, x, documents=start[None]), attend_of(MISTRAL)(x, x, x, documents=ends)
+    )
+
+
+def test_nested_tensors_that_do_not_fit():
+    attend, rows = attend_of(MISTRAL), torch.randn(9, 2, 16)
+
+    def jagged(ends):
+        return torch.nested.nested_tensor_from_jagged(rows, torch.tensor(ends)).transpose(1, 2)
+
+    x, same = jagged([0, 5, 9]), jagged([0, 5, 9])  # whose offsets are a tensor of their own
+    assert torch.equal(attend(x, same, same).transpose(1, 2).values(), attend(x, x, x).transpose(1, 2).values())
+    holes = torch.nested.nested_tensor_from_jagged(rows, torch.tensor([0, 5, 9]), torch.tensor([4, 4])).transpose(1, 2)
+    strided = torch.nested.nested_tensor([rows[:5].mT, rows[5:].mT]).transpose(2, 3)
+    for other, said in (
+        (jagged([0, 4, 9]), "they must share their offsets"),
+        (jagged([0, 9]), "they must share their offsets"),
+        (holes, "a jagged tensor with gaps between its sequences: its contiguous() has none"),
+        (strided, "a nested tensor, and no jagged one"),
+        (rows.mT[None], "a dense tensor beside nested ones"),
+    ):
+        for three in ((x, other, x), (other, x, x), (other, other, x)):
+            with pytest.raises(ValueError, match=r"^\[SP06(01|12)\]") as raised:
+                attend(*three)
+            assert said in str(raised.value)
+
+
 # ---------------------------------------------------------------- in torch
 
 

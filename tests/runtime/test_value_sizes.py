@@ -173,10 +173,14 @@ def test_decoding(rows: int) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (lambda q, k, v: (*(x.repeat(1, 1, 1, 16) for x in (q, k)), v), "got 384: steps of decoding take up to 576"),
         (lambda q, k, v: (q, k, v[..., :12]), "head size of v must be a multiple of 8 from 16 to 256, got 12"),
         (lambda q, k, v: (q, k, v[:, :, 1:]), "k and v must have the same batch, heads and length"),
         (lambda q, k, v: (q[..., :16], k, v), "k the head size of q"),
-        (lambda q, k, v: (q, k, v.expand(1, 2, 20, 16).repeat(1, 1, 1, 17)), "from 16 to 256, got 272"),
+        (
+            lambda q, k, v: (q, k, v.expand(1, 2, 20, 16).repeat(1, 1, 1, 17)),
+            "from 16 to 256, got 272: give values in pieces",
+        ),
     ],
 )
 def test_errors(change, said: str) -> None:

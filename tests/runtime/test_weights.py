@@ -8,6 +8,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import sparsec
+from sparsec.runtime import weights
 from sparsec.testing.programs import match_programs, programs
 
 SCORED = "pattern p = past(9) | sinks(2) with softcap(3), alibi"
@@ -103,6 +104,30 @@ def test_kept(text: str) -> None:
     assert (found - wanted).abs().max() <= 2 * (low - wanted).abs().max() + 2 * torch.finfo(torch.float32).eps
     assert torch.equal(attend.kept(q, k, dense=other), found)
     assert torch.equal(other.kept(q, k), torch.ones(2, 4, 21))
+
+
+def test_kept_with_sinks() -> None:
+    """The sink is a column more, kept by every pattern."""
+    attend, whole = sparsec.compile("pattern p = past(4) with alibi"), sparsec.compile("pattern p = causal with alibi")
+    q, k = problem(21, 50)
+    sinks = torch.tensor([-2.0, 0.0, 1.0, 5.0])
+    own, of_all = (
+        torch.logaddexp(each(q.double(), k.double(), k.double(), return_lse=True)[1], sinks[:, None].double())
+        for each in (attend, whole)
+    )
+    torch.testing.assert_close(attend.kept(q, k, sinks=sinks).double(), (own - of_all).exp(), rtol=1e-5, atol=1e-6)
+
+
+def test_kept_of_two_patterns_with_inputs() -> None:
+    """Each is given its own; what neither knows is refused."""
+    attend = sparsec.compile("input a: bool[n] pattern p = past(4) & a[k]")
+    other = sparsec.compile("input b: bool[n] pattern p = causal & (past(4) | b[k])")
+    q, k = problem(30, 30)
+    a, b = torch.arange(30) % 3 > 0, torch.arange(30) % 7 == 0
+    own, whole = attend(q, k, k, a=a, return_lse=True)[1], other(q, k, k, b=b, return_lse=True)[1]
+    assert torch.equal(attend.kept(q, k, dense=other, a=a, b=b), weights.share(own, whole))
+    with pytest.raises(TypeError, match=r"SP0611.*dropout_p"):
+        attend.kept(q, k, a=a, dropout_p=0.1)
 
 
 def test_rows_without_keys_keep_nothing() -> None:

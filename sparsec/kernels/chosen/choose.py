@@ -19,7 +19,9 @@ from sparsec.kernels.program.program import cdiv
 SLAB = {"cuda": 1 << 25, "cpu": 1 << 21}  # scores that are held together
 MOST_TAKEN = 256  # blocks of a list that a kernel takes
 _NEVER, _LOW = -(1 << 63), (1 << 32) - 1
-_ROWS_AT_ONCE, _BLOCKS_AT_ONCE, _BLOCKS_OF_WARP = 32, 1024, 256
+_ROWS_AT_ONCE = 32
+# Blocks that a program sorts together, at most and for each that is taken; a warp that sorts alone waits for no other.
+_BLOCKS_AT_ONCE, _BLOCKS_FOR_EACH, _BLOCKS_OF_WARP = 1024, 16, 256
 
 
 class Eligible(NamedTuple):
@@ -124,7 +126,8 @@ def best_by_kernel(choice: Choice, scores: Tensor, first: Tensor, last: Tensor, 
             told.append(spans)
             ranges.append(0 if spans is None else len(spans))
     taken = 1 << max(listed - 1, 1).bit_length()
-    at_once = max(taken, min(_BLOCKS_AT_ONCE, 1 << (blocks - 1).bit_length()))
+    most = min(_BLOCKS_AT_ONCE, max(_BLOCKS_OF_WARP, _BLOCKS_FOR_EACH * taken))
+    at_once = max(taken, min(most, 1 << (blocks - 1).bit_length()))
     sizes = lists, found.stride(1) // listed, blocks, listed
     constants = {"RANGES": ranges[0], "FIRST_RANGES": ranges[1], "AT_ONCE": at_once, "TAKEN": taken}
     warps = min(4, max(1, at_once // _BLOCKS_OF_WARP))

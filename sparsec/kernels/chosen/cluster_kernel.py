@@ -57,35 +57,44 @@ def _largest(codes, there, wanted):
 
 
 @triton.jit
-def _list_candidates(SCORES, CODES, TOKENS, tokens, taken, ROOM: tl.constexpr):
-    """How many tokens may be among the `taken` with the largest codes; CODES and TOKENS list the first ROOM of them.
+def _list_candidates(SCORES, CODES, TOKENS, tokens, taken, ROOM: tl.constexpr, ROWS: tl.constexpr):
+    """How many tokens may be among the `taken` with the largest codes; CODES and TOKENS list the first ROOM of them, by
+    position.
 
-    Of tokens i, i + ROOM, .. the largest code: `taken` of these codes are at least the `taken`-th largest of them.
+    Of tokens i, i + ROOM, .. the largest code: `taken` of these codes are at least the `taken`-th largest of them, of
+    which the lowest digit is left out.  ROWS * ROOM tokens are looked at together, so that loads wait side by side.
     """
     lane = tl.arange(0, ROOM)
+    column = tl.arange(0, ROWS)[:, None] * ROOM + lane[None, :]
     best = tl.zeros([ROOM], tl.uint32)
-    for begin in range(0, tokens, ROOM):
-        there = begin + lane < tokens
-        best = tl.maximum(best, tl.where(there, codes_of(SCORES, begin + lane, there), 0))
-    least, _ = _largest(best, lane >= 0, taken)
+    for begin in range(0, tokens, ROWS * ROOM):
+        there = begin + column < tokens
+        best = tl.maximum(best, tl.max(tl.where(there, codes_of(SCORES, begin + column, there), 0), 0))
+    above, wanted = _narrowed(_digits_of(best, lane >= 0, 0, 24), 0, taken)
+    above, wanted = _narrowed(_digits_of(best, lane >= 0, above, 16), above, wanted)
+    above, wanted = _narrowed(_digits_of(best, lane >= 0, above, 8), above, wanted)
+    least = above.to(tl.uint32, bitcast=True) << 8
     count = 0
-    for begin in range(0, tokens, ROOM):
-        there = begin + lane < tokens
-        codes = codes_of(SCORES, begin + lane, there)
-        candidate = (there & (codes >= least)).to(tl.int32)
-        if tl.max(candidate, 0) != 0:
+    place_of_tile = tl.arange(0, ROWS * ROOM)
+    for begin in range(0, tokens, ROWS * ROOM):
+        token = begin + place_of_tile
+        codes = codes_of(SCORES, token, token < tokens)
+        candidate = ((token < tokens) & (codes >= least)).to(tl.int32)
+        found = tl.sum(candidate, 0)
+        if found != 0:
             place = count + tl.cumsum(candidate, 0) - 1
             kept = (candidate != 0) & (place < ROOM)
             tl.store(CODES + place, codes.to(tl.int32, bitcast=True), mask=kept)
-            tl.store(TOKENS + place, begin + lane, mask=kept)
-            count += tl.sum(candidate, 0)
+            tl.store(TOKENS + place, token, mask=kept)
+            count += found
     return count
 
 
 @triton.jit(do_not_specialize=["tokens", "clusters", "first", "taken", "lines"])
 def mark_members(
-    SCORES, LABELS, CANDIDATES, tokens, clusters, first, taken, lines, BLOCK: tl.constexpr, ROOM: tl.constexpr
-):
+    SCORES, LABELS, CANDIDATES, tokens, clusters, first, taken, lines,
+    BLOCK: tl.constexpr, ROOM: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
     """Sets the bit of a cluster in LABELS int32 [B * heads, lines, tokens] for the `taken` tokens with the largest of
     SCORES float32 [B * heads, clusters, tokens], ties to the lowest position.  `first`: the number of the first of
     these clusters.
@@ -100,7 +109,7 @@ def mark_members(
     count = ROOM + 1
     if CANDIDATES is not None:
         own = CANDIDATES + (bh * clusters + cluster) * (2 * ROOM)
-        count = _list_candidates(scores, own, own + ROOM, tokens, taken, ROOM)
+        count = _list_candidates(scores, own, own + ROOM, tokens, taken, ROOM, ROWS)
         if count <= ROOM:
             tl.debug_barrier()  # what other threads of the program have listed
             lane = tl.arange(0, ROOM)

@@ -25,6 +25,8 @@ _CLUSTERS_OF_LINE = 32  # clusters that share a line of labels, a bit for each
 _HASHED_AT_ONCE, _SCORED_AT_ONCE = 64, 4096  # tokens; of long rows, or in float32, half as many are hashed
 _DIRECTIONS_AT_ONCE, _HASH_WARPS = 32, 4
 _CANDIDATES = 2048  # tokens that may be members of a cluster, at most half of whom are taken
+_CANDIDATE_ROWS = 2  # times as many tokens are looked at together
+_MARKING = {"num_warps": 8, "maxnreg": 80}  # three programs side by side on a processor
 _DRAWN_DIGITS, _DRAWN_WORDS = 8, 2  # of four bits, of which sums are drawn instead of normal numbers
 _LAST_TOKEN = (1 << 32) - 1
 
@@ -55,7 +57,7 @@ def grouped_shape(own: Hashing | Routing, q: Tensor, k: Tensor, reals: Sequence[
 
 
 def hashed_labels(own: Hashing, q: Tensor, k: Tensor, q_offset: int) -> Tensor:
-    """Numbers of chunks.  A hash is the first of the largest of x R and -x R, R being `rotations`."""
+    """Numbers of chunks.  A hash is that of the largest of x R and -x R, R being `rotations`, as `hash_tokens` says."""
     (batch, heads, n_q, size), (kv_heads, n) = q.shape, k.shape[1:3]
     group, turned = heads // kv_heads, _known_rotations(own, kv_heads, size, q.device)
     sides = q.reshape(batch, kv_heads, group * n_q, size), k
@@ -121,7 +123,9 @@ def _hashes(own: Hashing, x: Tensor, turned: Tensor) -> Tensor:
     found = x.new_empty(*x.shape[:3], own.rounds, dtype=torch.int32)
     for begin in range(0, x.shape[2], at_once):
         products = (x[:, :, begin : begin + at_once] @ turned).unflatten(-1, (own.rounds, -1))
-        found[:, :, begin : begin + at_once] = torch.cat([products, -products], -1).argmax(-1)
+        best = products.abs().argmax(-1, keepdim=True)
+        opposite = products.gather(-1, best) < 0
+        found[:, :, begin : begin + at_once] = (best + opposite * (own.buckets // 2)).squeeze(-1)
     return found.transpose(2, 3).contiguous()
 
 
@@ -195,10 +199,10 @@ def _members_on_gpu(own: Routing, x: Tensor, centroids: Tensor) -> Tensor:
     (batch, heads, tokens), clusters = x.shape[:3], centroids.shape[2]
     lines = cdiv(clusters, _CLUSTERS_OF_LINE)
     found = torch.zeros(batch, heads, lines, tokens, dtype=torch.int32, device=x.device)
-    at_once = max(1, SLAB["cuda"] // max(1, batch * heads * tokens))
+    at_once = max(SLAB["cuda"] // max(1, batch * heads * tokens), x.shape[3] // 2)  # or what takes the room of 16-bit x
     few = 2 * own.taken <= _CANDIDATES <= tokens // 4
     candidates = x.new_empty(batch * heads, min(at_once, clusters), 2, _CANDIDATES, dtype=torch.int32) if few else None
-    constants = {"BLOCK": _SCORED_AT_ONCE, "ROOM": _CANDIDATES, "num_warps": 8}
+    constants = {"BLOCK": _SCORED_AT_ONCE, "ROOM": _CANDIDATES, "ROWS": _CANDIDATE_ROWS, **_MARKING}
     for first in range(0, clusters, at_once):
         scores = _products(centroids[:, :, first : first + at_once], x).contiguous()
         sizes = tokens, scores.shape[2], first, min(own.taken, tokens), lines

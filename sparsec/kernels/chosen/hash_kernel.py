@@ -15,7 +15,8 @@ def hash_tokens(
 
     DIRECTIONS [heads, BLOCK_D, rounds, blocks * COLUMNS] in the type of X, which holds them exactly; zeros behind the
     channels and behind the `half` directions of a round, so that loads need no mask, and are of 16 bytes.  A hash is
-    the first of the largest of the products with the directions of a round, and then with their opposites.
+    the number of the direction of a round with the largest product, or `half` more where that of its opposite is; of
+    equal ones that of the first direction, and 0 where all are 0.
     """
     bh = tl.program_id(1)
     token = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -26,21 +27,17 @@ def hash_tokens(
     own = DIRECTIONS + (bh % heads_of_x).to(tl.int64) * BLOCK_D * pitch + tl.arange(0, BLOCK_D)[:, None] * pitch
     for number in range(rounds):
         # The best of each column by itself: a look across columns for each product would cost more than the products.
-        # A product of 0 with what is no direction is never alone the best: the first direction has it, too, or more.
-        highest = tl.full([BLOCK, COLUMNS], float("-inf"), tl.float32)
-        lowest = tl.full([BLOCK, COLUMNS], float("inf"), tl.float32)
-        at_highest = tl.zeros([BLOCK, COLUMNS], tl.int32)
-        at_lowest = tl.zeros([BLOCK, COLUMNS], tl.int32)
+        # Three instructions a product: its magnitude is compared, and what it was comes along with its sign.
+        best = tl.zeros([BLOCK, COLUMNS], tl.float32)
+        at_best = tl.zeros([BLOCK, COLUMNS], tl.int32)
         for block in range(blocks):
             first = block * COLUMNS
             directions = tl.load(own + (number * (blocks * COLUMNS) + first) + column[None, :])
             products = tl.dot(x, directions, input_precision=PRECISION)
-            at_highest = tl.where(products > highest, first, at_highest)
-            at_lowest = tl.where(products < lowest, first, at_lowest)
-            highest, lowest = tl.maximum(products, highest), tl.minimum(products, lowest)
-        best = tl.maximum(tl.max(highest, 1), -tl.min(lowest, 1))[:, None]
-        found = tl.where(highest == best, at_highest + column[None, :], (1 << 31) - 1)
-        opposite = tl.where(-lowest == best, at_lowest + half + column[None, :], (1 << 31) - 1)
+            larger = tl.abs(products) > tl.abs(best)
+            best, at_best = tl.where(larger, products, best), tl.where(larger, first, at_best)
+        largest = tl.max(tl.abs(best), 1)[:, None]
+        code = 2 * (at_best + column[None, :]) + (best < 0).to(tl.int32)  # a direction, and whether its opposite is it
+        nearest = tl.min(tl.where(tl.abs(best) == largest, code, 2 * half - 1), 1)
         place = (bh.to(tl.int64) * rounds + number) * tokens + token
-        nearest = tl.minimum(tl.min(found, 1), tl.min(opposite, 1))
-        tl.store(HASHES + place, tl.minimum(nearest, 2 * half - 1), mask=token < tokens)
+        tl.store(HASHES + place, nearest // 2 + nearest % 2 * half, mask=token < tokens)

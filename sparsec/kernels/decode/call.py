@@ -19,7 +19,7 @@ from sparsec.kernels.launches.launch import Environment, Meta
 from sparsec.kernels.launches.scratch import like_of
 from sparsec.kernels.launches.whole_call import Whole, in_c, whole_call
 from sparsec.kernels.machine.hardware import dot_precision
-from sparsec.kernels.program.checks import number_of
+from sparsec.kernels.program.checks import checked_flag, number_of
 from sparsec.kernels.program.program import Program
 from sparsec.kernels.sequences.positions import looks
 from sparsec.kernels.weights.sinks import checked_sinks
@@ -49,6 +49,7 @@ class Decoder:
         work: Any = None,
     ) -> Any:  # fmt: skip
         """As `Attend.decode`."""
+        return_lse = checked_flag("return_lse", return_lse)
         if work is not None:
             if not isinstance(work, StepWork):
                 raise ValueError(f"[SP0612] work must be what attend.work(lengths) returns, got {type(work).__name__}")

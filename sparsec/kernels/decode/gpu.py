@@ -17,6 +17,7 @@ from sparsec.kernels.launches.launch import Environment, Meta, Pass, Slot, Table
 from sparsec.kernels.launches.prepare import are_near, padded, slot
 from sparsec.kernels.machine.device import LOG2_E_FLOAT
 from sparsec.kernels.machine.hardware import device_tier, dot_precision, processors
+from sparsec.kernels.machine.memory import as_contiguous
 from sparsec.kernels.program.program import cdiv
 
 _UNIT_ROWS = 64  # heads by rows of a unit, at most
@@ -70,9 +71,10 @@ def environment_of(
     q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, pages: Pages, sinks: Tensor | None, scale: float
 ) -> Environment:
     """What a pass takes of a call, but for OUT and WORK."""
-    env: Environment = {"Q": q, "K": k, "V": v, "LENGTHS": lengths, "scale_log2": scale * LOG2_E_FLOAT, **pages.tensors}
+    env: Environment = {"Q": q, "K": k, "V": v, "LENGTHS": as_contiguous(lengths), **pages.tensors}
+    env["scale_log2"] = scale * LOG2_E_FLOAT
     if sinks is not None:
-        env["SINKS"] = sinks
+        env["SINKS"] = as_contiguous(sinks)
     return env
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsec.kernels.launches.launch import Pass
+from sparsec.kernels.machine.memory import as_contiguous
 
 
 class StepWork:
@@ -37,7 +38,7 @@ class StepWork:
         """WORK (`sparsec.kernels.decode.work`), by the pass that fills it in."""
         found = self.made.get(run)
         if found is None:
-            found = self.made[run] = run({"LENGTHS": self.lengths.contiguous()})["WORK"]
+            found = self.made[run] = run({"LENGTHS": as_contiguous(self.lengths)})["WORK"]
         return found
 
 

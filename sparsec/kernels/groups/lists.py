@@ -180,7 +180,9 @@ def _lay_members(run: Pass, region: Region, labels: str, side: str, length: int,
     _name(run, starts, (bh, length + 1))
 
     def add_up(env: Environment) -> None:
-        env[starts] = torch.nn.functional.pad(env[held].cumsum(-1, dtype=torch.int32), (1, 0))
+        sums = env[held].flatten().cumsum(0).view(bh, length)  # of all rows: of each by itself takes longer
+        sums = sums - sums[:, :1] + env[held][:, :1]
+        env[starts] = torch.nn.functional.pad(sums.int(), (1, 0))
         env[order] = torch.full((bh, own.slots), -1, dtype=torch.int32, device=run.device)
         env[slots] = torch.empty((bh, own.slots), dtype=torch.int32, device=run.device)
 

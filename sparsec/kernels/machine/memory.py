@@ -68,7 +68,7 @@ def as_readable(x: Tensor) -> Tensor:
 
 
 def as_contiguous(x: Tensor) -> Tensor:
-    """x, or a copy of it, contiguous and from a multiple of 16 bytes on."""
+    """x, or a copy of it, contiguous and from a multiple of 16 bytes on, as kernels are compiled for."""
     return x if x.is_contiguous() and x.data_ptr() % 16 == 0 else x.clone(memory_format=torch.contiguous_format)
 
 

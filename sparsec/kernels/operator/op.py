@@ -128,10 +128,12 @@ class Operator:
                 return torch.overrides.handle_torch_function(self.function, (q, k, v), q, k, v, **keywords)
             kinds = ", ".join(type(x).__name__ for x in (q, k, v))
             raise ValueError(f"[SP0601] q, k and v must be tensors, got {kinds}")
+        return_lse = checked_flag("return_lse", return_lse)
         rows = packed(q, k, v, positions.documents)
         if rows is not None:
             q, k, v = rows[:3]
             positions = positions._replace(documents=rows.documents)
+            inputs = {name: rows.input(x) for name, x in inputs.items()}
         signature, given = None, (scale, *positions, sinks, deterministic)
         if dropped.is_nothing and not torch.compiler.is_compiling():
             made: tuple[Tensor, Tensor] | None = self.repeated.again(q, k, v, given, inputs, True)

@@ -7,7 +7,6 @@ no sum depends on which program is the faster one.  The gradient of an entry tha
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,9 +29,10 @@ from sparsec.kernels.program.inputs import form_of
 from sparsec.kernels.program.program import Group, Program, Read, Region, cdiv
 from sparsec.kernels.sequences.sequences import SequenceLine, known
 
-_READ_BLOCK = int(os.environ.get("SCORES_RB", 64))  # queries and keys of a tile
+_READ_BLOCK = 64  # queries and keys of a tile
 _READ_WARPS = 8  # of a program: of 4, sums would not fit registers
 _PAIRS_ROOM = 1 << 26  # bytes of gradients of pairs that are made together
+_STRETCH = 256  # sums that are added up beforehand, if they are of one entry
 
 
 def input_gradients_gpu(program: Program, call: Call, upstream: Upstream) -> list[Tensor]:
@@ -152,8 +152,7 @@ class _Launch:
         self, total: Tensor, sums: Tensor, lines: Tensor, q: Tensor, k: Tensor, own: Tensor,
         regions: tuple[Region, ...], read: Read,
     ) -> None:  # fmt: skip
-        """Adds sums [heads, ..] to the entries that queries and keys read, in their order: sorted by index, as
-        index_put_ does with `accumulate` on a GPU.
+        """Adds sums [heads, ..] to the entries that queries and keys read, in their order.
 
         lines [.., 7]: those of the table of sequences that they belong to.
         """
@@ -174,9 +173,8 @@ class _Launch:
             least, stop = (k_begin, n) if by_position else (0, entries)
             inside = inside & (index >= least) & (index < stop)
             place = place * size + (index - k_begin + k_row if by_position else index)
-        place = torch.where(inside, place, entries)
-        where = (x.expand(shape).flatten() for x in (row, head, place))
-        total.index_put_(tuple(where), sums.flatten(), accumulate=True)
+        entry = (row * total.shape[1] + head) * total.shape[2] + torch.where(inside, place, entries)
+        add_to_entries(total.view(-1), entry.expand(shape).flatten(1), sums.flatten(1))
 
     def _add_numbers(self, total: Tensor, sums: Tensor, row: Tensor, head: Tensor) -> None:
         """Adds sums to an input that has one number for a row of the batch and a head."""
@@ -216,6 +214,27 @@ class _Launch:
                 v.shape[3], padded(v.shape[3]), dot_precision(q.dtype), near,
                 num_warps=_READ_WARPS,
             )  # fmt: skip
+
+
+def add_to_entries(total: Tensor, entry: Tensor, sums: Tensor) -> None:
+    """Adds sums to the entries of total [entries] that they belong to, in an order that nothing but `entry` decides.
+
+    sums and entry [lines, count].  index_put_ sorts by entry, and then one thread adds up all that an entry gets: of a
+    table whose last entry stands for all that is further, nearly everything.  So stretches of one entry are added up
+    before, and what is left of them goes to places of its own, behind those of total.
+    """
+    more = -sums.shape[1] % _STRETCH
+    sums, entry = (
+        torch.nn.functional.pad(x, (0, more), value=value).unflatten(1, (-1, _STRETCH))
+        for x, value in ((sums, 0), (entry, -1))
+    )
+    alike, begins = (entry == entry[..., :1]).all(-1, keepdim=True), torch.arange(_STRETCH, device=sums.device) == 0
+    sums = torch.where(alike, torch.where(begins, sums.sum(-1, keepdim=True), 0.0), sums)
+    behind = torch.arange(sums.numel(), device=sums.device).view(sums.shape) + len(total)
+    place = torch.where((begins | ~alike) & (entry >= 0), entry, behind)
+    found = torch.nn.functional.pad(total, (0, sums.numel()))
+    found.index_put_((place.flatten(),), sums.flatten(), accumulate=True)
+    total.copy_(found[: len(total)])
 
 
 @lru_cache(maxsize=64)

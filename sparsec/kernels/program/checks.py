@@ -51,11 +51,18 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor, wanted_heads: int | None, mos
         raise ValueError(f"[SP0604] this pattern was compiled for {wanted_heads} query heads, got {heads}{order}")
 
 
+_WIDER = {  # by whose size, and the most
+    ("", 256): "steps of decoding take up to 576; otherwise take dense attention",
+    (" of v", 256): "give values in pieces, each with the same q and k",
+}
+
+
 def check_head_sizes(dim: int, v_dim: int, most: int, most_v: int) -> None:
     """ValueError for head sizes of q and k, and of v, that kernels have no tiles for."""
     for name, size, largest in (("", dim, most), (" of v", v_dim, most_v)):
         if size % 8 or not 16 <= size <= largest:
-            cure = "pad with columns of zeros"
+            wider = _WIDER.get((name, largest), "take dense attention")
+            cure = "pad with columns of zeros" if size < largest else wider
             raise ValueError(
                 f"[SP0601] the head size{name} must be a multiple of 8 from 16 to {largest}, got {size}: {cure}"
             )

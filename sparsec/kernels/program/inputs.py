@@ -132,7 +132,10 @@ def _checked(own: Input, x: Any, q: Tensor, k: Tensor, documents: bool) -> Tenso
     if not fits:
         axes = zip(own.axes, wanted, strict=True)
         shown = ", ".join(axis if some is None else _sized(axis, some) for axis, some in axes)
-        raise ValueError(f"[SP0620] the input {own} must have the shape [{shown}], got {list(x.shape)}")
+        said = f"the input {own} must have the shape [{shown}], got {list(x.shape)}"
+        if documents and not own.has_groups and own.axes[:1] == ("B",) and not own.has_entries:
+            said += ": documents share a row, so a number of each is one for each of its tokens, along `n`"
+        raise ValueError(f"[SP0620] {said}")
     return x
 
 

@@ -46,6 +46,16 @@ class Packed(NamedTuple):
     documents: Any
     jagged: Tensor | None = None  # its offsets; None: tokens came first
 
+    def input(self, x: Any) -> Any:
+        """An input of positions as one of the packed row: jagged [B, n] as [1, T], and [B, H, n] as [1, H, T]."""
+        if self.jagged is None or not isinstance(x, Tensor) or not x.is_nested or x.layout != torch.jagged:
+            return x
+        if x.lengths() is not None or not _same_offsets(x.offsets(), self.jagged):
+            raise ValueError("[SP0620] an input is a jagged tensor of other sequences than q: they must share offsets")
+        if x.dim() == 3 and getattr(x, "_ragged_idx", 0) == 2:
+            return x.transpose(1, 2).values().T[None]
+        return x.values()[None] if x.dim() == 2 else x
+
     def out(self, x: Tensor) -> Tensor:
         """x [1, H, T, D] as q came."""
         if self.jagged is not None:
@@ -61,9 +71,8 @@ class Packed(NamedTuple):
 
 def packed(q: Tensor, k: Tensor, v: Tensor, documents: Any) -> Packed | None:
     """Jagged nested tensors [B, H, n, D] and tokens-first ones [T, H, D] as packed rows, without a copy; else None."""
-    if q.is_nested:
-        jagged = all(x.is_nested and x.layout == torch.jagged for x in (q, k, v))
-        return _jagged(q, k, v, documents) if jagged else None
+    if q.is_nested or k.is_nested or v.is_nested:
+        return _jagged(q, k, v, documents)
     if documents is not None and q.dim() == k.dim() == v.dim() == 3:
         row_q, row_k, row_v = (x.transpose(0, 1)[None] for x in (q, k, v))
         return Packed(row_q, row_k, row_v, documents)
@@ -75,6 +84,13 @@ def _jagged(q: Tensor, k: Tensor, v: Tensor, documents: Any) -> Packed:
         raise ValueError("[SP0612] documents: jagged tensors say where their sequences are; leave it out")
     rows = []
     for name, x in zip("qkv", (q, k, v), strict=True):
+        if not x.is_nested or x.layout != torch.jagged:
+            kind = "nested tensor, and no jagged one" if x.is_nested else "dense tensor beside nested ones"
+            cure = "pass dense tensors, or all three as jagged nested tensors [B, H, n, D]"
+            raise ValueError(f"[SP0601] {name} is a {kind}: {cure}")
+        if x.lengths() is not None:
+            cure = "its contiguous() has none"
+            raise ValueError(f"[SP0601] {name} is a jagged tensor with gaps between its sequences: {cure}")
         if x.dim() != 4 or getattr(x, "_ragged_idx", 0) != 2:
             raise ValueError(
                 f"[SP0601] {name}: jagged nested tensors are [B, H, n, D], of unequal n, as in torch's own; got "
@@ -82,10 +98,17 @@ def _jagged(q: Tensor, k: Tensor, v: Tensor, documents: Any) -> Packed:
             )
         rows.append(x.transpose(1, 2).values().transpose(0, 1)[None])  # values: [T, H, D]
     offsets = q.offsets()
-    if any(x.offsets() is not offsets and x.offsets().shape != offsets.shape for x in (k, v)):
+    if not all(_same_offsets(x.offsets(), offsets) for x in (k, v)):
         raise ValueError("[SP0612] q, k and v are jagged tensors of different sequences: they must share their offsets")
     row_q, row_k, row_v = rows
     return Packed(row_q, row_k, row_v, offsets, jagged=offsets)
+
+
+def _same_offsets(own: Tensor, other: Tensor) -> bool:
+    """Whether two tensors say the same, as far as may be looked."""
+    if own is other or own.shape != other.shape:
+        return own is other
+    return not (_may_look(own) and _may_look(other)) or own.tolist() == other.tolist()
 
 
 # ---------------------------------------------------------------- checks
@@ -151,11 +174,14 @@ def _check_documents(positions: Positions, q: Tensor, k: Tensor) -> None:
 def _check_ends(ends: list[int], n: int) -> None:
     if ends != sorted(ends) or ends[0] < 0 or ends[-1] > n:
         raise ValueError(f"[SP0612] documents: cu_seqlens must rise from 0 or more to {n} or less, got {_short(ends)}")
-    if len(ends) == n > _MOST_SHORT and ends[-1] < n - 1 and all(b <= a + 1 for a, b in pairwise(ends)):
-        raise ValueError(
-            f"[SP0612] documents must be cu_seqlens, and [{n}] looks like the number of each token's document, ids: "
-            "pass torch.nn.functional.pad(ids.bincount().cumsum(0), (1, 0))"
-        )
+    if len(ends) != n or n <= _MOST_SHORT or ends[-1] >= n - 1:
+        return
+    seems = f"[SP0612] documents must be cu_seqlens, and [{n}] looks like"
+    if all(b <= a + 1 for a, b in pairwise(ends)):
+        cure = "pass torch.nn.functional.pad(ids.bincount().cumsum(0), (1, 0))"
+        raise ValueError(f"{seems} the number of each token's document, ids: {cure}")
+    if ends[0] == 0 and all(b in (a, place) for place, (a, b) in enumerate(pairwise(ends), start=1)):
+        raise ValueError(f"{seems} the start of each token's document, start: pass start[None], [B, n]")
 
 
 def _check_starts(start: Tensor) -> None:
