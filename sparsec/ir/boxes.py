@@ -21,6 +21,7 @@ _FLIPPED = {">": "<", ">=": "<="}
 _MANY = 8  # parts of one shape that are asked together, where the boxes are few
 _FEW_BOXES = 4096
 _LONG = 1 << 62
+_ALL_ROWS: Bounds = np.asarray(-_LONG), np.asarray(_LONG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class _Boxes:
 def decided(node: ir.Set, at: Mapping[str, Bounds], listed: Callable[[ir.Leaf], Decided] | None = None) -> Decided:
     """Whether no pair of a box is kept, and whether all are: neither where intervals do not tell.
 
-    `at` has the bounds of q, k and n, which broadcast; `listed` answers for tables.
+    `at` has the bounds of q, k and n, or of other variables that the node is about, which broadcast; `listed` answers
+    for tables.
     """
     return _decided(node, _Boxes(at, listed))
 
@@ -214,10 +216,13 @@ def _by_shape(parts: tuple[ir.Set, ...]) -> tuple[list[_Family], list[ir.Set]]:
 
 
 def _decided_by_any(family: _Family, at: Mapping[str, Bounds]) -> Decided:
-    """As `_decided` of the parts' union, for boxes along one axis: a part is asked of the boxes in its rows alone."""
+    """As `_decided` of the parts' union, for boxes along one axis: a part is asked of the boxes in its rows alone.
+
+    Boxes that have no q, since the parts are about other variables, are in the rows of all.
+    """
     sides = {side: (np.atleast_1d(low), np.atleast_1d(high)) for side, (low, high) in at.items()}
     count = max(len(low) for low, _ in sides.values())
-    first, last = (np.broadcast_to(end, count) for end in sides["q"])
+    first, last = (np.broadcast_to(end, count) for end in sides.get("q", _ALL_ROWS))
     part, box = np.nonzero((family.first[:, None] <= last) & (first < family.stop[:, None]))
     own = {side: (low[box], high[box]) if len(low) > 1 else (low, high) for side, (low, high) in sides.items()}
     own |= {name(place): (numbers[part], numbers[part]) for place, numbers in enumerate(family.numbers)}

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.generated import pattern_of
 
@@ -38,6 +38,9 @@ divided = given(
 
 @settings(max_examples=60)
 @divided
+@example(pattern_of("pattern p = k in {0, 2, 4, 6}"), 10, 5, "head-tail")  # eight parts alike, none about queries
+@example(pattern_of("pattern p = q in {0, 2, 4, 6}"), 10, 5, "head-tail")
+@example(pattern_of("pattern p = n % 2 == 0"), 10, 5, "head-tail")
 def test_traffic_is_that_of_the_keys_that_travel(program, n: int, ranks: int, layout: str) -> None:
     shards = Shards(program, (0, n), split(layout, n, ranks, program))
     groups = [(number,) for number in range(len(program.conditions))] + [tuple(range(len(program.conditions)))]

@@ -75,6 +75,23 @@ def test_parts_that_are_alike_are_decided_together(parts, other, side):
 
 
 @settings(max_examples=40)
+@given(st.sets(st.sampled_from(("q", "k", "n", "q_lo 0"))), st.sampled_from(("q", "k", "q_lo 1")), st.data())
+def test_boxes_have_the_variables_that_parts_are_about(others, side, data):
+    names = sorted(others | {side})
+    numbers = st.tuples(*(st.integers(0, 60) for _ in names))
+    parts = [
+        ir.And(tuple(ir.Compare(ir.Var(name), op, ir.Const(number)) for name, number in zip(names, drawn, strict=True)))
+        for op in [data.draw(st.sampled_from(("==", "<=", "!=")))]
+        for drawn in data.draw(st.lists(numbers, min_size=8, max_size=20))
+    ]
+    low = np.arange(0, 60, data.draw(st.integers(1, 20)))
+    at = {name: (np.asarray(30), np.asarray(30)) if name == "n" else (low, low + 2) for name in names}
+    found, alone = decided(ir.Or(tuple(parts)), at), [decided(part, at) for part in parts]
+    for told, one, union in zip(found, zip(*alone, strict=True), (np.logical_and, np.logical_or), strict=True):
+        assert (told == union.reduce(one)).all()
+
+
+@settings(max_examples=40)
 @given(conditions, st.integers(1, 40), queries_of)
 def test_diagonals_change_nothing(condition, n, queries):
     read = by_diagonal(condition, n, queries)
