@@ -73,7 +73,7 @@ class Computed:
 
 def computing(computed: Computed) -> AbstractContextManager:
     """While a function runs: what it computes is noted."""
-    if "torch" not in sys.modules:
+    if "torch.overrides" not in sys.modules:
         return nullcontext()
     from torch.overrides import TorchFunctionMode
 

@@ -146,7 +146,7 @@ class Calls:
         keeps = generator is dropout_seed is None and (
             dropout_p is None or (type(dropout_p) in (int, float) and dropout_p == 0)
         )
-        if keeps and not more and isinstance(return_lse, bool):
+        if keeps and not more and (return_lse is False or return_lse is True):
             same = scale, q_offset, k_offset, documents, lengths, q_lengths, sinks, deterministic
             if (made := self._again(q, k, v, same, inputs, return_lse)) is not None:
                 return made

@@ -51,6 +51,14 @@ def test_conditions(text: str, few: bool, monkeypatch: pytest.MonkeyPatch) -> No
     check(spread_module_of(pattern), pattern, n_q, n, q_offset, data, heads=(4, 2))
 
 
+def test_tables_beside_lists_that_ranges_hold() -> None:
+    """A walk names of a table what its own ranges lack: tiles within these are kept though no list names them."""
+    text = "input sel: blocks[32, 32, t] pattern p = causal & random_blocks(64, 3, 1) | causal & selected(sel)"
+    pattern = pattern_of(text)
+    data = random_data(pattern.inputs, 2, 2, 450, 1, n_q=70, kv_heads=1)
+    check(spread_module_of(pattern), pattern, 70, 450, 380, data)
+
+
 @pytest.mark.parametrize("near", [True, False])
 def test_groups(near: bool) -> None:
     own = DataTest(Grouped("chunks" if near else "clusters", near))

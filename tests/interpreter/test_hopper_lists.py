@@ -85,8 +85,8 @@ def listed(text: str, table: Tensor, batch: int, n_q: int, n: int, step_queries:
     form = {"HEAD_DIM": SIZE, "BLOCK_M": step_queries, "BLOCK_N": STEP_KEYS, "BLOCK_D": SIZE}
     dq, strides = q.clone(), (n_q * pitch, n_q * pitch, pitch)
     hopper_sequence_stats[PROGRAMS, 1](
-        queries, keys, key_ends, q, q, lse, None, stats, tickets, visits, dq, *strides, *strides, *strides,
-        1, n_q, len(queries) - 1, "stats", own.keys, None, **form,
+        queries, keys, key_ends, q, q, lse, None, stats, tickets, visits, dq, None, *strides, *strides, *strides,
+        1, n_q, len(queries) - 1, 0, 0.0, "stats", own.keys, None, **form,
     )  # fmt: skip
     assert not tickets.any()
     assert not visits[: queries[0, 0]].any()

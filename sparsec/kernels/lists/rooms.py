@@ -89,7 +89,8 @@ def rooms_of(region: Region, tiles: ListedTiles, own: Sequence[OwnLists], named:
     assert visited is not None
     most = _most_of_lines(_ranges_of_lines(visited, region.more, tiles), tiles, named) * heads
     by_ranges = Rooms(most, int(most.max()), int(most.sum()), int(most.sum()), None)
-    if region.beside_choices is None or (region.tables and named is None):  # its ranges lack what tables keep
+    # Ranges beside lists lack what tables keep, and of that a walk names only what its own ranges lack.
+    if region.beside_choices is None or region.tables:
         return by_ranges
     beside = _ranges_of_lines(region.beside_choices[0 if tiles.by_query else 1], region.more, tiles)
     fewer = _most_of_lines(beside, tiles, named) * heads

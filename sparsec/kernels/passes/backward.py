@@ -34,7 +34,7 @@ from sparsec.kernels.passes.chosen_keys import is_list_of_keys, lists_of_keys
 from sparsec.kernels.passes.dkdv_kernel import dkdv_kernel
 from sparsec.kernels.passes.forward import check_begin, data_of_dropout, rows_of_call, values_of_dropout
 from sparsec.kernels.passes.heads_as_rows import as_heads, as_rows
-from sparsec.kernels.passes.rows import launch_rows
+from sparsec.kernels.passes.rows import class_stats, launch_rows
 from sparsec.kernels.program.arguments import Call, Dropout, Upstream
 from sparsec.kernels.program.inputs import DATA
 from sparsec.kernels.program.program import WHOLE_ROWS, Kernel, Program, Region, cdiv, gathered_keys
@@ -55,7 +55,9 @@ def backward_gpu(program: Program, call: Call, upstream: Upstream) -> tuple[Tens
     rows = rows_of_call(program, call)
     own = call._replace(q=as_rows(call.q, rows))
     env = backward_inputs(own, upstream.of(lambda x: as_rows(x, rows)))
-    env |= for_kernels(program, call.inputs, call.positions, call.k.shape[2], rows) | lists_of_keys(program, call)
+    if call.inputs:
+        positions = call.positions, call.k.shape[2]
+        env |= for_kernels(program, call.inputs, *positions, rows) | lists_of_keys(program, call)
     prepared_backward(program, env, call.q_offset, rows, call.dropout, call.deterministic)(env)
     return as_heads(env["DQ"], call.q, rows), env["DK"], env["DV"]
 
@@ -138,26 +140,12 @@ def _backward_pass(
         rows = stats_rows(run.metas["SEQUENCES"].shape[0], q.shape[2]) if run.packed else q.shape[2]
         run.scratch("STATS_1", (numbers * n_bh, cdiv(rows, WHOLE_ROWS) * WHOLE_ROWS), torch.float32)
     for stride in sorted(strides - {1}):
-        _class_stats(run, q, stride, numbers)
+        class_stats(run, q, stride, numbers)
     run.begin("dq")
     _launch_dq(run, q_offset, has_dlse, dropout)
     run.begin("dkdv")
     _launch_dkdv(run, q_offset, dropout)
     return run
-
-
-def _class_stats(run: Pass, q: Meta, stride: int, numbers: int) -> None:
-    """Room for some numbers of every row, each residue class side by side in whole tiles of any BLOCK_M.
-
-    [numbers * n_bh * stride, n_class_rows].  Rows beyond n_q have no weights: a log-sum-exp of inf, and 0 for others.
-    """
-    n_bh, n_q = q.shape[0] * q.shape[1] * stride, q.shape[2]
-    length = cdiv(cdiv(n_q, stride), WHOLE_ROWS) * WHOLE_ROWS
-    name = f"STATS_{stride}"
-    run.empty(name, (numbers * n_bh, length), torch.float32)
-    if n_q < stride * length:
-        run.step(lambda env: env[name][:n_bh].fill_(float("inf")))
-        run.step(lambda env: env[name][n_bh:].zero_())
 
 
 def _launch_dq(run: Pass, q_offset: int, has_dlse: bool, dropout: Dropout | None) -> None:

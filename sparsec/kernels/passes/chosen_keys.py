@@ -33,6 +33,7 @@ _ROWS_APART, _KEYS_APART = 2, 8  # of a tile whose rows have keys of their own, 
 _BYTES_APART = 4096  # of the keys of a row, which registers have to hold twice
 _ORDERED_AT_ONCE = 2048  # entries
 _MOST_ORDERED = 4096  # of a list, which registers have to hold
+_MOST_WEIGHED = 256  # calls
 
 
 def lists_of_keys(program: Program, call: Call) -> dict[str, Tensor]:
@@ -93,8 +94,12 @@ def _worth(program: Program, call: Call) -> bool:
     q, k = call.q, call.k
     key: tuple = "keys apart", q.shape, k.shape, call.v.shape[3], call.q_offset, call.sinks is None
     key += q.dtype, tuple(x.shape for x in call.inputs)
-    known = program.passes.get(key)
-    return remember(program, key, _can(program, call) and _is_cheaper(program, call)) if known is None else known
+    known = program.weighed.get(key)
+    if known is None:
+        if len(program.weighed) >= _MOST_WEIGHED:
+            program.weighed.clear()
+        known = program.weighed[key] = _can(program, call) and _is_cheaper(program, call)
+    return known
 
 
 def _can(program: Program, call: Call) -> bool:

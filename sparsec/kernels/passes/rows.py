@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from sparsec.kernels.groups.launch import launch_grouped_rows
 from sparsec.kernels.hopper.launch_blocks import launch_hopper_blocks
 from sparsec.kernels.hopper.launch_forward import launch_hopper
 from sparsec.kernels.hopper.tier import in_blocks, on_hopper
-from sparsec.kernels.launches.launch import Environment, Pass, Slot
+from sparsec.kernels.launches.launch import Environment, Meta, Pass, Slot
 from sparsec.kernels.launches.prepare import (
     Heads,
     Prepared,
@@ -32,7 +34,7 @@ from sparsec.kernels.lists.tile_lists import read_besides
 from sparsec.kernels.passes.chosen_keys import keys_apart, launch_chosen_keys
 from sparsec.kernels.passes.dq_kernel import dq_kernel
 from sparsec.kernels.passes.forward_kernel import forward_kernel
-from sparsec.kernels.program.program import Kernel, cdiv
+from sparsec.kernels.program.program import WHOLE_ROWS, Kernel, cdiv
 from sparsec.kernels.tiles.splits import combine_splits, reduce_splits
 
 _LAUNCHED = {"forward": forward_kernel, "dq": dq_kernel}
@@ -117,3 +119,17 @@ def _launch(
     found |= {"OUT": values[_RESULTS[kernel.kind]], "OUT_TOP": Slot("CARRY_TOP") if kernel.carries else None}
     found |= {"LSE": Slot("LSE"), "HEADS": heads.lists.get("HEADS")}
     join_splits(run, combine_splits if kernel.kind == "forward" else reduce_splits, split, found)
+
+
+def class_stats(run: Pass, q: Meta, stride: int, numbers: int) -> None:
+    """Room for some numbers of every row, each residue class side by side in whole tiles of any BLOCK_M.
+
+    [numbers * n_bh * stride, n_class_rows].  Rows beyond n_q have no weights: a log-sum-exp of inf, and 0 for others.
+    """
+    n_bh, n_q = q.shape[0] * q.shape[1] * stride, q.shape[2]
+    length = cdiv(cdiv(n_q, stride), WHOLE_ROWS) * WHOLE_ROWS
+    name = f"STATS_{stride}"
+    run.empty(name, (numbers * n_bh, length), torch.float32)
+    if n_q < stride * length:
+        run.step(lambda env: env[name][:n_bh].fill_(float("inf")))
+        run.step(lambda env: env[name][n_bh:].zero_())

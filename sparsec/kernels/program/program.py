@@ -211,6 +211,7 @@ class Program:
     tuned: dict = field(default_factory=dict)  # (GPU, tier, dtype, head size, kernel) -> setting, before the table's
     compiled: dict = field(default_factory=dict)  # kernels that Triton compiled, by what decides their code
     passes: dict = field(default_factory=dict)  # prepared passes, by what decides their launches
+    weighed: dict = field(default_factory=dict)  # whether calls gather single keys, by what decides their costs
 
     @property
     def by_head(self) -> bool:
