@@ -16,6 +16,9 @@ RAW = (
     "sliding_tiles_h100",
     "documents_h100",
     "packed_h200",
+    "windows_h200",
+    "longformer_fa4_h200",
+    "packed_fa4_h200",
 )  # of a pattern, the last counts
 _PEERS = {"flex": "FlexAttention", "flex-flash": "FlexAttention on FA4", "sdpa": "dense, causal", "sdpa-full": "dense"}
 _PEERS |= {"flex-mask": "FlexAttention, with its mask", "varlen": "torch's varlen", "nested": "torch's nested"}
