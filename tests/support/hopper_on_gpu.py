@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import torch
 
 from sparsec.kernels.hopper.forward.block_kernel import hopper_block_kernel
@@ -16,14 +14,14 @@ HERE = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0
 
 def forget(attend) -> None:
     """Has the next call of an operator prepare its passes anew."""
-    module = sys.modules[attend.__module__]
-    module._PROGRAM.passes.clear()
-    module._OPERATOR.repeated.forget()
+    module = attend.__globals__  # another test may have loaded the same text under the name of the module
+    module["_PROGRAM"].passes.clear()
+    module["_OPERATOR"].repeated.forget()
 
 
 def launches(attend) -> list[Launch]:
     """What an operator has launched."""
-    passes = sys.modules[attend.__module__]._PROGRAM.passes.values()
+    passes = attend.__globals__["_PROGRAM"].passes.values()
     return [step for each in passes for step in each.steps if isinstance(step, Launch)]
 
 
