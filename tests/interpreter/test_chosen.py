@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from interpreter.test_inputs import _small_tiles, check, listed, tiles_of  # noqa: F401
 from support.generated import module_of, pattern_of, random_pattern, spread_module_of
 
+import sparsec
 from sparsec.ir.nodes import And, Compare, Const, DataTest, Grouped, Not, Or, Sub, Var
 from sparsec.kernels.launches import kernel_inputs
 from sparsec.kernels.launches.kernel_inputs import for_kernels
 from sparsec.kernels.lists import data_tiles
+from sparsec.kernels.passes.backward import backward_gpu
 from sparsec.kernels.passes.forward import forward_gpu
 from sparsec.kernels.passes.heads_as_rows import as_rows, rows_of_query
-from sparsec.kernels.program.arguments import Call
+from sparsec.kernels.program.arguments import Call, Upstream
 from sparsec.kernels.program.inputs import BITS, checked_inputs
 from sparsec.kernels.tiles.chosen import is_chosen
 from sparsec.testing.data import masks, random_data
@@ -180,6 +182,22 @@ def test_queries_that_chose_a_tile_of_keys_are_gathered(text, heads, rows, few, 
     (run,) = (run for key, run in module._PROGRAM.passes.items() if key[0] == "backward")
     (kernel,) = module._PROGRAM.groups[0].at(n).of("dkdv")
     assert data_tiles.rows_listed(run, kernel, q_offset) == rows
+
+
+@pytest.mark.parametrize(("score", "rows"), [("", 1), ("with alibi", 1), ("with near", None)])
+def test_rows_are_not_gathered_where_a_score_reads_by_distance(score: str, rows: int | None) -> None:
+    """Such a score is read of rows that follow one another."""
+    near = "input t: float[H, d] score near = s + t[min(q - k, 7)]" if "near" in score else ""
+    attend = sparsec.compile(f"input sel: blocks[1, 16, t] {near} pattern p = causal & selected(sel) {score}")
+    program, (q, k) = attend._operator.program, (torch.zeros(1, heads, 170, 16) for heads in (4, 4))
+    given = {"sel": torch.arange(170).view(1, 1, 170, 1) // 16} | ({"t": torch.zeros(4, 8)} if near else {})
+    call = Call(q, k, k, 1.0, inputs=checked_inputs(program.inputs, given, q, k))
+    program.passes.clear()
+    out, lse = forward_gpu(program, call)
+    backward_gpu(program, call, Upstream(out, out, lse, None))
+    (run,) = (run for key, run in program.passes.items() if key[0] == "backward")
+    (kernel,) = program.groups[0].at(170).of("dkdv")
+    assert data_tiles.rows_listed(run, kernel, 0) == rows
 
 
 def test_tiles_of_several_heads_hold_fewer_choices() -> None:

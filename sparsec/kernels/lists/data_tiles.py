@@ -150,6 +150,8 @@ def rows_listed(run: Pass, kernel: Kernel, q_offset: int) -> int | None:
     chosen = _chosen_lists(run, region)
     if run.packed or not region.answers.judge or not chosen or _heads_listed(run, names, 2) > 1:
         return None
+    if region.score_inputs:  # which may be read for a tile whose rows follow one another
+        return None
     if any(own.sizes[1] < SMALL and len(meta.shape) == BITS for own, meta in chosen):
         return None
     blocks = [own.sizes[0] for own, _ in chosen]
