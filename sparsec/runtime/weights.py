@@ -151,7 +151,10 @@ def _scored(
 
 def _row_numbers(rows: int | Sequence[int] | Tensor, n_q: int) -> Tensor:
     """Int64 [rows] on the CPU."""
-    found = torch.as_tensor(rows).reshape(-1).cpu()
+    try:
+        found = torch.as_tensor(rows).reshape(-1).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"[SP0606] rows must be numbers of queries, 0 .. {n_q - 1}, got {rows!r}") from error
     if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
         raise ValueError(f"[SP0606] rows must be numbers of queries, 0 .. {n_q - 1}, got {found.dtype}")
     found = found.long()

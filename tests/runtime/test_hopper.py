@@ -79,6 +79,11 @@ def case_of(
         ("no tables but of whole blocks", {"text": "random_blocks(64, 2, 1)", "shape": (1, 16, 8192, 64)}),
         ("no data of the call", {"text": "input doc: int[n] pattern p = causal & doc[q] == doc[k]"}),
         ("no data of the call", {"text": f"{SLOPES} pattern p = causal with sloped"}),
+        # Heads that read none have the arguments of those that do.
+        (
+            "no data of the call",
+            {"text": "input w: int[H] pattern p = match h { 0 -> past(700), else -> past(w[h]) }", "heads": 4},
+        ),
     ],
 )
 @pytest.mark.usefixtures("here")

@@ -141,6 +141,8 @@ def test_rows_without_keys_keep_nothing() -> None:
         ({"rows": [30]}, "SP0606"),
         ({"rows": [-1]}, "SP0606"),
         ({"rows": [0.5]}, "SP0606"),
+        ({"rows": "a"}, "SP0606"),
+        ({"rows": None}, "SP0606"),
         ({"lse": torch.zeros(2, 4, 29)}, "SP0601"),
         ({"lse": None}, "SP0601"),
         ({"k": torch.zeros(2, 3, 30, 16)}, "SP0604"),
